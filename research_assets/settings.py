@@ -81,7 +81,7 @@ VARIABLES: dict[str, Variable] = {
         "RESEARCH_QUOTA_RESERVE",
         "0",
         _not_negative,
-        "Requests of `research` kept for what is due todaybefore backfills",
+        "Requests of `research` kept for what is due today before backfills",
     ),
     "rate": Variable("RESEARCH_RATE", "10", _positive_float, "Requests a second at most"),
     "concurrency": Variable("RESEARCH_CONCURRENCY", "16", _positive, "Requests in flight at most"),

@@ -1,0 +1,125 @@
+"""Who may import what: the one table, and the functions that hold a source file against it. `test_layers` runs them.
+
+A room is a module or package directly below `research_assets`. What ruff's `banned-api` can express per folder stands
+in the `ruff.toml` files as well, so that an editor shows it; this table is complete.
+"""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = "research_assets"
+_ORCHESTRATION = frozenset({"dagster", "dagster_dbt", "dagster_duckdb", "dagster_graphql", "dagster_dg_cli", "dbt"})
+_HEAVY = _ORCHESTRATION | {"pandas", "pyarrow", "polars"}
+
+_GROUND = frozenset({"fields", "clock", "settings", "files"})
+_STORE = frozenset({"quota", "captures", "journal", "locks", "tables"})
+_PURE = _GROUND | _STORE | {"tiktok", "collect"}
+_STUDY = frozenset({"study", "study_model", "panel", "resources", "sensors", "checks"})
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a room may import: which other rooms, and which third-party packages (None: all but `banned`)."""
+
+    rooms: frozenset[str]
+    packages: frozenset[str] | None = None
+    banned: frozenset[str] = frozenset()
+
+
+_ALONE = Room(frozenset(), frozenset())
+_KEEPS = Room(_GROUND | _STORE | {"tiktok"}, banned=_HEAVY)
+_DECLARES = Room(_PURE | _STUDY)
+
+ROOMS: dict[str, Room] = {
+    "__init__": _ALONE,
+    "fields": _ALONE,
+    "clock": _ALONE,
+    "files": _ALONE,
+    "settings": Room(frozenset(), frozenset({"dotenv"})),
+    "tiktok": Room(frozenset({"fields", "clock"}), frozenset({"httpx", "orjson", "tenacity", "anyio"})),
+    **dict.fromkeys(_STORE, _KEEPS),
+    "collect": Room(_PURE, banned=_HEAVY),
+    "sandbox": Room(_GROUND, banned=_HEAVY),
+    **dict.fromkeys(_STUDY, _DECLARES),
+    "study": Room(_DECLARES.rooms | {"assets"}),
+    "assets": _DECLARES,
+    "definitions": Room(_DECLARES.rooms | {"assets", "defs"}),
+    "defs": _DECLARES,
+    "cli": Room(_DECLARES.rooms | {"sandbox"}),
+}
+
+READS_ENVIRONMENT: dict[str, str] = {
+    "settings.py": "the one place",
+}
+"""Files that may touch the process environment, with the reason."""
+
+_DOTTED = re.compile(rf"{PACKAGE}(\.[a-z_]+)+(:[a-z_]+)?")
+
+
+def room_of(path: Path) -> str:
+    """The room of a source file, from its path below the package."""
+    return path.parts[0].removesuffix(".py")
+
+
+def imports(tree: ast.AST, path: Path) -> Iterator[tuple[int, str]]:
+    """Every module that a file imports, also inside functions and by name in a string, as (line, dotted name)."""
+    here = [PACKAGE, *path.with_suffix("").parts]
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import():
+                for alias in node.names:
+                    yield node.lineno, alias.name
+            case ast.ImportFrom():
+                base = here[: -node.level] if node.level else []
+                module = ".".join([*base, *([node.module] if node.module else [])])
+                for alias in node.names:
+                    yield node.lineno, f"{module}.{alias.name}"
+            case ast.Constant(value=str(text)) if _DOTTED.fullmatch(text):
+                yield node.lineno, text.partition(":")[0]
+
+
+def violations(source: str, path: Path) -> Iterator[str]:
+    """What a source file does against the rules, one sentence each. `path` is relative to the package."""
+    tree = ast.parse(source)
+    room = ROOMS.get(room_of(path))
+    if room is None:
+        yield f"{path}: the room {room_of(path)!r} has no line in the table of layers; say what it may import"
+        return
+    for line, name in imports(tree, path):
+        if fault := _fault(name, room_of(path), room):
+            yield f"{path}:{line}: {fault}"
+    if path.as_posix() not in READS_ENVIRONMENT:
+        for line in environment_uses(tree):
+            yield f"{path}:{line}: touches the process environment; only settings.py does"
+
+
+def _fault(name: str, here: str, room: Room) -> str | None:
+    """Why the import of `name` is against the rules of a room, or None."""
+    top, _, rest = name.partition(".")
+    if top == PACKAGE:
+        target = rest.partition(".")[0]
+        if target in ROOMS and target != here and target not in room.rooms:
+            return f"{here} must not import the room {target}"
+        return None
+    if name.startswith("dagster._core"):
+        return f"imports {name}; dagster._core changes without notice"
+    if top in sys.stdlib_module_names:
+        return None
+    if top in room.banned or (room.packages is not None and top not in room.packages):
+        return f"{here} must not import {top}"
+    return None
+
+
+def environment_uses(tree: ast.AST) -> Iterator[int]:
+    """Lines that read or write the environment of the process."""
+    names = {"environ", "environb", "getenv", "getenvb", "putenv", "unsetenv"}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id="os"), attr=attribute) if attribute in names:
+                yield node.lineno
+            case ast.ImportFrom(module="os") if any(alias.name in names for alias in node.names):
+                yield node.lineno
