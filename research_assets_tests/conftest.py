@@ -1,4 +1,4 @@
-"""What every test stands on: an environment of its own, no network but loopback, settings in a temporary folder, a clock.
+"""What every test stands on: its own environment and data folder, no network but loopback, a clock that stands still.
 
 Fixtures of one room belong in that room's folder.
 """

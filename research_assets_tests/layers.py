@@ -18,7 +18,8 @@ _HEAVY = _ORCHESTRATION | {"pandas", "pyarrow", "polars"}
 _GROUND = frozenset({"fields", "clock", "settings", "files"})
 _STORE = frozenset({"quota", "captures", "journal", "locks", "tables"})
 _PURE = _GROUND | _STORE | {"tiktok", "collect"}
-_STUDY = frozenset({"study", "study_model", "panel", "resources", "sensors", "checks"})
+_STUDY_FILE = frozenset({"study_file", "study_model", "study_panel"})
+_STUDY = _STUDY_FILE | {"study", "resources", "sensors", "checks"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ class Room:
 
 _ALONE = Room(frozenset(), frozenset())
 _KEEPS = Room(_GROUND | _STORE | {"tiktok"}, banned=_HEAVY)
+_READS_STUDIES = Room(_PURE | _STUDY_FILE, banned=_HEAVY)
 _DECLARES = Room(_PURE | _STUDY)
 
 ROOMS: dict[str, Room] = {
@@ -45,6 +47,7 @@ ROOMS: dict[str, Room] = {
     "collect": Room(_PURE, banned=_HEAVY),
     "sandbox": Room(_GROUND, banned=_HEAVY),
     **dict.fromkeys(_STUDY, _DECLARES),
+    **dict.fromkeys(_STUDY_FILE, _READS_STUDIES),
     "study": Room(_DECLARES.rooms | {"assets"}),
     "assets": _DECLARES,
     "definitions": Room(_DECLARES.rooms | {"assets", "defs"}),
