@@ -6,7 +6,7 @@ environment or joins a path below the data root on its own.
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -115,13 +115,15 @@ class Settings:
     comment_ceiling: int
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, over: Mapping[str, str] | None = None) -> "Settings":
         """Read the environment; without `environ`, the process's own on top of the project's `.env` file.
 
+        `over` stands above both. Unless a data root is named, simulated data has one of its own, below the real one's.
         Raises SettingsError naming the variable, its value and what is allowed.
         """
         if environ is None:
             environ = {k: v for k, v in dotenv_values(PROJECT_DIR / ".env").items() if v is not None} | dict(os.environ)
+        environ = dict(environ) | dict(over or {})
         values = {}
         for attribute, variable in VARIABLES.items():
             text = environ.get(variable.name, "").strip() or variable.default
@@ -137,7 +139,10 @@ class Settings:
                 raise SettingsError(
                     f"{name}={values[attribute]} cannot be used: the API takes {most} at most. Lower it."
                 )
-        return cls(**values)
+        settings = cls(**values)
+        if settings.origin == "sandbox" and not environ.get(VARIABLES["root"].name, "").strip():
+            return replace(settings, root=settings.root / "sandbox")
+        return settings
 
     @property
     def origin(self) -> str:
@@ -199,6 +204,15 @@ class Settings:
     def exports(self) -> Path:
         """Tables for people."""
         return self.root / "exports"
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment for a child process that shall work with these settings: this process's own, with them on top."""
+    texts = {}
+    for attribute, variable in VARIABLES.items():
+        value = getattr(settings, attribute)
+        texts[variable.name] = os.pathsep.join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return dict(os.environ) | texts | {"DAGSTER_HOME": str(settings.dagster_home)}
 
 
 def prepare_root(settings: Settings) -> None:

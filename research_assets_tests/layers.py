@@ -19,7 +19,7 @@ _GROUND = frozenset({"fields", "clock", "settings", "files"})
 _STORE = frozenset({"quota", "captures", "journal", "locks", "tables"})
 _PURE = _GROUND | _STORE | {"tiktok", "collect"}
 _STUDY_FILE = frozenset({"study_file", "study_model", "study_panel"})
-_STUDY = _STUDY_FILE | {"study", "resources", "sensors", "checks"}
+_STUDY = _STUDY_FILE | {"study", "instance", "resources", "sensors", "checks"}
 
 
 @dataclass(frozen=True, slots=True)

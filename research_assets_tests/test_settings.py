@@ -1,0 +1,88 @@
+"""Reading the environment: defaults, mistakes, and what a child process is handed."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from research_assets.settings import (
+    PROJECT_DIR,
+    VARIABLES,
+    Settings,
+    SettingsError,
+    child_environment,
+    prepare_root,
+)
+
+
+def test_an_empty_environment_means_the_real_api_and_the_folder_beside_the_project() -> None:
+    settings = Settings.from_env({})
+    assert settings.root == PROJECT_DIR / "data"
+    assert settings.origin == settings.api_url == "https://open.tiktokapis.com"
+    assert settings.caps == {"research": 1000, "follow": 20000}
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost", "http://127.1.2.3/", "http://[::1]:80"])
+def test_simulated_data_has_a_root_of_its_own_unless_one_is_named(url: str, tmp_path: Path) -> None:
+    settings = Settings.from_env({}, over={"TIKTOK_API_URL": url})
+    assert settings.origin == "sandbox"
+    assert settings.root == PROJECT_DIR / "data" / "sandbox"
+    assert Settings.from_env({"TIKTOK_API_URL": url, "RESEARCH_DATA": str(tmp_path)}).root == tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("RESEARCH_QUOTA", "many"),
+        ("RESEARCH_QUOTA", "0"),
+        ("RESEARCH_QUOTA_RESERVE", "-1"),
+        ("RESEARCH_RATE", "nan"),
+        ("RESEARCH_RATE", "inf"),
+        ("RESEARCH_PAGE_SIZE", "101"),
+        ("RESEARCH_WINDOW_DAYS", "32"),
+        ("TIKTOK_API_URL", "open.tiktokapis.com"),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_named(name: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}='?{text}"):
+        Settings.from_env({name: text})
+
+
+def test_a_child_process_sees_the_same_settings(tmp_path: Path) -> None:
+    told = {
+        "RESEARCH_DATA": str(tmp_path / "a b"),
+        "RESEARCH_STUDIES": os.pathsep.join([str(tmp_path / "x"), str(tmp_path / "y")]),
+        "TIKTOK_CLIENT_KEY": "key",
+        "TIKTOK_CLIENT_SECRET": "secret",
+        "TIKTOK_API_URL": "http://127.0.0.1:8080",
+        "RESEARCH_RATE": "2.5",
+    }
+    settings = Settings.from_env(told)
+    environment = child_environment(settings)
+    assert Settings.from_env(environment) == settings
+    assert environment["PATH"] == os.environ["PATH"]
+    assert {variable.name for variable in VARIABLES.values()} <= set(environment)
+
+
+def test_secrets_do_not_show() -> None:
+    settings = Settings.from_env({"TIKTOK_CLIENT_KEY": "my-key", "TIKTOK_CLIENT_SECRET": "my-secret"})
+    assert "my-" not in repr(settings)
+
+
+def test_folders_are_readable_by_their_owner_alone(settings: Settings) -> None:
+    prepare_root(settings)
+    prepare_root(settings)
+    assert {p.stat().st_mode & 0o777 for p in (settings.root, settings.captures, settings.state)} == {0o700}
+
+
+def test_real_and_simulated_data_do_not_mix(settings: Settings) -> None:
+    prepare_root(settings)
+    real = Settings.from_env({"RESEARCH_DATA": str(settings.root)})
+    with pytest.raises(SettingsError, match="must not mix"):
+        prepare_root(real)
+
+
+def test_a_root_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="cannot be written to"):
+        prepare_root(Settings.from_env({"RESEARCH_DATA": str(tmp_path / "file" / "data")}))
