@@ -69,5 +69,9 @@ ENDPOINTS: dict[str, Endpoint] = {endpoint.name: endpoint for endpoint in _ALL}
 BY_ENTITY: dict[str, Endpoint] = {endpoint.entity: endpoint for endpoint in _ALL if endpoint.entity}
 """The endpoint that delivers an entity, by the entity's name."""
 
+# Whether token calls count against a quota is not known (reference §2); they are never reserved.
+TOKEN = Endpoint("token", "/v2/oauth/token/", "research", None, (), True, "2")
+"""Where tokens come from. It is not among `ENDPOINTS`: it delivers no data and its errors have another form."""
+
 ABOUT_A_USER: frozenset[str] = frozenset(e.name for e in _ALL if e.path.startswith("/v2/research/user/"))
 """Names of the endpoints that are asked about one account."""

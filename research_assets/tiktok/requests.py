@@ -99,7 +99,7 @@ def comment_list(
     if (video_id is None) == (comment_id is None):
         raise ValueError("video_id, comment_id: exactly one of the two must be given (reference §3.2)")
     name, value = ("comment_id", comment_id) if video_id is None else ("video_id", video_id)
-    body = {name: _id(name, value)}
+    body = {name: whole_id(name, value)}
     return Request(ENDPOINTS["comment_list"], body | _page(max_count, cursor), _fields("comments", fields))
 
 
@@ -133,7 +133,7 @@ def user_list(
 
 def playlist_info(playlist_id: int, *, cursor: int | None = None, max_count: int = MAX_COUNT) -> Request:
     """One playlist with a page of its video ids (reference §3.9). Raises ValueError naming the argument."""
-    body = {"playlist_id": _id("playlist_id", playlist_id), **_page(max_count, cursor)}
+    body = {"playlist_id": whole_id("playlist_id", playlist_id), **_page(max_count, cursor)}
     return Request(ENDPOINTS["playlist_info"], body, tuple(field.name for field in PLAYLIST if field.requested))
 
 
@@ -147,7 +147,8 @@ def _page(max_count: int, cursor: int | None) -> dict[str, int]:
     return {"max_count": max_count, "cursor": cursor}
 
 
-def _id(name: str, value: object) -> int:
+def whole_id(name: str, value: object) -> int:
+    """An id given as a number or as text; raises ValueError naming the argument if it is no positive 64-bit integer."""
     number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 2**63:
         raise ValueError(f"{name}={value!r}: must be a positive 64-bit integer")

@@ -1,0 +1,130 @@
+"""The client token: fetched when one is needed, renewed before it ends, shared by everyone who asks meanwhile.
+
+Key, secret and token live here in memory and show in no repr, log or error. Only this call is repeated by the library
+itself, because it costs no quota.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from research_assets.clock import Clock
+from research_assets.tiktok.endpoints import TOKEN
+from research_assets.tiktok.envelope import failure, open_envelope
+from research_assets.tiktok.errors import ApiError, BadCredentials, Unreachable, Wait
+from research_assets.tiktok.requests import Request
+from research_assets.tiktok.wire import Wire
+
+RENEW_BEFORE = timedelta(minutes=5)
+"""How long before its end a token is replaced, so that none ends under way."""
+
+LIFE_SECONDS = 7200
+"""A token's life where the answer does not tell it (reference §2)."""
+
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before each further try: token fetches fail now and then (reference §7 #27)."""
+
+_MOST_PATIENT = 60.0
+_REQUEST = Request(TOKEN, {}, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token with its moments, UTC."""
+
+    value: str = field(repr=False)
+    renew_at: datetime
+    ends_at: datetime
+
+
+class Tokens:
+    """Holds one token and fetches the next."""
+
+    def __init__(self, wire: Wire, clock: Clock, *, key: str, secret: str) -> None:
+        self._wire = wire
+        self._clock = clock
+        self._key = key
+        self._secret = secret
+        self._held: Token | None = None
+        self._fetching: asyncio.Task[Token] | None = None
+
+    @property
+    def secrets(self) -> Iterator[str]:
+        """What must not be seen. Nothing that is too short to be told from ordinary text."""
+        return (text for text in (self._secret, self._key, self._held.value if self._held else "") if len(text) >= 4)
+
+    async def get(self) -> Token:
+        """A token that lasts at least 5 minutes (of a token that lives less than ten, half its life).
+
+        Concurrent callers share one fetch and its outcome. Raises BadCredentials and its kin at once, and a Wait when
+        trying some times did not help and no token is held that still lasts.
+        """
+        held = self._held
+        if held is not None and self._clock.now() < held.renew_at:
+            return held
+        if self._fetching is None or self._fetching.done():
+            self._fetching = asyncio.create_task(self._fetch())
+        try:
+            # One caller that is cancelled must not take the token from the others.
+            return await asyncio.shield(self._fetching)
+        except Wait:
+            if held is not None and held is self._held and self._clock.now() < held.ends_at:
+                return held
+            raise
+
+    def drop(self, token: Token) -> None:
+        """Forget a token that the API refused, unless another has taken its place already."""
+        if self._held is token:
+            self._held = None
+
+    async def aclose(self) -> None:
+        """Give up a fetch that is under way."""
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.gather(self._fetching, return_exceptions=True)
+
+    async def _fetch(self) -> Token:
+        for pause in (*PAUSES, None):
+            try:
+                self._held = await self._ask()
+                return self._held
+            except Wait as error:
+                # Where no connection can be opened, the address is the likelier fault: the caller is told at once.
+                if pause is None or (isinstance(error, Unreachable) and not error.sent):
+                    raise
+                await self._clock.sleep(max(pause, min(error.retry_after or 0.0, _MOST_PATIENT)))
+        raise AssertionError("the last try returns or raises")
+
+    async def _ask(self) -> Token:
+        if not (self._key and self._secret):
+            raise BadCredentials(
+                _REQUEST, message="no client key or no client secret is set; nothing was sent", sent=False
+            )
+        began = self._clock.now()
+        try:
+            reply = await self._wire.post(
+                _REQUEST,
+                data={"client_key": self._key, "client_secret": self._secret, "grant_type": "client_credentials"},
+            )
+            envelope = open_envelope(_REQUEST, reply)
+            value = envelope.fields.get("access_token")
+            # A failure may come with HTTP 200, so the keys decide and not the status.
+            if not envelope.ok or not (isinstance(value, str) and value.isascii() and value.isprintable() and value):
+                message = envelope.message or "the answer holds no usable token"
+                raise failure(_REQUEST, reply, code=envelope.code, message=message, log_id=envelope.log_id)
+        except ApiError as error:
+            error.hide(self.secrets)
+            if error.raw is not None and b"access_token" in error.raw:
+                error.raw = None
+            raise
+        life = timedelta(seconds=_seconds(envelope.fields.get("expires_in")))
+        return Token(value, began + life - min(RENEW_BEFORE, life / 2), began + life)
+
+
+def _seconds(value: object) -> int:
+    try:
+        seconds = int(value) if isinstance(value, int | str) else 0
+    except ValueError:
+        seconds = 0
+    return seconds if 0 < seconds < 10**9 else LIFE_SECONDS
