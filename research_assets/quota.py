@@ -1,0 +1,291 @@
+"""The quota ledger: pools, UTC days, and places in them taken before anything is sent.
+
+Every process on a data root shares one SQLite file (WAL, flushed at each commit); a reservation is one immediate
+transaction, so all of them together never take more than a pool's cap of a UTC day. When and whether to send is the
+caller's affair, which endpoint belongs to which pool that of `tiktok/`, how studies divide a day that of `shares.py`.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from research_assets.clock import Clock, midnight, next_midnight
+from research_assets.ledger_file import LedgerFile
+from research_assets.shares import Claim, may_take
+
+Reason = Literal["cap", "refused", "not_restored", "due", "share"]
+
+LEASE = timedelta(hours=1)
+"""How long a study's want counts after its last sign of life."""
+FIRST_PROBE, LAST_PROBE = timedelta(minutes=15), timedelta(hours=4)
+"""The first and the longest pause between tries of a pool that was not restored at midnight."""
+
+_NO_PROOF = (401, 429)
+"""Answers that may be given before the quota is looked at, so they do not show that there is any."""
+
+
+class QuotaSpent(Exception):
+    """No place is free for this caller now.
+
+    `reason`: `cap` (all places of the day are taken), `refused` (the API says that the day's quota is used up, by
+    colleagues perhaps), `not_restored` (refused since midnight; it is tried now and then), `due` (what is left is kept
+    for what is due today), `share` (what is left is other studies' share). It is worth asking again at `opens_at`.
+    """
+
+    def __init__(self, pool: str, cap: int, used: int, opens_at: datetime, reason: Reason) -> None:
+        why = {
+            "cap": f"all {cap} requests of the day are taken",
+            "refused": f"the API says that the day's quota is used up ({used} of {cap} were counted here)",
+            "not_restored": "the API has refused every request since midnight, so it is tried only now and then",
+            "due": f"the {cap - used} requests that are left are kept for what is due today",
+            "share": f"the {cap - used} requests that are left are the share of other studies",
+        }[reason]
+        super().__init__(
+            f"No request of the pool {pool} can be sent now: {why}. Nothing was sent. "
+            f"Go on at {opens_at:%Y-%m-%d %H:%M} UTC."
+        )
+        self.pool, self.cap, self.used, self.opens_at, self.reason = pool, cap, used, opens_at, reason
+
+
+@dataclass(frozen=True, slots=True)
+class PoolState:
+    """A pool at one moment, in requests. `left` is 0 while it is shut; `opens_at` (UTC) is None while it is open."""
+
+    pool: str
+    day: date
+    cap: int
+    used: int
+    left: int
+    refused: int
+    opens_at: datetime | None
+
+
+class Ledger:
+    """The ledger at a path, created when first used. Safe to share between threads, and across a fork.
+
+    `caps` are the requests a UTC day by pool; `due_reserve` of the pool `research` are kept from work that is not due.
+    """
+
+    def __init__(self, path: Path, caps: Mapping[str, int], clock: Clock, *, due_reserve: int = 0) -> None:
+        self.path, self.caps, self._clock, self._due_reserve = path, dict(caps), clock, due_reserve
+        self._file = LedgerFile(path)
+
+    def reserve(self, pool: str, *, study: str, entity: str, unit: str, endpoint: str, due: bool = True) -> int:
+        """Take one place of today in a pool, durably; returns its number for `settle`.
+
+        Raises QuotaSpent if there is none for this caller, LedgerError if the ledger cannot be used.
+        """
+        cap = self._cap(pool)
+        with self._file.transaction() as db:
+            now = self._now()
+            today = now.date().isoformat()
+            day = _day(db, pool, today)
+            trying = self._check(db, pool, cap, day, now, study, due)
+            (number,) = db.execute(
+                "INSERT INTO requests (pool, day, study, entity, unit, endpoint, sent_at) VALUES (?,?,?,?,?,?,?) "
+                "RETURNING id",
+                (pool, today, study, entity, unit, endpoint, now.isoformat()),
+            ).fetchone()
+            db.execute("UPDATE days SET used = used + 1 WHERE pool = ? AND day = ?", (pool, today))
+            db.execute("INSERT INTO used VALUES (?,?,?,1) ON CONFLICT DO UPDATE SET n = n + 1", (pool, today, study))
+            db.execute(
+                "UPDATE wants SET units = max(0, units - 1), seen_at = ? WHERE pool = ? AND study = ?",
+                (now.isoformat(), pool, study),
+            )
+            if trying:
+                # One try at a time: the others wait for its answer, or for its place to lapse if its process dies.
+                db.execute(
+                    "UPDATE days SET probe = ?, opens_at = ? WHERE pool = ? AND day = ?",
+                    (number, (now + _pause(day["probes"])).isoformat(), pool, today),
+                )
+            return int(number)
+
+    def _check(
+        self, db: sqlite3.Connection, pool: str, cap: int, day: sqlite3.Row, now: datetime, study: str, due: bool
+    ) -> bool:
+        """Raise QuotaSpent if there is no place; whether the place is to try a pool that was shut since midnight."""
+        tomorrow, used = next_midnight(now), day["used"]
+        opens_at = _moment(day["opens_at"])
+        if opens_at and now < opens_at:
+            raise QuotaSpent(pool, cap, used, opens_at, "refused" if day["spent"] else "not_restored")
+        if used >= cap:
+            raise QuotaSpent(pool, cap, used, tomorrow, "cap")
+        if not due and pool == "research" and cap - used <= self._due_reserve:
+            raise QuotaSpent(pool, cap, used, tomorrow, "due")
+        claims, lapse = _claims(db, pool, now, study)
+        if any(claim.wanted for name, claim in claims.items() if name != study) and not may_take(study, cap, claims):
+            raise QuotaSpent(pool, cap, used, min(lapse, tomorrow), "share")
+        return opens_at is not None
+
+    def settle(
+        self,
+        reservation: int,
+        *,
+        status: int | None,
+        code: str | None,
+        rows: int | None,
+        latency: float | None,
+        log_id: str | None,
+        sent: bool = True,
+    ) -> None:
+        """Put on record what became of a reservation; `latency` is in seconds. A second time changes nothing.
+
+        With `sent=False` its place is free again: only for a request that certainly never left this machine.
+        """
+        with self._file.transaction() as db:
+            held = db.execute(
+                "UPDATE requests SET settled = 1, status = ?, code = ?, rows = ?, latency = ?, log_id = ? "
+                "WHERE id = ? AND settled = 0 RETURNING pool, day, study",
+                (status, code, rows, latency, log_id, reservation),
+            ).fetchone()
+            if held is None:
+                return
+            where = (held["pool"], held["day"])
+            if not sent:
+                db.execute("UPDATE days SET used = used - 1 WHERE pool = ? AND day = ?", where)
+                db.execute(
+                    "UPDATE used SET n = n - 1 WHERE pool = ? AND day = ? AND study = ?", (*where, held["study"])
+                )
+            elif status is not None and status < 500 and status not in _NO_PROOF:
+                db.execute("UPDATE days SET answered = answered + 1 WHERE pool = ? AND day = ?", where)
+                db.execute(
+                    "UPDATE days SET probe = NULL, opens_at = NULL WHERE pool = ? AND day = ? AND probe = ?",
+                    (*where, reservation),
+                )
+            # A try that ended without a verdict: the next one may follow at once.
+            db.execute(
+                "UPDATE days SET probe = NULL, opens_at = ? WHERE pool = ? AND day = ? AND probe = ?",
+                (self._now().isoformat(), *where, reservation),
+            )
+
+    def spent(self, pool: str, reservation: int | None = None) -> datetime:
+        """The API refused with its daily 429: shut the pool whatever was counted; returns when it opens.
+
+        To be called before the refused request is settled.
+
+        Until 00:00 UTC if the pool had an answer today; otherwise the quota was not restored at midnight, and the pool
+        opens for one try after 15, 30, 60 ... minutes, 4 hours at most. `reservation` is the refused request, so that
+        a refusal from before midnight does not shut the new day.
+        """
+        self._cap(pool)
+        with self._file.transaction() as db:
+            now = self._now()
+            asked = db.execute("SELECT day FROM requests WHERE id = ?", (reservation,)).fetchone()
+            day = _day(db, pool, asked["day"] if asked else now.date().isoformat())
+            opens_at = _moment(day["opens_at"])
+            end = midnight(date.fromisoformat(day["day"]) + timedelta(days=1))
+            over, probes, probe = day["spent"], day["probes"], day["probe"]
+            if day["answered"]:
+                over, opens_at, probe = 1, end, None
+            elif opens_at is None or now >= opens_at or (probe is not None and reservation in (None, probe)):
+                probes, probe = probes + 1, None
+                opens_at = min(now + _pause(probes), end)
+            db.execute(
+                "UPDATE days SET refused = refused + 1, spent = ?, opens_at = ?, probes = ?, probe = ? "
+                "WHERE pool = ? AND day = ?",
+                (over, opens_at.isoformat(), probes, probe, pool, day["day"]),
+            )
+            return opens_at
+
+    def want(self, study: str, weight: float, units: int, *, pool: str = "research") -> None:
+        """Say how many requests a study still wants, from now on; 0 when it is done. Its grants count it down.
+
+        It holds the study's share of the day by `weight` (above 0) against others for an hour after its last
+        reservation or call of this.
+        """
+        self._cap(pool)
+        if not 0 < weight < float("inf") or units < 0:
+            raise ValueError(f"weight must be above 0 and units not below 0, not {weight} and {units}")
+        with self._file.transaction() as db:
+            db.execute(
+                "INSERT INTO wants VALUES (?,?,?,?,?) ON CONFLICT DO UPDATE "
+                "SET weight = excluded.weight, units = excluded.units, seen_at = excluded.seen_at",
+                (pool, study, float(weight), units, self._now().isoformat()),
+            )
+
+    def state(self, pool: str, now: datetime | None = None) -> PoolState:
+        """A pool now, or as it would be at another moment if nothing more were asked until then."""
+        cap, now = self._cap(pool), (now or self._now()).astimezone(UTC)
+        with self._file.reading() as db:
+            day = db.execute("SELECT * FROM days WHERE pool = ? AND day = ?", (pool, now.date().isoformat())).fetchone()
+        used, refused = (day["used"], day["refused"]) if day else (0, 0)
+        opens_at = _moment(day["opens_at"]) if day else None
+        if opens_at and now >= opens_at:
+            opens_at = None
+        if used >= cap:
+            opens_at = next_midnight(now)
+        return PoolState(pool, now.date(), cap, used, 0 if opens_at else cap - used, refused, opens_at)
+
+    def rows(self, since: date | None = None) -> Iterator[dict[str, Any]]:
+        """Every reservation of the UTC days from `since`: the columns of `fields.REQUESTS`, and `study` and `day`."""
+        last = 0
+        while True:
+            with self._file.reading() as db:
+                page = db.execute(
+                    "SELECT * FROM requests WHERE id > ? AND day >= ? ORDER BY id LIMIT 5000",
+                    (last, since.isoformat() if since else ""),
+                ).fetchall()
+            for row in page:
+                yield {
+                    **{name: row[name] for name in ("pool", "endpoint", "entity", "unit", "status", "code", "rows")},
+                    "sent_at": datetime.fromisoformat(row["sent_at"]),
+                    "latency_ms": None if row["latency"] is None else row["latency"] * 1000,
+                    "log_id": row["log_id"],
+                    "study": row["study"],
+                    "day": date.fromisoformat(row["day"]),
+                }
+            if not page:
+                return
+            last = page[-1]["id"]
+
+    def close(self) -> None:
+        """Let go of the file; the next call opens it again."""
+        self._file.close()
+
+    def _now(self) -> datetime:
+        return self._clock.now().astimezone(UTC)
+
+    def _cap(self, pool: str) -> int:
+        if pool not in self.caps:
+            raise ValueError(f"There is no quota pool {pool!r}, only {', '.join(self.caps)}.")
+        return self.caps[pool]
+
+
+def _day(db: sqlite3.Connection, pool: str, day: str) -> sqlite3.Row:
+    db.execute("INSERT OR IGNORE INTO days (pool, day) VALUES (?, ?)", (pool, day))
+    row: sqlite3.Row = db.execute("SELECT * FROM days WHERE pool = ? AND day = ?", (pool, day)).fetchone()
+    return row
+
+
+def _claims(db: sqlite3.Connection, pool: str, now: datetime, study: str) -> tuple[dict[str, Claim], datetime]:
+    """What each study had today and wants, and when the last of the others' wants lapses."""
+    had = dict(
+        db.execute("SELECT study, n FROM used WHERE pool = ? AND day = ?", (pool, now.date().isoformat())).fetchall()
+    )
+    claims = {name: Claim(1.0, n, 0) for name, n in had.items()}
+    lapse = now + LEASE
+    claims.setdefault(study, Claim(1.0, 0, 0))
+    for row in db.execute("SELECT * FROM wants WHERE pool = ?", (pool,)):
+        seen_at = datetime.fromisoformat(row["seen_at"])
+        # A moment far ahead comes from a clock that was wrong then; it must not hold a share until it is reached.
+        if abs(now - seen_at) < LEASE:
+            claims[row["study"]] = Claim(row["weight"], had.get(row["study"], 0), row["units"])
+            if row["study"] != study and row["units"]:
+                lapse = min(lapse, seen_at + LEASE)
+    own = claims[study]
+    claims[study] = Claim(own.weight, own.used, max(1, own.wanted))
+    return claims, lapse
+
+
+def _pause(probes: int) -> timedelta:
+    pause = FIRST_PROBE
+    for _ in range(1, probes):
+        pause = min(pause * 2, LAST_PROBE)
+    return pause
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
