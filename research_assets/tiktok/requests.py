@@ -157,7 +157,7 @@ def whole_id(name: str, value: object) -> int:
 
 def _username(username: str) -> str:
     name = username.strip().removeprefix("@")
-    if not name or not name.isprintable() or any(c.isspace() for c in name):
+    if not name or any(c.isspace() or c < " " for c in name):
         raise ValueError(f"username={username!r}: must be a handle: at least one character, no blanks")
     return name
 

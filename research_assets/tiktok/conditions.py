@@ -1,0 +1,139 @@
+"""What a search can ask for: each field of a condition with its operations and values (reference §§3.1.1 and 4).
+
+Operations and region codes stand here and nowhere else. How a query is written down and read is `query.py`'s.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+
+OPERATIONS: dict[str, str] = {
+    "eq": "EQ",
+    "in": "IN",
+    "gt": "GT",
+    "gte": "GTE",
+    "lt": "LT",
+    "lte": "LTE",
+}
+"""Operations as a study writes them, with the API's spelling."""
+
+_SAME = ("eq", "in")
+_ORDERED = tuple(OPERATIONS)
+
+_REGIONS = """
+AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ CA CD CF
+CG CH CI CK CL CM CN CO CR CU CV CW CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA GB GD GE GF GG GH
+GI GL GM GN GP GQ GR GT GU GW GY HK HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE KG KH KI KM KN KR KW KY KZ
+LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI
+NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SK SL SM SN SO
+SR SS ST SV SX SY SZ TC TD TF TG TH TJ TK TL TM TN TO TP TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK
+YE YT ZA ZM ZW
+"""
+
+REGIONS: frozenset[str] = frozenset(_REGIONS.split())
+"""Region codes that the API takes: 245, not quite ISO 3166-1."""
+
+LENGTHS = ("SHORT", "MID", "LONG", "EXTRA_LONG")
+"""Classes of `video_length`: under 15 s, 15 to 60 s, 1 to 5 min, over 5 min."""
+
+# What people write for a code that the API calls otherwise.
+_MEANT = {"UK": "GB", "EL": "GR", "USA": "US"}
+
+
+def near(word: str, allowed: Iterable[str], *, most: int = 1, cutoff: float = 0.6) -> str:
+    """` Did you mean ...?` for a misspelt word, naming `most` words at most, or nothing."""
+    close = difflib.get_close_matches(word, sorted(allowed), n=most, cutoff=cutoff)
+    return f" Did you mean {' or '.join(f'`{one}`' for one in close)}?" if close else ""
+
+
+def _text(value: object) -> str:
+    """A value as text; numbers are taken as written, but not what YAML turned into something else."""
+    if isinstance(value, bool):
+        word = "no" if value is False else "yes"
+        raise ValueError(f"is {value}: YAML takes words such as {word} for truth values, so write it in quotes")
+    if isinstance(value, str | int):
+        text = str(value).strip()
+        if not text:
+            raise ValueError("is empty")
+        if any(character < " " for character in text):
+            raise ValueError("holds a line break or a control character")
+        return text
+    if value is None:
+        raise ValueError("is empty")
+    raise ValueError(f"must be one text or whole number; write {value!r} in quotes if that is the text itself")
+
+
+def _day(value: object) -> str:
+    if isinstance(value, date):
+        return f"{value:%Y%m%d}"
+    text = _text(value)
+    for form in ("%Y%m%d", "%Y-%m-%d"):
+        try:
+            return datetime.strptime(text, form).strftime("%Y%m%d")  # noqa: DTZ007 a day has no zone
+        except ValueError:
+            continue
+    raise ValueError(f"`{text}` is no day; write it as 2026-02-01")
+
+
+def _region(value: object) -> str:
+    code = _text(value).upper()
+    if code in REGIONS:
+        return code
+    meant = f" Did you mean `{_MEANT[code]}`?" if code in _MEANT else near(code, REGIONS, most=3, cutoff=0.5)
+    raise ValueError(
+        f"`{code}` is no region code of the API, which takes {len(REGIONS)} two-letter codes "
+        f"(ISO 3166, XK, and TP; not CC CX GS HM KP SJ).{meant}"
+    )
+
+
+def _length(value: object) -> str:
+    word = _text(value).upper()
+    if word not in LENGTHS:
+        raise ValueError(f"`{word}` is no length; allowed: {', '.join(LENGTHS)}.{near(word, LENGTHS)}")
+    return word
+
+
+def _number(value: object) -> str:
+    text = str(value).strip()
+    if not (text.isascii() and text.isdigit() and int(text) < 2**63):
+        raise ValueError(f"`{text}` is no whole number from 0 to 2^63 - 1")
+    return str(int(text))
+
+
+def _handle(value: object) -> str:
+    name = _text(value).removeprefix("@")
+    if not name or any(c.isspace() for c in name):
+        raise ValueError(f"`{name}` is no handle: at least one character, no blanks")
+    return name
+
+
+def _hashtag(value: object) -> str:
+    name = _text(value).lstrip("#")
+    if not name or any(c.isspace() for c in name):
+        raise ValueError(f"`{name}` is no hashtag: at least one character, no blanks (use `keyword` for phrases)")
+    return name
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A field of a condition: its operations, and what checks a value and writes it as text, or raises ValueError."""
+
+    operations: tuple[str, ...]
+    value: Callable[[object], str]
+
+
+CONDITIONS: dict[str, Condition] = {
+    "create_date": Condition(_ORDERED, _day),
+    "username": Condition(_SAME, _handle),
+    "region_code": Condition(_SAME, _region),
+    "video_id": Condition(_SAME, _number),
+    "hashtag_name": Condition(_SAME, _hashtag),
+    "keyword": Condition(_SAME, _text),
+    "music_id": Condition(_SAME, _number),
+    "effect_id": Condition(_SAME, _number),
+    "video_length": Condition(_SAME, _length),
+    "view_count": Condition(_ORDERED, _number),
+    "comment_count": Condition(_ORDERED, _number),
+}
+"""Fields that a condition can be about, by the API's names."""
