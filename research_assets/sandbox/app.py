@@ -1,0 +1,175 @@
+"""The sandbox as an ASGI application: routes, gates and clock.
+
+A data call passes token, scope, quota and faults, in this order, and reaches its endpoint. It does so without a web
+framework, because the sandbox must never be what is measured; whatever people look at is left to `control`.
+"""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import format_datetime
+from time import perf_counter
+from typing import Any, Literal
+from urllib.parse import parse_qs
+
+import orjson
+
+from research_assets.clock import Clock, SystemClock
+from research_assets.fields import ENTITIES
+from research_assets.sandbox.books import Books, Entry
+from research_assets.sandbox.call import Call
+from research_assets.sandbox.chance import mix
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.envelope import ApiFailure, Envelopes, Reply, invalid
+from research_assets.sandbox.faults import Faults
+from research_assets.sandbox.quota import Quota
+from research_assets.sandbox.timing import SandboxClock
+from research_assets.sandbox.tokens import Tokens
+from research_assets.sandbox.videos_endpoint import VideoQuery
+from research_assets.sandbox.world import World
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+TOKEN_PATH = "/v2/oauth/token/"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A data endpoint: its name in the books, who pays, the fields that it knows (None: it takes none), its handler."""
+
+    name: str
+    pool: Literal["research", "follow"]
+    fields: tuple[str, ...] | None
+    answer: Callable[[Call], Reply]
+
+
+class Sandbox:
+    """One simulated Research API. An ASGI application; its parts are open to tests."""
+
+    def __init__(self, config: SandboxConfig, clock: Clock | None = None) -> None:
+        self.config = config
+        self.clock = SandboxClock(clock or SystemClock(), config.now)
+        self.world = World(config, self.clock)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget every request, token, search and charge; the world and the clock stay."""
+        config = self.config
+        self.books = Books()
+        self.quota = Quota(config)
+        self.faults = Faults(config)
+        self.tokens = Tokens(config)
+        self._envelopes = Envelopes(mix(config.seed, 11))
+        self._fields: dict[tuple[str, bytes], tuple[str, ...]] = {}
+        self.routes = self._data_routes()
+
+    def _data_routes(self) -> dict[str, Route]:
+        videos = VideoQuery(self.config, self.world, self.faults, self._envelopes)
+        return {
+            "/v2/research/video/query/": Route("video/query", "research", ENTITIES["videos"].requested, videos),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one ASGI scope."""
+        route = self.routes.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if route is None:
+            await self._other(scope, receive, send)
+            return
+        body = await _read(receive)
+        started = perf_counter()
+        now = self.clock.now()
+        try:
+            reply = self._gate(route, scope, now)
+            if self.config.latency:
+                await self.clock.sleep(self.config.latency)
+                started, now = perf_counter(), self.clock.now()
+            reply = reply or self.faults.after(route.answer(self._call(route, scope, body, now)))
+        except ApiFailure as failure:
+            reply = self._envelopes.failure(failure, now)
+        ms = (perf_counter() - started) * 1000
+        self.books.enter(Entry(now, route.name, reply.status, reply.code, reply.rows, ms))
+        await self._send(send, reply, now)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == TOKEN_PATH and scope["method"] == "POST":
+            body, now = await _read(receive), self.clock.now()
+            fails = self.faults.token(self.tokens.issued + 1)
+            reply = self.tokens.fetch(body, now.timestamp(), self._envelopes.log_id(now), fails=fails)
+            self.books.enter(Entry(now, "oauth/token", reply.status, reply.code, 0, 0.0))
+            await self._send(send, reply, now)
+            return
+        if scope["type"] == "http":
+            await self._send(
+                send, Reply(404, b"404 page not found", "404", content_type=b"text/plain"), self.clock.now()
+            )
+
+    def _gate(self, route: Route, scope: Scope, now: datetime) -> Reply | None:
+        """Token, scope, quota, faults. Raises ApiFailure, or gives an answer that replaces the real one."""
+        self.tokens.check(_header(scope, b"authorization"), now.timestamp())
+        if route.pool == "follow" and not self.config.follow_scope:
+            message = "The user did not authorize the scope required for completing this request."
+            raise ApiFailure(401, "scope_not_authorized", message, gateway=True)
+        self.quota.charge(route.pool, now)
+        return self.faults.before()
+
+    def _call(self, route: Route, scope: Scope, body: bytes, now: datetime) -> Call:
+        fields = self._chosen(route, scope.get("query_string", b""))
+        content_type = _header(scope, b"content-type")
+        if content_type.startswith("multipart/form-data"):
+            return Call({}, fields, now, body, content_type)
+        try:
+            parsed = orjson.loads(body)
+        except orjson.JSONDecodeError:
+            parsed = None
+        if not isinstance(parsed, dict):
+            raise invalid("the request body is not a JSON object")
+        return Call(parsed, fields, now)
+
+    def _chosen(self, route: Route, query_string: bytes) -> tuple[str, ...]:
+        if route.fields is None:
+            return ()
+        place = (route.name, query_string)
+        held = self._fields.get(place)
+        if held is None:
+            names = ",".join(parse_qs(query_string.decode("ascii", "replace")).get("fields", ())).split(",")
+            held = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+            if not held:
+                raise invalid("fields is missing")
+            unknown = [name for name in held if name not in route.fields]
+            if unknown:
+                raise invalid(f"fields is invalid: {', '.join(unknown)}")
+            if len(self._fields) < 1000:
+                self._fields[place] = held
+        return held
+
+    async def _send(self, send: Send, reply: Reply, now: datetime) -> None:
+        headers = [
+            (b"content-type", reply.content_type),
+            (b"content-length", b"%d" % len(reply.body)),
+            (b"date", format_datetime(now, usegmt=True).encode()),
+        ]
+        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+        await send({"type": "http.response.body", "body": reply.body})
+
+
+async def _read(receive: Receive) -> bytes:
+    body = b""
+    while True:
+        message = await receive()
+        body += bytes(message.get("body", b""))
+        if not message.get("more_body", False):
+            return body
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    for key, value in scope["headers"]:
+        if key == name:
+            return str(value.decode("latin-1"))
+    return ""
+
+
+def create_app(config: SandboxConfig | None = None, clock: Clock | None = None) -> Sandbox:
+    """A sandbox, for `httpx.ASGITransport` or any ASGI server. Its clock runs with the handed-in one."""
+    return Sandbox(config or SandboxConfig(), clock)

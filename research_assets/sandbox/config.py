@@ -1,0 +1,180 @@
+"""What a sandbox can be told: one frozen record of knobs, and the three profiles that fill in what is not said."""
+
+from dataclasses import dataclass, fields
+from datetime import date, datetime
+from types import MappingProxyType
+from typing import Any
+
+FROM_PROFILE: Any = type("FromProfile", (), {"__repr__": lambda _: "<from the profile>"})()
+"""Default of a knob whose value the profile decides."""
+
+_CLEAN: dict[str, Any] = {
+    "rate": 0.0,
+    "undeliverable": 0.0,
+    "withdrawn_per_year": 0.0,
+    "count_lag_days": 0.0,
+    "fresh_missing": 0.0,
+    "account_private": 0.0,
+    "account_refused": 0.0,
+    "account_gone_per_year": 0.0,
+    "comments_closed": 0.0,
+    "comment_ceiling": 0,
+    "nul_characters": 0.0,
+    "p_500": 0.0,
+    "p_504": 0.0,
+    "p_undecodable": 0.0,
+    "p_token_failure": 0.0,
+    "p_no_cursor": 0.0,
+    "p_stuck_cursor": 0.0,
+    "p_empty_page": 0.0,
+    "p_silent": 0.0,
+    "p_fresh_search_id": 0.0,
+    "p_foreign": 0.0,
+    "p_new_search_id": 0.0,
+    "lower_case_regions": False,
+    "playlist_500": False,
+    "users_500": 0.0,
+    "empty_group_500": False,
+    "username_batch": 0,
+    "token_error_status": 401,
+    "likes_status": 400,
+}
+_TYPICAL = _CLEAN | {
+    "rate": 10.0,
+    "undeliverable": 0.25,
+    "withdrawn_per_year": 0.10,
+    "count_lag_days": 10.0,
+    "fresh_missing": 0.4,
+    "account_private": 0.01,
+    "account_refused": 0.04,
+    "account_gone_per_year": 0.04,
+    "comments_closed": 0.03,
+    "p_500": 0.02,
+    "p_fresh_search_id": 0.5,
+    "p_new_search_id": 0.1,
+    "lower_case_regions": True,
+    "playlist_500": True,
+}
+_HOSTILE = _TYPICAL | {
+    "undeliverable": 0.30,
+    "withdrawn_per_year": 0.25,
+    "account_refused": 0.08,
+    "comments_closed": 0.08,
+    "comment_ceiling": 1000,
+    "nul_characters": 0.02,
+    "p_500": 0.06,
+    "p_504": 0.02,
+    "p_undecodable": 0.02,
+    "p_token_failure": 0.2,
+    "p_no_cursor": 0.02,
+    "p_stuck_cursor": 0.02,
+    "p_empty_page": 0.02,
+    "p_silent": 0.05,
+    "p_fresh_search_id": 0.9,
+    "p_foreign": 0.3,
+    "p_new_search_id": 0.3,
+    "users_500": 0.1,
+    "empty_group_500": True,
+    "username_batch": 10,
+    "token_error_status": 200,
+    "likes_status": 403,
+}
+PROFILES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
+    {"clean": _CLEAN, "typical": _TYPICAL, "hostile": _HOSTILE}
+)
+"""`clean`: as documented, nothing goes wrong. `typical`: what users report every week. `hostile`: all of it at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SandboxConfig:
+    """Everything about a sandbox. Shares and chances are in [0, 1]; `every_…` strikes each n-th data call, 0 never.
+
+    Knobs marked with the profile's default take the value of `profile` (reference §10) unless given.
+    """
+
+    profile: str = "clean"
+    seed: int = 7
+    client_key: str = "sandbox-key"
+    client_secret: str = "sandbox-secret"
+
+    # Time: `now` is where the clock starts (UTC); without it the clock shows the handed-in clock's time.
+    now: datetime | None = None
+    token_life: int = 7200  # seconds
+    one_token: bool = False  # a new token ends the old one
+
+    # Quota: requests a UTC day by pool; `quota_delay` seconds after midnight the day is still refused.
+    research_cap: int = 1000
+    follow_cap: int = 20_000
+    quota_delay: float = 0.0
+    rate: float = FROM_PROFILE  # requests a second, 0 for no limit
+    latency: float = 0.0  # seconds before each data answer
+    follow_scope: bool = True  # False: followers and following answer scope_not_authorized
+
+    # The world. `flat` replaces its videos by exactly so many a day, which match any query.
+    videos_per_day: int = 1100
+    flat: int | None = None
+    flat_comments: int = 0  # comments of each video of the flat world
+    undeliverable: float = FROM_PROFILE  # share of raw hits never delivered; flat: exactly each round(1/share)-th
+    withdrawn_per_year: float = FROM_PROFILE  # share of videos and comments withdrawn within a year
+    count_lag_days: float = FROM_PROFILE  # counts of a page are 0 to so many days old
+    fresh_missing: float = FROM_PROFILE  # share of videos that appear only within their first 48 hours
+    account_private: float = FROM_PROFILE
+    account_refused: float = FROM_PROFILE  # videos are delivered, the profile is not
+    account_gone_per_year: float = FROM_PROFILE
+    comments_closed: float = FROM_PROFILE
+    comment_ceiling: int = FROM_PROFILE  # cursor + max_count at most, 0 for no ceiling
+    nul_characters: float = FROM_PROFILE  # share of captions and handles with U+0000 inside
+
+    # Faults by count and by place.
+    every_500: int = 0
+    every_504: int = 0
+    every_429: int = 0
+    dead_days: frozenset[date] = frozenset()  # a search whose window holds one always fails with 500
+    silent_days: frozenset[date] = frozenset()  # a search finds nothing of these days and says nothing
+    silent_searches: int = 0  # so many first searches find nothing and say nothing
+    breaking_usernames: frozenset[str] = frozenset()  # a search with one among several names fails with 500
+    username_batch: int = FROM_PROFILE  # more names in one condition fail with 500, 0 for any number
+    empty_group_500: bool = FROM_PROFILE
+
+    # Faults by chance, seeded by the number of the call.
+    p_500: float = FROM_PROFILE
+    p_504: float = FROM_PROFILE
+    p_undecodable: float = FROM_PROFILE  # status 200, body cut off
+    p_token_failure: float = FROM_PROFILE
+    p_no_cursor: float = FROM_PROFILE  # has_more without cursor
+    p_stuck_cursor: float = FROM_PROFILE  # rows, has_more, and the cursor that was sent
+    p_empty_page: float = FROM_PROFILE  # no rows, has_more, and the cursor that was sent
+    p_silent: float = FROM_PROFILE  # a new search finds nothing and says nothing
+    playlist_500: bool = FROM_PROFILE  # status 500 with the result in the body
+    users_500: float = FROM_PROFILE  # the same for user/*
+    likes_status: int = FROM_PROFILE
+    token_error_status: int = FROM_PROFILE
+
+    # Searches.
+    fresh_search_id_refusals: int = 0  # each search id is refused so many times before it works
+    p_fresh_search_id: float = FROM_PROFILE  # a search id is refused for 3 to 10 seconds after its issue
+    search_life: int = 86_400  # seconds until a search id expires
+    p_foreign: float = FROM_PROFILE  # continuation pages come from an older cached search
+    foreign_searches: int = 0  # the same for so many first searches
+    p_new_search_id: float = FROM_PROFILE  # a page carries another, equivalent id
+    lower_case_regions: bool = FROM_PROFILE  # on continuation pages
+
+    def __post_init__(self) -> None:
+        """Fill in the profile's values. Raises ValueError naming the knob that cannot be used and what is allowed."""
+        if self.profile not in PROFILES:
+            raise ValueError(f"Sandbox profile {self.profile!r} is not known. Known: {', '.join(PROFILES)}.")
+        for name, value in PROFILES[self.profile].items():
+            if getattr(self, name) is FROM_PROFILE:
+                object.__setattr__(self, name, value)
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.type is float and value < 0:
+                raise ValueError(f"Sandbox knob {field.name}={value} must not be below 0.")
+            if field.name.startswith(("p_", "account_", "undeliverable", "users_500")) and value > 1:
+                raise ValueError(f"Sandbox knob {field.name}={value} is a share and must lie between 0 and 1.")
+        if not 1 <= self.videos_per_day <= 5000:
+            raise ValueError(f"Sandbox knob videos_per_day={self.videos_per_day} must lie between 1 and 5000.")
+        if self.flat is not None and not 0 <= self.flat <= 1_000_000:
+            raise ValueError(f"Sandbox knob flat={self.flat} must lie between 0 and 1,000,000.")
+        if self.now is not None and self.now.tzinfo is None:
+            raise ValueError("Sandbox knob now needs a time zone, such as datetime(2026, 3, 1, tzinfo=UTC).")

@@ -1,0 +1,50 @@
+"""How the world's 64-bit ids are made, and how a video or comment is found again from its id alone.
+
+The upper 32 bits are a moment in Unix seconds, as with the real API (reference §3.1.3). The lower 32 look random but
+hold the place in the world: the day, the number within the day, and for comments the number within the thread. So no
+index of all ids is needed, and a world of any length costs no memory.
+"""
+
+DAY = 86400
+_LOW = 0xFFFFFFFF
+_VIDEO_DAYS = 2  # bits: a video is published up to three midnights after its upload
+_COMMENT_DAYS = 6  # bits: a comment is written up to 63 midnights after the video
+
+
+def _scramble(second: int) -> int:
+    return (second * 0x9E3779B1 + 0x7F4A7C15) & _LOW
+
+
+class IdLayout:
+    """Places of days, videos and comments in the lower bits. `index_bits` hold the number of a video within its day."""
+
+    __slots__ = ("_index", "comment_limit", "index_bits")
+
+    def __init__(self, index_bits: int) -> None:
+        self.index_bits = index_bits
+        self._index = (1 << index_bits) - 1
+        self.comment_limit = 1 << (32 - _COMMENT_DAYS - index_bits)
+
+    def video_id(self, upload: int, create_day: int, index: int, noise: int) -> int:
+        """The id of video `index` of the day number `create_day` (days since 1970) that was uploaded at a second."""
+        low = (index | (create_day - upload // DAY) << self.index_bits) | (noise << (self.index_bits + _VIDEO_DAYS))
+        return upload << 32 | (low & _LOW) ^ _scramble(upload)
+
+    def video_place(self, video_id: int) -> tuple[int, int]:
+        """The day number and the index that an id points to; whether such a video exists is not checked."""
+        upload = video_id >> 32
+        low = (video_id & _LOW) ^ _scramble(upload)
+        return upload // DAY + (low >> self.index_bits & 3), low & self._index
+
+    def comment_id(self, written: int, video_day: int, index: int, number: int) -> int:
+        """The id of comment `number` of a video, for the second in its upper bits."""
+        days = written // DAY - video_day
+        low = index | (days << self.index_bits) | number << (self.index_bits + _COMMENT_DAYS)
+        return written << 32 | (low & _LOW) ^ _scramble(written)
+
+    def comment_place(self, comment_id: int) -> tuple[int, int, int]:
+        """The video's day number and index, and the comment's number, that an id points to."""
+        written = comment_id >> 32
+        low = (comment_id & _LOW) ^ _scramble(written)
+        days = low >> self.index_bits & ((1 << _COMMENT_DAYS) - 1)
+        return written // DAY - days, low & self._index, low >> (self.index_bits + _COMMENT_DAYS)

@@ -1,0 +1,179 @@
+"""The query of a video search: checked against reference §3.1.1, then turned into a test on videos."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from operator import eq, ge, gt, le, lt
+from typing import Any
+
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.envelope import ApiFailure, invalid
+from research_assets.sandbox.regions import REGION_CODES
+from research_assets.sandbox.videos import Video
+
+Test = Callable[[Video], bool]
+
+_LISTED = frozenset({"EQ", "IN"})
+_ORDERED = frozenset({"EQ", "IN", "GT", "GTE", "LT", "LTE"})
+_COMPARE = {"GT": gt, "GTE": ge, "LT": lt, "LTE": le, "EQ": eq}
+OPERATIONS: dict[str, frozenset[str]] = {
+    "create_date": _ORDERED,
+    "username": _LISTED,
+    "region_code": _LISTED,
+    "video_id": _LISTED,
+    "hashtag_name": _LISTED,
+    "keyword": _LISTED,
+    "music_id": _LISTED,
+    "effect_id": _LISTED,
+    "video_length": _LISTED,
+    "view_count": _ORDERED,
+    "comment_count": _ORDERED,
+}
+"""Condition fields and the operations that each takes."""
+
+_NUMBERS = frozenset({"video_id", "music_id", "effect_id", "view_count", "comment_count"})
+_LENGTHS = {"SHORT": (0, 15), "MID": (15, 60), "LONG": (60, 300), "EXTRA_LONG": (300, 10**9)}
+LONGEST = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition, its values as text and in the case in which they are compared."""
+
+    field: str
+    operation: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A checked query over a window of days, both inclusive, UTC."""
+
+    groups: tuple[tuple[str, tuple[Condition, ...]], ...]
+    start: date
+    end: date
+
+    def conditions(self, field: str) -> tuple[Condition, ...]:
+        """All conditions on a field that must hold."""
+        return tuple(c for name, group in self.groups if name == "and" for c in group if c.field == field)
+
+    def matches(self, video: Video) -> bool:
+        """Whether a video is a hit; the window is not looked at."""
+        return all(_GROUPS[name](_test(condition)(video) for condition in group) for name, group in self.groups)
+
+    def test(self) -> Test:
+        """The same as one function, for many videos."""
+        compiled = [(_GROUPS[name], [_test(condition) for condition in group]) for name, group in self.groups]
+        return lambda video: all(hold(test(video) for test in tests) for hold, tests in compiled)
+
+
+_GROUPS: dict[str, Callable[[Any], bool]] = {"and": all, "or": any, "not": lambda found: not any(found)}
+
+
+def parse_date(value: object, name: str) -> date:
+    """A date as the API takes it, `YYYYMMDD`."""
+    if isinstance(value, str) and len(value) == 8 and value.isdigit():
+        try:
+            return date(int(value[:4]), int(value[4:6]), int(value[6:]))
+        except ValueError:
+            pass
+    raise invalid(f"{name} is invalid: expected YYYYMMDD")
+
+
+def parse(body: Mapping[str, Any], config: SandboxConfig) -> Query:
+    """Check a search's body. Raises ApiFailure as the API would answer."""
+    start, end = parse_date(body.get("start_date"), "start_date"), parse_date(body.get("end_date"), "end_date")
+    if end < start:
+        raise invalid("end_date is before start_date")
+    if end - start > LONGEST:
+        raise invalid("the window between start_date and end_date is longer than 30 days")
+    query = body.get("query")
+    if not isinstance(query, dict):
+        raise invalid("query is missing")
+    groups = []
+    for name, conditions in query.items():
+        if name not in _GROUPS or not isinstance(conditions, list):
+            raise invalid(f"query has no group {name!r}")
+        if conditions:
+            groups.append((name, tuple(_condition(entry, config) for entry in conditions)))
+        elif config.empty_group_500:
+            raise ApiFailure(500, "internal_error", "Server Internal Error")
+    if not groups:
+        raise invalid("query has no condition")
+    return Query(tuple(groups), start, end)
+
+
+def _condition(entry: object, config: SandboxConfig) -> Condition:
+    if not isinstance(entry, dict) or set(entry) != {"operation", "field_name", "field_values"}:
+        raise invalid("a condition needs operation, field_name and field_values")
+    field, operation, values = entry["field_name"], entry["operation"], entry["field_values"]
+    if not isinstance(field, str) or field not in OPERATIONS:
+        raise invalid(f"field_name {field!r} is invalid")
+    if operation not in OPERATIONS[field]:
+        raise invalid(f"operation {operation!r} is invalid for {field}")
+    if not isinstance(values, list) or not values or not all(isinstance(value, str) and value for value in values):
+        raise invalid(f"field_values of {field} must be strings, one at least")
+    if operation != "IN" and len(values) > 1:
+        raise invalid(f"operation {operation} takes one value")
+    for value in values:
+        if field in _NUMBERS and not value.isdecimal():
+            raise invalid(f"{field} {value!r} is not a number")
+        if field == "region_code" and value.upper() not in REGION_CODES:
+            raise invalid(f"region_code {value!r} is invalid")
+        if field == "video_length" and value not in _LENGTHS:
+            raise invalid(f"video_length {value!r} is invalid")
+        if field == "create_date":
+            parse_date(value, field)
+    if field == "username":
+        _names(values, config)
+    return Condition(field, operation, tuple(value.lower() for value in values))
+
+
+def _names(values: list[str], config: SandboxConfig) -> None:
+    batch = config.username_batch
+    breaks = len(values) > 1 and not config.breaking_usernames.isdisjoint(values)
+    if breaks or (batch and len(values) > batch):
+        raise ApiFailure(500, "internal_error", "Something is wrong. Please try again later.")
+
+
+def _test(condition: Condition) -> Test:
+    field, values = condition.field, condition.values
+    wanted = frozenset(values)
+    match field:
+        case "username":
+            return lambda video: video.creator.username in wanted
+        case "region_code":
+            return lambda video: video.creator.region.lower() in wanted
+        case "hashtag_name":
+            return lambda video: any(tag.lower() in wanted for tag in video.tags)
+        case "video_id":
+            return lambda video: str(video.id) in wanted
+        case "music_id":
+            return lambda video: str(video.music_id) in wanted
+        case "effect_id":
+            return lambda _: False
+        case "video_length":
+            spans = [_LENGTHS[value.upper()] for value in values]
+            return lambda video: any(low <= video.duration < high for low, high in spans)
+        case "keyword":
+            phrases = [value.replace("#", " ").split() for value in values]
+            return lambda video: any(_contains(video.caption.lower(), phrase) for phrase in phrases)
+        case "create_date":
+            return _ordered(condition, lambda video: int(f"{datetime.fromtimestamp(video.create_time, UTC):%Y%m%d}"))
+        case "view_count":
+            return _ordered(condition, lambda video: video.views)
+        case _:
+            return _ordered(condition, lambda video: video.comments)
+
+
+def _contains(caption: str, phrase: list[str]) -> bool:
+    """The API's approximate match of a phrase, as far as it is known: all words, wherever they stand."""
+    return all(word in caption for word in phrase)
+
+
+def _ordered(condition: Condition, value: Callable[[Video], int]) -> Test:
+    if condition.operation == "IN":
+        numbers = frozenset(int(text) for text in condition.values)
+        return lambda video: value(video) in numbers
+    compare, bound = _COMPARE[condition.operation], int(condition.values[0])
+    return lambda video: compare(value(video), bound)

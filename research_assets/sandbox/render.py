@@ -1,0 +1,127 @@
+"""Videos and comments as the JSON of an answer: compact, keys in a different order from object to object, no nulls."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import orjson
+
+from research_assets.sandbox import text, words
+from research_assets.sandbox.ageing import grown, snapshot
+from research_assets.sandbox.chance import key, mix, unit
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.videos import Video
+
+_KEPT = 30_000
+_YEAR_2024 = 19_723  # days since 1970: from then on effects are nearly always absent
+
+
+def shuffled(record: dict[str, Any], rng: Random) -> bytes:
+    """A record as JSON with its keys in a random order."""
+    names = list(record)
+    rng.shuffle(names)
+    return orjson.dumps({name: record[name] for name in names})
+
+
+def playlist_id(account_index: int, number: int) -> int:
+    """The id of a creator's playlist; the account's number stands in its lower bits."""
+    return (1_640_995_200 + account_index) << 32 | number << 20 | account_index
+
+
+class VideoRenderer:
+    """Renders videos with a choice of fields, and keeps the newest used fragments."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self._config = config
+        self._kept: OrderedDict[tuple[int, tuple[str, ...]], tuple[int, bytes]] = OrderedDict()
+
+    def fragments(self, videos: Sequence[Video], fields: tuple[str, ...], now: float) -> list[bytes]:
+        """One JSON object per video, with counts as delivered at a moment."""
+        hour = int(now // 3600)
+        found = []
+        for video in videos:
+            place = (video.id, fields)
+            held = self._kept.get(place)
+            if held is None or held[0] != hour:
+                held = (hour, shuffled(self.record(video, fields, now), Random(mix(video.seed, 21))))
+                self._kept[place] = held
+                if len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
+            found.append(held[1])
+        return found
+
+    def record(self, video: Video, fields: tuple[str, ...], now: float) -> dict[str, Any]:
+        """A video's record with the named fields; what the video lacks is left out."""
+        config = self._config
+        age = snapshot(video.seed, now, config.count_lag_days) - video.create_time
+        caption, username = video.caption, video.creator.username
+        if unit(video.seed, 22) < config.nul_characters:
+            caption, username = text.with_nul(caption, video.seed), text.with_nul(username, video.seed)
+        record: dict[str, Any] = {
+            "id": video.id,
+            "video_description": caption,
+            "create_time": video.create_time,
+            "region_code": video.creator.region,
+            "share_count": grown(video.shares, age),
+            "view_count": grown(video.views, age),
+            "like_count": grown(video.likes, age),
+            "comment_count": grown(video.comments, age),
+            "hashtag_names": list(video.tags),
+            "username": username,
+            "is_stem_verified": video.topic == "science" and unit(video.seed, 23) < 0.5,
+            "favorites_count": grown(video.favorites, age),
+            "video_duration": video.duration,
+        }
+        if video.music_id:
+            record["music_id"] = video.music_id
+        return {name: value for name, value in (record | self._extras(video)).items() if name in fields}
+
+    def _extras(self, video: Video) -> dict[str, Any]:
+        rng = Random(mix(video.seed, 24))
+        extras: dict[str, Any] = {}
+        if video.day < _YEAR_2024 and rng.random() < 0.9:
+            extras["effect_ids"] = rng.choice((["0"], ["0"], ["0"], ["260234", "0"]))
+        if video.playlist:
+            extras["playlist_id"] = playlist_id(video.creator.index, video.playlist)
+        if rng.random() < 0.17:
+            extras["voice_to_text"] = text.transcript(rng, video.creator.language, video.topic)
+        if video.tags:
+            extras["hashtag_info_list"] = [
+                {"hashtag_id": key(tag.lower()) >> 33, "hashtag_name": tag, "hashtag_description": ""}
+                for tag in video.tags
+            ]
+        if rng.random() < 0.12:
+            extras["sticker_info_list"] = [
+                {"sticker_id": str(rng.randrange(10_000, 99_999)), "sticker_name": rng.choice(words.STICKERS)}
+            ]
+        if rng.random() < 0.10:
+            number = rng.randrange(len(words.EFFECTS))
+            extras["effect_info_list"] = [
+                {
+                    "effect_id": str(260_000 + number),
+                    "effect_name": words.EFFECTS[number],
+                    "effect_photo_url": f"https://effects.invalid/{number}.png",
+                }
+            ]
+        if video.mention:
+            extras["video_mention_list"] = [video.mention if rng.random() < 0.8 else text.shown_name(rng)]
+        if rng.random() < 0.5:
+            extras["video_label"] = {"content": "", "sink": False, "type": 0, "vote": False, "warn": False}
+        if rng.random() < 0.05:
+            kind, number = rng.choice((("AIGC Type", 1), ("AIGC Type", 2), ("Branded Type", 1), ("Branded Type", 7)))
+            extras["video_tag"] = {"type": kind, "number": number}
+        return extras
+
+
+def as_user_video(record: dict[str, Any]) -> dict[str, Any]:
+    """A video's record as the lists of an account spell it (reference §3.1, §3.1.2): two keys differ."""
+    if "effect_info_list" in record:
+        record["effect_info_list"] = [
+            {"effect_photo_URI" if name == "effect_photo_url" else name: value for name, value in effect.items()}
+            for effect in record["effect_info_list"]
+        ]
+    if "video_tag" in record:
+        tag = record["video_tag"]
+        record["video_tag"] = {"video_tag_type": tag["type"], "video_tag_number": tag["number"]}
+    return record

@@ -1,0 +1,138 @@
+"""The whole world behind the sandbox, as the endpoints and the truth see it at a moment.
+
+It joins the parts: accounts, videos (social or flat), what is withdrawn, what can be delivered. It knows nothing of
+requests, pages or faults.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from research_assets.sandbox.accounts import Account, Accounts
+from research_assets.sandbox.ageing import appears_at, withdrawn_at
+from research_assets.sandbox.chance import mix, unit
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.flat import FlatVideos
+from research_assets.sandbox.ids import DAY, IdLayout
+from research_assets.sandbox.query import Query
+from research_assets.sandbox.render import VideoRenderer
+from research_assets.sandbox.timing import SandboxClock
+from research_assets.sandbox.videos import EPOCH, SocialVideos, Video
+
+
+class World:
+    """Everything that is the case, whether the API tells it or not. Moments are Unix seconds."""
+
+    def __init__(self, config: SandboxConfig, clock: SandboxClock) -> None:
+        self.config = config
+        self.clock = clock
+        self.accounts = Accounts(config)
+        self.flat = FlatVideos(config, self.accounts) if config.flat is not None else None
+        self.social = SocialVideos(config, self.accounts)
+        self._renderer = VideoRenderer(config)
+        self._seed = mix(config.seed, 6)
+        self.withdrawn: set[int] = set()  # ids that a test withdrew, beside those that fate withdraws
+        self.removed: set[str] = set()  # usernames that a test removed
+
+    @property
+    def layout(self) -> IdLayout:
+        """How this world's ids are made."""
+        return self.flat.layout if self.flat else self.social.layout
+
+    def now(self) -> float:
+        """The present moment."""
+        return self.clock.now().timestamp()
+
+    # Videos
+
+    def video(self, video_id: int) -> Video | None:
+        """A video by id, delivered or not; None if there never was one."""
+        return self.flat.video(video_id) if self.flat else self.social.video(video_id)
+
+    def video_at(self, day: int, index: int) -> Video | None:
+        """A video by its place; None if there never was one."""
+        return self.flat.at(day, index) if self.flat else self.social.at(day, index)
+
+    def hits(self, query: Query, at: float) -> list[int]:
+        """Ids of all raw hits that a search at a moment counts, falling."""
+        silent = {day.toordinal() - EPOCH for day in self.config.silent_days}
+        first, last = query.start.toordinal() - EPOCH, query.end.toordinal() - EPOCH
+        days = [day for day in range(first, min(last, int(at // DAY)) + 1) if day not in silent]
+        found = self._flat_hits(query, days, at) if self.flat else self._social_hits(query, days, at)
+        found.sort(reverse=True)
+        return found
+
+    def _social_hits(self, query: Query, days: Iterable[int], at: float) -> list[int]:
+        test, share, recent = query.test(), self.config.fresh_missing, at - 3 * DAY
+        return [
+            video.id
+            for day in days
+            for video in self.social.day(day)
+            if test(video) and (video.create_time <= recent or appears_at(video.seed, video.create_time, share) <= at)
+        ]
+
+    def _flat_hits(self, query: Query, days: Sequence[int], at: float) -> list[int]:
+        flat = self.flat
+        assert flat is not None
+        named = query.conditions("video_id")
+        narrow = any(query.conditions(field) for field in ("video_id", "username", "create_date"))
+        if named:
+            ids = [int(value) for value in set(named[0].values) if flat.video(int(value))]
+            ids = [video_id for video_id in ids if flat.layout.video_place(video_id)[0] in days]
+        else:
+            ids = [video_id for day in days for video_id in flat.ids(day)]
+        if narrow:
+            kept = [c for f in ("video_id", "username", "create_date") for c in query.conditions(f)]
+            test = Query((("and", tuple(kept)),), query.start, query.end).test()
+            ids = [video_id for video_id in ids if (video := flat.video(video_id)) and test(video)]
+        if days and days[-1] * DAY > at - 3 * DAY:
+            share = self.config.fresh_missing
+            ids = [i for i in ids if appears_at(i, self.published(i), share) <= at]
+        return ids
+
+    def published(self, video_id: int) -> int:
+        """When a video of this world was published."""
+        video = self.video(video_id)
+        return video.create_time if video else video_id >> 32
+
+    def deliverable(self, ids: Sequence[int], at: float) -> list[int]:
+        """Those of the ids that a page delivers at a moment, in the same order."""
+        if self.flat:
+            place, delivers, vanish = self.layout.video_place, self.flat.delivers, self.config.withdrawn_per_year
+            return [
+                video_id
+                for video_id in ids
+                if delivers(place(video_id)[1])
+                and video_id not in self.withdrawn
+                and (not vanish or withdrawn_at(video_id, video_id >> 32, vanish) > at)
+            ]
+        return [video_id for video_id in ids if (video := self.video(video_id)) and self.delivers(video, at)]
+
+    def delivers(self, video: Video, at: float) -> bool:
+        """Whether a video can be delivered at a moment: it exists, is public, was not withdrawn, and is no mystery."""
+        config = self.config
+        if self.flat:
+            return bool(self.deliverable([video.id], at))
+        return (
+            video.create_time <= at
+            and video.creator.state != "private"
+            and not self.gone(video.creator, at)
+            and unit(video.seed, 14) >= config.undeliverable
+            and video.id not in self.withdrawn
+            and withdrawn_at(video.seed, video.create_time, config.withdrawn_per_year) > at
+        )
+
+    def render(self, ids: Sequence[int], fields: tuple[str, ...], at: float) -> list[bytes]:
+        """One JSON object per video id, with counts as delivered at a moment."""
+        if self.flat:
+            return self.flat.render(ids, fields, at)
+        return self._renderer.fragments([video for i in ids if (video := self.video(i))], fields, at)
+
+    # Accounts
+
+    def gone(self, account: Account, at: float) -> bool:
+        """Whether an account has left, by fate or by a test's wish."""
+        return account.gone_at <= at or account.username in self.removed
+
+    def account(self, username: str, at: float) -> Account | None:
+        """The account with a username that exists at a moment."""
+        account = self.accounts.named(username)
+        return None if account is None or self.gone(account, at) else account
