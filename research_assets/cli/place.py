@@ -1,0 +1,43 @@
+"""Where a command works: on the real API's data, or, as long as there are no credentials, on the sandbox's.
+
+The one place for this decision; which folder then holds the data follows from the API's address, in `settings`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from research_assets.settings import VARIABLES, Settings, SettingsError
+
+_URL, _KEY, _SECRET, _STUDIES = (VARIABLES[name].name for name in ("api_url", "client_key", "client_secret", "studies"))
+
+
+def needs_sandbox(settings: Settings) -> bool:
+    """Whether nothing points to an API: neither credentials nor the address of a running sandbox.
+
+    Raises SettingsError if only one half of the credentials is set: that is a slip, not a wish to try things out.
+    """
+    if bool(settings.client_key) != bool(settings.client_secret):
+        there, missing = (_KEY, _SECRET) if settings.client_key else (_SECRET, _KEY)
+        raise SettingsError(f"{there} is set but {missing} is not. Set both for the real API, or neither.")
+    return not settings.client_key and settings.origin != "sandbox"
+
+
+def data_here() -> Settings:
+    """Settings for commands that only read what is held."""
+    settings = Settings.from_env()
+    return Settings.from_env(over={_URL: "http://127.0.0.1"}) if needs_sandbox(settings) else settings
+
+
+@contextmanager
+def api_here() -> Iterator[Settings]:
+    """Settings for commands that ask the API; a sandbox serves while the block lasts if there is no other API."""
+    settings = Settings.from_env()
+    if not needs_sandbox(settings):
+        yield settings
+        return
+    from research_assets.sandbox.config import SandboxConfig
+    from research_assets.sandbox.server import running
+
+    config = SandboxConfig()
+    with running(config) as sandbox:
+        yield Settings.from_env(over={_URL: sandbox.url, _KEY: config.client_key, _SECRET: config.client_secret})

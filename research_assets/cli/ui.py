@@ -1,0 +1,87 @@
+"""`research-assets ui`: Dagster's webserver and daemon, and the sandbox beside where there is no API."""
+
+import http.client
+import socket
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import click
+
+from research_assets.cli.child import run_until_stopped
+from research_assets.cli.place import api_here
+from research_assets.instance import prepare_home
+from research_assets.settings import PROJECT_DIR, Settings, child_environment, prepare_root
+from research_assets.study_file import load_studies
+
+HOST = "127.0.0.1"
+
+
+@click.command("ui")
+@click.option(
+    "--port", "-p", type=click.IntRange(0, 65535), default=3000, show_default=True, help="0 takes a free one."
+)
+def command(port: int) -> None:
+    """Open Dagster's UI on this machine: the asset graph, partitions, runs, backfills, checks.
+
+    Without credentials a simulated API is started beside it, and its data goes to a folder of its own. Ctrl-C stops
+    everything that was started here; unfinished collections go on where they stopped.
+    """
+    port = _free(port)
+    with api_here() as settings:
+        load_studies(settings)
+        prepare_root(settings)
+        prepare_home(settings)
+        click.echo("Starting Dagster; this takes about 20 seconds ...", err=True)
+        dagster = f"dg dev --workspace workspace.yaml --host {HOST} --port {port} --log-level warning".split()
+        code = run_until_stopped(
+            [str(Path(sys.executable).with_name(dagster[0])), *dagster[1:]],
+            environment=child_environment(settings),
+            folder=PROJECT_DIR,
+            ready=lambda: _answers(port),
+            when_ready=lambda: _show(settings, port),
+        )
+    if code:
+        raise click.ClickException(f"Dagster ended with exit code {code}; what it said is above.")
+
+
+def _free(port: int) -> int:
+    """The port itself, or a free one for 0; ClickException if it is taken."""
+    with closing(socket.socket()) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise click.ClickException(
+                f"Port {port} cannot be used: {error.strerror}. Nothing was started. Choose another: --port 0 takes a "
+                "free one."
+            ) from error
+        number: int = probe.getsockname()[1]
+        return number
+
+
+def _answers(port: int) -> bool:
+    """Whether the webserver serves already."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=2)
+    try:
+        connection.request("GET", "/server_info")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+def _show(settings: Settings, port: int) -> None:
+    """Say where everything is."""
+    from rich.console import Console
+    from rich.panel import Panel
+
+    simulated = settings.origin == "sandbox"
+    lines = [
+        f"Dagster's UI   http://{HOST}:{port}",
+        f"API            {settings.api_url}" + (" (simulated)" if simulated else ""),
+        f"Data           {settings.root}",
+        "Ctrl-C stops it.",
+    ]
+    Console(highlight=False).print(Panel.fit("\n".join(lines), title="Ready"))
