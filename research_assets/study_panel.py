@@ -28,8 +28,7 @@ def _cells(path: Path, text: str) -> list[tuple[int, str]]:
     titles = [title.strip().lower() for title in next(reader, [])]
     if COLUMN not in titles:
         raise PanelError(
-            f"the panel file {path} has no column {COLUMN!r} in its first line, only: {', '.join(titles) or 'nothing'}. "
-            f"Name the column of handles {COLUMN!r}"
+            f"the panel file {path} has no column {COLUMN!r} in its first line, only: {', '.join(titles) or 'nothing'}"
         )
     column = titles.index(COLUMN)
     return [(reader.line_num, row[column]) for row in reader if len(row) > column]

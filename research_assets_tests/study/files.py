@@ -1,0 +1,46 @@
+"""Writing study files for tests."""
+
+from pathlib import Path
+from textwrap import dedent, indent
+
+HEAD = """\
+type: research_assets.Study
+attributes:
+"""
+
+SMALL = """\
+name: gardening
+start: 2026-02-01
+query:
+  and:
+    - {field: hashtag_name, eq: gardening}
+"""
+
+WHOLE = """\
+name: gardening
+start: 2026-02-01
+end: 2026-02-28
+settle_days: 2
+reobserve_days: [30, 10]
+query:
+  and:
+    - {field: region_code, in: [DE, AT]}
+    - {field: hashtag_name, eq: gardening}
+  not:
+    - {field: video_length, eq: SHORT}
+comments: {videos: sample, share: 0.1, seed: 7}
+users: {who: top, n: 200}
+panel: {usernames: [beet.und.balkon, "@moosfreund"], file: panel.csv}
+observe: daily
+share: 2
+fields:
+  videos: [id, create_time, username, comment_count]
+"""
+
+
+def write(folder: Path, attributes: str) -> Path:
+    """A study file in a folder that is made for it; the attributes begin on line 3."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "defs.yaml"
+    file.write_text(HEAD + indent(dedent(attributes), "  "))
+    return file

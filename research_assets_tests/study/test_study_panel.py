@@ -1,0 +1,59 @@
+"""Panel files as people save them."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from research_assets.study_panel import PanelError, read_panel, username
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("panel.txt", "# our panel\n@moosfreund\n\n  farn_fan \nmoosfreund\n"),
+        ("panel.csv", "username\nmoosfreund\nfarn_fan\n"),
+        ("panel.csv", "\ufeffUsername;Name\n@moosfreund;Moos\nfarn_fan;Farn\n;\n"),
+        ("panel.CSV", 'name,username\n"Moos, der Freund",moosfreund\r\nFarn,farn_fan\r\nshort\r\n'),
+        ("panel.csv", "name\tusername\nMoos\tmoosfreund\nFarn\tfarn_fan\n"),
+    ],
+)
+def test_panel_files(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    assert read_panel(tmp_path / name) == ("moosfreund", "farn_fan")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("panel.csv", "name,handle\na,b\n", "has no column 'username' in its first line, only: name, handle"),
+        ("panel.csv", "", "only: nothing"),
+        ("panel.txt", "# nobody\n", "names no account"),
+        ("panel.txt", "a\nb c\n", "panel.txt:2: 'b c' is no handle"),
+        ("panel.csv", "username\na\nhttps://x.example/@b\n", "panel.csv:3: 'https://x.example/@b' is no handle"),
+        ("panel.xlsx", "a", "must end in .csv or .txt"),
+    ],
+)
+def test_panel_files_that_cannot_be_used(tmp_path: Path, name: str, text: str, said: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(PanelError) as caught:
+        read_panel(tmp_path / name)
+    assert said in str(caught.value)
+
+
+def test_panel_file_in_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "panel.txt").write_bytes("m\u00f6we".encode("latin-1"))
+    with pytest.raises(PanelError, match="not UTF-8"):
+        read_panel(tmp_path / "panel.txt")
+
+
+@given(st.text(max_size=30))
+def test_a_handle_is_clean_or_refused(text: str) -> None:
+    try:
+        name = username(text)
+    except PanelError:
+        return
+    assert name
+    assert not set(name) & set(" @,;\t\n")
+    assert username("@" + name) == name
