@@ -16,9 +16,9 @@ _ORCHESTRATION = frozenset({"dagster", "dagster_dbt", "dagster_duckdb", "dagster
 _HEAVY = _ORCHESTRATION | {"pandas", "pyarrow", "polars"}
 
 _GROUND = frozenset({"fields", "clock", "settings", "files"})
-_STORE = frozenset({"quota", "captures", "journal", "locks", "tables"})
+_STORE = frozenset({"quota", "ledger_file", "shares", "captures", "journal", "locks", "tables"})
 _PURE = _GROUND | _STORE | {"tiktok", "collect"}
-_STUDY_FILE = frozenset({"study_file", "study_model", "study_panel"})
+_STUDY_FILE = frozenset({"study_file", "study_model", "study_panel", "study_schema"})
 _STUDY = _STUDY_FILE | {"study", "instance", "resources", "sensors", "checks"}
 
 
@@ -37,7 +37,8 @@ _READS_STUDIES = Room(_PURE | _STUDY_FILE, banned=_HEAVY)
 _DECLARES = Room(_PURE | _STUDY)
 
 ROOMS: dict[str, Room] = {
-    "__init__": _ALONE,
+    # The component of study files, by its short name, when it is asked for.
+    "__init__": Room(frozenset({"study"}), frozenset()),
     "fields": _ALONE,
     "clock": _ALONE,
     "files": _ALONE,
@@ -57,6 +58,7 @@ ROOMS: dict[str, Room] = {
 
 READS_ENVIRONMENT: dict[str, str] = {
     "settings.py": "the one place",
+    "assets/_dbt.py": "dbt runs in this process and takes the folders of sources and artefacts from the environment",
 }
 """Files that may touch the process environment, with the reason."""
 
