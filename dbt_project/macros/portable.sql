@@ -1,0 +1,45 @@
+{# What DuckDB and Spark spell differently. Models hold no other SQL that only one of them understands. #}
+
+{# Unix seconds -> moment. #}
+{% macro from_unix_seconds(seconds) %}{{ return(adapter.dispatch('from_unix_seconds')(seconds)) }}{% endmacro %}
+{% macro default__from_unix_seconds(seconds) %}to_timestamp({{ seconds }}){% endmacro %}
+{% macro spark__from_unix_seconds(seconds) %}timestamp_seconds({{ seconds }}){% endmacro %}
+
+{# Id of a video or comment -> moment of upload: the upper 32 bits are Unix seconds. #}
+{% macro uploaded_at(id) %}{{ return(adapter.dispatch('uploaded_at')(id)) }}{% endmacro %}
+{% macro default__uploaded_at(id) %}to_timestamp({{ id }} >> 32){% endmacro %}
+{% macro spark__uploaded_at(id) %}timestamp_seconds(shiftright({{ id }}, 32)){% endmacro %}
+
+{# Text with offset -> moment. #}
+{% macro moment(text) %}{{ return(adapter.dispatch('moment')(text)) }}{% endmacro %}
+{% macro default__moment(text) %}cast({{ text }} as timestamptz){% endmacro %}
+{% macro spark__moment(text) %}cast({{ text }} as timestamp){% endmacro %}
+
+{# Days from one moment to another, with fractions. #}
+{% macro days_between(earlier, later) %}{{ return(adapter.dispatch('days_between')(earlier, later)) }}{% endmacro %}
+{% macro default__days_between(earlier, later) -%}
+    ((epoch({{ later }}) - epoch({{ earlier }})) / 86400.0)
+{%- endmacro %}
+{% macro spark__days_between(earlier, later) -%}
+    ((unix_micros({{ later }}) - unix_micros({{ earlier }})) / 86400000000.0)
+{%- endmacro %}
+
+{# List of texts -> the same in lower case, each once, sorted. #}
+{% macro lower_list(list) %}{{ return(adapter.dispatch('lower_list')(list)) }}{% endmacro %}
+{% macro default__lower_list(list) -%}
+    list_sort(list_distinct(list_transform({{ list }}, lambda item: lower(trim(item)))))
+{%- endmacro %}
+{% macro spark__lower_list(list) %}array_sort(array_distinct(transform({{ list }}, item -> lower(trim(item))))){% endmacro %}
+
+{# List of structs -> list of one of their members. #}
+{% macro pluck(list, member) %}{{ return(adapter.dispatch('pluck')(list, member)) }}{% endmacro %}
+{% macro default__pluck(list, member) %}list_transform({{ list }}, lambda item: item.{{ member }}){% endmacro %}
+{% macro spark__pluck(list, member) %}transform({{ list }}, item -> item.{{ member }}){% endmacro %}
+
+{# One row per element of a list, in the select list. #}
+{% macro explode(list) %}{{ return(adapter.dispatch('explode')(list)) }}{% endmacro %}
+{% macro default__explode(list) %}unnest({{ list }}){% endmacro %}
+{% macro spark__explode(list) %}explode({{ list }}){% endmacro %}
+
+{# Sum of integers, as a 64-bit integer: DuckDB would make it 128 bits wide, which Parquet turns into a float. #}
+{% macro sum_integer(expression) %}cast(sum({{ expression }}) as bigint){% endmacro %}

@@ -1,0 +1,49 @@
+{# Rows of a raw table without those that only keep its folder from being empty. #}
+{% macro raw_rows(table) %}select * from {{ source('raw', table) }} where study <> '__none__'{% endmacro %}
+
+{# The columns that every delivered video has, renamed and typed. #}
+{% macro video_columns() %}
+    id as video_id,
+    username,
+    upper(trim(region_code)) as region_code,
+    {{ from_unix_seconds('create_time') }} as created_at,
+    {{ uploaded_at('id') }} as uploaded_at,
+    video_description as description,
+    video_duration as duration_seconds,
+    view_count,
+    like_count,
+    comment_count,
+    share_count,
+    favorites_count,
+    music_id,
+    {{ lower_list('coalesce(hashtag_names, ' ~ pluck('hashtag_info_list', 'hashtag_name') ~ ')') }} as hashtags,
+    hashtag_info_list as hashtag_info,
+    video_mention_list as mentions,
+    {{ pluck('sticker_info_list', 'sticker_name') }} as sticker_names,
+    {{ pluck('effect_info_list', 'effect_name') }} as effect_names,
+    is_stem_verified,
+    cast(video_label as string) as label_json,
+    cast(video_tag as string) as tag_json
+{% endmacro %}
+
+{# One list of videos of an account: likes, reposts or pins. #}
+{% macro account_videos(table) %}
+with source as (
+    {{ raw_rows(table) }}
+),
+
+renamed as (
+    select
+        study,
+        day,
+        asked_username,
+        position,
+        {{ video_columns() }},
+        cast(unknown_fields as string) as unknown_fields_json,
+        observed_at,
+        capture
+    from source
+)
+
+select * from renamed
+{% endmacro %}

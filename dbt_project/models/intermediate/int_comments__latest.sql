@@ -1,0 +1,1 @@
+{{ newest_observation(ref('stg_tiktok__comments'), ['study', 'comment_id']) }}

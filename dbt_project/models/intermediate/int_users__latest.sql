@@ -1,0 +1,1 @@
+{{ newest_observation(ref('stg_tiktok__users'), ['study', 'username']) }}

@@ -1,0 +1,1 @@
+{{ newest_observation(ref('stg_tiktok__videos'), ['study', 'video_id']) }}

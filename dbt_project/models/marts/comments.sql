@@ -1,0 +1,49 @@
+with observations as (
+    select * from {{ ref('stg_tiktok__comments') }}
+),
+
+latest as (
+    select * from {{ ref('int_comments__latest') }}
+),
+
+newest as (
+    select
+        observations.*,
+        latest.first_seen_at,
+        latest.last_seen_at,
+        latest.n_observations
+    from observations
+    inner join latest
+        on observations.study = latest.study
+        and observations.comment_id = latest.comment_id
+        and observations.capture = latest.capture
+)
+
+select
+    newest.study,
+    newest.comment_id,
+    newest.video_id,
+    newest.day,
+    newest.parent_comment_id,
+    -- A reply to a reply belongs to the thread of the top-level comment.
+    coalesce(
+        parent.parent_comment_id, newest.asked_comment_id, newest.parent_comment_id, newest.comment_id
+    ) as thread_root_id,
+    case when newest.parent_comment_id is null then 0 else 1 end as depth,
+    newest.parent_comment_id is not null as is_reply,
+    newest.position,
+    newest.text,
+    newest.like_count,
+    newest.reply_count,
+    newest.created_at,
+    newest.uploaded_at,
+    newest.display_name,
+    newest.unknown_fields_json,
+    newest.first_seen_at,
+    newest.last_seen_at,
+    newest.n_observations,
+    newest.capture
+from newest
+left join newest as parent
+    on newest.study = parent.study
+    and newest.parent_comment_id = parent.comment_id

@@ -1,0 +1,90 @@
+{%- set unit = ['study', 'entity', 'partition_day', 'unit_kind', 'unit'] -%}
+with attempts as (
+    select
+        *,
+        -- A unit that is held complete stays complete: a later attempt that failed took nothing away.
+        row_number() over (
+            partition by {{ unit | join(', ') }}
+            order by case when state = 'complete' then 0 else 1 end, last_at desc nulls last, capture desc
+        ) as preference,
+        row_number() over (
+            partition by {{ unit | join(', ') }} order by last_at desc nulls last, capture desc
+        ) as recency
+    from {{ ref('stg_tiktok__coverage') }}
+),
+
+asked as (
+    select
+        {{ unit | join(', ') }},
+        max(case when preference = 1 then state end) as state,
+        max(case when preference = 1 then asked end) as asked,
+        max(case when preference = 1 then offered end) as offered,
+        max(case when preference = 1 then kept end) as kept,
+        max(case when preference = 1 then expected end) as expected,
+        max(case when preference = 1 then probability end) as probability,
+        max(case when preference = 1 then capture end) as capture,
+        -- One attempt may have left notes before it ended; they name the same capture.
+        count(distinct coalesce(capture, '')) as n_attempts,
+        cast(sum(requests) as double) as requests,
+        min(first_at) as first_at,
+        max(last_at) as last_at,
+        max(case when state = 'complete' then last_at end) as completed_at,
+        max(case when recency = 1 then state end) as last_attempt_state,
+        max(case when recency = 1 then reason end) as reason,
+        max(case when recency = 1 then next_try_at end) as next_try_at
+    from attempts
+    group by {{ unit | join(', ') }}
+),
+
+unasked as (
+    select wanted.*
+    from {{ ref('int_units__wanted') }} as wanted
+    left join asked
+        on wanted.study = asked.study
+        and wanted.entity = asked.entity
+        and wanted.partition_day = asked.partition_day
+        and wanted.unit_kind = asked.unit_kind
+        and wanted.unit = asked.unit
+    where asked.study is null
+)
+
+select
+    {{ unit | join(', ') }},
+    state,
+    asked,
+    offered,
+    kept,
+    expected,
+    probability,
+    n_attempts,
+    requests,
+    first_at,
+    last_at,
+    completed_at,
+    last_attempt_state,
+    reason,
+    next_try_at,
+    capture
+from asked
+union all
+select
+    {{ unit | join(', ') }},
+    case when due_at > {{ now() }} then 'too_fresh' else 'not_asked' end as state,
+    0 as asked,
+    0 as offered,
+    0 as kept,
+    cast(null as bigint) as expected,
+    cast(null as double) as probability,
+    0 as n_attempts,
+    cast(0 as double) as requests,
+    {{ moment('null') }} as first_at,
+    {{ moment('null') }} as last_at,
+    {{ moment('null') }} as completed_at,
+    cast(null as string) as last_attempt_state,
+    case
+        when due_at > {{ now() }} then 'Not old enough to be asked'
+        else 'Wanted by the study, not asked yet'
+    end as reason,
+    due_at as next_try_at,
+    cast(null as string) as capture
+from unasked

@@ -1,0 +1,52 @@
+{%- set counts = ['view_count', 'like_count', 'comment_count', 'share_count'] -%}
+with searches as (
+    select study, partition_day as day, state, offered, kept, requests
+    from {{ ref('coverage') }}
+    where entity = 'videos' and unit_kind = 'day'
+),
+
+videos as (
+    select
+        study,
+        day,
+        count(*) as n_videos,
+        count(distinct username) as n_creators,
+        {%- for count in counts %}
+        {{ sum_integer(count) }} as {{ count }}_sum,
+        cast(median({{ count }}) as double) as {{ count }}_median{{ ',' if not loop.last }}
+        {%- endfor %}
+    from {{ ref('videos') }}
+    group by study, day
+),
+
+comments as (
+    select study, day, count(*) as n_comments
+    from {{ ref('comments') }}
+    group by study, day
+),
+
+all_days as (
+    select study, day from searches
+    union
+    select study, day from videos
+)
+
+select
+    all_days.study,
+    all_days.day,
+    -- Videos that are held without a verdict come from a collection that has not ended.
+    coalesce(searches.state, 'partial') as state,
+    searches.offered,
+    searches.kept,
+    searches.requests,
+    coalesce(videos.n_videos, 0) as n_videos,
+    coalesce(videos.n_creators, 0) as n_creators,
+    coalesce(comments.n_comments, 0) as n_comments,
+    {%- for count in counts %}
+    videos.{{ count }}_sum,
+    videos.{{ count }}_median{{ ',' if not loop.last }}
+    {%- endfor %}
+from all_days
+left join searches on all_days.study = searches.study and all_days.day = searches.day
+left join videos on all_days.study = videos.study and all_days.day = videos.day
+left join comments on all_days.study = comments.study and all_days.day = comments.day

@@ -1,0 +1,32 @@
+{%- set counts = ['view_count', 'like_count', 'comment_count', 'share_count', 'favorites_count'] -%}
+with observations as (
+    select
+        study,
+        video_id,
+        day,
+        created_at,
+        observed_at,
+        capture,
+        row_number() over series as observation_number,
+        {%- for count in counts %}
+        {{ count }},
+        {{ count }} - lag({{ count }}) over series as {{ count }}_change{{ ',' if not loop.last }}
+        {%- endfor %}
+    from {{ ref('stg_tiktok__videos') }}
+    window series as (partition by study, video_id order by observed_at, capture)
+)
+
+select
+    study,
+    video_id,
+    observed_at,
+    capture,
+    day,
+    observation_number,
+    {{ days_between('created_at', 'observed_at') }} as age_days,
+    {%- for count in counts %}
+    {{ count }},
+    {{ count }}_change,
+    {%- endfor %}
+    {% for count in counts %}coalesce({{ count }}_change < 0, false){{ ' or ' if not loop.last }}{% endfor %} as has_fallen
+from observations

@@ -1,0 +1,47 @@
+with observations as (
+    select * from {{ ref('stg_tiktok__videos') }}
+),
+
+latest as (
+    select * from {{ ref('int_videos__latest') }}
+)
+
+select
+    observations.study,
+    observations.video_id,
+    observations.day,
+    observations.username,
+    observations.region_code,
+    observations.created_at,
+    observations.uploaded_at,
+    observations.description,
+    observations.hashtags,
+    observations.hashtag_info,
+    observations.mentions,
+    observations.sticker_names,
+    observations.effect_names,
+    observations.effect_ids,
+    observations.voice_to_text,
+    observations.duration_seconds,
+    observations.music_id,
+    observations.playlist_id,
+    observations.is_stem_verified,
+    observations.label_json,
+    observations.tag_json,
+    observations.unknown_fields_json,
+    observations.view_count,
+    observations.like_count,
+    observations.comment_count,
+    observations.share_count,
+    observations.favorites_count,
+    {{ days_between('latest.last_seen_at', now()) }} as counts_age_days,
+    {{ days_between('observations.created_at', 'latest.last_seen_at') }} as counted_at_age_days,
+    latest.first_seen_at,
+    latest.last_seen_at,
+    latest.n_observations,
+    observations.capture
+from observations
+inner join latest
+    on observations.study = latest.study
+    and observations.video_id = latest.video_id
+    and observations.capture = latest.capture

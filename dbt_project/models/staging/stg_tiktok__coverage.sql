@@ -1,0 +1,28 @@
+with source as (
+    {{ raw_rows('coverage') }}
+),
+
+renamed as (
+    select
+        study,
+        day as ended_day,
+        entity,
+        partition as partition_day,
+        unit_kind,
+        unit,
+        state,
+        asked,
+        offered,
+        kept,
+        expected,
+        requests,
+        probability,
+        first_at,
+        last_at,
+        reason,
+        next_try as next_try_at,
+        capture
+    from source
+)
+
+select * from renamed

@@ -1,0 +1,22 @@
+with source as (
+    {{ raw_rows('requests') }}
+),
+
+renamed as (
+    select
+        study,
+        day,
+        pool,
+        endpoint,
+        entity,
+        unit,
+        sent_at,
+        status,
+        code,
+        rows as n_rows,
+        latency_ms,
+        log_id
+    from source
+)
+
+select * from renamed
