@@ -56,12 +56,12 @@ PANEL: dict[str, str] = {
 """Usernames that exist in every world, whatever its seed, and what each is for."""
 
 _PANEL_ACCOUNTS = (
-    Account(0, "sandbox_beet", "Beet 🌱", "DE", "gardening", 14, 140, 1_600_000_000, pins=3),
-    Account(1, "sandbox_balkon", "Balkon", "AT", "gardening", 10, 60, 1_650_000_000, following_public=False, pins=1),
-    Account(2, "sandbox_popular", "Popular 🌻", "DE", "gardening", 20, 460, 1_580_000_000, pins=2, is_verified=True),
-    Account(3, "sandbox_star", "Star ✨", "AT", "gardening", 24, 9_300, 1_560_000_000, pins=3, is_verified=True),
-    Account(4, "sandbox_likes", "Likes ❤️", "DE", "gardening", 6, 35, 1_640_000_000, likes_public=True),
-    Account(5, "sandbox_private", "Private", "DE", "gardening", 8, 80, 1_620_000_000, state="private"),
+    Account(0, "sandbox_beet", "Beet 🌱", "DE", "gardening", 30, 140, 1_600_000_000, pins=3),
+    Account(1, "sandbox_balkon", "Balkon", "AT", "gardening", 22, 60, 1_650_000_000, following_public=False, pins=1),
+    Account(2, "sandbox_popular", "Popular 🌻", "DE", "gardening", 40, 460, 1_580_000_000, pins=2, is_verified=True),
+    Account(3, "sandbox_star", "Star ✨", "AT", "gardening", 48, 9_300, 1_560_000_000, pins=3, is_verified=True),
+    Account(4, "sandbox_likes", "Likes ❤️", "DE", "gardening", 14, 35, 1_640_000_000, likes_public=True),
+    Account(5, "sandbox_private", "Private", "DE", "gardening", 12, 80, 1_620_000_000, state="private"),
 )
 
 
@@ -93,13 +93,14 @@ class Accounts:
         account = self[int(digits)]
         return account if account.username == username else None
 
+    @property
+    def total_weight(self) -> float:
+        """Of all creators together."""
+        return self._cumulated[-1]
+
     def posting(self, draw: float) -> Account:
         """The creator of a new video, for a draw in [0, 1)."""
         return self.creators[bisect(self._cumulated, draw * self._cumulated[-1])]
-
-    def gone(self, account: Account, now: float) -> bool:
-        """Whether an account has left the world, by decree of a test or of fate."""
-        return account.gone_at <= now
 
     def _make(self, index: int) -> Account:
         seed = mix(self._seed, index)
@@ -119,7 +120,7 @@ class Accounts:
             display_name=text.shown_name(rng),
             region=region,
             topic=topic,
-            weight=min(60.0, rng.paretovariate(1.1)),
+            weight=min(150.0, rng.paretovariate(0.9)) if creator else 0.0,
             followers=min(POPULATION // 3, int(12 * popularity)),
             joined=1_546_300_800 + int(rng.random() * 170_000_000),
             state=state,

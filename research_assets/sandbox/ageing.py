@@ -5,12 +5,12 @@ from math import ceil, exp, log
 from research_assets.sandbox.chance import lifetime, unit
 
 _SETTLED = 60 * 86400
-_SCALE = 1.5 * 86400
+_SCALE = 3 * 86400
 _TOP = 1 - exp(-_SETTLED / _SCALE)
 
 
 def grown(final: int, age: float) -> int:
-    """A count that ends at `final`, at an age in seconds: half within a day, all after 60 days."""
+    """A count that ends at `final`, at an age in seconds: half within two days, all after 60."""
     if final == 0 or age <= 0:
         return 0
     if age >= _SETTLED:

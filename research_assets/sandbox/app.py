@@ -19,12 +19,16 @@ from research_assets.fields import ENTITIES
 from research_assets.sandbox.books import Books, Entry
 from research_assets.sandbox.call import Call
 from research_assets.sandbox.chance import mix
+from research_assets.sandbox.compliance import Compliance
 from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.control import control
 from research_assets.sandbox.envelope import ApiFailure, Envelopes, Reply, invalid
 from research_assets.sandbox.faults import Faults
+from research_assets.sandbox.lists import Lists
 from research_assets.sandbox.quota import Quota
 from research_assets.sandbox.timing import SandboxClock
 from research_assets.sandbox.tokens import Tokens
+from research_assets.sandbox.truth import Truth
 from research_assets.sandbox.videos_endpoint import VideoQuery
 from research_assets.sandbox.world import World
 
@@ -52,6 +56,7 @@ class Sandbox:
         self.config = config
         self.clock = SandboxClock(clock or SystemClock(), config.now)
         self.world = World(config, self.clock)
+        self._control = control(self)
         self.reset()
 
     def reset(self) -> None:
@@ -66,10 +71,28 @@ class Sandbox:
         self.routes = self._data_routes()
 
     def _data_routes(self) -> dict[str, Route]:
-        videos = VideoQuery(self.config, self.world, self.faults, self._envelopes)
-        return {
-            "/v2/research/video/query/": Route("video/query", "research", ENTITIES["videos"].requested, videos),
-        }
+        config, world, faults, envelopes = self.config, self.world, self.faults, self._envelopes
+        lists = Lists(config, world, faults, envelopes)
+        compliance = Compliance(world, lists.threads, envelopes)
+        self.truth = Truth(world, lists.threads, lists.network)
+        videos = VideoQuery(config, world, faults, envelopes)
+        known = {name: entity.requested for name, entity in ENTITIES.items()}
+        liked = (*known["liked_videos"], "favourites_count")
+        routes = (
+            Route("video/query", "research", known["videos"], videos),
+            Route("video/comment/list", "research", known["comments"], lists.comments),
+            Route("user/info", "research", known["users"], lists.user_info),
+            Route("user/liked_videos", "research", liked, lists.liked),
+            Route("user/reposted_videos", "research", known["reposted_videos"], lists.reposted),
+            Route("user/pinned_videos", "research", known["pinned_videos"], lists.pinned),
+            Route("user/followers", "follow", None, lists.followers),
+            Route("user/following", "follow", None, lists.following),
+            Route("playlist/info", "research", None, lists.playlist),
+            Route("validation_task/create", "research", None, compliance.create),
+            Route("validation_task_status/get", "research", None, compliance.status),
+            Route("validation_task/download", "research", None, compliance.download),
+        )
+        return {f"/v2/research/{route.name}/": route for route in routes}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -93,17 +116,14 @@ class Sandbox:
         await self._send(send, reply, now)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == TOKEN_PATH and scope["method"] == "POST":
-            body, now = await _read(receive), self.clock.now()
-            fails = self.faults.token(self.tokens.issued + 1)
-            reply = self.tokens.fetch(body, now.timestamp(), self._envelopes.log_id(now), fails=fails)
-            self.books.enter(Entry(now, "oauth/token", reply.status, reply.code, 0, 0.0))
-            await self._send(send, reply, now)
+        if scope["type"] != "http" or scope["path"] != TOKEN_PATH or scope["method"] != "POST":
+            await self._control(scope, receive, send)
             return
-        if scope["type"] == "http":
-            await self._send(
-                send, Reply(404, b"404 page not found", "404", content_type=b"text/plain"), self.clock.now()
-            )
+        body, now = await _read(receive), self.clock.now()
+        fails = self.faults.token(self.tokens.issued + 1)
+        reply = self.tokens.fetch(body, now.timestamp(), self._envelopes.log_id(now), fails=fails)
+        self.books.enter(Entry(now, "oauth/token", reply.status, reply.code, 0, 0.0))
+        await self._send(send, reply, now)
 
     def _gate(self, route: Route, scope: Scope, now: datetime) -> Reply | None:
         """Token, scope, quota, faults. Raises ApiFailure, or gives an answer that replaces the real one."""

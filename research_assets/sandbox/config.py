@@ -41,7 +41,7 @@ _CLEAN: dict[str, Any] = {
 }
 _TYPICAL = _CLEAN | {
     "rate": 10.0,
-    "undeliverable": 0.25,
+    "undeliverable": 0.20,
     "withdrawn_per_year": 0.10,
     "count_lag_days": 10.0,
     "fresh_missing": 0.4,
@@ -56,7 +56,7 @@ _TYPICAL = _CLEAN | {
     "playlist_500": True,
 }
 _HOSTILE = _TYPICAL | {
-    "undeliverable": 0.30,
+    "undeliverable": 0.25,
     "withdrawn_per_year": 0.25,
     "account_refused": 0.08,
     "comments_closed": 0.08,

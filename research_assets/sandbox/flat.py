@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from research_assets.sandbox import words
-from research_assets.sandbox.accounts import Accounts
+from research_assets.sandbox.accounts import PANEL, Accounts
 from research_assets.sandbox.ageing import grown, snapshot
 from research_assets.sandbox.chance import mix
 from research_assets.sandbox.config import SandboxConfig
@@ -36,7 +36,7 @@ class FlatVideos:
 
     def __init__(self, config: SandboxConfig, accounts: Accounts) -> None:
         self._config = config
-        self._accounts = accounts
+        self._authors = [a for a in accounts.creators[len(PANEL) :] if a.region == "DE"][:_KINDS]
         self.count = config.flat or 0
         self.layout = IdLayout(max(10, (self.count - 1).bit_length()))
         self._seed = mix(config.seed, 5)
@@ -64,7 +64,7 @@ class FlatVideos:
             create_time=self._create(day, index),
             day=day,
             index=index,
-            creator=self._accounts.creators[10 + kind],
+            creator=self._authors[kind],
             topic="gardening",
             tags=("gardening", words.TOPICS["gardening"].tags[1 + kind % 14]),
             duration=5 + kind,

@@ -24,9 +24,14 @@ def shuffled(record: dict[str, Any], rng: Random) -> bytes:
     return orjson.dumps({name: record[name] for name in names})
 
 
-def playlist_id(account_index: int, number: int) -> int:
-    """The id of a creator's playlist; the account's number stands in its lower bits."""
-    return (1_640_995_200 + account_index) << 32 | number << 20 | account_index
+def playlist_id(account: int, week: int, number: int) -> int:
+    """The id of a creator's playlist of a week (since 1970); account, week and number stand in its lower bits."""
+    return (week * 7 * 86400 + account) << 32 | account << 16 | week << 2 | number
+
+
+def playlist_parts(identity: int) -> tuple[int, int, int]:
+    """The account, the week and the number that a playlist's id points to."""
+    return identity >> 16 & 0xFFFF, identity >> 2 & 0x3FFF, identity & 3
 
 
 class VideoRenderer:
@@ -83,7 +88,7 @@ class VideoRenderer:
         if video.day < _YEAR_2024 and rng.random() < 0.9:
             extras["effect_ids"] = rng.choice((["0"], ["0"], ["0"], ["260234", "0"]))
         if video.playlist:
-            extras["playlist_id"] = playlist_id(video.creator.index, video.playlist)
+            extras["playlist_id"] = playlist_id(video.creator.index, video.day // 7, video.playlist)
         if rng.random() < 0.17:
             extras["voice_to_text"] = text.transcript(rng, video.creator.language, video.topic)
         if video.tags:

@@ -5,12 +5,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
+import click
 import uvicorn
 
 from research_assets.clock import Clock
 from research_assets.sandbox.app import Sandbox, create_app
-from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.config import PROFILES, SandboxConfig
+from research_assets.sandbox.control import state
+from research_assets.sandbox.timing import SandboxClock
+from research_assets.sandbox.truth import Truth
+from research_assets.sandbox.world import World
 
 HOST = "127.0.0.1"
 
@@ -52,10 +59,30 @@ def _server(app: Sandbox) -> uvicorn.Server:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A sandbox that listens at `url`."""
+    """A sandbox that listens at `url`; `app` is the whole of it."""
 
     url: str
     app: Sandbox
+
+    @property
+    def world(self) -> World:
+        """All that is the case."""
+        return self.app.world
+
+    @property
+    def truth(self) -> Truth:
+        """What a perfect collector could have."""
+        return self.app.truth
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The sandbox's books, as `GET /sandbox/state` tells them."""
+        return state(self.app)
+
+    @property
+    def clock(self) -> SandboxClock:
+        """The sandbox's clock."""
+        return self.app.clock
 
 
 @contextmanager
@@ -72,3 +99,56 @@ def running(config: SandboxConfig | None = None, port: int = 0, clock: Clock | N
         server.should_exit = True
         thread.join(10)
         listener.close()
+
+
+def _banner(config: SandboxConfig, app: Sandbox, port: int) -> str:
+    flat = f", flat: {config.flat} videos every day" if config.flat is not None else ""
+    return f"""
+  A simulated TikTok Research API is listening. Nothing in it is real.
+
+    page      http://{HOST}:{port}/
+    profile   {config.profile}, seed {config.seed}{flat}
+    clock     {app.clock.now():%Y-%m-%d %H:%M:%S} UTC
+    quota     {config.research_cap:,} requests a day, {config.follow_cap:,} for follow lists
+
+  To use it:
+
+    export TIKTOK_API_URL=http://{HOST}:{port}
+    export TIKTOK_CLIENT_KEY={config.client_key}
+    export TIKTOK_CLIENT_SECRET={config.client_secret}
+
+  Ctrl-C ends it.
+"""
+
+
+def serve(config: SandboxConfig, port: int) -> None:
+    """Serve a sandbox on loopback until interrupted. Raises PortInUse."""
+    app = create_app(config)
+    listener = _listen(port)
+    click.echo(_banner(config, app, listener.getsockname()[1]))
+    _server(app).run([listener])
+
+
+@click.command(name="sandbox")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
+@click.option("--profile", type=click.Choice(list(PROFILES)), default="typical", show_default=True)
+@click.option("--seed", type=int, default=7, show_default=True, help="Another seed, another world.")
+@click.option("--cap", type=click.IntRange(0), default=1000, show_default=True, help="Requests a UTC day.")
+@click.option(
+    "--follow-cap", type=click.IntRange(0), default=20_000, show_default=True, help="The same for follow lists."
+)
+@click.option("--rate", type=click.FloatRange(0), help="Requests a second, 0 for no limit; the profile's if not given.")
+@click.option("--latency", type=click.FloatRange(0), default=0.0, show_default=True, help="Seconds before each answer.")
+@click.option(
+    "--now", type=click.DateTime(), help="Where the sandbox's clock starts, UTC; the machine's time if not given."
+)
+@click.option("--flat", type=click.IntRange(0), help="A benchmark world: exactly so many videos a day match any query.")
+@click.option("--undeliverable", type=click.FloatRange(0, 1), help="Share of hits that no page delivers.")
+def command(port: int, cap: int, now: datetime | None, **knobs: Any) -> None:
+    """Start a simulated Research API on this machine, for trying, teaching and tests."""
+    given = {name: value for name, value in knobs.items() if value is not None}
+    moment = now.replace(tzinfo=UTC) if now else None
+    try:
+        serve(SandboxConfig(research_cap=cap, now=moment, **given), port)
+    except (PortInUse, ValueError) as error:
+        raise click.ClickException(str(error)) from error

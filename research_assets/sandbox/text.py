@@ -76,3 +76,8 @@ def with_nul(text: str, place: int) -> str:
     """The text with U+0000 in two places, as recorded in 2024 (reference §7 #16)."""
     cut = 1 + place % max(1, len(text))
     return f"{text[:cut]}\0{text[cut:]}\0"
+
+
+def playlist_name(rng: Random) -> str:
+    """The name of a playlist."""
+    return rng.choice(words.PLAYLISTS)

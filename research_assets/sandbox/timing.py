@@ -17,6 +17,11 @@ class SandboxClock:
         """The present moment of the world, UTC."""
         return self._stopped or (self._inner.now() + self._offset).astimezone(UTC)
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the present moment stands still."""
+        return self._stopped is not None
+
     async def sleep(self, seconds: float) -> None:
         """Wait on the inner clock."""
         await self._inner.sleep(seconds)

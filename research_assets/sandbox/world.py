@@ -51,11 +51,30 @@ class World:
         """A video by its place; None if there never was one."""
         return self.flat.at(day, index) if self.flat else self.social.at(day, index)
 
-    def hits(self, query: Query, at: float) -> list[int]:
-        """Ids of all raw hits that a search at a moment counts, falling."""
-        silent = {day.toordinal() - EPOCH for day in self.config.silent_days}
+    @property
+    def typical_volume(self) -> int:
+        """So many videos a day has at the least."""
+        return self.flat.count if self.flat else int(self.config.videos_per_day * 0.7)
+
+    @property
+    def posting_rate(self) -> float:
+        """Videos a day of a creator, for each unit of its weight."""
+        return self.typical_volume / self.accounts.total_weight
+
+    def posted(self, account: Account, days: Iterable[int]) -> list[Video]:
+        """An account's videos of some days, by day; of a flat day only the first few hundred are looked at."""
+        if self.flat:
+            places = ((day, index) for day in days for index in range(min(self.flat.count, 400)))
+            videos = (video for place in places if (video := self.flat.at(*place)))
+        else:
+            videos = (video for day in days for video in self.social.day(day))
+        return [video for video in videos if video.creator is account]
+
+    def hits(self, query: Query, at: float, *, silent: bool = True) -> list[int]:
+        """Ids of all raw hits that a search at a moment counts, falling; of silent days none, unless told to."""
+        quiet = {day.toordinal() - EPOCH for day in self.config.silent_days} if silent else set()
         first, last = query.start.toordinal() - EPOCH, query.end.toordinal() - EPOCH
-        days = [day for day in range(first, min(last, int(at // DAY)) + 1) if day not in silent]
+        days = [day for day in range(first, min(last, int(at // DAY)) + 1) if day not in quiet]
         found = self._flat_hits(query, days, at) if self.flat else self._social_hits(query, days, at)
         found.sort(reverse=True)
         return found

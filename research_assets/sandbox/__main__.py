@@ -1,0 +1,5 @@
+"""`python -m research_assets.sandbox`."""
+
+from research_assets.sandbox.server import command
+
+command()

@@ -1,0 +1,93 @@
+"""The three batch-compliance calls (reference §3.11): hand in ids, ask for the state, fetch those still valid."""
+
+from dataclasses import dataclass
+from email.parser import BytesParser
+from email.policy import HTTP
+
+import orjson
+
+from research_assets.sandbox.call import Call
+from research_assets.sandbox.chance import mix
+from research_assets.sandbox.comments import Threads
+from research_assets.sandbox.envelope import ApiFailure, Envelopes, Reply, invalid
+from research_assets.sandbox.world import World
+
+MOST_IDS = 10_000
+_PROCESSING = 1.0  # seconds of the sandbox's clock until a task is done
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """Ids that were handed in at a moment."""
+
+    category: str
+    ids: tuple[int, ...]
+    done_at: float
+
+
+class Compliance:
+    """All tasks of a sandbox, and the calls about them."""
+
+    def __init__(self, world: World, threads: Threads, envelopes: Envelopes) -> None:
+        self._world = world
+        self._threads = threads
+        self._envelopes = envelopes
+        self._tasks: dict[int, Task] = {}
+
+    def create(self, call: Call) -> Reply:
+        """Take in a file of ids, one a line; commas do as well."""
+        parts = _form(call)
+        category = parts.get("category", b"").decode("utf-8", "replace").strip()
+        if category not in ("video", "comment"):
+            raise invalid("category must be video or comment")
+        words = parts.get("file_data", b"").replace(b",", b"\n").split()
+        if not words or len(words) > MOST_IDS or not all(word.isdigit() for word in words):
+            raise ApiFailure(400, "invalid_file_upload", f"file_data must hold 1 to {MOST_IDS} ids, one a line")
+        number = mix(self._world.config.seed, 34, len(self._tasks)) >> 2
+        self._tasks[number] = Task(category, tuple(int(word) for word in words), call.at + _PROCESSING)
+        return self._answer(call, {"task_id": number})
+
+    def status(self, call: Call) -> Reply:
+        """The state of a task."""
+        done = call.at >= self._task(call).done_at
+        return self._answer(call, {"task_status": "Completed" if done else "Processing"})
+
+    def download(self, call: Call) -> Reply:
+        """The ids of a task that are still valid, one a line."""
+        task = self._task(call)
+        if call.at < task.done_at:
+            raise invalid("the task is still being processed")
+        valid = [identity for identity in task.ids if self.valid(task.category, identity, call.at)]
+        return Reply(200, "".join(f"{i}\n" for i in valid).encode(), rows=len(valid), content_type=b"text/plain")
+
+    def valid(self, category: str, identity: int, at: float) -> bool:
+        """Whether an item can still be delivered at a moment."""
+        if category == "video":
+            video = self._world.video(identity)
+            return video is not None and self._world.delivers(video, at)
+        place = self._threads.find(identity)
+        return place is not None and self._threads.delivers(*place, at)
+
+    def _task(self, call: Call) -> Task:
+        task = self._tasks.get(call.integer("task_id", 0))
+        if task is None:
+            raise invalid("task_id is invalid")
+        return task
+
+    def _answer(self, call: Call, data: dict[str, object]) -> Reply:
+        encoded = {name: orjson.dumps(value) for name, value in data.items()}
+        return Reply(200, self._envelopes.success(encoded, call.now, message="ok.", http_status_code=200))
+
+
+def _form(call: Call) -> dict[str, bytes]:
+    """The parts of a multipart form by name."""
+    if not call.content_type:
+        raise invalid("the request body is not a multipart form")
+    head = f"Content-Type: {call.content_type}\r\n\r\n".encode()
+    found = {}
+    for part in BytesParser(policy=HTTP).parsebytes(head + call.raw).iter_parts():
+        name = part.get_param("name", header="content-disposition")
+        payload = part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(payload, bytes):
+            found[name] = payload
+    return found
