@@ -14,12 +14,16 @@ QueryGroups = Mapping[str, tuple[Mapping[str, Any], ...]]
 
 @dataclass(frozen=True, slots=True)
 class CommentRule:
-    """Which videos' comments are collected: all, the `n` most commented of a day, or a random share of a day's."""
+    """Which videos' comments are collected: all, the `n` most commented of a day, or a random share of a day's.
+
+    `replies` says whether the replies of a comment that has some are asked too, at one request or more per comment.
+    """
 
     videos: Literal["all", "top", "sample", "none"] = "all"
     n: int = 0
     share: float = 1.0
     seed: int = 0
+    replies: Literal["all", "none"] = "all"
 
 
 @dataclass(frozen=True, slots=True)

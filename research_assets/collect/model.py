@@ -1,0 +1,143 @@
+"""The values that pass between the collector and whoever calls it: what to ask, with what, and what came of it."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import TypeVar
+
+from research_assets.clock import Clock, midnight
+from research_assets.collect.spec import StudySpec
+from research_assets.fields import ENTITIES
+from research_assets.quota import Ledger, QuotaSpent
+from research_assets.settings import Settings
+from research_assets.tiktok.client import Client
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Partitions of one entity of one study to collect.
+
+    `again` asks what is complete once more (a new observation). `retry` asks quarantined and suspicious units even
+    before their next try is due: what a person means who asks for one day.
+    """
+
+    study: StudySpec
+    entity: str
+    partitions: tuple[date, ...]
+    again: bool = False
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """One partition after this run: its state, counts in rows, requests, and the number of units in each state.
+
+    `held` says that nothing was asked, because everything was held already.
+    """
+
+    partition: date
+    state: str
+    asked: int = 0
+    offered: int = 0
+    kept: int = 0
+    requests: float = 0.0
+    units: Mapping[str, int] = field(default_factory=dict)
+    reason: str | None = None
+    next_try: datetime | None = None
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    """The quota ended: which partitions are left, and when the pool opens again (UTC)."""
+
+    pool: str
+    reason: str
+    opens_at: datetime
+    left: tuple[date, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Why no further request is sent in this run, and when the next may be."""
+
+    pool: str
+    reason: str
+    opens_at: datetime
+
+    @classmethod
+    def of(cls, spent: QuotaSpent) -> "Halt":
+        """The quota's end as a halt."""
+        return cls(spent.pool, str(spent), spent.opens_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the run is: totals since it began, and what it works on."""
+
+    study: str
+    entity: str
+    partition: str
+    pages: int
+    rows: int
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the collector works with."""
+
+    client: Client
+    ledger: Ledger
+    clock: Clock
+    settings: Settings
+    progress: Callable[[Progress], None] | None = None
+
+
+class Meter:
+    """Counts a run's requests, pages and rows, and tells whoever wants to know."""
+
+    def __init__(self, ask: Ask, tell: Callable[[Progress], None] | None) -> None:
+        self._study, self._entity, self._tell = ask.study.name, ask.entity, tell
+        self._pages = self._rows = self._requests = 0
+
+    def add(self, partition: str, rows: int | None) -> None:
+        """Count one request; `rows` is None if it failed."""
+        self._requests += 1
+        self._pages += rows is not None
+        self._rows += rows or 0
+        if self._tell:
+            self._tell(Progress(self._study, self._entity, partition, self._pages, self._rows, self._requests))
+
+
+def is_backfill(ask: Ask, day: date, now: datetime) -> bool:
+    """Whether a day was due before yesterday: the quota's reserve for what is due today is closed to it."""
+    if ENTITIES[ask.entity].clock == "observation":
+        return False
+    return now - midnight(day) > timedelta(days=2 + ask.study.settle_days)
+
+
+async def side_by_side(
+    jobs: deque[Job], work: Callable[[Job], Awaitable[Result]], width: int, go_on: Callable[[], bool]
+) -> AsyncIterator[Result]:
+    """Work off a queue, `width` jobs at a time, giving each result as it comes; results may add to the queue.
+
+    No new job is begun once `go_on` says no. Whatever still runs when the caller stops is cancelled and waited for.
+    """
+    running: set[asyncio.Future[Result]] = set()
+    try:
+        while running or (jobs and go_on()):
+            while jobs and go_on() and len(running) < width:
+                running.add(asyncio.ensure_future(work(jobs.popleft())))
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                yield task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)

@@ -1,0 +1,43 @@
+"""From a journal to what others read: verdicts written, capture sealed, rows and coverage published.
+
+The same steps for every entity, in an order that a crash may break anywhere: what is done twice replaces itself.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from research_assets import tables
+from research_assets.captures import sealed
+from research_assets.collect.coverage import Verdict
+from research_assets.journal import Journal
+
+
+def publish(raw: Path, journal: Journal, verdicts: Iterable[Verdict]) -> None:
+    """End a capture: its verdicts, the seal, the raw tables; the notes of its pauses go."""
+    for verdict in verdicts:
+        journal.append("unit", verdict.event())
+    tables.write_capture(raw, journal.seal())
+    for note in _notes(raw, str(journal.start["study"]), journal.capture):
+        note.unlink(missing_ok=True)
+
+
+def note_open(raw: Path, journal: Journal, verdicts: Sequence[Verdict], now: datetime) -> None:
+    """Make the units of a journal that stays open visible in raw/coverage: a gap is a row."""
+    study = str(journal.start["study"])
+    for note in _notes(raw, study, journal.capture):
+        note.unlink(missing_ok=True)
+    rows = [verdict.event() for verdict in verdicts]
+    tables.write_rows(raw, "coverage", study=study, day=now.date(), name=f"{journal.capture}-open", rows=rows)
+
+
+def catch_up(captures: Path, raw: Path, entity: str, study: str) -> None:
+    """Publish what a crash left sealed but not yet in the raw tables."""
+    published = {path.stem for path in (raw / "coverage" / f"study={study}").glob("day=*/*.parquet")}
+    for manifest in sealed(captures, entity=entity, study=study):
+        if manifest.units and manifest.capture not in published:
+            tables.write_capture(raw, manifest.path)
+
+
+def _notes(raw: Path, study: str, capture: str) -> Iterable[Path]:
+    return (raw / "coverage" / f"study={study}").glob(f"day=*/{capture}-open.parquet")

@@ -1,0 +1,215 @@
+"""One request on its way: a place in flight, a place in the quota, the answer, and what an error means for a retry.
+
+Every attempt takes its own place in the ledger before it is sent, retries included, because failed calls cost quota.
+What is asked, and what a final answer means for a unit, is decided by the caller.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
+
+from research_assets.clock import Clock
+from research_assets.quota import Ledger, QuotaSpent
+from research_assets.tiktok.client import Answer, Client
+from research_assets.tiktok.errors import (
+    ApiError,
+    CursorRejected,
+    DailyQuotaExceeded,
+    NewToken,
+    RateLimited,
+    SearchIdRejected,
+    ServerError,
+    Unreachable,
+    Wait,
+)
+from research_assets.tiktok.requests import Request
+
+PAUSES: dict[type[Wait], tuple[float, ...]] = {
+    RateLimited: (10, 20, 30, 60, 60, 60, 60, 60, 60, 60),
+    SearchIdRejected: (5, 10, 15, 20),
+    CursorRejected: (5, 10, 15, 20),
+    ServerError: (2, 6, 20, 60),
+    Unreachable: (5, 15, 60, 120),
+}
+"""Seconds before each further try, by what went wrong (reference §§5, 6.2, 6.3); after the last the error stands."""
+
+
+class Pace:
+    """How much may be in flight, and how fast: slower after a short 429, faster again while all is quiet.
+
+    Halves what is in flight and the rate when the server says `rate_limit_exceeded`, and adds a little for each
+    answer, up to the settings. `flight` is a limiter whose size moves.
+    """
+
+    def __init__(self, clock: Clock, *, rate: float, concurrency: int) -> None:
+        self._clock = clock
+        self._most_rate = self.rate = rate
+        self._most = concurrency
+        self._size = float(concurrency)
+        self._next = clock.now().timestamp()
+        self.flight = anyio.CapacityLimiter(concurrency)
+
+    async def turn(self) -> None:
+        """Wait for the next moment at which a request may be sent."""
+        now = self._clock.now().timestamp()
+        slot = max(now, self._next)
+        self._next = slot + 1 / self.rate
+        if slot > now:
+            await self._clock.sleep(slot - now)
+
+    def throttled(self, pause: float) -> None:
+        """The server refused for the moment: less in flight, slower, and nobody sends during the pause."""
+        self._resize(max(1.0, self._size / 2))
+        self.rate = max(0.2, self.rate / 2)
+        self._next = max(self._next, self._clock.now().timestamp() + pause)
+
+    def answered(self) -> None:
+        """An answer came: a little more may be in flight."""
+        self._resize(min(float(self._most), self._size + 1 / self._size))
+        self.rate = min(self._most_rate, self.rate * 1.02)
+
+    def _resize(self, size: float) -> None:
+        self._size = size
+        self.flight.total_tokens = int(size)
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Whom a request serves: it names the study, entity and unit in the ledger and the journal."""
+
+    study: str
+    entity: str
+    unit: str
+    due: bool = True
+
+
+class Courier:
+    """Sends requests through the ledger and retries those whose error says that waiting may help.
+
+    `failures` counts the calls that failed since the last one that brought an answer.
+    """
+
+    def __init__(self, client: Client, ledger: Ledger, clock: Clock, *, rate: float, concurrency: int) -> None:
+        self._client = client
+        self._ledger = ledger
+        self._clock = clock
+        self._pace = Pace(clock, rate=rate, concurrency=concurrency)
+        self.failures = 0
+
+    async def send(
+        self,
+        request: Request,
+        errand: Errand,
+        failed: Callable[[dict[str, Any]], None],
+        *,
+        tries: Callable[[Wait], int | None] = lambda _: None,
+    ) -> Answer:
+        """Send until an answer comes.
+
+        `failed` is told of each attempt that cost a request and brought no answer, as fields of a journal event.
+        `tries` may bound the attempts for an error (None leaves the table `PAUSES` to decide). Raises QuotaSpent when
+        the ledger or the API has no request left, and the last ApiError when waiting did not help or cannot help.
+        """
+        failures: dict[type[ApiError], int] = {}
+        endpoint = request.endpoint.name
+
+        def again(error: BaseException) -> bool:
+            if isinstance(error, NewToken):
+                return failures[NewToken] < 2
+            if not isinstance(error, Wait):
+                return False
+            pauses = _pauses(error)
+            most = tries(error)
+            return failures[_kind(error)] < (len(pauses) + 1 if most is None else most)
+
+        def pause(state: RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            if not isinstance(error, Wait):
+                return 0.0
+            pauses = _pauses(error)
+            seconds = error.retry_after or pauses[min(failures[_kind(error)], len(pauses)) - 1]
+            if isinstance(error, RateLimited):
+                self._pace.throttled(seconds)
+                return 0.0
+            return seconds
+
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(again), wait=pause, sleep=self._clock.sleep, reraise=True
+        ):
+            with attempt:
+                try:
+                    return await self._once(request, errand)
+                except ApiError as error:
+                    self.failures += isinstance(error, Wait)
+                    failures[_kind(error)] = failures.get(_kind(error), 0) + 1
+                    if error.endpoint == endpoint:
+                        failed(_failure(request, errand, error, self._clock))
+                    raise
+        raise AssertionError("tenacity ends with an answer or an exception")
+
+    async def _once(self, request: Request, errand: Errand) -> Answer:
+        endpoint, ledger = request.endpoint, self._ledger
+        async with self._pace.flight:
+            # Before the place in the quota is taken: a token costs none, and its answer tells the server's time.
+            await self._client.token()
+            await self._pace.turn()
+            place = ledger.reserve(
+                endpoint.pool,
+                study=errand.study,
+                entity=errand.entity,
+                unit=errand.unit,
+                endpoint=endpoint.name,
+                due=errand.due,
+            )
+            try:
+                answer = await self._client.ask(request)
+            except ApiError as error:
+                opens_at = ledger.spent(endpoint.pool, place) if isinstance(error, DailyQuotaExceeded) else None
+                ledger.settle(
+                    place,
+                    status=error.status,
+                    code=error.code,
+                    rows=0,
+                    latency=error.latency,
+                    log_id=error.log_id,
+                    sent=error.sent,
+                )
+                if opens_at:
+                    state = ledger.state(endpoint.pool)
+                    raise QuotaSpent(state.pool, state.cap, state.used, opens_at, "refused") from error
+                raise
+            ledger.settle(
+                place,
+                status=answer.status,
+                code="ok",
+                rows=len(answer.rows),
+                latency=answer.latency,
+                log_id=answer.log_id,
+            )
+            self._pace.answered()
+            self.failures = 0
+            return answer
+
+
+def _kind(error: ApiError) -> type[ApiError]:
+    return next((kind for kind in (*PAUSES, NewToken) if isinstance(error, kind)), type(error))
+
+
+def _pauses(error: Wait) -> tuple[float, ...]:
+    return next((pauses for kind, pauses in PAUSES.items() if isinstance(error, kind)), PAUSES[ServerError])
+
+
+def _failure(request: Request, errand: Errand, error: ApiError, clock: Clock) -> dict[str, Any]:
+    return {
+        "unit": errand.unit,
+        "requests": int(error.sent),
+        "request": {"endpoint": request.endpoint.name, "body": dict(request.body), "fields": list(request.fields)},
+        "observed_at": clock.now(),
+        "status": error.status,
+        "code": error.code,
+        "message": error.message,
+        "log_id": error.log_id,
+    }

@@ -1,0 +1,152 @@
+"""Whom and what to ask: the units of a partition, drawn from the study's rules and from what is already held.
+
+Reads the raw tables; sends nothing. Days of videos are no targets: their windows are planned in `plan.py`.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from research_assets.collect.coverage import UnitKind
+from research_assets.collect.spec import CommentRule, StudySpec
+from research_assets.tiktok.requests import Request, comment_list, user_info, user_list
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One unit to ask: a video's comments, a comment's replies, an account's profile or list.
+
+    `expected` is the number of rows that another field promises; `probability` the chance with which it was drawn.
+    """
+
+    entity: str
+    kind: UnitKind
+    unit: str
+    context: Mapping[str, Any] = field(default_factory=dict)
+    expected: int | None = None
+    probability: float = 1.0
+
+    def request(self, study: StudySpec, page_size: int, cursor: int | None) -> Request:
+        """The request for the page at `cursor`."""
+        fields = study.fields.get(self.entity)
+        if self.kind == "video":
+            return comment_list(video_id=int(self.unit), fields=fields, max_count=page_size, cursor=cursor)
+        if self.kind == "comment":
+            return comment_list(comment_id=int(self.unit), fields=fields, max_count=page_size, cursor=cursor)
+        if self.entity == "users":
+            return user_info(self.unit, fields=fields)
+        return user_list(self.entity, self.unit, fields=fields, max_count=page_size, cursor=cursor)  # type: ignore[arg-type]
+
+
+def video_targets(raw: Path, study: StudySpec, day: date) -> list[Target]:
+    """The videos of a day whose comments the study wants, in falling order of comments; newest counts decide."""
+    rows = _query(
+        raw,
+        "videos",
+        f"study={study.name}/day={day}",
+        "SELECT id, max_by(comment_count, observed_at) FROM {table} GROUP BY id ORDER BY 2 DESC NULLS FIRST, id DESC",
+    )
+    return [
+        Target("comments", "video", str(video), {"asked_video_id": video}, expected=count, probability=chance)
+        for video, count, chance in _drawn(rows, study.comments)
+    ]
+
+
+def reply_targets(raw: Path, study: StudySpec, day: date) -> list[Target]:
+    """Comments of a day's videos whose `reply_count` exceeds the replies that are held."""
+    if study.comments.replies == "none":
+        return []
+    rows = _query(
+        raw,
+        "comments",
+        f"study={study.name}/day={day}",
+        """
+        SELECT c.video_id, c.id, c.reply_count
+        FROM (SELECT id, max_by(video_id, observed_at) AS video_id, max_by(reply_count, observed_at) AS reply_count
+              FROM {table} WHERE asked_comment_id IS NULL GROUP BY id) c
+        LEFT JOIN (SELECT asked_comment_id AS id, count(DISTINCT id) AS held
+                   FROM {table} WHERE asked_comment_id IS NOT NULL GROUP BY 1) r USING (id)
+        WHERE c.reply_count > coalesce(r.held, 0)
+        ORDER BY c.video_id, c.id
+        """,
+    )
+    return [reply_target(video, comment, count) for video, comment, count in rows]
+
+
+def reply_target(video: int, comment: int, replies: int) -> Target:
+    """The replies of one comment."""
+    return Target(
+        "comments", "comment", str(comment), {"asked_video_id": video, "asked_comment_id": comment}, expected=replies
+    )
+
+
+def account_targets(raw: Path, study: StudySpec, entity: str) -> list[Target]:
+    """The accounts that a study observes: for `users` by its rule, for everything else its panel."""
+    names: Iterable[str] = study.panel
+    if entity == "users":
+        names = _user_names(raw, study)
+    promised = _promises(raw, entity)
+    return [
+        Target(entity, "account", name, {"asked_username": name}, expected=promised.get(name))
+        for name in dict.fromkeys(names)
+    ]
+
+
+def _user_names(raw: Path, study: StudySpec) -> list[str]:
+    rule = study.users
+    if rule.who == "none":
+        return []
+    names: list[str] = []
+    if rule.who != "panel":
+        rows = _query(
+            raw,
+            "videos",
+            f"study={study.name}/day=*",
+            "SELECT username, count(DISTINCT id) AS n FROM {table} WHERE username <> '' GROUP BY 1 ORDER BY n DESC, 1",
+        )
+        names = [name for name, _ in (rows[: rule.n] if rule.who == "top" else rows)]
+    return [*names, *study.panel]
+
+
+def _promises(raw: Path, entity: str) -> dict[str, int]:
+    """How long an account's list should be, by the newest profile that any study holds."""
+    column = {"followers": "follower_count", "following": "following_count"}.get(entity)
+    if column is None:
+        return {}
+    rows = _query(
+        raw,
+        "users",
+        "study=*/day=*",
+        f"SELECT asked_username, max_by({column}, observed_at) FROM {{table}} WHERE {column} IS NOT NULL GROUP BY 1",
+    )
+    return dict(rows)
+
+
+def _drawn(rows: Sequence[tuple[int, int | None]], rule: CommentRule) -> list[tuple[int, int | None, float]]:
+    if rule.videos == "none":
+        return []
+    if rule.videos == "top":
+        return [(video, count, 1.0) for video, count in rows[: rule.n]]
+    if rule.videos == "sample":
+        return [(video, count, rule.share) for video, count in rows if _lot(video, rule.seed) < rule.share]
+    return [(video, count, 1.0) for video, count in rows]
+
+
+def _lot(video: int, seed: int) -> float:
+    """A number in [0, 1) that depends on nothing but the video and the seed: the same draw at each run."""
+    digest = hashlib.blake2b(f"{seed}:{video}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
+
+
+def _query(raw: Path, table: str, folders: str, sql: str) -> list[tuple[Any, ...]]:
+    pattern = f"{folders}/*.parquet"
+    if not any((raw / table).glob(pattern)):
+        return []
+    source = f"read_parquet('{raw / table / pattern}', hive_partitioning = false, union_by_name = true)"
+    with duckdb.connect() as connection:
+        return connection.execute(sql.format(table=source)).fetchall()

@@ -1,0 +1,226 @@
+"""One unit's list, page by page, on its partition's journal: comments, replies, profiles, follow lists, likes, pins.
+
+Like a window's trail, a `Visit` is folded from the events of the journal, while collecting and while resuming. Whom to
+visit is decided in `targets.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from research_assets.clock import Clock
+from research_assets.collect.coverage import Held, State, Verdict, next_try
+from research_assets.collect.send import Courier, Errand
+from research_assets.collect.spec import StudySpec
+from research_assets.collect.targets import Target
+from research_assets.collect.window import EMPTY_PAGES
+from research_assets.fields import ENTITIES
+from research_assets.tiktok.client import Answer
+from research_assets.tiktok.errors import CursorRejected, FinalForUnit, RateLimited, Unreachable, Wait
+
+TIME_CURSORS = frozenset({"followers", "following"})
+"""Lists whose cursor is a moment in seconds (reference 3.7): relations may share one."""
+
+PLACE_CURSORS = frozenset({"comments", "reposted_videos"})
+"""Lists whose cursor is a place in the list (reference 3.2, 3.6)."""
+
+Note = Callable[[str, dict[str, Any], bytes | None], None]
+
+
+@dataclass(slots=True)
+class Visit:
+    """How far a unit's list has come: the fold of the journal's events that name the unit."""
+
+    pages: int = 0
+    requests: int = 0
+    asked: int = 0
+    offered: int = 0
+    cursor: int | None = None
+    has_more: bool = True
+    empty: int = 0
+    gap: str | None = None
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+    seen: set[int | str] = field(default_factory=set)
+    threads: dict[str, int] = field(default_factory=dict)
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Fold one event of the unit."""
+        if event["event"] not in ("page", "fail"):
+            return
+        self.requests += event.get("requests", 1)
+        moment = event["observed_at"]
+        self.last_at = moment if isinstance(moment, datetime) else datetime.fromisoformat(moment)
+        self.first_at = self.first_at or self.last_at
+        if event["event"] == "fail":
+            return
+        self.pages += 1
+        self.asked += event["asked"]
+        self.offered += event["offered"]
+        self.cursor, self.has_more = event["cursor"], event["has_more"]
+        self.empty = 0 if event["rows"] else self.empty + 1
+        self.gap = self.gap or event["gap"]
+        self.seen.update(event["keys"])
+        self.threads.update(event["threads"])
+
+
+async def visit_list(
+    visit: Visit,
+    target: Target,
+    study: StudySpec,
+    courier: Courier,
+    clock: Clock,
+    note: Note,
+    *,
+    partition: date,
+    page_size: int,
+    ceiling: int,
+    due: bool,
+    before: Held | None,
+) -> Verdict:
+    """Read a unit's pages from where its visit ends, and give the verdict.
+
+    `ceiling` is the number of comments after which a list is not asked further (0: none). Raises QuotaSpent, and what
+    is no fault of the unit: no server, a throttle that does not end, errors that are final for all.
+    """
+    errand = Errand(study.name, target.entity, target.unit, due)
+    state: State = "complete"
+    reason: str | None = None
+    resting: datetime | None = None
+
+    def failed(facts: dict[str, Any]) -> None:
+        note("fail", facts | {"rows": None}, None)
+        visit.take({"event": "fail", **facts})
+
+    try:
+        while visit.has_more:
+            size = page_size
+            if ceiling and target.entity == "comments":
+                size = min(page_size, ceiling - (visit.cursor or 0))
+                if size <= 0:
+                    reason = f"The list goes on; comment_ceiling is {ceiling}."
+                    break
+            request = target.request(study, size, visit.cursor)
+            answer = await courier.send(request, errand, failed, tries=lambda error: _tries(error, target, visit))
+            facts = _page_facts(answer, target, visit, clock.now(), partition, size)
+            note("page", facts, answer.raw)
+            visit.take({"event": "page", **facts})
+    except CursorRejected:
+        reason = f"The API gives nothing beyond place {visit.cursor} of this list."
+        if not visit.pages:
+            state = "quarantined"
+    except FinalForUnit as error:
+        state, reason = error.state, str(error)
+    except Wait as error:
+        if isinstance(error, RateLimited) or (isinstance(error, Unreachable) and not error.sent):
+            raise
+        state, reason = "quarantined", str(error)
+    if state == "complete":
+        state, reason = _judged(visit, target, reason)
+    if state != "complete":
+        resting = next_try(clock.now(), (before.attempts if before else 0) + (5 if state in _FINAL else 1))
+    now = clock.now()
+    return Verdict(
+        entity=target.entity,
+        partition=partition,
+        unit_kind=target.kind,
+        unit=target.unit,
+        state=state,
+        first_at=visit.first_at or now,
+        last_at=visit.last_at or now,
+        asked=visit.asked,
+        offered=visit.offered,
+        kept=len(visit.seen),
+        requests=float(visit.requests),
+        expected=target.expected,
+        probability=target.probability,
+        reason=reason,
+        next_try=resting,
+    )
+
+
+_FINAL = frozenset({"refused", "missing"})
+"""States that are not asked again soon: after 16 days at first, then after 32."""
+
+
+def _judged(visit: Visit, target: Target, reason: str | None) -> tuple[State, str | None]:
+    if visit.gap:
+        return "suspicious", visit.gap
+    short = (target.expected or 0) - len(visit.seen)
+    if target.entity != "users" and short > 0 and not reason:
+        return "complete", f"{short} of {target.expected} were not delivered."
+    return "complete", reason
+
+
+def _tries(error: Wait, target: Target, visit: Visit) -> int | None:
+    """A place beyond the first page that is refused is the ceiling of a comment list: asking again wastes quota."""
+    if isinstance(error, CursorRejected) and target.entity == "comments" and visit.pages:
+        return 1
+    return None
+
+
+def _page_facts(
+    answer: Answer, target: Target, visit: Visit, now: datetime, partition: date, size: int
+) -> dict[str, Any]:
+    """What the journal keeps about a page beside its bytes."""
+    keys = _keys(answer, target)
+    cursor, has_more, gap = _onward(answer, target, visit, fresh=any(key not in visit.seen for key in keys))
+    threads = {}
+    if target.kind == "video":
+        threads = {
+            str(row["id"]): int(row["reply_count"]) for row in answer.rows if "id" in row and row.get("reply_count")
+        }
+    return {
+        "unit": target.unit,
+        "kind": target.kind,
+        "partition": partition,
+        "request": {
+            "endpoint": answer.request.endpoint.name,
+            "body": dict(answer.request.body),
+            "fields": list(answer.request.fields),
+        },
+        "context": {**target.context, "position": visit.offered},
+        "observed_at": now,
+        "status": answer.status,
+        "log_id": answer.log_id,
+        "rows": len(answer.rows),
+        "cursor": cursor,
+        "has_more": has_more,
+        "search_id": None,
+        "unknown": sorted(answer.unknown),
+        "asked": 1 if target.entity == "users" else size,
+        "offered": len(answer.rows),
+        "gap": gap,
+        "keys": keys,
+        "threads": threads,
+    }
+
+
+def _keys(answer: Answer, target: Target) -> list[int | str]:
+    """What tells the page's records apart: the key of the entity, less the account that was asked."""
+    name = ENTITIES[target.entity].key[-1]
+    if name in target.context:
+        return [target.unit]
+    aliases = (name, *ENTITIES[target.entity].field(name).aliases)
+    return [next((row[alias] for alias in aliases if alias in row), "") for row in answer.rows]
+
+
+def _onward(answer: Answer, target: Target, visit: Visit, *, fresh: bool) -> tuple[int | None, bool, str | None]:
+    """The next cursor, whether to go on, and the gap that opens there: no endless loop, no early end."""
+    before, after = visit.cursor, answer.cursor
+    if not answer.has_more:
+        return after, False, None
+    if not answer.rows and visit.empty + 1 >= EMPTY_PAGES:
+        return after, False, f"{EMPTY_PAGES} empty pages in a row that claim to have more."
+    if after is not None and after != before:
+        return after, True, None
+    if target.entity in TIME_CURSORS and before is not None:
+        if fresh:
+            return before, True, None
+        gap = f"More relations share the moment {before} than one page holds; the list goes on one second before it."
+        return before - 1, True, gap
+    if target.entity in PLACE_CURSORS and answer.rows:
+        # The cursor is the place of the next record, so what was delivered tells it.
+        return (before or 0) + len(answer.rows), True, None
+    return after, False, "The list claims to have more but does not say where."

@@ -1,0 +1,84 @@
+"""What the assets work with: ordinary library objects, made from the settings. Dagster hands them over and no more."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import dagster as dg
+import httpx
+from dagster_duckdb import DuckDBResource
+
+from research_assets.clock import Clock, ServerClock, SystemClock
+from research_assets.collect import Progress, Tools
+from research_assets.quota import Ledger
+from research_assets.settings import VARIABLES, Settings, SettingsError, prepare_root
+from research_assets.tiktok.client import Client
+
+
+class CredentialsMissing(SettingsError):
+    """The API cannot be asked, because no key or secret is set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Opens the client and the ledger for one run.
+
+    `clock` and `transport` are for tests; `watch` is told of each request beside the run itself.
+    """
+
+    settings: Settings
+    clock: Clock = field(default_factory=SystemClock)
+    transport: httpx.AsyncBaseTransport | None = None
+    watch: Callable[[Progress], None] | None = None
+
+    @asynccontextmanager
+    async def open(self, progress: Callable[[Progress], None] | None = None) -> AsyncIterator[Tools]:
+        """The tools of the collector, on a data root that can be written to.
+
+        Raises CredentialsMissing or SettingsError before anything is asked or created.
+        """
+        settings = self.settings
+        missing = [
+            VARIABLES[name].name for name in ("client_key", "client_secret") if not getattr(settings, name).strip()
+        ]
+        if missing:
+            raise CredentialsMissing(
+                f"Nothing was asked of {settings.api_url}: {' and '.join(missing)} not set. Set them in the "
+                "environment or in .env beside pyproject.toml, or use the simulated API: research-assets sandbox."
+            )
+        prepare_root(settings)
+        clock = ServerClock(self.clock)
+        ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.due_reserve)
+        client = Client(
+            key=settings.client_key,
+            secret=settings.client_secret,
+            base_url=settings.api_url,
+            clock=clock,
+            timeout=settings.timeout,
+            connections=settings.concurrency,
+            transport=self.transport,
+        )
+        async with client:
+            yield Tools(client, ledger, clock, settings, progress=self._both(progress))
+
+    def _both(self, progress: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
+        listeners = [listener for listener in (progress, self.watch) if listener]
+
+        def tell(step: Progress) -> None:
+            for listener in listeners:
+                listener(step)
+
+        return tell
+
+
+def warehouse(settings: Settings) -> DuckDBResource:
+    """The published warehouse for readers: nothing but the dbt build writes it."""
+    return DuckDBResource(database=str(settings.warehouse), connection_config={"access_mode": "READ_ONLY"})
+
+
+def resources(settings: Settings) -> dict[str, object]:
+    """The resources of the code location, by the names that assets and checks ask for them."""
+    return {
+        "collection": dg.ResourceDefinition.hardcoded_resource(Collection(settings)),
+        "warehouse": warehouse(settings),
+    }

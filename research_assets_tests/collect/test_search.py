@@ -1,0 +1,170 @@
+"""Videos: every deliverable row, no request wasted, no gap unsaid. The figures are those of `make bench`."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import Settings
+from research_assets_tests.collect.lab import START, Lab, days, study
+
+
+def dense(**knobs: object) -> SandboxConfig:
+    return SandboxConfig(**{"flat": 950, "profile": "clean"} | knobs)  # type: ignore[arg-type]
+
+
+async def test_seven_clean_days_cost_their_pages(settings: Settings) -> None:
+    lab = Lab(settings, dense())
+    finished, pause = await lab.collect("videos", days(7))
+    assert pause is None
+    assert {f.state for f in finished.values()} == {"complete"}
+    assert lab.sent == 67
+    assert len(lab.ids()) == len(set(lab.ids())) == 7 * 950
+    assert [f.kept for f in finished.values()] == [950] * 7
+    assert sum(f.requests for f in finished.values()) == pytest.approx(67)
+
+
+async def test_what_is_held_is_not_asked_again(settings: Settings) -> None:
+    lab = Lab(settings, dense())
+    await lab.collect("videos", days(3))
+    before = lab.sent
+    finished, _ = await lab.collect("videos", days(3))
+    assert lab.sent == before
+    assert all(f.held and f.state == "complete" and f.kept == 950 for f in finished.values())
+
+
+async def test_trouble_of_every_kind_loses_no_row(settings: Settings) -> None:
+    config = dense(fresh_search_id_refusals=1, every_500=17, every_504=23, every_429=29, undeliverable=0.1)
+    lab = Lab(settings, config)
+    finished, _ = await lab.collect("videos", days(7))
+    assert {f.state for f in finished.values()} == {"complete"}
+    assert len(set(lab.ids())) == 7 * 855
+    assert lab.sent <= 77
+    assert sum(lab.clock.slept) <= 60
+    assert sum(f.offered for f in finished.values()) == 7 * 950
+    assert sum(f.kept for f in finished.values()) == 7 * 855
+
+
+@pytest.mark.parametrize("dead", range(14))
+async def test_a_dead_day_is_found_and_everything_else_is_complete(settings: Settings, dead: int) -> None:
+    lab = Lab(settings, dense(dead_days=frozenset({START + timedelta(days=dead)})))
+    finished, _ = await lab.collect("videos", days(14))
+    states = {day: f.state for day, f in finished.items()}
+    assert states.pop(START + timedelta(days=dead)) == "quarantined"
+    assert set(states.values()) == {"complete"}
+    assert len(set(lab.ids())) == 12_350
+    assert lab.sent <= 130
+    assert finished[START + timedelta(days=dead)].next_try == lab.clock.now() + timedelta(days=1)
+
+
+async def test_a_quarantined_day_rests_until_its_next_try_and_then_grows(settings: Settings) -> None:
+    dead = START + timedelta(days=2)
+    lab = Lab(settings, dense(flat=10, dead_days=frozenset({dead})))
+    await lab.collect("videos", days(5))
+    spent = lab.sent
+    finished, _ = await lab.collect("videos", days(5))
+    assert lab.sent == spent
+    assert finished[dead].state == "quarantined"
+    lab.clock.advance(days=1, seconds=1)
+    finished, _ = await lab.collect("videos", days(5))
+    assert lab.sent - spent <= 2
+    assert finished[dead].next_try is not None
+    assert finished[dead].next_try - lab.clock.now() > timedelta(days=1, hours=23)
+    spent = lab.sent
+    await lab.collect("videos", [dead], retry=True)
+    assert lab.sent > spent
+
+
+async def test_a_year_of_sparse_days_shares_requests(settings: Settings) -> None:
+    lab = Lab(settings, dense(flat=3))
+    spec = study(start=date(2025, 4, 1))
+    finished, _ = await lab.collect("videos", days(365, spec.start), spec)
+    assert {f.state for f in finished.values()} == {"complete"}
+    assert len(finished) == 365
+    assert lab.sent == 12
+    assert len(set(lab.ids())) == 3 * 365
+
+
+async def test_the_quota_ends_and_the_next_night_goes_on_after_the_last_page(settings: Settings) -> None:
+    lab = Lab(settings, dense(research_cap=40))
+    finished, pause = await lab.collect("videos", days(7))
+    assert finished == {}
+    assert pause is not None
+    assert lab.app.books.outcomes["daily_quota_limit_exceeded"] == 1
+    assert pause.left == days(7)
+    assert pause.opens_at.hour == 0
+    partial = lab.sql("SELECT DISTINCT state FROM {coverage}")
+    assert partial == [("partial",)]
+    lab.clock.moment = pause.opens_at
+    finished, pause = await lab.collect("videos", days(7))
+    assert pause is None
+    assert {f.state for f in finished.values()} == {"complete"}
+    assert len(lab.ids()) == len(set(lab.ids())) == 7 * 950
+    assert lab.app.books.outcomes["ok"] - 2 <= 67
+    assert lab.app.books.outcomes["daily_quota_limit_exceeded"] == 1
+    assert lab.sql("SELECT count(*) FROM {coverage} WHERE state <> 'complete'") == [(0,)]
+
+
+async def test_too_fresh_days_are_not_asked(settings: Settings) -> None:
+    lab = Lab(settings, dense(flat=5))
+    today = lab.clock.now().date()
+    finished, _ = await lab.collect("videos", [today - timedelta(days=n) for n in range(5)])
+    assert [finished[today - timedelta(days=n)].state for n in range(5)] == ["too_fresh"] * 3 + ["complete"] * 2
+    assert lab.sent == 1
+
+
+async def test_an_empty_day_among_full_ones_is_suspicious_until_another_day_confirms_it(settings: Settings) -> None:
+    silent = START + timedelta(days=3)
+    lab = Lab(settings, dense(flat=50, silent_days=frozenset({silent})))
+    finished, _ = await lab.collect("videos", days(7))
+    assert finished[silent].state == "suspicious"
+    assert sum(f.state == "complete" for f in finished.values()) == 6
+    lab.clock.advance(days=1, seconds=1)
+    finished, _ = await lab.collect("videos", days(7))
+    assert finished[silent].state == "complete"
+    assert "different days" in (finished[silent].reason or "")
+
+
+async def test_a_search_that_silently_finds_nothing_is_not_believed(settings: Settings) -> None:
+    lab = Lab(settings, dense(flat=50, silent_searches=1))
+    finished, _ = await lab.collect("videos", days(7))
+    assert {f.state for f in finished.values()} == {"complete"}
+    assert len(set(lab.ids())) == 350
+
+
+async def test_pages_of_another_search_do_not_complete_a_day(settings: Settings) -> None:
+    lab = Lab(settings, dense(flat=950, foreign_searches=1))
+    finished, _ = await lab.collect("videos", days(3))
+    assert {f.state for f in finished.values()} == {"complete"}
+    assert len(set(lab.ids())) == 3 * 950
+
+
+async def test_a_month_of_errors_is_given_up_without_spending_the_day(settings: Settings) -> None:
+    lab = Lab(settings, dense(flat=50, dead_days=frozenset(days(31))))
+    finished, _ = await lab.collect("videos", days(31))
+    assert {f.state for f in finished.values()} == {"quarantined"}
+    first = lab.sent
+    assert first <= 40
+    lab.clock.advance(days=1, seconds=1)
+    await lab.collect("videos", days(31))
+    assert lab.sent - first <= 7
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_hostile_api_loses_nothing_and_says_what_is_missing(settings: Settings, seed: int) -> None:
+    lab = Lab(settings, SandboxConfig(profile="hostile", seed=seed, flat=260, p_silent=0.05))
+    finished: dict[date, object] = {}
+    for _ in range(12):
+        results, _ = await lab.collect("videos", days(10))
+        finished |= results
+        if all(result.state == "complete" for result in results.values()) and len(results) == 10:
+            break
+        lab.clock.advance(days=2)
+    held = {row[0] for row in lab.sql("SELECT DISTINCT id FROM {videos}")}
+    complete = {row[0] for row in lab.sql("SELECT unit FROM {coverage} WHERE state = 'complete'")}
+    for day in days(10):
+        if day.isoformat() in complete:
+            number = (day - date(1970, 1, 1)).days
+            truth = set(lab.app.world.deliverable(lab.app.world.flat.ids(number), lab.clock.now().timestamp()))
+            assert truth <= held, f"{day} is called complete but lacks {len(truth - held)} rows"
+    assert len(complete) >= 8
