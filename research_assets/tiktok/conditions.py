@@ -80,7 +80,11 @@ def _region(value: object) -> str:
     code = _text(value).upper()
     if code in REGIONS:
         return code
-    meant = f" Did you mean `{_MEANT[code]}`?" if code in _MEANT else near(code, REGIONS, most=3, cutoff=0.5)
+    meant = (
+        f" Did you mean `{_MEANT[code]}`?"
+        if code in _MEANT
+        else near(code, (r for r in REGIONS if r[0] == code[0]), most=3, cutoff=0.5)
+    )
     raise ValueError(
         f"`{code}` is no region code of the API, which takes {len(REGIONS)} two-letter codes "
         f"(ISO 3166, XK, and TP; not CC CX GS HM KP SJ).{meant}"
@@ -96,8 +100,8 @@ def _length(value: object) -> str:
 
 def _number(value: object) -> str:
     text = str(value).strip()
-    if not (text.isascii() and text.isdigit() and int(text) < 2**63):
-        raise ValueError(f"`{text}` is no whole number from 0 to 2^63 - 1")
+    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) < 2**63):
+        raise ValueError(f"`{text[:40]}` is no whole number from 0 to 2^63 - 1")
     return str(int(text))
 
 

@@ -118,7 +118,7 @@ class RateLimited(Wait):
 class ServerError(Wait):
     """The server failed: 5xx, a gateway's HTML page, or an answer that cannot be decoded (reference §§1.1, 7)."""
 
-    advice = "Wait, then repeat the same request; if it keeps failing, ask for a smaller window or leave it for later."
+    advice = "Wait, then repeat the same request; if it keeps failing, leave it for later or ask for less at once."
 
 
 class SearchIdRejected(Wait):

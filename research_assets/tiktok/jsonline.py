@@ -8,6 +8,7 @@ import re
 
 import orjson
 
+_NUL = re.compile(rb"\\u0000")
 _ESCAPE = re.compile(rb"\\(?:u0000|.)", re.DOTALL)
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BROKEN = re.compile(
@@ -31,7 +32,7 @@ def read(body: bytes) -> tuple[object, bytes]:
     except orjson.JSONDecodeError:
         body = _repaired(body)
         value = orjson.loads(body)
-    if b"\\u0000" in body:
+    if _NUL.search(body):
         value = orjson.loads(_ESCAPE.sub(lambda found: b"" if found[0] == b"\\u0000" else found[0], body))
     if b"\n" in body or b"\r" in body:
         # Inside strings line ends are invalid, so every one of these stands between tokens.

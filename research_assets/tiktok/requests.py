@@ -149,7 +149,9 @@ def _page(max_count: int, cursor: int | None) -> dict[str, int]:
 
 def whole_id(name: str, value: object) -> int:
     """An id given as a number or as text; raises ValueError naming the argument if it is no positive 64-bit integer."""
-    number = int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+    number = value
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 19:
+        number = int(value)
     if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 2**63:
         raise ValueError(f"{name}={value!r}: must be a positive 64-bit integer")
     return number

@@ -60,14 +60,11 @@ class Wire:
         connections: int,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Raises ValueError if `base_url` is not a URL."""
+        """Raises ValueError if `base_url` is not an address for HTTP."""
         self.base_url = base_url
         self._clock = clock
         self._timeout = timeout
-        try:
-            host = httpx.URL(base_url).host
-        except httpx.InvalidURL as error:
-            raise ValueError(f"base_url={base_url!r}: is no address ({error})") from error
+        host = _host(base_url)
         self._http = httpx.AsyncClient(
             base_url=base_url,
             timeout=httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
@@ -134,6 +131,16 @@ class Wire:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._http.aclose()
+
+
+def _host(base_url: str) -> str:
+    try:
+        url = httpx.URL(base_url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"base_url={base_url!r}: is no address ({error})") from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ValueError(f"base_url={base_url!r}: is no address; it must begin with https:// (or http://) and a host")
+    return url.host
 
 
 def _retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:

@@ -1,0 +1,1 @@
+"""Tests of the Research API's library, all through httpx's transport seam."""

@@ -1,0 +1,54 @@
+"""An error says what was attempted, what came back and what to do, and nothing that must stay secret."""
+
+import inspect
+
+import pytest
+
+from research_assets.tiktok import errors
+from research_assets.tiktok.errors import RAW_BYTES, ApiError, FinalForUnit, Refused, ServerError, UserNotFound
+from research_assets_tests.tiktok.api import LOG_ID, PROFILE, SEARCH
+
+
+def leaves() -> list[type[ApiError]]:
+    kinds = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, ApiError)]
+    return [kind for kind in kinds if not kind.__subclasses__()]
+
+
+@pytest.mark.parametrize("kind", leaves())
+def test_every_error_tells_all_three_on_one_line(kind: type[ApiError]) -> None:
+    error = kind(SEARCH, status=400, code="invalid_params", message="Something\nhappened.", log_id=LOG_ID)
+    assert str(error) == (
+        "video_query 2025-05-01..2025-05-30: HTTP 400 invalid_params: Something happened "
+        f"(log id {LOG_ID}). {kind.advice}"
+    )
+    assert kind.advice.endswith(".")
+
+
+def test_without_an_answer() -> None:
+    assert str(Refused(PROFILE)).startswith("user_info @beet.und.balkon: no answer. It is recorded as refused")
+
+
+def test_the_body_is_kept_but_bounded() -> None:
+    assert ServerError(PROFILE, raw=b"x" * RAW_BYTES * 2).raw == b"x" * RAW_BYTES
+    assert len(str(ServerError(PROFILE, message="x" * 10_000))) < 1_000
+
+
+def test_secrets_that_came_back_are_blotted_out() -> None:
+    error = ServerError(PROFILE, message="bad clt.abc", raw=b'{"m":"clt.abc"}')
+    error.hide(["clt.abc"])
+    assert (error.message, error.raw) == ("bad ***", b'{"m":"***"}')
+
+
+def test_the_body_shows_in_no_repr() -> None:
+    assert "personal" not in repr(ServerError(PROFILE, status=500, raw=b"personal"))
+
+
+def test_facts_are_attributes() -> None:
+    error = UserNotFound(PROFILE, status=400, code="invalid_params", date="D", latency=0.5, retry_after=3.0)
+    assert isinstance(error, FinalForUnit)
+    assert (error.endpoint, error.unit, error.request) == ("user_info", "@beet.und.balkon", PROFILE)
+    assert (error.status, error.code, error.date, error.latency, error.retry_after) == (
+        *(400, "invalid_params", "D"),
+        *(0.5, 3.0),
+    )
+    assert (error.raw, error.log_id, error.sent, error.requests, error.state) == (None, None, True, 1, "missing")

@@ -1,0 +1,97 @@
+"""A body becomes one line of JSON whose numbers are the bytes that arrived."""
+
+import json
+import re
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from research_assets.tiktok.jsonline import read
+
+NUMBERS = st.integers(-(2**63), 2**63 - 1)
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=20,
+)
+
+
+def without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\x00", "")
+    if isinstance(value, list):
+        return [without_nul(one) for one in value]
+    if isinstance(value, dict):
+        return {without_nul(key): without_nul(one) for key, one in value.items()}
+    return value
+
+
+@given(VALUES, st.sampled_from([None, 1, "\t"]), st.booleans())
+def test_any_json_in_any_layout(value: Any, indent: Any, ascii_only: bool) -> None:
+    body = json.dumps(value, indent=indent, ensure_ascii=ascii_only).replace("\n", "\r\n").encode()
+    read_value, line = read(body)
+    assert read_value == without_nul(value)
+    assert b"\n" not in line
+    assert b"\r" not in line
+    assert orjson.loads(line) == value
+
+
+@given(st.lists(st.integers(0, 2**64 * 1000)))
+def test_numbers_in_the_line_are_untouched(numbers: list[int]) -> None:
+    assert re.findall(rb"\d+", read(b"[%s]" % b",\n".join(b"%d" % n for n in numbers))[1]) == [
+        b"%d" % n for n in numbers
+    ]
+
+
+def test_numbers_that_no_double_can_hold() -> None:
+    body = b'{"id":7503867840092128259,"x":1.10,"y":1E400}'
+    assert read(b'{"id":7503867840092128259}')[0] == {"id": 7503867840092128259}
+    assert read(body.replace(b"1E400", b"1E4"))[1] == body.replace(b"1E400", b"1E4")
+
+
+def test_escaped_backslash_before_u0000_is_text() -> None:
+    assert read(rb'["\\u0000", "a\u0000b", "\\\u0000"]')[0] == ["\\u0000", "ab", "\\"]
+
+
+def test_nul_stays_in_the_line() -> None:
+    assert read(rb'{"username":"a\u0000b"}') == ({"username": "ab"}, rb'{"username":"a\u0000b"}')
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'\xef\xbb\xbf{"a":1}', {"a": 1}),
+        (b'{"a":"x\ny"}', {"a": "x\ny"}),
+        (b'{"a":"x\x00y"}', {"a": "xy"}),
+        (b'{"a":"x\xffy"}', {"a": "x\ufffdy"}),
+        (rb'{"a":"x\ud83d"}', {"a": "x\ufffd"}),
+        (rb'{"a":"\udf45x\ud83c\udf45"}', {"a": "\ufffdx\U0001f345"}),
+        (rb'{"a":"\\ud83d \ud83d"}', {"a": "\\ud83d \ufffd"}),
+        (b'{\n"a":"\x01",\n"id":7503867840092128259}', {"a": "\x01", "id": 7503867840092128259}),
+    ],
+)
+def test_one_broken_character_does_not_cost_the_page(body: bytes, value: Any) -> None:
+    read_value, line = read(body)
+    assert read_value == value
+    assert b"\n" not in line
+    orjson.loads(line)
+
+
+@pytest.mark.parametrize("body", [b"", b"  ", b"<html>", b'{"a":', b'{"a":1}}', b'{"a":NaN}', b'{"a":"', b"[1,]"])
+def test_what_is_no_json_is_not_made_json(body: bytes) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read(body)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+    try:
+        _, line = read(body)
+    except ValueError:
+        return
+    orjson.loads(line)
+    assert b"\n" not in line

@@ -1,0 +1,199 @@
+"""A study's query becomes the API's, and each mistake is told where it is and what is allowed."""
+
+from datetime import date
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from research_assets.tiktok.conditions import CONDITIONS, LENGTHS, OPERATIONS, REGIONS
+from research_assets.tiktok.query import GROUPS, QueryError, describe, parse_query
+
+
+def one(**entry: Any) -> dict[str, Any]:
+    """The API's form of a query's only condition."""
+    return parse_query({"and": [entry]})["and"][0]
+
+
+def test_the_design_s_example() -> None:
+    query = parse_query(
+        yaml.safe_load("""
+        and:
+          - {field: region_code, in: [DE, AT]}
+          - {field: hashtag_name, eq: gardening}
+        not:
+          - {field: video_length, eq: SHORT}
+        """)
+    )
+    assert query == {
+        "and": (
+            {"operation": "IN", "field_name": "region_code", "field_values": ["DE", "AT"]},
+            {"operation": "EQ", "field_name": "hashtag_name", "field_values": ["gardening"]},
+        ),
+        "not": ({"operation": "EQ", "field_name": "video_length", "field_values": ["SHORT"]},),
+    }
+    assert describe(query) == "region_code in DE, AT and hashtag_name = gardening and not (video_length = SHORT)"
+
+
+@pytest.mark.parametrize(
+    ("field", "given_value", "written"),
+    [
+        ("region_code", "de", "DE"),
+        ("region_code", "XK", "XK"),
+        ("hashtag_name", "#garden", "garden"),
+        ("hashtag_name", "##garden", "garden"),
+        ("hashtag_name", 2024, "2024"),
+        ("hashtag_name", "a\u200cb\U0001f345", "a\u200cb\U0001f345"),
+        ("keyword", " #two words ", "#two words"),
+        ("username", "@beet.und.balkon", "beet.und.balkon"),
+        ("video_id", 7503867840092128259, "7503867840092128259"),
+        ("video_id", "7503867840092128259", "7503867840092128259"),
+        ("effect_id", 0, "0"),
+        ("video_length", "extra_long", "EXTRA_LONG"),
+        ("view_count", 1000, "1000"),
+        ("view_count", "0100", "100"),
+        ("create_date", date(2026, 2, 1), "20260201"),
+        ("create_date", "2026-02-01", "20260201"),
+        ("create_date", 20260201, "20260201"),
+    ],
+)
+def test_values_are_written_as_the_api_takes_them(field: str, given_value: Any, written: str) -> None:
+    assert one(field=field, eq=given_value)["field_values"] == [written]
+
+
+def test_repeated_values_are_left_out() -> None:
+    assert one(field="region_code", **{"in": ["DE", "at", "de"]})["field_values"] == ["DE", "AT"]
+
+
+def test_empty_groups_are_left_out() -> None:
+    assert parse_query({"and": [{"field": "keyword", "eq": "a"}], "or": [], "not": None}).keys() == {"and"}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("field", ["create_date", "view_count", "comment_count"])
+def test_what_has_an_order_takes_every_operation(field: str, operation: str) -> None:
+    value: Any = "20260201"
+    found = one(**{"field": field, operation: [value] if operation == "in" else value})
+    assert found["operation"] == OPERATIONS[operation]
+
+
+NAMED = sorted(CONDITIONS)
+
+
+@pytest.mark.parametrize(
+    ("query", "path", "says"),
+    [
+        (None, (), "`and`, `or`, `not`"),
+        ([], (), "`and`, `or`, `not`"),
+        ({}, (), "at least one"),
+        ({"and": [], "or": None}, (), "at least one"),
+        ({"nott": []}, ("nott",), "Did you mean `not`?"),
+        ({"and": {"field": "keyword", "eq": "a"}}, ("and",), "list of conditions"),
+        ({"and": "keyword"}, ("and",), "list of conditions"),
+        ({"and": ["keyword"]}, ("and", 0), "{field: <name>, <operation>: <value>}"),
+        ({"and": [{"eq": "a"}]}, ("and", 0), "`hashtag_name`"),
+        ({"and": [{"field": "hashtag", "eq": "a"}]}, ("and", 0, "field"), "Did you mean `hashtag_name`?"),
+        ({"and": [{"field": ["keyword"], "eq": "a"}]}, ("and", 0, "field"), "unknown"),
+        ({"and": [{"field": "keyword"}]}, ("and", 0), "0 operations"),
+        ({"and": [{"field": "view_count", "gt": 1, "lt": 9}]}, ("and", 0), "second condition"),
+        ({"and": [{"field": "view_count", "gtt": 1}]}, ("and", 0, "gtt"), "Did you mean `gt"),
+        ({"and": [{"field": "region_code", "gt": "DE"}]}, ("and", 0, "gt"), "allowed: `eq`, `in`"),
+        ({"and": [{"field": "region_code", "eq": ["DE", "AT"]}]}, ("and", 0, "eq"), "Use `in` for several"),
+        ({"and": [{"field": "view_count", "gt": [1, 2]}]}, ("and", 0, "gt"), "takes one value"),
+        ({"and": [{"field": "region_code", "in": "DE"}]}, ("and", 0, "in"), "[a, b]"),
+        ({"and": [{"field": "region_code", "in": []}]}, ("and", 0, "in"), "at least one value"),
+        ({"and": [{"field": "region_code", "in": ["DE", "UK"]}]}, ("and", 0, "in", 1), "Did you mean `GB`?"),
+        ({"and": [{"field": "region_code", "eq": "DEU"}]}, ("and", 0, "eq"), "Did you mean `DE`?"),
+        ({"and": [{"field": "region_code", "eq": "CX"}]}, ("and", 0, "eq"), "245"),
+        ({"and": [{"field": "region_code", "eq": False}]}, ("and", 0, "eq"), "in quotes"),
+        ({"not": [{"field": "video_length", "eq": "SHRT"}]}, ("not", 0, "eq"), "Did you mean `SHORT`?"),
+        ({"or": [{"field": "view_count", "gt": "many"}]}, ("or", 0, "gt"), "whole number"),
+        ({"or": [{"field": "view_count", "gt": 1.5}]}, ("or", 0, "gt"), "whole number"),
+        ({"or": [{"field": "view_count", "gt": -1}]}, ("or", 0, "gt"), "whole number"),
+        ({"or": [{"field": "view_count", "gt": True}]}, ("or", 0, "gt"), "whole number"),
+        ({"or": [{"field": "video_id", "eq": 2**63}]}, ("or", 0, "eq"), "whole number"),
+        ({"or": [{"field": "video_id", "eq": "9" * 5000}]}, ("or", 0, "eq"), "whole number"),
+        ({"or": [{"field": "create_date", "lt": "2026-02-30"}]}, ("or", 0, "lt"), "is no day"),
+        ({"or": [{"field": "keyword", "eq": "  "}]}, ("or", 0, "eq"), "empty"),
+        ({"or": [{"field": "keyword", "in": ["a", None]}]}, ("or", 0, "in", 1), "empty"),
+        ({"or": [{"field": "keyword", "eq": 1.0}]}, ("or", 0, "eq"), "in quotes"),
+        ({"or": [{"field": "keyword", "eq": "a\nb"}]}, ("or", 0, "eq"), "line break"),
+        ({"or": [{"field": "keyword", "eq": {"a": 1}}]}, ("or", 0, "eq"), "one text"),
+        ({"or": [{"field": "username", "eq": "@"}]}, ("or", 0, "eq"), "no handle"),
+        ({"or": [{"field": "hashtag_name", "eq": "two words"}]}, ("or", 0, "eq"), "`keyword` for phrases"),
+    ],
+)
+def test_mistake(query: Any, path: tuple[str | int, ...], says: str) -> None:
+    with pytest.raises(QueryError) as caught:
+        parse_query(query)
+    assert caught.value.path == path
+    assert says in caught.value.message
+    assert says in str(caught.value)
+
+
+def test_a_country_that_yaml_reads_as_no() -> None:
+    with pytest.raises(QueryError, match="in quotes"):
+        parse_query(yaml.safe_load("and: [{field: region_code, in: [SE, NO]}]"))
+
+
+def test_the_mistake_s_place_reads_as_a_path() -> None:
+    with pytest.raises(QueryError, match=r"^query\.and\[0\]\.in\[1\]: "):
+        parse_query({"and": [{"field": "region_code", "in": ["DE", "UK"]}]})
+
+
+def test_there_are_245_region_codes() -> None:
+    assert len(REGIONS) == 245
+    assert {"XK", "TP", "GB", "CA"} <= REGIONS
+    assert not {"UK", "CC", "CX", "GS", "HM", "KP", "SJ"} & REGIONS
+
+
+def test_long_lists_are_cut_short_for_people() -> None:
+    query = parse_query({"or": [{"field": "video_id", "in": list(range(30))}, {"field": "keyword", "eq": "a b"}]})
+    assert describe(query) == '(video_id in 0, 1, 2, 3, 4, 5, 6, 7 and 22 more or keyword = "a b")'
+
+
+WORDS = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=10)
+GIVEN: dict[str, st.SearchStrategy[Any]] = {
+    "create_date": st.dates(date(2017, 1, 1), date(2030, 1, 1)),
+    "username": WORDS,
+    "region_code": st.sampled_from(sorted(REGIONS)),
+    "hashtag_name": WORDS,
+    "keyword": WORDS,
+    "video_length": st.sampled_from(LENGTHS),
+}
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> dict[str, Any]:
+    field = draw(st.sampled_from(NAMED))
+    operation = draw(st.sampled_from(CONDITIONS[field].operations))
+    values = GIVEN.get(field, st.integers(0, 2**63 - 1))
+    value = draw(st.lists(values, min_size=1, max_size=5)) if operation == "in" else draw(values)
+    return {"field": field, operation: value}
+
+
+QUERIES = st.dictionaries(st.sampled_from(GROUPS), st.lists(entries(), min_size=1, max_size=4), min_size=1)
+
+
+@given(QUERIES)
+def test_round_trip(study: dict[str, list[dict[str, Any]]]) -> None:
+    query = parse_query(study)
+    spelt = {api: own for own, api in OPERATIONS.items()}
+    again = {
+        group: [
+            {
+                "field": c["field_name"],
+                spelt[c["operation"]]: c["field_values"] if c["operation"] == "IN" else c["field_values"][0],
+            }
+            for c in conditions
+        ]
+        for group, conditions in query.items()
+    }
+    assert parse_query(again) == query
+    assert {g: [c["field"] for c in cs] for g, cs in again.items()} == {
+        g: [c["field"] for c in cs] for g, cs in study.items()
+    }
+    assert all(isinstance(v, str) for cs in query.values() for c in cs for v in c["field_values"])
+    assert "\n" not in describe(query)
