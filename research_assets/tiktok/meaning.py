@@ -81,12 +81,12 @@ TABLE: tuple[Rule, ...] = (
     Rule(RateLimited, statuses={429}),
     Rule(ServerError, codes={"internal_error", "timeout", "server_error", "temporarily_unavailable"}),
     Rule(ServerError, says=r"try again later|server internal error"),
+    # 403 came for likes that are not public, so it is about the one account; where nobody's is asked, it is about us.
+    Rule(Refused, statuses={403}, at=_ASKED_ONE_BY_ONE),
     Rule(InvalidRequest, codes={"invalid_params", "invalid_param", "invalid_request", "invalid_file_upload"}),
     # From here on there is no useful body.
     Rule(BadCredentials, statuses={401}, at=_TOKEN),
     Rule(TokenRejected, statuses={401}),
-    # 403 came for likes that are not public: about one account. Where nobody's account is asked, it is about us.
-    Rule(Refused, statuses={403}, at=_ASKED_ONE_BY_ONE),
     Rule(ScopeNotAuthorized, statuses={403}),
     # Missing accounts come as 400 with a message, so a 404 says that the path is not served: asking on cannot help.
     Rule(WrongAddress, statuses={*range(300, 400), 404, 405, 410}),

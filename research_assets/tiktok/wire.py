@@ -14,7 +14,7 @@ from typing import Any
 
 import httpx
 
-from research_assets.clock import Clock
+from research_assets.clock import Clock, ServerClock
 from research_assets.tiktok.errors import ServerError, Unreachable
 from research_assets.tiktok.requests import Request
 
@@ -97,6 +97,8 @@ class Wire:
                 request, message=f"{failed} {self.base_url} ({reason})", latency=elapsed() - began, sent=sent
             ) from error
         headers = response.headers
+        if isinstance(self._clock, ServerClock):
+            self._clock.learn(headers.get("date"))
         return Reply(
             status=response.status_code,
             body=body,

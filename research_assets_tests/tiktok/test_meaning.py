@@ -79,6 +79,7 @@ CASES: list[tuple[type[ApiError], tuple[str, ...], int, str, str]] = [
     (UserNotFound, USER, 400, "invalid_params", "`username: is private` is invalid: cannot find the user"),
     # statuses without a useful body
     (Refused, ("user_info", "liked_videos", "comment_list", "playlist_info"), 403, "", ""),
+    (Refused, ("liked_videos",), 403, "invalid_params", "Not for you"),
     (ScopeNotAuthorized, ("video_query", "validation_create"), 403, "", ""),
     (WrongAddress, DATA, 404, "", ""),
     (WrongAddress, DATA, 405, "", ""),
