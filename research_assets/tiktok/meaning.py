@@ -91,7 +91,7 @@ TABLE: tuple[Rule, ...] = (
     # Missing accounts come as 400 with a message, so a 404 says that the path is not served: asking on cannot help.
     Rule(WrongAddress, statuses={*range(300, 400), 404, 405, 410}),
     Rule(ServerError, statuses={408, 425}),
-    # Token fetches fail now and then for no reason that the status would tell; only the codes above are final.
+    # Token fetches fail now and then for no reason that the status would tell; only what stands above is final.
     Rule(ServerError, at=_TOKEN),
     Rule(InvalidRequest, statuses=range(400, 500)),
     # 5xx, and a 200 with a code that nobody has seen: most probably passing.
