@@ -128,6 +128,6 @@ class Accounts:
             gone_at=HORIZON + lifetime(config.account_gone_per_year, unit(seed, 2)),
             likes_public=rng.random() < 0.04,
             following_public=rng.random() < 0.6,
-            pins=rng.choice((0, 0, 1, 2, 3)) if creator else 0,
+            pins=text.pick(rng, (0, 0, 1, 2, 3)) if creator else 0,
             is_verified=popularity > 200,
         )

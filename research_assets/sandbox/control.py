@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
+from time import process_time
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -52,6 +53,7 @@ def state(sandbox: "Sandbox") -> dict[str, Any]:
         "panel": PANEL,
         "pools": pools,
         "calls": sandbox.faults.calls,
+        "cpu_seconds": process_time(),
         "rows": books.rows,
         "requests": dict(books.asked.most_common()),
         "outcomes": dict(books.outcomes.most_common()),

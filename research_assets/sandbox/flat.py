@@ -5,7 +5,6 @@ conditions on `video_id`, `username` and `create_date` are looked at, so that ca
 """
 
 from collections.abc import Callable, Sequence
-from operator import itemgetter
 from random import Random
 from typing import Any
 
@@ -20,15 +19,13 @@ from research_assets.sandbox.ids import DAY, IdLayout
 from research_assets.sandbox.render import VideoRenderer
 from research_assets.sandbox.videos import Video
 
-_KINDS = 64  # templates: as many different authors, captions and orders of keys
+_KINDS = 64  # templates: as many different authors, captions, sizes and orders of keys
 _CHANGING = ("id", "create_time", "view_count", "like_count", "comment_count", "share_count", "favorites_count")
 _MARK = 8_000_000_000_000_000_000  # numbers above it stand for what changes, while a template is made
+_SETTLED = 80 * DAY  # from this age of the upload on no count changes any more, whatever the lag
 
+Fields = tuple[str, ...]
 Template = tuple[bytes, Callable[[Sequence[int]], Any]]
-
-
-def _size(video_id: int) -> int:
-    return 1 + (video_id * 0x9E3779B1 >> 20 & 0x7FFF)
 
 
 class FlatVideos:
@@ -37,31 +34,35 @@ class FlatVideos:
     def __init__(self, config: SandboxConfig, accounts: Accounts) -> None:
         self._config = config
         self._authors = [a for a in accounts.creators[len(PANEL) :] if a.region == "DE"][:_KINDS]
-        self.count = config.flat or 0
-        self.layout = IdLayout(max(10, (self.count - 1).bit_length()))
+        self.count = count = config.flat or 0
+        self.layout = IdLayout(max(10, (count - 1).bit_length()))
         self._seed = mix(config.seed, 5)
-        self._gap = min(61, max(1, DAY // max(1, self.count)))
-        self._every = round(1 / config.undeliverable) if config.undeliverable else 0
-        self._templates: dict[tuple[str, ...], list[Template]] = {}
+        every = round(1 / config.undeliverable) if config.undeliverable else 0
+        gap = min(61, max(1, DAY // max(1, count)))
+        self._created = [index * DAY // count for index in range(count)]
+        self._late = [index * 31 % gap + (129_600 if index % 97 == 48 else 0) for index in range(count)]
+        self._places = [self._place(index) for index in range(count)]
+        self.delivers = [not every or index % every != every - 1 for index in range(count)]
+        kinds = [self._kind(kind, 0, 0, kind) for kind in range(_KINDS)]
+        self._finals = [(v.views, v.likes, v.comments, v.shares, v.favorites) for v in kinds]
+        self._templates: dict[tuple[Fields, bool], list[Template]] = {}
         self._renderer = VideoRenderer(config)
-
-    def delivers(self, index: int) -> bool:
-        """Whether video `index` of a day can be delivered at all: exactly each n-th cannot."""
-        return not self._every or index % self._every != self._every - 1
 
     def ids(self, number: int) -> list[int]:
         """The ids of a day (days since 1970), by index."""
-        return [self._id(number, index) for index in range(self.count)]
+        return self.layout.day_ids(number, self._places)
 
     def at(self, day: int, index: int) -> Video | None:
         """The video with a place in the world; None if there is none."""
         if not (10_000 <= day <= 40_000 and index < self.count):
             return None
-        video_id, kind = self._id(day, index), index % _KINDS
-        views = _size(video_id)
+        return self._kind(index % _KINDS, self.layout.day_ids(day, [self._places[index]])[0], day, index)
+
+    def _kind(self, kind: int, video_id: int, day: int, index: int) -> Video:
+        seed = mix(self._seed, kind) >> 1
         return Video(
             id=video_id,
-            create_time=self._create(day, index),
+            create_time=day * DAY + (self._created[index] if index < self.count else 0),
             day=day,
             index=index,
             creator=self._authors[kind],
@@ -70,12 +71,12 @@ class FlatVideos:
             duration=5 + kind,
             music_id=7_000_000_000_000_000_000 + kind,
             playlist=0,
-            views=views,
-            likes=views >> 4,
+            views=100 + seed % 90_000,
+            likes=seed % 3_000,
             comments=self._config.flat_comments,
-            shares=views >> 8,
-            favorites=views >> 7,
-            seed=mix(self._seed, kind) >> 1,
+            shares=seed % 500,
+            favorites=seed % 700,
+            seed=seed,
         )
 
     def video(self, video_id: int) -> Video | None:
@@ -83,44 +84,45 @@ class FlatVideos:
         found = self.at(*self.layout.video_place(video_id))
         return found if found and found.id == video_id else None
 
-    def render(self, ids: Sequence[int], fields: tuple[str, ...], now: float) -> list[bytes]:
+    def render(self, ids: Sequence[int], fields: Fields, now: float) -> list[bytes]:
         """One JSON object per id, all of videos that exist."""
-        templates = self._templates.get(fields)
-        if templates is None:
-            templates = self._templates[fields] = [self._template(kind, fields) for kind in range(_KINDS)]
-        lag, comments = self._config.count_lag_days, self._config.flat_comments
-        place, count = self.layout.video_place, self.count
-        found = []
-        for video_id in ids:
-            day, index = place(video_id)
-            create = day * DAY + index * DAY // count
+        late, indexes = self._late, self.layout.indexes(ids)
+        # Old pages are by far the most: nothing but id and time changes from one video of a kind to the next.
+        if ids and now - (max(ids) >> 32) > _SETTLED and "id" in fields and "create_time" in fields:
+            templates = [template for template, _ in self._made(fields, settled=True)]
+            return [templates[n % _KINDS] % (i, (i >> 32) + late[n]) for i, n in zip(ids, indexes, strict=True)]
+        made, found, lag = self._made(fields, settled=False), [], self._config.count_lag_days
+        for video_id, index in zip(ids, indexes, strict=True):
+            create = (video_id >> 32) + late[index]
             age = (snapshot(video_id, now, lag) if lag else now) - create
-            views = _size(video_id) if age > 60 * DAY else grown(_size(video_id), age)
-            likes = views >> 4
-            values = (video_id, create, views, likes, grown(comments, age), likes >> 4, likes >> 3)
-            template, pick = templates[index % _KINDS]
-            found.append(template % pick(values))
+            template, pick = made[index % _KINDS]
+            counts = [grown(final, age) for final in self._finals[index % _KINDS]]
+            found.append(template % pick((video_id, create, *counts)))
         return found
 
-    def _create(self, day: int, index: int) -> int:
-        return day * DAY + index * DAY // self.count
+    def _place(self, index: int) -> tuple[int, int]:
+        second = self._created[index] - self._late[index]
+        return second, self.layout.low(-(second // DAY), index, index * 0x9E3779B1 & 0xFF)
 
-    def _id(self, day: int, index: int) -> int:
-        late = index * 31 % self._gap + (129_600 if index % 97 == 48 else 0)
-        return self.layout.video_id(self._create(day, index) - late, day, index, index * 0x9E3779B1 & 0xFF)
+    def _made(self, fields: Fields, *, settled: bool) -> list[Template]:
+        held = self._templates.get((fields, settled))
+        if held is None:
+            held = [self._template(kind, fields, settled=settled) for kind in range(_KINDS)]
+            self._templates[fields, settled] = held
+        return held
 
-    def _template(self, kind: int, fields: tuple[str, ...]) -> Template:
-        video = self.at(20_000, kind)
-        if video is None:  # fewer videos a day than templates
-            return b"", itemgetter(0, 1)
-        record = self._renderer.record(video, fields, 0)
-        record |= {name: _MARK + place for place, name in enumerate(_CHANGING) if name in record}
+    def _template(self, kind: int, fields: Fields, *, settled: bool) -> Template:
+        record = self._renderer.record(self._kind(kind, 0, 0, kind), fields, 10**10)
         names = list(record)
         Random(mix(self._seed, kind)).shuffle(names)
+        changing = _CHANGING[:2] if settled else _CHANGING
+        if settled:  # a fixed order of these two spares picking
+            present = [name for name in changing if name in record]
+            for place, name in zip(sorted(map(names.index, present)), present, strict=True):
+                names[place] = name
+        record |= {name: _MARK + place for place, name in enumerate(changing) if name in record}
         template = orjson.dumps({name: record[name] for name in names}).replace(b"%", b"%%")
-        for place in range(len(_CHANGING)):
+        for place in range(len(changing)):
             template = template.replace(b"%d" % (_MARK + place), b"%d")
-        places = [_CHANGING.index(name) for name in names if name in _CHANGING]
-        if len(places) < 2:  # itemgetter gives a tuple only for two or more
-            return template, lambda values: tuple(values[place] for place in places)
-        return template, itemgetter(*places)
+        places = [changing.index(name) for name in names if name in changing]
+        return template, lambda values: tuple([values[place] for place in places])

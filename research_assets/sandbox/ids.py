@@ -5,14 +5,19 @@ hold the place in the world: the day, the number within the day, and for comment
 index of all ids is needed, and a world of any length costs no memory.
 """
 
+from collections.abc import Iterable
+
 DAY = 86400
 _LOW = 0xFFFFFFFF
 _VIDEO_DAYS = 2  # bits: a video is published up to three midnights after its upload
 _COMMENT_DAYS = 6  # bits: a comment is written up to 63 midnights after the video
 
 
+_FACTOR, _TERM = 0x9E3779B1, 0x7F4A7C15
+
+
 def _scramble(second: int) -> int:
-    return (second * 0x9E3779B1 + 0x7F4A7C15) & _LOW
+    return (second * _FACTOR + _TERM) & _LOW
 
 
 class IdLayout:
@@ -27,8 +32,22 @@ class IdLayout:
 
     def video_id(self, upload: int, create_day: int, index: int, noise: int) -> int:
         """The id of video `index` of the day number `create_day` (days since 1970) that was uploaded at a second."""
-        low = (index | (create_day - upload // DAY) << self.index_bits) | (noise << (self.index_bits + _VIDEO_DAYS))
-        return upload << 32 | (low & _LOW) ^ _scramble(upload)
+        return upload << 32 | self.low(create_day - upload // DAY, index, noise) ^ _scramble(upload)
+
+    def low(self, days: int, index: int, noise: int) -> int:
+        """The lower bits of a video's id, before they are made to look random."""
+        return (index | days << self.index_bits | noise << (self.index_bits + _VIDEO_DAYS)) & _LOW
+
+    def day_ids(self, day: int, places: Iterable[tuple[int, int]]) -> list[int]:
+        """The ids of many videos of a day, each given by its upload (seconds after midnight) and its lower bits."""
+        start = day * DAY
+        uploads = ((start + second, low) for second, low in places)
+        return [u << 32 | low ^ (u * _FACTOR + _TERM & _LOW) for u, low in uploads]
+
+    def indexes(self, ids: Iterable[int]) -> list[int]:
+        """The indexes that many video ids point to."""
+        mask = self._index
+        return [(i ^ (i >> 32) * _FACTOR + _TERM) & mask for i in ids]
 
     def video_place(self, video_id: int) -> tuple[int, int]:
         """The day number and the index that an id points to; whether such a video exists is not checked."""

@@ -71,7 +71,7 @@ class Network:
 
     @cached_property
     def _followed(self) -> list[tuple[int, int, int, int]]:
-        """Of each account that anybody follows: its number, the inverse and the b of its followers, how many at most."""
+        """Of each account that anybody follows: number, inverse and b of its followers, how many at most."""
         creators = (account for account in self._world.accounts.creators if account.followers)
         return [(c.index, *self._lines(c.index)[1:], 4 * c.followers + 10) for c in creators]
 
@@ -82,7 +82,7 @@ class Network:
 
     def liked(self, account: Account, at: float) -> list[tuple[int, Video]]:
         """Videos that an account liked, with the moment, the newest first: some each week of the past three months."""
-        return self._picked(account, at, kind=1, most=60)
+        return self._picked(account, at, kind=1, most=30)
 
     def reposted(self, account: Account, at: float) -> list[tuple[int, Video]]:
         """Videos that an account reposted, with the moment, the newest first; many accounts never do."""

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from functools import lru_cache
 from random import Random
 from typing import Any
 
@@ -13,15 +14,21 @@ from research_assets.sandbox.chance import key, mix, unit
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.videos import Video
 
-_KEPT = 30_000
+_KEPT = 30_000  # fragments of one choice of fields
+_CHOICES = 4
+_VIDEO_TAGS = (("AIGC Type", 1), ("AIGC Type", 2), ("Branded Type", 1), ("Branded Type", 7))
 _YEAR_2024 = 19_723  # days since 1970: from then on effects are nearly always absent
 
 
 def shuffled(record: dict[str, Any], rng: Random) -> bytes:
     """A record as JSON with its keys in a random order."""
-    names = list(record)
-    rng.shuffle(names)
-    return orjson.dumps({name: record[name] for name in names})
+    draw = rng.random
+    return orjson.dumps(dict(sorted(record.items(), key=lambda _: draw())))
+
+
+@lru_cache(maxsize=5000)
+def _hashtag_id(tag: str) -> int:
+    return key(tag) >> 33
 
 
 def playlist_id(account: int, week: int, number: int) -> int:
@@ -35,24 +42,24 @@ def playlist_parts(identity: int) -> tuple[int, int, int]:
 
 
 class VideoRenderer:
-    """Renders videos with a choice of fields, and keeps the newest used fragments."""
+    """Renders videos with a choice of fields, and keeps the newest fragments."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self._config = config
-        self._kept: OrderedDict[tuple[int, tuple[str, ...]], tuple[int, bytes]] = OrderedDict()
+        self._kept: dict[tuple[str, ...], OrderedDict[int, tuple[int, bytes]]] = {}
 
     def fragments(self, videos: Sequence[Video], fields: tuple[str, ...], now: float) -> list[bytes]:
         """One JSON object per video, with counts as delivered at a moment."""
-        hour = int(now // 3600)
-        found = []
+        if fields not in self._kept and len(self._kept) >= _CHOICES:
+            self._kept.pop(next(iter(self._kept)))
+        kept, hour, found = self._kept.setdefault(fields, OrderedDict()), int(now // 3600), []
         for video in videos:
-            place = (video.id, fields)
-            held = self._kept.get(place)
+            held = kept.get(video.id)
             if held is None or held[0] != hour:
                 held = (hour, shuffled(self.record(video, fields, now), Random(mix(video.seed, 21))))
-                self._kept[place] = held
-                if len(self._kept) > _KEPT:
-                    self._kept.popitem(last=False)
+                kept[video.id] = held
+                if len(kept) > _KEPT:
+                    kept.popitem(last=False)
             found.append(held[1])
         return found
 
@@ -86,19 +93,19 @@ class VideoRenderer:
         rng = Random(mix(video.seed, 24))
         extras: dict[str, Any] = {}
         if video.day < _YEAR_2024 and rng.random() < 0.9:
-            extras["effect_ids"] = rng.choice((["0"], ["0"], ["0"], ["260234", "0"]))
+            extras["effect_ids"] = text.pick(rng, (["0"], ["0"], ["0"], ["260234", "0"]))
         if video.playlist:
             extras["playlist_id"] = playlist_id(video.creator.index, video.day // 7, video.playlist)
         if rng.random() < 0.17:
             extras["voice_to_text"] = text.transcript(rng, video.creator.language, video.topic)
         if video.tags:
             extras["hashtag_info_list"] = [
-                {"hashtag_id": key(tag.lower()) >> 33, "hashtag_name": tag, "hashtag_description": ""}
+                {"hashtag_id": _hashtag_id(tag.lower()), "hashtag_name": tag, "hashtag_description": ""}
                 for tag in video.tags
             ]
         if rng.random() < 0.12:
             extras["sticker_info_list"] = [
-                {"sticker_id": str(rng.randrange(10_000, 99_999)), "sticker_name": rng.choice(words.STICKERS)}
+                {"sticker_id": str(rng.randrange(10_000, 99_999)), "sticker_name": text.pick(rng, words.STICKERS)}
             ]
         if rng.random() < 0.10:
             number = rng.randrange(len(words.EFFECTS))
@@ -114,7 +121,9 @@ class VideoRenderer:
         if rng.random() < 0.5:
             extras["video_label"] = {"content": "", "sink": False, "type": 0, "vote": False, "warn": False}
         if rng.random() < 0.05:
-            kind, number = rng.choice((("AIGC Type", 1), ("AIGC Type", 2), ("Branded Type", 1), ("Branded Type", 7)))
+            kind, number = text.pick(
+                rng, (("AIGC Type", 1), ("AIGC Type", 2), ("Branded Type", 1), ("Branded Type", 7))
+            )
             extras["video_tag"] = {"type": kind, "number": number}
         return extras
 

@@ -51,6 +51,7 @@ def _server(app: Sandbox) -> uvicorn.Server:
         access_log=False,
         date_header=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=600,
         timeout_graceful_shutdown=1,
     )

@@ -5,8 +5,16 @@ A text depends on the seed of the thing that carries it, so it is made when it i
 
 from collections.abc import Sequence
 from random import Random
+from typing import TypeVar
 
 from research_assets.sandbox import words
+
+T = TypeVar("T")
+
+
+def pick(rng: Random, items: Sequence[T]) -> T:
+    """One of the items; several times as fast as `choice`, whose evenness to the last bit nobody needs here."""
+    return items[int(rng.random() * len(items))]
 
 
 def handle(index: int) -> str:
@@ -18,29 +26,29 @@ def handle(index: int) -> str:
 
 def shown_name(rng: Random) -> str:
     """A display name."""
-    return rng.choice(words.SHOWN) + rng.choice(("", "", "", " 🌿", " Official", f" {rng.randrange(70, 99)}"))
+    return pick(rng, words.SHOWN) + pick(rng, ("", "", "", " 🌿", " Official", f" {rng.randrange(70, 99)}"))
 
 
 def biography(rng: Random, language: str) -> str:
     """The text of a profile, often empty, sometimes with line breaks."""
-    return rng.choice(words.BIOS[language])
+    return pick(rng, words.BIOS[language])
 
 
 def _thing(rng: Random, language: str, topic: str) -> str:
     things = words.THINGS[language]
-    return rng.choice(things.get(topic) or things[""])
+    return pick(rng, things.get(topic) or things[""])
 
 
 def caption(rng: Random, language: str, topic: str, tags: Sequence[str], mention: str | None) -> str:
     """A caption with its tags: trailing blanks, repeated tags and `##tag` as recorded (reference §7 #17)."""
     parts = []
     if rng.random() > 0.06:
-        parts.append(rng.choice(words.OPENERS[language]).format(n=rng.randrange(2, 90)))
+        parts.append(pick(rng, words.OPENERS[language]).format(n=rng.randrange(2, 90)))
         parts.append(_thing(rng, language, topic))
         if rng.random() < 0.15:
             parts.append(". ".join(_thing(rng, language, topic) for _ in range(rng.randrange(2, 12))))
     if rng.random() < 0.6:
-        parts.append(rng.choice(words.TOPICS[topic].emoji) * rng.choice((1, 1, 1, 3)))
+        parts.append(pick(rng, words.TOPICS[topic].emoji) * pick(rng, (1, 1, 1, 3)))
     if mention:
         parts.append(f"@{mention}")
     parts += [f"#{tag}" for tag in tags]
@@ -54,9 +62,9 @@ def caption(rng: Random, language: str, topic: str, tags: Sequence[str], mention
 
 def transcript(rng: Random, language: str, topic: str) -> str:
     """What is said in a video; up to some 2,000 characters."""
-    length = min(60, 2 + int(rng.expovariate(1 / 9)))
+    length = min(60, 2 + int(rng.expovariate(1 / 6)))
     return " ".join(
-        f"{rng.choice(words.OPENERS[language]).format(n=rng.randrange(2, 90))} {_thing(rng, language, topic)}"
+        f"{pick(rng, words.OPENERS[language]).format(n=rng.randrange(2, 90))} {_thing(rng, language, topic)}"
         for _ in range(length)
     )
 
@@ -67,9 +75,9 @@ def remark(rng: Random, language: str) -> str:
     if draw < 0.03:
         return ""
     if draw < 0.05:
-        return rng.choice(words.MASKED)
-    text = rng.choice(words.REMARKS[language])
-    return text if draw < 0.8 else f"{text} {rng.choice(words.REMARKS[language])}"
+        return pick(rng, words.MASKED)
+    text = pick(rng, words.REMARKS[language])
+    return text if draw < 0.8 else f"{text} {pick(rng, words.REMARKS[language])}"
 
 
 def with_nul(text: str, place: int) -> str:
@@ -80,4 +88,4 @@ def with_nul(text: str, place: int) -> str:
 
 def playlist_name(rng: Random) -> str:
     """The name of a playlist."""
-    return rng.choice(words.PLAYLISTS)
+    return pick(rng, words.PLAYLISTS)

@@ -18,6 +18,7 @@ from research_assets.sandbox.ids import DAY, IdLayout
 EPOCH = date(1970, 1, 1).toordinal()
 _KEPT_DAYS = 70
 _WEEKDAYS = (1.0, 0.95, 0.95, 0.98, 1.02, 1.12, 1.18)  # day 0 of 1970 was a Thursday; see `_volume`
+_TOPICS = tuple(words.TOPICS)
 _HOURS = list(accumulate((3, 2, 1, 1, 1, 2, 4, 6, 7, 7, 7, 8, 9, 9, 9, 10, 12, 14, 16, 17, 16, 13, 9, 6)))
 
 
@@ -42,6 +43,7 @@ class Video:
     favorites: int
     seed: int
     mention: str | None = None
+    until: float | None = None  # when it ceases to be delivered; worked out when first needed
 
     @property
     def caption(self) -> str:
@@ -108,7 +110,7 @@ class SocialVideos:
     def _make(self, rng: Random, day: int, index: int, bursts: dict[str, list[tuple[str, float]]]) -> Video:
         draw = rng.random
         creator = self._accounts.posting(draw())
-        topic = creator.topic if draw() < 0.88 else rng.choice(list(words.TOPICS))
+        topic = creator.topic if draw() < 0.88 else text.pick(rng, _TOPICS)
         create = day * DAY + bisect(_HOURS, draw() * _HOURS[-1]) * 3600 + int(draw() * 3600)
         # Drafts and scheduled posts are uploaded long before; all others within the minute (reference §3.1.3).
         late = int(draw() * 2.5 * DAY) if draw() < 0.03 else min(60, int(rng.expovariate(1 / 27)))
@@ -151,6 +153,4 @@ def _tags(rng: Random, topic: str, bursts: Iterable[tuple[str, float]]) -> tuple
     if tags and draw() < 0.04:
         tags[0] = tags[0].upper() if draw() < 0.5 else tags[0].title()
     seen = {tag.lower(): tag for tag in tags}
-    tags = list(seen.values())
-    rng.shuffle(tags)
-    return tuple(tags)
+    return tuple(sorted(seen.values(), key=lambda _: draw()))

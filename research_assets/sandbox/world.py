@@ -115,29 +115,30 @@ class World:
     def deliverable(self, ids: Sequence[int], at: float) -> list[int]:
         """Those of the ids that a page delivers at a moment, in the same order."""
         if self.flat:
-            place, delivers, vanish = self.layout.video_place, self.flat.delivers, self.config.withdrawn_per_year
-            return [
-                video_id
-                for video_id in ids
-                if delivers(place(video_id)[1])
-                and video_id not in self.withdrawn
-                and (not vanish or withdrawn_at(video_id, video_id >> 32, vanish) > at)
-            ]
+            delivers, withdrawn, vanish = self.flat.delivers, self.withdrawn, self.config.withdrawn_per_year
+            kept = [i for i, index in zip(ids, self.layout.indexes(ids), strict=True) if delivers[index]]
+            if withdrawn:
+                kept = [i for i in kept if i not in withdrawn]
+            return [i for i in kept if withdrawn_at(i, i >> 32, vanish) > at] if vanish else kept
         return [video_id for video_id in ids if (video := self.video(video_id)) and self.delivers(video, at)]
 
     def delivers(self, video: Video, at: float) -> bool:
         """Whether a video can be delivered at a moment: it exists, is public, was not withdrawn, and is no mystery."""
-        config = self.config
         if self.flat:
             return bool(self.deliverable([video.id], at))
+        if video.until is None:
+            video.until = self._until(video)
         return (
-            video.create_time <= at
-            and video.creator.state != "private"
-            and not self.gone(video.creator, at)
-            and unit(video.seed, 14) >= config.undeliverable
+            video.create_time <= at < video.until
             and video.id not in self.withdrawn
-            and withdrawn_at(video.seed, video.create_time, config.withdrawn_per_year) > at
+            and video.creator.username not in self.removed
         )
+
+    def _until(self, video: Video) -> float:
+        config = self.config
+        if video.creator.state == "private" or unit(video.seed, 14) < config.undeliverable:
+            return 0.0
+        return min(video.creator.gone_at, withdrawn_at(video.seed, video.create_time, config.withdrawn_per_year))
 
     def render(self, ids: Sequence[int], fields: tuple[str, ...], at: float) -> list[bytes]:
         """One JSON object per video id, with counts as delivered at a moment."""
