@@ -1,0 +1,243 @@
+"""dbt inside this process: the manifest, a build into a file of its own, its publication by one rename.
+
+Nothing here knows Dagster. What a build means for assets is `warehouse.py`'s matter, what can be said about its tables
+`_dbt_events.py`'s.
+"""
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from research_assets import files
+from research_assets.settings import DBT_PROJECT_DIR, VARIABLES, Settings
+
+Progress = Callable[[int, str], None]
+"""Takes a line about the build and its level, as `logging` counts levels."""
+
+BUILD_PATH_VARIABLE = "RESEARCH_WAREHOUSE_BUILD"
+"""Tells dbt's profile which file to build; set here for the time of a call, read by nothing else."""
+
+_ONE_CALL = threading.Lock()
+"""dbt keeps its state in globals, so one process makes one call at a time."""
+
+
+class WarehouseBusy(RuntimeError):
+    """Another build of this warehouse is running."""
+
+
+class DbtError(RuntimeError):
+    """dbt could not do what it was asked to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """What became of one model or test. `seconds` is its run time, `failures` the rows that a test objects to."""
+
+    unique_id: str
+    name: str
+    status: str
+    message: str
+    failures: int | None
+    seconds: float
+    sql: str
+
+    @property
+    def failed(self) -> bool:
+        """Whether it stands in the way of publishing; a skipped one only follows from another."""
+        return self.status in {"error", "fail", "runtime error"}
+
+
+def prepare_manifest(settings: Settings) -> Path:
+    """The path of a manifest that fits the dbt project as it is now; parses only if there is none.
+
+    Raises DbtError if the project cannot be parsed.
+    """
+    manifest = settings.dbt_target / "manifest.json"
+    mark = settings.dbt_target / "manifest.sha256"
+    digest = _project_digest(settings)
+    if manifest.exists() and mark.exists() and mark.read_text() == digest:
+        return manifest
+    _parse(settings)
+    return manifest
+
+
+@contextmanager
+def building(settings: Settings) -> Iterator[None]:
+    """Keep every other build of this warehouse out, in whatever process; one that died holds nobody up.
+
+    Raises WarehouseBusy at once if another build is running.
+    """
+    with _locked(settings, "build", wait=False):
+        _remove_build(settings)
+        yield
+
+
+def build(settings: Settings, *, now: datetime, progress: Progress) -> list[NodeResult]:
+    """Build and test every model in `settings.warehouse_build`, from raw tables as they are; call it within `building`.
+
+    `progress` is called from dbt's own threads. The results come in the order in which they ended; a failed model or
+    test is a result, not an exception.
+    Raises DbtError if dbt could not run at all.
+    """
+    manifest = _parse(settings)
+    arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps({"now": now.isoformat()})]
+    with _ONE_CALL, _environment(settings):
+        outcome = _invoke(settings, arguments, manifest, progress)
+    if not hasattr(outcome.result, "results"):
+        raise DbtError(
+            f"The warehouse could not be built: {outcome.exception or 'dbt gave no reason'}. Nothing was published. "
+            f"See {log_path(settings)}."
+        )
+    return [
+        NodeResult(
+            unique_id=result.node.unique_id,
+            name=result.node.name,
+            status=str(result.status),
+            message=result.message or "",
+            failures=result.failures,
+            seconds=result.execution_time,
+            sql=getattr(result.node, "compiled_code", None) or "",
+        )
+        for result in outcome.result.results
+    ]
+
+
+def publish(settings: Settings) -> None:
+    """Put the finished build in the place of the warehouse by one rename; call it within `building`.
+
+    Whoever has the old one open keeps reading the old one.
+    """
+    # A change that somebody made to the old warehouse must not be replayed into the new one.
+    _wal(settings.warehouse).unlink(missing_ok=True)
+    files.publish(settings.warehouse_build, settings.warehouse)
+
+
+def log_path(settings: Settings) -> Path:
+    """Dbt's own log, the newest lines last."""
+    return settings.dbt_target / "dbt.log"
+
+
+def _project_digest(settings: Settings) -> str:
+    """What the manifest depends on: the project's files, dbt's versions and the data root, which is part of its SQL."""
+    digest = hashlib.sha256()
+    for part in (str(settings.root), version("dbt-core"), version("dbt-duckdb")):
+        digest.update(part.encode() + b"\0")
+    for folder in ("macros", "models", "tests"):
+        for path in sorted(p for p in (DBT_PROJECT_DIR / folder).rglob("*") if p.is_file()):
+            digest.update(str(path.relative_to(DBT_PROJECT_DIR)).encode() + b"\0" + path.read_bytes() + b"\0")
+    for name in ("dbt_project.yml", "profiles.yml"):
+        digest.update((DBT_PROJECT_DIR / name).read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _parse(settings: Settings) -> Any:
+    """Parse the project, as far as anything changed, and leave its manifest for the next load; dbt's Manifest."""
+    with _locked(settings, "parse", wait=True), _ONE_CALL, _environment(settings):
+        digest = _project_digest(settings)
+        # dbt writes its manifest in place; the one that others load is renamed into place.
+        outcome = _invoke(settings, ["parse", "--no-write-json"])
+        if not outcome.success:
+            raise DbtError(
+                f"The dbt project in {DBT_PROJECT_DIR} cannot be parsed: {outcome.exception}. Nothing was built. "
+                f"See {log_path(settings)}."
+            )
+        manifest = outcome.result.writable_manifest().to_dict(omit_none=False)
+        files.write_private(settings.dbt_target / "manifest.json", orjson.dumps(manifest))
+        files.write_private(settings.dbt_target / "manifest.sha256", digest.encode())
+        return outcome.result
+
+
+def _invoke(
+    settings: Settings,
+    arguments: Sequence[str],
+    manifest: Any = None,
+    progress: Progress | None = None,
+) -> Any:
+    """One call of dbt, and the DuckDB file closed after it; dbt's dbtRunnerResult."""
+    # dbt takes seconds to import, and loading the definitions does without it.
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+    from dbt.cli.main import dbtRunner
+
+    def passed_on(event: Any) -> None:
+        if progress is not None and (told := _told(event)):
+            progress(*told)
+
+    places = {
+        "--project-dir": DBT_PROJECT_DIR,
+        "--profiles-dir": DBT_PROJECT_DIR,
+        "--target-path": settings.dbt_target,
+        "--log-path": settings.dbt_target,
+    }
+    options = [str(word) for pair in places.items() for word in pair]
+    quiet = ["--log-level", "none", "--log-level-file", "debug", "--no-version-check"]
+    try:
+        return dbtRunner(manifest=manifest, callbacks=[passed_on]).invoke([*arguments, *options, *quiet])
+    finally:
+        # The adapter would keep the file open, and the next build in this process would write to the one before it.
+        if DuckDBConnectionManager._ENV is not None:
+            DuckDBConnectionManager.env().close()
+            DuckDBConnectionManager.close_all_connections()
+
+
+def _told(event: Any) -> tuple[int, str] | None:
+    """One line for each model, and for each test that objects to something; None for the rest of dbt's events."""
+    data = event.data
+    if event.info.name == "LogModelResult":
+        relation = f"{data.node_info.node_relation.schema}.{data.node_info.node_name}"
+        return logging.INFO, f"{data.index} of {data.total}: {relation} in {data.execution_time:.2f} s"
+    if event.info.name == "LogTestResult" and data.status not in {"pass", "skipped"}:
+        return logging.WARNING, f"{data.index} of {data.num_models}: {data.name}: {data.num_failures} rows object"
+    return None
+
+
+@contextmanager
+def _environment(settings: Settings) -> Iterator[None]:
+    """The variables that the dbt project reads, for the time of one call."""
+    wanted = {VARIABLES["root"].name: str(settings.root), BUILD_PATH_VARIABLE: str(settings.warehouse_build)}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _locked(settings: Settings, what: str, *, wait: bool) -> Iterator[None]:
+    files.private_folder(settings.dbt_target)
+    with (settings.dbt_target / f"{what}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise WarehouseBusy(
+                f"The warehouse {settings.warehouse} is being built by another process, so this build did not start. "
+                "Nothing was changed. Wait for the other one to end, then start again if it is still needed."
+            ) from None
+        yield
+
+
+def _wal(database: Path) -> Path:
+    return database.with_name(database.name + ".wal")
+
+
+def _remove_build(settings: Settings) -> None:
+    """Take away what a build that failed left for inspection."""
+    for path in (settings.warehouse_build, _wal(settings.warehouse_build)):
+        with suppress(FileNotFoundError):
+            path.unlink()

@@ -1,0 +1,122 @@
+"""What can be said about a finished build: row counts, schemas and the origin of each column, as Dagster metadata.
+
+Reads the build file over one connection, after dbt has closed it. It neither runs dbt nor decides what is reported.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+from sqlglot import MappingSchema, exp
+from sqlglot.errors import SqlglotError
+from sqlglot.lineage import lineage
+
+from research_assets import fields
+from research_assets.assets._dbt import NodeResult
+
+Columns = Mapping[str, str]
+"""Column name to DuckDB type."""
+
+
+def describe(
+    build: Path,
+    manifest: Mapping[str, Any],
+    results: Iterable[NodeResult],
+    keys: Mapping[str, Sequence[dg.AssetKey]],
+) -> dict[str, dict[str, Any]]:
+    """Metadata of every model that was built, by dbt's unique id.
+
+    `keys` gives the assets that stand for a model or source, by unique id; columns of a source are traced to all of
+    them. Each model gets `dagster/column_schema`, `dagster/column_lineage`, its run time in seconds, and, if it is a
+    table, `dagster/row_count`.
+    """
+    schemas, counts = _measure(build)
+    metadata: dict[str, dict[str, Any]] = {}
+    for result in results:
+        node = manifest["nodes"].get(result.unique_id)
+        if node is None or node["resource_type"] != "model":
+            continue
+        relation = (node["schema"], node["alias"])
+        described: dict[str, Any] = {
+            "dagster/column_schema": _table_schema(schemas[relation], node["columns"]),
+            "seconds": round(result.seconds, 3),
+        }
+        if node["config"]["materialized"] == "table":
+            described["dagster/row_count"] = counts[relation]
+        origin = _column_lineage(node, result.sql, manifest, schemas, keys)
+        if origin is not None:
+            described["dagster/column_lineage"] = origin
+        metadata[result.unique_id] = described
+    return metadata
+
+
+def _measure(build: Path) -> tuple[dict[tuple[str, str], Columns], dict[tuple[str, str], int]]:
+    """Columns of every relation of the file, and rows of every table, by schema and name."""
+    schemas: dict[tuple[str, str], dict[str, str]] = {}
+    counts: dict[tuple[str, str], int] = {}
+    with duckdb.connect(str(build), read_only=True) as connection:
+        for schema, relation, column, kind in connection.execute(
+            "select schema_name, table_name, column_name, data_type from duckdb_columns() "
+            "where not internal order by schema_name, table_name, column_index"
+        ).fetchall():
+            schemas.setdefault((schema, relation), {})[column] = kind
+        for schema, table in connection.execute("select schema_name, table_name from duckdb_tables()").fetchall():
+            (row,) = connection.execute(f'select count(*) from "{schema}"."{table}"').fetchall()
+            counts[schema, table] = row[0]
+    return dict(schemas), counts
+
+
+def _table_schema(columns: Columns, documented: Mapping[str, Mapping[str, Any]]) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(name, type=kind, description=documented.get(name, {}).get("description"))
+            for name, kind in columns.items()
+        ]
+    )
+
+
+def _raw_columns(table: str) -> dict[str, str]:
+    columns = {column.name: column.type for column in fields.raw_tables()[table]}
+    return {"study": "VARCHAR", "day": "DATE"} | columns
+
+
+def _column_lineage(
+    node: Mapping[str, Any],
+    sql: str,
+    manifest: Mapping[str, Any],
+    schemas: Mapping[tuple[str, str], Columns],
+    keys: Mapping[str, Sequence[dg.AssetKey]],
+) -> dg.TableColumnLineage | None:
+    """From which columns of its parents each column comes; None if the SQL is beyond the parser."""
+    mapping = MappingSchema(dialect="duckdb")
+    parents: dict[str, Sequence[dg.AssetKey]] = {}
+    for unique_id in node["depends_on"]["nodes"]:
+        if unique_id in manifest["sources"]:
+            source = manifest["sources"][unique_id]
+            # In the SQL a source is a call that reads files; for the parser it becomes a table of that name.
+            sql = sql.replace(source["relation_name"], f"raw.{source['name']}")
+            mapping.add_table(exp.table_(source["name"], db="raw"), _raw_columns(source["name"]))
+            parents[source["name"]] = keys.get(unique_id, ())
+        else:
+            parent = manifest["nodes"][unique_id]
+            sql = sql.replace(parent["relation_name"], f"{parent['schema']}.{parent['alias']}")
+            mapping.add_table(
+                exp.table_(parent["alias"], db=parent["schema"]), dict(schemas[parent["schema"], parent["alias"]])
+            )
+            parents[parent["alias"]] = keys[unique_id]
+    try:
+        nodes = lineage(None, sql, mapping, dialect="duckdb")
+    except SqlglotError:
+        return None
+    deps: dict[str, list[dg.TableColumnDep]] = {}
+    for column, root in nodes.items():
+        found = {
+            (key, leaf.name.rpartition(".")[2])
+            for leaf in root.walk()
+            if not leaf.downstream and isinstance(leaf.expression, exp.Table)
+            for key in parents.get(leaf.expression.name, ())
+        }
+        deps[column] = [dg.TableColumnDep(key, name) for key, name in sorted(found, key=lambda f: (f[0].path, f[1]))]
+    return dg.TableColumnLineage(deps)

@@ -1,0 +1,54 @@
+"""One built warehouse for all tests that only read: dbt's import and parse are paid once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from research_assets.assets.warehouse import warehouse_definitions
+from research_assets.settings import Settings
+from research_assets_tests.conftest import FakeClock
+from research_assets_tests.warehouse.rawdata import UPSTREAM, new_settings, write_world
+
+
+def materialize(settings: Settings, **options: Any) -> dg.ExecuteInProcessResult:
+    """Build and publish, in this process, on an instance that is forgotten."""
+    definitions = warehouse_definitions(UPSTREAM, settings, clock=FakeClock(), before=options.pop("before", None))
+    with dg.DagsterInstance.ephemeral() as instance:
+        return dg.materialize(list(definitions.assets or []), instance=instance, **options)  # type: ignore[arg-type]
+
+
+def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(settings.warehouse), read_only=True) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        return connection.execute(sql).fetchall()
+
+
+@dataclass(frozen=True)
+class World:
+    settings: Settings
+    result: dg.ExecuteInProcessResult
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """The world of `rawdata`, built and published."""
+    settings = new_settings(tmp_path_factory.mktemp("world") / "data")
+    write_world(settings.raw)
+    return World(settings, materialize(settings))
+
+
+@pytest.fixture(scope="session")
+def rows(world: World) -> Callable[[str], Sequence[tuple[Any, ...]]]:
+    """Ask the published warehouse."""
+    return lambda sql: query(world.settings, sql)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A data root of the test's own, without data."""
+    return new_settings(tmp_path / "own")

@@ -1,0 +1,160 @@
+"""A small world of raw tables, as the collector would write them: two studies, known by heart."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+
+from research_assets import fields
+from research_assets.settings import Settings
+
+DAY1, DAY2 = date(2026, 2, 1), date(2026, 2, 2)
+STUDIES = ("bikes", "garden")
+UPSTREAM = {entity: [dg.AssetKey([study, entity]) for study in STUDIES] for entity in fields.ENTITIES}
+
+
+def at(day: int, hour: int = 10, month: int = 2, minute: int = 0) -> datetime:
+    """A moment of 2026, UTC."""
+    return datetime(2026, month, day, hour, minute, tzinfo=UTC)
+
+
+def seconds(moment: datetime) -> int:
+    return int(moment.timestamp())
+
+
+def new_id(moment: datetime, number: int) -> int:
+    """An id as the API makes them: the moment of upload in the upper 32 bits."""
+    return seconds(moment) << 32 | number
+
+
+def new_settings(root: Path) -> Settings:
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Settings.from_env({"RESEARCH_DATA": str(root), "TIKTOK_API_URL": "http://127.0.0.1:9"})
+
+
+def write(raw: Path, table: str, study: str, day: date, capture: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One Parquet file of a raw table; columns that a row does not name are null."""
+    folder = raw / table / f"study={study}" / f"day={day}"
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = fields.raw_tables()[table]
+    named = {column.name for column in columns}
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        connection.execute(f"create table rows ({fields.column_definitions(columns)})")
+        for row in rows:
+            values = dict(row) | ({"capture": capture} if "capture" in named else {})
+            names = ", ".join(f'"{name}"' for name in values)
+            marks = ", ".join("?" for _ in values)
+            connection.execute(f"insert into rows ({names}) values ({marks})", list(values.values()))
+        connection.execute(f"copy rows to '{folder / capture}.parquet' (format parquet)")
+
+
+ANNA_VIDEO = new_id(at(1, 8), 1)
+BEN_VIDEO = new_id(at(1, 9), 2)
+CARL_VIDEO = new_id(at(2, 7), 3)
+BIKE_VIDEO = new_id(at(1, 12), 4)
+COMMENT = new_id(at(1, 15), 11)
+REPLY = new_id(at(1, 16), 12)
+REPLY_TO_REPLY = new_id(at(1, 17), 13)
+
+
+def video(identity: int, username: str, observed: datetime, **more: Any) -> dict[str, Any]:
+    """A video published half a minute after its upload."""
+    values = {"id": identity, "username": username, "create_time": (identity >> 32) + 30, "region_code": "de"}
+    return values | {"observed_at": observed} | more
+
+
+def verdict(
+    entity: str, partition: date, kind: str, unit: str, state: str, last: datetime, **more: Any
+) -> dict[str, Any]:
+    values = {"entity": entity, "partition": partition, "unit_kind": kind, "unit": unit, "state": state}
+    return values | {"first_at": last, "last_at": last, "requests": 1.0, "probability": 1.0} | more
+
+
+def write_world(raw: Path) -> None:
+    """Study `garden`: three videos of two days, all entities. Study `bikes`: one video, which garden has too."""
+    counted = {"like_count": 10, "comment_count": 3, "share_count": 1, "favorites_count": 0}
+    tags = {"hashtag_names": ["Garten", "BALKON", "garten"]}
+    info = {"hashtag_info_list": [{"hashtag_id": 7, "hashtag_name": "Garten", "hashtag_description": "Green"}]}
+    anna = video(ANNA_VIDEO, "anna", at(3), view_count=100, **counted, **tags, **info)
+    ben = video(BEN_VIDEO, "ben", at(3), view_count=300, **(counted | {"comment_count": 0}), hashtag_names=["balkon"])
+    carl = video(CARL_VIDEO, "carl", at(4), view_count=2**53 + 1, hashtag_names=[])
+    bike = video(BIKE_VIDEO, "anna", at(3), view_count=50, comment_count=1)
+    write(raw, "videos", "garden", DAY1, "v1", [anna, ben])
+    write(raw, "videos", "garden", DAY2, "v2", [carl])
+    again = anna | {"observed_at": at(11), "view_count": 900, "comment_count": 2, "region_code": "AT"}
+    write(raw, "videos", "garden", DAY1, "v3", [again])
+    write(raw, "videos", "bikes", DAY1, "b1", [bike, anna])
+
+    listed = {"video_id": ANNA_VIDEO, "asked_video_id": ANNA_VIDEO, "observed_at": at(5)}
+    top = {
+        "id": COMMENT,
+        "text": "Schön",
+        "parent_comment_id": ANNA_VIDEO,
+        "like_count": 2,
+        "reply_count": 2,
+        "position": 0,
+    }
+    under = listed | {"asked_comment_id": COMMENT, "observed_at": at(5, 11)}
+    first = under | {"id": REPLY, "text": "", "parent_comment_id": COMMENT, "position": 0}
+    second = under | {"id": REPLY_TO_REPLY, "text": "!", "parent_comment_id": REPLY, "position": 1}
+    times = {i: {"create_time": (i >> 32) + 40} for i in (COMMENT, REPLY, REPLY_TO_REPLY)}
+    rows = [listed | top | times[COMMENT], first | times[REPLY], second | times[REPLY_TO_REPLY]]
+    write(raw, "comments", "garden", DAY1, "c1", rows)
+
+    for day, capture, followers in ((2, "u1", 10), (9, "u2", 12)):
+        profile = {
+            "asked_username": "anna",
+            "display_name": "Anna",
+            "follower_count": followers,
+            "observed_at": at(day),
+        }
+        write(raw, "users", "garden", date(2026, 2, day), capture, [profile])
+
+    def relation(asked: str, other: str, observed: datetime, position: int = 0) -> dict[str, Any]:
+        return {"asked_username": asked, "username": other, "observed_at": observed, "position": position}
+
+    write(raw, "followers", "garden", date(2026, 2, 2), "f1", [relation("anna", n, at(2)) for n in ("ben", "carl")])
+    write(raw, "followers", "garden", date(2026, 2, 9), "f2", [relation("anna", "ben", at(9))])
+    write(raw, "following", "garden", date(2026, 2, 9), "f3", [relation("anna", "ben", at(9))])
+
+    liked = video(BIKE_VIDEO, "dora", at(9), view_count=51, hashtag_names=["Rad"]) | {"asked_username": "anna"}
+    write(raw, "liked_videos", "garden", date(2026, 2, 9), "l1", [liked | {"position": 0}])
+    write(
+        raw,
+        "pinned_videos",
+        "garden",
+        date(2026, 2, 2),
+        "p1",
+        [anna | {"asked_username": "anna", "observed_at": at(2)}],
+    )
+
+    week = date(2026, 2, 9)
+    write(
+        raw,
+        "coverage",
+        "garden",
+        date(2026, 2, 9),
+        "k1",
+        [
+            verdict("videos", DAY1, "day", "2026-02-01", "complete", at(3), asked=200, offered=3, kept=2),
+            verdict("videos", DAY1, "day", "2026-02-01", "quarantined", at(11), reason="dead day", next_try=at(13)),
+            verdict("videos", DAY2, "day", "2026-02-02", "partial", at(4), asked=100, offered=100, kept=1),
+            verdict("comments", DAY1, "video", str(ANNA_VIDEO), "complete", at(5), kept=3, expected=3),
+            verdict("followers", week, "account", "anna", "complete", at(9, 9), kept=1),
+            verdict("pinned_videos", week, "account", "anna", "complete", at(9, 9), kept=0),
+        ],
+    )
+    due = {"partition": date(2026, 3, 1), "unit_kind": "day", "unit": "2026-03-01", "due_at": at(3, 0, month=3)}
+    comments = {"entity": "comments", "partition": DAY2, "unit_kind": "day", "unit": "2026-02-02", "due_at": at(4)}
+    write(raw, "wanted", "garden", date(2026, 3, 2), "w1", [{"entity": "videos"} | due, comments])
+    asked: dict[str, Any] = {"pool": "research", "endpoint": "video_query", "entity": "videos"}
+    codes = [("ok", 200, 2, 100.0), ("ok", 200, 0, 300.0), ("internal_error", 500, None, 900.0)]
+    sent = [
+        asked | {"code": code, "status": status, "rows": rows, "latency_ms": latency, "sent_at": at(3, minute=i)}
+        for i, (code, status, rows, latency) in enumerate([*codes, ("daily_quota_limit_exceeded", 429, None, None)])
+    ]
+    write(raw, "requests", "garden", date(2026, 2, 3), "q1", sent)

@@ -1,0 +1,75 @@
+"""The graph that the dbt project becomes, and how it is loaded."""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from research_assets.assets import _dbt
+from research_assets.assets.warehouse import prepare_manifest, warehouse_definitions
+from research_assets.settings import Settings
+from research_assets_tests.warehouse.conftest import World
+from research_assets_tests.warehouse.rawdata import UPSTREAM
+
+
+def deps(definitions: dg.Definitions, *path: str) -> set[str]:
+    graph = definitions.resolve_asset_graph()
+    return {key.to_user_string() for key in graph.get(dg.AssetKey(path)).parent_keys}
+
+
+def test_staging_depends_on_the_assets_of_every_study(world: World) -> None:
+    definitions = warehouse_definitions(UPSTREAM, world.settings)
+    dg.Definitions.validate_loadable(definitions)
+    assert deps(definitions, "staging", "stg_tiktok__videos") == {"bikes/videos", "garden/videos"}
+    assert deps(definitions, "marts", "videos") == {"staging/int_videos__latest", "staging/stg_tiktok__videos"}
+    assert deps(definitions, "staging", "stg_tiktok__coverage") == {
+        key.to_user_string() for keys in UPSTREAM.values() for key in keys
+    }
+    assert deps(definitions, "staging", "stg_tiktok__wanted") == set()
+    assert deps(definitions, "staging", "stg_tiktok__requests") == set()
+
+
+def test_every_model_is_in_the_group_with_a_description_and_a_code_version(world: World) -> None:
+    definitions = warehouse_definitions(UPSTREAM, world.settings)
+    specs = [spec for spec in definitions.resolve_all_asset_specs() if spec.key.path[0] in {"staging", "marts"}]
+    assert len(specs) > 30
+    assert {spec.group_name for spec in specs} == {"warehouse"}
+    assert all((spec.description or "").startswith("Grain: ") for spec in specs)
+    assert all(spec.code_version and {"dbt", "duckdb"} <= spec.kinds for spec in specs)
+
+
+def test_without_a_study_the_location_loads(world: World) -> None:
+    definitions = warehouse_definitions({}, world.settings)
+    dg.Definitions.validate_loadable(definitions)
+    assert deps(definitions, "staging", "stg_tiktok__videos") == set()
+
+
+def test_loading_again_parses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_dbt, "_parse", lambda _: pytest.fail("parsed"))
+    warehouse_definitions(UPSTREAM, world.settings)
+
+
+def test_a_manifest_that_does_not_fit_the_project_is_made_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[Settings] = []
+    monkeypatch.setattr(_dbt, "_parse", parsed.append)
+    mark = world.settings.dbt_target / "manifest.sha256"
+    fitting = mark.read_text()
+    try:
+        mark.write_text("of another project")
+        prepare_manifest(world.settings)
+    finally:
+        mark.write_text(fitting)
+    assert parsed == [world.settings]
+
+
+def test_a_project_that_cannot_be_parsed_says_so(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_dbt, "DBT_PROJECT_DIR", tmp_path)
+    (tmp_path / "dbt_project.yml").write_text("name: broken\nprofile: nobody\n")
+    (tmp_path / "profiles.yml").write_text("{}\n")
+    environment = dict(os.environ)
+    with pytest.raises(_dbt.DbtError, match=r"(?s)cannot be parsed.*dbt\.log"):
+        prepare_manifest(settings)
+    assert dict(os.environ) == environment

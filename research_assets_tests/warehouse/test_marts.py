@@ -1,0 +1,161 @@
+"""The rows of each mart, for raw tables known by heart."""
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any
+
+import pytest
+
+from research_assets_tests.warehouse.rawdata import (
+    ANNA_VIDEO,
+    BEN_VIDEO,
+    BIKE_VIDEO,
+    CARL_VIDEO,
+    COMMENT,
+    DAY1,
+    DAY2,
+    REPLY,
+    REPLY_TO_REPLY,
+    at,
+)
+
+Rows = Callable[[str], Sequence[tuple[Any, ...]]]
+
+
+def test_videos_shows_the_newest_observation_per_study(rows: Rows) -> None:
+    assert rows(
+        "select study, video_id, day, username, region_code, view_count, comment_count, hashtags, n_observations, "
+        "first_seen_at, last_seen_at, capture from marts.videos order by study, video_id"
+    ) == [
+        ("bikes", ANNA_VIDEO, DAY1, "anna", "DE", 100, 3, ["balkon", "garten"], 1, at(3), at(3), "b1"),
+        ("bikes", BIKE_VIDEO, DAY1, "anna", "DE", 50, 1, None, 1, at(3), at(3), "b1"),
+        ("garden", ANNA_VIDEO, DAY1, "anna", "AT", 900, 2, ["balkon", "garten"], 2, at(3), at(11), "v3"),
+        ("garden", BEN_VIDEO, DAY1, "ben", "DE", 300, 0, ["balkon"], 1, at(3), at(3), "v1"),
+        ("garden", CARL_VIDEO, DAY2, "carl", "DE", 2**53 + 1, None, [], 1, at(4), at(4), "v2"),
+    ]
+
+
+def test_videos_knows_upload_publication_and_the_age_of_its_counts(rows: Rows) -> None:
+    ((uploaded, created, age, counted),) = rows(
+        "select uploaded_at, created_at, counts_age_days, counted_at_age_days from marts.videos "
+        f"where study = 'garden' and video_id = {BEN_VIDEO}"
+    )
+    assert uploaded == at(1, 9)
+    assert (created - uploaded).total_seconds() == 30
+    assert age == (at(2, 9, month=3) - at(3)).total_seconds() / 86400
+    assert counted == pytest.approx((at(3) - created).total_seconds() / 86400)
+
+
+def test_every_observation_is_kept_and_falls_are_marked(rows: Rows) -> None:
+    assert rows(
+        "select capture, observation_number, view_count, view_count_change, comment_count_change, has_fallen "
+        f"from marts.video_observations where study = 'garden' and video_id = {ANNA_VIDEO} order by observed_at"
+    ) == [("v1", 1, 100, None, None, False), ("v3", 2, 900, 800, -1, True)]
+
+
+def test_replies_belong_to_the_thread_of_the_top_comment(rows: Rows) -> None:
+    assert rows(
+        "select comment_id, parent_comment_id, thread_root_id, depth, is_reply, position, text "
+        "from marts.comments order by comment_id"
+    ) == [
+        (COMMENT, None, COMMENT, 0, False, 0, "Schön"),
+        (REPLY, COMMENT, COMMENT, 1, True, 0, ""),
+        (REPLY_TO_REPLY, REPLY, COMMENT, 1, True, 1, "!"),
+    ]
+
+
+def test_users_shows_the_newest_profile_and_observations_keep_both(rows: Rows) -> None:
+    assert rows(
+        "select study, username, follower_count, first_seen_at, last_seen_at, n_observations from marts.users"
+    ) == [("garden", "anna", 12, at(2), at(9), 2)]
+    assert rows(
+        "select observation_number, follower_count, follower_count_change from marts.user_observations order by 1"
+    ) == [(1, 10, None), (2, 12, 2)]
+
+
+def test_follows_join_both_kinds_of_lists(rows: Rows) -> None:
+    assert rows(
+        "select source_username, target_username, first_seen_at, last_seen_at, is_in_followers, is_in_following, "
+        "is_current, is_mutual, missed_at from marts.follows order by 1, 2"
+    ) == [
+        ("anna", "ben", at(9), at(9), False, True, True, True, None),
+        ("ben", "anna", at(2), at(9), True, False, True, True, None),
+        ("carl", "anna", at(2), at(2), True, False, False, False, at(9, 9)),
+    ]
+
+
+def test_engagements_say_which_video_and_whether_it_still_stands(rows: Rows) -> None:
+    assert rows(
+        "select username, video_id, kind, video_username, video_hashtags, video_view_count, is_current, missed_at "
+        "from marts.engagements order by kind"
+    ) == [
+        ("anna", BIKE_VIDEO, "like", "dora", ["rad"], 51, True, None),
+        ("anna", ANNA_VIDEO, "pin", "anna", ["balkon", "garten"], 100, False, at(9, 9)),
+    ]
+
+
+def test_days_add_up_what_is_held_and_say_whether_that_is_all(rows: Rows) -> None:
+    assert rows(
+        "select study, day, state, offered, kept, n_videos, n_creators, n_comments, view_count_sum, view_count_median "
+        "from marts.days order by study, day"
+    ) == [
+        ("bikes", DAY1, "partial", None, None, 2, 1, 0, 150, 75.0),
+        ("garden", DAY1, "complete", 3, 2, 2, 2, 3, 1200, 600.0),
+        ("garden", DAY2, "partial", 100, 1, 1, 1, 0, 2**53 + 1, float(2**53)),
+        ("garden", date(2026, 3, 1), "too_fresh", 0, 0, 0, 0, 0, None, None),
+    ]
+
+
+def test_coverage_has_a_row_for_all_that_was_asked_or_is_wanted(rows: Rows) -> None:
+    assert rows(
+        "select entity, unit_kind, unit, state, kept, n_attempts, requests, last_attempt_state, reason, next_try_at "
+        "from marts.coverage order by entity, unit"
+    ) == [
+        ("comments", "video", str(ANNA_VIDEO), "complete", 3, 1, 1.0, "complete", None, None),
+        (
+            "comments",
+            "video",
+            str(CARL_VIDEO),
+            "not_asked",
+            0,
+            0,
+            0.0,
+            None,
+            "Wanted by the study, not asked yet",
+            at(4),
+        ),
+        ("followers", "account", "anna", "complete", 1, 1, 1.0, "complete", None, None),
+        ("pinned_videos", "account", "anna", "complete", 0, 1, 1.0, "complete", None, None),
+        ("videos", "day", "2026-02-01", "complete", 2, 1, 2.0, "quarantined", "dead day", at(13)),
+        ("videos", "day", "2026-02-02", "partial", 1, 1, 1.0, "partial", None, None),
+        ("videos", "day", "2026-03-01", "too_fresh", 0, 0, 0.0, None, "Not old enough to be asked", at(3, 0, month=3)),
+    ]
+
+
+def test_quota_counts_what_failed_and_what_was_refused(rows: Rows) -> None:
+    assert rows(
+        "select day, pool, study, endpoint, n_requests, n_failed, n_refused, n_rows, latency_ms_median from marts.quota"
+    ) == [(date(2026, 2, 3), "research", "garden", "video_query", 4, 2, 1, 2, 300.0)]
+
+
+def test_hashtags_pairs_and_creators(rows: Rows) -> None:
+    assert rows(
+        "select hashtag, hashtag_id, description, n_videos, n_creators, view_count_sum from marts.hashtags "
+        "where study = 'garden' order by hashtag"
+    ) == [("balkon", None, None, 2, 2, 1200), ("garten", 7, "Green", 1, 1, 900)]
+    assert rows("select study, hashtag, other_hashtag, n_videos, jaccard from marts.hashtag_pairs order by study") == [
+        ("bikes", "balkon", "garten", 1, 1.0),
+        ("garden", "balkon", "garten", 1, 0.5),
+    ]
+    assert rows(
+        "select username, n_videos, view_count_sum, has_profile, follower_count from marts.creators "
+        "where study = 'garden' order by username"
+    ) == [
+        ("anna", 1, 900, True, 12),
+        ("ben", 1, 300, False, None),
+        ("carl", 1, 2**53 + 1, False, None),
+    ]
+
+
+def test_whole_numbers_stay_64_bits_wide(rows: Rows) -> None:
+    assert rows("select table_name, column_name from duckdb_columns() where data_type in ('HUGEINT', 'UHUGEINT')") == []

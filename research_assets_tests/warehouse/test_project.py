@@ -1,0 +1,71 @@
+"""The dbt project's own promises: every column explained, its unit tests pass."""
+
+import json
+from typing import Any
+
+import pytest
+
+from research_assets.assets import _dbt
+from research_assets_tests.warehouse.conftest import World, query
+
+COUNTS = ("_count", "_sum", "_median", "_change")
+
+
+@pytest.fixture(scope="module")
+def models(world: World) -> dict[tuple[str, str], dict[str, Any]]:
+    manifest = json.loads((world.settings.dbt_target / "manifest.json").read_text())
+    nodes = (node for node in manifest["nodes"].values() if node["resource_type"] == "model")
+    return {(node["schema"], node["name"]): node for node in nodes}
+
+
+def test_every_column_of_every_model_is_explained(world: World, models: dict[tuple[str, str], dict[str, Any]]) -> None:
+    held: dict[tuple[str, str], list[str]] = {}
+    for schema, relation, column in query(
+        world.settings, "select schema_name, table_name, column_name from duckdb_columns() where not internal"
+    ):
+        held.setdefault((schema, relation), []).append(column)
+    assert {schema for schema, _ in held} == {"staging", "marts"}
+    assert held.keys() == models.keys()
+    for relation, columns in held.items():
+        documented = models[relation]["columns"]
+        assert sorted(documented) == sorted(columns), relation
+        assert all(column["description"].endswith(".") for column in documented.values()), relation
+
+
+def test_counts_say_their_unit(models: dict[tuple[str, str], dict[str, Any]]) -> None:
+    silent = [
+        (relation, name)
+        for relation, model in models.items()
+        for name, column in model["columns"].items()
+        if name.endswith(COUNTS) and "(" not in column["description"]
+    ]
+    assert silent == []
+
+
+def test_marts_are_tables_under_contract_with_a_tested_grain(models: dict[tuple[str, str], dict[str, Any]]) -> None:
+    for (schema, name), model in models.items():
+        if schema == "marts":
+            assert model["contract"]["enforced"], name
+            assert model["config"]["materialized"] == "table", name
+
+
+def test_the_descriptions_are_in_the_database_too(world: World) -> None:
+    ((comment,),) = query(
+        world.settings,
+        "select comment from duckdb_columns() where schema_name = 'marts' and table_name = 'days' "
+        "and column_name = 'n_videos'",
+    )
+    assert comment == "Videos held (videos)."
+
+
+def test_the_unit_tests_of_the_models_pass(world: World) -> None:
+    settings = world.settings
+    manifest = _dbt._parse(settings)
+    settings.warehouse_build.write_bytes(settings.warehouse.read_bytes())
+    try:
+        with _dbt._ONE_CALL, _dbt._environment(settings):
+            outcome = _dbt._invoke(settings, ["test", "--select", "test_type:unit"], manifest)
+    finally:
+        settings.warehouse_build.unlink()
+    assert {str(result.status) for result in outcome.result.results} == {"pass"}
+    assert len(outcome.result.results) >= 6
