@@ -30,8 +30,9 @@ OLD_SEARCH = timedelta(days=1)
 EMPTY_PAGES = 5
 """Empty pages in a row after which `has_more` is no longer believed (reference §7 #9, #31)."""
 
-THINNER = 4
-"""How much sparser a page in lower case must be to count as another search's (reference §7 #7)."""
+THINNER = 10
+"""How much sparser than before a page in lower case must be to count as another search's (reference §7 #7): nights
+are up to five times quieter than evenings."""
 
 FRESH = timedelta(minutes=10)
 """A younger search id that is refused may not be known everywhere yet, and is tried patiently (reference §7 #5)."""

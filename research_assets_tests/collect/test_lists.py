@@ -1,0 +1,197 @@
+"""Comments, profiles and lists: what can be had is held, what is refused is known, nothing is asked twice."""
+
+from datetime import date, timedelta
+
+import pytest
+
+from research_assets.clock import week_of
+from research_assets.collect import PastObservation
+from research_assets.collect.spec import CommentRule, StudySpec, UserRule
+from research_assets.sandbox.accounts import PANEL
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import Settings
+from research_assets_tests.collect.lab import START, Lab, days, study
+
+GARDEN = {
+    "and": (
+        {"operation": "IN", "field_name": "region_code", "field_values": ["DE", "AT"]},
+        {"operation": "EQ", "field_name": "hashtag_name", "field_values": ["gardening"]},
+    )
+}
+LISTS = ("followers", "following", "liked_videos", "reposted_videos", "pinned_videos")
+
+
+def garden(**changes: object) -> StudySpec:
+    return study(query=GARDEN, panel=tuple(PANEL), **changes)
+
+
+def this_week(lab: Lab) -> date:
+    return week_of(lab.clock.now().date())
+
+
+def truth_of_comments(lab: Lab, day: date) -> tuple[set[int], set[int]]:
+    """What the API can deliver of a day: ids of comments, and of replies."""
+    query = {group: list(conditions) for group, conditions in GARDEN.items()}
+    hits = lab.app.truth.videos(query, day, day)[day]
+    top = {comment for video in hits.deliverable for comment in lab.app.truth.comments(video)}
+    return top, {reply for comment in top for reply in lab.app.truth.replies(comment)}
+
+
+@pytest.mark.parametrize("profile", ["clean", "typical"])
+async def test_comments_and_replies_are_those_that_can_be_had(settings: Settings, profile: str) -> None:
+    lab = Lab(settings, SandboxConfig(profile=profile))
+    await lab.collect("videos", days(2), garden())
+    finished, pause = await lab.collect("comments", days(2), garden())
+    assert pause is None
+    assert {f.state for f in finished.values()} == {"complete"}
+    for day in days(2):
+        top, replies = truth_of_comments(lab, day)
+        rows = lab.sql(f"SELECT id, asked_comment_id IS NOT NULL FROM {{comments}} WHERE day = DATE '{day}'")
+        assert {row[0] for row in rows if not row[1]} == top
+        assert {row[0] for row in rows if row[1]} == replies
+        assert len(rows) == len(top) + len(replies)
+        assert finished[day].kept == len(rows)
+
+
+async def test_settled_comments_cost_nothing_and_videos_without_comments_never_do(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig())
+    await lab.collect("videos", days(1), garden())
+    silent = lab.sql("SELECT count(*) FROM {videos} WHERE comment_count = 0")[0][0]
+    assert silent > 0
+    await lab.collect("comments", days(1), garden())
+    asked = lab.sql("SELECT count(*) FROM {coverage} WHERE unit_kind = 'video' AND requests > 0")[0][0]
+    videos = lab.sql("SELECT count(*) FROM {videos}")[0][0]
+    assert asked == videos - silent
+    before = lab.sent
+    finished, _ = await lab.collect("comments", days(1), garden())
+    assert lab.sent == before
+    assert finished[START].held
+
+
+async def test_comments_wait_for_their_videos(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig())
+    finished, _ = await lab.collect("comments", days(1), garden())
+    assert finished[START].state == "not_asked"
+    assert lab.sent == 0
+
+
+async def test_a_sample_keeps_its_chance_and_a_top_asks_the_most_commented(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig())
+    await lab.collect("videos", days(1), garden())
+    drawn = garden(comments=CommentRule("sample", share=0.25, seed=3, replies="none"))
+    await lab.collect("comments", days(1), drawn)
+    videos = lab.sql("SELECT count(*) FROM {videos}")[0][0]
+    units = lab.sql("SELECT unit, probability FROM {coverage} WHERE entity = 'comments'")
+    assert {row[1] for row in units} == {0.25}
+    assert 0.1 * videos < len(units) < 0.4 * videos
+    top = garden(comments=CommentRule("top", n=3, replies="none"))
+    await lab.collect("comments", days(1), top)
+    counts = [row[0] for row in lab.sql("SELECT comment_count FROM {videos} ORDER BY 1 DESC LIMIT 3")]
+    asked = lab.sql(
+        "SELECT v.comment_count FROM {coverage} c JOIN {videos} v ON c.unit = v.id::VARCHAR "
+        "WHERE c.entity = 'comments' ORDER BY 1 DESC LIMIT 3"
+    )
+    assert [row[0] for row in asked] == counts
+
+
+async def test_every_list_of_the_panel_is_what_the_account_shows(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig(profile="typical"))
+    week = this_week(lab)
+    for entity in LISTS:
+        finished, _ = await lab.collect(entity, [week], garden())
+        assert finished[week].state == "complete"
+        for name in PANEL:
+            shown = lab.app.truth.user(name).get(entity)
+            key = "username" if entity in ("followers", "following") else "id"
+            held = [row[0] for row in lab.sql(f"SELECT {key} FROM {{{entity}}} WHERE asked_username = '{name}'")]
+            state = lab.sql(f"SELECT state FROM {{coverage}} WHERE entity = '{entity}' AND unit = '{name}'")[0][0]
+            if shown is None:
+                assert state in ("refused", "missing"), (entity, name)
+                assert held == []
+            else:
+                assert state == "complete", (entity, name)
+                assert len(held) == len(set(held))
+                assert set(held) <= set(shown)
+                assert len(held) == min(len(shown), len(held) if name == "sandbox_star" else len(shown))
+
+
+async def test_profiles_of_authors_and_panel_and_what_is_refused(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig(profile="typical"))
+    await lab.collect("videos", days(1), garden())
+    week = this_week(lab)
+    finished, _ = await lab.collect("users", [week], garden())
+    authors = {row[0] for row in lab.sql("SELECT DISTINCT username FROM {videos}")} | set(PANEL)
+    states = dict(lab.sql("SELECT unit, state FROM {coverage} WHERE entity = 'users'"))
+    assert set(states) == authors
+    assert states["sandbox_missing"] == "missing"
+    assert states["sandbox_private"] == "refused"
+    held = {row[0] for row in lab.sql("SELECT asked_username FROM {users}")}
+    assert held == {name for name, state in states.items() if state == "complete"}
+    assert finished[week].units["complete"] == len(held)
+
+
+async def test_an_account_is_asked_once_a_period_for_all_studies(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig())
+    week = this_week(lab)
+    await lab.collect("users", [week], garden(name="one", users=UserRule("panel")))
+    before = lab.sent
+    await lab.collect("users", [week], garden(name="two", users=UserRule("panel")))
+    assert lab.sent == before
+    counts = lab.sql("SELECT study, count(*) FROM {users} GROUP BY 1 ORDER BY 1")
+    assert counts[0][1] == counts[1][1] > 0
+    states = lab.sql("SELECT unit, count(DISTINCT state) FROM {coverage} WHERE entity = 'users' GROUP BY 1")
+    assert {row[1] for row in states} == {1}
+
+
+async def test_a_refusal_is_not_repeated_next_period(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig())
+    spec = garden(users=UserRule("panel"))
+    await lab.collect("users", [this_week(lab)], spec)
+    lab.clock.advance(days=7)
+    before = lab.sent
+    finished, _ = await lab.collect("users", [this_week(lab)], spec)
+    assert lab.sent - before == len(PANEL) - 2
+    assert finished[this_week(lab)].units["missing"] == 1
+
+
+async def test_a_past_period_is_refused_before_anything_is_asked(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig())
+    with pytest.raises(PastObservation, match="knows followers only as they are now"):
+        await lab.collect("followers", [this_week(lab) - timedelta(days=7)], garden())
+    assert lab.sent == 0
+
+
+async def test_a_pause_in_the_middle_of_comments_goes_on_with_the_units_left(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig(research_cap=30))
+    await lab.collect("videos", days(1), garden())
+    finished, pause = await lab.collect("comments", days(1), garden())
+    while pause is not None:
+        assert pause.left == (START,)
+        assert finished == {}
+        waiting = lab.sql("SELECT count(*) FROM {coverage} WHERE state IN ('not_asked', 'partial')")[0][0]
+        assert waiting > 0
+        lab.clock.moment = pause.opens_at
+        finished, pause = await lab.collect("comments", days(1), garden())
+    assert finished[START].state == "complete"
+    top, _ = truth_of_comments(lab, START)
+    ids = [row[0] for row in lab.sql("SELECT id FROM {comments}")]
+    assert len(ids) == len(set(ids))
+    assert set(ids) >= top
+
+
+async def test_follow_lists_say_by_how_much_they_fall_short(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig())
+    week, spec = this_week(lab), garden(users=UserRule("panel"))
+    await lab.collect("users", [week], spec)
+    await lab.collect("followers", [week], spec)
+    kept, expected, reason = lab.sql(
+        "SELECT kept, expected, reason FROM {coverage} WHERE entity = 'followers' AND unit = 'sandbox_star'"
+    )[0]
+    assert kept < expected
+    assert reason == f"{expected - kept} of {expected} were not delivered."
+
+
+async def test_follow_lists_out_of_scope_stop_the_run_with_the_reason(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig(follow_scope=False))
+    with pytest.raises(Exception, match="scope"):
+        await lab.collect("followers", [this_week(lab)], garden())
