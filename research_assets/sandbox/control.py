@@ -34,11 +34,7 @@ def state(sandbox: "Sandbox") -> dict[str, Any]:
     """The sandbox's books at this moment."""
     config, now, books = sandbox.config, sandbox.clock.now(), sandbox.books
     pools = {
-        name: {
-            "cap": pool.cap,
-            "spent": pool.spent if pool.day == f"{now:%Y-%m-%d}" else 0,
-            "refused": pool.refused if pool.day == f"{now:%Y-%m-%d}" else 0,
-        }
+        name: {"cap": pool.cap, "spent": pool.day(now).spent, "refused": pool.day(now).refused}
         for name, pool in sandbox.quota.pools.items()
     }
     return {

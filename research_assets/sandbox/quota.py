@@ -1,7 +1,7 @@
 """What the sandbox lets through: two pools of requests a UTC day, and so many requests a second."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 
 from research_assets.clock import midnight
 from research_assets.sandbox.config import SandboxConfig
@@ -9,13 +9,23 @@ from research_assets.sandbox.envelope import ApiFailure
 
 
 @dataclass(slots=True)
-class Pool:
-    """One pool on its current UTC day: requests charged, and requests refused because the cap was reached."""
+class Day:
+    """Requests of one UTC day: charged, and refused because the cap was reached."""
 
-    cap: int
-    day: str = ""
     spent: int = 0
     refused: int = 0
+
+
+@dataclass(slots=True)
+class Pool:
+    """One pool, with its days; a clock that is set back finds the old day as it was."""
+
+    cap: int
+    days: dict[date, Day] = field(default_factory=dict)
+
+    def day(self, now: datetime) -> Day:
+        """The books of the UTC day of a moment."""
+        return self.days.setdefault(now.date(), Day())
 
 
 @dataclass(slots=True)
@@ -50,21 +60,16 @@ class Quota:
 
     def charge(self, name: str, now: datetime) -> None:
         """Charge a call. Raises ApiFailure when the day is spent (nothing is charged), or when calls come too fast."""
-        pool, day = self.pools[name], f"{now:%Y-%m-%d}"
-        if day != pool.day:
-            if pool.day and self._delay and (now - midnight(now.date())).total_seconds() < self._delay:
-                self._refuse(pool)
-            pool.day, pool.spent, pool.refused = day, 0, 0
-        if pool.spent >= pool.cap:
-            self._refuse(pool)
-        pool.spent += 1
+        pool = self.pools[name]
+        day = pool.day(now)
+        late = len(pool.days) > 1 and (now - midnight(now.date())).total_seconds() < self._delay
+        if late or day.spent >= pool.cap:
+            day.refused += 1
+            message = "The API daily quota limit exceeded. Please try again later"
+            raise ApiFailure(429, "daily_quota_limit_exceeded", message, gateway=True)
+        day.spent += 1
         if not self._bucket.take(now.timestamp()):
             raise too_fast()
-
-    def _refuse(self, pool: Pool) -> None:
-        pool.refused += 1
-        message = "The API daily quota limit exceeded. Please try again later"
-        raise ApiFailure(429, "daily_quota_limit_exceeded", message, gateway=True)
 
 
 def too_fast() -> ApiFailure:
