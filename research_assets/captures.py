@@ -9,6 +9,7 @@ Layout: `captures/<entity>/study=<study>/<day, or first..last>/<capture id>.json
 A line: `{"event": ..., ..., "answer": <the body as it came>}`; `answer`, where there is one, is the last member.
 """
 
+import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -79,6 +80,16 @@ class Manifest:
             ) from error
         except (ValueError, KeyError, TypeError) as error:
             raise DamagedCapture(path, 0, f"the manifest is not understood ({error!r})", _RESTORE) from error
+
+    def verify(self) -> None:
+        """Raise DamagedCapture unless the sealed file is, byte for byte, the one that was published."""
+        try:
+            with self.path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except FileNotFoundError as error:
+            raise DamagedCapture(self.path, 0, "the file is missing", _RESTORE) from error
+        if digest != self.sha256:
+            raise DamagedCapture(self.path, 0, "its content is not what was published", _RESTORE)
 
 
 def unfinished(captures: Path, entity: str, study: str) -> list[Path]:

@@ -1,0 +1,53 @@
+"""Raw tables built anew from the captures, without a request.
+
+For a lost or doubted `raw/`, and for rows that a newer registry types better. What was made without a capture (the
+tables `wanted` and `requests`) is left as it is.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from research_assets.captures import CaptureError, Manifest, sealed
+from research_assets.fields import ENTITIES
+from research_assets.files import private_folder, sync_folder
+from research_assets.tables import Written, ensure_tables, is_written, write_capture
+
+
+def replay(captures: Path, raw: Path, study: str | None = None) -> list[Written]:
+    """Rebuild the raw tables of a study, or of all, beside the present ones, then swap them in table by table.
+
+    Until the swap nothing is changed, so a damaged capture (DamagedCapture) leaves the tables as they were. Raises
+    CaptureError if there is nothing to rebuild from. No collection should write meanwhile; what one seals during the
+    rebuilding is written afterwards.
+    """
+    manifests = list(sealed(captures, study=study))
+    if not manifests:
+        raise CaptureError(
+            f"There is no sealed capture{f' of {study}' if study else ''} below {captures}, so the raw tables were "
+            "left as they are. Check that the data folder is the right one."
+        )
+    yard = Path(tempfile.mkdtemp(prefix=".replay.", dir=private_folder(raw)))
+    try:
+        fresh = private_folder(yard / "raw")
+        written = [write_capture(fresh, manifest.path) for manifest in manifests]
+        for name in sorted({manifest.study for manifest in manifests}):
+            for table in (*ENTITIES, "coverage"):
+                _swap(fresh / table / f"study={name}", raw / table / f"study={name}", yard / f"old.{table}.{name}")
+    finally:
+        shutil.rmtree(yard, ignore_errors=True)
+    ensure_tables(raw)
+    return written + [write_capture(raw, manifest.path) for manifest in _missing(captures, raw, study)]
+
+
+def _missing(captures: Path, raw: Path, study: str | None) -> list[Manifest]:
+    return [manifest for manifest in sealed(captures, study=study) if not is_written(raw, manifest)]
+
+
+def _swap(fresh: Path, place: Path, old: Path) -> None:
+    if place.exists():
+        place.rename(old)
+    if fresh.exists():
+        private_folder(place.parent)
+        fresh.rename(place)
+        sync_folder(place.parent)

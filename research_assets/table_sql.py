@@ -1,0 +1,235 @@
+"""SQL that turns the pages of a capture into the columns of a raw table. Text in, text out; `tables.py` runs it.
+
+Two ways lead to the same columns. `plain_rows` hands DuckDB the types and lets it parse the answers straight into
+them: as fast as reading JSON can be, and right as long as the answers are what the registry says. `careful_rows`
+takes each record as JSON and each field on its own: for NUL characters, structures with new members, and values that
+do not fit their column, which are kept in `unknown_fields`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from research_assets.captures import Manifest
+from research_assets.fields import Entity, Field
+from research_assets.tiktok.endpoints import BY_ENTITY
+
+DAY = "_day"
+"""Column of the day for an entity whose own columns do not tell it."""
+
+_MOST_NEW_COLUMNS = 50
+_LAST_SECOND = 253_402_300_799
+_ALL_INTEGERS_EXACT = 1 << 53
+
+
+def quoted(name: str) -> str:
+    """A name as SQL."""
+    escaped = name.replace('"', '""')
+    return f'"{escaped}"'
+
+
+def text(value: object) -> str:
+    """A value as a SQL string."""
+    escaped = str(value).replace("'", "''")
+    return f"'{escaped}'"
+
+
+def reader(path: Path, columns: Mapping[str, str], longest: int) -> str:
+    """A table function over the lines of a JSON file with the given columns; `longest` is its longest line in bytes."""
+    types = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in columns.items())
+    return f"read_ndjson({text(path)}, columns = {{{types}}}, maximum_object_size = {max(longest + 1024, 65536)})"
+
+
+def is_plain(entity: Entity, manifest: Manifest) -> bool:
+    """Whether the answers are, as far as the collector saw, what `plain_rows` can take."""
+    new = new_fields(manifest)
+    names = [name.casefold() for name in (*entity.known, *new)]
+    return (
+        not manifest.nul
+        and len(new) <= _MOST_NEW_COLUMNS
+        and len(names) == len(set(names))
+        and not any("." in name or name.endswith("[]") for name in new)
+        and not any(name.endswith("[]") for name in manifest.unknown)
+    )
+
+
+def new_fields(manifest: Manifest) -> list[str]:
+    """Unknown fields of the records; what is unknown about the answer around them stays in the capture alone."""
+    return [name for name in manifest.unknown if not name.startswith(("data.", "answer."))]
+
+
+def plain_rows(entity: Entity, manifest: Manifest, *, with_day: bool) -> str:
+    """A query for the rows of a capture by typed parsing; it fails where a value does not fit."""
+    endpoint, new = BY_ENTITY[entity.name], new_fields(manifest)
+    members = {name: field.type for field in entity.fields for name in (field.name, *field.aliases)}
+    record = _struct(members | dict.fromkeys(new, "JSON"))
+    if endpoint.flat:
+        data, records = record, "CASE WHEN coalesce(rows, 1) > 0 THEN [answer.data] END"
+    else:
+        data = _struct(dict.fromkeys(endpoint.payload_keys, f"{record}[]"))
+        records = _coalesce([f"answer.data.{quoted(key)}" for key in endpoint.payload_keys])
+    values = {
+        field.name: _coalesce([f"r.{quoted(name)}" for name in (field.name, *field.aliases)]) for field in entity.fields
+    }
+    new_members = ", ".join(f"{text(orjson.dumps(name).decode() + ':')} || r.{quoted(name)}::VARCHAR" for name in new)
+    unknown = f"nullif('{{' || concat_ws(',', {new_members}) || '}}', '{{}}')::JSON" if new else "NULL::JSON"
+    source = f"(SELECT *, {records} AS records FROM {_pages(entity, manifest, _struct({'data': data}))})"
+    return _rows(entity, manifest, source, values, unknown, with_day)
+
+
+def careful_rows(entity: Entity, manifest: Manifest, structures: Mapping[str, Any], *, with_day: bool) -> str:
+    """A query for the rows of a capture field by field; it loses no row and no value.
+
+    `structures` are the nested types of the entity's fields in the form of `json_transform`, by field.
+    """
+    endpoint = BY_ENTITY[entity.name]
+    # An escaped backslash may stand before `u0000`, so those are out of the way first; U+0001 is never bare in JSON.
+    clean = r"replace(replace(replace(answer::VARCHAR, '\\', chr(1)), '\u0000', ''), chr(1), '\\')::JSON"
+    if endpoint.flat:
+        records = "CASE WHEN coalesce(rows, 1) > 0 THEN [json_extract(answer, '/data')] END"
+        passed = [*entity.known, "cursor", "has_more", "search_id"]
+    else:
+        found = _coalesce([_present(f"json_extract(answer, {text('/data/' + key)})") for key in endpoint.payload_keys])
+        records = f"CASE json_type({found}) WHEN 'ARRAY' THEN CAST({found} AS JSON[]) ELSE [{found}] END"
+        passed = [*entity.known]
+    pages = f"(SELECT * REPLACE ({clean} AS answer) FROM {_pages(entity, manifest, 'JSON')})"
+    lists = f"(SELECT *, {records} AS records FROM {pages})"
+    raw = {field.name: f"raw.{quoted(field.name)}" for field in entity.fields}
+    fits = {field.name: _fits(field, raw[field.name], structures) for field in entity.fields}
+    own = ", ".join(
+        f"{quoted(field.name)} := "
+        + _coalesce([_present(f"json_extract(r, {text('/' + name)})") for name in (field.name, *field.aliases)])
+        for field in entity.fields
+    )
+    misfits = ", ".join(
+        f"CASE WHEN {raw[field.name]} IS NOT NULL AND NOT coalesce({fits[field.name]}, false) "
+        f"THEN {text(orjson.dumps(field.name).decode() + ':')} || {raw[field.name]}::VARCHAR END"
+        for field in entity.fields
+    )
+    others = (
+        f"list_transform(list_filter(json_keys(r), lambda k: k NOT IN ({', '.join(map(text, passed))})), "
+        "lambda k: to_json(k)::VARCHAR || ':' || "
+        "json_extract(r, '/' || replace(replace(k, '~', '~0'), '/', '~1'))::VARCHAR)"
+    )
+    unknown = (
+        "CASE WHEN json_type(r) <> 'OBJECT' THEN '{\"\":' || r::VARCHAR || '}' ELSE "
+        f"nullif('{{' || array_to_string(list_filter([{misfits}] || {others}, lambda e: e IS NOT NULL), ',') || '}}', "
+        "'{}') END::JSON"
+    )
+    values = {field.name: _value(field, raw[field.name], fits[field.name], structures) for field in entity.fields}
+    return _rows(entity, manifest, lists, values, unknown, with_day, f"struct_pack({own}) AS raw")
+
+
+def day_of(entity: Entity) -> str | None:
+    """The UTC day of a row as SQL over the columns of its table; None if only the page tells it (comments)."""
+    if entity.clock == "observation":
+        return "CAST(observed_at AS DATE)"
+    if entity.name != "videos":
+        return None
+    times = (
+        f"CASE WHEN {value} BETWEEN 1 AND {_LAST_SECOND} THEN {value} END" for value in ("create_time", "id >> 32")
+    )
+    return f"coalesce(CAST(make_timestamp({_coalesce([*times])} * 1000000) AS DATE), CAST(observed_at AS DATE))"
+
+
+def bound_of(entity: Entity) -> str:
+    """The column by which `day_of` nearly always decides: over its range within a day, a reader skips other days."""
+    if entity.clock == "observation":
+        return "observed_at"
+    return "create_time" if entity.name == "videos" else DAY
+
+
+def structure(kind: Any) -> Any:
+    """A DuckDB type in the form of `json_transform`."""
+    if kind.id == "list":
+        return [structure(kind.children[0][1])]
+    if kind.id == "struct":
+        return {name: structure(child) for name, child in kind.children}
+    return str(kind)
+
+
+def _pages(entity: Entity, manifest: Manifest, answer: str) -> str:
+    context = _struct({"position": "BIGINT"} | {field.name: field.type for field in entity.context})
+    columns = {
+        "event": "VARCHAR",
+        "partition": "VARCHAR",
+        "rows": "BIGINT",
+        "observed_at": "TIMESTAMPTZ",
+        "context": context,
+        "answer": answer,
+    }
+    return f"(SELECT * FROM {reader(manifest.path, columns, manifest.longest)} WHERE event = 'page')"
+
+
+def _rows(
+    entity: Entity,
+    manifest: Manifest,
+    source: str,
+    values: Mapping[str, str],
+    unknown: str,
+    with_day: bool,
+    further: str | None = None,
+) -> str:
+    """The final columns, in the order of the table, over the unnested `records` of `source`."""
+    context = {
+        field.name: "coalesce(context.position, 0) + place"
+        if field.name == "position"
+        else f"context.{quoted(field.name)}"
+        for field in entity.context
+    }
+    stamp = {"observed_at": "observed_at", "capture": text(manifest.capture), "unknown_fields": unknown}
+    if with_day:
+        stamp[DAY] = f'coalesce(TRY_CAST("partition" AS DATE), DATE {text(manifest.first)})'
+    columns = ", ".join(f"{value} AS {quoted(name)}" for name, value in (dict(values) | context | stamp).items())
+    place = ", generate_subscripts(records, 1) - 1 AS place" if "position" in context else ""
+    records = f'(SELECT observed_at, "partition", context, unnest(records) AS r{place} FROM {source})'
+    if further:
+        records = f"(SELECT *, {further} FROM {records})"
+    return f"SELECT {columns} FROM {records}"
+
+
+def _struct(members: Mapping[str, str]) -> str:
+    return "STRUCT(" + ", ".join(f"{quoted(name)} {kind}" for name, kind in members.items()) + ")"
+
+
+def _coalesce(values: Sequence[str]) -> str:
+    return values[0] if len(values) == 1 else f"coalesce({', '.join(values)})"
+
+
+def _present(value: str) -> str:
+    return f"CASE WHEN json_type({value}) <> 'NULL' THEN {value} END"
+
+
+def _value(field: Field, raw: str, fits: str, structures: Mapping[str, Any]) -> str:
+    if field.type == "JSON":
+        return raw
+    if field.type == "VARCHAR":
+        return f"json_extract_string({raw}, '$')"
+    if field.name in structures:
+        return f"json_transform({raw}, {text(orjson.dumps(structures[field.name]).decode())})"
+    return f"CASE WHEN {fits} THEN TRY(CAST({raw} AS {field.type})) END"
+
+
+def _fits(field: Field, raw: str, structures: Mapping[str, Any]) -> str:
+    """Whether the typed value says all that the JSON says, as SQL; null counts as no."""
+    if field.type in ("JSON", "VARCHAR"):
+        return "true"
+    if field.name not in structures:
+        typed = f"TRY(CAST({raw} AS {field.type})) IS NOT NULL"
+        if field.type != "BIGINT":
+            return typed
+        # 3.0 is 3, but 3.5 is not 4, and a float above 2^53 is not the id that it was meant to be.
+        double = f"TRY(CAST({raw} AS DOUBLE))"
+        exact = f"({double} = floor({double}) AND abs({double}) < {_ALL_INTEGERS_EXACT})"
+        return f"({typed} AND (json_type({raw}) <> 'DOUBLE' OR {exact}))"
+    (inner,) = structures[field.name]
+    if not isinstance(inner, dict):
+        return f"json_type({raw}) = 'ARRAY'"
+    members = "len(json_keys(json_merge_patch('{}'::JSON, %s)))"
+    typed = f"json_transform({raw}, {text(orjson.dumps(structures[field.name]).decode())})"
+    count = f"CASE json_type(e) WHEN 'OBJECT' THEN {members % 'e'} ELSE -1 END"
+    given = f"list_transform(CAST({raw} AS JSON[]), lambda e: {count})"
+    taken = f"list_transform({typed}, lambda e: {members % 'to_json(e)'})"
+    return f"CASE json_type({raw}) WHEN 'ARRAY' THEN {given} = {taken} ELSE false END"

@@ -1,0 +1,342 @@
+"""What a capture becomes: nothing lost, nothing twice, types exact."""
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from research_assets.captures import DamagedCapture, Manifest
+from research_assets.fields import ENTITIES, raw_tables
+from research_assets.replay import replay
+from research_assets.tables import ensure_tables, is_written, write_capture, write_rows
+from research_assets_tests.captured import DAY, answer, capture, rows_of
+
+ID = 7503867840092128259
+SECOND = 1769950800  # 2026-02-01 13:00 UTC
+
+
+def video(number: int = 0, **own: Any) -> dict[str, Any]:
+    return {"id": (SECOND << 32) + number, "create_time": SECOND, "username": "beet", **own}
+
+
+def test_ids_are_exact_and_missing_values_null(tmp_path: Path) -> None:
+    rows = [video(id=ID, music_id=2**63 - 1, hashtag_names=["a", "b"], is_stem_verified=False)]
+    write_capture(tmp_path / "raw", capture(tmp_path, "videos", [answer("videos", rows)]))
+    (row,) = rows_of(tmp_path, "videos")
+    assert (row["id"], row["music_id"], row["hashtag_names"]) == (ID, 2**63 - 1, ["a", "b"])
+    assert row["is_stem_verified"] is False
+    assert row["voice_to_text"] is None
+    assert row["unknown_fields"] is None
+    assert (row["study"], row["day"], row["observed_at"][:19]) == ("s", "2026-02-01", "2026-02-03 12:00:00")
+
+
+def test_each_column_has_the_type_of_the_registry_and_json_comes_back_as_json(tmp_path: Path) -> None:
+    rows = [video(video_label={"content": "", "warn": False}, video_tag=[{"number": 1}])]
+    written = write_capture(tmp_path / "raw", capture(tmp_path, "videos", [answer("videos", rows)]))
+    (path,) = written.paths["videos"]
+    described = duckdb.execute(f"DESCRIBE SELECT * FROM read_parquet('{path}', hive_partitioning = false)").fetchall()
+    expected = duckdb.execute(
+        "DESCRIBE SELECT " + ", ".join(f'NULL::{c.type} AS "{c.name}"' for c in raw_tables()["videos"])
+    ).fetchall()
+    assert [column[:2] for column in described] == [column[:2] for column in expected]
+    (row,) = rows_of(tmp_path, "videos")
+    assert json.loads(row["video_label"]) == {"content": "", "warn": False}
+
+
+def test_a_window_is_split_by_day_and_a_capture_written_again_replaces_itself(tmp_path: Path) -> None:
+    rows = [video(1), video(2, create_time=SECOND + 86400), video(3, create_time=SECOND + 86400)]
+    sealed = capture(tmp_path, "videos", [answer("videos", rows)], last=date(2026, 2, 2))
+    first = write_capture(tmp_path / "raw", sealed)
+    assert first.rows == {date(2026, 2, 1): 1, date(2026, 2, 2): 2}
+    stale = tmp_path / "raw/videos/study=s/day=2026-02-09" / first.paths["videos"][0].name
+    stale.parent.mkdir()
+    stale.write_bytes(first.paths["videos"][0].read_bytes())
+    assert write_capture(tmp_path / "raw", sealed) == first
+    assert len(rows_of(tmp_path, "videos")) == 3
+    assert [p for p in (tmp_path / "raw").rglob("*") if p.is_file() and p.suffix != ".parquet"] == []
+
+
+def test_a_row_without_create_time_goes_by_its_id_and_without_both_by_the_moment_seen(tmp_path: Path) -> None:
+    rows = [
+        {"id": (SECOND << 32) + 5},
+        {"username": "x"},
+        {"id": 5},
+        video(9, create_time=0),
+        video(8, create_time=2**62),
+    ]
+    written = write_capture(tmp_path / "raw", capture(tmp_path, "videos", [answer("videos", rows)]))
+    assert written.rows == {date(2026, 2, 1): 3, date(2026, 2, 3): 2}
+
+
+def test_of_one_key_the_newest_is_kept_and_rows_without_a_key_all_are(tmp_path: Path) -> None:
+    pages = [answer("videos", [video(1, view_count=1), {"username": "no key"}]) for _ in range(2)]
+    pages.append(answer("videos", [video(1, view_count=7), video(2), video(2)]))
+    write_capture(tmp_path / "raw", capture(tmp_path, "videos", pages))
+    rows = rows_of(tmp_path, "videos")
+    assert sorted(
+        (row["username"], row["view_count"]) for row in rows if row["username"] == "no key" or row["view_count"]
+    ) == [
+        ("beet", 7),
+        ("no key", None),
+        ("no key", None),
+    ]
+    assert len(rows) == 4
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_other_spellings_end_in_the_same_column(tmp_path: Path, plain: bool) -> None:
+    rows = [{"video_id": ID, "create_time": SECOND, "favourites_count": 5, "username": "x" if plain else "x\0"}]
+    write_capture(tmp_path / "raw", capture(tmp_path, "videos", [answer("videos", rows)]))
+    (row,) = rows_of(tmp_path, "videos")
+    assert (row["id"], row["favorites_count"], row["username"]) == (ID, 5, "x")
+
+
+def test_nul_characters_are_left_out_and_escaped_backslashes_stay(tmp_path: Path) -> None:
+    rows = [
+        video(
+            username="a\0b\0",
+            video_description="C:\\u0000 \\\0",
+            hashtag_names=["\0x"],
+            hashtag_info_list=[{"hashtag_id": 1, "hashtag_name": "q\0q"}],
+            video_label={"content": "\0y"},
+        )
+    ]
+    write_capture(tmp_path / "raw", capture(tmp_path, "videos", [answer("videos", rows)]))
+    (row,) = rows_of(tmp_path, "videos")
+    assert (row["username"], row["video_description"], row["hashtag_names"]) == ("ab", "C:\\u0000 \\", ["x"])
+    assert row["hashtag_info_list"] == [{"hashtag_id": 1, "hashtag_name": "qq", "hashtag_description": None}]
+    assert json.loads(row["video_label"]) == {"content": "y"}
+    assert row["unknown_fields"] is None
+
+
+@pytest.mark.parametrize("name", ["new", 'we"ird name', "ID", "it's", "/path~"])
+def test_unknown_fields_are_kept(tmp_path: Path, name: str) -> None:
+    rows = [video(1, **{name: {"deep": [1, None]}}), video(2)]
+    page = answer("videos", rows), {"unknown": [name, "data.next", "answer.extra"]}
+    write_capture(tmp_path / "raw", capture(tmp_path, "videos", [page]))
+    kept = sorted(rows_of(tmp_path, "videos"), key=lambda row: row["id"])
+    assert json.loads(kept[0]["unknown_fields"]) == {name: {"deep": [1, None]}}
+    assert kept[1]["unknown_fields"] is None
+
+
+def test_new_members_of_a_structure_are_kept(tmp_path: Path) -> None:
+    tags = [{"hashtag_id": 1, "hashtag_name": "x", "colour": "red"}]
+    page = answer("videos", [video(1, hashtag_info_list=tags), video(2)]), {"unknown": ["hashtag_info_list.colour"]}
+    write_capture(tmp_path / "raw", capture(tmp_path, "videos", [page]))
+    kept = sorted(rows_of(tmp_path, "videos"), key=lambda row: row["id"])
+    assert kept[0]["hashtag_info_list"] == [{"hashtag_id": 1, "hashtag_name": "x", "hashtag_description": None}]
+    assert json.loads(kept[0]["unknown_fields"]) == {"hashtag_info_list": tags}
+    assert kept[1]["unknown_fields"] is None
+
+
+WRONG = {
+    "like_count": "many",
+    "view_count": 2**63,
+    "hashtag_names": "one",
+    "hashtag_info_list": {"hashtag_id": 1},
+    "sticker_info_list": ["x"],
+    "is_stem_verified": "perhaps",
+    "video_duration": 3.5,
+    "playlist_id": {"id": 5},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in WRONG if name != "video_duration"])
+def test_a_value_of_the_wrong_type_loses_neither_row_nor_value(tmp_path: Path, name: str) -> None:
+    rows = [video(1, **{name: WRONG[name]}), video(2, like_count="12", video_duration=4.0), video(3, username=55)]
+    write_capture(tmp_path / "raw", capture(tmp_path, "videos", [answer("videos", rows)]))
+    kept = sorted(rows_of(tmp_path, "videos"), key=lambda row: row["id"])
+    assert kept[0][name] in (None, [{"sticker_id": None, "sticker_name": None}])
+    assert json.loads(kept[0]["unknown_fields"]) == {name: WRONG[name]}
+    assert (kept[1]["like_count"], kept[1]["video_duration"], kept[1]["unknown_fields"]) == (12, 4, None)
+    assert kept[2]["username"] == "55"
+
+
+def test_all_that_can_be_wrong_at_once(tmp_path: Path) -> None:
+    rows: list[Any] = [video(1, **WRONG, extra=None, other="\0"), "no record", None, video(2)]
+    page = answer("videos", rows), {"unknown": ["extra", "other", "data.videos[]"]}
+    write_capture(tmp_path / "raw", capture(tmp_path, "videos", [page]))
+    kept = rows_of(tmp_path, "videos")
+    assert len(kept) == 4
+    unknown = sorted(row["unknown_fields"] or "" for row in kept)
+    assert unknown[0] == ""
+    assert {"": "no record"} in [json.loads(text) for text in unknown if text]
+    (all_wrong,) = (json.loads(row["unknown_fields"]) for row in kept if row["id"] == (SECOND << 32) + 1)
+    assert all_wrong == {**WRONG, "extra": None, "other": ""}
+
+
+RECORDS: dict[str, dict[str, Any]] = {
+    "videos": video(),
+    "comments": {
+        "id": ID,
+        "video_id": ID - 1,
+        "parent_comment_id": ID - 1,
+        "text": "",
+        "like_count": 0,
+        "create_time": 5,
+    },
+    "users": {"display_name": "Beet", "follower_count": 2**40, "is_verified": True, "bio_description": ""},
+    "liked_videos": video(),
+    "reposted_videos": video(),
+    "pinned_videos": video(),
+    "followers": {"username": "moos", "display_name": "Moos & mehr"},
+    "following": {"username": "moos", "display_name": "Moos & mehr"},
+}
+
+
+@pytest.mark.parametrize("careful", [False, True])
+@pytest.mark.parametrize("entity", ENTITIES)
+def test_every_entity_becomes_its_table(tmp_path: Path, entity: str, careful: bool) -> None:
+    context = {"asked_username": "beet", "asked_video_id": ID, "asked_comment_id": None, "position": 100}
+    record = RECORDS[entity] | ({"display_name": "x\0"} if careful else {})
+    rows: Any = [record] if entity == "users" else [record, record | {"username": "other", "id": 1}]
+    header = {"context": context, "partition": "2026-02-02", "rows": len(rows)}
+    written = write_capture(
+        tmp_path / "raw", capture(tmp_path, entity, [(answer(entity, rows), header)], last=date(2026, 2, 3))
+    )
+    found = sorted(rows_of(tmp_path, entity), key=lambda row: row.get("position") or 0)
+    assert len(found) == len(rows)
+    day = {"videos": date(2026, 2, 1), "comments": date(2026, 2, 2)}.get(entity, date(2026, 2, 3))
+    assert written.rows == {day: len(rows)}
+    for name, value in record.items():
+        if name in ENTITIES[entity].known:
+            assert found[0][name] == (value.replace("\0", "") if isinstance(value, str) else value)
+    for field in ENTITIES[entity].context:
+        assert found[0][field.name] == context[field.name]
+        if field.name == "position" and len(found) > 1:
+            assert found[1]["position"] == 101
+
+
+def test_both_keys_of_reposts_are_read(tmp_path: Path) -> None:
+    pages = [
+        (answer("reposted_videos", [video(n)], key), {"context": {"asked_username": "a"}})
+        for n, key in enumerate(("reposted_videos", "user_reposted_videos"))
+    ]
+    write_capture(tmp_path / "raw", capture(tmp_path, "reposted_videos", pages))
+    assert len(rows_of(tmp_path, "reposted_videos")) == 2
+
+
+EMPTY: tuple[dict[str, Any], ...] = ({"data": {}}, {}, {"data": {"videos": []}}, {"data": {"videos": None}})
+
+
+@pytest.mark.parametrize("entity", ["videos", "users", "comments", "followers"])
+def test_a_capture_without_rows_leaves_its_coverage(tmp_path: Path, entity: str) -> None:
+    pages = [(orjson.dumps(body), {"rows": 0}) for body in EMPTY]
+    unit = {"entity": entity, "partition": "2026-02-01", "unit": 5, "state": "complete", "requests": 0.5}
+    sealed = capture(tmp_path, entity, pages, units=[unit])
+    assert not is_written(tmp_path / "raw", Manifest.load(sealed))
+    written = write_capture(tmp_path / "raw", sealed)
+    assert written.rows == {}
+    assert is_written(tmp_path / "raw", Manifest.load(sealed))
+    (row,) = rows_of(tmp_path, "coverage")
+    assert (row["unit"], row["requests"], row["capture"], row["day"]) == ("5", 0.5, written.capture, "2026-02-03")
+
+
+def test_a_capture_without_pages_is_dated_by_its_verdicts_or_its_name(tmp_path: Path) -> None:
+    late = capture(tmp_path, "videos", [], units=[{"state": "quarantined", "last_at": "2026-02-05T00:30:00+00:00"}])
+    bare = capture(tmp_path, "videos", [])
+    days = [write_capture(tmp_path / "raw", sealed).paths["coverage"][0].parent.name for sealed in (late, bare)]
+    assert days == ["day=2026-02-05", "day=2026-02-03"]
+
+
+def test_replay_gives_the_same_rows_and_what_has_no_capture_goes(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    for number in range(3):
+        rows = [video(number), video(10, view_count=number), video(10, view_count=0)]
+        write_capture(
+            raw, capture(tmp_path, "videos", [answer("videos", rows)], study=f"s{number % 2}", units=[{"unit": "u"}])
+        )
+    write_rows(raw, "wanted", study="s0", day=DAY, name="now", rows=[{"unit": "2026-02-01"}])
+    before = {table: rows_of(tmp_path, table) for table in ("videos", "coverage", "wanted")}
+    (orphan,) = [raw / "users/study=s0/day=2026-02-01/x.parquet"]
+    orphan.parent.mkdir(parents=True)
+    orphan.write_bytes(next((raw / "videos").rglob("*.parquet")).read_bytes())
+    replay(tmp_path / "captures", raw)
+    after = {table: rows_of(tmp_path, table) for table in before}
+    for table, rows in before.items():
+        kept = [row for row in after[table] if row["study"] != "__none__"]
+        assert sorted(map(repr, kept)) == sorted(map(repr, rows))
+    assert not orphan.exists()
+
+
+def test_a_broken_capture_says_so_and_changes_nothing(tmp_path: Path) -> None:
+    sealed = capture(tmp_path, "videos", [answer("videos", [video(n) for n in range(100)])] * 20)
+    write_capture(tmp_path / "raw", sealed)
+    before = sorted(p for p in (tmp_path / "raw").rglob("*.parquet"))
+    content = sealed.read_bytes()
+    for broken in (content[: len(content) // 2], content[:40] + b"\0\1\2" + content[43:], b""):
+        sealed.write_bytes(broken)
+        with pytest.raises(DamagedCapture, match="Restore"):
+            write_capture(tmp_path / "raw", sealed)
+        assert sorted(p for p in (tmp_path / "raw").rglob("*.parquet")) == before
+
+
+def test_every_raw_table_binds_before_anything_is_collected_and_follows_the_registry(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    ensure_tables(raw)
+    stamps = {path: path.stat().st_mtime_ns for path in raw.rglob("*.parquet")}
+    assert len(stamps) == len(raw_tables())
+    stale = raw / "videos/study=__none__/day=1970-01-01/empty.parquet"
+    duckdb.execute(f"COPY (SELECT 1 AS id WHERE false) TO '{stale}' (FORMAT parquet)")
+    ensure_tables(raw)
+    assert {path for path in stamps if path.stat().st_mtime_ns != stamps[path]} == {stale}
+    for table, columns in raw_tables().items():
+        described = duckdb.execute(
+            f"DESCRIBE SELECT * FROM read_parquet('{raw}/{table}/**/*.parquet', hive_partitioning = true)"
+        )
+        assert [row[0] for row in described.fetchall()] == [*(column.name for column in columns), "day", "study"]
+
+
+def test_small_tables_from_python(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"entity": "videos", "partition": DAY, "unit_kind": "day", "unit": "x"},
+        {"entity": "users"},
+    ]
+    path = write_rows(tmp_path / "raw", "wanted", study="s", day=DAY, name="now", rows=rows)
+    assert path == tmp_path / "raw/wanted/study=s/day=2026-02-01/now.parquet"
+    assert [row["partition"] for row in rows_of(tmp_path, "wanted")] == ["2026-02-01", None]
+    write_rows(tmp_path / "raw", "wanted", study="s", day=DAY, name="now", rows=[])
+    assert rows_of(tmp_path, "wanted") == []
+    with pytest.raises(ValueError, match="no column state"):
+        write_rows(tmp_path / "raw", "wanted", study="s", day=DAY, name="now", rows=[{"state": 1}])
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+    | st.sampled_from(["12", "\0", "\\u0000", "true"]),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3).filter(str.isalnum), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+NAMES = st.sampled_from(
+    [field.name for field in ENTITIES["videos"].fields if field.name != "id"] + ["new", "a.b", "Id", "/~"]
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.dictionaries(NAMES, VALUES, max_size=4), min_size=1, max_size=4))
+def test_whatever_a_field_holds_each_row_arrives_once(
+    tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, Any]]
+) -> None:
+    root = tmp_path_factory.mktemp("any")
+    rows = [{"id": (SECOND << 32) + number, **record} for number, record in enumerate(records)]
+    unknown = sorted({name for row in rows for name in row} - ENTITIES["videos"].known)
+    write_capture(root / "raw", capture(root, "videos", [(answer("videos", rows), {"unknown": unknown})]))
+    found = {row["id"]: row for row in rows_of(root, "videos")}
+    assert sorted(found) == [row["id"] for row in rows]
+    for row in rows:
+        kept = json.loads(found[row["id"]]["unknown_fields"] or "{}")
+        for name, value in row.items():
+            if value is not None:
+                assert name in kept or found[row["id"]].get(name) is not None, (name, value)
