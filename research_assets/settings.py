@@ -196,6 +196,11 @@ class Settings:
         return self.root / "dagster"
 
     @property
+    def ui_log(self) -> Path:
+        """What Dagster's processes said since the UI was started last."""
+        return self.dagster_home / "ui.log"
+
+    @property
     def reports(self) -> Path:
         """HTML reports and pictures."""
         return self.root / "reports"

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LOOK_EVERY = 0.2
@@ -22,20 +23,30 @@ def run_until_stopped(
     *,
     environment: Mapping[str, str],
     folder: Path,
+    log: Path,
     ready: Callable[[], bool],
     when_ready: Callable[[], None],
+    when_stopping: Callable[[], None],
     patience: float = 30.0,
 ) -> int:
     """Run `command`; returns its exit code, or 0 if it ended because this process was told to stop.
 
-    `when_ready` is called once, as soon as `ready` says so. A stop is handed on as SIGINT, which Dagster takes as the
-    wish to end in good order; after a second one, or `patience` seconds, the whole family is killed. So it is if this
-    process fails.
+    What the family says goes to `log`, which is begun anew. `when_ready` is called once, as soon as `ready` says so;
+    `when_stopping` when the end was asked for. A stop is handed on as SIGINT, which Dagster takes as the wish to end in
+    good order; after a second one, or `patience` seconds, the whole family is killed. So it is if this process fails.
     """
-    with _stops() as asked:
+    with _stops() as asked, _begun_anew(log) as said:
         # A session of its own: a Ctrl-C in the terminal reaches this process alone, and the family can be named.
         # Signals with a handler here are at their defaults there; one ignored by our parent would be ignored for good.
-        child = subprocess.Popen(command, env=dict(environment), cwd=folder, start_new_session=True)
+        child = subprocess.Popen(
+            command,
+            env=dict(environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         try:
             handed_on: float | None = None
             told = False
@@ -45,6 +56,7 @@ def run_until_stopped(
                 if asked and handed_on is None:
                     child.send_signal(signal.SIGINT)
                     handed_on = time.monotonic()
+                    when_stopping()
                 if not (asked or told) and ready():
                     told = True
                     when_ready()
@@ -55,6 +67,12 @@ def run_until_stopped(
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
         return 0 if asked else child.returncode
+
+
+def _begun_anew(log: Path) -> IO[bytes]:
+    """The file, empty and private."""
+    log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 @contextmanager

@@ -21,6 +21,9 @@ KNOWN_ERRORS = (
     "research_assets.tiktok.errors:ApiError",
     "research_assets.captures:CaptureError",
     "research_assets.locks:Busy",
+    "research_assets.ledger_file:LedgerError",
+    "research_assets.quota:QuotaSpent",
+    "research_assets.sandbox.server:PortInUse",
 )
 """Errors whose message says all that a person needs; anything else is a bug and keeps its traceback."""
 

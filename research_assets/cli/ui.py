@@ -38,11 +38,16 @@ def command(port: int) -> None:
             [str(Path(sys.executable).with_name(dagster[0])), *dagster[1:]],
             environment=child_environment(settings),
             folder=PROJECT_DIR,
+            log=settings.ui_log,
             ready=lambda: _answers(port),
             when_ready=lambda: _show(settings, port),
+            when_stopping=lambda: click.echo("Stopping; again to stop at once ...", err=True),
         )
     if code:
-        raise click.ClickException(f"Dagster ended with exit code {code}; what it said is above.")
+        last = "\n".join(settings.ui_log.read_text(errors="replace").splitlines()[-20:])
+        raise click.ClickException(
+            f"Dagster ended with exit code {code}. Its last words, from {settings.ui_log}:\n{last}"
+        )
 
 
 def _free(port: int) -> int:
@@ -82,6 +87,7 @@ def _show(settings: Settings, port: int) -> None:
         f"Dagster's UI   http://{HOST}:{port}",
         f"API            {settings.api_url}" + (" (simulated)" if simulated else ""),
         f"Data           {settings.root}",
+        f"Log            {settings.ui_log}",
         "Ctrl-C stops it.",
     ]
     Console(highlight=False).print(Panel.fit("\n".join(lines), title="Ready"))

@@ -29,8 +29,8 @@ import os, sys
 from pathlib import Path
 from research_assets.cli.child import run_until_stopped
 code = run_until_stopped(
-    sys.argv[1:], environment=os.environ, folder=Path.cwd(), ready=lambda: True,
-    when_ready=lambda: print("ready", flush=True),
+    sys.argv[1:], environment=os.environ, folder=Path.cwd(), log=Path("/dev/stdout"), ready=lambda: True,
+    when_ready=lambda: print("ready", flush=True), when_stopping=lambda: None,
 )
 print("code", code, flush=True)
 """
@@ -93,7 +93,26 @@ def test_a_failure_of_ours_leaves_nobody_behind(tmp_path: Path) -> None:
             [sys.executable, "-c", "import signal; signal.pause()"],
             environment={},
             folder=tmp_path,
+            log=tmp_path / "logs" / "child.log",
             ready=broken,
             when_ready=lambda: None,
+            when_stopping=lambda: None,
         )
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_log_is_private_and_begun_anew(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "child.log"
+    for said in ("first", "second"):
+        code = run_until_stopped(
+            [sys.executable, "-c", f"print({said!r})"],
+            environment={},
+            folder=tmp_path,
+            log=log,
+            ready=lambda: False,
+            when_ready=lambda: None,
+            when_stopping=lambda: None,
+        )
+        assert code == 0
+        assert log.read_text() == f"{said}\n"
+    assert log.stat().st_mode & 0o777 == 0o600

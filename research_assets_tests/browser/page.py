@@ -1,0 +1,61 @@
+"""A page of the UI as a person uses it: by what can be read on it. Every step waits for its condition."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
+from selenium.webdriver import Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.expected_conditions import element_to_be_clickable
+from selenium.webdriver.support.ui import WebDriverWait
+
+PATIENCE = 120
+"""Seconds after which something that was waited for is given up: a bound, no measure."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """The browser at one UI; pictures of what it showed go to a folder."""
+
+    browser: Chrome
+    url: str
+    pictures: Path
+
+    def open(self, path: str) -> None:
+        """Go to a path of the UI."""
+        self.browser.get(self.url + path)
+
+    def see(self, *texts: str) -> None:
+        """Wait until all texts stand on the page; the error says which do not, and where the picture is."""
+        try:
+            self._wait().until(lambda _: not self._unseen(texts))
+        except TimeoutException:
+            raise AssertionError(
+                f"{self._unseen(texts)} not on {self.browser.current_url}; see {self.picture('missing')}. "
+                f"It says: {self.text!r}"
+            ) from None
+
+    def press(self, label: str, *, within: str = "//body") -> None:
+        """Press the button whose label begins with a text, as soon as that is possible."""
+        path = f"{within}//button[starts-with(normalize-space(.), '{label}')]"
+        found: WebElement = self._wait().until(element_to_be_clickable((By.XPATH, path)), f"no button {label!r}")
+        found.click()
+
+    @property
+    def text(self) -> str:
+        """All that can be read on the page."""
+        return self.browser.find_element(By.TAG_NAME, "body").text
+
+    def picture(self, name: str) -> Path:
+        """Keep a picture of the page; returns its path."""
+        path = self.pictures / f"{name}.png"
+        self.browser.save_screenshot(str(path))
+        return path
+
+    def _unseen(self, texts: tuple[str, ...]) -> list[str]:
+        lines = set(self.text.splitlines())
+        return [text for text in texts if text not in lines]
+
+    def _wait(self) -> "WebDriverWait[Chrome]":
+        return WebDriverWait(self.browser, PATIENCE, ignored_exceptions=[StaleElementReferenceException])

@@ -1,0 +1,53 @@
+"""What a person sees and does in Dagster's UI: the graph from a study to the marts, and a day collected by clicking."""
+
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome
+
+from research_assets_tests.browser.conftest import Ui
+from research_assets_tests.browser.page import Page
+
+pytestmark = pytest.mark.timeout(900)
+
+STUDY = ("videos", "comments", "users", "followers", "following", "liked_videos", "pinned_videos", "reposted_videos")
+MARTS = ("videos", "comments", "users", "follows", "engagements", "days", "coverage")
+
+
+@pytest.fixture
+def page(browser: Chrome, ui: Ui, tmp_path: Path) -> Page:
+    return Page(browser, ui.url, tmp_path)
+
+
+def test_the_graph_shows_the_study_and_the_warehouse(page: Page, ui: Ui) -> None:
+    page.open("/asset-groups")
+    page.see(ui.study, "warehouse", "Global asset lineage")
+    page.picture("groups")
+
+
+@pytest.mark.parametrize(("group", "assets"), [("gardening", STUDY), ("warehouse", MARTS)])
+def test_each_group_shows_its_assets(page: Page, group: str, assets: tuple[str, ...]) -> None:
+    # The graph draws what is in view only, so the view must hold all of it.
+    page.browser.set_window_size(4000, 4000)
+    try:
+        page.open(f"/locations/research_assets/asset-groups/{group}/lineage")
+        page.see(*assets)
+        page.picture(group)
+    finally:
+        page.browser.set_window_size(1600, 1000)
+
+
+def test_a_day_is_materialized_by_clicking(page: Page, ui: Ui) -> None:
+    page.open(f"/assets/{ui.study}/videos?view=partitions")
+    page.see(f"Missing ({len(ui.days)})", *ui.days)
+    page.press("Materialize")
+    page.press("Latest", within="//*[@role='dialog']")
+    page.picture("dialog")
+    page.press("Launch 1 run", within="//*[@role='dialog']")
+    page.see("Materialized (1)", f"Missing ({len(ui.days) - 1})")
+    page.picture("materialized")
+    assert list((ui.data / "raw" / "videos" / f"study={ui.study}" / f"day={ui.days[-1]}").glob("*.parquet"))
+
+    page.open("/runs")
+    page.see("Success", f"partition: {ui.days[-1]}")
+    page.picture("runs")

@@ -1,0 +1,72 @@
+"""`status` tells what is held and what is left of the quota, and leaves no trace."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from research_assets.cli import main
+from research_assets.clock import SystemClock
+from research_assets.quota import Ledger
+from research_assets.settings import Settings
+from research_assets.tables import write_rows
+
+
+def status() -> Result:
+    return CliRunner().invoke(main, ["status"])
+
+
+def unit(partition: date, state: str, kept: int, hour: int = 9, capture: str = "c1") -> dict[str, object]:
+    return {
+        "entity": "videos",
+        "partition": partition,
+        "unit_kind": "day",
+        "unit": partition.isoformat(),
+        "state": state,
+        "kept": kept,
+        "last_at": datetime(2026, 3, 2, hour, tzinfo=UTC),
+        "capture": capture,
+    }
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    monkeypatch.setenv("TIKTOK_API_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "data"))
+    return Settings.from_env()
+
+
+def test_an_empty_folder_is_fine_and_stays_empty(here: Settings) -> None:
+    result = status()
+    assert result.exit_code == 0, result.output
+    assert "Nothing was collected yet" in result.stdout
+    assert "1,000" in result.stdout
+    assert not here.root.exists()
+
+
+def test_units_are_counted_by_their_newest_state(here: Settings) -> None:
+    day, other = date(2026, 2, 1), date(2026, 2, 2)
+    first = [unit(day, "partial", 40), unit(other, "complete", 90)]
+    later = [unit(day, "complete", 100, hour=10, capture="c2")]
+    for name, rows in (("c1", first), ("c2", later)):
+        write_rows(here.raw, "coverage", study="gardening", day=date(2026, 3, 2), name=name, rows=rows)
+    lines = [line.split() for line in status().stdout.splitlines()]
+    assert ["study", "entity", "complete", "rows"] in lines
+    assert ["gardening", "videos", "2", "190"] in lines
+
+
+def test_spent_quota_is_told(here: Settings) -> None:
+    ledger = Ledger(here.ledger, here.caps, SystemClock())
+    ledger.reserve("research", study="gardening", entity="videos", unit="2026-02-01", endpoint="video_query")
+    ledger.close()
+    assert ["research", "1", "1,000", "999", "0", "open"] in [line.split() for line in status().stdout.splitlines()]
+
+
+def test_a_damaged_ledger_is_one_message(here: Settings) -> None:
+    here.ledger.parent.mkdir(parents=True)
+    here.ledger.write_text("this is no database")
+    result = status()
+    assert result.exit_code == 1
+    assert str(here.ledger) in result.stderr
+    assert "Traceback" not in result.output
