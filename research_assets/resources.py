@@ -1,7 +1,7 @@
 """What the assets work with: ordinary library objects, made from the settings. Dagster hands them over and no more."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -10,9 +10,12 @@ from dagster_duckdb import DuckDBResource
 
 from research_assets.clock import Clock, ServerClock, SystemClock
 from research_assets.collect import Progress, Tools
+from research_assets.collect.spec import StudySpec
+from research_assets.collect.wanted import write_requests, write_wanted
 from research_assets.quota import Ledger
 from research_assets.settings import VARIABLES, Settings, SettingsError, prepare_root
 from research_assets.tiktok.client import Client
+from research_assets.tiktok.errors import Wait
 
 
 class CredentialsMissing(SettingsError):
@@ -35,7 +38,8 @@ class Collection:
     async def open(self, progress: Callable[[Progress], None] | None = None) -> AsyncIterator[Tools]:
         """The tools of the collector, on a data root that can be written to.
 
-        Raises CredentialsMissing or SettingsError before anything is asked or created.
+        Raises CredentialsMissing or SettingsError before anything is asked or created, and FinalForAll if the API does
+        not take the credentials.
         """
         settings = self.settings
         missing = [
@@ -59,6 +63,10 @@ class Collection:
             transport=self.transport,
         )
         async with client:
+            # The quota's day is the server's: its time is learnt before anything is reserved. Who cannot be reached
+            # now may not be needed, if all is held.
+            with suppress(Wait):
+                await client.token()
             yield Tools(client, ledger, clock, settings, progress=self._both(progress))
 
     def _both(self, progress: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
@@ -82,3 +90,13 @@ def resources(settings: Settings) -> dict[str, object]:
         "collection": dg.ResourceDefinition.hardcoded_resource(Collection(settings)),
         "warehouse": warehouse(settings),
     }
+
+
+def write_books(settings: Settings, studies: Sequence[StudySpec]) -> None:
+    """Bring the raw tables up to date that no collection writes: what is wanted, and what was requested."""
+    clock = SystemClock()
+    write_wanted(settings.raw, studies, clock.now())
+    if settings.ledger.exists():
+        ledger = Ledger(settings.ledger, settings.caps, clock)
+        write_requests(settings.raw, ledger)
+        ledger.close()

@@ -31,7 +31,7 @@ from research_assets.tiktok.query import QueryError, parse_query
 Path_ = tuple[str | int, ...]
 """Keys and indices that lead to a value of the file, from `attributes` on."""
 
-RESERVED = frozenset({"staging", "intermediate", "marts"})
+RESERVED = frozenset({"staging", "intermediate", "marts", "raw", "warehouse"})
 """Names that would make a study's asset keys look like the warehouse's."""
 
 

@@ -20,13 +20,24 @@ def fields_schema() -> dict[str, Any]:
     return {"type": "object", "properties": lists, "additionalProperties": False}
 
 
+def _region_pattern() -> str:
+    """The region codes in either case; shorter than the list of them, which an error would print in full."""
+    firsts = sorted({code[0] for code in REGIONS})
+    seconds = {first: "".join(sorted(code[1] for code in REGIONS if code[0] == first)) for first in firsts}
+    parts = [f"[{first}{first.lower()}][{more}{more.lower()}]" for first, more in seconds.items()]
+    return f"^({'|'.join(parts)})$"
+
+
 def query_schema() -> dict[str, Any]:
     """Groups of conditions: the fields, and for each its operations and values where they are a list."""
     value: dict[str, Any] = {"type": ["string", "integer"]}
-    values = {"region_code": [*sorted(REGIONS), *sorted(code.lower() for code in REGIONS)], "video_length": [*LENGTHS]}
+    lists = {
+        "region_code": {"type": "string", "pattern": _region_pattern()},
+        "video_length": {"enum": [*LENGTHS, *(length.lower() for length in LENGTHS)]},
+    }
     rules = []
     for field, condition in CONDITIONS.items():
-        one = {"enum": values[field]} if field in values else value
+        one = lists.get(field, value)
         then = {
             "propertyNames": {"enum": ["field", *condition.operations]},
             "properties": {"eq": one, "in": {"type": "array", "minItems": 1, "items": one}},

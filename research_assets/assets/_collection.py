@@ -1,0 +1,151 @@
+"""What the collected assets share: keys, partitions, descriptions, and the asset around a run of the collector."""
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from research_assets.assets._run import Run
+from research_assets.clock import week_of
+from research_assets.collect import Ask
+from research_assets.collect.spec import StudySpec
+from research_assets.fields import ENTITIES, table_columns
+from research_assets.resources import Collection
+from research_assets.tiktok.endpoints import BY_ENTITY
+
+_NOT_BY_HAND = ("dagster/sensor_name", "dagster/schedule_name", "dagster/backfill")
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What sets one collected asset apart.
+
+    `cost` and `again` complete the description: what a partition costs, what a re-run does. `asked` is what of the
+    study changes the data asked for: the code version comes from it, so that the UI shows what an edit made stale.
+    """
+
+    entity: str
+    cost: str
+    again: str
+    asked: Mapping[str, Any]
+    reference: str
+    deps: tuple[dg.AssetDep, ...] = ()
+
+
+class CollectConfig(dg.Config):
+    """What a person can ask of a run beyond its partitions."""
+
+    again: bool = Field(False, description="Ask what is complete once more: a new observation, at the full cost")
+    retry: bool = Field(False, description="Ask what was given up before its next try is due")
+
+
+def asset_key(study: StudySpec, entity: str) -> dg.AssetKey:
+    """`<study>/<entity>`."""
+    return dg.AssetKey([study.name, entity])
+
+
+def partitions(study: StudySpec, entity: str) -> dg.TimeWindowPartitionsDefinition:
+    """UTC days from start to end for content; for what is observed, weeks or days up to and with the running one.
+
+    Observation goes on after a study's last day, because the videos of its days still have authors.
+    """
+    if ENTITIES[entity].clock == "content":
+        after = study.end + timedelta(days=1) if study.end else None
+        return dg.DailyPartitionsDefinition(
+            start_date=study.start.isoformat(), end_date=after.isoformat() if after else None
+        )
+    if study.observe == "daily":
+        return dg.DailyPartitionsDefinition(start_date=study.start.isoformat(), end_offset=1)
+    return dg.WeeklyPartitionsDefinition(start_date=week_of(study.start).isoformat(), day_offset=1, end_offset=1)
+
+
+def code_version(study: StudySpec, family: Family) -> str:
+    """A digest of what the asset asks for; the same for two files that ask for the same."""
+    asked = {**family.asked, "fields": sorted(study.fields.get(family.entity, ENTITIES[family.entity].requested))}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _axis(study: StudySpec, entity: str) -> str:
+    if entity == "videos":
+        return "the UTC day on which the video was published"
+    if entity == "comments":
+        return "the UTC day on which the video was published, not the comment's"
+    period = "UTC day" if study.observe == "daily" else "UTC week, named by its Monday,"
+    return f"the {period} in which it was observed; the API knows only now, so a past period cannot be asked any more"
+
+
+def _description(study: StudySpec, family: Family) -> str:
+    return "\n\n".join(
+        (
+            f"**Grain:** {ENTITIES[family.entity].grain}.",
+            f"**Partition:** {_axis(study, family.entity)}. It is materialized if and only if it is complete.",
+            f"**Cost:** {family.cost}.",
+            f"**Again:** {family.again}",
+        )
+    )
+
+
+def _spec(study: StudySpec, family: Family) -> dg.AssetSpec:
+    entity = ENTITIES[family.entity]
+    columns = [
+        dg.TableColumn(column.name, type=column.type, description=column.meaning) for column in table_columns(entity)
+    ]
+    return dg.AssetSpec(
+        asset_key(study, family.entity),
+        deps=family.deps,
+        description=_description(study, family),
+        group_name=study.name,
+        kinds={"tiktok", "parquet"},
+        owners=[f"team:{study.name}"],
+        tags={"study": study.name, "clock": entity.clock, "quota": BY_ENTITY[family.entity].pool},
+        code_version=code_version(study, family),
+        metadata={
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+            "reference": dg.MetadataValue.url(family.reference),
+        },
+        # Without an output the steps below wait: a run that pauses has not failed, and has not finished either.
+        skippable=True,
+    )
+
+
+def _wants_retry(context: dg.AssetExecutionContext) -> bool:
+    """Whether a person asked for one partition: then what was given up on is tried now, not when it is due."""
+    return len(context.partition_keys) == 1 and not any(tag in context.run.tags for tag in _NOT_BY_HAND)
+
+
+def collection_asset(study: StudySpec, name: str, families: Sequence[Family]) -> dg.AssetsDefinition:
+    """The step that collects entities of a study that share partitions and a pool: any number of days in one run.
+
+    Entities that follow from one another go through one step, one after the other: in steps of their own, a single dead
+    day among the videos would hold back the comments of every other day of the run.
+    """
+    entity = families[0].entity
+
+    @dg.multi_asset(
+        name=f"{study.name}__{name}",
+        specs=[_spec(study, family) for family in families],
+        can_subset=True,
+        partitions_def=partitions(study, entity),
+        # Neighbouring days share requests, and a process costs more than a day: one run for all that is asked at once.
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        # The ledger keeps the quota whole; the pool keeps two runs from meeting at the API's rate limit.
+        pool=BY_ENTITY[entity].pool,
+    )
+    def collected(
+        context: dg.AssetExecutionContext, config: CollectConfig, collection: dg.ResourceParam[Collection]
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        days = tuple(date.fromisoformat(key) for key in context.partition_keys)
+        retry = config.retry or _wants_retry(context)
+        for family in families:
+            if asset_key(study, family.entity) in context.selected_asset_keys:
+                run = Run(context, Ask(study, family.entity, days, again=config.again, retry=retry), collection)
+                asyncio.run(run.follow())
+                yield from run.results()
+
+    return collected

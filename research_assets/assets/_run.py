@@ -1,0 +1,154 @@
+"""One run of the collector as Dagster sees it: events while it goes on, and how it ends.
+
+A partition is materialized the moment it is complete, so the bar in the UI tells the truth in the middle of a long
+backfill too. What is not complete gets an observation with its reason. A pause ends the run in good order.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from research_assets.assets._picture import picture
+from research_assets.captures import CaptureError
+from research_assets.collect import Ask, Finished, PastObservation, Paused, Progress, collect
+from research_assets.ledger_file import LedgerError
+from research_assets.locks import Busy
+from research_assets.resources import Collection
+from research_assets.settings import SettingsError
+from research_assets.tiktok.errors import FinalForAll
+
+_REFUSALS = (SettingsError, PastObservation, Busy, CaptureError, LedgerError, FinalForAll)
+"""What no retry mends: somebody has to act, or another run is at it."""
+
+_EVERY = timedelta(seconds=10)
+
+
+def _when(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "not planned"
+
+
+def outcome_metadata(outcome: Finished) -> dict[str, Any]:
+    """What came of a partition, under keys that stay the same from run to run so that the UI can plot them."""
+    return {
+        "dagster/partition_row_count": outcome.kept,
+        "rows asked": outcome.asked,
+        "rows offered": outcome.offered,
+        "rows kept": outcome.kept,
+        "requests": outcome.requests,
+        "units": sum(outcome.units.values()),
+        "units not complete": sum(number for state, number in outcome.units.items() if state != "complete"),
+        "states": dg.MetadataValue.json(dict(outcome.units)),
+    }
+
+
+class Run:
+    """Follows the collector through one `Ask` and tells Dagster what comes of each partition."""
+
+    def __init__(self, context: dg.AssetExecutionContext, ask: Ask, collection: Collection) -> None:
+        self._context = context
+        self._ask = ask
+        self._collection = collection
+        self._key = dg.AssetKey([ask.study.name, ask.entity])
+        self._finished: list[Finished] = []
+        self._paused: Paused | None = None
+        self._told: datetime | None = None
+
+    @property
+    def _captures(self) -> dg.PathMetadataValue:
+        folder = self._collection.settings.captures / self._ask.entity / f"study={self._ask.study.name}"
+        return dg.MetadataValue.path(folder)
+
+    async def follow(self) -> None:
+        """Run the collector to its end or to a pause, with an event for each partition.
+
+        Raises Failure, without a retry, for what only a person can mend.
+        """
+        try:
+            async with self._collection.open(self._progress) as tools:
+                async for outcome in collect(self._ask, tools):
+                    if isinstance(outcome, Paused):
+                        self._paused = outcome
+                    else:
+                        self._note(outcome)
+        except _REFUSALS as error:
+            raise dg.Failure(description=str(error), allow_retries=False) from error
+
+    def _progress(self, progress: Progress) -> None:
+        now = self._collection.clock.now()
+        if self._told is None or now - self._told >= _EVERY:
+            self._told = now
+            self._context.log.info(
+                "%s: %s requests, %s pages, %s rows so far",
+                progress.partition,
+                progress.requests,
+                progress.pages,
+                progress.rows,
+            )
+
+    def _note(self, outcome: Finished) -> None:
+        self._finished.append(outcome)
+        partition = outcome.partition.isoformat()
+        metadata = {**outcome_metadata(outcome), "captures": self._captures}
+        if outcome.state == "complete":
+            self._context.add_asset_metadata(metadata, asset_key=self._key, partition_key=partition)
+            if len(self._ask.partitions) > 1:
+                self._context.log_event(dg.AssetMaterialization(self._key, partition=partition, metadata=metadata))
+            return
+        metadata |= {"state": outcome.state, "reason": outcome.reason or "", "next try": _when(outcome.next_try)}
+        self._context.log_event(
+            dg.AssetObservation(self._key, partition=partition, description=outcome.reason, metadata=metadata)
+        )
+        self._context.log.warning(
+            "%s is %s, not complete: %s. Next try: %s",
+            partition,
+            outcome.state,
+            outcome.reason,
+            _when(outcome.next_try),
+        )
+
+    def results(self) -> Iterator[dg.MaterializeResult[None]]:
+        """The output, if every partition of the run is complete; otherwise none, so that the steps below wait.
+
+        Dagster records the output as one more materialization of each partition, with the same metadata.
+        """
+        open_ = [outcome for outcome in self._finished if outcome.state != "complete"]
+        if self._paused is not None:
+            self._tell_pause(self._paused)
+        elif open_ and all(outcome.state == "too_fresh" for outcome in self._finished):
+            raise dg.Failure(description=self._too_fresh(), allow_retries=False)
+        elif not open_:
+            shown = self._picture()
+            if shown:
+                last = self._ask.partitions[-1].isoformat()
+                self._context.add_asset_metadata(shown, asset_key=self._key, partition_key=last)
+            yield dg.MaterializeResult(asset_key=self._key)
+        else:
+            self._observe(f"{len(open_)} of {len(self._ask.partitions)} partitions are not complete", {})
+
+    def _too_fresh(self) -> str:
+        days = ", ".join(outcome.partition.isoformat() for outcome in self._finished)
+        settle, earliest = self._ask.study.settle_days, min(o.next_try for o in self._finished if o.next_try)
+        return (
+            f"{days}: too fresh to be collected. New videos lag, so {self._ask.study.name} collects a day once it is "
+            f"{settle} days old (settle_days); nothing was asked. Try again from {_when(earliest)} on."
+        )
+
+    def _tell_pause(self, paused: Paused) -> None:
+        left = [day.isoformat() for day in paused.left]
+        text = (
+            f"Paused, not failed: {paused.reason.rstrip('.')}. {len(left)} partitions are left. Materialize them again "
+            f"from {_when(paused.opens_at)} on: what is held is not asked twice. A backfill that this run belongs to "
+            "will be shown as failed for them."
+        )
+        self._context.log.warning(text)
+        self._observe(text, {"left": left, "opens at": _when(paused.opens_at), "pool": paused.pool})
+
+    def _observe(self, text: str, metadata: dict[str, Any]) -> None:
+        shown = {**metadata, "captures": self._captures, **self._picture()}
+        self._context.log_event(dg.AssetObservation(self._key, description=text, metadata=shown))
+
+    def _picture(self) -> dict[str, Any]:
+        image = picture(self._collection.settings.raw, self._ask.study.name, self._ask.entity)
+        return {"rows by day": dg.MetadataValue.md(image)} if image else {}

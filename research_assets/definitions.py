@@ -1,0 +1,37 @@
+"""The code location: the studies of `defs/` and of other folders, the warehouse, and the resources they share."""
+
+from functools import partial
+
+import dagster as dg
+
+from research_assets.assets.warehouse import warehouse_definitions
+from research_assets.fields import ENTITIES
+from research_assets.resources import resources, write_books
+from research_assets.settings import DEFS_DIR, PROJECT_DIR, Settings
+from research_assets.study import Study, study_assets
+from research_assets.study_file import find_studies
+
+
+def build(settings: Settings, **replaced: object) -> dg.Definitions:
+    """Everything that Dagster shows, for some settings; `replaced` are resources to take the place of the usual ones.
+
+    Raises StudyError with file and line for each mistake in a study file.
+    """
+    studies = find_studies(settings)
+    outside = [study.spec for study in studies if not study.file.is_relative_to(DEFS_DIR)]
+    keys = [key for study in studies for asset in study_assets(study.spec) for key in asset.keys]
+    upstream = {entity: [key for key in keys if key.path[-1] == entity] for entity in ENTITIES}
+    books = partial(write_books, settings, [study.spec for study in studies])
+    return dg.Definitions.merge(
+        dg.load_from_defs_folder(path_within_project=PROJECT_DIR),
+        *(dg.build_defs_for_component(Study(spec)) for spec in outside),
+        warehouse_definitions(upstream, settings, before=books),
+        # A process for each step would spend its time on imports.
+        dg.Definitions(resources=resources(settings) | replaced, executor=dg.in_process_executor),
+    )
+
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """The code location, as the environment sets it."""
+    return build(Settings.from_env())
