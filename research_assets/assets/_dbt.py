@@ -181,7 +181,7 @@ def _invoke(
         "--log-path": settings.dbt_target,
     }
     options = [str(word) for pair in places.items() for word in pair]
-    quiet = ["--log-level", "none", "--log-level-file", "debug", "--no-version-check"]
+    quiet = ["--log-level", "none", "--log-level-file", "info", "--no-use-colors-file", "--no-version-check"]
     try:
         return dbtRunner(manifest=manifest, callbacks=[passed_on]).invoke([*arguments, *options, *quiet])
     finally:

@@ -107,7 +107,7 @@ def _column_lineage(
             )
             parents[parent["alias"]] = keys[unique_id]
     try:
-        nodes = lineage(None, sql, mapping, dialect="duckdb")
+        nodes = lineage(None, sql, mapping, dialect="duckdb", trim_selects=False)
     except SqlglotError:
         return None
     deps: dict[str, list[dg.TableColumnDep]] = {}
