@@ -1,0 +1,94 @@
+"""Each profile, met by somebody stubborn who knows no more than the reference says."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from research_assets.sandbox.config import PROFILES, SandboxConfig
+from research_assets_tests.conftest import FakeClock
+from research_assets_tests.sandbox.asking import GARDENING, Researcher, ids
+
+LATER = datetime(2026, 11, 1, tzinfo=UTC)
+
+
+async def one_day(researcher: Researcher, seen: dict[int, Any], met: set[str]) -> bool:
+    """Walk a day once; whether its end was reached by the pages of one and the same search."""
+    paging: dict[str, Any] = {}
+    for _ in range(40):
+        researcher.sandbox.clock.advance(4)
+        answer = await researcher.search(GARDENING, "20260203", "20260204", **paging)
+        try:
+            body = answer.json()
+        except ValueError:
+            met.add(f"undecodable {answer.status_code}")
+            continue
+        met.add(body["error"]["code"])
+        if answer.status_code == 401:
+            await researcher.log_in()
+        if answer.status_code != 200:
+            continue
+        data = body["data"]
+        old = int(data.get("search_id", paging.get("search_id", 0))) >> 32 < LATER.timestamp() - 100 * 86400
+        met.add("foreign" if paging and old else "own")
+        seen.update({video["id"]: video for video in data.get("videos", [])})
+        if not data["has_more"]:
+            return "search_id" in data and not old
+        if old:
+            return False
+        if "cursor" not in data:
+            met.add("no cursor")
+            continue
+        paging = {"cursor": data["cursor"], "search_id": data["search_id"]}
+    return False
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+async def test_persistence_gets_everything_in_every_profile(profile: str) -> None:
+    researcher = Researcher(SandboxConfig(profile=profile, research_cap=10**6), FakeClock(LATER))
+    while not researcher.token:
+        answer = await researcher.http.post("/v2/oauth/token/", data={
+            "client_key": "sandbox-key", "client_secret": "sandbox-secret", "grant_type": "client_credentials",
+        })  # fmt: skip
+        researcher.token = answer.json().get("access_token", "")
+    days = researcher.sandbox.truth.videos(GARDENING, date(2026, 2, 3), date(2026, 2, 4))
+    truth = {video_id for hits in days.values() for video_id in hits.deliverable}
+    seen: dict[int, Any] = {}
+    met: set[str] = set()
+    walks = 0
+    while not await one_day(researcher, seen, met) or walks < 12:
+        walks += 1
+    assert set(seen) == truth
+    raw = sum(len(hits.raw) for hits in days.values())
+    if profile == "clean":
+        assert met == {"ok", "own"}
+        assert len(truth) > raw * 0.97
+    else:
+        assert 0.5 * raw < len(truth) < 0.85 * raw
+        assert {"invalid_params", "internal_error"} <= met
+    if profile == "hostile":
+        assert met >= {"foreign", "no cursor", "undecodable 504", "undecodable 200"}
+        texts = [video["video_description"] + video["username"] for video in seen.values()]
+        assert any("\0" in text for text in texts)
+
+
+async def test_texts_are_as_odd_as_recorded() -> None:
+    researcher = Researcher(SandboxConfig(), FakeClock(LATER))
+    query = {"not": [{"operation": "EQ", "field_name": "video_id", "field_values": ["1"]}]}
+    videos = await researcher.videos(query, "20260201", "20260203")
+    captions = [video["video_description"] for video in videos]
+    assert any(caption.endswith(" ") for caption in captions)
+    assert any("##" in caption for caption in captions)
+    assert any("\u0600" <= letter <= "\u06ff" for caption in captions for letter in caption)
+    assert any(caption.count(f"#{video['hashtag_names'][0]}") > 1
+               for video, caption in zip(videos, captions, strict=True) if video["hashtag_names"])  # fmt: skip
+    tags = [tag for video in videos for tag in video["hashtag_names"]]
+    assert "🌱" in tags
+    assert any(tag != tag.lower() for tag in tags)
+    assert any(video["hashtag_names"] == [] for video in videos)
+    assert any("music_id" not in video for video in videos)
+    assert any("voice_to_text" in video for video in videos)
+    assert 0.005 < sum("playlist_id" in video for video in videos) / len(videos) < 0.05
+    assert max(ids(videos)) > 2**53
+    for video in videos:
+        assert len({tag.lower() for tag in video["hashtag_names"]}) == len(video["hashtag_names"])

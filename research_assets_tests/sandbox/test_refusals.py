@@ -1,0 +1,199 @@
+"""Every way in which the API says no, in the form in which it was recorded."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from research_assets.sandbox.config import SandboxConfig
+from research_assets_tests.conftest import FakeClock
+from research_assets_tests.sandbox.asking import ANYTHING, FORM, Researcher, condition
+
+LATER = datetime(2026, 11, 1, 5, 6, 7, tzinfo=UTC)
+GOOD: dict[str, Any] = {"query": ANYTHING, "start_date": "20260201", "end_date": "20260202"}
+
+
+def query(*conditions: Any, group: str = "and") -> dict[str, Any]:
+    return {"query": {group: list(conditions)}}
+
+
+BAD_SEARCHES: dict[str, dict[str, Any]] = {
+    "no query": {"query": None},
+    "no condition": {"query": {}},
+    "only an empty group": {"query": {"and": []}},
+    "unknown group": query(condition("keyword", "EQ", "a"), group="xor"),
+    "unknown field": query(condition("colour", "EQ", "a")),
+    "unknown operation": query(condition("keyword", "LIKE", "a")),
+    "operation of another field": query(condition("username", "GT", "a")),
+    "EQ with several values": query(condition("keyword", "EQ", "a", "b")),
+    "GT with several values": query(condition("view_count", "GT", "1", "2")),
+    "no value": query(condition("keyword", "EQ")),
+    "an empty value": query(condition("keyword", "EQ", "")),
+    "values that are no text": query({"field_name": "view_count", "operation": "GT", "field_values": [5]}),
+    "a value alone": query({"field_name": "keyword", "operation": "EQ", "field_values": "a"}),
+    "a key too many": query(condition("keyword", "EQ", "a") | {"more": 1}),
+    "bad region": query(condition("region_code", "EQ", "UK")),
+    "bad length": query(condition("video_length", "EQ", "HUGE")),
+    "bad number": query(condition("video_id", "EQ", "12x")),
+    "bad create_date": query(condition("create_date", "EQ", "2026-02-01")),
+    "no start": {"start_date": None},
+    "start is no date": {"start_date": "20260230"},
+    "end with dashes": {"end_date": "2026-02-02"},
+    "end before start": {"end_date": "20260131"},
+    "32 days": {"end_date": "20260304"},
+    "max_count 101": {"max_count": 101},
+    "max_count 0": {"max_count": 0},
+    "max_count as words": {"max_count": "many"},
+    "negative cursor": {"cursor": -1},
+    "is_random as text": {"is_random": "yes"},
+    "cursor beyond the end": {"cursor": 10_000},
+    "unknown search id": {"search_id": "7711008963202392234"},
+}
+
+
+@pytest.fixture(scope="module")
+def researcher() -> Researcher:
+    return Researcher(SandboxConfig(flat=20), FakeClock(LATER))
+
+
+def check_error(answer: httpx.Response, status: int, code: str, *, gateway: bool = False) -> None:
+    assert answer.status_code == status
+    body = answer.json()
+    assert set(body) == ({"data", "error"} if gateway else {"error"})
+    assert body.get("data", {}) == {}
+    error = body["error"]
+    assert set(error) == {"code", "message", "log_id"}
+    assert error["code"] == code
+    assert error["message"]
+    assert len(error["log_id"]) == 34
+    assert error["log_id"].startswith("20261101050607")
+
+
+@pytest.mark.parametrize("name", BAD_SEARCHES)
+async def test_a_bad_search_is_refused_and_charged(researcher: Researcher, name: str) -> None:
+    before = researcher.sandbox.quota.pools["research"].day(LATER).spent
+    check_error(await researcher.ask("video/query", GOOD | BAD_SEARCHES[name], "videos"), 400, "invalid_params")
+    assert researcher.sandbox.quota.pools["research"].day(LATER).spent == before + 1
+
+
+async def test_the_longest_window_has_31_days(researcher: Researcher) -> None:
+    answer = await researcher.ask("video/query", GOOD | {"end_date": "20260303"}, "videos")
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("fields", [{}, {"fields": ""}, {"fields": "id,colour"}, {"fields": "favourites_count"}])
+async def test_fields_are_needed_and_must_be_known(researcher: Researcher, fields: dict[str, str]) -> None:
+    check_error(await researcher.ask("video/query", GOOD, **fields), 400, "invalid_params")
+
+
+async def test_only_the_chosen_fields_come_back(researcher: Researcher) -> None:
+    answer = await researcher.ask("video/query", GOOD, fields="id, create_time,username")
+    assert all(set(video) == {"id", "create_time", "username"} for video in answer.json()["data"]["videos"])
+    answer = await researcher.ask("video/query", GOOD, fields="username")
+    assert all(set(video) == {"username"} for video in answer.json()["data"]["videos"])
+
+
+@pytest.mark.parametrize("body", [[], "text", None, 7])
+async def test_a_body_that_is_no_object_is_refused(researcher: Researcher, body: Any) -> None:
+    check_error(await researcher.ask("video/query", body, "videos"), 400, "invalid_params")
+
+
+async def test_an_empty_group_is_taken_or_fails_as_the_profile_says() -> None:
+    body = GOOD | {"query": ANYTHING | {"or": []}}
+    for fails in (False, True):
+        researcher = Researcher(SandboxConfig(flat=20, empty_group_500=fails), FakeClock(LATER))
+        answer = await researcher.ask("video/query", body, "videos")
+        if fails:
+            check_error(answer, 500, "internal_error")
+        else:
+            assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("token", ["", "Bearer", "Bearer clt.wrong", "Basic abc"])
+async def test_a_wrong_token_is_401_and_costs_nothing(token: str) -> None:
+    researcher = Researcher(SandboxConfig(flat=20), FakeClock(LATER))
+    headers = {"Authorization": token} if token else {}
+    answer = await researcher.http.post("/v2/research/video/query/", json=GOOD, headers=headers)
+    check_error(answer, 401, "access_token_invalid", gateway=True)
+    assert researcher.sandbox.quota.pools["research"].day(LATER).spent == 0
+
+
+async def test_a_token_ends_after_two_hours() -> None:
+    researcher = Researcher(SandboxConfig(flat=20), FakeClock(LATER))
+    assert (await researcher.ask("video/query", GOOD, "videos")).status_code == 200
+    researcher.sandbox.clock.advance(7199)
+    assert (await researcher.ask("video/query", GOOD, "videos")).status_code == 200
+    researcher.sandbox.clock.advance(1)
+    assert (await researcher.ask("video/query", GOOD, "videos")).status_code == 401
+    await researcher.log_in()
+    assert (await researcher.ask("video/query", GOOD, "videos")).status_code == 200
+
+
+@pytest.mark.parametrize("alone", [False, True])
+async def test_a_new_token_may_end_the_old_one(alone: bool) -> None:
+    researcher = Researcher(SandboxConfig(flat=20, one_token=alone), FakeClock(LATER))
+    await researcher.log_in()
+    old = researcher.token
+    await researcher.log_in()
+    assert old != researcher.token
+    researcher.token = old
+    assert (await researcher.ask("video/query", GOOD, "videos")).status_code == (401 if alone else 200)
+
+
+async def test_a_token_is_flat_and_its_failures_too() -> None:
+    researcher = Researcher(SandboxConfig(), FakeClock(LATER))
+    good = (await researcher.http.post("/v2/oauth/token/", data=FORM)).json()
+    assert set(good) == {"access_token", "expires_in", "token_type"}
+    assert good["access_token"].startswith("clt.")
+    assert good["expires_in"] == 7200
+    wrong = {
+        "invalid_client": FORM | {"client_secret": "no"},
+        "unsupported_grant_type": FORM | {"grant_type": "password"},
+        "invalid_request": {"client_key": "sandbox-key"},
+    }
+    for error, form in wrong.items():
+        answer = await researcher.http.post("/v2/oauth/token/", data=form)
+        assert answer.status_code == 401
+        assert set(answer.json()) == {"error", "error_description", "log_id"}
+        assert answer.json()["error"] == error
+        assert "no" not in answer.json()["error_description"].split()
+
+
+async def test_token_failures_can_come_with_status_200_or_out_of_the_blue() -> None:
+    config = SandboxConfig(token_error_status=200, p_token_failure=0.5)
+    researcher = Researcher(config, FakeClock(LATER))
+    answers = [await researcher.http.post("/v2/oauth/token/", data=FORM) for _ in range(20)]
+    assert {answer.json().get("error") for answer in answers} == {None, "temporarily_unavailable"}
+    bad = [await researcher.http.post("/v2/oauth/token/", data={}) for _ in range(20)]
+    assert {answer.status_code for answer in bad} == {200, 503}
+
+
+async def test_follow_lists_can_be_out_of_scope() -> None:
+    researcher = Researcher(SandboxConfig(follow_scope=False), FakeClock(LATER))
+    for endpoint in ("user/followers", "user/following"):
+        answer = await researcher.ask(endpoint, {"username": "sandbox_beet"})
+        check_error(answer, 401, "scope_not_authorized", gateway=True)
+    assert (await researcher.ask("user/info", {"username": "sandbox_beet"}, "users")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/v2/research/video/query", "/v2/research/tts/shop/", "/v2/research/hashtag/query/"])
+async def test_what_does_not_exist_is_404(researcher: Researcher, path: str) -> None:
+    assert (await researcher.http.post(path, json={})).status_code == 404
+
+
+async def test_reading_needs_post(researcher: Researcher) -> None:
+    assert (await researcher.http.get("/v2/research/video/query/")).status_code == 404
+
+
+async def test_success_has_an_envelope_and_no_null(researcher: Researcher) -> None:
+    answer = await researcher.ask("video/query", GOOD, "videos")
+    assert answer.headers["date"] == "Sun, 01 Nov 2026 05:06:07 GMT"
+    assert answer.headers["content-type"].startswith("application/json")
+    assert b'": ' not in answer.content
+    assert answer.json()["error"].keys() == {"code", "message", "log_id"}
+    assert answer.json()["error"]["code"] == "ok"
+    orders = {tuple(video) for video in answer.json()["data"]["videos"]}
+    assert len(orders) > 10
+    tops = {tuple((await researcher.ask("video/query", GOOD, "videos")).json()) for _ in range(12)}
+    assert len(tops) == 2

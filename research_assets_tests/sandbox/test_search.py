@@ -1,0 +1,258 @@
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from research_assets.sandbox.config import SandboxConfig
+from research_assets_tests.conftest import FakeClock
+from research_assets_tests.sandbox.asking import ANYTHING, GARDENING, Researcher, condition, ids
+
+LATER = datetime(2026, 11, 1, tzinfo=UTC)
+FIRST, LAST = date(2026, 2, 1), date(2026, 2, 5)
+QUIET: dict[str, Any] = {"p_500": 0.0, "rate": 0.0, "p_fresh_search_id": 0.0}
+
+
+def refused(answer: Any) -> str:
+    body = answer.json()
+    assert answer.status_code == 400
+    assert set(body) == {"error"}
+    assert body["error"]["code"] == "invalid_params"
+    return str(body["error"]["message"])
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        SandboxConfig(),
+        SandboxConfig(profile="typical", **QUIET),
+        SandboxConfig(flat=333, undeliverable=0.1),
+        SandboxConfig(flat=40, profile="typical", **QUIET),
+    ],
+)
+async def test_the_pages_of_a_search_are_the_truth(config: SandboxConfig) -> None:
+    researcher = Researcher(config, FakeClock(LATER))
+    pages = [page async for page in researcher.pages(GARDENING, "20260201", "20260205")]
+    truth = researcher.sandbox.truth.videos(GARDENING, FIRST, LAST)
+    found = [video for page in pages for video in page["videos"]]
+    assert sorted(ids(found)) == sorted(i for day in truth.values() for i in day.deliverable)
+    assert ids(found) == sorted(set(ids(found)), reverse=True)
+    assert pages[-1]["cursor"] == sum(len(day.raw) for day in truth.values())
+    assert [page["cursor"] for page in pages[:-1]] == [100 * n for n in range(1, len(pages))]
+    for video in found:
+        day = datetime.fromtimestamp(video["create_time"], UTC).date()
+        assert video["id"] in truth[day].deliverable
+        assert None not in video.values()
+
+
+async def test_seven_days_of_950_are_67_pages() -> None:
+    researcher = Researcher(SandboxConfig(flat=950), FakeClock(LATER))
+    assert len(await researcher.videos(ANYTHING, "20260201", "20260207")) == 6650
+    assert researcher.sandbox.quota.pools["research"].day(LATER).spent == 67
+
+
+async def test_both_ends_of_a_window_are_inside() -> None:
+    researcher = Researcher(SandboxConfig(flat=100), FakeClock(LATER))
+    found = await researcher.videos(ANYTHING, "20260203", "20260203")
+    times = sorted(video["create_time"] for video in found)
+    midnight = datetime(2026, 2, 3, tzinfo=UTC)
+    assert times[0] == midnight.timestamp()
+    assert midnight + timedelta(hours=23) < datetime.fromtimestamp(times[-1], UTC) < midnight + timedelta(days=1)
+
+
+async def test_counts_grow_with_age_and_lag_behind() -> None:
+    found = {}
+    for lag in (0.0, 10.0):
+        researcher = Researcher(SandboxConfig(flat=50, count_lag_days=lag), FakeClock(datetime(2026, 2, 8, tzinfo=UTC)))
+        views = []
+        for _ in range(3):
+            videos = await researcher.videos(ANYTHING, "20260205", "20260205")
+            views.append(sum(video["view_count"] for video in videos))
+            researcher.sandbox.clock.advance(40 * 86400)
+            await researcher.log_in()
+        found[lag] = views
+    assert found[0.0][0] < found[0.0][1] < found[0.0][2] == found[10.0][2]
+    assert found[10.0][0] < found[0.0][0]
+
+
+QUERIES: list[tuple[dict[str, Any], Any]] = [
+    ({"and": [condition("region_code", "EQ", "at")]}, lambda v: v["region_code"] == "AT"),
+    ({"not": [condition("region_code", "IN", "AT", "DE")]}, lambda v: v["region_code"] not in ("AT", "DE")),
+    (
+        {"or": [condition("hashtag_name", "EQ", "BALKON"), condition("hashtag_name", "EQ", "tomaten")]},
+        lambda v: {"balkon", "tomaten"} & {tag.lower() for tag in v["hashtag_names"]},
+    ),
+    (
+        {"and": [condition("keyword", "EQ", "#garten Chili")]},
+        lambda v: all(word in v["video_description"].lower() for word in ("garten", "chili")),
+    ),
+    ({"and": [condition("video_length", "EQ", "SHORT")]}, lambda v: v["video_duration"] < 15),
+    ({"and": [condition("video_length", "IN", "LONG", "EXTRA_LONG")]}, lambda v: v["video_duration"] >= 60),
+    ({"and": [condition("view_count", "GTE", "5000")]}, lambda v: v["view_count"] >= 5000),
+    ({"and": [condition("comment_count", "GT", "3")]}, lambda v: v["comment_count"] > 3),
+    ({"and": [condition("comment_count", "LTE", "1")]}, lambda v: v["comment_count"] <= 1),
+    (
+        {"and": [condition("username", "IN", "sandbox_beet", "sandbox_star")]},
+        lambda v: v["username"] in ("sandbox_beet", "sandbox_star"),
+    ),
+    ({"and": [condition("effect_id", "EQ", "1")]}, lambda v: v["id"] == 0),
+    (
+        {"and": [condition("create_date", "LT", "20260202")], "not": [condition("region_code", "EQ", "US")]},
+        lambda v: v["create_time"] < datetime(2026, 2, 2, tzinfo=UTC).timestamp() and v["region_code"] != "US",
+    ),
+]
+
+
+@pytest.mark.parametrize(("query", "holds"), QUERIES, ids=[str(query) for query, _ in QUERIES])
+async def test_a_query_finds_what_it_says_and_nothing_else(query: dict[str, Any], holds: Any) -> None:
+    researcher = Researcher(SandboxConfig(videos_per_day=300), FakeClock(LATER))
+    everything = {"not": [condition("video_id", "EQ", "1")]}
+    videos = await researcher.videos(everything, "20260201", "20260203")
+    found = await researcher.videos(query, "20260201", "20260203")
+    assert ids(found) == [video["id"] for video in videos if holds(video)]
+
+
+@pytest.mark.parametrize("config", [SandboxConfig(), SandboxConfig(flat=200)])
+async def test_videos_are_found_by_id_music_and_name(config: SandboxConfig) -> None:
+    researcher = Researcher(config, FakeClock(LATER))
+    some = (await researcher.videos(GARDENING, "20260201", "20260202"))[3:40:9]
+    named = {"and": [condition("video_id", "IN", *(str(i) for i in ids(some)), "123")]}
+    assert ids(await researcher.videos(named, "20260201", "20260202")) == ids(some)
+    assert await researcher.videos(named, "20260205", "20260206") == []
+    by_name = {"and": [condition("username", "EQ", some[0]["username"])]}
+    found = await researcher.videos(by_name, "20260201", "20260202")
+    assert {video["username"] for video in found} == {some[0]["username"]}
+
+
+async def test_nothing_found_has_no_search_id() -> None:
+    researcher = Researcher(SandboxConfig(), FakeClock(LATER))
+    for _ in range(6):
+        query = {"and": [condition("hashtag_name", "EQ", "nobodyeverusedthis")]}
+        data = (await researcher.search(query, "20260201", "20260202")).json()["data"]
+        assert "search_id" not in data
+        assert data["has_more"] is False
+        assert not data.get("videos")
+
+
+async def test_a_search_id_is_text_whose_time_lies_some_minutes_back() -> None:
+    researcher = Researcher(SandboxConfig(flat=10), FakeClock(LATER))
+    data = (await researcher.search(ANYTHING, "20260201", "20260202")).json()["data"]
+    assert isinstance(data["search_id"], str)
+    assert 7 * 60 <= LATER.timestamp() - (int(data["search_id"]) >> 32) <= 75 * 60
+
+
+async def test_a_random_draw_differs_from_call_to_call() -> None:
+    researcher = Researcher(SandboxConfig(flat=400), FakeClock(LATER))
+    draws = [(await researcher.search(ANYTHING, "20260201", "20260201", is_random=True)).json() for _ in range(2)]
+    one, other = (ids(draw["data"]["videos"]) for draw in draws)
+    assert len(one) == len(other) == 100
+    assert one != other
+
+
+async def test_null_and_empty_paging_mean_the_first_page() -> None:
+    researcher = Researcher(SandboxConfig(flat=150), FakeClock(LATER))
+    plain = await researcher.search(ANYTHING, "20260201", "20260201")
+    empty = await researcher.search(ANYTHING, "20260201", "20260201", cursor=None, search_id="", is_random=None)
+    assert ids(plain.json()["data"]["videos"]) == ids(empty.json()["data"]["videos"])
+
+
+async def test_a_fresh_search_id_is_refused_once() -> None:
+    researcher = Researcher(SandboxConfig(flat=150, fresh_search_id_refusals=1), FakeClock(LATER))
+    first = (await researcher.search(ANYTHING, "20260201", "20260201")).json()["data"]
+    paging = {"cursor": first["cursor"], "search_id": first["search_id"]}
+    message = refused(await researcher.search(ANYTHING, "20260201", "20260201", **paging))
+    assert message == f"Search Id {first['search_id']} is invalid or expired"
+    second = await researcher.search(ANYTHING, "20260201", "20260201", **paging)
+    assert len(second.json()["data"]["videos"]) == 50
+
+
+async def test_a_fresh_search_id_works_after_ten_seconds_and_ends_after_its_life() -> None:
+    researcher = Researcher(SandboxConfig(flat=150, p_fresh_search_id=1.0, search_life=3600), FakeClock(LATER))
+    first = (await researcher.search(ANYTHING, "20260201", "20260201")).json()["data"]
+    paging = {"cursor": first["cursor"], "search_id": first["search_id"]}
+    refused(await researcher.search(ANYTHING, "20260201", "20260201", **paging))
+    researcher.sandbox.clock.advance(10)
+    assert (await researcher.search(ANYTHING, "20260201", "20260201", **paging)).status_code == 200
+    researcher.sandbox.clock.advance(3600)
+    refused(await researcher.search(ANYTHING, "20260201", "20260201", **paging))
+
+
+async def test_a_search_id_belongs_to_its_query() -> None:
+    researcher = Researcher(SandboxConfig(flat=150), FakeClock(LATER))
+    first = (await researcher.search(ANYTHING, "20260201", "20260201")).json()["data"]
+    paging = {"cursor": 100, "search_id": first["search_id"]}
+    refused(await researcher.search(GARDENING, "20260201", "20260201", **paging))
+    refused(await researcher.search(ANYTHING, "20260201", "20260202", **paging))
+    refused(await researcher.search(ANYTHING, "20260201", "20260201", cursor=100, search_id="77"))
+    refused(await researcher.search(ANYTHING, "20260201", "20260201", **(paging | {"cursor": 151})))
+
+
+async def test_a_renewed_search_id_goes_on_where_the_first_was() -> None:
+    researcher = Researcher(SandboxConfig(flat=350, p_new_search_id=1.0), FakeClock(LATER))
+    pages = [page async for page in researcher.pages(ANYTHING, "20260201", "20260201")]
+    assert len({page["search_id"] for page in pages}) == 4
+    assert sum(len(page["videos"]) for page in pages) == 350
+
+
+async def test_a_page_from_an_older_search_is_sparse_lower_case_and_overlaps() -> None:
+    researcher = Researcher(SandboxConfig(flat=600, foreign_searches=1), FakeClock(LATER))
+    pages = [page async for page in researcher.pages(ANYTHING, "20260201", "20260201")]
+    assert len(pages) == 2
+    first, second = pages
+    assert int(first["search_id"]) >> 32 > (int(second["search_id"]) >> 32) + 200 * 86400
+    assert {video["region_code"] for video in first["videos"]} == {"DE"}
+    assert {video["region_code"] for video in second["videos"]} == {"de"}
+    assert len(second["videos"]) < 100
+    assert max(ids(second["videos"])) > min(ids(first["videos"])) or len(ids(second["videos"])) < 60
+    again = [page async for page in researcher.pages(ANYTHING, "20260201", "20260201")]
+    assert sum(len(page["videos"]) for page in again) == 600
+
+
+async def test_a_window_with_a_dead_day_always_fails_and_the_others_never() -> None:
+    researcher = Researcher(SandboxConfig(flat=10, dead_days=frozenset({date(2026, 2, 3)})), FakeClock(LATER))
+    for start, end in (("20260201", "20260214"), ("20260203", "20260203"), ("20260202", "20260203")):
+        answer = await researcher.search(ANYTHING, start, end)
+        assert answer.status_code == 500
+        assert answer.json()["error"]["code"] == "internal_error"
+    assert len(await researcher.videos(ANYTHING, "20260204", "20260214")) == 110
+
+
+async def test_silence_is_no_error() -> None:
+    config = SandboxConfig(flat=10, silent_days=frozenset({date(2026, 2, 3)}), silent_searches=1)
+    researcher = Researcher(config, FakeClock(LATER))
+    assert await researcher.videos(ANYTHING, "20260201", "20260205") == []
+    assert len(await researcher.videos(ANYTHING, "20260201", "20260205")) == 40
+    assert len(researcher.sandbox.truth.videos(ANYTHING, FIRST, LAST)[date(2026, 2, 3)].raw) == 10
+
+
+async def test_broken_paging_loses_no_row() -> None:
+    config = SandboxConfig(flat=950, p_no_cursor=0.2, p_stuck_cursor=0.3, p_empty_page=0.4)
+    researcher = Researcher(config, FakeClock(LATER))
+    seen: set[int] = set()
+    met = set()
+    paging: dict[str, Any] = {}
+    for _ in range(200):
+        data = (await researcher.search(ANYTHING, "20260201", "20260202", **paging)).json()["data"]
+        seen.update(ids(data["videos"]))
+        if not data["has_more"]:
+            break
+        before = paging.get("cursor", 0)
+        met.add("no cursor" if "cursor" not in data else "stuck" if data["cursor"] == before else "fine")
+        met.add("rows" if data["videos"] else "empty")
+        paging = {"cursor": max(len(seen) // 100 * 100, before), "search_id": data["search_id"]}
+    assert met == {"no cursor", "stuck", "fine", "rows", "empty"}
+    assert len(seen) == 1900
+
+
+@pytest.mark.parametrize("username_batch", [0, 3])
+async def test_a_name_breaks_a_batch_and_so_does_a_large_one(username_batch: int) -> None:
+    config = SandboxConfig(breaking_usernames=frozenset({"sandbox_star"}), username_batch=username_batch)
+    researcher = Researcher(config, FakeClock(LATER))
+
+    async def status(*names: str) -> int:
+        query = {"and": [condition("username", "IN", *names)]}
+        return (await researcher.search(query, "20260201", "20260202")).status_code
+
+    assert await status("sandbox_star", "sandbox_beet") == 500
+    assert await status("sandbox_star") == 200
+    assert await status("sandbox_beet", "sandbox_balkon") == 200
+    assert await status("a", "b", "c", "d") == (500 if username_batch else 200)

@@ -1,0 +1,83 @@
+"""The sandbox over real HTTP on loopback."""
+
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.server import PortInUse, command, running
+from research_assets_tests.sandbox.asking import ANYTHING, FORM
+
+
+def test_a_page_over_http() -> None:
+    with running(SandboxConfig(flat=150, now=datetime(2026, 3, 1, tzinfo=UTC))) as sandbox:
+        with httpx.Client(base_url=sandbox.url) as http:
+            token = http.post("/v2/oauth/token/", data=FORM).json()["access_token"]
+            answer = http.post(
+                "/v2/research/video/query/?fields=id",
+                json={"query": ANYTHING, "start_date": "20260201", "end_date": "20260201", "max_count": 100},
+                headers={"Authorization": f"Bearer {token}"},
+            )
+            assert len(answer.json()["data"]["videos"]) == 100
+            assert answer.headers.get_list("date")[0].startswith("Sun, 01 Mar 2026")
+            assert len(answer.headers.get_list("date")) == 1
+            assert "simulated" in http.get("/").text
+        assert sandbox.state["pools"]["research"]["spent"] == 1
+        assert sandbox.url.startswith("http://127.0.0.1:")
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(sandbox.url)
+
+
+def test_two_sandboxes_side_by_side_know_nothing_of_each_other() -> None:
+    with running(SandboxConfig(flat=1)) as one, running(SandboxConfig(flat=2)) as other:
+        httpx.post(f"{one.url}/v2/oauth/token/", data=FORM)
+        assert one.state["requests"] == {"oauth/token": 1}
+        assert other.state["requests"] == {}
+
+
+def test_a_port_in_use_is_a_clear_error() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PortInUse, match="--port"), running(port=port):
+            pass
+        result = CliRunner().invoke(command, ["--port", str(port)])
+    assert result.exit_code == 1
+    assert f"could not listen on port {port}" in result.output
+
+
+def test_a_bad_option_is_refused() -> None:
+    assert CliRunner().invoke(command, ["--profile", "nasty"]).exit_code == 2
+    result = CliRunner().invoke(command, ["--flat", "9999999"])
+    assert result.exit_code == 1
+    assert "between 0 and 1,000,000" in result.output
+
+
+def test_the_module_serves_and_says_how_to_use_it() -> None:
+    options = ["--port", "0", "--flat", "3", "--now", "2026-03-01", "--cap", "7"]
+    server = subprocess.Popen(
+        [sys.executable, "-m", "research_assets.sandbox", *options], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout
+        said = ""
+        for line in server.stdout:
+            said += line
+            if "Ctrl-C" in line:
+                break
+        url = next(line for line in said.splitlines() if "TIKTOK_API_URL" in line).split("=")[1]
+        state = httpx.get(f"{url}/sandbox/state").json()
+        assert state["pools"]["research"]["cap"] == 7
+        assert state["now"].startswith("2026-03-01T00:00")
+        assert "sandbox-key" in said
+    finally:
+        server.terminate()
+        server.wait(20)
+        if server.stdout:
+            server.stdout.close()
