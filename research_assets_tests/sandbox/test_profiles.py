@@ -12,12 +12,12 @@ from research_assets_tests.sandbox.asking import GARDENING, Researcher, ids
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-async def one_day(researcher: Researcher, seen: dict[int, Any], met: set[str]) -> bool:
-    """Walk a day once; whether its end was reached by the pages of one and the same search."""
+async def one_week(researcher: Researcher, seen: dict[int, Any], met: set[str]) -> bool:
+    """Walk a week once; whether its end was reached by the pages of one and the same search."""
     paging: dict[str, Any] = {}
     for _ in range(40):
         researcher.sandbox.clock.advance(4)
-        answer = await researcher.search(GARDENING, "20260203", "20260204", **paging)
+        answer = await researcher.search(GARDENING, "20260201", "20260207", **paging)
         try:
             body = answer.json()
         except ValueError:
@@ -51,12 +51,12 @@ async def test_persistence_gets_everything_in_every_profile(profile: str) -> Non
             "client_key": "sandbox-key", "client_secret": "sandbox-secret", "grant_type": "client_credentials",
         })  # fmt: skip
         researcher.token = answer.json().get("access_token", "")
-    days = researcher.sandbox.truth.videos(GARDENING, date(2026, 2, 3), date(2026, 2, 4))
+    days = researcher.sandbox.truth.videos(GARDENING, date(2026, 2, 1), date(2026, 2, 7))
     truth = {video_id for hits in days.values() for video_id in hits.deliverable}
     seen: dict[int, Any] = {}
     met: set[str] = set()
     walks = 0
-    while not await one_day(researcher, seen, met) or walks < 12:
+    while not await one_week(researcher, seen, met) or walks < 25:
         walks += 1
     assert set(seen) == truth
     raw = sum(len(hits.raw) for hits in days.values())
