@@ -1,7 +1,9 @@
 """The command as a whole: quick help, and errors that a person can act on."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -58,3 +60,13 @@ def test_a_known_error_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(main, "get_command", lambda *_: failing(ZeroDivisionError("bug")))
     assert isinstance(CliRunner().invoke(main, ["status"]).exception, ZeroDivisionError)
+
+
+def test_the_installed_command_says_what_is_wrong_and_no_more() -> None:
+    script = Path(sys.executable).with_name("research-assets")
+    environment = os.environ | {"RESEARCH_QUOTA": "many"}
+    result = subprocess.run([script, "status"], env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: RESEARCH_QUOTA='many' cannot be used")
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,29 @@
+"""`research-assets replay`: the raw tables once more, from the captures."""
+
+from collections import Counter
+
+import click
+
+
+@click.command("replay")
+@click.argument("studies", nargs=-1, metavar="[STUDY]...")
+def command(studies: tuple[str, ...]) -> None:
+    """Rebuild the raw tables from the captures of some studies, or of all; no request is sent.
+
+    The present tables stay until the new ones are whole. Stop collecting meanwhile. Afterwards build the marts anew:
+    materialize the group warehouse in the UI.
+    """
+    from research_assets.cli.place import data_here
+    from research_assets.replay import replay
+
+    settings = data_here()
+    for study in studies or (None,):
+        written = replay(settings.captures, settings.raw, study)
+        captures: Counter[str] = Counter()
+        rows: Counter[str] = Counter()
+        for capture in written:
+            captures[capture.entity] += 1
+            rows[capture.entity] += sum(capture.rows.values())
+        click.echo(f"{study or 'All studies'}: {len(written)} captures in {settings.raw}")
+        for entity in captures:
+            click.echo(f"  {entity:<16} {captures[entity]:>7,} captures {rows[entity]:>12,} rows")
