@@ -49,8 +49,15 @@ def fair_shares(cap: int, claims: Mapping[str, Claim]) -> dict[str, int]:
 
 
 def may_take(study: str, cap: int, claims: Mapping[str, Claim]) -> bool:
-    """Whether a study may take one more place: it is below its fair share, or what the others have due stays free."""
-    left = cap - sum(claim.used for claim in claims.values())
-    shares = fair_shares(cap, claims)
-    due_to_others = sum(shares[name] - claim.used for name, claim in claims.items() if name != study)
-    return left > 0 and (claims[study].used < shares[study] or left > due_to_others)
+    """Whether a study may take one more place: it is below its fair share, or no other's share shrinks by it.
+
+    While a place is free and somebody wants it, somebody may take it: if nobody is below a whole share, then nobody's
+    can shrink.
+    """
+    own, shares = claims[study], fair_shares(cap, claims)
+    if sum(claim.used for claim in claims.values()) >= cap:
+        return False
+    if own.used < shares[study]:
+        return True
+    after = fair_shares(cap, {**claims, study: Claim(own.weight, own.used + 1, own.wanted - 1)})
+    return all(after[name] >= share for name, share in shares.items())

@@ -1,0 +1,58 @@
+"""What child processes do in the tests of ledger and journal. It imports little: each child pays for it."""
+
+import os
+import signal
+from datetime import UTC, date, datetime
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+from research_assets.clock import SystemClock
+from research_assets.journal import Journal
+from research_assets.locks import Busy, claim
+from research_assets.quota import Ledger, QuotaSpent
+
+
+def take_all(path: Path, start: Barrier) -> None:
+    """Take places of a pool of 1,000 until there is none, and leave a file that says how many."""
+    ledger = Ledger(path, {"research": 1000}, SystemClock())
+    start.wait()
+    granted = 0
+    while True:
+        try:
+            number = ledger.reserve("research", study="s", entity="videos", unit="u", endpoint="video_query")
+        except QuotaSpent:
+            break
+        granted += 1
+        if granted % 7:
+            ledger.settle(number, status=200, code="ok", rows=100, latency=0.5, log_id="x")
+    (path.parent / f"granted.{os.getpid()}").write_text(str(granted))
+
+
+def append_for_ever(root: Path, told: int) -> None:
+    """Append pages until killed, and say over a pipe, after each, how many are durable."""
+    journal = Journal.create(
+        root,
+        entity="videos",
+        study="s",
+        first=date(2026, 2, 1),
+        last=date(2026, 2, 1),
+        now=datetime(2026, 2, 3, tzinfo=UTC),
+        origin="sandbox",
+        header={},
+    )
+    while True:
+        journal.append(
+            "page", {"rows": 1}, b'{"data":{"videos":[{"id":%d}]},"fill":"%s"}' % (journal.pages, b"x" * 50_000)
+        )
+        os.write(told, journal.pages.to_bytes(4, "big"))
+
+
+def hold(state: Path, days: list[date], ready: int) -> None:
+    """Claim days and hold them until killed; says over a pipe whether it got them."""
+    try:
+        with claim(state, "s", "videos", days):
+            os.write(ready, b"y")
+            while True:
+                signal.pause()
+    except Busy:
+        os.write(ready, b"n")
