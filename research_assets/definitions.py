@@ -6,14 +6,14 @@ import dagster as dg
 
 from research_assets.assets.warehouse import warehouse_definitions
 from research_assets.fields import ENTITIES
-from research_assets.resources import resources, write_books
+from research_assets.resources import Collection, resources, write_books
 from research_assets.settings import DEFS_DIR, PROJECT_DIR, Settings
 from research_assets.study import Study, study_assets
 from research_assets.study_file import find_studies
 
 
-def build(settings: Settings, **replaced: object) -> dg.Definitions:
-    """Everything that Dagster shows, for some settings; `replaced` are resources to take the place of the usual ones.
+def build(settings: Settings, *, collection: Collection | None = None) -> dg.Definitions:
+    """Everything that Dagster shows; `collection` replaces what the collected assets work with.
 
     Raises StudyError with file and line for each mistake in a study file.
     """
@@ -27,11 +27,11 @@ def build(settings: Settings, **replaced: object) -> dg.Definitions:
         *(dg.build_defs_for_component(Study(spec)) for spec in outside),
         warehouse_definitions(upstream, settings, before=books),
         # A process for each step would spend its time on imports.
-        dg.Definitions(resources=resources(settings) | replaced, executor=dg.in_process_executor),
+        dg.Definitions(resources=resources(settings, collection), executor=dg.in_process_executor),
     )
 
 
 @dg.definitions
 def definitions() -> dg.Definitions:
-    """The code location, as the environment sets it."""
+    """The code location, with the settings of the environment."""
     return build(Settings.from_env())

@@ -238,8 +238,8 @@ COVERAGE: tuple[Field, ...] = (
 WANTED: tuple[Field, ...] = (
     Field("entity", "VARCHAR", "Entity that the study wants", "collect"),
     Field("partition", "DATE", "Partition of the asset", "collect"),
-    Field("unit_kind", "VARCHAR", "What a unit is: day or account", "collect"),
-    Field("unit", "VARCHAR", "The day or username", "collect"),
+    Field("unit_kind", "VARCHAR", "What a unit is: day, video or account", "collect"),
+    Field("unit", "VARCHAR", "The day, video id or username", "collect"),
     Field("due_at", "TIMESTAMPTZ", "From when on it can be asked", "collect", unit="UTC"),
 )
 """Columns of raw/wanted: one row per unit that a study wants as far as it is known without asking."""

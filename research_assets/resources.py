@@ -1,7 +1,7 @@
 """What the assets work with: ordinary library objects, made from the settings. Dagster hands them over and no more."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -15,7 +15,6 @@ from research_assets.collect.wanted import write_requests, write_wanted
 from research_assets.quota import Ledger
 from research_assets.settings import VARIABLES, Settings, SettingsError, prepare_root
 from research_assets.tiktok.client import Client
-from research_assets.tiktok.errors import Wait
 
 
 class CredentialsMissing(SettingsError):
@@ -63,10 +62,6 @@ class Collection:
             transport=self.transport,
         )
         async with client:
-            # The quota's day is the server's: its time is learnt before anything is reserved. Who cannot be reached
-            # now may not be needed, if all is held.
-            with suppress(Wait):
-                await client.token()
             yield Tools(client, ledger, clock, settings, progress=self._both(progress))
 
     def _both(self, progress: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
@@ -84,10 +79,10 @@ def warehouse(settings: Settings) -> DuckDBResource:
     return DuckDBResource(database=str(settings.warehouse), connection_config={"access_mode": "READ_ONLY"})
 
 
-def resources(settings: Settings) -> dict[str, object]:
+def resources(settings: Settings, collection: Collection | None = None) -> dict[str, object]:
     """The resources of the code location, by the names that assets and checks ask for them."""
     return {
-        "collection": dg.ResourceDefinition.hardcoded_resource(Collection(settings)),
+        "collection": dg.ResourceDefinition.hardcoded_resource(collection or Collection(settings)),
         "warehouse": warehouse(settings),
     }
 

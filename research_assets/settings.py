@@ -16,6 +16,7 @@ from dotenv import dotenv_values
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 DBT_PROJECT_DIR = PROJECT_DIR / "dbt_project"
 DEFS_DIR = Path(__file__).resolve().parent / "defs"
+DEMO_STUDIES_DIR = Path(__file__).resolve().parent / "sandbox" / "studies"
 INSTANCE_DIR = Path(__file__).resolve().parent / "instance"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("research_assets.cli.demo:command", "Collect a demo study from a simulated API; needs no credentials."),
     "ui": ("research_assets.cli.ui:command", "Open Dagster's UI; on the simulated API while no credentials are set."),
     "status": ("research_assets.cli.status:command", "Say what is left of the quota and what is held."),
     "replay": ("research_assets.cli.replay:command", "Rebuild the raw tables from the captures, without a request."),

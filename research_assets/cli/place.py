@@ -6,9 +6,13 @@ The one place for this decision; which folder then holds the data follows from t
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from research_assets.settings import VARIABLES, Settings, SettingsError
+from research_assets.settings import DEMO_STUDIES_DIR, VARIABLES, Settings, SettingsError
 
-_URL, _KEY, _SECRET, _STUDIES = (VARIABLES[name].name for name in ("api_url", "client_key", "client_secret", "studies"))
+_URL, _KEY, _SECRET, _RATE, _STUDIES = (
+    VARIABLES[name].name for name in ("api_url", "client_key", "client_secret", "rate", "studies")
+)
+SANDBOX_RATE = 50
+"""Requests a second that the sandbox takes and is sent."""
 
 
 def needs_sandbox(settings: Settings) -> bool:
@@ -30,7 +34,10 @@ def data_here() -> Settings:
 
 @contextmanager
 def api_here() -> Iterator[Settings]:
-    """Settings for commands that ask the API; a sandbox serves while the block lasts if there is no other API."""
+    """Settings for commands that ask the API; if there is none, a sandbox serves while the block lasts.
+
+    Beside the sandbox stands its demo study, unless studies are named in the environment.
+    """
     settings = Settings.from_env()
     if not needs_sandbox(settings):
         yield settings
@@ -38,6 +45,10 @@ def api_here() -> Iterator[Settings]:
     from research_assets.sandbox.config import SandboxConfig
     from research_assets.sandbox.server import running
 
-    config = SandboxConfig()
+    # As capricious as the API on a usual day, but quick: nobody learns from waiting for a simulation.
+    config = SandboxConfig(profile="typical", rate=SANDBOX_RATE, p_fresh_search_id=0.1)
+    over = {_KEY: config.client_key, _SECRET: config.client_secret, _RATE: str(SANDBOX_RATE)}
+    if not settings.studies:
+        over[_STUDIES] = str(DEMO_STUDIES_DIR)
     with running(config) as sandbox:
-        yield Settings.from_env(over={_URL: sandbox.url, _KEY: config.client_key, _SECRET: config.client_secret})
+        yield Settings.from_env(over=over | {_URL: sandbox.url})

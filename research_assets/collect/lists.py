@@ -107,7 +107,7 @@ class Partition:
             return target, None
         if self._courier.failures >= OUTAGE:
             opens_at = self._tools.clock.now() + BETTER_HOUR
-            reason = f"The API answered {self._courier.failures} calls in a row with errors: {verdict.reason}"
+            reason = f"The API answered {self._courier.failures} calls in a row with errors: {verdict.reason}."
             self.halt = Halt("research", reason, opens_at)
         return target, verdict
 

@@ -194,6 +194,12 @@ class Courier:
             return answer
 
 
+def in_short(error: ApiError) -> str:
+    """What came back, for the reason of a state, such as `HTTP 500 internal_error: Server Internal Error`."""
+    status = f"HTTP {error.status}" if error.status is not None else "No answer"
+    return ": ".join(part for part in (f"{status} {error.code}".strip(), error.message) if part)
+
+
 def _kind(error: ApiError) -> type[ApiError]:
     return next((kind for kind in (*PAUSES, NewToken) if isinstance(error, kind)), type(error))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from research_assets.clock import Clock
 from research_assets.collect.coverage import Held, State, Verdict, next_try
-from research_assets.collect.send import Courier, Errand
+from research_assets.collect.send import Courier, Errand, in_short
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target
 from research_assets.collect.window import EMPTY_PAGES
@@ -111,11 +111,11 @@ async def visit_list(
         if not visit.pages:
             state = "quarantined"
     except FinalForUnit as error:
-        state, reason = error.state, str(error)
+        state, reason = error.state, error.message or error.code
     except Wait as error:
         if isinstance(error, RateLimited) or (isinstance(error, Unreachable) and not error.sent):
             raise
-        state, reason = "quarantined", str(error)
+        state, reason = "quarantined", in_short(error)
     if state == "complete":
         state, reason = _judged(visit, target, reason)
     if state != "complete":

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from research_assets.clock import Clock, midnight
 from research_assets.collect.coverage import Verdict
 from research_assets.collect.plan import Window, apportion
-from research_assets.collect.send import Courier, Errand
+from research_assets.collect.send import Courier, Errand, in_short
 from research_assets.collect.spec import StudySpec
 from research_assets.journal import Journal
 from research_assets.tiktok.client import Answer
@@ -177,7 +177,7 @@ async def crawl(
         except Wait as error:
             if isinstance(error, RateLimited) or (isinstance(error, Unreachable) and not error.sent):
                 raise
-            return ("lost" if isinstance(error, SearchIdRejected) else "failed"), str(error)
+            return ("lost" if isinstance(error, SearchIdRejected) else "failed"), in_short(error)
         note("page", page_facts(answer, trail, clock.now(), page_size), answer.raw)
     if trail.doubt is not None:
         return "doubtful", trail.doubt

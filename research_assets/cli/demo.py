@@ -1,0 +1,235 @@
+"""`research-assets demo`: a first run on the simulated API, from a study file to tested marts, through Dagster.
+
+Collects the demo study stage by stage, builds the marts, and sums up what is held, what it cost and what is missing.
+It shows what the UI does when assets are materialized there, on the same data; it has no way of its own.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from research_assets.settings import DEMO_STUDIES_DIR, Settings
+
+if TYPE_CHECKING:
+    import dagster as dg
+    from rich.console import Console
+    from rich.table import Table
+
+    from research_assets.collect.spec import StudySpec
+
+SETTLED = ("complete", "refused", "missing")
+
+
+@click.command("demo")
+def command() -> None:
+    """Collect the demo study from a simulated API and build its marts; needs no credentials.
+
+    The data is simulated and goes to a folder of its own. Run again, it spends no request for what is held. The same
+    data is then shown by: make ui.
+    """
+    from rich.console import Console
+
+    from research_assets.cli.place import api_here, needs_sandbox
+    from research_assets.instance import prepare_home
+    from research_assets.settings import prepare_root
+    from research_assets.study_file import find_studies
+
+    if not needs_sandbox(Settings.from_env()):
+        raise click.UsageError(
+            "The demo runs on a simulated API of its own, but credentials or the address of a sandbox are set. "
+            "Nothing was asked. Unset TIKTOK_CLIENT_KEY, TIKTOK_CLIENT_SECRET and TIKTOK_API_URL for the demo; "
+            "for studies of your own: make ui."
+        )
+    console = Console(highlight=False, soft_wrap=True)
+    with api_here() as settings:
+        prepare_root(settings)
+        prepare_home(settings)
+        demo = [found.spec for found in find_studies(settings) if found.file.is_relative_to(DEMO_STUDIES_DIR)]
+        if not demo:
+            raise click.UsageError("RESEARCH_STUDIES is set, so the demo study is not loaded. Unset it for the demo.")
+        console.print(f"A simulated Research API answers at {settings.api_url}.\nThe data goes to {settings.root}.\n")
+        Demo(settings, demo[0], console).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One run of Dagster: assets, and the partitions from `first` to `last` if they have any."""
+
+    title: str
+    keys: tuple["dg.AssetKey", ...]
+    first: date | None = None
+    last: date | None = None
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The run's tags, which name its partitions."""
+        if self.first is None:
+            return {}
+        return {
+            "dagster/asset_partition_range_start": str(self.first),
+            "dagster/asset_partition_range_end": str(self.last),
+        }
+
+
+class Demo:
+    """The stages of a study on one Dagster instance, and the summary."""
+
+    def __init__(self, settings: Settings, study: "StudySpec", console: "Console") -> None:
+        self._settings, self._study, self._console = settings, study, console
+
+    def run(self) -> None:
+        """Run every stage, then print the summary. Raises ClickException if a run failed."""
+        with self._console.status("Loading Dagster and parsing the dbt project ..."):
+            import dagster as dg
+
+            from research_assets.definitions import build
+            from research_assets.resources import Collection
+
+            shown = _Shown(self._console)
+            collection = Collection(self._settings, watch=shown.step)
+            definitions = build(self._settings, collection=collection)
+            job = definitions.resolve_implicit_global_asset_job_def()
+            instance = dg.DagsterInstance.from_config(str(self._settings.dagster_home))
+        before = self._spent()
+        for stage in self._stages(list(definitions.resolve_all_asset_keys())):
+            with shown.stage(stage.title):
+                result = job.execute_in_process(
+                    instance=instance,
+                    asset_selection=list(stage.keys),
+                    tags=stage.tags,
+                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                    raise_on_error=False,
+                )
+            if not result.success:
+                failed = [event for event in result.all_events if event.is_failure]
+                raise click.ClickException(
+                    f"The stage {stage.title!r} failed: {failed[0].message if failed else 'see the run in the UI'} "
+                    "What was collected before is kept. Look at the run with: make ui."
+                )
+        self._summarize(self._spent() - before)
+
+    def _stages(self, keys: list["dg.AssetKey"]) -> Iterator[Stage]:
+        from research_assets.clock import SystemClock, week_of
+        from research_assets.fields import ENTITIES
+
+        study, today = self._study, SystemClock().now().date()
+        own = {key.path[-1]: key for key in keys if key.path[0] == study.name}
+        for name, entity in ENTITIES.items():
+            if name not in own:
+                continue
+            if entity.clock == "content":
+                last = min(study.end or today, today - timedelta(days=study.settle_days + 1))
+                yield Stage(name.replace("_", " "), (own[name],), study.start, last)
+            else:
+                period = today if study.observe == "daily" else week_of(today)
+                yield Stage(name.replace("_", " "), (own[name],), period, period)
+        yield Stage("marts (dbt)", tuple(key for key in keys if key.path[0] in ("staging", "marts")))
+
+    def _spent(self) -> int:
+        from research_assets.cli.status import pools
+
+        return sum(pool.used for pool in pools(self._settings))
+
+    def _summarize(self, spent: int) -> None:
+        import duckdb
+
+        from research_assets.cli.status import pools
+
+        with duckdb.connect(str(self._settings.warehouse), read_only=True) as warehouse:
+            marts = warehouse.execute(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = 'marts' ORDER BY 1"
+            ).fetchall()
+            rows = {
+                name: warehouse.execute(f'SELECT count(*) FROM marts."{name}"').fetchall()[0][0] for (name,) in marts
+            }
+            gaps = warehouse.execute(
+                "SELECT entity, state, count(*), any_value(unit), any_value(reason) FROM marts.coverage "
+                "WHERE study = ? AND state <> 'complete' GROUP BY 1, 2 ORDER BY 1, 2",
+                [self._study.name],
+            ).fetchall()
+        console = self._console
+        console.print(_rows_table(rows))
+        console.print(f"\n{spent:,} requests were spent." if spent else "\nNo request was spent: all was held.")
+        for pool in pools(self._settings):
+            console.print(f"The pool {pool.pool!r} has {pool.left:,} of {pool.cap:,} left today.")
+        waiting = [gap for gap in gaps if gap[1] not in SETTLED]
+        console.print("\nNothing that can be had is missing." if not waiting else "\nSomething is missing; see below.")
+        if gaps:
+            console.print(_gaps_table(gaps))
+        console.print(
+            f"\nThe warehouse: {self._settings.warehouse}\nNext, look at all this in Dagster: [bold]make ui[/bold]"
+        )
+
+
+class _Shown:
+    """Progress on the console: a live line in a terminal, a line now and then elsewhere."""
+
+    EVERY = timedelta(seconds=5)
+
+    def __init__(self, console: "Console") -> None:
+        from research_assets.clock import SystemClock
+
+        self._console, self._clock = console, SystemClock()
+        self._told = self._clock.now()
+        self._title = ""
+        self._line: Any = None
+        self._requests = self._rows = 0
+
+    @contextmanager
+    def stage(self, title: str) -> Iterator[None]:
+        """Show a stage while the block lasts, and what it took afterwards."""
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        self._title, self._requests, self._rows = title, 0, 0
+        begun = self._clock.now()
+        if self._console.is_terminal:
+            columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+            with Progress(*columns, console=self._console, transient=True) as progress:
+                task = progress.add_task(f"{title:16} ...")
+                self._line = lambda text: progress.update(task, description=text)
+                yield
+        else:
+            self._console.print(f"{title} ...")
+            self._line = None
+            yield
+        seconds = (self._clock.now() - begun).total_seconds()
+        self._console.print(f"[green]✓[/green] {title:16} {self._counts()}[dim]{seconds:6.1f} s[/dim]")
+
+    def step(self, progress: Any) -> None:
+        """One request was answered, or failed."""
+        self._requests, self._rows = progress.requests, progress.rows
+        text = f"{self._title:16} {self._counts()} {progress.partition}"
+        if self._line:
+            self._line(text)
+        elif self._clock.now() - self._told >= self.EVERY:
+            self._told = self._clock.now()
+            self._console.print(f"  {text}")
+
+    def _counts(self) -> str:
+        return f"{self._requests:5,} requests {self._rows:8,} rows "
+
+
+def _rows_table(rows: Mapping[str, int]) -> "Table":
+    from rich.table import Table
+
+    table = Table("mart", title="\nRows", title_justify="left", box=None, pad_edge=False)
+    table.add_column("rows", justify="right")
+    for name, number in rows.items():
+        table.add_row(name, f"{number:,}")
+    return table
+
+
+def _gaps_table(gaps: list[tuple[str, str, int, str, str | None]]) -> "Table":
+    from rich.table import Table
+
+    table = Table("entity", "state", title="\nNot held, and why", title_justify="left", box=None, pad_edge=False)
+    table.add_column("units", justify="right")
+    table.add_column("such as", overflow="fold")
+    table.add_column("because", overflow="fold")
+    for entity, state, number, unit, reason in gaps:
+        table.add_row(entity, state, f"{number:,}", unit, reason or "")
+    return table

@@ -1,0 +1,87 @@
+"""What the studies want, and what the ledger knows, as raw tables: with them a mart can say what nobody asked for yet.
+
+Written anew before each build of the marts, from the studies, the clock and the raw tables. Nothing is asked.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from research_assets import tables
+from research_assets.clock import midnight, week_of
+from research_assets.collect.coverage import read_held
+from research_assets.collect.spec import StudySpec
+from research_assets.collect.targets import account_targets, video_targets
+from research_assets.fields import ENTITIES
+from research_assets.quota import Ledger
+
+DAY = timedelta(days=1)
+
+
+def write_wanted(raw: Path, studies: Iterable[StudySpec], now: datetime) -> None:
+    """Replace raw/wanted: the units that each study wants, as far as they are known without asking."""
+    for study in studies:
+        path = tables.write_rows(
+            raw, "wanted", study=study.name, day=now.date(), name="wanted", rows=wanted_units(raw, study, now)
+        )
+        for older in path.parent.parent.glob("day=*/*.parquet"):
+            if older != path:
+                older.unlink()
+
+
+def write_requests(raw: Path, ledger: Ledger) -> None:
+    """Bring raw/requests up to what the ledger has on record; days that are over are written once."""
+    written = {path.parent.name.removeprefix("day=") for path in (raw / "requests").glob("study=*/day=*/*.parquet")}
+    days = sorted(date.fromisoformat(day) for day in written if day != "1970-01-01")
+    # The newest day on file may have gone on since.
+    rows = ledger.rows(days[-1] if days else None)
+    for day, of_day in groupby(rows, key=lambda row: row["day"]):
+        by_study: dict[str, list[dict[str, Any]]] = {}
+        for row in of_day:
+            by_study.setdefault(row.pop("study"), []).append({k: v for k, v in row.items() if k != "day"})
+        for study, own in by_study.items():
+            tables.write_rows(raw, "requests", study=study, day=day, name="requests", rows=own)
+
+
+def wanted_units(raw: Path, study: StudySpec, now: datetime) -> Iterator[dict[str, Any]]:
+    """The wanted units of a study, in the columns of `fields.WANTED`.
+
+    Days of videos up to today; comments by day, and by video once the day's videos are held; accounts by period, from
+    the first period in which the study observed any to the running one.
+    """
+    last = min(study.end or now.date(), now.date())
+    held = {r.verdict.partition for r in read_held(raw, "videos", study=study.name) if r.verdict.state == "complete"}
+    for number in range((last - study.start).days + 1):
+        day = study.start + DAY * number
+        due = midnight(day) + DAY * (1 + study.settle_days)
+        yield _row("videos", day, "day", day.isoformat(), due)
+        if study.comments.videos == "none":
+            continue
+        if day not in held:
+            yield _row("comments", day, "day", day.isoformat(), due)
+            continue
+        for target in video_targets(raw, study, day):
+            if target.expected != 0:
+                yield _row("comments", day, "video", target.unit, due)
+    for entity in (name for name, entity in ENTITIES.items() if entity.clock == "observation"):
+        names = [target.unit for target in account_targets(raw, study, entity)]
+        for period in _periods(raw, study, entity, now):
+            for name in names:
+                yield _row(entity, period, "account", name, midnight(period))
+
+
+def _periods(raw: Path, study: StudySpec, entity: str, now: datetime) -> list[date]:
+    daily = study.observe == "daily"
+    running = now.date() if daily else week_of(now.date())
+    observed = [record.verdict.partition for record in read_held(raw, entity, study=study.name)]
+    period, step = min(observed, default=running), DAY if daily else 7 * DAY
+    periods = [period]
+    while periods[-1] < running:
+        periods.append(periods[-1] + step)
+    return periods
+
+
+def _row(entity: str, partition: date, kind: str, unit: str, due_at: datetime) -> dict[str, Any]:
+    return {"entity": entity, "partition": partition, "unit_kind": kind, "unit": unit, "due_at": due_at}
