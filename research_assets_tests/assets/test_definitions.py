@@ -1,0 +1,123 @@
+"""The code location as a whole: what it loads, and one way through it from the search to a check of the warehouse."""
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+import yaml
+
+from research_assets.definitions import build
+from research_assets.fields import ENTITIES
+from research_assets.instance import prepare_home
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.server import Running, running
+from research_assets.settings import INSTANCE_DIR, PROJECT_DIR, VARIABLES, Settings
+from research_assets_tests.assets.test_graph import DEMO
+from research_assets_tests.study.files import SMALL, write
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Running]:
+    with running(SandboxConfig(videos_per_day=300)) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def placed(sandbox: Running, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Settings of a data root for this module, with the demo study and another one in a folder elsewhere."""
+    folder = tmp_path_factory.mktemp("location")
+    write(folder / "studies" / "two", SMALL.replace("gardening", "balcony") + "comments: none")
+    values = {
+        "root": str(folder / "data"),
+        "studies": f"{DEMO.parent.parent}:{folder / 'studies'}",
+        "api_url": sandbox.url,
+        "client_key": sandbox.app.config.client_key,
+        "client_secret": sandbox.app.config.client_secret,
+    }
+    return Settings.from_env({VARIABLES[name].name: value for name, value in values.items()})
+
+
+@pytest.fixture(scope="module")
+def location(placed: Settings) -> dg.Definitions:
+    return build(placed)
+
+
+def test_two_studies_and_the_warehouse_stand_in_one_graph(location: dg.Definitions) -> None:
+    keys = {key.to_user_string() for key in location.resolve_all_asset_keys()}
+    assert {f"gardening/{entity}" for entity in ENTITIES} <= keys
+    assert {key for key in keys if key.startswith("balcony/")} == {"balcony/videos", "balcony/users"}
+    parents = {
+        spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps}
+        for spec in location.resolve_all_asset_specs()
+    }
+    assert parents["staging/stg_tiktok__videos"] == {"gardening/videos", "balcony/videos"}
+    assert {"gardening/comments", "balcony/users"} <= parents["staging/stg_tiktok__coverage"]
+
+
+def test_everything_collected_runs_as_one_run_for_any_number_of_partitions(location: dg.Definitions) -> None:
+    assets = [asset for asset in location.assets or () if isinstance(asset, dg.AssetsDefinition)]
+    collected = [asset for asset in assets if asset.partitions_def]
+    assert collected
+    assert {asset.backfill_policy for asset in collected} == {dg.BackfillPolicy.single_run()}
+
+
+def test_from_the_search_to_a_check_of_the_warehouse(location: dg.Definitions, placed: Settings) -> None:
+    job = location.resolve_implicit_global_asset_job_def()
+    instance = dg.DagsterInstance.ephemeral()
+    videos = dg.AssetKey(["gardening", "videos"])
+    assert job.execute_in_process(instance=instance, asset_selection=[videos], partition_key="2026-02-03").success
+    marts = [key for key in location.resolve_all_asset_keys() if key.path[0] in {"staging", "marts"}]
+    result = job.execute_in_process(instance=instance, asset_selection=marts)
+    assert result.success
+    assert placed.warehouse.exists()
+    told = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    assert {"gardening_lacks_nothing", "balcony_lacks_nothing"} <= set(told)
+    # Only one day was asked, of one of the two studies.
+    assert "not_asked" in (told["balcony_lacks_nothing"].description or "")
+    with duckdb.connect(str(placed.warehouse), read_only=True) as connection:
+        [(held,)] = connection.execute("select count(*) from marts.videos").fetchall()
+        complete = connection.execute(
+            "select unit from marts.coverage where study = 'gardening' and entity = 'videos' and state = 'complete'"
+        ).fetchall()
+    assert complete == [("2026-02-03",)]
+    assert held > 0
+
+
+def test_without_credentials_the_graph_is_there_and_a_run_says_what_is_missing(placed: Settings) -> None:
+    location = build(replace(placed, client_key="", client_secret=""))
+    job = location.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        asset_selection=[dg.AssetKey(["gardening", "videos"])], partition_key="2026-02-03", raise_on_error=False
+    )
+    [failed] = [event for event in result.all_events if event.is_step_failure]
+    assert "TIKTOK_CLIENT_KEY and TIKTOK_CLIENT_SECRET not set" in str(failed.step_failure_data.user_failure_data)
+
+
+def test_the_location_has_one_name() -> None:
+    workspace = yaml.safe_load((PROJECT_DIR / "workspace.yaml").read_text())
+    project = tomllib.loads((PROJECT_DIR / "pyproject.toml").read_text())["tool"]["dg"]["project"]
+    [entry] = workspace["load_from"]
+    assert entry["python_module"] == {
+        "module_name": project["code_location_target_module"],
+        "location_name": project["code_location_name"],
+    }
+
+
+def test_home_of_the_instance(tmp_path: Path, settings: Settings) -> None:
+    home = prepare_home(settings)
+    assert home == tmp_path / "data" / "dagster"
+    assert (home / "dagster.yaml").read_bytes() == (INSTANCE_DIR / "dagster.yaml").read_bytes()
+    assert home.stat().st_mode & 0o777 == 0o700
+    (home / "dagster.yaml").write_text("telemetry: {enabled: true}\n")
+    (home / "history").mkdir()
+    assert prepare_home(settings) == home
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert not instance.telemetry_enabled
+        assert not instance.nux_enabled
+        pools = instance.get_concurrency_config().pool_config
+        assert (pools.default_pool_limit, str(pools.pool_granularity)) == (1, "PoolGranularity.RUN")
+    assert (home / "history").is_dir()

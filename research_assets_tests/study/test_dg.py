@@ -1,0 +1,80 @@
+"""Studies as Dagster's own commands see them, on a copy of the project with studies put into it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from research_assets.instance import prepare_home
+from research_assets.settings import PROJECT_DIR, VARIABLES, Settings
+from research_assets_tests.study.files import SMALL, write
+
+PARTS = ("pyproject.toml", "workspace.yaml", "research_assets", "dbt_project")
+
+
+class Project:
+    """A copy of the project, and a way to run `dg` there."""
+
+    def __init__(self, root: Path, settings: Settings) -> None:
+        self.root = root
+        self.defs = root / "research_assets" / "defs"
+        self._environment = os.environ | {
+            "PYTHONPATH": str(root),
+            "DAGSTER_HOME": str(prepare_home(settings)),
+            VARIABLES["root"].name: str(settings.root),
+            VARIABLES["studies"].name: str(root / "elsewhere"),
+        }
+
+    def dg(self, *command: str) -> tuple[int, str]:
+        """Exit code, and all that was printed."""
+        program = str(Path(sys.executable).with_name("dg"))
+        done = subprocess.run(
+            [program, *command], cwd=self.root, env=self._environment, capture_output=True, text=True, check=False
+        )
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+    root = tmp_path_factory.mktemp("project")
+    for part in PARTS:
+        source = PROJECT_DIR / part
+        if source.is_dir():
+            shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__", ".*", "target", "logs"))
+        else:
+            shutil.copy(source, root / part)
+    for held in (root / "research_assets" / "defs").iterdir():
+        if held.is_dir():
+            shutil.rmtree(held)
+    (root / "elsewhere").mkdir()
+    yield Project(root, Settings.from_env({VARIABLES["root"].name: str(root / "data")}))
+
+
+def test_two_studies_one_of_them_elsewhere(project: Project) -> None:
+    write(project.defs / "one", SMALL)
+    write(project.root / "elsewhere" / "two", SMALL.replace("gardening", "balcony"))
+    code, said = project.dg("check", "defs")
+    assert code == 0, said
+    assert "All definitions loaded successfully." in said
+
+
+def test_mistakes_of_shape(project: Project) -> None:
+    file = write(project.defs / "one", SMALL.replace("hashtag_name", "hashtag") + "observe: never")
+    code, said = project.dg("check", "yaml")
+    assert code == 1
+    assert f"{file}:7 - research_assets.Study attributes.query.and.0.field 'hashtag' is not one of" in said
+    assert f"{file}:8 - research_assets.Study attributes.observe 'never' is not one of ['weekly', 'daily']" in said
+
+
+def test_mistakes_of_meaning(project: Project) -> None:
+    file = write(project.defs / "one", SMALL.replace("2026-02-01", "2999-02-01"))
+    outside = write(project.root / "elsewhere" / "two", SMALL.replace("hashtag_name", "hashtag"))
+    code, said = project.dg("check", "defs")
+    assert code == 1
+    assert "2 mistakes in the study files" in said
+    assert f"{file}:4: attributes.start: 2999-02-01 is in the future" in said
+    assert f"{outside}:7: attributes.query.and.0.field: `hashtag` is unknown; allowed: " in said
