@@ -56,7 +56,9 @@ class VideoRenderer:
         for video in videos:
             held = kept.get(video.id)
             if held is None or held[0] != hour:
-                held = (hour, shuffled(self.record(video, fields, now), Random(mix(video.seed, 21))))
+                fragment = shuffled(self.record(video, fields, now), Random(mix(video.seed, 21)))
+                # A copy, because what the serializer returns keeps eight kilobytes of room.
+                held = (hour, memoryview(fragment).tobytes())
                 kept[video.id] = held
                 if len(kept) > _KEPT:
                     kept.popitem(last=False)

@@ -1,30 +1,27 @@
 """How many pages of 100 videos the sandbox serves for each second of its own CPU time.
 
 It must never be what another benchmark measures, so what counts is the server process's CPU, not the wall clock: the
-client here shares the machine. Run with `python -m research_assets_tests.benchmarks.bench_sandbox`.
+client here shares the machine.
 """
 
 import asyncio
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any
 from urllib.parse import urlencode
 
-import click
 import httpx
 import orjson
 
 from research_assets.fields import ENTITIES
+from research_assets_tests.benchmarks import Row
 
 MARK = 2000  # pages a CPU second
-_WORLDS = {
-    "flat, 23 fields": ["--profile", "clean", "--flat", "950"],
-    "flat, 1 in 10 undeliverable": ["--profile", "clean", "--flat", "950", "--undeliverable", "0.1"],
-    "social, one month, each page for the first time": ["--profile", "clean"],
-    "social, the same pages again": [],
-}
+_FLAT = ("--profile", "clean", "--flat", "950")
+_SOCIAL = ("--profile", "clean")
 _QUERY = {"and": [{"operation": "IN", "field_name": "region_code", "field_values": ["DE", "AT", "US", "GB", "MX"]}]}
 _MONTHS = ("20260101", "20260131"), ("20260201", "20260228"), ("20260301", "20260331"), ("20260401", "20260430")
 
@@ -68,41 +65,37 @@ async def _crawls(port: int, token: str, months: Sequence[tuple[str, str]]) -> t
     return sum(pages for pages, _ in found), sum(size for _, size in found)
 
 
-def _start(options: list[str]) -> tuple[subprocess.Popen[str], str]:
+def run() -> Iterable[Row]:
+    """Pages a CPU second of the flat world, which benchmarks use, and for comparison of the one with people in it."""
+    with _serving(*_FLAT) as url:
+        yield _measure("flat world, 23 fields", url, _MONTHS, MARK)
+    with _serving(*_FLAT, "--undeliverable", "0.1") as url:
+        yield _measure("flat world, 1 in 10 undeliverable", url, _MONTHS, MARK)
+    with _serving(*_SOCIAL) as url:
+        yield _measure("social world, pages never seen", url, _MONTHS[:1])
+        yield _measure("social world, the same pages again", url, _MONTHS[:1])
+
+
+def _measure(case: str, url: str, months: Sequence[tuple[str, str]], bound: float | None = None) -> Row:
+    form = {"client_key": "sandbox-key", "client_secret": "sandbox-secret", "grant_type": "client_credentials"}
+    token = httpx.post(f"{url}/v2/oauth/token/", data=form).json()["access_token"]
+    before, started = httpx.get(f"{url}/sandbox/state").json()["cpu_seconds"], perf_counter()
+    pages, size = asyncio.run(_crawls(int(url.rsplit(":", 1)[1]), token, months))
+    cpu, wall = httpx.get(f"{url}/sandbox/state").json()["cpu_seconds"] - before, perf_counter() - started
+    note = f"{pages} pages of {size / pages / 1024:.0f} KB, {pages / wall:.0f} a second of wall time"
+    return Row(f"sandbox: {case}", pages / cpu, "pages/CPU s", bound, note, "at least")
+
+
+@contextmanager
+def _serving(*options: str) -> Iterator[str]:
     command = [sys.executable, "-m", "research_assets.sandbox", "--port", "0", "--cap", "1000000000", "--rate", "0"]
-    server = subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True)
-    assert server.stdout is not None
-    for line in server.stdout:
-        if "TIKTOK_API_URL=" in line:
-            return server, line.split("=")[1].strip()
-    raise RuntimeError("The sandbox did not start; its words stand above.")
-
-
-def main() -> None:
-    click.echo(f"{'world':50} {'pages':>6} {'KB/page':>8} {'CPU s':>7} {'pages/CPU s':>12} {'pages/s':>8}  mark {MARK}")
-    server: subprocess.Popen[str] | None = None
-    url = ""
-    try:
-        for name, options in _WORLDS.items():
-            if options:
-                if server:
-                    server.terminate()
-                    server.wait()
-                server, url = _start(options)
-            form = {"client_key": "sandbox-key", "client_secret": "sandbox-secret", "grant_type": "client_credentials"}
-            token = httpx.post(f"{url}/v2/oauth/token/", data=form).json()["access_token"]
-            before, started = httpx.get(f"{url}/sandbox/state").json()["cpu_seconds"], perf_counter()
-            pages, size = asyncio.run(
-                _crawls(int(url.rsplit(":", 1)[1]), token, _MONTHS[: 1 if "social" in name else 4])
-            )
-            cpu, wall = httpx.get(f"{url}/sandbox/state").json()["cpu_seconds"] - before, perf_counter() - started
-            rate = f"{pages / cpu:12.0f} {pages / wall:8.0f}"
-            click.echo(f"{name:50} {pages:6} {size / pages / 1024:8.1f} {cpu:7.2f} {rate}")
-    finally:
-        if server:
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            for line in server.stdout:
+                if "TIKTOK_API_URL=" in line:
+                    yield line.split("=")[1].strip()
+                    return
+            raise RuntimeError("The sandbox did not start; its words stand above.")
+        finally:
             server.terminate()
-            server.wait()
-
-
-if __name__ == "__main__":
-    main()
