@@ -53,7 +53,8 @@ ROOMS: dict[str, Room] = {
     "assets": _DECLARES,
     "definitions": Room(_DECLARES.rooms | {"assets", "defs"}),
     "defs": _DECLARES,
-    "cli": Room(_DECLARES.rooms | {"sandbox"}),
+    # The demo runs the code location as it is; single assets are no business of a command.
+    "cli": Room(_DECLARES.rooms | {"sandbox", "definitions"}),
 }
 
 READS_ENVIRONMENT: dict[str, str] = {

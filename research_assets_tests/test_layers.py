@@ -48,7 +48,7 @@ def test_each_exception_for_the_environment_is_still_needed() -> None:
         ("study.py", "from research_assets.sandbox import world"),
         ("cli/main.py", "from research_assets.assets.warehouse import x"),
         ("cli/main.py", 'LAZY = "research_assets.assets.warehouse:x"'),
-        ("cli/main.py", "from research_assets.definitions import defs"),
+        ("sensors.py", "from research_assets.definitions import defs"),
         ("quota.py", "import os\nx = os.environ['A']"),
         ("quota.py", "import os\nx = os.getenv('A')"),
         ("quota.py", "from os import environ"),
