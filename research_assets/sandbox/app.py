@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from time import perf_counter
 from typing import Any, Literal
 from urllib.parse import parse_qs
@@ -168,10 +169,15 @@ class Sandbox:
         headers = [
             (b"content-type", reply.content_type),
             (b"content-length", b"%d" % len(reply.body)),
-            (b"date", format_datetime(now, usegmt=True).encode()),
+            (b"date", _date(now.replace(microsecond=0))),
         ]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         await send({"type": "http.response.body", "body": reply.body})
+
+
+@lru_cache(maxsize=4)
+def _date(second: datetime) -> bytes:
+    return format_datetime(second, usegmt=True).encode()
 
 
 async def _read(receive: Receive) -> bytes:

@@ -43,6 +43,7 @@ class FlatVideos:
         self._late = [index * 31 % gap + (129_600 if index % 97 == 48 else 0) for index in range(count)]
         self._places = [self._place(index) for index in range(count)]
         self.delivers = [not every or index % every != every - 1 for index in range(count)]
+        self.delivers_all = all(self.delivers)
         kinds = [self._kind(kind, 0, 0, kind) for kind in range(_KINDS)]
         self._finals = [(v.views, v.likes, v.comments, v.shares, v.favorites) for v in kinds]
         self._templates: dict[tuple[Fields, bool], list[Template]] = {}

@@ -41,8 +41,7 @@ class IdLayout:
     def day_ids(self, day: int, places: Iterable[tuple[int, int]]) -> list[int]:
         """The ids of many videos of a day, each given by its upload (seconds after midnight) and its lower bits."""
         start = day * DAY
-        uploads = ((start + second, low) for second, low in places)
-        return [u << 32 | low ^ (u * _FACTOR + _TERM & _LOW) for u, low in uploads]
+        return [(u := start + second) << 32 | low ^ (u * _FACTOR + _TERM & _LOW) for second, low in places]
 
     def indexes(self, ids: Iterable[int]) -> list[int]:
         """The indexes that many video ids point to."""

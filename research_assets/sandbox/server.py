@@ -44,8 +44,8 @@ def _listen(port: int) -> socket.socket:
 def _server(app: Sandbox) -> uvicorn.Server:
     settings = uvicorn.Config(
         app,
-        http="httptools",
-        loop="uvloop",
+        http="auto",
+        loop="auto",
         lifespan="off",
         log_level="warning",
         access_log=False,

@@ -116,7 +116,10 @@ class World:
         """Those of the ids that a page delivers at a moment, in the same order."""
         if self.flat:
             delivers, withdrawn, vanish = self.flat.delivers, self.withdrawn, self.config.withdrawn_per_year
-            kept = [i for i, index in zip(ids, self.layout.indexes(ids), strict=True) if delivers[index]]
+            if self.flat.delivers_all:
+                kept = list(ids)
+            else:
+                kept = [i for i, index in zip(ids, self.layout.indexes(ids), strict=True) if delivers[index]]
             if withdrawn:
                 kept = [i for i in kept if i not in withdrawn]
             return [i for i in kept if withdrawn_at(i, i >> 32, vanish) > at] if vanish else kept
