@@ -1,7 +1,7 @@
 """What the assets work with: ordinary library objects, made from the settings. Dagster hands them over and no more."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -15,6 +15,7 @@ from research_assets.collect.wanted import write_requests, write_wanted
 from research_assets.quota import Ledger
 from research_assets.settings import VARIABLES, Settings, SettingsError, prepare_root
 from research_assets.tiktok.client import Client
+from research_assets.tiktok.errors import Wait
 
 
 class CredentialsMissing(SettingsError):
@@ -62,6 +63,10 @@ class Collection:
             transport=self.transport,
         )
         async with client:
+            # The quota's day and the running period are the server's: without its time a run would wait for a midnight
+            # that has passed there. Who cannot be reached now may not be needed, if all is held.
+            with suppress(Wait):
+                await client.token()
             yield Tools(client, ledger, clock, settings, progress=self._both(progress))
 
     def _both(self, progress: Callable[[Progress], None] | None) -> Callable[[Progress], None]:

@@ -1,34 +1,104 @@
-"""A small picture of what a study holds: rows by partition, what is missing marked. Inline in the UI, no file."""
+"""Small pictures of what a study holds: rows by partition, what is not complete marked. Inline in the UI, no file.
+
+The UI shows Markdown at once only if it is short, so a plain row of bars stands beside the chart with its axes.
+"""
 
 import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+SHORT = 1000
+"""Characters of Markdown below which the UI shows it at once rather than behind a link."""
+
 _HELD = "#2f6f9f"
 _GAP = "#c8553d"
+_BARS = 48
+_HEIGHT = 32
 
 _BY_PARTITION = """
-select "partition" as day, sum(kept)::bigint as n, bool_and(state = 'complete') as complete
+select "partition", coalesce(sum(kept), 0)::bigint, bool_and(state in ('complete', 'refused', 'missing'))
 from (
   select * from read_parquet($files, union_by_name = true)
   where entity = $entity
-  qualify row_number() over (partition by "partition", unit_kind, unit order by last_at desc nulls last) = 1
+  qualify row_number() over (
+    partition by "partition", unit_kind, unit
+    order by case when state = 'complete' then 0 else 1 end, last_at desc nulls last
+  ) = 1
 )
-group by all order by all
+group by "partition" order by "partition"
 """
 
 
-def _chart(rows: list[tuple[Any, ...]], title: str) -> dict[str, Any]:
-    most = max((n or 0 for _, n, _ in rows), default=0) or 1
-    values = [
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A partition, or several beside each other: rows, and whether all that can be had of it is held."""
+
+    first: date
+    rows: int
+    whole: bool
+
+
+def held(raw: Path, study: str, entity: str) -> list[Bar]:
+    """What is held of an entity by partition, from raw/coverage: of each unit the attempt that counts."""
+    folder = raw / "coverage" / f"study={study}"
+    if next(folder.glob("**/*.parquet"), None) is None:
+        return []
+    with duckdb.connect() as connection:
+        files = str(folder / "**" / "*.parquet")
+        return [Bar(*row) for row in connection.execute(_BY_PARTITION, {"files": files, "entity": entity}).fetchall()]
+
+
+def _joined(bars: Sequence[Bar]) -> list[Bar]:
+    """At most `_BARS` bars, each for equally many neighbouring partitions."""
+    width = -(-len(bars) // _BARS)
+    groups = [bars[start : start + width] for start in range(0, len(bars), width)]
+    return [Bar(group[0].first, sum(b.rows for b in group), all(b.whole for b in group)) for group in groups]
+
+
+def _image(svg: str, title: str) -> str:
+    return f"![{title}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+
+
+def sparkline(bars: Sequence[Bar]) -> str:
+    """A row of bars and a line about them, as Markdown shorter than `SHORT`."""
+    joined = _joined(bars)
+    most = max(bar.rows for bar in joined) or 1
+    paths = {True: "", False: ""}
+    for place, bar in enumerate(joined):
         # A gap without rows would be invisible, so its bar is a stump.
-        {"day": day.isoformat(), "n": (n or 0) if complete else max(n or 0, most * 0.04), "state": state}
-        for day, n, complete in rows
-        for state in ("complete" if complete else "not complete",)
+        height = max(round(bar.rows / most * _HEIGHT), 0 if bar.whole else 3)
+        if height:
+            paths[bar.whole] += f"M{place} {_HEIGHT}v-{height}"
+    drawn = "".join(f"<path stroke='{_HELD if whole else _GAP}' d='{path}'/>" for whole, path in paths.items() if path)
+    svg = (
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{len(joined) * 8}' height='48' preserveAspectRatio='none'"
+        f" viewBox='-.5 0 {len(joined)} {_HEIGHT}' stroke-width='.8'>{drawn}</svg>"
+    )
+    gaps, total = sum(not bar.whole for bar in bars), sum(bar.rows for bar in bars)
+    lacking = f"{gaps} of {len(bars)} partitions not complete" if gaps else f"{len(bars)} partitions, all complete"
+    said = f"{bars[0].first} to {bars[-1].first}: {total:,} rows, {lacking}"
+    return f"{_image(svg, 'rows')}\n\n{said}"
+
+
+def chart(bars: Sequence[Bar], title: str) -> str:
+    """The same with axes, as Markdown."""
+    import vl_convert  # half a second that only a finished run pays
+
+    stump = max(bar.rows for bar in bars) * 0.04 or 1
+    values = [
+        {
+            "day": bar.first.isoformat(),
+            "rows": bar.rows if bar.whole else max(bar.rows, stump),
+            "state": "complete" if bar.whole else "not complete",
+        }
+        for bar in bars
     ]
-    return {
+    spec: dict[str, Any] = {
         "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
         "width": 560,
         "height": 130,
@@ -38,7 +108,7 @@ def _chart(rows: list[tuple[Any, ...]], title: str) -> dict[str, Any]:
         "mark": {"type": "bar", "binSpacing": 1},
         "encoding": {
             "x": {"field": "day", "type": "temporal", "timeUnit": "utcyearmonthdate", "title": None},
-            "y": {"field": "n", "type": "quantitative", "title": "rows", "axis": {"tickCount": 4}},
+            "y": {"field": "rows", "type": "quantitative", "title": "rows", "axis": {"tickCount": 4}},
             "color": {
                 "field": "state",
                 "scale": {"domain": ["complete", "not complete"], "range": [_HELD, _GAP]},
@@ -47,22 +117,4 @@ def _chart(rows: list[tuple[Any, ...]], title: str) -> dict[str, Any]:
         },
         "config": {"view": {"stroke": None}, "axis": {"gridColor": "#e8e8e8"}},
     }
-
-
-def picture(raw: Path, study: str, entity: str) -> str | None:
-    """The picture as Markdown with the image inline; None while nothing of the entity was asked.
-
-    `raw` is the folder of raw tables; the last attempt of each unit counts.
-    """
-    folder = raw / "coverage" / f"study={study}"
-    if next(folder.glob("**/*.parquet"), None) is None:
-        return None
-    with duckdb.connect() as connection:
-        files = str(folder / "**" / "*.parquet")
-        rows = connection.execute(_BY_PARTITION, {"files": files, "entity": entity}).fetchall()
-    if not rows:
-        return None
-    import vl_convert  # half a second that only a finished run pays
-
-    svg = vl_convert.vegalite_to_svg(_chart(rows, f"{study}: {entity} held, by partition"))
-    return f"![{study}: {entity} by partition](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
+    return _image(vl_convert.vegalite_to_svg(spec), title)

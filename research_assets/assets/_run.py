@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from research_assets.assets._picture import picture
+from research_assets.assets._picture import chart, held, sparkline
 from research_assets.captures import CaptureError
 from research_assets.collect import Ask, Finished, PastObservation, Paused, Progress, collect
 from research_assets.ledger_file import LedgerError
@@ -36,7 +36,7 @@ def outcome_metadata(outcome: Finished) -> dict[str, Any]:
         "rows asked": outcome.asked,
         "rows offered": outcome.offered,
         "rows kept": outcome.kept,
-        "requests": outcome.requests,
+        "requests": round(outcome.requests, 2),
         "units": sum(outcome.units.values()),
         "units not complete": sum(number for state, number in outcome.units.items() if state != "complete"),
         "states": dg.MetadataValue.json(dict(outcome.units)),
@@ -150,5 +150,11 @@ class Run:
         self._context.log_event(dg.AssetObservation(self._key, description=text, metadata=shown))
 
     def _picture(self) -> dict[str, Any]:
-        image = picture(self._collection.settings.raw, self._ask.study.name, self._ask.entity)
-        return {"rows by day": dg.MetadataValue.md(image)} if image else {}
+        study, entity = self._ask.study.name, self._ask.entity
+        bars = held(self._collection.settings.raw, study, entity)
+        if not bars:
+            return {}
+        return {
+            "rows by partition": dg.MetadataValue.md(sparkline(bars)),
+            "chart": dg.MetadataValue.md(chart(bars, f"{study}: {entity} held, by partition")),
+        }

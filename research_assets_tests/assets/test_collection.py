@@ -43,7 +43,8 @@ def test_one_day(bench: Build) -> None:
     assert metadata["requests"] == world.asked("video/query") == 1
     assert (metadata["units"], metadata["units not complete"]) == (1, 0)
     assert str(metadata["captures"]).endswith("captures/videos/study=gardening")
-    assert "data:image/svg+xml;base64," in str(metadata["rows by day"])
+    assert "data:image/svg+xml;base64," in str(metadata["rows by partition"])
+    assert "data:image/svg+xml;base64," in str(metadata["chart"])
 
 
 def test_what_is_held_is_not_asked_again(bench: Build) -> None:
