@@ -6,7 +6,7 @@ The UI shows Markdown at once only if it is short, so a plain row of bars stands
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,13 @@ def held(raw: Path, study: str, entity: str) -> list[Bar]:
         return [Bar(*row) for row in connection.execute(_BY_PARTITION, {"files": files, "entity": entity}).fetchall()]
 
 
+def filled(bars: Sequence[Bar], first: date, last: date, step: timedelta) -> list[Bar]:
+    """The bars from the first to the last partition, with a gap for each that was never asked."""
+    known = {bar.first: bar for bar in bars}
+    days = (first + step * place for place in range((last - first) // step + 1))
+    return [known.get(day, Bar(day, 0, whole=False)) for day in days]
+
+
 def _joined(bars: Sequence[Bar]) -> list[Bar]:
     """At most `_BARS` bars, each for equally many neighbouring partitions."""
     width = -(-len(bars) // _BARS)
@@ -76,7 +83,7 @@ def sparkline(bars: Sequence[Bar]) -> str:
             paths[bar.whole] += f"M{place} {_HEIGHT}v-{height}"
     drawn = "".join(f"<path stroke='{_HELD if whole else _GAP}' d='{path}'/>" for whole, path in paths.items() if path)
     svg = (
-        f"<svg xmlns='http://www.w3.org/2000/svg' width='{len(joined) * 8}' height='48' preserveAspectRatio='none'"
+        f"<svg xmlns='http://www.w3.org/2000/svg' width='{len(joined) * 12}' height='48' preserveAspectRatio='none'"
         f" viewBox='-.5 0 {len(joined)} {_HEIGHT}' stroke-width='.8'>{drawn}</svg>"
     )
     gaps, total = sum(not bar.whole for bar in bars), sum(bar.rows for bar in bars)

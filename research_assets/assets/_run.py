@@ -10,9 +10,10 @@ from typing import Any
 
 import dagster as dg
 
-from research_assets.assets._picture import chart, held, sparkline
+from research_assets.assets._picture import chart, filled, held, sparkline
 from research_assets.captures import CaptureError
 from research_assets.collect import Ask, Finished, PastObservation, Paused, Progress, collect
+from research_assets.fields import ENTITIES
 from research_assets.ledger_file import LedgerError
 from research_assets.locks import Busy
 from research_assets.resources import Collection
@@ -150,11 +151,16 @@ class Run:
         self._context.log_event(dg.AssetObservation(self._key, description=text, metadata=shown))
 
     def _picture(self) -> dict[str, Any]:
-        study, entity = self._ask.study.name, self._ask.entity
-        bars = held(self._collection.settings.raw, study, entity)
+        study, entity = self._ask.study, self._ask.entity
+        bars = held(self._collection.settings.raw, study.name, entity)
         if not bars:
             return {}
+        content = ENTITIES[entity].clock == "content"
+        first = study.start if content else bars[0].first
+        last = study.end if content and study.end else max(first, bars[-1].first)
+        step = timedelta(days=1 if content or study.observe == "daily" else 7)
+        bars = filled(bars, first, last, step)
         return {
             "rows by partition": dg.MetadataValue.md(sparkline(bars)),
-            "chart": dg.MetadataValue.md(chart(bars, f"{study}: {entity} held, by partition")),
+            "chart": dg.MetadataValue.md(chart(bars, f"{study.name}: {entity} held, by partition")),
         }

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_assets import tables
-from research_assets.assets._picture import SHORT, Bar, chart, held, sparkline
+from research_assets.assets._picture import SHORT, Bar, chart, filled, held, sparkline
 
 BARS = st.lists(st.tuples(st.integers(0, 10**9), st.booleans()), min_size=1, max_size=4000)
 
@@ -34,6 +34,18 @@ def test_gaps_are_marked_even_without_rows() -> None:
     assert "20 rows, 1 of 3 partitions not complete" in sparkline(gap)
     assert "20 rows, 3 partitions, all complete" in sparkline(whole)
     assert "not complete" in drawn(chart(gap, "held"))
+
+
+def test_partitions_that_were_never_asked_are_gaps() -> None:
+    monday = date(2026, 2, 2)
+    week = timedelta(days=7)
+    some = [Bar(monday + week, 3, True), Bar(monday + 3 * week, 4, True)]
+    assert filled(some, monday, monday + 3 * week, week) == [
+        Bar(monday, 0, False),
+        some[0],
+        Bar(monday + 2 * week, 0, False),
+        some[1],
+    ]
 
 
 def test_the_attempt_that_counts(tmp_path: Path) -> None:
