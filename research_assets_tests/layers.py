@@ -16,7 +16,9 @@ _ORCHESTRATION = frozenset({"dagster", "dagster_dbt", "dagster_duckdb", "dagster
 _HEAVY = _ORCHESTRATION | {"pandas", "pyarrow", "polars"}
 
 _GROUND = frozenset({"fields", "clock", "settings", "files"})
-_STORE = frozenset({"quota", "ledger_file", "shares", "captures", "journal", "locks", "tables", "table_sql", "replay"})
+_STORE = frozenset(
+    {"quota", "ledger_file", "shares", "captures", "journal", "locks", "tables", "table_sql", "replay", "workshop"}
+)
 _PURE = _GROUND | _STORE | {"tiktok", "collect"}
 _STUDY_FILE = frozenset({"study_file", "study_model", "study_panel", "study_schema"})
 _STUDY = _STUDY_FILE | {"study", "instance", "resources", "sensors", "checks"}
