@@ -11,8 +11,9 @@ A line: `{"event": ..., ..., "answer": <the body as it came>}`; `answer`, where 
 
 import hashlib
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -90,6 +91,40 @@ class Manifest:
             raise DamagedCapture(self.path, 0, "the file is missing", _RESTORE) from error
         if digest != self.sha256:
             raise DamagedCapture(self.path, 0, "its content is not what was published", _RESTORE)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Running totals of a journal, so that sealing needs no second look at the pages."""
+
+    size: int = 0
+    pages: int = 0
+    rows: int = 0
+    requests: int = 0
+    units: int = 0
+    longest: int = 0
+    nul: bool = False
+    first_at: str | None = None
+    last_at: str | None = None
+
+    def add(self, event: Mapping[str, Any], line: bytes) -> None:
+        """Count an event that has become durable as this line."""
+        self.size += len(line)
+        self.longest = max(self.longest, len(line))
+        kind = event["event"]
+        if kind == "page":
+            self.pages += 1
+            self.requests += 1
+            self.rows += event.get("rows") or 0
+            self.nul = self.nul or b"\\u0000" in line
+            if moment := event.get("observed_at"):
+                text = moment.isoformat() if isinstance(moment, datetime) else str(moment)
+                self.first_at = min(self.first_at or text, text)
+                self.last_at = max(self.last_at or text, text)
+        elif kind == "fail":
+            self.requests += 1
+        elif kind == "unit":
+            self.units += 1
 
 
 def unfinished(captures: Path, entity: str, study: str) -> list[Path]:

@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +21,15 @@ from typing import Any, Self
 import orjson
 import zstandard
 
-from research_assets.captures import CHUNK, CaptureError, DamagedCapture, complete_lines, manifest_path, sealed_path
+from research_assets.captures import (
+    CHUNK,
+    CaptureError,
+    DamagedCapture,
+    Tally,
+    complete_lines,
+    manifest_path,
+    sealed_path,
+)
 from research_assets.files import hidden, private_folder, publish, sync_folder, write_private
 
 FORMAT = 1
@@ -38,39 +46,6 @@ class NotWritten(CaptureError):
     """An event could not be made durable: the journal is as it was before, and the event is not in it."""
 
 
-@dataclass(slots=True)
-class _Tally:
-    """Running totals of a journal, so that sealing needs no second look at the pages."""
-
-    size: int = 0
-    pages: int = 0
-    rows: int = 0
-    requests: int = 0
-    units: int = 0
-    longest: int = 0
-    nul: bool = False
-    first_at: str | None = None
-    last_at: str | None = None
-
-    def add(self, event: Mapping[str, Any], line: bytes) -> None:
-        self.size += len(line)
-        self.longest = max(self.longest, len(line))
-        kind = event["event"]
-        if kind == "page":
-            self.pages += 1
-            self.requests += 1
-            self.rows += event.get("rows") or 0
-            self.nul = self.nul or b"\\u0000" in line
-            if moment := event.get("observed_at"):
-                text = moment.isoformat() if isinstance(moment, datetime) else str(moment)
-                self.first_at = min(self.first_at or text, text)
-                self.last_at = max(self.last_at or text, text)
-        elif kind == "fail":
-            self.requests += 1
-        elif kind == "unit":
-            self.units += 1
-
-
 class Journal:
     """An open capture. One writer at a time, held by a lock on the file; safe to call from threads."""
 
@@ -80,7 +55,7 @@ class Journal:
         self.capture: str = start["capture"]
         self.start = start
         self._handle = handle
-        self._tally = _Tally()
+        self._tally = Tally()
         self._unknown: set[str] = set()
         self._guard = threading.Lock()
 
@@ -151,7 +126,7 @@ class Journal:
             if not path.exists() or path.stat().st_ino != os.fstat(handle).st_ino:
                 raise JournalBusy(f"The journal {path} was sealed by another process meanwhile. Look again.")
             start: dict[str, Any] | None = None
-            tally, unknown = _Tally(), set[str]()
+            tally, unknown = Tally(), set[str]()
             with path.open("rb", buffering=CHUNK) as file:
                 for event, line in complete_lines(path, file, torn_end=True):
                     start = start or event

@@ -4,14 +4,13 @@ For a lost or doubted `raw/`, and for rows that a newer registry types better. W
 tables `wanted` and `requests`) is left as it is.
 """
 
-import shutil
-import tempfile
 from pathlib import Path
 
 from research_assets.captures import CaptureError, Manifest, sealed
 from research_assets.fields import ENTITIES
 from research_assets.files import private_folder, sync_folder
 from research_assets.tables import Written, ensure_tables, is_written, write_capture
+from research_assets.workshop import workshop
 
 
 def replay(captures: Path, raw: Path, study: str | None = None) -> list[Written]:
@@ -27,15 +26,12 @@ def replay(captures: Path, raw: Path, study: str | None = None) -> list[Written]
             f"There is no sealed capture{f' of {study}' if study else ''} below {captures}, so the raw tables were "
             "left as they are. Check that the data folder is the right one."
         )
-    yard = Path(tempfile.mkdtemp(prefix=".replay.", dir=private_folder(raw)))
-    try:
+    with workshop(raw, "replay") as yard:
         fresh = private_folder(yard / "raw")
         written = [write_capture(fresh, manifest.path) for manifest in manifests]
         for name in sorted({manifest.study for manifest in manifests}):
             for table in (*ENTITIES, "coverage"):
                 _swap(fresh / table / f"study={name}", raw / table / f"study={name}", yard / f"old.{table}.{name}")
-    finally:
-        shutil.rmtree(yard, ignore_errors=True)
     ensure_tables(raw)
     return written + [write_capture(raw, manifest.path) for manifest in _missing(captures, raw, study)]
 

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from research_assets.captures import Manifest
-from research_assets.fields import Entity, Field
+from research_assets.fields import POSITION, Entity, Field
 from research_assets.tiktok.endpoints import BY_ENTITY
 
 DAY = "_day"
@@ -21,7 +21,7 @@ DAY = "_day"
 
 _MOST_NEW_COLUMNS = 50
 _LAST_SECOND = 253_402_300_799
-_ALL_INTEGERS_EXACT = 1 << 53
+_POINTER = "'/' || replace(replace(k, '~', '~0'), '/', '~1')"
 
 
 def quoted(name: str) -> str:
@@ -75,51 +75,56 @@ def plain_rows(entity: Entity, manifest: Manifest, *, with_day: bool) -> str:
     }
     new_members = ", ".join(f"{text(orjson.dumps(name).decode() + ':')} || r.{quoted(name)}::VARCHAR" for name in new)
     unknown = f"nullif('{{' || concat_ws(',', {new_members}) || '}}', '{{}}')::JSON" if new else "NULL::JSON"
-    source = f"(SELECT *, {records} AS records FROM {_pages(entity, manifest, _struct({'data': data}))})"
-    return _rows(entity, manifest, source, values, unknown, with_day)
+    return _rows(entity, manifest, _records(entity, manifest, data, records), values, unknown, with_day)
 
 
-def careful_rows(entity: Entity, manifest: Manifest, structures: Mapping[str, Any], *, with_day: bool) -> str:
-    """A query for the rows of a capture field by field; it loses no row and no value.
+def json_records(entity: Entity, manifest: Manifest) -> str:
+    """A query for the records of a capture as JSON, each with what the page around it says: for `careful_rows`."""
+    endpoint = BY_ENTITY[entity.name]
+    if endpoint.flat:
+        return _records(entity, manifest, "JSON", "CASE WHEN coalesce(rows, 1) > 0 THEN [answer.data] END")
+    lists = _coalesce([f"answer.data.{quoted(key)}" for key in endpoint.payload_keys])
+    return _records(entity, manifest, _struct(dict.fromkeys(endpoint.payload_keys, "JSON[]")), lists)
+
+
+def careful_rows(
+    entity: Entity, manifest: Manifest, records: str, structures: Mapping[str, Any], *, with_day: bool
+) -> str:
+    """A query for the rows of `records`, field by field; it loses no row and no value.
 
     `structures` are the nested types of the entity's fields in the form of `json_transform`, by field.
     """
-    endpoint = BY_ENTITY[entity.name]
+    passed = [*entity.known, *(("cursor", "has_more", "search_id") if BY_ENTITY[entity.name].flat else ())]
     # An escaped backslash may stand before `u0000`, so those are out of the way first; U+0001 is never bare in JSON.
-    clean = r"replace(replace(replace(answer::VARCHAR, '\\', chr(1)), '\u0000', ''), chr(1), '\\')::JSON"
-    if endpoint.flat:
-        records = "CASE WHEN coalesce(rows, 1) > 0 THEN [json_extract(answer, '/data')] END"
-        passed = [*entity.known, "cursor", "has_more", "search_id"]
-    else:
-        found = _coalesce([_present(f"json_extract(answer, {text('/data/' + key)})") for key in endpoint.payload_keys])
-        records = f"CASE json_type({found}) WHEN 'ARRAY' THEN CAST({found} AS JSON[]) ELSE [{found}] END"
-        passed = [*entity.known]
-    pages = f"(SELECT * REPLACE ({clean} AS answer) FROM {_pages(entity, manifest, 'JSON')})"
-    lists = f"(SELECT *, {records} AS records FROM {pages})"
+    clean = r"replace(replace(replace(r::VARCHAR, '\\', chr(1)), '\u0000', ''), chr(1), '\\')::JSON"
+    # Each JSON function keeps a parsed copy of all records in hand, so the record is taken apart by one of them, once.
+    parts = f"json_transform(r, {text(orjson.dumps(dict.fromkeys(sorted(entity.known), 'JSON')).decode())})"
     raw = {field.name: f"raw.{quoted(field.name)}" for field in entity.fields}
     fits = {field.name: _fits(field, raw[field.name], structures) for field in entity.fields}
     own = ", ".join(
         f"{quoted(field.name)} := "
-        + _coalesce([_present(f"json_extract(r, {text('/' + name)})") for name in (field.name, *field.aliases)])
+        + _coalesce([f"nullif(part.{quoted(name)}::VARCHAR, 'null')" for name in (field.name, *field.aliases)])
         for field in entity.fields
     )
     misfits = ", ".join(
         f"CASE WHEN {raw[field.name]} IS NOT NULL AND NOT coalesce({fits[field.name]}, false) "
-        f"THEN {text(orjson.dumps(field.name).decode() + ':')} || {raw[field.name]}::VARCHAR END"
+        f"THEN {text(orjson.dumps(field.name).decode() + ':')} || {raw[field.name]} END"
         for field in entity.fields
     )
     others = (
         f"list_transform(list_filter(json_keys(r), lambda k: k NOT IN ({', '.join(map(text, passed))})), "
         "lambda k: to_json(k)::VARCHAR || ':' || "
-        "json_extract(r, '/' || replace(replace(k, '~', '~0'), '/', '~1'))::VARCHAR)"
+        f"json_extract(r, {_POINTER})::VARCHAR)"
     )
     unknown = (
-        "CASE WHEN json_type(r) <> 'OBJECT' THEN '{\"\":' || r::VARCHAR || '}' ELSE "
+        "CASE WHEN r NOT LIKE '{%' THEN '{\"\":' || r::VARCHAR || '}' ELSE "
         f"nullif('{{' || array_to_string(list_filter([{misfits}] || {others}, lambda e: e IS NOT NULL), ',') || '}}', "
         "'{}') END::JSON"
     )
     values = {field.name: _value(field, raw[field.name], fits[field.name], structures) for field in entity.fields}
-    return _rows(entity, manifest, lists, values, unknown, with_day, f"struct_pack({own}) AS raw")
+    cleaned = f"(SELECT * REPLACE ({clean} AS r) FROM {records})"
+    apart = f"(SELECT *, struct_pack({own}) AS raw FROM (SELECT *, {parts} AS part FROM {cleaned}))"
+    return _rows(entity, manifest, apart, values, unknown, with_day)
 
 
 def day_of(entity: Entity) -> str | None:
@@ -150,7 +155,8 @@ def structure(kind: Any) -> Any:
     return str(kind)
 
 
-def _pages(entity: Entity, manifest: Manifest, answer: str) -> str:
+def _records(entity: Entity, manifest: Manifest, data: str, records: str) -> str:
+    """The records of all pages as `r`; `data` is the type of the answer's data, `records` their list in terms of it."""
     context = _struct({"position": "BIGINT"} | {field.name: field.type for field in entity.context})
     columns = {
         "event": "VARCHAR",
@@ -158,35 +164,26 @@ def _pages(entity: Entity, manifest: Manifest, answer: str) -> str:
         "rows": "BIGINT",
         "observed_at": "TIMESTAMPTZ",
         "context": context,
-        "answer": answer,
+        "answer": _struct({"data": data}),
     }
-    return f"(SELECT * FROM {reader(manifest.path, columns, manifest.longest)} WHERE event = 'page')"
+    lines = reader(manifest.path, columns, manifest.longest)
+    pages = f"(SELECT *, {records} AS records FROM {lines} WHERE event = 'page')"
+    place = ", generate_subscripts(records, 1) - 1 AS place" if POSITION in entity.context else ""
+    return f'(SELECT observed_at, "partition", context, unnest(records) AS r{place} FROM {pages})'
 
 
 def _rows(
-    entity: Entity,
-    manifest: Manifest,
-    source: str,
-    values: Mapping[str, str],
-    unknown: str,
-    with_day: bool,
-    further: str | None = None,
+    entity: Entity, manifest: Manifest, records: str, values: Mapping[str, str], unknown: str, with_day: bool
 ) -> str:
-    """The final columns, in the order of the table, over the unnested `records` of `source`."""
+    """The final columns, in the order of the table."""
     context = {
-        field.name: "coalesce(context.position, 0) + place"
-        if field.name == "position"
-        else f"context.{quoted(field.name)}"
+        field.name: "coalesce(context.position, 0) + place" if field is POSITION else f"context.{quoted(field.name)}"
         for field in entity.context
     }
     stamp = {"observed_at": "observed_at", "capture": text(manifest.capture), "unknown_fields": unknown}
     if with_day:
         stamp[DAY] = f'coalesce(TRY_CAST("partition" AS DATE), DATE {text(manifest.first)})'
     columns = ", ".join(f"{value} AS {quoted(name)}" for name, value in (dict(values) | context | stamp).items())
-    place = ", generate_subscripts(records, 1) - 1 AS place" if "position" in context else ""
-    records = f'(SELECT observed_at, "partition", context, unnest(records) AS r{place} FROM {source})'
-    if further:
-        records = f"(SELECT *, {further} FROM {records})"
     return f"SELECT {columns} FROM {records}"
 
 
@@ -198,38 +195,38 @@ def _coalesce(values: Sequence[str]) -> str:
     return values[0] if len(values) == 1 else f"coalesce({', '.join(values)})"
 
 
-def _present(value: str) -> str:
-    return f"CASE WHEN json_type({value}) <> 'NULL' THEN {value} END"
-
-
 def _value(field: Field, raw: str, fits: str, structures: Mapping[str, Any]) -> str:
+    """The typed value of a member's JSON text, null where it does not fit, as SQL."""
     if field.type == "JSON":
-        return raw
+        return f"{raw}::JSON"
     if field.type == "VARCHAR":
         return f"json_extract_string({raw}, '$')"
     if field.name in structures:
         return f"json_transform({raw}, {text(orjson.dumps(structures[field.name]).decode())})"
-    return f"CASE WHEN {fits} THEN TRY(CAST({raw} AS {field.type})) END"
+    return f"CASE WHEN {fits} THEN TRY_CAST(trim({raw}, '\"') AS {field.type}) END"
 
 
 def _fits(field: Field, raw: str, structures: Mapping[str, Any]) -> str:
-    """Whether the typed value says all that the JSON says, as SQL; null counts as no."""
+    """Whether the typed value says all that the member's JSON text says, as SQL; null counts as no."""
     if field.type in ("JSON", "VARCHAR"):
         return "true"
+    if field.type == "BIGINT":
+        # 3.0 is 3, but 3.5 is not 4, and 7.5e18 is not the id that it was meant to be.
+        return (
+            f"(regexp_full_match(trim({raw}, '\"'), '-?[0-9]+(\\.0*)?') "
+            f"AND TRY_CAST(trim({raw}, '\"') AS BIGINT) IS NOT NULL)"
+        )
     if field.name not in structures:
-        typed = f"TRY(CAST({raw} AS {field.type})) IS NOT NULL"
-        if field.type != "BIGINT":
-            return typed
-        # 3.0 is 3, but 3.5 is not 4, and a float above 2^53 is not the id that it was meant to be.
-        double = f"TRY(CAST({raw} AS DOUBLE))"
-        exact = f"({double} = floor({double}) AND abs({double}) < {_ALL_INTEGERS_EXACT})"
-        return f"({typed} AND (json_type({raw}) <> 'DOUBLE' OR {exact}))"
+        return f"TRY_CAST(trim({raw}, '\"') AS {field.type}) IS NOT NULL"
     (inner,) = structures[field.name]
     if not isinstance(inner, dict):
-        return f"json_type({raw}) = 'ARRAY'"
-    members = "len(json_keys(json_merge_patch('{}'::JSON, %s)))"
+        return f"{raw} LIKE '[%'"
     typed = f"json_transform({raw}, {text(orjson.dumps(structures[field.name]).decode())})"
-    count = f"CASE json_type(e) WHEN 'OBJECT' THEN {members % 'e'} ELSE -1 END"
-    given = f"list_transform(CAST({raw} AS JSON[]), lambda e: {count})"
-    taken = f"list_transform({typed}, lambda e: {members % 'to_json(e)'})"
-    return f"CASE json_type({raw}) WHEN 'ARRAY' THEN {given} = {taken} ELSE false END"
+    filled = f"list_filter(json_keys(e), lambda k: json_type(json_extract(e, {_POINTER})) <> 'NULL')"
+    given = f"CASE json_type(e) WHEN 'OBJECT' THEN len({filled}) ELSE -1 END"
+    taken = " + ".join(f"CASE WHEN e.{quoted(name)} IS NULL THEN 0 ELSE 1 END" for name in inner)
+    given, taken = (
+        f"list_transform({values}, lambda e: {count})"
+        for values, count in ((f"json_extract({raw}, '$[*]')", given), (typed, taken))
+    )
+    return f"CASE WHEN {raw} LIKE '[%' THEN {given} = {taken} ELSE false END"

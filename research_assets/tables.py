@@ -8,13 +8,8 @@ Layout: `raw/<table>/study=<study>/day=<day>/<capture>.parquet`. The coverage of
 its presence says that the rows are there (`is_written`).
 """
 
-import fcntl
 import io
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -26,24 +21,22 @@ import zstandard
 
 from research_assets.captures import CHUNK, DamagedCapture, Manifest
 from research_assets.fields import COVERAGE, ENTITIES, Entity, raw_tables
-from research_assets.files import hidden, private_folder, publish
+from research_assets.files import private_folder, publish
 from research_assets.table_sql import (
     DAY,
     bound_of,
     careful_rows,
     day_of,
     is_plain,
+    json_records,
     plain_rows,
     quoted,
     reader,
     structure,
     text,
 )
+from research_assets.workshop import LARGE_MEMORY, copy, copy_to, database, workshop
 
-MEMORY = "256MB"
-THREADS = 2
-# Writers keep a row group of each thread in memory; larger ones do not fit beside the JSON and are spilled to disk.
-ROW_GROUP = 10_240
 NOBODY = "__none__"
 """The study of the empty files that let a query over a raw table bind before anything was collected."""
 
@@ -66,10 +59,17 @@ def write_capture(raw: Path, sealed: Path) -> Written:
     manifest = Manifest.load(sealed)
     manifest.verify()  # DuckDB takes a file that was cut off for a short one
     entity = ENTITIES[manifest.entity]
-    with _workshop(raw, manifest.capture) as shop, _database(shop) as db:
-        days = _write_rows(db, raw, shop, entity, manifest)
+    with workshop(raw, manifest.capture) as shop:
+        try:
+            with database(shop) as db:
+                days = _write_rows(db, raw, shop, entity, manifest)
+        except duckdb.OutOfMemoryException:
+            # Pages many times larger than any seen: better slow and large than not at all.
+            with database(shop, memory=LARGE_MEMORY, threads=1) as db:
+                days = _write_rows(db, raw, shop, entity, manifest)
         _remove_others(raw / entity.name, manifest, days)
-        coverage = _write_verdicts(db, raw, shop, manifest)
+        with database(shop) as db:
+            coverage = _write_verdicts(db, raw, shop, manifest)
         _remove_others(raw / "coverage", manifest, [coverage])
     rows = {date.fromisoformat(path.parent.name.removeprefix("day=")): n for path, n in days.items()}
     return Written(manifest.capture, entity.name, {entity.name: tuple(days), "coverage": (coverage,)}, rows)
@@ -84,7 +84,7 @@ def write_rows(raw: Path, table: str, *, study: str, day: date, name: str, rows:
     """Write a small table made in Python as one file; columns that a row lacks are null. Returns its path."""
     columns = raw_tables()[table]
     path = _path(raw, table, study, day.isoformat(), name)
-    with _workshop(raw, name) as shop, _database(shop) as db:
+    with workshop(raw, name) as shop, database(shop) as db:
         lines, longest = shop / "rows.jsonl", 0
         with lines.open("wb") as file:
             for row in rows:
@@ -92,13 +92,13 @@ def write_rows(raw: Path, table: str, *, study: str, day: date, name: str, rows:
                     raise ValueError(f"raw/{table} has no column {', '.join(sorted(extra))}")
                 longest = max(longest, file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)))
         source = reader(lines, {column.name: column.type for column in columns}, longest)
-        _copy(db, f"SELECT * FROM {source}", path)
+        copy(db, f"SELECT * FROM {source}", path)
     return path
 
 
 def ensure_tables(raw: Path) -> None:
     """Give each raw table an empty file with today's columns, so that a query over its folder always binds."""
-    with _workshop(raw, "empty") as shop, _database(shop) as db:
+    with workshop(raw, "empty") as shop, database(shop) as db:
         for table, columns in raw_tables().items():
             path = _path(raw, table, NOBODY, "1970-01-01", "empty")
             nulls = ", ".join(f"NULL::{column.type} AS {quoted(column.name)}" for column in columns)
@@ -106,7 +106,7 @@ def ensure_tables(raw: Path) -> None:
             if not path.exists() or _types(
                 db, f"SELECT * FROM read_parquet({text(path)}, hive_partitioning = false)"
             ) != (_types(db, wanted)):
-                _copy(db, wanted, path)
+                copy(db, wanted, path)
 
 
 def _types(db: duckdb.DuckDBPyConnection, query: str) -> list[Any]:
@@ -145,7 +145,7 @@ def _write_rows(
         where = f"{day} = DATE {text(found)}"
         if bounded == count:
             where += f" AND {bound} BETWEEN {text(low)} AND {text(high)}"
-        _copy(db, f"SELECT {columns} FROM {kept} WHERE {where}", path)
+        copy(db, f"SELECT {columns} FROM {kept} WHERE {where}", path)
     return counts
 
 
@@ -176,13 +176,18 @@ def _parse(db: duckdb.DuckDBPyConnection, target: Path, entity: Entity, manifest
     try:
         if is_plain(entity, manifest):
             try:
-                return _copy_to(db, plain_rows(entity, manifest, with_day=with_day), target, packing)
+                return copy_to(db, plain_rows(entity, manifest, with_day=with_day), target, packing)
             except (duckdb.InvalidInputException, duckdb.ConversionException):
                 target.unlink(missing_ok=True)
         nested = ", ".join(f"NULL::{f.type} AS {quoted(f.name)}" for f in entity.fields if f.type.endswith("[]"))
         types = db.sql(f"SELECT {nested}") if nested else None
         structures = dict(zip(types.columns, map(structure, types.types), strict=True)) if types else {}
-        return _copy_to(db, careful_rows(entity, manifest, structures, with_day=with_day), target, packing)
+        # By way of a file, since DuckDB takes JSON in pieces of 32 MB: too much for all that is done to each record.
+        records = target.with_suffix(".records")
+        db.execute("SET threads = 1")
+        copy_to(db, json_records(entity, manifest), records, "lz4")
+        source = f"read_parquet({text(records)})"
+        return copy_to(db, careful_rows(entity, manifest, source, structures, with_day=with_day), target, packing)
     except duckdb.InvalidInputException as error:
         raise DamagedCapture(
             manifest.path, 0, str(error).splitlines()[0], "Nothing was written. It is what was published: report this."
@@ -203,7 +208,7 @@ def _write_verdicts(db: duckdb.DuckDBPyConnection, raw: Path, shop: Path, manife
     day = ended[:10] if ended else began
     path = _path(raw, "coverage", manifest.study, day, manifest.capture)
     named = f"coalesce(capture, {text(manifest.capture)}) AS capture"
-    _copy(db, f"SELECT * REPLACE ({named}) FROM {source}", path)
+    copy(db, f"SELECT * REPLACE ({named}) FROM {source}", path)
     return path
 
 
@@ -225,64 +230,3 @@ def _remove_others(table: Path, manifest: Manifest, paths: Iterable[Path]) -> No
 
 def _path(raw: Path, table: str, study: str, day: str, name: str) -> Path:
     return raw / table / f"study={study}" / f"day={day}" / f"{name}.parquet"
-
-
-def _copy(db: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    private_folder(path.parent)
-    _copy_to(db, query, hidden(path))
-    publish(hidden(path), path)
-
-
-def _copy_to(db: duckdb.DuckDBPyConnection, query: str, target: Path, compression: str = "zstd") -> None:
-    options = f"FORMAT parquet, COMPRESSION {compression}, ROW_GROUP_SIZE {ROW_GROUP}"
-    db.execute(f"COPY ({query}) TO {text(target)} ({options})")
-
-
-@contextmanager
-def _database(shop: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    settings: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": MEMORY,
-        "threads": THREADS,
-        "temp_directory": str(shop / "spill"),
-        "preserve_insertion_order": False,
-        "autoinstall_known_extensions": False,
-    }
-    with duckdb.connect(config=settings) as db:
-        db.execute("SET TimeZone = 'UTC'")
-        yield db
-
-
-@contextmanager
-def _workshop(raw: Path, name: str) -> Iterator[Path]:
-    """A private folder for what is under construction; those of dead processes are cleared away first."""
-    yard = private_folder(raw / ".tmp")
-    gate = os.open(yard, os.O_RDONLY)
-    mark = -1
-    try:
-        fcntl.flock(gate, fcntl.LOCK_EX)
-        for old in yard.iterdir():
-            _clear_if_left(old)
-        shop = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=yard))
-        mark = os.open(shop, os.O_RDONLY)
-        fcntl.flock(mark, fcntl.LOCK_EX)
-        fcntl.flock(gate, fcntl.LOCK_UN)
-        try:
-            yield shop
-        finally:
-            shutil.rmtree(shop, ignore_errors=True)
-    finally:
-        os.close(gate)
-        if mark >= 0:
-            os.close(mark)
-
-
-def _clear_if_left(shop: Path) -> None:
-    handle = os.open(shop, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
-    else:
-        shutil.rmtree(shop, ignore_errors=True)
-    finally:
-        os.close(handle)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +18,7 @@ from research_assets.captures import DamagedCapture, read, sealed, unfinished
 from research_assets.journal import Journal, NotWritten
 from research_assets.locks import Busy, claim
 from research_assets_tests.test_captures import PAGE, begin
-from research_assets_tests.workers import append_for_ever, hold
+from research_assets_tests.workers import append_for_ever, die_at, hold
 
 DAYS = [date(2026, 2, day) for day in (1, 2, 3)]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -93,43 +92,17 @@ def test_kill_9_loses_no_page_that_was_durable(tmp_path: Path, pages: int) -> No
     assert [event["seq"] for event in read(journal.seal()) if event["event"] == "page"] == list(range(journal.pages))
 
 
-def _die_at(step: int) -> None:
-    """Let this process be killed at the start of its n-th operation that touches the disk's state."""
-    left = [step]
-
-    def deadly(real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            left[0] -= 1
-            if left[0] < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return real(*args, **kwargs)
-
-        return call
-
-    for owner, name in [
-        (os, "fsync"),
-        (os, "fdatasync"),
-        (os, "open"),
-        (os, "close"),
-        (os, "ftruncate"),
-        (os, "fchmod"),
-    ]:
-        setattr(owner, name, deadly(getattr(owner, name)))
-    for name in ("replace", "rename", "unlink"):
-        setattr(Path, name, deadly(getattr(Path, name)))
-
-
-def _killed_at(step: int, work: Callable[[], object]) -> bool:
+def killed_at(step: int, work: Callable[[], object]) -> bool:
     """Whether the work was killed at that step, rather than being done before."""
     child = os.fork()
     if child == 0:
-        _die_at(step)
+        die_at(step)
         work()
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
 
 
-def test_sealing_killed_at_any_step_leaves_one_form_that_counts_and_can_be_finished(tmp_path: Path) -> None:
+def test_sealingkilled_at_any_step_leaves_one_form_that_counts_and_can_be_finished(tmp_path: Path) -> None:
     step, killed = 0, True
     while killed:
         root = tmp_path / str(step)
@@ -137,7 +110,7 @@ def test_sealing_killed_at_any_step_leaves_one_form_that_counts_and_can_be_finis
             for _ in range(3):
                 journal.append("page", {"rows": 1}, PAGE)
             before = list(journal.events())
-        killed = _killed_at(step, lambda: Journal.resume(journal.path).seal())
+        killed = killed_at(step, lambda: Journal.resume(journal.path).seal())
         open_ones, published = unfinished(root, "videos", "s"), list(sealed(root))
         assert len(open_ones) + len(published) == 1, f"step {step}"
         for path in open_ones:
@@ -155,11 +128,11 @@ def test_sealing_killed_at_any_step_leaves_one_form_that_counts_and_can_be_finis
     assert step > 10
 
 
-def test_beginning_killed_at_any_step_leaves_nothing_or_a_journal_that_can_be_resumed(tmp_path: Path) -> None:
+def test_beginningkilled_at_any_step_leaves_nothing_or_a_journal_that_can_be_resumed(tmp_path: Path) -> None:
     step, killed = 0, True
     while killed:
         root = tmp_path / str(step)
-        killed = _killed_at(step, partial(begin, root))
+        killed = killed_at(step, partial(begin, root))
         for path in unfinished(root, "videos", "s"):
             with Journal.resume(path) as journal:
                 assert [event["event"] for event in journal.events()] == ["start"]
