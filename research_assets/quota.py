@@ -220,13 +220,12 @@ class Ledger:
         return PoolState(pool, now.date(), cap, used, 0 if opens_at else cap - used, refused, opens_at)
 
     def rows(self, since: date | None = None) -> Iterator[dict[str, Any]]:
-        """Every reservation of the UTC days from `since`: the columns of `fields.REQUESTS`, and `study` and `day`."""
-        last = 0
+        """Reservations of the UTC days from `since`, by day: the columns of `fields.REQUESTS`, `study` and `day`."""
+        last = (since.isoformat() if since else "", 0)
         while True:
             with self._file.reading() as db:
                 page = db.execute(
-                    "SELECT * FROM requests WHERE id > ? AND day >= ? ORDER BY id LIMIT 5000",
-                    (last, since.isoformat() if since else ""),
+                    "SELECT * FROM requests WHERE (day, id) > (?, ?) ORDER BY day, id LIMIT 5000", last
                 ).fetchall()
             for row in page:
                 yield {
@@ -239,7 +238,7 @@ class Ledger:
                 }
             if not page:
                 return
-            last = page[-1]["id"]
+            last = (page[-1]["day"], page[-1]["id"])
 
     def close(self) -> None:
         """Let go of the file; the next call opens it again."""

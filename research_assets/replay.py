@@ -1,9 +1,10 @@
 """Raw tables built anew from the captures, without a request.
 
 For a lost or doubted `raw/`, and for rows that a newer registry types better. What was made without a capture (the
-tables `wanted` and `requests`) is left as it is.
+tables `wanted` and `requests`, the coverage of open journals) is left as it is.
 """
 
+import shutil
 from pathlib import Path
 
 from research_assets.captures import CaptureError, Manifest, sealed
@@ -29,6 +30,9 @@ def replay(captures: Path, raw: Path, study: str | None = None) -> list[Written]
     with workshop(raw, "replay") as yard:
         fresh = private_folder(yard / "raw")
         written = [write_capture(fresh, manifest.path) for manifest in manifests]
+        _keep_notes(
+            raw, fresh, {manifest.study for manifest in manifests}, {manifest.capture for manifest in manifests}
+        )
         for name in sorted({manifest.study for manifest in manifests}):
             for table in (*ENTITIES, "coverage"):
                 _swap(fresh / table / f"study={name}", raw / table / f"study={name}", yard / f"old.{table}.{name}")
@@ -38,6 +42,14 @@ def replay(captures: Path, raw: Path, study: str | None = None) -> list[Written]
 
 def _missing(captures: Path, raw: Path, study: str | None) -> list[Manifest]:
     return [manifest for manifest in sealed(captures, study=study) if not is_written(raw, manifest)]
+
+
+def _keep_notes(raw: Path, fresh: Path, studies: set[str], captures: set[str]) -> None:
+    """Carry over the coverage of journals that are still open: their files are named `<capture>-...`."""
+    for path in (raw / "coverage").glob("study=*/day=*/*-*-*.parquet"):
+        capture = "-".join(path.stem.split("-")[:2])
+        if path.parts[-3].removeprefix("study=") in studies and capture not in captures:
+            shutil.copy2(path, private_folder(fresh / path.relative_to(raw).parent) / path.name)
 
 
 def _swap(fresh: Path, place: Path, old: Path) -> None:

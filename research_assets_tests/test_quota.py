@@ -74,6 +74,9 @@ def test_every_request_is_on_record_with_the_registrys_columns(tmp_path: Path) -
     ]
     assert rows[0]["sent_at"] == MORNING
     assert list(ledger.rows(date(2026, 3, 3))) == rows[2:]
+    clock.advance(days=-1)
+    reserve(ledger)
+    assert [row["day"].day for row in ledger.rows()] == [2, 2, 2, 3], "by day, even if the clock went back"
 
 
 def test_settling_twice_changes_nothing_and_what_was_never_sent_gives_its_place_back(tmp_path: Path) -> None:
