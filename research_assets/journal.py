@@ -33,7 +33,7 @@ from research_assets.captures import (
 from research_assets.files import hidden, private_folder, publish, sync_folder, write_private
 
 FORMAT = 1
-LEVEL = 6
+LEVEL = 3
 _MOST_UNKNOWN = 1000
 _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 

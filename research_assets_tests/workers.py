@@ -2,9 +2,11 @@
 
 import os
 import signal
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 from research_assets.clock import SystemClock
 from research_assets.journal import Journal
@@ -56,3 +58,29 @@ def hold(state: Path, days: list[date], ready: int) -> None:
                 signal.pause()
     except Busy:
         os.write(ready, b"n")
+
+
+def die_at(step: int) -> None:
+    """Let this process be killed at the start of its n-th operation that touches the disk's state."""
+    left = [step]
+
+    def deadly(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*args, **kwargs)
+
+        return call
+
+    for owner, name in [
+        (os, "fsync"),
+        (os, "fdatasync"),
+        (os, "open"),
+        (os, "close"),
+        (os, "ftruncate"),
+        (os, "fchmod"),
+    ]:
+        setattr(owner, name, deadly(getattr(owner, name)))
+    for name in ("replace", "rename", "unlink"):
+        setattr(Path, name, deadly(getattr(Path, name)))
