@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,7 +38,7 @@ class Project:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     root = tmp_path_factory.mktemp("project")
     for part in PARTS:
         source = PROJECT_DIR / part
@@ -51,7 +50,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
         if held.is_dir():
             shutil.rmtree(held)
     (root / "elsewhere").mkdir()
-    yield Project(root, Settings.from_env({VARIABLES["root"].name: str(root / "data")}))
+    return Project(root, Settings.from_env({VARIABLES["root"].name: str(root / "data")}))
 
 
 def test_two_studies_one_of_them_elsewhere(project: Project) -> None:
