@@ -64,7 +64,12 @@ class Entity:
 
 OBSERVED: tuple[Field, ...] = (
     Field("observed_at", "TIMESTAMPTZ", "When the page that holds this record arrived", "capture", unit="UTC"),
-    Field("capture", "VARCHAR", "The capture that holds the page: the file name below captures/", "capture"),
+    Field(
+        "capture",
+        "VARCHAR",
+        "Id of the capture that holds the page: the file name below captures/ without its ending",
+        "capture",
+    ),
     Field("unknown_fields", "JSON", "Fields of the answer that this registry does not know, as delivered", "capture"),
 )
 """Columns that every raw table ends with."""
