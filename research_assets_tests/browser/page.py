@@ -10,7 +10,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.expected_conditions import element_to_be_clickable
 from selenium.webdriver.support.ui import WebDriverWait
 
-PATIENCE = 120
+PATIENCE = 300
 """Seconds after which something that was waited for is given up: a bound, no measure."""
 
 
