@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
+from research_assets.collect.lookup import lookup
 
 State = Literal["complete", "partial", "too_fresh", "suspicious", "refused", "missing", "quarantined", "not_asked"]
 UnitKind = Literal["day", "video", "comment", "account"]
@@ -63,55 +63,106 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is known of a unit from its attempts so far."""
+    """What is known of a unit from its attempts so far: the one that speaks, and how many ended in which state.
+
+    `refusals` counts the looks that were answered with `refused` or `missing`.
+    """
 
     verdict: Verdict
     study: str
-    attempts: int
     quarantines: int
     suspicions: int
+    refusals: int
 
 
 def read_held(
-    raw: Path, entity: str, *, study: str | None = None, partitions: Iterable[date] | None = None
+    raw: Path,
+    entity: str,
+    *,
+    study: str | None = None,
+    partitions: Iterable[date] | None = None,
+    captures: Path | None = None,
 ) -> list[Held]:
     """What is held of an entity, one record per study, partition and unit; an empty folder holds nothing.
 
     The newest attempt speaks, except that a unit which was complete once stays complete: a later look that failed
-    takes nothing away.
+    takes nothing away. With the folder of the captures only the files of this entity are opened.
     """
-    folder = raw / "coverage"
-    pattern = f"study={study or '*'}/day=*/*.parquet"
-    if not any(folder.glob(pattern)):
-        return []
-    columns = [item.name for item in fields(Verdict)]
-    where = "entity = ?"
-    values: list[Any] = [entity]
+    # In one instant a window's rest is given to narrower windows and these are judged: `partial` is the older.
+    order = "state = 'complete' DESC, last_at DESC NULLS LAST, state = 'partial', capture DESC"
+    where, values = "true", []
     if partitions is not None:
-        where += " AND partition IN (SELECT unnest(?::DATE[]))"
+        where = "partition IN (SELECT unnest(?::DATE[]))"
         values.append(sorted(set(partitions)))
-    query = f"""
-        SELECT {", ".join(columns)}, study, attempts, quarantines, suspicions
+    return _read(raw, entity, study, captures, "study, partition, unit_kind, unit", order, where, values)
+
+
+def read_unanswered(raw: Path, entity: str, *, captures: Path | None = None) -> dict[str, Held]:
+    """Units whose newest look, of any study and period, did not succeed; a state carried on unasked is no look."""
+    order = "last_at DESC NULLS LAST, capture DESC"
+    found = _read(raw, entity, None, captures, "unit_kind, unit", order, "requests > 0", [], "state <> 'complete'")
+    return {record.verdict.unit: record for record in found}
+
+
+def count_settled(raw: Path, entity: str, study: str, partitions: Iterable[date], *, captures: Path) -> int:
+    """How many units of some partitions are settled by requests: replies and what had nothing to ask are left out."""
+    rows = lookup(
+        raw,
+        "coverage",
+        f"study={study}/day=*",
+        "SELECT count(DISTINCT (partition, unit)) FROM {table} WHERE entity = ? AND state IN (SELECT unnest(?)) "
+        "AND unit_kind <> 'comment' AND expected IS DISTINCT FROM 0 AND partition IN (SELECT unnest(?::DATE[]))",
+        [entity, sorted(SETTLED), sorted(set(partitions))],
+        without=_of_others(captures, entity, study),
+    )
+    return int(rows[0][0]) if rows else 0
+
+
+def _read(
+    raw: Path,
+    entity: str,
+    study: str | None,
+    captures: Path | None,
+    key: str,
+    order: str,
+    where: str,
+    values: list[Any],
+    which: str = "true",
+) -> list[Held]:
+    columns = [item.name for item in fields(Verdict)]
+    rows = lookup(
+        raw,
+        "coverage",
+        f"study={study or '*'}/day=*",
+        f"""
+        SELECT {", ".join(columns)}, study, quarantines, suspicions, refusals
         FROM (
             SELECT *,
-                count(DISTINCT capture) OVER unit AS attempts,
                 count(*) FILTER (state = 'quarantined') OVER unit AS quarantines,
-                count(*) FILTER (state = 'suspicious') OVER unit AS suspicions
-            FROM read_parquet({_quoted(folder / pattern)}, hive_partitioning = true, hive_types = {{'study': VARCHAR}})
-            WHERE {where}
-            WINDOW unit AS (PARTITION BY study, partition, unit_kind, unit)
-            QUALIFY row_number() OVER (
-                PARTITION BY study, partition, unit_kind, unit
-                ORDER BY state = 'complete' DESC, last_at DESC NULLS LAST, capture DESC
-            ) = 1
+                count(*) FILTER (state = 'suspicious') OVER unit AS suspicions,
+                count(*) FILTER (state IN ('refused', 'missing') AND requests > 0) OVER unit AS refusals
+            FROM {{table}}
+            WHERE entity = ? AND {where}
+            WINDOW unit AS (PARTITION BY {key})
+            QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {order}) = 1
         )
+        WHERE {which}
         ORDER BY study, partition, unit
-    """
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        rows = connection.execute(query, values).fetchall()
+        """,
+        [entity, *values],
+        without=_of_others(captures, entity, study) if captures else (),
+    )
     width = len(columns)
     return [Held(Verdict(**dict(zip(columns, row, strict=False))), *row[width:]) for row in rows]
+
+
+def _of_others(captures: Path, entity: str, study: str | None) -> set[str]:
+    """Captures that hold other entities: their coverage need not be opened."""
+    return {
+        path.name.partition(".")[0]
+        for path in captures.glob(f"*/study={study or '*'}/*/[!.]*")
+        if path.parent.parent.parent.name != entity
+    }
 
 
 def from_event(event: Mapping[str, Any]) -> Verdict:
@@ -121,10 +172,6 @@ def from_event(event: Mapping[str, Any]) -> Verdict:
         if isinstance(values[name], str):
             values[name] = read(values[name])
     return Verdict(**values)
-
-
-def _quoted(path: Path) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 def next_try(now: datetime, times: int) -> datetime:
@@ -144,11 +191,6 @@ def tally(states: Iterable[str]) -> dict[str, int]:
     for state in states:
         counts[state] = counts.get(state, 0) + 1
     return counts
-
-
-def newest_by_unit(records: Iterable[Held]) -> Mapping[tuple[date, str, str], Held]:
-    """Records of one study by partition, kind and unit."""
-    return {(r.verdict.partition, r.verdict.unit_kind, r.verdict.unit): r for r in records}
 
 
 def utc(moment: datetime) -> str:

@@ -7,27 +7,22 @@ asked in the same period: its pages are taken over.
 import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
-from datetime import date, datetime, timedelta
+from contextlib import ExitStack, aclosing
+from datetime import date
 from typing import Any
 
-import orjson
-
-from research_assets.captures import read, unfinished
-from research_assets.collect.coverage import SETTLED, Held, Verdict, from_event, tally, utc, worst
+from research_assets.captures import unfinished
+from research_assets.collect.coverage import SETTLED, Held, State, Verdict, from_event, tally, worst
+from research_assets.collect.known import Known, unasked
 from research_assets.collect.model import Ask, Finished, Halt, Meter, Paused, Tools, is_backfill, side_by_side
 from research_assets.collect.publish import note_open, publish
-from research_assets.collect.send import Courier
+from research_assets.collect.send import Courier, in_short
 from research_assets.collect.targets import Target, reply_target, reply_targets
 from research_assets.collect.visit import Visit, visit_list
-from research_assets.journal import Journal
-from research_assets.locks import claim
+from research_assets.journal import Journal, JournalBusy
 from research_assets.quota import QuotaSpent
-
-OUTAGE = 20
-"""Calls failing one after the other, after which the run waits for a better hour instead of spending more."""
-
-BETTER_HOUR = timedelta(hours=4)
+from research_assets.tiktok.endpoints import BY_ENTITY
+from research_assets.tiktok.errors import ApiError, RateLimited
 
 
 class Partition:
@@ -46,38 +41,44 @@ class Partition:
         """`held` are the units of this partition, `elsewhere` what other studies or periods know of the same ones."""
         self._ask, self._tools, self._courier, self._meter = ask, tools, courier, meter
         self._partition, self._held, self._elsewhere = partition, held, elsewhere
+        self._pool, self._again = BY_ENTITY[ask.entity].pool, ask.again
+        self._wanted: dict[str, Target] = {}
         self._visits: dict[str, Visit] = {}
         self._verdicts: dict[str, Verdict] = {}
         self.halt: Halt | None = None
 
     async def run(self, targets: Sequence[Target]) -> Finished | Paused:
         """Ask what is not settled; gives the partition, or the pause with what is left to do."""
-        settings, study = self._tools.settings, self._ask.study
-        wanted = {target.unit: target for target in targets}
+        settings = self._tools.settings
+        self._wanted = {target.unit: target for target in targets}
         with ExitStack() as stack:
-            stack.enter_context(claim(settings.state, study.name, self._ask.entity, [self._partition]))
             journal = self._resumed()
-            wanted |= {target.unit: target for target in self._replies_left()}
-            jobs = deque(target for target in wanted.values() if self._is_open(target))
+            self._wanted |= {target.unit: target for target in self._replies_left()}
+            self._visits = {unit: visit for unit, visit in self._visits.items() if unit not in self._verdicts}
+            jobs = deque(target for target in self._wanted.values() if self._is_open(target))
             if journal is None and not jobs:
                 return self._finished(held=True)
             journal = stack.enter_context(journal or self._begin())
-            jobs = deque(self._without_known(journal, jobs))
+            known = Known(self._tools, self._ask, self._partition, self._elsewhere, self._visits)
+            for needless in known.settled(journal, jobs):
+                self._settle(journal, needless)
+            jobs = deque(target for target in jobs if target.unit not in self._verdicts)
             results = side_by_side(
                 jobs, lambda target: self._work(journal, target), settings.concurrency, lambda: self.halt is None
             )
-            async for target, verdict in results:
-                if verdict is None:
-                    continue
-                self._settle(journal, verdict)
-                more = [reply for reply in self._replies_of(target) if self._is_open(reply)]
-                wanted |= {reply.unit: reply for reply in more}
-                jobs.extend(more)
+            try:
+                async with aclosing(results):
+                    async for target, verdict in results:
+                        if verdict is not None:
+                            self._settle(journal, verdict)
+                            jobs.extend(self._replies_of(target))
+            except ApiError as error:
+                self._note_left(journal, Halt(self._pool, in_short(error), self._tools.clock.now()))
+                raise
             if self.halt is not None:
-                left = [self._partial(target, self.halt) for target in wanted.values() if self._is_open(target)]
-                note_open(settings.raw, journal, left, self._tools.clock.now())
+                self._note_left(journal, self.halt)
                 return Paused(self.halt.pool, self.halt.reason, self.halt.opens_at, (self._partition,))
-            await asyncio.to_thread(publish, settings.raw, journal, ())
+            await asyncio.to_thread(publish, settings.raw, journal)
         return self._finished(held=False)
 
     async def _work(self, journal: Journal, target: Target) -> tuple[Target, Verdict | None]:
@@ -100,15 +101,18 @@ class Partition:
                 page_size=settings.page_size,
                 ceiling=settings.comment_ceiling,
                 due=not is_backfill(self._ask, self._partition, self._tools.clock.now()),
-                before=self._held.get(target.unit) or self._elsewhere.get(target.unit),
+                before=self._elsewhere.get(target.unit) or self._held.get(target.unit),
             )
         except QuotaSpent as spent:
             self.halt = Halt.of(spent)
             return target, None
-        if self._courier.failures >= OUTAGE:
-            opens_at = self._tools.clock.now() + BETTER_HOUR
-            reason = f"The API answered {self._courier.failures} calls in a row with errors: {verdict.reason}."
-            self.halt = Halt("research", reason, opens_at)
+        except RateLimited as error:
+            why = f"The API refuses requests as too fast, however slowly they come: {in_short(error)}."
+            self.halt = Halt.until_better(self._pool, why, self._tools.clock.now())
+            return target, None
+        if self._courier.down:
+            why = f"The API answered {self._courier.failures} calls in a row with errors: {verdict.reason}."
+            self.halt = Halt.until_better(self._pool, why, self._tools.clock.now())
         return target, verdict
 
     def _resumed(self) -> Journal | None:
@@ -117,11 +121,8 @@ class Partition:
             if path.parent.name != self._partition.isoformat():
                 continue
             journal = Journal.resume(path)
-            for event in journal.events():
-                if event["event"] == "unit":
-                    self._verdicts[event["unit"]] = from_event(event)
-                elif event["event"] in ("page", "fail"):
-                    self._visits.setdefault(event["unit"], Visit()).take(event)
+            self._again = self._again or journal.start["header"].get("again", False)
+            fold(journal, self._visits, self._verdicts)
             return journal
         return None
 
@@ -134,7 +135,7 @@ class Partition:
             last=self._partition,
             now=self._tools.clock.now(),
             origin=self._tools.settings.origin,
-            header={},
+            header={"again": self._ask.again},
         )
 
     def _settle(self, journal: Journal, verdict: Verdict) -> None:
@@ -152,76 +153,20 @@ class Partition:
         if old.state in SETTLED:
             # Comments that did not grow since the last look are not worth a request.
             grown = target.expected is None or old.expected is None or target.expected > old.expected
-            return self._ask.again and (grown or self._ask.entity != "comments") and old.state == "complete"
+            return self._again and (grown or self._ask.entity != "comments") and old.state == "complete"
         resting = old.next_try is not None and old.next_try > self._tools.clock.now() and old.state != "partial"
         return self._ask.retry or not resting
 
-    def _without_known(self, journal: Journal, jobs: Iterable[Target]) -> Iterable[Target]:
-        """Settle what needs no request: no comments to ask, refused not long ago, or asked by another study."""
-        taken: dict[str, list[Target]] = {}
-        for target in jobs:
-            known = self._elsewhere.get(target.unit)
-            if target.expected == 0 and target.kind == "video":
-                self._settle(journal, self._unasked(target, "complete", "The video has no comments.", None))
-            elif known is None or target.unit in self._visits:
-                yield target
-            elif known.verdict.partition == self._partition and known.verdict.state == "complete":
-                taken.setdefault(str(known.verdict.capture), []).append(target)
-            else:
-                when = known.verdict.next_try
-                again = f" Asked again from {utc(when)}." if when else ""
-                self._settle(
-                    journal, self._unasked(target, known.verdict.state, f"{known.verdict.reason}{again}", when)
-                )
-        for capture, targets in taken.items():
-            yield from self._taken_over(journal, capture, {target.unit: target for target in targets})
-
-    def _taken_over(self, journal: Journal, capture: str, targets: dict[str, Target]) -> Iterable[Target]:
-        """Copy the pages that another study's capture holds of these accounts; gives those that it does not hold."""
-        folder = self._tools.settings.captures / self._ask.entity
-        found: set[str] = set()
-        for path in folder.glob(f"study=*/{self._partition}/{capture}.jsonl.zst"):
-            for event in read(path):
-                unit = event.get("unit")
-                if event["event"] != "page" or unit not in targets:
-                    continue
-                answer = orjson.dumps(event.pop("answer"))
-                facts = {key: value for key, value in event.items() if key not in ("event", "seq")}
-                facts |= {"taken_from": capture, "requests": 0}
-                journal.append("page", facts, answer)
-                self._visits.setdefault(unit, Visit()).take({"event": "page", **facts})
-                found.add(unit)
-        for unit, target in targets.items():
-            if unit not in found:
-                yield target
-                continue
-            visit, old = self._visits[unit], self._elsewhere[unit].verdict
-            verdict = self._unasked(target, "complete", f"Taken over from {self._elsewhere[unit].study}.", None)
-            counts = {"asked": visit.asked, "offered": visit.offered, "kept": len(visit.seen)}
-            self._settle(
-                journal, from_event(verdict.event() | counts | {"first_at": old.first_at, "last_at": old.last_at})
-            )
-
-    def _unasked(self, target: Target, state: Any, reason: str | None, when: datetime | None) -> Verdict:
+    def _note_left(self, journal: Journal, halt: Halt) -> None:
+        """Make what is left visible in raw/coverage."""
         now = self._tools.clock.now()
-        return Verdict(
-            entity=target.entity,
-            partition=self._partition,
-            unit_kind=target.kind,
-            unit=target.unit,
-            state=state,
-            first_at=now,
-            last_at=now,
-            expected=target.expected,
-            probability=target.probability,
-            reason=reason,
-            next_try=when,
-        )
-
-    def _partial(self, target: Target, halt: Halt) -> Verdict:
-        visit = self._visits.get(target.unit)
-        state = "partial" if visit and visit.pages else "not_asked"
-        return self._unasked(target, state, f"Paused: {halt.reason}", halt.opens_at)
+        left = []
+        for target in self._wanted.values():
+            if self._is_open(target):
+                visit = self._visits.get(target.unit)
+                state: State = "partial" if visit and visit.pages else "not_asked"
+                left.append(unasked(target, self._partition, state, f"Paused: {halt.reason}", halt.opens_at, now))
+        note_open(self._tools.settings.raw, journal, left, now)
 
     def _replies_left(self) -> Iterable[Target]:
         """Replies that earlier runs, or the journal, know of and that are not held."""
@@ -239,16 +184,23 @@ class Partition:
             if unit in self._verdicts:
                 yield from self._threads(int(unit), visit)
 
-    def _replies_of(self, target: Target) -> Iterable[Target]:
-        if target.kind == "video" and self._ask.study.comments.replies == "all":
-            yield from self._threads(int(target.unit), self._visits[target.unit])
+    def _replies_of(self, target: Target) -> list[Target]:
+        """The replies that a list told of, which are wanted from now on; what was seen of it is let go."""
+        visit = self._visits.pop(target.unit, None)
+        if visit is None or target.kind != "video" or self._ask.study.comments.replies == "none":
+            return []
+        more = [reply for reply in self._threads(int(target.unit), visit) if self._is_open(reply)]
+        self._wanted |= {reply.unit: reply for reply in more}
+        return more
 
     def _threads(self, video: int, visit: Visit) -> Iterable[Target]:
         for comment, replies in visit.threads.items():
             yield reply_target(video, int(comment), replies)
 
     def _finished(self, *, held: bool) -> Finished:
-        present = list(({unit: record.verdict for unit, record in self._held.items()} | self._verdicts).values())
+        known = {unit: record.verdict for unit, record in self._held.items()} | self._verdicts
+        # What the study does not want any more holds nothing up, but what it brought still counts.
+        present = [verdict for unit, verdict in known.items() if verdict.state in SETTLED or unit in self._wanted]
         states = [verdict.state for verdict in present]
         speaking = worst("complete" if state in SETTLED else state for state in states)
         waiting = [verdict for verdict in present if verdict.state not in SETTLED]
@@ -265,3 +217,38 @@ class Partition:
             next_try=min(resting, default=None),
             held=held,
         )
+
+
+def fold(journal: Journal, visits: dict[str, Visit], verdicts: dict[str, Verdict]) -> None:
+    """Read a journal back: visits under way with what they saw, settled ones with no more than their threads."""
+    for event in journal.events():
+        if event["event"] == "unit":
+            verdicts[event["unit"]] = from_event(event)
+            if visit := visits.get(event["unit"]):
+                visit.seen.clear()
+        elif event["event"] in ("page", "fail"):
+            visits.setdefault(event["unit"], Visit()).take(event)
+
+
+def end_past_periods(ask: Ask, tools: Tools) -> None:
+    """Publish what journals of past periods hold: nobody can go on with them, because the API knows only now."""
+    settings, now = tools.settings, tools.clock.now()
+    for path in unfinished(settings.captures, ask.entity, ask.study.name):
+        period = date.fromisoformat(path.parent.name)
+        if period in ask.partitions:
+            continue
+        try:
+            journal = Journal.resume(path)
+        except JournalBusy:
+            continue
+        with journal:
+            visits: dict[str, Visit] = {}
+            verdicts: dict[str, Verdict] = {}
+            fold(journal, visits, verdicts)
+            targets = [Target(ask.entity, "account", unit) for unit in visits if unit not in verdicts]
+            reason = "The period ended before the rest was asked."
+            publish(
+                settings.raw,
+                journal,
+                [visits[t.unit].verdict(t, period, now, "partial", reason) for t in targets],
+            )

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TypeVar
@@ -13,6 +13,9 @@ from research_assets.fields import ENTITIES
 from research_assets.quota import Ledger, QuotaSpent
 from research_assets.settings import Settings
 from research_assets.tiktok.client import Client
+
+BETTER_HOUR = timedelta(hours=4)
+"""How long an API that answers nothing, or nothing but refusals to be so fast, is left alone."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -75,6 +78,11 @@ class Halt:
         """The quota's end as a halt."""
         return cls(spent.pool, str(spent), spent.opens_at)
 
+    @classmethod
+    def until_better(cls, pool: str, why: str, now: datetime) -> "Halt":
+        """A wait for a better hour, where asking on would only spend requests."""
+        return cls(pool, why, now + BETTER_HOUR)
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -124,7 +132,7 @@ def is_backfill(ask: Ask, day: date, now: datetime) -> bool:
 
 async def side_by_side(
     jobs: deque[Job], work: Callable[[Job], Awaitable[Result]], width: int, go_on: Callable[[], bool]
-) -> AsyncIterator[Result]:
+) -> AsyncGenerator[Result, None]:
     """Work off a queue, `width` jobs at a time, giving each result as it comes; results may add to the queue.
 
     No new job is begun once `go_on` says no. Whatever still runs when the caller stops is cancelled and waited for.

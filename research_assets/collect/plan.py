@@ -5,8 +5,9 @@ days share a request and dense days pay at most one partial page per window.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 PAGES_A_WINDOW = 64
@@ -96,8 +97,8 @@ def halve(window: Window, density: Mapping[date, float], page_size: int = 100) -
 
     cut = min(near, key=pages)
     return (
-        Window(window.first, days[cut - 1], window.failures + 1),
-        Window(days[cut], window.last, window.failures + 1),
+        replace(window, last=days[cut - 1], failures=window.failures + 1),
+        replace(window, first=days[cut], failures=window.failures + 1),
     )
 
 
@@ -110,6 +111,19 @@ def runs(days: Sequence[date]) -> list[tuple[date, date]]:
         else:
             stretches.append((day, day))
     return stretches
+
+
+def apart(days: Iterable[date], dead: Collection[date]) -> list[list[date]]:
+    """Days in groups between which a window must not reach: across a dead day it could only fail."""
+    groups: list[list[date]] = []
+    last: date | None = None
+    for day in sorted(days):
+        between = last is not None and any(last < other < day for other in dead)
+        if last is None or between or (last in dead) != (day in dead):
+            groups.append([])
+        groups[-1].append(day)
+        last = day
+    return groups
 
 
 def expected_hits(days: Sequence[date], density: Mapping[date, float]) -> float:
@@ -130,7 +144,8 @@ def spread(density: Mapping[date, float], days: Sequence[date]) -> dict[date, fl
         if day in density:
             expected[day] = density[day]
             continue
-        near = sorted(seen, key=lambda other: abs((other - day).days))[:7]
+        place = bisect(seen, day)
+        near = sorted(seen[max(0, place - 7) : place + 7], key=lambda other: abs((other - day).days))[:7]
         expected[day] = sum(density[other] for other in near) / len(near)
     return expected
 

@@ -13,7 +13,7 @@ from research_assets.collect.coverage import Verdict
 from research_assets.journal import Journal
 
 
-def publish(raw: Path, journal: Journal, verdicts: Iterable[Verdict]) -> None:
+def publish(raw: Path, journal: Journal, verdicts: Iterable[Verdict] = ()) -> None:
     """End a capture: its verdicts, the seal, the raw tables; the notes of its pauses go."""
     for verdict in verdicts:
         journal.append("unit", verdict.event())
@@ -32,11 +32,14 @@ def note_open(raw: Path, journal: Journal, verdicts: Sequence[Verdict], now: dat
 
 
 def catch_up(captures: Path, raw: Path, entity: str, study: str) -> None:
-    """Publish what a crash left sealed but not yet in the raw tables."""
-    published = {path.stem for path in (raw / "coverage" / f"study={study}").glob("day=*/*.parquet")}
+    """Do what a crash left undone: publish what was sealed only, and remove notes of journals that are sealed."""
+    written = {path.stem: path for path in (raw / "coverage" / f"study={study}").glob("day=*/*.parquet")}
     for manifest in sealed(captures, entity=entity, study=study):
-        if manifest.units and manifest.capture not in published:
+        if manifest.units and manifest.capture not in written:
             tables.write_capture(raw, manifest.path)
+        note = written.get(f"{manifest.capture}-open")
+        if note is not None:
+            note.unlink(missing_ok=True)
 
 
 def _notes(raw: Path, study: str, capture: str) -> Iterable[Path]:

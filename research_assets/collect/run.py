@@ -1,20 +1,24 @@
 """`collect`: partitions of an entity in, finished partitions out as they come. Picks who does the work, and no more."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import replace
 from datetime import date, datetime
 
+from research_assets.captures import unfinished
 from research_assets.clock import week_of
 from research_assets.collect.coverage import SETTLED, Held, read_held
-from research_assets.collect.lists import Partition
+from research_assets.collect.lists import Partition, end_past_periods
 from research_assets.collect.model import Ask, Finished, Meter, Paused, Tools, side_by_side
 from research_assets.collect.publish import catch_up
-from research_assets.collect.search import Search, too_fresh
+from research_assets.collect.search import Search, finished, too_fresh
 from research_assets.collect.send import Courier
+from research_assets.collect.sources import Sources
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.targets import Target, account_targets, video_targets
 from research_assets.fields import ENTITIES
+from research_assets.locks import claim
+from research_assets.tiktok.endpoints import BY_ENTITY
 
 PARTITIONS_AT_ONCE = 4
 """Partitions of lists that are open at a time; what is in flight is bounded for all of them together."""
@@ -49,15 +53,15 @@ async def collect(ask: Ask, tools: Tools) -> AsyncIterator[Finished | Paused]:
         refuse_past(study, ask.entity, partition, now)
     settings = tools.settings
     catch_up(settings.captures, settings.raw, ask.entity, study.name)
-    runner = _videos if ask.entity == "videos" else _lists
-    async for result in runner(ask, tools):
-        yield result
+    async with aclosing(_videos(ask, tools) if ask.entity == "videos" else _lists(ask, tools)) as results:
+        async for result in results:
+            yield result
 
 
-async def _videos(ask: Ask, tools: Tools) -> AsyncIterator[Finished | Paused]:
-    now = tools.clock.now()
-    records = read_held(tools.settings.raw, "videos", study=ask.study.name)
-    held = {record.verdict.partition: record for record in records}
+async def _videos(ask: Ask, tools: Tools) -> AsyncGenerator[Finished | Paused, None]:
+    settings, now = tools.settings, tools.clock.now()
+    records = read_held(settings.raw, "videos", study=ask.study.name, captures=settings.captures)
+    held = {record.verdict.partition: record for record in records if record.verdict.unit_kind == "day"}
     missing = []
     for day in sorted(set(ask.partitions)):
         known = held.get(day)
@@ -65,12 +69,13 @@ async def _videos(ask: Ask, tools: Tools) -> AsyncIterator[Finished | Paused]:
         if fresh:
             yield fresh
         elif (known and not ask.again and known.verdict.state in SETTLED) or (known and _resting(ask, known, now)):
-            yield _already(known)
+            yield finished(known.verdict, held=True)
         else:
             missing.append(day)
-    if missing:
-        async for result in Search(ask, tools, held).run(missing):
-            yield result
+    if missing or unfinished(settings.captures, "videos", ask.study.name):
+        async with aclosing(Search(ask, tools, held).run(missing)) as results:
+            async for result in results:
+                yield result
 
 
 def _resting(ask: Ask, known: Held, now: datetime) -> bool:
@@ -81,90 +86,36 @@ def _resting(ask: Ask, known: Held, now: datetime) -> bool:
     return verdict.next_try is not None and verdict.next_try > now
 
 
-def _already(known: Held) -> Finished:
-    verdict = known.verdict
-    return Finished(
-        partition=verdict.partition,
-        state=verdict.state,
-        asked=verdict.asked,
-        offered=verdict.offered,
-        kept=verdict.kept,
-        requests=verdict.requests,
-        units={verdict.state: 1},
-        reason=verdict.reason,
-        next_try=verdict.next_try,
-        held=True,
-    )
+async def _lists(ask: Ask, tools: Tools) -> AsyncGenerator[Finished | Paused, None]:
+    settings, study, pool = tools.settings, ask.study, BY_ENTITY[ask.entity].pool
+    with claim(settings.state, study.name, ask.entity, ask.partitions):
+        courier = Courier(tools.client, tools.ledger, tools.clock, rate=settings.rate, concurrency=settings.concurrency)
+        meter, sources = Meter(ask, tools.progress), Sources(ask, tools)
+        if sources.observed:
+            end_past_periods(ask, tools)
+        tools.ledger.want(study.name, study.share, sources.estimate(), pool=pool)
+        pauses: list[Paused] = []
 
+        async def work(partition: date) -> Finished | Paused:
+            unready = sources.unready(partition)
+            if unready:
+                return Finished(partition=partition, state="not_asked", units={"not_asked": 1}, reason=unready)
+            held, elsewhere = sources.held(partition), sources.elsewhere(partition)
+            return await Partition(ask, tools, courier, meter, partition, held, elsewhere).run(
+                sources.targets(partition)
+            )
 
-async def _lists(ask: Ask, tools: Tools) -> AsyncIterator[Finished | Paused]:
-    settings, study = tools.settings, ask.study
-    observed = ENTITIES[ask.entity].clock == "observation"
-    courier = Courier(tools.client, tools.ledger, tools.clock, rate=settings.rate, concurrency=settings.concurrency)
-    meter = Meter(ask, tools.progress)
-    # Accounts are known across studies and periods; comments belong to their own day.
-    records = (
-        read_held(settings.raw, ask.entity)
-        if observed
-        else read_held(settings.raw, ask.entity, study=study.name, partitions=ask.partitions)
-    )
-    pauses: list[Paused] = []
-
-    async def work(partition: date) -> Finished | Paused:
-        unready = _unready(ask, tools, partition)
-        if unready:
-            return unready
-        own = [r for r in records if r.study == study.name and r.verdict.partition == partition]
-        held = {record.verdict.unit: record for record in own}
-        elsewhere = _elsewhere(ask, records, partition, tools.clock.now()) if observed else {}
-        return await Partition(ask, tools, courier, meter, partition, held, elsewhere).run(
-            _targets(ask, tools, partition)
-        )
-
-    left = set(ask.partitions)
-    async for result in side_by_side(deque(sorted(left)), work, PARTITIONS_AT_ONCE, lambda: not pauses):
-        if isinstance(result, Paused):
-            pauses.append(result)
-        else:
-            left.discard(result.partition)
-            yield result
+        left = set(ask.partitions)
+        # The newest first: a reserve of the quota is for them.
+        jobs = deque(sorted(left, reverse=True))
+        async with aclosing(side_by_side(jobs, work, PARTITIONS_AT_ONCE, lambda: not pauses)) as results:
+            async for result in results:
+                if isinstance(result, Paused):
+                    pauses.append(result)
+                else:
+                    left.discard(result.partition)
+                    yield result
     if pauses:
         yield replace(pauses[0], left=tuple(sorted(left)))
-
-
-def _targets(ask: Ask, tools: Tools, partition: date) -> list[Target]:
-    if ask.entity == "comments":
-        return video_targets(tools.settings.raw, ask.study, partition)
-    return account_targets(tools.settings.raw, ask.study, ask.entity)
-
-
-def _unready(ask: Ask, tools: Tools, partition: date) -> Finished | None:
-    """Comments follow a day's videos, and authors follow the videos: without these nothing can be called complete."""
-    study = ask.study
-    if ask.entity == "comments":
-        records = read_held(tools.settings.raw, "videos", study=study.name, partitions=[partition])
-        if records and records[0].verdict.state == "complete":
-            return None
-        state = records[0].verdict.state if records else "not_asked"
-        reason = f"The day's videos are {state}; its comments follow once they are complete."
-    elif ask.entity == "users" and study.users.who in ("authors", "top"):
-        if any(
-            record.verdict.state == "complete" for record in read_held(tools.settings.raw, "videos", study=study.name)
-        ):
-            return None
-        reason = "No day of videos is held yet; its authors follow once one is."
     else:
-        return None
-    return Finished(partition=partition, state="not_asked", units={"not_asked": 1}, reason=reason)
-
-
-def _elsewhere(ask: Ask, records: Iterable[Held], partition: date, now: datetime) -> dict[str, Held]:
-    """What makes a request needless for an observed account: another study asked it, or it was refused not long ago."""
-    useful: dict[str, Held] = {}
-    for record in records:
-        verdict = record.verdict
-        same_period = verdict.partition == partition and record.study != ask.study.name and verdict.state == "complete"
-        refused = verdict.state in ("refused", "missing") and verdict.next_try is not None and verdict.next_try > now
-        if same_period or (refused and not ask.retry and verdict.unit not in useful):
-            useful[verdict.unit] = record
-    return useful
+        tools.ledger.want(study.name, study.share, 0, pool=pool)

@@ -1,53 +1,37 @@
 """Videos of a study's days: from missing days to windows, from windows to days that are complete or say why not.
 
-Failing windows are halved until what is dead stands alone; what a window passed before it broke is kept. One window is
-one capture. Paging inside a window is `window.py`, the choice of windows `plan.py`.
+One window is one capture. Paging inside a window is `window.py`, the choice of windows `plan.py`, what a window's end
+means `judge.py`, which journals are gone on with `resume.py`.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
+from typing import Any
 
-from research_assets.captures import unfinished
 from research_assets.clock import midnight
-from research_assets.collect.coverage import Held, State, Verdict, next_try, utc
+from research_assets.collect.canary import Canary, Song
+from research_assets.collect.coverage import Held, Verdict, next_try, utc
+from research_assets.collect.judge import Judge
 from research_assets.collect.model import Ask, Finished, Halt, Meter, Paused, Tools, is_backfill, side_by_side
-from research_assets.collect.plan import Window, halve, plan_windows, runs, spread
+from research_assets.collect.plan import Window, apart, cost, expected_hits, halve, plan_windows, spread
 from research_assets.collect.publish import note_open, publish
-from research_assets.collect.send import Courier
+from research_assets.collect.resume import Found, header, open_journals
+from research_assets.collect.send import Courier, in_short
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.window import Outcome, Trail, crawl
-from research_assets.journal import Journal, JournalBusy
-from research_assets.locks import claim
+from research_assets.journal import Journal
+from research_assets.locks import Busy, claim
 from research_assets.quota import QuotaSpent
+from research_assets.tiktok.errors import ApiError, RateLimited
 
-MOST_TRIES_ALONE = 3
-"""Failures of a single day, wider windows included, after which it is given up for now."""
+POOL = "research"
 
-MOST_TRIES = 6
-"""Wider windows that failed, after which even several days are given up for now: more than halving ever needs."""
-
-DEAD_BEFORE = MOST_TRIES - 2
-"""Where days begin that were all given up before: their retry may halve twice, which caps what it costs."""
-
-OUTAGE = 16
-"""Calls failing one after the other, after which windows are no longer halved: then it is not the days."""
-
-SURE_OF_HITS = 7.0
-"""Rows a day, seen around it, from which on an empty day is suspicious: by chance it would be one in a thousand."""
-
-NEAR = timedelta(days=15)
-WIDTH_FAILURES = 2
-"""Windows failing one after the other, after which wide windows are no longer tried in this run (reference §7 #3)."""
-
-
-NOTHING_KNOWN = "No video, and none is known of this study at all."
-
-Judged = tuple[State, str | None, datetime | None]
-"""A unit's state, the reason, and when it is asked again."""
+DEAD_BEFORE = 4
+"""Failures with which days begin that were all given up before: their retry may halve twice, which caps its cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,94 +55,143 @@ class Search:
     """One run over the missing days of one study."""
 
     def __init__(self, ask: Ask, tools: Tools, held: Mapping[date, Held]) -> None:
+        settings = tools.settings
         self._ask, self._tools, self._held = ask, tools, held
         self._study: StudySpec = ask.study
-        settings = tools.settings
         self._courier = Courier(
             tools.client, tools.ledger, tools.clock, rate=settings.rate, concurrency=settings.concurrency
         )
-        self._density = {
-            day: float(record.verdict.offered) for day, record in held.items() if record.verdict.state == "complete"
-        }
-        self._most_days = settings.window_days
-        self._failed_in_a_row = 0
+        self._judge = Judge(held, settings.window_days, settings.page_size)
+        self._canary = Canary(settings.raw, ask.study, held, self._courier, tools.clock, due=True)
         self._meter = Meter(ask, tools.progress)
         self._halt: Halt | None = None
+        self._reserve: Halt | None = None
+        self._trails: list[Trail] = []
 
-    async def run(self, days: Sequence[date]) -> AsyncIterator[Finished | Paused]:
+    async def run(self, days: Sequence[date]) -> AsyncGenerator[Finished | Paused, None]:
         """Ask the days, giving each as it is finished. Raises Busy if another process collects one of them."""
-        settings = self._tools.settings
-        left = set(days)
+        settings, left = self._tools.settings, set(days)
         with ExitStack() as stack:
             stack.enter_context(claim(settings.state, self._study.name, "videos", list(days)))
-            jobs = deque(self._resumed(stack, left))
-            open_days = left - {day for job in jobs for day in job.window.days}
-            jobs.extend(_Job(window) for window in self._plan(sorted(open_days)))
+            jobs: deque[_Job] = deque()
+            for found in self._resumed(stack, left):
+                stack.callback(found.journal.close)
+                if found.outcome is None:
+                    jobs.append(_Job(found.trail.window, found.journal, found.trail))
+                    continue
+                ended = await self._close(found.journal, found.trail, found.outcome, found.reason)
+                for finished in _taken(ended, left):
+                    yield finished
+            jobs.extend(_Job(window) for window in self._plan(left - {day for job in jobs for day in job.window.days}))
+            self._want(jobs)
             results = side_by_side(jobs, self._work, settings.concurrency, lambda: self._halt is None)
-            async for result in results:
-                jobs.extend(_Job(window) for window in result.again)
-                for verdict in result.verdicts:
-                    if verdict.partition in left and verdict.state != "partial":
-                        left.discard(verdict.partition)
-                        yield _finished(verdict)
-        if self._halt is not None:
-            yield Paused(self._halt.pool, self._halt.reason, self._halt.opens_at, tuple(sorted(left)))
+            async with aclosing(results):
+                async for result in results:
+                    jobs.extend(_Job(window) for window in result.again)
+                    self._want(jobs)
+                    for finished in _taken(result, left):
+                        yield finished
+        halt = self._halt or self._reserve
+        if halt is not None:
+            yield Paused(halt.pool, halt.reason, halt.opens_at, tuple(sorted(left)))
+        else:
+            self._tools.ledger.want(self._study.name, self._study.share, 0, pool=POOL)
 
-    def _plan(self, days: Sequence[date]) -> list[Window]:
-        settings = self._tools.settings
+    def _resumed(self, stack: ExitStack, left: Collection[date]) -> list[Found]:
+        settings, claimed = self._tools.settings, set(left)
+
+        def claim_more(days: Collection[date]) -> bool:
+            try:
+                stack.enter_context(claim(settings.state, self._study.name, "videos", sorted(set(days) - claimed)))
+            except Busy:
+                return False
+            claimed.update(days)
+            return True
+
+        return open_journals(
+            settings.captures,
+            self._ask,
+            left,
+            self._held,
+            self._judge.density,
+            self._tools.clock.now(),
+            page_size=settings.page_size,
+            claim_more=claim_more,
+        )
+
+    def _plan(self, days: Collection[date]) -> list[Window]:
+        """Windows over the days, newest first; what is dead is asked by itself, and no window reaches across it."""
         if not days:
             return []
-        around = [days[0] + timedelta(days=i) for i in range((days[-1] - days[0]).days + 1)]
-        plan = plan_windows(
-            days, spread(self._density, around), most_days=self._most_days, page_size=settings.page_size
-        )
+        first, last = min(days), max(days)
+        expected = spread(self._judge.density, [first + timedelta(days=i) for i in range((last - first).days + 1)])
         dead = {day for day, record in self._held.items() if record.verdict.state == "quarantined"}
-        return [replace(window, failures=DEAD_BEFORE) if dead.issuperset(window.days) else window for window in plan]
+        plan: list[Window] = []
+        for group in apart(days, dead):
+            windows = plan_windows(
+                group, expected, most_days=self._judge.most_days, page_size=self._tools.settings.page_size
+            )
+            plan = [*(replace(w, failures=DEAD_BEFORE) if group[0] in dead else w for w in windows), *plan]
+        return plan
 
-    def _resumed(self, stack: ExitStack, left: set[date]) -> Iterable[_Job]:
-        """Journals that an earlier run left open, where going on costs only days that are wanted now."""
-        for path in unfinished(self._tools.settings.captures, "videos", self._study.name):
-            try:
-                journal = Journal.resume(path)
-            except JournalBusy:
-                # Another process is at it, for other days: what it brings need not be waited for.
-                continue
-            stack.callback(journal.close)
-            header = journal.start["header"]
-            first, last = _day(journal.start["first"]), _day(journal.start["last"])
-            trail = Trail(Window(first, last, header["failures"], header["confirms"]))
-            for event in journal.events():
-                trail.take(event)
-            if header["query"] != _query(self._study):
-                self._close(journal, trail, "lost", "The study's query has changed since.")
-            elif set(trail.window.days) <= left or not trail.has_more:
-                yield _Job(trail.window, journal, trail)
-            else:
-                journal.close()
+    def _want(self, jobs: Collection[_Job]) -> None:
+        """Tell the ledger about what the run still needs, so that studies can share the day."""
+        size, known = self._tools.settings.page_size, self._judge.density
+        units = 0
+        for trail in (*self._trails, *(job.trail or Trail(job.window) for job in jobs)):
+            rest = [day for day in trail.window.days if day <= trail.reached]
+            units += cost(expected_hits(rest, spread(known, rest)), size)
+        self._tools.ledger.want(self._study.name, self._study.share, units, pool=POOL)
 
     async def _work(self, job: _Job) -> _Result:
-        window = job.window
-        if job.journal is None and len(window.days) > self._most_days:
-            halves = halve(window, self._density, self._tools.settings.page_size)
+        window, settings = job.window, self._tools.settings
+        if job.journal is None and len(window.days) > self._judge.most_days:
+            halves = halve(window, self._judge.density, settings.page_size)
             return _Result(again=tuple(replace(half, failures=window.failures) for half in halves))
+        due = not is_backfill(self._ask, window.last, self._tools.clock.now())
+        if self._reserve is not None and not due:
+            return _Result()
         trail = job.trail or Trail(window)
-        with job.journal or self._begin(window) as journal:
+        with ExitStack() as stack:
+            journal = stack.enter_context(job.journal or self._begin(window))
+            self._trails.append(trail)
+            stack.callback(self._trails.remove, trail)
+
+            def note(event: str, facts: dict[str, Any], answer: bytes | None = None) -> None:
+                journal.append(event, facts, answer)
+                trail.take({"event": event, **facts})
+                self._meter.add(str(window), facts.get("rows", 0 if event == "canary" else None))
+
             try:
                 outcome, reason = await crawl(
                     trail,
                     self._study,
-                    journal,
                     self._courier,
                     self._tools.clock,
-                    page_size=self._tools.settings.page_size,
-                    due=not is_backfill(self._ask, window.last, self._tools.clock.now()),
-                    on_event=lambda rows: self._meter.add(str(window), rows),
+                    page_size=settings.page_size,
+                    due=due,
+                    note=note,
                 )
+                down, song = self._courier.down, None
+                if (outcome == "failed" and down) or self._judge.decisive(trail):
+                    song = await self._canary.listen(window.days, note)
             except QuotaSpent as spent:
-                self._halt = Halt.of(spent)
-                self._note_open(journal, trail, self._halt)
-                return _Result()
-            return await asyncio.to_thread(self._close, journal, trail, outcome, reason)
+                if spent.reason == "due":
+                    self._reserve = Halt.of(spent)
+                else:
+                    self._halt = Halt.of(spent)
+                return self._pause(journal, trail, Halt.of(spent))
+            except RateLimited as error:
+                self._halt = Halt.until_better(POOL, f"{_STORM} {in_short(error)}.", self._tools.clock.now())
+                return self._pause(journal, trail, self._halt)
+            except ApiError as error:
+                now = self._tools.clock.now()
+                self._pause(journal, trail, Halt(POOL, in_short(error), now))
+                raise
+            if outcome == "failed" and song == "down":
+                self._halt = Halt.until_better(POOL, f"{_DOWN} {reason}.", self._tools.clock.now())
+                return self._pause(journal, trail, self._halt)
+            return await self._close(journal, trail, outcome, reason, down=down, song=song)
 
     def _begin(self, window: Window) -> Journal:
         return Journal.create(
@@ -169,100 +202,56 @@ class Search:
             last=window.last,
             now=self._tools.clock.now(),
             origin=self._tools.settings.origin,
-            header={"failures": window.failures, "confirms": window.confirms, "query": _query(self._study)},
+            header=header(self._ask, window),
         )
 
-    def _close(self, journal: Journal, trail: Trail, outcome: Outcome, reason: str | None) -> _Result:
-        """Judge the window, seal it, publish its rows. A journal whose verdicts stand already is only published."""
-        complete = set(trail.complete_days())
-        for day in complete:
-            self._density[day] = float(trail.offered[day])
-        self._learn(outcome, trail)
-        again = self._again(trail, outcome)
-        verdicts, empty = [], []
-        for verdict in trail.verdicts(journal.capture):
-            day = verdict.partition
-            if day not in complete:
-                judged = self._incomplete(day, outcome, reason, goes_on=bool(again))
-            elif verdict.kept or not (mean := self._unlikely(day)):
-                judged = ("complete", None, None)
-            elif trail.window.confirms:
-                judged = self._still_empty(day, mean)
-            else:
-                empty.append(day)
-                judged = ("partial", "Empty where it should not be; asked once more.", None)
-            state, why, when = judged
-            verdicts.append(replace(verdict, state=state, reason=why, next_try=when))
-        publish(self._tools.settings.raw, journal, () if trail.settled else verdicts)
-        return _Result(tuple(verdicts), (*again, *(Window(*stretch, confirms=True) for stretch in runs(empty))))
+    async def _close(
+        self,
+        journal: Journal,
+        trail: Trail,
+        outcome: Outcome,
+        reason: str | None,
+        *,
+        down: bool = False,
+        song: Song | None = None,
+    ) -> _Result:
+        """Judge the window, seal it, publish its rows. Verdicts that stand in the journal already stay as they are."""
+        now, judge = self._tools.clock.now(), self._judge
+        if trail.outcome is None:
+            end = {"outcome": outcome, "reason": reason}
+            journal.append("end", end)
+            trail.take({"event": "end", **end})
+        judge.learn(trail, outcome)
+        again = judge.replaced_by(trail, outcome, down=down)
+        verdicts, doubted = judge.verdicts(trail, journal.capture, outcome, reason, now, goes_on=bool(again), song=song)
+        verdicts = [trail.judged.get(verdict.partition, verdict) for verdict in verdicts]
+        silent = [verdict for verdict in verdicts if verdict.state == "suspicious"] if song == "silent" else []
+        if silent:
+            self._halt = Halt(POOL, str(silent[0].reason), silent[0].next_try or next_try(now, 1))
+        new = [verdict for verdict in verdicts if verdict.partition not in trail.judged]
+        await asyncio.to_thread(publish, self._tools.settings.raw, journal, new)
+        return _Result(tuple(verdicts), (*again, *doubted))
 
-    def _incomplete(self, day: date, outcome: Outcome, reason: str | None, *, goes_on: bool) -> Judged:
-        if goes_on:
-            return "partial", f"{reason} The rest is asked again in other windows.", None
-        held = self._held.get(day)
-        if outcome == "doubtful":
-            return "suspicious", reason, next_try(self._tools.clock.now(), (held.suspicions if held else 0) + 1)
-        return "quarantined", reason, next_try(self._tools.clock.now(), (held.quarantines if held else 0) + 1)
-
-    def _unlikely(self, day: date) -> str | None:
-        """Why an empty day is a claim to be checked, if it is: its neighbours have many videos, or nothing is known."""
-        near = [hits for other, hits in self._density.items() if other != day and abs(other - day) <= NEAR]
-        mean = sum(near) / len(near) if near else 0.0
-        if mean >= SURE_OF_HITS:
-            return f"No video, where {len(near)} days around it have {mean:.0f} on average."
-        return None if any(self._density.values()) else NOTHING_KNOWN
-
-    def _still_empty(self, day: date, why: str) -> Judged:
-        """An empty day asked again: believed if nothing speaks against it, or if it was empty on another day too."""
-        held = self._held.get(day)
-        if why == NOTHING_KNOWN:
-            return "complete", None, None
-        if held and held.suspicions:
-            return "complete", "Empty each time it was asked, on different days.", None
-        return "suspicious", why, next_try(self._tools.clock.now(), 1)
-
-    def _again(self, trail: Trail, outcome: Outcome) -> tuple[Window, ...]:
-        """The windows that replace what a window did not bring; none if it brought all, or if its day is given up."""
-        missing = sorted(set(trail.window.days) - set(trail.complete_days()))
-        if not missing or outcome == "done" or self._courier.failures >= OUTAGE:
-            return ()
-        rest = Window(missing[0], missing[-1], trail.window.failures)
-        passed = len(missing) < len(trail.window.days)
-        if len(missing) == 1:
-            failures = rest.failures + 1
-            dead = outcome == "failed" and not trail.pages
-            return () if dead or failures >= MOST_TRIES_ALONE else (Window(rest.first, rest.last, failures),)
-        if rest.failures >= MOST_TRIES:
-            return ()
-        if outcome == "lost" and (passed or not trail.window.failures):
-            return (Window(rest.first, rest.last, rest.failures + (not passed)),)
-        return halve(rest, self._density, self._tools.settings.page_size)
-
-    def _learn(self, outcome: Outcome, trail: Trail) -> None:
-        """Wide windows are given up while they keep failing, and tried again as soon as they work."""
-        if outcome == "failed" and not trail.window.failures:
-            self._failed_in_a_row += 1
-            if self._failed_in_a_row >= WIDTH_FAILURES:
-                self._most_days = max(1, len(trail.window.days) // 2)
-        elif outcome == "done":
-            self._failed_in_a_row = 0
-            self._most_days = min(self._tools.settings.window_days, max(self._most_days, 2 * len(trail.window.days)))
-
-    def _note_open(self, journal: Journal, trail: Trail, halt: Halt) -> None:
+    def _pause(self, journal: Journal, trail: Trail, halt: Halt) -> _Result:
         reason = f"Paused after page {trail.pages} of its window. {halt.reason}"
         verdicts = [replace(v, reason=reason, next_try=halt.opens_at) for v in trail.verdicts(journal.capture)]
         note_open(self._tools.settings.raw, journal, verdicts, self._tools.clock.now())
+        return _Result()
 
 
-def _query(study: StudySpec) -> dict[str, list[dict[str, object]]]:
-    return {group: [dict(condition) for condition in conditions] for group, conditions in study.query.items()}
+_STORM = "The API refuses requests as too fast, however slowly they come:"
+_DOWN = "The API answers nothing just now, not even what it answered before:"
 
 
-def _day(text: str) -> date:
-    return date.fromisoformat(text)
+def _taken(result: _Result, left: set[date]) -> list[Finished]:
+    """The days that a result finishes, taken off what is left."""
+    done = [verdict for verdict in result.verdicts if verdict.partition in left and verdict.state != "partial"]
+    left.difference_update(verdict.partition for verdict in done)
+    return [finished(verdict) for verdict in done]
 
 
-def _finished(verdict: Verdict) -> Finished:
+def finished(verdict: Verdict, *, held: bool = False) -> Finished:
+    """A day as its verdict says."""
     return Finished(
         partition=verdict.partition,
         state=verdict.state,
@@ -273,6 +262,7 @@ def _finished(verdict: Verdict) -> Finished:
         units={verdict.state: 1},
         reason=verdict.reason,
         next_try=verdict.next_try,
+        held=held,
     )
 
 

@@ -18,6 +18,7 @@ from research_assets.tiktok.errors import (
     ApiError,
     CursorRejected,
     DailyQuotaExceeded,
+    FinalForUnit,
     NewToken,
     RateLimited,
     SearchIdRejected,
@@ -36,12 +37,19 @@ PAUSES: dict[type[Wait], tuple[float, ...]] = {
 }
 """Seconds before each further try, by what went wrong (reference §§5, 6.2, 6.3); after the last the error stands."""
 
+LONGEST_PAUSE = 300.0
+"""Seconds that a server may make one request wait by its `Retry-After`."""
+
+OUTAGE = 16
+"""Calls failing one after the other, whatever they asked, after which it is not what was asked: the API is down."""
+
 
 class Pace:
     """How much may be in flight, and how fast: slower after a short 429, faster again while all is quiet.
 
     Halves what is in flight and the rate when the server says `rate_limit_exceeded`, and adds a little for each
-    answer, up to the settings. `flight` is a limiter whose size moves.
+    answer, up to the settings. `flight` is a limiter whose size moves, `rounds` the pauses since the last answer: what
+    was in flight together is refused together, and makes one.
     """
 
     def __init__(self, clock: Clock, *, rate: float, concurrency: int) -> None:
@@ -49,7 +57,8 @@ class Pace:
         self._most_rate = self.rate = rate
         self._most = concurrency
         self._size = float(concurrency)
-        self._next = clock.now().timestamp()
+        self._next = self._round_ends = clock.now().timestamp()
+        self.rounds = 0
         self.flight = anyio.CapacityLimiter(concurrency)
 
     async def turn(self) -> None:
@@ -60,14 +69,18 @@ class Pace:
         if slot > now:
             await self._clock.sleep(slot - now)
 
-    def throttled(self, pause: float) -> None:
+    def throttled(self, wish: float | None) -> None:
         """The server refused for the moment: less in flight, slower, and nobody sends during the pause."""
+        now, pauses = self._clock.now().timestamp(), PAUSES[RateLimited]
+        self.rounds += now >= self._round_ends
+        self._round_ends = now + (wish or pauses[min(self.rounds, len(pauses)) - 1])
+        self._next = max(self._next, self._round_ends)
         self._resize(max(1.0, self._size / 2))
         self.rate = max(0.2, self.rate / 2)
-        self._next = max(self._next, self._clock.now().timestamp() + pause)
 
     def answered(self) -> None:
         """An answer came: a little more may be in flight."""
+        self.rounds = 0
         self._resize(min(float(self._most), self._size + 1 / self._size))
         self.rate = min(self._most_rate, self.rate * 1.02)
 
@@ -89,7 +102,7 @@ class Errand:
 class Courier:
     """Sends requests through the ledger and retries those whose error says that waiting may help.
 
-    `failures` counts the calls that failed since the last one that brought an answer.
+    `failures` counts the calls that the server failed to answer since the last one that it did, be it with a refusal.
     """
 
     def __init__(self, client: Client, ledger: Ledger, clock: Clock, *, rate: float, concurrency: int) -> None:
@@ -98,6 +111,11 @@ class Courier:
         self._clock = clock
         self._pace = Pace(clock, rate=rate, concurrency=concurrency)
         self.failures = 0
+
+    @property
+    def down(self) -> bool:
+        """Whether so many calls failed one after the other that no further try is worth its request."""
+        return self.failures >= OUTAGE
 
     async def send(
         self,
@@ -119,22 +137,19 @@ class Courier:
         def again(error: BaseException) -> bool:
             if isinstance(error, NewToken):
                 return failures[NewToken] < 2
-            if not isinstance(error, Wait):
+            if not isinstance(error, Wait) or self.down:
                 return False
-            pauses = _pauses(error)
+            if isinstance(error, RateLimited) and self._pace.rounds > len(PAUSES[RateLimited]):
+                return False
             most = tries(error)
-            return failures[_kind(error)] < (len(pauses) + 1 if most is None else most)
+            return failures[_kind(error)] < (len(_pauses(error)) + 1 if most is None else most)
 
         def pause(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
-            if not isinstance(error, Wait):
+            if not isinstance(error, Wait) or isinstance(error, RateLimited):
                 return 0.0
             pauses = _pauses(error)
-            seconds = error.retry_after or pauses[min(failures[_kind(error)], len(pauses)) - 1]
-            if isinstance(error, RateLimited):
-                self._pace.throttled(seconds)
-                return 0.0
-            return seconds
+            return _wish(error) or pauses[min(failures[_kind(error)], len(pauses)) - 1]
 
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(again), wait=pause, sleep=self._clock.sleep, reraise=True
@@ -143,12 +158,20 @@ class Courier:
                 try:
                     return await self._once(request, errand)
                 except ApiError as error:
-                    self.failures += isinstance(error, Wait)
+                    self._count(error)
                     failures[_kind(error)] = failures.get(_kind(error), 0) + 1
                     if error.endpoint == endpoint:
                         failed(_failure(request, errand, error, self._clock))
                     raise
         raise AssertionError("tenacity ends with an answer or an exception")
+
+    def _count(self, error: ApiError) -> None:
+        if isinstance(error, ServerError | Unreachable):
+            self.failures += 1
+        elif isinstance(error, FinalForUnit):
+            self.failures = 0
+        elif isinstance(error, RateLimited):
+            self._pace.throttled(_wish(error))
 
     async def _once(self, request: Request, errand: Errand) -> Answer:
         endpoint, ledger = request.endpoint, self._ledger
@@ -175,7 +198,8 @@ class Courier:
                     rows=0,
                     latency=error.latency,
                     log_id=error.log_id,
-                    sent=error.sent,
+                    # An error of the token's endpoint says that the data request was never sent.
+                    sent=error.sent and error.endpoint == endpoint.name,
                 )
                 if opens_at:
                     state = ledger.state(endpoint.pool)
@@ -198,6 +222,11 @@ def in_short(error: ApiError) -> str:
     """What came back, for the reason of a state, such as `HTTP 500 internal_error: Server Internal Error`."""
     status = f"HTTP {error.status}" if error.status is not None else "No answer"
     return ": ".join(part for part in (f"{status} {error.code}".strip(), error.message) if part)
+
+
+def _wish(error: Wait) -> float | None:
+    """The server's own wish for a pause, within reason."""
+    return min(error.retry_after, LONGEST_PAUSE) if error.retry_after and error.retry_after > 0 else None
 
 
 def _kind(error: ApiError) -> type[ApiError]:

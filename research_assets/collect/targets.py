@@ -10,9 +10,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from research_assets.collect.coverage import UnitKind
+from research_assets.collect.lookup import lookup
 from research_assets.collect.spec import CommentRule, StudySpec
 from research_assets.tiktok.requests import Request, comment_list, user_info, user_list
 
@@ -45,7 +44,7 @@ class Target:
 
 def video_targets(raw: Path, study: StudySpec, day: date) -> list[Target]:
     """The videos of a day whose comments the study wants, in falling order of comments; newest counts decide."""
-    rows = _query(
+    rows = lookup(
         raw,
         "videos",
         f"study={study.name}/day={day}",
@@ -57,11 +56,30 @@ def video_targets(raw: Path, study: StudySpec, day: date) -> list[Target]:
     ]
 
 
+def count_video_targets(raw: Path, study: StudySpec, days: Iterable[date]) -> int:
+    """About how many videos of some days have comments that the study wants."""
+    rule = study.comments
+    rows = lookup(
+        raw,
+        "videos",
+        f"study={study.name}/day=*",
+        "SELECT count(DISTINCT id) FROM {table} WHERE day IN (SELECT unnest(?::DATE[])) "
+        "AND comment_count IS DISTINCT FROM 0 GROUP BY day",
+        [sorted(set(days))],
+    )
+    counts = [int(count) for (count,) in rows]
+    if rule.videos == "none":
+        return 0
+    if rule.videos == "top":
+        return sum(min(rule.n, count) for count in counts)
+    return round(sum(counts) * (rule.share if rule.videos == "sample" else 1))
+
+
 def reply_targets(raw: Path, study: StudySpec, day: date) -> list[Target]:
     """Comments of a day's videos whose `reply_count` exceeds the replies that are held."""
     if study.comments.replies == "none":
         return []
-    rows = _query(
+    rows = lookup(
         raw,
         "comments",
         f"study={study.name}/day={day}",
@@ -86,14 +104,19 @@ def reply_target(video: int, comment: int, replies: int) -> Target:
 
 
 def account_targets(raw: Path, study: StudySpec, entity: str) -> list[Target]:
-    """The accounts that a study observes: for `users` by its rule, for everything else its panel."""
+    """The accounts that a study observes: for `users` by its rule, for everything else its panel.
+
+    Handles differ in more than their case, so each is asked once in its first spelling.
+    """
     names: Iterable[str] = study.panel
     if entity == "users":
         names = _user_names(raw, study)
+    once: dict[str, str] = {}
+    for name in names:
+        once.setdefault(name.casefold(), name)
     promised = _promises(raw, entity)
     return [
-        Target(entity, "account", name, {"asked_username": name}, expected=promised.get(name))
-        for name in dict.fromkeys(names)
+        Target(entity, "account", name, {"asked_username": name}, expected=promised.get(name)) for name in once.values()
     ]
 
 
@@ -103,7 +126,7 @@ def _user_names(raw: Path, study: StudySpec) -> list[str]:
         return []
     names: list[str] = []
     if rule.who != "panel":
-        rows = _query(
+        rows = lookup(
             raw,
             "videos",
             f"study={study.name}/day=*",
@@ -118,7 +141,7 @@ def _promises(raw: Path, entity: str) -> dict[str, int]:
     column = {"followers": "follower_count", "following": "following_count"}.get(entity)
     if column is None:
         return {}
-    rows = _query(
+    rows = lookup(
         raw,
         "users",
         "study=*/day=*",
@@ -141,12 +164,3 @@ def _lot(video: int, seed: int) -> float:
     """A number in [0, 1) that depends on nothing but the video and the seed: the same draw at each run."""
     digest = hashlib.blake2b(f"{seed}:{video}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64
-
-
-def _query(raw: Path, table: str, folders: str, sql: str) -> list[tuple[Any, ...]]:
-    pattern = f"{folders}/*.parquet"
-    if not any((raw / table).glob(pattern)):
-        return []
-    source = f"read_parquet('{raw / table / pattern}', hive_partitioning = false, union_by_name = true)"
-    with duckdb.connect() as connection:
-        return connection.execute(sql.format(table=source)).fetchall()

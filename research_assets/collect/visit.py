@@ -11,10 +11,10 @@ from typing import Any
 
 from research_assets.clock import Clock
 from research_assets.collect.coverage import Held, State, Verdict, next_try
+from research_assets.collect.page import EMPTY_PAGES
 from research_assets.collect.send import Courier, Errand, in_short
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target
-from research_assets.collect.window import EMPTY_PAGES
 from research_assets.fields import ENTITIES
 from research_assets.tiktok.client import Answer
 from research_assets.tiktok.errors import CursorRejected, FinalForUnit, RateLimited, Unreachable, Wait
@@ -24,6 +24,13 @@ TIME_CURSORS = frozenset({"followers", "following"})
 
 PLACE_CURSORS = frozenset({"comments", "reposted_videos"})
 """Lists whose cursor is a place in the list (reference 3.2, 3.6)."""
+
+WHOLE = frozenset({"users", "pinned_videos"})
+"""What comes in one answer (reference 3.3, 3.5), whatever it says of more."""
+
+CEILING = 1000
+"""Place in a comment list that a page must not reach across: it is refused if the old ceiling still holds (reference
+3.2), and with it the comments before."""
 
 Note = Callable[[str, dict[str, Any], bytes | None], None]
 
@@ -38,7 +45,7 @@ class Visit:
     offered: int = 0
     cursor: int | None = None
     has_more: bool = True
-    empty: int = 0
+    stale: int = 0
     gap: str | None = None
     first_at: datetime | None = None
     last_at: datetime | None = None
@@ -50,8 +57,8 @@ class Visit:
         if event["event"] not in ("page", "fail"):
             return
         self.requests += event.get("requests", 1)
-        moment = event["observed_at"]
-        self.last_at = moment if isinstance(moment, datetime) else datetime.fromisoformat(moment)
+        at = event["observed_at"]
+        self.last_at = at if isinstance(at, datetime) else datetime.fromisoformat(at)
         self.first_at = self.first_at or self.last_at
         if event["event"] == "fail":
             return
@@ -59,10 +66,39 @@ class Visit:
         self.asked += event["asked"]
         self.offered += event["offered"]
         self.cursor, self.has_more = event["cursor"], event["has_more"]
-        self.empty = 0 if event["rows"] else self.empty + 1
         self.gap = self.gap or event["gap"]
+        held = len(self.seen)
         self.seen.update(event["keys"])
+        self.stale = 0 if len(self.seen) > held else self.stale + 1
         self.threads.update(event["threads"])
+
+    def verdict(
+        self,
+        target: Target,
+        partition: date,
+        now: datetime,
+        state: State,
+        reason: str | None,
+        resting: datetime | None = None,
+    ) -> Verdict:
+        """What the visit amounts to."""
+        return Verdict(
+            entity=target.entity,
+            partition=partition,
+            unit_kind=target.kind,
+            unit=target.unit,
+            state=state,
+            first_at=self.first_at or now,
+            last_at=self.last_at or now,
+            asked=self.asked,
+            offered=self.offered,
+            kept=len(self.seen),
+            requests=float(self.requests),
+            expected=target.expected,
+            probability=target.probability,
+            reason=reason,
+            next_try=resting,
+        )
 
 
 async def visit_list(
@@ -95,20 +131,22 @@ async def visit_list(
 
     try:
         while visit.has_more:
-            size = page_size
-            if ceiling and target.entity == "comments":
-                size = min(page_size, ceiling - (visit.cursor or 0))
-                if size <= 0:
-                    reason = f"The list goes on; comment_ceiling is {ceiling}."
-                    break
-            request = target.request(study, size, visit.cursor)
+            size = _size(target, visit.cursor or 0, page_size, ceiling)
+            if size <= 0:
+                reason = f"The list goes on; comment_ceiling is {ceiling}."
+                break
+            try:
+                request = target.request(study, size, visit.cursor)
+            except ValueError as error:
+                state, reason = "missing", f"Nothing was asked: {error}."
+                break
             answer = await courier.send(request, errand, failed, tries=lambda error: _tries(error, target, visit))
             facts = _page_facts(answer, target, visit, clock.now(), partition, size)
             note("page", facts, answer.raw)
             visit.take({"event": "page", **facts})
     except CursorRejected:
         reason = f"The API gives nothing beyond place {visit.cursor} of this list."
-        if not visit.pages:
+        if not visit.pages or target.entity != "comments":
             state = "quarantined"
     except FinalForUnit as error:
         state, reason = error.state, error.message or error.code
@@ -119,34 +157,34 @@ async def visit_list(
     if state == "complete":
         state, reason = _judged(visit, target, reason)
     if state != "complete":
-        resting = next_try(clock.now(), (before.attempts if before else 0) + (5 if state in _FINAL else 1))
-    now = clock.now()
-    return Verdict(
-        entity=target.entity,
-        partition=partition,
-        unit_kind=target.kind,
-        unit=target.unit,
-        state=state,
-        first_at=visit.first_at or now,
-        last_at=visit.last_at or now,
-        asked=visit.asked,
-        offered=visit.offered,
-        kept=len(visit.seen),
-        requests=float(visit.requests),
-        expected=target.expected,
-        probability=target.probability,
-        reason=reason,
-        next_try=resting,
-    )
+        resting = next_try(clock.now(), 1 + _times(state, before))
+    return visit.verdict(target, partition, clock.now(), state, reason, resting)
 
 
-_FINAL = frozenset({"refused", "missing"})
-"""States that are not asked again soon: after 16 days at first, then after 32."""
+FINAL_BEFORE = 4
+"""Failures with which a refusal begins: it rests 16 days at first, then 32."""
+
+
+def _times(state: State, before: Held | None) -> int:
+    """How often the unit ended in this state before."""
+    if state in ("refused", "missing"):
+        return FINAL_BEFORE + (before.refusals if before else 0)
+    return (before.quarantines if state == "quarantined" else before.suspicions) if before else 0
+
+
+def _size(target: Target, place: int, page_size: int, ceiling: int) -> int:
+    """Rows to ask for at a place of a list; none if the setting's ceiling is reached."""
+    if target.entity != "comments":
+        return page_size
+    size = min(page_size, CEILING - place) if place < CEILING else page_size
+    return min(size, ceiling - place) if ceiling else size
 
 
 def _judged(visit: Visit, target: Target, reason: str | None) -> tuple[State, str | None]:
     if visit.gap:
         return "suspicious", visit.gap
+    if target.entity == "users" and not visit.seen:
+        return "suspicious", "The API answered without a profile."
     short = (target.expected or 0) - len(visit.seen)
     if target.entity != "users" and short > 0 and not reason:
         return "complete", f"{short} of {target.expected} were not delivered."
@@ -168,8 +206,11 @@ def _page_facts(
     cursor, has_more, gap = _onward(answer, target, visit, fresh=any(key not in visit.seen for key in keys))
     threads = {}
     if target.kind == "video":
+        counts = ((row.get("id"), row.get("reply_count")) for row in answer.rows)
         threads = {
-            str(row["id"]): int(row["reply_count"]) for row in answer.rows if "id" in row and row.get("reply_count")
+            str(comment): count
+            for comment, count in counts
+            if isinstance(comment, int) and isinstance(count, int) and comment > 0 < count
         }
     return {
         "unit": target.unit,
@@ -201,25 +242,28 @@ def _keys(answer: Answer, target: Target) -> list[int | str]:
     """What tells the page's records apart: the key of the entity, less the account that was asked."""
     name = ENTITIES[target.entity].key[-1]
     if name in target.context:
-        return [target.unit]
+        return [target.unit] if answer.rows else []
     aliases = (name, *ENTITIES[target.entity].field(name).aliases)
-    return [next((row[alias] for alias in aliases if alias in row), "") for row in answer.rows]
+    keys = [next((row[alias] for alias in aliases if alias in row), "") for row in answer.rows]
+    return [key if isinstance(key, int | str) else repr(key) for key in keys]
 
 
 def _onward(answer: Answer, target: Target, visit: Visit, *, fresh: bool) -> tuple[int | None, bool, str | None]:
     """The next cursor, whether to go on, and the gap that opens there: no endless loop, no early end."""
     before, after = visit.cursor, answer.cursor
-    if not answer.has_more:
+    if after is not None and after < 0:
+        after = None
+    if not answer.has_more or target.entity in WHOLE:
         return after, False, None
-    if not answer.rows and visit.empty + 1 >= EMPTY_PAGES:
-        return after, False, f"{EMPTY_PAGES} empty pages in a row that claim to have more."
+    if not fresh and visit.stale + 1 >= EMPTY_PAGES:
+        return after, False, f"{EMPTY_PAGES} pages in a row brought nothing new and claim to have more."
     if after is not None and after != before:
         return after, True, None
     if target.entity in TIME_CURSORS and before is not None:
         if fresh:
             return before, True, None
         gap = f"More relations share the moment {before} than one page holds; the list goes on one second before it."
-        return before - 1, True, gap
+        return max(0, before - 1), True, gap
     if target.entity in PLACE_CURSORS and answer.rows:
         # The cursor is the place of the next record, so what was delivered tells it.
         return (before or 0) + len(answer.rows), True, None

@@ -5,39 +5,33 @@ while resuming, so that there is no second record of progress. Which windows the
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
-from itertools import pairwise
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from research_assets.clock import Clock, midnight
-from research_assets.collect.coverage import Verdict
+from research_assets.collect.coverage import Verdict, from_event
+from research_assets.collect.page import moment, page_facts
 from research_assets.collect.plan import Window, apportion
 from research_assets.collect.send import Courier, Errand, in_short
 from research_assets.collect.spec import StudySpec
-from research_assets.journal import Journal
-from research_assets.tiktok.client import Answer
-from research_assets.tiktok.errors import RateLimited, SearchIdRejected, ServerError, Unreachable, Wait
+from research_assets.tiktok.errors import FinalForUnit, RateLimited, SearchIdRejected, ServerError, Unreachable, Wait
 from research_assets.tiktok.requests import video_query
 
 LAG = timedelta(hours=60)
 """How long after its id's moment of upload a video may be published (reference 3.1.3: up to about 2.5 days)."""
 
-OLD_SEARCH = timedelta(days=1)
-"""A search id whose time bits fall back by more than this belongs to another, older search (reference §7 #6)."""
-
-EMPTY_PAGES = 5
-"""Empty pages in a row after which `has_more` is no longer believed (reference §7 #9, #31)."""
-
-THINNER = 10
-"""How much sparser than before a page in lower case must be to count as another search's (reference §7 #7): nights
-are up to five times quieter than evenings."""
-
 FRESH = timedelta(minutes=10)
 """A younger search id that is refused may not be known everywhere yet, and is tried patiently (reference §7 #5)."""
 
-Outcome = Literal["done", "failed", "lost", "doubtful"]
+Outcome = Literal["done", "failed", "refused", "lost", "doubtful", "dropped", "changed"]
+"""How a window ended: `done`; `failed` (the server could not answer), `refused` (the API does not take the request),
+`lost` (the search id was refused for good), `doubtful` (pages that cannot belong to this search); `dropped` (going on
+costs more than asking anew), `changed` (the study asks for something else by now)."""
+
+Note = Callable[[str, dict[str, Any], bytes | None], None]
+"""Keeps an event: its kind, its facts, the answer's bytes."""
 
 
 @dataclass(slots=True)
@@ -63,20 +57,25 @@ class Trail:
     kept: Counter[date] = field(default_factory=Counter)
     offered: Counter[date] = field(default_factory=Counter)
     asked: Counter[date] = field(default_factory=Counter)
-    settled: bool = False
+    outcome: Outcome | None = None
+    reason: str | None = None
+    judged: dict[date, Verdict] = field(default_factory=dict)
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Fold one event of the journal; events of other kinds change nothing."""
         kind = event["event"]
-        if kind == "unit":
-            self.settled = True
-        if kind not in ("page", "fail"):
+        if kind == "end":
+            self.outcome, self.reason = event["outcome"], event["reason"]
+        elif kind == "unit":
+            verdict = from_event(event)
+            self.judged[verdict.partition] = verdict
+        if kind not in ("page", "fail", "canary"):
             return
         self.requests += event.get("requests", 1)
-        moment = event["observed_at"]
-        self.last_at = moment if isinstance(moment, datetime) else datetime.fromisoformat(moment)
+        at = event["observed_at"]
+        self.last_at = at if isinstance(at, datetime) else datetime.fromisoformat(at)
         self.first_at = self.first_at or self.last_at
-        if kind == "fail":
+        if kind != "page":
             return
         self.pages += 1
         self.rows += event["rows"]
@@ -93,23 +92,26 @@ class Trail:
         self.strays += event["strays"]
         by_day = {date.fromisoformat(day): count for day, count in event["by_day"].items()}
         self.kept.update(by_day)
-        weights = by_day or {self._reached(): 1}
+        weights = by_day or {self.reached: 1}
         self.offered.update(apportion(event["offered"], weights))
         self.asked.update(apportion(event["asked"], weights))
 
-    def _reached(self) -> date:
+    @property
+    def reached(self) -> date:
         """The day on which the search has arrived, for counts of a page that delivered nothing."""
         if self.lowest is None:
             return self.window.last
-        return min(max(_moment(self.lowest).date(), self.window.first), self.window.last)
+        return min(max(moment(self.lowest).date(), self.window.first), self.window.last)
 
     def complete_days(self) -> tuple[date, ...]:
         """Days of which every video was passed: all of them at the end, else those well above the lowest id."""
+        if self.outcome == "changed":
+            return ()
         if not self.has_more and self.doubt is None and self.pages:
             return self.window.days
         if self.lowest is None:
             return ()
-        return tuple(day for day in self.window.days if midnight(day) - LAG > _moment(self.lowest))
+        return tuple(day for day in self.window.days if midnight(day) - LAG > moment(self.lowest))
 
     def verdicts(self, capture: str) -> list[Verdict]:
         """The counts of each day of the window, as yet `partial`; its requests are shared by raw hits."""
@@ -137,29 +139,20 @@ class Trail:
 async def crawl(
     trail: Trail,
     study: StudySpec,
-    journal: Journal,
     courier: Courier,
     clock: Clock,
     *,
     page_size: int,
     due: bool,
-    on_event: Callable[[int | None], None],
+    note: Note,
 ) -> tuple[Outcome, str | None]:
     """Read a window's pages from where its trail ends.
 
-    `on_event` is told the rows of each page, and None for each failure.
-
-    Gives `done`, or what stopped it with the reason: `failed` (the server could not answer), `lost` (the search id was
-    refused for good), `doubtful` (pages that cannot belong to this search). Raises QuotaSpent, and
-    what is no fault of the window: no server, a throttle that does not end, errors that are final.
+    `note` keeps each event, in the journal and in the trail, before the next request is sent. Gives `done`, or what
+    stopped it with the reason. Raises QuotaSpent, and what is no fault of the window: no server, a throttle that does
+    not end, errors that are final for all.
     """
     errand = Errand(study.name, "videos", str(trail.window), due)
-
-    def note(event: str, facts: dict[str, Any], answer: bytes | None = None) -> None:
-        journal.append(event, facts, answer)
-        trail.take({"event": event, **facts})
-        on_event(facts.get("rows"))
-
     while trail.has_more and trail.doubt is None:
         request = video_query(
             study.query,
@@ -172,8 +165,10 @@ async def crawl(
         )
         try:
             answer = await courier.send(
-                request, errand, lambda facts: note("fail", facts), tries=lambda e: _tries(e, trail, clock)
+                request, errand, lambda facts: note("fail", facts, None), tries=lambda e: _tries(e, trail, clock)
             )
+        except FinalForUnit as error:
+            return ("lost" if trail.pages else "refused"), in_short(error)
         except Wait as error:
             if isinstance(error, RateLimited) or (isinstance(error, Unreachable) and not error.sent):
                 raise
@@ -186,94 +181,8 @@ async def crawl(
 
 def _tries(error: Wait, trail: Trail, clock: Clock) -> int | None:
     """How often a call is tried: a window of several days is rather halved, a dead day has failed in wider windows."""
-    if isinstance(error, ServerError) and not trail.pages:
+    if not trail.pages and (isinstance(error, ServerError) or (isinstance(error, Unreachable) and error.sent)):
         return 1 if len(trail.window.days) > 1 else max(1, 3 - trail.window.failures)
     if isinstance(error, SearchIdRejected) and trail.issued is not None and clock.now() - trail.issued > FRESH:
         return 2
     return None
-
-
-def page_facts(answer: Answer, trail: Trail, now: datetime, page_size: int) -> dict[str, Any]:
-    """What the journal keeps about a page beside its bytes: enough to fold the trail without reading them again."""
-    found = [(identifier, row) for row in answer.rows if (identifier := _id(row)) is not None]
-    ids = [identifier for identifier, _ in found]
-    days = Counter(_day(identifier, row) for identifier, row in found)
-    before = trail.cursor or 0
-    after, has_more = answer.cursor, answer.has_more
-    if has_more and (after is None or after <= before):
-        # The cursor counts raw hits, of which a page takes as many as were asked for; a page without any took none.
-        after = before + page_size if ids else trail.cursor
-    advance = max(len(answer.rows), (after or before) - before)
-    upper = any(str(row.get("region_code", "")).isupper() for row in answer.rows)
-    inside = {day: count for day, count in days.items() if trail.window.first <= day <= trail.window.last}
-    return {
-        "unit": str(trail.window),
-        "partition": None,
-        "request": {
-            "endpoint": answer.request.endpoint.name,
-            "body": dict(answer.request.body),
-            "fields": list(answer.request.fields),
-        },
-        "context": {},
-        "observed_at": now,
-        "status": answer.status,
-        "log_id": answer.log_id,
-        "rows": len(answer.rows),
-        "cursor": after,
-        "has_more": has_more,
-        "search_id": answer.search_id or trail.search_id,
-        "unknown": sorted(answer.unknown),
-        "highest": max(ids, default=None),
-        "lowest": min(ids, default=None),
-        "by_day": {day.isoformat(): count for day, count in inside.items()},
-        "strays": len(ids) - sum(inside.values()),
-        "asked": page_size,
-        "offered": advance,
-        "upper": upper,
-        "doubt": _doubt(answer, ids, trail, upper, advance),
-    }
-
-
-def _doubt(answer: Answer, ids: Sequence[int], trail: Trail, upper: bool, hits: int) -> str | None:
-    """Why a page cannot be trusted to continue this search (reference §7 #6, #7, #9), if it cannot."""
-    if len(ids) < len(answer.rows):
-        return "a page holds a row without an id"
-    if any(later >= earlier for earlier, later in pairwise(ids)):
-        return "the ids of a page do not fall"
-    if trail.lowest is not None and ids and ids[0] >= trail.lowest:
-        return "a page reaches above the page before it"
-    if trail.search_id and answer.search_id and _moment(trail.search_id) - _moment(answer.search_id) > OLD_SEARCH:
-        return "the search was replaced by an older one"
-    if trail.upper and ids and not upper and _thinner(ids, hits, trail):
-        return f"a page comes from other data: region codes in lower case, and {THINNER} times sparser than before"
-    if answer.has_more and not ids and trail.empty + 1 >= EMPTY_PAGES:
-        return f"{EMPTY_PAGES} empty pages in a row that claim to have more"
-    return None
-
-
-def _thinner(ids: Sequence[int], hits: int, trail: Trail) -> bool:
-    """Whether a page's hits lie much farther apart in time than those of the pages before it."""
-    if trail.highest is None or trail.lowest is None:
-        return False
-    before = (_moment(trail.highest) - _moment(trail.lowest)) / max(1, sum(trail.offered.values()))
-    now = (_moment(trail.lowest) - _moment(ids[-1])) / max(1, hits)
-    return now > THINNER * before
-
-
-def _id(row: Mapping[str, Any]) -> int | None:
-    try:
-        return int(row["id"] if "id" in row else row["video_id"])
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def _day(identifier: int, row: Mapping[str, Any]) -> date:
-    try:
-        return datetime.fromtimestamp(int(row["create_time"]), UTC).date()
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return _moment(identifier).date()
-
-
-def _moment(identifier: int | str) -> datetime:
-    """The moment in an id's upper half (reference 3.1.3, id anatomy)."""
-    return datetime.fromtimestamp(int(identifier) >> 32, UTC)

@@ -1,0 +1,189 @@
+"""What a window's end means: for its days, for the windows that replace it, for how wide the next ones are.
+
+Decisions only, drawn from the trail of a window and from what is known of the series. Asking is done in `search.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+
+from research_assets.collect.canary import Song
+from research_assets.collect.coverage import Held, State, Verdict, next_try
+from research_assets.collect.plan import Window, halve, runs
+from research_assets.collect.window import Outcome, Trail
+
+MOST_TRIES_ALONE = 3
+"""Failures of a single day, wider windows included, after which it is given up for now."""
+
+MOST_TRIES = 6
+"""Wider windows that failed, after which even several days are given up for now: more than halving ever needs."""
+
+SURE_OF_HITS = 7.0
+"""Raw hits to be expected, from which on none at all is suspicious: by chance it would be one in a thousand."""
+
+THIN = 10.0
+"""How many times fewer raw hits than around it make a day worth a canary, where at least `SURE_OF_HITS` are left."""
+
+ENOUGH_LOOKS = 3
+"""Days on which an empty day was looked at in vain, after which it is believed whatever the canary says."""
+
+NEAR = timedelta(days=15)
+FEW = 7
+WIDTH_FAILURES = 2
+"""Windows failing one after the other, after which wide windows are no longer tried in this run (reference §7 #3)."""
+
+NOTHING_KNOWN = "No video, and none is known of this study at all."
+
+Judged = tuple[State, str | None, datetime | None]
+"""A unit's state, the reason, and when it is asked again."""
+
+
+@dataclass(slots=True)
+class Judge:
+    """What is known of the series: days held, raw hits by day, and how wide a window may be just now."""
+
+    held: Mapping[date, Held]
+    widest: int
+    page_size: int
+    density: dict[date, float] = field(init=False)
+    most_days: int = field(init=False)
+    _failed_in_a_row: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with what earlier runs found."""
+        self.density = {
+            day: float(record.verdict.offered)
+            for day, record in self.held.items()
+            if record.verdict.state == "complete"
+        }
+        self.most_days = self.widest
+
+    def learn(self, trail: Trail, outcome: Outcome) -> None:
+        """Take over the density of the days passed; wide windows are given up while they keep failing."""
+        for day in trail.complete_days():
+            self.density[day] = float(trail.offered[day])
+        if outcome == "failed" and not trail.window.failures:
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row >= WIDTH_FAILURES:
+                self.most_days = max(1, min(self.most_days, len(trail.window.days)) // 2)
+        elif outcome == "done":
+            self._failed_in_a_row = 0
+            self.most_days = min(self.widest, max(self.most_days, 2 * len(trail.window.days)))
+
+    def replaced_by(self, trail: Trail, outcome: Outcome, *, down: bool) -> tuple[Window, ...]:
+        """The windows that replace what a window did not bring; none if it brought all, or if its days are given up."""
+        missing = sorted(set(trail.window.days) - set(trail.complete_days()))
+        if not missing or outcome not in ("failed", "lost", "doubtful") or down:
+            return ()
+        rest = replace(trail.window, first=missing[0], last=missing[-1])
+        passed = len(missing) < len(trail.window.days)
+        if len(missing) == 1:
+            failures = rest.failures + 1
+            dead = outcome == "failed" and not trail.pages
+            return () if dead or failures >= MOST_TRIES_ALONE else (replace(rest, failures=failures),)
+        if rest.failures >= MOST_TRIES:
+            return ()
+        if outcome == "lost" and (passed or not trail.window.failures):
+            return (replace(rest, failures=rest.failures + (not passed)),)
+        return halve(rest, self.density, self.page_size)
+
+    def strange(self, trail: Trail) -> dict[date, str]:
+        """Days passed whose emptiness is a claim to be checked, with what speaks against it."""
+        found: dict[date, str] = {}
+        empty = [day for day in trail.complete_days() if not trail.kept[day]]
+        for first, last in runs(empty):
+            stretch = Window(first, last).days
+            near = self._around(first, last, set(empty))
+            if near is None:
+                found |= dict.fromkeys(stretch, NOTHING_KNOWN)
+                continue
+            mean = sum(near) / len(near) if near else 0.0
+            where = f"in {len(stretch)} days" if len(stretch) > 1 else ""
+            reason = f"No video {where}".rstrip() + f", where {len(near)} days around have {mean:.0f} on average."
+            if mean * len(stretch) >= SURE_OF_HITS:
+                found |= dict.fromkeys(stretch, reason)
+            for day in stretch:
+                before = self.held[day].verdict.kept if day in self.held else 0
+                if before >= SURE_OF_HITS:
+                    found[day] = f"No video, where {before} were found before."
+        return found
+
+    def thin(self, trail: Trail) -> dict[date, str]:
+        """Days passed that have videos, but far fewer than the days around them or than they had before."""
+        found: dict[date, str] = {}
+        for day in trail.complete_days():
+            near = self._around(day, day, {day}) or [0.0]
+            before = self.held[day].verdict.offered if day in self.held else 0
+            usual = max(sum(near) / len(near), float(before))
+            if trail.kept[day] and usual >= THIN * max(SURE_OF_HITS, trail.offered[day]):
+                found[day] = f"Only {trail.offered[day]} hits, where {usual:.0f} are usual."
+        return found
+
+    def _around(self, first: date, last: date, without: set[date]) -> list[float] | None:
+        """Hits of the days known around a stretch; None if not a single hit is known of the whole series."""
+        known = {day: hits for day, hits in self.density.items() if day not in without}
+        if not any(known.values()):
+            return None if not any(self.density.values()) else []
+        near = [hits for day, hits in known.items() if first - NEAR <= day <= last + NEAR]
+        if near:
+            return near
+        return [known[day] for day in sorted(known, key=lambda day: abs(day - first))[:FEW]]
+
+    def decisive(self, trail: Trail) -> bool:
+        """Whether a canary would decide what is said of a day of the window."""
+        strange = set(self.strange(trail).values()) - {NOTHING_KNOWN}
+        return bool(strange and trail.window.confirms) or bool(self.thin(trail))
+
+    def verdicts(
+        self,
+        trail: Trail,
+        capture: str,
+        outcome: Outcome,
+        reason: str | None,
+        now: datetime,
+        *,
+        goes_on: bool,
+        song: Song | None,
+    ) -> tuple[list[Verdict], list[Window]]:
+        """The verdict of each day, and the windows that ask empty ones once more."""
+        passed, strange, thin = set(trail.complete_days()), self.strange(trail), self.thin(trail)
+        found, doubted = [], []
+        for verdict in trail.verdicts(capture):
+            day = verdict.partition
+            judged: Judged = ("complete", thin.get(day), None)
+            if day not in passed:
+                judged = self._incomplete(day, outcome, reason, now, goes_on=goes_on)
+            elif day in strange and not trail.window.confirms and song != "silent":
+                judged = ("partial", f"{strange[day]} Asked once more.", None)
+                doubted.append(day)
+            elif day in strange:
+                judged = self._still_empty(day, strange[day], now, song)
+            elif day in thin and song == "silent":
+                judged = self._suspicious(day, f"{thin[day]} {_SILENT}", now)
+            state, why, when = judged
+            found.append(replace(verdict, state=state, reason=why, next_try=when))
+        return found, [Window(*stretch, confirms=True) for stretch in runs(doubted)]
+
+    def _incomplete(self, day: date, outcome: Outcome, reason: str | None, now: datetime, *, goes_on: bool) -> Judged:
+        if goes_on:
+            return "partial", f"{reason} The rest is asked again in other windows.", None
+        if outcome in ("dropped", "changed"):
+            return "partial", reason, None
+        if outcome == "doubtful":
+            return self._suspicious(day, str(reason), now)
+        return "quarantined", reason, next_try(now, (self.held[day].quarantines if day in self.held else 0) + 1)
+
+    def _still_empty(self, day: date, why: str, now: datetime, song: Song | None) -> Judged:
+        """An empty day asked again: believed if nothing speaks against it, or if it was empty on another day too."""
+        looks = self.held[day].suspicions if day in self.held else 0
+        if why == NOTHING_KNOWN:
+            return "complete", None, None
+        if looks >= ENOUGH_LOOKS or (looks and song != "silent"):
+            return "complete", "Empty each time it was asked, on different days.", None
+        return self._suspicious(day, f"{why} {_SILENT}" if song == "silent" else why, now)
+
+    def _suspicious(self, day: date, why: str, now: datetime) -> Judged:
+        return "suspicious", why, next_try(now, (self.held[day].suspicions if day in self.held else 0) + 1)
+
+
+_SILENT = "Videos known from another day are not found either: the API is not answering this query."

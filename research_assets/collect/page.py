@@ -1,0 +1,126 @@
+"""What a page of a search means: which days its videos are of, where the search goes on, whether it can be believed.
+
+The facts of a page are all that the journal keeps beside its bytes; `window.py` folds them into a trail.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from research_assets.tiktok.client import Answer
+
+if TYPE_CHECKING:
+    from research_assets.collect.window import Trail
+
+OLD_SEARCH = timedelta(days=1)
+"""A search id whose time bits fall back by more than this belongs to another, older search (reference §7 #6)."""
+
+EMPTY_PAGES = 5
+"""Pages in a row without anything new after which `has_more` is no longer believed (reference §7 #9, #31)."""
+
+THINNER = 10
+"""How much sparser than before a page in lower case must be to count as another search's (reference §7 #7): nights
+are up to five times quieter than evenings."""
+
+
+def page_facts(answer: Answer, trail: "Trail", now: datetime, page_size: int) -> dict[str, Any]:
+    """What the journal keeps about a page beside its bytes: enough to fold the trail without reading them again."""
+    found = [(identifier, row) for row in answer.rows if (identifier := _id(row)) is not None]
+    ids = [identifier for identifier, _ in found]
+    days = Counter(_day(identifier, row) for identifier, row in found)
+    before = trail.cursor or 0
+    after, has_more = answer.cursor, answer.has_more
+    if trail.pages and not has_more and not answer.rows and (after or 0) < before:
+        # The page before promised more, and this one, shaped like the answer of a search without a hit, takes it back.
+        has_more = True
+    if has_more and (after is None or after <= before):
+        # The cursor counts raw hits, of which a page takes as many as were asked for; a page without any took none.
+        after = before + page_size if ids else trail.cursor
+    advance = max(len(answer.rows), (after or before) - before)
+    upper = any(str(row.get("region_code", "")).isupper() for row in answer.rows)
+    inside = {day: count for day, count in days.items() if trail.window.first <= day <= trail.window.last}
+    strays = len(ids) - sum(inside.values())
+    return {
+        "unit": str(trail.window),
+        "partition": None,
+        "request": {
+            "endpoint": answer.request.endpoint.name,
+            "body": dict(answer.request.body),
+            "fields": list(answer.request.fields),
+        },
+        "context": {},
+        "observed_at": now,
+        "status": answer.status,
+        "log_id": answer.log_id,
+        "rows": len(answer.rows),
+        "cursor": after,
+        "has_more": has_more,
+        "search_id": answer.search_id or trail.search_id,
+        "unknown": sorted(answer.unknown),
+        "highest": max(ids, default=None),
+        "lowest": min(ids, default=None),
+        "by_day": {day.isoformat(): count for day, count in inside.items()},
+        "strays": strays,
+        "asked": page_size,
+        "offered": min(advance, max(page_size, len(answer.rows))),
+        "upper": upper,
+        "doubt": _doubt(answer, ids, trail, upper=upper, hits=advance, strays=strays, more=has_more, size=page_size),
+    }
+
+
+def _doubt(
+    answer: Answer, ids: Sequence[int], trail: "Trail", *, upper: bool, hits: int, strays: int, more: bool, size: int
+) -> str | None:
+    """Why a page cannot be trusted to continue this search (reference §7 #6, #7, #9), if it cannot."""
+    if len(ids) < len(answer.rows):
+        return "a page holds a row without an id"
+    if any(later >= earlier for earlier, later in pairwise(ids)):
+        return "the ids of a page do not fall"
+    if trail.lowest is not None and ids and ids[0] >= trail.lowest:
+        return "a page reaches above the page before it"
+    if strays * 2 > len(ids):
+        return "most videos of a page are of days that were not asked for"
+    if hits > max(size, len(answer.rows)):
+        return f"the cursor moves by {hits} where {size} were asked for"
+    if _older(answer.search_id, trail.search_id):
+        return "the search was replaced by an older one"
+    if trail.upper and ids and not upper and _thinner(ids, hits, trail):
+        return f"a page comes from other data: region codes in lower case, and {THINNER} times sparser than before"
+    if more and not ids and trail.empty + 1 >= EMPTY_PAGES:
+        return f"{EMPTY_PAGES} empty pages in a row where more were promised"
+    return None
+
+
+def _older(search_id: str | None, before: str | None) -> bool:
+    now, then = (moment(int(text)) if text and text.isdecimal() else None for text in (search_id, before))
+    return now is not None and then is not None and then - now > OLD_SEARCH
+
+
+def _thinner(ids: Sequence[int], hits: int, trail: "Trail") -> bool:
+    """Whether a page's hits lie much farther apart in time than those of the pages before it."""
+    if trail.highest is None or trail.lowest is None:
+        return False
+    before = ((trail.highest >> 32) - (trail.lowest >> 32)) / max(1, sum(trail.offered.values()))
+    now = ((trail.lowest >> 32) - (ids[-1] >> 32)) / max(1, hits)
+    return now > THINNER * before
+
+
+def _id(row: Mapping[str, Any]) -> int | None:
+    value = row["id"] if "id" in row else row.get("video_id")
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        value = int(value)
+    return value if isinstance(value, int) and 0 < value < 2**63 else None
+
+
+def _day(identifier: int, row: Mapping[str, Any]) -> date:
+    try:
+        return datetime.fromtimestamp(int(row["create_time"]), UTC).date()
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return moment(identifier).date()
+
+
+def moment(identifier: int) -> datetime:
+    """The moment in an id's upper half (reference 3.1.3, id anatomy)."""
+    return datetime.fromtimestamp(min(identifier >> 32, 2**33), UTC)

@@ -1,0 +1,77 @@
+"""What the run of a list starts from: which units are wanted, what is held of them, what others know of them.
+
+Reads the raw tables for `lists.py`; sends nothing.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+
+from research_assets.collect.coverage import Held, count_settled, read_held, read_unanswered
+from research_assets.collect.model import Ask, Tools
+from research_assets.collect.targets import Target, account_targets, count_video_targets, video_targets
+from research_assets.fields import ENTITIES
+
+
+class Sources:
+    """What is known of an entity when a run begins. Accounts are known across studies and periods."""
+
+    def __init__(self, ask: Ask, tools: Tools) -> None:
+        """Read what all partitions share; what belongs to one is read when its turn comes, to keep memory flat."""
+        self._ask, self._tools, self._settings = ask, tools, tools.settings
+        self.observed = ENTITIES[ask.entity].clock == "observation"
+        settings = tools.settings
+        self._days = {
+            record.verdict.partition: record.verdict.state
+            for record in read_held(settings.raw, "videos", study=ask.study.name, captures=settings.captures)
+            if record.verdict.unit_kind == "day"
+        }
+        self._accounts = account_targets(settings.raw, ask.study, ask.entity) if self.observed else []
+        self._unanswered = (
+            read_unanswered(settings.raw, ask.entity, captures=settings.captures) if self.observed else {}
+        )
+
+    def unready(self, partition: date) -> str | None:
+        """Why a partition cannot be asked yet: comments follow a day's videos, and authors any videos at all."""
+        study = self._ask.study
+        if self._ask.entity == "comments" and self._days.get(partition) != "complete":
+            state = self._days.get(partition, "not_asked")
+            return f"The day's videos are {state}; its comments follow once they are complete."
+        by_videos = self._ask.entity == "users" and study.users.who in ("authors", "top")
+        if by_videos and "complete" not in self._days.values():
+            return "No day of videos is held yet; its authors follow once one is."
+        return None
+
+    def targets(self, partition: date) -> list[Target]:
+        """The units of a partition."""
+        return self._accounts if self.observed else video_targets(self._settings.raw, self._ask.study, partition)
+
+    def held(self, partition: date) -> dict[str, Held]:
+        """What the study holds of a partition, by unit."""
+        study = self._ask.study.name
+        records = self._read(study, [partition])
+        return {record.verdict.unit: record for record in records}
+
+    def elsewhere(self, partition: date) -> Mapping[str, Held]:
+        """Looks of other studies and periods: accounts whose newest did not succeed, and what this period brought."""
+        if not self.observed:
+            return {}
+        others = [record for record in self._read(None, [partition]) if record.study != self._ask.study.name]
+        complete = {record.verdict.unit: record for record in others if record.verdict.state == "complete"}
+        return self._unanswered | complete
+
+    def estimate(self) -> int:
+        """About how many requests the run wants: one for each open unit."""
+        ready = [partition for partition in self._ask.partitions if self.unready(partition) is None]
+        if not ready:
+            return 0
+        wanted = (
+            len(self._accounts) if self.observed else count_video_targets(self._settings.raw, self._ask.study, ready)
+        )
+        if self._ask.again:
+            return wanted
+        raw, captures, study = self._settings.raw, self._settings.captures, self._ask.study.name
+        return max(0, wanted - count_settled(raw, self._ask.entity, study, ready, captures=captures))
+
+    def _read(self, study: str | None, partitions: list[date]) -> list[Held]:
+        settings = self._settings
+        return read_held(settings.raw, self._ask.entity, study=study, partitions=partitions, captures=settings.captures)
