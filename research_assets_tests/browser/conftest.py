@@ -82,6 +82,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         "  query:\n"
         "    and:\n"
         "      - {field: hashtag_name, eq: gardening}\n"
+        "      - {field: region_code, eq: DE}\n"
         "  panel: {usernames: [moosfreund]}\n"
     )
     environment = {**os.environ, **{variable.name: "" for variable in VARIABLES.values()}}
