@@ -1,0 +1,93 @@
+"""What work will cost, in requests, and on what that is founded. Arithmetic only: the plan and the agenda share it.
+
+Never 100 rows a page by faith: what a page brings is known from what was held, or it is said that nothing is known.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Literal
+
+from research_assets.collect.plan import cost, expected_hits, plan_windows, spread
+
+Basis = Literal["known counts", "density", "pages observed", "one each", "nothing known", "held"]
+"""From the surest to the least: counts that the API told; hits of days nearby; pages that such lists had; entities that
+cost one request each; a guess of one request; nothing to ask."""
+
+UNCERTAIN_LAST: tuple[Basis, ...] = (
+    "held",
+    "one each",
+    "known counts",
+    "density",
+    "pages observed",
+    "nothing known",
+)
+
+FOLLOW_REACH = 5_000
+"""Accounts of a follow list that the API gives at most (reference 3.7)."""
+
+UNSEEN_PAGES: Mapping[str, float] = {"liked_videos": 2.0, "reposted_videos": 2.0, "followers": 1.0, "following": 1.0}
+"""Pages taken for a list of which nothing is known, where it may have more than one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Requests that work will need, and the least certain of the grounds for it."""
+
+    requests: float = 0.0
+    basis: Basis = "held"
+
+    def __add__(self, other: "Estimate") -> "Estimate":
+        return Estimate(self.requests + other.requests, max(self.basis, other.basis, key=UNCERTAIN_LAST.index))
+
+
+NOTHING = Estimate()
+"""What costs nothing."""
+
+
+def total(estimates: Iterable[Estimate]) -> Estimate:
+    """The sum of several estimates."""
+    return sum(estimates, NOTHING)
+
+
+def search(
+    days: Sequence[date], density: Mapping[date, float], *, page_size: int = 100, window_days: int = 31
+) -> Estimate:
+    """Requests of a search over some days, in the windows that the collector will choose.
+
+    `density` gives the raw hits of days that are held. Without any, the windows are counted: one request each at least.
+    """
+    if not days:
+        return Estimate()
+    first, last = min(days), max(days)
+    around = [date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1)]
+    expected = spread(density, around)
+    windows = plan_windows(days, expected, most_days=window_days, page_size=page_size)
+    requests = sum(cost(expected_hits(window.days, expected), page_size) for window in windows)
+    return Estimate(requests, "density" if expected else "nothing known")
+
+
+def a_list(
+    entity: str,
+    expected: int | None,
+    observed_pages: float | None,
+    *,
+    page_size: int = 100,
+    ceiling: int = 0,
+) -> Estimate:
+    """Requests of one list: `expected` rows if a count promises them, else the pages that such lists had on average.
+
+    `ceiling` is the number of comments after which a list is not asked further (0: none).
+    """
+    if entity in ("users", "pinned_videos"):
+        return Estimate(1, "one each")
+    if expected is not None:
+        if entity == "comments":
+            rows = min(expected, ceiling) if ceiling else expected
+        else:
+            rows = min(expected, FOLLOW_REACH)
+        return Estimate(max(1, math.ceil(rows / page_size)), "known counts")
+    if observed_pages:
+        return Estimate(max(1.0, observed_pages), "pages observed")
+    return Estimate(UNSEEN_PAGES.get(entity, 1.0), "nothing known")

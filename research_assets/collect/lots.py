@@ -1,0 +1,119 @@
+"""How work of one kind is cut to what fits a pool: by rank, by the studies' weights, partition by partition. Pure."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from math import ceil
+
+from research_assets.collect.agenda_model import Why
+from research_assets.collect.estimate import Basis, Estimate
+from research_assets.shares import Claim, fair_shares
+
+LAST = 2
+"""The rank of backfill."""
+
+
+@dataclass(slots=True)
+class Lot:
+    """Partitions of one entity that are asked for one reason, in their order, and how many of them were taken.
+
+    `price` gives the cost of the first n; it must not fall as n grows.
+    """
+
+    study: str
+    entity: str
+    pool: str
+    why: Why
+    rank: int
+    again: bool
+    partitions: tuple[date, ...]
+    units: tuple[int, ...]
+    price: Callable[[int], Estimate]
+    taken: int = 0
+    requests: int = 0
+    basis: Basis = "held"
+    part: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Its study and entity."""
+        return self.study, self.entity
+
+    @property
+    def whole(self) -> int:
+        """Requests for all of it."""
+        return ceil(self.price(len(self.partitions)).requests)
+
+    @property
+    def units_left(self) -> int:
+        """Units in partitions that were not taken."""
+        return sum(self.units[self.taken :])
+
+    @property
+    def requests_left(self) -> float:
+        """Requests for what was not taken."""
+        return max(0.0, self.price(len(self.partitions)).requests - self.requests) if self.units_left else 0.0
+
+    def take(self, budget: int, cap: int) -> int:
+        """Take as many partitions as `budget` more requests allow; gives the requests that this adds.
+
+        A partition that costs more than a whole day's `cap` is begun with what there is: it can never fit.
+        """
+        if self.part:
+            return 0
+        before, low, high = self.requests, self.taken, len(self.partitions)
+        allowed = before + budget
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.price(middle).requests <= allowed:
+                low = middle
+            else:
+                high = middle - 1
+        price = self.price(low)
+        if low > self.taken:
+            self.taken, self.requests, self.basis = low, ceil(price.requests), price.basis
+        left = allowed - self.requests
+        if left > 0 and self.taken < len(self.partitions):
+            more = self.price(self.taken + 1)
+            if more.requests - self.price(self.taken).requests > cap:
+                self.taken, self.requests, self.basis, self.part = self.taken + 1, allowed, more.basis, True
+        return self.requests - before
+
+
+def cut(
+    lots: Sequence[Lot], budget: int, cap: int, weights: Mapping[str, float], used: Mapping[str, int], reserve: int
+) -> None:
+    """Take from the lots of one pool what fits `budget`, rank by rank and by the studies' weights.
+
+    `used` are today's requests by study: whoever had little gets more. `reserve` is closed to backfill. Backfill is
+    never starved by what recurs (rank 1): while it waits, half of what is left after the most urgent is its own.
+    """
+    had = {study: used.get(study, 0) for study in weights}
+    for rank in sorted({lot.rank for lot in lots}):
+        mine = [lot for lot in lots if lot.rank == rank]
+        allowed = budget
+        if rank == LAST:
+            allowed = max(0, budget - reserve)
+        elif rank == LAST - 1:
+            waits = sum(lot.whole for lot in lots if lot.rank == LAST)
+            allowed = max(ceil(budget / 2), budget - waits)
+        budget -= _by_weight(mine, allowed, cap, weights, had)
+
+
+def _by_weight(lots: Sequence[Lot], budget: int, cap: int, weights: Mapping[str, float], had: dict[str, int]) -> int:
+    """Take from lots of one rank; gives the requests taken, which are added to `had`."""
+    wanted = {study: sum(lot.whole for lot in lots if lot.study == study) for study in weights}
+    claims = {study: Claim(weight, had[study], wanted[study]) for study, weight in weights.items()}
+    fair = fair_shares(sum(had.values()) + budget, claims)
+    begun = dict(had)
+    left = budget
+    # First each study within its share, then whoever can still use what the shares left over.
+    for within_share in (True, False):
+        for study in sorted(weights, key=lambda name: (-weights[name], name)):
+            room = min(left, fair[study] - had[study]) if within_share else left
+            for lot in lots:
+                if lot.study == study:
+                    took = lot.take(max(0, room), cap)
+                    room, left = room - took, left - took
+                    had[study] += took
+    return sum(had.values()) - sum(begun.values())

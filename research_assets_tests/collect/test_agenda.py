@@ -1,0 +1,364 @@
+"""What is asked next: in order of worth, within the quota, by weight, never what is settled, rests or is too fresh."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from research_assets.clock import next_midnight, week_of
+from research_assets.collect.agenda import decide
+from research_assets.collect.agenda_model import Agenda, Facts, Item, Standing
+from research_assets.collect.estimate import Estimate
+from research_assets.collect.spec import StudySpec
+from research_assets.quota import PoolState
+from research_assets.tiktok.endpoints import BY_ENTITY
+from research_assets_tests.collect.lab import QUERY, study
+
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+TODAY = NOW.date()
+DAY = timedelta(days=1)
+
+
+def pool(left: int, cap: int = 1000, name: str = "research") -> PoolState:
+    return PoolState(name, TODAY, cap, cap - left, left, 0, None if left else next_midnight(NOW))
+
+
+def facts(*studies: StudySpec, left: int = 1000, cap: int = 1000, **more: Any) -> Facts:
+    known: dict[str, Any] = {"standings": {}, "density": {one.name: {one.start: 100.0} for one in studies}} | more
+    return Facts(studies, pools={"research": pool(left, cap), "follow": pool(20000, 20000, "follow")}, **known)
+
+
+def done(*days: date, looked_at: datetime = NOW) -> dict[date, Standing]:
+    return {day: Standing(looked_at=looked_at) for day in days}
+
+
+def span(first: date, last: date) -> list[date]:
+    return [first + DAY * i for i in range((last - first).days + 1)]
+
+
+def asked(agenda: Agenda, name: str = "garden", entity: str = "videos") -> list[date]:
+    return sorted(
+        day for item in agenda.items if (item.study, item.entity) == (name, entity) for day in item.partitions
+    )
+
+
+def test_newest_days_come_first_and_only_what_fits() -> None:
+    agenda = decide(facts(study(), left=3), NOW)
+    # 28 February settles on 3 March only; each day costs one request, and windows may not share one.
+    assert asked(agenda) == span(date(2026, 2, 25), date(2026, 2, 27))
+    assert sum(item.requests for item in agenda.items) == 3
+    [quota] = [wait for wait in agenda.waiting if wait.why == "quota"]
+    assert (quota.units, quota.requests, quota.until) == (24, 24, datetime(2026, 3, 3, tzinfo=UTC))
+    [fresh] = [wait for wait in agenda.waiting if wait.why == "fresh"]
+    assert (fresh.units, fresh.until) == (3, datetime(2026, 3, 3, tzinfo=UTC))
+
+
+def test_sparse_days_share_a_window() -> None:
+    agenda = decide(facts(study(), left=1, density={"garden": {date(2026, 2, 1): 3.0}}), NOW)
+    assert asked(agenda) == span(date(2026, 2, 1), date(2026, 2, 27))
+    [item] = agenda.items
+    assert (item.requests, item.basis, item.why, item.rank) == (1, "density", ("settled", "backfill"), 0)
+
+
+def test_sparse_days_around_held_ones_share_a_run_but_dense_ones_do_not() -> None:
+    held = {("garden", "videos"): done(*span(date(2026, 2, 10), date(2026, 2, 20)))}
+    [item] = decide(facts(study(), standings=held, density={"garden": {date(2026, 2, 10): 1.0}}), NOW).items
+    assert (item.partitions[0], item.partitions[-1], item.requests) == (date(2026, 2, 1), date(2026, 2, 27), 1)
+    dense = decide(facts(study(), standings=held, density={"garden": {date(2026, 2, 10): 90.0}}), NOW)
+    assert [item.partitions[0] for item in dense.items] == [date(2026, 2, 21), date(2026, 2, 1)]
+
+
+def test_a_day_that_does_not_fit_is_not_bridged() -> None:
+    dead, days = date(2026, 2, 3), span(date(2026, 2, 1), date(2026, 2, 27))
+    known = {("garden", "videos"): {dead: Standing(open=1, tried=True)}}
+    agenda = decide(facts(study(), left=3, standings=known, density={"garden": dict.fromkeys(days, 60.0)}), NOW)
+    assert sum(item.requests for item in agenda.items) <= 3
+    assert (dead,) in [item.partitions for item in agenda.items]
+
+
+def test_a_study_of_which_nothing_is_known_says_so_and_wants_all() -> None:
+    agenda = decide(facts(study(), density={}), NOW)
+    assert {item.basis for item in agenda.items} == {"nothing known"}
+    assert agenda.wants["garden", "research"] == 1000
+
+
+def test_days_that_settled_come_before_comments_before_backfill() -> None:
+    one = study(comments=study().comments)
+    days = {date(2026, 2, n): Standing(open=4, estimate=Estimate(4, "known counts")) for n in (20, 27)}
+    standings = {("garden", "comments"): days, ("garden", "videos"): done(date(2026, 2, 26))}
+    agenda = decide(facts(one, left=40, standings=standings), NOW)
+    assert [(item.entity, item.why) for item in agenda.items] == [
+        ("videos", ("settled",)),
+        ("comments", ("new",)),
+        ("videos", ("backfill",)),
+        ("comments", ("backfill",)),
+    ]
+
+
+def test_a_dead_day_waits_for_its_next_try_and_then_comes_first() -> None:
+    dead = date(2026, 2, 5)
+    days = span(date(2026, 2, 1), date(2026, 2, 27))
+    resting = {("garden", "videos"): {**done(*days), dead: Standing(resting=1, wakes=NOW + DAY)}}
+    agenda = decide(facts(study(), standings=resting), NOW)
+    assert not agenda.items
+    [rests] = [wait for wait in agenda.waiting if wait.why == "rests"]
+    assert (rests.units, rests.until) == (1, NOW + DAY)
+    woken = {("garden", "videos"): {**done(*days), dead: Standing(open=1, tried=True)}}
+    [item] = decide(facts(study(), standings=woken), NOW).items
+    assert (item.partitions, item.why, item.again) == ((dead,), ("retry",), False)
+
+
+@pytest.mark.parametrize(("age", "again"), [(9, False), (10, True), (29, True), (40, True)])
+def test_days_are_asked_again_at_their_ages(age: int, again: bool) -> None:
+    day = date(2026, 2, 1)
+    one = study(end=day, reobserve_days=(10, 30))
+    now = datetime(2026, 2, 2, tzinfo=UTC) + DAY * age
+    standings = {("garden", "videos"): done(day, looked_at=datetime(2026, 2, 5, tzinfo=UTC))}
+    items = decide(facts(one, standings=standings), now).items
+    assert [(item.partitions, item.again, item.why) for item in items] == ([((day,), True, ("reobserve",))] * again)
+
+
+def test_a_look_at_an_age_counts_for_it_and_for_all_ages_before() -> None:
+    day = date(2026, 2, 1)
+    one = study(end=day, reobserve_days=(10, 30))
+    late = {("garden", "videos"): done(day, looked_at=datetime(2026, 3, 5, tzinfo=UTC))}
+    assert not decide(facts(one, standings=late), datetime(2026, 6, 1, tzinfo=UTC)).items
+
+
+def test_a_look_again_that_failed_rests_and_is_then_a_look_again() -> None:
+    day, early = date(2026, 2, 1), datetime(2026, 2, 5, tzinfo=UTC)
+    one = study(end=day, reobserve_days=(10,))
+    rests = {("garden", "videos"): {day: Standing(resting=1, wakes=NOW + DAY, looked_at=early, tried=True)}}
+    assert not decide(facts(one, standings=rests), NOW).items
+    woken = {("garden", "videos"): {day: Standing(open=1, looked_at=early, tried=True)}}
+    [item] = decide(facts(one, standings=woken), NOW).items
+    assert item.again
+
+
+def test_what_is_held_but_not_shown_costs_nothing_and_needs_no_quota() -> None:
+    day = date(2026, 2, 1)
+    held = {("garden", "videos"): {day: Standing(looked_at=NOW, shown=False)}}
+    [item] = decide(facts(study(end=day), left=0, standings=held), NOW).items
+    assert (item.why, item.requests, item.partitions) == (("show",), 0, (day,))
+
+
+def test_what_runs_is_not_asked_and_its_requests_are_taken() -> None:
+    agenda = decide(facts(study(), left=10, running={("garden", "videos"): 7}), NOW)
+    assert not agenda.items
+    assert {wait.why for wait in agenda.waiting} == {"running", "fresh"}
+    assert agenda.wants["garden", "research"] == 27
+    other = decide(facts(study(), study("other"), left=10, running={("garden", "videos"): 7}), NOW)
+    assert sum(item.requests for item in other.items) == 3
+
+
+def test_runs_in_vain_halt_an_entity_and_give_its_share_away() -> None:
+    until = NOW + timedelta(minutes=30)
+    agenda = decide(facts(study(), study("other"), left=10, halted={("garden", "videos"): until}), NOW)
+    assert {item.study for item in agenda.items} == {"other"}
+    assert agenda.wants["garden", "research"] == 0
+    assert [(w.study, w.until) for w in agenda.waiting if w.why == "in vain"] == [("garden", until)] * 2
+
+
+def test_weights_divide_the_day() -> None:
+    agenda = decide(facts(study("heavy", share=3.0), study("light"), left=20), NOW)
+    taken = {name: len(asked(agenda, name)) for name in ("heavy", "light")}
+    assert taken == {"heavy": 15, "light": 5}
+
+
+def test_whoever_had_more_today_gets_less() -> None:
+    used = {"research": {"heavy": 10}}
+    agenda = decide(facts(study("heavy"), study("light"), left=10, used=used), NOW)
+    assert sum(item.requests for item in agenda.items if item.study == "light") == 9
+
+
+def test_the_reserve_is_closed_to_backfill() -> None:
+    agenda = decide(facts(study(), left=6, due_reserve=4), NOW)
+    assert sum(item.requests for item in agenda.items) == 2
+
+
+def test_accounts_do_not_starve_the_backfill() -> None:
+    one = study()
+    week = week_of(TODAY)
+    standings = {("garden", "users"): {week: Standing(open=500, estimate=Estimate(500, "one each"))}}
+    agenda = decide(facts(one, left=20, cap=100, standings=standings), NOW)
+    users = sum(item.requests for item in agenda.items if item.entity == "users")
+    videos = sum(item.requests for item in agenda.items if item.entity == "videos")
+    assert users == 10
+    assert videos == 10
+    [begun] = [item for item in agenda.items if item.entity == "users"]
+    assert begun.part
+
+
+def test_a_day_larger_than_the_cap_is_begun_all_the_same() -> None:
+    one = study(end=date(2026, 2, 1))
+    agenda = decide(facts(one, left=5, cap=5, density={"garden": {date(2026, 1, 31): 950.0}}), NOW)
+    [item] = agenda.items
+    assert (item.requests, item.part) == (5, True)
+
+
+def test_a_day_that_would_fit_tomorrow_waits() -> None:
+    one = study(end=date(2026, 2, 1))
+    agenda = decide(facts(one, left=5, cap=40, density={"garden": {date(2026, 1, 31): 950.0}}), NOW)
+    assert not agenda.items
+    assert [wait.requests for wait in agenda.waiting if wait.why == "quota"] == [10]
+
+
+def test_follow_lists_have_a_pool_of_their_own() -> None:
+    week = week_of(TODAY)
+    standings = {("garden", "followers"): {week: Standing(open=3, estimate=Estimate(90, "known counts"))}}
+    [item] = decide(facts(study(), left=0, standings=standings), NOW).items
+    assert (item.entity, item.requests, item.why) == ("followers", 90, ("period",))
+
+
+few = hypothesis_settings(max_examples=60)
+moments = st.integers(-40 * 24, 40 * 24).map(lambda hours: NOW + timedelta(hours=hours))
+
+
+@st.composite
+def standing(draw: st.DrawFn, costs: bool) -> Standing:
+    kind = draw(st.sampled_from(["open", "rests", "done", "both"]))
+    units = draw(st.integers(1, 40))
+    return Standing(
+        open=units if kind in ("open", "both") else 0,
+        resting=draw(st.integers(1, 5)) if kind in ("rests", "both") else 0,
+        wakes=NOW + DAY if kind in ("rests", "both") else None,
+        looked_at=draw(moments) if kind == "done" else None,
+        tried=draw(st.booleans()),
+        begun=draw(st.booleans()),
+        shown=draw(st.booleans()),
+        estimate=Estimate(float(units), "known counts") if costs and kind in ("open", "both") else Estimate(),
+    )
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> Facts:
+    names = draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
+    studies, standings, density = [], {}, {}
+    for name in names:
+        start = TODAY - DAY * draw(st.integers(0, 50))
+        one = StudySpec(
+            name,
+            start,
+            QUERY,
+            end=draw(st.sampled_from([None, start, start + 20 * DAY, start + 60 * DAY])),
+            settle_days=draw(st.integers(0, 5)),
+            reobserve_days=draw(st.sampled_from([(), (10,), (10, 30)])),
+            share=draw(st.sampled_from([0.5, 1.0, 2.0])),
+        )
+        studies.append(one)
+        days = draw(st.dictionaries(st.integers(0, 50), standing(costs=False), max_size=12))
+        standings[name, "videos"] = {start + DAY * n: replace(one, open=min(1, one.open)) for n, one in days.items()}
+        standings[name, "comments"] = {
+            start + DAY * n: one
+            for n, one in draw(st.dictionaries(st.integers(0, 50), standing(costs=True), max_size=6)).items()
+        }
+        standings[name, "users"] = {week_of(TODAY): draw(standing(costs=True))}
+        standings[name, "followers"] = {week_of(TODAY): draw(standing(costs=True))}
+        density[name] = {start: float(hits)} if (hits := draw(st.integers(0, 900))) else {}
+    keys = st.sampled_from(sorted(standings))
+    cap = draw(st.integers(1, 60))
+    return Facts(
+        studies=studies,
+        standings=standings,
+        density=density,
+        pools={
+            "research": pool(draw(st.integers(0, cap)), cap),
+            "follow": pool(draw(st.integers(0, 50)), 50, "follow"),
+        },
+        used={"research": draw(st.dictionaries(st.sampled_from(names), st.integers(0, 30)))},
+        running=draw(st.dictionaries(keys, st.integers(0, 20), max_size=2)),
+        halted=draw(st.dictionaries(keys, st.just(NOW + DAY), max_size=1)),
+        due_reserve=draw(st.integers(0, 10)),
+    )
+
+
+def by_pool(items: tuple[Item, ...]) -> Mapping[str, int]:
+    spent = {"research": 0, "follow": 0}
+    for item in items:
+        spent[BY_ENTITY[item.entity].pool] += item.requests
+    return spent
+
+
+@few
+@given(worlds())
+def test_never_more_than_fits(world: Facts) -> None:
+    agenda = decide(world, NOW)
+    for name, spent in by_pool(agenda.items).items():
+        expected = sum(n for (_, entity), n in world.running.items() if BY_ENTITY[entity].pool == name)
+        assert spent <= max(0, world.pools[name].left - expected)
+
+
+@few
+@given(worlds())
+def test_never_what_is_settled_rests_runs_or_is_too_fresh(world: Facts) -> None:
+    studies = {one.name: one for one in world.studies}
+    seen = set()
+    for item in decide(world, NOW).items:
+        one = studies[item.study]
+        assert (item.study, item.entity) not in world.running
+        assert (item.study, item.entity) not in world.halted
+        if item.entity == "videos" and not item.again:
+            known = world.standings[item.study, "videos"]
+            # A run takes all from its first day to its last: in between lies nothing that it would ask.
+            for day in set(span(item.partitions[0], item.partitions[-1])) - set(item.partitions):
+                assert not known.get(day, Standing(open=1)).open or known[day].looked_at
+        else:
+            assert len(span(item.partitions[0], item.partitions[-1])) == len(item.partitions)
+        for day in item.partitions:
+            assert (item.entity, item.study, day) not in seen
+            seen.add((item.entity, item.study, day))
+            one_day = world.standings[item.study, item.entity].get(day)
+            if item.entity == "videos":
+                assert one.start <= day <= min(one.end or TODAY, TODAY)
+                assert datetime(day.year, day.month, day.day, tzinfo=UTC) + DAY * (1 + one.settle_days) <= NOW
+                one_day = one_day or Standing(open=1)
+            assert one_day is not None
+            assert one_day.open or (not one_day.resting and (item.again or not one_day.shown))
+            if item.again and not one_day.open:
+                assert one_day.looked_at is not None
+                assert one.reobserve_days
+
+
+@few
+@given(worlds())
+def test_the_same_facts_give_the_same_agenda(world: Facts) -> None:
+    again = replace(world, standings={key: dict(reversed(list(days.items()))) for key, days in world.standings.items()})
+    assert decide(world, NOW) == decide(again, NOW)
+
+
+@few
+@given(worlds())
+def test_every_open_unit_is_on_the_agenda_or_waits(world: Facts) -> None:
+    agenda = decide(world, NOW)
+    for (name, entity), days in world.standings.items():
+        if entity == "videos":
+            continue
+        told = sum(item.units for item in agenda.items if (item.study, item.entity) == (name, entity))
+        told += sum(w.units for w in agenda.waiting if (w.study, w.entity) == (name, entity) and w.why != "rests")
+        assert told == sum(one.open for one in days.values())
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcd"), st.integers(1, 5).map(float), min_size=2),
+    st.integers(0, 100),
+)
+def test_with_equal_demand_the_weights_are_kept(weights: dict[str, float], left: int) -> None:
+    studies = [study(name, start=TODAY, share=weight) for name, weight in sorted(weights.items())]
+    # One request for each period and entity, and more of them than the pool holds.
+    standings = {
+        (one.name, "comments"): {
+            one.start - DAY * n: Standing(open=1, estimate=Estimate(1, "known counts")) for n in range(10, 120)
+        }
+        for one in studies
+    }
+    agenda = decide(facts(*studies, left=left, standings=standings), NOW)
+    spent = {name: sum(item.requests for item in agenda.items if item.study == name) for name in weights}
+    assert sum(spent.values()) == left
+    whole = sum(weights.values())
+    for name, weight in weights.items():
+        assert abs(spent[name] - left * weight / whole) <= len(weights)
