@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from research_assets.clock import midnight
 from research_assets.tiktok.client import Answer
 
 if TYPE_CHECKING:
@@ -20,9 +21,12 @@ OLD_SEARCH = timedelta(days=1)
 EMPTY_PAGES = 5
 """Pages in a row without anything new after which `has_more` is no longer believed (reference §7 #9, #31)."""
 
-THINNER = 10
+THINNER = 8
 """How much sparser than before a page in lower case must be to count as another search's (reference §7 #7): nights
 are up to five times quieter than evenings."""
+
+JUDGED_FROM = 30
+"""Hits that must be expected of a stretch of time before their lack says anything."""
 
 
 def page_facts(answer: Answer, trail: "Trail", now: datetime, page_size: int) -> dict[str, Any]:
@@ -86,8 +90,8 @@ def _doubt(
         return f"the cursor moves by {hits} where {size} were asked for"
     if _older(answer.search_id, trail.search_id):
         return "the search was replaced by an older one"
-    if trail.upper and ids and not upper and _thinner(ids, hits, trail):
-        return f"a page comes from other data: region codes in lower case, and {THINNER} times sparser than before"
+    if trail.upper and not upper and _thinner(ids, hits, trail, last=not more):
+        return f"a page comes from other data: no region code as before, and {THINNER} times sparser"
     if more and not ids and trail.empty + 1 >= EMPTY_PAGES:
         return f"{EMPTY_PAGES} empty pages in a row where more were promised"
     return None
@@ -98,13 +102,20 @@ def _older(search_id: str | None, before: str | None) -> bool:
     return now is not None and then is not None and then - now > OLD_SEARCH
 
 
-def _thinner(ids: Sequence[int], hits: int, trail: "Trail") -> bool:
-    """Whether a page's hits lie much farther apart in time than those of the pages before it."""
-    if trail.highest is None or trail.lowest is None:
+def _thinner(ids: Sequence[int], hits: int, trail: "Trail", *, last: bool) -> bool:
+    """Whether a page has far fewer hits than the pages before it let expect of the time that it spans.
+
+    The last page spans all that is left of the window. Videos uploaded before the window and published in it come at
+    the very end of a search and say nothing about its density.
+    """
+    if trail.highest is None or trail.lowest is None or not (ids or last):
         return False
-    before = ((trail.highest >> 32) - (trail.lowest >> 32)) / max(1, sum(trail.offered.values()))
-    now = ((trail.lowest >> 32) - (ids[-1] >> 32)) / max(1, hits)
-    return now > THINNER * before
+    begin = int(midnight(trail.window.first).timestamp())
+    seconds_a_hit = ((trail.highest >> 32) - (trail.lowest >> 32)) / max(1, sum(trail.offered.values()))
+    inside = sum(identifier >> 32 >= begin for identifier in ids)
+    span = (trail.lowest >> 32) - max(begin, 0 if last else ids[-1] >> 32)
+    expected = span / max(1.0, seconds_a_hit)
+    return expected >= JUDGED_FROM and expected > THINNER * max(1.0, hits * inside / max(1, len(ids)))
 
 
 def _id(row: Mapping[str, Any]) -> int | None:
