@@ -1,10 +1,10 @@
 """Journals of searches that an earlier run left open: go on with one, end it, or leave it to whoever it belongs to."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from research_assets.captures import unfinished
 from research_assets.collect.coverage import Held
@@ -43,7 +43,7 @@ def asked(ask: Ask) -> dict[str, Any]:
 def open_journals(
     captures: Path,
     ask: Ask,
-    left: Collection[date],
+    left: Set[date],
     held: Mapping[date, Held],
     density: Mapping[date, float],
     now: datetime,
@@ -79,22 +79,38 @@ def open_journals(
             found.append(Found(journal, trail, "changed", "The study's query or fields have changed since."))
         elif stale or not needed:
             found.append(Found(journal, trail, "dropped" if rest else "done", "Its days were collected meanwhile."))
-        elif (again and not ask.again) or not rest & set(left):
+        elif (again and not ask.again) or not left & set(trail.window.days):
             journal.close()
-        elif not _worth(trail, rest, rest & set(left), density, page_size):
-            found.append(Found(journal, trail, "dropped", "Going on would cost more than asking the rest anew."))
-        elif claim_more(rest - set(left)):
-            found.append(Found(journal, trail))
         else:
-            journal.close()
+            choice = _cheapest(trail, rest, left & set(trail.window.days), density, page_size)
+            if choice == "go on" and not claim_more(rest - left):
+                choice = "leave"
+            if choice == "leave":
+                journal.close()
+            elif choice == "end":
+                found.append(Found(journal, trail, "dropped", "Going on would cost more than asking the rest anew."))
+            else:
+                found.append(Found(journal, trail))
     return found
 
 
-def _worth(
-    trail: Trail, rest: Collection[date], wanted: Collection[date], density: Mapping[date, float], page_size: int
-) -> bool:
-    """Whether going on to the window's end costs no more than asking the wanted days among its rest anew."""
-    expected = spread(density, sorted(rest))
-    anew = plan_windows(sorted(wanted), expected, page_size=page_size)
+def _cheapest(
+    trail: Trail, rest: Set[date], wanted: Set[date], density: Mapping[date, float], page_size: int
+) -> Literal["go on", "end", "leave"]:
+    """What costs the fewest requests: going on to the window's end, ending it, or leaving it to a run that wants more.
+
+    Ended, it gives the days it has passed, but those that it was just passing will be asked a second time. Left, all
+    that is wanted is asked anew.
+    """
+    expected = spread({**density, **{day: trail.offered[day] for day in trail.complete_days()}}, trail.window.days)
+
+    def anew(days: Set[date]) -> int:
+        windows = plan_windows(sorted(days), expected, page_size=page_size)
+        return sum(cost(expected_hits(window.days, expected), page_size) for window in windows)
+
     onward = cost(expected_hits([day for day in rest if day <= trail.reached], expected), page_size)
-    return onward <= sum(cost(expected_hits(window.days, expected), page_size) for window in anew)
+    again = anew({day for day in rest if day >= trail.reached} - wanted) if trail.pages else 0
+    prices = {"end": anew(wanted & rest) + again, "leave": anew(wanted)}
+    if wanted & rest and onward <= min(prices.values()):
+        return "go on"
+    return "end" if prices["end"] <= prices["leave"] else "leave"

@@ -6,7 +6,7 @@ means `judge.py`, which journals are gone on with `resume.py`.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence, Set
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -88,7 +88,8 @@ class Search:
             async with aclosing(results):
                 async for result in results:
                     jobs.extend(_Job(window) for window in result.again)
-                    self._want(jobs)
+                    if self._halt is None:
+                        self._want(jobs)
                     for finished in _taken(result, left):
                         yield finished
         halt = self._halt or self._reserve
@@ -97,7 +98,7 @@ class Search:
         else:
             self._tools.ledger.want(self._study.name, self._study.share, 0, pool=POOL)
 
-    def _resumed(self, stack: ExitStack, left: Collection[date]) -> list[Found]:
+    def _resumed(self, stack: ExitStack, left: Set[date]) -> list[Found]:
         settings, claimed = self._tools.settings, set(left)
 
         def claim_more(days: Collection[date]) -> bool:

@@ -1,6 +1,6 @@
 """A bench for the collector: the real client, ledger, journal and tables on a sandbox, with one clock for all."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any
 
 import duckdb
 import httpx
+import orjson
 
 from research_assets.clock import ServerClock
 from research_assets.collect import Ask, Finished, Paused, Tools, collect
@@ -90,6 +91,36 @@ class Lab:
     def ids(self) -> list[int]:
         """Every video id in the raw table, repeats included."""
         return [row[0] for row in self.sql("SELECT id FROM {videos}")]
+
+
+Edit = Callable[[httpx.Request, httpx.Response], httpx.Response | None]
+
+
+class Tampering(httpx.AsyncBaseTransport):
+    """The way to a sandbox, on which the answers of data requests may be changed: `edit` gives another one, or None."""
+
+    def __init__(self, lab: Lab, edit: Edit) -> None:
+        self._inner, self._edit = httpx.ASGITransport(lab.app), edit
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._inner.handle_async_request(request)
+        if "oauth" in request.url.path:
+            return response
+        await response.aread()
+        return self._edit(request, response) or response
+
+
+def changed(response: httpx.Response, **data: Any) -> httpx.Response:
+    """An answer with other values in its `data`; None takes one away."""
+    body = orjson.loads(response.content)
+    body["data"] = {key: value for key, value in (body["data"] | data).items() if value is not None}
+    return httpx.Response(200, json=body, headers={"date": response.headers["date"]})
+
+
+def failing(response: httpx.Response, status: int, code: str, message: str) -> httpx.Response:
+    """A refusal in an answer's place."""
+    body = {"error": {"code": code, "message": message, "log_id": "1"}}
+    return httpx.Response(status, json=body, headers={"date": response.headers["date"]})
 
 
 class _Tables(dict[str, str]):

@@ -1,0 +1,245 @@
+"""Runs that were cut off: what is held is used, what is over is ended, nothing is called complete that is not."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from research_assets.captures import unfinished
+from research_assets.collect import Ask, collect
+from research_assets.collect.spec import CommentRule, UserRule
+from research_assets.journal import Journal
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import Settings
+from research_assets_tests.collect.lab import QUERY, START, Lab, Tampering, days, failing, study
+from research_assets_tests.collect.test_lists import garden, this_week
+
+
+def dense(**knobs: object) -> SandboxConfig:
+    return SandboxConfig(**{"flat": 250, "profile": "clean"} | knobs)  # type: ignore[arg-type]
+
+
+def left_open(lab: Lab, entity: str = "videos") -> int:
+    return len(unfinished(lab.settings.captures, entity, "garden"))
+
+
+class Killed(BaseException):
+    """Stands for a process that is gone."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, event: str, number: int) -> None:
+    """End the process before the n-th event of a kind is written."""
+    append, count = Journal.append, 0
+
+    def counted(self: Journal, kind: str, fields: Mapping[str, Any], answer: bytes | None = None) -> None:
+        nonlocal count
+        count += kind == event
+        if kind == event and count == number:
+            raise Killed
+        append(self, kind, fields, answer)
+
+    monkeypatch.setattr(Journal, "append", counted)
+
+
+@pytest.mark.parametrize("verdict", [1, 2, 4])
+async def test_a_run_killed_between_verdicts_is_finished_without_a_request(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, verdict: int
+) -> None:
+    lab = Lab(settings, dense(flat=20))
+    with monkeypatch.context() as patch:
+        kill_at(patch, "unit", verdict)
+        with pytest.raises(Killed):
+            await lab.collect("videos", days(4))
+    before = lab.sent
+    finished, _ = await lab.collect("videos", days(4))
+    assert lab.sent == before
+    assert [finished[day].state for day in days(4)] == ["complete"] * 4
+    assert lab.sql("SELECT count(*), count(DISTINCT unit), sum(requests) FROM {coverage}") == [(4, 4, 1.0)]
+    assert left_open(lab) == 0
+
+
+async def test_a_dead_day_judged_before_the_kill_is_not_asked_again(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab = Lab(settings, dense(flat=20, dead_days=frozenset({START})))
+    await lab.collect("videos", days(3)[1:])
+    with monkeypatch.context() as patch:
+        patch.setattr("research_assets.collect.publish.tables.write_capture", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await lab.collect("videos", days(3))
+    before = lab.sent
+    finished, _ = await lab.collect("videos", days(3))
+    assert finished[START].state == "quarantined"
+    assert lab.sent == before
+
+
+async def test_a_window_that_spans_a_held_day_is_gone_on_with(settings: Settings) -> None:
+    lab = Lab(settings, dense(flat=5, research_cap=2))
+    await lab.collect("videos", [START + timedelta(days=1)], page_size=10)
+    _, pause = await lab.collect("videos", days(3), page_size=10)
+    assert pause is not None
+    lab.clock.moment = pause.opens_at
+    finished, _ = await lab.collect("videos", days(3), page_size=10)
+    assert {f.state for f in finished.values()} == {"complete"}
+    assert lab.app.quota.pools["research"].day(lab.clock.now()).spent == 1
+    assert left_open(lab) == 0
+
+
+@pytest.mark.parametrize(("first", "requests", "open_after"), [(12, 3, 1), (11, 0, 0), (9, 8, 0), (0, 24, 0)])
+async def test_a_window_of_which_some_days_are_wanted_is_treated_as_is_cheapest(
+    settings: Settings, first: int, requests: int, open_after: int
+) -> None:
+    lab = Lab(settings, dense(research_cap=17))
+    _, pause = await lab.collect("videos", days(14), page_size=100)
+    assert pause is not None
+    lab.app.quota.pools["research"].cap = 1000
+    lab.clock.moment = pause.opens_at
+    wanted = days(14)[first:] if first != 12 else [days(14)[12]]
+    finished, pause = await lab.collect("videos", wanted)
+    assert pause is None
+    assert {finished[day].state for day in wanted} == {"complete"}
+    assert lab.app.quota.pools["research"].day(lab.clock.now()).spent <= requests
+    assert left_open(lab) == open_after
+
+
+async def test_no_window_reaches_across_a_day_that_is_given_up(settings: Settings) -> None:
+    lab = Lab(settings, dense(flat=3, dead_days=frozenset({START + timedelta(days=15)})))
+    await lab.collect("videos", days(31)[13:18])
+    before = lab.sent
+    finished, _ = await lab.collect("videos", days(31))
+    assert lab.sent - before == 2
+    assert [f.state for f in finished.values()].count("complete") == 30
+
+
+@pytest.mark.parametrize("changes", [{"query": {"not": QUERY["and"]}}, {"fields": {"videos": ("id", "create_time")}}])
+async def test_pages_of_another_query_complete_no_day(settings: Settings, changes: dict[str, Any]) -> None:
+    lab = Lab(settings, dense(research_cap=12))
+    _, pause = await lab.collect("videos", days(14))
+    assert pause is not None
+    lab.clock.moment = pause.opens_at
+    await lab.collect("videos", days(1), study(**changes))
+    assert left_open(lab) == 0
+    assert lab.sql("SELECT unit FROM {coverage} WHERE state = 'complete'") == [(START.isoformat(),)]
+
+
+async def test_an_interrupted_observation_goes_on_while_it_is_of_one_moment(settings: Settings) -> None:
+    lab = Lab(settings, dense(research_cap=13))
+    await lab.collect("videos", days(4))
+    _, pause = await lab.collect("videos", days(4), again=True)
+    assert pause is not None
+    lab.clock.moment = pause.opens_at
+    finished, _ = await lab.collect("videos", days(4))
+    assert all(f.held for f in finished.values())
+    assert left_open(lab) == 1, "a plain run is no observation"
+    finished, pause = await lab.collect("videos", days(4), again=True)
+    assert pause is None
+    assert lab.app.quota.pools["research"].day(lab.clock.now()).spent == 7
+    assert left_open(lab) == 0
+    assert lab.sql("SELECT count(*), count(DISTINCT id) FROM {videos}") == [(2000, 1000)]
+
+
+async def test_an_observation_interrupted_long_ago_is_begun_anew(settings: Settings) -> None:
+    lab = Lab(settings, dense(research_cap=13))
+    await lab.collect("videos", days(4))
+    await lab.collect("videos", days(4), again=True)
+    lab.clock.advance(days=5)
+    finished, pause = await lab.collect("videos", days(4), again=True)
+    assert pause is None
+    assert lab.app.quota.pools["research"].day(lab.clock.now()).spent == 10
+    assert left_open(lab) == 0
+    assert len(lab.ids()) == 1000 + 300 + 1000, "the pages of the first attempt are kept too"
+
+
+async def test_a_period_that_ended_in_a_pause_keeps_what_it_brought(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig(follow_cap=3))
+    _, pause = await lab.collect("followers", [this_week(lab)], garden())
+    assert pause is not None
+    assert pause.pool == "follow"
+    rows = lab.sql("SELECT count(*) FROM {coverage}")
+    assert rows[0][0] > 0
+    lab.clock.advance(days=7)
+    await lab.collect("followers", [this_week(lab)], garden())
+    assert left_open(lab, "followers") == 1
+    periods = {row[0] for row in lab.sql("SELECT DISTINCT date_trunc('week', observed_at)::DATE FROM {followers}")}
+    assert this_week(lab) - timedelta(days=7) in periods
+    assert lab.sql("SELECT count(*) FROM {coverage} WHERE state = 'partial' AND reason LIKE 'The period ended%'")
+
+
+async def test_a_caller_that_loses_interest_leaves_nothing_locked(settings: Settings) -> None:
+    lab = Lab(settings, dense())
+    tools = lab.tools()
+    async with tools.client:
+        results = collect(Ask(study(), "videos", days(90)), tools)
+        async for _ in results:
+            break
+        await results.aclose()  # type: ignore[attr-defined]
+    finished, _ = await lab.collect("videos", days(90))
+    assert {f.state for f in finished.values()} == {"complete"}
+    assert len(set(lab.ids())) == 90 * 250
+
+
+async def test_replies_that_a_paused_observation_told_of_are_asked_by_whoever_goes_on(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig())
+    await lab.collect("videos", days(1), garden())
+    await lab.collect("comments", days(1), garden())
+    settled = dict(lab.sql("SELECT unit, expected FROM {coverage} WHERE unit_kind = 'comment'"))
+    lab.clock.advance(days=20)
+    lab.config = SandboxConfig(research_cap=60)
+    lab.app = type(lab.app)(lab.config, lab.clock)
+    await lab.collect("videos", days(1), garden(), again=True)
+    _, pause = await lab.collect("comments", days(1), garden(), again=True)
+    while pause is not None:
+        lab.clock.moment = pause.opens_at
+        _, pause = await lab.collect("comments", days(1), garden())
+    grown = lab.sql(
+        "SELECT c.id, max(c.reply_count) FROM {comments} c WHERE asked_comment_id IS NULL GROUP BY 1 "
+        "HAVING max(c.reply_count) > min(c.reply_count)"
+    )
+    now = dict(lab.sql("SELECT unit, max(expected) FROM {coverage} WHERE unit_kind = 'comment' GROUP BY 1"))
+    for comment, count in grown:
+        assert now[str(comment)] == count, (comment, settled.get(str(comment)))
+
+
+async def test_units_that_are_wanted_no_more_hold_nothing_up(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig())
+    await lab.collect("videos", days(1), garden())
+    broken = lab.sql("SELECT min(id) FROM {videos} WHERE comment_count > 0")[0][0]
+
+    def fail(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        hit = orjson.loads(request.content).get("video_id") == broken
+        return failing(response, 500, "internal_error", "Server Internal Error") if hit else None
+
+    alone = garden(comments=CommentRule(replies="none"))
+    finished, _ = await lab.collect("comments", days(1), alone, transport=Tampering(lab, fail))
+    assert finished[START].state == "quarantined"
+    finished, _ = await lab.collect("comments", days(1), garden(comments=CommentRule("top", n=1, replies="none")))
+    assert finished[START].state == "complete"
+    assert finished[START].kept > 0
+
+
+async def test_pages_with_fewer_fields_are_not_taken_over(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig())
+    week, panel = this_week(lab), UserRule("panel")
+    narrow = garden(name="narrow", users=panel, fields={"users": ("display_name",)})
+    await lab.collect("users", [week], narrow)
+    await lab.collect("users", [week], garden(name="whole", users=panel))
+    known = dict(lab.sql("SELECT study, count(follower_count) FROM {users} GROUP BY 1"))
+    assert known["narrow"] == 0 < known["whole"]
+    before = lab.sent
+    await lab.collect("users", [week], garden(name="third", users=panel))
+    assert lab.sent == before
+
+
+async def test_refusals_rest_longer_each_time(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig())
+    spec = study(panel=("sandbox_missing",), users=UserRule("panel"))
+    rests = []
+    for _ in range(3):
+        finished, _ = await lab.collect("users", [this_week(lab)], spec)
+        next_try = lab.sql("SELECT max(next_try) FROM {coverage}")[0][0]
+        rests.append((next_try - lab.clock.now()).days)
+        lab.clock.moment = next_try + timedelta(days=1)
+    assert rests == [16, 32, 32]
