@@ -51,6 +51,10 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+def _address(text: str) -> str:
+    return _url(text) if text else ""
+
+
 def _paths(text: str) -> tuple[Path, ...]:
     return tuple(Path(part).expanduser().resolve() for part in text.split(os.pathsep) if part)
 
@@ -92,6 +96,7 @@ VARIABLES: dict[str, Variable] = {
     "comment_ceiling": Variable(
         "RESEARCH_COMMENT_CEILING", "0", _not_negative, "Comments of one list at most; 0 goes on until the API refuses"
     ),
+    "alert_webhook": Variable("RESEARCH_ALERT_WEBHOOK", "", _address, "Address that is told of failed runs"),
 }
 """What can be set, by the name of the attribute of `Settings`."""
 
@@ -114,6 +119,7 @@ class Settings:
     page_size: int
     window_days: int
     comment_ceiling: int
+    alert_webhook: str = field(repr=False)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, *, over: Mapping[str, str] | None = None) -> "Settings":
@@ -202,6 +208,11 @@ class Settings:
         return self.dagster_home / "ui.log"
 
     @property
+    def alerts(self) -> Path:
+        """One line for each failed run."""
+        return self.root / "alerts.jsonl"
+
+    @property
     def reports(self) -> Path:
         """HTML reports and pictures."""
         return self.root / "reports"
@@ -230,6 +241,8 @@ def prepare_root(settings: Settings) -> None:
     try:
         for folder in (settings.root, settings.captures, settings.raw, settings.state, settings.dagster_home):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # A folder that was there before, or a generous umask, must not open the data to others.
+        settings.root.chmod(0o700)
         probe = settings.state / f".writable.{os.getpid()}"
         probe.write_text("")
         probe.unlink()

@@ -1,0 +1,148 @@
+"""The whole way, once, over HTTP: the demo study from the first request to tested marts, held against the truth."""
+
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import duckdb
+import pytest
+from rich.console import Console
+
+from research_assets.cli.demo import Demo
+from research_assets.instance import prepare_home
+from research_assets.sandbox.accounts import PANEL
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.server import Running, running
+from research_assets.settings import DEMO_STUDIES_DIR, Settings, prepare_root
+from research_assets.study_file import find_studies
+
+pytestmark = pytest.mark.timeout(600)
+
+GARDEN = {
+    "and": [
+        {"operation": "IN", "field_name": "region_code", "field_values": ["DE", "AT"]},
+        {"operation": "EQ", "field_name": "hashtag_name", "field_values": ["gardening"]},
+    ]
+}
+
+
+@pytest.fixture(scope="module")
+def box() -> Iterator[Running]:
+    with running(SandboxConfig(profile="typical", rate=0, p_fresh_search_id=0)) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def place(box: Running, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    settings = Settings.from_env(
+        {
+            "RESEARCH_DATA": str(tmp_path_factory.mktemp("demo")),
+            "RESEARCH_STUDIES": str(DEMO_STUDIES_DIR),
+            "RESEARCH_RATE": "500",
+            "TIKTOK_API_URL": box.url,
+            "TIKTOK_CLIENT_KEY": "sandbox-key",
+            "TIKTOK_CLIENT_SECRET": "sandbox-secret",
+        }
+    )
+    prepare_root(settings)
+    prepare_home(settings)
+    return settings
+
+
+def demo(settings: Settings) -> str:
+    """Run the demo; gives what it printed."""
+    (study,) = (found.spec for found in find_studies(settings) if found.file.is_relative_to(DEMO_STUDIES_DIR))
+    printed = StringIO()
+    Demo(settings, study, Console(file=printed, width=200)).run()
+    return printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def summary(place: Settings) -> str:
+    return demo(place)
+
+
+def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(settings.warehouse), read_only=True) as warehouse:
+        return warehouse.execute(query).fetchall()
+
+
+def shown(summary: str, mart: str) -> int:
+    """The number that the summary tells for a mart."""
+    pairs = [line.split() for line in summary.splitlines() if len(line.split()) == 2]
+    (number,) = (number for name, number in pairs if name == mart and number != "...")
+    return int(number.replace(",", ""))
+
+
+def charged(box: Running) -> int:
+    """Data requests that the sandbox was sent; none was refused."""
+    return sum(count for endpoint, count in box.app.books.asked.items() if not endpoint.startswith("oauth"))
+
+
+def test_videos_are_those_that_the_sandbox_delivers(summary: str, place: Settings, box: Running) -> None:
+    (study,) = (found.spec for found in find_studies(place))
+    assert study.end is not None
+    truth = box.truth.videos(GARDEN, study.start, study.end)
+    deliverable = {video for hits in truth.values() for video in hits.deliverable}
+    assert {row[0] for row in rows(place, "SELECT video_id FROM marts.videos")} == deliverable
+    assert shown(summary, "videos") == len(deliverable)
+    assert rows(place, "SELECT sum(offered), sum(kept) FROM marts.days") == [
+        (sum(len(hits.raw) for hits in truth.values()), len(deliverable))
+    ]
+
+
+def test_comments_are_those_that_the_sandbox_delivers(summary: str, place: Settings, box: Running) -> None:
+    videos = [row[0] for row in rows(place, "SELECT video_id FROM marts.videos")]
+    top = {comment for video in videos for comment in box.truth.comments(video)}
+    replies = {reply for comment in top for reply in box.truth.replies(comment)}
+    held = rows(place, "SELECT comment_id FROM marts.comments")
+    assert {row[0] for row in held} == top | replies
+    assert shown(summary, "comments") == len(held) == len(top) + len(replies)
+
+
+def test_every_account_is_held_or_its_refusal_is(summary: str, place: Settings, box: Running) -> None:
+    states = dict(rows(place, "SELECT unit, state FROM marts.coverage WHERE entity = 'users'"))
+    authors = {row[0] for row in rows(place, "SELECT DISTINCT username FROM marts.videos")}
+    assert set(states) == authors | set(PANEL)
+    truth = {"open": "complete", "private": "refused", "refused": "refused", "missing": "missing"}
+    assert states == {name: truth[box.truth.state(name)] for name in states}
+    assert shown(summary, "users") == sum(state == "complete" for state in states.values())
+
+
+def test_follows_are_those_that_the_accounts_show(summary: str, place: Settings, box: Running) -> None:
+    pairs = set()
+    for name in PANEL:
+        lists = box.truth.user(name)
+        pairs |= {(other, name) for other in lists.get("followers") or ()}
+        pairs |= {(name, other) for other in lists.get("following") or ()}
+    held = set(rows(place, "SELECT source_username, target_username FROM marts.follows"))
+    # Of the star's followers the API lists the newest 5,000.
+    assert held <= pairs
+    assert {pair for pair in pairs - held if pair[1] != "sandbox_star"} == set()
+    assert shown(summary, "follows") == len(held)
+
+
+def test_the_summary_says_what_was_spent_and_what_comes_next(summary: str, box: Running) -> None:
+    assert f"{charged(box):,} requests were spent." in summary
+    assert "Nothing that can be had is missing." in summary
+    assert "make ui" in summary
+
+
+def test_run_again_it_spends_no_request(summary: str, place: Settings, box: Running) -> None:
+    assert summary
+    before = charged(box)
+    again = demo(place)
+    assert charged(box) == before
+    assert "No request was spent: all was held." in again
+
+
+def test_data_is_readable_by_its_owner_alone(summary: str, place: Settings) -> None:
+    assert summary
+    for folder in (place.root, place.captures, place.raw, place.state, place.dagster_home):
+        assert folder.stat().st_mode & 0o077 == 0, folder
+
+
+def test_credentials_stand_in_no_file(summary: str, place: Settings) -> None:
+    assert summary
+    secret = place.client_secret.encode()
+    assert not [path for path in place.root.rglob("*") if path.is_file() and secret in path.read_bytes()]
