@@ -1,0 +1,199 @@
+"""A lab whose sandbox is a real server on loopback, and collections in processes of their own, which can be killed.
+
+For the crash tests and for the benchmarks. Children are forked from a process that has imported everything once.
+"""
+
+import asyncio
+import multiprocessing
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from threading import Event
+from typing import Any
+
+from research_assets import tables
+from research_assets.clock import ServerClock
+from research_assets.collect import Ask, Progress, Tools, collect, lists, search
+from research_assets.collect.spec import StudySpec
+from research_assets.quota import Ledger
+from research_assets.sandbox.books import Entry
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.server import running
+from research_assets.settings import Settings
+from research_assets.tiktok.client import Client
+from research_assets_tests.collect.lab import Lab
+from research_assets_tests.conftest import FakeClock
+from research_assets_tests.workers import die_at
+
+PATIENCE = 120.0
+"""Seconds after which a child that should have ended is taken for hung."""
+
+
+class Served(Lab):
+    """A lab that is asked over HTTP. `served` makes it."""
+
+    def tools(self, **changes: Any) -> Tools:
+        settings = replace(self.settings, **changes)
+        return open_tools(settings, self.server_clock, self.ledger)
+
+    def anew(self, name: str, *, forget: bool = True) -> "Served":
+        """The same server for a copy of this data root beside it; with `forget` its books, searches and quota too."""
+        if forget:
+            self.app.reset()
+        other = copy(self)
+        other.settings = replace(self.settings, root=self.settings.root.with_name(name))
+        self.ledger.close()
+        shutil.copytree(self.settings.root, other.settings.root)
+        other.server_clock = ServerClock(self.clock)
+        other.ledger = Ledger(other.settings.ledger, other.settings.caps, other.server_clock)
+        return other
+
+    def at_request(self, number: int, act: Callable[[], object]) -> None:
+        """Do something when the n-th data request from now has its answer, which has not left yet."""
+        enter, left = self.app.books.enter, [number]
+
+        def entered(entry: Entry) -> None:
+            enter(entry)
+            left[0] -= not entry.endpoint.startswith("oauth")
+            if left[0] == 0:
+                act()
+
+        self.app.books.enter = entered  # type: ignore[method-assign]
+
+
+@contextmanager
+def served(settings: Settings, config: SandboxConfig, clock: FakeClock | None = None) -> Iterator[Served]:
+    """A lab on a data root, its sandbox listening on loopback and running on the lab's clock."""
+    lab = Served(settings, config, clock) if clock else Served(settings, config)
+    with running(config, clock=lab.clock) as sandbox:
+        lab.app = sandbox.app
+        lab.settings = replace(lab.settings, api_url=sandbox.url)
+        yield lab
+
+
+def open_tools(
+    settings: Settings,
+    clock: ServerClock,
+    ledger: Ledger | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Tools:
+    """The collector's tools as a run has them: client, ledger and clock for these settings."""
+    client = Client(
+        key=settings.client_key,
+        secret=settings.client_secret,
+        base_url=settings.api_url,
+        clock=clock,
+        timeout=settings.timeout,
+        connections=settings.concurrency,
+    )
+    held = ledger or Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.due_reserve)
+    return Tools(client, held, clock, settings, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One collection in a process of its own, and where it ends by SIGKILL, if it does.
+
+    `pages`: once so many pages of this process are durable. `place`: where a function of `PLACES` is called.
+    `step`: at the n-th operation on the disk while a capture is published.
+    """
+
+    settings: Settings
+    entity: str
+    partitions: tuple[date, ...]
+    moment: datetime
+    spec: StudySpec
+    pages: int | None = None
+    place: str | None = None
+    step: int | None = None
+
+    def begin(self) -> BaseProcess:
+        """Start it."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        process = context.Process(target=_live, args=(self,), daemon=True)
+        process.start()
+        return process
+
+    def end(self) -> bool:
+        """Start it and wait for its end; whether it was killed rather than done."""
+        return ended(self.begin())
+
+
+PLACES: dict[str, tuple[tuple[object, str], ...]] = {
+    "before the seal": ((search, "publish"), (lists, "publish")),
+    "between seal and table": ((tables, "write_capture"),),
+    "between table and coverage": ((tables, "_write_verdicts"),),
+}
+"""Steps at which a life may end, as the functions that begin them."""
+
+
+def ended(process: BaseProcess) -> bool:
+    """Wait for a child's end; whether it was killed. Raises if it failed by itself, or hangs."""
+    process.join(PATIENCE)
+    code = process.exitcode
+    if code not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"The child ended with {code}; its words stand above.")
+    return code != 0
+
+
+def kill(process: BaseProcess) -> None:
+    """SIGKILL; returns when the process is gone, so that nothing that is sent afterwards reaches it."""
+    process.kill()
+    wait([process.sentinel], PATIENCE)
+
+
+def killed_at(lab: Served, page: int, life: Life) -> None:
+    """Run a child and kill it when the server has the n-th page ready, before a byte of it has left."""
+    child: list[BaseProcess] = []
+    begun = Event()
+
+    def act() -> None:
+        begun.wait()
+        kill(child[0])
+
+    lab.at_request(page, act)
+    child.append(life.begin())
+    begun.set()
+    if not ended(child[0]):
+        raise RuntimeError(f"The process outlived page {page}.")
+
+
+def _suicide(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _live(life: Life) -> None:
+    if life.place:
+        for owner, name in PLACES[life.place]:
+            setattr(owner, name, _suicide)
+    if life.step is not None:
+        for module in (search, lists):
+            module.publish = _deadly(module.publish, life.step)  # type: ignore[attr-defined]
+    asyncio.run(_collect(life))
+
+
+def _deadly(publish: Callable[..., None], step: int) -> Callable[..., None]:
+    def published(*args: Any) -> None:
+        die_at(step)
+        publish(*args)
+
+    return published
+
+
+async def _collect(life: Life) -> None:
+    def durable(progress: Progress) -> None:
+        if progress.pages == life.pages:
+            _suicide()
+
+    tools = open_tools(life.settings, ServerClock(FakeClock(life.moment)), progress=durable)
+    async with tools.client:
+        async for _ in collect(Ask(life.spec, life.entity, life.partitions), tools):
+            pass

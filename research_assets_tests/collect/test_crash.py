@@ -1,0 +1,267 @@
+"""A collection that is killed at any point goes on after its last durable page: nothing lost, nothing twice.
+
+Real processes, killed by SIGKILL, and a real server. The kill comes before a page's answer has left the server, or
+right after the page has become durable; all that may differ is one request.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from itertools import count
+from threading import Event
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from research_assets.captures import unfinished
+from research_assets.clock import week_of
+from research_assets.collect.spec import StudySpec
+from research_assets.locks import Busy
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import VARIABLES, Settings
+from research_assets_tests.collect.lab import QUERY, START, days, study
+from research_assets_tests.collect.served import PLACES, Life, Served, ended, killed_at, served
+
+
+@dataclass(frozen=True)
+class Case:
+    """A collection of some pages, one after the other, and what tells its rows apart."""
+
+    entity: str
+    pages: int
+    knobs: dict[str, Any]
+    page_size: int
+    partitions: Callable[[Served], tuple[date, ...]]
+    key: str = "id"
+    spec: StudySpec = field(default_factory=study)
+    before: tuple[str, ...] = ()
+
+    def life(self, lab: Served, **death: Any) -> Life:
+        return Life(lab.settings, self.entity, self.partitions(lab), lab.clock.moment, self.spec, **death)
+
+
+CASES = {
+    "videos": Case("videos", 13, {"flat": 260}, 40, lambda _: days(2)),
+    "comments": Case("comments", 15, {"flat": 2, "flat_comments": 40}, 10, lambda _: days(1), before=("videos",)),
+    "followers": Case(
+        "followers",
+        11,
+        {},
+        50,
+        lambda lab: (week_of(lab.clock.now().date()),),
+        "username",
+        study(panel=("sandbox_popular",)),
+    ),
+}
+NUMBERS = count()
+
+
+@pytest.fixture(scope="module")
+def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Case, Served]]:
+    """A case, a server for it, and a data root that holds what it builds upon."""
+    case = CASES[request.param]
+    settings = Settings.from_env(
+        {
+            VARIABLES["root"].name: str(tmp_path_factory.mktemp(case.entity) / "base"),
+            VARIABLES["api_url"].name: "http://127.0.0.1:9",
+            VARIABLES["client_key"].name: "sandbox-key",
+            VARIABLES["client_secret"].name: "sandbox-secret",
+        }
+    )
+    small = replace(settings, page_size=case.page_size, concurrency=1)
+    with served(small, SandboxConfig(**case.knobs)) as lab:
+        for spec in (Life(lab.settings, name, days(1), lab.clock.moment, case.spec) for name in case.before):
+            assert not spec.end()
+        yield case, lab
+
+
+@pytest.fixture
+def scene(base: tuple[Case, Served]) -> tuple[Case, Served]:
+    """The case on a data root of this test's own."""
+    case, lab = base
+    return case, lab.anew(str(next(NUMBERS)))
+
+
+def held(lab: Served, case: Case) -> list[Any]:
+    """What tells the rows apart, for every row in the raw table."""
+    return sorted(row[0] for row in lab.sql(f"SELECT {case.key} FROM {{{case.entity}}}"))
+
+
+def truth(lab: Served, case: Case) -> list[Any]:
+    """What a perfect collector would hold."""
+    known = lab.app.truth
+    if case.entity == "followers":
+        return sorted(known.user("sandbox_popular")["followers"])
+    hits = known.videos(
+        {group: list(conditions) for group, conditions in QUERY.items()}, START, case.partitions(lab)[-1]
+    )
+    videos = [video for day in hits.values() for video in day.deliverable]
+    if case.entity == "videos":
+        return sorted(videos)
+    top = [comment for video in videos for comment in known.comments(video)]
+    return sorted(top + [reply for comment in top for reply in known.replies(comment)])
+
+
+async def completes(lab: Served, case: Case, *, again: int, failed: int = 0) -> None:
+    """A second run finishes: no row lost, none twice, so many pages asked again in all, and no journal left.
+
+    `failed` of them were answered with an error, so that the coverage counts them too.
+    """
+    finished, pause = await lab.collect(case.entity, case.partitions(lab), case.spec)
+    assert pause is None
+    assert {result.state for result in finished.values()} == {"complete"}
+    assert held(lab, case) == truth(lab, case)
+    assert lab.sent == case.pages + again
+    assert sum(result.requests for result in finished.values()) == pytest.approx(case.pages + failed)
+    assert unfinished(lab.settings.captures, case.entity, case.spec.name) == []
+    assert lab.sql("SELECT count(*) FROM {coverage} WHERE state <> 'complete'") == [(0,)]
+
+
+EACH_PAGE = [(name, page) for name, case in CASES.items() for page in range(1, case.pages + 1)]
+
+
+@pytest.mark.parametrize(("base", "page"), EACH_PAGE, indirect=["base"])
+async def test_killed_before_a_page_arrives(scene: tuple[Case, Served], page: int) -> None:
+    case, lab = scene
+    killed_at(lab, page, case.life(lab))
+    await completes(lab, case, again=1)
+
+
+@pytest.mark.parametrize(
+    ("base", "page"), [each for each in EACH_PAGE if each[1] in (1, 2, CASES[each[0]].pages)], indirect=["base"]
+)
+async def test_killed_after_a_page_is_durable(scene: tuple[Case, Served], page: int) -> None:
+    case, lab = scene
+    assert case.life(lab, pages=page).end()
+    await completes(lab, case, again=0)
+
+
+@pytest.mark.parametrize("base", CASES, indirect=True)
+async def test_killed_after_each_page_again_and_again(scene: tuple[Case, Served]) -> None:
+    case, lab = scene
+    for _ in range(case.pages):
+        assert case.life(lab, pages=1).end()
+    assert not case.life(lab, pages=1).end()
+    await completes(lab, case, again=0)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("base", CASES, indirect=True)
+async def test_killed_while_publishing(scene: tuple[Case, Served], place: str) -> None:
+    case, lab = scene
+    assert case.life(lab, place=place).end()
+    await completes(lab, case, again=0)
+
+
+@pytest.mark.parametrize("base", ["videos"], indirect=True)
+async def test_killed_at_any_step_of_publishing(base: tuple[Case, Served]) -> None:
+    case, lab = base
+    short = replace(case, pages=7, partitions=lambda _: days(1))
+    for step in count(0, 6):
+        at = lab.anew(str(next(NUMBERS)))
+        if not short.life(at, step=step).end():
+            break
+        await completes(at, short, again=0)
+    assert step > 20
+
+
+@pytest.fixture(scope="module")
+def torn(base: tuple[Case, Served]) -> tuple[Case, Served]:
+    """A data root whose journal holds all but the last pages."""
+    case, lab = base
+    root = lab.anew(str(next(NUMBERS)))
+    assert case.life(root, pages=case.pages - 2).end()
+    return case, root
+
+
+@pytest.mark.parametrize("base", CASES, indirect=True)
+@hypothesis_settings(max_examples=8)
+@given(data=st.data())
+async def test_a_journal_cut_at_any_byte_costs_the_pages_that_were_cut(
+    torn: tuple[Case, Served], data: st.DataObject
+) -> None:
+    case, root = torn
+    lab = root.anew(str(next(NUMBERS)), forget=False)
+    (journal,) = unfinished(lab.settings.captures, case.entity, case.spec.name)
+    content = journal.read_bytes()
+    at = data.draw(st.integers(0, len(content)))
+    journal.write_bytes(content[:at])
+    whole = content[: content.rfind(b"\n", 0, at) + 1].splitlines()
+    kept = sum(line.startswith(b'{"event":"page"') for line in whole)
+    before = lab.sent
+    finished, pause = await lab.collect(case.entity, case.partitions(lab), case.spec)
+    assert pause is None
+    assert {result.state for result in finished.values()} == {"complete"}
+    assert held(lab, case) == truth(lab, case)
+    assert lab.sent - before == case.pages - kept
+
+
+@pytest.mark.parametrize("base", CASES, indirect=True)
+async def test_of_two_processes_one_works_and_the_other_says_so_at_once(scene: tuple[Case, Served]) -> None:
+    case, lab = scene
+    reached, go_on = Event(), Event()
+
+    def hold() -> None:
+        reached.set()
+        go_on.wait()
+
+    lab.at_request(3, hold)
+    child = case.life(lab).begin()
+    assert reached.wait(60)
+    try:
+        with pytest.raises(Busy, match="another process"):
+            await lab.collect(case.entity, case.partitions(lab), case.spec)
+    finally:
+        go_on.set()
+    assert not ended(child)
+    assert lab.sent == case.pages
+    assert held(lab, case) == truth(lab, case)
+
+
+@pytest.mark.parametrize("base", ["comments"], indirect=True)
+@pytest.mark.parametrize("page", [1, 4, 9])
+async def test_with_many_in_flight_no_more_than_those_are_asked_again(scene: tuple[Case, Served], page: int) -> None:
+    case, lab = scene
+    lab.settings = replace(lab.settings, concurrency=4)
+    killed_at(lab, page, case.life(lab))
+    finished, _ = await lab.collect(case.entity, case.partitions(lab), case.spec)
+    assert {result.state for result in finished.values()} == {"complete"}
+    assert held(lab, case) == truth(lab, case)
+    assert lab.sent <= case.pages + 4
+
+
+@pytest.mark.parametrize("base", CASES, indirect=True)
+async def test_the_token_ends_in_the_middle(scene: tuple[Case, Served]) -> None:
+    case, lab = scene
+    lab.at_request(4, lab.app.tokens.revoke_all)
+    await completes(lab, case, again=1, failed=1)
+    assert lab.app.books.outcomes["access_token_invalid"] == 1
+
+
+async def test_tokens_that_live_shorter_than_the_run_are_renewed_in_time(settings: Settings) -> None:
+    with served(replace(settings, page_size=40), SandboxConfig(flat=260, token_life=1)) as lab:
+        await completes(lab, CASES["videos"], again=0)
+        assert lab.app.tokens.issued > 1
+
+
+@pytest.mark.parametrize("night", [timedelta(hours=15), timedelta(days=4)])
+async def test_a_search_that_expired_overnight_goes_on_near_where_it_stopped(
+    settings: Settings, night: timedelta
+) -> None:
+    config = SandboxConfig(flat=95, research_cap=120, search_life=3600)
+    with served(replace(settings, page_size=10), config) as lab:
+        finished, pause = await lab.collect("videos", days(14))
+        assert finished == {}
+        assert pause is not None
+        lab.clock.moment += night
+        finished, pause = await lab.collect("videos", days(14))
+        assert pause is None
+        assert {result.state for result in finished.values()} == {"complete"}
+        assert len(finished) == 14
+        assert sorted(set(lab.ids())) == truth(lab, replace(CASES["videos"], partitions=lambda _: days(14)))
+        # 133 pages, those of the two and a half days in which ids and moments overlap, and the refused search id.
+        assert lab.app.books.outcomes["ok"] - lab.app.books.asked["oauth/token"] <= 133 + 1 + 26
+        assert lab.app.books.outcomes["invalid_params"] <= 2
