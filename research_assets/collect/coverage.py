@@ -65,7 +65,8 @@ class Verdict:
 class Held:
     """What is known of a unit from its attempts so far: the one that speaks, and how many ended in which state.
 
-    `refusals` counts the looks that were answered with `refused` or `missing`.
+    `refusals` counts the looks that were answered with `refused` or `missing`, `empty_looks` those that found nothing
+    where something was to be expected; `most` is the largest number of rows that any attempt kept.
     """
 
     verdict: Verdict
@@ -73,6 +74,8 @@ class Held:
     quarantines: int
     suspicions: int
     refusals: int
+    empty_looks: int
+    most: int
 
 
 def read_held(
@@ -135,12 +138,14 @@ def _read(
         "coverage",
         f"study={study or '*'}/day=*",
         f"""
-        SELECT {", ".join(columns)}, study, quarantines, suspicions, refusals
+        SELECT {", ".join(columns)}, study, quarantines, suspicions, refusals, empty_looks, coalesce(most, 0)
         FROM (
             SELECT *,
                 count(*) FILTER (state = 'quarantined') OVER unit AS quarantines,
                 count(*) FILTER (state = 'suspicious') OVER unit AS suspicions,
-                count(*) FILTER (state IN ('refused', 'missing') AND requests > 0) OVER unit AS refusals
+                count(*) FILTER (state IN ('refused', 'missing') AND requests > 0) OVER unit AS refusals,
+                count(*) FILTER (state = 'suspicious' AND coalesce(offered, 0) = 0) OVER unit AS empty_looks,
+                max(kept) OVER unit AS most
             FROM {{table}}
             WHERE entity = ? AND {where}
             WINDOW unit AS (PARTITION BY {key})

@@ -6,10 +6,11 @@ Decisions only, drawn from the trail of a window and from what is known of the s
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from typing import NamedTuple
 
 from research_assets.collect.canary import Song
 from research_assets.collect.coverage import Held, State, Verdict, next_try
-from research_assets.collect.plan import Window, halve, runs
+from research_assets.collect.plan import Window, halve, plan_windows, runs
 from research_assets.collect.window import Outcome, Trail
 
 MOST_TRIES_ALONE = 3
@@ -32,7 +33,18 @@ FEW = 7
 WIDTH_FAILURES = 2
 """Windows failing one after the other, after which wide windows are no longer tried in this run (reference §7 #3)."""
 
+ONE_MORE_LOOK = 1.0
+"""Raw hits that were to be expected of a whole search, from which on finding none at all is worth a second request."""
+
 NOTHING_KNOWN = "No video, and none is known of this study at all."
+
+
+class Strange(NamedTuple):
+    """What speaks against an empty day: in words, and whether looking twice on one day is not enough to believe it."""
+
+    reason: str
+    strong: bool
+
 
 Judged = tuple[State, str | None, datetime | None]
 """A unit's state, the reason, and when it is asked again."""
@@ -73,8 +85,11 @@ class Judge:
     def replaced_by(self, trail: Trail, outcome: Outcome, *, down: bool) -> tuple[Window, ...]:
         """The windows that replace what a window did not bring; none if it brought all, or if its days are given up."""
         missing = sorted(set(trail.window.days) - set(trail.complete_days()))
-        if not missing or outcome not in ("failed", "lost", "doubtful") or down:
+        if not missing or outcome not in ("failed", "lost", "doubtful", "wide") or down:
             return ()
+        if outcome == "wide":
+            expected = dict.fromkeys(missing, trail.daily)
+            return tuple(plan_windows(missing, expected, most_days=self.most_days, page_size=self.page_size))
         rest = replace(trail.window, first=missing[0], last=missing[-1])
         passed = len(missing) < len(trail.window.days)
         if len(missing) == 1:
@@ -87,25 +102,26 @@ class Judge:
             return (replace(rest, failures=rest.failures + (not passed)),)
         return halve(rest, self.density, self.page_size)
 
-    def strange(self, trail: Trail) -> dict[date, str]:
+    def strange(self, trail: Trail) -> dict[date, Strange]:
         """Days passed whose emptiness is a claim to be checked, with what speaks against it."""
-        found: dict[date, str] = {}
+        found: dict[date, Strange] = {}
+        silent = not any(trail.offered.values())
         empty = [day for day in trail.complete_days() if not trail.kept[day]]
         for first, last in runs(empty):
             stretch = Window(first, last).days
             near = self._around(first, last, set(empty))
             if near is None:
-                found |= dict.fromkeys(stretch, NOTHING_KNOWN)
+                found |= dict.fromkeys(stretch, Strange(NOTHING_KNOWN, strong=False))
                 continue
             mean = sum(near) / len(near) if near else 0.0
             where = f"in {len(stretch)} days" if len(stretch) > 1 else ""
             reason = f"No video {where}".rstrip() + f", where {len(near)} days around have {mean:.0f} on average."
-            if mean * len(stretch) >= SURE_OF_HITS:
-                found |= dict.fromkeys(stretch, reason)
+            strong = mean * len(stretch) >= SURE_OF_HITS
+            if strong or (silent and mean * len(stretch) >= ONE_MORE_LOOK):
+                found |= dict.fromkeys(stretch, Strange(reason, strong))
             for day in stretch:
-                before = self.held[day].verdict.kept if day in self.held else 0
-                if before >= SURE_OF_HITS:
-                    found[day] = f"No video, where {before} were found before."
+                if before := self._before(day):
+                    found[day] = Strange(f"No video, where {before} were found before.", before >= SURE_OF_HITS)
         return found
 
     def thin(self, trail: Trail) -> dict[date, str]:
@@ -113,11 +129,14 @@ class Judge:
         found: dict[date, str] = {}
         for day in trail.complete_days():
             near = self._around(day, day, {day}) or [0.0]
-            before = self.held[day].verdict.offered if day in self.held else 0
-            usual = max(sum(near) / len(near), float(before))
+            usual = max(sum(near) / len(near), float(self._before(day)))
             if trail.kept[day] and usual >= THIN * max(SURE_OF_HITS, trail.offered[day]):
                 found[day] = f"Only {trail.offered[day]} hits, where {usual:.0f} are usual."
         return found
+
+    def _before(self, day: date) -> int:
+        """Videos of a day that any earlier attempt brought."""
+        return self.held[day].most if day in self.held else 0
 
     def _around(self, first: date, last: date, without: set[date]) -> list[float] | None:
         """Hits of the days known around a stretch; None if not a single hit is known of the whole series."""
@@ -131,8 +150,8 @@ class Judge:
 
     def decisive(self, trail: Trail) -> bool:
         """Whether a canary would decide what is said of a day of the window."""
-        strange = set(self.strange(trail).values()) - {NOTHING_KNOWN}
-        return bool(strange and trail.window.confirms) or bool(self.thin(trail))
+        strange = any(why.strong for why in self.strange(trail).values())
+        return (strange and trail.window.confirms) or bool(self.thin(trail))
 
     def verdicts(
         self,
@@ -154,7 +173,7 @@ class Judge:
             if day not in passed:
                 judged = self._incomplete(day, outcome, reason, now, goes_on=goes_on)
             elif day in strange and not trail.window.confirms and song != "silent":
-                judged = ("partial", f"{strange[day]} Asked once more.", None)
+                judged = ("partial", f"{strange[day].reason} Asked once more.", None)
                 doubted.append(day)
             elif day in strange:
                 judged = self._still_empty(day, strange[day], now, song)
@@ -173,14 +192,14 @@ class Judge:
             return self._suspicious(day, str(reason), now)
         return "quarantined", reason, next_try(now, (self.held[day].quarantines if day in self.held else 0) + 1)
 
-    def _still_empty(self, day: date, why: str, now: datetime, song: Song | None) -> Judged:
-        """An empty day asked again: believed if nothing speaks against it, or if it was empty on another day too."""
-        looks = self.held[day].suspicions if day in self.held else 0
-        if why == NOTHING_KNOWN:
+    def _still_empty(self, day: date, why: Strange, now: datetime, song: Song | None) -> Judged:
+        """An empty day asked again: believed if little speaks against it, or if it was empty on other days too."""
+        looks = self.held[day].empty_looks if day in self.held else 0
+        if not why.strong and song != "silent":
             return "complete", None, None
-        if looks >= ENOUGH_LOOKS or (looks and song != "silent"):
+        if looks >= ENOUGH_LOOKS or (looks and song != "silent" and self._before(day) < SURE_OF_HITS):
             return "complete", "Empty each time it was asked, on different days.", None
-        return self._suspicious(day, f"{why} {_SILENT}" if song == "silent" else why, now)
+        return self._suspicious(day, f"{why.reason} {_SILENT}" if song == "silent" else why.reason, now)
 
     def _suspicious(self, day: date, why: str, now: datetime) -> Judged:
         return "suspicious", why, next_try(now, (self.held[day].suspicions if day in self.held else 0) + 1)

@@ -25,6 +25,9 @@ THINNER = 8
 """How much sparser than before a page in lower case must be to count as another search's (reference §7 #7): nights
 are up to five times quieter than evenings."""
 
+BELOW = 8
+"""How many of a page's usual distances between hits may lie between it and the page before."""
+
 JUDGED_FROM = 30
 """Hits that must be expected of a stretch of time before their lack says anything."""
 
@@ -92,6 +95,10 @@ def _doubt(
         return "the search was replaced by an older one"
     if trail.upper and not upper and _thinner(ids, hits, trail, last=not more):
         return f"a page comes from other data: no region code as before, and {THINNER} times sparser"
+    if trail.upper and ids and not upper and _skips(ids, hits, trail):
+        return "a page comes from other data: no region code as before, and it begins far below the page before it"
+    if trail.pages and not answer.has_more and not answer.rows and answer.search_id not in (None, trail.search_id):
+        return "the search ended under another id where more was promised"
     if more and not ids and trail.empty + 1 >= EMPTY_PAGES:
         return f"{EMPTY_PAGES} empty pages in a row where more were promised"
     return None
@@ -116,6 +123,16 @@ def _thinner(ids: Sequence[int], hits: int, trail: "Trail", *, last: bool) -> bo
     span = (trail.lowest >> 32) - max(begin, 0 if last else ids[-1] >> 32)
     expected = span / max(1.0, seconds_a_hit)
     return expected >= JUDGED_FROM and expected > THINNER * max(1.0, hits * inside / max(1, len(ids)))
+
+
+def _skips(ids: Sequence[int], hits: int, trail: "Trail") -> bool:
+    """Whether a page begins so far below the one before it that hits must lie between, by its own density too."""
+    if trail.highest is None or trail.lowest is None or ids[0] >> 32 < midnight(trail.window.first).timestamp():
+        return False
+    seconds_a_hit = ((trail.highest >> 32) - (trail.lowest >> 32)) / max(1, sum(trail.offered.values()))
+    inside = ((ids[0] >> 32) - (ids[-1] >> 32)) / max(1, hits)
+    gap = (trail.lowest >> 32) - (ids[0] >> 32)
+    return gap > JUDGED_FROM * max(1.0, seconds_a_hit) and gap > BELOW * inside
 
 
 def _id(row: Mapping[str, Any]) -> int | None:

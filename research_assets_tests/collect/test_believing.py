@@ -136,7 +136,7 @@ async def test_what_a_study_still_wants_is_known_to_the_ledger(settings: Setting
     lab = Lab(settings, flat(250, research_cap=20))
 
     def wanted(pool: str) -> int:
-        with lab.ledger._file.reading() as db:  # noqa: SLF001
+        with lab.ledger._file.reading() as db:
             row = db.execute("SELECT units FROM wants WHERE pool = ?", (pool,)).fetchone()
         return int(row["units"]) if row else -1
 

@@ -146,7 +146,7 @@ async def test_an_observation_interrupted_long_ago_is_begun_anew(settings: Setti
     await lab.collect("videos", days(4))
     await lab.collect("videos", days(4), again=True)
     lab.clock.advance(days=5)
-    finished, pause = await lab.collect("videos", days(4), again=True)
+    _, pause = await lab.collect("videos", days(4), again=True)
     assert pause is None
     assert lab.app.quota.pools["research"].day(lab.clock.now()).spent == 10
     assert left_open(lab) == 0
@@ -238,7 +238,7 @@ async def test_refusals_rest_longer_each_time(settings: Settings) -> None:
     spec = study(panel=("sandbox_missing",), users=UserRule("panel"))
     rests = []
     for _ in range(3):
-        finished, _ = await lab.collect("users", [this_week(lab)], spec)
+        await lab.collect("users", [this_week(lab)], spec)
         next_try = lab.sql("SELECT max(next_try) FROM {coverage}")[0][0]
         rests.append((next_try - lab.clock.now()).days)
         lab.clock.moment = next_try + timedelta(days=1)
