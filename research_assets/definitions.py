@@ -6,8 +6,10 @@ from functools import partial
 import dagster as dg
 
 from research_assets.assets.warehouse import warehouse_definitions
+from research_assets.checks import study_checks
 from research_assets.fields import ENTITIES
 from research_assets.resources import Collection, resources, write_books
+from research_assets.sensors import automation
 from research_assets.settings import DEFS_DIR, PROJECT_DIR, Settings
 from research_assets.study import Study, study_assets
 from research_assets.study_file import find_studies
@@ -33,10 +35,23 @@ def build(settings: Settings, *, collection: Collection | None = None) -> dg.Def
     keys = [key for study in studies for asset in study_assets(study.spec) for key in asset.keys]
     upstream = {entity: [key for key in keys if key.path[-1] == entity] for entity in ENTITIES}
     books = partial(write_books, settings, [study.spec for study in studies])
+    marts = warehouse_definitions(upstream, settings, before=books)
     return dg.Definitions.merge(
         _autoloaded(),
         *(dg.build_defs_for_component(Study(spec)) for spec in outside),
-        warehouse_definitions(upstream, settings, before=books),
+        marts,
+        automation(
+            [study.spec for study in studies],
+            collection or Collection(settings),
+            [spec.key for spec in marts.resolve_all_asset_specs()],
+            [
+                spec.key
+                for study in studies
+                for check in study_checks(study.spec)
+                for spec in check.check_specs
+                if spec.blocking
+            ],
+        ),
         # A process for each step would spend its time on imports.
         dg.Definitions(resources=resources(settings, collection), executor=dg.in_process_executor),
     )

@@ -135,7 +135,8 @@ class Ledger:
 
         With `sent=False` its place is free again: only for a request that certainly never left this machine.
         """
-        with self._file.transaction() as db:
+        # What a power loss undoes here stays a place taken: it costs a request at worst, never the cap.
+        with self._file.transaction(durable=False) as db:
             held = db.execute(
                 "UPDATE requests SET settled = 1, status = ?, code = ?, rows = ?, latency = ?, log_id = ? "
                 "WHERE id = ? AND settled = 0 RETURNING pool, day, study",
@@ -218,6 +219,14 @@ class Ledger:
         if used >= cap:
             opens_at = next_midnight(now)
         return PoolState(pool, now.date(), cap, used, 0 if opens_at else cap - used, refused, opens_at)
+
+    def used_by_study(self, pool: str) -> dict[str, int]:
+        """Requests of today by study."""
+        with self._file.reading() as db:
+            rows = db.execute(
+                "SELECT study, n FROM used WHERE pool = ? AND day = ?", (pool, self._now().date().isoformat())
+            ).fetchall()
+        return dict(map(tuple, rows))
 
     def rows(self, since: date | None = None) -> Iterator[dict[str, Any]]:
         """Reservations of the UTC days from `since`, by day: the columns of `fields.REQUESTS`, `study` and `day`."""

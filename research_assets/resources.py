@@ -22,6 +22,10 @@ class CredentialsMissing(SettingsError):
     """The API cannot be asked, because no key or secret is set."""
 
 
+class Unready(Exception):
+    """The simulated API does not answer, so nothing can be collected now."""
+
+
 @dataclass(frozen=True, slots=True)
 class Collection:
     """Opens the client and the ledger for one run.
@@ -42,15 +46,7 @@ class Collection:
         not take the credentials.
         """
         settings = self.settings
-        missing = [
-            VARIABLES[name].name for name in ("client_key", "client_secret") if not getattr(settings, name).strip()
-        ]
-        if missing:
-            raise CredentialsMissing(
-                f"Nothing was asked of {settings.api_url}: {' and '.join(missing)} not set. Set them in the "
-                "environment or in .env beside pyproject.toml, or use the simulated API: research-assets sandbox."
-            )
-        prepare_root(settings)
+        self._check()
         clock = ServerClock(self.clock)
         ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.due_reserve)
         client = Client(
@@ -68,6 +64,36 @@ class Collection:
             with suppress(Wait):
                 await client.token()
             yield Tools(client, ledger, clock, settings, progress=self._both(progress))
+
+    def ready(self) -> ServerClock:
+        """The server's clock, if collecting could begin now: credentials are set and the data root can be written to.
+
+        Nothing is asked of the real API; of a simulated one its time is, because that may be moved while nobody asks.
+        Raises CredentialsMissing, SettingsError or Unready.
+        """
+        self._check()
+        clock = ServerClock(self.clock)
+        if self.settings.origin == "sandbox":
+            try:
+                clock.learn(httpx.head(self.settings.api_url, timeout=10).headers.get("date"))
+            except httpx.HTTPError as error:
+                raise Unready(
+                    f"The simulated API at {self.settings.api_url} does not answer ({type(error).__name__}), so "
+                    "nothing is asked. Start it: research-assets sandbox, or make ui, which brings its own."
+                ) from error
+        return clock
+
+    def _check(self) -> None:
+        settings = self.settings
+        missing = [
+            VARIABLES[name].name for name in ("client_key", "client_secret") if not getattr(settings, name).strip()
+        ]
+        if missing:
+            raise CredentialsMissing(
+                f"Nothing was asked of {settings.api_url}: {' and '.join(missing)} not set. Set them in the "
+                "environment or in .env beside pyproject.toml, or use the simulated API: research-assets sandbox."
+            )
+        prepare_root(settings)
 
     def _both(self, progress: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
         listeners = [listener for listener in (progress, self.watch) if listener]

@@ -139,9 +139,11 @@ class Run:
     def _tell_pause(self, paused: Paused) -> None:
         left = [day.isoformat() for day in paused.left]
         text = (
-            f"Paused, not failed: {paused.reason.rstrip('.')}. {len(left)} partitions are left. Materialize them again "
-            f"from {_when(paused.opens_at)} on: what is held is not asked twice. A backfill that this run belongs to "
-            "will be shown as failed for them."
+            f"Paused, not failed: {paused.reason.rstrip('.')}. {len(left)} partitions are left. The sensor "
+            f"quota_window takes them up from {_when(paused.opens_at)} on, where this run stopped; nothing needs to "
+            "be done. With the sensor switched off, materialize them again then: what is held is not asked twice. A "
+            "backfill that this run belongs to is shown as failed for them, because Dagster knows no pause; they are "
+            "not lost."
         )
         self._context.log.warning(text)
         self._observe(text, {"left": left, "opens at": _when(paused.opens_at), "pool": paused.pool})

@@ -92,7 +92,8 @@ def _wishes(facts: Facts, study: StudySpec, entity: str, now: datetime) -> Itera
             yield Waiting(study.name, entity, 1, "fresh", settles)
             continue
         if standing.resting:
-            yield Waiting(study.name, entity, standing.resting, "rests", standing.wakes)
+            paused = standing.begun and facts.pools[BY_ENTITY[entity].pool].opens_at is not None
+            yield Waiting(study.name, entity, standing.resting, "quota" if paused else "rests", standing.wakes)
         wish = _wish(study, entity, partition, standing, now)
         if wish is not None:
             yield wish
@@ -194,9 +195,10 @@ def _items(facts: Facts, lots: Sequence[Lot]) -> Iterator[Item]:
             for lot in mine
             for partition, units in zip(lot.partitions[: lot.taken], lot.units, strict=False)
         }
-        passed_over = {partition for lot in mine for partition in lot.partitions[lot.taken :]}
+        known = facts.standings.get((study, entity), {})
+        held = {day for day, one in known.items() if one.looked_at is not None and not one.open and not one.resting}
         left = {id(lot): lot.requests for lot in mine}
-        for stretch in _stretches(facts, study, entity, sorted(chosen), passed_over, again):
+        for stretch in _stretches(facts, study, entity, sorted(chosen), held, again):
             lots_of = {id(chosen[partition][0]): chosen[partition][0] for partition in stretch}
             part = any(lot.part for lot in lots_of.values())
             if entity == "videos" and not part and any(lot.requests or lot.why != "show" for lot in lots_of.values()):
@@ -224,11 +226,11 @@ def _items(facts: Facts, lots: Sequence[Lot]) -> Iterator[Item]:
 
 
 def _stretches(
-    facts: Facts, study: str, entity: str, days: Sequence[date], passed_over: Set[date], again: bool
+    facts: Facts, study: str, entity: str, days: Sequence[date], held: Set[date], again: bool
 ) -> Iterator[tuple[date, ...]]:
     """Partitions that one run can take: neighbours, and days that are sparse enough to share a window.
 
-    A run takes every day from its first to its last, so between them may only lie days that it will not ask.
+    A run takes every day from its first to its last, so between them may only lie days that are held.
     """
     stretch: list[date] = []
     for day in days:
@@ -238,7 +240,7 @@ def _stretches(
                 entity != "videos"
                 or again
                 or len(between) >= facts.window_days
-                or not passed_over.isdisjoint(between)
+                or not set(between) <= held
                 or _search(facts, study, [stretch[-1], day]).requests > 1
             ):
                 yield tuple(stretch)

@@ -11,8 +11,9 @@ from research_assets.collect.spec import StudySpec
 def observes(study: StudySpec, days: Mapping[date, Standing], seen_at: datetime | None, now: datetime) -> bool:
     """Whether a new period of a study's accounts begins by itself; `seen_at` is the last moment of earlier periods.
 
-    A study is under way until its last day has reached the last of its ages, and as long as days of videos are missing:
-    their authors are not known yet. After that accounts are observed for one period more, for all that was found.
+    A study is under way until its last day has reached the last of its ages. `days` are those whose videos name the
+    accounts, none for a panel: as long as some are missing, not all accounts are known. After that accounts are
+    observed for one period more.
     """
     if study.end is None:
         return True
@@ -21,7 +22,7 @@ def observes(study: StudySpec, days: Mapping[date, Standing], seen_at: datetime 
     if now < over or seen_at is None:
         return True
     number = (study.end - study.start).days + 1
-    for offset in range(number):
+    for offset in range(number if days else 0):
         standing = days.get(study.start + timedelta(days=offset))
         if standing is None or standing.open:
             return True

@@ -12,7 +12,7 @@ from typing import Any
 from research_assets.clock import week_of
 from research_assets.collect.agenda_model import Facts, Key, Standing
 from research_assets.collect.coverage import SETTLED, Held, read_held
-from research_assets.collect.estimate import NOTHING, Estimate, a_list, total
+from research_assets.collect.estimate import NOTHING, a_list, total
 from research_assets.collect.lookup import lookup
 from research_assets.collect.observing import observes
 from research_assets.collect.spec import StudySpec
@@ -98,7 +98,7 @@ class _Reader:
             SELECT partition, max(last_at) FILTER (state = 'complete'),
                 arg_max(offered, last_at) FILTER (state = 'complete'),
                 arg_max(struct_pack(state := state, next_try := next_try), {_NEWEST})
-            FROM {{table}} WHERE entity = 'videos' GROUP BY partition
+            FROM {{table}} WHERE entity = 'videos' AND unit_kind = 'day' GROUP BY partition
             """,
         )
         shown = self._is_shown("videos")
@@ -170,7 +170,8 @@ class _Reader:
             entity,
             period,
         )
-        if not observes(study, days, earlier[0][0] if earlier else None, self._now):
+        found = days if entity == "users" and study.users.who != "panel" else {}
+        if not observes(study, found, earlier[0][0] if earlier else None, self._now):
             return {}
         units = {
             record.verdict.unit: record
@@ -202,7 +203,7 @@ class _Reader:
         """The standing of a partition of lists, from what is wanted and what is held of it."""
         opened: list[Target] = []
         rests: list[datetime] = []
-        again = 0
+        again, begun = 0, False
         for target in targets:
             record = held.get(target.unit)
             if record is None:
@@ -212,6 +213,7 @@ class _Reader:
             verdict = record.verdict
             if verdict.state in SETTLED and not (target.kind == "comment" and _wants_more(held, target)):
                 continue
+            begun = begun or verdict.state in ("partial", "not_asked")
             if verdict.next_try is not None and verdict.next_try > self._now:
                 rests.append(verdict.next_try)
             else:
@@ -226,7 +228,7 @@ class _Reader:
             wakes=min(rests, default=None),
             looked_at=max(moments, default=None) if not opened and not rests else None,
             tried=bool(opened) and again == len(opened),
-            begun=any(held[t.unit].verdict.state in ("partial", "not_asked") for t in opened if t.unit in held),
+            begun=begun,
             estimate=total(
                 a_list(entity, t.expected, pages, page_size=settings.page_size, ceiling=settings.comment_ceiling)
                 for t in paid
@@ -286,6 +288,6 @@ def _coverage(raw: Path, study: str, query: str, *values: Any) -> list[tuple[Any
     return lookup(raw, "coverage", f"study={study}/day=*", query, values)
 
 
-def estimate_of(standings: Mapping[date, Standing]) -> Estimate:
-    """What the open units of some partitions of lists cost together."""
-    return total(standing.estimate for standing in standings.values() if standing.open)
+def journal_bytes(captures: Path, study: str, entity: str) -> int:
+    """The size of the open journals: grows with each page, so that two looks tell whether a run got anywhere."""
+    return sum(path.stat().st_size for path in (captures / entity / f"study={study}").glob("*/*.jsonl"))

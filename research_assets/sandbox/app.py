@@ -118,13 +118,24 @@ class Sandbox:
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] != TOKEN_PATH or scope["method"] != "POST":
-            await self._control(scope, receive, send)
+            await self._control(scope, receive, self._dated(send))
             return
         body, now = await _read(receive), self.clock.now()
         fails = self.faults.token(self.tokens.issued + 1)
         reply = self.tokens.fetch(body, now.timestamp(), self._envelopes.log_id(now), fails=fails)
         self.books.enter(Entry(now, "oauth/token", reply.status, reply.code, 0, 0.0))
         await self._send(send, reply, now)
+
+    def _dated(self, send: Send) -> Send:
+        """Every answer tells the sandbox's time, as a server's do."""
+
+        async def dated(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                date = _date(self.clock.now().replace(microsecond=0))
+                message = {**message, "headers": [*message.get("headers", ()), (b"date", date)]}
+            await send(message)
+
+        return dated
 
     def _gate(self, route: Route, scope: Scope, now: datetime) -> Reply | None:
         """Token, scope, quota, faults. Raises ApiFailure, or gives an answer that replaces the real one."""

@@ -1,0 +1,88 @@
+"""The sensor that tells of failed runs: a line in a log, and a message to a webhook if one is set.
+
+A pause is no failure and is not told. The message leaves the machine, so it names the run and its assets only: no
+error text, which could quote data, and no setting.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import dagster as dg
+import httpx
+
+from research_assets.clock import Clock
+from research_assets.files import private_folder
+from research_assets.settings import Settings
+
+DESCRIPTION = """Writes each failed run into `alerts.jsonl` in the data folder, and posts a short message to the address
+in RESEARCH_ALERT_WEBHOOK if it is set. A run that paused at the end of the quota has not failed. Red needs a person."""
+
+
+def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
+    """The sensor over all runs of the code location."""
+
+    @dg.run_failure_sensor(
+        name="failures_are_told",
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=DESCRIPTION,
+    )
+    def sensor(context: dg.RunFailureSensorContext) -> None:
+        run = context.dagster_run
+        facts: dict[str, str | Sequence[str]] = {
+            "run": run.run_id,
+            "assets": sorted(k.to_user_string() for k in run.asset_selection or ()),
+        }
+        partitions = _partitions(run)
+        if partitions:
+            facts["partitions"] = partitions
+        posted = _post(settings.alert_webhook, message(facts)) if settings.alert_webhook else "no webhook is set"
+        said = [
+            event.step_failure_data.user_failure_data.description
+            if event.step_failure_data.user_failure_data
+            else event.message
+            for event in context.get_step_failure_events()
+        ]
+        line = {
+            "at": clock.now().isoformat(timespec="seconds"),
+            **facts,
+            "message": said or [context.failure_event.message],
+            "webhook": posted,
+        }
+        _append(settings.alerts, json.dumps(line))
+        context.log.warning("Run %s failed; noted in %s; webhook: %s", run.run_id, settings.alerts, posted)
+
+    return sensor
+
+
+def message(facts: Mapping[str, object]) -> str:
+    """What is told outside."""
+    assets, partitions = facts["assets"], facts.get("partitions")
+    what = ", ".join(assets) if isinstance(assets, list) and assets else "a run"
+    return (
+        f"research-assets: {what} failed{f' for {partitions}' if partitions else ''} (run {facts['run']}). "
+        "It needs a person: the reason stands in Dagster's UI under Runs."
+    )
+
+
+def _append(path: Path, line: str) -> None:
+    private_folder(path.parent)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as file:
+        file.write(line + "\n")
+
+
+def _partitions(run: dg.DagsterRun) -> str | None:
+    single = run.tags.get("dagster/partition")
+    first = run.tags.get("dagster/asset_partition_range_start")
+    return single or (f"{first}..{run.tags.get('dagster/asset_partition_range_end')}" if first else None)
+
+
+def _post(address: str, text: str) -> str:
+    """Post, and say what came of it in words that do not hold the address, which may be a secret."""
+    try:
+        answer = httpx.post(address, json={"text": text}, timeout=10)
+    except httpx.HTTPError as error:
+        return f"not reached ({type(error).__name__})"
+    return f"HTTP {answer.status_code}"

@@ -1,0 +1,141 @@
+"""The sensor that builds the marts: once per batch of new data, not once per partition."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+
+from research_assets.collect.spec import StudySpec
+from research_assets.collect.standing import entities_of
+from research_assets.collect.words import counted
+from research_assets.resources import Collection
+from research_assets.sensors.runs import active, keys_of
+
+QUIET = timedelta(minutes=2)
+"""How long nothing new must have come: the quota window looks twice in this time, so the batch is over."""
+
+NEWEST = "research/newest"
+"""Tag of a build: the newest data that it was asked for."""
+
+DESCRIPTION = """Builds and tests the marts once per batch of new data: when collecting has come to rest, whether it
+is done or the quota has ended. While a blocking check fails, it waits, and says which. A build whose models or tests
+failed is not repeated until there is new data; materialize the group `warehouse` to build by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What decides: when the newest data came, when the published marts were begun, and what stands in the way.
+
+    `asked_for` is the newest data that a build was asked for already.
+    """
+
+    newest: datetime | None
+    built: datetime | None
+    asked_for: str | None
+    collecting: int
+    building: bool
+    failing: Sequence[str] = ()
+
+
+def hindrance(seen: Seen, now: datetime) -> str | None:
+    """Why the marts are not built now; None if they are."""
+    if seen.newest is None:
+        return "Nothing was collected yet."
+    if seen.built is not None and seen.newest <= seen.built:
+        return f"The marts hold all that was collected, up to {seen.newest:%Y-%m-%d %H:%M} UTC."
+    if seen.building:
+        return "A build is under way."
+    if seen.collecting:
+        return f"{counted(seen.collecting, 'run')} of the collection go on; the marts follow when they have ended."
+    if now - seen.newest < QUIET:
+        return "New data came a moment ago; the marts follow when nothing more comes."
+    if seen.failing:
+        return (
+            f"New data waits, but {counted(len(seen.failing), 'blocking check')} failed: {', '.join(seen.failing)}. "
+            "Look at the check in the UI and mend what it names, then run it again."
+        )
+    if seen.asked_for == mark(seen.newest):
+        return (
+            "The build of this data did not publish; its run says why. It is built again when new data comes. "
+            "To build now, materialize the group `warehouse`."
+        )
+    return None
+
+
+def mark(newest: datetime) -> str:
+    """The newest data, as a run's tag."""
+    return newest.astimezone(UTC).isoformat()
+
+
+def marts_follow_data(
+    studies: Sequence[StudySpec],
+    collection: Collection,
+    warehouse: Sequence[dg.AssetKey],
+    checks: Sequence[dg.AssetCheckKey],
+) -> dg.SensorDefinition:
+    """The sensor over all assets of the warehouse."""
+    collected = [dg.AssetKey([study.name, entity]) for study in studies for entity in entities_of(study)]
+    settings = collection.settings
+
+    @dg.sensor(
+        name="marts_follow_data",
+        asset_selection=dg.AssetSelection.assets(*warehouse),
+        minimum_interval_seconds=60,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=DESCRIPTION,
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        instance = context.instance
+        runs = active(instance)
+        newest = newest_data(settings.raw)
+        seen = Seen(
+            newest=newest,
+            built=_built(instance, warehouse) if settings.warehouse.exists() else None,
+            asked_for=_asked_for(instance),
+            collecting=sum(1 for run in runs if keys_of(run, collected)),
+            building=any(keys_of(run, warehouse) for run in runs),
+            failing=_failing(instance, checks),
+        )
+        reason = hindrance(seen, collection.clock.now())
+        if reason is not None or newest is None:
+            return dg.SkipReason(reason)
+        request = dg.RunRequest(
+            run_key=mark(newest), asset_selection=list(warehouse), tags={NEWEST: mark(newest), "dagster/priority": "1"}
+        )
+        return dg.SensorResult(run_requests=[request], cursor=mark(newest))
+
+    return sensor
+
+
+def newest_data(raw: Path) -> datetime | None:
+    """When the collection last published something: each of its publications writes coverage."""
+    stamps = [path.stat().st_mtime for path in (raw / "coverage").glob("study=[!_]*/day=*/*.parquet")]
+    return datetime.fromtimestamp(max(stamps), UTC) if stamps else None
+
+
+def _built(instance: dg.DagsterInstance, warehouse: Sequence[dg.AssetKey]) -> datetime | None:
+    """When the run began that published the marts last: it has read what was there then."""
+    events = instance.get_latest_materialization_events(list(warehouse))
+    runs = {event.run_id for event in events.values() if event is not None}
+    records = instance.get_run_records(filters=dg.RunsFilter(run_ids=list(runs))) if runs else []
+    begun = [record.start_time for record in records if record.start_time is not None]
+    return datetime.fromtimestamp(max(begun), UTC) if begun else None
+
+
+def _asked_for(instance: dg.DagsterInstance) -> str | None:
+    by_sensor = dg.RunsFilter(tags={"dagster/sensor_name": "marts_follow_data"})
+    records = instance.get_run_records(filters=by_sensor, limit=1)
+    return records[0].dagster_run.tags.get(NEWEST) if records else None
+
+
+def _failing(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -> list[str]:
+    """Blocking checks whose last verdict is an error."""
+    failing = []
+    for key in checks:
+        evaluation = instance.get_latest_asset_check_evaluation_record(key)
+        told = evaluation.event.asset_check_evaluation if evaluation and evaluation.event else None
+        if told is not None and not told.passed and told.severity == dg.AssetCheckSeverity.ERROR:
+            failing.append(f"{key.asset_key.to_user_string()}: {key.name}")
+    return failing

@@ -1,0 +1,148 @@
+"""The sensor that turns free quota into runs. What is worth asking is decided in `collect/agenda.py`."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import dagster as dg
+
+from research_assets.clock import Clock
+from research_assets.collect.agenda import decide
+from research_assets.collect.agenda_model import Agenda, Facts, Item, Key
+from research_assets.collect.pools import pool_states
+from research_assets.collect.spec import StudySpec
+from research_assets.collect.standing import entities_of, journal_bytes, read_facts
+from research_assets.collect.words import item_text, waiting_text
+from research_assets.quota import Ledger
+from research_assets.resources import Collection, Unready
+from research_assets.sensors import runs
+from research_assets.settings import Settings, SettingsError
+from research_assets.tiktok.endpoints import BY_ENTITY
+
+DESCRIPTION = """Collects by itself. Whenever requests of the day's quota are free, it starts the runs that are worth
+most: days that have just settled, days that have reached an age of `reobserve_days`, days whose next try has come;
+then comments and the accounts of the running period; then earlier days. Studies share the quota by their `share`.
+
+It never asks for more than the quota has left. When nothing fits, it says so with the numbers: what is left, how many
+units wait, when the quota opens. A run that pauses is taken up here. Switch it off to collect by hand only."""
+
+INTERVAL = 30
+"""Seconds between two looks."""
+
+
+def quota_window(studies: Sequence[StudySpec], collection: Collection) -> dg.SensorDefinition:
+    """The sensor over all collected assets of some studies."""
+    keys = [dg.AssetKey([study.name, entity]) for study in studies for entity in entities_of(study)]
+
+    @dg.sensor(
+        name="quota_window",
+        # As `target` it would need one axis of partitions for all of them.
+        asset_selection=dg.AssetSelection.assets(*keys),
+        minimum_interval_seconds=INTERVAL,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=DESCRIPTION,
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        try:
+            clock = collection.ready()
+        except (SettingsError, Unready) as error:
+            return dg.SkipReason(str(error))
+        now = clock.now()
+        facts = _facts(context.instance, studies, keys, collection, clock)
+        agenda = decide(facts, now)
+        requests = [_request(item, facts, collection.settings, context.instance, now) for item in agenda.items]
+        if requests:
+            _declare(agenda, facts, collection.settings, clock)
+        for item in agenda.items:
+            context.log.info(item_text(item))
+        told = {"at": now.isoformat(timespec="seconds"), "runs": len(requests), **_left(facts)}
+        return dg.SensorResult(
+            run_requests=requests,
+            skip_reason=None if requests else waiting_text(agenda, facts.pools, now),
+            # For people only: what counts is read anew at each tick.
+            cursor=json.dumps(told),
+        )
+
+    return sensor
+
+
+def _facts(
+    instance: dg.DagsterInstance,
+    studies: Sequence[StudySpec],
+    keys: Sequence[dg.AssetKey],
+    collection: Collection,
+    clock: Clock,
+) -> Facts:
+    """What is held, what runs, and what was asked in vain. A read that fails fails the tick."""
+    # Before the files are read: a run that ends in between has then already changed them.
+    going_on = runs.running(runs.active(instance), keys)
+    settings, now = collection.settings, clock.now()
+    pools, used = pool_states(settings, clock)
+
+    def shown(study: str, entity: str) -> list[object]:
+        found = instance.get_materialized_partitions(dg.AssetKey([study, entity]))
+        return [datetime.fromisoformat(key).date() for key in found]
+
+    facts = read_facts(settings, studies, pools, now, used=used, shown=shown)  # type: ignore[arg-type]
+    halted: dict[Key, datetime] = {}
+    for key in facts.standings:
+        times, ended = runs.in_vain(instance, key, digest(facts, key, settings))
+        # Runs end by the machine's clock, which need not be the server's.
+        rest = ended + runs.pause(times) - collection.clock.now() if ended else None
+        if rest is not None and rest.total_seconds() > 0:
+            halted[key] = now + rest
+    return replace(facts, running=going_on, halted=halted)
+
+
+def digest(facts: Facts, key: Key, settings: Settings) -> str:
+    """How a study's entity stands, in short: the same for two moments between which no run got anywhere."""
+    standings = sorted(facts.standings.get(key, {}).items())
+    size = journal_bytes(settings.captures, *key)
+    return hashlib.sha256(repr((standings, size)).encode()).hexdigest()[:16]
+
+
+def _request(
+    item: Item, facts: Facts, settings: Settings, instance: dg.DagsterInstance, now: datetime
+) -> dg.RunRequest:
+    """The run of an item. Its key names what makes another run legitimate: the day, and how things stand."""
+    key = (item.study, item.entity)
+    first, last = item.partitions[0].isoformat(), item.partitions[-1].isoformat()
+    work = digest(facts, key, settings)
+    times, _ = runs.in_vain(instance, key, work)
+    step = f"{item.study}__{'content' if item.entity in ('videos', 'comments') else item.entity}"
+    return dg.RunRequest(
+        run_key=f"{item.study}/{item.entity}/{first}..{last}/{'again/' * item.again}{now.date()}/{work}/{times}",
+        asset_selection=[dg.AssetKey(list(key))],
+        run_config={"ops": {step: {"config": {"again": True}}}} if item.again else {},
+        tags={
+            "dagster/asset_partition_range_start": first,
+            "dagster/asset_partition_range_end": last,
+            # The queue takes what is worth most first.
+            "dagster/priority": str(-item.rank),
+            "research/why": ", ".join(item.why),
+            runs.BATCH: "/".join(key),
+            runs.WORK: work,
+            runs.TICK: now.isoformat(),
+            runs.REQUESTS: str(item.requests),
+        },
+    )
+
+
+def _declare(agenda: Agenda, facts: Facts, settings: Settings, clock: Clock) -> None:
+    """Tell the ledger what the studies that run next want, so that the first in the queue leaves the others' shares."""
+    begins = {(item.study, BY_ENTITY[item.entity].pool) for item in agenda.items}
+    begins |= {(study, BY_ENTITY[entity].pool) for study, entity in facts.running}
+    ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.due_reserve)
+    try:
+        for study in facts.studies:
+            for pool in facts.pools:
+                wanted = agenda.wants[study.name, pool] if (study.name, pool) in begins else 0
+                ledger.want(study.name, study.share, wanted, pool=pool)
+    finally:
+        ledger.close()
+
+
+def _left(facts: Facts) -> Mapping[str, int]:
+    return {f"{name} left": pool.left for name, pool in facts.pools.items()}

@@ -1,0 +1,95 @@
+"""A failed run becomes a line in the log and a message to the webhook, which holds neither data nor secrets."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from research_assets.sensors.failures import failures_are_told
+from research_assets.settings import Settings
+from research_assets_tests.conftest import NOWHERE, FakeClock
+
+PARTITIONS = dg.DailyPartitionsDefinition("2026-02-01")
+
+
+@dg.asset(key=["gardening", "videos"], partitions_def=PARTITIONS)
+def broken() -> None:
+    raise dg.Failure("The account moosfreund is at fault", allow_retries=False)
+
+
+@contextmanager
+def ear() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A webhook's address, and what it hears."""
+    heard: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook?token=s3cret", heard
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def fail_and_tell(settings: Settings, clock: FakeClock) -> dict[str, Any]:
+    """A run that fails, and the line that the sensor writes about it."""
+    instance = dg.DagsterInstance.ephemeral()
+    sensor = failures_are_told(settings, clock)
+    repository = dg.Definitions(assets=[broken], sensors=[sensor]).get_repository_def()
+    job = repository.get_job("__ASSET_JOB")
+    result = job.execute_in_process(
+        instance=instance, asset_selection=[broken.key], partition_key="2026-02-03", raise_on_error=False
+    )
+    context = dg.build_run_status_sensor_context(
+        sensor_name=sensor.name,
+        dagster_event=_failed(result),
+        dagster_instance=instance,
+        dagster_run=result.dagster_run,
+        context=dg.build_sensor_context(instance, repository_def=repository),
+    ).for_run_failure()
+    sensor(context)
+    [line] = settings.alerts.read_text().splitlines()
+    told: dict[str, Any] = json.loads(line)
+    return told
+
+
+def _failed(result: dg.ExecuteInProcessResult) -> dg.DagsterEvent:
+    return next(event for event in result.all_events if event.event_type_value == "PIPELINE_FAILURE")
+
+
+def test_a_failure_is_written_down_and_posted(settings: Settings, clock: FakeClock) -> None:
+    with ear() as (address, heard):
+        told = fail_and_tell(replace(settings, alert_webhook=address), clock)
+    assert (told["assets"], told["partitions"], told["webhook"]) == (["gardening/videos"], "2026-02-03", "HTTP 204")
+    assert "moosfreund" in told["message"][0]
+    [message] = heard
+    assert "gardening/videos failed for 2026-02-03" in message["text"]
+    assert "moosfreund" not in message["text"]
+    assert "s3cret" not in settings.alerts.read_text()
+    assert settings.alerts.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("address", "said"), [("", "no webhook is set"), (NOWHERE, "not reached (ConnectError)")])
+def test_a_webhook_that_is_not_there_changes_nothing(
+    settings: Settings, clock: FakeClock, address: str, said: str
+) -> None:
+    assert fail_and_tell(replace(settings, alert_webhook=address), clock)["webhook"] == said
+
+
+def test_the_address_never_shows(settings: Settings) -> None:
+    assert "s3cret" not in repr(replace(settings, alert_webhook="https://chat.example/s3cret"))

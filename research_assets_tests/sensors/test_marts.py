@@ -1,0 +1,93 @@
+"""The marts follow the data: one build per batch, none while something collects or a blocking check fails."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.server import running
+from research_assets.sensors import marts
+from research_assets.sensors.marts import QUIET, Seen, hindrance, mark
+from research_assets_tests.assets.world import NO_COMMENTS
+from research_assets_tests.sensors.house import House
+
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+FRESH = Seen(newest=NOW - timedelta(hours=1), built=None, asked_for=None, collecting=0, building=False)
+
+
+def test_new_data_that_has_come_to_rest_is_built() -> None:
+    assert hindrance(FRESH, NOW) is None
+    assert hindrance(replace(FRESH, built=NOW - timedelta(hours=2)), NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "said"),
+    [
+        (replace(FRESH, newest=None), "Nothing was collected yet"),
+        (replace(FRESH, built=NOW), "hold all that was collected"),
+        (replace(FRESH, building=True), "under way"),
+        (replace(FRESH, collecting=2), "2 runs of the collection go on"),
+        (replace(FRESH, newest=NOW - QUIET / 2), "a moment ago"),
+        (replace(FRESH, failing=["gardening/videos: ids"]), "gardening/videos: ids"),
+        (replace(FRESH, asked_for=mark(NOW - timedelta(hours=1))), "did not publish"),
+    ],
+)
+def test_what_stands_in_the_way_is_said(seen: Seen, said: str) -> None:
+    assert said in str(hindrance(seen, NOW))
+
+
+@pytest.fixture
+def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    # Files carry the machine's time; the quiet before a build is shown above.
+    monkeypatch.setattr(marts, "QUIET", timedelta(0))
+    with ExitStack() as stack:
+        config = SandboxConfig(flat=3, now=NOW, search_life=40 * 86_400)
+        yield House(stack.enter_context(running(config)), tmp_path / "data", (NO_COMMENTS,))
+
+
+def build(house: House) -> bool | None:
+    """A tick of the sensor, and the build if it asks for one: whether it succeeded."""
+    requests = house.tick("marts_follow_data")
+    return house.launch(requests[0], "marts_follow_data").success if requests else None
+
+
+def test_one_build_for_a_batch_and_none_without_new_data(house: House) -> None:
+    assert build(house) is None
+    assert "Nothing was collected yet" in str(house.skipped)
+    house.pass_time()
+    assert build(house)
+    assert build(house) is None
+    assert "hold all that was collected" in str(house.skipped)
+    assert house.builds == 1
+
+
+def test_a_failed_build_is_repeated_only_for_new_data(house: House) -> None:
+    house.studies = (replace(NO_COMMENTS, reobserve_days=(40,)),)
+    house.pass_time()
+    house.broken.add("marts")
+    assert build(house) is False
+    assert build(house) is None
+    assert "did not publish" in str(house.skipped)
+    house.broken.clear()
+    house.at(NOW + timedelta(days=30))
+    house.pass_time()
+    assert build(house)
+    assert house.builds == 2
+
+
+def test_a_running_collection_is_waited_for(house: House) -> None:
+    [request] = house.tick()
+    house.launch(request)
+    repository = house.definitions().get_repository_def()
+    house.instance.create_run_for_job(
+        repository.get_job(str(request.job_name)),
+        asset_selection=frozenset(request.asset_selection or ()),
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    assert build(house) is None
+    assert "1 run of the collection go" in str(house.skipped)

@@ -1,0 +1,220 @@
+"""The quota window, ticked: it collects by itself, within the quota, through pause, failure, midnight and restart."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import duckdb
+import pytest
+
+from research_assets.clock import ServerClock, SystemClock
+from research_assets.collect.pools import pool_states
+from research_assets.collect.spec import CommentRule, StudySpec, UserRule
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.server import running
+from research_assets.sensors import runs
+from research_assets_tests.assets.world import NO_COMMENTS, STUDY
+from research_assets_tests.sensors.house import House
+
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+DAYS = [f"2026-02-{day:02}" for day in range(1, 11)]
+Build = Callable[..., House]
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> Iterator[Build]:
+    """Builds a house whose sandbox holds exactly 90 videos every day, changed by keywords."""
+    with ExitStack() as stack:
+
+        def build(*studies: StudySpec, **knobs: Any) -> House:
+            config = SandboxConfig(**{"flat": 90, "now": NOW, "search_life": 40 * 86_400, **knobs})
+            return House(stack.enter_context(running(config)), tmp_path / "data", studies or (NO_COMMENTS,))
+
+        yield build
+
+
+def test_a_study_is_collected_and_then_nothing_is_left(build: Build) -> None:
+    house = build()
+    results = house.pass_time()
+    assert all(result.success for result in results)
+    assert house.materialized("gardening", "videos") == DAYS
+    assert house.skipped == "Everything that the studies want is held."
+    # Ten days in one window: nothing was known, so the first contact was a wide one.
+    assert len(results) == 1
+    assert house.asked() <= 10
+
+
+def test_a_pause_waits_for_midnight_and_goes_on_where_it_stopped(build: Build) -> None:
+    house = build(research_cap=4)
+    house.pass_time()
+    assert house.asked() == 4
+    assert house.skipped == "research: 0 of 4 left; 10 units wait; opens 00:00 UTC."
+    assert not house.tick()
+    for day in (3, 4):
+        house.at(datetime(2026, 3, day, 0, 1, tzinfo=UTC))
+        house.pass_time()
+    assert house.materialized("gardening", "videos") == DAYS
+    assert house.asked() <= 11
+    assert house.sandbox.state["pools"]["research"]["refused"] == 0
+
+
+def test_a_restart_doubles_nothing(build: Build) -> None:
+    house = build()
+    [request] = house.tick()
+    house.cursors.clear()
+    [again] = house.tick()
+    assert request.run_key == again.run_key
+    house.launch(request)
+    assert not [one for one in house.tick() if one.run_key == request.run_key]
+
+
+def test_what_waits_in_the_queue_is_not_asked_for_again(build: Build) -> None:
+    house = build()
+    [request] = house.tick()
+    job = house.definitions().get_repository_def().get_job("__ASSET_JOB")
+    house.instance.create_run_for_job(
+        job, asset_selection=frozenset(request.asset_selection or ()), status=dg.DagsterRunStatus.STARTED
+    )
+    assert not house.tick()
+    assert "10 units are being asked" in str(house.skipped)
+
+
+def test_a_run_that_fails_is_repeated_after_a_pause_that_grows(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    house = build()
+    [request] = house.tick()
+    state = house.settings.state
+    (state / "locks").write_text("not a folder")
+    assert not house.launch(request).success
+    assert not house.tick()
+    assert "10 units were asked in vain of late" in str(house.skipped)
+    monkeypatch.setattr(runs, "FIRST_PAUSE", timedelta(0))
+    [second] = house.tick()
+    assert second.run_key != request.run_key
+    (state / "locks").unlink()
+    assert house.launch(second).success
+    assert house.materialized("gardening", "videos") == DAYS
+
+
+def test_the_pause_grows_to_four_hours() -> None:
+    assert [runs.pause(n) for n in (1, 2, 3)] == [timedelta(minutes=15), timedelta(minutes=30), timedelta(hours=1)]
+    assert runs.pause(50) == timedelta(hours=4)
+
+
+def test_a_dead_day_is_tried_again_when_its_time_has_come(build: Build) -> None:
+    house = build(dead_days=frozenset({date(2026, 2, 4)}), flat=3)
+    house.pass_time()
+    assert house.materialized("gardening", "videos") == [day for day in DAYS if day != "2026-02-04"]
+    assert "1 unit that failed or paused rests" in str(house.skipped)
+    spent = house.asked()
+    house.at(NOW + timedelta(hours=12))
+    assert not house.tick()
+    assert house.asked() == spent
+    house.at(NOW + timedelta(hours=25))
+    [request] = house.tick()
+    assert request.tags["dagster/asset_partition_range_start"] == "2026-02-04"
+    assert request.tags["research/why"] == "retry"
+
+
+def test_days_are_asked_again_at_their_age_and_only_once(build: Build) -> None:
+    study = replace(NO_COMMENTS, end=date(2026, 2, 3), reobserve_days=(40,))
+    house = build(study, flat=3)
+    house.pass_time()
+    spent = house.asked()
+    house.at(datetime(2026, 3, 14, 0, 1, tzinfo=UTC))
+    results = house.pass_time()
+    # The first is 40 days old on 14 March, the last two days later.
+    assert [result.success for result in results] == [True]
+    assert house.asked() == spent + 1
+    house.at(datetime(2026, 3, 16, 0, 1, tzinfo=UTC))
+    house.pass_time()
+    assert house.asked() == spent + 2
+    assert not house.tick()
+
+
+def test_comments_follow_their_day_and_accounts_their_period(build: Build) -> None:
+    study = replace(STUDY, end=date(2026, 2, 3), users=UserRule("panel"), panel=("sandbox_beet", "sandbox_missing"))
+    house = build(study, flat=3, flat_comments=2)
+    results = house.pass_time()
+    assert all(result.success for result in results)
+    assert house.materialized("gardening", "comments") == ["2026-02-01", "2026-02-02", "2026-02-03"]
+    for entity in ("users", "followers", "following", "liked_videos", "reposted_videos", "pinned_videos"):
+        assert house.materialized("gardening", entity) == ["2026-03-02"], entity
+    # The study is over, and everything was observed once since: no further week begins.
+    spent = house.asked()
+    house.at(datetime(2026, 3, 9, 0, 1, tzinfo=UTC))
+    assert not house.tick()
+    assert house.asked() == spent
+
+
+def test_a_new_period_begins_by_itself_while_a_study_runs(build: Build) -> None:
+    study = replace(
+        STUDY,
+        start=date(2026, 2, 27),
+        end=None,
+        comments=CommentRule("none"),
+        users=UserRule("panel"),
+        panel=("sandbox_beet",),
+    )
+    house = build(study, flat=3)
+    house.pass_time()
+    assert house.materialized("gardening", "users") == ["2026-03-02"]
+    house.at(datetime(2026, 3, 9, 0, 1, tzinfo=UTC))
+    house.pass_time()
+    assert house.materialized("gardening", "users") == ["2026-03-02", "2026-03-09"]
+    assert house.materialized("gardening", "videos")[-1] == "2026-03-06"
+
+
+def test_two_studies_share_a_day_by_weight(build: Build) -> None:
+    heavy, light = replace(NO_COMMENTS, name="heavy", share=3.0), replace(NO_COMMENTS, name="light")
+    house = build(heavy, light, research_cap=8)
+    house.pass_time()
+    assert house.asked() == 8
+    clock = ServerClock(SystemClock())
+    clock.offset = house.sandbox.clock.now() - clock.now()
+    _, used = pool_states(house.settings, clock)
+    assert used["research"] == {"heavy": 6, "light": 2}
+
+
+def test_a_failed_read_is_never_nothing_to_do(build: Build) -> None:
+    house = build()
+    house.pass_time()
+    [held, *_] = (house.settings.raw / "coverage" / "study=gardening").glob("day=*/*.parquet")
+    held.write_bytes(b"torn")
+    with pytest.raises(duckdb.Error, match=held.name):
+        house.tick()
+
+
+def test_without_credentials_or_server_it_says_what_is_missing(build: Build, tmp_path: Path) -> None:
+    house = build()
+
+    class Mute(House):
+        @property
+        def settings(self) -> Any:
+            return replace(super().settings, client_key="")
+
+    mute = Mute(house.sandbox, tmp_path / "mute", house.studies)
+    assert not mute.tick()
+    assert "TIKTOK_CLIENT_KEY not set" in str(mute.skipped)
+
+    class Deaf(House):
+        @property
+        def settings(self) -> Any:
+            return replace(super().settings, api_url="http://127.0.0.1:9")
+
+    deaf = Deaf(house.sandbox, tmp_path / "deaf", house.studies)
+    assert not deaf.tick()
+    assert "does not answer" in str(deaf.skipped)
+
+
+def test_what_was_collected_outside_dagster_is_shown_without_a_request(build: Build) -> None:
+    house = build()
+    house.pass_time()
+    spent = house.asked()
+    house.instance = dg.DagsterInstance.ephemeral()
+    house.pass_time()
+    assert house.materialized("gardening", "videos") == DAYS
+    assert house.asked() == spent
