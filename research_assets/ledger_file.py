@@ -62,9 +62,13 @@ class LedgerFile:
         self._owner = os.getpid()
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other writer is in; durable when the block has ended, undone if it raises."""
+    def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
+        """A transaction that no other writer is in; durable when the block has ended, undone if it raises.
+
+        With `durable=False` the next durable one makes it so: until then a power loss, but no crash, may undo it.
+        """
         with self.reading() as db:
+            db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -107,7 +111,6 @@ def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
     try:
         db.row_factory = sqlite3.Row
-        db.execute("PRAGMA synchronous = FULL")
         kind, held = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
         if kind != _APPLICATION:
             raise sqlite3.DatabaseError("it is no quota ledger")
