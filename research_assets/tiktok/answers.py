@@ -64,7 +64,7 @@ def decode(request: Request, reply: Reply) -> Answer:
     known, structures = _KNOWN[endpoint.name]
     unknown |= set().union(*rows) - known
     for name, keys in structures:
-        unknown |= {f"{name}.{key}" for key in _keys_inside(rows, name) - keys}
+        unknown |= {f"{name}.{key}" for key in _new_keys_inside(rows, name, keys)}
     return Answer(
         request=request,
         status=reply.status,
@@ -80,15 +80,15 @@ def decode(request: Request, reply: Reply) -> Answer:
     )
 
 
-def _keys_inside(rows: Iterable[Row], name: str) -> set[str]:
-    """Keys of the structures that stand under `name`, be it a list of them or a single one."""
-    keys: set[str] = set()
+def _new_keys_inside(rows: Iterable[Row], name: str, known: frozenset[str]) -> set[str]:
+    """Keys that are not known, of the structures that stand under `name`, be it a list of them or a single one."""
+    new: set[str] = set()
     for row in rows:
         inside = row.get(name)
         for item in inside if isinstance(inside, list) else (inside,):
-            if isinstance(item, dict):
-                keys.update(item)
-    return keys
+            if isinstance(item, dict) and not known.issuperset(item):
+                new.update(item.keys() - known)
+    return new
 
 
 _Known = tuple[frozenset[str], tuple[tuple[str, frozenset[str]], ...]]

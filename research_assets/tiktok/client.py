@@ -112,7 +112,7 @@ class Client:
 
 def _json(request: Request) -> dict[str, Any]:
     return {
-        "params": {"fields": ",".join(request.fields)} if request.fields else None,
+        "fields": ",".join(request.fields),
         "headers": {"Content-Type": "application/json"},
         "content": orjson.dumps(request.body),
     }

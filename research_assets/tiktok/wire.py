@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -77,17 +78,18 @@ class Wire:
             transport=transport,
         )
 
-    async def post(self, request: Request, **what: Any) -> Reply:
-        """POST to the request's path, as httpx understands `what` (headers, params, content, data, files).
+    async def post(self, request: Request, *, fields: str = "", **what: Any) -> Reply:
+        """POST to the request's path, as httpx understands `what` (headers, content, data, files).
 
-        The request's body and fields are not looked at. Raises Unreachable if no whole answer came, ServerError
-        if it came but is too large or wrongly compressed.
+        `fields` is the query parameter of that name; the request's body is not looked at. Raises Unreachable if no
+        whole answer came, ServerError if it came but is too large or wrongly compressed.
         """
         # The loop's own time: the clock may be set while an answer is under way.
         elapsed = asyncio.get_running_loop().time
         began = elapsed()
         try:
-            async with self._http.stream("POST", request.endpoint.path, **what) as response:
+            url = _address(self.base_url, request.endpoint.path, fields)
+            async with self._http.stream("POST", url, **what) as response:
                 body = await self._body(response, request)
         except (httpx.TransportError, TimeoutError) as error:
             sent = not isinstance(error, _NOT_SENT)
@@ -133,6 +135,12 @@ class Wire:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._http.aclose()
+
+
+@lru_cache(maxsize=64)
+def _address(base_url: str, path: str, fields: str) -> httpx.URL:
+    """The address of an endpoint; parsing it anew for each page would take as long as decoding the page."""
+    return httpx.URL(base_url.rstrip("/") + path, params={"fields": fields} if fields else None)
 
 
 def _host(base_url: str) -> str:
