@@ -49,6 +49,27 @@ class WarehouseTranslator(DagsterDbtTranslator):
         models = [dep for dep in spec.deps if dep.asset_key not in source_keys]
         return spec.replace_attributes(group_name=GROUP, deps=[*models, *sorted(collected)])
 
+    def get_asset_check_spec(
+        self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
+    ) -> dg.AssetCheckSpec | None:
+        """The spec of a test, with what it means in words; dbt has no words for its generic tests."""
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        return spec and spec._replace(description=_meaning(manifest["nodes"][unique_id]) or spec.description)
+
+
+def _meaning(test: Mapping[str, Any]) -> str | None:
+    """What holds while a test passes; None for a test that is not one of the project's kinds."""
+    kind, values = test["test_metadata"]["name"], test["test_metadata"]["kwargs"]
+    match kind:
+        case "grain":
+            return f"No two rows have the same {', '.join(values['columns'])}, and none of these is null."
+        case "accepted_values":
+            return f"Each {values['column_name']} is one of: {', '.join(values['values'])}."
+        case "refers_to":
+            parent = values["to"].removeprefix("ref('").removesuffix("')")
+            return f"Each row's {', '.join(values['columns'])} are those of a row of {parent}."
+    return None
+
 
 def fillers(table: str, upstream: Mapping[str, Sequence[dg.AssetKey]]) -> Sequence[dg.AssetKey]:
     """The assets that write a raw table: for `coverage` all, for what the build itself writes none."""
@@ -142,7 +163,7 @@ def _checks(context: dg.AssetExecutionContext, results: Iterable[NodeResult]) ->
             asset_key=key.asset_key,
             check_name=key.name,
             severity=dg.AssetCheckSeverity.WARN if result.status == "warn" else dg.AssetCheckSeverity.ERROR,
-            metadata={"failed_rows": result.failures or 0, "seconds": round(result.seconds, 3)},
+            metadata={"rows that break the rule": result.failures or 0, "seconds": round(result.seconds, 3)},
         )
 
 

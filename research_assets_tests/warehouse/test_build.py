@@ -128,7 +128,7 @@ def test_a_failing_test_leaves_the_published_warehouse_alone(world: World) -> No
     assert failure is not None
     assert failure.user_failure_data is not None
     message = failure.user_failure_data.description or ""
-    assert "grain_video_observations" in message
+    assert "video_observations_grain" in message
     assert str(world.settings.warehouse_build) in message
     assert "The published warehouse is as it was" in message
     now = world.settings.warehouse.stat()

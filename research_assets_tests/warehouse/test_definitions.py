@@ -39,6 +39,19 @@ def test_every_model_is_in_the_group_with_a_description_and_a_code_version(world
     assert all(spec.code_version and {"dbt", "duckdb"} <= spec.kinds for spec in specs)
 
 
+def test_every_test_has_a_name_and_a_meaning_for_people(world: World) -> None:
+    [assets] = warehouse_definitions(UPSTREAM, world.settings).assets or ()
+    assert isinstance(assets, dg.AssetsDefinition)
+    specs = {spec.name: spec for spec in assets.check_specs}
+    assert len(specs) > 25
+    assert all(len(name) < 45 and "__" not in name for name in specs), sorted(specs)
+    assert specs["engagements_kind_is_known"].description == "Each kind is one of: like, repost, pin."
+    assert "same study, day, and none" in (specs["days_grain"].description or "")
+    assert all(spec.description for spec in specs.values())
+    assert specs["days_grain"].blocking
+    assert not specs["comments_refer_to_videos"].blocking
+
+
 def test_without_a_study_the_location_loads(world: World) -> None:
     definitions = warehouse_definitions({}, world.settings)
     dg.Definitions.validate_loadable(definitions)
