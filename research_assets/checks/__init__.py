@@ -1,0 +1,82 @@
+"""What must hold for the data of a study, looked at after each run: in the raw tables, and in the published warehouse.
+
+A check reads and judges, it mends nothing and asks nothing. Without data there is nothing wrong. What dbt can say
+about its own models (keys, relations, values) is tested there. The rules are in `rules.py`; here they become Dagster's.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from research_assets.checks import standing
+from research_assets.checks.look import look
+from research_assets.checks.rules import rules
+from research_assets.collect.spec import StudySpec
+from research_assets.collect.standing import entities_of
+from research_assets.resources import Collection
+
+__all__ = ["COVERAGE", "blocking_checks", "study_checks"]
+
+COVERAGE = dg.AssetKey(["marts", "coverage"])
+"""The mart with one row per unit of work."""
+
+
+def study_checks(study: StudySpec) -> list[dg.AssetChecksDefinition]:
+    """The checks of one study."""
+    return [*(_entity_checks(study, entity) for entity in entities_of(study)), _lacks_nothing(study), _unbroken(study)]
+
+
+def blocking_checks(study: StudySpec) -> list[dg.AssetCheckSpec]:
+    """The checks of a study that hold the marts back while they fail."""
+    return [spec for check in study_checks(study) for spec in check.check_specs if spec.blocking]
+
+
+def _entity_checks(study: StudySpec, entity: str) -> dg.AssetChecksDefinition:
+    """All rules of an entity in one step: each step of a run has a price of its own."""
+    asset = dg.AssetKey([study.name, entity])
+    held = {rule.name: rule for rule in rules(study, entity)}
+
+    @dg.multi_asset_check(
+        name=f"{study.name}__{entity}_checks",
+        specs=[
+            dg.AssetCheckSpec(rule.name, asset=asset, description=rule.meaning, blocking=rule.blocking)
+            for rule in held.values()
+        ],
+        can_subset=True,
+    )
+    def check(
+        context: dg.AssetCheckExecutionContext, collection: dg.ResourceParam[Collection]
+    ) -> Iterator[dg.AssetCheckResult]:
+        wanted = [held[key.name] for key in sorted(context.selected_asset_check_keys)]
+        for rule, result in look(collection.settings.raw, study.name, entity, wanted):
+            yield result._replace(asset_key=asset, check_name=rule.name)
+
+    return check
+
+
+def _lacks_nothing(study: StudySpec) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=COVERAGE,
+        name=f"{study.name}_lacks_nothing",
+        description=f"All that {study.name} wants is held, refused, not there, or not due yet.",
+    )
+    def check(warehouse: DuckDBResource) -> dg.AssetCheckResult:
+        return standing.lacking(warehouse, study.name)
+
+    return check
+
+
+def _unbroken(study: StudySpec) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=COVERAGE,
+        name=f"{study.name}_has_nothing_broken",
+        description=(
+            f"No unit of {study.name} is quarantined or suspicious, no journal was left unfinished, and every capture "
+            "is whole and in the tables. Lists what is broken now, and for how long."
+        ),
+    )
+    def check(collection: dg.ResourceParam[Collection]) -> dg.AssetCheckResult:
+        return standing.broken(collection.settings, study.name, collection.clock.now())
+
+    return check

@@ -1,0 +1,52 @@
+"""A study's query held against the rows that it brought, as SQL. Only what a row can show is judged.
+
+Keywords and effects are matched by the API in ways that a row does not tell, counts move between the search and the
+answer: conditions on them are left out, and an `or` that holds one of them cannot fail.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from research_assets.collect.spec import QueryGroups
+from research_assets.table_sql import text
+
+_COLUMNS = {
+    "region_code": "lower(trim(region_code)) in ({values})",
+    "username": "lower(trim(username)) in ({values})",
+    "hashtag_name": "list_has_any(list_transform(hashtag_names, lambda tag: lower(trim(tag))), [{values}])",
+    "music_id": "music_id::varchar in ({values})",
+    "video_id": "id::varchar in ({values})",
+}
+"""By field of the API: whether a row fulfils `is one of`. Null where the row lacks the field."""
+
+
+def broken_conditions(query: QueryGroups) -> str | None:
+    """An SQL expression: which part of the query a row does not fulfil, null if none; None if nothing can be judged."""
+    cases = [
+        f"when not {_holds(condition)} then {text('not ' + _words(condition))}"
+        for condition in query.get("and", ())
+        if _can_be_judged(condition)
+    ]
+    either = query.get("or", ())
+    if either and all(map(_can_be_judged, either)):
+        words = " nor ".join(map(_words, either))
+        cases.append(f"when not ({' or '.join(map(_holds, either))}) then {text(f'neither {words}')}")
+    cases += [
+        f"when {_holds(condition)} then {text(_words(condition))}"
+        for condition in query.get("not", ())
+        if _can_be_judged(condition)
+    ]
+    return f"case {' '.join(cases)} end" if cases else None
+
+
+def _can_be_judged(condition: Mapping[str, Any]) -> bool:
+    return condition["field_name"] in _COLUMNS and condition["operation"] in ("EQ", "IN")
+
+
+def _holds(condition: Mapping[str, Any]) -> str:
+    values = ", ".join(text(str(value).strip().lower()) for value in condition["field_values"])
+    return f"({_COLUMNS[condition['field_name']].format(values=values)})"
+
+
+def _words(condition: Mapping[str, Any]) -> str:
+    return f"{condition['field_name']} {', '.join(map(str, condition['field_values']))}"

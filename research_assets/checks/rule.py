@@ -1,0 +1,28 @@
+"""A rule for the rows of a collected entity, as data, and words that several rules share. No Dagster."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+GO_ON = (
+    "Materialize the partitions that are partial or not asked. What is quarantined or suspicious is asked again at its "
+    "next try, or at once where one partition is asked."
+)
+"""What to do about units that are not complete."""
+
+ONCE_MORE = "Materialize these partitions once more with `again`, and look whether it stays."
+"""What to do about rows that one more look may mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Rows of `over` that should not be: `sql` finds them, `advice` says what to do.
+
+    `blocking` where the marts would be built on wrong data.
+    """
+
+    name: str
+    meaning: str
+    sql: str
+    advice: str
+    over: Literal["held", "units"] = "held"
+    blocking: bool = False

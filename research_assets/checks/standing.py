@@ -1,0 +1,175 @@
+"""What a study lacks, by the published warehouse, and what is broken now, by the files.
+
+Broken are units that were given up on, journals that nobody goes on with, and captures that are damaged or never became
+tables. Bounded retries make failures quiet; this says what is still broken, since when, and what to do.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_duckdb import DuckDBResource
+
+from research_assets.captures import CaptureError, DamagedCapture, Manifest, manifest_path, read, sealed_path
+from research_assets.checks.look import sample
+from research_assets.checks.rule import GO_ON
+from research_assets.collect.lookup import lookup
+from research_assets.collect.words import counted
+from research_assets.settings import Settings
+
+IDLE = timedelta(days=2)
+"""How long nothing must have been added to an open journal: a pause ends at midnight, and a night without quota may
+follow it."""
+
+JUST_NOW = timedelta(hours=1)
+"""How long a capture may take from its seal to its tables."""
+
+_OPEN = """
+select entity, cast(partition_day as varchar), unit_kind, unit, state, reason, next_try_at
+from marts.coverage
+where study = $study and state not in ('complete', 'refused', 'missing', 'too_fresh')
+order by entity, partition_day, unit
+"""
+
+_GIVEN_UP = """
+select entity, "partition", unit, state, reason, next_try, since from (
+    select *, min(last_at) filter (state in ('quarantined', 'suspicious'))
+        over (partition by entity, "partition", unit_kind, unit) as since
+    from {table}
+    qualify row_number() over (
+        partition by entity, "partition", unit_kind, unit
+        order by state = 'complete' desc, last_at desc nulls last, state = 'partial', capture desc
+    ) = 1
+) where state in ('quarantined', 'suspicious') order by since, entity, "partition", unit
+"""
+
+_ADVICE = {
+    "quarantined": "What is quarantined is asked again at its next try; materialize its partition alone to ask now.",
+    "suspicious": "What is suspicious is asked again at its next try; if TikTok's app shows videos there, report it.",
+    "unfinished journal": "Materialize the partition of an unfinished journal: the work goes on where it stopped.",
+    "not in the tables": "Materialize a partition of the entity, or run research-assets replay; no request is needed.",
+    "damaged": "Restore a damaged file from a copy, or move it away and collect its partition with `again`.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that is broken: what, where, since when (UTC), and why."""
+
+    what: str
+    where: str
+    since: datetime | None
+    why: str
+
+
+def lacking(warehouse: DuckDBResource, study: str) -> dg.AssetCheckResult:
+    """What a study wants and lacks, by the published warehouse; passes before the first build.
+
+    Refused and missing units are final for now and days that are too fresh will come: none of them is a lack.
+    """
+    if not Path(warehouse.database).exists():
+        # Connecting would try for minutes.
+        return dg.AssetCheckResult(passed=True, description="The warehouse was not built yet.")
+    with warehouse.get_connection() as connection:
+        rows = connection.execute(_OPEN, {"study": study}).fetchall()
+    if not rows:
+        return dg.AssetCheckResult(passed=True, metadata={"units not complete": 0})
+    states = Counter(row[4] for row in rows)
+    counts = ", ".join(f"{number:,} {state.replace('_', ' ')}" for state, number in sorted(states.items()))
+    return dg.AssetCheckResult(
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{len(rows):,} units are not complete: {counts}. {GO_ON}",
+        metadata={
+            "units not complete": len(rows),
+            "sample": dg.MetadataValue.md(
+                sample(("entity", "partition", "kind", "unit", "state", "reason", "next try"), rows)
+            ),
+        },
+    )
+
+
+def broken(settings: Settings, study: str, now: datetime) -> dg.AssetCheckResult:
+    """The inventory of what is broken now, oldest first."""
+    found = sorted(troubles(settings, study, now), key=lambda one: (one.since or now, one.where))
+    counts = Counter(one.what for one in found)
+    metadata: dict[str, Any] = {"broken": len(found), **{what: counts[what] for what in _ADVICE}}
+    if not found:
+        return dg.AssetCheckResult(passed=True, metadata=metadata)
+    listed = ", ".join(f"{number:,} {what}" for what, number in counts.items())
+    advice = " ".join(_ADVICE[what] for what in counts)
+    rows = [(one.what, one.where, age(one.since, now), one.why) for one in found]
+    return dg.AssetCheckResult(
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"Broken now: {listed}. {advice}",
+        metadata=metadata | {"sample": dg.MetadataValue.md(sample(("what", "where", "for", "why"), rows))},
+    )
+
+
+def age(since: datetime | None, now: datetime) -> str:
+    """How long ago something began, in words."""
+    if since is None:
+        return "unknown"
+    hours = max(0, round((now - since) / timedelta(hours=1)))
+    return f"{hours} hours" if hours < 48 else f"{hours // 24} days"
+
+
+def troubles(settings: Settings, study: str, now: datetime) -> Iterator[Trouble]:
+    """Everything of a study that is broken now."""
+    for entity, partition, unit, state, reason, next_try, since in lookup(
+        settings.raw, "coverage", f"study={study}/day=*", _GIVEN_UP
+    ):
+        where = f"{entity} {partition}" if unit == str(partition) else f"{entity} {partition}: {unit}"
+        again = f" Next try: {next_try:%Y-%m-%d %H:%M} UTC." if next_try else ""
+        yield Trouble(state, where, since, f"{reason or ''}{again}".strip())
+    for folder in sorted(settings.captures.glob(f"*/study={study}")):
+        written = {path.stem for path in (settings.raw / "coverage" / folder.name).glob("day=*/*.parquet")}
+        for path in sorted(folder.glob("*/[!.]*.jsonl")):
+            yield from _journal(path, settings.captures, now)
+        for path in sorted(folder.glob("*/[!.]*.jsonl.zst")):
+            yield from _sealed(path, settings.captures, written, now)
+
+
+def _journal(path: Path, captures: Path, now: datetime) -> Iterator[Trouble]:
+    """An open journal that cannot be read, or that nobody goes on with."""
+    where, touched = str(path.relative_to(captures)), _touched(path)
+    if touched is None or manifest_path(sealed_path(path)).exists():
+        return
+    try:
+        pages = sum(event["event"] == "page" for event in read(path))
+    except CaptureError as error:
+        yield Trouble("damaged", where, touched, str(error))
+    except FileNotFoundError:
+        return
+    else:
+        if now - touched > IDLE:
+            yield Trouble("unfinished journal", where, touched, f"{counted(pages, 'page')}, and nobody went on")
+
+
+def _sealed(path: Path, captures: Path, written: set[str], now: datetime) -> Iterator[Trouble]:
+    """A capture whose manifest and file do not fit each other, or whose rows never came into the tables."""
+    where, touched = str(path.relative_to(captures)), _touched(path)
+    if touched is None or (not manifest_path(path).exists() and path.with_suffix("").exists()):
+        # Gone, or sealing was cut short: the journal beside it is what counts.
+        return
+    try:
+        manifest = Manifest.load(path)
+    except DamagedCapture as error:
+        yield Trouble("damaged", where, touched, str(error))
+        return
+    if path.stat().st_size != manifest.size:
+        yield Trouble("damaged", where, touched, f"It has {path.stat().st_size:,} bytes, not {manifest.size:,}.")
+    elif manifest.units and manifest.capture not in written and now - touched > JUST_NOW:
+        yield Trouble("not in the tables", where, touched, f"{manifest.rows:,} rows wait")
+
+
+def _touched(path: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None
