@@ -6,18 +6,24 @@ The same steps for every entity, in an order that a crash may break anywhere: wh
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
+from threading import Lock
 
 from research_assets import tables
 from research_assets.captures import sealed
 from research_assets.collect.coverage import Verdict
 from research_assets.journal import Journal
 
+_one_writer = Lock()
+"""Windows that run side by side may end together, and each writer of tables takes its memory for itself."""
+
 
 def publish(raw: Path, journal: Journal, verdicts: Iterable[Verdict] = ()) -> None:
     """End a capture: its verdicts, the seal, the raw tables; the notes of its pauses go."""
     for verdict in verdicts:
         journal.append("unit", verdict.event())
-    tables.write_capture(raw, journal.seal())
+    sealed_file = journal.seal()
+    with _one_writer:
+        tables.write_capture(raw, sealed_file)
     for note in _notes(raw, str(journal.start["study"]), journal.capture):
         note.unlink(missing_ok=True)
 

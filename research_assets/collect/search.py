@@ -171,6 +171,7 @@ class Search:
                     self._tools.clock,
                     page_size=settings.page_size,
                     due=due,
+                    may_split=not self._judge.density,
                     note=note,
                 )
                 down, song = self._courier.down, None

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from research_assets.clock import Clock, midnight
 from research_assets.collect.coverage import Verdict, from_event
 from research_assets.collect.page import moment, page_facts
-from research_assets.collect.plan import Window, apportion
+from research_assets.collect.plan import DAY, PAGES_A_WINDOW, Window, apportion, cost
 from research_assets.collect.send import Courier, Errand, in_short
 from research_assets.collect.spec import StudySpec
 from research_assets.tiktok.errors import FinalForUnit, RateLimited, SearchIdRejected, ServerError, Unreachable, Wait
@@ -25,10 +25,14 @@ LAG = timedelta(hours=60)
 FRESH = timedelta(minutes=10)
 """A younger search id that is refused may not be known everywhere yet, and is tried patiently (reference §7 #5)."""
 
-Outcome = Literal["done", "failed", "refused", "lost", "doubtful", "dropped", "changed"]
+WIDE = 4 * PAGES_A_WINDOW
+"""Pages that a window's first one must promise for the window to be asked as several instead, side by side: read in one
+row they would take most of a day, and lie in one capture."""
+
+Outcome = Literal["done", "failed", "refused", "lost", "doubtful", "wide", "dropped", "changed"]
 """How a window ended: `done`; `failed` (the server could not answer), `refused` (the API does not take the request),
-`lost` (the search id was refused for good), `doubtful` (pages that cannot belong to this search); `dropped` (going on
-costs more than asking anew), `changed` (the study asks for something else by now)."""
+`lost` (the search id was refused for good), `doubtful` (pages that cannot belong to this search), `wide` (better asked
+as several); `dropped` (going on costs more than asking anew), `changed` (the study asks for something else by now)."""
 
 Note = Callable[[str, dict[str, Any], bytes | None], None]
 """Keeps an event: its kind, its facts, the answer's bytes."""
@@ -103,6 +107,14 @@ class Trail:
             return self.window.last
         return min(max(moment(self.lowest).date(), self.window.first), self.window.last)
 
+    @property
+    def daily(self) -> float:
+        """Raw hits a day, as far as the search has come; 0 before it found any."""
+        if self.lowest is None:
+            return 0.0
+        passed = midnight(self.window.last + DAY) - moment(self.lowest)
+        return self.offered.total() / max(passed / DAY, 1 / 86400)
+
     def complete_days(self) -> tuple[date, ...]:
         """Days of which every video was passed: all of them at the end, else those well above the lowest id."""
         if self.outcome == "changed":
@@ -144,16 +156,22 @@ async def crawl(
     *,
     page_size: int,
     due: bool,
+    may_split: bool,
     note: Note,
 ) -> tuple[Outcome, str | None]:
     """Read a window's pages from where its trail ends.
 
-    `note` keeps each event, in the journal and in the trail, before the next request is sent. Gives `done`, or what
+    `note` keeps each event, in the journal and in the trail, before the next request is sent. `may_split`: end
+    after the first page if that shows the window to be `WIDE`. Gives `done`, or what
     stopped it with the reason. Raises QuotaSpent, and what is no fault of the window: no server, a throttle that does
     not end, errors that are final for all.
     """
     errand = Errand(study.name, "videos", str(trail.window), due)
     while trail.has_more and trail.doubt is None:
+        if may_split and trail.pages == 1 and len(trail.window.days) > 1:
+            pages = cost(trail.daily * len(trail.window.days), page_size)
+            if pages >= WIDE:
+                return "wide", f"About {pages} pages."
         request = video_query(
             study.query,
             trail.window.first,

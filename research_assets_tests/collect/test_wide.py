@@ -1,0 +1,43 @@
+"""A first window that proves large after one page is asked as several, side by side, and nothing is lost by it."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from research_assets.captures import sealed
+from research_assets.collect.plan import PAGES_A_WINDOW
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import Settings
+from research_assets_tests.collect.lab import Lab, days
+
+
+@pytest.fixture
+def lab(settings: Settings) -> Lab:
+    """31 days of 95 videos, which fill 295 pages of 10."""
+    return Lab(replace(settings, page_size=10), SandboxConfig(flat=95))
+
+
+async def test_a_window_that_proves_large_is_asked_as_several(lab: Lab) -> None:
+    finished, pause = await lab.collect("videos", days(31))
+    assert pause is None
+    assert len(finished) == 31
+    assert {result.state for result in finished.values()} == {"complete"}
+    assert [result.kept for result in finished.values()] == [95] * 31
+    assert len(set(lab.ids())) == 31 * 95
+    windows = list(sealed(lab.settings.captures))
+    first = next(window for window in windows if (window.first, window.last) == ("2026-02-01", "2026-03-03"))
+    assert first.pages == 1
+    assert max(window.pages for window in windows) <= PAGES_A_WINDOW + 1
+    assert lab.sent <= 1.01 * sum(math.ceil(window.rows / 10) for window in windows)
+    before = lab.sent
+    assert all(result.held for result in (await lab.collect("videos", days(31)))[0].values())
+    assert lab.sent == before
+
+
+async def test_where_the_density_is_known_windows_are_planned_and_not_given_up(lab: Lab) -> None:
+    await lab.collect("videos", days(3))
+    before = lab.sent
+    await lab.collect("videos", days(31))
+    assert lab.sent - before <= 28 * 9.5 * 1.02
+    assert min(window.pages for window in sealed(lab.settings.captures)) > 1
