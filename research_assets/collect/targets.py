@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -44,16 +45,25 @@ class Target:
 
 def video_targets(raw: Path, study: StudySpec, day: date) -> list[Target]:
     """The videos of a day whose comments the study wants, in falling order of comments; newest counts decide."""
+    return videos_by_day(raw, study, day.isoformat()).get(day, [])
+
+
+def videos_by_day(raw: Path, study: StudySpec, days: str) -> dict[date, list[Target]]:
+    """The same for all days whose name fits a glob, such as `2026-02-*`."""
     rows = lookup(
         raw,
         "videos",
-        f"study={study.name}/day={day}",
-        "SELECT id, max_by(comment_count, observed_at) FROM {table} GROUP BY id ORDER BY 2 DESC NULLS FIRST, id DESC",
+        f"study={study.name}/day={days}",
+        "SELECT day, id, max_by(comment_count, observed_at) FROM {table} WHERE id IS NOT NULL GROUP BY day, id "
+        "ORDER BY day, 3 DESC NULLS FIRST, id DESC",
     )
-    return [
-        Target("comments", "video", str(video), {"asked_video_id": video}, expected=count, probability=chance)
-        for video, count, chance in _drawn(rows, study.comments)
-    ]
+    return {
+        day: [
+            Target("comments", "video", str(video), {"asked_video_id": video}, expected=count, probability=chance)
+            for video, count, chance in _drawn([(video, count) for _, video, count in of_day], study.comments)
+        ]
+        for day, of_day in groupby(rows, key=lambda row: row[0])
+    }
 
 
 def count_video_targets(raw: Path, study: StudySpec, days: Iterable[date]) -> int:

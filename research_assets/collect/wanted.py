@@ -11,9 +11,9 @@ from typing import Any
 
 from research_assets import tables
 from research_assets.clock import midnight, week_of
-from research_assets.collect.coverage import read_held
+from research_assets.collect.lookup import lookup
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.targets import account_targets, video_targets
+from research_assets.collect.targets import Target, account_targets, videos_by_day
 from research_assets.fields import ENTITIES
 from research_assets.quota import Ledger
 
@@ -52,7 +52,9 @@ def wanted_units(raw: Path, study: StudySpec, now: datetime) -> Iterator[dict[st
     the first period in which the study observed any to the running one.
     """
     last = min(study.end or now.date(), now.date())
-    held = {r.verdict.partition for r in read_held(raw, "videos", study=study.name) if r.verdict.state == "complete"}
+    seen = _seen(raw, study)
+    held = {day for entity, day, complete in seen if entity == "videos" and complete}
+    month, videos = "", dict[date, list[Target]]()
     for number in range((last - study.start).days + 1):
         day = study.start + DAY * number
         due = midnight(day) + DAY * (1 + study.settle_days)
@@ -62,20 +64,29 @@ def wanted_units(raw: Path, study: StudySpec, now: datetime) -> Iterator[dict[st
         if day not in held:
             yield _row("comments", day, "day", day.isoformat(), due)
             continue
-        for target in video_targets(raw, study, day):
+        if month != f"{day:%Y-%m}":
+            month = f"{day:%Y-%m}"
+            videos = videos_by_day(raw, study, f"{month}-*")
+        for target in videos.get(day, []):
             if target.expected != 0:
                 yield _row("comments", day, "video", target.unit, due)
     for entity in (name for name, entity in ENTITIES.items() if entity.clock == "observation"):
         names = [target.unit for target in account_targets(raw, study, entity)]
-        for period in _periods(raw, study, entity, now):
+        observed = [period for name, period, _ in seen if name == entity]
+        for period in _periods(study, observed, now):
             for name in names:
                 yield _row(entity, period, "account", name, midnight(period))
 
 
-def _periods(raw: Path, study: StudySpec, entity: str, now: datetime) -> list[date]:
+def _seen(raw: Path, study: StudySpec) -> list[tuple[str, date, bool]]:
+    """Entities and partitions that were ever asked, and whether any unit of them is complete."""
+    sql = "SELECT entity, partition, bool_or(state = 'complete') FROM {table} GROUP BY 1, 2"
+    return [(entity, day, complete) for entity, day, complete in lookup(raw, "coverage", f"study={study.name}/*", sql)]
+
+
+def _periods(study: StudySpec, observed: list[date], now: datetime) -> list[date]:
     daily = study.observe == "daily"
     running = now.date() if daily else week_of(now.date())
-    observed = [record.verdict.partition for record in read_held(raw, entity, study=study.name)]
     period, step = min(observed, default=running), DAY if daily else 7 * DAY
     periods = [period]
     while periods[-1] < running:

@@ -127,9 +127,9 @@ async def test_months_that_fail_as_wholes_are_asked_in_narrower_windows(settings
         return httpx.Response(504, text="<html>", headers={"date": response.headers["date"]}) if wide else None
 
     spec = study(start=first)
-    finished, _ = await lab.collect("videos", days(240, first), spec, transport=Tampering(lab, too_wide), concurrency=1)
+    finished, _ = await lab.collect("videos", days(124, first), spec, transport=Tampering(lab, too_wide), concurrency=1)
     assert {f.state for f in finished.values()} == {"complete"}
-    assert lab.sent <= 30 + 15
+    assert lab.sent <= 16 + 12
 
 
 async def test_what_a_study_still_wants_is_known_to_the_ledger(settings: Settings) -> None:

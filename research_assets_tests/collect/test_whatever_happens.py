@@ -109,7 +109,10 @@ def check(lab: Lab, cap: int) -> None:
     refused = [row for row in ledger if row["code"] == "daily_quota_limit_exceeded"]
     charged = {day: books.spent for day, books in lab.app.quota.pools["research"].days.items() if books.spent}
     counted = Counter(row["day"] for row in ledger if row["code"] != "daily_quota_limit_exceeded")
-    assert charged == dict(counted)
+    unknown = Counter(row["day"] for row in ledger if row["code"] is None)
+    # Nobody knows whether what was under way at a kill was charged or refused.
+    assert all(0 <= count - charged.get(day, 0) <= unknown[day] for day, count in counted.items())
+    assert charged.keys() <= counted.keys()
     assert all(spent <= cap for spent in charged.values())
     assert all(count <= 1 for count in Counter(row["day"] for row in refused).values())
 
@@ -143,7 +146,7 @@ async def story(lab: Lab, plan: list[dict[str, Any]], cap: int) -> None:
 
 @given(knobs=troubles, cap=st.sampled_from([7, 25, 1000]), flat=st.sampled_from([0, 4, 30, 130]), plan=runs)
 @how(
-    max_examples=12,
+    max_examples=8,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=True,
