@@ -18,10 +18,10 @@ from research_assets.ledger_file import LedgerError
 from research_assets.locks import Busy
 from research_assets.resources import Collection
 from research_assets.settings import SettingsError
-from research_assets.tiktok.errors import FinalForAll
+from research_assets.tiktok.errors import FinalForAll, Wait
 
-_REFUSALS = (SettingsError, PastObservation, Busy, CaptureError, LedgerError, FinalForAll)
-"""What no retry mends: somebody has to act, or another run is at it."""
+_REFUSALS = (SettingsError, PastObservation, Busy, CaptureError, LedgerError, FinalForAll, Wait)
+"""What no retry at once mends: somebody has to act, another run is at it, or the API cannot be reached."""
 
 _EVERY = timedelta(seconds=10)
 
@@ -40,7 +40,7 @@ def outcome_metadata(outcome: Finished) -> dict[str, Any]:
         "requests": round(outcome.requests, 2),
         "units": sum(outcome.units.values()),
         "units not complete": sum(number for state, number in outcome.units.items() if state != "complete"),
-        "states": dg.MetadataValue.json(dict(outcome.units)),
+        "states": ", ".join(f"{number:,} {state.replace('_', ' ')}" for state, number in outcome.units.items()),
     }
 
 

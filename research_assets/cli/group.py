@@ -9,6 +9,7 @@ import click
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("research_assets.cli.demo:command", "Collect a demo study from a simulated API; needs no credentials."),
     "ui": ("research_assets.cli.ui:command", "Open Dagster's UI; on the simulated API while no credentials are set."),
+    "plan": ("research_assets.cli.plan:command", "Say what is still to be asked, what it costs and when it is done."),
     "status": ("research_assets.cli.status:command", "Say what is left of the quota and what is held."),
     "replay": ("research_assets.cli.replay:command", "Rebuild the raw tables from the captures, without a request."),
     "sandbox": ("research_assets.sandbox.server:command", "Serve a simulated Research API on this machine."),
@@ -24,6 +25,7 @@ KNOWN_ERRORS = (
     "research_assets.locks:Busy",
     "research_assets.ledger_file:LedgerError",
     "research_assets.quota:QuotaSpent",
+    "research_assets.resources:Unready",
     "research_assets.sandbox.server:PortInUse",
 )
 """Errors whose message says all that a person needs; anything else is a bug and keeps its traceback."""

@@ -11,6 +11,7 @@ from research_assets.clock import SystemClock
 from research_assets.quota import Ledger
 from research_assets.settings import Settings
 from research_assets.tables import write_rows
+from research_assets_tests.study.files import SMALL, write
 
 
 def status() -> Result:
@@ -54,6 +55,26 @@ def test_units_are_counted_by_their_newest_state(here: Settings) -> None:
     lines = [line.split() for line in status().stdout.splitlines()]
     assert ["study", "entity", "complete", "rows"] in lines
     assert ["gardening", "videos", "2", "190"] in lines
+
+
+def test_coverage_is_a_picture_that_needs_no_colour(
+    here: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(tmp_path / "studies" / "one", SMALL + "comments: none\nend: 2026-02-04\n")
+    monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "studies"))
+    dead = unit(date(2026, 2, 2), "quarantined", 0) | {
+        "reason": "HTTP 500 internal_error. It fails each time.",
+        "next_try": datetime(2026, 3, 4, 9, tzinfo=UTC),
+    }
+    rows = [unit(date(2026, 2, 1), "complete", 9), dead, unit(date(2026, 2, 3), "partial", 4)]
+    write_rows(here.raw, "coverage", study="gardening", day=date(2026, 3, 2), name="c1", rows=rows)
+    told = status().stdout
+    lines = [line.split() for line in told.splitlines()]
+    assert ["gardening", "videos", "2026-02-01", "█!▒·", "2026-02-04"] in lines
+    assert "! quarantined" in told
+    assert ["gardening", "videos", "2026-02-02", "quarantined", "1", "2026-03-04"] in [line[:6] for line in lines]
+    assert "HTTP 500" in told
+    assert any(line[:4] == ["gardening", "videos", "2026-02-03", "partial"] for line in lines)
 
 
 def test_spent_quota_is_told(here: Settings) -> None:

@@ -1,0 +1,164 @@
+"""`research-assets plan`: what the studies will still cost, before it is spent; a first look where nothing is known."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from research_assets.collect.agenda_model import Facts
+    from research_assets.collect.forecast import Line
+    from research_assets.collect.spec import StudySpec
+    from research_assets.settings import Settings
+
+MOST = 15
+"""Requests of a probe at most, for each study."""
+
+
+@click.command("plan")
+@click.argument("studies", nargs=-1, metavar="[STUDY]...")
+@click.option("--days", is_flag=True, help="Say it for each day or period too.")
+@click.option(
+    "--probe", is_flag=True, help="Ask a few days of studies of which nothing is known; says its price first."
+)
+@click.option("--yes", is_flag=True, help="Do not ask back before a probe.")
+def command(studies: tuple[str, ...], days: bool, probe: bool, yes: bool) -> None:
+    """Say how many requests are still needed, on what that is founded, and when all will be done.
+
+    Reads what is held and asks nothing; only --probe sends requests, after its price was agreed to. What it brings is
+    kept, like all that is collected.
+    """
+    from contextlib import nullcontext
+
+    from rich.console import Console
+
+    from research_assets.cli.place import api_here, data_here
+    from research_assets.study_file import load_studies
+
+    console = Console(highlight=False, soft_wrap=True)
+    with api_here() if probe else nullcontext(data_here()) as settings:
+        known = load_studies(settings)
+        chosen = [study for study in known if not studies or study.name in studies]
+        if missing := set(studies) - {study.name for study in known}:
+            names = ", ".join(study.name for study in known) or "none"
+            raise click.UsageError(f"There is no study {', '.join(sorted(missing))}; there are: {names}.")
+        if not chosen:
+            console.print("There is no study yet. Write one; the README says how.")
+            return
+        facts = _facts(settings, chosen)
+        if probe:
+            _probe(console, settings, [study for study in chosen if not facts.density[study.name]], yes)
+            facts = _facts(settings, chosen)
+        _show(console, settings, facts, days)
+
+
+def _facts(settings: "Settings", studies: "Sequence[StudySpec]") -> "Facts":
+    from research_assets.clock import SystemClock
+    from research_assets.collect.pools import pool_states
+    from research_assets.collect.standing import read_facts
+
+    clock = SystemClock()
+    pools, used = pool_states(settings, clock)
+    return read_facts(settings, studies, pools, clock.now(), used=used)
+
+
+def _show(console: "Console", settings: "Settings", facts: "Facts", days: bool) -> None:
+    """The table of what is left, and when it will be done."""
+    from math import ceil
+
+    from rich.table import Table
+
+    from research_assets.clock import SystemClock
+    from research_assets.collect.forecast import finish, forecast, recurring
+    from research_assets.collect.history import comment_pages, period_cost
+    from research_assets.collect.words import counted
+    from research_assets.tiktok.endpoints import BY_ENTITY
+
+    now = SystemClock().now()
+    lines = recurring(forecast(facts, comment_pages(settings.raw), now), facts.studies, period_cost(settings.raw))
+    table = Table("study", "entity", title="Still needed", title_justify="left", box=None, pad_edge=False)
+    for heading in ("partitions", "requests", "then a day"):
+        table.add_column(heading, justify="right")
+    table.add_column("founded on")
+    for line in lines:
+        requests = f"{ceil(line.left.requests):,}" + (" or more" if line.unknown else "")
+        daily = f"{line.daily:,.1f}" if line.daily else ""
+        table.add_row(line.study, line.entity, f"{line.partitions:,}", requests, daily, line.left.basis)
+    console.print(table)
+    if days:
+        _show_days(console, lines)
+    console.print()
+    for pool in facts.pools.values():
+        end = finish(lines, pool, now)
+        head = f"Pool {pool.pool!r}: {counted(end.requests, 'request')}"
+        if end.days is None or end.on is None:
+            console.print(f"{head}; what recurs each day takes all of the {pool.cap:,} a day, so it is never done.")
+        else:
+            guess = any(line.unknown for line in lines if BY_ENTITY[line.entity].pool == pool.pool)
+            console.print(
+                f"{head}, {counted(end.days, 'day')} of quota at {pool.cap:,} a day; {pool.left:,} are left today. "
+                f"Done on {end.on}{' at the earliest' if guess else ''}, if nothing else is asked."
+            )
+    unknown = [study for study in facts.studies if not facts.density[study.name]]
+    for study in unknown:
+        console.print(
+            f"\n{study.name}: nothing is held, so nobody knows how many videos a day has. The numbers are the least "
+            f"that it can cost. To find out: research-assets plan {study.name} --probe"
+        )
+
+
+def _show_days(console: "Console", lines: "Sequence[Line]") -> None:
+    from rich.table import Table
+
+    table = Table(
+        "study", "entity", "partition", title="\nEach by itself", title_justify="left", box=None, pad_edge=False
+    )
+    table.add_column("requests", justify="right")
+    table.add_column("founded on")
+    for line in lines:
+        for partition, estimate in line.by_partition.items():
+            table.add_row(line.study, line.entity, str(partition), f"{estimate.requests:,.1f}", estimate.basis)
+    console.print(table)
+
+
+def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpec]", yes: bool) -> None:
+    """Say the price, ask, and look at each study."""
+    import asyncio
+
+    from research_assets.collect.model import Paused
+    from research_assets.collect.pools import pool_states
+    from research_assets.collect.probe import probe, probe_days
+    from research_assets.resources import Collection
+
+    collection = Collection(settings)
+    clock = collection.ready()
+    asked = {study.name: days for study in studies if (days := probe_days(study, clock.now()))}
+    if not asked:
+        console.print("No probe is needed: something is held of each study, or no day of it has settled yet.\n")
+        return
+    pools, _ = pool_states(settings, clock)
+    number = sum(len(days) for days in asked.values())
+    console.print(
+        f"The probe asks {number} single days of {', '.join(asked)}. Price: {number} requests at least, one more for "
+        f"each further 100 videos of a day, {MOST * len(asked)} at most. {pools['research'].left:,} of "
+        f"{pools['research'].cap:,} are left today. What it brings is kept."
+    )
+    if not yes:
+        click.confirm("Send these requests?", abort=True)
+
+    async def look(study: "StudySpec") -> None:
+        async with collection.open() as tools:
+            async for result in probe(study, asked[study.name], MOST, tools):
+                if isinstance(result, Paused):
+                    days = ", ".join(map(str, result.left))
+                    console.print(f"{study.name} {days}: more than was agreed to; it goes on when it is collected.")
+                else:
+                    console.print(f"{study.name} {result.partition}: {result.offered:,} videos, {result.state}")
+
+    for study in studies:
+        if study.name in asked:
+            asyncio.run(look(study))
+    console.print()

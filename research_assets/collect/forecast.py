@@ -1,0 +1,160 @@
+"""What all that is still wanted will cost, and when it will be done. Pure, from the same facts as the agenda.
+
+The agenda says what fits now; here nothing is cut. What recurs for ever (periods, new days of a study without end) is
+told as a load of each day, beside what is left once.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timedelta
+from math import ceil
+
+from research_assets.collect.agenda import due_at
+from research_assets.collect.agenda_model import Facts, Standing
+from research_assets.collect.estimate import NOTHING, Estimate, search, total
+from research_assets.collect.spec import StudySpec
+from research_assets.collect.standing import entities_of
+from research_assets.fields import ENTITIES
+from research_assets.quota import PoolState
+from research_assets.tiktok.endpoints import BY_ENTITY
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What is left of one entity of a study: partitions, requests, and the requests a day that recur beside them.
+
+    `by_partition` says it for each partition; its sum may be higher, because sparse days share windows. `unknown` says
+    that the true number may be far higher. `ends` is when the last of it can be asked; None if it goes on for ever.
+    """
+
+    study: str
+    entity: str
+    partitions: int
+    left: Estimate
+    daily: float
+    by_partition: Mapping[date, Estimate]
+    ends: datetime | None
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nothing is known that the number could be founded on."""
+        return self.left.basis == "nothing known"
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """A pool's days: requests left, full days of quota, and the day on which they are spent; None if never."""
+
+    pool: str
+    requests: int
+    days: int | None
+    on: date | None
+
+
+def forecast(facts: Facts, pages: Mapping[str, float], now: datetime) -> list[Line]:
+    """One line for each entity of each study. `pages` are requests for a day's comments on average, by study."""
+    return [line for study in facts.studies for line in _lines(facts, study, pages.get(study.name), now)]
+
+
+def finish(lines: Sequence[Line], pool: PoolState, now: datetime) -> Finish:
+    """When a pool has given what the lines want of it: what is left today first, then whole days less what recurs."""
+    mine = [line for line in lines if BY_ENTITY[line.entity].pool == pool.pool]
+    requests = ceil(total(line.left for line in mine).requests)
+    last = max((line.ends.date() for line in mine if line.ends and line.left.requests), default=now.date())
+    rest = max(0, requests - pool.left)
+    free = pool.cap - sum(line.daily for line in mine)
+    if rest and free <= 0:
+        return Finish(pool.pool, requests, None, None)
+    days = ceil(rest / free) if rest else 0
+    return Finish(pool.pool, requests, ceil(requests / pool.cap), max(last, now.date() + DAY * days))
+
+
+def _lines(facts: Facts, study: StudySpec, pages: float | None, now: datetime) -> Iterator[Line]:
+    for entity in entities_of(study):
+        if entity == "videos":
+            yield _videos(facts, study, now)
+        elif entity == "comments":
+            yield _comments(facts, study, pages, now)
+        else:
+            yield _accounts(facts, study, entity)
+
+
+def _wanted_days(study: StudySpec, now: datetime) -> list[date]:
+    """The days of a study: to its end, or to today."""
+    last = study.end or now.date()
+    return [study.start + DAY * n for n in range((last - study.start).days + 1)]
+
+
+def _open_days(facts: Facts, study: StudySpec, now: datetime) -> list[date]:
+    known = facts.standings.get((study.name, "videos"), {})
+    return [day for day in _wanted_days(study, now) if known.get(day, Standing()).looked_at is None]
+
+
+def _videos(facts: Facts, study: StudySpec, now: datetime) -> Line:
+    density = facts.density.get(study.name, {})
+
+    def cost(days: Sequence[date]) -> Estimate:
+        return search(days, density, page_size=facts.page_size, window_days=facts.window_days)
+
+    missing = _open_days(facts, study, now)
+    known = facts.standings.get((study.name, "videos"), {})
+    looks = [cost(missing)]
+    ends = due_at(study.end, max(study.settle_days, *study.reobserve_days, 0)) if study.end else None
+    for age in study.reobserve_days:
+        again = [
+            day
+            for day in _wanted_days(study, now)
+            if ((seen := known.get(day, Standing()).looked_at) is None and now < due_at(day, age))
+            or (seen is not None and seen < due_at(day, age))
+        ]
+        looks.append(cost(again))
+    by_partition = {day: cost([day]) for day in missing}
+    daily = 0.0 if study.end or not density else (1 + len(study.reobserve_days)) * sum(density.values()) / len(density)
+    return Line(
+        study.name,
+        "videos",
+        len(missing),
+        total(looks),
+        daily / facts.page_size,
+        by_partition,
+        ends,
+    )
+
+
+def _comments(facts: Facts, study: StudySpec, pages: float | None, now: datetime) -> Line:
+    known = facts.standings.get((study.name, "comments"), {})
+    by_partition = {day: one.estimate for day, one in known.items() if one.open or one.resting}
+    each = Estimate(pages, "pages observed") if pages is not None else Estimate(1, "nothing known")
+    by_partition |= dict.fromkeys(_open_days(facts, study, now), each)
+    ends = due_at(study.end, study.settle_days) if study.end else None
+    daily = 0.0 if study.end or pages is None else pages
+    left = total(by_partition.values())
+    return Line(study.name, "comments", len(by_partition), left, daily, dict(sorted(by_partition.items())), ends)
+
+
+def _accounts(facts: Facts, study: StudySpec, entity: str) -> Line:
+    known = facts.standings.get((study.name, entity), {})
+    by_partition = {period: one.estimate for period, one in known.items() if one.open}
+    left = total(by_partition.values())
+    waits_for_videos = entity == "users" and study.users.who != "panel" and not known
+    if waits_for_videos and not facts.density.get(study.name):
+        left = Estimate(1, "nothing known")
+    return Line(study.name, entity, len(by_partition), left, 0.0, by_partition, None)
+
+
+def recurring(
+    lines: Sequence[Line], studies: Sequence[StudySpec], accounts: Mapping[tuple[str, str], float]
+) -> list[Line]:
+    """The lines, with what each period of accounts costs again, by study and entity, spread over its days."""
+    length = {study.name: 1 if study.observe == "daily" else 7 for study in studies}
+    return [
+        replace(line, daily=line.daily + accounts.get((line.study, line.entity), 0.0) / length[line.study])
+        if ENTITIES[line.entity].clock == "observation"
+        else line
+        for line in lines
+    ]
+
+
+__all__ = ["NOTHING", "Finish", "Line", "finish", "forecast", "recurring"]

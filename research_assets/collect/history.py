@@ -1,0 +1,32 @@
+"""What work has cost so far, read from raw/coverage: the ground for what the same work will cost again."""
+
+from pathlib import Path
+
+from research_assets.collect.lookup import lookup
+
+
+def comment_pages(raw: Path) -> dict[str, float]:
+    """Requests for the comments of a day on average, by study, over the days that were asked."""
+    rows = lookup(
+        raw,
+        "coverage",
+        "study=*/day=*",
+        "SELECT study, sum(requests) / count(DISTINCT partition) FROM {table} WHERE entity = 'comments' GROUP BY study",
+    )
+    return {study: float(mean) for study, mean in rows}
+
+
+def period_cost(raw: Path) -> dict[tuple[str, str], float]:
+    """Requests that the costliest period of an entity of accounts took so far, by study and entity."""
+    rows = lookup(
+        raw,
+        "coverage",
+        "study=*/day=*",
+        """
+        SELECT study, entity, max(cost) FROM (
+            SELECT study, entity, partition, sum(requests) AS cost
+            FROM {table} WHERE unit_kind = 'account' GROUP BY study, entity, partition
+        ) GROUP BY study, entity
+        """,
+    )
+    return {(study, entity): float(cost) for study, entity, cost in rows}

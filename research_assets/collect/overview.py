@@ -1,0 +1,75 @@
+"""How all that is known stands, counted: by study, entity, partition and state, in one reading of raw/coverage."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+from research_assets.collect.coverage import SETTLED, WORST_FIRST, State, worst
+from research_assets.collect.lookup import lookup
+
+MARKS: Mapping[State, str] = {
+    "complete": "█",
+    "refused": "█",
+    "missing": "█",
+    "partial": "▒",
+    "too_fresh": "░",
+    "suspicious": "?",
+    "quarantined": "!",
+    "not_asked": "·",
+}
+"""What stands for a partition in a bar; to be told apart without colour."""
+
+LEGEND = "█ complete or known to give nothing   ▒ begun   ? suspicious   ! quarantined   ░ too fresh   · not asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Units of a partition that are in one state: how many, the rows they brought, their first next try, a reason."""
+
+    study: str
+    entity: str
+    partition: date
+    state: State
+    units: int
+    rows: int
+    next_try: datetime | None
+    reason: str | None
+
+
+def read_overview(raw: Path) -> list[Count]:
+    """Every partition that was asked; the newest attempt of a unit speaks, but once complete it stays complete."""
+    rows = lookup(
+        raw,
+        "coverage",
+        "study=*/day=*",
+        """
+        SELECT study, entity, partition, state, count(*), sum(coalesce(kept, 0)), min(next_try), any_value(reason)
+        FROM (
+            SELECT * FROM {table} WHERE NOT (entity = 'videos' AND unit_kind <> 'day')
+            QUALIFY row_number() OVER (
+                PARTITION BY study, entity, partition, unit_kind, unit
+                ORDER BY state = 'complete' DESC, last_at DESC NULLS LAST, state = 'partial', capture DESC
+            ) = 1
+        )
+        GROUP BY ALL ORDER BY study, partition, state
+        """,
+    )
+    return [Count(*row) for row in rows]
+
+
+def speaking(counts: Iterable[Count]) -> dict[date, State]:
+    """The state that speaks for each partition."""
+    states: dict[date, list[str]] = {}
+    for count in counts:
+        states.setdefault(count.partition, []).append("complete" if count.state in SETTLED else count.state)
+    return {partition: worst(of) for partition, of in sorted(states.items())}
+
+
+def bar(states: Sequence[State], width: int) -> str:
+    """One mark for each partition; if there are more than `width`, one for several, and the worst of them speaks."""
+    if not states:
+        return ""
+    per_mark = -(-len(states) // width)
+    groups = [states[i : i + per_mark] for i in range(0, len(states), per_mark)]
+    return "".join(MARKS[min(group, key=WORST_FIRST.index)] for group in groups)

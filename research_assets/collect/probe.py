@@ -1,0 +1,62 @@
+"""A first look at a study of which nothing is held: a few single days, asked by the ordinary collector and kept.
+
+What it may cost is bounded: the collector meets the bound as it meets the end of the quota, and pauses in good order.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from research_assets.clock import Clock
+from research_assets.collect.agenda import due_at
+from research_assets.collect.model import Ask, Finished, Paused, Tools
+from research_assets.collect.run import collect
+from research_assets.collect.spec import StudySpec
+from research_assets.quota import Ledger, QuotaSpent
+from research_assets.settings import Settings
+
+DAYS = 3
+"""Days that are asked."""
+
+
+class Purse(Ledger):
+    """The ledger, for a caller that may take so many places and no more."""
+
+    def __init__(self, settings: Settings, clock: Clock, places: int) -> None:
+        super().__init__(settings.ledger, settings.caps, clock, due_reserve=settings.due_reserve)
+        self._settings_clock, self.places = clock, places
+
+    def reserve(self, pool: str, **what: Any) -> int:
+        """Take a place; raises QuotaSpent also when the purse is empty."""
+        if self.places <= 0:
+            now = self._settings_clock.now()
+            raise QuotaSpent(pool, self.caps[pool], self.state(pool).used, now, "cap")
+        number = super().reserve(pool, **what)
+        self.places -= 1
+        return number
+
+
+def probe_days(study: StudySpec, now: datetime) -> tuple[date, ...]:
+    """The days to ask: the first, one in the middle and the last of those that have settled; fewer if there are not."""
+    last = min(study.end or now.date(), now.date())
+    while last >= study.start and due_at(last, study.settle_days) > now:
+        last -= timedelta(days=1)
+    number = (last - study.start).days + 1
+    if number <= 0:
+        return ()
+    picks = {round(i * (number - 1) / (DAYS - 1)) for i in range(DAYS)}
+    return tuple(study.start + timedelta(days=pick) for pick in sorted(picks))
+
+
+async def probe(study: StudySpec, days: Sequence[date], most: int, tools: Tools) -> AsyncIterator[Finished | Paused]:
+    """Ask the days one by one with at most so many requests in all, giving what comes of each."""
+    purse = Purse(tools.settings, tools.clock, most)
+    try:
+        for day in days:
+            async for result in collect(Ask(study, "videos", (day,)), replace(tools, ledger=purse)):
+                yield result
+                if isinstance(result, Paused):
+                    return
+    finally:
+        purse.close()

@@ -1,0 +1,83 @@
+"""What is still to be paid, on what that is founded, and when it is done."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+
+from research_assets.collect.agenda_model import Facts, Standing
+from research_assets.collect.coverage import State
+from research_assets.collect.estimate import Estimate, a_list, search
+from research_assets.collect.forecast import finish, forecast, recurring
+from research_assets.collect.overview import bar
+from research_assets.collect.spec import CommentRule, StudySpec, UserRule
+from research_assets.quota import PoolState
+from research_assets_tests.collect.lab import START, days, study
+
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+ONLY_VIDEOS = study(end=date(2026, 2, 10), comments=CommentRule("none"), users=UserRule("none"))
+
+
+def facts(spec: StudySpec, **known: object) -> Facts:
+    pools = {
+        "research": PoolState("research", NOW.date(), 40, 30, 10, 0, None),
+        "follow": PoolState("follow", NOW.date(), 20_000, 0, 20_000, 0, None),
+    }
+    return Facts((spec,), **{"standings": {}, "density": {"garden": {}}, "pools": pools, **known})  # type: ignore[arg-type]
+
+
+def test_days_cost_what_their_neighbours_had() -> None:
+    [line] = forecast(facts(ONLY_VIDEOS, density={"garden": {START: 950.0}}), {}, NOW)
+    assert (line.partitions, line.left, line.daily) == (10, Estimate(95, "density"), 0.0)
+    assert {estimate.requests for estimate in line.by_partition.values()} == {10}
+    read = facts(ONLY_VIDEOS)
+    end = finish([line], read.pools["research"], NOW)
+    # 10 today, then 85 at 40 a day.
+    assert (end.requests, end.days, end.on) == (95, 3, date(2026, 3, 5))
+
+
+def test_looks_again_are_counted_too() -> None:
+    spec = replace(ONLY_VIDEOS, reobserve_days=(10, 60))
+    held = {("garden", "videos"): {day: Standing(looked_at=NOW) for day in days(10)}}
+    [line] = forecast(facts(spec, standings=held, density={"garden": {START: 100.0}}), {}, NOW)
+    assert (line.partitions, line.left.requests) == (0, 10)
+    assert line.ends == datetime(2026, 2, 11, tzinfo=UTC) + timedelta(days=60)
+    assert finish([line], facts(spec).pools["research"], NOW).on == date(2026, 4, 12)
+
+
+def test_a_study_not_begun_says_that_nothing_is_known() -> None:
+    [line] = forecast(facts(ONLY_VIDEOS), {}, NOW)
+    assert line.unknown
+    assert line.left.requests == 1
+
+
+def test_comments_cost_known_counts_and_what_days_took_so_far() -> None:
+    spec = replace(ONLY_VIDEOS, comments=CommentRule("all"))
+    known = {
+        ("garden", "videos"): {START: Standing(looked_at=NOW)},
+        ("garden", "comments"): {START: Standing(open=4, estimate=Estimate(6, "known counts"))},
+    }
+    _, line = forecast(facts(spec, standings=known, density={"garden": {START: 9.0}}), {"garden": 5.0}, NOW)
+    assert line.left == Estimate(6 + 9 * 5, "pages observed")
+
+
+def test_periods_recur_and_may_take_all() -> None:
+    spec = replace(ONLY_VIDEOS, users=UserRule("panel"), panel=("a",))
+    lines = recurring(forecast(facts(spec), {}, NOW), [spec], {("garden", "users"): 700.0})
+    end = finish([replace(line, left=Estimate(50, "density")) for line in lines], facts(spec).pools["research"], NOW)
+    assert end.on is None
+
+
+def test_estimates_of_lists() -> None:
+    assert a_list("comments", 250, None).requests == 3
+    assert a_list("comments", 250, None, ceiling=100).requests == 1
+    assert a_list("followers", 80_000, None).requests == 50
+    assert a_list("liked_videos", None, 4.5) == Estimate(4.5, "pages observed")
+    assert a_list("liked_videos", None, None).basis == "nothing known"
+    assert a_list("pinned_videos", None, None) == Estimate(1, "one each")
+    assert search([], {}).requests == 0
+
+
+def test_a_bar_shows_the_worst_of_what_it_joins() -> None:
+    assert bar(["complete", "quarantined", "not_asked"], 60) == "█!·"
+    many: list[State] = [*["complete"] * 99, "quarantined"]  # type: ignore[list-item]
+    assert bar(many, 50) == "█" * 49 + "!"
+    assert bar([], 10) == ""

@@ -1,0 +1,118 @@
+"""What the agenda reads: how days, comments and accounts stand after real collections, and what the rest will cost."""
+
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+
+import pytest
+
+from research_assets.collect.agenda import decide
+from research_assets.collect.agenda_model import Facts, Standing
+from research_assets.collect.observing import observes
+from research_assets.collect.pools import pool_states
+from research_assets.collect.probe import probe_days
+from research_assets.collect.spec import CommentRule, StudySpec, UserRule
+from research_assets.collect.standing import entities_of, read_facts
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import Settings
+from research_assets_tests.collect.lab import START, Lab, days, study
+
+SHORT = study(end=START + timedelta(days=2), comments=CommentRule("all"), users=UserRule("none"))
+
+
+def facts(lab: Lab, *studies: StudySpec) -> Facts:
+    pools, used = pool_states(lab.settings, lab.server_clock)
+    return read_facts(lab.settings, studies or (SHORT,), pools, lab.server_clock.now(), used=used)
+
+
+def lab_of(settings: Settings, **knobs: object) -> Lab:
+    return Lab(settings, SandboxConfig(**{"flat": 3, "flat_comments": 2, **knobs}))  # type: ignore[arg-type]
+
+
+def test_nothing_held_is_nothing_known(settings: Settings) -> None:
+    read = facts(lab_of(settings))
+    assert read.standings["garden", "videos"] == {}
+    assert read.density["garden"] == {}
+    assert read.pools["research"].left == 1000
+
+
+async def test_days_that_are_held_and_comments_that_are_open(settings: Settings) -> None:
+    lab = lab_of(settings)
+    await lab.collect("videos", days(3), SHORT)
+    read = facts(lab)
+    assert read.density["garden"] == dict.fromkeys(days(3), 3.0)
+    assert {one.open for one in read.standings["garden", "videos"].values()} == {0}
+    open_ = read.standings["garden", "comments"][START]
+    assert (open_.open, open_.estimate.requests, open_.estimate.basis) == (3, 3.0, "known counts")
+    assert read.used["research"] == {"garden": lab.sent}
+    await lab.collect("comments", days(3), SHORT)
+    assert not decide(facts(lab), lab.clock.now()).items
+
+
+async def test_a_dead_day_rests_until_its_next_try(settings: Settings) -> None:
+    dead = START + timedelta(days=1)
+    lab = lab_of(settings, dead_days=frozenset({dead}))
+    await lab.collect("videos", days(3), SHORT)
+    rests = facts(lab).standings["garden", "videos"][dead]
+    assert (rests.open, rests.resting, rests.looked_at) == (0, 1, None)
+    assert rests.wakes is not None
+    lab.clock.advance(days=1, minutes=1)
+    woken = facts(lab).standings["garden", "videos"][dead]
+    assert (woken.open, woken.tried) == (1, True)
+
+
+async def test_a_look_again_that_failed_leaves_the_day_held(settings: Settings) -> None:
+    lab = lab_of(settings)
+    spec = replace(SHORT, reobserve_days=(10,))
+    await lab.collect("videos", days(3), spec)
+    seen = facts(lab, spec).standings["garden", "videos"][START].looked_at
+    lab.app.config = replace(lab.app.config, dead_days=frozenset({START}))
+    lab.app.reset()
+    lab.clock.advance(hours=1)
+    await lab.collect("videos", (START,), spec, again=True)
+    after = facts(lab, spec).standings["garden", "videos"][START]
+    assert (after.looked_at, after.open, after.resting) == (seen, 0, 1)
+
+
+async def test_accounts_of_the_running_period(settings: Settings) -> None:
+    spec = replace(SHORT, comments=CommentRule("none"), users=UserRule("panel"), panel=("sandbox_beet", "sandbox_star"))
+    lab = lab_of(settings, flat=None)
+    week = date(2026, 6, 1)
+    read = facts(lab, spec)
+    assert read.standings["garden", "users"][week].estimate.requests == 2
+    assert read.standings["garden", "followers"][week].estimate.basis == "nothing known"
+    await lab.collect("users", (week,), spec)
+    known = facts(lab, spec)
+    assert known.standings["garden", "users"][week].open == 0
+    assert known.standings["garden", "followers"][week].estimate.basis == "known counts"
+
+
+def test_what_a_study_collects() -> None:
+    assert entities_of(SHORT) == ("videos", "comments")
+    assert set(entities_of(replace(SHORT, panel=("a",)))) == {
+        "videos",
+        "comments",
+        "followers",
+        "following",
+        "liked_videos",
+        "reposted_videos",
+        "pinned_videos",
+    }
+
+
+@pytest.mark.parametrize(("age", "picks"), [(0, ()), (3, (0,)), (4, (0, 1)), (30, (0, 14, 27))])
+def test_a_probe_asks_days_that_have_settled(age: int, picks: tuple[int, ...]) -> None:
+    spec = study()
+    now = datetime.fromisoformat("2026-02-01T00:00:00+00:00") + timedelta(days=age)
+    assert probe_days(spec, now) == tuple(START + timedelta(days=pick) for pick in picks)
+
+
+def test_accounts_are_observed_until_all_is_found_and_once_more() -> None:
+    over = datetime.fromisoformat("2026-02-06T00:00:00+00:00")
+    held = {day: Standing(looked_at=over + timedelta(days=5)) for day in days(3)}
+    assert observes(replace(SHORT, end=None), {}, over, over + timedelta(days=900))
+    assert observes(SHORT, held, over, over - timedelta(days=1))
+    assert observes(SHORT, held, over + timedelta(days=4), over + timedelta(days=20))
+    assert not observes(SHORT, held, over + timedelta(days=6), over + timedelta(days=20))
+    missing = {**held, START: Standing(open=1)}
+    assert observes(SHORT, missing, over + timedelta(days=6), over + timedelta(days=20))
+    assert not observes(SHORT, {}, over + timedelta(days=1), over + timedelta(days=20))
