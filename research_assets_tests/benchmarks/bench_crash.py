@@ -1,0 +1,37 @@
+"""What a kill costs: a collection of 14 pages is killed after each in turn, before and after its journal has it."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+
+from research_assets.sandbox.config import SandboxConfig
+from research_assets_tests.benchmarks import Row
+from research_assets_tests.benchmarks.rig import a_root
+from research_assets_tests.collect.lab import days, study
+from research_assets_tests.collect.served import Life, killed_at, served
+
+PAGES, ROWS = 14, 1400
+
+
+def run() -> Iterable[Row]:
+    """The worst of all kills."""
+    lost = twice = again = kills = 0
+    with a_root() as settings, served(settings, SandboxConfig(flat=ROWS)) as base:
+        for page in range(1, PAGES + 1):
+            for before in (True, False):
+                lab = base.anew(f"{page}{before}")
+                life = Life(lab.settings, "videos", days(1), lab.clock.moment, study())
+                if before:
+                    killed_at(lab, page, life)
+                elif not replace(life, pages=page).end():
+                    raise RuntimeError(f"The process outlived page {page}.")
+                asyncio.run(lab.collect("videos", days(1)))
+                held = lab.ids()
+                kills += 1
+                lost += ROWS - len(set(held))
+                twice += len(held) - len(set(held))
+                again = max(again, lab.sent - PAGES)
+    note = f"{kills} kills of a process"
+    yield Row("killed after each page in turn: rows lost", lost, "rows", 0, note, "exactly")
+    yield Row("killed after each page in turn: rows twice", twice, "rows", 0, note, "exactly")
+    yield Row("killed after each page in turn: pages asked again, at worst", again, "pages", 1, note)

@@ -1,0 +1,88 @@
+"""A page's way from the socket to the durable journal, against a bare httpx loop over the same pages.
+
+Both run in this process, in turns, against one sandbox in another process: what is compared is the median time of a
+page in each turn. The collector reserves, sends, checks, journals and settles each page; the loop only reads it.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import timedelta
+from itertools import pairwise
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import httpx
+
+from research_assets.clock import ServerClock, SystemClock
+from research_assets.collect import Ask, Progress, collect
+from research_assets.fields import ENTITIES
+from research_assets.settings import Settings
+from research_assets_tests.benchmarks import Row
+from research_assets_tests.benchmarks.rig import a_root, sandbox
+from research_assets_tests.collect.lab import QUERY, START, study
+from research_assets_tests.collect.served import open_tools
+
+ROUNDS, PAGES = 12, 60
+
+
+def run() -> Iterable[Row]:
+    """The median page of both in the median turn, and the median ratio of two turns that follow each other."""
+    with sandbox("--flat", str(PAGES * 100)) as url, a_root(url, rate=1e9, research_cap=10**9) as settings:
+        bare, ours = asyncio.run(_in_turns(settings))
+    note = f"{ROUNDS} x {PAGES} pages of 100 videos, in turns"
+    yield Row("a page by a bare httpx loop", 1000 * median(bare), "ms", None, note)
+    yield Row("a page from socket to durable journal", 1000 * median(ours), "ms", None, note)
+    ratio = median(after / before for before, after in zip(bare, ours, strict=True))
+    yield Row("a page to the journal, against the bare loop", ratio, "times", 2.0, "median of the rounds")
+
+
+async def _in_turns(settings: Settings) -> tuple[list[float], list[float]]:
+    """Seconds of the median page, by turn."""
+    bare: list[float] = []
+    ours: list[float] = []
+    async with httpx.AsyncClient(base_url=settings.api_url, timeout=60) as client:
+        form = {"client_key": settings.client_key, "client_secret": settings.client_secret}
+        answer = await client.post("/v2/oauth/token/", data=form | {"grant_type": "client_credentials"})
+        client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+        for number in range(ROUNDS):
+            bare.append(median(await _bare(client, number)))
+            ours.append(median(await _ours(settings, number)))
+    return bare, ours
+
+
+async def _bare(client: httpx.AsyncClient, number: int) -> list[float]:
+    """Seconds of each page but the first, which has the search to make."""
+    day = f"{START + timedelta(days=number):%Y%m%d}"
+    body: dict[str, Any] = {
+        "query": {group: list(conditions) for group, conditions in QUERY.items()},
+        "start_date": day,
+        "end_date": day,
+        "max_count": 100,
+    }
+    params = {"fields": ",".join(ENTITIES["videos"].requested)}
+    took = []
+    before = perf_counter()
+    while True:
+        answer = await client.post("/v2/research/video/query/", params=params, json=body)
+        data = answer.json()["data"]
+        now = perf_counter()
+        took.append(now - before)
+        before = now
+        if not data["has_more"]:
+            return took[1:]
+        body |= {"cursor": data["cursor"], "search_id": data["search_id"]}
+
+
+async def _ours(settings: Settings, number: int) -> list[float]:
+    """The same of the collector: from one page being durable to the next being so."""
+    moments: list[float] = []
+
+    def durable(_: Progress) -> None:
+        moments.append(perf_counter())
+
+    tools = open_tools(settings, ServerClock(SystemClock()), progress=durable)
+    async with tools.client:
+        async for _ in collect(Ask(study(), "videos", (START + timedelta(days=number),)), tools):
+            pass
+    return [after - before for before, after in pairwise(moments)]

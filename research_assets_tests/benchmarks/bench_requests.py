@@ -1,0 +1,118 @@
+"""What collecting costs in requests, and what it brings, case by case. 950 videos a day, on a virtual clock."""
+
+import asyncio
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from time import perf_counter
+from typing import Any
+
+from research_assets.sandbox.config import SandboxConfig
+from research_assets_tests.benchmarks import Row
+from research_assets_tests.benchmarks.rig import a_root
+from research_assets_tests.collect.lab import START, days, study
+from research_assets_tests.collect.served import Served, served
+
+DENSE = 950
+
+
+@contextmanager
+def _lab(**knobs: Any) -> Iterator[Served]:
+    config = SandboxConfig(**{"flat": DENSE, "research_cap": 10_000} | knobs)
+    with a_root(research_cap=10_000) as settings, served(settings, config) as lab:
+        yield lab
+
+
+def run() -> Iterable[Row]:
+    """The cases of the collector's table of figures that are counted in requests."""
+    yield from _clean()
+    yield from _mixed()
+    yield from _troubled()
+    yield from _dead()
+    yield from _over_night()
+    yield from _sparse()
+
+
+def _rows(lab: Served, case: str, deliverable: int) -> Iterator[Row]:
+    held = lab.ids()
+    yield Row(f"{case}: rows lost", deliverable - len(set(held)), "rows", 0, sense="exactly")
+    yield Row(f"{case}: rows twice", len(held) - len(set(held)), "rows", 0, sense="exactly")
+
+
+def _clean() -> Iterator[Row]:
+    with _lab() as lab:
+        asyncio.run(lab.collect("videos", days(7)))
+        yield Row("7 clean days", lab.sent, "requests", 67)
+        yield from _rows(lab, "7 clean days", 7 * DENSE)
+
+
+def _mixed() -> Iterator[Row]:
+    """A range of 60 days, then another 60 whose density is known: the cost of what windows hold, and 1 % more."""
+    for flat in (37, 137, DENSE):
+        with _lab(flat=flat) as lab:
+            for first in (START, START - timedelta(days=60)):
+                before = lab.sent
+                spec = study(start=START - timedelta(days=60))
+                asyncio.run(lab.collect("videos", days(60, first), spec))
+                known = "known" if first < START else "unknown"
+                bound = 1.01 * sum(math.ceil(hits / 100) for hits in _windows(lab, first))
+                yield Row(f"60 clean days of {flat}, density {known}", lab.sent - before, "requests", bound)
+
+
+def _windows(lab: Served, first: date) -> Iterator[int]:
+    """Raw hits of each window that was asked, by the captures' own span of days."""
+    last = first + timedelta(days=59)
+    for folder in (lab.settings.captures / "videos" / "study=garden").iterdir():
+        begin, _, end = folder.name.partition("..")
+        one, other = date.fromisoformat(begin), date.fromisoformat(end or begin)
+        if first <= one <= last:
+            yield ((other - one).days + 1) * (lab.config.flat or 0)
+
+
+def _troubled() -> Iterator[Row]:
+    trouble = {"fresh_search_id_refusals": 1, "every_500": 17, "every_504": 23, "every_429": 29, "undeliverable": 0.1}
+    with _lab(**trouble) as lab:
+        asyncio.run(lab.collect("videos", days(7)))
+        case = "7 days with refusals, 500s, 504s, 429s, 1 in 10 undeliverable"
+        yield Row(case, lab.sent, "requests", 77)
+        yield from _rows(lab, case, 7 * 855)
+        yield Row(f"{case}: waited", sum(lab.clock.slept), "virtual s", 60)
+
+
+def _dead() -> Iterator[Row]:
+    for dead in (0, 4, 13):
+        day = START + timedelta(days=dead)
+        with _lab(dead_days=frozenset({day})) as lab:
+            asyncio.run(lab.collect("videos", days(14)))
+            case = f"14 days, day {dead + 1} always 500"
+            yield Row(case, lab.sent, "requests", 130)
+            yield Row(f"{case}: rows", len(set(lab.ids())), "rows", 12_350, sense="exactly")
+            gaps = lab.sql("SELECT unit, next_try IS NOT NULL FROM {coverage} WHERE state = 'quarantined'")
+            told = gaps == [(day.isoformat(), True)]
+            yield Row(f"{case}: gaps on record with their next try", len(gaps) * told, "days", 1, sense="exactly")
+
+
+def _over_night() -> Iterator[Row]:
+    with _lab(research_cap=40) as lab:
+        nights, pause = 0, asyncio.run(lab.collect("videos", days(7)))[1]
+        while pause is not None and nights < 5:
+            nights, lab.clock.moment = nights + 1, pause.opens_at
+            pause = asyncio.run(lab.collect("videos", days(7)))[1]
+        case = "67 pages, 40 requests a day"
+        yield Row(f"{case}: nights", nights, "nights", 1)
+        yield Row(f"{case}: refused calls", lab.app.books.outcomes["daily_quota_limit_exceeded"], "requests", 1)
+        yield from _rows(lab, case, 7 * DENSE)
+
+
+def _sparse() -> Iterator[Row]:
+    spec = study(start=date(2025, 4, 1))
+    with _lab(flat=3) as lab:
+        began = perf_counter()
+        asyncio.run(lab.collect("videos", days(365, spec.start), spec))
+        case = "365 days of 3 videos"
+        yield Row(case, lab.sent, "requests", 13)
+        windows = len(list((lab.settings.captures / "videos" / "study=garden").iterdir()))
+        yield Row(f"{case}: windows", windows, "windows", 12)
+        yield Row(f"{case}: wall time", perf_counter() - began, "s", 60)
+        yield from _rows(lab, case, 365 * 3)

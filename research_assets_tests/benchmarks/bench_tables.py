@@ -1,0 +1,65 @@
+"""A sealed capture into Parquet, against what DuckDB needs to read the same JSON with the same columns.
+
+The peer reads the file as it lies there, compressed, with the types of the answers given, and adds up every value, so
+that nothing is left out; it writes nothing. Both have the same memory and threads, and run in turns.
+"""
+
+import shutil
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+from research_assets import tables
+from research_assets.captures import Manifest, sealed
+from research_assets.fields import ENTITIES
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.server import running
+from research_assets.settings import Settings
+from research_assets.table_sql import plain_rows
+from research_assets.workshop import database, workshop
+from research_assets_tests.benchmarks import Row
+from research_assets_tests.benchmarks.rig import a_root, collect
+
+ROUNDS = 5
+MANY = 10**6
+
+
+def run() -> Iterable[Row]:
+    """A day of 200,000 videos; and, without a bound, a window of usual size, which costs little but what is fixed."""
+    peer, ours, note = _measure(200_000, 1)
+    yield Row("DuckDB reads a capture's JSON", peer, "s", None, note)
+    yield Row("a capture to Parquet", ours, "s", None, note)
+    yield Row("a capture to Parquet, against reading its JSON", ours / peer, "times", 1.5, note)
+    peer, ours, note = _measure(950, 7)
+    yield Row("a window of usual size to Parquet, 7 files", ours, "s", None, f"{note}; reading: {peer:.2g} s")
+
+
+def _measure(flat: int, days: int) -> tuple[float, float, str]:
+    """Median seconds of reading and of writing, and what was measured."""
+    with (
+        running(SandboxConfig(flat=flat, research_cap=MANY)) as server,
+        a_root(server.url, rate=MANY, research_cap=MANY) as settings,
+    ):
+        collect(settings, "tables", "videos", date(2026, 2, 1), days)
+        manifest = max(sealed(settings.captures), key=lambda found: found.rows)
+        turns = [(_read(manifest, settings), _write(manifest, settings)) for _ in range(ROUNDS)]
+    peer, ours = (median(seconds) for seconds in zip(*turns, strict=True))
+    return peer, ours, f"{manifest.rows:,} rows, {manifest.plain_size / 2**20:.0f} MiB, median of {ROUNDS} turns"
+
+
+def _read(manifest: Manifest, settings: Settings) -> float:
+    query = plain_rows(ENTITIES["videos"], manifest, with_day=False)
+    with workshop(settings.raw, "peer") as shop, database(shop) as db:
+        began = perf_counter()
+        db.execute(f"SELECT sum(hash(COLUMNS(*))) FROM ({query})").fetchall()
+        return perf_counter() - began
+
+
+def _write(manifest: Manifest, settings: Settings) -> float:
+    raw = Path(settings.root / "again")
+    shutil.rmtree(raw, ignore_errors=True)
+    began = perf_counter()
+    tables.write_capture(raw, manifest.path)
+    return perf_counter() - began

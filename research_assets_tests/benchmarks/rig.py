@@ -1,0 +1,61 @@
+"""What the benchmarks work with: data roots that vanish, a sandbox in a process of its own, measured children."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import date
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, child_environment, prepare_root
+from research_assets_tests.conftest import NOWHERE
+
+
+@contextmanager
+def a_root(url: str = NOWHERE, **values: float) -> Iterator[Settings]:
+    """Settings for a prepared data root that is gone afterwards; `values` are attributes of `Settings`."""
+    with TemporaryDirectory(prefix="research-bench-") as folder:
+        texts = {"client_key": "sandbox-key", "client_secret": "sandbox-secret", "api_url": url}
+        texts |= {"root": f"{folder}/data"} | {name: str(value) for name, value in values.items()}
+        settings = Settings.from_env({VARIABLES[name].name: text for name, text in texts.items()})
+        prepare_root(settings)
+        yield settings
+
+
+@contextmanager
+def sandbox(*options: str) -> Iterator[str]:
+    """The address of a sandbox in a process of its own; without limits unless they are given."""
+    command = [sys.executable, "-m", "research_assets.sandbox", "--port", "0", "--profile", "clean"]
+    command += ["--cap", "1000000000", "--rate", "0", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            for line in server.stdout:
+                if "TIKTOK_API_URL=" in line:
+                    yield line.split("=")[1].strip()
+                    return
+            raise RuntimeError("The sandbox did not start; its words stand above.")
+        finally:
+            server.terminate()
+
+
+def collect(settings: Settings, study: str, entity: str, first: date, days: int) -> dict[str, Any]:
+    """Collect in a process of its own: rows, requests, seconds, states, whether it paused, and its peak memory."""
+    return collect_together(settings, [study], entity, first, days)[0]
+
+
+def collect_together(
+    settings: Settings, studies: Sequence[str], entity: str, first: date, days: int
+) -> list[dict[str, Any]]:
+    """The same for several studies at once, each in a process of its own."""
+    environment = child_environment(settings)
+    processes = []
+    for study in studies:
+        command = [sys.executable, "-m", f"{__package__}.worker", study, entity, str(first), str(days)]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT_DIR, env=environment))
+    said = [process.communicate()[0] for process in processes]
+    if any(process.returncode for process in processes):
+        raise RuntimeError("A process that collected has failed; its words stand above.")
+    return [json.loads(text) for text in said]
