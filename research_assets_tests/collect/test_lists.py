@@ -1,6 +1,7 @@
 """Comments, profiles and lists: what can be had is held, what is refused is known, nothing is asked twice."""
 
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ GARDEN = {
 LISTS = ("followers", "following", "liked_videos", "reposted_videos", "pinned_videos")
 
 
-def garden(**changes: object) -> StudySpec:
+def garden(**changes: Any) -> StudySpec:
     return study(query=GARDEN, panel=tuple(PANEL), **changes)
 
 
