@@ -61,12 +61,14 @@ def _mixed() -> Iterator[Row]:
 
 
 def _windows(lab: Served, first: date) -> Iterator[int]:
-    """Raw hits of each window that was asked, by the captures' own span of days."""
-    last = first + timedelta(days=59)
+    """Raw hits of each window that was asked, less those that were given up for smaller ones."""
+    spans = []
     for folder in (lab.settings.captures / "videos" / "study=garden").iterdir():
         begin, _, end = folder.name.partition("..")
-        one, other = date.fromisoformat(begin), date.fromisoformat(end or begin)
-        if first <= one <= last:
+        spans.append((date.fromisoformat(begin), date.fromisoformat(end or begin)))
+    for one, other in spans:
+        given_up = any(one <= a and b <= other and (a, b) != (one, other) for a, b in spans)
+        if first <= one <= first + timedelta(days=59) and not given_up:
             yield ((other - one).days + 1) * (lab.config.flat or 0)
 
 
