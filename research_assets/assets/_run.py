@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from research_assets.assets._left import left
 from research_assets.assets._picture import chart, filled, held, sparkline
 from research_assets.captures import CaptureError
 from research_assets.collect import Ask, Finished, PastObservation, Paused, Progress, collect
@@ -55,6 +56,7 @@ class Run:
         self._finished: list[Finished] = []
         self._paused: Paused | None = None
         self._told: datetime | None = None
+        self._clock = collection.clock
 
     @property
     def _captures(self) -> dg.PathMetadataValue:
@@ -68,6 +70,7 @@ class Run:
         """
         try:
             async with self._collection.open(self._progress) as tools:
+                self._clock = tools.clock
                 async for outcome in collect(self._ask, tools):
                     if isinstance(outcome, Paused):
                         self._paused = outcome
@@ -120,7 +123,7 @@ class Run:
         elif open_ and all(outcome.state == "too_fresh" for outcome in self._finished):
             raise dg.Failure(description=self._too_fresh(), allow_retries=False)
         elif not open_:
-            shown = self._picture()
+            shown = self._picture() | self._left()
             if shown:
                 last = self._ask.partitions[-1].isoformat()
                 self._context.add_asset_metadata(shown, asset_key=self._key, partition_key=last)
@@ -149,8 +152,11 @@ class Run:
         self._observe(text, {"left": left, "opens at": _when(paused.opens_at), "pool": paused.pool})
 
     def _observe(self, text: str, metadata: dict[str, Any]) -> None:
-        shown = {**metadata, "captures": self._captures, **self._picture()}
+        shown = {**metadata, "captures": self._captures, **self._left(), **self._picture()}
         self._context.log_event(dg.AssetObservation(self._key, description=text, metadata=shown))
+
+    def _left(self) -> dict[str, Any]:
+        return left(self._collection.settings, self._ask.study, self._ask.entity, self._clock)
 
     def _picture(self) -> dict[str, Any]:
         study, entity = self._ask.study, self._ask.entity

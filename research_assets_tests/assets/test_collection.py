@@ -87,6 +87,8 @@ def test_a_pause_is_no_failure(bench: Build) -> None:
     assert told.metadata["pool"].value == "research"
     assert told.metadata["left"].value == DAYS[:8]
     assert told.metadata["opens at"].value == "2026-03-03 00:00 UTC"
+    assert (told.metadata["requests left"].value, told.metadata["founded on"].value) == (8, "density")
+    assert told.metadata["done on"].value == "2026-03-05, if nothing else is asked"
     for day in (3, 4, 5):
         world.sandbox.clock.set(datetime(2026, 3, day, 0, 1, tzinfo=UTC))
         assert world.run("videos", first="2026-02-01", last="2026-02-10").success

@@ -1,0 +1,34 @@
+"""What an asset still needs, for its metadata in the UI: requests, what they are founded on, when it is done."""
+
+from math import ceil
+from typing import Any
+
+import dagster as dg
+
+from research_assets.clock import Clock
+from research_assets.collect.forecast import finish, forecast, recurring
+from research_assets.collect.history import comment_pages, period_cost
+from research_assets.collect.pools import pool_states
+from research_assets.collect.spec import StudySpec
+from research_assets.collect.standing import read_facts
+from research_assets.settings import Settings
+from research_assets.tiktok.endpoints import BY_ENTITY
+
+
+def left(settings: Settings, study: StudySpec, entity: str, clock: Clock) -> dict[str, Any]:
+    """Metadata about what is left of an entity, as `research-assets plan` says it for this study alone."""
+    now = clock.now()
+    pools, used = pool_states(settings, clock)
+    facts = read_facts(settings, [study], pools, now, used=used)
+    lines = recurring(forecast(facts, comment_pages(settings.raw), now), [study], period_cost(settings.raw))
+    line = next(line for line in lines if line.entity == entity)
+    end = finish([line], pools[BY_ENTITY[entity].pool], now)
+    return {
+        "requests left": ceil(line.left.requests),
+        "requests left by partition": dg.MetadataValue.json(
+            {str(partition): round(estimate.requests, 1) for partition, estimate in line.by_partition.items()}
+        ),
+        "founded on": line.left.basis + (": the least it can be" if line.unknown else ""),
+        "days of quota left": end.days if end.days is not None else "without end",
+        "done on": f"{end.on}, if nothing else is asked" if end.on else "never: what recurs takes the whole quota",
+    }
