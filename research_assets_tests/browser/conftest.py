@@ -17,7 +17,8 @@ from typing import IO
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-from research_assets.settings import VARIABLES
+from research_assets.instance import prepare_home
+from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, child_environment, prepare_root
 
 PATIENCE = 240
 """Seconds after which something that was waited for is given up. Far more than it takes: a bound, no measure."""
@@ -67,7 +68,10 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
 
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
-    """`research-assets ui` on a fresh data root, without credentials, with one small study of ten past days."""
+    """`research-assets ui` on a fresh data root, without credentials, with one small study of ten past days.
+
+    Collecting by itself is switched off: here a person clicks.
+    """
     root = tmp_path_factory.mktemp("ui")
     today = datetime.now(UTC).date()
     days = tuple((today - timedelta(days=back)).isoformat() for back in range(20, 10, -1))
@@ -91,6 +95,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         VARIABLES["studies"].name: str(root / "studies"),
         "PYTHONUNBUFFERED": "1",
     }
+    _switch_off("quota_window", environment)
     process = subprocess.Popen(
         [Path(sys.executable).with_name("research-assets"), "ui", "--port", "0"],
         env=environment,
@@ -108,6 +113,20 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         finally:
             # Whatever did not end in good order must not outlive the test.
             process.kill()
+
+
+def _switch_off(sensor: str, environment: dict[str, str]) -> None:
+    """Stop a sensor of the code location before its daemon runs for the first time."""
+    settings = Settings.from_env(environment | {VARIABLES["api_url"].name: "http://127.0.0.1:9"})
+    prepare_root(settings)
+    prepare_home(settings)
+    subprocess.run(
+        [Path(sys.executable).with_name("dagster"), "sensor", "stop", sensor, "--workspace", "workspace.yaml"],
+        cwd=PROJECT_DIR,
+        env=child_environment(settings),
+        check=True,
+        timeout=PATIENCE,
+    )
 
 
 def _address(process: "subprocess.Popen[str]", log: Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.expected_conditions import element_to_be_clickable
 from selenium.webdriver.support.ui import WebDriverWait
@@ -40,6 +41,18 @@ class Page:
         """Press the button whose label begins with a text, as soon as that is possible."""
         path = f"{within}//button[starts-with(normalize-space(.), '{label}')]"
         found: WebElement = self._wait().until(element_to_be_clickable((By.XPATH, path)), f"no button {label!r}")
+        found.click()
+
+    def write(self, text: str, *, within: str) -> None:
+        """Replace what stands in the text field, as soon as there is one, and leave it."""
+        path = f"{within}//input[@type='text']"
+        found: WebElement = self._wait().until(element_to_be_clickable((By.XPATH, path)), "no text field")
+        found.clear()
+        found.send_keys(text, Keys.TAB)
+
+    def follow(self, label: str) -> None:
+        """Go where the link with a text leads, as soon as there is one."""
+        found: WebElement = self._wait().until(element_to_be_clickable((By.LINK_TEXT, label)), f"no link {label!r}")
         found.click()
 
     @property

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from selenium.webdriver import Chrome
 
@@ -51,3 +52,32 @@ def test_a_day_is_materialized_by_clicking(page: Page, ui: Ui) -> None:
     page.open("/runs")
     page.see("Success", f"partition: {ui.days[-1]}")
     page.picture("runs")
+
+
+def test_a_range_is_backfilled_by_clicking(page: Page, ui: Ui) -> None:
+    wanted = ui.days[2:6]
+    dialog = "//*[@role='dialog']"
+    page.open(f"/assets/{ui.study}/videos?view=partitions")
+    page.press("Materialize")
+    page.write(f"[{wanted[0]}...{wanted[-1]}]", within=dialog)
+    page.see(f"{len(wanted)} partitions", "Backfills all partitions in a single run.")
+    page.picture("backfill-dialog")
+    page.press("Launch backfill", within=dialog)
+
+    page.open("/runs?view=backfills")
+    page.see(f"{len(wanted)} partitions", "Success")
+    page.picture("backfills")
+    page.follow("View")
+    page.see("Succeeded", f"{wanted[0]}...{wanted[-1]}", "100% completed")
+    page.picture("backfill")
+
+    with dg.DagsterInstance.from_config(str(ui.data / "dagster")) as instance:
+        held = instance.get_materialized_partitions(dg.AssetKey([ui.study, "videos"]))
+        [run] = [run for run in instance.get_runs() if "dagster/backfill" in run.tags]
+    assert set(wanted) <= held
+    assert run.is_success
+    for day in wanted:
+        assert list((ui.data / "raw" / "videos" / f"study={ui.study}" / f"day={day}").glob("*.parquet"))
+    page.open(f"/assets/{ui.study}/videos?view=partitions")
+    page.see(f"Materialized ({len(held)})", f"Missing ({len(ui.days) - len(held)})", "Failed (0)")
+    page.picture("partitions")
