@@ -17,7 +17,7 @@ from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target
 from research_assets.fields import ENTITIES
 from research_assets.tiktok.client import Answer
-from research_assets.tiktok.errors import CursorRejected, FinalForUnit, RateLimited, Unreachable, Wait
+from research_assets.tiktok.errors import CursorRejected, FinalForUnit, RateLimited, Wait
 
 TIME_CURSORS = frozenset({"followers", "following"})
 """Lists whose cursor is a moment in seconds (reference 3.7): relations may share one."""
@@ -151,7 +151,7 @@ async def visit_list(
     except FinalForUnit as error:
         state, reason = error.state, error.message or error.code
     except Wait as error:
-        if isinstance(error, RateLimited) or (isinstance(error, Unreachable) and not error.sent):
+        if isinstance(error, RateLimited) or not error.sent:
             raise
         state, reason = "quarantined", in_short(error)
     if state == "complete":

@@ -188,7 +188,7 @@ async def crawl(
         except FinalForUnit as error:
             return ("lost" if trail.pages else "refused"), in_short(error)
         except Wait as error:
-            if isinstance(error, RateLimited) or (isinstance(error, Unreachable) and not error.sent):
+            if isinstance(error, RateLimited) or not error.sent:
                 raise
             return ("lost" if isinstance(error, SearchIdRejected) else "failed"), in_short(error)
         note("page", page_facts(answer, trail, clock.now(), page_size), answer.raw)

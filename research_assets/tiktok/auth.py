@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from research_assets.clock import Clock
 from research_assets.tiktok.endpoints import TOKEN
 from research_assets.tiktok.envelope import failure, open_envelope
-from research_assets.tiktok.errors import ApiError, BadCredentials, Unreachable, Wait
+from research_assets.tiktok.errors import ApiError, BadCredentials, Unreachable, Wait, WrongAddress
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.wire import Wire
 
@@ -57,8 +57,9 @@ class Tokens:
     async def get(self) -> Token:
         """A token that lasts at least 5 minutes (of a token that lives less than ten, half its life).
 
-        Concurrent callers share one fetch and its outcome. Raises BadCredentials and its kin at once, and a Wait when
-        trying some times did not help and no token is held that still lasts.
+        Concurrent callers share one fetch and its outcome. Raises BadCredentials and its kin at once, a Wait when
+        trying some times did not help and no token is held that still lasts, and WrongAddress if each of these tries
+        was answered by something that is not the API.
         """
         held = self._held
         if held is not None and self._clock.now() < held.renew_at:
@@ -92,6 +93,10 @@ class Tokens:
             except Wait as error:
                 # Where no connection can be opened, the address is the likelier fault: the caller is told at once.
                 if pause is None or (isinstance(error, Unreachable) and not error.sent):
+                    # Nothing was asked with it: whoever wanted the token has spent no quota.
+                    error.sent = False
+                    if stranger := _stranger(error):
+                        raise stranger from error
                     raise
                 await self._clock.sleep(max(pause, min(error.retry_after or 0.0, _MOST_PATIENT)))
         raise AssertionError("the last try returns or raises")
@@ -120,6 +125,22 @@ class Tokens:
             raise
         life = timedelta(seconds=_seconds(envelope.fields.get("expires_in")))
         return Token(value, began + life - min(RENEW_BEFORE, life / 2), began + life)
+
+
+def _stranger(error: Wait) -> WrongAddress | None:
+    """What to say if something else answers at the address: a page, with a success, as of a portal to log in at."""
+    if error.status is None or not 200 <= error.status < 300 or not (error.raw or b"").lstrip().startswith(b"<"):
+        return None
+    return WrongAddress(
+        error.request,
+        status=error.status,
+        message=f"what answers there is not the Research API: {error.message}",
+        log_id=error.log_id,
+        date=error.date,
+        latency=error.latency,
+        raw=error.raw,
+        sent=False,
+    )
 
 
 def _seconds(value: object) -> int:

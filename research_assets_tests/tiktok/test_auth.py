@@ -207,6 +207,24 @@ async def test_but_not_for_ever(clock: FakeClock, failure: Answering) -> None:
     assert len(api.token_calls) == len(PAUSES) + 1
 
 
+async def test_whoever_answers_with_a_page_of_its_own_is_not_the_api(clock: FakeClock) -> None:
+    page = httpx.Response(200, text="<html>Welcome</html>", headers={"Content-Type": "text/html"})
+    api = Api(PAGE, tokens=(page,) * 5)
+    async with api.client(clock) as client:
+        with pytest.raises(WrongAddress, match=r"not the Research API.*TIKTOK_API_URL") as caught:
+            await client.ask(SEARCH)
+    assert not caught.value.sent
+    assert not api.sent
+
+
+async def test_without_a_token_no_quota_can_have_been_spent(clock: FakeClock) -> None:
+    api = Api(PAGE, tokens=(httpx.Response(503),) * 5)
+    async with api.client(clock) as client:
+        with pytest.raises(ServerError) as caught:
+            await client.ask(SEARCH)
+    assert not caught.value.sent
+
+
 async def test_the_server_s_own_wish_is_waited_for_within_reason(clock: FakeClock) -> None:
     api = Api(
         tokens=(
