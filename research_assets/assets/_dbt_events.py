@@ -19,6 +19,9 @@ from research_assets.assets._dbt import NodeResult
 Columns = Mapping[str, str]
 """Column name to DuckDB type."""
 
+MOST_ORIGINS = 4
+"""Assets that a column's description names: a staging model comes from those of every study."""
+
 
 def describe(
     build: Path,
@@ -40,12 +43,12 @@ def describe(
             continue
         relation = (node["schema"], node["alias"])
         described: dict[str, Any] = {
-            "dagster/column_schema": _table_schema(schemas[relation], node["columns"]),
             "seconds": round(result.seconds, 3),
         }
         if node["config"]["materialized"] == "table":
             described["dagster/row_count"] = counts[relation]
         origin = _column_lineage(node, result.sql, manifest, schemas, keys)
+        described["dagster/column_schema"] = _table_schema(schemas[relation], node["columns"], origin)
         if origin is not None:
             described["dagster/column_lineage"] = origin
         metadata[result.unique_id] = described
@@ -68,13 +71,31 @@ def _measure(build: Path) -> tuple[dict[tuple[str, str], Columns], dict[tuple[st
     return dict(schemas), counts
 
 
-def _table_schema(columns: Columns, documented: Mapping[str, Mapping[str, Any]]) -> dg.TableSchema:
+def _table_schema(
+    columns: Columns, documented: Mapping[str, Mapping[str, Any]], origin: dg.TableColumnLineage | None
+) -> dg.TableSchema:
+    """The columns with what they mean and where they come from: the UI shows no lineage of columns of its own."""
+    deps = origin.deps_by_column if origin else {}
     return dg.TableSchema(
         columns=[
-            dg.TableColumn(name, type=kind, description=documented.get(name, {}).get("description"))
+            dg.TableColumn(
+                name,
+                type=kind,
+                description=f"{documented.get(name, {}).get('description', '')} {_from(deps.get(name, ()))}".strip(),
+            )
             for name, kind in columns.items()
         ]
     )
+
+
+def _from(deps: Sequence[dg.TableColumnDep]) -> str:
+    """Where a column comes from, as Markdown; the columns of one asset together, the first assets only."""
+    columns: dict[str, list[str]] = {}
+    for dep in deps:
+        columns.setdefault(dep.asset_key.to_user_string(), []).append(dep.column_name)
+    told = [f"`{asset}` ({', '.join(names)})" for asset, names in columns.items()]
+    more = [f"{len(told) - MOST_ORIGINS} more"] if len(told) > MOST_ORIGINS else []
+    return f"*From* {', '.join([*told[:MOST_ORIGINS], *more])}." if told else ""
 
 
 def _raw_columns(table: str) -> dict[str, str]:

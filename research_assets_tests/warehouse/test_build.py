@@ -86,6 +86,8 @@ def test_each_model_is_materialized_with_rows_schema_and_origin(world: World) ->
     assert view_count.type == "BIGINT"
     assert view_count.description is not None
     assert "(views)" in view_count.description
+    # The UI shows no lineage of columns, so the description tells it.
+    assert "*From* `staging/stg_tiktok__videos` (view_count)" in view_count.description
 
 
 def test_columns_are_traced_from_marts_to_the_assets_of_each_study(world: World) -> None:
