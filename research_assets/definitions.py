@@ -43,7 +43,8 @@ def build(settings: Settings, *, collection: Collection | None = None) -> dg.Def
         automation(
             [study.spec for study in studies],
             collection or Collection(settings),
-            [spec.key for spec in marts.resolve_all_asset_specs()],
+            # Not the specs, which name the collected assets as well.
+            [key for asset in marts.assets or () if isinstance(asset, dg.AssetsDefinition) for key in asset.keys],
             [
                 spec.key
                 for study in studies

@@ -39,22 +39,28 @@ def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
         if partitions:
             facts["partitions"] = partitions
         posted = _post(settings.alert_webhook, message(facts)) if settings.alert_webhook else "no webhook is set"
-        said = [
-            event.step_failure_data.user_failure_data.description
-            if event.step_failure_data.user_failure_data
-            else event.message
-            for event in context.get_step_failure_events()
-        ]
+        said = [_reason(event) for event in context.get_step_failure_events()]
         line = {
             "at": clock.now().isoformat(timespec="seconds"),
             **facts,
-            "message": said or [context.failure_event.message],
+            "message": said or [context.failure_event.message or "no reason is known"],
             "webhook": posted,
         }
         _append(settings.alerts, json.dumps(line))
         context.log.warning("Run %s failed; noted in %s; webhook: %s", run.run_id, settings.alerts, posted)
 
     return sensor
+
+
+def _reason(event: dg.DagsterEvent) -> str:
+    """What a failed step says: the description of a Failure, else the error at the root."""
+    data = event.step_failure_data
+    if data.user_failure_data and data.user_failure_data.description:
+        return data.user_failure_data.description
+    error = data.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return error.message.strip() if error is not None else str(event.message)
 
 
 def message(facts: Mapping[str, object]) -> str:
