@@ -47,7 +47,9 @@ class WarehouseTranslator(DagsterDbtTranslator):
         }
         source_keys = {dg.AssetKey(["raw", table]) for table in sources.values()}
         models = [dep for dep in spec.deps if dep.asset_key not in source_keys]
-        return spec.replace_attributes(group_name=GROUP, deps=[*models, *sorted(collected)])
+        # The columns that were built are told with their origin; in the UI the project's words would hide that.
+        metadata = {key: value for key, value in spec.metadata.items() if key != "dagster/column_schema"}
+        return spec.replace_attributes(group_name=GROUP, deps=[*models, *sorted(collected)], metadata=metadata)
 
     def get_asset_check_spec(
         self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
