@@ -29,15 +29,17 @@ def needs_sandbox(settings: Settings) -> bool:
 def data_here() -> Settings:
     """Settings for commands that only read what is held."""
     settings = Settings.from_env()
-    return Settings.from_env(over={_URL: "http://127.0.0.1"}) if needs_sandbox(settings) else settings
+    return Settings.from_env(over={_URL: "http://127.0.0.1"} | _demo(settings)) if needs_sandbox(settings) else settings
+
+
+def _demo(settings: Settings) -> dict[str, str]:
+    """The demo study stands beside the sandbox, unless studies are named in the environment."""
+    return {} if settings.studies else {_STUDIES: str(DEMO_STUDIES_DIR)}
 
 
 @contextmanager
 def api_here() -> Iterator[Settings]:
-    """Settings for commands that ask the API; if there is none, a sandbox serves while the block lasts.
-
-    Beside the sandbox stands its demo study, unless studies are named in the environment.
-    """
+    """Settings for commands that ask the API; if there is none, a sandbox serves while the block lasts."""
     settings = Settings.from_env()
     if not needs_sandbox(settings):
         yield settings
@@ -48,7 +50,5 @@ def api_here() -> Iterator[Settings]:
     # As capricious as the API on a usual day, but quick: nobody learns from waiting for a simulation.
     config = SandboxConfig(profile="typical", rate=SANDBOX_RATE, p_fresh_search_id=0.1)
     over = {_KEY: config.client_key, _SECRET: config.client_secret, _RATE: str(SANDBOX_RATE)}
-    if not settings.studies:
-        over[_STUDIES] = str(DEMO_STUDIES_DIR)
     with running(config) as sandbox:
-        yield Settings.from_env(over=over | {_URL: sandbox.url})
+        yield Settings.from_env(over=over | _demo(settings) | {_URL: sandbox.url})
