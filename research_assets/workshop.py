@@ -17,7 +17,8 @@ from research_assets.files import hidden, private_folder, publish
 from research_assets.table_sql import text
 
 MEMORY, LARGE_MEMORY = "256MB", "2GB"
-THREADS = 2
+# A compressed capture is read by one thread whatever is allowed; more would keep memory of their own and gain nothing.
+THREADS = 1
 # Writers keep a row group of each thread in memory; larger ones do not fit beside the JSON and are spilled to disk.
 ROW_GROUP = 10_240
 

@@ -4,7 +4,6 @@ One refusal never stops the rest. A unit that is settled is not asked again, nor
 asked in the same period: its pages are taken over.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
@@ -15,7 +14,7 @@ from research_assets.captures import unfinished
 from research_assets.collect.coverage import SETTLED, Held, State, Verdict, from_event, tally, worst
 from research_assets.collect.known import Known, unasked
 from research_assets.collect.model import Ask, Finished, Halt, Meter, Paused, Tools, is_backfill, side_by_side
-from research_assets.collect.publish import note_open, publish
+from research_assets.collect.publish import note_open, publish, publish_aside
 from research_assets.collect.send import Courier, in_short
 from research_assets.collect.targets import Target, reply_target, reply_targets
 from research_assets.collect.visit import Visit, visit_list
@@ -78,7 +77,7 @@ class Partition:
             if self.halt is not None:
                 self._note_left(journal, self.halt)
                 return Paused(self.halt.pool, self.halt.reason, self.halt.opens_at, (self._partition,))
-            await asyncio.to_thread(publish, settings.raw, journal)
+            await publish_aside(settings.raw, journal)
         return self._finished(held=False)
 
     async def _work(self, journal: Journal, target: Target) -> tuple[Target, Verdict | None]:

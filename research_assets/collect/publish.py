@@ -3,27 +3,36 @@
 The same steps for every entity, in an order that a crash may break anywhere: what is done twice replaces itself.
 """
 
+import asyncio
+import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import cache
 from pathlib import Path
-from threading import Lock
 
 from research_assets import tables
 from research_assets.captures import sealed
 from research_assets.collect.coverage import Verdict
 from research_assets.journal import Journal
 
-_one_writer = Lock()
-"""Windows that run side by side may end together, and each writer of tables takes its memory for itself."""
+
+@cache
+def _writer(_process: int) -> ThreadPoolExecutor:
+    """One thread for all, since each that ever wrote keeps memory; by process, since a fork takes no thread along."""
+    return ThreadPoolExecutor(1, "publish")
+
+
+async def publish_aside(raw: Path, journal: Journal, verdicts: Iterable[Verdict] = ()) -> None:
+    """`publish`, while the loop goes on; captures that end together are written one after the other."""
+    await asyncio.get_running_loop().run_in_executor(_writer(os.getpid()), publish, raw, journal, verdicts)
 
 
 def publish(raw: Path, journal: Journal, verdicts: Iterable[Verdict] = ()) -> None:
     """End a capture: its verdicts, the seal, the raw tables; the notes of its pauses go."""
     for verdict in verdicts:
         journal.append("unit", verdict.event())
-    sealed_file = journal.seal()
-    with _one_writer:
-        tables.write_capture(raw, sealed_file)
+    tables.write_capture(raw, journal.seal())
     for note in _notes(raw, str(journal.start["study"]), journal.capture):
         note.unlink(missing_ok=True)
 

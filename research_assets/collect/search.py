@@ -4,7 +4,6 @@ One window is one capture. Paging inside a window is `window.py`, the choice of 
 means `judge.py`, which journals are gone on with `resume.py`.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence, Set
 from contextlib import ExitStack, aclosing
@@ -18,7 +17,7 @@ from research_assets.collect.coverage import Held, Verdict, next_try, utc
 from research_assets.collect.judge import Judge
 from research_assets.collect.model import Ask, Finished, Halt, Meter, Paused, Tools, is_backfill, side_by_side
 from research_assets.collect.plan import Window, apart, cost, expected_hits, halve, plan_windows, spread
-from research_assets.collect.publish import note_open, publish
+from research_assets.collect.publish import note_open, publish_aside
 from research_assets.collect.resume import Found, header, open_journals
 from research_assets.collect.send import Courier, in_short
 from research_assets.collect.spec import StudySpec
@@ -231,7 +230,7 @@ class Search:
         if silent:
             self._halt = Halt(POOL, str(silent[0].reason), silent[0].next_try or next_try(now, 1))
         new = [verdict for verdict in verdicts if verdict.partition not in trail.judged]
-        await asyncio.to_thread(publish, self._tools.settings.raw, journal, new)
+        await publish_aside(self._tools.settings.raw, journal, new)
         return _Result(tuple(verdicts), (*again, *doubted))
 
     def _pause(self, journal: Journal, trail: Trail, halt: Halt) -> _Result:

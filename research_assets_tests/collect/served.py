@@ -20,7 +20,8 @@ from typing import Any
 
 from research_assets import tables
 from research_assets.clock import ServerClock
-from research_assets.collect import Ask, Progress, Tools, collect, lists, search
+from research_assets.collect import Ask, Progress, Tools, collect
+from research_assets.collect import publish as publishing
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import Ledger
 from research_assets.sandbox.books import Entry
@@ -128,7 +129,7 @@ class Life:
 
 
 PLACES: dict[str, tuple[tuple[object, str], ...]] = {
-    "before the seal": ((search, "publish"), (lists, "publish")),
+    "before the seal": ((publishing, "publish"),),
     "between seal and table": ((tables, "write_capture"),),
     "between table and coverage": ((tables, "_write_verdicts"),),
 }
@@ -175,8 +176,7 @@ def _live(life: Life) -> None:
         for owner, name in PLACES[life.place]:
             setattr(owner, name, _suicide)
     if life.step is not None:
-        for module in (search, lists):
-            module.publish = _deadly(module.publish, life.step)  # type: ignore[attr-defined]
+        publishing.publish = _deadly(publishing.publish, life.step)
     asyncio.run(_collect(life))
 
 
