@@ -5,9 +5,11 @@ page in each turn. The collector reserves, sends, checks, journals and settles e
 """
 
 import asyncio
+import os
 from collections.abc import Iterable
 from datetime import timedelta
 from itertools import pairwise
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -30,11 +32,25 @@ def run() -> Iterable[Row]:
     """The median page of both in the median turn, and the median ratio of two turns that follow each other."""
     with sandbox("--flat", str(PAGES * 100)) as url, a_root(url, rate=1e9, research_cap=10**9) as settings:
         bare, ours = asyncio.run(_in_turns(settings))
+        flush = _flush(settings.root / "flushed")
     note = f"{ROUNDS} x {PAGES} pages of 100 videos, in turns"
     yield Row("a page by a bare httpx loop", 1000 * median(bare), "ms", None, note)
+    yield Row("a flush of the disk, of which each page needs two", 1000 * flush, "ms", None, "100 KB, fdatasync")
     yield Row("a page from socket to durable journal", 1000 * median(ours), "ms", None, note)
     ratio = median(after / before for before, after in zip(bare, ours, strict=True))
     yield Row("a page to the journal, against the bare loop", ratio, "times", 2.0, "median of the rounds")
+
+
+def _flush(path: Path) -> float:
+    """Seconds that the disk takes for what the journal and the ledger ask of it; it varies with all that writes."""
+    took = []
+    with path.open("ab", buffering=0) as file:
+        for _ in range(200):
+            file.write(b"x" * 100_000)
+            before = perf_counter()
+            os.fdatasync(file.fileno())
+            took.append(perf_counter() - before)
+    return median(took)
 
 
 async def _in_turns(settings: Settings) -> tuple[list[float], list[float]]:
