@@ -96,6 +96,9 @@ VARIABLES: dict[str, Variable] = {
     "comment_ceiling": Variable(
         "RESEARCH_COMMENT_CEILING", "0", _not_negative, "Comments of one list at most; 0 goes on until the API refuses"
     ),
+    "look_every": Variable(
+        "RESEARCH_LOOK_EVERY", "30", _positive, "Seconds between two looks of what collects and builds by itself"
+    ),
     "alert_webhook": Variable("RESEARCH_ALERT_WEBHOOK", "", _address, "Address that is told of failed runs"),
 }
 """What can be set, by the name of the attribute of `Settings`."""
@@ -119,6 +122,7 @@ class Settings:
     page_size: int
     window_days: int
     comment_ceiling: int
+    look_every: int
     alert_webhook: str = field(repr=False)
 
     @classmethod

@@ -25,7 +25,7 @@ def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
 
     @dg.run_failure_sensor(
         name="failures_are_told",
-        minimum_interval_seconds=30,
+        minimum_interval_seconds=settings.look_every,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,
     )

@@ -13,8 +13,8 @@ from research_assets.collect.words import counted
 from research_assets.resources import Collection
 from research_assets.sensors.runs import active, keys_of
 
-QUIET = timedelta(minutes=2)
-"""How long nothing new must have come: the quota window looks twice in this time, so the batch is over."""
+QUIET = 4
+"""For so many looks nothing new must have come: the quota window has then looked too, so the batch is over."""
 
 NEWEST = "research/newest"
 """Tag of a build: the newest data that it was asked for."""
@@ -39,8 +39,8 @@ class Seen:
     failing: Sequence[str] = ()
 
 
-def hindrance(seen: Seen, now: datetime) -> str | None:
-    """Why the marts are not built now; None if they are."""
+def hindrance(seen: Seen, now: datetime, quiet: timedelta) -> str | None:
+    """Why the marts are not built now; None if they are. `quiet` is how long nothing new must have come."""
     if seen.newest is None:
         return "Nothing was collected yet."
     if seen.built is not None and seen.newest <= seen.built:
@@ -49,7 +49,7 @@ def hindrance(seen: Seen, now: datetime) -> str | None:
         return "A build is under way."
     if seen.collecting:
         return f"{counted(seen.collecting, 'run')} of the collection go on; the marts follow when they have ended."
-    if now - seen.newest < QUIET:
+    if now - seen.newest < quiet:
         return "New data came a moment ago; the marts follow when nothing more comes."
     if seen.failing:
         return (
@@ -82,7 +82,7 @@ def marts_follow_data(
     @dg.sensor(
         name="marts_follow_data",
         asset_selection=dg.AssetSelection.assets(*warehouse),
-        minimum_interval_seconds=60,
+        minimum_interval_seconds=2 * settings.look_every,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,
     )
@@ -98,7 +98,7 @@ def marts_follow_data(
             building=any(keys_of(run, warehouse) for run in runs),
             failing=_failing(instance, checks),
         )
-        reason = hindrance(seen, collection.clock.now())
+        reason = hindrance(seen, collection.clock.now(), timedelta(seconds=QUIET * settings.look_every))
         if reason is not None or newest is None:
             return dg.SkipReason(reason)
         request = dg.RunRequest(

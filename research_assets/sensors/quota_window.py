@@ -28,9 +28,6 @@ then comments and the accounts of the running period; then earlier days. Studies
 It never asks for more than the quota has left. When nothing fits, it says so with the numbers: what is left, how many
 units wait, when the quota opens. A run that pauses is taken up here. Switch it off to collect by hand only."""
 
-INTERVAL = 30
-"""Seconds between two looks."""
-
 
 def quota_window(studies: Sequence[StudySpec], collection: Collection) -> dg.SensorDefinition:
     """The sensor over all collected assets of some studies."""
@@ -40,7 +37,7 @@ def quota_window(studies: Sequence[StudySpec], collection: Collection) -> dg.Sen
         name="quota_window",
         # As `target` it would need one axis of partitions for all of them.
         asset_selection=dg.AssetSelection.assets(*keys),
-        minimum_interval_seconds=INTERVAL,
+        minimum_interval_seconds=collection.settings.look_every,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,
     )

@@ -12,17 +12,18 @@ import pytest
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import running
 from research_assets.sensors import marts
-from research_assets.sensors.marts import QUIET, Seen, hindrance, mark
+from research_assets.sensors.marts import Seen, hindrance, mark
 from research_assets_tests.assets.world import NO_COMMENTS
 from research_assets_tests.sensors.house import House
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+QUIET = timedelta(minutes=2)
 FRESH = Seen(newest=NOW - timedelta(hours=1), built=None, asked_for=None, collecting=0, building=False)
 
 
 def test_new_data_that_has_come_to_rest_is_built() -> None:
-    assert hindrance(FRESH, NOW) is None
-    assert hindrance(replace(FRESH, built=NOW - timedelta(hours=2)), NOW) is None
+    assert hindrance(FRESH, NOW, QUIET) is None
+    assert hindrance(replace(FRESH, built=NOW - timedelta(hours=2)), NOW, QUIET) is None
 
 
 @pytest.mark.parametrize(
@@ -38,13 +39,13 @@ def test_new_data_that_has_come_to_rest_is_built() -> None:
     ],
 )
 def test_what_stands_in_the_way_is_said(seen: Seen, said: str) -> None:
-    assert said in str(hindrance(seen, NOW))
+    assert said in str(hindrance(seen, NOW, QUIET))
 
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     # Files carry the machine's time; the quiet before a build is shown above.
-    monkeypatch.setattr(marts, "QUIET", timedelta(0))
+    monkeypatch.setattr(marts, "QUIET", 0)
     with ExitStack() as stack:
         config = SandboxConfig(flat=3, now=NOW, search_life=40 * 86_400)
         yield House(stack.enter_context(running(config)), tmp_path / "data", (NO_COMMENTS,))
