@@ -1,40 +1,19 @@
 """A real browser on the real UI: headless Chromium, and `research-assets ui` as a person starts it."""
 
 import os
-import queue
-import re
-import shutil
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO
 
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions, ChromeService
+from selenium.webdriver import Chrome
 
 from research_assets.instance import prepare_home
 from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, child_environment, prepare_root
-
-PATIENCE = 240
-"""Seconds after which something that was waited for is given up. Far more than it takes: a bound, no measure."""
-
-CHROMIUM_FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1600,1000",
-)
+from research_assets_tests.browser.start import PATIENCE, chromium, ui_process
 
 
 @dataclass(frozen=True)
@@ -49,21 +28,9 @@ class Ui:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """Debian's Chromium with a profile of its own. Without it the tests are skipped, but never where CI is set."""
-    found = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
-    missing = [name for name, path in found.items() if path is None]
-    if missing:
-        reason = f"{' and '.join(missing)} not on PATH (Debian: apt-get install chromium chromium-driver)"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    options = ChromeOptions()
-    options.binary_location = str(found["chromium"])
-    for flag in (*CHROMIUM_FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    driver = Chrome(options=options, service=ChromeService(executable_path=str(found["chromedriver"])))
-    try:
+    """A browser for all tests."""
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
-    finally:
-        driver.quit()
 
 
 @pytest.fixture(scope="module")
@@ -93,26 +60,10 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
     environment |= {
         VARIABLES["root"].name: str(root / "data"),
         VARIABLES["studies"].name: str(root / "studies"),
-        "PYTHONUNBUFFERED": "1",
     }
     _switch_off("quota_window", environment)
-    process = subprocess.Popen(
-        [Path(sys.executable).with_name("research-assets"), "ui", "--port", "0"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield Ui(_address(process, root / "ui.log"), "gardening", days, root / "data")
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(60)
-        finally:
-            # Whatever did not end in good order must not outlive the test.
-            process.kill()
+    with ui_process(environment, root / "ui.log") as url:
+        yield Ui(url, "gardening", days, root / "data")
 
 
 def _switch_off(sensor: str, environment: dict[str, str]) -> None:
@@ -127,24 +78,3 @@ def _switch_off(sensor: str, environment: dict[str, str]) -> None:
         check=True,
         timeout=PATIENCE,
     )
-
-
-def _address(process: "subprocess.Popen[str]", log: Path) -> str:
-    """The address from the banner; fails with all that was said if the UI ended before it was ready."""
-    said: queue.Queue[str | None] = queue.Queue()
-    assert process.stdout is not None
-    threading.Thread(target=_copy, args=(process.stdout, log, said), daemon=True).start()
-    while (line := said.get(timeout=PATIENCE)) is not None:
-        if address := re.search(r"Dagster's UI\s+(http://\S+)", line):
-            return address[1]
-    pytest.fail(f"The UI ended before it was ready:\n{log.read_text()}")
-
-
-def _copy(source: IO[str], log: Path, said: "queue.Queue[str | None]") -> None:
-    """Keep the pipe empty: what is said goes to a file and to who waits; None at the end."""
-    with log.open("w") as kept:
-        for line in source:
-            kept.write(line)
-            kept.flush()
-            said.put(line)
-    said.put(None)
