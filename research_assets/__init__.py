@@ -1,10 +1,29 @@
 """Research Assets: TikTok's public data through its Research API, as a Dagster asset graph.
 
-Nothing is imported here on purpose: importing the package must cost nothing and do nothing. Only `Study`, which study
-files name as `type: research_assets.Study`, is found here when it is asked for.
+Nothing is imported here on purpose: importing the package must cost nothing and do nothing. What is offered by the
+package's own name is found when it is asked for: `open`, the marts in a notebook, and `Study`, which study files name
+as `type: research_assets.Study`.
 """
 
 from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from research_assets.notebook import Reading
+
+
+def open(place: "str | Path | None" = None) -> "Reading":
+    """The marts of a data folder as pandas DataFrames, or lazily as DuckDB relations; read-only.
+
+    `research_assets.open("data").videos(study="gardening")`. Without a name it is the folder that the environment
+    sets; where only simulated data was collected, that is opened.
+    Raises ReadingError if there is no warehouse.
+    """
+    from research_assets.notebook import open_reading
+
+    return open_reading(place)
+
 
 if not TYPE_CHECKING:  # or mypy would take every misspelt name of a module for good
 

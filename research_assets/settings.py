@@ -93,6 +93,9 @@ VARIABLES: dict[str, Variable] = {
     "timeout": Variable("RESEARCH_TIMEOUT", "300", _positive_float, "Seconds to wait for an answer"),
     "page_size": Variable("RESEARCH_PAGE_SIZE", "100", _positive, "Rows asked for in one request, 100 at most"),
     "window_days": Variable("RESEARCH_WINDOW_DAYS", "31", _positive, "Days in one search at most; the API takes 31"),
+    "username_batch": Variable(
+        "RESEARCH_USERNAME_BATCH", "10", _positive, "Accounts in one search at most; with more it tends to fail"
+    ),
     "comment_ceiling": Variable(
         "RESEARCH_COMMENT_CEILING", "0", _not_negative, "Comments of one list at most; 0 goes on until the API refuses"
     ),
@@ -121,6 +124,7 @@ class Settings:
     timeout: float
     page_size: int
     window_days: int
+    username_batch: int
     comment_ceiling: int
     look_every: int
     alert_webhook: str = field(repr=False)
@@ -152,8 +156,12 @@ class Settings:
                 )
         settings = cls(**values)
         if settings.origin == "sandbox" and not environ.get(VARIABLES["root"].name, "").strip():
-            return replace(settings, root=settings.root / "sandbox")
+            return settings.simulated()
         return settings
+
+    def simulated(self) -> "Settings":
+        """The same with the data root that simulated data has when none is named: below the real one's."""
+        return replace(self, root=self.root / "sandbox")
 
     @property
     def origin(self) -> str:

@@ -39,8 +39,8 @@ _READS_STUDIES = Room(_PURE | _STUDY_FILE, banned=_HEAVY)
 _DECLARES = Room(_PURE | _STUDY)
 
 ROOMS: dict[str, Room] = {
-    # The component of study files, by its short name, when it is asked for.
-    "__init__": Room(frozenset({"study"}), frozenset()),
+    # The component of study files and the marts in a notebook, by their short names, when they are asked for.
+    "__init__": Room(frozenset({"study", "notebook"}), frozenset()),
     "fields": _ALONE,
     "clock": _ALONE,
     "files": _ALONE,
@@ -52,6 +52,8 @@ ROOMS: dict[str, Room] = {
     **dict.fromkeys(_STUDY, _DECLARES),
     **dict.fromkeys(_STUDY_FILE, _READS_STUDIES),
     "study": Room(_DECLARES.rooms | {"assets"}),
+    "reading": Room(_GROUND, frozenset({"duckdb"})),
+    "notebook": Room(_GROUND | {"reading"}, frozenset({"duckdb", "numpy", "pandas"})),
     "assets": _DECLARES,
     "definitions": Room(_DECLARES.rooms | {"assets", "defs"}),
     "defs": _DECLARES,

@@ -26,6 +26,7 @@ KNOWN_ERRORS = (
     "research_assets.ledger_file:LedgerError",
     "research_assets.quota:QuotaSpent",
     "research_assets.resources:Unready",
+    "research_assets.reading:ReadingError",
     "research_assets.sandbox.server:PortInUse",
 )
 """Errors whose message says all that a person needs; anything else is a bug and keeps its traceback."""

@@ -1,0 +1,159 @@
+"""The marts in a notebook: right types, lazily too, never in a build's way, and errors that say what is there."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import research_assets as ra
+from research_assets.notebook import Reading
+from research_assets.reading import ReadingError
+from research_assets.settings import Settings
+from research_assets_tests.warehouse.conftest import World, materialize, query
+from research_assets_tests.warehouse.rawdata import (
+    ANNA_VIDEO,
+    BEN_VIDEO,
+    CARL_VIDEO,
+    COMMENT,
+    DAY1,
+    DAY2,
+    REPLY,
+    at,
+    video,
+    write,
+    write_world,
+)
+
+
+@pytest.fixture
+def marts(world: World) -> Iterator[Reading]:
+    with ra.open(world.settings.root) as reading:
+        yield reading
+
+
+def test_every_mart_has_its_types(marts: Reading, world: World) -> None:
+    expected = {
+        "BIGINT": "Int64",
+        "INTEGER": "Int64",
+        "BOOLEAN": "boolean",
+        "VARCHAR": "str",
+        "DOUBLE": "float64",
+        "DATE": "datetime64[us]",
+        "TIMESTAMP WITH TIME ZONE": "datetime64[us, UTC]",
+    }
+    assert {name for (name,) in query(world.settings, "select table_name from duckdb_tables()")} == set(marts.marts)
+    for name in marts.marts:
+        table = getattr(marts, name)
+        kinds = dict(zip(table.columns["column"], table.columns["type"], strict=True))
+        frame = table()
+        assert {column: str(frame.dtypes[column]) for column in frame} == {
+            column: expected.get(kind, "object") for column, kind in kinds.items()
+        }
+        assert len(frame) == query(world.settings, f"select count(*) from marts.{name}")[0][0]
+
+
+def test_values_are_those_of_the_world(marts: Reading) -> None:
+    videos = marts.videos(study="garden").set_index("video_id")
+    assert set(videos.index) == {ANNA_VIDEO, BEN_VIDEO, CARL_VIDEO}
+    assert videos.view_count[CARL_VIDEO] == 2**53 + 1
+    assert videos.created_at[ANNA_VIDEO] == pd.Timestamp(at(1, 8)) + pd.Timedelta(seconds=30)
+    assert videos.hashtags[ANNA_VIDEO] == ["balkon", "garten"]
+    assert videos.hashtag_info[ANNA_VIDEO] == [
+        {"hashtag_id": 7, "hashtag_name": "Garten", "hashtag_description": "Green"}
+    ]
+    assert videos.hashtags[CARL_VIDEO] == []
+    assert videos.mentions[ANNA_VIDEO] is None
+    assert videos.music_id[ANNA_VIDEO] is pd.NA
+    # An id beside a missing one is where a float would lose the last digits.
+    parents = marts.comments().set_index("comment_id").parent_comment_id
+    assert parents[COMMENT] is pd.NA
+    assert parents[REPLY] == COMMENT
+
+
+def test_a_mart_is_narrowed_to_a_study_days_and_columns(marts: Reading) -> None:
+    assert len(marts.videos()) == 5
+    assert set(marts.videos(study="garden", last=DAY1).video_id) == {ANNA_VIDEO, BEN_VIDEO}
+    assert list(marts.videos(first="2026-02-02", columns=["video_id"]).video_id) == [CARL_VIDEO]
+    covered = marts.coverage(study="garden", first=at(2, 23), last=date(2026, 2, 2))
+    assert set(covered.partition_day) == {pd.Timestamp(DAY2)}
+
+
+def test_relations_are_lazy_and_queries_keep_the_types(marts: Reading) -> None:
+    relation = marts.relation("videos", study="garden").filter("view_count > 500")
+    assert relation.aggregate("count(*)").fetchall() == [(2,)]
+    assert marts.videos.relation("garden", columns=["day"]).columns == ["day"]
+    summed = marts.frame("SELECT day, sum(comment_count) AS n FROM videos WHERE study = 'garden' GROUP BY 1 ORDER BY 1")
+    assert summed.dtypes.astype(str).to_dict() == {"day": "datetime64[us]", "n": "Int64"}
+    assert summed.n[0] == 2
+    assert summed.n[1] is pd.NA
+    nested = marts.frame("SELECT {'a': [1, NULL]} AS s, NULL::BIGINT[] AS n, MAP {'k': 2} AS m, 'x'::BLOB AS b")
+    assert nested.s[0] == {"a": [1, None]}
+    assert nested.n[0] is None
+    assert np.isnan(marts.frame("SELECT NULL::DOUBLE AS x").x[0])
+
+
+def test_nothing_can_be_changed(marts: Reading) -> None:
+    with pytest.raises(Exception, match="read-only"):
+        marts.sql("DELETE FROM videos")
+
+
+def test_what_is_not_there_is_told_with_what_is(marts: Reading, tmp_path: Path) -> None:
+    with pytest.raises(ReadingError, match="Nothing is held of the study gardn; there are: bikes, garden"):
+        marts.videos(study="gardn")
+    with pytest.raises(AttributeError, match=r"There is no mart 'video'; there are: .*videos"):
+        _ = marts.video
+    with pytest.raises(ReadingError, match="There is no mart 'video'"):
+        marts.relation("video")
+    with pytest.raises(ReadingError, match="videos has no column views; it has: study, video_id"):
+        marts.videos(columns=["views"])
+    with pytest.raises(ReadingError, match="users belong to no single day"):
+        marts.users(first=DAY1)
+    with pytest.raises(ReadingError, match="'February' is no day"):
+        marts.videos(first="February")
+    with pytest.raises(ReadingError, match=r"none does not exist, .* no warehouse.*research-assets demo"):
+        ra.open(tmp_path / "none")
+    (tmp_path / "warehouse.duckdb").write_text("no database")
+    with pytest.raises(ReadingError, match="cannot be opened"):
+        ra.open(tmp_path)
+
+
+def test_simulated_data_is_found_below_the_real_ones_folder_and_says_so(world: World, tmp_path: Path) -> None:
+    place = tmp_path / "sandbox"
+    (place / "state").mkdir(parents=True)
+    (place / "state" / "origin").write_text("sandbox")
+    (place / "warehouse.duckdb").hardlink_to(world.settings.warehouse)
+    with ra.open(tmp_path) as reading:
+        assert repr(reading).startswith(
+            f"{place / 'warehouse.duckdb'} (simulated data)\nStudies: bikes, garden\nMarts:"
+        )
+        assert "videos: Grain: one video" in repr(reading.videos)
+        assert {"videos", "sql", "frame"} <= set(dir(reading))
+
+
+def test_an_open_reader_is_not_in_a_builds_way_and_opening_again_shows_the_new_build(
+    world: World, settings: Settings
+) -> None:
+    write_world(settings.raw)
+    shutil.copy(world.settings.warehouse, settings.warehouse)
+    with ra.open(settings.root) as before:
+        lazy = before.relation("videos", study="garden")
+        new = video(CARL_VIDEO + 1, "carl", at(4))
+        write(settings.raw, "videos", "garden", DAY2, "v9", [new])
+        assert not before.superseded
+        assert materialize(settings).success
+        with ra.open(settings.root) as after:
+            assert (len(before.videos("garden")), len(after.videos("garden"))) == (3, 4)
+            assert len(lazy.fetchall()) == 3
+            assert (before.superseded, after.superseded) == (True, False)
+            assert "a newer build was published since" in repr(before)
+
+
+def test_importing_the_package_stays_light() -> None:
+    code = "import sys, research_assets; print(sorted({'pandas', 'duckdb', 'dagster', 'dotenv'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
