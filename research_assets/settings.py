@@ -102,6 +102,9 @@ VARIABLES: dict[str, Variable] = {
     "look_every": Variable(
         "RESEARCH_LOOK_EVERY", "30", _positive, "Seconds between two looks of what collects and builds by itself"
     ),
+    "pseudonym_key_file": Variable(
+        "RESEARCH_PSEUDONYM_KEY", "", str, "File with the key of the pseudonyms in exports"
+    ),
     "alert_webhook": Variable("RESEARCH_ALERT_WEBHOOK", "", _address, "Address that is told of failed runs"),
 }
 """What can be set, by the name of the attribute of `Settings`."""
@@ -126,6 +129,7 @@ class Settings:
     window_days: int
     username_batch: int
     comment_ceiling: int
+    pseudonym_key_file: str
     look_every: int
     alert_webhook: str = field(repr=False)
 
@@ -233,6 +237,12 @@ class Settings:
     def exports(self) -> Path:
         """Tables for people."""
         return self.root / "exports"
+
+    @property
+    def pseudonym_key(self) -> Path:
+        """The key of the pseudonyms, apart from what is exported."""
+        named = self.pseudonym_key_file
+        return Path(named).expanduser().resolve() if named else self.state / "keys" / "pseudonyms.key"
 
 
 def child_environment(settings: Settings) -> dict[str, str]:

@@ -32,6 +32,9 @@ WORST_FIRST: tuple[State, ...] = (
 
 LONGEST_REST = timedelta(days=32)
 
+STALE = timedelta(days=2)
+"""Age from which an interrupted re-observation is begun anew: a day's counts shall be of about one moment."""
+
 _MOMENTS = ("first_at", "last_at", "next_try")
 
 

@@ -89,7 +89,9 @@ class Judge:
             return ()
         if outcome == "wide":
             expected = dict.fromkeys(missing, trail.daily)
-            return tuple(plan_windows(missing, expected, most_days=self.most_days, page_size=self.page_size))
+            narrow = plan_windows(missing, expected, most_days=self.most_days, page_size=self.page_size)
+            again = replace(trail.window, failures=0, confirms=False)
+            return tuple(replace(again, first=one.first, last=one.last) for one in narrow)
         rest = replace(trail.window, first=missing[0], last=missing[-1])
         passed = len(missing) < len(trail.window.days)
         if len(missing) == 1:
@@ -181,7 +183,8 @@ class Judge:
                 judged = self._suspicious(day, f"{thin[day]} {_SILENT}", now)
             state, why, when = judged
             found.append(replace(verdict, state=state, reason=why, next_try=when))
-        return found, [Window(*stretch, confirms=True) for stretch in runs(doubted)]
+        again = replace(trail.window, failures=0, confirms=True)
+        return found, [replace(again, first=first, last=last) for first, last in runs(doubted)]
 
     def _incomplete(self, day: date, outcome: Outcome, reason: str | None, now: datetime, *, goes_on: bool) -> Judged:
         if goes_on:

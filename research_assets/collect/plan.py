@@ -20,13 +20,18 @@ DAY = timedelta(days=1)
 class Window:
     """Days `first` to `last`, both included, asked as one search.
 
-    `failures` counts the wider windows that failed; `confirms` says that an empty answer is asked once more.
+    `failures` counts the wider windows that failed; `confirms` says that an empty answer is asked once more. `names`
+    are the accounts of the query that it is asked for, none for the whole query; `answers` says that its days were
+    answered for others, `blind` how often its accounts were halved without that being known.
     """
 
     first: date
     last: date
     failures: int = 0
     confirms: bool = False
+    names: tuple[str, ...] = ()
+    answers: bool = False
+    blind: int = 0
 
     @property
     def days(self) -> tuple[date, ...]:
@@ -35,7 +40,10 @@ class Window:
 
     def __str__(self) -> str:
         """The window as people write it."""
-        return f"{self.first}..{self.last}" if self.first != self.last else f"{self.first}"
+        days = f"{self.first}..{self.last}" if self.first != self.last else f"{self.first}"
+        if not self.names:
+            return days
+        return f"{days} for {self.names[0]}" + (f" and {len(self.names) - 1} more" if len(self.names) > 1 else "")
 
 
 def cost(hits: float, page_size: int = 100) -> int:

@@ -1,21 +1,18 @@
 """Journals of searches that an earlier run left open: go on with one, end it, or leave it to whoever it belongs to."""
 
 from collections.abc import Callable, Collection, Mapping, Set
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from research_assets.captures import unfinished
-from research_assets.collect.coverage import Held
+from research_assets.captures import read, unfinished
+from research_assets.collect.coverage import STALE, Held
 from research_assets.collect.model import Ask
 from research_assets.collect.plan import Window, cost, expected_hits, plan_windows, spread
 from research_assets.collect.window import Outcome, Trail
 from research_assets.fields import ENTITIES
 from research_assets.journal import Journal, JournalBusy
-
-STALE = timedelta(days=2)
-"""Age from which an interrupted re-observation is begun anew: a day's counts shall be of about one moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +27,8 @@ class Found:
 
 def header(ask: Ask, window: Window) -> dict[str, Any]:
     """What the journal of a search keeps in order to be gone on with."""
-    return {"failures": window.failures, "confirms": window.confirms, "again": ask.again, **asked(ask)}
+    about = {name: getattr(window, name) for name in ("failures", "confirms", "names", "answers", "blind")}
+    return {**about, "again": ask.again, **asked(ask)}
 
 
 def asked(ask: Ask) -> dict[str, Any]:
@@ -40,12 +38,20 @@ def asked(ask: Ask) -> dict[str, Any]:
     return {"query": query, "fields": list(study.fields.get("videos", ENTITIES["videos"].requested))}
 
 
+def asked_alike(captures: Path, ask: Ask, capture: str) -> bool:
+    """Whether a sealed capture was asked with the query and the fields that the study has now."""
+    for path in (captures / "videos" / f"study={ask.study.name}").glob(f"*/{capture}.jsonl.zst"):
+        kept = next(iter(read(path)))["header"]
+        return all(kept.get(name) == value for name, value in asked(ask).items())
+    return False
+
+
 def open_journals(
     captures: Path,
     ask: Ask,
     left: Set[date],
     held: Mapping[date, Held],
-    density: Mapping[date, float],
+    density: Callable[[tuple[str, ...]], Mapping[date, float]],
     now: datetime,
     *,
     page_size: int,
@@ -53,8 +59,8 @@ def open_journals(
 ) -> list[Found]:
     """The journals of a study that are gone on with or ended now; all others stay as they are.
 
-    `left` are the days wanted. Going on may bring days that are not: then they are claimed by `claim_more`, which says
-    whether nobody else is at them.
+    `left` are the days wanted, `density` gives the raw hits of days by the accounts that were asked. Going on may bring
+    days that are not wanted: then they are claimed by `claim_more`, which says whether nobody else is at them.
     """
     found = []
     for path in unfinished(captures, "videos", ask.study.name):
@@ -66,7 +72,9 @@ def open_journals(
         start = journal.start
         kept = start["header"]
         first, last = date.fromisoformat(start["first"]), date.fromisoformat(start["last"])
-        trail = Trail(Window(first, last, kept["failures"], kept["confirms"]))
+        names = tuple(kept.get("names", ()))
+        window = Window(first, last, kept["failures"], kept["confirms"], names, kept.get("answers", False))
+        trail = Trail(replace(window, blind=kept.get("blind", 0)))
         for event in journal.events():
             trail.take(event)
         rest = set(trail.window.days) - set(trail.complete_days())
@@ -82,7 +90,7 @@ def open_journals(
         elif (again and not ask.again) or not left & set(trail.window.days):
             journal.close()
         else:
-            choice = _cheapest(trail, rest, left & set(trail.window.days), density, page_size)
+            choice = _cheapest(trail, rest, left & set(trail.window.days), density(names), page_size)
             if choice == "go on" and not claim_more(rest - left):
                 choice = "leave"
             if choice == "leave":

@@ -8,11 +8,13 @@ from datetime import date, datetime
 
 from research_assets.captures import unfinished
 from research_assets.clock import week_of
+from research_assets.collect.accounts import lacking
 from research_assets.collect.coverage import SETTLED, Held, read_held
+from research_assets.collect.days import finished, too_fresh
 from research_assets.collect.lists import Partition, end_past_periods
 from research_assets.collect.model import Ask, Finished, Meter, Paused, Tools, side_by_side
 from research_assets.collect.publish import catch_up
-from research_assets.collect.search import Search, finished, too_fresh
+from research_assets.collect.search import Search
 from research_assets.collect.send import Courier
 from research_assets.collect.sources import Sources
 from research_assets.collect.spec import StudySpec
@@ -62,25 +64,28 @@ async def _videos(ask: Ask, tools: Tools) -> AsyncGenerator[Finished | Paused, N
     settings, now = tools.settings, tools.clock.now()
     records = read_held(settings.raw, "videos", study=ask.study.name, captures=settings.captures)
     held = {record.verdict.partition: record for record in records if record.verdict.unit_kind == "day"}
+    part = lacking(ask.study.query, records, now, retry=ask.retry)
     missing = []
     for day in sorted(set(ask.partitions)):
         known = held.get(day)
         fresh = too_fresh(ask.study, day, now)
         if fresh:
             yield fresh
-        elif (known and not ask.again and known.verdict.state in SETTLED) or (known and _resting(ask, known, now)):
+        elif known and day not in part and _is_held(ask, known, now):
             yield finished(known.verdict, held=True)
         else:
             missing.append(day)
     if missing or unfinished(settings.captures, "videos", ask.study.name):
-        async with aclosing(Search(ask, tools, held).run(missing)) as results:
+        async with aclosing(Search(ask, tools, records).run(missing)) as results:
             async for result in results:
                 yield result
 
 
-def _resting(ask: Ask, known: Held, now: datetime) -> bool:
-    """Whether a unit that was given up for now is left alone until its next try."""
+def _is_held(ask: Ask, known: Held, now: datetime) -> bool:
+    """Whether a day is left as it is: it is complete, or was given up for now and its next try has not come."""
     verdict = known.verdict
+    if verdict.state in SETTLED:
+        return not ask.again
     if verdict.state not in ("quarantined", "suspicious") or ask.retry:
         return False
     return verdict.next_try is not None and verdict.next_try > now

@@ -8,17 +8,18 @@ from collections import deque
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence, Set
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
-from research_assets.clock import midnight
+from research_assets.collect.accounts import Accounts, Names
 from research_assets.collect.canary import Canary, Song
-from research_assets.collect.coverage import Held, Verdict, next_try, utc
+from research_assets.collect.coverage import Held, Verdict, next_try
+from research_assets.collect.days import finished
 from research_assets.collect.judge import Judge
 from research_assets.collect.model import Ask, Finished, Halt, Meter, Paused, Tools, is_backfill, side_by_side
 from research_assets.collect.plan import Window, apart, cost, expected_hits, halve, plan_windows, spread
 from research_assets.collect.publish import note_open, publish_aside
-from research_assets.collect.resume import Found, header, open_journals
+from research_assets.collect.resume import Found, asked_alike, header, open_journals
 from research_assets.collect.send import Courier, in_short
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.window import Outcome, Trail, crawl
@@ -53,19 +54,31 @@ class _Result:
 class Search:
     """One run over the missing days of one study."""
 
-    def __init__(self, ask: Ask, tools: Tools, held: Mapping[date, Held]) -> None:
+    def __init__(self, ask: Ask, tools: Tools, records: Sequence[Held]) -> None:
+        """`records` are what is held of the study's videos."""
         settings = tools.settings
+        held = {record.verdict.partition: record for record in records if record.verdict.unit_kind == "day"}
         self._ask, self._tools, self._held = ask, tools, held
         self._study: StudySpec = ask.study
         self._courier = Courier(
             tools.client, tools.ledger, tools.clock, rate=settings.rate, concurrency=settings.concurrency
         )
-        self._judge = Judge(held, settings.window_days, settings.page_size)
+        self._accounts = Accounts(
+            ask.study.query,
+            records,
+            tools.clock.now(),
+            most=settings.username_batch,
+            again=ask.again,
+            retry=ask.retry,
+            same=lambda part: asked_alike(settings.captures, ask, str(part.capture)),
+        )
+        self._judges: dict[Names, Judge] = {}
         self._canary = Canary(settings.raw, ask.study, held, self._courier, tools.clock, due=True)
         self._meter = Meter(ask, tools.progress)
         self._halt: Halt | None = None
         self._reserve: Halt | None = None
         self._trails: list[Trail] = []
+        self._dead: set[date] = set()
 
     async def run(self, days: Sequence[date]) -> AsyncGenerator[Finished | Paused, None]:
         """Ask the days, giving each as it is finished. Raises Busy if another process collects one of them."""
@@ -79,9 +92,9 @@ class Search:
                     jobs.append(_Job(found.trail.window, found.journal, found.trail))
                     continue
                 ended = await self._close(found.journal, found.trail, found.outcome, found.reason)
-                for finished in _taken(ended, left):
-                    yield finished
-            jobs.extend(_Job(window) for window in self._plan(left - {day for job in jobs for day in job.window.days}))
+                for one in _taken(ended, left, self._accounts.spent):
+                    yield one
+            jobs.extend(_Job(window) for window in self._plan(left, [job.window for job in jobs]))
             self._want(jobs)
             results = side_by_side(jobs, self._work, settings.concurrency, lambda: self._halt is None)
             async with aclosing(results):
@@ -89,8 +102,8 @@ class Search:
                     jobs.extend(_Job(window) for window in result.again)
                     if self._halt is None:
                         self._want(jobs)
-                    for finished in _taken(result, left):
-                        yield finished
+                    for one in _taken(result, left, self._accounts.spent):
+                        yield one
         halt = self._halt or self._reserve
         if halt is not None:
             yield Paused(halt.pool, halt.reason, halt.opens_at, tuple(sorted(left)))
@@ -113,45 +126,64 @@ class Search:
             self._ask,
             left,
             self._held,
-            self._judge.density,
+            lambda names: self._judge(names).density,
             self._tools.clock.now(),
             page_size=settings.page_size,
             claim_more=claim_more,
         )
 
-    def _plan(self, days: Collection[date]) -> list[Window]:
+    def _judge(self, names: Names) -> Judge:
+        """What is known of the series that some accounts make, or the whole query."""
+        if names not in self._judges:
+            settings = self._tools.settings
+            self._judges[names] = Judge(self._accounts.history(names), settings.window_days, settings.page_size)
+        return self._judges[names]
+
+    def _plan(self, left: Collection[date], begun: Sequence[Window]) -> list[Window]:
+        """Windows over the days that are left, without what is under way."""
+        days: dict[Names, list[date]] = {}
+        for day in sorted(left):
+            at_it = [window.names or self._accounts.names for window in begun if day in window.days]
+            if at_it and not self._accounts.names:
+                continue
+            for names in self._accounts.missing(day, {name for part in at_it for name in part}):
+                days.setdefault(names, []).append(day)
+        windows = [window for names, wanted in days.items() for window in self._windows(names, wanted)]
+        return sorted(windows, key=lambda window: window.last, reverse=True)
+
+    def _windows(self, names: Names, days: Sequence[date]) -> list[Window]:
         """Windows over the days, newest first; what is dead is asked by itself, and no window reaches across it."""
-        if not days:
-            return []
-        first, last = min(days), max(days)
-        expected = spread(self._judge.density, [first + timedelta(days=i) for i in range((last - first).days + 1)])
-        dead = {day for day, record in self._held.items() if record.verdict.state == "quarantined"}
+        judge = self._judge(names)
+        span = [days[0] + timedelta(days=i) for i in range((days[-1] - days[0]).days + 1)]
+        expected = spread(judge.density, span)
+        dead = {day for day, record in judge.held.items() if record.verdict.state == "quarantined"}
         plan: list[Window] = []
         for group in apart(days, dead):
-            windows = plan_windows(
-                group, expected, most_days=self._judge.most_days, page_size=self._tools.settings.page_size
-            )
-            plan = [*(replace(w, failures=DEAD_BEFORE) if group[0] in dead else w for w in windows), *plan]
+            windows = plan_windows(group, expected, most_days=judge.most_days, page_size=self._tools.settings.page_size)
+            failures = DEAD_BEFORE if group[0] in dead else 0
+            plan = [*(replace(window, names=names, failures=failures) for window in windows), *plan]
         return plan
 
     def _want(self, jobs: Collection[_Job]) -> None:
         """Tell the ledger about what the run still needs, so that studies can share the day."""
-        size, known = self._tools.settings.page_size, self._judge.density
+        size = self._tools.settings.page_size
         units = 0
         for trail in (*self._trails, *(job.trail or Trail(job.window) for job in jobs)):
             rest = [day for day in trail.window.days if day <= trail.reached]
-            units += cost(expected_hits(rest, spread(known, rest)), size)
+            units += cost(expected_hits(rest, spread(self._judge(trail.window.names).density, rest)), size)
         self._tools.ledger.want(self._study.name, self._study.share, units, pool=POOL)
 
     async def _work(self, job: _Job) -> _Result:
         window, settings = job.window, self._tools.settings
-        if job.journal is None and len(window.days) > self._judge.most_days:
-            halves = halve(window, self._judge.density, settings.page_size)
-            return _Result(again=tuple(replace(half, failures=window.failures) for half in halves))
+        judge = self._judge(window.names)
+        if job.journal is None and (narrower := self._narrower(window)):
+            return _Result(again=narrower)
         due = not is_backfill(self._ask, window.last, self._tools.clock.now())
         if self._reserve is not None and not due:
             return _Result()
         trail = job.trail or Trail(window)
+        if trail.pages and trail.doubt is None:
+            self._accounts.answered(window)
         with ExitStack() as stack:
             journal = stack.enter_context(job.journal or self._begin(window))
             self._trails.append(trail)
@@ -160,6 +192,8 @@ class Search:
             def note(event: str, facts: dict[str, Any], answer: bytes | None = None) -> None:
                 journal.append(event, facts, answer)
                 trail.take({"event": event, **facts})
+                if event == "page" and trail.pages == 1 and trail.doubt is None:
+                    self._accounts.answered(window)
                 self._meter.add(str(window), facts.get("rows", 0 if event == "canary" else None))
 
             try:
@@ -170,11 +204,11 @@ class Search:
                     self._tools.clock,
                     page_size=settings.page_size,
                     due=due,
-                    may_split=not self._judge.density,
+                    may_split=not judge.density,
                     note=note,
                 )
                 down, song = self._courier.down, None
-                if (outcome == "failed" and down) or self._judge.decisive(trail):
+                if (outcome == "failed" and down) or judge.decisive(trail):
                     song = await self._canary.listen(window.days, note)
             except QuotaSpent as spent:
                 if spent.reason == "due":
@@ -193,6 +227,19 @@ class Search:
                 self._halt = Halt.until_better(POOL, f"{_DOWN} {reason}.", self._tools.clock.now())
                 return self._pause(journal, trail, self._halt)
             return await self._close(journal, trail, outcome, reason, down=down, song=song)
+
+    def _narrower(self, window: Window) -> tuple[Window, ...]:
+        """What is asked instead of a window, from what was learned since it was planned; nothing: ask it as it is."""
+        judge, groups = self._judge(window.names), apart(window.days, self._dead)
+        if len(groups) > 1:
+            return tuple(
+                replace(window, first=group[0], last=group[-1], failures=DEAD_BEFORE if group[0] in self._dead else 0)
+                for group in groups
+            )
+        if len(window.days) <= judge.most_days:
+            return ()
+        halves = halve(window, judge.density, self._tools.settings.page_size)
+        return tuple(replace(half, failures=window.failures) for half in halves)
 
     def _begin(self, window: Window) -> Journal:
         return Journal.create(
@@ -217,25 +264,35 @@ class Search:
         song: Song | None = None,
     ) -> _Result:
         """Judge the window, seal it, publish its rows. Verdicts that stand in the journal already stay as they are."""
-        now, judge = self._tools.clock.now(), self._judge
+        now, window = self._tools.clock.now(), trail.window
+        judge, accounts = self._judge(window.names), self._accounts
         if trail.outcome is None:
             end = {"outcome": outcome, "reason": reason}
             journal.append("end", end)
             trail.take({"event": "end", **end})
         judge.learn(trail, outcome)
-        again = judge.replaced_by(trail, outcome, down=down)
-        verdicts, doubted = judge.verdicts(trail, journal.capture, outcome, reason, now, goes_on=bool(again), song=song)
-        verdicts = [trail.judged.get(verdict.partition, verdict) for verdict in verdicts]
+        unanswered = outcome in ("failed", "refused") and not trail.pages and not down
+        at_fault = unanswered and accounts.at_fault(window)
+        again = accounts.halves(window) if unanswered else ()
+        if not again and not at_fault:
+            again = judge.replaced_by(trail, outcome, down=down)
+        pieces, doubted = judge.verdicts(trail, journal.capture, outcome, reason, now, goes_on=bool(again), song=song)
+        if not at_fault:
+            self._dead.update(piece.partition for piece in pieces if piece.state == "quarantined")
+        rows = [row for piece in pieces for row in accounts.add(window, piece, at_fault=at_fault)]
+        rows = [trail.judged.get((row.unit, row.partition), row) for row in rows]
+        verdicts = [row for row in rows if row.unit_kind == "day"]
         silent = [verdict for verdict in verdicts if verdict.state == "suspicious"] if song == "silent" else []
         if silent:
             self._halt = Halt(POOL, str(silent[0].reason), silent[0].next_try or next_try(now, 1))
-        new = [verdict for verdict in verdicts if verdict.partition not in trail.judged]
+        new = [row for row in rows if (row.unit, row.partition) not in trail.judged]
         await publish_aside(self._tools.settings.raw, journal, new)
         return _Result(tuple(verdicts), (*again, *doubted))
 
     def _pause(self, journal: Journal, trail: Trail, halt: Halt) -> _Result:
         reason = f"Paused after page {trail.pages} of its window. {halt.reason}"
-        verdicts = [replace(v, reason=reason, next_try=halt.opens_at) for v in trail.verdicts(journal.capture)]
+        pieces = [replace(piece, reason=reason) for piece in trail.verdicts(journal.capture)]
+        verdicts = [replace(self._accounts.whole(piece), next_try=halt.opens_at) for piece in pieces]
         note_open(self._tools.settings.raw, journal, verdicts, self._tools.clock.now())
         return _Result()
 
@@ -244,33 +301,8 @@ _STORM = "The API refuses requests as too fast, however slowly they come:"
 _DOWN = "The API answers nothing just now, not even what it answered before:"
 
 
-def _taken(result: _Result, left: set[date]) -> list[Finished]:
-    """The days that a result finishes, taken off what is left."""
+def _taken(result: _Result, left: set[date], spent: Mapping[date, float]) -> list[Finished]:
+    """The days that a result finishes, taken off what is left, with what they cost in this run."""
     done = [verdict for verdict in result.verdicts if verdict.partition in left and verdict.state != "partial"]
     left.difference_update(verdict.partition for verdict in done)
-    return [finished(verdict) for verdict in done]
-
-
-def finished(verdict: Verdict, *, held: bool = False) -> Finished:
-    """A day as its verdict says."""
-    return Finished(
-        partition=verdict.partition,
-        state=verdict.state,
-        asked=verdict.asked,
-        offered=verdict.offered,
-        kept=verdict.kept,
-        requests=verdict.requests,
-        units={verdict.state: 1},
-        reason=verdict.reason,
-        next_try=verdict.next_try,
-        held=held,
-    )
-
-
-def too_fresh(study: StudySpec, day: date, now: datetime) -> Finished | None:
-    """The refusal to ask a day that has not settled yet (new videos lag up to 48 hours); None if it has."""
-    due = midnight(day) + timedelta(days=1 + study.settle_days)
-    if now >= due:
-        return None
-    reason = f"The day settles on {utc(due)} (settle_days: {study.settle_days}); asked earlier it would be incomplete."
-    return Finished(partition=day, state="too_fresh", units={"too_fresh": 1}, reason=reason, next_try=due)
+    return [finished(replace(verdict, requests=spent[verdict.partition])) for verdict in done]

@@ -11,6 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from research_assets.clock import Clock, midnight
+from research_assets.collect.accounts import narrowed
 from research_assets.collect.coverage import Verdict, from_event
 from research_assets.collect.page import moment, page_facts
 from research_assets.collect.plan import DAY, PAGES_A_WINDOW, Window, apportion, cost
@@ -28,6 +29,9 @@ FRESH = timedelta(minutes=10)
 WIDE = 4 * PAGES_A_WINDOW
 """Pages that a window's first one must promise for the window to be asked as several instead, side by side: read in one
 row they would take most of a day, and lie in one capture."""
+
+TRIES_OF_AN_ACCOUNT = 3
+"""How often a search with a single account is tried, where the same days were answered for others."""
 
 Outcome = Literal["done", "failed", "refused", "lost", "doubtful", "wide", "dropped", "changed"]
 """How a window ended: `done`; `failed` (the server could not answer), `refused` (the API does not take the request),
@@ -63,7 +67,7 @@ class Trail:
     asked: Counter[date] = field(default_factory=Counter)
     outcome: Outcome | None = None
     reason: str | None = None
-    judged: dict[date, Verdict] = field(default_factory=dict)
+    judged: dict[tuple[str, date], Verdict] = field(default_factory=dict)
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Fold one event of the journal; events of other kinds change nothing."""
@@ -72,7 +76,7 @@ class Trail:
             self.outcome, self.reason = event["outcome"], event["reason"]
         elif kind == "unit":
             verdict = from_event(event)
-            self.judged[verdict.partition] = verdict
+            self.judged[verdict.unit, verdict.partition] = verdict
         if kind not in ("page", "fail", "canary"):
             return
         self.requests += event.get("requests", 1)
@@ -173,7 +177,7 @@ async def crawl(
             if pages >= WIDE:
                 return "wide", f"About {pages} pages."
         request = video_query(
-            study.query,
+            narrowed(study.query, trail.window.names),
             trail.window.first,
             trail.window.last,
             fields=study.fields.get("videos"),
@@ -198,9 +202,12 @@ async def crawl(
 
 
 def _tries(error: Wait, trail: Trail, clock: Clock) -> int | None:
-    """How often a call is tried: a window of several days is rather halved, a dead day has failed in wider windows."""
+    """How often a call is tried: what can be halved is rather halved, a dead day has failed in wider windows."""
+    window = trail.window
     if not trail.pages and (isinstance(error, ServerError) or (isinstance(error, Unreachable) and error.sent)):
-        return 1 if len(trail.window.days) > 1 else max(1, 3 - trail.window.failures)
+        if window.answers:
+            return 1 if len(window.names) > 1 else TRIES_OF_AN_ACCOUNT
+        return 1 if len(window.days) > 1 else max(1, 3 - window.failures)
     if isinstance(error, SearchIdRejected) and trail.issued is not None and clock.now() - trail.issued > FRESH:
         return 2
     return None

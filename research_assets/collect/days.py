@@ -1,0 +1,33 @@
+"""Days of a search as whoever asked for them gets them: finished as their verdict says, or too fresh to be asked."""
+
+from datetime import date, datetime, timedelta
+
+from research_assets.clock import midnight
+from research_assets.collect.coverage import Verdict, utc
+from research_assets.collect.model import Finished
+from research_assets.collect.spec import StudySpec
+
+
+def finished(verdict: Verdict, *, held: bool = False) -> Finished:
+    """A day as its verdict says."""
+    return Finished(
+        partition=verdict.partition,
+        state=verdict.state,
+        asked=verdict.asked,
+        offered=verdict.offered,
+        kept=verdict.kept,
+        requests=verdict.requests,
+        units={verdict.state: 1},
+        reason=verdict.reason,
+        next_try=verdict.next_try,
+        held=held,
+    )
+
+
+def too_fresh(study: StudySpec, day: date, now: datetime) -> Finished | None:
+    """The refusal to ask a day that has not settled yet (new videos lag up to 48 hours); None if it has."""
+    due = midnight(day) + timedelta(days=1 + study.settle_days)
+    if now >= due:
+        return None
+    reason = f"The day settles on {utc(due)} (settle_days: {study.settle_days}); asked earlier it would be incomplete."
+    return Finished(partition=day, state="too_fresh", units={"too_fresh": 1}, reason=reason, next_try=due)
