@@ -6,12 +6,13 @@ from functools import partial
 import dagster as dg
 
 from research_assets.assets.warehouse import warehouse_definitions
-from research_assets.checks import study_checks
+from research_assets.checks import blocking_checks
+from research_assets.collect.standing import entities_of
 from research_assets.fields import ENTITIES
 from research_assets.resources import Collection, resources, write_books
 from research_assets.sensors import automation
 from research_assets.settings import DEFS_DIR, PROJECT_DIR, Settings
-from research_assets.study import Study, study_assets
+from research_assets.study import Study
 from research_assets.study_file import find_studies
 
 
@@ -32,8 +33,10 @@ def build(settings: Settings, *, collection: Collection | None = None) -> dg.Def
     """
     studies = find_studies(settings)
     outside = [study.spec for study in studies if not study.file.is_relative_to(DEFS_DIR)]
-    keys = [key for study in studies for asset in study_assets(study.spec) for key in asset.keys]
-    upstream = {entity: [key for key in keys if key.path[-1] == entity] for entity in ENTITIES}
+    upstream = {
+        entity: [dg.AssetKey([study.spec.name, entity]) for study in studies if entity in entities_of(study.spec)]
+        for entity in ENTITIES
+    }
     books = partial(write_books, settings, [study.spec for study in studies])
     marts = warehouse_definitions(upstream, settings, before=books)
     return dg.Definitions.merge(
@@ -45,13 +48,7 @@ def build(settings: Settings, *, collection: Collection | None = None) -> dg.Def
             collection or Collection(settings),
             # Not the specs, which name the collected assets as well.
             [key for asset in marts.assets or () if isinstance(asset, dg.AssetsDefinition) for key in asset.keys],
-            [
-                spec.key
-                for study in studies
-                for check in study_checks(study.spec)
-                for spec in check.check_specs
-                if spec.blocking
-            ],
+            [key for study in studies for key in blocking_checks(study.spec)],
         ),
         # A process for each step would spend its time on imports.
         dg.Definitions(resources=resources(settings, collection), executor=dg.in_process_executor),

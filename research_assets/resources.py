@@ -3,19 +3,19 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import dagster as dg
-import httpx
 from dagster_duckdb import DuckDBResource
 
 from research_assets.clock import Clock, ServerClock, SystemClock
-from research_assets.collect import Progress, Tools
+from research_assets.collect.model import Progress, Tools
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.wanted import write_requests, write_wanted
 from research_assets.quota import Ledger
 from research_assets.settings import VARIABLES, Settings, SettingsError, prepare_root
-from research_assets.tiktok.client import Client
-from research_assets.tiktok.errors import Wait
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class CredentialsMissing(SettingsError):
@@ -35,7 +35,7 @@ class Collection:
 
     settings: Settings
     clock: Clock = field(default_factory=SystemClock)
-    transport: httpx.AsyncBaseTransport | None = None
+    transport: "httpx.AsyncBaseTransport | None" = None
     watch: Callable[[Progress], None] | None = None
 
     @asynccontextmanager
@@ -45,6 +45,10 @@ class Collection:
         Raises CredentialsMissing or SettingsError before anything is asked or created, and FinalForAll if the API does
         not take the credentials.
         """
+        # Whoever only loads the code location does not pay for the client.
+        from research_assets.tiktok.client import Client
+        from research_assets.tiktok.errors import Wait
+
         settings = self.settings
         self._check()
         clock = ServerClock(self.clock)
@@ -74,6 +78,8 @@ class Collection:
         self._check()
         clock = ServerClock(self.clock)
         if self.settings.origin == "sandbox":
+            import httpx
+
             try:
                 clock.learn(httpx.head(self.settings.api_url, timeout=10).headers.get("date"))
             except httpx.HTTPError as error:
@@ -120,6 +126,8 @@ def resources(settings: Settings, collection: Collection | None = None) -> dict[
 
 def write_books(settings: Settings, studies: Sequence[StudySpec]) -> None:
     """Bring the raw tables up to date that no collection writes: what is wanted, and what was requested."""
+    from research_assets.collect.wanted import write_requests, write_wanted
+
     clock = SystemClock()
     write_wanted(settings.raw, studies, clock.now())
     if settings.ledger.exists():

@@ -11,9 +11,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from research_assets.assets._run import Run
 from research_assets.clock import week_of
-from research_assets.collect import Ask
+from research_assets.collect.model import Ask
 from research_assets.collect.spec import StudySpec
 from research_assets.fields import ENTITIES, table_columns
 from research_assets.resources import Collection
@@ -140,6 +139,9 @@ def collection_asset(study: StudySpec, name: str, families: Sequence[Family]) ->
     def collected(
         context: dg.AssetExecutionContext, config: CollectConfig, collection: dg.ResourceParam[Collection]
     ) -> Iterator[dg.MaterializeResult[None]]:
+        # The collector and its pictures are paid for by the runs, not by whoever loads the code location.
+        from research_assets.assets._run import Run
+
         days = tuple(date.fromisoformat(key) for key in context.partition_keys)
         retry = config.retry or _wants_retry(context)
         for family in families:

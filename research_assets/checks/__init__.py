@@ -27,9 +27,14 @@ def study_checks(study: StudySpec) -> list[dg.AssetChecksDefinition]:
     return [*(_entity_checks(study, entity) for entity in entities_of(study)), _lacks_nothing(study), _unbroken(study)]
 
 
-def blocking_checks(study: StudySpec) -> list[dg.AssetCheckSpec]:
+def blocking_checks(study: StudySpec) -> list[dg.AssetCheckKey]:
     """The checks of a study that hold the marts back while they fail."""
-    return [spec for check in study_checks(study) for spec in check.check_specs if spec.blocking]
+    return [
+        dg.AssetCheckKey(dg.AssetKey([study.name, entity]), rule.name)
+        for entity in entities_of(study)
+        for rule in rules(study, entity)
+        if rule.blocking
+    ]
 
 
 def _entity_checks(study: StudySpec, entity: str) -> dg.AssetChecksDefinition:

@@ -3,7 +3,21 @@
 `collect` is the way in; `Ask` says what to collect, `Finished` and `Paused` what came of it.
 """
 
-from research_assets.collect.model import Ask, Finished, Paused, Progress, Tools
-from research_assets.collect.run import PastObservation, collect, refuse_past
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from research_assets.collect.model import Ask, Finished, Paused, Progress, Tools
+    from research_assets.collect.run import PastObservation, collect, refuse_past
 
 __all__ = ["Ask", "Finished", "PastObservation", "Paused", "Progress", "Tools", "collect", "refuse_past"]
+
+_RUN = ("PastObservation", "collect", "refuse_past")
+
+if not TYPE_CHECKING:  # or mypy would take every misspelt name of a module for good
+
+    def __getattr__(name: str) -> object:
+        """The way in, imported at the first use: who only plans or looks does not pay for the client."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{'run' if name in _RUN else 'model'}"), name)

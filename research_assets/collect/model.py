@@ -5,14 +5,16 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from research_assets.clock import Clock, midnight
 from research_assets.collect.spec import StudySpec
 from research_assets.fields import ENTITIES
 from research_assets.quota import Ledger, QuotaSpent
 from research_assets.settings import Settings
-from research_assets.tiktok.client import Client
+
+if TYPE_CHECKING:
+    from research_assets.tiktok.client import Client
 
 BETTER_HOUR = timedelta(hours=4)
 """How long an API that answers nothing, or nothing but refusals to be so fast, is left alone."""
@@ -100,7 +102,7 @@ class Progress:
 class Tools:
     """What the collector works with."""
 
-    client: Client
+    client: "Client"
     ledger: Ledger
     clock: Clock
     settings: Settings

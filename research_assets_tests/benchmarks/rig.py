@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -14,7 +15,7 @@ from research_assets_tests.conftest import NOWHERE
 
 
 @contextmanager
-def a_root(url: str = NOWHERE, **values: float) -> Iterator[Settings]:
+def a_root(url: str = NOWHERE, **values: float | str) -> Iterator[Settings]:
     """Settings for a prepared data root that is gone afterwards; `values` are attributes of `Settings`."""
     with TemporaryDirectory(prefix="research-bench-") as folder:
         texts = {"client_key": "sandbox-key", "client_secret": "sandbox-secret", "api_url": url}
@@ -22,6 +23,16 @@ def a_root(url: str = NOWHERE, **values: float) -> Iterator[Settings]:
         settings = Settings.from_env({VARIABLES[name].name: text for name, text in texts.items()})
         prepare_root(settings)
         yield settings
+
+
+@contextmanager
+def a_study(attributes: str, name: str = "garden") -> Iterator[str]:
+    """A folder with the file of one study, for the setting `studies`; `attributes` are YAML without the name."""
+    with TemporaryDirectory(prefix="research-bench-") as folder:
+        file = Path(folder, name, "defs.yaml")
+        file.parent.mkdir()
+        file.write_text(f"type: research_assets.Study\nattributes:\n  name: {name}\n  {attributes.strip()}\n")
+        yield folder
 
 
 @contextmanager
