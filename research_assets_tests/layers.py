@@ -48,17 +48,20 @@ ROOMS: dict[str, Room] = {
     "tiktok": Room(frozenset({"fields", "clock"}), frozenset({"httpx", "orjson", "tenacity", "anyio"})),
     **dict.fromkeys(_STORE, _KEEPS),
     "collect": Room(_PURE, banned=_HEAVY),
+    # Its charts are Altair's; tables in hand stay with whoever opens the warehouse.
+    "report": Room(_PURE | {"reading"}, banned=_HEAVY),
     "sandbox": Room(_GROUND, banned=_HEAVY),
     **dict.fromkeys(_STUDY, _DECLARES),
     **dict.fromkeys(_STUDY_FILE, _READS_STUDIES),
     "study": Room(_DECLARES.rooms | {"assets"}),
     "reading": Room(_GROUND, frozenset({"duckdb"})),
     "notebook": Room(_GROUND | {"reading"}, frozenset({"duckdb", "numpy", "pandas"})),
-    "assets": _DECLARES,
+    "export": Room(_GROUND | {"reading", "notebook", "collect"}, banned=_ORCHESTRATION | {"pyarrow", "polars"}),
+    "assets": Room(_DECLARES.rooms | {"report"}),
     "definitions": Room(_DECLARES.rooms | {"assets", "defs"}),
     "defs": _DECLARES,
     # The demo runs the code location as it is; single assets are no business of a command.
-    "cli": Room(_DECLARES.rooms | {"sandbox", "definitions"}),
+    "cli": Room(_DECLARES.rooms | {"sandbox", "definitions", "report"}),
 }
 
 READS_ENVIRONMENT: dict[str, str] = {

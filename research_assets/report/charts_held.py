@@ -1,0 +1,227 @@
+"""Charts of what is held and what it cost: volume by day, coverage by entity, quota by day. Time is UTC."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from research_assets.report import style
+from research_assets.report.chart import WIDTH, finished, values_of
+from research_assets.report.facts import Day, Epoch, Spent, Units
+from research_assets.report.words import ENTITY_WORDS, UNIT_WORDS, number, percent
+
+if TYPE_CHECKING:
+    import altair as alt
+
+_LEAST_DAYS = 14
+"""Days on an axis of time at least, so that a single day is a bar and no wall."""
+
+
+def _instant(day: date, hours: float = 0) -> str:
+    return (datetime.combine(day, time(0)) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _time_axis(first: date, last: date) -> "alt.X":
+    """An axis of UTC time from the start of one day to the end of another."""
+    import altair as alt
+
+    days = (last - first).days + 1
+    form = "%-d %b" if days <= 300 else "%b %Y"
+    return alt.X(
+        "start:T",
+        title=None,
+        scale=alt.Scale(type="utc", domain=[_instant(first), _instant(last + timedelta(days=1))], nice=False),
+        axis=alt.Axis(format=form, grid=False, tickCount=min(days, 10)),
+    )
+
+
+def _state_fill(names: Sequence[str], domain: Sequence[str], *, legend: bool = True) -> "alt.Fill":
+    """Fill by state; `names` are the words in the data, `domain` the states whose look they take."""
+    import altair as alt
+
+    colours = [style.key_colour(state) for state in domain]
+    return alt.Fill(
+        "state:N",
+        scale=alt.Scale(domain=list(names), range=colours),
+        legend=alt.Legend(columns=4, symbolStrokeColor=style.SOFT) if legend else None,
+    )
+
+
+def volume(days: Sequence[Day], epochs: Sequence[Epoch], step: int) -> "alt.TopLevelMixin":
+    """Videos held by day; days that are not complete stand in a band with their state; epochs are numbered lines."""
+    import altair as alt
+
+    first, last = days[0].day, days[-1].day + timedelta(days=step - 1)
+    present = [state for state in style.STATES if any(day.state == state for day in days)]
+    words = {state: style.STATES[state].words for state in style.STATES}
+    margin = 0.04 * 24 * step
+    bars = [
+        {
+            "start": _instant(day.day, margin),
+            "end": _instant(day.day, 24 * step - margin),
+            "videos": day.videos,
+            "state": words[day.state],
+            "tip": f"{day.day}: {number(day.videos)} videos, {words[day.state]}",
+        }
+        for day in days
+    ]
+    top = max(1, 1.06 * max(day.videos for day in days))
+    x = _time_axis(first, max(last, first + timedelta(days=_LEAST_DAYS - 1)))
+    layers: list[alt.Chart] = []
+    bands = _bands(days, step)
+    if bands:
+        layers.append(
+            alt.Chart(values_of(bands))
+            .mark_rect(stroke="#c9c3b6", strokeWidth=0.6, clip=True)
+            .encode(
+                x=x,
+                x2="end:T",
+                fill=_state_fill([words[state] for state in present], present),
+                fillOpacity=alt.value(0.4),
+                description="tip:N",
+            )
+        )
+    layers.append(
+        alt.Chart(values_of(bars))
+        .mark_bar(stroke=style.INK, strokeWidth=0.4, clip=True)
+        .encode(
+            x=x,
+            x2="end:T",
+            y=alt.Y(
+                "videos:Q",
+                title="videos held",
+                axis=alt.Axis(tickCount=5, format=",d", tickMinStep=1),
+                scale=alt.Scale(domain=[0, top], nice=False),
+            ),
+            y2=alt.Y2Datum(0),
+            fill=_state_fill([words[state] for state in present], present, legend=not bands and len(present) > 1),
+            description="tip:N",
+        )
+    )
+    marks = [
+        {"start": _instant(max(epoch.first, first)), "n": str(place), "tip": f"{epoch.first}: {epoch.title}"}
+        for place, epoch in enumerate(epochs, 1)
+        if first <= epoch.first <= last
+    ]
+    if marks:
+        lines = alt.Chart(values_of(marks)).encode(x=x, description="tip:N")
+        layers.append(lines.mark_rule(strokeDash=[4, 3], color=style.INK, strokeWidth=1.2))
+        layers.append(lines.mark_text(y=-7, fontWeight="bold").encode(text="n:N"))
+    return finished(alt.layer(*layers).properties(width=WIDTH, height=230))
+
+
+def _bands(days: Sequence[Day], step: int) -> list[dict[str, Any]]:
+    """Neighbouring days of one state that is not complete, together."""
+    bands = []
+    for state, together in groupby(days, key=lambda day: day.state):
+        run = list(together)
+        if state != "complete":
+            until = run[-1].day + timedelta(days=step)
+            words = style.STATES[state].words
+            span = f"{run[0].day}" if len(run) == 1 and step == 1 else f"{run[0].day} to {until - timedelta(days=1)}"
+            bands.append(
+                {"start": _instant(run[0].day), "end": _instant(until), "state": words, "tip": f"{span}: {words}"}
+            )
+    return bands
+
+
+def coverage(units: Sequence[Units]) -> "alt.TopLevelMixin":
+    """Of each entity's units the share in each state, with their numbers in the bars."""
+    import altair as alt
+
+    present = [state for state in style.STATES if any(group.state == state for group in units)]
+    rows = []
+    for (entity, kind), together in groupby(units, key=lambda group: (group.entity, group.kind)):
+        groups = sorted(together, key=lambda group: list(style.STATES).index(group.state))
+        total, begin = sum(group.units for group in groups), 0
+        label = f"{ENTITY_WORDS[entity, kind]} ({number(total)} {UNIT_WORDS[kind][total != 1]})"
+        for group in groups:
+            share, end = group.units / total, begin + group.units
+            rows.append(
+                {
+                    "row": label,
+                    "low": begin / total,
+                    "high": end / total,
+                    "middle": (begin + end) / 2 / total,
+                    "state": style.STATES[group.state].words,
+                    "n": number(group.units) if share >= 0.05 else "",
+                    "ink": "white" if group.state == "complete" else style.INK,
+                    "tip": f"{label}: {number(group.units)} {style.STATES[group.state].words}, {percent(share)}",
+                }
+            )
+            begin = end
+    base = alt.Chart(values_of(rows)).encode(
+        y=alt.Y(
+            "row:N", sort=None, title=None, axis=alt.Axis(labelLimit=260, domain=False, ticks=False, labelPadding=8)
+        )
+    )
+    names = [style.STATES[state].words for state in present]
+    bars = base.mark_bar(stroke=style.INK, strokeWidth=0.5, height=17).encode(
+        x=alt.X(
+            "low:Q", title="share of units", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5)
+        ),
+        x2="high:Q",
+        fill=_state_fill(names, present),
+        description="tip:N",
+    )
+    # A white edge keeps numbers legible on a pattern.
+    shown = {"x": alt.X("middle:Q"), "text": alt.Text("n:N")}
+    halo = (
+        base.mark_text(stroke="white", strokeWidth=3.5, fontWeight="bold")
+        .encode(**shown)
+        .transform_filter("datum.ink != 'white'")
+    )
+    text = base.mark_text(fontWeight="bold").encode(**shown, color=alt.Color("ink:N", scale=None, legend=None))
+    return finished(alt.layer(bars, halo, text).properties(width=WIDTH - 210, height=alt.Step(26)))
+
+
+def quota(spent: Sequence[Spent], caps: Mapping[str, int]) -> "alt.TopLevelMixin":
+    """Requests of the study by UTC day and pool, by how they ended; the pool's cap where it comes near."""
+    import altair as alt
+
+    first, last = min(one.day for one in spent), max(one.day for one in spent)
+    first = min(first, last - timedelta(days=_LEAST_DAYS - 1))
+    outcomes = [
+        name
+        for name, count in zip(
+            style.OUTCOMES, zip(*((s.answered, s.failed, s.refused) for s in spent), strict=True), strict=True
+        )
+        if sum(count)
+    ]
+    fill = _state_fill(outcomes, [style.OUTCOMES[name] for name in outcomes])
+    x = _time_axis(first, last)
+    panels = []
+    for pool in sorted({one.pool for one in spent}, reverse=True):
+        rows, most = [], 0
+        for one in (one for one in spent if one.pool == pool):
+            begin = 0
+            for name, count in zip(style.OUTCOMES, (one.answered, one.failed, one.refused), strict=True):
+                tip = f"{one.day}, pool {pool}: {number(count)} {name}"
+                if count:
+                    rows.append(
+                        {
+                            "start": _instant(one.day, 2),
+                            "end": _instant(one.day, 22),
+                            "low": begin,
+                            "high": begin + count,
+                            "state": name,
+                            "tip": tip,
+                        }
+                    )
+                begin += count
+            most = max(most, begin)
+        y = alt.Y("low:Q", title="requests", axis=alt.Axis(tickCount=4, format=",d"))
+        bars = (
+            alt.Chart(values_of(rows))
+            .mark_bar(stroke=style.INK, strokeWidth=0.4)
+            .encode(x=x, x2="end:T", y=y, y2="high:Q", fill=fill, description="tip:N")
+        )
+        layers = [bars]
+        cap = caps.get(pool)
+        if cap and most > 0.3 * cap:
+            line = alt.Chart(values_of([{"cap": cap, "tip": f"cap of the pool: {number(cap)}"}])).encode(y="cap:Q")
+            layers.append(line.mark_rule(strokeDash=[6, 3], color=style.INK).encode(description="tip:N"))
+            layers.append(line.mark_text(align="left", dy=-6, x=4).encode(text="tip:N"))
+        title = f"Pool {pool}" + (f", {number(cap)} requests a day for all studies together" if cap else "")
+        panels.append(alt.layer(*layers).properties(width=WIDTH, height=110, title=title))
+    return finished(alt.vconcat(*panels, spacing=14))

@@ -1,0 +1,184 @@
+"""The sections about what is held and what it cost: volume by day, coverage, quota."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from research_assets.collect.coverage import SETTLED, worst
+from research_assets.report import charts_held, draw, style
+from research_assets.report.facts import Day, Facts, Units
+from research_assets.report.section import Figure, Section, Table, numbers, texts
+from research_assets.report.words import (
+    ENTITY_WORDS,
+    counted,
+    listed,
+    minute,
+    number,
+    share_of,
+)
+
+MOST_DAYS = 400
+"""Days that are drawn as days; more are drawn as weeks."""
+
+
+def volume(facts: Facts) -> Section:
+    """Videos by day of publication, with what is not complete and the epochs of the API marked."""
+    name, title = "volume", "Volume by day"
+    if not facts.days:
+        return Section(name, title, ["No day of this study was asked yet, and none is due: there is nothing to show."])
+    states = Counter(day.state for day in facts.days)
+    open_days = listed(
+        [f"{number} {style.STATES[state].words}" for state, number in _in_order(states) if state != "complete"]
+    )
+    sentences = [
+        f"{counted(sum(day.videos for day in facts.days), 'video')} of {counted(len(facts.days), 'day')} are held. "
+        + (f"{counted(states['complete'], 'day')} are complete; the others are not: {open_days}. " if open_days else
+           "Every day is complete. ")
+        + "A day belongs to the videos published in it (UTC)."
+    ]  # fmt: skip
+    held = [day for day in facts.days if day.state == "complete" and day.videos]
+    if held:
+        most, least = max(held, key=lambda day: day.videos), min(held, key=lambda day: day.videos)
+        mean = sum(day.videos for day in held) / len(held)
+        sentences.append(
+            f"A complete day with videos has {number(round(mean, 1))} of them on average, {number(least.videos)} at "
+            f"least ({least.day}) and {number(most.videos)} at most ({most.day})."
+        )
+    weekly = len(facts.days) > MOST_DAYS
+    chart = charts_held.volume(_weeks(facts.days) if weekly else facts.days, facts.epochs, 7 if weekly else 1)
+    marked = [f"{place}: {epoch.title} (since {epoch.first})" for place, epoch in enumerate(facts.epochs, 1)
+              if facts.days[0].day <= epoch.first <= facts.days[-1].day]  # fmt: skip
+    unit = "week" if weekly else "day"
+    words = (
+        f"Videos held by {unit} of publication, UTC."
+        + (
+            f" Where a {unit} is not complete, a pattern fills its whole height; its bar shows what is held so far."
+            if open_days
+            else ""
+        )
+        + (f" Dashed lines are breaks in the API's data. {'; '.join(marked)}." if marked else "")
+    )
+    rows = [
+        [str(day.day), day.state.replace("_", " "), number(day.offered), number(day.kept), number(day.videos),
+         number(day.creators), number(day.comments), number(day.views_median)]
+        for day in facts.days
+    ]  # fmt: skip
+    columns = [*texts("day", "state"), *numbers("offered", "kept", "videos", "creators", "comments", "median views")]
+    return Section(
+        name,
+        title,
+        sentences,
+        [Figure("volume", draw.svg(chart, "volume", "Videos held by day of publication"), words)],
+        [Table("Days", columns, rows, note="Offered: raw hits of the search, deliverable or not. Kept: what arrived.")],
+    )
+
+
+def _in_order(states: Mapping[str, int]) -> list[tuple[str, int]]:
+    return [(state, states[state]) for state in style.STATES if states.get(state)]
+
+
+def _weeks(days: Sequence[Day]) -> list[Day]:
+    """Weeks from the first day on; the worst state of a week's days speaks for it."""
+    weeks = []
+    for start in range(0, len(days), 7):
+        week = days[start : start + 7]
+        state = worst([day.state for day in week])
+        weeks.append(replace(week[0], state=state, videos=sum(day.videos for day in week)))
+    return weeks
+
+
+def coverage(facts: Facts) -> Section:
+    """What was asked of each entity, and what became of it; what is missing, by reason."""
+    name, title = "coverage", "Coverage by entity"
+    if not facts.units:
+        return Section(name, title, ["Nothing of this study was asked yet."])
+    total = sum(group.units for group in facts.units)
+    settled = sum(group.units for group in facts.units if group.state in SETTLED)
+    complete = sum(group.units for group in facts.units if group.state == "complete")
+    waiting = total - settled
+    sentences = [
+        (
+            "A unit is what can be complete: a day of the search, the comments of a video, the replies of a comment, "
+            f"an account's profile or list. Of {counted(total, 'unit')}, {number(complete)} "
+            f"({share_of(complete, total)}) are complete, and of {number(settled - complete)} it is known that the "
+            "API gives nothing. "
+        )
+        + ("Nothing that can be had is missing." if not waiting else f"{counted(waiting, 'unit')} can still be had.")
+    ]
+    ordered = ordered_units(facts.units)
+    chart = charts_held.coverage(ordered)
+    rows = [
+        [ENTITY_WORDS.get((group.entity, group.kind), group.entity), group.state.replace("_", " "), number(group.units),
+         number(group.asked), number(group.offered), number(group.kept), number(group.expected),
+         number(round(group.requests, 1))]
+        for group in ordered
+    ]  # fmt: skip
+    gaps = [
+        [ENTITY_WORDS.get((gap.entity, gap.kind), gap.entity), gap.state.replace("_", " "), gap.reason,
+         number(gap.units), minute(gap.next_try)]
+        for gap in facts.gaps
+    ]  # fmt: skip
+    columns = [*texts("what", "state"), *numbers("units", "asked", "offered", "kept", "expected", "requests")]
+    note = (
+        "Rows. Asked: places on the pages that were asked for. Offered: raw hits that the API counted. Kept: "
+        "distinct rows that arrived. Expected: what another field promised, such as the comment count of a video."
+    )
+    tables = [Table("Units by state", columns, rows, note=note)]
+    if gaps:
+        headings = [*texts("what", "state", "reason"), *numbers("units"), *texts("next try (UTC)")]
+        tables.append(Table("Not held, by reason", headings, gaps, folded=False))
+    words = "Of the units of each entity, the share in each state; the numbers are units."
+    return Section(
+        name, title, sentences, [Figure("coverage", draw.svg(chart, "coverage", "Coverage by entity"), words)], tables
+    )
+
+
+def ordered_units(units: Sequence[Units]) -> list[Units]:
+    """In the order of the work: the search first, then what hangs on it."""
+    order = list(ENTITY_WORDS)
+    place = {key: index for index, key in enumerate(order)}
+    states = list(style.STATES)
+    return sorted(
+        units, key=lambda group: (place.get((group.entity, group.kind), len(order)), states.index(group.state))
+    )
+
+
+def quota(facts: Facts, caps: Mapping[str, int]) -> Section:
+    """Requests of the study by day and endpoint. `caps` are the requests a day of each pool."""
+    name, title = "quota", "Quota used"
+    if not facts.spent:
+        return Section(name, title, ["No request was sent for this study yet."])
+    overall = facts.overall
+    days = len({one.day for one in facts.spent})
+    sentences = [
+        (
+            f"{counted(overall.requests, 'request')} took a place in the quota, on {counted(days, 'day')}: "
+            f"{number(overall.requests - overall.failed)} were answered, {number(overall.failed - overall.refused)} "
+            f"failed and {number(overall.refused)} were refused because the day's quota was spent. Failed requests "
+            "cost quota too; an account that cannot be found or is private counts as a failed request."
+        )
+    ]
+    chart = charts_held.quota(facts.spent, caps)
+    rows = [
+        [one.pool, one.endpoint, number(one.requests), number(one.failed - one.refused), number(one.refused),
+         number(one.rows), number(one.latency and round(one.latency))]
+        for one in facts.endpoints
+    ]  # fmt: skip
+    columns = [*texts("pool", "endpoint"), *numbers("requests", "failed", "refused", "rows", "latency, ms")]
+    daily = [
+        [str(one.day), one.pool, number(one.answered), number(one.failed), number(one.refused)] for one in facts.spent
+    ]
+    return Section(
+        name,
+        title,
+        sentences,
+        [
+            Figure(
+                "quota", draw.svg(chart, "quota", "Requests by day"), "Requests of this study by UTC day of the quota."
+            )
+        ],
+        [
+            Table("By endpoint", columns, rows, note="Latency: the largest of the daily medians."),
+            Table("By day", [*texts("day", "pool"), *numbers("answered", "failed", "refused")], daily),
+        ],
+    )

@@ -1,0 +1,82 @@
+"""Numbers, days and names of things as a reader of the report is told them."""
+
+from collections.abc import Mapping
+from datetime import date, datetime
+
+ENTITY_WORDS: Mapping[tuple[str, str], str] = {
+    ("videos", "day"): "Video search",
+    ("comments", "video"): "Comments",
+    ("comments", "comment"): "Replies",
+    ("comments", "day"): "Comments of days not begun",
+    ("users", "account"): "Profiles",
+    ("users", "day"): "Profiles of periods not begun",
+    ("followers", "account"): "Follower lists",
+    ("following", "account"): "Lists of followed accounts",
+    ("liked_videos", "account"): "Lists of likes",
+    ("reposted_videos", "account"): "Lists of reposts",
+    ("pinned_videos", "account"): "Pinned videos",
+}
+"""What is asked, by entity and kind of unit."""
+
+NOTHING = "\N{EN DASH}"
+"""Stands where there is no number."""
+
+UNIT_WORDS: Mapping[str, tuple[str, str]] = {
+    "day": ("day", "days"),
+    "video": ("video", "videos"),
+    "comment": ("comment", "comments"),
+    "account": ("account", "accounts"),
+}
+"""Kinds of units, one and many."""
+
+
+def number(value: float | None) -> str:
+    """`1,234`, `0.5`, `12.3`, `under 0.1`; a dash where there is none."""
+    if value is None:
+        return NOTHING
+    if 0 < abs(value) < 0.05:
+        return "under 0.1"
+    if value == int(value):
+        return f"{int(value):,}"
+    return f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def percent(share: float | None) -> str:
+    """`71.4 %`; shares that would be rounded to none or all are told as such limits."""
+    if share is None:
+        return NOTHING
+    if 0 < share < 0.001:
+        return "under 0.1 %"
+    if 0.999 < share < 1:
+        return "over 99.9 %"
+    return f"{100 * share:.1f} %".replace(".0 %", " %")
+
+
+def share_of(part: float, whole: float) -> str:
+    """A share in percent; a dash where there is no whole."""
+    return percent(part / whole) if whole else NOTHING
+
+
+def counted(value: int, one: str, many: str | None = None) -> str:
+    """`1 video`, `1,132 videos`."""
+    return f"{value:,} {one if value == 1 else many or one + 's'}"
+
+
+def moment(value: datetime | None) -> str:
+    """`2026-02-03 10:00 UTC`."""
+    return f"{value:%Y-%m-%d %H:%M} UTC" if value else NOTHING
+
+
+def minute(value: datetime | None) -> str:
+    """`2026-02-03 10:00`, where a heading says that times are UTC."""
+    return f"{value:%Y-%m-%d %H:%M}" if value else NOTHING
+
+
+def day(value: date | None) -> str:
+    """`3 February 2026`."""
+    return f"{value.day} {value:%B %Y}" if value else NOTHING
+
+
+def listed(parts: list[str]) -> str:
+    """`a, b and c`."""
+    return ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else "".join(parts)
