@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
-import httpx
 
 from research_assets.clock import Clock
 from research_assets.files import private_folder
+from research_assets.sensors.runs import WILL_RETRY
 from research_assets.settings import Settings
 
 DESCRIPTION = """Writes each failed run into `alerts.jsonl` in the data folder, and posts a short message to the address
-in RESEARCH_ALERT_WEBHOOK if it is set. A run that paused at the end of the quota has not failed. Red needs a person."""
+in RESEARCH_ALERT_WEBHOOK if it is set. A run that paused at the end of the quota has not failed. A run whose process
+died is written down, but not posted as long as it is started once more by itself. Any other red needs a person."""
 
 
 def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
@@ -38,8 +39,13 @@ def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
         partitions = _partitions(run)
         if partitions:
             facts["partitions"] = partitions
-        posted = _post(settings.alert_webhook, message(facts)) if settings.alert_webhook else "no webhook is set"
-        said = [_reason(event) for event in context.get_step_failure_events()]
+        if run.tags.get(WILL_RETRY) == "true":
+            posted = "not told: the run is started once more by itself"
+        elif settings.alert_webhook:
+            posted = _post(settings.alert_webhook, message(facts))
+        else:
+            posted = "no webhook is set"
+        said = [_reason(event) for event in context.get_step_failure_events()] or _crash(context.instance, run)
         line = {
             "at": clock.now().isoformat(timespec="seconds"),
             **facts,
@@ -61,6 +67,17 @@ def _reason(event: dg.DagsterEvent) -> str:
     while error is not None and error.cause is not None:
         error = error.cause
     return error.message.strip() if error is not None else str(event.message)
+
+
+def _crash(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+    """What Dagster saw of a run that no step ended: the last word before it was called failed."""
+    entries = instance.all_logs(run.run_id, of_type={dg.DagsterEventType.ENGINE_EVENT, dg.DagsterEventType.RUN_FAILURE})
+    words: list[str] = []
+    for entry in entries:
+        if entry.dagster_event_type == dg.DagsterEventType.RUN_FAILURE:
+            break
+        words = [str(entry.dagster_event.message)] if entry.dagster_event else words
+    return words
 
 
 def message(facts: Mapping[str, object]) -> str:
@@ -87,6 +104,8 @@ def _partitions(run: dg.DagsterRun) -> str | None:
 
 def _post(address: str, text: str) -> str:
     """Post, and say what came of it in words that do not hold the address, which may be a secret."""
+    import httpx  # a tenth of a second that only a failure pays
+
     try:
         answer = httpx.post(address, json={"text": text}, timeout=10)
     except httpx.HTTPError as error:

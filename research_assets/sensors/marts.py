@@ -88,7 +88,7 @@ def marts_follow_data(
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         instance = context.instance
-        runs = active(instance)
+        runs = active(instance, collection.clock.now())
         newest = newest_data(settings.raw)
         seen = Seen(
             newest=newest,

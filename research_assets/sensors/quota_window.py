@@ -18,6 +18,7 @@ from research_assets.collect.words import item_text, waiting_text
 from research_assets.quota import Ledger
 from research_assets.resources import Collection, Unready
 from research_assets.sensors import runs
+from research_assets.sensors.shown import events, needs_no_run
 from research_assets.settings import Settings, SettingsError
 from research_assets.tiktok.endpoints import BY_ENTITY
 
@@ -49,7 +50,9 @@ def quota_window(studies: Sequence[StudySpec], collection: Collection) -> dg.Sen
         now = clock.now()
         facts = _facts(context.instance, studies, keys, collection, clock)
         agenda = decide(facts, now)
-        requests = [_request(item, facts, collection.settings, context.instance, now) for item in agenda.items]
+        asked = [item for item in agenda.items if not needs_no_run(item)]
+        shown = events((item for item in agenda.items if needs_no_run(item)), collection.settings)
+        requests = [_request(item, facts, collection.settings, context.instance, now) for item in asked]
         if requests:
             _declare(agenda, facts, collection.settings, clock)
         for item in agenda.items:
@@ -57,6 +60,7 @@ def quota_window(studies: Sequence[StudySpec], collection: Collection) -> dg.Sen
         told = {"at": now.isoformat(timespec="seconds"), "runs": len(requests), **_left(facts)}
         return dg.SensorResult(
             run_requests=requests,
+            asset_events=[*shown],
             skip_reason=None if requests else waiting_text(agenda, facts.pools, now),
             # For people only: what counts is read anew at each tick.
             cursor=json.dumps(told),
@@ -74,7 +78,7 @@ def _facts(
 ) -> Facts:
     """What is held, what runs, and what was asked in vain. A read that fails fails the tick."""
     # Before the files are read: a run that ends in between has then already changed them.
-    going_on = runs.running(runs.active(instance), keys)
+    going_on = runs.running(runs.active(instance, collection.clock.now()), keys)
     settings, now = collection.settings, clock.now()
     pools, used = pool_states(settings, clock)
 

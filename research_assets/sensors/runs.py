@@ -21,6 +21,11 @@ ACTIVE = [
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=15), timedelta(hours=4)
 """The pause after a run that changed nothing; it doubles with each further one."""
 
+WILL_RETRY = "dagster/will_retry"
+"""Dagster's tag of a run that crashed and is started once more, without a hand."""
+
+_RETRIED = "dagster/auto_retry_run_id"
+_SOON = 120  # seconds; Dagster looks for crashed runs every 5
 _LOOK_BACK = 16
 
 
@@ -29,9 +34,22 @@ def keys_of(run: dg.DagsterRun, keys: Iterable[dg.AssetKey]) -> set[dg.AssetKey]
     return set(keys) if run.asset_selection is None else set(keys) & set(run.asset_selection)
 
 
-def active(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
-    """Runs that wait, start or go on, whoever asked for them."""
-    return instance.get_runs(filters=dg.RunsFilter(statuses=ACTIVE))
+def active(instance: dg.DagsterInstance, now: datetime) -> Sequence[dg.DagsterRun]:
+    """Runs that wait, start or go on, whoever asked for them, and crashed ones that Dagster is about to start again.
+
+    `now` is the machine's time, by which runs end.
+    """
+    crashed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY: "true"})
+    return [
+        *instance.get_runs(filters=dg.RunsFilter(statuses=ACTIVE)),
+        *(
+            record.dagster_run
+            for record in instance.get_run_records(filters=crashed, limit=_LOOK_BACK)
+            if _RETRIED not in record.dagster_run.tags
+            and record.end_time is not None
+            and now.timestamp() - record.end_time < _SOON
+        ),
+    ]
 
 
 def running(runs: Iterable[dg.DagsterRun], keys: Sequence[dg.AssetKey]) -> dict[Key, int]:

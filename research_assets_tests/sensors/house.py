@@ -81,6 +81,8 @@ class House:
         )
         data = repository.get_sensor_def(sensor).evaluate_tick(context)
         self.cursors[sensor], self.skipped = data.cursor, data.skip_message
+        for event in data.asset_events:
+            self.instance.report_runless_asset_event(event)
         return [
             request
             for request in data.run_requests or []

@@ -46,14 +46,18 @@ def ear() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         server.server_close()
 
 
-def fail_and_tell(settings: Settings, clock: FakeClock) -> dict[str, Any]:
+def fail_and_tell(settings: Settings, clock: FakeClock, **tags: str) -> dict[str, Any]:
     """A run that fails, and the line that the sensor writes about it."""
     instance = dg.DagsterInstance.ephemeral()
     sensor = failures_are_told(settings, clock)
     repository = dg.Definitions(assets=[broken], sensors=[sensor]).get_repository_def()
     job = repository.get_job("__ASSET_JOB")
     result = job.execute_in_process(
-        instance=instance, asset_selection=[broken.key], partition_key="2026-02-03", raise_on_error=False
+        instance=instance,
+        asset_selection=[broken.key],
+        partition_key="2026-02-03",
+        raise_on_error=False,
+        tags={name.replace("__", "/"): value for name, value in tags.items()},
     )
     context = dg.build_run_status_sensor_context(
         sensor_name=sensor.name,
@@ -82,6 +86,13 @@ def test_a_failure_is_written_down_and_posted(settings: Settings, clock: FakeClo
     assert "moosfreund" not in message["text"]
     assert "s3cret" not in settings.alerts.read_text()
     assert settings.alerts.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_crash_that_is_mended_by_itself_calls_nobody(settings: Settings, clock: FakeClock) -> None:
+    with ear() as (address, heard):
+        told = fail_and_tell(replace(settings, alert_webhook=address), clock, dagster__will_retry="true")
+    assert told["webhook"] == "not told: the run is started once more by itself"
+    assert not heard
 
 
 @pytest.mark.parametrize(("address", "said"), [("", "no webhook is set"), (NOWHERE, "not reached (ConnectError)")])

@@ -14,6 +14,7 @@ import pytest
 from research_assets.clock import ServerClock, SystemClock
 from research_assets.collect.pools import pool_states
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
+from research_assets.collect.targets import video_targets
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import running
 from research_assets.sensors import runs
@@ -81,6 +82,24 @@ def test_what_waits_in_the_queue_is_not_asked_for_again(build: Build) -> None:
     )
     assert not house.tick()
     assert "10 units are being asked" in str(house.skipped)
+
+
+def test_a_crashed_run_counts_as_going_on_until_dagster_has_started_it_again() -> None:
+    instance, now = dg.DagsterInstance.ephemeral(), datetime.now(UTC)
+
+    @dg.job
+    def nothing() -> None: ...
+
+    def crashed(**tags: str) -> str:
+        run = instance.create_run_for_job(nothing, tags={"dagster/will_retry": "true", **tags})
+        instance.report_run_failed(run)
+        return run.run_id
+
+    waits = crashed()
+    crashed(**{"dagster/auto_retry_run_id": waits})
+    assert [run.run_id for run in runs.active(instance, now)] == [waits]
+    # Where nobody starts crashed runs again, the sensor does.
+    assert not runs.active(instance, now + timedelta(minutes=3))
 
 
 def test_a_run_that_fails_is_repeated_after_a_pause_that_grows(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +234,24 @@ def test_what_was_collected_outside_dagster_is_shown_without_a_request(build: Bu
     house.pass_time()
     spent = house.asked()
     house.instance = dg.DagsterInstance.ephemeral()
-    house.pass_time()
+    assert not house.pass_time(), "a run would ask nothing"
     assert house.materialized("gardening", "videos") == DAYS
     assert house.asked() == spent
+    event = house.instance.get_latest_materialization_event(dg.AssetKey(["gardening", "videos"]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["rows kept"].value == 90
+
+
+def test_days_without_comments_are_shown_without_a_run_of_their_own(build: Build) -> None:
+    study = replace(STUDY, comments=CommentRule("sample", share=0.005))
+    house = build(study, flat_comments=2, research_cap=11)
+    results = house.pass_time()
+    assert [result.dagster_run.tags["research/batch"] for result in results] == [
+        "gardening/videos",
+        "gardening/comments",
+    ]
+    wanted = {day for day in DAYS if video_targets(house.settings.raw, study, date.fromisoformat(day))}
+    assert 2 < len(wanted) < len(DAYS)
+    assert len(house.materialized("gardening", "comments")) > len(DAYS) - len(wanted)
+    assert "wait" in str(house.skipped)

@@ -1,0 +1,51 @@
+"""Days that are held but not yet shown as materialized: events of the sensor itself, since a run would ask nothing.
+
+A day whose videos have no comments is held without a request, and so is one whose run died after it was published.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import date
+
+import dagster as dg
+
+from research_assets.collect.agenda_model import Item
+from research_assets.collect.coverage import SETTLED, Held, read_held
+from research_assets.fields import ENTITIES
+from research_assets.settings import Settings
+
+
+def needs_no_run(item: Item) -> bool:
+    """Whether all days of an item are only to be shown. An observed period may be held by another study's rows."""
+    return item.why == ("show",) and ENTITIES[item.entity].clock == "content"
+
+
+def events(items: Iterable[Item], settings: Settings) -> Iterator[dg.AssetMaterialization]:
+    """One materialization for each day of the items, with the same counts as a run gives it."""
+    for item in items:
+        records = read_held(
+            settings.raw, item.entity, study=item.study, partitions=item.partitions, captures=settings.captures
+        )
+        by_day: dict[date, list[Held]] = {day: [] for day in item.partitions}
+        for record in records:
+            if record.verdict.state in SETTLED:
+                by_day[record.verdict.partition].append(record)
+        for day, of_day in by_day.items():
+            yield dg.AssetMaterialization(
+                [item.study, item.entity],
+                partition=day.isoformat(),
+                description="Held already; shown without a run, which would have asked nothing.",
+                metadata=_counts(of_day),
+            )
+
+
+def _counts(records: list[Held]) -> dict[str, float]:
+    kept = sum(record.verdict.kept for record in records)
+    return {
+        "dagster/partition_row_count": kept,
+        "rows asked": sum(record.verdict.asked for record in records),
+        "rows offered": sum(record.verdict.offered for record in records),
+        "rows kept": kept,
+        "requests": round(sum(record.verdict.requests for record in records), 2),
+        "units": len(records),
+        "units not complete": 0,
+    }
