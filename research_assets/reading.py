@@ -59,9 +59,17 @@ def place_settings(place: str | Path | None = None) -> Settings:
     """
     over = {} if place is None else {VARIABLES["root"].name: str(place)}
     settings = Settings.from_env(over=over)
-    for candidate in (settings, settings.simulated()):
-        if candidate.warehouse.is_file():
-            return candidate
+    simulated = settings.simulated()
+    if not settings.warehouse.is_file() and simulated.warehouse.is_file():
+        return simulated
+    require_warehouse(settings)
+    return settings
+
+
+def require_warehouse(settings: Settings) -> None:
+    """Raise ReadingError if the data folder holds no warehouse."""
+    if settings.warehouse.is_file():
+        return
     held = "holds" if settings.root.is_dir() else "does not exist, so it holds"
     raise ReadingError(
         f"The folder {settings.root} {held} no warehouse, so nothing can be read. Build it: materialize the group "

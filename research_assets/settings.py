@@ -102,9 +102,7 @@ VARIABLES: dict[str, Variable] = {
     "look_every": Variable(
         "RESEARCH_LOOK_EVERY", "30", _positive, "Seconds between two looks of what collects and builds by itself"
     ),
-    "pseudonym_key_file": Variable(
-        "RESEARCH_PSEUDONYM_KEY", "", str, "File with the key of the pseudonyms in exports"
-    ),
+    "pseudonym_key_file": Variable("RESEARCH_PSEUDONYM_KEY", "", str, "File with the key of the pseudonyms in exports"),
     "alert_webhook": Variable("RESEARCH_ALERT_WEBHOOK", "", _address, "Address that is told of failed runs"),
 }
 """What can be set, by the name of the attribute of `Settings`."""

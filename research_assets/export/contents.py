@@ -1,0 +1,60 @@
+"""What stands behind an export's tables: the codebook of its columns, the coverage of its studies, the software."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import duckdb
+
+from research_assets.export import columns
+from research_assets.export.order import Order, Part
+from research_assets.export.stata import stata_names
+from research_assets.reading import Mart, condition
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What is held of an entity of a study: units in a state, and the rows asked, offered and kept for them."""
+
+    study: str
+    entity: str
+    state: str
+    units: int
+    asked: int | None
+    offered: int | None
+    kept: int | None
+
+
+def software() -> str:
+    """What made the export."""
+    return f"research-assets {version('research-assets')}, DuckDB {duckdb.__version__}"
+
+
+def standing(connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart], order: Order) -> list[Standing]:
+    """The coverage of the exported studies and days, from the mart `coverage`; empty if there is none."""
+    if "coverage" not in known:
+        return []
+    where = condition(known["coverage"], order.studies, order.first, order.last)
+    rows = connection.sql(
+        "SELECT study, entity, state, count(*), sum(asked)::BIGINT, sum(offered)::BIGINT, sum(kept)::BIGINT "
+        f"FROM coverage {'WHERE ' + where if where else ''} GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    return [Standing(*row) for row in rows]
+
+
+def codebook(chosen: Sequence[Part], order: Order) -> str:
+    """The columns of the exported tables as CSV: one line for each, in the order of the files."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    stata, treated = "stata" in order.formats, order.pseudonymous
+    heading = ["mart", "column", "type", "description"]
+    writer.writerow([*heading, *["name_in_stata"] * stata, *["treatment"] * treated])
+    for part in chosen:
+        fields = columns.fields(part.mart, pseudonymous=treated)
+        short = stata_names([field.name for field in fields])
+        for field in fields:
+            more = [short[field.name]] * stata + [field.treatment] * treated
+            writer.writerow([part.mart.name, field.name, field.type, field.description, *more])
+    return text.getvalue()

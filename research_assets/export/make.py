@@ -1,0 +1,186 @@
+"""Making an export: a folder built beside, published by one rename, with a manifest by which it is found again.
+
+The manifest says what went in, so that a removal can reach each export that the project made.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from research_assets import files
+from research_assets.collect.spec import StudySpec
+from research_assets.export import columns, stata
+from research_assets.export.contents import codebook, software, standing
+from research_assets.export.order import ExportError, Order, Part, check_order, parts
+from research_assets.export.pseudonyms import read_key
+from research_assets.export.readme import readme
+from research_assets.export.writers import SUFFIXES, WRITERS, write_ids
+from research_assets.reading import connect, is_simulated, marts, require_warehouse, studies, to_day
+from research_assets.settings import Settings
+
+MANIFEST = "manifest.json"
+_ABANDONED = timedelta(days=1)
+"""A folder under construction that is older was left by a process that died."""
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A table of an export: its path in the folder, the mart it is of, its format, rows and bytes."""
+
+    path: str
+    mart: str
+    format: str
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An export as its manifest tells it. `left_out` gives the reason why a mart is not in it, by name."""
+
+    folder: Path
+    made_at: datetime
+    order: Order
+    files: tuple[File, ...]
+    left_out: Mapping[str, str]
+
+
+def make_export(settings: Settings, order: Order, specs: Sequence[StudySpec], now: datetime) -> Made:
+    """Export what is ordered from the published warehouse; returns what was made.
+
+    `specs` are the studies as they are declared now: the README quotes their queries. Raises ReadingError if there is
+    no warehouse or study of that name, and ExportError if the order cannot be met; nothing of it is left then.
+    """
+    check_order(order)
+    require_warehouse(settings)
+    key = read_key(settings.pseudonym_key) if order.pseudonymous else None
+    files.private_folder(settings.exports)
+    _clear(settings, now)
+    folder = _free(settings.exports / f"{order.title}-{now:%Y%m%dT%H%M%SZ}")
+    build = files.hidden(folder)
+    build.mkdir(mode=0o700)
+    try:
+        with closing(connect(settings.warehouse)) as connection:
+            if key:
+                columns.register(connection, key)
+            try:
+                made = _fill(connection, settings, order, specs, now, folder, build)
+            finally:
+                if key:
+                    columns.unregister(connection)
+        for path in build.rglob("*"):
+            if path.is_file():
+                files.flush(path)
+            else:
+                files.sync_folder(path)
+        files.sync_folder(build)
+        build.rename(folder)
+        files.sync_folder(folder.parent)
+    except duckdb.Error as error:
+        raise ExportError(f"The export could not be written: {error}. Nothing of it is left.") from error
+    finally:
+        if build.exists():
+            shutil.rmtree(build)
+    return made
+
+
+def made(settings: Settings) -> list[Made]:
+    """The exports that are in the data folder, oldest first: what a removal has to reach."""
+    found = [_read(path) for path in settings.exports.glob(f"*/{MANIFEST}")]
+    return sorted(found, key=lambda one: (one.made_at, one.folder.name))
+
+
+def _fill(
+    connection: duckdb.DuckDBPyConnection,
+    settings: Settings,
+    order: Order,
+    specs: Sequence[StudySpec],
+    now: datetime,
+    folder: Path,
+    build: Path,
+) -> Made:
+    known = marts(connection)
+    held = studies(connection, known)
+    chosen, left = parts(order, known, held)
+    if order.ids_only:
+        chosen, left = [], {}
+        rows = write_ids(connection, known, order, build / "ids.csv")
+        written = [File("ids.csv", "", "csv", rows, (build / "ids.csv").stat().st_size)]
+    else:
+        if "stata" in order.formats:
+            stata.check_size(connection, chosen)
+        written = [file for part in chosen for file in _write(connection, part, order, build)]
+        (build / "codebook.csv").write_bytes(codebook(chosen, order).encode())
+    result = Made(folder, now, order, tuple(written), left)
+    asked = [spec for spec in specs if spec.name in (order.studies or held)]
+    held_units = standing(connection, known, order)
+    text = readme(result, chosen, asked, held_units, simulated=is_simulated(settings))
+    (build / "README.md").write_text(text, encoding="utf-8")
+    (build / MANIFEST).write_text(json.dumps(_plain(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return result
+
+
+def _write(connection: duckdb.DuckDBPyConnection, part: Part, order: Order, build: Path) -> list[File]:
+    chosen = columns.fields(part.mart, pseudonymous=order.pseudonymous)
+    written = []
+    for form in order.formats:
+        path = build / form / f"{part.mart.name}.{SUFFIXES[form]}"
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        rows = WRITERS[form](connection, part, chosen, path)
+        written.append(File(str(path.relative_to(build)), part.mart.name, form, rows, path.stat().st_size))
+    return written
+
+
+def _free(folder: Path) -> Path:
+    """The folder's name, numbered if it is taken: two exports may be made in one second."""
+    number, free = 1, folder
+    while free.exists() or files.hidden(free).exists():
+        number += 1
+        free = folder.with_name(f"{folder.name}-{number}")
+    return free
+
+
+def _clear(settings: Settings, now: datetime) -> None:
+    """Remove what exports that were killed have left."""
+    for left in settings.exports.glob(".*.tmp"):
+        if left.stat().st_mtime < (now - _ABANDONED).timestamp():
+            shutil.rmtree(left)
+
+
+def _plain(result: Made) -> dict[str, Any]:
+    order = asdict(result.order)
+    days = {name: order[name] and order[name].isoformat() for name in ("first", "last")}
+    return {
+        "made_at": result.made_at.isoformat(),
+        "software": software(),
+        "order": order | days,
+        "files": [asdict(file) for file in result.files],
+        "left_out": dict(result.left_out),
+    }
+
+
+def _read(path: Path) -> Made:
+    told = json.loads(path.read_text(encoding="utf-8"))
+    order = told["order"]
+    return Made(
+        folder=path.parent,
+        made_at=datetime.fromisoformat(told["made_at"]),
+        order=Order(
+            studies=tuple(order["studies"]),
+            marts=tuple(order["marts"]),
+            first=to_day(order["first"]),
+            last=to_day(order["last"]),
+            formats=tuple(order["formats"]),
+            pseudonymous=order["pseudonymous"],
+            ids_only=order["ids_only"],
+        ),
+        files=tuple(File(**file) for file in told["files"]),
+        left_out=told["left_out"],
+    )

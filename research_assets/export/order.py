@@ -1,0 +1,83 @@
+"""What an export shall hold, and what that comes to on a given warehouse: marts, narrowed, with what was left out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from research_assets.reading import Mart, check_studies, condition
+
+FORMATS = ("parquet", "csv", "stata")
+
+
+class ExportError(Exception):
+    """An export was not made; nothing of it is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is wanted: of which studies, marts and days (both ends included), in which formats; empty means all.
+
+    `pseudonymous` replaces what points to people; `ids_only` leaves nothing but ids, to be asked again by a colleague.
+    """
+
+    studies: tuple[str, ...] = ()
+    marts: tuple[str, ...] = ()
+    first: date | None = None
+    last: date | None = None
+    formats: tuple[str, ...] = ("parquet", "csv")
+    pseudonymous: bool = False
+    ids_only: bool = False
+
+    @property
+    def title(self) -> str:
+        """The first part of the folder's name."""
+        studies = "-".join(self.studies) if 0 < len(self.studies) <= 3 else "all"
+        return studies + "-pseudonymous" * self.pseudonymous + "-ids" * self.ids_only
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A mart in an export: the condition that narrows it (empty: none), and what a reader must know of that."""
+
+    mart: Mart
+    where: str
+    note: str = ""
+
+
+def check_order(order: Order) -> None:
+    """Raise ExportError for an order that contradicts itself."""
+    if unknown := [name for name in order.formats if name not in FORMATS]:
+        raise ExportError(f"There is no format {', '.join(unknown)}; there are: {', '.join(FORMATS)}.")
+    if order.first and order.last and order.last < order.first:
+        raise ExportError(f"The last day, {order.last}, is before the first, {order.first}. Nothing was exported.")
+    if order.ids_only and order.pseudonymous:
+        raise ExportError(
+            "Pseudonyms cannot be asked for again, so an export is either pseudonymous or of ids only. Choose one."
+        )
+    if order.ids_only and order.marts:
+        raise ExportError("Ids are those of videos and comments; leave the marts out.")
+
+
+def parts(order: Order, known: Mapping[str, Mart], held: Sequence[str]) -> tuple[list[Part], dict[str, str]]:
+    """The marts of an export, and for each that is left out the reason.
+
+    Days leave out marts whose rows belong to no day, unless they were named: a total over all days beside rows of some
+    would be misread. Raises ExportError for a mart and ReadingError for a study that is not there.
+    """
+    if missing := [name for name in order.marts if name not in known]:
+        raise ExportError(f"There is no mart {', '.join(missing)}; there are: {', '.join(known)}.")
+    check_studies(order.studies, held)
+    chosen, left = [], {}
+    for name, mart in known.items():
+        if order.marts and name not in order.marts:
+            continue
+        studies = order.studies if "study" in mart.names else ()
+        if (order.first or order.last) and mart.day_column is None:
+            # A mart of no study is about the API or the columns, not about days of anybody.
+            if not order.marts and "study" in mart.names:
+                left[name] = "its rows belong to no single day; name it to have it whole"
+                continue
+            chosen.append(Part(mart, condition(mart, studies), "not narrowed to the days"))
+        else:
+            chosen.append(Part(mart, condition(mart, studies, order.first, order.last)))
+    return chosen, left

@@ -1,0 +1,201 @@
+"""The README of an export: what it is, of when and by what, the queries, the coverage, how to read it, what to know."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from research_assets.collect.spec import StudySpec
+from research_assets.export.columns import ID_PREFIX
+from research_assets.export.contents import Standing, software
+from research_assets.export.order import Order, Part
+
+if TYPE_CHECKING:
+    from research_assets.export.make import Made
+
+PERSONAL_FIELDS = frozenset({"username", "video_id", "music_id"})
+"""Fields of a query whose values point to people."""
+
+READING = {
+    "parquet": (
+        "Parquet has the types of the warehouse. In Python: `duckdb.sql(\"FROM 'parquet/videos.parquet'\")`, or "
+        "`pandas.read_parquet` with pyarrow. In R, arrow reads ids as `integer64`."
+    ),
+    "csv": (
+        "CSV is UTF-8 with a byte order mark, for Excel. Ids begin with `id_`, and so do texts of nothing "
+        "but 16 or more digits: as mere numbers, Excel and R would round them. A text that a spreadsheet would run as "
+        "a formula has one more `'` in front. Moments are ISO 8601 in UTC; lists and structures are JSON. Nothing "
+        'between two commas is a missing value, `""` an empty text, `NA` a text (Namibia, for one). '
+        'In R: `readr::read_csv("csv/videos.csv", na = "")`. '
+        'In pandas: `pandas.read_csv("csv/videos.csv", keep_default_na=False, na_values=[""])`.'
+    ),
+    "stata": (
+        "Stata files are for Stata 14 and later. Ids are text, as Stata has no 64-bit numbers; a missing text "
+        "is an empty one; moments are %tc in UTC, days %td; lists are JSON text. Labels are cut, the codebook is not."
+    ),
+}
+"""How to read each format, and what was changed for its sake."""
+
+IDS = (
+    "`ids.csv` holds plain numbers of 64 bits. Do not save it from a spreadsheet, which would round them. `entity` is "
+    "videos or comments, `video_id` the video itself or the one commented on, `date` the UTC day of its publication."
+)
+
+PSEUDONYMOUS = (
+    "Pseudonymous: accounts, videos, comments, sounds and playlists have keyed pseudonyms (HMAC-SHA256), the same in "
+    "every export of this project. The key is not in this folder and must never be put beside it."
+)
+
+DUTY = (
+    "TikTok's terms for the Research API hold for this copy too: use within the approved purpose and team, refreshing, "
+    "and deleting what was deleted there. Exports are found for a removal in the project's own folder only: whoever "
+    "takes a copy away removes there what has to be removed."
+)
+
+
+def readme(
+    made: "Made", chosen: Sequence[Part], specs: Sequence[StudySpec], held: Sequence[Standing], *, simulated: bool
+) -> str:
+    """The whole text, Markdown."""
+    parts = (
+        _head(made, simulated),
+        _tables(made, chosen),
+        _queries(made.order, specs),
+        _coverage(made.order, held),
+        _reading(made.order),
+        _caveats(made.order),
+        _use(made, simulated),
+    )
+    return "\n\n".join(block for part in parts for block in part) + "\n"
+
+
+def _head(made: "Made", simulated: bool) -> Iterator[str]:
+    order = made.order
+    yield f"# {made.folder.name}"
+    if simulated:
+        yield "**Simulated data**: made by the sandbox of research-assets. Nobody in it exists."
+    yield (
+        f"Public data of TikTok, collected through its Research API. Studies: {', '.join(order.studies) or 'all'}; "
+        f"{_days(order)}. Exported at {made.made_at:%Y-%m-%d %H:%M:%S} UTC by {software()}."
+    )
+    if order.pseudonymous:
+        yield PSEUDONYMOUS
+    if order.ids_only:
+        yield (
+            "Ids only: whoever has access to the Research API asks for the rest: `research-assets rebuild ids.csv`. "
+            "What was deleted or made private since does not come back."
+        )
+
+
+def _days(order: Order) -> str:
+    if order.first is None and order.last is None:
+        return "all days"
+    return f"{order.first or 'the first day'} to {order.last or 'the last day'}, UTC, both included"
+
+
+def _tables(made: "Made", chosen: Sequence[Part]) -> Iterator[str]:
+    yield "## Tables"
+    if made.order.ids_only:
+        yield f"`ids.csv`: {made.files[0].rows:,} ids. {IDS}"
+        return
+    rows = {file.mart: file.rows for file in made.files}
+    lines = ["| table | rows | one row is |", "| --- | ---: | --- |"]
+    for part in chosen:
+        meaning = part.mart.description.removeprefix("Grain: ") + (f" ({part.note})" if part.note else "")
+        lines.append(f"| `{part.mart.name}` | {rows[part.mart.name]:,} | {meaning} |")
+    yield "\n".join(lines)
+    yield (
+        f"Each table is there as {', '.join(made.order.formats)}, in folders of these names. `codebook.csv` says of "
+        "every column what it means, with its unit; `manifest.json` is for programs."
+    )
+    reasons: dict[str, list[str]] = {}
+    for name, reason in made.left_out.items():
+        reasons.setdefault(reason, []).append(f"`{name}`")
+    for reason, names in reasons.items():
+        yield f"Left out: {', '.join(names)}: {reason}."
+
+
+def _queries(order: Order, specs: Sequence[StudySpec]) -> Iterator[str]:
+    yield "## Queries"
+    if not specs:
+        yield "There is no study file any more for what was exported."
+    for spec in specs:
+        query = _redacted(spec.query) if order.pseudonymous else spec.query
+        lines = [
+            f"  {group}: {json.dumps(condition, ensure_ascii=False, default=list)}"
+            for group, conditions in query.items()
+            for condition in conditions
+        ]
+        yield f"Study `{spec.name}`, {spec.start} to {spec.end or 'now'}, as it was declared when this was exported:"
+        yield "\n".join(["```", *lines, "```"])
+        rule = spec.comments
+        more = {"sample": f" (share {rule.share:g}, seed {rule.seed})", "top": f" ({rule.n} of a day)"}
+        panel = f"a panel of {len(spec.panel):,} accounts" if spec.panel else "no panel"
+        yield (
+            f"Comments: of {rule.videos} videos{more.get(rule.videos, '')}, replies: {rule.replies}. "
+            f"Profiles: {spec.users.who}. Lists: {panel}, {spec.observe}."
+        )
+
+
+def _redacted(query: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The query without the values that point to people."""
+    return {
+        group: [
+            dict(condition) | {"field_values": f"{len(condition['field_values'])} left out"}
+            if condition["field_name"] in PERSONAL_FIELDS
+            else dict(condition)
+            for condition in conditions
+        ]
+        for group, conditions in query.items()
+    }
+
+
+def _coverage(order: Order, held: Sequence[Standing]) -> Iterator[str]:
+    yield "## Coverage"
+    if not held:
+        yield "Nothing is known of what was asked."
+        return
+    yield f"Units of work (days of a search, comment lists, accounts) of the exported studies; {_days(order)}."
+    lines = [
+        "| study | entity | state | units | rows asked for | raw hits offered | rows kept |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for one in held:
+        numbers = " | ".join("" if n is None else f"{n:,}" for n in (one.units, one.asked, one.offered, one.kept))
+        lines.append(f"| {one.study} | {one.entity} | {one.state} | {numbers} |")
+    yield "\n".join(lines)
+    yield "The gap between offered and kept is what was deleted, made private or moderated."
+
+
+def _reading(order: Order) -> Iterator[str]:
+    if not order.ids_only:
+        yield "## Reading it"
+        yield "\n".join(f"- {READING[form].replace('id_', ID_PREFIX)}" for form in order.formats)
+
+
+def _caveats(order: Order) -> Iterator[str]:
+    yield "## To know before counting"
+    lines = [
+        "Counts are as old as their observation, and up to 10 days older: see `counts_age_days` and `observed_at`.",
+        "Only what was public and delivered is held. See the coverage before taking a gap for silence.",
+        "Lists of followers, likes and reposts are cut by the API, and private ones are missing.",
+    ]
+    if order.first or order.last:
+        lines.append("Days are those of each table's own clock: of publication, or of observation for accounts.")
+    if order.pseudonymous:
+        lines.append(
+            "A pseudonym is not anonymity. Texts are verbatim but for mentions, links, addresses and ids, so they can "
+            "be searched for; names without @ stay in them; hashtags can be names; exact times and counts can point "
+            "to a video."
+        )
+    yield "\n".join(f"- {line}" for line in lines)
+
+
+def _use(made: "Made", simulated: bool) -> Iterator[str]:
+    yield "## Use and citation"
+    yield DUTY
+    yield (
+        f"> {'Simulated data' if simulated else 'Data'}: TikTok Research API "
+        f"(https://developers.tiktok.com/products/research-api/), collected with {software()}, exported "
+        f"{made.made_at:%Y-%m-%d}, `{made.folder.name}`."
+    )
+    yield "State beside it the queries, the days and the coverage above."

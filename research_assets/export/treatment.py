@@ -1,0 +1,133 @@
+"""What becomes of each column in a pseudonymous export: kept, replaced or left out. The whole table, mart by mart.
+
+A column that is not in it is refused, so that a new one is never published before somebody has thought about it.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+from research_assets.export.order import ExportError
+from research_assets.reading import Mart
+
+
+class Treatment(StrEnum):
+    """What becomes of a column; the value is told in the codebook."""
+
+    KEEP = "kept"
+    DROP = "left out"
+    USER = "pseudonym of the account"
+    VIDEO = "pseudonym of the video"
+    COMMENT = "pseudonym of the comment"
+    MUSIC = "pseudonym of the sound"
+    PLAYLIST = "pseudonym of the playlist"
+    USERS = "pseudonyms of the accounts"
+    TEXT = "text; mentions are pseudonyms, links, addresses and ids are taken out"
+    TEXTS = "texts; mentions are pseudonyms, links, addresses and ids are taken out"
+    UNIT = "pseudonym of the video, comment or account; days are kept"
+
+
+KINDS = {
+    Treatment.USER: "user",
+    Treatment.USERS: "user",
+    Treatment.VIDEO: "video",
+    Treatment.COMMENT: "comment",
+    Treatment.MUSIC: "music",
+    Treatment.PLAYLIST: "playlist",
+}
+"""The kind of each pseudonym: an account has the same one wherever it appears."""
+
+_T = Treatment
+
+TABLE: Mapping[str, Mapping[Treatment, str]] = {
+    "videos": {
+        _T.KEEP: "study day region_code created_at uploaded_at hashtags hashtag_info effect_names effect_ids "
+        "duration_seconds is_stem_verified view_count like_count comment_count share_count favorites_count "
+        "counts_age_days counted_at_age_days first_seen_at last_seen_at n_observations",
+        _T.VIDEO: "video_id",
+        _T.USER: "username",
+        _T.USERS: "mentions",
+        _T.TEXT: "description voice_to_text tag_json",
+        _T.TEXTS: "sticker_names",
+        # An original sound leads to the account that made it.
+        _T.MUSIC: "music_id",
+        _T.PLAYLIST: "playlist_id",
+        # The shape of the label is not documented, and of unknown fields nothing is known.
+        _T.DROP: "label_json unknown_fields_json capture",
+    },
+    "video_observations": {
+        _T.KEEP: "study observed_at day observation_number age_days view_count view_count_change like_count "
+        "like_count_change comment_count comment_count_change share_count share_count_change favorites_count "
+        "favorites_count_change has_fallen",
+        _T.VIDEO: "video_id",
+        _T.DROP: "capture",
+    },
+    "comments": {
+        _T.KEEP: "study day depth is_reply position like_count reply_count created_at uploaded_at first_seen_at "
+        "last_seen_at n_observations",
+        _T.COMMENT: "comment_id parent_comment_id thread_root_id",
+        _T.VIDEO: "video_id",
+        _T.TEXT: "text",
+        _T.DROP: "display_name unknown_fields_json capture",
+    },
+    "users": {
+        _T.KEEP: "study is_verified follower_count following_count like_count video_count counts_age_days "
+        "first_seen_at last_seen_at n_observations",
+        _T.USER: "username",
+        _T.DROP: "display_name bio_description bio_url avatar_url unknown_fields_json capture",
+    },
+    "user_observations": {
+        _T.KEEP: "study observed_at day observation_number is_verified follower_count follower_count_change "
+        "following_count following_count_change like_count like_count_change video_count video_count_change",
+        _T.USER: "username",
+        _T.DROP: "display_name bio_description capture",
+    },
+    "follows": {
+        _T.KEEP: "study first_seen_at last_seen_at missed_at n_observations is_in_followers is_in_following "
+        "is_current is_mutual",
+        _T.USER: "source_username target_username",
+    },
+    "engagements": {
+        _T.KEEP: "study kind position video_region_code video_created_at video_hashtags video_view_count "
+        "first_seen_at last_seen_at missed_at n_observations is_current",
+        _T.USER: "username video_username",
+        _T.VIDEO: "video_id",
+        _T.TEXT: "video_description",
+    },
+    "hashtags": {
+        _T.KEEP: "study hashtag hashtag_id description n_videos n_creators first_day last_day view_count_sum "
+        "view_count_median like_count_sum",
+    },
+    "hashtag_pairs": {_T.KEEP: "study hashtag other_hashtag n_videos n_creators jaccard"},
+    "creators": {
+        _T.KEEP: "study n_videos n_days first_video_at last_video_at view_count_sum view_count_median "
+        "like_count_sum comment_count_sum share_count_sum has_profile is_verified follower_count profile_seen_at",
+        _T.USER: "username",
+    },
+    "days": {
+        _T.KEEP: "study day state offered kept requests n_videos n_creators n_comments view_count_sum "
+        "view_count_median like_count_sum like_count_median comment_count_sum comment_count_median share_count_sum "
+        "share_count_median",
+    },
+    "coverage": {
+        _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected probability n_attempts "
+        "requests first_at last_at completed_at last_attempt_state next_try_at",
+        _T.UNIT: "unit",
+        # The API's own words, which name accounts.
+        _T.DROP: "reason capture",
+    },
+    "quota": {
+        _T.KEEP: "day pool study endpoint n_requests n_failed n_refused n_rows latency_ms_median first_sent_at "
+        "last_sent_at",
+    },
+}
+
+
+def treatments(mart: Mart) -> dict[str, Treatment]:
+    """What becomes of each column of a mart. Raises ExportError for a column that the table does not have."""
+    known = {column: treatment for treatment, columns in TABLE.get(mart.name, {}).items() for column in columns.split()}
+    if missing := [name for name in mart.names if name not in known]:
+        raise ExportError(
+            f"The mart {mart.name} has columns of which nobody has said what becomes of them in a pseudonymous export: "
+            f"{', '.join(missing)}. Nothing was exported. Add them to the table in {__file__}, or name other marts."
+        )
+    return {name: known[name] for name in mart.names}

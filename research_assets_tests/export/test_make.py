@@ -1,0 +1,154 @@
+"""Making an export: what goes in, what is told of it, and that it is whole or not there."""
+
+import csv
+import json
+import os
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from research_assets.export import ExportError, Made, Order, made, make_export, stata
+from research_assets.reading import ReadingError
+from research_assets.settings import Settings
+from research_assets_tests.export.house import COMMENT, NOW, OTHER, REPLY, STUDY, VIDEO
+
+CSV = ("csv",)
+
+
+def tables(result: Made) -> dict[str, int]:
+    return {file.mart: file.rows for file in result.files}
+
+
+def test_everything_is_exported_in_every_format(whole: Made) -> None:
+    assert tables(whole) == {"videos": 3, "comments": 2, "users": 2, "coverage": 3, "quota": 1}
+    assert {file.format for file in whole.files} == {"parquet", "csv", "stata"}
+    assert all((whole.folder / file.path).stat().st_size == file.bytes for file in whole.files)
+    assert whole.folder.name == "all-20260302T090000Z"
+
+
+def test_the_folder_is_private_and_says_what_it_is(whole: Made, house: Settings) -> None:
+    assert all(
+        path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
+        for path in (house.exports, whole.folder, *whole.folder.rglob("*"))
+    )
+    text = (whole.folder / "README.md").read_text()
+    for said in (
+        "Exported at 2026-03-02 09:00:00 UTC by research-assets ",
+        "| `videos` | 3 | one video of one study. |",
+        "Study `garden`, 2026-02-01 to now",
+        '"hashtag_name", "field_values": ["garten"]',
+        "| garden | comments | complete | 1 | 100 | 2 | 2 |",
+        "| garden | users | missing | 1 | 0 | 0 | 0 |",
+        "a panel of 1 accounts",
+    ):
+        assert said in text
+    assert "Simulated data" not in text
+    with (whole.folder / "codebook.csv").open() as file:
+        columns = list(csv.DictReader(file))
+    described = {(row["mart"], row["column"]): row for row in columns}
+    assert described["videos", "view_count"]["description"].endswith("beside a variable (views).")
+    assert described["videos", "video_id"]["name_in_stata"] == "video_id"
+    with duckdb.connect(str(house.warehouse), read_only=True) as connection:
+        (number,) = connection.execute("SELECT count(*) FROM duckdb_columns() WHERE schema_name = 'marts'").fetchall()
+    assert len(described) == len(columns) == number[0]
+
+
+def test_simulated_data_says_so(own: Settings) -> None:
+    (own.state / "origin").write_text("sandbox")
+    text = (make_export(own, Order(formats=CSV), [], NOW).folder / "README.md").read_text()
+    assert "**Simulated data**" in text
+    assert "> Simulated data: TikTok Research API" in text
+
+
+def test_a_study_some_marts_and_days(own: Settings) -> None:
+    one = make_export(own, Order(studies=("bikes",), formats=CSV), [STUDY], NOW)
+    assert tables(one) == {"videos": 1, "comments": 0, "users": 0, "coverage": 0, "quota": 0}
+    assert one.folder.name == "bikes-20260302T090000Z"
+    # The README quotes the studies that are exported, not those that are declared.
+    assert "no study file any more" in (one.folder / "README.md").read_text()
+    days = make_export(own, Order(first=date(2026, 2, 2), last=date(2026, 2, 2), formats=CSV), [], NOW)
+    assert tables(days) == {"videos": 2, "comments": 0, "coverage": 1, "quota": 0}
+    assert "Left out: `users`: " in (days.folder / "README.md").read_text()
+    named = make_export(own, Order(marts=("users", "videos"), last=date(2026, 2, 1), formats=CSV), [], NOW)
+    assert tables(named) == {"users": 2, "videos": 1}
+    assert "| `users` | 2 |  (not narrowed to the days) |" in (named.folder / "README.md").read_text()
+
+
+def test_only_ids(own: Settings) -> None:
+    result = make_export(own, Order(studies=("garden",), ids_only=True), [STUDY], NOW)
+    assert (result.folder / "ids.csv").read_text().splitlines() == [
+        "entity,id,video_id,date",
+        f"videos,{VIDEO},{VIDEO},2026-02-01",
+        f"videos,{OTHER},{OTHER},2026-02-02",
+        f"comments,{COMMENT},{VIDEO},2026-02-01",
+        f"comments,{REPLY},{VIDEO},2026-02-01",
+    ]
+    assert sorted(path.name for path in result.folder.iterdir()) == ["README.md", "ids.csv", "manifest.json"]
+    text = (result.folder / "README.md").read_text()
+    assert "`ids.csv`: 4 ids." in text
+    assert "research-assets rebuild ids.csv" in text
+
+
+def test_what_was_made_is_found_again(own: Settings) -> None:
+    assert made(own) == []
+    first = make_export(own, Order(studies=("garden",), first=date(2026, 2, 1), pseudonymous=True), [STUDY], NOW)
+    second = make_export(own, Order(ids_only=True), [STUDY], NOW + timedelta(seconds=1))
+    again = make_export(own, Order(ids_only=True), [STUDY], NOW + timedelta(seconds=1))
+    assert again.folder.name == f"{second.folder.name}-2"
+    assert made(own) == [first, second, again]
+    assert json.loads((first.folder / "manifest.json").read_text())["software"].startswith("research-assets ")
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        (Order(marts=("vids",)), "There is no mart vids; there are: comments, coverage, quota, users, videos"),
+        (Order(formats=("xlsx",)), "There is no format xlsx; there are: parquet, csv, stata"),
+        (Order(first=date(2026, 2, 2), last=date(2026, 2, 1)), "The last day, 2026-02-01, is before the first"),
+        (Order(ids_only=True, pseudonymous=True), "either pseudonymous or of ids only"),
+        (Order(ids_only=True, marts=("videos",)), "leave the marts out"),
+    ],
+)
+def test_an_order_that_cannot_be_met_says_what_can(own: Settings, order: Order, said: str) -> None:
+    with pytest.raises(ExportError, match=said):
+        make_export(own, order, [], NOW)
+    assert made(own) == []
+
+
+def test_an_unknown_study_and_a_missing_warehouse(own: Settings, settings: Settings) -> None:
+    with pytest.raises(ReadingError, match="Nothing is held of the study gardn; there are: bikes, garden"):
+        make_export(own, Order(studies=("gardn",)), [], NOW)
+    with pytest.raises(ReadingError, match="no warehouse"):
+        make_export(settings, Order(), [], NOW)
+    assert not settings.exports.exists()
+
+
+def test_too_much_for_stata_is_told_and_leaves_nothing(own: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stata, "MOST_ROWS", 2)
+    with pytest.raises(ExportError, match=r"The mart coverage has 3 rows, too many for Stata.*import delimited"):
+        make_export(own, Order(formats=("csv", "stata")), [], NOW)
+    assert list(own.exports.iterdir()) == []
+
+
+def test_a_failure_of_the_disk_leaves_nothing(own: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> int:
+        raise duckdb.IOException("No space left on device")
+
+    monkeypatch.setattr("research_assets.export.make.write_ids", full)
+    with pytest.raises(ExportError, match="No space left on device"):
+        make_export(own, Order(ids_only=True), [], NOW)
+    assert list(own.exports.iterdir()) == []
+
+
+def test_what_a_killed_export_left_is_cleared_away_after_a_day(own: Settings) -> None:
+    make_export(own, Order(ids_only=True), [], NOW)
+    for name, age in ((".old.tmp", 25), (".new.tmp", 1)):
+        left: Path = own.exports / name
+        (left / "csv").mkdir(parents=True)
+        moment = (NOW - timedelta(hours=age)).timestamp()
+        os.utime(left, (moment, moment))
+    make_export(own, Order(ids_only=True), [], NOW)
+    assert sorted(path.name for path in own.exports.glob(".*")) == [".new.tmp"]
