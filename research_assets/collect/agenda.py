@@ -86,17 +86,27 @@ def _wishes(facts: Facts, study: StudySpec, entity: str, now: datetime) -> Itera
     """Each partition that could be asked now, newest first, and each that has to wait."""
     known = facts.standings.get((study.name, entity), {})
     partitions = _days(study, now) if entity == "videos" else sorted(known, reverse=True)
+    paused: list[date] = []
     for partition in partitions:
         standing = known.get(partition, Standing(open=1, shown=False))
         if entity == "videos" and now < (settles := due_at(partition, study.settle_days)):
             yield Waiting(study.name, entity, 1, "fresh", settles)
             continue
         if standing.resting:
-            paused = standing.begun and facts.pools[BY_ENTITY[entity].pool].opens_at is not None
-            yield Waiting(study.name, entity, standing.resting, "quota" if paused else "rests", standing.wakes)
+            opens = facts.pools[BY_ENTITY[entity].pool].opens_at
+            if standing.begun and opens is not None:
+                # A pause within a share ends before the day does, but that is of no use while the pool is shut.
+                wakes = max(opens, standing.wakes or opens)
+                paused.append(partition)
+                yield Waiting(study.name, entity, standing.resting, "quota", wakes)
+            else:
+                yield Waiting(study.name, entity, standing.resting, "rests", standing.wakes)
         wish = _wish(study, entity, partition, standing, now)
         if wish is not None:
             yield wish
+    if paused and entity == "videos" and facts.density.get(study.name):
+        requests = ceil(_search(facts, study.name, paused).requests)
+        yield Waiting(study.name, entity, 0, "quota", _opens(facts.pools["research"]), requests)
 
 
 def _wish(study: StudySpec, entity: str, partition: date, standing: Standing, now: datetime) -> _Wish | None:
@@ -260,7 +270,12 @@ def _summed(waits: Iterable[Waiting]) -> list[Waiting]:
             continue
         moments = [moment for moment in (old.until, wait.until) if moment]
         by_reason[wait.why] = Waiting(
-            wait.study, wait.entity, old.units + wait.units, wait.why, min(moments, default=None)
+            wait.study,
+            wait.entity,
+            old.units + wait.units,
+            wait.why,
+            min(moments, default=None),
+            old.requests + wait.requests,
         )
     return list(by_reason.values())
 

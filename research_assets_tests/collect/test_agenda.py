@@ -47,6 +47,16 @@ def asked(agenda: Agenda, name: str = "garden", entity: str = "videos") -> list[
     )
 
 
+def test_what_paused_waits_until_the_pool_opens_and_is_priced() -> None:
+    days = span(date(2026, 2, 10), date(2026, 2, 13))
+    # The pause was for a share of the day, which lapses after an hour.
+    resting = {day: Standing(resting=1, wakes=NOW + timedelta(hours=1), begun=True) for day in days}
+    one = study(start=days[0], end=days[-1])
+    agenda = decide(facts(one, left=0, standings={("garden", "videos"): resting}), NOW)
+    [quota] = [wait for wait in agenda.waiting if wait.why == "quota"]
+    assert (quota.units, quota.requests, quota.until) == (4, 4, next_midnight(NOW))
+
+
 def test_newest_days_come_first_and_only_what_fits() -> None:
     agenda = decide(facts(study(), left=3), NOW)
     # 28 February settles on 3 March only; each day costs one request, and windows may not share one.
