@@ -1,10 +1,11 @@
-"""The code location: the studies of `defs/` and of other folders, the warehouse, and the resources they share."""
+"""The code location: the studies of `defs/` and of other folders, the warehouse, the reports, and what they share."""
 
 import warnings
 from functools import partial
 
 import dagster as dg
 
+from research_assets.assets.report import report_asset
 from research_assets.assets.warehouse import warehouse_definitions
 from research_assets.checks import blocking_checks
 from research_assets.collect.standing import entities_of
@@ -39,15 +40,17 @@ def build(settings: Settings, *, collection: Collection | None = None) -> dg.Def
     }
     books = partial(write_books, settings, [study.spec for study in studies])
     marts = warehouse_definitions(upstream, settings, before=books)
+    # Not the specs, which name the collected assets as well.
+    warehouse = [key for asset in marts.assets or () if isinstance(asset, dg.AssetsDefinition) for key in asset.keys]
     return dg.Definitions.merge(
         _autoloaded(),
         *(dg.build_defs_for_component(Study(spec)) for spec in outside),
         marts,
+        dg.Definitions(assets=[report_asset(study.spec, settings, warehouse) for study in studies]),
         automation(
             [study.spec for study in studies],
             collection or Collection(settings),
-            # Not the specs, which name the collected assets as well.
-            [key for asset in marts.assets or () if isinstance(asset, dg.AssetsDefinition) for key in asset.keys],
+            warehouse,
             [key for study in studies for key in blocking_checks(study.spec)],
         ),
         # A process for each step would spend its time on imports.

@@ -103,6 +103,7 @@ VARIABLES: dict[str, Variable] = {
         "RESEARCH_LOOK_EVERY", "30", _positive, "Seconds between two looks of what collects and builds by itself"
     ),
     "pseudonym_key_file": Variable("RESEARCH_PSEUDONYM_KEY", "", str, "File with the key of the pseudonyms in exports"),
+    "reports_url": Variable("RESEARCH_REPORTS_URL", "", _address, "Address under which the reports are served"),
     "alert_webhook": Variable("RESEARCH_ALERT_WEBHOOK", "", _address, "Address that is told of failed runs"),
 }
 """What can be set, by the name of the attribute of `Settings`."""
@@ -129,6 +130,7 @@ class Settings:
     comment_ceiling: int
     pseudonym_key_file: str
     look_every: int
+    reports_url: str
     alert_webhook: str = field(repr=False)
 
     @classmethod

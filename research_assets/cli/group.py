@@ -11,6 +11,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ui": ("research_assets.cli.ui:command", "Open Dagster's UI; on the simulated API while no credentials are set."),
     "plan": ("research_assets.cli.plan:command", "Say what is still to be asked, what it costs and when it is done."),
     "status": ("research_assets.cli.status:command", "Say what is left of the quota and what is held."),
+    "export": (
+        "research_assets.cli.export:command",
+        "Write the marts as Parquet, CSV or Stata files, with a codebook.",
+    ),
+    "report": ("research_assets.cli.report:command", "Write a study's report: one HTML file, from the marts."),
     "replay": ("research_assets.cli.replay:command", "Rebuild the raw tables from the captures, without a request."),
     "sandbox": ("research_assets.sandbox.server:command", "Serve a simulated Research API on this machine."),
 }
@@ -27,6 +32,7 @@ KNOWN_ERRORS = (
     "research_assets.quota:QuotaSpent",
     "research_assets.resources:Unready",
     "research_assets.reading:ReadingError",
+    "research_assets.export:ExportError",
     "research_assets.sandbox.server:PortInUse",
 )
 """Errors whose message says all that a person needs; anything else is a bug and keeps its traceback."""

@@ -3,7 +3,9 @@
 import http.client
 import socket
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,6 +13,7 @@ import click
 from research_assets.cli.child import run_until_stopped
 from research_assets.cli.place import api_here
 from research_assets.instance import prepare_home
+from research_assets.report.serve import serving
 from research_assets.settings import PROJECT_DIR, Settings, child_environment, prepare_root
 from research_assets.study_file import load_studies
 
@@ -34,20 +37,35 @@ def command(port: int) -> None:
         prepare_home(settings)
         click.echo("Starting Dagster; this takes about 20 seconds ...", err=True)
         dagster = f"dg dev --workspace workspace.yaml --host {HOST} --port {port} --log-level warning".split()
-        code = run_until_stopped(
-            [str(Path(sys.executable).with_name(dagster[0])), *dagster[1:]],
-            environment=child_environment(settings),
-            folder=PROJECT_DIR,
-            log=settings.ui_log,
-            ready=lambda: _answers(port),
-            when_ready=lambda: _show(settings, port),
-            when_stopping=lambda: click.echo("Stopping; again to stop at once ...", err=True),
-        )
+        with _reports(settings, port) as served:
+            code = run_until_stopped(
+                [str(Path(sys.executable).with_name(dagster[0])), *dagster[1:]],
+                environment=child_environment(served),
+                folder=PROJECT_DIR,
+                log=settings.ui_log,
+                ready=lambda: _answers(port),
+                when_ready=lambda: _show(served, port),
+                when_stopping=lambda: click.echo("Stopping; again to stop at once ...", err=True),
+            )
     if code:
         last = "\n".join(settings.ui_log.read_text(errors="replace").splitlines()[-20:])
         raise click.ClickException(
             f"Dagster ended with exit code {code}. Its last words, from {settings.ui_log}:\n{last}"
         )
+
+
+@contextmanager
+def _reports(settings: Settings, port: int) -> Iterator[Settings]:
+    """Serve the reports beside the UI, at the next port or a free one, unless the settings name who serves them."""
+    if settings.reports_url:
+        yield settings
+        return
+    with ExitStack() as stack:
+        try:
+            address = stack.enter_context(serving(settings.reports, port + 1 if port < 65535 else 0))
+        except OSError:
+            address = stack.enter_context(serving(settings.reports))
+        yield replace(settings, reports_url=address)
 
 
 def _free(port: int) -> int:
@@ -87,6 +105,7 @@ def _show(settings: Settings, port: int) -> None:
         f"Dagster's UI   http://{HOST}:{port}",
         f"API            {settings.api_url}" + (" (simulated)" if simulated else ""),
         f"Data           {settings.root}",
+        f"Reports        {settings.reports_url}",
         f"Log            {settings.ui_log}",
         "Ctrl-C stops it.",
     ]

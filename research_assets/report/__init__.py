@@ -5,3 +5,21 @@ script, no request, no font from elsewhere, so that it can be mailed, printed an
 the asset that shows a report in the UI is `assets/report.py`. Altair, vl-convert and Jinja are imported where a
 report is drawn, not before.
 """
+
+MARTS = (
+    "videos",
+    "video_observations",
+    "comments",
+    "users",
+    "follows",
+    "engagements",
+    "hashtags",
+    "creators",
+    "days",
+    "coverage",
+    "quota",
+)
+"""Marts that a report is made of."""
+
+MARTS_IF_THERE = ("epochs",)
+"""Marts that it does without in a warehouse that lacks them."""

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from research_assets.reading import ReadingError, connect, marts, require_warehouse
+from research_assets.report import MARTS
 from research_assets.report.facts import (
     Bin,
     Day,
@@ -28,24 +29,6 @@ from research_assets.report.facts import (
     Units,
 )
 from research_assets.settings import Settings
-
-NEEDED = (
-    "videos",
-    "video_observations",
-    "comments",
-    "users",
-    "follows",
-    "engagements",
-    "hashtags",
-    "creators",
-    "days",
-    "coverage",
-    "quota",
-)
-"""Marts without which there is no report."""
-
-READS = (*NEEDED, "epochs")
-"""Marts that a report reads if they are there."""
 
 TOP = 20
 """Hashtags and creators in a ranking."""
@@ -65,7 +48,7 @@ class _Reader:
     def __init__(self, connection: duckdb.DuckDBPyConnection, study: str) -> None:
         self._connection, self._study = connection, study
         self._marts = marts(connection)
-        if lacking := [mart for mart in NEEDED if mart not in self._marts]:
+        if lacking := [mart for mart in MARTS if mart not in self._marts]:
             raise ReadingError(
                 f"The report on {study} cannot be written: the published warehouse has no mart {', '.join(lacking)}. "
                 "It was built by another version; build it anew by materializing the group warehouse."

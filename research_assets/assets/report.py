@@ -1,0 +1,78 @@
+"""The asset of a study's report: one HTML file, written anew from the published marts.
+
+What stands in it is the business of the package `report`, which is imported when a report is written.
+"""
+
+import base64
+from collections.abc import Collection, Mapping
+
+import dagster as dg
+
+from research_assets.clock import Clock, SystemClock
+from research_assets.collect.spec import StudySpec
+from research_assets.report import MARTS, MARTS_IF_THERE
+from research_assets.settings import Settings
+
+DESCRIPTION = """**Report:** one HTML file about the study {study}: volume by day with gaps, coverage, quota, hashtags,
+creators, engagement, comment threads, the follow graph, the age of counts, and the methods that a paper must state.
+It needs no network and no script, and prints.
+
+**Where:** `{path}`. {opening}
+
+**Cost:** no request. **Again:** the report is replaced by one of the marts as they are then."""
+
+
+def report_asset(
+    study: StudySpec, settings: Settings, marts: Collection[dg.AssetKey], *, clock: Clock | None = None
+) -> dg.AssetsDefinition:
+    """`<study>/report`, after those of the `marts` that it reads."""
+    present = clock or SystemClock()
+    address = f"{settings.reports_url}/{study.name}.html" if settings.reports_url else None
+    opening = (
+        f"[Open it]({address})."
+        if address
+        else f"It opens from a terminal: `research-assets report --open {study.name}`; a browser does not follow links "
+        "from this page to files."
+    )
+
+    @dg.asset(
+        key=dg.AssetKey([study.name, "report"]),
+        group_name=study.name,
+        kinds={"html"},
+        deps=[key for key in marts if key.path[0] == "marts" and key.path[-1] in {*MARTS, *MARTS_IF_THERE}],
+        description=DESCRIPTION.format(study=study.name, path=settings.reports / f"{study.name}.html", opening=opening),
+        metadata={"open": dg.MetadataValue.url(address)} if address else None,
+    )
+    def report() -> dg.MaterializeResult[None]:
+        """Written from the marts that are published."""
+        from research_assets.reading import ReadingError
+        from research_assets.report.write import write_report
+
+        try:
+            written = write_report(settings, study, present.now())
+        except ReadingError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
+        facts = written.facts
+        complete = sum(day.state == "complete" for day in facts.days)
+        return dg.MaterializeResult(
+            metadata={
+                **({"open": dg.MetadataValue.url(address)} if address else {}),
+                "file": dg.MetadataValue.path(written.path),
+                "size (bytes)": written.path.stat().st_size,
+                "marts of": dg.MetadataValue.timestamp(facts.built_at),
+                "videos": facts.overall.videos,
+                "days": len(facts.days),
+                "days complete": complete,
+                **_pictures(written.pictures),
+            }
+        )
+
+    return report
+
+
+def _pictures(pictures: Mapping[str, bytes]) -> dict[str, dg.MarkdownMetadataValue]:
+    """Pictures for the page of the asset, which shows them behind a click."""
+    return {
+        name: dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(picture).decode()})")
+        for name, picture in pictures.items()
+    }

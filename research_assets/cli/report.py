@@ -1,0 +1,66 @@
+"""`research-assets report`: the report of a study, written from the published marts; opened or served on request."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from research_assets.collect.spec import StudySpec
+    from research_assets.settings import Settings
+
+PORT = 3001
+
+
+@click.command("report")
+@click.argument("studies", nargs=-1, metavar="[STUDY]...")
+@click.option("--open", "show", is_flag=True, help="Open each report in the browser.")
+@click.option("--serve", is_flag=True, help="Serve the reports on this machine until Ctrl-C.")
+@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="With --serve.")
+def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> None:
+    """Write the reports of some studies, or of all: one HTML file each, from the marts as they are now.
+
+    A report says what is held and what is not, shows it in charts, and states what a paper must state. It needs no
+    network. No request is sent.
+    """
+    from research_assets.cli.place import data_here
+    from research_assets.clock import SystemClock
+    from research_assets.report.write import write_report
+    from research_assets.study_file import load_studies
+
+    settings = data_here()
+    for study in _wanted(load_studies(settings), studies):
+        path = write_report(settings, study, SystemClock().now()).path
+        click.echo(path)
+        if show:
+            click.launch(path.as_uri())
+    if serve:
+        _serve(settings, port)
+
+
+def _wanted(known: "list[StudySpec]", names: tuple[str, ...]) -> "list[StudySpec]":
+    """The studies that were named, or all; UsageError for a name that no study has."""
+    by_name = {study.name: study for study in known}
+    if unknown := [name for name in names if name not in by_name]:
+        raise click.UsageError(
+            f"There is no study {', '.join(unknown)}, so no report was written. There are: "
+            f"{', '.join(by_name) or 'none'}."
+        )
+    return [by_name[name] for name in names] if names else known
+
+
+def _serve(settings: "Settings", port: int) -> None:
+    """Until Ctrl-C."""
+    import signal
+
+    from research_assets.report.serve import serving
+
+    try:
+        with serving(settings.reports, port) as address:
+            click.echo(f"The reports are served at {address}, for this machine alone. Ctrl-C stops it.")
+            signal.pause()
+    except OSError as error:
+        raise click.ClickException(
+            f"Port {port} cannot be used: {error.strerror}. Choose another: --port 0 takes a free one."
+        ) from error
+    except KeyboardInterrupt:
+        click.echo("Stopped.")
