@@ -1,0 +1,71 @@
+"""What orchestration adds to a long backfill: a year of sparse days as one run of Dagster, in a process of its own.
+
+The same command as a person's, imports and asset checks included; the collector alone is measured in `bench_requests`.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from time import perf_counter
+
+from research_assets.instance import prepare_home
+from research_assets.settings import PROJECT_DIR, Settings, child_environment
+from research_assets_tests.benchmarks import Row
+from research_assets_tests.benchmarks.rig import a_root, a_study, sandbox
+from research_assets_tests.collect.lab import START
+
+DAYS, VIDEOS = 365, 3
+FIRST = START - timedelta(days=DAYS)
+STUDY = f"""
+  start: {FIRST}
+  end: {FIRST + timedelta(days=DAYS - 1)}
+  query: {{and: [{{field: hashtag_name, eq: gardening}}]}}
+  comments: {{videos: none}}
+  users: {{who: none}}
+"""
+
+
+def run() -> Iterable[Row]:
+    """The run of an empty year, and once more when all of it is held."""
+    with sandbox("--flat", str(VIDEOS)) as url, a_study(STUDY) as studies, a_root(url, studies=studies) as settings:
+        prepare_home(settings)
+        _python(["-m", "dagster", "definitions", "validate", "-m", "research_assets.definitions"], settings)
+        case = f"{DAYS} days of {VIDEOS} videos, one run of Dagster"
+        yield Row(case, _materialize(settings), "s", 60, "a fresh process, all checks included")
+        yield Row(f"{case}: runs", _count("runs", settings), "runs", 1, sense="exactly")
+        yield Row(f"{case}: days materialized", _count("days", settings), "days", DAYS, sense="exactly")
+        windows = len(list((settings.captures / "videos" / "study=garden").iterdir()))
+        yield Row(f"{case}: windows", windows, "windows", 12)
+        yield Row(f"{case}, all held", _materialize(settings), "s", 60, "asks nothing")
+
+
+def _materialize(settings: Settings) -> float:
+    """Seconds that the whole command takes."""
+    partitions = f"{FIRST}...{FIRST + timedelta(days=DAYS - 1)}"
+    command = ["-m", "dagster", "asset", "materialize", "-m", "research_assets.definitions"]
+    began = perf_counter()
+    _python([*command, "--select", "garden/videos", "--partition-range", partitions], settings)
+    return perf_counter() - began
+
+
+def _count(what: str, settings: Settings) -> int:
+    """What the instance knows: its runs, or the days of the videos that are materialized."""
+    counts = {
+        "runs": "len(instance.get_runs())",
+        "days": "len(instance.get_materialized_partitions(dagster.AssetKey(['garden', 'videos'])))",
+    }
+    return int(
+        _python(["-c", f"import dagster; instance = dagster.DagsterInstance.get(); print({counts[what]})"], settings)
+    )
+
+
+def _python(arguments: list[str], settings: Settings) -> str:
+    """Run Python with these settings; its words are shown if it fails."""
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=PROJECT_DIR, env=child_environment(settings), capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(f"{Path(sys.executable).name} {' '.join(arguments)} failed:\n{done.stderr[-3000:]}")
+    return done.stdout
