@@ -57,11 +57,11 @@ ROOMS: dict[str, Room] = {
     "reading": Room(_GROUND, frozenset({"duckdb"})),
     "notebook": Room(_GROUND | {"reading"}, frozenset({"duckdb", "numpy", "pandas"})),
     "export": Room(_GROUND | {"reading", "notebook", "collect"}, banned=_ORCHESTRATION | {"pyarrow", "polars"}),
-    "assets": Room(_DECLARES.rooms | {"report"}),
+    "assets": Room(_DECLARES.rooms | {"report", "reading", "export"}),
     "definitions": Room(_DECLARES.rooms | {"assets", "defs"}),
     "defs": _DECLARES,
     # The demo runs the code location as it is; single assets are no business of a command.
-    "cli": Room(_DECLARES.rooms | {"sandbox", "definitions", "report"}),
+    "cli": Room(_DECLARES.rooms | {"sandbox", "definitions", "report", "export", "reading"}),
 }
 
 READS_ENVIRONMENT: dict[str, str] = {

@@ -13,6 +13,7 @@ import yaml
 from research_assets.definitions import build
 from research_assets.fields import ENTITIES
 from research_assets.instance import prepare_home
+from research_assets.report import MARTS
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import Running, running
 from research_assets.settings import INSTANCE_DIR, PROJECT_DIR, VARIABLES, Settings
@@ -49,13 +50,15 @@ def location(placed: Settings) -> dg.Definitions:
 def test_two_studies_and_the_warehouse_stand_in_one_graph(location: dg.Definitions) -> None:
     keys = {key.to_user_string() for key in location.resolve_all_asset_keys()}
     assert {f"gardening/{entity}" for entity in ENTITIES} <= keys
-    assert {key for key in keys if key.startswith("balcony/")} == {"balcony/videos", "balcony/users"}
+    balcony = {key for key in keys if key.startswith("balcony/")}
+    assert balcony == {"balcony/videos", "balcony/users", "balcony/report"}
     parents = {
         spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps}
         for spec in location.resolve_all_asset_specs()
     }
     assert parents["staging/stg_tiktok__videos"] == {"gardening/videos", "balcony/videos"}
     assert {"gardening/comments", "balcony/users"} <= parents["staging/stg_tiktok__coverage"]
+    assert {f"marts/{mart}" for mart in MARTS} <= parents["balcony/report"]
 
 
 def test_the_marts_are_built_without_collecting(location: dg.Definitions) -> None:
