@@ -1,10 +1,11 @@
-"""The code location: the studies of `defs/` and of other folders, the warehouse, the reports, and what they share."""
+"""The code location: the studies of `defs/` and of other folders, the warehouse, reports, exports, and what they share."""
 
 import warnings
 from functools import partial
 
 import dagster as dg
 
+from research_assets.assets.export import export_asset
 from research_assets.assets.report import report_asset
 from research_assets.assets.warehouse import warehouse_definitions
 from research_assets.checks import blocking_checks
@@ -47,6 +48,7 @@ def build(settings: Settings, *, collection: Collection | None = None) -> dg.Def
         *(dg.build_defs_for_component(Study(spec)) for spec in outside),
         marts,
         dg.Definitions(assets=[report_asset(study.spec, settings, warehouse) for study in studies]),
+        dg.Definitions(assets=[export_asset(study.spec, settings, warehouse) for study in studies]),
         automation(
             [study.spec for study in studies],
             collection or Collection(settings),

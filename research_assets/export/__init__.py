@@ -6,6 +6,6 @@ pseudonymous, or only ids. DuckDB streams the rows; only Stata passes through pa
 """
 
 from research_assets.export.make import Made, made, make_export
-from research_assets.export.order import FORMATS, ExportError, Order
+from research_assets.export.order import FORMATS, USUAL, ExportError, Order
 
-__all__ = ["FORMATS", "ExportError", "Made", "Order", "made", "make_export"]
+__all__ = ["FORMATS", "USUAL", "ExportError", "Made", "Order", "made", "make_export"]

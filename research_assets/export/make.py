@@ -51,6 +51,19 @@ class Made:
     files: tuple[File, ...]
     left_out: Mapping[str, str]
 
+    @property
+    def rows(self) -> dict[str, int]:
+        """Rows by mart; an export of ids has one table, `ids`."""
+        return {file.mart or "ids": file.rows for file in self.files}
+
+    @property
+    def left_by_reason(self) -> dict[str, list[str]]:
+        """The marts that were left out, by the reason."""
+        reasons: dict[str, list[str]] = {}
+        for name, reason in self.left_out.items():
+            reasons.setdefault(reason, []).append(name)
+        return reasons
+
 
 def make_export(settings: Settings, order: Order, specs: Sequence[StudySpec], now: datetime) -> Made:
     """Export what is ordered from the published warehouse; returns what was made.

@@ -7,6 +7,8 @@ from datetime import date
 from research_assets.reading import Mart, check_studies, condition
 
 FORMATS = ("parquet", "csv", "stata")
+USUAL = ("parquet", "csv")
+"""The formats when none is named."""
 
 
 class ExportError(Exception):
@@ -24,7 +26,7 @@ class Order:
     marts: tuple[str, ...] = ()
     first: date | None = None
     last: date | None = None
-    formats: tuple[str, ...] = ("parquet", "csv")
+    formats: tuple[str, ...] = USUAL
     pseudonymous: bool = False
     ids_only: bool = False
 
@@ -75,7 +77,7 @@ def parts(order: Order, known: Mapping[str, Mart], held: Sequence[str]) -> tuple
         if (order.first or order.last) and mart.day_column is None:
             # A mart of no study is about the API or the columns, not about days of anybody.
             if not order.marts and "study" in mart.names:
-                left[name] = "its rows belong to no single day; name it to have it whole"
+                left[name] = "rows belong to no single day; name such a mart to have it whole"
                 continue
             chosen.append(Part(mart, condition(mart, studies), "not narrowed to the days"))
         else:

@@ -97,21 +97,17 @@ def _tables(made: "Made", chosen: Sequence[Part]) -> Iterator[str]:
     if made.order.ids_only:
         yield f"`ids.csv`: {made.files[0].rows:,} ids. {IDS}"
         return
-    rows = {file.mart: file.rows for file in made.files}
     lines = ["| table | rows | one row is |", "| --- | ---: | --- |"]
     for part in chosen:
         meaning = part.mart.description.removeprefix("Grain: ") + (f" ({part.note})" if part.note else "")
-        lines.append(f"| `{part.mart.name}` | {rows[part.mart.name]:,} | {meaning} |")
+        lines.append(f"| `{part.mart.name}` | {made.rows[part.mart.name]:,} | {meaning} |")
     yield "\n".join(lines)
     yield (
         f"Each table is there as {', '.join(made.order.formats)}, in folders of these names. `codebook.csv` says of "
         "every column what it means, with its unit; `manifest.json` is for programs."
     )
-    reasons: dict[str, list[str]] = {}
-    for name, reason in made.left_out.items():
-        reasons.setdefault(reason, []).append(f"`{name}`")
-    for reason, names in reasons.items():
-        yield f"Left out: {', '.join(names)}: {reason}."
+    for reason, names in made.left_by_reason.items():
+        yield f"Left out: {', '.join(f'`{name}`' for name in names)}: {reason}."
 
 
 def _queries(order: Order, specs: Sequence[StudySpec]) -> Iterator[str]:

@@ -1,0 +1,85 @@
+"""`research-assets export`: the marts as files for people, in a folder of their own."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from research_assets.export import FORMATS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from research_assets.export import Made
+    from research_assets.settings import Settings
+
+DAY = click.DateTime(["%Y-%m-%d"])
+
+
+@click.command("export")
+@click.argument("studies", nargs=-1, metavar="[STUDY]...")
+@click.option(
+    "--format", "formats", multiple=True, type=click.Choice(FORMATS), help="May be repeated. Default: parquet and csv."
+)
+@click.option("--mart", "marts", multiple=True, metavar="NAME", help="Only this mart; may be repeated.")
+@click.option("--first", type=DAY, metavar="DAY", help="First UTC day, such as 2026-02-01.")
+@click.option("--last", type=DAY, metavar="DAY", help="Last UTC day, included.")
+@click.option("--pseudonymous", is_flag=True, help="Keyed pseudonyms for accounts and ids; what points to people goes.")
+@click.option("--ids", is_flag=True, help="Only the ids of videos and comments, to be rebuilt by a colleague.")
+def command(
+    studies: tuple[str, ...],
+    formats: tuple[str, ...],
+    marts: tuple[str, ...],
+    first: datetime | None,
+    last: datetime | None,
+    pseudonymous: bool,
+    ids: bool,
+) -> None:
+    """Write the marts of some studies, or of all, as files for people; sends no request.
+
+    Each export is a folder below exports/ in the data folder, with a codebook and a README. In CSV, ids are text that
+    neither Excel nor R rounds. The key of the pseudonyms is created once and kept apart from every export.
+    """
+    from rich.console import Console
+
+    from research_assets.cli.place import data_here
+    from research_assets.clock import SystemClock
+    from research_assets.export import USUAL, Order, make_export
+    from research_assets.study_file import load_studies
+
+    if ids and (formats or marts or pseudonymous):
+        raise click.UsageError("--ids is a file of its own: leave out --format, --mart and --pseudonymous.")
+    settings = data_here()
+    order = Order(
+        studies=studies,
+        marts=marts,
+        first=first.date() if first else None,
+        last=last.date() if last else None,
+        formats=formats or USUAL,
+        pseudonymous=pseudonymous,
+        ids_only=ids,
+    )
+    console = Console(highlight=False, soft_wrap=True)
+    with console.status("Exporting ..."):
+        made = make_export(settings, order, load_studies(settings), SystemClock().now())
+    _show(console, made, settings)
+
+
+def _show(console: "Console", made: "Made", settings: "Settings") -> None:
+    """What was written, what was not and why, and where it is."""
+    from rich.table import Table
+
+    table = Table("table", box=None, pad_edge=False)
+    table.add_column("rows", justify="right")
+    table.add_column("MB", justify="right")
+    for name, number in made.rows.items():
+        size = sum(file.bytes for file in made.files if (file.mart or "ids") == name)
+        table.add_row(name, f"{number:,}", f"{size / 1e6:,.1f}")
+    console.print(table)
+    for reason, names in made.left_by_reason.items():
+        console.print(f"\nLeft out: {', '.join(names)}: {reason}.")
+    console.print(f"\nExported to {made.folder}; begin with its README.md.")
+    if made.order.pseudonymous:
+        console.print(
+            f"The key of the pseudonyms is {settings.pseudonym_key}. Keep a copy of it, apart from every export."
+        )
