@@ -1,4 +1,4 @@
-"""The code location: the studies of `defs/` and of other folders, the warehouse, reports, exports, and what they share."""
+"""The code location: studies of `defs/` and of other folders, the warehouse, reports, exports, and what they share."""
 
 import warnings
 from functools import partial
