@@ -51,7 +51,7 @@ def test_two_studies_and_the_warehouse_stand_in_one_graph(location: dg.Definitio
     keys = {key.to_user_string() for key in location.resolve_all_asset_keys()}
     assert {f"gardening/{entity}" for entity in ENTITIES} <= keys
     balcony = {key for key in keys if key.startswith("balcony/")}
-    assert balcony == {"balcony/videos", "balcony/users", "balcony/report"}
+    assert balcony == {"balcony/videos", "balcony/users", "balcony/report", "balcony/export"}
     parents = {
         spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps}
         for spec in location.resolve_all_asset_specs()
