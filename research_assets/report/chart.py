@@ -40,7 +40,14 @@ def finished(chart: "alt.TopLevelMixin") -> "alt.TopLevelMixin":
             "symbolSize": 130,
             "labelLimit": 260,
         },
-        "title": {"font": style.FONT, "fontSize": 13, "anchor": "start", "color": style.INK, "fontWeight": "bold"},
+        "title": {
+            "font": style.FONT,
+            "fontSize": 13,
+            "anchor": "start",
+            "frame": "group",
+            "color": style.INK,
+            "fontWeight": "bold",
+        },
         "text": {"font": style.FONT, "fontSize": 12, "color": style.INK},
         "background": "white",
     }

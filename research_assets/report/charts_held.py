@@ -48,7 +48,10 @@ def _state_fill(names: Sequence[str], domain: Sequence[str], *, legend: bool = T
 
 
 def volume(days: Sequence[Day], epochs: Sequence[Epoch], step: int) -> "alt.TopLevelMixin":
-    """Videos held by day; days that are not complete stand in a band with their state; epochs are numbered lines."""
+    """Videos held by day; days that are not complete stand in a band with their state; epochs are numbered lines.
+
+    The epochs begin within the days; `step` says how many days a bar stands for.
+    """
     import altair as alt
 
     first, last = days[0].day, days[-1].day + timedelta(days=step - 1)
@@ -99,9 +102,8 @@ def volume(days: Sequence[Day], epochs: Sequence[Epoch], step: int) -> "alt.TopL
         )
     )
     marks = [
-        {"start": _instant(max(epoch.first, first)), "n": str(place), "tip": f"{epoch.first}: {epoch.title}"}
+        {"start": _instant(epoch.first), "n": str(place), "tip": f"{epoch.first}: {epoch.title}"}
         for place, epoch in enumerate(epochs, 1)
-        if first <= epoch.first <= last
     ]
     if marks:
         lines = alt.Chart(values_of(marks)).encode(x=x, description="tip:N")

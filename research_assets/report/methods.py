@@ -14,8 +14,8 @@ from research_assets.collect.spec import QueryGroups, StudySpec
 from research_assets.fields import ENTITIES
 from research_assets.report.facts import Facts, Units
 from research_assets.report.query_words import in_words
-from research_assets.report.section import Section, Table, numbers, texts
-from research_assets.report.words import counted, day, listed, minute, moment, number, percent, share_of
+from research_assets.report.section import Section, Table, numbers, texts, times
+from research_assets.report.words import counted, day, listed, minute, moment, number, percent, share_of, state_word
 
 MOST_REASONS = 8
 """Reasons told in a sentence; the table under coverage has all."""
@@ -43,7 +43,9 @@ def methods(facts: Facts, study: StudySpec, origin: str, written: datetime) -> S
             [str(epoch.first), str(epoch.last or "goes on"), epoch.title, epoch.description, epoch.source]
             for epoch in facts.epochs
         ]
-        tables.append(Table("Breaks in the API's data", texts("from", "until", "break", "what", "source"), rows))
+        tables.append(
+            Table("Breaks in the API's data", [*times("from", "until"), *texts("break", "what", "source")], rows)
+        )
     told = [(head, words) for head, words in paragraphs.items() if words]
     return Section("methods", "Methods", told, tables=tables, code=_as_sent(study.query))
 
@@ -207,7 +209,7 @@ def _missing(facts: Facts) -> str:
     for gap in facts.gaps:
         by_reason[gap.state, gap.reason] += gap.units
     told = [
-        f"{number(units)} {state.replace('_', ' ')} ({reason.rstrip('.')})"
+        f"{number(units)} {state_word(state)} ({reason.rstrip('.')})"
         for (state, reason), units in by_reason.most_common(MOST_REASONS)
     ]
     more = len(by_reason) - len(told)
@@ -273,7 +275,7 @@ def _totals(facts: Facts) -> Table:
     columns = [
         *texts("entity"),
         *numbers("units", "asked", "offered", "kept", "requests"),
-        *texts("first asked (UTC)", "last asked (UTC)"),
+        *times("first asked (UTC)", "last asked (UTC)"),
     ]
     return Table("Asked, offered and kept", columns, rows, folded=False)
 

@@ -10,7 +10,7 @@ from research_assets.report import style
 from research_assets.report.facts import Facts
 from research_assets.report.query_words import in_words
 from research_assets.report.section import Section
-from research_assets.report.words import counted, day, listed, moment, number
+from research_assets.report.words import counted, day, listed, moment, number, state_word
 
 HERE = Path(__file__).parent
 
@@ -49,9 +49,7 @@ def _verdict(facts: Facts) -> str:
     states = Counter(one.state for one in facts.days)
     if states["complete"] == len(facts.days):
         return f"All {counted(len(facts.days), 'day')} are complete."
-    others = [
-        f"{states[state]} {look.words}" for state, look in style.STATES.items() if state != "complete" and states[state]
-    ]
+    others = [f"{states[state]} {state_word(state)}" for state in style.STATES if state != "complete" and states[state]]
     return (
         f"{states['complete']} of {counted(len(facts.days), 'day')} are complete; the others are not: {listed(others)}."
     )

@@ -178,10 +178,17 @@ group by all order by entity, unit_kind, state
 
 # A reason that names its unit would be as many reasons as units, and would name people.
 _GAPS = """
-select entity, unit_kind, state, coalesce(replace(reason, unit, '…'), 'no reason was given'), count(*), min(next_try_at)
-from marts.coverage
-where study = $study and state <> 'complete' and (entity <> 'videos' or unit_kind = 'day')
-group by all order by entity, unit_kind, state, count(*) desc
+select
+  entity, unit_kind, state,
+  min(told) || case when count(distinct told) > 1 then ' (and the like with other numbers)' else '' end,
+  count(*), min(next_try_at)
+from (
+  select *, coalesce(replace(reason, unit, '…'), 'no reason was given') as told
+  from marts.coverage
+  where study = $study and state <> 'complete' and (entity <> 'videos' or unit_kind = 'day')
+)
+group by entity, unit_kind, state, regexp_replace(told, '[0-9]+', '0', 'g')
+order by entity, unit_kind, state, count(*) desc
 """
 
 _SPENT = """

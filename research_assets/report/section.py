@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table; numbers are set flush right."""
+    """A column of a table. `kind` is `n` for numbers, set flush right, `t` for times, kept on a line, else empty."""
 
     title: str
-    numeric: bool = True
+    kind: str = "n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,14 @@ class Section:
 
 def texts(*titles: str) -> list[Column]:
     """Columns of words."""
-    return [Column(title, numeric=False) for title in titles]
+    return [Column(title, "") for title in titles]
 
 
 def numbers(*titles: str) -> list[Column]:
     """Columns of numbers."""
     return [Column(title) for title in titles]
+
+
+def times(*titles: str) -> list[Column]:
+    """Columns of days or moments."""
+    return [Column(title, "t") for title in titles]

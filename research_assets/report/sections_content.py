@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from research_assets.report import charts_content, draw
 from research_assets.report.facts import Distribution, Facts, Ranked
-from research_assets.report.section import Figure, Section, Table, numbers, texts
+from research_assets.report.section import Figure, Section, Table, numbers, texts, times
 from research_assets.report.words import counted, listed, minute, number, percent, share_of
 
 MOST_LISTS = 60
@@ -148,7 +148,7 @@ def network(facts: Facts) -> Section:
     columns = [
         *texts("list", "account", "state"),
         *numbers("rows held", "expected", "share"),
-        *texts("completed (UTC)"),
+        *times("completed (UTC)"),
     ]
     more = len(facts.looks) - MOST_LISTS
     note = "Expected: the number that the profile tells." + (f" {counted(more, 'list')} more." if more > 0 else "")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from research_assets.collect.coverage import SETTLED, worst
 from research_assets.report import charts_held, draw, style
 from research_assets.report.facts import Day, Facts, Units
-from research_assets.report.section import Figure, Section, Table, numbers, texts
+from research_assets.report.section import Figure, Section, Table, numbers, texts, times
 from research_assets.report.words import (
     ENTITY_WORDS,
     counted,
@@ -15,6 +15,7 @@ from research_assets.report.words import (
     minute,
     number,
     share_of,
+    state_word,
 )
 
 MOST_DAYS = 400
@@ -26,51 +27,54 @@ def volume(facts: Facts) -> Section:
     name, title = "volume", "Volume by day"
     if not facts.days:
         return Section(name, title, ["No day of this study was asked yet, and none is due: there is nothing to show."])
-    states = Counter(day.state for day in facts.days)
-    open_days = listed(
-        [f"{number} {style.STATES[state].words}" for state, number in _in_order(states) if state != "complete"]
-    )
-    sentences = [
-        f"{counted(sum(day.videos for day in facts.days), 'video')} of {counted(len(facts.days), 'day')} are held. "
-        + (f"{counted(states['complete'], 'day')} are complete; the others are not: {open_days}. " if open_days else
-           "Every day is complete. ")
-        + "A day belongs to the videos published in it (UTC)."
+    days, weekly = facts.days, len(facts.days) > MOST_DAYS
+    begun = [epoch for epoch in facts.epochs if days[0].day <= epoch.first <= days[-1].day]
+    chart = charts_held.volume(_weeks(days) if weekly else days, begun, 7 if weekly else 1)
+    unit = "week" if weekly else "day"
+    words = [f"Videos held by {unit} of publication, UTC."]
+    if any(day.state != "complete" for day in days):
+        words.append(f"Where a {unit} is not complete, a pattern fills its height; its bar shows what is held so far.")
+    if begun:
+        marks = "; ".join(f"{place}: {epoch.title} (since {epoch.first})" for place, epoch in enumerate(begun, 1))
+        words.append(f"Dashed lines are breaks in the API's data. {marks}.")
+    rows = [
+        [str(day.day), state_word(day.state), number(day.offered), number(day.kept), number(day.videos),
+         number(day.creators), number(day.comments), number(day.views_median)]
+        for day in days
     ]  # fmt: skip
-    held = [day for day in facts.days if day.state == "complete" and day.videos]
-    if held:
+    columns = [
+        *times("day"),
+        *texts("state"),
+        *numbers("offered", "kept", "videos", "creators", "comments", "median views"),
+    ]
+    return Section(
+        name,
+        title,
+        _volume_in_words(days),
+        [Figure("volume", draw.svg(chart, "volume", f"Videos held by {unit} of publication"), " ".join(words))],
+        [Table("Days", columns, rows, note="Offered: raw hits of the search, deliverable or not. Kept: what arrived.")],
+    )
+
+
+def _volume_in_words(days: Sequence[Day]) -> list[str]:
+    states = Counter(day.state for day in days)
+    videos = f"{counted(sum(day.videos for day in days), 'video')} of {counted(len(days), 'day')} are held."
+    others = [f"{amount} {state_word(state)}" for state, amount in _in_order(states) if state != "complete"]
+    complete = (
+        f"{counted(states['complete'], 'day')} {'is' if states['complete'] == 1 else 'are'} complete; the others are "
+        f"not: {listed(others)}."
+        if others
+        else "Every day is complete."
+    )
+    sentences = [f"{videos} {complete} A day belongs to the videos published in it (UTC)."]
+    if held := [day for day in days if day.state == "complete" and day.videos]:
         most, least = max(held, key=lambda day: day.videos), min(held, key=lambda day: day.videos)
         mean = sum(day.videos for day in held) / len(held)
         sentences.append(
             f"A complete day with videos has {number(round(mean, 1))} of them on average, {number(least.videos)} at "
             f"least ({least.day}) and {number(most.videos)} at most ({most.day})."
         )
-    weekly = len(facts.days) > MOST_DAYS
-    chart = charts_held.volume(_weeks(facts.days) if weekly else facts.days, facts.epochs, 7 if weekly else 1)
-    marked = [f"{place}: {epoch.title} (since {epoch.first})" for place, epoch in enumerate(facts.epochs, 1)
-              if facts.days[0].day <= epoch.first <= facts.days[-1].day]  # fmt: skip
-    unit = "week" if weekly else "day"
-    words = (
-        f"Videos held by {unit} of publication, UTC."
-        + (
-            f" Where a {unit} is not complete, a pattern fills its whole height; its bar shows what is held so far."
-            if open_days
-            else ""
-        )
-        + (f" Dashed lines are breaks in the API's data. {'; '.join(marked)}." if marked else "")
-    )
-    rows = [
-        [str(day.day), day.state.replace("_", " "), number(day.offered), number(day.kept), number(day.videos),
-         number(day.creators), number(day.comments), number(day.views_median)]
-        for day in facts.days
-    ]  # fmt: skip
-    columns = [*texts("day", "state"), *numbers("offered", "kept", "videos", "creators", "comments", "median views")]
-    return Section(
-        name,
-        title,
-        sentences,
-        [Figure("volume", draw.svg(chart, "volume", "Videos held by day of publication"), words)],
-        [Table("Days", columns, rows, note="Offered: raw hits of the search, deliverable or not. Kept: what arrived.")],
-    )
+    return sentences
 
 
 def _in_order(states: Mapping[str, int]) -> list[tuple[str, int]]:
@@ -108,13 +112,13 @@ def coverage(facts: Facts) -> Section:
     ordered = ordered_units(facts.units)
     chart = charts_held.coverage(ordered)
     rows = [
-        [ENTITY_WORDS.get((group.entity, group.kind), group.entity), group.state.replace("_", " "), number(group.units),
+        [ENTITY_WORDS.get((group.entity, group.kind), group.entity), state_word(group.state), number(group.units),
          number(group.asked), number(group.offered), number(group.kept), number(group.expected),
          number(round(group.requests, 1))]
         for group in ordered
     ]  # fmt: skip
     gaps = [
-        [ENTITY_WORDS.get((gap.entity, gap.kind), gap.entity), gap.state.replace("_", " "), gap.reason,
+        [ENTITY_WORDS.get((gap.entity, gap.kind), gap.entity), state_word(gap.state), gap.reason,
          number(gap.units), minute(gap.next_try)]
         for gap in facts.gaps
     ]  # fmt: skip
@@ -125,7 +129,7 @@ def coverage(facts: Facts) -> Section:
     )
     tables = [Table("Units by state", columns, rows, note=note)]
     if gaps:
-        headings = [*texts("what", "state", "reason"), *numbers("units"), *texts("next try (UTC)")]
+        headings = [*texts("what", "state", "reason"), *numbers("units"), *times("next try (UTC)")]
         tables.append(Table("Not held, by reason", headings, gaps, folded=False))
     words = "Of the units of each entity, the share in each state; the numbers are units."
     return Section(
@@ -179,6 +183,6 @@ def quota(facts: Facts, caps: Mapping[str, int]) -> Section:
         ],
         [
             Table("By endpoint", columns, rows, note="Latency: the largest of the daily medians."),
-            Table("By day", [*texts("day", "pool"), *numbers("answered", "failed", "refused")], daily),
+            Table("By day", [*times("day"), *texts("pool"), *numbers("answered", "failed", "refused")], daily),
         ],
     )

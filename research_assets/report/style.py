@@ -28,13 +28,13 @@ class Look:
 
 STATES: dict[str, Look] = {
     "complete": Look(BLUE, "", "complete"),
-    "refused": Look("#8a939b", "", "refused (private, not disclosed)"),
+    "refused": Look("#8a939b", "", "refused (not disclosed)"),
     "missing": Look("#c9ced3", "M2 -1V7M5 -1V7", "missing (not found)"),
-    "partial": Look("#d3ecfa", "M-1 5L5 -1M1 7L7 1", "begun, goes on"),
-    "too_fresh": Look("#ffffff", "M-1 3H7", "too fresh to be asked"),
-    "suspicious": Look("#fdf0cf", "M1 1h1.6v1.6h-1.6zM4 4h1.6v1.6h-1.6z", "suspicious, asked again"),
-    "quarantined": Look("#f3c9ad", "M-1 -1L7 7M-1 7L7 -1", "given up for now"),
-    "not_asked": Look("#f1eee7", "", "not asked yet"),
+    "partial": Look("#d3ecfa", "M-1 5L5 -1M1 7L7 1", "partial (goes on)"),
+    "too_fresh": Look("#ffffff", "M-1 3H7", "too fresh"),
+    "suspicious": Look("#fdf0cf", "M1 1h1.6v1.6h-1.6zM4 4h1.6v1.6h-1.6z", "suspicious (asked again)"),
+    "quarantined": Look("#f3c9ad", "M-1 -1L7 7M-1 7L7 -1", "quarantined (given up for now)"),
+    "not_asked": Look("#f1eee7", "", "not asked"),
 }
 """By the states of the mart `coverage`, in the order of a legend."""
 

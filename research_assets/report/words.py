@@ -62,6 +62,11 @@ def counted(value: int, one: str, many: str | None = None) -> str:
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
+def state_word(state: str) -> str:
+    """`not asked` for `not_asked`."""
+    return state.replace("_", " ")
+
+
 def moment(value: datetime | None) -> str:
     """`2026-02-03 10:00 UTC`."""
     return f"{value:%Y-%m-%d %H:%M} UTC" if value else NOTHING
