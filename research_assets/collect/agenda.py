@@ -19,6 +19,9 @@ from research_assets.fields import ENTITIES
 from research_assets.quota import PoolState
 from research_assets.tiktok.endpoints import BY_ENTITY
 
+_BESIDE_THE_SEARCH: Set[Why] = frozenset({"show", "accounts"})
+"""What is no search over whole days: to show what is held, and to ask accounts that were missing."""
+
 
 def due_at(day: date, age: int) -> datetime:
     """When a day is `age` days old: the day itself has to be over first."""
@@ -128,6 +131,8 @@ def _wish(study: StudySpec, entity: str, partition: date, standing: Standing, no
         ages = [age for age in study.reobserve_days if due_at(partition, age) <= now]
         if ages and standing.looked_at < due_at(partition, max(ages)):
             return _Wish(partition, standing, "reobserve", again=True)
+    if standing.lacks:
+        return _Wish(partition, standing, "accounts")
     return None if standing.shown else _Wish(partition, standing, "show")
 
 
@@ -153,10 +158,10 @@ def _lots(facts: Facts, study: StudySpec, entity: str, wishes: Sequence[_Wish]) 
                 rank=RANK[why],
                 again=again,
                 partitions=tuple(wish.partition for wish in mine),
-                units=tuple(1 if again else wish.standing.open for wish in mine),
+                units=tuple(1 if again or why == "accounts" else wish.standing.open for wish in mine),
                 price=_price(facts, study, entity, mine, tuple(others)),
             )
-            if why != "show":
+            if why not in _BESIDE_THE_SEARCH:
                 others.append(lot)
             yield lot
 
@@ -167,6 +172,8 @@ def _price(
     """What the first n partitions of some wishes cost; days share windows with those taken from `others`."""
     if wishes[0].why == "show":
         return lambda _: NOTHING
+    if wishes[0].why == "accounts":
+        return lambda n: Estimate(-(-n // facts.window_days), "one each")
     if entity != "videos":
         return lambda n: total(wish.standing.estimate for wish in wishes[:n])
     days = [wish.partition for wish in wishes]
@@ -186,7 +193,8 @@ def _price(
 
 def _search(facts: Facts, study: str, days: Sequence[date]) -> Estimate:
     density = facts.density.get(study, {})
-    return search(days, density, page_size=facts.page_size, window_days=facts.window_days)
+    parts = facts.parts.get(study, 1)
+    return search(days, density, page_size=facts.page_size, window_days=facts.window_days, parts=parts)
 
 
 def _want(facts: Facts, lots: Sequence[Lot], pool: str) -> int:
@@ -206,13 +214,15 @@ def _items(facts: Facts, lots: Sequence[Lot]) -> Iterator[Item]:
             for partition, units in zip(lot.partitions[: lot.taken], lot.units, strict=False)
         }
         known = facts.standings.get((study, entity), {})
-        held = {day for day, one in known.items() if one.looked_at is not None and not one.open and not one.resting}
+        # Comments are known for days whose videos are held; without a look there is nothing to ask.
+        looked = {day for day, one in known.items() if one.looked_at is not None or entity == "comments"}
+        held = {day for day in looked if not known[day].open and not known[day].resting}
         left = {id(lot): lot.requests for lot in mine}
         for stretch in _stretches(facts, study, entity, sorted(chosen), held, again):
             lots_of = {id(chosen[partition][0]): chosen[partition][0] for partition in stretch}
             part = any(lot.part for lot in lots_of.values())
-            if entity == "videos" and not part and any(lot.requests or lot.why != "show" for lot in lots_of.values()):
-                asked = [partition for partition in stretch if chosen[partition][0].why != "show"]
+            if entity == "videos" and not part and not {lot.why for lot in lots_of.values()} <= _BESIDE_THE_SEARCH:
+                asked = [day for day in stretch if chosen[day][0].why not in _BESIDE_THE_SEARCH]
                 requests = ceil(_search(facts, study, asked).requests)
             else:
                 requests = 0
@@ -238,7 +248,7 @@ def _items(facts: Facts, lots: Sequence[Lot]) -> Iterator[Item]:
 def _stretches(
     facts: Facts, study: str, entity: str, days: Sequence[date], held: Set[date], again: bool
 ) -> Iterator[tuple[date, ...]]:
-    """Partitions that one run can take: neighbours, and days that are sparse enough to share a window.
+    """Partitions that one run can take: neighbours; days that are sparse enough to share a window; any for comments.
 
     A run takes every day from its first to its last, so between them may only lie days that are held.
     """
@@ -246,13 +256,10 @@ def _stretches(
     for day in days:
         if stretch and (day - stretch[-1]).days > 1:
             between = [date.fromordinal(n) for n in range(stretch[-1].toordinal() + 1, day.toordinal())]
-            if (
-                entity != "videos"
-                or again
-                or len(between) >= facts.window_days
-                or not set(between) <= held
-                or _search(facts, study, [stretch[-1], day]).requests > 1
-            ):
+            apart = entity == "videos" and (
+                len(between) >= facts.window_days or _search(facts, study, [stretch[-1], day]).requests > 1
+            )
+            if again or apart or not set(between) <= held:
                 yield tuple(stretch)
                 stretch = []
         stretch.append(day)

@@ -47,6 +47,19 @@ def asked(agenda: Agenda, name: str = "garden", entity: str = "videos") -> list[
     )
 
 
+def test_comments_of_days_that_lie_apart_are_asked_in_one_run() -> None:
+    days = span(date(2026, 2, 1), date(2026, 2, 9))
+    cost = Estimate(1, "known counts")
+    standings = {day: Standing(open=1, estimate=cost) if day.day in (1, 4, 9) else Standing() for day in days}
+    one = study(start=days[0], end=days[-1])
+    known = {("garden", "videos"): done(*days), ("garden", "comments"): standings}
+    [item] = decide(facts(one, standings=known), NOW).items
+    assert (item.partitions, item.units, item.requests) == ((days[0], days[3], days[8]), 3, 3)
+    # What rests in between would be tried by the run, before its time.
+    standings[days[1]] = Standing(resting=1, wakes=NOW + DAY, tried=True)
+    assert [i.partitions for i in decide(facts(one, standings=known), NOW).items] == [(days[0],), (days[3], days[8])]
+
+
 def test_what_paused_waits_until_the_pool_opens_and_is_priced() -> None:
     days = span(date(2026, 2, 10), date(2026, 2, 13))
     # The pause was for a share of the day, which lapses after an hour.
