@@ -18,6 +18,7 @@ from research_assets.checks import study_checks
 from research_assets.collect.spec import StudySpec
 from research_assets.study_file import read_file
 from research_assets.study_model import StudyFile
+from research_assets.study_scaffold import StudyScaffolder
 
 
 def study_assets(study: StudySpec) -> list[dg.AssetsDefinition]:
@@ -30,6 +31,7 @@ def study_assets(study: StudySpec) -> list[dg.AssetsDefinition]:
     ]
 
 
+@dg.scaffold_with(StudyScaffolder)
 @dataclass(frozen=True)
 class Study(dg.Component):
     """A study of TikTok's public data: what to search, from when to when, and what else to collect around it.

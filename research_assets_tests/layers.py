@@ -20,8 +20,8 @@ _STORE = frozenset(
     {"quota", "ledger_file", "shares", "captures", "journal", "locks", "tables", "table_sql", "replay", "workshop"}
 )
 _PURE = _GROUND | _STORE | {"tiktok", "collect"}
-_STUDY_FILE = frozenset({"study_file", "study_model", "study_panel", "study_schema"})
-_STUDY = _STUDY_FILE | {"study", "instance", "resources", "sensors", "checks"}
+_STUDY_FILE = frozenset({"study_file", "study_model", "study_panel", "study_schema", "study_draft"})
+_STUDY = _STUDY_FILE | {"study", "study_scaffold", "instance", "resources", "sensors", "checks"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import click
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("research_assets.cli.demo:command", "Collect a demo study from a simulated API; needs no credentials."),
     "ui": ("research_assets.cli.ui:command", "Open Dagster's UI; on the simulated API while no credentials are set."),
+    "new-study": ("research_assets.cli.new_study:command", "Write the file of a new study, and say what it will cost."),
     "plan": ("research_assets.cli.plan:command", "Say what is still to be asked, what it costs and when it is done."),
     "status": ("research_assets.cli.status:command", "Say what is left of the quota and what is held."),
     "export": (
@@ -25,6 +26,7 @@ KNOWN_ERRORS = (
     "research_assets.settings:SettingsError",
     "research_assets.study_file:StudyError",
     "research_assets.study_panel:PanelError",
+    "research_assets.study_draft:DraftError",
     "research_assets.tiktok.errors:ApiError",
     "research_assets.captures:CaptureError",
     "research_assets.locks:Busy",

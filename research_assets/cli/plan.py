@@ -65,6 +65,11 @@ def _facts(settings: "Settings", studies: "Sequence[StudySpec]") -> "Facts":
     return read_facts(settings, studies, pools, clock.now(), used=used)
 
 
+def show_plan(console: "Console", settings: "Settings", studies: "Sequence[StudySpec]") -> None:
+    """Say what some studies still need, as the command does."""
+    _show(console, settings, _facts(settings, studies), days=False)
+
+
 def _show(console: "Console", settings: "Settings", facts: "Facts", days: bool) -> None:
     """The table of what is left, and when it will be done."""
     from math import ceil

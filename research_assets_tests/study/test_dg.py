@@ -10,6 +10,7 @@ import pytest
 
 from research_assets.instance import prepare_home
 from research_assets.settings import PROJECT_DIR, VARIABLES, Settings
+from research_assets.study_file import read_file
 from research_assets_tests.study.files import SMALL, write
 
 PARTS = ("pyproject.toml", "workspace.yaml", "research_assets", "dbt_project")
@@ -77,3 +78,11 @@ def test_mistakes_of_meaning(project: Project) -> None:
     assert "2 mistakes in the study files" in said
     assert f"{file}:4: attributes.start: 2999-02-01 is in the future" in said
     assert f"{outside}:7: attributes.query.and.0.field: `hashtag` is unknown; allowed: " in said
+
+
+def test_a_new_study_is_scaffolded(project: Project) -> None:
+    options = ("--hashtags", "garten,balkon", "--start", "2026-02-01")
+    code, said = project.dg("scaffold", "defs", "research_assets.Study", "balcony", *options)
+    assert code == 0, said
+    (declared,) = read_file(project.defs / "balcony" / "defs.yaml")
+    assert declared.spec.query["and"][0]["field_values"] == ["garten", "balkon"]

@@ -1,0 +1,181 @@
+"""`research-assets new-study`: questions in a terminal, flags in a script; writes a study file and says its price."""
+
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from research_assets.settings import Settings
+    from research_assets.study_draft import Draft
+
+
+def words(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001
+    """The values of an option that may be repeated, or hold several with commas."""
+    return split(",".join(values))
+
+
+def split(text: str) -> tuple[str, ...]:
+    """The words of a list with commas."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+@click.command("new-study")
+@click.argument("name", required=False)
+@click.option("--start", metavar="DAY", help="First UTC day. Default: four weeks ago.")
+@click.option("--end", metavar="DAY", help="Last UTC day. Without it the study runs on.")
+@click.option("--region", "regions", multiple=True, callback=words, help="Regions of accounts, such as DE,AT.")
+@click.option("--hashtag", "hashtags", multiple=True, callback=words, help="Hashtags, of which a video needs one.")
+@click.option("--keyword", "keywords", multiple=True, callback=words, help="Words of captions; like hashtags.")
+@click.option("--username", "usernames", multiple=True, callback=words, help="Accounts whose videos are searched.")
+@click.option("--comments", default="all", show_default=True, help="all, none, top:<n> of a day, or sample:<share>.")
+@click.option("--users", default="authors", show_default=True, help="Whose profiles: authors, panel, none or top:<n>.")
+@click.option("--panel", multiple=True, callback=words, help="Accounts whose lists are asked.")
+@click.option("--observe", default="weekly", show_default=True, help="Period of profiles and lists: weekly or daily.")
+@click.option("--yes", is_flag=True, help="Ask nothing. So it is where the input is no terminal.")
+def command(
+    name: str | None,
+    start: str | None,
+    end: str | None,
+    regions: tuple[str, ...],
+    hashtags: tuple[str, ...],
+    keywords: tuple[str, ...],
+    usernames: tuple[str, ...],
+    comments: str,
+    users: str,
+    panel: tuple[str, ...],
+    observe: str,
+    yes: bool,
+) -> None:
+    """Write the file of a new study, with comments on all that can be said, and say what it will cost.
+
+    It goes to the first folder of RESEARCH_STUDIES, or to research_assets/defs. Nothing is overwritten, and nothing is
+    asked of the API; but the sensor of a running UI collects each study that it finds.
+    """
+    from rich.console import Console
+
+    from research_assets.cli.place import data_here
+    from research_assets.clock import SystemClock
+    from research_assets.settings import Settings
+    from research_assets.study_draft import Draft, check_name, place_for
+
+    console = Console(highlight=False, soft_wrap=True)
+    held = data_here()
+    draft = Draft(
+        name=name or "",
+        start=start or str(SystemClock().now().date() - timedelta(days=28)),
+        end=end or "",
+        regions=regions,
+        hashtags=hashtags,
+        keywords=keywords,
+        usernames=usernames,
+        comments=comments,
+        users=users,
+        panel=panel,
+        observe=observe,
+    )
+    asks = not yes and at_terminal()
+    if asks:
+        draft = _ask(draft, held)
+    elif not name:
+        raise click.UsageError("A study needs a name: research-assets new-study NAME --hashtag …")
+    elif not draft.has_condition:
+        raise click.UsageError("A study needs a condition: --region, --hashtag, --keyword or --username.")
+    else:
+        check_name(held, draft.name)
+    # The demo's folder is the sandbox's own; a new study belongs where the user keeps studies.
+    _write(console, held, draft, place_for(Settings.from_env(), draft.name), asks)
+
+
+def at_terminal() -> bool:
+    """Whether somebody is there to answer."""
+    return sys.stdin.isatty()
+
+
+BEFORE = (
+    ("name", "Name, of small letters, digits and _"),
+    ("start", "First day, UTC"),
+    ("end", "Last day, UTC (empty: it runs on)"),
+)
+CONDITIONS = (
+    ("regions", "Regions where accounts are registered, such as DE, AT"),
+    ("hashtags", "Hashtags"),
+    ("keywords", "Words of captions"),
+    ("usernames", "Accounts"),
+)
+AFTER = (
+    ("comments", "Comments: all, none, top:<n> of a day, sample:<share>"),
+    ("panel", "Panel: accounts whose followers, likes, reposts and pins are asked"),
+    ("users", "Profiles: authors, panel, none, top:<n>"),
+)
+"""The questions: which answer, and its words."""
+
+NEEDS = {"end": "start", "users": "panel"}
+"""Answers that are judged together with an earlier one."""
+
+
+def _ask(draft: "Draft", settings: "Settings") -> "Draft":
+    """Put the questions, each until its answer is one that the loader takes; flags are the defaults."""
+    for attribute, text in BEFORE:
+        draft = _answer(draft, attribute, text, settings)
+    click.echo("\nWhich videos? Lists are written with commas; leave empty what does not matter.")
+    while True:
+        for attribute, text in CONDITIONS:
+            draft = _answer(draft, attribute, text, settings)
+        if draft.has_condition:
+            break
+        click.echo("At least one of these is needed.\n")
+    click.echo("\nWhat else?")
+    for attribute, text in AFTER:
+        draft = _answer(draft, attribute, text, settings)
+    return draft
+
+
+def _answer(draft: "Draft", attribute: str, text: str, settings: "Settings") -> "Draft":
+    """The draft with one more answer."""
+    from research_assets.study_draft import Draft, DraftError, check_name, mistakes
+
+    before = getattr(draft, attribute)
+    # All else is in order here, so that what the loader objects to is the answer.
+    trial = Draft(name="study", start="2026-02-01", hashtags=("word",), usernames=("account",), panel=("account",))
+    if attribute in NEEDS:
+        trial = replace(trial, **{NEEDS[attribute]: getattr(draft, NEEDS[attribute])})
+
+    def accepted(answer: str) -> "Draft":
+        value: Any = split(answer) if isinstance(before, tuple) else answer.strip()
+        if found := mistakes(replace(trial, **{attribute: value})):
+            raise click.UsageError("; ".join(found))
+        if attribute == "name":
+            try:
+                check_name(settings, answer.strip())
+            except DraftError as error:
+                raise click.UsageError(str(error)) from error
+        return replace(draft, **{attribute: value})
+
+    shown = ", ".join(before) if isinstance(before, tuple) else before
+    default = None if attribute == "name" and not shown else shown
+    answered: Draft = click.prompt(text, default=default, show_default=bool(shown), value_proc=accepted)
+    return answered
+
+
+def _write(console: "Console", held: "Settings", draft: "Draft", folder: "Path", asks: bool) -> None:
+    """Show the file, write it, and say what it costs and what comes next."""
+    from research_assets.cli.plan import show_plan
+    from research_assets.study_draft import write_draft, yaml_text
+    from research_assets.study_file import load_studies
+
+    if asks:
+        console.print(f"\n{folder / 'defs.yaml'}:\n\n{yaml_text(draft)}", markup=False)
+        click.confirm("Write it?", default=True, abort=True)
+    file = write_draft(draft, folder)
+    console.print(f"Written: {file}\n")
+    show_plan(console, held, [study for study in load_studies(held) if study.name == draft.name])
+    console.print(
+        "\nEdit the file as you like, and check it: make studies. To collect it: make ui, which spends quota by itself."
+    )
