@@ -42,4 +42,13 @@
 {% macro spark__explode(list) %}explode({{ list }}){% endmacro %}
 
 {# Sum of integers, as a 64-bit integer: DuckDB would make it 128 bits wide, which Parquet turns into a float. #}
-{% macro sum_integer(expression) %}cast(sum({{ expression }}) as bigint){% endmacro %}
+{% macro sum_integer(expression, window=none) -%}
+    cast(sum({{ expression }}){% if window %} over {{ window }}{% endif %} as bigint)
+{%- endmacro %}
+
+{# The values of a group that are not null, as a sorted list; null without any. #}
+{% macro collect(expression) %}{{ return(adapter.dispatch('collect')(expression)) }}{% endmacro %}
+{% macro default__collect(expression) -%}
+    list({{ expression }} order by {{ expression }}) filter (where {{ expression }} is not null)
+{%- endmacro %}
+{% macro spark__collect(expression) %}nullif(sort_array(collect_list({{ expression }})), array()){% endmacro %}

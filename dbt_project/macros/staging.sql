@@ -1,6 +1,3 @@
-{# Rows of a raw table without those that only keep its folder from being empty. #}
-{% macro raw_rows(table) %}select * from {{ source('raw', table) }} where study <> '__none__'{% endmacro %}
-
 {# The columns that every delivered video has, renamed and typed. #}
 {% macro video_columns() %}
     id as video_id,
@@ -29,7 +26,7 @@
 {# One list of videos of an account: likes, reposts or pins. #}
 {% macro account_videos(table) %}
 with source as (
-    {{ raw_rows(table) }}
+    select * from {{ source('raw', table) }}
 ),
 
 renamed as (
@@ -39,6 +36,29 @@ renamed as (
         asked_username,
         position,
         {{ video_columns() }},
+        cast(unknown_fields as string) as unknown_fields_json,
+        observed_at,
+        capture
+    from source
+)
+
+select * from renamed
+{% endmacro %}
+
+{# One list of accounts around an account: its followers, or those that it follows. #}
+{% macro account_relations(table) %}
+with source as (
+    select * from {{ source('raw', table) }}
+),
+
+renamed as (
+    select
+        study,
+        day,
+        asked_username,
+        position,
+        username,
+        display_name,
         cast(unknown_fields as string) as unknown_fields_json,
         observed_at,
         capture

@@ -1,7 +1,7 @@
 """dbt inside this process: the manifest, a build into a file of its own, its publication by one rename.
 
-Nothing here knows Dagster. What a build means for assets is `warehouse.py`'s matter, what can be said about its tables
-`_dbt_events.py`'s.
+Nothing here knows Dagster. What a build takes in is `_intake.py`'s matter, what it means for assets `warehouse.py`'s,
+what can be said about its tables `_dbt_events.py`'s.
 """
 
 import fcntl
@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -21,13 +22,18 @@ from typing import Any
 import orjson
 
 from research_assets import files
-from research_assets.settings import DBT_PROJECT_DIR, VARIABLES, Settings
+from research_assets.assets import _intake
+from research_assets.assets._intake import Intake
+from research_assets.settings import DBT_PROJECT_DIR, Settings
 
 Progress = Callable[[int, str], None]
 """Takes a line about the build and its level, as `logging` counts levels."""
 
 BUILD_PATH_VARIABLE = "RESEARCH_WAREHOUSE_BUILD"
 """Tells dbt's profile which file to build; set here for the time of a call, read by nothing else."""
+
+STAGING_PATH_VARIABLE = "RESEARCH_WAREHOUSE_STAGING"
+"""Tells dbt's profile the file of the views that are not published; like the other."""
 
 _ONE_CALL = threading.Lock()
 """dbt keeps its state in globals, so one process makes one call at a time."""
@@ -66,7 +72,7 @@ def prepare_manifest(settings: Settings) -> Path:
     """
     manifest = settings.dbt_target / "manifest.json"
     mark = settings.dbt_target / "manifest.sha256"
-    digest = _project_digest(settings)
+    digest = _project_digest()
     if manifest.exists() and mark.exists() and mark.read_text() == digest:
         return manifest
     _parse(settings)
@@ -84,15 +90,28 @@ def building(settings: Settings) -> Iterator[None]:
         yield
 
 
-def build(settings: Settings, *, now: datetime, progress: Progress) -> list[NodeResult]:
-    """Build and test every model in `settings.warehouse_build`, from raw tables as they are; call it within `building`.
+def plan(settings: Settings, *, whole: bool = False) -> Intake:
+    """What a build that begins now has to take in: what came since the published one, or everything.
+
+    Everything it is with `whole`, and by itself where an increment would not do; `Intake.why_whole` says why.
+    """
+    return _intake.plan(settings, _project_digest(), whole=whole)
+
+
+def build(settings: Settings, intake: Intake, *, now: datetime, progress: Progress) -> list[NodeResult]:
+    """Build and test the models in `settings.warehouse_build`, from what was planned; call it within `building`.
 
     `progress` is called from dbt's own threads. The results come in the order in which they ended; a failed model or
     test is a result, not an exception.
     Raises DbtError if dbt could not run at all.
     """
     manifest = _parse(settings)
-    arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps({"now": now.isoformat()})]
+    _intake.open_raw(settings, intake)
+    if intake.why_whole is None:
+        shutil.copyfile(settings.warehouse, settings.warehouse_build)
+    variables = {"now": now.isoformat(), "increment": intake.why_whole is None}
+    # What each model is made of does not change from build to build, so its manifest is not written again.
+    arguments = ["build", "--exclude-resource-type", "unit_test", "--no-write-json", "--vars", json.dumps(variables)]
     with _ONE_CALL, _environment(settings):
         outcome = _invoke(settings, arguments, manifest, progress)
     if not hasattr(outcome.result, "results"):
@@ -114,11 +133,13 @@ def build(settings: Settings, *, now: datetime, progress: Progress) -> list[Node
     ]
 
 
-def publish(settings: Settings) -> None:
+def publish(settings: Settings, intake: Intake) -> None:
     """Put the finished build in the place of the warehouse by one rename; call it within `building`.
 
     Whoever has the old one open keeps reading the old one.
     """
+    files.flush(settings.warehouse_build)
+    _intake.write_record(settings, intake, _project_digest())
     # A change that somebody made to the old warehouse must not be replayed into the new one.
     _wal(settings.warehouse).unlink(missing_ok=True)
     files.publish(settings.warehouse_build, settings.warehouse)
@@ -129,12 +150,12 @@ def log_path(settings: Settings) -> Path:
     return settings.dbt_target / "dbt.log"
 
 
-def _project_digest(settings: Settings) -> str:
-    """What the manifest depends on: the project's files, dbt's versions and the data root, which is part of its SQL."""
+def _project_digest() -> str:
+    """What the manifest and the tables depend on, besides the data: the project's files, and the tools' versions."""
     digest = hashlib.sha256()
-    for part in (str(settings.root), version("dbt-core"), version("dbt-duckdb")):
-        digest.update(part.encode() + b"\0")
-    for folder in ("macros", "models", "tests"):
+    for tool in ("dbt-core", "dbt-duckdb", "duckdb"):
+        digest.update(version(tool).encode() + b"\0")
+    for folder in ("macros", "models", "seeds", "tests"):
         for path in sorted(p for p in (DBT_PROJECT_DIR / folder).rglob("*") if p.is_file()):
             digest.update(str(path.relative_to(DBT_PROJECT_DIR)).encode() + b"\0" + path.read_bytes() + b"\0")
     for name in ("dbt_project.yml", "profiles.yml"):
@@ -145,7 +166,7 @@ def _project_digest(settings: Settings) -> str:
 def _parse(settings: Settings) -> Any:
     """Parse the project, as far as anything changed, and leave its manifest for the next load; dbt's Manifest."""
     with _locked(settings, "parse", wait=True), _ONE_CALL, _environment(settings):
-        digest = _project_digest(settings)
+        digest = _project_digest()
         # dbt writes its manifest in place; the one that others load is renamed into place.
         outcome = _invoke(settings, ["parse", "--no-write-json"])
         if not outcome.success:
@@ -205,7 +226,10 @@ def _told(event: Any) -> tuple[int, str] | None:
 @contextmanager
 def _environment(settings: Settings) -> Iterator[None]:
     """The variables that the dbt project reads, for the time of one call."""
-    wanted = {VARIABLES["root"].name: str(settings.root), BUILD_PATH_VARIABLE: str(settings.warehouse_build)}
+    wanted = {
+        BUILD_PATH_VARIABLE: str(settings.warehouse_build),
+        STAGING_PATH_VARIABLE: str(_intake.staging_path(settings)),
+    }
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:

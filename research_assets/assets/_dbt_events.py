@@ -3,8 +3,7 @@
 Reads the build file over one connection, after dbt has closed it. It neither runs dbt nor decides what is reported.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -15,6 +14,8 @@ from sqlglot.lineage import lineage
 
 from research_assets import fields
 from research_assets.assets._dbt import NodeResult
+from research_assets.assets._intake import staging_path
+from research_assets.settings import Settings
 
 Columns = Mapping[str, str]
 """Column name to DuckDB type."""
@@ -24,29 +25,33 @@ MOST_ORIGINS = 4
 
 
 def describe(
-    build: Path,
+    settings: Settings,
     manifest: Mapping[str, Any],
     results: Iterable[NodeResult],
     keys: Mapping[str, Sequence[dg.AssetKey]],
 ) -> dict[str, dict[str, Any]]:
-    """Metadata of every model that was built, by dbt's unique id.
+    """Metadata of every model and seed of the build, by dbt's unique id, parents first.
 
     `keys` gives the assets that stand for a model or source, by unique id; columns of a source are traced to all of
-    them. Each model gets `dagster/column_schema`, `dagster/column_lineage`, its run time in seconds, and, if it is a
-    table, `dagster/row_count`.
+    them. Each gets `dagster/column_schema` and its run time in seconds, a model that was run
+    `dagster/column_lineage`, and a table `dagster/row_count`.
     """
-    schemas, counts = _measure(build)
+    schemas, counts = _measure(settings)
     metadata: dict[str, dict[str, Any]] = {}
     for result in results:
         node = manifest["nodes"].get(result.unique_id)
-        if node is None or node["resource_type"] != "model":
+        if node is None or node["resource_type"] not in ("model", "seed"):
             continue
         relation = (node["schema"], node["alias"])
         described: dict[str, Any] = {
             "seconds": round(result.seconds, 3),
         }
-        if node["config"]["materialized"] == "table":
+        if relation in counts:
             described["dagster/row_count"] = counts[relation]
+        if node["resource_type"] == "seed":
+            described["dagster/column_schema"] = _table_schema(schemas[relation], node["columns"], None)
+            metadata[result.unique_id] = described
+            continue
         origin = _column_lineage(node, result.sql, manifest, schemas, keys)
         described["dagster/column_schema"] = _table_schema(schemas[relation], node["columns"], origin)
         if origin is not None:
@@ -55,19 +60,20 @@ def describe(
     return metadata
 
 
-def _measure(build: Path) -> tuple[dict[tuple[str, str], Columns], dict[tuple[str, str], int]]:
-    """Columns of every relation of the file, and rows of every table, by schema and name."""
+def _measure(settings: Settings) -> tuple[dict[tuple[str, str], Columns], dict[tuple[str, str], int]]:
+    """Columns of every relation of the build and its staging, and rows of every table, by schema and name."""
     schemas: dict[tuple[str, str], dict[str, str]] = {}
     counts: dict[tuple[str, str], int] = {}
-    with duckdb.connect(str(build), read_only=True) as connection:
-        for schema, relation, column, kind in connection.execute(
-            "select schema_name, table_name, column_name, data_type from duckdb_columns() "
-            "where not internal order by schema_name, table_name, column_index"
-        ).fetchall():
-            schemas.setdefault((schema, relation), {})[column] = kind
-        for schema, table in connection.execute("select schema_name, table_name from duckdb_tables()").fetchall():
-            (row,) = connection.execute(f'select count(*) from "{schema}"."{table}"').fetchall()
-            counts[schema, table] = row[0]
+    for path in (settings.warehouse_build, staging_path(settings)):
+        with duckdb.connect(str(path), read_only=True) as connection:
+            for schema, relation, column, kind in connection.execute(
+                "select schema_name, table_name, column_name, data_type from duckdb_columns() "
+                "where not internal order by schema_name, table_name, column_index"
+            ).fetchall():
+                schemas.setdefault((schema, relation), {})[column] = kind
+            for schema, table in connection.execute("select schema_name, table_name from duckdb_tables()").fetchall():
+                (row,) = connection.execute(f'select count(*) from "{schema}"."{table}"').fetchall()
+                counts[schema, table] = row[0]
     return dict(schemas), counts
 
 
@@ -103,6 +109,16 @@ def _raw_columns(table: str) -> dict[str, str]:
     return {"study": "VARCHAR", "day": "DATE"} | columns
 
 
+def _read(node: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What a model's SQL reads: its parents, and those of the ephemeral ones, which stand in its own SQL."""
+    for unique_id in node["depends_on"]["nodes"]:
+        parent = manifest["nodes"].get(unique_id)
+        if parent is not None and parent["config"]["materialized"] == "ephemeral":
+            yield from _read(parent, manifest)
+        else:
+            yield unique_id
+
+
 def _column_lineage(
     node: Mapping[str, Any],
     sql: str,
@@ -113,20 +129,19 @@ def _column_lineage(
     """From which columns of its parents each column comes; None if the SQL is beyond the parser."""
     mapping = MappingSchema(dialect="duckdb")
     parents: dict[str, Sequence[dg.AssetKey]] = {}
-    for unique_id in node["depends_on"]["nodes"]:
+    for unique_id in _read(node, manifest):
         if unique_id in manifest["sources"]:
             source = manifest["sources"][unique_id]
-            # In the SQL a source is a call that reads files; for the parser it becomes a table of that name.
-            sql = sql.replace(source["relation_name"], f"raw.{source['name']}")
-            mapping.add_table(exp.table_(source["name"], db="raw"), _raw_columns(source["name"]))
-            parents[source["name"]] = keys.get(unique_id, ())
+            schema, name = source["schema"], source["name"]
+            sql = sql.replace(source["relation_name"], f"{schema}.{name}")
+            mapping.add_table(exp.table_(name, db=schema), _raw_columns(name))
+            parents[name] = keys.get(unique_id, ())
         else:
             parent = manifest["nodes"][unique_id]
-            sql = sql.replace(parent["relation_name"], f"{parent['schema']}.{parent['alias']}")
-            mapping.add_table(
-                exp.table_(parent["alias"], db=parent["schema"]), dict(schemas[parent["schema"], parent["alias"]])
-            )
-            parents[parent["alias"]] = keys[unique_id]
+            schema, name = parent["schema"], parent["alias"]
+            sql = sql.replace(parent["relation_name"], f"{schema}.{name}")
+            mapping.add_table(exp.table_(name, db=schema), dict(schemas[schema, name]))
+            parents[name] = keys[unique_id]
     try:
         nodes = lineage(None, sql, mapping, dialect="duckdb", trim_selects=False)
     except SqlglotError:

@@ -14,6 +14,7 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject
 from research_assets import tables
 from research_assets.assets import _dbt, _dbt_events
 from research_assets.assets._dbt import NodeResult, prepare_manifest
+from research_assets.assets._intake import Intake, staging_path
 from research_assets.clock import Clock, SystemClock
 from research_assets.settings import Settings
 
@@ -23,6 +24,15 @@ GROUP = "warehouse"
 POOL = "warehouse"
 UNIQUE_ID = "dagster_dbt/unique_id"
 """Under this key dagster-dbt keeps the id of the model or test in the metadata of its spec."""
+
+
+class WarehouseConfig(dg.Config):
+    """What a person may ask of one build in the launchpad.
+
+    `whole` builds everything anew instead of taking in what came since; by itself a build does so where it has to.
+    """
+
+    whole: bool = False
 
 
 class WarehouseTranslator(DagsterDbtTranslator):
@@ -41,7 +51,7 @@ class WarehouseTranslator(DagsterDbtTranslator):
             return spec
         collected = {
             key
-            for parent in node["depends_on"]["nodes"]
+            for parent in node["depends_on"].get("nodes", ())  # a seed has none
             if parent in sources
             for key in fillers(sources[parent], self._upstream)
         }
@@ -107,23 +117,27 @@ def warehouse_definitions(
         # A test of two models is a check of one and names the other.
         allow_arbitrary_check_specs=True,
     )
-    def warehouse(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    def warehouse(
+        context: dg.AssetExecutionContext, config: WarehouseConfig
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """Build all models in a file beside the warehouse, test them, and publish by one rename.
 
-        The warehouse is one file, so it is built whole whatever was selected. Only what was published is reported as
-        materialized; when a model or test fails, the published warehouse stays as it was.
+        The warehouse is one file, so all of it is built whatever was selected: from what came since the published one,
+        or anew. Only what was published is reported as materialized; when a model or test fails, the published
+        warehouse stays as it was.
         """
         with _dbt.building(settings):
             tables.ensure_tables(settings.raw)
             if before is not None:
                 before()
-            context.log.info("Building the warehouse in %s", settings.warehouse_build)
-            results = _dbt.build(settings, now=present.now(), progress=context.log.log)
+            intake = _dbt.plan(settings, whole=config.whole)
+            context.log.info("Building the warehouse in %s: %s", settings.warehouse_build, _extent(intake))
+            results = _dbt.build(settings, intake, now=present.now(), progress=context.log.log)
             failed = [result for result in results if result.failed]
             if not failed:
                 keys = _asset_keys(context.assets_def, manifest, upstream)
-                metadata = _dbt_events.describe(settings.warehouse_build, manifest, results, keys)
-                _dbt.publish(settings)
+                metadata = _dbt_events.describe(settings, manifest, results, keys)
+                _dbt.publish(settings, intake)
                 context.log.info("Published %s", settings.warehouse)
         if not failed:
             yield from _materializations(context, metadata)
@@ -154,6 +168,16 @@ def dbt_specs(
             if check:
                 checks[check.get_python_identifier()] = check
     return specs, list(checks.values())
+
+
+def _extent(intake: Intake) -> str:
+    """How much a build takes in, for the log."""
+    if intake.why_whole is not None:
+        return f"everything anew, because {intake.why_whole}"
+    days = {table: len(places) for table, places in intake.days.items() if places}
+    return (
+        f"what came since the last one ({', '.join(f'{n} days of {table}' for table, n in days.items()) or 'no day'})"
+    )
 
 
 def _source_tables(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -206,8 +230,8 @@ def _failure(settings: Settings, failed: Sequence[NodeResult]) -> dg.Failure:
     reasons = "\n".join(f"- {result.name}: {result.message.strip()}" for result in failed)
     return dg.Failure(
         f"The warehouse was built but not published, because {len(failed)} of its models or tests failed:\n{reasons}\n"
-        f"{held} To see what is wrong, open {settings.warehouse_build} and run the SQL of the failed test from "
-        f"{settings.dbt_target / 'compiled'}; dbt's own account is in {_dbt.log_path(settings)}.",
+        f"{held} To see what is wrong, open {settings.warehouse_build}, attach {staging_path(settings)} and run the SQL "
+        f"of the failed test from {settings.dbt_target / 'compiled'}; dbt's own account is in {_dbt.log_path(settings)}.",
         # Another attempt on the same data would fail again.
         allow_retries=False,
     )

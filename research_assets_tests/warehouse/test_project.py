@@ -1,35 +1,52 @@
 """The dbt project's own promises: every column explained, its unit tests pass."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
+import duckdb
 import pytest
 
 from research_assets.assets import _dbt
+from research_assets.assets._intake import staging_path
 from research_assets_tests.warehouse.conftest import World, query
 
 COUNTS = ("_count", "_sum", "_median", "_change")
 
 
+def documented_nodes(world: World) -> Iterator[dict[str, Any]]:
+    manifest = json.loads((world.settings.dbt_target / "manifest.json").read_text())
+    yield from (node for node in manifest["nodes"].values() if node["resource_type"] in ("model", "seed"))
+
+
 @pytest.fixture(scope="module")
 def models(world: World) -> dict[tuple[str, str], dict[str, Any]]:
-    manifest = json.loads((world.settings.dbt_target / "manifest.json").read_text())
-    nodes = (node for node in manifest["nodes"].values() if node["resource_type"] == "model")
+    """Models and seeds that are relations, by schema and name."""
+    nodes = (node for node in documented_nodes(world) if node["config"]["materialized"] != "ephemeral")
     return {(node["schema"], node["name"]): node for node in nodes}
 
 
 def test_every_column_of_every_model_is_explained(world: World, models: dict[tuple[str, str], dict[str, Any]]) -> None:
     held: dict[tuple[str, str], list[str]] = {}
-    for schema, relation, column in query(
-        world.settings, "select schema_name, table_name, column_name from duckdb_columns() where not internal"
-    ):
-        held.setdefault((schema, relation), []).append(column)
-    assert {schema for schema, _ in held} == {"staging", "marts"}
+    for path in (world.settings.warehouse, staging_path(world.settings)):
+        with duckdb.connect(str(path), read_only=True) as connection:
+            for schema, relation, column in connection.execute(
+                "select schema_name, table_name, column_name from duckdb_columns() "
+                "where not internal and schema_name <> 'raw'"
+            ).fetchall():
+                held.setdefault((schema, relation), []).append(column)
     assert held.keys() == models.keys()
     for relation, columns in held.items():
         documented = models[relation]["columns"]
         assert sorted(documented) == sorted(columns), relation
         assert all(column["description"].endswith(".") for column in documented.values()), relation
+
+
+def test_what_is_published_names_no_file_of_this_machine(world: World) -> None:
+    assert {schema for (schema,) in query(world.settings, "select distinct schema_name from duckdb_tables()")} == {
+        "marts"
+    }
+    assert query(world.settings, "select view_name from duckdb_views() where not internal") == []
 
 
 def test_counts_say_their_unit(models: dict[tuple[str, str], dict[str, Any]]) -> None:
@@ -46,7 +63,7 @@ def test_marts_are_tables_under_contract_with_a_tested_grain(models: dict[tuple[
     for (schema, name), model in models.items():
         if schema == "marts":
             assert model["contract"]["enforced"], name
-            assert model["config"]["materialized"] == "table", name
+            assert model["config"]["materialized"] == "mart", name
 
 
 def test_the_descriptions_are_in_the_database_too(world: World) -> None:
@@ -67,5 +84,5 @@ def test_the_unit_tests_of_the_models_pass(world: World) -> None:
             outcome = _dbt._invoke(settings, ["test", "--select", "test_type:unit"], manifest)
     finally:
         settings.warehouse_build.unlink()
-    assert {str(result.status) for result in outcome.result.results} == {"pass"}
-    assert len(outcome.result.results) >= 6
+    assert [f"{r.node.name}: {r.message}" for r in outcome.result.results if str(r.status) != "pass"] == []
+    assert len(outcome.result.results) >= 13

@@ -5,7 +5,6 @@ select
     asked_username as username,
     video_id,
     '{{ kind }}' as kind,
-    '{{ entity }}' as entity,
     position,
     username as video_username,
     region_code as video_region_code,
@@ -13,8 +12,10 @@ select
     description as video_description,
     hashtags as video_hashtags,
     view_count as video_view_count,
-    observed_at,
-    capture
+    capture,
+    observed_at as first_seen_at,
+    observed_at as last_seen_at,
+    1 as n_observations
 from {{ ref('stg_tiktok__' ~ entity) }}
 {{ 'union all' if not loop.last }}
 {%- endfor %}

@@ -3,20 +3,18 @@ with sightings as (
         study,
         username as source_username,
         asked_username as target_username,
-        'followers' as entity,
-        asked_username,
         observed_at,
-        capture
+        true as is_in_followers,
+        false as is_in_following
     from {{ ref('stg_tiktok__followers') }}
     union all
     select
         study,
         asked_username as source_username,
         username as target_username,
-        'following' as entity,
-        asked_username,
         observed_at,
-        capture
+        false as is_in_followers,
+        true as is_in_following
     from {{ ref('stg_tiktok__following') }}
 )
 
@@ -27,8 +25,8 @@ select
     min(observed_at) as first_seen_at,
     max(observed_at) as last_seen_at,
     count(*) as n_observations,
-    bool_or(entity = 'followers') as is_in_followers,
-    bool_or(entity = 'following') as is_in_following
+    bool_or(is_in_followers) as is_in_followers,
+    bool_or(is_in_following) as is_in_following
 from sightings
 where source_username is not null and target_username is not null
 group by study, source_username, target_username

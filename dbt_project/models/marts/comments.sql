@@ -1,3 +1,4 @@
+{{ config(days_of='comments') }}
 with observations as (
     select * from {{ ref('stg_tiktok__comments') }}
 ),
@@ -17,6 +18,14 @@ newest as (
         on observations.study = latest.study
         and observations.comment_id = latest.comment_id
         and observations.capture = latest.capture
+),
+
+replies as (
+    select study, comment_id, parent_comment_id from newest where parent_comment_id is not null
+),
+
+drawn as (
+    select * from {{ ref('int_comments__drawn') }}
 )
 
 select
@@ -29,7 +38,11 @@ select
     coalesce(
         parent.parent_comment_id, newest.asked_comment_id, newest.parent_comment_id, newest.comment_id
     ) as thread_root_id,
-    case when newest.parent_comment_id is null then 0 else 1 end as depth,
+    case
+        when newest.parent_comment_id is null then 0
+        when parent.comment_id is null then 1
+        else 2
+    end as depth,
     newest.parent_comment_id is not null as is_reply,
     newest.position,
     newest.text,
@@ -39,11 +52,17 @@ select
     newest.uploaded_at,
     newest.display_name,
     newest.unknown_fields_json,
+    drawn.probability as inclusion_probability,
+    1 / drawn.probability as sampling_weight,
     newest.first_seen_at,
     newest.last_seen_at,
     newest.n_observations,
     newest.capture
 from newest
-left join newest as parent
+left join replies as parent
     on newest.study = parent.study
     and newest.parent_comment_id = parent.comment_id
+left join drawn
+    on newest.study = drawn.study
+    and newest.day = drawn.day
+    and newest.video_id = drawn.video_id

@@ -5,10 +5,15 @@ with attempts as (
         -- A unit that is held complete stays complete: a later attempt that failed took nothing away.
         row_number() over (
             partition by {{ unit | join(', ') }}
-            order by case when state = 'complete' then 0 else 1 end, last_at desc nulls last, capture desc
+            order by
+                case when state = 'complete' then 0 else 1 end,
+                last_at desc nulls last,
+                case when state = 'partial' then 1 else 0 end,
+                capture desc
         ) as preference,
         row_number() over (
-            partition by {{ unit | join(', ') }} order by last_at desc nulls last, capture desc
+            partition by {{ unit | join(', ') }}
+            order by last_at desc nulls last, case when state = 'partial' then 1 else 0 end, capture desc
         ) as recency
     from {{ ref('stg_tiktok__coverage') }}
 ),
@@ -29,6 +34,7 @@ asked as (
         min(first_at) as first_at,
         max(last_at) as last_at,
         max(case when state = 'complete' then last_at end) as completed_at,
+        max(case when state = 'complete' then first_at end) as looked_at,
         max(case when recency = 1 then state end) as last_attempt_state,
         max(case when recency = 1 then reason end) as reason,
         max(case when recency = 1 then next_try_at end) as next_try_at
@@ -60,6 +66,7 @@ select
     requests,
     first_at,
     last_at,
+    looked_at,
     completed_at,
     last_attempt_state,
     reason,
@@ -79,6 +86,7 @@ select
     cast(0 as double) as requests,
     {{ moment('null') }} as first_at,
     {{ moment('null') }} as last_at,
+    {{ moment('null') }} as looked_at,
     {{ moment('null') }} as completed_at,
     cast(null as string) as last_attempt_state,
     case

@@ -11,6 +11,7 @@ videos as (
         day,
         count(*) as n_videos,
         count(distinct username) as n_creators,
+        max(last_seen_at) as last_seen_at,
         {%- for count in counts %}
         {{ sum_integer(count) }} as {{ count }}_sum,
         cast(median({{ count }}) as double) as {{ count }}_median{{ ',' if not loop.last }}
@@ -29,6 +30,22 @@ all_days as (
     select study, day from searches
     union
     select study, day from videos
+),
+
+-- A break in the API touches a day by its date, or by the date on which its videos were observed last.
+breaks as (
+    select
+        all_days.study,
+        all_days.day,
+        {{ collect('epochs.epoch') }} as epochs,
+        {{ collect('case when epochs.first_day = all_days.day then epochs.epoch end') }} as epochs_begun
+    from all_days
+    left join videos on all_days.study = videos.study and all_days.day = videos.day
+    inner join {{ ref('epochs') }} as epochs
+        on case when epochs.clock = 'published' then all_days.day else cast(videos.last_seen_at as date) end
+            between coalesce(epochs.first_day, date '0001-01-01') and coalesce(epochs.last_day, date '9999-12-31')
+        or epochs.first_day = all_days.day
+    group by all_days.study, all_days.day
 )
 
 select
@@ -44,9 +61,13 @@ select
     coalesce(comments.n_comments, 0) as n_comments,
     {%- for count in counts %}
     videos.{{ count }}_sum,
-    videos.{{ count }}_median{{ ',' if not loop.last }}
+    videos.{{ count }}_median,
     {%- endfor %}
+    videos.last_seen_at,
+    breaks.epochs,
+    breaks.epochs_begun
 from all_days
 left join searches on all_days.study = searches.study and all_days.day = searches.day
 left join videos on all_days.study = videos.study and all_days.day = videos.day
 left join comments on all_days.study = comments.study and all_days.day = comments.day
+left join breaks on all_days.study = breaks.study and all_days.day = breaks.day

@@ -1,22 +1,34 @@
 {%- set facts = [
-    'video_username', 'video_region_code', 'video_created_at', 'video_description', 'video_hashtags', 'video_view_count'
+    'position', 'video_username', 'video_region_code', 'video_created_at', 'video_description', 'video_hashtags',
+    'video_view_count', 'capture'
 ] -%}
+{%- set key = ['study', 'username', 'video_id', 'kind'] -%}
 with sightings as (
+    select * from {{ ref('int_engagements__sightings') }}
+    {%- if increment() %}
+    union all
+    -- What is held stands for all its sightings.
+    select {{ key | join(', ') }}, {{ facts | join(', ') }}, first_seen_at, last_seen_at, n_observations
+    from {{ this }}
+    {%- endif %}
+),
+
+ranked as (
     select
-        study,
-        username,
-        video_id,
-        kind,
-        entity,
-        max_by(position, observed_at) as position,
-        {%- for fact in facts %}
-        max_by({{ fact }}, observed_at) as {{ fact }},
-        {%- endfor %}
-        min(observed_at) as first_seen_at,
-        max(observed_at) as last_seen_at,
-        count(*) as n_observations
-    from {{ ref('int_engagements__sightings') }}
-    group by study, username, video_id, kind, entity
+        {{ key | join(', ') }},
+        {{ facts | join(', ') }},
+        min(first_seen_at) over seen as first_seen_at,
+        max(last_seen_at) over seen as last_seen_at,
+        {{ sum_integer('n_observations', 'seen') }} as n_observations,
+        row_number() over (
+            partition by {{ key | join(', ') }} order by last_seen_at desc, capture desc, position
+        ) as recency
+    from sightings
+    window seen as (partition by {{ key | join(', ') }})
+),
+
+held as (
+    select * from ranked where recency = 1
 ),
 
 looks as (
@@ -24,21 +36,27 @@ looks as (
 )
 
 select
-    sightings.study,
-    sightings.username,
-    sightings.video_id,
-    sightings.kind,
-    sightings.position,
-    {%- for fact in facts %}
-    sightings.{{ fact }},
-    {%- endfor %}
-    sightings.first_seen_at,
-    sightings.last_seen_at,
-    case when looks.looked_at > sightings.last_seen_at then looks.looked_at end as missed_at,
-    sightings.n_observations,
-    coalesce(looks.looked_at <= sightings.last_seen_at, true) as is_current
-from sightings
+    held.study,
+    held.username,
+    held.video_id,
+    held.kind,
+    held.position,
+    held.video_username,
+    held.video_region_code,
+    held.video_created_at,
+    held.video_description,
+    held.video_hashtags,
+    held.video_view_count,
+    held.first_seen_at,
+    held.last_seen_at,
+    case when looks.looked_at > held.last_seen_at then looks.looked_at end as missed_at,
+    held.n_observations,
+    coalesce(looks.looked_at <= held.last_seen_at, true) as is_current,
+    held.capture
+from held
 left join looks
-    on sightings.study = looks.study
-    and sightings.username = looks.username
-    and sightings.entity = looks.entity
+    on held.study = looks.study
+    and held.username = looks.username
+    and looks.entity = case held.kind
+        when 'like' then 'liked_videos' when 'repost' then 'reposted_videos' else 'pinned_videos'
+    end

@@ -2,26 +2,60 @@ with sightings as (
     select * from {{ ref('int_follows__sightings') }}
 ),
 
+held as (
+    {%- if increment() %}
+    -- What is held and what came since, put together.
+    select
+        study,
+        source_username,
+        target_username,
+        min(first_seen_at) as first_seen_at,
+        max(last_seen_at) as last_seen_at,
+        {{ sum_integer('n_observations') }} as n_observations,
+        bool_or(is_in_followers) as is_in_followers,
+        bool_or(is_in_following) as is_in_following
+    from (
+        select * from sightings
+        union all
+        select
+            study,
+            source_username,
+            target_username,
+            first_seen_at,
+            last_seen_at,
+            n_observations,
+            is_in_followers,
+            is_in_following
+        from {{ this }}
+    ) as together
+    group by study, source_username, target_username
+    {%- else %}
+    select * from sightings
+    {%- endif %}
+),
+
 looks as (
     select * from {{ ref('int_lists__looks') }}
 ),
 
 judged as (
     select
-        sightings.*,
+        held.*,
+        followers.completeness as followers_completeness,
+        following.completeness as following_completeness,
         -- The newest complete look, begun after the last sighting, at a list that should have shown the relation.
         greatest(
-            case when followers.looked_at > sightings.last_seen_at then followers.looked_at end,
-            case when following.looked_at > sightings.last_seen_at then following.looked_at end
+            case when followers.looked_at > held.last_seen_at then followers.looked_at end,
+            case when following.looked_at > held.last_seen_at then following.looked_at end
         ) as missed_at
-    from sightings
+    from held
     left join looks as followers
-        on sightings.study = followers.study
-        and sightings.target_username = followers.username
+        on held.study = followers.study
+        and held.target_username = followers.username
         and followers.entity = 'followers'
     left join looks as following
-        on sightings.study = following.study
-        and sightings.source_username = following.username
+        on held.study = following.study
+        and held.source_username = following.username
         and following.entity = 'following'
 )
 
@@ -38,7 +72,9 @@ select
     judged.missed_at is null as is_current,
     judged.missed_at is null
     and reverse.source_username is not null
-    and reverse.missed_at is null as is_mutual
+    and reverse.missed_at is null as is_mutual,
+    judged.followers_completeness,
+    judged.following_completeness
 from judged
 left join judged as reverse
     on judged.study = reverse.study

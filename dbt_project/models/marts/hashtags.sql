@@ -1,50 +1,51 @@
+{{ config(days_of='videos') }}
 with uses as (
     select * from {{ ref('int_videos__hashtags') }}
 ),
 
 described as (
-    select study, {{ explode('hashtag_info') }} as info
-    from {{ ref('videos') }}
+    select study, day, {{ explode('hashtag_info') }} as info
+    from ({{ to_take_in(ref('videos'), 'videos') }}) as videos
 ),
 
 descriptions as (
     select
         study,
+        day,
         lower(trim(info.hashtag_name)) as hashtag,
         max(info.hashtag_id) as hashtag_id,
         max(info.hashtag_description) as description
     from described
-    group by study, lower(trim(info.hashtag_name))
+    group by study, day, lower(trim(info.hashtag_name))
 ),
 
 counted as (
     select
         study,
+        day,
         hashtag,
         count(*) as n_videos,
         count(distinct username) as n_creators,
-        min(day) as first_day,
-        max(day) as last_day,
         {{ sum_integer('view_count') }} as view_count_sum,
         cast(median(view_count) as double) as view_count_median,
         {{ sum_integer('like_count') }} as like_count_sum
     from uses
-    group by study, hashtag
+    group by study, day, hashtag
 )
 
 select
     counted.study,
+    counted.day,
     counted.hashtag,
     descriptions.hashtag_id,
     descriptions.description,
     counted.n_videos,
     counted.n_creators,
-    counted.first_day,
-    counted.last_day,
     counted.view_count_sum,
     counted.view_count_median,
     counted.like_count_sum
 from counted
 left join descriptions
     on counted.study = descriptions.study
+    and counted.day = descriptions.day
     and counted.hashtag = descriptions.hashtag

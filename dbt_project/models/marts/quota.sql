@@ -1,3 +1,4 @@
+{{ config(days_of='requests') }}
 select
     day,
     pool,

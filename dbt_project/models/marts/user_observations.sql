@@ -1,4 +1,23 @@
+{{ config(keys=['study', 'username']) }}
 {%- set counts = ['follower_count', 'following_count', 'like_count', 'video_count'] -%}
+{%- set facts = [
+    'study', 'username', 'observed_at', 'capture', 'day', 'display_name', 'bio_description', 'bio_url', 'avatar_url',
+    'is_verified', 'follower_count', 'following_count', 'like_count', 'video_count', 'unknown_fields_json'
+] -%}
+with news as (
+    select {{ facts | join(', ') }} from {{ ref('stg_tiktok__users') }}
+),
+
+observations as (
+    select * from news
+    {%- if increment() %}
+    union all
+    -- What is held of the accounts that were observed again.
+    select {{ facts | join(', ') }} from {{ this }}
+    where (study, username) in (select study, username from news)
+    {%- endif %}
+)
+
 select
     study,
     username,
@@ -8,10 +27,13 @@ select
     row_number() over series as observation_number,
     display_name,
     bio_description,
+    bio_url,
+    avatar_url,
     is_verified,
     {%- for count in counts %}
     {{ count }},
-    {{ count }} - lag({{ count }}) over series as {{ count }}_change{{ ',' if not loop.last }}
+    {{ count }} - lag({{ count }}) over series as {{ count }}_change,
     {%- endfor %}
-from {{ ref('stg_tiktok__users') }}
+    unknown_fields_json
+from observations
 window series as (partition by study, username order by observed_at, capture)

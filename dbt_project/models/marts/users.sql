@@ -1,9 +1,16 @@
 with observations as (
-    select * from {{ ref('stg_tiktok__users') }}
+    select * from {{ ref('user_observations') }}
 ),
 
-latest as (
-    select * from {{ ref('int_users__latest') }}
+seen as (
+    select
+        study,
+        username,
+        min(observed_at) as first_seen_at,
+        max(observed_at) as last_seen_at,
+        max(observation_number) as n_observations
+    from observations
+    group by study, username
 )
 
 select
@@ -19,13 +26,12 @@ select
     observations.like_count,
     observations.video_count,
     observations.unknown_fields_json,
-    {{ days_between('latest.last_seen_at', now()) }} as counts_age_days,
-    latest.first_seen_at,
-    latest.last_seen_at,
-    latest.n_observations,
+    seen.first_seen_at,
+    seen.last_seen_at,
+    seen.n_observations,
     observations.capture
 from observations
-inner join latest
-    on observations.study = latest.study
-    and observations.username = latest.username
-    and observations.capture = latest.capture
+inner join seen
+    on observations.study = seen.study
+    and observations.username = seen.username
+    and observations.observation_number = seen.n_observations

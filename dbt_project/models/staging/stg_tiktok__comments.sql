@@ -1,5 +1,5 @@
 with source as (
-    {{ raw_rows('comments') }}
+    select * from {{ source('raw', 'comments') }}
 ),
 
 renamed as (

@@ -1,5 +1,5 @@
 with source as (
-    {{ raw_rows('coverage') }}
+    select * from {{ source('raw', 'coverage') }}
 ),
 
 renamed as (

@@ -1,5 +1,5 @@
 with source as (
-    {{ raw_rows('requests') }}
+    select * from {{ source('raw', 'requests') }}
 ),
 
 renamed as (

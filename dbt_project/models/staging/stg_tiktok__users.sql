@@ -1,5 +1,5 @@
 with source as (
-    {{ raw_rows('users') }}
+    select * from {{ source('raw', 'users') }}
 ),
 
 renamed as (

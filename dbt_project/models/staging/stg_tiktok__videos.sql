@@ -1,5 +1,5 @@
 with source as (
-    {{ raw_rows('videos') }}
+    select * from {{ source('raw', 'videos') }}
 ),
 
 renamed as (

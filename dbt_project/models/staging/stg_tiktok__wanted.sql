@@ -1,5 +1,5 @@
 with source as (
-    {{ raw_rows('wanted') }}
+    select * from {{ source('raw', 'wanted') }}
 ),
 
 renamed as (

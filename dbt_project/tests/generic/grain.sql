@@ -1,7 +1,14 @@
-{# The columns together identify a row, and none of them is null. #}
-{% test grain(model, columns) %}
+{# The columns together identify a row, and none of them is null. With `days_of`, the raw table from whose days the model
+   is made, an increment looks at the keys of the days that were made anew: the others were looked at before. #}
+{% test grain(model, columns, days_of=none) %}
 select {{ columns | join(', ') }}, count(*) as n_rows
 from {{ model }}
+{% if increment() and days_of -%}
+where ({{ columns | join(', ') }}) in (
+    select {{ columns | join(', ') }} from {{ model }} where {{ in_changed_days(days_of) }}
+)
+{% for column in columns %} or ({{ column }} is null and {{ in_changed_days(days_of) }}){% endfor %}
+{%- endif %}
 group by {{ columns | join(', ') }}
 having count(*) > 1 {% for column in columns %} or {{ column }} is null{% endfor %}
 {% endtest %}

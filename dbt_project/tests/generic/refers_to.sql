@@ -1,7 +1,8 @@
-{# Each row's columns, taken together, are found in another model; a relationship over more than one column. #}
-{% test refers_to(model, columns, to, to_columns) %}
+{# Each row's columns, taken together, are found in another model; a relationship over more than one column. With
+   `days_of`, the raw table from whose days both are made, an increment looks at the days that were made anew. #}
+{% test refers_to(model, columns, to, to_columns, days_of=none) %}
 select {% for column in columns %}child.{{ column }}{{ ", " if not loop.last }}{% endfor %}
-from {{ model }} as child
+from {% if days_of %}({{ to_take_in(model, days_of) }}){% else %}{{ model }}{% endif %} as child
 left join {{ to }} as parent
     on {% for column in columns %}child.{{ column }} = parent.{{ to_columns[loop.index0] }}{{ " and " if not loop.last }}{% endfor %}
 

@@ -1,0 +1,74 @@
+{# A mart is a table. Built whole, it is made afresh; in an increment it is brought up to date by one of three rules:
+
+   `days_of`  the rows of the days that changed in this raw table are deleted and made anew: the model's own SQL does not
+              change, because the days that it sees then are all there is to see of them
+   `keys`     the rows whose keys the model's SQL yields are replaced; it yields all rows of a key that it touches
+   neither    the model's SQL yields the whole table, from what is held (`this`) and what came since, or from other marts
+
+   Whoever starts the build sees to it that the build file holds the marts in an increment. #}
+{% materialization mart, default, supported_languages=['sql'] %}
+    {%- set target = this.incorporate(type='table') -%}
+    {%- set held = load_cached_relation(this) -%}
+    {%- set days_of, keys = config.get('days_of'), config.get('keys') -%}
+    {{ run_hooks(pre_hooks) }}
+
+    {%- if increment() and days_of %}
+        {%- call statement('delete') %}delete from {{ target }} where {{ in_changed_days(days_of) }}{% endcall %}
+        {%- call statement('main') %}{{ insert_rows(target, sql) }}{% endcall %}
+    {%- elif increment() and keys %}
+        {%- set news = make_temp_relation(target) %}
+        {%- call statement('news') %}{{ create_table_as(true, news, sql) }}{% endcall %}
+        {%- call statement('delete') %}
+            delete from {{ target }}
+            where ({{ keys | join(', ') }}) in (
+                select {{ keys | join(', ') }} from {{ news.include(database=false, schema=false) }}
+            )
+        {% endcall %}
+        {%- call statement('main') %}
+            {{ insert_rows(target, 'select * from ' ~ news.include(database=false, schema=false)) }}
+        {% endcall %}
+        {%- call statement('done') %}drop table {{ news.include(database=false, schema=false) }}{% endcall %}
+    {%- else %}
+        {%- set fresh = make_intermediate_relation(target) if held else target %}
+        {%- call statement('main') %}{{ create_table_as(false, fresh, sql) }}{% endcall %}
+        {%- if held %}
+            {%- do adapter.drop_relation(held) %}
+            {%- do adapter.rename_relation(fresh, target) %}
+        {%- endif %}
+        {#- Descriptions are kept in the database too: whoever opens the file finds them there. #}
+        {%- call statement('comments') %}{{ comments_on(target) }}{% endcall %}
+    {%- endif %}
+
+    {{ run_hooks(post_hooks) }}
+    {%- do adapter.commit() %}
+    {{ return({'relations': [target]}) }}
+{% endmaterialization %}
+
+{# Whether the build takes in only what came since the one before. #}
+{% macro increment() %}{{ return(var('increment', false)) }}{% endmacro %}
+
+{# The condition that a row's `study` and `day` are among those to make anew, which whoever starts the build lists. #}
+{% macro in_changed_days(raw_table, day='day') -%}
+    (study, {{ day }}) in (
+        select study, day from scratch.raw.changed_days where raw_table = '{{ raw_table }}'
+    )
+{%- endmacro %}
+
+{# The rows of a mart that an increment has to look at, for a mart that is made day by day from it. #}
+{% macro to_take_in(relation, raw_table) -%}
+    select * from {{ relation }}{% if increment() %} where {{ in_changed_days(raw_table) }}{% endif %}
+{%- endmacro %}
+
+{% macro insert_rows(target, query) -%}
+    {%- set names = model.columns.values() | map(attribute='name') | join(', ') -%}
+    insert into {{ target }} ({{ names }}) select {{ names }} from ({{ query }}) as news
+{%- endmacro %}
+
+{% macro comments_on(relation) -%}
+    {{ alter_relation_comment(relation, model.description) }}
+    {%- for column in model.columns.values() %}
+    comment on column {{ relation }}.{{ column.name }} is {{ quoted_text(column.description) }};
+    {%- endfor %}
+{%- endmacro %}
+
+{% macro quoted_text(text) %}'{{ text | replace("'", "''") }}'{% endmacro %}

@@ -1,0 +1,10 @@
+select
+    study,
+    partition_day as day,
+    cast(unit as bigint) as video_id,
+    -- Samples of one study are nested: whoever drew a video with the greater chance drew it for the smaller one too.
+    max(probability) as probability
+from {{ ref('stg_tiktok__coverage') }}
+where entity = 'comments' and unit_kind = 'video' and state = 'complete'
+{%- if increment() %} and {{ in_changed_days('comments', 'partition_day') }}{% endif %}
+group by study, partition_day, unit

@@ -1,0 +1,226 @@
+"""What a build takes in: the raw files that are there, against those from which the published warehouse was built.
+
+A build reads the files that were there when it began, and says with the warehouse which they were. The next one takes
+in what came since, or builds everything anew: when a file of the collected entities is gone or changed (a removal must
+not live on in the unused pages of a file), when the dbt project changed, and whenever it is not sure. Nothing here runs
+dbt; it writes one small DuckDB file, through which dbt sees the raw tables.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import orjson
+
+from research_assets import fields, files
+from research_assets.settings import Settings
+from research_assets.tables import NOBODY
+
+Days = Mapping[str, Mapping[str, str]]
+"""Below one raw table: `study=…/day=…` to file name to a stamp that changes with the file."""
+
+BY_DAY = ("videos", "comments", "requests")
+"""Raw tables whose marts are made anew day by day: a day's rows follow from the files of that day alone."""
+
+ALWAYS_WHOLE = ("coverage", "wanted")
+"""Raw tables that are read whole by each build: their rows speak of other days than that of their file."""
+
+MAY_CHANGE = (*ALWAYS_WHOLE, "requests")
+"""Raw tables that are rewritten as a matter of course; every other file is only ever added."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What one build reads: `stamps` is every raw file; `why_whole` says why all of it, and is None for an increment.
+
+    `reads` gives the paths below `raw/` to read, by table; `days` the (study, day) pairs to make anew, by table.
+    """
+
+    stamps: Mapping[str, Days]
+    why_whole: str | None
+    reads: Mapping[str, Sequence[str]]
+    days: Mapping[str, Sequence[tuple[str, str]]]
+
+
+def plan(settings: Settings, project: str, *, whole: bool = False) -> Intake:
+    """What the build that begins now has to take in; `project` stands for the dbt project and its tools.
+
+    With `whole` everything is built anew whatever is held.
+    """
+    present = inventory(settings.raw)
+    past = None if whole else _read_record(settings, project)
+    why = _why_whole(past, present)
+    if past is None or why is not None:
+        if whole:
+            why = "it was asked for"
+        return Intake(present, why, {table: _paths(table, days) for table, days in present.items()}, {})
+    changed = {table: _changed(past.get(table, {}), days) for table, days in present.items()}
+    days = {table: {_place(folder) for folder in changed[table]} for table in BY_DAY}
+    # The chance with which a video was drawn stands in the coverage of its comments.
+    days["comments"] |= _days_of_comments(settings.raw, _new_paths("coverage", past, present, changed))
+    reads = {}
+    for table in present:
+        if table in ALWAYS_WHOLE:
+            reads[table] = _paths(table, present[table])
+        elif table in BY_DAY:
+            folders = (f"study={study}/day={day}" for study, day in days[table])
+            reads[table] = _paths(table, {folder: present[table].get(folder, {}) for folder in folders})
+        else:
+            reads[table] = _new_paths(table, past, present, changed)
+    return Intake(present, None, reads, {table: sorted(found) for table, found in days.items()})
+
+
+def inventory(raw: Path) -> dict[str, dict[str, dict[str, str]]]:
+    """Every Parquet file of the raw tables that readers see, with a stamp: inode, size and time of change."""
+    found: dict[str, dict[str, dict[str, str]]] = {}
+    for table in fields.raw_tables():
+        days: dict[str, dict[str, str]] = {}
+        for study in _entries(raw / table, "study="):
+            for day in _entries(Path(study.path), "day="):
+                with os.scandir(day.path) as entries:
+                    stamps = {e.name: _stamp(e.stat()) for e in entries if e.name.endswith(".parquet")}
+                if stamps and study.name != f"study={NOBODY}":
+                    days[f"{study.name}/{day.name}"] = stamps
+        found[table] = days
+    return found
+
+
+def staging_path(settings: Settings) -> Path:
+    """The DuckDB file of views that a build reads through, made anew by each; none of it is published.
+
+    dbt's profile calls it as the file is called, so that its views are right whoever opens it.
+    """
+    return settings.dbt_target / "scratch.duckdb"
+
+
+def open_raw(settings: Settings, intake: Intake) -> None:
+    """Make the file through which dbt sees the raw tables: a view of each over the files to read, and what changed."""
+    path = staging_path(settings)
+    for old in (path, path.with_name(path.name + ".wal")):
+        old.unlink(missing_ok=True)
+    with duckdb.connect(str(path)) as db:
+        db.execute("CREATE SCHEMA raw")
+        for table in fields.raw_tables():
+            # The empty file lets a view bind that has nothing to read.
+            paths = [f"{table}/study={NOBODY}/day=1970-01-01/empty.parquet", *intake.reads.get(table, ())]
+            listed = ", ".join(_text(settings.raw / part) for part in paths)
+            db.execute(
+                f"CREATE VIEW raw.{table} AS SELECT * FROM read_parquet([{listed}], hive_partitioning = true, "
+                # Typed here, so that a study called 2026 stays text.
+                f"union_by_name = true, hive_types = {{'study': VARCHAR, 'day': DATE}}) WHERE study <> '{NOBODY}'"
+            )
+        db.execute("CREATE TABLE raw.changed_days (raw_table VARCHAR, study VARCHAR, day DATE)")
+        rows = [(table, *place) for table, places in intake.days.items() for place in places]
+        if rows:
+            db.executemany("INSERT INTO raw.changed_days VALUES (?, ?, ?)", rows)
+    path.chmod(0o600)
+
+
+def write_record(settings: Settings, intake: Intake, project: str) -> None:
+    """Say of the finished build, before it is published, from what it was made.
+
+    The record names the very file, so that it says nothing of any other that may come to stand in its place.
+    """
+    record = {"project": project, "file": _stamp(settings.warehouse_build.stat()), "stamps": intake.stamps}
+    files.write_private(_record(settings), orjson.dumps(record))
+
+
+def _record(settings: Settings) -> Path:
+    return settings.dbt_target / "taken_in.json"
+
+
+def _read_record(settings: Settings, project: str) -> dict[str, dict[str, dict[str, str]]] | None:
+    """The files from which the published warehouse was built; None unless it is certain that it is this one."""
+    try:
+        record = orjson.loads(_record(settings).read_bytes())
+        if record["project"] == project and record["file"] == _stamp(settings.warehouse.stat()):
+            stamps: dict[str, dict[str, dict[str, str]]] = record["stamps"]
+            return stamps
+    except (OSError, ValueError, KeyError):
+        # Lost or damaged: everything is built anew, which needs no record.
+        return None
+    return None
+
+
+def _why_whole(past: Mapping[str, Days] | None, present: Mapping[str, Days]) -> str | None:
+    """Why an increment would not do, or None: it takes in what was added and knows nothing of what went."""
+    if past is None:
+        return "no warehouse that fits this project is held"
+    for table, days in past.items():
+        for folder, stamps in days.items():
+            held = present.get(table, {}).get(folder, {})
+            for name, stamp in stamps.items():
+                if table not in MAY_CHANGE and held.get(name) != stamp:
+                    return f"raw/{table}/{folder}/{name} is {'changed' if name in held else 'gone'}"
+    known = {_capture(name) for stamps in present.get("coverage", {}).values() for name in stamps}
+    for stamps in past.get("coverage", {}).values():
+        # The note of an open journal goes when the journal is sealed: under its own name, with the same units.
+        if gone := {_capture(name) for name in stamps} - known:
+            return f"the coverage of the capture {min(gone)} is gone"
+    return None
+
+
+def _changed(past: Days, present: Days) -> list[str]:
+    """The folders in which anything differs, those that are gone included."""
+    return sorted(folder for folder in past.keys() | present.keys() if past.get(folder) != present.get(folder))
+
+
+def _new_paths(
+    table: str, past: Mapping[str, Days], present: Mapping[str, Days], changed: Mapping[str, Sequence[str]]
+) -> list[str]:
+    """The files of a table that were not there, or were others, when the held warehouse was built."""
+    held, found = past.get(table, {}), present.get(table, {})
+    return [
+        f"{table}/{folder}/{name}"
+        for folder in changed.get(table, ())
+        for name, stamp in sorted(found.get(folder, {}).items())
+        if held.get(folder, {}).get(name) != stamp
+    ]
+
+
+def _days_of_comments(raw: Path, coverage: Sequence[str]) -> set[tuple[str, str]]:
+    """The (study, day) pairs of whose comments some files of coverage speak."""
+    if not coverage:
+        return set()
+    listed = ", ".join(_text(raw / path) for path in coverage)
+    with duckdb.connect() as db:
+        rows = db.execute(
+            f"SELECT DISTINCT study, partition::VARCHAR FROM read_parquet([{listed}], hive_partitioning = true, "
+            "union_by_name = true, hive_types = {'study': VARCHAR, 'day': DATE}) "
+            "WHERE entity = 'comments' AND partition IS NOT NULL"
+        ).fetchall()
+    return {(study, day) for study, day in rows}
+
+
+def _paths(table: str, days: Days) -> list[str]:
+    return [f"{table}/{folder}/{name}" for folder, stamps in sorted(days.items()) for name in sorted(stamps)]
+
+
+def _place(folder: str) -> tuple[str, str]:
+    """`study=garden/day=2026-02-01` as ("garden", "2026-02-01")."""
+    study, _, day = folder.partition("/")
+    return study.removeprefix("study="), day.removeprefix("day=")
+
+
+def _capture(name: str) -> str:
+    """The capture that a file of coverage belongs to, also while its journal is open."""
+    return name.removesuffix(".parquet").removesuffix("-open")
+
+
+def _entries(folder: Path, prefix: str) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if entry.name.startswith(prefix) and entry.is_dir()]
+    except FileNotFoundError:
+        return []
+
+
+def _stamp(status: os.stat_result) -> str:
+    return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def _text(value: Path) -> str:
+    escaped = str(value).replace("'", "''")
+    return f"'{escaped}'"
