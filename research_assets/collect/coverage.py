@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from research_assets.collect.lookup import lookup
+from research_assets.collect.lookup import Raw, lookup
 
 State = Literal["complete", "partial", "too_fresh", "suspicious", "refused", "missing", "quarantined", "not_asked"]
 UnitKind = Literal["day", "video", "comment", "account"]
@@ -82,7 +82,7 @@ class Held:
 
 
 def read_held(
-    raw: Path,
+    raw: Path | Raw,
     entity: str,
     *,
     study: str | None = None,
@@ -103,14 +103,14 @@ def read_held(
     return _read(raw, entity, study, captures, "study, partition, unit_kind, unit", order, where, values)
 
 
-def read_unanswered(raw: Path, entity: str, *, captures: Path | None = None) -> dict[str, Held]:
+def read_unanswered(raw: Path | Raw, entity: str, *, captures: Path | None = None) -> dict[str, Held]:
     """Units whose newest look, of any study and period, did not succeed; a state carried on unasked is no look."""
     order = "last_at DESC NULLS LAST, capture DESC"
     found = _read(raw, entity, None, captures, "unit_kind, unit", order, "requests > 0", [], "state <> 'complete'")
     return {record.verdict.unit: record for record in found}
 
 
-def count_settled(raw: Path, entity: str, study: str, partitions: Iterable[date], *, captures: Path) -> int:
+def count_settled(raw: Path | Raw, entity: str, study: str, partitions: Iterable[date], *, captures: Path) -> int:
     """How many units of some partitions are settled by requests: replies and what had nothing to ask are left out."""
     rows = lookup(
         raw,
@@ -125,7 +125,7 @@ def count_settled(raw: Path, entity: str, study: str, partitions: Iterable[date]
 
 
 def _read(
-    raw: Path,
+    raw: Path | Raw,
     entity: str,
     study: str | None,
     captures: Path | None,

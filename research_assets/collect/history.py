@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from research_assets.collect.lookup import lookup
+from research_assets.collect.lookup import Raw, lookup
 
 
-def comment_pages(raw: Path) -> dict[str, float]:
+def comment_pages(raw: Path | Raw) -> dict[str, float]:
     """Requests for the comments of a day on average, by study, over the days that were asked."""
     rows = lookup(
         raw,
@@ -16,7 +16,7 @@ def comment_pages(raw: Path) -> dict[str, float]:
     return {study: float(mean) for study, mean in rows}
 
 
-def period_cost(raw: Path) -> dict[tuple[str, str], float]:
+def period_cost(raw: Path | Raw) -> dict[tuple[str, str], float]:
     """Requests that the costliest period of an entity of accounts took so far, by study and entity."""
     rows = lookup(
         raw,

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 
@@ -11,32 +11,66 @@ from research_assets.table_sql import text
 _TRIES = 3
 
 
-def lookup(
-    raw: Path, table: str, folders: str, sql: str, values: Sequence[Any] = (), *, without: Collection[str] = ()
-) -> list[tuple[Any, ...]]:
-    """Rows of a query over the files of a raw table below `folders`, a glob such as `study=a/day=*`.
+class Raw:
+    """The raw tables of a folder over one connection, for who asks much at once: opening one costs more than an answer.
 
-    `{table}` in `sql` stands for the table, with `study` as text and `day` as a date; no file gives no row. Files of
-    the captures `without` are not opened: opening is what costs. Moments are UTC.
+    Not for several threads.
     """
-    for attempt in range(1, _TRIES + 1):
-        paths = [
-            text(path)
-            for path in sorted((raw / table).glob(f"{folders}/*.parquet"))
-            if path.stem.removesuffix("-open") not in without
-        ]
-        if not paths:
-            return []
-        source = (
-            f"read_parquet([{', '.join(paths)}], hive_partitioning = true, union_by_name = {table != 'coverage'}, "
-            "hive_types = {'study': VARCHAR, 'day': DATE})"
-        )
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._connection = duckdb.connect()
+        self._connection.execute("SET TimeZone = 'UTC'")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def ask(
+        self, table: str, folders: str | Sequence[str], sql: str, values: Sequence[Any], without: Collection[str]
+    ) -> list[tuple[Any, ...]]:
+        """What `lookup` says."""
+        globs = [folders] if isinstance(folders, str) else folders
+        for attempt in range(1, _TRIES + 1):
+            paths = [
+                text(path)
+                for glob in globs
+                for path in sorted((self.folder / table).glob(f"{glob}/*.parquet"))
+                if path.stem.removesuffix("-open") not in without
+            ]
+            if not paths:
+                return []
+            source = (
+                f"read_parquet([{', '.join(paths)}], hive_partitioning = true, union_by_name = {table != 'coverage'}, "
+                "hive_types = {'study': VARCHAR, 'day': DATE})"
+            )
             try:
-                return connection.execute(sql.format(table=source), values).fetchall()
+                return self._connection.execute(sql.format(table=source), values).fetchall()
             except duckdb.IOException:
                 # Somebody published or removed a file between the listing and the reading.
                 if attempt == _TRIES:
                     raise
-    raise AssertionError("the last attempt returns or raises")
+        raise AssertionError("the last attempt returns or raises")
+
+
+def lookup(
+    raw: Path | Raw,
+    table: str,
+    folders: str | Sequence[str],
+    sql: str,
+    values: Sequence[Any] = (),
+    *,
+    without: Collection[str] = (),
+) -> list[tuple[Any, ...]]:
+    """Rows of a query over the files of a raw table below `folders`, globs such as `study=a/day=*`.
+
+    `{table}` in `sql` stands for the table, with `study` as text and `day` as a date; no file gives no row. Files of
+    the captures `without` are not opened: opening is what costs. Moments are UTC. A folder gets a connection of its own
+    for the question.
+    """
+    if isinstance(raw, Raw):
+        return raw.ask(table, folders, sql, values, without)
+    with Raw(raw) as opened:
+        return opened.ask(table, folders, sql, values, without)

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from research_assets.collect.coverage import SETTLED, WORST_FIRST, State, worst
-from research_assets.collect.lookup import lookup
+from research_assets.collect.lookup import Raw, lookup
 
 MARKS: Mapping[State, str] = {
     "complete": "█",
@@ -37,7 +37,7 @@ class Count:
     reason: str | None
 
 
-def read_overview(raw: Path) -> list[Count]:
+def read_overview(raw: Path | Raw) -> list[Count]:
     """Every partition that was asked; the newest attempt of a unit speaks, but once complete it stays complete."""
     rows = lookup(
         raw,

@@ -3,7 +3,8 @@
 The reading side of the agenda and the plan. A read that fails raises: it is never taken for nothing to do.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
@@ -13,10 +14,10 @@ from research_assets.clock import week_of
 from research_assets.collect.agenda_model import Facts, Key, Standing
 from research_assets.collect.coverage import SETTLED, Held, read_held
 from research_assets.collect.estimate import NOTHING, a_list, total
-from research_assets.collect.lookup import lookup
+from research_assets.collect.lookup import Raw, lookup
 from research_assets.collect.observing import observes
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.targets import Target, account_targets, reply_targets, video_targets
+from research_assets.collect.targets import Target, account_targets, replies_by_day, videos_by_day
 from research_assets.fields import ENTITIES
 from research_assets.quota import PoolState
 from research_assets.settings import Settings
@@ -25,6 +26,9 @@ Shown = Callable[[str, str], Collection[date]]
 """The partitions of a study's entity that the UI shows as materialized."""
 
 _ENDED = "('complete', 'refused', 'missing')"
+
+_AT_A_TIME = 31
+"""Days whose units are in memory together."""
 
 
 def entities_of(study: StudySpec) -> tuple[str, ...]:
@@ -52,18 +56,23 @@ def read_facts(
     *,
     used: Mapping[str, Mapping[str, int]] | None = None,
     shown: Shown | None = None,
+    raw: Raw | None = None,
 ) -> Facts:
-    """The facts for a decision at `now`; without `shown`, nobody has to be shown anything."""
+    """The facts for a decision at `now`; without `shown`, nobody has to be shown anything.
+
+    `raw` are the raw tables where the caller has them open.
+    """
     standings: dict[Key, Mapping[date, Standing]] = {}
     density: dict[str, Mapping[date, float]] = {}
-    for study in studies:
-        reader = _Reader(settings, study, now, shown)
-        standings[study.name, "videos"], density[study.name] = reader.days()
-        for entity in entities_of(study):
-            if entity == "comments":
-                standings[study.name, entity] = reader.comments(standings[study.name, "videos"])
-            elif entity != "videos":
-                standings[study.name, entity] = reader.accounts(entity, standings[study.name, "videos"])
+    with nullcontext(raw) if raw else Raw(settings.raw) as tables:
+        for study in studies:
+            reader = _Reader(settings, tables, study, now, shown)
+            standings[study.name, "videos"], density[study.name] = reader.days()
+            for entity in entities_of(study):
+                if entity == "comments":
+                    standings[study.name, entity] = reader.comments(standings[study.name, "videos"])
+                elif entity != "videos":
+                    standings[study.name, entity] = reader.accounts(entity, standings[study.name, "videos"])
     return Facts(
         studies=tuple(studies),
         standings=standings,
@@ -79,8 +88,8 @@ def read_facts(
 class _Reader:
     """Reads one study's standings."""
 
-    def __init__(self, settings: Settings, study: StudySpec, now: datetime, shown: Shown | None) -> None:
-        self._settings, self._raw, self._study, self._now = settings, settings.raw, study, now
+    def __init__(self, settings: Settings, raw: Raw, study: StudySpec, now: datetime, shown: Shown | None) -> None:
+        self._settings, self._raw, self._study, self._now = settings, raw, study, now
         self._shown = shown
 
     def _is_shown(self, entity: str) -> Callable[[date], bool]:
@@ -145,18 +154,29 @@ class _Reader:
                 standings[day] = Standing(looked_at=moment, shown=shown(day))
             else:
                 look.append(day)
-        known = _by_partition(read_held(self._raw, "comments", study=self._study.name, partitions=look)) if look else {}
         replies = self._replies_a_page() if look else 0.0
-        for day in look:
-            units = known.get(day, {})
-            targets = video_targets(self._raw, self._study, day)
-            more = [one for one in reply_targets(self._raw, self._study, day) if _wants_more(units, one)]
-            standing = self._units("comments", [*targets, *more], units, None)
+        for day, units, targets in self._comment_units(look):
+            standing = self._units("comments", targets, units, None)
             if not any(unit.verdict.unit_kind == "comment" for unit in units.values()) and replies:
                 estimate = standing.estimate
                 standing = replace(standing, estimate=replace(estimate, requests=estimate.requests * (1 + replies)))
             standings[day] = replace(standing, shown=shown(day))
         return standings
+
+    def _comment_units(self, days: Sequence[date]) -> Iterator[tuple[date, Mapping[str, Held], list[Target]]]:
+        """The units of comments that are known of each day, and those that are wanted; a month is read at a time."""
+        for begin in range(0, len(days), _AT_A_TIME):
+            some = days[begin : begin + _AT_A_TIME]
+            held = read_held(
+                self._raw, "comments", study=self._study.name, partitions=some, captures=self._settings.captures
+            )
+            known = _by_partition(held)
+            videos = videos_by_day(self._raw, self._study, some)
+            replies = replies_by_day(self._raw, self._study, some)
+            for day in some:
+                units = known.get(day, {})
+                more = [one for one in replies.get(day, []) if _wants_more(units, one)]
+                yield day, units, [*videos.get(day, []), *more]
 
     def accounts(self, entity: str, days: Mapping[date, Standing]) -> dict[date, Standing]:
         """The running period of an observed entity; nothing while no account is known, or once the study is over."""
@@ -175,7 +195,7 @@ class _Reader:
             return {}
         units = {
             record.verdict.unit: record
-            for record in read_held(self._raw, entity, partitions=[period])
+            for record in read_held(self._raw, entity, partitions=[period], captures=self._settings.captures)
             if record.study == study.name or record.verdict.state == "complete"
         }
         refused = {
@@ -283,7 +303,7 @@ _NEWEST = (
 moment. In one instant a window's rest is given to narrower windows and these are judged: `partial` is the older."""
 
 
-def _coverage(raw: Path, study: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
+def _coverage(raw: Raw, study: str, query: str, *values: Any) -> list[tuple[Any, ...]]:
     """Ask raw/coverage of a study (`*`: of all); `{table}` stands for its rows. No file holds no row."""
     return lookup(raw, "coverage", f"study={study}/day=*", query, values)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from research_assets.collect.coverage import UnitKind
-from research_assets.collect.lookup import lookup
+from research_assets.collect.lookup import Raw, lookup
 from research_assets.collect.spec import CommentRule, StudySpec
 from research_assets.tiktok.requests import Request, comment_list, user_info, user_list
 
@@ -43,17 +43,17 @@ class Target:
         return user_list(self.entity, self.unit, fields=fields, max_count=page_size, cursor=cursor)  # type: ignore[arg-type]
 
 
-def video_targets(raw: Path, study: StudySpec, day: date) -> list[Target]:
+def video_targets(raw: Path | Raw, study: StudySpec, day: date) -> list[Target]:
     """The videos of a day whose comments the study wants, in falling order of comments; newest counts decide."""
-    return videos_by_day(raw, study, day.isoformat()).get(day, [])
+    return videos_by_day(raw, study, [day]).get(day, [])
 
 
-def videos_by_day(raw: Path, study: StudySpec, days: str) -> dict[date, list[Target]]:
-    """The same for all days whose name fits a glob, such as `2026-02-*`."""
+def videos_by_day(raw: Path | Raw, study: StudySpec, days: Iterable[date]) -> dict[date, list[Target]]:
+    """The same for several days in one look."""
     rows = lookup(
         raw,
         "videos",
-        f"study={study.name}/day={days}",
+        [f"study={study.name}/day={day}" for day in days],
         "SELECT day, id, max_by(comment_count, observed_at) FROM {table} WHERE id IS NOT NULL GROUP BY day, id "
         "ORDER BY day, 3 DESC NULLS FIRST, id DESC",
     )
@@ -66,7 +66,7 @@ def videos_by_day(raw: Path, study: StudySpec, days: str) -> dict[date, list[Tar
     }
 
 
-def count_video_targets(raw: Path, study: StudySpec, days: Iterable[date]) -> int:
+def count_video_targets(raw: Path | Raw, study: StudySpec, days: Iterable[date]) -> int:
     """About how many videos of some days have comments that the study wants."""
     rule = study.comments
     rows = lookup(
@@ -85,25 +85,33 @@ def count_video_targets(raw: Path, study: StudySpec, days: Iterable[date]) -> in
     return round(sum(counts) * (rule.share if rule.videos == "sample" else 1))
 
 
-def reply_targets(raw: Path, study: StudySpec, day: date) -> list[Target]:
+def reply_targets(raw: Path | Raw, study: StudySpec, day: date) -> list[Target]:
     """Comments of a day's videos whose `reply_count` exceeds the replies that are held."""
+    return replies_by_day(raw, study, [day]).get(day, [])
+
+
+def replies_by_day(raw: Path | Raw, study: StudySpec, days: Iterable[date]) -> dict[date, list[Target]]:
+    """The same for several days in one look."""
     if study.comments.replies == "none":
-        return []
+        return {}
     rows = lookup(
         raw,
         "comments",
-        f"study={study.name}/day={day}",
+        [f"study={study.name}/day={day}" for day in days],
         """
-        SELECT c.video_id, c.id, c.reply_count
-        FROM (SELECT id, max_by(video_id, observed_at) AS video_id, max_by(reply_count, observed_at) AS reply_count
-              FROM {table} WHERE asked_comment_id IS NULL GROUP BY id) c
-        LEFT JOIN (SELECT asked_comment_id AS id, count(DISTINCT id) AS held
-                   FROM {table} WHERE asked_comment_id IS NOT NULL GROUP BY 1) r USING (id)
+        SELECT c.day, c.video_id, c.id, c.reply_count
+        FROM (SELECT day, id, max_by(video_id, observed_at) AS video_id, max_by(reply_count, observed_at) AS reply_count
+              FROM {table} WHERE asked_comment_id IS NULL GROUP BY day, id) c
+        LEFT JOIN (SELECT day, asked_comment_id AS id, count(DISTINCT id) AS held
+                   FROM {table} WHERE asked_comment_id IS NOT NULL GROUP BY ALL) r USING (day, id)
         WHERE c.reply_count > coalesce(r.held, 0)
-        ORDER BY c.video_id, c.id
+        ORDER BY c.day, c.video_id, c.id
         """,
     )
-    return [reply_target(video, comment, count) for video, comment, count in rows]
+    return {
+        day: [reply_target(video, comment, count) for _, video, comment, count in of_day]
+        for day, of_day in groupby(rows, key=lambda row: row[0])
+    }
 
 
 def reply_target(video: int, comment: int, replies: int) -> Target:
@@ -113,7 +121,7 @@ def reply_target(video: int, comment: int, replies: int) -> Target:
     )
 
 
-def account_targets(raw: Path, study: StudySpec, entity: str) -> list[Target]:
+def account_targets(raw: Path | Raw, study: StudySpec, entity: str) -> list[Target]:
     """The accounts that a study observes: for `users` by its rule, for everything else its panel.
 
     Handles differ in more than their case, so each is asked once in its first spelling.
@@ -130,7 +138,7 @@ def account_targets(raw: Path, study: StudySpec, entity: str) -> list[Target]:
     ]
 
 
-def _user_names(raw: Path, study: StudySpec) -> list[str]:
+def _user_names(raw: Path | Raw, study: StudySpec) -> list[str]:
     rule = study.users
     if rule.who == "none":
         return []
@@ -146,7 +154,7 @@ def _user_names(raw: Path, study: StudySpec) -> list[str]:
     return [*names, *study.panel]
 
 
-def _promises(raw: Path, entity: str) -> dict[str, int]:
+def _promises(raw: Path | Raw, entity: str) -> dict[str, int]:
     """How long an account's list should be, by the newest profile that any study holds."""
     column = {"followers": "follower_count", "following": "following_count"}.get(entity)
     if column is None:

@@ -54,9 +54,9 @@ def wanted_units(raw: Path, study: StudySpec, now: datetime) -> Iterator[dict[st
     last = min(study.end or now.date(), now.date())
     seen = _seen(raw, study)
     held = {day for entity, day, complete in seen if entity == "videos" and complete}
+    days = [study.start + DAY * number for number in range((last - study.start).days + 1)]
     month, videos = "", dict[date, list[Target]]()
-    for number in range((last - study.start).days + 1):
-        day = study.start + DAY * number
+    for day in days:
         due = midnight(day) + DAY * (1 + study.settle_days)
         yield _row("videos", day, "day", day.isoformat(), due)
         if study.comments.videos == "none":
@@ -66,7 +66,7 @@ def wanted_units(raw: Path, study: StudySpec, now: datetime) -> Iterator[dict[st
             continue
         if month != f"{day:%Y-%m}":
             month = f"{day:%Y-%m}"
-            videos = videos_by_day(raw, study, f"{month}-*")
+            videos = videos_by_day(raw, study, [other for other in days if f"{other:%Y-%m}" == month])
         for target in videos.get(day, []):
             if target.expected != 0:
                 yield _row("comments", day, "video", target.unit, due)
