@@ -102,8 +102,9 @@ def volume(days: Sequence[Day], epochs: Sequence[Epoch], step: int) -> "alt.TopL
         )
     )
     marks = [
-        {"start": _instant(epoch.first), "n": str(place), "tip": f"{epoch.first}: {epoch.title}"}
+        {"start": _instant(epoch.first), "n": str(place), "tip": epoch.title}
         for place, epoch in enumerate(epochs, 1)
+        if epoch.first
     ]
     if marks:
         lines = alt.Chart(values_of(marks)).encode(x=x, description="tip:N")

@@ -153,13 +153,23 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """A known break in the API's data: from when, until when (None: it goes on), what, by whom it is told."""
+    """A known break in the API's data, by whom it is told, and how exact its days are.
 
-    first: date
+    `clock` says which day decides whether a row is touched: `published` or `observed`. `first` is None if the beginning
+    is not known, `last` if it goes on.
+    """
+
+    clock: str
+    first: date | None
     last: date | None
+    precision: str
     title: str
     description: str
     source: str
+
+    def touches(self, first: date, last: date) -> bool:
+        """Whether any of the days from `first` to `last` lies in it."""
+        return (self.first is None or self.first <= last) and (self.last is None or self.last >= first)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 from research_assets.collect.spec import QueryGroups, StudySpec
 from research_assets.fields import ENTITIES
+from research_assets.report.epoch_words import span
 from research_assets.report.facts import Facts, Units
 from research_assets.report.query_words import in_words
 from research_assets.report.section import Section, Table, numbers, texts, times
 from research_assets.report.words import counted, day, listed, minute, moment, number, percent, share_of, state_word
+
+CLOCKS = "Clock: which day decides, that of publication or that on which the row was asked."
 
 MOST_REASONS = 8
 """Reasons told in a sentence; the table under coverage has all."""
@@ -39,13 +42,9 @@ def methods(facts: Facts, study: StudySpec, origin: str, written: datetime) -> S
     }
     tables = [_totals(facts), _fields(study)]
     if facts.epochs:
-        rows = [
-            [str(epoch.first), str(epoch.last or "goes on"), epoch.title, epoch.description, epoch.source]
-            for epoch in facts.epochs
-        ]
-        tables.append(
-            Table("Breaks in the API's data", [*times("from", "until"), *texts("break", "what", "source")], rows)
-        )
+        rows = [[span(epoch), epoch.clock, epoch.title, epoch.description, epoch.source] for epoch in facts.epochs]
+        columns = texts("when", "clock", "break", "what", "source")
+        tables.append(Table("Breaks in the API's data", columns, rows, note=CLOCKS))
     told = [(head, words) for head, words in paragraphs.items() if words]
     return Section("methods", "Methods", told, tables=tables, code=_as_sent(study.query))
 
@@ -243,7 +242,7 @@ def _epochs(facts: Facts) -> str:
         return "No known break in the API's data is listed for these days."
     return (
         "Known breaks in the API's data that touch these days: "
-        f"{'; '.join(f'{epoch.title} (since {epoch.first})' for epoch in facts.epochs)}."
+        f"{'; '.join(f'{epoch.title} ({span(epoch)})' for epoch in facts.epochs)}. The table says who tells of them."
     )
 
 

@@ -119,19 +119,13 @@ class _Reader:
         return Distribution(name, unit, number, absent, zeros, bins, quartile, median, upper, most)
 
     def _epochs(self, days: Sequence[Day], units: Sequence[Units]) -> list[Epoch]:
-        """The breaks that touch the days of the study or the time in which it was asked."""
+        """The breaks that touch the days of the study, or the time in which it was asked."""
         if "epochs" not in self._marts:
             return []
-        moments = [moment.date() for unit in units for moment in (unit.first_at, unit.last_at) if moment]
-        touched: list[date] = [*(day.day for day in days), *moments]
-        if not touched:
-            return []
+        asked = [moment.date() for unit in units for moment in (unit.first_at, unit.last_at) if moment]
+        touched: dict[str, Sequence[date]] = {"published": [day.day for day in days], "observed": asked}
         epochs = [Epoch(*row) for row in self._rows(_EPOCHS)]
-        return [
-            epoch
-            for epoch in epochs
-            if epoch.first <= max(touched) and (epoch.last is None or epoch.last >= min(touched))
-        ]
+        return [epoch for epoch in epochs if (of := touched[epoch.clock]) and epoch.touches(min(of), max(of))]
 
 
 def _width(spread: float) -> float:
@@ -294,7 +288,10 @@ _OBSERVATIONS = """
 select n_observations, count(*) from marts.videos where study = $study group by n_observations order by n_observations
 """
 
-_EPOCHS = "select first_day, last_day, title, description, source from marts.epochs order by first_day"
+_EPOCHS = """
+select clock, first_day, last_day, "precision", title, description, source
+from marts.epochs order by first_day nulls first, epoch
+"""
 
 _DRAWN = """
 select entity, probability, count(*) from marts.coverage

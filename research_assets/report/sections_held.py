@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from research_assets.collect.coverage import SETTLED, worst
 from research_assets.report import charts_held, draw, style
+from research_assets.report.epoch_words import span
 from research_assets.report.facts import Day, Facts, Units
 from research_assets.report.section import Figure, Section, Table, numbers, texts, times
 from research_assets.report.words import (
@@ -28,14 +29,18 @@ def volume(facts: Facts) -> Section:
     if not facts.days:
         return Section(name, title, ["No day of this study was asked yet, and none is due: there is nothing to show."])
     days, weekly = facts.days, len(facts.days) > MOST_DAYS
-    begun = [epoch for epoch in facts.epochs if days[0].day <= epoch.first <= days[-1].day]
+    begun = [
+        epoch
+        for epoch in facts.epochs
+        if epoch.clock == "published" and epoch.first and days[0].day <= epoch.first <= days[-1].day
+    ]
     chart = charts_held.volume(_weeks(days) if weekly else days, begun, 7 if weekly else 1)
     unit = "week" if weekly else "day"
     words = [f"Videos held by {unit} of publication, UTC."]
     if any(day.state != "complete" for day in days):
         words.append(f"Where a {unit} is not complete, a pattern fills its height; its bar shows what is held so far.")
     if begun:
-        marks = "; ".join(f"{place}: {epoch.title} (since {epoch.first})" for place, epoch in enumerate(begun, 1))
+        marks = "; ".join(f"{place}: {epoch.title} ({span(epoch)})" for place, epoch in enumerate(begun, 1))
         words.append(f"Dashed lines are breaks in the API's data. {marks}.")
     rows = [
         [str(day.day), state_word(day.state), number(day.offered), number(day.kept), number(day.videos),
