@@ -230,8 +230,9 @@ def _failure(settings: Settings, failed: Sequence[NodeResult]) -> dg.Failure:
     reasons = "\n".join(f"- {result.name}: {result.message.strip()}" for result in failed)
     return dg.Failure(
         f"The warehouse was built but not published, because {len(failed)} of its models or tests failed:\n{reasons}\n"
-        f"{held} To see what is wrong, open {settings.warehouse_build}, attach {staging_path(settings)} and run the SQL "
-        f"of the failed test from {settings.dbt_target / 'compiled'}; dbt's own account is in {_dbt.log_path(settings)}.",
+        f"{held} To see what is wrong, open {settings.warehouse_build}, attach {staging_path(settings)} and run the "
+        f"SQL of the failed test from {settings.dbt_target / 'compiled'}; dbt's own account is in "
+        f"{_dbt.log_path(settings)}.",
         # Another attempt on the same data would fail again.
         allow_retries=False,
     )

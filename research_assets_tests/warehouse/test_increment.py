@@ -1,0 +1,286 @@
+"""A build that takes in what came since the last one ends with the same marts as a build of everything."""
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import duckdb
+import pytest
+
+from research_assets import tables
+from research_assets.assets import _dbt, _intake
+from research_assets.settings import Settings
+from research_assets_tests.warehouse.rawdata import (
+    at,
+    new_id,
+    new_settings,
+    seconds,
+    verdict,
+    video,
+    write,
+    write_world,
+)
+
+STUDY = "story"
+FIRST = date(2026, 2, 1)
+NAMES = ("anna", "ben", "carl", "dora", "eva")
+
+
+def build(settings: Settings, *, whole: bool = False) -> str | None:
+    """Build and publish without Dagster; why it was built whole, None if it was not."""
+    with _dbt.building(settings):
+        tables.ensure_tables(settings.raw)
+        intake = _dbt.plan(settings, whole=whole)
+        results = _dbt.build(settings, intake, now=datetime(2026, 6, 1, tzinfo=UTC), progress=lambda *_: None)
+        assert [f"{result.name}: {result.message}" for result in results if result.failed] == []
+        _dbt.publish(settings, intake)
+    return intake.why_whole
+
+
+def differences(one: Settings, other: Settings) -> dict[str, int]:
+    """Rows that only one of two warehouses has, by mart."""
+    with duckdb.connect() as db:
+        for name, settings in (("one", one), ("other", other)):
+            db.execute(f"attach '{settings.warehouse}' as {name} (read_only)")
+        marts = db.execute(
+            "select distinct table_name from duckdb_tables() where database_name in ('one', 'other')"
+        ).fetchall()
+        found = {}
+        for (mart,) in marts:
+            ((n,),) = db.execute(
+                f"select count(*) from ((from one.marts.{mart} except all from other.marts.{mart}) union all "
+                f"(from other.marts.{mart} except all from one.marts.{mart}))"
+            ).fetchall()
+            found[mart] = n
+    return {mart: n for mart, n in found.items() if n}
+
+
+class Story:
+    """Raw files as a collector may leave them: new days, late ones, days seen again, pauses, lists, second studies."""
+
+    def __init__(self, raw: Path, seed: int) -> None:
+        self.raw, self.random, self.captures = raw, Random(seed), 0
+        self.days = 0
+        self.noted: list[tuple[date, str]] = []
+
+    def events(self) -> list[Callable[[], None]]:
+        """What may happen; a list, so that a seed always tells the same story."""
+        return [self.new_day, self.new_day, self.see_again, self.comments, self.profiles, self.lists, self.likes,
+                self.pause, self.quota, self.want]  # fmt: skip
+
+    def new_day(self) -> None:
+        self.days += 1
+        self._videos(self.days, age=3)
+
+    def see_again(self) -> None:
+        if self.days:
+            self._videos(self.random.randint(1, self.days), age=self.random.randint(4, 30))
+
+    def comments(self) -> None:
+        """The comments of some videos of a day, with replies; sampled or not."""
+        day = FIRST + timedelta(days=self.random.randint(0, 6))
+        capture, seen = self._capture(), self._moment(day, self.random.randint(3, 30))
+        chance = self.random.choice([0.1, 0.5, 1.0])
+        rows, verdicts = [], []
+        for number in self.random.sample(range(8), 3):
+            of = self._id(day, number)
+            known: list[int] = []
+            for place in range(self.random.randint(0, 3)):
+                parent = self.random.choice([of, *known])
+                identity = (seconds(self._moment(day, 1)) << 32) | number * 10 + place
+                known.append(identity)
+                rows.append({
+                    "id": identity, "video_id": of, "asked_video_id": of, "parent_comment_id": parent, "text": "x",
+                    "asked_comment_id": None if parent == of else known[0], "position": place, "observed_at": seen,
+                    "create_time": identity >> 32, "like_count": self.random.randint(0, 9),
+                })  # fmt: skip
+            state = self.random.choice(["complete", "complete", "partial"])
+            verdicts.append(verdict("comments", day, "video", str(of), state, seen, probability=chance, kept=len(rows)))
+        if rows:
+            write(self.raw, "comments", STUDY, day, capture, rows)
+        self._verdicts(capture, seen, verdicts)
+
+    def profiles(self) -> None:
+        """Profiles of a period, which may be older than what is held."""
+        day = FIRST + timedelta(days=self.random.randint(0, 40))
+        capture, seen = self._capture(), self._moment(day, 0)
+        chosen = self.random.sample(NAMES, 3)
+        rows = [
+            {"asked_username": name, "follower_count": self.random.randint(0, 99), "observed_at": seen}
+            for name in chosen
+        ]
+        write(self.raw, "users", STUDY, day, capture, rows)
+        self._verdicts(capture, seen, [verdict("users", day, "account", name, "complete", seen) for name in chosen])
+
+    def lists(self) -> None:
+        """A list of followers or of followed accounts, whole or cut short."""
+        self._list(self.random.choice(["followers", "following"]), lambda name: {"username": name})
+
+    def likes(self) -> None:
+        """Liked, reposted or pinned videos of an account."""
+        self._list(
+            self.random.choice(["liked_videos", "reposted_videos", "pinned_videos"]),
+            lambda name: video(self._id(FIRST, len(name)), name, at(1), view_count=self.random.randint(0, 99)),
+        )
+
+    def pause(self) -> None:
+        """A journal that stays open leaves a note; the next time it is sealed, and the note goes."""
+        if self.noted:
+            day, capture = self.noted.pop()
+            for note in (self.raw / "coverage").glob(f"study=*/day=*/{capture}-open.parquet"):
+                note.unlink()
+            state = "complete"
+        else:
+            day, capture, state = FIRST + timedelta(days=self.random.randint(0, 9)), self._capture(), "partial"
+            self.noted.append((day, capture))
+        suffix = "" if state == "complete" else "-open"
+        seen = self._moment(day, 5)
+        self._verdicts(f"{capture}{suffix}", seen, [verdict("videos", day, "day", str(day), state, seen)])
+
+    def quota(self) -> None:
+        """The requests of the running day, written again with more of them."""
+        rows = [
+            {"pool": "research", "endpoint": "video_query", "code": "ok", "rows": n, "sent_at": at(20), "latency_ms": n}
+            for n in range(self.random.randint(1, 9))
+        ]
+        write(self.raw, "requests", STUDY, date(2026, 2, self.random.randint(20, 22)), "requests", rows)
+
+    def want(self) -> None:
+        """What the study wants, written anew before each build."""
+        rows = [
+            {"entity": "videos", "partition": day, "unit_kind": "day", "unit": str(day), "due_at": at(3)}
+            for day in (FIRST + timedelta(days=n) for n in range(self.random.randint(1, 12)))
+        ]
+        shutil.rmtree(self.raw / "wanted" / f"study={STUDY}", ignore_errors=True)
+        write(self.raw, "wanted", STUDY, date(2026, 6, self.random.randint(1, 9)), "wanted", rows)
+
+    def _videos(self, number: int, age: int) -> None:
+        day = FIRST + timedelta(days=number - 1)
+        capture, seen = self._capture(), self._moment(day, age)
+        rows = [
+            video(
+                self._id(day, place), self.random.choice(NAMES), seen, hashtag_names=self.random.sample("abcdE", 2),
+                view_count=self.random.randint(0, 999), like_count=self.random.randint(0, 99), comment_count=place,
+            )
+            for place in self.random.sample(range(8), self.random.randint(1, 6))
+        ]  # fmt: skip
+        write(self.raw, "videos", STUDY, day, capture, rows)
+        self._verdicts(capture, seen, [verdict("videos", day, "day", str(day), "complete", seen, kept=len(rows))])
+
+    def _list(self, entity: str, record: Callable[[str], dict[str, Any]]) -> None:
+        asked, day = self.random.choice(NAMES), FIRST + timedelta(days=7 * self.random.randint(0, 4))
+        capture, seen = self._capture(), self._moment(day, 0)
+        shown = self.random.sample(NAMES, self.random.randint(0, 3))
+        rows = [
+            record(name) | {"asked_username": asked, "observed_at": seen, "position": place}
+            for place, name in enumerate(shown)
+        ]
+        if rows:
+            write(self.raw, entity, STUDY, day, capture, rows)
+        state = self.random.choice(["complete", "partial"])
+        looked = verdict(entity, day, "account", asked, state, seen - timedelta(minutes=5), kept=len(rows), expected=4)
+        self._verdicts(capture, seen, [looked])
+
+    def _verdicts(self, capture: str, seen: datetime, rows: list[dict[str, Any]]) -> None:
+        write(self.raw, "coverage", STUDY, seen.date(), capture, [row | {"capture": capture} for row in rows])
+
+    def _capture(self) -> str:
+        self.captures += 1
+        return f"c{self.captures:03}"
+
+    def _moment(self, day: date, later: int) -> datetime:
+        """No two captures are of one moment, as with a real clock."""
+        return datetime(day.year, day.month, day.day, 10, tzinfo=UTC) + timedelta(days=later, seconds=self.captures)
+
+    def _id(self, day: date, number: int) -> int:
+        return new_id(datetime(day.year, day.month, day.day, 8, tzinfo=UTC), number)
+
+
+def test_increments_end_where_a_whole_build_ends(tmp_path: Path) -> None:
+    held, fresh = new_settings(tmp_path / "held"), new_settings(tmp_path / "fresh")
+    write_world(held.raw)
+    story = Story(held.raw, seed=5)
+    for what in story.events():
+        what()
+    assert build(held) == "no warehouse that fits this project is held"
+    for _ in range(3):
+        for what in story.random.choices(story.events(), k=8):
+            what()
+        assert build(held) is None
+        shutil.rmtree(fresh.raw, ignore_errors=True)
+        shutil.copytree(held.raw, fresh.raw)
+        build(fresh, whole=True)
+        assert differences(held, fresh) == {}
+    gone = max((held.raw / "videos").glob(f"study={STUDY}/day=*/*.parquet"))
+    gone.unlink()
+    (fresh.raw / gone.relative_to(held.raw)).unlink()
+    assert build(held) == f"raw/{gone.relative_to(held.raw)} is gone"
+    assert differences(held, fresh)["videos"] > 0
+    build(fresh)
+    assert differences(held, fresh) == {}
+
+
+@pytest.fixture
+def taken_in(tmp_path: Path) -> Settings:
+    """A data root whose raw files are all taken in by what stands for a warehouse."""
+    settings = new_settings(tmp_path / "data")
+    write_world(settings.raw)
+    tables.ensure_tables(settings.raw)
+    settings.dbt_target.mkdir(parents=True)
+    settings.warehouse_build.write_bytes(b"marts")
+    _intake.write_record(settings, _intake.plan(settings, "project"), "project")
+    settings.warehouse_build.rename(settings.warehouse)
+    return settings
+
+
+def test_with_nothing_new_nothing_is_read_but_what_always_is(taken_in: Settings) -> None:
+    intake = _intake.plan(taken_in, "project")
+    assert intake.why_whole is None
+    assert {table for table, paths in intake.reads.items() if paths} == {"coverage", "wanted"}
+    assert not any(intake.days.values())
+
+
+def test_a_new_file_brings_its_whole_day_of_videos_and_itself_of_profiles(taken_in: Settings) -> None:
+    write(taken_in.raw, "videos", "garden", date(2026, 2, 1), "v9", [])
+    write(taken_in.raw, "users", "garden", date(2026, 2, 9), "u9", [])
+    coverage = [verdict("comments", date(2026, 2, 2), "video", "7", "complete", at(9))]
+    write(taken_in.raw, "coverage", "garden", date(2026, 2, 9), "k9", coverage)
+    intake = _intake.plan(taken_in, "project")
+    assert intake.days["videos"] == [("garden", "2026-02-01")]
+    assert [Path(path).stem for path in intake.reads["videos"]] == ["v1", "v3", "v9"]
+    assert [Path(path).stem for path in intake.reads["users"]] == ["u9"]
+    # The chances of the comments of that day may be others.
+    assert intake.days["comments"] == [("garden", "2026-02-02")]
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        (lambda s: next((s.raw / "videos").glob("study=garden/*/v1.parquet")).unlink(), "v1.parquet is gone"),
+        (
+            lambda s: os.utime(next((s.raw / "users").glob("study=garden/*/u1.parquet")), (1, 1)),
+            "u1.parquet is changed",
+        ),
+        (lambda s: next((s.raw / "coverage").glob("study=garden/*/k1.parquet")).unlink(), "capture k1 is gone"),
+        (lambda s: shutil.rmtree(s.raw / "followers"), "is gone"),
+        (lambda s: s.warehouse.write_bytes(b"others"), "no warehouse that fits"),
+        (lambda s: s.warehouse.unlink(), "no warehouse that fits"),
+        (lambda s: (s.dbt_target / "taken_in.json").write_text("{"), "no warehouse that fits"),
+    ],
+)
+def test_everything_is_built_anew_when_it_is_not_certain_that_nothing_went(
+    taken_in: Settings, what: Callable[[Settings], None], why: str
+) -> None:
+    what(taken_in)
+    intake = _intake.plan(taken_in, "project")
+    assert why in (intake.why_whole or "")
+    assert intake.reads["videos"]
+
+
+def test_another_project_or_a_person_builds_everything_anew(taken_in: Settings) -> None:
+    assert _intake.plan(taken_in, "another").why_whole == "no warehouse that fits this project is held"
+    assert _intake.plan(taken_in, "project", whole=True).why_whole == "it was asked for"
