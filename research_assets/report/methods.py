@@ -234,15 +234,22 @@ def _sampling(facts: Facts, study: StudySpec) -> str:
         )
         for group in facts.drawn
     ]
-    return f"Sampled: {listed(drawn)}. The mart coverage keeps the probability of each unit; weigh by its inverse."
+    return f"Sampled: {listed(drawn)}. The mart comments holds the weight of each comment (sampling_weight)."
 
 
 def _epochs(facts: Facts) -> str:
     if not facts.epochs:
         return "No known break in the API's data is listed for these days."
+    bounds = [day.day for day in facts.days] + [moment.date() for moment in facts.seen if moment]
+    near = [
+        f"{epoch.title} ({span(epoch)})"
+        for epoch in facts.epochs
+        if any(edge and min(bounds) <= edge <= max(bounds) for edge in (epoch.first, epoch.last))
+    ]
+    told = f" Between the first day and the last observation began or ended: {'; '.join(near)}." if near else ""
     return (
-        "Known breaks in the API's data that touch these days: "
-        f"{'; '.join(f'{epoch.title} ({span(epoch)})' for epoch in facts.epochs)}. The table says who tells of them."
+        f"{counted(len(facts.epochs), 'known break')} in the API's data touch the days of publication or of asking; the "
+        f"table says which, and who tells of them.{told}"
     )
 
 
