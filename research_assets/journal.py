@@ -57,7 +57,7 @@ class Journal:
         self._handle = handle
         self._tally = Tally()
         self._unknown: set[str] = set()
-        self._guard = threading.Lock()
+        self._guard = threading.RLock()
 
     @classmethod
     def create(
@@ -249,9 +249,10 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the file without sealing; the journal can be resumed."""
-        handle, self._handle = self._handle, -1
-        if handle >= 0:
-            os.close(handle)
+        with self._guard:
+            handle, self._handle = self._handle, -1
+            if handle >= 0:
+                os.close(handle)
 
     def __enter__(self) -> Self:
         return self

@@ -1,11 +1,10 @@
 """A search by accounts in parts: which accounts are asked together, and which are held for which day.
 
 A query that names many accounts fails, and one name can break it for all others (reference 3.1.1, §7 #24). Here is what
-a part of such a query is and what its parts add up to. Which days a part is asked for is decided in `plan.py`, what its
-end means in `judge.py`.
+a part of such a query is and what its parts add up to. Which of them fails a search is found out in `blame.py`.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -19,8 +18,7 @@ from research_assets.collect.spec import QueryGroups
 Names = tuple[str, ...]
 """The accounts of a part; none stands for the whole query."""
 
-BLIND_HALVINGS = 2
-"""How often the accounts of a failing search are halved while nothing says that they are at fault and not the days."""
+_ALONE = "Asked by itself: a search for it and others was not answered."
 
 
 def named(query: QueryGroups) -> Names:
@@ -93,7 +91,6 @@ class Accounts:
         self._parts: dict[tuple[Names, date], Held] = {}
         self._pieces: dict[date, dict[Names, Verdict]] = defaultdict(dict)
         self._ended: dict[date, dict[Names, Verdict]] = defaultdict(dict)
-        self._answered: list[Window] = []
         self.spent: dict[date, float] = defaultdict(float)
         newest: dict[str, Verdict] = {}
         broken: dict[date, set[str]] = defaultdict(set)
@@ -113,7 +110,7 @@ class Accounts:
             if verdict.state == "complete" and fresh and same(verdict):
                 self._pieces[verdict.partition][names] = verdict
         # Once found to break a search, a name is asked by itself.
-        self._alone = set(newest)
+        self._alone = {name for name, verdict in newest.items() if verdict.reason is not None}
         self._resting = {
             name: verdict
             for name, verdict in newest.items()
@@ -142,6 +139,19 @@ class Accounts:
         parts = [part for part in (*parts, *((n,) for n in rest if n in self._alone)) if part]
         return [()] if parts == [self.names] else parts
 
+    def some(self, authors: Iterable[str], videos: int) -> Names:
+        """As few accounts as have so many of the videos whose authors are given; none where the query has no parts."""
+        if not self.names:
+            return ()
+        found = Counter(author for author in authors if author in self.names)
+        chosen: list[str] = []
+        for name, _ in found.most_common():
+            if not chosen or name not in self._alone:
+                chosen.append(name)
+            if sum(found[one] for one in chosen) >= videos or chosen[0] in self._alone:
+                break
+        return tuple(chosen) or self.names[:1]
+
     def history(self, names: Names) -> Mapping[date, Held]:
         """What is held of a part, by day: of its videos what it brought itself, of its failures what the day knows."""
         if not names:
@@ -154,40 +164,7 @@ class Accounts:
             known[day] = replace(record, verdict=replace(verdict, state=state), most=0, empty_looks=record.suspicions)
         return known | {day: record for (part, day), record in self._parts.items() if part == names}
 
-    def answered(self, window: Window) -> None:
-        """A page came for a window: neither its days nor its accounts keep the API from answering."""
-        if self.names:
-            self._answered.append(window)
-
-    def halves(self, window: Window) -> tuple[Window, ...]:
-        """What is asked instead of a window that got no answer, if its accounts are at fault or may be; else nothing.
-
-        Accounts whose days answered for others are at fault, days whose accounts answered elsewhere are not their
-        fault. While neither is known, the days of a search are halved before its accounts.
-        """
-        names = window.names or self.names
-        if len(names) < 2:
-            return ()
-        middle, at_fault = len(names) // 2, self.at_fault(window)
-        if not window.answers and any(set(names) <= set(other.names or self.names) for other in self._answered):
-            return ()
-        if not at_fault and ((len(window.days) > 1 and not window.failures) or window.blind >= BLIND_HALVINGS):
-            return ()
-        blind = window.blind + (not at_fault)
-        return tuple(
-            replace(window, names=part, answers=at_fault, blind=blind) for part in (names[:middle], names[middle:])
-        )
-
-    def at_fault(self, window: Window) -> bool:
-        """Whether all days of a window have answered for other accounts: what fails then are its own."""
-        return window.answers or any(
-            other.first <= window.first
-            and window.last <= other.last
-            and set(other.names or self.names).isdisjoint(window.names or self.names)
-            for other in self._answered
-        )
-
-    def add(self, window: Window, piece: Verdict, *, at_fault: bool) -> list[Verdict]:
+    def add(self, window: Window, piece: Verdict) -> list[Verdict]:
         """Take in how a window ended for one of its days; gives the rows that say so, the day's own last."""
         day, names = piece.partition, window.names
         self.spent[day] += piece.requests
@@ -197,11 +174,13 @@ class Accounts:
         own = replace(piece, unit_kind="account", unit=",".join(names), requests=0.0)
         rows = []
         if piece.state == "complete":
+            if window.answers and len(names) == 1:
+                own = replace(own, reason=_ALONE)
             self._pieces[day][names] = own
             rows = [own]
         elif piece.state != "partial":
             self._ended[day][names] = own
-            if at_fault and len(names) == 1:
+            if window.answers and len(names) == 1:
                 own = replace(own, reason=f"No search with this account is answered: {piece.reason}")
                 self._ended[day][names] = own
                 self._resting[names[0]] = own
@@ -234,6 +213,9 @@ class Accounts:
             held = f"Held for {len(done)} of {len(self.names)} accounts."
             why = held if piece.state != "partial" or not piece.reason else f"{held} {piece.reason}"
             return replace(found, state="partial", reason=why, next_try=None)
+        if (seen := self._look(day)) in pieces and seen is not None:
+            # An account that was missing is added; the others were last seen when they were.
+            found = replace(found, last_at=seen.last_at)
         bad = [verdict for names, verdict in ended.items() if set(names) & given_up]
         if bad:
             speaks = min(bad, key=lambda verdict: WORST_FIRST.index(verdict.state))

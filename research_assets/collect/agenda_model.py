@@ -9,13 +9,14 @@ from research_assets.collect.estimate import NOTHING, Basis, Estimate
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import PoolState
 
-Why = Literal["settled", "reobserve", "retry", "show", "goes_on", "new", "period", "backfill"]
+Why = Literal["settled", "reobserve", "retry", "accounts", "show", "goes_on", "new", "period", "backfill"]
 """Why work is asked for now; `MEANING` says it in words."""
 
 MEANING: Mapping[Why, str] = {
     "settled": "days that have just settled",
     "reobserve": "days that have reached an age at which they are asked again",
     "retry": "units whose next try has come",
+    "accounts": "accounts that no search was answered for, whose next try has come",
     "show": "held, but not yet shown as materialized",
     "goes_on": "begun before, and paused",
     "new": "comments of days that have just settled",
@@ -26,6 +27,7 @@ RANK: Mapping[Why, int] = {
     "settled": 0,
     "reobserve": 0,
     "retry": 0,
+    "accounts": 0,
     "show": 0,
     "goes_on": 1,
     "new": 1,
@@ -43,7 +45,8 @@ class Standing:
     """How one partition stands. `open` units can be asked now, `resting` ones from `wakes` on.
 
     `looked_at` is when all of it was seen complete, `tried` says that what is open failed before, `begun` that a pause
-    interrupted it, `shown` that the UI has it as materialized. `estimate` is for the open units.
+    interrupted it, `shown` that the UI has it as materialized, `lacks` that a day is held but for accounts that can be
+    tried again. `estimate` is for the open units.
     """
 
     open: int = 0
@@ -53,6 +56,7 @@ class Standing:
     tried: bool = False
     begun: bool = False
     shown: bool = True
+    lacks: bool = False
     estimate: Estimate = NOTHING
 
 
@@ -62,7 +66,8 @@ class Facts:
 
     `standings` by study and entity: for videos a day that is not in it was never asked, for everything else it is
     nothing to ask. `density` are raw hits of held days by study, `used` today's requests by pool and study, `running`
-    the requests that active runs are expected to need, `halted` until when nothing is begun after runs in vain.
+    the requests that active runs are expected to need, `halted` until when nothing is begun after runs in vain. `parts`
+    says in how many parts a study's search is asked, where its query names more accounts than go into one.
     """
 
     studies: Sequence[StudySpec]
@@ -75,6 +80,7 @@ class Facts:
     due_reserve: int = 0
     page_size: int = 100
     window_days: int = 31
+    parts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from research_assets.clock import Clock
+from research_assets.collect.accounts import Accounts, Names, narrowed
 from research_assets.collect.coverage import Held
 from research_assets.collect.lookup import lookup
 from research_assets.collect.send import Courier, Errand
@@ -34,10 +35,16 @@ class Canary:
     """Asks once per run, when something hangs on it; everybody who waits hears the same."""
 
     def __init__(
-        self, raw: Path, study: StudySpec, held: Mapping[date, Held], courier: Courier, clock: Clock, *, due: bool
+        self,
+        raw: Path,
+        study: StudySpec,
+        held: Mapping[date, Held],
+        accounts: Accounts,
+        courier: Courier,
+        clock: Clock,
     ) -> None:
         self._raw, self._study, self._held, self._courier, self._clock = raw, study, held, courier, clock
-        self._due = due
+        self._accounts = accounts
         self._turn = asyncio.Lock()
         self._song: Song | None = None
         self._asked = False
@@ -65,18 +72,19 @@ class Canary:
         return max(days, default=None)
 
     async def _ask(self, day: date, note: Note) -> Song | None:
-        known = [
-            video
-            for (video,) in lookup(
+        authors: dict[int, str] = dict(
+            lookup(
                 self._raw,
                 "videos",
                 f"study={self._study.name}/day={day}",
-                f"SELECT DISTINCT id FROM {{table}} WHERE id IS NOT NULL ORDER BY id DESC LIMIT {MOST}",
+                "SELECT id, any_value(username) FROM {table} WHERE id IS NOT NULL GROUP BY id ORDER BY id DESC",
             )
-        ]
+        )
+        names = self._accounts.some(authors.values(), SEVERAL)
+        known = [video for video, author in authors.items() if not names or author in names][:MOST]
         if len(known) < SEVERAL:
             return None
-        request, errand = self._request(known, day), Errand(self._study.name, "videos", f"canary of {day}", self._due)
+        request, errand = self._request(known, day, names), Errand(self._study.name, "videos", f"canary of {day}")
         # A search that finds nothing for no reason is rarer than a query that is not answered, but it happens.
         for _ in range(2):
             try:
@@ -92,9 +100,10 @@ class Canary:
                 return "heard"
         return "silent"
 
-    def _request(self, videos: list[int], day: date) -> Request:
+    def _request(self, videos: list[int], day: date, names: Names) -> Request:
         condition = {"operation": "IN", "field_name": "video_id", "field_values": [str(video) for video in videos]}
-        query = {**self._study.query, "and": (*self._study.query.get("and", ()), condition)}
+        query = narrowed(self._study.query, names)
+        query = {**query, "and": (*query.get("and", ()), condition)}
         return video_query(query, day, day, fields=("id", "create_time"), max_count=MOST)
 
 

@@ -52,20 +52,21 @@ def total(estimates: Iterable[Estimate]) -> Estimate:
 
 
 def search(
-    days: Sequence[date], density: Mapping[date, float], *, page_size: int = 100, window_days: int = 31
+    days: Sequence[date], density: Mapping[date, float], *, page_size: int = 100, window_days: int = 31, parts: int = 1
 ) -> Estimate:
     """Requests of a search over some days, in the windows that the collector will choose.
 
     `density` gives the raw hits of days that are held. Without any, the windows are counted: one request each at least.
+    A query of many accounts is asked in `parts`, each of which is taken to have as many hits as the others.
     """
     if not days:
         return Estimate()
     first, last = min(days), max(days)
     around = [date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1)]
-    expected = spread(density, around)
+    expected = {day: hits / parts for day, hits in spread(density, around).items()}
     windows = plan_windows(days, expected, most_days=window_days, page_size=page_size)
     requests = sum(cost(expected_hits(window.days, expected), page_size) for window in windows)
-    return Estimate(requests, "density" if expected else "nothing known")
+    return Estimate(parts * requests, "density" if expected else "nothing known")
 
 
 def a_list(

@@ -96,7 +96,8 @@ def _videos(facts: Facts, study: StudySpec, now: datetime) -> Line:
     density = facts.density.get(study.name, {})
 
     def cost(days: Sequence[date]) -> Estimate:
-        return search(days, density, page_size=facts.page_size, window_days=facts.window_days)
+        parts = facts.parts.get(study.name, 1)
+        return search(days, density, page_size=facts.page_size, window_days=facts.window_days, parts=parts)
 
     missing = _open_days(facts, study, now)
     known = facts.standings.get((study.name, "videos"), {})

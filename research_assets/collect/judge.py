@@ -3,14 +3,15 @@
 Decisions only, drawn from the trail of a window and from what is known of the series. Asking is done in `search.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 
+from research_assets.collect.blame import GIVEN_UP
 from research_assets.collect.canary import Song
 from research_assets.collect.coverage import Held, State, Verdict, next_try
-from research_assets.collect.plan import Window, halve, plan_windows, runs
+from research_assets.collect.plan import DAY, Window, apart, halve, plan_windows, runs, spread
 from research_assets.collect.window import Outcome, Trail
 
 MOST_TRIES_ALONE = 3
@@ -81,6 +82,30 @@ class Judge:
         elif outcome == "done":
             self._failed_in_a_row = 0
             self.most_days = min(self.widest, max(self.most_days, 2 * len(trail.window.days)))
+
+    def windows(self, days: Sequence[date]) -> list[Window]:
+        """Windows over the days, newest first; what is dead is asked by itself, and no window reaches across it."""
+        span = [days[0] + DAY * i for i in range((days[-1] - days[0]).days + 1)]
+        expected = spread(self.density, span)
+        dead = {day for day, record in self.held.items() if record.verdict.state == "quarantined"}
+        plan: list[Window] = []
+        for group in apart(days, dead):
+            windows = plan_windows(group, expected, most_days=self.most_days, page_size=self.page_size)
+            plan = [*(replace(w, failures=GIVEN_UP) if group[0] in dead else w for w in windows), *plan]
+        return plan
+
+    def narrower(self, window: Window, dead: Set[date]) -> tuple[Window, ...]:
+        """What is asked instead of a window, from what was learned since it was planned; nothing: ask it as it is."""
+        groups = apart(window.days, dead)
+        if len(groups) > 1:
+            return tuple(
+                replace(window, first=group[0], last=group[-1], failures=GIVEN_UP if group[0] in dead else 0)
+                for group in groups
+            )
+        if len(window.days) <= self.most_days:
+            return ()
+        halves = halve(window, self.density, self.page_size)
+        return tuple(replace(half, failures=window.failures) for half in halves)
 
     def replaced_by(self, trail: Trail, outcome: Outcome, *, down: bool) -> tuple[Window, ...]:
         """The windows that replace what a window did not bring; none if it brought all, or if its days are given up."""

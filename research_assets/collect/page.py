@@ -32,11 +32,14 @@ JUDGED_FROM = 30
 """Hits that must be expected of a stretch of time before their lack says anything."""
 
 
+_EPOCH, _FAR = date(1970, 1, 1), 2**33
+
+
 def page_facts(answer: Answer, trail: "Trail", now: datetime, page_size: int) -> dict[str, Any]:
     """What the journal keeps about a page beside its bytes: enough to fold the trail without reading them again."""
     found = [(identifier, row) for row in answer.rows if (identifier := _id(row)) is not None]
     ids = [identifier for identifier, _ in found]
-    days = Counter(_day(identifier, row) for identifier, row in found)
+    days = _days(found)
     before = trail.cursor or 0
     after, has_more = answer.cursor, answer.has_more
     if trail.pages and not has_more and not answer.rows and (after or 0) < before:
@@ -137,9 +140,22 @@ def _skips(ids: Sequence[int], hits: int, trail: "Trail") -> bool:
 
 def _id(row: Mapping[str, Any]) -> int | None:
     value = row["id"] if "id" in row else row.get("video_id")
-    if isinstance(value, str) and value.isascii() and value.isdecimal():
+    if type(value) is str and value.isascii() and value.isdecimal():
         value = int(value)
-    return value if isinstance(value, int) and 0 < value < 2**63 else None
+    return value if type(value) is int and 0 < value < 2**63 else None
+
+
+def _days(found: Sequence[tuple[int, Mapping[str, Any]]]) -> Counter[date]:
+    """How many videos of a page are of which day; one whose `create_time` cannot be read is of its id's day."""
+    days: Counter[date] = Counter()
+    by_number: Counter[int] = Counter()
+    for identifier, row in found:
+        created = row.get("create_time")
+        if type(created) is int and 0 <= created < _FAR:
+            by_number[created // 86400] += 1
+        else:
+            days[_day(identifier, row)] += 1
+    return days + Counter({_EPOCH + timedelta(days=number): count for number, count in by_number.items()})
 
 
 def _day(identifier: int, row: Mapping[str, Any]) -> date:

@@ -21,8 +21,8 @@ class Window:
     """Days `first` to `last`, both included, asked as one search.
 
     `failures` counts the wider windows that failed; `confirms` says that an empty answer is asked once more. `names`
-    are the accounts of the query that it is asked for, none for the whole query; `answers` says that its days were
-    answered for others, `blind` how often its accounts were halved without that being known.
+    are the accounts of the query that it is asked for, none for the whole query: `answers` says that its days were
+    answered for others, `tellers` how many accounts were asked alone to learn that, `told` that nothing can be learned.
     """
 
     first: date
@@ -31,7 +31,8 @@ class Window:
     confirms: bool = False
     names: tuple[str, ...] = ()
     answers: bool = False
-    blind: int = 0
+    tellers: int = 0
+    told: bool = False
 
     @property
     def days(self) -> tuple[date, ...]:

@@ -1,7 +1,7 @@
 """Journals of searches that an earlier run left open: go on with one, end it, or leave it to whoever it belongs to."""
 
 from collections.abc import Callable, Collection, Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,8 @@ from research_assets.collect.plan import Window, cost, expected_hits, plan_windo
 from research_assets.collect.window import Outcome, Trail
 from research_assets.fields import ENTITIES
 from research_assets.journal import Journal, JournalBusy
+
+_ABOUT = ("failures", "confirms", "names", "answers", "tellers", "told")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +29,7 @@ class Found:
 
 def header(ask: Ask, window: Window) -> dict[str, Any]:
     """What the journal of a search keeps in order to be gone on with."""
-    about = {name: getattr(window, name) for name in ("failures", "confirms", "names", "answers", "blind")}
-    return {**about, "again": ask.again, **asked(ask)}
+    return {name: getattr(window, name) for name in _ABOUT} | {"again": ask.again, **asked(ask)}
 
 
 def asked(ask: Ask) -> dict[str, Any]:
@@ -73,8 +74,8 @@ def open_journals(
         kept = start["header"]
         first, last = date.fromisoformat(start["first"]), date.fromisoformat(start["last"])
         names = tuple(kept.get("names", ()))
-        window = Window(first, last, kept["failures"], kept["confirms"], names, kept.get("answers", False))
-        trail = Trail(replace(window, blind=kept.get("blind", 0)))
+        about = {name: kept[name] for name in _ABOUT if name in kept} | {"names": names}
+        trail = Trail(Window(first, last, **about))
         for event in journal.events():
             trail.take(event)
         rest = set(trail.window.days) - set(trail.complete_days())

@@ -4,20 +4,22 @@ One window is one capture. Paging inside a window is `window.py`, the choice of 
 means `judge.py`, which journals are gone on with `resume.py`.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence, Set
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date
 from typing import Any
 
 from research_assets.collect.accounts import Accounts, Names
+from research_assets.collect.blame import Blame
 from research_assets.collect.canary import Canary, Song
 from research_assets.collect.coverage import Held, Verdict, next_try
 from research_assets.collect.days import finished
 from research_assets.collect.judge import Judge
 from research_assets.collect.model import Ask, Finished, Halt, Meter, Paused, Tools, is_backfill, side_by_side
-from research_assets.collect.plan import Window, apart, cost, expected_hits, halve, plan_windows, spread
+from research_assets.collect.plan import Window, cost, expected_hits, spread
 from research_assets.collect.publish import note_open, publish_aside
 from research_assets.collect.resume import Found, asked_alike, header, open_journals
 from research_assets.collect.send import Courier, in_short
@@ -29,9 +31,6 @@ from research_assets.quota import QuotaSpent
 from research_assets.tiktok.errors import ApiError, RateLimited
 
 POOL = "research"
-
-DEAD_BEFORE = 4
-"""Failures with which days begin that were all given up before: their retry may halve twice, which caps its cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +71,9 @@ class Search:
             retry=ask.retry,
             same=lambda part: asked_alike(settings.captures, ask, str(part.capture)),
         )
+        self._blame = Blame(self._accounts.names, settings.username_batch)
         self._judges: dict[Names, Judge] = {}
-        self._canary = Canary(settings.raw, ask.study, held, self._courier, tools.clock, due=True)
+        self._canary = Canary(settings.raw, ask.study, held, self._accounts, self._courier, tools.clock)
         self._meter = Meter(ask, tools.progress)
         self._halt: Halt | None = None
         self._reserve: Halt | None = None
@@ -100,6 +100,8 @@ class Search:
             async with aclosing(results):
                 async for result in results:
                     jobs.extend(_Job(window) for window in result.again)
+                    open_ = [trail.window for trail in self._trails] + [job.window for job in jobs]
+                    jobs.extend(_Job(window) for window in self._blame.resolved(open_, self._dead))
                     if self._halt is None:
                         self._want(jobs)
                     for one in _taken(result, left, self._accounts.spent):
@@ -148,21 +150,12 @@ class Search:
                 continue
             for names in self._accounts.missing(day, {name for part in at_it for name in part}):
                 days.setdefault(names, []).append(day)
-        windows = [window for names, wanted in days.items() for window in self._windows(names, wanted)]
+        windows = [
+            replace(window, names=names)
+            for names, wanted in days.items()
+            for window in self._judge(names).windows(wanted)
+        ]
         return sorted(windows, key=lambda window: window.last, reverse=True)
-
-    def _windows(self, names: Names, days: Sequence[date]) -> list[Window]:
-        """Windows over the days, newest first; what is dead is asked by itself, and no window reaches across it."""
-        judge = self._judge(names)
-        span = [days[0] + timedelta(days=i) for i in range((days[-1] - days[0]).days + 1)]
-        expected = spread(judge.density, span)
-        dead = {day for day, record in judge.held.items() if record.verdict.state == "quarantined"}
-        plan: list[Window] = []
-        for group in apart(days, dead):
-            windows = plan_windows(group, expected, most_days=judge.most_days, page_size=self._tools.settings.page_size)
-            failures = DEAD_BEFORE if group[0] in dead else 0
-            plan = [*(replace(window, names=names, failures=failures) for window in windows), *plan]
-        return plan
 
     def _want(self, jobs: Collection[_Job]) -> None:
         """Tell the ledger about what the run still needs, so that studies can share the day."""
@@ -176,14 +169,14 @@ class Search:
     async def _work(self, job: _Job) -> _Result:
         window, settings = job.window, self._tools.settings
         judge = self._judge(window.names)
-        if job.journal is None and (narrower := self._narrower(window)):
+        if job.journal is None and (narrower := judge.narrower(window, self._dead)):
             return _Result(again=narrower)
         due = not is_backfill(self._ask, window.last, self._tools.clock.now())
         if self._reserve is not None and not due:
             return _Result()
         trail = job.trail or Trail(window)
-        if trail.pages and trail.doubt is None:
-            self._accounts.answered(window)
+        if trail.pages:
+            self._blame.answered(window, trail.doubt)
         with ExitStack() as stack:
             journal = stack.enter_context(job.journal or self._begin(window))
             self._trails.append(trail)
@@ -192,9 +185,12 @@ class Search:
             def note(event: str, facts: dict[str, Any], answer: bytes | None = None) -> None:
                 journal.append(event, facts, answer)
                 trail.take({"event": event, **facts})
-                if event == "page" and trail.pages == 1 and trail.doubt is None:
-                    self._accounts.answered(window)
-                self._meter.add(str(window), facts.get("rows", 0 if event == "canary" else None))
+                self._meter.add(str(window), 0 if event == "canary" else None)
+
+            async def keep(facts: dict[str, Any], answer: bytes) -> None:
+                self._blame.answered(window, facts["doubt"])
+                await asyncio.to_thread(journal.append, "page", facts, answer)
+                self._meter.add(str(window), facts["rows"])
 
             try:
                 outcome, reason = await crawl(
@@ -206,6 +202,7 @@ class Search:
                     due=due,
                     may_split=not judge.density,
                     note=note,
+                    keep=keep,
                 )
                 down, song = self._courier.down, None
                 if (outcome == "failed" and down) or judge.decisive(trail):
@@ -227,19 +224,6 @@ class Search:
                 self._halt = Halt.until_better(POOL, f"{_DOWN} {reason}.", self._tools.clock.now())
                 return self._pause(journal, trail, self._halt)
             return await self._close(journal, trail, outcome, reason, down=down, song=song)
-
-    def _narrower(self, window: Window) -> tuple[Window, ...]:
-        """What is asked instead of a window, from what was learned since it was planned; nothing: ask it as it is."""
-        judge, groups = self._judge(window.names), apart(window.days, self._dead)
-        if len(groups) > 1:
-            return tuple(
-                replace(window, first=group[0], last=group[-1], failures=DEAD_BEFORE if group[0] in self._dead else 0)
-                for group in groups
-            )
-        if len(window.days) <= judge.most_days:
-            return ()
-        halves = halve(window, judge.density, self._tools.settings.page_size)
-        return tuple(replace(half, failures=window.failures) for half in halves)
 
     def _begin(self, window: Window) -> Journal:
         return Journal.create(
@@ -266,20 +250,24 @@ class Search:
         """Judge the window, seal it, publish its rows. Verdicts that stand in the journal already stay as they are."""
         now, window = self._tools.clock.now(), trail.window
         judge, accounts = self._judge(window.names), self._accounts
-        if trail.outcome is None:
+        resumed = trail.outcome is not None
+        if not resumed:
             end = {"outcome": outcome, "reason": reason}
             journal.append("end", end)
             trail.take({"event": "end", **end})
         judge.learn(trail, outcome)
-        unanswered = outcome in ("failed", "refused") and not trail.pages and not down
-        at_fault = unanswered and accounts.at_fault(window)
-        again = accounts.halves(window) if unanswered else ()
-        if not again and not at_fault:
+        again: tuple[Window, ...] | None = None
+        if outcome in ("failed", "refused") and not (trail.pages or down or resumed):
+            again = self._blame.unanswered(window)
+        goes_on = again is not None
+        if again is None:
             again = judge.replaced_by(trail, outcome, down=down)
-        pieces, doubted = judge.verdicts(trail, journal.capture, outcome, reason, now, goes_on=bool(again), song=song)
-        if not at_fault:
+        pieces, doubted = judge.verdicts(
+            trail, journal.capture, outcome, reason, now, goes_on=goes_on or bool(again), song=song
+        )
+        if not window.answers:
             self._dead.update(piece.partition for piece in pieces if piece.state == "quarantined")
-        rows = [row for piece in pieces for row in accounts.add(window, piece, at_fault=at_fault)]
+        rows = [row for piece in pieces for row in accounts.add(window, piece)]
         rows = [trail.judged.get((row.unit, row.partition), row) for row in rows]
         verdicts = [row for row in rows if row.unit_kind == "day"]
         silent = [verdict for verdict in verdicts if verdict.state == "suspicious"] if song == "silent" else []

@@ -4,6 +4,7 @@ Every attempt takes its own place in the ledger before it is sent, retries inclu
 What is asked, and what a final answer means for a unit, is decided by the caller.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -124,11 +125,13 @@ class Courier:
         failed: Callable[[dict[str, Any]], None],
         *,
         tries: Callable[[Wait], int | None] = lambda _: None,
+        after: "asyncio.Future[None] | None" = None,
     ) -> Answer:
         """Send until an answer comes.
 
         `failed` is told of each attempt that cost a request and brought no answer, as fields of a journal event.
-        `tries` may bound the attempts for an error (None leaves the table `PAUSES` to decide). Raises QuotaSpent when
+        `tries` may bound the attempts for an error (None leaves the table `PAUSES` to decide). Nothing is sent before
+        `after` has ended well; what it raises is raised. Raises QuotaSpent when
         the ledger or the API has no request left, and the last ApiError when waiting did not help or cannot help.
         """
         failures: dict[type[ApiError], int] = {}
@@ -156,7 +159,7 @@ class Courier:
         ):
             with attempt:
                 try:
-                    return await self._once(request, errand)
+                    return await self._once(request, errand, after)
                 except ApiError as error:
                     self._count(error)
                     failures[_kind(error)] = failures.get(_kind(error), 0) + 1
@@ -173,7 +176,7 @@ class Courier:
         elif isinstance(error, RateLimited):
             self._pace.throttled(_wish(error))
 
-    async def _once(self, request: Request, errand: Errand) -> Answer:
+    async def _once(self, request: Request, errand: Errand, after: "asyncio.Future[None] | None") -> Answer:
         endpoint, ledger = request.endpoint, self._ledger
         async with self._pace.flight:
             # Before the place in the quota is taken: a token costs none, and its answer tells the server's time.
@@ -187,6 +190,12 @@ class Courier:
                 endpoint=endpoint.name,
                 due=errand.due,
             )
+            try:
+                if after is not None:
+                    await after
+            except BaseException:
+                ledger.settle(place, status=None, code=None, rows=0, latency=None, log_id=None, sent=False)
+                raise
             try:
                 answer = await self._client.ask(request)
             except ApiError as error:

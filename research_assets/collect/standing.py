@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from research_assets.clock import week_of
+from research_assets.collect.accounts import batches, named
 from research_assets.collect.agenda_model import Facts, Key, Standing
 from research_assets.collect.coverage import SETTLED, Held, read_held
 from research_assets.collect.estimate import NOTHING, a_list, total
@@ -82,6 +83,7 @@ def read_facts(
         due_reserve=settings.due_reserve,
         page_size=settings.page_size,
         window_days=settings.window_days,
+        parts={s.name: len(batches(named(s.query), settings.username_batch)) or 1 for s in studies},
     )
 
 
@@ -110,7 +112,7 @@ class _Reader:
             FROM {{table}} WHERE entity = 'videos' AND unit_kind = 'day' GROUP BY partition
             """,
         )
-        shown = self._is_shown("videos")
+        shown, lacking = self._is_shown("videos"), self._lacking()
         standings, density = {}, {}
         for day, looked_at, offered, newest in rows:
             ended = newest["state"] in SETTLED
@@ -123,10 +125,29 @@ class _Reader:
                 tried=not ended,
                 begun=newest["state"] == "partial",
                 shown=shown(day),
+                lacks=day in lacking,
             )
             if looked_at is not None:
                 density[day] = float(offered)
         return standings, density
+
+    def _lacking(self) -> set[date]:
+        """Days that lack an account whose next try has come."""
+        names = named(self._study.query)
+        if not names:
+            return set()
+        rows = _coverage(
+            self._raw,
+            self._study.name,
+            f"""
+            SELECT partition FROM {{table}}
+            WHERE entity = 'videos' AND unit_kind = 'account' AND list_contains(?, unit) GROUP BY partition, unit
+            HAVING NOT bool_or(state = 'complete') AND arg_max(coalesce(next_try <= ?, true), {_NEWEST})
+            """,
+            list(names),
+            self._now,
+        )
+        return {day for (day,) in rows}
 
     def comments(self, days: Mapping[date, Standing]) -> dict[date, Standing]:
         """The comments of each day whose videos are held."""

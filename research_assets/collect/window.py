@@ -4,8 +4,9 @@ A page's facts are written into the journal beside it, and the same `Trail` is f
 while resuming, so that there is no second record of progress. Which windows there are is decided in `plan.py`.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Literal
@@ -37,6 +38,9 @@ Outcome = Literal["done", "failed", "refused", "lost", "doubtful", "wide", "drop
 """How a window ended: `done`; `failed` (the server could not answer), `refused` (the API does not take the request),
 `lost` (the search id was refused for good), `doubtful` (pages that cannot belong to this search), `wide` (better asked
 as several); `dropped` (going on costs more than asking anew), `changed` (the study asks for something else by now)."""
+
+Keep = Callable[[dict[str, Any], bytes], Coroutine[Any, Any, None]]
+"""Writes a page into the journal: its facts, the answer's bytes. It is durable when this has ended."""
 
 Note = Callable[[str, dict[str, Any], bytes | None], None]
 """Keeps an event: its kind, its facts, the answer's bytes."""
@@ -162,40 +166,52 @@ async def crawl(
     due: bool,
     may_split: bool,
     note: Note,
+    keep: Keep,
 ) -> tuple[Outcome, str | None]:
     """Read a window's pages from where its trail ends.
 
-    `note` keeps each event, in the journal and in the trail, before the next request is sent. `may_split`: end
-    after the first page if that shows the window to be `WIDE`. Gives `done`, or what
+    `note` keeps an event in the journal and in the trail. `keep` writes a page into the journal: that goes on while the
+    next request takes its place in the quota, and has ended before it is sent. `may_split`: end after the first page if
+    that shows the window to be `WIDE`. Gives `done`, or what
     stopped it with the reason. Raises QuotaSpent, and what is no fault of the window: no server, a throttle that does
     not end, errors that are final for all.
     """
     errand = Errand(study.name, "videos", str(trail.window), due)
-    while trail.has_more and trail.doubt is None:
-        if may_split and trail.pages == 1 and len(trail.window.days) > 1:
-            pages = cost(trail.daily * len(trail.window.days), page_size)
-            if pages >= WIDE:
-                return "wide", f"About {pages} pages."
-        request = video_query(
-            narrowed(study.query, trail.window.names),
-            trail.window.first,
-            trail.window.last,
-            fields=study.fields.get("videos"),
-            max_count=page_size,
-            cursor=trail.cursor,
-            search_id=trail.search_id,
-        )
-        try:
-            answer = await courier.send(
-                request, errand, lambda facts: note("fail", facts, None), tries=lambda e: _tries(e, trail, clock)
+    kept: asyncio.Future[None] | None = None
+    try:
+        while trail.has_more and trail.doubt is None:
+            if may_split and trail.pages == 1 and len(trail.window.days) > 1:
+                pages = cost(trail.daily * len(trail.window.days), page_size)
+                if pages >= WIDE:
+                    return "wide", f"About {pages} pages."
+            request = video_query(
+                narrowed(study.query, trail.window.names),
+                trail.window.first,
+                trail.window.last,
+                fields=study.fields.get("videos"),
+                max_count=page_size,
+                cursor=trail.cursor,
+                search_id=trail.search_id,
             )
-        except FinalForUnit as error:
-            return ("lost" if trail.pages else "refused"), in_short(error)
-        except Wait as error:
-            if isinstance(error, RateLimited) or not error.sent:
-                raise
-            return ("lost" if isinstance(error, SearchIdRejected) else "failed"), in_short(error)
-        note("page", page_facts(answer, trail, clock.now(), page_size), answer.raw)
+            answer = await courier.send(
+                request,
+                errand,
+                lambda facts: note("fail", facts, None),
+                tries=lambda e: _tries(e, trail, clock),
+                after=kept,
+            )
+            facts = page_facts(answer, trail, clock.now(), page_size)
+            kept = asyncio.ensure_future(keep(facts, answer.raw))
+            trail.take({"event": "page", **facts})
+    except FinalForUnit as error:
+        return ("lost" if trail.pages else "refused"), in_short(error)
+    except Wait as error:
+        if isinstance(error, RateLimited) or not error.sent:
+            raise
+        return ("lost" if isinstance(error, SearchIdRejected) else "failed"), in_short(error)
+    finally:
+        if kept is not None:
+            await kept
     if trail.doubt is not None:
         return "doubtful", trail.doubt
     return "done", None
@@ -207,7 +223,7 @@ def _tries(error: Wait, trail: Trail, clock: Clock) -> int | None:
     if not trail.pages and (isinstance(error, ServerError) or (isinstance(error, Unreachable) and error.sent)):
         if window.answers:
             return 1 if len(window.names) > 1 else TRIES_OF_AN_ACCOUNT
-        return 1 if len(window.days) > 1 else max(1, 3 - window.failures)
+        return 1 if len(window.days) > 1 or window.tellers or window.told else max(1, 3 - window.failures)
     if isinstance(error, SearchIdRejected) and trail.issued is not None and clock.now() - trail.issued > FRESH:
         return 2
     return None

@@ -82,13 +82,9 @@ def decode(request: Request, reply: Reply) -> Answer:
 
 def _new_keys_inside(rows: Iterable[Row], name: str, known: frozenset[str]) -> set[str]:
     """Keys that are not known, of the structures that stand under `name`, be it a list of them or a single one."""
-    new: set[str] = set()
-    for row in rows:
-        inside = row.get(name)
-        for item in inside if isinstance(inside, list) else (inside,):
-            if isinstance(item, dict) and not known.issuperset(item):
-                new.update(item.keys() - known)
-    return new
+    held = [inside for row in rows if (inside := row.get(name))]
+    listed = [item for inside in held if type(inside) is list for item in inside if type(item) is dict]
+    return set().union(*listed, *(inside for inside in held if type(inside) is dict)) - known
 
 
 _Known = tuple[frozenset[str], tuple[tuple[str, frozenset[str]], ...]]

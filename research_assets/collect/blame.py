@@ -1,0 +1,97 @@
+"""A search of several accounts that got no answer: whether its days are at fault or its accounts, and how to learn it.
+
+Days fail for everybody, an account fails all who are asked with it (reference §7 #3, #24). Decisions only, drawn from
+what was answered in this run. Which accounts make a part, and what parts add up to, is in `accounts.py`.
+"""
+
+from collections.abc import Iterable, Set
+from dataclasses import replace
+from datetime import date
+
+from research_assets.collect.plan import Window, apart, halve
+
+TELLERS = 2
+"""How many accounts of a failing search are asked by themselves to learn whether accounts are at fault or days."""
+
+GIVEN_UP = 4
+"""Failures with which a day begins that was given up before: it may fail twice more, which caps its cost."""
+
+
+class Blame:
+    """What one run has learned of the days and accounts of a search; of a query without parts, nothing."""
+
+    def __init__(self, names: tuple[str, ...], most: int) -> None:
+        """`names` are all accounts of the query, of which `most` are asked together."""
+        self._names, self._most = names, most
+        self._answered: list[Window] = []
+        self._waiting: list[Window] = []
+
+    def answered(self, window: Window, doubt: str | None) -> None:
+        """A page came for a window: unless it is in doubt, neither days nor accounts keep the API from answering."""
+        if self._names and doubt is None and window not in self._answered:
+            self._answered.append(window)
+
+    def unanswered(self, window: Window) -> tuple[Window, ...] | None:
+        """What is asked instead of a window that got no answer; None: nothing can be learned from its accounts.
+
+        While it is open whether accounts or days are at fault, that is nothing, and `resolved` says so later.
+        """
+        if not self._names or window.told or (window.answers and len(window.names) == 1):
+            return None
+        if self._at_fault(window):
+            return self._halves(window)
+        self._waiting.append(window)
+        return ()
+
+    def resolved(self, under_way: Iterable[Window], dead: Set[date]) -> list[Window]:
+        """Windows instead of those that got no answer, as far as nothing `under_way` can still say what is at fault.
+
+        The narrowest goes ahead: where days are at fault, it finds them for all others.
+        """
+        going, windows = list(under_way), list[Window]()
+        for window in sorted(self._waiting, key=lambda one: len(one.days)):
+            if window in self._waiting and not any(
+                one.first <= window.last and window.first <= one.last for one in going
+            ):
+                self._waiting.remove(window)
+                new = self._next(window, dead)
+                windows += new
+                going += new
+        return windows
+
+    def _next(self, window: Window, dead: Set[date]) -> tuple[Window, ...]:
+        """How to go on with a window that got no answer, now that nothing else can say why."""
+        if not dead.isdisjoint(window.days):
+            return tuple(
+                replace(window, first=group[0], last=group[-1], failures=failures, told=bool(failures))
+                for group in apart(window.days, dead)
+                for failures in (GIVEN_UP if group[0] in dead else 0,)
+            )
+        if self._at_fault(window):
+            return self._halves(window)
+        names = window.names or self._names
+        elsewhere = any(set(names) <= set(other.names or self._names) for other in self._answered)
+        if not elsewhere and len(names) > 1 and window.tellers <= window.failures and window.tellers < TELLERS:
+            teller, rest = names[window.tellers], (*names[: window.tellers], *names[window.tellers + 1 :])
+            asked = replace(window, tellers=window.tellers + 1)
+            self._waiting.append(replace(asked, names=rest))
+            return (replace(asked, names=(teller,)),)
+        for other in [one for one in self._waiting if (one.first, one.last) == (window.first, window.last)]:
+            if len({*names, *other.names}) <= self._most and other.tellers:
+                self._waiting.remove(other)
+                names = tuple(name for name in self._names if name in {*names, *other.names})
+        whole = replace(window, names=() if names == self._names else names)
+        return halve(whole, {}) if len(window.days) > 1 else (replace(whole, told=True),)
+
+    def _halves(self, window: Window) -> tuple[Window, ...]:
+        """The accounts of a window whose days answer, in halves; a single one is to be tried in earnest."""
+        names, middle = window.names or self._names, len(window.names or self._names) // 2
+        return tuple(replace(window, names=part, answers=True) for part in (names[:middle], names[middle:]) if part)
+
+    def _at_fault(self, window: Window) -> bool:
+        """Whether each day of a window was answered for other accounts: what fails then are its own."""
+        names = set(window.names or self._names)
+        answered = {
+            day for other in self._answered if names.isdisjoint(other.names or self._names) for day in other.days
+        }
+        return window.answers or answered.issuperset(window.days)

@@ -1,0 +1,235 @@
+"""A query of many accounts: asked in parts, each video once, and the name that breaks a search holds up nobody else."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from research_assets.collect.accounts import batches, named, narrowed
+from research_assets.collect.agenda import decide
+from research_assets.collect.agenda_model import Agenda
+from research_assets.collect.spec import CommentRule, StudySpec, UserRule
+from research_assets.collect.standing import read_facts
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import Settings
+from research_assets_tests.collect.lab import START, Lab, Tampering, days, failing, study
+
+NAMES = st.lists(st.text("abcdefgh_.1", min_size=1, max_size=8), unique=True, max_size=40)
+
+
+def about(names: list[str], group: str = "and", *others: dict[str, Any]) -> dict[str, tuple[dict[str, Any], ...]]:
+    return {group: ({"operation": "IN", "field_name": "username", "field_values": names}, *others)}
+
+
+def panel(lab: Lab, number: int) -> list[str]:
+    """Accounts of the flat world: with as many videos a day as authors, each has one."""
+    flat = lab.app.world.flat
+    assert flat is not None
+    return [video.creator.username for index in range(number) if (video := flat.at(20_000, index))]
+
+
+def world(settings: Settings, **knobs: Any) -> Lab:
+    known: dict[str, Any] = {"flat": 64, "profile": "clean", "username_batch": 10} | knobs
+    return Lab(settings, SandboxConfig(**known))
+
+
+def people(names: list[str]) -> StudySpec:
+    return study(query=about(names))
+
+
+def agenda(lab: Lab, spec: StudySpec, end: date) -> Agenda:
+    now = lab.clock.now()
+    pools = {pool: lab.ledger.state(pool, now) for pool in lab.settings.caps}
+    spec = replace(spec, end=end, comments=CommentRule(videos="none"), users=UserRule(who="none"))
+    return decide(read_facts(lab.settings, [spec], pools, now), now)
+
+
+class Heard:
+    """A transport's edit that notes whom each search asked for, and fails those that `breaks` says."""
+
+    def __init__(self, breaks: Callable[[list[str], date, date], bool] = lambda *_: False) -> None:
+        self.breaks = breaks
+        self.searches: list[list[str]] = []
+
+    def __call__(self, request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        body = orjson.loads(request.content)
+        names = next(c["field_values"] for c in body["query"]["and"] if c["field_name"] == "username")
+        self.searches.append(names)
+        window = [date.fromisoformat(body[name]) for name in ("start_date", "end_date")]
+        return failing(response, 500, "internal_error", "Try again.") if self.breaks(names, *window) else None
+
+
+@given(NAMES, st.integers(1, 12))
+def test_every_account_is_in_one_batch_and_no_batch_is_too_large(names: list[str], most: int) -> None:
+    parts = batches(tuple(names), most)
+    assert [name for part in parts for name in part] == names
+    assert all(1 <= len(part) <= most for part in parts)
+    assert len(parts) == -(-len(names) // most)
+    assert not parts or max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_only_a_condition_that_all_hits_must_meet_is_split() -> None:
+    other = {"operation": "EQ", "field_name": "region_code", "field_values": ["DE"]}
+    assert named(about(["a", "b", "a"])) == ("a", "b")
+    assert named(about(["a", "b"], "and", other)) == ("a", "b")
+    assert named(about(["a", "b"], "or")) == ("a", "b")
+    assert named(about(["a", "b"], "or", other)) == ()
+    assert named(about(["a", "b"], "not")) == ()
+    assert named(about(["a"])) == ()
+    part = narrowed({**about(["a", "b"], "and", other), "not": (other,)}, ("b",))
+    assert part == {**about(["b"], "and", other), "not": (other,)}
+
+
+async def test_many_accounts_are_asked_in_batches_and_each_video_is_held_once(settings: Settings) -> None:
+    lab, heard = world(settings), Heard()
+    spec = people(panel(lab, 25))
+    finished, pause = await lab.collect("videos", days(20), spec, transport=Tampering(lab, heard))
+    assert pause is None
+    assert {(f.state, f.kept) for f in finished.values()} == {("complete", 25)}
+    assert len(lab.ids()) == len(set(lab.ids())) == 25 * 20
+    assert max(map(len, heard.searches)) <= 10
+    # 25 videos a day for 20 days, asked in 3 parts: 8, 8 and 9 accounts.
+    assert lab.sent == 2 + 2 + 2
+    assert sum(f.requests for f in finished.values()) == pytest.approx(lab.sent)
+    spent = lab.sent
+    again, _ = await lab.collect("videos", days(20), spec)
+    assert all(f.held for f in again.values())
+    assert lab.sent == spent
+    rows = lab.sql("SELECT sum(requests), sum(kept) FILTER (unit_kind = 'account') FROM {coverage}")
+    assert rows == [(pytest.approx(spent), 500)]
+
+
+async def test_a_name_that_breaks_a_search_is_found_and_asked_by_itself_from_then_on(settings: Settings) -> None:
+    lab = world(settings)
+    names = panel(lab, 10)
+    lab = world(replaced(settings), breaking_usernames=frozenset({names[3]}))
+    spec, heard = people(names), Heard()
+    finished, _ = await lab.collect("videos", days(14), spec, transport=Tampering(lab, heard))
+    assert {(f.state, f.kept) for f in finished.values()} == {("complete", 10)}
+    assert len(lab.ids()) == len(set(lab.ids())) == 140
+    assert lab.sent <= 14
+    spent = lab.sent
+    more, heard = days(14, START + timedelta(days=14)), Heard()
+    finished, _ = await lab.collect("videos", more, spec, transport=Tampering(lab, heard))
+    assert {(f.state, f.kept) for f in finished.values()} == {("complete", 10)}
+    assert [names[3]] in heard.searches
+    assert lab.sent - spent == len(heard.searches) <= 4, "nothing fails any more"
+
+
+async def test_an_account_that_no_search_finds_is_told_and_holds_up_no_other(settings: Settings) -> None:
+    lab = world(settings)
+    names = panel(lab, 12)
+    heard = Heard(lambda asked, *_: names[7] in asked)
+    spec, way = people(names), Tampering(lab, heard)
+    finished, _ = await lab.collect("videos", days(14), spec, transport=way)
+    assert {(f.state, f.kept) for f in finished.values()} == {("complete", 11)}
+    assert all(names[7] in str(f.reason) for f in finished.values())
+    gaps = lab.sql("SELECT DISTINCT unit, state, next_try IS NOT NULL FROM {coverage} WHERE state <> 'complete'")
+    assert (names[7], "quarantined", True) in gaps
+    assert lab.sql("SELECT count(*) FROM {coverage} WHERE unit_kind = 'account' AND state = 'quarantined'") == [(14,)]
+    assert len(set(lab.ids())) == 11 * 14
+    # It rests: neither these days nor later ones cost a request for it, and its gap is told there too.
+    heard.searches.clear()
+    later = days(3, START + timedelta(days=14))
+    finished, _ = await lab.collect("videos", [*days(14), *later], spec, transport=way)
+    assert [f.kept for f in finished.values()] == [11] * 17
+    assert names[7] not in {name for part in heard.searches for name in part}
+    assert lab.sql("SELECT count(*) FROM {coverage} WHERE unit_kind = 'account' AND state = 'quarantined'") == [(17,)]
+    # At its next try it alone is asked, for all days at once; the agenda knows what that costs.
+    assert agenda(lab, spec, end=later[-1]).items == ()
+    lab.clock.advance(days=1, minutes=1)
+    due = agenda(lab, spec, end=later[-1])
+    assert [(item.why, item.partitions, item.requests) for item in due.items] == [(("accounts",), (*days(17),), 1)]
+    heard.searches.clear()
+    heard.breaks = lambda *_: False
+    finished, _ = await lab.collect("videos", [*days(14), *later], spec, transport=way)
+    assert heard.searches == [[names[7]]]
+    assert [f.kept for f in finished.values()] == [12] * 17
+    assert {f.reason for f in finished.values()} == {None}
+    assert len(lab.ids()) == len(set(lab.ids())) == 12 * 17
+    assert agenda(lab, spec, end=later[-1]).items == ()
+
+
+async def test_several_names_that_break_searches_are_each_found(settings: Settings) -> None:
+    lab = world(settings)
+    names = panel(lab, 30)
+    bad = frozenset({names[0], names[5], names[14]})
+    lab = world(replaced(settings), breaking_usernames=bad)
+    finished, _ = await lab.collect("videos", days(5), people(names))
+    assert {(f.state, f.kept) for f in finished.values()} == {("complete", 30)}
+    assert len(lab.ids()) == len(set(lab.ids())) == 150
+    assert lab.sent <= 30
+
+
+@pytest.mark.parametrize("number", [10, 30])
+async def test_a_dead_day_is_not_blamed_on_accounts(settings: Settings, number: int) -> None:
+    dead = START + timedelta(days=9)
+    lab = world(settings, dead_days=frozenset({dead}))
+    spec = people(panel(lab, number))
+    finished, _ = await lab.collect("videos", days(14), spec)
+    assert {day: f.state for day, f in finished.items() if f.state != "complete"} == {dead: "quarantined"}
+    assert finished[dead].next_try is not None
+    assert {f.kept for f in finished.values()} == {0, number}
+    assert lab.sql("SELECT DISTINCT unit_kind FROM {coverage} WHERE state = 'quarantined'") == [("day",)]
+    # Each part finds the day by itself, because they are asked side by side.
+    assert lab.sent <= 13 * (number // 10)
+    spent = lab.sent
+    await lab.collect("videos", days(14), spec)
+    assert lab.sent == spent
+
+
+async def test_a_pause_between_the_parts_of_a_day_goes_on_with_what_is_missing(settings: Settings) -> None:
+    lab = world(settings, research_cap=4)
+    spec = people(panel(lab, 40))
+    nights = 0
+    while True:
+        finished, pause = await lab.collect("videos", days(30), spec, concurrency=2)
+        if pause is None:
+            break
+        nights += 1
+        held = lab.sql("SELECT DISTINCT state FROM {coverage} WHERE unit_kind = 'day'")
+        assert ("partial",) in held or finished
+        lab.clock.moment = pause.opens_at
+    assert {(f.state, f.kept) for f in finished.values()} == {("complete", 40)}
+    assert len(lab.ids()) == len(set(lab.ids())) == 40 * 30
+    # 4 parts with 300 videos each; each night ends with one refusal.
+    assert lab.app.books.outcomes["ok"] - 1 <= 4 * 3 + nights
+    assert nights <= 4
+
+
+async def test_parts_that_were_asked_with_another_query_count_for_nothing(settings: Settings) -> None:
+    lab = world(settings, research_cap=3)
+    names = panel(lab, 20)
+    _, pause = await lab.collect("videos", days(20), people(names), concurrency=1)
+    assert pause is not None
+    assert lab.sql("SELECT count(*) > 0 FROM {coverage} WHERE unit_kind = 'account' AND state = 'complete'") == [
+        (True,)
+    ]
+    lab.clock.moment = pause.opens_at
+    spec, heard = study(query=about([*names, "somebody_else"])), Heard()
+    await lab.collect("videos", days(20), spec, concurrency=1, transport=Tampering(lab, heard))
+    assert set(names[:2]) <= {name for part in heard.searches for name in part}
+
+
+async def test_days_asked_again_are_asked_for_all_accounts(settings: Settings) -> None:
+    lab = world(settings)
+    names = panel(lab, 15)
+    lab = world(replaced(settings), breaking_usernames=frozenset({names[2]}))
+    spec, heard = people(names), Heard()
+    await lab.collect("videos", days(4), spec)
+    lab.clock.advance(days=10)
+    finished, _ = await lab.collect("videos", days(4), spec, again=True, transport=Tampering(lab, heard))
+    assert {(f.state, f.kept, f.held) for f in finished.values()} == {("complete", 15, False)}
+    assert sorted(name for part in heard.searches for name in part) == sorted(names)
+    assert len(lab.ids()) == 2 * len(set(lab.ids())) == 2 * 15 * 4
+
+
+def replaced(settings: Settings) -> Settings:
+    """The same settings on another root: a world whose faults name its own accounts is made twice."""
+    return replace(settings, root=settings.root / "second")
