@@ -171,7 +171,7 @@ def _reading(order: Order) -> Iterator[str]:
 def _caveats(order: Order) -> Iterator[str]:
     yield "## To know before counting"
     lines = [
-        "Counts are as old as their observation, and up to 10 days older: see `counts_age_days` and `observed_at`.",
+        "Counts are as old as their observation, and up to 10 days older: see `last_seen_at` and `observed_at`.",
         "Only what was public and delivered is held. See the coverage before taking a gap for silence.",
         "Lists of followers, likes and reposts are cut by the API, and private ones are missing.",
     ]

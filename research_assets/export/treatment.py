@@ -57,13 +57,13 @@ TABLE: Mapping[str, Mapping[Treatment, str]] = {
     "video_observations": {
         _T.KEEP: "study observed_at day observation_number age_days view_count view_count_change like_count "
         "like_count_change comment_count comment_count_change share_count share_count_change favorites_count "
-        "favorites_count_change has_fallen",
+        "favorites_count_change has_fallen is_impossible",
         _T.VIDEO: "video_id",
         _T.DROP: "capture",
     },
     "comments": {
-        _T.KEEP: "study day depth is_reply position like_count reply_count created_at uploaded_at first_seen_at "
-        "last_seen_at n_observations",
+        _T.KEEP: "study day depth is_reply position like_count reply_count created_at uploaded_at "
+        "inclusion_probability sampling_weight first_seen_at last_seen_at n_observations",
         _T.COMMENT: "comment_id parent_comment_id thread_root_id",
         _T.VIDEO: "video_id",
         _T.TEXT: "text",
@@ -79,11 +79,11 @@ TABLE: Mapping[str, Mapping[Treatment, str]] = {
         _T.KEEP: "study observed_at day observation_number is_verified follower_count follower_count_change "
         "following_count following_count_change like_count like_count_change video_count video_count_change",
         _T.USER: "username",
-        _T.DROP: "display_name bio_description capture",
+        _T.DROP: "display_name bio_description bio_url avatar_url unknown_fields_json capture",
     },
     "follows": {
         _T.KEEP: "study first_seen_at last_seen_at missed_at n_observations is_in_followers is_in_following "
-        "is_current is_mutual",
+        "is_current is_mutual followers_completeness following_completeness",
         _T.USER: "source_username target_username",
     },
     "engagements": {
@@ -92,12 +92,13 @@ TABLE: Mapping[str, Mapping[Treatment, str]] = {
         _T.USER: "username video_username",
         _T.VIDEO: "video_id",
         _T.TEXT: "video_description",
+        _T.DROP: "capture",
     },
     "hashtags": {
-        _T.KEEP: "study hashtag hashtag_id description n_videos n_creators first_day last_day view_count_sum "
+        _T.KEEP: "study day hashtag hashtag_id description n_videos n_creators first_day last_day view_count_sum "
         "view_count_median like_count_sum",
     },
-    "hashtag_pairs": {_T.KEEP: "study hashtag other_hashtag n_videos n_creators jaccard"},
+    "hashtag_pairs": {_T.KEEP: "study day hashtag other_hashtag n_videos n_creators jaccard"},
     "creators": {
         _T.KEEP: "study n_videos n_days first_video_at last_video_at view_count_sum view_count_median "
         "like_count_sum comment_count_sum share_count_sum has_profile is_verified follower_count profile_seen_at",
@@ -106,11 +107,11 @@ TABLE: Mapping[str, Mapping[Treatment, str]] = {
     "days": {
         _T.KEEP: "study day state offered kept requests n_videos n_creators n_comments view_count_sum "
         "view_count_median like_count_sum like_count_median comment_count_sum comment_count_median share_count_sum "
-        "share_count_median",
+        "share_count_median last_seen_at epochs epochs_begun",
     },
     "coverage": {
         _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected probability n_attempts "
-        "requests first_at last_at completed_at last_attempt_state next_try_at",
+        "requests first_at last_at looked_at completed_at last_attempt_state next_try_at",
         _T.UNIT: "unit",
         # The API's own words, which name accounts.
         _T.DROP: "reason capture",
@@ -119,6 +120,7 @@ TABLE: Mapping[str, Mapping[Treatment, str]] = {
         _T.KEEP: "day pool study endpoint n_requests n_failed n_refused n_rows latency_ms_median first_sent_at "
         "last_sent_at",
     },
+    "epochs": {_T.KEEP: "epoch kind clock first_day last_day precision title description source"},
 }
 
 
