@@ -21,6 +21,9 @@ from research_assets.tiktok.endpoints import BY_ENTITY
 _NOT_BY_HAND = ("dagster/sensor_name", "dagster/schedule_name", "dagster/backfill")
 
 
+_OPEN = "Why one is not, and when it is tried again, stands under Events."
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """What sets one collected asset apart.
@@ -83,7 +86,7 @@ def _description(study: StudySpec, family: Family) -> str:
     return "\n\n".join(
         (
             f"**Grain:** {ENTITIES[family.entity].grain}.",
-            f"**Partition:** {_axis(study, family.entity)}. It is materialized if and only if it is complete.",
+            f"**Partition:** {_axis(study, family.entity)}. It is materialized if and only if it is complete. {_OPEN}",
             f"**Cost:** {family.cost}.",
             f"**Again:** {family.again}",
         )

@@ -4,8 +4,9 @@ A partition is materialized the moment it is complete, so the bar in the UI tell
 backfill too. What is not complete gets an observation with its reason. A pause ends the run in good order.
 """
 
-from collections.abc import Iterator
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 import dagster as dg
@@ -29,6 +30,14 @@ _EVERY = timedelta(seconds=10)
 
 def _when(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "not planned"
+
+
+def _stretches(partitions: Sequence[date], some: Sequence[date]) -> Iterator[str]:
+    """Some of a run's partitions, neighbours as `first..last`."""
+    for chosen, stretch in groupby(sorted(partitions), key=set(some).__contains__):
+        days = list(stretch)
+        if chosen:
+            yield f"{days[0]}..{days[-1]}" if len(days) > 1 else f"{days[0]}"
 
 
 def outcome_metadata(outcome: Finished) -> dict[str, Any]:
@@ -140,19 +149,25 @@ class Run:
         )
 
     def _tell_pause(self, paused: Paused) -> None:
-        left = [day.isoformat() for day in paused.left]
         text = (
-            f"Paused, not failed: {paused.reason.rstrip('.')}. {len(left)} partitions are left. The sensor "
+            f"Paused, not failed: {paused.reason.rstrip('.')}. {len(paused.left)} partitions are left. The sensor "
             f"quota_window takes them up from {_when(paused.opens_at)} on, where this run stopped; nothing needs to "
             "be done. With the sensor switched off, materialize them again then: what is held is not asked twice. A "
             "backfill that this run belongs to is shown as failed for them, because Dagster knows no pause; they are "
             "not lost."
         )
         self._context.log.warning(text)
-        self._observe(text, {"left": left, "opens at": _when(paused.opens_at), "pool": paused.pool})
+        self._observe(
+            text,
+            {
+                "opens at": _when(paused.opens_at),
+                "pool": paused.pool,
+                "partitions left": ", ".join(_stretches(self._ask.partitions, paused.left)),
+            },
+        )
 
     def _observe(self, text: str, metadata: dict[str, Any]) -> None:
-        shown = {**metadata, "captures": self._captures, **self._left(), **self._picture()}
+        shown = {**metadata, **self._picture(), **self._left(), "captures": self._captures}
         self._context.log_event(dg.AssetObservation(self._key, description=text, metadata=shown))
 
     def _left(self) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """The sensor that turns free quota into runs. What is worth asking is decided in `collect/agenda.py`."""
 
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -57,13 +56,13 @@ def quota_window(studies: Sequence[StudySpec], collection: Collection) -> dg.Sen
             _declare(agenda, facts, collection.settings, clock)
         for item in agenda.items:
             context.log.info(item_text(item))
-        told = {"at": now.isoformat(timespec="seconds"), "runs": len(requests), **_left(facts)}
+        said = "; ".join(map(item_text, asked)) if asked else waiting_text(agenda, facts.pools, now)
         return dg.SensorResult(
             run_requests=requests,
             asset_events=[*shown],
-            skip_reason=None if requests else waiting_text(agenda, facts.pools, now),
-            # For people only: what counts is read anew at each tick.
-            cursor=json.dumps(told),
+            skip_reason=None if requests else said,
+            # For people only: the UI shows it at the sensor, and what counts is read anew at each tick.
+            cursor=f"{now:%Y-%m-%d %H:%M} UTC: {said}",
         )
 
     return sensor
@@ -122,6 +121,7 @@ def _request(
             "dagster/asset_partition_range_end": last,
             # The queue takes what is worth most first.
             "dagster/priority": str(-item.rank),
+            "research/partitions": first if first == last else f"{first}..{last}",
             "research/why": ", ".join(item.why),
             runs.BATCH: "/".join(key),
             runs.WORK: work,
@@ -145,5 +145,3 @@ def _declare(agenda: Agenda, facts: Facts, settings: Settings, clock: Clock) -> 
         ledger.close()
 
 
-def _left(facts: Facts) -> Mapping[str, int]:
-    return {f"{name} left": pool.left for name, pool in facts.pools.items()}

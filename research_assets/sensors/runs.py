@@ -7,9 +7,11 @@ import dagster as dg
 
 from research_assets.collect.agenda_model import Key
 
-BATCH, WORK, TICK, REQUESTS = "research/batch", "research/work", "research/tick", "research/requests"
-"""Tags of a run that the quota window asked for: study and entity; a digest of how they stood then; the tick; the
-requests that were estimated."""
+BATCH, WORK, TICK = ".dagster/research_batch", ".dagster/research_work", ".dagster/research_tick"
+"""Tags of a run that the quota window asked for: study and entity; a digest of how they stood then; the tick. They tell
+people nothing, and the UI hides tags of this prefix."""
+REQUESTS = "research/requests"
+"""Tag with the requests that were estimated."""
 
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,

@@ -85,7 +85,7 @@ def test_a_pause_is_no_failure(bench: Build) -> None:
     told = observations(paused)[None]
     assert "Paused, not failed" in (told.description or "")
     assert told.metadata["pool"].value == "research"
-    assert told.metadata["left"].value == DAYS[:8]
+    assert told.metadata["partitions left"].value == "2026-02-01..2026-02-08"
     assert told.metadata["opens at"].value == "2026-03-03 00:00 UTC"
     assert (told.metadata["requests left"].value, told.metadata["founded on"].value) == (8, "density")
     assert told.metadata["done on"].value == "2026-03-05, if nothing else is asked"

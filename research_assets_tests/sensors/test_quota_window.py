@@ -54,6 +54,8 @@ def test_a_pause_waits_for_midnight_and_goes_on_where_it_stopped(build: Build) -
     house.pass_time()
     assert house.asked() == 4
     assert house.skipped == "research: 0 of 4 left; 10 units wait; opens 00:00 UTC."
+    # Where the UI shows it without a click.
+    assert str(house.cursors["quota_window"]).endswith(f" UTC: {house.skipped}")
     assert not house.tick()
     for day in (3, 4):
         house.at(datetime(2026, 3, day, 0, 1, tzinfo=UTC))
@@ -247,7 +249,7 @@ def test_days_without_comments_are_shown_without_a_run_of_their_own(build: Build
     study = replace(STUDY, comments=CommentRule("sample", share=0.005))
     house = build(study, flat_comments=2, research_cap=11)
     results = house.pass_time()
-    assert [result.dagster_run.tags["research/batch"] for result in results] == [
+    assert [result.dagster_run.tags[runs.BATCH] for result in results] == [
         "gardening/videos",
         "gardening/comments",
     ]
