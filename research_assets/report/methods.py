@@ -248,8 +248,8 @@ def _epochs(facts: Facts) -> str:
     ]
     told = f" Between the first day and the last observation began or ended: {'; '.join(near)}." if near else ""
     return (
-        f"{counted(len(facts.epochs), 'known break')} in the API's data touch the days of publication or of asking; the "
-        f"table says which, and who tells of them.{told}"
+        f"{counted(len(facts.epochs), 'known break')} in the API's data touch the days of publication or of asking; "
+        f"the table says which, and who tells of them.{told}"
     )
 
 

@@ -1,0 +1,39 @@
+"""One report of the known rows for all tests that only look at it."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from research_assets.report.write import Written, write_report
+from research_assets.settings import VARIABLES, Settings
+from research_assets_tests.report.marts import STUDY, garden, publish
+from research_assets_tests.report.parsed import Parsed
+
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+
+
+@pytest.fixture(scope="package")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A data root with the known rows."""
+    root = tmp_path_factory.mktemp("report") / "data"
+    settings = Settings.from_env({VARIABLES["root"].name: str(root), VARIABLES["api_url"].name: "http://127.0.0.1:9"})
+    publish(settings, garden())
+    return settings
+
+
+@pytest.fixture(scope="package")
+def written(place: Settings) -> Written:
+    """The report of the known rows."""
+    return write_report(place, STUDY, NOW)
+
+
+@pytest.fixture(scope="package")
+def html(written: Written) -> str:
+    """Its text."""
+    return written.path.read_text()
+
+
+@pytest.fixture(scope="package")
+def page(html: str) -> Parsed:
+    """The same, understood."""
+    return Parsed(html)

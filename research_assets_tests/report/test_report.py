@@ -1,0 +1,194 @@
+"""A report tells what the marts hold, in a file that needs nothing, and what people wrote stays text."""
+
+import re
+from dataclasses import replace
+from datetime import date
+
+import pytest
+
+from research_assets.collect.spec import CommentRule
+from research_assets.reading import ReadingError
+from research_assets.report import MARTS
+from research_assets.report.queries import read_facts
+from research_assets.report.sections_held import volume
+from research_assets.report.write import Written, write_report
+from research_assets.settings import Settings
+from research_assets_tests.report.conftest import NOW
+from research_assets_tests.report.marts import IMAGE, SCRIPT, STATES, STUDY, VIDEOS, contracts, garden, publish
+from research_assets_tests.report.parsed import Parsed
+
+SECTIONS = (
+    "volume",
+    "coverage",
+    "quota",
+    "hashtags",
+    "creators",
+    "engagement",
+    "threads",
+    "network",
+    "ages",
+    "methods",
+)
+
+
+def test_the_facts_are_those_of_the_marts(written: Written) -> None:
+    facts = written.facts
+    assert [(day.state, day.videos) for day in facts.days] == list(zip(STATES, VIDEOS, strict=True))
+    overall = facts.overall
+    assert (overall.videos, overall.creators, overall.comments, overall.replies) == (6, 2, 1, 2)
+    assert (overall.requests, overall.failed, overall.refused) == (25, 5, 1)
+    assert [(one.day.day, one.pool, one.answered, one.failed, one.refused) for one in facts.spent] == [
+        (8, "research", 16, 3, 1),
+        (9, "follow", 3, 0, 0),
+        (9, "research", 1, 1, 0),
+    ]
+    views = facts.engagement[0]
+    assert (views.number, views.zeros, views.median) == (6, 1, 275.0)
+    assert [(one.low, one.high, one.number) for one in views.bins] == [
+        (5, 10, 1),
+        (50, 100, 1),
+        (500, 1000, 1),
+        (5000, 10_000, 1),
+        (50_000, 100_000, 1),
+    ]
+    shares = facts.engagement[3]
+    assert (shares.number, shares.absent, shares.bins) == (6, 6, [])
+    assert facts.depths == [(0, 1), (1, 1), (2, 1)]
+    assert [(one.direction, one.degree, one.accounts, one.share) for one in facts.degrees] == [
+        ("followers", 2, 1, 1.0),
+        ("following", 1, 2, 1.0),
+    ]
+    assert [epoch.title for epoch in facts.epochs] == ["Goes on", "Broken tags"]
+
+
+def test_one_private_file_and_nothing_beside_it(written: Written, place: Settings) -> None:
+    assert [path.name for path in place.reports.iterdir()] == ["garden.html"]
+    assert written.path.stat().st_mode & 0o777 == 0o600
+    assert place.reports.stat().st_mode & 0o777 == 0o700
+
+
+def test_nothing_is_fetched_and_nothing_runs(page: Parsed) -> None:
+    targets = [value for name, value in page.attributes if name in ("src", "href", "xlink:href", "action", "data")]
+    assert all(target.startswith("#") or target == "data:," for target in targets)
+    assert not {"script", "iframe", "object", "embed", "img", "form"} & set(page.tags)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert any(value.startswith("default-src 'none'") for name, value in page.attributes if name == "content")
+
+
+def test_what_people_wrote_stays_text(html: str, page: Parsed) -> None:
+    assert SCRIPT not in html
+    assert IMAGE not in html
+    assert f"#{SCRIPT}" in page.sections["hashtags"]
+    assert f"@{IMAGE}" in page.sections["creators"]
+    assert "</pre><script>" in page.sections["methods"]
+    assert f"Search of … failed: {SCRIPT}" in page.sections["coverage"]
+
+
+def test_every_section_is_there_and_can_be_reached(page: Parsed) -> None:
+    assert tuple(page.sections) == SECTIONS
+    assert {f"#{name}" for name in SECTIONS} <= {value for name, value in page.attributes if name == "href"}
+    assert [identity for identity, times in page.ids.items() if times > 1] == []
+
+
+def test_every_picture_has_its_numbers_in_a_table(page: Parsed) -> None:
+    assert page.figures
+    assert all(page.tables[section] for section in page.figures)
+
+
+def test_references_inside_pictures_lead_somewhere(html: str, page: Parsed) -> None:
+    assert set(re.findall(r"url\(#([^)]+)\)", html)) <= set(page.ids)
+
+
+def test_days_that_are_not_complete_are_told(html: str, page: Parsed) -> None:
+    told = "2 of 6 days are complete; the others are not: 1 partial, 1 suspicious, 1 quarantined and 1 not asked."
+    assert told in html
+    assert "Where a day is not complete" in page.sections["volume"]
+    assert "1: Broken tags (since 2026-02-02)" in page.sections["volume"]
+    for state in ("quarantined", "suspicious", "partial"):
+        assert f'id="volume-{state}"' in html
+
+
+def test_the_methods_state_what_a_paper_must(page: Parsed) -> None:
+    told = page.sections["methods"]
+    for words in (
+        "These data are simulated",
+        "published from 1 February 2026 to 6 February 2026 (UTC)",
+        "the creator's country of registration is “DE” or “AT”; and it does not hold that the keyword is",
+        "and again at ages of 10 days",
+        "Of 6 days, 2 are complete. The searches asked for 400 rows; the API offered 18 raw hits, of which 6 (33.3 %)",
+        "a random 25 % of each day's videos (seed 7)",
+        "25 in all, of which 4 failed and 1 were refused",
+        "2 units of comments with probability 0.25, so that each stands for 4",
+        "Of all units that were wanted (days, lists of comments or accounts, profiles), 6 are not held",
+        "Broken tags (since 2026-02-02)",
+        "The marts were published on",
+        "duckdb",
+        '"operation": "IN", "field_name": "region_code", "field_values": ["DE", "AT"]',
+    ):
+        assert words in told, words
+
+
+def test_names_of_units_are_left_out_of_reasons(page: Parsed) -> None:
+    assert "`username: …` is unknown" in page.sections["coverage"]
+    assert "Comments of … are closed" in page.sections["coverage"]
+
+
+def test_pictures_for_the_ui_are_small(written: Written) -> None:
+    assert set(written.pictures) == {"volume", "coverage", "quota"}
+    for picture in written.pictures.values():
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) < 100_000
+
+
+def test_an_empty_study_says_so_in_each_section(settings: Settings) -> None:
+    publish(settings, {})
+    written = write_report(settings, replace(STUDY, comments=CommentRule("none"), panel=()), NOW)
+    page = Parsed(written.path.read_text())
+    assert tuple(page.sections) == SECTIONS
+    assert not page.figures
+    assert not written.pictures
+    for section in SECTIONS[:-1]:
+        assert re.search(r"\b(No|no|Nothing|nothing)\b", page.sections[section]), section
+    assert "No day was asked yet." in written.path.read_text()
+
+
+def test_a_long_study_is_drawn_by_weeks(settings: Settings) -> None:
+    rows = garden()
+    [template, *_] = rows["days"]
+    rows["days"] = [template | {"day": date.fromordinal(STUDY.start.toordinal() + n)} for n in range(500)]
+    publish(settings, rows)
+    section = volume(read_facts(settings, "garden"))
+    [figure] = section.figures
+    assert "Videos held by week" in figure.caption
+    assert "1,500 videos of 500 days are held. Every day is complete." in str(section.sentences[0])
+    # 71 weeks and a rest of three days.
+    assert figure.svg.count("videos, complete</title>") == 72
+
+
+def test_another_report_replaces_the_first(settings: Settings) -> None:
+    publish(settings, {})
+    first = write_report(settings, STUDY, NOW)
+    second = write_report(settings, STUDY, NOW.replace(year=2027))
+    assert first.path == second.path
+    assert "written on 2027-03-02" in second.path.read_text()
+
+
+def test_without_a_warehouse_it_says_what_to_do(settings: Settings) -> None:
+    with pytest.raises(ReadingError, match="materialize the group warehouse"):
+        write_report(settings, STUDY, NOW)
+    assert not settings.reports.exists()
+
+
+def test_a_warehouse_of_another_version_is_named(settings: Settings) -> None:
+    publish(settings, garden(), leave_out="quota")
+    with pytest.raises(ReadingError, match="no mart quota"):
+        write_report(settings, STUDY, NOW)
+
+
+def test_a_warehouse_without_epochs_is_fine(settings: Settings) -> None:
+    publish(settings, garden(), leave_out="epochs")
+    assert read_facts(settings, "garden").epochs == []
+
+
+def test_the_marts_that_are_read_exist() -> None:
+    assert set(MARTS) < set(contracts())
