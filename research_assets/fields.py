@@ -223,7 +223,7 @@ PLAYLIST: tuple[Field, ...] = (
 COVERAGE: tuple[Field, ...] = (
     Field("entity", "VARCHAR", "Entity that was asked for", "collect"),
     Field("partition", "DATE", "Partition of the asset that the unit belongs to", "collect"),
-    Field("unit_kind", "VARCHAR", "What a unit is: day, video, comment or account", "collect"),
+    Field("unit_kind", "VARCHAR", "What a unit is: day, video, comment, account or canary", "collect"),
     Field("unit", "VARCHAR", "The day, video id, comment id or username", "collect"),
     Field("state", "VARCHAR", "State of the unit after this attempt", "collect"),
     Field("asked", "BIGINT", "Rows that the requests asked for", "collect", unit="rows"),

@@ -45,6 +45,9 @@ class CollectConfig(dg.Config):
 
     again: bool = Field(False, description="Ask what is complete once more: a new observation, at the full cost")
     retry: bool = Field(False, description="Ask what was given up before its next try is due")
+    canary: bool = Field(
+        False, description="Collect nothing, but look whether videos of these held days are still found: a request each"
+    )
 
 
 def asset_key(study: StudySpec, entity: str) -> dg.AssetKey:
@@ -149,7 +152,9 @@ def collection_asset(study: StudySpec, name: str, families: Sequence[Family]) ->
         retry = config.retry or _wants_retry(context)
         for family in families:
             if asset_key(study, family.entity) in context.selected_asset_keys:
-                run = Run(context, Ask(study, family.entity, days, again=config.again, retry=retry), collection)
+                canary = config.canary and family.entity == "videos"
+                ask = Ask(study, family.entity, days, again=config.again, retry=retry, canary=canary)
+                run = Run(context, ask, collection)
                 asyncio.run(run.follow())
                 yield from run.results()
 

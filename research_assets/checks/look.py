@@ -21,7 +21,11 @@ _LONGEST_CELL = 60
 _TRIES = 3
 
 _UNITS = """
-create or replace temp view units as select * exclude (study, day) from all_units where entity = {entity}
+create or replace temp view canaries as select * exclude (study, day) from all_units
+where entity = {entity} and unit_kind = 'canary'
+qualify row_number() over (partition by unit order by last_at desc, capture desc) = 1;
+create or replace temp view units as select * exclude (study, day) from all_units
+where entity = {entity} and unit_kind <> 'canary'
 qualify row_number() over (
     partition by "partition", unit_kind, unit
     order by state = 'complete' desc, last_at desc nulls last, state = 'partial', capture desc
@@ -71,13 +75,14 @@ def _hold(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, entity: 
             connection.execute(rule.sql)
             columns = [column[0] for column in connection.description or ()]
             rows = connection.fetchall()
+            numbers = _numbers(connection, rule)
             break
         except duckdb.IOException:
             # Somebody published or removed a file between the listing and the reading.
             if attempt == _TRIES:
                 raise
             _name_tables(connection, raw, study, entity)
-    metadata: dict[str, Any] = {"rows looked at": total, "rows that break the rule": len(rows)}
+    metadata: dict[str, Any] = {"rows looked at": total, "rows that break the rule": len(rows), **numbers}
     if not rows:
         return dg.AssetCheckResult(passed=True, metadata=metadata)
     return dg.AssetCheckResult(
@@ -86,6 +91,14 @@ def _hold(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, entity: 
         description=f"{len(rows):,} of {total:,} break the rule. {rule.advice}",
         metadata=metadata | {"sample": dg.MetadataValue.md(sample(columns, rows))},
     )
+
+
+def _numbers(connection: duckdb.DuckDBPyConnection, rule: Rule) -> dict[str, Any]:
+    if rule.numbers is None:
+        return {}
+    connection.execute(rule.numbers)
+    [row] = connection.fetchall()
+    return dict(zip([column[0] for column in connection.description or ()], row, strict=True))
 
 
 def _name_tables(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, entity: str) -> None:

@@ -17,12 +17,13 @@ ONCE_MORE = "Materialize these partitions once more with `again`, and look wheth
 class Rule:
     """Rows of `over` that should not be: `sql` finds them, `advice` says what to do.
 
-    `blocking` where the marts would be built on wrong data.
+    `blocking` where the marts would be built on wrong data. `numbers` is SQL for one row that is shown in any case.
     """
 
     name: str
     meaning: str
     sql: str
     advice: str
-    over: Literal["held", "units"] = "held"
+    over: Literal["held", "units", "canaries"] = "held"
     blocking: bool = False
+    numbers: str | None = None

@@ -1,14 +1,21 @@
 """What must hold for the rows of a collected entity, as data: a name, a meaning, SQL that finds what breaks it, advice.
 
 The SQL asks `held`, the rows of one study's entity with all columns of the registry, `study` left out and `day` added,
-and `units`, the attempt that counts of each unit asked. How rules are run and told is in `look.py`. No Dagster.
+`units`, the attempt that counts of each unit asked, and `canaries`, known videos as they were looked for last. How
+rules are run and told is in `look.py`. No Dagster.
 """
 
 from collections.abc import Iterator
 
 from research_assets.checks.query import broken_conditions
 from research_assets.checks.rule import ONCE_MORE, Rule
-from research_assets.checks.series import NO_UNKNOWN_FIELDS, NOTHING_IS_LEFT_OPEN, VOLUME, fields_keep_arriving
+from research_assets.checks.series import (
+    CANARIES,
+    NO_UNKNOWN_FIELDS,
+    NOTHING_IS_LEFT_OPEN,
+    VOLUME,
+    fields_keep_arriving,
+)
 from research_assets.collect.spec import StudySpec
 from research_assets.fields import ENTITIES
 
@@ -39,6 +46,7 @@ def _rules(study: StudySpec, entity: str) -> Iterator[Rule]:
     if entity == "videos":
         yield _VIDEOS_KEEP_THEIR_DAY
         yield _VIEWS_DO_NOT_FALL
+        yield CANARIES
     answers = broken_conditions(study.query) if entity == "videos" else _ANSWERS.get(entity)
     if answers:
         yield _rows_answer_what_was_asked(entity, answers)

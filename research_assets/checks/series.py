@@ -122,3 +122,28 @@ NOTHING_IS_LEFT_OPEN = Rule(
     GO_ON,
     over="units",
 )
+
+_LAST_LOOK = "capture = (select arg_max(capture, last_at) from canaries)"
+
+CANARIES = Rule(
+    "canaries",
+    "When videos known from before were looked for last, half of them or more were found.",
+    f"""
+    select "partition" as day, unit as video, state, last_at as looked_at from canaries
+    where {_LAST_LOOK} and state <> 'complete' and (
+        select 2 * count(*) filter (state = 'complete') < count(*) from canaries where {_LAST_LOOK}
+    )
+    order by unit
+    """,
+    "Some videos vanish: deleted, private, moderated. If nearly all do at once, the API is not answering this study's "
+    "query, and an empty day of these weeks is not to be believed. It is looked for again by itself; if it stays, ask "
+    "the API's support with the log id from the capture. To look now, materialize a held day with `canary`.",
+    over="canaries",
+    numbers="""
+    select count(*) as "known videos looked for", count(*) filter (state = 'complete') as "found",
+        coalesce(strftime(max(last_at), '%Y-%m-%d %H:%M UTC'), 'never') as "last look",
+        coalesce(array_to_string(list(unit order by last_at desc, unit) filter (state <> 'complete')[:5], ', '), '')
+            as "not found, for example"
+    from canaries
+    """,
+)

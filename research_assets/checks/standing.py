@@ -39,7 +39,7 @@ _GIVEN_UP = """
 select entity, "partition", unit, state, reason, next_try, since from (
     select *, min(last_at) filter (state in ('quarantined', 'suspicious'))
         over (partition by entity, "partition", unit_kind, unit) as since
-    from {table}
+    from {table} where unit_kind <> 'canary'
     qualify row_number() over (
         partition by entity, "partition", unit_kind, unit
         order by state = 'complete' desc, last_at desc nulls last, state = 'partial', capture desc

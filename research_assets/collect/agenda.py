@@ -30,6 +30,8 @@ def due_at(day: date, age: int) -> datetime:
 
 def decide(facts: Facts, now: datetime) -> Agenda:
     """What to ask now, in order, within what the pools have left; and what waits until when."""
+    canaries = list(_canaries(facts))
+    facts = replace(facts, running={**facts.running, **{(item.study, "videos"): item.requests for item in canaries}})
     lots: list[Lot] = []
     waiting: list[Waiting] = []
     for study in facts.studies:
@@ -53,7 +55,19 @@ def decide(facts: Facts, now: datetime) -> Agenda:
     for lot in lots:
         if lot.units_left:
             waiting.append(_waits(facts, lot))
-    return Agenda(tuple(items), tuple(waiting), wants)
+    return Agenda((*canaries, *items), tuple(waiting), wants)
+
+
+def _canaries(facts: Facts) -> Iterator[Item]:
+    """One request for each study that is to look for known videos; its days wait until it has, which is not long."""
+    free = _free(facts, "research")
+    due = {
+        study: day
+        for study, day in facts.canaries.items()
+        if (study, "videos") not in facts.running and (study, "videos") not in facts.halted
+    }
+    for study, day in list(due.items())[:free]:
+        yield Item(study, "videos", (day,), again=False, why=("canary",), units=1, requests=1, basis="one each")
 
 
 def _free(facts: Facts, pool: str) -> int:

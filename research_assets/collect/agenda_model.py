@@ -9,7 +9,7 @@ from research_assets.collect.estimate import NOTHING, Basis, Estimate
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import PoolState
 
-Why = Literal["settled", "reobserve", "retry", "accounts", "show", "goes_on", "new", "period", "backfill"]
+Why = Literal["settled", "reobserve", "retry", "accounts", "canary", "show", "goes_on", "new", "period", "backfill"]
 """Why work is asked for now; `MEANING` says it in words."""
 
 MEANING: Mapping[Why, str] = {
@@ -17,6 +17,7 @@ MEANING: Mapping[Why, str] = {
     "reobserve": "days that have reached an age at which they are asked again",
     "retry": "units whose next try has come",
     "accounts": "accounts that no search was answered for, whose next try has come",
+    "canary": "videos known from before that are looked for again",
     "show": "held, but not yet shown as materialized",
     "goes_on": "begun before, and paused",
     "new": "comments of days that have just settled",
@@ -28,6 +29,7 @@ RANK: Mapping[Why, int] = {
     "reobserve": 0,
     "retry": 0,
     "accounts": 0,
+    "canary": 0,
     "show": 0,
     "goes_on": 1,
     "new": 1,
@@ -67,7 +69,8 @@ class Facts:
     `standings` by study and entity: for videos a day that is not in it was never asked, for everything else it is
     nothing to ask. `density` are raw hits of held days by study, `used` today's requests by pool and study, `running`
     the requests that active runs are expected to need, `halted` until when nothing is begun after runs in vain. `parts`
-    says in how many parts a study's search is asked, where its query names more accounts than go into one.
+    says in how many parts a study's search is asked, where its query names more accounts than go into one, `canaries`
+    names the day whose known videos a study is to look for now.
     """
 
     studies: Sequence[StudySpec]
@@ -81,6 +84,7 @@ class Facts:
     page_size: int = 100
     window_days: int = 31
     parts: Mapping[str, int] = field(default_factory=dict)
+    canaries: Mapping[str, date] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

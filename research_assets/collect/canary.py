@@ -15,6 +15,7 @@ from research_assets.clock import Clock
 from research_assets.collect.accounts import Accounts, Names, narrowed
 from research_assets.collect.coverage import Held
 from research_assets.collect.lookup import lookup
+from research_assets.collect.observing import SEVERAL
 from research_assets.collect.send import Courier, Errand
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.window import Note
@@ -23,9 +24,6 @@ from research_assets.tiktok.requests import Request, video_query
 
 Song = Literal["heard", "silent", "down"]
 """Some of the videos were found; none was, twice; the request was not answered."""
-
-SEVERAL = 3
-"""Videos of a day that must be known, because a single one may have been withdrawn."""
 
 MOST = 100
 """Videos asked for at once: what one page takes."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from research_assets.collect.lookup import Raw, lookup
 
 State = Literal["complete", "partial", "too_fresh", "suspicious", "refused", "missing", "quarantined", "not_asked"]
-UnitKind = Literal["day", "video", "comment", "account"]
+UnitKind = Literal["day", "video", "comment", "account", "canary"]
 
 SETTLED: frozenset[str] = frozenset({"complete", "refused", "missing"})
 """States in which a unit is done: everything the API gives is held, or it is known that it gives nothing."""

@@ -28,7 +28,8 @@ class Ask:
     """Partitions of one entity of one study to collect.
 
     `again` asks what is complete once more (a new observation). `retry` asks quarantined and suspicious units even
-    before their next try is due: what a person means who asks for one day.
+    before their next try is due: what a person means who asks for one day. `canary` collects nothing: it looks for
+    videos of held days that are known from before.
     """
 
     study: StudySpec
@@ -36,6 +37,7 @@ class Ask:
     partitions: tuple[date, ...]
     again: bool = False
     retry: bool = False
+    canary: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,21 @@
-"""How long accounts are observed: period after period while a study goes on, and once more when it is over. Pure."""
+"""How long a study is observed, and when it looks for videos known from before. Pure.
 
-from collections.abc import Mapping
+Accounts are observed period after period while a study goes on, and once more when it is over.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 from research_assets.clock import midnight
 from research_assets.collect.agenda_model import Standing
 from research_assets.collect.spec import StudySpec
+
+EVERY = timedelta(days=7)
+"""Between two looks for known videos, and the time after which a day's videos count as known from before."""
+
+SEVERAL = 3
+"""Videos of a day that must be known, because a single one may have been withdrawn."""
 
 
 def observes(study: StudySpec, days: Mapping[date, Standing], seen_at: datetime | None, now: datetime) -> bool:
@@ -29,3 +39,20 @@ def observes(study: StudySpec, days: Mapping[date, Standing], seen_at: datetime 
         if standing.looked_at is not None:
             over = max(over, standing.looked_at)
     return seen_at < over
+
+
+def day_to_call(
+    study: StudySpec, days: Sequence[date], last: datetime | None, waits_until: datetime | None, now: datetime
+) -> date | None:
+    """The day whose videos are looked for now; None if no look is due.
+
+    `days` are held for `EVERY` at least and have `SEVERAL` videos or more, `last` is when the study last looked,
+    `waits_until` the next try that a look without any answer set. Which day it is changes with the week, by lot.
+    """
+    if not days or not observes(study, {}, last, now):
+        return None
+    if last is not None and now < (waits_until or last + EVERY):
+        return None
+    week = now.date().toordinal() // EVERY.days
+    lot = hashlib.blake2b(f"{study.name}:{week}".encode(), digest_size=8).digest()
+    return sorted(days)[int.from_bytes(lot) % len(days)]

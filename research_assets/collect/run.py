@@ -14,6 +14,7 @@ from research_assets.collect.days import finished, too_fresh
 from research_assets.collect.lists import Partition, end_past_periods
 from research_assets.collect.model import Ask, Finished, Meter, Paused, Tools, side_by_side
 from research_assets.collect.publish import catch_up
+from research_assets.collect.roll_call import call
 from research_assets.collect.search import Search
 from research_assets.collect.send import Courier
 from research_assets.collect.sources import Sources
@@ -64,6 +65,11 @@ async def _videos(ask: Ask, tools: Tools) -> AsyncGenerator[Finished | Paused, N
     settings, now = tools.settings, tools.clock.now()
     records = read_held(settings.raw, "videos", study=ask.study.name, captures=settings.captures)
     held = {record.verdict.partition: record for record in records if record.verdict.unit_kind == "day"}
+    if ask.canary:
+        for day in ask.partitions:
+            async for result in call(ask, tools, day, held.get(day)):
+                yield result
+        return
     part = lacking(ask.study.query, records, now, retry=ask.retry)
     missing = []
     for day in sorted(set(ask.partitions)):

@@ -16,7 +16,7 @@ from research_assets.collect.agenda_model import Facts, Key, Standing
 from research_assets.collect.coverage import SETTLED, Held, read_held
 from research_assets.collect.estimate import NOTHING, a_list, total
 from research_assets.collect.lookup import Raw, lookup
-from research_assets.collect.observing import observes
+from research_assets.collect.observing import EVERY, SEVERAL, day_to_call, observes
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target, account_targets, replies_by_day, videos_by_day
 from research_assets.fields import ENTITIES
@@ -65,10 +65,13 @@ def read_facts(
     """
     standings: dict[Key, Mapping[date, Standing]] = {}
     density: dict[str, Mapping[date, float]] = {}
+    canaries: dict[str, date] = {}
     with nullcontext(raw) if raw else Raw(settings.raw) as tables:
         for study in studies:
             reader = _Reader(settings, tables, study, now, shown)
             standings[study.name, "videos"], density[study.name] = reader.days()
+            if (day := reader.canary()) is not None:
+                canaries[study.name] = day
             for entity in entities_of(study):
                 if entity == "comments":
                     standings[study.name, entity] = reader.comments(standings[study.name, "videos"])
@@ -84,6 +87,7 @@ def read_facts(
         page_size=settings.page_size,
         window_days=settings.window_days,
         parts={s.name: len(batches(named(s.query), settings.username_batch)) or 1 for s in studies},
+        canaries=canaries,
     )
 
 
@@ -148,6 +152,27 @@ class _Reader:
             self._now,
         )
         return {day for (day,) in rows}
+
+    def canary(self) -> date | None:
+        """The day whose videos are looked for now, if the study's last look is old enough."""
+        rows = _coverage(
+            self._raw,
+            self._study.name,
+            f"""
+            SELECT
+                array_agg(DISTINCT partition) FILTER (
+                    unit_kind = 'day' AND state = 'complete' AND kept >= {SEVERAL} AND last_at <= ?
+                ),
+                max(last_at) FILTER (unit_kind = 'canary'),
+                arg_max(next_try, last_at) FILTER (unit_kind = 'canary')
+            FROM {{table}} WHERE entity = 'videos'
+            """,
+            self._now - EVERY,
+        )
+        if not rows:
+            return None
+        [(days, last, waits_until)] = rows
+        return day_to_call(self._study, days or (), last, waits_until, self._now)
 
     def comments(self, days: Mapping[date, Standing]) -> dict[date, Standing]:
         """The comments of each day whose videos are held."""

@@ -23,7 +23,8 @@ from research_assets.tiktok.endpoints import BY_ENTITY
 
 DESCRIPTION = """Collects by itself. Whenever requests of the day's quota are free, it starts the runs that are worth
 most: days that have just settled, days that have reached an age of `reobserve_days`, days whose next try has come;
-then comments and the accounts of the running period; then earlier days. Studies share the quota by their `share`.
+then comments and the accounts of the running period; then earlier days. Once a week and study, one request looks
+whether videos known from before are still found. Studies share the quota by their `share`.
 
 It never asks for more than the quota has left. When nothing fits, it says so with the numbers: what is left, how many
 units wait, when the quota opens. A run that pauses is taken up here. Switch it off to collect by hand only."""
@@ -100,7 +101,8 @@ def digest(facts: Facts, key: Key, settings: Settings) -> str:
     """How a study's entity stands, in short: the same for two moments between which no run got anywhere."""
     standings = sorted(facts.standings.get(key, {}).items())
     size = journal_bytes(settings.captures, *key)
-    return hashlib.sha256(repr((standings, size)).encode()).hexdigest()[:16]
+    canary = facts.canaries.get(key[0]) if key[1] == "videos" else None
+    return hashlib.sha256(repr((standings, size, canary)).encode()).hexdigest()[:16]
 
 
 def _request(
@@ -112,10 +114,11 @@ def _request(
     work = digest(facts, key, settings)
     times, _ = runs.in_vain(instance, key, work)
     step = f"{item.study}__{'content' if item.entity in ('videos', 'comments') else item.entity}"
+    config = {"again": True} if item.again else {"canary": True} if item.why == ("canary",) else {}
     return dg.RunRequest(
-        run_key=f"{item.study}/{item.entity}/{first}..{last}/{'again/' * item.again}{now.date()}/{work}/{times}",
+        run_key="/".join((item.study, item.entity, f"{first}..{last}", *config, f"{now.date()}", work, f"{times}")),
         asset_selection=[dg.AssetKey(list(key))],
-        run_config={"ops": {step: {"config": {"again": True}}}} if item.again else {},
+        run_config={"ops": {step: {"config": config}}} if config else {},
         tags={
             "dagster/asset_partition_range_start": first,
             "dagster/asset_partition_range_end": last,
@@ -143,5 +146,3 @@ def _declare(agenda: Agenda, facts: Facts, settings: Settings, clock: Clock) -> 
                 ledger.want(study.name, study.share, wanted, pool=pool)
     finally:
         ledger.close()
-
-

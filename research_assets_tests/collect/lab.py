@@ -63,9 +63,8 @@ class Lab:
         self, entity: str, partitions: Sequence[date], spec: StudySpec | None = None, **how: Any
     ) -> tuple[dict[date, Finished], Paused | None]:
         """Collect; gives what was finished by partition, and the pause if there was one."""
-        ask = Ask(
-            spec or study(), entity, tuple(partitions), again=how.pop("again", False), retry=how.pop("retry", False)
-        )
+        asked = {name: how.pop(name) for name in ("again", "retry", "canary") if name in how}
+        ask = Ask(spec or study(), entity, tuple(partitions), **asked)
         finished: dict[date, Finished] = {}
         pause = None
         tools = self.tools(**how)

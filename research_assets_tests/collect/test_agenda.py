@@ -60,6 +60,18 @@ def test_comments_of_days_that_lie_apart_are_asked_in_one_run() -> None:
     assert [i.partitions for i in decide(facts(one, standings=known), NOW).items] == [(days[0],), (days[3], days[8])]
 
 
+def test_known_videos_are_looked_for_before_the_days_of_their_study_and_beside_those_of_others() -> None:
+    now = facts(study(), study("other"), left=10, canaries={"garden": date(2026, 2, 3)})
+    agenda = decide(now, NOW)
+    first, *rest = agenda.items
+    assert (first.study, first.partitions, first.why, first.requests) == ("garden", (date(2026, 2, 3),), ("canary",), 1)
+    assert {item.study for item in rest} == {"other"}
+    assert sum(item.requests for item in agenda.items) == 10
+    for held_up in ({"left": 0}, {"running": {("garden", "videos"): 3}}, {"halted": {("garden", "videos"): NOW + DAY}}):
+        waits = decide(replace(now, pools=facts(left=held_up.pop("left", 10)).pools, **held_up), NOW)  # type: ignore[arg-type]
+        assert not [item for item in waits.items if item.why == ("canary",)]
+
+
 def test_what_paused_waits_until_the_pool_opens_and_is_priced() -> None:
     days = span(date(2026, 2, 10), date(2026, 2, 13))
     # The pause was for a share of the day, which lapses after an hour.

@@ -156,6 +156,24 @@ def test_days_are_asked_again_at_their_age_and_only_once(build: Build) -> None:
     assert not house.tick()
 
 
+def test_known_videos_are_looked_for_once_a_week_and_the_check_tells_what_came_of_it(build: Build) -> None:
+    house = build(replace(NO_COMMENTS, end=None), flat=5)
+    house.pass_time()
+    house.at(NOW + timedelta(days=7, minutes=1))
+    results = house.pass_time()
+    looked = [r for r in results if r.dagster_run.tags["research/why"] == "canary"]
+    assert [result.success for result in looked] == [True]
+    [check] = [c for c in looked[0].get_asset_check_evaluations() if c.check_name == "canaries"]
+    assert check.passed
+    assert {name: check.metadata[name].value for name in ("known videos looked for", "found")} == {
+        "known videos looked for": 5,
+        "found": 5,
+    }
+    spent = house.asked()
+    assert not house.tick()
+    assert house.asked() == spent
+
+
 def test_comments_follow_their_day_and_accounts_their_period(build: Build) -> None:
     study = replace(STUDY, end=date(2026, 2, 3), users=UserRule("panel"), panel=("sandbox_beet", "sandbox_missing"))
     house = build(study, flat=3, flat_comments=2)

@@ -1,12 +1,15 @@
+{{ config(days_of='coverage', day='partition_day', rest='n_attempts = 0') }}
 {%- set unit = ['study', 'entity', 'partition_day', 'unit_kind', 'unit'] -%}
+{%- set wanted_unit = ['wanted.study', 'wanted.entity', 'wanted.partition_day', 'wanted.unit_kind', 'wanted.unit'] -%}
 with attempts as (
     select
         *,
-        -- A unit that is held complete stays complete: a later attempt that failed took nothing away.
+        -- A unit that is held complete stays complete: a later attempt that failed took nothing away. Of a video that
+        -- is looked for again and again, the last look speaks.
         row_number() over (
             partition by {{ unit | join(', ') }}
             order by
-                case when state = 'complete' then 0 else 1 end,
+                case when state = 'complete' and unit_kind <> 'canary' then 0 else 1 end,
                 last_at desc nulls last,
                 case when state = 'partial' then 1 else 0 end,
                 capture desc
@@ -16,6 +19,9 @@ with attempts as (
             order by last_at desc nulls last, case when state = 'partial' then 1 else 0 end, capture desc
         ) as recency
     from {{ ref('stg_tiktok__coverage') }}
+    {%- if increment() %}
+    where {{ in_changed_days('coverage', 'partition_day') }}
+    {%- endif %}
 ),
 
 asked as (
@@ -42,16 +48,28 @@ asked as (
     group by {{ unit | join(', ') }}
 ),
 
+ever_asked as (
+    select {{ unit | join(', ') }} from asked
+    {%- if increment() %}
+    union all
+    select {{ unit | join(', ') }} from {{ this }} where n_attempts > 0
+    {%- endif %}
+),
+
 unasked as (
-    select wanted.*
+    select
+        {{ wanted_unit | join(', ') }},
+        min(wanted.due_at) as due_at
     from {{ ref('int_units__wanted') }} as wanted
-    left join asked
-        on wanted.study = asked.study
-        and wanted.entity = asked.entity
-        and wanted.partition_day = asked.partition_day
-        and wanted.unit_kind = asked.unit_kind
-        and wanted.unit = asked.unit
-    where asked.study is null
+    left join ever_asked
+        on wanted.study = ever_asked.study
+        and wanted.entity = ever_asked.entity
+        and wanted.partition_day = ever_asked.partition_day
+        and wanted.unit_kind = ever_asked.unit_kind
+        and wanted.unit = ever_asked.unit
+    where ever_asked.study is null
+    -- A unit may be known in more than one way.
+    group by {{ wanted_unit | join(', ') }}
 )
 
 select

@@ -1,0 +1,137 @@
+"""Known videos are looked for again: what was found, what was not, when the next look is due, and what it costs."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import httpx
+import orjson
+
+from research_assets.collect.observing import EVERY, day_to_call
+from research_assets.collect.pools import pool_states
+from research_assets.collect.standing import read_facts
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import Settings
+from research_assets_tests.collect.lab import START, Lab, Tampering, changed, days, failing, study
+
+LOOKS = """
+SELECT state, count(*), round(sum(requests), 6), min(reason) FROM {coverage} WHERE unit_kind = 'canary' GROUP BY state
+"""
+RUNNING = study(end=None)
+
+
+async def held(settings: Settings, **knobs: object) -> Lab:
+    """A lab that holds five days of 20 videos for long enough."""
+    lab = Lab(settings, SandboxConfig(**{"flat": 20, "search_life": 40 * 86_400, **knobs}))  # type: ignore[arg-type]
+    await lab.collect("videos", days(5))
+    lab.clock.advance(days=EVERY.days)
+    return lab
+
+
+def due(lab: Lab) -> date | None:
+    """The day that the study is to look at now."""
+    pools, used = pool_states(lab.settings, lab.server_clock)
+    return read_facts(lab.settings, [RUNNING], pools, lab.clock.now(), used=used).canaries.get("garden")
+
+
+async def test_a_look_costs_one_request_and_says_of_each_video_whether_it_is_still_found(settings: Settings) -> None:
+    lab = await held(settings)
+    sent = lab.sent
+
+    def withdrawn(_: httpx.Request, response: httpx.Response) -> httpx.Response:
+        return changed(response, videos=orjson.loads(response.content)["data"]["videos"][:-3])
+
+    finished, pause = await lab.collect("videos", [START], canary=True, transport=Tampering(lab, withdrawn))
+    assert (pause, finished[START].state, finished[START].held, lab.sent - sent) == (None, "complete", True, 1)
+    assert sorted(lab.sql(LOOKS)) == [
+        ("complete", 17, 0.85, None),
+        ("missing", 3, 0.15, "Known from before, not found when it was looked for again."),
+    ]
+    assert len(lab.ids()) == 100, "a look brings no rows"
+    # The days stand as they did, for the collector and for the agenda.
+    finished, _ = await lab.collect("videos", days(5))
+    assert {one.held for one in finished.values()} == {True}
+    assert lab.sent - sent == 1
+
+
+async def test_a_query_that_is_not_answered_is_suspicious_and_looked_at_again_tomorrow(settings: Settings) -> None:
+    lab = await held(settings)
+    sent = lab.sent
+    nothing = Tampering(lab, lambda _, r: changed(r, videos=None, cursor=0, has_more=False, search_id=None))
+    await lab.collect("videos", [START], canary=True, transport=nothing)
+    assert lab.sent - sent == 2
+    [(state, number, requests, reason)] = lab.sql(LOOKS)
+    assert (state, number, requests) == ("suspicious", 20, 2)
+    assert "20 videos known from before" in reason
+    assert due(lab) is None
+    lab.clock.advance(days=1)
+    assert due(lab) is not None
+
+
+async def test_a_look_waits_for_the_quota(settings: Settings) -> None:
+    lab = await held(settings)
+    lab.ledger.spent("research")
+    finished, pause = await lab.collect("videos", [START], canary=True)
+    assert not finished
+    assert pause is not None
+    assert pause.left == (START,)
+    assert lab.sql(LOOKS) == []
+
+
+async def test_an_api_that_is_down_is_left_alone_and_nothing_is_said_of_the_videos(settings: Settings) -> None:
+    lab = await held(settings)
+    sent = lab.sent
+    down = Tampering(lab, lambda _, r: failing(r, 500, "internal_error", "Server Internal Error"))
+    finished, pause = await lab.collect("videos", [START], canary=True, transport=down)
+    assert not finished
+    assert pause is not None
+    assert "could not be looked for" in pause.reason
+    assert lab.sent - sent == 2
+    assert lab.sql(LOOKS) == []
+
+
+async def test_of_a_query_by_many_accounts_those_are_looked_for_that_go_into_one_search(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig(flat=20, search_life=40 * 86_400))
+    authors = sorted({name for (name,) in (await _any_day(lab))})
+    wide = study(query={"and": ({"operation": "IN", "field_name": "username", "field_values": tuple(authors)},)})
+    asked: list[set[str]] = []
+
+    def seen(request: httpx.Request, _: httpx.Response) -> None:
+        for one in orjson.loads(request.content)["query"]["and"]:
+            if one["field_name"] == "username":
+                asked.append(set(one["field_values"]))
+
+    await lab.collect("videos", [START], wide, canary=True, transport=Tampering(lab, seen))
+    assert len(authors) > lab.settings.username_batch
+    [names] = asked
+    assert len(names) == lab.settings.username_batch
+    assert names < set(authors)
+
+
+async def _any_day(lab: Lab) -> list[tuple[str]]:
+    await lab.collect("videos", [START])
+    return lab.sql("SELECT DISTINCT username FROM {videos}")
+
+
+async def test_a_look_is_due_a_week_after_the_last_and_not_before_videos_are_known_for_a_week(
+    settings: Settings,
+) -> None:
+    lab = await held(settings)
+    assert due(lab) in days(5)
+    lab.clock.advance(seconds=-1)
+    assert due(lab) is None
+    lab.clock.advance(seconds=1)
+    await lab.collect("videos", [START], RUNNING, canary=True)
+    assert due(lab) is None
+    lab.clock.advance(days=EVERY.days, seconds=-1)
+    assert due(lab) is None
+    lab.clock.advance(seconds=1)
+    assert due(lab) in days(5)
+
+
+def test_the_day_changes_from_week_to_week_and_looking_ends_with_the_study() -> None:
+    now = datetime(2026, 6, 1, 9, tzinfo=UTC)
+    weeks = [day_to_call(RUNNING, days(40), None, None, now + EVERY * i) for i in range(20)]
+    assert len(set(weeks)) > 10
+    assert day_to_call(RUNNING, (), None, None, now) is None
+    over = study(end=START + timedelta(days=4))
+    assert day_to_call(over, days(5), None, None, now) in days(5), "once more after the end"
+    assert day_to_call(over, days(5), now - EVERY, None, now) is None
