@@ -4,6 +4,7 @@ Shared by notebooks and exports. It only reads: never in a build's way, because 
 rows become DataFrames or files is not decided here.
 """
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -94,6 +95,9 @@ def connect(warehouse: Path) -> duckdb.DuckDBPyConnection:
     # `duckdb.connect(path)` would see the old file as long as the first one is open.
     connection = duckdb.connect(config={"autoinstall_known_extensions": "false", "TimeZone": "UTC"})
     try:
+        # What does not fit into memory stays in the private folder; DuckDB would put it where the process was started.
+        spill = warehouse.with_name(f".spill-{os.getpid()}")
+        connection.execute(f"SET temp_directory = {literal(str(spill))}")
         connection.execute(f"ATTACH {literal(str(warehouse))} AS warehouse (READ_ONLY)")
         connection.execute(f"USE warehouse.{SCHEMA}")
     except duckdb.Error as error:

@@ -12,9 +12,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import duckdb
-
-from research_assets.export.pseudonyms import pseudonyms, scrubber
 from research_assets.export.treatment import KINDS, Treatment, treatments
 from research_assets.reading import Column, Mart, identifier
 
@@ -86,20 +83,6 @@ def _named(kind: str, sql: str) -> str:
 def _scrubbed(sql: str, names: str) -> str:
     # DuckDB answers null for a function of which one argument is null.
     return f"scrub({sql}, coalesce({names}::VARCHAR[], []::VARCHAR[]))"
-
-
-def register(connection: duckdb.DuckDBPyConnection, key: bytes) -> None:
-    """Make `pseudonym` and `scrub` known to a connection; `unregister` before it is closed."""
-    pseudonym = pseudonyms(key)
-    text, texts = duckdb.sqltype("VARCHAR"), duckdb.sqltype("VARCHAR[]")
-    connection.create_function("pseudonym", pseudonym, [text, text], text)
-    connection.create_function("scrub", scrubber(pseudonym), [text, texts], text)
-
-
-def unregister(connection: duckdb.DuckDBPyConnection) -> None:
-    """Forget them: a function that outlives its connection is told of as a leak when the process ends."""
-    for name in ("pseudonym", "scrub"):
-        connection.remove_function(name)
 
 
 def parquet(field: Field) -> str:

@@ -19,12 +19,14 @@ from research_assets.collect.spec import StudySpec
 from research_assets.export import columns, stata
 from research_assets.export.contents import codebook, software, standing
 from research_assets.export.order import ExportError, Order, Part, check_order, parts
-from research_assets.export.pseudonyms import read_key
+from research_assets.export.pseudonyms import read_key, register, unregister
 from research_assets.export.readme import readme
 from research_assets.export.writers import SUFFIXES, WRITERS, write_ids
 from research_assets.reading import connect, is_simulated, marts, require_warehouse, studies, to_day
 from research_assets.settings import Settings
 
+MEMORY = "2GB"
+"""What DuckDB may take; pandas, for Stata, takes its own."""
 MANIFEST = "manifest.json"
 _ABANDONED = timedelta(days=1)
 """A folder under construction that is older was left by a process that died."""
@@ -81,13 +83,14 @@ def make_export(settings: Settings, order: Order, specs: Sequence[StudySpec], no
     build.mkdir(mode=0o700)
     try:
         with closing(connect(settings.warehouse)) as connection:
+            connection.execute(f"SET memory_limit = '{MEMORY}'")
             if key:
-                columns.register(connection, key)
+                register(connection, key)
             try:
                 made = _fill(connection, settings, order, specs, now, folder, build)
             finally:
                 if key:
-                    columns.unregister(connection)
+                    unregister(connection)
         for path in build.rglob("*"):
             if path.is_file():
                 files.flush(path)

@@ -5,12 +5,16 @@ a file of its own, is created at the first use, and goes into no export, log or 
 said in `treatment`.
 """
 
+import hashlib
 import hmac
 import os
 import re
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
+
+import duckdb
 
 from research_assets import files
 from research_assets.export.order import ExportError
@@ -19,11 +23,18 @@ KEY_BYTES = 32
 _HEX = 20
 """Characters of a pseudonym: among a hundred million values two are alike with a chance of 1 in 240 million."""
 
+_BLOCK = 64
+"""Bytes that SHA-256 works on at once: HMAC fills the key up to them."""
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+
 _LINK = r"(?P<link>(?:https?://|www\.)\S+)"
-_MAIL = r"(?P<mail>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
+# Looked for at the beginning of a word only, or each letter of it would be tried.
+_MAIL = r"(?P<mail>(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
 _HANDLE = r"[@\uff20](?P<handle>[\w.]*\w)"
 # As long as an id is; a telephone number has 15 digits at most.
 _ID = r"(?P<id>(?<!\d)\d{16,20}(?!\d))"
+_ANYTHING = re.compile(r"[@\uff20]|://|www\.|\d{16}", re.IGNORECASE)
+"""Without one of these in it, a text holds nothing to be taken out: most texts are done with at once."""
 _WITHOUT_NAMES = re.compile("|".join((_LINK, _MAIL, _HANDLE, _ID)), re.IGNORECASE)
 
 Scrub = Callable[[str, Sequence[str] | None], str]
@@ -64,13 +75,38 @@ def read_key(path: Path) -> bytes:
 
 
 def pseudonyms(key: bytes) -> Pseudonym:
-    """The function from kind and value to a pseudonym such as `video_3f9a…`; case does not matter."""
+    """The function from kind and value to a pseudonym such as `video_3f9a…`; accounts are the same in capitals."""
 
     def pseudonym(kind: str, value: str) -> str:
-        digest = hmac.digest(key, f"{kind}\0{value.casefold()}".encode(), "sha256")
+        folded = value.translate(_LOWER) if kind == "user" else value
+        digest = hmac.digest(key, f"{kind}\0{folded}".encode(), "sha256")
         return f"{kind}_{digest.hex()[:_HEX]}"
 
     return pseudonym
+
+
+def register(connection: duckdb.DuckDBPyConnection, key: bytes) -> None:
+    """Make `pseudonym(kind, value)` and `scrub(text, names)` known to a connection; `unregister` before it is closed.
+
+    The first is HMAC written out in SQL: in half the time of a call of Python, and on all cores.
+    """
+    block = (key if len(key) <= _BLOCK else hashlib.sha256(key).digest()).ljust(_BLOCK, b"\0")
+    for name, byte in (("pad_inner", 0x36), ("pad_outer", 0x5C)):
+        # A variable, so that no statement and no error holds the key.
+        connection.execute(f"SET VARIABLE {name} = $pad::BLOB", {"pad": bytes(part ^ byte for part in block)})
+    folded = f"CASE kind WHEN 'user' THEN translate(value, '{ascii_uppercase}', '{ascii_lowercase}') ELSE value END"
+    inner = f"unhex(sha256(getvariable('pad_inner') || encode(kind || chr(0) || {folded})))"
+    connection.execute(
+        "CREATE TEMP MACRO pseudonym(kind, value) AS "
+        f"kind || '_' || left(sha256(getvariable('pad_outer') || {inner}), {_HEX})"
+    )
+    text, texts = duckdb.sqltype("VARCHAR"), duckdb.sqltype("VARCHAR[]")
+    connection.create_function("scrub", scrubber(pseudonyms(key)), [text, texts], text)
+
+
+def unregister(connection: duckdb.DuckDBPyConnection) -> None:
+    """Forget them: a function that outlives its connection is told of as a leak when the process ends."""
+    connection.remove_function("scrub")
 
 
 def scrubber(pseudonym: Pseudonym) -> Scrub:
@@ -85,6 +121,8 @@ def scrubber(pseudonym: Pseudonym) -> Scrub:
         return {"link": "[link]", "mail": "[address]"}.get(found.lastgroup or "", "[id]")
 
     def scrub(text: str, names: Sequence[str] | None) -> str:
+        if not _ANYTHING.search(text):
+            return text
         known = sorted(filter(None, names or ()), key=len, reverse=True)
         if not known:
             return _WITHOUT_NAMES.sub(replaced, text)

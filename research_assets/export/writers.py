@@ -51,6 +51,7 @@ def write_ids(connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart], 
         f"SELECT '{name}' AS entity, {key} AS id, video_id, day AS date FROM {identifier(name)}"
         + (f" WHERE {where}" if (where := condition(marts[name], order.studies, order.first, order.last)) else "")
         for name, key in (("videos", "video_id"), ("comments", "comment_id"))
+        if name in marts
     ]
     query = f"SELECT DISTINCT * FROM ({' UNION ALL '.join(queries)}) ORDER BY entity DESC, date, video_id, id"
     return _copy(connection, query, path, "FORMAT csv, HEADER true")

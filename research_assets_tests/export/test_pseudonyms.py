@@ -10,10 +10,11 @@ from typing import Any
 import duckdb
 import pytest
 from hypothesis import example, given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from research_assets.export import ExportError, Made, Order, make_export
-from research_assets.export.pseudonyms import pseudonyms, read_key, scrubber
+from research_assets.export.pseudonyms import pseudonyms, read_key, register, scrubber, unregister
 from research_assets.export.treatment import TABLE
 from research_assets.settings import Settings
 from research_assets_tests.export.house import COMMENT, NOW, OTHER, REPLY, THIRD, VIDEO, furnish
@@ -33,6 +34,16 @@ def test_a_pseudonym_is_the_keyed_hash_of_kind_and_value() -> None:
     assert pseudonym("user", "anna") == pseudonym("user", "Anna") == f"user_{expected}"
     assert pseudonym("video", "anna") != f"video_{expected}"
     assert pseudonyms(KEY[::-1])("user", "anna") != f"user_{expected}"
+
+
+@hypothesis_settings(max_examples=25)
+@given(st.lists(st.text(max_size=12), min_size=1, max_size=20), st.binary(min_size=32, max_size=80))
+def test_sql_computes_the_same_pseudonyms(values: list[str], key: bytes) -> None:
+    with duckdb.connect() as connection:
+        register(connection, key)
+        table = connection.execute("SELECT pseudonym('user', unnest(?::VARCHAR[]))", [values]).fetchall()
+        unregister(connection)
+    assert [row[0] for row in table] == [pseudonyms(key)("user", value) for value in values]
 
 
 def test_accounts_and_ids_join_across_tables(veiled: Made, house: Settings) -> None:
