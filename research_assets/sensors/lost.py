@@ -1,0 +1,83 @@
+"""The sensor that ends runs whose process is gone, after a power loss or when all was stopped while they worked.
+
+Dagster notices the death of a process only while the server lives that started it. Without this such a run would stay
+in progress for ever, and everything would wait for it. Where runs do not work on this machine there is no process to
+look for, and Dagster's own monitoring sees to them.
+"""
+
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+
+from research_assets.settings import Settings
+
+DESCRIPTION = """Ends runs whose process is gone, after a power loss or when everything was stopped while they worked.
+Dagster then starts them once more, and they go on where they stopped."""
+
+_SLACK = timedelta(minutes=1)
+"""A process is not the run's if it began this much later: numbers of processes are used again."""
+
+
+def lost_runs_are_ended(settings: Settings) -> dg.SensorDefinition:
+    """The sensor over all runs of the instance."""
+
+    @dg.sensor(
+        name="lost_runs_are_ended",
+        minimum_interval_seconds=settings.look_every,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=DESCRIPTION,
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        ended = end_lost(context.instance)
+        return dg.SkipReason(f"Ended: {', '.join(ended)}." if ended else "Every run that goes on has its process.")
+
+    return sensor
+
+
+def end_lost(instance: dg.DagsterInstance, lives: Callable[[int, datetime], bool] | None = None) -> list[str]:
+    """End the runs in progress whose process is gone; gives their ids."""
+    lives = lives or _lives
+    ended = []
+    for record in instance.get_run_records(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        run_id, pid = record.dagster_run.run_id, process_of(instance, record.dagster_run.run_id)
+        if pid is None or record.start_time is None or lives(pid, datetime.fromtimestamp(record.start_time, UTC)):
+            continue
+        # It may have ended in good order since it was listed.
+        now = instance.get_run_by_id(run_id)
+        if now is not None and now.status == dg.DagsterRunStatus.STARTED:
+            instance.report_run_failed(
+                now, f"The process of this run, {pid}, is gone: it was killed or lost its machine."
+            )
+            ended.append(run_id)
+    return ended
+
+
+def process_of(instance: dg.DagsterInstance, run_id: str) -> int | None:
+    """The process that works on a run, on this machine; None if Dagster did not note any."""
+    found = None
+    for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
+        event = entry.dagster_event
+        pid = event.engine_event_data.metadata.get("pid") if event else None
+        found = int(str(pid.value)) if pid else found
+    return found
+
+
+def _lives(pid: int, since: datetime) -> bool:
+    """Whether a process exists and is the one that existed at a moment."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return False  # somebody else's, so the number was used again
+    try:
+        # Field 22: clock ticks from the machine's start; the second field may hold spaces.
+        ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        booted = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+    except OSError:
+        return True  # no Linux: the number has to do
+    began = datetime.fromtimestamp(int(booted.split()[1]) + ticks / os.sysconf("SC_CLK_TCK"), UTC)
+    return began < since + _SLACK
