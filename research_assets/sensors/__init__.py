@@ -1,7 +1,8 @@
 """What happens by itself: thin shells around pure decisions.
 
 `quota_window` asks what is worth most while quota is free, `marts_follow_data` builds the marts once per batch of new
-data, `failures_are_told` writes down what failed and tells whoever wants to know.
+data, `failures_are_told` writes down what failed and tells whoever wants to know, `lost_runs_are_ended` ends runs whose
+process is gone.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ import dagster as dg
 from research_assets.collect.spec import StudySpec
 from research_assets.resources import Collection
 from research_assets.sensors.failures import failures_are_told
+from research_assets.sensors.lost import lost_runs_are_ended
 from research_assets.sensors.marts import marts_follow_data
 from research_assets.sensors.quota_window import quota_window
 
@@ -24,7 +26,7 @@ def automation(
     checks: Sequence[dg.AssetCheckKey] = (),
 ) -> dg.Definitions:
     """The sensors of the code location; `checks` are the blocking ones, which hold the marts back while they fail."""
-    sensors = [failures_are_told(collection.settings, collection.clock)]
+    sensors = [failures_are_told(collection.settings, collection.clock), lost_runs_are_ended(collection.settings)]
     if studies:
         sensors += [quota_window(studies, collection), marts_follow_data(studies, collection, warehouse, checks)]
     return dg.Definitions(sensors=sensors)
