@@ -43,17 +43,19 @@ def build(settings: Settings, *, collection: Collection | None = None) -> dg.Def
     marts = warehouse_definitions(upstream, settings, before=books)
     # Not the specs, which name the collected assets as well.
     warehouse = [key for asset in marts.assets or () if isinstance(asset, dg.AssetsDefinition) for key in asset.keys]
+    reports = [report_asset(study.spec, settings, warehouse) for study in studies]
     return dg.Definitions.merge(
         _autoloaded(),
         *(dg.build_defs_for_component(Study(spec)) for spec in outside),
         marts,
-        dg.Definitions(assets=[report_asset(study.spec, settings, warehouse) for study in studies]),
+        dg.Definitions(assets=reports),
         dg.Definitions(assets=[export_asset(study.spec, settings, warehouse) for study in studies]),
         automation(
             [study.spec for study in studies],
             collection or Collection(settings),
             warehouse,
             [key for study in studies for key in blocking_checks(study.spec)],
+            [report.key for report in reports],
         ),
         # A process for each step would spend its time on imports.
         dg.Definitions(resources=resources(settings, collection), executor=dg.in_process_executor),

@@ -128,6 +128,7 @@ class Demo:
                 period = today if study.observe == "daily" else week_of(today)
                 yield Stage(name.replace("_", " "), (own[name],), period, period)
         yield Stage("marts (dbt)", tuple(key for key in keys if key.path[0] in ("staging", "marts")))
+        yield Stage("report", (own["report"],))
 
     def _spent(self) -> int:
         from research_assets.cli.status import pools
@@ -161,7 +162,9 @@ class Demo:
         if gaps:
             console.print(_gaps_table(gaps))
         console.print(
-            f"\nThe warehouse: {self._settings.warehouse}\nNext, look at all this in Dagster: [bold]make ui[/bold]"
+            f"\nThe warehouse: {self._settings.warehouse}\n"
+            f"The report, for a browser: {self._settings.reports / f'{self._study.name}.html'}\n"
+            "Next, look at all this in Dagster: [bold]make ui[/bold]"
         )
 
 

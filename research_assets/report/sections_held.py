@@ -57,8 +57,14 @@ def volume(facts: Facts) -> Section:
         title,
         _volume_in_words(days),
         [Figure("volume", draw.svg(chart, "volume", f"Videos held by {unit} of publication"), " ".join(words))],
-        [Table("Days", columns, rows, note="Offered: raw hits of the search, deliverable or not. Kept: what arrived.")],
+        [Table("Days", columns, rows, note=_OFFERED)],
     )
+
+
+_OFFERED = (
+    "Offered: raw hits of the search, deliverable or not; where days shared a search, its hits are shared out among "
+    "them. Kept: what arrived."
+)
 
 
 def _volume_in_words(days: Sequence[Day]) -> list[str]:

@@ -24,9 +24,16 @@ def automation(
     collection: Collection,
     warehouse: Sequence[dg.AssetKey],
     checks: Sequence[dg.AssetCheckKey] = (),
+    reports: Sequence[dg.AssetKey] = (),
 ) -> dg.Definitions:
-    """The sensors of the code location; `checks` are the blocking ones, which hold the marts back while they fail."""
+    """The sensors of the code location.
+
+    `checks` are the blocking ones, which hold the marts back while they fail; `reports` are written after the marts.
+    """
     sensors = [failures_are_told(collection.settings, collection.clock), lost_runs_are_ended(collection.settings)]
     if studies:
-        sensors += [quota_window(studies, collection), marts_follow_data(studies, collection, warehouse, checks)]
+        sensors += [
+            quota_window(studies, collection),
+            marts_follow_data(studies, collection, warehouse, checks, reports),
+        ]
     return dg.Definitions(sensors=sensors)

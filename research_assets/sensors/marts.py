@@ -21,7 +21,8 @@ NEWEST = "research/newest"
 
 DESCRIPTION = """Builds and tests the marts once per batch of new data: when collecting has come to rest, whether it
 is done or the quota has ended. While a blocking check fails, it waits, and says which. A build whose models or tests
-failed is not repeated until there is new data; materialize the group `warehouse` to build by hand."""
+failed is not repeated until there is new data; materialize the group `warehouse` to build by hand. The
+reports of the studies are written in the same run, after the marts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +75,15 @@ def marts_follow_data(
     collection: Collection,
     warehouse: Sequence[dg.AssetKey],
     checks: Sequence[dg.AssetCheckKey],
+    reports: Sequence[dg.AssetKey] = (),
 ) -> dg.SensorDefinition:
-    """The sensor over all assets of the warehouse."""
+    """The sensor over all assets of the warehouse, and over the `reports`, which are written in the same run."""
     collected = [dg.AssetKey([study.name, entity]) for study in studies for entity in entities_of(study)]
     settings = collection.settings
 
     @dg.sensor(
         name="marts_follow_data",
-        asset_selection=dg.AssetSelection.assets(*warehouse),
+        asset_selection=dg.AssetSelection.assets(*warehouse, *reports),
         minimum_interval_seconds=2 * settings.look_every,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,
@@ -102,7 +104,9 @@ def marts_follow_data(
         if reason is not None or newest is None:
             return dg.SkipReason(reason)
         request = dg.RunRequest(
-            run_key=mark(newest), asset_selection=list(warehouse), tags={NEWEST: mark(newest), "dagster/priority": "1"}
+            run_key=mark(newest),
+            asset_selection=[*warehouse, *reports],
+            tags={NEWEST: mark(newest), "dagster/priority": "1"},
         )
         return dg.SensorResult(run_requests=[request], cursor=mark(newest))
 

@@ -61,13 +61,15 @@ def test_two_studies_and_the_warehouse_stand_in_one_graph(location: dg.Definitio
     assert {f"marts/{mart}" for mart in MARTS} <= parents["balcony/report"]
 
 
-def test_the_marts_are_built_without_collecting(location: dg.Definitions) -> None:
+def test_the_marts_and_reports_are_built_without_collecting(location: dg.Definitions) -> None:
     repository = location.get_repository_def()
     selections = {
         name: repository.get_sensor_def(name).asset_selection for name in ("quota_window", "marts_follow_data")
     }
     resolved = {name: one.resolve(repository.asset_graph) for name, one in selections.items() if one is not None}
-    assert {key.path[0] for key in resolved["marts_follow_data"]} == {"staging", "marts"}
+    reports = {dg.AssetKey([study, "report"]) for study in ("gardening", "balcony")}
+    assert reports <= resolved["marts_follow_data"]
+    assert {key.path[0] for key in resolved["marts_follow_data"] - reports} == {"staging", "marts"}
     assert {key.path[0] for key in resolved["quota_window"]} == {"gardening", "balcony"}
 
 

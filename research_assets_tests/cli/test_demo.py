@@ -10,6 +10,7 @@ from rich.console import Console
 
 from research_assets.cli.demo import Demo
 from research_assets.instance import prepare_home
+from research_assets.report.queries import read_facts
 from research_assets.sandbox.accounts import PANEL
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import Running, running
@@ -122,6 +123,22 @@ def test_follows_are_those_that_the_accounts_show(summary: str, place: Settings,
     assert shown(summary, "follows") == len(held)
 
 
+def test_the_report_tells_what_the_sandbox_gave(summary: str, place: Settings, box: Running) -> None:
+    (study,) = (found.spec for found in find_studies(place))
+    assert study.end is not None
+    truth = box.truth.videos(GARDEN, study.start, study.end)
+    facts = read_facts(place, study.name)
+    assert {day.day: day.videos for day in facts.days} == {day: len(hits.deliverable) for day, hits in truth.items()}
+    assert facts.overall.requests == sum(one.requests for one in facts.endpoints) == charged(box)
+    assert sum(one.number for one in facts.engagement[0].bins) + facts.engagement[0].zeros == facts.overall.videos
+    report = place.reports / f"{study.name}.html"
+    assert str(report) in summary
+    raw, kept = (sum(len(getattr(hits, kind)) for hits in truth.values()) for kind in ("raw", "deliverable"))
+    told = report.read_text()
+    assert f"the API offered {raw:,} raw hits, of which {kept:,} (" in told
+    assert f": {charged(box):,} in all" in told
+
+
 def test_the_summary_says_what_was_spent_and_what_comes_next(summary: str, box: Running) -> None:
     assert f"{charged(box):,} requests were spent." in summary
     assert "Nothing that can be had is missing." in summary
@@ -138,7 +155,7 @@ def test_run_again_it_spends_no_request(summary: str, place: Settings, box: Runn
 
 def test_data_is_readable_by_its_owner_alone(summary: str, place: Settings) -> None:
     assert summary
-    for folder in (place.root, place.captures, place.raw, place.state, place.dagster_home):
+    for folder in (place.root, place.captures, place.raw, place.state, place.reports, place.dagster_home):
         assert folder.stat().st_mode & 0o077 == 0, folder
 
 
