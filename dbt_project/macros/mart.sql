@@ -1,7 +1,8 @@
 {# A mart is a table. Built whole, it is made afresh; in an increment it is brought up to date by one of three rules:
 
    `days_of`  the rows of the days that changed in this raw table are deleted and made anew: the model's own SQL does not
-              change, because the days that it sees then are all there is to see of them
+              change where the days that it sees then are all there is to see of them. `day` names the column if it is
+              not called so, `rest` is a condition on further rows that are always made anew
    `keys`     the rows whose keys the model's SQL yields are replaced; it yields all rows of a key that it touches
    neither    the model's SQL yields the whole table, from what is held (`this`) and what came since, or from other marts
 
@@ -10,24 +11,29 @@
     {%- set target = this.incorporate(type='table') -%}
     {%- set held = load_cached_relation(this) -%}
     {%- set days_of, keys = config.get('days_of'), config.get('keys') -%}
+    {%- set reads_itself = this | string in sql -%}
     {{ run_hooks(pre_hooks) }}
 
     {%- if increment() and days_of %}
-        {%- call statement('delete') %}delete from {{ target }} where {{ in_changed_days(days_of) }}{% endcall %}
-        {%- call statement('main') %}{{ insert_rows(target, sql) }}{% endcall %}
-    {%- elif increment() and keys %}
-        {%- set news = make_temp_relation(target) %}
-        {%- call statement('news') %}{{ create_table_as(true, news, sql) }}{% endcall %}
+        {#- The SQL may look at what is held, so it runs before the old rows go. #}
+        {%- set news = make_temp_relation(target).include(database=false, schema=false) if reads_itself else none %}
+        {%- if news %}
+            {%- call statement('news') %}create temporary table {{ news }} as {{ sql }}{% endcall %}
+        {%- endif %}
         {%- call statement('delete') %}
-            delete from {{ target }}
-            where ({{ keys | join(', ') }}) in (
-                select {{ keys | join(', ') }} from {{ news.include(database=false, schema=false) }}
-            )
+            delete from {{ target }} where {{ in_changed_days(days_of, config.get('day', 'day')) }}
+            {%- if config.get('rest') %} or {{ config.get('rest') }}{% endif %}
         {% endcall %}
-        {%- call statement('main') %}
-            {{ insert_rows(target, 'select * from ' ~ news.include(database=false, schema=false)) }}
+        {%- call statement('main') %}{{ insert_rows(target, 'select * from ' ~ news if news else sql) }}{% endcall %}
+        {%- if news %}{% call statement('done') %}drop table {{ news }}{% endcall %}{% endif %}
+    {%- elif increment() and keys %}
+        {%- set news = make_temp_relation(target).include(database=false, schema=false) %}
+        {%- call statement('news') %}create temporary table {{ news }} as {{ sql }}{% endcall %}
+        {%- call statement('delete') %}
+            delete from {{ target }} where ({{ keys | join(', ') }}) in (select {{ keys | join(', ') }} from {{ news }})
         {% endcall %}
-        {%- call statement('done') %}drop table {{ news.include(database=false, schema=false) }}{% endcall %}
+        {%- call statement('main') %}{{ insert_rows(target, 'select * from ' ~ news) }}{% endcall %}
+        {%- call statement('done') %}drop table {{ news }}{% endcall %}
     {%- else %}
         {%- set fresh = make_intermediate_relation(target) if held else target %}
         {%- call statement('main') %}{{ create_table_as(false, fresh, sql) }}{% endcall %}

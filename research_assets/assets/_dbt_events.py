@@ -3,22 +3,26 @@
 Reads the build file over one connection, after dbt has closed it. It neither runs dbt nor decides what is reported.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 import duckdb
+import orjson
 from sqlglot import MappingSchema, exp
 from sqlglot.errors import SqlglotError
 from sqlglot.lineage import lineage
 
-from research_assets import fields
+from research_assets import fields, files
 from research_assets.assets._dbt import NodeResult
 from research_assets.assets._intake import staging_path
 from research_assets.settings import Settings
 
 Columns = Mapping[str, str]
 """Column name to DuckDB type."""
+
+Origins = Mapping[str, Sequence[tuple[str, str]]]
+"""Column name to the columns that it comes from: dbt's id of the parent, and the name there."""
 
 MOST_ORIGINS = 4
 """Assets that a column's description names: a staging model comes from those of every study."""
@@ -27,36 +31,45 @@ MOST_ORIGINS = 4
 def describe(
     settings: Settings,
     manifest: Mapping[str, Any],
-    results: Iterable[NodeResult],
+    results: Sequence[NodeResult],
     keys: Mapping[str, Sequence[dg.AssetKey]],
 ) -> dict[str, dict[str, Any]]:
-    """Metadata of every model and seed of the build, by dbt's unique id, parents first.
+    """Metadata of every model and seed, by dbt's unique id, parents first.
 
     `keys` gives the assets that stand for a model or source, by unique id; columns of a source are traced to all of
-    them. Each gets `dagster/column_schema` and its run time in seconds, a model that was run
-    `dagster/column_lineage`, and a table `dagster/row_count`.
+    them. Each gets `dagster/column_schema`, a table `dagster/row_count`, what was run its time in seconds, and a model
+    `dagster/column_lineage`: that of the newest whole build, since an increment reads less and makes the same.
     """
     schemas, counts = _measure(settings)
-    metadata: dict[str, dict[str, Any]] = {}
-    for result in results:
-        node = manifest["nodes"].get(result.unique_id)
-        if node is None or node["resource_type"] not in ("model", "seed"):
-            continue
-        relation = (node["schema"], node["alias"])
-        described: dict[str, Any] = {
-            "seconds": round(result.seconds, 3),
+    ran = {result.unique_id: result for result in results}
+    nodes = {
+        unique_id: node
+        for unique_id, node in manifest["nodes"].items()
+        if node["resource_type"] in ("model", "seed") and node["config"]["materialized"] != "ephemeral"
+    }
+    origins = settings.dbt_target / "origins.json"
+    if nodes.keys() <= ran.keys():
+        found = {
+            unique_id: _origins(node, ran[unique_id].sql, manifest, schemas)
+            for unique_id, node in nodes.items()
+            if node["resource_type"] == "model"
         }
+        files.write_private(origins, orjson.dumps(found))
+    traced = orjson.loads(origins.read_bytes()) if origins.exists() else {}
+    metadata: dict[str, dict[str, Any]] = {}
+    for unique_id in sorted(nodes, key=[*(nodes.keys() - ran.keys()), *ran].index):
+        node = nodes[unique_id]
+        relation = (node["schema"], node["alias"])
+        described: dict[str, Any] = {}
+        if unique_id in ran:
+            described["seconds"] = round(ran[unique_id].seconds, 3)
         if relation in counts:
             described["dagster/row_count"] = counts[relation]
-        if node["resource_type"] == "seed":
-            described["dagster/column_schema"] = _table_schema(schemas[relation], node["columns"], None)
-            metadata[result.unique_id] = described
-            continue
-        origin = _column_lineage(node, result.sql, manifest, schemas, keys)
+        origin = _lineage(traced.get(unique_id), keys)
         described["dagster/column_schema"] = _table_schema(schemas[relation], node["columns"], origin)
         if origin is not None:
             described["dagster/column_lineage"] = origin
-        metadata[result.unique_id] = described
+        metadata[unique_id] = described
     return metadata
 
 
@@ -119,40 +132,49 @@ def _read(node: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]
             yield unique_id
 
 
-def _column_lineage(
-    node: Mapping[str, Any],
-    sql: str,
-    manifest: Mapping[str, Any],
-    schemas: Mapping[tuple[str, str], Columns],
-    keys: Mapping[str, Sequence[dg.AssetKey]],
-) -> dg.TableColumnLineage | None:
-    """From which columns of its parents each column comes; None if the SQL is beyond the parser."""
+def _origins(
+    node: Mapping[str, Any], sql: str, manifest: Mapping[str, Any], schemas: Mapping[tuple[str, str], Columns]
+) -> Origins | None:
+    """From which columns of which parents each column comes; None if the SQL is beyond the parser."""
     mapping = MappingSchema(dialect="duckdb")
-    parents: dict[str, Sequence[dg.AssetKey]] = {}
+    parents: dict[str, str] = {}
     for unique_id in _read(node, manifest):
-        if unique_id in manifest["sources"]:
-            source = manifest["sources"][unique_id]
-            schema, name = source["schema"], source["name"]
-            sql = sql.replace(source["relation_name"], f"{schema}.{name}")
-            mapping.add_table(exp.table_(name, db=schema), _raw_columns(name))
-            parents[name] = keys.get(unique_id, ())
-        else:
-            parent = manifest["nodes"][unique_id]
-            schema, name = parent["schema"], parent["alias"]
-            sql = sql.replace(parent["relation_name"], f"{schema}.{name}")
-            mapping.add_table(exp.table_(name, db=schema), dict(schemas[schema, name]))
-            parents[name] = keys[unique_id]
+        source = manifest["sources"].get(unique_id)
+        parent = source or manifest["nodes"][unique_id]
+        schema, name = parent["schema"], parent["name"]
+        columns = _raw_columns(name) if source else dict(schemas[schema, name])
+        sql = sql.replace(parent["relation_name"], f"{schema}.{name}")
+        mapping.add_table(exp.table_(name, db=schema), columns)
+        parents[name] = unique_id
     try:
         nodes = lineage(None, sql, mapping, dialect="duckdb", trim_selects=False)
     except SqlglotError:
         return None
-    deps: dict[str, list[dg.TableColumnDep]] = {}
-    for column, root in nodes.items():
-        found = {
-            (key, leaf.name.rpartition(".")[2])
-            for leaf in root.walk()
-            if not leaf.downstream and isinstance(leaf.expression, exp.Table)
-            for key in parents.get(leaf.expression.name, ())
+    return {
+        column: sorted(
+            {
+                (parents[leaf.expression.name], leaf.name.rpartition(".")[2])
+                for leaf in root.walk()
+                if not leaf.downstream and isinstance(leaf.expression, exp.Table) and leaf.expression.name in parents
+            }
+        )
+        for column, root in nodes.items()
+    }
+
+
+def _lineage(origins: Origins | None, keys: Mapping[str, Sequence[dg.AssetKey]]) -> dg.TableColumnLineage | None:
+    """The same with the assets that stand for the parents."""
+    if origins is None:
+        return None
+    return dg.TableColumnLineage(
+        {
+            column: [
+                dg.TableColumnDep(key, name)
+                for key, name in sorted(
+                    {(key, name) for parent, name in found for key in keys.get(parent, ())},
+                    key=lambda dep: (dep[0].path, dep[1]),
+                )
+            ]
+            for column, found in origins.items()
         }
-        deps[column] = [dg.TableColumnDep(key, name) for key, name in sorted(found, key=lambda f: (f[0].path, f[1]))]
-    return dg.TableColumnLineage(deps)
+    )

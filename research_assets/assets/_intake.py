@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import orjson
@@ -25,10 +26,14 @@ BY_DAY = ("videos", "comments", "requests")
 """Raw tables whose marts are made anew day by day: a day's rows follow from the files of that day alone."""
 
 ALWAYS_WHOLE = ("coverage", "wanted")
-"""Raw tables that are read whole by each build: their rows speak of other days than that of their file."""
+"""Raw tables that are read whole by each build: their rows speak of other days than that of their file. What is made
+anew of `coverage` are the partitions of which new files speak."""
 
-MAY_CHANGE = (*ALWAYS_WHOLE, "requests")
-"""Raw tables that are rewritten as a matter of course; every other file is only ever added."""
+REWRITTEN = ("requests", "wanted")
+"""Raw tables that are rewritten as a matter of course; every other file is only ever added, except notes."""
+
+NOTE = "-open.parquet"
+"""Ending of the coverage of a journal that is still open: rewritten as it goes on, gone when it is sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +41,14 @@ class Intake:
     """What one build reads: `stamps` is every raw file; `why_whole` says why all of it, and is None for an increment.
 
     `reads` gives the paths below `raw/` to read, by table; `days` the (study, day) pairs to make anew, by table.
+    `notes` says of which partitions the notes of open journals speak, by path: once gone, they cannot be asked.
     """
 
     stamps: Mapping[str, Days]
     why_whole: str | None
     reads: Mapping[str, Sequence[str]]
     days: Mapping[str, Sequence[tuple[str, str]]]
+    notes: Mapping[str, Sequence[tuple[str, str, str]]]
 
 
 def plan(settings: Settings, project: str, *, whole: bool = False) -> Intake:
@@ -50,16 +57,27 @@ def plan(settings: Settings, project: str, *, whole: bool = False) -> Intake:
     With `whole` everything is built anew whatever is held.
     """
     present = inventory(settings.raw)
-    past = None if whole else _read_record(settings, project)
-    why = _why_whole(past, present)
-    if past is None or why is not None:
-        if whole:
-            why = "it was asked for"
-        return Intake(present, why, {table: _paths(table, days) for table, days in present.items()}, {})
+    notes = {
+        path: sorted(_spoken_of(settings.raw, [path]))
+        for path in _paths("coverage", present["coverage"])
+        if path.endswith(NOTE)
+    }
+    record = None if whole else _read_record(settings, project)
+    past: Mapping[str, Days] = record["stamps"] if record else {}
+    why = _why_whole(past, present) if record else "no warehouse that fits this project is held"
+    if record is None or why is not None:
+        why = "it was asked for" if whole else why
+        return Intake(present, why, {table: _paths(table, days) for table, days in present.items()}, {}, notes)
     changed = {table: _changed(past.get(table, {}), days) for table, days in present.items()}
     days = {table: {_place(folder) for folder in changed[table]} for table in BY_DAY}
+    news = _new_paths("coverage", past, present, changed)
+    spoken = _spoken_of(settings.raw, news)
+    for path, places in record["notes"].items():
+        if path in news or path not in notes:
+            spoken |= {(study, entity, day) for study, entity, day in places}
+    days["coverage"] = {(study, day) for study, _, day in spoken}
     # The chance with which a video was drawn stands in the coverage of its comments.
-    days["comments"] |= _days_of_comments(settings.raw, _new_paths("coverage", past, present, changed))
+    days["comments"] |= {(study, day) for study, entity, day in spoken if entity == "comments"}
     reads = {}
     for table in present:
         if table in ALWAYS_WHOLE:
@@ -69,7 +87,7 @@ def plan(settings: Settings, project: str, *, whole: bool = False) -> Intake:
             reads[table] = _paths(table, {folder: present[table].get(folder, {}) for folder in folders})
         else:
             reads[table] = _new_paths(table, past, present, changed)
-    return Intake(present, None, reads, {table: sorted(found) for table, found in days.items()})
+    return Intake(present, None, reads, {table: sorted(found) for table, found in days.items()}, notes)
 
 
 def inventory(raw: Path) -> dict[str, dict[str, dict[str, str]]]:
@@ -96,25 +114,26 @@ def staging_path(settings: Settings) -> Path:
 
 
 def open_raw(settings: Settings, intake: Intake) -> None:
-    """Make the file through which dbt sees the raw tables: a view of each over the files to read, and what changed."""
+    """Make the file through which dbt sees the raw tables: a view of each over the files to read, and what changed.
+
+    For an increment the file of the build before is taken, with the views that dbt made in it.
+    """
     path = staging_path(settings)
-    for old in (path, path.with_name(path.name + ".wal")):
-        old.unlink(missing_ok=True)
+    if intake.why_whole is not None:
+        # If this build fails, its views stay behind: then they must not be taken for those of the published one.
+        for old in (_record(settings), path, path.with_name(path.name + ".wal")):
+            old.unlink(missing_ok=True)
     with duckdb.connect(str(path)) as db:
-        db.execute("CREATE SCHEMA raw")
+        db.execute("CREATE SCHEMA IF NOT EXISTS raw")
         for table in fields.raw_tables():
             # The empty file lets a view bind that has nothing to read.
             paths = [f"{table}/study={NOBODY}/day=1970-01-01/empty.parquet", *intake.reads.get(table, ())]
-            listed = ", ".join(_text(settings.raw / part) for part in paths)
-            db.execute(
-                f"CREATE VIEW raw.{table} AS SELECT * FROM read_parquet([{listed}], hive_partitioning = true, "
-                # Typed here, so that a study called 2026 stays text.
-                f"union_by_name = true, hive_types = {{'study': VARCHAR, 'day': DATE}}) WHERE study <> '{NOBODY}'"
-            )
-        db.execute("CREATE TABLE raw.changed_days (raw_table VARCHAR, study VARCHAR, day DATE)")
-        rows = [(table, *place) for table, places in intake.days.items() for place in places]
-        if rows:
-            db.executemany("INSERT INTO raw.changed_days VALUES (?, ?, ?)", rows)
+            rows = f"SELECT * FROM {_scan(settings.raw, paths)} WHERE study <> '{NOBODY}'"
+            db.execute(f"CREATE OR REPLACE VIEW raw.{table} AS {rows}")
+        db.execute("CREATE OR REPLACE TABLE raw.changed_days (raw_table VARCHAR, study VARCHAR, day DATE)")
+        changed = [(table, *place) for table, places in intake.days.items() for place in places]
+        if changed:
+            db.executemany("INSERT INTO raw.changed_days VALUES (?, ?, ?)", changed)
     path.chmod(0o600)
 
 
@@ -123,7 +142,8 @@ def write_record(settings: Settings, intake: Intake, project: str) -> None:
 
     The record names the very file, so that it says nothing of any other that may come to stand in its place.
     """
-    record = {"project": project, "file": _stamp(settings.warehouse_build.stat()), "stamps": intake.stamps}
+    made_of = {"stamps": intake.stamps, "notes": intake.notes}
+    record = {"project": project, "file": _stamp(settings.warehouse_build.stat())} | made_of
     files.write_private(_record(settings), orjson.dumps(record))
 
 
@@ -131,34 +151,25 @@ def _record(settings: Settings) -> Path:
     return settings.dbt_target / "taken_in.json"
 
 
-def _read_record(settings: Settings, project: str) -> dict[str, dict[str, dict[str, str]]] | None:
-    """The files from which the published warehouse was built; None unless it is certain that it is this one."""
+def _read_record(settings: Settings, project: str) -> dict[str, Any] | None:
+    """What the published warehouse was made of; None unless it is certain that it is this one."""
     try:
-        record = orjson.loads(_record(settings).read_bytes())
-        if record["project"] == project and record["file"] == _stamp(settings.warehouse.stat()):
-            stamps: dict[str, dict[str, dict[str, str]]] = record["stamps"]
-            return stamps
+        record: dict[str, Any] = orjson.loads(_record(settings).read_bytes())
+        fits = record["project"] == project and record["file"] == _stamp(settings.warehouse.stat())
+        return record if fits and staging_path(settings).exists() else None
     except (OSError, ValueError, KeyError):
         # Lost or damaged: everything is built anew, which needs no record.
         return None
-    return None
 
 
-def _why_whole(past: Mapping[str, Days] | None, present: Mapping[str, Days]) -> str | None:
+def _why_whole(past: Mapping[str, Days], present: Mapping[str, Days]) -> str | None:
     """Why an increment would not do, or None: it takes in what was added and knows nothing of what went."""
-    if past is None:
-        return "no warehouse that fits this project is held"
     for table, days in past.items():
         for folder, stamps in days.items():
             held = present.get(table, {}).get(folder, {})
             for name, stamp in stamps.items():
-                if table not in MAY_CHANGE and held.get(name) != stamp:
+                if held.get(name) != stamp and table not in REWRITTEN and not name.endswith(NOTE):
                     return f"raw/{table}/{folder}/{name} is {'changed' if name in held else 'gone'}"
-    known = {_capture(name) for stamps in present.get("coverage", {}).values() for name in stamps}
-    for stamps in past.get("coverage", {}).values():
-        # The note of an open journal goes when the journal is sealed: under its own name, with the same units.
-        if gone := {_capture(name) for name in stamps} - known:
-            return f"the coverage of the capture {min(gone)} is gone"
     return None
 
 
@@ -180,18 +191,15 @@ def _new_paths(
     ]
 
 
-def _days_of_comments(raw: Path, coverage: Sequence[str]) -> set[tuple[str, str]]:
-    """The (study, day) pairs of whose comments some files of coverage speak."""
+def _spoken_of(raw: Path, coverage: Sequence[str]) -> set[tuple[str, str, str]]:
+    """The study, entity and partition of which some files of coverage speak."""
     if not coverage:
         return set()
-    listed = ", ".join(_text(raw / path) for path in coverage)
     with duckdb.connect() as db:
         rows = db.execute(
-            f"SELECT DISTINCT study, partition::VARCHAR FROM read_parquet([{listed}], hive_partitioning = true, "
-            "union_by_name = true, hive_types = {'study': VARCHAR, 'day': DATE}) "
-            "WHERE entity = 'comments' AND partition IS NOT NULL"
+            f"SELECT DISTINCT study, entity, partition::VARCHAR FROM {_scan(raw, coverage)} WHERE partition IS NOT NULL"
         ).fetchall()
-    return {(study, day) for study, day in rows}
+    return {(study, entity, day) for study, entity, day in rows}
 
 
 def _paths(table: str, days: Days) -> list[str]:
@@ -204,11 +212,6 @@ def _place(folder: str) -> tuple[str, str]:
     return study.removeprefix("study="), day.removeprefix("day=")
 
 
-def _capture(name: str) -> str:
-    """The capture that a file of coverage belongs to, also while its journal is open."""
-    return name.removesuffix(".parquet").removesuffix("-open")
-
-
 def _entries(folder: Path, prefix: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
@@ -219,6 +222,14 @@ def _entries(folder: Path, prefix: str) -> list[os.DirEntry[str]]:
 
 def _stamp(status: os.stat_result) -> str:
     return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def _scan(raw: Path, paths: Sequence[str]) -> str:
+    """The rows of some files of one raw table, as a table expression."""
+    listed = ", ".join(_text(raw / path) for path in paths)
+    # Typed here, so that a study called 2026 stays text.
+    types = "{'study': VARCHAR, 'day': DATE}"
+    return f"read_parquet([{listed}], hive_partitioning = true, union_by_name = true, hive_types = {types})"
 
 
 def _text(value: Path) -> str:

@@ -232,6 +232,7 @@ def taken_in(tmp_path: Path) -> Settings:
     tables.ensure_tables(settings.raw)
     settings.dbt_target.mkdir(parents=True)
     settings.warehouse_build.write_bytes(b"marts")
+    _intake.staging_path(settings).write_bytes(b"views")
     _intake.write_record(settings, _intake.plan(settings, "project"), "project")
     settings.warehouse_build.rename(settings.warehouse)
     return settings
@@ -265,10 +266,11 @@ def test_a_new_file_brings_its_whole_day_of_videos_and_itself_of_profiles(taken_
             lambda s: os.utime(next((s.raw / "users").glob("study=garden/*/u1.parquet")), (1, 1)),
             "u1.parquet is changed",
         ),
-        (lambda s: next((s.raw / "coverage").glob("study=garden/*/k1.parquet")).unlink(), "capture k1 is gone"),
+        (lambda s: next((s.raw / "coverage").glob("study=garden/*/k1.parquet")).unlink(), "k1.parquet is gone"),
         (lambda s: shutil.rmtree(s.raw / "followers"), "is gone"),
         (lambda s: s.warehouse.write_bytes(b"others"), "no warehouse that fits"),
         (lambda s: s.warehouse.unlink(), "no warehouse that fits"),
+        (lambda s: _intake.staging_path(s).unlink(), "no warehouse that fits"),
         (lambda s: (s.dbt_target / "taken_in.json").write_text("{"), "no warehouse that fits"),
     ],
 )

@@ -7,11 +7,11 @@ videos as (
 ),
 
 searched as (
-    select distinct study, partition_day
+    select study, partition_day
     from {{ ref('stg_tiktok__coverage') }}
     where entity = 'videos' and state = 'complete'
     union
-    select distinct study, day as partition_day
+    select study, day as partition_day
     from videos
 ),
 

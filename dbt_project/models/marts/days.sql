@@ -16,14 +16,35 @@ videos as (
         {{ sum_integer(count) }} as {{ count }}_sum,
         cast(median({{ count }}) as double) as {{ count }}_median{{ ',' if not loop.last }}
         {%- endfor %}
-    from {{ ref('videos') }}
+    from ({{ to_take_in(ref('videos'), 'videos') }}) as videos
     group by study, day
+    {%- if increment() %}
+    union all
+    select
+        study,
+        day,
+        n_videos,
+        n_creators,
+        last_seen_at,
+        {%- for count in counts %}
+        {{ count }}_sum,
+        {{ count }}_median{{ ',' if not loop.last }}
+        {%- endfor %}
+    from {{ this }}
+    where n_videos > 0 and not {{ in_changed_days('videos') }}
+    {%- endif %}
 ),
 
 comments as (
     select study, day, count(*) as n_comments
-    from {{ ref('comments') }}
+    from ({{ to_take_in(ref('comments'), 'comments') }}) as comments
     group by study, day
+    {%- if increment() %}
+    union all
+    select study, day, n_comments
+    from {{ this }}
+    where n_comments > 0 and not {{ in_changed_days('comments') }}
+    {%- endif %}
 ),
 
 all_days as (
