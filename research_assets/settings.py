@@ -234,6 +234,16 @@ class Settings:
         return self.root / "reports"
 
     @property
+    def audits(self) -> Path:
+        """Audits of lists of ids: their results, and the pages behind them."""
+        return self.root / "audits"
+
+    @property
+    def rebuilds(self) -> Path:
+        """What could be rebuilt of lists of ids, and what could not."""
+        return self.root / "rebuilds"
+
+    @property
     def exports(self) -> Path:
         """Tables for people."""
         return self.root / "exports"

@@ -50,6 +50,8 @@ ROOMS: dict[str, Room] = {
     "collect": Room(_PURE, banned=_HEAVY),
     # Its charts are Altair's; tables in hand stay with whoever opens the warehouse.
     "report": Room(_PURE | {"reading"}, banned=_HEAVY),
+    # Lists of ids from elsewhere, asked in the collector's way.
+    "ids": Room(_PURE, banned=_HEAVY),
     "sandbox": Room(_GROUND, banned=_HEAVY),
     **dict.fromkeys(_STUDY, _DECLARES),
     **dict.fromkeys(_STUDY_FILE, _READS_STUDIES),
@@ -61,7 +63,7 @@ ROOMS: dict[str, Room] = {
     "definitions": Room(_DECLARES.rooms | {"assets", "defs"}),
     "defs": _DECLARES,
     # The demo runs the code location as it is; single assets are no business of a command.
-    "cli": Room(_DECLARES.rooms | {"sandbox", "definitions", "report", "export", "reading"}),
+    "cli": Room(_DECLARES.rooms | {"sandbox", "definitions", "report", "export", "reading", "ids"}),
 }
 
 READS_ENVIRONMENT: dict[str, str] = {

@@ -17,6 +17,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Write the marts as Parquet, CSV or Stata files, with a codebook.",
     ),
     "report": ("research_assets.cli.report:command", "Write a study's report: one HTML file, from the marts."),
+    "audit": ("research_assets.cli.audit:command", "Say which share of a list of videos the API returns."),
+    "rebuild": ("research_assets.cli.rebuild:command", "Ask for the videos of a list of ids, such as an export's."),
     "replay": ("research_assets.cli.replay:command", "Rebuild the raw tables from the captures, without a request."),
     "sandbox": ("research_assets.sandbox.server:command", "Serve a simulated Research API on this machine."),
 }
@@ -35,6 +37,7 @@ KNOWN_ERRORS = (
     "research_assets.resources:Unready",
     "research_assets.reading:ReadingError",
     "research_assets.export:ExportError",
+    "research_assets.ids.listed:IdListError",
     "research_assets.sandbox.server:PortInUse",
 )
 """Errors whose message says all that a person needs; anything else is a bug and keeps its traceback."""

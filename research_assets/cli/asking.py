@@ -1,0 +1,89 @@
+"""What `audit` and `rebuild` share: the list told, its price agreed to, the asking shown, a pause explained."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from research_assets.ids.ask import Asked, Known, Question, ask, price
+from research_assets.ids.listed import IdList
+from research_assets.journal import Journal
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from research_assets.settings import Settings
+
+_SHOWN = 5
+
+
+def tell_list(console: "Console", listed: IdList) -> None:
+    """Say what was found in the file, and what was not understood."""
+    console.print(
+        f"{listed.path.name}: {len(listed.videos):,} videos"
+        + (f", {sum(map(len, listed.comments.values())):,} comments" if listed.comments else "")
+        + (f"; {listed.repeated:,} lines repeat one" if listed.repeated else "")
+        + "."
+    )
+    if listed.unusable:
+        some = "; ".join(f"line {line}: {text!r}" for line, text in listed.unusable[:_SHOWN])
+        more = f" and {len(listed.unusable) - _SHOWN:,} more" if len(listed.unusable) > _SHOWN else ""
+        console.print(
+            f"[yellow]{len(listed.unusable):,} lines hold no id of a video and are left out:[/] {some}{more}."
+        )
+
+
+def agree(console: "Console", settings: "Settings", question: Question, today: date, yes: bool, more: int = 0) -> None:
+    """Say what the asking costs, `more` requests included, and ask back unless it was agreed to; else end."""
+    from research_assets.clock import SystemClock
+    from research_assets.collect.pools import pool_states
+
+    pools, _ = pool_states(settings, SystemClock())
+    left, least = pools["research"].left, price(question, today, settings.window_days) + more
+    console.print(f"It takes {least:,} requests at least; {left:,} of {pools['research'].cap:,} are left today (UTC).")
+    if least > left:
+        console.print("What does not fit waits: run the same command again when the quota opens.")
+    if not yes:
+        click.confirm("Ask now?", abort=True)
+
+
+def run(
+    console: "Console", settings: "Settings", question: Question, done: Callable[[Journal, Known], object]
+) -> Asked:
+    """Ask, with a bar of progress where somebody looks on; says why and until when, if something is left."""
+    from rich.progress import Progress as Bar
+
+    from research_assets.resources import Collection
+
+    async def asking(tell: Callable[[int], None]) -> Asked:
+        async with Collection(settings).open() as tools:
+            return await ask(question, replace(tools, progress=None), done, tell)
+
+    with Bar(console=console, transient=True) if console.is_terminal else nullcontext() as bar:
+        task = bar.add_task("asking", total=len(question.listed)) if bar else None
+        asked = asyncio.run(asking(lambda number: bar.advance(task, number) if bar and task is not None else None))
+    if asked.left:
+        console.print(f"[yellow]{asked.left:,} ids are still to be asked.[/]")
+        if asked.halt:
+            console.print(f"{asked.halt.reason} Next: {asked.halt.opens_at:%Y-%m-%d %H:%M} UTC.")
+        console.print("What was answered is kept. Run the same command again then; nothing is asked twice.")
+    return asked
+
+
+def name_of(path: Path, name: str | None) -> str:
+    """The name under which a list is asked: as given, or from the file's name."""
+    import re
+
+    chosen = name or re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_") or "ids"
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", chosen):
+        chosen = f"ids_{chosen}" if name is None else chosen
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", chosen):
+        raise click.BadParameter(
+            f"{chosen!r} must begin with a letter and hold a-z, 0-9 and _ only.", param_hint="--name"
+        )
+    return chosen

@@ -1,0 +1,255 @@
+"""Ids asked of the API, batch by batch, on a journal: what was answered is never asked again, whatever happens.
+
+The same way as for a study: each request has its place in the ledger, each page is durable before the next is sent, a
+pause ends in good order. What the answers mean for a list is in `audit.py` and `rebuild.py`.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, aclosing
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from research_assets.captures import unfinished
+from research_assets.collect.model import Halt, Tools, side_by_side
+from research_assets.collect.send import Courier, Errand, in_short
+from research_assets.ids.batches import Batch, batches, halves
+from research_assets.ids.listed import IdListError, Listed
+from research_assets.journal import Journal
+from research_assets.locks import claim
+from research_assets.quota import QuotaSpent
+from research_assets.tiktok.answers import Answer
+from research_assets.tiktok.errors import FinalForUnit, RateLimited, Wait
+from research_assets.tiktok.requests import video_query
+
+Found = Literal["returned", "absent", "unanswered"]
+"""What the API says of an id: its video; nothing; or the request was not answered, which says nothing of the video."""
+
+_ANY_DAY = date(2000, 1, 1)
+_PAGES = 5
+"""Pages after which a batch is no longer followed: one takes all its ids."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A list to ask: for what, under which name, with which fields, and where its pages go."""
+
+    purpose: Literal["audit", "rebuild"]
+    name: str
+    listed: tuple[Listed, ...]
+    captures: Path
+    fields: tuple[str, ...] | None = None
+
+    @property
+    def digest(self) -> str:
+        """What tells this list from another."""
+        text = ",".join(map(str, sorted(one.id for one in self.listed)))
+        return hashlib.sha256(f"{self.fields}{text}".encode()).hexdigest()
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of each id, and why some were not answered; the fold of the journal's events."""
+
+    states: dict[int, Found] = field(default_factory=dict)
+    reasons: dict[int, str] = field(default_factory=dict)
+    requests: int = 0
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+
+    def take(self, event: Mapping[str, Any]) -> None:
+        """Fold one event."""
+        if event["event"] in ("page", "fail"):
+            self.requests += event.get("requests", 1)
+            at = event["observed_at"]
+            self.last_at = at if isinstance(at, datetime) else datetime.fromisoformat(at)
+            self.first_at = self.first_at or self.last_at
+        if event["event"] == "told":
+            for state in ("returned", "absent", "unanswered"):
+                self.states |= dict.fromkeys(event[state], state)
+            self.reasons |= dict.fromkeys(event["unanswered"], event["reason"])
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How far a list came: what is known, the journal's capture, and the halt that left something open."""
+
+    known: Known
+    halt: Halt | None
+    left: int
+
+
+def price(question: Question, today: date, window_days: int) -> int:
+    """Requests that a list needs at least."""
+    return len(batches(question.listed, today, window_days=window_days))
+
+
+async def ask(
+    question: Question, tools: Tools, done: Callable[[Journal, Known], object], tell: Callable[[int], None]
+) -> Asked:
+    """Ask for all ids of a list that the journal does not hold yet.
+
+    `tell` hears of each batch how many ids it had. `done` ends the journal once all are asked. Raises Busy if another
+    process asks under the same name, IdListError if a journal of another list is open under it, and what is final for
+    all.
+    """
+    if not question.listed:
+        return Asked(Known(), None, 0)
+    with ExitStack() as stack:
+        stack.enter_context(claim(tools.settings.state, question.name, question.purpose, [_ANY_DAY]))
+        journal, known = _journal(question, tools)
+        stack.callback(journal.close)
+        run = _Run(question, tools, journal, known)
+        tell(len(known.states))
+        results = side_by_side(run.jobs, run.work, tools.settings.concurrency, lambda: run.halt is None)
+        async with aclosing(results):
+            async for told, again in results:
+                run.jobs.extend(again)
+                tell(told)
+        left = len(question.listed) - len(known.states)
+        if not left:
+            done(journal, known)
+        return Asked(known, run.halt, left)
+
+
+def _journal(question: Question, tools: Tools) -> tuple[Journal, Known]:
+    """The open journal of the same list, or a new one."""
+    known = Known()
+    for path in unfinished(question.captures, "videos", question.name):
+        journal = Journal.resume(path)
+        if journal.start["header"].get("digest") == question.digest:
+            for event in journal.events():
+                known.take(event)
+            return journal, known
+        journal.close()
+        raise IdListError(
+            f"Another list is being asked under the name {question.name}: it is not finished yet. Nothing was asked. "
+            "Finish that one with the same command, or choose another name with --name."
+        )
+    today = tools.clock.now().date()
+    days = [day for batch in batches(question.listed, today) for day in (batch.first, batch.last)]
+    header = {"purpose": question.purpose, "digest": question.digest, "fields": question.fields}
+    return Journal.create(
+        question.captures,
+        entity="videos",
+        study=question.name,
+        first=min(days, default=today),
+        last=max(days, default=today),
+        now=tools.clock.now(),
+        origin=tools.settings.origin,
+        header=header,
+    ), known
+
+
+class _Run:
+    """One run over what is left of a list."""
+
+    def __init__(self, question: Question, tools: Tools, journal: Journal, known: Known) -> None:
+        settings = tools.settings
+        self._question, self._tools, self._journal, self._known = question, tools, journal, known
+        self._listed = {one.id: one for one in question.listed}
+        self._today = tools.clock.now().date()
+        self._courier = Courier(
+            tools.client, tools.ledger, tools.clock, rate=settings.rate, concurrency=settings.concurrency
+        )
+        left = [one for one in question.listed if one.id not in known.states]
+        self.jobs: deque[Batch] = deque(batches(left, self._today, window_days=settings.window_days))
+        self.halt: Halt | None = None
+
+    async def work(self, batch: Batch) -> tuple[int, Sequence[Batch]]:
+        """Ask one batch; gives how many of its ids are known now, and what is asked instead."""
+        try:
+            found = await self._found(batch)
+            if not found and len(batch.ids) > 1:
+                # An empty answer is a claim to be checked (reference §7 #10).
+                found = await self._found(batch)
+        except QuotaSpent as spent:
+            self.halt = Halt.of(spent)
+            return 0, ()
+        except RateLimited as error:
+            self.halt = Halt.until_better("research", in_short(error), self._tools.clock.now())
+            return 0, ()
+        except (Wait, FinalForUnit) as error:
+            if self._courier.down:
+                self.halt = Halt.until_better(
+                    "research", f"The API answers nothing just now: {in_short(error)}.", self._tools.clock.now()
+                )
+                return 0, ()
+            if narrower := list(halves(batch, self._listed, self._today)):
+                return 0, narrower
+            return self._told(unanswered=batch.ids, reason=in_short(error)), ()
+        return self._told(returned=found, absent=[one for one in batch.ids if one not in found]), ()
+
+    async def _found(self, batch: Batch) -> set[int]:
+        """The ids of a batch that the API returns."""
+        condition = {"operation": "IN", "field_name": "video_id", "field_values": [str(one) for one in batch.ids]}
+        errand = Errand(self._question.name, "videos", f"{self._question.purpose}: {batch}", due=False)
+        found: set[int] = set()
+        answer: Answer | None = None
+        for _ in range(_PAGES):
+            request = video_query(
+                {"and": (condition,)},
+                batch.first,
+                batch.last,
+                fields=self._question.fields,
+                cursor=answer.cursor if answer else None,
+                search_id=answer.search_id if answer else None,
+            )
+            answer = await self._courier.send(request, errand, self._failed, tries=lambda error: _tries(error, batch))
+            rows = {int(row.get("id") or row.get("video_id") or 0) for row in answer.rows}
+            self._note("page", _facts(answer, batch, rows, self._tools), answer.raw)
+            found |= rows & set(batch.ids)
+            if not answer.has_more or len(found) == len(batch.ids):
+                break
+        return found
+
+    def _told(
+        self,
+        *,
+        returned: Iterable[int] = (),
+        absent: Iterable[int] = (),
+        unanswered: Iterable[int] = (),
+        reason: str | None = None,
+    ) -> int:
+        before = len(self._known.states)
+        facts = {"returned": sorted(returned), "absent": sorted(absent), "unanswered": sorted(unanswered)}
+        self._note("told", facts | {"reason": reason})
+        return len(self._known.states) - before
+
+    def _failed(self, facts: dict[str, Any]) -> None:
+        self._note("fail", facts)
+
+    def _note(self, event: str, facts: dict[str, Any], answer: bytes | None = None) -> None:
+        self._journal.append(event, facts, answer)
+        self._known.take({"event": event, **facts})
+
+
+def _facts(answer: Answer, batch: Batch, rows: set[int], tools: Tools) -> dict[str, Any]:
+    return {
+        "unit": str(batch),
+        "partition": None,
+        "request": {
+            "endpoint": answer.request.endpoint.name,
+            "body": dict(answer.request.body),
+            "fields": list(answer.request.fields),
+        },
+        "context": {},
+        "observed_at": tools.clock.now(),
+        "status": answer.status,
+        "log_id": answer.log_id,
+        "rows": len(rows),
+        "cursor": answer.cursor,
+        "has_more": answer.has_more,
+        "search_id": answer.search_id,
+        "unknown": sorted(answer.unknown),
+    }
+
+
+def _tries(error: Wait, batch: Batch) -> int | None:
+    """What can be halved is not tried again; a throttle is waited for."""
+    if isinstance(error, RateLimited):
+        return None
+    return 1 if batch.first < batch.last else 3

@@ -1,0 +1,108 @@
+"""Rows anew from a list of ids: into the raw tables, under a name of their own, with a coverage row for every id."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from research_assets.collect.coverage import State, Verdict, read_held
+from research_assets.collect.lists import Partition
+from research_assets.collect.lookup import lookup
+from research_assets.collect.model import Ask, Meter, Paused, Tools
+from research_assets.collect.publish import publish
+from research_assets.collect.send import Courier
+from research_assets.collect.spec import StudySpec
+from research_assets.collect.targets import Target
+from research_assets.ids.ask import Found, Known
+from research_assets.ids.listed import Listed, uploaded
+from research_assets.journal import Journal
+from research_assets.locks import claim
+from research_assets.settings import Settings
+
+STATES: Mapping[Found, State] = {"returned": "complete", "absent": "missing", "unanswered": "quarantined"}
+REASONS: Mapping[Found, str | None] = {
+    "returned": None,
+    "absent": "The API does not return this video: removed, private, or never public.",
+    "unanswered": "The API did not answer for this video.",
+}
+
+
+def into_raw(raw: Path, journal: Journal, listed: Iterable[Listed], known: Known) -> None:
+    """Publish what a journal brought; `raw/coverage` gets one row per id, of the unit kind `video`."""
+    publish(raw, journal, _verdicts(journal.capture, listed, known))
+
+
+def _verdicts(capture: str, listed: Iterable[Listed], known: Known) -> Iterator[Verdict]:
+    each = known.requests / max(1, len(known.states))
+    for one in listed:
+        found = known.states[one.id]
+        yield Verdict(
+            entity="videos",
+            partition=one.day or uploaded(one.id).date(),
+            unit_kind="video",
+            unit=str(one.id),
+            state=STATES[found],
+            first_at=known.first_at,
+            last_at=known.last_at,
+            asked=1,
+            offered=int(found == "returned"),
+            kept=int(found == "returned"),
+            requests=each,
+            reason=known.reasons.get(one.id) or REASONS[found],
+            capture=capture,
+        )
+
+
+def held_already(settings: Settings, name: str) -> set[int]:
+    """The ids whose videos an earlier rebuild of this name brought."""
+    records = read_held(settings.raw, "videos", study=name, captures=settings.captures)
+    return {
+        int(record.verdict.unit)
+        for record in records
+        if record.verdict.unit_kind == "video" and record.verdict.state == "complete"
+    }
+
+
+def by_month(listed: Iterable[Listed], known: Known) -> dict[str, Counter[Found]]:
+    """How many ids of each month of upload are in which state."""
+    months: dict[str, Counter[Found]] = {}
+    for one in sorted(listed, key=lambda one: one.month):
+        months.setdefault(one.month, Counter())[known.states.get(one.id, "unanswered")] += 1
+    return months
+
+
+@dataclass(frozen=True, slots=True)
+class Comments:
+    """What came of listed comments: those that are held now, and the pause that left videos unasked."""
+
+    returned: frozenset[int]
+    pause: Paused | None
+
+
+async def comments(name: str, listed: Mapping[int, Set[int]], tools: Tools) -> Comments:
+    """Ask for the comments of all videos that listed ones belong to, since single ones cannot be asked for.
+
+    They go where a study's comments go, with what else those videos have. What is held is not asked again. Raises Busy
+    if another process does the same.
+    """
+    settings = tools.settings
+    by_day: dict[date, list[Target]] = {}
+    for video in sorted(listed):
+        target = Target("comments", "video", str(video), {"asked_video_id": video})
+        by_day.setdefault(uploaded(video).date(), []).append(target)
+    ask = Ask(StudySpec(name, min(by_day), {}), "comments", tuple(by_day))
+    courier = Courier(tools.client, tools.ledger, tools.clock, rate=settings.rate, concurrency=settings.concurrency)
+    pause = None
+    with claim(settings.state, name, "comments", ask.partitions):
+        for day, targets in by_day.items():
+            records = read_held(settings.raw, "comments", study=name, partitions=[day], captures=settings.captures)
+            held = {record.verdict.unit: record for record in records}
+            meter = Meter(ask, tools.progress)
+            result = await Partition(ask, tools, courier, meter, day, held, {}).run(targets)
+            if isinstance(result, Paused):
+                pause = result
+                break
+    rows = lookup(settings.raw, "comments", f"study={name}/day=*", "SELECT DISTINCT id FROM {table}")
+    wanted = {comment for own in listed.values() for comment in own}
+    return Comments(frozenset(comment for (comment,) in rows if comment in wanted), pause)
