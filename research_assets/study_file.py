@@ -6,7 +6,7 @@ file is accepted by both or by neither. It starts nothing of Dagster. What a stu
 
 import difflib
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -41,9 +41,13 @@ class Mistake:
 
 
 class StudyError(ValueError):
-    """Studies cannot be used; `mistakes` holds all that was found, in every file. Nothing was loaded."""
+    """Studies cannot be used; `mistakes` holds all that was found, in every file. Nothing was loaded.
 
-    def __init__(self, mistakes: list[Mistake]) -> None:
+    `sound` are the studies without a mistake, for who only looks.
+    """
+
+    def __init__(self, mistakes: list[Mistake], sound: Sequence[StudySpec] = ()) -> None:
+        self.sound = tuple(sound)
         self.mistakes = tuple(sorted(set(mistakes), key=lambda m: (str(m.file), m.line, m.where)))
         count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
         super().__init__(f"{count} in the study files:\n" + "\n".join(map(str, self.mistakes)))
@@ -226,7 +230,8 @@ def find_studies(settings: Settings, *, defs: Path = DEFS_DIR, today: date | Non
             message = f"the name {one.spec.name!r} is taken by {one.file}:{one.line}; choose another"
             mistakes.append(Mistake(other.file, other.line, "attributes.name", message))
     if mistakes:
-        raise StudyError(mistakes)
+        wrong = {(mistake.file, mistake.line) for mistake in mistakes}
+        raise StudyError(mistakes, [study.spec for study in studies if (study.file, study.line) not in wrong])
     return studies
 
 

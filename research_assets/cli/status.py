@@ -1,7 +1,7 @@
 """`research-assets status`: the quota that is left and what is held, from files alone; nothing is asked or written."""
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, get_args
 
 import click
@@ -24,6 +24,9 @@ BAR = 60
 WAITING = ("partial", "suspicious", "quarantined", "not_asked")
 MOST_WAITING = 12
 """Lines of what waits at most."""
+LATELY = timedelta(days=7)
+MOST_FAILURES = 5
+"""How long what failed is shown, and lines of it at most."""
 
 Held = dict[tuple[str, str], Counter[str]]
 """By study and entity: the units in each state, and under `rows` the rows that they brought."""
@@ -35,8 +38,8 @@ def command(api: bool) -> None:
     """Say what is left of the day's quota and what is held of each study.
 
     Counts units by their state: a day of a search, the comments of a video, a profile, a list of an account; shows
-    each entity's partitions as a bar, and what waits for another try. With --api it checks the address and the
-    credentials, at the cost of one token and no data request.
+    each entity's partitions as a bar, what waits for another try, and what failed of late. With --api it checks the
+    address and the credentials, at the cost of one token and no data request.
     """
     if api:
         from research_assets.cli.api import check
@@ -54,13 +57,47 @@ def command(api: bool) -> None:
     console.print(f"Data in {settings.root}, {source}.\n")
     console.print(_pool_table(pools(settings)))
     counts = read_overview(settings.raw)
-    if not counts:
+    studies, mistakes = _studies(settings)
+    if counts:
+        console.print(_held_table(held(counts)))
+        console.print(_bars(studies, counts))
+        if waiting := [count for count in counts if count.state in WAITING]:
+            console.print(_waiting_table(waiting))
+    else:
         console.print("\nNothing was collected yet. It begins by itself with: make ui. What it will cost says: plan.")
-        return
-    console.print(_held_table(held(counts)))
-    console.print(_bars(settings, counts))
-    if waiting := [count for count in counts if count.state in WAITING]:
-        console.print(_waiting_table(waiting))
+    if failures := _failures(settings):
+        console.print(_failure_table(failures))
+        console.print(f"All of them stand in {settings.alerts}; in the UI under Runs and Automation.")
+    if mistakes:
+        console.print(f"\nAs long as a study file is wrong nothing is collected. {mistakes}")
+
+
+def _studies(settings: Settings) -> "tuple[Sequence[StudySpec], str]":
+    """The studies whose files are right, and what is wrong with the others."""
+    from research_assets.study_file import StudyError, load_studies
+
+    try:
+        return load_studies(settings), ""
+    except StudyError as error:
+        return error.sound, str(error)
+
+
+def _failures(settings: Settings) -> "list[tuple[datetime, str, str]]":
+    """What failed within `LATELY`, the newest first: when, what, and why."""
+    import json
+
+    from research_assets.clock import SystemClock
+
+    if not settings.alerts.exists():
+        return []
+    since, found = SystemClock().now() - LATELY, []
+    for line in settings.alerts.read_text().splitlines():
+        told = json.loads(line)
+        what = told.get("sensor") or " ".join(
+            [", ".join(told.get("assets", ())) or "a run", told.get("partitions", "")]
+        )
+        found.append((datetime.fromisoformat(told["at"]), what.strip(), " ".join(told["message"])))
+    return sorted((one for one in found if one[0] >= since), reverse=True)
 
 
 def pools(settings: Settings) -> "list[PoolState]":
@@ -120,16 +157,15 @@ def _held_table(found: Held) -> "Table":
     return table
 
 
-def _bars(settings: Settings, counts: "Sequence[Count]") -> "Table":
+def _bars(known: "Sequence[StudySpec]", counts: "Sequence[Count]") -> "Table":
     """Each entity's partitions in a row, days that were never asked included."""
     from rich.table import Table
 
     from research_assets.clock import SystemClock
     from research_assets.collect.overview import LEGEND, bar, speaking
-    from research_assets.study_file import load_studies
 
     now = SystemClock().now()
-    studies = {study.name: study for study in load_studies(settings)}
+    studies = {study.name: study for study in known}
     table = Table("study", "entity", "from", title="\nCoverage", caption=LEGEND, box=None, pad_edge=False)
     table.title_justify = table.caption_justify = "left"
     table.add_column("", no_wrap=True)
@@ -146,8 +182,6 @@ def _bars(settings: Settings, counts: "Sequence[Count]") -> "Table":
 
 def _days(study: "StudySpec", now: datetime) -> "dict[date, State]":
     """The days of a study as they stand while nothing is known of them."""
-    from datetime import timedelta
-
     from research_assets.collect.agenda import due_at
 
     last = min(study.end or now.date(), now.date())
@@ -171,5 +205,19 @@ def _waiting_table(counts: "Sequence[Count]") -> "Table":
         table.add_row(count.study, count.entity, str(count.partition), count.state, f"{count.units:,}", when, reason)
     if len(soonest) > MOST_WAITING:
         table.caption = f"and {len(soonest) - MOST_WAITING:,} more"
+        table.caption_justify = "left"
+    return table
+
+
+def _failure_table(failures: "Sequence[tuple[datetime, str, str]]") -> "Table":
+    """What failed of late, and was told."""
+    from rich.table import Table
+
+    title = f"\nFailed within {LATELY.days} days"
+    table = Table("at (UTC)", "what", "why", title=title, title_justify="left", box=None, pad_edge=False)
+    for at, what, why in failures[:MOST_FAILURES]:
+        table.add_row(f"{at.astimezone(UTC):%Y-%m-%d %H:%M}", what, " ".join(why.split())[:100])
+    if len(failures) > MOST_FAILURES:
+        table.caption = f"and {len(failures) - MOST_FAILURES:,} more"
         table.caption_justify = "left"
     return table

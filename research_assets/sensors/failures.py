@@ -4,15 +4,12 @@ A pause is no failure and is not told. The message leaves the machine, so it nam
 error text, which could quote data, and no setting.
 """
 
-import json
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import dagster as dg
 
 from research_assets.clock import Clock
-from research_assets.files import private_folder
+from research_assets.sensors.alerts import note, post
 from research_assets.sensors.runs import WILL_RETRY
 from research_assets.settings import Settings
 
@@ -41,10 +38,8 @@ def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
             facts["partitions"] = partitions
         if run.tags.get(WILL_RETRY) == "true":
             posted = "not told: the run is started once more by itself"
-        elif settings.alert_webhook:
-            posted = _post(settings.alert_webhook, message(facts))
         else:
-            posted = "no webhook is set"
+            posted = post(settings, message(facts))
         said = [_reason(event) for event in context.get_step_failure_events()] or _crash(context.instance, run)
         line = {
             "at": clock.now().isoformat(timespec="seconds"),
@@ -52,7 +47,7 @@ def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
             "message": said or [context.failure_event.message or "no reason is known"],
             "webhook": posted,
         }
-        _append(settings.alerts, json.dumps(line))
+        note(settings, line)
         context.log.warning("Run %s failed; noted in %s; webhook: %s", run.run_id, settings.alerts, posted)
 
     return sensor
@@ -90,24 +85,7 @@ def message(facts: Mapping[str, object]) -> str:
     )
 
 
-def _append(path: Path, line: str) -> None:
-    private_folder(path.parent)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as file:
-        file.write(line + "\n")
-
-
 def _partitions(run: dg.DagsterRun) -> str | None:
     single = run.tags.get("dagster/partition")
     first = run.tags.get("dagster/asset_partition_range_start")
     return single or (f"{first}..{run.tags.get('dagster/asset_partition_range_end')}" if first else None)
-
-
-def _post(address: str, text: str) -> str:
-    """Post, and say what came of it in words that do not hold the address, which may be a secret."""
-    import httpx  # a tenth of a second that only a failure pays
-
-    try:
-        answer = httpx.post(address, json={"text": text}, timeout=10)
-    except httpx.HTTPError as error:
-        return f"not reached ({type(error).__name__})"
-    return f"HTTP {answer.status_code}"

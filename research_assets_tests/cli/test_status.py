@@ -1,8 +1,9 @@
 """`status` tells what is held and what is left of the quota, and leaves no trace."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import pytest
 from click.testing import CliRunner, Result
 
@@ -75,6 +76,39 @@ def test_coverage_is_a_picture_that_needs_no_colour(
     assert ["gardening", "videos", "2026-02-02", "quarantined", "1", "2026-03-04"] in [line[:6] for line in lines]
     assert "HTTP 500" in told
     assert any(line[:4] == ["gardening", "videos", "2026-02-03", "partial"] for line in lines)
+
+
+def test_a_study_file_that_is_wrong_hides_no_other_study(
+    here: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(tmp_path / "studies" / "one", SMALL + "comments: none\nend: 2026-02-02\n")
+    write(tmp_path / "studies" / "two", SMALL.replace("gardening", "cooking") + "sttart: 2026-02-04\n")
+    monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "studies"))
+    rows = [unit(date(2026, 2, 1), "complete", 9)]
+    write_rows(here.raw, "coverage", study="gardening", day=date(2026, 3, 2), name="c1", rows=rows)
+    result = status()
+    assert result.exit_code == 0, result.output
+    assert ["gardening", "videos", "2026-02-01", "█·", "2026-02-02"] in [
+        line.split() for line in result.stdout.splitlines()
+    ]
+    assert "1 mistake in the study files" in result.stdout
+    assert "sttart" in result.stdout
+
+
+def test_what_failed_of_late_is_told(here: Settings) -> None:
+    here.root.mkdir()
+    now = SystemClock().now()
+    lines = [
+        {"at": now - timedelta(days=8), "run": "r0", "assets": ["old/videos"], "message": ["long ago"]},
+        {"at": now, "run": "r1", "assets": ["gardening/videos"], "partitions": "2026-02-01", "message": ["HTTP 401"]},
+        {"at": now, "sensor": "quota_window", "message": ["IO Error: torn.parquet"]},
+    ]
+    here.alerts.write_bytes(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
+    told = status().stdout
+    assert "HTTP 401" in told
+    assert "gardening/videos 2026-02-01" in told
+    assert "torn.parquet" in told
+    assert "long ago" not in told
 
 
 def test_spent_quota_is_told(here: Settings) -> None:

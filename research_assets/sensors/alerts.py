@@ -1,0 +1,34 @@
+"""How a failure is told: a line in a log, a message to a webhook. What is told is decided elsewhere."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from research_assets.files import private_folder
+from research_assets.settings import Settings
+
+NO_WEBHOOK = "no webhook is set"
+
+
+def note(settings: Settings, facts: Mapping[str, Any]) -> None:
+    """Append one line to `alerts.jsonl`, readable by its owner alone."""
+    private_folder(settings.alerts.parent)
+    with os.fdopen(os.open(settings.alerts, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as file:
+        file.write(json.dumps(facts) + "\n")
+
+
+def post(settings: Settings, text: str) -> str:
+    """Post, if an address is set, and say what came of it in words that do not hold the address: it may be a secret.
+
+    The message leaves the machine: `text` must hold no error, which could quote data, and no setting.
+    """
+    if not settings.alert_webhook:
+        return NO_WEBHOOK
+    import httpx  # a tenth of a second that only a failure pays
+
+    try:
+        answer = httpx.post(settings.alert_webhook, json={"text": text}, timeout=10)
+    except httpx.HTTPError as error:
+        return f"not reached ({type(error).__name__})"
+    return f"HTTP {answer.status_code}"
