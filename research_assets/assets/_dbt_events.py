@@ -4,6 +4,7 @@ Reads the build file over one connection, after dbt has closed it. It neither ru
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from graphlib import TopologicalSorter
 from typing import Any
 
 import dagster as dg
@@ -57,8 +58,11 @@ def describe(
         files.write_private(origins, orjson.dumps(found))
     traced = orjson.loads(origins.read_bytes()) if origins.exists() else {}
     metadata: dict[str, dict[str, Any]] = {}
-    for unique_id in sorted(nodes, key=[*(nodes.keys() - ran.keys()), *ran].index):
-        node = nodes[unique_id]
+    order = TopologicalSorter({unique_id: list(_read(node, manifest)) for unique_id, node in nodes.items()})
+    for unique_id in order.static_order():
+        node = nodes.get(unique_id)
+        if node is None:
+            continue
         relation = (node["schema"], node["alias"])
         described: dict[str, Any] = {}
         if unique_id in ran:
@@ -124,7 +128,7 @@ def _raw_columns(table: str) -> dict[str, str]:
 
 def _read(node: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
     """What a model's SQL reads: its parents, and those of the ephemeral ones, which stand in its own SQL."""
-    for unique_id in node["depends_on"]["nodes"]:
+    for unique_id in node["depends_on"].get("nodes", ()):
         parent = manifest["nodes"].get(unique_id)
         if parent is not None and parent["config"]["materialized"] == "ephemeral":
             yield from _read(parent, manifest)
