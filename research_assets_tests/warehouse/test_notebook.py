@@ -14,7 +14,7 @@ import pytest
 import research_assets as ra
 from research_assets.notebook import Reading
 from research_assets.reading import ReadingError
-from research_assets.settings import Settings
+from research_assets.settings import PROJECT_DIR, Settings
 from research_assets_tests.warehouse.conftest import World, materialize, query
 from research_assets_tests.warehouse.rawdata import (
     ANNA_VIDEO,
@@ -152,6 +152,21 @@ def test_an_open_reader_is_not_in_a_builds_way_and_opening_again_shows_the_new_b
             assert len(lazy.fetchall()) == 3
             assert (before.superseded, after.superseded) == (True, False)
             assert "a newer build was published since" in repr(before)
+
+
+def test_the_readme_leads_to_a_first_figure(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The README's own lines, on a data folder in which only simulated data was collected."""
+    section = (PROJECT_DIR / "README.md").read_text().split("### In a notebook\n")[1].split("\n### ")[0]
+    lines = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
+    (tmp_path / "data" / "sandbox").mkdir(parents=True)
+    (tmp_path / "data" / "sandbox" / "warehouse.duckdb").hardlink_to(world.settings.warehouse)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(lines.replace("gardening", "garden"), names)
+    assert (tmp_path / "volume.png").read_bytes().startswith(b"\x89PNG")
+    days = names["days"]
+    assert isinstance(days, pd.DataFrame)
+    assert days["n_videos"].sum() == 3
 
 
 def test_importing_the_package_stays_light() -> None:
