@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from research_assets.report import style
 from research_assets.report.chart import WIDTH, finished, values_of
 from research_assets.report.facts import Day, Epoch, Spent, Units
-from research_assets.report.words import ENTITY_WORDS, UNIT_WORDS, number, percent
+from research_assets.report.words import counted, number, percent, what_words
 
 if TYPE_CHECKING:
     import altair as alt
@@ -137,7 +137,7 @@ def coverage(units: Sequence[Units]) -> "alt.TopLevelMixin":
     for (entity, kind), together in groupby(units, key=lambda group: (group.entity, group.kind)):
         groups = sorted(together, key=lambda group: list(style.STATES).index(group.state))
         total, begin = sum(group.units for group in groups), 0
-        label = f"{ENTITY_WORDS[entity, kind]} ({number(total)} {UNIT_WORDS[kind][total != 1]})"
+        label = f"{what_words(entity, kind)} ({counted(total, kind)})"
         for group in groups:
             share, end = group.units / total, begin + group.units
             rows.append(
@@ -224,7 +224,6 @@ def quota(spent: Sequence[Spent], caps: Mapping[str, int]) -> "alt.TopLevelMixin
         if cap and most > 0.3 * cap:
             line = alt.Chart(values_of([{"cap": cap, "tip": f"cap of the pool: {number(cap)}"}])).encode(y="cap:Q")
             layers.append(line.mark_rule(strokeDash=[6, 3], color=style.INK).encode(description="tip:N"))
-            layers.append(line.mark_text(align="left", dy=-6, x=4).encode(text="tip:N"))
-        title = f"Pool {pool}" + (f", {number(cap)} requests a day for all studies together" if cap else "")
+        title = f"Pool {pool}" + (f": {number(cap)} requests a day for all studies together" if cap else "")
         panels.append(alt.layer(*layers).properties(width=WIDTH, height=110, title=title))
     return finished(alt.vconcat(*panels, spacing=14))

@@ -62,7 +62,7 @@ class _Reader:
     def facts(self, built: datetime) -> Facts:
         units = [Units(*row) for row in self._rows(_UNITS)]
         days = [Day(*row) for row in self._rows(_DAYS)]
-        [(n_hashtags,)] = self._rows("select count(*) from marts.hashtags where study = $study")
+        [(n_hashtags,)] = self._rows(_N_HASHTAGS)
         [(top_share,)] = self._rows(_TOP_SHARE)
         [seen] = self._rows(
             "select min(observed_at), max(observed_at) from marts.video_observations where study = $study"
@@ -198,10 +198,14 @@ select
 from marts.quota where study = $study group by pool, endpoint order by pool desc, sum(n_requests) desc
 """
 
+# The mart counts by day; creators and medians of all days do not follow from those of each.
 _HASHTAGS = """
-select hashtag, n_videos, n_creators, view_count_median, view_count_sum
-from marts.hashtags where study = $study order by n_videos desc, hashtag limit $top
+select hashtag, count(*) as videos, count(distinct username), median(view_count)::double, sum(view_count)::bigint
+from (select username, view_count, unnest(hashtags) as hashtag from marts.videos where study = $study)
+group by hashtag order by videos desc, hashtag limit $top
 """
+
+_N_HASHTAGS = "select count(distinct hashtag) from marts.hashtags where study = $study"
 
 _CREATORS = """
 select username, n_videos, n_days, view_count_median, view_count_sum

@@ -25,7 +25,7 @@ class Table:
     @property
     def length(self) -> str:
         """`few` rows that stay on one printed page, `some` that may need two, `many` that print only if unfolded."""
-        return "few" if len(self.rows) <= 16 else "some" if len(self.rows) <= 40 else "many"
+        return "few" if len(self.rows) <= 24 else "some" if len(self.rows) <= 40 else "many"
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from research_assets.report.words import (
     number,
     share_of,
     state_word,
+    what_words,
 )
 
 MOST_DAYS = 400
@@ -123,13 +124,13 @@ def coverage(facts: Facts) -> Section:
     ordered = ordered_units(facts.units)
     chart = charts_held.coverage(ordered)
     rows = [
-        [ENTITY_WORDS.get((group.entity, group.kind), group.entity), state_word(group.state), number(group.units),
+        [what_words(group.entity, group.kind), state_word(group.state), number(group.units),
          number(group.asked), number(group.offered), number(group.kept), number(group.expected),
          number(round(group.requests, 1))]
         for group in ordered
     ]  # fmt: skip
     gaps = [
-        [ENTITY_WORDS.get((gap.entity, gap.kind), gap.entity), state_word(gap.state), gap.reason,
+        [what_words(gap.entity, gap.kind), state_word(gap.state), gap.reason,
          number(gap.units), minute(gap.next_try)]
         for gap in facts.gaps
     ]  # fmt: skip

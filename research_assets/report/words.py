@@ -21,13 +21,10 @@ ENTITY_WORDS: Mapping[tuple[str, str], str] = {
 NOTHING = "\N{EN DASH}"
 """Stands where there is no number."""
 
-UNIT_WORDS: Mapping[str, tuple[str, str]] = {
-    "day": ("day", "days"),
-    "video": ("video", "videos"),
-    "comment": ("comment", "comments"),
-    "account": ("account", "accounts"),
-}
-"""Kinds of units, one and many."""
+
+def what_words(entity: str, kind: str) -> str:
+    """What is asked: `Follower lists`; a combination without a name is told by its parts."""
+    return ENTITY_WORDS.get((entity, kind), f"{entity.replace('_', ' ').capitalize()} by {kind}")
 
 
 def number(value: float | None) -> str:

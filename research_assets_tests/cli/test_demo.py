@@ -131,6 +131,8 @@ def test_the_report_tells_what_the_sandbox_gave(summary: str, place: Settings, b
     assert {day.day: day.videos for day in facts.days} == {day: len(hits.deliverable) for day, hits in truth.items()}
     assert facts.overall.requests == sum(one.requests for one in facts.endpoints) == charged(box)
     assert sum(one.number for one in facts.engagement[0].bins) + facts.engagement[0].zeros == facts.overall.videos
+    searched = next(tag for tag in facts.hashtags if tag.name == "gardening")
+    assert (searched.videos, searched.other) == (facts.overall.videos, facts.overall.creators)
     report = place.reports / f"{study.name}.html"
     assert str(report) in summary
     raw, kept = (sum(len(getattr(hits, kind)) for hits in truth.values()) for kind in ("raw", "deliverable"))

@@ -85,6 +85,7 @@ def garden() -> dict[str, list[dict[str, Any]]]:
                     "like_count": place,
                     "comment_count": 0,
                     "share_count": None,
+                    "hashtags": [SCRIPT, "garten"] if place % 2 else [SCRIPT],
                     "counted_at_age_days": 5.0 + place,
                     "last_seen_at": at(9),
                     "n_observations": 2 if place == 1 else 1,
@@ -109,7 +110,6 @@ def garden() -> dict[str, list[dict[str, Any]]]:
         {"comment_id": 2, "thread_root_id": 1, "depth": 1, "is_reply": True},
         {"comment_id": 3, "thread_root_id": 1, "depth": 2, "is_reply": True},
     ]
-    tags = [(SCRIPT, 6, 2, 275.0), ("garten", 3, 1, 50.0)]
     requests = [
         (8, "research", "video_query", 20, 4, 1),
         (9, "research", "user_info", 2, 1, 0),
@@ -122,8 +122,7 @@ def garden() -> dict[str, list[dict[str, Any]]]:
         "users": [{"study": "garden", "username": "anna"}],
         "follows": [{"study": "garden", "source_username": n, "target_username": "anna"} for n in ("ben", "carl")],
         "hashtags": [
-            {"study": "garden", "hashtag": tag, "n_videos": n, "n_creators": of, "view_count_median": median}
-            for tag, n, of, median in tags
+            {"study": "garden", "hashtag": tag, "day": day, "n_videos": 1} for tag in (SCRIPT, "garten") for day in days
         ],
         "creators": [
             {"study": "garden", "username": "anna", "n_videos": 5, "n_days": 3, "view_count_median": 500.0},

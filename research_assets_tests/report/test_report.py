@@ -53,6 +53,11 @@ def test_the_facts_are_those_of_the_marts(written: Written) -> None:
     ]
     shares = facts.engagement[3]
     assert (shares.number, shares.absent, shares.bins) == (6, 6, [])
+    assert [(one.name, one.videos, one.other, one.views_median) for one in facts.hashtags] == [
+        (SCRIPT, 6, 2, 275.0),
+        ("garten", 3, 1, 500.0),
+    ]
+    assert facts.n_hashtags == 2
     assert facts.depths == [(0, 1), (1, 1), (2, 1)]
     assert [(one.direction, one.degree, one.accounts, one.share) for one in facts.degrees] == [
         ("followers", 2, 1, 1.0),
