@@ -89,6 +89,13 @@ class Collection:
                 ) from error
         return clock
 
+    def present(self) -> Clock:
+        """The clock of `ready`, or the machine's where collecting could not begin: for looking at what is held."""
+        try:
+            return self.ready()
+        except (SettingsError, Unready):
+            return self.clock
+
     def _check(self) -> None:
         settings = self.settings
         missing = [
@@ -128,7 +135,7 @@ def write_books(settings: Settings, studies: Sequence[StudySpec]) -> None:
     """Bring the raw tables up to date that no collection writes: what is wanted, and what was requested."""
     from research_assets.collect.wanted import write_requests, write_wanted
 
-    clock = SystemClock()
+    clock = Collection(settings).present()
     write_wanted(settings.raw, studies, clock.now())
     if settings.ledger.exists():
         ledger = Ledger(settings.ledger, settings.caps, clock)

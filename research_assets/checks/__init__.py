@@ -82,6 +82,6 @@ def _unbroken(study: StudySpec) -> dg.AssetChecksDefinition:
         ),
     )
     def check(collection: dg.ResourceParam[Collection]) -> dg.AssetCheckResult:
-        return standing.broken(collection.settings, study.name, collection.clock.now())
+        return standing.broken(collection.settings, study.name, collection.present().now())
 
     return check
