@@ -8,11 +8,11 @@ import dagster as dg
 from research_assets.assets.export import export_asset
 from research_assets.assets.report import report_asset
 from research_assets.assets.warehouse import warehouse_definitions
-from research_assets.checks import blocking_checks
+from research_assets.checks import COVERAGE, blocking_checks, check_keys
 from research_assets.collect.standing import entities_of
 from research_assets.fields import ENTITIES
 from research_assets.resources import Collection, resources, write_books
-from research_assets.sensors import automation
+from research_assets.sensors import CheckKeys, automation
 from research_assets.settings import DEFS_DIR, PROJECT_DIR, Settings
 from research_assets.study import Study
 from research_assets.study_file import find_studies
@@ -42,7 +42,10 @@ def build(settings: Settings, *, collection: Collection | None = None) -> dg.Def
     books = partial(write_books, settings, [study.spec for study in studies])
     marts = warehouse_definitions(upstream, settings, before=books)
     # Not the specs, which name the collected assets as well.
-    warehouse = [key for asset in marts.assets or () if isinstance(asset, dg.AssetsDefinition) for key in asset.keys]
+    models = [asset for asset in marts.assets or () if isinstance(asset, dg.AssetsDefinition)]
+    warehouse = [key for asset in models for key in asset.keys]
+    tests = [key for asset in models for key in asset.check_keys]
+    checks = [key for study in studies for key in check_keys(study.spec)]
     reports = [report_asset(study.spec, settings, warehouse) for study in studies]
     return dg.Definitions.merge(
         _autoloaded(),
@@ -54,7 +57,11 @@ def build(settings: Settings, *, collection: Collection | None = None) -> dg.Def
             [study.spec for study in studies],
             collection or Collection(settings),
             warehouse,
-            [key for study in studies for key in blocking_checks(study.spec)],
+            CheckKeys(
+                blocking=[key for study in studies for key in blocking_checks(study.spec)],
+                of_marts=[*tests, *(key for key in checks if key.asset_key == COVERAGE)],
+                daily=checks,
+            ),
             [report.key for report in reports],
         ),
         # A process for each step would spend its time on imports.

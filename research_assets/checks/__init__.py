@@ -16,7 +16,7 @@ from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import entities_of
 from research_assets.resources import Collection
 
-__all__ = ["COVERAGE", "blocking_checks", "study_checks"]
+__all__ = ["COVERAGE", "blocking_checks", "check_keys", "study_checks"]
 
 COVERAGE = dg.AssetKey(["marts", "coverage"])
 """The mart with one row per unit of work."""
@@ -34,6 +34,18 @@ def blocking_checks(study: StudySpec) -> list[dg.AssetCheckKey]:
         for entity in entities_of(study)
         for rule in rules(study, entity)
         if rule.blocking
+    ]
+
+
+def check_keys(study: StudySpec) -> list[dg.AssetCheckKey]:
+    """All checks of a study, without making them: loading everything should not cost twice."""
+    return [
+        *(
+            dg.AssetCheckKey(dg.AssetKey([study.name, entity]), rule.name)
+            for entity in entities_of(study)
+            for rule in rules(study, entity)
+        ),
+        *(dg.AssetCheckKey(COVERAGE, name) for name in (_lacking(study), _broken(study))),
     ]
 
 
@@ -60,10 +72,18 @@ def _entity_checks(study: StudySpec, entity: str) -> dg.AssetChecksDefinition:
     return check
 
 
+def _lacking(study: StudySpec) -> str:
+    return f"{study.name}_lacks_nothing"
+
+
+def _broken(study: StudySpec) -> str:
+    return f"{study.name}_has_nothing_broken"
+
+
 def _lacks_nothing(study: StudySpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=COVERAGE,
-        name=f"{study.name}_lacks_nothing",
+        name=_lacking(study),
         description=f"All that {study.name} wants is held, refused, not there, or not due yet.",
     )
     def check(warehouse: DuckDBResource) -> dg.AssetCheckResult:
@@ -75,7 +95,7 @@ def _lacks_nothing(study: StudySpec) -> dg.AssetChecksDefinition:
 def _unbroken(study: StudySpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=COVERAGE,
-        name=f"{study.name}_has_nothing_broken",
+        name=_broken(study),
         description=(
             f"No unit of {study.name} is quarantined or suspicious, no journal was left unfinished, and every capture "
             "is whole and in the tables. Lists what is broken now, and for how long."

@@ -1,39 +1,57 @@
 """What happens by itself: thin shells around pure decisions.
 
 `quota_window` asks what is worth most while quota is free, `marts_follow_data` builds the marts once per batch of new
-data, `failures_are_told` writes down what failed and tells whoever wants to know, `lost_runs_are_ended` ends runs whose
-process is gone.
+data, `failures_are_told` writes down which runs failed and tells whoever wants to know, `failed_looks_are_told` the
+same of sensors, `lost_runs_are_ended` ends runs whose process is gone, `checks_are_made_daily` makes the checks.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 
 from research_assets.collect.spec import StudySpec
 from research_assets.resources import Collection
+from research_assets.sensors.daily import checks_are_made_daily
 from research_assets.sensors.failures import failures_are_told
+from research_assets.sensors.looks import failed_looks_are_told
 from research_assets.sensors.lost import lost_runs_are_ended
 from research_assets.sensors.marts import marts_follow_data
 from research_assets.sensors.quota_window import quota_window
 
-__all__ = ["automation"]
+__all__ = ["CheckKeys", "automation"]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckKeys:
+    """Checks by when they are made besides the runs that bring data.
+
+    `blocking` ones before each build of the marts, which they hold back while they fail; those `of_marts` after it;
+    `daily` ones each morning.
+    """
+
+    blocking: Sequence[dg.AssetCheckKey] = ()
+    of_marts: Sequence[dg.AssetCheckKey] = ()
+    daily: Sequence[dg.AssetCheckKey] = ()
 
 
 def automation(
     studies: Sequence[StudySpec],
     collection: Collection,
     warehouse: Sequence[dg.AssetKey],
-    checks: Sequence[dg.AssetCheckKey] = (),
+    checks: CheckKeys = CheckKeys(),
     reports: Sequence[dg.AssetKey] = (),
 ) -> dg.Definitions:
-    """The sensors of the code location.
-
-    `checks` are the blocking ones, which hold the marts back while they fail; `reports` are written after the marts.
-    """
-    sensors = [failures_are_told(collection.settings, collection.clock), lost_runs_are_ended(collection.settings)]
+    """The sensors and schedules of the code location; `reports` are written after the marts."""
+    settings, clock = collection.settings, collection.clock
+    sensors = [
+        failures_are_told(settings, clock),
+        failed_looks_are_told(settings, clock),
+        lost_runs_are_ended(settings),
+    ]
     if studies:
         sensors += [
             quota_window(studies, collection),
-            marts_follow_data(studies, collection, warehouse, checks, reports),
+            marts_follow_data(studies, collection, warehouse, checks.blocking, reports, checks.of_marts),
         ]
-    return dg.Definitions(sensors=sensors)
+    return dg.Definitions(sensors=sensors, schedules=[checks_are_made_daily(checks.daily)] if checks.daily else [])

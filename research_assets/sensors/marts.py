@@ -20,9 +20,10 @@ NEWEST = "research/newest"
 """Tag of a build: the newest data that it was asked for."""
 
 DESCRIPTION = """Builds and tests the marts once per batch of new data: when collecting has come to rest, whether it
-is done or the quota has ended. While a blocking check fails, it waits, and says which. A build whose models or tests
-failed is not repeated until there is new data; materialize the group `warehouse` to build by hand. The
-reports of the studies are written in the same run, after the marts."""
+is done or the quota has ended. The blocking checks are made first, in the same run, and hold the build back where they
+fail; until they pass again it waits, and says which. A build whose models or tests failed is not repeated until there
+is new data; materialize the group `warehouse` to build by hand. The reports of the studies are written in the same run,
+after the marts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +77,12 @@ def marts_follow_data(
     warehouse: Sequence[dg.AssetKey],
     checks: Sequence[dg.AssetCheckKey],
     reports: Sequence[dg.AssetKey] = (),
+    of_marts: Sequence[dg.AssetCheckKey] = (),
 ) -> dg.SensorDefinition:
-    """The sensor over all assets of the warehouse, and over the `reports`, which are written in the same run."""
+    """The sensor over all assets of the warehouse, and over the `reports`, which are written in the same run.
+
+    `checks` are the blocking ones of the collected assets, `of_marts` those that are made after each build.
+    """
     collected = [dg.AssetKey([study.name, entity]) for study in studies for entity in entities_of(study)]
     settings = collection.settings
 
@@ -106,6 +111,8 @@ def marts_follow_data(
         request = dg.RunRequest(
             run_key=mark(newest),
             asset_selection=[*warehouse, *reports],
+            # The blocking ones are made in the same run and before the build: a run that paused made none.
+            asset_check_keys=[*checks, *of_marts] or None,
             tags={NEWEST: mark(newest), "dagster/priority": "1"},
         )
         return dg.SensorResult(run_requests=[request], cursor=mark(newest))

@@ -10,6 +10,7 @@ import duckdb
 import pytest
 import yaml
 
+from research_assets.checks import check_keys, study_checks
 from research_assets.definitions import build
 from research_assets.fields import ENTITIES
 from research_assets.instance import prepare_home
@@ -17,6 +18,7 @@ from research_assets.report import MARTS
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import Running, running
 from research_assets.settings import INSTANCE_DIR, PROJECT_DIR, VARIABLES, Settings
+from research_assets.study_file import find_studies
 from research_assets_tests.assets.test_graph import DEMO
 from research_assets_tests.study.files import SMALL, write
 
@@ -45,6 +47,22 @@ def placed(sandbox: Running, tmp_path_factory: pytest.TempPathFactory) -> Settin
 @pytest.fixture(scope="module")
 def location(placed: Settings) -> dg.Definitions:
     return build(placed)
+
+
+def test_every_check_of_the_studies_is_made_each_morning(location: dg.Definitions, placed: Settings) -> None:
+    studies = [study.spec for study in find_studies(placed)]
+    assert len(studies) == 2
+    made = {key for study in studies for check in study_checks(study) for key in check.check_keys}
+    assert {key for study in studies for key in check_keys(study)} == made
+    repository = location.get_repository_def()
+    [schedule] = repository.schedule_defs
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    job = repository.get_job(schedule.job_name)
+    assert job.asset_layer.selected_asset_keys == set()
+    assert set(job.asset_layer.asset_graph.asset_check_keys) >= made
+    result = job.execute_in_process(instance=dg.DagsterInstance.ephemeral())
+    assert result.success
+    assert {one.asset_check_key for one in result.get_asset_check_evaluations()} == made
 
 
 def test_two_studies_and_the_warehouse_stand_in_one_graph(location: dg.Definitions) -> None:

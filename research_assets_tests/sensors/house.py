@@ -7,12 +7,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from research_assets.checks import study_checks
+from research_assets.checks import blocking_checks, study_checks
 from research_assets.clock import SystemClock
 from research_assets.collect.spec import StudySpec
 from research_assets.resources import Collection, warehouse
 from research_assets.sandbox.server import Running
-from research_assets.sensors import automation
+from research_assets.sensors import CheckKeys, automation
 from research_assets.settings import Settings
 from research_assets.study import study_assets
 from research_assets_tests.assets.world import Bench
@@ -42,7 +42,9 @@ class House:
         settings, house = self.settings, self
         collection = Collection(settings, clock=SystemClock())
 
-        @dg.asset(key=MARTS)
+        collected = [asset for study in self.studies for asset in study_assets(study)]
+
+        @dg.asset(key=MARTS, deps=[key for asset in collected for key in asset.keys])
         def marts() -> None:
             house.builds += 1
             if "marts" in house.broken:
@@ -51,7 +53,7 @@ class House:
 
         return dg.Definitions.merge(
             dg.Definitions(
-                assets=[marts, *(asset for study in self.studies for asset in study_assets(study))],
+                assets=[marts, *collected],
                 # The stand-in holds no table that a check could read.
                 asset_checks=[
                     check
@@ -65,7 +67,12 @@ class House:
                 },
                 executor=dg.in_process_executor,
             ),
-            automation(self.studies, collection, [MARTS]),
+            automation(
+                self.studies,
+                collection,
+                [MARTS],
+                CheckKeys(blocking=[key for study in self.studies for key in blocking_checks(study)]),
+            ),
         )
 
     def at(self, moment: datetime) -> None:
@@ -93,9 +100,14 @@ class House:
         """Run what a tick asked for, in the job that the sensor targets."""
         repository = self.definitions().get_repository_def()
         job = repository.get_job(str(request.job_name))
+        if request.asset_check_keys:
+            job = job.get_subset(
+                asset_selection=set(request.asset_selection or ()),
+                asset_check_selection=set(request.asset_check_keys),
+            )
         return job.execute_in_process(
             instance=self.instance,
-            asset_selection=list(request.asset_selection or ()),
+            asset_selection=None if request.asset_check_keys else list(request.asset_selection or ()),
             run_config=dict(request.run_config),
             tags={**request.tags, "dagster/run_key": str(request.run_key), "dagster/sensor_name": sensor},
             raise_on_error=False,

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -13,6 +13,7 @@ from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import running
 from research_assets.sensors import marts
 from research_assets.sensors.marts import Seen, hindrance, mark
+from research_assets.tables import write_rows
 from research_assets_tests.assets.world import NO_COMMENTS
 from research_assets_tests.sensors.house import House
 
@@ -79,6 +80,21 @@ def test_a_failed_build_is_repeated_only_for_new_data(house: House) -> None:
     house.pass_time()
     assert build(house)
     assert house.builds == 2
+
+
+def test_no_build_on_wrong_data_though_no_run_has_checked_them(house: House) -> None:
+    house.pass_time()
+    # As a run leaves it that paused after it published: rows, and no check.
+    rows = [{"id": None, "capture": "c", "observed_at": NOW}]
+    write_rows(house.settings.raw, "videos", study="gardening", day=date(2026, 2, 3), name="c", rows=rows)
+    assert build(house) is False
+    assert house.builds == 0
+    assert build(house) is None
+    assert "gardening/videos: ids_are_whole" in str(house.skipped)
+    next(house.settings.raw.glob("videos/study=gardening/day=2026-02-03/c.parquet")).unlink()
+    [held] = (house.settings.raw / "coverage" / "study=gardening").glob("day=*/*.parquet")
+    held.touch()
+    assert build(house) is None, "until somebody makes the check again"
 
 
 def test_a_running_collection_is_waited_for(house: House) -> None:
