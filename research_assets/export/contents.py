@@ -13,6 +13,9 @@ from research_assets.export.order import Order, Part
 from research_assets.export.stata import stata_names
 from research_assets.reading import Mart, condition
 
+ORIGIN = ("unit", "source_field", "available_since")
+"""What the mart `codebook` knows beyond the descriptions."""
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -44,17 +47,26 @@ def standing(connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart], o
     return [Standing(*row) for row in rows]
 
 
-def codebook(chosen: Sequence[Part], order: Order) -> str:
+def origins(connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart]) -> dict[tuple[str, str], Sequence[str]]:
+    """Unit, source field and since when the API has it, by mart and column: from the mart `codebook`, if it is there."""
+    if "codebook" not in known:
+        return {}
+    rows = connection.sql(f"SELECT mart, column_name, {', '.join(ORIGIN)} FROM codebook").fetchall()
+    return {(mart, column): [value or "" for value in values] for mart, column, *values in rows}
+
+
+def codebook(chosen: Sequence[Part], order: Order, origin: Mapping[tuple[str, str], Sequence[str]]) -> str:
     """The columns of the exported tables as CSV: one line for each, in the order of the files."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     stata, treated = "stata" in order.formats, order.pseudonymous
-    heading = ["mart", "column", "type", "description"]
+    heading = ["mart", "column", "type", "description", *(ORIGIN if origin else ())]
     writer.writerow([*heading, *["name_in_stata"] * stata, *["treatment"] * treated])
     for part in chosen:
         fields = columns.fields(part.mart, pseudonymous=treated)
         short = stata_names([field.name for field in fields])
         for field in fields:
+            told = origin.get((part.mart.name, field.name), [""] * len(ORIGIN)) if origin else []
             more = [short[field.name]] * stata + [field.treatment] * treated
-            writer.writerow([part.mart.name, field.name, field.type, field.description, *more])
+            writer.writerow([part.mart.name, field.name, field.type, field.description, *told, *more])
     return text.getvalue()

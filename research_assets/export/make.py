@@ -17,7 +17,7 @@ import duckdb
 from research_assets import files
 from research_assets.collect.spec import StudySpec
 from research_assets.export import columns, stata
-from research_assets.export.contents import codebook, software, standing
+from research_assets.export.contents import codebook, origins, software, standing
 from research_assets.export.order import ExportError, Order, Part, check_order, parts
 from research_assets.export.pseudonyms import read_key, register, unregister
 from research_assets.export.readme import readme
@@ -133,7 +133,8 @@ def _fill(
         if "stata" in order.formats:
             stata.check_size(connection, chosen)
         written = [file for part in chosen for file in _write(connection, part, order, build)]
-        (build / "codebook.csv").write_bytes(codebook(chosen, order).encode())
+        book = codebook(chosen, order, origins(connection, known))
+        (build / "codebook.csv").write_text(book, encoding="utf-8")
     result = Made(folder, now, order, tuple(written), left)
     asked = [spec for spec in specs if spec.name in (order.studies or held)]
     held_units = standing(connection, known, order)

@@ -62,7 +62,7 @@ def readme(
         _queries(made.order, specs),
         _coverage(made.order, held),
         _reading(made.order),
-        _caveats(made.order),
+        _caveats(made),
         _use(made, simulated),
     )
     return "\n\n".join(block for part in parts for block in part) + "\n"
@@ -168,13 +168,18 @@ def _reading(order: Order) -> Iterator[str]:
         yield "\n".join(f"- {READING[form].replace('id_', ID_PREFIX)}" for form in order.formats)
 
 
-def _caveats(order: Order) -> Iterator[str]:
+def _caveats(made: "Made") -> Iterator[str]:
+    order = made.order
     yield "## To know before counting"
     lines = [
         "Counts are as old as their observation, and up to 10 days older: see `last_seen_at` and `observed_at`.",
         "Only what was public and delivered is held. See the coverage before taking a gap for silence.",
         "Lists of followers, likes and reposts are cut by the API, and private ones are missing.",
     ]
+    if "epochs" in made.rows:
+        lines.append(
+            "`epochs` lists the known breaks in the API's data: fields that came, rules that changed, failures."
+        )
     if order.first or order.last:
         lines.append("Days are those of each table's own clock: of publication, or of observation for accounts.")
     if order.pseudonymous:

@@ -120,6 +120,11 @@ TABLE: Mapping[str, Mapping[Treatment, str]] = {
         _T.KEEP: "day pool study endpoint n_requests n_failed n_refused n_rows latency_ms_median first_sent_at "
         "last_sent_at",
     },
+    # Its examples are no names, ids, links or texts, by the mart's own rule.
+    "codebook": {
+        _T.KEEP: "mart column_number column_name meaning type unit source_field available_since n_rows n_filled "
+        "fill_rate fill_by_month examples",
+    },
     "epochs": {_T.KEEP: "epoch kind clock first_day last_day precision title description source"},
 }
 

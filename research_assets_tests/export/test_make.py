@@ -56,6 +56,20 @@ def test_the_folder_is_private_and_says_what_it_is(whole: Made, house: Settings)
     assert len(described) == len(columns) == number[0]
 
 
+def test_the_codebook_takes_in_what_the_mart_of_that_name_knows(own: Settings) -> None:
+    with duckdb.connect(str(own.warehouse)) as connection:
+        connection.execute(
+            "CREATE TABLE marts.codebook AS SELECT 'videos' AS mart, 'view_count' AS column_name, 'views' AS unit, "
+            "'videos.view_count' AS source_field, '2023' AS available_since"
+        )
+    order = Order(marts=("videos",), formats=CSV, pseudonymous=True)
+    with (make_export(own, order, [], NOW).folder / "codebook.csv").open() as file:
+        columns = {row["column"]: row for row in csv.DictReader(file)}
+    told = {name: columns["view_count"][name] for name in ("unit", "source_field", "available_since", "treatment")}
+    assert list(told.values()) == ["views", "videos.view_count", "2023", "kept"]
+    assert columns["day"]["unit"] == ""
+
+
 def test_simulated_data_says_so(own: Settings) -> None:
     (own.state / "origin").write_text("sandbox")
     text = (make_export(own, Order(formats=CSV), [], NOW).folder / "README.md").read_text()
