@@ -48,7 +48,7 @@ def standing(connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart], o
 
 
 def origins(connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart]) -> dict[tuple[str, str], Sequence[str]]:
-    """Unit, source field and since when the API has it, by mart and column: from the mart `codebook`, if it is there."""
+    """Unit, source field and since when the API has it, by mart and column; empty without the mart `codebook`."""
     if "codebook" not in known:
         return {}
     rows = connection.sql(f"SELECT mart, column_name, {', '.join(ORIGIN)} FROM codebook").fetchall()

@@ -178,7 +178,7 @@ def _caveats(made: "Made") -> Iterator[str]:
     ]
     if "epochs" in made.rows:
         lines.append(
-            "`epochs` lists the known breaks in the API's data: fields that came, rules that changed, failures."
+            "`epochs` lists the known breaks in the API's data: new fields, changed rules, failures."
         )
     if order.first or order.last:
         lines.append("Days are those of each table's own clock: of publication, or of observation for accounts.")
