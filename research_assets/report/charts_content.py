@@ -95,7 +95,8 @@ def _histogram(part: Distribution, *, log: bool) -> "alt.LayerChart | alt.FacetC
         for one in part.bins
     ]
     if log:
-        rows.append({"low": low, "high": high, "n": part.zeros, "tip": f"0: {number(part.zeros)} {part.unit}"})
+        if part.zeros:
+            rows.append({"low": low, "high": high, "n": part.zeros, "tip": f"0: {number(part.zeros)} {part.unit}"})
         most = max([10.0, *(one.high for one in part.bins)])
         ticks = [0.42, *(10.0**power for power in range(12) if 10.0**power <= most)]
         scale = alt.Scale(type="log", domain=[0.25, most], nice=False)
@@ -110,7 +111,7 @@ def _histogram(part: Distribution, *, log: bool) -> "alt.LayerChart | alt.FacetC
         axis = alt.Axis(tickCount=6, grid=False, format="~r" if most < 10 else ",d")
     top = max(row["n"] for row in rows)
     base = alt.Chart(values_of(rows))
-    bars = base.mark_bar(fill=style.BLUE, stroke="white", strokeWidth=0.7).encode(
+    bars = base.mark_bar(fill=style.BLUE, stroke=style.INK, strokeWidth=0.4).encode(
         x=alt.X("low:Q", title=None, scale=scale, axis=axis),
         x2="high:Q",
         y=alt.Y(
