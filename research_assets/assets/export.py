@@ -15,8 +15,9 @@ from research_assets.settings import Settings
 DESCRIPTION = """**Export:** the marts of the study {study} as files for people, with a codebook and a README: Parquet
 with all types, CSV that Excel and R read without spoiling an id, Stata; whole, pseudonymous, or only ids.
 
-**Where:** a new folder below `{exports}` each time. **What:** *Launchpad…* asks for formats, marts, days and
-pseudonyms; without an answer it is everything as Parquet and CSV. In a terminal: `research-assets export {study}`.
+**Where:** a new folder below `{exports}` each time. **What:** everything, as Parquet and CSV; *Open launchpad*, below
+the arrow beside *Materialize*, asks for other formats, marts, days and pseudonyms. In a terminal:
+`research-assets export {study}`.
 
 **Cost:** no request, but disk space for each copy. It is made when somebody asks for it, never by itself."""
 
