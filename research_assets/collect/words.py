@@ -46,7 +46,9 @@ def _by_pool(waiting: Iterable[Waiting], pools: Mapping[str, PoolState], now: da
         if mine:
             units, requests = sum(wait.units for wait in mine), sum(wait.requests for wait in mine)
             opens = min(wait.until for wait in mine if wait.until)
-            about = f" for about {counted(requests, 'request')}" if requests else ""
+            # What nobody has an idea of costs something too.
+            so = "at least" if any(wait.units and not wait.requests for wait in mine) else "about"
+            about = f" for {so} {counted(requests, 'request')}" if requests else ""
             told.append(
                 f"{name}: {pool.left:,} of {pool.cap:,} left; {counted(units, 'unit')} wait"
                 f"{'s' * (units == 1)}{about}; opens {clock(opens, now)}"

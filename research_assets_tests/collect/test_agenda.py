@@ -15,6 +15,7 @@ from research_assets.collect.agenda import decide
 from research_assets.collect.agenda_model import Agenda, Facts, Item, Standing
 from research_assets.collect.estimate import Estimate
 from research_assets.collect.spec import StudySpec
+from research_assets.collect.words import waiting_text
 from research_assets.quota import PoolState
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets_tests.collect.lab import QUERY, study
@@ -80,6 +81,12 @@ def test_what_paused_waits_until_the_pool_opens_and_is_priced() -> None:
     agenda = decide(facts(one, left=0, standings={("garden", "videos"): resting}), NOW)
     [quota] = [wait for wait in agenda.waiting if wait.why == "quota"]
     assert (quota.units, quota.requests, quota.until) == (4, 4, next_midnight(NOW))
+    pools = {"research": pool(0)}
+    said = "research: 0 of 1,000 left; 4 units wait for about 4 requests; opens 00:00 UTC."
+    assert waiting_text(agenda, pools, NOW) == said
+    # Of another study's units nothing is known, so they cannot be counted.
+    more = replace(agenda, waiting=(quota, replace(quota, study="other", requests=0)))
+    assert "8 units wait for at least 4 requests" in waiting_text(more, pools, NOW)
 
 
 def test_newest_days_come_first_and_only_what_fits() -> None:
