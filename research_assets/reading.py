@@ -60,6 +60,8 @@ def place_settings(place: str | Path | None = None) -> Settings:
     """
     over = {} if place is None else {VARIABLES["root"].name: str(place)}
     settings = Settings.from_env(over=over)
+    if settings.root.is_file():
+        raise ReadingError(f"{settings.root} is a file. Name the data folder that holds it.")
     simulated = settings.simulated()
     if not settings.warehouse.is_file() and simulated.warehouse.is_file():
         return simulated

@@ -117,8 +117,8 @@ def stata(field: Field) -> str:
 
 
 def _json(field: Field) -> str:
-    """Nested values as JSON; whole numbers as text, because most readers of JSON make floats of them."""
-    kind = re.sub(r"\bBIGINT\b", "VARCHAR", field.type)
+    """Nested values as JSON; ids in it as text, because most readers of JSON make floats of numbers."""
+    kind = re.sub(r"(^|\w*id\"? )BIGINT\b", r"\1VARCHAR", field.type)
     return f"to_json({field.sql}::{kind})::VARCHAR"
 
 

@@ -184,20 +184,21 @@ def _plain(result: Made) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Made:
-    told = json.loads(path.read_text(encoding="utf-8"))
-    order = told["order"]
-    return Made(
-        folder=path.parent,
-        made_at=datetime.fromisoformat(told["made_at"]),
-        order=Order(
-            studies=tuple(order["studies"]),
-            marts=tuple(order["marts"]),
-            first=to_day(order["first"]),
-            last=to_day(order["last"]),
-            formats=tuple(order["formats"]),
-            pseudonymous=order["pseudonymous"],
-            ids_only=order["ids_only"],
-        ),
-        files=tuple(File(**file) for file in told["files"]),
-        left_out=told["left_out"],
-    )
+    """An export by its manifest. Raises ExportError rather than leave out one that a removal would then not reach."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        order = told["order"]
+        days = {name: to_day(order[name]) for name in ("first", "last")}
+        lists = {name: tuple(order[name]) for name in ("studies", "marts", "formats")}
+        return Made(
+            folder=path.parent,
+            made_at=datetime.fromisoformat(told["made_at"]),
+            order=Order(**(order | lists | days)),
+            files=tuple(File(**file) for file in told["files"]),
+            left_out=told["left_out"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ExportError(
+            f"{path} cannot be read as the manifest of an export ({error}), so nobody knows what is in its folder. Put "
+            "it back as it was, or remove the whole folder."
+        ) from error

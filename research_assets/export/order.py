@@ -33,7 +33,8 @@ class Order:
     @property
     def title(self) -> str:
         """The first part of the folder's name."""
-        studies = "-".join(self.studies) if 0 < len(self.studies) <= 3 else "all"
+        studies = "-".join(self.studies) if len(self.studies) <= 3 else f"{len(self.studies)}-studies"
+        studies = studies or "all"
         return studies + "-pseudonymous" * self.pseudonymous + "-ids" * self.ids_only
 
 

@@ -24,7 +24,8 @@ READING = {
         "CSV is UTF-8 with a byte order mark, for Excel. Ids begin with `id_`, and so do texts of nothing "
         "but 16 or more digits: as mere numbers, Excel and R would round them. A text that a spreadsheet would run as "
         "a formula has one more `'` in front. Moments are ISO 8601 in UTC; lists and structures are JSON. Nothing "
-        'between two commas is a missing value, `""` an empty text, `NA` a text (Namibia, for one). '
+        'between two commas is a missing value, `""` an empty text (these readers take both for missing), `NA` a text '
+        "(Namibia, for one). "
         'In R: `readr::read_csv("csv/videos.csv", na = "")`. '
         'In pandas: `pandas.read_csv("csv/videos.csv", keep_default_na=False, na_values=[""])`.'
     ),
@@ -171,15 +172,14 @@ def _reading(order: Order) -> Iterator[str]:
 def _caveats(made: "Made") -> Iterator[str]:
     order = made.order
     yield "## To know before counting"
+    counts = "Counts are as old as their observation, and up to 10 days older: see `last_seen_at` and `observed_at`."
     lines = [
-        "Counts are as old as their observation, and up to 10 days older: see `last_seen_at` and `observed_at`.",
+        *([] if order.ids_only else [counts]),
         "Only what was public and delivered is held. See the coverage before taking a gap for silence.",
         "Lists of followers, likes and reposts are cut by the API, and private ones are missing.",
     ]
     if "epochs" in made.rows:
-        lines.append(
-            "`epochs` lists the known breaks in the API's data: new fields, changed rules, failures."
-        )
+        lines.append("`epochs` lists the known breaks in the API's data: new fields, changed rules, failures.")
     if order.first or order.last:
         lines.append("Days are those of each table's own clock: of publication, or of observation for accounts.")
     if order.pseudonymous:

@@ -116,6 +116,22 @@ def test_what_was_made_is_found_again(own: Settings) -> None:
     assert json.loads((first.folder / "manifest.json").read_text())["software"].startswith("research-assets ")
 
 
+def test_a_manifest_that_cannot_be_read_is_told_not_passed_over(own: Settings) -> None:
+    result = make_export(own, Order(ids_only=True), [], NOW)
+    for broken in ("", "{}", '{"order": {"studies": []}}'):
+        (result.folder / "manifest.json").write_text(broken)
+        with pytest.raises(ExportError, match="cannot be read as the manifest"):
+            made(own)
+
+
+@pytest.mark.parametrize(
+    ("studies", "title"),
+    [((), "all"), (("a",), "a"), (("a", "b", "c"), "a-b-c"), (("a", "b", "c", "d"), "4-studies")],
+)
+def test_the_folder_is_named_for_its_studies(studies: tuple[str, ...], title: str) -> None:
+    assert Order(studies=studies).title == title
+
+
 @pytest.mark.parametrize(
     ("order", "said"),
     [

@@ -119,6 +119,8 @@ def test_what_is_not_there_is_told_with_what_is(marts: Reading, tmp_path: Path) 
     with pytest.raises(ReadingError, match=r"none does not exist, .* no warehouse.*research-assets demo"):
         ra.open(tmp_path / "none")
     (tmp_path / "warehouse.duckdb").write_text("no database")
+    with pytest.raises(ReadingError, match="is a file"):
+        ra.open(tmp_path / "warehouse.duckdb")
     with pytest.raises(ReadingError, match="cannot be opened"):
         ra.open(tmp_path)
 
