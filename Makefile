@@ -9,7 +9,7 @@ PYTHON ?=
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help setup demo ui test lint types studies check bench clean
+.PHONY: help setup demo ui test lint types studies check docs bench clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,9 @@ studies: setup ## Check the study files and load all definitions
 	@VIRTUAL_ENV="$$PWD/.venv" $(BIN)/dg check defs --check-yaml
 
 check: lint types studies ## Everything that can be checked without running the tests
+
+docs: setup ## Write the page of the marts anew from dbt's descriptions
+	@$(BIN)/python -m research_assets_tests.documents.marts_page
 
 bench: setup ## Measure what the project promises, each figure with its bound; ARGS names cases
 	@$(BIN)/python -m research_assets_tests.benchmarks $(ARGS)

@@ -19,6 +19,7 @@ from research_assets.cli.group import COMMANDS
 from research_assets.settings import DEMO_STUDIES_DIR, PROJECT_DIR, VARIABLES, Settings, child_environment
 from research_assets.tiktok.conditions import CONDITIONS
 from research_assets_tests.cli.test_demo import box, demo, place
+from research_assets_tests.documents import marts_page
 from research_assets_tests.documents.commands import PAGES, blocks, commands, links
 
 pytestmark = pytest.mark.timeout(900)
@@ -153,6 +154,10 @@ def test_every_snippet_and_every_query_is_run(desk: Desk) -> None:
         for query in blocks(page, "sql"):
             with duckdb.connect(str(desk.settings.warehouse), read_only=True) as warehouse:
                 warehouse.execute(query).fetchall()
+
+
+def test_the_page_of_the_marts_is_what_dbt_says() -> None:
+    assert marts_page.PAGE.read_text() == marts_page.page(marts_page.manifest()), "make docs writes it anew"
 
 
 def test_every_link_leads_somewhere() -> None:
