@@ -21,5 +21,5 @@ MARTS = (
 )
 """Marts that a report is made of."""
 
-MARTS_IF_THERE = ("epochs",)
+MARTS_IF_THERE = ("epochs", "codebook")
 """Marts that it does without in a warehouse that lacks them."""

@@ -182,6 +182,16 @@ class Drawn:
 
 
 @dataclass(frozen=True, slots=True)
+class Filled:
+    """A column of the mart `videos`: how many of the study's videos fill it, and since when the API has it."""
+
+    column: str
+    meaning: str
+    filled: int
+    since: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything that is read from the warehouse for one report; `built_at` is when the marts were published."""
 
@@ -206,3 +216,4 @@ class Facts:
     observations: Sequence[tuple[int, int]]
     epochs: Sequence[Epoch]
     drawn: Sequence[Drawn]
+    filled: Sequence[Filled]

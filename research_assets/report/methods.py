@@ -6,19 +6,25 @@ Numbers are those of the marts; what was asked, and of whom, is the study's own 
 import json
 import platform
 from collections import Counter
-from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from research_assets.collect.spec import QueryGroups, StudySpec
-from research_assets.fields import ENTITIES
 from research_assets.report.epoch_words import span
-from research_assets.report.facts import Facts, Units
+from research_assets.report.facts import Facts
+from research_assets.report.methods_tables import breaks, fields_asked, filled, together_of, totals
 from research_assets.report.query_words import in_words
-from research_assets.report.section import Section, Table, numbers, texts, times
-from research_assets.report.words import counted, day, listed, minute, moment, number, percent, share_of, state_word
-
-CLOCKS = "Clock: which day decides, that of publication or that on which the row was asked."
+from research_assets.report.section import Section
+from research_assets.report.words import (
+    counted,
+    day,
+    listed,
+    moment,
+    number,
+    percent,
+    share_of,
+    state_word,
+)
 
 MOST_REASONS = 8
 """Reasons told in a sentence; the table under coverage has all."""
@@ -40,11 +46,11 @@ def methods(facts: Facts, study: StudySpec, origin: str, written: datetime) -> S
         "Breaks in the API": _epochs(facts),
         "Versions": _versions(facts, written),
     }
-    tables = [_totals(facts), _fields(study)]
+    tables = [totals(facts), fields_asked(study)]
+    if facts.overall.videos:
+        tables.append(filled(facts))
     if facts.epochs:
-        rows = [[span(epoch), epoch.clock, epoch.title, epoch.description, epoch.source] for epoch in facts.epochs]
-        columns = texts("when", "clock", "break", "what", "source")
-        tables.append(Table("Breaks in the API's data", columns, rows, note=CLOCKS))
+        tables.append(breaks(facts))
     told = [(head, words) for head, words in paragraphs.items() if words]
     return Section("methods", "Methods", told, tables=tables, code=_as_sent(study.query))
 
@@ -80,27 +86,6 @@ def _source(study: StudySpec, origin: str) -> str:
     )
 
 
-def _sum(facts: Facts, entity: str, kind: str | None = None) -> Units:
-    """All units of an entity together, whatever their state."""
-    groups = [group for group in facts.units if group.entity == entity and kind in (None, group.kind)]
-    promised = [group.expected for group in groups if group.expected is not None]
-    first = [group.first_at for group in groups if group.first_at]
-    last = [group.last_at for group in groups if group.last_at]
-    return Units(
-        entity,
-        kind or "",
-        "",
-        sum(group.units for group in groups),
-        sum(group.asked for group in groups),
-        sum(group.offered for group in groups),
-        sum(group.kept for group in groups),
-        sum(promised) if promised else None,
-        sum(group.requests for group in groups),
-        min(first, default=None),
-        max(last, default=None),
-    )
-
-
 def _complete(facts: Facts, entity: str, kind: str) -> int:
     return sum(
         group.units for group in facts.units if (group.entity, group.kind, group.state) == (entity, kind, "complete")
@@ -108,7 +93,7 @@ def _complete(facts: Facts, entity: str, kind: str) -> int:
 
 
 def _videos(facts: Facts, study: StudySpec) -> str:
-    together, overall = _sum(facts, "videos", "day"), facts.overall
+    together, overall = together_of(facts, "videos", "day"), facts.overall
     if not together.last_at:
         return f"No day of {study.name} was asked yet."
     lost = together.offered - together.kept
@@ -136,7 +121,7 @@ def _comments(facts: Facts, study: StudySpec) -> str | None:
         "top": f"the {number(rule.n)} most commented videos of each day",
         "sample": f"a random {percent(rule.share)} of each day's videos (seed {rule.seed})",
     }[rule.videos]
-    lists = _sum(facts, "comments", "video")
+    lists = together_of(facts, "comments", "video")
     replies = "with replies" if rule.replies == "all" else "without replies"
     promised = f" where comment counts had promised {number(lists.expected)}" if lists.expected else ""
     return (
@@ -149,7 +134,7 @@ def _comments(facts: Facts, study: StudySpec) -> str | None:
 
 def _accounts(facts: Facts, study: StudySpec) -> str | None:
     words = []
-    profiles = _sum(facts, "users")
+    profiles = together_of(facts, "users")
     if profiles.units:
         whose = {
             "authors": "the authors of the videos",
@@ -172,7 +157,7 @@ def _accounts(facts: Facts, study: StudySpec) -> str | None:
                 ("reposted_videos", "list of reposts", "lists of reposts"),
                 ("pinned_videos", "list of pinned videos", "lists of pinned videos"),
             )
-            if (together := _sum(facts, entity)).units
+            if (together := together_of(facts, entity)).units
         ]
         words.append(
             f"A panel of {counted(len(study.panel), 'account')} was asked {study.observe} for its lists; complete "
@@ -266,29 +251,3 @@ def _installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _totals(facts: Facts) -> Table:
-    rows = []
-    for entity in ENTITIES:
-        together = _sum(facts, entity)
-        if together.units:
-            rows.append(
-                [entity, number(together.units), number(together.asked), number(together.offered),
-                 number(together.kept), number(round(together.requests, 1)),
-                 minute(together.first_at), minute(together.last_at)]
-            )  # fmt: skip
-    columns = [
-        *texts("entity"),
-        *numbers("units", "asked", "offered", "kept", "requests"),
-        *times("first asked (UTC)", "last asked (UTC)"),
-    ]
-    return Table("Asked, offered and kept", columns, rows, folded=False)
-
-
-def _fields(study: StudySpec) -> Table:
-    asked: Mapping[str, tuple[str, ...]] = {
-        name: study.fields.get(name, entity.requested) for name, entity in ENTITIES.items()
-    }
-    rows = [[name, ", ".join(names) or "the endpoint takes none"] for name, names in asked.items()]
-    return Table("Fields asked for", [*texts("entity", "fields")], rows)

@@ -58,6 +58,10 @@ def test_the_facts_are_those_of_the_marts(written: Written) -> None:
         ("garten", 3, 1, 500.0),
     ]
     assert facts.n_hashtags == 2
+    assert {one.column: one.filled for one in facts.filled if one.column in ("view_count", "share_count")} == {
+        "view_count": 6,
+        "share_count": 0,
+    }
     assert facts.depths == [(0, 1), (1, 1), (2, 1)]
     assert [(one.direction, one.degree, one.accounts, one.share) for one in facts.degrees] == [
         ("followers", 2, 1, 1.0),
