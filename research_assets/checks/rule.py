@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 GO_ON = (
-    "Materialize the partitions that are partial or not asked. What is quarantined or suspicious is asked again at its "
-    "next try, or at once where one partition is asked."
+    "The sensor quota_window asks what is partial or not asked as soon as the quota allows, and what is quarantined or "
+    "suspicious at its next try. To ask it now, or with the sensor switched off, materialize its partition alone."
 )
 """What to do about units that are not complete."""
 

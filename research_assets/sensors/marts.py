@@ -16,8 +16,8 @@ from research_assets.sensors.runs import active, keys_of
 QUIET = 4
 """For so many looks nothing new must have come: the quota window has then looked too, so the batch is over."""
 
-NEWEST = "research/newest"
-"""Tag of a build: the newest data that it was asked for."""
+NEWEST = ".dagster/research_newest"
+"""Tag of a build: the newest data that it was asked for. It tells people nothing, and the UI hides tags like it."""
 
 DESCRIPTION = """Builds and tests the marts once per batch of new data: when collecting has come to rest, whether it
 is done or the quota has ended. The blocking checks are made first, in the same run, and hold the build back where they
