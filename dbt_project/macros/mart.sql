@@ -35,11 +35,17 @@
         {%- call statement('main') %}{{ insert_rows(target, 'select * from ' ~ news) }}{% endcall %}
         {%- call statement('done') %}drop table {{ news }}{% endcall %}
     {%- else %}
-        {%- set fresh = make_intermediate_relation(target) if held else target %}
-        {%- call statement('main') %}{{ create_table_as(false, fresh, sql) }}{% endcall %}
-        {%- if held %}
-            {%- do adapter.drop_relation(held) %}
-            {%- do adapter.rename_relation(fresh, target) %}
+        {%- if held and increment() %}
+            {#- The build that made this mart held the same SQL against its contract. #}
+            {%- set fresh = make_intermediate_relation(target) %}
+            {%- call statement('main') %}
+                create table {{ fresh }} {{ get_table_columns_and_constraints() }};
+                {{ insert_rows(fresh, sql) }};
+                drop table {{ held }};
+                alter table {{ fresh }} rename to {{ target.identifier }};
+            {% endcall %}
+        {%- else %}
+            {%- call statement('main') %}{{ create_table_as(false, target, sql) }}{% endcall %}
         {%- endif %}
         {#- Descriptions are kept in the database too: whoever opens the file finds them there. #}
         {%- call statement('comments') %}{{ comments_on(target) }}{% endcall %}

@@ -52,3 +52,63 @@
     list({{ expression }} order by {{ expression }}) filter (where {{ expression }} is not null)
 {%- endmacro %}
 {% macro spark__collect(expression) %}nullif(sort_array(collect_list({{ expression }})), array()){% endmacro %}
+
+{# The first day of the month of a day or moment. #}
+{% macro month_of(day) %}cast(date_trunc('month', {{ day }}) as date){% endmacro %}
+
+{# One row per name, in the select list: the name, and the value of the expression at the same place. #}
+{% macro explode_pairs(names, values, alias) %}{{ return(adapter.dispatch('explode_pairs')(names, values, alias)) }}{% endmacro %}
+{% macro default__explode_pairs(names, values, alias) -%}
+    unnest(['{{ names | join("', '") }}']) as column_name, unnest([{{ values | join(', ') }}]) as {{ alias }}
+{%- endmacro %}
+{% macro spark__explode_pairs(names, values, alias) -%}
+    inline(arrays_zip(array('{{ names | join("', '") }}'), array({{ values | join(', ') }}))) as (column_name, {{ alias }})
+{%- endmacro %}
+
+{# Months with their rows and values, as a list of structures in the order of time. #}
+{% macro collect_months(month, n_rows, n_filled) -%}
+    {{ return(adapter.dispatch('collect_months')(month, n_rows, n_filled)) }}
+{%- endmacro %}
+{% macro default__collect_months(month, n_rows, n_filled) -%}
+    list(
+        {
+            'month': {{ month }},
+            'n_rows': {{ n_rows }},
+            'n_filled': {{ n_filled }},
+            'fill_rate': cast({{ n_filled }} as double) / {{ n_rows }}
+        } order by {{ month }}
+    ) filter (where {{ month }} is not null)
+{%- endmacro %}
+{% macro spark__collect_months(month, n_rows, n_filled) -%}
+    sort_array(collect_list(named_struct(
+        'month', {{ month }},
+        'n_rows', {{ n_rows }},
+        'n_filled', {{ n_filled }},
+        'fill_rate', cast({{ n_filled }} as double) / {{ n_rows }}
+    )) filter (where {{ month }} is not null))
+{%- endmacro %}
+
+{# Up to five values, the 10th, 50th and 90th percentile, the first and the last day: each of a group, as one text. #}
+{% macro few_values(column) %}{{ return(adapter.dispatch('few_values')(column)) }}{% endmacro %}
+{% macro default__few_values(column) -%}
+    array_to_string(list_slice(list_sort(list(distinct cast({{ column }} as string))), 1, 5), ', ')
+{%- endmacro %}
+{% macro spark__few_values(column) -%}
+    array_join(slice(array_sort(collect_set(cast({{ column }} as string))), 1, 5), ', ')
+{%- endmacro %}
+
+{% macro few_numbers(column) %}{{ return(adapter.dispatch('few_numbers')(column)) }}{% endmacro %}
+{% macro default__few_numbers(column) -%}
+    array_to_string(
+        list_transform(quantile_disc({{ column }}, [0.1, 0.5, 0.9]), lambda q: cast(round(q, 3) as string)), ', '
+    )
+{%- endmacro %}
+{% macro spark__few_numbers(column) -%}
+    array_join(
+        transform(percentile_approx({{ column }}, array(0.1, 0.5, 0.9)), q -> cast(round(q, 3) as string)), ', '
+    )
+{%- endmacro %}
+
+{% macro first_and_last(column) -%}
+    concat(cast(cast(min({{ column }}) as date) as string), ', ', cast(cast(max({{ column }}) as date) as string))
+{%- endmacro %}

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 import orjson
 
-from research_assets import files
+from research_assets import fields, files
 from research_assets.assets import _intake
 from research_assets.assets._intake import Intake
 from research_assets.settings import DBT_PROJECT_DIR, Settings
@@ -112,7 +112,7 @@ def build(settings: Settings, intake: Intake, *, now: datetime, progress: Progre
     _intake.open_raw(settings, intake)
     if intake.why_whole is None:
         shutil.copyfile(settings.warehouse, settings.warehouse_build)
-    variables = {"now": now.isoformat(), "increment": intake.why_whole is None}
+    variables = {"now": now.isoformat(), "increment": intake.why_whole is None, "api_fields": _api_fields()}
     arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
     if intake.why_whole is None:
         # The views of staging and what follows from the project's files alone are those of the build before.
@@ -155,11 +155,19 @@ def log_path(settings: Settings) -> Path:
     return settings.dbt_target / "dbt.log"
 
 
+def _api_fields() -> dict[str, str]:
+    """Since when the API has each field, by `entity.field`."""
+    return {
+        f"{entity.name}.{field.name}": field.since for entity in fields.ENTITIES.values() for field in entity.fields
+    }
+
+
 def _project_digest() -> str:
     """What the manifest and the tables depend on, besides the data: the project's files, and the tools' versions."""
     digest = hashlib.sha256()
     for tool in ("dbt-core", "dbt-duckdb", "duckdb"):
         digest.update(version(tool).encode() + b"\0")
+    digest.update(orjson.dumps(_api_fields()))
     for folder in ("macros", "models", "seeds", "tests"):
         for path in sorted(p for p in (DBT_PROJECT_DIR / folder).rglob("*") if p.is_file()):
             digest.update(str(path.relative_to(DBT_PROJECT_DIR)).encode() + b"\0" + path.read_bytes() + b"\0")

@@ -17,7 +17,7 @@ from research_assets_tests.warehouse.rawdata import ANNA_VIDEO, DAY1, DAY2, at, 
 
 MARTS = {
     *("videos", "video_observations", "comments", "users", "user_observations", "follows", "engagements", "hashtags"),
-    *("hashtag_pairs", "creators", "days", "coverage", "quota", "epochs"),
+    *("hashtag_pairs", "creators", "days", "coverage", "quota", "epochs", "codebook"),
 }
 
 HOLD = """
@@ -69,7 +69,7 @@ def test_a_checkout_without_data_builds_empty_marts(settings: Settings) -> None:
     tables = query(settings, "select table_name, estimated_size from duckdb_tables() where schema_name = 'marts'")
     assert {name for name, _ in tables} == MARTS
     assert query(settings, "select study, unit, state from marts.coverage") == [("garden", "2026-02-01", "not_asked")]
-    assert {name for name, size in tables if size} == {"coverage", "days", "epochs"}
+    assert {name for name, size in tables if size} == {"coverage", "days", "epochs", "codebook"}
     assert settings.warehouse.stat().st_mode & 0o777 == 0o600
     assert not settings.warehouse_build.exists()
     # dbt keeps what it writes to itself: nothing appears in the checkout.
