@@ -38,6 +38,17 @@ def test_each_group_shows_its_assets(page: Page, group: str, assets: tuple[str, 
         page.browser.set_window_size(1600, 1000)
 
 
+def test_a_report_opens_from_its_asset(page: Page, ui: Ui) -> None:
+    page.open(f"/assets/{ui.study}/report")
+    page.follow("Open it")
+    # A browser opens no file from here, so reports are served beside the UI; this one is not written yet.
+    page.see(
+        "There is no such report. Write it: materialize the asset report of the study in Dagster's UI, or run "
+        "research-assets report."
+    )
+    page.picture("no-report")
+
+
 def test_a_day_is_materialized_by_clicking(page: Page, ui: Ui) -> None:
     page.open(f"/assets/{ui.study}/videos?view=partitions")
     page.see(f"Missing ({len(ui.days)})", *ui.days)
