@@ -1,9 +1,9 @@
 """How work of one kind is cut to what fits a pool: by rank, by the studies' weights, partition by partition. Pure."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import date
-from math import ceil
+from math import ceil, inf
 
 from research_assets.collect.agenda_model import Why
 from research_assets.collect.estimate import Basis, Estimate
@@ -54,10 +54,11 @@ class Lot:
         """Requests for what was not taken."""
         return max(0.0, self.price(len(self.partitions)).requests - self.requests) if self.units_left else 0.0
 
-    def take(self, budget: int, cap: int) -> int:
+    def take(self, budget: int, cap: float, *, begin: bool = False) -> int:
         """Take as many partitions as `budget` more requests allow; gives the requests that this adds.
 
-        A partition that costs more than a whole day's `cap` is begun with what there is: it can never fit.
+        A partition that costs more than a whole day's `cap` is begun with what there is: it can never fit. With `begin`
+        the first is begun that way whatever it costs.
         """
         if self.part:
             return 0
@@ -75,9 +76,13 @@ class Lot:
         left = allowed - self.requests
         if left > 0 and self.taken < len(self.partitions):
             more = self.price(self.taken + 1)
-            if more.requests - self.price(self.taken).requests > cap:
+            if (begin and not self.taken) or more.requests - self.price(self.taken).requests > cap:
                 self.taken, self.requests, self.basis, self.part = self.taken + 1, allowed, more.basis, True
         return self.requests - before
+
+    def put_back(self) -> None:
+        """Take nothing, as at first."""
+        self.taken, self.requests, self.basis, self.part = 0, 0, "held", False
 
 
 def cut(
@@ -87,7 +92,26 @@ def cut(
 
     `used` are today's requests by study: whoever had little gets more. `reserve` is closed to backfill. Backfill is
     never starved by what recurs (rank 1): while it waits, half of what is left after the most urgent is its own.
+
+    What would not fit a whole day's quota either, beside all that is wanted just as urgently, is begun with what there
+    is: it would wait for ever.
     """
+    _cut(lots, cap, inf, weights, {}, reserve)
+    stuck = {id(lot) for lot in lots if not lot.taken}
+    for lot in lots:
+        lot.put_back()
+    _cut(lots, budget, cap, weights, used, reserve, stuck)
+
+
+def _cut(
+    lots: Sequence[Lot],
+    budget: int,
+    cap: float,
+    weights: Mapping[str, float],
+    used: Mapping[str, int],
+    reserve: int,
+    stuck: Set[int] = frozenset(),
+) -> None:
     had = {study: used.get(study, 0) for study in weights}
     for rank in sorted({lot.rank for lot in lots}):
         mine = [lot for lot in lots if lot.rank == rank]
@@ -97,10 +121,12 @@ def cut(
         elif rank == LAST - 1:
             waits = sum(lot.whole for lot in lots if lot.rank == LAST)
             allowed = max(ceil(budget / 2), budget - waits)
-        budget -= _by_weight(mine, allowed, cap, weights, had)
+        budget -= _by_weight(mine, allowed, cap, weights, had, stuck)
 
 
-def _by_weight(lots: Sequence[Lot], budget: int, cap: int, weights: Mapping[str, float], had: dict[str, int]) -> int:
+def _by_weight(
+    lots: Sequence[Lot], budget: int, cap: float, weights: Mapping[str, float], had: dict[str, int], stuck: Set[int]
+) -> int:
     """Take from lots of one rank; gives the requests taken, which are added to `had`."""
     wanted = {study: sum(lot.whole for lot in lots if lot.study == study) for study in weights}
     claims = {study: Claim(weight, had[study], wanted[study]) for study, weight in weights.items()}
@@ -113,7 +139,7 @@ def _by_weight(lots: Sequence[Lot], budget: int, cap: int, weights: Mapping[str,
             room = min(left, fair[study] - had[study]) if within_share else left
             for lot in lots:
                 if lot.study == study:
-                    took = lot.take(max(0, room), cap)
+                    took = lot.take(max(0, room), cap, begin=id(lot) in stuck)
                     room, left = room - took, left - took
                     had[study] += took
     return sum(had.values()) - sum(begun.values())

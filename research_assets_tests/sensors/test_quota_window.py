@@ -144,6 +144,9 @@ def test_days_are_asked_again_at_their_age_and_only_once(build: Build) -> None:
     study = replace(NO_COMMENTS, end=date(2026, 2, 3), reobserve_days=(40,))
     house = build(study, flat=3)
     house.pass_time()
+    house.at(datetime(2026, 3, 10, 0, 1, tzinfo=UTC))
+    # Known videos are looked for, and then not again before the 17th.
+    assert [result.dagster_run.tags["research/why"] for result in house.pass_time()] == ["canary"]
     spent = house.asked()
     house.at(datetime(2026, 3, 14, 0, 1, tzinfo=UTC))
     results = house.pass_time()
