@@ -178,52 +178,59 @@ def coverage(units: Sequence[Units]) -> "alt.TopLevelMixin":
     return finished(alt.layer(bars, halo, text).properties(width=WIDTH - 210, height=alt.Step(26)))
 
 
-def quota(spent: Sequence[Spent], caps: Mapping[str, int]) -> "alt.TopLevelMixin":
-    """Requests of the study by UTC day and pool, by how they ended; the pool's cap where it comes near."""
+def quota(spent: Sequence[Spent], caps: Mapping[str, int], step: int) -> "alt.TopLevelMixin":
+    """Requests of the study by UTC day and pool, by how they ended; the pool's cap where it comes near.
+
+    `step` says how many days a bar stands for; there is no cap for several.
+    """
     import altair as alt
 
-    first, last = min(one.day for one in spent), max(one.day for one in spent)
+    first, last = min(one.day for one in spent), max(one.day for one in spent) + timedelta(days=step - 1)
     first = min(first, last - timedelta(days=_LEAST_DAYS - 1))
-    outcomes = [
-        name
-        for name, count in zip(
-            style.OUTCOMES, zip(*((s.answered, s.failed, s.refused) for s in spent), strict=True), strict=True
-        )
-        if sum(count)
-    ]
+    present = {row["state"] for row in _stacked(spent, step)}
+    outcomes = [name for name in style.OUTCOMES if name in present]
     fill = _state_fill(outcomes, [style.OUTCOMES[name] for name in outcomes])
-    x = _time_axis(first, last)
     panels = []
     for pool in sorted({one.pool for one in spent}, reverse=True):
-        rows, most = [], 0
-        for one in (one for one in spent if one.pool == pool):
-            begin = 0
-            for name, count in zip(style.OUTCOMES, (one.answered, one.failed, one.refused), strict=True):
-                tip = f"{one.day}, pool {pool}: {number(count)} {name}"
-                if count:
-                    rows.append(
-                        {
-                            "start": _instant(one.day, 2),
-                            "end": _instant(one.day, 22),
-                            "low": begin,
-                            "high": begin + count,
-                            "state": name,
-                            "tip": tip,
-                        }
-                    )
-                begin += count
-            most = max(most, begin)
-        y = alt.Y("low:Q", title="requests", axis=alt.Axis(tickCount=4, format=",d"))
+        rows = _stacked([one for one in spent if one.pool == pool], step)
         bars = (
             alt.Chart(values_of(rows))
             .mark_bar(stroke=style.INK, strokeWidth=0.4)
-            .encode(x=x, x2="end:T", y=y, y2="high:Q", fill=fill, description="tip:N")
+            .encode(
+                x=_time_axis(first, last),
+                x2="end:T",
+                y=alt.Y("low:Q", title="requests", axis=alt.Axis(tickCount=4, format=",d")),
+                y2="high:Q",
+                fill=fill,
+                description="tip:N",
+            )
         )
         layers = [bars]
         cap = caps.get(pool)
-        if cap and most > 0.3 * cap:
+        if cap and step == 1 and max(row["high"] for row in rows) > 0.3 * cap:
             line = alt.Chart(values_of([{"cap": cap, "tip": f"cap of the pool: {number(cap)}"}])).encode(y="cap:Q")
             layers.append(line.mark_rule(strokeDash=[6, 3], color=style.INK).encode(description="tip:N"))
         title = f"Pool {pool}" + (f": {number(cap)} requests a day for all studies together" if cap else "")
         panels.append(alt.layer(*layers).properties(width=WIDTH, height=110, title=title))
     return finished(alt.vconcat(*panels, spacing=14))
+
+
+def _stacked(spent: Sequence[Spent], step: int) -> list[dict[str, Any]]:
+    """A bar for each outcome that occurred, on top of those before it."""
+    rows = []
+    for one in spent:
+        low = 0
+        for name, count in zip(style.OUTCOMES, (one.answered, one.failed, one.refused), strict=True):
+            if count:
+                rows.append(
+                    {
+                        "start": _instant(one.day, 2 * step),
+                        "end": _instant(one.day, 22 * step),
+                        "low": low,
+                        "high": low + count,
+                        "state": name,
+                        "tip": f"{one.day}, pool {one.pool}: {number(count)} {name}",
+                    }
+                )
+            low += count
+    return rows

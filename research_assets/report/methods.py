@@ -182,7 +182,7 @@ def _observed(facts: Facts) -> str:
     return (
         f"Requests were sent between {moment(overall.first_request)} and {moment(overall.last_request)}: "
         f"{number(overall.requests)} in all, of which {number(overall.failed - overall.refused)} failed and "
-        f"{number(overall.refused)} were refused at the end of the day's quota.{counts}"
+        f"{number(overall.refused)} found the day's quota spent.{counts}"
     )
 
 

@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 
+from research_assets.clock import week_of
 from research_assets.collect.coverage import SETTLED, worst
 from research_assets.report import charts_held, draw, style
 from research_assets.report.epoch_words import span
-from research_assets.report.facts import Day, Facts, Units
+from research_assets.report.facts import Day, Facts, Spent, Units
 from research_assets.report.section import Figure, Section, Table, numbers, texts, times
 from research_assets.report.words import (
     ENTITY_WORDS,
@@ -19,6 +21,9 @@ from research_assets.report.words import (
     state_word,
     what_words,
 )
+
+MOST_GAPS = 100
+"""Reasons in a table at most, the most frequent."""
 
 MOST_DAYS = 400
 """Days that are drawn as days; more are drawn as weeks."""
@@ -129,11 +134,11 @@ def coverage(facts: Facts) -> Section:
          number(round(group.requests, 1))]
         for group in ordered
     ]  # fmt: skip
+    told = sorted(facts.gaps, key=lambda gap: -gap.units)[:MOST_GAPS]
     gaps = [
-        [what_words(gap.entity, gap.kind), state_word(gap.state), gap.reason,
-         number(gap.units), minute(gap.next_try)]
-        for gap in facts.gaps
-    ]  # fmt: skip
+        [what_words(gap.entity, gap.kind), state_word(gap.state), gap.reason, number(gap.units), minute(gap.next_try)]
+        for gap in told
+    ]
     columns = [*texts("what", "state"), *numbers("units", "asked", "offered", "kept", "expected", "requests")]
     note = (
         "Rows. Asked: places on the pages that were asked for. Offered: raw hits that the API counted. Kept: "
@@ -142,7 +147,9 @@ def coverage(facts: Facts) -> Section:
     tables = [Table("Units by state", columns, rows, note=note)]
     if gaps:
         headings = [*texts("what", "state", "reason"), *numbers("units"), *times("next try (UTC)")]
-        tables.append(Table("Not held, by reason", headings, gaps, folded=False))
+        more = len(facts.gaps) - len(told)
+        rest = f"And {counted(more, 'rarer reason')}." if more else ""
+        tables.append(Table("Not held, by reason", headings, gaps, folded=False, note=rest))
     words = "Of the units of each entity, the share in each state; the numbers are units."
     return Section(
         name, title, sentences, [Figure("coverage", draw.svg(chart, "coverage", "Coverage by entity"), words)], tables
@@ -170,11 +177,12 @@ def quota(facts: Facts, caps: Mapping[str, int]) -> Section:
         (
             f"{counted(overall.requests, 'request')} took a place in the quota, on {counted(days, 'day')}: "
             f"{number(overall.requests - overall.failed)} were answered, {number(overall.failed - overall.refused)} "
-            f"failed and {number(overall.refused)} were refused because the day's quota was spent. Failed requests "
-            "cost quota too; an account that cannot be found or is private counts as a failed request."
+            f"failed, and {number(overall.refused)} found the day's quota spent. Failed requests cost quota too; an "
+            "account that cannot be found or is private counts as a failed request."
         )
     ]
-    chart = charts_held.quota(facts.spent, caps)
+    weekly = (facts.spent[-1].day - facts.spent[0].day).days > MOST_DAYS
+    chart = charts_held.quota(_weeks_spent(facts.spent) if weekly else facts.spent, caps, 7 if weekly else 1)
     rows = [
         [one.pool, one.endpoint, number(one.requests), number(one.failed - one.refused), number(one.refused),
          number(one.rows), number(one.latency and round(one.latency))]
@@ -190,7 +198,9 @@ def quota(facts: Facts, caps: Mapping[str, int]) -> Section:
         sentences,
         [
             Figure(
-                "quota", draw.svg(chart, "quota", "Requests by day"), "Requests of this study by UTC day of the quota."
+                "quota",
+                draw.svg(chart, "quota", "Requests by day"),
+                f"Requests of this study by UTC {'week' if weekly else 'day'} of the quota.",
             )
         ],
         [
@@ -198,3 +208,13 @@ def quota(facts: Facts, caps: Mapping[str, int]) -> Section:
             Table("By day", [*times("day"), *texts("pool"), *numbers("answered", "failed", "refused")], daily),
         ],
     )
+
+
+def _weeks_spent(spent: Sequence[Spent]) -> list[Spent]:
+    """Requests by week, named by its Monday."""
+    weeks: dict[tuple[date, str], Spent] = {}
+    for one in spent:
+        key = (week_of(one.day), one.pool)
+        held = weeks.get(key, Spent(*key, 0, 0, 0))
+        weeks[key] = Spent(*key, held.answered + one.answered, held.failed + one.failed, held.refused + one.refused)
+    return list(weeks.values())

@@ -126,7 +126,7 @@ def test_the_methods_state_what_a_paper_must(page: Parsed) -> None:
         "and again at ages of 10 days",
         "Of 6 days, 2 are complete. The searches asked for 400 rows; the API offered 18 raw hits, of which 6 (33.3 %)",
         "a random 25 % of each day's videos (seed 7)",
-        "25 in all, of which 4 failed and 1 were refused",
+        "25 in all, of which 4 failed and 1 found the day's quota spent",
         "2 units of comments with probability 0.25, so that each stands for 4",
         "Of all units that were wanted (days, lists of comments or accounts, profiles), 6 are not held",
         "Broken tags (since 2026-02-02)",
