@@ -25,8 +25,8 @@ from research_assets.report.words import (
 MOST_GAPS = 100
 """Reasons in a table at most, the most frequent."""
 
-MOST_DAYS = 400
-"""Days that are drawn as days; more are drawn as weeks."""
+MOST_DAYS = 184
+"""Days that are drawn as days, so that each is wide enough to show its pattern; more are drawn as weeks."""
 
 
 def volume(facts: Facts) -> Section:
