@@ -15,6 +15,9 @@ from research_assets.report.style import key_colour, pattern, pattern_names
 if TYPE_CHECKING:
     import altair as alt
 
+MOST_BYTES = 100_000
+"""A picture goes into the event log of Dagster, which keeps one of each run."""
+
 _SVG = "http://www.w3.org/2000/svg"
 _MARK = f"{{{_SVG}}}"
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -48,11 +51,16 @@ def svg(chart: "alt.TopLevelMixin", name: str, words: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def png(svg_text: str, scale: float = 1.5) -> bytes:
-    """A picture made by `svg`, as PNG."""
+def png(svg_text: str) -> bytes:
+    """A picture made by `svg`, as PNG; sharp if that stays below `MOST_BYTES`."""
     import vl_convert
 
-    return _packed(vl_convert.svg_to_png(svg_text, scale=scale))
+    drawn = b""
+    for scale in (1.5, 1.0):
+        drawn = _packed(vl_convert.svg_to_png(svg_text, scale=scale))
+        if len(drawn) < MOST_BYTES:
+            break
+    return drawn
 
 
 def _packed(picture: bytes) -> bytes:
