@@ -10,7 +10,8 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
+from research_assets.collect.coverage import SETTLED
+from research_assets.collect.overview import read_overview
 
 SHORT = 1000
 """Characters of Markdown below which the UI shows it at once rather than behind a link."""
@@ -19,19 +20,6 @@ _HELD = "#2f6f9f"
 _GAP = "#c8553d"
 _BARS = 48
 _HEIGHT = 32
-
-_BY_PARTITION = """
-select "partition", coalesce(sum(kept), 0)::bigint, bool_and(state in ('complete', 'refused', 'missing'))
-from (
-  select * from read_parquet($files, union_by_name = true)
-  where entity = $entity
-  qualify row_number() over (
-    partition by "partition", unit_kind, unit
-    order by case when state = 'complete' then 0 else 1 end, last_at desc nulls last
-  ) = 1
-)
-group by "partition" order by "partition"
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +33,11 @@ class Bar:
 
 def held(raw: Path, study: str, entity: str) -> list[Bar]:
     """What is held of an entity by partition, from raw/coverage: of each unit the attempt that counts."""
-    folder = raw / "coverage" / f"study={study}"
-    if next(folder.glob("**/*.parquet"), None) is None:
-        return []
-    with duckdb.connect() as connection:
-        files = str(folder / "**" / "*.parquet")
-        return [Bar(*row) for row in connection.execute(_BY_PARTITION, {"files": files, "entity": entity}).fetchall()]
+    bars: dict[date, Bar] = {}
+    for count in read_overview(raw, study, entity):
+        old = bars.get(count.partition, Bar(count.partition, 0, whole=True))
+        bars[count.partition] = Bar(old.first, old.rows + count.rows, old.whole and count.state in SETTLED)
+    return [bars[partition] for partition in sorted(bars)]
 
 
 def filled(bars: Sequence[Bar], first: date, last: date, step: timedelta) -> list[Bar]:

@@ -11,6 +11,7 @@ import dagster as dg
 import duckdb
 
 from research_assets.checks.rule import Rule
+from research_assets.collect.coverage import WHICH_COUNTS
 from research_assets.fields import COVERAGE, ENTITIES, column_definitions, table_columns
 from research_assets.table_sql import text
 
@@ -28,7 +29,7 @@ create or replace temp view units as select * exclude (study, day) from all_unit
 where entity = {entity} and unit_kind <> 'canary'
 qualify row_number() over (
     partition by "partition", unit_kind, unit
-    order by state = 'complete' desc, last_at desc nulls last, state = 'partial', capture desc
+    order by {order}
 ) = 1
 """
 
@@ -117,4 +118,4 @@ def _name_tables(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, e
                 f" union_by_name = {view == 'held'}, hive_types = {{'study': varchar, 'day': date}})"
             )
         connection.execute(f"create or replace temp view {view} as {source}")
-    connection.execute(_UNITS.format(entity=text(entity)))
+    connection.execute(_UNITS.format(entity=text(entity), order=WHICH_COUNTS))

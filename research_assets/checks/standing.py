@@ -17,6 +17,7 @@ from dagster_duckdb import DuckDBResource
 from research_assets.captures import CaptureError, DamagedCapture, Manifest, manifest_path, read, sealed_path
 from research_assets.checks.look import sample
 from research_assets.checks.rule import GO_ON
+from research_assets.collect.coverage import WHICH_COUNTS
 from research_assets.collect.lookup import lookup
 from research_assets.collect.words import counted
 from research_assets.settings import Settings
@@ -35,14 +36,14 @@ where study = $study and state not in ('complete', 'refused', 'missing', 'too_fr
 order by entity, partition_day, unit
 """
 
-_GIVEN_UP = """
+_GIVEN_UP = f"""
 select entity, "partition", unit, state, reason, next_try, since from (
     select *, min(last_at) filter (state in ('quarantined', 'suspicious'))
         over (partition by entity, "partition", unit_kind, unit) as since
-    from {table} where unit_kind <> 'canary'
+    from {{table}} where unit_kind <> 'canary'
     qualify row_number() over (
         partition by entity, "partition", unit_kind, unit
-        order by state = 'complete' desc, last_at desc nulls last, state = 'partial', capture desc
+        order by {WHICH_COUNTS}
     ) = 1
 ) where state in ('quarantined', 'suspicious') order by since, entity, "partition", unit
 """

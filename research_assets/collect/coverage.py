@@ -30,6 +30,10 @@ WORST_FIRST: tuple[State, ...] = (
 )
 """Which state speaks for a partition that holds units in several."""
 
+WHICH_COUNTS = "state = 'complete' DESC, last_at DESC NULLS LAST, state = 'partial', capture DESC"
+"""Which attempt at a unit speaks, as the order of SQL: the newest, but what was complete once stays complete. In one
+instant a window's rest is given to narrower windows and these are judged: `partial` is the older."""
+
 LONGEST_REST = timedelta(days=32)
 
 STALE = timedelta(days=2)
@@ -94,13 +98,11 @@ def read_held(
     The newest attempt speaks, except that a unit which was complete once stays complete: a later look that failed
     takes nothing away. With the folder of the captures only the files of this entity are opened.
     """
-    # In one instant a window's rest is given to narrower windows and these are judged: `partial` is the older.
-    order = "state = 'complete' DESC, last_at DESC NULLS LAST, state = 'partial', capture DESC"
     where, values = "true", []
     if partitions is not None:
         where = "partition IN (SELECT unnest(?::DATE[]))"
         values.append(sorted(set(partitions)))
-    return _read(raw, entity, study, captures, "study, partition, unit_kind, unit", order, where, values)
+    return _read(raw, entity, study, captures, "study, partition, unit_kind, unit", WHICH_COUNTS, where, values)
 
 
 def read_unanswered(raw: Path | Raw, entity: str, *, captures: Path | None = None) -> dict[str, Held]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
-from research_assets.collect.coverage import SETTLED, WORST_FIRST, State, worst
+from research_assets.collect.coverage import SETTLED, WHICH_COUNTS, WORST_FIRST, State, worst
 from research_assets.collect.lookup import Raw, lookup
 
 MARKS: Mapping[State, str] = {
@@ -37,23 +37,25 @@ class Count:
     reason: str | None
 
 
-def read_overview(raw: Path | Raw) -> list[Count]:
-    """Every partition that was asked; the newest attempt of a unit speaks, but once complete it stays complete."""
+def read_overview(raw: Path | Raw, study: str = "*", entity: str | None = None) -> list[Count]:
+    """Every partition that was asked; of each unit the attempt that counts."""
     rows = lookup(
         raw,
         "coverage",
-        "study=*/day=*",
-        """
+        f"study={study}/day=*",
+        f"""
         SELECT study, entity, partition, state, count(*), sum(coalesce(kept, 0)), min(next_try), any_value(reason)
         FROM (
-            SELECT * FROM {table} WHERE NOT (entity = 'videos' AND unit_kind <> 'day')
+            SELECT * FROM {{table}}
+            WHERE NOT (entity = 'videos' AND unit_kind <> 'day') AND entity = coalesce($1, entity)
             QUALIFY row_number() OVER (
                 PARTITION BY study, entity, partition, unit_kind, unit
-                ORDER BY state = 'complete' DESC, last_at DESC NULLS LAST, state = 'partial', capture DESC
+                ORDER BY {WHICH_COUNTS}
             ) = 1
         )
         GROUP BY ALL ORDER BY study, partition, state
         """,
+        [entity],
     )
     return [Count(*row) for row in rows]
 

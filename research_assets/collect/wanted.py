@@ -3,7 +3,7 @@
 Written anew before each build of the marts, from the studies, the clock and the raw tables. Nothing is asked.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -11,7 +11,9 @@ from typing import Any
 
 from research_assets import tables
 from research_assets.clock import midnight, week_of
+from research_assets.collect.agenda_model import Standing
 from research_assets.collect.lookup import lookup
+from research_assets.collect.observing import observes
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target, account_targets, videos_by_day
 from research_assets.fields import ENTITIES
@@ -53,7 +55,12 @@ def wanted_units(raw: Path, study: StudySpec, now: datetime) -> Iterator[dict[st
     """
     last = min(study.end or now.date(), now.date())
     seen = _seen(raw, study)
-    held = {day for entity, day, complete in seen if entity == "videos" and complete}
+    days_held = {
+        day: Standing(looked_at=moment) if complete else Standing(open=1)
+        for entity, day, complete, moment in seen
+        if entity == "videos"
+    }
+    held = {day for day, standing in days_held.items() if not standing.open}
     days = [study.start + DAY * number for number in range((last - study.start).days + 1)]
     month, videos = "", dict[date, list[Target]]()
     for day in days:
@@ -72,25 +79,35 @@ def wanted_units(raw: Path, study: StudySpec, now: datetime) -> Iterator[dict[st
                 yield _row("comments", day, "video", target.unit, due)
     for entity in (name for name, entity in ENTITIES.items() if entity.clock == "observation"):
         names = [target.unit for target in account_targets(raw, study, entity)]
-        observed = [period for name, period, _ in seen if name == entity]
-        for period in _periods(study, observed, now):
+        observed = {period: moment for name, period, _, moment in seen if name == entity}
+        by_videos = entity == "users" and study.users.who != "panel"
+        for period in _periods(study, observed, days_held if by_videos else {}, now):
             for name in names:
                 yield _row(entity, period, "account", name, midnight(period))
 
 
-def _seen(raw: Path, study: StudySpec) -> list[tuple[str, date, bool]]:
-    """Entities and partitions that were ever asked, and whether any unit of them is complete."""
-    sql = "SELECT entity, partition, bool_or(state = 'complete') FROM {table} GROUP BY 1, 2"
-    return [(entity, day, complete) for entity, day, complete in lookup(raw, "coverage", f"study={study.name}/*", sql)]
+def _seen(raw: Path, study: StudySpec) -> list[tuple[str, date, bool, datetime]]:
+    """Entities and partitions that were ever asked, whether any unit of them is complete, and the last moment."""
+    sql = (
+        "SELECT entity, partition, bool_or(state = 'complete'), max(last_at) FROM {table} "
+        "WHERE unit_kind <> 'canary' GROUP BY 1, 2"
+    )
+    return [(*row,) for row in lookup(raw, "coverage", f"study={study.name}/*", sql)]
 
 
-def _periods(study: StudySpec, observed: list[date], now: datetime) -> list[date]:
+def _periods(
+    study: StudySpec, observed: Mapping[date, datetime], days: Mapping[date, Standing], now: datetime
+) -> list[date]:
+    """The periods that were observed, and those in which the study was still to be; see `observes`."""
     daily = study.observe == "daily"
     running = now.date() if daily else week_of(now.date())
     period, step = min(observed, default=running), DAY if daily else 7 * DAY
-    periods = [period]
-    while periods[-1] < running:
-        periods.append(periods[-1] + step)
+    periods: list[date] = []
+    while period <= running:
+        seen_at = max((moment for earlier, moment in observed.items() if earlier < period), default=None)
+        if period in observed or observes(study, days, seen_at, min(now, midnight(period + step))):
+            periods.append(period)
+        period += step
     return periods
 
 
