@@ -14,6 +14,8 @@ import dagster as dg
 from research_assets.assets._left import left
 from research_assets.assets._picture import chart, filled, held, sparkline
 from research_assets.captures import CaptureError
+from research_assets.checks.look import look
+from research_assets.checks.rules import rules
 from research_assets.collect import Ask, Finished, PastObservation, Paused, Progress, collect
 from research_assets.fields import ENTITIES
 from research_assets.ledger_file import LedgerError
@@ -129,6 +131,7 @@ class Run:
         open_ = [outcome for outcome in self._finished if outcome.state != "complete"]
         if self._paused is not None:
             self._tell_pause(self._paused)
+            self._judge()
         elif open_ and all(outcome.state == "too_fresh" for outcome in self._finished):
             raise dg.Failure(description=self._too_fresh(), allow_retries=False)
         elif not open_:
@@ -139,6 +142,26 @@ class Run:
             yield dg.MaterializeResult(asset_key=self._key)
         else:
             self._observe(f"{len(open_)} of {len(self._ask.partitions)} partitions are not complete", {})
+            self._judge()
+
+    def _judge(self) -> None:
+        """Hold the rules against what came, because the checks are steps that wait for the output.
+
+        The marts are built from days that are complete while others are not, so these must not go unseen.
+        """
+        study, entity = self._ask.study, self._ask.entity
+        for rule, result in look(self._collection.settings.raw, study.name, entity, rules(study, entity)):
+            self._context.instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=self._key,
+                    check_name=rule.name,
+                    passed=result.passed,
+                    metadata=result.metadata,
+                    severity=result.severity,
+                    description=result.description,
+                    blocking=rule.blocking,
+                )
+            )
 
     def _too_fresh(self) -> str:
         days = ", ".join(outcome.partition.isoformat() for outcome in self._finished)

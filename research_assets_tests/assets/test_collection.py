@@ -89,6 +89,14 @@ def test_a_pause_is_no_failure(bench: Build) -> None:
     assert told.metadata["opens at"].value == "2026-03-03 00:00 UTC"
     assert (told.metadata["requests left"].value, told.metadata["founded on"].value) == (8, "density")
     assert told.metadata["done on"].value == "2026-03-05, if nothing else is asked"
+    # The steps of the checks waited for an output that did not come, but what came was looked at.
+    record = world.instance.get_latest_asset_check_evaluation_record(
+        dg.AssetCheckKey(dg.AssetKey(["gardening", "videos"]), "nothing_is_left_open")
+    )
+    assert record is not None
+    assert record.event is not None
+    assert record.event.asset_check_evaluation is not None
+    assert not record.event.asset_check_evaluation.passed
     for day in (3, 4, 5):
         world.sandbox.clock.set(datetime(2026, 3, day, 0, 1, tzinfo=UTC))
         assert world.run("videos", first="2026-02-01", last="2026-02-10").success
