@@ -1,5 +1,6 @@
 """A page of the UI as a person uses it: by what can be read on it. Every step waits for its condition."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,14 +29,16 @@ class Page:
         self.browser.get(self.url + path)
 
     def see(self, *texts: str) -> None:
-        """Wait until all texts stand on the page; the error says which do not, and where the picture is."""
-        try:
-            self._wait().until(lambda _: not self._unseen(texts))
-        except TimeoutException:
-            raise AssertionError(
-                f"{self._unseen(texts)} not on {self.browser.current_url}; see {self.picture('missing')}. "
-                f"It says: {self.text!r}"
-            ) from None
+        """Wait until all texts stand on the page, each a line; the error says which do not, and where a picture is."""
+        self._until_there(lambda: [text for text in texts if text not in self.text.splitlines()])
+
+    def read(self, *texts: str) -> None:
+        """The same for texts that stand within others."""
+        self._until_there(lambda: [text for text in texts if text not in self.text])
+
+    def lose(self, text: str) -> None:
+        """Wait until a text stands on the page no more."""
+        self._until_there(lambda: [f"{text} still"] if text in self.text else [])
 
     def press(self, label: str, *, within: str = "//body") -> None:
         """Press the button whose label begins with a text, as soon as that is possible."""
@@ -66,9 +69,13 @@ class Page:
         self.browser.save_screenshot(str(path))
         return path
 
-    def _unseen(self, texts: tuple[str, ...]) -> list[str]:
-        lines = set(self.text.splitlines())
-        return [text for text in texts if text not in lines]
+    def _until_there(self, unseen: Callable[[], list[str]]) -> None:
+        try:
+            self._wait().until(lambda _: not unseen())
+        except TimeoutException:
+            raise AssertionError(
+                f"{unseen()} not on {self.browser.current_url}; see {self.picture('missing')}. It says: {self.text!r}"
+            ) from None
 
     def _wait(self) -> "WebDriverWait[Chrome]":
         return WebDriverWait(self.browser, PATIENCE, ignored_exceptions=[StaleElementReferenceException])

@@ -1,0 +1,210 @@
+"""Two studies live through five days of quota by themselves, in daemon and webserver as `make ui` starts them.
+
+A day of the API is dead, a run's process is killed, the tokens end. Only the sandbox's clock is moved. At the end all
+is held that can be had, within the quota, and the UI tells the truth, on the way as well.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from selenium.webdriver import Chrome
+
+from research_assets.collect.targets import videos_by_day
+from research_assets_tests.browser.page import Page
+from research_assets_tests.browser.start import chromium
+from research_assets_tests.unattended import looks
+from research_assets_tests.unattended.story import DEAD, EVENING, KILLED_AT, NIGHTS, QUOTA, TOKENS_END_AT, Story, lived
+
+pytestmark = pytest.mark.timeout(1500)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    with chromium(tmp_path_factory.mktemp("profile")) as driver:
+        yield driver
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pictures")
+
+
+@pytest.fixture(scope="module")
+def story(browser: Chrome, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
+    with lived(
+        tmp_path_factory.mktemp("sixty"), lambda house: looks.paused(Page(browser, house.url, pictures), house)
+    ) as story:
+        yield story
+
+
+@pytest.fixture
+def page(browser: Chrome, story: Story, pictures: Path) -> Page:
+    return Page(browser, story.house.url, pictures)
+
+
+def test_every_video_that_can_be_had_is_held(story: Story) -> None:
+    for study in story.studies:
+        assert study.end is not None
+        query = {group: [*conditions] for group, conditions in study.query.items()}
+        truth = story.house.sandbox.truth.videos(query, study.start, study.end)
+        deliverable = {video for day, hits in truth.items() if day != DEAD for video in hits.deliverable}
+        held = story.house.rows(f"SELECT video_id FROM marts.videos WHERE study = '{study.name}'")
+        assert len(held) == len(deliverable) == 59 * 45
+        assert {video for (video,) in held} == deliverable
+
+
+def test_the_comments_of_the_drawn_videos_are_held(story: Story) -> None:
+    garden, _ = story.studies
+    truth = story.house.sandbox.truth
+    drawn = [
+        int(one.unit)
+        for day in videos_by_day(story.house.settings.raw, garden, story.days(garden)).values()
+        for one in day
+    ]
+    looked = story.house.rows(
+        "SELECT unit, last_at FROM marts.coverage WHERE study = 'garden' AND entity = 'comments' "
+        "AND unit_kind = 'video'"
+    )
+    until = {int(video): moment.timestamp() for video, moment in looked}
+    # An id begins with its moment: what was written after the look is for another one.
+    top = {one for video in drawn for one in truth.comments(video) if one >> 32 <= until[video]}
+    replies = {reply for one in top for reply in truth.replies(one)}
+    held = story.house.rows("SELECT comment_id FROM marts.comments WHERE study = 'garden'")
+    assert len(drawn) > 10
+    assert {comment for (comment,) in held} == top | replies
+
+
+def test_every_day_is_complete_but_the_dead_one_which_has_its_next_try(story: Story) -> None:
+    for study in story.studies:
+        states = dict(
+            story.house.rows(
+                f"SELECT partition_day, state FROM marts.coverage WHERE study = '{study.name}' "
+                "AND entity = 'videos' AND unit_kind = 'day'"
+            )
+        )
+        assert states == {day: "quarantined" if day == DEAD else "complete" for day in story.days(study)}
+        shown = {day.isoformat() for day in story.days(study) if day != DEAD}
+        assert story.house.materialized(study.name, "videos") == shown
+    assert story.house.materialized("garden", "comments") == shown_of(story, "garden")
+    dead = story.house.rows(
+        f"SELECT study, reason, next_try_at > TIMESTAMPTZ '{NIGHTS[-1]}' FROM marts.coverage "
+        f"WHERE state = 'quarantined' AND partition_day = '{DEAD}'"
+    )
+    assert [(study, later) for study, _, later in sorted(dead)] == [("garden", True), ("kitchen", True)]
+    assert all("500" in reason for _, reason, _ in dead)
+    # Nothing else is open, but for the comments of videos that nobody could get.
+    rest = story.house.rows("SELECT entity, state FROM marts.coverage WHERE state NOT IN ('complete', 'quarantined')")
+    assert rest == [("comments", "not_asked")]
+
+
+def test_accounts_are_observed_in_each_week(story: Story) -> None:
+    assert story.house.materialized("kitchen", "users") == {"2026-03-30", "2026-04-06"}
+
+
+def shown_of(story: Story, study: str) -> set[str]:
+    """The days of a study that can be complete."""
+    [spec] = [one for one in story.studies if one.name == study]
+    return {day.isoformat() for day in story.days(spec) if day != DEAD}
+
+
+def test_the_quota_was_kept_and_hardly_anything_refused(story: Story) -> None:
+    days = story.house.sandbox.app.quota.pools["research"].days
+    assert set(days) == {EVENING.date(), *(night.date() for night in NIGHTS)}
+    assert all(day.spent <= QUOTA and day.refused <= 1 for day in days.values())
+    assert days[EVENING.date()].spent == QUOTA
+    assert "0 of 40 left" in story.said[0]
+    assert "opens 00:00 UTC" in story.said[0]
+    assert not any(" left; " in said for said in story.said[-2:]), story.said
+
+
+def test_each_page_was_asked_once_but_for_the_kill_and_the_token(story: Story) -> None:
+    assert story.happened == [KILLED_AT, TOKENS_END_AT]
+    outcomes = story.house.sandbox.app.books.outcomes
+    assert 1 <= outcomes["access_token_invalid"] <= 16
+    assert story.house.rows("SELECT sum(n_refused) FROM marts.quota") == [(0,)]
+
+
+def test_days_were_asked_again_at_their_age(story: Story) -> None:
+    again = story.house.rows(
+        "SELECT day FROM marts.videos WHERE study = 'garden' GROUP BY day HAVING min(n_observations) > 1 ORDER BY day"
+    )
+    assert again == [(date(2026, 2, 5),), (date(2026, 2, 6),)]
+
+
+def test_red_was_the_killed_run_alone_and_it_was_taken_up(story: Story) -> None:
+    runs = story.house.runs()
+    [killed] = [run for run in runs if run.status == dg.DagsterRunStatus.FAILURE]
+    assert all(run.is_success for run in runs if run is not killed)
+    assert killed.run_id in {run.parent_run_id for run in runs}
+    [alert] = (story.house.settings.alerts).read_text().splitlines()
+    assert "SIGKILL" in alert
+    assert "started once more by itself" in alert
+
+
+def test_the_marts_were_built_once_for_each_batch(story: Story) -> None:
+    builds = Counter(run.tags.get("dagster/sensor_name") for run in story.house.runs())["marts_follow_data"]
+    assert 2 <= builds <= len(story.said)
+
+
+def test_the_graph_shows_each_study_as_held(page: Page) -> None:
+    # The graph draws what is in view only, so the view must hold all of it.
+    page.browser.set_window_size(2400, 3000)
+    try:
+        page.open("/locations/research_assets/asset-groups/garden/lineage")
+        page.see("videos", "comments")
+        page.lose("Loading...")
+        page.picture("graph")
+    finally:
+        page.browser.set_window_size(1600, 1000)
+
+
+@pytest.mark.parametrize("asset", ["garden/videos", "garden/comments", "kitchen/videos"])
+def test_the_partition_bar_lacks_the_dead_day_alone(page: Page, asset: str) -> None:
+    page.open(f"/assets/{asset}?view=partitions")
+    page.see("Materialized (59)", "Missing (1)", "Failed (0)", "Materializing (0)")
+    page.picture(f"partitions-{asset.replace('/', '-')}")
+
+
+def test_the_dead_day_says_why_and_when_it_is_tried_again(page: Page, story: Story) -> None:
+    [(reason, next_try)] = story.house.rows(
+        f"SELECT reason, next_try_at FROM marts.coverage WHERE study = 'garden' AND partition_day = '{DEAD}' "
+        "AND entity = 'videos'"
+    )
+    page.open(f"/assets/garden/videos?view=events&partition={DEAD}")
+    page.read("quarantined", reason, f"{next_try:%Y-%m-%d %H:%M} UTC")
+    page.picture("dead-day")
+
+
+def test_the_checks_name_the_dead_day_and_nothing_else(page: Page, story: Story) -> None:
+    page.open("/assets/garden/videos?view=checks&checkDetail=nothing_is_left_open")
+    page.read(DEAD.isoformat(), "quarantined")
+    page.picture("checks")
+    page.open("/assets/marts/coverage?view=checks&checkDetail=garden_has_nothing_broken")
+    page.read("Broken now: 1 quarantined", DEAD.isoformat())
+    page.picture("broken")
+    assert story.failing() == {
+        f"{study}{check}"
+        for study in ("garden", "kitchen")
+        for check in ("/videos: nothing_is_left_open", "_has_nothing_broken", "_lacks_nothing")
+    }
+
+
+def test_the_automation_page_says_what_waits_until_when(page: Page, story: Story) -> None:
+    page.open("/automation")
+    page.see("quota_window", "marts_follow_data", "failures_are_told")
+    page.picture("automation")
+    page.open("/locations/research_assets/sensors/quota_window")
+    page.read(story.said[-1])
+    page.picture("quota-window")
+    page.open("/runs")
+    page.see("marts_follow_data", "quota_window", "Success")
+    page.picture("runs")
+
+
+def test_no_tick_failed(story: Story) -> None:
+    for sensor in ("quota_window", "marts_follow_data", "failures_are_told"):
+        assert {tick.status for tick in story.house.ticks(sensor)} <= {"SUCCESS", "SKIPPED"}, sensor
