@@ -18,6 +18,9 @@ from research_assets.fields import ENTITIES, table_columns
 from research_assets.resources import Collection
 from research_assets.tiktok.endpoints import BY_ENTITY
 
+STALE = timedelta(days=3)
+"""Without a new day for so long, a study without end needs a person: a dead day, a quota that others use up."""
+
 _NOT_BY_HAND = ("dagster/sensor_name", "dagster/schedule_name", "dagster/backfill")
 
 
@@ -96,6 +99,19 @@ def _description(study: StudySpec, family: Family) -> str:
     )
 
 
+def freshness(study: StudySpec, entity: str) -> dg.FreshnessPolicy | None:
+    """What the UI calls stale: videos of a study without end to which no day was added for `STALE`.
+
+    Dagster counts from the last materialization of whatever partition. So nothing can be said of a study with an end,
+    which would be stale for good; of comments and accounts, which wait for the quota behind days that have settled; and
+    a backfill of old days hides that new ones are missing: the checks tell that.
+    """
+    if study.end is not None or entity != "videos":
+        return None
+    # Each day a day settles, and it is asked before anything else.
+    return dg.FreshnessPolicy.time_window(fail_window=STALE, warn_window=STALE - timedelta(days=1))
+
+
 def _spec(study: StudySpec, family: Family) -> dg.AssetSpec:
     entity = ENTITIES[family.entity]
     columns = [
@@ -110,6 +126,7 @@ def _spec(study: StudySpec, family: Family) -> dg.AssetSpec:
         owners=[f"team:{study.name}"],
         tags={"study": study.name, "clock": entity.clock, "quota": BY_ENTITY[family.entity].pool},
         code_version=code_version(study, family),
+        freshness_policy=freshness(study, family.entity),
         metadata={
             "dagster/column_schema": dg.TableSchema(columns=columns),
             "reference": dg.MetadataValue.url(family.reference),

@@ -49,6 +49,12 @@ def test_demo_study_has_all_eight_entities() -> None:
     }
 
 
+def test_only_a_study_without_end_can_become_stale_and_only_where_each_day_brings_a_new_one() -> None:
+    policies = {entity: spec.freshness_policy for entity, spec in specs(replace(STUDY, end=None)).items()}
+    assert {entity for entity, policy in policies.items() if policy} == {"videos"}
+    assert not any(spec.freshness_policy for spec in specs(STUDY).values())
+
+
 def test_what_a_study_does_not_want_is_no_asset() -> None:
     study = replace(STUDY, comments=CommentRule("none"), users=UserRule("none"))
     assert set(specs(study)) == {"videos"}
