@@ -166,8 +166,10 @@ def test_the_readme_leads_to_a_first_figure(world: World, tmp_path: Path, monkey
     names: dict[str, object] = {}
     exec(lines.replace("gardening", "garden"), names)
     assert (tmp_path / "volume.png").read_bytes().startswith(b"\x89PNG")
-    days = names["days"]
+    days, reading = names["days"], names["marts"]
     assert isinstance(days, pd.DataFrame)
+    assert isinstance(reading, Reading)
+    reading.close()
     assert days["n_videos"].sum() == 3
 
 
