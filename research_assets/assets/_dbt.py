@@ -73,13 +73,15 @@ def prepare_manifest(settings: Settings) -> Path:
 
     Raises DbtError if the project cannot be parsed.
     """
-    manifest = settings.dbt_target / "manifest.json"
+    if not _fits(settings, _project_digest()):
+        _parse(settings)
+    return settings.dbt_target / "manifest.json"
+
+
+def _fits(settings: Settings, digest: str) -> bool:
+    """Whether the manifest that is there is that of a project."""
     mark = settings.dbt_target / "manifest.sha256"
-    digest = _project_digest()
-    if manifest.exists() and mark.exists() and mark.read_text() == digest:
-        return manifest
-    _parse(settings)
-    return manifest
+    return (settings.dbt_target / "manifest.json").exists() and mark.exists() and mark.read_text() == digest
 
 
 @contextmanager
@@ -112,11 +114,12 @@ def build(settings: Settings, intake: Intake, *, now: datetime, progress: Progre
     _intake.open_raw(settings, intake)
     if intake.why_whole is None:
         shutil.copyfile(settings.warehouse, settings.warehouse_build)
+        settings.warehouse_build.chmod(0o600)
     variables = {"now": now.isoformat(), "increment": intake.why_whole is None, "api_fields": _api_fields()}
     arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
     if intake.why_whole is None:
-        # The views of staging and what follows from the project's files alone are those of the build before.
-        arguments += ["--exclude", "path:models/staging", "path:seeds", "tag:constant"]
+        # The views and what follows from the project's files alone are those of the build before.
+        arguments += ["--exclude", "path:models/staging", "path:models/intermediate", "path:seeds", "tag:constant"]
     with _ONE_CALL, _environment(settings):
         outcome = _invoke(settings, arguments, manifest, progress)
     if not hasattr(outcome.result, "results"):
@@ -187,9 +190,10 @@ def _parse(settings: Settings) -> Any:
                 f"The dbt project in {DBT_PROJECT_DIR} cannot be parsed: {outcome.exception}. Nothing was built. "
                 f"See {log_path(settings)}."
             )
-        manifest = outcome.result.writable_manifest().to_dict(omit_none=False)
-        files.write_private(settings.dbt_target / "manifest.json", orjson.dumps(manifest))
-        files.write_private(settings.dbt_target / "manifest.sha256", digest.encode())
+        if not _fits(settings, digest):
+            manifest = outcome.result.writable_manifest().to_dict(omit_none=False)
+            files.write_private(settings.dbt_target / "manifest.json", orjson.dumps(manifest))
+            files.write_private(settings.dbt_target / "manifest.sha256", digest.encode())
         return outcome.result
 
 

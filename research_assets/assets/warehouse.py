@@ -143,7 +143,7 @@ def warehouse_definitions(
             yield from _materializations(context, metadata)
         yield from _checks(context, results)
         if failed:
-            raise _failure(settings, failed)
+            raise _failure(settings, failed, intake)
 
     return dg.Definitions(assets=[warehouse])
 
@@ -225,14 +225,15 @@ def _checks(context: dg.AssetExecutionContext, results: Iterable[NodeResult]) ->
         )
 
 
-def _failure(settings: Settings, failed: Sequence[NodeResult]) -> dg.Failure:
+def _failure(settings: Settings, failed: Sequence[NodeResult], intake: Intake) -> dg.Failure:
     held = "The published warehouse is as it was." if settings.warehouse.exists() else "No warehouse is published yet."
     reasons = "\n".join(f"- {result.name}: {result.message.strip()}" for result in failed)
     return dg.Failure(
         f"The warehouse was built but not published, because {len(failed)} of its models or tests failed:\n{reasons}\n"
         f"{held} To see what is wrong, open {settings.warehouse_build}, attach {staging_path(settings)} and run the "
         f"SQL of the failed test from {settings.dbt_target / 'compiled'}; dbt's own account is in "
-        f"{_dbt.log_path(settings)}.",
+        f"{_dbt.log_path(settings)}."
+        + (" Only what came since the last build was looked at; `whole: true` looks at all." * (not intake.why_whole)),
         # Another attempt on the same data would fail again.
         allow_retries=False,
     )

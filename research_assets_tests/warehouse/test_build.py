@@ -97,7 +97,7 @@ def test_columns_are_traced_from_marts_to_the_assets_of_each_study(world: World)
         return {(dep.asset_key.to_user_string(), dep.column_name) for dep in lineage.deps_by_column[column]}
 
     assert origin(["marts", "videos"], "view_count") == {("staging/stg_tiktok__videos", "view_count")}
-    assert origin(["marts", "hashtags"], "view_count_sum") == {("marts/videos", "view_count")}
+    assert origin(["marts", "hashtags"], "view_count_sum") == {("staging/int_videos__hashtags", "view_count")}
     assert origin(["staging", "stg_tiktok__videos"], "region_code") == {
         ("bikes/videos", "region_code"),
         ("garden/videos", "region_code"),

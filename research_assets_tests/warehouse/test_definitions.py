@@ -22,7 +22,7 @@ def test_staging_depends_on_the_assets_of_every_study(world: World) -> None:
     definitions = warehouse_definitions(UPSTREAM, world.settings)
     dg.Definitions.validate_loadable(definitions)
     assert deps(definitions, "staging", "stg_tiktok__videos") == {"bikes/videos", "garden/videos"}
-    assert deps(definitions, "marts", "videos") == {"staging/stg_tiktok__videos"}
+    assert deps(definitions, "marts", "videos") == {"staging/int_videos__latest", "staging/stg_tiktok__videos"}
     assert deps(definitions, "staging", "stg_tiktok__coverage") == {
         key.to_user_string() for keys in UPSTREAM.values() for key in keys
     }
@@ -33,7 +33,7 @@ def test_staging_depends_on_the_assets_of_every_study(world: World) -> None:
 def test_every_model_is_in_the_group_with_a_description_and_a_code_version(world: World) -> None:
     definitions = warehouse_definitions(UPSTREAM, world.settings)
     specs = [spec for spec in definitions.resolve_all_asset_specs() if spec.key.path[0] in {"staging", "marts"}]
-    assert len(specs) > 25
+    assert len(specs) > 30
     assert {spec.group_name for spec in specs} == {"warehouse"}
     assert all((spec.description or "").startswith("Grain: ") for spec in specs)
     assert all(spec.code_version and {"dbt", "duckdb"} <= spec.kinds for spec in specs)

@@ -6,5 +6,4 @@ select
     max(probability) as probability
 from {{ ref('stg_tiktok__coverage') }}
 where entity = 'comments' and unit_kind = 'video' and state = 'complete'
-{%- if increment() %} and {{ in_changed_days('comments', 'partition_day') }}{% endif %}
 group by study, partition_day, unit

@@ -6,4 +6,4 @@ select
     view_count,
     like_count,
     {{ explode('hashtags') }} as hashtag
-from ({{ to_take_in(ref('videos'), 'videos') }}) as videos
+from {{ ref('videos') }}

@@ -25,7 +25,7 @@ replies as (
 ),
 
 drawn as (
-    select * from {{ ref('int_comments__drawn') }}
+    {{ to_take_in(ref('int_comments__drawn'), 'comments') }}
 )
 
 select

@@ -1,6 +1,6 @@
 {{ config(days_of='videos') }}
 with uses as (
-    select * from {{ ref('int_videos__hashtags') }}
+    {{ to_take_in(ref('int_videos__hashtags'), 'videos') }}
 ),
 
 described as (

@@ -1,0 +1,56 @@
+"""One more day taken into the marts, with a year held, against building all of them.
+
+Both are dbt's whole work in one process that has dbt imported: finding out what came, copying what is held, parsing,
+building, testing, publishing. What it costs dbt to run the project over next to nothing is shown beside.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from statistics import median
+from time import perf_counter
+
+from research_assets import tables
+from research_assets.assets import _dbt
+from research_assets.settings import Settings
+from research_assets_tests.benchmarks import Row
+from research_assets_tests.benchmarks.marts_world import COMMENTS, DAYS, VIDEOS, write_day, write_year
+from research_assets_tests.benchmarks.rig import a_root
+
+ROUNDS = 3
+NOW = datetime(2026, 2, 1, tzinfo=UTC)
+
+
+def run() -> Iterable[Row]:
+    """The year in whole, then further days one by one."""
+    with a_root() as settings:
+        tables.ensure_tables(settings.raw)
+        _build(settings, whole=True)  # imports dbt and parses the project
+        empty = median(_build(settings, whole=True) for _ in range(ROUNDS))
+        fixed = median(_build(settings) for _ in range(ROUNDS))
+        write_year(settings.raw)
+        whole = min(_build(settings, whole=True) for _ in range(2))
+        held = settings.warehouse.stat().st_size / 2**20
+        days = []
+        for number in range(ROUNDS):
+            write_day(settings.raw, DAYS + number)
+            days.append(_build(settings))
+    size = f"{DAYS} days, {VIDEOS} videos a day seen 3 times, {COMMENTS} comments each; {held:,.0f} MiB"
+    yield Row("marts of nothing, whole", empty, "s", None, f"median of {ROUNDS}")
+    yield Row("marts of nothing, once more", fixed, "s", None, f"what dbt costs by itself; median of {ROUNDS}")
+    yield Row("marts of a year, whole", whole, "s", None, f"{size}; the faster of 2")
+    yield Row("marts of a year, one more day", median(days), "s", None, f"median of {ROUNDS} days")
+    yield Row("one more day, against the whole year", median(days) / whole, "times", 0.05)
+
+
+def _build(settings: Settings, *, whole: bool = False) -> float:
+    """Seconds of a build from the first look at the raw tables to the published warehouse."""
+    began = perf_counter()
+    with _dbt.building(settings):
+        intake = _dbt.plan(settings, whole=whole)
+        results = _dbt.build(settings, intake, now=NOW, progress=lambda *_: None)
+        if failed := [f"{result.name}: {result.message}" for result in results if result.failed]:
+            raise RuntimeError(f"The marts of the benchmark are wrong: {'; '.join(failed)}")
+        if (intake.why_whole is None) is whole:
+            raise RuntimeError(f"The marts were built otherwise than they should be measured: {intake.why_whole}")
+        _dbt.publish(settings, intake)
+    return perf_counter() - began

@@ -1,0 +1,202 @@
+"""A year of raw tables of realistic size, written straight as Parquet: what `bench_marts` builds the marts from.
+
+One study with 950 videos a day, each observed three times (when settled, after 10 and after 30 days), thirty comments
+a video, 300 profiles and 1,000 requests a day, and forty follower lists of 500 accounts a week. Rows follow from their
+numbers alone, so that each world is the same.
+"""
+
+import shutil
+from collections.abc import Mapping
+from datetime import date, timedelta
+from pathlib import Path
+
+import duckdb
+
+from research_assets.fields import raw_tables
+
+STUDY = "year"
+FIRST = date(2025, 1, 1)
+DAYS = 365
+VIDEOS, COMMENTS, PROFILES, REQUESTS = 950, 30, 300, 1000
+LISTS, FOLLOWERS, ACCOUNTS = 40, 500, 20_000
+AGES = (3, 10, 30)
+"""Days after publication on which a day's videos are observed; their comments are asked with the first."""
+
+# In the SQL: `o` is the day of observation, `d` that of publication, `v` the number of a video, profile or unit.
+_WORDS = "['garten','balkon','tomaten','hochbeet','kompost','saatgut','ernte','gießen','fyp','foryou','diy','natur']"
+_VIDEO = "((epoch(d)::BIGINT + v * 90) << 32 | v)"
+_CREATOR = f"'account_' || hash(v, epoch(d)::BIGINT) % {ACCOUNTS}"
+_TAGS = (
+    f"list_distinct([({_WORDS})[1 + (hash(v, epoch(d), k) % 12)::INTEGER] FOR k IN range(1 + v % 6)] "
+    "|| ['tag' || hash(v, epoch(d)) % 5000])"
+)
+
+
+def write_year(raw: Path) -> None:
+    """The raw tables as they are on the morning after the last of `DAYS` days."""
+    _write(raw, FIRST, FIRST + timedelta(days=DAYS - 1))
+
+
+def write_day(raw: Path, number: int) -> None:
+    """What one more day brings: new videos and comments, and those of older days observed again."""
+    day = FIRST + timedelta(days=number)
+    _write(raw, day, day)
+
+
+def _write(raw: Path, first: date, last: date) -> None:
+    """What the days of observation from `first` to `last` bring."""
+    with duckdb.connect(config={"memory_limit": "2GB", "preserve_insertion_order": False}) as db:
+        db.execute("SET TimeZone = 'UTC'")
+        db.execute(
+            "CREATE TABLE days AS SELECT unnest(generate_series(?::TIMESTAMPTZ, ?::TIMESTAMPTZ, INTERVAL 1 DAY)) AS o",
+            [first, last],
+        )
+        for age in AGES:
+            _copy(db, raw, "videos", f"v{age}", _rows(f"0, {VIDEOS}", age), "d", _videos(age))
+        with_comments = f"(SELECT * FROM {_rows(f'0, {VIDEOS}', AGES[0])}, range({COMMENTS}) s(c))"
+        _copy(db, raw, "comments", "c", with_comments, "d", _comments())
+        _copy(db, raw, "coverage", "k", _rows(f"-{len(AGES)}, {VIDEOS}", AGES[0]), "o", _coverage())
+        _copy(db, raw, "users", "u", _rows(f"0, {PROFILES}", 0), "o", _users())
+        _copy(db, raw, "requests", "requests", _rows(f"0, {REQUESTS}", 0), "o", _requests())
+        lists = f"(SELECT * FROM days, range({LISTS}) r(a), range({FOLLOWERS}) s(f) WHERE isodow(o) = 1)"
+        _copy(db, raw, "followers", "f", lists, "o", _followers())
+        # Written anew by each build, for all days: the videos of held ones one by one.
+        shutil.rmtree(raw / "wanted" / f"study={STUDY}", ignore_errors=True)
+        whole, known = (last - FIRST).days + 1, (last - FIRST).days - AGES[0]
+        wanted = (
+            f"(SELECT TIMESTAMPTZ '{last}' AS o, TIMESTAMPTZ '{FIRST}' + n * INTERVAL 1 DAY AS d, v "
+            f"FROM range({whole}) r(n), range(-1, {VIDEOS}) s(v) WHERE v < 0 OR n <= {known})"
+        )
+        _copy(db, raw, "wanted", "wanted", wanted, "o", _wanted())
+
+
+def _rows(numbers: str, age: int) -> str:
+    """Numbered things of each day of observation, published `age` days before."""
+    d = f"o - INTERVAL {age} DAY"
+    return f"(SELECT o, {d} AS d, v FROM days, range({numbers}) r(v) WHERE {d} >= TIMESTAMPTZ '{FIRST}')"
+
+
+def _copy(
+    db: duckdb.DuckDBPyConnection, raw: Path, table: str, name: str, rows: str, day: str, values: Mapping[str, str]
+) -> None:
+    """Write rows into a raw table, one file a day; columns without a value are null."""
+    stamp = {"observed_at": "o + INTERVAL 12 HOUR", "capture": f"strftime(o, '%Y%m%dT120000Z') || '-{name}'"}
+    values = stamp | dict(values)
+    columns = ", ".join(
+        f'({values.get(column.name, "NULL")})::{column.type} AS "{column.name}"' for column in raw_tables()[table]
+    )
+    (raw / table).mkdir(parents=True, exist_ok=True)
+    db.execute(
+        f"COPY (SELECT {columns}, '{STUDY}' AS study, ({day})::DATE AS day FROM {rows}) TO '{raw / table}' "
+        f"(FORMAT parquet, COMPRESSION zstd, PARTITION_BY (study, day), FILENAME_PATTERN '{name}-{{uuid}}', APPEND)"
+    )
+
+
+def _videos(age: int) -> dict[str, str]:
+    grown = f"(1 + hash(v, epoch(d)) % 100000) * {age + 10}"
+    tag = "{'hashtag_id': (hash(t) >> 2)::BIGINT, 'hashtag_name': t, 'hashtag_description': ''}"
+    return {
+        "id": _VIDEO,
+        "video_description": "'Heute: ' || repeat('gießen, jäten, ernten ', (1 + v % 4)::INTEGER) || '#garten ' || v",
+        "create_time": "epoch(d)::BIGINT + v * 90 + 27",
+        "region_code": "['DE', 'de', 'AT', 'CH'][1 + v % 4]",
+        "share_count": f"({grown}) // 200",
+        "view_count": grown,
+        "like_count": f"({grown}) // 20",
+        "comment_count": str(COMMENTS),
+        "music_id": "7000000000000000000 + v",
+        "hashtag_names": _TAGS,
+        "username": _CREATOR,
+        "voice_to_text": "CASE WHEN v % 6 = 0 THEN repeat('und dann nehmen wir die Schaufel ', 5) END",
+        "is_stem_verified": "false",
+        "favorites_count": f"({grown}) // 100",
+        "video_duration": "10 + v % 60",
+        "hashtag_info_list": f"[{tag} FOR t IN {_TAGS}]",
+        "video_label": '\'{"content":"","sink":false,"type":0,"vote":false,"warn":false}\'',
+    }
+
+
+def _comments() -> dict[str, str]:
+    written = "(epoch(d)::BIGINT + v * 90 + 600 + c * 60)"
+    return {
+        "id": f"({written} << 32 | (v * 100 + c))",
+        "video_id": _VIDEO,
+        "text": "'Kommentar ' || c || ': ' || repeat('sehr schön ', (hash(v, c) % 8)::INTEGER)",
+        "like_count": "c",
+        "reply_count": "0",
+        # Each third comment answers the one before.
+        "parent_comment_id": f"CASE WHEN c % 3 = 2 THEN (({written} - 60) << 32 | (v * 100 + c - 1)) ELSE {_VIDEO} END",
+        "create_time": f"{written} + 30",
+        "asked_video_id": _VIDEO,
+        "position": "c",
+    }
+
+
+def _users() -> dict[str, str]:
+    return {
+        "asked_username": f"'account_' || (epoch(d)::BIGINT // 86400 * 7919 + v * 61) % {ACCOUNTS}",
+        "display_name": "'Konto ' || v",
+        "bio_description": "'Gärtnern in ' || repeat('Graz ', (v % 9)::INTEGER)",
+        "avatar_url": "'https://p16.example/avatar~' || hash(v, epoch(d)) || '.jpeg?x-expires=1747472400'",
+        "is_verified": "v % 50 = 0",
+        "follower_count": "hash(v) % 100000",
+        "following_count": "hash(v) % 1000",
+        "likes_count": "hash(v) % 1000000",
+        "video_count": "hash(v) % 300",
+    }
+
+
+def _coverage() -> dict[str, str]:
+    """A row for each day whose videos were asked, and for each video whose comments were."""
+    day = f"CASE WHEN v < 0 THEN (o - INTERVAL 1 DAY * ({list(AGES)}[-v]))::DATE ELSE d::DATE END"
+    return {
+        "entity": "CASE WHEN v < 0 THEN 'videos' ELSE 'comments' END",
+        "partition": day,
+        "unit_kind": "CASE WHEN v < 0 THEN 'day' ELSE 'video' END",
+        "unit": f"CASE WHEN v < 0 THEN ({day})::VARCHAR ELSE {_VIDEO}::VARCHAR END",
+        "state": "'complete'",
+        "asked": "100",
+        "offered": "100",
+        "kept": f"CASE WHEN v < 0 THEN {VIDEOS} ELSE {COMMENTS} END",
+        "expected": f"CASE WHEN v >= 0 THEN {COMMENTS} END",
+        "requests": "1",
+        "probability": "1",
+        "first_at": "o + INTERVAL 11 HOUR",
+        "last_at": "o + INTERVAL 12 HOUR",
+    }
+
+
+def _wanted() -> dict[str, str]:
+    return {
+        "entity": "CASE WHEN v < 0 THEN 'videos' ELSE 'comments' END",
+        "partition": "d::DATE",
+        "unit_kind": "CASE WHEN v < 0 THEN 'day' ELSE 'video' END",
+        "unit": f"CASE WHEN v < 0 THEN d::DATE::VARCHAR ELSE {_VIDEO}::VARCHAR END",
+        "due_at": f"d + INTERVAL {AGES[0]} DAY",
+    }
+
+
+def _requests() -> dict[str, str]:
+    return {
+        "pool": "'research'",
+        "endpoint": "CASE WHEN v < 50 THEN 'video_query' ELSE 'comment_list' END",
+        "entity": "CASE WHEN v < 50 THEN 'videos' ELSE 'comments' END",
+        "unit": "v::VARCHAR",
+        "sent_at": "o + v * INTERVAL 1 SECOND",
+        "status": "200",
+        "code": "'ok'",
+        "rows": "100",
+        "latency_ms": "100 + v % 900",
+        "log_id": "'20250515090640A1B2C3D4E5F60718293A'",
+    }
+
+
+def _followers() -> dict[str, str]:
+    """Each list changes by a tenth from week to week."""
+    week = "epoch(o)::BIGINT // 604800"
+    return {
+        "username": f"'follower_' || a || '_' || (f + {week} * {FOLLOWERS // 10})",
+        "display_name": "'Name ' || f",
+        "asked_username": "'panel_' || a",
+        "position": "f",
+    }
