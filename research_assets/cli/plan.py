@@ -85,7 +85,7 @@ def _show(console: "Console", settings: "Settings", facts: "Facts", days: bool) 
     now = SystemClock().now()
     lines = recurring(forecast(facts, comment_pages(settings.raw), now), facts.studies, period_cost(settings.raw))
     table = Table("study", "entity", title="Still needed", title_justify="left", box=None, pad_edge=False)
-    for heading in ("partitions", "requests", "then a day"):
+    for heading in ("partitions", "requests", "each day more"):
         table.add_column(heading, justify="right")
     table.add_column("founded on")
     for line in lines:
@@ -107,6 +107,14 @@ def _show(console: "Console", settings: "Settings", facts: "Facts", days: bool) 
                 f"{head}, {counted(end.days, 'day')} of quota at {pool.cap:,} a day; {pool.left:,} are left today. "
                 f"Done on {end.on}{' at the earliest' if guess else ''}, if nothing else is asked."
             )
+    not_counted = {line.entity for line in lines if line.more}
+    reasons = [
+        text
+        for entity, text in (("comments", "replies, before any was asked"), ("users", "authors of days to come"))
+        if entity in not_counted
+    ]
+    if reasons:
+        console.print(f"Not counted yet, and on top where it says `or more`: {'; '.join(reasons)}.")
     unknown = [study for study in facts.studies if not facts.density[study.name]]
     for study in unknown:
         console.print(

@@ -25,8 +25,9 @@ DAY = timedelta(days=1)
 class Line:
     """What is left of one entity of a study: partitions, requests, and the requests a day that recur beside them.
 
-    `by_partition` says it for each partition; its sum may be higher, because sparse days share windows. `unknown` says
-    that the true number may be far higher. `ends` is when the last of it can be asked; None if it goes on for ever.
+    `by_partition` says it for each partition; its sum may be higher, because sparse days share windows. `more` says
+    that something will come on top which nobody can count yet. `ends` is when the last of it can be asked; None if it
+    goes on for ever.
     """
 
     study: str
@@ -36,11 +37,12 @@ class Line:
     daily: float
     by_partition: Mapping[date, Estimate]
     ends: datetime | None
+    more: bool = False
 
     @property
     def unknown(self) -> bool:
-        """Whether nothing is known that the number could be founded on."""
-        return self.left.basis == "nothing known"
+        """Whether the true number may be far higher: nothing is known to found it on, or something is not counted."""
+        return self.more or self.left.basis == "nothing known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def _lines(facts: Facts, study: StudySpec, pages: float | None, now: datetime) -
         elif entity == "comments":
             yield _comments(facts, study, pages, now)
         else:
-            yield _accounts(facts, study, entity)
+            yield _accounts(facts, study, entity, now)
 
 
 def _wanted_days(study: StudySpec, now: datetime) -> list[date]:
@@ -127,22 +129,33 @@ def _videos(facts: Facts, study: StudySpec, now: datetime) -> Line:
 def _comments(facts: Facts, study: StudySpec, pages: float | None, now: datetime) -> Line:
     known = facts.standings.get((study.name, "comments"), {})
     by_partition = {day: one.estimate for day, one in known.items() if one.open or one.resting}
-    each = Estimate(pages, "pages observed") if pages is not None else Estimate(1, "nothing known")
-    by_partition |= dict.fromkeys(_open_days(facts, study, now), each)
+    open_days = _open_days(facts, study, now)
+    counted = [one.requests for one in by_partition.values()]
+    if pages is not None:
+        each = Estimate(pages, "pages observed")
+    elif counted:
+        each = Estimate(sum(counted) / len(counted), "density")
+    else:
+        each = Estimate(1, "nothing known")
+    by_partition |= dict.fromkeys(open_days, each)
+    # Before any was asked nobody knows how many comments have replies, at a request each or more.
+    more = bool(by_partition) and pages is None and study.comments.replies != "none"
     ends = due_at(study.end, study.settle_days) if study.end else None
     daily = 0.0 if study.end or pages is None else pages
     left = total(by_partition.values())
-    return Line(study.name, "comments", len(by_partition), left, daily, dict(sorted(by_partition.items())), ends)
+    return Line(study.name, "comments", len(by_partition), left, daily, dict(sorted(by_partition.items())), ends, more)
 
 
-def _accounts(facts: Facts, study: StudySpec, entity: str) -> Line:
+def _accounts(facts: Facts, study: StudySpec, entity: str, now: datetime) -> Line:
     known = facts.standings.get((study.name, entity), {})
     by_partition = {period: one.estimate for period, one in known.items() if one.open}
     left = total(by_partition.values())
-    waits_for_videos = entity == "users" and study.users.who != "panel" and not known
-    if waits_for_videos and not facts.density.get(study.name):
+    by_videos = entity == "users" and study.users.who != "panel"
+    if by_videos and not known and not facts.density.get(study.name):
         left = Estimate(1, "nothing known")
-    return Line(study.name, entity, len(by_partition), left, 0.0, by_partition, None)
+    # Days that are still to come name authors whom nobody knows yet.
+    more = by_videos and study.users.who == "authors" and bool(_open_days(facts, study, now))
+    return Line(study.name, entity, len(by_partition), left, 0.0, by_partition, None, more)
 
 
 def recurring(

@@ -59,6 +59,25 @@ def test_comments_cost_known_counts_and_what_days_took_so_far() -> None:
     assert line.left == Estimate(6 + 9 * 5, "pages observed")
 
 
+def test_days_to_come_cost_what_known_ones_do_and_what_nobody_can_count_is_said() -> None:
+    spec = replace(ONLY_VIDEOS, comments=CommentRule("all"), users=UserRule("authors"))
+    known = {
+        ("garden", "videos"): dict.fromkeys(days(2), Standing(looked_at=NOW)),
+        ("garden", "comments"): {
+            day: Standing(open=4, estimate=Estimate(price, "known counts"))
+            for day, price in zip(days(2), (30, 40), strict=True)
+        },
+        ("garden", "users"): {NOW.date(): Standing(open=9, estimate=Estimate(9, "one each"))},
+    }
+    read = facts(spec, standings=known, density={"garden": {START: 9.0}})
+    _, comments, users = forecast(read, {}, NOW)
+    assert comments.left == Estimate(70 + 8 * 35, "density")
+    assert (comments.more, users.more) == (True, True)
+    assert comments.unknown
+    _, comments, _ = forecast(read, {"garden": 5.0}, NOW)
+    assert not comments.more
+
+
 def test_periods_recur_and_may_take_all() -> None:
     spec = replace(ONLY_VIDEOS, users=UserRule("panel"), panel=("a",))
     lines = recurring(forecast(facts(spec), {}, NOW), [spec], {("garden", "users"): 700.0})
