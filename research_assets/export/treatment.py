@@ -42,7 +42,7 @@ TABLE: Mapping[str, Mapping[Treatment, str]] = {
     "videos": {
         _T.KEEP: "study day region_code created_at uploaded_at hashtags hashtag_info effect_names effect_ids "
         "duration_seconds is_stem_verified view_count like_count comment_count share_count favorites_count "
-        "counts_age_days counted_at_age_days first_seen_at last_seen_at n_observations",
+        "counted_at_age_days first_seen_at last_seen_at n_observations",
         _T.VIDEO: "video_id",
         _T.USER: "username",
         _T.USERS: "mentions",
@@ -70,7 +70,7 @@ TABLE: Mapping[str, Mapping[Treatment, str]] = {
         _T.DROP: "display_name unknown_fields_json capture",
     },
     "users": {
-        _T.KEEP: "study is_verified follower_count following_count like_count video_count counts_age_days "
+        _T.KEEP: "study is_verified follower_count following_count like_count video_count "
         "first_seen_at last_seen_at n_observations",
         _T.USER: "username",
         _T.DROP: "display_name bio_description bio_url avatar_url unknown_fields_json capture",
@@ -95,7 +95,7 @@ TABLE: Mapping[str, Mapping[Treatment, str]] = {
         _T.DROP: "capture",
     },
     "hashtags": {
-        _T.KEEP: "study day hashtag hashtag_id description n_videos n_creators first_day last_day view_count_sum "
+        _T.KEEP: "study day hashtag hashtag_id description n_videos n_creators view_count_sum "
         "view_count_median like_count_sum",
     },
     "hashtag_pairs": {_T.KEEP: "study day hashtag other_hashtag n_videos n_creators jaccard"},

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from research_assets.export import FORMATS, ExportError, Made, Order, make_export
-from research_assets.export.treatment import treatments
+from research_assets.export.treatment import TABLE, treatments
 from research_assets.reading import connect, marts
 from research_assets_tests.export.house import NOW
 from research_assets_tests.warehouse.conftest import World, query
@@ -25,6 +25,14 @@ def test_every_column_of_every_mart_is_kept_replaced_or_left_out(world: World) -
         except ExportError as error:
             unclassified.append(str(error))
     assert not unclassified, "\n".join(unclassified)
+    gone = {
+        f"{name}.{column}"
+        for name, treated in TABLE.items()
+        for columns in treated.values()
+        for column in columns.split()
+        if name not in known or column not in known[name].names
+    }
+    assert not gone, "columns that no mart has any more"
 
 
 @pytest.fixture(scope="module")
