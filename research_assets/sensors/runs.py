@@ -41,13 +41,16 @@ def active(instance: dg.DagsterInstance, now: datetime) -> Sequence[dg.DagsterRu
 
     `now` is the machine's time, by which runs end.
     """
-    crashed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={WILL_RETRY: "true"})
+    failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])
+    # The tag comes a moment after the failure.
+    unsaid = "true" if instance.run_retries_enabled else "false"
     return [
         *instance.get_runs(filters=dg.RunsFilter(statuses=ACTIVE)),
         *(
             record.dagster_run
-            for record in instance.get_run_records(filters=crashed, limit=_LOOK_BACK)
+            for record in instance.get_run_records(filters=failed, limit=_LOOK_BACK)
             if _RETRIED not in record.dagster_run.tags
+            and record.dagster_run.tags.get(WILL_RETRY, unsaid) == "true"
             and record.end_time is not None
             and now.timestamp() - record.end_time < _SOON
         ),
