@@ -102,7 +102,7 @@
 {# The unit of a column: descriptions give it in the first parentheses, and moments and days are in UTC. #}
 {% macro unit_of(column) %}
     {%- if column.data_type in ('date', 'timestamptz') -%}{{ return('UTC') }}{%- endif -%}
-    {%- set found = modules.re.search('\(([^)]+)\)', column.description) -%}
+    {%- set found = modules.re.search('[(]([^)]+)[)]', column.description) -%}
     {%- set number = column.data_type in ('bigint', 'integer', 'double') and not column.name.endswith('_id') -%}
     {{ return(found.group(1) if found and number else none) }}
 {% endmacro %}
