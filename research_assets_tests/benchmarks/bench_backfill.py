@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from time import perf_counter
 
 from research_assets.instance import prepare_home
@@ -33,7 +34,11 @@ def run() -> Iterable[Row]:
         prepare_home(settings)
         _python(["-m", "dagster", "definitions", "validate", "-m", "research_assets.definitions"], settings)
         case = f"{DAYS} days of {VIDEOS} videos, one run of Dagster"
+        before = getrusage(RUSAGE_CHILDREN)
         yield Row(case, _materialize(settings), "s", 60, "a fresh process, all checks included")
+        after = getrusage(RUSAGE_CHILDREN)
+        worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        yield Row(f"{case}: of it work", worked, "s of one processor", None, "the rest is the disk and other processes")
         yield Row(f"{case}: runs", _count("runs", settings), "runs", 1, sense="exactly")
         yield Row(f"{case}: days materialized", _count("days", settings), "days", DAYS, sense="exactly")
         windows = len(list((settings.captures / "videos" / "study=garden").iterdir()))
