@@ -58,6 +58,11 @@ def sample(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join(lines)
 
 
+def example(row: Sequence[Any]) -> str:
+    """A row in one line."""
+    return " · ".join(filter(None, map(_cell, row)))
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
@@ -89,7 +94,8 @@ def _hold(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, entity: 
     return dg.AssetCheckResult(
         passed=False,
         severity=dg.AssetCheckSeverity.ERROR if rule.blocking else dg.AssetCheckSeverity.WARN,
-        description=f"{len(rows):,} of {total:,} break the rule. {rule.advice}",
+        # The sample opens at a click only, so the first of it is told here.
+        description=f"{len(rows):,} of {total:,} break the rule, such as {example(rows[0])}. {rule.advice}",
         metadata=metadata | {"sample": dg.MetadataValue.md(sample(columns, rows))},
     )
 

@@ -107,7 +107,7 @@ def broken(settings: Settings, study: str, now: datetime) -> dg.AssetCheckResult
     return dg.AssetCheckResult(
         passed=False,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"Broken now: {listed}. {advice}",
+        description=f"Broken now: {listed}, such as {found[0].where}. {advice}",
         metadata=metadata | {"sample": dg.MetadataValue.md(sample(("what", "where", "for", "why"), rows))},
     )
 
