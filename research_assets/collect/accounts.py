@@ -92,6 +92,7 @@ class Accounts:
         self._pieces: dict[date, dict[Names, Verdict]] = defaultdict(dict)
         self._ended: dict[date, dict[Names, Verdict]] = defaultdict(dict)
         self.spent: dict[date, float] = defaultdict(float)
+        self.dead: dict[date, Verdict] = {}
         newest: dict[str, Verdict] = {}
         broken: dict[date, set[str]] = defaultdict(set)
         for record in records if self.names else ():
@@ -137,7 +138,14 @@ class Accounts:
             rest = [name for name in self.names if name not in done]
         parts = [tuple(n for n in batch if n in rest and n not in self._alone) for batch in self._batches]
         parts = [part for part in (*parts, *((n,) for n in rest if n in self._alone)) if part]
+        if not parts and not taken:
+            # All parts are held, but not the day that they make: it is asked anew.
+            parts = self._batches
         return [()] if parts == [self.names] else parts
+
+    def evidence(self) -> list[Window]:
+        """Days that were answered for a part of the accounts before: what fails there now is the others' fault."""
+        return [Window(day, day, names=names) for day, parts in self._pieces.items() for names in parts if names]
 
     def some(self, authors: Iterable[str], videos: int) -> Names:
         """As few accounts as have so many of the videos whose authors are given; none where the query has no parts."""
@@ -180,6 +188,8 @@ class Accounts:
             rows = [own]
         elif piece.state != "partial":
             self._ended[day][names] = own
+            if piece.state == "quarantined" and not window.answers:
+                self.dead[day] = piece
             if window.answers and len(names) == 1:
                 own = replace(own, reason=f"No search with this account is answered: {piece.reason}")
                 self._ended[day][names] = own
@@ -209,6 +219,10 @@ class Accounts:
             kept=sum(one.kept for one in pieces),
             first_at=min((one.first_at for one in pieces if one.first_at), default=piece.first_at),
         )
+        if day in self.dead:
+            # What fails for one part of the accounts for no fault of theirs is not asked for the others.
+            dead = self.dead[day]
+            return replace(found, state=dead.state, reason=dead.reason, next_try=dead.next_try)
         if pending or piece.state == "partial":
             held = f"Held for {len(done)} of {len(self.names)} accounts."
             why = held if piece.state != "partial" or not piece.reason else f"{held} {piece.reason}"

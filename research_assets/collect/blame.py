@@ -20,11 +20,13 @@ GIVEN_UP = 4
 class Blame:
     """What one run has learned of the days and accounts of a search; of a query without parts, nothing."""
 
-    def __init__(self, names: tuple[str, ...], most: int) -> None:
-        """`names` are all accounts of the query, of which `most` are asked together."""
-        self._names, self._most = names, most
+    def __init__(self, names: tuple[str, ...], before: Iterable[Window]) -> None:
+        """`names` are all accounts of the query; `before` are windows that were answered in earlier runs."""
+        self._names = names
+        self._before = [window for window in before if len(window.names) < len(names)]
         self._answered: list[Window] = []
         self._waiting: list[Window] = []
+        self._whole: dict[Window, Window] = {}
 
     def answered(self, window: Window, doubt: str | None) -> None:
         """A page came for a window: unless it is in doubt, neither days nor accounts keep the API from answering."""
@@ -49,7 +51,7 @@ class Blame:
         The narrowest goes ahead: where days are at fault, it finds them for all others.
         """
         going, windows = list(under_way), list[Window]()
-        for window in sorted(self._waiting, key=lambda one: len(one.days)):
+        for window in sorted(self._waiting, key=lambda one: (len(one.days), -one.tellers)):
             if window in self._waiting and not any(
                 one.first <= window.last and window.first <= one.last for one in going
             ):
@@ -62,26 +64,25 @@ class Blame:
     def _next(self, window: Window, dead: Set[date]) -> tuple[Window, ...]:
         """How to go on with a window that got no answer, now that nothing else can say why."""
         if not dead.isdisjoint(window.days):
-            return tuple(
-                replace(window, first=group[0], last=group[-1], failures=failures, told=bool(failures))
-                for group in apart(window.days, dead)
-                for failures in (GIVEN_UP if group[0] in dead else 0,)
-            )
+            groups = [group for group in apart(window.days, dead) if group[0] not in dead]
+            return tuple(replace(window, first=group[0], last=group[-1], failures=0) for group in groups)
         if self._at_fault(window):
             return self._halves(window)
         names = window.names or self._names
         elsewhere = any(set(names) <= set(other.names or self._names) for other in self._answered)
         if not elsewhere and len(names) > 1 and window.tellers <= window.failures and window.tellers < TELLERS:
-            teller, rest = names[window.tellers], (*names[: window.tellers], *names[window.tellers + 1 :])
-            asked = replace(window, tellers=window.tellers + 1)
-            self._waiting.append(replace(asked, names=rest))
-            return (replace(asked, names=(teller,)),)
-        for other in [one for one in self._waiting if (one.first, one.last) == (window.first, window.last)]:
-            if len({*names, *other.names}) <= self._most and other.tellers:
-                self._waiting.remove(other)
-                names = tuple(name for name in self._names if name in {*names, *other.names})
-        whole = replace(window, names=() if names == self._names else names)
-        return halve(whole, {}) if len(window.days) > 1 else (replace(whole, told=True),)
+            # An account that was answered before tells for sure: where it fails too, the days are at fault.
+            sure = {name for other in (*self._before, *self._answered) for name in other.names}
+            teller = next((name for name in names if name in sure), names[window.tellers])
+            asked = replace(window, tellers=TELLERS if teller in sure else window.tellers + 1)
+            rest = replace(asked, names=tuple(name for name in names if name != teller))
+            self._waiting.append(rest)
+            asked = replace(asked, names=(teller,))
+            self._whole |= {asked: replace(window, tellers=asked.tellers), rest: replace(window, tellers=asked.tellers)}
+            return (asked,)
+        whole = self._whole.get(window, window)
+        self._waiting = [other for other in self._waiting if self._whole.get(other) != whole]
+        return halve(whole, {}) if len(whole.days) > 1 else (replace(whole, told=True),)
 
     def _halves(self, window: Window) -> tuple[Window, ...]:
         """The accounts of a window whose days answer, in halves; a single one is to be tried in earnest."""
@@ -92,6 +93,9 @@ class Blame:
         """Whether each day of a window was answered for other accounts: what fails then are its own."""
         names = set(window.names or self._names)
         answered = {
-            day for other in self._answered if names.isdisjoint(other.names or self._names) for day in other.days
+            day
+            for other in (*self._before, *self._answered)
+            if names.isdisjoint(other.names or self._names)
+            for day in other.days
         }
         return window.answers or answered.issuperset(window.days)

@@ -1,5 +1,7 @@
 """Days of a search as whoever asked for them gets them: finished as their verdict says, or too fresh to be asked."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from research_assets.clock import midnight
@@ -31,3 +33,10 @@ def too_fresh(study: StudySpec, day: date, now: datetime) -> Finished | None:
         return None
     reason = f"The day settles on {utc(due)} (settle_days: {study.settle_days}); asked earlier it would be incomplete."
     return Finished(partition=day, state="too_fresh", units={"too_fresh": 1}, reason=reason, next_try=due)
+
+
+def taken(verdicts: Iterable[Verdict], left: set[date], spent: Mapping[date, float]) -> list[Finished]:
+    """The days that verdicts finish, taken off what is left, with the requests that they cost in this run."""
+    done = [verdict for verdict in verdicts if verdict.partition in left and verdict.state != "partial"]
+    left.difference_update(verdict.partition for verdict in done)
+    return [finished(replace(verdict, requests=spent[verdict.partition])) for verdict in done]

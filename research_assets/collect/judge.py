@@ -94,16 +94,13 @@ class Judge:
             plan = [*(replace(w, failures=GIVEN_UP) if group[0] in dead else w for w in windows), *plan]
         return plan
 
-    def narrower(self, window: Window, dead: Set[date]) -> tuple[Window, ...]:
-        """What is asked instead of a window, from what was learned since it was planned; nothing: ask it as it is."""
-        groups = apart(window.days, dead)
-        if len(groups) > 1:
-            return tuple(
-                replace(window, first=group[0], last=group[-1], failures=GIVEN_UP if group[0] in dead else 0)
-                for group in groups
-            )
+    def narrower(self, window: Window, dead: Set[date]) -> tuple[Window, ...] | None:
+        """What is asked instead of a window, from what was learned since it was planned; None: it is asked as it is."""
+        if not dead.isdisjoint(window.days):
+            groups = [group for group in apart(window.days, dead) if group[0] not in dead]
+            return tuple(replace(window, first=group[0], last=group[-1], failures=0) for group in groups)
         if len(window.days) <= self.most_days:
-            return ()
+            return None
         halves = halve(window, self.density, self.page_size)
         return tuple(replace(half, failures=window.failures) for half in halves)
 

@@ -6,17 +6,17 @@ means `judge.py`, which journals are gone on with `resume.py`.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence, Set
+from collections.abc import AsyncGenerator, Collection, Sequence, Set
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
 from research_assets.collect.accounts import Accounts, Names
-from research_assets.collect.blame import Blame
+from research_assets.collect.blame import GIVEN_UP, Blame
 from research_assets.collect.canary import Canary, Song
 from research_assets.collect.coverage import Held, Verdict, next_try
-from research_assets.collect.days import finished
+from research_assets.collect.days import taken
 from research_assets.collect.judge import Judge
 from research_assets.collect.model import Ask, Finished, Halt, Meter, Paused, Tools, is_backfill, side_by_side
 from research_assets.collect.plan import Window, cost, expected_hits, spread
@@ -71,14 +71,14 @@ class Search:
             retry=ask.retry,
             same=lambda part: asked_alike(settings.captures, ask, str(part.capture)),
         )
-        self._blame = Blame(self._accounts.names, settings.username_batch)
+        self._blame = Blame(self._accounts.names, self._accounts.evidence())
         self._judges: dict[Names, Judge] = {}
         self._canary = Canary(settings.raw, ask.study, held, self._accounts, self._courier, tools.clock)
         self._meter = Meter(ask, tools.progress)
         self._halt: Halt | None = None
         self._reserve: Halt | None = None
         self._trails: list[Trail] = []
-        self._dead: set[date] = set()
+        self._after: dict[date, list[Window]] = {}
 
     async def run(self, days: Sequence[date]) -> AsyncGenerator[Finished | Paused, None]:
         """Ask the days, giving each as it is finished. Raises Busy if another process collects one of them."""
@@ -92,7 +92,7 @@ class Search:
                     jobs.append(_Job(found.trail.window, found.journal, found.trail))
                     continue
                 ended = await self._close(found.journal, found.trail, found.outcome, found.reason)
-                for one in _taken(ended, left, self._accounts.spent):
+                for one in taken(ended.verdicts, left, self._accounts.spent):
                     yield one
             jobs.extend(_Job(window) for window in self._plan(left, [job.window for job in jobs]))
             self._want(jobs)
@@ -101,10 +101,10 @@ class Search:
                 async for result in results:
                     jobs.extend(_Job(window) for window in result.again)
                     open_ = [trail.window for trail in self._trails] + [job.window for job in jobs]
-                    jobs.extend(_Job(window) for window in self._blame.resolved(open_, self._dead))
+                    jobs.extend(_Job(window) for window in self._blame.resolved(open_, self._accounts.dead.keys()))
                     if self._halt is None:
                         self._want(jobs)
-                    for one in _taken(result, left, self._accounts.spent):
+                    for one in taken(result.verdicts, left, self._accounts.spent):
                         yield one
         halt = self._halt or self._reserve
         if halt is not None:
@@ -155,7 +155,14 @@ class Search:
             for names, wanted in days.items()
             for window in self._judge(names).windows(wanted)
         ]
-        return sorted(windows, key=lambda window: window.last, reverse=True)
+        plan = []
+        for window in sorted(windows, key=lambda window: window.last, reverse=True):
+            # A day that was given up before is asked for one part first: if that fails, it fails for all.
+            if window.names and window.failures >= GIVEN_UP:
+                self._after.setdefault(window.first, []).append(window)
+            else:
+                plan.append(window)
+        return [*plan, *(replace(parts.pop(0), told=True) for parts in self._after.values())]
 
     def _want(self, jobs: Collection[_Job]) -> None:
         """Tell the ledger about what the run still needs, so that studies can share the day."""
@@ -169,8 +176,10 @@ class Search:
     async def _work(self, job: _Job) -> _Result:
         window, settings = job.window, self._tools.settings
         judge = self._judge(window.names)
-        if job.journal is None and (narrower := judge.narrower(window, self._dead)):
-            return _Result(again=narrower)
+        if job.journal is None and not window.told:
+            narrower = judge.narrower(window, self._accounts.dead.keys())
+            if narrower is not None:
+                return _Result(again=narrower)
         due = not is_backfill(self._ask, window.last, self._tools.clock.now())
         if self._reserve is not None and not due:
             return _Result()
@@ -262,11 +271,11 @@ class Search:
         goes_on = again is not None
         if again is None:
             again = judge.replaced_by(trail, outcome, down=down)
+        if outcome == "done":
+            again = (*again, *self._after.pop(window.first, ()))
         pieces, doubted = judge.verdicts(
             trail, journal.capture, outcome, reason, now, goes_on=goes_on or bool(again), song=song
         )
-        if not window.answers:
-            self._dead.update(piece.partition for piece in pieces if piece.state == "quarantined")
         rows = [row for piece in pieces for row in accounts.add(window, piece)]
         rows = [trail.judged.get((row.unit, row.partition), row) for row in rows]
         verdicts = [row for row in rows if row.unit_kind == "day"]
@@ -287,10 +296,3 @@ class Search:
 
 _STORM = "The API refuses requests as too fast, however slowly they come:"
 _DOWN = "The API answers nothing just now, not even what it answered before:"
-
-
-def _taken(result: _Result, left: set[date], spent: Mapping[date, float]) -> list[Finished]:
-    """The days that a result finishes, taken off what is left, with what they cost in this run."""
-    done = [verdict for verdict in result.verdicts if verdict.partition in left and verdict.state != "partial"]
-    left.difference_update(verdict.partition for verdict in done)
-    return [finished(replace(verdict, requests=spent[verdict.partition])) for verdict in done]

@@ -192,7 +192,7 @@ class Courier:
             )
             try:
                 if after is not None:
-                    await after
+                    await asyncio.shield(after)
             except BaseException:
                 ledger.settle(place, status=None, code=None, rows=0, latency=None, log_id=None, sent=False)
                 raise

@@ -211,10 +211,23 @@ async def crawl(
         return ("lost" if isinstance(error, SearchIdRejected) else "failed"), in_short(error)
     finally:
         if kept is not None:
-            await kept
+            await _ended(kept)
     if trail.doubt is not None:
         return "doubtful", trail.doubt
     return "done", None
+
+
+async def _ended(kept: "asyncio.Future[None]") -> None:
+    """Wait for a page's writing, however often this is cancelled: its journal is closed next. Raises what it raised."""
+    cancelled: asyncio.CancelledError | None = None
+    while not kept.done():
+        try:
+            await asyncio.wait([kept])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    kept.result()
+    if cancelled is not None:
+        raise cancelled
 
 
 def _tries(error: Wait, trail: Trail, clock: Clock) -> int | None:
@@ -223,7 +236,8 @@ def _tries(error: Wait, trail: Trail, clock: Clock) -> int | None:
     if not trail.pages and (isinstance(error, ServerError) or (isinstance(error, Unreachable) and error.sent)):
         if window.answers:
             return 1 if len(window.names) > 1 else TRIES_OF_AN_ACCOUNT
-        return 1 if len(window.days) > 1 or window.tellers or window.told else max(1, 3 - window.failures)
+        # Parts of a query are tried by asking others for the same days.
+        return 1 if len(window.days) > 1 or window.names or window.told else max(1, 3 - window.failures)
     if isinstance(error, SearchIdRejected) and trail.issued is not None and clock.now() - trail.issued > FRESH:
         return 2
     return None
