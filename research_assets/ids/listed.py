@@ -51,7 +51,7 @@ def uploaded(identifier: int) -> datetime:
 
 
 def read_list(path: Path, now: datetime, *, column: str | None = None, label: str | None = None) -> IdList:
-    """Read a CSV file of video ids or links, with or without a header.
+    """Read a CSV file of video ids or links, with or without a header; ids may begin with `id_`, as in exports.
 
     `column` names where they stand; without it, a column of a usual name is taken, or the only one. `label` names the
     column of the classes, such as how a video came into a data donation. Raises IdListError if the file cannot be
@@ -145,13 +145,13 @@ def _place(path: Path, header: Sequence[str], column: str | None, rows: Sequence
 
 def _id(text: str) -> int | None:
     found = _LINK.search(text)
-    digits = found[1] if found else text.strip()
+    digits = found[1] if found else text.strip().removeprefix("id_")
     return int(digits) if digits.isascii() and digits.isdecimal() and 0 < int(digits) < 2**63 else None
 
 
 def _likely(text: str) -> bool:
     """Whether a cell holds an id for sure, and not just a number."""
-    return bool(_LINK.search(text) or re.fullmatch(r"\d{15,20}", text.strip()))
+    return bool(_LINK.search(text) or re.fullmatch(r"(id_)?\d{15,20}", text.strip()))
 
 
 def _day(text: str) -> date | None:

@@ -24,6 +24,7 @@ def listed(tmp_path: Path, text: str, **how: str) -> list[int]:
     [
         f"id\n{ID}\n",
         f"{ID}\n",
+        f"study,video_id,day\ngarden,id_{ID},2025-05-13\n",
         f"\ufeffvideo_id;note\r\n{ID};x\r\n",
         f"Date,Link\n2026-01-01,https://www.tiktokv.com/share/video/{ID}/\n",
         f"when\twhat\n1\thttps://www.tiktok.com/@beet.und.balkon/video/{ID}?q=1\n",
