@@ -37,7 +37,11 @@ videos as (
 
 comments as (
     select study, day, count(*) as n_comments
-    from ({{ to_take_in(ref('comments'), 'comments') }}) as comments
+    from {{ ref('comments') }}
+    {%- if increment() %}
+    -- A day of which only comments were held is new as soon as its videos are asked.
+    where {{ in_changed_days('comments') }} or (study, day) not in (select study, day from {{ this }})
+    {%- endif %}
     group by study, day
     {%- if increment() %}
     union all
