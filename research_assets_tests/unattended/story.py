@@ -40,7 +40,7 @@ attributes:
   name: kitchen
   start: 2026-02-01
   end: 2026-04-01
-  query: {and: [{field: hashtag_name, eq: cooking}]}
+  query: {and: [{field: region_code, eq: DE}]}
   comments: none
   users: {who: top, n: 3}
   share: 2
