@@ -1,26 +1,25 @@
 """What is asked next: from what is held, what is free in the pools and what runs already, to work in order of worth.
 
 A pure decision: it reads nothing, asks nothing and knows no clock but the moment it is given. What stands where is read
-in `standing.py`; who acts on the agenda (a sensor) or shows it (the command line) is no matter here.
+in `standing.py`; how what was chosen is joined to runs is `stretches.py`; who acts on the agenda (a sensor) or shows it
+(the command line) is no matter here.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from math import ceil
 
 from research_assets.clock import midnight
-from research_assets.collect.agenda_model import RANK, Agenda, Facts, Item, Standing, Waiting, Why
-from research_assets.collect.estimate import NOTHING, Estimate, search, total
+from research_assets.collect.agenda_model import BESIDE_THE_SEARCH, RANK, Agenda, Facts, Item, Standing, Waiting, Why
+from research_assets.collect.estimate import NOTHING, Estimate, total
 from research_assets.collect.lots import Lot, cut
 from research_assets.collect.model import Ask, is_backfill
 from research_assets.collect.spec import StudySpec
+from research_assets.collect.stretches import joined
 from research_assets.fields import ENTITIES
 from research_assets.quota import PoolState
 from research_assets.tiktok.endpoints import BY_ENTITY
-
-_BESIDE_THE_SEARCH: Set[Why] = frozenset({"show", "accounts"})
-"""What is no search over whole days: to show what is held, and to ask accounts that were missing."""
 
 
 def due_at(day: date, age: int) -> datetime:
@@ -50,7 +49,7 @@ def decide(facts: Facts, now: datetime) -> Agenda:
         reserve = facts.due_reserve if pool == "research" else 0
         mine = [lot for lot in free if lot.pool == pool]
         cut(mine, _free(facts, pool), state.cap, weights, facts.used.get(pool, {}), reserve)
-    items, over = _trimmed(facts, sorted(_items(facts, free), key=lambda item: item.rank))
+    items, over = _trimmed(facts, sorted(joined(facts, free), key=lambda item: item.rank))
     waiting += over
     for lot in lots:
         if lot.units_left:
@@ -122,7 +121,7 @@ def _wishes(facts: Facts, study: StudySpec, entity: str, now: datetime) -> Itera
         if wish is not None:
             yield wish
     if paused and entity == "videos" and facts.density.get(study.name):
-        requests = ceil(_search(facts, study.name, paused).requests)
+        requests = ceil(facts.search_cost(study.name, paused).requests)
         yield Waiting(study.name, entity, 0, "quota", _opens(facts.pools["research"]), requests)
 
 
@@ -175,7 +174,7 @@ def _lots(facts: Facts, study: StudySpec, entity: str, wishes: Sequence[_Wish]) 
                 units=tuple(1 if again or why == "accounts" else wish.standing.open for wish in mine),
                 price=_price(facts, study, entity, mine, tuple(others)),
             )
-            if why not in _BESIDE_THE_SEARCH:
+            if why not in BESIDE_THE_SEARCH:
                 others.append(lot)
             yield lot
 
@@ -198,17 +197,11 @@ def _price(
         state = (n, *(lot.taken for lot in others))
         if state not in told:
             beside = [day for lot in others for day in lot.partitions[: lot.taken]]
-            whole = _search(facts, study.name, [*beside, *days[:n]])
-            told[state] = replace(whole, requests=whole.requests - _search(facts, study.name, beside).requests)
+            whole = facts.search_cost(study.name, [*beside, *days[:n]])
+            told[state] = replace(whole, requests=whole.requests - facts.search_cost(study.name, beside).requests)
         return told[state]
 
     return price
-
-
-def _search(facts: Facts, study: str, days: Sequence[date]) -> Estimate:
-    density = facts.density.get(study, {})
-    parts = facts.parts.get(study, 1)
-    return search(days, density, page_size=facts.page_size, window_days=facts.window_days, parts=parts)
 
 
 def _want(facts: Facts, lots: Sequence[Lot], pool: str) -> int:
@@ -216,69 +209,6 @@ def _want(facts: Facts, lots: Sequence[Lot], pool: str) -> int:
     whole = total(lot.price(len(lot.partitions)) for lot in lots if lot.key not in facts.halted)
     cap = facts.pools[pool].cap
     return cap if whole.basis == "nothing known" else min(cap, ceil(whole.requests))
-
-
-def _items(facts: Facts, lots: Sequence[Lot]) -> Iterator[Item]:
-    """What was chosen, joined to stretches of partitions that one run can take."""
-    for study, entity, again in dict.fromkeys((lot.study, lot.entity, lot.again) for lot in lots):
-        mine = [lot for lot in lots if (lot.study, lot.entity, lot.again) == (study, entity, again)]
-        chosen = {
-            partition: (lot, units)
-            for lot in mine
-            for partition, units in zip(lot.partitions[: lot.taken], lot.units, strict=False)
-        }
-        known = facts.standings.get((study, entity), {})
-        # Comments are known for days whose videos are held; without a look there is nothing to ask.
-        looked = {day for day, one in known.items() if one.looked_at is not None or entity == "comments"}
-        held = {day for day in looked if not known[day].open and not known[day].resting}
-        left = {id(lot): lot.requests for lot in mine}
-        for stretch in _stretches(facts, study, entity, sorted(chosen), held, again):
-            lots_of = {id(chosen[partition][0]): chosen[partition][0] for partition in stretch}
-            part = any(lot.part for lot in lots_of.values())
-            if entity == "videos" and not part and not {lot.why for lot in lots_of.values()} <= _BESIDE_THE_SEARCH:
-                asked = [day for day in stretch if chosen[day][0].why not in _BESIDE_THE_SEARCH]
-                requests = ceil(_search(facts, study, asked).requests)
-            else:
-                requests = 0
-                for mark, lot in lots_of.items():
-                    # Each lot's requests are shared out over its stretches without losing or gaining one.
-                    number = sum(1 for partition in stretch if chosen[partition][0] is lot)
-                    share = min(left[mark], ceil(lot.requests * number / lot.taken))
-                    left[mark] -= share
-                    requests += share
-            yield Item(
-                study=study,
-                entity=entity,
-                partitions=stretch,
-                again=again,
-                why=tuple(sorted({lot.why for lot in lots_of.values()}, key=lambda why: (RANK[why], why))),
-                units=sum(chosen[partition][1] for partition in stretch),
-                requests=requests,
-                basis=total(Estimate(0, lot.basis) for lot in lots_of.values()).basis,
-                part=part,
-            )
-
-
-def _stretches(
-    facts: Facts, study: str, entity: str, days: Sequence[date], held: Set[date], again: bool
-) -> Iterator[tuple[date, ...]]:
-    """Partitions that one run can take: neighbours; days that are sparse enough to share a window; any for comments.
-
-    A run takes every day from its first to its last, so between them may only lie days that are held.
-    """
-    stretch: list[date] = []
-    for day in days:
-        if stretch and (day - stretch[-1]).days > 1:
-            between = [date.fromordinal(n) for n in range(stretch[-1].toordinal() + 1, day.toordinal())]
-            apart = entity == "videos" and (
-                len(between) >= facts.window_days or _search(facts, study, [stretch[-1], day]).requests > 1
-            )
-            if again or apart or not set(between) <= held:
-                yield tuple(stretch)
-                stretch = []
-        stretch.append(day)
-    if stretch:
-        yield tuple(stretch)
 
 
 def _summed(waits: Iterable[Waiting]) -> list[Waiting]:

@@ -1,11 +1,11 @@
 """The values of the agenda: what it looks at, and what it says. Plain data; the decision is in `agenda.py`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal
 
-from research_assets.collect.estimate import NOTHING, Basis, Estimate
+from research_assets.collect.estimate import NOTHING, Basis, Estimate, search
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import PoolState
 
@@ -37,6 +37,9 @@ RANK: Mapping[Why, int] = {
     "backfill": 2,
 }
 """What comes first."""
+
+BESIDE_THE_SEARCH: Set[Why] = frozenset({"show", "accounts"})
+"""What is no search over whole days: to show what is held, and to ask accounts that were missing."""
 
 Key = tuple[str, str]
 """A study's name and an entity."""
@@ -85,6 +88,11 @@ class Facts:
     window_days: int = 31
     parts: Mapping[str, int] = field(default_factory=dict)
     canaries: Mapping[str, date] = field(default_factory=dict)
+
+    def search_cost(self, study: str, days: Sequence[date]) -> Estimate:
+        """What a search over some days of a study will cost."""
+        density, parts = self.density.get(study, {}), self.parts.get(study, 1)
+        return search(days, density, page_size=self.page_size, window_days=self.window_days, parts=parts)
 
 
 @dataclass(frozen=True, slots=True)

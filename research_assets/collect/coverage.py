@@ -34,6 +34,13 @@ WHICH_COUNTS = "state = 'complete' DESC, last_at DESC NULLS LAST, state = 'parti
 """Which attempt at a unit speaks, as the order of SQL: the newest, but what was complete once stays complete. In one
 instant a window's rest is given to narrower windows and these are judged: `partial` is the older."""
 
+NEWEST = (
+    "row(coalesce(last_at, timezone('UTC', try_strptime(left(capture, 16), '%Y%m%dT%H%M%SZ')), "
+    "TIMESTAMPTZ '1970-01-01'), state <> 'partial', coalesce(capture, ''))"
+)
+"""What orders attempts by when they ended, as a value of SQL: the newest is the greatest. A pause before the first page
+has no page to tell its moment, but its capture has one."""
+
 LONGEST_REST = timedelta(days=32)
 
 STALE = timedelta(days=2)

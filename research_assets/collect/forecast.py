@@ -11,7 +11,7 @@ from math import ceil
 
 from research_assets.collect.agenda import due_at
 from research_assets.collect.agenda_model import Facts, Standing
-from research_assets.collect.estimate import NOTHING, Estimate, search, total
+from research_assets.collect.estimate import NOTHING, Estimate, total
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import entities_of
 from research_assets.fields import ENTITIES
@@ -98,8 +98,7 @@ def _videos(facts: Facts, study: StudySpec, now: datetime) -> Line:
     density = facts.density.get(study.name, {})
 
     def cost(days: Sequence[date]) -> Estimate:
-        parts = facts.parts.get(study.name, 1)
-        return search(days, density, page_size=facts.page_size, window_days=facts.window_days, parts=parts)
+        return facts.search_cost(study.name, days)
 
     missing = _open_days(facts, study, now)
     known = facts.standings.get((study.name, "videos"), {})

@@ -16,6 +16,32 @@ def comment_pages(raw: Path | Raw) -> dict[str, float]:
     return {study: float(mean) for study, mean in rows}
 
 
+def replies_a_page(raw: Path | Raw, study: str) -> float:
+    """Requests for replies on each request for top-level comments, as they were in a study so far."""
+    [(ratio,)] = lookup(
+        raw,
+        "coverage",
+        f"study={study}/day=*",
+        """
+        SELECT sum(requests) FILTER (unit_kind = 'comment') / nullif(sum(requests) FILTER (unit_kind = 'video'), 0)
+        FROM {table} WHERE entity = 'comments'
+        """,
+    ) or [(None,)]
+    return float(ratio or 0.0)
+
+
+def pages_a_list(raw: Path | Raw, entity: str) -> float | None:
+    """Requests that a list of an entity took on average, over all studies; None if none was ever complete."""
+    [(mean,)] = lookup(
+        raw,
+        "coverage",
+        "study=*/day=*",
+        "SELECT avg(requests) FROM {table} WHERE entity = ? AND state = 'complete' AND requests > 0",
+        [entity],
+    ) or [(None,)]
+    return None if mean is None else float(mean)
+
+
 def period_cost(raw: Path | Raw) -> dict[tuple[str, str], float]:
     """Requests that the costliest period of an entity of accounts took so far, by study and entity."""
     rows = lookup(

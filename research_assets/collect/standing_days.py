@@ -1,0 +1,88 @@
+"""How the days of a study's search stand, and which of them its canary is to call; read from raw/coverage.
+
+A day is one unit here, whatever windows it was asked in. What is asked about its videos afterwards (comments, accounts)
+is read in `standing_lists.py`; when a canary is due is decided in `observing.py`.
+"""
+
+from datetime import date, datetime
+
+from research_assets.collect.accounts import named
+from research_assets.collect.agenda_model import Standing
+from research_assets.collect.coverage import NEWEST, SETTLED
+from research_assets.collect.lookup import Raw, lookup
+from research_assets.collect.observing import EVERY, SEVERAL, day_to_call
+from research_assets.collect.spec import StudySpec
+
+
+def read_days(raw: Raw, study: StudySpec, now: datetime) -> tuple[dict[date, Standing], dict[date, float]]:
+    """The days of the search, and the raw hits of those that are held."""
+    rows = lookup(
+        raw,
+        "coverage",
+        f"study={study.name}/day=*",
+        f"""
+        SELECT partition, max(last_at) FILTER (state = 'complete'),
+            arg_max(offered, last_at) FILTER (state = 'complete'),
+            arg_max(struct_pack(state := state, next_try := next_try), {NEWEST})
+        FROM {{table}} WHERE entity = 'videos' AND unit_kind = 'day' GROUP BY partition
+        """,
+    )
+    lacking = _lacking(raw, study, now)
+    standings, density = {}, {}
+    for day, looked_at, offered, newest in rows:
+        ended = newest["state"] in SETTLED
+        rests = not ended and newest["next_try"] is not None and newest["next_try"] > now
+        standings[day] = Standing(
+            open=int(not ended and not rests),
+            resting=int(rests),
+            wakes=newest["next_try"] if rests else None,
+            looked_at=looked_at,
+            tried=not ended,
+            begun=newest["state"] == "partial",
+            lacks=day in lacking,
+        )
+        if looked_at is not None:
+            density[day] = float(offered)
+    return standings, density
+
+
+def _lacking(raw: Raw, study: StudySpec, now: datetime) -> set[date]:
+    """Days that lack an account whose next try has come."""
+    names = named(study.query)
+    if not names:
+        return set()
+    rows = lookup(
+        raw,
+        "coverage",
+        f"study={study.name}/day=*",
+        f"""
+        SELECT partition FROM {{table}}
+        WHERE entity = 'videos' AND unit_kind = 'account' AND list_contains(?, unit) GROUP BY partition, unit
+        HAVING NOT bool_or(state = 'complete') AND arg_max(coalesce(next_try <= ?, true), {NEWEST})
+        """,
+        [list(names), now],
+    )
+    return {day for (day,) in rows}
+
+
+def read_canary(raw: Raw, study: StudySpec, now: datetime) -> date | None:
+    """The day whose videos are looked for now, if the study's last look is old enough."""
+    rows = lookup(
+        raw,
+        "coverage",
+        f"study={study.name}/day=*",
+        f"""
+        SELECT
+            array_agg(DISTINCT partition) FILTER (
+                unit_kind = 'day' AND state = 'complete' AND kept >= {SEVERAL} AND last_at <= ?
+            ),
+            max(last_at) FILTER (unit_kind = 'canary'),
+            arg_max(next_try, last_at) FILTER (unit_kind = 'canary')
+        FROM {{table}} WHERE entity = 'videos'
+        """,
+        [now - EVERY],
+    )
+    if not rows:
+        return None
+    [(days, last, waits_until)] = rows
+    return day_to_call(study, days or (), last, waits_until, now)

@@ -1,0 +1,181 @@
+"""How the lists of a study stand: the comments of each day, and the accounts of the running period.
+
+A list is a unit of its own: what is wanted of a partition is drawn up in `targets.py` and compared here with what is
+held. Days of the search are no lists; they are read in `standing_days.py`.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import date, datetime
+
+from research_assets.clock import week_of
+from research_assets.collect.agenda_model import Standing
+from research_assets.collect.coverage import NEWEST, SETTLED, Held, read_held
+from research_assets.collect.estimate import NOTHING, a_list, total
+from research_assets.collect.history import pages_a_list, replies_a_page
+from research_assets.collect.lookup import Raw, lookup
+from research_assets.collect.observing import observes
+from research_assets.collect.spec import StudySpec
+from research_assets.collect.targets import Target, account_targets, replies_by_day, videos_by_day
+from research_assets.settings import Settings
+
+_ENDED = "('complete', 'refused', 'missing')"
+
+_AT_A_TIME = 31
+"""Days whose units are in memory together."""
+
+
+class Lists:
+    """Reads the standings of one study's lists at one moment."""
+
+    def __init__(self, settings: Settings, raw: Raw, study: StudySpec, now: datetime) -> None:
+        self._settings, self._raw, self._study, self._now = settings, raw, study, now
+
+    def comments(self, days: Mapping[date, Standing], shown: Collection[date]) -> dict[date, Standing]:
+        """The comments of each day whose videos are held. A day that is `shown` and has no row had nothing to ask."""
+        seen = {
+            day: (ended, moment)
+            for day, ended, moment in lookup(
+                self._raw,
+                "coverage",
+                f"study={self._study.name}/day=*",
+                f"""
+                SELECT partition, bool_and(ended), max(moment) FROM (
+                    SELECT partition, bool_or(state = 'complete') OR arg_max(state, {NEWEST}) IN {_ENDED} AS ended,
+                        max(last_at) AS moment
+                    FROM {{table}} WHERE entity = 'comments' GROUP BY partition, unit_kind, unit
+                ) GROUP BY partition
+                """,
+            )
+        }
+        held = {day: standing.looked_at for day, standing in days.items() if standing.looked_at is not None}
+        standings, look = {}, []
+        for day, looked_at in held.items():
+            ended, moment = seen.get(day, (False, None))
+            closed = ended and moment is not None and moment >= looked_at
+            if closed or (day not in seen and day in shown):
+                standings[day] = Standing(looked_at=moment)
+            else:
+                look.append(day)
+        replies = replies_a_page(self._raw, self._study.name) if look else 0.0
+        for day, units, targets in self._comment_units(look):
+            standing = self._units("comments", targets, units, None)
+            if not any(unit.verdict.unit_kind == "comment" for unit in units.values()) and replies:
+                estimate = standing.estimate
+                standing = replace(standing, estimate=replace(estimate, requests=estimate.requests * (1 + replies)))
+            standings[day] = standing
+        return standings
+
+    def _comment_units(self, days: Sequence[date]) -> Iterator[tuple[date, Mapping[str, Held], list[Target]]]:
+        """The units of comments that are known of each day, and those that are wanted; a month is read at a time."""
+        for begin in range(0, len(days), _AT_A_TIME):
+            some = days[begin : begin + _AT_A_TIME]
+            held = read_held(
+                self._raw, "comments", study=self._study.name, partitions=some, captures=self._settings.captures
+            )
+            known = _by_partition(held)
+            videos = videos_by_day(self._raw, self._study, some)
+            replies = replies_by_day(self._raw, self._study, some)
+            for day in some:
+                units = known.get(day, {})
+                more = [one for one in replies.get(day, []) if _wants_more(units, one)]
+                yield day, units, [*videos.get(day, []), *more]
+
+    def accounts(self, entity: str, days: Mapping[date, Standing]) -> dict[date, Standing]:
+        """The running period of an observed entity; nothing while no account is known, or once the study is over."""
+        study, period = self._study, _running_period(self._study, self._now)
+        if entity == "users" and study.users.who != "panel" and not any(day.looked_at for day in days.values()):
+            return {}
+        earlier = lookup(
+            self._raw,
+            "coverage",
+            f"study={study.name}/day=*",
+            "SELECT max(last_at) FROM {table} WHERE entity = ? AND partition < ?",
+            [entity, period],
+        )
+        found = days if entity == "users" and study.users.who != "panel" else {}
+        if not observes(study, found, earlier[0][0] if earlier else None, self._now):
+            return {}
+        units = {
+            record.verdict.unit: record
+            for record in read_held(self._raw, entity, partitions=[period], captures=self._settings.captures)
+            if record.study == study.name or record.verdict.state == "complete"
+        }
+        refused = {
+            unit
+            for (unit,) in lookup(
+                self._raw,
+                "coverage",
+                "study=*/day=*",
+                "SELECT DISTINCT unit FROM {table} WHERE entity = ? "
+                "AND state IN ('refused', 'missing') AND next_try > ?",
+                [entity, self._now],
+            )
+        }
+        targets, pages = account_targets(self._raw, study, entity), pages_a_list(self._raw, entity)
+        return {period: self._units(entity, targets, units, pages, refused)}
+
+    def _units(
+        self,
+        entity: str,
+        targets: Iterable[Target],
+        held: Mapping[str, Held],
+        pages: float | None,
+        refused: Collection[str] = (),
+    ) -> Standing:
+        """The standing of a partition of lists, from what is wanted and what is held of it."""
+        opened: list[Target] = []
+        rests: list[datetime] = []
+        again, begun = 0, False
+        for target in targets:
+            record = held.get(target.unit)
+            if record is None:
+                if target.expected != 0 or target.kind != "video":
+                    opened.append(target)
+                continue
+            verdict = record.verdict
+            if verdict.state in SETTLED and not (target.kind == "comment" and _wants_more(held, target)):
+                continue
+            begun = begun or verdict.state in ("partial", "not_asked")
+            if verdict.next_try is not None and verdict.next_try > self._now:
+                rests.append(verdict.next_try)
+            else:
+                opened.append(target)
+                again += 1
+        moments = [record.verdict.last_at for record in held.values() if record.verdict.last_at is not None]
+        paid = [target for target in opened if target.unit not in refused]
+        settings = self._settings
+        return Standing(
+            open=len(opened),
+            resting=len(rests),
+            wakes=min(rests, default=None),
+            looked_at=max(moments, default=None) if not opened and not rests else None,
+            tried=bool(opened) and again == len(opened),
+            begun=begun,
+            estimate=total(
+                a_list(entity, t.expected, pages, page_size=settings.page_size, ceiling=settings.comment_ceiling)
+                for t in paid
+            )
+            if paid
+            else NOTHING,
+        )
+
+
+def _running_period(study: StudySpec, now: datetime) -> date:
+    """The partition in which accounts are observed now."""
+    return now.date() if study.observe == "daily" else week_of(now.date())
+
+
+def _wants_more(held: Mapping[str, Held], target: Target) -> bool:
+    """Whether a comment has more replies than when they were last asked: the collector's own rule."""
+    record = held.get(target.unit)
+    if record is None or record.verdict.state not in SETTLED:
+        return True
+    return (record.verdict.expected or 0) < (target.expected or 0)
+
+
+def _by_partition(records: Iterable[Held]) -> dict[date, dict[str, Held]]:
+    found: dict[date, dict[str, Held]] = {}
+    for record in records:
+        found.setdefault(record.verdict.partition, {})[record.verdict.unit] = record
+    return found
