@@ -9,7 +9,7 @@ PYTHON ?=
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help setup demo ui test lint types studies check docs bench clean
+.PHONY: help setup demo ui test lint types studies check docs pictures bench clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,9 @@ check: lint types studies ## Everything that can be checked without running the 
 
 docs: setup ## Write the page of the marts anew from dbt's descriptions
 	@$(BIN)/python -m research_assets_tests.documents.marts_page
+
+pictures: setup ## Take the pictures of the documentation anew; needs chromium and chromium-driver
+	@$(BIN)/python -m research_assets_tests.documents.pictures
 
 bench: setup ## Measure what the project promises, each figure with its bound; ARGS names cases
 	@$(BIN)/python -m research_assets_tests.benchmarks $(ARGS)
