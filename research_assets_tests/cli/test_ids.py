@@ -69,14 +69,14 @@ def test_a_list_is_rebuilt_with_its_comments_and_never_asked_for_twice(ids: list
     assert "videos are held already" in again.stdout
     export = tmp_path / "export.csv"
     raw = tmp_path / "data" / "raw"
-    (video,) = duckdb.sql(f"SELECT min(id) FROM '{raw}/videos/study=colleague/*/*.parquet'").fetchall()[0]
+    (video,) = duckdb.execute(f"SELECT min(id) FROM '{raw}/videos/study=colleague/*/*.parquet'").fetchall()[0]
     export.write_text(f"entity,id,video_id,date\nvideos,{video},{video},\ncomments,77,{video},\n")
     only = call("rebuild", str(export), "--name", "other", "--yes")
     assert "1 comments are left out" in only.stdout
     result = call("rebuild", str(export), "--name", "other", "--comments", "--yes")
     assert result.exit_code == 0, result.output
     assert "0 of 1 listed comments came back" in result.stdout
-    assert duckdb.sql(f"SELECT count(*) FROM '{raw}/comments/study=other/*/*.parquet'").fetchall() == [(4,)]
+    assert duckdb.execute(f"SELECT count(*) FROM '{raw}/comments/study=other/*/*.parquet'").fetchall() == [(4,)]
 
 
 def test_what_is_wrong_is_told_in_one_line(ids: list[int], tmp_path: Path) -> None:
