@@ -219,6 +219,10 @@ class Accounts:
             kept=sum(one.kept for one in pieces),
             first_at=min((one.first_at for one in pieces if one.first_at), default=piece.first_at),
         )
+        if (seen := self._look(day)) in pieces and seen is not None:
+            # An account that was missing is asked: the others were last seen when they were, the day stays complete.
+            lacking = [name for name in self.names if name not in done]
+            return replace(found, state="complete", reason=_without(lacking), next_try=None, last_at=seen.last_at)
         if day in self.dead:
             # What fails for one part of the accounts for no fault of theirs is not asked for the others.
             dead = self.dead[day]
@@ -227,16 +231,11 @@ class Accounts:
             held = f"Held for {len(done)} of {len(self.names)} accounts."
             why = held if piece.state != "partial" or not piece.reason else f"{held} {piece.reason}"
             return replace(found, state="partial", reason=why, next_try=None)
-        if (seen := self._look(day)) in pieces and seen is not None:
-            # An account that was missing is added; the others were last seen when they were.
-            found = replace(found, last_at=seen.last_at)
         bad = [verdict for names, verdict in ended.items() if set(names) & given_up]
         if bad:
             speaks = min(bad, key=lambda verdict: WORST_FIRST.index(verdict.state))
             return replace(found, state=speaks.state, reason=speaks.reason, next_try=speaks.next_try)
-        some = ", ".join(broken[:3]) + (f" and {len(broken) - 3} more" if len(broken) > 3 else "")
-        reason = f"Without {some}: no search with such a name is answered." if broken else None
-        return replace(found, state="complete", reason=reason, next_try=None)
+        return replace(found, state="complete", reason=_without(broken), next_try=None)
 
     def _left_out(self, found: Verdict) -> list[Verdict]:
         """Rows of the accounts that were not asked for a day because no search with them was answered lately."""
@@ -249,6 +248,12 @@ class Accounts:
 
     def _done(self, day: date) -> set[str]:
         return {name for names in self._pieces[day] for name in names}
+
+
+def _without(names: Sequence[str]) -> str | None:
+    """What a complete day lacks, in words."""
+    some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"Without {some}: no search with such a name is answered." if names else None
 
 
 def _moment(verdict: Verdict | None) -> datetime:

@@ -129,11 +129,12 @@ def _wish(study: StudySpec, entity: str, partition: date, standing: Standing, no
     """Why a partition is worth asking now, if it is."""
     if standing.open:
         late = is_backfill(Ask(study, entity, (partition,)), partition, now)
-        fresh: Why = "period" if ENTITIES[entity].clock == "observation" else "settled"
-        if entity == "comments":
-            fresh = "new"
+        fresh: Why = "new" if entity == "comments" else "settled"
+        if ENTITIES[entity].clock == "observation":
+            # What is not seen while the period runs can never be seen.
+            fresh = "last_day" if now >= _last_day(study, partition) else "period"
         why: Why = "backfill" if late else fresh
-        if standing.begun:
+        if standing.begun and why != "last_day":
             why = "goes_on"
         elif standing.tried:
             why = "retry"
@@ -147,6 +148,11 @@ def _wish(study: StudySpec, entity: str, partition: date, standing: Standing, no
     if standing.lacks:
         return _Wish(partition, standing, "accounts")
     return None if standing.shown else _Wish(partition, standing, "show")
+
+
+def _last_day(study: StudySpec, period: date) -> datetime:
+    """When the last day of a period begins."""
+    return midnight(period + timedelta(days=0 if study.observe == "daily" else 6))
 
 
 def _days(study: StudySpec, now: datetime) -> list[date]:

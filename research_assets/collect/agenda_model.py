@@ -9,7 +9,9 @@ from research_assets.collect.estimate import NOTHING, Basis, Estimate, search
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import PoolState
 
-Why = Literal["settled", "reobserve", "retry", "accounts", "canary", "show", "goes_on", "new", "period", "backfill"]
+Why = Literal[
+    "settled", "reobserve", "retry", "accounts", "canary", "show", "goes_on", "new", "last_day", "period", "backfill"
+]
 """Why work is asked for now; `MEANING` says it in words."""
 
 MEANING: Mapping[Why, str] = {
@@ -21,6 +23,7 @@ MEANING: Mapping[Why, str] = {
     "show": "held, but not yet shown as materialized",
     "goes_on": "begun before, and paused",
     "new": "comments of days that have just settled",
+    "last_day": "accounts of a period that ends today",
     "period": "accounts of the running period",
     "backfill": "earlier days",
 }
@@ -33,6 +36,7 @@ RANK: Mapping[Why, int] = {
     "show": 0,
     "goes_on": 1,
     "new": 1,
+    "last_day": 0,
     "period": 1,
     "backfill": 2,
 }

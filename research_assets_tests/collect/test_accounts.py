@@ -156,6 +156,23 @@ async def test_an_account_that_no_search_finds_is_told_and_holds_up_no_other(set
     assert agenda(lab, spec, end=later[-1]).items == ()
 
 
+async def test_a_pause_while_a_missing_account_is_tried_leaves_the_days_complete(settings: Settings) -> None:
+    lab = world(settings)
+    names = panel(lab, 6)
+    heard = Heard(lambda asked, *_: names[1] in asked)
+    await lab.collect("videos", days(8), people(names), transport=Tampering(lab, heard))
+    lab.clock.advance(days=2)
+    lab.ledger.caps["research"] = 0
+    finished, pause = await lab.collect("videos", days(8), people(names), transport=Tampering(lab, heard))
+    assert pause is not None
+    assert not finished
+    newest = lab.sql("SELECT arg_max(state, capture) FROM {coverage} WHERE unit_kind = 'day' GROUP BY partition")
+    assert newest == [("complete",)] * 8
+    lab.ledger.caps["research"] = 1000
+    (item,) = agenda(lab, people(names), end=days(8)[-1]).items
+    assert (item.why, item.again) == (("accounts",), False)
+
+
 async def test_several_names_that_break_searches_are_each_found(settings: Settings) -> None:
     lab = world(settings)
     names = panel(lab, 30)

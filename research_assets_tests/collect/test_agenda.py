@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -255,6 +255,16 @@ def test_follow_lists_have_a_pool_of_their_own() -> None:
     standings = {("garden", "followers"): {week: Standing(open=3, estimate=Estimate(90, "known counts"))}}
     [item] = decide(facts(study(), left=0, standings=standings), NOW).items
     assert (item.entity, item.requests, item.why) == ("followers", 90, ("period",))
+
+
+@pytest.mark.parametrize(("observe", "begun"), [("weekly", True), ("daily", False)])
+def test_a_period_that_ends_today_comes_before_what_can_wait(observe: str, begun: bool) -> None:
+    now = datetime.combine(week_of(TODAY) + timedelta(days=6), time(20), UTC)
+    period = now.date() if observe == "daily" else week_of(TODAY)
+    standings = {("garden", "users"): {period: Standing(open=3, begun=begun, estimate=Estimate(3, "one each"))}}
+    one = study(observe=observe, end=date(2026, 2, 1))
+    first = decide(facts(one, left=4, cap=40, standings=standings), now).items[0]
+    assert (first.entity, first.why, first.rank) == ("users", ("last_day",), 0)
 
 
 few = hypothesis_settings(max_examples=60)
