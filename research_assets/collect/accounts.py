@@ -218,6 +218,8 @@ class Accounts:
             offered=sum(one.offered for one in pieces),
             kept=sum(one.kept for one in pieces),
             first_at=min((one.first_at for one in pieces if one.first_at), default=piece.first_at),
+            # Parts end in any order: what is said of the day last must not look older than what was said before.
+            last_at=max((one.last_at for one in pieces if one.last_at), default=piece.last_at),
         )
         if (seen := self._look(day)) in pieces and seen is not None:
             # An account that was missing is asked: the others were last seen when they were, the day stays complete.

@@ -142,6 +142,7 @@ async def side_by_side(
     No new job is begun once `go_on` says no. Whatever still runs when the caller stops is cancelled and waited for.
     """
     running: set[asyncio.Future[Result]] = set()
+    done: set[asyncio.Future[Result]] = set()
     try:
         while running or (jobs and go_on()):
             while jobs and go_on() and len(running) < width:
@@ -152,4 +153,5 @@ async def side_by_side(
     finally:
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        # Of several that failed together one is told; the others are looked at too, or Python would complain of them.
+        await asyncio.gather(*running, *done, return_exceptions=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.collect.accounts import batches, named, narrowed
+from research_assets.collect.accounts import Accounts, batches, named, narrowed
 from research_assets.collect.agenda import decide
 from research_assets.collect.agenda_model import Agenda
+from research_assets.collect.coverage import Verdict
+from research_assets.collect.plan import Window
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.collect.standing import read_facts
 from research_assets.sandbox.config import SandboxConfig
@@ -84,6 +86,23 @@ def test_only_a_condition_that_all_hits_must_meet_is_split() -> None:
     assert named(about(["a"])) == ()
     part = narrowed({**about(["a", "b"], "and", other), "not": (other,)}, ("b",))
     assert part == {**about(["b"], "and", other), "not": (other,)}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_what_is_said_of_a_day_last_never_looks_older_than_what_was_said_before(order: tuple[int, int]) -> None:
+    moment = datetime(2026, 3, 1, tzinfo=UTC)
+    parts = Accounts(about(["a", "b"]), [], moment, most=1, again=False, retry=False, same=lambda _: True)
+    said = [
+        parts.add(Window(START, START, names=(name,)), seen(moment + timedelta(minutes=minute), name))[-1]
+        for minute, name in [((0, "a"), (9, "b"))[place] for place in order]
+    ]
+    assert [verdict.state for verdict in said] == ["partial", "complete"]
+    assert said[0].last_at <= said[1].last_at == moment + timedelta(minutes=9)  # type: ignore[operator]
+    assert said[1].kept == 2
+
+
+def seen(at: datetime, capture: str) -> Verdict:
+    return Verdict("videos", START, "day", START.isoformat(), "complete", at, at, kept=1, requests=1, capture=capture)
 
 
 async def test_many_accounts_are_asked_in_batches_and_each_video_is_held_once(settings: Settings) -> None:
