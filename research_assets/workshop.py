@@ -76,7 +76,11 @@ def workshop(raw: Path, name: str) -> Iterator[Path]:
 
 
 def _clear_if_left(shop: Path) -> None:
-    handle = os.open(shop, os.O_RDONLY)
+    try:
+        handle = os.open(shop, os.O_RDONLY)
+    except FileNotFoundError:
+        # Its owner has ended since the folder was listed.
+        return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

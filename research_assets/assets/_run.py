@@ -109,7 +109,12 @@ class Run:
         if outcome.state == "complete":
             self._context.add_asset_metadata(metadata, asset_key=self._key, partition_key=partition)
             if len(self._ask.partitions) > 1:
-                self._context.log_event(dg.AssetMaterialization(self._key, partition=partition, metadata=metadata))
+                # Dagster notes of an output for which code version it was made; of an event it has to be told.
+                code = str(self._context.assets_def.specs_by_key[self._key].code_version)
+                tags = {"dagster/code_version": code}
+                self._context.log_event(
+                    dg.AssetMaterialization(self._key, partition=partition, metadata=metadata, tags=tags)
+                )
             return
         metadata |= {"state": outcome.state, "reason": outcome.reason or "", "next try": _when(outcome.next_try)}
         self._context.log_event(

@@ -13,6 +13,7 @@ import pytest
 from research_assets.collect.spec import UserRule
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import running
+from research_assets.study import study_assets
 from research_assets_tests.assets.world import NO_COMMENTS, STUDY, Bench, failure, observations
 
 Build = Callable[..., Bench]
@@ -75,6 +76,9 @@ def test_a_dead_day_is_not_materialized_and_stops_nothing(bench: Build) -> None:
     assert all(one.metadata["reason"].value for one in of_the_day)
 
 
+VIDEOS = dg.AssetKey(["gardening", "videos"])
+
+
 def test_a_pause_is_no_failure(bench: Build) -> None:
     world = bench(research_cap=3, flat=90, search_life=10 * 86_400, now=datetime(2026, 3, 2, 9, tzinfo=UTC))
     assert world.run("videos", first="2026-02-09", last="2026-02-10").success
@@ -82,6 +86,12 @@ def test_a_pause_is_no_failure(bench: Build) -> None:
     paused = world.run("videos", first="2026-02-01", last="2026-02-10")
     assert paused.success
     assert world.materialized("videos") == ["2026-02-09", "2026-02-10"]
+    [spec] = [asset.specs_by_key[VIDEOS] for asset in study_assets(STUDY) if VIDEOS in asset.keys]
+    shown = world.instance.fetch_materializations(VIDEOS, limit=2).records
+    tags = [record.asset_materialization.tags for record in shown if record.asset_materialization]
+    assert [(tag or {})["dagster/code_version"] for tag in tags] == [spec.code_version] * 2, (
+        "an edited query makes them stale"
+    )
     told = observations(paused)[None]
     assert "Paused, not failed" in (told.description or "")
     assert told.metadata["pool"].value == "research"
