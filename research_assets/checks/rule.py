@@ -3,11 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from research_assets.collect.coverage import SETTLED_SQL
+
 GO_ON = (
     "The sensor quota_window asks what is partial or not asked as soon as the quota allows, and what is quarantined or "
     "suspicious at its next try. To ask it now, or with the sensor switched off, materialize its partition alone."
 )
 """What to do about units that are not complete."""
+
+IS_LACKING = f"state not in {SETTLED_SQL} and state <> 'too_fresh'"
+"""Which units are a lack, in SQL: what is settled is final for now, and days that are too fresh will come."""
 
 ONCE_MORE = "Materialize these partitions once more with `again`, and look whether it stays."
 """What to do about rows that one more look may mend."""

@@ -1,6 +1,6 @@
 """Rules for a series as a whole: its volume, the fields that arrive, the units that are open. See `rules.py`."""
 
-from research_assets.checks.rule import GO_ON, ONCE_MORE, Rule
+from research_assets.checks.rule import GO_ON, IS_LACKING, ONCE_MORE, Rule
 
 SPARSE = frozenset(
     {
@@ -115,9 +115,9 @@ def fields_keep_arriving(fields: tuple[str, ...]) -> Rule:
 NOTHING_IS_LEFT_OPEN = Rule(
     "nothing_is_left_open",
     "Everything that was asked is complete, or known not to be had.",
-    """
+    f"""
     select "partition", unit_kind as kind, unit, state, reason, next_try from units
-    where state not in ('complete', 'refused', 'missing', 'too_fresh') order by "partition", unit
+    where {IS_LACKING} order by "partition", unit
     """,
     GO_ON,
     over="units",

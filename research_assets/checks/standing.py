@@ -16,7 +16,7 @@ from dagster_duckdb import DuckDBResource
 
 from research_assets.captures import CaptureError, DamagedCapture, Manifest, manifest_path, read, sealed_path
 from research_assets.checks.look import sample
-from research_assets.checks.rule import GO_ON
+from research_assets.checks.rule import GO_ON, IS_LACKING
 from research_assets.collect.coverage import WHICH_COUNTS
 from research_assets.collect.lookup import lookup
 from research_assets.collect.words import counted
@@ -29,10 +29,10 @@ follow it."""
 JUST_NOW = timedelta(hours=1)
 """How long a capture may take from its seal to its tables."""
 
-_OPEN = """
+_OPEN = f"""
 select entity, cast(partition_day as varchar), unit_kind, unit, state, reason, next_try_at
 from marts.coverage
-where study = $study and state not in ('complete', 'refused', 'missing', 'too_fresh')
+where study = $study and {IS_LACKING}
 order by entity, partition_day, unit
 """
 
@@ -68,10 +68,7 @@ class Trouble:
 
 
 def lacking(warehouse: DuckDBResource, study: str) -> dg.AssetCheckResult:
-    """What a study wants and lacks, by the published warehouse; passes before the first build.
-
-    Refused and missing units are final for now and days that are too fresh will come: none of them is a lack.
-    """
+    """What a study wants and lacks (see `IS_LACKING`), by the published warehouse; passes before the first build."""
     if not Path(warehouse.database).exists():
         # Connecting would try for minutes.
         return dg.AssetCheckResult(passed=True, description="The warehouse was not built yet.")

@@ -18,6 +18,9 @@ UnitKind = Literal["day", "video", "comment", "account", "canary"]
 SETTLED: frozenset[str] = frozenset({"complete", "refused", "missing"})
 """States in which a unit is done: everything the API gives is held, or it is known that it gives nothing."""
 
+SETTLED_SQL = f"({', '.join(repr(state) for state in sorted(SETTLED))})"
+"""The same as a list of SQL."""
+
 WORST_FIRST: tuple[State, ...] = (
     "partial",
     "quarantined",
