@@ -17,6 +17,7 @@ from research_assets.captures import CaptureError
 from research_assets.checks.look import look
 from research_assets.checks.rules import rules
 from research_assets.collect import Ask, Finished, PastObservation, Paused, Progress, collect
+from research_assets.collect.observing import period_length
 from research_assets.fields import ENTITIES
 from research_assets.ledger_file import LedgerError
 from research_assets.locks import Busy
@@ -209,7 +210,7 @@ class Run:
         content = ENTITIES[entity].clock == "content"
         first = study.start if content else bars[0].first
         last = study.end if content and study.end else max(first, bars[-1].first)
-        step = timedelta(days=1 if content or study.observe == "daily" else 7)
+        step = timedelta(days=1) if content else period_length(study)
         bars = filled(bars, first, last, step)
         return {
             "rows by partition": dg.MetadataValue.md(sparkline(bars)),

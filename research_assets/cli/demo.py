@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from research_assets.collect.spec import StudySpec
 
-SETTLED = ("complete", "refused", "missing")
-
 
 @click.command("demo")
 def command() -> None:
@@ -113,19 +111,21 @@ class Demo:
         self._summarize(self._spent() - before)
 
     def _stages(self, keys: list["dg.AssetKey"]) -> Iterator[Stage]:
-        from research_assets.clock import SystemClock, week_of
+        from research_assets.clock import SystemClock
+        from research_assets.collect.observing import running_period
         from research_assets.fields import ENTITIES
 
-        study, today = self._study, SystemClock().now().date()
+        study, now = self._study, SystemClock().now()
         own = {key.path[-1]: key for key in keys if key.path[0] == study.name}
         for name, entity in ENTITIES.items():
             if name not in own:
                 continue
             if entity.clock == "content":
+                today = now.date()
                 last = min(study.end or today, today - timedelta(days=study.settle_days + 1))
                 yield Stage(name.replace("_", " "), (own[name],), study.start, last)
             else:
-                period = today if study.observe == "daily" else week_of(today)
+                period = running_period(study, now)
                 yield Stage(name.replace("_", " "), (own[name],), period, period)
         yield Stage("marts (dbt)", tuple(key for key in keys if key.path[0] in ("staging", "marts")))
         yield Stage("report", (own["report"],))
@@ -139,6 +139,7 @@ class Demo:
         import duckdb
 
         from research_assets.cli.status import pools
+        from research_assets.collect.coverage import SETTLED
 
         with duckdb.connect(str(self._settings.warehouse), read_only=True) as warehouse:
             marts = warehouse.execute(

@@ -15,6 +15,7 @@ from research_assets.collect.agenda_model import BESIDE_THE_SEARCH, RANK, Agenda
 from research_assets.collect.estimate import NOTHING, Estimate, total
 from research_assets.collect.lots import Lot, cut
 from research_assets.collect.model import Ask, is_backfill
+from research_assets.collect.observing import period_length
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.stretches import joined
 from research_assets.fields import ENTITIES
@@ -152,7 +153,7 @@ def _wish(study: StudySpec, entity: str, partition: date, standing: Standing, no
 
 def _last_day(study: StudySpec, period: date) -> datetime:
     """When the last day of a period begins."""
-    return midnight(period + timedelta(days=0 if study.observe == "daily" else 6))
+    return midnight(period) + period_length(study) - timedelta(days=1)
 
 
 def _days(study: StudySpec, now: datetime) -> list[date]:

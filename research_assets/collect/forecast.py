@@ -12,6 +12,7 @@ from math import ceil
 from research_assets.collect.agenda import due_at
 from research_assets.collect.agenda_model import Facts, Standing
 from research_assets.collect.estimate import NOTHING, Estimate, total
+from research_assets.collect.observing import period_length
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import entities_of
 from research_assets.fields import ENTITIES
@@ -161,7 +162,7 @@ def recurring(
     lines: Sequence[Line], studies: Sequence[StudySpec], accounts: Mapping[tuple[str, str], float]
 ) -> list[Line]:
     """The lines, with what each period of accounts costs again, by study and entity, spread over its days."""
-    length = {study.name: 1 if study.observe == "daily" else 7 for study in studies}
+    length = {study.name: period_length(study) / DAY for study in studies}
     return [
         replace(line, daily=line.daily + accounts.get((line.study, line.entity), 0.0) / length[line.study])
         if ENTITIES[line.entity].clock == "observation"

@@ -1,4 +1,4 @@
-"""How long a study is observed, and when it looks for videos known from before. Pure.
+"""In which periods and how long a study is observed, and when it looks for videos known from before. Pure.
 
 Accounts are observed period after period while a study goes on, and once more when it is over.
 """
@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
-from research_assets.clock import midnight
+from research_assets.clock import midnight, week_of
 from research_assets.collect.agenda_model import Standing
 from research_assets.collect.spec import StudySpec
 
@@ -16,6 +16,16 @@ EVERY = timedelta(days=7)
 
 SEVERAL = 3
 """Videos of a day that must be known, because a single one may have been withdrawn."""
+
+
+def period_length(study: StudySpec) -> timedelta:
+    """How long a period is in which a study's accounts are observed once."""
+    return timedelta(days=1 if study.observe == "daily" else 7)
+
+
+def running_period(study: StudySpec, now: datetime) -> date:
+    """The partition in which a study's accounts are observed now: the UTC day, or the Monday of its week."""
+    return now.date() if study.observe == "daily" else week_of(now.date())
 
 
 def observes(study: StudySpec, days: Mapping[date, Standing], seen_at: datetime | None, now: datetime) -> bool:

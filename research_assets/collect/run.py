@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import date, datetime
 
 from research_assets.captures import unfinished
-from research_assets.clock import week_of
 from research_assets.collect.accounts import lacking
 from research_assets.collect.coverage import SETTLED, Held, read_held
 from research_assets.collect.days import finished, too_fresh
 from research_assets.collect.lists import Partition, end_past_periods
 from research_assets.collect.model import Ask, Finished, Meter, Paused, Tools, side_by_side
+from research_assets.collect.observing import running_period
 from research_assets.collect.publish import catch_up
 from research_assets.collect.roll_call import call
 from research_assets.collect.search import Search
@@ -35,8 +35,7 @@ def refuse_past(study: StudySpec, entity: str, partition: date, now: datetime) -
     """Raise PastObservation if an observed entity is asked for a period other than the running one."""
     if ENTITIES[entity].clock != "observation":
         return
-    today = now.date()
-    running = today if study.observe == "daily" else week_of(today)
+    running = running_period(study, now)
     if partition != running:
         when = "is over" if partition < running else "has not begun"
         raise PastObservation(

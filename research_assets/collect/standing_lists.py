@@ -8,18 +8,15 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, datetime
 
-from research_assets.clock import week_of
 from research_assets.collect.agenda_model import Standing
-from research_assets.collect.coverage import NEWEST, SETTLED, Held, read_held
+from research_assets.collect.coverage import NEWEST, SETTLED, SETTLED_SQL, Held, read_held
 from research_assets.collect.estimate import NOTHING, a_list, total
 from research_assets.collect.history import pages_a_list, replies_a_page
 from research_assets.collect.lookup import Raw, lookup
-from research_assets.collect.observing import observes
+from research_assets.collect.observing import observes, running_period
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target, account_targets, replies_by_day, videos_by_day
 from research_assets.settings import Settings
-
-_ENDED = "('complete', 'refused', 'missing')"
 
 _AT_A_TIME = 31
 """Days whose units are in memory together."""
@@ -41,7 +38,7 @@ class Lists:
                 f"study={self._study.name}/day=*",
                 f"""
                 SELECT partition, bool_and(ended), max(moment) FROM (
-                    SELECT partition, bool_or(state = 'complete') OR arg_max(state, {NEWEST}) IN {_ENDED} AS ended,
+                    SELECT partition, bool_or(state = 'complete') OR arg_max(state, {NEWEST}) IN {SETTLED_SQL} AS ended,
                         max(last_at) AS moment
                     FROM {{table}} WHERE entity = 'comments' GROUP BY partition, unit_kind, unit
                 ) GROUP BY partition
@@ -83,7 +80,7 @@ class Lists:
 
     def accounts(self, entity: str, days: Mapping[date, Standing]) -> dict[date, Standing]:
         """The running period of an observed entity; nothing while no account is known, or once the study is over."""
-        study, period = self._study, _running_period(self._study, self._now)
+        study, period = self._study, running_period(self._study, self._now)
         if entity == "users" and study.users.who != "panel" and not any(day.looked_at for day in days.values()):
             return {}
         earlier = lookup(
@@ -159,11 +156,6 @@ class Lists:
             if paid
             else NOTHING,
         )
-
-
-def _running_period(study: StudySpec, now: datetime) -> date:
-    """The partition in which accounts are observed now."""
-    return now.date() if study.observe == "daily" else week_of(now.date())
 
 
 def _wants_more(held: Mapping[str, Held], target: Target) -> bool:

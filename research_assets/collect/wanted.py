@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from research_assets import tables
-from research_assets.clock import midnight, week_of
+from research_assets.clock import midnight
 from research_assets.collect.agenda_model import Standing
 from research_assets.collect.lookup import lookup
-from research_assets.collect.observing import observes
+from research_assets.collect.observing import observes, period_length, running_period
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target, account_targets, videos_by_day
 from research_assets.fields import ENTITIES
@@ -99,9 +99,8 @@ def _periods(
     study: StudySpec, observed: Mapping[date, datetime], days: Mapping[date, Standing], now: datetime
 ) -> list[date]:
     """The periods that were observed, and those in which the study was still to be; see `observes`."""
-    daily = study.observe == "daily"
-    running = now.date() if daily else week_of(now.date())
-    period, step = min(observed, default=running), DAY if daily else 7 * DAY
+    running, step = running_period(study, now), period_length(study)
+    period = min(observed, default=running)
     periods: list[date] = []
     while period <= running:
         seen_at = max((moment for earlier, moment in observed.items() if earlier < period), default=None)
