@@ -6,9 +6,9 @@ is read in `standing_lists.py`; when a canary is due is decided in `observing.py
 
 from datetime import date, datetime
 
-from research_assets.collect.accounts import named
+from research_assets.collect.accounts import lacking, named
 from research_assets.collect.agenda_model import Standing
-from research_assets.collect.coverage import NEWEST, SETTLED
+from research_assets.collect.coverage import NEWEST, SETTLED, read_held
 from research_assets.collect.lookup import Raw, lookup
 from research_assets.collect.observing import EVERY, SEVERAL, day_to_call
 from research_assets.collect.spec import StudySpec
@@ -27,7 +27,9 @@ def read_days(raw: Raw, study: StudySpec, now: datetime) -> tuple[dict[date, Sta
         FROM {{table}} WHERE entity = 'videos' AND unit_kind = 'day' GROUP BY partition
         """,
     )
-    lacking = _lacking(raw, study, now)
+    # Only a search by accounts can lack one; for others what is held need not be read.
+    held = read_held(raw, "videos", study=study.name) if named(study.query) else []
+    part = lacking(study.query, held, now, retry=False)
     standings, density = {}, {}
     for day, looked_at, offered, newest in rows:
         ended = newest["state"] in SETTLED
@@ -39,30 +41,11 @@ def read_days(raw: Raw, study: StudySpec, now: datetime) -> tuple[dict[date, Sta
             looked_at=looked_at,
             tried=not ended,
             begun=newest["state"] == "partial",
-            lacks=day in lacking,
+            lacks=day in part,
         )
         if looked_at is not None:
             density[day] = float(offered)
     return standings, density
-
-
-def _lacking(raw: Raw, study: StudySpec, now: datetime) -> set[date]:
-    """Days that lack an account whose next try has come."""
-    names = named(study.query)
-    if not names:
-        return set()
-    rows = lookup(
-        raw,
-        "coverage",
-        f"study={study.name}/day=*",
-        f"""
-        SELECT partition FROM {{table}}
-        WHERE entity = 'videos' AND unit_kind = 'account' AND list_contains(?, unit) GROUP BY partition, unit
-        HAVING NOT bool_or(state = 'complete') AND arg_max(coalesce(next_try <= ?, true), {NEWEST})
-        """,
-        [list(names), now],
-    )
-    return {day for (day,) in rows}
 
 
 def read_canary(raw: Raw, study: StudySpec, now: datetime) -> date | None:
