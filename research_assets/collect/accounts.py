@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any
 
 from research_assets.collect.coverage import STALE, WORST_FIRST, Held, Verdict
+from research_assets.collect.observing import SEVERAL
 from research_assets.collect.plan import Window
 from research_assets.collect.spec import QueryGroups
 
@@ -58,6 +59,36 @@ def _condition(query: QueryGroups) -> tuple[str, Mapping[str, Any]] | None:
     return None
 
 
+def asked_alone(names: Names, records: Iterable[Held]) -> dict[str, Verdict]:
+    """Accounts that are asked by themselves since a search for them and others failed, each with its newest verdict."""
+    wanted, newest = set(names), dict[str, Verdict]()
+    for record in records:
+        verdict = record.verdict
+        if verdict.unit_kind == "account" and verdict.unit in wanted:
+            newest[verdict.unit] = max(newest.get(verdict.unit, verdict), verdict, key=_moment)
+    return {name: one for name, one in newest.items() if one.state != "complete" or one.reason == _ALONE}
+
+
+def with_most(authors: Iterable[str], alone: Mapping[str, Verdict], most: int, enough: int | None = None) -> Names:
+    """The accounts by which some of the videos with these `authors` are found in one search: those with most of them.
+
+    They are `most` at most, and no more than have `enough` videos. One that is asked by itself is taken only where the
+    others have fewer than `SEVERAL` and it has more; one that no search finds is never.
+    """
+    found = Counter(authors)
+    ranked = [name for name, _ in found.most_common()]
+    chosen: list[str] = []
+    videos = 0
+    for name in ranked:
+        if len(chosen) == most or (enough is not None and videos >= enough):
+            break
+        if name not in alone:
+            chosen.append(name)
+            videos += found[name]
+    single = next((name for name in ranked if name in alone and alone[name].state == "complete"), None)
+    return (single,) if single and videos < min(SEVERAL, found[single]) else tuple(chosen)
+
+
 def lacking(query: QueryGroups, records: Iterable[Held], now: datetime, *, retry: bool) -> set[date]:
     """Days that lack an account whose next try has come; with `retry`, whether it has come or not."""
     names = set(named(query))
@@ -93,7 +124,6 @@ class Accounts:
         self._ended: dict[date, dict[Names, Verdict]] = defaultdict(dict)
         self.spent: dict[date, float] = defaultdict(float)
         self.dead: dict[date, Verdict] = {}
-        newest: dict[str, Verdict] = {}
         broken: dict[date, set[str]] = defaultdict(set)
         for record in records if self.names else ():
             verdict = record.verdict
@@ -101,20 +131,16 @@ class Accounts:
                 continue
             names = tuple(verdict.unit.split(","))
             self._parts[names, verdict.partition] = record
-            if len(names) == 1 and names[0] in self.names:
-                old = newest.get(names[0])
-                newest[names[0]] = max(filter(None, (old, verdict)), key=_moment)
-                if verdict.state != "complete":
-                    broken[verdict.partition].add(names[0])
+            if verdict.state != "complete" and len(names) == 1 and names[0] in self.names:
+                broken[verdict.partition].add(names[0])
             full = self._look(verdict.partition)
             fresh = _moment(verdict) > _moment(full) and not (again and now - _moment(verdict) > STALE)
             if verdict.state == "complete" and fresh and same(verdict):
                 self._pieces[verdict.partition][names] = verdict
-        # Once found to break a search, a name is asked by itself.
-        self._alone = {name for name, verdict in newest.items() if verdict.reason is not None}
+        self.alone = asked_alone(self.names, records)
         self._resting = {
             name: verdict
-            for name, verdict in newest.items()
+            for name, verdict in self.alone.items()
             if verdict.state != "complete" and not retry and verdict.next_try is not None and verdict.next_try > now
         }
         if not again:
@@ -136,8 +162,8 @@ class Accounts:
         if not rest and not taken:
             # A day that lacks nothing but what is resting is only asked because somebody wants just that.
             rest = [name for name in self.names if name not in done]
-        parts = [tuple(n for n in batch if n in rest and n not in self._alone) for batch in self._batches]
-        parts = [part for part in (*parts, *((n,) for n in rest if n in self._alone)) if part]
+        parts = [tuple(n for n in batch if n in rest and n not in self.alone) for batch in self._batches]
+        parts = [part for part in (*parts, *((n,) for n in rest if n in self.alone)) if part]
         if not parts and not taken:
             # All parts are held, but not the day that they make: it is asked anew.
             parts = self._batches
@@ -146,19 +172,6 @@ class Accounts:
     def evidence(self) -> list[Window]:
         """Days that were answered for a part of the accounts before: what fails there now is the others' fault."""
         return [Window(day, day, names=names) for day, parts in self._pieces.items() for names in parts if names]
-
-    def some(self, authors: Iterable[str], videos: int) -> Names:
-        """As few accounts as have so many of the videos whose authors are given; none where the query has no parts."""
-        if not self.names:
-            return ()
-        found = Counter(author for author in authors if author in self.names)
-        chosen: list[str] = []
-        for name, _ in found.most_common():
-            if not chosen or name not in self._alone:
-                chosen.append(name)
-            if sum(found[one] for one in chosen) >= videos or chosen[0] in self._alone:
-                break
-        return tuple(chosen) or self.names[:1]
 
     def history(self, names: Names) -> Mapping[date, Held]:
         """What is held of a part, by day: of its videos what it brought itself, of its failures what the day knows."""
@@ -182,8 +195,8 @@ class Accounts:
         own = replace(piece, unit_kind="account", unit=",".join(names), requests=0.0)
         rows = []
         if piece.state == "complete":
-            if window.answers and len(names) == 1:
-                own = replace(own, reason=_ALONE)
+            if len(names) == 1 and (window.answers or names[0] in self.alone):
+                self.alone[names[0]] = own = replace(own, reason=_ALONE)
             self._pieces[day][names] = own
             rows = [own]
         elif piece.state != "partial":
@@ -193,7 +206,7 @@ class Accounts:
             if window.answers and len(names) == 1:
                 own = replace(own, reason=f"No search with this account is answered: {piece.reason}")
                 self._ended[day][names] = own
-                self._resting[names[0]] = own
+                self.alone[names[0]] = self._resting[names[0]] = own
                 rows = [own]
         found = self.whole(piece)
         if found.state == "complete":

@@ -2,31 +2,95 @@
 
 The API has been known to give keyword queries nothing at all, without an error (reference §7 #10). One request with
 the study's own query, narrowed to videos that are held, tells that from days that are truly empty; and where nothing
-is answered, it tells an API that is down from days that are dead.
+is answered, it tells an API that is down from days that are dead. Here is how such videos are chosen and asked for, and
+the canary that a run listens to; what is looked for by routine and recorded is in `roll_call.py`.
 """
 
 import asyncio
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from research_assets.clock import Clock
-from research_assets.collect.accounts import Accounts, Names, narrowed
-from research_assets.collect.coverage import Held
+from research_assets.collect.accounts import Names, named, narrowed, with_most
+from research_assets.collect.coverage import Held, Verdict
 from research_assets.collect.lookup import lookup
 from research_assets.collect.observing import SEVERAL
 from research_assets.collect.send import Courier, Errand
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.window import Note
+from research_assets.settings import Settings
 from research_assets.tiktok.errors import FinalForUnit, RateLimited, Wait
-from research_assets.tiktok.requests import Request, video_query
+from research_assets.tiktok.requests import MAX_COUNT, Request, video_query
 
 Song = Literal["heard", "silent", "down"]
 """Some of the videos were found; none was, twice; the request was not answered."""
 
-MOST = 100
-"""Videos asked for at once: what one page takes."""
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """Videos of a day that a study found before, as many as one page takes.
+
+    `names` are the accounts for which the study's query is asked, none for the whole query.
+    """
+
+    study: StudySpec
+    day: date
+    videos: tuple[int, ...]
+    names: Names = ()
+
+    @property
+    def request(self) -> Request:
+        """The search that finds them."""
+        condition = {"operation": "IN", "field_name": "video_id", "field_values": [str(video) for video in self.videos]}
+        query = narrowed(self.study.query, self.names)
+        query = {**query, "and": (*query.get("and", ()), condition)}
+        return video_query(query, self.day, self.day, fields=("id", "create_time"))
+
+
+def known_videos(
+    settings: Settings, study: StudySpec, day: date, alone: Mapping[str, Verdict], enough: int | None = None
+) -> Sought:
+    """Videos of a day, by lot; where the query must be asked in parts, those of the accounts `with_most` of them."""
+    rows = lookup(
+        settings.raw,
+        "videos",
+        f"study={study.name}/day={day}",
+        "SELECT id, any_value(username) FROM {table} WHERE id IS NOT NULL GROUP BY id ORDER BY hash(id), id",
+    )
+    # The API matches handles in whatever case, and answers in its own.
+    spelt = {name.casefold(): name for name in named(study.query)}
+    if not spelt:
+        return Sought(study, day, tuple(video for video, _ in rows[:MAX_COUNT]))
+    authors = {video: spelt[author.casefold()] for video, author in rows if author and author.casefold() in spelt}
+    names = with_most(authors.values(), alone, settings.username_batch, enough)
+    return Sought(study, day, tuple(video for video, name in authors.items() if name in names)[:MAX_COUNT], names)
+
+
+async def find_again(sought: Sought, courier: Courier, clock: Clock, note: Note, *, tries: int) -> set[int]:
+    """Ask for known videos, and once more if not one is found; gives those that were found.
+
+    Each request is noted as an event. One that fails is tried `tries` times, a throttle is waited for. Raises
+    QuotaSpent, and the ApiError that stands after the last try.
+    """
+    errand = Errand(sought.study.name, "videos", f"canary of {sought.day}")
+    found: set[int] = set()
+    # A search that finds nothing for no reason is rarer than a query that is not answered, but it happens.
+    for _ in range(2):
+        answer = await courier.send(
+            sought.request,
+            errand,
+            lambda facts: note("fail", facts, None),
+            tries=lambda error: None if isinstance(error, RateLimited) else tries,
+        )
+        delivered = {row.get("id", row.get("video_id")) for row in answer.rows}
+        found = {video for video in sought.videos if video in delivered}
+        facts = {"unit": errand.unit, "known": len(sought.videos), "found": len(found), "requests": 1}
+        note("canary", facts | {"observed_at": clock.now(), "log_id": answer.log_id}, answer.raw)
+        if found:
+            break
+    return found
 
 
 class Canary:
@@ -34,15 +98,16 @@ class Canary:
 
     def __init__(
         self,
-        raw: Path,
+        settings: Settings,
         study: StudySpec,
         held: Mapping[date, Held],
-        accounts: Accounts,
+        alone: Mapping[str, Verdict],
         courier: Courier,
         clock: Clock,
     ) -> None:
-        self._raw, self._study, self._held, self._courier, self._clock = raw, study, held, courier, clock
-        self._accounts = accounts
+        """`alone` are the accounts that are asked by themselves, as far as the run has learned of them."""
+        self._settings, self._study, self._held, self._courier, self._clock = settings, study, held, courier, clock
+        self._alone = alone
         self._turn = asyncio.Lock()
         self._song: Song | None = None
         self._asked = False
@@ -70,40 +135,11 @@ class Canary:
         return max(days, default=None)
 
     async def _ask(self, day: date, note: Note) -> Song | None:
-        authors: dict[int, str] = dict(
-            lookup(
-                self._raw,
-                "videos",
-                f"study={self._study.name}/day={day}",
-                "SELECT id, any_value(username) FROM {table} WHERE id IS NOT NULL GROUP BY id ORDER BY id DESC",
-            )
-        )
-        names = self._accounts.some(authors.values(), SEVERAL)
-        known = [video for video, author in authors.items() if not names or author in names][:MOST]
-        if len(known) < SEVERAL:
+        sought = known_videos(self._settings, self._study, day, self._alone, enough=SEVERAL)
+        if len(sought.videos) < SEVERAL:
             return None
-        request, errand = self._request(known, day, names), Errand(self._study.name, "videos", f"canary of {day}")
-        # A search that finds nothing for no reason is rarer than a query that is not answered, but it happens.
-        for _ in range(2):
-            try:
-                answer = await self._courier.send(
-                    request, errand, lambda facts: note("fail", facts, None), tries=_once_unless_throttled
-                )
-            except (Wait, FinalForUnit):
-                return "down"
-            found = sum(row.get("id", row.get("video_id")) in known for row in answer.rows)
-            facts: dict[str, Any] = {"unit": errand.unit, "known": len(known), "found": found, "requests": 1}
-            note("canary", facts | {"observed_at": self._clock.now(), "log_id": answer.log_id}, answer.raw)
-            if found:
-                return "heard"
-        return "silent"
-
-    def _request(self, videos: list[int], day: date, names: Names) -> Request:
-        condition = {"operation": "IN", "field_name": "video_id", "field_values": [str(video) for video in videos]}
-        query = narrowed(self._study.query, names)
-        query = {**query, "and": (*query.get("and", ()), condition)}
-        return video_query(query, day, day, fields=("id", "create_time"), max_count=MOST)
-
-
-def _once_unless_throttled(error: Wait) -> int | None:
-    return None if isinstance(error, RateLimited) else 1
+        try:
+            found = await find_again(sought, self._courier, self._clock, note, tries=1)
+        except (Wait, FinalForUnit):
+            return "down"
+        return "heard" if found else "silent"

@@ -66,7 +66,7 @@ async def _videos(ask: Ask, tools: Tools) -> AsyncGenerator[Finished | Paused, N
     held = {record.verdict.partition: record for record in records if record.verdict.unit_kind == "day"}
     if ask.canary:
         for day in ask.partitions:
-            async for result in call(ask, tools, day, held.get(day)):
+            async for result in call(ask, tools, day, records):
                 yield result
         return
     part = lacking(ask.study.query, records, now, retry=ask.retry)

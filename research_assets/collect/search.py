@@ -73,7 +73,7 @@ class Search:
         )
         self._blame = Blame(self._accounts.names, self._accounts.evidence())
         self._judges: dict[Names, Judge] = {}
-        self._canary = Canary(settings.raw, ask.study, held, self._accounts, self._courier, tools.clock)
+        self._canary = Canary(settings, ask.study, held, self._accounts.alone, self._courier, tools.clock)
         self._meter = Meter(ask, tools.progress)
         self._halt: Halt | None = None
         self._reserve: Halt | None = None

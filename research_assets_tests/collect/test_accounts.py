@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.collect.accounts import Accounts, batches, named, narrowed
+from research_assets.collect.accounts import Accounts, batches, named, narrowed, with_most
 from research_assets.collect.agenda import decide
 from research_assets.collect.agenda_model import Agenda
 from research_assets.collect.coverage import Verdict
@@ -88,6 +88,30 @@ def test_only_a_condition_that_all_hits_must_meet_is_split() -> None:
     assert part == {**about(["b"], "and", other), "not": (other,)}
 
 
+@pytest.mark.parametrize(
+    ("authors", "enough", "chosen"),
+    [
+        ("aaabbcd", None, "abc"),
+        ("aaabbcd", 4, "ab"),
+        ("aaabbcd", 3, "a"),
+        ("aaaxxxxbbcd", None, "abc"),
+        ("xxxxyyyyyab", 3, "y"),
+        ("xxxxaaa", None, "a"),
+        ("xab", None, "ab"),
+        ("zzzzzzab", None, "ab"),
+        ("zzzzzz", None, ""),
+        ("", None, ""),
+    ],
+)
+def test_known_videos_are_looked_for_with_accounts_that_can_be_asked_together(
+    authors: str, enough: int | None, chosen: str
+) -> None:
+    moment = datetime(2026, 3, 1, tzinfo=UTC)
+    answered = seen(moment, "x")
+    alone = {"x": answered, "y": answered, "z": replace(answered, state="quarantined")}
+    assert with_most(authors, alone, 3, enough) == tuple(chosen)
+
+
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_what_is_said_of_a_day_last_never_looks_older_than_what_was_said_before(order: tuple[int, int]) -> None:
     moment = datetime(2026, 3, 1, tzinfo=UTC)
@@ -139,6 +163,10 @@ async def test_a_name_that_breaks_a_search_is_found_and_asked_by_itself_from_the
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 10)}
     assert [names[3]] in heard.searches
     assert lab.sent - spent == len(heard.searches) <= 4, "nothing fails any more"
+    spent, later = lab.sent, days(14, START + timedelta(days=28))
+    finished, _ = await lab.collect("videos", later, spec)
+    assert {(f.state, f.kept) for f in finished.values()} == {("complete", 10)}
+    assert lab.sent - spent == len(heard.searches), "nor later"
 
 
 async def test_an_account_that_no_search_finds_is_told_and_holds_up_no_other(settings: Settings) -> None:

@@ -1,9 +1,11 @@
 """Known videos are looked for again: what was found, what was not, when the next look is due, and what it costs."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import httpx
 import orjson
+import pytest
 
 from research_assets.collect.observing import EVERY, day_to_call
 from research_assets.collect.pools import pool_states
@@ -11,6 +13,7 @@ from research_assets.collect.standing import read_facts
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets_tests.collect.lab import START, Lab, Tampering, changed, days, failing, study
+from research_assets_tests.collect.test_accounts import Heard, panel, people, replaced, world
 
 LOOKS = """
 SELECT state, count(*), round(sum(requests), 6), min(reason) FROM {coverage} WHERE unit_kind = 'canary' GROUP BY state
@@ -104,6 +107,26 @@ async def test_of_a_query_by_many_accounts_those_are_looked_for_that_go_into_one
     [names] = asked
     assert len(names) == lab.settings.username_batch
     assert names < set(authors)
+
+
+@pytest.mark.parametrize("spelt", [str, str.upper])
+async def test_an_account_that_breaks_searches_is_left_out_of_the_look(
+    settings: Settings, spelt: Callable[[str], str]
+) -> None:
+    lab = world(settings, search_life=40 * 86_400)
+    names = [spelt(name) for name in panel(lab, 10)]
+    lab = world(replaced(settings), search_life=40 * 86_400, breaking_usernames=frozenset({names[3]}))
+    heard = Heard()
+    await lab.collect("videos", days(5), people(names))
+    lab.clock.advance(days=EVERY.days)
+    sent = lab.sent
+    finished, pause = await lab.collect("videos", [START], people(names), canary=True, transport=Tampering(lab, heard))
+    assert (pause, finished[START].state, lab.sent - sent) == (None, "complete", 1)
+    # Of the two that failed last it is not known which one it was: both are asked by themselves.
+    [together] = heard.searches
+    assert len(together) == 8
+    assert set(together) < set(names) - {names[3]}
+    assert lab.sql(LOOKS) == [("complete", 8, 1, None)]
 
 
 async def _any_day(lab: Lab) -> list[tuple[str]]:
