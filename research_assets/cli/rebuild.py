@@ -34,7 +34,7 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
     from research_assets.ids.ask import Question
     from research_assets.ids.audit import shares, write
     from research_assets.ids.listed import IdListError, read_list
-    from research_assets.ids.rebuild import by_month, held_already, into_raw
+    from research_assets.ids.rebuild import held_already, into_raw
     from research_assets.study_file import load_studies
 
     console = Console(highlight=False, soft_wrap=True)
@@ -65,11 +65,13 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
             _comments(console, settings, chosen, listed)
         folder = settings.rebuilds / chosen
     table = Table("month", "listed", "rebuilt", "not returned", "not answered", box=None)
-    for month, counts in by_month(listed.videos, asked.known).items():
-        numbers = (counts.total(), counts["returned"], counts["absent"], counts["unanswered"])
-        table.add_row(month, *(f"{number:,}" for number in numbers))
+    found = shares(listed.videos, asked.known.states)
+    for one in found:
+        if one.label == "all" and one.month != "all":
+            numbers = (one.listed, one.returned, one.answered - one.returned, one.listed - one.answered)
+            table.add_row(one.month, *(f"{number:,}" for number in numbers))
     console.print(table)
-    ids, _ = write(folder, listed.videos, asked.known, shares(listed.videos, asked.known.states))
+    ids, _ = write(folder, listed.videos, asked.known, found)
     console.print(f"Each id: {ids}\n{asked.known.requests:,} requests in all.")
     if not asked.left:
         console.print(

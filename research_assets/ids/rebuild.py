@@ -1,6 +1,5 @@
 """Rows anew from a list of ids: into the raw tables, under a name of their own, with a coverage row for every id."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import date
@@ -62,14 +61,6 @@ def held_already(settings: Settings, name: str) -> set[int]:
         for record in records
         if record.verdict.unit_kind == "video" and record.verdict.state == "complete"
     }
-
-
-def by_month(listed: Iterable[Listed], known: Known) -> dict[str, Counter[Found]]:
-    """How many ids of each month of upload are in which state."""
-    months: dict[str, Counter[Found]] = {}
-    for one in sorted(listed, key=lambda one: one.month):
-        months.setdefault(one.month, Counter())[known.states.get(one.id, "unanswered")] += 1
-    return months
 
 
 @dataclass(frozen=True, slots=True)
