@@ -17,6 +17,7 @@ import orjson
 
 from research_assets import fields, files
 from research_assets.settings import Settings
+from research_assets.table_sql import text
 from research_assets.tables import NOBODY
 
 Days = Mapping[str, Mapping[str, str]]
@@ -226,12 +227,7 @@ def _stamp(status: os.stat_result) -> str:
 
 def _scan(raw: Path, paths: Sequence[str]) -> str:
     """The rows of some files of one raw table, as a table expression."""
-    listed = ", ".join(_text(raw / path) for path in paths)
+    listed = ", ".join(text(raw / path) for path in paths)
     # Typed here, so that a study called 2026 stays text.
     types = "{'study': VARCHAR, 'day': DATE}"
     return f"read_parquet([{listed}], hive_partitioning = true, union_by_name = true, hive_types = {types})"
-
-
-def _text(value: Path) -> str:
-    escaped = str(value).replace("'", "''")
-    return f"'{escaped}'"
