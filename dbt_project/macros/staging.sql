@@ -23,8 +23,8 @@
     cast(video_tag as string) as tag_json
 {% endmacro %}
 
-{# One list of videos of an account: likes, reposts or pins. #}
-{% macro account_videos(table) %}
+{# One list around an account, of videos or of other accounts: who was asked, `columns` of what is listed, and when. #}
+{% macro account_list(table, columns) %}
 with source as (
     select * from {{ source('raw', table) }}
 ),
@@ -35,30 +35,7 @@ renamed as (
         day,
         asked_username,
         position,
-        {{ video_columns() }},
-        cast(unknown_fields as string) as unknown_fields_json,
-        observed_at,
-        capture
-    from source
-)
-
-select * from renamed
-{% endmacro %}
-
-{# One list of accounts around an account: its followers, or those that it follows. #}
-{% macro account_relations(table) %}
-with source as (
-    select * from {{ source('raw', table) }}
-),
-
-renamed as (
-    select
-        study,
-        day,
-        asked_username,
-        position,
-        username,
-        display_name,
+        {{ columns }},
         cast(unknown_fields as string) as unknown_fields_json,
         observed_at,
         capture

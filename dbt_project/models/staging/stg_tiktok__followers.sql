@@ -1,1 +1,1 @@
-{{ account_relations('followers') }}
+{{ account_list('followers', 'username, display_name') }}

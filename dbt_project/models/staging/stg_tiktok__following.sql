@@ -1,1 +1,1 @@
-{{ account_relations('following') }}
+{{ account_list('following', 'username, display_name') }}

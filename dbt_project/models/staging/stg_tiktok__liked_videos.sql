@@ -1,1 +1,1 @@
-{{ account_videos('liked_videos') }}
+{{ account_list('liked_videos', video_columns()) }}

@@ -1,1 +1,1 @@
-{{ account_videos('pinned_videos') }}
+{{ account_list('pinned_videos', video_columns()) }}

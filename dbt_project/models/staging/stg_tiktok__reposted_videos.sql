@@ -1,1 +1,1 @@
-{{ account_videos('reposted_videos') }}
+{{ account_list('reposted_videos', video_columns()) }}
