@@ -17,6 +17,7 @@ from research_assets.collect.accounts import Names, named, narrowed, with_most
 from research_assets.collect.coverage import Held, Verdict
 from research_assets.collect.lookup import lookup
 from research_assets.collect.observing import SEVERAL
+from research_assets.collect.page import id_of
 from research_assets.collect.send import Courier, Errand
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.window import Note
@@ -84,8 +85,7 @@ async def find_again(sought: Sought, courier: Courier, clock: Clock, note: Note,
             lambda facts: note("fail", facts, None),
             tries=lambda error: None if isinstance(error, RateLimited) else tries,
         )
-        delivered = {row.get("id", row.get("video_id")) for row in answer.rows}
-        found = {video for video in sought.videos if video in delivered}
+        found = {video for row in answer.rows if (video := id_of(row)) is not None} & set(sought.videos)
         facts = {"unit": errand.unit, "known": len(sought.videos), "found": len(found), "requests": 1}
         note("canary", facts | {"observed_at": clock.now(), "log_id": answer.log_id}, answer.raw)
         if found:

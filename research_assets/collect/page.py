@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from research_assets.clock import midnight
 from research_assets.tiktok.client import Answer
+from research_assets.tiktok.requests import as_id
 
 if TYPE_CHECKING:
     from research_assets.collect.window import Trail
@@ -37,7 +38,7 @@ _EPOCH, _FAR = date(1970, 1, 1), 2**33
 
 def page_facts(answer: Answer, trail: "Trail", now: datetime, page_size: int) -> dict[str, Any]:
     """What the journal keeps about a page beside its bytes: enough to fold the trail without reading them again."""
-    found = [(identifier, row) for row in answer.rows if (identifier := _id(row)) is not None]
+    found = [(identifier, row) for row in answer.rows if (identifier := id_of(row)) is not None]
     ids = [identifier for identifier, _ in found]
     days = _days(found)
     before = trail.cursor or 0
@@ -138,11 +139,9 @@ def _skips(ids: Sequence[int], hits: int, trail: "Trail") -> bool:
     return gap > JUDGED_FROM * max(1.0, seconds_a_hit) and gap > BELOW * inside
 
 
-def _id(row: Mapping[str, Any]) -> int | None:
-    value = row["id"] if "id" in row else row.get("video_id")
-    if type(value) is str and value.isascii() and value.isdecimal():
-        value = int(value)
-    return value if type(value) is int and 0 < value < 2**63 else None
+def id_of(video: Mapping[str, Any]) -> int | None:
+    """The id of a video as an answer holds it, under either name, as a number or as text; None if it has none."""
+    return as_id(video["id"] if "id" in video else video.get("video_id"))
 
 
 def _days(found: Sequence[tuple[int, Mapping[str, Any]]]) -> Counter[date]:

@@ -18,6 +18,7 @@ from research_assets.collect.targets import Target
 from research_assets.fields import ENTITIES
 from research_assets.tiktok.client import Answer
 from research_assets.tiktok.errors import CursorRejected, FinalForUnit, RateLimited, Wait
+from research_assets.tiktok.requests import as_id
 
 TIME_CURSORS = frozenset({"followers", "following"})
 """Lists whose cursor is a moment in seconds (reference 3.7): relations may share one."""
@@ -206,12 +207,8 @@ def _page_facts(
     cursor, has_more, gap = _onward(answer, target, visit, fresh=any(key not in visit.seen for key in keys))
     threads = {}
     if target.kind == "video":
-        counts = ((row.get("id"), row.get("reply_count")) for row in answer.rows)
-        threads = {
-            str(comment): count
-            for comment, count in counts
-            if isinstance(comment, int) and isinstance(count, int) and comment > 0 < count
-        }
+        counts = ((as_id(row.get("id")), row.get("reply_count")) for row in answer.rows)
+        threads = {str(comment): count for comment, count in counts if comment and isinstance(count, int) and count > 0}
     return {
         "unit": target.unit,
         "kind": target.kind,

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from research_assets.captures import unfinished
 from research_assets.collect.model import Halt, Tools, side_by_side
+from research_assets.collect.page import id_of
 from research_assets.collect.send import Courier, Errand, in_short
 from research_assets.ids.batches import Batch, batches, halves
 from research_assets.ids.listed import IdListError, Listed
@@ -199,9 +200,8 @@ class _Run:
                 search_id=answer.search_id if answer else None,
             )
             answer = await self._courier.send(request, errand, self._failed, tries=lambda error: _tries(error, batch))
-            rows = {int(row.get("id") or row.get("video_id") or 0) for row in answer.rows}
-            self._note("page", _facts(answer, batch, rows, self._tools), answer.raw)
-            found |= rows & set(batch.ids)
+            self._note("page", _facts(answer, batch, self._tools), answer.raw)
+            found |= {one for row in answer.rows if (one := id_of(row)) is not None} & set(batch.ids)
             if not answer.has_more or len(found) == len(batch.ids):
                 break
         return found
@@ -227,7 +227,7 @@ class _Run:
         self._known.take({"event": event, **facts})
 
 
-def _facts(answer: Answer, batch: Batch, rows: set[int], tools: Tools) -> dict[str, Any]:
+def _facts(answer: Answer, batch: Batch, tools: Tools) -> dict[str, Any]:
     return {
         "unit": str(batch),
         "partition": None,
@@ -240,7 +240,7 @@ def _facts(answer: Answer, batch: Batch, rows: set[int], tools: Tools) -> dict[s
         "observed_at": tools.clock.now(),
         "status": answer.status,
         "log_id": answer.log_id,
-        "rows": len(rows),
+        "rows": len(answer.rows),
         "cursor": answer.cursor,
         "has_more": answer.has_more,
         "search_id": answer.search_id,

@@ -147,12 +147,17 @@ def _page(max_count: int, cursor: int | None) -> dict[str, int]:
     return {"max_count": max_count, "cursor": cursor}
 
 
+def as_id(value: object) -> int | None:
+    """An id given as a number or as text; None if it is no positive 64-bit integer."""
+    if type(value) is str and value.isascii() and value.isdecimal() and len(value) <= 19:
+        value = int(value)
+    return value if type(value) is int and 0 < value < 2**63 else None
+
+
 def whole_id(name: str, value: object) -> int:
-    """An id given as a number or as text; raises ValueError naming the argument if it is no positive 64-bit integer."""
-    number = value
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 19:
-        number = int(value)
-    if isinstance(number, bool) or not isinstance(number, int) or not 0 < number < 2**63:
+    """What `as_id` gives; raises ValueError naming the argument where that is nothing."""
+    number = as_id(value)
+    if number is None:
         raise ValueError(f"{name}={value!r}: must be a positive 64-bit integer")
     return number
 

@@ -116,6 +116,15 @@ def changed(response: httpx.Response, **data: Any) -> httpx.Response:
     return httpx.Response(200, json=body, headers={"date": response.headers["date"]})
 
 
+def ids_as_text(response: httpx.Response) -> httpx.Response | None:
+    """An answer of videos or comments with its ids as text; None if it holds none."""
+    data = orjson.loads(response.content).get("data", {})
+    lists = {
+        name: [row | {"id": str(row["id"])} for row in data[name]] for name in ("videos", "comments") if data.get(name)
+    }
+    return changed(response, **lists) if lists else None
+
+
 def failing(response: httpx.Response, status: int, code: str, message: str) -> httpx.Response:
     """A refusal in an answer's place."""
     body = {"error": {"code": code, "message": message, "log_id": "1"}}

@@ -11,7 +11,7 @@ from research_assets.collect.plan import Window
 from research_assets.collect.window import Trail
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import START, Lab, Tampering, changed, days, study
+from research_assets_tests.collect.lab import START, Lab, Tampering, changed, days, ids_as_text, study
 from research_assets_tests.collect.test_accounts import panel, people
 from research_assets_tests.collect.test_lists import garden, this_week
 
@@ -63,8 +63,10 @@ async def test_a_query_that_is_not_answered_any_more_stops_the_run(settings: Set
     assert len(set(lab.ids())) == 41 * 50
 
 
-@pytest.mark.parametrize("by_accounts", [False, True])
-async def test_a_thin_day_is_believed_if_the_canary_sings_and_says_why(settings: Settings, by_accounts: bool) -> None:
+@pytest.mark.parametrize(("by_accounts", "text"), [(False, False), (True, False), (False, True)])
+async def test_a_thin_day_is_believed_if_the_canary_sings_and_says_why(
+    settings: Settings, by_accounts: bool, text: bool
+) -> None:
     lab = Lab(settings, flat(90))
     # The API matches handles in whatever case: a study's need not be spelt as its answers spell them.
     spec = people([name.upper() for name in panel(lab, 64)]) if by_accounts else study()
@@ -75,7 +77,9 @@ async def test_a_thin_day_is_believed_if_the_canary_sings_and_says_why(settings:
         body = orjson.loads(request.content)
         data = orjson.loads(response.content)["data"]
         canary = any(c["field_name"] == "video_id" for c in body["query"]["and"])
-        return None if canary else changed(response, videos=data["videos"][:2], cursor=2, has_more=False)
+        if canary:
+            return ids_as_text(response) if text else None
+        return changed(response, videos=data["videos"][:2], cursor=2, has_more=False)
 
     finished, _ = await lab.collect("videos", [thin], spec, transport=Tampering(lab, thinned), username_batch=64)
     assert finished[thin].state == "complete"

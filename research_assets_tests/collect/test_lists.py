@@ -11,7 +11,7 @@ from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.sandbox.accounts import PANEL
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import START, Lab, days, study
+from research_assets_tests.collect.lab import START, Lab, Tampering, days, ids_as_text, study
 
 GARDEN = {
     "and": (
@@ -38,11 +38,12 @@ def truth_of_comments(lab: Lab, day: date) -> tuple[set[int], set[int]]:
     return top, {reply for comment in top for reply in lab.app.truth.replies(comment)}
 
 
-@pytest.mark.parametrize("profile", ["clean", "typical"])
-async def test_comments_and_replies_are_those_that_can_be_had(settings: Settings, profile: str) -> None:
+@pytest.mark.parametrize(("profile", "text"), [("clean", False), ("typical", False), ("clean", True)])
+async def test_comments_and_replies_are_those_that_can_be_had(settings: Settings, profile: str, text: bool) -> None:
     lab = Lab(settings, SandboxConfig(profile=profile))
-    await lab.collect("videos", days(2), garden())
-    finished, pause = await lab.collect("comments", days(2), garden())
+    way = Tampering(lab, lambda _, response: ids_as_text(response) if text else None)
+    await lab.collect("videos", days(2), garden(), transport=way)
+    finished, pause = await lab.collect("comments", days(2), garden(), transport=way)
     assert pause is None
     assert {f.state for f in finished.values()} == {"complete"}
     for day in days(2):

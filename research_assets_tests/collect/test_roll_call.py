@@ -12,7 +12,7 @@ from research_assets.collect.pools import pool_states
 from research_assets.collect.standing import read_facts
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import START, Lab, Tampering, changed, days, failing, study
+from research_assets_tests.collect.lab import START, Lab, Tampering, changed, days, failing, ids_as_text, study
 from research_assets_tests.collect.test_accounts import Heard, panel, people, replaced, world
 
 LOOKS = """
@@ -53,6 +53,12 @@ async def test_a_look_costs_one_request_and_says_of_each_video_whether_it_is_sti
     finished, _ = await lab.collect("videos", days(5))
     assert {one.held for one in finished.values()} == {True}
     assert lab.sent - sent == 1
+
+
+async def test_ids_that_come_as_text_are_found_too(settings: Settings) -> None:
+    lab = await held(settings)
+    await lab.collect("videos", [START], canary=True, transport=Tampering(lab, lambda _, r: ids_as_text(r)))
+    assert lab.sql(LOOKS) == [("complete", 20, 1, None)]
 
 
 async def test_a_query_that_is_not_answered_is_suspicious_and_looked_at_again_tomorrow(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from datetime import date
 from typing import Any, Literal
 
 import httpx
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,8 +17,9 @@ from research_assets.ids.listed import IdListError, Listed
 from research_assets.ids.rebuild import into_raw
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import START, Lab, Tampering, days, failing, study
+from research_assets_tests.collect.lab import START, Lab, Tampering, changed, days, failing, ids_as_text, study
 
+ODD = (None, "", "abc", "9" * 5000, 10**19, 1.5, {"high": 1})
 DAY = (START - date(1970, 1, 1)).days
 
 
@@ -76,6 +78,23 @@ async def test_an_audit_tells_what_is_returned_and_costs_a_request_a_hundred(set
     assert whole.interval is not None
     assert whole.interval[0] < 0.8 < whole.interval[1]
     assert not list(lab.settings.raw.glob("videos/study=donation/**/*")), "an audit brings no rows"
+
+
+async def test_ids_that_come_as_text_are_returned_and_a_row_without_one_is_nothing(settings: Settings) -> None:
+    lab = world(settings)
+    ids = held(lab, 4)
+
+    def odd(_: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        text = ids_as_text(response)
+        return (
+            changed(text, videos=[*orjson.loads(text.content)["data"]["videos"], *({"id": x} for x in ODD)])
+            if text
+            else None
+        )
+
+    found = await asked(lab, question(lab, ids), transport=Tampering(lab, odd))
+    assert set(found.known.states.values()) == {"returned"}
+    assert lab.sent == 1
 
 
 async def test_what_is_withdrawn_is_absent(settings: Settings) -> None:
