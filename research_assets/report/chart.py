@@ -1,9 +1,10 @@
-"""What all charts of a report share: the data, the look, the size.
+"""What all charts of a report share: the data, the look, the size, the axis of time (UTC).
 
 Every mark tells its number in words (`tip`), which becomes its tooltip.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime, time, timedelta
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
 WIDTH = 700
 """Width of a whole chart (pixels)."""
+
+LEAST_DAYS = 14
+"""Days on an axis of time at least, so that a single day is a bar and no wall."""
+
+MOST_DAYS = 184
+"""Days that are drawn as days, so that each is wide enough to show its pattern; more are drawn as weeks."""
 
 
 def values_of(rows: Sequence[Mapping[str, Any]]) -> "alt.Data":
@@ -59,3 +66,22 @@ def decades(least: float, most: float) -> list[float]:
     """Powers of ten for an axis from at most `least` to at least `most`, both above 0."""
     low, high = floor(log10(least)), ceil(log10(most))
     return [10.0**power for power in range(low, high + 1)]
+
+
+def instant(day: date, hours: float = 0) -> str:
+    """A moment so many hours after a day's start, as Vega reads it."""
+    return (datetime.combine(day, time(0)) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def time_axis(first: date, last: date) -> "alt.X":
+    """An axis of UTC time from the start of one day to the end of another."""
+    import altair as alt
+
+    days = (last - first).days + 1
+    form = "%-d %b" if days <= 300 else "%b %Y"
+    return alt.X(
+        "start:T",
+        title=None,
+        scale=alt.Scale(type="utc", domain=[instant(first), instant(last + timedelta(days=1))], nice=False),
+        axis=alt.Axis(format=form, grid=False, tickCount=min(days, 10)),
+    )

@@ -1,38 +1,18 @@
 """Charts of what is held and what it cost: volume by day, coverage by entity, quota by day. Time is UTC."""
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from research_assets.report import style
-from research_assets.report.chart import WIDTH, finished, values_of
-from research_assets.report.facts import Day, Epoch, Spent, Units
+from research_assets.report.chart import LEAST_DAYS, WIDTH, finished, instant, time_axis, values_of
+from research_assets.report.chart_epochs import Mark, marked
+from research_assets.report.facts import Day, Spent, Units
 from research_assets.report.words import counted, number, percent, what_words
 
 if TYPE_CHECKING:
     import altair as alt
-
-_LEAST_DAYS = 14
-"""Days on an axis of time at least, so that a single day is a bar and no wall."""
-
-
-def _instant(day: date, hours: float = 0) -> str:
-    return (datetime.combine(day, time(0)) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _time_axis(first: date, last: date) -> "alt.X":
-    """An axis of UTC time from the start of one day to the end of another."""
-    import altair as alt
-
-    days = (last - first).days + 1
-    form = "%-d %b" if days <= 300 else "%b %Y"
-    return alt.X(
-        "start:T",
-        title=None,
-        scale=alt.Scale(type="utc", domain=[_instant(first), _instant(last + timedelta(days=1))], nice=False),
-        axis=alt.Axis(format=form, grid=False, tickCount=min(days, 10)),
-    )
 
 
 def _state_fill(names: Sequence[str], domain: Sequence[str], *, legend: bool = True) -> "alt.Fill":
@@ -47,10 +27,10 @@ def _state_fill(names: Sequence[str], domain: Sequence[str], *, legend: bool = T
     )
 
 
-def volume(days: Sequence[Day], epochs: Sequence[Epoch], step: int) -> "alt.TopLevelMixin":
-    """Videos held by day; days that are not complete stand in a band with their state; epochs are numbered lines.
+def volume(days: Sequence[Day], marks: Sequence[Mark], step: int) -> "alt.TopLevelMixin":
+    """Videos held by day; days that are not complete stand in a band with their state; epochs are marked.
 
-    The epochs begin within the days; `step` says how many days a bar stands for.
+    The marks are those of publication; `step` says how many days a bar stands for.
     """
     import altair as alt
 
@@ -60,8 +40,8 @@ def volume(days: Sequence[Day], epochs: Sequence[Epoch], step: int) -> "alt.TopL
     margin = 0.04 * 24 * step
     bars = [
         {
-            "start": _instant(day.day, margin),
-            "end": _instant(day.day, 24 * step - margin),
+            "start": instant(day.day, margin),
+            "end": instant(day.day, 24 * step - margin),
             "videos": day.videos,
             "state": words[day.state],
             "tip": f"{day.day}: {number(day.videos)} videos, {words[day.state]}",
@@ -69,7 +49,8 @@ def volume(days: Sequence[Day], epochs: Sequence[Epoch], step: int) -> "alt.TopL
         for day in days
     ]
     top = max(1, 1.06 * max(day.videos for day in days))
-    x = _time_axis(first, max(last, first + timedelta(days=_LEAST_DAYS - 1)))
+    last = max(last, first + timedelta(days=LEAST_DAYS - 1))
+    x = time_axis(first, last)
     layers: list[alt.Chart] = []
     bands = _bands(days, step)
     if bands:
@@ -101,15 +82,7 @@ def volume(days: Sequence[Day], epochs: Sequence[Epoch], step: int) -> "alt.TopL
             description="tip:N",
         )
     )
-    marks = [
-        {"start": _instant(epoch.first), "n": str(place), "tip": epoch.title}
-        for place, epoch in enumerate(epochs, 1)
-        if epoch.first
-    ]
-    if marks:
-        lines = alt.Chart(values_of(marks)).encode(x=x, description="tip:N")
-        layers.append(lines.mark_rule(strokeDash=[4, 3], color=style.INK, strokeWidth=1.2))
-        layers.append(lines.mark_text(y=-7, fontWeight="bold").encode(text="n:N"))
+    layers += marked(marks, first, last)
     return finished(alt.layer(*layers).properties(width=WIDTH, height=230))
 
 
@@ -123,7 +96,7 @@ def _bands(days: Sequence[Day], step: int) -> list[dict[str, Any]]:
             words = style.STATES[state].words
             span = f"{run[0].day}" if len(run) == 1 and step == 1 else f"{run[0].day} to {until - timedelta(days=1)}"
             bands.append(
-                {"start": _instant(run[0].day), "end": _instant(until), "state": words, "tip": f"{span}: {words}"}
+                {"start": instant(run[0].day), "end": instant(until), "state": words, "tip": f"{span}: {words}"}
             )
     return bands
 
@@ -178,15 +151,15 @@ def coverage(units: Sequence[Units]) -> "alt.TopLevelMixin":
     return finished(alt.layer(bars, halo, text).properties(width=WIDTH - 210, height=alt.Step(26)))
 
 
-def quota(spent: Sequence[Spent], caps: Mapping[str, int], step: int) -> "alt.TopLevelMixin":
+def quota(spent: Sequence[Spent], caps: Mapping[str, int], marks: Sequence[Mark], step: int) -> "alt.TopLevelMixin":
     """Requests of the study by UTC day and pool, by how they ended; the pool's cap where it comes near.
 
-    `step` says how many days a bar stands for; there is no cap for several.
+    The marks are those of observation; `step` says how many days a bar stands for; there is no cap for several.
     """
     import altair as alt
 
     first, last = min(one.day for one in spent), max(one.day for one in spent) + timedelta(days=step - 1)
-    first = min(first, last - timedelta(days=_LEAST_DAYS - 1))
+    first = min(first, last - timedelta(days=LEAST_DAYS - 1))
     present = {row["state"] for row in _stacked(spent, step)}
     outcomes = [name for name in style.OUTCOMES if name in present]
     fill = _state_fill(outcomes, [style.OUTCOMES[name] for name in outcomes])
@@ -197,7 +170,7 @@ def quota(spent: Sequence[Spent], caps: Mapping[str, int], step: int) -> "alt.To
             alt.Chart(values_of(rows))
             .mark_bar(stroke=style.INK, strokeWidth=0.4)
             .encode(
-                x=_time_axis(first, last),
+                x=time_axis(first, last),
                 x2="end:T",
                 y=alt.Y("low:Q", title="requests", axis=alt.Axis(tickCount=4, format=",d")),
                 y2="high:Q",
@@ -205,7 +178,7 @@ def quota(spent: Sequence[Spent], caps: Mapping[str, int], step: int) -> "alt.To
                 description="tip:N",
             )
         )
-        layers = [bars]
+        layers: list[alt.Chart] = [bars, *marked(marks, first, last)]
         cap = caps.get(pool)
         if cap and step == 1 and max(row["high"] for row in rows) > 0.3 * cap:
             line = alt.Chart(values_of([{"cap": cap, "tip": f"cap of the pool: {number(cap)}"}])).encode(y="cap:Q")
@@ -224,8 +197,8 @@ def _stacked(spent: Sequence[Spent], step: int) -> list[dict[str, Any]]:
             if count:
                 rows.append(
                     {
-                        "start": _instant(one.day, 2 * step),
-                        "end": _instant(one.day, 22 * step),
+                        "start": instant(one.day, 2 * step),
+                        "end": instant(one.day, 22 * step),
                         "low": low,
                         "high": low + count,
                         "state": name,

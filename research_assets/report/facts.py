@@ -152,13 +152,29 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
+class Observed:
+    """Observations of videos on one UTC day, or in the week that begins with it.
+
+    `looks` are all of them, `first_looks` those of videos seen for the first time; of the latter `views_median` and
+    `age_median` (days).
+    """
+
+    day: date
+    looks: int
+    first_looks: int
+    views_median: float | None
+    age_median: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """A known break in the API's data, by whom it is told, and how exact its days are.
 
-    `clock` says which day decides whether a row is touched: `published` or `observed`. `first` is None if the beginning
-    is not known, `last` if it goes on.
+    `number` is its place in the mart `epochs` by time, from 1. `clock` says which day decides whether a row is touched:
+    `published` or `observed`. `first` is None if the beginning is not known, `last` if it goes on.
     """
 
+    number: int
     clock: str
     first: date | None
     last: date | None
@@ -193,7 +209,10 @@ class Filled:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that is read from the warehouse for one report; `built_at` is when the marts were published."""
+    """Everything that is read from the warehouse for one report; `built_at` is when the marts were published.
+
+    `observed_step` is the number of days that one of `observed` stands for: 1 or 7.
+    """
 
     built_at: datetime
     overall: Overall
@@ -214,6 +233,12 @@ class Facts:
     ages: Sequence[Distribution]
     seen: tuple[datetime | None, datetime | None]
     observations: Sequence[tuple[int, int]]
+    observed: Sequence[Observed]
+    observed_step: int
     epochs: Sequence[Epoch]
     drawn: Sequence[Drawn]
     filled: Sequence[Filled]
+
+    def epochs_of(self, clock: str) -> list[Epoch]:
+        """The breaks of one clock, `published` or `observed`."""
+        return [epoch for epoch in self.epochs if epoch.clock == clock]

@@ -9,7 +9,13 @@ from research_assets.report.facts import Facts, Units
 from research_assets.report.section import Table, numbers, texts, times
 from research_assets.report.words import NOTHING, minute, number, share_of
 
-CLOCKS = "Clock: which day decides, that of publication or that on which the row was asked."
+CLOCKS = {"published": "day of publication", "observed": "day of asking"}
+"""Which day decides whether a row is touched by a break."""
+
+NUMBERED = (
+    "Numbers are those on the charts and in the codebook. A break decided by the day of asking touches every row that "
+    "was asked in it, whenever the video was published."
+)
 
 
 def together_of(facts: Facts, entity: str, kind: str | None = None) -> Units:
@@ -74,6 +80,9 @@ def fields_asked(study: StudySpec) -> Table:
 
 def breaks(facts: Facts) -> Table:
     """The breaks in the API's data that touch the study."""
-    rows = [[span(epoch), epoch.clock, epoch.title, epoch.description, epoch.source] for epoch in facts.epochs]
-    columns = texts("when", "clock", "break", "what", "source")
-    return Table("Breaks in the API's data", columns, rows, note=CLOCKS)
+    rows = [
+        [str(epoch.number), span(epoch), CLOCKS[epoch.clock], epoch.title, epoch.description, epoch.source]
+        for epoch in facts.epochs
+    ]
+    columns = [*numbers("no."), *texts("when", "decided by", "break", "what", "source")]
+    return Table("Breaks in the API's data", columns, rows, note=NUMBERED)

@@ -12,6 +12,7 @@ import duckdb
 
 from research_assets.reading import ReadingError, connect, identifier, marts, require_warehouse
 from research_assets.report import MARTS, sql
+from research_assets.report.chart import MOST_DAYS
 from research_assets.report.facts import (
     Bin,
     Day,
@@ -24,6 +25,7 @@ from research_assets.report.facts import (
     Filled,
     Gap,
     Look,
+    Observed,
     Overall,
     Ranked,
     Spent,
@@ -68,6 +70,7 @@ class _Reader:
         [seen] = self._rows(
             "select min(observed_at), max(observed_at) from marts.video_observations where study = $study"
         )
+        weekly = seen[0] is not None and (seen[1] - seen[0]).days > MOST_DAYS
         return Facts(
             built_at=built,
             overall=Overall(*self._rows(sql.OVERALL)[0]),
@@ -99,7 +102,9 @@ class _Reader:
             ],
             seen=seen,
             observations=[(times, videos) for times, videos in self._rows(sql.OBSERVATIONS)],
-            epochs=self._epochs(days, units),
+            observed=[Observed(*row) for row in self._rows(sql.OBSERVED.format(unit="week" if weekly else "day"))],
+            observed_step=7 if weekly else 1,
+            epochs=self._epochs(days, units, seen),
             drawn=[Drawn(*row) for row in self._rows(sql.DRAWN)],
             filled=self._filled(),
         )
@@ -131,11 +136,12 @@ class _Reader:
             for column, number in zip(columns, filled, strict=True)
         ]
 
-    def _epochs(self, days: Sequence[Day], units: Sequence[Units]) -> list[Epoch]:
+    def _epochs(self, days: Sequence[Day], units: Sequence[Units], seen: Sequence[datetime | None]) -> list[Epoch]:
         """The breaks that touch the days of the study, or the time in which it was asked."""
         if "epochs" not in self._marts:
             return []
-        asked = [moment.date() for unit in units for moment in (unit.first_at, unit.last_at) if moment]
+        moments = [*seen, *(moment for unit in units for moment in (unit.first_at, unit.last_at))]
+        asked = [moment.date() for moment in moments if moment]
         touched: dict[str, Sequence[date]] = {"published": [day.day for day in days], "observed": asked}
         epochs = [Epoch(*row) for row in self._rows(sql.EPOCHS)]
         return [epoch for epoch in epochs if (of := touched[epoch.clock]) and epoch.touches(min(of), max(of))]

@@ -8,7 +8,8 @@ from datetime import date
 from research_assets.clock import week_of
 from research_assets.collect.coverage import SETTLED, worst
 from research_assets.report import charts_held, draw, style
-from research_assets.report.epoch_words import span
+from research_assets.report.chart import MOST_DAYS
+from research_assets.report.chart_epochs import edges, told
 from research_assets.report.facts import Day, Facts, Spent, Units
 from research_assets.report.section import Figure, Section, Table, numbers, texts, times
 from research_assets.report.words import (
@@ -25,9 +26,6 @@ from research_assets.report.words import (
 MOST_GAPS = 100
 """Reasons in a table at most, the most frequent."""
 
-MOST_DAYS = 184
-"""Days that are drawn as days, so that each is wide enough to show its pattern; more are drawn as weeks."""
-
 
 def volume(facts: Facts) -> Section:
     """Videos by day of publication, with what is not complete and the epochs of the API marked."""
@@ -35,19 +33,15 @@ def volume(facts: Facts) -> Section:
     if not facts.days:
         return Section(name, title, ["No day of this study was asked yet, and none is due: there is nothing to show."])
     days, weekly = facts.days, len(facts.days) > MOST_DAYS
-    begun = [
-        epoch
-        for epoch in facts.epochs
-        if epoch.clock == "published" and epoch.first and days[0].day <= epoch.first <= days[-1].day
-    ]
-    chart = charts_held.volume(_weeks(days) if weekly else days, begun, 7 if weekly else 1)
+    marks = edges(facts.epochs_of("published"), days[0].day, days[-1].day)
+    chart = charts_held.volume(_weeks(days) if weekly else days, marks, 7 if weekly else 1)
     unit = "week" if weekly else "day"
     words = [f"Videos held by {unit} of publication, UTC."]
     if any(day.state != "complete" for day in days):
         words.append(f"Where a {unit} is not complete, a pattern fills its height; its bar shows what is held so far.")
-    if begun:
-        marks = "; ".join(f"{place}: {epoch.title} ({span(epoch)})" for place, epoch in enumerate(begun, 1))
-        words.append(f"Dashed lines are breaks in the API's data. {marks}.")
+    words.append(told(marks))
+    if facts.epochs_of("observed"):
+        words.append("Breaks that are decided by the day of asking are on the next chart.")
     rows = [
         [str(day.day), state_word(day.state), number(day.offered), number(day.kept), number(day.videos),
          number(day.creators), number(day.comments), number(day.views_median)]
@@ -62,7 +56,13 @@ def volume(facts: Facts) -> Section:
         name,
         title,
         _volume_in_words(days),
-        [Figure("volume", draw.svg(chart, "volume", f"Videos held by {unit} of publication"), " ".join(words))],
+        [
+            Figure(
+                "volume",
+                draw.svg(chart, "volume", f"Videos held by {unit} of publication"),
+                " ".join(filter(None, words)),
+            )
+        ],
         [Table("Days", columns, rows, note=_OFFERED)],
     )
 
@@ -182,7 +182,8 @@ def quota(facts: Facts, caps: Mapping[str, int]) -> Section:
         )
     ]
     weekly = (facts.spent[-1].day - facts.spent[0].day).days > MOST_DAYS
-    chart = charts_held.quota(_weeks_spent(facts.spent) if weekly else facts.spent, caps, 7 if weekly else 1)
+    marks = edges(facts.epochs_of("observed"), facts.spent[0].day, facts.spent[-1].day)
+    chart = charts_held.quota(_weeks_spent(facts.spent) if weekly else facts.spent, caps, marks, 7 if weekly else 1)
     rows = [
         [one.pool, one.endpoint, number(one.requests), number(one.failed - one.refused), number(one.refused),
          number(one.rows), number(one.latency and round(one.latency))]
@@ -200,7 +201,7 @@ def quota(facts: Facts, caps: Mapping[str, int]) -> Section:
             Figure(
                 "quota",
                 draw.svg(chart, "quota", "Requests by day"),
-                f"Requests of this study by UTC {'week' if weekly else 'day'} of the quota.",
+                f"Requests of this study by UTC {'week' if weekly else 'day'} of the quota. {told(marks)}".strip(),
             )
         ],
         [

@@ -158,9 +158,20 @@ OBSERVATIONS = """
 select n_observations, count(*) from marts.videos where study = $study group by n_observations order by n_observations
 """
 
+OBSERVED = """
+select
+  cast(date_trunc('{unit}', observed_at) as date), count(*), count(*) filter (observation_number = 1),
+  (median(view_count) filter (observation_number = 1))::double,
+  (median(age_days) filter (observation_number = 1))::double
+from marts.video_observations where study = $study group by 1 order by 1
+"""
+
+# Numbered among all, so that a break has one number in every report and in the codebook.
 EPOCHS = """
-select clock, first_day, last_day, "precision", title, description, source
-from marts.epochs order by first_day nulls first, epoch
+select
+  row_number() over (order by first_day nulls first, epoch),
+  clock, first_day, last_day, "precision", title, description, source
+from marts.epochs order by 1
 """
 
 SINCE = "select column_name, available_since from marts.codebook where mart = 'videos'"

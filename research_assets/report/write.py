@@ -14,6 +14,7 @@ from research_assets.report.methods import methods
 from research_assets.report.page import page
 from research_assets.report.queries import read_facts
 from research_assets.report.section import Section
+from research_assets.report.section_observed import observed
 from research_assets.report.sections_content import ages, creators, engagement, hashtags, network, threads
 from research_assets.report.sections_held import coverage, quota, volume
 from research_assets.settings import Settings
@@ -55,6 +56,7 @@ def write_report(settings: Settings, study: StudySpec, now: datetime) -> Written
 def _sections(facts: Facts, study: StudySpec, settings: Settings, origin: str, now: datetime) -> list[Section]:
     return [
         volume(facts),
+        observed(facts),
         coverage(facts),
         quota(facts, settings.caps),
         hashtags(facts),

@@ -40,7 +40,7 @@ def test_it_is_drawn_whole_and_asks_for_nothing(page: Page) -> None:
     page.see("garden", BANNER)
     page.picture("report")
     drawn = page.browser.execute_script(DRAWN)
-    assert len(drawn) == 9
+    assert len(drawn) == 10
     assert all(all(big) for _, *big in drawn), drawn
     assert SCRIPT in page.text
     assert page.browser.execute_script(TOO_WIDE) == 0

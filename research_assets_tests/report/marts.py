@@ -117,7 +117,12 @@ def garden() -> dict[str, list[dict[str, Any]]]:
     ]
     return {
         "videos": [*videos, other],
-        "video_observations": [{"study": "garden", "video_id": 10, "observed_at": moment} for moment in (at(8), at(9))],
+        "video_observations": [
+            {"study": "garden", "video_id": 10 + place, "observed_at": at(8), "observation_number": 1,
+             "view_count": views, "age_days": 4.0}
+            for place, views in enumerate((100, 300))
+        ]
+        + [{"study": "garden", "video_id": 10, "observed_at": at(9, 23), "observation_number": 2, "view_count": 900}],
         "comments": [comment | {"study": "garden", "video_id": 10} for comment in comments],
         "users": [{"study": "garden", "username": "anna"}],
         "follows": [{"study": "garden", "source_username": n, "target_username": "anna"} for n in ("ben", "carl")],
@@ -147,5 +152,7 @@ def garden() -> dict[str, list[dict[str, Any]]]:
              "title": "Long over"},
             {"epoch": "c", "clock": "observed", "first_day": date(2025, 1, 1), "precision": "year",
              "title": "Goes on"},
+            {"epoch": "d", "clock": "observed", "first_day": date(2026, 2, 9), "precision": "day",
+             "title": "New rules"},
         ],
     }  # fmt: skip

@@ -2,23 +2,27 @@
 
 import re
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
 from research_assets.collect.spec import CommentRule
 from research_assets.reading import ReadingError
 from research_assets.report import MARTS
+from research_assets.report.chart_epochs import BEGINS, ENDS, edges, marked
+from research_assets.report.facts import Epoch
 from research_assets.report.queries import read_facts
+from research_assets.report.section_observed import observed
 from research_assets.report.sections_held import volume
 from research_assets.report.write import Written, write_report
 from research_assets.settings import Settings
 from research_assets_tests.report.conftest import NOW
-from research_assets_tests.report.marts import IMAGE, SCRIPT, STATES, STUDY, VIDEOS, contracts, garden, publish
+from research_assets_tests.report.marts import IMAGE, SCRIPT, STATES, STUDY, VIDEOS, at, contracts, garden, publish
 from research_assets_tests.report.parsed import Parsed
 
 SECTIONS = (
     "volume",
+    "observed",
     "coverage",
     "quota",
     "hashtags",
@@ -67,7 +71,11 @@ def test_the_facts_are_those_of_the_marts(written: Written) -> None:
         ("followers", 2, 1, 1.0),
         ("following", 1, 2, 1.0),
     ]
-    assert [epoch.title for epoch in facts.epochs] == ["Goes on", "Broken tags"]
+    assert [epoch.title for epoch in facts.epochs] == ["Goes on", "Broken tags", "New rules"]
+    assert [(one.day.day, one.looks, one.first_looks, one.views_median, one.age_median) for one in facts.observed] == [
+        (8, 2, 2, 200.0, 4.0),
+        (9, 1, 0, None, None),
+    ]
 
 
 def test_one_private_file_and_nothing_beside_it(written: Written, place: Settings) -> None:
@@ -112,9 +120,44 @@ def test_days_that_are_not_complete_are_told(html: str, page: Parsed) -> None:
     told = "2 of 6 days are complete; the others are not: 1 partial, 1 suspicious, 1 quarantined and 1 not asked."
     assert told in html
     assert "Where a day is not complete" in page.sections["volume"]
-    assert "1: Broken tags (since 2026-02-02)" in page.sections["volume"]
+    assert "3: Broken tags (since 2026-02-02)" in page.sections["volume"]
     for state in ("quarantined", "suspicious", "partial"):
         assert f'id="volume-{state}"' in html
+
+
+def test_a_break_stands_on_the_chart_of_its_own_clock(html: str, page: Parsed) -> None:
+    assert "New rules" not in page.sections["volume"]
+    assert "decided by the day of asking are on the next chart" in page.sections["volume"]
+    for section in ("observed", "quota"):
+        assert "4: New rules (since 2026-02-09)" in page.sections[section]
+        assert "Broken tags" not in page.sections[section]
+    assert "1 known break began before the first of these days" in page.sections["observed"]
+    assert "2 in the table of breaks under methods" in page.sections["observed"]
+    assert "2 first looks at videos and 1 later one were taken between 2026-02-08 and 2026-02-09" in html
+    drawn = dict(re.findall(r'<svg[^>]*aria-label="([^"]*)"(.*?)</svg>', html, re.DOTALL))
+    marks = {name: re.findall(rf">(\S*\d[{BEGINS}{ENDS}]|[{BEGINS}{ENDS}]\d\S*)<", svg) for name, svg in drawn.items()}
+    assert marks["Videos held by day of publication"] == [f"3{BEGINS}"]
+    assert marks["Observations of videos by day of asking"] == [f"4{BEGINS}"] * 2
+    assert marks["Requests by day"] == [f"4{BEGINS}"] * 2
+
+
+def test_marks_that_would_touch_share_a_label() -> None:
+    def epoch(number: int, first: date | None, last: date | None) -> Epoch:
+        return Epoch(number, "observed", first, last, "day", f"break {number}", "", "")
+
+    ended, one_day, late = date(2026, 2, 9), date(2026, 2, 10), date(2026, 6, 1)
+    epochs = [epoch(1, None, ended), epoch(2, one_day, one_day), epoch(3, late, None), epoch(4, None, None)]
+    marks = edges(epochs, date(2026, 1, 1), date(2026, 6, 30))
+    assert [(mark.day, mark.label) for mark in marks] == [
+        (one_day, "2"),
+        (one_day, f"{ENDS}1"),
+        (late, f"3{BEGINS}"),
+    ]
+    _, labels = marked(marks, date(2026, 1, 1), date(2026, 6, 30))
+    assert [row["label"] for row in labels.to_dict()["data"]["values"]] == [f"2, {ENDS}1", f"3{BEGINS}"]
+    # A break that ends with the last day leaves nothing after it to be parted.
+    assert edges(epochs[:1], date(2026, 1, 1), ended) == []
+    assert marked([], date(2026, 1, 1), ended) == []
 
 
 def test_the_methods_state_what_a_paper_must(page: Parsed) -> None:
@@ -172,6 +215,19 @@ def test_a_long_study_is_drawn_by_weeks(settings: Settings) -> None:
     assert "1,500 videos of 500 days are held. Every day is complete." in str(section.sentences[0])
     # 71 weeks and a rest of three days.
     assert figure.svg.count("videos, complete</title>") == 72
+
+
+def test_a_long_observation_is_drawn_by_weeks(settings: Settings) -> None:
+    rows = garden()
+    [template, *_] = rows["video_observations"]
+    rows["video_observations"] = [template | {"observed_at": at(1) + timedelta(days=n)} for n in range(200)]
+    publish(settings, rows)
+    facts = read_facts(settings, "garden")
+    assert facts.observed_step == 7
+    # The first of February 2026 was a Sunday.
+    assert [(one.day, one.looks) for one in facts.observed][:2] == [(date(2026, 1, 26), 1), (date(2026, 2, 2), 7)]
+    [figure] = observed(facts).figures
+    assert "by UTC week of asking" in figure.caption
 
 
 def test_another_report_replaces_the_first(settings: Settings) -> None:

@@ -74,7 +74,7 @@ def test_a_query_of_many_accounts_stays_a_sentence() -> None:
     ],
 )
 def test_spans_are_as_exact_as_they_are_known(first: date | None, last: date | None, precision: str, told: str) -> None:
-    assert span(Epoch("observed", first, last, precision, "", "", "")) == told
+    assert span(Epoch(1, "observed", first, last, precision, "", "", "")) == told
 
 
 def test_states_differ_in_grey() -> None:
