@@ -1,6 +1,7 @@
 """What a page of a search means: which days its videos are of, where the search goes on, whether it can be believed.
 
-The facts of a page are all that the journal keeps beside its bytes; `window.py` folds them into a trail.
+The facts of a page are all that the journal keeps beside its bytes; `window.py` folds them into a trail. What is the
+same for pages of lists is here too, the rest of theirs in `visit.py`.
 """
 
 from collections import Counter
@@ -36,8 +37,23 @@ JUDGED_FROM = 30
 _EPOCH, _FAR = date(1970, 1, 1), 2**33
 
 
+def answer_facts(answer: Answer, now: datetime) -> dict[str, Any]:
+    """What the journal keeps about any page beside its bytes: what was asked, when, and what the answer says of itself."""
+    return {
+        "request": answer.request.facts,
+        "observed_at": now,
+        "status": answer.status,
+        "log_id": answer.log_id,
+        "rows": len(answer.rows),
+        "cursor": answer.cursor,
+        "has_more": answer.has_more,
+        "search_id": answer.search_id,
+        "unknown": sorted(answer.unknown),
+    }
+
+
 def page_facts(answer: Answer, trail: "Trail", now: datetime, page_size: int) -> dict[str, Any]:
-    """What the journal keeps about a page beside its bytes: enough to fold the trail without reading them again."""
+    """What the journal keeps about a page of a search: enough to fold the trail without reading its bytes again."""
     found = [(identifier, row) for row in answer.rows if (identifier := id_of(row)) is not None]
     ids = [identifier for identifier, _ in found]
     days = _days(found)
@@ -56,20 +72,11 @@ def page_facts(answer: Answer, trail: "Trail", now: datetime, page_size: int) ->
     return {
         "unit": str(trail.window),
         "partition": None,
-        "request": {
-            "endpoint": answer.request.endpoint.name,
-            "body": dict(answer.request.body),
-            "fields": list(answer.request.fields),
-        },
         "context": {},
-        "observed_at": now,
-        "status": answer.status,
-        "log_id": answer.log_id,
-        "rows": len(answer.rows),
+        **answer_facts(answer, now),
         "cursor": after,
         "has_more": has_more,
         "search_id": answer.search_id or trail.search_id,
-        "unknown": sorted(answer.unknown),
         "highest": max(ids, default=None),
         "lowest": min(ids, default=None),
         "by_day": {day.isoformat(): count for day, count in inside.items()},

@@ -250,7 +250,7 @@ def _failure(request: Request, errand: Errand, error: ApiError, clock: Clock) ->
     return {
         "unit": errand.unit,
         "requests": int(error.sent),
-        "request": {"endpoint": request.endpoint.name, "body": dict(request.body), "fields": list(request.fields)},
+        "request": request.facts,
         "observed_at": clock.now(),
         "status": error.status,
         "code": error.code,

@@ -11,7 +11,7 @@ from typing import Any
 
 from research_assets.clock import Clock
 from research_assets.collect.coverage import Held, State, Verdict, next_try
-from research_assets.collect.page import EMPTY_PAGES
+from research_assets.collect.page import EMPTY_PAGES, answer_facts
 from research_assets.collect.send import Courier, Errand, in_short
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target
@@ -213,20 +213,11 @@ def _page_facts(
         "unit": target.unit,
         "kind": target.kind,
         "partition": partition,
-        "request": {
-            "endpoint": answer.request.endpoint.name,
-            "body": dict(answer.request.body),
-            "fields": list(answer.request.fields),
-        },
         "context": {**target.context, "position": visit.offered},
-        "observed_at": now,
-        "status": answer.status,
-        "log_id": answer.log_id,
-        "rows": len(answer.rows),
+        **answer_facts(answer, now),
         "cursor": cursor,
         "has_more": has_more,
         "search_id": None,
-        "unknown": sorted(answer.unknown),
         "asked": 1 if target.entity == "users" else size,
         "offered": len(answer.rows),
         "gap": gap,

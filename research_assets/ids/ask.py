@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from research_assets.captures import unfinished
 from research_assets.collect.model import Halt, Tools, side_by_side
-from research_assets.collect.page import id_of
+from research_assets.collect.page import answer_facts, id_of
 from research_assets.collect.send import Courier, Errand, in_short
 from research_assets.ids.batches import Batch, batches, halves
 from research_assets.ids.listed import IdListError, Listed
@@ -200,7 +200,8 @@ class _Run:
                 search_id=answer.search_id if answer else None,
             )
             answer = await self._courier.send(request, errand, self._failed, tries=lambda error: _tries(error, batch))
-            self._note("page", _facts(answer, batch, self._tools), answer.raw)
+            facts = answer_facts(answer, self._tools.clock.now())
+            self._note("page", {"unit": str(batch), "partition": None, "context": {}, **facts}, answer.raw)
             found |= {one for row in answer.rows if (one := id_of(row)) is not None} & set(batch.ids)
             if not answer.has_more or len(found) == len(batch.ids):
                 break
@@ -225,27 +226,6 @@ class _Run:
     def _note(self, event: str, facts: dict[str, Any], answer: bytes | None = None) -> None:
         self._journal.append(event, facts, answer)
         self._known.take({"event": event, **facts})
-
-
-def _facts(answer: Answer, batch: Batch, tools: Tools) -> dict[str, Any]:
-    return {
-        "unit": str(batch),
-        "partition": None,
-        "request": {
-            "endpoint": answer.request.endpoint.name,
-            "body": dict(answer.request.body),
-            "fields": list(answer.request.fields),
-        },
-        "context": {},
-        "observed_at": tools.clock.now(),
-        "status": answer.status,
-        "log_id": answer.log_id,
-        "rows": len(answer.rows),
-        "cursor": answer.cursor,
-        "has_more": answer.has_more,
-        "search_id": answer.search_id,
-        "unknown": sorted(answer.unknown),
-    }
 
 
 def _tries(error: Wait, batch: Batch) -> int | None:

@@ -30,6 +30,11 @@ class Request:
     fields: tuple[str, ...]
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """The request as a journal keeps it."""
+        return {"endpoint": self.endpoint.name, "body": dict(self.body), "fields": list(self.fields)}
+
+    @property
     def unit(self) -> str:
         """What is asked about, in words: `@name`, `video 7`, `2026-02-01..2026-02-28`; with the place in the list."""
         body = self.body
