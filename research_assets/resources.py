@@ -9,6 +9,7 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from research_assets.clock import Clock, ServerClock, SystemClock
+from research_assets.collect.api_time import api_clock, present
 from research_assets.collect.model import Progress, Tools
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import Ledger
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 
 class CredentialsMissing(SettingsError):
     """The API cannot be asked, because no key or secret is set."""
-
-
-class Unready(Exception):
-    """The simulated API does not answer, so nothing can be collected now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +73,7 @@ class Collection:
         Raises CredentialsMissing, SettingsError or Unready.
         """
         self._check()
-        clock = ServerClock(self.clock)
-        if self.settings.origin == "sandbox":
-            import httpx
-
-            try:
-                clock.learn(httpx.head(self.settings.api_url, timeout=10).headers.get("date"))
-            except httpx.HTTPError as error:
-                raise Unready(
-                    f"The simulated API at {self.settings.api_url} does not answer ({type(error).__name__}), so "
-                    "nothing is asked. Start it: research-assets sandbox, or make ui, which brings its own."
-                ) from error
-        return clock
-
-    def present(self) -> Clock:
-        """The clock of `ready`, or the machine's where collecting could not begin: for looking at what is held."""
-        try:
-            return self.ready()
-        except (SettingsError, Unready):
-            return self.clock
+        return api_clock(self.settings, self.clock)
 
     def _check(self) -> None:
         settings = self.settings
@@ -135,7 +114,7 @@ def write_books(settings: Settings, studies: Sequence[StudySpec]) -> None:
     """Bring the raw tables up to date that no collection writes: what is wanted, and what was requested."""
     from research_assets.collect.wanted import write_requests, write_wanted
 
-    clock = Collection(settings).present()
+    clock = present(settings, SystemClock())
     write_wanted(settings.raw, studies, clock.now())
     if settings.ledger.exists():
         ledger = Ledger(settings.ledger, settings.caps, clock)

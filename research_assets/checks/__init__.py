@@ -12,6 +12,7 @@ from dagster_duckdb import DuckDBResource
 from research_assets.checks import standing
 from research_assets.checks.look import look
 from research_assets.checks.rules import rules
+from research_assets.collect.api_time import present
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import entities_of
 from research_assets.resources import Collection
@@ -102,6 +103,6 @@ def _unbroken(study: StudySpec) -> dg.AssetChecksDefinition:
         ),
     )
     def check(collection: dg.ResourceParam[Collection]) -> dg.AssetCheckResult:
-        return standing.broken(collection.settings, study.name, collection.present().now())
+        return standing.broken(collection.settings, study.name, present(collection.settings, collection.clock).now())
 
     return check

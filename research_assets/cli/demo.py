@@ -4,7 +4,7 @@ Collects the demo study stage by stage, builds the marts, and sums up what is he
 It shows what the UI does when assets are materialized there, on the same data; it has no way of its own.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from research_assets.collect.spec import StudySpec
+    from research_assets.quota import PoolState
 
 
 @click.command("demo")
@@ -131,14 +132,18 @@ class Demo:
         yield Stage("report", (own["report"],))
 
     def _spent(self) -> int:
-        from research_assets.cli.status import pools
+        return sum(pool.used for pool in self._pools())
 
-        return sum(pool.used for pool in pools(self._settings))
+    def _pools(self) -> "Iterable[PoolState]":
+        from research_assets.clock import SystemClock
+        from research_assets.collect.pools import pool_states
+
+        states, _ = pool_states(self._settings, SystemClock())
+        return states.values()
 
     def _summarize(self, spent: int) -> None:
         import duckdb
 
-        from research_assets.cli.status import pools
         from research_assets.collect.coverage import SETTLED
 
         with duckdb.connect(str(self._settings.warehouse), read_only=True) as warehouse:
@@ -156,7 +161,7 @@ class Demo:
         console = self._console
         console.print(_rows_table(rows))
         console.print(f"\n{spent:,} requests were spent." if spent else "\nNo request was spent: all was held.")
-        for pool in pools(self._settings):
+        for pool in self._pools():
             console.print(f"The pool {pool.pool!r} has {pool.left:,} of {pool.cap:,} left today.")
         waiting = [gap for gap in gaps if gap[1] not in SETTLED]
         console.print("\nNothing that can be had is missing." if not waiting else "\nSomething is missing; see below.")

@@ -34,7 +34,7 @@ KNOWN_ERRORS = (
     "research_assets.locks:Busy",
     "research_assets.ledger_file:LedgerError",
     "research_assets.quota:QuotaSpent",
-    "research_assets.resources:Unready",
+    "research_assets.collect.api_time:Unready",
     "research_assets.reading:ReadingError",
     "research_assets.export:ExportError",
     "research_assets.ids.listed:IdListError",

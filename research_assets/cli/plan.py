@@ -6,9 +6,11 @@ import click
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from rich.console import Console
 
+    from research_assets.clock import Clock
     from research_assets.collect.agenda_model import Facts
     from research_assets.collect.forecast import Line
     from research_assets.collect.spec import StudySpec
@@ -48,41 +50,46 @@ def command(studies: tuple[str, ...], days: bool, probe: bool, yes: bool) -> Non
         if not chosen:
             console.print("There is no study yet. Write one; the README says how.")
             return
-        facts = _facts(settings, chosen)
+        clock = _clock(settings)
+        facts = _facts(settings, chosen, clock)
         if probe:
             _probe(console, settings, [study for study in chosen if not facts.density[study.name]], yes)
-            facts = _facts(settings, chosen)
-        _show(console, settings, facts, days)
+            facts = _facts(settings, chosen, clock)
+        _show(console, settings, facts, clock.now(), days)
 
 
-def _facts(settings: "Settings", studies: "Sequence[StudySpec]") -> "Facts":
+def _clock(settings: "Settings") -> "Clock":
     from research_assets.clock import SystemClock
+    from research_assets.collect.api_time import present
+
+    return present(settings, SystemClock())
+
+
+def _facts(settings: "Settings", studies: "Sequence[StudySpec]", clock: "Clock") -> "Facts":
     from research_assets.collect.pools import pool_states
     from research_assets.collect.standing import read_facts
 
-    clock = SystemClock()
     pools, used = pool_states(settings, clock)
     return read_facts(settings, studies, pools, clock.now(), used=used)
 
 
 def show_plan(console: "Console", settings: "Settings", studies: "Sequence[StudySpec]") -> None:
     """Say what some studies still need, as the command does."""
-    _show(console, settings, _facts(settings, studies), days=False)
+    clock = _clock(settings)
+    _show(console, settings, _facts(settings, studies, clock), clock.now(), days=False)
 
 
-def _show(console: "Console", settings: "Settings", facts: "Facts", days: bool) -> None:
+def _show(console: "Console", settings: "Settings", facts: "Facts", now: "datetime", days: bool) -> None:
     """The table of what is left, and when it will be done."""
     from math import ceil
 
     from rich.table import Table
 
-    from research_assets.clock import SystemClock
     from research_assets.collect.forecast import finish, forecast, recurring
     from research_assets.collect.history import comment_pages, period_cost
     from research_assets.collect.words import counted
     from research_assets.tiktok.endpoints import BY_ENTITY
 
-    now = SystemClock().now()
     lines = recurring(forecast(facts, comment_pages(settings.raw), now), facts.studies, period_cost(settings.raw))
     table = Table("study", "entity", title="Still needed", title_justify="left", box=None, pad_edge=False)
     for heading in ("partitions", "requests", "each day more"):

@@ -1,4 +1,7 @@
-"""`research-assets status`: the quota that is left and what is held, from files alone; nothing is asked or written."""
+"""`research-assets status`: the quota that is left and what is held, from files alone.
+
+Nothing is written. Nothing is asked either, but a simulated API for its time: that may have been moved.
+"""
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -49,18 +52,23 @@ def command(api: bool) -> None:
     from rich.console import Console
 
     from research_assets.cli.place import data_here
+    from research_assets.clock import SystemClock
+    from research_assets.collect.api_time import present
     from research_assets.collect.overview import read_overview
+    from research_assets.collect.pools import pool_states
 
     settings = data_here()
+    clock = present(settings, SystemClock())
     console = Console(highlight=False, soft_wrap=True)
     source = "simulated" if settings.origin == "sandbox" else f"from {settings.origin}"
     console.print(f"Data in {settings.root}, {source}.\n")
-    console.print(_pool_table(pools(settings)))
+    states, _ = pool_states(settings, clock)
+    console.print(_pool_table([*states.values()]))
     counts = read_overview(settings.raw)
     studies, mistakes = _studies(settings)
     if counts:
         console.print(_held_table(held(counts)))
-        console.print(_bars(studies, counts))
+        console.print(_bars(studies, counts, clock.now()))
         if waiting := [count for count in counts if count.state in WAITING]:
             console.print(_waiting_table(waiting))
     else:
@@ -83,7 +91,7 @@ def _studies(settings: Settings) -> "tuple[Sequence[StudySpec], str]":
 
 
 def _failures(settings: Settings) -> "list[tuple[datetime, str, str]]":
-    """What failed within `LATELY`, the newest first: when, what, and why."""
+    """What failed within `LATELY` by the machine's clock, the newest first: when, what, and why."""
     import json
 
     from research_assets.clock import SystemClock
@@ -98,22 +106,6 @@ def _failures(settings: Settings) -> "list[tuple[datetime, str, str]]":
         )
         found.append((datetime.fromisoformat(told["at"]), what.strip(), " ".join(told["message"])))
     return sorted((one for one in found if one[0] >= since), reverse=True)
-
-
-def pools(settings: Settings) -> "list[PoolState]":
-    """Each quota pool today. A data folder without a ledger has spent nothing, and gets none by looking."""
-    from research_assets.clock import SystemClock
-    from research_assets.quota import Ledger, PoolState
-
-    clock = SystemClock()
-    if not settings.ledger.exists():
-        today = clock.now().date()
-        return [PoolState(pool, today, cap, 0, cap, 0, None) for pool, cap in settings.caps.items()]
-    ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.due_reserve)
-    try:
-        return [ledger.state(pool) for pool in settings.caps]
-    finally:
-        ledger.close()
 
 
 def held(counts: "Sequence[Count]") -> Held:
@@ -157,14 +149,12 @@ def _held_table(found: Held) -> "Table":
     return table
 
 
-def _bars(known: "Sequence[StudySpec]", counts: "Sequence[Count]") -> "Table":
+def _bars(known: "Sequence[StudySpec]", counts: "Sequence[Count]", now: datetime) -> "Table":
     """Each entity's partitions in a row, days that were never asked included."""
     from rich.table import Table
 
-    from research_assets.clock import SystemClock
     from research_assets.collect.overview import LEGEND, bar, speaking
 
-    now = SystemClock().now()
     studies = {study.name: study for study in known}
     table = Table("study", "entity", "from", title="\nCoverage", caption=LEGEND, box=None, pad_edge=False)
     table.title_justify = table.caption_justify = "left"

@@ -1,8 +1,8 @@
 """The sensor that turns free quota into runs. What is worth asking is decided in `collect/agenda.py`."""
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import dagster as dg
@@ -10,12 +10,13 @@ import dagster as dg
 from research_assets.clock import Clock
 from research_assets.collect.agenda import decide
 from research_assets.collect.agenda_model import Agenda, Facts, Item, Key
+from research_assets.collect.api_time import Unready
 from research_assets.collect.pools import pool_states
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import entities_of, journal_bytes, read_facts
 from research_assets.collect.words import item_text, waiting_text
 from research_assets.quota import Ledger
-from research_assets.resources import Collection, Unready
+from research_assets.resources import Collection
 from research_assets.sensors import runs
 from research_assets.sensors.shown import events, needs_no_run
 from research_assets.settings import Settings, SettingsError
@@ -48,11 +49,11 @@ def quota_window(studies: Sequence[StudySpec], collection: Collection) -> dg.Sen
         except (SettingsError, Unready) as error:
             return dg.SkipReason(str(error))
         now = clock.now()
-        facts = _facts(context.instance, studies, keys, collection, clock)
+        facts, tried = _facts(context.instance, studies, keys, collection, clock)
         agenda = decide(facts, now)
         asked = [item for item in agenda.items if not needs_no_run(item)]
         shown = events((item for item in agenda.items if needs_no_run(item)), collection.settings)
-        requests = [_request(item, facts, collection.settings, context.instance, now) for item in asked]
+        requests = [_request(item, tried[item.study, item.entity], now) for item in asked]
         if requests:
             _declare(agenda, facts, collection.settings, clock)
         for item in agenda.items:
@@ -69,13 +70,21 @@ def quota_window(studies: Sequence[StudySpec], collection: Collection) -> dg.Sen
     return sensor
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """How a study's entity stands, as a digest, and how many ticks asked for its work while it stood just so."""
+
+    work: str
+    times: int
+
+
 def _facts(
     instance: dg.DagsterInstance,
     studies: Sequence[StudySpec],
     keys: Sequence[dg.AssetKey],
     collection: Collection,
     clock: Clock,
-) -> Facts:
+) -> tuple[Facts, Mapping[Key, Tried]]:
     """What is held, what runs, and what was asked in vain. A read that fails fails the tick."""
     # Before the files are read: a run that ends in between has then already changed them.
     going_on = runs.running(runs.active(instance, collection.clock.now()), keys)
@@ -88,13 +97,16 @@ def _facts(
 
     facts = read_facts(settings, studies, pools, now, used=used, shown=shown)  # type: ignore[arg-type]
     halted: dict[Key, datetime] = {}
+    tried: dict[Key, Tried] = {}
     for key in facts.standings:
-        times, ended = runs.in_vain(instance, key, digest(facts, key, settings))
+        work = digest(facts, key, settings)
+        times, ended = runs.in_vain(instance, key, work)
+        tried[key] = Tried(work, times)
         # Runs end by the machine's clock, which need not be the server's.
         rest = ended + runs.pause(times) - collection.clock.now() if ended else None
         if rest is not None and rest.total_seconds() > 0:
             halted[key] = now + rest
-    return replace(facts, running=going_on, halted=halted)
+    return replace(facts, running=going_on, halted=halted), tried
 
 
 def digest(facts: Facts, key: Key, settings: Settings) -> str:
@@ -105,18 +117,16 @@ def digest(facts: Facts, key: Key, settings: Settings) -> str:
     return hashlib.sha256(repr((standings, size, canary)).encode()).hexdigest()[:16]
 
 
-def _request(
-    item: Item, facts: Facts, settings: Settings, instance: dg.DagsterInstance, now: datetime
-) -> dg.RunRequest:
+def _request(item: Item, tried: Tried, now: datetime) -> dg.RunRequest:
     """The run of an item. Its key names what makes another run legitimate: the day, and how things stand."""
     key = (item.study, item.entity)
     first, last = item.partitions[0].isoformat(), item.partitions[-1].isoformat()
-    work = digest(facts, key, settings)
-    times, _ = runs.in_vain(instance, key, work)
     step = f"{item.study}__{'content' if item.entity in ('videos', 'comments') else item.entity}"
     config = {"again": True} if item.again else {"canary": True} if item.why == ("canary",) else {}
     return dg.RunRequest(
-        run_key="/".join((item.study, item.entity, f"{first}..{last}", *config, f"{now.date()}", work, f"{times}")),
+        run_key="/".join(
+            (item.study, item.entity, f"{first}..{last}", *config, f"{now.date()}", tried.work, f"{tried.times}")
+        ),
         asset_selection=[dg.AssetKey(list(key))],
         run_config={"ops": {step: {"config": config}}} if config else {},
         tags={
@@ -127,7 +137,7 @@ def _request(
             "research/partitions": first if first == last else f"{first}..{last}",
             "research/why": ", ".join(item.why),
             runs.BATCH: "/".join(key),
-            runs.WORK: work,
+            runs.WORK: tried.work,
             runs.TICK: now.isoformat(),
             runs.REQUESTS: str(item.requests),
         },

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,12 @@ def test_a_probe_of_a_dense_study_stops_at_its_bound(sandbox: Running) -> None:
 def test_each_day_is_told(sandbox: Running) -> None:
     result = plan("--days")
     assert all(f"2026-02-{day:02}" in result.stdout for day in range(1, 11))
+    assert asked(sandbox) == 0
+
+
+def test_the_time_is_that_of_a_simulated_api(sandbox: Running) -> None:
+    sandbox.clock.set(datetime(2026, 2, 20, 9, tzinfo=UTC))
+    assert "Done on 2026-02-20" in plan().stdout
     assert asked(sandbox) == 0
 
 

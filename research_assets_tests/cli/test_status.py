@@ -10,6 +10,8 @@ from click.testing import CliRunner, Result
 from research_assets.cli import main
 from research_assets.clock import SystemClock
 from research_assets.quota import Ledger
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.server import running
 from research_assets.settings import Settings
 from research_assets.tables import write_rows
 from research_assets_tests.study.files import SMALL, write
@@ -116,6 +118,30 @@ def test_spent_quota_is_told(here: Settings) -> None:
     ledger.reserve("research", study="gardening", entity="videos", unit="2026-02-01", endpoint="video_query")
     ledger.close()
     assert ["research", "1", "1,000", "999", "0", "open"] in [line.split() for line in status().stdout.splitlines()]
+
+
+def test_the_day_is_that_of_a_simulated_api_and_nothing_is_left_behind(
+    here: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(tmp_path / "studies" / "one", SMALL + "comments: none\nend: 2026-02-04\n")
+    config = SandboxConfig(now=datetime(2026, 2, 4, 9, tzinfo=UTC))
+    with running(config) as sandbox:
+        values = {
+            "TIKTOK_API_URL": sandbox.url,
+            "TIKTOK_CLIENT_KEY": config.client_key,
+            "TIKTOK_CLIENT_SECRET": config.client_secret,
+            "RESEARCH_STUDIES": str(tmp_path / "studies"),
+        }
+        for name, value in values.items():
+            monkeypatch.setenv(name, value)
+        assert "Quota of 2026-02-04 UTC" in status().stdout
+        assert not here.root.exists()
+        rows = [unit(date(2026, 2, 1), "complete", 9)]
+        write_rows(here.raw, "coverage", study="gardening", day=date(2026, 2, 4), name="c1", rows=rows)
+        # Two days old is the first day alone: the others are too fresh.
+        assert "█░░░" in status().stdout
+        assert sandbox.state["requests"] == {}
+    assert f"Quota of {SystemClock().now():%Y-%m-%d} UTC" in status().stdout, "the machine's, if none answers"
 
 
 def test_a_damaged_ledger_is_one_message(here: Settings) -> None:
