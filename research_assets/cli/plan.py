@@ -85,12 +85,14 @@ def _show(console: "Console", settings: "Settings", facts: "Facts", now: "dateti
 
     from rich.table import Table
 
-    from research_assets.collect.forecast import finish, forecast, recurring
+    from research_assets.collect.forecast import finish, forecast, looks, recurring
     from research_assets.collect.history import comment_pages, period_cost
     from research_assets.collect.words import counted
     from research_assets.tiktok.endpoints import BY_ENTITY
 
     lines = recurring(forecast(facts, comment_pages(settings.raw), now), facts.studies, period_cost(settings.raw))
+    names = [study.name for study in facts.studies]
+    lines = sorted([*lines, *looks(facts, now)], key=lambda line: names.index(line.study))
     table = Table("study", "entity", title="Still needed", title_justify="left", box=None, pad_edge=False)
     for heading in ("partitions", "requests", "each day more"):
         table.add_column(heading, justify="right")
@@ -98,7 +100,8 @@ def _show(console: "Console", settings: "Settings", facts: "Facts", now: "dateti
     for line in lines:
         requests = f"{ceil(line.left.requests):,}" + (" or more" if line.unknown else "")
         daily = f"{line.daily:,.1f}" if line.daily else ""
-        table.add_row(line.study, line.entity, f"{line.partitions:,}", requests, daily, line.left.basis)
+        what = ("known videos", "") if line.looks else (line.entity, f"{line.partitions:,}")
+        table.add_row(line.study, *what, requests, daily, line.left.basis)
     console.print(table)
     if days:
         _show_days(console, lines)

@@ -8,6 +8,7 @@ from typing import Literal
 from research_assets.collect.estimate import NOTHING, Basis, Estimate, search
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import PoolState
+from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
 
 Why = Literal[
     "settled", "reobserve", "retry", "accounts", "canary", "show", "goes_on", "new", "last_day", "period", "backfill"
@@ -77,7 +78,7 @@ class Facts:
     nothing to ask. `density` are raw hits of held days by study, `used` today's requests by pool and study, `running`
     the requests that active runs are expected to need, `halted` until when nothing is begun after runs in vain. `parts`
     says in how many parts a study's search is asked, where its query names more accounts than go into one, `canaries`
-    names the day whose known videos a study is to look for now.
+    names the day whose known videos a study is to look for now, `called` when it last looked for any.
     """
 
     studies: Sequence[StudySpec]
@@ -88,10 +89,11 @@ class Facts:
     running: Mapping[Key, int] = field(default_factory=dict)
     halted: Mapping[Key, datetime] = field(default_factory=dict)
     due_reserve: int = 0
-    page_size: int = 100
-    window_days: int = 31
+    page_size: int = MAX_COUNT
+    window_days: int = MAX_WINDOW_DAYS
     parts: Mapping[str, int] = field(default_factory=dict)
     canaries: Mapping[str, date] = field(default_factory=dict)
+    called: Mapping[str, datetime] = field(default_factory=dict)
 
     def search_cost(self, study: str, days: Sequence[date]) -> Estimate:
         """What a search over some days of a study will cost."""

@@ -12,7 +12,7 @@ from math import ceil
 from research_assets.collect.agenda import due_at
 from research_assets.collect.agenda_model import Facts, Standing
 from research_assets.collect.estimate import NOTHING, Estimate, total
-from research_assets.collect.observing import period_length
+from research_assets.collect.observing import EVERY, looks_left, over_at, period_length
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import entities_of
 from research_assets.fields import ENTITIES
@@ -28,7 +28,7 @@ class Line:
 
     `by_partition` says it for each partition; its sum may be higher, because sparse days share windows. `more` says
     that something will come on top which nobody can count yet. `ends` is when the last of it can be asked; None if it
-    goes on for ever.
+    goes on for ever. `looks` marks the line of the looks for known videos, which have no partitions.
     """
 
     study: str
@@ -39,6 +39,7 @@ class Line:
     by_partition: Mapping[date, Estimate]
     ends: datetime | None
     more: bool = False
+    looks: bool = False
 
     @property
     def unknown(self) -> bool:
@@ -104,7 +105,6 @@ def _videos(facts: Facts, study: StudySpec, now: datetime) -> Line:
     missing = _open_days(facts, study, now)
     known = facts.standings.get((study.name, "videos"), {})
     looks = [cost(missing)]
-    ends = due_at(study.end, max(study.settle_days, *study.reobserve_days, 0)) if study.end else None
     for age in study.reobserve_days:
         again = [
             day
@@ -122,7 +122,7 @@ def _videos(facts: Facts, study: StudySpec, now: datetime) -> Line:
         total(looks),
         daily / facts.page_size,
         by_partition,
-        ends,
+        over_at(study),
     )
 
 
@@ -171,4 +171,17 @@ def recurring(
     ]
 
 
-__all__ = ["NOTHING", "Finish", "Line", "finish", "forecast", "recurring"]
+def looks(facts: Facts, now: datetime) -> list[Line]:
+    """One line for each study that still looks for videos known from before: a request a week; see `observing.py`."""
+    lines = []
+    for study in facts.studies:
+        left = looks_left(study, facts.called.get(study.name), now)
+        daily = DAY / EVERY if left is None else 0.0
+        left = int(study.name in facts.canaries) if left is None else left
+        if left or daily:
+            price = Estimate(left, "one each")
+            lines.append(Line(study.name, "videos", 0, price, daily, {}, over_at(study), looks=True))
+    return lines
+
+
+__all__ = ["NOTHING", "Finish", "Line", "finish", "forecast", "looks", "recurring"]

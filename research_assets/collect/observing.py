@@ -28,18 +28,21 @@ def running_period(study: StudySpec, now: datetime) -> date:
     return now.date() if study.observe == "daily" else week_of(now.date())
 
 
+def over_at(study: StudySpec) -> datetime | None:
+    """When a study's last day reaches the last of its ages; None for a study without end."""
+    if study.end is None:
+        return None
+    return midnight(study.end) + timedelta(days=1 + max(study.settle_days, *study.reobserve_days, 0))
+
+
 def observes(study: StudySpec, days: Mapping[date, Standing], seen_at: datetime | None, now: datetime) -> bool:
     """Whether a new period of a study's accounts begins by itself; `seen_at` is the last moment of earlier periods.
 
-    A study is under way until its last day has reached the last of its ages. `days` are those whose videos name the
-    accounts, none for a panel: as long as some are missing, not all accounts are known. After that accounts are
-    observed for one period more.
+    A study is under way until it is over, see `over_at`. `days` are those whose videos name the accounts, none for a
+    panel: as long as some are missing, not all accounts are known. After that accounts are observed for one period more.
     """
-    if study.end is None:
-        return True
-    ages = max(study.settle_days, *study.reobserve_days, 0)
-    over = midnight(study.end) + timedelta(days=1 + ages)
-    if now < over or seen_at is None:
+    over = over_at(study)
+    if study.end is None or over is None or now < over or seen_at is None:
         return True
     number = (study.end - study.start).days + 1
     for offset in range(number if days else 0):
@@ -66,3 +69,18 @@ def day_to_call(
     week = now.date().toordinal() // EVERY.days
     lot = hashlib.blake2b(f"{study.name}:{week}".encode(), digest_size=8).digest()
     return sorted(days)[int.from_bytes(lot) % len(days)]
+
+
+def looks_left(study: StudySpec, last: datetime | None, now: datetime) -> int | None:
+    """How many looks for known videos are still to come, one each `EVERY`; None for a study without end.
+
+    `last` is when the study last looked. The first look comes when its first day may have been held for `EVERY`.
+    """
+    if study.end is None:
+        return None
+    first = midnight(study.start) + timedelta(days=1 + study.settle_days) + EVERY
+    at = max(now, last + EVERY if last else first)
+    number = 0
+    while observes(study, {}, last, at):
+        number, last, at = number + 1, at, at + EVERY
+    return number

@@ -54,12 +54,16 @@ def read_facts(
     standings: dict[Key, Mapping[date, Standing]] = {}
     density: dict[str, Mapping[date, float]] = {}
     canaries: dict[str, date] = {}
+    called: dict[str, datetime] = {}
     with nullcontext(raw) if raw else Raw(settings.raw) as tables:
         for study in studies:
             days, density[study.name] = read_days(tables, study, now)
             standings[study.name, "videos"] = _told(days, _seen(shown, study.name, "videos"))
-            if (day := read_canary(tables, study, now)) is not None:
+            day, last = read_canary(tables, study, now)
+            if day is not None:
                 canaries[study.name] = day
+            if last is not None:
+                called[study.name] = last
             lists = Lists(settings, tables, study, now)
             for entity in entities_of(study):
                 if entity == "comments":
@@ -79,6 +83,7 @@ def read_facts(
         window_days=settings.window_days,
         parts={s.name: len(batches(named(s.query), settings.username_batch)) or 1 for s in studies},
         canaries=canaries,
+        called=called,
     )
 
 

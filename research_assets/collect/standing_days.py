@@ -48,8 +48,8 @@ def read_days(raw: Raw, study: StudySpec, now: datetime) -> tuple[dict[date, Sta
     return standings, density
 
 
-def read_canary(raw: Raw, study: StudySpec, now: datetime) -> date | None:
-    """The day whose videos are looked for now, if the study's last look is old enough."""
+def read_canary(raw: Raw, study: StudySpec, now: datetime) -> tuple[date | None, datetime | None]:
+    """The day whose videos are looked for now, if the study's last look is old enough; and when that was."""
     rows = lookup(
         raw,
         "coverage",
@@ -66,6 +66,6 @@ def read_canary(raw: Raw, study: StudySpec, now: datetime) -> date | None:
         [now - EVERY],
     )
     if not rows:
-        return None
+        return None, None
     [(days, last, waits_until)] = rows
-    return day_to_call(study, days or (), last, waits_until, now)
+    return day_to_call(study, days or (), last, waits_until, now), last

@@ -67,6 +67,7 @@ def test_a_probe_is_kept_and_founds_the_plan(sandbox: Running) -> None:
     assert "density" in result.stdout
     # Seven days of 250 videos are left, before and after the day in the middle: 1,750 videos in all.
     assert ["gardening", "videos", "7", "18", "density"] in [line.split() for line in result.stdout.splitlines()]
+    assert ["gardening", "known", "videos", "1", "one", "each"] in [line.split() for line in result.stdout.splitlines()]
     again = plan("--probe", "--yes")
     assert "No probe is needed" in again.stdout
     assert asked(sandbox) == spent

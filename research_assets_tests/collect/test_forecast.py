@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from research_assets.collect.agenda_model import Facts, Standing
 from research_assets.collect.coverage import State
 from research_assets.collect.estimate import Estimate, a_list, search
-from research_assets.collect.forecast import finish, forecast, recurring
+from research_assets.collect.forecast import finish, forecast, looks, recurring
 from research_assets.collect.overview import bar
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.quota import PoolState
@@ -83,6 +83,22 @@ def test_periods_recur_and_may_take_all() -> None:
     lines = recurring(forecast(facts(spec), {}, NOW), [spec], {("garden", "users"): 700.0})
     end = finish([replace(line, left=Estimate(50, "density")) for line in lines], facts(spec).pools["research"], NOW)
     assert end.on is None
+
+
+def test_looks_for_known_videos_are_counted_as_long_as_there_are_some() -> None:
+    without_end = replace(ONLY_VIDEOS, end=None)
+    [line] = looks(facts(without_end), NOW)
+    assert (line.left.requests, line.daily, line.ends) == (0, 1 / 7, None)
+    [line] = looks(facts(without_end, canaries={"garden": START}), NOW)
+    assert line.left == Estimate(1, "one each")
+    # Its last day is 30 days old on 2026-03-13: looked for on 03-02 and 03-09, and once more when it is over.
+    observed = replace(ONLY_VIDEOS, reobserve_days=(30,))
+    [line] = looks(facts(observed), NOW)
+    assert (line.left.requests, line.daily, line.partitions) == (3, 0.0, 0)
+    [line] = looks(facts(observed, called={"garden": NOW}), NOW)
+    assert line.left.requests == 2
+    over = NOW + timedelta(days=14)
+    assert looks(facts(observed, called={"garden": over}), over) == []
 
 
 def test_estimates_of_lists() -> None:
