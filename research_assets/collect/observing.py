@@ -39,7 +39,7 @@ def observes(study: StudySpec, days: Mapping[date, Standing], seen_at: datetime 
     """Whether a new period of a study's accounts begins by itself; `seen_at` is the last moment of earlier periods.
 
     A study is under way until it is over, see `over_at`. `days` are those whose videos name the accounts, none for a
-    panel: as long as some are missing, not all accounts are known. After that accounts are observed for one period more.
+    panel: as long as some are missing, not all accounts are known. After that comes one period more.
     """
     over = over_at(study)
     if study.end is None or over is None or now < over or seen_at is None:
