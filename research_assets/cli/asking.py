@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from research_assets.ids.ask import Asked, Known, Question, ask, price
+from research_assets.ids.ask import POOL, Asked, Known, Question, ask, price
 from research_assets.ids.listed import IdList
 from research_assets.journal import Journal
 
@@ -44,9 +44,9 @@ def agree(console: "Console", settings: "Settings", question: Question, today: d
     from research_assets.collect.pools import pool_states
 
     pools, _ = pool_states(settings, SystemClock())
-    left, least = pools["research"].left, price(question, today, settings.window_days) + more
-    console.print(f"It takes {least:,} requests at least; {left:,} of {pools['research'].cap:,} are left today (UTC).")
-    if least > left:
+    pool, least = pools[POOL], price(question, today, settings.window_days) + more
+    console.print(f"It takes {least:,} requests at least; {pool.left:,} of {pool.cap:,} are left today (UTC).")
+    if least > pool.left:
         console.print("What does not fit waits: run the same command again when the quota opens.")
     if not yes:
         click.confirm("Ask now?", abort=True)

@@ -10,6 +10,7 @@ from datetime import date
 from typing import Literal
 
 from research_assets.collect.plan import cost, expected_hits, plan_windows, spread
+from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
 
 Basis = Literal["known counts", "density", "pages observed", "one each", "nothing known", "held"]
 """From the surest to the least: counts that the API told; hits of days nearby; pages that such lists had; entities that
@@ -52,7 +53,12 @@ def total(estimates: Iterable[Estimate]) -> Estimate:
 
 
 def search(
-    days: Sequence[date], density: Mapping[date, float], *, page_size: int = 100, window_days: int = 31, parts: int = 1
+    days: Sequence[date],
+    density: Mapping[date, float],
+    *,
+    page_size: int = MAX_COUNT,
+    window_days: int = MAX_WINDOW_DAYS,
+    parts: int = 1,
 ) -> Estimate:
     """Requests of a search over some days, in the windows that the collector will choose.
 
@@ -74,7 +80,7 @@ def a_list(
     expected: int | None,
     observed_pages: float | None,
     *,
-    page_size: int = 100,
+    page_size: int = MAX_COUNT,
     ceiling: int = 0,
 ) -> Estimate:
     """Requests of one list: `expected` rows if a count promises them, else the pages that such lists had on average.

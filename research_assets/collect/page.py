@@ -38,7 +38,7 @@ _EPOCH, _FAR = date(1970, 1, 1), 2**33
 
 
 def answer_facts(answer: Answer, now: datetime) -> dict[str, Any]:
-    """What the journal keeps about any page beside its bytes: what was asked, when, and what the answer says of itself."""
+    """What the journal keeps about any page: what was asked, when, and what the answer says of itself."""
     return {
         "request": answer.request.facts,
         "observed_at": now,

@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
+from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
+
 PAGES_A_WINDOW = 64
 """Windows of known density are cut at about this many pages: they run side by side, at under 1 % for partial pages."""
 
@@ -47,7 +49,7 @@ class Window:
         return f"{days} for {self.names[0]}" + (f" and {len(self.names) - 1} more" if len(self.names) > 1 else "")
 
 
-def cost(hits: float, page_size: int = 100) -> int:
+def cost(hits: float, page_size: int = MAX_COUNT) -> int:
     """Requests that a search with so many raw hits needs: an empty one costs one."""
     return max(1, math.ceil(hits / page_size - 1e-9))
 
@@ -56,8 +58,8 @@ def plan_windows(
     days: Sequence[date],
     density: Mapping[date, float],
     *,
-    most_days: int = 31,
-    page_size: int = 100,
+    most_days: int = MAX_WINDOW_DAYS,
+    page_size: int = MAX_COUNT,
     most_pages: int = PAGES_A_WINDOW,
 ) -> list[Window]:
     """Cut the wanted days into the windows that cost the fewest requests, newest first.
@@ -95,7 +97,7 @@ def plan_windows(
     return plan
 
 
-def halve(window: Window, density: Mapping[date, float], page_size: int = 100) -> tuple[Window, Window]:
+def halve(window: Window, density: Mapping[date, float], page_size: int = MAX_COUNT) -> tuple[Window, Window]:
     """Cut a failed window of several days in two, near the middle, where the halves waste the least of their pages."""
     days = window.days
     middle = len(days) // 2

@@ -19,9 +19,10 @@ from research_assets.collect.publish import publish_aside
 from research_assets.collect.send import Courier, in_short
 from research_assets.journal import Journal
 from research_assets.quota import QuotaSpent
+from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import FinalForUnit, Wait
 
-POOL = "research"
+POOL = BY_ENTITY["videos"].pool
 SILENT = "None of {} videos known from before was found, twice: the API is not answering this query."
 LOST = "Known from before, not found when it was looked for again."
 

@@ -28,9 +28,10 @@ from research_assets.collect.window import Outcome, Trail, crawl
 from research_assets.journal import Journal
 from research_assets.locks import Busy, claim
 from research_assets.quota import QuotaSpent
+from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import ApiError, RateLimited
 
-POOL = "research"
+POOL = BY_ENTITY["videos"].pool
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,15 @@ from research_assets.journal import Journal
 from research_assets.locks import claim
 from research_assets.quota import QuotaSpent
 from research_assets.tiktok.answers import Answer
+from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import FinalForUnit, RateLimited, Wait
 from research_assets.tiktok.requests import video_query
 
 Found = Literal["returned", "absent", "unanswered"]
 """What the API says of an id: its video; nothing; or the request was not answered, which says nothing of the video."""
+
+POOL = BY_ENTITY["videos"].pool
+"""What pays for asking ids."""
 
 _ANY_DAY = date(2000, 1, 1)
 _PAGES = 5
@@ -171,12 +175,12 @@ class _Run:
             self.halt = Halt.of(spent)
             return 0, ()
         except RateLimited as error:
-            self.halt = Halt.until_better("research", in_short(error), self._tools.clock.now())
+            self.halt = Halt.until_better(POOL, in_short(error), self._tools.clock.now())
             return 0, ()
         except (Wait, FinalForUnit) as error:
             if self._courier.down:
                 self.halt = Halt.until_better(
-                    "research", f"The API answers nothing just now: {in_short(error)}.", self._tools.clock.now()
+                    POOL, f"The API answers nothing just now: {in_short(error)}.", self._tools.clock.now()
                 )
                 return 0, ()
             if narrower := list(halves(batch, self._listed, self._today)):

@@ -6,9 +6,7 @@ from datetime import date, timedelta
 
 from research_assets.collect.window import LAG
 from research_assets.ids.listed import Listed, uploaded
-
-MOST = 100
-"""Ids in one request: what one page takes (reference §8, how to verify cheaply)."""
+from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +22,16 @@ class Batch:
         return f"{len(self.ids)} ids of {self.first}..{self.last}"
 
 
-def batches(listed: Iterable[Listed], today: date, *, window_days: int = 31) -> list[Batch]:
-    """The fewest batches that ask for all: in the order of their days, each as full as its window allows."""
+def batches(listed: Iterable[Listed], today: date, *, window_days: int = MAX_WINDOW_DAYS) -> list[Batch]:
+    """The fewest batches that ask for all: in the order of their days, each as full as its window allows.
+
+    A batch has no more ids than one page takes (reference §8, how to verify cheaply).
+    """
     spans = sorted((*_span(one, today), one.id) for one in listed)
     found: list[Batch] = []
     for first, last, identifier in spans:
         open_ = found[-1] if found else None
-        if open_ and len(open_.ids) < MOST and (max(last, open_.last) - open_.first).days < window_days:
+        if open_ and len(open_.ids) < MAX_COUNT and (max(last, open_.last) - open_.first).days < window_days:
             found[-1] = replace(open_, ids=(*open_.ids, identifier), last=max(last, open_.last))
         else:
             found.append(Batch((identifier,), first, last))

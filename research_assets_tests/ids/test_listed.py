@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.ids.batches import MOST, batches
+from research_assets.ids.batches import batches
 from research_assets.ids.listed import IdListError, Listed, read_list, uploaded
+from research_assets.tiktok.requests import MAX_COUNT
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ID = 7503867840092128259
@@ -93,7 +94,7 @@ def test_each_id_is_in_one_batch_whose_window_holds_its_days(ids: list[Listed]) 
     assert sorted(identifier for batch in found for identifier in batch.ids) == sorted(one.id for one in ids)
     days = {one.id: one.day for one in ids}
     for batch in found:
-        assert len(batch.ids) <= MOST
+        assert len(batch.ids) <= MAX_COUNT
         assert (batch.last - batch.first).days < 31
         for identifier in batch.ids:
             told, up = days[identifier], uploaded(identifier).date()
