@@ -223,8 +223,14 @@ PLAYLIST: tuple[Field, ...] = (
 COVERAGE: tuple[Field, ...] = (
     Field("entity", "VARCHAR", "Entity that was asked for", "collect"),
     Field("partition", "DATE", "Partition of the asset that the unit belongs to", "collect"),
-    Field("unit_kind", "VARCHAR", "What a unit is: day, video, comment, account or canary", "collect"),
-    Field("unit", "VARCHAR", "The day, video id, comment id or username", "collect"),
+    Field(
+        "unit_kind",
+        "VARCHAR",
+        "What a unit is: day, video, comment, account (of videos: accounts of the query that were asked apart), or "
+        "canary (a video known from before that is looked for each week)",
+        "collect",
+    ),
+    Field("unit", "VARCHAR", "The day, video id, comment id or username; several with a comma between", "collect"),
     Field("state", "VARCHAR", "State of the unit after this attempt", "collect"),
     Field("asked", "BIGINT", "Rows that the requests asked for", "collect", unit="rows"),
     Field("offered", "BIGINT", "Raw hits that the cursor counted, deliverable or not", "collect", unit="rows"),
