@@ -154,8 +154,7 @@ class Journal:
     def events(self) -> Iterator[dict[str, Any]]:
         """Everything held so far, in order, the start event first. One line in memory at a time."""
         with self.path.open("rb", buffering=CHUNK) as file:
-            for event, _ in complete_lines(self.path, file, torn_end=True):
-                yield event
+            yield from (event for event, _ in complete_lines(self.path, file, torn_end=True))
 
     def append(self, event: str, fields: Mapping[str, Any], answer: bytes | None = None) -> None:
         """Write one event; it is durable when this returns.
@@ -265,9 +264,8 @@ def _line(record: Mapping[str, Any], answer: bytes | None = None) -> bytes:
     head = orjson.dumps(record, default=_plain)
     if answer is None:
         return head + b"\n"
-    if b"\n" in answer or b"\r" in answer:
-        # Between the tokens of valid JSON; inside a string they are always escaped.
-        answer = answer.replace(b"\n", b" ").replace(b"\r", b" ")
+    # Line breaks stand between the tokens of valid JSON; inside a string they are always escaped.
+    answer = answer.replace(b"\n", b" ").replace(b"\r", b" ")
     return b"".join((head[:-1], b',"answer":', answer, b"}\n"))
 
 
