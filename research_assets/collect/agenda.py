@@ -60,7 +60,7 @@ def decide(facts: Facts, now: datetime) -> Agenda:
 
 def _canaries(facts: Facts) -> Iterator[Item]:
     """One request for each study that is to look for known videos; its days wait until it has, which is not long."""
-    free = _free(facts, "research")
+    free = _free(facts, BY_ENTITY["videos"].pool)
     due = {
         study: day
         for study, day in facts.canaries.items()
@@ -123,7 +123,7 @@ def _wishes(facts: Facts, study: StudySpec, entity: str, now: datetime) -> Itera
             yield wish
     if paused and entity == "videos" and facts.density.get(study.name):
         requests = ceil(facts.search_cost(study.name, paused).requests)
-        yield Waiting(study.name, entity, 0, "quota", _opens(facts.pools["research"]), requests)
+        yield Waiting(study.name, entity, 0, "quota", _opens(facts.pools[BY_ENTITY[entity].pool]), requests)
 
 
 def _wish(study: StudySpec, entity: str, partition: date, standing: Standing, now: datetime) -> _Wish | None:
