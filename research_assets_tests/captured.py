@@ -13,6 +13,13 @@ from research_assets.tiktok.endpoints import BY_ENTITY
 
 NOON = datetime(2026, 2, 3, 12, tzinfo=UTC)
 DAY = date(2026, 2, 1)
+ID = 7503867840092128259
+SECOND = 1769950800  # 2026-02-01 13:00 UTC
+
+
+def video(number: int = 0, **own: Any) -> dict[str, Any]:
+    """A video's record, uploaded at `SECOND`."""
+    return {"id": (SECOND << 32) + number, "create_time": SECOND, "username": "beet", **own}
 
 
 def answer(entity: str, rows: object, key: str | None = None) -> bytes:

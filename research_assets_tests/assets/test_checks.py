@@ -1,92 +1,35 @@
-"""The checks of a study: silent without data and on whole data, and clear about what is not whole."""
+"""The checks of a study: silent without data and on whole data, and clear about rows that should not be."""
 
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import dagster as dg
 import pytest
 
 from research_assets.checks import study_checks
-from research_assets.checks.look import SHORT, look, sample
-from research_assets.checks.rule import Rule
+from research_assets.checks.look import SHORT, sample
 from research_assets.checks.rules import rules
-from research_assets.collect.spec import StudySpec, UserRule
 from research_assets.fields import ENTITIES
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import running
-from research_assets.tables import write_rows
-from research_assets_tests.assets.world import NO_COMMENTS, STUDY, Bench, failure
+from research_assets_tests.assets.raw_rows import (
+    DAY,
+    NOON,
+    SEEN,
+    WHOLE,
+    Row,
+    broken,
+    comment,
+    put,
+    results,
+    uploaded,
+    verdicts,
+    video,
+)
+from research_assets_tests.assets.world import NO_COMMENTS, Bench, failure
 
-WHOLE = replace(STUDY, users=UserRule("authors"), panel=("beet",))
-DAY = date(2026, 2, 3)
-NOON = 1_770_120_000  # 2026-02-03T12:00:00Z
-SEEN = datetime(2026, 2, 6, 9, tzinfo=UTC)
-
-Row = dict[str, Any]
 Case = tuple[str, str, list[Row], int]
-
-
-def uploaded(seconds: int, number: int = 1) -> int:
-    """An id whose upload lies so many seconds from noon."""
-    return (NOON + seconds) << 32 | number
-
-
-FIELDS: Row = {
-    "region_code": "DE",
-    "username": "ute",
-    "hashtag_names": ["Gardening"],
-    "view_count": 100,
-    "like_count": 5,
-    "comment_count": 0,
-    "share_count": 0,
-    "favorites_count": 0,
-}
-
-
-def video(number: int = 1, **changes: Any) -> Row:
-    return {"id": uploaded(-30, number), "create_time": NOON, **FIELDS, **changes}
-
-
-def comment(number: int = 1, **changes: Any) -> Row:
-    written = NOON + 3600
-    row = {"id": written << 32 | number, "create_time": written + 40, "video_id": uploaded(0), "like_count": 0}
-    return {**row, "parent_comment_id": uploaded(0), "reply_count": 0, "asked_video_id": uploaded(0), **changes}
-
-
-def put(raw: Path, entity: str, rows: list[Row], *, day: date | None = None, capture: str = "a") -> None:
-    """Write rows into a day of the study's raw table."""
-    if day is None:
-        day = SEEN.date() if ENTITIES[entity].clock == "observation" else DAY
-    stamped = [{"observed_at": SEEN, "capture": capture, **row} for row in rows]
-    write_rows(raw, entity, study="gardening", day=day, name=capture, rows=stamped)
-
-
-def verdicts(raw: Path, entity: str, units: list[Row]) -> None:
-    base = {"entity": entity, "partition": DAY, "unit_kind": "day", "state": "complete", "last_at": SEEN}
-    rows = [{**base, "unit": str(place), **unit} for place, unit in enumerate(units)]
-    write_rows(raw, "coverage", study="gardening", day=SEEN.date(), name="c", rows=rows)
-
-
-def results(raw: Path, entity: str, study: StudySpec = WHOLE) -> dict[str, tuple[Rule, dg.AssetCheckResult]]:
-    return {rule.name: (rule, result) for rule, result in look(raw, "gardening", entity, rules(study, entity))}
-
-
-def broken(raw: Path, entity: str, study: StudySpec = WHOLE) -> dict[str, int]:
-    """The rules that are broken, and by how many rows; looks at what a person is told on the way."""
-    found = {}
-    for name, (rule, result) in results(raw, entity, study).items():
-        if result.passed:
-            continue
-        count = result.metadata["rows that break the rule"].value
-        assert isinstance(count, int)
-        found[name] = count
-        assert rule.advice in (result.description or "")
-        assert result.severity == (dg.AssetCheckSeverity.ERROR if rule.blocking else dg.AssetCheckSeverity.WARN)
-        assert "| --- |" in str(result.metadata["sample"].value)
-    return found
 
 
 @pytest.mark.parametrize("entity", ENTITIES)
@@ -207,90 +150,6 @@ def test_what_a_row_cannot_show_is_no_rule(field: str) -> None:
     for query in ({"and": (condition,)}, {"not": (condition,)}, one_of):
         names = {rule.name for rule in rules(replace(WHOLE, query=query), "videos")}
         assert "rows_answer_what_was_asked" not in names
-
-
-def test_a_field_that_never_came_or_no_longer_comes_is_missed(tmp_path: Path) -> None:
-    study = replace(WHOLE, fields={"videos": ("id", "create_time", "like_count", "music_id", "playlist_id")})
-    put(tmp_path, "videos", [video(place) for place in range(1, 90)])
-    assert not broken(tmp_path, "videos", study), "too few rows to miss anything"
-    put(tmp_path, "videos", [video(place) for place in range(90, 200)], capture="b")
-    assert broken(tmp_path, "videos", study) == {"fields_keep_arriving": 1}, "music_id; a playlist is rare"
-    later = [
-        video(place, music_id=1, like_count=None, observed_at=SEEN + timedelta(days=1)) for place in range(200, 310)
-    ]
-    put(tmp_path, "videos", later, capture="c")
-    _, result = results(tmp_path, "videos", study)["fields_keep_arriving"]
-    assert "| like count | no longer arrives |" in str(result.metadata["sample"].value).replace(
-        "like_count", "like count"
-    )
-    assert broken(tmp_path, "videos", study) == {"fields_keep_arriving": 1}
-
-
-def series(*offered: int) -> list[Row]:
-    return [{"partition": DAY + timedelta(days=place), "offered": hits} for place, hits in enumerate(offered)]
-
-
-def test_the_volume_of_a_day_is_held_against_the_days_around(tmp_path: Path) -> None:
-    verdicts(tmp_path, "videos", series(100, 90, 110, 95, 105, 0, 100, 900))
-    assert broken(tmp_path, "videos") == {"volume_is_as_usual": 2}
-    verdicts(tmp_path, "videos", series(100, 90, 500, 30, 105))
-    assert not broken(tmp_path, "videos")
-    verdicts(tmp_path, "videos", series(100, 0))
-    assert not broken(tmp_path, "videos"), "too little is known to judge"
-
-
-def test_the_share_of_comments_is_held_against_the_other_days(tmp_path: Path) -> None:
-    units = [
-        {"partition": DAY + timedelta(days=place), "unit_kind": "video", "expected": 100, "kept": kept}
-        for place, kept in enumerate((80, 85, 70, 90, 75, 10))
-    ]
-    verdicts(tmp_path, "comments", units)
-    assert broken(tmp_path, "comments") == {"volume_is_as_usual": 1}
-
-
-@pytest.mark.parametrize("entity", ["followers", "following", "liked_videos", "reposted_videos", "pinned_videos"])
-def test_a_list_that_shrank_is_found(tmp_path: Path, entity: str) -> None:
-    weeks = [DAY + timedelta(weeks=week) for week in range(3)]
-    units = [
-        {"partition": week, "unit_kind": "account", "unit": name, "kept": kept}
-        for name, lengths in {"beet": (100, 90, 20), "ute": (40, 1, 1)}.items()
-        for week, kept in zip(weeks, lengths, strict=True)
-    ]
-    verdicts(tmp_path, entity, units)
-    assert broken(tmp_path, entity) == {"volume_is_as_usual": 1}
-
-
-@pytest.mark.parametrize("entity", ENTITIES)
-def test_units_that_are_open_are_told(tmp_path: Path, entity: str) -> None:
-    states = ("partial", "quarantined", "suspicious", "not_asked", "complete", "refused", "missing", "too_fresh")
-    verdicts(tmp_path, entity, [{"state": state, "reason": f"so {state}"} for state in states])
-    assert broken(tmp_path, entity) == {"nothing_is_left_open": 4}
-    _, result = results(tmp_path, entity)["nothing_is_left_open"]
-    assert "so quarantined" in str(result.metadata["sample"].value)
-
-
-def test_the_newest_attempt_counts_and_other_studies_do_not(tmp_path: Path) -> None:
-    again = {"unit": "a", "last_at": SEEN + timedelta(hours=1), "state": "complete"}
-    verdicts(tmp_path, "videos", [{"unit": "a", "state": "quarantined"}, again])
-    other = {"entity": "videos", "partition": DAY, "unit_kind": "day", "unit": "x", "state": "partial"}
-    write_rows(tmp_path, "coverage", study="other", day=DAY, name="o", rows=[other])
-    assert not broken(tmp_path, "videos")
-
-
-def test_known_videos_that_are_lost_are_counted_and_told_once_most_of_them_are(tmp_path: Path) -> None:
-    def looked(lost: int, **changes: Any) -> list[Row]:
-        kind = {"unit_kind": "canary", "capture": "k", **changes}
-        return [{**kind, "unit": f"7{place}", "state": "missing" if place < lost else "complete"} for place in range(8)]
-
-    earlier = looked(0, capture="j", last_at=SEEN - timedelta(days=7))
-    verdicts(tmp_path, "videos", [{}, *looked(4), *earlier])
-    result = results(tmp_path, "videos")["canaries"][1]
-    assert result.passed
-    told = {name: result.metadata[name].value for name in ("known videos looked for", "found", "last look")}
-    assert told == {"known videos looked for": 8, "found": 4, "last look": f"{SEEN:%Y-%m-%d %H:%M} UTC"}
-    assert result.metadata["not found, for example"].value == "70, 71, 72, 73"
-    verdicts(tmp_path, "videos", [{}, *looked(5), *earlier])
-    assert broken(tmp_path, "videos") == {"canaries": 5}
 
 
 def test_a_sample_is_as_long_as_the_ui_shows_at_once() -> None:

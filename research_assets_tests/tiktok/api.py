@@ -82,5 +82,13 @@ def error(status: int, code: str, message: str = "", **headers: str) -> httpx.Re
     return httpx.Response(status, json=body, headers=headers)
 
 
+def oauth_error(status: int, code: str, description: str = "") -> httpx.Response:
+    """The token endpoint's own way of failing."""
+    return httpx.Response(status, json={"error": code, "error_description": description, "log_id": "L"})
+
+
+PAGE = answer({"videos": []})
+
+
 def body_of(request: httpx.Request) -> Any:
     return orjson.loads(request.content)

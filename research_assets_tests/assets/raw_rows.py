@@ -1,0 +1,82 @@
+"""Raw rows of a study made by hand, good ones at first, and what the checks say of them."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from research_assets.checks.look import look
+from research_assets.checks.rule import Rule
+from research_assets.checks.rules import rules
+from research_assets.collect.spec import StudySpec, UserRule
+from research_assets.fields import ENTITIES
+from research_assets.tables import write_rows
+from research_assets_tests.assets.world import STUDY
+
+WHOLE = replace(STUDY, users=UserRule("authors"), panel=("beet",))
+DAY = date(2026, 2, 3)
+NOON = 1_770_120_000  # 2026-02-03T12:00:00Z
+SEEN = datetime(2026, 2, 6, 9, tzinfo=UTC)
+Row = dict[str, Any]
+
+
+def uploaded(seconds: int, number: int = 1) -> int:
+    """An id whose upload lies so many seconds from noon."""
+    return (NOON + seconds) << 32 | number
+
+
+FIELDS: Row = {
+    "region_code": "DE",
+    "username": "ute",
+    "hashtag_names": ["Gardening"],
+    "view_count": 100,
+    "like_count": 5,
+    "comment_count": 0,
+    "share_count": 0,
+    "favorites_count": 0,
+}
+
+
+def video(number: int = 1, **changes: Any) -> Row:
+    return {"id": uploaded(-30, number), "create_time": NOON, **FIELDS, **changes}
+
+
+def comment(number: int = 1, **changes: Any) -> Row:
+    written = NOON + 3600
+    row = {"id": written << 32 | number, "create_time": written + 40, "video_id": uploaded(0), "like_count": 0}
+    return {**row, "parent_comment_id": uploaded(0), "reply_count": 0, "asked_video_id": uploaded(0), **changes}
+
+
+def put(raw: Path, entity: str, rows: list[Row], *, day: date | None = None, capture: str = "a") -> None:
+    """Write rows into a day of the study's raw table."""
+    if day is None:
+        day = SEEN.date() if ENTITIES[entity].clock == "observation" else DAY
+    stamped = [{"observed_at": SEEN, "capture": capture, **row} for row in rows]
+    write_rows(raw, entity, study="gardening", day=day, name=capture, rows=stamped)
+
+
+def verdicts(raw: Path, entity: str, units: list[Row]) -> None:
+    base = {"entity": entity, "partition": DAY, "unit_kind": "day", "state": "complete", "last_at": SEEN}
+    rows = [{**base, "unit": str(place), **unit} for place, unit in enumerate(units)]
+    write_rows(raw, "coverage", study="gardening", day=SEEN.date(), name="c", rows=rows)
+
+
+def results(raw: Path, entity: str, study: StudySpec = WHOLE) -> dict[str, tuple[Rule, dg.AssetCheckResult]]:
+    return {rule.name: (rule, result) for rule, result in look(raw, "gardening", entity, rules(study, entity))}
+
+
+def broken(raw: Path, entity: str, study: StudySpec = WHOLE) -> dict[str, int]:
+    """The rules that are broken, and by how many rows; looks at what a person is told on the way."""
+    found = {}
+    for name, (rule, result) in results(raw, entity, study).items():
+        if result.passed:
+            continue
+        count = result.metadata["rows that break the rule"].value
+        assert isinstance(count, int)
+        found[name] = count
+        assert rule.advice in (result.description or "")
+        assert result.severity == (dg.AssetCheckSeverity.ERROR if rule.blocking else dg.AssetCheckSeverity.WARN)
+        assert "| --- |" in str(result.metadata["sample"].value)
+    return found

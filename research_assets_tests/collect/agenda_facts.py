@@ -1,0 +1,36 @@
+"""Facts for the agenda, made by hand, and what it asks of a study."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from research_assets.clock import next_midnight
+from research_assets.collect.agenda_model import Agenda, Facts, Standing
+from research_assets.collect.spec import StudySpec
+from research_assets.quota import PoolState
+
+NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
+TODAY = NOW.date()
+DAY = timedelta(days=1)
+
+
+def pool(left: int, cap: int = 1000, name: str = "research") -> PoolState:
+    return PoolState(name, TODAY, cap, cap - left, left, 0, None if left else next_midnight(NOW))
+
+
+def facts(*studies: StudySpec, left: int = 1000, cap: int = 1000, **more: Any) -> Facts:
+    known: dict[str, Any] = {"standings": {}, "density": {one.name: {one.start: 100.0} for one in studies}} | more
+    return Facts(studies, pools={"research": pool(left, cap), "follow": pool(20000, 20000, "follow")}, **known)
+
+
+def done(*days: date, looked_at: datetime = NOW) -> dict[date, Standing]:
+    return {day: Standing(looked_at=looked_at) for day in days}
+
+
+def span(first: date, last: date) -> list[date]:
+    return [first + DAY * i for i in range((last - first).days + 1)]
+
+
+def asked(agenda: Agenda, name: str = "garden", entity: str = "videos") -> list[date]:
+    return sorted(
+        day for item in agenda.items if (item.study, item.entity) == (name, entity) for day in item.partitions
+    )
