@@ -91,7 +91,8 @@ def _axis(study: StudySpec, entity: str) -> str:
 def _description(study: StudySpec, family: Family) -> str:
     return "\n\n".join(
         (
-            f"**Grain:** {ENTITIES[family.entity].grain}.",
+            # Lists of assets show the first line as it is written.
+            f"Grain: {ENTITIES[family.entity].grain}.",
             f"**Partition:** {_axis(study, family.entity)}. It is materialized if and only if it is complete. {_OPEN}",
             f"**Cost:** {family.cost}.",
             f"**Again:** {family.again}",

@@ -12,7 +12,7 @@ from research_assets.clock import Clock, SystemClock
 from research_assets.collect.spec import StudySpec
 from research_assets.settings import Settings
 
-DESCRIPTION = """**Export:** the marts of the study {study} as files for people, with a codebook and a README: Parquet
+DESCRIPTION = """Export: the marts of the study {study} as files for people, with a codebook and a README: Parquet
 with all types, CSV that Excel and R read without spoiling an id, Stata; whole, pseudonymous, or only ids.
 
 **Where:** a new folder below `{exports}` each time. **What:** everything, as Parquet and CSV; *Open launchpad*, below
