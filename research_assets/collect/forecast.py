@@ -104,7 +104,7 @@ def _videos(facts: Facts, study: StudySpec, now: datetime) -> Line:
 
     missing = _open_days(facts, study, now)
     known = facts.standings.get((study.name, "videos"), {})
-    looks = [cost(missing)]
+    costs = [cost(missing)]
     for age in study.reobserve_days:
         again = [
             day
@@ -112,14 +112,14 @@ def _videos(facts: Facts, study: StudySpec, now: datetime) -> Line:
             if ((seen := known.get(day, Standing()).looked_at) is None and now < due_at(day, age))
             or (seen is not None and seen < due_at(day, age))
         ]
-        looks.append(cost(again))
+        costs.append(cost(again))
     by_partition = {day: cost([day]) for day in missing}
     daily = 0.0 if study.end or not density else (1 + len(study.reobserve_days)) * sum(density.values()) / len(density)
     return Line(
         study.name,
         "videos",
         len(missing),
-        total(looks),
+        total(costs),
         daily / facts.page_size,
         by_partition,
         over_at(study),
