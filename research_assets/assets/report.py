@@ -13,7 +13,7 @@ from research_assets.collect.spec import StudySpec
 from research_assets.report import MARTS, MARTS_IF_THERE
 from research_assets.settings import Settings
 
-DESCRIPTION = """**Report:** one HTML file about the study {study}: volume by day with gaps, coverage, quota, hashtags,
+DESCRIPTION = """Report: one HTML file about the study {study}: volume by day with gaps, coverage, quota, hashtags,
 creators, engagement, comment threads, the follow graph, the age of counts, and the methods that a paper must state.
 It needs no network and no script, and prints.
 
