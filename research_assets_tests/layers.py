@@ -58,7 +58,8 @@ ROOMS: dict[str, Room] = {
     "study": Room(_DECLARES.rooms | {"assets"}),
     "reading": Room(_GROUND, frozenset({"duckdb"})),
     "notebook": Room(_GROUND | {"reading"}, frozenset({"duckdb", "numpy", "pandas"})),
-    "export": Room(_GROUND | {"reading", "notebook", "collect"}, banned=_ORCHESTRATION | {"pyarrow", "polars"}),
+    # Its codebook is the page that stands beside the reports.
+    "export": Room(_GROUND | {"reading", "notebook", "collect", "report"}, banned=_HEAVY - {"pandas"}),
     "assets": Room(_DECLARES.rooms | {"report", "reading", "export"}),
     "definitions": Room(_DECLARES.rooms | {"assets", "defs"}),
     "defs": _DECLARES,

@@ -1,10 +1,11 @@
-"""The asset of a study's report: one HTML file, written anew from the published marts.
+"""The asset of a study's report: one HTML file, written anew from the published marts, and the codebook beside it.
 
 What stands in it is the business of the package `report`, which is imported when a report is written.
 """
 
 import base64
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import dagster as dg
 
@@ -15,7 +16,8 @@ from research_assets.settings import Settings
 
 DESCRIPTION = """Report: one HTML file about the study {study}: volume by day with gaps, coverage, quota, hashtags,
 creators, engagement, comment threads, the follow graph, the age of counts, and the methods that a paper must state.
-It needs no network and no script, and prints.
+It needs no network and no script, and prints. Beside it stands the codebook of all marts: every column, what it means,
+where it comes from, and how often it is filled, by month.
 
 **Where:** `{path}`. {opening}
 
@@ -58,6 +60,7 @@ def report_asset(
             metadata={
                 **({"open": dg.MetadataValue.url(address)} if address else {}),
                 "file": dg.MetadataValue.path(written.path),
+                **_codebook(written.codebook, settings.reports_url),
                 "size (bytes)": written.path.stat().st_size,
                 "marts of": dg.MetadataValue.timestamp(facts.built_at),
                 "videos": facts.overall.videos,
@@ -68,6 +71,13 @@ def report_asset(
         )
 
     return report
+
+
+def _codebook(path: Path | None, address: str) -> dict[str, dg.UrlMetadataValue | dg.PathMetadataValue]:
+    """Where the codebook is, if there is one: under the address of the reports, or on the disk."""
+    if path is None:
+        return {}
+    return {"codebook": dg.MetadataValue.url(f"{address}/{path.name}") if address else dg.MetadataValue.path(path)}
 
 
 def _pictures(pictures: Mapping[str, bytes]) -> dict[str, dg.MarkdownMetadataValue]:

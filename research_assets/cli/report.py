@@ -1,4 +1,4 @@
-"""`research-assets report`: the report of a study, written from the published marts; opened or served on request."""
+"""`research-assets report`: reports and codebook, written from the published marts; opened or served on request."""
 
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,8 @@ PORT = 3001
 def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> None:
     """Write the reports of some studies, or of all: one HTML file each, from the marts as they are now.
 
-    A report says what is held and what is not, shows it in charts, and states what a paper must state. It needs no
-    network. No request is sent.
+    A report says what is held and what is not, shows it in charts, and states what a paper must state. The codebook of
+    the marts is written beside them. Neither needs a network. No request is sent.
     """
     from research_assets.cli.place import data_here
     from research_assets.clock import SystemClock
@@ -28,11 +28,15 @@ def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> Non
     from research_assets.study_file import load_studies
 
     settings = data_here()
+    codebooks = set()
     for study in _wanted(load_studies(settings), studies):
-        path = write_report(settings, study, SystemClock().now()).path
-        click.echo(path)
+        written = write_report(settings, study, SystemClock().now())
+        codebooks.add(written.codebook)
+        click.echo(written.path)
         if show:
-            click.launch(path.as_uri())
+            click.launch(written.path.as_uri())
+    for path in filter(None, codebooks):
+        click.echo(path)
     if serve:
         _serve(settings, port)
 

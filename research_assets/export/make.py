@@ -23,6 +23,9 @@ from research_assets.export.pseudonyms import read_key, register, unregister
 from research_assets.export.readme import readme
 from research_assets.export.writers import SUFFIXES, WRITERS, write_ids
 from research_assets.reading import connect, is_simulated, marts, require_warehouse, studies, to_day
+from research_assets.report.codebook import read_book
+from research_assets.report.codebook_page import codebook_page
+from research_assets.report.queries import built_at
 from research_assets.settings import Settings
 
 MEMORY = "2GB"
@@ -135,6 +138,9 @@ def _fill(
         written = [file for part in chosen for file in _write(connection, part, order, build)]
         book = codebook(chosen, order, origins(connection, known))
         (build / "codebook.csv").write_text(book, encoding="utf-8")
+        if any(part.mart.name == "codebook" for part in chosen) and (shown := read_book(connection)):
+            page = codebook_page(shown, simulated=is_simulated(settings), built=built_at(settings), now=now)
+            (build / "codebook.html").write_text(page, encoding="utf-8")
     result = Made(folder, now, order, tuple(written), left)
     asked = [spec for spec in specs if spec.name in (order.studies or held)]
     held_units = standing(connection, known, order)

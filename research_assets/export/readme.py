@@ -107,6 +107,12 @@ def _tables(made: "Made", chosen: Sequence[Part]) -> Iterator[str]:
         f"Each table is there as {', '.join(made.order.formats)}, in folders of these names. `codebook.csv` says of "
         "every column what it means, with its unit; `manifest.json` is for programs."
     )
+    if "codebook" in made.rows:
+        yield (
+            "`codebook.html` shows the table `codebook` in a browser: every column of the warehouse, how often it is "
+            "filled, over all and by month, and where that breaks. It counts all rows that were held then, also those "
+            "that this export leaves out."
+        )
     for reason, names in made.left_by_reason.items():
         yield f"Left out: {', '.join(f'`{name}`' for name in names)}: {reason}."
 

@@ -26,9 +26,10 @@ _CHARACTER = 7.5
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Where a line stands: before the first hour of `day`; its label, and the break that it is of, in words."""
+    """Where a line stands: before the first hour of `day`; its label, and the break that it is of."""
 
     day: date
+    number: int
     label: str
     words: str
 
@@ -39,12 +40,12 @@ def edges(epochs: Sequence[Epoch], first: date, last: date) -> list[Mark]:
     for epoch in epochs:
         words = f"{epoch.number}: {epoch.title} ({span(epoch)})"
         if epoch.first and epoch.first == epoch.last:
-            marks.append(Mark(epoch.first, str(epoch.number), words))
+            marks.append(Mark(epoch.first, epoch.number, str(epoch.number), words))
             continue
         if epoch.first:
-            marks.append(Mark(epoch.first, f"{epoch.number}{BEGINS}", words))
+            marks.append(Mark(epoch.first, epoch.number, f"{epoch.number}{BEGINS}", words))
         if epoch.last:
-            marks.append(Mark(epoch.last + timedelta(days=1), f"{ENDS}{epoch.number}", words))
+            marks.append(Mark(epoch.last + timedelta(days=1), epoch.number, f"{ENDS}{epoch.number}", words))
     return sorted((mark for mark in marks if first <= mark.day <= last), key=lambda mark: (mark.day, mark.label))
 
 

@@ -50,7 +50,7 @@ def methods(facts: Facts, study: StudySpec, origin: str, written: datetime) -> S
     if facts.overall.videos:
         tables.append(filled(facts))
     if facts.epochs:
-        tables.append(breaks(facts))
+        tables.append(breaks(facts.epochs))
     told = [(head, words) for head, words in paragraphs.items() if words]
     return Section("methods", "Methods", told, tables=tables, code=_as_sent(study.query))
 

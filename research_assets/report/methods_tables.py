@@ -1,11 +1,11 @@
 """The tables of the methods section, and the sums that its sentences are made of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from research_assets.collect.spec import StudySpec
 from research_assets.fields import ENTITIES
 from research_assets.report.epoch_words import span
-from research_assets.report.facts import Facts, Units
+from research_assets.report.facts import Epoch, Facts, Units
 from research_assets.report.section import Table, numbers, texts, times
 from research_assets.report.words import NOTHING, minute, number, share_of
 
@@ -66,7 +66,8 @@ def filled(facts: Facts) -> Table:
         if one.column != "study"
     ]
     columns = [*texts("column", "meaning", "API has it since"), *numbers("filled", "share")]
-    return Table("Columns of the mart videos, and how often they are filled", columns, rows)
+    note = "The codebook of the marts has every other one, and what is filled by month, of all studies together."
+    return Table("Columns of the mart videos, and how often they are filled", columns, rows, note=note)
 
 
 def fields_asked(study: StudySpec) -> Table:
@@ -78,11 +79,11 @@ def fields_asked(study: StudySpec) -> Table:
     return Table("Fields asked for", [*texts("entity", "fields")], rows)
 
 
-def breaks(facts: Facts) -> Table:
-    """The breaks in the API's data that touch the study."""
+def breaks(epochs: Sequence[Epoch]) -> Table:
+    """Known breaks in the API's data."""
     rows = [
         [str(epoch.number), span(epoch), CLOCKS[epoch.clock], epoch.title, epoch.description, epoch.source]
-        for epoch in facts.epochs
+        for epoch in epochs
     ]
     columns = [*numbers("no."), *texts("when", "decided by", "break", "what", "source")]
     return Table("Breaks in the API's data", columns, rows, note=NUMBERED)

@@ -1,29 +1,27 @@
-"""The page: sections into HTML. The template escapes every text; only pictures and the style go in as they are."""
+"""The page of a report: its head, and the sections in their order."""
 
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 
 from research_assets.collect.spec import StudySpec
 from research_assets.report import style
 from research_assets.report.facts import Facts
 from research_assets.report.query_words import in_words
+from research_assets.report.render import render
 from research_assets.report.section import Section
 from research_assets.report.words import counted, day, listed, moment, number, state_word
 
-HERE = Path(__file__).parent
 
+def page(
+    facts: Facts, study: StudySpec, origin: str, now: datetime, sections: Sequence[Section], beside: str = ""
+) -> str:
+    """The whole document. `origin` is the API's address, or `sandbox`, which the page says above everything.
 
-def page(facts: Facts, study: StudySpec, origin: str, now: datetime, sections: Sequence[Section]) -> str:
-    """The whole document. `origin` is the API's address, or `sandbox`, which the page says above everything."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("page.html").render(
+    `beside` is the name of the codebook in the same folder, empty if there is none.
+    """
+    return render(
+        "page.html",
         study=study.name,
         simulated=origin == "sandbox",
         span=_span(study),
@@ -33,8 +31,7 @@ def page(facts: Facts, study: StudySpec, origin: str, now: datetime, sections: S
         sections=sections,
         written=moment(now),
         built=moment(facts.built_at),
-        style=Markup((HERE / "page.css").read_text()),
-        markup=Markup,
+        beside=beside,
     )
 
 

@@ -40,9 +40,13 @@ TOP = 20
 def read_facts(settings: Settings, study: str) -> Facts:
     """All that is told of a study. Raises ReadingError without a warehouse, or if it lacks a mart."""
     require_warehouse(settings)
-    built = datetime.fromtimestamp(settings.warehouse.stat().st_mtime, UTC)
     with connect(settings.warehouse) as connection:
-        return _Reader(connection, study).facts(built)
+        return _Reader(connection, study).facts(built_at(settings))
+
+
+def built_at(settings: Settings) -> datetime:
+    """When the marts were published."""
+    return datetime.fromtimestamp(settings.warehouse.stat().st_mtime, UTC)
 
 
 class _Reader:

@@ -15,7 +15,6 @@ def observed(facts: Facts) -> Section:
     rows, weekly = facts.observed, facts.observed_step > 1
     unit = "week" if weekly else "day"
     looks, first = sum(one.looks for one in rows), sum(one.first_looks for one in rows)
-    marks = edges(facts.epochs_of("observed"), rows[0].day, rows[-1].day)
     later = f" and {counted(looks - first, 'later one')}" if looks > first else ""
     when = f"between {rows[0].day} and {rows[-1].day}" if len(rows) > 1 else f"in one {unit}, {rows[0].day}"
     sentences = [
@@ -26,13 +25,7 @@ def observed(facts: Facts) -> Section:
         ),
         _in_force(facts),
     ]
-    words = [
-        f"Observations of videos by UTC {unit} of asking, and the median views of the videos first looked at then.",
-        "Older videos have more views; the table has their median age beside.",
-        told(marks),
-    ]
-    chart = charts_observed.observations(rows, marks, facts.observed_step)
-    figure = Figure(name, draw.svg(chart, name, f"Observations of videos by {unit} of asking"), " ".join(words).strip())
+    figures = [_figure(facts, unit)] if len(rows) > 1 else []
     columns = [
         *times(f"{unit} of asking"),
         *numbers("observations", "first looks", "later looks", "median views at first look", "median age then, days"),
@@ -42,7 +35,18 @@ def observed(facts: Facts) -> Section:
          number(one.views_median), number(one.age_median)]
         for one in rows
     ]  # fmt: skip
-    return Section(name, title, sentences, [figure], [Table(f"Observations by {unit}", columns, cells)])
+    return Section(name, title, sentences, figures, [Table(f"Observations by {unit}", columns, cells)])
+
+
+def _figure(facts: Facts, unit: str) -> Figure:
+    marks = edges(facts.epochs_of("observed"), facts.observed[0].day, facts.observed[-1].day)
+    words = (
+        f"Observations of videos by UTC {unit} of asking, and the median views of the videos first looked at then. "
+        f"Older videos have more views; the table has their median age beside. {told(marks)}"
+    )
+    chart = charts_observed.observations(facts.observed, marks, facts.observed_step)
+    drawn = draw.svg(chart, "observed", f"Observations of videos by {unit} of asking")
+    return Figure("observed", drawn, words.strip())
 
 
 def _in_force(facts: Facts) -> str:

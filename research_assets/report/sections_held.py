@@ -41,7 +41,7 @@ def volume(facts: Facts) -> Section:
         words.append(f"Where a {unit} is not complete, a pattern fills its height; its bar shows what is held so far.")
     words.append(told(marks))
     if facts.epochs_of("observed"):
-        words.append("Breaks that are decided by the day of asking are on the next chart.")
+        words.append("Breaks that are decided by the day of asking stand under the next heading.")
     rows = [
         [str(day.day), state_word(day.state), number(day.offered), number(day.kept), number(day.videos),
          number(day.creators), number(day.comments), number(day.views_median)]

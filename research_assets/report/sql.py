@@ -180,3 +180,10 @@ DRAWN = """
 select entity, probability, count(*) from marts.coverage
 where study = $study and probability < 1 group by entity, probability order by entity, probability
 """
+
+BOOK = """
+select
+  mart, column_name, type, coalesce(unit, ''), meaning, coalesce(source_field, ''), coalesce(available_since, ''),
+  n_rows, coalesce(n_filled, 0), coalesce(examples, ''), fill_by_month
+from marts.codebook order by mart, column_number
+"""

@@ -36,6 +36,15 @@ def page(browser: Chrome, settings: Settings, tmp_path: Path) -> Iterator[Page]:
         yield shown
 
 
+def test_the_codebook_is_a_click_away_and_asks_for_nothing(page: Page) -> None:
+    page.follow("codebook of the marts")
+    page.see("The marts", BANNER)
+    page.picture("codebook")
+    assert page.browser.execute_script("return document.querySelectorAll('td svg').length") == 3
+    assert page.browser.execute_script(TOO_WIDE) == 0
+    assert page.browser.execute_script(FETCHED) == []
+
+
 def test_it_is_drawn_whole_and_asks_for_nothing(page: Page) -> None:
     page.see("garden", BANNER)
     page.picture("report")

@@ -68,6 +68,16 @@ def unit(entity: str, kind: str, name: str, state: str = "complete", **more: Any
     return values | {"partition_day": date(2026, 2, 1), "probability": 1.0, "requests": 1.0, "last_at": at(9)} | more
 
 
+def column(number: int, name: str, *filled: int, **more: Any) -> dict[str, Any]:
+    """A column of the mart `videos` in the codebook: of 100 rows in each month from February 2024 on so many filled."""
+    months = [
+        {"month": date(2024, 2 + place, 1), "n_rows": 100, "n_filled": count, "fill_rate": count / 100}
+        for place, count in enumerate(filled)
+    ]
+    told = {"mart": "videos", "column_number": number, "column_name": name, "meaning": "What it is.", "type": "bigint"}
+    return told | {"n_rows": 100 * len(filled), "n_filled": sum(filled), "fill_by_month": months} | more
+
+
 def garden() -> dict[str, list[dict[str, Any]]]:
     """Six videos of two creators, on days of which some are not complete; and one video of a study of another name."""
     days = [STUDY.start + timedelta(days=n) for n in range(6)]
@@ -144,6 +154,13 @@ def garden() -> dict[str, list[dict[str, Any]]]:
              "n_failed": failed, "n_refused": refused, "n_rows": n,
              "first_sent_at": at(day), "last_sent_at": at(day, 11)}
             for day, pool, endpoint, n, failed, refused in requests
+        ],
+        "codebook": [
+            column(1, "study", 100, 100, 100),
+            column(2, "view_count", 0, 40, 50, unit="views", source_field="videos.view_count",
+                   available_since="2024-03-15", meaning=f"Views, see `video_observations`. {SCRIPT}"),
+            column(3, "like_count", 100, 10, 10, examples="1, 2, 3"),
+            {"mart": "codebook", "column_number": 1, "column_name": "mart", "type": "varchar", "meaning": "The mart."},
         ],
         "epochs": [
             {"epoch": "a", "clock": "published", "first_day": date(2026, 2, 2), "precision": "day",

@@ -7,7 +7,7 @@ VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
 
 
 class Parsed(HTMLParser):
-    """Elements by tag, ids, attributes, and the text of each section of a page."""
+    """Elements by tag, ids, attributes, the text of each section of a page, the cells of each row that has an id."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -17,10 +17,26 @@ class Parsed(HTMLParser):
         self.sections: dict[str, str] = {}
         self.figures: Counter[str] = Counter()
         self.tables: Counter[str] = Counter()
+        self.cells: dict[str, list[str]] = {}
+        self._row: list[str] | None = None
         self._open: list[str] = []
         self._section = ""
         self.feed(page)
         assert not self._open, f"left open: {self._open}"
+
+    @property
+    def links(self) -> list[str]:
+        """Where it leads beyond itself."""
+        return [value for name, value in self.attributes if name == "href" and value[0] != "#" and value != "data:,"]
+
+    def stands_for_itself(self) -> None:
+        """Nothing is fetched, nothing runs, and links within the page lead somewhere."""
+        assert not {"script", "iframe", "object", "embed", "img", "form"} & set(self.tags)
+        assert not [name for name, _ in self.attributes if name.startswith("on")]
+        assert not [name for name, _ in self.attributes if name in ("src", "xlink:href", "action", "data")]
+        assert any(value.startswith("default-src 'none'") for name, value in self.attributes if name == "content")
+        assert {value[1:] for name, value in self.attributes if name == "href" and value[0] == "#"} <= set(self.ids)
+        assert [identity for identity, times in self.ids.items() if times > 1] == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._seen(tag, attrs)
@@ -36,6 +52,10 @@ class Parsed(HTMLParser):
         self.attributes += named.items()
         if "id" in named:
             self.ids[named["id"]] += 1
+        if tag == "tr":
+            self._row = self.cells.setdefault(named["id"], []) if "id" in named else None
+        elif tag in ("td", "th") and self._row is not None:
+            self._row.append("")
         if tag == "section":
             self._section = named["id"]
             self.sections[self._section] = ""
@@ -46,9 +66,13 @@ class Parsed(HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag
+        if tag == "tr":
+            self._row = None
         if tag == "section":
             self._section = ""
 
     def handle_data(self, data: str) -> None:
         if self._section and "svg" not in self._open:
             self.sections[self._section] += " ".join(data.split()) + " "
+            if self._row:
+                self._row[-1] = " ".join([*self._row[-1].split(), *data.split()])

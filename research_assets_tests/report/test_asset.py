@@ -43,6 +43,7 @@ def test_the_ui_shows_where_it_is_and_its_pictures(settings: Settings) -> None:
     told = event.materialization.metadata
     assert told["open"] == dg.MetadataValue.url("http://127.0.0.1:3001/garden.html")
     assert told["file"] == dg.MetadataValue.path(settings.reports / "garden.html")
+    assert told["codebook"] == dg.MetadataValue.url("http://127.0.0.1:3001/marts-codebook.html")
     assert (told["videos"].value, told["days"].value, told["days complete"].value) == (6, 6, 2)
     for picture in ("volume", "coverage", "quota"):
         shown = told[picture]
@@ -79,11 +80,12 @@ def run(*arguments: str) -> Result:
 
 
 def test_the_command_writes_and_says_where(place: Settings) -> None:
-    publish(place, {})
+    publish(place, {"codebook": garden()["codebook"]})
     result = run("garden")
     assert result.exit_code == 0, result.output
-    assert result.stdout.strip() == str(place.reports / "garden.html")
-    assert (place.reports / "garden.html").exists()
+    paths = [place.reports / "garden.html", place.reports / "marts-codebook.html"]
+    assert result.stdout.splitlines() == [str(path) for path in paths]
+    assert all(path.exists() for path in paths)
 
 
 def test_the_command_knows_its_studies(place: Settings) -> None:

@@ -78,18 +78,15 @@ def test_the_facts_are_those_of_the_marts(written: Written) -> None:
     ]
 
 
-def test_one_private_file_and_nothing_beside_it(written: Written, place: Settings) -> None:
-    assert [path.name for path in place.reports.iterdir()] == ["garden.html"]
-    assert written.path.stat().st_mode & 0o777 == 0o600
+def test_two_private_files_and_nothing_beside_them(written: Written, place: Settings) -> None:
+    assert sorted(place.reports.iterdir()) == [written.path, written.codebook]
+    assert {path.stat().st_mode & 0o777 for path in place.reports.iterdir()} == {0o600}
     assert place.reports.stat().st_mode & 0o777 == 0o700
 
 
 def test_nothing_is_fetched_and_nothing_runs(page: Parsed) -> None:
-    targets = [value for name, value in page.attributes if name in ("src", "href", "xlink:href", "action", "data")]
-    assert all(target.startswith("#") or target == "data:," for target in targets)
-    assert not {"script", "iframe", "object", "embed", "img", "form"} & set(page.tags)
-    assert not [name for name, _ in page.attributes if name.startswith("on")]
-    assert any(value.startswith("default-src 'none'") for name, value in page.attributes if name == "content")
+    page.stands_for_itself()
+    assert page.links == ["marts-codebook.html"]
 
 
 def test_what_people_wrote_stays_text(html: str, page: Parsed) -> None:
@@ -127,7 +124,7 @@ def test_days_that_are_not_complete_are_told(html: str, page: Parsed) -> None:
 
 def test_a_break_stands_on_the_chart_of_its_own_clock(html: str, page: Parsed) -> None:
     assert "New rules" not in page.sections["volume"]
-    assert "decided by the day of asking are on the next chart" in page.sections["volume"]
+    assert "decided by the day of asking stand under the next heading" in page.sections["volume"]
     for section in ("observed", "quota"):
         assert "4: New rules (since 2026-02-09)" in page.sections[section]
         assert "Broken tags" not in page.sections[section]
@@ -202,6 +199,9 @@ def test_an_empty_study_says_so_in_each_section(settings: Settings) -> None:
     for section in SECTIONS[:-1]:
         assert re.search(r"\b(No|no|Nothing|nothing)\b", page.sections[section]), section
     assert "No day was asked yet." in written.path.read_text()
+    # A codebook without columns is none.
+    assert written.codebook is None
+    assert page.links == []
 
 
 def test_a_long_study_is_drawn_by_weeks(settings: Settings) -> None:

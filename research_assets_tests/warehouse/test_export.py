@@ -8,6 +8,7 @@ from research_assets.export import FORMATS, ExportError, Made, Order, make_expor
 from research_assets.export.treatment import TABLE, treatments
 from research_assets.reading import connect, marts
 from research_assets_tests.export.house import NOW
+from research_assets_tests.report.parsed import Parsed
 from research_assets_tests.warehouse.conftest import World, query
 from research_assets_tests.warehouse.rawdata import ANNA_VIDEO, COMMENT
 
@@ -73,6 +74,20 @@ def test_a_pseudonymous_export_of_all_marts_names_nobody(veiled: Made, whole: Ma
         cells = pd.read_csv(path, dtype=str, keep_default_na=False)
         found = {str(cell) for column in cells for cell in cells[column]}
         assert not found & {*PEOPLE, *(f"@{name}" for name in PEOPLE), f"id_{ANNA_VIDEO}", str(ANNA_VIDEO)}, path
+
+
+def test_the_page_of_the_codebook_goes_with_its_mart(whole: Made, veiled: Made, world: World) -> None:
+    page = Parsed((whole.folder / "codebook.html").read_text())
+    page.stands_for_itself()
+    book = pd.read_csv(whole.folder / "csv" / "codebook.csv")
+    assert set(page.cells) == {
+        f"{mart}.{column}" for mart, column in zip(book["mart"], book["column_name"], strict=True)
+    }
+    assert "`codebook.html` shows the table `codebook`" in (whole.folder / "README.md").read_text()
+    assert not any(name in (veiled.folder / "codebook.html").read_text() for name in (*PEOPLE, str(ANNA_VIDEO)))
+    narrow = make_export(world.settings, Order(marts=("videos",), formats=("csv",)), [], NOW)
+    assert not (narrow.folder / "codebook.html").exists()
+    assert "codebook.html" not in (narrow.folder / "README.md").read_text()
 
 
 def test_the_codebook_of_an_export_describes_every_column(whole: Made) -> None:
