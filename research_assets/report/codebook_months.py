@@ -98,7 +98,7 @@ def in_short(column: Described, epochs: Sequence[Epoch]) -> list[str]:
 def _beside(jump: Jump, since: str, epochs: Sequence[Epoch]) -> str:
     """The field's own beginning, or else the breaks that begin or end in a jump's month or in the one before."""
     if len(since) == len("2024-07-09") and _near(date.fromisoformat(since), jump.month):
-        return "; see since when the API has it"
+        return "; the API got the field about then"
     near = [epoch for epoch in epochs if any(edge and _near(edge, jump.month) for edge in (epoch.first, epoch.last))]
     return f"; near break {listed([str(epoch.number) for epoch in near])}" if near else ""
 
@@ -163,8 +163,8 @@ class _Axis:
     def svg(self, label: str, inner: str) -> str:
         wide = max(self.wide, ROOM / 2)
         return (
-            f'<svg class="months" role="img" aria-label="{escape(label)}" width="{wide:g}" height="{_HEIGHT}">'
-            f"{inner}</svg>"
+            f'<svg class="months" role="img" aria-label="{escape(label)}" width="{wide:g}" height="{_HEIGHT}" '
+            f'viewBox="0 0 {wide:g} {_HEIGHT}">{inner}</svg>'
         )
 
 

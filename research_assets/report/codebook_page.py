@@ -116,10 +116,11 @@ def _size(mart: MartBook) -> str:
 
 def _numbers(mart: MartBook) -> list[Table]:
     """The columns whose share is not the same in every month, with each month's share in words."""
+    by_column = {column.name: runs(column.months) for column in mart.columns}
     rows = [
-        [column.name, "; ".join(run.words for run in found)]
-        for column in mart.columns
-        if len(found := runs(column.months)) > 1
+        [name, "; ".join(run.words for run in found)]
+        for name, found in by_column.items()
+        if len({run.told for run in found}) > 1
     ]
     if not rows:
         return []

@@ -10,7 +10,7 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from research_assets.collect.spec import QueryGroups, StudySpec
-from research_assets.report.epoch_words import span
+from research_assets.report.chart_epochs import edges
 from research_assets.report.facts import Facts
 from research_assets.report.methods_tables import breaks, fields_asked, filled, together_of, totals
 from research_assets.report.query_words import in_words
@@ -225,16 +225,22 @@ def _sampling(facts: Facts, study: StudySpec) -> str:
 def _epochs(facts: Facts) -> str:
     if not facts.epochs:
         return "No known break in the API's data is listed for these days."
-    bounds = [day.day for day in facts.days] + [moment.date() for moment in facts.seen if moment]
-    near = [
-        f"{epoch.title} ({span(epoch)})"
-        for epoch in facts.epochs
-        if any(edge and min(bounds) <= edge <= max(bounds) for edge in (epoch.first, epoch.last))
+    published, asked = [day.day for day in facts.days], [one.day for one in facts.spent]
+    parting = [
+        mark.words
+        for clock, days in (("published", published), ("observed", asked))
+        if days
+        for mark in edges(facts.epochs_of(clock), min(days), max(days))
     ]
-    told = f" Between the first day and the last observation began or ended: {'; '.join(near)}." if near else ""
+    within = (
+        f"Within these days began or ended: {'; '.join(dict.fromkeys(parting))}. Compare rows from before and after "
+        "with care."
+        if parting
+        else "None of them began or ended within these days, so none parts these rows from each other."
+    )
     return (
         f"{counted(len(facts.epochs), 'known break')} in the API's data touch the days of publication or of asking; "
-        f"the table says which, and who tells of them.{told}"
+        f"the table says which, and who tells of them. {within}"
     )
 
 

@@ -20,7 +20,7 @@ def render(template: str, style: str = "", **values: Any) -> str:
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["ticked"] = _ticked
+    environment.filters |= {"ticked": _ticked, "breakable": _breakable}
     shared: Mapping[str, Any] = {"style": Markup((HERE / "page.css").read_text() + style), "markup": Markup}
     return environment.get_template(template).render(**shared, **values)
 
@@ -30,3 +30,10 @@ def _ticked(text: str) -> "Markup":
     from markupsafe import Markup, escape
 
     return Markup(_TICKS.sub(r"<code>\1</code>", str(escape(text))))
+
+
+def _breakable(name: str) -> "Markup":
+    """A name that may be parted after its dots and underscores, where a line is too short for it."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("([._])", r"\1<wbr>", str(escape(name))))

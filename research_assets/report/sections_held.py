@@ -83,7 +83,7 @@ def _volume_in_words(days: Sequence[Day]) -> list[str]:
         if others
         else "Every day is complete."
     )
-    sentences = [f"{videos} {complete} A day belongs to the videos published in it (UTC)."]
+    sentences = [f"{videos} {complete} A video belongs to the day on which it was published (UTC)."]
     if held := [day for day in days if day.state == "complete" and day.videos]:
         most, least = max(held, key=lambda day: day.videos), min(held, key=lambda day: day.videos)
         mean = sum(day.videos for day in held) / len(held)

@@ -15,7 +15,7 @@ _HEAD = """# The marts
 
 Tables of the schema `marts` in `warehouse.duckdb`, in every export, and in a notebook by their names. All moments and
 days are UTC. Made from dbt's descriptions by `make docs`; the mart `codebook` has the same with types, origins and how
-much of each column is filled in your own data.
+much of each column is filled in your own data, and [its page](data.md#the-codebook) shows it by month.
 """
 
 

@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from research_assets.report.codebook_page import NAME as CODEBOOK
 from research_assets.settings import PROJECT_DIR, VARIABLES
 from research_assets_tests.browser.page import Page
 from research_assets_tests.browser.start import chromium, ui_process
@@ -32,6 +33,9 @@ def take(data: Path, scratch: Path) -> None:
         browser.get(f"file://{data / 'reports' / 'gardening.html'}")
         page.read("Volume")
         page.picture("report")
+        browser.get(f"file://{data / 'reports' / CODEBOOK}")
+        page.read("The marts")
+        page.picture("codebook")
 
 
 def main() -> None:

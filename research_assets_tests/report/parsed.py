@@ -21,7 +21,7 @@ class Parsed(HTMLParser):
         self._row: list[str] | None = None
         self._open: list[str] = []
         self._section = ""
-        self.feed(page)
+        self.feed(page.replace("<wbr>", ""))
         assert not self._open, f"left open: {self._open}"
 
     @property

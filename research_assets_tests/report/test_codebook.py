@@ -59,7 +59,7 @@ def test_a_break_is_told_with_what_lies_near() -> None:
     assert in_short(column("2023"), []) == [whole, "2024-01: from 0 % to 100 %"]
     assert in_short(column("2023-12-24"), epochs) == [
         whole,
-        "2024-01: from 0 % to 100 %; see since when the API has it",
+        "2024-01: from 0 % to 100 %; the API got the field about then",
     ]
 
 
@@ -81,7 +81,7 @@ def test_the_page_tells_each_column(book: Parsed) -> None:
         f"Views, see video_observations . {SCRIPT}",
         "videos.view_count since 2024-03-15",
         "30 % 90 of 300",
-        "0 % (2024-02) to 50 % (2024-04) 2024-03: from 0 % to 40 %; see since when the API has it",
+        "0 % (2024-02) to 50 % (2024-04) 2024-03: from 0 % to 40 %; the API got the field about then",
     ]
     assert book.cells["videos.like_count"][1] == "What it is. such as 1, 2, 3"
     assert book.cells["videos.study"][3:] == ["100 % 300 of 300", "100 % in each month"]

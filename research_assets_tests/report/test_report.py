@@ -169,7 +169,7 @@ def test_the_methods_state_what_a_paper_must(page: Parsed) -> None:
         "25 in all, of which 4 failed and 1 found the day's quota spent",
         "2 units of comments with probability 0.25, so that each stands for 4",
         "Of all units that were wanted (days, lists of comments or accounts, profiles), 6 are not held",
-        "Broken tags (since 2026-02-02)",
+        "Within these days began or ended: 3: Broken tags (since 2026-02-02); 4: New rules (since 2026-02-09).",
         "The marts were published on",
         "duckdb",
         '"operation": "IN", "field_name": "region_code", "field_values": ["DE", "AT"]',
