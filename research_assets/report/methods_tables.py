@@ -67,7 +67,8 @@ def filled(facts: Facts) -> Table:
     ]
     columns = [*texts("column", "meaning", "API has it since"), *numbers("filled", "share")]
     note = "The codebook of the marts has every other one, and what is filled by month, of all studies together."
-    return Table("Columns of the mart videos, and how often they are filled", columns, rows, note=note)
+    known = any(one.since for one in facts.filled)
+    return Table("Columns of the mart videos, and how often they are filled", columns, rows, note=note if known else "")
 
 
 def fields_asked(study: StudySpec) -> Table:

@@ -1,5 +1,7 @@
 """The section about when the videos were looked at: the clock on which most breaks in the API's data run."""
 
+from datetime import date
+
 from research_assets.report import charts_observed, draw
 from research_assets.report.chart_epochs import edges, told
 from research_assets.report.facts import Facts
@@ -10,22 +12,22 @@ from research_assets.report.words import counted, listed, number
 def observed(facts: Facts) -> Section:
     """Observations of videos by UTC day, with the breaks that are decided by the day of asking."""
     name, title = "observed", "When the videos were observed"
-    if not facts.observed:
+    if not (days := _days(facts)):
         return Section(name, title, ["No video was observed yet, so there are no days to show."])
     rows, weekly = facts.observed, facts.observed_step > 1
     unit = "week" if weekly else "day"
     looks, first = sum(one.looks for one in rows), sum(one.first_looks for one in rows)
     later = f" and {counted(looks - first, 'later one')}" if looks > first else ""
-    when = f"between {rows[0].day} and {rows[-1].day}" if len(rows) > 1 else f"in one {unit}, {rows[0].day}"
+    when = f"between {days[0]} and {days[1]}" if days[0] < days[1] else f"on {days[0]}"
     sentences = [
         (
-            f"{counted(first, 'first look')} at videos{later} were taken {when} (UTC). This is another clock than the "
+            f"Videos were observed {when} (UTC): {counted(first, 'first look')}{later}. This is another clock than the "
             "one above: a video belongs to the day on which it was published, its counts and fields to the day on "
             "which they were asked. Most known breaks in the API's data part rows by the day of asking."
         ),
-        _in_force(facts),
+        _in_force(facts, *days),
     ]
-    figures = [_figure(facts, unit)] if len(rows) > 1 else []
+    figures = [_figure(facts, unit, *days)] if len(rows) > 1 else []
     columns = [
         *times(f"{unit} of asking"),
         *numbers("observations", "first looks", "later looks", "median views at first look", "median age then, days"),
@@ -38,8 +40,14 @@ def observed(facts: Facts) -> Section:
     return Section(name, title, sentences, figures, [Table(f"Observations by {unit}", columns, cells)])
 
 
-def _figure(facts: Facts, unit: str) -> Figure:
-    marks = edges(facts.epochs_of("observed"), facts.observed[0].day, facts.observed[-1].day)
+def _days(facts: Facts) -> tuple[date, date] | None:
+    """The first and the last day on which a video was observed."""
+    first, last = facts.seen
+    return (first.date(), last.date()) if first and last else None
+
+
+def _figure(facts: Facts, unit: str, first: date, last: date) -> Figure:
+    marks = edges(facts.epochs_of("observed"), first, last)
     words = (
         f"Observations of videos by UTC {unit} of asking, and the median views of the videos first looked at then. "
         f"Older videos have more views; the table has their median age beside. {told(marks)}"
@@ -49,9 +57,8 @@ def _figure(facts: Facts, unit: str) -> Figure:
     return Figure("observed", drawn, words.strip())
 
 
-def _in_force(facts: Facts) -> str:
+def _in_force(facts: Facts, first: date, last: date) -> str:
     """The breaks that began before the first observation and had not ended by the last."""
-    first, last = facts.observed[0].day, facts.observed[-1].day
     whole = [
         epoch
         for epoch in facts.epochs_of("observed")

@@ -130,7 +130,7 @@ def test_a_break_stands_on_the_chart_of_its_own_clock(html: str, page: Parsed) -
         assert "Broken tags" not in page.sections[section]
     assert "1 known break began before the first of these days" in page.sections["observed"]
     assert "2 in the table of breaks under methods" in page.sections["observed"]
-    assert "2 first looks at videos and 1 later one were taken between 2026-02-08 and 2026-02-09" in html
+    assert "Videos were observed between 2026-02-08 and 2026-02-09 (UTC): 2 first looks and 1 later one." in html
     drawn = dict(re.findall(r'<svg[^>]*aria-label="([^"]*)"(.*?)</svg>', html, re.DOTALL))
     marks = {name: re.findall(rf">(\S*\d[{BEGINS}{ENDS}]|[{BEGINS}{ENDS}]\d\S*)<", svg) for name, svg in drawn.items()}
     assert marks["Videos held by day of publication"] == [f"3{BEGINS}"]
@@ -226,7 +226,9 @@ def test_a_long_observation_is_drawn_by_weeks(settings: Settings) -> None:
     assert facts.observed_step == 7
     # The first of February 2026 was a Sunday.
     assert [(one.day, one.looks) for one in facts.observed][:2] == [(date(2026, 1, 26), 1), (date(2026, 2, 2), 7)]
-    [figure] = observed(facts).figures
+    section = observed(facts)
+    assert "between 2026-02-01 and 2026-08-19" in str(section.sentences[0])
+    [figure] = section.figures
     assert "by UTC week of asking" in figure.caption
 
 
