@@ -82,18 +82,29 @@ def is_written(raw: Path, manifest: Manifest) -> bool:
 
 def write_rows(raw: Path, table: str, *, study: str, day: date, name: str, rows: Iterable[Mapping[str, Any]]) -> Path:
     """Write a small table made in Python as one file; columns that a row lacks are null. Returns its path."""
-    columns = raw_tables()[table]
-    path = _path(raw, table, study, day.isoformat(), name)
-    with workshop(raw, name) as shop, database(shop) as db:
-        lines, longest = shop / "rows.jsonl", 0
-        with lines.open("wb") as file:
-            for row in rows:
-                if extra := row.keys() - {column.name for column in columns}:
-                    raise ValueError(f"raw/{table} has no column {', '.join(sorted(extra))}")
-                longest = max(longest, file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)))
-        source = reader(lines, {column.name: column.type for column in columns}, longest)
-        copy(db, f"SELECT * FROM {source}", path)
+    (path,) = write_files(raw, table, study=study, files=[(day, name, rows)])
     return path
+
+
+def write_files(
+    raw: Path, table: str, *, study: str, files: Iterable[tuple[date, str, Iterable[Mapping[str, Any]]]]
+) -> list[Path]:
+    """The same for several files of a study, each by its day, its name and its rows; each is published when written."""
+    columns = raw_tables()[table]
+    paths: list[Path] = []
+    with workshop(raw, f"{table}-{study}") as shop, database(shop) as db:
+        for day, name, rows in files:
+            path = _path(raw, table, study, day.isoformat(), name)
+            lines, longest = shop / "rows.jsonl", 0
+            with lines.open("wb") as file:
+                for row in rows:
+                    if extra := row.keys() - {column.name for column in columns}:
+                        raise ValueError(f"raw/{table} has no column {', '.join(sorted(extra))}")
+                    longest = max(longest, file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)))
+            source = reader(lines, {column.name: column.type for column in columns}, longest)
+            copy(db, f"SELECT * FROM {source}", path)
+            paths.append(path)
+    return paths
 
 
 def ensure_tables(raw: Path) -> None:

@@ -7,7 +7,7 @@ dbt; it writes one small DuckDB file, through which dbt sees the raw tables.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,6 @@ Days = Mapping[str, Mapping[str, str]]
 BY_DAY = ("videos", "comments", "requests")
 """Raw tables whose marts are made anew day by day: a day's rows follow from the files of that day alone."""
 
-ALWAYS_WHOLE = ("coverage", "wanted")
-"""Raw tables that are read whole by each build: their rows speak of other days than that of their file. What is made
-anew of `coverage` are the partitions of which new files speak."""
-
 REWRITTEN = ("requests", "wanted")
 """Raw tables that are rewritten as a matter of course; every other file is only ever added, except notes."""
 
@@ -42,14 +38,16 @@ class Intake:
     """What one build reads: `stamps` is every raw file; `why_whole` says why all of it, and is None for an increment.
 
     `reads` gives the paths below `raw/` to read, by table; `days` the (study, day) pairs to make anew, by table.
-    `notes` says of which partitions the notes of open journals speak, by path: once gone, they cannot be asked.
+    `spoken` says of which study, entity and partition each file of `coverage` speaks: it need not be that of its
+    folder, and once a file is gone, it cannot be asked. `news` are the raw tables of which files or verdicts came.
     """
 
     stamps: Mapping[str, Days]
     why_whole: str | None
     reads: Mapping[str, Sequence[str]]
     days: Mapping[str, Sequence[tuple[str, str]]]
-    notes: Mapping[str, Sequence[tuple[str, str, str]]]
+    spoken: Mapping[str, Sequence[tuple[str, str, str]]]
+    news: Set[str]
 
 
 def plan(settings: Settings, project: str, *, whole: bool = False) -> Intake:
@@ -58,37 +56,38 @@ def plan(settings: Settings, project: str, *, whole: bool = False) -> Intake:
     With `whole` everything is built anew whatever is held.
     """
     present = inventory(settings.raw)
-    notes = {
-        path: sorted(_spoken_of(settings.raw, [path]))
-        for path in _paths("coverage", present["coverage"])
-        if path.endswith(NOTE)
-    }
+    verdicts = _paths("coverage", present["coverage"])
     record = None if whole else _read_record(settings, project)
     past: Mapping[str, Days] = record["stamps"] if record else {}
     why = _why_whole(past, present) if record else "no warehouse that fits this project is held"
     if record is None or why is not None:
         why = "it was asked for" if whole else why
-        return Intake(present, why, {table: _paths(table, days) for table, days in present.items()}, {}, notes)
+        reads = {table: _paths(table, days) for table, days in present.items()}
+        return Intake(present, why, reads, {}, _spoken(settings.raw, verdicts), present.keys())
     changed = {table: _changed(past.get(table, {}), days) for table, days in present.items()}
+    news = set(_new_paths("coverage", past, present, changed))
+    told, kept = _spoken(settings.raw, sorted(news)), set(verdicts) - news
+    # Of a file that is gone or was written again, what it said before has changed as well.
+    taken_back = [places for path, places in record["spoken"].items() if path not in kept]
+    touched = [(at, entity, day) for places in (*told.values(), *taken_back) for at, entity, day in places]
+    spoken = told | {path: record["spoken"][path] for path in kept}
     days = {table: {_place(folder) for folder in changed[table]} for table in BY_DAY}
-    news = _new_paths("coverage", past, present, changed)
-    spoken = _spoken_of(settings.raw, news)
-    for path, places in record["notes"].items():
-        if path in news or path not in notes:
-            spoken |= {(study, entity, day) for study, entity, day in places}
-    days["coverage"] = {(study, day) for study, _, day in spoken}
+    days["coverage"] = {(study, day) for study, _, day in touched}
+    days["coverage"] |= {_place(folder) for folder in changed["wanted"]}
     # The chance with which a video was drawn stands in the coverage of its comments.
-    days["comments"] |= {(study, day) for study, entity, day in spoken if entity == "comments"}
+    days["comments"] |= {(study, day) for study, entity, day in touched if entity == "comments"}
     reads = {}
     for table in present:
-        if table in ALWAYS_WHOLE:
-            reads[table] = _paths(table, present[table])
-        elif table in BY_DAY:
-            folders = (f"study={study}/day={day}" for study, day in days[table])
+        if table == "coverage":
+            wanted = days["coverage"] | days["comments"]
+            reads[table] = [path for path in verdicts if any((at, day) in wanted for at, _, day in spoken[path])]
+        elif table in BY_DAY or table == "wanted":
+            folders = (f"study={study}/day={day}" for study, day in days["coverage" if table == "wanted" else table])
             reads[table] = _paths(table, {folder: present[table].get(folder, {}) for folder in folders})
         else:
             reads[table] = _new_paths(table, past, present, changed)
-    return Intake(present, None, reads, {table: sorted(found) for table, found in days.items()}, notes)
+    came = {table for table, folders in changed.items() if folders} | {entity for _, entity, _ in touched}
+    return Intake(present, None, reads, {table: sorted(found) for table, found in days.items()}, spoken, came)
 
 
 def inventory(raw: Path) -> dict[str, dict[str, dict[str, str]]]:
@@ -143,7 +142,7 @@ def write_record(settings: Settings, intake: Intake, project: str) -> None:
 
     The record names the very file, so that it says nothing of any other that may come to stand in its place.
     """
-    made_of = {"stamps": intake.stamps, "notes": intake.notes}
+    made_of = {"stamps": intake.stamps, "spoken": intake.spoken}
     record = {"project": project, "file": _stamp(settings.warehouse_build.stat())} | made_of
     files.write_private(_record(settings), orjson.dumps(record))
 
@@ -192,15 +191,18 @@ def _new_paths(
     ]
 
 
-def _spoken_of(raw: Path, coverage: Sequence[str]) -> set[tuple[str, str, str]]:
-    """The study, entity and partition of which some files of coverage speak."""
-    if not coverage:
-        return set()
-    with duckdb.connect() as db:
-        rows = db.execute(
-            f"SELECT DISTINCT study, entity, partition::VARCHAR FROM {_scan(raw, coverage)} WHERE partition IS NOT NULL"
-        ).fetchall()
-    return {(study, entity, day) for study, entity, day in rows}
+def _spoken(raw: Path, coverage: Sequence[str]) -> dict[str, list[tuple[str, str, str]]]:
+    """The study, entity and partition of which each of some files of coverage speaks."""
+    spoken: dict[str, list[tuple[str, str, str]]] = {path: [] for path in coverage}
+    if coverage:
+        with duckdb.connect() as db:
+            rows = db.execute(
+                f"SELECT DISTINCT filename, study, entity, partition::VARCHAR FROM {_scan(raw, coverage)} "
+                "WHERE partition IS NOT NULL ORDER BY ALL"
+            ).fetchall()
+        for path, study, entity, day in rows:
+            spoken[Path(path).relative_to(raw).as_posix()].append((study, entity, day))
+    return spoken
 
 
 def _paths(table: str, days: Days) -> list[str]:

@@ -1,9 +1,12 @@
 """What the studies want, and what the ledger knows, as raw tables: with them a mart can say what nobody asked for yet.
 
-Written anew before each build of the marts, from the studies, the clock and the raw tables. Nothing is asked.
+Brought up to date before each build of the marts, from the studies, the clock and the raw tables. Nothing is asked.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -15,22 +18,44 @@ from research_assets.collect.agenda_model import Standing
 from research_assets.collect.lookup import lookup
 from research_assets.collect.observing import observes, period_length, running_period
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.targets import Target, account_targets, videos_by_day
+from research_assets.collect.targets import account_targets, videos_by_day
 from research_assets.fields import ENTITIES
 from research_assets.quota import Ledger
 
 DAY = timedelta(days=1)
+Row = dict[str, Any]
+"""A wanted unit, in the columns of `fields.WANTED`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A file of raw/wanted: what a study wants of one partition, videos one by one not looked up yet.
+
+    Its name says what it is made of, so that one that is there need not be made again.
+    """
+
+    day: date
+    name: str
+    rows: Sequence[Row]
+    videos_due: datetime | None = None
 
 
 def write_wanted(raw: Path, studies: Iterable[StudySpec], now: datetime) -> None:
-    """Replace raw/wanted: the units that each study wants, as far as they are known without asking."""
+    """Bring raw/wanted up to date: the units that each study wants, as far as they are known without asking.
+
+    Days of videos up to today; comments by day, and by video once the day's videos are held; accounts by period, from
+    the first period in which the study observed any to the running one. A period that is over wants the accounts that
+    were known while it ran.
+    """
     for study in studies:
-        path = tables.write_rows(
-            raw, "wanted", study=study.name, day=now.date(), name="wanted", rows=wanted_units(raw, study, now)
-        )
-        for older in path.parent.parent.glob("day=*/*.parquet"):
-            if older != path:
-                older.unlink()
+        files = (raw / "wanted" / f"study={study.name}").glob("day=*/*.parquet")
+        held = {(path.parent.name.removeprefix("day="), path.stem): path for path in files}
+        seen = _seen(raw, study)
+        parts = [*_days(raw, study, seen, now), *_accounts(raw, study, seen, now, held.keys())]
+        new = [part for part in parts if (part.day.isoformat(), part.name) not in held]
+        tables.write_files(raw, "wanted", study=study.name, files=_filled(raw, study, new))
+        for key in held.keys() - {(part.day.isoformat(), part.name) for part in parts}:
+            held[key].unlink()
 
 
 def write_requests(raw: Path, ledger: Ledger) -> None:
@@ -47,43 +72,81 @@ def write_requests(raw: Path, ledger: Ledger) -> None:
             tables.write_rows(raw, "requests", study=study, day=day, name="requests", rows=own)
 
 
-def wanted_units(raw: Path, study: StudySpec, now: datetime) -> Iterator[dict[str, Any]]:
-    """The wanted units of a study, in the columns of `fields.WANTED`.
-
-    Days of videos up to today; comments by day, and by video once the day's videos are held; accounts by period, from
-    the first period in which the study observed any to the running one.
-    """
+def _days(
+    raw: Path, study: StudySpec, seen: Sequence[tuple[str, date, bool, datetime]], now: datetime
+) -> Iterator[_Part]:
+    """The part of each day of a study up to today."""
     last = min(study.end or now.date(), now.date())
-    seen = _seen(raw, study)
+    held = {day for entity, day, complete, _ in seen if entity == "videos" and complete}
+    for number in range((last - study.start).days + 1):
+        day = study.start + DAY * number
+        due = midnight(day) + DAY * (1 + study.settle_days)
+        rows = [_row("videos", day, "day", day.isoformat(), due)]
+        one_by_one = study.comments.videos != "none" and day in held
+        if study.comments.videos != "none" and not one_by_one:
+            rows.append(_row("comments", day, "day", day.isoformat(), due))
+        made_of = [due, len(rows), study.comments, _files_of(raw, study, day)] if one_by_one else [due, len(rows)]
+        yield _Part(day, f"day-{_digest(made_of)}", rows, due if one_by_one else None)
+
+
+def _accounts(
+    raw: Path,
+    study: StudySpec,
+    seen: Sequence[tuple[str, date, bool, datetime]],
+    now: datetime,
+    held: Iterable[tuple[str, str]],
+) -> Iterator[_Part]:
+    """The part of each period in which accounts were observed or still are to be."""
+    wanted: dict[date, list[str]] = {}
+    names: dict[str, list[str]] = {}
     days_held = {
         day: Standing(looked_at=moment) if complete else Standing(open=1)
         for entity, day, complete, moment in seen
         if entity == "videos"
     }
-    held = {day for day, standing in days_held.items() if not standing.open}
-    days = [study.start + DAY * number for number in range((last - study.start).days + 1)]
-    month, videos = "", dict[date, list[Target]]()
-    for day in days:
-        due = midnight(day) + DAY * (1 + study.settle_days)
-        yield _row("videos", day, "day", day.isoformat(), due)
-        if study.comments.videos == "none":
-            continue
-        if day not in held:
-            yield _row("comments", day, "day", day.isoformat(), due)
-            continue
-        if month != f"{day:%Y-%m}":
-            month = f"{day:%Y-%m}"
-            videos = videos_by_day(raw, study, [other for other in days if f"{other:%Y-%m}" == month])
-        for target in videos.get(day, []):
-            if target.expected != 0:
-                yield _row("comments", day, "video", target.unit, due)
     for entity in (name for name, entity in ENTITIES.items() if entity.clock == "observation"):
-        names = [target.unit for target in account_targets(raw, study, entity)]
+        names[entity] = [target.unit for target in account_targets(raw, study, entity)]
         observed = {period: moment for name, period, _, moment in seen if name == entity}
         by_videos = entity == "users" and study.users.who != "panel"
-        for period in _periods(study, observed, days_held if by_videos else {}, now):
-            for name in names:
-                yield _row(entity, period, "account", name, midnight(period))
+        for period in _periods(study, observed, days_held if by_videos else {}, now) if names[entity] else ():
+            wanted.setdefault(period, []).append(entity)
+    digests = {entity: _digest(names[entity]) for entity in names}
+    known = {date.fromisoformat(day): name for day, name in held if name.startswith("accounts-")}
+    for period, entities in sorted(wanted.items()):
+        name = f"accounts-{_digest([(entity, digests[entity]) for entity in entities])}"
+        if period < running_period(study, now):
+            name = known.get(period, name)
+        due = midnight(period)
+        rows = [_row(entity, period, "account", unit, due) for entity in entities for unit in names[entity]]
+        yield _Part(period, name, rows)
+
+
+def _filled(raw: Path, study: StudySpec, parts: Iterable[_Part]) -> Iterator[tuple[date, str, Iterable[Row]]]:
+    """The files of some parts; the videos of a month are looked up together."""
+    for _, of_month in groupby(parts, key=lambda part: f"{part.day:%Y-%m}"):
+        month = list(of_month)
+        videos = videos_by_day(raw, study, [part.day for part in month if part.videos_due])
+        for part in month:
+            due = part.videos_due
+            one_by_one = [
+                _row("comments", part.day, "video", target.unit, due)
+                for target in (videos.get(part.day, []) if due else [])
+                if due and target.expected != 0
+            ]
+            yield part.day, part.name, [*part.rows, *one_by_one]
+
+
+def _files_of(raw: Path, study: StudySpec, day: date) -> list[tuple[str, int]]:
+    """The files that hold a day's videos, each with its size; none is ever changed in place."""
+    try:
+        with os.scandir(raw / "videos" / f"study={study.name}" / f"day={day}") as entries:
+            return sorted((entry.name, entry.stat().st_size) for entry in entries)
+    except FileNotFoundError:
+        return []
+
+
+def _digest(made_of: Sequence[object]) -> str:
+    return hashlib.blake2b(repr(made_of).encode(), digest_size=8).hexdigest()
 
 
 def _seen(raw: Path, study: StudySpec) -> list[tuple[str, date, bool, datetime]]:
@@ -110,5 +173,5 @@ def _periods(
     return periods
 
 
-def _row(entity: str, partition: date, kind: str, unit: str, due_at: datetime) -> dict[str, Any]:
+def _row(entity: str, partition: date, kind: str, unit: str, due_at: datetime) -> Row:
     return {"entity": entity, "partition": partition, "unit_kind": kind, "unit": unit, "due_at": due_at}

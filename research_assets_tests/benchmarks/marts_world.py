@@ -53,6 +53,7 @@ def _write(raw: Path, first: date, last: date) -> None:
         )
         for age in AGES:
             _copy(db, raw, "videos", f"v{age}", _rows(f"0, {VIDEOS}", age), "d", _videos(age))
+        known = _rows("0, 1", AGES[0])
         with_comments = f"(SELECT * FROM {_rows(f'0, {VIDEOS}', AGES[0])}, range({COMMENTS}) s(c))"
         _copy(db, raw, "comments", "c", with_comments, "d", _comments())
         _copy(db, raw, "coverage", "k", _rows(f"-{len(AGES)}, {VIDEOS}", AGES[0]), "o", _coverage())
@@ -60,14 +61,14 @@ def _write(raw: Path, first: date, last: date) -> None:
         _copy(db, raw, "requests", "requests", _rows(f"0, {REQUESTS}", 0), "o", _requests())
         lists = f"(SELECT * FROM days, range({LISTS}) r(a), range({FOLLOWERS}) s(f) WHERE isodow(o) = 1)"
         _copy(db, raw, "followers", "f", lists, "o", _followers())
-        # Written anew by each build, for all days: the videos of held ones one by one.
-        shutil.rmtree(raw / "wanted" / f"study={STUDY}", ignore_errors=True)
-        whole, known = (last - FIRST).days + 1, (last - FIRST).days - AGES[0]
+        # Days that are wanted from now on, and those whose videos are known from now on and wanted one by one.
         wanted = (
-            f"(SELECT TIMESTAMPTZ '{last}' AS o, TIMESTAMPTZ '{FIRST}' + n * INTERVAL 1 DAY AS d, v "
-            f"FROM range({whole}) r(n), range(-1, {VIDEOS}) s(v) WHERE v < 0 OR n <= {known})"
+            f"(SELECT TIMESTAMPTZ '{last}' AS o, d, v FROM (SELECT o AS d FROM days UNION SELECT d FROM {known}), "
+            f"range(-1, {VIDEOS}) s(v) WHERE v < 0 OR d <= TIMESTAMPTZ '{last}' - INTERVAL {AGES[0]} DAY)"
         )
-        _copy(db, raw, "wanted", "wanted", wanted, "o", _wanted())
+        for (day,) in db.execute(f"SELECT DISTINCT d::DATE FROM {wanted}").fetchall():
+            shutil.rmtree(raw / "wanted" / f"study={STUDY}" / f"day={day}", ignore_errors=True)
+        _copy(db, raw, "wanted", "wanted", wanted, "d", _wanted())
 
 
 def _rows(numbers: str, age: int) -> str:

@@ -1,15 +1,34 @@
 """What the studies want, as a table: every unit that is known of without asking, and no other."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, timedelta
+from pathlib import Path
 
-from research_assets.collect.spec import StudySpec, UserRule
-from research_assets.collect.wanted import wanted_units, write_wanted
+from research_assets.collect.spec import CommentRule, StudySpec, UserRule
+from research_assets.collect.wanted import write_wanted
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets_tests.collect.lab import START, Lab, days
 from research_assets_tests.collect.test_lists import garden, this_week
+
+Wanted = list[tuple[str, date, str, str]]
+
+
+def wanted(lab: Lab, spec: StudySpec) -> Wanted:
+    """What a study wants now: entity, partition, kind and unit."""
+    write_wanted(lab.settings.raw, [spec], lab.clock.now())
+    return [(*row,) for row in lab.sql("SELECT entity, partition, unit_kind, unit FROM {wanted} ORDER BY ALL")]
+
+
+def files(lab: Lab) -> dict[Path, int]:
+    """The files of the table, by the moment at which each was written."""
+    return {path: path.stat().st_mtime_ns for path in (lab.settings.raw / "wanted").glob("study=*/day=*/*.parquet")}
+
+
+def folders(paths: Iterable[Path]) -> set[str]:
+    return {path.parent.name.removeprefix("day=") for path in paths}
 
 
 async def test_days_videos_and_accounts_are_wanted_as_far_as_they_are_known(settings: Settings) -> None:
@@ -18,17 +37,16 @@ async def test_days_videos_and_accounts_are_wanted_as_far_as_they_are_known(sett
     await lab.collect("videos", days(2, START + timedelta(days=27)), spec)
     await lab.collect("users", [this_week(lab)], spec)
     lab.clock.advance(days=7)
-    rows = list(wanted_units(lab.settings.raw, spec, lab.clock.now()))
-    found = Counter((row["entity"], row["unit_kind"]) for row in rows)
+    rows = wanted(lab, spec)
+    found = Counter((entity, kind) for entity, _, kind, _ in rows)
     assert found["videos", "day"] == 41
     assert found["comments", "day"] == 39
     assert found["comments", "video"] == lab.sql("SELECT count(*) FROM {videos} WHERE comment_count > 0")[0][0]
-    assert {row["partition"] for row in rows if row["unit_kind"] == "video"} == set(days(2, START + timedelta(days=27)))
+    assert {day for _, day, kind, _ in rows if kind == "video"} == set(days(2, START + timedelta(days=27)))
     # The study is over: what was observed once since is not wanted again.
     assert found["users", "account"] == len(spec.panel)
     assert found["followers", "account"] == len(spec.panel)
-    write_wanted(lab.settings.raw, [spec], lab.clock.now())
-    assert lab.sql("SELECT count(*) FROM {wanted}") == [(len(rows),)]
+    assert len(rows) == len(set(rows))
 
 
 async def test_no_period_is_wanted_after_the_last_observation_of_a_study_that_is_over(settings: Settings) -> None:
@@ -37,10 +55,39 @@ async def test_no_period_is_wanted_after_the_last_observation_of_a_study_that_is
     await lab.collect("users", [this_week(lab)], spec)
     observed = this_week(lab)
     lab.clock.advance(days=21)
+    assert {day for entity, day, _, _ in wanted(lab, spec) if entity == "users"} == {observed}
+    endless = wanted(lab, replace(spec, end=None))
+    assert len({day for entity, day, _, _ in endless if entity == "users"}) == 4
 
-    def wanted(one: StudySpec) -> set[date]:
-        rows = wanted_units(lab.settings.raw, one, lab.clock.now())
-        return {row["partition"] for row in rows if row["entity"] == "users"}
 
-    assert wanted(spec) == {observed}
-    assert len(wanted(replace(spec, end=None))) == 4
+async def test_only_what_has_changed_is_written_again(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig())
+    spec = garden(end=START + timedelta(days=9))
+    await lab.collect("videos", days(3), spec)
+    first = wanted(lab, spec)
+    before = files(lab)
+    assert wanted(lab, spec) == first
+    assert files(lab) == before
+
+    await lab.collect("videos", [START + timedelta(days=3)], spec)
+    second = wanted(lab, spec)
+    assert folders(before.keys() ^ files(lab).keys()) == {str(START + timedelta(days=3)), str(this_week(lab))}
+    assert {day for _, day, kind, _ in set(second) - set(first) if kind == "video"} == {START + timedelta(days=3)}
+
+    # Another rule speaks of the same days, and a study that ends earlier of fewer.
+    fewer = replace(spec, end=START + timedelta(days=2), comments=CommentRule("top", n=1))
+    assert Counter(kind for _, _, kind, _ in wanted(lab, fewer))["video"] == 3
+    assert folders(files(lab)) == {str(day) for day in days(3)} | {str(this_week(lab))}
+
+
+async def test_a_period_that_is_over_wants_the_accounts_that_were_known_while_it_ran(settings: Settings) -> None:
+    lab = Lab(settings, SandboxConfig())
+    spec = replace(garden(end=None, users=UserRule("panel")), panel=("anna", "ben"))
+    await lab.collect("users", [this_week(lab)], spec)
+    over = this_week(lab)
+    wanted(lab, spec)
+    lab.clock.advance(days=7)
+    rows = wanted(lab, replace(spec, panel=("anna", "ben", "carl")))
+    users = {(day, unit) for entity, day, _, unit in rows if entity == "users"}
+    assert {unit for day, unit in users if day == over} == {"anna", "ben"}
+    assert {unit for day, unit in users if day == this_week(lab)} == {"anna", "ben", "carl"}

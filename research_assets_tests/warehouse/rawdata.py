@@ -150,7 +150,8 @@ def write_world(raw: Path) -> None:
     )
     due = {"partition": date(2026, 3, 1), "unit_kind": "day", "unit": "2026-03-01", "due_at": at(3, 0, month=3)}
     comments = {"entity": "comments", "partition": DAY2, "unit_kind": "day", "unit": "2026-02-02", "due_at": at(4)}
-    write(raw, "wanted", "garden", date(2026, 3, 2), "w1", [{"entity": "videos"} | due, comments])
+    write(raw, "wanted", "garden", date(2026, 3, 1), "w1", [{"entity": "videos"} | due])
+    write(raw, "wanted", "garden", DAY2, "w1", [comments])
     asked: dict[str, Any] = {"pool": "research", "endpoint": "video_query", "entity": "videos"}
     codes = [("ok", 200, 2, 100.0), ("ok", 200, 0, 300.0), ("internal_error", 500, None, 900.0)]
     sent = [

@@ -47,13 +47,14 @@ def differences(one: Settings, other: Settings) -> dict[str, int]:
         for name, settings in (("one", one), ("other", other)):
             db.execute(f"attach '{settings.warehouse}' as {name} (read_only)")
         marts = db.execute(
-            "select distinct table_name from duckdb_tables() where database_name in ('one', 'other')"
+            "select distinct schema_name || '.' || table_name from duckdb_tables() "
+            "where database_name in ('one', 'other')"
         ).fetchall()
         found = {}
         for (mart,) in marts:
             ((n,),) = db.execute(
-                f"select count(*) from ((from one.marts.{mart} except all from other.marts.{mart}) union all "
-                f"(from other.marts.{mart} except all from one.marts.{mart}))"
+                f"select count(*) from ((from one.{mart} except all from other.{mart}) union all "
+                f"(from other.{mart} except all from one.{mart}))"
             ).fetchall()
             found[mart] = n
     return {mart: n for mart, n in found.items() if n}
@@ -150,13 +151,22 @@ class Story:
         write(self.raw, "requests", STUDY, date(2026, 2, self.random.randint(20, 22)), "requests", rows)
 
     def want(self) -> None:
-        """What the study wants, written anew before each build."""
-        rows = [
-            {"entity": "videos", "partition": day, "unit_kind": "day", "unit": str(day), "due_at": at(3)}
-            for day in (FIRST + timedelta(days=n) for n in range(self.random.randint(1, 12)))
-        ]
-        shutil.rmtree(self.raw / "wanted" / f"study={STUDY}", ignore_errors=True)
-        write(self.raw, "wanted", STUDY, date(2026, 6, self.random.randint(1, 9)), "wanted", rows)
+        """What the study wants of some days: as days or video by video, in place of what it wanted of them before."""
+        for day in (FIRST + timedelta(days=n) for n in self.random.sample(range(12), 4)):
+            shutil.rmtree(self.raw / "wanted" / f"study={STUDY}" / f"day={day}", ignore_errors=True)
+            due = at(self.random.randint(1, 28), month=self.random.choice([5, 6]))
+            rows = [{"entity": "videos", "partition": day, "unit_kind": "day", "unit": str(day), "due_at": due}]
+            rows += [
+                {
+                    "entity": "comments",
+                    "partition": day,
+                    "unit_kind": "video",
+                    "unit": str(self._id(day, n)),
+                    "due_at": due,
+                }
+                for n in self.random.sample(range(8), self.random.randint(0, 3))
+            ]
+            write(self.raw, "wanted", STUDY, day, f"day-{self.random.randint(1, 999)}", rows)
 
     def _videos(self, number: int, age: int) -> None:
         day = FIRST + timedelta(days=number - 1)
@@ -219,7 +229,7 @@ def test_increments_end_where_a_whole_build_ends(tmp_path: Path) -> None:
     gone.unlink()
     (fresh.raw / gone.relative_to(held.raw)).unlink()
     assert build(held) == f"raw/{gone.relative_to(held.raw)} is gone"
-    assert differences(held, fresh)["videos"] > 0
+    assert differences(held, fresh)["marts.videos"] > 0
     build(fresh)
     assert differences(held, fresh) == {}
 
@@ -238,11 +248,28 @@ def taken_in(tmp_path: Path) -> Settings:
     return settings
 
 
-def test_with_nothing_new_nothing_is_read_but_what_always_is(taken_in: Settings) -> None:
+def test_with_nothing_new_nothing_is_read(taken_in: Settings) -> None:
     intake = _intake.plan(taken_in, "project")
     assert intake.why_whole is None
-    assert {table for table, paths in intake.reads.items() if paths} == {"coverage", "wanted"}
+    assert not any(intake.reads.values())
     assert not any(intake.days.values())
+    assert not intake.news
+
+
+def test_of_coverage_and_wants_only_what_speaks_of_the_same_partitions_is_read(taken_in: Settings) -> None:
+    first, second = date(2026, 2, 1), date(2026, 2, 2)
+    again = [verdict("videos", first, "day", str(first), "complete", at(20))]
+    write(taken_in.raw, "coverage", "garden", date(2026, 2, 20), "k9", again)
+    write(taken_in.raw, "coverage", "garden", date(2026, 2, 21), "k8", [])
+    intake = _intake.plan(taken_in, "project")
+    assert intake.days["coverage"] == [("garden", str(first))]
+    assert {Path(path).stem for path in intake.reads["coverage"]} == {"k1", "k9"}
+    assert intake.reads["wanted"] == []
+    assert intake.news == {"coverage", "videos"}
+    write(taken_in.raw, "wanted", "garden", second, "w2", [])
+    intake = _intake.plan(taken_in, "project")
+    assert intake.days["coverage"] == [("garden", str(first)), ("garden", str(second))]
+    assert {Path(path).stem for path in intake.reads["wanted"]} == {"w1", "w2"}
 
 
 def test_a_new_file_brings_its_whole_day_of_videos_and_itself_of_profiles(taken_in: Settings) -> None:

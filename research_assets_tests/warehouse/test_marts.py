@@ -110,19 +110,8 @@ def test_coverage_has_a_row_for_all_that_was_asked_or_is_wanted(rows: Rows) -> N
         "select entity, unit_kind, unit, state, kept, n_attempts, requests, last_attempt_state, reason, next_try_at "
         "from marts.coverage order by entity, unit"
     ) == [
+        ("comments", "day", "2026-02-02", "not_asked", 0, 0, 0.0, None, "Wanted by the study, not asked yet", at(4)),
         ("comments", "video", str(ANNA_VIDEO), "complete", 3, 1, 1.0, "complete", None, None),
-        (
-            "comments",
-            "video",
-            str(CARL_VIDEO),
-            "not_asked",
-            0,
-            0,
-            0.0,
-            None,
-            "Wanted by the study, not asked yet",
-            at(4),
-        ),
         ("followers", "account", "anna", "complete", 1, 1, 1.0, "complete", None, None),
         ("pinned_videos", "account", "anna", "complete", 0, 1, 1.0, "complete", None, None),
         ("videos", "day", "2026-02-01", "complete", 2, 1, 2.0, "quarantined", "dead day", at(13)),

@@ -48,28 +48,25 @@ asked as (
     group by {{ unit | join(', ') }}
 ),
 
-ever_asked as (
-    select {{ unit | join(', ') }} from asked
-    {%- if increment() %}
-    union all
-    select {{ unit | join(', ') }} from {{ this }} where n_attempts > 0
-    {%- endif %}
-),
-
 unasked as (
     select
         {{ wanted_unit | join(', ') }},
-        min(wanted.due_at) as due_at
-    from {{ ref('int_units__wanted') }} as wanted
-    left join ever_asked
-        on wanted.study = ever_asked.study
-        and wanted.entity = ever_asked.entity
-        and wanted.partition_day = ever_asked.partition_day
-        and wanted.unit_kind = ever_asked.unit_kind
-        and wanted.unit = ever_asked.unit
-    where ever_asked.study is null
-    -- A unit may be known in more than one way.
-    group by {{ wanted_unit | join(', ') }}
+        wanted.due_at
+    from {{ ref('stg_tiktok__wanted') }} as wanted
+    left join asked
+        on wanted.study = asked.study
+        and wanted.entity = asked.entity
+        and wanted.partition_day = asked.partition_day
+        and wanted.unit_kind = asked.unit_kind
+        and wanted.unit = asked.unit
+    where asked.study is null
+    {%- if increment() %}
+    union all
+    -- Elsewhere nothing came, but time went on.
+    select {{ unit | join(', ') }}, next_try_at as due_at
+    from {{ this }}
+    where n_attempts = 0 and not {{ in_changed_days('coverage', 'partition_day') }}
+    {%- endif %}
 )
 
 select
