@@ -6,34 +6,36 @@
     {{ return(graph.nodes['model.research.' ~ name] if execute else empty) }}
 {% endmacro %}
 
-{# Whether an increment makes only some days of a mart anew and leaves the others as they are. #}
-{% macro is_made_by_day(mart) %}
-    {{ return(mart.config.get('days_of') and not mart.config.get('rest')) }}
+{# The marts that the codebook counts: all but itself. #}
+{% macro marts_in_codebook() %}
+    {{ return([
+        'videos', 'video_observations', 'comments', 'users', 'user_observations', 'follows', 'engagements', 'hashtags',
+        'hashtag_pairs', 'creators', 'days', 'coverage', 'quota', 'epochs'
+    ]) }}
 {% endmacro %}
 
-{% macro in_changed_months(mart, month) -%}
-    ({{ month }} in (
-        select {{ month_of('day') }} from scratch.raw.changed_days where raw_table = '{{ mart.config.days_of }}'
-    ))
-{%- endmacro %}
-
-{# Rows and values of each column, by the month that the mart's meta names; in an increment of the months that changed. #}
-{% macro filled_by_month(relation, mart) -%}
+{# Rows and values of each column, by study and the day that the mart's meta names; in an increment of the days that were
+   made anew. #}
+{% macro filled_by_day(relation, mart) -%}
     {%- set columns = mart.columns.keys() | list or ['none'] -%}
+    {%- set study = 'study' if 'study' in mart.columns else 'cast(null as string)' -%}
     {%- set day = mart.config.meta.get('month') -%}
-    select month, n_rows, {{ explode_pairs(columns, columns, 'n_filled') }}
+    {%- set day = 'cast(' ~ (day or 'null') ~ ' as date)' -%}
+    select '{{ mart.name }}' as mart, of_study as study, of_day as day, n_rows, {{ explode_pairs(columns, columns, 'n_filled') }}
     from (
         select
-            {{ month_of(day) if day else 'cast(null as date)' }} as month,
+            {{ study }} as of_study,
+            {{ day }} as of_day,
             count(*) as n_rows{% for column in mart.columns %},
             count({{ column }}) as {{ column }}
             {%- endfor %}
             {%- if not mart.columns %}, 0 as none{% endif %}
         from {{ relation }}
-        {%- if increment() and is_made_by_day(mart) %}
-        where {{ in_changed_months(mart, month_of(day)) }}
+        {%- if increment() and mart.config.get('days_of') %}
+        {#- What `rest` makes anew elsewhere is filled as it was. #}
+        where {{ in_changed_days(mart.config.days_of, mart.config.get('day', 'day')) }}
         {%- endif %}
-        group by {{ month_of(day) if day else 'cast(null as date)' }}
+        group by {{ study }}, {{ day }}
     ) as counted
 {%- endmacro %}
 
@@ -41,29 +43,32 @@
    last, of truth values and declared categories up to five; of the newest seven days, and none of fewer than ten values.
    Never of other text: names, ids, links and what people wrote are nobody's example. #}
 {% macro examples_of(relation, mart) -%}
-    {%- set columns = mart.columns.values() | list or [{'name': 'none', 'data_type': 'none'}] -%}
-    {%- set day, values = mart.config.meta.get('month'), [] -%}
-    {%- for column in columns -%}
+    {%- set day, names, values = mart.config.meta.get('month'), [], [] -%}
+    {%- for column in mart.columns.values() -%}
         {%- set number = column.data_type in ('bigint', 'integer', 'double') and not column.name.endswith('_id') -%}
+        {%- set chosen = none -%}
         {%- if column.data_type == 'boolean' or column.name in mart.config.meta.get('categories', []) -%}
-            {%- do values.append(few_values(column.name)) -%}
+            {%- set chosen = few_values(column.name) -%}
         {%- elif number -%}
-            {%- do values.append(few_numbers(column.name)) -%}
+            {%- set chosen = few_numbers(column.name) -%}
         {%- elif column.data_type in ('date', 'timestamptz') -%}
-            {%- do values.append(first_and_last(column.name)) -%}
-        {%- else -%}
-            {%- do values.append('cast(null as string)') -%}
+            {%- set chosen = first_and_last(column.name) -%}
+        {%- endif -%}
+        {%- if chosen -%}
+            {%- do names.append(column.name) -%}
+            {%- do values.append('case when count(' ~ column.name ~ ') >= 10 then ' ~ chosen ~ ' end') -%}
         {%- endif -%}
     {%- endfor -%}
-    select {{ explode_pairs(columns | map(attribute='name') | list, columns | map(attribute='name') | list, 'examples') }}
+    {%- if not names -%}
+        {#- So it is while the project is parsed. #}
+        {%- do names.append('none') -%}
+        {%- do values.append('cast(null as string)') -%}
+    {%- endif -%}
+    select {{ explode_pairs(names, names, 'examples') }}
     from (
         select
-            {%- for column in columns %}
-            {% if column.name in ('none',) or values[loop.index0] == 'cast(null as string)' -%}
-            cast(null as string) as {{ column.name }}
-            {%- else -%}
-            case when count({{ column.name }}) >= 10 then {{ values[loop.index0] }} end as {{ column.name }}
-            {%- endif %}{{ ',' if not loop.last }}
+            {%- for name in names %}
+            {{ values[loop.index0] }} as {{ name }}{{ ',' if not loop.last }}
             {%- endfor %}
         from {{ relation }}
         {%- if day %}

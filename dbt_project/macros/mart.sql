@@ -59,6 +59,9 @@
 {# Whether the build takes in only what came since the one before. #}
 {% macro increment() %}{{ return(var('increment', false)) }}{% endmacro %}
 
+{# Whether an increment leaves a mart out, because nothing came of what feeds it (`fed_by` in its meta). #}
+{% macro is_idle(name) %}{{ return(name in var('idle', [])) }}{% endmacro %}
+
 {# The condition that a row's `study` and `day` are among those to make anew, which whoever starts the build lists. #}
 {% macro in_changed_days(raw_table, day='day') -%}
     (study, {{ day }}) in (

@@ -1,32 +1,13 @@
-{%- set names = [
-    'videos', 'video_observations', 'comments', 'users', 'user_observations', 'follows', 'engagements', 'hashtags',
-    'hashtag_pairs', 'creators', 'days', 'coverage', 'quota', 'epochs'
-] -%}
-with
-{%- for name in names %}
-{%- set relation, mart = ref(name), mart_node(name) %}
-{{ name }}_filled as (
-    {{ filled_by_month(relation, mart) }}
-),
-
-{{ name }}_shown as (
-    {{ examples_of(relation, mart) }}
-),
-{% endfor %}
-filled as (
-    {%- for name in names %}
-    select '{{ name }}' as mart, column_name, month, n_rows, n_filled from {{ name }}_filled
-    {{ 'union all' if not loop.last }}
-    {%- endfor %}
-    {%- if increment() %}
-    union all
-    -- The months of which nothing was made anew.
-    select mart, column_name, held.month, held.n_rows, held.n_filled
-    from (select mart, column_name, {{ explode('fill_by_month') }} as held from {{ this }}) as months
-    where {% for name in names if is_made_by_day(mart_node(name)) -%}
-        (mart = '{{ name }}' and not {{ in_changed_months(mart_node(name), 'held.month') }}){{ ' or ' if not loop.last }}
-    {%- endfor %}
-    {%- endif %}
+{%- set names = marts_in_codebook() -%}
+with by_month as (
+    select
+        mart,
+        column_name,
+        {{ month_of('day') }} as month,
+        {{ sum_integer('n_rows') }} as n_rows,
+        {{ sum_integer('n_filled') }} as n_filled
+    from {{ ref('fill_counts') }}
+    group by mart, column_name, {{ month_of('day') }}
 ),
 
 rates as (
@@ -36,19 +17,29 @@ rates as (
         {{ sum_integer('n_rows') }} as n_rows,
         {{ sum_integer('n_filled') }} as n_filled,
         {{ collect_months('month', 'n_rows', 'n_filled') }} as fill_by_month
-    from filled
+    from by_month
     group by mart, column_name
 ),
 
 shown as (
-    {%- for name in names %}
-    select '{{ name }}' as mart, column_name, examples from {{ name }}_shown
+    {%- for name in names if not is_idle(name) %}
+    select '{{ name }}' as mart, column_name, examples
+    from ({{ examples_of(ref(name), mart_node(name)) }}) as {{ name }}_shown
     {{ 'union all' if not loop.last }}
     {%- endfor %}
+    {%- if increment() %}
+    union all
+    select mart, column_name, examples from {{ this }} where mart in ('{{ var('idle', []) | join("', '") }}')
+    {%- endif %}
 ),
 
 described (mart, column_number, column_name, meaning, type, unit, source_field, available_since) as (
+    {%- if increment() %}
+    -- What the project says is what it said when everything was built.
+    select mart, column_number, column_name, meaning, type, unit, source_field, available_since from {{ this }}
+    {%- else %}
     {{ described_columns(names + ['codebook']) }}
+    {%- endif %}
 )
 
 select

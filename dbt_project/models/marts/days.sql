@@ -35,12 +35,22 @@ videos as (
     {%- endif %}
 ),
 
+all_days as (
+    select study, day from searches
+    union
+    select study, day from videos
+),
+
 comments as (
     select study, day, count(*) as n_comments
     from {{ ref('comments') }}
     {%- if increment() %}
-    -- A day of which only comments were held is new as soon as its videos are asked.
-    where {{ in_changed_days('comments') }} or (study, day) not in (select study, day from {{ this }})
+    where (study, day) in (
+        select study, day from scratch.raw.changed_days where raw_table = 'comments'
+        union
+        -- A day of which only comments were held is new as soon as its videos are asked.
+        (select study, day from all_days except select study, day from {{ this }})
+    )
     {%- endif %}
     group by study, day
     {%- if increment() %}
@@ -49,12 +59,6 @@ comments as (
     from {{ this }}
     where n_comments > 0 and not {{ in_changed_days('comments') }}
     {%- endif %}
-),
-
-all_days as (
-    select study, day from searches
-    union
-    select study, day from videos
 ),
 
 -- A break in the API touches a day by its date, or by the date on which its videos were observed last.

@@ -1,5 +1,13 @@
-with observations as (
+{{ config(keys=['study', 'username']) }}
+with news as (
+    select study, username from {{ ref('stg_tiktok__users') }}
+),
+
+observations as (
     select * from {{ ref('user_observations') }}
+    {%- if increment() %}
+    where (study, username) in (select study, username from news)
+    {%- endif %}
 ),
 
 seen as (
