@@ -40,7 +40,7 @@ async def call(ask: Ask, tools: Tools, day: date, records: Collection[Held]) -> 
         return
     sought = known_videos(tools.settings, study, day, asked_alone(named(study.query), records))
     try:
-        if len(sought.videos) >= SEVERAL:
+        if sought.videos:
             await _look(sought, tools)
     except QuotaSpent as spent:
         halt = Halt.of(spent)
@@ -76,7 +76,9 @@ async def _look(sought: Sought, tools: Tools) -> None:
 
 
 def _verdicts(sought: Sought, found: Collection[int], requests: float, now: datetime, capture: str) -> list[Verdict]:
-    silent, number = not found, len(sought.videos)
+    number = len(sought.videos)
+    # One or two may both have been withdrawn.
+    silent = not found and number >= SEVERAL
 
     def verdict(video: int) -> Verdict:
         state: State = "suspicious" if silent else "complete" if video in found else "missing"

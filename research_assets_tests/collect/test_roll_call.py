@@ -135,6 +135,18 @@ async def test_an_account_that_breaks_searches_is_left_out_of_the_look(
     assert lab.sql(LOOKS) == [("complete", 8, 1, None)]
 
 
+async def test_few_videos_are_looked_for_too_but_say_nothing_of_the_query(settings: Settings) -> None:
+    lab = await held(settings)
+    [(name, number)] = lab.sql(
+        f"SELECT username, count(*) FROM {{videos}} WHERE day = '{START}' GROUP BY ALL HAVING count(*) < 3 LIMIT 1"
+    )
+    few = people([name, "somebody.else"])
+    nothing = Tampering(lab, lambda _, r: changed(r, videos=None, cursor=0, has_more=False, search_id=None))
+    finished, pause = await lab.collect("videos", [START], few, canary=True, transport=nothing)
+    assert (pause, finished[START].state) == (None, "complete")
+    assert [(state, count) for state, count, _, _ in lab.sql(LOOKS)] == [("missing", number)]
+
+
 async def _any_day(lab: Lab) -> list[tuple[str]]:
     await lab.collect("videos", [START])
     return lab.sql("SELECT DISTINCT username FROM {videos}")
