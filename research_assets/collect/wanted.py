@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,17 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A file of raw/wanted: what a study wants of one partition, videos one by one not looked up yet.
+    """A file of raw/wanted: what a study wants of one partition, from when on it is due.
 
-    Its name says what it is made of, so that one that is there need not be made again.
+    Its name says what it is made of, so that one that is there need not be made again. Only then are its rows made;
+    those of the comments that are wanted video by video are not among them yet.
     """
 
     day: date
     name: str
-    rows: Sequence[Row]
-    videos_due: datetime | None = None
+    due: datetime
+    rows: Iterable[Row]
+    video_by_video: bool = False
 
 
 def write_wanted(raw: Path, studies: Iterable[StudySpec], now: datetime) -> None:
@@ -82,11 +84,13 @@ def _days(
         day = study.start + DAY * number
         due = midnight(day) + DAY * (1 + study.settle_days)
         rows = [_row("videos", day, "day", day.isoformat(), due)]
-        one_by_one = study.comments.videos != "none" and day in held
-        if study.comments.videos != "none" and not one_by_one:
+        video_by_video = study.comments.videos != "none" and day in held
+        if study.comments.videos != "none" and not video_by_video:
             rows.append(_row("comments", day, "day", day.isoformat(), due))
-        made_of = [due, len(rows), study.comments, _files_of(raw, study, day)] if one_by_one else [due, len(rows)]
-        yield _Part(day, f"day-{_digest(made_of)}", rows, due if one_by_one else None)
+        made_of: list[object] = [due, len(rows)]
+        if video_by_video:
+            made_of += [study.comments, _files_of(raw, study, day)]
+        yield _Part(day, f"day-{_digest(made_of)}", due, rows, video_by_video)
 
 
 def _accounts(
@@ -117,23 +121,28 @@ def _accounts(
         if period < running_period(study, now):
             name = known.get(period, name)
         due = midnight(period)
-        rows = [_row(entity, period, "account", unit, due) for entity in entities for unit in names[entity]]
-        yield _Part(period, name, rows)
+        yield _Part(period, name, due, _of_accounts(period, {entity: names[entity] for entity in entities}, due))
+
+
+def _of_accounts(period: date, names: Mapping[str, Sequence[str]], due: datetime) -> Iterator[Row]:
+    """The rows of a period: `names` are the accounts that are wanted, by entity."""
+    for entity, units in names.items():
+        for unit in units:
+            yield _row(entity, period, "account", unit, due)
 
 
 def _filled(raw: Path, study: StudySpec, parts: Iterable[_Part]) -> Iterator[tuple[date, str, Iterable[Row]]]:
     """The files of some parts; the videos of a month are looked up together."""
     for _, of_month in groupby(parts, key=lambda part: f"{part.day:%Y-%m}"):
         month = list(of_month)
-        videos = videos_by_day(raw, study, [part.day for part in month if part.videos_due])
+        videos = videos_by_day(raw, study, [part.day for part in month if part.video_by_video])
         for part in month:
-            due = part.videos_due
-            one_by_one = [
-                _row("comments", part.day, "video", target.unit, due)
-                for target in (videos.get(part.day, []) if due else [])
-                if due and target.expected != 0
-            ]
-            yield part.day, part.name, [*part.rows, *one_by_one]
+            of_videos = (
+                _row("comments", part.day, "video", target.unit, part.due)
+                for target in (videos.get(part.day, ()) if part.video_by_video else ())
+                if target.expected != 0
+            )
+            yield part.day, part.name, chain(part.rows, of_videos)
 
 
 def _files_of(raw: Path, study: StudySpec, day: date) -> list[tuple[str, int]]:
