@@ -29,7 +29,7 @@ def test_the_graph_shows_the_study_and_the_warehouse(page: Page, ui: Ui) -> None
 @pytest.mark.parametrize(("group", "assets"), [("gardening", STUDY), ("warehouse", MARTS)])
 def test_each_group_shows_its_assets(page: Page, group: str, assets: tuple[str, ...]) -> None:
     # The graph draws what is in view only, so the view must hold all of it.
-    page.browser.set_window_size(4000, 4000)
+    page.browser.set_window_size(6000, 5000)
     try:
         page.open(f"/locations/research_assets/asset-groups/{group}/lineage")
         page.see(*assets)
