@@ -12,7 +12,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from importlib.metadata import version
@@ -110,18 +110,16 @@ def build(settings: Settings, intake: Intake, *, now: datetime, progress: Progre
     test is a result, not an exception.
     Raises DbtError if dbt could not run at all.
     """
-    manifest = _parse(settings)
+    manifest, increment = _parse(settings), intake.why_whole is None
     _intake.open_raw(settings, intake)
-    if intake.why_whole is None:
+    idle = _idle(manifest, intake) if increment else []
+    variables = {"now": now.isoformat(), "increment": increment, "idle": idle, "api_fields": _api_fields()}
+    arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
+    if increment:
         shutil.copyfile(settings.warehouse, settings.warehouse_build)
         settings.warehouse_build.chmod(0o600)
-    idle = [] if intake.why_whole else _idle(manifest, intake)
-    variables = {"now": now.isoformat(), "increment": intake.why_whole is None, "idle": idle}
-    variables |= {"api_fields": _api_fields()}
-    arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
-    if intake.why_whole is None:
         # The views and what follows from the project's files alone are those of the build before.
-        arguments += ["--exclude", "path:models/staging", "path:models/intermediate", "path:seeds", *idle]
+        arguments += ["--exclude", "config.materialized:view", "path:seeds", *idle]
         # With little to read, most of the time goes into dbt's own work between the queries.
         arguments += ["--threads", "2"]
     with _ONE_CALL, _environment(settings):
@@ -147,10 +145,8 @@ def build(settings: Settings, intake: Intake, *, now: datetime, progress: Progre
 
 def _idle(manifest: Any, intake: Intake) -> list[str]:
     """The marts that nothing came for; one that does not say what feeds it depends on the hour as well."""
-    fed = {
-        node.name: node.config.meta.get("fed_by") for node in manifest.nodes.values() if "fed_by" in node.config.meta
-    }
-    return sorted(name for name, tables in fed.items() if not intake.news & set(tables))
+    fed = (node for node in manifest.nodes.values() if "fed_by" in node.config.meta)
+    return sorted(node.name for node in fed if not intake.news & set(node.config.meta["fed_by"]))
 
 
 def publish(settings: Settings, intake: Intake) -> None:
@@ -183,11 +179,11 @@ def _project_digest() -> str:
     for tool in ("dbt-core", "dbt-duckdb", "duckdb"):
         digest.update(version(tool).encode() + b"\0")
     digest.update(orjson.dumps(_api_fields()))
+    paths = [DBT_PROJECT_DIR / "dbt_project.yml", DBT_PROJECT_DIR / "profiles.yml"]
     for folder in ("macros", "models", "seeds", "tests"):
-        for path in sorted(p for p in (DBT_PROJECT_DIR / folder).rglob("*") if p.is_file()):
-            digest.update(str(path.relative_to(DBT_PROJECT_DIR)).encode() + b"\0" + path.read_bytes() + b"\0")
-    for name in ("dbt_project.yml", "profiles.yml"):
-        digest.update((DBT_PROJECT_DIR / name).read_bytes() + b"\0")
+        paths += sorted(path for path in (DBT_PROJECT_DIR / folder).rglob("*") if path.is_file())
+    for path in paths:
+        digest.update(str(path.relative_to(DBT_PROJECT_DIR)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
 
@@ -270,16 +266,14 @@ def _environment(settings: Settings) -> Iterator[None]:
         BUILD_PATH_VARIABLE: str(settings.warehouse_build),
         STAGING_PATH_VARIABLE: str(_intake.staging_path(settings)),
     }
-    before = {name: os.environ.get(name) for name in wanted}
+    before = {name: os.environ[name] for name in wanted if name in os.environ}
     os.environ.update(wanted)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in wanted:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 @contextmanager
@@ -303,5 +297,4 @@ def _wal(database: Path) -> Path:
 def _remove_build(settings: Settings) -> None:
     """Take away what a build that failed left for inspection."""
     for path in (settings.warehouse_build, _wal(settings.warehouse_build)):
-        with suppress(FileNotFoundError):
-            path.unlink()
+        path.unlink(missing_ok=True)

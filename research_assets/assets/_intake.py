@@ -76,13 +76,14 @@ def plan(settings: Settings, project: str, *, whole: bool = False) -> Intake:
     days["coverage"] |= {_place(folder) for folder in changed["wanted"]}
     # The chance with which a video was drawn stands in the coverage of its comments.
     days["comments"] |= {(study, day) for study, entity, day in touched if entity == "comments"}
+    by_folder = {table: days[table] for table in BY_DAY} | {"wanted": days["coverage"]}
     reads = {}
     for table in present:
         if table == "coverage":
             wanted = days["coverage"] | days["comments"]
             reads[table] = [path for path in verdicts if any((at, day) in wanted for at, _, day in spoken[path])]
-        elif table in BY_DAY or table == "wanted":
-            folders = (f"study={study}/day={day}" for study, day in days["coverage" if table == "wanted" else table])
+        elif table in by_folder:
+            folders = (f"study={study}/day={day}" for study, day in by_folder[table])
             reads[table] = _paths(table, {folder: present[table].get(folder, {}) for folder in folders})
         else:
             reads[table] = _new_paths(table, past, present, changed)

@@ -26,6 +26,9 @@ DAY = timedelta(days=1)
 Row = dict[str, Any]
 """A wanted unit, in the columns of `fields.WANTED`."""
 
+Seen = Sequence[tuple[str, date, bool, datetime]]
+"""Entities and partitions that were ever asked, whether any unit of them is complete, and the last moment."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Part:
@@ -74,9 +77,7 @@ def write_requests(raw: Path, ledger: Ledger) -> None:
             tables.write_rows(raw, "requests", study=study, day=day, name="requests", rows=own)
 
 
-def _days(
-    raw: Path, study: StudySpec, seen: Sequence[tuple[str, date, bool, datetime]], now: datetime
-) -> Iterator[_Part]:
+def _days(raw: Path, study: StudySpec, seen: Seen, now: datetime) -> Iterator[_Part]:
     """The part of each day of a study up to today."""
     last = min(study.end or now.date(), now.date())
     held = {day for entity, day, complete, _ in seen if entity == "videos" and complete}
@@ -94,11 +95,7 @@ def _days(
 
 
 def _accounts(
-    raw: Path,
-    study: StudySpec,
-    seen: Sequence[tuple[str, date, bool, datetime]],
-    now: datetime,
-    held: Iterable[tuple[str, str]],
+    raw: Path, study: StudySpec, seen: Seen, now: datetime, held: Iterable[tuple[str, str]]
 ) -> Iterator[_Part]:
     """The part of each period in which accounts were observed or still are to be."""
     wanted: dict[date, list[str]] = {}
@@ -158,8 +155,7 @@ def _digest(made_of: Sequence[object]) -> str:
     return hashlib.blake2b(repr(made_of).encode(), digest_size=8).hexdigest()
 
 
-def _seen(raw: Path, study: StudySpec) -> list[tuple[str, date, bool, datetime]]:
-    """Entities and partitions that were ever asked, whether any unit of them is complete, and the last moment."""
+def _seen(raw: Path, study: StudySpec) -> Seen:
     sql = (
         "SELECT entity, partition, bool_or(state = 'complete'), max(last_at) FROM {table} "
         "WHERE unit_kind <> 'canary' GROUP BY 1, 2"

@@ -6,7 +6,7 @@ with by_month as (
         {{ month_of('day') }} as month,
         {{ sum_integer('n_rows') }} as n_rows,
         {{ sum_integer('n_filled') }} as n_filled
-    from {{ ref('fill_counts') }}
+    from {{ ref('int_marts__filled') }}
     group by mart, column_name, {{ month_of('day') }}
 ),
 

@@ -1,0 +1,95 @@
+"""What a build takes in: what came since the last one, and everything where that would not do."""
+
+import os
+import shutil
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from research_assets import tables
+from research_assets.assets import _intake
+from research_assets.settings import Settings
+from research_assets_tests.warehouse.rawdata import at, new_settings, verdict, write, write_world
+
+
+@pytest.fixture
+def taken_in(tmp_path: Path) -> Settings:
+    """A data root whose raw files are all taken in by what stands for a warehouse."""
+    settings = new_settings(tmp_path / "data")
+    write_world(settings.raw)
+    tables.ensure_tables(settings.raw)
+    settings.dbt_target.mkdir(parents=True)
+    settings.warehouse_build.write_bytes(b"marts")
+    _intake.staging_path(settings).write_bytes(b"views")
+    _intake.write_record(settings, _intake.plan(settings, "project"), "project")
+    settings.warehouse_build.rename(settings.warehouse)
+    return settings
+
+
+def test_with_nothing_new_nothing_is_read(taken_in: Settings) -> None:
+    intake = _intake.plan(taken_in, "project")
+    assert intake.why_whole is None
+    assert not any(intake.reads.values())
+    assert not any(intake.days.values())
+    assert not intake.news
+
+
+def test_of_coverage_and_wants_only_what_speaks_of_the_same_partitions_is_read(taken_in: Settings) -> None:
+    first, second = date(2026, 2, 1), date(2026, 2, 2)
+    again = [verdict("videos", first, "day", str(first), "complete", at(20))]
+    write(taken_in.raw, "coverage", "garden", date(2026, 2, 20), "k9", again)
+    write(taken_in.raw, "coverage", "garden", date(2026, 2, 21), "k8", [])
+    intake = _intake.plan(taken_in, "project")
+    assert intake.days["coverage"] == [("garden", str(first))]
+    assert {Path(path).stem for path in intake.reads["coverage"]} == {"k1", "k9"}
+    assert intake.reads["wanted"] == []
+    assert intake.news == {"coverage", "videos"}
+    write(taken_in.raw, "wanted", "garden", second, "w2", [])
+    intake = _intake.plan(taken_in, "project")
+    assert intake.days["coverage"] == [("garden", str(first)), ("garden", str(second))]
+    assert {Path(path).stem for path in intake.reads["wanted"]} == {"w1", "w2"}
+
+
+def test_a_new_file_brings_its_whole_day_of_videos_and_itself_of_profiles(taken_in: Settings) -> None:
+    write(taken_in.raw, "videos", "garden", date(2026, 2, 1), "v9", [])
+    write(taken_in.raw, "users", "garden", date(2026, 2, 9), "u9", [])
+    coverage = [verdict("comments", date(2026, 2, 2), "video", "7", "complete", at(9))]
+    write(taken_in.raw, "coverage", "garden", date(2026, 2, 9), "k9", coverage)
+    intake = _intake.plan(taken_in, "project")
+    assert intake.days["videos"] == [("garden", "2026-02-01")]
+    assert [Path(path).stem for path in intake.reads["videos"]] == ["v1", "v3", "v9"]
+    assert [Path(path).stem for path in intake.reads["users"]] == ["u9"]
+    # The chances of the comments of that day may be others.
+    assert intake.days["comments"] == [("garden", "2026-02-02")]
+
+
+@pytest.mark.parametrize(
+    ("what", "why"),
+    [
+        (lambda s: next((s.raw / "videos").glob("study=garden/*/v1.parquet")).unlink(), "v1.parquet is gone"),
+        (
+            lambda s: os.utime(next((s.raw / "users").glob("study=garden/*/u1.parquet")), (1, 1)),
+            "u1.parquet is changed",
+        ),
+        (lambda s: next((s.raw / "coverage").glob("study=garden/*/k1.parquet")).unlink(), "k1.parquet is gone"),
+        (lambda s: shutil.rmtree(s.raw / "followers"), "is gone"),
+        (lambda s: s.warehouse.write_bytes(b"others"), "no warehouse that fits"),
+        (lambda s: s.warehouse.unlink(), "no warehouse that fits"),
+        (lambda s: _intake.staging_path(s).unlink(), "no warehouse that fits"),
+        (lambda s: (s.dbt_target / "taken_in.json").write_text("{"), "no warehouse that fits"),
+    ],
+)
+def test_everything_is_built_anew_when_it_is_not_certain_that_nothing_went(
+    taken_in: Settings, what: Callable[[Settings], None], why: str
+) -> None:
+    what(taken_in)
+    intake = _intake.plan(taken_in, "project")
+    assert why in (intake.why_whole or "")
+    assert intake.reads["videos"]
+
+
+def test_another_project_or_a_person_builds_everything_anew(taken_in: Settings) -> None:
+    assert _intake.plan(taken_in, "another").why_whole == "no warehouse that fits this project is held"
+    assert _intake.plan(taken_in, "project", whole=True).why_whole == "it was asked for"
