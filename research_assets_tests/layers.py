@@ -36,7 +36,7 @@ class Room:
 _ALONE = Room(frozenset(), frozenset())
 _KEEPS = Room(_GROUND | _STORE | {"tiktok"}, banned=_HEAVY)
 _READS_STUDIES = Room(_PURE | _STUDY_FILE, banned=_HEAVY)
-_DECLARES = Room(_PURE | _STUDY)
+_DECLARES = Room(_PURE | _STUDY | {"alerts"})
 
 ROOMS: dict[str, Room] = {
     # The component of study files and the marts in a notebook, by their short names, when they are asked for.
@@ -45,6 +45,7 @@ ROOMS: dict[str, Room] = {
     "clock": _ALONE,
     "files": _ALONE,
     "settings": Room(frozenset(), frozenset({"dotenv"})),
+    "alerts": Room(frozenset({"settings", "files"}), frozenset({"httpx"})),
     "tiktok": Room(frozenset({"fields", "clock"}), frozenset({"httpx", "orjson", "tenacity", "anyio"})),
     **dict.fromkeys(_STORE, _KEEPS),
     "collect": Room(_PURE, banned=_HEAVY),

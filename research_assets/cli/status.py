@@ -92,15 +92,11 @@ def _studies(settings: Settings) -> "tuple[Sequence[StudySpec], str]":
 
 def _failures(settings: Settings) -> "list[tuple[datetime, str, str]]":
     """What failed within `LATELY` by the machine's clock, the newest first: when, what, and why."""
-    import json
-
+    from research_assets.alerts import noted
     from research_assets.clock import SystemClock
 
-    if not settings.alerts.exists():
-        return []
     since, found = SystemClock().now() - LATELY, []
-    for line in settings.alerts.read_text().splitlines():
-        told = json.loads(line)
+    for told in noted(settings):
         what = told.get("sensor") or " ".join(
             [", ".join(told.get("assets", ())) or "a run", told.get("partitions", "")]
         )

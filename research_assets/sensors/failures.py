@@ -4,18 +4,22 @@ A pause is no failure and is not told. The message leaves the machine, so it nam
 error text, which could quote data, and no setting.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from research_assets.alerts import note, noted, post
 from research_assets.clock import Clock
-from research_assets.sensors.alerts import note, post
 from research_assets.sensors.runs import WILL_RETRY
 from research_assets.settings import Settings
 
 DESCRIPTION = """Writes each failed run into `alerts.jsonl` in the data folder, and posts a short message to the address
 in RESEARCH_ALERT_WEBHOOK if it is set. A run that paused at the end of the quota has not failed. A run whose process
-died is written down, but not posted as long as it is started once more by itself. Any other red needs a person."""
+died is written down, but not posted as long as it is started once more by itself. Any other red needs a person. Each
+run is told once."""
+
+_MOMENT, _MOMENTS = 0.1, 50  # seconds, and how many of them at most
 
 
 def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
@@ -29,6 +33,9 @@ def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
     )
     def sensor(context: dg.RunFailureSensorContext) -> None:
         run = context.dagster_run
+        # Two that watch over processes may both report the same death.
+        if any(line.get("run") == run.run_id for line in noted(settings)):
+            return
         facts: dict[str, str | Sequence[str]] = {
             "run": run.run_id,
             "assets": sorted(k.to_user_string() for k in run.asset_selection or ()),
@@ -36,7 +43,7 @@ def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
         partitions = _partitions(run)
         if partitions:
             facts["partitions"] = partitions
-        if run.tags.get(WILL_RETRY) == "true":
+        if _will_retry(context.instance, run):
             posted = "not told: the run is started once more by itself"
         else:
             posted = post(settings, message(facts))
@@ -44,13 +51,25 @@ def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
         line = {
             "at": clock.now().isoformat(timespec="seconds"),
             **facts,
-            "message": said or [context.failure_event.message or "no reason is known"],
+            "message": said or ["no reason is known"],
             "webhook": posted,
         }
         note(settings, line)
         context.log.warning("Run %s failed; noted in %s; webhook: %s", run.run_id, settings.alerts, posted)
 
     return sensor
+
+
+def _will_retry(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether Dagster starts a failed run once more. It says so a moment after the failure, which is waited for."""
+    tags, moment = run.tags, threading.Event()
+    for _ in range(_MOMENTS if instance.run_retries_enabled else 0):
+        if WILL_RETRY in tags:
+            break
+        moment.wait(_MOMENT)
+        now = instance.get_run_by_id(run.run_id)
+        tags = now.tags if now is not None else tags
+    return tags.get(WILL_RETRY) == "true"
 
 
 def _reason(event: dg.DagsterEvent) -> str:
@@ -65,13 +84,13 @@ def _reason(event: dg.DagsterEvent) -> str:
 
 
 def _crash(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
-    """What Dagster saw of a run that no step ended: the last word before it was called failed."""
+    """What Dagster saw of a run that no step ended: the last word before it was called failed, and that one."""
     entries = instance.all_logs(run.run_id, of_type={dg.DagsterEventType.ENGINE_EVENT, dg.DagsterEventType.RUN_FAILURE})
     words: list[str] = []
     for entry in entries:
+        words = [*words[-1:], str(entry.dagster_event.message)] if entry.dagster_event else words
         if entry.dagster_event_type == dg.DagsterEventType.RUN_FAILURE:
             break
-        words = [str(entry.dagster_event.message)] if entry.dagster_event else words
     return words
 
 

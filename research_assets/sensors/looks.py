@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from research_assets.alerts import note, post
 from research_assets.clock import Clock
-from research_assets.sensors.alerts import note, post
 from research_assets.settings import Settings
 
 AGAIN = timedelta(days=1)

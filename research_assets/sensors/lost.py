@@ -1,12 +1,14 @@
 """The sensor that ends runs whose process is gone, after a power loss or when all was stopped while they worked.
 
 Dagster notices the death of a process only while the server lives that started it. Without this such a run would stay
-in progress for ever, and everything would wait for it. Where runs do not work on this machine there is no process to
-look for, and Dagster's own monitoring sees to them.
+in progress for ever, and everything would wait for it. As long as that server lives it comes first: it knows what the
+process died of. Where runs do not work on this machine there is no process to look for, and Dagster's own monitoring
+sees to them.
 """
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,25 +33,38 @@ def lost_runs_are_ended(settings: Settings) -> dg.SensorDefinition:
         description=DESCRIPTION,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        ended = end_lost(context.instance)
+        gone = lost(context.instance)
+        ended = end_lost(context.instance, gone, before=json.loads(context.cursor or "[]"))
+        context.update_cursor(json.dumps([*gone]))
         return dg.SkipReason(f"Ended: {', '.join(ended)}." if ended else "Every run that goes on has its process.")
 
     return sensor
 
 
-def end_lost(instance: dg.DagsterInstance, lives: Callable[[int, datetime], bool] | None = None) -> list[str]:
-    """End the runs in progress whose process is gone; gives their ids."""
+def lost(instance: dg.DagsterInstance, lives: Callable[[int, datetime], bool] | None = None) -> dict[str, int]:
+    """The runs in progress whose process is gone, by id, with the process."""
     lives = lives or _lives
-    ended = []
+    gone = {}
     for record in instance.get_run_records(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         run_id, pid = record.dagster_run.run_id, process_of(instance, record.dagster_run.run_id)
-        if pid is None or record.start_time is None or lives(pid, datetime.fromtimestamp(record.start_time, UTC)):
-            continue
-        # It may have ended in good order since it was listed.
-        now = instance.get_run_by_id(run_id)
-        if now is not None and now.status == dg.DagsterRunStatus.STARTED:
+        began = None if record.start_time is None else datetime.fromtimestamp(record.start_time, UTC)
+        if pid is not None and began is not None and not lives(pid, began):
+            gone[run_id] = pid
+    return gone
+
+
+def end_lost(instance: dg.DagsterInstance, gone: Mapping[str, int], before: Collection[str]) -> list[str]:
+    """End the lost runs that were lost at the look `before` as well, so nobody else has seen to them; gives their ids.
+
+    Between a process's death and the word of the server that started it lies a moment.
+    """
+    ended = []
+    for run_id in [one for one in gone if one in before]:
+        # It may have ended since it was listed.
+        run = instance.get_run_by_id(run_id)
+        if run is not None and run.status == dg.DagsterRunStatus.STARTED:
             instance.report_run_failed(
-                now, f"The process of this run, {pid}, is gone: it was killed or lost its machine."
+                run, f"The process of this run, {gone[run_id]}, is gone: it was killed or lost its machine."
             )
             ended.append(run_id)
     return ended

@@ -11,7 +11,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from research_assets.alerts import note, noted
+from research_assets.sensors import failures
 from research_assets.sensors.failures import failures_are_told
+from research_assets.sensors.runs import WILL_RETRY
 from research_assets.settings import Settings
 from research_assets_tests.conftest import NOWHERE, FakeClock
 
@@ -46,9 +49,11 @@ def ear() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         server.server_close()
 
 
-def fail_and_tell(settings: Settings, clock: FakeClock, **tags: str) -> dict[str, Any]:
+def fail_and_tell(
+    settings: Settings, clock: FakeClock, instance: dg.DagsterInstance | None = None, **tags: str
+) -> dict[str, Any]:
     """A run that fails, and the line that the sensor writes about it."""
-    instance = dg.DagsterInstance.ephemeral()
+    instance = instance or dg.DagsterInstance.ephemeral()
     sensor = failures_are_told(settings, clock)
     repository = dg.Definitions(assets=[broken], sensors=[sensor]).get_repository_def()
     job = repository.get_job("__ASSET_JOB")
@@ -59,13 +64,19 @@ def fail_and_tell(settings: Settings, clock: FakeClock, **tags: str) -> dict[str
         raise_on_error=False,
         tags={name.replace("__", "/"): value for name, value in tags.items()},
     )
+    run = result.dagster_run
+    if instance.run_retries_enabled:
+        # As it was read before Dagster said whether it starts it again.
+        run = run.with_tags({name: value for name, value in run.tags.items() if name != WILL_RETRY})
     context = dg.build_run_status_sensor_context(
         sensor_name=sensor.name,
         dagster_event=_failed(result),
         dagster_instance=instance,
-        dagster_run=result.dagster_run,
+        dagster_run=run,
         context=dg.build_sensor_context(instance, repository_def=repository),
     ).for_run_failure()
+    sensor(context)
+    # Two that watch over a process may both report its death.
     sensor(context)
     [line] = settings.alerts.read_text().splitlines()
     told: dict[str, Any] = json.loads(line)
@@ -93,6 +104,23 @@ def test_a_crash_that_is_mended_by_itself_calls_nobody(settings: Settings, clock
         told = fail_and_tell(replace(settings, alert_webhook=address), clock, dagster__will_retry="true")
     assert told["webhook"] == "not told: the run is started once more by itself"
     assert not heard
+
+
+@pytest.mark.parametrize(("retries", "said"), [(1, "not told: the run"), (0, "no webhook is set")])
+def test_the_word_that_a_run_is_started_again_comes_a_moment_later(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, retries: int, said: str
+) -> None:
+    monkeypatch.setattr(failures, "_MOMENT", 0)
+    with dg.instance_for_test(overrides={"run_retries": {"enabled": True, "max_retries": retries}}) as instance:
+        assert fail_and_tell(settings, clock, instance)["webhook"].startswith(said)
+
+
+def test_a_line_that_was_cut_off_takes_no_other_with_it(settings: Settings) -> None:
+    note(settings, {"run": "before"})
+    with settings.alerts.open("a") as file:
+        file.write('{"run": "cut of')
+    note(settings, {"run": "after"})
+    assert [*noted(settings)] == [{"run": "before"}, {"run": "after"}]
 
 
 @pytest.mark.parametrize(("address", "said"), [("", "no webhook is set"), (NOWHERE, "not reached (ConnectError)")])

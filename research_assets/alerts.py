@@ -1,8 +1,8 @@
-"""How a failure is told: a line in a log, a message to a webhook. What is told is decided elsewhere."""
+"""How a failure is told: a line in a log, a message to a webhook. What is told is decided by the sensors."""
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from research_assets.files import private_folder
@@ -14,8 +14,23 @@ NO_WEBHOOK = "no webhook is set"
 def note(settings: Settings, facts: Mapping[str, Any]) -> None:
     """Append one line to `alerts.jsonl`, readable by its owner alone."""
     private_folder(settings.alerts.parent)
-    with os.fdopen(os.open(settings.alerts, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w") as file:
-        file.write(json.dumps(facts) + "\n")
+    with os.fdopen(os.open(settings.alerts, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
+        # A line that a full disk cut off must not take this one with it.
+        torn = file.seek(0, os.SEEK_END) > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+        file.write(b"\n" * torn + json.dumps(facts).encode() + b"\n")
+
+
+def noted(settings: Settings) -> Iterator[dict[str, Any]]:
+    """The lines of `alerts.jsonl`, oldest first. What a full disk or a power loss cut off is passed over."""
+    if not settings.alerts.exists():
+        return
+    for line in settings.alerts.read_bytes().splitlines():
+        try:
+            facts = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(facts, dict):
+            yield facts
 
 
 def post(settings: Settings, text: str) -> str:
