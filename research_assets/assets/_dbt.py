@@ -1,7 +1,6 @@
-"""dbt inside this process: the manifest, a build into a file of its own, its publication by one rename.
+"""dbt inside this process: the manifest, one call after another, and what became of each model and test.
 
-Nothing here knows Dagster. What a build takes in is `_intake.py`'s matter, what it means for assets `warehouse.py`'s,
-what can be said about its tables `_dbt_events.py`'s.
+Nothing here knows Dagster, nor what a build is for: that is `_build.py`'s matter.
 """
 
 import fcntl
@@ -9,12 +8,10 @@ import hashlib
 import json
 import logging
 import os
-import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
@@ -23,7 +20,6 @@ import orjson
 
 from research_assets import fields, files
 from research_assets.assets import _intake
-from research_assets.assets._intake import Intake
 from research_assets.settings import DBT_PROJECT_DIR, Settings
 
 Progress = Callable[[int, str], None]
@@ -40,10 +36,6 @@ MOST_LOG = 10 * 2**20
 
 _ONE_CALL = threading.Lock()
 """dbt keeps its state in globals, so one process makes one call at a time."""
-
-
-class WarehouseBusy(RuntimeError):
-    """Another build of this warehouse is running."""
 
 
 class DbtError(RuntimeError):
@@ -73,8 +65,8 @@ def prepare_manifest(settings: Settings) -> Path:
 
     Raises DbtError if the project cannot be parsed.
     """
-    if not _fits(settings, _project_digest()):
-        _parse(settings)
+    if not _fits(settings, project_digest()):
+        parse(settings)
     return settings.dbt_target / "manifest.json"
 
 
@@ -84,46 +76,40 @@ def _fits(settings: Settings, digest: str) -> bool:
     return (settings.dbt_target / "manifest.json").exists() and mark.exists() and mark.read_text() == digest
 
 
-@contextmanager
-def building(settings: Settings) -> Iterator[None]:
-    """Keep every other build of this warehouse out, in whatever process; one that died holds nobody up.
+def parse(settings: Settings) -> Any:
+    """Parse the project, as far as anything changed, and leave its manifest for the next load; dbt's Manifest.
 
-    Raises WarehouseBusy at once if another build is running.
+    Raises DbtError if the project cannot be parsed.
     """
-    with _locked(settings, "build", wait=False):
-        _remove_build(settings)
-        yield
+    with locked(settings, "parse", wait=True), _ONE_CALL, _environment(settings):
+        digest = project_digest()
+        # dbt writes its manifest in place; the one that others load is renamed into place.
+        outcome = _invoke(settings, ["parse"])
+        if not outcome.success:
+            raise DbtError(
+                f"The dbt project in {DBT_PROJECT_DIR} cannot be parsed: {outcome.exception}. Nothing was built. "
+                f"See {log_path(settings)}."
+            )
+        if not _fits(settings, digest):
+            manifest = outcome.result.writable_manifest().to_dict(omit_none=False)
+            files.write_private(settings.dbt_target / "manifest.json", orjson.dumps(manifest))
+            files.write_private(settings.dbt_target / "manifest.sha256", digest.encode())
+        return outcome.result
 
 
-def plan(settings: Settings, *, whole: bool = False) -> Intake:
-    """What a build that begins now has to take in: what came since the published one, or everything.
+def call(
+    settings: Settings,
+    arguments: Sequence[str],
+    variables: Mapping[str, Any],
+    manifest: Any,
+    progress: Progress | None = None,
+) -> list[NodeResult]:
+    """Call dbt; what became of each model and test, in the order in which they ended. A failed one is a result.
 
-    Everything it is with `whole`, and by itself where an increment would not do; `Intake.why_whole` says why.
+    `progress` is called from dbt's own threads. Raises DbtError if dbt could not run at all.
     """
-    return _intake.plan(settings, _project_digest(), whole=whole)
-
-
-def build(settings: Settings, intake: Intake, *, now: datetime, progress: Progress) -> list[NodeResult]:
-    """Build and test the models in `settings.warehouse_build`, from what was planned; call it within `building`.
-
-    `progress` is called from dbt's own threads. The results come in the order in which they ended; a failed model or
-    test is a result, not an exception.
-    Raises DbtError if dbt could not run at all.
-    """
-    manifest, increment = _parse(settings), intake.why_whole is None
-    _intake.open_raw(settings, intake)
-    idle = _idle(manifest, intake) if increment else []
-    variables = {"now": now.isoformat(), "increment": increment, "idle": idle, "api_fields": _api_fields()}
-    arguments = ["build", "--exclude-resource-type", "unit_test", "--vars", json.dumps(variables)]
-    if increment:
-        shutil.copyfile(settings.warehouse, settings.warehouse_build)
-        settings.warehouse_build.chmod(0o600)
-        # The views and what follows from the project's files alone are those of the build before.
-        arguments += ["--exclude", "config.materialized:view", "path:seeds", *idle]
-        # With little to read, most of the time goes into dbt's own work between the queries.
-        arguments += ["--threads", "2"]
     with _ONE_CALL, _environment(settings):
-        outcome = _invoke(settings, arguments, manifest, progress)
+        outcome = _invoke(settings, [*arguments, "--vars", json.dumps(variables)], manifest, progress)
     if not hasattr(outcome.result, "results"):
         raise DbtError(
             f"The warehouse could not be built: {outcome.exception or 'dbt gave no reason'}. Nothing was published. "
@@ -143,66 +129,30 @@ def build(settings: Settings, intake: Intake, *, now: datetime, progress: Progre
     ]
 
 
-def _idle(manifest: Any, intake: Intake) -> list[str]:
-    """The marts that nothing came for; one that does not say what feeds it depends on the hour as well."""
-    fed = (node for node in manifest.nodes.values() if "fed_by" in node.config.meta)
-    return sorted(node.name for node in fed if not intake.news & set(node.config.meta["fed_by"]))
-
-
-def publish(settings: Settings, intake: Intake) -> None:
-    """Put the finished build in the place of the warehouse by one rename; call it within `building`.
-
-    Whoever has the old one open keeps reading the old one.
-    """
-    files.flush(settings.warehouse_build)
-    _intake.write_record(settings, intake, _project_digest())
-    # A change that somebody made to the old warehouse must not be replayed into the new one.
-    _wal(settings.warehouse).unlink(missing_ok=True)
-    files.publish(settings.warehouse_build, settings.warehouse)
-
-
 def log_path(settings: Settings) -> Path:
     """Dbt's own log, the newest lines last."""
     return settings.dbt_target / "dbt.log"
 
 
-def _api_fields() -> dict[str, str]:
+def api_fields() -> dict[str, str]:
     """Since when the API has each field, by `entity.field`."""
     return {
         f"{entity.name}.{field.name}": field.since for entity in fields.ENTITIES.values() for field in entity.fields
     }
 
 
-def _project_digest() -> str:
+def project_digest() -> str:
     """What the manifest and the tables depend on, besides the data: the project's files, and the tools' versions."""
     digest = hashlib.sha256()
     for tool in ("dbt-core", "dbt-duckdb", "duckdb"):
         digest.update(version(tool).encode() + b"\0")
-    digest.update(orjson.dumps(_api_fields()))
+    digest.update(orjson.dumps(api_fields()))
     paths = [DBT_PROJECT_DIR / "dbt_project.yml", DBT_PROJECT_DIR / "profiles.yml"]
     for folder in ("macros", "models", "seeds", "tests"):
         paths += sorted(path for path in (DBT_PROJECT_DIR / folder).rglob("*") if path.is_file())
     for path in paths:
         digest.update(str(path.relative_to(DBT_PROJECT_DIR)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
-
-
-def _parse(settings: Settings) -> Any:
-    """Parse the project, as far as anything changed, and leave its manifest for the next load; dbt's Manifest."""
-    with _locked(settings, "parse", wait=True), _ONE_CALL, _environment(settings):
-        digest = _project_digest()
-        # dbt writes its manifest in place; the one that others load is renamed into place.
-        outcome = _invoke(settings, ["parse"])
-        if not outcome.success:
-            raise DbtError(
-                f"The dbt project in {DBT_PROJECT_DIR} cannot be parsed: {outcome.exception}. Nothing was built. "
-                f"See {log_path(settings)}."
-            )
-        if not _fits(settings, digest):
-            manifest = outcome.result.writable_manifest().to_dict(omit_none=False)
-            files.write_private(settings.dbt_target / "manifest.json", orjson.dumps(manifest))
-            files.write_private(settings.dbt_target / "manifest.sha256", digest.encode())
-        return outcome.result
 
 
 def _invoke(
@@ -277,24 +227,9 @@ def _environment(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def _locked(settings: Settings, what: str, *, wait: bool) -> Iterator[None]:
+def locked(settings: Settings, what: str, *, wait: bool) -> Iterator[None]:
+    """Keep others out, in whatever process. Raises BlockingIOError at once if they are in and nobody waits."""
     files.private_folder(settings.dbt_target)
     with (settings.dbt_target / f"{what}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WarehouseBusy(
-                f"The warehouse {settings.warehouse} is being built by another process, so this build did not start. "
-                "Nothing was changed. Wait for the other one to end, then start again if it is still needed."
-            ) from None
+        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
-
-
-def _wal(database: Path) -> Path:
-    return database.with_name(database.name + ".wal")
-
-
-def _remove_build(settings: Settings) -> None:
-    """Take away what a build that failed left for inspection."""
-    for path in (settings.warehouse_build, _wal(settings.warehouse_build)):
-        path.unlink(missing_ok=True)

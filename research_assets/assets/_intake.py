@@ -50,10 +50,10 @@ class Intake:
     news: Set[str]
 
 
-def plan(settings: Settings, project: str, *, whole: bool = False) -> Intake:
+def plan(settings: Settings, project: str, *, whole: str | None = None) -> Intake:
     """What the build that begins now has to take in; `project` stands for the dbt project and its tools.
 
-    With `whole` everything is built anew whatever is held.
+    With `whole`, the reason for it, everything is built anew whatever is held.
     """
     present = inventory(settings.raw)
     verdicts = _paths("coverage", present["coverage"])
@@ -61,9 +61,8 @@ def plan(settings: Settings, project: str, *, whole: bool = False) -> Intake:
     past: Mapping[str, Days] = record["stamps"] if record else {}
     why = _why_whole(past, present) if record else "no warehouse that fits this project is held"
     if record is None or why is not None:
-        why = "it was asked for" if whole else why
         reads = {table: _paths(table, days) for table, days in present.items()}
-        return Intake(present, why, reads, {}, _spoken(settings.raw, verdicts), present.keys())
+        return Intake(present, whole or why, reads, {}, _spoken(settings.raw, verdicts), present.keys())
     changed = {table: _changed(past.get(table, {}), days) for table, days in present.items()}
     news = set(_new_paths("coverage", past, present, changed))
     told, kept = _spoken(settings.raw, sorted(news)), set(verdicts) - news

@@ -12,9 +12,9 @@ import orjson
 from dagster_dbt import DagsterDbtTranslator, DbtProject
 
 from research_assets import tables
-from research_assets.assets import _dbt, _dbt_events
+from research_assets.assets import _build, _dbt, _dbt_events
 from research_assets.assets._dbt import NodeResult, prepare_manifest
-from research_assets.assets._intake import Intake, staging_path
+from research_assets.assets._intake import staging_path
 from research_assets.clock import Clock, SystemClock
 from research_assets.settings import Settings
 
@@ -126,24 +126,22 @@ def warehouse_definitions(
         or anew. Only what was published is reported as materialized; when a model or test fails, the published
         warehouse stays as it was.
         """
-        with _dbt.building(settings):
+        with _build.building(settings):
             tables.ensure_tables(settings.raw)
             if before is not None:
                 before()
-            intake = _dbt.plan(settings, whole=config.whole)
-            context.log.info("Building the warehouse in %s: %s", settings.warehouse_build, _extent(intake))
-            results = _dbt.build(settings, intake, now=present.now(), progress=context.log.log)
+            intake, results = _build.build(settings, whole=config.whole, now=present.now(), progress=context.log.log)
             failed = [result for result in results if result.failed]
             if not failed:
                 keys = _asset_keys(context.assets_def, manifest, upstream)
                 metadata = _dbt_events.describe(settings, manifest, results, keys)
-                _dbt.publish(settings, intake)
+                _build.publish(settings, intake)
                 context.log.info("Published %s", settings.warehouse)
         if not failed:
             yield from _materializations(context, metadata)
         yield from _checks(context, results)
         if failed:
-            raise _failure(settings, failed, intake)
+            raise _failure(settings, failed)
 
     return dg.Definitions(assets=[warehouse])
 
@@ -168,16 +166,6 @@ def dbt_specs(
             if check:
                 checks[check.get_python_identifier()] = check
     return specs, list(checks.values())
-
-
-def _extent(intake: Intake) -> str:
-    """How much a build takes in, for the log."""
-    if intake.why_whole is not None:
-        return f"everything anew, because {intake.why_whole}"
-    days = {table: len(places) for table, places in intake.days.items() if places}
-    return (
-        f"what came since the last one ({', '.join(f'{n} days of {table}' for table, n in days.items()) or 'no day'})"
-    )
 
 
 def _source_tables(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -225,15 +213,14 @@ def _checks(context: dg.AssetExecutionContext, results: Iterable[NodeResult]) ->
         )
 
 
-def _failure(settings: Settings, failed: Sequence[NodeResult], intake: Intake) -> dg.Failure:
+def _failure(settings: Settings, failed: Sequence[NodeResult]) -> dg.Failure:
     held = "The published warehouse is as it was." if settings.warehouse.exists() else "No warehouse is published yet."
     reasons = "\n".join(f"- {result.name}: {result.message.strip()}" for result in failed)
     return dg.Failure(
         f"The warehouse was built but not published, because {len(failed)} of its models or tests failed:\n{reasons}\n"
         f"{held} To see what is wrong, open {settings.warehouse_build}, attach {staging_path(settings)} and run the "
         f"SQL of the failed test from {settings.dbt_target / 'compiled'}; dbt's own account is in "
-        f"{_dbt.log_path(settings)}."
-        + (" Only what came since the last build was looked at; `whole: true` looks at all." * (not intake.why_whole)),
+        f"{_dbt.log_path(settings)}.",
         # Another attempt on the same data would fail again.
         allow_retries=False,
     )

@@ -10,7 +10,7 @@ from statistics import median
 from time import perf_counter
 
 from research_assets import tables
-from research_assets.assets import _dbt
+from research_assets.assets import _build
 from research_assets.settings import Settings
 from research_assets_tests.benchmarks import Row
 from research_assets_tests.benchmarks.marts_world import COMMENTS, DAYS, VIDEOS, write_day, write_year
@@ -24,16 +24,16 @@ def run() -> Iterable[Row]:
     """The year in whole, then further days one by one."""
     with a_root() as settings:
         tables.ensure_tables(settings.raw)
-        _build(settings, whole=True)  # imports dbt and parses the project
-        empty = median(_build(settings, whole=True) for _ in range(ROUNDS))
-        fixed = median(_build(settings) for _ in range(ROUNDS))
+        _seconds(settings, whole=True)  # imports dbt and parses the project
+        empty = median(_seconds(settings, whole=True) for _ in range(ROUNDS))
+        fixed = median(_seconds(settings) for _ in range(ROUNDS))
         write_year(settings.raw)
-        whole = _build(settings, whole=True)
+        whole = _seconds(settings, whole=True)
         held = settings.warehouse.stat().st_size / 2**20
         days = []
         for number in range(ROUNDS):
             write_day(settings.raw, DAYS + number)
-            days.append(_build(settings))
+            days.append(_seconds(settings))
     size = f"{DAYS} days, {VIDEOS} videos a day seen 3 times, {COMMENTS} comments each; {held:,.0f} MiB"
     yield Row("marts of nothing, whole", empty, "s", None, f"median of {ROUNDS}")
     yield Row("marts of nothing, once more", fixed, "s", None, f"what dbt costs by itself; median of {ROUNDS}")
@@ -42,15 +42,14 @@ def run() -> Iterable[Row]:
     yield Row("one more day, against the whole year", median(days) / whole, "times", 0.05)
 
 
-def _build(settings: Settings, *, whole: bool = False) -> float:
+def _seconds(settings: Settings, *, whole: bool = False) -> float:
     """Seconds of a build from the first look at the raw tables to the published warehouse."""
     began = perf_counter()
-    with _dbt.building(settings):
-        intake = _dbt.plan(settings, whole=whole)
-        results = _dbt.build(settings, intake, now=NOW, progress=lambda *_: None)
+    with _build.building(settings):
+        intake, results = _build.build(settings, whole=whole, now=NOW, progress=lambda *_: None)
         if failed := [f"{result.name}: {result.message}" for result in results if result.failed]:
             raise RuntimeError(f"The marts of the benchmark are wrong: {'; '.join(failed)}")
         if (intake.why_whole is None) is whole:
             raise RuntimeError(f"The marts were built otherwise than they should be measured: {intake.why_whole}")
-        _dbt.publish(settings, intake)
+        _build.publish(settings, intake)
     return perf_counter() - began

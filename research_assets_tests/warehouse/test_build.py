@@ -10,7 +10,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from research_assets.assets import _dbt
+from research_assets.assets import _build
 from research_assets.settings import DBT_PROJECT_DIR, Settings
 from research_assets_tests.warehouse.conftest import World, materialize, query
 from research_assets_tests.warehouse.rawdata import ANNA_VIDEO, DAY1, DAY2, at, video, write
@@ -180,7 +180,7 @@ def test_a_selection_builds_all_and_records_all(world: World) -> None:
 
 
 def test_two_builds_do_not_mix(world: World) -> None:
-    with _dbt.building(world.settings):
+    with _build.building(world.settings):
         result = materialize(world.settings, raise_on_error=False)
     assert not result.success
     failure = result.failure_data_for_node("warehouse")

@@ -59,13 +59,13 @@ def test_without_a_study_the_location_loads(world: World) -> None:
 
 
 def test_loading_again_parses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_dbt, "_parse", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr(_dbt, "parse", lambda _: pytest.fail("parsed"))
     warehouse_definitions(UPSTREAM, world.settings)
 
 
 def test_a_manifest_that_does_not_fit_the_project_is_made_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[Settings] = []
-    monkeypatch.setattr(_dbt, "_parse", parsed.append)
+    monkeypatch.setattr(_dbt, "parse", parsed.append)
     mark = world.settings.dbt_target / "manifest.sha256"
     fitting = mark.read_text()
     try:

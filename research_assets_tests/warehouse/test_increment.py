@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 
 from research_assets import tables
-from research_assets.assets import _dbt
+from research_assets.assets import _build
 from research_assets.settings import Settings
 from research_assets_tests.warehouse.rawdata import (
     at,
@@ -30,12 +30,12 @@ NAMES = ("anna", "ben", "carl", "dora", "eva")
 
 def build(settings: Settings, *, whole: bool = False) -> str | None:
     """Build and publish without Dagster; why it was built whole, None if it was not."""
-    with _dbt.building(settings):
+    with _build.building(settings):
         tables.ensure_tables(settings.raw)
-        intake = _dbt.plan(settings, whole=whole)
-        results = _dbt.build(settings, intake, now=datetime(2026, 6, 1, tzinfo=UTC), progress=lambda *_: None)
+        now = datetime(2026, 6, 1, tzinfo=UTC)
+        intake, results = _build.build(settings, whole=whole, now=now, progress=lambda *_: None)
         assert [f"{result.name}: {result.message}" for result in results if result.failed] == []
-        _dbt.publish(settings, intake)
+        _build.publish(settings, intake)
     return intake.why_whole
 
 

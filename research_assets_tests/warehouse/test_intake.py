@@ -92,4 +92,4 @@ def test_everything_is_built_anew_when_it_is_not_certain_that_nothing_went(
 
 def test_another_project_or_a_person_builds_everything_anew(taken_in: Settings) -> None:
     assert _intake.plan(taken_in, "another").why_whole == "no warehouse that fits this project is held"
-    assert _intake.plan(taken_in, "project", whole=True).why_whole == "it was asked for"
+    assert _intake.plan(taken_in, "project", whole="it was asked for").why_whole == "it was asked for"

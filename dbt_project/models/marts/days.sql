@@ -62,19 +62,43 @@ comments as (
 ),
 
 -- A break in the API touches a day by its date, or by the date on which its videos were observed last.
+clocks as (
+    select study, day, 'published' as clock, day as at_day from all_days
+    union all
+    select study, day, 'observed' as clock, cast(last_seen_at as date) as at_day from videos
+),
+
+touched as (
+    select clocks.study, clocks.day, epochs.epoch
+    from clocks
+    inner join {{ ref('epochs') }} as epochs
+        on clocks.clock = epochs.clock
+        and clocks.at_day >= coalesce(epochs.first_day, date '0001-01-01')
+        and clocks.at_day <= coalesce(epochs.last_day, date '9999-12-31')
+),
+
+begun as (
+    select all_days.study, all_days.day, epochs.epoch
+    from all_days
+    inner join {{ ref('epochs') }} as epochs on all_days.day = epochs.first_day
+),
+
 breaks as (
     select
-        all_days.study,
-        all_days.day,
-        {{ collect('epochs.epoch') }} as epochs,
-        {{ collect('case when epochs.first_day = all_days.day then epochs.epoch end') }} as epochs_begun
-    from all_days
-    left join videos on all_days.study = videos.study and all_days.day = videos.day
-    inner join {{ ref('epochs') }} as epochs
-        on case when epochs.clock = 'published' then all_days.day else cast(videos.last_seen_at as date) end
-            between coalesce(epochs.first_day, date '0001-01-01') and coalesce(epochs.last_day, date '9999-12-31')
-        or epochs.first_day = all_days.day
-    group by all_days.study, all_days.day
+        study,
+        day,
+        {{ collect('epoch') }} as epochs,
+        {{ collect('case when has_begun then epoch end') }} as epochs_begun
+    from (
+        select study, day, epoch, max(has_begun) as has_begun
+        from (
+            select study, day, epoch, false as has_begun from touched
+            union all
+            select study, day, epoch, true as has_begun from begun
+        ) as found
+        group by study, day, epoch
+    ) as found
+    group by study, day
 )
 
 select

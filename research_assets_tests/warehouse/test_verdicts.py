@@ -1,0 +1,117 @@
+"""What an increment's tests say, and what is done when an increment fails: everything is built anew."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import duckdb
+import orjson
+import pytest
+
+from research_assets import tables
+from research_assets.assets import _build, _dbt, _tests
+from research_assets.assets._dbt import NodeResult
+from research_assets.assets._intake import Intake, staging_path
+from research_assets.settings import Settings
+from research_assets_tests.warehouse.rawdata import at, new_id, new_settings, verdict, video, write, write_world
+from research_assets_tests.warehouse.test_increment import differences
+
+STUDY, DAY = "story", date(2026, 2, 7)
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Settings:
+    """A published warehouse."""
+    settings = new_settings(tmp_path / "held")
+    write_world(settings.raw)
+    assert not [result for result in build(settings)[1] if result.failed]
+    return settings
+
+
+def build(settings: Settings, said: list[str] | None = None) -> tuple[Intake, list[NodeResult]]:
+    """Build, and publish what did not fail; what is said about it is added to `said`."""
+    with _build.building(settings):
+        tables.ensure_tables(settings.raw)
+        intake, results = _build.build(
+            settings,
+            now=datetime(2026, 6, 1, tzinfo=UTC),
+            progress=lambda _, line: said.append(line) if said is not None else None,
+        )
+        if not any(result.failed for result in results):
+            _build.publish(settings, intake)
+    return intake, results
+
+
+def a_day(settings: Settings, capture: str = "one") -> None:
+    """One more day with a video."""
+    row = video(new_id(at(7), 1), "anna", at(10))
+    write(settings.raw, "videos", STUDY, DAY, capture, [row])
+    complete = verdict("videos", DAY, "day", str(DAY), "complete", at(10), kept=1) | {"capture": capture}
+    write(settings.raw, "coverage", STUDY, date(2026, 2, 10), capture, [complete])
+
+
+def verdicts(results: list[NodeResult]) -> dict[str, str]:
+    return {result.name: result.status for result in results if result.unique_id.startswith("test.")}
+
+
+def test_an_increment_is_held_to_the_tests_of_a_whole_build(held: Settings) -> None:
+    a_day(held)
+    intake, results = build(held)
+    assert intake.why_whole is None
+    said = verdicts(results)
+    assert set(said.values()) == {"pass"}
+    everything = {test["name"]: test for test in orjson.loads((held.dbt_target / "tests.json").read_bytes())["tests"]}
+    whole = new_settings(held.root.parent / "whole")
+    write_world(whole.raw)
+    assert everything.keys() == verdicts(build(whole)[1]).keys()
+    # A test is left out only if nothing that it looks at was built.
+    built = {result.unique_id for result in results}
+    assert said.keys() == {name for name, test in everything.items() if built & set(test["models"])}
+    assert {"videos_grain", "comments_refer_to_videos", "coverage_state_is_known"} <= said.keys()
+    assert "epochs_grain" not in said
+
+
+def test_a_test_that_only_warns_lets_the_increment_be_published(held: Settings) -> None:
+    lonely = {"id": new_id(at(6), 3), "video_id": 404, "asked_video_id": 404, "observed_at": at(10), "text": "x"}
+    write(held.raw, "comments", STUDY, DAY, "two", [lonely])
+    said: list[str] = []
+    intake, results = build(held, said)
+    assert intake.why_whole is None
+    [lonely_comment] = [result for result in results if result.name == "comments_refer_to_videos"]
+    assert (lonely_comment.status, lonely_comment.failures) == ("warn", 1)
+    assert "comments_refer_to_videos: 1 rows object" in said
+
+
+def test_data_that_break_a_rule_are_not_published_by_an_increment_either(held: Settings) -> None:
+    published = held.warehouse.read_bytes()
+    odd = verdict("videos", DAY, "day", str(DAY), "mislaid", at(10)) | {"capture": "odd"}
+    write(held.raw, "coverage", STUDY, date(2026, 2, 10), "odd", [odd])
+    intake, results = build(held)
+    # What an increment cannot take in is looked at together with all the rest.
+    assert "coverage_state_is_known: 1 rows object" in str(intake.why_whole)
+    assert verdicts(results)["coverage_state_is_known"] == "fail"
+    assert held.warehouse.read_bytes() == published
+
+
+def test_an_increment_that_cannot_run_is_built_anew(held: Settings) -> None:
+    a_day(held)
+    with duckdb.connect(str(staging_path(held))) as db:
+        db.execute("DROP VIEW staging.stg_tiktok__videos")
+    said: list[str] = []
+    intake, results = build(held, said)
+    assert "cannot be taken in (" in str(intake.why_whole)
+    assert not [result for result in results if result.failed]
+    assert any("from everything" in line for line in said)
+    fresh = new_settings(held.root.parent / "fresh")
+    write_world(fresh.raw)
+    a_day(fresh)
+    build(fresh)
+    assert differences(held, fresh) == {}
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"project": "another", "tests": []}', b'{"tests": [1]}'])
+def test_tests_that_were_lost_are_compiled_again(held: Settings, damage: bytes) -> None:
+    kept = held.dbt_target / "tests.json"
+    kept.write_bytes(damage)
+    a_day(held)
+    assert build(held)[0].why_whole is None
+    assert _tests._held(kept, _dbt.project_digest())
