@@ -76,16 +76,18 @@ def build(
 def _increment(settings: Settings, intake: Intake, now: datetime, progress: Progress) -> list[NodeResult]:
     """Bring a copy of the published build up to date."""
     with ThreadPoolExecutor(1) as aside:
-        # The disk works while dbt begins: when dbt ends, DuckDB waits for all of the file to be flushed.
         copied = aside.submit(_copy_held, settings)
-        aside.submit(files.flush, settings.warehouse_build)
         manifest = _dbt.parse(settings)
         _intake.open_raw(settings, intake)
         idle = _idle(manifest, intake)
-        variables = _variables(now) | {"increment": True, "idle": idle}
+        # To close the gaps of replaced rows takes longer than to replace them: that is done when it is worth it.
+        vacuum = 100 if intake.compact is None else 0
+        variables = _variables(now) | {"increment": True, "idle": idle, "vacuum": vacuum}
         # The views and what follows from the project's files alone are those of the build before.
         left_out = ["--exclude-resource-type", "test", "--exclude", "config.materialized:view", "path:seeds", *idle]
         copied.result()
+        # The disk works while dbt does: when dbt ends, DuckDB waits until all of the file is flushed.
+        aside.submit(files.flush, settings.warehouse_build)
         # With little to read, most of the time goes into dbt's own work between the queries.
         models = _dbt.call(settings, [*ARGUMENTS, *left_out, "--threads", "2"], variables, manifest, progress)
     if any(model.failed for model in models):

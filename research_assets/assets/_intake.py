@@ -29,6 +29,9 @@ BY_DAY = ("videos", "comments", "requests")
 REWRITTEN = ("requests", "wanted")
 """Raw tables that are rewritten as a matter of course; every other file is only ever added, except notes."""
 
+MOST_GROWTH = 1.25
+"""From this multiple of its compact size on, a warehouse is made compact again."""
+
 NOTE = "-open.parquet"
 """Ending of the coverage of a journal that is still open: rewritten as it goes on, gone when it is sealed."""
 
@@ -40,6 +43,8 @@ class Intake:
     `reads` gives the paths below `raw/` to read, by table; `days` the (study, day) pairs to make anew, by table.
     `spoken` says of which study, entity and partition each file of `coverage` speaks: it need not be that of its
     folder, and once a file is gone, it cannot be asked. `news` are the raw tables of which files or verdicts came.
+    `compact` is the size of the warehouse (bytes) when rows that were replaced last left no gap in it; None if this
+    build is to leave none.
     """
 
     stamps: Mapping[str, Days]
@@ -48,6 +53,7 @@ class Intake:
     days: Mapping[str, Sequence[tuple[str, str]]]
     spoken: Mapping[str, Sequence[tuple[str, str, str]]]
     news: Set[str]
+    compact: int | None
 
 
 def plan(settings: Settings, project: str, *, whole: str | None = None) -> Intake:
@@ -62,7 +68,7 @@ def plan(settings: Settings, project: str, *, whole: str | None = None) -> Intak
     why = _why_whole(past, present) if record else "no warehouse that fits this project is held"
     if record is None or why is not None:
         reads = {table: _paths(table, days) for table, days in present.items()}
-        return Intake(present, whole or why, reads, {}, _spoken(settings.raw, verdicts), present.keys())
+        return Intake(present, whole or why, reads, {}, _spoken(settings.raw, verdicts), present.keys(), None)
     changed = {table: _changed(past.get(table, {}), days) for table, days in present.items()}
     news = set(_new_paths("coverage", past, present, changed))
     told, kept = _spoken(settings.raw, sorted(news)), set(verdicts) - news
@@ -87,7 +93,9 @@ def plan(settings: Settings, project: str, *, whole: str | None = None) -> Intak
         else:
             reads[table] = _new_paths(table, past, present, changed)
     came = {table for table, folders in changed.items() if folders} | {entity for _, entity, _ in touched}
-    return Intake(present, None, reads, {table: sorted(found) for table, found in days.items()}, spoken, came)
+    sorted_days = {table: sorted(found) for table, found in days.items()}
+    grown = settings.warehouse.stat().st_size > MOST_GROWTH * record["compact"]
+    return Intake(present, None, reads, sorted_days, spoken, came, None if grown else record["compact"])
 
 
 def inventory(raw: Path) -> dict[str, dict[str, dict[str, str]]]:
@@ -142,8 +150,9 @@ def write_record(settings: Settings, intake: Intake, project: str) -> None:
 
     The record names the very file, so that it says nothing of any other that may come to stand in its place.
     """
-    made_of = {"stamps": intake.stamps, "spoken": intake.spoken}
-    record = {"project": project, "file": _stamp(settings.warehouse_build.stat())} | made_of
+    file = settings.warehouse_build.stat()
+    made_of = {"stamps": intake.stamps, "spoken": intake.spoken, "compact": intake.compact or file.st_size}
+    record = {"project": project, "file": _stamp(file)} | made_of
     files.write_private(_record(settings), orjson.dumps(record))
 
 
@@ -156,7 +165,7 @@ def _read_record(settings: Settings, project: str) -> dict[str, Any] | None:
     try:
         record: dict[str, Any] = orjson.loads(_record(settings).read_bytes())
         fits = record["project"] == project and record["file"] == _stamp(settings.warehouse.stat())
-        return record if fits and staging_path(settings).exists() else None
+        return record if fits and record["compact"] and staging_path(settings).exists() else None
     except (OSError, ValueError, KeyError):
         # Lost or damaged: everything is built anew, which needs no record.
         return None

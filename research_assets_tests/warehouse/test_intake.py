@@ -36,6 +36,15 @@ def test_with_nothing_new_nothing_is_read(taken_in: Settings) -> None:
     assert not intake.news
 
 
+def test_a_warehouse_is_made_compact_once_it_has_grown_by_a_quarter(taken_in: Settings) -> None:
+    for held, compact in ((b"marts+", 5), (b"marts++", None), (b"marts+++", 8)):
+        intake = _intake.plan(taken_in, "project")
+        taken_in.warehouse_build.write_bytes(held)
+        _intake.write_record(taken_in, intake, "project")
+        taken_in.warehouse_build.rename(taken_in.warehouse)
+        assert _intake.plan(taken_in, "project").compact == compact
+
+
 def test_of_coverage_and_wants_only_what_speaks_of_the_same_partitions_is_read(taken_in: Settings) -> None:
     first, second = date(2026, 2, 1), date(2026, 2, 2)
     again = [verdict("videos", first, "day", str(first), "complete", at(20))]
