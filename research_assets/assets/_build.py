@@ -1,13 +1,13 @@
 """One build of the warehouse: into a file of its own beside the published one, tested, published by one rename.
 
-What a build takes in is `_intake.py`'s matter, how dbt runs `_dbt.py`'s, what a build means for assets
-`warehouse.py`'s.
+What a build takes in is `_intake.py`'s matter, how dbt runs `_dbt.py`'s, how the tests of an increment run
+`_tests.py`'s, what a build means for assets `warehouse.py`'s.
 """
 
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from logging import INFO
 from pathlib import Path
@@ -34,15 +34,16 @@ def building(settings: Settings) -> Iterator[None]:
 
     Raises WarehouseBusy at once if another build is running.
     """
-    try:
-        with _dbt.locked(settings, "build", wait=False):
-            _remove_build(settings)
-            yield
-    except BlockingIOError:
-        raise WarehouseBusy(
-            f"The warehouse {settings.warehouse} is being built by another process, so this build did not start. "
-            "Nothing was changed. Wait for the other one to end, then start again if it is still needed."
-        ) from None
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_dbt.locked(settings, "build", wait=False))
+        except BlockingIOError:
+            raise WarehouseBusy(
+                f"The warehouse {settings.warehouse} is being built by another process, so this build did not start. "
+                "Nothing was changed. Wait for the other one to end, then start again if it is still needed."
+            ) from None
+        _remove_build(settings)
+        yield
 
 
 def build(
@@ -87,9 +88,10 @@ def _increment(settings: Settings, intake: Intake, now: datetime, progress: Prog
         left_out = ["--exclude-resource-type", "test", "--exclude", "config.materialized:view", "path:seeds", *idle]
         copied.result()
         # The disk works while dbt does: when dbt ends, DuckDB waits until all of the file is flushed.
-        aside.submit(files.flush, settings.warehouse_build)
+        flushed = aside.submit(files.flush, settings.warehouse_build)
         # With little to read, most of the time goes into dbt's own work between the queries.
         models = _dbt.call(settings, [*ARGUMENTS, *left_out, "--threads", "2"], variables, manifest, progress)
+        flushed.result()
     if any(model.failed for model in models):
         return models
     tests = _tests.compiled(settings, manifest, variables)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from logging import WARNING
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -80,7 +81,7 @@ def _run(db: duckdb.DuckDBPyConnection, test: Test, progress: Progress) -> NodeR
     return NodeResult(test.unique_id, test.name, status, message, failures, perf_counter() - began, test.sql)
 
 
-def _held(path: Any, project: str) -> list[Test] | None:
+def _held(path: Path, project: str) -> list[Test] | None:
     """The tests as they were compiled before, if the project is still the same."""
     try:
         held = orjson.loads(path.read_bytes())

@@ -145,6 +145,7 @@ class Demo:
         import duckdb
 
         from research_assets.collect.coverage import SETTLED
+        from research_assets.report.codebook_page import NAME
 
         with duckdb.connect(str(self._settings.warehouse), read_only=True) as warehouse:
             marts = warehouse.execute(
@@ -170,6 +171,7 @@ class Demo:
         console.print(
             f"\nThe warehouse: {self._settings.warehouse}\n"
             f"The report, for a browser: {self._settings.reports / f'{self._study.name}.html'}\n"
+            f"What each column means, likewise: {self._settings.reports / NAME}\n"
             "Next, look at all this in Dagster: [bold]make ui[/bold]"
         )
 

@@ -134,7 +134,9 @@ def test_the_report_tells_what_the_sandbox_gave(summary: str, place: Settings, b
     searched = next(tag for tag in facts.hashtags if tag.name == "gardening")
     assert (searched.videos, searched.other) == (facts.overall.videos, facts.overall.creators)
     report = place.reports / f"{study.name}.html"
-    assert str(report) in summary
+    for page in (report, place.reports / "marts-codebook.html"):
+        assert str(page) in summary
+        assert page.exists()
     raw, kept = (sum(len(getattr(hits, kind)) for hits in truth.values()) for kind in ("raw", "deliverable"))
     told = report.read_text()
     assert f"the API offered {raw:,} raw hits, of which {kept:,} (" in told
