@@ -62,7 +62,8 @@ def build(
         try:
             results = _increment(settings, intake, now, progress)
             why = "; ".join(f"{result.name}: {result.message.strip()}" for result in results if result.failed)
-        except (DbtError, duckdb.Error) as error:
+        except (DbtError, duckdb.Error, OSError) as error:
+            # A warehouse that cannot be copied is no reason to have none.
             results, why = [], str(error)
         if not why:
             return intake, results

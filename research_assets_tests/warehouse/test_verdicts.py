@@ -1,5 +1,7 @@
 """What an increment's tests say, and what is done when an increment fails: everything is built anew."""
 
+import errno
+import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -106,6 +108,19 @@ def test_an_increment_that_cannot_run_is_built_anew(held: Settings) -> None:
     a_day(fresh)
     build(fresh)
     assert differences(held, fresh) == {}
+
+
+def test_a_warehouse_that_cannot_be_copied_is_built_anew(held: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(held.warehouse))
+
+    monkeypatch.setattr(shutil, "copyfile", damaged)
+    a_day(held)
+    intake, results = build(held)
+    assert "Input/output error" in str(intake.why_whole)
+    assert not [result for result in results if result.failed]
+    with duckdb.connect(str(held.warehouse), read_only=True) as db:
+        assert db.execute("SELECT count(*) FROM marts.videos WHERE study = 'story'").fetchall() == [(1,)]
 
 
 def test_tests_that_were_lost_are_compiled_again(held: Settings) -> None:
