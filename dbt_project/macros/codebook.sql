@@ -17,19 +17,21 @@
 {# Rows and values of each column, by study and the day that the mart's meta names; in an increment of the days that were
    made anew. #}
 {% macro filled_by_day(relation, mart) -%}
-    {%- set columns = mart.columns.keys() | list or ['none'] -%}
-    {%- set study = 'study' if 'study' in mart.columns else 'cast(null as string)' -%}
-    {%- set day = mart.config.meta.get('month') -%}
-    {%- set day = 'cast(' ~ (day or 'null') ~ ' as date)' -%}
-    select '{{ mart.name }}' as mart, of_study as study, of_day as day, n_rows, {{ explode_pairs(columns, columns, 'n_filled') }}
+    {%- set columns = mart.columns.keys() | list or ['1'] -%}
+    {%- set study = 'study' if 'study' in columns else 'cast(null as string)' -%}
+    {%- set day = 'cast(' ~ (mart.config.meta.get('month') or 'null') ~ ' as date)' -%}
+    select
+        '{{ mart.name }}' as mart,
+        study_of_rows as study,
+        day_of_rows as day,
+        n_rows,
+        {{ explode_together({'column_name': names_in_list(columns), 'n_filled': 'counts'}) }}
     from (
         select
-            {{ study }} as of_study,
-            {{ day }} as of_day,
-            count(*) as n_rows{% for column in mart.columns %},
-            count({{ column }}) as {{ column }}
-            {%- endfor %}
-            {%- if not mart.columns %}, 0 as none{% endif %}
+            {{ study }} as study_of_rows,
+            {{ day }} as day_of_rows,
+            count(*) as n_rows,
+            {{ list_of(['count(' ~ columns | join('), count(') ~ ')']) }} as counts
         from {{ relation }}
         {%- if increment() and mart.config.get('days_of') %}
         {#- What `rest` makes anew elsewhere is filled as it was. #}
@@ -39,52 +41,77 @@
     ) as counted
 {%- endmacro %}
 
-{# Values that are safe to show: of numbers that are no ids the 10th, 50th and 90th percentile, of dates the first and the
-   last, of truth values and declared categories up to five; of the newest seven days, and none of fewer than ten values.
-   Never of other text: names, ids, links and what people wrote are nobody's example. #}
+{# The condition on what an increment counts anew, of what is held: the changed days of a mart that is made by days, and
+   all of another. #}
+{% macro counted_anew() -%}
+    {%- for name in marts_in_codebook() if not is_idle(name) %}
+    {%- set days_of = mart_node(name).config.get('days_of') %}
+    (mart = '{{ name }}'{% if days_of %} and {{ in_changed_days(days_of) }}{% endif %}){{ ' or ' if not loop.last }}
+    {%- endfor %}
+{%- endmacro %}
+
+{# Values that are safe to show, as numbers or as texts: of numbers that are no ids the 10th, 50th and 90th percentile, of
+   dates the first and the last, of truth values and declared categories each; of the newest seven days (the days of each
+   mart in `newest`), and how many values there are (`n`). Never of other text: names, ids, links and what people wrote
+   are nobody's example. #}
 {% macro examples_of(relation, mart) -%}
-    {%- set day, names, values = mart.config.meta.get('month'), [], [] -%}
+    {#- A macro for each column would take longer than the query. #}
+    {%- set percentiles, each, ends = some_percentiles('{}'), different_texts('{}'), first_and_last('{}') -%}
+    {%- set no_numbers, no_texts, quantities = no_list('double'), no_list('string'), quantities_of(mart) -%}
+    {%- set day, categories = mart.config.meta.get('month'), mart.config.meta.get('categories', []) -%}
+    {%- set names, numbers, texts = [], [], [] -%}
     {%- for column in mart.columns.values() -%}
-        {%- set number = column.data_type in ('bigint', 'integer', 'double') and not column.name.endswith('_id') -%}
-        {%- set chosen = none -%}
-        {%- if column.data_type == 'boolean' or column.name in mart.config.meta.get('categories', []) -%}
-            {%- set chosen = few_values(column.name) -%}
-        {%- elif number -%}
-            {%- set chosen = few_numbers(column.name) -%}
-        {%- elif column.data_type in ('date', 'timestamptz') -%}
-            {%- set chosen = first_and_last(column.name) -%}
-        {%- endif -%}
-        {%- if chosen -%}
-            {%- do names.append(column.name) -%}
-            {%- do values.append('case when count(' ~ column.name ~ ') >= 10 then ' ~ chosen ~ ' end') -%}
+        {%- set name = column.name -%}
+        {%- set text = each if column.data_type == 'boolean' or name in categories else none -%}
+        {%- set text = ends if column.data_type in ('date', 'timestamptz') else text -%}
+        {%- if text or name in quantities -%}
+            {%- do names.append(name) -%}
+            {%- do numbers.append(no_numbers if text else percentiles.replace('{}', name)) -%}
+            {%- do texts.append(text.replace('{}', name) if text else no_texts) -%}
         {%- endif -%}
     {%- endfor -%}
-    {%- if not names -%}
-        {#- So it is while the project is parsed. #}
-        {%- do names.append('none') -%}
-        {%- do values.append('cast(null as string)') -%}
-    {%- endif -%}
-    select {{ explode_pairs(names, names, 'examples') }}
+    {#- While the project is parsed, no column is known. #}
+    select
+        '{{ mart.name }}' as mart,
+        {{ explode_together({'column_name': names_in_list(names), 'n': 'n', 'numbers': 'numbers', 'texts': 'texts'}) }}
     from (
         select
-            {%- for name in names %}
-            {{ values[loop.index0] }} as {{ name }}{{ ',' if not loop.last }}
-            {%- endfor %}
+            {{ list_of(['count(' ~ (names or ['1']) | join('), count(') ~ ')']) }} as n,
+            {{ list_of(numbers or [no_numbers]) }} as numbers,
+            {{ list_of(texts or [no_texts]) }} as texts
         from {{ relation }}
         {%- if day %}
-        where {{ day }} > (select max({{ day }}) from {{ relation }}) - interval '7' day
+        where cast({{ day }} as date) in (select day from newest where mart = '{{ mart.name }}')
         {%- endif %}
     ) as chosen
 {%- endmacro %}
+
+{# The columns of numbers that mean an amount: ids do not. #}
+{% macro quantities_of(mart) %}
+    {%- set names = [] -%}
+    {%- for column in mart.columns.values() -%}
+        {%- if column.data_type in ('bigint', 'integer', 'double') and not column.name.endswith('_id') -%}
+            {%- do names.append(column.name) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {{ return(names) }}
+{% endmacro %}
+
+{% macro first_and_last(column) -%}
+    {{ list_of(['cast(cast(min(' ~ column ~ ') as date) as string)', 'cast(cast(max(' ~ column ~ ') as date) as string)']) }}
+{%- endmacro %}
+
+{% macro names_in_list(names) %}{{ list_of(["'" ~ names | join("', '") ~ "'"]) }}{% endmacro %}
 
 {# What the project says of each column, as rows of constants. #}
 {% macro described_columns(names) -%}
     {%- set since, rows = var('api_fields', {}), [] -%}
     {%- for name in names -%}
         {%- set mart = mart_node(name) -%}
+        {%- set quantities = quantities_of(mart) -%}
         {%- for column in mart.columns.values() -%}
             {%- set source = mart.config.meta.get('source', {}).get(column.name) -%}
-            {%- set unit = unit_of(column) -%}
+            {%- set unit = unit_of(column, quantities) -%}
             {%- set values = [name, loop.index, column.name, column.description, column.data_type, unit, source] -%}
             {%- set cells = [] -%}
             {%- for value in values + [since.get(source)] -%}
@@ -105,9 +132,8 @@
 {%- endmacro %}
 
 {# The unit of a column: descriptions give it in the first parentheses, and moments and days are in UTC. #}
-{% macro unit_of(column) %}
+{% macro unit_of(column, quantities) %}
     {%- if column.data_type in ('date', 'timestamptz') -%}{{ return('UTC') }}{%- endif -%}
     {%- set found = modules.re.search('[(]([^)]+)[)]', column.description) -%}
-    {%- set number = column.data_type in ('bigint', 'integer', 'double') and not column.name.endswith('_id') -%}
-    {{ return(found.group(1) if found and number else none) }}
+    {{ return(found.group(1) if found and column.name in quantities else none) }}
 {% endmacro %}

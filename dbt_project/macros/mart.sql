@@ -1,28 +1,33 @@
-{# A mart is a table. Built whole, it is made afresh; in an increment it is brought up to date by one of three rules:
+{# A mart is a table. Built whole, it is made afresh; in an increment it is brought up to date by one of these rules:
 
    `days_of`  the rows of the days that changed in this raw table are deleted and made anew: the model's own SQL does not
               change where the days that it sees then are all there is to see of them. `day` names the column if it is
               not called so, `rest` is a condition on further rows that are always made anew
-   `keys`     the rows whose keys the model's SQL yields are replaced; it yields all rows of a key that it touches
-   neither    the model's SQL yields the whole table, from what is held (`this`) and what came since, or from other marts
+   `keys`     the rows whose keys the model's SQL yields are replaced; it yields all rows of a key that it touches. `gone`
+              is a condition on those it yields of keys that are no more: they are not held again
+   `anew`     the rows that fulfil the condition that a macro of this name gives are deleted and made anew
+   none       the model's SQL yields the whole table, from what is held (`this`) and what came since, or from other marts
 
    Whoever starts the build sees to it that the build file holds the marts in an increment. #}
 {% materialization mart, default, supported_languages=['sql'] %}
     {%- set target = this.incorporate(type='table') -%}
     {%- set held = load_cached_relation(this) -%}
-    {%- set days_of, keys = config.get('days_of'), config.get('keys') -%}
+    {%- set days_of, keys, anew = config.get('days_of'), config.get('keys'), config.get('anew') -%}
     {%- set reads_itself = this | string in sql -%}
     {{ run_hooks(pre_hooks) }}
 
-    {%- if increment() and days_of %}
+    {%- if increment() and (days_of or anew) %}
         {#- The SQL may look at what is held, so it runs before the old rows go. #}
         {%- set news = make_temp_relation(target).include(database=false, schema=false) if reads_itself else none %}
         {%- if news %}
             {%- call statement('news') %}create temporary table {{ news }} as {{ sql }}{% endcall %}
         {%- endif %}
         {%- call statement('delete') %}
-            delete from {{ target }} where {{ in_changed_days(days_of, config.get('day', 'day')) }}
+            delete from {{ target }} where
+            {%- if anew %} {{ context[anew]() }}
+            {%- else %} {{ in_changed_days(days_of, config.get('day', 'day')) }}
             {%- if config.get('rest') %} or {{ config.get('rest') }}{% endif %}
+            {%- endif %}
         {% endcall %}
         {%- call statement('main') %}{{ insert_rows(target, 'select * from ' ~ news if news else sql) }}{% endcall %}
         {%- if news %}{% call statement('done') %}drop table {{ news }}{% endcall %}{% endif %}
@@ -32,7 +37,8 @@
         {%- call statement('delete') %}
             delete from {{ target }} where ({{ keys | join(', ') }}) in (select {{ keys | join(', ') }} from {{ news }})
         {% endcall %}
-        {%- call statement('main') %}{{ insert_rows(target, 'select * from ' ~ news) }}{% endcall %}
+        {%- set still = ' where not (' ~ config.get('gone') ~ ')' if config.get('gone') else '' %}
+        {%- call statement('main') %}{{ insert_rows(target, 'select * from ' ~ news ~ still) }}{% endcall %}
         {%- call statement('done') %}drop table {{ news }}{% endcall %}
     {%- else %}
         {%- if held and increment() %}
@@ -45,7 +51,7 @@
                 alter table {{ fresh }} rename to {{ target.identifier }};
             {% endcall %}
         {%- else %}
-            {%- call statement('main') %}{{ create_table_as(false, target, sql) }}{% endcall %}
+            {%- call statement('main') %}{{ create_table_as(false, target, in_order(sql)) }}{% endcall %}
         {%- endif %}
         {#- Descriptions are kept in the database too: whoever opens the file finds them there. #}
         {%- call statement('comments') %}{{ comments_on(target) }}{% endcall %}
@@ -55,6 +61,16 @@
     {%- do adapter.commit() %}
     {{ return({'relations': [target]}) }}
 {% endmaterialization %}
+
+{# The rows of a mart that is made day by day, in the order of days: whoever asks for some days, a later increment among
+   them, then need not read the others. #}
+{% macro in_order(sql) -%}
+    {%- if config.get('days_of') and config.get('in_order', true) -%}
+    select * from ({{ sql }}) as news order by study, {{ config.get('day', 'day') }}
+    {%- else -%}
+    {{ sql }}
+    {%- endif -%}
+{%- endmacro %}
 
 {# Whether the build takes in only what came since the one before. #}
 {% macro increment() %}{{ return(var('increment', false)) }}{% endmacro %}

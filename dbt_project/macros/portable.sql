@@ -56,13 +56,23 @@
 {# The first day of the month of a day or moment. #}
 {% macro month_of(day) %}cast(date_trunc('month', {{ day }}) as date){% endmacro %}
 
-{# One row per name, in the select list: the name, and the value of the expression at the same place. #}
-{% macro explode_pairs(names, values, alias) %}{{ return(adapter.dispatch('explode_pairs')(names, values, alias)) }}{% endmacro %}
-{% macro default__explode_pairs(names, values, alias) -%}
-    unnest(['{{ names | join("', '") }}']) as column_name, unnest([{{ values | join(', ') }}]) as {{ alias }}
+{# Expressions -> a list of their values. #}
+{% macro list_of(expressions) %}{{ return(adapter.dispatch('list_of')(expressions)) }}{% endmacro %}
+{% macro default__list_of(expressions) %}[{{ expressions | join(', ') }}]{% endmacro %}
+{% macro spark__list_of(expressions) %}array({{ expressions | join(', ') }}){% endmacro %}
+
+{# No list, where one of that type is expected. #}
+{% macro no_list(type) %}{{ return(adapter.dispatch('no_list')(type)) }}{% endmacro %}
+{% macro default__no_list(type) %}cast(null as {{ type }}[]){% endmacro %}
+{% macro spark__no_list(type) %}cast(null as array<{{ type }}>){% endmacro %}
+
+{# One row per place in lists of one length, in the select list; `lists` gives the list by the name of the column. #}
+{% macro explode_together(lists) %}{{ return(adapter.dispatch('explode_together')(lists)) }}{% endmacro %}
+{% macro default__explode_together(lists) -%}
+    {%- for name, list in lists.items() %}unnest({{ list }}) as {{ name }}{{ ', ' if not loop.last }}{% endfor -%}
 {%- endmacro %}
-{% macro spark__explode_pairs(names, values, alias) -%}
-    inline(arrays_zip(array('{{ names | join("', '") }}'), array({{ values | join(', ') }}))) as (column_name, {{ alias }})
+{% macro spark__explode_together(lists) -%}
+    inline(arrays_zip({{ lists.values() | join(', ') }})) as ({{ lists.keys() | join(', ') }})
 {%- endmacro %}
 
 {# Months with their rows and values, as a list of structures in the order of time. #}
@@ -88,27 +98,33 @@
     )) filter (where {{ month }} is not null))
 {%- endmacro %}
 
-{# Up to five values, the 10th, 50th and 90th percentile, the first and the last day: each of a group, as one text. #}
-{% macro few_values(column) %}{{ return(adapter.dispatch('few_values')(column)) }}{% endmacro %}
-{% macro default__few_values(column) -%}
-    array_to_string(list_slice(list_sort(list(distinct cast({{ column }} as string))), 1, 5), ', ')
-{%- endmacro %}
-{% macro spark__few_values(column) -%}
-    array_join(slice(array_sort(collect_set(cast({{ column }} as string))), 1, 5), ', ')
+{# The values of a group, each once, as a list of texts. #}
+{% macro different_texts(column) %}{{ return(adapter.dispatch('different_texts')(column)) }}{% endmacro %}
+{% macro default__different_texts(column) %}cast(list(distinct {{ column }}) as string[]){% endmacro %}
+{% macro spark__different_texts(column) %}collect_set(cast({{ column }} as string)){% endmacro %}
+
+{# The 10th, 50th and 90th percentile of a group, as a list. #}
+{% macro some_percentiles(column) %}{{ return(adapter.dispatch('some_percentiles')(column)) }}{% endmacro %}
+{% macro default__some_percentiles(column) %}cast(quantile_disc({{ column }}, [0.1, 0.5, 0.9]) as double[]){% endmacro %}
+{% macro spark__some_percentiles(column) -%}
+    percentile_approx(cast({{ column }} as double), array(0.1, 0.5, 0.9))
 {%- endmacro %}
 
-{% macro few_numbers(column) %}{{ return(adapter.dispatch('few_numbers')(column)) }}{% endmacro %}
-{% macro default__few_numbers(column) -%}
-    array_to_string(
-        list_transform(quantile_disc({{ column }}, [0.1, 0.5, 0.9]), lambda q: cast(round(q, 3) as string)), ', '
-    )
-{%- endmacro %}
-{% macro spark__few_numbers(column) -%}
-    array_join(
-        transform(percentile_approx({{ column }}, array(0.1, 0.5, 0.9)), q -> cast(round(q, 3) as string)), ', '
-    )
-{%- endmacro %}
+{# List of texts -> the first five of them in order, as one text. #}
+{% macro five_of(list) %}{{ return(adapter.dispatch('five_of')(list)) }}{% endmacro %}
+{% macro default__five_of(list) %}array_to_string(list_slice(list_sort({{ list }}), 1, 5), ', '){% endmacro %}
+{% macro spark__five_of(list) %}array_join(slice(array_sort({{ list }}), 1, 5), ', '){% endmacro %}
 
-{% macro first_and_last(column) -%}
-    concat(cast(cast(min({{ column }}) as date) as string), ', ', cast(cast(max({{ column }}) as date) as string))
+{# List of numbers -> one text, each with three digits after the point at most. #}
+{% macro numbers_in_words(list) %}{{ return(adapter.dispatch('numbers_in_words')(list)) }}{% endmacro %}
+{% macro default__numbers_in_words(list) -%}
+    array_to_string(list_transform({{ list }}, lambda q: {{ number_in_words('q') }}), ', ')
+{%- endmacro %}
+{% macro spark__numbers_in_words(list) -%}
+    array_join(transform({{ list }}, q -> {{ number_in_words('q') }}), ', ')
+{%- endmacro %}
+{% macro number_in_words(q) -%}
+    case
+        when {{ q }} = round({{ q }}) and abs({{ q }}) < 1e15 then cast(cast({{ q }} as bigint) as string) else cast(round({{ q }}, 3) as string)
+    end
 {%- endmacro %}

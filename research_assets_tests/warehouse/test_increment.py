@@ -171,13 +171,17 @@ class Story:
         capture, seen = self._capture(), self._moment(day, age)
         rows = [
             video(
-                self._id(day, place), self.random.choice(NAMES), seen, hashtag_names=self.random.sample("abcdE", 2),
+                self._id(day, place), self._creator(), seen, hashtag_names=self.random.sample("abcdE", 2),
                 view_count=self.random.randint(0, 999), like_count=self.random.randint(0, 99), comment_count=place,
             )
             for place in self.random.sample(range(8), self.random.randint(1, 6))
         ]  # fmt: skip
         write(self.raw, "videos", STUDY, day, capture, rows)
         self._verdicts(capture, seen, [verdict("videos", day, "day", str(day), "complete", seen, kept=len(rows))])
+
+    def _creator(self) -> str:
+        """Whose video it is at this sight; some names go again with the only video that they had."""
+        return self.random.choice([*NAMES, f"rare{self.random.randint(1, 20)}"])
 
     def _list(self, entity: str, record: Callable[[str], dict[str, Any]]) -> None:
         asked, day = self.random.choice(NAMES), FIRST + timedelta(days=7 * self.random.randint(0, 4))
@@ -229,4 +233,35 @@ def test_increments_end_where_a_whole_build_ends(tmp_path: Path) -> None:
     assert build(held) == f"raw/{gone.relative_to(held.raw)} is gone"
     assert differences(held, fresh)["marts.videos"] > 0
     build(fresh)
+    assert differences(held, fresh) == {}
+
+
+def test_a_creator_goes_with_the_only_videos_and_examples_are_of_the_newest_days(tmp_path: Path) -> None:
+    held, fresh = new_settings(tmp_path / "held"), new_settings(tmp_path / "fresh")
+
+    def seen(raw: Path, capture: str, day: date, age: int, creator: str, likes: int) -> None:
+        moment = datetime(day.year, day.month, day.day, 9, tzinfo=UTC)
+        rows = [
+            video(new_id(moment, n), creator, moment + timedelta(days=age), like_count=likes, share_count=n)
+            for n in range(12)
+        ]
+        write(raw, "videos", STUDY, day, capture, rows)
+
+    seen(held.raw, "c1", FIRST, 3, "renamed_later", 1)
+    build(held)
+    seen(held.raw, "c2", FIRST, 30, "renamed", 2)
+    seen(held.raw, "c3", FIRST + timedelta(days=10), 3, "newcomer", 3)
+    assert build(held) is None
+    with duckdb.connect(str(held.warehouse), read_only=True) as db:
+        assert db.execute("select username, n_videos from marts.creators order by 1").fetchall() == [
+            ("newcomer", 12),
+            ("renamed", 12),
+        ]
+        examples = db.execute(
+            "select column_name, examples from marts.codebook "
+            "where mart = 'videos' and column_name in ('day', 'like_count', 'share_count') order by 1"
+        ).fetchall()
+    assert examples == [("day", "2026-02-11, 2026-02-11"), ("like_count", "3, 3, 3"), ("share_count", "1, 5, 10")]
+    shutil.copytree(held.raw, fresh.raw)
+    build(fresh, whole=True)
     assert differences(held, fresh) == {}

@@ -21,12 +21,33 @@ rates as (
     group by mart, column_name
 ),
 
-shown as (
+last_days as (
+    select mart, max(day) as last_day
+    from {{ ref('int_marts__filled') }}
+    group by mart
+),
+
+newest as (
+    select distinct filled.mart, filled.day
+    from {{ ref('int_marts__filled') }} as filled
+    inner join last_days on filled.mart = last_days.mart
+    where filled.day > last_days.last_day - interval '7' day
+),
+
+chosen as (
     {%- for name in names if not is_idle(name) %}
-    select '{{ name }}' as mart, column_name, examples
-    from ({{ examples_of(ref(name), mart_node(name)) }}) as {{ name }}_shown
+    {{ examples_of(ref(name), mart_node(name)) }}
     {{ 'union all' if not loop.last }}
     {%- endfor %}
+),
+
+shown as (
+    -- Fewer than ten values may point at somebody.
+    select
+        mart,
+        column_name,
+        case when n >= 10 then coalesce({{ five_of('texts') }}, {{ numbers_in_words('numbers') }}) end as examples
+    from chosen
     {%- if increment() %}
     union all
     select mart, column_name, examples from {{ this }} where mart in ('{{ var('idle', []) | join("', '") }}')

@@ -1,4 +1,4 @@
-{{ config(days_of='comments') }}
+{{ config(days_of='comments', in_order=false) }}
 with observations as (
     select * from {{ ref('stg_tiktok__comments') }}
 ),

@@ -1,4 +1,26 @@
-with videos as (
+{{ config(keys=['study', 'username'], gone='n_videos = 0') }}
+-- depends_on: {{ ref('stg_tiktok__users') }}
+with creators as (
+    {%- if increment() %}
+    select study, username from {{ ref('videos') }} where username is not null and {{ in_changed_days('videos') }}
+    union
+    select study, username from {{ ref('stg_tiktok__users') }}
+    union
+    -- A video that was seen again under another name is one fewer for the name that it had.
+    select held.study, held.username
+    from {{ this }} as held
+    left join (
+        select study, username, count(*) as n_videos from {{ ref('videos') }} group by study, username
+    ) as counted
+        on held.study = counted.study
+        and held.username = counted.username
+    where held.n_videos <> coalesce(counted.n_videos, 0)
+    {%- else %}
+    select distinct study, username from {{ ref('videos') }} where username is not null
+    {%- endif %}
+),
+
+videos as (
     select
         study,
         username,
@@ -13,13 +35,16 @@ with videos as (
         {{ sum_integer('share_count') }} as share_count_sum
     from {{ ref('videos') }}
     where username is not null
+    {%- if increment() %}
+    and (study, username) in (select study, username from creators)
+    {%- endif %}
     group by study, username
 )
 
 select
-    videos.study,
-    videos.username,
-    videos.n_videos,
+    creators.study,
+    creators.username,
+    coalesce(videos.n_videos, 0) as n_videos,
     videos.n_days,
     videos.first_video_at,
     videos.last_video_at,
@@ -32,7 +57,10 @@ select
     users.is_verified,
     users.follower_count,
     users.last_seen_at as profile_seen_at
-from videos
+from creators
+left join videos
+    on creators.study = videos.study
+    and creators.username = videos.username
 left join {{ ref('users') }} as users
-    on videos.study = users.study
-    and videos.username = users.username
+    on creators.study = users.study
+    and creators.username = users.username
