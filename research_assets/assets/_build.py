@@ -4,6 +4,8 @@ What a build takes in is `_intake.py`'s matter, how dbt runs `_dbt.py`'s, how th
 `_tests.py`'s, what a build means for assets `warehouse.py`'s.
 """
 
+import gc
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from logging import INFO
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import duckdb
@@ -18,7 +21,7 @@ import duckdb
 from research_assets import files
 from research_assets.assets import _dbt, _intake, _tests
 from research_assets.assets._dbt import DbtError, NodeResult, Progress
-from research_assets.assets._intake import Intake
+from research_assets.assets._intake import Intake, Record
 from research_assets.settings import Settings
 
 ARGUMENTS = ["build", "--exclude-resource-type", "unit_test"]
@@ -55,48 +58,56 @@ def build(
     not do or fails. `progress` is called from other threads. A failed model or test is a result, not an exception.
     Call it within `building`. Raises DbtError if dbt could not run at all.
     """
-    project = _dbt.project_digest()
-    intake = _intake.plan(settings, project, whole="it was asked for" if whole else None)
-    if intake.why_whole is None:
-        progress(INFO, f"Building {settings.warehouse_build} from {_extent(intake)}")
+    why = "it was asked for" if whole else "no warehouse that fits this project is held"
+    record = None if whole else _intake.read_record(settings, _dbt.project_digest())
+    if record is not None:
         try:
-            results = _increment(settings, intake, now, progress)
-            why = "; ".join(f"{result.name}: {result.message.strip()}" for result in results if result.failed)
+            with _no_old_garbage():
+                intake, results = _increment(settings, record, now, progress)
+            if not (failed := [result for result in results if result.failed]):
+                return intake, results
+            why = _not_taken_in("; ".join(f"{result.name}: {result.message.strip()}" for result in failed))
+        except _intake.NotAdded as gone:
+            why = str(gone)
         except (DbtError, duckdb.Error, OSError) as error:
             # A warehouse that cannot be copied is no reason to have none.
-            results, why = [], str(error)
-        if not why:
-            return intake, results
+            why = _not_taken_in(str(error))
         _remove_build(settings)
-        intake = _intake.plan(settings, project, whole=f"what came since the last build cannot be taken in ({why})")
-    progress(INFO, f"Building {settings.warehouse_build} from everything, because {intake.why_whole}")
+    progress(INFO, f"Building {settings.warehouse_build} from everything, because {why}")
     manifest = _dbt.parse(settings)
+    intake = _intake.everything(settings, why)
     _intake.open_raw(settings, intake)
     return intake, _dbt.call(settings, ARGUMENTS, _variables(now), manifest, progress)
 
 
-def _increment(settings: Settings, intake: Intake, now: datetime, progress: Progress) -> list[NodeResult]:
-    """Bring a copy of the published build up to date."""
-    with ThreadPoolExecutor(1) as aside:
+def _increment(
+    settings: Settings, record: Record, now: datetime, progress: Progress
+) -> tuple[Intake, list[NodeResult]]:
+    """Bring a copy of the published build up to date. Raises NotAdded if that would not do."""
+    _dbt.clear(settings)
+    with ThreadPoolExecutor(2) as aside:
         copied = aside.submit(_copy_held, settings)
+        opened = aside.submit(_open_since, settings, record)
         manifest = _dbt.parse(settings)
-        _intake.open_raw(settings, intake)
+        intake = opened.result()
+        progress(INFO, f"Building {settings.warehouse_build} from {_extent(intake)}")
         idle = _idle(manifest, intake)
         # To close the gaps of replaced rows takes longer than to replace them: that is done when it is worth it.
         vacuum = 100 if intake.compact is None else 0
         variables = _variables(now) | {"increment": True, "idle": idle, "vacuum": vacuum}
-        # The views and what follows from the project's files alone are those of the build before.
-        left_out = ["--exclude-resource-type", "test", "--exclude", "config.materialized:view", "path:seeds", *idle]
+        # The views are those of the build before, and what follows from the project's files alone is no model.
+        left_out = ["--exclude", "config.materialized:view", *idle]
         copied.result()
-        # The disk works while dbt does: when dbt ends, DuckDB waits until all of the file is flushed.
+        # The disk works while dbt does, which leaves the flushing to us (`fsync_mode` in its profile).
         flushed = aside.submit(files.flush, settings.warehouse_build)
         # With little to read, most of the time goes into dbt's own work between the queries.
-        models = _dbt.call(settings, [*ARGUMENTS, *left_out, "--threads", "2"], variables, manifest, progress)
+        arguments = ["run", *left_out, "--threads", "2", "--no-populate-cache"]
+        models = _dbt.call(settings, arguments, variables, manifest, progress)
         flushed.result()
     if any(model.failed for model in models):
-        return models
+        return intake, models
     tests = _tests.compiled(settings, manifest, variables)
-    return [*models, *_tests.run(settings, tests, {model.unique_id for model in models}, progress)]
+    return intake, [*models, *_tests.run(settings, tests, {model.unique_id for model in models}, progress)]
 
 
 def publish(settings: Settings, intake: Intake) -> None:
@@ -104,17 +115,56 @@ def publish(settings: Settings, intake: Intake) -> None:
 
     Whoever has the old one open keeps reading the old one.
     """
-    files.flush(settings.warehouse_build)
+    # Neither was flushed by DuckDB (`fsync_mode` in dbt's profile).
+    for path in (settings.warehouse_build, _intake.staging_path(settings)):
+        files.flush(path)
     _intake.write_record(settings, intake, _dbt.project_digest())
     # A change that somebody made to the old warehouse must not be replayed into the new one.
     _wal(settings.warehouse).unlink(missing_ok=True)
-    files.publish(settings.warehouse_build, settings.warehouse)
+    with _given_up_aside(settings.warehouse):
+        files.publish(settings.warehouse_build, settings.warehouse)
+
+
+@contextmanager
+def _given_up_aside(path: Path) -> Iterator[None]:
+    """Keep a file that is replaced meanwhile open, and let a thread close it: to give up half a gigabyte takes time."""
+    try:
+        old = os.open(path, os.O_RDONLY)
+    except OSError:
+        # There is none yet, or none that can be read: then its room is given up at once.
+        yield
+        return
+    try:
+        yield
+    finally:
+        Thread(target=os.close, args=(old,), name="give up the old warehouse").start()
+
+
+def _open_since(settings: Settings, record: Record) -> Intake:
+    """Show dbt what came since the published build."""
+    intake = _intake.since(settings, record)
+    _intake.open_raw(settings, intake)
+    return intake
+
+
+@contextmanager
+def _no_old_garbage() -> Iterator[None]:
+    """Let Python look for garbage only among what is new: dbt and Dagster are large, and are there to stay."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _copy_held(settings: Settings) -> None:
     """The published warehouse, to be brought up to date."""
     shutil.copyfile(settings.warehouse, settings.warehouse_build)
     settings.warehouse_build.chmod(0o600)
+
+
+def _not_taken_in(why: str) -> str:
+    return f"what came since the last build cannot be taken in ({why})"
 
 
 def _variables(now: datetime) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -127,6 +128,16 @@ def call(
         )
         for result in outcome.result.results
     ]
+
+
+def clear(settings: Settings) -> None:
+    """Remove what earlier calls wrote for each model: while the disk is busy, to replace a file takes long.
+
+    Whoever calls this keeps every other build out.
+    """
+    for folder in ("compiled", "run"):
+        shutil.rmtree(settings.dbt_target / folder, ignore_errors=True)
+    (settings.dbt_target / "graph_summary.json").unlink(missing_ok=True)
 
 
 def log_path(settings: Settings) -> Path:

@@ -23,6 +23,9 @@ from research_assets.tables import NOBODY
 Days = Mapping[str, Mapping[str, str]]
 """Below one raw table: `study=…/day=…` to file name to a stamp that changes with the file."""
 
+Record = Mapping[str, Any]
+"""What is held on disk about the published build: from which files it was made, and which file it is."""
+
 BY_DAY = ("videos", "comments", "requests")
 """Raw tables whose marts are made anew day by day: a day's rows follow from the files of that day alone."""
 
@@ -56,19 +59,26 @@ class Intake:
     compact: int | None
 
 
-def plan(settings: Settings, project: str, *, whole: str | None = None) -> Intake:
-    """What the build that begins now has to take in; `project` stands for the dbt project and its tools.
+class NotAdded(Exception):
+    """An increment would not do: something did not come, but go."""
 
-    With `whole`, the reason for it, everything is built anew whatever is held.
+
+def everything(settings: Settings, why: str) -> Intake:
+    """All that is there, for a build of everything; `why` is the reason for it."""
+    present = inventory(settings.raw)
+    reads = {table: _paths(table, days) for table, days in present.items()}
+    return Intake(present, why, reads, {}, _spoken(settings.raw, reads["coverage"]), present.keys(), None)
+
+
+def since(settings: Settings, record: Record) -> Intake:
+    """What came since the published build, of which `record` says from what it was made.
+
+    Raises NotAdded if an increment would not do.
     """
     present = inventory(settings.raw)
+    past: Mapping[str, Days] = record["stamps"]
+    _only_added(past, present)
     verdicts = _paths("coverage", present["coverage"])
-    record = None if whole else _read_record(settings, project)
-    past: Mapping[str, Days] = record["stamps"] if record else {}
-    why = _why_whole(past, present) if record else "no warehouse that fits this project is held"
-    if record is None or why is not None:
-        reads = {table: _paths(table, days) for table, days in present.items()}
-        return Intake(present, whole or why, reads, {}, _spoken(settings.raw, verdicts), present.keys(), None)
     changed = {table: _changed(past.get(table, {}), days) for table, days in present.items()}
     news = set(_new_paths("coverage", past, present, changed))
     told, kept = _spoken(settings.raw, sorted(news)), set(verdicts) - news
@@ -145,6 +155,20 @@ def open_raw(settings: Settings, intake: Intake) -> None:
     path.chmod(0o600)
 
 
+def read_record(settings: Settings, project: str) -> Record | None:
+    """What the published warehouse was made of; None unless it is certain that it is this one.
+
+    `project` stands for the dbt project and its tools.
+    """
+    try:
+        record: Record = orjson.loads(_record(settings).read_bytes())
+        fits = record["project"] == project and record["file"] == _stamp(settings.warehouse.stat())
+        return record if fits and record["compact"] and staging_path(settings).exists() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        # Lost or damaged: everything is built anew, which needs no record.
+        return None
+
+
 def write_record(settings: Settings, intake: Intake, project: str) -> None:
     """Say of the finished build, before it is published, from what it was made.
 
@@ -160,26 +184,14 @@ def _record(settings: Settings) -> Path:
     return settings.dbt_target / "taken_in.json"
 
 
-def _read_record(settings: Settings, project: str) -> dict[str, Any] | None:
-    """What the published warehouse was made of; None unless it is certain that it is this one."""
-    try:
-        record: dict[str, Any] = orjson.loads(_record(settings).read_bytes())
-        fits = record["project"] == project and record["file"] == _stamp(settings.warehouse.stat())
-        return record if fits and record["compact"] and staging_path(settings).exists() else None
-    except (OSError, ValueError, KeyError):
-        # Lost or damaged: everything is built anew, which needs no record.
-        return None
-
-
-def _why_whole(past: Mapping[str, Days], present: Mapping[str, Days]) -> str | None:
-    """Why an increment would not do, or None: it takes in what was added and knows nothing of what went."""
+def _only_added(past: Mapping[str, Days], present: Mapping[str, Days]) -> None:
+    """Raises NotAdded if a file is gone or another: of what was added an increment knows, of what went it does not."""
     for table, days in past.items():
         for folder, stamps in days.items():
             held = present.get(table, {}).get(folder, {})
             for name, stamp in stamps.items():
                 if held.get(name) != stamp and table not in REWRITTEN and not name.endswith(NOTE):
-                    return f"raw/{table}/{folder}/{name} is {'changed' if name in held else 'gone'}"
-    return None
+                    raise NotAdded(f"raw/{table}/{folder}/{name} is {'changed' if name in held else 'gone'}")
 
 
 def _changed(past: Days, present: Days) -> list[str]:

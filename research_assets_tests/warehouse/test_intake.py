@@ -10,8 +10,16 @@ import pytest
 
 from research_assets import tables
 from research_assets.assets import _intake
+from research_assets.assets._intake import Intake
 from research_assets.settings import Settings
 from research_assets_tests.warehouse.rawdata import at, new_settings, verdict, write, write_world
+
+
+def since(settings: Settings) -> Intake:
+    """What an increment would take in."""
+    record = _intake.read_record(settings, "project")
+    assert record is not None
+    return _intake.since(settings, record)
 
 
 @pytest.fixture
@@ -23,13 +31,13 @@ def taken_in(tmp_path: Path) -> Settings:
     settings.dbt_target.mkdir(parents=True)
     settings.warehouse_build.write_bytes(b"marts")
     _intake.staging_path(settings).write_bytes(b"views")
-    _intake.write_record(settings, _intake.plan(settings, "project"), "project")
+    _intake.write_record(settings, _intake.everything(settings, "it is the first"), "project")
     settings.warehouse_build.rename(settings.warehouse)
     return settings
 
 
 def test_with_nothing_new_nothing_is_read(taken_in: Settings) -> None:
-    intake = _intake.plan(taken_in, "project")
+    intake = since(taken_in)
     assert intake.why_whole is None
     assert not any(intake.reads.values())
     assert not any(intake.days.values())
@@ -38,11 +46,11 @@ def test_with_nothing_new_nothing_is_read(taken_in: Settings) -> None:
 
 def test_a_warehouse_is_made_compact_once_it_has_grown_by_a_quarter(taken_in: Settings) -> None:
     for held, compact in ((b"marts+", 5), (b"marts++", None), (b"marts+++", 8)):
-        intake = _intake.plan(taken_in, "project")
+        intake = since(taken_in)
         taken_in.warehouse_build.write_bytes(held)
         _intake.write_record(taken_in, intake, "project")
         taken_in.warehouse_build.rename(taken_in.warehouse)
-        assert _intake.plan(taken_in, "project").compact == compact
+        assert since(taken_in).compact == compact
 
 
 def test_of_coverage_and_wants_only_what_speaks_of_the_same_partitions_is_read(taken_in: Settings) -> None:
@@ -50,13 +58,13 @@ def test_of_coverage_and_wants_only_what_speaks_of_the_same_partitions_is_read(t
     again = [verdict("videos", first, "day", str(first), "complete", at(20))]
     write(taken_in.raw, "coverage", "garden", date(2026, 2, 20), "k9", again)
     write(taken_in.raw, "coverage", "garden", date(2026, 2, 21), "k8", [])
-    intake = _intake.plan(taken_in, "project")
+    intake = since(taken_in)
     assert intake.days["coverage"] == [("garden", str(first))]
     assert {Path(path).stem for path in intake.reads["coverage"]} == {"k1", "k9"}
     assert intake.reads["wanted"] == []
     assert intake.news == {"coverage", "videos"}
     write(taken_in.raw, "wanted", "garden", second, "w2", [])
-    intake = _intake.plan(taken_in, "project")
+    intake = since(taken_in)
     assert intake.days["coverage"] == [("garden", str(first)), ("garden", str(second))]
     assert {Path(path).stem for path in intake.reads["wanted"]} == {"w1", "w2"}
 
@@ -66,7 +74,7 @@ def test_a_new_file_brings_its_whole_day_of_videos_and_itself_of_profiles(taken_
     write(taken_in.raw, "users", "garden", date(2026, 2, 9), "u9", [])
     coverage = [verdict("comments", date(2026, 2, 2), "video", "7", "complete", at(9))]
     write(taken_in.raw, "coverage", "garden", date(2026, 2, 9), "k9", coverage)
-    intake = _intake.plan(taken_in, "project")
+    intake = since(taken_in)
     assert intake.days["videos"] == [("garden", "2026-02-01")]
     assert [Path(path).stem for path in intake.reads["videos"]] == ["v1", "v3", "v9"]
     assert [Path(path).stem for path in intake.reads["users"]] == ["u9"]
@@ -84,21 +92,29 @@ def test_a_new_file_brings_its_whole_day_of_videos_and_itself_of_profiles(taken_
         ),
         (lambda s: next((s.raw / "coverage").glob("study=garden/*/k1.parquet")).unlink(), "k1.parquet is gone"),
         (lambda s: shutil.rmtree(s.raw / "followers"), "is gone"),
-        (lambda s: s.warehouse.write_bytes(b"others"), "no warehouse that fits"),
-        (lambda s: s.warehouse.unlink(), "no warehouse that fits"),
-        (lambda s: _intake.staging_path(s).unlink(), "no warehouse that fits"),
-        (lambda s: (s.dbt_target / "taken_in.json").write_text("{"), "no warehouse that fits"),
     ],
 )
-def test_everything_is_built_anew_when_it_is_not_certain_that_nothing_went(
-    taken_in: Settings, what: Callable[[Settings], None], why: str
-) -> None:
+def test_nothing_is_added_to_what_lost_a_file(taken_in: Settings, what: Callable[[Settings], None], why: str) -> None:
     what(taken_in)
-    intake = _intake.plan(taken_in, "project")
-    assert why in (intake.why_whole or "")
-    assert intake.reads["videos"]
+    with pytest.raises(_intake.NotAdded, match=why):
+        since(taken_in)
+    assert _intake.everything(taken_in, why).reads["videos"]
 
 
-def test_another_project_or_a_person_builds_everything_anew(taken_in: Settings) -> None:
-    assert _intake.plan(taken_in, "another").why_whole == "no warehouse that fits this project is held"
-    assert _intake.plan(taken_in, "project", whole="it was asked for").why_whole == "it was asked for"
+@pytest.mark.parametrize(
+    "what",
+    [
+        lambda s: s.warehouse.write_bytes(b"others"),
+        lambda s: s.warehouse.unlink(),
+        lambda s: _intake.staging_path(s).unlink(),
+        lambda s: (s.dbt_target / "taken_in.json").write_text("{"),
+        lambda s: (s.dbt_target / "taken_in.json").write_text("[]"),
+    ],
+)
+def test_a_warehouse_of_which_it_is_not_certain_what_it_was_made_of_is_none(
+    taken_in: Settings, what: Callable[[Settings], object]
+) -> None:
+    assert _intake.read_record(taken_in, "project")
+    assert _intake.read_record(taken_in, "another") is None
+    what(taken_in)
+    assert _intake.read_record(taken_in, "project") is None

@@ -9,7 +9,7 @@ import duckdb
 import orjson
 import pytest
 
-from research_assets import tables
+from research_assets import files, tables
 from research_assets.assets import _build, _dbt, _tests
 from research_assets.assets._dbt import NodeResult
 from research_assets.assets._intake import Intake, staging_path
@@ -121,6 +121,23 @@ def test_a_warehouse_that_cannot_be_copied_is_built_anew(held: Settings, monkeyp
     assert not [result for result in results if result.failed]
     with duckdb.connect(str(held.warehouse), read_only=True) as db:
         assert db.execute("SELECT count(*) FROM marts.videos WHERE study = 'story'").fetchall() == [(1,)]
+
+
+def test_what_is_published_was_made_durable_first(held: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    # DuckDB is told not to, and the views count as those of the published file.
+    flushed: list[Path] = []
+    really = files.flush
+
+    def flush(path: Path) -> None:
+        flushed.append(path)
+        really(path)
+
+    monkeypatch.setattr(files, "flush", flush)
+    a_day(held)
+    build(held)
+    at_the_end = flushed[-4:]
+    assert at_the_end[:2] == [held.warehouse_build, staging_path(held)]
+    assert at_the_end[-1] == held.warehouse_build
 
 
 def test_tests_that_were_lost_are_compiled_again(held: Settings) -> None:
