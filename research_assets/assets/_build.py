@@ -27,6 +27,10 @@ from research_assets.settings import Settings
 ARGUMENTS = ["build", "--exclude-resource-type", "unit_test"]
 
 
+class NotPublished(RuntimeError):
+    """The warehouse that was built is not whole in its file."""
+
+
 class WarehouseBusy(RuntimeError):
     """Another build of this warehouse is running."""
 
@@ -113,8 +117,16 @@ def _increment(
 def publish(settings: Settings, intake: Intake) -> None:
     """Put the finished build in the place of the warehouse by one rename; call it within `building`.
 
-    Whoever has the old one open keeps reading the old one.
+    Whoever has the old one open keeps reading the old one. Raises NotPublished if rows stand in DuckDB's log only.
     """
+    if reason := _not_in_file(settings.warehouse_build):
+        # Whoever collects needs the room more.
+        _remove_build(settings)
+        raise NotPublished(
+            f"The warehouse was built but not published, because DuckDB could not write all of it into its file: "
+            f"{reason}. The published warehouse, if there is one, is as it was, and the raw tables are untouched. Make "
+            f"room on the disk of {settings.warehouse} (a build needs the warehouse's size once more), and build again."
+        )
     # Neither was flushed by DuckDB (`fsync_mode` in dbt's profile).
     for path in (settings.warehouse_build, _intake.staging_path(settings)):
         files.flush(path)
@@ -123,6 +135,19 @@ def publish(settings: Settings, intake: Intake) -> None:
     _wal(settings.warehouse).unlink(missing_ok=True)
     with _given_up_aside(settings.warehouse):
         files.publish(settings.warehouse_build, settings.warehouse)
+
+
+def _not_in_file(database: Path) -> str:
+    """Why a closed database is not all in its file, or nothing: on closing DuckDB keeps that to itself."""
+    log = _wal(database)
+    if not log.exists():
+        return ""
+    try:
+        with duckdb.connect(str(database)) as db:
+            db.execute("CHECKPOINT")
+    except duckdb.Error as error:
+        return str(error)
+    return f"the log {log} stayed behind" if log.exists() else ""
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What an increment's tests say, and what is done when an increment fails: everything is built anew."""
 
 import errno
+import resource
 import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -138,6 +139,44 @@ def test_what_is_published_was_made_durable_first(held: Settings, monkeypatch: p
     at_the_end = flushed[-4:]
     assert at_the_end[:2] == [held.warehouse_build, staging_path(held)]
     assert at_the_end[-1] == held.warehouse_build
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_on_a_full_disk_nothing_is_published(held: Settings, whole: bool) -> None:
+    # DuckDB says nothing when it cannot put its log into the file that it closes.
+    published = held.warehouse.read_bytes()
+    a_day(held)
+    if whole:
+        # What an increment would need is not there.
+        (held.dbt_target / "taken_in.json").unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(0.95 * len(published)), limits[1]))
+    try:
+        for _ in range(2):
+            with pytest.raises(_build.NotPublished, match=r"File too large.*Make room on the disk"):
+                build(held)
+            assert held.warehouse.read_bytes() == published
+            assert not held.warehouse_build.exists()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    build(held)
+    with duckdb.connect(str(held.warehouse), read_only=True) as db:
+        assert db.execute("SELECT count(*) FROM marts.videos WHERE study = 'story'").fetchall() == [(1,)]
+
+
+def test_a_log_that_could_not_be_put_into_the_file_is_as_soon_as_there_is_room(held: Settings) -> None:
+    a_day(held)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with _build.building(held):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (held.warehouse.stat().st_size, limits[1]))
+        try:
+            intake, _ = _build.build(held, now=datetime(2026, 6, 1, tzinfo=UTC), progress=lambda *_: None)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert held.warehouse_build.with_name(held.warehouse_build.name + ".wal").exists()
+        _build.publish(held, intake)
+    with duckdb.connect(str(held.warehouse), read_only=True) as db:
+        assert db.execute("SELECT count(*) FROM marts.videos WHERE study = 'story'").fetchall() == [(1,)]
 
 
 def test_tests_that_were_lost_are_compiled_again(held: Settings) -> None:
