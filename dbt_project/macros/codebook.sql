@@ -14,28 +14,55 @@
     ]) }}
 {% endmacro %}
 
-{# Rows and values of each column, by study and the day that the mart's meta names; in an increment of the days that were
-   made anew. #}
+{# Rows and values of each column, by study and the day that the mart's meta names, or by its month where the mart is not
+   made by days; in an increment of the days that were made anew. What the values may look like is said where that is safe:
+   of numbers that are no ids the 10th, 50th and 90th percentile, of times the first and the last, of truth values and
+   declared categories each. Never of other text: names, ids, links and what people wrote are nobody's example. #}
 {% macro filled_by_day(relation, mart) -%}
-    {%- set columns = mart.columns.keys() | list or ['1'] -%}
+    {%- set columns, categories = mart.columns, mart.config.meta.get('categories', []) -%}
     {%- set study = 'study' if 'study' in columns else 'cast(null as string)' -%}
-    {%- set day = 'cast(' ~ (mart.config.meta.get('month') or 'null') ~ ' as date)' -%}
+    {%- set day, days_of = 'cast(' ~ (mart.config.meta.get('month') or 'null') ~ ' as date)', mart.config.get('days_of') -%}
+    {%- set day = day if days_of else month_of(day) -%}
+    {%- set of_all = not (increment() and days_of) -%}
+    {#- A macro for each column would take longer than the query. Percentiles need all values in memory, so a whole mart's
+        are those of its newest days. #}
+    {%- set some = some_percentiles('{}', 'is_newest' if of_all else 'true') -%}
+    {%- set each, ends = different_texts('{}'), list_of(['cast(min({}) as string)', 'cast(max({}) as string)']) -%}
+    {%- set quantities, numbers, texts = quantities_of(mart), [], [] -%}
+    {%- for column in columns.values() -%}
+        {%- set name, is_time = column.name, column.data_type in ('date', 'timestamptz') -%}
+        {%- set is_category = column.data_type == 'boolean' or name in categories -%}
+        {%- set text = ends if is_time else each if is_category -%}
+        {%- do texts.append(text.replace('{}', name) if text else 'null') -%}
+        {%- do numbers.append(some.replace('{}', name) if name in quantities and not text else 'null') -%}
+    {%- endfor -%}
     select
         '{{ mart.name }}' as mart,
         study_of_rows as study,
         day_of_rows as day,
         n_rows,
-        {{ explode_together({'column_name': names_in_list(columns), 'n_filled': 'counts'}) }}
+        {{ explode_together({
+            'column_name': names_in_list(columns or ['']), 'n_filled': 'counts', 'numbers': 'numbers', 'texts': 'texts'
+        }) }}
     from (
         select
             {{ study }} as study_of_rows,
             {{ day }} as day_of_rows,
             count(*) as n_rows,
-            {{ list_of(['count(' ~ columns | join('), count(') ~ ')']) }} as counts
+            {{ list_of(['count(' ~ (columns or ['1']) | join('), count(') ~ ')']) }} as counts,
+            {{ list_of(numbers) if columns else no_list('double') }} as numbers,
+            {{ list_of(texts) if columns else no_list('string') }} as texts
+        {%- if of_all %}
+        from (
+            select
+                *,
+                {{ day }} is null or {{ day }} > (select max({{ day }}) - interval '7' day from {{ relation }}) as is_newest
+            from {{ relation }}
+        ) as rows_of_mart
+        {%- else %}
         from {{ relation }}
-        {%- if increment() and mart.config.get('days_of') %}
         {#- What `rest` makes anew elsewhere is filled as it was. #}
-        where {{ in_changed_days(mart.config.days_of, mart.config.get('day', 'day')) }}
+        where {{ in_changed_days(days_of, mart.config.get('day', 'day')) }}
         {%- endif %}
         group by {{ study }}, {{ day }}
     ) as counted
@@ -44,46 +71,19 @@
 {# The condition on what an increment counts anew, of what is held: the changed days of a mart that is made by days, and
    all of another. #}
 {% macro counted_anew() -%}
-    {%- for name in marts_in_codebook() if not is_idle(name) %}
-    {%- set days_of = mart_node(name).config.get('days_of') %}
-    (mart = '{{ name }}'{% if days_of %} and {{ in_changed_days(days_of) }}{% endif %}){{ ' or ' if not loop.last }}
-    {%- endfor %}
-{%- endmacro %}
-
-{# Values that are safe to show, as numbers or as texts: of numbers that are no ids the 10th, 50th and 90th percentile, of
-   dates the first and the last, of truth values and declared categories each; of the newest seven days (the days of each
-   mart in `newest`), and how many values there are (`n`). Never of other text: names, ids, links and what people wrote
-   are nobody's example. #}
-{% macro examples_of(relation, mart) -%}
-    {#- A macro for each column would take longer than the query. #}
-    {%- set percentiles, each, ends = some_percentiles('{}'), different_texts('{}'), first_and_last('{}') -%}
-    {%- set no_numbers, no_texts, quantities = no_list('double'), no_list('string'), quantities_of(mart) -%}
-    {%- set day, categories = mart.config.meta.get('month'), mart.config.meta.get('categories', []) -%}
-    {%- set names, numbers, texts = [], [], [] -%}
-    {%- for column in mart.columns.values() -%}
-        {%- set name = column.name -%}
-        {%- set text = each if column.data_type == 'boolean' or name in categories else none -%}
-        {%- set text = ends if column.data_type in ('date', 'timestamptz') else text -%}
-        {%- if text or name in quantities -%}
-            {%- do names.append(name) -%}
-            {%- do numbers.append(no_numbers if text else percentiles.replace('{}', name)) -%}
-            {%- do texts.append(text.replace('{}', name) if text else no_texts) -%}
-        {%- endif -%}
+    {%- set by_days, others = [], [] -%}
+    {%- for name in marts_in_codebook() if not is_idle(name) -%}
+        {%- set days_of = mart_node(name).config.get('days_of') -%}
+        {%- do by_days.append("('" ~ name ~ "', '" ~ days_of ~ "')") if days_of else others.append(name) -%}
     {%- endfor -%}
-    {#- While the project is parsed, no column is known. #}
-    select
-        '{{ mart.name }}' as mart,
-        {{ explode_together({'column_name': names_in_list(names), 'n': 'n', 'numbers': 'numbers', 'texts': 'texts'}) }}
-    from (
-        select
-            {{ list_of(['count(' ~ (names or ['1']) | join('), count(') ~ ')']) }} as n,
-            {{ list_of(numbers or [no_numbers]) }} as numbers,
-            {{ list_of(texts or [no_texts]) }} as texts
-        from {{ relation }}
-        {%- if day %}
-        where cast({{ day }} as date) in (select day from newest where mart = '{{ mart.name }}')
-        {%- endif %}
-    ) as chosen
+    mart in ('{{ others | join("', '") }}')
+    {%- if by_days %}
+    or (mart, study, day) in (
+        select marts.mart, changed.study, changed.day
+        from (values {{ by_days | join(', ') }}) as marts (mart, raw_table)
+        inner join {{ changed_days() }} as changed on marts.raw_table = changed.raw_table
+    )
+    {%- endif %}
 {%- endmacro %}
 
 {# The columns of numbers that mean an amount: ids do not. #}
@@ -96,10 +96,6 @@
     {%- endfor -%}
     {{ return(names) }}
 {% endmacro %}
-
-{% macro first_and_last(column) -%}
-    {{ list_of(['cast(cast(min(' ~ column ~ ') as date) as string)', 'cast(cast(max(' ~ column ~ ') as date) as string)']) }}
-{%- endmacro %}
 
 {% macro names_in_list(names) %}{{ list_of(["'" ~ names | join("', '") ~ "'"]) }}{% endmacro %}
 

@@ -81,9 +81,12 @@
 {# The condition that a row's `study` and `day` are among those to make anew, which whoever starts the build lists. #}
 {% macro in_changed_days(raw_table, day='day') -%}
     (study, {{ day }}) in (
-        select study, day from scratch.raw.changed_days where raw_table = '{{ raw_table }}'
+        select study, day from {{ changed_days() }} where raw_table = '{{ raw_table }}'
     )
 {%- endmacro %}
+
+{# The days to make anew: `raw_table`, `study`, `day`. #}
+{% macro changed_days() %}scratch.raw.changed_days{% endmacro %}
 
 {# The rows of a mart that an increment has to look at, for a mart that is made day by day from it. #}
 {% macro to_take_in(relation, raw_table) -%}

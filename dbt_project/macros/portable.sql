@@ -103,11 +103,13 @@
 {% macro default__different_texts(column) %}cast(list(distinct {{ column }}) as string[]){% endmacro %}
 {% macro spark__different_texts(column) %}collect_set(cast({{ column }} as string)){% endmacro %}
 
-{# The 10th, 50th and 90th percentile of a group, as a list. #}
-{% macro some_percentiles(column) %}{{ return(adapter.dispatch('some_percentiles')(column)) }}{% endmacro %}
-{% macro default__some_percentiles(column) %}cast(quantile_disc({{ column }}, [0.1, 0.5, 0.9]) as double[]){% endmacro %}
-{% macro spark__some_percentiles(column) -%}
-    percentile_approx(cast({{ column }} as double), array(0.1, 0.5, 0.9))
+{# The 10th, 50th and 90th percentile of a group, or of some of its rows, as a list. #}
+{% macro some_percentiles(column, only='true') %}{{ return(adapter.dispatch('some_percentiles')(column, only)) }}{% endmacro %}
+{% macro default__some_percentiles(column, only) -%}
+    quantile_disc({{ column }}, [0.1, 0.5, 0.9]){{ ' filter (where ' ~ only ~ ')' if only != 'true' }}
+{%- endmacro %}
+{% macro spark__some_percentiles(column, only) -%}
+    percentile_approx(cast({{ column }} as double), array(0.1, 0.5, 0.9)) filter (where {{ only }})
 {%- endmacro %}
 
 {# List of texts -> the first five of them in order, as one text. #}

@@ -21,37 +21,38 @@ rates as (
     group by mart, column_name
 ),
 
-last_days as (
-    select mart, max(day) as last_day
+newest as (
+    select mart, max(day) - interval '7' day as before_them
     from {{ ref('int_marts__filled') }}
     group by mart
 ),
 
-newest as (
-    select distinct filled.mart, filled.day
-    from {{ ref('int_marts__filled') }} as filled
-    inner join last_days on filled.mart = last_days.mart
-    where filled.day > last_days.last_day - interval '7' day
-),
-
-chosen as (
-    {%- for name in names if not is_idle(name) %}
-    {{ examples_of(ref(name), mart_node(name)) }}
-    {{ 'union all' if not loop.last }}
-    {%- endfor %}
-),
-
-shown as (
-    -- Fewer than ten values may point at somebody.
+-- Fewer than ten values may point at somebody.
+by_age as (
     select
-        mart,
-        column_name,
-        case when n >= 10 then coalesce({{ five_of('texts') }}, {{ numbers_in_words('numbers') }}) end as examples
-    from chosen
-    {%- if increment() %}
-    union all
-    select mart, column_name, examples from {{ this }} where mart in ('{{ var('idle', []) | join("', '") }}')
-    {%- endif %}
+        filled.mart,
+        filled.column_name,
+        filled.numbers,
+        row_number() over (
+            partition by filled.mart, filled.column_name order by filled.day desc, filled.n_filled desc, filled.study
+        ) as place
+    from {{ ref('int_marts__filled') }} as filled
+    inner join newest on filled.mart = newest.mart
+    where filled.numbers is not null
+        and filled.n_filled >= 10
+        and (filled.day > newest.before_them or newest.before_them is null)
+),
+
+each_text as (
+    select mart, column_name, {{ explode('texts') }} as value
+    from {{ ref('int_marts__filled') }}
+    where texts is not null
+),
+
+texts as (
+    select mart, column_name, min(value) as first_value, max(value) as last_value, {{ different_texts('value') }} as texts
+    from each_text
+    group by mart, column_name
 ),
 
 described (mart, column_number, column_name, meaning, type, unit, source_field, available_since) as (
@@ -76,7 +77,13 @@ select
     rates.n_filled,
     cast(rates.n_filled as double) / nullif(rates.n_rows, 0) as fill_rate,
     rates.fill_by_month,
-    shown.examples
+    case
+        when rates.n_filled < 10 then null
+        when described.type in ('date', 'timestamptz') then substring(texts.first_value, 1, 10) || ', ' || substring(texts.last_value, 1, 10)
+        else coalesce({{ five_of('texts.texts') }}, {{ numbers_in_words('by_age.numbers') }})
+    end as examples
 from described
 left join rates on described.mart = rates.mart and described.column_name = rates.column_name
-left join shown on described.mart = shown.mart and described.column_name = shown.column_name
+left join texts on described.mart = texts.mart and described.column_name = texts.column_name
+left join by_age
+    on described.mart = by_age.mart and described.column_name = by_age.column_name and by_age.place = 1

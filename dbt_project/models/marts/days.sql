@@ -46,7 +46,7 @@ comments as (
     from {{ ref('comments') }}
     {%- if increment() %}
     where (study, day) in (
-        select study, day from scratch.raw.changed_days where raw_table = 'comments'
+        select study, day from {{ changed_days() }} where raw_table = 'comments'
         union
         -- A day of which only comments were held is new as soon as its videos are asked.
         (select study, day from all_days except select study, day from {{ this }})
