@@ -96,22 +96,26 @@ def _increment(
         intake = opened.result()
         progress(INFO, f"Building {settings.warehouse_build} from {_extent(intake)}")
         idle = _idle(manifest, intake)
+        # The views are those of the build before, and what follows from the project's files alone is no model.
+        chosen = {
+            unique_id: node.name
+            for unique_id, node in manifest.nodes.items()
+            if node.resource_type == "model" and node.config.materialized != "view" and node.name not in idle
+        }
         # To close the gaps of replaced rows takes longer than to replace them: that is done when it is worth it.
         vacuum = 100 if intake.compact is None else 0
         variables = _variables(now) | {"increment": True, "idle": idle, "vacuum": vacuum}
-        # The views are those of the build before, and what follows from the project's files alone is no model.
-        left_out = ["--exclude", "config.materialized:view", *idle]
         copied.result()
         # The disk works while dbt does, which leaves the flushing to us (`fsync_mode` in its profile).
         flushed = aside.submit(files.flush, settings.warehouse_build)
+        tests = _tests.compiled(settings, manifest, variables)
         # With little to read, most of the time goes into dbt's own work between the queries.
-        arguments = ["run", *left_out, "--threads", "2", "--no-populate-cache"]
-        models = _dbt.call(settings, arguments, variables, manifest, progress)
+        arguments = ["run", "--select", *chosen.values(), "--threads", "2", "--no-populate-cache"]
+        with _tests.Testing(tests, chosen.keys(), progress) as testing:
+            models = _dbt.call(settings, arguments, variables, manifest, progress, testing.built)
+            verdicts = testing.verdicts()
         flushed.result()
-    if any(model.failed for model in models):
-        return intake, models
-    tests = _tests.compiled(settings, manifest, variables)
-    return intake, [*models, *_tests.run(settings, tests, {model.unique_id for model in models}, progress)]
+    return intake, [*models, *verdicts]
 
 
 def publish(settings: Settings, intake: Intake) -> None:

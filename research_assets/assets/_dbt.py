@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
+import duckdb
 import orjson
 
 from research_assets import fields, files
@@ -104,13 +105,15 @@ def call(
     variables: Mapping[str, Any],
     manifest: Any,
     progress: Progress | None = None,
+    built: Callable[[str], None] | None = None,
 ) -> list[NodeResult]:
     """Call dbt; what became of each model and test, in the order in which they ended. A failed one is a result.
 
-    `progress` is called from dbt's own threads. Raises DbtError if dbt could not run at all.
+    `progress`, and `built` with the id of each model that was built, are called from dbt's own threads.
+    Raises DbtError if dbt could not run at all.
     """
     with _ONE_CALL, _environment(settings):
-        outcome = _invoke(settings, [*arguments, "--vars", json.dumps(variables)], manifest, progress)
+        outcome = _invoke(settings, [*arguments, "--vars", json.dumps(variables)], manifest, progress, built)
     if not hasattr(outcome.result, "results"):
         raise DbtError(
             f"The warehouse could not be built: {outcome.exception or 'dbt gave no reason'}. Nothing was published. "
@@ -128,6 +131,14 @@ def call(
         )
         for result in outcome.result.results
     ]
+
+
+def open_build() -> duckdb.DuckDBPyConnection:
+    """A connection to the file that dbt builds at the moment; DuckDB closes the file when this one is closed too."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    handle = DuckDBConnectionManager.env().handle()  # type: ignore[no-untyped-call]
+    return cast("duckdb.DuckDBPyConnection", handle.cursor())
 
 
 def clear(settings: Settings) -> None:
@@ -171,6 +182,7 @@ def _invoke(
     arguments: Sequence[str],
     manifest: Any = None,
     progress: Progress | None = None,
+    built: Callable[[str], None] | None = None,
 ) -> Any:
     """One call of dbt, and the DuckDB file closed after it; dbt's dbtRunnerResult."""
     # dbt takes seconds to import, and loading the definitions does without it.
@@ -182,6 +194,8 @@ def _invoke(
             log.write(f"{event.info.ts.ToJsonString()} {event.info.level}: {event.info.msg}\n")
         if progress is not None and (told := _told(event)):
             progress(*told)
+        if built is not None and event.info.name == "NodeFinished" and event.data.node_info.node_status == "success":
+            built(event.data.node_info.unique_id)
 
     places = {
         "--project-dir": DBT_PROJECT_DIR,

@@ -1,7 +1,8 @@
 """The tests of an increment: dbt compiles them once for each state of the project, and here their SQL is run.
 
 An increment's tests are twenty small queries, and around each of them dbt works several times as long as DuckDB does
-on it. A build of everything has its tests run by dbt; they are the same tests, and pass and fail in the same way.
+on it. Here they are run beside the last models. A build of everything has its tests run by dbt; they are the same
+tests, and pass and fail in the same way.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -18,9 +19,10 @@ import orjson
 from research_assets import files
 from research_assets.assets import _dbt
 from research_assets.assets._dbt import NodeResult, Progress
-from research_assets.assets._intake import staging_path
 from research_assets.settings import Settings
-from research_assets.table_sql import text
+
+LAST_MODELS = 2
+"""So many models are left when the tests begin: as many as dbt builds side by side."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,30 +57,58 @@ def compiled(settings: Settings, manifest: Any, variables: Mapping[str, Any]) ->
     return tests
 
 
-def run(settings: Settings, tests: Sequence[Test], built: Set[str], progress: Progress) -> list[NodeResult]:
-    """The verdicts on the build file, of the tests that look at a model that was built."""
-    with (
-        duckdb.connect(str(settings.warehouse_build), read_only=True) as db,
-        ThreadPoolExecutor(2) as pool,
-    ):
-        db.execute("SET TimeZone = 'UTC'")
-        db.execute(f"ATTACH {text(staging_path(settings))} AS scratch (READ_ONLY)")
-        chosen = [test for test in tests if built & set(test.models)]
-        return [*pool.map(lambda test: _run(db.cursor(), test, progress), chosen)]
+class Testing:
+    """The tests that look at what an increment builds, each run when all of that is built; a context manager.
 
+    They begin when few models are left, which follow one from the other: until then dbt keeps every core busy.
+    """
 
-def _run(db: duckdb.DuckDBPyConnection, test: Test, progress: Progress) -> NodeResult:
-    """One verdict, in dbt's words."""
-    began, failures = perf_counter(), None
-    try:
-        ((failures,),) = db.execute(f"SELECT count(*) FROM ({test.sql}) AS objected").fetchall()
-        status = "pass" if not failures else "warn" if test.warns else "fail"
-        message = f"{failures} rows object" if failures else ""
-    except duckdb.Error as error:
-        status, message = "error", str(error)
-    if message:
-        progress(WARNING, f"{test.name}: {message}")
-    return NodeResult(test.unique_id, test.name, status, message, failures, perf_counter() - began, test.sql)
+    def __init__(self, tests: Sequence[Test], models: Set[str], progress: Progress) -> None:
+        self._waiting = [test for test in tests if models & set(test.models)]
+        self._left = set(models)
+        self._progress = progress
+        self._verdicts: list[NodeResult] = []
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._thread = ThreadPoolExecutor(1, "tests")
+
+    def __enter__(self) -> "Testing":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=True)
+        if self._connection is not None:
+            self._connection.close()
+
+    def built(self, model: str) -> None:
+        """Take note that a model is built; dbt may call it from several threads, and waits for no test."""
+        self._thread.submit(self._built, model)
+
+    def verdicts(self) -> list[NodeResult]:
+        """The verdicts on all that was built, once they are there."""
+        return self._thread.submit(lambda: self._verdicts).result()
+
+    def _built(self, model: str) -> None:
+        self._left.discard(model)
+        if len(self._left) > LAST_MODELS:
+            return
+        ready = [test for test in self._waiting if not self._left & set(test.models)]
+        self._waiting = [test for test in self._waiting if test not in ready]
+        self._verdicts += map(self._run, ready)
+
+    def _run(self, test: Test) -> NodeResult:
+        """One verdict, in dbt's words."""
+        began, failures = perf_counter(), None
+        try:
+            if self._connection is None:
+                self._connection = _dbt.open_build()
+            ((failures,),) = self._connection.execute(f"SELECT count(*) FROM ({test.sql}) AS objected").fetchall()
+            status = "pass" if not failures else "warn" if test.warns else "fail"
+            message = f"{failures} rows object" if failures else ""
+        except (duckdb.Error, RuntimeError) as error:
+            status, message = "error", str(error)
+        if message:
+            self._progress(WARNING, f"{test.name}: {message}")
+        return NodeResult(test.unique_id, test.name, status, message, failures, perf_counter() - began, test.sql)
 
 
 def _held(path: Path, project: str) -> list[Test] | None:
