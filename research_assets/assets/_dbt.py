@@ -134,10 +134,15 @@ def call(
 
 
 def open_build() -> duckdb.DuckDBPyConnection:
-    """A connection to the file that dbt builds at the moment; DuckDB closes the file when this one is closed too."""
+    """A connection to the file that dbt builds at the moment; DuckDB closes the file when this one is closed too.
+
+    Raises DbtError if dbt builds none.
+    """
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
-    handle = DuckDBConnectionManager.env().handle()  # type: ignore[no-untyped-call]
+    if DuckDBConnectionManager._ENV is None:
+        raise DbtError("dbt had closed the build before it was tested")
+    handle = DuckDBConnectionManager.env().handle()
     return cast("duckdb.DuckDBPyConnection", handle.cursor())
 
 

@@ -6,7 +6,7 @@ tests, and pass and fail in the same way.
 """
 
 from collections.abc import Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from logging import WARNING
 from pathlib import Path
@@ -67,9 +67,9 @@ class Testing:
         self._waiting = [test for test in tests if models & set(test.models)]
         self._left = set(models)
         self._progress = progress
-        self._verdicts: list[NodeResult] = []
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._thread = ThreadPoolExecutor(1, "tests")
+        self._verdicts: list[Future[list[NodeResult]]] = []
 
     def __enter__(self) -> "Testing":
         return self
@@ -80,28 +80,29 @@ class Testing:
             self._connection.close()
 
     def built(self, model: str) -> None:
-        """Take note that a model is built; dbt may call it from several threads, and waits for no test."""
-        self._thread.submit(self._built, model)
+        """Take note, once or more, that a model is built; dbt calls it from its own threads and waits for no test."""
+        self._verdicts.append(self._thread.submit(self._built, model))
 
     def verdicts(self) -> list[NodeResult]:
         """The verdicts on all that was built, once they are there."""
-        return self._thread.submit(lambda: self._verdicts).result()
+        return [verdict for found in self._verdicts for verdict in found.result()]
 
-    def _built(self, model: str) -> None:
+    def _built(self, model: str) -> list[NodeResult]:
+        """The verdicts for which this model was waited."""
+        if self._connection is None:
+            self._connection = _dbt.open_build()
         self._left.discard(model)
         if len(self._left) > LAST_MODELS:
-            return
+            return []
         ready = [test for test in self._waiting if not self._left & set(test.models)]
         self._waiting = [test for test in self._waiting if test not in ready]
-        self._verdicts += map(self._run, ready)
+        return [self._run(self._connection, test) for test in ready]
 
-    def _run(self, test: Test) -> NodeResult:
+    def _run(self, db: duckdb.DuckDBPyConnection, test: Test) -> NodeResult:
         """One verdict, in dbt's words."""
         began, failures = perf_counter(), None
         try:
-            if self._connection is None:
-                self._connection = _dbt.open_build()
-            ((failures,),) = self._connection.execute(f"SELECT count(*) FROM ({test.sql}) AS objected").fetchall()
+            ((failures,),) = db.execute(f"SELECT count(*) FROM ({test.sql}) AS objected").fetchall()
             status = "pass" if not failures else "warn" if test.warns else "fail"
             message = f"{failures} rows object" if failures else ""
         except (duckdb.Error, RuntimeError) as error:

@@ -5,6 +5,7 @@ import resource
 import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import orjson
@@ -71,6 +72,19 @@ def test_an_increment_is_held_to_the_tests_of_a_whole_build(held: Settings) -> N
     assert said.keys() == {name for name, test in everything.items() if built & set(test["models"])}
     assert {"videos_grain", "comments_refer_to_videos", "coverage_state_is_known"} <= said.keys()
     assert "epochs_grain" not in said
+
+
+def test_models_that_dbt_did_not_tell_of_do_not_go_untested(held: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    really = _dbt.call
+
+    def silent(settings: Settings, arguments: list[str], *rest: Any) -> list[NodeResult]:
+        return really(settings, arguments, *rest[:3])
+
+    monkeypatch.setattr(_dbt, "call", silent)
+    a_day(held)
+    intake, results = build(held)
+    assert "before it was tested" in str(intake.why_whole)
+    assert verdicts(results)["videos_grain"] == "pass"
 
 
 def test_a_test_that_only_warns_lets_the_increment_be_published(held: Settings) -> None:
