@@ -81,7 +81,8 @@ def build(
     manifest = _dbt.parse(settings)
     intake = _intake.everything(settings, why)
     _intake.open_raw(settings, intake)
-    return intake, _dbt.call(settings, ARGUMENTS, _variables(now), manifest, progress)
+    with _dbt.session(settings) as dbt:
+        return intake, dbt.call(ARGUMENTS, _variables(now), manifest, progress)
 
 
 def _increment(
@@ -108,16 +109,17 @@ def _increment(
         copied.result()
         # The disk works while dbt does, which leaves the flushing to us (`fsync_mode` in its profile).
         flushed = aside.submit(files.flush, settings.warehouse_build)
-        tests = _tests.compiled(settings, manifest, variables)
         # With little to read, most of the time goes into dbt's own work between the queries.
         arguments = ["run", "--select", *chosen.values(), "--threads", "2", "--no-populate-cache"]
-        with _tests.Testing(tests, chosen.keys(), progress) as testing:
-            models = _dbt.call(settings, arguments, variables, manifest, progress, testing.built)
-            # Should dbt have left one unsaid: no model goes untested.
-            for model in models:
-                if not model.failed:
-                    testing.built(model.unique_id)
-            verdicts = testing.verdicts()
+        with _dbt.session(settings) as dbt:
+            tests = _tests.compiled(dbt, manifest, variables)
+            with _tests.Testing(dbt, tests, chosen.keys(), progress) as testing:
+                models = dbt.call(arguments, variables, manifest, progress, testing.built)
+                # Should dbt have left one unsaid: no model goes untested.
+                for model in models:
+                    if not model.failed:
+                        testing.built(model.unique_id)
+                verdicts = testing.verdicts()
         flushed.result()
     return intake, [*models, *verdicts]
 

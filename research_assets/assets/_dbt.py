@@ -83,7 +83,7 @@ def parse(settings: Settings) -> Any:
 
     Raises DbtError if the project cannot be parsed.
     """
-    with locked(settings, "parse", wait=True), _ONE_CALL, _environment(settings):
+    with locked(settings, "parse", wait=True), session(settings):
         digest = project_digest()
         # dbt writes its manifest in place; the one that others load is renamed into place.
         outcome = _invoke(settings, ["parse"])
@@ -99,51 +99,68 @@ def parse(settings: Settings) -> Any:
         return outcome.result
 
 
-def call(
-    settings: Settings,
-    arguments: Sequence[str],
-    variables: Mapping[str, Any],
-    manifest: Any,
-    progress: Progress | None = None,
-    built: Callable[[str], None] | None = None,
-) -> list[NodeResult]:
-    """Call dbt; what became of each model and test, in the order in which they ended. A failed one is a result.
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Calls of dbt, with the build file open from the first that needs it; `session` begins and ends one."""
 
-    `progress`, and `built` with the id of each model that was built, are called from dbt's own threads.
-    Raises DbtError if dbt could not run at all.
-    """
+    settings: Settings
+
+    def call(
+        self,
+        arguments: Sequence[str],
+        variables: Mapping[str, Any],
+        manifest: Any,
+        progress: Progress | None = None,
+        built: Callable[[str], None] | None = None,
+    ) -> list[NodeResult]:
+        """Call dbt; what became of each model and test, in the order in which they ended. A failed one is a result.
+
+        `progress`, and `built` with the id of each model that was built, are called from dbt's own threads.
+        Raises DbtError if dbt could not run at all.
+        """
+        words = [*arguments, "--vars", json.dumps(variables)]
+        outcome = _invoke(self.settings, words, manifest, progress, built)
+        if not hasattr(outcome.result, "results"):
+            raise DbtError(
+                f"The warehouse could not be built: {outcome.exception or 'dbt gave no reason'}. "
+                f"Nothing was published. See {log_path(self.settings)}."
+            )
+        return [
+            NodeResult(
+                unique_id=result.node.unique_id,
+                name=result.node.name,
+                status=str(result.status),
+                message=result.message or "",
+                failures=result.failures,
+                seconds=result.execution_time,
+                sql=getattr(result.node, "compiled_code", None) or "",
+            )
+            for result in outcome.result.results
+        ]
+
+    def open_build(self) -> duckdb.DuckDBPyConnection:
+        """A further connection to the file that dbt builds, for one thread; whoever asks closes it within the session.
+
+        Raises DbtError if dbt has not opened the file.
+        """
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+        # As dbt's own threads do.
+        with DuckDBConnectionManager._LOCK:
+            if DuckDBConnectionManager._ENV is None:
+                raise DbtError("dbt had not opened the build when it was to be tested")
+            handle = DuckDBConnectionManager.env().handle()
+        return cast("duckdb.DuckDBPyConnection", handle.cursor())
+
+
+@contextmanager
+def session(settings: Settings) -> Iterator[Session]:
+    """Dbt to oneself, in this process, and the build file closed at the end: all that uses it has to end before."""
     with _ONE_CALL, _environment(settings):
-        outcome = _invoke(settings, [*arguments, "--vars", json.dumps(variables)], manifest, progress, built)
-    if not hasattr(outcome.result, "results"):
-        raise DbtError(
-            f"The warehouse could not be built: {outcome.exception or 'dbt gave no reason'}. Nothing was published. "
-            f"See {log_path(settings)}."
-        )
-    return [
-        NodeResult(
-            unique_id=result.node.unique_id,
-            name=result.node.name,
-            status=str(result.status),
-            message=result.message or "",
-            failures=result.failures,
-            seconds=result.execution_time,
-            sql=getattr(result.node, "compiled_code", None) or "",
-        )
-        for result in outcome.result.results
-    ]
-
-
-def open_build() -> duckdb.DuckDBPyConnection:
-    """A connection to the file that dbt builds at the moment; DuckDB closes the file when this one is closed too.
-
-    Raises DbtError if dbt builds none.
-    """
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
-
-    if DuckDBConnectionManager._ENV is None:
-        raise DbtError("dbt had closed the build before it was tested")
-    handle = DuckDBConnectionManager.env().handle()
-    return cast("duckdb.DuckDBPyConnection", handle.cursor())
+        try:
+            yield Session(settings)
+        finally:
+            _close_build()
 
 
 def clear(settings: Settings) -> None:
@@ -189,9 +206,8 @@ def _invoke(
     progress: Progress | None = None,
     built: Callable[[str], None] | None = None,
 ) -> Any:
-    """One call of dbt, and the DuckDB file closed after it; dbt's dbtRunnerResult."""
+    """One call of dbt; its dbtRunnerResult."""
     # dbt takes seconds to import, and loading the definitions does without it.
-    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
     from dbt.cli.main import dbtRunner
 
     def passed_on(event: Any) -> None:
@@ -211,13 +227,18 @@ def _invoke(
     options = [str(word) for pair in places.items() for word in pair]
     # dbt's own log and the account of what it ran cost it a fifth of the time that it takes beside its queries.
     quiet = ["--log-level", "none", "--log-level-file", "none", "--no-write-json", "--no-version-check"]
-    try:
-        with _log(settings) as log:
-            return dbtRunner(manifest=manifest, callbacks=[passed_on]).invoke([*arguments, *options, *quiet])
-    finally:
-        # The adapter would keep the file open, and the next build in this process would write to the one before it.
-        if DuckDBConnectionManager._ENV is not None:
+    with _log(settings) as log:
+        return dbtRunner(manifest=manifest, callbacks=[passed_on]).invoke([*arguments, *options, *quiet])
+
+
+def _close_build() -> None:
+    """Close DuckDB's file: the adapter would keep it open, and the next build would write to the one before it."""
+    from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+
+    if DuckDBConnectionManager._ENV is not None:
+        try:
             DuckDBConnectionManager.env().close()
+        finally:
             DuckDBConnectionManager.close_all_connections()
 
 

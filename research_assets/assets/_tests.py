@@ -18,8 +18,7 @@ import orjson
 
 from research_assets import files
 from research_assets.assets import _dbt
-from research_assets.assets._dbt import NodeResult, Progress
-from research_assets.settings import Settings
+from research_assets.assets._dbt import NodeResult, Progress, Session
 
 LAST_MODELS = 2
 """So many models are left when the tests begin: as many as dbt builds side by side."""
@@ -36,17 +35,17 @@ class Test:
     sql: str
 
 
-def compiled(settings: Settings, manifest: Any, variables: Mapping[str, Any]) -> list[Test]:
+def compiled(dbt: Session, manifest: Any, variables: Mapping[str, Any]) -> list[Test]:
     """The tests of the project with the SQL of an increment; `variables` are those of one.
 
     Which increment it is does not show in the SQL: what changed stands in a table.
     """
-    kept, project = settings.dbt_target / "tests.json", _dbt.project_digest()
+    kept, project = dbt.settings.dbt_target / "tests.json", _dbt.project_digest()
     if (held := _held(kept, project)) is not None:
         return held
     sql = {
         result.unique_id: result.sql
-        for result in _dbt.call(settings, ["compile", "--select", "test_type:data"], variables, manifest)
+        for result in dbt.call(["compile", "--select", "test_type:data"], variables, manifest)
     }
     nodes = {unique_id: manifest.nodes[unique_id] for unique_id in sql}
     tests = [
@@ -61,9 +60,11 @@ class Testing:
     """The tests that look at what an increment builds, each run when all of that is built; a context manager.
 
     They begin when few models are left, which follow one from the other: until then dbt keeps every core busy.
+    dbt may end long before they do; its session goes on until the end of the block.
     """
 
-    def __init__(self, tests: Sequence[Test], models: Set[str], progress: Progress) -> None:
+    def __init__(self, dbt: Session, tests: Sequence[Test], models: Set[str], progress: Progress) -> None:
+        self._dbt = dbt
         self._waiting = [test for test in tests if models & set(test.models)]
         self._left = set(models)
         self._progress = progress
@@ -90,7 +91,7 @@ class Testing:
     def _built(self, model: str) -> list[NodeResult]:
         """The verdicts for which this model was waited."""
         if self._connection is None:
-            self._connection = _dbt.open_build()
+            self._connection = self._dbt.open_build()
         self._left.discard(model)
         if len(self._left) > LAST_MODELS:
             return []

@@ -79,7 +79,8 @@ def test_the_unit_tests_of_the_models_pass(world: World) -> None:
     manifest = _dbt.parse(settings)
     settings.warehouse_build.write_bytes(settings.warehouse.read_bytes())
     try:
-        results = _dbt.call(settings, ["test", "--select", "test_type:unit"], {}, manifest)
+        with _dbt.session(settings) as dbt:
+            results = dbt.call(["test", "--select", "test_type:unit"], {}, manifest)
     finally:
         settings.warehouse_build.unlink()
     assert [f"{result.name}: {result.message}" for result in results if result.status != "pass"] == []
