@@ -11,51 +11,48 @@
    Whoever starts the build sees to it that the build file holds the marts in an increment. #}
 {% materialization mart, default, supported_languages=['sql'] %}
     {%- set target = this.incorporate(type='table') -%}
-    {%- set held = load_cached_relation(this) -%}
     {%- set days_of, keys, anew = config.get('days_of'), config.get('keys'), config.get('anew') -%}
+    {%- set news = make_temp_relation(target).include(database=false, schema=false) -%}
     {%- set reads_itself = this | string in sql -%}
     {{ run_hooks(pre_hooks) }}
 
+    {#- One call for all: around each, dbt works longer than DuckDB on most of these. #}
+    {%- call statement('main') %}
     {%- if increment() and (days_of or anew) %}
+        {%- if reads_itself %}
         {#- The SQL may look at what is held, so it runs before the old rows go. #}
-        {%- set news = make_temp_relation(target).include(database=false, schema=false) if reads_itself else none %}
-        {%- if news %}
-            {%- call statement('news') %}create temporary table {{ news }} as {{ sql }}{% endcall %}
+        create temporary table {{ news }} as {{ sql }};
         {%- endif %}
-        {%- call statement('delete') %}
-            delete from {{ target }} where
-            {%- if anew %} {{ context[anew]() }}
-            {%- else %} {{ in_changed_days(days_of, config.get('day', 'day')) }}
-            {%- if config.get('rest') %} or {{ config.get('rest') }}{% endif %}
-            {%- endif %}
-        {% endcall %}
-        {%- call statement('main') %}{{ insert_rows(target, 'select * from ' ~ news if news else sql) }}{% endcall %}
-        {%- if news %}{% call statement('done') %}drop table {{ news }}{% endcall %}{% endif %}
+        delete from {{ target }} where
+        {%- if anew %} {{ context[anew]() }}
+        {%- else %} {{ in_changed_days(days_of, config.get('day', 'day')) }}
+        {%- if config.get('rest') %} or {{ config.get('rest') }}{% endif %}
+        {%- endif %};
+        {{ insert_rows(target, 'select * from ' ~ news if reads_itself else sql) }};
+        {%- if reads_itself %}
+        drop table {{ news }};
+        {%- endif %}
     {%- elif increment() and keys %}
-        {%- set news = make_temp_relation(target).include(database=false, schema=false) %}
-        {%- call statement('news') %}create temporary table {{ news }} as {{ sql }}{% endcall %}
-        {%- call statement('delete') %}
-            delete from {{ target }} where ({{ keys | join(', ') }}) in (select {{ keys | join(', ') }} from {{ news }})
-        {% endcall %}
+        create temporary table {{ news }} as {{ sql }};
+        delete from {{ target }} where ({{ keys | join(', ') }}) in (select {{ keys | join(', ') }} from {{ news }});
         {%- set still = ' where not (' ~ config.get('gone') ~ ')' if config.get('gone') else '' %}
-        {%- call statement('main') %}{{ insert_rows(target, 'select * from ' ~ news ~ still) }}{% endcall %}
-        {%- call statement('done') %}drop table {{ news }}{% endcall %}
+        {{ insert_rows(target, 'select * from ' ~ news ~ still) }};
+        drop table {{ news }};
     {%- else %}
-        {%- if held and increment() %}
-            {#- The build that made this mart held the same SQL against its contract. #}
-            {%- set fresh = make_intermediate_relation(target) %}
-            {%- call statement('main') %}
-                create table {{ fresh }} {{ get_table_columns_and_constraints() }};
-                {{ insert_rows(fresh, sql) }};
-                drop table {{ held }};
-                alter table {{ fresh }} rename to {{ target.identifier }};
-            {% endcall %}
+        {%- if increment() %}
+        {#- The build that made this mart held the same SQL against its contract. #}
+        {%- set fresh = make_intermediate_relation(target) %}
+        create table {{ fresh }} {{ get_table_columns_and_constraints() }};
+        {{ insert_rows(fresh, sql) }};
+        drop table {{ target }};
+        alter table {{ fresh }} rename to {{ target.identifier }};
         {%- else %}
-            {%- call statement('main') %}{{ create_table_as(false, target, in_order(sql)) }}{% endcall %}
+        {{ create_table_as(false, target, in_order(sql)) }};
         {%- endif %}
         {#- Descriptions are kept in the database too: whoever opens the file finds them there. #}
-        {%- call statement('comments') %}{{ comments_on(target) }}{% endcall %}
+        {{ comments_on(target) }}
     {%- endif %}
+    {%- endcall %}
 
     {{ run_hooks(post_hooks) }}
     {%- do adapter.commit() %}
