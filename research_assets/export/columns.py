@@ -69,8 +69,10 @@ def _treated(column: Column, treatment: Treatment, mart: Mart) -> Field:
         case Treatment.TEXTS:
             sql = f"list_transform({name}, lambda value: {_scrubbed('value', 'NULL')})"
         case Treatment.UNIT:
-            sql = f"CASE unit_kind WHEN 'day' THEN {name} WHEN 'account' THEN {_named('user', name)} "
-            sql += f"ELSE pseudonym(unit_kind, {name}) END"
+            # Accounts that were asked together are one unit, and a canary is a video.
+            each = f"list_transform(string_split({name}, ','), lambda value: pseudonym('user', value))"
+            sql = f"CASE unit_kind WHEN 'day' THEN {name} WHEN 'account' THEN array_to_string({each}, ',') "
+            sql += f"WHEN 'canary' THEN {_named('video', name)} ELSE pseudonym(unit_kind, {name}) END"
         case _ if treatment in KINDS:
             sql, kind = _named(KINDS[treatment], name), "VARCHAR"
     return Field(column.name, kind, sql, column.description, str(treatment))

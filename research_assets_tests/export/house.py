@@ -86,6 +86,8 @@ COVERAGE: list[tuple[Any, ...]] = [
     ("garden", "videos", date(2026, 2, 1), "day", "2026-02-01", "complete", 100, 3, 1, None),
     ("garden", "comments", date(2026, 2, 1), "video", str(VIDEO), "complete", 100, 2, 2, None),
     ("garden", "users", date(2026, 2, 2), "account", "anna", "missing", 0, 0, 0, "`username: anna` is invalid"),
+    ("garden", "users", date(2026, 2, 3), "account", "anna,ben.k", "failed", 2, 0, 0, None),
+    ("garden", "videos", date(2026, 2, 4), "canary", str(VIDEO), "complete", 1, 1, 1, None),
 ]
 
 

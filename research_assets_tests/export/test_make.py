@@ -23,7 +23,7 @@ def tables(result: Made) -> dict[str, int]:
 
 
 def test_everything_is_exported_in_every_format(whole: Made) -> None:
-    assert tables(whole) == {"videos": 3, "comments": 2, "users": 2, "coverage": 3, "quota": 1}
+    assert tables(whole) == {"videos": 3, "comments": 2, "users": 2, "coverage": 5, "quota": 1}
     assert {file.format for file in whole.files} == {"parquet", "csv", "stata"}
     assert all((whole.folder / file.path).stat().st_size == file.bytes for file in whole.files)
     assert whole.folder.name == "all-20260302T090000Z"
@@ -158,7 +158,7 @@ def test_an_unknown_study_and_a_missing_warehouse(own: Settings, settings: Setti
 
 def test_too_much_for_stata_is_told_and_leaves_nothing(own: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stata, "MOST_ROWS", 2)
-    with pytest.raises(ExportError, match=r"The mart coverage has 3 rows, too many for Stata.*import delimited"):
+    with pytest.raises(ExportError, match=r"The mart coverage has 5 rows, too many for Stata.*import delimited"):
         make_export(own, Order(formats=("csv", "stata")), [], NOW)
     assert list(own.exports.iterdir()) == []
 

@@ -62,7 +62,8 @@ def test_accounts_and_ids_join_across_tables(veiled: Made, house: Settings) -> N
     assert comments[1]["parent_comment_id"] == comments[0]["comment_id"]
     assert comments[0]["text"] == f"@{anna} schön"
     assert {user["username"] for user in rows(veiled, "users")} == {anna, ben}
-    assert [unit["unit"] for unit in rows(veiled, "coverage")] == ["2026-02-01", one["video_id"], anna]
+    video = one["video_id"]
+    assert [unit["unit"] for unit in rows(veiled, "coverage")] == ["2026-02-01", video, anna, f"{anna},{ben}", video]
 
 
 def test_nothing_in_the_folder_points_to_anybody(veiled: Made, house: Settings) -> None:
