@@ -47,7 +47,7 @@ def test_without_an_answer_everything_of_the_study_is_exported(house: Settings) 
     (one,) = made(house)
     assert (one.order.studies, one.order.formats) == (("garden",), ("parquet", "csv"))
     assert event.metadata["folder"].value == str(one.folder)
-    assert event.metadata["rows"].value == sum(one.rows.values()) == 10
+    assert event.metadata["rows"].value == sum(one.rows.values()) == 12
     assert "| videos | 2 |" in str(event.metadata["tables"].value)
 
 
