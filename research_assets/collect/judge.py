@@ -71,10 +71,14 @@ class Judge:
         }
         self.most_days = self.widest
 
-    def learn(self, trail: Trail, outcome: Outcome) -> None:
-        """Take over the density of the days passed; wide windows are given up while they keep failing."""
+    def passed(self, trail: Trail) -> None:
+        """Take over the density of the days that a window has passed."""
         for day in trail.complete_days():
             self.density[day] = float(trail.offered[day])
+
+    def learn(self, trail: Trail, outcome: Outcome) -> None:
+        """Take over what the window told; wide windows are given up while they keep failing."""
+        self.passed(trail)
         if outcome == "failed" and not trail.window.failures:
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= WIDTH_FAILURES:
@@ -83,13 +87,16 @@ class Judge:
             self._failed_in_a_row = 0
             self.most_days = min(self.widest, max(self.most_days, 2 * len(trail.window.days)))
 
-    def windows(self, days: Sequence[date]) -> list[Window]:
-        """Windows over the days, newest first; what is dead is asked by itself, and no window reaches across it."""
+    def windows(self, days: Sequence[date], under_way: Set[date] = frozenset()) -> list[Window]:
+        """Windows over the days, newest first; what is dead is asked by itself, and no window reaches across it.
+
+        Nor does one across days that are under way in another, as long as nobody knows what it would cost.
+        """
         span = [days[0] + DAY * i for i in range((days[-1] - days[0]).days + 1)]
         expected = spread(self.density, span)
         dead = {day for day, record in self.held.items() if record.verdict.state == "quarantined"}
         plan: list[Window] = []
-        for group in apart(days, dead):
+        for group in apart(days, dead if expected else dead | under_way):
             windows = plan_windows(group, expected, most_days=self.most_days, page_size=self.page_size)
             plan = [*(replace(w, failures=GIVEN_UP) if group[0] in dead else w for w in windows), *plan]
         return plan

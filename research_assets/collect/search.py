@@ -91,6 +91,7 @@ class Search:
                 stack.callback(found.journal.close)
                 if found.outcome is None:
                     jobs.append(_Job(found.trail.window, found.journal, found.trail))
+                    self._judge(found.trail.window.names).passed(found.trail)
                     continue
                 ended = await self._close(found.journal, found.trail, found.outcome, found.reason)
                 for one in taken(ended.verdicts, left, self._accounts.spent):
@@ -151,11 +152,10 @@ class Search:
                 continue
             for names in self._accounts.missing(day, {name for part in at_it for name in part}):
                 days.setdefault(names, []).append(day)
-        windows = [
-            replace(window, names=names)
-            for names, wanted in days.items()
-            for window in self._judge(names).windows(wanted)
-        ]
+        windows = []
+        for names, wanted in days.items():
+            under_way = {day for window in begun if window.names == names for day in window.days}
+            windows += [replace(window, names=names) for window in self._judge(names).windows(wanted, under_way)]
         plan = []
         for window in sorted(windows, key=lambda window: window.last, reverse=True):
             # A day that was given up before is asked for one part first: if that fails, it fails for all.

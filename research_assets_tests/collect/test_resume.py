@@ -88,6 +88,23 @@ async def test_a_window_that_spans_a_held_day_is_gone_on_with(settings: Settings
     assert left_open(lab) == 0
 
 
+@pytest.mark.parametrize("page", [1, 2])
+async def test_no_window_reaches_across_days_that_are_gone_on_with(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    lab = Lab(settings, dense(flat=50))
+    with monkeypatch.context() as patch:
+        kill_at(patch, "page", page)
+        with pytest.raises(Killed):
+            await lab.collect("videos", days(14)[5:9])
+    assert left_open(lab) == 1
+    before = lab.sent
+    finished, _ = await lab.collect("videos", days(14))
+    assert {finished[day].state for day in days(14)} == {"complete"}
+    assert lab.sent - before == 3 + (3 - page) + 3
+    assert lab.sql("SELECT count(*), count(DISTINCT id) FROM {videos}") == [(700, 700)]
+
+
 @pytest.mark.parametrize(("first", "requests", "open_after"), [(12, 3, 1), (11, 0, 0), (9, 8, 0), (0, 24, 0)])
 async def test_a_window_of_which_some_days_are_wanted_is_treated_as_is_cheapest(
     settings: Settings, first: int, requests: int, open_after: int
