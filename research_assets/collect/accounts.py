@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import Any
 
-from research_assets.collect.coverage import STALE, WORST_FIRST, Held, Verdict
+from research_assets.collect.coverage import BETWEEN_NAMES, STALE, WORST_FIRST, Held, Verdict
 from research_assets.collect.observing import SEVERAL
 from research_assets.collect.plan import Window
 from research_assets.collect.spec import QueryGroups
@@ -129,7 +129,7 @@ class Accounts:
             verdict = record.verdict
             if verdict.unit_kind != "account":
                 continue
-            names = tuple(verdict.unit.split(","))
+            names = tuple(verdict.unit.split(BETWEEN_NAMES))
             self._parts[names, verdict.partition] = record
             if verdict.state != "complete" and len(names) == 1 and names[0] in self.names:
                 broken[verdict.partition].add(names[0])
@@ -192,7 +192,7 @@ class Accounts:
         if not self.names or (not names and piece.state in ("complete", "partial")):
             return [piece]
         names = names or self.names
-        own = replace(piece, unit_kind="account", unit=",".join(names), requests=0.0)
+        own = replace(piece, unit_kind="account", unit=BETWEEN_NAMES.join(names), requests=0.0)
         rows = []
         if piece.state == "complete":
             if len(names) == 1 and (window.answers or names[0] in self.alone):

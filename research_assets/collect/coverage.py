@@ -15,6 +15,9 @@ from research_assets.collect.lookup import Raw, lookup
 State = Literal["complete", "partial", "too_fresh", "suspicious", "refused", "missing", "quarantined", "not_asked"]
 UnitKind = Literal["day", "video", "comment", "account", "canary"]
 
+BETWEEN_NAMES = ","
+"""Stands between the accounts that were asked together: they are one unit."""
+
 SETTLED: frozenset[str] = frozenset({"complete", "refused", "missing"})
 """States in which a unit is done: everything the API gives is held, or it is known that it gives nothing."""
 

@@ -87,7 +87,7 @@ class Judge:
             self._failed_in_a_row = 0
             self.most_days = min(self.widest, max(self.most_days, 2 * len(trail.window.days)))
 
-    def windows(self, days: Sequence[date], under_way: Set[date] = frozenset()) -> list[Window]:
+    def windows(self, days: Sequence[date], under_way: Set[date]) -> list[Window]:
         """Windows over the days, newest first; what is dead is asked by itself, and no window reaches across it.
 
         Nor does one across days that are under way in another, as long as nobody knows what it would cost.

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from research_assets.collect.coverage import BETWEEN_NAMES
 from research_assets.export.treatment import KINDS, Treatment, treatments
 from research_assets.reading import Column, Mart, identifier
 
@@ -61,7 +62,7 @@ def _treated(column: Column, treatment: Treatment, mart: Mart) -> Field:
     name, kind, sql = identifier(column.name), column.type, identifier(column.name)
     match treatment:
         case Treatment.USERS:
-            sql = f"list_transform({name}, lambda value: pseudonym('user', value))"
+            sql = _all_named("user", name)
         case Treatment.TEXT:
             # The names that the API found in a caption tell of mentions that no pattern would find.
             names = '"mentions"' if column.name == "description" and "mentions" in mart.names else "NULL"
@@ -69,10 +70,11 @@ def _treated(column: Column, treatment: Treatment, mart: Mart) -> Field:
         case Treatment.TEXTS:
             sql = f"list_transform({name}, lambda value: {_scrubbed('value', 'NULL')})"
         case Treatment.UNIT:
-            # Accounts that were asked together are one unit, and a canary is a video.
-            each = f"list_transform(string_split({name}, ','), lambda value: pseudonym('user', value))"
-            sql = f"CASE unit_kind WHEN 'day' THEN {name} WHEN 'account' THEN array_to_string({each}, ',') "
-            sql += f"WHEN 'canary' THEN {_named('video', name)} ELSE pseudonym(unit_kind, {name}) END"
+            # A canary is a video.
+            accounts = _all_named("user", f"string_split({name}, '{BETWEEN_NAMES}')")
+            sql = f"CASE unit_kind WHEN 'day' THEN {name} WHEN 'canary' THEN {_named('video', name)} "
+            sql += f"WHEN 'account' THEN array_to_string({accounts}, '{BETWEEN_NAMES}') "
+            sql += f"ELSE pseudonym(unit_kind, {name}) END"
         case _ if treatment in KINDS:
             sql, kind = _named(KINDS[treatment], name), "VARCHAR"
     return Field(column.name, kind, sql, column.description, str(treatment))
@@ -80,6 +82,10 @@ def _treated(column: Column, treatment: Treatment, mart: Mart) -> Field:
 
 def _named(kind: str, sql: str) -> str:
     return f"pseudonym('{kind}', {sql}::VARCHAR)"
+
+
+def _all_named(kind: str, sql: str) -> str:
+    return f"list_transform({sql}, lambda value: {_named(kind, 'value')})"
 
 
 def _scrubbed(sql: str, names: str) -> str:

@@ -23,7 +23,7 @@ class Treatment(StrEnum):
     USERS = "pseudonyms of the accounts"
     TEXT = "text; mentions are pseudonyms, links, addresses and ids are taken out"
     TEXTS = "texts; mentions are pseudonyms, links, addresses and ids are taken out"
-    UNIT = "pseudonym of the video, comment or account; days are kept"
+    UNIT = "pseudonym of the video, comment or each account; days are kept"
 
 
 KINDS = {

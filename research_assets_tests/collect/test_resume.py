@@ -1,7 +1,7 @@
 """Runs that were cut off: what is held is used, what is over is ended, nothing is called complete that is not."""
 
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
 from typing import Any
 
 import httpx
@@ -30,8 +30,10 @@ class Killed(BaseException):
     """Stands for a process that is gone."""
 
 
-def kill_at(monkeypatch: pytest.MonkeyPatch, event: str, number: int) -> None:
-    """End the process before the n-th event of a kind is written."""
+async def collect_until_killed(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, wanted: Sequence[date], event: str, number: int
+) -> None:
+    """Collect days in a process that ends before the n-th event of a kind is written."""
     append, count = Journal.append, 0
 
     def counted(self: Journal, kind: str, fields: Mapping[str, Any], answer: bytes | None = None) -> None:
@@ -41,7 +43,10 @@ def kill_at(monkeypatch: pytest.MonkeyPatch, event: str, number: int) -> None:
             raise Killed
         append(self, kind, fields, answer)
 
-    monkeypatch.setattr(Journal, "append", counted)
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", counted)
+        with pytest.raises(Killed):
+            await lab.collect("videos", wanted)
 
 
 @pytest.mark.parametrize("verdict", [1, 2, 4])
@@ -49,10 +54,7 @@ async def test_a_run_killed_between_verdicts_is_finished_without_a_request(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, verdict: int
 ) -> None:
     lab = Lab(settings, dense(flat=20))
-    with monkeypatch.context() as patch:
-        kill_at(patch, "unit", verdict)
-        with pytest.raises(Killed):
-            await lab.collect("videos", days(4))
+    await collect_until_killed(lab, monkeypatch, days(4), "unit", verdict)
     before = lab.sent
     finished, _ = await lab.collect("videos", days(4))
     assert lab.sent == before
@@ -93,10 +95,7 @@ async def test_no_window_reaches_across_days_that_are_gone_on_with(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
     lab = Lab(settings, dense(flat=50))
-    with monkeypatch.context() as patch:
-        kill_at(patch, "page", page)
-        with pytest.raises(Killed):
-            await lab.collect("videos", days(14)[5:9])
+    await collect_until_killed(lab, monkeypatch, days(14)[5:9], "page", page)
     assert left_open(lab) == 1
     before = lab.sent
     finished, _ = await lab.collect("videos", days(14))
