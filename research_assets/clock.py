@@ -52,7 +52,7 @@ class ServerClock:
         """Wait on the inner clock."""
         await self._inner.sleep(seconds)
 
-    def learn(self, date_header: str | None) -> None:
+    def synchronize(self, date_header: str | None) -> None:
         """Take over the server's time from an answer's `Date` header; a missing or unreadable one changes nothing."""
         if not date_header:
             return

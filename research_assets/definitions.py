@@ -18,7 +18,7 @@ from research_assets.study import Study
 from research_assets.study_file import find_studies
 
 
-def _autoloaded() -> dg.Definitions:
+def _load_defs_folder() -> dg.Definitions:
     """What stands in `defs/`, as `dg.load_from_defs_folder` loads it, without the manual of all installed components.
 
     That manual takes a tenth of the time of loading everything, and nothing of it is ours.
@@ -28,7 +28,7 @@ def _autoloaded() -> dg.Definitions:
         return dg.ComponentTree.for_project(PROJECT_DIR).build_defs(DEFS_DIR)
 
 
-def build(settings: Settings, *, collection: Collection | None = None) -> dg.Definitions:
+def build_definitions(settings: Settings, *, collection: Collection | None = None) -> dg.Definitions:
     """Everything that Dagster shows; `collection` replaces what the collected assets work with.
 
     Raises StudyError with file and line for each mistake in a study file.
@@ -48,7 +48,7 @@ def build(settings: Settings, *, collection: Collection | None = None) -> dg.Def
     checks = [key for study in studies for key in check_keys(study.spec)]
     reports = [report_asset(study.spec, settings, warehouse) for study in studies]
     return dg.Definitions.merge(
-        _autoloaded(),
+        _load_defs_folder(),
         *(dg.build_defs_for_component(Study(spec)) for spec in outside),
         marts,
         dg.Definitions(assets=reports),
@@ -72,4 +72,4 @@ def build(settings: Settings, *, collection: Collection | None = None) -> dg.Def
 @dg.definitions
 def definitions() -> dg.Definitions:
     """The code location, with the settings of the environment."""
-    return build(Settings.from_env())
+    return build_definitions(Settings.from_env())

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Clock = Literal["content", "observation"]
+TimeAxis = Literal["content", "observation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Field:
 
     name: str
     type: str
-    meaning: str
+    description: str
     source: str
     since: str = "2023"
     unit: str | None = None
@@ -39,7 +39,7 @@ class Entity:
 
     name: str
     grain: str
-    clock: Clock
+    time_axis: TimeAxis
     key: tuple[str, ...]
     fields: tuple[Field, ...]
     context: tuple[Field, ...] = ()
@@ -62,7 +62,7 @@ class Entity:
         raise KeyError(f"{self.name} has no field {name!r}")
 
 
-OBSERVED: tuple[Field, ...] = (
+CAPTURE_COLUMNS: tuple[Field, ...] = (
     Field("observed_at", "TIMESTAMPTZ", "When the page that holds this record arrived", "capture", unit="UTC"),
     Field(
         "capture",
@@ -246,7 +246,7 @@ COVERAGE: tuple[Field, ...] = (
 )
 """Columns of raw/coverage: one row per unit and attempt. `day` there is the UTC day on which the attempt ended."""
 
-WANTED: tuple[Field, ...] = (
+EXPECTED_UNITS: tuple[Field, ...] = (
     Field("entity", "VARCHAR", "Entity that the study wants", "collect"),
     Field("partition", "DATE", "Partition of the asset", "collect"),
     Field("unit_kind", "VARCHAR", "What a unit is: day, video or account", "collect"),
@@ -272,13 +272,13 @@ REQUESTS: tuple[Field, ...] = (
 
 def table_columns(entity: Entity) -> tuple[Field, ...]:
     """Columns of an entity's raw table, in order: the API's fields, the request's context, the capture's stamp."""
-    return (*entity.fields, *entity.context, *OBSERVED)
+    return (*entity.fields, *entity.context, *CAPTURE_COLUMNS)
 
 
 def raw_tables() -> dict[str, tuple[Field, ...]]:
     """Every table below raw/ with its columns; `study` and `day` come on top, from the folder names."""
     tables = {name: table_columns(entity) for name, entity in ENTITIES.items()}
-    return tables | {"coverage": COVERAGE, "wanted": WANTED, "requests": REQUESTS}
+    return tables | {"coverage": COVERAGE, "wanted": EXPECTED_UNITS, "requests": REQUESTS}
 
 
 def column_definitions(columns: Iterable[Field]) -> str:

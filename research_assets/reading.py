@@ -62,7 +62,7 @@ def place_settings(place: str | Path | None = None) -> Settings:
     settings = Settings.from_env(over=over)
     if settings.root.is_file():
         raise ReadingError(f"{settings.root} is a file. Name the data folder that holds it.")
-    simulated = settings.simulated()
+    simulated = settings.for_sandbox()
     if not settings.warehouse.is_file() and simulated.warehouse.is_file():
         return simulated
     require_warehouse(settings)

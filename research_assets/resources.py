@@ -49,7 +49,7 @@ class Collection:
         settings = self.settings
         self._check()
         clock = ServerClock(self.clock)
-        ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.due_reserve)
+        ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
         client = Client(
             key=settings.client_key,
             secret=settings.client_secret,

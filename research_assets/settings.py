@@ -51,7 +51,7 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
-def _address(text: str) -> str:
+def _parse_optional_url(text: str) -> str:
     return _url(text) if text else ""
 
 
@@ -66,7 +66,7 @@ class Variable:
     name: str
     default: str
     read: Callable[[str], Any]
-    meaning: str
+    description: str
 
 
 VARIABLES: dict[str, Variable] = {
@@ -103,8 +103,10 @@ VARIABLES: dict[str, Variable] = {
         "RESEARCH_LOOK_EVERY", "30", _positive, "Seconds between two looks of what collects and builds by itself"
     ),
     "pseudonym_key_file": Variable("RESEARCH_PSEUDONYM_KEY", "", str, "File with the key of the pseudonyms in exports"),
-    "reports_url": Variable("RESEARCH_REPORTS_URL", "", _address, "Address under which the reports are served"),
-    "alert_webhook": Variable("RESEARCH_ALERT_WEBHOOK", "", _address, "Address that is told of failed runs"),
+    "reports_url": Variable(
+        "RESEARCH_REPORTS_URL", "", _parse_optional_url, "Address under which the reports are served"
+    ),
+    "alert_webhook": Variable("RESEARCH_ALERT_WEBHOOK", "", _parse_optional_url, "Address that is told of failed runs"),
 }
 """What can be set, by the name of the attribute of `Settings`."""
 
@@ -120,16 +122,16 @@ class Settings:
     api_url: str
     research_cap: int
     follow_cap: int
-    due_reserve: int
-    rate: float
+    quota_reserve: int
+    rate_limit: float
     concurrency: int
     timeout: float
     page_size: int
     window_days: int
     username_batch: int
-    comment_ceiling: int
+    comment_limit: int
     pseudonym_key_file: str
-    look_every: int
+    sensor_interval: int
     reports_url: str
     alert_webhook: str = field(repr=False)
 
@@ -150,7 +152,7 @@ class Settings:
                 values[attribute] = variable.read(text)
             except ValueError as error:
                 raise SettingsError(
-                    f"{variable.name}={text!r} cannot be used: {error}. It means: {variable.meaning}."
+                    f"{variable.name}={text!r} cannot be used: {error}. It means: {variable.description}."
                 ) from error
         for attribute, most in (("page_size", 100), ("window_days", 31)):
             if values[attribute] > most:
@@ -160,10 +162,10 @@ class Settings:
                 )
         settings = cls(**values)
         if settings.origin == "sandbox" and not environ.get(VARIABLES["root"].name, "").strip():
-            return settings.simulated()
+            return settings.for_sandbox()
         return settings
 
-    def simulated(self) -> "Settings":
+    def for_sandbox(self) -> "Settings":
         """The same with the data root that simulated data has when none is named: below the real one's."""
         return replace(self, root=self.root / "sandbox")
 
@@ -239,7 +241,7 @@ class Settings:
         return self.root / "audits"
 
     @property
-    def rebuilds(self) -> Path:
+    def rehydrated(self) -> Path:
         """What could be rebuilt of lists of ids, and what could not."""
         return self.root / "rebuilds"
 

@@ -129,7 +129,7 @@ def careful_rows(
 
 def day_of(entity: Entity) -> str | None:
     """The UTC day of a row as SQL over the columns of its table; None if only the page tells it (comments)."""
-    if entity.clock == "observation":
+    if entity.time_axis == "observation":
         return "CAST(observed_at AS DATE)"
     if entity.name != "videos":
         return None
@@ -141,7 +141,7 @@ def day_of(entity: Entity) -> str | None:
 
 def bound_of(entity: Entity) -> str:
     """The column by which `day_of` nearly always decides: over its range within a day, a reader skips other days."""
-    if entity.clock == "observation":
+    if entity.time_axis == "observation":
         return "observed_at"
     return "create_time" if entity.name == "videos" else DAY
 

@@ -24,7 +24,7 @@ from click.testing import CliRunner, Result
 
 from research_assets.cli import main
 from research_assets.collect.coverage import read_held
-from research_assets.definitions import build
+from research_assets.definitions import build_definitions
 from research_assets.instance import prepare_home
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import running
@@ -139,7 +139,7 @@ def test_a_mistake_in_a_study_is_the_same_for_the_command_and_for_dagster(
     shown = ui()
     told(shown, f"{file}:", said)
     with pytest.raises(StudyError) as caught:
-        build(Settings.from_env())
+        build_definitions(Settings.from_env())
     assert shown.stderr.strip() == f"Error: {caught.value}".strip()
     assert not (tmp_path / "data").exists()
 

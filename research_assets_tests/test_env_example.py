@@ -12,6 +12,6 @@ def test_the_example_agrees_with_the_settings() -> None:
     assert set(entries) == {variable.name for variable in VARIABLES.values()}
     for attribute, variable in VARIABLES.items():
         entry = entries[variable.name]
-        assert entry["meaning"].startswith(f"{variable.meaning}."), variable.name
+        assert entry["meaning"].startswith(f"{variable.description}."), variable.name
         # The data folder's default is a path of this machine; the example says it in words.
         assert entry["default"] == ("" if attribute == "root" else variable.default), variable.name

@@ -63,7 +63,7 @@ def partitions(study: StudySpec, entity: str) -> dg.TimeWindowPartitionsDefiniti
 
     Observation goes on after a study's last day, because the videos of its days still have authors.
     """
-    if ENTITIES[entity].clock == "content":
+    if ENTITIES[entity].time_axis == "content":
         after = study.end + timedelta(days=1) if study.end else None
         return dg.DailyPartitionsDefinition(
             start_date=study.start.isoformat(), end_date=after.isoformat() if after else None
@@ -116,7 +116,8 @@ def freshness(study: StudySpec, entity: str) -> dg.FreshnessPolicy | None:
 def _spec(study: StudySpec, family: Family) -> dg.AssetSpec:
     entity = ENTITIES[family.entity]
     columns = [
-        dg.TableColumn(column.name, type=column.type, description=column.meaning) for column in table_columns(entity)
+        dg.TableColumn(column.name, type=column.type, description=column.description)
+        for column in table_columns(entity)
     ]
     return dg.AssetSpec(
         asset_key(study, family.entity),
@@ -125,7 +126,7 @@ def _spec(study: StudySpec, family: Family) -> dg.AssetSpec:
         group_name=study.name,
         kinds={"tiktok", "parquet"},
         owners=[f"team:{study.name}"],
-        tags={"study": study.name, "clock": entity.clock, "quota": BY_ENTITY[family.entity].pool},
+        tags={"study": study.name, "clock": entity.time_axis, "quota": BY_ENTITY[family.entity].pool},
         code_version=code_version(study, family),
         freshness_policy=freshness(study, family.entity),
         metadata={

@@ -207,7 +207,7 @@ class Run:
         bars = held(self._collection.settings.raw, study.name, entity)
         if not bars:
             return {}
-        content = ENTITIES[entity].clock == "content"
+        content = ENTITIES[entity].time_axis == "content"
         first = study.start if content else bars[0].first
         last = study.end if content and study.end else max(first, bars[-1].first)
         step = timedelta(days=1) if content else period_length(study)

@@ -85,12 +85,12 @@ class Demo:
         with self._console.status("Loading Dagster and parsing the dbt project ..."):
             import dagster as dg
 
-            from research_assets.definitions import build
+            from research_assets.definitions import build_definitions
             from research_assets.resources import Collection
 
             shown = _Shown(self._console)
             collection = Collection(self._settings, watch=shown.step)
-            definitions = build(self._settings, collection=collection)
+            definitions = build_definitions(self._settings, collection=collection)
             job = definitions.resolve_implicit_global_asset_job_def()
             instance = dg.DagsterInstance.from_config(str(self._settings.dagster_home))
         before = self._spent()
@@ -121,7 +121,7 @@ class Demo:
         for name, entity in ENTITIES.items():
             if name not in own:
                 continue
-            if entity.clock == "content":
+            if entity.time_axis == "content":
                 today = now.date()
                 last = min(study.end or today, today - timedelta(days=study.settle_days + 1))
                 yield Stage(name.replace("_", " "), (own[name],), study.start, last)

@@ -63,7 +63,7 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
         asked.known.states |= {one.id: "returned" for one in listed.videos if one.id in held}
         if comments and listed.comments and not asked.left:
             _comments(console, settings, chosen, listed)
-        folder = settings.rebuilds / chosen
+        folder = settings.rehydrated / chosen
     table = Table("month", "listed", "rebuilt", "not returned", "not answered", box=None)
     found = shares(listed.videos, asked.known.states)
     for one in found:

@@ -131,7 +131,7 @@ def _wish(study: StudySpec, entity: str, partition: date, standing: Standing, no
     if standing.open:
         late = is_backfill(Ask(study, entity, (partition,)), partition, now)
         fresh: Why = "new" if entity == "comments" else "settled"
-        if ENTITIES[entity].clock == "observation":
+        if ENTITIES[entity].time_axis == "observation":
             # What is not seen while the period runs can never be seen.
             fresh = "last_day" if now >= _last_day(study, partition) else "period"
         why: Why = "backfill" if late else fresh

@@ -18,7 +18,7 @@ def api_clock(settings: Settings, clock: Clock) -> ServerClock:
         import httpx
 
         try:
-            shown.learn(httpx.head(settings.api_url, timeout=10).headers.get("date"))
+            shown.synchronize(httpx.head(settings.api_url, timeout=10).headers.get("date"))
         except httpx.HTTPError as error:
             raise Unready(
                 f"The simulated API at {settings.api_url} does not answer ({type(error).__name__}), so "

@@ -165,7 +165,7 @@ def recurring(
     length = {study.name: period_length(study) / DAY for study in studies}
     return [
         replace(line, daily=line.daily + accounts.get((line.study, line.entity), 0.0) / length[line.study])
-        if ENTITIES[line.entity].clock == "observation"
+        if ENTITIES[line.entity].time_axis == "observation"
         else line
         for line in lines
     ]

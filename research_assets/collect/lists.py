@@ -98,7 +98,7 @@ class Partition:
                 note,
                 partition=self._partition,
                 page_size=settings.page_size,
-                ceiling=settings.comment_ceiling,
+                ceiling=settings.comment_limit,
                 due=not is_backfill(self._ask, self._partition, self._tools.clock.now()),
                 before=self._elsewhere.get(target.unit) or self._held.get(target.unit),
             )

@@ -129,7 +129,7 @@ class Meter:
 
 def is_backfill(ask: Ask, day: date, now: datetime) -> bool:
     """Whether a day was due before yesterday: the quota's reserve for what is due today is closed to it."""
-    if ENTITIES[ask.entity].clock == "observation":
+    if ENTITIES[ask.entity].time_axis == "observation":
         return False
     return now - midnight(day) > timedelta(days=2 + ask.study.settle_days)
 

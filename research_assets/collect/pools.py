@@ -10,7 +10,7 @@ def pool_states(settings: Settings, clock: Clock) -> tuple[dict[str, PoolState],
     if not settings.ledger.exists():
         today = clock.now().date()
         return {pool: PoolState(pool, today, cap, 0, cap, 0, None) for pool, cap in settings.caps.items()}, {}
-    ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.due_reserve)
+    ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
     try:
         return {pool: ledger.state(pool) for pool in settings.caps}, {
             pool: ledger.used_by_study(pool) for pool in settings.caps

@@ -24,7 +24,7 @@ class Purse(Ledger):
     """The ledger, for a caller that may take so many places and no more."""
 
     def __init__(self, settings: Settings, clock: Clock, places: int) -> None:
-        super().__init__(settings.ledger, settings.caps, clock, due_reserve=settings.due_reserve)
+        super().__init__(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
         self._settings_clock, self.places = clock, places
 
     def reserve(self, pool: str, **what: Any) -> int:

@@ -56,7 +56,7 @@ async def call(ask: Ask, tools: Tools, day: date, records: Collection[Held]) -> 
 async def _look(sought: Sought, tools: Tools) -> None:
     """Look for known videos; the answers and the verdicts become a capture of their own."""
     settings, clock = tools.settings, tools.clock
-    courier = Courier(tools.client, tools.ledger, clock, rate=settings.rate, concurrency=settings.concurrency)
+    courier = Courier(tools.client, tools.ledger, clock, rate=settings.rate_limit, concurrency=settings.concurrency)
     events: list[tuple[str, dict[str, Any], bytes | None]] = []
     found = await find_again(sought, courier, clock, lambda *event: events.append(event), tries=2)
     with Journal.create(

@@ -33,7 +33,7 @@ class PastObservation(ValueError):
 
 def refuse_past(study: StudySpec, entity: str, partition: date, now: datetime) -> None:
     """Raise PastObservation if an observed entity is asked for a period other than the running one."""
-    if ENTITIES[entity].clock != "observation":
+    if ENTITIES[entity].time_axis != "observation":
         return
     running = running_period(study, now)
     if partition != running:
@@ -99,7 +99,9 @@ def _is_held(ask: Ask, known: Held, now: datetime) -> bool:
 async def _lists(ask: Ask, tools: Tools) -> AsyncGenerator[Finished | Paused, None]:
     settings, study, pool = tools.settings, ask.study, BY_ENTITY[ask.entity].pool
     with claim(settings.state, study.name, ask.entity, ask.partitions):
-        courier = Courier(tools.client, tools.ledger, tools.clock, rate=settings.rate, concurrency=settings.concurrency)
+        courier = Courier(
+            tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
+        )
         meter, sources = Meter(ask, tools.progress), Sources(ask, tools)
         if sources.observed:
             end_past_periods(ask, tools)

@@ -61,7 +61,7 @@ class Search:
         self._ask, self._tools, self._held = ask, tools, held
         self._study: StudySpec = ask.study
         self._courier = Courier(
-            tools.client, tools.ledger, tools.clock, rate=settings.rate, concurrency=settings.concurrency
+            tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
         )
         self._accounts = Accounts(
             ask.study.query,

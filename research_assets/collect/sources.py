@@ -18,7 +18,7 @@ class Sources:
     def __init__(self, ask: Ask, tools: Tools) -> None:
         """Read what all partitions share; what belongs to one is read when its turn comes, to keep memory flat."""
         self._ask, self._tools, self._settings = ask, tools, tools.settings
-        self.observed = ENTITIES[ask.entity].clock == "observation"
+        self.observed = ENTITIES[ask.entity].time_axis == "observation"
         settings = tools.settings
         self._days = {
             record.verdict.partition: record.verdict.state

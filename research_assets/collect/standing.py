@@ -33,7 +33,7 @@ def entities_of(study: StudySpec) -> tuple[str, ...]:
     if study.users.who != "none":
         wanted.add("users")
     if study.panel:
-        wanted |= {name for name, entity in ENTITIES.items() if entity.clock == "observation" and name != "users"}
+        wanted |= {name for name, entity in ENTITIES.items() if entity.time_axis == "observation" and name != "users"}
     return tuple(name for name in ENTITIES if name in wanted)
 
 
@@ -78,7 +78,7 @@ def read_facts(
         density=density,
         pools=pools,
         used=used or {},
-        due_reserve=settings.due_reserve,
+        due_reserve=settings.quota_reserve,
         page_size=settings.page_size,
         window_days=settings.window_days,
         parts={s.name: len(batches(named(s.query), settings.username_batch)) or 1 for s in studies},

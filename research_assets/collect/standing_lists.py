@@ -150,7 +150,7 @@ class Lists:
             tried=bool(opened) and again == len(opened),
             begun=begun,
             estimate=total(
-                a_list(entity, t.expected, pages, page_size=settings.page_size, ceiling=settings.comment_ceiling)
+                a_list(entity, t.expected, pages, page_size=settings.page_size, ceiling=settings.comment_limit)
                 for t in paid
             )
             if paid

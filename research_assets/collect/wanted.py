@@ -105,7 +105,7 @@ def _accounts(
         for entity, day, complete, moment in seen
         if entity == "videos"
     }
-    for entity in (name for name, entity in ENTITIES.items() if entity.clock == "observation"):
+    for entity in (name for name, entity in ENTITIES.items() if entity.time_axis == "observation"):
         names[entity] = [target.unit for target in account_targets(raw, study, entity)]
         observed = {period: moment for name, period, _, moment in seen if name == entity}
         by_videos = entity == "users" and study.users.who != "panel"

@@ -158,7 +158,7 @@ class _Run:
         self._listed = {one.id: one for one in question.listed}
         self._today = tools.clock.now().date()
         self._courier = Courier(
-            tools.client, tools.ledger, tools.clock, rate=settings.rate, concurrency=settings.concurrency
+            tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
         )
         left = [one for one in question.listed if one.id not in known.states]
         self.jobs: deque[Batch] = deque(batches(left, self._today, window_days=settings.window_days))

@@ -83,7 +83,9 @@ async def comments(name: str, listed: Mapping[int, Set[int]], tools: Tools) -> C
         target = Target("comments", "video", str(video), {"asked_video_id": video})
         by_day.setdefault(uploaded(video).date(), []).append(target)
     ask = Ask(StudySpec(name, min(by_day), {}), "comments", tuple(by_day))
-    courier = Courier(tools.client, tools.ledger, tools.clock, rate=settings.rate, concurrency=settings.concurrency)
+    courier = Courier(
+        tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
+    )
     pause = None
     with claim(settings.state, name, "comments", ask.partitions):
         for day, targets in by_day.items():

@@ -27,7 +27,7 @@ def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
 
     @dg.run_failure_sensor(
         name="failures_are_told",
-        minimum_interval_seconds=settings.look_every,
+        minimum_interval_seconds=settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,
     )

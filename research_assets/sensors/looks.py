@@ -54,7 +54,7 @@ def failed_looks_are_told(settings: Settings, clock: Clock) -> dg.SensorDefiniti
 
     @dg.sensor(
         name="failed_looks_are_told",
-        minimum_interval_seconds=2 * settings.look_every,
+        minimum_interval_seconds=2 * settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,
     )

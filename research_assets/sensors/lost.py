@@ -28,7 +28,7 @@ def lost_runs_are_ended(settings: Settings) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="lost_runs_are_ended",
-        minimum_interval_seconds=settings.look_every,
+        minimum_interval_seconds=settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,
     )

@@ -89,7 +89,7 @@ def marts_follow_data(
     @dg.sensor(
         name="marts_follow_data",
         asset_selection=dg.AssetSelection.assets(*warehouse, *reports),
-        minimum_interval_seconds=2 * settings.look_every,
+        minimum_interval_seconds=2 * settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,
     )
@@ -105,7 +105,7 @@ def marts_follow_data(
             building=any(keys_of(run, warehouse) for run in runs),
             failing=_failing(instance, checks),
         )
-        reason = hindrance(seen, collection.clock.now(), timedelta(seconds=QUIET * settings.look_every))
+        reason = hindrance(seen, collection.clock.now(), timedelta(seconds=QUIET * settings.sensor_interval))
         if reason is not None or newest is None:
             return dg.SkipReason(reason)
         request = dg.RunRequest(

@@ -39,7 +39,7 @@ def quota_window(studies: Sequence[StudySpec], collection: Collection) -> dg.Sen
         name="quota_window",
         # As `target` it would need one axis of partitions for all of them.
         asset_selection=dg.AssetSelection.assets(*keys),
-        minimum_interval_seconds=collection.settings.look_every,
+        minimum_interval_seconds=collection.settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,
     )
@@ -148,7 +148,7 @@ def _declare(agenda: Agenda, facts: Facts, settings: Settings, clock: Clock) -> 
     """Tell the ledger what the studies that run next want, so that the first in the queue leaves the others' shares."""
     begins = {(item.study, BY_ENTITY[item.entity].pool) for item in agenda.items}
     begins |= {(study, BY_ENTITY[entity].pool) for study, entity in facts.running}
-    ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.due_reserve)
+    ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
     try:
         for study in facts.studies:
             for pool in facts.pools:

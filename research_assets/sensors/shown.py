@@ -16,7 +16,7 @@ from research_assets.settings import Settings
 
 def needs_no_run(item: Item) -> bool:
     """Whether all days of an item are only to be shown. An observed period may be held by another study's rows."""
-    return item.why == ("show",) and ENTITIES[item.entity].clock == "content"
+    return item.why == ("show",) and ENTITIES[item.entity].time_axis == "content"
 
 
 def events(items: Iterable[Item], settings: Settings) -> Iterator[dg.AssetMaterialization]:

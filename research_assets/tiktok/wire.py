@@ -100,7 +100,7 @@ class Wire:
             ) from error
         headers = response.headers
         if isinstance(self._clock, ServerClock):
-            self._clock.learn(headers.get("date"))
+            self._clock.synchronize(headers.get("date"))
         return Reply(
             status=response.status_code,
             body=body,

@@ -52,7 +52,7 @@ def comment(number: int = 1, **changes: Any) -> Row:
 def put(raw: Path, entity: str, rows: list[Row], *, day: date | None = None, capture: str = "a") -> None:
     """Write rows into a day of the study's raw table."""
     if day is None:
-        day = SEEN.date() if ENTITIES[entity].clock == "observation" else DAY
+        day = SEEN.date() if ENTITIES[entity].time_axis == "observation" else DAY
     stamped = [{"observed_at": SEEN, "capture": capture, **row} for row in rows]
     write_rows(raw, entity, study="gardening", day=day, name=capture, rows=stamped)
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from research_assets.checks import check_keys, study_checks
-from research_assets.definitions import build
+from research_assets.definitions import build_definitions
 from research_assets.fields import ENTITIES
 from research_assets.instance import prepare_home
 from research_assets.report import MARTS
@@ -46,7 +46,7 @@ def placed(sandbox: Running, tmp_path_factory: pytest.TempPathFactory) -> Settin
 
 @pytest.fixture(scope="module")
 def location(placed: Settings) -> dg.Definitions:
-    return build(placed)
+    return build_definitions(placed)
 
 
 def test_every_check_of_the_studies_is_made_each_morning(location: dg.Definitions, placed: Settings) -> None:
@@ -121,7 +121,7 @@ def test_from_the_search_to_a_check_of_the_warehouse(location: dg.Definitions, p
 
 
 def test_without_credentials_the_graph_is_there_and_a_run_says_what_is_missing(placed: Settings) -> None:
-    location = build(replace(placed, client_key="", client_secret=""))
+    location = build_definitions(replace(placed, client_key="", client_secret=""))
     job = location.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(
         asset_selection=[dg.AssetKey(["gardening", "videos"])], partition_key="2026-02-03", raise_on_error=False

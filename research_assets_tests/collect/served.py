@@ -94,7 +94,7 @@ def open_tools(
         timeout=settings.timeout,
         connections=settings.concurrency,
     )
-    held = ledger or Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.due_reserve)
+    held = ledger or Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
     return Tools(client, held, clock, settings, progress)
 
 
