@@ -44,7 +44,7 @@ class Collection:
         """
         # Whoever only loads the code location does not pay for the client.
         from research_assets.tiktok.client import Client
-        from research_assets.tiktok.errors import Wait
+        from research_assets.tiktok.errors import RetryableError
 
         settings = self.settings
         self._check()
@@ -62,7 +62,7 @@ class Collection:
         async with client:
             # The quota's day and the running period are the server's: without its time a run would wait for a midnight
             # that has passed there. Who cannot be reached now may not be needed, if all is held.
-            with suppress(Wait):
+            with suppress(RetryableError):
                 await client.token()
             yield Tools(client, ledger, clock, settings, progress=self._both(progress))
 

@@ -23,9 +23,9 @@ from research_assets.ledger_file import LedgerError
 from research_assets.locks import Busy
 from research_assets.resources import Collection
 from research_assets.settings import SettingsError
-from research_assets.tiktok.errors import FinalForAll, Wait
+from research_assets.tiktok.errors import FatalError, RetryableError
 
-_REFUSALS = (SettingsError, PastObservation, Busy, CaptureError, LedgerError, FinalForAll, Wait)
+_REFUSALS = (SettingsError, PastObservation, Busy, CaptureError, LedgerError, FatalError, RetryableError)
 """What no retry at once mends: somebody has to act, another run is at it, or the API cannot be reached."""
 
 _EVERY = timedelta(seconds=10)

@@ -22,7 +22,7 @@ from research_assets.collect.send import Courier, Errand
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.window import Note
 from research_assets.settings import Settings
-from research_assets.tiktok.errors import FinalForUnit, RateLimited, Wait
+from research_assets.tiktok.errors import UnitError, RateLimited, RetryableError
 from research_assets.tiktok.requests import MAX_COUNT, Request, video_query
 
 Song = Literal["heard", "silent", "down"]
@@ -140,6 +140,6 @@ class Canary:
             return None
         try:
             found = await find_again(sought, self._courier, self._clock, note, tries=1)
-        except (Wait, FinalForUnit):
+        except (RetryableError, UnitError):
             return "down"
         return "heard" if found else "silent"

@@ -11,8 +11,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from research_assets.clock import midnight
-from research_assets.tiktok.client import Answer
-from research_assets.tiktok.requests import as_id
+from research_assets.tiktok.client import ResponsePage
+from research_assets.tiktok.requests import parse_id
 
 if TYPE_CHECKING:
     from research_assets.collect.window import Trail
@@ -37,10 +37,10 @@ JUDGED_FROM = 30
 _EPOCH, _FAR = date(1970, 1, 1), 2**33
 
 
-def answer_facts(answer: Answer, now: datetime) -> dict[str, Any]:
+def answer_facts(answer: ResponsePage, now: datetime) -> dict[str, Any]:
     """What the journal keeps about any page: what was asked, when, and what the answer says of itself."""
     return {
-        "request": answer.request.facts,
+        "request": answer.request.to_dict,
         "observed_at": now,
         "status": answer.status,
         "log_id": answer.log_id,
@@ -52,7 +52,7 @@ def answer_facts(answer: Answer, now: datetime) -> dict[str, Any]:
     }
 
 
-def page_facts(answer: Answer, trail: "Trail", now: datetime, page_size: int) -> dict[str, Any]:
+def page_facts(answer: ResponsePage, trail: "Trail", now: datetime, page_size: int) -> dict[str, Any]:
     """What the journal keeps about a page of a search: enough to fold the trail without reading its bytes again."""
     found = [(identifier, row) for row in answer.rows if (identifier := id_of(row)) is not None]
     ids = [identifier for identifier, _ in found]
@@ -89,7 +89,15 @@ def page_facts(answer: Answer, trail: "Trail", now: datetime, page_size: int) ->
 
 
 def _doubt(
-    answer: Answer, ids: Sequence[int], trail: "Trail", *, upper: bool, hits: int, strays: int, more: bool, size: int
+    answer: ResponsePage,
+    ids: Sequence[int],
+    trail: "Trail",
+    *,
+    upper: bool,
+    hits: int,
+    strays: int,
+    more: bool,
+    size: int,
 ) -> str | None:
     """Why a page cannot be trusted to continue this search (reference §7 #6, #7, #9), if it cannot."""
     if len(ids) < len(answer.rows):
@@ -148,7 +156,7 @@ def _skips(ids: Sequence[int], hits: int, trail: "Trail") -> bool:
 
 def id_of(video: Mapping[str, Any]) -> int | None:
     """The id of a video as an answer holds it, under either name, as a number or as text; None if it has none."""
-    return as_id(video["id"] if "id" in video else video.get("video_id"))
+    return parse_id(video["id"] if "id" in video else video.get("video_id"))
 
 
 def _days(found: Sequence[tuple[int, Mapping[str, Any]]]) -> Counter[date]:

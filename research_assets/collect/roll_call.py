@@ -20,7 +20,7 @@ from research_assets.collect.send import Courier, in_short
 from research_assets.journal import Journal
 from research_assets.quota import QuotaSpent
 from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets.tiktok.errors import FinalForUnit, Wait
+from research_assets.tiktok.errors import UnitError, RetryableError
 
 POOL = BY_ENTITY["videos"].pool
 SILENT = "None of {} videos known from before was found, twice: the API is not answering this query."
@@ -46,7 +46,7 @@ async def call(ask: Ask, tools: Tools, day: date, records: Collection[Held]) -> 
         halt = Halt.of(spent)
         yield Paused(halt.pool, halt.reason, halt.opens_at, (day,))
         return
-    except (Wait, FinalForUnit) as error:
+    except (RetryableError, UnitError) as error:
         halt = Halt.until_better(POOL, f"Known videos could not be looked for: {in_short(error)}.", tools.clock.now())
         yield Paused(halt.pool, halt.reason, halt.opens_at, (day,))
         return

@@ -14,22 +14,22 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from research_assets.clock import Clock
 from research_assets.quota import Ledger, QuotaSpent
-from research_assets.tiktok.client import Answer, Client
+from research_assets.tiktok.client import ResponsePage, Client
 from research_assets.tiktok.errors import (
     ApiError,
     CursorRejected,
     DailyQuotaExceeded,
-    FinalForUnit,
-    NewToken,
+    UnitError,
+    TokenRefreshRequired,
     RateLimited,
     SearchIdRejected,
     ServerError,
     Unreachable,
-    Wait,
+    RetryableError,
 )
 from research_assets.tiktok.requests import Request
 
-PAUSES: dict[type[Wait], tuple[float, ...]] = {
+PAUSES: dict[type[RetryableError], tuple[float, ...]] = {
     RateLimited: (10, 20, 30, 60, 60, 60, 60, 60, 60, 60),
     SearchIdRejected: (5, 10, 15, 20),
     CursorRejected: (5, 10, 15, 20),
@@ -124,9 +124,9 @@ class Courier:
         errand: Errand,
         failed: Callable[[dict[str, Any]], None],
         *,
-        tries: Callable[[Wait], int | None] = lambda _: None,
+        tries: Callable[[RetryableError], int | None] = lambda _: None,
         after: "asyncio.Future[None] | None" = None,
-    ) -> Answer:
+    ) -> ResponsePage:
         """Send until an answer comes.
 
         `failed` is told of each attempt that cost a request and brought no answer, as fields of a journal event.
@@ -138,9 +138,9 @@ class Courier:
         endpoint = request.endpoint.name
 
         def again(error: BaseException) -> bool:
-            if isinstance(error, NewToken):
-                return failures[NewToken] < 2
-            if not isinstance(error, Wait) or self.down:
+            if isinstance(error, TokenRefreshRequired):
+                return failures[TokenRefreshRequired] < 2
+            if not isinstance(error, RetryableError) or self.down:
                 return False
             if isinstance(error, RateLimited) and self._pace.rounds > len(PAUSES[RateLimited]):
                 return False
@@ -149,7 +149,7 @@ class Courier:
 
         def pause(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
-            if not isinstance(error, Wait) or isinstance(error, RateLimited):
+            if not isinstance(error, RetryableError) or isinstance(error, RateLimited):
                 return 0.0
             pauses = _pauses(error)
             return _wish(error) or pauses[min(failures[_kind(error)], len(pauses)) - 1]
@@ -171,12 +171,12 @@ class Courier:
     def _count(self, error: ApiError) -> None:
         if isinstance(error, ServerError | Unreachable):
             self.failures += 1
-        elif isinstance(error, FinalForUnit):
+        elif isinstance(error, UnitError):
             self.failures = 0
         elif isinstance(error, RateLimited):
             self._pace.throttled(_wish(error))
 
-    async def _once(self, request: Request, errand: Errand, after: "asyncio.Future[None] | None") -> Answer:
+    async def _once(self, request: Request, errand: Errand, after: "asyncio.Future[None] | None") -> ResponsePage:
         endpoint, ledger = request.endpoint, self._ledger
         async with self._pace.flight:
             # Before the place in the quota is taken: a token costs none, and its answer tells the server's time.
@@ -197,7 +197,7 @@ class Courier:
                 ledger.settle(place, status=None, code=None, rows=0, latency=None, log_id=None, sent=False)
                 raise
             try:
-                answer = await self._client.ask(request)
+                answer = await self._client.send(request)
             except ApiError as error:
                 opens_at = ledger.spent(endpoint.pool, place) if isinstance(error, DailyQuotaExceeded) else None
                 ledger.settle(
@@ -233,16 +233,16 @@ def in_short(error: ApiError) -> str:
     return ": ".join(part for part in (f"{status} {error.code}".strip(), error.message) if part)
 
 
-def _wish(error: Wait) -> float | None:
+def _wish(error: RetryableError) -> float | None:
     """The server's own wish for a pause, within reason."""
     return min(error.retry_after, LONGEST_PAUSE) if error.retry_after and error.retry_after > 0 else None
 
 
 def _kind(error: ApiError) -> type[ApiError]:
-    return next((kind for kind in (*PAUSES, NewToken) if isinstance(error, kind)), type(error))
+    return next((kind for kind in (*PAUSES, TokenRefreshRequired) if isinstance(error, kind)), type(error))
 
 
-def _pauses(error: Wait) -> tuple[float, ...]:
+def _pauses(error: RetryableError) -> tuple[float, ...]:
     return next((pauses for kind, pauses in PAUSES.items() if isinstance(error, kind)), PAUSES[ServerError])
 
 
@@ -250,7 +250,7 @@ def _failure(request: Request, errand: Errand, error: ApiError, clock: Clock) ->
     return {
         "unit": errand.unit,
         "requests": int(error.sent),
-        "request": request.facts,
+        "request": request.to_dict,
         "observed_at": clock.now(),
         "status": error.status,
         "code": error.code,

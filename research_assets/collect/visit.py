@@ -16,9 +16,9 @@ from research_assets.collect.send import Courier, Errand, in_short
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target
 from research_assets.fields import ENTITIES
-from research_assets.tiktok.client import Answer
-from research_assets.tiktok.errors import CursorRejected, FinalForUnit, RateLimited, Wait
-from research_assets.tiktok.requests import as_id
+from research_assets.tiktok.client import ResponsePage
+from research_assets.tiktok.errors import CursorRejected, UnitError, RateLimited, RetryableError
+from research_assets.tiktok.requests import parse_id
 
 TIME_CURSORS = frozenset({"followers", "following"})
 """Lists whose cursor is a moment in seconds (reference 3.7): relations may share one."""
@@ -149,9 +149,9 @@ async def visit_list(
         reason = f"The API gives nothing beyond place {visit.cursor} of this list."
         if not visit.pages or target.entity != "comments":
             state = "quarantined"
-    except FinalForUnit as error:
+    except UnitError as error:
         state, reason = error.state, error.message or error.code
-    except Wait as error:
+    except RetryableError as error:
         if isinstance(error, RateLimited) or not error.sent:
             raise
         state, reason = "quarantined", in_short(error)
@@ -192,7 +192,7 @@ def _judged(visit: Visit, target: Target, reason: str | None) -> tuple[State, st
     return "complete", reason
 
 
-def _tries(error: Wait, target: Target, visit: Visit) -> int | None:
+def _tries(error: RetryableError, target: Target, visit: Visit) -> int | None:
     """A place beyond the first page that is refused is the ceiling of a comment list: asking again wastes quota."""
     if isinstance(error, CursorRejected) and target.entity == "comments" and visit.pages:
         return 1
@@ -200,14 +200,14 @@ def _tries(error: Wait, target: Target, visit: Visit) -> int | None:
 
 
 def _page_facts(
-    answer: Answer, target: Target, visit: Visit, now: datetime, partition: date, size: int
+    answer: ResponsePage, target: Target, visit: Visit, now: datetime, partition: date, size: int
 ) -> dict[str, Any]:
     """What the journal keeps about a page beside its bytes."""
     keys = _keys(answer, target)
     cursor, has_more, gap = _onward(answer, target, visit, fresh=any(key not in visit.seen for key in keys))
     threads = {}
     if target.kind == "video":
-        counts = ((as_id(row.get("id")), row.get("reply_count")) for row in answer.rows)
+        counts = ((parse_id(row.get("id")), row.get("reply_count")) for row in answer.rows)
         threads = {str(comment): count for comment, count in counts if comment and isinstance(count, int) and count > 0}
     return {
         "unit": target.unit,
@@ -226,7 +226,7 @@ def _page_facts(
     }
 
 
-def _keys(answer: Answer, target: Target) -> list[int | str]:
+def _keys(answer: ResponsePage, target: Target) -> list[int | str]:
     """What tells the page's records apart: the key of the entity, less the account that was asked."""
     name = ENTITIES[target.entity].key[-1]
     if name in target.context:
@@ -236,7 +236,7 @@ def _keys(answer: Answer, target: Target) -> list[int | str]:
     return [key if isinstance(key, int | str) else repr(key) for key in keys]
 
 
-def _onward(answer: Answer, target: Target, visit: Visit, *, fresh: bool) -> tuple[int | None, bool, str | None]:
+def _onward(answer: ResponsePage, target: Target, visit: Visit, *, fresh: bool) -> tuple[int | None, bool, str | None]:
     """The next cursor, whether to go on, and the gap that opens there: no endless loop, no early end."""
     before, after = visit.cursor, answer.cursor
     if after is not None and after < 0:

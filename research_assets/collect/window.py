@@ -18,7 +18,14 @@ from research_assets.collect.page import moment, page_facts
 from research_assets.collect.plan import DAY, PAGES_A_WINDOW, Window, apportion, cost
 from research_assets.collect.send import Courier, Errand, in_short
 from research_assets.collect.spec import StudySpec
-from research_assets.tiktok.errors import FinalForUnit, RateLimited, SearchIdRejected, ServerError, Unreachable, Wait
+from research_assets.tiktok.errors import (
+    UnitError,
+    RateLimited,
+    SearchIdRejected,
+    ServerError,
+    Unreachable,
+    RetryableError,
+)
 from research_assets.tiktok.requests import video_query
 
 LAG = timedelta(hours=60)
@@ -203,9 +210,9 @@ async def crawl(
             facts = page_facts(answer, trail, clock.now(), page_size)
             kept = asyncio.ensure_future(keep(facts, answer.raw))
             trail.take({"event": "page", **facts})
-    except FinalForUnit as error:
+    except UnitError as error:
         return ("lost" if trail.pages else "refused"), in_short(error)
-    except Wait as error:
+    except RetryableError as error:
         if isinstance(error, RateLimited) or not error.sent:
             raise
         return ("lost" if isinstance(error, SearchIdRejected) else "failed"), in_short(error)
@@ -230,7 +237,7 @@ async def _ended(kept: "asyncio.Future[None]") -> None:
         raise cancelled
 
 
-def _tries(error: Wait, trail: Trail, clock: Clock) -> int | None:
+def _tries(error: RetryableError, trail: Trail, clock: Clock) -> int | None:
     """How often a call is tried: what can be halved is rather halved, a dead day has failed in wider windows."""
     window = trail.window
     if not trail.pages and (isinstance(error, ServerError) or (isinstance(error, Unreachable) and error.sent)):

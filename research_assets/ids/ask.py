@@ -22,9 +22,9 @@ from research_assets.ids.listed import IdListError, Listed
 from research_assets.journal import Journal
 from research_assets.locks import claim
 from research_assets.quota import QuotaSpent
-from research_assets.tiktok.answers import Answer
+from research_assets.tiktok.answers import ResponsePage
 from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets.tiktok.errors import FinalForUnit, RateLimited, Wait
+from research_assets.tiktok.errors import UnitError, RateLimited, RetryableError
 from research_assets.tiktok.requests import video_query
 
 Found = Literal["returned", "absent", "unanswered"]
@@ -177,7 +177,7 @@ class _Run:
         except RateLimited as error:
             self.halt = Halt.until_better(POOL, in_short(error), self._tools.clock.now())
             return 0, ()
-        except (Wait, FinalForUnit) as error:
+        except (RetryableError, UnitError) as error:
             if self._courier.down:
                 self.halt = Halt.until_better(
                     POOL, f"The API answers nothing just now: {in_short(error)}.", self._tools.clock.now()
@@ -193,7 +193,7 @@ class _Run:
         condition = {"operation": "IN", "field_name": "video_id", "field_values": [str(one) for one in batch.ids]}
         errand = Errand(self._question.name, "videos", f"{self._question.purpose}: {batch}", due=False)
         found: set[int] = set()
-        answer: Answer | None = None
+        answer: ResponsePage | None = None
         for _ in range(_PAGES):
             request = video_query(
                 {"and": (condition,)},
@@ -232,7 +232,7 @@ class _Run:
         self._known.take({"event": event, **facts})
 
 
-def _tries(error: Wait, batch: Batch) -> int | None:
+def _tries(error: RetryableError, batch: Batch) -> int | None:
     """What can be halved is not tried again; a throttle is waited for."""
     if isinstance(error, RateLimited):
         return None

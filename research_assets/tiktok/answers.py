@@ -11,16 +11,16 @@ from typing import Any
 
 from research_assets.fields import ENTITIES, PLAYLIST, Field
 from research_assets.tiktok.endpoints import ENDPOINTS
-from research_assets.tiktok.envelope import PAGING, failure, successful
+from research_assets.tiktok.envelope import PAGING, error_from_response, require_success
 from research_assets.tiktok.errors import ServerError
 from research_assets.tiktok.requests import Request
-from research_assets.tiktok.wire import Reply
+from research_assets.tiktok.wire import HttpResponse
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResponsePage:
     """A page as received.
 
     `raw` is the body as one line of JSON with its numbers untouched. `rows` are the records without NUL characters: one
@@ -43,10 +43,10 @@ class Answer:
     unknown: frozenset[str]
 
 
-def decode(request: Request, reply: Reply) -> Answer:
+def decode_page(request: Request, reply: HttpResponse) -> ResponsePage:
     """The page that an answer holds; raises the ApiError that any other answer stands for."""
     endpoint = request.endpoint
-    envelope = successful(request, reply)
+    envelope = require_success(request, reply)
     data = envelope.data
     unknown = {f"answer.{key}" for key in envelope.fields.keys() - {"data", "error"}}
     if endpoint.flat:
@@ -56,7 +56,7 @@ def decode(request: Request, reply: Reply) -> Answer:
         key = next((key for key in endpoint.payload_keys if data.get(key) is not None), "")
         listed = data.get(key, [])
         if not isinstance(listed, list):
-            raise failure(request, reply, message=f"`data.{key}` is not a list", kind=ServerError)
+            raise error_from_response(request, reply, message=f"`data.{key}` is not a list", kind=ServerError)
         rows = [row for row in listed if isinstance(row, dict)]
         if len(rows) < len(listed):
             unknown.add(f"data.{key}[]")
@@ -65,7 +65,7 @@ def decode(request: Request, reply: Reply) -> Answer:
     unknown |= set().union(*rows) - known
     for name, keys in structures:
         unknown |= {f"{name}.{key}" for key in _new_keys_inside(rows, name, keys)}
-    return Answer(
+    return ResponsePage(
         request=request,
         status=reply.status,
         raw=envelope.raw,

@@ -11,21 +11,21 @@ from datetime import datetime, timedelta
 
 from research_assets.clock import Clock
 from research_assets.tiktok.endpoints import TOKEN
-from research_assets.tiktok.envelope import failure, open_envelope
-from research_assets.tiktok.errors import ApiError, BadCredentials, Unreachable, Wait, WrongAddress
+from research_assets.tiktok.envelope import error_from_response, decode_envelope
+from research_assets.tiktok.errors import ApiError, BadCredentials, Unreachable, RetryableError, EndpointNotFound
 from research_assets.tiktok.requests import Request
-from research_assets.tiktok.wire import Wire
+from research_assets.tiktok.wire import HttpTransport
 
 RENEW_BEFORE = timedelta(minutes=5)
 """How long before its end a token is replaced, so that none ends under way."""
 
-LIFE_SECONDS = 7200
+DEFAULT_LIFETIME_SECONDS = 7200
 """A token's life where the answer does not tell it (reference §2)."""
 
-PAUSES = (0.5, 1.0, 2.0, 4.0)
+BACKOFF_SECONDS = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each further try: token fetches fail now and then (reference §7 #27)."""
 
-_MOST_PATIENT = 60.0
+_MAX_RETRY_AFTER_SECONDS = 60.0
 _REQUEST = Request(TOKEN, {}, ())
 
 
@@ -35,13 +35,13 @@ class Token:
 
     value: str = field(repr=False)
     renew_at: datetime
-    ends_at: datetime
+    expires_at: datetime
 
 
-class Tokens:
+class TokenProvider:
     """Holds one token and fetches the next."""
 
-    def __init__(self, wire: Wire, clock: Clock, *, key: str, secret: str) -> None:
+    def __init__(self, wire: HttpTransport, clock: Clock, *, key: str, secret: str) -> None:
         self._wire = wire
         self._clock = clock
         self._key = key
@@ -69,12 +69,12 @@ class Tokens:
         try:
             # One caller that is cancelled must not take the token from the others.
             return await asyncio.shield(self._fetching)
-        except Wait:
-            if held is not None and held is self._held and self._clock.now() < held.ends_at:
+        except RetryableError:
+            if held is not None and held is self._held and self._clock.now() < held.expires_at:
                 return held
             raise
 
-    def drop(self, token: Token) -> None:
+    def invalidate(self, token: Token) -> None:
         """Forget a token that the API refused, unless another has taken its place already."""
         if self._held is token:
             self._held = None
@@ -86,19 +86,19 @@ class Tokens:
             await asyncio.gather(self._fetching, return_exceptions=True)
 
     async def _fetch(self) -> Token:
-        for pause in (*PAUSES, None):
+        for pause in (*BACKOFF_SECONDS, None):
             try:
                 self._held = await self._ask()
                 return self._held
-            except Wait as error:
+            except RetryableError as error:
                 # Where no connection can be opened, the address is the likelier fault: the caller is told at once.
                 if pause is None or (isinstance(error, Unreachable) and not error.sent):
                     # Nothing was asked with it: whoever wanted the token has spent no quota.
                     error.sent = False
-                    if stranger := _stranger(error):
+                    if stranger := _not_the_api_message(error):
                         raise stranger from error
                     raise
-                await self._clock.sleep(max(pause, min(error.retry_after or 0.0, _MOST_PATIENT)))
+                await self._clock.sleep(max(pause, min(error.retry_after or 0.0, _MAX_RETRY_AFTER_SECONDS)))
         raise AssertionError("the last try returns or raises")
 
     async def _ask(self) -> Token:
@@ -112,14 +112,14 @@ class Tokens:
                 _REQUEST,
                 data={"client_key": self._key, "client_secret": self._secret, "grant_type": "client_credentials"},
             )
-            envelope = open_envelope(_REQUEST, reply)
+            envelope = decode_envelope(_REQUEST, reply)
             value = envelope.fields.get("access_token")
             # A failure may come with HTTP 200, so the keys decide and not the status.
             if not envelope.ok or not (isinstance(value, str) and value.isascii() and value.isprintable() and value):
                 message = envelope.message or "the answer holds no usable token"
-                raise failure(_REQUEST, reply, code=envelope.code, message=message, log_id=envelope.log_id)
+                raise error_from_response(_REQUEST, reply, code=envelope.code, message=message, log_id=envelope.log_id)
         except ApiError as error:
-            error.hide(self.secrets)
+            error.redact(self.secrets)
             if error.raw is not None and b"access_token" in error.raw:
                 error.raw = None
             raise
@@ -127,11 +127,11 @@ class Tokens:
         return Token(value, began + life - min(RENEW_BEFORE, life / 2), began + life)
 
 
-def _stranger(error: Wait) -> WrongAddress | None:
+def _not_the_api_message(error: RetryableError) -> EndpointNotFound | None:
     """What to say if something else answers at the address: a page, with a success, as of a portal to log in at."""
     if error.status is None or not 200 <= error.status < 300 or not (error.raw or b"").lstrip().startswith(b"<"):
         return None
-    return WrongAddress(
+    return EndpointNotFound(
         error.request,
         status=error.status,
         message=f"what answers there is not the Research API: {error.message}",
@@ -148,4 +148,4 @@ def _seconds(value: object) -> int:
         seconds = int(value) if isinstance(value, int | str) else 0
     except ValueError:
         seconds = 0
-    return seconds if 0 < seconds < 10**9 else LIFE_SECONDS
+    return seconds if 0 < seconds < 10**9 else DEFAULT_LIFETIME_SECONDS

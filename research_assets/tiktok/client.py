@@ -13,13 +13,13 @@ import orjson
 
 from research_assets.clock import Clock
 from research_assets.tiktok import validation
-from research_assets.tiktok.answers import Answer, decode
-from research_assets.tiktok.auth import Tokens
+from research_assets.tiktok.answers import ResponsePage, decode_page
+from research_assets.tiktok.auth import TokenProvider
 from research_assets.tiktok.errors import ApiError, TokenRejected
 from research_assets.tiktok.requests import Request
-from research_assets.tiktok.wire import Reply, Wire
+from research_assets.tiktok.wire import HttpResponse, HttpTransport
 
-__all__ = ["Answer", "Client"]
+__all__ = ["ResponsePage", "Client"]
 
 T = TypeVar("T")
 
@@ -43,8 +43,10 @@ class Client:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Open nothing yet; raises ValueError if `base_url` is no address."""
-        self._wire = Wire(base_url=base_url, clock=clock, timeout=timeout, connections=connections, transport=transport)
-        self._tokens = Tokens(self._wire, clock, key=key, secret=secret)
+        self._wire = HttpTransport(
+            base_url=base_url, clock=clock, timeout=timeout, connections=connections, transport=transport
+        )
+        self._tokens = TokenProvider(self._wire, clock, key=key, secret=secret)
 
     def __repr__(self) -> str:
         """The address, and nothing secret."""
@@ -69,44 +71,44 @@ class Client:
         Failures that may pass are retried a few times. Raises BadCredentials, ScopeNotAuthorized, WrongAddress,
         Unreachable or another Wait.
         """
-        return (await self._tokens.get()).ends_at
+        return (await self._tokens.get()).expires_at
 
-    async def ask(self, request: Request) -> Answer:
+    async def send(self, request: Request) -> ResponsePage:
         """Send exactly one data request, after a token fetch if none is held; gives its page, or raises ApiError.
 
         TokenRejected means that the held token was dropped: reserve again and repeat once. An error whose `endpoint` is
         `token` came from the token fetch, and the data request was not sent.
         """
-        return await self._call(request, decode, **_json(request))
+        return await self._call(request, decode_page, **_json(request))
 
     async def validate(self, ids: Sequence[int], category: Literal["video", "comment"]) -> int:
         """Start a batch-compliance task for 1 to 10,000 ids (reference §3.11); gives its id.
 
         Raises ValueError naming the argument, or ApiError.
         """
-        request, form = validation.creation(ids, category)
+        request, form = validation.creation_request(ids, category)
         return await self._call(request, validation.task_id, **form)
 
     async def validation_status(self, task_id: int) -> str:
         """State of a task: `Completed`, `Processing` or `Failed`. Raises ValueError or ApiError."""
-        request = validation.about("validation_status", task_id)
+        request = validation.task_request("validation_status", task_id)
         return await self._call(request, validation.task_status, **_json(request))
 
     async def validation_result(self, task_id: int) -> tuple[int, ...]:
         """Ids of a completed task that are still valid. Raises ValueError or ApiError."""
-        request = validation.about("validation_download", task_id)
+        request = validation.task_request("validation_download", task_id)
         return await self._call(request, validation.valid_ids, **_json(request))
 
-    async def _call(self, request: Request, read: Callable[[Request, Reply], T], **what: Any) -> T:
+    async def _call(self, request: Request, read: Callable[[Request, HttpResponse], T], **what: Any) -> T:
         token = await self._tokens.get()
         headers = {"Authorization": f"Bearer {token.value}", **what.pop("headers", {})}
         try:
             return read(request, await self._wire.post(request, headers=headers, **what))
         except ApiError as error:
-            error.hide(self._tokens.secrets)
-            error.hide([token.value])
+            error.redact(self._tokens.secrets)
+            error.redact([token.value])
             if isinstance(error, TokenRejected):
-                self._tokens.drop(token)
+                self._tokens.invalidate(token)
             raise
 
 

@@ -38,10 +38,10 @@ LENGTHS = ("SHORT", "MID", "LONG", "EXTRA_LONG")
 """Classes of `video_length`: under 15 s, 15 to 60 s, 1 to 5 min, over 5 min."""
 
 # What people write for a code that the API calls otherwise.
-_MEANT = {"UK": "GB", "EL": "GR", "USA": "US"}
+_REGION_ALIASES = {"UK": "GB", "EL": "GR", "USA": "US"}
 
 
-def near(word: str, allowed: Iterable[str], *, most: int = 1, cutoff: float = 0.6) -> str:
+def did_you_mean(word: str, allowed: Iterable[str], *, most: int = 1, cutoff: float = 0.6) -> str:
     """` Did you mean ...?` for a misspelt word, naming `most` words at most, or nothing."""
     close = difflib.get_close_matches(word, sorted(allowed), n=most, cutoff=cutoff)
     return f" Did you mean {' or '.join(f'`{one}`' for one in close)}?" if close else ""
@@ -81,9 +81,9 @@ def _region(value: object) -> str:
     if code in REGIONS:
         return code
     meant = (
-        f" Did you mean `{_MEANT[code]}`?"
-        if code in _MEANT
-        else near(code, (r for r in REGIONS if r[0] == code[0]), most=3, cutoff=0.5)
+        f" Did you mean `{_REGION_ALIASES[code]}`?"
+        if code in _REGION_ALIASES
+        else did_you_mean(code, (r for r in REGIONS if r[0] == code[0]), most=3, cutoff=0.5)
     )
     raise ValueError(
         f"`{code}` is no region code of the API, which takes {len(REGIONS)} two-letter codes "
@@ -94,7 +94,7 @@ def _region(value: object) -> str:
 def _length(value: object) -> str:
     word = _text(value).upper()
     if word not in LENGTHS:
-        raise ValueError(f"`{word}` is no length; allowed: {', '.join(LENGTHS)}.{near(word, LENGTHS)}")
+        raise ValueError(f"`{word}` is no length; allowed: {', '.join(LENGTHS)}.{did_you_mean(word, LENGTHS)}")
     return word
 
 

@@ -73,5 +73,5 @@ BY_ENTITY: dict[str, Endpoint] = {endpoint.entity: endpoint for endpoint in _ALL
 TOKEN = Endpoint("token", "/v2/oauth/token/", "research", None, (), True, "2")
 """Where tokens come from. It is not among `ENDPOINTS`: it delivers no data and its errors have another form."""
 
-ABOUT_A_USER: frozenset[str] = frozenset(e.name for e in _ALL if e.path.startswith("/v2/research/user/"))
+USER_ENDPOINTS: frozenset[str] = frozenset(e.name for e in _ALL if e.path.startswith("/v2/research/user/"))
 """Names of the endpoints that are asked about one account."""

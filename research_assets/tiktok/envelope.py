@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from research_assets.tiktok import jsonline
-from research_assets.tiktok.endpoints import ABOUT_A_USER, Endpoint
+from research_assets.tiktok.endpoints import USER_ENDPOINTS, Endpoint
 from research_assets.tiktok.errors import ApiError
-from research_assets.tiktok.meaning import meaning
+from research_assets.tiktok.meaning import classify_error
 from research_assets.tiktok.requests import Request
-from research_assets.tiktok.wire import Reply
+from research_assets.tiktok.wire import HttpResponse
 
 PAGING = frozenset({"cursor", "has_more", "search_id"})
 """Keys of `data` that belong to the list, not to a record."""
 
 # These answer 500 with the result inside (reference §§3.9, 6.2).
-_RESULT_IN_500 = ABOUT_A_USER | {"playlist_info"}
+_RESULT_IN_500 = USER_ENDPOINTS | {"playlist_info"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +41,16 @@ class Envelope:
         return self.code.lower() in {"", "ok"}
 
 
-def open_envelope(request: Request, reply: Reply) -> Envelope:
+def decode_envelope(request: Request, reply: HttpResponse) -> Envelope:
     """Decode the outer form; raises the ApiError that fits if there is no JSON object."""
     try:
-        value, raw = jsonline.read(reply.body)
+        value, raw = jsonline.parse_json_line(reply.body)
     except ValueError as why:
         kind = reply.content_type.split(";")[0].strip() or "of no content type"
         what = f"({kind}) cannot be decoded as JSON: {why}" if reply.body.strip() else "is empty"
-        raise failure(request, reply, message=f"the answer {what}") from why
+        raise error_from_response(request, reply, message=f"the answer {what}") from why
     if not isinstance(value, dict):
-        raise failure(request, reply, message="the answer is JSON, but no object")
+        raise error_from_response(request, reply, message="the answer is JSON, but no object")
     data, error = value.get("data"), value.get("error")
     if isinstance(error, dict):
         code, message, log_id = error.get("code"), error.get("message") or error.get("msg"), error.get("log_id")
@@ -66,21 +66,23 @@ def open_envelope(request: Request, reply: Reply) -> Envelope:
     )
 
 
-def successful(request: Request, reply: Reply) -> Envelope:
+def require_success(request: Request, reply: HttpResponse) -> Envelope:
     """The envelope of an answer that holds a result; raises the ApiError that any other answer stands for."""
-    envelope = open_envelope(request, reply)
+    envelope = decode_envelope(request, reply)
     if envelope.ok and 200 <= reply.status < 300:
         if envelope.fields.keys() & {"data", "error"}:
             return envelope
-        raise failure(request, reply, message="the answer has neither `data` nor `error`", log_id=envelope.log_id)
+        raise error_from_response(
+            request, reply, message="the answer has neither `data` nor `error`", log_id=envelope.log_id
+        )
     if reply.status >= 500 and request.endpoint.name in _RESULT_IN_500 and _holds_result(envelope, request.endpoint):
         return envelope
-    raise failure(request, reply, code=envelope.code, message=envelope.message, log_id=envelope.log_id)
+    raise error_from_response(request, reply, code=envelope.code, message=envelope.message, log_id=envelope.log_id)
 
 
-def failure(
+def error_from_response(
     request: Request,
-    reply: Reply,
+    reply: HttpResponse,
     *,
     code: str = "",
     message: str = "",
@@ -90,7 +92,7 @@ def failure(
     """The error that an answer stands for, with all that is known about it; `kind` where the table is not to decide."""
     if reply.location:
         message = f"redirected to {reply.location} {message}"
-    return (kind or meaning(request.endpoint, reply.status, code, message))(
+    return (kind or classify_error(request.endpoint, reply.status, code, message))(
         request,
         status=reply.status,
         code=code,

@@ -72,7 +72,7 @@ class ApiError(Exception):
             f"code={self.code!r}, log_id={self.log_id!r})"
         )
 
-    def hide(self, secrets: Iterable[str]) -> None:
+    def redact(self, secrets: Iterable[str]) -> None:
         """Blot out secrets that the server sent back, in the message and in the body."""
         for secret in secrets:
             self.message = self.message.replace(secret, "***")
@@ -81,13 +81,13 @@ class ApiError(Exception):
                 self.raw = self.raw.replace(secret.encode(), b"***")
 
 
-class Wait(ApiError):
+class RetryableError(ApiError):
     """The same request may work after a pause; `retry_after` is the server's own wish in seconds, if it told one."""
 
     advice = "Wait, then repeat the same request."
 
 
-class NewToken(ApiError):
+class TokenRefreshRequired(ApiError):
     """The token was dropped; repeat the request once, which fetches a new one."""
 
     advice = "The token was dropped: repeat the request once, it fetches a new one."
@@ -99,47 +99,47 @@ class QuotaSpent(ApiError):
     advice = "Ask again after the next 00:00 UTC; what was fetched so far is kept."
 
 
-class FinalForUnit(ApiError):
+class UnitError(ApiError):
     """This unit will not be answered; `state` is what coverage says of it. The others go on."""
 
     state: ClassVar[Literal["missing", "refused", "quarantined"]]
 
 
-class FinalForAll(ApiError):
+class FatalError(ApiError):
     """No request of this kind can succeed until a person has done something."""
 
 
-class RateLimited(Wait):
+class RateLimited(RetryableError):
     """Too many requests at once (reference §5)."""
 
     advice = "Wait some seconds, then go on more slowly; the day's quota is not used up."
 
 
-class ServerError(Wait):
+class ServerError(RetryableError):
     """The server failed: 5xx, a gateway's HTML page, or an answer that cannot be decoded (reference §§1.1, 7)."""
 
     advice = "Wait, then repeat the same request; if it keeps failing, leave it for later or ask for less at once."
 
 
-class SearchIdRejected(Wait):
+class SearchIdRejected(RetryableError):
     """A search id is refused, often because it is so fresh that not every server knows it (reference §6.2)."""
 
     advice = "Repeat the same request after 5 to 10 s, some times; then go on with a new search, without the id."
 
 
-class CursorRejected(Wait):
+class CursorRejected(RetryableError):
     """A place in a list is refused, for the same reason as a search id or because the list ends there."""
 
     advice = "Repeat the same request after 5 to 10 s, some times; then take the list as ending here or start it anew."
 
 
-class Unreachable(Wait):
+class Unreachable(RetryableError):
     """No answer came: connection refused or lost, or a time-out. `sent` says whether it may have cost quota."""
 
     advice = "Check the network and the address in TIKTOK_API_URL, then repeat."
 
 
-class TokenRejected(NewToken):
+class TokenRejected(TokenRefreshRequired):
     """The API does not take the token: expired, or withdrawn."""
 
 
@@ -147,28 +147,28 @@ class DailyQuotaExceeded(QuotaSpent):
     """`daily_quota_limit_exceeded`."""
 
 
-class UserNotFound(FinalForUnit):
+class UserNotFound(UnitError):
     """No such account: deleted, renamed, banned, or never there (reference §6.2)."""
 
     state = "missing"
     advice = "The account is recorded as missing; the others go on."
 
 
-class Refused(FinalForUnit):
+class AccessDenied(UnitError):
     """The API may not show it: private, closed comments, likes not public, or without a reason given."""
 
     state = "refused"
     advice = "It is recorded as refused and not asked again until that may have changed; the others go on."
 
 
-class InvalidRequest(FinalForUnit):
+class InvalidRequest(UnitError):
     """The API does not accept the request, and repeating it cannot help."""
 
     state = "quarantined"
     advice = "Repeating it cannot help: compare the query, fields and ids with the API's documentation."
 
 
-class BadCredentials(FinalForAll):
+class BadCredentials(FatalError):
     """Client key and secret are wrong or absent."""
 
     advice = (
@@ -177,7 +177,7 @@ class BadCredentials(FinalForAll):
     )
 
 
-class ScopeNotAuthorized(FinalForAll):
+class ScopeNotAuthorized(FatalError):
     """The project may not use this endpoint: not approved for it, or the right was taken away (reference §6.1)."""
 
     advice = (
@@ -185,13 +185,13 @@ class ScopeNotAuthorized(FinalForAll):
     )
 
 
-class ScopeMissing(FinalForAll):
+class ScopeMissing(FatalError):
     """The token lacks a scope that some of the fields need."""
 
     advice = "Ask for fewer fields, or apply for the scope research.data.basic on developers.tiktok.com."
 
 
-class WrongAddress(FinalForAll):
+class EndpointNotFound(FatalError):
     """There is a server, but not this endpoint: 404, or a redirection, which is never followed with a token."""
 
     advice = (

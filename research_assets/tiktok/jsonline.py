@@ -20,7 +20,7 @@ _BROKEN = re.compile(
 )
 
 
-def read(body: bytes) -> tuple[object, bytes]:
+def parse_json_line(body: bytes) -> tuple[object, bytes]:
     """The value of a JSON text, and the text as one line.
 
     NUL characters are left out of the value, but not of the line. Single characters that make the text invalid (half a

@@ -8,7 +8,7 @@ import re
 from collections.abc import Container
 from dataclasses import dataclass
 
-from research_assets.tiktok.endpoints import ABOUT_A_USER, TOKEN, Endpoint
+from research_assets.tiktok.endpoints import USER_ENDPOINTS, TOKEN, Endpoint
 from research_assets.tiktok.errors import (
     ApiError,
     BadCredentials,
@@ -16,90 +16,90 @@ from research_assets.tiktok.errors import (
     DailyQuotaExceeded,
     InvalidRequest,
     RateLimited,
-    Refused,
+    AccessDenied,
     ScopeMissing,
     ScopeNotAuthorized,
     SearchIdRejected,
     ServerError,
     TokenRejected,
     UserNotFound,
-    WrongAddress,
+    EndpointNotFound,
 )
 
 _TOKEN = {TOKEN.name}
-_ASKED_ONE_BY_ONE = ABOUT_A_USER | {"comment_list", "playlist_info"}
+_SINGLE_ITEM_ENDPOINTS = USER_ENDPOINTS | {"comment_list", "playlist_info"}
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ErrorRule:
     """A row: every condition that is given must hold. `says` is a pattern in the message, `at` names endpoints."""
 
-    meaning: type[ApiError]
+    error: type[ApiError]
     codes: Container[str] | None = None
-    says: str | None = None
+    message_pattern: str | None = None
     statuses: Container[int] | None = None
-    at: Container[str] | None = None
+    endpoints: Container[str] | None = None
 
-    def fits(self, endpoint: str, status: int, code: str, message: str) -> bool:
+    def matches(self, endpoint: str, status: int, code: str, message: str) -> bool:
         """Whether the row speaks about such an answer."""
         return (
             (self.codes is None or code in self.codes)
             and (self.statuses is None or status in self.statuses)
-            and (self.at is None or endpoint in self.at)
-            and (self.says is None or re.search(self.says, message, re.IGNORECASE) is not None)
+            and (self.endpoints is None or endpoint in self.endpoints)
+            and (self.message_pattern is None or re.search(self.message_pattern, message, re.IGNORECASE) is not None)
         )
 
 
-TABLE: tuple[Rule, ...] = (
+ERROR_RULES: tuple[ErrorRule, ...] = (
     # The token's endpoint answers as OAuth 2 does, with any status; `invalid_request` there is a missing key or secret.
-    Rule(BadCredentials, codes={"invalid_client"}),
-    Rule(
+    ErrorRule(BadCredentials, codes={"invalid_client"}),
+    ErrorRule(
         BadCredentials,
         codes={
             *("invalid_request", "invalid_params", "invalid_grant"),
             *("unsupported_grant_type", "unsupported_response_type"),
         },
-        at=_TOKEN,
+        endpoints=_TOKEN,
     ),
-    Rule(ScopeNotAuthorized, codes={"unauthorized_client", "invalid_scope", "access_denied"}, at=_TOKEN),
-    Rule(DailyQuotaExceeded, codes={"daily_quota_limit_exceeded"}),
-    Rule(RateLimited, codes={"rate_limit_exceeded"}),
-    Rule(TokenRejected, codes={"access_token_invalid", "invalid_token"}),
-    Rule(ScopeNotAuthorized, codes={"scope_not_authorized"}),
-    Rule(ScopeMissing, codes={"scope_permission_missed"}),
-    Rule(DailyQuotaExceeded, says=r"daily quota", statuses={429}),
-    Rule(SearchIdRejected, says=r"search id .*(invalid|expired)"),
-    Rule(CursorRejected, says=r"invalid count or cursor"),
+    ErrorRule(ScopeNotAuthorized, codes={"unauthorized_client", "invalid_scope", "access_denied"}, endpoints=_TOKEN),
+    ErrorRule(DailyQuotaExceeded, codes={"daily_quota_limit_exceeded"}),
+    ErrorRule(RateLimited, codes={"rate_limit_exceeded"}),
+    ErrorRule(TokenRejected, codes={"access_token_invalid", "invalid_token"}),
+    ErrorRule(ScopeNotAuthorized, codes={"scope_not_authorized"}),
+    ErrorRule(ScopeMissing, codes={"scope_permission_missed"}),
+    ErrorRule(DailyQuotaExceeded, message_pattern=r"daily quota", statuses={429}),
+    ErrorRule(SearchIdRejected, message_pattern=r"search id .*(invalid|expired)"),
+    ErrorRule(CursorRejected, message_pattern=r"invalid count or cursor"),
     # A name in a video query is one of many: there the same words do not speak about the whole window.
-    Rule(UserNotFound, says=r"cannot find the user", at=ABOUT_A_USER),
-    Rule(
-        Refused,
-        says=r"cannot return this user.s information|information cannot be returned|not allowed to be disclosed"
+    ErrorRule(UserNotFound, message_pattern=r"cannot find the user", endpoints=USER_ENDPOINTS),
+    ErrorRule(
+        AccessDenied,
+        message_pattern=r"cannot return this user.s information|information cannot be returned|not allowed to be disclosed"
         r"|\b(is|are|set to) private\b",
-        at=_ASKED_ONE_BY_ONE,
+        endpoints=_SINGLE_ITEM_ENDPOINTS,
     ),
-    Rule(RateLimited, statuses={429}),
-    Rule(ServerError, codes={"internal_error", "timeout", "server_error", "temporarily_unavailable"}),
-    Rule(ServerError, says=r"try again later|server internal error"),
+    ErrorRule(RateLimited, statuses={429}),
+    ErrorRule(ServerError, codes={"internal_error", "timeout", "server_error", "temporarily_unavailable"}),
+    ErrorRule(ServerError, message_pattern=r"try again later|server internal error"),
     # 403 came for likes that are not public, so it is about the one account; where nobody's is asked, it is about us.
-    Rule(Refused, statuses={403}, at=_ASKED_ONE_BY_ONE),
-    Rule(InvalidRequest, codes={"invalid_params", "invalid_param", "invalid_request", "invalid_file_upload"}),
+    ErrorRule(AccessDenied, statuses={403}, endpoints=_SINGLE_ITEM_ENDPOINTS),
+    ErrorRule(InvalidRequest, codes={"invalid_params", "invalid_param", "invalid_request", "invalid_file_upload"}),
     # From here on there is no useful body.
-    Rule(BadCredentials, statuses={401}, at=_TOKEN),
-    Rule(TokenRejected, statuses={401}),
-    Rule(ScopeNotAuthorized, statuses={403}),
+    ErrorRule(BadCredentials, statuses={401}, endpoints=_TOKEN),
+    ErrorRule(TokenRejected, statuses={401}),
+    ErrorRule(ScopeNotAuthorized, statuses={403}),
     # Missing accounts come as 400 with a message, so a 404 says that the path is not served: asking on cannot help.
-    Rule(WrongAddress, statuses={*range(300, 400), 404, 405, 410}),
-    Rule(ServerError, statuses={408, 425}),
+    ErrorRule(EndpointNotFound, statuses={*range(300, 400), 404, 405, 410}),
+    ErrorRule(ServerError, statuses={408, 425}),
     # Token fetches fail now and then for no reason that the status would tell; only what stands above is final.
-    Rule(ServerError, at=_TOKEN),
-    Rule(InvalidRequest, statuses=range(400, 500)),
+    ErrorRule(ServerError, endpoints=_TOKEN),
+    ErrorRule(InvalidRequest, statuses=range(400, 500)),
     # 5xx, and a 200 with a code that nobody has seen: most probably passing.
-    Rule(ServerError),
+    ErrorRule(ServerError),
 )
 """What a refusal means."""
 
 
-def meaning(endpoint: Endpoint, status: int, code: str, message: str) -> type[ApiError]:
+def classify_error(endpoint: Endpoint, status: int, code: str, message: str) -> type[ApiError]:
     """The type of error for an answer that holds no result."""
-    return next(rule.meaning for rule in TABLE if rule.fits(endpoint.name, status, code.lower(), message))
+    return next(rule.error for rule in ERROR_RULES if rule.matches(endpoint.name, status, code.lower(), message))

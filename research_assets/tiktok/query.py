@@ -7,13 +7,13 @@ there are is listed in `conditions.py`.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from research_assets.tiktok.conditions import CONDITIONS, OPERATIONS, near
+from research_assets.tiktok.conditions import CONDITIONS, OPERATIONS, did_you_mean
 
 GROUPS = ("and", "or", "not")
 """All must hold, at least one must hold, none may hold; the groups themselves are joined by and (reference §3.1.1)."""
 
-_SHOWN_VALUES = 8
-_SIGNS = {"EQ": "=", "IN": "in", "GT": ">", "GTE": ">=", "LT": "<", "LTE": "<="}
+_MAX_VALUES = 8
+_OPERATION_SIGNS = {"EQ": "=", "IN": "in", "GT": ">", "GTE": ">=", "LT": "<", "LTE": "<="}
 
 
 class QueryError(ValueError):
@@ -41,12 +41,12 @@ def parse_query(value: object) -> dict[str, tuple[dict[str, Any], ...]]:
     for the first mistake.
     """
     if not isinstance(value, Mapping):
-        raise QueryError((), f"must have groups {_listed(GROUPS)}, each with a list of conditions")
+        raise QueryError((), f"must have groups {_join_or(GROUPS)}, each with a list of conditions")
     query = {}
     for name, group in value.items():
         if name not in GROUPS:
             raise QueryError(
-                (str(name),), f"`{name}` is no group; allowed: {_listed(GROUPS)}.{near(str(name), GROUPS)}"
+                (str(name),), f"`{name}` is no group; allowed: {_join_or(GROUPS)}.{did_you_mean(str(name), GROUPS)}"
             )
         if not isinstance(group, Sequence | None) or isinstance(group, str):
             raise QueryError((name,), "must be a list of conditions, each beginning with `- `")
@@ -54,15 +54,15 @@ def parse_query(value: object) -> dict[str, tuple[dict[str, Any], ...]]:
         if group:
             query[name] = tuple(_condition((name, index), entry) for index, entry in enumerate(group))
     if not query:
-        raise QueryError((), f"holds no condition; at least one is needed in {_listed(GROUPS)}")
+        raise QueryError((), f"holds no condition; at least one is needed in {_join_or(GROUPS)}")
     return query
 
 
-def describe(query: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def format_query(query: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """A query of the API's form on one line: `region_code in DE, AT and hashtag_name = gardening, not ...`."""
     parts = []
     for name in GROUPS:
-        words = [_in_words(condition) for condition in query.get(name, ())]
+        words = [_format_condition(condition) for condition in query.get(name, ())]
         if not words:
             continue
         joined = f" {'and' if name == 'and' else 'or'} ".join(words)
@@ -75,12 +75,13 @@ def _condition(path: tuple[str | int, ...], entry: object) -> dict[str, Any]:
     if not isinstance(entry, Mapping):
         raise QueryError(path, "must be written as {field: <name>, <operation>: <value>}")
     if "field" not in entry:
-        raise QueryError(path, f"has no `field`; allowed: {_listed(CONDITIONS)}")
+        raise QueryError(path, f"has no `field`; allowed: {_join_or(CONDITIONS)}")
     field = entry["field"]
     kind = CONDITIONS.get(field) if isinstance(field, str) else None
     if kind is None:
         raise QueryError(
-            (*path, "field"), f"`{field}` is unknown; allowed: {_listed(CONDITIONS)}.{near(str(field), CONDITIONS)}"
+            (*path, "field"),
+            f"`{field}` is unknown; allowed: {_join_or(CONDITIONS)}.{did_you_mean(str(field), CONDITIONS)}",
         )
     operations = [key for key in entry if key != "field"]
     for operation in operations:
@@ -88,8 +89,8 @@ def _condition(path: tuple[str | int, ...], entry: object) -> dict[str, Any]:
             known = "cannot be asked of" if operation in OPERATIONS else "is no operation for"
             raise QueryError(
                 (*path, str(operation)),
-                f"`{operation}` {known} `{field}`; allowed: {_listed(kind.operations)}."
-                f"{near(str(operation), kind.operations)}",
+                f"`{operation}` {known} `{field}`; allowed: {_join_or(kind.operations)}."
+                f"{did_you_mean(str(operation), kind.operations)}",
             )
     if len(operations) != 1:
         raise QueryError(
@@ -117,12 +118,12 @@ def _value(field: str, path: tuple[str | int, ...], given: object) -> str:
         raise QueryError(path, f"value of `{field}` {error}") from error
 
 
-def _in_words(condition: Mapping[str, Any]) -> str:
+def _format_condition(condition: Mapping[str, Any]) -> str:
     values = [f'"{v}"' if " " in v or "," in v else v for v in condition["field_values"]]
-    more = f" and {len(values) - _SHOWN_VALUES} more" if len(values) > _SHOWN_VALUES else ""
-    shown = ", ".join(values[:_SHOWN_VALUES])
-    return f"{condition['field_name']} {_SIGNS[condition['operation']]} {shown}{more}"
+    more = f" and {len(values) - _MAX_VALUES} more" if len(values) > _MAX_VALUES else ""
+    shown = ", ".join(values[:_MAX_VALUES])
+    return f"{condition['field_name']} {_OPERATION_SIGNS[condition['operation']]} {shown}{more}"
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join_or(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)

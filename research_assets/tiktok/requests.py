@@ -30,7 +30,7 @@ class Request:
     fields: tuple[str, ...]
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The request as a journal keeps it."""
         return {"endpoint": self.endpoint.name, "body": dict(self.body), "fields": list(self.fields)}
 
@@ -104,7 +104,7 @@ def comment_list(
     if (video_id is None) == (comment_id is None):
         raise ValueError("video_id, comment_id: exactly one of the two must be given (reference §3.2)")
     name, value = ("comment_id", comment_id) if video_id is None else ("video_id", video_id)
-    body = {name: whole_id(name, value)}
+    body = {name: require_id(name, value)}
     return Request(ENDPOINTS["comment_list"], body | _page(max_count, cursor), _fields("comments", fields))
 
 
@@ -138,7 +138,7 @@ def user_list(
 
 def playlist_info(playlist_id: int, *, cursor: int | None = None, max_count: int = MAX_COUNT) -> Request:
     """One playlist with a page of its video ids (reference §3.9). Raises ValueError naming the argument."""
-    body = {"playlist_id": whole_id("playlist_id", playlist_id), **_page(max_count, cursor)}
+    body = {"playlist_id": require_id("playlist_id", playlist_id), **_page(max_count, cursor)}
     return Request(ENDPOINTS["playlist_info"], body, tuple(field.name for field in PLAYLIST if field.requested))
 
 
@@ -152,16 +152,16 @@ def _page(max_count: int, cursor: int | None) -> dict[str, int]:
     return {"max_count": max_count, "cursor": cursor}
 
 
-def as_id(value: object) -> int | None:
+def parse_id(value: object) -> int | None:
     """An id given as a number or as text; None if it is no positive 64-bit integer."""
     if type(value) is str and value.isascii() and value.isdecimal() and len(value) <= 19:
         value = int(value)
     return value if type(value) is int and 0 < value < 2**63 else None
 
 
-def whole_id(name: str, value: object) -> int:
+def require_id(name: str, value: object) -> int:
     """What `as_id` gives; raises ValueError naming the argument where that is nothing."""
-    number = as_id(value)
+    number = parse_id(value)
     if number is None:
         raise ValueError(f"{name}={value!r}: must be a positive 64-bit integer")
     return number

@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from research_assets.tiktok import jsonline
 from research_assets.tiktok.endpoints import ENDPOINTS
-from research_assets.tiktok.envelope import failure, successful
+from research_assets.tiktok.envelope import error_from_response, require_success
 from research_assets.tiktok.errors import ServerError
-from research_assets.tiktok.requests import Request, whole_id
-from research_assets.tiktok.wire import Reply
+from research_assets.tiktok.requests import Request, require_id
+from research_assets.tiktok.wire import HttpResponse
 
 MAX_IDS = 10_000
 """Ids in one task at most."""
@@ -25,41 +25,41 @@ STATES = ("Completed", "Processing", "Failed")
 _BETWEEN_IDS = re.compile(r'[\s,;|\[\]"\']+')
 
 
-def creation(ids: Sequence[int], category: Literal["video", "comment"]) -> tuple[Request, dict[str, Any]]:
+def creation_request(ids: Sequence[int], category: Literal["video", "comment"]) -> tuple[Request, dict[str, Any]]:
     """The request that starts a task, with its multipart form as httpx takes it; raises ValueError."""
     if category not in ("video", "comment"):
         raise ValueError(f"category={category!r}: must be `video` or `comment`")
     if not 1 <= len(ids) <= MAX_IDS:
         raise ValueError(f"ids: {len(ids)} given; one task takes 1 to {MAX_IDS:,}")
-    lines = "".join(f"{whole_id('ids', number)}\n" for number in ids)
+    lines = "".join(f"{require_id('ids', number)}\n" for number in ids)
     request = Request(ENDPOINTS["validation_create"], {"category": category}, ())
     return request, {"data": {"category": category}, "files": {"file_data": ("ids.txt", lines.encode(), "text/plain")}}
 
 
-def about(endpoint: Literal["validation_status", "validation_download"], task_id: int) -> Request:
+def task_request(endpoint: Literal["validation_status", "validation_download"], task_id: int) -> Request:
     """A request about a task; raises ValueError."""
-    return Request(ENDPOINTS[endpoint], {"task_id": whole_id("task_id", task_id)}, ())
+    return Request(ENDPOINTS[endpoint], {"task_id": require_id("task_id", task_id)}, ())
 
 
-def task_id(request: Request, reply: Reply) -> int:
+def task_id(request: Request, reply: HttpResponse) -> int:
     """The id of the task that was started."""
-    envelope = successful(request, reply)
+    envelope = require_success(request, reply)
     try:
-        return whole_id("task_id", envelope.data.get("task_id"))
+        return require_id("task_id", envelope.data.get("task_id"))
     except ValueError as error:
-        raise failure(request, reply, message=f"no usable task: {error}", kind=ServerError) from error
+        raise error_from_response(request, reply, message=f"no usable task: {error}", kind=ServerError) from error
 
 
-def task_status(request: Request, reply: Reply) -> str:
+def task_status(request: Request, reply: HttpResponse) -> str:
     """One of `STATES`, or whatever else the API says."""
-    envelope = successful(request, reply)
+    envelope = require_success(request, reply)
     status = envelope.data.get("task_status")
     if not isinstance(status, str) or not status.strip():
-        raise failure(request, reply, message="the answer has no `task_status`", kind=ServerError)
+        raise error_from_response(request, reply, message="the answer has no `task_status`", kind=ServerError)
     return next((state for state in STATES if state.lower() == status.strip().lower()), status.strip())
 
 
-def valid_ids(request: Request, reply: Reply) -> tuple[int, ...]:
+def valid_ids(request: Request, reply: HttpResponse) -> tuple[int, ...]:
     """The ids in a result file, in its order, each once. An empty file is an answer: none is valid any more."""
     text = reply.body.decode("utf-8-sig", errors="replace")
     words = [word for word in _BETWEEN_IDS.split(text) if word]
@@ -67,14 +67,16 @@ def valid_ids(request: Request, reply: Reply) -> tuple[int, ...]:
         return tuple(dict.fromkeys(int(word) for word in words))
     if reply.status == 200 and not _is_json(reply.body):
         # Ids must never be fished out of something else, because what is not among them will be deleted.
-        raise failure(request, reply, message="the answer is no list of ids", kind=ServerError)
-    successful(request, reply)
-    raise failure(request, reply, message="the answer reports success but holds no list of ids", kind=ServerError)
+        raise error_from_response(request, reply, message="the answer is no list of ids", kind=ServerError)
+    require_success(request, reply)
+    raise error_from_response(
+        request, reply, message="the answer reports success but holds no list of ids", kind=ServerError
+    )
 
 
 def _is_json(body: bytes) -> bool:
     try:
-        jsonline.read(body)
+        jsonline.parse_json_line(body)
     except ValueError:
         return False
     return True

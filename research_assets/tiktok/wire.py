@@ -26,7 +26,7 @@ MAX_BODY_BYTES = 64 * 1024 * 1024
 """A page of 100 videos has some hundred kilobytes; what is larger than this is no answer of this API."""
 
 # Only before a connection stands is it certain that the request did not arrive.
-_NOT_SENT = (
+_NEVER_SENT_ERRORS = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
     httpx.PoolTimeout,
@@ -37,7 +37,7 @@ _NOT_SENT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class HttpResponse:
     """An HTTP answer, whatever it holds. `latency` is in seconds, `retry_after` too, from now, if the server said."""
 
     status: int
@@ -49,7 +49,7 @@ class Reply:
     latency: float
 
 
-class Wire:
+class HttpTransport:
     """A pool of connections to one address. `connections` is how many are open at most; `timeout` in seconds."""
 
     def __init__(
@@ -78,7 +78,7 @@ class Wire:
             transport=transport,
         )
 
-    async def post(self, request: Request, *, fields: str = "", **what: Any) -> Reply:
+    async def post(self, request: Request, *, fields: str = "", **what: Any) -> HttpResponse:
         """POST to the request's path, as httpx understands `what` (headers, content, data, files).
 
         `fields` is the query parameter of that name; the request's body is not looked at. Raises Unreachable if no
@@ -92,7 +92,7 @@ class Wire:
             async with self._http.stream("POST", url, **what) as response:
                 body = await self._body(response, request)
         except (httpx.TransportError, TimeoutError) as error:
-            sent = not isinstance(error, _NOT_SENT)
+            sent = not isinstance(error, _NEVER_SENT_ERRORS)
             failed = "no whole answer came from" if sent else "no connection to"
             reason = ": ".join(part for part in (type(error).__name__, str(error)) if part)
             raise Unreachable(
@@ -101,7 +101,7 @@ class Wire:
         headers = response.headers
         if isinstance(self._clock, ServerClock):
             self._clock.synchronize(headers.get("date"))
-        return Reply(
+        return HttpResponse(
             status=response.status_code,
             body=body,
             content_type=headers.get("content-type", ""),
@@ -158,15 +158,15 @@ def _retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:
     try:
         seconds = float(text)
     except ValueError:
-        at = _moment(text)
+        at = _parse_http_date(text)
         if at is None:
             return None
         # The server's date counts from the server's clock.
-        seconds = (at - (_moment(headers.get("date", "")) or clock.now())).total_seconds()
+        seconds = (at - (_parse_http_date(headers.get("date", "")) or clock.now())).total_seconds()
     return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
-def _moment(text: str) -> datetime | None:
+def _parse_http_date(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
     except ValueError:

@@ -9,24 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_assets.fields import ENTITIES
-from research_assets.tiktok.answers import Answer, decode
+from research_assets.tiktok.answers import ResponsePage, decode_page
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import ApiError, InvalidRequest, ServerError, UserNotFound
 from research_assets.tiktok.requests import Request
-from research_assets.tiktok.wire import Reply
+from research_assets.tiktok.wire import HttpResponse
 from research_assets_tests.tiktok.api import COMMENTS, EVERY_REQUEST, LISTS, LOG_ID, PLAYLIST, PROFILE, REPLIES, SEARCH
 
 OK = {"code": "ok", "message": "", "log_id": LOG_ID}
 VIDEO = {"id": 7503867840092128259, "create_time": 1747130400, "username": "beet.und.balkon"}
 
 
-def reply(body: Any, status: int = 200) -> Reply:
+def reply(body: Any, status: int = 200) -> HttpResponse:
     content = body if isinstance(body, bytes) else orjson.dumps(body)
-    return Reply(status, content, "application/json", "Thu, 15 May 2025 09:06:40 GMT", None, None, 0.25)
+    return HttpResponse(status, content, "application/json", "Thu, 15 May 2025 09:06:40 GMT", None, None, 0.25)
 
 
-def page(request: Request, data: Any, status: int = 200, error: Any = OK) -> Answer:
-    return decode(request, reply({"data": data, "error": error}, status))
+def page(request: Request, data: Any, status: int = 200, error: Any = OK) -> ResponsePage:
+    return decode_page(request, reply({"data": data, "error": error}, status))
 
 
 def test_a_page_of_videos() -> None:
@@ -117,11 +117,11 @@ def test_paging_in_every_spelling(data: Any, cursor: int | None, has_more: bool,
     ],
 )
 def test_success_in_every_spelling(body: bytes) -> None:
-    assert decode(REPLIES, reply(body)).rows == [{"id": 1}]
+    assert decode_page(REPLIES, reply(body)).rows == [{"id": 1}]
 
 
 def test_ok_without_data_is_an_empty_page() -> None:
-    assert decode(COMMENTS, reply({"error": OK})).rows == []
+    assert decode_page(COMMENTS, reply({"error": OK})).rows == []
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_ok_without_data_is_an_empty_page() -> None:
 @pytest.mark.parametrize("more", [{}, {"data": {}}, {"data": None}])
 def test_an_error_in_every_spelling(error: Any, code: str, message: str, log_id: str, status: int, more: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        decode(SEARCH, reply({"error": error} | more, status))
+        decode_page(SEARCH, reply({"error": error} | more, status))
     assert (caught.value.code, caught.value.message, caught.value.log_id) == (code, message, log_id)
     assert caught.value.status == status
     assert caught.value.request is SEARCH
@@ -180,7 +180,7 @@ def test_an_empty_list_in_a_500_that_says_ok_is_a_result() -> None:
 @pytest.mark.parametrize("status", [200, 500, 504])
 def test_what_is_no_answer_is_a_server_error(body: bytes, status: int) -> None:
     with pytest.raises(ServerError) as caught:
-        decode(SEARCH, reply(body, status))
+        decode_page(SEARCH, reply(body, status))
     assert (caught.value.raw, caught.value.status) == (body, status)
 
 
@@ -209,7 +209,7 @@ def test_unknown_fields_are_named_wherever_they_stand() -> None:
         "error": OK,
         "extra": 1,
     }
-    assert decode(SEARCH, reply(body)).unknown == {
+    assert decode_page(SEARCH, reply(body)).unknown == {
         *("new_count", "other", "hashtag_info_list.trend", "effect_info_list.glow"),
         *("data.total", "data.videos[]", "answer.extra"),
     }
@@ -230,7 +230,7 @@ ANYTHING = st.recursive(
 @given(ANYTHING, st.sampled_from([SEARCH, PROFILE]), st.sampled_from([200, 400, 500]))
 def test_any_json_is_an_answer_or_an_api_error(value: Any, request_: Request, status: int) -> None:
     try:
-        answer = decode(request_, reply(json.dumps(value).encode(), status))
+        answer = decode_page(request_, reply(json.dumps(value).encode(), status))
     except ApiError:
         return
     assert all(isinstance(row, dict) for row in answer.rows)

@@ -32,7 +32,7 @@ async def test_the_form_of_the_call(clock: FakeClock) -> None:
     api = Api(PAGE)
     async with api.client(clock) as client:
         assert await client.token() == clock.now() + timedelta(seconds=7200)
-        await client.ask(SEARCH)
+        await client.send(SEARCH)
     (call,) = api.token_calls
     assert (call.method, str(call.url)) == ("POST", f"{URL}/v2/oauth/token/")
     assert call.headers["content-type"] == "application/x-www-form-urlencoded"
@@ -44,12 +44,12 @@ async def test_the_form_of_the_call(clock: FakeClock) -> None:
 async def test_one_token_serves_until_five_minutes_before_its_end(clock: FakeClock) -> None:
     api = Api(PAGE, tokens=(token("first"), token("second")))
     async with api.client(clock) as client:
-        await client.ask(SEARCH)
+        await client.send(SEARCH)
         clock.advance(seconds=7200 - 301)
-        await client.ask(SEARCH)
+        await client.send(SEARCH)
         assert len(api.token_calls) == 1
         clock.advance(seconds=1)
-        await client.ask(SEARCH)
+        await client.send(SEARCH)
     assert [call.headers["authorization"] for call in api.sent] == ["Bearer first"] * 2 + ["Bearer second"]
 
 
@@ -65,7 +65,7 @@ async def test_a_short_lived_token_is_not_fetched_for_each_request(clock: FakeCl
     api = Api(PAGE, tokens=(token(expires_in=60),))
     async with api.client(clock) as client:
         for _ in range(3):
-            await client.ask(SEARCH)
+            await client.send(SEARCH)
     assert len(api.token_calls) == 1
 
 
@@ -78,7 +78,7 @@ async def test_concurrent_callers_share_one_fetch(clock: FakeClock) -> None:
 
     api = Api(PAGE, tokens=(slow,))
     async with api.client(clock) as client:
-        asked = [asyncio.create_task(client.ask(SEARCH)) for _ in range(20)]
+        asked = [asyncio.create_task(client.send(SEARCH)) for _ in range(20)]
         while not api.token_calls:
             await asyncio.sleep(0)
         gate.set()
@@ -89,7 +89,7 @@ async def test_concurrent_callers_share_one_fetch(clock: FakeClock) -> None:
 async def test_concurrent_callers_share_its_failure(clock: FakeClock) -> None:
     api = Api(PAGE, tokens=(oauth_error(401, "invalid_client"),))
     async with api.client(clock) as client:
-        ends = await asyncio.gather(*(client.ask(SEARCH) for _ in range(5)), return_exceptions=True)
+        ends = await asyncio.gather(*(client.send(SEARCH) for _ in range(5)), return_exceptions=True)
     assert {type(end) for end in ends} == {BadCredentials}
     assert (len(api.token_calls), len(api.sent)) == (1, 0)
 
@@ -103,7 +103,7 @@ async def test_a_caller_that_gives_up_leaves_the_fetch_to_the_others(clock: Fake
 
     api = Api(PAGE, tokens=(slow,))
     async with api.client(clock) as client:
-        first, second = (asyncio.create_task(client.ask(SEARCH)) for _ in range(2))
+        first, second = (asyncio.create_task(client.send(SEARCH)) for _ in range(2))
         while not api.token_calls:
             await asyncio.sleep(0)
         first.cancel()
@@ -121,7 +121,7 @@ async def test_closing_ends_a_fetch_that_is_under_way(clock: FakeClock) -> None:
 
     api = Api(PAGE, tokens=(never,))
     client = api.client(clock)
-    asked = asyncio.create_task(client.ask(SEARCH))
+    asked = asyncio.create_task(client.send(SEARCH))
     while not api.token_calls:
         await asyncio.sleep(0)
     await client.aclose()
@@ -133,9 +133,9 @@ async def test_a_refused_token_is_dropped_and_the_call_not_repeated(clock: FakeC
     api = Api(error(401, "access_token_invalid"), PAGE, tokens=(token("first"), token("second")))
     async with api.client(clock) as client:
         with pytest.raises(TokenRejected):
-            await client.ask(SEARCH)
+            await client.send(SEARCH)
         assert len(api.sent) == 1
-        await client.ask(SEARCH)
+        await client.send(SEARCH)
     assert [call.headers["authorization"] for call in api.sent] == ["Bearer first", "Bearer second"]
 
 
@@ -148,16 +148,16 @@ async def test_late_news_of_an_old_token_does_not_drop_the_new_one(clock: FakeCl
 
     api = Api(late, error(401, "access_token_invalid"), PAGE, tokens=(token("first"), token("second"), token("third")))
     async with api.client(clock) as client:
-        early = asyncio.create_task(client.ask(SEARCH))
+        early = asyncio.create_task(client.send(SEARCH))
         while not api.sent:
             await asyncio.sleep(0)
         with pytest.raises(TokenRejected):
-            await client.ask(SEARCH)
-        await client.ask(SEARCH)
+            await client.send(SEARCH)
+        await client.send(SEARCH)
         gate.set()
         with pytest.raises(TokenRejected):
             await early
-        await client.ask(SEARCH)
+        await client.send(SEARCH)
     assert len(api.token_calls) == 2
 
 
@@ -166,5 +166,5 @@ async def test_scope_errors_keep_the_token(clock: FakeClock) -> None:
     async with api.client(clock) as client:
         for _ in range(2):
             with pytest.raises(ScopeNotAuthorized):
-                await client.ask(SEARCH)
+                await client.send(SEARCH)
     assert len(api.token_calls) == 1

@@ -5,17 +5,17 @@ import logging
 import httpx
 import pytest
 
-from research_assets.tiktok.auth import PAUSES
+from research_assets.tiktok.auth import BACKOFF_SECONDS
 from research_assets.tiktok.client import Client
 from research_assets.tiktok.errors import (
     ApiError,
     BadCredentials,
-    FinalForAll,
+    FatalError,
     RateLimited,
     ScopeNotAuthorized,
     ServerError,
     Unreachable,
-    WrongAddress,
+    EndpointNotFound,
 )
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.tiktok.api import KEY, PAGE, SEARCH, SECRET, TOKEN, Answering, Api, error, oauth_error, token
@@ -39,7 +39,7 @@ async def test_sporadic_failures_are_retried(clock: FakeClock, failure: Answerin
     api = Api(tokens=(failure, failure, token()))
     async with api.client(clock) as client:
         await client.token()
-    assert clock.slept == list(PAUSES[:2])
+    assert clock.slept == list(BACKOFF_SECONDS[:2])
 
 
 @pytest.mark.parametrize("failure", SPORADIC)
@@ -49,16 +49,16 @@ async def test_but_not_for_ever(clock: FakeClock, failure: Answering) -> None:
         with pytest.raises((ServerError, RateLimited, Unreachable)) as caught:
             await client.token()
     assert caught.value.endpoint == "token"
-    assert clock.slept == list(PAUSES)
-    assert len(api.token_calls) == len(PAUSES) + 1
+    assert clock.slept == list(BACKOFF_SECONDS)
+    assert len(api.token_calls) == len(BACKOFF_SECONDS) + 1
 
 
 async def test_whoever_answers_with_a_page_of_its_own_is_not_the_api(clock: FakeClock) -> None:
     page = httpx.Response(200, text="<html>Welcome</html>", headers={"Content-Type": "text/html"})
     api = Api(PAGE, tokens=(page,) * 5)
     async with api.client(clock) as client:
-        with pytest.raises(WrongAddress, match=r"not the Research API.*TIKTOK_API_URL") as caught:
-            await client.ask(SEARCH)
+        with pytest.raises(EndpointNotFound, match=r"not the Research API.*TIKTOK_API_URL") as caught:
+            await client.send(SEARCH)
     assert not caught.value.sent
     assert not api.sent
 
@@ -67,7 +67,7 @@ async def test_without_a_token_no_quota_can_have_been_spent(clock: FakeClock) ->
     api = Api(PAGE, tokens=(httpx.Response(503),) * 5)
     async with api.client(clock) as client:
         with pytest.raises(ServerError) as caught:
-            await client.ask(SEARCH)
+            await client.send(SEARCH)
     assert not caught.value.sent
 
 
@@ -87,12 +87,12 @@ async def test_the_server_s_own_wish_is_waited_for_within_reason(clock: FakeCloc
 async def test_a_token_that_still_lasts_bridges_a_failing_renewal(clock: FakeClock) -> None:
     api = Api(PAGE, tokens=(token(), httpx.Response(500)))
     async with api.client(clock) as client:
-        await client.ask(SEARCH)
+        await client.send(SEARCH)
         clock.advance(seconds=7200 - 200)
-        await client.ask(SEARCH)
+        await client.send(SEARCH)
         clock.advance(seconds=200)
         with pytest.raises(ServerError):
-            await client.ask(SEARCH)
+            await client.send(SEARCH)
     assert len(api.sent) == 2
 
 
@@ -107,8 +107,8 @@ async def test_a_token_that_still_lasts_bridges_a_failing_renewal(clock: FakeClo
         (oauth_error(200, "invalid_client"), BadCredentials, "TIKTOK_CLIENT_KEY"),
         (oauth_error(500, "invalid_request", "Client secret is missed in request."), BadCredentials, "missed"),
         (oauth_error(400, "unauthorized_client"), ScopeNotAuthorized, "approved"),
-        (httpx.Response(404, text="not found"), WrongAddress, "TIKTOK_API_URL"),
-        (httpx.Response(301, headers={"Location": "https://other.test/"}), WrongAddress, "https://other.test/"),
+        (httpx.Response(404, text="not found"), EndpointNotFound, "TIKTOK_API_URL"),
+        (httpx.Response(301, headers={"Location": "https://other.test/"}), EndpointNotFound, "https://other.test/"),
     ],
 )
 async def test_final_failures_are_told_at_once(
@@ -117,8 +117,8 @@ async def test_final_failures_are_told_at_once(
     api = Api(PAGE, tokens=(failure,))
     async with api.client(clock) as client:
         with pytest.raises(kind, match=says) as caught:
-            await client.ask(SEARCH)
-    assert isinstance(caught.value, FinalForAll)
+            await client.send(SEARCH)
+    assert isinstance(caught.value, FatalError)
     assert (len(api.token_calls), len(api.sent), clock.slept) == (1, 0, [])
 
 
@@ -127,7 +127,7 @@ async def test_without_credentials_nothing_is_sent(clock: FakeClock, key: str, s
     api = Api(PAGE)
     async with api.client(clock, key=key, secret=secret) as client:
         with pytest.raises(BadCredentials, match="nothing was sent"):
-            await client.ask(SEARCH)
+            await client.send(SEARCH)
     assert not api.token_calls
 
 
@@ -155,7 +155,7 @@ async def test_no_secret_is_ever_seen(clock: FakeClock, caplog: pytest.LogCaptur
     for data, tokens in scripts:
         async with Api(data, tokens=tokens).client(clock) as client:
             with pytest.raises(ApiError) as caught:
-                await client.ask(SEARCH)
+                await client.send(SEARCH)
             seen += [repr(client), repr(client.__dict__), str(caught.value), repr(caught.value)]
             seen += [repr(caught.value.__dict__), repr(caught.value.__cause__), repr(caught.value.args)]
     seen.append(caplog.text)

@@ -17,8 +17,8 @@ from research_assets.tiktok.errors import (
     RateLimited,
     ServerError,
     Unreachable,
-    Wait,
-    WrongAddress,
+    RetryableError,
+    EndpointNotFound,
 )
 from research_assets.tiktok.requests import Request
 from research_assets_tests.conftest import FakeClock
@@ -40,7 +40,7 @@ from research_assets_tests.tiktok.api import (
 async def test_what_goes_out(clock: FakeClock, request_: Request) -> None:
     api = Api(answer({}))
     async with api.client(clock) as client:
-        await client.ask(request_)
+        await client.send(request_)
     (call,) = api.sent
     assert (call.method, call.url.path) == ("POST", request_.endpoint.path)
     assert call.headers["content-type"] == "application/json"
@@ -52,7 +52,7 @@ async def test_what_goes_out(clock: FakeClock, request_: Request) -> None:
 async def test_an_address_with_a_path_and_a_port(clock: FakeClock) -> None:
     api = Api(answer({}))
     async with api.client(clock, base_url="http://127.0.0.1:8100/api") as client:
-        await client.ask(LISTS["followers"])
+        await client.send(LISTS["followers"])
     assert str(api.sent[0].url) == "http://127.0.0.1:8100/api/v2/research/user/followers/"
 
 
@@ -60,7 +60,7 @@ async def test_what_comes_back(clock: FakeClock) -> None:
     date = format_datetime(clock.now(), usegmt=True)
     api = Api(answer({"videos": [{"id": 7503867840092128259}], "cursor": 1, "has_more": False}, Date=date))
     async with api.client(clock) as client:
-        got = await client.ask(SEARCH)
+        got = await client.send(SEARCH)
     assert (got.rows, got.date, got.request) == ([{"id": 7503867840092128259}], date, SEARCH)
     assert got.latency >= 0
 
@@ -79,8 +79,8 @@ async def test_what_comes_back(clock: FakeClock) -> None:
 async def test_a_data_request_is_never_repeated(clock: FakeClock, failure: Answering) -> None:
     api = Api(failure)
     async with api.client(clock) as client:
-        with pytest.raises(Wait):
-            await client.ask(SEARCH)
+        with pytest.raises(RetryableError):
+            await client.send(SEARCH)
     assert len(api.sent) == 1
     assert clock.slept == []
 
@@ -102,22 +102,22 @@ async def test_a_data_request_is_never_repeated(clock: FakeClock, failure: Answe
 async def test_no_answer_tells_whether_it_may_have_cost_quota(clock: FakeClock, failure: Exception, sent: bool) -> None:
     async with Api(failure).client(clock) as client:
         with pytest.raises(Unreachable, match=rf"{URL}.*{type(failure).__name__}") as caught:
-            await client.ask(SEARCH)
+            await client.send(SEARCH)
     assert (caught.value.sent, caught.value.status, caught.value.request) == (sent, None, SEARCH)
 
 
 async def test_the_html_of_a_gateway(clock: FakeClock) -> None:
     async with Api(httpx.Response(504, html="<html>504</html>")).client(clock) as client:
         with pytest.raises(ServerError, match=r"HTTP 504.*text/html") as caught:
-            await client.ask(SEARCH)
+            await client.send(SEARCH)
     assert caught.value.raw == b"<html>504</html>"
 
 
 async def test_redirections_are_not_followed(clock: FakeClock) -> None:
     api = Api(httpx.Response(307, headers={"Location": "https://other.test/"}))
     async with api.client(clock) as client:
-        with pytest.raises(WrongAddress, match=r"https://other\.test/"):
-            await client.ask(SEARCH)
+        with pytest.raises(EndpointNotFound, match=r"https://other\.test/"):
+            await client.send(SEARCH)
     assert len(api.sent) == 1
 
 
@@ -125,7 +125,7 @@ async def test_the_day_s_quota(clock: FakeClock) -> None:
     message = "The API daily quota limit exceeded. Please try again later"
     async with Api(error(429, "daily_quota_limit_exceeded", message)).client(clock) as client:
         with pytest.raises(DailyQuotaExceeded, match="00:00 UTC"):
-            await client.ask(SEARCH)
+            await client.send(SEARCH)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ async def test_retry_after_in_seconds_or_as_a_date(clock: FakeClock, value: str,
     headers = {"Retry-After": value, "Date": "Thu, 15 May 2025 09:06:40 GMT"}
     async with Api(error(429, "rate_limit_exceeded", **headers)).client(clock) as client:
         with pytest.raises(RateLimited) as caught:
-            await client.ask(SEARCH)
+            await client.send(SEARCH)
     assert caught.value.retry_after == seconds
 
 
@@ -154,7 +154,7 @@ async def test_retry_after_as_a_date_counts_from_the_clock_without_a_date_header
     at = format_datetime(clock.now() + timedelta(seconds=30), usegmt=True)
     async with Api(error(503, "", **{"Retry-After": at})).client(clock) as client:
         with pytest.raises(ServerError) as caught:
-            await client.ask(SEARCH)
+            await client.send(SEARCH)
     assert caught.value.retry_after == 30.0
 
 
@@ -165,7 +165,7 @@ async def test_an_answer_beyond_all_sense_is_not_read_to_its_end(
     api = Api(httpx.Response(200, content=b"x" * 1001))
     async with api.client(clock) as client:
         with pytest.raises(ServerError, match="larger than"):
-            await client.ask(SEARCH)
+            await client.send(SEARCH)
 
 
 async def test_compressed_answers(clock: FakeClock) -> None:
@@ -175,7 +175,7 @@ async def test_compressed_answers(clock: FakeClock) -> None:
         return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(packed))
 
     async with Api(respond).client(clock) as client:
-        assert (await client.ask(SEARCH)).rows == [{"id": 1}]
+        assert (await client.send(SEARCH)).rows == [{"id": 1}]
 
 
 async def test_wrongly_compressed_answers_are_a_server_error(clock: FakeClock) -> None:
@@ -184,7 +184,7 @@ async def test_wrongly_compressed_answers_are_a_server_error(clock: FakeClock) -
 
     async with Api(respond).client(clock) as client:
         with pytest.raises(ServerError, match="cannot be read"):
-            await client.ask(SEARCH)
+            await client.send(SEARCH)
 
 
 async def test_a_body_that_breaks_off(clock: FakeClock) -> None:
@@ -195,7 +195,7 @@ async def test_a_body_that_breaks_off(clock: FakeClock) -> None:
 
     async with Api(lambda _: httpx.Response(200, stream=Broken())).client(clock) as client:
         with pytest.raises(Unreachable) as caught:
-            await client.ask(SEARCH)
+            await client.send(SEARCH)
     assert caught.value.sent
 
 
@@ -210,13 +210,13 @@ async def test_a_body_that_drips_for_ever_ends_with_the_time_out(clock: FakeCloc
         await client.token()
         client._wire._timeout = 0.01
         with pytest.raises(Unreachable):
-            await client.ask(SEARCH)
+            await client.send(SEARCH)
 
 
 async def test_time_outs_are_minutes_for_the_answer_and_seconds_for_the_connection(clock: FakeClock) -> None:
     api = Api(answer({}))
     async with api.client(clock) as client:
-        await client.ask(PROFILE)
+        await client.send(PROFILE)
     assert api.sent[0].extensions["timeout"] == {"connect": 15.0, "read": 300.0, "write": 300.0, "pool": 300.0}
 
 
@@ -233,7 +233,7 @@ async def test_a_proxy_serves_the_real_api_only(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch, base_url: str, through_proxy: bool
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-    found = wire.Wire(base_url=base_url, clock=clock, timeout=1, connections=1)
+    found = wire.HttpTransport(base_url=base_url, clock=clock, timeout=1, connections=1)
     assert any(found._http._mounts.values()) is through_proxy
     await found.aclose()
 
@@ -246,7 +246,7 @@ async def test_many_at_once(clock: FakeClock) -> None:
     api = Api(respond)
     requests = [Request(LISTS["followers"].endpoint, {"username": f"user{n}"}, ()) for n in range(100)]
     async with api.client(clock) as client:
-        answers = await asyncio.gather(*(client.ask(request) for request in requests))
+        answers = await asyncio.gather(*(client.send(request) for request in requests))
     assert [a.rows[0]["username"] for a in answers] == [f"user{n}" for n in range(100)]
     assert len(api.token_calls) == 1
 
@@ -255,5 +255,5 @@ async def test_every_error_names_the_attempt(clock: FakeClock) -> None:
     for name, request in EVERY_REQUEST.items():
         async with Api(error(400, "invalid_params", "No.")).client(clock) as client:
             with pytest.raises(ApiError) as caught:
-                await client.ask(request)
+                await client.send(request)
         assert str(caught.value).startswith(f"{name} {request.unit}: HTTP 400 invalid_params: No (log id ")

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from research_assets.tiktok import errors
-from research_assets.tiktok.errors import RAW_BYTES, ApiError, FinalForUnit, Refused, ServerError, UserNotFound
+from research_assets.tiktok.errors import RAW_BYTES, ApiError, UnitError, AccessDenied, ServerError, UserNotFound
 from research_assets_tests.tiktok.api import LOG_ID, PROFILE, SEARCH
 
 
@@ -25,7 +25,7 @@ def test_every_error_tells_all_three_on_one_line(kind: type[ApiError]) -> None:
 
 
 def test_without_an_answer() -> None:
-    assert str(Refused(PROFILE)).startswith("user_info @beet.und.balkon: no answer. It is recorded as refused")
+    assert str(AccessDenied(PROFILE)).startswith("user_info @beet.und.balkon: no answer. It is recorded as refused")
 
 
 def test_the_body_is_kept_but_bounded() -> None:
@@ -35,7 +35,7 @@ def test_the_body_is_kept_but_bounded() -> None:
 
 def test_secrets_that_came_back_are_blotted_out() -> None:
     error = ServerError(PROFILE, message="bad clt.abc", raw=b'{"m":"clt.abc"}')
-    error.hide(["clt.abc"])
+    error.redact(["clt.abc"])
     assert (error.message, error.raw) == ("bad ***", b'{"m":"***"}')
 
 
@@ -45,7 +45,7 @@ def test_the_body_shows_in_no_repr() -> None:
 
 def test_facts_are_attributes() -> None:
     error = UserNotFound(PROFILE, status=400, code="invalid_params", date="D", latency=0.5, retry_after=3.0)
-    assert isinstance(error, FinalForUnit)
+    assert isinstance(error, UnitError)
     assert (error.endpoint, error.unit, error.request) == ("user_info", "@beet.und.balkon", PROFILE)
     assert (error.status, error.code, error.date, error.latency, error.retry_after) == (
         *(400, "invalid_params", "D"),

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.tiktok.jsonline import read
+from research_assets.tiktok.jsonline import parse_json_line
 
 NUMBERS = st.integers(-(2**63), 2**63 - 1)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=20)
@@ -33,7 +33,7 @@ def without_nul(value: Any) -> Any:
 @given(VALUES, st.sampled_from([None, 1, "\t"]), st.booleans())
 def test_any_json_in_any_layout(value: Any, indent: Any, ascii_only: bool) -> None:
     body = json.dumps(value, indent=indent, ensure_ascii=ascii_only).replace("\n", "\r\n").encode()
-    read_value, line = read(body)
+    read_value, line = parse_json_line(body)
     assert read_value == without_nul(value)
     assert b"\n" not in line
     assert b"\r" not in line
@@ -42,23 +42,23 @@ def test_any_json_in_any_layout(value: Any, indent: Any, ascii_only: bool) -> No
 
 @given(st.lists(st.integers(0, 2**64 * 1000)))
 def test_numbers_in_the_line_are_untouched(numbers: list[int]) -> None:
-    assert re.findall(rb"\d+", read(b"[%s]" % b",\n".join(b"%d" % n for n in numbers))[1]) == [
+    assert re.findall(rb"\d+", parse_json_line(b"[%s]" % b",\n".join(b"%d" % n for n in numbers))[1]) == [
         b"%d" % n for n in numbers
     ]
 
 
 def test_numbers_that_no_double_can_hold() -> None:
     body = b'{"id":7503867840092128259,"x":1.10,"y":1E400}'
-    assert read(b'{"id":7503867840092128259}')[0] == {"id": 7503867840092128259}
-    assert read(body.replace(b"1E400", b"1E4"))[1] == body.replace(b"1E400", b"1E4")
+    assert parse_json_line(b'{"id":7503867840092128259}')[0] == {"id": 7503867840092128259}
+    assert parse_json_line(body.replace(b"1E400", b"1E4"))[1] == body.replace(b"1E400", b"1E4")
 
 
 def test_escaped_backslash_before_u0000_is_text() -> None:
-    assert read(rb'["\\u0000", "a\u0000b", "\\\u0000"]')[0] == ["\\u0000", "ab", "\\"]
+    assert parse_json_line(rb'["\\u0000", "a\u0000b", "\\\u0000"]')[0] == ["\\u0000", "ab", "\\"]
 
 
 def test_nul_stays_in_the_line() -> None:
-    assert read(rb'{"username":"a\u0000b"}') == ({"username": "ab"}, rb'{"username":"a\u0000b"}')
+    assert parse_json_line(rb'{"username":"a\u0000b"}') == ({"username": "ab"}, rb'{"username":"a\u0000b"}')
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_nul_stays_in_the_line() -> None:
     ],
 )
 def test_one_broken_character_does_not_cost_the_page(body: bytes, value: Any) -> None:
-    read_value, line = read(body)
+    read_value, line = parse_json_line(body)
     assert read_value == value
     assert b"\n" not in line
     orjson.loads(line)
@@ -84,13 +84,13 @@ def test_one_broken_character_does_not_cost_the_page(body: bytes, value: Any) ->
 @pytest.mark.parametrize("body", [b"", b"  ", b"<html>", b'{"a":', b'{"a":1}}', b'{"a":NaN}', b'{"a":"', b"[1,]"])
 def test_what_is_no_json_is_not_made_json(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        read(body)
+        parse_json_line(body)
 
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     try:
-        _, line = read(body)
+        _, line = parse_json_line(body)
     except ValueError:
         return
     orjson.loads(line)

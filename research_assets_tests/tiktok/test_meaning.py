@@ -8,13 +8,13 @@ from research_assets.tiktok.errors import (
     BadCredentials,
     CursorRejected,
     DailyQuotaExceeded,
-    FinalForAll,
-    FinalForUnit,
+    FatalError,
+    UnitError,
     InvalidRequest,
-    NewToken,
+    TokenRefreshRequired,
     QuotaSpent,
     RateLimited,
-    Refused,
+    AccessDenied,
     ScopeMissing,
     ScopeNotAuthorized,
     SearchIdRejected,
@@ -22,10 +22,10 @@ from research_assets.tiktok.errors import (
     TokenRejected,
     Unreachable,
     UserNotFound,
-    Wait,
-    WrongAddress,
+    RetryableError,
+    EndpointNotFound,
 )
-from research_assets.tiktok.meaning import meaning
+from research_assets.tiktok.meaning import classify_error
 
 TOKEN_MISSING = "The access token is invalid or not found in the request."
 SCOPE = "The user did not authorize the scope required for completing this request."
@@ -63,12 +63,12 @@ CASES: list[tuple[type[ApiError], tuple[str, ...], int, str, str]] = [
     (CursorRejected, ("video_query", "comment_list"), 500, "internal_error", "invalid count or cursor"),
     (UserNotFound, USER, 400, "invalid_params", NOT_FOUND),
     (UserNotFound, USER, 404, "", NOT_FOUND),
-    (Refused, USER, 400, "invalid_params", "API cannot return this user's information"),
-    (Refused, USER, 400, "invalid_params", "API cannot return this user\u2019s information"),
-    (Refused, ("liked_videos",), 403, "", "The liked videos information cannot be returned"),
-    (Refused, ("liked_videos", "following"), 400, "invalid_params", "The following list is private"),
-    (Refused, ("comment_list",), 400, "invalid_params", CLOSED),
-    (Refused, ("comment_list",), 403, "", CLOSED),
+    (AccessDenied, USER, 400, "invalid_params", "API cannot return this user's information"),
+    (AccessDenied, USER, 400, "invalid_params", "API cannot return this user\u2019s information"),
+    (AccessDenied, ("liked_videos",), 403, "", "The liked videos information cannot be returned"),
+    (AccessDenied, ("liked_videos", "following"), 400, "invalid_params", "The following list is private"),
+    (AccessDenied, ("comment_list",), 400, "invalid_params", CLOSED),
+    (AccessDenied, ("comment_list",), 403, "", CLOSED),
     (ServerError, DATA, 500, "", "Something is wrong. Please try again later."),
     (ServerError, DATA, 500, "invalid_params", "Something went wrong. Please try again later."),
     (ServerError, DATA, 500, "", "Server Internal Error"),
@@ -78,13 +78,13 @@ CASES: list[tuple[type[ApiError], tuple[str, ...], int, str, str]] = [
     # A name may contain the words of a message.
     (UserNotFound, USER, 400, "invalid_params", "`username: is private` is invalid: cannot find the user"),
     # statuses without a useful body
-    (Refused, ("user_info", "liked_videos", "comment_list", "playlist_info"), 403, "", ""),
-    (Refused, ("liked_videos",), 403, "invalid_params", "Not for you"),
+    (AccessDenied, ("user_info", "liked_videos", "comment_list", "playlist_info"), 403, "", ""),
+    (AccessDenied, ("liked_videos",), 403, "invalid_params", "Not for you"),
     (ScopeNotAuthorized, ("video_query", "validation_create"), 403, "", ""),
-    (WrongAddress, DATA, 404, "", ""),
-    (WrongAddress, DATA, 405, "", ""),
-    (WrongAddress, DATA, 301, "", ""),
-    (WrongAddress, ("token",), 308, "", ""),
+    (EndpointNotFound, DATA, 404, "", ""),
+    (EndpointNotFound, DATA, 405, "", ""),
+    (EndpointNotFound, DATA, 301, "", ""),
+    (EndpointNotFound, ("token",), 308, "", ""),
     (ServerError, DATA, 502, "", ""),
     (ServerError, DATA, 503, "", ""),
     (ServerError, DATA, 504, "", ""),
@@ -117,17 +117,17 @@ CASES: list[tuple[type[ApiError], tuple[str, ...], int, str, str]] = [
 def test_table(expected: type[ApiError], endpoints: tuple[str, ...], status: int, code: str, message: str) -> None:
     for name in endpoints:
         endpoint = TOKEN if name == "token" else ENDPOINTS[name]
-        assert meaning(endpoint, status, code, message) is expected, name
+        assert classify_error(endpoint, status, code, message) is expected, name
 
 
 @pytest.mark.parametrize(
     ("meaning_of", "kinds"),
     [
-        (Wait, {RateLimited, ServerError, SearchIdRejected, CursorRejected, Unreachable}),
-        (NewToken, {TokenRejected}),
+        (RetryableError, {RateLimited, ServerError, SearchIdRejected, CursorRejected, Unreachable}),
+        (TokenRefreshRequired, {TokenRejected}),
         (QuotaSpent, {DailyQuotaExceeded}),
-        (FinalForUnit, {UserNotFound, Refused, InvalidRequest}),
-        (FinalForAll, {BadCredentials, ScopeNotAuthorized, ScopeMissing, WrongAddress}),
+        (UnitError, {UserNotFound, AccessDenied, InvalidRequest}),
+        (FatalError, {BadCredentials, ScopeNotAuthorized, ScopeMissing, EndpointNotFound}),
     ],
 )
 def test_every_error_has_one_meaning(meaning_of: type[ApiError], kinds: set[type[ApiError]]) -> None:
@@ -135,9 +135,9 @@ def test_every_error_has_one_meaning(meaning_of: type[ApiError], kinds: set[type
 
 
 def test_states_for_coverage() -> None:
-    assert (UserNotFound.state, Refused.state, InvalidRequest.state) == ("missing", "refused", "quarantined")
+    assert (UserNotFound.state, AccessDenied.state, InvalidRequest.state) == ("missing", "refused", "quarantined")
 
 
 @pytest.mark.parametrize("status", range(100, 600))
 def test_every_status_has_a_meaning(status: int) -> None:
-    assert all(issubclass(meaning(e, status, "", ""), ApiError) for e in (*ENDPOINTS.values(), TOKEN))
+    assert all(issubclass(classify_error(e, status, "", ""), ApiError) for e in (*ENDPOINTS.values(), TOKEN))

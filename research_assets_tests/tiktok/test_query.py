@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_assets.tiktok.conditions import CONDITIONS, LENGTHS, OPERATIONS, REGIONS
-from research_assets.tiktok.query import GROUPS, QueryError, describe, parse_query
+from research_assets.tiktok.query import GROUPS, QueryError, format_query, parse_query
 
 
 def one(**entry: Any) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def test_the_design_s_example() -> None:
         ),
         "not": ({"operation": "EQ", "field_name": "video_length", "field_values": ["SHORT"]},),
     }
-    assert describe(query) == "region_code in DE, AT and hashtag_name = gardening and not (video_length = SHORT)"
+    assert format_query(query) == "region_code in DE, AT and hashtag_name = gardening and not (video_length = SHORT)"
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_there_are_245_region_codes() -> None:
 
 def test_long_lists_are_cut_short_for_people() -> None:
     query = parse_query({"or": [{"field": "video_id", "in": list(range(30))}, {"field": "keyword", "eq": "a b"}]})
-    assert describe(query) == '(video_id in 0, 1, 2, 3, 4, 5, 6, 7 and 22 more or keyword = "a b")'
+    assert format_query(query) == '(video_id in 0, 1, 2, 3, 4, 5, 6, 7 and 22 more or keyword = "a b")'
 
 
 WORDS = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=10)
@@ -196,4 +196,4 @@ def test_round_trip(study: dict[str, list[dict[str, Any]]]) -> None:
         g: [c["field"] for c in cs] for g, cs in study.items()
     }
     assert all(isinstance(v, str) for cs in query.values() for c in cs for v in c["field_values"])
-    assert "\n" not in describe(query)
+    assert "\n" not in format_query(query)

@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from research_assets.tiktok import validation
 from research_assets.tiktok.errors import ApiError, InvalidRequest, RateLimited, ServerError, TokenRejected
-from research_assets.tiktok.wire import Reply
+from research_assets.tiktok.wire import HttpResponse
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.tiktok.api import Api, answer, body_of, error
 
 TASK = 7504596358308462638
 IDS = (7503867840092128259, 7503867840092128260)
-DOWNLOAD = validation.about("validation_download", TASK)
+DOWNLOAD = validation.task_request("validation_download", TASK)
 
 
 async def test_ids_go_up_as_a_file_with_one_a_line(clock: FakeClock) -> None:
@@ -83,7 +83,7 @@ async def test_what_is_still_valid(clock: FakeClock) -> None:
 
 
 def read(body: bytes, status: int = 200) -> tuple[int, ...]:
-    return validation.valid_ids(DOWNLOAD, Reply(status, body, "text/plain", None, None, None, 0.0))
+    return validation.valid_ids(DOWNLOAD, HttpResponse(status, body, "text/plain", None, None, None, 0.0))
 
 
 @given(
