@@ -27,7 +27,7 @@ from research_assets.collect.coverage import read_held
 from research_assets.definitions import build_definitions
 from research_assets.instance import prepare_home
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import running
+from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, child_environment, prepare_root
 from research_assets.study_file import StudyError
 from research_assets_tests.assets.world import Bench, failure, observations
@@ -39,7 +39,7 @@ DAYS = [f"2026-02-{day:02}" for day in range(1, 11)]
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A study of ten days with exactly 90 videos each, and requests for three of them."""
-    with running(SandboxConfig(flat=90, research_cap=3, search_life=10 * 86_400)) as sandbox:
+    with run_in_thread(SandboxConfig(fixed_volume=90, research_cap=3, search_lifetime=10 * 86_400)) as sandbox:
         yield Bench(sandbox, tmp_path / "data")
 
 

@@ -45,10 +45,10 @@ def api_here() -> Iterator[Settings]:
         yield settings
         return
     from research_assets.sandbox.config import SandboxConfig
-    from research_assets.sandbox.server import running
+    from research_assets.sandbox.server import run_in_thread
 
     # As capricious as the API on a usual day, but quick: nobody learns from waiting for a simulation.
     config = SandboxConfig(profile="typical", rate=SANDBOX_RATE, p_fresh_search_id=0.1)
     over = {_KEY: config.client_key, _SECRET: config.client_secret, _RATE: str(SANDBOX_RATE)}
-    with running(config) as sandbox:
+    with run_in_thread(config) as sandbox:
         yield Settings.from_env(over=over | _demo(settings) | {_URL: sandbox.url})

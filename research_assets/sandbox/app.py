@@ -17,20 +17,20 @@ import orjson
 
 from research_assets.clock import Clock, SystemClock
 from research_assets.fields import ENTITIES
-from research_assets.sandbox.books import Books, Entry
-from research_assets.sandbox.call import Call
+from research_assets.sandbox.books import RequestLog, LogEntry
+from research_assets.sandbox.call import ApiCall
 from research_assets.sandbox.chance import mix
 from research_assets.sandbox.compliance import Compliance
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.control import control
-from research_assets.sandbox.envelope import ApiFailure, Envelopes, Reply, invalid
+from research_assets.sandbox.envelope import ApiFailure, ResponseBuilder, ApiResponse, invalid
 from research_assets.sandbox.faults import Faults
-from research_assets.sandbox.lists import Lists
-from research_assets.sandbox.quota import Quota
+from research_assets.sandbox.lists import ListEndpoints
+from research_assets.sandbox.quota import QuotaLimits
 from research_assets.sandbox.timing import SandboxClock
-from research_assets.sandbox.tokens import Tokens
-from research_assets.sandbox.truth import Truth
-from research_assets.sandbox.videos_endpoint import VideoQuery
+from research_assets.sandbox.tokens import TokenStore
+from research_assets.sandbox.truth import GroundTruth
+from research_assets.sandbox.videos_endpoint import SearchEndpoint
 from research_assets.sandbox.world import World
 
 Scope = MutableMapping[str, Any]
@@ -47,7 +47,7 @@ class Route:
     name: str
     pool: Literal["research", "follow"]
     fields: tuple[str, ...] | None
-    answer: Callable[[Call], Reply]
+    handler: Callable[[ApiCall], ApiResponse]
 
 
 class Sandbox:
@@ -55,7 +55,7 @@ class Sandbox:
 
     def __init__(self, config: SandboxConfig, clock: Clock | None = None) -> None:
         self.config = config
-        self.clock = SandboxClock(clock or SystemClock(), config.now)
+        self.clock = SandboxClock(clock or SystemClock(), config.start_time)
         self.world = World(config, self.clock)
         self._control = control(self)
         self.reset()
@@ -63,20 +63,20 @@ class Sandbox:
     def reset(self) -> None:
         """Forget every request, token, search and charge; the world and the clock stay."""
         config = self.config
-        self.books = Books()
-        self.quota = Quota(config)
+        self.books = RequestLog()
+        self.quota = QuotaLimits(config)
         self.faults = Faults(config)
-        self.tokens = Tokens(config)
-        self._envelopes = Envelopes(mix(config.seed, 11))
+        self.tokens = TokenStore(config)
+        self._envelopes = ResponseBuilder(mix(config.seed, 11))
         self._fields: dict[tuple[str, bytes], tuple[str, ...]] = {}
         self.routes = self._data_routes()
 
     def _data_routes(self) -> dict[str, Route]:
         config, world, faults, envelopes = self.config, self.world, self.faults, self._envelopes
-        lists = Lists(config, world, faults, envelopes)
+        lists = ListEndpoints(config, world, faults, envelopes)
         compliance = Compliance(world, lists.threads, envelopes)
-        self.truth = Truth(world, lists.threads, lists.network)
-        videos = VideoQuery(config, world, faults, envelopes)
+        self.truth = GroundTruth(world, lists.threads, lists.network)
+        videos = SearchEndpoint(config, world, faults, envelopes)
         known = {name: entity.requested for name, entity in ENTITIES.items()}
         liked = (*known["liked_videos"], "favourites_count")
         routes = (
@@ -105,15 +105,15 @@ class Sandbox:
         started = perf_counter()
         now = self.clock.now()
         try:
-            reply = self._gate(route, scope, now)
+            reply = self._authorize(route, scope, now)
             if self.config.latency:
                 await self.clock.sleep(self.config.latency)
                 started, now = perf_counter(), self.clock.now()
-            reply = reply or self.faults.after(route.answer(self._call(route, scope, body, now)))
+            reply = reply or self.faults.after(route.handler(self._call(route, scope, body, now)))
         except ApiFailure as failure:
             reply = self._envelopes.failure(failure, now)
         ms = (perf_counter() - started) * 1000
-        self.books.enter(Entry(now, route.name, reply.status, reply.code, reply.rows, ms))
+        self.books.add(LogEntry(now, route.name, reply.status, reply.code, reply.rows, ms))
         await self._send(send, reply, now)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,7 +123,7 @@ class Sandbox:
         body, now = await _read(receive), self.clock.now()
         fails = self.faults.token(self.tokens.issued + 1)
         reply = self.tokens.fetch(body, now.timestamp(), self._envelopes.log_id(now), fails=fails)
-        self.books.enter(Entry(now, "oauth/token", reply.status, reply.code, 0, 0.0))
+        self.books.add(LogEntry(now, "oauth/token", reply.status, reply.code, 0, 0.0))
         await self._send(send, reply, now)
 
     def _dated(self, send: Send) -> Send:
@@ -137,7 +137,7 @@ class Sandbox:
 
         return dated
 
-    def _gate(self, route: Route, scope: Scope, now: datetime) -> Reply | None:
+    def _authorize(self, route: Route, scope: Scope, now: datetime) -> ApiResponse | None:
         """Token, scope, quota, faults. Raises ApiFailure, or gives an answer that replaces the real one."""
         self.tokens.check(_header(scope, b"authorization"), now.timestamp())
         if route.pool == "follow" and not self.config.follow_scope:
@@ -146,18 +146,18 @@ class Sandbox:
         self.quota.charge(route.pool, now)
         return self.faults.before()
 
-    def _call(self, route: Route, scope: Scope, body: bytes, now: datetime) -> Call:
+    def _call(self, route: Route, scope: Scope, body: bytes, now: datetime) -> ApiCall:
         fields = self._chosen(route, scope.get("query_string", b""))
         content_type = _header(scope, b"content-type")
         if content_type.startswith("multipart/form-data"):
-            return Call({}, fields, now, body, content_type)
+            return ApiCall({}, fields, now, body, content_type)
         try:
             parsed = orjson.loads(body)
         except orjson.JSONDecodeError:
             parsed = None
         if not isinstance(parsed, dict):
             raise invalid("the request body is not a JSON object")
-        return Call(parsed, fields, now)
+        return ApiCall(parsed, fields, now)
 
     def _chosen(self, route: Route, query_string: bytes) -> tuple[str, ...]:
         if route.fields is None:
@@ -176,7 +176,7 @@ class Sandbox:
                 self._fields[place] = held
         return held
 
-    async def _send(self, send: Send, reply: Reply, now: datetime) -> None:
+    async def _send(self, send: Send, reply: ApiResponse, now: datetime) -> None:
         headers = [
             (b"content-type", reply.content_type),
             (b"content-length", b"%d" % len(reply.body)),

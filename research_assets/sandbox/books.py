@@ -8,7 +8,7 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogEntry:
     """One request as it was answered; `ms` is the sandbox's own time for it."""
 
     at: datetime
@@ -19,16 +19,16 @@ class Entry:
     ms: float
 
 
-class Books:
+class RequestLog:
     """What was asked and answered since the start or the last reset."""
 
     def __init__(self, kept: int = 40) -> None:
         self.asked: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
         self.rows = 0
-        self._latest: deque[Entry] = deque(maxlen=kept)
+        self._latest: deque[LogEntry] = deque(maxlen=kept)
 
-    def enter(self, entry: Entry) -> None:
+    def add(self, entry: LogEntry) -> None:
         """Note a request."""
         self.asked[entry.endpoint] += 1
         self.outcomes[entry.code] += 1

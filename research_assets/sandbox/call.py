@@ -9,7 +9,7 @@ from research_assets.sandbox.envelope import invalid
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """A data call that was let through: its JSON body, the chosen fields, the moment, the raw body if it is no JSON."""
 
     body: Mapping[str, Any]

@@ -6,10 +6,10 @@ from email.policy import HTTP
 
 import orjson
 
-from research_assets.sandbox.call import Call
+from research_assets.sandbox.call import ApiCall
 from research_assets.sandbox.chance import mix
 from research_assets.sandbox.comments import Threads
-from research_assets.sandbox.envelope import ApiFailure, Envelopes, Reply, invalid
+from research_assets.sandbox.envelope import ApiFailure, ResponseBuilder, ApiResponse, invalid
 from research_assets.sandbox.world import World
 
 MOST_IDS = 10_000
@@ -28,13 +28,13 @@ class Task:
 class Compliance:
     """All tasks of a sandbox, and the calls about them."""
 
-    def __init__(self, world: World, threads: Threads, envelopes: Envelopes) -> None:
+    def __init__(self, world: World, threads: Threads, envelopes: ResponseBuilder) -> None:
         self._world = world
         self._threads = threads
         self._envelopes = envelopes
         self._tasks: dict[int, Task] = {}
 
-    def create(self, call: Call) -> Reply:
+    def create(self, call: ApiCall) -> ApiResponse:
         """Take in a file of ids, one a line; commas do as well."""
         parts = _form(call)
         category = parts.get("category", b"").decode("utf-8", "replace").strip()
@@ -47,18 +47,18 @@ class Compliance:
         self._tasks[number] = Task(category, tuple(int(word) for word in words), call.at + _PROCESSING)
         return self._answer(call, {"task_id": number})
 
-    def status(self, call: Call) -> Reply:
+    def status(self, call: ApiCall) -> ApiResponse:
         """The state of a task."""
         done = call.at >= self._task(call).done_at
         return self._answer(call, {"task_status": "Completed" if done else "Processing"})
 
-    def download(self, call: Call) -> Reply:
+    def download(self, call: ApiCall) -> ApiResponse:
         """The ids of a task that are still valid, one a line."""
         task = self._task(call)
         if call.at < task.done_at:
             raise invalid("the task is still being processed")
         valid = [identity for identity in task.ids if self.valid(task.category, identity, call.at)]
-        return Reply(200, "".join(f"{i}\n" for i in valid).encode(), rows=len(valid), content_type=b"text/plain")
+        return ApiResponse(200, "".join(f"{i}\n" for i in valid).encode(), rows=len(valid), content_type=b"text/plain")
 
     def valid(self, category: str, identity: int, at: float) -> bool:
         """Whether an item can still be delivered at a moment."""
@@ -68,18 +68,18 @@ class Compliance:
         place = self._threads.find(identity)
         return place is not None and self._threads.delivers(*place, at)
 
-    def _task(self, call: Call) -> Task:
+    def _task(self, call: ApiCall) -> Task:
         task = self._tasks.get(call.integer("task_id", 0))
         if task is None:
             raise invalid("task_id is invalid")
         return task
 
-    def _answer(self, call: Call, data: dict[str, object]) -> Reply:
+    def _answer(self, call: ApiCall, data: dict[str, object]) -> ApiResponse:
         encoded = {name: orjson.dumps(value) for name, value in data.items()}
-        return Reply(200, self._envelopes.success(encoded, call.now, message="ok.", http_status_code=200))
+        return ApiResponse(200, self._envelopes.success(encoded, call.now, message="ok.", http_status_code=200))
 
 
-def _form(call: Call) -> dict[str, bytes]:
+def _form(call: ApiCall) -> dict[str, bytes]:
     """The parts of a multipart form by name."""
     if not call.content_type:
         raise invalid("the request body is not a multipart form")

@@ -98,9 +98,9 @@ class SandboxConfig:
     client_secret: str = "sandbox-secret"
 
     # Time: `now` is where the clock starts (UTC); without it the clock shows the handed-in clock's time.
-    now: datetime | None = None
-    token_life: int = 7200  # seconds
-    one_token: bool = False  # a new token ends the old one
+    start_time: datetime | None = None
+    token_lifetime: int = 7200  # seconds
+    single_token: bool = False  # a new token ends the old one
 
     # Quota: requests a UTC day by pool; `quota_delay` seconds after midnight the day is still refused.
     research_cap: int = 1000
@@ -112,8 +112,8 @@ class SandboxConfig:
 
     # The world. `flat` replaces its videos by exactly so many a day, which match any query.
     videos_per_day: int = 1100
-    flat: int | None = None
-    flat_comments: int = 0  # comments of each video of the flat world
+    fixed_volume: int | None = None
+    fixed_comments: int = 0  # comments of each video of the flat world
     undeliverable: float = FROM_PROFILE  # share of raw hits never delivered; flat: exactly each round(1/share)-th
     withdrawn_per_year: float = FROM_PROFILE  # share of videos and comments withdrawn within a year
     count_lag_days: float = FROM_PROFILE  # counts of a page are 0 to so many days old
@@ -122,7 +122,7 @@ class SandboxConfig:
     account_refused: float = FROM_PROFILE  # videos are delivered, the profile is not
     account_gone_per_year: float = FROM_PROFILE
     comments_closed: float = FROM_PROFILE
-    comment_ceiling: int = FROM_PROFILE  # cursor + max_count at most, 0 for no ceiling
+    comment_limit: int = FROM_PROFILE  # cursor + max_count at most, 0 for no ceiling
     nul_characters: float = FROM_PROFILE  # share of captions and handles with U+0000 inside
 
     # Faults by count and by place.
@@ -130,8 +130,8 @@ class SandboxConfig:
     every_504: int = 0
     every_429: int = 0
     dead_days: frozenset[date] = frozenset()  # a search whose window holds one always fails with 500
-    silent_days: frozenset[date] = frozenset()  # a search finds nothing of these days and says nothing
-    silent_searches: int = 0  # so many first searches find nothing and say nothing
+    empty_days: frozenset[date] = frozenset()  # a search finds nothing of these days and says nothing
+    empty_searches: int = 0  # so many first searches find nothing and say nothing
     breaking_usernames: frozenset[str] = frozenset()  # a search with one among several names fails with 500
     username_batch: int = FROM_PROFILE  # more names in one condition fail with 500, 0 for any number
     empty_group_500: bool = FROM_PROFILE
@@ -144,7 +144,7 @@ class SandboxConfig:
     p_no_cursor: float = FROM_PROFILE  # has_more without cursor
     p_stuck_cursor: float = FROM_PROFILE  # rows, has_more, and the cursor that was sent
     p_empty_page: float = FROM_PROFILE  # no rows, has_more, and the cursor that was sent
-    p_silent: float = FROM_PROFILE  # a new search finds nothing and says nothing
+    p_empty_search: float = FROM_PROFILE  # a new search finds nothing and says nothing
     playlist_500: bool = FROM_PROFILE  # status 500 with the result in the body
     users_500: float = FROM_PROFILE  # the same for user/*
     likes_status: int = FROM_PROFILE
@@ -153,9 +153,9 @@ class SandboxConfig:
     # Searches.
     fresh_search_id_refusals: int = 0  # each search id is refused so many times before it works
     p_fresh_search_id: float = FROM_PROFILE  # a search id is refused for 3 to 10 seconds after its issue
-    search_life: int = 86_400  # seconds until a search id expires
-    p_foreign: float = FROM_PROFILE  # continuation pages come from an older cached search
-    foreign_searches: int = 0  # the same for so many first searches
+    search_lifetime: int = 86_400  # seconds until a search id expires
+    p_foreign_page: float = FROM_PROFILE  # continuation pages come from an older cached search
+    foreign_page_searches: int = 0  # the same for so many first searches
     p_new_search_id: float = FROM_PROFILE  # a page carries another, equivalent id
     lower_case_regions: bool = FROM_PROFILE  # on continuation pages
 
@@ -174,7 +174,7 @@ class SandboxConfig:
                 raise ValueError(f"Sandbox knob {field.name}={value} is a share and must lie between 0 and 1.")
         if not 1 <= self.videos_per_day <= 5000:
             raise ValueError(f"Sandbox knob videos_per_day={self.videos_per_day} must lie between 1 and 5000.")
-        if self.flat is not None and not 0 <= self.flat <= 1_000_000:
-            raise ValueError(f"Sandbox knob flat={self.flat} must lie between 0 and 1,000,000.")
-        if self.now is not None and self.now.tzinfo is None:
+        if self.fixed_volume is not None and not 0 <= self.fixed_volume <= 1_000_000:
+            raise ValueError(f"Sandbox knob flat={self.fixed_volume} must lie between 0 and 1,000,000.")
+        if self.start_time is not None and self.start_time.tzinfo is None:
             raise ValueError("Sandbox knob now needs a time zone, such as datetime(2026, 3, 1, tzinfo=UTC).")

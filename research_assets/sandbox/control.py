@@ -42,7 +42,7 @@ def state(sandbox: "Sandbox") -> dict[str, Any]:
         "stopped": sandbox.clock.stopped,
         "profile": config.profile,
         "seed": config.seed,
-        "flat": config.flat,
+        "flat": config.fixed_volume,
         "rate": config.rate,
         "client_key": config.client_key,
         "client_secret": config.client_secret,
@@ -73,7 +73,7 @@ def control(sandbox: "Sandbox") -> Starlette:
             return JSONResponse({"error": f"{error!r}. Ask one of: {_KINDS}"}, 400)
 
     async def clock(request: Request) -> Response:
-        wish = await _wish(request)
+        wish = await _parse_clock_request(request)
         try:
             if "now" in wish:
                 moment = datetime.fromisoformat(str(wish["now"]))
@@ -84,11 +84,11 @@ def control(sandbox: "Sandbox") -> Starlette:
             ways = '{"now": "2026-03-01T00:00:00Z"}, {"advance": 3600}, {"stopped": true}'
             return JSONResponse({"error": f"the clock was not moved: {error}. Send one of: {ways}"}, 400)
         if "stopped" in wish:
-            (sandbox.clock.stop if wish["stopped"] else sandbox.clock.go_on)()
+            (sandbox.clock.stop if wish["stopped"] else sandbox.clock.resume)()
         return JSONResponse({"now": sandbox.clock.now().isoformat(), "stopped": sandbox.clock.stopped})
 
     async def withdraw(request: Request) -> Response:
-        wish = await _wish(request)
+        wish = await _parse_clock_request(request)
         sandbox.world.withdrawn.update(int(i) for i in (*wish.get("videos", ()), *wish.get("comments", ())))
         sandbox.world.removed.update(str(name).lower() for name in wish.get("users", ()))
         return JSONResponse({"withdrawn": len(sandbox.world.withdrawn), "removed": len(sandbox.world.removed)})
@@ -109,7 +109,7 @@ def control(sandbox: "Sandbox") -> Starlette:
     )
 
 
-async def _wish(request: Request) -> dict[str, Any]:
+async def _parse_clock_request(request: Request) -> dict[str, Any]:
     try:
         wish = orjson.loads(await request.body() or b"{}")
     except orjson.JSONDecodeError:

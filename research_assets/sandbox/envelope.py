@@ -12,7 +12,7 @@ HTML = b"text/html"
 
 
 @dataclass(slots=True)
-class Reply:
+class ApiResponse:
     """What goes back: `rows` and `code` are for the sandbox's own books."""
 
     status: int
@@ -38,7 +38,7 @@ def invalid(message: str) -> ApiFailure:
     return ApiFailure(400, "invalid_params", message)
 
 
-class Envelopes:
+class ResponseBuilder:
     """Makes bodies, each with a `log_id` of its own and keys in random order."""
 
     def __init__(self, seed: int) -> None:
@@ -65,14 +65,14 @@ class Envelopes:
         parts = [b"{", error, b",", *parts, b"}"] if self._rng.random() < 0.5 else [b"{", *parts, b",", error, b"}"]
         return b"".join(parts)
 
-    def failure(self, failure: ApiFailure, now: datetime) -> Reply:
+    def failure(self, failure: ApiFailure, now: datetime) -> ApiResponse:
         """The answer for a failure."""
         error = self._error(failure.code, failure.message, now)
         body = b'{"data":{},"error":%s}' % error if failure.gateway else b'{"error":%s}' % error
-        return Reply(failure.status, body, failure.code)
+        return ApiResponse(failure.status, body, failure.code)
 
 
-GATEWAY_TIMEOUT = Reply(
+GATEWAY_TIMEOUT = ApiResponse(
     504,
     b"<html>\r\n<head><title>504 Gateway Time-out</title></head>\r\n<body>\r\n<center><h1>504 Gateway Time-out</h1>"
     b"</center>\r\n<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n",

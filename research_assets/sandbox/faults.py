@@ -4,8 +4,8 @@ from typing import Literal
 
 from research_assets.sandbox.chance import mix, unit
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.envelope import GATEWAY_TIMEOUT, ApiFailure, Reply
-from research_assets.sandbox.quota import too_fast
+from research_assets.sandbox.envelope import GATEWAY_TIMEOUT, ApiFailure, ApiResponse
+from research_assets.sandbox.quota import rate_limited
 
 PageFault = Literal["no_cursor", "stuck_cursor", "empty_page"]
 _MESSAGES = (
@@ -31,7 +31,7 @@ class Faults:
     def _strikes(self, share: float, kind: int) -> bool:
         return share > 0 and unit(self._seed, kind, self.calls) < share
 
-    def before(self) -> Reply | None:
+    def before(self) -> ApiResponse | None:
         """Count a call and strike it: an answer that replaces the real one, or ApiFailure raised, or None."""
         self.calls += 1
         config, number = self._config, self.calls
@@ -40,15 +40,15 @@ class Faults:
         if config.every_504 and number % config.every_504 == 0:
             return GATEWAY_TIMEOUT
         if config.every_429 and number % config.every_429 == 0:
-            raise too_fast()
+            raise rate_limited()
         if self._strikes(config.p_500, 1):
             raise server_error(number)
         return GATEWAY_TIMEOUT if self._strikes(config.p_504, 2) else None
 
-    def after(self, reply: Reply) -> Reply:
+    def after(self, reply: ApiResponse) -> ApiResponse:
         """The answer as it leaves: now and then cut off, with status 200 all the same."""
         if self._strikes(self._config.p_undecodable, 3):
-            return Reply(reply.status, reply.body[: len(reply.body) * 2 // 3], "undecodable", 0)
+            return ApiResponse(reply.status, reply.body[: len(reply.body) * 2 // 3], "undecodable", 0)
         return reply
 
     def page(self) -> PageFault | None:

@@ -34,7 +34,7 @@ class FlatVideos:
     def __init__(self, config: SandboxConfig, accounts: Accounts) -> None:
         self._config = config
         self._authors = [a for a in accounts.creators[len(PANEL) :] if a.region == "DE"][:_KINDS]
-        self.count = count = config.flat or 0
+        self.count = count = config.fixed_volume or 0
         self.layout = IdLayout(max(10, (count - 1).bit_length()))
         self._seed = mix(config.seed, 5)
         every = round(1 / config.undeliverable) if config.undeliverable else 0
@@ -74,7 +74,7 @@ class FlatVideos:
             playlist=0,
             views=100 + seed % 90_000,
             likes=seed % 3_000,
-            comments=self._config.flat_comments,
+            comments=self._config.fixed_comments,
             shares=seed % 500,
             favorites=seed % 700,
             seed=seed,

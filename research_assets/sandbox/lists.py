@@ -9,11 +9,11 @@ import orjson
 from research_assets.sandbox import text
 from research_assets.sandbox.accounts import Account
 from research_assets.sandbox.ageing import grown
-from research_assets.sandbox.call import Call
+from research_assets.sandbox.call import ApiCall
 from research_assets.sandbox.chance import key, mix, unit
 from research_assets.sandbox.comments import Comment, Threads
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.envelope import Envelopes, Reply, invalid
+from research_assets.sandbox.envelope import ResponseBuilder, ApiResponse, invalid
 from research_assets.sandbox.faults import Faults
 from research_assets.sandbox.network import Network, Relation
 from research_assets.sandbox.render import VideoRenderer, as_user_video, shuffled
@@ -23,10 +23,10 @@ from research_assets.sandbox.world import World
 T = TypeVar("T")
 
 
-class Lists:
+class ListEndpoints:
     """The endpoints that ask about one video, one comment or one account."""
 
-    def __init__(self, config: SandboxConfig, world: World, faults: Faults, envelopes: Envelopes) -> None:
+    def __init__(self, config: SandboxConfig, world: World, faults: Faults, envelopes: ResponseBuilder) -> None:
         self._config = config
         self._world = world
         self._faults = faults
@@ -38,12 +38,12 @@ class Lists:
 
     # Comments
 
-    def comments(self, call: Call) -> Reply:
+    def comments(self, call: ApiCall) -> ApiResponse:
         """Comments of a video, or replies to a comment."""
         video_id, comment_id = call.integer("video_id", 0), call.integer("comment_id", 0)
         if bool(video_id) == bool(comment_id):
             raise invalid("exactly one of video_id and comment_id is needed")
-        size, cursor, ceiling = call.count(10), call.integer("cursor", 0), self._config.comment_ceiling
+        size, cursor, ceiling = call.count(10), call.integer("cursor", 0), self._config.comment_limit
         if ceiling and cursor + size > ceiling:
             raise invalid("Invalid count or cursor")
         video, hits = self._comment_hits(video_id, comment_id, call.at)
@@ -76,17 +76,17 @@ class Lists:
             raise invalid("The comments of this video are not allowed to be disclosed")
         return (video, hits) if self._world.delivers(video, at) else (None, [])
 
-    def _comment_page(self, found: list[bytes], after: int, has_more: bool, call: Call) -> Reply:
+    def _comment_page(self, found: list[bytes], after: int, has_more: bool, call: ApiCall) -> ApiResponse:
         data = {"has_more": b"true" if has_more else b"false", "cursor": b"%d" % after}
         data["comments"] = b"[%s]" % b",".join(found)
         if not found and not has_more and self._rng.random() < 0.5:
             # Either may be missing for a video without comments (reference §3.2).
             del data[self._rng.choice(("cursor", "comments"))]
-        return Reply(200, self._envelopes.success(data, call.now), rows=len(found))
+        return ApiResponse(200, self._envelopes.success(data, call.now), rows=len(found))
 
     # Accounts
 
-    def _account(self, call: Call) -> Account:
+    def _account(self, call: ApiCall) -> Account:
         username = call.text("username")
         account = self._world.account(username, call.at)
         if account is None:
@@ -95,11 +95,11 @@ class Lists:
             raise invalid("API cannot return this user's information")
         return account
 
-    def _result(self, body: bytes, rows: int, *, broken: bool = False) -> Reply:
+    def _result(self, body: bytes, rows: int, *, broken: bool = False) -> ApiResponse:
         """A result; now and then with status 500 all the same (reference §3.9, §6.2)."""
-        return Reply(500 if broken or self._faults.result_as_500() else 200, body, "ok", rows)
+        return ApiResponse(500 if broken or self._faults.result_as_500() else 200, body, "ok", rows)
 
-    def user_info(self, call: Call) -> Reply:
+    def user_info(self, call: ApiCall) -> ApiResponse:
         """A profile, with live counts."""
         account = self._account(call)
         record = {name: value for name, value in self.profile(account, call.at).items() if name in call.fields}
@@ -126,7 +126,7 @@ class Lists:
             record["bio_url"] = f"https://links.invalid/{account.username}"
         return record
 
-    def _videos(self, call: Call, name: str, videos: Sequence[Video], paging: dict[str, bytes]) -> Reply:
+    def _videos(self, call: ApiCall, name: str, videos: Sequence[Video], paging: dict[str, bytes]) -> ApiResponse:
         fields, at = call.fields, call.at
         found = [
             shuffled(as_user_video(self._renderer.record(video, fields, at)), self._rng)
@@ -136,7 +136,7 @@ class Lists:
         data = paging | {name: b"[%s]" % b",".join(found)}
         return self._result(self._envelopes.success(data, call.now, message="ok"), len(found))
 
-    def liked(self, call: Call) -> Reply:
+    def liked(self, call: ApiCall) -> ApiResponse:
         """Liked videos; for nearly everybody refused. The cursor is a time, in milliseconds as in the documentation."""
         account = self._account(call)
         if not account.likes_public:
@@ -150,7 +150,7 @@ class Lists:
         paging = {"cursor": b"%d" % after, "has_more": b"true" if has_more else b"false"}
         return self._videos(call, "user_liked_videos", [video for _, video in page], paging)
 
-    def reposted(self, call: Call) -> Reply:
+    def reposted(self, call: ApiCall) -> ApiResponse:
         """Reposted videos, paged by index."""
         account, cursor, size = self._account(call), call.integer("cursor", 0), call.count(20)
         picks = self.network.reposted(account, call.at)
@@ -159,23 +159,23 @@ class Lists:
         paging = {"cursor": b"%d" % after, "has_more": b"true" if after < len(picks) else b"false"}
         return self._videos(call, "reposted_videos", [video for _, video in page], paging)
 
-    def pinned(self, call: Call) -> Reply:
+    def pinned(self, call: ApiCall) -> ApiResponse:
         """Pinned videos, all at once."""
         account = self._account(call)
         return self._videos(call, "pinned_videos_list", self.network.pinned(account, call.at), {})
 
-    def followers(self, call: Call) -> Reply:
+    def followers(self, call: ApiCall) -> ApiResponse:
         """Followers, the newest first."""
         return self._relations(call, "user_followers", self.network.followers(self._account(call), call.at))
 
-    def following(self, call: Call) -> Reply:
+    def following(self, call: ApiCall) -> ApiResponse:
         """Accounts that the user follows, the newest first."""
         account = self._account(call)
         if not account.following_public:
             raise invalid("The following list of this user is private")
         return self._relations(call, "user_following", self.network.following(account, call.at))
 
-    def _relations(self, call: Call, name: str, relations: Sequence[Relation]) -> Reply:
+    def _relations(self, call: ApiCall, name: str, relations: Sequence[Relation]) -> ApiResponse:
         cursor = call.integer("cursor", 0) or int(call.at)
         page, after, has_more = _by_time(relations, cursor, call.count(20), lambda relation: relation[0])
         found = []
@@ -193,7 +193,7 @@ class Lists:
 
     # Playlists
 
-    def playlist(self, call: Call) -> Reply:
+    def playlist(self, call: ApiCall) -> ApiResponse:
         """A playlist; all keys whatever `fields` says."""
         identity, cursor, size = call.integer("playlist_id", 0), call.integer("cursor", 0), call.count(20)
         found = self.network.playlist(identity)

@@ -11,7 +11,7 @@ from research_assets.sandbox.envelope import ApiFailure, invalid
 from research_assets.sandbox.regions import REGION_CODES
 from research_assets.sandbox.videos import Video
 
-Test = Callable[[Video], bool]
+VideoPredicate = Callable[[Video], bool]
 
 _LISTED = frozenset({"EQ", "IN"})
 _ORDERED = frozenset({"EQ", "IN", "GT", "GTE", "LT", "LTE"})
@@ -33,7 +33,7 @@ OPERATIONS: dict[str, frozenset[str]] = {
 
 _NUMBERS = frozenset({"video_id", "music_id", "effect_id", "view_count", "comment_count"})
 _LENGTHS = {"SHORT": (0, 15), "MID": (15, 60), "LONG": (60, 300), "EXTRA_LONG": (300, 10**9)}
-LONGEST = timedelta(days=30)
+MAX_WINDOW = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Query:
         """Whether a video is a hit; the window is not looked at."""
         return all(_GROUPS[name](_test(condition)(video) for condition in group) for name, group in self.groups)
 
-    def test(self) -> Test:
+    def test(self) -> VideoPredicate:
         """The same as one function, for many videos."""
         compiled = [(_GROUPS[name], [_test(condition) for condition in group]) for name, group in self.groups]
         return lambda video: all(hold(test(video) for test in tests) for hold, tests in compiled)
@@ -85,7 +85,7 @@ def parse(body: Mapping[str, Any], config: SandboxConfig) -> Query:
     start, end = parse_date(body.get("start_date"), "start_date"), parse_date(body.get("end_date"), "end_date")
     if end < start:
         raise invalid("end_date is before start_date")
-    if end - start > LONGEST:
+    if end - start > MAX_WINDOW:
         raise invalid("the window between start_date and end_date is longer than 30 days")
     query = body.get("query")
     if not isinstance(query, dict):
@@ -136,7 +136,7 @@ def _names(values: list[str], config: SandboxConfig) -> None:
         raise ApiFailure(500, "internal_error", "Something is wrong. Please try again later.")
 
 
-def _test(condition: Condition) -> Test:
+def _test(condition: Condition) -> VideoPredicate:
     field, values = condition.field, condition.values
     wanted = frozenset(values)
     match field:
@@ -171,7 +171,7 @@ def _contains(caption: str, phrase: list[str]) -> bool:
     return all(word in caption for word in phrase)
 
 
-def _ordered(condition: Condition, value: Callable[[Video], int]) -> Test:
+def _ordered(condition: Condition, value: Callable[[Video], int]) -> VideoPredicate:
     if condition.operation == "IN":
         numbers = frozenset(int(text) for text in condition.values)
         return lambda video: value(video) in numbers

@@ -9,7 +9,7 @@ from research_assets.sandbox.envelope import ApiFailure
 
 
 @dataclass(slots=True)
-class Day:
+class QuotaDay:
     """Requests of one UTC day: charged, and refused because the cap was reached."""
 
     spent: int = 0
@@ -17,19 +17,19 @@ class Day:
 
 
 @dataclass(slots=True)
-class Pool:
+class QuotaPool:
     """One pool, with its days; a clock that is set back finds the old day as it was."""
 
     cap: int
-    days: dict[date, Day] = field(default_factory=dict)
+    days: dict[date, QuotaDay] = field(default_factory=dict)
 
-    def day(self, now: datetime) -> Day:
+    def day(self, now: datetime) -> QuotaDay:
         """The books of the UTC day of a moment."""
-        return self.days.setdefault(now.date(), Day())
+        return self.days.setdefault(now.date(), QuotaDay())
 
 
 @dataclass(slots=True)
-class Bucket:
+class TokenBucket:
     """A token bucket that holds one second's worth of requests."""
 
     rate: float
@@ -50,13 +50,13 @@ class Bucket:
         return True
 
 
-class Quota:
+class QuotaLimits:
     """The quotas of one sandbox. A call is charged before anything else can go wrong with it (reference §5)."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self._delay = config.quota_delay
-        self.pools = {"research": Pool(config.research_cap), "follow": Pool(config.follow_cap)}
-        self._bucket = Bucket(config.rate)
+        self.pools = {"research": QuotaPool(config.research_cap), "follow": QuotaPool(config.follow_cap)}
+        self._bucket = TokenBucket(config.rate)
 
     def charge(self, name: str, now: datetime) -> None:
         """Charge a call. Raises ApiFailure when the day is spent (nothing is charged), or when calls come too fast."""
@@ -69,10 +69,10 @@ class Quota:
             raise ApiFailure(429, "daily_quota_limit_exceeded", message, gateway=True)
         day.spent += 1
         if not self._bucket.take(now.timestamp()):
-            raise too_fast()
+            raise rate_limited()
 
 
-def too_fast() -> ApiFailure:
+def rate_limited() -> ApiFailure:
     """The short 429."""
     message = "The API rate limit was exceeded. Please try again later."
     return ApiFailure(429, "rate_limit_exceeded", message, gateway=True)

@@ -18,7 +18,7 @@ _OLD = 240 * 86400  # how much older the time bits of a foreign search are
 
 
 @dataclass(slots=True)
-class Search:
+class CachedSearch:
     """One cached search. `foreign` ones answer continuations from an older search of the same query."""
 
     id: str
@@ -27,11 +27,11 @@ class Search:
     expires: float
     usable_from: float
     refusals: int
-    foreign: bool
+    serves_foreign_pages: bool
     old: bool = False  # this is the older search itself
 
 
-class Searches:
+class SearchCache:
     """All cached searches of a sandbox."""
 
     def __init__(self, config: SandboxConfig, world: World) -> None:
@@ -39,34 +39,34 @@ class Searches:
         self._world = world
         self._seed = mix(config.seed, 7)
         self._rng = Random(self._seed)
-        self._held: OrderedDict[str, Search] = OrderedDict()
+        self._held: OrderedDict[str, CachedSearch] = OrderedDict()
         self._hits: OrderedDict[tuple[Query, float], array[int]] = OrderedDict()
         self._count = 0
 
-    def open(self, query: Query, at: float) -> Search:
+    def open(self, query: Query, at: float) -> CachedSearch:
         """A new search at a moment."""
         self._count += 1
         config, number = self._config, self._count
         delay = 3 + 7 * unit(self._seed, number, 1) if unit(self._seed, number, 2) < config.p_fresh_search_id else 0.0
-        foreign = number <= config.foreign_searches or unit(self._seed, number, 3) < config.p_foreign
+        foreign = number <= config.foreign_page_searches or unit(self._seed, number, 3) < config.p_foreign_page
         return self._keep(
-            Search(
+            CachedSearch(
                 self._new_id(at),
                 query,
                 at,
-                at + config.search_life,
+                at + config.search_lifetime,
                 at + delay,
                 config.fresh_search_id_refusals,
                 foreign,
             )
         )
 
-    def silent(self) -> bool:
+    def returns_empty(self) -> bool:
         """Whether the search opened last finds nothing and says nothing."""
         config = self._config
-        return self._count <= config.silent_searches or unit(self._seed, self._count, 4) < config.p_silent
+        return self._count <= config.empty_searches or unit(self._seed, self._count, 4) < config.p_empty_search
 
-    def resume(self, search_id: object, query: Query, at: float) -> Search:
+    def resume(self, search_id: object, query: Query, at: float) -> CachedSearch:
         """The search with an id, for the same query. Raises ApiFailure while the id is too fresh, or no longer good."""
         search = self._held.get(search_id) if isinstance(search_id, str) else None
         if search is None or search.query != query or at >= search.expires:
@@ -76,21 +76,39 @@ class Searches:
             raise invalid(f"Search Id {search_id} is invalid or expired")
         if search.opened <= at < search.usable_from:
             raise invalid(f"Search Id {search_id} is invalid or expired")
-        if search.foreign and not search.old:
+        if search.serves_foreign_pages and not search.old:
             search = self._keep(
-                Search(self._new_id(at - _OLD), query, search.opened, search.expires, 0.0, 0, foreign=True, old=True)
+                CachedSearch(
+                    self._new_id(at - _OLD),
+                    query,
+                    search.opened,
+                    search.expires,
+                    0.0,
+                    0,
+                    serves_foreign_pages=True,
+                    old=True,
+                )
             )
         return search
 
-    def renewed(self, search: Search, at: float) -> Search:
+    def renewed(self, search: CachedSearch, at: float) -> CachedSearch:
         """The search under the id that an answer carries: now and then another one, as good as the first."""
         if self._rng.random() >= self._config.p_new_search_id:
             return search
         return self._keep(
-            Search(self._new_id(at), search.query, search.opened, search.expires, 0.0, 0, search.foreign, search.old)
+            CachedSearch(
+                self._new_id(at),
+                search.query,
+                search.opened,
+                search.expires,
+                0.0,
+                0,
+                search.serves_foreign_pages,
+                search.old,
+            )
         )
 
-    def hits(self, search: Search) -> Sequence[int]:
+    def hits(self, search: CachedSearch) -> Sequence[int]:
         """The ids of its raw hits, falling; an older search holds about one in six."""
         place = (search.query, search.opened)
         found = self._hits.get(place)
@@ -103,7 +121,7 @@ class Searches:
             self._hits.move_to_end(place)
         return [i for i in found if mix(self._seed, i) % 6 == 0] if search.old else found
 
-    def _keep(self, search: Search) -> Search:
+    def _keep(self, search: CachedSearch) -> CachedSearch:
         self._held[search.id] = search
         if len(self._held) > _KEPT_SEARCHES:
             self._held.popitem(last=False)

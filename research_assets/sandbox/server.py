@@ -16,7 +16,7 @@ from research_assets.sandbox.app import Sandbox, create_app
 from research_assets.sandbox.config import PROFILES, SandboxConfig
 from research_assets.sandbox.control import state
 from research_assets.sandbox.timing import SandboxClock
-from research_assets.sandbox.truth import Truth
+from research_assets.sandbox.truth import GroundTruth
 from research_assets.sandbox.world import World
 
 HOST = "127.0.0.1"
@@ -59,7 +59,7 @@ def _server(app: Sandbox) -> uvicorn.Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
+class RunningSandbox:
     """A sandbox that listens at `url`; `app` is the whole of it."""
 
     url: str
@@ -71,7 +71,7 @@ class Running:
         return self.app.world
 
     @property
-    def truth(self) -> Truth:
+    def truth(self) -> GroundTruth:
         """What a perfect collector could have."""
         return self.app.truth
 
@@ -87,7 +87,9 @@ class Running:
 
 
 @contextmanager
-def running(config: SandboxConfig | None = None, port: int = 0, clock: Clock | None = None) -> Iterator[Running]:
+def run_in_thread(
+    config: SandboxConfig | None = None, port: int = 0, clock: Clock | None = None
+) -> Iterator[RunningSandbox]:
     """A sandbox in a thread of this process, on loopback; port 0 takes a free one. Raises PortInUse."""
     app = create_app(config, clock)
     listener = _listen(port)
@@ -95,7 +97,7 @@ def running(config: SandboxConfig | None = None, port: int = 0, clock: Clock | N
     thread = threading.Thread(target=server.run, args=([listener],), name="sandbox", daemon=True)
     thread.start()
     try:
-        yield Running(f"http://{HOST}:{listener.getsockname()[1]}", app)
+        yield RunningSandbox(f"http://{HOST}:{listener.getsockname()[1]}", app)
     finally:
         server.should_exit = True
         thread.join(10)
@@ -103,7 +105,7 @@ def running(config: SandboxConfig | None = None, port: int = 0, clock: Clock | N
 
 
 def _banner(config: SandboxConfig, app: Sandbox, port: int) -> str:
-    flat = f", flat: {config.flat} videos every day" if config.flat is not None else ""
+    flat = f", flat: {config.fixed_volume} videos every day" if config.fixed_volume is not None else ""
     return f"""
   A simulated TikTok Research API is listening. Nothing in it is real.
 
@@ -150,6 +152,6 @@ def command(port: int, cap: int, now: datetime | None, **knobs: Any) -> None:
     given = {name: value for name, value in knobs.items() if value is not None}
     moment = now.replace(tzinfo=UTC) if now else None
     try:
-        serve(SandboxConfig(research_cap=cap, now=moment, **given), port)
+        serve(SandboxConfig(research_cap=cap, start_time=moment, **given), port)
     except (PortInUse, ValueError) as error:
         raise click.ClickException(str(error)) from error

@@ -40,7 +40,7 @@ class SandboxClock:
         """Let the present moment stand still."""
         self._stopped = self.now()
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Let time pass again, from the moment shown."""
         if self._stopped is not None:
             moment, self._stopped = self._stopped, None

@@ -6,10 +6,10 @@ import orjson
 
 from research_assets.sandbox.chance import mix
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.envelope import ApiFailure, Reply
+from research_assets.sandbox.envelope import ApiFailure, ApiResponse
 
 
-class Tokens:
+class TokenStore:
     """The tokens of one sandbox."""
 
     def __init__(self, config: SandboxConfig) -> None:
@@ -17,7 +17,7 @@ class Tokens:
         self._ends: dict[str, float] = {}
         self.issued = 0
 
-    def fetch(self, body: bytes, at: float, log_id: str, *, fails: bool) -> Reply:
+    def fetch(self, body: bytes, at: float, log_id: str, *, fails: bool) -> ApiResponse:
         """Answer a request for a token, a form. Failures carry `error` as a string, not an envelope."""
         self.issued += 1
         form = {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
@@ -35,13 +35,13 @@ class Tokens:
         if (form["client_key"], form["client_secret"]) != (config.client_key, config.client_secret):
             words = "Client key or secret is incorrect."
             return self._failure(config.token_error_status, "invalid_client", words, log_id)
-        if config.one_token:
+        if config.single_token:
             self._ends.clear()
         self._ends = {token: end for token, end in self._ends.items() if end > at}
         token = f"clt.2.{mix(config.seed, 9, self.issued, int(at)):016x}{mix(self.issued, int(at)):016x}"
-        self._ends[token] = at + config.token_life
-        answer = {"access_token": token, "expires_in": config.token_life, "token_type": "Bearer"}
-        return Reply(200, orjson.dumps(answer))
+        self._ends[token] = at + config.token_lifetime
+        answer = {"access_token": token, "expires_in": config.token_lifetime, "token_type": "Bearer"}
+        return ApiResponse(200, orjson.dumps(answer))
 
     def check(self, authorization: str, at: float) -> None:
         """Raises ApiFailure unless the header carries a token that is good at a moment."""
@@ -55,6 +55,6 @@ class Tokens:
         """End every token at once."""
         self._ends.clear()
 
-    def _failure(self, status: int, error: str, description: str, log_id: str) -> Reply:
+    def _failure(self, status: int, error: str, description: str, log_id: str) -> ApiResponse:
         answer = {"error": error, "error_description": description, "log_id": log_id}
-        return Reply(status, orjson.dumps(answer), error)
+        return ApiResponse(status, orjson.dumps(answer), error)

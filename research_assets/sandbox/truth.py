@@ -12,14 +12,14 @@ from research_assets.sandbox.world import World
 
 
 @dataclass(frozen=True, slots=True)
-class Hits:
+class DayHits:
     """Ids of a day's raw hits, falling, and those among them that a page delivers."""
 
     raw: tuple[int, ...]
     deliverable: tuple[int, ...]
 
 
-class Truth:
+class GroundTruth:
     """Answers about the present moment of a world. It costs no quota and meets no fault."""
 
     def __init__(self, world: World, threads: Threads, network: Network) -> None:
@@ -27,20 +27,20 @@ class Truth:
         self._threads = threads
         self._network = network
 
-    def videos(self, query: Mapping[str, Any], start: date, end: date) -> dict[date, Hits]:
+    def videos(self, query: Mapping[str, Any], start: date, end: date) -> dict[date, DayHits]:
         """The hits of a query in the API's own form, by UTC day of publication; days without a hit are there too.
 
         Any number of days can be asked for. Days that are dead or silent for the API are told all the same. Raises
         ApiFailure for a query that the API would refuse.
         """
         at = self._world.now()
-        found: dict[date, Hits] = {}
+        found: dict[date, DayHits] = {}
         for number in range(start.toordinal(), end.toordinal() + 1):
             day = date.fromordinal(number)
             text = day.strftime("%Y%m%d")
             checked = parse({"query": query, "start_date": text, "end_date": text}, self._world.config)
             raw = self._world.hits(checked, at, silent=False)
-            found[day] = Hits(tuple(raw), tuple(self._world.deliverable(raw, at)))
+            found[day] = DayHits(tuple(raw), tuple(self._world.deliverable(raw, at)))
         return found
 
     def comments(self, video_id: int) -> tuple[int, ...]:
@@ -48,7 +48,7 @@ class Truth:
         at, video = self._world.now(), self._world.video(video_id)
         if video is None or self._threads.closed(video):
             return ()
-        hits = self._threads.top_level(video, at)[: self._world.config.comment_ceiling or None]
+        hits = self._threads.top_level(video, at)[: self._world.config.comment_limit or None]
         return tuple(comment.id for comment in hits if self._threads.delivers(video, comment, at))
 
     def replies(self, comment_id: int) -> tuple[int, ...]:
@@ -56,7 +56,7 @@ class Truth:
         at, place = self._world.now(), self._threads.find(comment_id)
         if place is None or self._threads.closed(place[0]):
             return ()
-        hits = self._threads.replies(*place, at)[: self._world.config.comment_ceiling or None]
+        hits = self._threads.replies(*place, at)[: self._world.config.comment_limit or None]
         return tuple(reply.id for reply in hits if self._threads.delivers(place[0], reply, at))
 
     def state(self, username: str) -> str:

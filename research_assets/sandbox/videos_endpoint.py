@@ -5,30 +5,30 @@ from random import Random
 
 import orjson
 
-from research_assets.sandbox.call import Call
+from research_assets.sandbox.call import ApiCall
 from research_assets.sandbox.chance import mix
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.envelope import Envelopes, Reply, invalid
+from research_assets.sandbox.envelope import ResponseBuilder, ApiResponse, invalid
 from research_assets.sandbox.faults import Faults, server_error
 from research_assets.sandbox.query import Query, parse
-from research_assets.sandbox.search import Searches
+from research_assets.sandbox.search import SearchCache
 from research_assets.sandbox.world import World
 
 _REGION = re.compile(rb'"region_code":"[A-Z]{2}"')
 
 
-class VideoQuery:
+class SearchEndpoint:
     """The endpoint."""
 
-    def __init__(self, config: SandboxConfig, world: World, faults: Faults, envelopes: Envelopes) -> None:
+    def __init__(self, config: SandboxConfig, world: World, faults: Faults, envelopes: ResponseBuilder) -> None:
         self._config = config
         self._world = world
         self._faults = faults
         self._envelopes = envelopes
-        self._searches = Searches(config, world)
+        self._searches = SearchCache(config, world)
         self._rng = Random(mix(config.seed, 10))
 
-    def __call__(self, call: Call) -> Reply:
+    def __call__(self, call: ApiCall) -> ApiResponse:
         """Answer one page."""
         query = parse(call.body, self._config)
         size, cursor = call.count(20), call.integer("cursor", 0)
@@ -41,11 +41,11 @@ class VideoQuery:
             return self._random(call, query, size)
         search_id, at = call.body.get("search_id"), call.at
         search = self._searches.resume(search_id, query, at) if search_id else self._searches.open(query, at)
-        if not search_id and self._searches.silent():
-            return self._nothing(call)
+        if not search_id and self._searches.returns_empty():
+            return self._empty_page(call)
         hits = self._searches.hits(search)
         if not hits and not search.old:
-            return self._nothing(call)
+            return self._empty_page(call)
         if cursor > len(hits) and not search.old:
             raise invalid("Invalid count or cursor")
         # An older search is sparser, and what it holds overlaps the page before (reference §7 #7).
@@ -69,13 +69,13 @@ class VideoQuery:
         }
         if fault == "no_cursor":
             del data["cursor"]
-        return Reply(200, self._envelopes.success(data, call.now), rows=len(found))
+        return ApiResponse(200, self._envelopes.success(data, call.now), rows=len(found))
 
-    def _random(self, call: Call, query: Query, size: int) -> Reply:
+    def _random(self, call: ApiCall, query: Query, size: int) -> ApiResponse:
         search = self._searches.open(query, call.at)
         hits = self._searches.hits(search)
         if not hits:
-            return self._nothing(call)
+            return self._empty_page(call)
         drawn = self._rng.sample(range(len(hits)), min(size, len(hits)))
         page = [hits[place] for place in drawn]
         found = self._world.render(self._world.deliverable(page, call.at), call.fields, call.at)
@@ -85,9 +85,9 @@ class VideoQuery:
             "has_more": b"false",
             "search_id": orjson.dumps(search.id),
         }
-        return Reply(200, self._envelopes.success(data, call.now), rows=len(found))
+        return ApiResponse(200, self._envelopes.success(data, call.now), rows=len(found))
 
-    def _nothing(self, call: Call) -> Reply:
+    def _empty_page(self, call: ApiCall) -> ApiResponse:
         """No hits: no search id, and the empty list may be missing too."""
         data = {"cursor": b"0", "has_more": b"false"} | ({"videos": b"[]"} if self._rng.random() < 0.5 else {})
-        return Reply(200, self._envelopes.success(data, call.now))
+        return ApiResponse(200, self._envelopes.success(data, call.now))

@@ -25,7 +25,7 @@ class World:
         self.config = config
         self.clock = clock
         self.accounts = Accounts(config)
-        self.flat = FlatVideos(config, self.accounts) if config.flat is not None else None
+        self.flat = FlatVideos(config, self.accounts) if config.fixed_volume is not None else None
         self.social = SocialVideos(config, self.accounts)
         self._renderer = VideoRenderer(config)
         self._seed = mix(config.seed, 6)
@@ -72,7 +72,7 @@ class World:
 
     def hits(self, query: Query, at: float, *, silent: bool = True) -> list[int]:
         """Ids of all raw hits that a search at a moment counts, falling; of silent days none, unless told to."""
-        quiet = {day.toordinal() - EPOCH for day in self.config.silent_days} if silent else set()
+        quiet = {day.toordinal() - EPOCH for day in self.config.empty_days} if silent else set()
         first, last = query.start.toordinal() - EPOCH, query.end.toordinal() - EPOCH
         days = [day for day in range(first, min(last, int(at // DAY)) + 1) if day not in quiet]
         found = self._flat_hits(query, days, at) if self.flat else self._social_hits(query, days, at)

@@ -12,7 +12,7 @@ from research_assets.checks.look import SHORT, sample
 from research_assets.checks.rules import rules
 from research_assets.fields import ENTITIES
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import running
+from research_assets.sandbox.server import run_in_thread
 from research_assets_tests.assets.raw_rows import (
     DAY,
     NOON,
@@ -173,7 +173,7 @@ def test_each_collected_asset_has_its_checks_and_two_kinds_block() -> None:
 def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A hostile world."""
     config = SandboxConfig(profile="hostile", videos_per_day=200)
-    with running(config) as sandbox:
+    with run_in_thread(config) as sandbox:
         yield Bench(sandbox, tmp_path_factory.mktemp("collected") / "data", NO_COMMENTS)
 
 

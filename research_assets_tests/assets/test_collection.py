@@ -12,7 +12,7 @@ import pytest
 
 from research_assets.collect.spec import UserRule
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import running
+from research_assets.sandbox.server import run_in_thread
 from research_assets.study import study_assets
 from research_assets_tests.assets.world import NO_COMMENTS, STUDY, Bench, failure, observations
 
@@ -27,7 +27,7 @@ def bench(tmp_path: Path) -> Iterator[Build]:
     with ExitStack() as stack:
 
         def build(**knobs: object) -> Bench:
-            sandbox = stack.enter_context(running(SandboxConfig(**{"flat": 30, **knobs})))  # type: ignore[arg-type]
+            sandbox = stack.enter_context(run_in_thread(SandboxConfig(**{"flat": 30, **knobs})))  # type: ignore[arg-type]
             return Bench(sandbox, tmp_path / "data")
 
         yield build

@@ -16,7 +16,7 @@ from research_assets.fields import ENTITIES
 from research_assets.instance import prepare_home
 from research_assets.report import MARTS
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import Running, running
+from research_assets.sandbox.server import RunningSandbox, run_in_thread
 from research_assets.settings import INSTANCE_DIR, PROJECT_DIR, VARIABLES, Settings
 from research_assets.study_file import find_studies
 from research_assets_tests.assets.test_graph import DEMO
@@ -24,13 +24,13 @@ from research_assets_tests.study.files import SMALL, write
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Running]:
-    with running(SandboxConfig(videos_per_day=300)) as one:
+def sandbox() -> Iterator[RunningSandbox]:
+    with run_in_thread(SandboxConfig(videos_per_day=300)) as one:
         yield one
 
 
 @pytest.fixture(scope="module")
-def placed(sandbox: Running, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def placed(sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings of a data root for this module, with the demo study and another one in a folder elsewhere."""
     folder = tmp_path_factory.mktemp("location")
     write(folder / "studies" / "two", SMALL.replace("gardening", "balcony") + "comments: none")

@@ -9,7 +9,7 @@ import dagster as dg
 from research_assets.checks import study_checks
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.resources import Collection, warehouse
-from research_assets.sandbox.server import Running
+from research_assets.sandbox.server import RunningSandbox
 from research_assets.settings import VARIABLES, Settings
 from research_assets.study import study_assets
 from research_assets_tests.conftest import FakeClock
@@ -29,7 +29,7 @@ NO_COMMENTS = replace(STUDY, comments=CommentRule("none"))
 class Bench:
     """Runs assets of a study against a sandbox, each run in a fresh set of definitions, all on one instance."""
 
-    sandbox: Running
+    sandbox: RunningSandbox
     root: Path
     study: StudySpec = STUDY
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)

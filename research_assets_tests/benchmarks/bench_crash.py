@@ -16,7 +16,7 @@ PAGES, ROWS = 14, 1400
 def run() -> Iterable[Row]:
     """The worst of all kills."""
     lost = twice = again = kills = 0
-    with a_root() as settings, served(settings, SandboxConfig(flat=ROWS)) as base:
+    with a_root() as settings, served(settings, SandboxConfig(fixed_volume=ROWS)) as base:
         for page in range(1, PAGES + 1):
             for before in (True, False):
                 lab = base.anew(f"{page}{before}")

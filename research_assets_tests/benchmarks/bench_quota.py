@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import date
 
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import running
+from research_assets.sandbox.server import run_in_thread
 from research_assets_tests.benchmarks import Row
 from research_assets_tests.benchmarks.rig import a_root, collect_together
 
@@ -25,7 +25,7 @@ def run() -> Iterable[Row]:
 def _together(api_allows: int) -> tuple[int, int]:
     """Let each process collect a study of its own until none is left; requests that reached the API, and refusals."""
     with (
-        running(SandboxConfig(flat=950, research_cap=api_allows)) as server,
+        run_in_thread(SandboxConfig(fixed_volume=950, research_cap=api_allows)) as server,
         a_root(server.url, rate=10**9, research_cap=LEDGER) as settings,
     ):
         names = [f"study{number}" for number in range(PROCESSES)]

@@ -69,7 +69,7 @@ def _windows(lab: Served, first: date) -> Iterator[int]:
     for one, other in spans:
         given_up = any(one <= a and b <= other and (a, b) != (one, other) for a, b in spans)
         if first <= one <= first + timedelta(days=59) and not given_up:
-            yield ((other - one).days + 1) * (lab.config.flat or 0)
+            yield ((other - one).days + 1) * (lab.config.fixed_volume or 0)
 
 
 def _troubled() -> Iterator[Row]:

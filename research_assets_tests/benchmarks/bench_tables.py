@@ -15,7 +15,7 @@ from research_assets import tables
 from research_assets.captures import Manifest, sealed
 from research_assets.fields import ENTITIES
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import running
+from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import Settings
 from research_assets.table_sql import plain_rows
 from research_assets.workshop import database, workshop
@@ -39,7 +39,7 @@ def run() -> Iterable[Row]:
 def _measure(flat: int, days: int) -> tuple[float, float, str]:
     """Median seconds of reading and of writing, and what was measured."""
     with (
-        running(SandboxConfig(flat=flat, research_cap=MANY)) as server,
+        run_in_thread(SandboxConfig(fixed_volume=flat, research_cap=MANY)) as server,
         a_root(server.url, rate=MANY, research_cap=MANY) as settings,
     ):
         collect(settings, "tables", "videos", date(2026, 2, 1), days)

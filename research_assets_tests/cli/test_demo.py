@@ -13,7 +13,7 @@ from research_assets.instance import prepare_home
 from research_assets.report.queries import read_facts
 from research_assets.sandbox.accounts import PANEL
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import Running, running
+from research_assets.sandbox.server import RunningSandbox, run_in_thread
 from research_assets.settings import DEMO_STUDIES_DIR, Settings, prepare_root
 from research_assets.study_file import find_studies
 
@@ -28,13 +28,13 @@ GARDEN = {
 
 
 @pytest.fixture(scope="module")
-def box() -> Iterator[Running]:
-    with running(SandboxConfig(profile="typical", rate=0, p_fresh_search_id=0)) as sandbox:
+def box() -> Iterator[RunningSandbox]:
+    with run_in_thread(SandboxConfig(profile="typical", rate=0, p_fresh_search_id=0)) as sandbox:
         yield sandbox
 
 
 @pytest.fixture(scope="module")
-def place(box: Running, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def place(box: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = Settings.from_env(
         {
             "RESEARCH_DATA": str(tmp_path_factory.mktemp("demo")),
@@ -75,12 +75,12 @@ def shown(summary: str, mart: str) -> int:
     return int(number.replace(",", ""))
 
 
-def charged(box: Running) -> int:
+def charged(box: RunningSandbox) -> int:
     """Data requests that the sandbox was sent; none was refused."""
     return sum(count for endpoint, count in box.app.books.asked.items() if not endpoint.startswith("oauth"))
 
 
-def test_videos_are_those_that_the_sandbox_delivers(summary: str, place: Settings, box: Running) -> None:
+def test_videos_are_those_that_the_sandbox_delivers(summary: str, place: Settings, box: RunningSandbox) -> None:
     (study,) = (found.spec for found in find_studies(place))
     assert study.end is not None
     truth = box.truth.videos(GARDEN, study.start, study.end)
@@ -92,7 +92,7 @@ def test_videos_are_those_that_the_sandbox_delivers(summary: str, place: Setting
     ]
 
 
-def test_comments_are_those_that_the_sandbox_delivers(summary: str, place: Settings, box: Running) -> None:
+def test_comments_are_those_that_the_sandbox_delivers(summary: str, place: Settings, box: RunningSandbox) -> None:
     videos = [row[0] for row in rows(place, "SELECT video_id FROM marts.videos")]
     top = {comment for video in videos for comment in box.truth.comments(video)}
     replies = {reply for comment in top for reply in box.truth.replies(comment)}
@@ -101,7 +101,7 @@ def test_comments_are_those_that_the_sandbox_delivers(summary: str, place: Setti
     assert shown(summary, "comments") == len(held) == len(top) + len(replies)
 
 
-def test_every_account_is_held_or_its_refusal_is(summary: str, place: Settings, box: Running) -> None:
+def test_every_account_is_held_or_its_refusal_is(summary: str, place: Settings, box: RunningSandbox) -> None:
     states = dict(rows(place, "SELECT unit, state FROM marts.coverage WHERE entity = 'users'"))
     authors = {row[0] for row in rows(place, "SELECT DISTINCT username FROM marts.videos")}
     assert set(states) == authors | set(PANEL)
@@ -110,7 +110,7 @@ def test_every_account_is_held_or_its_refusal_is(summary: str, place: Settings, 
     assert shown(summary, "users") == sum(state == "complete" for state in states.values())
 
 
-def test_follows_are_those_that_the_accounts_show(summary: str, place: Settings, box: Running) -> None:
+def test_follows_are_those_that_the_accounts_show(summary: str, place: Settings, box: RunningSandbox) -> None:
     pairs = set()
     for name in PANEL:
         lists = box.truth.user(name)
@@ -123,7 +123,7 @@ def test_follows_are_those_that_the_accounts_show(summary: str, place: Settings,
     assert shown(summary, "follows") == len(held)
 
 
-def test_the_report_tells_what_the_sandbox_gave(summary: str, place: Settings, box: Running) -> None:
+def test_the_report_tells_what_the_sandbox_gave(summary: str, place: Settings, box: RunningSandbox) -> None:
     (study,) = (found.spec for found in find_studies(place))
     assert study.end is not None
     truth = box.truth.videos(GARDEN, study.start, study.end)
@@ -143,13 +143,13 @@ def test_the_report_tells_what_the_sandbox_gave(summary: str, place: Settings, b
     assert f": {charged(box):,} in all" in told
 
 
-def test_the_summary_says_what_was_spent_and_what_comes_next(summary: str, box: Running) -> None:
+def test_the_summary_says_what_was_spent_and_what_comes_next(summary: str, box: RunningSandbox) -> None:
     assert f"{charged(box):,} requests were spent." in summary
     assert "Nothing that can be had is missing." in summary
     assert "make ui" in summary
 
 
-def test_run_again_it_spends_no_request(summary: str, place: Settings, box: Running) -> None:
+def test_run_again_it_spends_no_request(summary: str, place: Settings, box: RunningSandbox) -> None:
     assert summary
     before = charged(box)
     again = demo(place)

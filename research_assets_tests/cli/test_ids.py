@@ -10,19 +10,21 @@ from click.testing import CliRunner, Result
 
 from research_assets.cli import main
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import Running, running
+from research_assets.sandbox.server import RunningSandbox, run_in_thread
 
 DAY = 20_485
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Running]:
-    with running(SandboxConfig(profile="clean", flat=30, flat_comments=4, withdrawn_per_year=0.4)) as server:
+def sandbox() -> Iterator[RunningSandbox]:
+    with run_in_thread(
+        SandboxConfig(profile="clean", fixed_volume=30, fixed_comments=4, withdrawn_per_year=0.4)
+    ) as server:
         yield server
 
 
 @pytest.fixture
-def ids(sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def ids(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setenv("TIKTOK_API_URL", sandbox.url)
     monkeypatch.setenv("TIKTOK_CLIENT_KEY", "sandbox-key")
     monkeypatch.setenv("TIKTOK_CLIENT_SECRET", "sandbox-secret")
@@ -41,7 +43,9 @@ def written(path: Path, ids: list[int]) -> str:
     return str(path)
 
 
-def test_an_audit_says_its_price_first_and_then_the_shares(sandbox: Running, ids: list[int], tmp_path: Path) -> None:
+def test_an_audit_says_its_price_first_and_then_the_shares(
+    sandbox: RunningSandbox, ids: list[int], tmp_path: Path
+) -> None:
     file = written(tmp_path / "Donation 1.csv", ids)
     refused = call("audit", file, answer="n\n")
     assert refused.exit_code == 1

@@ -10,16 +10,16 @@ from click.testing import CliRunner, Result
 
 from research_assets.cli import main
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import Running, running
+from research_assets.sandbox.server import RunningSandbox, run_in_thread
 from research_assets_tests.study.files import SMALL, write
 
 STUDY = SMALL + "comments: none\nend: 2026-02-10\n"
 
 
 @pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Running]:
+def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunningSandbox]:
     with ExitStack() as stack:
-        one = stack.enter_context(running(SandboxConfig(flat=250)))
+        one = stack.enter_context(run_in_thread(SandboxConfig(fixed_volume=250)))
         write(tmp_path / "studies" / "one", STUDY)
         config = one.app.config
         values = {
@@ -38,11 +38,11 @@ def plan(*arguments: str, answer: str = "") -> Result:
     return CliRunner().invoke(main, ["plan", *arguments], input=answer, terminal_width=200)
 
 
-def asked(sandbox: Running) -> int:
+def asked(sandbox: RunningSandbox) -> int:
     return int(sandbox.state["requests"].get("video/query", 0))
 
 
-def test_a_study_not_begun_offers_a_probe_and_asks_nothing(sandbox: Running) -> None:
+def test_a_study_not_begun_offers_a_probe_and_asks_nothing(sandbox: RunningSandbox) -> None:
     result = plan()
     assert result.exit_code == 0, result.output
     assert "gardening: nothing is held" in result.stdout
@@ -51,14 +51,14 @@ def test_a_study_not_begun_offers_a_probe_and_asks_nothing(sandbox: Running) -> 
     assert asked(sandbox) == 0
 
 
-def test_a_probe_says_its_price_and_can_be_refused(sandbox: Running) -> None:
+def test_a_probe_says_its_price_and_can_be_refused(sandbox: RunningSandbox) -> None:
     result = plan("--probe", answer="n\n")
     assert result.exit_code == 1
     assert "Price: 3 requests at least" in result.stdout
     assert asked(sandbox) == 0
 
 
-def test_a_probe_is_kept_and_founds_the_plan(sandbox: Running) -> None:
+def test_a_probe_is_kept_and_founds_the_plan(sandbox: RunningSandbox) -> None:
     result = plan("--probe", answer="y\n")
     assert result.exit_code == 0, result.output
     spent = asked(sandbox)
@@ -73,27 +73,27 @@ def test_a_probe_is_kept_and_founds_the_plan(sandbox: Running) -> None:
     assert asked(sandbox) == spent
 
 
-def test_a_probe_of_a_dense_study_stops_at_its_bound(sandbox: Running) -> None:
-    sandbox.app.config = SandboxConfig(flat=250)
+def test_a_probe_of_a_dense_study_stops_at_its_bound(sandbox: RunningSandbox) -> None:
+    sandbox.app.config = SandboxConfig(fixed_volume=250)
     result = CliRunner().invoke(main, ["plan", "--probe", "--yes"], env={"RESEARCH_PAGE_SIZE": "10"})
     assert result.exit_code == 0, result.output
     assert "more than was agreed to" in result.stdout
     assert asked(sandbox) == 15
 
 
-def test_each_day_is_told(sandbox: Running) -> None:
+def test_each_day_is_told(sandbox: RunningSandbox) -> None:
     result = plan("--days")
     assert all(f"2026-02-{day:02}" in result.stdout for day in range(1, 11))
     assert asked(sandbox) == 0
 
 
-def test_the_time_is_that_of_a_simulated_api(sandbox: Running) -> None:
+def test_the_time_is_that_of_a_simulated_api(sandbox: RunningSandbox) -> None:
     sandbox.clock.set(datetime(2026, 2, 20, 9, tzinfo=UTC))
     assert "Done on 2026-02-20" in plan().stdout
     assert asked(sandbox) == 0
 
 
-def test_an_unknown_study_is_named(sandbox: Running) -> None:
+def test_an_unknown_study_is_named(sandbox: RunningSandbox) -> None:
     result = plan("gardenning")
     assert result.exit_code == 2
     assert "There is no study gardenning" in result.stderr

@@ -11,7 +11,7 @@ from research_assets.cli import main
 from research_assets.clock import SystemClock
 from research_assets.quota import Ledger
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import running
+from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import Settings
 from research_assets.tables import write_rows
 from research_assets_tests.study.files import SMALL, write
@@ -124,8 +124,8 @@ def test_the_day_is_that_of_a_simulated_api_and_nothing_is_left_behind(
     here: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     write(tmp_path / "studies" / "one", SMALL + "comments: none\nend: 2026-02-04\n")
-    config = SandboxConfig(now=datetime(2026, 2, 4, 9, tzinfo=UTC))
-    with running(config) as sandbox:
+    config = SandboxConfig(start_time=datetime(2026, 2, 4, 9, tzinfo=UTC))
+    with run_in_thread(config) as sandbox:
         values = {
             "TIKTOK_API_URL": sandbox.url,
             "TIKTOK_CLIENT_KEY": config.client_key,

@@ -7,14 +7,14 @@ from click.testing import CliRunner, Result
 
 from research_assets.cli import main
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import Running, running
+from research_assets.sandbox.server import RunningSandbox, run_in_thread
 
 CONFIG = SandboxConfig()
 
 
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Running]:
-    with running(CONFIG) as server:
+def sandbox() -> Iterator[RunningSandbox]:
+    with run_in_thread(CONFIG) as server:
         yield server
 
 
@@ -24,7 +24,7 @@ def status(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Result:
     return CliRunner().invoke(main, ["status", "--api"])
 
 
-def test_right_credentials(sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_right_credentials(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     result = status(
         monkeypatch,
         TIKTOK_API_URL=sandbox.url,
@@ -37,7 +37,7 @@ def test_right_credentials(sandbox: Running, monkeypatch: pytest.MonkeyPatch) ->
     assert not any(pool["spent"] for pool in sandbox.state["pools"].values())
 
 
-def test_wrong_credentials(sandbox: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_credentials(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     result = status(
         monkeypatch, TIKTOK_API_URL=sandbox.url, TIKTOK_CLIENT_KEY=CONFIG.client_key, TIKTOK_CLIENT_SECRET="not-the-one"
     )

@@ -24,9 +24,9 @@ from research_assets.collect import Ask, Progress, Tools, collect
 from research_assets.collect import publish as publishing
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import Ledger
-from research_assets.sandbox.books import Entry
+from research_assets.sandbox.books import LogEntry
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import running
+from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import Settings
 from research_assets.tiktok.client import Client
 from research_assets_tests.collect.lab import Lab
@@ -58,22 +58,22 @@ class Served(Lab):
 
     def at_request(self, number: int, act: Callable[[], object]) -> None:
         """Do something when the n-th data request from now has its answer, which has not left yet."""
-        enter, left = self.app.books.enter, [number]
+        enter, left = self.app.books.add, [number]
 
-        def entered(entry: Entry) -> None:
+        def entered(entry: LogEntry) -> None:
             enter(entry)
             left[0] -= not entry.endpoint.startswith("oauth")
             if left[0] == 0:
                 act()
 
-        self.app.books.enter = entered  # type: ignore[method-assign]
+        self.app.books.add = entered  # type: ignore[method-assign]
 
 
 @contextmanager
 def served(settings: Settings, config: SandboxConfig, clock: FakeClock | None = None) -> Iterator[Served]:
     """A lab on a data root, its sandbox listening on loopback and running on the lab's clock."""
     lab = Served(settings, config, clock) if clock else Served(settings, config)
-    with running(config, clock=lab.clock) as sandbox:
+    with run_in_thread(config, clock=lab.clock) as sandbox:
         lab.app = sandbox.app
         lab.settings = replace(lab.settings, api_url=sandbox.url)
         yield lab

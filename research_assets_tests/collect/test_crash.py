@@ -242,7 +242,7 @@ async def test_the_token_ends_in_the_middle(scene: tuple[Case, Served]) -> None:
 
 
 async def test_tokens_that_live_shorter_than_the_run_are_renewed_in_time(settings: Settings) -> None:
-    with served(replace(settings, page_size=40), SandboxConfig(flat=260, token_life=1)) as lab:
+    with served(replace(settings, page_size=40), SandboxConfig(fixed_volume=260, token_lifetime=1)) as lab:
         await completes(lab, CASES["videos"], again=0)
         assert lab.app.tokens.issued > 1
 
@@ -251,7 +251,7 @@ async def test_tokens_that_live_shorter_than_the_run_are_renewed_in_time(setting
 async def test_a_search_that_expired_overnight_goes_on_near_where_it_stopped(
     settings: Settings, night: timedelta
 ) -> None:
-    config = SandboxConfig(flat=95, research_cap=120, search_life=3600)
+    config = SandboxConfig(fixed_volume=95, research_cap=120, search_lifetime=3600)
     with served(replace(settings, page_size=10), config) as lab:
         finished, pause = await lab.collect("videos", days(14))
         assert finished == {}

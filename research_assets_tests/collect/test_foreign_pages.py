@@ -17,7 +17,7 @@ async def test_quiet_nights_in_lower_case_are_believed(settings: Settings) -> No
 
 async def test_foreign_pages_complete_no_day_that_lacks_rows(settings: Settings) -> None:
     # Some of them are empty and end the search: then what is missing shows only in what was to be expected.
-    lab = Lab(settings, SandboxConfig(profile="typical", p_fresh_search_id=0.1, p_foreign=1.0, seed=9))
+    lab = Lab(settings, SandboxConfig(profile="typical", p_fresh_search_id=0.1, p_foreign_page=1.0, seed=9))
     query = {group: list(conditions) for group, conditions in QUERY.items()}
     for day in days(12):
         finished, _ = await lab.collect("videos", [day], GARDEN)

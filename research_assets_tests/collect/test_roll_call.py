@@ -98,7 +98,7 @@ async def test_an_api_that_is_down_is_left_alone_and_nothing_is_said_of_the_vide
 
 
 async def test_of_a_query_by_many_accounts_those_are_looked_for_that_go_into_one_search(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig(flat=20, search_life=40 * 86_400))
+    lab = Lab(settings, SandboxConfig(fixed_volume=20, search_lifetime=40 * 86_400))
     authors = sorted({name for (name,) in (await _any_day(lab))})
     wide = study(query={"and": ({"operation": "IN", "field_name": "username", "field_values": tuple(authors)},)})
     asked: list[set[str]] = []

@@ -155,7 +155,7 @@ async def test_a_month_of_errors_is_given_up_without_spending_the_day(settings: 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_hostile_api_loses_nothing_and_says_what_is_missing(settings: Settings, seed: int) -> None:
-    lab = Lab(settings, SandboxConfig(profile="hostile", seed=seed, flat=260, p_silent=0.05))
+    lab = Lab(settings, SandboxConfig(profile="hostile", seed=seed, fixed_volume=260, p_empty_search=0.05))
     for _ in range(12):
         results, _ = await lab.collect("videos", days(10))
         if all(result.state == "complete" for result in results.values()) and len(results) == 10:

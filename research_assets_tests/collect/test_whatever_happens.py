@@ -201,7 +201,7 @@ def happen(knobs: dict[str, Any], cap: int, flat: int, plan: list[dict[str, Any]
         if flat < 30 or named(spec.query):
             # Too few to tell a search that finds nothing for no reason from a day without videos.
             knobs = {name: value for name, value in knobs.items() if name != "p_silent"}
-        config = SandboxConfig(flat=flat, research_cap=cap, **knobs)
+        config = SandboxConfig(fixed_volume=flat, research_cap=cap, **knobs)
         # Which page is durable first would decide which request the sandbox takes for its n-th.
         with patch("asyncio.to_thread", at_once):
             asyncio.run(story(Lab(settings, config), plan, cap, spec))

@@ -15,7 +15,7 @@ from research_assets_tests.collect.lab import Lab, days
 @pytest.fixture
 def lab(settings: Settings) -> Lab:
     """31 days of 95 videos, which fill 295 pages of 10."""
-    return Lab(replace(settings, page_size=10), SandboxConfig(flat=95))
+    return Lab(replace(settings, page_size=10), SandboxConfig(fixed_volume=95))
 
 
 async def test_a_window_that_proves_large_is_asked_as_several(lab: Lab) -> None:

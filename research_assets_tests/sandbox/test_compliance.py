@@ -34,7 +34,7 @@ async def valid(researcher: Researcher, asked: list[int], category: str = "video
 
 
 async def test_what_was_withdrawn_is_missing_from_the_file() -> None:
-    researcher = Researcher(SandboxConfig(flat=40, flat_comments=3), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=40, fixed_comments=3), FakeClock(LATER))
     videos = ids(await researcher.videos(ANYTHING, "20260201", "20260201"))
     assert await valid(researcher, [*videos, 99]) == videos
     comments = list(researcher.sandbox.truth.comments(videos[0]))
@@ -47,7 +47,7 @@ async def test_what_was_withdrawn_is_missing_from_the_file() -> None:
 
 
 async def test_a_file_that_cannot_be_used_is_refused() -> None:
-    researcher = Researcher(SandboxConfig(flat=1), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=1), FakeClock(LATER))
     for text, category in (("", "video"), ("abc", "video"), ("1", "user"), ("1\n" * 10_001, "video")):
         assert (await submit(researcher, text, category)).status_code == 400
     assert (await submit(researcher, "1\n" * 10_000)).status_code == 200

@@ -11,7 +11,7 @@ LATER = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 async def test_the_state_tells_quota_requests_and_answers() -> None:
-    researcher = Researcher(SandboxConfig(flat=120, research_cap=50), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=120, research_cap=50), FakeClock(LATER))
     await researcher.videos(ANYTHING, "20260201", "20260201")
     await researcher.ask("user/info", {"username": "sandbox_missing"}, "users")
     state = (await researcher.http.get("/sandbox/state")).json()
@@ -24,7 +24,7 @@ async def test_the_state_tells_quota_requests_and_answers() -> None:
 
 
 async def test_a_reset_forgets_requests_and_tokens_but_not_the_world() -> None:
-    researcher = Researcher(SandboxConfig(flat=20), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=20), FakeClock(LATER))
     before = await researcher.videos(ANYTHING, "20260201", "20260201")
     state = (await researcher.http.post("/sandbox/reset")).json()
     assert state["pools"]["research"]["spent"] == 0
@@ -36,7 +36,7 @@ async def test_a_reset_forgets_requests_and_tokens_but_not_the_world() -> None:
 
 async def test_the_clock_can_be_set_moved_and_stopped() -> None:
     inner = FakeClock(LATER)
-    researcher = Researcher(SandboxConfig(now=datetime(2026, 3, 1, tzinfo=UTC)), inner)
+    researcher = Researcher(SandboxConfig(start_time=datetime(2026, 3, 1, tzinfo=UTC)), inner)
     clock = researcher.sandbox.clock
     assert clock.now() == datetime(2026, 3, 1, tzinfo=UTC)
     inner.advance(seconds=5)
@@ -62,7 +62,7 @@ async def test_a_wish_that_the_clock_cannot_follow_is_explained(wish: dict[str, 
 
 
 async def test_the_truth_can_be_asked_over_http() -> None:
-    researcher = Researcher(SandboxConfig(flat=30, flat_comments=4, undeliverable=0.1), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=30, fixed_comments=4, undeliverable=0.1), FakeClock(LATER))
     get = researcher.http.get
     params = {"kind": "videos", "query": orjson.dumps(ANYTHING).decode(), "start_date": "2026-02-01"}
     truth = (await get("/sandbox/truth", params=params | {"end_date": "20260202"})).json()

@@ -93,7 +93,7 @@ async def test_without_comments_there_may_be_no_list(researcher: Researcher) -> 
 
 
 async def test_the_ceiling_refuses_what_lies_beyond() -> None:
-    researcher = Researcher(SandboxConfig(comment_ceiling=100), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(comment_limit=100), FakeClock(LATER))
     body: dict[str, Any] = {"video_id": talked_about(researcher).id, "max_count": 60}
     assert (await researcher.ask("video/comment/list", body | {"cursor": 40}, "comments")).status_code == 200
     answer = await researcher.ask("video/comment/list", body | {"cursor": 60}, "comments")
@@ -110,7 +110,7 @@ async def test_closed_comments_are_refused() -> None:
 
 
 async def test_a_flat_video_has_its_comments_too() -> None:
-    researcher = Researcher(SandboxConfig(flat=30, flat_comments=12), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=30, fixed_comments=12), FakeClock(LATER))
     video = (await researcher.videos(ANYTHING, "20260201", "20260201"))[0]
     assert video["comment_count"] == 12
     body = {"video_id": video["id"], "max_count": 100}

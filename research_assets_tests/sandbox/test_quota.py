@@ -23,7 +23,7 @@ def books(researcher: Researcher, pool: str = "research") -> tuple[int, int]:
 
 
 async def test_the_cap_ends_the_day_and_midnight_begins_another() -> None:
-    researcher = Researcher(SandboxConfig(flat=5, research_cap=3), FakeClock(EVENING))
+    researcher = Researcher(SandboxConfig(fixed_volume=5, research_cap=3), FakeClock(EVENING))
     assert [await ask(researcher) for _ in range(3)] == [(200, "ok")] * 3
     assert await ask(researcher) == (429, "daily_quota_limit_exceeded")
     assert books(researcher) == (3, 1)
@@ -37,14 +37,14 @@ async def test_the_cap_ends_the_day_and_midnight_begins_another() -> None:
 
 
 async def test_the_daily_refusal_is_a_gateway_body() -> None:
-    researcher = Researcher(SandboxConfig(flat=5, research_cap=0), FakeClock(EVENING))
+    researcher = Researcher(SandboxConfig(fixed_volume=5, research_cap=0), FakeClock(EVENING))
     body = (await researcher.ask("video/query", BODY, "videos")).json()
     assert body["data"] == {}
     assert body["error"]["message"] == "The API daily quota limit exceeded. Please try again later"
 
 
 async def test_follow_lists_have_a_pool_of_their_own() -> None:
-    researcher = Researcher(SandboxConfig(flat=5, research_cap=1, follow_cap=2), FakeClock(EVENING))
+    researcher = Researcher(SandboxConfig(fixed_volume=5, research_cap=1, follow_cap=2), FakeClock(EVENING))
     assert await ask(researcher) == (200, "ok")
     for endpoint, status in (("user/followers", 200), ("user/following", 200), ("user/followers", 429)):
         assert (await researcher.ask(endpoint, {"username": "sandbox_beet"})).status_code == status
@@ -54,7 +54,7 @@ async def test_follow_lists_have_a_pool_of_their_own() -> None:
 
 
 async def test_the_quota_may_come_back_late() -> None:
-    researcher = Researcher(SandboxConfig(flat=5, quota_delay=3600), FakeClock(EVENING))
+    researcher = Researcher(SandboxConfig(fixed_volume=5, quota_delay=3600), FakeClock(EVENING))
     assert await ask(researcher) == (200, "ok")
     researcher.sandbox.clock.advance(120)
     assert await ask(researcher) == (429, "daily_quota_limit_exceeded")
@@ -64,7 +64,7 @@ async def test_the_quota_may_come_back_late() -> None:
 
 
 async def test_calls_that_fail_cost_as_much() -> None:
-    config = SandboxConfig(flat=5, every_500=2, every_504=3, every_429=5)
+    config = SandboxConfig(fixed_volume=5, every_500=2, every_504=3, every_429=5)
     researcher = Researcher(config, FakeClock(EVENING))
     answers = [await ask(researcher) for _ in range(10)]
     expected = ["ok", "internal_error", "html", "internal_error", "rate_limit_exceeded", "internal_error", "ok"]
@@ -74,14 +74,14 @@ async def test_calls_that_fail_cost_as_much() -> None:
 
 
 async def test_the_gateways_page_is_html() -> None:
-    researcher = Researcher(SandboxConfig(flat=5, every_504=1), FakeClock(EVENING))
+    researcher = Researcher(SandboxConfig(fixed_volume=5, every_504=1), FakeClock(EVENING))
     answer = await researcher.ask("video/query", BODY, "videos")
     assert answer.headers["content-type"] == "text/html"
     assert answer.text.startswith("<html>")
 
 
 async def test_calls_that_come_too_fast_are_told_so() -> None:
-    researcher = Researcher(SandboxConfig(flat=5, rate=4), FakeClock(EVENING))
+    researcher = Researcher(SandboxConfig(fixed_volume=5, rate=4), FakeClock(EVENING))
     await researcher.log_in()
     assert [(await ask(researcher))[0] for _ in range(6)] == [200] * 4 + [429] * 2
     assert (await ask(researcher))[1] == "rate_limit_exceeded"
@@ -92,13 +92,13 @@ async def test_calls_that_come_too_fast_are_told_so() -> None:
 
 async def test_latency_passes_on_the_clock() -> None:
     clock = FakeClock(EVENING)
-    researcher = Researcher(SandboxConfig(flat=5, latency=1.5), clock)
+    researcher = Researcher(SandboxConfig(fixed_volume=5, latency=1.5), clock)
     await ask(researcher)
     assert clock.slept == [1.5]
 
 
 async def test_faults_by_chance_are_the_same_each_time() -> None:
-    config = SandboxConfig(flat=5, p_500=0.3, p_504=0.2, p_undecodable=0.2, research_cap=10**6)
+    config = SandboxConfig(fixed_volume=5, p_500=0.3, p_504=0.2, p_undecodable=0.2, research_cap=10**6)
 
     async def outcomes() -> list[Any]:
         researcher = Researcher(config, FakeClock(EVENING))

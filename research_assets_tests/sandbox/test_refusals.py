@@ -54,7 +54,7 @@ BAD_SEARCHES: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(scope="module")
 def researcher() -> Researcher:
-    return Researcher(SandboxConfig(flat=20), FakeClock(LATER))
+    return Researcher(SandboxConfig(fixed_volume=20), FakeClock(LATER))
 
 
 def check_error(answer: httpx.Response, status: int, code: str, *, gateway: bool = False) -> None:
@@ -102,7 +102,7 @@ async def test_a_body_that_is_no_object_is_refused(researcher: Researcher, body:
 async def test_an_empty_group_is_taken_or_fails_as_the_profile_says() -> None:
     body = GOOD | {"query": ANYTHING | {"or": []}}
     for fails in (False, True):
-        researcher = Researcher(SandboxConfig(flat=20, empty_group_500=fails), FakeClock(LATER))
+        researcher = Researcher(SandboxConfig(fixed_volume=20, empty_group_500=fails), FakeClock(LATER))
         answer = await researcher.ask("video/query", body, "videos")
         if fails:
             check_error(answer, 500, "internal_error")
@@ -112,7 +112,7 @@ async def test_an_empty_group_is_taken_or_fails_as_the_profile_says() -> None:
 
 @pytest.mark.parametrize("token", ["", "Bearer", "Bearer clt.wrong", "Basic abc"])
 async def test_a_wrong_token_is_401_and_costs_nothing(token: str) -> None:
-    researcher = Researcher(SandboxConfig(flat=20), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=20), FakeClock(LATER))
     headers = {"Authorization": token} if token else {}
     answer = await researcher.http.post("/v2/research/video/query/", json=GOOD, headers=headers)
     check_error(answer, 401, "access_token_invalid", gateway=True)
@@ -120,7 +120,7 @@ async def test_a_wrong_token_is_401_and_costs_nothing(token: str) -> None:
 
 
 async def test_a_token_ends_after_two_hours() -> None:
-    researcher = Researcher(SandboxConfig(flat=20), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=20), FakeClock(LATER))
     assert (await researcher.ask("video/query", GOOD, "videos")).status_code == 200
     researcher.sandbox.clock.advance(7199)
     assert (await researcher.ask("video/query", GOOD, "videos")).status_code == 200
@@ -132,7 +132,7 @@ async def test_a_token_ends_after_two_hours() -> None:
 
 @pytest.mark.parametrize("alone", [False, True])
 async def test_a_new_token_may_end_the_old_one(alone: bool) -> None:
-    researcher = Researcher(SandboxConfig(flat=20, one_token=alone), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=20, single_token=alone), FakeClock(LATER))
     await researcher.log_in()
     old = researcher.token
     await researcher.log_in()

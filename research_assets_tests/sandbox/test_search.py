@@ -25,8 +25,8 @@ def refused(answer: Any) -> str:
     [
         SandboxConfig(),
         SandboxConfig(profile="typical", **QUIET),
-        SandboxConfig(flat=333, undeliverable=0.1),
-        SandboxConfig(flat=40, profile="typical", **QUIET),
+        SandboxConfig(fixed_volume=333, undeliverable=0.1),
+        SandboxConfig(fixed_volume=40, profile="typical", **QUIET),
     ],
 )
 async def test_the_pages_of_a_search_are_the_truth(config: SandboxConfig) -> None:
@@ -45,13 +45,13 @@ async def test_the_pages_of_a_search_are_the_truth(config: SandboxConfig) -> Non
 
 
 async def test_seven_days_of_950_are_67_pages() -> None:
-    researcher = Researcher(SandboxConfig(flat=950), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=950), FakeClock(LATER))
     assert len(await researcher.videos(ANYTHING, "20260201", "20260207")) == 6650
     assert researcher.sandbox.quota.pools["research"].day(LATER).spent == 67
 
 
 async def test_both_ends_of_a_window_are_inside() -> None:
-    researcher = Researcher(SandboxConfig(flat=100), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=100), FakeClock(LATER))
     found = await researcher.videos(ANYTHING, "20260203", "20260203")
     times = sorted(video["create_time"] for video in found)
     midnight = datetime(2026, 2, 3, tzinfo=UTC)
@@ -62,7 +62,9 @@ async def test_both_ends_of_a_window_are_inside() -> None:
 async def test_counts_grow_with_age_and_lag_behind() -> None:
     found = {}
     for lag in (0.0, 10.0):
-        researcher = Researcher(SandboxConfig(flat=50, count_lag_days=lag), FakeClock(datetime(2026, 2, 8, tzinfo=UTC)))
+        researcher = Researcher(
+            SandboxConfig(fixed_volume=50, count_lag_days=lag), FakeClock(datetime(2026, 2, 8, tzinfo=UTC))
+        )
         views = []
         for _ in range(3):
             videos = await researcher.videos(ANYTHING, "20260205", "20260205")
@@ -111,7 +113,7 @@ async def test_a_query_finds_what_it_says_and_nothing_else(query: dict[str, Any]
     assert ids(found) == [video["id"] for video in videos if holds(video)]
 
 
-@pytest.mark.parametrize("config", [SandboxConfig(), SandboxConfig(flat=200)])
+@pytest.mark.parametrize("config", [SandboxConfig(), SandboxConfig(fixed_volume=200)])
 async def test_videos_are_found_by_id_music_and_name(config: SandboxConfig) -> None:
     researcher = Researcher(config, FakeClock(LATER))
     some = (await researcher.videos(GARDENING, "20260201", "20260202"))[3:40:9]
@@ -134,14 +136,14 @@ async def test_nothing_found_has_no_search_id() -> None:
 
 
 async def test_a_search_id_is_text_whose_time_lies_some_minutes_back() -> None:
-    researcher = Researcher(SandboxConfig(flat=10), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=10), FakeClock(LATER))
     data = (await researcher.search(ANYTHING, "20260201", "20260202")).json()["data"]
     assert isinstance(data["search_id"], str)
     assert 7 * 60 <= LATER.timestamp() - (int(data["search_id"]) >> 32) <= 75 * 60
 
 
 async def test_a_random_draw_differs_from_call_to_call() -> None:
-    researcher = Researcher(SandboxConfig(flat=400), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=400), FakeClock(LATER))
     draws = [(await researcher.search(ANYTHING, "20260201", "20260201", is_random=True)).json() for _ in range(2)]
     one, other = (ids(draw["data"]["videos"]) for draw in draws)
     assert len(one) == len(other) == 100
@@ -149,14 +151,14 @@ async def test_a_random_draw_differs_from_call_to_call() -> None:
 
 
 async def test_null_and_empty_paging_mean_the_first_page() -> None:
-    researcher = Researcher(SandboxConfig(flat=150), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=150), FakeClock(LATER))
     plain = await researcher.search(ANYTHING, "20260201", "20260201")
     empty = await researcher.search(ANYTHING, "20260201", "20260201", cursor=None, search_id="", is_random=None)
     assert ids(plain.json()["data"]["videos"]) == ids(empty.json()["data"]["videos"])
 
 
 async def test_a_fresh_search_id_is_refused_once() -> None:
-    researcher = Researcher(SandboxConfig(flat=150, fresh_search_id_refusals=1), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=150, fresh_search_id_refusals=1), FakeClock(LATER))
     first = (await researcher.search(ANYTHING, "20260201", "20260201")).json()["data"]
     paging = {"cursor": first["cursor"], "search_id": first["search_id"]}
     message = refused(await researcher.search(ANYTHING, "20260201", "20260201", **paging))
@@ -166,7 +168,9 @@ async def test_a_fresh_search_id_is_refused_once() -> None:
 
 
 async def test_a_fresh_search_id_works_after_ten_seconds_and_ends_after_its_life() -> None:
-    researcher = Researcher(SandboxConfig(flat=150, p_fresh_search_id=1.0, search_life=3600), FakeClock(LATER))
+    researcher = Researcher(
+        SandboxConfig(fixed_volume=150, p_fresh_search_id=1.0, search_lifetime=3600), FakeClock(LATER)
+    )
     first = (await researcher.search(ANYTHING, "20260201", "20260201")).json()["data"]
     paging = {"cursor": first["cursor"], "search_id": first["search_id"]}
     refused(await researcher.search(ANYTHING, "20260201", "20260201", **paging))
@@ -177,7 +181,7 @@ async def test_a_fresh_search_id_works_after_ten_seconds_and_ends_after_its_life
 
 
 async def test_a_search_id_belongs_to_its_query() -> None:
-    researcher = Researcher(SandboxConfig(flat=150), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=150), FakeClock(LATER))
     first = (await researcher.search(ANYTHING, "20260201", "20260201")).json()["data"]
     paging = {"cursor": 100, "search_id": first["search_id"]}
     refused(await researcher.search(GARDENING, "20260201", "20260201", **paging))
@@ -187,14 +191,14 @@ async def test_a_search_id_belongs_to_its_query() -> None:
 
 
 async def test_a_renewed_search_id_goes_on_where_the_first_was() -> None:
-    researcher = Researcher(SandboxConfig(flat=350, p_new_search_id=1.0), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=350, p_new_search_id=1.0), FakeClock(LATER))
     pages = [page async for page in researcher.pages(ANYTHING, "20260201", "20260201")]
     assert len({page["search_id"] for page in pages}) == 4
     assert sum(len(page["videos"]) for page in pages) == 350
 
 
 async def test_a_page_from_an_older_search_is_sparse_lower_case_and_overlaps() -> None:
-    researcher = Researcher(SandboxConfig(flat=600, foreign_searches=1), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=600, foreign_page_searches=1), FakeClock(LATER))
     pages = [page async for page in researcher.pages(ANYTHING, "20260201", "20260201")]
     assert len(pages) == 2
     first, second = pages
@@ -208,7 +212,7 @@ async def test_a_page_from_an_older_search_is_sparse_lower_case_and_overlaps() -
 
 
 async def test_a_window_with_a_dead_day_always_fails_and_the_others_never() -> None:
-    researcher = Researcher(SandboxConfig(flat=10, dead_days=frozenset({date(2026, 2, 3)})), FakeClock(LATER))
+    researcher = Researcher(SandboxConfig(fixed_volume=10, dead_days=frozenset({date(2026, 2, 3)})), FakeClock(LATER))
     for start, end in (("20260201", "20260214"), ("20260203", "20260203"), ("20260202", "20260203")):
         answer = await researcher.search(ANYTHING, start, end)
         assert answer.status_code == 500
@@ -217,7 +221,7 @@ async def test_a_window_with_a_dead_day_always_fails_and_the_others_never() -> N
 
 
 async def test_silence_is_no_error() -> None:
-    config = SandboxConfig(flat=10, silent_days=frozenset({date(2026, 2, 3)}), silent_searches=1)
+    config = SandboxConfig(fixed_volume=10, empty_days=frozenset({date(2026, 2, 3)}), empty_searches=1)
     researcher = Researcher(config, FakeClock(LATER))
     assert await researcher.videos(ANYTHING, "20260201", "20260205") == []
     assert len(await researcher.videos(ANYTHING, "20260201", "20260205")) == 40
@@ -225,7 +229,7 @@ async def test_silence_is_no_error() -> None:
 
 
 async def test_broken_paging_loses_no_row() -> None:
-    config = SandboxConfig(flat=950, p_no_cursor=0.2, p_stuck_cursor=0.3, p_empty_page=0.4)
+    config = SandboxConfig(fixed_volume=950, p_no_cursor=0.2, p_stuck_cursor=0.3, p_empty_page=0.4)
     researcher = Researcher(config, FakeClock(LATER))
     seen: set[int] = set()
     met = set()

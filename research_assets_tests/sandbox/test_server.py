@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import PortInUse, command, running
+from research_assets.sandbox.server import PortInUse, command, run_in_thread
 from research_assets_tests.sandbox.asking import ANYTHING, FORM
 
 
 def test_a_page_over_http() -> None:
-    with running(SandboxConfig(flat=150, now=datetime(2026, 3, 1, tzinfo=UTC))) as sandbox:
+    with run_in_thread(SandboxConfig(fixed_volume=150, start_time=datetime(2026, 3, 1, tzinfo=UTC))) as sandbox:
         with httpx.Client(base_url=sandbox.url) as http:
             token = http.post("/v2/oauth/token/", data=FORM).json()["access_token"]
             answer = http.post(
@@ -34,7 +34,7 @@ def test_a_page_over_http() -> None:
 
 
 def test_two_sandboxes_side_by_side_know_nothing_of_each_other() -> None:
-    with running(SandboxConfig(flat=1)) as one, running(SandboxConfig(flat=2)) as other:
+    with run_in_thread(SandboxConfig(fixed_volume=1)) as one, run_in_thread(SandboxConfig(fixed_volume=2)) as other:
         httpx.post(f"{one.url}/v2/oauth/token/", data=FORM)
         assert one.state["requests"] == {"oauth/token": 1}
         assert other.state["requests"] == {}
@@ -45,7 +45,7 @@ def test_a_port_in_use_is_a_clear_error() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(PortInUse, match="--port"), running(port=port):
+        with pytest.raises(PortInUse, match="--port"), run_in_thread(port=port):
             pass
         result = CliRunner().invoke(command, ["--port", str(port)])
     assert result.exit_code == 1

@@ -166,7 +166,7 @@ def test_new_videos_appear_within_two_days() -> None:
 
 def test_nothing_is_there_before_it_is_published() -> None:
     noon = datetime(2026, 2, 3, 12, tzinfo=UTC)
-    for config in (SandboxConfig(), SandboxConfig(flat=950)):
+    for config in (SandboxConfig(), SandboxConfig(fixed_volume=950)):
         sandbox = create_app(config, FakeClock(noon))
         days = sandbox.truth.videos(GARDENING, date(2026, 2, 3), date(2026, 2, 5))
         times = [video.create_time for i in days[date(2026, 2, 3)].raw if (video := sandbox.world.video(i))]
@@ -177,7 +177,7 @@ def test_nothing_is_there_before_it_is_published() -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
 def test_the_flat_world_is_exact(share: float) -> None:
-    sandbox = create_app(SandboxConfig(flat=950, undeliverable=share), FakeClock(LATER))
+    sandbox = create_app(SandboxConfig(fixed_volume=950, undeliverable=share), FakeClock(LATER))
     for hits in sandbox.truth.videos(GARDENING, date(2025, 12, 25), date(2026, 1, 5)).values():
         assert len(set(hits.raw)) == 950
         assert len(hits.deliverable) == 950 - 950 // round(1 / share)

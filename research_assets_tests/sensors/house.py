@@ -11,7 +11,7 @@ from research_assets.checks import blocking_checks, study_checks
 from research_assets.clock import SystemClock
 from research_assets.collect.spec import StudySpec
 from research_assets.resources import Collection, warehouse
-from research_assets.sandbox.server import Running
+from research_assets.sandbox.server import RunningSandbox
 from research_assets.sensors import CheckKeys, automation
 from research_assets.settings import Settings
 from research_assets.study import study_assets
@@ -24,7 +24,7 @@ MARTS = dg.AssetKey(["marts", "coverage"])
 class House:
     """Studies, their sensors, and a stand-in for the warehouse that only leaves a file."""
 
-    sandbox: Running
+    sandbox: RunningSandbox
     root: Path
     studies: Sequence[StudySpec]
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)

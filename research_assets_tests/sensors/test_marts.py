@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import running
+from research_assets.sandbox.server import run_in_thread
 from research_assets.sensors import marts
 from research_assets.sensors.marts import Seen, hindrance, mark
 from research_assets.tables import write_rows
@@ -48,8 +48,8 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     # Files carry the machine's time; the quiet before a build is shown above.
     monkeypatch.setattr(marts, "QUIET", 0)
     with ExitStack() as stack:
-        config = SandboxConfig(flat=3, now=NOW, search_life=40 * 86_400)
-        yield House(stack.enter_context(running(config)), tmp_path / "data", (NO_COMMENTS,))
+        config = SandboxConfig(fixed_volume=3, start_time=NOW, search_lifetime=40 * 86_400)
+        yield House(stack.enter_context(run_in_thread(config)), tmp_path / "data", (NO_COMMENTS,))
 
 
 def build(house: House) -> bool | None:

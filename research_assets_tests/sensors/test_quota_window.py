@@ -16,7 +16,7 @@ from research_assets.collect.pools import pool_states
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.collect.targets import video_targets
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import running
+from research_assets.sandbox.server import run_in_thread
 from research_assets.sensors import runs
 from research_assets_tests.assets.world import NO_COMMENTS, STUDY
 from research_assets_tests.sensors.house import House
@@ -33,7 +33,7 @@ def build(tmp_path: Path) -> Iterator[Build]:
 
         def build(*studies: StudySpec, **knobs: Any) -> House:
             config = SandboxConfig(**{"flat": 90, "now": NOW, "search_life": 40 * 86_400, **knobs})
-            return House(stack.enter_context(running(config)), tmp_path / "data", studies or (NO_COMMENTS,))
+            return House(stack.enter_context(run_in_thread(config)), tmp_path / "data", studies or (NO_COMMENTS,))
 
         yield build
 

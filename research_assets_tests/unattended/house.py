@@ -20,7 +20,7 @@ import httpx
 
 from research_assets.instance import prepare_home
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.server import Running, running
+from research_assets.sandbox.server import RunningSandbox, run_in_thread
 from research_assets.sensors.runs import active
 from research_assets.settings import VARIABLES, Settings, prepare_root
 from research_assets_tests.browser.start import ui_process
@@ -44,7 +44,7 @@ class Tick:
 class House:
     """The running project: its sandbox, its settings, the address of its UI, and its Dagster instance."""
 
-    sandbox: Running
+    sandbox: RunningSandbox
     settings: Settings
     url: str
     instance: dg.DagsterInstance
@@ -141,7 +141,7 @@ def house(config: SandboxConfig, studies: dict[str, str], root: Path, **variable
         (root / "studies" / name).mkdir(parents=True)
         (root / "studies" / name / "defs.yaml").write_text(text)
     with ExitStack() as stack:
-        sandbox = stack.enter_context(running(config))
+        sandbox = stack.enter_context(run_in_thread(config))
         values = {
             "root": str(root / "data"),
             "studies": str(root / "studies"),

@@ -6,22 +6,22 @@ from collections.abc import Callable, Mapping
 
 import dagster as dg
 
-from research_assets.sandbox.books import Entry
-from research_assets.sandbox.server import Running
+from research_assets.sandbox.books import LogEntry
+from research_assets.sandbox.server import RunningSandbox
 
 
-def after_requests(sandbox: Running, mishaps: Mapping[int, Callable[[], object]]) -> list[int]:
+def after_requests(sandbox: RunningSandbox, mishaps: Mapping[int, Callable[[], object]]) -> list[int]:
     """Do something when the n-th data request has its answer, which has not left yet; gives those that happened."""
-    enter, seen, happened = sandbox.app.books.enter, [0], list[int]()
+    enter, seen, happened = sandbox.app.books.add, [0], list[int]()
 
-    def entered(entry: Entry) -> None:
+    def entered(entry: LogEntry) -> None:
         enter(entry)
         seen[0] += not entry.endpoint.startswith("oauth")
         if seen[0] in mishaps and seen[0] not in happened:
             happened.append(seen[0])
             mishaps[seen[0]]()
 
-    sandbox.app.books.enter = entered  # type: ignore[method-assign]
+    sandbox.app.books.add = entered  # type: ignore[method-assign]
     return happened
 
 

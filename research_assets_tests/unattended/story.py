@@ -82,12 +82,12 @@ class Story:
 def lived(root: Path, when_paused: Callable[[House], None]) -> Iterator[Story]:
     """Live through it; `when_paused` looks on the first evening, when the quota is spent and most is still missing."""
     config = SandboxConfig(
-        flat=50,
-        flat_comments=3,
+        fixed_volume=50,
+        fixed_comments=3,
         undeliverable=0.1,
         research_cap=QUOTA,
         dead_days=frozenset({DEAD}),
-        now=EVENING,
+        start_time=EVENING,
     )
     variables = {"research_cap": str(QUOTA), "look_every": "5", "rate": "200"}
     with house(config, {"garden": GARDEN, "kitchen": KITCHEN}, root, **variables) as home:
@@ -95,7 +95,7 @@ def lived(root: Path, when_paused: Callable[[House], None]) -> Iterator[Story]:
             home.sandbox,
             {
                 KILLED_AT: lambda: kill_worker(home.instance),
-                TOKENS_END_AT: lambda: home.sandbox.clock.advance(config.token_life + 1),
+                TOKENS_END_AT: lambda: home.sandbox.clock.advance(config.token_lifetime + 1),
             },
         )
         said = [home.rest()]
