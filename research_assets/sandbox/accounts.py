@@ -10,7 +10,7 @@ from itertools import accumulate
 from random import Random
 
 from research_assets.sandbox import text, words
-from research_assets.sandbox.chance import lifetime, mix, unit
+from research_assets.sandbox.chance import time_to_event, hash_parts, uniform
 from research_assets.sandbox.config import SandboxConfig
 
 CREATORS = 6000
@@ -70,7 +70,7 @@ class Accounts:
 
     def __init__(self, config: SandboxConfig) -> None:
         self._config = config
-        self._seed = mix(config.seed, 1)
+        self._seed = hash_parts(config.seed, 1)
         self._regions = list(words.REGIONS), list(accumulate(weight for weight, _ in words.REGIONS.values()))
         self._topics = list(words.TOPICS), list(accumulate(topic.weight for topic in words.TOPICS.values()))
         self.creators = [*_PANEL_ACCOUNTS, *(self._make(index) for index in range(len(_PANEL_ACCOUNTS), CREATORS))]
@@ -103,7 +103,7 @@ class Accounts:
         return self.creators[bisect(self._cumulated, draw * self._cumulated[-1])]
 
     def _make(self, index: int) -> Account:
-        seed = mix(self._seed, index)
+        seed = hash_parts(self._seed, index)
         rng = Random(seed)
         region = self._regions[0][bisect(self._regions[1], rng.random() * self._regions[1][-1])]
         topic = self._topics[0][bisect(self._topics[1], rng.random() * self._topics[1][-1])]
@@ -117,7 +117,7 @@ class Accounts:
         return Account(
             index=index,
             username=text.handle(index),
-            display_name=text.shown_name(rng),
+            display_name=text.display_name(rng),
             region=region,
             topic=topic,
             weight=min(150.0, rng.paretovariate(0.9)) if creator else 0.0,
@@ -125,7 +125,7 @@ class Accounts:
             joined=1_546_300_800 + int(rng.random() * 170_000_000),
             state=state,
             # Nobody leaves before the days that studies usually ask for, or old days would be deserted.
-            gone_at=HORIZON + lifetime(config.account_gone_per_year, unit(seed, 2)),
+            gone_at=HORIZON + time_to_event(config.account_gone_per_year, uniform(seed, 2)),
             likes_public=rng.random() < 0.04,
             following_public=rng.random() < 0.6,
             pins=text.pick(rng, (0, 0, 1, 2, 3)) if creator else 0,

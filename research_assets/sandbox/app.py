@@ -19,7 +19,7 @@ from research_assets.clock import Clock, SystemClock
 from research_assets.fields import ENTITIES
 from research_assets.sandbox.books import RequestLog, LogEntry
 from research_assets.sandbox.call import ApiCall
-from research_assets.sandbox.chance import mix
+from research_assets.sandbox.chance import hash_parts
 from research_assets.sandbox.compliance import Compliance
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.control import control
@@ -67,7 +67,7 @@ class Sandbox:
         self.quota = QuotaLimits(config)
         self.faults = Faults(config)
         self.tokens = TokenStore(config)
-        self._envelopes = ResponseBuilder(mix(config.seed, 11))
+        self._envelopes = ResponseBuilder(hash_parts(config.seed, 11))
         self._fields: dict[tuple[str, bytes], tuple[str, ...]] = {}
         self.routes = self._data_routes()
 

@@ -12,7 +12,7 @@ _SCALE = 1.0 / (1 << 64)
 YEAR = 365.25 * 86400
 
 
-def mix(*parts: int) -> int:
+def hash_parts(*parts: int) -> int:
     """A 64-bit number that looks random and is the same for the same parts."""
     state = 0x9E3779B97F4A7C15
     for part in parts:
@@ -22,17 +22,17 @@ def mix(*parts: int) -> int:
     return state
 
 
-def unit(*parts: int) -> float:
+def uniform(*parts: int) -> float:
     """A number in [0, 1) that looks random and is the same for the same parts."""
-    return mix(*parts) * _SCALE
+    return hash_parts(*parts) * _SCALE
 
 
-def key(text: str) -> int:
+def hash_text(text: str) -> int:
     """A text as a number for `mix`, the same in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def lifetime(share_per_year: float, draw: float) -> float:
+def time_to_event(share_per_year: float, draw: float) -> float:
     """Seconds until an event that befalls a share of all things within a year, for a draw in [0, 1)."""
     if share_per_year <= 0:
         return float("inf")

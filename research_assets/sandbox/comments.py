@@ -10,8 +10,8 @@ from random import Random
 from typing import Any
 
 from research_assets.sandbox import text
-from research_assets.sandbox.ageing import grown, reached, withdrawn_at
-from research_assets.sandbox.chance import mix, unit
+from research_assets.sandbox.ageing import count_at_age, age_at_count, withdrawn_at
+from research_assets.sandbox.chance import hash_parts, uniform
 from research_assets.sandbox.videos import Video
 from research_assets.sandbox.world import World
 
@@ -31,12 +31,12 @@ class Comment:
     seed: int
 
 
-class Threads:
+class CommentThreads:
     """All comments of a world."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._seed = mix(world.config.seed, 30)
+        self._seed = hash_parts(world.config.seed, 30)
         self._held: OrderedDict[int, list[Comment]] = OrderedDict()
 
     def thread(self, video: Video) -> list[Comment]:
@@ -50,7 +50,7 @@ class Threads:
 
     def closed(self, video: Video) -> bool:
         """Whether the comments of a video are not disclosed."""
-        return unit(self._seed, video.id, 1) < self._world.config.comments_closed
+        return uniform(self._seed, video.id, 1) < self._world.config.comments_closed
 
     def find(self, comment_id: int) -> tuple[Video, Comment] | None:
         """The comment with an id and its video; None if there never was one."""
@@ -87,20 +87,20 @@ class Threads:
             "id": comment.id,
             "video_id": video.id,
             "parent_comment_id": parent,
-            "text": text.remark(Random(comment.seed), video.creator.language),
-            "like_count": grown(comment.likes, at - comment.create_time),
+            "text": text.comment_text(Random(comment.seed), video.creator.language),
+            "like_count": count_at_age(comment.likes, at - comment.create_time),
             "reply_count": len(self.replies(video, comment, at)) if comment.parent is None else 0,
             "create_time": comment.create_time,
         }
         found = {name: value for name, value in record.items() if name in fields}
-        if comment.parent is not None and unit(comment.seed, 3) < 0.5:
-            found["display_name"] = text.shown_name(Random(comment.seed + 1))
+        if comment.parent is not None and uniform(comment.seed, 3) < 0.5:
+            found["display_name"] = text.display_name(Random(comment.seed + 1))
         return found
 
     def _make(self, video: Video) -> list[Comment]:
         layout = self._world.layout
         total = min(video.comments, layout.comment_limit)
-        rng = Random(mix(self._seed, video.id))
+        rng = Random(hash_parts(self._seed, video.id))
         tops: list[int] = []
         found = []
         for number in range(total):
@@ -109,7 +109,7 @@ class Threads:
             parent = tops[int(len(tops) * rng.random() ** 3)] if reply else None
             if parent is None:
                 tops.append(number)
-            written = video.create_time + reached(video.comments, number)
+            written = video.create_time + age_at_count(video.comments, number)
             second = written - rng.randrange(25, 93)
             if second // 86400 < video.day:
                 second = video.day * 86400

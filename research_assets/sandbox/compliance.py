@@ -7,8 +7,8 @@ from email.policy import HTTP
 import orjson
 
 from research_assets.sandbox.call import ApiCall
-from research_assets.sandbox.chance import mix
-from research_assets.sandbox.comments import Threads
+from research_assets.sandbox.chance import hash_parts
+from research_assets.sandbox.comments import CommentThreads
 from research_assets.sandbox.envelope import ApiFailure, ResponseBuilder, ApiResponse, invalid
 from research_assets.sandbox.world import World
 
@@ -28,7 +28,7 @@ class Task:
 class Compliance:
     """All tasks of a sandbox, and the calls about them."""
 
-    def __init__(self, world: World, threads: Threads, envelopes: ResponseBuilder) -> None:
+    def __init__(self, world: World, threads: CommentThreads, envelopes: ResponseBuilder) -> None:
         self._world = world
         self._threads = threads
         self._envelopes = envelopes
@@ -43,7 +43,7 @@ class Compliance:
         words = parts.get("file_data", b"").replace(b",", b"\n").split()
         if not words or len(words) > MOST_IDS or not all(word.isdigit() for word in words):
             raise ApiFailure(400, "invalid_file_upload", f"file_data must hold 1 to {MOST_IDS} ids, one a line")
-        number = mix(self._world.config.seed, 34, len(self._tasks)) >> 2
+        number = hash_parts(self._world.config.seed, 34, len(self._tasks)) >> 2
         self._tasks[number] = Task(category, tuple(int(word) for word in words), call.at + _PROCESSING)
         return self._answer(call, {"task_id": number})
 

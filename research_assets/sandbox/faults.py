@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from research_assets.sandbox.chance import mix, unit
+from research_assets.sandbox.chance import hash_parts, uniform
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.envelope import GATEWAY_TIMEOUT, ApiFailure, ApiResponse
 from research_assets.sandbox.quota import rate_limited
@@ -25,11 +25,11 @@ class Faults:
 
     def __init__(self, config: SandboxConfig) -> None:
         self._config = config
-        self._seed = mix(config.seed, 8)
+        self._seed = hash_parts(config.seed, 8)
         self.calls = 0
 
     def _strikes(self, share: float, kind: int) -> bool:
-        return share > 0 and unit(self._seed, kind, self.calls) < share
+        return share > 0 and uniform(self._seed, kind, self.calls) < share
 
     def before(self) -> ApiResponse | None:
         """Count a call and strike it: an answer that replaces the real one, or ApiFailure raised, or None."""
@@ -62,7 +62,7 @@ class Faults:
 
     def token(self, number: int) -> bool:
         """Whether the n-th request for a token fails for no reason."""
-        return self._config.p_token_failure > 0 and unit(self._seed, 7, number) < self._config.p_token_failure
+        return self._config.p_token_failure > 0 and uniform(self._seed, 7, number) < self._config.p_token_failure
 
     def result_as_500(self) -> bool:
         """Whether a result about an account leaves with status 500."""

@@ -12,8 +12,8 @@ import orjson
 
 from research_assets.sandbox import words
 from research_assets.sandbox.accounts import PANEL, Accounts
-from research_assets.sandbox.ageing import grown, snapshot
-from research_assets.sandbox.chance import mix
+from research_assets.sandbox.ageing import count_at_age, snapshot_time
+from research_assets.sandbox.chance import hash_parts
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.ids import DAY, IdLayout
 from research_assets.sandbox.render import VideoRenderer
@@ -28,7 +28,7 @@ Fields = tuple[str, ...]
 Template = tuple[bytes, Callable[[Sequence[int]], Any]]
 
 
-class FlatVideos:
+class FixedVolumeVideos:
     """`flat` videos a day, evenly spread, 1 in 97 uploaded a day and a half before it was published."""
 
     def __init__(self, config: SandboxConfig, accounts: Accounts) -> None:
@@ -36,7 +36,7 @@ class FlatVideos:
         self._authors = [a for a in accounts.creators[len(PANEL) :] if a.region == "DE"][:_KINDS]
         self.count = count = config.fixed_volume or 0
         self.layout = IdLayout(max(10, (count - 1).bit_length()))
-        self._seed = mix(config.seed, 5)
+        self._seed = hash_parts(config.seed, 5)
         every = round(1 / config.undeliverable) if config.undeliverable else 0
         gap = min(61, max(1, DAY // max(1, count)))
         self._created = [index * DAY // count for index in range(count)]
@@ -60,7 +60,7 @@ class FlatVideos:
         return self._kind(index % _KINDS, self.layout.day_ids(day, [self._places[index]])[0], day, index)
 
     def _kind(self, kind: int, video_id: int, day: int, index: int) -> Video:
-        seed = mix(self._seed, kind) >> 1
+        seed = hash_parts(self._seed, kind) >> 1
         return Video(
             id=video_id,
             create_time=day * DAY + (self._created[index] if index < self.count else 0),
@@ -95,9 +95,9 @@ class FlatVideos:
         made, found, lag = self._made(fields, settled=False), [], self._config.count_lag_days
         for video_id, index in zip(ids, indexes, strict=True):
             create = (video_id >> 32) + late[index]
-            age = (snapshot(video_id, now, lag) if lag else now) - create
+            age = (snapshot_time(video_id, now, lag) if lag else now) - create
             template, pick = made[index % _KINDS]
-            counts = [grown(final, age) for final in self._finals[index % _KINDS]]
+            counts = [count_at_age(final, age) for final in self._finals[index % _KINDS]]
             found.append(template % pick((video_id, create, *counts)))
         return found
 
@@ -115,7 +115,7 @@ class FlatVideos:
     def _template(self, kind: int, fields: Fields, *, settled: bool) -> Template:
         record = self._renderer.record(self._kind(kind, 0, 0, kind), fields, 10**10)
         names = list(record)
-        Random(mix(self._seed, kind)).shuffle(names)
+        Random(hash_parts(self._seed, kind)).shuffle(names)
         changing = _CHANGING[:2] if settled else _CHANGING
         if settled:  # a fixed order of these two spares picking
             present = [name for name in changing if name in record]

@@ -8,15 +8,15 @@ import orjson
 
 from research_assets.sandbox import text
 from research_assets.sandbox.accounts import Account
-from research_assets.sandbox.ageing import grown
+from research_assets.sandbox.ageing import count_at_age
 from research_assets.sandbox.call import ApiCall
-from research_assets.sandbox.chance import key, mix, unit
-from research_assets.sandbox.comments import Comment, Threads
+from research_assets.sandbox.chance import hash_text, hash_parts, uniform
+from research_assets.sandbox.comments import Comment, CommentThreads
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.envelope import ResponseBuilder, ApiResponse, invalid
 from research_assets.sandbox.faults import Faults
 from research_assets.sandbox.network import Network, Relation
-from research_assets.sandbox.render import VideoRenderer, as_user_video, shuffled
+from research_assets.sandbox.render import VideoRenderer, as_user_video, shuffled_json
 from research_assets.sandbox.videos import Video
 from research_assets.sandbox.world import World
 
@@ -31,10 +31,10 @@ class ListEndpoints:
         self._world = world
         self._faults = faults
         self._envelopes = envelopes
-        self.threads = Threads(world)
+        self.threads = CommentThreads(world)
         self.network = Network(world)
         self._renderer = VideoRenderer(config)
-        self._rng = Random(mix(config.seed, 31))
+        self._rng = Random(hash_parts(config.seed, 31))
 
     # Comments
 
@@ -53,7 +53,7 @@ class ListEndpoints:
             raise invalid("Invalid count or cursor")
         page = hits[cursor : cursor + size]
         found = [
-            shuffled(self.threads.record(video, comment, call.fields, call.at), self._rng)
+            shuffled_json(self.threads.record(video, comment, call.fields, call.at), self._rng)
             for comment in page
             if self.threads.delivers(video, comment, call.at)
         ]
@@ -108,28 +108,29 @@ class ListEndpoints:
 
     def profile(self, account: Account, at: float) -> dict[str, Any]:
         """The whole profile of an account at a moment."""
-        seed = mix(self._config.seed, 33, account.index)
+        seed = hash_parts(self._config.seed, 33, account.index)
         rng = Random(seed)
         days = max(0.0, (at - account.joined) / 86400)
         expires = int(at // 86400 + 2) * 86400
         record = {
             "display_name": account.display_name,
-            "bio_description": text.biography(rng, account.language),
+            "bio_description": text.bio(rng, account.language),
             "avatar_url": f"https://avatars.invalid/{seed:016x}~c5_168x168.jpeg?x-expires={expires}&x-signature=sandbox",
             "is_verified": account.is_verified,
             "follower_count": self.network.follower_count(account, at),
             "following_count": len(self.network.following(account, at)),
-            "likes_count": int(account.followers * 37 * unit(seed, 1) * days / 1000) + grown(5, at - account.joined),
+            "likes_count": int(account.followers * 37 * uniform(seed, 1) * days / 1000)
+            + count_at_age(5, at - account.joined),
             "video_count": int(days * account.weight * self._world.posting_rate) if account.weight else 0,
         }
-        if unit(seed, 2) < 0.2:
+        if uniform(seed, 2) < 0.2:
             record["bio_url"] = f"https://links.invalid/{account.username}"
         return record
 
     def _videos(self, call: ApiCall, name: str, videos: Sequence[Video], paging: dict[str, bytes]) -> ApiResponse:
         fields, at = call.fields, call.at
         found = [
-            shuffled(as_user_video(self._renderer.record(video, fields, at)), self._rng)
+            shuffled_json(as_user_video(self._renderer.record(video, fields, at)), self._rng)
             for video in videos
             if self._world.delivers(video, at)
         ]
@@ -183,7 +184,7 @@ class ListEndpoints:
             if self.network.listed(relation, call.at):
                 other = self._world.accounts[relation[1]]
                 record = {"username": other.username, "display_name": other.display_name}
-                found.append(shuffled(record, self._rng))
+                found.append(shuffled_json(record, self._rng))
         data = {
             name: b"[%s]" % b",".join(found),
             "cursor": b"%d" % after,
@@ -207,7 +208,7 @@ class ListEndpoints:
         after = cursor + len(page)
         data: dict[str, Any] = {
             "playlist_id": identity,
-            "playlist_name": text.playlist_name(Random(key(account.username) + week)),
+            "playlist_name": text.playlist_name(Random(hash_text(account.username) + week)),
             "playlist_item_total": len(kept),
             "playlist_last_updated": max(video.create_time for video in kept),
             "playlist_video_ids": [video.id for video in page],

@@ -9,13 +9,13 @@ from functools import cached_property, lru_cache
 from random import Random
 
 from research_assets.sandbox.accounts import CREATORS, HORIZON, PANEL, POPULATION, Account
-from research_assets.sandbox.chance import mix
+from research_assets.sandbox.chance import hash_parts
 from research_assets.sandbox.ids import DAY
 from research_assets.sandbox.render import playlist_id, playlist_parts
 from research_assets.sandbox.videos import Video
 from research_assets.sandbox.world import World
 
-REACH = 5000  # followers that the API lists at most (reference §7 #20)
+MAX_RELATIONS = 5000  # followers that the API lists at most (reference §7 #20)
 Relation = tuple[int, int]  # moment of following in Unix seconds, number of the other account
 
 
@@ -24,13 +24,13 @@ class Network:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._seed = mix(world.config.seed, 40)
+        self._seed = hash_parts(world.config.seed, 40)
         self._lines = lru_cache(maxsize=CREATORS)(self._line)
 
     def _line(self, index: int) -> tuple[int, int, int]:
         """The a, its inverse and the b of an account's followers."""
-        a = 1 + mix(self._seed, index) % (POPULATION - 1)
-        return a, pow(a, -1, POPULATION), mix(self._seed, index, 1) % POPULATION
+        a = 1 + hash_parts(self._seed, index) % (POPULATION - 1)
+        return a, pow(a, -1, POPULATION), hash_parts(self._seed, index, 1) % POPULATION
 
     def _when(self, account: Account, k: int) -> int:
         """When the k-th follower came, more and more of them as time goes on; every other three in the same second."""
@@ -40,9 +40,9 @@ class Network:
 
     def follower_count(self, account: Account, at: float) -> int:
         """All followers of an account at a moment, listed or not."""
-        return len(self._ks(account, at))
+        return len(self._draw_indexes(account, at))
 
-    def _ks(self, account: Account, at: float) -> range:
+    def _draw_indexes(self, account: Account, at: float) -> range:
         if not account.followers or at <= account.joined:
             return range(0)
         share = ((at - account.joined) / (HORIZON - account.joined)) ** 2
@@ -54,7 +54,10 @@ class Network:
     def followers(self, account: Account, at: float) -> list[Relation]:
         """The followers of an account that the API reaches at a moment: the newest 5,000, self excluded."""
         a, _, b = self._lines(account.index)
-        found = [(self._when(account, k), (a * k + b) % POPULATION) for k in reversed(self._ks(account, at)[-REACH:])]
+        found = [
+            (self._when(account, k), (a * k + b) % POPULATION)
+            for k in reversed(self._draw_indexes(account, at)[-MAX_RELATIONS:])
+        ]
         return [relation for relation in found if relation[1] != account.index]
 
     def following(self, account: Account, at: float) -> list[Relation]:
@@ -66,7 +69,7 @@ class Network:
             if (k := (index - b) * inverse % POPULATION) < most and other != index
         ]
         creators = self._world.accounts.creators
-        found = [(self._when(creators[o], k), o) for o, k in near if k in self._ks(creators[o], at)]
+        found = [(self._when(creators[o], k), o) for o, k in near if k in self._draw_indexes(creators[o], at)]
         return sorted(found, reverse=True)
 
     @cached_property
@@ -86,7 +89,7 @@ class Network:
 
     def reposted(self, account: Account, at: float) -> list[tuple[int, Video]]:
         """Videos that an account reposted, with the moment, the newest first; many accounts never do."""
-        never = account.index >= len(PANEL) and mix(self._seed, account.index, 5) % 3 == 0
+        never = account.index >= len(PANEL) and hash_parts(self._seed, account.index, 5) % 3 == 0
         return [] if never else self._picked(account, at, kind=2, most=3)
 
     def _picked(self, account: Account, at: float, *, kind: int, most: int) -> list[tuple[int, Video]]:
@@ -94,7 +97,7 @@ class Network:
         found = []
         this = int(at // (7 * DAY))
         for week in range(this - 12, this + 1):
-            rng = Random(mix(self._seed, account.index, kind, week))
+            rng = Random(hash_parts(self._seed, account.index, kind, week))
             for _ in range(rng.randrange(most + 1)):
                 moment = week * 7 * DAY + rng.randrange(7 * DAY)
                 # All pick from one day, so that few days of the world need to be made.

@@ -9,8 +9,8 @@ from typing import Any
 import orjson
 
 from research_assets.sandbox import text, words
-from research_assets.sandbox.ageing import grown, snapshot
-from research_assets.sandbox.chance import key, mix, unit
+from research_assets.sandbox.ageing import count_at_age, snapshot_time
+from research_assets.sandbox.chance import hash_text, hash_parts, uniform
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.videos import Video
 
@@ -20,7 +20,7 @@ _VIDEO_TAGS = (("AIGC Type", 1), ("AIGC Type", 2), ("Branded Type", 1), ("Brande
 _YEAR_2024 = 19_723  # days since 1970: from then on effects are nearly always absent
 
 
-def shuffled(record: dict[str, Any], rng: Random) -> bytes:
+def shuffled_json(record: dict[str, Any], rng: Random) -> bytes:
     """A record as JSON with its keys in a random order."""
     draw = rng.random
     return orjson.dumps(dict(sorted(record.items(), key=lambda _: draw())))
@@ -28,7 +28,7 @@ def shuffled(record: dict[str, Any], rng: Random) -> bytes:
 
 @lru_cache(maxsize=5000)
 def _hashtag_id(tag: str) -> int:
-    return key(tag) >> 33
+    return hash_text(tag) >> 33
 
 
 def playlist_id(account: int, week: int, number: int) -> int:
@@ -56,7 +56,7 @@ class VideoRenderer:
         for video in videos:
             held = kept.get(video.id)
             if held is None or held[0] != hour:
-                fragment = shuffled(self.record(video, fields, now), Random(mix(video.seed, 21)))
+                fragment = shuffled_json(self.record(video, fields, now), Random(hash_parts(video.seed, 21)))
                 # A copy, because what the serializer returns keeps eight kilobytes of room.
                 held = (hour, memoryview(fragment).tobytes())
                 kept[video.id] = held
@@ -68,23 +68,23 @@ class VideoRenderer:
     def record(self, video: Video, fields: tuple[str, ...], now: float) -> dict[str, Any]:
         """A video's record with the named fields; what the video lacks is left out."""
         config = self._config
-        age = snapshot(video.seed, now, config.count_lag_days) - video.create_time
+        age = snapshot_time(video.seed, now, config.count_lag_days) - video.create_time
         caption, username = video.caption, video.creator.username
-        if unit(video.seed, 22) < config.nul_characters:
-            caption, username = text.with_nul(caption, video.seed), text.with_nul(username, video.seed)
+        if uniform(video.seed, 22) < config.nul_characters:
+            caption, username = text.insert_nul(caption, video.seed), text.insert_nul(username, video.seed)
         record: dict[str, Any] = {
             "id": video.id,
             "video_description": caption,
             "create_time": video.create_time,
             "region_code": video.creator.region,
-            "share_count": grown(video.shares, age),
-            "view_count": grown(video.views, age),
-            "like_count": grown(video.likes, age),
-            "comment_count": grown(video.comments, age),
+            "share_count": count_at_age(video.shares, age),
+            "view_count": count_at_age(video.views, age),
+            "like_count": count_at_age(video.likes, age),
+            "comment_count": count_at_age(video.comments, age),
             "hashtag_names": list(video.tags),
             "username": username,
-            "is_stem_verified": video.topic == "science" and unit(video.seed, 23) < 0.5,
-            "favorites_count": grown(video.favorites, age),
+            "is_stem_verified": video.topic == "science" and uniform(video.seed, 23) < 0.5,
+            "favorites_count": count_at_age(video.favorites, age),
             "video_duration": video.duration,
         }
         if video.music_id:
@@ -92,7 +92,7 @@ class VideoRenderer:
         return {name: value for name, value in (record | self._extras(video)).items() if name in fields}
 
     def _extras(self, video: Video) -> dict[str, Any]:
-        rng = Random(mix(video.seed, 24))
+        rng = Random(hash_parts(video.seed, 24))
         extras: dict[str, Any] = {}
         if video.day < _YEAR_2024 and rng.random() < 0.9:
             extras["effect_ids"] = text.pick(rng, (["0"], ["0"], ["0"], ["260234", "0"]))
@@ -119,7 +119,7 @@ class VideoRenderer:
                 }
             ]
         if video.mention:
-            extras["video_mention_list"] = [video.mention if rng.random() < 0.8 else text.shown_name(rng)]
+            extras["video_mention_list"] = [video.mention if rng.random() < 0.8 else text.display_name(rng)]
         if rng.random() < 0.5:
             extras["video_label"] = {"content": "", "sink": False, "type": 0, "vote": False, "warn": False}
         if rng.random() < 0.05:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from research_assets.sandbox.chance import mix, unit
+from research_assets.sandbox.chance import hash_parts, uniform
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.envelope import invalid
 from research_assets.sandbox.query import Query
@@ -37,7 +37,7 @@ class SearchCache:
     def __init__(self, config: SandboxConfig, world: World) -> None:
         self._config = config
         self._world = world
-        self._seed = mix(config.seed, 7)
+        self._seed = hash_parts(config.seed, 7)
         self._rng = Random(self._seed)
         self._held: OrderedDict[str, CachedSearch] = OrderedDict()
         self._hits: OrderedDict[tuple[Query, float], array[int]] = OrderedDict()
@@ -47,8 +47,10 @@ class SearchCache:
         """A new search at a moment."""
         self._count += 1
         config, number = self._config, self._count
-        delay = 3 + 7 * unit(self._seed, number, 1) if unit(self._seed, number, 2) < config.p_fresh_search_id else 0.0
-        foreign = number <= config.foreign_page_searches or unit(self._seed, number, 3) < config.p_foreign_page
+        delay = (
+            3 + 7 * uniform(self._seed, number, 1) if uniform(self._seed, number, 2) < config.p_fresh_search_id else 0.0
+        )
+        foreign = number <= config.foreign_page_searches or uniform(self._seed, number, 3) < config.p_foreign_page
         return self._keep(
             CachedSearch(
                 self._new_id(at),
@@ -64,7 +66,7 @@ class SearchCache:
     def returns_empty(self) -> bool:
         """Whether the search opened last finds nothing and says nothing."""
         config = self._config
-        return self._count <= config.empty_searches or unit(self._seed, self._count, 4) < config.p_empty_search
+        return self._count <= config.empty_searches or uniform(self._seed, self._count, 4) < config.p_empty_search
 
     def resume(self, search_id: object, query: Query, at: float) -> CachedSearch:
         """The search with an id, for the same query. Raises ApiFailure while the id is too fresh, or no longer good."""
@@ -119,7 +121,7 @@ class SearchCache:
                 self._hits.popitem(last=False)
         else:
             self._hits.move_to_end(place)
-        return [i for i in found if mix(self._seed, i) % 6 == 0] if search.old else found
+        return [i for i in found if hash_parts(self._seed, i) % 6 == 0] if search.old else found
 
     def _keep(self, search: CachedSearch) -> CachedSearch:
         self._held[search.id] = search

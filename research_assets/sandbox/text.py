@@ -19,23 +19,23 @@ def pick(rng: Random, items: Sequence[T]) -> T:
 
 def handle(index: int) -> str:
     """The username of account `index`, unlike that of any other; the digits at its end are the index."""
-    first = words.FIRST[index % len(words.FIRST)]
-    second = words.SECOND[index // len(words.FIRST) % len(words.SECOND)]
+    first = words.HANDLE_FIRST_PARTS[index % len(words.HANDLE_FIRST_PARTS)]
+    second = words.HANDLE_SECOND_PARTS[index // len(words.HANDLE_FIRST_PARTS) % len(words.HANDLE_SECOND_PARTS)]
     return f"{first}{('.', '_', '')[index % 3]}{second}{'_' if index % 3 == 2 else ''}{index}"
 
 
-def shown_name(rng: Random) -> str:
+def display_name(rng: Random) -> str:
     """A display name."""
-    return pick(rng, words.SHOWN) + pick(rng, ("", "", "", " 🌿", " Official", f" {rng.randrange(70, 99)}"))
+    return pick(rng, words.DISPLAY_NAMES) + pick(rng, ("", "", "", " 🌿", " Official", f" {rng.randrange(70, 99)}"))
 
 
-def biography(rng: Random, language: str) -> str:
+def bio(rng: Random, language: str) -> str:
     """The text of a profile, often empty, sometimes with line breaks."""
     return pick(rng, words.BIOS[language])
 
 
-def _thing(rng: Random, language: str, topic: str) -> str:
-    things = words.THINGS[language]
+def _subject(rng: Random, language: str, topic: str) -> str:
+    things = words.SUBJECTS[language]
     return pick(rng, things.get(topic) or things[""])
 
 
@@ -44,9 +44,9 @@ def caption(rng: Random, language: str, topic: str, tags: Sequence[str], mention
     parts = []
     if rng.random() > 0.06:
         parts.append(pick(rng, words.OPENERS[language]).format(n=rng.randrange(2, 90)))
-        parts.append(_thing(rng, language, topic))
+        parts.append(_subject(rng, language, topic))
         if rng.random() < 0.15:
-            parts.append(". ".join(_thing(rng, language, topic) for _ in range(rng.randrange(2, 12))))
+            parts.append(". ".join(_subject(rng, language, topic) for _ in range(rng.randrange(2, 12))))
     if rng.random() < 0.6:
         parts.append(pick(rng, words.TOPICS[topic].emoji) * pick(rng, (1, 1, 1, 3)))
     if mention:
@@ -64,23 +64,23 @@ def transcript(rng: Random, language: str, topic: str) -> str:
     """What is said in a video; up to some 2,000 characters."""
     length = min(60, 2 + int(rng.expovariate(1 / 6)))
     return " ".join(
-        f"{pick(rng, words.OPENERS[language]).format(n=rng.randrange(2, 90))} {_thing(rng, language, topic)}"
+        f"{pick(rng, words.OPENERS[language]).format(n=rng.randrange(2, 90))} {_subject(rng, language, topic)}"
         for _ in range(length)
     )
 
 
-def remark(rng: Random, language: str) -> str:
+def comment_text(rng: Random, language: str) -> str:
     """The text of a comment: empty for a sticker, personal data masked."""
     draw = rng.random()
     if draw < 0.03:
         return ""
     if draw < 0.05:
-        return pick(rng, words.MASKED)
-    text = pick(rng, words.REMARKS[language])
-    return text if draw < 0.8 else f"{text} {pick(rng, words.REMARKS[language])}"
+        return pick(rng, words.MASKED_TEXTS)
+    text = pick(rng, words.COMMENT_TEXTS[language])
+    return text if draw < 0.8 else f"{text} {pick(rng, words.COMMENT_TEXTS[language])}"
 
 
-def with_nul(text: str, place: int) -> str:
+def insert_nul(text: str, place: int) -> str:
     """The text with U+0000 in two places, as recorded in 2024 (reference §7 #16)."""
     cut = 1 + place % max(1, len(text))
     return f"{text[:cut]}\0{text[cut:]}\0"

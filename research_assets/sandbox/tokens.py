@@ -4,7 +4,7 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from research_assets.sandbox.chance import mix
+from research_assets.sandbox.chance import hash_parts
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.envelope import ApiFailure, ApiResponse
 
@@ -38,7 +38,7 @@ class TokenStore:
         if config.single_token:
             self._ends.clear()
         self._ends = {token: end for token, end in self._ends.items() if end > at}
-        token = f"clt.2.{mix(config.seed, 9, self.issued, int(at)):016x}{mix(self.issued, int(at)):016x}"
+        token = f"clt.2.{hash_parts(config.seed, 9, self.issued, int(at)):016x}{hash_parts(self.issued, int(at)):016x}"
         self._ends[token] = at + config.token_lifetime
         answer = {"access_token": token, "expires_in": config.token_lifetime, "token_type": "Bearer"}
         return ApiResponse(200, orjson.dumps(answer))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
-from research_assets.sandbox.comments import Threads
+from research_assets.sandbox.comments import CommentThreads
 from research_assets.sandbox.network import Network
 from research_assets.sandbox.query import parse
 from research_assets.sandbox.world import World
@@ -22,7 +22,7 @@ class DayHits:
 class GroundTruth:
     """Answers about the present moment of a world. It costs no quota and meets no fault."""
 
-    def __init__(self, world: World, threads: Threads, network: Network) -> None:
+    def __init__(self, world: World, threads: CommentThreads, network: Network) -> None:
         self._world = world
         self._threads = threads
         self._network = network

@@ -11,7 +11,7 @@ from random import Random
 
 from research_assets.sandbox import text, words
 from research_assets.sandbox.accounts import Account, Accounts
-from research_assets.sandbox.chance import mix, unit
+from research_assets.sandbox.chance import hash_parts, uniform
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.ids import DAY, IdLayout
 
@@ -59,7 +59,7 @@ class SocialVideos:
     def __init__(self, config: SandboxConfig, accounts: Accounts) -> None:
         self._config = config
         self._accounts = accounts
-        self._seed = mix(config.seed, 2)
+        self._seed = hash_parts(config.seed, 2)
         self._days: OrderedDict[int, list[Video]] = OrderedDict()
 
     def day(self, number: int) -> list[Video]:
@@ -88,7 +88,7 @@ class SocialVideos:
 
     def _volume(self, number: int) -> int:
         season = 1 + 0.12 * cos(2 * pi * (number % 365.25 - 15) / 365.25)
-        noise = 0.94 + 0.12 * unit(self._seed, number)
+        noise = 0.94 + 0.12 * uniform(self._seed, number)
         return max(1, round(self._config.videos_per_day * season * _WEEKDAYS[(number + 3) % 7] * noise))
 
     def _bursts(self, number: int) -> dict[str, list[tuple[str, float]]]:
@@ -96,14 +96,14 @@ class SocialVideos:
         found: dict[str, list[tuple[str, float]]] = {}
         for place, (topic, about) in enumerate(words.TOPICS.items()):
             for age in range(12):
-                draw = mix(self._seed, 3, place, number - age)
+                draw = hash_parts(self._seed, 3, place, number - age)
                 if draw % 24 == 0:
                     tag = f"{about.tags[0]}{('challenge', 'week', 'trend')[draw // 24 % 3]}{draw // 72 % 90 + 10}"
                     found.setdefault(topic, []).append((tag, 0.45 * exp(-age / 3)))
         return found
 
     def _make_day(self, number: int) -> list[Video]:
-        rng = Random(mix(self._seed, 4, number))
+        rng = Random(hash_parts(self._seed, 4, number))
         bursts = self._bursts(number)
         return [self._make(rng, number, index, bursts) for index in range(self._volume(number))]
 

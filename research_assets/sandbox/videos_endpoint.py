@@ -6,7 +6,7 @@ from random import Random
 import orjson
 
 from research_assets.sandbox.call import ApiCall
-from research_assets.sandbox.chance import mix
+from research_assets.sandbox.chance import hash_parts
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.envelope import ResponseBuilder, ApiResponse, invalid
 from research_assets.sandbox.faults import Faults, server_error
@@ -26,7 +26,7 @@ class SearchEndpoint:
         self._faults = faults
         self._envelopes = envelopes
         self._searches = SearchCache(config, world)
-        self._rng = Random(mix(config.seed, 10))
+        self._rng = Random(hash_parts(config.seed, 10))
 
     def __call__(self, call: ApiCall) -> ApiResponse:
         """Answer one page."""

@@ -97,7 +97,7 @@ OPENERS: dict[str, tuple[str, ...]] = {
     "fr": ("Aujourd'hui", "Enfin", "Jour {n} de", "Mon conseil :", "Franchement,", "Voici", "J'adore", "Regardez"),
 }
 
-THINGS: dict[str, dict[str, tuple[str, ...]]] = {
+SUBJECTS: dict[str, dict[str, tuple[str, ...]]] = {
     "de": {
         "gardening": (
             "Tomaten ausgeizen",
@@ -143,7 +143,7 @@ THINGS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 """What captions are about, by language and topic; "" serves every other topic."""
 
-REMARKS: dict[str, tuple[str, ...]] = {
+COMMENT_TEXTS: dict[str, tuple[str, ...]] = {
     "de": (
         "Welche Sorte ist das? 😍",
         "Bei mir klappt das nie",
@@ -186,10 +186,15 @@ REMARKS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-MASKED = ("call me +4*********31", "schreib mir m***@*** 📬", "WhatsApp 01********47", "IBAN ****************0312")
+MASKED_TEXTS = (
+    "call me +4*********31",
+    "schreib mir m***@*** 📬",
+    "WhatsApp 01********47",
+    "IBAN ****************0312",
+)
 """Comments with personal data as the API masks it (reference §3.2)."""
 
-FIRST = (
+HANDLE_FIRST_PARTS = (
     "beet",
     "moos",
     "kraut",
@@ -216,7 +221,7 @@ FIRST = (
     "hazel",
     "echo",
 )
-SECOND = (
+HANDLE_SECOND_PARTS = (
     "freund",
     "balkon",
     "garten",
@@ -242,7 +247,7 @@ SECOND = (
     "post",
     "bloom",
 )
-SHOWN = (
+DISPLAY_NAMES = (
     "Beet & Balkon",
     "Moos",
     "Luna",

@@ -7,10 +7,10 @@ requests, pages or faults.
 from collections.abc import Iterable, Sequence
 
 from research_assets.sandbox.accounts import Account, Accounts
-from research_assets.sandbox.ageing import appears_at, withdrawn_at
-from research_assets.sandbox.chance import mix, unit
+from research_assets.sandbox.ageing import visible_from, withdrawn_at
+from research_assets.sandbox.chance import hash_parts, uniform
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.flat import FlatVideos
+from research_assets.sandbox.flat import FixedVolumeVideos
 from research_assets.sandbox.ids import DAY, IdLayout
 from research_assets.sandbox.query import Query
 from research_assets.sandbox.render import VideoRenderer
@@ -25,10 +25,10 @@ class World:
         self.config = config
         self.clock = clock
         self.accounts = Accounts(config)
-        self.flat = FlatVideos(config, self.accounts) if config.fixed_volume is not None else None
+        self.flat = FixedVolumeVideos(config, self.accounts) if config.fixed_volume is not None else None
         self.social = SocialVideos(config, self.accounts)
         self._renderer = VideoRenderer(config)
-        self._seed = mix(config.seed, 6)
+        self._seed = hash_parts(config.seed, 6)
         self.withdrawn: set[int] = set()  # ids that a test withdrew, beside those that fate withdraws
         self.removed: set[str] = set()  # usernames that a test removed
 
@@ -85,7 +85,7 @@ class World:
             video.id
             for day in days
             for video in self.social.day(day)
-            if test(video) and (video.create_time <= recent or appears_at(video.seed, video.create_time, share) <= at)
+            if test(video) and (video.create_time <= recent or visible_from(video.seed, video.create_time, share) <= at)
         ]
 
     def _flat_hits(self, query: Query, days: Sequence[int], at: float) -> list[int]:
@@ -104,7 +104,7 @@ class World:
             ids = [video_id for video_id in ids if (video := flat.video(video_id)) and test(video)]
         if days and days[-1] * DAY > at - 3 * DAY:
             share = self.config.fresh_missing
-            ids = [i for i in ids if appears_at(i, self.published(i), share) <= at]
+            ids = [i for i in ids if visible_from(i, self.published(i), share) <= at]
         return ids
 
     def published(self, video_id: int) -> int:
@@ -139,7 +139,7 @@ class World:
 
     def _until(self, video: Video) -> float:
         config = self.config
-        if video.creator.state == "private" or unit(video.seed, 14) < config.undeliverable:
+        if video.creator.state == "private" or uniform(video.seed, 14) < config.undeliverable:
             return 0.0
         return min(video.creator.gone_at, withdrawn_at(video.seed, video.create_time, config.withdrawn_per_year))
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.sandbox.ageing import grown, reached
+from research_assets.sandbox.ageing import count_at_age, age_at_count
 from research_assets.sandbox.app import create_app
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.ids import DAY, IdLayout
@@ -85,16 +85,16 @@ def test_ids_lead_back_to_their_place(bits: int, upload: int, days: int, data: s
 @given(final=st.integers(1, 5000), data=st.data())
 def test_the_time_of_a_comment_is_that_at_which_the_count_passes_it(final: int, data: st.DataObject) -> None:
     number = data.draw(st.integers(0, final - 1))
-    age = reached(final, number)
-    assert grown(final, age) > number
+    age = age_at_count(final, number)
+    assert count_at_age(final, age) > number
     assert age <= 60 * DAY
 
 
 @given(final=st.integers(0, 10**7), ages=st.lists(st.floats(-1e6, 1e8), min_size=2, max_size=5))
 def test_counts_never_fall_and_end_where_they_should(final: int, ages: list[float]) -> None:
-    counts = [grown(final, age) for age in sorted(ages)]
+    counts = [count_at_age(final, age) for age in sorted(ages)]
     assert counts == sorted(counts)
-    assert grown(final, 61 * DAY) == final
+    assert count_at_age(final, 61 * DAY) == final
 
 
 def test_a_thread_and_the_count_of_its_video_agree_at_any_moment() -> None:
@@ -105,7 +105,7 @@ def test_a_thread_and_the_count_of_its_video_agree_at_any_moment() -> None:
     comments = threads.thread(video)
     for hours in (1, 5, 24, 72, 300, 2000):
         at = video.create_time + hours * 3600
-        assert sum(comment.create_time <= at for comment in comments) == grown(video.comments, hours * 3600)
+        assert sum(comment.create_time <= at for comment in comments) == count_at_age(video.comments, hours * 3600)
     for comment in comments:
         assert threads.find(comment.id) == (video, comment)
         assert comment.parent is None or comments[comment.parent].create_time <= comment.create_time
