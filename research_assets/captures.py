@@ -21,7 +21,7 @@ import orjson
 import zstandard
 
 CHUNK = 1 << 20
-_RESTORE = "Nothing was changed. Restore the file from a copy, or move it away and collect again."
+_RESTORE_ADVICE = "Nothing was changed. Restore the file from a copy, or move it away and collect again."
 
 
 class CaptureError(Exception):
@@ -80,7 +80,7 @@ class Manifest:
                 path, 0, "the manifest is missing", "Without it the capture was never published; collect again."
             ) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise DamagedCapture(path, 0, f"the manifest is not understood ({error!r})", _RESTORE) from error
+            raise DamagedCapture(path, 0, f"the manifest is not understood ({error!r})", _RESTORE_ADVICE) from error
 
     def verify(self) -> None:
         """Raise DamagedCapture unless the sealed file is, byte for byte, the one that was published."""
@@ -88,13 +88,13 @@ class Manifest:
             with self.path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
         except FileNotFoundError as error:
-            raise DamagedCapture(self.path, 0, "the file is missing", _RESTORE) from error
+            raise DamagedCapture(self.path, 0, "the file is missing", _RESTORE_ADVICE) from error
         if digest != self.sha256:
-            raise DamagedCapture(self.path, 0, "its content is not what was published", _RESTORE)
+            raise DamagedCapture(self.path, 0, "its content is not what was published", _RESTORE_ADVICE)
 
 
 @dataclass(slots=True)
-class Tally:
+class CaptureTotals:
     """Running totals of a journal, so that sealing needs no second look at the pages."""
 
     size: int = 0
@@ -127,7 +127,7 @@ class Tally:
             self.units += 1
 
 
-def unfinished(captures: Path, entity: str, study: str) -> list[Path]:
+def list_open_journals(captures: Path, entity: str, study: str) -> list[Path]:
     """Open journals of a study's entity, oldest first.
 
     What a crash left over is removed on the way: the open form of a capture that was published, and a journal
@@ -146,14 +146,14 @@ def unfinished(captures: Path, entity: str, study: str) -> list[Path]:
     return found
 
 
-def sealed(captures: Path, *, entity: str | None = None, study: str | None = None) -> Iterator[Manifest]:
+def list_sealed(captures: Path, *, entity: str | None = None, study: str | None = None) -> Iterator[Manifest]:
     """Manifests of the published captures, by entity, study and age."""
     paths = captures.glob(f"{entity or '*'}/study={study or '*'}/*/[!.]*.json")
     for path in sorted(paths, key=lambda p: (*p.parts[-4:-2], p.name)):
         yield Manifest.load(path.with_suffix(".jsonl.zst"))
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """The events of a capture in either form, in order, one line in memory at a time.
 
     A torn last line of an open journal is left out. Raises DamagedCapture for any other line that cannot be read.
@@ -166,7 +166,7 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
         try:
             yield from _unpacked(path, file)
         except zstandard.ZstdError as error:
-            raise DamagedCapture(path, 0, f"its compressed form is broken ({error})", _RESTORE) from error
+            raise DamagedCapture(path, 0, f"its compressed form is broken ({error})", _RESTORE_ADVICE) from error
 
 
 def _unpacked(path: Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
@@ -179,7 +179,7 @@ def _unpacked(path: Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
             yield event
     # A file that ends within a frame is no error to the decompressor.
     if promised not in (-1, found):
-        raise DamagedCapture(path, 0, f"it ends after {found} of {promised} bytes", _RESTORE)
+        raise DamagedCapture(path, 0, f"it ends after {found} of {promised} bytes", _RESTORE_ADVICE)
 
 
 def complete_lines(path: Path, file: BinaryIO, *, torn_end: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -198,7 +198,7 @@ def complete_lines(path: Path, file: BinaryIO, *, torn_end: bool) -> Iterator[tu
         except ValueError as error:
             if torn_end and not following:
                 return
-            raise DamagedCapture(path, number, str(error), _RESTORE) from error
+            raise DamagedCapture(path, number, str(error), _RESTORE_ADVICE) from error
         yield event, line
         line = following
 

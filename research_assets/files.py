@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Make the names in a folder durable: a rename is only safe from power loss once its folder is flushed."""
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -24,16 +24,16 @@ def private_folder(folder: Path) -> Path:
         folder = folder.parent
     for new in reversed(missing):
         new.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(new.parent)
+        fsync_folder(new.parent)
     return missing[0] if missing else folder
 
 
-def hidden(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """The temporary name of a file under construction: beside it, and matched by no `*.parquet` or `*.json` glob."""
     return path.with_name(f".{path.name}.tmp")
 
 
-def flush(path: Path) -> None:
+def fsync_file(path: Path) -> None:
     """Make a file's content durable and the file private."""
     handle = os.open(path, os.O_RDWR)
     try:
@@ -43,16 +43,16 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def publish(temporary: Path, path: Path) -> None:
+def publish_file(temporary: Path, path: Path) -> None:
     """Give a finished temporary file its name, durably: flushed, renamed, the folder flushed."""
-    flush(temporary)
+    fsync_file(temporary)
     temporary.replace(path)
-    sync_folder(path.parent)
+    fsync_folder(path.parent)
 
 
 def write_private(path: Path, content: bytes) -> None:
     """Write a small file whole or not at all; an older one of that name is replaced."""
-    temporary = hidden(path)
+    temporary = temporary_path(path)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
-    publish(temporary, path)
+    publish_file(temporary, path)

@@ -25,16 +25,16 @@ from research_assets.captures import (
     CHUNK,
     CaptureError,
     DamagedCapture,
-    Tally,
+    CaptureTotals,
     complete_lines,
     manifest_path,
     sealed_path,
 )
-from research_assets.files import hidden, private_folder, publish, sync_folder, write_private
+from research_assets.files import temporary_path, private_folder, publish_file, fsync_folder, write_private
 
-FORMAT = 1
-LEVEL = 3
-_MOST_UNKNOWN = 1000
+JOURNAL_FORMAT = 1
+ZSTD_LEVEL = 3
+_MAX_UNKNOWN_FIELDS = 1000
 _PRETTY = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 
 
@@ -42,7 +42,7 @@ class JournalBusy(CaptureError):
     """Another process, or another part of this one, has the journal open."""
 
 
-class NotWritten(CaptureError):
+class JournalWriteError(CaptureError):
     """An event could not be made durable: the journal is as it was before, and the event is not in it."""
 
 
@@ -55,7 +55,7 @@ class Journal:
         self.capture: str = start["capture"]
         self.start = start
         self._handle = handle
-        self._tally = Tally()
+        self._tally = CaptureTotals()
         self._unknown: set[str] = set()
         self._guard = threading.RLock()
 
@@ -81,30 +81,30 @@ class Journal:
         path = captures / entity / f"study={study}" / days / f"{capture}.jsonl"
         start = {
             "event": "start",
-            "version": FORMAT,
+            "version": JOURNAL_FORMAT,
             "capture": capture,
             "entity": entity,
             "study": study,
             "first": first.isoformat(),
             "last": last.isoformat(),
             "origin": origin,
-            "software": _software(),
+            "software": _software_version(),
             "header": dict(header),
         }
         try:
             private_folder(path.parent)
-            handle = os.open(hidden(path), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+            handle = os.open(temporary_path(path), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         except OSError as error:
-            raise _not_written(path, error, "begin") from error
+            raise _write_error(path, error, "begin") from error
         journal = cls(path, handle, start)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             journal._write(start, _line(start))
-            hidden(path).rename(path)
-            sync_folder(path.parent)
+            temporary_path(path).rename(path)
+            fsync_folder(path.parent)
         except BaseException:
             journal.close()
-            hidden(path).unlink(missing_ok=True)
+            temporary_path(path).unlink(missing_ok=True)
             raise
         return journal
 
@@ -126,7 +126,7 @@ class Journal:
             if not path.exists() or path.stat().st_ino != os.fstat(handle).st_ino:
                 raise JournalBusy(f"The journal {path} was sealed by another process meanwhile. Look again.")
             start: dict[str, Any] | None = None
-            tally, unknown = Tally(), set[str]()
+            tally, unknown = CaptureTotals(), set[str]()
             with path.open("rb", buffering=CHUNK) as file:
                 for event, line in complete_lines(path, file, torn_end=True):
                     start = start or event
@@ -176,7 +176,7 @@ class Journal:
 
     def _write(self, record: Mapping[str, Any], line: bytes) -> None:
         if self._handle < 0:
-            raise NotWritten(f"The journal {self.path} is closed, so the event was not kept. Resume it first.")
+            raise JournalWriteError(f"The journal {self.path} is closed, so the event was not kept. Resume it first.")
         try:
             rest = memoryview(line)
             while rest:
@@ -184,13 +184,13 @@ class Journal:
             os.fdatasync(self._handle)
         except BaseException as error:
             # After a failed flush the kernel may have dropped what it held: nothing past the last good line is trusted.
-            self._cut()
+            self._truncate()
             if isinstance(error, OSError):
-                raise _not_written(self.path, error, "append to") from error
+                raise _write_error(self.path, error, "append to") from error
             raise
         self._tally.add(record, line)
 
-    def _cut(self) -> None:
+    def _truncate(self) -> None:
         try:
             os.ftruncate(self._handle, self._tally.size)
             os.fdatasync(self._handle)
@@ -208,20 +208,20 @@ class Journal:
             if self._handle < 0 and manifest_path(sealed).exists():
                 return sealed
             if self._handle < 0:
-                raise NotWritten(f"The journal {self.path} is closed and not sealed. Resume it first.")
+                raise JournalWriteError(f"The journal {self.path} is closed and not sealed. Resume it first.")
             try:
-                sha256, size = self._compress(hidden(sealed))
-                publish(hidden(sealed), sealed)
+                sha256, size = self._compress(temporary_path(sealed))
+                publish_file(temporary_path(sealed), sealed)
                 write_private(manifest_path(sealed), orjson.dumps(self._manifest(sha256, size), option=_PRETTY))
             except OSError as error:
-                raise _not_written(self.path, error, "seal") from error
+                raise _write_error(self.path, error, "seal") from error
             self.path.unlink(missing_ok=True)
             self.close()
         return sealed
 
     def _compress(self, target: Path) -> tuple[str, int]:
         digest, size = hashlib.sha256(), 0
-        compressor = zstandard.ZstdCompressor(level=LEVEL, write_checksum=True)
+        compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
         with (
             self.path.open("rb", buffering=0) as source,
             os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
@@ -237,9 +237,9 @@ class Journal:
         own = {key: self.start[key] for key in ("version", "capture", "entity", "study", "first", "last", "origin")}
         return {
             **own,
-            "software": _software(),
+            "software": _software_version(),
             **{key: totals[key] for key in ("pages", "rows", "requests", "units", "first_at", "last_at", "nul")},
-            "unknown": sorted(self._unknown)[:_MOST_UNKNOWN],
+            "unknown": sorted(self._unknown)[:_MAX_UNKNOWN_FIELDS],
             "longest": self._tally.longest,
             "plain_size": self._tally.size,
             "size": size,
@@ -261,7 +261,7 @@ class Journal:
 
 
 def _line(record: Mapping[str, Any], answer: bytes | None = None) -> bytes:
-    head = orjson.dumps(record, default=_plain)
+    head = orjson.dumps(record, default=_to_json_value)
     if answer is None:
         return head + b"\n"
     # Line breaks stand between the tokens of valid JSON; inside a string they are always escaped.
@@ -269,7 +269,7 @@ def _line(record: Mapping[str, Any], answer: bytes | None = None) -> bytes:
     return b"".join((head[:-1], b',"answer":', answer, b"}\n"))
 
 
-def _plain(value: object) -> Any:
+def _to_json_value(value: object) -> Any:
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     if isinstance(value, Mapping):
@@ -285,14 +285,14 @@ def _as_json(answer: bytes) -> bytes:
     return answer
 
 
-def _not_written(path: Path, error: OSError, verb: str) -> NotWritten:
-    return NotWritten(
+def _write_error(path: Path, error: OSError, verb: str) -> JournalWriteError:
+    return JournalWriteError(
         f"Could not {verb} the journal {path}: {error.strerror}. What was durable before still is. "
         "Make room (or mend the disk) and start the collection again: it goes on after the last page held."
     )
 
 
-def _software() -> str:
+def _software_version() -> str:
     try:
         return version("research-assets")
     except PackageNotFoundError:

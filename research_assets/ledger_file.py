@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from research_assets.files import private_folder, sync_folder
+from research_assets.files import private_folder, fsync_folder
 
 _VERSION = 1
 _APPLICATION = 0x52415154
@@ -138,7 +138,7 @@ def _create(path: Path) -> None:
             path.hardlink_to(draft)
         except FileExistsError:
             return
-        sync_folder(path.parent)
+        fsync_folder(path.parent)
     finally:
         db.close()
         for leftover in (draft, draft.with_name(f"{draft.name}-wal"), draft.with_name(f"{draft.name}-shm")):

@@ -16,7 +16,7 @@ from pathlib import Path
 from research_assets.files import private_folder
 
 
-class Busy(Exception):
+class PartitionBusy(Exception):
     """Somebody else is collecting this partition right now."""
 
     def __init__(self, study: str, entity: str, day: date, where: str) -> None:
@@ -28,7 +28,7 @@ class Busy(Exception):
 
 
 @dataclass(slots=True)
-class _Held:
+class _LockFile:
     """A lock file that this process has open, and the days it holds there."""
 
     handle: int
@@ -36,12 +36,12 @@ class _Held:
 
 
 _guard = threading.Lock()
-_held: dict[tuple[int, Path], _Held] = {}
+_lock_files: dict[tuple[int, Path], _LockFile] = {}
 """By process id, because a forked child inherits this table but not the locks."""
 
 
 @contextmanager
-def claim(state: Path, study: str, entity: str, days: Sequence[date]) -> Iterator[None]:
+def lock_partitions(state: Path, study: str, entity: str, days: Sequence[date]) -> Iterator[None]:
     """Hold partitions of a study's entity while the block runs: all of them, or none and Busy at once.
 
     Holds against other processes on the same file system and against other threads of this one.
@@ -49,7 +49,7 @@ def claim(state: Path, study: str, entity: str, days: Sequence[date]) -> Iterato
     wanted = sorted(set(days))
     path = private_folder(state / "locks") / f"{study}.{entity}"
     with _guard:
-        _take(path, study, entity, wanted)
+        _acquire(path, study, entity, wanted)
     try:
         yield
     finally:
@@ -57,20 +57,20 @@ def claim(state: Path, study: str, entity: str, days: Sequence[date]) -> Iterato
             _release(path, wanted)
 
 
-def _take(path: Path, study: str, entity: str, days: Sequence[date]) -> None:
+def _acquire(path: Path, study: str, entity: str, days: Sequence[date]) -> None:
     key = (os.getpid(), path)
     # One handle per file: closing any other handle of the same file would drop all of the process's locks on it.
-    held = _held.get(key) or _Held(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    _held[key] = held
+    held = _lock_files.get(key) or _LockFile(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    _lock_files[key] = held
     taken: list[date] = []
     try:
         for day in days:
             if day in held.days:
-                raise Busy(study, entity, day, "another run in this process")
+                raise PartitionBusy(study, entity, day, "another run in this process")
             try:
                 fcntl.lockf(held.handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, day.toordinal())
             except (BlockingIOError, PermissionError) as error:
-                raise Busy(study, entity, day, "another process") from error
+                raise PartitionBusy(study, entity, day, "another process") from error
             held.days.add(day)
             taken.append(day)
     except BaseException:
@@ -80,7 +80,7 @@ def _take(path: Path, study: str, entity: str, days: Sequence[date]) -> None:
 
 def _release(path: Path, days: Sequence[date]) -> None:
     key = (os.getpid(), path)
-    held = _held.get(key)
+    held = _lock_files.get(key)
     if held is None:  # a forked child leaves its parent's block: the locks are the parent's
         return
     for day in days:
@@ -88,4 +88,4 @@ def _release(path: Path, days: Sequence[date]) -> None:
         held.days.discard(day)
     if not held.days:
         os.close(held.handle)
-        del _held[key]
+        del _lock_files[key]

@@ -7,30 +7,30 @@ tables `wanted` and `requests`, the coverage of open journals) is left as it is.
 import shutil
 from pathlib import Path
 
-from research_assets.captures import CaptureError, Manifest, sealed
+from research_assets.captures import CaptureError, Manifest, list_sealed
 from research_assets.fields import ENTITIES
-from research_assets.files import private_folder, sync_folder
-from research_assets.tables import Written, ensure_tables, is_written, write_capture
-from research_assets.workshop import workshop
+from research_assets.files import private_folder, fsync_folder
+from research_assets.tables import WrittenCapture, ensure_tables, is_written, write_capture
+from research_assets.workshop import temporary_folder
 
 
-def replay(captures: Path, raw: Path, study: str | None = None) -> list[Written]:
+def replay(captures: Path, raw: Path, study: str | None = None) -> list[WrittenCapture]:
     """Rebuild the raw tables of a study, or of all, beside the present ones, then swap them in table by table.
 
     Until the swap nothing is changed, so a damaged capture (DamagedCapture) leaves the tables as they were. Raises
     CaptureError if there is nothing to rebuild from. No collection should write meanwhile; what one seals during the
     rebuilding is written afterwards.
     """
-    manifests = list(sealed(captures, study=study))
+    manifests = list(list_sealed(captures, study=study))
     if not manifests:
         raise CaptureError(
             f"There is no sealed capture{f' of {study}' if study else ''} below {captures}, so the raw tables were "
             "left as they are. Check that the data folder is the right one."
         )
-    with workshop(raw, "replay") as yard:
+    with temporary_folder(raw, "replay") as yard:
         fresh = private_folder(yard / "raw")
         written = [write_capture(fresh, manifest.path) for manifest in manifests]
-        _keep_notes(
+        _copy_open_coverage(
             raw, fresh, {manifest.study for manifest in manifests}, {manifest.capture for manifest in manifests}
         )
         for name in sorted({manifest.study for manifest in manifests}):
@@ -41,10 +41,10 @@ def replay(captures: Path, raw: Path, study: str | None = None) -> list[Written]
 
 
 def _missing(captures: Path, raw: Path, study: str | None) -> list[Manifest]:
-    return [manifest for manifest in sealed(captures, study=study) if not is_written(raw, manifest)]
+    return [manifest for manifest in list_sealed(captures, study=study) if not is_written(raw, manifest)]
 
 
-def _keep_notes(raw: Path, fresh: Path, studies: set[str], captures: set[str]) -> None:
+def _copy_open_coverage(raw: Path, fresh: Path, studies: set[str], captures: set[str]) -> None:
     """Carry over the coverage of journals that are still open: their files are named `<capture>-...`."""
     for path in (raw / "coverage").glob("study=*/day=*/*-*-*.parquet"):
         capture = "-".join(path.stem.split("-")[:2])
@@ -58,4 +58,4 @@ def _swap(fresh: Path, place: Path, old: Path) -> None:
     if fresh.exists():
         private_folder(place.parent)
         fresh.rename(place)
-        sync_folder(place.parent)
+        fsync_folder(place.parent)

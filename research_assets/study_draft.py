@@ -64,7 +64,7 @@ def write_draft(draft: Draft, folder: Path, *, today: date | None = None) -> Pat
     if found := mistakes(draft, today=today):
         raise DraftError(f"The study {draft.name} was not written:\n" + "\n".join(f"- {mistake}" for mistake in found))
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = files.hidden(file)
+    temporary = files.temporary_path(file)
     temporary.write_text(yaml_text(draft), encoding="utf-8")
     temporary.replace(file)
     return file

@@ -16,64 +16,69 @@ from research_assets.captures import Manifest
 from research_assets.fields import POSITION, Entity, Field
 from research_assets.tiktok.endpoints import BY_ENTITY
 
-DAY = "_day"
+DAY_COLUMN = "_day"
 """Column of the day for an entity whose own columns do not tell it."""
 
-_MOST_NEW_COLUMNS = 50
+_MAX_UNKNOWN_COLUMNS = 50
 _LAST_SECOND = 253_402_300_799
 _POINTER = "'/' || replace(replace(k, '~', '~0'), '/', '~1')"
 
 
-def quoted(name: str) -> str:
+def sql_identifier(name: str) -> str:
     """A name as SQL."""
     escaped = name.replace('"', '""')
     return f'"{escaped}"'
 
 
-def text(value: object) -> str:
+def sql_literal(value: object) -> str:
     """A value as a SQL string."""
     escaped = str(value).replace("'", "''")
     return f"'{escaped}'"
 
 
-def reader(path: Path, columns: Mapping[str, str], longest: int) -> str:
+def read_json_sql(path: Path, columns: Mapping[str, str], longest: int) -> str:
     """A table function over the lines of a JSON file with the given columns; `longest` is its longest line in bytes."""
-    types = ", ".join(f"{text(name)}: {text(kind)}" for name, kind in columns.items())
-    return f"read_ndjson({text(path)}, columns = {{{types}}}, maximum_object_size = {max(longest + 1024, 65536)})"
+    types = ", ".join(f"{sql_literal(name)}: {sql_literal(kind)}" for name, kind in columns.items())
+    return (
+        f"read_ndjson({sql_literal(path)}, columns = {{{types}}}, maximum_object_size = {max(longest + 1024, 65536)})"
+    )
 
 
-def is_plain(entity: Entity, manifest: Manifest) -> bool:
+def fits_typed_parsing(entity: Entity, manifest: Manifest) -> bool:
     """Whether the answers are, as far as the collector saw, what `plain_rows` can take."""
-    new = new_fields(manifest)
+    new = unknown_record_fields(manifest)
     names = [name.casefold() for name in (*entity.known, *new)]
     return (
         not manifest.nul
-        and len(new) <= _MOST_NEW_COLUMNS
+        and len(new) <= _MAX_UNKNOWN_COLUMNS
         and len(names) == len(set(names))
         and not any("." in name or name.endswith("[]") for name in new)
         and not any(name.endswith("[]") for name in manifest.unknown)
     )
 
 
-def new_fields(manifest: Manifest) -> list[str]:
+def unknown_record_fields(manifest: Manifest) -> list[str]:
     """Unknown fields of the records; what is unknown about the answer around them stays in the capture alone."""
     return [name for name in manifest.unknown if not name.startswith(("data.", "answer."))]
 
 
-def plain_rows(entity: Entity, manifest: Manifest, *, with_day: bool) -> str:
+def typed_rows(entity: Entity, manifest: Manifest, *, with_day: bool) -> str:
     """A query for the rows of a capture by typed parsing; it fails where a value does not fit."""
-    endpoint, new = BY_ENTITY[entity.name], new_fields(manifest)
+    endpoint, new = BY_ENTITY[entity.name], unknown_record_fields(manifest)
     members = {name: field.type for field in entity.fields for name in (field.name, *field.aliases)}
     record = _struct(members | dict.fromkeys(new, "JSON"))
     if endpoint.flat:
         data, records = record, "CASE WHEN coalesce(rows, 1) > 0 THEN [answer.data] END"
     else:
         data = _struct(dict.fromkeys(endpoint.payload_keys, f"{record}[]"))
-        records = _coalesce([f"answer.data.{quoted(key)}" for key in endpoint.payload_keys])
+        records = _coalesce([f"answer.data.{sql_identifier(key)}" for key in endpoint.payload_keys])
     values = {
-        field.name: _coalesce([f"r.{quoted(name)}" for name in (field.name, *field.aliases)]) for field in entity.fields
+        field.name: _coalesce([f"r.{sql_identifier(name)}" for name in (field.name, *field.aliases)])
+        for field in entity.fields
     }
-    new_members = ", ".join(f"{text(orjson.dumps(name).decode() + ':')} || r.{quoted(name)}::VARCHAR" for name in new)
+    new_members = ", ".join(
+        f"{sql_literal(orjson.dumps(name).decode() + ':')} || r.{sql_identifier(name)}::VARCHAR" for name in new
+    )
     unknown = f"nullif('{{' || concat_ws(',', {new_members}) || '}}', '{{}}')::JSON" if new else "NULL::JSON"
     return _rows(entity, manifest, _records(entity, manifest, data, records), values, unknown, with_day)
 
@@ -83,11 +88,11 @@ def json_records(entity: Entity, manifest: Manifest) -> str:
     endpoint = BY_ENTITY[entity.name]
     if endpoint.flat:
         return _records(entity, manifest, "JSON", "CASE WHEN coalesce(rows, 1) > 0 THEN [answer.data] END")
-    lists = _coalesce([f"answer.data.{quoted(key)}" for key in endpoint.payload_keys])
+    lists = _coalesce([f"answer.data.{sql_identifier(key)}" for key in endpoint.payload_keys])
     return _records(entity, manifest, _struct(dict.fromkeys(endpoint.payload_keys, "JSON[]")), lists)
 
 
-def careful_rows(
+def lenient_rows(
     entity: Entity, manifest: Manifest, records: str, structures: Mapping[str, Any], *, with_day: bool
 ) -> str:
     """A query for the rows of `records`, field by field; it loses no row and no value.
@@ -98,21 +103,21 @@ def careful_rows(
     # An escaped backslash may stand before `u0000`, so those are out of the way first; U+0001 is never bare in JSON.
     clean = r"replace(replace(replace(r::VARCHAR, '\\', chr(1)), '\u0000', ''), chr(1), '\\')::JSON"
     # Each JSON function keeps a parsed copy of all records in hand, so the record is taken apart by one of them, once.
-    parts = f"json_transform(r, {text(orjson.dumps(dict.fromkeys(sorted(entity.known), 'JSON')).decode())})"
-    raw = {field.name: f"raw.{quoted(field.name)}" for field in entity.fields}
-    fits = {field.name: _fits(field, raw[field.name], structures) for field in entity.fields}
+    parts = f"json_transform(r, {sql_literal(orjson.dumps(dict.fromkeys(sorted(entity.known), 'JSON')).decode())})"
+    raw = {field.name: f"raw.{sql_identifier(field.name)}" for field in entity.fields}
+    fits = {field.name: _is_lossless(field, raw[field.name], structures) for field in entity.fields}
     own = ", ".join(
-        f"{quoted(field.name)} := "
-        + _coalesce([f"nullif(part.{quoted(name)}::VARCHAR, 'null')" for name in (field.name, *field.aliases)])
+        f"{sql_identifier(field.name)} := "
+        + _coalesce([f"nullif(part.{sql_identifier(name)}::VARCHAR, 'null')" for name in (field.name, *field.aliases)])
         for field in entity.fields
     )
     misfits = ", ".join(
         f"CASE WHEN {raw[field.name]} IS NOT NULL AND NOT coalesce({fits[field.name]}, false) "
-        f"THEN {text(orjson.dumps(field.name).decode() + ':')} || {raw[field.name]} END"
+        f"THEN {sql_literal(orjson.dumps(field.name).decode() + ':')} || {raw[field.name]} END"
         for field in entity.fields
     )
     others = (
-        f"list_transform(list_filter(json_keys(r), lambda k: k NOT IN ({', '.join(map(text, passed))})), "
+        f"list_transform(list_filter(json_keys(r), lambda k: k NOT IN ({', '.join(map(sql_literal, passed))})), "
         "lambda k: to_json(k)::VARCHAR || ':' || "
         f"json_extract(r, {_POINTER})::VARCHAR)"
     )
@@ -139,19 +144,19 @@ def day_of(entity: Entity) -> str | None:
     return f"coalesce(CAST(make_timestamp({_coalesce([*times])} * 1000000) AS DATE), CAST(observed_at AS DATE))"
 
 
-def bound_of(entity: Entity) -> str:
+def pruning_column(entity: Entity) -> str:
     """The column by which `day_of` nearly always decides: over its range within a day, a reader skips other days."""
     if entity.time_axis == "observation":
         return "observed_at"
-    return "create_time" if entity.name == "videos" else DAY
+    return "create_time" if entity.name == "videos" else DAY_COLUMN
 
 
-def structure(kind: Any) -> Any:
+def json_transform_type(kind: Any) -> Any:
     """A DuckDB type in the form of `json_transform`."""
     if kind.id == "list":
-        return [structure(kind.children[0][1])]
+        return [json_transform_type(kind.children[0][1])]
     if kind.id == "struct":
-        return {name: structure(child) for name, child in kind.children}
+        return {name: json_transform_type(child) for name, child in kind.children}
     return str(kind)
 
 
@@ -166,7 +171,7 @@ def _records(entity: Entity, manifest: Manifest, data: str, records: str) -> str
         "context": context,
         "answer": _struct({"data": data}),
     }
-    lines = reader(manifest.path, columns, manifest.longest)
+    lines = read_json_sql(manifest.path, columns, manifest.longest)
     pages = f"(SELECT *, {records} AS records FROM {lines} WHERE event = 'page')"
     place = ", generate_subscripts(records, 1) - 1 AS place" if POSITION in entity.context else ""
     return f'(SELECT observed_at, "partition", context, unnest(records) AS r{place} FROM {pages})'
@@ -177,18 +182,22 @@ def _rows(
 ) -> str:
     """The final columns, in the order of the table."""
     context = {
-        field.name: "coalesce(context.position, 0) + place" if field is POSITION else f"context.{quoted(field.name)}"
+        field.name: "coalesce(context.position, 0) + place"
+        if field is POSITION
+        else f"context.{sql_identifier(field.name)}"
         for field in entity.context
     }
-    stamp = {"observed_at": "observed_at", "capture": text(manifest.capture), "unknown_fields": unknown}
+    stamp = {"observed_at": "observed_at", "capture": sql_literal(manifest.capture), "unknown_fields": unknown}
     if with_day:
-        stamp[DAY] = f'coalesce(TRY_CAST("partition" AS DATE), DATE {text(manifest.first)})'
-    columns = ", ".join(f"{value} AS {quoted(name)}" for name, value in (dict(values) | context | stamp).items())
+        stamp[DAY_COLUMN] = f'coalesce(TRY_CAST("partition" AS DATE), DATE {sql_literal(manifest.first)})'
+    columns = ", ".join(
+        f"{value} AS {sql_identifier(name)}" for name, value in (dict(values) | context | stamp).items()
+    )
     return f"SELECT {columns} FROM {records}"
 
 
 def _struct(members: Mapping[str, str]) -> str:
-    return "STRUCT(" + ", ".join(f"{quoted(name)} {kind}" for name, kind in members.items()) + ")"
+    return "STRUCT(" + ", ".join(f"{sql_identifier(name)} {kind}" for name, kind in members.items()) + ")"
 
 
 def _coalesce(values: Sequence[str]) -> str:
@@ -202,11 +211,11 @@ def _value(field: Field, raw: str, fits: str, structures: Mapping[str, Any]) -> 
     if field.type == "VARCHAR":
         return f"json_extract_string({raw}, '$')"
     if field.name in structures:
-        return f"json_transform({raw}, {text(orjson.dumps(structures[field.name]).decode())})"
+        return f"json_transform({raw}, {sql_literal(orjson.dumps(structures[field.name]).decode())})"
     return f"CASE WHEN {fits} THEN TRY_CAST(trim({raw}, '\"') AS {field.type}) END"
 
 
-def _fits(field: Field, raw: str, structures: Mapping[str, Any]) -> str:
+def _is_lossless(field: Field, raw: str, structures: Mapping[str, Any]) -> str:
     """Whether the typed value says all that the member's JSON text says, as SQL; null counts as no."""
     if field.type in ("JSON", "VARCHAR"):
         return "true"
@@ -221,10 +230,10 @@ def _fits(field: Field, raw: str, structures: Mapping[str, Any]) -> str:
     (inner,) = structures[field.name]
     if not isinstance(inner, dict):
         return f"{raw} LIKE '[%'"
-    typed = f"json_transform({raw}, {text(orjson.dumps(structures[field.name]).decode())})"
+    typed = f"json_transform({raw}, {sql_literal(orjson.dumps(structures[field.name]).decode())})"
     filled = f"list_filter(json_keys(e), lambda k: json_type(json_extract(e, {_POINTER})) <> 'NULL')"
     given = f"CASE json_type(e) WHEN 'OBJECT' THEN len({filled}) ELSE -1 END"
-    taken = " + ".join(f"CASE WHEN e.{quoted(name)} IS NULL THEN 0 ELSE 1 END" for name in inner)
+    taken = " + ".join(f"CASE WHEN e.{sql_identifier(name)} IS NULL THEN 0 ELSE 1 END" for name in inner)
     given, taken = (
         f"list_transform({values}, lambda e: {count})"
         for values, count in ((f"json_extract({raw}, '$[*]')", given), (typed, taken))

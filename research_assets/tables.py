@@ -21,28 +21,28 @@ import zstandard
 
 from research_assets.captures import CHUNK, DamagedCapture, Manifest
 from research_assets.fields import COVERAGE, ENTITIES, Entity, raw_tables
-from research_assets.files import private_folder, publish
+from research_assets.files import private_folder, publish_file
 from research_assets.table_sql import (
-    DAY,
-    bound_of,
-    careful_rows,
+    DAY_COLUMN,
+    pruning_column,
+    lenient_rows,
     day_of,
-    is_plain,
+    fits_typed_parsing,
     json_records,
-    plain_rows,
-    quoted,
-    reader,
-    structure,
-    text,
+    typed_rows,
+    sql_identifier,
+    read_json_sql,
+    json_transform_type,
+    sql_literal,
 )
-from research_assets.workshop import LARGE_MEMORY, copy, copy_to, database, workshop
+from research_assets.workshop import LARGE_MEMORY, publish_parquet, write_query, open_duckdb, temporary_folder
 
-NOBODY = "__none__"
+PLACEHOLDER_STUDY = "__none__"
 """The study of the empty files that let a query over a raw table bind before anything was collected."""
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WrittenCapture:
     """The files of a capture: Parquet paths by raw table, and the entity's distinct rows by UTC day."""
 
     capture: str
@@ -51,7 +51,7 @@ class Written:
     rows: Mapping[date, int]
 
 
-def write_capture(raw: Path, sealed: Path) -> Written:
+def write_capture(raw: Path, sealed: Path) -> WrittenCapture:
     """Write a sealed capture's rows and verdicts as Parquet; within it, the newest of the rows with one key is kept.
 
     Raises DamagedCapture if it cannot be read.
@@ -59,20 +59,20 @@ def write_capture(raw: Path, sealed: Path) -> Written:
     manifest = Manifest.load(sealed)
     manifest.verify()  # DuckDB takes a file that was cut off for a short one
     entity = ENTITIES[manifest.entity]
-    with workshop(raw, manifest.capture) as shop:
+    with temporary_folder(raw, manifest.capture) as shop:
         try:
-            with database(shop) as db:
+            with open_duckdb(shop) as db:
                 days = _write_rows(db, raw, shop, entity, manifest)
         except duckdb.OutOfMemoryException:
             # Pages many times larger than any seen: better slow and large than not at all.
-            with database(shop, memory=LARGE_MEMORY, threads=1) as db:
+            with open_duckdb(shop, memory=LARGE_MEMORY, threads=1) as db:
                 days = _write_rows(db, raw, shop, entity, manifest)
         _remove_others(raw / entity.name, manifest, days)
-        with database(shop) as db:
+        with open_duckdb(shop) as db:
             coverage = _write_verdicts(db, raw, shop, manifest)
         _remove_others(raw / "coverage", manifest, [coverage])
     rows = {date.fromisoformat(path.parent.name.removeprefix("day=")): n for path, n in days.items()}
-    return Written(manifest.capture, entity.name, {entity.name: tuple(days), "coverage": (coverage,)}, rows)
+    return WrittenCapture(manifest.capture, entity.name, {entity.name: tuple(days), "coverage": (coverage,)}, rows)
 
 
 def is_written(raw: Path, manifest: Manifest) -> bool:
@@ -92,7 +92,7 @@ def write_files(
     """The same for several files of a study, each by its day, its name and its rows; each is published when written."""
     columns = raw_tables()[table]
     paths: list[Path] = []
-    with workshop(raw, f"{table}-{study}") as shop, database(shop) as db:
+    with temporary_folder(raw, f"{table}-{study}") as shop, open_duckdb(shop) as db:
         for day, name, rows in files:
             path = _path(raw, table, study, day.isoformat(), name)
             lines, longest = shop / "rows.jsonl", 0
@@ -101,23 +101,23 @@ def write_files(
                     if extra := row.keys() - {column.name for column in columns}:
                         raise ValueError(f"raw/{table} has no column {', '.join(sorted(extra))}")
                     longest = max(longest, file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)))
-            source = reader(lines, {column.name: column.type for column in columns}, longest)
-            copy(db, f"SELECT * FROM {source}", path)
+            source = read_json_sql(lines, {column.name: column.type for column in columns}, longest)
+            publish_parquet(db, f"SELECT * FROM {source}", path)
             paths.append(path)
     return paths
 
 
 def ensure_tables(raw: Path) -> None:
     """Give each raw table an empty file with today's columns, so that a query over its folder always binds."""
-    with workshop(raw, "empty") as shop, database(shop) as db:
+    with temporary_folder(raw, "empty") as shop, open_duckdb(shop) as db:
         for table, columns in raw_tables().items():
-            path = _path(raw, table, NOBODY, "1970-01-01", "empty")
-            nulls = ", ".join(f"NULL::{column.type} AS {quoted(column.name)}" for column in columns)
+            path = _path(raw, table, PLACEHOLDER_STUDY, "1970-01-01", "empty")
+            nulls = ", ".join(f"NULL::{column.type} AS {sql_identifier(column.name)}" for column in columns)
             wanted = f"SELECT * FROM (SELECT {nulls}) WHERE false"
             if not path.exists() or _types(
-                db, f"SELECT * FROM read_parquet({text(path)}, hive_partitioning = false)"
+                db, f"SELECT * FROM read_parquet({sql_literal(path)}, hive_partitioning = false)"
             ) != (_types(db, wanted)):
-                copy(db, wanted, path)
+                publish_parquet(db, wanted, path)
 
 
 def _types(db: duckdb.DuckDBPyConnection, query: str) -> list[Any]:
@@ -135,10 +135,10 @@ def _write_rows(
     if not manifest.pages:
         return {}
     whole = shop / "whole.tmp"
-    day = day_of(entity) or (f"DATE {text(manifest.first)}" if manifest.first == manifest.last else DAY)
-    _parse(db, whole, entity, manifest, with_day=day == DAY)
-    kept = _newest(db, whole, entity)
-    bound = bound_of(entity) if day == DAY or day_of(entity) else "observed_at"
+    day = day_of(entity) or (f"DATE {sql_literal(manifest.first)}" if manifest.first == manifest.last else DAY_COLUMN)
+    _parse(db, whole, entity, manifest, with_day=day == DAY_COLUMN)
+    kept = _deduplicated(db, whole, entity)
+    bound = pruning_column(entity) if day == DAY_COLUMN or day_of(entity) else "observed_at"
     days = db.execute(
         f"SELECT {day} AS d, count(*), min({bound})::VARCHAR, max({bound})::VARCHAR, count({bound}) "
         f"FROM {kept} GROUP BY d ORDER BY d"
@@ -146,24 +146,24 @@ def _write_rows(
     counts = {
         _path(raw, entity.name, manifest.study, found[0].isoformat(), manifest.capture): found[1] for found in days
     }
-    if len(days) == 1 and day != DAY and kept == _table(whole):
+    if len(days) == 1 and day != DAY_COLUMN and kept == _table(whole):
         for path in counts:
             private_folder(path.parent)
-            publish(whole, path)
+            publish_file(whole, path)
         return counts
-    columns = ", ".join(quoted(column.name) for column in raw_tables()[entity.name])
+    columns = ", ".join(sql_identifier(column.name) for column in raw_tables()[entity.name])
     for path, (found, count, low, high, bounded) in zip(counts, days, strict=True):
-        where = f"{day} = DATE {text(found)}"
+        where = f"{day} = DATE {sql_literal(found)}"
         if bounded == count:
-            where += f" AND {bound} BETWEEN {text(low)} AND {text(high)}"
-        copy(db, f"SELECT {columns} FROM {kept} WHERE {where}", path)
+            where += f" AND {bound} BETWEEN {sql_literal(low)} AND {sql_literal(high)}"
+        publish_parquet(db, f"SELECT {columns} FROM {kept} WHERE {where}", path)
     return counts
 
 
-def _newest(db: duckdb.DuckDBPyConnection, whole: Path, entity: Entity) -> str:
+def _deduplicated(db: duckdb.DuckDBPyConnection, whole: Path, entity: Entity) -> str:
     """The rows of a file without those of which it holds a newer one, as a table expression."""
-    table, key = _table(whole), ", ".join(map(quoted, entity.key))
-    complete = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in entity.key)
+    table, key = _table(whole), ", ".join(map(sql_identifier, entity.key))
+    complete = " AND ".join(f"{sql_identifier(name)} IS NOT NULL" for name in entity.key)
     repeated = f"(SELECT {key} FROM {table} WHERE {complete} GROUP BY ALL HAVING count(*) > 1)"
     # Of equally new ones the choice must not depend on the order in which threads wrote them.
     db.execute(
@@ -177,7 +177,7 @@ def _newest(db: duckdb.DuckDBPyConnection, whole: Path, entity: Entity) -> str:
 
 
 def _table(whole: Path) -> str:
-    return f"read_parquet({text(whole)}, file_row_number = true)"
+    return f"read_parquet({sql_literal(whole)}, file_row_number = true)"
 
 
 def _parse(db: duckdb.DuckDBPyConnection, target: Path, entity: Entity, manifest: Manifest, *, with_day: bool) -> None:
@@ -185,20 +185,22 @@ def _parse(db: duckdb.DuckDBPyConnection, target: Path, entity: Entity, manifest
     # A file of several days is only read once more to be split, so little is spent on packing it.
     packing = "zstd" if manifest.first == manifest.last else "lz4"
     try:
-        if is_plain(entity, manifest):
+        if fits_typed_parsing(entity, manifest):
             try:
-                return copy_to(db, plain_rows(entity, manifest, with_day=with_day), target, packing)
+                return write_query(db, typed_rows(entity, manifest, with_day=with_day), target, packing)
             except (duckdb.InvalidInputException, duckdb.ConversionException):
                 target.unlink(missing_ok=True)
-        nested = ", ".join(f"NULL::{f.type} AS {quoted(f.name)}" for f in entity.fields if f.type.endswith("[]"))
+        nested = ", ".join(
+            f"NULL::{f.type} AS {sql_identifier(f.name)}" for f in entity.fields if f.type.endswith("[]")
+        )
         types = db.sql(f"SELECT {nested}") if nested else None
-        structures = dict(zip(types.columns, map(structure, types.types), strict=True)) if types else {}
+        structures = dict(zip(types.columns, map(json_transform_type, types.types), strict=True)) if types else {}
         # By way of a file, since DuckDB takes JSON in pieces of 32 MB: too much for all that is done to each record.
         records = target.with_suffix(".records")
         db.execute("SET threads = 1")
-        copy_to(db, json_records(entity, manifest), records, "lz4")
-        source = f"read_parquet({text(records)})"
-        return copy_to(db, careful_rows(entity, manifest, source, structures, with_day=with_day), target, packing)
+        write_query(db, json_records(entity, manifest), records, "lz4")
+        source = f"read_parquet({sql_literal(records)})"
+        return write_query(db, lenient_rows(entity, manifest, source, structures, with_day=with_day), target, packing)
     except duckdb.InvalidInputException as error:
         raise DamagedCapture(
             manifest.path, 0, str(error).splitlines()[0], "Nothing was written. It is what was published: report this."
@@ -209,21 +211,21 @@ def _write_verdicts(db: duckdb.DuckDBPyConnection, raw: Path, shop: Path, manife
     """Publish the verdicts of a capture under the UTC day on which it ended; returns the path."""
     lines, longest = shop / "units.jsonl", 0
     with lines.open("wb") as file:
-        for line in _verdicts(manifest):
+        for line in _read_attempt_lines(manifest):
             longest = max(longest, file.write(line))
-    source = reader(lines, {column.name: column.type for column in COVERAGE}, longest)
+    source = read_json_sql(lines, {column.name: column.type for column in COVERAGE}, longest)
     ended = manifest.last_at
     if ended is None:
         ended = db.execute(f"SELECT CAST(max(last_at) AS DATE)::VARCHAR FROM {source}").fetchall()[0][0]
     began = f"{manifest.capture[:4]}-{manifest.capture[4:6]}-{manifest.capture[6:8]}"
     day = ended[:10] if ended else began
     path = _path(raw, "coverage", manifest.study, day, manifest.capture)
-    named = f"coalesce(capture, {text(manifest.capture)}) AS capture"
-    copy(db, f"SELECT * REPLACE ({named}) FROM {source}", path)
+    named = f"coalesce(capture, {sql_literal(manifest.capture)}) AS capture"
+    publish_parquet(db, f"SELECT * REPLACE ({named}) FROM {source}", path)
     return path
 
 
-def _verdicts(manifest: Manifest) -> Iterator[bytes]:
+def _read_attempt_lines(manifest: Manifest) -> Iterator[bytes]:
     """The lines of the `unit` events, told by how every line of a journal begins."""
     if not manifest.units:
         return

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import duckdb
 
-from research_assets.files import hidden, private_folder, publish
-from research_assets.table_sql import text
+from research_assets.files import temporary_path, private_folder, publish_file
+from research_assets.table_sql import sql_literal
 
 MEMORY, LARGE_MEMORY = "256MB", "2GB"
 # A compressed capture is read by one thread whatever is allowed; more would keep memory of their own and gain nothing.
@@ -23,26 +23,26 @@ THREADS = 1
 ROW_GROUP = 10_240
 
 
-def copy(db: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
+def publish_parquet(db: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
     """Publish the rows of a query as a Parquet file."""
     private_folder(path.parent)
-    copy_to(db, query, hidden(path))
-    publish(hidden(path), path)
+    write_query(db, query, temporary_path(path))
+    publish_file(temporary_path(path), path)
 
 
-def copy_to(db: duckdb.DuckDBPyConnection, query: str, target: Path, compression: str = "zstd") -> None:
+def write_query(db: duckdb.DuckDBPyConnection, query: str, target: Path, compression: str = "zstd") -> None:
     """Write the rows of a query to a Parquet file."""
     options = f"FORMAT parquet, COMPRESSION {compression}, ROW_GROUP_SIZE {ROW_GROUP}"
-    db.execute(f"COPY ({query}) TO {text(target)} ({options})")
+    db.execute(f"COPY ({query}) TO {sql_literal(target)} ({options})")
 
 
 @contextmanager
-def database(shop: Path, *, memory: str = MEMORY, threads: int = THREADS) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_duckdb(folder: Path, *, memory: str = MEMORY, threads: int = THREADS) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB of bounded memory that spills into the workshop and thinks in UTC."""
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory,
         "threads": threads,
-        "temp_directory": str(shop / "spill"),
+        "temp_directory": str(folder / "spill"),
         "preserve_insertion_order": False,
         "autoinstall_known_extensions": False,
     }
@@ -52,7 +52,7 @@ def database(shop: Path, *, memory: str = MEMORY, threads: int = THREADS) -> Ite
 
 
 @contextmanager
-def workshop(raw: Path, name: str) -> Iterator[Path]:
+def temporary_folder(raw: Path, name: str) -> Iterator[Path]:
     """A private folder for what is under construction; those of dead processes are cleared away first."""
     yard = private_folder(raw / ".tmp")
     gate = os.open(yard, os.O_RDONLY)
@@ -60,7 +60,7 @@ def workshop(raw: Path, name: str) -> Iterator[Path]:
     try:
         fcntl.flock(gate, fcntl.LOCK_EX)
         for old in yard.iterdir():
-            _clear_if_left(old)
+            _remove_if_stale(old)
         shop = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=yard))
         mark = os.open(shop, os.O_RDONLY)
         fcntl.flock(mark, fcntl.LOCK_EX)
@@ -75,7 +75,7 @@ def workshop(raw: Path, name: str) -> Iterator[Path]:
             os.close(mark)
 
 
-def _clear_if_left(shop: Path) -> None:
+def _remove_if_stale(shop: Path) -> None:
     try:
         handle = os.open(shop, os.O_RDONLY)
     except FileNotFoundError:

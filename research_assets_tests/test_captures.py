@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.captures import DamagedCapture, Manifest, read, sealed, unfinished
-from research_assets.journal import Journal, JournalBusy, NotWritten
+from research_assets.captures import DamagedCapture, Manifest, read_events, list_sealed, list_open_journals
+from research_assets.journal import Journal, JournalBusy, JournalWriteError
 
 NOON = datetime(2026, 2, 3, 12, tzinfo=UTC)
 PAGE = b'{"data":{"videos":[{"id":7503867840092128259}]}}'
@@ -35,20 +35,20 @@ def begin(root: Path, entity: str = "videos", study: str = "s", days: int = 1, n
 def test_a_capture_goes_from_journal_to_sealed_file_with_its_totals(tmp_path: Path) -> None:
     journal = begin(tmp_path, days=31)
     assert journal.path.parent == tmp_path / "videos/study=s/2026-02-01..2026-03-03"
-    assert unfinished(tmp_path, "videos", "s") == [journal.path]
+    assert list_open_journals(tmp_path, "videos", "s") == [journal.path]
     journal.append("page", {"observed_at": NOON, "rows": 3, "unknown": frozenset({"b", "a"}), "extra": 1}, PAGE)
     journal.append("fail", {"status": 504}, b"<html>gateway</html>")
     journal.append("page", {"observed_at": NOON + timedelta(minutes=1), "rows": 2}, PAGE)
     journal.append("unit", {"unit": "2026-02-01", "state": "complete", "partition": date(2026, 2, 1)})
     held = list(journal.events())
     path = journal.seal()
-    assert list(read(path)) == held
+    assert list(read_events(path)) == held
     assert path == journal.seal(), "sealing again changes nothing"
     assert [event["event"] for event in held] == ["start", "page", "fail", "page", "unit"]
     assert held[0]["header"] == {"query": {"and": []}, "fields": ["id"]}
     assert [event["seq"] for event in held if event["event"] == "page"] == [0, 1]
     assert held[2]["answer"] == "<html>gateway</html>"
-    (manifest,) = sealed(tmp_path)
+    (manifest,) = list_sealed(tmp_path)
     assert manifest == Manifest.load(path)
     manifest.verify()
     assert (manifest.pages, manifest.rows, manifest.requests, manifest.units) == (2, 5, 3, 1)
@@ -61,7 +61,7 @@ def test_a_capture_goes_from_journal_to_sealed_file_with_its_totals(tmp_path: Pa
     assert (manifest.unknown, manifest.nul) == (("a", "b"), False)
     assert (manifest.first_at, manifest.last_at) == ("2026-02-03T12:00:00+00:00", "2026-02-03T12:01:00+00:00")
     assert manifest.size == path.stat().st_size
-    assert unfinished(tmp_path, "videos", "s") == []
+    assert list_open_journals(tmp_path, "videos", "s") == []
     assert {p.name for p in path.parent.iterdir()} == {path.name, f"{manifest.capture}.json"}
 
 
@@ -102,14 +102,14 @@ def test_captures_are_found_by_entity_and_study_oldest_first(tmp_path: Path) -> 
     for hours, (entity, study) in enumerate([("videos", "b"), ("users", "a"), ("videos", "a"), ("videos", "a")]):
         begin(tmp_path, entity, study, now=NOON - timedelta(hours=hours)).seal()
     begin(tmp_path, "videos", "a").close()
-    found = [(manifest.entity, manifest.study) for manifest in sealed(tmp_path)]
+    found = [(manifest.entity, manifest.study) for manifest in list_sealed(tmp_path)]
     assert found == [("users", "a"), ("videos", "a"), ("videos", "a"), ("videos", "b")]
-    ids = [manifest.capture for manifest in sealed(tmp_path, entity="videos", study="a")]
+    ids = [manifest.capture for manifest in list_sealed(tmp_path, entity="videos", study="a")]
     assert ids == sorted(ids)
     assert len(ids) == 2
-    assert list(sealed(tmp_path / "nowhere")) == []
-    assert unfinished(tmp_path, "videos", "b") == []
-    assert len(unfinished(tmp_path, "videos", "a")) == 1
+    assert list(list_sealed(tmp_path / "nowhere")) == []
+    assert list_open_journals(tmp_path, "videos", "b") == []
+    assert len(list_open_journals(tmp_path, "videos", "a")) == 1
 
 
 def test_only_one_has_a_journal_open(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_only_one_has_a_journal_open(tmp_path: Path) -> None:
     with pytest.raises(JournalBusy, match="left alone"):
         Journal.resume(journal.path)
     journal.close()
-    with pytest.raises(NotWritten, match="closed"):
+    with pytest.raises(JournalWriteError, match="closed"):
         journal.append("page", {}, PAGE)
     resumed = Journal.resume(journal.path)
     resumed.append("page", {}, PAGE)
@@ -136,7 +136,7 @@ def test_threads_append_whole_lines(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [event["seq"] for event in read(journal.seal()) if event["event"] == "page"] == list(range(100))
+    assert [event["seq"] for event in read_events(journal.seal()) if event["event"] == "page"] == list(range(100))
 
 
 def test_the_reserved_names_are_refused(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_damage_before_the_last_line_is_said_and_nothing_is_changed(tmp_path: Pa
         damaged = [*lines]
         damaged[number] = b"\0" * (len(lines[number]) - 1) + b"\n"
         journal.path.write_bytes(b"".join(damaged))
-        for use in (Journal.resume, lambda path: list(read(path))):
+        for use in (Journal.resume, lambda path: list(read_events(path))):
             with pytest.raises(DamagedCapture, match="Nothing was changed") as error:
                 use(journal.path)
             assert error.value.line == number + 1
@@ -175,7 +175,7 @@ def test_a_damaged_sealed_capture_is_never_read_as_a_short_one(tmp_path: Path, h
     path = journal.seal()
     path.write_bytes(_broken(path.read_bytes())[how])
     with pytest.raises(DamagedCapture, match="Restore"):
-        list(read(path))
+        list(read_events(path))
     with pytest.raises(DamagedCapture, match="Restore"):
         Manifest.load(path).verify()
 
@@ -187,7 +187,7 @@ def test_a_damaged_or_missing_manifest_is_said(tmp_path: Path) -> None:
     for content in (b"{", json.dumps({**held, "unknown": None}).encode(), b"{}"):
         manifest.write_bytes(content)
         with pytest.raises(DamagedCapture, match="not understood"):
-            list(sealed(tmp_path))
+            list(list_sealed(tmp_path))
     manifest.unlink()
     with pytest.raises(DamagedCapture, match="never published"):
         Manifest.load(path)

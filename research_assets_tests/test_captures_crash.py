@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.captures import DamagedCapture, read, sealed, unfinished
-from research_assets.journal import Journal, NotWritten
-from research_assets.locks import Busy, claim
+from research_assets.captures import DamagedCapture, read_events, list_sealed, list_open_journals
+from research_assets.journal import Journal, JournalWriteError
+from research_assets.locks import PartitionBusy, lock_partitions
 from research_assets_tests.test_captures import PAGE, begin
 from research_assets_tests.workers import append_for_ever, die_at, hold
 
@@ -43,19 +43,19 @@ def test_cut_at_any_byte_every_whole_line_counts_and_the_rest_follows_cleanly(
         if not journal.path.read_bytes().endswith(b"\n"):
             with pytest.raises(DamagedCapture):
                 Journal.resume(journal.path)
-            assert unfinished(root, "videos", "s") == []
+            assert list_open_journals(root, "videos", "s") == []
         return
-    (path,) = unfinished(root, "videos", "s")
-    assert list(read(path)) == before[:whole]
+    (path,) = list_open_journals(root, "videos", "s")
+    assert list(read_events(path)) == before[:whole]
     resumed = Journal.resume(path)
     assert list(resumed.events()) == before[:whole]
     assert path.read_bytes() == b"".join(content.splitlines(keepends=True)[:whole])
     resumed.append("page", {"unit": "after", "rows": 1}, PAGE)
-    found = list(read(resumed.seal()))
+    found = list(read_events(resumed.seal()))
     assert found[:-1] == before[:whole]
     assert found[-1]["unit"] == "after"
     assert [event["seq"] for event in found if event["event"] == "page"] == list(range(resumed.pages))
-    (manifest,) = sealed(root)
+    (manifest,) = list_sealed(root)
     assert (manifest.pages, manifest.rows) == (resumed.pages, resumed.pages)
 
 
@@ -86,10 +86,12 @@ def test_kill_9_loses_no_page_that_was_durable(tmp_path: Path, pages: int) -> No
     while last := os.read(told, 4):
         durable = int.from_bytes(last, "big")
     os.close(told)
-    (path,) = unfinished(tmp_path, "videos", "s")
+    (path,) = list_open_journals(tmp_path, "videos", "s")
     journal = Journal.resume(path)
     assert durable <= journal.pages <= durable + 1
-    assert [event["seq"] for event in read(journal.seal()) if event["event"] == "page"] == list(range(journal.pages))
+    assert [event["seq"] for event in read_events(journal.seal()) if event["event"] == "page"] == list(
+        range(journal.pages)
+    )
 
 
 def killed_at(step: int, work: Callable[[], object]) -> bool:
@@ -111,15 +113,15 @@ def test_sealingkilled_at_any_step_leaves_one_form_that_counts_and_can_be_finish
                 journal.append("page", {"rows": 1}, PAGE)
             before = list(journal.events())
         killed = killed_at(step, lambda: Journal.resume(journal.path).seal())
-        open_ones, published = unfinished(root, "videos", "s"), list(sealed(root))
+        open_ones, published = list_open_journals(root, "videos", "s"), list(list_sealed(root))
         assert len(open_ones) + len(published) == 1, f"step {step}"
         for path in open_ones:
             resumed = Journal.resume(path)
             resumed.append("page", {"rows": 1}, PAGE)
             resumed.seal()
-        (manifest,) = sealed(root)
+        (manifest,) = list_sealed(root)
         manifest.verify()
-        found = list(read(manifest.path))
+        found = list(read_events(manifest.path))
         assert found[: len(before)] == before
         assert len(found) == len(before) + len(open_ones)
         left = {p.name for p in manifest.path.parent.iterdir()}
@@ -133,11 +135,11 @@ def test_beginningkilled_at_any_step_leaves_nothing_or_a_journal_that_can_be_res
     while killed:
         root = tmp_path / str(step)
         killed = killed_at(step, partial(begin, root))
-        for path in unfinished(root, "videos", "s"):
+        for path in list_open_journals(root, "videos", "s"):
             with Journal.resume(path) as journal:
                 assert [event["event"] for event in journal.events()] == ["start"]
         step += 1
-    assert len(unfinished(root, "videos", "s")) == 1
+    assert len(list_open_journals(root, "videos", "s")) == 1
 
 
 @pytest.mark.parametrize("room", [0, 1, 40, 119])
@@ -149,13 +151,13 @@ def test_a_full_disk_leaves_no_half_line_and_the_journal_goes_on_when_there_is_r
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, limits[1]))
     try:
         for _ in range(2):
-            with pytest.raises(NotWritten, match=r"File too large.*Make room"):
+            with pytest.raises(JournalWriteError, match=r"File too large.*Make room"):
                 journal.append("page", {"rows": 1, "unit": "x" * 100}, PAGE)
             assert journal.path.stat().st_size == size
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     journal.append("page", {"rows": 1}, PAGE)
-    assert [event["seq"] for event in read(journal.seal()) if event["event"] == "page"] == [0, 1]
+    assert [event["seq"] for event in read_events(journal.seal()) if event["event"] == "page"] == [0, 1]
 
 
 def test_a_full_disk_while_sealing_or_beginning_leaves_what_was_there(tmp_path: Path) -> None:
@@ -165,15 +167,15 @@ def test_a_full_disk_while_sealing_or_beginning_leaves_what_was_there(tmp_path: 
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
     try:
-        with pytest.raises(NotWritten, match="Could not seal"):
+        with pytest.raises(JournalWriteError, match="Could not seal"):
             journal.seal()
-        with pytest.raises(NotWritten, match="Make room"):
+        with pytest.raises(JournalWriteError, match="Make room"):
             begin(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert unfinished(tmp_path, "videos", "s") == [journal.path]
+    assert list_open_journals(tmp_path, "videos", "s") == [journal.path]
     journal.append("page", {}, PAGE)
-    assert sum(1 for event in read(journal.seal()) if event["event"] == "page") == 51
+    assert sum(1 for event in read_events(journal.seal()) if event["event"] == "page") == 51
 
 
 @pytest.mark.parametrize("also_truncate", [False, True])
@@ -190,7 +192,7 @@ def test_an_event_whose_flush_failed_is_not_in_the_journal(
         patch.setattr(os, "fdatasync", fails)
         if also_truncate:
             patch.setattr(os, "ftruncate", fails)
-        with pytest.raises(NotWritten, match="Input/output error"):
+        with pytest.raises(JournalWriteError, match="Input/output error"):
             journal.append("page", {"unit": "second"}, PAGE)
     journal.close()
     resumed = Journal.resume(journal.path)
@@ -205,17 +207,17 @@ def test_a_partition_is_claimed_by_one_and_a_dead_process_holds_nobody_up(tmp_pa
     with forked(lambda: hold(tmp_path, DAYS[:2], say)):
         assert os.read(ready, 1) == b"y"
         with (
-            pytest.raises(Busy, match="2026-02-02 is being collected by another process"),
-            claim(tmp_path, "s", "videos", [DAYS[2], DAYS[1]]),
+            pytest.raises(PartitionBusy, match="2026-02-02 is being collected by another process"),
+            lock_partitions(tmp_path, "s", "videos", [DAYS[2], DAYS[1]]),
         ):
             pass
         with (
-            claim(tmp_path, "s", "videos", DAYS[2:]),
-            claim(tmp_path, "t", "videos", DAYS),
-            claim(tmp_path, "s", "users", DAYS),
+            lock_partitions(tmp_path, "s", "videos", DAYS[2:]),
+            lock_partitions(tmp_path, "t", "videos", DAYS),
+            lock_partitions(tmp_path, "s", "users", DAYS),
         ):
             pass
-    with claim(tmp_path, "s", "videos", DAYS), forked(lambda: hold(tmp_path, DAYS[:1], say)):
+    with lock_partitions(tmp_path, "s", "videos", DAYS), forked(lambda: hold(tmp_path, DAYS[:1], say)):
         assert os.read(ready, 1) == b"n"
     with forked(lambda: hold(tmp_path, DAYS, say)):
         assert os.read(ready, 1) == b"y", "the block has ended, so others may"
@@ -225,16 +227,19 @@ def test_a_partition_is_claimed_by_one_and_a_dead_process_holds_nobody_up(tmp_pa
 
 def test_a_claim_is_all_or_nothing_within_one_process_too(tmp_path: Path) -> None:
     ready, say = os.pipe()
-    with claim(tmp_path, "s", "videos", DAYS[1:2]):
-        with pytest.raises(Busy, match="another run in this process"), claim(tmp_path, "s", "videos", DAYS):
+    with lock_partitions(tmp_path, "s", "videos", DAYS[1:2]):
+        with (
+            pytest.raises(PartitionBusy, match="another run in this process"),
+            lock_partitions(tmp_path, "s", "videos", DAYS),
+        ):
             pass
-        with claim(tmp_path, "s", "videos", DAYS[:1]):
+        with lock_partitions(tmp_path, "s", "videos", DAYS[:1]):
             pass
         with forked(lambda: hold(tmp_path, DAYS[1:2], say)):
             assert os.read(ready, 1) == b"n", "a sibling's end did not let go of this lock"
-    with pytest.raises(RuntimeError, match="boom"), claim(tmp_path, "s", "videos", DAYS):
+    with pytest.raises(RuntimeError, match="boom"), lock_partitions(tmp_path, "s", "videos", DAYS):
         raise RuntimeError("boom")
-    with claim(tmp_path, "s", "videos", DAYS):
+    with lock_partitions(tmp_path, "s", "videos", DAYS):
         pass
     os.close(ready)
     os.close(say)

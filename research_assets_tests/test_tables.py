@@ -10,7 +10,7 @@ import duckdb
 import orjson
 import pytest
 
-from research_assets.captures import DamagedCapture, Manifest, sealed
+from research_assets.captures import DamagedCapture, Manifest, list_sealed
 from research_assets.fields import ENTITIES, raw_tables
 from research_assets.replay import replay
 from research_assets.tables import ensure_tables, is_written, write_capture, write_rows
@@ -167,7 +167,7 @@ def test_replay_gives_the_same_rows_and_what_has_no_capture_goes(tmp_path: Path)
     note = partial(write_rows, raw, "coverage", study="s0", day=DAY, rows=[{"unit": "open"}])
     note(name="20260203T120000Z-00000000-open")
     before["coverage"] = rows_of(tmp_path, "coverage")
-    note(name=f"{next(sealed(tmp_path / 'captures', study='s0')).capture}-open")
+    note(name=f"{next(list_sealed(tmp_path / 'captures', study='s0')).capture}-open")
     (orphan,) = [raw / "users/study=s0/day=2026-02-01/x.parquet"]
     orphan.parent.mkdir(parents=True)
     orphan.write_bytes(next((raw / "videos").rglob("*.parquet")).read_bytes())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from research_assets.workshop import workshop
+from research_assets.workshop import temporary_folder
 
 
 def test_a_folder_whose_owner_ends_while_it_is_looked_at_is_no_error(
@@ -12,12 +12,12 @@ def test_a_folder_whose_owner_ends_while_it_is_looked_at_is_no_error(
 ) -> None:
     listed = Path.iterdir
     monkeypatch.setattr(Path, "iterdir", lambda folder: iter([*listed(folder), folder / "ended"]))
-    with workshop(tmp_path, "mine") as shop:
+    with temporary_folder(tmp_path, "mine") as shop:
         assert shop.is_dir()
 
 
 def test_what_a_dead_process_left_is_cleared_and_what_a_living_one_has_is_not(tmp_path: Path) -> None:
     (tmp_path / ".tmp" / "left").mkdir(parents=True)
-    with workshop(tmp_path, "one") as one, workshop(tmp_path, "two") as two:
+    with temporary_folder(tmp_path, "one") as one, temporary_folder(tmp_path, "two") as two:
         assert sorted((tmp_path / ".tmp").iterdir()) == sorted([one, two])
     assert list((tmp_path / ".tmp").iterdir()) == []

@@ -10,7 +10,7 @@ from typing import Any
 
 from research_assets.clock import SystemClock
 from research_assets.journal import Journal
-from research_assets.locks import Busy, claim
+from research_assets.locks import PartitionBusy, lock_partitions
 from research_assets.quota import Ledger, QuotaSpent
 
 
@@ -52,11 +52,11 @@ def append_for_ever(root: Path, told: int) -> None:
 def hold(state: Path, days: list[date], ready: int) -> None:
     """Claim days and hold them until killed; says over a pipe whether it got them."""
     try:
-        with claim(state, "s", "videos", days):
+        with lock_partitions(state, "s", "videos", days):
             os.write(ready, b"y")
             while True:
                 signal.pause()
-    except Busy:
+    except PartitionBusy:
         os.write(ready, b"n")
 
 

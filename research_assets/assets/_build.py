@@ -108,7 +108,7 @@ def _increment(
         variables = _variables(now) | {"increment": True, "idle": idle, "vacuum": vacuum}
         copied.result()
         # The disk works while dbt does, which leaves the flushing to us (`fsync_mode` in its profile).
-        flushed = aside.submit(files.flush, settings.warehouse_build)
+        flushed = aside.submit(files.fsync_file, settings.warehouse_build)
         # With little to read, most of the time goes into dbt's own work between the queries.
         arguments = ["run", "--select", *chosen.values(), "--threads", "2", "--no-populate-cache"]
         with _dbt.session(settings) as dbt:
@@ -139,12 +139,12 @@ def publish(settings: Settings, intake: Intake) -> None:
         )
     # Neither was flushed by DuckDB (`fsync_mode` in dbt's profile).
     for path in (settings.warehouse_build, _intake.staging_path(settings)):
-        files.flush(path)
+        files.fsync_file(path)
     _intake.write_record(settings, intake, _dbt.project_digest())
     # A change that somebody made to the old warehouse must not be replayed into the new one.
     _wal(settings.warehouse).unlink(missing_ok=True)
     with _given_up_aside(settings.warehouse):
-        files.publish(settings.warehouse_build, settings.warehouse)
+        files.publish_file(settings.warehouse_build, settings.warehouse)
 
 
 def _not_in_file(database: Path) -> str:

@@ -17,8 +17,8 @@ import orjson
 
 from research_assets import fields, files
 from research_assets.settings import Settings
-from research_assets.table_sql import text
-from research_assets.tables import NOBODY
+from research_assets.table_sql import sql_literal
+from research_assets.tables import PLACEHOLDER_STUDY
 
 Days = Mapping[str, Mapping[str, str]]
 """Below one raw table: `study=…/day=…` to file name to a stamp that changes with the file."""
@@ -117,7 +117,7 @@ def inventory(raw: Path) -> dict[str, dict[str, dict[str, str]]]:
             for day in _entries(Path(study.path), "day="):
                 with os.scandir(day.path) as entries:
                     stamps = {e.name: _stamp(e.stat()) for e in entries if e.name.endswith(".parquet")}
-                if stamps and study.name != f"study={NOBODY}":
+                if stamps and study.name != f"study={PLACEHOLDER_STUDY}":
                     days[f"{study.name}/{day.name}"] = stamps
         found[table] = days
     return found
@@ -145,8 +145,8 @@ def open_raw(settings: Settings, intake: Intake) -> None:
         db.execute("CREATE SCHEMA IF NOT EXISTS raw")
         for table in fields.raw_tables():
             # The empty file lets a view bind that has nothing to read.
-            paths = [f"{table}/study={NOBODY}/day=1970-01-01/empty.parquet", *intake.reads.get(table, ())]
-            rows = f"SELECT * FROM {_scan(settings.raw, paths)} WHERE study <> '{NOBODY}'"
+            paths = [f"{table}/study={PLACEHOLDER_STUDY}/day=1970-01-01/empty.parquet", *intake.reads.get(table, ())]
+            rows = f"SELECT * FROM {_scan(settings.raw, paths)} WHERE study <> '{PLACEHOLDER_STUDY}'"
             db.execute(f"CREATE OR REPLACE VIEW raw.{table} AS {rows}")
         db.execute("CREATE OR REPLACE TABLE raw.changed_days (raw_table VARCHAR, study VARCHAR, day DATE)")
         changed = [(table, *place) for table, places in intake.days.items() for place in places]
@@ -250,7 +250,7 @@ def _stamp(status: os.stat_result) -> str:
 
 def _scan(raw: Path, paths: Sequence[str]) -> str:
     """The rows of some files of one raw table, as a table expression."""
-    listed = ", ".join(text(raw / path) for path in paths)
+    listed = ", ".join(sql_literal(raw / path) for path in paths)
     # Typed here, so that a study called 2026 stays text.
     types = "{'study': VARCHAR, 'day': DATE}"
     return f"read_parquet([{listed}], hive_partitioning = true, union_by_name = true, hive_types = {types})"

@@ -8,7 +8,7 @@ import dagster as dg
 from research_assets.clock import Clock
 from research_assets.collect.forecast import finish, forecast, recurring
 from research_assets.collect.history import comment_pages, period_cost
-from research_assets.collect.lookup import Raw
+from research_assets.collect.lookup import RawTables
 from research_assets.collect.pools import pool_states
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import read_facts
@@ -20,7 +20,7 @@ def left(settings: Settings, study: StudySpec, entity: str, clock: Clock) -> dic
     """Metadata about what is left of an entity, as `research-assets plan` says it for this study alone."""
     now = clock.now()
     pools, used = pool_states(settings, clock)
-    with Raw(settings.raw) as raw:
+    with RawTables(settings.raw) as raw:
         facts = read_facts(settings, [study], pools, now, used=used, raw=raw)
         lines = recurring(forecast(facts, comment_pages(raw), now), [study], period_cost(raw))
     line = next(line for line in lines if line.entity == entity)

@@ -20,12 +20,12 @@ from research_assets.collect import Ask, Finished, PastObservation, Paused, Prog
 from research_assets.collect.observing import period_length
 from research_assets.fields import ENTITIES
 from research_assets.ledger_file import LedgerError
-from research_assets.locks import Busy
+from research_assets.locks import PartitionBusy
 from research_assets.resources import Collection
 from research_assets.settings import SettingsError
 from research_assets.tiktok.errors import FatalError, RetryableError
 
-_REFUSALS = (SettingsError, PastObservation, Busy, CaptureError, LedgerError, FatalError, RetryableError)
+_REFUSALS = (SettingsError, PastObservation, PartitionBusy, CaptureError, LedgerError, FatalError, RetryableError)
 """What no retry at once mends: somebody has to act, another run is at it, or the API cannot be reached."""
 
 _EVERY = timedelta(seconds=10)

@@ -13,7 +13,7 @@ import duckdb
 from research_assets.checks.rule import Rule
 from research_assets.collect.coverage import WHICH_COUNTS
 from research_assets.fields import COVERAGE, ENTITIES, column_definitions, table_columns
-from research_assets.table_sql import text
+from research_assets.table_sql import sql_literal
 
 SHORT = 980
 """Characters of Markdown that the UI shows at once rather than behind a link."""
@@ -118,10 +118,10 @@ def _name_tables(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, e
         connection.execute(f"create or replace temp table empty_{view} (study varchar, {definitions}, day date)")
         source = f"select * from empty_{view}"
         if files := _files(raw, table, study):
-            listed = ", ".join(map(text, files))
+            listed = ", ".join(map(sql_literal, files))
             source += (
                 f" union all by name select * from read_parquet([{listed}], hive_partitioning = true,"
                 f" union_by_name = {view == 'held'}, hive_types = {{'study': varchar, 'day': date}})"
             )
         connection.execute(f"create or replace temp view {view} as {source}")
-    connection.execute(_UNITS.format(entity=text(entity), order=WHICH_COUNTS))
+    connection.execute(_UNITS.format(entity=sql_literal(entity), order=WHICH_COUNTS))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from research_assets.collect.spec import QueryGroups
-from research_assets.table_sql import text
+from research_assets.table_sql import sql_literal
 
 _COLUMNS = {
     "region_code": "lower(trim(region_code)) in ({values})",
@@ -23,16 +23,16 @@ _COLUMNS = {
 def broken_conditions(query: QueryGroups) -> str | None:
     """An SQL expression: which part of the query a row does not fulfil, null if none; None if nothing can be judged."""
     cases = [
-        f"when not {_holds(condition)} then {text('not ' + _words(condition))}"
+        f"when not {_holds(condition)} then {sql_literal('not ' + _words(condition))}"
         for condition in query.get("and", ())
         if _can_be_judged(condition)
     ]
     either = query.get("or", ())
     if either and all(map(_can_be_judged, either)):
         words = " nor ".join(map(_words, either))
-        cases.append(f"when not ({' or '.join(map(_holds, either))}) then {text(f'neither {words}')}")
+        cases.append(f"when not ({' or '.join(map(_holds, either))}) then {sql_literal(f'neither {words}')}")
     cases += [
-        f"when {_holds(condition)} then {text(_words(condition))}"
+        f"when {_holds(condition)} then {sql_literal(_words(condition))}"
         for condition in query.get("not", ())
         if _can_be_judged(condition)
     ]
@@ -44,7 +44,7 @@ def _can_be_judged(condition: Mapping[str, Any]) -> bool:
 
 
 def _holds(condition: Mapping[str, Any]) -> str:
-    values = ", ".join(text(str(value).strip().lower()) for value in condition["field_values"])
+    values = ", ".join(sql_literal(str(value).strip().lower()) for value in condition["field_values"])
     return f"({_COLUMNS[condition['field_name']].format(values=values)})"
 
 

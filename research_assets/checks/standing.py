@@ -14,11 +14,11 @@ from typing import Any
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from research_assets.captures import CaptureError, DamagedCapture, Manifest, manifest_path, read, sealed_path
+from research_assets.captures import CaptureError, DamagedCapture, Manifest, manifest_path, read_events, sealed_path
 from research_assets.checks.look import sample
 from research_assets.checks.rule import GO_ON, IS_LACKING
 from research_assets.collect.coverage import WHICH_COUNTS
-from research_assets.collect.lookup import lookup
+from research_assets.collect.lookup import query_raw
 from research_assets.collect.words import counted
 from research_assets.settings import Settings
 
@@ -119,7 +119,7 @@ def age(since: datetime | None, now: datetime) -> str:
 
 def troubles(settings: Settings, study: str, now: datetime) -> Iterator[Trouble]:
     """Everything of a study that is broken now."""
-    for entity, partition, unit, state, reason, next_try, since in lookup(
+    for entity, partition, unit, state, reason, next_try, since in query_raw(
         settings.raw, "coverage", f"study={study}/day=*", _GIVEN_UP
     ):
         where = f"{entity} {partition}" if unit == str(partition) else f"{entity} {partition}: {unit}"
@@ -139,7 +139,7 @@ def _journal(path: Path, captures: Path, now: datetime) -> Iterator[Trouble]:
     if touched is None or manifest_path(sealed_path(path)).exists():
         return
     try:
-        pages = sum(event["event"] == "page" for event in read(path))
+        pages = sum(event["event"] == "page" for event in read_events(path))
     except CaptureError as error:
         yield Trouble("damaged", where, touched, str(error))
     except FileNotFoundError:

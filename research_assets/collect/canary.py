@@ -15,7 +15,7 @@ from typing import Literal
 from research_assets.clock import Clock
 from research_assets.collect.accounts import Names, named, narrowed, with_most
 from research_assets.collect.coverage import Held, Verdict
-from research_assets.collect.lookup import lookup
+from research_assets.collect.lookup import query_raw
 from research_assets.collect.observing import SEVERAL
 from research_assets.collect.page import id_of
 from research_assets.collect.send import Courier, Errand
@@ -54,7 +54,7 @@ def known_videos(
     settings: Settings, study: StudySpec, day: date, alone: Mapping[str, Verdict], enough: int | None = None
 ) -> Sought:
     """Videos of a day, by lot; where the query must be asked in parts, those of the accounts `with_most` of them."""
-    rows = lookup(
+    rows = query_raw(
         settings.raw,
         "videos",
         f"study={study.name}/day={day}",

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from research_assets.collect.lookup import Raw, lookup
+from research_assets.collect.lookup import RawTables, query_raw
 
 State = Literal["complete", "partial", "too_fresh", "suspicious", "refused", "missing", "quarantined", "not_asked"]
 UnitKind = Literal["day", "video", "comment", "account", "canary"]
@@ -99,7 +99,7 @@ class Held:
 
 
 def read_held(
-    raw: Path | Raw,
+    raw: Path | RawTables,
     entity: str,
     *,
     study: str | None = None,
@@ -118,29 +118,29 @@ def read_held(
     return _read(raw, entity, study, captures, "study, partition, unit_kind, unit", WHICH_COUNTS, where, values)
 
 
-def read_unanswered(raw: Path | Raw, entity: str, *, captures: Path | None = None) -> dict[str, Held]:
+def read_unanswered(raw: Path | RawTables, entity: str, *, captures: Path | None = None) -> dict[str, Held]:
     """Units whose newest look, of any study and period, did not succeed; a state carried on unasked is no look."""
     order = "last_at DESC NULLS LAST, capture DESC"
     found = _read(raw, entity, None, captures, "unit_kind, unit", order, "requests > 0", [], "state <> 'complete'")
     return {record.verdict.unit: record for record in found}
 
 
-def count_settled(raw: Path | Raw, entity: str, study: str, partitions: Iterable[date], *, captures: Path) -> int:
+def count_settled(raw: Path | RawTables, entity: str, study: str, partitions: Iterable[date], *, captures: Path) -> int:
     """How many units of some partitions are settled by requests: replies and what had nothing to ask are left out."""
-    rows = lookup(
+    rows = query_raw(
         raw,
         "coverage",
         f"study={study}/day=*",
         "SELECT count(DISTINCT (partition, unit)) FROM {table} WHERE entity = ? AND state IN (SELECT unnest(?)) "
         "AND unit_kind <> 'comment' AND expected IS DISTINCT FROM 0 AND partition IN (SELECT unnest(?::DATE[]))",
         [entity, sorted(SETTLED), sorted(set(partitions))],
-        without=_of_others(captures, entity, study),
+        skip_captures=_of_others(captures, entity, study),
     )
     return int(rows[0][0]) if rows else 0
 
 
 def _read(
-    raw: Path | Raw,
+    raw: Path | RawTables,
     entity: str,
     study: str | None,
     captures: Path | None,
@@ -151,7 +151,7 @@ def _read(
     which: str = "true",
 ) -> list[Held]:
     columns = [item.name for item in fields(Verdict)]
-    rows = lookup(
+    rows = query_raw(
         raw,
         "coverage",
         f"study={study or '*'}/day=*",
@@ -173,7 +173,7 @@ def _read(
         ORDER BY study, partition, unit
         """,
         [entity, *values],
-        without=_of_others(captures, entity, study) if captures else (),
+        skip_captures=_of_others(captures, entity, study) if captures else (),
     )
     width = len(columns)
     return [Held(Verdict(**dict(zip(columns, row, strict=False))), *row[width:]) for row in rows]

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from research_assets.collect.lookup import Raw, lookup
+from research_assets.collect.lookup import RawTables, query_raw
 
 
-def comment_pages(raw: Path | Raw) -> dict[str, float]:
+def comment_pages(raw: Path | RawTables) -> dict[str, float]:
     """Requests for the comments of a day on average, by study, over the days that were asked."""
-    rows = lookup(
+    rows = query_raw(
         raw,
         "coverage",
         "study=*/day=*",
@@ -16,9 +16,9 @@ def comment_pages(raw: Path | Raw) -> dict[str, float]:
     return {study: float(mean) for study, mean in rows}
 
 
-def replies_a_page(raw: Path | Raw, study: str) -> float:
+def replies_a_page(raw: Path | RawTables, study: str) -> float:
     """Requests for replies on each request for top-level comments, as they were in a study so far."""
-    [(ratio,)] = lookup(
+    [(ratio,)] = query_raw(
         raw,
         "coverage",
         f"study={study}/day=*",
@@ -30,9 +30,9 @@ def replies_a_page(raw: Path | Raw, study: str) -> float:
     return float(ratio or 0.0)
 
 
-def pages_a_list(raw: Path | Raw, entity: str) -> float | None:
+def pages_a_list(raw: Path | RawTables, entity: str) -> float | None:
     """Requests that a list of an entity took on average, over all studies; None if none was ever complete."""
-    [(mean,)] = lookup(
+    [(mean,)] = query_raw(
         raw,
         "coverage",
         "study=*/day=*",
@@ -42,9 +42,9 @@ def pages_a_list(raw: Path | Raw, entity: str) -> float | None:
     return None if mean is None else float(mean)
 
 
-def period_cost(raw: Path | Raw) -> dict[tuple[str, str], float]:
+def period_cost(raw: Path | RawTables) -> dict[tuple[str, str], float]:
     """Requests that the costliest period of an entity of accounts took so far, by study and entity."""
-    rows = lookup(
+    rows = query_raw(
         raw,
         "coverage",
         "study=*/day=*",

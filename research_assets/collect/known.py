@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 import orjson
 
-from research_assets.captures import read
+from research_assets.captures import read_events
 from research_assets.collect.coverage import Held, State, Verdict, utc
 from research_assets.collect.model import Ask, Tools
 from research_assets.collect.targets import Target
@@ -61,7 +61,7 @@ class Known:
         fields = {unit: set(target.request(self._ask.study, 1, None).fields) for unit, target in targets.items()}
         copied: dict[str, Visit] = {}
         for path in folder.glob(f"study=*/{self._partition}/{capture}.jsonl.zst"):
-            for event in read(path):
+            for event in read_events(path):
                 unit = str(event.get("unit"))
                 if (
                     event["event"] != "page"

@@ -10,7 +10,7 @@ from contextlib import ExitStack, aclosing
 from datetime import date
 from typing import Any
 
-from research_assets.captures import unfinished
+from research_assets.captures import list_open_journals
 from research_assets.collect.coverage import SETTLED, Held, State, Verdict, from_event, tally, worst
 from research_assets.collect.known import Known, unasked
 from research_assets.collect.model import Ask, Finished, Halt, Meter, Paused, Tools, is_backfill, side_by_side
@@ -116,7 +116,7 @@ class Partition:
 
     def _resumed(self) -> Journal | None:
         """The journal that an earlier run left open, with its visits and verdicts folded."""
-        for path in unfinished(self._tools.settings.captures, self._ask.entity, self._ask.study.name):
+        for path in list_open_journals(self._tools.settings.captures, self._ask.entity, self._ask.study.name):
             if path.parent.name != self._partition.isoformat():
                 continue
             journal = Journal.resume(path)
@@ -232,7 +232,7 @@ def fold(journal: Journal, visits: dict[str, Visit], verdicts: dict[str, Verdict
 def end_past_periods(ask: Ask, tools: Tools) -> None:
     """Publish what journals of past periods hold: nobody can go on with them, because the API knows only now."""
     settings, now = tools.settings, tools.clock.now()
-    for path in unfinished(settings.captures, ask.entity, ask.study.name):
+    for path in list_open_journals(settings.captures, ask.entity, ask.study.name):
         period = date.fromisoformat(path.parent.name)
         if period in ask.partitions:
             continue

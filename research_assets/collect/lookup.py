@@ -6,12 +6,12 @@ from typing import Any, Self
 
 import duckdb
 
-from research_assets.table_sql import text
+from research_assets.table_sql import sql_literal
 
-_TRIES = 3
+_MAX_ATTEMPTS = 3
 
 
-class Raw:
+class RawTables:
     """The raw tables of a folder over one connection, for who asks much at once: opening one costs more than an answer.
 
     Not for several threads.
@@ -28,14 +28,14 @@ class Raw:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def ask(
+    def query(
         self, table: str, folders: str | Sequence[str], sql: str, values: Sequence[Any], without: Collection[str]
     ) -> list[tuple[Any, ...]]:
         """What `lookup` says."""
         globs = [folders] if isinstance(folders, str) else folders
-        for attempt in range(1, _TRIES + 1):
+        for attempt in range(1, _MAX_ATTEMPTS + 1):
             paths = [
-                text(path)
+                sql_literal(path)
                 for glob in globs
                 for path in sorted((self.folder / table).glob(f"{glob}/*.parquet"))
                 if path.stem.removesuffix("-open") not in without
@@ -50,19 +50,19 @@ class Raw:
                 return self._connection.execute(sql.format(table=source), values).fetchall()
             except duckdb.IOException:
                 # Somebody published or removed a file between the listing and the reading.
-                if attempt == _TRIES:
+                if attempt == _MAX_ATTEMPTS:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
 
-def lookup(
-    raw: Path | Raw,
+def query_raw(
+    raw: Path | RawTables,
     table: str,
     folders: str | Sequence[str],
     sql: str,
     values: Sequence[Any] = (),
     *,
-    without: Collection[str] = (),
+    skip_captures: Collection[str] = (),
 ) -> list[tuple[Any, ...]]:
     """Rows of a query over the files of a raw table below `folders`, globs such as `study=a/day=*`.
 
@@ -70,7 +70,7 @@ def lookup(
     the captures `without` are not opened: opening is what costs. Moments are UTC. A folder gets a connection of its own
     for the question.
     """
-    if isinstance(raw, Raw):
-        return raw.ask(table, folders, sql, values, without)
-    with Raw(raw) as opened:
-        return opened.ask(table, folders, sql, values, without)
+    if isinstance(raw, RawTables):
+        return raw.query(table, folders, sql, values, skip_captures)
+    with RawTables(raw) as opened:
+        return opened.query(table, folders, sql, values, skip_captures)

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from research_assets.collect.coverage import SETTLED, WHICH_COUNTS, WORST_FIRST, State, worst
-from research_assets.collect.lookup import Raw, lookup
+from research_assets.collect.lookup import RawTables, query_raw
 
 MARKS: Mapping[State, str] = {
     "complete": "█",
@@ -37,9 +37,9 @@ class Count:
     reason: str | None
 
 
-def read_overview(raw: Path | Raw, study: str = "*", entity: str | None = None) -> list[Count]:
+def read_overview(raw: Path | RawTables, study: str = "*", entity: str | None = None) -> list[Count]:
     """Every partition that was asked; of each unit the attempt that counts."""
-    rows = lookup(
+    rows = query_raw(
         raw,
         "coverage",
         f"study={study}/day=*",

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from research_assets import tables
-from research_assets.captures import sealed
+from research_assets.captures import list_sealed
 from research_assets.collect.coverage import Verdict
 from research_assets.journal import Journal
 
@@ -49,7 +49,7 @@ def note_open(raw: Path, journal: Journal, verdicts: Sequence[Verdict], now: dat
 def catch_up(captures: Path, raw: Path, entity: str, study: str) -> None:
     """Do what a crash left undone: publish what was sealed only, and remove notes of journals that are sealed."""
     written = {path.stem: path for path in (raw / "coverage" / f"study={study}").glob("day=*/*.parquet")}
-    for manifest in sealed(captures, entity=entity, study=study):
+    for manifest in list_sealed(captures, entity=entity, study=study):
         if manifest.units and manifest.capture not in written:
             tables.write_capture(raw, manifest.path)
         note = written.get(f"{manifest.capture}-open")

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from research_assets.captures import read, unfinished
+from research_assets.captures import read_events, list_open_journals
 from research_assets.collect.coverage import STALE, Held
 from research_assets.collect.model import Ask
 from research_assets.collect.plan import Window, cost, expected_hits, plan_windows, spread
@@ -42,7 +42,7 @@ def asked(ask: Ask) -> dict[str, Any]:
 def asked_alike(captures: Path, ask: Ask, capture: str) -> bool:
     """Whether a sealed capture was asked with the query and the fields that the study has now."""
     for path in (captures / "videos" / f"study={ask.study.name}").glob(f"*/{capture}.jsonl.zst"):
-        kept = next(iter(read(path)))["header"]
+        kept = next(iter(read_events(path)))["header"]
         return all(kept.get(name) == value for name, value in asked(ask).items())
     return False
 
@@ -64,7 +64,7 @@ def open_journals(
     days that are not wanted: then they are claimed by `claim_more`, which says whether nobody else is at them.
     """
     found = []
-    for path in unfinished(captures, "videos", ask.study.name):
+    for path in list_open_journals(captures, "videos", ask.study.name):
         try:
             journal = Journal.resume(path)
         except JournalBusy:

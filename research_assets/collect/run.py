@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import date, datetime
 
-from research_assets.captures import unfinished
+from research_assets.captures import list_open_journals
 from research_assets.collect.accounts import lacking
 from research_assets.collect.coverage import SETTLED, Held, read_held
 from research_assets.collect.days import finished, too_fresh
@@ -20,7 +20,7 @@ from research_assets.collect.send import Courier
 from research_assets.collect.sources import Sources
 from research_assets.collect.spec import StudySpec
 from research_assets.fields import ENTITIES
-from research_assets.locks import claim
+from research_assets.locks import lock_partitions
 from research_assets.tiktok.endpoints import BY_ENTITY
 
 PARTITIONS_AT_ONCE = 4
@@ -80,7 +80,7 @@ async def _videos(ask: Ask, tools: Tools) -> AsyncGenerator[Finished | Paused, N
             yield finished(known.verdict, held=True)
         else:
             missing.append(day)
-    if missing or unfinished(settings.captures, "videos", ask.study.name):
+    if missing or list_open_journals(settings.captures, "videos", ask.study.name):
         async with aclosing(Search(ask, tools, records).run(missing)) as results:
             async for result in results:
                 yield result
@@ -98,7 +98,7 @@ def _is_held(ask: Ask, known: Held, now: datetime) -> bool:
 
 async def _lists(ask: Ask, tools: Tools) -> AsyncGenerator[Finished | Paused, None]:
     settings, study, pool = tools.settings, ask.study, BY_ENTITY[ask.entity].pool
-    with claim(settings.state, study.name, ask.entity, ask.partitions):
+    with lock_partitions(settings.state, study.name, ask.entity, ask.partitions):
         courier = Courier(
             tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
         )

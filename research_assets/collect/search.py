@@ -26,7 +26,7 @@ from research_assets.collect.send import Courier, in_short
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.window import Outcome, Trail, crawl
 from research_assets.journal import Journal
-from research_assets.locks import Busy, claim
+from research_assets.locks import PartitionBusy, lock_partitions
 from research_assets.quota import QuotaSpent
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import ApiError, RateLimited
@@ -85,7 +85,7 @@ class Search:
         """Ask the days, giving each as it is finished. Raises Busy if another process collects one of them."""
         settings, left = self._tools.settings, set(days)
         with ExitStack() as stack:
-            stack.enter_context(claim(settings.state, self._study.name, "videos", list(days)))
+            stack.enter_context(lock_partitions(settings.state, self._study.name, "videos", list(days)))
             jobs: deque[_Job] = deque()
             for found in self._resumed(stack, left):
                 stack.callback(found.journal.close)
@@ -119,8 +119,10 @@ class Search:
 
         def claim_more(days: Collection[date]) -> bool:
             try:
-                stack.enter_context(claim(settings.state, self._study.name, "videos", sorted(set(days) - claimed)))
-            except Busy:
+                stack.enter_context(
+                    lock_partitions(settings.state, self._study.name, "videos", sorted(set(days) - claimed))
+                )
+            except PartitionBusy:
                 return False
             claimed.update(days)
             return True

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from research_assets.collect.accounts import batches, named
 from research_assets.collect.agenda_model import Facts, Key, Standing
-from research_assets.collect.lookup import Raw
+from research_assets.collect.lookup import RawTables
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing_days import read_canary, read_days
 from research_assets.collect.standing_lists import Lists
@@ -45,7 +45,7 @@ def read_facts(
     *,
     used: Mapping[str, Mapping[str, int]] | None = None,
     shown: Shown | None = None,
-    raw: Raw | None = None,
+    raw: RawTables | None = None,
 ) -> Facts:
     """The facts for a decision at `now`; without `shown`, nobody has to be shown anything.
 
@@ -55,7 +55,7 @@ def read_facts(
     density: dict[str, Mapping[date, float]] = {}
     canaries: dict[str, date] = {}
     called: dict[str, datetime] = {}
-    with nullcontext(raw) if raw else Raw(settings.raw) as tables:
+    with nullcontext(raw) if raw else RawTables(settings.raw) as tables:
         for study in studies:
             days, density[study.name] = read_days(tables, study, now)
             standings[study.name, "videos"] = _told(days, _seen(shown, study.name, "videos"))

@@ -9,14 +9,14 @@ from datetime import date, datetime
 from research_assets.collect.accounts import lacking, named
 from research_assets.collect.agenda_model import Standing
 from research_assets.collect.coverage import NEWEST, SETTLED, read_held
-from research_assets.collect.lookup import Raw, lookup
+from research_assets.collect.lookup import RawTables, query_raw
 from research_assets.collect.observing import EVERY, SEVERAL, day_to_call
 from research_assets.collect.spec import StudySpec
 
 
-def read_days(raw: Raw, study: StudySpec, now: datetime) -> tuple[dict[date, Standing], dict[date, float]]:
+def read_days(raw: RawTables, study: StudySpec, now: datetime) -> tuple[dict[date, Standing], dict[date, float]]:
     """The days of the search, and the raw hits of those that are held."""
-    rows = lookup(
+    rows = query_raw(
         raw,
         "coverage",
         f"study={study.name}/day=*",
@@ -48,9 +48,9 @@ def read_days(raw: Raw, study: StudySpec, now: datetime) -> tuple[dict[date, Sta
     return standings, density
 
 
-def read_canary(raw: Raw, study: StudySpec, now: datetime) -> tuple[date | None, datetime | None]:
+def read_canary(raw: RawTables, study: StudySpec, now: datetime) -> tuple[date | None, datetime | None]:
     """The day whose videos are looked for now, if the study's last look is old enough; and when that was."""
-    rows = lookup(
+    rows = query_raw(
         raw,
         "coverage",
         f"study={study.name}/day=*",

@@ -12,7 +12,7 @@ from research_assets.collect.agenda_model import Standing
 from research_assets.collect.coverage import NEWEST, SETTLED, SETTLED_SQL, Held, read_held
 from research_assets.collect.estimate import NOTHING, a_list, total
 from research_assets.collect.history import pages_a_list, replies_a_page
-from research_assets.collect.lookup import Raw, lookup
+from research_assets.collect.lookup import RawTables, query_raw
 from research_assets.collect.observing import observes, running_period
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target, account_targets, replies_by_day, videos_by_day
@@ -25,14 +25,14 @@ _AT_A_TIME = 31
 class Lists:
     """Reads the standings of one study's lists at one moment."""
 
-    def __init__(self, settings: Settings, raw: Raw, study: StudySpec, now: datetime) -> None:
+    def __init__(self, settings: Settings, raw: RawTables, study: StudySpec, now: datetime) -> None:
         self._settings, self._raw, self._study, self._now = settings, raw, study, now
 
     def comments(self, days: Mapping[date, Standing], shown: Collection[date]) -> dict[date, Standing]:
         """The comments of each day whose videos are held. A day that is `shown` and has no row had nothing to ask."""
         seen = {
             day: (ended, moment)
-            for day, ended, moment in lookup(
+            for day, ended, moment in query_raw(
                 self._raw,
                 "coverage",
                 f"study={self._study.name}/day=*",
@@ -83,7 +83,7 @@ class Lists:
         study, period = self._study, running_period(self._study, self._now)
         if entity == "users" and study.users.who != "panel" and not any(day.looked_at for day in days.values()):
             return {}
-        earlier = lookup(
+        earlier = query_raw(
             self._raw,
             "coverage",
             f"study={study.name}/day=*",
@@ -100,7 +100,7 @@ class Lists:
         }
         refused = {
             unit
-            for (unit,) in lookup(
+            for (unit,) in query_raw(
                 self._raw,
                 "coverage",
                 "study=*/day=*",

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from research_assets.collect.coverage import UnitKind
-from research_assets.collect.lookup import Raw, lookup
+from research_assets.collect.lookup import RawTables, query_raw
 from research_assets.collect.spec import CommentRule, StudySpec
 from research_assets.tiktok.requests import Request, comment_list, user_info, user_list
 
@@ -43,14 +43,14 @@ class Target:
         return user_list(self.entity, self.unit, fields=fields, max_count=page_size, cursor=cursor)  # type: ignore[arg-type]
 
 
-def video_targets(raw: Path | Raw, study: StudySpec, day: date) -> list[Target]:
+def video_targets(raw: Path | RawTables, study: StudySpec, day: date) -> list[Target]:
     """The videos of a day whose comments the study wants, in falling order of comments; newest counts decide."""
     return videos_by_day(raw, study, [day]).get(day, [])
 
 
-def videos_by_day(raw: Path | Raw, study: StudySpec, days: Iterable[date]) -> dict[date, list[Target]]:
+def videos_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable[date]) -> dict[date, list[Target]]:
     """The same for several days in one look."""
-    rows = lookup(
+    rows = query_raw(
         raw,
         "videos",
         [f"study={study.name}/day={day}" for day in days],
@@ -66,10 +66,10 @@ def videos_by_day(raw: Path | Raw, study: StudySpec, days: Iterable[date]) -> di
     }
 
 
-def count_video_targets(raw: Path | Raw, study: StudySpec, days: Iterable[date]) -> int:
+def count_video_targets(raw: Path | RawTables, study: StudySpec, days: Iterable[date]) -> int:
     """About how many videos of some days have comments that the study wants."""
     rule = study.comments
-    rows = lookup(
+    rows = query_raw(
         raw,
         "videos",
         f"study={study.name}/day=*",
@@ -85,16 +85,16 @@ def count_video_targets(raw: Path | Raw, study: StudySpec, days: Iterable[date])
     return round(sum(counts) * (rule.share if rule.videos == "sample" else 1))
 
 
-def reply_targets(raw: Path | Raw, study: StudySpec, day: date) -> list[Target]:
+def reply_targets(raw: Path | RawTables, study: StudySpec, day: date) -> list[Target]:
     """Comments of a day's videos whose `reply_count` exceeds the replies that are held."""
     return replies_by_day(raw, study, [day]).get(day, [])
 
 
-def replies_by_day(raw: Path | Raw, study: StudySpec, days: Iterable[date]) -> dict[date, list[Target]]:
+def replies_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable[date]) -> dict[date, list[Target]]:
     """The same for several days in one look."""
     if study.comments.replies == "none":
         return {}
-    rows = lookup(
+    rows = query_raw(
         raw,
         "comments",
         [f"study={study.name}/day={day}" for day in days],
@@ -121,7 +121,7 @@ def reply_target(video: int, comment: int, replies: int) -> Target:
     )
 
 
-def account_targets(raw: Path | Raw, study: StudySpec, entity: str) -> list[Target]:
+def account_targets(raw: Path | RawTables, study: StudySpec, entity: str) -> list[Target]:
     """The accounts that a study observes: for `users` by its rule, for everything else its panel.
 
     Handles differ in more than their case, so each is asked once in its first spelling.
@@ -138,13 +138,13 @@ def account_targets(raw: Path | Raw, study: StudySpec, entity: str) -> list[Targ
     ]
 
 
-def _user_names(raw: Path | Raw, study: StudySpec) -> list[str]:
+def _user_names(raw: Path | RawTables, study: StudySpec) -> list[str]:
     rule = study.users
     if rule.who == "none":
         return []
     names: list[str] = []
     if rule.who != "panel":
-        rows = lookup(
+        rows = query_raw(
             raw,
             "videos",
             f"study={study.name}/day=*",
@@ -154,12 +154,12 @@ def _user_names(raw: Path | Raw, study: StudySpec) -> list[str]:
     return [*names, *study.panel]
 
 
-def _promises(raw: Path | Raw, entity: str) -> dict[str, int]:
+def _promises(raw: Path | RawTables, entity: str) -> dict[str, int]:
     """How long an account's list should be, by the newest profile that any study holds."""
     column = {"followers": "follower_count", "following": "following_count"}.get(entity)
     if column is None:
         return {}
-    rows = lookup(
+    rows = query_raw(
         raw,
         "users",
         "study=*/day=*",

@@ -15,7 +15,7 @@ from typing import Any
 from research_assets import tables
 from research_assets.clock import midnight
 from research_assets.collect.agenda_model import Standing
-from research_assets.collect.lookup import lookup
+from research_assets.collect.lookup import query_raw
 from research_assets.collect.observing import observes, period_length, running_period
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import account_targets, videos_by_day
@@ -160,7 +160,7 @@ def _seen(raw: Path, study: StudySpec) -> Seen:
         "SELECT entity, partition, bool_or(state = 'complete'), max(last_at) FROM {table} "
         "WHERE unit_kind <> 'canary' GROUP BY 1, 2"
     )
-    return [(*row,) for row in lookup(raw, "coverage", f"study={study.name}/*", sql)]
+    return [(*row,) for row in query_raw(raw, "coverage", f"study={study.name}/*", sql)]
 
 
 def _periods(

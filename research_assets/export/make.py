@@ -82,7 +82,7 @@ def make_export(settings: Settings, order: Order, specs: Sequence[StudySpec], no
     files.private_folder(settings.exports)
     _clear(settings, now)
     folder = _free(settings.exports / f"{order.title}-{now:%Y%m%dT%H%M%SZ}")
-    build = files.hidden(folder)
+    build = files.temporary_path(folder)
     build.mkdir(mode=0o700)
     try:
         with closing(connect(settings.warehouse)) as connection:
@@ -96,12 +96,12 @@ def make_export(settings: Settings, order: Order, specs: Sequence[StudySpec], no
                     unregister(connection)
         for path in build.rglob("*"):
             if path.is_file():
-                files.flush(path)
+                files.fsync_file(path)
             else:
-                files.sync_folder(path)
-        files.sync_folder(build)
+                files.fsync_folder(path)
+        files.fsync_folder(build)
         build.rename(folder)
-        files.sync_folder(folder.parent)
+        files.fsync_folder(folder.parent)
     except duckdb.Error as error:
         raise ExportError(f"The export could not be written: {error}. Nothing of it is left.") from error
     finally:
@@ -164,7 +164,7 @@ def _write(connection: duckdb.DuckDBPyConnection, part: Part, order: Order, buil
 def _free(folder: Path) -> Path:
     """The folder's name, numbered if it is taken: two exports may be made in one second."""
     number, free = 1, folder
-    while free.exists() or files.hidden(free).exists():
+    while free.exists() or files.temporary_path(free).exists():
         number += 1
         free = folder.with_name(f"{folder.name}-{number}")
     return free

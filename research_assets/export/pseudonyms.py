@@ -51,7 +51,7 @@ def read_key(path: Path) -> bytes:
         temporary = path.with_name(f".{path.name}.{os.getpid()}")
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(secrets.token_hex(KEY_BYTES) + "\n")
-        files.flush(temporary)
+        files.fsync_file(temporary)
         try:
             # Not a rename: of two processes that begin at once, one key must win.
             path.hardlink_to(temporary)
@@ -59,7 +59,7 @@ def read_key(path: Path) -> bytes:
             pass
         finally:
             temporary.unlink()
-        files.sync_folder(path.parent)
+        files.fsync_folder(path.parent)
     if path.stat().st_mode & 0o077:
         raise ExportError(f"The key {path} can be read by others. Nothing was exported. Run: chmod 600 {path}")
     try:

@@ -13,14 +13,14 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from research_assets.captures import unfinished
+from research_assets.captures import list_open_journals
 from research_assets.collect.model import Halt, Tools, side_by_side
 from research_assets.collect.page import answer_facts, id_of
 from research_assets.collect.send import Courier, Errand, in_short
 from research_assets.ids.batches import Batch, batches, halves
 from research_assets.ids.listed import IdListError, Listed
 from research_assets.journal import Journal
-from research_assets.locks import claim
+from research_assets.locks import lock_partitions
 from research_assets.quota import QuotaSpent
 from research_assets.tiktok.answers import ResponsePage
 from research_assets.tiktok.endpoints import BY_ENTITY
@@ -104,7 +104,7 @@ async def ask(
     if not question.listed:
         return Asked(Known(), None, 0)
     with ExitStack() as stack:
-        stack.enter_context(claim(tools.settings.state, question.name, question.purpose, [_ANY_DAY]))
+        stack.enter_context(lock_partitions(tools.settings.state, question.name, question.purpose, [_ANY_DAY]))
         journal, known = _journal(question, tools)
         stack.callback(journal.close)
         run = _Run(question, tools, journal, known)
@@ -123,7 +123,7 @@ async def ask(
 def _journal(question: Question, tools: Tools) -> tuple[Journal, Known]:
     """The open journal of the same list, or a new one."""
     known = Known()
-    for path in unfinished(question.captures, "videos", question.name):
+    for path in list_open_journals(question.captures, "videos", question.name):
         journal = Journal.resume(path)
         if journal.start["header"].get("digest") == question.digest:
             for event in journal.events():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from research_assets.collect.coverage import State, Verdict, read_held
 from research_assets.collect.lists import Partition
-from research_assets.collect.lookup import lookup
+from research_assets.collect.lookup import query_raw
 from research_assets.collect.model import Ask, Meter, Paused, Tools
 from research_assets.collect.publish import publish
 from research_assets.collect.send import Courier
@@ -16,7 +16,7 @@ from research_assets.collect.targets import Target
 from research_assets.ids.ask import Found, Known
 from research_assets.ids.listed import Listed, uploaded
 from research_assets.journal import Journal
-from research_assets.locks import claim
+from research_assets.locks import lock_partitions
 from research_assets.settings import Settings
 
 STATES: Mapping[Found, State] = {"returned": "complete", "absent": "missing", "unanswered": "quarantined"}
@@ -87,7 +87,7 @@ async def comments(name: str, listed: Mapping[int, Set[int]], tools: Tools) -> C
         tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
     )
     pause = None
-    with claim(settings.state, name, "comments", ask.partitions):
+    with lock_partitions(settings.state, name, "comments", ask.partitions):
         for day, targets in by_day.items():
             records = read_held(settings.raw, "comments", study=name, partitions=[day], captures=settings.captures)
             held = {record.verdict.unit: record for record in records}
@@ -96,6 +96,6 @@ async def comments(name: str, listed: Mapping[int, Set[int]], tools: Tools) -> C
             if isinstance(result, Paused):
                 pause = result
                 break
-    rows = lookup(settings.raw, "comments", f"study={name}/day=*", "SELECT DISTINCT id FROM {table}")
+    rows = query_raw(settings.raw, "comments", f"study={name}/day=*", "SELECT DISTINCT id FROM {table}")
     wanted = {comment for own in listed.values() for comment in own}
     return Comments(frozenset(comment for (comment,) in rows if comment in wanted), pause)

@@ -12,13 +12,13 @@ from statistics import median
 from time import perf_counter
 
 from research_assets import tables
-from research_assets.captures import Manifest, sealed
+from research_assets.captures import Manifest, list_sealed
 from research_assets.fields import ENTITIES
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import Settings
-from research_assets.table_sql import plain_rows
-from research_assets.workshop import database, workshop
+from research_assets.table_sql import typed_rows
+from research_assets.workshop import open_duckdb, temporary_folder
 from research_assets_tests.benchmarks import Row
 from research_assets_tests.benchmarks.rig import a_root, collect
 
@@ -43,15 +43,15 @@ def _measure(flat: int, days: int) -> tuple[float, float, str]:
         a_root(server.url, rate=MANY, research_cap=MANY) as settings,
     ):
         collect(settings, "tables", "videos", date(2026, 2, 1), days)
-        manifest = max(sealed(settings.captures), key=lambda found: found.rows)
+        manifest = max(list_sealed(settings.captures), key=lambda found: found.rows)
         turns = [(_read(manifest, settings), _write(manifest, settings)) for _ in range(ROUNDS)]
     peer, ours = (median(seconds) for seconds in zip(*turns, strict=True))
     return peer, ours, f"{manifest.rows:,} rows, {manifest.plain_size / 2**20:.0f} MiB, median of {ROUNDS} turns"
 
 
 def _read(manifest: Manifest, settings: Settings) -> float:
-    query = plain_rows(ENTITIES["videos"], manifest, with_day=False)
-    with workshop(settings.raw, "peer") as shop, database(shop) as db:
+    query = typed_rows(ENTITIES["videos"], manifest, with_day=False)
+    with temporary_folder(settings.raw, "peer") as shop, open_duckdb(shop) as db:
         began = perf_counter()
         db.execute(f"SELECT sum(hash(COLUMNS(*))) FROM ({query})").fetchall()
         return perf_counter() - began

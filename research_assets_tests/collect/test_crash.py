@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from research_assets.captures import unfinished
+from research_assets.captures import list_open_journals
 from research_assets.clock import week_of
 from research_assets.collect.spec import StudySpec
-from research_assets.locks import Busy
+from research_assets.locks import PartitionBusy
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import VARIABLES, Settings
 from research_assets_tests.collect.lab import QUERY, START, days, study
@@ -116,7 +116,7 @@ async def completes(lab: Served, case: Case, *, again: int, failed: int = 0) -> 
     assert held(lab, case) == truth(lab, case)
     assert lab.sent == case.pages + again
     assert sum(result.requests for result in finished.values()) == pytest.approx(case.pages + failed)
-    assert unfinished(lab.settings.captures, case.entity, case.spec.name) == []
+    assert list_open_journals(lab.settings.captures, case.entity, case.spec.name) == []
     assert lab.sql("SELECT count(*) FROM {coverage} WHERE state <> 'complete'") == [(0,)]
 
 
@@ -185,7 +185,7 @@ async def test_a_journal_cut_at_any_byte_costs_the_pages_that_were_cut(
 ) -> None:
     case, root = torn
     lab = root.anew(str(next(NUMBERS)), forget=False)
-    (journal,) = unfinished(lab.settings.captures, case.entity, case.spec.name)
+    (journal,) = list_open_journals(lab.settings.captures, case.entity, case.spec.name)
     content = journal.read_bytes()
     at = data.draw(st.integers(0, len(content)))
     journal.write_bytes(content[:at])
@@ -212,7 +212,7 @@ async def test_of_two_processes_one_works_and_the_other_says_so_at_once(scene: t
     child = case.life(lab).begin()
     assert reached.wait(60)
     try:
-        with pytest.raises(Busy, match="another process"):
+        with pytest.raises(PartitionBusy, match="another process"):
             await lab.collect(case.entity, case.partitions(lab), case.spec)
     finally:
         go_on.set()

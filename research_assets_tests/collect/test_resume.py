@@ -8,7 +8,7 @@ import httpx
 import orjson
 import pytest
 
-from research_assets.captures import unfinished
+from research_assets.captures import list_open_journals
 from research_assets.collect import Ask, collect
 from research_assets.collect.spec import CommentRule, UserRule
 from research_assets.journal import Journal
@@ -23,7 +23,7 @@ def dense(**knobs: object) -> SandboxConfig:
 
 
 def left_open(lab: Lab, entity: str = "videos") -> int:
-    return len(unfinished(lab.settings.captures, entity, "garden"))
+    return len(list_open_journals(lab.settings.captures, entity, "garden"))
 
 
 class Killed(BaseException):

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from research_assets.captures import sealed
+from research_assets.captures import list_sealed
 from research_assets.collect.plan import PAGES_A_WINDOW
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
@@ -25,7 +25,7 @@ async def test_a_window_that_proves_large_is_asked_as_several(lab: Lab) -> None:
     assert {result.state for result in finished.values()} == {"complete"}
     assert [result.kept for result in finished.values()] == [95] * 31
     assert len(set(lab.ids())) == 31 * 95
-    windows = list(sealed(lab.settings.captures))
+    windows = list(list_sealed(lab.settings.captures))
     first = next(window for window in windows if (window.first, window.last) == ("2026-02-01", "2026-03-03"))
     assert first.pages == 1
     assert max(window.pages for window in windows) <= PAGES_A_WINDOW + 1
@@ -40,4 +40,4 @@ async def test_where_the_density_is_known_windows_are_planned_and_not_given_up(l
     before = lab.sent
     await lab.collect("videos", days(31))
     assert lab.sent - before <= 28 * 9.5 * 1.02
-    assert min(window.pages for window in sealed(lab.settings.captures)) > 1
+    assert min(window.pages for window in list_sealed(lab.settings.captures)) > 1

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.captures import sealed, unfinished
+from research_assets.captures import list_sealed, list_open_journals
 from research_assets.ids.ask import Asked, Question, ask, price
 from research_assets.ids.audit import shares, wilson
 from research_assets.ids.listed import IdListError, Listed
@@ -142,7 +142,7 @@ async def test_the_quota_ends_and_the_list_goes_on_where_it_stopped(settings: Se
     assert len(nights) == 2
     assert set(found.known.states.values()) == {"returned"}
     assert lab.app.books.outcomes["ok"] - lab.app.books.asked.get("oauth", 0) <= 6 + 2
-    assert unfinished(what.captures, "videos", what.name) == []
+    assert list_open_journals(what.captures, "videos", what.name) == []
 
 
 async def test_another_list_under_the_same_name_is_refused(settings: Settings) -> None:
@@ -165,7 +165,7 @@ async def test_rebuilt_rows_are_those_that_were_collected(settings: Settings) ->
     assert lab.sql(collected.replace("garden", "colleague")) == before
     states = dict(lab.sql("SELECT state, count(*) FROM {coverage} WHERE study = 'colleague' GROUP BY ALL"))
     assert states == {"complete": len(ids), "missing": 5}
-    assert len(list(sealed(lab.settings.captures, study="colleague"))) == 1
+    assert len(list(list_sealed(lab.settings.captures, study="colleague"))) == 1
 
 
 async def test_a_fault_of_the_api_at_large_halts_instead_of_spending_on(settings: Settings) -> None:

@@ -163,7 +163,7 @@ def test_a_warehouse_that_cannot_be_copied_is_built_anew(held: Settings, monkeyp
 def test_what_is_published_was_made_durable_first(held: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     # DuckDB is told not to, and the views count as those of the published file.
     flushed: list[Path] = []
-    really = files.flush
+    really = files.fsync_file
 
     def flush(path: Path) -> None:
         flushed.append(path)
