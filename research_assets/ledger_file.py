@@ -22,7 +22,7 @@ from research_assets.files import private_folder, fsync_folder
 
 _VERSION = 1
 _APPLICATION = 0x52415154
-_PATIENCE = 60.0
+_LOCK_TIMEOUT_SECONDS = 60.0
 _SCHEMA = f"""
 PRAGMA journal_mode = WAL;
 PRAGMA application_id = {_APPLICATION};
@@ -91,7 +91,7 @@ class LedgerFile:
                     self._connection = _open(self.path)
                 yield self._connection
             except (sqlite3.Error, OSError) as error:
-                raise LedgerError(_explain(self.path, error)) from error
+                raise LedgerError(_error_message(self.path, error)) from error
 
     def close(self) -> None:
         """Let go of the file; the next use opens it again."""
@@ -108,7 +108,7 @@ _inherited: list[sqlite3.Connection | None] = []
 def _open(path: Path) -> sqlite3.Connection:
     if not path.exists():
         _create(path)
-    db = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    db = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         db.row_factory = sqlite3.Row
         kind, held = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
@@ -145,12 +145,12 @@ def _create(path: Path) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _explain(path: Path, error: Exception) -> str:
+def _error_message(path: Path, error: Exception) -> str:
     text = str(error)
     if isinstance(error, sqlite3.OperationalError) and "locked" in text:
         why, advice = (
             text,
-            f"Another process has held it for {_PATIENCE:.0f} seconds: end that process, then try again.",
+            f"Another process has held it for {_LOCK_TIMEOUT_SECONDS:.0f} seconds: end that process, then try again.",
         )
     elif isinstance(error, (OSError, sqlite3.OperationalError)):
         why, advice = text, "Make its folder writable and its disk not full, or set RESEARCH_DATA to another folder."

@@ -14,20 +14,20 @@ from typing import Any, Literal
 
 from research_assets.clock import Clock, midnight, next_midnight
 from research_assets.ledger_file import LedgerFile
-from research_assets.shares import Claim, may_take
+from research_assets.shares import StudyDemand, may_reserve
 
-Reason = Literal["cap", "refused", "not_restored", "due", "share"]
+QuotaReason = Literal["cap", "refused", "not_restored", "due", "share"]
 
-LEASE = timedelta(hours=1)
+DEMAND_TTL = timedelta(hours=1)
 """How long a study's want counts after its last sign of life."""
-FIRST_PROBE, LAST_PROBE = timedelta(minutes=15), timedelta(hours=4)
+MIN_PROBE_INTERVAL, MAX_PROBE_INTERVAL = timedelta(minutes=15), timedelta(hours=4)
 """The first and the longest pause between tries of a pool that was not restored at midnight."""
 
-_NO_PROOF = (401, 429)
+_STATUSES_BEFORE_QUOTA_CHECK = (401, 429)
 """Answers that may be given before the quota is looked at, so they do not show that there is any."""
 
 
-class QuotaSpent(Exception):
+class QuotaExhausted(Exception):
     """No place is free for this caller now.
 
     `reason`: `cap` (all places of the day are taken), `refused` (the API says that the day's quota is used up, by
@@ -35,7 +35,7 @@ class QuotaSpent(Exception):
     for what is due today), `share` (what is left is other studies' share). It is worth asking again at `opens_at`.
     """
 
-    def __init__(self, pool: str, cap: int, used: int, opens_at: datetime, reason: Reason) -> None:
+    def __init__(self, pool: str, cap: int, used: int, opens_at: datetime, reason: QuotaReason) -> None:
         why = {
             "cap": f"all {cap} requests of the day are taken",
             "refused": f"the API says that the day's quota is used up ({used} of {cap} were counted here)",
@@ -47,7 +47,7 @@ class QuotaSpent(Exception):
             f"No request of the pool {pool} can be sent now: {why}. Nothing was sent. "
             f"Go on at {opens_at:%Y-%m-%d %H:%M} UTC."
         )
-        self.pool, self.cap, self.used, self.opens_at, self.reason = pool, cap, used, opens_at, reason
+        self.pool, self.cap, self.used, self.retry_at, self.reason = pool, cap, used, opens_at, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,9 @@ class PoolState:
     day: date
     cap: int
     used: int
-    left: int
-    refused: int
-    opens_at: datetime | None
+    remaining: int
+    n_refused_by_api: int
+    available_at: datetime | None
 
 
 class Ledger:
@@ -82,7 +82,7 @@ class Ledger:
         with self._file.transaction() as db:
             now = self._now()
             today = now.date().isoformat()
-            day = _day(db, pool, today)
+            day = _day_row(db, pool, today)
             trying = self._check(db, pool, cap, day, now, study, due)
             (number,) = db.execute(
                 "INSERT INTO requests (pool, day, study, entity, unit, endpoint, sent_at) VALUES (?,?,?,?,?,?,?) "
@@ -99,7 +99,7 @@ class Ledger:
                 # One try at a time: the others wait for its answer, or for its place to lapse if its process dies.
                 db.execute(
                     "UPDATE days SET probe = ?, opens_at = ? WHERE pool = ? AND day = ?",
-                    (number, (now + _pause(day["probes"])).isoformat(), pool, today),
+                    (number, (now + _probe_interval(day["probes"])).isoformat(), pool, today),
                 )
             return int(number)
 
@@ -108,16 +108,18 @@ class Ledger:
     ) -> bool:
         """Raise QuotaSpent if there is no place; whether the place is to try a pool that was shut since midnight."""
         tomorrow, used = next_midnight(now), day["used"]
-        opens_at = _moment(day["opens_at"])
+        opens_at = _parse_time(day["opens_at"])
         if opens_at and now < opens_at:
-            raise QuotaSpent(pool, cap, used, opens_at, "refused" if day["spent"] else "not_restored")
+            raise QuotaExhausted(pool, cap, used, opens_at, "refused" if day["spent"] else "not_restored")
         if used >= cap:
-            raise QuotaSpent(pool, cap, used, tomorrow, "cap")
+            raise QuotaExhausted(pool, cap, used, tomorrow, "cap")
         if not due and pool == "research" and cap - used <= self._due_reserve:
-            raise QuotaSpent(pool, cap, used, tomorrow, "due")
-        claims, lapse = _claims(db, pool, now, study)
-        if any(claim.wanted for name, claim in claims.items() if name != study) and not may_take(study, cap, claims):
-            raise QuotaSpent(pool, cap, used, min(lapse, tomorrow), "share")
+            raise QuotaExhausted(pool, cap, used, tomorrow, "due")
+        claims, lapse = _study_demands(db, pool, now, study)
+        if any(claim.requested for name, claim in claims.items() if name != study) and not may_reserve(
+            study, cap, claims
+        ):
+            raise QuotaExhausted(pool, cap, used, min(lapse, tomorrow), "share")
         return opens_at is not None
 
     def settle(
@@ -150,7 +152,7 @@ class Ledger:
                 db.execute(
                     "UPDATE used SET n = n - 1 WHERE pool = ? AND day = ? AND study = ?", (*where, held["study"])
                 )
-            elif status is not None and status < 500 and status not in _NO_PROOF:
+            elif status is not None and status < 500 and status not in _STATUSES_BEFORE_QUOTA_CHECK:
                 db.execute("UPDATE days SET answered = answered + 1 WHERE pool = ? AND day = ?", where)
                 db.execute(
                     "UPDATE days SET probe = NULL, opens_at = NULL WHERE pool = ? AND day = ? AND probe = ?",
@@ -162,7 +164,7 @@ class Ledger:
                 (self._now().isoformat(), *where, reservation),
             )
 
-    def spent(self, pool: str, reservation: int | None = None) -> datetime:
+    def mark_exhausted(self, pool: str, reservation: int | None = None) -> datetime:
         """The API refused with its daily 429: shut the pool whatever was counted; returns when it opens.
 
         To be called before the refused request is settled.
@@ -175,15 +177,15 @@ class Ledger:
         with self._file.transaction() as db:
             now = self._now()
             asked = db.execute("SELECT day FROM requests WHERE id = ?", (reservation,)).fetchone()
-            day = _day(db, pool, asked["day"] if asked else now.date().isoformat())
-            opens_at = _moment(day["opens_at"])
+            day = _day_row(db, pool, asked["day"] if asked else now.date().isoformat())
+            opens_at = _parse_time(day["opens_at"])
             end = midnight(date.fromisoformat(day["day"]) + timedelta(days=1))
             over, probes, probe = day["spent"], day["probes"], day["probe"]
             if day["answered"]:
                 over, opens_at, probe = 1, end, None
             elif opens_at is None or now >= opens_at or (probe is not None and reservation in (None, probe)):
                 probes, probe = probes + 1, None
-                opens_at = min(now + _pause(probes), end)
+                opens_at = min(now + _probe_interval(probes), end)
             db.execute(
                 "UPDATE days SET refused = refused + 1, spent = ?, opens_at = ?, probes = ?, probe = ? "
                 "WHERE pool = ? AND day = ?",
@@ -191,7 +193,7 @@ class Ledger:
             )
             return opens_at
 
-    def want(self, study: str, weight: float, units: int, *, pool: str = "research") -> None:
+    def declare_demand(self, study: str, weight: float, units: int, *, pool: str = "research") -> None:
         """Say how many requests a study still wants, from now on; 0 when it is done. Its grants count it down.
 
         It holds the study's share of the day by `weight` (above 0) against others for an hour after its last
@@ -207,13 +209,13 @@ class Ledger:
                 (pool, study, float(weight), units, self._now().isoformat()),
             )
 
-    def state(self, pool: str, now: datetime | None = None) -> PoolState:
+    def pool_state(self, pool: str, now: datetime | None = None) -> PoolState:
         """A pool now, or as it would be at another moment if nothing more were asked until then."""
         cap, now = self._cap(pool), (now or self._now()).astimezone(UTC)
         with self._file.reading() as db:
             day = db.execute("SELECT * FROM days WHERE pool = ? AND day = ?", (pool, now.date().isoformat())).fetchone()
         used, refused = (day["used"], day["refused"]) if day else (0, 0)
-        opens_at = _moment(day["opens_at"]) if day else None
+        opens_at = _parse_time(day["opens_at"]) if day else None
         if opens_at and now >= opens_at:
             opens_at = None
         if used >= cap:
@@ -228,7 +230,7 @@ class Ledger:
             ).fetchall()
         return dict(map(tuple, rows))
 
-    def rows(self, since: date | None = None) -> Iterator[dict[str, Any]]:
+    def iter_requests(self, since: date | None = None) -> Iterator[dict[str, Any]]:
         """Reservations of the UTC days from `since`, by day: the columns of `fields.REQUESTS`, `study` and `day`."""
         last = (since.isoformat() if since else "", 0)
         while True:
@@ -262,38 +264,40 @@ class Ledger:
         return self.caps[pool]
 
 
-def _day(db: sqlite3.Connection, pool: str, day: str) -> sqlite3.Row:
+def _day_row(db: sqlite3.Connection, pool: str, day: str) -> sqlite3.Row:
     db.execute("INSERT OR IGNORE INTO days (pool, day) VALUES (?, ?)", (pool, day))
     row: sqlite3.Row = db.execute("SELECT * FROM days WHERE pool = ? AND day = ?", (pool, day)).fetchone()
     return row
 
 
-def _claims(db: sqlite3.Connection, pool: str, now: datetime, study: str) -> tuple[dict[str, Claim], datetime]:
+def _study_demands(
+    db: sqlite3.Connection, pool: str, now: datetime, study: str
+) -> tuple[dict[str, StudyDemand], datetime]:
     """What each study had today and wants, and when the last of the others' wants lapses."""
     had = dict(
         db.execute("SELECT study, n FROM used WHERE pool = ? AND day = ?", (pool, now.date().isoformat())).fetchall()
     )
-    claims = {name: Claim(1.0, n, 0) for name, n in had.items()}
-    lapse = now + LEASE
-    claims.setdefault(study, Claim(1.0, 0, 0))
+    claims = {name: StudyDemand(1.0, n, 0) for name, n in had.items()}
+    lapse = now + DEMAND_TTL
+    claims.setdefault(study, StudyDemand(1.0, 0, 0))
     for row in db.execute("SELECT * FROM wants WHERE pool = ?", (pool,)):
         seen_at = datetime.fromisoformat(row["seen_at"])
         # A moment far ahead comes from a clock that was wrong then; it must not hold a share until it is reached.
-        if abs(now - seen_at) < LEASE:
-            claims[row["study"]] = Claim(row["weight"], had.get(row["study"], 0), row["units"])
+        if abs(now - seen_at) < DEMAND_TTL:
+            claims[row["study"]] = StudyDemand(row["weight"], had.get(row["study"], 0), row["units"])
             if row["study"] != study and row["units"]:
-                lapse = min(lapse, seen_at + LEASE)
+                lapse = min(lapse, seen_at + DEMAND_TTL)
     own = claims[study]
-    claims[study] = Claim(own.weight, own.used, max(1, own.wanted))
+    claims[study] = StudyDemand(own.weight, own.used, max(1, own.requested))
     return claims, lapse
 
 
-def _pause(probes: int) -> timedelta:
-    pause = FIRST_PROBE
+def _probe_interval(probes: int) -> timedelta:
+    pause = MIN_PROBE_INTERVAL
     for _ in range(1, probes):
-        pause = min(pause * 2, LAST_PROBE)
+        pause = min(pause * 2, MAX_PROBE_INTERVAL)
     return pause
 
 
-def _moment(text: str | None) -> datetime | None:
+def _parse_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None

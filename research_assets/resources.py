@@ -9,7 +9,7 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from research_assets.clock import Clock, ServerClock, SystemClock
-from research_assets.collect.api_time import api_clock, present
+from research_assets.collect.api_time import server_clock, server_clock_or_local
 from research_assets.collect.model import Progress, Tools
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import Ledger
@@ -73,7 +73,7 @@ class Collection:
         Raises CredentialsMissing, SettingsError or Unready.
         """
         self._check()
-        return api_clock(self.settings, self.clock)
+        return server_clock(self.settings, self.clock)
 
     def _check(self) -> None:
         settings = self.settings
@@ -114,7 +114,7 @@ def write_books(settings: Settings, studies: Sequence[StudySpec]) -> None:
     """Bring the raw tables up to date that no collection writes: what is wanted, and what was requested."""
     from research_assets.collect.wanted import write_requests, write_wanted
 
-    clock = present(settings, SystemClock())
+    clock = server_clock_or_local(settings, SystemClock())
     write_wanted(settings.raw, studies, clock.now())
     if settings.ledger.exists():
         ledger = Ledger(settings.ledger, settings.caps, clock)

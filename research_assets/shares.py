@@ -10,22 +10,23 @@ from math import floor
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class StudyDemand:
     """What a study has had today and still wants, in requests, and its weight (above 0)."""
 
     weight: float
     used: int
-    wanted: int
+    requested: int
 
 
-def fair_shares(cap: int, claims: Mapping[str, Claim]) -> dict[str, int]:
+def fair_shares(cap: int, claims: Mapping[str, StudyDemand]) -> dict[str, int]:
     """The number of requests at which each study's day would fairly end, rounded down.
 
     Weighted max-min fairness: one level for all, each study at weight times level, but never below what it has had nor
     above what it wants in all. Whoever wants less than its part leaves the rest to the others by their weights.
     """
     bounds = {
-        name: (Fraction(claim.weight), claim.used, claim.used + max(0, claim.wanted)) for name, claim in claims.items()
+        name: (Fraction(claim.weight), claim.used, claim.used + max(0, claim.requested))
+        for name, claim in claims.items()
     }
 
     def at(level: Fraction) -> dict[str, Fraction]:
@@ -48,7 +49,7 @@ def fair_shares(cap: int, claims: Mapping[str, Claim]) -> dict[str, int]:
     return {name: floor(share) for name, share in shares.items()}
 
 
-def may_take(study: str, cap: int, claims: Mapping[str, Claim]) -> bool:
+def may_reserve(study: str, cap: int, claims: Mapping[str, StudyDemand]) -> bool:
     """Whether a study may take one more place: it is below its fair share, or no other's share shrinks by it.
 
     While a place is free and somebody wants it, somebody may take it: if nobody is below a whole share, then nobody's
@@ -59,5 +60,5 @@ def may_take(study: str, cap: int, claims: Mapping[str, Claim]) -> bool:
         return False
     if own.used < shares[study]:
         return True
-    after = fair_shares(cap, {**claims, study: Claim(own.weight, own.used + 1, own.wanted - 1)})
+    after = fair_shares(cap, {**claims, study: StudyDemand(own.weight, own.used + 1, own.requested - 1)})
     return all(after[name] >= share for name, share in shares.items())

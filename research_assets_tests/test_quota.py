@@ -14,7 +14,7 @@ import pytest
 from research_assets.clock import SystemClock
 from research_assets.fields import REQUESTS
 from research_assets.ledger_file import LedgerError
-from research_assets.quota import Ledger, QuotaSpent
+from research_assets.quota import Ledger, QuotaExhausted
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.workers import take_all
 
@@ -35,8 +35,8 @@ def settle(ledger: Ledger, reservation: int, status: int | None = 200, *, sent: 
     )
 
 
-def refused(ledger: Ledger, study: str = "s", *, due: bool = True) -> QuotaSpent:
-    with pytest.raises(QuotaSpent) as error:
+def refused(ledger: Ledger, study: str = "s", *, due: bool = True) -> QuotaExhausted:
+    with pytest.raises(QuotaExhausted) as error:
         reserve(ledger, study, due=due)
     return error.value
 
@@ -48,14 +48,14 @@ def test_a_day_grants_its_cap_and_midnight_the_next(tmp_path: Path) -> None:
     assert len(set(numbers)) == 10
     error = refused(ledger)
     assert (error.reason, error.cap, error.used) == ("cap", 10, 10)
-    assert error.opens_at == datetime(2026, 3, 3, tzinfo=UTC)
+    assert error.retry_at == datetime(2026, 3, 3, tzinfo=UTC)
     assert "2026-03-03 00:00 UTC" in str(error)
     assert reserve(ledger, pool="follow")
-    assert ledger.state("research").left == 0
-    assert ledger.state("research", error.opens_at).left == 10
-    clock.moment = error.opens_at
+    assert ledger.pool_state("research").remaining == 0
+    assert ledger.pool_state("research", error.retry_at).remaining == 10
+    clock.moment = error.retry_at
     assert reserve(ledger)
-    assert ledger.state("research").used == 1
+    assert ledger.pool_state("research").used == 1
 
 
 def test_every_request_is_on_record_with_the_registrys_columns(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_every_request_is_on_record_with_the_registrys_columns(tmp_path: Path) -
     reserve(ledger, pool="follow")
     clock.advance(days=1)
     settle(ledger, reserve(ledger), 504)
-    rows = list(ledger.rows())
+    rows = list(ledger.iter_requests())
     assert all(row.keys() == {column.name for column in REQUESTS} | {"study", "day"} for row in rows)
     assert [(row["status"], row["rows"], row["latency_ms"], row["day"]) for row in rows] == [
         (200, 7, 250.0, date(2026, 3, 2)),
@@ -73,10 +73,10 @@ def test_every_request_is_on_record_with_the_registrys_columns(tmp_path: Path) -
         (504, 7, 250.0, date(2026, 3, 3)),
     ]
     assert rows[0]["sent_at"] == MORNING
-    assert list(ledger.rows(date(2026, 3, 3))) == rows[2:]
+    assert list(ledger.iter_requests(date(2026, 3, 3))) == rows[2:]
     clock.advance(days=-1)
     reserve(ledger)
-    assert [row["day"].day for row in ledger.rows()] == [2, 2, 2, 3], "by day, even if the clock went back"
+    assert [row["day"].day for row in ledger.iter_requests()] == [2, 2, 2, 3], "by day, even if the clock went back"
 
 
 def test_settling_twice_changes_nothing_and_what_was_never_sent_gives_its_place_back(tmp_path: Path) -> None:
@@ -85,8 +85,8 @@ def test_settling_twice_changes_nothing_and_what_was_never_sent_gives_its_place_
     settle(ledger, number, None, sent=False)
     settle(ledger, number, 200)
     settle(ledger, number, None, sent=False)
-    assert ledger.state("research").used == 0
-    (row,) = ledger.rows()
+    assert ledger.pool_state("research").used == 0
+    (row,) = ledger.iter_requests()
     assert row["status"] is None
 
 
@@ -96,14 +96,14 @@ def test_the_daily_refusal_shuts_the_pool_until_midnight_whatever_was_counted(tm
     settle(ledger, reserve(ledger))
     waiting = [reserve(ledger) for _ in range(3)]
     for number in waiting:
-        assert ledger.spent("research", number) == datetime(2026, 3, 3, tzinfo=UTC)
+        assert ledger.mark_exhausted("research", number) == datetime(2026, 3, 3, tzinfo=UTC)
         settle(ledger, number, 429)
     error = refused(ledger)
     assert (error.reason, error.used) == ("refused", 4)
-    state = ledger.state("research")
-    assert (state.left, state.refused, state.opens_at) == (0, 3, error.opens_at)
-    assert ledger.state("follow").left == 20
-    clock.moment = error.opens_at
+    state = ledger.pool_state("research")
+    assert (state.remaining, state.n_refused_by_api, state.available_at) == (0, 3, error.retry_at)
+    assert ledger.pool_state("follow").remaining == 20
+    clock.moment = error.retry_at
     assert reserve(ledger)
 
 
@@ -117,19 +117,19 @@ def test_a_quota_that_midnight_did_not_restore_is_tried_by_one_request_at_growin
         if tried > 1:
             assert refused(ledger).reason == "not_restored", "one try at a time"
         before = clock.now()
-        opens_at = ledger.spent("research", number)
+        opens_at = ledger.mark_exhausted("research", number)
         settle(ledger, number, 429)
         pauses.append((opens_at - before) / timedelta(minutes=1))
-        assert refused(ledger).opens_at == opens_at
+        assert refused(ledger).retry_at == opens_at
         clock.moment = opens_at
     assert pauses[:6] == [15, 30, 60, 120, 240, 240]
-    assert tried == ledger.state("research", MORNING).refused < 12
+    assert tried == ledger.pool_state("research", MORNING).n_refused_by_api < 12
 
 
 def test_a_try_that_succeeds_opens_the_pool_and_one_without_a_verdict_lets_the_next_follow(tmp_path: Path) -> None:
     clock = FakeClock(MORNING)
     ledger = ledger_at(tmp_path, clock)
-    ledger.spent("research", reserve(ledger))
+    ledger.mark_exhausted("research", reserve(ledger))
     clock.advance(minutes=15)
     settle(ledger, reserve(ledger), 504)
     settle(ledger, reserve(ledger), None, sent=False)
@@ -137,17 +137,17 @@ def test_a_try_that_succeeds_opens_the_pool_and_one_without_a_verdict_lets_the_n
     refused(ledger)
     settle(ledger, number, 200)
     assert [reserve(ledger) for _ in range(3)]
-    ledger.spent("research")
+    ledger.mark_exhausted("research")
     assert refused(ledger).reason == "refused"
 
 
 def test_a_try_whose_process_dies_does_not_shut_the_pool_for_good(tmp_path: Path) -> None:
     clock = FakeClock(MORNING)
     ledger = ledger_at(tmp_path, clock)
-    ledger.spent("research", reserve(ledger))
+    ledger.mark_exhausted("research", reserve(ledger))
     clock.advance(minutes=15)
     reserve(ledger)
-    clock.moment = refused(ledger).opens_at
+    clock.moment = refused(ledger).retry_at
     assert reserve(ledger)
 
 
@@ -157,16 +157,16 @@ def test_a_refusal_from_before_midnight_does_not_shut_the_new_day(tmp_path: Path
     settle(ledger, reserve(ledger))
     late = reserve(ledger)
     clock.advance(minutes=6)
-    ledger.spent("research", late)
+    ledger.mark_exhausted("research", late)
     assert reserve(ledger)
 
 
 def test_siblings_in_flight_count_as_one_shut_door(tmp_path: Path) -> None:
     clock = FakeClock(MORNING)
     ledger = ledger_at(tmp_path, clock)
-    opened = {ledger.spent("research", number) for number in [reserve(ledger) for _ in range(5)]}
+    opened = {ledger.mark_exhausted("research", number) for number in [reserve(ledger) for _ in range(5)]}
     assert opened == {MORNING + timedelta(minutes=15)}
-    assert ledger.state("research").refused == 5
+    assert ledger.pool_state("research").n_refused_by_api == 5
 
 
 def test_the_reserve_is_kept_for_what_is_due(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_lower_cap_is_obeyed_at_once(tmp_path: Path) -> None:
         reserve(ledger_at(tmp_path, clock))
     lower = ledger_at(tmp_path, clock, cap=3)
     assert refused(lower).used == 5
-    assert lower.state("research").left == 0
+    assert lower.pool_state("research").remaining == 0
 
 
 def test_an_unknown_pool_is_named(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_eight_processes_on_a_fresh_ledger_of_1000_are_granted_exactly_1000(tmp_
         worker.join()
     assert [worker.exitcode for worker in workers] == [0] * 8
     assert sum(int(file.read_text()) for file in tmp_path.glob("granted.*")) == 1000
-    assert len(list(Ledger(path, {"research": 1000}, SystemClock()).rows())) == 1000
+    assert len(list(Ledger(path, {"research": 1000}, SystemClock()).iter_requests())) == 1000
     assert not list(tmp_path.glob(".quota*")), "no draft is left"
 
 
@@ -224,18 +224,18 @@ def test_threads_and_a_forked_child_share_one_ledger(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     numbers += [reserve(ledger) for _ in range(5)]
     assert len(set(numbers)) == 25
-    assert ledger.state("research").used == 30
+    assert ledger.pool_state("research").used == 30
 
 
 def test_a_reservation_survives_its_process(tmp_path: Path) -> None:
     ledger = ledger_at(tmp_path, FakeClock(MORNING))
-    ledger.state("research")
+    ledger.pool_state("research")
     child = os.fork()
     if child == 0:
         reserve(ledger)
         os.kill(os.getpid(), 9)
     os.waitpid(child, 0)
-    assert ledger.state("research").used == 1
+    assert ledger.pool_state("research").used == 1
 
 
 def _newer(path: Path) -> None:
@@ -289,5 +289,5 @@ def test_a_ledger_can_be_moved_away_while_closed(tmp_path: Path) -> None:
     reserve(ledger)
     ledger.close()
     shutil.move(ledger.path, tmp_path / "old")
-    assert ledger.state("research").used == 0
+    assert ledger.pool_state("research").used == 0
     assert (ledger.path.stat().st_mode & 0o777, ledger.path.parent.stat().st_mode & 0o777) == (0o600, 0o700)

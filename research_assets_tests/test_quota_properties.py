@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
-from research_assets.quota import LEASE, Ledger, QuotaSpent
-from research_assets.shares import Claim, fair_shares, may_take
+from research_assets.quota import DEMAND_TTL, Ledger, QuotaExhausted
+from research_assets.shares import StudyDemand, fair_shares, may_reserve
 from research_assets_tests.conftest import FakeClock
 
 CAP = 12
@@ -32,7 +32,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledgers = [Ledger(path, {"research": CAP}, clock, due_reserve=2) for clock in self.clocks]
         self.taken: dict[str, int] = {}
         self.sent = 0
-        self.refusal: tuple[QuotaSpent, datetime, int] | None = None
+        self.refusal: tuple[QuotaExhausted, datetime, int] | None = None
 
     def teardown(self) -> None:
         for ledger in self.ledgers:
@@ -45,7 +45,7 @@ class LedgerMachine(RuleBasedStateMachine):
             number = self.ledgers[who].reserve(
                 "research", study=study, entity="videos", unit="u", endpoint="video_query", due=due
             )
-        except QuotaSpent as error:
+        except QuotaExhausted as error:
             self.refusal = error, self.clocks[who].now(), self.taken.get(day, 0)
             return None
         self.taken[day] = self.taken.get(day, 0) + 1
@@ -65,12 +65,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(who=st.integers(0, 1), place=places)
     def spent(self, who: int, place: tuple[int, str] | None) -> None:
-        opens_at = self.ledgers[who].spent("research", place[0] if place else None)
+        opens_at = self.ledgers[who].mark_exhausted("research", place[0] if place else None)
         assert opens_at.tzinfo is not None
 
     @rule(who=st.integers(0, 1), study=STUDIES, weight=st.sampled_from([0.5, 1, 3]), units=st.integers(0, 20))
     def want(self, who: int, study: str, weight: float, units: int) -> None:
-        self.ledgers[who].want(study, weight, units)
+        self.ledgers[who].declare_demand(study, weight, units)
 
     @rule(who=st.integers(0, 1), minutes=st.sampled_from([-1500, -120, -5, 1, 16, 61, 125, 1440]))
     def time_moves(self, who: int, minutes: int) -> None:
@@ -83,20 +83,20 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def no_utc_day_ever_has_more_than_the_cap(self) -> None:
         assert all(0 <= n <= CAP for n in self.taken.values())
-        state = self.ledgers[0].state("research")
+        state = self.ledgers[0].pool_state("research")
         assert state.used == self.taken.get(state.day.isoformat(), 0)
-        assert 0 <= state.left <= CAP - state.used
+        assert 0 <= state.remaining <= CAP - state.used
 
     @invariant()
     def a_refusal_says_a_later_moment_and_the_truth(self) -> None:
         if self.refusal:
             error, moment, taken = self.refusal
-            assert error.opens_at > moment
+            assert error.retry_at > moment
             assert error.reason != "cap" or taken == CAP
 
     @invariant()
     def every_request_is_on_record(self) -> None:
-        assert sum(1 for _ in self.ledgers[1].rows()) == self.sent
+        assert sum(1 for _ in self.ledgers[1].iter_requests()) == self.sent
 
 
 def test_any_interleaving_of_processes_refusals_midnights_and_clocks_going_backward(
@@ -108,19 +108,19 @@ def test_any_interleaving_of_processes_refusals_midnights_and_clocks_going_backw
 
 CLAIMS = st.dictionaries(
     st.sampled_from("abcde"),
-    st.builds(Claim, st.sampled_from([0.1, 0.3, 1.0, 2.0, 7.5]), st.integers(0, 40), st.integers(0, 200)),
+    st.builds(StudyDemand, st.sampled_from([0.1, 0.3, 1.0, 2.0, 7.5]), st.integers(0, 40), st.integers(0, 200)),
     min_size=1,
 )
 
 
 @given(st.integers(1, 200), CLAIMS)
-def test_fair_shares_never_exceed_the_cap_nor_what_is_wanted(cap: int, claims: dict[str, Claim]) -> None:
+def test_fair_shares_never_exceed_the_cap_nor_what_is_wanted(cap: int, claims: dict[str, StudyDemand]) -> None:
     shares = fair_shares(cap, claims)
     used = sum(claim.used for claim in claims.values())
     assert sum(shares.values()) <= max(cap, used)
     for name, claim in claims.items():
-        assert claim.used <= shares[name] <= claim.used + claim.wanted
-    everything = used + sum(claim.wanted for claim in claims.values())
+        assert claim.used <= shares[name] <= claim.used + claim.requested
+    everything = used + sum(claim.requested for claim in claims.values())
     if everything <= cap:
         assert sum(shares.values()) == everything, "enough for all: each has all that it wants"
     elif used <= cap:
@@ -128,10 +128,10 @@ def test_fair_shares_never_exceed_the_cap_nor_what_is_wanted(cap: int, claims: d
 
 
 @given(st.integers(1, 200), CLAIMS)
-def test_somebody_who_wants_may_always_take_while_something_is_left(cap: int, claims: dict[str, Claim]) -> None:
-    wanting = [name for name, claim in claims.items() if claim.wanted]
+def test_somebody_who_wants_may_always_take_while_something_is_left(cap: int, claims: dict[str, StudyDemand]) -> None:
+    wanting = [name for name, claim in claims.items() if claim.requested]
     if wanting and sum(claim.used for claim in claims.values()) < cap:
-        assert any(may_take(name, cap, claims) for name in wanting)
+        assert any(may_reserve(name, cap, claims) for name in wanting)
 
 
 @given(
@@ -144,18 +144,18 @@ def test_somebody_who_wants_may_always_take_while_something_is_left(cap: int, cl
 def test_a_study_gets_its_weighted_part_before_others_exceed_theirs_and_nothing_stays_idle(
     cap: int, wants: dict[str, tuple[float, int]], asking: list[str]
 ) -> None:
-    claims = {name: Claim(weight, 0, wanted) for name, (weight, wanted) in wants.items()}
+    claims = {name: StudyDemand(weight, 0, wanted) for name, (weight, wanted) in wants.items()}
     total = sum(Fraction(weight) for weight, _ in wants.values())
     part = {name: floor(cap * Fraction(weight) / total) for name, (weight, _) in wants.items()}
 
     def ask(name: str) -> bool:
         claim = claims[name]
-        if not claim.wanted or not may_take(name, cap, claims):
+        if not claim.requested or not may_reserve(name, cap, claims):
             return False
-        claims[name] = Claim(claim.weight, claim.used + 1, claim.wanted - 1)
+        claims[name] = StudyDemand(claim.weight, claim.used + 1, claim.requested - 1)
         left = cap - sum(other.used for other in claims.values())
         if claims[name].used > part[name]:
-            held = sum(min(c.wanted, max(0, part[n] - c.used)) for n, c in claims.items() if n != name)
+            held = sum(min(c.requested, max(0, part[n] - c.used)) for n, c in claims.items() if n != name)
             assert left >= held, "what the others have due stays free"
         return True
 
@@ -177,19 +177,19 @@ def test_a_study_that_died_holds_its_share_for_an_hour_and_no_longer(tmp_path: P
     def take(study: str) -> None:
         ledger.reserve("research", study=study, entity="videos", unit="u", endpoint="video_query")
 
-    ledger.want("alive", 1, 100)
+    ledger.declare_demand("alive", 1, 100)
     clock.advance(minutes=10)
-    ledger.want("dead", 1, 100)
+    ledger.declare_demand("dead", 1, 100)
     for _ in range(5):
         take("alive")
-    with pytest.raises(QuotaSpent) as refused:
+    with pytest.raises(QuotaExhausted) as refused:
         take("alive")
-    assert (refused.value.reason, refused.value.opens_at) == ("share", clock.now() + LEASE)
-    clock.moment = refused.value.opens_at
+    assert (refused.value.reason, refused.value.retry_at) == ("share", clock.now() + DEMAND_TTL)
+    clock.moment = refused.value.retry_at
     take("alive")
-    ledger.want("dead", 1, 100)
-    with pytest.raises(QuotaSpent):
+    ledger.declare_demand("dead", 1, 100)
+    with pytest.raises(QuotaExhausted):
         take("alive")
-    ledger.want("dead", 1, 0)
+    ledger.declare_demand("dead", 1, 0)
     for _ in range(4):
         take("alive")

@@ -11,7 +11,7 @@ from typing import Any
 from research_assets.clock import SystemClock
 from research_assets.journal import Journal
 from research_assets.locks import PartitionBusy, lock_partitions
-from research_assets.quota import Ledger, QuotaSpent
+from research_assets.quota import Ledger, QuotaExhausted
 
 
 def take_all(path: Path, start: Barrier) -> None:
@@ -22,7 +22,7 @@ def take_all(path: Path, start: Barrier) -> None:
     while True:
         try:
             number = ledger.reserve("research", study="s", entity="videos", unit="u", endpoint="video_query")
-        except QuotaSpent:
+        except QuotaExhausted:
             break
         granted += 1
         if granted % 7:

@@ -9,7 +9,7 @@ from research_assets.clock import Clock
 from research_assets.collect.forecast import finish, forecast, recurring
 from research_assets.collect.history import comment_pages, period_cost
 from research_assets.collect.lookup import RawTables
-from research_assets.collect.pools import pool_states
+from research_assets.collect.pools import read_pools
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import read_facts
 from research_assets.settings import Settings
@@ -19,7 +19,7 @@ from research_assets.tiktok.endpoints import BY_ENTITY
 def left(settings: Settings, study: StudySpec, entity: str, clock: Clock) -> dict[str, Any]:
     """Metadata about what is left of an entity, as `research-assets plan` says it for this study alone."""
     now = clock.now()
-    pools, used = pool_states(settings, clock)
+    pools, used = read_pools(settings, clock)
     with RawTables(settings.raw) as raw:
         facts = read_facts(settings, [study], pools, now, used=used, raw=raw)
         lines = recurring(forecast(facts, comment_pages(raw), now), [study], period_cost(raw))

@@ -12,7 +12,7 @@ from dagster_duckdb import DuckDBResource
 from research_assets.checks import standing
 from research_assets.checks.look import look
 from research_assets.checks.rules import rules
-from research_assets.collect.api_time import present
+from research_assets.collect.api_time import server_clock_or_local
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import entities_of
 from research_assets.resources import Collection
@@ -103,6 +103,8 @@ def _unbroken(study: StudySpec) -> dg.AssetChecksDefinition:
         ),
     )
     def check(collection: dg.ResourceParam[Collection]) -> dg.AssetCheckResult:
-        return standing.broken(collection.settings, study.name, present(collection.settings, collection.clock).now())
+        return standing.broken(
+            collection.settings, study.name, server_clock_or_local(collection.settings, collection.clock).now()
+        )
 
     return check

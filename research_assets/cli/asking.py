@@ -41,12 +41,12 @@ def tell_list(console: "Console", listed: IdList) -> None:
 def agree(console: "Console", settings: "Settings", question: Question, today: date, yes: bool, more: int = 0) -> None:
     """Say what the asking costs, `more` requests included, and ask back unless it was agreed to; else end."""
     from research_assets.clock import SystemClock
-    from research_assets.collect.pools import pool_states
+    from research_assets.collect.pools import read_pools
 
-    pools, _ = pool_states(settings, SystemClock())
+    pools, _ = read_pools(settings, SystemClock())
     pool, least = pools[POOL], price(question, today, settings.window_days) + more
-    console.print(f"It takes {least:,} requests at least; {pool.left:,} of {pool.cap:,} are left today (UTC).")
-    if least > pool.left:
+    console.print(f"It takes {least:,} requests at least; {pool.remaining:,} of {pool.cap:,} are left today (UTC).")
+    if least > pool.remaining:
         console.print("What does not fit waits: run the same command again when the quota opens.")
     if not yes:
         click.confirm("Ask now?", abort=True)

@@ -136,9 +136,9 @@ class Demo:
 
     def _pools(self) -> "Iterable[PoolState]":
         from research_assets.clock import SystemClock
-        from research_assets.collect.pools import pool_states
+        from research_assets.collect.pools import read_pools
 
-        states, _ = pool_states(self._settings, SystemClock())
+        states, _ = read_pools(self._settings, SystemClock())
         return states.values()
 
     def _summarize(self, spent: int) -> None:
@@ -163,7 +163,7 @@ class Demo:
         console.print(_rows_table(rows))
         console.print(f"\n{spent:,} requests were spent." if spent else "\nNo request was spent: all was held.")
         for pool in self._pools():
-            console.print(f"The pool {pool.pool!r} has {pool.left:,} of {pool.cap:,} left today.")
+            console.print(f"The pool {pool.pool!r} has {pool.remaining:,} of {pool.cap:,} left today.")
         waiting = [gap for gap in gaps if gap[1] not in SETTLED]
         console.print("\nNothing that can be had is missing." if not waiting else "\nSomething is missing; see below.")
         if gaps:

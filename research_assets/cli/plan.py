@@ -60,16 +60,16 @@ def command(studies: tuple[str, ...], days: bool, probe: bool, yes: bool) -> Non
 
 def _clock(settings: "Settings") -> "Clock":
     from research_assets.clock import SystemClock
-    from research_assets.collect.api_time import present
+    from research_assets.collect.api_time import server_clock_or_local
 
-    return present(settings, SystemClock())
+    return server_clock_or_local(settings, SystemClock())
 
 
 def _facts(settings: "Settings", studies: "Sequence[StudySpec]", clock: "Clock") -> "Facts":
-    from research_assets.collect.pools import pool_states
+    from research_assets.collect.pools import read_pools
     from research_assets.collect.standing import read_facts
 
-    pools, used = pool_states(settings, clock)
+    pools, used = read_pools(settings, clock)
     return read_facts(settings, studies, pools, clock.now(), used=used)
 
 
@@ -114,7 +114,7 @@ def _show(console: "Console", settings: "Settings", facts: "Facts", now: "dateti
         else:
             guess = any(line.unknown for line in lines if BY_ENTITY[line.entity].pool == pool.pool)
             console.print(
-                f"{head}, {counted(end.days, 'day')} of quota at {pool.cap:,} a day; {pool.left:,} are left today. "
+                f"{head}, {counted(end.days, 'day')} of quota at {pool.cap:,} a day; {pool.remaining:,} are left today. "
                 f"Done on {end.on}{' at the earliest' if guess else ''}, if nothing else is asked."
             )
     not_counted = {line.entity for line in lines if line.more}
@@ -152,7 +152,7 @@ def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpe
     import asyncio
 
     from research_assets.collect.model import Paused
-    from research_assets.collect.pools import pool_states
+    from research_assets.collect.pools import read_pools
     from research_assets.collect.probe import probe, probe_days
     from research_assets.resources import Collection
 
@@ -162,11 +162,11 @@ def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpe
     if not asked:
         console.print("No probe is needed: something is held of each study, or no day of it has settled yet.\n")
         return
-    pools, _ = pool_states(settings, clock)
+    pools, _ = read_pools(settings, clock)
     number = sum(len(days) for days in asked.values())
     console.print(
         f"The probe asks {number} single days of {', '.join(asked)}. Price: {number} requests at least, one more for "
-        f"each further 100 videos of a day, {MOST * len(asked)} at most. {pools['research'].left:,} of "
+        f"each further 100 videos of a day, {MOST * len(asked)} at most. {pools['research'].remaining:,} of "
         f"{pools['research'].cap:,} are left today. What it brings is kept."
     )
     if not yes:

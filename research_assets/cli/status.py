@@ -53,16 +53,16 @@ def command(api: bool) -> None:
 
     from research_assets.cli.place import data_here
     from research_assets.clock import SystemClock
-    from research_assets.collect.api_time import present
+    from research_assets.collect.api_time import server_clock_or_local
     from research_assets.collect.overview import read_overview
-    from research_assets.collect.pools import pool_states
+    from research_assets.collect.pools import read_pools
 
     settings = data_here()
-    clock = present(settings, SystemClock())
+    clock = server_clock_or_local(settings, SystemClock())
     console = Console(highlight=False, soft_wrap=True)
     source = "simulated" if settings.origin == "sandbox" else f"from {settings.origin}"
     console.print(f"Data in {settings.root}, {source}.\n")
-    states, _ = pool_states(settings, clock)
+    states, _ = read_pools(settings, clock)
     console.print(_pool_table([*states.values()]))
     counts = read_overview(settings.raw)
     studies, mistakes = _studies(settings)
@@ -125,8 +125,10 @@ def _pool_table(states: "list[PoolState]") -> "Table":
     for heading in ("used", "cap", "left", "refused", "opens (UTC)"):
         table.add_column(heading, justify="right")
     for state in states:
-        opens = f"{state.opens_at.astimezone(UTC):%Y-%m-%d %H:%M}" if state.opens_at else "open"
-        table.add_row(state.pool, *(f"{n:,}" for n in (state.used, state.cap, state.left, state.refused)), opens)
+        opens = f"{state.available_at.astimezone(UTC):%Y-%m-%d %H:%M}" if state.available_at else "open"
+        table.add_row(
+            state.pool, *(f"{n:,}" for n in (state.used, state.cap, state.remaining, state.n_refused_by_api)), opens
+        )
     return table
 
 

@@ -73,7 +73,7 @@ def _canaries(facts: Facts) -> Iterator[Item]:
 def _free(facts: Facts, pool: str) -> int:
     """Requests of a pool that nobody has and no active run is expected to need."""
     expected = sum(n for (_, entity), n in facts.running.items() if BY_ENTITY[entity].pool == pool)
-    return max(0, facts.pools[pool].left - expected)
+    return max(0, facts.pools[pool].remaining - expected)
 
 
 def _trimmed(facts: Facts, items: Sequence[Item]) -> tuple[list[Item], list[Waiting]]:
@@ -110,7 +110,7 @@ def _wishes(facts: Facts, study: StudySpec, entity: str, now: datetime) -> Itera
             yield Waiting(study.name, entity, 1, "fresh", settles)
             continue
         if standing.resting:
-            opens = facts.pools[BY_ENTITY[entity].pool].opens_at
+            opens = facts.pools[BY_ENTITY[entity].pool].available_at
             if standing.begun and opens is not None:
                 # A pause within a share ends before the day does, but that is of no use while the pool is shut.
                 wakes = max(opens, standing.wakes or opens)
@@ -250,4 +250,4 @@ def _waits(facts: Facts, lot: Lot) -> Waiting:
 
 def _opens(pool: PoolState) -> datetime:
     """When a pool has requests again."""
-    return pool.opens_at or midnight(pool.day + timedelta(days=1))
+    return pool.available_at or midnight(pool.day + timedelta(days=1))

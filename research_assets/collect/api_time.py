@@ -7,11 +7,11 @@ from research_assets.clock import Clock, ServerClock
 from research_assets.settings import Settings
 
 
-class Unready(Exception):
+class SandboxUnreachable(Exception):
     """The simulated API does not answer, so nothing can be collected now."""
 
 
-def api_clock(settings: Settings, clock: Clock) -> ServerClock:
+def server_clock(settings: Settings, clock: Clock) -> ServerClock:
     """A clock that shows the API's time as far as it can be known; `clock` is the machine's. Raises Unready."""
     shown = ServerClock(clock)
     if settings.origin == "sandbox":
@@ -20,18 +20,18 @@ def api_clock(settings: Settings, clock: Clock) -> ServerClock:
         try:
             shown.synchronize(httpx.head(settings.api_url, timeout=10).headers.get("date"))
         except httpx.HTTPError as error:
-            raise Unready(
+            raise SandboxUnreachable(
                 f"The simulated API at {settings.api_url} does not answer ({type(error).__name__}), so "
                 "nothing is asked. Start it: research-assets sandbox, or make ui, which brings its own."
             ) from error
     return shown
 
 
-def present(settings: Settings, clock: Clock) -> Clock:
+def server_clock_or_local(settings: Settings, clock: Clock) -> Clock:
     """The API's clock, or the machine's where no API is set up or it does not answer: for looking at what is held."""
     if not (settings.client_key and settings.client_secret):
         return clock
     try:
-        return api_clock(settings, clock)
-    except Unready:
+        return server_clock(settings, clock)
+    except SandboxUnreachable:
         return clock

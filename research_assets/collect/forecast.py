@@ -67,7 +67,7 @@ def finish(lines: Sequence[Line], pool: PoolState, now: datetime) -> Finish:
     mine = [line for line in lines if BY_ENTITY[line.entity].pool == pool.pool]
     requests = ceil(total(line.left for line in mine).requests)
     last = max((line.ends.date() for line in mine if line.ends and line.left.requests), default=now.date())
-    rest = max(0, requests - pool.left)
+    rest = max(0, requests - pool.remaining)
     free = pool.cap - sum(line.daily for line in mine)
     if rest and free <= 0:
         return Finish(pool.pool, requests, None, None)

@@ -19,7 +19,7 @@ from research_assets.collect.send import Courier, in_short
 from research_assets.collect.targets import Target, reply_target, reply_targets
 from research_assets.collect.visit import Visit, visit_list
 from research_assets.journal import Journal, JournalBusy
-from research_assets.quota import QuotaSpent
+from research_assets.quota import QuotaExhausted
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import ApiError, RateLimited
 
@@ -102,7 +102,7 @@ class Partition:
                 due=not is_backfill(self._ask, self._partition, self._tools.clock.now()),
                 before=self._elsewhere.get(target.unit) or self._held.get(target.unit),
             )
-        except QuotaSpent as spent:
+        except QuotaExhausted as spent:
             self.halt = Halt.of(spent)
             return target, None
         except RateLimited as error:

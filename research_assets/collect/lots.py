@@ -7,7 +7,7 @@ from math import ceil, inf
 
 from research_assets.collect.agenda_model import Why
 from research_assets.collect.estimate import Basis, Estimate
-from research_assets.shares import Claim, fair_shares
+from research_assets.shares import StudyDemand, fair_shares
 
 LAST = 2
 """The rank of backfill."""
@@ -129,7 +129,7 @@ def _by_weight(
 ) -> int:
     """Take from lots of one rank; gives the requests taken, which are added to `had`."""
     wanted = {study: sum(lot.whole for lot in lots if lot.study == study) for study in weights}
-    claims = {study: Claim(weight, had[study], wanted[study]) for study, weight in weights.items()}
+    claims = {study: StudyDemand(weight, had[study], wanted[study]) for study, weight in weights.items()}
     fair = fair_shares(sum(had.values()) + budget, claims)
     begun = dict(had)
     left = budget

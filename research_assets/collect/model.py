@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 from research_assets.clock import Clock, midnight
 from research_assets.collect.spec import StudySpec
 from research_assets.fields import ENTITIES
-from research_assets.quota import Ledger, QuotaSpent
+from research_assets.quota import Ledger, QuotaExhausted
 from research_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ class Halt:
     opens_at: datetime
 
     @classmethod
-    def of(cls, spent: QuotaSpent) -> "Halt":
+    def of(cls, spent: QuotaExhausted) -> "Halt":
         """The quota's end as a halt."""
-        return cls(spent.pool, str(spent), spent.opens_at)
+        return cls(spent.pool, str(spent), spent.retry_at)
 
     @classmethod
     def until_better(cls, pool: str, why: str, now: datetime) -> "Halt":

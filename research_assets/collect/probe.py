@@ -13,7 +13,7 @@ from research_assets.collect.agenda import due_at
 from research_assets.collect.model import Ask, Finished, Paused, Tools
 from research_assets.collect.run import collect
 from research_assets.collect.spec import StudySpec
-from research_assets.quota import Ledger, QuotaSpent
+from research_assets.quota import Ledger, QuotaExhausted
 from research_assets.settings import Settings
 
 DAYS = 3
@@ -31,7 +31,7 @@ class Purse(Ledger):
         """Take a place; raises QuotaSpent also when the purse is empty."""
         if self.places <= 0:
             now = self._settings_clock.now()
-            raise QuotaSpent(pool, self.caps[pool], self.state(pool).used, now, "cap")
+            raise QuotaExhausted(pool, self.caps[pool], self.pool_state(pool).used, now, "cap")
         number = super().reserve(pool, **what)
         self.places -= 1
         return number

@@ -18,7 +18,7 @@ from research_assets.collect.observing import SEVERAL
 from research_assets.collect.publish import publish_aside
 from research_assets.collect.send import Courier, in_short
 from research_assets.journal import Journal
-from research_assets.quota import QuotaSpent
+from research_assets.quota import QuotaExhausted
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import UnitError, RetryableError
 
@@ -42,7 +42,7 @@ async def call(ask: Ask, tools: Tools, day: date, records: Collection[Held]) -> 
     try:
         if sought.videos:
             await _look(sought, tools)
-    except QuotaSpent as spent:
+    except QuotaExhausted as spent:
         halt = Halt.of(spent)
         yield Paused(halt.pool, halt.reason, halt.opens_at, (day,))
         return

@@ -27,7 +27,7 @@ from research_assets.collect.spec import StudySpec
 from research_assets.collect.window import Outcome, Trail, crawl
 from research_assets.journal import Journal
 from research_assets.locks import PartitionBusy, lock_partitions
-from research_assets.quota import QuotaSpent
+from research_assets.quota import QuotaExhausted
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import ApiError, RateLimited
 
@@ -112,7 +112,7 @@ class Search:
         if halt is not None:
             yield Paused(halt.pool, halt.reason, halt.opens_at, tuple(sorted(left)))
         else:
-            self._tools.ledger.want(self._study.name, self._study.share, 0, pool=POOL)
+            self._tools.ledger.declare_demand(self._study.name, self._study.share, 0, pool=POOL)
 
     def _resumed(self, stack: ExitStack, left: Set[date]) -> list[Found]:
         settings, claimed = self._tools.settings, set(left)
@@ -174,7 +174,7 @@ class Search:
         for trail in (*self._trails, *(job.trail or Trail(job.window) for job in jobs)):
             rest = [day for day in trail.window.days if day <= trail.reached]
             units += cost(expected_hits(rest, spread(self._judge(trail.window.names).density, rest)), size)
-        self._tools.ledger.want(self._study.name, self._study.share, units, pool=POOL)
+        self._tools.ledger.declare_demand(self._study.name, self._study.share, units, pool=POOL)
 
     async def _work(self, job: _Job) -> _Result:
         window, settings = job.window, self._tools.settings
@@ -219,7 +219,7 @@ class Search:
                 down, song = self._courier.down, None
                 if (outcome == "failed" and down) or judge.decisive(trail):
                     song = await self._canary.listen(window.days, note)
-            except QuotaSpent as spent:
+            except QuotaExhausted as spent:
                 if spent.reason == "due":
                     self._reserve = Halt.of(spent)
                 else:

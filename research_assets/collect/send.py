@@ -13,7 +13,7 @@ import anyio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from research_assets.clock import Clock
-from research_assets.quota import Ledger, QuotaSpent
+from research_assets.quota import Ledger, QuotaExhausted
 from research_assets.tiktok.client import ResponsePage, Client
 from research_assets.tiktok.errors import (
     ApiError,
@@ -199,7 +199,9 @@ class Courier:
             try:
                 answer = await self._client.send(request)
             except ApiError as error:
-                opens_at = ledger.spent(endpoint.pool, place) if isinstance(error, DailyQuotaExceeded) else None
+                opens_at = (
+                    ledger.mark_exhausted(endpoint.pool, place) if isinstance(error, DailyQuotaExceeded) else None
+                )
                 ledger.settle(
                     place,
                     status=error.status,
@@ -211,8 +213,8 @@ class Courier:
                     sent=error.sent and error.endpoint == endpoint.name,
                 )
                 if opens_at:
-                    state = ledger.state(endpoint.pool)
-                    raise QuotaSpent(state.pool, state.cap, state.used, opens_at, "refused") from error
+                    state = ledger.pool_state(endpoint.pool)
+                    raise QuotaExhausted(state.pool, state.cap, state.used, opens_at, "refused") from error
                 raise
             ledger.settle(
                 place,

@@ -68,7 +68,7 @@ def write_requests(raw: Path, ledger: Ledger) -> None:
     written = {path.parent.name.removeprefix("day=") for path in (raw / "requests").glob("study=*/day=*/*.parquet")}
     days = sorted(date.fromisoformat(day) for day in written if day != "1970-01-01")
     # The newest day on file may have gone on since.
-    rows = ledger.rows(days[-1] if days else None)
+    rows = ledger.iter_requests(days[-1] if days else None)
     for day, of_day in groupby(rows, key=lambda row: row["day"]):
         by_study: dict[str, list[dict[str, Any]]] = {}
         for row in of_day:

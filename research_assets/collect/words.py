@@ -50,7 +50,7 @@ def _by_pool(waiting: Iterable[Waiting], pools: Mapping[str, PoolState], now: da
             so = "at least" if any(wait.units and not wait.requests for wait in mine) else "about"
             about = f" for {so} {counted(requests, 'request')}" if requests else ""
             told.append(
-                f"{name}: {pool.left:,} of {pool.cap:,} left; {counted(units, 'unit')} wait"
+                f"{name}: {pool.remaining:,} of {pool.cap:,} left; {counted(units, 'unit')} wait"
                 f"{'s' * (units == 1)}{about}; opens {clock(opens, now)}"
             )
     return told

@@ -21,7 +21,7 @@ from research_assets.ids.batches import Batch, batches, halves
 from research_assets.ids.listed import IdListError, Listed
 from research_assets.journal import Journal
 from research_assets.locks import lock_partitions
-from research_assets.quota import QuotaSpent
+from research_assets.quota import QuotaExhausted
 from research_assets.tiktok.answers import ResponsePage
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import UnitError, RateLimited, RetryableError
@@ -171,7 +171,7 @@ class _Run:
             if not found and len(batch.ids) > 1:
                 # An empty answer is a claim to be checked (reference §7 #10).
                 found = await self._found(batch)
-        except QuotaSpent as spent:
+        except QuotaExhausted as spent:
             self.halt = Halt.of(spent)
             return 0, ()
         except RateLimited as error:

@@ -10,8 +10,8 @@ import dagster as dg
 from research_assets.clock import Clock
 from research_assets.collect.agenda import decide
 from research_assets.collect.agenda_model import Agenda, Facts, Item, Key
-from research_assets.collect.api_time import Unready
-from research_assets.collect.pools import pool_states
+from research_assets.collect.api_time import SandboxUnreachable
+from research_assets.collect.pools import read_pools
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import entities_of, journal_bytes, read_facts
 from research_assets.collect.words import item_text, waiting_text
@@ -46,7 +46,7 @@ def quota_window(studies: Sequence[StudySpec], collection: Collection) -> dg.Sen
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
             clock = collection.ready()
-        except (SettingsError, Unready) as error:
+        except (SettingsError, SandboxUnreachable) as error:
             return dg.SkipReason(str(error))
         now = clock.now()
         facts, tried = _facts(context.instance, studies, keys, collection, clock)
@@ -89,7 +89,7 @@ def _facts(
     # Before the files are read: a run that ends in between has then already changed them.
     going_on = runs.running(runs.active(instance, collection.clock.now()), keys)
     settings, now = collection.settings, clock.now()
-    pools, used = pool_states(settings, clock)
+    pools, used = read_pools(settings, clock)
 
     def shown(study: str, entity: str) -> list[object]:
         found = instance.get_materialized_partitions(dg.AssetKey([study, entity]))
@@ -153,6 +153,6 @@ def _declare(agenda: Agenda, facts: Facts, settings: Settings, clock: Clock) -> 
         for study in facts.studies:
             for pool in facts.pools:
                 wanted = agenda.wants[study.name, pool] if (study.name, pool) in begins else 0
-                ledger.want(study.name, study.share, wanted, pool=pool)
+                ledger.declare_demand(study.name, study.share, wanted, pool=pool)
     finally:
         ledger.close()

@@ -47,7 +47,7 @@ def people(names: list[str]) -> StudySpec:
 
 def agenda(lab: Lab, spec: StudySpec, end: date) -> Agenda:
     now = lab.clock.now()
-    pools = {pool: lab.ledger.state(pool, now) for pool in lab.settings.caps}
+    pools = {pool: lab.ledger.pool_state(pool, now) for pool in lab.settings.caps}
     spec = replace(spec, end=end, comments=CommentRule(videos="none"), users=UserRule(who="none"))
     return decide(read_facts(lab.settings, [spec], pools, now), now)
 

@@ -92,7 +92,7 @@ def test_never_more_than_fits(world: Facts) -> None:
     agenda = decide(world, NOW)
     for name, spent in by_pool(agenda.items).items():
         expected = sum(n for (_, entity), n in world.running.items() if BY_ENTITY[entity].pool == name)
-        assert spent <= max(0, world.pools[name].left - expected)
+        assert spent <= max(0, world.pools[name].remaining - expected)
 
 
 @few
@@ -142,7 +142,7 @@ def test_every_open_unit_is_on_the_agenda_or_waits(world: Facts) -> None:
             continue
         told = sum(item.units for item in agenda.items if (item.study, item.entity) == (name, entity))
         told += sum(w.units for w in agenda.waiting if (w.study, w.entity) == (name, entity) and w.why != "rests")
-        shut = world.pools[BY_ENTITY[entity].pool].opens_at is not None
+        shut = world.pools[BY_ENTITY[entity].pool].available_at is not None
         assert told == sum(one.open + one.resting * (one.begun and shut) for one in days.values())
 
 

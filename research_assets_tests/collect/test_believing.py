@@ -21,7 +21,7 @@ def flat(number: int, **knobs: object) -> SandboxConfig:
 
 
 def canaries(lab: Lab) -> int:
-    rows = list(lab.ledger.rows())
+    rows = list(lab.ledger.iter_requests())
     return sum(row["unit"].startswith("canary") for row in rows)
 
 

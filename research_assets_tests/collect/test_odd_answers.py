@@ -105,7 +105,7 @@ async def test_no_server_at_all_ends_the_run_with_the_error_and_the_next_goes_on
     with pytest.raises(Unreachable, match="nobody there"):
         await lab.collect("videos", days(4), transport=Tampering(lab, cut))
     assert lab.sql("SELECT DISTINCT state FROM {coverage}") == [("partial",)]
-    assert lab.ledger.state("research").used == 3
+    assert lab.ledger.pool_state("research").used == 3
     finished, _ = await lab.collect("videos", days(4))
     assert {f.state for f in finished.values()} == {"complete"}
     assert len(lab.ids()) == len(set(lab.ids())) == 1000

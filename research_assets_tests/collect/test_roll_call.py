@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from research_assets.collect.observing import EVERY, day_to_call
-from research_assets.collect.pools import pool_states
+from research_assets.collect.pools import read_pools
 from research_assets.collect.standing import read_facts
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
@@ -31,7 +31,7 @@ async def held(settings: Settings, **knobs: object) -> Lab:
 
 def due(lab: Lab) -> date | None:
     """The day that the study is to look at now."""
-    pools, used = pool_states(lab.settings, lab.server_clock)
+    pools, used = read_pools(lab.settings, lab.server_clock)
     return read_facts(lab.settings, [RUNNING], pools, lab.clock.now(), used=used).canaries.get("garden")
 
 
@@ -77,7 +77,7 @@ async def test_a_query_that_is_not_answered_is_suspicious_and_looked_at_again_to
 
 async def test_a_look_waits_for_the_quota(settings: Settings) -> None:
     lab = await held(settings)
-    lab.ledger.spent("research")
+    lab.ledger.mark_exhausted("research")
     finished, pause = await lab.collect("videos", [START], canary=True)
     assert not finished
     assert pause is not None

@@ -8,7 +8,7 @@ import pytest
 from research_assets.collect.agenda import decide
 from research_assets.collect.agenda_model import Facts, Standing
 from research_assets.collect.observing import observes
-from research_assets.collect.pools import pool_states
+from research_assets.collect.pools import read_pools
 from research_assets.collect.probe import probe_days
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.collect.standing import entities_of, read_facts
@@ -20,7 +20,7 @@ SHORT = study(end=START + timedelta(days=2), comments=CommentRule("all"), users=
 
 
 def facts(lab: Lab, *studies: StudySpec) -> Facts:
-    pools, used = pool_states(lab.settings, lab.server_clock)
+    pools, used = read_pools(lab.settings, lab.server_clock)
     return read_facts(lab.settings, studies or (SHORT,), pools, lab.server_clock.now(), used=used)
 
 
@@ -32,7 +32,7 @@ def test_nothing_held_is_nothing_known(settings: Settings) -> None:
     read = facts(lab_of(settings))
     assert read.standings["garden", "videos"] == {}
     assert read.density["garden"] == {}
-    assert read.pools["research"].left == 1000
+    assert read.pools["research"].remaining == 1000
 
 
 async def test_days_that_are_held_and_comments_that_are_open(settings: Settings) -> None:

@@ -114,7 +114,7 @@ def check(lab: Lab, cap: int, spec: StudySpec) -> None:
             "SELECT DISTINCT partition FROM {coverage} WHERE state = 'complete' AND unit_kind = 'day'"
         ):
             assert truth(lab, day, spec) <= held.get(day, set()), f"{day} is called complete but is not"
-    ledger = list(lab.ledger.rows())
+    ledger = list(lab.ledger.iter_requests())
     refused = [row for row in ledger if row["code"] == "daily_quota_limit_exceeded"]
     charged = {day: books.spent for day, books in lab.app.quota.pools["research"].days.items() if books.spent}
     counted = Counter(row["day"] for row in ledger if row["code"] != "daily_quota_limit_exceeded")
@@ -145,8 +145,8 @@ async def story(lab: Lab, plan: list[dict[str, Any]], cap: int, spec: StudySpec)
         raise AssertionError(f"not done after 40 runs: { {d: f.state for d, f in finished.items()} }")
     assert {finished[day].state for day in lab.config.dead_days} <= {"quarantined"}
     accounted = lab.sql("SELECT sum(requests) FROM {coverage}")[0][0]
-    spent = sum(row["code"] != "daily_quota_limit_exceeded" for row in lab.ledger.rows())
-    lost = sum(row["status"] is None and row["code"] is None for row in lab.ledger.rows())
+    spent = sum(row["code"] != "daily_quota_limit_exceeded" for row in lab.ledger.iter_requests())
+    lost = sum(row["status"] is None and row["code"] is None for row in lab.ledger.iter_requests())
     assert accounted <= spent + 1e-6
     if not killed:
         assert abs(accounted - spent) < 1e-6

@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from research_assets.clock import ServerClock, SystemClock
-from research_assets.collect.pools import pool_states
+from research_assets.collect.pools import read_pools
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.collect.targets import video_targets
 from research_assets.sandbox.config import SandboxConfig
@@ -217,7 +217,7 @@ def test_two_studies_share_a_day_by_weight(build: Build) -> None:
     assert house.asked() == 8
     clock = ServerClock(SystemClock())
     clock.offset = house.sandbox.clock.now() - clock.now()
-    _, used = pool_states(house.settings, clock)
+    _, used = read_pools(house.settings, clock)
     assert used["research"] == {"heavy": 6, "light": 2}
 
 

@@ -123,7 +123,7 @@ def test_the_quota_was_kept_and_hardly_anything_refused(story: Story) -> None:
     assert all(day.spent <= QUOTA and day.refused <= 1 for day in days.values())
     # A place that the kill caught between the ledger and the wire is lost: that one costs, but was never sent.
     with closing(Ledger(story.house.settings.ledger, story.house.settings.caps, SystemClock())) as ledger:
-        places = [place for place in ledger.rows() if place["day"] == EVENING.date()]
+        places = [place for place in ledger.iter_requests() if place["day"] == EVENING.date()]
     cut_off = sum(place["code"] is None for place in places)
     assert len(places) == QUOTA
     assert QUOTA - cut_off <= days[EVENING.date()].spent <= QUOTA
