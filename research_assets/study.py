@@ -16,7 +16,7 @@ from research_assets.assets.users import users
 from research_assets.assets.videos import videos
 from research_assets.checks import study_checks
 from research_assets.collect.spec import StudySpec
-from research_assets.study_file import read_file
+from research_assets.study_file import read_study_file
 from research_assets.study_model import StudyFile
 from research_assets.study_scaffold import StudyScaffolder
 
@@ -52,7 +52,7 @@ class Study(dg.Component):
         file = next(
             path for path in (context.path / "defs.yaml", context.path / "defs.yml", context.path) if path.is_file()
         )
-        specs = {declared.spec.name: declared.spec for declared in read_file(file)}
+        specs = {declared.spec.name: declared.spec for declared in read_study_file(file)}
         return cls(specs[getattr(attributes, "name", "")])
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002  Dagster calls it

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from research_assets import files
 from research_assets.settings import DEFS_DIR, Settings
-from research_assets.study_file import TYPE, Mistake, StudyError, find_studies, read_file
+from research_assets.study_file import COMPONENT_TYPE, StudyIssue, StudyError, find_studies, read_study_file
 
 # What needs no quotes, also inside brackets: words, but for those that YAML reads as truth values (country NO), days
 # and numbers.
@@ -29,7 +29,7 @@ class DraftError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class StudyDraft:
     """The answers. Hashtags and keywords: a video needs one of them; everything else narrows further.
 
     `comments` is all, none, top:<n> or sample:<share>; `users` is authors, panel, none or top:<n>.
@@ -53,7 +53,7 @@ class Draft:
         return bool(self.regions or self.hashtags or self.keywords or self.usernames)
 
 
-def write_draft(draft: Draft, folder: Path, *, today: date | None = None) -> Path:
+def write_draft(draft: StudyDraft, folder: Path, *, today: date | None = None) -> Path:
     """Write `defs.yaml` into a folder, which may be new; returns its path.
 
     Raises DraftError if there is a file already or if the loader would not take this one.
@@ -61,32 +61,32 @@ def write_draft(draft: Draft, folder: Path, *, today: date | None = None) -> Pat
     file = folder / "defs.yaml"
     if taken := next((path for path in (file, folder / "defs.yml") if path.exists()), None):
         raise DraftError(f"{taken} is there already; nothing is overwritten. Choose another name, or edit that file.")
-    if found := mistakes(draft, today=today):
+    if found := draft_issues(draft, today=today):
         raise DraftError(f"The study {draft.name} was not written:\n" + "\n".join(f"- {mistake}" for mistake in found))
     folder.mkdir(parents=True, exist_ok=True)
     temporary = files.temporary_path(file)
-    temporary.write_text(yaml_text(draft), encoding="utf-8")
+    temporary.write_text(render_yaml(draft), encoding="utf-8")
     temporary.replace(file)
     return file
 
 
-def mistakes(draft: Draft, *, today: date | None = None) -> list[str]:
+def draft_issues(draft: StudyDraft, *, today: date | None = None) -> list[str]:
     """What the loader of study files objects to, each with its key; empty if it takes the draft."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "defs.yaml"
-        file.write_text(yaml_text(draft), encoding="utf-8")
+        file.write_text(render_yaml(draft), encoding="utf-8")
         try:
-            read_file(file, today=today, ours=True)
+            read_study_file(file, today=today, studies_only=True)
         except StudyError as error:
-            return [_told(mistake) for mistake in error.mistakes]
+            return [_format_issue(mistake) for mistake in error.issues]
     return []
 
 
-def _told(mistake: Mistake) -> str:
-    return f"{mistake.where.removeprefix('attributes.')}: {mistake.message}"
+def _format_issue(mistake: StudyIssue) -> str:
+    return f"{mistake.key.removeprefix('attributes.')}: {mistake.message}"
 
 
-def check_name(settings: Settings, name: str) -> None:
+def require_unused_name(settings: Settings, name: str) -> None:
     """Raise DraftError if a study of that name is declared anywhere, and StudyError if the present ones are broken."""
     for study in find_studies(settings):
         if study.spec.name == name:
@@ -96,12 +96,12 @@ def check_name(settings: Settings, name: str) -> None:
             )
 
 
-def place_for(settings: Settings, name: str) -> Path:
+def study_folder(settings: Settings, name: str) -> Path:
     """The folder of a new study: below the first folder of RESEARCH_STUDIES, or in the project's `defs/`."""
     return (settings.studies[0] if settings.studies else DEFS_DIR) / name
 
 
-def yaml_text(draft: Draft) -> str:
+def render_yaml(draft: StudyDraft) -> str:
     """The study file, with what else could be said as comments."""
     rule = _rule("videos", draft.comments)
     last = f"end: {_scalar(draft.end)}" if draft.end else "# end: 2026-12-31"
@@ -120,13 +120,13 @@ def yaml_text(draft: Draft) -> str:
     ]
     head = [
         "# A study for Research Assets. Mistakes are told by: make studies. What it costs: research-assets plan.",
-        f"type: {TYPE}",
+        f"type: {COMPONENT_TYPE}",
         "attributes:",
     ]
     return "\n".join([*head, *(f"  {line}" for line in attributes)]) + "\n"
 
 
-def _query(draft: Draft) -> list[str]:
+def _query(draft: StudyDraft) -> list[str]:
     """The conditions: regions and accounts all hold; of hashtags and keywords one is enough if both are given."""
     words = [("hashtag_name", draft.hashtags), ("keyword", draft.keywords)]
     narrow = [("region_code", draft.regions), ("username", draft.usernames)]

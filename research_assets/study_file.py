@@ -18,26 +18,26 @@ from pydantic import ValidationError
 from research_assets.clock import SystemClock
 from research_assets.collect.spec import StudySpec
 from research_assets.settings import DEFS_DIR, VARIABLES, Settings
-from research_assets.study_model import KEYS, Path_, StudyFile, query_groups, to_spec
+from research_assets.study_model import MODEL_BY_KEY, KeyPath, StudyFile, parse_query_groups, to_spec
 
-TYPE = "research_assets.Study"
+COMPONENT_TYPE = "research_assets.Study"
 
-BESIDE = ("type", "attributes", "requirements", "template_vars_module", "post_processing")
+COMPONENT_KEYS = ("type", "attributes", "requirements", "template_vars_module", "post_processing")
 """What Dagster allows at the top of a component file."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake:
+class StudyIssue:
     """One thing that is wrong: in which file, on which line (0: no line), at which key, and what is allowed instead."""
 
     file: Path
     line: int
-    where: str
+    key: str
     message: str
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else str(self.file)
-        return ": ".join(part for part in (place, self.where, self.message) if part)
+        return ": ".join(part for part in (place, self.key, self.message) if part)
 
 
 class StudyError(ValueError):
@@ -46,15 +46,15 @@ class StudyError(ValueError):
     `sound` are the studies without a mistake, for who only looks.
     """
 
-    def __init__(self, mistakes: list[Mistake], sound: Sequence[StudySpec] = ()) -> None:
-        self.sound = tuple(sound)
-        self.mistakes = tuple(sorted(set(mistakes), key=lambda m: (str(m.file), m.line, m.where)))
-        count = "1 mistake" if len(self.mistakes) == 1 else f"{len(self.mistakes)} mistakes"
-        super().__init__(f"{count} in the study files:\n" + "\n".join(map(str, self.mistakes)))
+    def __init__(self, mistakes: list[StudyIssue], sound: Sequence[StudySpec] = ()) -> None:
+        self.valid_studies = tuple(sound)
+        self.issues = tuple(sorted(set(mistakes), key=lambda m: (str(m.file), m.line, m.key)))
+        count = "1 mistake" if len(self.issues) == 1 else f"{len(self.issues)} mistakes"
+        super().__init__(f"{count} in the study files:\n" + "\n".join(map(str, self.issues)))
 
 
 @dataclass(frozen=True, slots=True)
-class Declared:
+class DeclaredStudy:
     """A study and the place where it is declared."""
 
     spec: StudySpec
@@ -62,11 +62,11 @@ class Declared:
     line: int
 
 
-class _Loader(yaml.SafeLoader):
+class _YamlLoader(yaml.SafeLoader):
     """Days stay text, as in Dagster's own reading of component files."""
 
 
-_Loader.yaml_implicit_resolvers = {
+_YamlLoader.yaml_implicit_resolvers = {
     letter: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
@@ -77,19 +77,19 @@ class _Document:
 
     def __init__(self, node: yaml.Node, file: Path) -> None:
         self.file = file
-        self.lines: dict[Path_, int] = {(): node.start_mark.line + 1}
-        self.mistakes: list[Mistake] = []
-        self._loader = _Loader("")
+        self.lines: dict[KeyPath, int] = {(): node.start_mark.line + 1}
+        self.mistakes: list[StudyIssue] = []
+        self._loader = _YamlLoader("")
         self.value = self._plain(node, ())
 
-    def _plain(self, node: yaml.Node, path: Path_) -> Any:
+    def _plain(self, node: yaml.Node, path: KeyPath) -> Any:
         if isinstance(node, yaml.MappingNode):
             value: dict[Any, Any] = {}
             for key_node, child in node.value:
                 key = self._plain(key_node, path)
                 key = key if isinstance(key, (str, int)) else str(key)
                 if key in value:
-                    self.note((*path, key), "this key stands there twice; keep one", key_node.start_mark.line + 1)
+                    self.add_issue((*path, key), "this key stands there twice; keep one", key_node.start_mark.line + 1)
                     continue
                 self.lines[(*path, key)] = key_node.start_mark.line + 1
                 value[key] = self._plain(child, (*path, key))
@@ -100,33 +100,33 @@ class _Document:
             return [self._plain(child, (*path, index)) for index, child in enumerate(node.value)]
         plain = self._loader.construct_object(node)
         if isinstance(plain, bool) and node.value.lower() not in {"true", "false"}:
-            self.note(path, f"YAML reads {node.value} as {str(plain).lower()}; write '{node.value}' in quotes")
+            self.add_issue(path, f"YAML reads {node.value} as {str(plain).lower()}; write '{node.value}' in quotes")
             return node.value
         return plain
 
-    def line(self, path: Path_) -> int:
+    def line(self, path: KeyPath) -> int:
         """The line of a key, or of the nearest one above it that the file has."""
         while path not in self.lines:
             path = path[:-1]
         return self.lines[path]
 
-    def note(self, path: Path_, message: str, line: int | None = None) -> None:
+    def add_issue(self, path: KeyPath, message: str, line: int | None = None) -> None:
         where = ".".join(map(str, path))
-        self.mistakes.append(Mistake(self.file, line or self.line(path), where, message))
+        self.mistakes.append(StudyIssue(self.file, line or self.line(path), where, message))
 
 
-def _unknown_key(key: object, allowed: tuple[str, ...]) -> str:
+def _unknown_key_message(key: object, allowed: tuple[str, ...]) -> str:
     close = difflib.get_close_matches(str(key), allowed, n=1)
     hint = f" Do you mean {close[0]!r}?" if close else ""
     return f"there is no key {str(key)!r} here; allowed: {', '.join(allowed)}.{hint}"
 
 
-def _sentence(error: Mapping[str, Any], path: Path_) -> str:
+def _validation_message(error: Mapping[str, Any], path: KeyPath) -> str:
     """A pydantic error in the words of the other mistakes."""
     got = "" if isinstance(error["input"], (dict, list)) else f", not {error['input']!r}"
     match error["type"]:
         case "extra_forbidden":
-            return _unknown_key(path[-1], tuple(KEYS[path[:-1]].model_fields))
+            return _unknown_key_message(path[-1], tuple(MODEL_BY_KEY[path[:-1]].model_fields))
         case "missing":
             return f"the key {path[-1]!r} is missing"
         case "value_error":
@@ -134,7 +134,7 @@ def _sentence(error: Mapping[str, Any], path: Path_) -> str:
         case "string_pattern_mismatch":
             return f"must be small letters, digits and _, beginning with a letter{got}"
         case "model_type" | "model_attributes_type":
-            allowed = KEYS[path].model_fields if path in KEYS else StudyFile.model_fields
+            allowed = MODEL_BY_KEY[path].model_fields if path in MODEL_BY_KEY else StudyFile.model_fields
             return f"must be a mapping with the keys {', '.join(allowed)}{got}"
     return str(error["msg"]).replace("Input should be", "must be") + got
 
@@ -143,57 +143,59 @@ def _read(document: _Document, today: date, ours: bool) -> StudySpec | None:
     """The study of a document, or None if it declares something else or mistakes were noted."""
     value = document.value
     kind = value.get("type") if isinstance(value, dict) else None
-    if kind != TYPE:
+    if kind != COMPONENT_TYPE:
         if ours:
-            document.note(("type",), f"must be `type: {TYPE}`, as this folder is for studies, not {kind!r}")
+            document.add_issue(
+                ("type",), f"must be `type: {COMPONENT_TYPE}`, as this folder is for studies, not {kind!r}"
+            )
         else:
             document.mistakes.clear()
         return None
     for key in value:
-        if key not in BESIDE:
-            document.note((key,), _unknown_key(key, BESIDE))
+        if key not in COMPONENT_KEYS:
+            document.add_issue((key,), _unknown_key_message(key, COMPONENT_KEYS))
     attributes = value.get("attributes")
     if not isinstance(attributes, dict):
-        document.note(("attributes",), f"must be a mapping with the keys {', '.join(StudyFile.model_fields)}")
+        document.add_issue(("attributes",), f"must be a mapping with the keys {', '.join(StudyFile.model_fields)}")
         return None
     try:
         study = StudyFile.model_validate(attributes)
     except ValidationError as error:
         for detail in error.errors():
-            document.note(("attributes", *detail["loc"]), _sentence(detail, detail["loc"]))
+            document.add_issue(("attributes", *detail["loc"]), _validation_message(detail, detail["loc"]))
         if "query" in attributes:
-            for path, message in query_groups(attributes["query"])[1]:
-                document.note(("attributes", *path), message)
+            for path, message in parse_query_groups(attributes["query"])[1]:
+                document.add_issue(("attributes", *path), message)
         return None
     spec, mistakes = to_spec(study, document.file.parent, today)
     for path, message in mistakes:
-        document.note(("attributes", *path), message)
+        document.add_issue(("attributes", *path), message)
     return None if document.mistakes else spec
 
 
-def read_file(file: Path, *, today: date | None = None, ours: bool = False) -> list[Declared]:
+def read_study_file(file: Path, *, today: date | None = None, studies_only: bool = False) -> list[DeclaredStudy]:
     """The studies of one file. `ours`: the file must hold studies and nothing else.
 
     Raises StudyError with each mistake of the file.
     """
     today = today or SystemClock().now().date()
     try:
-        nodes = list(yaml.compose_all(file.read_text(encoding="utf-8"), _Loader))
+        nodes = list(yaml.compose_all(file.read_text(encoding="utf-8"), _YamlLoader))
         documents = [_Document(node, file) for node in nodes if node is not None]
     except (OSError, UnicodeDecodeError) as error:
-        raise StudyError([Mistake(file, 1, "", f"cannot be read: {error}")]) from error
+        raise StudyError([StudyIssue(file, 1, "", f"cannot be read: {error}")]) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", error)
-        raise StudyError([Mistake(file, mark.line + 1 if mark else 1, "", f"is not YAML: {problem}")]) from error
+        raise StudyError([StudyIssue(file, mark.line + 1 if mark else 1, "", f"is not YAML: {problem}")]) from error
     declared, mistakes = [], []
-    if ours and not documents:
-        mistakes.append(Mistake(file, 1, "", f"is empty; a study begins with `type: {TYPE}`"))
+    if studies_only and not documents:
+        mistakes.append(StudyIssue(file, 1, "", f"is empty; a study begins with `type: {COMPONENT_TYPE}`"))
     for document in documents:
-        spec = _read(document, today, ours)
+        spec = _read(document, today, studies_only)
         mistakes += document.mistakes
         if spec is not None:
-            declared.append(Declared(spec, file, document.line(("attributes", "name"))))
+            declared.append(DeclaredStudy(spec, file, document.line(("attributes", "name"))))
     if mistakes:
         raise StudyError(mistakes)
     return declared
@@ -205,30 +207,32 @@ def _files(folder: Path) -> Iterator[Path]:
             yield file.resolve()
 
 
-def find_studies(settings: Settings, *, defs: Path = DEFS_DIR, today: date | None = None) -> list[Declared]:
+def find_studies(settings: Settings, *, defs: Path = DEFS_DIR, today: date | None = None) -> list[DeclaredStudy]:
     """Every study of the project's `defs/` and of the folders in `settings.studies`, sorted by name.
 
     Raises StudyError with each mistake of all files, two studies of one name included.
     """
-    mistakes: list[Mistake] = []
-    found: dict[Path, list[Declared]] = {}
+    mistakes: list[StudyIssue] = []
+    found: dict[Path, list[DeclaredStudy]] = {}
     for folder in (defs, *settings.studies):
         if folder != defs and not folder.is_dir():
             name = VARIABLES["studies"].name
-            mistakes.append(Mistake(folder, 0, "", f"is no folder, but {name} names it. Create it or correct {name}"))
+            mistakes.append(
+                StudyIssue(folder, 0, "", f"is no folder, but {name} names it. Create it or correct {name}")
+            )
             continue
         for file in _files(folder):
             if file in found:
                 continue
             try:
-                found[file] = read_file(file, today=today, ours=folder != defs)
+                found[file] = read_study_file(file, today=today, studies_only=folder != defs)
             except StudyError as error:
-                mistakes += error.mistakes
+                mistakes += error.issues
     studies = sorted((study for studies in found.values() for study in studies), key=lambda study: study.spec.name)
     for one, other in itertools.pairwise(studies):
         if one.spec.name == other.spec.name:
             message = f"the name {one.spec.name!r} is taken by {one.file}:{one.line}; choose another"
-            mistakes.append(Mistake(other.file, other.line, "attributes.name", message))
+            mistakes.append(StudyIssue(other.file, other.line, "attributes.name", message))
     if mistakes:
         wrong = {(mistake.file, mistake.line) for mistake in mistakes}
         raise StudyError(mistakes, [study.spec for study in studies if (study.file, study.line) not in wrong])

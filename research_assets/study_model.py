@@ -24,18 +24,18 @@ from pydantic_core import CoreSchema
 
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.fields import ENTITIES
-from research_assets.study_panel import PanelError, read_panel, username
+from research_assets.study_panel import PanelError, read_panel, parse_username
 from research_assets.study_schema import fields_schema, query_schema
 from research_assets.tiktok.query import QueryError, parse_query
 
-Path_ = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Keys and indices that lead to a value of the file, from `attributes` on."""
 
-RESERVED = frozenset({"staging", "intermediate", "marts", "raw", "warehouse"})
+RESERVED_NAMES = frozenset({"staging", "intermediate", "marts", "raw", "warehouse"})
 """Names that would make a study's asset keys look like the warehouse's."""
 
 
-def _day(value: object) -> date:
+def _parse_day(value: object) -> date:
     if isinstance(value, str) and len(value) == len("2026-02-01"):
         try:
             return date.fromisoformat(value)
@@ -44,46 +44,48 @@ def _day(value: object) -> date:
     raise ValueError(f"must be a day of the calendar such as 2026-02-01, not {value!r}")
 
 
-Day = Annotated[
-    date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date", "pattern": r"^\d{4}-\d\d-\d\d$"})
+UtcDay = Annotated[
+    date,
+    BeforeValidator(_parse_day),
+    WithJsonSchema({"type": "string", "format": "date", "pattern": r"^\d{4}-\d\d-\d\d$"}),
 ]
 
 
-class Part(BaseModel):
+class StrictModel(BaseModel):
     """A mapping of the file: unknown keys are mistakes, and nothing is converted silently."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Rule(Part):
+class ShorthandModel(StrictModel):
     """A mapping that may be written as one word: `users: panel` for `users: {who: panel}`."""
 
-    word: ClassVar[str]
+    shorthand_key: ClassVar[str]
 
     @model_validator(mode="before")
     @classmethod
     def _word(cls, value: object) -> object:
-        return {cls.word: value} if isinstance(value, str) else value
+        return {cls.shorthand_key: value} if isinstance(value, str) else value
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         schema = handler.resolve_ref_schema(handler(core))
-        words = schema["properties"][cls.word]["enum"]
+        words = schema["properties"][cls.shorthand_key]["enum"]
         return {"if": {"type": "string"}, "then": {"enum": words}, "else": schema}
 
 
-class Comments(Rule):
+class CommentsConfig(ShorthandModel):
     """Which videos' comments are collected."""
 
     word: ClassVar[str] = "videos"
     videos: Literal["all", "top", "sample", "none"] = Field("all", description="all, or top, sample, none")
     n: int | None = Field(None, ge=1, description="top: how many videos of a day, those with most comments")
-    share: float | None = Field(None, gt=0, le=1, description="sample: share of a day's videos")
+    fraction: float | None = Field(None, gt=0, le=1, description="sample: share of a day's videos")
     seed: int = Field(0, ge=0, description="sample: another seed draws other videos")
     replies: Literal["all", "none"] = Field("all", description="Whether replies are asked too, a request or more each")
 
 
-class Users(Rule):
+class UsersConfig(ShorthandModel):
     """Whose profiles are observed."""
 
     word: ClassVar[str] = "who"
@@ -91,37 +93,42 @@ class Users(Rule):
     n: int | None = Field(None, ge=1, description="top: how many authors, those with most videos")
 
 
-class Panel(Part):
+class PanelConfig(StrictModel):
     """Accounts whose followers, following, likes, reposts and pins are asked."""
 
     usernames: list[str] = Field([], description="Handles, with or without @")
     file: str | None = Field(None, description="csv with a column `username`, or txt with one handle a line")
 
 
-class StudyFile(Part):
+class StudyFile(StrictModel):
     """The attributes of a study file; name, start and query are needed, all else has a default."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60, description="First part of the asset keys")
-    start: Day = Field(description="First day, UTC")
-    end: Day | None = Field(None, description="Last day, UTC; without it the study runs on")
+    start: UtcDay = Field(description="First day, UTC")
+    end: UtcDay | None = Field(None, description="Last day, UTC; without it the study runs on")
     settle_days: int = Field(2, ge=0, le=30, description="A day is collected once it is this old")
     reobserve_days: list[Annotated[int, Field(ge=1, le=3650)]] = Field([], description="Ages at which to ask again")
     query: Annotated[Any, WithJsonSchema(query_schema())] = Field(description="Groups and, or, not of conditions")
-    comments: Comments = Comments()
-    users: Users = Users()
-    panel: Panel = Panel()
+    comments: CommentsConfig = CommentsConfig()
+    users: UsersConfig = UsersConfig()
+    panel: PanelConfig = PanelConfig()
     observe: Literal["weekly", "daily"] = Field("weekly", description="Period of profiles, follow lists and likes")
-    share: float = Field(1.0, gt=0, le=1000, description="Weight of this study when the quota is short")
+    quota_weight: float = Field(1.0, gt=0, le=1000, description="Weight of this study when the quota is short")
     fields: Annotated[dict[str, list[str]], WithJsonSchema(fields_schema())] = Field(
         {}, description="Fields to ask for, by entity; an entity that is not named asks for all"
     )
 
 
-KEYS: Mapping[Path_, type[Part]] = {(): StudyFile, ("comments",): Comments, ("users",): Users, ("panel",): Panel}
+MODEL_BY_KEY: Mapping[KeyPath, type[StrictModel]] = {
+    (): StudyFile,
+    ("comments",): CommentsConfig,
+    ("users",): UsersConfig,
+    ("panel",): PanelConfig,
+}
 """The mappings of the file, for saying which keys are allowed where."""
 
 
-def needed_fields(study: StudyFile, entity: str) -> dict[str, str]:
+def required_fields(study: StudyFile, entity: str) -> dict[str, str]:
     """Fields that must not be dropped from an entity, with the reason."""
     if entity == "videos":
         needed = {"id": "it tells videos apart", "create_time": "it keeps videos in their day"}
@@ -138,9 +145,9 @@ def needed_fields(study: StudyFile, entity: str) -> dict[str, str]:
     return {"id": "it tells videos apart"} if "id" in ENTITIES[entity].requested else {}
 
 
-def _field_mistakes(study: StudyFile) -> Iterator[tuple[Path_, str]]:
+def _field_issues(study: StudyFile) -> Iterator[tuple[KeyPath, str]]:
     for entity, names in study.fields.items():
-        where: Path_ = ("fields", entity)
+        where: KeyPath = ("fields", entity)
         if entity not in ENTITIES:
             yield where, f"there is no entity {entity!r}; allowed: {', '.join(ENTITIES)}"
             continue
@@ -151,14 +158,17 @@ def _field_mistakes(study: StudyFile) -> Iterator[tuple[Path_, str]]:
         for index, name in enumerate(names):
             if name not in allowed:
                 yield (*where, index), f"{entity} have no field {name!r}; allowed: {', '.join(allowed)}"
-        for name, reason in needed_fields(study, entity).items():
+        for name, reason in required_fields(study, entity).items():
             if name not in names:
                 yield where, f"{name} cannot be dropped from {entity}: {reason}. Add it to the list"
 
 
-def _rule_mistakes(study: StudyFile, today: date) -> Iterator[tuple[Path_, str]]:
-    if study.name in RESERVED:
-        yield ("name",), f"{study.name!r} is a name of the warehouse's own; not allowed: {', '.join(sorted(RESERVED))}"
+def _rule_issues(study: StudyFile, today: date) -> Iterator[tuple[KeyPath, str]]:
+    if study.name in RESERVED_NAMES:
+        yield (
+            ("name",),
+            f"{study.name!r} is a name of the warehouse's own; not allowed: {', '.join(sorted(RESERVED_NAMES))}",
+        )
     if study.start > today:
         yield ("start",), f"{study.start} is in the future; the first day must be {today} (UTC) or before"
     if study.end is not None and study.end < study.start:
@@ -170,7 +180,7 @@ def _rule_mistakes(study: StudyFile, today: date) -> Iterator[tuple[Path_, str]]
         yield ("reobserve_days",), "the same age stands there twice"
     for where, mode, key, value in (
         ("comments", study.comments.videos, "n", study.comments.n),
-        ("comments", study.comments.videos, "share", study.comments.share),
+        ("comments", study.comments.videos, "share", study.comments.fraction),
         ("users", study.users.who, "n", study.users.n),
     ):
         owner = "sample" if key == "share" else "top"
@@ -180,11 +190,11 @@ def _rule_mistakes(study: StudyFile, today: date) -> Iterator[tuple[Path_, str]]
             yield (where, key), f"{key} has a meaning with {owner} only, not with {mode}"
 
 
-def _panel(study: StudyFile, folder: Path, mistakes: list[tuple[Path_, str]]) -> tuple[str, ...]:
+def _resolve_panel(study: StudyFile, folder: Path, mistakes: list[tuple[KeyPath, str]]) -> tuple[str, ...]:
     names: list[str] = []
     for index, text in enumerate(study.panel.usernames):
         try:
-            names.append(username(text))
+            names.append(parse_username(text))
         except PanelError as error:
             mistakes.append((("panel", "usernames", index), str(error)))
     if study.panel.file is not None:
@@ -197,7 +207,7 @@ def _panel(study: StudyFile, folder: Path, mistakes: list[tuple[Path_, str]]) ->
     return tuple(dict.fromkeys(names))
 
 
-def query_groups(value: object) -> tuple[dict[str, tuple[dict[str, Any], ...]], list[tuple[Path_, str]]]:
+def parse_query_groups(value: object) -> tuple[dict[str, tuple[dict[str, Any], ...]], list[tuple[KeyPath, str]]]:
     """The query in the API's own form, and every mistake in it rather than only the first."""
     try:
         return parse_query(value), []
@@ -215,11 +225,11 @@ def query_groups(value: object) -> tuple[dict[str, tuple[dict[str, Any], ...]], 
     return {}, [first, *(mistake for mistake in mistakes if mistake != first)]
 
 
-def to_spec(study: StudyFile, folder: Path, today: date) -> tuple[StudySpec, list[tuple[Path_, str]]]:
+def to_spec(study: StudyFile, folder: Path, today: date) -> tuple[StudySpec, list[tuple[KeyPath, str]]]:
     """The plain form of a study, with what is wrong in it; the spec is of use only if nothing is."""
-    query, mistakes = query_groups(study.query)
-    mistakes += [*_rule_mistakes(study, today), *_field_mistakes(study)]
-    panel = _panel(study, folder, mistakes)
+    query, mistakes = parse_query_groups(study.query)
+    mistakes += [*_rule_issues(study, today), *_field_issues(study)]
+    panel = _resolve_panel(study, folder, mistakes)
     spec = StudySpec(
         name=study.name,
         start=study.start,
@@ -230,14 +240,14 @@ def to_spec(study: StudyFile, folder: Path, today: date) -> tuple[StudySpec, lis
         comments=CommentRule(
             videos=study.comments.videos,
             n=study.comments.n or 0,
-            share=study.comments.share or 1.0,
+            fraction=study.comments.fraction or 1.0,
             seed=study.comments.seed,
             replies=study.comments.replies,
         ),
         users=UserRule(who=study.users.who, n=study.users.n or 0),
         panel=panel,
         observe=study.observe,
-        share=study.share,
+        quota_weight=study.quota_weight,
         fields={entity: tuple(dict.fromkeys(names)) for entity, names in study.fields.items()},
     )
     return spec, mistakes

@@ -3,14 +3,14 @@
 import csv
 from pathlib import Path
 
-COLUMN = "username"
+USERNAME_COLUMN = "username"
 
 
 class PanelError(ValueError):
     """A handle or a panel file that cannot be used."""
 
 
-def username(text: str) -> str:
+def parse_username(text: str) -> str:
     """A handle as the API takes it, without `@`; PanelError if it cannot be one."""
     name = text.strip().removeprefix("@")
     if not name or any(not (letter.isalnum() or letter in "._") for letter in name):
@@ -26,11 +26,11 @@ def _cells(path: Path, text: str) -> list[tuple[int, str]]:
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(lines, delimiter=delimiter)
     titles = [title.strip().lower() for title in next(reader, [])]
-    if COLUMN not in titles:
+    if USERNAME_COLUMN not in titles:
         raise PanelError(
-            f"the panel file {path} has no column {COLUMN!r} in its first line, only: {', '.join(titles) or 'nothing'}"
+            f"the panel file {path} has no column {USERNAME_COLUMN!r} in its first line, only: {', '.join(titles) or 'nothing'}"
         )
-    column = titles.index(COLUMN)
+    column = titles.index(USERNAME_COLUMN)
     return [(reader.line_num, row[column]) for row in reader if len(row) > column]
 
 
@@ -54,7 +54,7 @@ def read_panel(path: Path) -> tuple[str, ...]:
     for line, cell in _cells(path, text):
         if cell.strip():
             try:
-                names.append(username(cell))
+                names.append(parse_username(cell))
             except PanelError as error:
                 raise PanelError(f"{path}:{line}: {error}") from error
     if not names:

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import BaseModel, Field
 
 from research_assets.clock import SystemClock
-from research_assets.study_draft import Draft, DraftError, write_draft
+from research_assets.study_draft import StudyDraft, DraftError, write_draft
 
 
 class StudyParams(BaseModel):
@@ -43,7 +43,7 @@ class StudyScaffolder(dg.Scaffolder[StudyParams]):
         }
         if not any(conditions.values()):
             conditions["hashtags"] = (name,)
-        draft = Draft(
+        draft = StudyDraft(
             name=name,
             start=asked.start or str(SystemClock().now().date() - timedelta(days=28)),
             end=asked.end,

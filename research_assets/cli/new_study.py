@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from research_assets.settings import Settings
-    from research_assets.study_draft import Draft
+    from research_assets.study_draft import StudyDraft
 
 
 def words(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001
@@ -63,11 +63,11 @@ def command(
     from research_assets.cli.place import data_here
     from research_assets.clock import SystemClock
     from research_assets.settings import Settings
-    from research_assets.study_draft import Draft, check_name, place_for
+    from research_assets.study_draft import StudyDraft, require_unused_name, study_folder
 
     console = Console(highlight=False, soft_wrap=True)
     held = data_here()
-    draft = Draft(
+    draft = StudyDraft(
         name=name or "",
         start=start or str(SystemClock().now().date() - timedelta(days=28)),
         end=end or "",
@@ -88,9 +88,9 @@ def command(
     elif not draft.has_condition:
         raise click.UsageError("A study needs a condition: --region, --hashtag, --keyword or --username.")
     else:
-        check_name(held, draft.name)
+        require_unused_name(held, draft.name)
     # The demo's folder is the sandbox's own; a new study belongs where the user keeps studies.
-    _write(console, held, draft, place_for(Settings.from_env(), draft.name), asks)
+    _write(console, held, draft, study_folder(Settings.from_env(), draft.name), asks)
 
 
 def at_terminal() -> bool:
@@ -120,7 +120,7 @@ NEEDS = {"end": "start", "users": "panel"}
 """Answers that are judged together with an earlier one."""
 
 
-def _ask(draft: "Draft", settings: "Settings") -> "Draft":
+def _ask(draft: "StudyDraft", settings: "Settings") -> "StudyDraft":
     """Put the questions, each until its answer is one that the loader takes; flags are the defaults."""
     for attribute, text in BEFORE:
         draft = _answer(draft, attribute, text, settings)
@@ -137,41 +137,41 @@ def _ask(draft: "Draft", settings: "Settings") -> "Draft":
     return draft
 
 
-def _answer(draft: "Draft", attribute: str, text: str, settings: "Settings") -> "Draft":
+def _answer(draft: "StudyDraft", attribute: str, text: str, settings: "Settings") -> "StudyDraft":
     """The draft with one more answer."""
-    from research_assets.study_draft import Draft, DraftError, check_name, mistakes
+    from research_assets.study_draft import StudyDraft, DraftError, require_unused_name, draft_issues
 
     before = getattr(draft, attribute)
     # All else is in order here, so that what the loader objects to is the answer.
-    trial = Draft(name="study", start="2026-02-01", hashtags=("word",), usernames=("account",), panel=("account",))
+    trial = StudyDraft(name="study", start="2026-02-01", hashtags=("word",), usernames=("account",), panel=("account",))
     if attribute in NEEDS:
         trial = replace(trial, **{NEEDS[attribute]: getattr(draft, NEEDS[attribute])})
 
-    def accepted(answer: str) -> "Draft":
+    def accepted(answer: str) -> "StudyDraft":
         value: Any = split(answer) if isinstance(before, tuple) else answer.strip()
-        if found := mistakes(replace(trial, **{attribute: value})):
+        if found := draft_issues(replace(trial, **{attribute: value})):
             raise click.UsageError("; ".join(found))
         if attribute == "name":
             try:
-                check_name(settings, answer.strip())
+                require_unused_name(settings, answer.strip())
             except DraftError as error:
                 raise click.UsageError(str(error)) from error
         return replace(draft, **{attribute: value})
 
     shown = ", ".join(before) if isinstance(before, tuple) else before
     default = None if attribute == "name" and not shown else shown
-    answered: Draft = click.prompt(text, default=default, show_default=bool(shown), value_proc=accepted)
+    answered: StudyDraft = click.prompt(text, default=default, show_default=bool(shown), value_proc=accepted)
     return answered
 
 
-def _write(console: "Console", held: "Settings", draft: "Draft", folder: "Path", asks: bool) -> None:
+def _write(console: "Console", held: "Settings", draft: "StudyDraft", folder: "Path", asks: bool) -> None:
     """Show the file, write it, and say what it costs and what comes next."""
     from research_assets.cli.plan import show_plan
-    from research_assets.study_draft import write_draft, yaml_text
+    from research_assets.study_draft import write_draft, render_yaml
     from research_assets.study_file import load_studies
 
     if asks:
-        console.print(f"\n{folder / 'defs.yaml'}:\n\n{yaml_text(draft)}", markup=False)
+        console.print(f"\n{folder / 'defs.yaml'}:\n\n{render_yaml(draft)}", markup=False)
         click.confirm("Write it?", default=True, abort=True)
     file = write_draft(draft, folder)
     console.print(f"Written: {file}\n")

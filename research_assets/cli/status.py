@@ -87,7 +87,7 @@ def _studies(settings: Settings) -> "tuple[Sequence[StudySpec], str]":
     try:
         return load_studies(settings), ""
     except StudyError as error:
-        return error.sound, str(error)
+        return error.valid_studies, str(error)
 
 
 def _failures(settings: Settings) -> "list[tuple[datetime, str, str]]":

@@ -45,7 +45,7 @@ def decide(facts: Facts, now: datetime) -> Agenda:
         for study in facts.studies
         for pool in facts.pools
     }
-    weights = {study.name: study.share for study in facts.studies}
+    weights = {study.name: study.quota_weight for study in facts.studies}
     for pool, state in facts.pools.items():
         reserve = facts.due_reserve if pool == "research" else 0
         mine = [lot for lot in free if lot.pool == pool]

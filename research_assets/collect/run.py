@@ -105,7 +105,7 @@ async def _lists(ask: Ask, tools: Tools) -> AsyncGenerator[Finished | Paused, No
         meter, sources = Meter(ask, tools.progress), Sources(ask, tools)
         if sources.observed:
             end_past_periods(ask, tools)
-        tools.ledger.declare_demand(study.name, study.share, sources.estimate(), pool=pool)
+        tools.ledger.declare_demand(study.name, study.quota_weight, sources.estimate(), pool=pool)
         pauses: list[Paused] = []
 
         async def work(partition: date) -> Finished | Paused:
@@ -130,4 +130,4 @@ async def _lists(ask: Ask, tools: Tools) -> AsyncGenerator[Finished | Paused, No
     if pauses:
         yield replace(pauses[0], left=tuple(sorted(left)))
     else:
-        tools.ledger.declare_demand(study.name, study.share, 0, pool=pool)
+        tools.ledger.declare_demand(study.name, study.quota_weight, 0, pool=pool)

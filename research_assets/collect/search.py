@@ -112,7 +112,7 @@ class Search:
         if halt is not None:
             yield Paused(halt.pool, halt.reason, halt.opens_at, tuple(sorted(left)))
         else:
-            self._tools.ledger.declare_demand(self._study.name, self._study.share, 0, pool=POOL)
+            self._tools.ledger.declare_demand(self._study.name, self._study.quota_weight, 0, pool=POOL)
 
     def _resumed(self, stack: ExitStack, left: Set[date]) -> list[Found]:
         settings, claimed = self._tools.settings, set(left)
@@ -174,7 +174,7 @@ class Search:
         for trail in (*self._trails, *(job.trail or Trail(job.window) for job in jobs)):
             rest = [day for day in trail.window.days if day <= trail.reached]
             units += cost(expected_hits(rest, spread(self._judge(trail.window.names).density, rest)), size)
-        self._tools.ledger.declare_demand(self._study.name, self._study.share, units, pool=POOL)
+        self._tools.ledger.declare_demand(self._study.name, self._study.quota_weight, units, pool=POOL)
 
     async def _work(self, job: _Job) -> _Result:
         window, settings = job.window, self._tools.settings

@@ -21,7 +21,7 @@ class CommentRule:
 
     videos: Literal["all", "top", "sample", "none"] = "all"
     n: int = 0
-    share: float = 1.0
+    fraction: float = 1.0
     seed: int = 0
     replies: Literal["all", "none"] = "all"
 
@@ -48,5 +48,5 @@ class StudySpec:
     users: UserRule = UserRule()
     panel: tuple[str, ...] = ()
     observe: Literal["weekly", "daily"] = "weekly"
-    share: float = 1.0
+    quota_weight: float = 1.0
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

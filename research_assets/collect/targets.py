@@ -82,7 +82,7 @@ def count_video_targets(raw: Path | RawTables, study: StudySpec, days: Iterable[
         return 0
     if rule.videos == "top":
         return sum(min(rule.n, count) for count in counts)
-    return round(sum(counts) * (rule.share if rule.videos == "sample" else 1))
+    return round(sum(counts) * (rule.fraction if rule.videos == "sample" else 1))
 
 
 def reply_targets(raw: Path | RawTables, study: StudySpec, day: date) -> list[Target]:
@@ -174,7 +174,7 @@ def _drawn(rows: Sequence[tuple[int, int | None]], rule: CommentRule) -> list[tu
     if rule.videos == "top":
         return [(video, count, 1.0) for video, count in rows[: rule.n]]
     if rule.videos == "sample":
-        return [(video, count, rule.share) for video, count in rows if _lot(video, rule.seed) < rule.share]
+        return [(video, count, rule.fraction) for video, count in rows if _lot(video, rule.seed) < rule.fraction]
     return [(video, count, 1.0) for video, count in rows]
 
 

@@ -131,7 +131,7 @@ def _queries(order: Order, specs: Sequence[StudySpec]) -> Iterator[str]:
         yield f"Study `{spec.name}`, {spec.start} to {spec.end or 'now'}, as it was declared when this was exported:"
         yield "\n".join(["```", *lines, "```"])
         rule = spec.comments
-        more = {"sample": f" (share {rule.share:g}, seed {rule.seed})", "top": f" ({rule.n} of a day)"}
+        more = {"sample": f" (share {rule.fraction:g}, seed {rule.seed})", "top": f" ({rule.n} of a day)"}
         panel = f"a panel of {len(spec.panel):,} accounts" if spec.panel else "no panel"
         yield (
             f"Comments: of {rule.videos} videos{more.get(rule.videos, '')}, replies: {rule.replies}. "

@@ -119,7 +119,7 @@ def _comments(facts: Facts, study: StudySpec) -> str | None:
     whose = {
         "all": "every video whose comment count is above zero",
         "top": f"the {number(rule.n)} most commented videos of each day",
-        "sample": f"a random {percent(rule.share)} of each day's videos (seed {rule.seed})",
+        "sample": f"a random {percent(rule.fraction)} of each day's videos (seed {rule.seed})",
     }[rule.videos]
     lists = together_of(facts, "comments", "video")
     replies = "with replies" if rule.replies == "all" else "without replies"

@@ -153,6 +153,6 @@ def _declare(agenda: Agenda, facts: Facts, settings: Settings, clock: Clock) -> 
         for study in facts.studies:
             for pool in facts.pools:
                 wanted = agenda.wants[study.name, pool] if (study.name, pool) in begins else 0
-                ledger.declare_demand(study.name, study.share, wanted, pool=pool)
+                ledger.declare_demand(study.name, study.quota_weight, wanted, pool=pool)
     finally:
         ledger.close()

@@ -13,7 +13,7 @@ from research_assets.fields import ENTITIES
 from research_assets.resources import resources
 from research_assets.settings import Settings
 from research_assets.study import study_assets
-from research_assets.study_file import read_file
+from research_assets.study_file import read_study_file
 from research_assets_tests.assets.world import STUDY
 
 DEMO = Path(sandbox.__path__[0]) / "studies" / "demo" / "defs.yaml"
@@ -29,7 +29,7 @@ def keys(partitions: dg.PartitionsDefinition[str] | None, now: str) -> list[str]
 
 
 def test_demo_study_has_all_eight_entities() -> None:
-    [declared] = read_file(DEMO)
+    [declared] = read_study_file(DEMO)
     assets = specs(declared.spec)
     assert set(assets) == set(ENTITIES)
     for entity, spec in assets.items():
@@ -67,7 +67,7 @@ def test_profiles_of_the_panel_do_not_wait_for_videos() -> None:
 
 
 def test_definitions_of_a_study_hold_together(settings: Settings) -> None:
-    [declared] = read_file(DEMO)
+    [declared] = read_study_file(DEMO)
     mart = dg.AssetSpec(["marts", "coverage"])
     defs = dg.Definitions(
         assets=[*study_assets(declared.spec), mart],

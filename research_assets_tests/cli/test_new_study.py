@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from research_assets.cli import main, new_study
-from research_assets.study_file import read_file
+from research_assets.study_file import read_study_file
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_flags_write_a_study_and_say_its_price(studies: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     file = studies / "garden" / "defs.yaml"
-    (declared,) = read_file(file)
+    (declared,) = read_study_file(file)
     assert [condition["field_values"] for condition in declared.spec.query["and"]] == [["DE"], ["garten", "balkon"]]
     assert f"Written: {file}" in result.stdout
     assert ["garden", "videos", "10"] in [line.split()[:3] for line in result.stdout.splitlines()]
@@ -80,9 +80,9 @@ def test_questions_are_put_until_the_answer_is_good(studies: Path) -> None:
         "At least one of these",
     ):
         assert result.output.count(said) == 1
-    (declared,) = read_file(studies / "garden" / "defs.yaml")
+    (declared,) = read_study_file(studies / "garden" / "defs.yaml")
     assert declared.spec.query["and"][0]["field_values"] == ["garten", "balkon"]
-    assert (declared.spec.comments.share, declared.spec.users.who, declared.spec.panel) == (0.1, "panel", ("a", "b"))
+    assert (declared.spec.comments.fraction, declared.spec.users.who, declared.spec.panel) == (0.1, "panel", ("a", "b"))
 
 
 @pytest.mark.usefixtures("somebody")

@@ -50,7 +50,7 @@ def worlds(draw: st.DrawFn) -> Facts:
             end=draw(st.sampled_from([None, start, start + 20 * DAY, start + 60 * DAY])),
             settle_days=draw(st.integers(0, 5)),
             reobserve_days=draw(st.sampled_from([(), (10,), (10, 30)])),
-            share=draw(st.sampled_from([0.5, 1.0, 2.0])),
+            quota_weight=draw(st.sampled_from([0.5, 1.0, 2.0])),
         )
         studies.append(one)
         days = draw(st.dictionaries(st.integers(0, 50), standing(costs=False), max_size=12))

@@ -80,7 +80,7 @@ async def test_comments_wait_for_their_videos(settings: Settings) -> None:
 async def test_a_sample_keeps_its_chance_and_a_top_asks_the_most_commented(settings: Settings) -> None:
     lab = Lab(settings, SandboxConfig())
     await lab.collect("videos", days(1), garden())
-    drawn = garden(comments=CommentRule("sample", share=0.25, seed=3, replies="none"))
+    drawn = garden(comments=CommentRule("sample", fraction=0.25, seed=3, replies="none"))
     await lab.collect("comments", days(1), drawn)
     videos = lab.sql("SELECT count(*) FROM {videos}")[0][0]
     units = lab.sql("SELECT unit, probability FROM {coverage} WHERE entity = 'comments'")

@@ -54,7 +54,9 @@ class Paper:
                 density[name][day] = 100.0 * price
         last = {name: max(day for other, _, day in self.price if other == name) for name in density}
         studies = [
-            StudySpec(name, min(density[name]), QUERY, end=last[name], settle_days=0, share=self.shares.get(name, 1.0))
+            StudySpec(
+                name, min(density[name]), QUERY, end=last[name], settle_days=0, quota_weight=self.shares.get(name, 1.0)
+            )
             for name in density
         ]
         opens = None if self.left else next_midnight(self.now)

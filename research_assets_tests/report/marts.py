@@ -24,7 +24,7 @@ STUDY = StudySpec(
         "not": ({"operation": "EQ", "field_name": "keyword", "field_values": ["</pre><script>"]},),
     },
     reobserve_days=(10,),
-    comments=CommentRule("sample", share=0.25, seed=7),
+    comments=CommentRule("sample", fraction=0.25, seed=7),
     panel=("anna", "ben"),
 )
 

@@ -267,7 +267,7 @@ def test_what_was_collected_outside_dagster_is_shown_without_a_request(build: Bu
 
 
 def test_days_without_comments_are_shown_without_a_run_of_their_own(build: Build) -> None:
-    study = replace(STUDY, comments=CommentRule("sample", share=0.005))
+    study = replace(STUDY, comments=CommentRule("sample", fraction=0.005))
     house = build(study, flat_comments=2, research_cap=11)
     results = house.pass_time()
     assert [result.dagster_run.tags[runs.BATCH] for result in results] == [

@@ -10,7 +10,7 @@ import pytest
 
 from research_assets.instance import prepare_home
 from research_assets.settings import PROJECT_DIR, VARIABLES, Settings
-from research_assets.study_file import read_file
+from research_assets.study_file import read_study_file
 from research_assets_tests.study.files import SMALL, write
 
 PARTS = ("pyproject.toml", "workspace.yaml", "research_assets", "dbt_project")
@@ -84,5 +84,5 @@ def test_a_new_study_is_scaffolded(project: Project) -> None:
     options = ("--hashtags", "garten,balkon", "--start", "2026-02-01")
     code, said = project.dg("scaffold", "defs", "research_assets.Study", "balcony", *options)
     assert code == 0, said
-    (declared,) = read_file(project.defs / "balcony" / "defs.yaml")
+    (declared,) = read_study_file(project.defs / "balcony" / "defs.yaml")
     assert declared.spec.query["and"][0]["field_values"] == ["garten", "balkon"]

@@ -11,13 +11,21 @@ from hypothesis import strategies as st
 
 from research_assets.collect.spec import CommentRule, UserRule
 from research_assets.settings import DEFS_DIR, Settings
-from research_assets.study_draft import Draft, DraftError, check_name, mistakes, place_for, write_draft, yaml_text
-from research_assets.study_file import read_file
+from research_assets.study_draft import (
+    StudyDraft,
+    DraftError,
+    require_unused_name,
+    draft_issues,
+    study_folder,
+    write_draft,
+    render_yaml,
+)
+from research_assets.study_file import read_study_file
 from research_assets.study_scaffold import StudyParams, StudyScaffolder
 from research_assets_tests.study.files import SMALL, write
 
-SMALLEST = Draft(name="garden", start="2026-02-01", hashtags=("garten",))
-FULL = Draft(
+SMALLEST = StudyDraft(name="garden", start="2026-02-01", hashtags=("garten",))
+FULL = StudyDraft(
     name="garden",
     start="2026-02-01",
     end="2026-02-28",
@@ -33,7 +41,7 @@ FULL = Draft(
 
 
 def test_every_answer_is_read_back(tmp_path: Path) -> None:
-    (declared,) = read_file(write_draft(FULL, tmp_path / "garden"), ours=True)
+    (declared,) = read_study_file(write_draft(FULL, tmp_path / "garden"), studies_only=True)
     spec = declared.spec
     assert (spec.name, spec.start, spec.end, spec.observe) == ("garden", date(2026, 2, 1), date(2026, 2, 28), "daily")
     assert {
@@ -46,14 +54,14 @@ def test_every_answer_is_read_back(tmp_path: Path) -> None:
         ("or", "hashtag_name", "garten", "balkon"),
         ("or", "keyword", "mein garten: neu", "off"),
     }
-    assert spec.comments == CommentRule(videos="sample", share=0.1)
+    assert spec.comments == CommentRule(videos="sample", fraction=0.1)
     assert spec.users == UserRule(who="top", n=20)
     assert spec.panel == ("no", "_x_")
 
 
 def test_the_smallest_study_has_the_defaults_and_tells_the_rest_in_comments(tmp_path: Path) -> None:
     file = write_draft(SMALLEST, tmp_path / "garden")
-    (declared,) = read_file(file, ours=True)
+    (declared,) = read_study_file(file, studies_only=True)
     assert (declared.spec.end, declared.spec.panel, declared.spec.comments) == (None, (), CommentRule())
     assert list(declared.spec.query) == ["and"]
     for told in ("# end:", "# reobserve_days:", "# panel:", "# share:"):
@@ -63,9 +71,9 @@ def test_the_smallest_study_has_the_defaults_and_tells_the_rest_in_comments(tmp_
 @given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=3))
 def test_whatever_the_words_the_file_holds_them_or_says_why_not(texts: list[str]) -> None:
     draft = replace(SMALLEST, hashtags=(), keywords=tuple(texts))
-    found = mistakes(draft)
+    found = draft_issues(draft)
     assert all(mistake.startswith("query.") for mistake in found)
-    assert yaml_text(draft).count("\nattributes:") == 1
+    assert render_yaml(draft).count("\nattributes:") == 1
 
 
 @pytest.mark.parametrize(
@@ -102,11 +110,11 @@ def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
 def test_a_name_is_taken_once_and_the_first_folder_of_studies_comes_first(tmp_path: Path) -> None:
     write(tmp_path / "old", SMALL)
     settings = Settings.from_env({"RESEARCH_STUDIES": f"{tmp_path}:{tmp_path / 'old'}"})
-    assert place_for(settings, "new") == tmp_path / "new"
-    assert place_for(Settings.from_env({}), "new") == DEFS_DIR / "new"
-    check_name(settings, "new")
+    assert study_folder(settings, "new") == tmp_path / "new"
+    assert study_folder(Settings.from_env({}), "new") == DEFS_DIR / "new"
+    require_unused_name(settings, "new")
     with pytest.raises(DraftError, match=r"The study gardening is declared in .*old/defs\.yaml, line 3"):
-        check_name(settings, "gardening")
+        require_unused_name(settings, "gardening")
 
 
 def request(folder: Path, **params: str) -> dg.ScaffoldRequest[StudyParams]:
@@ -121,11 +129,11 @@ def request(folder: Path, **params: str) -> dg.ScaffoldRequest[StudyParams]:
 
 def test_dg_writes_the_same_file(tmp_path: Path) -> None:
     StudyScaffolder().scaffold(request(tmp_path / "garden", start="2026-02-01", hashtags="garten, balkon", panel="a"))
-    (declared,) = read_file(tmp_path / "garden" / "defs.yaml")
+    (declared,) = read_study_file(tmp_path / "garden" / "defs.yaml")
     assert declared.spec.query["and"][0]["field_values"] == ["garten", "balkon"]
     assert (declared.spec.name, declared.spec.panel) == ("garden", ("a",))
     StudyScaffolder().scaffold(request(tmp_path / "balcony"))
-    (bare,) = read_file(tmp_path / "balcony" / "defs.yaml")
+    (bare,) = read_study_file(tmp_path / "balcony" / "defs.yaml")
     assert bare.spec.query["and"][0]["field_values"] == ["balcony"]
 
 

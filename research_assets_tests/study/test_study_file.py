@@ -9,7 +9,7 @@ import pytest
 
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.settings import Settings
-from research_assets.study_file import StudyError, find_studies, load_studies, read_file
+from research_assets.study_file import StudyError, find_studies, load_studies, read_study_file
 from research_assets_tests.study.files import HEAD, SMALL, WHOLE, write
 
 TODAY = date(2026, 3, 2)
@@ -24,17 +24,17 @@ def mistakes(tmp_path: Path) -> Mistakes:
     def tell(attributes: str) -> tuple[tuple[int, str, str], ...]:
         file = write(tmp_path / "study", attributes)
         with pytest.raises(StudyError) as caught:
-            read_file(file, today=TODAY)
-        assert all(mistake.file == file for mistake in caught.value.mistakes)
-        assert all(str(mistake) in str(caught.value) for mistake in caught.value.mistakes)
+            read_study_file(file, today=TODAY)
+        assert all(mistake.file == file for mistake in caught.value.issues)
+        assert all(str(mistake) in str(caught.value) for mistake in caught.value.issues)
         first = HEAD.count("\n")
-        return tuple((m.line - first, m.where.removeprefix("attributes."), m.message) for m in caught.value.mistakes)
+        return tuple((m.line - first, m.key.removeprefix("attributes."), m.message) for m in caught.value.issues)
 
     return tell
 
 
 def read(folder: Path, attributes: str) -> StudySpec:
-    [declared] = read_file(write(folder, attributes), today=TODAY)
+    [declared] = read_study_file(write(folder, attributes), today=TODAY)
     return declared.spec
 
 
@@ -52,10 +52,10 @@ def test_whole_study(tmp_path: Path) -> None:
     spec = read(tmp_path, WHOLE)
     assert spec.end == date(2026, 2, 28)
     assert spec.reobserve_days == (10, 30)
-    assert spec.comments == CommentRule("sample", share=0.1, seed=7)
+    assert spec.comments == CommentRule("sample", fraction=0.1, seed=7)
     assert spec.users == UserRule("top", n=200)
     assert spec.panel == ("beet.und.balkon", "moosfreund", "farn_fan")
-    assert (spec.observe, spec.share) == ("daily", 2.0)
+    assert (spec.observe, spec.quota_weight) == ("daily", 2.0)
     assert spec.fields == {"videos": ("id", "create_time", "username", "comment_count")}
     assert set(spec.query) == {"and", "not"}
 
@@ -173,7 +173,7 @@ def test_files_that_are_no_study(tmp_path: Path, text: str, said: str) -> None:
     file = tmp_path / "defs.yaml"
     file.write_text(text)
     with pytest.raises(StudyError, match="mistake") as caught:
-        read_file(file, today=TODAY, ours=True)
+        read_study_file(file, today=TODAY, studies_only=True)
     assert said in str(caught.value)
 
 
@@ -199,8 +199,8 @@ def test_two_studies_of_one_name(tmp_path: Path, settings: Settings) -> None:
     settings = replace(settings, studies=(tmp_path / "elsewhere",))
     with pytest.raises(StudyError) as caught:
         load_studies(settings, defs=tmp_path / "defs", today=TODAY)
-    [mistake] = caught.value.mistakes
-    assert (mistake.file, mistake.line, mistake.where) == (second, 3, "attributes.name")
+    [mistake] = caught.value.issues
+    assert (mistake.file, mistake.line, mistake.key) == (second, 3, "attributes.name")
     assert f"{first}:3" in mistake.message
 
 
@@ -213,4 +213,4 @@ def test_a_folder_of_studies_that_is_not_there(tmp_path: Path, settings: Setting
 def test_two_studies_in_one_file(tmp_path: Path) -> None:
     file = write(tmp_path, SMALL)
     file.write_text(file.read_text() + "---\n" + file.read_text().replace("gardening", "balcony"))
-    assert [declared.line for declared in read_file(file, today=TODAY)] == [3, 11]
+    assert [declared.line for declared in read_study_file(file, today=TODAY)] == [3, 11]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.study_panel import PanelError, read_panel, username
+from research_assets.study_panel import PanelError, read_panel, parse_username
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def test_panel_file_in_another_encoding(tmp_path: Path) -> None:
 @given(st.text(max_size=30))
 def test_a_handle_is_clean_or_refused(text: str) -> None:
     try:
-        name = username(text)
+        name = parse_username(text)
     except PanelError:
         return
     assert name
     assert not set(name) & set(" @,;\t\n")
-    assert username("@" + name) == name
+    assert parse_username("@" + name) == name
