@@ -23,7 +23,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from research_assets.cli import main
-from research_assets.collect.coverage import read_held
+from research_assets.collect.coverage import read_unit_status
 from research_assets.definitions import build_definitions
 from research_assets.instance import prepare_home
 from research_assets.sandbox.config import SandboxConfig
@@ -99,7 +99,7 @@ def test_something_at_the_address_that_is_not_the_api(bench: Bench, status: int,
     assert said in failure(result)
     # It is said of the API, not of the day: nothing was asked about that.
     assert not observations(result)
-    assert {one.verdict.state for one in read_held(bench.settings.raw, "videos")} <= {"partial"}
+    assert {one.attempt.state for one in read_unit_status(bench.settings.raw, "videos")} <= {"partial"}
 
 
 def test_a_stranger_is_told_from_the_api_by_the_smoke_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import dagster as dg
 
 from research_assets.clock import Clock
 from research_assets.collect.forecast import finish, forecast, recurring
-from research_assets.collect.history import comment_pages, period_cost
+from research_assets.collect.history import mean_comment_requests_per_day, max_requests_per_period
 from research_assets.collect.lookup import RawTables
 from research_assets.collect.pools import read_pools
 from research_assets.collect.spec import StudySpec
@@ -22,7 +22,9 @@ def left(settings: Settings, study: StudySpec, entity: str, clock: Clock) -> dic
     pools, used = read_pools(settings, clock)
     with RawTables(settings.raw) as raw:
         facts = read_facts(settings, [study], pools, now, used=used, raw=raw)
-        lines = recurring(forecast(facts, comment_pages(raw), now), [study], period_cost(raw))
+        lines = recurring(
+            forecast(facts, mean_comment_requests_per_day(raw), now), [study], max_requests_per_period(raw)
+        )
     line = next(line for line in lines if line.entity == entity)
     end = finish([line], pools[BY_ENTITY[entity].pool], now)
     return {

@@ -11,7 +11,7 @@ import dagster as dg
 import duckdb
 
 from research_assets.checks.rule import Rule
-from research_assets.collect.coverage import WHICH_COUNTS
+from research_assets.collect.coverage import CURRENT_ATTEMPT_ORDER
 from research_assets.fields import COVERAGE, ENTITIES, column_definitions, table_columns
 from research_assets.table_sql import sql_literal
 
@@ -124,4 +124,4 @@ def _name_tables(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, e
                 f" union_by_name = {view == 'held'}, hive_types = {{'study': varchar, 'day': date}})"
             )
         connection.execute(f"create or replace temp view {view} as {source}")
-    connection.execute(_UNITS.format(entity=sql_literal(entity), order=WHICH_COUNTS))
+    connection.execute(_UNITS.format(entity=sql_literal(entity), order=CURRENT_ATTEMPT_ORDER))

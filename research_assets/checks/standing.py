@@ -17,7 +17,7 @@ from dagster_duckdb import DuckDBResource
 from research_assets.captures import CaptureError, DamagedCapture, Manifest, manifest_path, read_events, sealed_path
 from research_assets.checks.look import sample
 from research_assets.checks.rule import GO_ON, IS_LACKING
-from research_assets.collect.coverage import WHICH_COUNTS
+from research_assets.collect.coverage import CURRENT_ATTEMPT_ORDER
 from research_assets.collect.lookup import query_raw
 from research_assets.collect.words import counted
 from research_assets.settings import Settings
@@ -43,7 +43,7 @@ select entity, "partition", unit, state, reason, next_try, since from (
     from {{table}} where unit_kind <> 'canary'
     qualify row_number() over (
         partition by entity, "partition", unit_kind, unit
-        order by {WHICH_COUNTS}
+        order by {CURRENT_ATTEMPT_ORDER}
     ) = 1
 ) where state in ('quarantined', 'suspicious') order by since, entity, "partition", unit
 """

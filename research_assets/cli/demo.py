@@ -113,7 +113,7 @@ class Demo:
 
     def _stages(self, keys: list["dg.AssetKey"]) -> Iterator[Stage]:
         from research_assets.clock import SystemClock
-        from research_assets.collect.observing import running_period
+        from research_assets.collect.observing import current_period
         from research_assets.fields import ENTITIES
 
         study, now = self._study, SystemClock().now()
@@ -126,7 +126,7 @@ class Demo:
                 last = min(study.end or today, today - timedelta(days=study.settle_days + 1))
                 yield Stage(name.replace("_", " "), (own[name],), study.start, last)
             else:
-                period = running_period(study, now)
+                period = current_period(study, now)
                 yield Stage(name.replace("_", " "), (own[name],), period, period)
         yield Stage("marts (dbt)", tuple(key for key in keys if key.path[0] in ("staging", "marts")))
         yield Stage("report", (own["report"],))

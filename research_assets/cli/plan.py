@@ -86,11 +86,15 @@ def _show(console: "Console", settings: "Settings", facts: "Facts", now: "dateti
     from rich.table import Table
 
     from research_assets.collect.forecast import finish, forecast, looks, recurring
-    from research_assets.collect.history import comment_pages, period_cost
+    from research_assets.collect.history import mean_comment_requests_per_day, max_requests_per_period
     from research_assets.collect.words import counted
     from research_assets.tiktok.endpoints import BY_ENTITY
 
-    lines = recurring(forecast(facts, comment_pages(settings.raw), now), facts.studies, period_cost(settings.raw))
+    lines = recurring(
+        forecast(facts, mean_comment_requests_per_day(settings.raw), now),
+        facts.studies,
+        max_requests_per_period(settings.raw),
+    )
     names = [study.name for study in facts.studies]
     lines = sorted([*lines, *looks(facts, now)], key=lambda line: names.index(line.study))
     table = Table("study", "entity", title="Still needed", title_justify="left", box=None, pad_edge=False)

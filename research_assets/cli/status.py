@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from research_assets.collect.coverage import State
+    from research_assets.collect.coverage import UnitState
     from research_assets.collect.overview import Count
     from research_assets.collect.spec import StudySpec
     from research_assets.quota import PoolState
@@ -136,9 +136,9 @@ def _held_table(found: Held) -> "Table":
     """Units by state, with the states that occur as columns."""
     from rich.table import Table
 
-    from research_assets.collect.coverage import State
+    from research_assets.collect.coverage import UnitState
 
-    states = [state for state in get_args(State) if any(state in entry for entry in found.values())]
+    states = [state for state in get_args(UnitState) if any(state in entry for entry in found.values())]
     table = Table("study", "entity", title="\nHeld, in units", title_justify="left", box=None, pad_edge=False)
     for heading in (*states, "rows"):
         table.add_column(heading, justify="right")
@@ -168,7 +168,7 @@ def _bars(known: "Sequence[StudySpec]", counts: "Sequence[Count]", now: datetime
     return table
 
 
-def _days(study: "StudySpec", now: datetime) -> "dict[date, State]":
+def _days(study: "StudySpec", now: datetime) -> "dict[date, UnitState]":
     """The days of a study as they stand while nothing is known of them."""
     from research_assets.collect.agenda import due_at
 

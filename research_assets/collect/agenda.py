@@ -12,7 +12,7 @@ from math import ceil
 
 from research_assets.clock import midnight
 from research_assets.collect.agenda_model import BESIDE_THE_SEARCH, RANK, Agenda, Facts, Item, Standing, Waiting, Why
-from research_assets.collect.estimate import NOTHING, Estimate, total
+from research_assets.collect.estimate import NO_COST, Estimate, sum_estimates
 from research_assets.collect.lots import Lot, cut
 from research_assets.collect.model import Ask, is_backfill
 from research_assets.collect.observing import period_length
@@ -191,11 +191,11 @@ def _price(
 ) -> Callable[[int], Estimate]:
     """What the first n partitions of some wishes cost; days share windows with those taken from `others`."""
     if wishes[0].why == "show":
-        return lambda _: NOTHING
+        return lambda _: NO_COST
     if wishes[0].why == "accounts":
         return lambda n: Estimate(-(-n // facts.window_days), "one each")
     if entity != "videos":
-        return lambda n: total(wish.standing.estimate for wish in wishes[:n])
+        return lambda n: sum_estimates(wish.standing.estimate for wish in wishes[:n])
     days = [wish.partition for wish in wishes]
 
     told: dict[tuple[int, ...], Estimate] = {}
@@ -213,7 +213,7 @@ def _price(
 
 def _want(facts: Facts, lots: Sequence[Lot], pool: str) -> int:
     """What a study wants of a pool; of unknown size it may be all of it."""
-    whole = total(lot.price(len(lot.partitions)) for lot in lots if lot.key not in facts.halted)
+    whole = sum_estimates(lot.price(len(lot.partitions)) for lot in lots if lot.key not in facts.halted)
     cap = facts.pools[pool].cap
     return cap if whole.basis == "nothing known" else min(cap, ceil(whole.requests))
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal
 
-from research_assets.collect.estimate import NOTHING, Basis, Estimate, search
+from research_assets.collect.estimate import NO_COST, Basis, Estimate, estimate_search
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import PoolState
 from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
@@ -67,7 +67,7 @@ class Standing:
     begun: bool = False
     shown: bool = True
     lacks: bool = False
-    estimate: Estimate = NOTHING
+    estimate: Estimate = NO_COST
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Facts:
     def search_cost(self, study: str, days: Sequence[date]) -> Estimate:
         """What a search over some days of a study will cost."""
         density, parts = self.density.get(study, {}), self.parts.get(study, 1)
-        return search(days, density, page_size=self.page_size, window_days=self.window_days, parts=parts)
+        return estimate_search(days, density, page_size=self.page_size, window_days=self.window_days, parts=parts)
 
 
 @dataclass(frozen=True, slots=True)

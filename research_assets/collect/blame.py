@@ -8,7 +8,7 @@ from collections.abc import Iterable, Set
 from dataclasses import replace
 from datetime import date
 
-from research_assets.collect.plan import Window, apart, halve
+from research_assets.collect.plan import SearchWindow, split_at_dead_days, split_window
 
 TELLERS = 2
 """How many accounts of a failing search are asked by themselves to learn whether accounts are at fault or days."""
@@ -20,38 +20,38 @@ GIVEN_UP = 4
 class Blame:
     """What one run has learned of the days and accounts of a search; of a query without parts, nothing."""
 
-    def __init__(self, names: tuple[str, ...], before: Iterable[Window]) -> None:
+    def __init__(self, names: tuple[str, ...], before: Iterable[SearchWindow]) -> None:
         """`names` are all accounts of the query; `before` are windows that were answered in earlier runs."""
         self._names = names
-        self._before = [window for window in before if len(window.names) < len(names)]
-        self._answered: list[Window] = []
-        self._waiting: list[Window] = []
-        self._whole: dict[Window, Window] = {}
+        self._before = [window for window in before if len(window.usernames) < len(names)]
+        self._answered: list[SearchWindow] = []
+        self._waiting: list[SearchWindow] = []
+        self._whole: dict[SearchWindow, SearchWindow] = {}
 
-    def answered(self, window: Window, doubt: str | None) -> None:
+    def answered(self, window: SearchWindow, doubt: str | None) -> None:
         """A page came for a window: unless it is in doubt, neither days nor accounts keep the API from answering."""
         if self._names and doubt is None and window not in self._answered:
             self._answered.append(window)
 
-    def unanswered(self, window: Window) -> tuple[Window, ...] | None:
+    def unanswered(self, window: SearchWindow) -> tuple[SearchWindow, ...] | None:
         """What is asked instead of a window that got no answer; None: nothing can be learned from its accounts.
 
         While it is open whether accounts or days are at fault, that is nothing, and `resolved` says so later.
         """
-        if not self._names or window.told or (window.answers and len(window.names) == 1):
+        if not self._names or window.bisect_exhausted or (window.days_answer and len(window.usernames) == 1):
             return None
         if self._at_fault(window):
             return self._halves(window)
         self._waiting.append(window)
         return ()
 
-    def resolved(self, under_way: Iterable[Window], dead: Set[date]) -> list[Window]:
+    def resolved(self, under_way: Iterable[SearchWindow], dead: Set[date]) -> list[SearchWindow]:
         """Windows instead of those that got no answer, as far as nothing `under_way` can still say what is at fault.
 
         The narrowest goes ahead: where days are at fault, it finds them for all others.
         """
-        going, windows = list(under_way), list[Window]()
-        for window in sorted(self._waiting, key=lambda one: (len(one.days), -one.tellers)):
+        going, windows = list(under_way), list[SearchWindow]()
+        for window in sorted(self._waiting, key=lambda one: (len(one.days), -one.n_probes)):
             if window in self._waiting and not any(
                 one.first <= window.last and window.first <= one.last for one in going
             ):
@@ -61,41 +61,44 @@ class Blame:
                 going += new
         return windows
 
-    def _next(self, window: Window, dead: Set[date]) -> tuple[Window, ...]:
+    def _next(self, window: SearchWindow, dead: Set[date]) -> tuple[SearchWindow, ...]:
         """How to go on with a window that got no answer, now that nothing else can say why."""
         if not dead.isdisjoint(window.days):
-            groups = [group for group in apart(window.days, dead) if group[0] not in dead]
+            groups = [group for group in split_at_dead_days(window.days, dead) if group[0] not in dead]
             return tuple(replace(window, first=group[0], last=group[-1], failures=0) for group in groups)
         if self._at_fault(window):
             return self._halves(window)
-        names = window.names or self._names
-        elsewhere = any(set(names) <= set(other.names or self._names) for other in self._answered)
-        if not elsewhere and len(names) > 1 and window.tellers <= window.failures and window.tellers < TELLERS:
+        names = window.usernames or self._names
+        elsewhere = any(set(names) <= set(other.usernames or self._names) for other in self._answered)
+        if not elsewhere and len(names) > 1 and window.n_probes <= window.n_failures and window.n_probes < TELLERS:
             # An account that was answered before tells for sure: where it fails too, the days are at fault.
-            sure = {name for other in (*self._before, *self._answered) for name in other.names}
-            teller = next((name for name in names if name in sure), names[window.tellers])
-            asked = replace(window, tellers=TELLERS if teller in sure else window.tellers + 1)
+            sure = {name for other in (*self._before, *self._answered) for name in other.usernames}
+            teller = next((name for name in names if name in sure), names[window.n_probes])
+            asked = replace(window, tellers=TELLERS if teller in sure else window.n_probes + 1)
             rest = replace(asked, names=tuple(name for name in names if name != teller))
             self._waiting.append(rest)
             asked = replace(asked, names=(teller,))
-            self._whole |= {asked: replace(window, tellers=asked.tellers), rest: replace(window, tellers=asked.tellers)}
+            self._whole |= {
+                asked: replace(window, tellers=asked.n_probes),
+                rest: replace(window, tellers=asked.n_probes),
+            }
             return (asked,)
         whole = self._whole.get(window, window)
         self._waiting = [other for other in self._waiting if self._whole.get(other) != whole]
-        return halve(whole, {}) if len(whole.days) > 1 else (replace(whole, told=True),)
+        return split_window(whole, {}) if len(whole.days) > 1 else (replace(whole, told=True),)
 
-    def _halves(self, window: Window) -> tuple[Window, ...]:
+    def _halves(self, window: SearchWindow) -> tuple[SearchWindow, ...]:
         """The accounts of a window whose days answer, in halves; a single one is to be tried in earnest."""
-        names, middle = window.names or self._names, len(window.names or self._names) // 2
+        names, middle = window.usernames or self._names, len(window.usernames or self._names) // 2
         return tuple(replace(window, names=part, answers=True) for part in (names[:middle], names[middle:]) if part)
 
-    def _at_fault(self, window: Window) -> bool:
+    def _at_fault(self, window: SearchWindow) -> bool:
         """Whether each day of a window was answered for other accounts: what fails then are its own."""
-        names = set(window.names or self._names)
+        names = set(window.usernames or self._names)
         answered = {
             day
             for other in (*self._before, *self._answered)
-            if names.isdisjoint(other.names or self._names)
+            if names.isdisjoint(other.usernames or self._names)
             for day in other.days
         }
-        return window.answers or answered.issuperset(window.days)
+        return window.days_answer or answered.issuperset(window.days)

@@ -13,10 +13,10 @@ from datetime import date
 from typing import Literal
 
 from research_assets.clock import Clock
-from research_assets.collect.accounts import Names, named, narrowed, with_most
-from research_assets.collect.coverage import Held, Verdict
+from research_assets.collect.accounts import Usernames, batchable_usernames, restrict_query, most_frequent_usernames
+from research_assets.collect.coverage import UnitStatus, Attempt
 from research_assets.collect.lookup import query_raw
-from research_assets.collect.observing import SEVERAL
+from research_assets.collect.observing import MIN_CANARY_VIDEOS
 from research_assets.collect.page import id_of
 from research_assets.collect.send import Courier, Errand
 from research_assets.collect.spec import StudySpec
@@ -39,19 +39,19 @@ class Sought:
     study: StudySpec
     day: date
     videos: tuple[int, ...]
-    names: Names = ()
+    names: Usernames = ()
 
     @property
     def request(self) -> Request:
         """The search that finds them."""
         condition = {"operation": "IN", "field_name": "video_id", "field_values": [str(video) for video in self.videos]}
-        query = narrowed(self.study.query, self.names)
+        query = restrict_query(self.study.query, self.names)
         query = {**query, "and": (*query.get("and", ()), condition)}
         return video_query(query, self.day, self.day, fields=("id", "create_time"))
 
 
 def known_videos(
-    settings: Settings, study: StudySpec, day: date, alone: Mapping[str, Verdict], enough: int | None = None
+    settings: Settings, study: StudySpec, day: date, alone: Mapping[str, Attempt], enough: int | None = None
 ) -> Sought:
     """Videos of a day, by lot; where the query must be asked in parts, those of the accounts `with_most` of them."""
     rows = query_raw(
@@ -61,11 +61,11 @@ def known_videos(
         "SELECT id, any_value(username) FROM {table} WHERE id IS NOT NULL GROUP BY id ORDER BY hash(id), id",
     )
     # The API matches handles in whatever case, and answers in its own.
-    spelt = {name.casefold(): name for name in named(study.query)}
+    spelt = {name.casefold(): name for name in batchable_usernames(study.query)}
     if not spelt:
         return Sought(study, day, tuple(video for video, _ in rows[:MAX_COUNT]))
     authors = {video: spelt[author.casefold()] for video, author in rows if author and author.casefold() in spelt}
-    names = with_most(authors.values(), alone, settings.username_batch, enough)
+    names = most_frequent_usernames(authors.values(), alone, settings.username_batch, enough)
     return Sought(study, day, tuple(video for video, name in authors.items() if name in names)[:MAX_COUNT], names)
 
 
@@ -100,8 +100,8 @@ class Canary:
         self,
         settings: Settings,
         study: StudySpec,
-        held: Mapping[date, Held],
-        alone: Mapping[str, Verdict],
+        held: Mapping[date, UnitStatus],
+        alone: Mapping[str, Attempt],
         courier: Courier,
         clock: Clock,
     ) -> None:
@@ -130,13 +130,13 @@ class Canary:
         days = (
             day
             for day, record in self._held.items()
-            if record.verdict.state == "complete" and record.verdict.kept >= SEVERAL and day not in without
+            if record.attempt.state == "complete" and record.attempt.kept >= MIN_CANARY_VIDEOS and day not in without
         )
         return max(days, default=None)
 
     async def _ask(self, day: date, note: Note) -> Song | None:
-        sought = known_videos(self._settings, self._study, day, self._alone, enough=SEVERAL)
-        if len(sought.videos) < SEVERAL:
+        sought = known_videos(self._settings, self._study, day, self._alone, enough=MIN_CANARY_VIDEOS)
+        if len(sought.videos) < MIN_CANARY_VIDEOS:
             return None
         try:
             found = await find_again(sought, self._courier, self._clock, note, tries=1)

@@ -5,12 +5,12 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from research_assets.clock import midnight
-from research_assets.collect.coverage import Verdict, utc
+from research_assets.collect.coverage import Attempt, format_utc
 from research_assets.collect.model import Finished
 from research_assets.collect.spec import StudySpec
 
 
-def finished(verdict: Verdict, *, held: bool = False) -> Finished:
+def finished(verdict: Attempt, *, held: bool = False) -> Finished:
     """A day as its verdict says."""
     return Finished(
         partition=verdict.partition,
@@ -31,11 +31,11 @@ def too_fresh(study: StudySpec, day: date, now: datetime) -> Finished | None:
     due = midnight(day) + timedelta(days=1 + study.settle_days)
     if now >= due:
         return None
-    reason = f"The day settles on {utc(due)} (settle_days: {study.settle_days}); asked earlier it would be incomplete."
+    reason = f"The day settles on {format_utc(due)} (settle_days: {study.settle_days}); asked earlier it would be incomplete."
     return Finished(partition=day, state="too_fresh", units={"too_fresh": 1}, reason=reason, next_try=due)
 
 
-def taken(verdicts: Iterable[Verdict], left: set[date], spent: Mapping[date, float]) -> list[Finished]:
+def taken(verdicts: Iterable[Attempt], left: set[date], spent: Mapping[date, float]) -> list[Finished]:
     """The days that verdicts finish, taken off what is left, with the requests that they cost in this run."""
     done = [verdict for verdict in verdicts if verdict.partition in left and verdict.state != "partial"]
     left.difference_update(verdict.partition for verdict in done)

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from research_assets.collect.plan import cost, expected_hits, plan_windows, spread
+from research_assets.collect.plan import requests_for_hits, expected_hits, plan_windows, estimate_hits_per_day
 from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
 
 Basis = Literal["known counts", "density", "pages observed", "one each", "nothing known", "held"]
 """From the surest to the least: counts that the API told; hits of days nearby; pages that such lists had; entities that
 cost one request each; a guess of one request; nothing to ask."""
 
-UNCERTAIN_LAST: tuple[Basis, ...] = (
+BASIS_BY_CERTAINTY: tuple[Basis, ...] = (
     "held",
     "one each",
     "known counts",
@@ -25,10 +25,10 @@ UNCERTAIN_LAST: tuple[Basis, ...] = (
     "nothing known",
 )
 
-FOLLOW_REACH = 5_000
+MAX_FOLLOW_ROWS = 5_000
 """Accounts of a follow list that the API gives at most (reference 3.7)."""
 
-UNSEEN_PAGES: Mapping[str, float] = {"liked_videos": 2.0, "reposted_videos": 2.0, "followers": 1.0, "following": 1.0}
+DEFAULT_PAGES: Mapping[str, float] = {"liked_videos": 2.0, "reposted_videos": 2.0, "followers": 1.0, "following": 1.0}
 """Pages taken for a list of which nothing is known, where it may have more than one."""
 
 
@@ -40,19 +40,19 @@ class Estimate:
     basis: Basis = "held"
 
     def __add__(self, other: "Estimate") -> "Estimate":
-        return Estimate(self.requests + other.requests, max(self.basis, other.basis, key=UNCERTAIN_LAST.index))
+        return Estimate(self.requests + other.requests, max(self.basis, other.basis, key=BASIS_BY_CERTAINTY.index))
 
 
-NOTHING = Estimate()
+NO_COST = Estimate()
 """What costs nothing."""
 
 
-def total(estimates: Iterable[Estimate]) -> Estimate:
+def sum_estimates(estimates: Iterable[Estimate]) -> Estimate:
     """The sum of several estimates."""
-    return sum(estimates, NOTHING)
+    return sum(estimates, NO_COST)
 
 
-def search(
+def estimate_search(
     days: Sequence[date],
     density: Mapping[date, float],
     *,
@@ -69,13 +69,13 @@ def search(
         return Estimate()
     first, last = min(days), max(days)
     around = [date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1)]
-    expected = {day: hits / parts for day, hits in spread(density, around).items()}
+    expected = {day: hits / parts for day, hits in estimate_hits_per_day(density, around).items()}
     windows = plan_windows(days, expected, most_days=window_days, page_size=page_size)
-    requests = sum(cost(expected_hits(window.days, expected), page_size) for window in windows)
+    requests = sum(requests_for_hits(expected_hits(window.days, expected), page_size) for window in windows)
     return Estimate(parts * requests, "density" if expected else "nothing known")
 
 
-def a_list(
+def estimate_list(
     entity: str,
     expected: int | None,
     observed_pages: float | None,
@@ -93,8 +93,8 @@ def a_list(
         if entity == "comments":
             rows = min(expected, ceiling) if ceiling else expected
         else:
-            rows = min(expected, FOLLOW_REACH)
+            rows = min(expected, MAX_FOLLOW_ROWS)
         return Estimate(max(1, math.ceil(rows / page_size)), "known counts")
     if observed_pages:
         return Estimate(max(1.0, observed_pages), "pages observed")
-    return Estimate(UNSEEN_PAGES.get(entity, 1.0), "nothing known")
+    return Estimate(DEFAULT_PAGES.get(entity, 1.0), "nothing known")

@@ -11,8 +11,8 @@ from math import ceil
 
 from research_assets.collect.agenda import due_at
 from research_assets.collect.agenda_model import Facts, Standing
-from research_assets.collect.estimate import NOTHING, Estimate, total
-from research_assets.collect.observing import EVERY, looks_left, over_at, period_length
+from research_assets.collect.estimate import NO_COST, Estimate, sum_estimates
+from research_assets.collect.observing import CANARY_INTERVAL, remaining_canary_checks, study_ends_at, period_length
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import entities_of
 from research_assets.fields import ENTITIES
@@ -65,7 +65,7 @@ def forecast(facts: Facts, pages: Mapping[str, float], now: datetime) -> list[Li
 def finish(lines: Sequence[Line], pool: PoolState, now: datetime) -> Finish:
     """When a pool has given what the lines want of it: what is left today first, then whole days less what recurs."""
     mine = [line for line in lines if BY_ENTITY[line.entity].pool == pool.pool]
-    requests = ceil(total(line.left for line in mine).requests)
+    requests = ceil(sum_estimates(line.left for line in mine).requests)
     last = max((line.ends.date() for line in mine if line.ends and line.left.requests), default=now.date())
     rest = max(0, requests - pool.remaining)
     free = pool.cap - sum(line.daily for line in mine)
@@ -119,10 +119,10 @@ def _videos(facts: Facts, study: StudySpec, now: datetime) -> Line:
         study.name,
         "videos",
         len(missing),
-        total(costs),
+        sum_estimates(costs),
         daily / facts.page_size,
         by_partition,
-        over_at(study),
+        study_ends_at(study),
     )
 
 
@@ -142,14 +142,14 @@ def _comments(facts: Facts, study: StudySpec, pages: float | None, now: datetime
     more = bool(by_partition) and pages is None and study.comments.replies != "none"
     ends = due_at(study.end, study.settle_days) if study.end else None
     daily = 0.0 if study.end or pages is None else pages
-    left = total(by_partition.values())
+    left = sum_estimates(by_partition.values())
     return Line(study.name, "comments", len(by_partition), left, daily, dict(sorted(by_partition.items())), ends, more)
 
 
 def _accounts(facts: Facts, study: StudySpec, entity: str, now: datetime) -> Line:
     known = facts.standings.get((study.name, entity), {})
     by_partition = {period: one.estimate for period, one in known.items() if one.open}
-    left = total(by_partition.values())
+    left = sum_estimates(by_partition.values())
     by_videos = entity == "users" and study.users.who != "panel"
     if by_videos and not known and not facts.density.get(study.name):
         left = Estimate(1, "nothing known")
@@ -175,13 +175,13 @@ def looks(facts: Facts, now: datetime) -> list[Line]:
     """One line for each study that still looks for videos known from before: a request a week; see `observing.py`."""
     lines = []
     for study in facts.studies:
-        left = looks_left(study, facts.called.get(study.name), now)
-        daily = DAY / EVERY if left is None else 0.0
+        left = remaining_canary_checks(study, facts.called.get(study.name), now)
+        daily = DAY / CANARY_INTERVAL if left is None else 0.0
         left = int(study.name in facts.canaries) if left is None else left
         if left or daily:
             price = Estimate(left, "one each")
-            lines.append(Line(study.name, "videos", 0, price, daily, {}, over_at(study), looks=True))
+            lines.append(Line(study.name, "videos", 0, price, daily, {}, study_ends_at(study), looks=True))
     return lines
 
 
-__all__ = ["NOTHING", "Finish", "Line", "finish", "forecast", "looks", "recurring"]
+__all__ = ["NO_COST", "Finish", "Line", "finish", "forecast", "looks", "recurring"]

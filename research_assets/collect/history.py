@@ -5,7 +5,7 @@ from pathlib import Path
 from research_assets.collect.lookup import RawTables, query_raw
 
 
-def comment_pages(raw: Path | RawTables) -> dict[str, float]:
+def mean_comment_requests_per_day(raw: Path | RawTables) -> dict[str, float]:
     """Requests for the comments of a day on average, by study, over the days that were asked."""
     rows = query_raw(
         raw,
@@ -16,7 +16,7 @@ def comment_pages(raw: Path | RawTables) -> dict[str, float]:
     return {study: float(mean) for study, mean in rows}
 
 
-def replies_a_page(raw: Path | RawTables, study: str) -> float:
+def reply_request_ratio(raw: Path | RawTables, study: str) -> float:
     """Requests for replies on each request for top-level comments, as they were in a study so far."""
     [(ratio,)] = query_raw(
         raw,
@@ -30,7 +30,7 @@ def replies_a_page(raw: Path | RawTables, study: str) -> float:
     return float(ratio or 0.0)
 
 
-def pages_a_list(raw: Path | RawTables, entity: str) -> float | None:
+def mean_requests_per_list(raw: Path | RawTables, entity: str) -> float | None:
     """Requests that a list of an entity took on average, over all studies; None if none was ever complete."""
     [(mean,)] = query_raw(
         raw,
@@ -42,7 +42,7 @@ def pages_a_list(raw: Path | RawTables, entity: str) -> float | None:
     return None if mean is None else float(mean)
 
 
-def period_cost(raw: Path | RawTables) -> dict[tuple[str, str], float]:
+def max_requests_per_period(raw: Path | RawTables) -> dict[tuple[str, str], float]:
     """Requests that the costliest period of an entity of accounts took so far, by study and entity."""
     rows = query_raw(
         raw,

@@ -10,8 +10,16 @@ from typing import NamedTuple
 
 from research_assets.collect.blame import GIVEN_UP
 from research_assets.collect.canary import Song
-from research_assets.collect.coverage import Held, State, Verdict, next_try
-from research_assets.collect.plan import DAY, Window, apart, halve, plan_windows, runs, spread
+from research_assets.collect.coverage import UnitStatus, UnitState, Attempt, backoff_until
+from research_assets.collect.plan import (
+    ONE_DAY,
+    SearchWindow,
+    split_at_dead_days,
+    split_window,
+    plan_windows,
+    date_ranges,
+    estimate_hits_per_day,
+)
 from research_assets.collect.window import Outcome, Trail
 
 MOST_TRIES_ALONE = 3
@@ -47,7 +55,7 @@ class Strange(NamedTuple):
     strong: bool
 
 
-Judged = tuple[State, str | None, datetime | None]
+Judged = tuple[UnitState, str | None, datetime | None]
 """A unit's state, the reason, and when it is asked again."""
 
 
@@ -55,7 +63,7 @@ Judged = tuple[State, str | None, datetime | None]
 class Judge:
     """What is known of the series: days held, raw hits by day, and how wide a window may be just now."""
 
-    held: Mapping[date, Held]
+    held: Mapping[date, UnitStatus]
     widest: int
     page_size: int
     density: dict[date, float] = field(init=False)
@@ -65,9 +73,9 @@ class Judge:
     def __post_init__(self) -> None:
         """Begin with what earlier runs found."""
         self.density = {
-            day: float(record.verdict.offered)
+            day: float(record.attempt.offered)
             for day, record in self.held.items()
-            if record.verdict.state == "complete"
+            if record.attempt.state == "complete"
         }
         self.most_days = self.widest
 
@@ -79,7 +87,7 @@ class Judge:
     def learn(self, trail: Trail, outcome: Outcome) -> None:
         """Take over what the window told; wide windows are given up while they keep failing."""
         self.passed(trail)
-        if outcome == "failed" and not trail.window.failures:
+        if outcome == "failed" and not trail.window.n_failures:
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= WIDTH_FAILURES:
                 self.most_days = max(1, min(self.most_days, len(trail.window.days)) // 2)
@@ -87,31 +95,31 @@ class Judge:
             self._failed_in_a_row = 0
             self.most_days = min(self.widest, max(self.most_days, 2 * len(trail.window.days)))
 
-    def windows(self, days: Sequence[date], under_way: Set[date]) -> list[Window]:
+    def windows(self, days: Sequence[date], under_way: Set[date]) -> list[SearchWindow]:
         """Windows over the days, newest first; what is dead is asked by itself, and no window reaches across it.
 
         Nor does one across days that are under way in another, as long as nobody knows what it would cost.
         """
-        span = [days[0] + DAY * i for i in range((days[-1] - days[0]).days + 1)]
-        expected = spread(self.density, span)
-        dead = {day for day, record in self.held.items() if record.verdict.state == "quarantined"}
-        plan: list[Window] = []
-        for group in apart(days, dead if expected else dead | under_way):
+        span = [days[0] + ONE_DAY * i for i in range((days[-1] - days[0]).days + 1)]
+        expected = estimate_hits_per_day(self.density, span)
+        dead = {day for day, record in self.held.items() if record.attempt.state == "quarantined"}
+        plan: list[SearchWindow] = []
+        for group in split_at_dead_days(days, dead if expected else dead | under_way):
             windows = plan_windows(group, expected, most_days=self.most_days, page_size=self.page_size)
             plan = [*(replace(w, failures=GIVEN_UP) if group[0] in dead else w for w in windows), *plan]
         return plan
 
-    def narrower(self, window: Window, dead: Set[date]) -> tuple[Window, ...] | None:
+    def narrower(self, window: SearchWindow, dead: Set[date]) -> tuple[SearchWindow, ...] | None:
         """What is asked instead of a window, from what was learned since it was planned; None: it is asked as it is."""
         if not dead.isdisjoint(window.days):
-            groups = [group for group in apart(window.days, dead) if group[0] not in dead]
+            groups = [group for group in split_at_dead_days(window.days, dead) if group[0] not in dead]
             return tuple(replace(window, first=group[0], last=group[-1], failures=0) for group in groups)
         if len(window.days) <= self.most_days:
             return None
-        halves = halve(window, self.density, self.page_size)
-        return tuple(replace(half, failures=window.failures) for half in halves)
+        halves = split_window(window, self.density, self.page_size)
+        return tuple(replace(half, failures=window.n_failures) for half in halves)
 
-    def replaced_by(self, trail: Trail, outcome: Outcome, *, down: bool) -> tuple[Window, ...]:
+    def replaced_by(self, trail: Trail, outcome: Outcome, *, down: bool) -> tuple[SearchWindow, ...]:
         """The windows that replace what a window did not bring; none if it brought all, or if its days are given up."""
         missing = sorted(set(trail.window.days) - set(trail.complete_days()))
         if not missing or outcome not in ("failed", "lost", "doubtful", "wide") or down:
@@ -124,22 +132,22 @@ class Judge:
         rest = replace(trail.window, first=missing[0], last=missing[-1])
         passed = len(missing) < len(trail.window.days)
         if len(missing) == 1:
-            failures = rest.failures + 1
+            failures = rest.n_failures + 1
             dead = outcome == "failed" and not trail.pages
             return () if dead or failures >= MOST_TRIES_ALONE else (replace(rest, failures=failures),)
-        if rest.failures >= MOST_TRIES:
+        if rest.n_failures >= MOST_TRIES:
             return ()
-        if outcome == "lost" and (passed or not trail.window.failures):
-            return (replace(rest, failures=rest.failures + (not passed)),)
-        return halve(rest, self.density, self.page_size)
+        if outcome == "lost" and (passed or not trail.window.n_failures):
+            return (replace(rest, failures=rest.n_failures + (not passed)),)
+        return split_window(rest, self.density, self.page_size)
 
     def strange(self, trail: Trail) -> dict[date, Strange]:
         """Days passed whose emptiness is a claim to be checked, with what speaks against it."""
         found: dict[date, Strange] = {}
         silent = not any(trail.offered.values())
         empty = [day for day in trail.complete_days() if not trail.kept[day]]
-        for first, last in runs(empty):
-            stretch = Window(first, last).days
+        for first, last in date_ranges(empty):
+            stretch = SearchWindow(first, last).days
             near = self._around(first, last, set(empty))
             if near is None:
                 found |= dict.fromkeys(stretch, Strange(NOTHING_KNOWN, strong=False))
@@ -167,7 +175,7 @@ class Judge:
 
     def _before(self, day: date) -> int:
         """Videos of a day that any earlier attempt brought."""
-        return self.held[day].most if day in self.held else 0
+        return self.held[day].max_kept if day in self.held else 0
 
     def _around(self, first: date, last: date, without: set[date]) -> list[float] | None:
         """Hits of the days known around a stretch; None if not a single hit is known of the whole series."""
@@ -182,7 +190,7 @@ class Judge:
     def decisive(self, trail: Trail) -> bool:
         """Whether a canary would decide what is said of a day of the window."""
         strange = any(why.strong for why in self.strange(trail).values())
-        return (strange and trail.window.confirms) or bool(self.thin(trail))
+        return (strange and trail.window.is_recheck) or bool(self.thin(trail))
 
     def verdicts(
         self,
@@ -194,7 +202,7 @@ class Judge:
         *,
         goes_on: bool,
         song: Song | None,
-    ) -> tuple[list[Verdict], list[Window]]:
+    ) -> tuple[list[Attempt], list[SearchWindow]]:
         """The verdict of each day, and the windows that ask empty ones once more."""
         passed, strange, thin = set(trail.complete_days()), self.strange(trail), self.thin(trail)
         found, doubted = [], []
@@ -203,7 +211,7 @@ class Judge:
             judged: Judged = ("complete", thin.get(day), None)
             if day not in passed:
                 judged = self._incomplete(day, outcome, reason, now, goes_on=goes_on)
-            elif day in strange and not trail.window.confirms and song != "silent":
+            elif day in strange and not trail.window.is_recheck and song != "silent":
                 judged = ("partial", f"{strange[day].reason} Asked once more.", None)
                 doubted.append(day)
             elif day in strange:
@@ -213,7 +221,7 @@ class Judge:
             state, why, when = judged
             found.append(replace(verdict, state=state, reason=why, next_try=when))
         again = replace(trail.window, failures=0, confirms=True)
-        return found, [replace(again, first=first, last=last) for first, last in runs(doubted)]
+        return found, [replace(again, first=first, last=last) for first, last in date_ranges(doubted)]
 
     def _incomplete(self, day: date, outcome: Outcome, reason: str | None, now: datetime, *, goes_on: bool) -> Judged:
         if goes_on:
@@ -222,11 +230,11 @@ class Judge:
             return "partial", reason, None
         if outcome == "doubtful":
             return self._suspicious(day, str(reason), now)
-        return "quarantined", reason, next_try(now, (self.held[day].quarantines if day in self.held else 0) + 1)
+        return "quarantined", reason, backoff_until(now, (self.held[day].n_quarantined if day in self.held else 0) + 1)
 
     def _still_empty(self, day: date, why: Strange, now: datetime, song: Song | None) -> Judged:
         """An empty day asked again: believed if little speaks against it, or if it was empty on other days too."""
-        looks = self.held[day].empty_looks if day in self.held else 0
+        looks = self.held[day].n_empty if day in self.held else 0
         if not why.strong and song != "silent":
             return "complete", None, None
         if looks >= ENOUGH_LOOKS or (looks and song != "silent" and self._before(day) < SURE_OF_HITS):
@@ -234,7 +242,7 @@ class Judge:
         return self._suspicious(day, f"{why.reason} {_SILENT}" if song == "silent" else why.reason, now)
 
     def _suspicious(self, day: date, why: str, now: datetime) -> Judged:
-        return "suspicious", why, next_try(now, (self.held[day].suspicions if day in self.held else 0) + 1)
+        return "suspicious", why, backoff_until(now, (self.held[day].n_suspicious if day in self.held else 0) + 1)
 
 
 _SILENT = "Videos known from another day are not found either: the API is not answering this query."

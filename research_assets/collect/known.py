@@ -6,7 +6,7 @@ from datetime import date, datetime
 import orjson
 
 from research_assets.captures import read_events
-from research_assets.collect.coverage import Held, State, Verdict, utc
+from research_assets.collect.coverage import UnitStatus, UnitState, Attempt, format_utc
 from research_assets.collect.model import Ask, Tools
 from research_assets.collect.targets import Target
 from research_assets.collect.visit import Visit
@@ -14,8 +14,8 @@ from research_assets.journal import Journal
 
 
 def unasked(
-    target: Target, partition: date, state: State, reason: str | None, when: datetime | None, now: datetime
-) -> Verdict:
+    target: Target, partition: date, state: UnitState, reason: str | None, when: datetime | None, now: datetime
+) -> Attempt:
     """A unit's state without a request; `when` is its next try."""
     return Visit().verdict(target, partition, now, state, reason, when)
 
@@ -24,13 +24,13 @@ class Known:
     """What others know of a partition's units."""
 
     def __init__(
-        self, tools: Tools, ask: Ask, partition: date, elsewhere: Mapping[str, Held], visits: dict[str, Visit]
+        self, tools: Tools, ask: Ask, partition: date, elsewhere: Mapping[str, UnitStatus], visits: dict[str, Visit]
     ) -> None:
         """`elsewhere` are looks of other studies and periods, `visits` what is under way in the journal."""
         self._tools, self._ask, self._partition = tools, ask, partition
         self._elsewhere, self._visits = elsewhere, visits
 
-    def settled(self, journal: Journal, targets: Iterable[Target]) -> Iterator[Verdict]:
+    def settled(self, journal: Journal, targets: Iterable[Target]) -> Iterator[Attempt]:
         """Verdicts of the targets that need no request; pages of other studies are copied into the journal."""
         now = self._tools.clock.now()
         taken: dict[str, list[Target]] = {}
@@ -40,22 +40,22 @@ class Known:
                 yield unasked(target, self._partition, "complete", "The video has no comments.", None, now)
             elif record is None or target.unit in self._visits:
                 continue
-            elif record.verdict.state == "complete":
+            elif record.attempt.state == "complete":
                 if not self._ask.again:
-                    taken.setdefault(str(record.verdict.capture), []).append(target)
-            elif self._rests(record.verdict, now):
-                old = record.verdict
-                when = f" Asked again from {utc(old.next_try)}." if old.next_try else ""
+                    taken.setdefault(str(record.attempt.capture), []).append(target)
+            elif self._rests(record.attempt, now):
+                old = record.attempt
+                when = f" Asked again from {format_utc(old.next_try)}." if old.next_try else ""
                 yield unasked(target, self._partition, old.state, f"{old.reason}{when}", old.next_try, now)
         for capture, own in taken.items():
             yield from self._taken_over(journal, capture, {target.unit: target for target in own})
 
-    def _rests(self, verdict: Verdict, now: datetime) -> bool:
+    def _rests(self, verdict: Attempt, now: datetime) -> bool:
         """Whether a refusal is not to be repeated yet."""
         final = verdict.state in ("refused", "missing") and not self._ask.retry
         return final and verdict.next_try is not None and verdict.next_try > now
 
-    def _taken_over(self, journal: Journal, capture: str, targets: Mapping[str, Target]) -> Iterator[Verdict]:
+    def _taken_over(self, journal: Journal, capture: str, targets: Mapping[str, Target]) -> Iterator[Attempt]:
         """Copy the pages that another study's capture holds of these accounts, if it asked for all that is wanted."""
         folder = self._tools.settings.captures / self._ask.entity
         fields = {unit: set(target.request(self._ask.study, 1, None).fields) for unit, target in targets.items()}

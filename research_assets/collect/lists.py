@@ -11,7 +11,15 @@ from datetime import date
 from typing import Any
 
 from research_assets.captures import list_open_journals
-from research_assets.collect.coverage import SETTLED, Held, State, Verdict, from_event, tally, worst
+from research_assets.collect.coverage import (
+    SETTLED,
+    UnitStatus,
+    UnitState,
+    Attempt,
+    attempt_from_event,
+    count_states,
+    worst_state,
+)
 from research_assets.collect.known import Known, unasked
 from research_assets.collect.model import Ask, Finished, Halt, Meter, Paused, Tools, is_backfill, side_by_side
 from research_assets.collect.publish import note_open, publish, publish_aside
@@ -34,8 +42,8 @@ class Partition:
         courier: Courier,
         meter: Meter,
         partition: date,
-        held: Mapping[str, Held],
-        elsewhere: Mapping[str, Held],
+        held: Mapping[str, UnitStatus],
+        elsewhere: Mapping[str, UnitStatus],
     ) -> None:
         """`held` are the units of this partition, `elsewhere` what other studies or periods know of the same ones."""
         self._ask, self._tools, self._courier, self._meter = ask, tools, courier, meter
@@ -43,7 +51,7 @@ class Partition:
         self._pool, self._again = BY_ENTITY[ask.entity].pool, ask.again
         self._wanted: dict[str, Target] = {}
         self._visits: dict[str, Visit] = {}
-        self._verdicts: dict[str, Verdict] = {}
+        self._verdicts: dict[str, Attempt] = {}
         self.halt: Halt | None = None
 
     async def run(self, targets: Sequence[Target]) -> Finished | Paused:
@@ -80,7 +88,7 @@ class Partition:
             await publish_aside(settings.raw, journal)
         return self._finished(held=False)
 
-    async def _work(self, journal: Journal, target: Target) -> tuple[Target, Verdict | None]:
+    async def _work(self, journal: Journal, target: Target) -> tuple[Target, Attempt | None]:
         settings = self._tools.settings
         visit = self._visits.setdefault(target.unit, Visit())
 
@@ -137,8 +145,8 @@ class Partition:
             header={"again": self._ask.again},
         )
 
-    def _settle(self, journal: Journal, verdict: Verdict) -> None:
-        journal.append("unit", verdict.event() | {"capture": verdict.capture or journal.capture})
+    def _settle(self, journal: Journal, verdict: Attempt) -> None:
+        journal.append("unit", verdict.to_event() | {"capture": verdict.capture or journal.capture})
         self._verdicts[verdict.unit] = verdict
 
     def _is_open(self, target: Target) -> bool:
@@ -148,7 +156,7 @@ class Partition:
         held = self._held.get(target.unit)
         if held is None:
             return True
-        old = held.verdict
+        old = held.attempt
         if old.state in SETTLED:
             # Comments that did not grow since the last look are not worth a request.
             grown = target.expected is None or old.expected is None or target.expected > old.expected
@@ -163,7 +171,7 @@ class Partition:
         for target in self._wanted.values():
             if self._is_open(target):
                 visit = self._visits.get(target.unit)
-                state: State = "partial" if visit and visit.pages else "not_asked"
+                state: UnitState = "partial" if visit and visit.pages else "not_asked"
                 left.append(unasked(target, self._partition, state, f"Paused: {halt.reason}", halt.opens_at, now))
         note_open(self._tools.settings.raw, journal, left, now)
 
@@ -175,8 +183,8 @@ class Partition:
             held = self._held.get(target.unit)
             if (
                 held is None
-                or held.verdict.state not in SETTLED
-                or (held.verdict.expected or 0) < (target.expected or 0)
+                or held.attempt.state not in SETTLED
+                or (held.attempt.expected or 0) < (target.expected or 0)
             ):
                 yield target
         for unit, visit in self._visits.items():
@@ -197,11 +205,11 @@ class Partition:
             yield reply_target(video, int(comment), replies)
 
     def _finished(self, *, held: bool) -> Finished:
-        known = {unit: record.verdict for unit, record in self._held.items()} | self._verdicts
+        known = {unit: record.attempt for unit, record in self._held.items()} | self._verdicts
         # What the study does not want any more holds nothing up, but what it brought still counts.
         present = [verdict for unit, verdict in known.items() if verdict.state in SETTLED or unit in self._wanted]
         states = [verdict.state for verdict in present]
-        speaking = worst("complete" if state in SETTLED else state for state in states)
+        speaking = worst_state("complete" if state in SETTLED else state for state in states)
         waiting = [verdict for verdict in present if verdict.state not in SETTLED]
         resting = [verdict.next_try for verdict in waiting if verdict.next_try]
         return Finished(
@@ -211,18 +219,18 @@ class Partition:
             offered=sum(verdict.offered for verdict in present),
             kept=sum(verdict.kept for verdict in present),
             requests=sum(verdict.requests for verdict in present),
-            units=tally(states),
+            units=count_states(states),
             reason=f"{len(waiting)} units wait, such as {waiting[0].unit}: {waiting[0].reason}" if waiting else None,
             next_try=min(resting, default=None),
             held=held,
         )
 
 
-def fold(journal: Journal, visits: dict[str, Visit], verdicts: dict[str, Verdict]) -> None:
+def fold(journal: Journal, visits: dict[str, Visit], verdicts: dict[str, Attempt]) -> None:
     """Read a journal back: visits under way with what they saw, settled ones with no more than their threads."""
     for event in journal.events():
         if event["event"] == "unit":
-            verdicts[event["unit"]] = from_event(event)
+            verdicts[event["unit"]] = attempt_from_event(event)
             if visit := visits.get(event["unit"]):
                 visit.seen.clear()
         elif event["event"] in ("page", "fail"):
@@ -242,7 +250,7 @@ def end_past_periods(ask: Ask, tools: Tools) -> None:
             continue
         with journal:
             visits: dict[str, Visit] = {}
-            verdicts: dict[str, Verdict] = {}
+            verdicts: dict[str, Attempt] = {}
             fold(journal, visits, verdicts)
             targets = [Target(ask.entity, "account", unit) for unit in visits if unit not in verdicts]
             reason = "The period ended before the rest was asked."

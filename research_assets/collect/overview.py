@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
-from research_assets.collect.coverage import SETTLED, WHICH_COUNTS, WORST_FIRST, State, worst
+from research_assets.collect.coverage import SETTLED, CURRENT_ATTEMPT_ORDER, STATES_WORST_FIRST, UnitState, worst_state
 from research_assets.collect.lookup import RawTables, query_raw
 
-MARKS: Mapping[State, str] = {
+MARKS: Mapping[UnitState, str] = {
     "complete": "█",
     "refused": "█",
     "missing": "█",
@@ -30,7 +30,7 @@ class Count:
     study: str
     entity: str
     partition: date
-    state: State
+    state: UnitState
     units: int
     rows: int
     next_try: datetime | None
@@ -50,7 +50,7 @@ def read_overview(raw: Path | RawTables, study: str = "*", entity: str | None = 
             WHERE NOT (entity = 'videos' AND unit_kind <> 'day') AND entity = coalesce($1, entity)
             QUALIFY row_number() OVER (
                 PARTITION BY study, entity, partition, unit_kind, unit
-                ORDER BY {WHICH_COUNTS}
+                ORDER BY {CURRENT_ATTEMPT_ORDER}
             ) = 1
         )
         GROUP BY ALL ORDER BY study, partition, state
@@ -60,18 +60,18 @@ def read_overview(raw: Path | RawTables, study: str = "*", entity: str | None = 
     return [Count(*row) for row in rows]
 
 
-def speaking(counts: Iterable[Count]) -> dict[date, State]:
+def speaking(counts: Iterable[Count]) -> dict[date, UnitState]:
     """The state that speaks for each partition."""
     states: dict[date, list[str]] = {}
     for count in counts:
         states.setdefault(count.partition, []).append("complete" if count.state in SETTLED else count.state)
-    return {partition: worst(of) for partition, of in sorted(states.items())}
+    return {partition: worst_state(of) for partition, of in sorted(states.items())}
 
 
-def bar(states: Sequence[State], width: int) -> str:
+def bar(states: Sequence[UnitState], width: int) -> str:
     """One mark for each partition; if there are more than `width`, one for several, and the worst of them speaks."""
     if not states:
         return ""
     per_mark = -(-len(states) // width)
     groups = [states[i : i + per_mark] for i in range(0, len(states), per_mark)]
-    return "".join(MARKS[min(group, key=WORST_FIRST.index)] for group in groups)
+    return "".join(MARKS[min(group, key=STATES_WORST_FIRST.index)] for group in groups)

@@ -12,14 +12,14 @@ from datetime import date, timedelta
 
 from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
 
-PAGES_A_WINDOW = 64
+MAX_WINDOW_PAGES = 64
 """Windows of known density are cut at about this many pages: they run side by side, at under 1 % for partial pages."""
 
-DAY = timedelta(days=1)
+ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class SearchWindow:
     """Days `first` to `last`, both included, asked as one search.
 
     `failures` counts the wider windows that failed; `confirms` says that an empty answer is asked once more. `names`
@@ -29,27 +29,29 @@ class Window:
 
     first: date
     last: date
-    failures: int = 0
-    confirms: bool = False
-    names: tuple[str, ...] = ()
-    answers: bool = False
-    tellers: int = 0
-    told: bool = False
+    n_failures: int = 0
+    is_recheck: bool = False
+    usernames: tuple[str, ...] = ()
+    days_answer: bool = False
+    n_probes: int = 0
+    bisect_exhausted: bool = False
 
     @property
     def days(self) -> tuple[date, ...]:
         """Every day of the window."""
-        return tuple(self.first + DAY * i for i in range((self.last - self.first).days + 1))
+        return tuple(self.first + ONE_DAY * i for i in range((self.last - self.first).days + 1))
 
     def __str__(self) -> str:
         """The window as people write it."""
         days = f"{self.first}..{self.last}" if self.first != self.last else f"{self.first}"
-        if not self.names:
+        if not self.usernames:
             return days
-        return f"{days} for {self.names[0]}" + (f" and {len(self.names) - 1} more" if len(self.names) > 1 else "")
+        return f"{days} for {self.usernames[0]}" + (
+            f" and {len(self.usernames) - 1} more" if len(self.usernames) > 1 else ""
+        )
 
 
-def cost(hits: float, page_size: int = MAX_COUNT) -> int:
+def requests_for_hits(hits: float, page_size: int = MAX_COUNT) -> int:
     """Requests that a search with so many raw hits needs: an empty one costs one."""
     return max(1, math.ceil(hits / page_size - 1e-9))
 
@@ -60,8 +62,8 @@ def plan_windows(
     *,
     most_days: int = MAX_WINDOW_DAYS,
     page_size: int = MAX_COUNT,
-    most_pages: int = PAGES_A_WINDOW,
-) -> list[Window]:
+    most_pages: int = MAX_WINDOW_PAGES,
+) -> list[SearchWindow]:
     """Cut the wanted days into the windows that cost the fewest requests, newest first.
 
     `density` gives the raw hits expected for a day; a day that is not in it counts as empty, so that a first contact
@@ -75,14 +77,14 @@ def plan_windows(
     for end in range(len(wanted)):
         options = []
         hits = 0.0
-        edge = wanted[end] + DAY
+        edge = wanted[end] + ONE_DAY
         for begin in range(end, -1, -1):
             if (wanted[end] - wanted[begin]).days >= most_days:
                 break
             while edge > wanted[begin]:
-                edge -= DAY
+                edge -= ONE_DAY
                 hits += density.get(edge, 0.0)
-            pages = cost(hits, page_size)
+            pages = requests_for_hits(hits, page_size)
             if begin < end and pages > most_pages:
                 break
             options.append((best[begin][0] + pages, best[begin][1] + 1, begin))
@@ -92,39 +94,43 @@ def plan_windows(
     plan = []
     end = len(wanted) - 1
     while end >= 0:
-        plan.append(Window(wanted[start[end]], wanted[end]))
+        plan.append(SearchWindow(wanted[start[end]], wanted[end]))
         end = start[end] - 1
     return plan
 
 
-def halve(window: Window, density: Mapping[date, float], page_size: int = MAX_COUNT) -> tuple[Window, Window]:
+def split_window(
+    window: SearchWindow, density: Mapping[date, float], page_size: int = MAX_COUNT
+) -> tuple[SearchWindow, SearchWindow]:
     """Cut a failed window of several days in two, near the middle, where the halves waste the least of their pages."""
     days = window.days
     middle = len(days) // 2
     near = [i for i in (middle, middle - 1, middle + 1) if 0 < i < len(days)]
 
     def pages(i: int) -> int:
-        return cost(expected_hits(days[:i], density), page_size) + cost(expected_hits(days[i:], density), page_size)
+        return requests_for_hits(expected_hits(days[:i], density), page_size) + requests_for_hits(
+            expected_hits(days[i:], density), page_size
+        )
 
     cut = min(near, key=pages)
     return (
-        replace(window, last=days[cut - 1], failures=window.failures + 1),
-        replace(window, first=days[cut], failures=window.failures + 1),
+        replace(window, last=days[cut - 1], failures=window.n_failures + 1),
+        replace(window, first=days[cut], failures=window.n_failures + 1),
     )
 
 
-def runs(days: Sequence[date]) -> list[tuple[date, date]]:
+def date_ranges(days: Sequence[date]) -> list[tuple[date, date]]:
     """First and last day of each stretch of neighbouring days."""
     stretches: list[tuple[date, date]] = []
     for day in sorted(days):
-        if stretches and stretches[-1][1] + DAY == day:
+        if stretches and stretches[-1][1] + ONE_DAY == day:
             stretches[-1] = (stretches[-1][0], day)
         else:
             stretches.append((day, day))
     return stretches
 
 
-def apart(days: Iterable[date], dead: Collection[date]) -> list[list[date]]:
+def split_at_dead_days(days: Iterable[date], dead: Collection[date]) -> list[list[date]]:
     """Days in groups between which a window must not reach: across a dead day it could only fail."""
     groups: list[list[date]] = []
     last: date | None = None
@@ -142,7 +148,7 @@ def expected_hits(days: Sequence[date], density: Mapping[date, float]) -> float:
     return sum(density.get(day, 0.0) for day in days)
 
 
-def spread(density: Mapping[date, float], days: Sequence[date]) -> dict[date, float]:
+def estimate_hits_per_day(density: Mapping[date, float], days: Sequence[date]) -> dict[date, float]:
     """Raw hits expected for each of `days`: what was seen, else the mean of the nearest days seen on either side.
 
     Nothing seen at all gives an empty answer: the density is unknown, which is not the same as zero.

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from research_assets import tables
 from research_assets.captures import list_sealed
-from research_assets.collect.coverage import Verdict
+from research_assets.collect.coverage import Attempt
 from research_assets.journal import Journal
 
 
@@ -23,26 +23,26 @@ def _writer(_process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "publish")
 
 
-async def publish_aside(raw: Path, journal: Journal, verdicts: Iterable[Verdict] = ()) -> None:
+async def publish_aside(raw: Path, journal: Journal, verdicts: Iterable[Attempt] = ()) -> None:
     """`publish`, while the loop goes on; captures that end together are written one after the other."""
     await asyncio.get_running_loop().run_in_executor(_writer(os.getpid()), publish, raw, journal, verdicts)
 
 
-def publish(raw: Path, journal: Journal, verdicts: Iterable[Verdict] = ()) -> None:
+def publish(raw: Path, journal: Journal, verdicts: Iterable[Attempt] = ()) -> None:
     """End a capture: its verdicts, the seal, the raw tables; the notes of its pauses go."""
     for verdict in verdicts:
-        journal.append("unit", verdict.event())
+        journal.append("unit", verdict.to_event())
     tables.write_capture(raw, journal.seal())
     for note in _notes(raw, str(journal.start["study"]), journal.capture):
         note.unlink(missing_ok=True)
 
 
-def note_open(raw: Path, journal: Journal, verdicts: Sequence[Verdict], now: datetime) -> None:
+def note_open(raw: Path, journal: Journal, verdicts: Sequence[Attempt], now: datetime) -> None:
     """Make the units of a journal that stays open visible in raw/coverage: a gap is a row."""
     study = str(journal.start["study"])
     for note in _notes(raw, study, journal.capture):
         note.unlink(missing_ok=True)
-    rows = [verdict.event() for verdict in verdicts]
+    rows = [verdict.to_event() for verdict in verdicts]
     tables.write_rows(raw, "coverage", study=study, day=now.date(), name=f"{journal.capture}-open", rows=rows)
 
 

@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from research_assets.captures import read_events, list_open_journals
-from research_assets.collect.coverage import STALE, Held
+from research_assets.collect.coverage import MAX_REOBSERVATION_AGE, UnitStatus
 from research_assets.collect.model import Ask
-from research_assets.collect.plan import Window, cost, expected_hits, plan_windows, spread
+from research_assets.collect.plan import (
+    SearchWindow,
+    requests_for_hits,
+    expected_hits,
+    plan_windows,
+    estimate_hits_per_day,
+)
 from research_assets.collect.window import Outcome, Trail
 from research_assets.fields import ENTITIES
 from research_assets.journal import Journal, JournalBusy
@@ -27,7 +33,7 @@ class Found:
     reason: str | None = None
 
 
-def header(ask: Ask, window: Window) -> dict[str, Any]:
+def header(ask: Ask, window: SearchWindow) -> dict[str, Any]:
     """What the journal of a search keeps in order to be gone on with."""
     return {name: getattr(window, name) for name in _ABOUT} | {"again": ask.again, **asked(ask)}
 
@@ -51,7 +57,7 @@ def open_journals(
     captures: Path,
     ask: Ask,
     left: Set[date],
-    held: Mapping[date, Held],
+    held: Mapping[date, UnitStatus],
     density: Callable[[tuple[str, ...]], Mapping[date, float]],
     now: datetime,
     *,
@@ -75,13 +81,13 @@ def open_journals(
         first, last = date.fromisoformat(start["first"]), date.fromisoformat(start["last"])
         names = tuple(kept.get("names", ()))
         about = {name: kept[name] for name in _ABOUT if name in kept} | {"names": names}
-        trail = Trail(Window(first, last, **about))
+        trail = Trail(SearchWindow(first, last, **about))
         for event in journal.events():
             trail.take(event)
         rest = set(trail.window.days) - set(trail.complete_days())
         again = kept.get("again", False)
-        stale = again and trail.first_at is not None and now - trail.first_at > STALE
-        needed = [day for day in rest if again or day not in held or held[day].verdict.state != "complete"]
+        stale = again and trail.first_at is not None and now - trail.first_at > MAX_REOBSERVATION_AGE
+        needed = [day for day in rest if again or day not in held or held[day].attempt.state != "complete"]
         if trail.outcome is not None:
             found.append(Found(journal, trail, trail.outcome, trail.reason))
         elif any(kept.get(name, value) != value for name, value in asked(ask).items()):
@@ -111,13 +117,15 @@ def _cheapest(
     Ended, it gives the days it has passed, but those that it was just passing will be asked a second time. Left, all
     that is wanted is asked anew.
     """
-    expected = spread({**density, **{day: trail.offered[day] for day in trail.complete_days()}}, trail.window.days)
+    expected = estimate_hits_per_day(
+        {**density, **{day: trail.offered[day] for day in trail.complete_days()}}, trail.window.days
+    )
 
     def anew(days: Set[date]) -> int:
         windows = plan_windows(sorted(days), expected, page_size=page_size)
-        return sum(cost(expected_hits(window.days, expected), page_size) for window in windows)
+        return sum(requests_for_hits(expected_hits(window.days, expected), page_size) for window in windows)
 
-    onward = cost(expected_hits([day for day in rest if day <= trail.reached], expected), page_size)
+    onward = requests_for_hits(expected_hits([day for day in rest if day <= trail.reached], expected), page_size)
     again = anew({day for day in rest if day >= trail.reached} - wanted) if trail.pages else 0
     prices = {"end": anew(wanted & rest) + again, "leave": anew(wanted)}
     if wanted & rest and onward <= min(prices.values()):

@@ -9,12 +9,12 @@ from collections.abc import AsyncGenerator, Collection
 from datetime import date, datetime
 from typing import Any
 
-from research_assets.collect.accounts import asked_alone, named
+from research_assets.collect.accounts import isolated_usernames, batchable_usernames
 from research_assets.collect.canary import Sought, find_again, known_videos
-from research_assets.collect.coverage import Held, State, Verdict, next_try
+from research_assets.collect.coverage import UnitStatus, UnitState, Attempt, backoff_until
 from research_assets.collect.days import finished
 from research_assets.collect.model import Ask, Finished, Halt, Paused, Tools
-from research_assets.collect.observing import SEVERAL
+from research_assets.collect.observing import MIN_CANARY_VIDEOS
 from research_assets.collect.publish import publish_aside
 from research_assets.collect.send import Courier, in_short
 from research_assets.journal import Journal
@@ -27,18 +27,20 @@ SILENT = "None of {} videos known from before was found, twice: the API is not a
 LOST = "Known from before, not found when it was looked for again."
 
 
-async def call(ask: Ask, tools: Tools, day: date, records: Collection[Held]) -> AsyncGenerator[Finished | Paused, None]:
+async def call(
+    ask: Ask, tools: Tools, day: date, records: Collection[UnitStatus]
+) -> AsyncGenerator[Finished | Paused, None]:
     """Look for a day's known videos and record what came of it; gives the day as it is held, or a pause.
 
     `records` are what is held of the study's videos. Raises errors that are final for all.
     """
     study = ask.study
-    known = next((r for r in records if r.verdict.unit_kind == "day" and r.verdict.partition == day), None)
-    if known is None or known.verdict.state != "complete":
+    known = next((r for r in records if r.attempt.unit_kind == "day" and r.attempt.partition == day), None)
+    if known is None or known.attempt.state != "complete":
         reason = "The day is not held, so none of its videos is known."
         yield Finished(partition=day, state="not_asked", units={"not_asked": 1}, reason=reason)
         return
-    sought = known_videos(tools.settings, study, day, asked_alone(named(study.query), records))
+    sought = known_videos(tools.settings, study, day, isolated_usernames(batchable_usernames(study.query), records))
     try:
         if sought.videos:
             await _look(sought, tools)
@@ -50,7 +52,7 @@ async def call(ask: Ask, tools: Tools, day: date, records: Collection[Held]) -> 
         halt = Halt.until_better(POOL, f"Known videos could not be looked for: {in_short(error)}.", tools.clock.now())
         yield Paused(halt.pool, halt.reason, halt.opens_at, (day,))
         return
-    yield finished(known.verdict, held=True)
+    yield finished(known.attempt, held=True)
 
 
 async def _look(sought: Sought, tools: Tools) -> None:
@@ -75,15 +77,15 @@ async def _look(sought: Sought, tools: Tools) -> None:
         await publish_aside(settings.raw, journal, _verdicts(sought, found, requests, clock.now(), journal.capture))
 
 
-def _verdicts(sought: Sought, found: Collection[int], requests: float, now: datetime, capture: str) -> list[Verdict]:
+def _verdicts(sought: Sought, found: Collection[int], requests: float, now: datetime, capture: str) -> list[Attempt]:
     number = len(sought.videos)
     # One or two may both have been withdrawn.
-    silent = not found and number >= SEVERAL
+    silent = not found and number >= MIN_CANARY_VIDEOS
 
-    def verdict(video: int) -> Verdict:
-        state: State = "suspicious" if silent else "complete" if video in found else "missing"
+    def verdict(video: int) -> Attempt:
+        state: UnitState = "suspicious" if silent else "complete" if video in found else "missing"
         reason = SILENT.format(number) if silent else None if video in found else LOST
-        return Verdict(
+        return Attempt(
             entity="videos",
             partition=sought.day,
             unit_kind="canary",
@@ -97,7 +99,7 @@ def _verdicts(sought: Sought, found: Collection[int], requests: float, now: date
             requests=requests / number,
             expected=1,
             reason=reason,
-            next_try=next_try(now, 1) if silent else None,
+            next_try=backoff_until(now, 1) if silent else None,
             capture=capture,
         )
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import date, datetime
 
 from research_assets.captures import list_open_journals
-from research_assets.collect.accounts import lacking
-from research_assets.collect.coverage import SETTLED, Held, read_held
+from research_assets.collect.accounts import days_missing_accounts
+from research_assets.collect.coverage import SETTLED, UnitStatus, read_unit_status
 from research_assets.collect.days import finished, too_fresh
 from research_assets.collect.lists import Partition, end_past_periods
 from research_assets.collect.model import Ask, Finished, Meter, Paused, Tools, side_by_side
-from research_assets.collect.observing import running_period
+from research_assets.collect.observing import current_period
 from research_assets.collect.publish import catch_up
 from research_assets.collect.roll_call import call
 from research_assets.collect.search import Search
@@ -35,7 +35,7 @@ def refuse_past(study: StudySpec, entity: str, partition: date, now: datetime) -
     """Raise PastObservation if an observed entity is asked for a period other than the running one."""
     if ENTITIES[entity].time_axis != "observation":
         return
-    running = running_period(study, now)
+    running = current_period(study, now)
     if partition != running:
         when = "is over" if partition < running else "has not begun"
         raise PastObservation(
@@ -62,14 +62,14 @@ async def collect(ask: Ask, tools: Tools) -> AsyncIterator[Finished | Paused]:
 
 async def _videos(ask: Ask, tools: Tools) -> AsyncGenerator[Finished | Paused, None]:
     settings, now = tools.settings, tools.clock.now()
-    records = read_held(settings.raw, "videos", study=ask.study.name, captures=settings.captures)
-    held = {record.verdict.partition: record for record in records if record.verdict.unit_kind == "day"}
+    records = read_unit_status(settings.raw, "videos", study=ask.study.name, captures=settings.captures)
+    held = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
     if ask.canary:
         for day in ask.partitions:
             async for result in call(ask, tools, day, records):
                 yield result
         return
-    part = lacking(ask.study.query, records, now, retry=ask.retry)
+    part = days_missing_accounts(ask.study.query, records, now, retry=ask.retry)
     missing = []
     for day in sorted(set(ask.partitions)):
         known = held.get(day)
@@ -77,7 +77,7 @@ async def _videos(ask: Ask, tools: Tools) -> AsyncGenerator[Finished | Paused, N
         if fresh:
             yield fresh
         elif known and day not in part and _is_held(ask, known, now):
-            yield finished(known.verdict, held=True)
+            yield finished(known.attempt, held=True)
         else:
             missing.append(day)
     if missing or list_open_journals(settings.captures, "videos", ask.study.name):
@@ -86,9 +86,9 @@ async def _videos(ask: Ask, tools: Tools) -> AsyncGenerator[Finished | Paused, N
                 yield result
 
 
-def _is_held(ask: Ask, known: Held, now: datetime) -> bool:
+def _is_held(ask: Ask, known: UnitStatus, now: datetime) -> bool:
     """Whether a day is left as it is: it is complete, or was given up for now and its next try has not come."""
-    verdict = known.verdict
+    verdict = known.attempt
     if verdict.state in SETTLED:
         return not ask.again
     if verdict.state not in ("quarantined", "suspicious") or ask.retry:

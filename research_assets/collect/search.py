@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
-from research_assets.collect.accounts import Accounts, Names
+from research_assets.collect.accounts import UsernameBatches, Usernames
 from research_assets.collect.blame import GIVEN_UP, Blame
 from research_assets.collect.canary import Canary, Song
-from research_assets.collect.coverage import Held, Verdict, next_try
+from research_assets.collect.coverage import UnitStatus, Attempt, backoff_until
 from research_assets.collect.days import taken
 from research_assets.collect.judge import Judge
 from research_assets.collect.model import Ask, Finished, Halt, Meter, Paused, Tools, is_backfill, side_by_side
-from research_assets.collect.plan import Window, cost, expected_hits, spread
+from research_assets.collect.plan import SearchWindow, requests_for_hits, expected_hits, estimate_hits_per_day
 from research_assets.collect.publish import note_open, publish_aside
 from research_assets.collect.resume import Found, asked_alike, header, open_journals
 from research_assets.collect.send import Courier, in_short
@@ -38,7 +38,7 @@ POOL = BY_ENTITY["videos"].pool
 class _Job:
     """A window to ask, or a journal to go on with."""
 
-    window: Window
+    window: SearchWindow
     journal: Journal | None = None
     trail: Trail | None = None
 
@@ -47,23 +47,23 @@ class _Job:
 class _Result:
     """What came of a job: days with their verdicts, and windows that must be asked instead."""
 
-    verdicts: tuple[Verdict, ...] = ()
-    again: tuple[Window, ...] = ()
+    verdicts: tuple[Attempt, ...] = ()
+    again: tuple[SearchWindow, ...] = ()
 
 
 class Search:
     """One run over the missing days of one study."""
 
-    def __init__(self, ask: Ask, tools: Tools, records: Sequence[Held]) -> None:
+    def __init__(self, ask: Ask, tools: Tools, records: Sequence[UnitStatus]) -> None:
         """`records` are what is held of the study's videos."""
         settings = tools.settings
-        held = {record.verdict.partition: record for record in records if record.verdict.unit_kind == "day"}
+        held = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
         self._ask, self._tools, self._held = ask, tools, held
         self._study: StudySpec = ask.study
         self._courier = Courier(
             tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
         )
-        self._accounts = Accounts(
+        self._accounts = UsernameBatches(
             ask.study.query,
             records,
             tools.clock.now(),
@@ -72,14 +72,14 @@ class Search:
             retry=ask.retry,
             same=lambda part: asked_alike(settings.captures, ask, str(part.capture)),
         )
-        self._blame = Blame(self._accounts.names, self._accounts.evidence())
-        self._judges: dict[Names, Judge] = {}
+        self._blame = Blame(self._accounts.names, self._accounts.answered_windows())
+        self._judges: dict[Usernames, Judge] = {}
         self._canary = Canary(settings, ask.study, held, self._accounts.alone, self._courier, tools.clock)
         self._meter = Meter(ask, tools.progress)
         self._halt: Halt | None = None
         self._reserve: Halt | None = None
         self._trails: list[Trail] = []
-        self._after: dict[date, list[Window]] = {}
+        self._after: dict[date, list[SearchWindow]] = {}
 
     async def run(self, days: Sequence[date]) -> AsyncGenerator[Finished | Paused, None]:
         """Ask the days, giving each as it is finished. Raises Busy if another process collects one of them."""
@@ -91,7 +91,7 @@ class Search:
                 stack.callback(found.journal.close)
                 if found.outcome is None:
                     jobs.append(_Job(found.trail.window, found.journal, found.trail))
-                    self._judge(found.trail.window.names).passed(found.trail)
+                    self._judge(found.trail.window.usernames).passed(found.trail)
                     continue
                 ended = await self._close(found.journal, found.trail, found.outcome, found.reason)
                 for one in taken(ended.verdicts, left, self._accounts.spent):
@@ -138,25 +138,25 @@ class Search:
             claim_more=claim_more,
         )
 
-    def _judge(self, names: Names) -> Judge:
+    def _judge(self, names: Usernames) -> Judge:
         """What is known of the series that some accounts make, or the whole query."""
         if names not in self._judges:
             settings = self._tools.settings
             self._judges[names] = Judge(self._accounts.history(names), settings.window_days, settings.page_size)
         return self._judges[names]
 
-    def _plan(self, left: Collection[date], begun: Sequence[Window]) -> list[Window]:
+    def _plan(self, left: Collection[date], begun: Sequence[SearchWindow]) -> list[SearchWindow]:
         """Windows over the days that are left, without what is under way."""
-        days: dict[Names, list[date]] = {}
+        days: dict[Usernames, list[date]] = {}
         for day in sorted(left):
-            at_it = [window.names or self._accounts.names for window in begun if day in window.days]
+            at_it = [window.usernames or self._accounts.names for window in begun if day in window.days]
             if at_it and not self._accounts.names:
                 continue
-            for names in self._accounts.missing(day, {name for part in at_it for name in part}):
+            for names in self._accounts.missing_batches(day, {name for part in at_it for name in part}):
                 days.setdefault(names, []).append(day)
         windows = []
         for names, wanted in days.items():
-            under_way = {day for window in begun if window.names == names for day in window.days}
+            under_way = {day for window in begun if window.usernames == names for day in window.days}
             windows += [replace(window, names=names) for window in self._judge(names).windows(wanted, under_way)]
         plan = []
         for window in sorted(windows, key=lambda window: window.last, reverse=True):
@@ -173,13 +173,15 @@ class Search:
         units = 0
         for trail in (*self._trails, *(job.trail or Trail(job.window) for job in jobs)):
             rest = [day for day in trail.window.days if day <= trail.reached]
-            units += cost(expected_hits(rest, spread(self._judge(trail.window.names).density, rest)), size)
+            units += requests_for_hits(
+                expected_hits(rest, estimate_hits_per_day(self._judge(trail.window.usernames).density, rest)), size
+            )
         self._tools.ledger.declare_demand(self._study.name, self._study.quota_weight, units, pool=POOL)
 
     async def _work(self, job: _Job) -> _Result:
         window, settings = job.window, self._tools.settings
-        judge = self._judge(window.names)
-        if job.journal is None and not window.told:
+        judge = self._judge(window.usernames)
+        if job.journal is None and not window.bisect_exhausted:
             narrower = judge.narrower(window, self._accounts.dead.keys())
             if narrower is not None:
                 return _Result(again=narrower)
@@ -237,7 +239,7 @@ class Search:
                 return self._pause(journal, trail, self._halt)
             return await self._close(journal, trail, outcome, reason, down=down, song=song)
 
-    def _begin(self, window: Window) -> Journal:
+    def _begin(self, window: SearchWindow) -> Journal:
         return Journal.create(
             self._tools.settings.captures,
             entity="videos",
@@ -261,14 +263,14 @@ class Search:
     ) -> _Result:
         """Judge the window, seal it, publish its rows. Verdicts that stand in the journal already stay as they are."""
         now, window = self._tools.clock.now(), trail.window
-        judge, accounts = self._judge(window.names), self._accounts
+        judge, accounts = self._judge(window.usernames), self._accounts
         resumed = trail.outcome is not None
         if not resumed:
             end = {"outcome": outcome, "reason": reason}
             journal.append("end", end)
             trail.take({"event": "end", **end})
         judge.learn(trail, outcome)
-        again: tuple[Window, ...] | None = None
+        again: tuple[SearchWindow, ...] | None = None
         if outcome in ("failed", "refused") and not (trail.pages or down or resumed):
             again = self._blame.unanswered(window)
         goes_on = again is not None
@@ -279,12 +281,12 @@ class Search:
         pieces, doubted = judge.verdicts(
             trail, journal.capture, outcome, reason, now, goes_on=goes_on or bool(again), song=song
         )
-        rows = [row for piece in pieces for row in accounts.add(window, piece)]
+        rows = [row for piece in pieces for row in accounts.record_attempt(window, piece)]
         rows = [trail.judged.get((row.unit, row.partition), row) for row in rows]
         verdicts = [row for row in rows if row.unit_kind == "day"]
         silent = [verdict for verdict in verdicts if verdict.state == "suspicious"] if song == "silent" else []
         if silent:
-            self._halt = Halt(POOL, str(silent[0].reason), silent[0].next_try or next_try(now, 1))
+            self._halt = Halt(POOL, str(silent[0].reason), silent[0].next_try or backoff_until(now, 1))
         new = [row for row in rows if (row.unit, row.partition) not in trail.judged]
         await publish_aside(self._tools.settings.raw, journal, new)
         return _Result(tuple(verdicts), (*again, *doubted))
@@ -292,7 +294,7 @@ class Search:
     def _pause(self, journal: Journal, trail: Trail, halt: Halt) -> _Result:
         reason = f"Paused after page {trail.pages} of its window. {halt.reason}"
         pieces = [replace(piece, reason=reason) for piece in trail.verdicts(journal.capture)]
-        verdicts = [replace(self._accounts.whole(piece), next_try=halt.opens_at) for piece in pieces]
+        verdicts = [replace(self._accounts.combine(piece), next_try=halt.opens_at) for piece in pieces]
         note_open(self._tools.settings.raw, journal, verdicts, self._tools.clock.now())
         return _Result()
 

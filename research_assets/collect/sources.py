@@ -6,7 +6,7 @@ Reads the raw tables for `lists.py`; sends nothing.
 from collections.abc import Mapping
 from datetime import date
 
-from research_assets.collect.coverage import Held, count_settled, read_held, read_unanswered
+from research_assets.collect.coverage import UnitStatus, count_settled_units, read_unit_status, read_failed_units
 from research_assets.collect.model import Ask, Tools
 from research_assets.collect.targets import Target, account_targets, count_video_targets, video_targets
 from research_assets.fields import ENTITIES
@@ -21,13 +21,13 @@ class Sources:
         self.observed = ENTITIES[ask.entity].time_axis == "observation"
         settings = tools.settings
         self._days = {
-            record.verdict.partition: record.verdict.state
-            for record in read_held(settings.raw, "videos", study=ask.study.name, captures=settings.captures)
-            if record.verdict.unit_kind == "day"
+            record.attempt.partition: record.attempt.state
+            for record in read_unit_status(settings.raw, "videos", study=ask.study.name, captures=settings.captures)
+            if record.attempt.unit_kind == "day"
         }
         self._accounts = account_targets(settings.raw, ask.study, ask.entity) if self.observed else []
         self._unanswered = (
-            read_unanswered(settings.raw, ask.entity, captures=settings.captures) if self.observed else {}
+            read_failed_units(settings.raw, ask.entity, captures=settings.captures) if self.observed else {}
         )
 
     def unready(self, partition: date) -> str | None:
@@ -45,18 +45,18 @@ class Sources:
         """The units of a partition."""
         return self._accounts if self.observed else video_targets(self._settings.raw, self._ask.study, partition)
 
-    def held(self, partition: date) -> dict[str, Held]:
+    def held(self, partition: date) -> dict[str, UnitStatus]:
         """What the study holds of a partition, by unit."""
         study = self._ask.study.name
         records = self._read(study, [partition])
-        return {record.verdict.unit: record for record in records}
+        return {record.attempt.unit: record for record in records}
 
-    def elsewhere(self, partition: date) -> Mapping[str, Held]:
+    def elsewhere(self, partition: date) -> Mapping[str, UnitStatus]:
         """Looks of other studies and periods: accounts whose newest did not succeed, and what this period brought."""
         if not self.observed:
             return {}
         others = [record for record in self._read(None, [partition]) if record.study != self._ask.study.name]
-        complete = {record.verdict.unit: record for record in others if record.verdict.state == "complete"}
+        complete = {record.attempt.unit: record for record in others if record.attempt.state == "complete"}
         return self._unanswered | complete
 
     def estimate(self) -> int:
@@ -70,8 +70,10 @@ class Sources:
         if self._ask.again:
             return wanted
         raw, captures, study = self._settings.raw, self._settings.captures, self._ask.study.name
-        return max(0, wanted - count_settled(raw, self._ask.entity, study, ready, captures=captures))
+        return max(0, wanted - count_settled_units(raw, self._ask.entity, study, ready, captures=captures))
 
-    def _read(self, study: str | None, partitions: list[date]) -> list[Held]:
+    def _read(self, study: str | None, partitions: list[date]) -> list[UnitStatus]:
         settings = self._settings
-        return read_held(settings.raw, self._ask.entity, study=study, partitions=partitions, captures=settings.captures)
+        return read_unit_status(
+            settings.raw, self._ask.entity, study=study, partitions=partitions, captures=settings.captures
+        )

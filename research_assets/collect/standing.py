@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
-from research_assets.collect.accounts import batches, named
+from research_assets.collect.accounts import batch_usernames, batchable_usernames
 from research_assets.collect.agenda_model import Facts, Key, Standing
 from research_assets.collect.lookup import RawTables
 from research_assets.collect.spec import StudySpec
@@ -81,7 +81,9 @@ def read_facts(
         due_reserve=settings.quota_reserve,
         page_size=settings.page_size,
         window_days=settings.window_days,
-        parts={s.name: len(batches(named(s.query), settings.username_batch)) or 1 for s in studies},
+        parts={
+            s.name: len(batch_usernames(batchable_usernames(s.query), settings.username_batch)) or 1 for s in studies
+        },
         canaries=canaries,
         called=called,
     )

@@ -6,11 +6,11 @@ is read in `standing_lists.py`; when a canary is due is decided in `observing.py
 
 from datetime import date, datetime
 
-from research_assets.collect.accounts import lacking, named
+from research_assets.collect.accounts import days_missing_accounts, batchable_usernames
 from research_assets.collect.agenda_model import Standing
-from research_assets.collect.coverage import NEWEST, SETTLED, read_held
+from research_assets.collect.coverage import ATTEMPT_RECENCY, SETTLED, read_unit_status
 from research_assets.collect.lookup import RawTables, query_raw
-from research_assets.collect.observing import EVERY, SEVERAL, day_to_call
+from research_assets.collect.observing import CANARY_INTERVAL, MIN_CANARY_VIDEOS, canary_day
 from research_assets.collect.spec import StudySpec
 
 
@@ -23,13 +23,13 @@ def read_days(raw: RawTables, study: StudySpec, now: datetime) -> tuple[dict[dat
         f"""
         SELECT partition, max(last_at) FILTER (state = 'complete'),
             arg_max(offered, last_at) FILTER (state = 'complete'),
-            arg_max(struct_pack(state := state, next_try := next_try), {NEWEST})
+            arg_max(struct_pack(state := state, next_try := next_try), {ATTEMPT_RECENCY})
         FROM {{table}} WHERE entity = 'videos' AND unit_kind = 'day' GROUP BY partition
         """,
     )
     # Only a search by accounts can lack one; for others what is held need not be read.
-    held = read_held(raw, "videos", study=study.name) if named(study.query) else []
-    part = lacking(study.query, held, now, retry=False)
+    held = read_unit_status(raw, "videos", study=study.name) if batchable_usernames(study.query) else []
+    part = days_missing_accounts(study.query, held, now, retry=False)
     standings, density = {}, {}
     for day, looked_at, offered, newest in rows:
         ended = newest["state"] in SETTLED
@@ -57,15 +57,15 @@ def read_canary(raw: RawTables, study: StudySpec, now: datetime) -> tuple[date |
         f"""
         SELECT
             array_agg(DISTINCT partition) FILTER (
-                unit_kind = 'day' AND state = 'complete' AND kept >= {SEVERAL} AND last_at <= ?
+                unit_kind = 'day' AND state = 'complete' AND kept >= {MIN_CANARY_VIDEOS} AND last_at <= ?
             ),
             max(last_at) FILTER (unit_kind = 'canary'),
             arg_max(next_try, last_at) FILTER (unit_kind = 'canary')
         FROM {{table}} WHERE entity = 'videos'
         """,
-        [now - EVERY],
+        [now - CANARY_INTERVAL],
     )
     if not rows:
         return None, None
     [(days, last, waits_until)] = rows
-    return day_to_call(study, days or (), last, waits_until, now), last
+    return canary_day(study, days or (), last, waits_until, now), last

@@ -9,13 +9,13 @@ from dataclasses import replace
 from datetime import date, datetime
 
 from research_assets.collect.agenda_model import Standing
-from research_assets.collect.coverage import NEWEST, SETTLED, SETTLED_SQL, Held, read_held
-from research_assets.collect.estimate import NOTHING, a_list, total
-from research_assets.collect.history import pages_a_list, replies_a_page
+from research_assets.collect.coverage import ATTEMPT_RECENCY, SETTLED, SETTLED_SQL, UnitStatus, read_unit_status
+from research_assets.collect.estimate import NO_COST, estimate_list, sum_estimates
+from research_assets.collect.history import mean_requests_per_list, reply_request_ratio
 from research_assets.collect.lookup import RawTables, query_raw
-from research_assets.collect.observing import observes, running_period
+from research_assets.collect.observing import should_observe, current_period
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.targets import Target, account_targets, replies_by_day, videos_by_day
+from research_assets.collect.targets import Target, account_targets, reply_targets_by_day, video_targets_by_day
 from research_assets.settings import Settings
 
 _AT_A_TIME = 31
@@ -38,7 +38,7 @@ class Lists:
                 f"study={self._study.name}/day=*",
                 f"""
                 SELECT partition, bool_and(ended), max(moment) FROM (
-                    SELECT partition, bool_or(state = 'complete') OR arg_max(state, {NEWEST}) IN {SETTLED_SQL} AS ended,
+                    SELECT partition, bool_or(state = 'complete') OR arg_max(state, {ATTEMPT_RECENCY}) IN {SETTLED_SQL} AS ended,
                         max(last_at) AS moment
                     FROM {{table}} WHERE entity = 'comments' GROUP BY partition, unit_kind, unit
                 ) GROUP BY partition
@@ -54,25 +54,25 @@ class Lists:
                 standings[day] = Standing(looked_at=moment)
             else:
                 look.append(day)
-        replies = replies_a_page(self._raw, self._study.name) if look else 0.0
+        replies = reply_request_ratio(self._raw, self._study.name) if look else 0.0
         for day, units, targets in self._comment_units(look):
             standing = self._units("comments", targets, units, None)
-            if not any(unit.verdict.unit_kind == "comment" for unit in units.values()) and replies:
+            if not any(unit.attempt.unit_kind == "comment" for unit in units.values()) and replies:
                 estimate = standing.estimate
                 standing = replace(standing, estimate=replace(estimate, requests=estimate.requests * (1 + replies)))
             standings[day] = standing
         return standings
 
-    def _comment_units(self, days: Sequence[date]) -> Iterator[tuple[date, Mapping[str, Held], list[Target]]]:
+    def _comment_units(self, days: Sequence[date]) -> Iterator[tuple[date, Mapping[str, UnitStatus], list[Target]]]:
         """The units of comments that are known of each day, and those that are wanted; a month is read at a time."""
         for begin in range(0, len(days), _AT_A_TIME):
             some = days[begin : begin + _AT_A_TIME]
-            held = read_held(
+            held = read_unit_status(
                 self._raw, "comments", study=self._study.name, partitions=some, captures=self._settings.captures
             )
             known = _by_partition(held)
-            videos = videos_by_day(self._raw, self._study, some)
-            replies = replies_by_day(self._raw, self._study, some)
+            videos = video_targets_by_day(self._raw, self._study, some)
+            replies = reply_targets_by_day(self._raw, self._study, some)
             for day in some:
                 units = known.get(day, {})
                 more = [one for one in replies.get(day, []) if _wants_more(units, one)]
@@ -80,7 +80,7 @@ class Lists:
 
     def accounts(self, entity: str, days: Mapping[date, Standing]) -> dict[date, Standing]:
         """The running period of an observed entity; nothing while no account is known, or once the study is over."""
-        study, period = self._study, running_period(self._study, self._now)
+        study, period = self._study, current_period(self._study, self._now)
         if entity == "users" and study.users.who != "panel" and not any(day.looked_at for day in days.values()):
             return {}
         earlier = query_raw(
@@ -91,12 +91,12 @@ class Lists:
             [entity, period],
         )
         found = days if entity == "users" and study.users.who != "panel" else {}
-        if not observes(study, found, earlier[0][0] if earlier else None, self._now):
+        if not should_observe(study, found, earlier[0][0] if earlier else None, self._now):
             return {}
         units = {
-            record.verdict.unit: record
-            for record in read_held(self._raw, entity, partitions=[period], captures=self._settings.captures)
-            if record.study == study.name or record.verdict.state == "complete"
+            record.attempt.unit: record
+            for record in read_unit_status(self._raw, entity, partitions=[period], captures=self._settings.captures)
+            if record.study == study.name or record.attempt.state == "complete"
         }
         refused = {
             unit
@@ -109,14 +109,14 @@ class Lists:
                 [entity, self._now],
             )
         }
-        targets, pages = account_targets(self._raw, study, entity), pages_a_list(self._raw, entity)
+        targets, pages = account_targets(self._raw, study, entity), mean_requests_per_list(self._raw, entity)
         return {period: self._units(entity, targets, units, pages, refused)}
 
     def _units(
         self,
         entity: str,
         targets: Iterable[Target],
-        held: Mapping[str, Held],
+        held: Mapping[str, UnitStatus],
         pages: float | None,
         refused: Collection[str] = (),
     ) -> Standing:
@@ -130,7 +130,7 @@ class Lists:
                 if target.expected != 0 or target.kind != "video":
                     opened.append(target)
                 continue
-            verdict = record.verdict
+            verdict = record.attempt
             if verdict.state in SETTLED and not (target.kind == "comment" and _wants_more(held, target)):
                 continue
             begun = begun or verdict.state in ("partial", "not_asked")
@@ -139,7 +139,7 @@ class Lists:
             else:
                 opened.append(target)
                 again += 1
-        moments = [record.verdict.last_at for record in held.values() if record.verdict.last_at is not None]
+        moments = [record.attempt.last_at for record in held.values() if record.attempt.last_at is not None]
         paid = [target for target in opened if target.unit not in refused]
         settings = self._settings
         return Standing(
@@ -149,25 +149,25 @@ class Lists:
             looked_at=max(moments, default=None) if not opened and not rests else None,
             tried=bool(opened) and again == len(opened),
             begun=begun,
-            estimate=total(
-                a_list(entity, t.expected, pages, page_size=settings.page_size, ceiling=settings.comment_limit)
+            estimate=sum_estimates(
+                estimate_list(entity, t.expected, pages, page_size=settings.page_size, ceiling=settings.comment_limit)
                 for t in paid
             )
             if paid
-            else NOTHING,
+            else NO_COST,
         )
 
 
-def _wants_more(held: Mapping[str, Held], target: Target) -> bool:
+def _wants_more(held: Mapping[str, UnitStatus], target: Target) -> bool:
     """Whether a comment has more replies than when they were last asked: the collector's own rule."""
     record = held.get(target.unit)
-    if record is None or record.verdict.state not in SETTLED:
+    if record is None or record.attempt.state not in SETTLED:
         return True
-    return (record.verdict.expected or 0) < (target.expected or 0)
+    return (record.attempt.expected or 0) < (target.expected or 0)
 
 
-def _by_partition(records: Iterable[Held]) -> dict[date, dict[str, Held]]:
-    found: dict[date, dict[str, Held]] = {}
+def _by_partition(records: Iterable[UnitStatus]) -> dict[date, dict[str, UnitStatus]]:
+    found: dict[date, dict[str, UnitStatus]] = {}
     for record in records:
-        found.setdefault(record.verdict.partition, {})[record.verdict.unit] = record
+        found.setdefault(record.attempt.partition, {})[record.attempt.unit] = record
     return found

@@ -8,7 +8,7 @@ from datetime import date
 from math import ceil
 
 from research_assets.collect.agenda_model import BESIDE_THE_SEARCH, RANK, Facts, Item
-from research_assets.collect.estimate import Estimate, total
+from research_assets.collect.estimate import Estimate, sum_estimates
 from research_assets.collect.lots import Lot
 
 
@@ -48,7 +48,7 @@ def joined(facts: Facts, lots: Sequence[Lot]) -> Iterator[Item]:
                 why=tuple(sorted({lot.why for lot in lots_of.values()}, key=lambda why: (RANK[why], why))),
                 units=sum(chosen[partition][1] for partition in stretch),
                 requests=requests,
-                basis=total(Estimate(0, lot.basis) for lot in lots_of.values()).basis,
+                basis=sum_estimates(Estimate(0, lot.basis) for lot in lots_of.values()).basis,
                 part=part,
             )
 

@@ -29,7 +29,7 @@ class Target:
     unit: str
     context: Mapping[str, Any] = field(default_factory=dict)
     expected: int | None = None
-    probability: float = 1.0
+    inclusion_probability: float = 1.0
 
     def request(self, study: StudySpec, page_size: int, cursor: int | None) -> Request:
         """The request for the page at `cursor`."""
@@ -45,10 +45,10 @@ class Target:
 
 def video_targets(raw: Path | RawTables, study: StudySpec, day: date) -> list[Target]:
     """The videos of a day whose comments the study wants, in falling order of comments; newest counts decide."""
-    return videos_by_day(raw, study, [day]).get(day, [])
+    return video_targets_by_day(raw, study, [day]).get(day, [])
 
 
-def videos_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable[date]) -> dict[date, list[Target]]:
+def video_targets_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable[date]) -> dict[date, list[Target]]:
     """The same for several days in one look."""
     rows = query_raw(
         raw,
@@ -59,8 +59,10 @@ def videos_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable[date])
     )
     return {
         day: [
-            Target("comments", "video", str(video), {"asked_video_id": video}, expected=count, probability=chance)
-            for video, count, chance in _drawn([(video, count) for _, video, count in of_day], study.comments)
+            Target(
+                "comments", "video", str(video), {"asked_video_id": video}, expected=count, inclusion_probability=chance
+            )
+            for video, count, chance in _apply_rule([(video, count) for _, video, count in of_day], study.comments)
         ]
         for day, of_day in groupby(rows, key=lambda row: row[0])
     }
@@ -87,10 +89,10 @@ def count_video_targets(raw: Path | RawTables, study: StudySpec, days: Iterable[
 
 def reply_targets(raw: Path | RawTables, study: StudySpec, day: date) -> list[Target]:
     """Comments of a day's videos whose `reply_count` exceeds the replies that are held."""
-    return replies_by_day(raw, study, [day]).get(day, [])
+    return reply_targets_by_day(raw, study, [day]).get(day, [])
 
 
-def replies_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable[date]) -> dict[date, list[Target]]:
+def reply_targets_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable[date]) -> dict[date, list[Target]]:
     """The same for several days in one look."""
     if study.comments.replies == "none":
         return {}
@@ -132,7 +134,7 @@ def account_targets(raw: Path | RawTables, study: StudySpec, entity: str) -> lis
     once: dict[str, str] = {}
     for name in names:
         once.setdefault(name.casefold(), name)
-    promised = _promises(raw, entity)
+    promised = _expected_list_lengths(raw, entity)
     return [
         Target(entity, "account", name, {"asked_username": name}, expected=promised.get(name)) for name in once.values()
     ]
@@ -154,7 +156,7 @@ def _user_names(raw: Path | RawTables, study: StudySpec) -> list[str]:
     return [*names, *study.panel]
 
 
-def _promises(raw: Path | RawTables, entity: str) -> dict[str, int]:
+def _expected_list_lengths(raw: Path | RawTables, entity: str) -> dict[str, int]:
     """How long an account's list should be, by the newest profile that any study holds."""
     column = {"followers": "follower_count", "following": "following_count"}.get(entity)
     if column is None:
@@ -168,17 +170,19 @@ def _promises(raw: Path | RawTables, entity: str) -> dict[str, int]:
     return dict(rows)
 
 
-def _drawn(rows: Sequence[tuple[int, int | None]], rule: CommentRule) -> list[tuple[int, int | None, float]]:
+def _apply_rule(rows: Sequence[tuple[int, int | None]], rule: CommentRule) -> list[tuple[int, int | None, float]]:
     if rule.videos == "none":
         return []
     if rule.videos == "top":
         return [(video, count, 1.0) for video, count in rows[: rule.n]]
     if rule.videos == "sample":
-        return [(video, count, rule.fraction) for video, count in rows if _lot(video, rule.seed) < rule.fraction]
+        return [
+            (video, count, rule.fraction) for video, count in rows if _sampling_draw(video, rule.seed) < rule.fraction
+        ]
     return [(video, count, 1.0) for video, count in rows]
 
 
-def _lot(video: int, seed: int) -> float:
+def _sampling_draw(video: int, seed: int) -> float:
     """A number in [0, 1) that depends on nothing but the video and the seed: the same draw at each run."""
     digest = hashlib.blake2b(f"{seed}:{video}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64

@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 from research_assets.clock import Clock
-from research_assets.collect.coverage import Held, State, Verdict, next_try
+from research_assets.collect.coverage import UnitStatus, UnitState, Attempt, backoff_until
 from research_assets.collect.page import EMPTY_PAGES, answer_facts
 from research_assets.collect.send import Courier, Errand, in_short
 from research_assets.collect.spec import StudySpec
@@ -78,12 +78,12 @@ class Visit:
         target: Target,
         partition: date,
         now: datetime,
-        state: State,
+        state: UnitState,
         reason: str | None,
         resting: datetime | None = None,
-    ) -> Verdict:
+    ) -> Attempt:
         """What the visit amounts to."""
-        return Verdict(
+        return Attempt(
             entity=target.entity,
             partition=partition,
             unit_kind=target.kind,
@@ -96,7 +96,7 @@ class Visit:
             kept=len(self.seen),
             requests=float(self.requests),
             expected=target.expected,
-            probability=target.probability,
+            probability=target.inclusion_probability,
             reason=reason,
             next_try=resting,
         )
@@ -114,15 +114,15 @@ async def visit_list(
     page_size: int,
     ceiling: int,
     due: bool,
-    before: Held | None,
-) -> Verdict:
+    before: UnitStatus | None,
+) -> Attempt:
     """Read a unit's pages from where its visit ends, and give the verdict.
 
     `ceiling` is the number of comments after which a list is not asked further (0: none). Raises QuotaSpent, and what
     is no fault of the unit: no server, a throttle that does not end, errors that are final for all.
     """
     errand = Errand(study.name, target.entity, target.unit, due)
-    state: State = "complete"
+    state: UnitState = "complete"
     reason: str | None = None
     resting: datetime | None = None
 
@@ -158,7 +158,7 @@ async def visit_list(
     if state == "complete":
         state, reason = _judged(visit, target, reason)
     if state != "complete":
-        resting = next_try(clock.now(), 1 + _times(state, before))
+        resting = backoff_until(clock.now(), 1 + _times(state, before))
     return visit.verdict(target, partition, clock.now(), state, reason, resting)
 
 
@@ -166,11 +166,11 @@ FINAL_BEFORE = 4
 """Failures with which a refusal begins: it rests 16 days at first, then 32."""
 
 
-def _times(state: State, before: Held | None) -> int:
+def _times(state: UnitState, before: UnitStatus | None) -> int:
     """How often the unit ended in this state before."""
     if state in ("refused", "missing"):
-        return FINAL_BEFORE + (before.refusals if before else 0)
-    return (before.quarantines if state == "quarantined" else before.suspicions) if before else 0
+        return FINAL_BEFORE + (before.n_refused if before else 0)
+    return (before.n_quarantined if state == "quarantined" else before.n_suspicious) if before else 0
 
 
 def _size(target: Target, place: int, page_size: int, ceiling: int) -> int:
@@ -181,7 +181,7 @@ def _size(target: Target, place: int, page_size: int, ceiling: int) -> int:
     return min(size, ceiling - place) if ceiling else size
 
 
-def _judged(visit: Visit, target: Target, reason: str | None) -> tuple[State, str | None]:
+def _judged(visit: Visit, target: Target, reason: str | None) -> tuple[UnitState, str | None]:
     if visit.gap:
         return "suspicious", visit.gap
     if target.entity == "users" and not visit.seen:

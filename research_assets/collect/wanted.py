@@ -16,9 +16,9 @@ from research_assets import tables
 from research_assets.clock import midnight
 from research_assets.collect.agenda_model import Standing
 from research_assets.collect.lookup import query_raw
-from research_assets.collect.observing import observes, period_length, running_period
+from research_assets.collect.observing import should_observe, period_length, current_period
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.targets import account_targets, videos_by_day
+from research_assets.collect.targets import account_targets, video_targets_by_day
 from research_assets.fields import ENTITIES
 from research_assets.quota import Ledger
 
@@ -115,7 +115,7 @@ def _accounts(
     known = {date.fromisoformat(day): name for day, name in held if name.startswith("accounts-")}
     for period, entities in sorted(wanted.items()):
         name = f"accounts-{_digest([(entity, digests[entity]) for entity in entities])}"
-        if period < running_period(study, now):
+        if period < current_period(study, now):
             name = known.get(period, name)
         due = midnight(period)
         yield _Part(period, name, due, _of_accounts(period, {entity: names[entity] for entity in entities}, due))
@@ -132,7 +132,7 @@ def _filled(raw: Path, study: StudySpec, parts: Iterable[_Part]) -> Iterator[tup
     """The files of some parts; the videos of a month are looked up together."""
     for _, of_month in groupby(parts, key=lambda part: f"{part.day:%Y-%m}"):
         month = list(of_month)
-        videos = videos_by_day(raw, study, [part.day for part in month if part.video_by_video])
+        videos = video_targets_by_day(raw, study, [part.day for part in month if part.video_by_video])
         for part in month:
             of_videos = (
                 _row("comments", part.day, "video", target.unit, part.due)
@@ -167,12 +167,12 @@ def _periods(
     study: StudySpec, observed: Mapping[date, datetime], days: Mapping[date, Standing], now: datetime
 ) -> list[date]:
     """The periods that were observed, and those in which the study was still to be; see `observes`."""
-    running, step = running_period(study, now), period_length(study)
+    running, step = current_period(study, now), period_length(study)
     period = min(observed, default=running)
     periods: list[date] = []
     while period <= running:
         seen_at = max((moment for earlier, moment in observed.items() if earlier < period), default=None)
-        if period in observed or observes(study, days, seen_at, min(now, midnight(period + step))):
+        if period in observed or should_observe(study, days, seen_at, min(now, midnight(period + step))):
             periods.append(period)
         period += step
     return periods

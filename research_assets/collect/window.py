@@ -12,10 +12,10 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from research_assets.clock import Clock, midnight
-from research_assets.collect.accounts import narrowed
-from research_assets.collect.coverage import Verdict, from_event
+from research_assets.collect.accounts import restrict_query
+from research_assets.collect.coverage import Attempt, attempt_from_event
 from research_assets.collect.page import moment, page_facts
-from research_assets.collect.plan import DAY, PAGES_A_WINDOW, Window, apportion, cost
+from research_assets.collect.plan import ONE_DAY, MAX_WINDOW_PAGES, SearchWindow, apportion, requests_for_hits
 from research_assets.collect.send import Courier, Errand, in_short
 from research_assets.collect.spec import StudySpec
 from research_assets.tiktok.errors import (
@@ -34,7 +34,7 @@ LAG = timedelta(hours=60)
 FRESH = timedelta(minutes=10)
 """A younger search id that is refused may not be known everywhere yet, and is tried patiently (reference §7 #5)."""
 
-WIDE = 4 * PAGES_A_WINDOW
+WIDE = 4 * MAX_WINDOW_PAGES
 """Pages that a window's first one must promise for the window to be asked as several instead, side by side: read in one
 row they would take most of a day, and lie in one capture."""
 
@@ -57,7 +57,7 @@ Note = Callable[[str, dict[str, Any], bytes | None], None]
 class Trail:
     """How far a window has come: the fold of its journal's events."""
 
-    window: Window
+    window: SearchWindow
     pages: int = 0
     requests: int = 0
     rows: int = 0
@@ -78,7 +78,7 @@ class Trail:
     asked: Counter[date] = field(default_factory=Counter)
     outcome: Outcome | None = None
     reason: str | None = None
-    judged: dict[tuple[str, date], Verdict] = field(default_factory=dict)
+    judged: dict[tuple[str, date], Attempt] = field(default_factory=dict)
 
     def take(self, event: Mapping[str, Any]) -> None:
         """Fold one event of the journal; events of other kinds change nothing."""
@@ -86,7 +86,7 @@ class Trail:
         if kind == "end":
             self.outcome, self.reason = event["outcome"], event["reason"]
         elif kind == "unit":
-            verdict = from_event(event)
+            verdict = attempt_from_event(event)
             self.judged[verdict.unit, verdict.partition] = verdict
         if kind not in ("page", "fail", "canary"):
             return
@@ -127,8 +127,8 @@ class Trail:
         """Raw hits a day, as far as the search has come; 0 before it found any."""
         if self.lowest is None:
             return 0.0
-        passed = midnight(self.window.last + DAY) - moment(self.lowest)
-        return self.offered.total() / max(passed / DAY, 1 / 86400)
+        passed = midnight(self.window.last + ONE_DAY) - moment(self.lowest)
+        return self.offered.total() / max(passed / ONE_DAY, 1 / 86400)
 
     def complete_days(self) -> tuple[date, ...]:
         """Days of which every video was passed: all of them at the end, else those well above the lowest id."""
@@ -140,12 +140,12 @@ class Trail:
             return ()
         return tuple(day for day in self.window.days if midnight(day) - LAG > moment(self.lowest))
 
-    def verdicts(self, capture: str) -> list[Verdict]:
+    def verdicts(self, capture: str) -> list[Attempt]:
         """The counts of each day of the window, as yet `partial`; its requests are shared by raw hits."""
         days = self.window.days
         hits = sum(self.offered.values())
         return [
-            Verdict(
+            Attempt(
                 entity="videos",
                 partition=day,
                 unit_kind="day",
@@ -188,11 +188,11 @@ async def crawl(
     try:
         while trail.has_more and trail.doubt is None:
             if may_split and trail.pages == 1 and len(trail.window.days) > 1:
-                pages = cost(trail.daily * len(trail.window.days), page_size)
+                pages = requests_for_hits(trail.daily * len(trail.window.days), page_size)
                 if pages >= WIDE:
                     return "wide", f"About {pages} pages."
             request = video_query(
-                narrowed(study.query, trail.window.names),
+                restrict_query(study.query, trail.window.usernames),
                 trail.window.first,
                 trail.window.last,
                 fields=study.fields.get("videos"),
@@ -241,10 +241,12 @@ def _tries(error: RetryableError, trail: Trail, clock: Clock) -> int | None:
     """How often a call is tried: what can be halved is rather halved, a dead day has failed in wider windows."""
     window = trail.window
     if not trail.pages and (isinstance(error, ServerError) or (isinstance(error, Unreachable) and error.sent)):
-        if window.answers:
-            return 1 if len(window.names) > 1 else TRIES_OF_AN_ACCOUNT
+        if window.days_answer:
+            return 1 if len(window.usernames) > 1 else TRIES_OF_AN_ACCOUNT
         # Parts of a query are tried by asking others for the same days.
-        return 1 if len(window.days) > 1 or window.names or window.told else max(1, 3 - window.failures)
+        return (
+            1 if len(window.days) > 1 or window.usernames or window.bisect_exhausted else max(1, 3 - window.n_failures)
+        )
     if isinstance(error, SearchIdRejected) and trail.issued is not None and clock.now() - trail.issued > FRESH:
         return 2
     return None

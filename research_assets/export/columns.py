@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from research_assets.collect.coverage import BETWEEN_NAMES
+from research_assets.collect.coverage import USERNAME_SEPARATOR
 from research_assets.export.treatment import KINDS, Treatment, treatments
 from research_assets.reading import Column, Mart, identifier
 
@@ -71,9 +71,9 @@ def _treated(column: Column, treatment: Treatment, mart: Mart) -> Field:
             sql = f"list_transform({name}, lambda value: {_scrubbed('value', 'NULL')})"
         case Treatment.UNIT:
             # A canary is a video.
-            accounts = _all_named("user", f"string_split({name}, '{BETWEEN_NAMES}')")
+            accounts = _all_named("user", f"string_split({name}, '{USERNAME_SEPARATOR}')")
             sql = f"CASE unit_kind WHEN 'day' THEN {name} WHEN 'canary' THEN {_named('video', name)} "
-            sql += f"WHEN 'account' THEN array_to_string({accounts}, '{BETWEEN_NAMES}') "
+            sql += f"WHEN 'account' THEN array_to_string({accounts}, '{USERNAME_SEPARATOR}') "
             sql += f"ELSE pseudonym(unit_kind, {name}) END"
         case _ if treatment in KINDS:
             sql, kind = _named(KINDS[treatment], name), "VARCHAR"

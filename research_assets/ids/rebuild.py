@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from research_assets.collect.coverage import State, Verdict, read_held
+from research_assets.collect.coverage import UnitState, Attempt, read_unit_status
 from research_assets.collect.lists import Partition
 from research_assets.collect.lookup import query_raw
 from research_assets.collect.model import Ask, Meter, Paused, Tools
@@ -19,7 +19,7 @@ from research_assets.journal import Journal
 from research_assets.locks import lock_partitions
 from research_assets.settings import Settings
 
-STATES: Mapping[Found, State] = {"returned": "complete", "absent": "missing", "unanswered": "quarantined"}
+STATES: Mapping[Found, UnitState] = {"returned": "complete", "absent": "missing", "unanswered": "quarantined"}
 REASONS: Mapping[Found, str | None] = {
     "returned": None,
     "absent": "The API does not return this video: removed, private, or never public.",
@@ -32,11 +32,11 @@ def into_raw(raw: Path, journal: Journal, listed: Iterable[Listed], known: Known
     publish(raw, journal, _verdicts(journal.capture, listed, known))
 
 
-def _verdicts(capture: str, listed: Iterable[Listed], known: Known) -> Iterator[Verdict]:
+def _verdicts(capture: str, listed: Iterable[Listed], known: Known) -> Iterator[Attempt]:
     each = known.requests / max(1, len(known.states))
     for one in listed:
         found = known.states[one.id]
-        yield Verdict(
+        yield Attempt(
             entity="videos",
             partition=one.day or uploaded(one.id).date(),
             unit_kind="video",
@@ -55,11 +55,11 @@ def _verdicts(capture: str, listed: Iterable[Listed], known: Known) -> Iterator[
 
 def held_already(settings: Settings, name: str) -> set[int]:
     """The ids whose videos an earlier rebuild of this name brought."""
-    records = read_held(settings.raw, "videos", study=name, captures=settings.captures)
+    records = read_unit_status(settings.raw, "videos", study=name, captures=settings.captures)
     return {
-        int(record.verdict.unit)
+        int(record.attempt.unit)
         for record in records
-        if record.verdict.unit_kind == "video" and record.verdict.state == "complete"
+        if record.attempt.unit_kind == "video" and record.attempt.state == "complete"
     }
 
 
@@ -89,8 +89,10 @@ async def comments(name: str, listed: Mapping[int, Set[int]], tools: Tools) -> C
     pause = None
     with lock_partitions(settings.state, name, "comments", ask.partitions):
         for day, targets in by_day.items():
-            records = read_held(settings.raw, "comments", study=name, partitions=[day], captures=settings.captures)
-            held = {record.verdict.unit: record for record in records}
+            records = read_unit_status(
+                settings.raw, "comments", study=name, partitions=[day], captures=settings.captures
+            )
+            held = {record.attempt.unit: record for record in records}
             meter = Meter(ask, tools.progress)
             result = await Partition(ask, tools, courier, meter, day, held, {}).run(targets)
             if isinstance(result, Paused):

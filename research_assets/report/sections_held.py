@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import date
 
 from research_assets.clock import week_of
-from research_assets.collect.coverage import SETTLED, worst
+from research_assets.collect.coverage import SETTLED, worst_state
 from research_assets.report import charts_held, draw, style
 from research_assets.report.chart import MOST_DAYS
 from research_assets.report.chart_epochs import edges, told
@@ -103,7 +103,7 @@ def _weeks(days: Sequence[Day]) -> list[Day]:
     weeks = []
     for start in range(0, len(days), 7):
         week = days[start : start + 7]
-        state = worst([day.state for day in week])
+        state = worst_state([day.state for day in week])
         weeks.append(replace(week[0], state=state, videos=sum(day.videos for day in week)))
     return weeks
 

@@ -9,7 +9,7 @@ from datetime import date
 import dagster as dg
 
 from research_assets.collect.agenda_model import Item
-from research_assets.collect.coverage import SETTLED, Held, read_held
+from research_assets.collect.coverage import SETTLED, UnitStatus, read_unit_status
 from research_assets.fields import ENTITIES
 from research_assets.settings import Settings
 
@@ -22,13 +22,13 @@ def needs_no_run(item: Item) -> bool:
 def events(items: Iterable[Item], settings: Settings) -> Iterator[dg.AssetMaterialization]:
     """One materialization for each day of the items, with the same counts as a run gives it."""
     for item in items:
-        records = read_held(
+        records = read_unit_status(
             settings.raw, item.entity, study=item.study, partitions=item.partitions, captures=settings.captures
         )
-        by_day: dict[date, list[Held]] = {day: [] for day in item.partitions}
+        by_day: dict[date, list[UnitStatus]] = {day: [] for day in item.partitions}
         for record in records:
-            if record.verdict.state in SETTLED:
-                by_day[record.verdict.partition].append(record)
+            if record.attempt.state in SETTLED:
+                by_day[record.attempt.partition].append(record)
         for day, of_day in by_day.items():
             yield dg.AssetMaterialization(
                 [item.study, item.entity],
@@ -38,14 +38,14 @@ def events(items: Iterable[Item], settings: Settings) -> Iterator[dg.AssetMateri
             )
 
 
-def _counts(records: list[Held]) -> dict[str, float]:
-    kept = sum(record.verdict.kept for record in records)
+def _counts(records: list[UnitStatus]) -> dict[str, float]:
+    kept = sum(record.attempt.kept for record in records)
     return {
         "dagster/partition_row_count": kept,
-        "rows asked": sum(record.verdict.asked for record in records),
-        "rows offered": sum(record.verdict.offered for record in records),
+        "rows asked": sum(record.attempt.asked for record in records),
+        "rows offered": sum(record.attempt.offered for record in records),
         "rows kept": kept,
-        "requests": round(sum(record.verdict.requests for record in records), 2),
+        "requests": round(sum(record.attempt.requests for record in records), 2),
         "units": len(records),
         "units not complete": 0,
     }

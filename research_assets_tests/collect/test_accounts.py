@@ -11,11 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.collect.accounts import Accounts, batches, named, narrowed, with_most
+from research_assets.collect.accounts import (
+    UsernameBatches,
+    batch_usernames,
+    batchable_usernames,
+    restrict_query,
+    most_frequent_usernames,
+)
 from research_assets.collect.agenda import decide
 from research_assets.collect.agenda_model import Agenda
-from research_assets.collect.coverage import Verdict
-from research_assets.collect.plan import Window
+from research_assets.collect.coverage import Attempt
+from research_assets.collect.plan import SearchWindow
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.collect.standing import read_facts
 from research_assets.sandbox.config import SandboxConfig
@@ -69,7 +75,7 @@ class Heard:
 
 @given(NAMES, st.integers(1, 12))
 def test_every_account_is_in_one_batch_and_no_batch_is_too_large(names: list[str], most: int) -> None:
-    parts = batches(tuple(names), most)
+    parts = batch_usernames(tuple(names), most)
     assert [name for part in parts for name in part] == names
     assert all(1 <= len(part) <= most for part in parts)
     assert len(parts) == -(-len(names) // most)
@@ -78,13 +84,13 @@ def test_every_account_is_in_one_batch_and_no_batch_is_too_large(names: list[str
 
 def test_only_a_condition_that_all_hits_must_meet_is_split() -> None:
     other = {"operation": "EQ", "field_name": "region_code", "field_values": ["DE"]}
-    assert named(about(["a", "b", "a"])) == ("a", "b")
-    assert named(about(["a", "b"], "and", other)) == ("a", "b")
-    assert named(about(["a", "b"], "or")) == ("a", "b")
-    assert named(about(["a", "b"], "or", other)) == ()
-    assert named(about(["a", "b"], "not")) == ()
-    assert named(about(["a"])) == ()
-    part = narrowed({**about(["a", "b"], "and", other), "not": (other,)}, ("b",))
+    assert batchable_usernames(about(["a", "b", "a"])) == ("a", "b")
+    assert batchable_usernames(about(["a", "b"], "and", other)) == ("a", "b")
+    assert batchable_usernames(about(["a", "b"], "or")) == ("a", "b")
+    assert batchable_usernames(about(["a", "b"], "or", other)) == ()
+    assert batchable_usernames(about(["a", "b"], "not")) == ()
+    assert batchable_usernames(about(["a"])) == ()
+    part = restrict_query({**about(["a", "b"], "and", other), "not": (other,)}, ("b",))
     assert part == {**about(["b"], "and", other), "not": (other,)}
 
 
@@ -109,15 +115,17 @@ def test_known_videos_are_looked_for_with_accounts_that_can_be_asked_together(
     moment = datetime(2026, 3, 1, tzinfo=UTC)
     answered = seen(moment, "x")
     alone = {"x": answered, "y": answered, "z": replace(answered, state="quarantined")}
-    assert with_most(authors, alone, 3, enough) == tuple(chosen)
+    assert most_frequent_usernames(authors, alone, 3, enough) == tuple(chosen)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_what_is_said_of_a_day_last_never_looks_older_than_what_was_said_before(order: tuple[int, int]) -> None:
     moment = datetime(2026, 3, 1, tzinfo=UTC)
-    parts = Accounts(about(["a", "b"]), [], moment, most=1, again=False, retry=False, same=lambda _: True)
+    parts = UsernameBatches(about(["a", "b"]), [], moment, most=1, again=False, retry=False, same=lambda _: True)
     said = [
-        parts.add(Window(START, START, names=(name,)), seen(moment + timedelta(minutes=minute), name))[-1]
+        parts.record_attempt(
+            SearchWindow(START, START, usernames=(name,)), seen(moment + timedelta(minutes=minute), name)
+        )[-1]
         for minute, name in [((0, "a"), (9, "b"))[place] for place in order]
     ]
     assert [verdict.state for verdict in said] == ["partial", "complete"]
@@ -125,8 +133,8 @@ def test_what_is_said_of_a_day_last_never_looks_older_than_what_was_said_before(
     assert said[1].kept == 2
 
 
-def seen(at: datetime, capture: str) -> Verdict:
-    return Verdict("videos", START, "day", START.isoformat(), "complete", at, at, kept=1, requests=1, capture=capture)
+def seen(at: datetime, capture: str) -> Attempt:
+    return Attempt("videos", START, "day", START.isoformat(), "complete", at, at, kept=1, requests=1, capture=capture)
 
 
 async def test_many_accounts_are_asked_in_batches_and_each_video_is_held_once(settings: Settings) -> None:

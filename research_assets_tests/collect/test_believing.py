@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from research_assets.collect.judge import Judge
-from research_assets.collect.plan import Window
+from research_assets.collect.plan import SearchWindow
 from research_assets.collect.window import Trail
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
@@ -98,7 +98,7 @@ async def test_a_day_that_had_videos_and_has_none_is_not_believed_either(setting
 
 
 def trail(first: int, last: int, *, hits: int = 0, failures: int = 0) -> Trail:
-    window = Window(START + timedelta(days=first), START + timedelta(days=last), failures)
+    window = SearchWindow(START + timedelta(days=first), START + timedelta(days=last), failures)
     made = Trail(window, pages=1, has_more=False)
     for day in window.days:
         made.offered[day] = made.kept[day] = hits

@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from research_assets.collect.agenda_model import Facts, Standing
-from research_assets.collect.coverage import State
-from research_assets.collect.estimate import Estimate, a_list, search
+from research_assets.collect.coverage import UnitState
+from research_assets.collect.estimate import Estimate, estimate_list, estimate_search
 from research_assets.collect.forecast import finish, forecast, looks, recurring
 from research_assets.collect.overview import bar
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
@@ -102,17 +102,17 @@ def test_looks_for_known_videos_are_counted_as_long_as_there_are_some() -> None:
 
 
 def test_estimates_of_lists() -> None:
-    assert a_list("comments", 250, None).requests == 3
-    assert a_list("comments", 250, None, ceiling=100).requests == 1
-    assert a_list("followers", 80_000, None).requests == 50
-    assert a_list("liked_videos", None, 4.5) == Estimate(4.5, "pages observed")
-    assert a_list("liked_videos", None, None).basis == "nothing known"
-    assert a_list("pinned_videos", None, None) == Estimate(1, "one each")
-    assert search([], {}).requests == 0
+    assert estimate_list("comments", 250, None).requests == 3
+    assert estimate_list("comments", 250, None, ceiling=100).requests == 1
+    assert estimate_list("followers", 80_000, None).requests == 50
+    assert estimate_list("liked_videos", None, 4.5) == Estimate(4.5, "pages observed")
+    assert estimate_list("liked_videos", None, None).basis == "nothing known"
+    assert estimate_list("pinned_videos", None, None) == Estimate(1, "one each")
+    assert estimate_search([], {}).requests == 0
 
 
 def test_a_bar_shows_the_worst_of_what_it_joins() -> None:
     assert bar(["complete", "quarantined", "not_asked"], 60) == "█!·"
-    many: list[State] = [*["complete"] * 99, "quarantined"]  # type: ignore[list-item]
+    many: list[UnitState] = [*["complete"] * 99, "quarantined"]  # type: ignore[list-item]
     assert bar(many, 50) == "█" * 49 + "!"
     assert bar([], 10) == ""

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.collect.plan import Window, apportion, cost, halve, plan_windows, spread
+from research_assets.collect.plan import (
+    SearchWindow,
+    apportion,
+    requests_for_hits,
+    split_window,
+    plan_windows,
+    estimate_hits_per_day,
+)
 
 FIRST = date(2026, 1, 1)
 
@@ -16,8 +23,8 @@ def day(offset: int) -> date:
     return FIRST + timedelta(days=offset)
 
 
-def price(windows: list[Window], density: dict[date, float]) -> int:
-    return sum(cost(sum(density.get(d, 0.0) for d in window.days)) for window in windows)
+def price(windows: list[SearchWindow], density: dict[date, float]) -> int:
+    return sum(requests_for_hits(sum(density.get(d, 0.0) for d in window.days)) for window in windows)
 
 
 wanted_days = st.sets(st.integers(0, 80), min_size=1, max_size=40)
@@ -50,7 +57,8 @@ def test_no_cut_is_cheaper_than_the_plan(offsets: set[int], hits: list[int]) -> 
         if start == len(wanted):
             return 0
         return min(
-            cost(sum(hits[wanted[start] : wanted[end] + 1])) + cheapest(end + 1) for end in range(start, len(wanted))
+            requests_for_hits(sum(hits[wanted[start] : wanted[end] + 1])) + cheapest(end + 1)
+            for end in range(start, len(wanted))
         )
 
     plan = plan_windows([day(i) for i in wanted], density, most_days=31, most_pages=10_000)
@@ -77,26 +85,26 @@ def test_known_dense_days_are_cut_for_working_side_by_side_at_under_one_percent(
 
 def test_one_missing_day_between_held_ones_is_asked_alone() -> None:
     density = {day(i): 950.0 for i in range(10)}
-    assert plan_windows([day(2), day(8)], density) == [Window(day(8), day(8)), Window(day(2), day(2))]
+    assert plan_windows([day(2), day(8)], density) == [SearchWindow(day(8), day(8)), SearchWindow(day(2), day(2))]
 
 
 def test_sparse_gaps_are_bridged_because_that_is_cheaper() -> None:
     density = {day(i): 2.0 for i in range(10)}
-    assert plan_windows([day(0), day(4), day(9)], density) == [Window(day(0), day(9))]
+    assert plan_windows([day(0), day(4), day(9)], density) == [SearchWindow(day(0), day(9))]
 
 
 @given(st.integers(2, 31), st.integers(0, 5), st.lists(st.integers(0, 2000), min_size=31, max_size=31))
 def test_halves_make_up_the_window_and_remember_the_failure(length: int, failures: int, hits: list[int]) -> None:
-    window = Window(day(0), day(length - 1), failures)
-    older, newer = halve(window, {day(i): float(n) for i, n in enumerate(hits)})
+    window = SearchWindow(day(0), day(length - 1), failures)
+    older, newer = split_window(window, {day(i): float(n) for i, n in enumerate(hits)})
     assert older.days + newer.days == window.days
-    assert older.failures == newer.failures == failures + 1
+    assert older.n_failures == newer.n_failures == failures + 1
     assert abs(len(older.days) - len(newer.days)) <= 3
 
 
 def test_halves_waste_the_least_of_their_pages() -> None:
     density = {day(i): 950.0 for i in range(14)}
-    older, newer = halve(Window(day(0), day(13)), density)
+    older, newer = split_window(SearchWindow(day(0), day(13)), density)
     assert {len(older.days), len(newer.days)} == {6, 8}
 
 
@@ -108,6 +116,6 @@ def test_apportioning_loses_nothing(total: int, weights: dict[date, float]) -> N
 
 
 def test_densities_spread_from_the_nearest_days_and_unknown_is_not_zero() -> None:
-    assert spread({}, [day(0)]) == {}
-    expected = spread({day(0): 10.0, day(1): 20.0}, [day(0), day(5)])
+    assert estimate_hits_per_day({}, [day(0)]) == {}
+    expected = estimate_hits_per_day({day(0): 10.0, day(1): 20.0}, [day(0), day(5)])
     assert expected == {day(0): 10.0, day(5): pytest.approx(15.0)}

@@ -7,7 +7,7 @@ import httpx
 import orjson
 import pytest
 
-from research_assets.collect.observing import EVERY, day_to_call
+from research_assets.collect.observing import CANARY_INTERVAL, canary_day
 from research_assets.collect.pools import read_pools
 from research_assets.collect.standing import read_facts
 from research_assets.sandbox.config import SandboxConfig
@@ -25,7 +25,7 @@ async def held(settings: Settings, **knobs: object) -> Lab:
     """A lab that holds five days of 20 videos for long enough."""
     lab = Lab(settings, SandboxConfig(**{"flat": 20, "search_life": 40 * 86_400, **knobs}))  # type: ignore[arg-type]
     await lab.collect("videos", days(5))
-    lab.clock.advance(days=EVERY.days)
+    lab.clock.advance(days=CANARY_INTERVAL.days)
     return lab
 
 
@@ -124,7 +124,7 @@ async def test_an_account_that_breaks_searches_is_left_out_of_the_look(
     lab = world(replaced(settings), search_life=40 * 86_400, breaking_usernames=frozenset({names[3]}))
     heard = Heard()
     await lab.collect("videos", days(5), people(names))
-    lab.clock.advance(days=EVERY.days)
+    lab.clock.advance(days=CANARY_INTERVAL.days)
     sent = lab.sent
     finished, pause = await lab.collect("videos", [START], people(names), canary=True, transport=Tampering(lab, heard))
     assert (pause, finished[START].state, lab.sent - sent) == (None, "complete", 1)
@@ -162,7 +162,7 @@ async def test_a_look_is_due_a_week_after_the_last_and_not_before_videos_are_kno
     lab.clock.advance(seconds=1)
     await lab.collect("videos", [START], RUNNING, canary=True)
     assert due(lab) is None
-    lab.clock.advance(days=EVERY.days, seconds=-1)
+    lab.clock.advance(days=CANARY_INTERVAL.days, seconds=-1)
     assert due(lab) is None
     lab.clock.advance(seconds=1)
     assert due(lab) in days(5)
@@ -170,9 +170,9 @@ async def test_a_look_is_due_a_week_after_the_last_and_not_before_videos_are_kno
 
 def test_the_day_changes_from_week_to_week_and_looking_ends_with_the_study() -> None:
     now = datetime(2026, 6, 1, 9, tzinfo=UTC)
-    weeks = [day_to_call(RUNNING, days(40), None, None, now + EVERY * i) for i in range(20)]
+    weeks = [canary_day(RUNNING, days(40), None, None, now + CANARY_INTERVAL * i) for i in range(20)]
     assert len(set(weeks)) > 10
-    assert day_to_call(RUNNING, (), None, None, now) is None
+    assert canary_day(RUNNING, (), None, None, now) is None
     over = study(end=START + timedelta(days=4))
-    assert day_to_call(over, days(5), None, None, now) in days(5), "once more after the end"
-    assert day_to_call(over, days(5), now - EVERY, None, now) is None
+    assert canary_day(over, days(5), None, None, now) in days(5), "once more after the end"
+    assert canary_day(over, days(5), now - CANARY_INTERVAL, None, now) is None

@@ -7,7 +7,7 @@ import pytest
 
 from research_assets.collect.agenda import decide
 from research_assets.collect.agenda_model import Facts, Standing
-from research_assets.collect.observing import observes
+from research_assets.collect.observing import should_observe
 from research_assets.collect.pools import read_pools
 from research_assets.collect.probe import probe_days
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
@@ -109,10 +109,10 @@ def test_a_probe_asks_days_that_have_settled(age: int, picks: tuple[int, ...]) -
 def test_accounts_are_observed_until_all_is_found_and_once_more() -> None:
     over = datetime.fromisoformat("2026-02-06T00:00:00+00:00")
     held = {day: Standing(looked_at=over + timedelta(days=5)) for day in days(3)}
-    assert observes(replace(SHORT, end=None), {}, over, over + timedelta(days=900))
-    assert observes(SHORT, held, over, over - timedelta(days=1))
-    assert observes(SHORT, held, over + timedelta(days=4), over + timedelta(days=20))
-    assert not observes(SHORT, held, over + timedelta(days=6), over + timedelta(days=20))
+    assert should_observe(replace(SHORT, end=None), {}, over, over + timedelta(days=900))
+    assert should_observe(SHORT, held, over, over - timedelta(days=1))
+    assert should_observe(SHORT, held, over + timedelta(days=4), over + timedelta(days=20))
+    assert not should_observe(SHORT, held, over + timedelta(days=6), over + timedelta(days=20))
     missing = {**held, START: Standing(open=1)}
-    assert observes(SHORT, missing, over + timedelta(days=6), over + timedelta(days=20))
-    assert not observes(SHORT, {}, over + timedelta(days=1), over + timedelta(days=20))
+    assert should_observe(SHORT, missing, over + timedelta(days=6), over + timedelta(days=20))
+    assert not should_observe(SHORT, {}, over + timedelta(days=1), over + timedelta(days=20))

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import settings as how
 from hypothesis import strategies as st
 
-from research_assets.collect.accounts import named
+from research_assets.collect.accounts import batchable_usernames
 from research_assets.collect.spec import StudySpec
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import VARIABLES, Settings
@@ -94,7 +94,7 @@ async def run_once(lab: Lab, run: Mapping[str, Any], spec: StudySpec) -> None:
 
 
 def truth(lab: Lab, day: date, spec: StudySpec) -> set[int]:
-    world, names = lab.app.world, named(spec.query)
+    world, names = lab.app.world, batchable_usernames(spec.query)
     assert world.flat is not None
     ids = world.flat.ids((day - EPOCH).days)
     if names:
@@ -198,7 +198,7 @@ def happen(knobs: dict[str, Any], cap: int, flat: int, plan: list[dict[str, Any]
             {VARIABLES["root"].name: str(Path(folder) / "data"), VARIABLES["api_url"].name: "http://127.0.0.1:9"}
         )
         settings = replace(settings, client_key="sandbox-key", client_secret="sandbox-secret")
-        if flat < 30 or named(spec.query):
+        if flat < 30 or batchable_usernames(spec.query):
             # Too few to tell a search that finds nothing for no reason from a day without videos.
             knobs = {name: value for name, value in knobs.items() if name != "p_silent"}
         config = SandboxConfig(fixed_volume=flat, research_cap=cap, **knobs)

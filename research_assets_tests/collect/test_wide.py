@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from research_assets.captures import list_sealed
-from research_assets.collect.plan import PAGES_A_WINDOW
+from research_assets.collect.plan import MAX_WINDOW_PAGES
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets_tests.collect.lab import Lab, days
@@ -28,7 +28,7 @@ async def test_a_window_that_proves_large_is_asked_as_several(lab: Lab) -> None:
     windows = list(list_sealed(lab.settings.captures))
     first = next(window for window in windows if (window.first, window.last) == ("2026-02-01", "2026-03-03"))
     assert first.pages == 1
-    assert max(window.pages for window in windows) <= PAGES_A_WINDOW + 1
+    assert max(window.pages for window in windows) <= MAX_WINDOW_PAGES + 1
     assert lab.sent <= 1.01 * sum(math.ceil(window.rows / 10) for window in windows)
     before = lab.sent
     assert all(result.held for result in (await lab.collect("videos", days(31)))[0].values())

@@ -15,7 +15,7 @@ import pytest
 from selenium.webdriver import Chrome
 
 from research_assets.clock import SystemClock
-from research_assets.collect.targets import videos_by_day
+from research_assets.collect.targets import video_targets_by_day
 from research_assets.quota import Ledger
 from research_assets_tests.browser.page import Page
 from research_assets_tests.browser.start import chromium
@@ -65,7 +65,7 @@ def test_the_comments_of_the_drawn_videos_are_held(story: Story) -> None:
     truth = story.house.sandbox.truth
     drawn = [
         int(one.unit)
-        for day in videos_by_day(story.house.settings.raw, garden, story.days(garden)).values()
+        for day in video_targets_by_day(story.house.settings.raw, garden, story.days(garden)).values()
         for one in day
     ]
     looked = story.house.rows(
