@@ -9,7 +9,7 @@ from research_assets.assets.export import export_asset
 from research_assets.assets.report import report_asset
 from research_assets.assets.warehouse import warehouse_definitions
 from research_assets.checks import COVERAGE, blocking_checks, check_keys
-from research_assets.collect.standing import entities_of
+from research_assets.collect.standing import study_entities
 from research_assets.fields import ENTITIES
 from research_assets.resources import Collection, resources, write_books
 from research_assets.sensors import CheckKeys, automation
@@ -36,7 +36,7 @@ def build_definitions(settings: Settings, *, collection: Collection | None = Non
     studies = find_studies(settings)
     outside = [study.spec for study in studies if not study.file.is_relative_to(DEFS_DIR)]
     upstream = {
-        entity: [dg.AssetKey([study.spec.name, entity]) for study in studies if entity in entities_of(study.spec)]
+        entity: [dg.AssetKey([study.spec.name, entity]) for study in studies if entity in study_entities(study.spec)]
         for entity in ENTITIES
     }
     books = partial(write_books, settings, [study.spec for study in studies])

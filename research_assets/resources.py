@@ -112,11 +112,11 @@ def resources(settings: Settings, collection: Collection | None = None) -> dict[
 
 def write_books(settings: Settings, studies: Sequence[StudySpec]) -> None:
     """Bring the raw tables up to date that no collection writes: what is wanted, and what was requested."""
-    from research_assets.collect.wanted import write_requests, write_wanted
+    from research_assets.collect.wanted import write_request_log, write_expected_units
 
     clock = server_clock_or_local(settings, SystemClock())
-    write_wanted(settings.raw, studies, clock.now())
+    write_expected_units(settings.raw, studies, clock.now())
     if settings.ledger.exists():
         ledger = Ledger(settings.ledger, settings.caps, clock)
-        write_requests(settings.raw, ledger)
+        write_request_log(settings.raw, ledger)
         ledger.close()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from research_assets.collect.coverage import SETTLED
-from research_assets.collect.overview import read_overview
+from research_assets.collect.overview import read_state_counts
 
 SHORT = 1000
 """Characters of Markdown below which the UI shows it at once rather than behind a link."""
@@ -34,7 +34,7 @@ class Bar:
 def held(raw: Path, study: str, entity: str) -> list[Bar]:
     """What is held of an entity by partition, from raw/coverage: of each unit the attempt that counts."""
     bars: dict[date, Bar] = {}
-    for count in read_overview(raw, study, entity):
+    for count in read_state_counts(raw, study, entity):
         old = bars.get(count.partition, Bar(count.partition, 0, whole=True))
         bars[count.partition] = Bar(old.first, old.rows + count.rows, old.whole and count.state in SETTLED)
     return [bars[partition] for partition in sorted(bars)]

@@ -14,7 +14,7 @@ from research_assets.checks.look import look
 from research_assets.checks.rules import rules
 from research_assets.collect.api_time import server_clock_or_local
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.standing import entities_of
+from research_assets.collect.standing import study_entities
 from research_assets.resources import Collection
 
 __all__ = ["COVERAGE", "blocking_checks", "check_keys", "study_checks"]
@@ -25,14 +25,18 @@ COVERAGE = dg.AssetKey(["marts", "coverage"])
 
 def study_checks(study: StudySpec) -> list[dg.AssetChecksDefinition]:
     """The checks of one study."""
-    return [*(_entity_checks(study, entity) for entity in entities_of(study)), _lacks_nothing(study), _unbroken(study)]
+    return [
+        *(_entity_checks(study, entity) for entity in study_entities(study)),
+        _lacks_nothing(study),
+        _unbroken(study),
+    ]
 
 
 def blocking_checks(study: StudySpec) -> list[dg.AssetCheckKey]:
     """The checks of a study that hold the marts back while they fail."""
     return [
         dg.AssetCheckKey(dg.AssetKey([study.name, entity]), rule.name)
-        for entity in entities_of(study)
+        for entity in study_entities(study)
         for rule in rules(study, entity)
         if rule.blocking
     ]
@@ -43,7 +47,7 @@ def check_keys(study: StudySpec) -> list[dg.AssetCheckKey]:
     return [
         *(
             dg.AssetCheckKey(dg.AssetKey([study.name, entity]), rule.name)
-            for entity in entities_of(study)
+            for entity in study_entities(study)
             for rule in rules(study, entity)
         ),
         *(dg.AssetCheckKey(COVERAGE, name) for name in (_lacking(study), _broken(study))),

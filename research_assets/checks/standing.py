@@ -19,7 +19,7 @@ from research_assets.checks.look import sample
 from research_assets.checks.rule import GO_ON, IS_LACKING
 from research_assets.collect.coverage import CURRENT_ATTEMPT_ORDER
 from research_assets.collect.lookup import query_raw
-from research_assets.collect.words import counted
+from research_assets.collect.words import pluralize
 from research_assets.settings import Settings
 
 IDLE = timedelta(days=2)
@@ -146,7 +146,7 @@ def _journal(path: Path, captures: Path, now: datetime) -> Iterator[Trouble]:
         return
     else:
         if now - touched > IDLE:
-            yield Trouble("unfinished journal", where, touched, f"{counted(pages, 'page')}, and nobody went on")
+            yield Trouble("unfinished journal", where, touched, f"{pluralize(pages, 'page')}, and nobody went on")
 
 
 def _sealed(path: Path, captures: Path, written: set[str], now: datetime) -> Iterator[Trouble]:

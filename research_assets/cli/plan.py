@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from research_assets.clock import Clock
-    from research_assets.collect.agenda_model import Facts
-    from research_assets.collect.forecast import Line
+    from research_assets.collect.agenda_model import AgendaInputs
+    from research_assets.collect.forecast import EntityForecast
     from research_assets.collect.spec import StudySpec
     from research_assets.settings import Settings
 
@@ -53,7 +53,7 @@ def command(studies: tuple[str, ...], days: bool, probe: bool, yes: bool) -> Non
         clock = _clock(settings)
         facts = _facts(settings, chosen, clock)
         if probe:
-            _probe(console, settings, [study for study in chosen if not facts.density[study.name]], yes)
+            _probe(console, settings, [study for study in chosen if not facts.hits_per_day[study.name]], yes)
             facts = _facts(settings, chosen, clock)
         _show(console, settings, facts, clock.now(), days)
 
@@ -65,12 +65,12 @@ def _clock(settings: "Settings") -> "Clock":
     return server_clock_or_local(settings, SystemClock())
 
 
-def _facts(settings: "Settings", studies: "Sequence[StudySpec]", clock: "Clock") -> "Facts":
+def _facts(settings: "Settings", studies: "Sequence[StudySpec]", clock: "Clock") -> "AgendaInputs":
     from research_assets.collect.pools import read_pools
-    from research_assets.collect.standing import read_facts
+    from research_assets.collect.standing import read_agenda_inputs
 
     pools, used = read_pools(settings, clock)
-    return read_facts(settings, studies, pools, clock.now(), used=used)
+    return read_agenda_inputs(settings, studies, pools, clock.now(), used=used)
 
 
 def show_plan(console: "Console", settings: "Settings", studies: "Sequence[StudySpec]") -> None:
@@ -79,49 +79,49 @@ def show_plan(console: "Console", settings: "Settings", studies: "Sequence[Study
     _show(console, settings, _facts(settings, studies, clock), clock.now(), days=False)
 
 
-def _show(console: "Console", settings: "Settings", facts: "Facts", now: "datetime", days: bool) -> None:
+def _show(console: "Console", settings: "Settings", facts: "AgendaInputs", now: "datetime", days: bool) -> None:
     """The table of what is left, and when it will be done."""
     from math import ceil
 
     from rich.table import Table
 
-    from research_assets.collect.forecast import finish, forecast, looks, recurring
+    from research_assets.collect.forecast import forecast_pool, forecast, forecast_canary_checks, add_recurring
     from research_assets.collect.history import mean_comment_requests_per_day, max_requests_per_period
-    from research_assets.collect.words import counted
+    from research_assets.collect.words import pluralize
     from research_assets.tiktok.endpoints import BY_ENTITY
 
-    lines = recurring(
+    lines = add_recurring(
         forecast(facts, mean_comment_requests_per_day(settings.raw), now),
         facts.studies,
         max_requests_per_period(settings.raw),
     )
     names = [study.name for study in facts.studies]
-    lines = sorted([*lines, *looks(facts, now)], key=lambda line: names.index(line.study))
+    lines = sorted([*lines, *forecast_canary_checks(facts, now)], key=lambda line: names.index(line.study))
     table = Table("study", "entity", title="Still needed", title_justify="left", box=None, pad_edge=False)
     for heading in ("partitions", "requests", "each day more"):
         table.add_column(heading, justify="right")
     table.add_column("founded on")
     for line in lines:
-        requests = f"{ceil(line.left.requests):,}" + (" or more" if line.unknown else "")
-        daily = f"{line.daily:,.1f}" if line.daily else ""
-        what = ("known videos", "") if line.looks else (line.entity, f"{line.partitions:,}")
-        table.add_row(line.study, *what, requests, daily, line.left.basis)
+        requests = f"{ceil(line.remaining.requests):,}" + (" or more" if line.unknown else "")
+        daily = f"{line.recurring_per_day:,.1f}" if line.recurring_per_day else ""
+        what = ("known videos", "") if line.is_canary else (line.entity, f"{line.partitions:,}")
+        table.add_row(line.study, *what, requests, daily, line.remaining.basis)
     console.print(table)
     if days:
         _show_days(console, lines)
     console.print()
     for pool in facts.pools.values():
-        end = finish(lines, pool, now)
-        head = f"Pool {pool.pool!r}: {counted(end.requests, 'request')}"
-        if end.days is None or end.on is None:
+        end = forecast_pool(lines, pool, now)
+        head = f"Pool {pool.pool!r}: {pluralize(end.requests, 'request')}"
+        if end.days is None or end.finish_day is None:
             console.print(f"{head}; what recurs each day takes all of the {pool.cap:,} a day, so it is never done.")
         else:
             guess = any(line.unknown for line in lines if BY_ENTITY[line.entity].pool == pool.pool)
             console.print(
-                f"{head}, {counted(end.days, 'day')} of quota at {pool.cap:,} a day; {pool.remaining:,} are left today. "
-                f"Done on {end.on}{' at the earliest' if guess else ''}, if nothing else is asked."
+                f"{head}, {pluralize(end.days, 'day')} of quota at {pool.cap:,} a day; {pool.remaining:,} are left today. "
+                f"Done on {end.finish_day}{' at the earliest' if guess else ''}, if nothing else is asked."
             )
-    not_counted = {line.entity for line in lines if line.more}
+    not_counted = {line.entity for line in lines if line.is_lower_bound}
     reasons = [
         text
         for entity, text in (("comments", "replies, before any was asked"), ("users", "authors of days to come"))
@@ -129,7 +129,7 @@ def _show(console: "Console", settings: "Settings", facts: "Facts", now: "dateti
     ]
     if reasons:
         console.print(f"Not counted yet, and on top where it says `or more`: {'; '.join(reasons)}.")
-    unknown = [study for study in facts.studies if not facts.density[study.name]]
+    unknown = [study for study in facts.studies if not facts.hits_per_day[study.name]]
     for study in unknown:
         console.print(
             f"\n{study.name}: nothing is held, so nobody knows how many videos a day has. The numbers are the least "
@@ -137,7 +137,7 @@ def _show(console: "Console", settings: "Settings", facts: "Facts", now: "dateti
         )
 
 
-def _show_days(console: "Console", lines: "Sequence[Line]") -> None:
+def _show_days(console: "Console", lines: "Sequence[EntityForecast]") -> None:
     from rich.table import Table
 
     table = Table(

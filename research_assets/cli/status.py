@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from research_assets.collect.coverage import UnitState
-    from research_assets.collect.overview import Count
+    from research_assets.collect.overview import StateCount
     from research_assets.collect.spec import StudySpec
     from research_assets.quota import PoolState
 
@@ -54,7 +54,7 @@ def command(api: bool) -> None:
     from research_assets.cli.place import data_here
     from research_assets.clock import SystemClock
     from research_assets.collect.api_time import server_clock_or_local
-    from research_assets.collect.overview import read_overview
+    from research_assets.collect.overview import read_state_counts
     from research_assets.collect.pools import read_pools
 
     settings = data_here()
@@ -64,7 +64,7 @@ def command(api: bool) -> None:
     console.print(f"Data in {settings.root}, {source}.\n")
     states, _ = read_pools(settings, clock)
     console.print(_pool_table([*states.values()]))
-    counts = read_overview(settings.raw)
+    counts = read_state_counts(settings.raw)
     studies, mistakes = _studies(settings)
     if counts:
         console.print(_held_table(held(counts)))
@@ -104,7 +104,7 @@ def _failures(settings: Settings) -> "list[tuple[datetime, str, str]]":
     return sorted((one for one in found if one[0] >= since), reverse=True)
 
 
-def held(counts: "Sequence[Count]") -> Held:
+def held(counts: "Sequence[StateCount]") -> Held:
     """What is held of each entity by study."""
     from research_assets.fields import ENTITIES
 
@@ -147,11 +147,11 @@ def _held_table(found: Held) -> "Table":
     return table
 
 
-def _bars(known: "Sequence[StudySpec]", counts: "Sequence[Count]", now: datetime) -> "Table":
+def _bars(known: "Sequence[StudySpec]", counts: "Sequence[StateCount]", now: datetime) -> "Table":
     """Each entity's partitions in a row, days that were never asked included."""
     from rich.table import Table
 
-    from research_assets.collect.overview import LEGEND, bar, speaking
+    from research_assets.collect.overview import LEGEND, coverage_bar, partition_states
 
     studies = {study.name: study for study in known}
     table = Table("study", "entity", "from", title="\nCoverage", caption=LEGEND, box=None, pad_edge=False)
@@ -159,25 +159,25 @@ def _bars(known: "Sequence[StudySpec]", counts: "Sequence[Count]", now: datetime
     table.add_column("", no_wrap=True)
     table.add_column("to")
     for study, entity in held(counts):
-        states = speaking(count for count in counts if (count.study, count.entity) == (study, entity))
+        states = partition_states(count for count in counts if (count.study, count.entity) == (study, entity))
         if study in studies and entity in ("videos", "comments"):
             states = _days(studies[study], now) | states
         partitions = sorted(states)
-        picture = bar([states[partition] for partition in partitions], BAR)
+        picture = coverage_bar([states[partition] for partition in partitions], BAR)
         table.add_row(study, entity, str(partitions[0]), picture, str(partitions[-1]))
     return table
 
 
 def _days(study: "StudySpec", now: datetime) -> "dict[date, UnitState]":
     """The days of a study as they stand while nothing is known of them."""
-    from research_assets.collect.agenda import due_at
+    from research_assets.collect.agenda import observation_due_at
 
     last = min(study.end or now.date(), now.date())
     days = [study.start + timedelta(days=n) for n in range((last - study.start).days + 1)]
-    return {day: "too_fresh" if now < due_at(day, study.settle_days) else "not_asked" for day in days}
+    return {day: "too_fresh" if now < observation_due_at(day, study.settle_days) else "not_asked" for day in days}
 
 
-def _waiting_table(counts: "Sequence[Count]") -> "Table":
+def _waiting_table(counts: "Sequence[StateCount]") -> "Table":
     """What is paused, suspicious or quarantined, and when it is asked again."""
     from rich.table import Table
 

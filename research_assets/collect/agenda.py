@@ -11,72 +11,85 @@ from datetime import date, datetime, timedelta
 from math import ceil
 
 from research_assets.clock import midnight
-from research_assets.collect.agenda_model import BESIDE_THE_SEARCH, RANK, Agenda, Facts, Item, Standing, Waiting, Why
+from research_assets.collect.agenda_model import (
+    NOT_A_DAY_SEARCH,
+    PRIORITY,
+    Agenda,
+    AgendaInputs,
+    PlannedRun,
+    PartitionStatus,
+    DeferredUnits,
+    RunReason,
+)
 from research_assets.collect.estimate import NO_COST, Estimate, sum_estimates
-from research_assets.collect.lots import Lot, cut
+from research_assets.collect.lots import WorkGroup, allocate
 from research_assets.collect.model import Ask, is_backfill
 from research_assets.collect.observing import period_length
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.stretches import joined
+from research_assets.collect.stretches import combine_into_runs
 from research_assets.fields import ENTITIES
 from research_assets.quota import PoolState
 from research_assets.tiktok.endpoints import BY_ENTITY
 
 
-def due_at(day: date, age: int) -> datetime:
+def observation_due_at(day: date, age: int) -> datetime:
     """When a day is `age` days old: the day itself has to be over first."""
     return midnight(day) + timedelta(days=1 + age)
 
 
-def decide(facts: Facts, now: datetime) -> Agenda:
+def build_agenda(facts: AgendaInputs, now: datetime) -> Agenda:
     """What to ask now, in order, within what the pools have left; and what waits until when."""
-    canaries = list(_canaries(facts))
-    facts = replace(facts, running={**facts.running, **{(item.study, "videos"): item.requests for item in canaries}})
-    lots: list[Lot] = []
-    waiting: list[Waiting] = []
+    canaries = list(_canary_runs(facts))
+    facts = replace(
+        facts, running={**facts.running_requests, **{(item.study, "videos"): item.requests for item in canaries}}
+    )
+    lots: list[WorkGroup] = []
+    waiting: list[DeferredUnits] = []
     for study in facts.studies:
         for entity in ENTITIES:
-            wishes = list(_wishes(facts, study, entity, now))
-            lots += _lots(facts, study, entity, [wish for wish in wishes if isinstance(wish, _Wish)])
-            waiting += _summed(wish for wish in wishes if isinstance(wish, Waiting))
-    free = [lot for lot in lots if lot.key not in facts.running and lot.key not in facts.halted]
+            wishes = list(_candidates(facts, study, entity, now))
+            lots += _work_groups(facts, study, entity, [wish for wish in wishes if isinstance(wish, _Candidate)])
+            waiting += _merge_deferred(wish for wish in wishes if isinstance(wish, DeferredUnits))
+    free = [lot for lot in lots if lot.key not in facts.running_requests and lot.key not in facts.backing_off_until]
     wants = {
-        (study.name, pool): _want(facts, [lot for lot in lots if (lot.study, lot.pool) == (study.name, pool)], pool)
+        (study.name, pool): _demand(facts, [lot for lot in lots if (lot.study, lot.pool) == (study.name, pool)], pool)
         for study in facts.studies
         for pool in facts.pools
     }
     weights = {study.name: study.quota_weight for study in facts.studies}
     for pool, state in facts.pools.items():
-        reserve = facts.due_reserve if pool == "research" else 0
+        reserve = facts.quota_reserve if pool == "research" else 0
         mine = [lot for lot in free if lot.pool == pool]
-        cut(mine, _free(facts, pool), state.cap, weights, facts.used.get(pool, {}), reserve)
-    items, over = _trimmed(facts, sorted(joined(facts, free), key=lambda item: item.rank))
+        allocate(mine, _free(facts, pool), state.cap, weights, facts.used_today.get(pool, {}), reserve)
+    items, over = _fit_to_quota(facts, sorted(combine_into_runs(facts, free), key=lambda item: item.priority))
     waiting += over
     for lot in lots:
         if lot.units_left:
-            waiting.append(_waits(facts, lot))
+            waiting.append(_deferred(facts, lot))
     return Agenda((*canaries, *items), tuple(waiting), wants)
 
 
-def _canaries(facts: Facts) -> Iterator[Item]:
+def _canary_runs(facts: AgendaInputs) -> Iterator[PlannedRun]:
     """One request for each study that is to look for known videos; its days wait until it has, which is not long."""
     free = _free(facts, BY_ENTITY["videos"].pool)
     due = {
         study: day
-        for study, day in facts.canaries.items()
-        if (study, "videos") not in facts.running and (study, "videos") not in facts.halted
+        for study, day in facts.canary_days.items()
+        if (study, "videos") not in facts.running_requests and (study, "videos") not in facts.backing_off_until
     }
     for study, day in list(due.items())[:free]:
-        yield Item(study, "videos", (day,), again=False, why=("canary",), units=1, requests=1, basis="one each")
+        yield PlannedRun(
+            study, "videos", (day,), recollect=False, reasons=("canary",), units=1, requests=1, basis="one each"
+        )
 
 
-def _free(facts: Facts, pool: str) -> int:
+def _free(facts: AgendaInputs, pool: str) -> int:
     """Requests of a pool that nobody has and no active run is expected to need."""
-    expected = sum(n for (_, entity), n in facts.running.items() if BY_ENTITY[entity].pool == pool)
+    expected = sum(n for (_, entity), n in facts.running_requests.items() if BY_ENTITY[entity].pool == pool)
     return max(0, facts.pools[pool].remaining - expected)
 
 
-def _trimmed(facts: Facts, items: Sequence[Item]) -> tuple[list[Item], list[Waiting]]:
+def _fit_to_quota(facts: AgendaInputs, items: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[DeferredUnits]]:
     """The items that fit together: days that lie apart may cost more than the windows that they could have shared."""
     free = {pool: _free(facts, pool) for pool in facts.pools}
     kept, over = [], []
@@ -87,107 +100,113 @@ def _trimmed(facts: Facts, items: Sequence[Item]) -> tuple[list[Item], list[Wait
             kept.append(item)
         else:
             opens = _opens(facts.pools[pool])
-            over.append(Waiting(item.study, item.entity, item.units, "quota", opens, item.requests))
+            over.append(DeferredUnits(item.study, item.entity, item.units, "quota", opens, item.requests))
     return kept, over
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _Candidate:
     partition: date
-    standing: Standing
-    why: Why
+    standing: PartitionStatus
+    why: RunReason
     again: bool = False
 
 
-def _wishes(facts: Facts, study: StudySpec, entity: str, now: datetime) -> Iterator[_Wish | Waiting]:
+def _candidates(
+    facts: AgendaInputs, study: StudySpec, entity: str, now: datetime
+) -> Iterator[_Candidate | DeferredUnits]:
     """Each partition that could be asked now, newest first, and each that has to wait."""
-    known = facts.standings.get((study.name, entity), {})
-    partitions = _days(study, now) if entity == "videos" else sorted(known, reverse=True)
+    known = facts.partition_status.get((study.name, entity), {})
+    partitions = _study_days(study, now) if entity == "videos" else sorted(known, reverse=True)
     paused: list[date] = []
     for partition in partitions:
-        standing = known.get(partition, Standing(open=1, shown=False))
-        if entity == "videos" and now < (settles := due_at(partition, study.settle_days)):
-            yield Waiting(study.name, entity, 1, "fresh", settles)
+        standing = known.get(partition, PartitionStatus(open_units=1, is_materialized=False))
+        if entity == "videos" and now < (settles := observation_due_at(partition, study.settle_days)):
+            yield DeferredUnits(study.name, entity, 1, "fresh", settles)
             continue
-        if standing.resting:
+        if standing.waiting_units:
             opens = facts.pools[BY_ENTITY[entity].pool].available_at
-            if standing.begun and opens is not None:
+            if standing.in_progress and opens is not None:
                 # A pause within a share ends before the day does, but that is of no use while the pool is shut.
-                wakes = max(opens, standing.wakes or opens)
+                wakes = max(opens, standing.next_try or opens)
                 paused.append(partition)
-                yield Waiting(study.name, entity, standing.resting, "quota", wakes)
+                yield DeferredUnits(study.name, entity, standing.waiting_units, "quota", wakes)
             else:
-                yield Waiting(study.name, entity, standing.resting, "rests", standing.wakes)
-        wish = _wish(study, entity, partition, standing, now)
+                yield DeferredUnits(study.name, entity, standing.waiting_units, "rests", standing.next_try)
+        wish = _candidate_for(study, entity, partition, standing, now)
         if wish is not None:
             yield wish
-    if paused and entity == "videos" and facts.density.get(study.name):
+    if paused and entity == "videos" and facts.hits_per_day.get(study.name):
         requests = ceil(facts.search_cost(study.name, paused).requests)
-        yield Waiting(study.name, entity, 0, "quota", _opens(facts.pools[BY_ENTITY[entity].pool]), requests)
+        yield DeferredUnits(study.name, entity, 0, "quota", _opens(facts.pools[BY_ENTITY[entity].pool]), requests)
 
 
-def _wish(study: StudySpec, entity: str, partition: date, standing: Standing, now: datetime) -> _Wish | None:
+def _candidate_for(
+    study: StudySpec, entity: str, partition: date, standing: PartitionStatus, now: datetime
+) -> _Candidate | None:
     """Why a partition is worth asking now, if it is."""
-    if standing.open:
+    if standing.open_units:
         late = is_backfill(Ask(study, entity, (partition,)), partition, now)
-        fresh: Why = "new" if entity == "comments" else "settled"
+        fresh: RunReason = "new" if entity == "comments" else "settled"
         if ENTITIES[entity].time_axis == "observation":
             # What is not seen while the period runs can never be seen.
-            fresh = "last_day" if now >= _last_day(study, partition) else "period"
-        why: Why = "backfill" if late else fresh
-        if standing.begun and why != "last_day":
+            fresh = "last_day" if now >= _last_day_begins_at(study, partition) else "period"
+        why: RunReason = "backfill" if late else fresh
+        if standing.in_progress and why != "last_day":
             why = "goes_on"
-        elif standing.tried:
+        elif standing.failed_before:
             why = "retry"
-        return _Wish(partition, standing, why, again=standing.looked_at is not None and entity == "videos")
-    if standing.resting:
+        return _Candidate(partition, standing, why, again=standing.last_complete_at is not None and entity == "videos")
+    if standing.waiting_units:
         return None
-    if entity == "videos" and standing.looked_at is not None:
-        ages = [age for age in study.reobserve_days if due_at(partition, age) <= now]
-        if ages and standing.looked_at < due_at(partition, max(ages)):
-            return _Wish(partition, standing, "reobserve", again=True)
-    if standing.lacks:
-        return _Wish(partition, standing, "accounts")
-    return None if standing.shown else _Wish(partition, standing, "show")
+    if entity == "videos" and standing.last_complete_at is not None:
+        ages = [age for age in study.reobserve_days if observation_due_at(partition, age) <= now]
+        if ages and standing.last_complete_at < observation_due_at(partition, max(ages)):
+            return _Candidate(partition, standing, "reobserve", again=True)
+    if standing.is_missing_accounts:
+        return _Candidate(partition, standing, "accounts")
+    return None if standing.is_materialized else _Candidate(partition, standing, "show")
 
 
-def _last_day(study: StudySpec, period: date) -> datetime:
+def _last_day_begins_at(study: StudySpec, period: date) -> datetime:
     """When the last day of a period begins."""
     return midnight(period) + period_length(study) - timedelta(days=1)
 
 
-def _days(study: StudySpec, now: datetime) -> list[date]:
+def _study_days(study: StudySpec, now: datetime) -> list[date]:
     """The days of a study up to today, newest first."""
     last = min(study.end or now.date(), now.date())
     return [date.fromordinal(number) for number in range(last.toordinal(), study.start.toordinal() - 1, -1)]
 
 
-def _lots(facts: Facts, study: StudySpec, entity: str, wishes: Sequence[_Wish]) -> Iterator[Lot]:
+def _work_groups(
+    facts: AgendaInputs, study: StudySpec, entity: str, wishes: Sequence[_Candidate]
+) -> Iterator[WorkGroup]:
     """Wishes of one kind together, each with what its first so many partitions cost."""
-    beside: dict[bool, list[Lot]] = {False: [], True: []}
-    for why in RANK:
+    beside: dict[bool, list[WorkGroup]] = {False: [], True: []}
+    for why in PRIORITY:
         for again, others in beside.items():
             mine = [wish for wish in wishes if wish.why == why and wish.again == again]
             if not mine:
                 continue
-            lot = Lot(
+            lot = WorkGroup(
                 study=study.name,
                 entity=entity,
                 pool=BY_ENTITY[entity].pool,
-                why=why,
-                rank=RANK[why],
-                again=again,
+                reason=why,
+                priority=PRIORITY[why],
+                recollect=again,
                 partitions=tuple(wish.partition for wish in mine),
-                units=tuple(1 if again or why == "accounts" else wish.standing.open for wish in mine),
-                price=_price(facts, study, entity, mine, tuple(others)),
+                units=tuple(1 if again or why == "accounts" else wish.standing.open_units for wish in mine),
+                cost=_cost_function(facts, study, entity, mine, tuple(others)),
             )
-            if why not in BESIDE_THE_SEARCH:
+            if why not in NOT_A_DAY_SEARCH:
                 others.append(lot)
             yield lot
 
 
-def _price(
-    facts: Facts, study: StudySpec, entity: str, wishes: Sequence[_Wish], others: Sequence[Lot]
+def _cost_function(
+    facts: AgendaInputs, study: StudySpec, entity: str, wishes: Sequence[_Candidate], others: Sequence[WorkGroup]
 ) -> Callable[[int], Estimate]:
     """What the first n partitions of some wishes cost; days share windows with those taken from `others`."""
     if wishes[0].why == "show":
@@ -201,9 +220,9 @@ def _price(
     told: dict[tuple[int, ...], Estimate] = {}
 
     def price(n: int) -> Estimate:
-        state = (n, *(lot.taken for lot in others))
+        state = (n, *(lot.n_taken for lot in others))
         if state not in told:
-            beside = [day for lot in others for day in lot.partitions[: lot.taken]]
+            beside = [day for lot in others for day in lot.partitions[: lot.n_taken]]
             whole = facts.search_cost(study.name, [*beside, *days[:n]])
             told[state] = replace(whole, requests=whole.requests - facts.search_cost(study.name, beside).requests)
         return told[state]
@@ -211,41 +230,43 @@ def _price(
     return price
 
 
-def _want(facts: Facts, lots: Sequence[Lot], pool: str) -> int:
+def _demand(facts: AgendaInputs, lots: Sequence[WorkGroup], pool: str) -> int:
     """What a study wants of a pool; of unknown size it may be all of it."""
-    whole = sum_estimates(lot.price(len(lot.partitions)) for lot in lots if lot.key not in facts.halted)
+    whole = sum_estimates(lot.cost(len(lot.partitions)) for lot in lots if lot.key not in facts.backing_off_until)
     cap = facts.pools[pool].cap
     return cap if whole.basis == "nothing known" else min(cap, ceil(whole.requests))
 
 
-def _summed(waits: Iterable[Waiting]) -> list[Waiting]:
+def _merge_deferred(waits: Iterable[DeferredUnits]) -> list[DeferredUnits]:
     """One line for each reason; the earliest moment speaks."""
-    by_reason: dict[str, Waiting] = {}
+    by_reason: dict[str, DeferredUnits] = {}
     for wait in waits:
-        old = by_reason.get(wait.why)
+        old = by_reason.get(wait.reason)
         if old is None:
-            by_reason[wait.why] = wait
+            by_reason[wait.reason] = wait
             continue
         moments = [moment for moment in (old.until, wait.until) if moment]
-        by_reason[wait.why] = Waiting(
+        by_reason[wait.reason] = DeferredUnits(
             wait.study,
             wait.entity,
             old.units + wait.units,
-            wait.why,
+            wait.reason,
             min(moments, default=None),
             old.requests + wait.requests,
         )
     return list(by_reason.values())
 
 
-def _waits(facts: Facts, lot: Lot) -> Waiting:
+def _deferred(facts: AgendaInputs, lot: WorkGroup) -> DeferredUnits:
     """Why what is left of a lot is not asked now."""
     requests = ceil(lot.requests_left)
-    if lot.key in facts.running:
-        return Waiting(lot.study, lot.entity, lot.units_left, "running", None, requests)
-    if lot.key in facts.halted:
-        return Waiting(lot.study, lot.entity, lot.units_left, "in vain", facts.halted[lot.key], requests)
-    return Waiting(lot.study, lot.entity, lot.units_left, "quota", _opens(facts.pools[lot.pool]), requests)
+    if lot.key in facts.running_requests:
+        return DeferredUnits(lot.study, lot.entity, lot.units_left, "running", None, requests)
+    if lot.key in facts.backing_off_until:
+        return DeferredUnits(
+            lot.study, lot.entity, lot.units_left, "in vain", facts.backing_off_until[lot.key], requests
+        )
+    return DeferredUnits(lot.study, lot.entity, lot.units_left, "quota", _opens(facts.pools[lot.pool]), requests)
 
 
 def _opens(pool: PoolState) -> datetime:

@@ -10,12 +10,12 @@ from research_assets.collect.spec import StudySpec
 from research_assets.quota import PoolState
 from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
 
-Why = Literal[
+RunReason = Literal[
     "settled", "reobserve", "retry", "accounts", "canary", "show", "goes_on", "new", "last_day", "period", "backfill"
 ]
 """Why work is asked for now; `MEANING` says it in words."""
 
-MEANING: Mapping[Why, str] = {
+REASON_TEXT: Mapping[RunReason, str] = {
     "settled": "days that have just settled",
     "reobserve": "days that have reached an age at which they are asked again",
     "retry": "units whose next try has come",
@@ -28,7 +28,7 @@ MEANING: Mapping[Why, str] = {
     "period": "accounts of the running period",
     "backfill": "earlier days",
 }
-RANK: Mapping[Why, int] = {
+PRIORITY: Mapping[RunReason, int] = {
     "settled": 0,
     "reobserve": 0,
     "retry": 0,
@@ -43,15 +43,15 @@ RANK: Mapping[Why, int] = {
 }
 """What comes first."""
 
-BESIDE_THE_SEARCH: Set[Why] = frozenset({"show", "accounts"})
+NOT_A_DAY_SEARCH: Set[RunReason] = frozenset({"show", "accounts"})
 """What is no search over whole days: to show what is held, and to ask accounts that were missing."""
 
-Key = tuple[str, str]
+StudyEntity = tuple[str, str]
 """A study's name and an entity."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PartitionStatus:
     """How one partition stands. `open` units can be asked now, `resting` ones from `wakes` on.
 
     `looked_at` is when all of it was seen complete, `tried` says that what is open failed before, `begun` that a pause
@@ -59,19 +59,19 @@ class Standing:
     tried again. `estimate` is for the open units.
     """
 
-    open: int = 0
-    resting: int = 0
-    wakes: datetime | None = None
-    looked_at: datetime | None = None
-    tried: bool = False
-    begun: bool = False
-    shown: bool = True
-    lacks: bool = False
+    open_units: int = 0
+    waiting_units: int = 0
+    next_try: datetime | None = None
+    last_complete_at: datetime | None = None
+    failed_before: bool = False
+    in_progress: bool = False
+    is_materialized: bool = True
+    is_missing_accounts: bool = False
     estimate: Estimate = NO_COST
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class AgendaInputs:
     """All that the decision looks at.
 
     `standings` by study and entity: for videos a day that is not in it was never asked, for everything else it is
@@ -82,27 +82,27 @@ class Facts:
     """
 
     studies: Sequence[StudySpec]
-    standings: Mapping[Key, Mapping[date, Standing]]
-    density: Mapping[str, Mapping[date, float]]
+    partition_status: Mapping[StudyEntity, Mapping[date, PartitionStatus]]
+    hits_per_day: Mapping[str, Mapping[date, float]]
     pools: Mapping[str, PoolState]
-    used: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    running: Mapping[Key, int] = field(default_factory=dict)
-    halted: Mapping[Key, datetime] = field(default_factory=dict)
-    due_reserve: int = 0
+    used_today: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    running_requests: Mapping[StudyEntity, int] = field(default_factory=dict)
+    backing_off_until: Mapping[StudyEntity, datetime] = field(default_factory=dict)
+    quota_reserve: int = 0
     page_size: int = MAX_COUNT
     window_days: int = MAX_WINDOW_DAYS
-    parts: Mapping[str, int] = field(default_factory=dict)
-    canaries: Mapping[str, date] = field(default_factory=dict)
-    called: Mapping[str, datetime] = field(default_factory=dict)
+    n_username_batches: Mapping[str, int] = field(default_factory=dict)
+    canary_days: Mapping[str, date] = field(default_factory=dict)
+    last_canary_check: Mapping[str, datetime] = field(default_factory=dict)
 
     def search_cost(self, study: str, days: Sequence[date]) -> Estimate:
         """What a search over some days of a study will cost."""
-        density, parts = self.density.get(study, {}), self.parts.get(study, 1)
+        density, parts = self.hits_per_day.get(study, {}), self.n_username_batches.get(study, 1)
         return estimate_search(days, density, page_size=self.page_size, window_days=self.window_days, parts=parts)
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class PlannedRun:
     """Neighbouring partitions of one entity to ask in one run. `units` are open in them, `requests` fit the pool.
 
     `part` says that the whole is more than a day's quota: what fits is done, the rest follows.
@@ -111,21 +111,21 @@ class Item:
     study: str
     entity: str
     partitions: tuple[date, ...]
-    again: bool
-    why: tuple[Why, ...]
+    recollect: bool
+    reasons: tuple[RunReason, ...]
     units: int
     requests: int
     basis: Basis
-    part: bool = False
+    is_partial: bool = False
 
     @property
-    def rank(self) -> int:
+    def priority(self) -> int:
         """The rank of what is most urgent in it."""
-        return min(RANK[why] for why in self.why)
+        return min(PRIORITY[why] for why in self.reasons)
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class DeferredUnits:
     """Units that are not asked now, and until when.
 
     `quota` (no request is left for them), `rests` (they failed, or paused), `fresh` (the day has not settled),
@@ -135,7 +135,7 @@ class Waiting:
     study: str
     entity: str
     units: int
-    why: Literal["quota", "rests", "fresh", "running", "in vain"]
+    reason: Literal["quota", "rests", "fresh", "running", "in vain"]
     until: datetime | None
     requests: int = 0
 
@@ -144,6 +144,6 @@ class Waiting:
 class Agenda:
     """Work in order of its worth, what waits, and what each study wants of each pool, in requests."""
 
-    items: tuple[Item, ...]
-    waiting: tuple[Waiting, ...]
-    wants: Mapping[tuple[str, str], int]
+    items: tuple[PlannedRun, ...]
+    deferred: tuple[DeferredUnits, ...]
+    demand: Mapping[tuple[str, str], int]

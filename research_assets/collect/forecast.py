@@ -9,21 +9,21 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from math import ceil
 
-from research_assets.collect.agenda import due_at
-from research_assets.collect.agenda_model import Facts, Standing
+from research_assets.collect.agenda import observation_due_at
+from research_assets.collect.agenda_model import AgendaInputs, PartitionStatus
 from research_assets.collect.estimate import NO_COST, Estimate, sum_estimates
 from research_assets.collect.observing import CANARY_INTERVAL, remaining_canary_checks, study_ends_at, period_length
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.standing import entities_of
+from research_assets.collect.standing import study_entities
 from research_assets.fields import ENTITIES
 from research_assets.quota import PoolState
 from research_assets.tiktok.endpoints import BY_ENTITY
 
-DAY = timedelta(days=1)
+ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class EntityForecast:
     """What is left of one entity of a study: partitions, requests, and the requests a day that recur beside them.
 
     `by_partition` says it for each partition; its sum may be higher, because sparse days share windows. `more` says
@@ -34,49 +34,53 @@ class Line:
     study: str
     entity: str
     partitions: int
-    left: Estimate
-    daily: float
+    remaining: Estimate
+    recurring_per_day: float
     by_partition: Mapping[date, Estimate]
-    ends: datetime | None
-    more: bool = False
-    looks: bool = False
+    last_due_at: datetime | None
+    is_lower_bound: bool = False
+    is_canary: bool = False
 
     @property
     def unknown(self) -> bool:
         """Whether the true number may be far higher: nothing is known to found it on, or something is not counted."""
-        return self.more or self.left.basis == "nothing known"
+        return self.is_lower_bound or self.remaining.basis == "nothing known"
 
 
 @dataclass(frozen=True, slots=True)
-class Finish:
+class PoolForecast:
     """A pool's days: requests left, full days of quota, and the day on which they are spent; None if never."""
 
     pool: str
     requests: int
     days: int | None
-    on: date | None
+    finish_day: date | None
 
 
-def forecast(facts: Facts, pages: Mapping[str, float], now: datetime) -> list[Line]:
+def forecast(facts: AgendaInputs, pages: Mapping[str, float], now: datetime) -> list[EntityForecast]:
     """One line for each entity of each study. `pages` are requests for a day's comments on average, by study."""
-    return [line for study in facts.studies for line in _lines(facts, study, pages.get(study.name), now)]
+    return [line for study in facts.studies for line in _study_forecast(facts, study, pages.get(study.name), now)]
 
 
-def finish(lines: Sequence[Line], pool: PoolState, now: datetime) -> Finish:
+def forecast_pool(lines: Sequence[EntityForecast], pool: PoolState, now: datetime) -> PoolForecast:
     """When a pool has given what the lines want of it: what is left today first, then whole days less what recurs."""
     mine = [line for line in lines if BY_ENTITY[line.entity].pool == pool.pool]
-    requests = ceil(sum_estimates(line.left for line in mine).requests)
-    last = max((line.ends.date() for line in mine if line.ends and line.left.requests), default=now.date())
+    requests = ceil(sum_estimates(line.remaining for line in mine).requests)
+    last = max(
+        (line.last_due_at.date() for line in mine if line.last_due_at and line.remaining.requests), default=now.date()
+    )
     rest = max(0, requests - pool.remaining)
-    free = pool.cap - sum(line.daily for line in mine)
+    free = pool.cap - sum(line.recurring_per_day for line in mine)
     if rest and free <= 0:
-        return Finish(pool.pool, requests, None, None)
+        return PoolForecast(pool.pool, requests, None, None)
     days = ceil(rest / free) if rest else 0
-    return Finish(pool.pool, requests, ceil(requests / pool.cap), max(last, now.date() + DAY * days))
+    return PoolForecast(pool.pool, requests, ceil(requests / pool.cap), max(last, now.date() + ONE_DAY * days))
 
 
-def _lines(facts: Facts, study: StudySpec, pages: float | None, now: datetime) -> Iterator[Line]:
-    for entity in entities_of(study):
+def _study_forecast(
+    facts: AgendaInputs, study: StudySpec, pages: float | None, now: datetime
+) -> Iterator[EntityForecast]:
+    for entity in study_entities(study):
         if entity == "videos":
             yield _videos(facts, study, now)
         elif entity == "comments":
@@ -85,37 +89,40 @@ def _lines(facts: Facts, study: StudySpec, pages: float | None, now: datetime) -
             yield _accounts(facts, study, entity, now)
 
 
-def _wanted_days(study: StudySpec, now: datetime) -> list[date]:
+def _study_days(study: StudySpec, now: datetime) -> list[date]:
     """The days of a study: to its end, or to today."""
     last = study.end or now.date()
-    return [study.start + DAY * n for n in range((last - study.start).days + 1)]
+    return [study.start + ONE_DAY * n for n in range((last - study.start).days + 1)]
 
 
-def _open_days(facts: Facts, study: StudySpec, now: datetime) -> list[date]:
-    known = facts.standings.get((study.name, "videos"), {})
-    return [day for day in _wanted_days(study, now) if known.get(day, Standing()).looked_at is None]
+def _open_days(facts: AgendaInputs, study: StudySpec, now: datetime) -> list[date]:
+    known = facts.partition_status.get((study.name, "videos"), {})
+    return [day for day in _study_days(study, now) if known.get(day, PartitionStatus()).last_complete_at is None]
 
 
-def _videos(facts: Facts, study: StudySpec, now: datetime) -> Line:
-    density = facts.density.get(study.name, {})
+def _videos(facts: AgendaInputs, study: StudySpec, now: datetime) -> EntityForecast:
+    density = facts.hits_per_day.get(study.name, {})
 
     def cost(days: Sequence[date]) -> Estimate:
         return facts.search_cost(study.name, days)
 
     missing = _open_days(facts, study, now)
-    known = facts.standings.get((study.name, "videos"), {})
+    known = facts.partition_status.get((study.name, "videos"), {})
     costs = [cost(missing)]
     for age in study.reobserve_days:
         again = [
             day
-            for day in _wanted_days(study, now)
-            if ((seen := known.get(day, Standing()).looked_at) is None and now < due_at(day, age))
-            or (seen is not None and seen < due_at(day, age))
+            for day in _study_days(study, now)
+            if (
+                (seen := known.get(day, PartitionStatus()).last_complete_at) is None
+                and now < observation_due_at(day, age)
+            )
+            or (seen is not None and seen < observation_due_at(day, age))
         ]
         costs.append(cost(again))
     by_partition = {day: cost([day]) for day in missing}
     daily = 0.0 if study.end or not density else (1 + len(study.reobserve_days)) * sum(density.values()) / len(density)
-    return Line(
+    return EntityForecast(
         study.name,
         "videos",
         len(missing),
@@ -126,9 +133,9 @@ def _videos(facts: Facts, study: StudySpec, now: datetime) -> Line:
     )
 
 
-def _comments(facts: Facts, study: StudySpec, pages: float | None, now: datetime) -> Line:
-    known = facts.standings.get((study.name, "comments"), {})
-    by_partition = {day: one.estimate for day, one in known.items() if one.open or one.resting}
+def _comments(facts: AgendaInputs, study: StudySpec, pages: float | None, now: datetime) -> EntityForecast:
+    known = facts.partition_status.get((study.name, "comments"), {})
+    by_partition = {day: one.estimate for day, one in known.items() if one.open_units or one.waiting_units}
     open_days = _open_days(facts, study, now)
     counted = [one.requests for one in by_partition.values()]
     if pages is not None:
@@ -140,48 +147,60 @@ def _comments(facts: Facts, study: StudySpec, pages: float | None, now: datetime
     by_partition |= dict.fromkeys(open_days, each)
     # Before any was asked nobody knows how many comments have replies, at a request each or more.
     more = bool(by_partition) and pages is None and study.comments.replies != "none"
-    ends = due_at(study.end, study.settle_days) if study.end else None
+    ends = observation_due_at(study.end, study.settle_days) if study.end else None
     daily = 0.0 if study.end or pages is None else pages
     left = sum_estimates(by_partition.values())
-    return Line(study.name, "comments", len(by_partition), left, daily, dict(sorted(by_partition.items())), ends, more)
+    return EntityForecast(
+        study.name, "comments", len(by_partition), left, daily, dict(sorted(by_partition.items())), ends, more
+    )
 
 
-def _accounts(facts: Facts, study: StudySpec, entity: str, now: datetime) -> Line:
-    known = facts.standings.get((study.name, entity), {})
-    by_partition = {period: one.estimate for period, one in known.items() if one.open}
+def _accounts(facts: AgendaInputs, study: StudySpec, entity: str, now: datetime) -> EntityForecast:
+    known = facts.partition_status.get((study.name, entity), {})
+    by_partition = {period: one.estimate for period, one in known.items() if one.open_units}
     left = sum_estimates(by_partition.values())
     by_videos = entity == "users" and study.users.who != "panel"
-    if by_videos and not known and not facts.density.get(study.name):
+    if by_videos and not known and not facts.hits_per_day.get(study.name):
         left = Estimate(1, "nothing known")
     # Days that are still to come name authors whom nobody knows yet.
     more = by_videos and study.users.who == "authors" and bool(_open_days(facts, study, now))
-    return Line(study.name, entity, len(by_partition), left, 0.0, by_partition, None, more)
+    return EntityForecast(study.name, entity, len(by_partition), left, 0.0, by_partition, None, more)
 
 
-def recurring(
-    lines: Sequence[Line], studies: Sequence[StudySpec], accounts: Mapping[tuple[str, str], float]
-) -> list[Line]:
+def add_recurring(
+    lines: Sequence[EntityForecast], studies: Sequence[StudySpec], accounts: Mapping[tuple[str, str], float]
+) -> list[EntityForecast]:
     """The lines, with what each period of accounts costs again, by study and entity, spread over its days."""
-    length = {study.name: period_length(study) / DAY for study in studies}
+    length = {study.name: period_length(study) / ONE_DAY for study in studies}
     return [
-        replace(line, daily=line.daily + accounts.get((line.study, line.entity), 0.0) / length[line.study])
+        replace(line, daily=line.recurring_per_day + accounts.get((line.study, line.entity), 0.0) / length[line.study])
         if ENTITIES[line.entity].time_axis == "observation"
         else line
         for line in lines
     ]
 
 
-def looks(facts: Facts, now: datetime) -> list[Line]:
+def forecast_canary_checks(facts: AgendaInputs, now: datetime) -> list[EntityForecast]:
     """One line for each study that still looks for videos known from before: a request a week; see `observing.py`."""
     lines = []
     for study in facts.studies:
-        left = remaining_canary_checks(study, facts.called.get(study.name), now)
-        daily = DAY / CANARY_INTERVAL if left is None else 0.0
-        left = int(study.name in facts.canaries) if left is None else left
+        left = remaining_canary_checks(study, facts.last_canary_check.get(study.name), now)
+        daily = ONE_DAY / CANARY_INTERVAL if left is None else 0.0
+        left = int(study.name in facts.canary_days) if left is None else left
         if left or daily:
             price = Estimate(left, "one each")
-            lines.append(Line(study.name, "videos", 0, price, daily, {}, study_ends_at(study), looks=True))
+            lines.append(
+                EntityForecast(study.name, "videos", 0, price, daily, {}, study_ends_at(study), is_canary=True)
+            )
     return lines
 
 
-__all__ = ["NO_COST", "Finish", "Line", "finish", "forecast", "looks", "recurring"]
+__all__ = [
+    "NO_COST",
+    "PoolForecast",
+    "EntityForecast",
+    "forecast_pool",
+    "forecast",
+    "forecast_canary_checks",
+    "add_recurring",
+]

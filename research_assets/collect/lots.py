@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from datetime import date
 from math import ceil, inf
 
-from research_assets.collect.agenda_model import Why
+from research_assets.collect.agenda_model import RunReason
 from research_assets.collect.estimate import Basis, Estimate
 from research_assets.shares import StudyDemand, fair_shares
 
-LAST = 2
+BACKFILL_PRIORITY = 2
 """The rank of backfill."""
 
 
 @dataclass(slots=True)
-class Lot:
+class WorkGroup:
     """Partitions of one entity that are asked for one reason, in their order, and how many of them were taken.
 
     `price` gives the cost of the first n; it must not fall as n grows.
@@ -23,16 +23,16 @@ class Lot:
     study: str
     entity: str
     pool: str
-    why: Why
-    rank: int
-    again: bool
+    reason: RunReason
+    priority: int
+    recollect: bool
     partitions: tuple[date, ...]
     units: tuple[int, ...]
-    price: Callable[[int], Estimate]
-    taken: int = 0
+    cost: Callable[[int], Estimate]
+    n_taken: int = 0
     requests: int = 0
     basis: Basis = "held"
-    part: bool = False
+    is_partial: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -40,19 +40,19 @@ class Lot:
         return self.study, self.entity
 
     @property
-    def whole(self) -> int:
+    def total_requests(self) -> int:
         """Requests for all of it."""
-        return ceil(self.price(len(self.partitions)).requests)
+        return ceil(self.cost(len(self.partitions)).requests)
 
     @property
     def units_left(self) -> int:
         """Units in partitions that were not taken."""
-        return sum(self.units[self.taken :])
+        return sum(self.units[self.n_taken :])
 
     @property
     def requests_left(self) -> float:
         """Requests for what was not taken."""
-        return max(0.0, self.price(len(self.partitions)).requests - self.requests) if self.units_left else 0.0
+        return max(0.0, self.cost(len(self.partitions)).requests - self.requests) if self.units_left else 0.0
 
     def take(self, budget: int, cap: float, *, begin: bool = False) -> int:
         """Take as many partitions as `budget` more requests allow; gives the requests that this adds.
@@ -60,33 +60,38 @@ class Lot:
         A partition that costs more than a whole day's `cap` is begun with what there is: it can never fit. With `begin`
         the first is begun that way whatever it costs.
         """
-        if self.part:
+        if self.is_partial:
             return 0
-        before, low, high = self.requests, self.taken, len(self.partitions)
+        before, low, high = self.requests, self.n_taken, len(self.partitions)
         allowed = before + budget
         while low < high:
             middle = (low + high + 1) // 2
-            if self.price(middle).requests <= allowed:
+            if self.cost(middle).requests <= allowed:
                 low = middle
             else:
                 high = middle - 1
-        price = self.price(low)
-        if low > self.taken:
-            self.taken, self.requests, self.basis = low, ceil(price.requests), price.basis
+        price = self.cost(low)
+        if low > self.n_taken:
+            self.n_taken, self.requests, self.basis = low, ceil(price.requests), price.basis
         left = allowed - self.requests
-        if left > 0 and self.taken < len(self.partitions):
-            more = self.price(self.taken + 1)
-            if (begin and not self.taken) or more.requests - self.price(self.taken).requests > cap:
-                self.taken, self.requests, self.basis, self.part = self.taken + 1, allowed, more.basis, True
+        if left > 0 and self.n_taken < len(self.partitions):
+            more = self.cost(self.n_taken + 1)
+            if (begin and not self.n_taken) or more.requests - self.cost(self.n_taken).requests > cap:
+                self.n_taken, self.requests, self.basis, self.is_partial = self.n_taken + 1, allowed, more.basis, True
         return self.requests - before
 
-    def put_back(self) -> None:
+    def reset(self) -> None:
         """Take nothing, as at first."""
-        self.taken, self.requests, self.basis, self.part = 0, 0, "held", False
+        self.n_taken, self.requests, self.basis, self.is_partial = 0, 0, "held", False
 
 
-def cut(
-    lots: Sequence[Lot], budget: int, cap: int, weights: Mapping[str, float], used: Mapping[str, int], reserve: int
+def allocate(
+    groups: Sequence[WorkGroup],
+    budget: int,
+    cap: int,
+    weights: Mapping[str, float],
+    used: Mapping[str, int],
+    reserve: int,
 ) -> None:
     """Take from the lots of one pool what fits `budget`, rank by rank and by the studies' weights.
 
@@ -96,15 +101,15 @@ def cut(
     What would not fit a whole day's quota either, beside all that is wanted just as urgently, is begun with what there
     is: it would wait for ever.
     """
-    _cut(lots, cap, inf, weights, {}, reserve)
-    stuck = {id(lot) for lot in lots if not lot.taken}
-    for lot in lots:
-        lot.put_back()
-    _cut(lots, budget, cap, weights, used, reserve, stuck)
+    _allocate_by_priority(groups, cap, inf, weights, {}, reserve)
+    stuck = {id(lot) for lot in groups if not lot.n_taken}
+    for lot in groups:
+        lot.reset()
+    _allocate_by_priority(groups, budget, cap, weights, used, reserve, stuck)
 
 
-def _cut(
-    lots: Sequence[Lot],
+def _allocate_by_priority(
+    lots: Sequence[WorkGroup],
     budget: int,
     cap: float,
     weights: Mapping[str, float],
@@ -113,22 +118,27 @@ def _cut(
     stuck: Set[int] = frozenset(),
 ) -> None:
     had = {study: used.get(study, 0) for study in weights}
-    for rank in sorted({lot.rank for lot in lots}):
-        mine = [lot for lot in lots if lot.rank == rank]
+    for rank in sorted({lot.priority for lot in lots}):
+        mine = [lot for lot in lots if lot.priority == rank]
         allowed = budget
-        if rank == LAST:
+        if rank == BACKFILL_PRIORITY:
             allowed = max(0, budget - reserve)
-        elif rank == LAST - 1:
-            waits = sum(lot.whole for lot in lots if lot.rank == LAST)
+        elif rank == BACKFILL_PRIORITY - 1:
+            waits = sum(lot.total_requests for lot in lots if lot.priority == BACKFILL_PRIORITY)
             allowed = max(ceil(budget / 2), budget - waits)
-        budget -= _by_weight(mine, allowed, cap, weights, had, stuck)
+        budget -= _allocate_by_weight(mine, allowed, cap, weights, had, stuck)
 
 
-def _by_weight(
-    lots: Sequence[Lot], budget: int, cap: float, weights: Mapping[str, float], had: dict[str, int], stuck: Set[int]
+def _allocate_by_weight(
+    lots: Sequence[WorkGroup],
+    budget: int,
+    cap: float,
+    weights: Mapping[str, float],
+    had: dict[str, int],
+    stuck: Set[int],
 ) -> int:
     """Take from lots of one rank; gives the requests taken, which are added to `had`."""
-    wanted = {study: sum(lot.whole for lot in lots if lot.study == study) for study in weights}
+    wanted = {study: sum(lot.total_requests for lot in lots if lot.study == study) for study in weights}
     claims = {study: StudyDemand(weight, had[study], wanted[study]) for study, weight in weights.items()}
     fair = fair_shares(sum(had.values()) + budget, claims)
     begun = dict(had)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 
 from research_assets.clock import midnight, week_of
-from research_assets.collect.agenda_model import Standing
+from research_assets.collect.agenda_model import PartitionStatus
 from research_assets.collect.spec import StudySpec
 
 CANARY_INTERVAL = timedelta(days=7)
@@ -35,7 +35,9 @@ def study_ends_at(study: StudySpec) -> datetime | None:
     return midnight(study.end) + timedelta(days=1 + max(study.settle_days, *study.reobserve_days, 0))
 
 
-def should_observe(study: StudySpec, days: Mapping[date, Standing], seen_at: datetime | None, now: datetime) -> bool:
+def should_observe(
+    study: StudySpec, days: Mapping[date, PartitionStatus], seen_at: datetime | None, now: datetime
+) -> bool:
     """Whether a new period of a study's accounts begins by itself; `seen_at` is the last moment of earlier periods.
 
     A study is under way until it is over, see `over_at`. `days` are those whose videos name the accounts, none for a
@@ -47,10 +49,10 @@ def should_observe(study: StudySpec, days: Mapping[date, Standing], seen_at: dat
     number = (study.end - study.start).days + 1
     for offset in range(number if days else 0):
         standing = days.get(study.start + timedelta(days=offset))
-        if standing is None or standing.open:
+        if standing is None or standing.open_units:
             return True
-        if standing.looked_at is not None:
-            over = max(over, standing.looked_at)
+        if standing.last_complete_at is not None:
+            over = max(over, standing.last_complete_at)
     return seen_at < over
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from research_assets.collect.coverage import SETTLED, CURRENT_ATTEMPT_ORDER, STATES_WORST_FIRST, UnitState, worst_state
 from research_assets.collect.lookup import RawTables, query_raw
 
-MARKS: Mapping[UnitState, str] = {
+STATE_MARKS: Mapping[UnitState, str] = {
     "complete": "█",
     "refused": "█",
     "missing": "█",
@@ -24,7 +24,7 @@ LEGEND = "█ complete or known to give nothing   ▒ begun   ? suspicious   ! q
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class StateCount:
     """Units of a partition that are in one state: how many, the rows they brought, their first next try, a reason."""
 
     study: str
@@ -37,7 +37,7 @@ class Count:
     reason: str | None
 
 
-def read_overview(raw: Path | RawTables, study: str = "*", entity: str | None = None) -> list[Count]:
+def read_state_counts(raw: Path | RawTables, study: str = "*", entity: str | None = None) -> list[StateCount]:
     """Every partition that was asked; of each unit the attempt that counts."""
     rows = query_raw(
         raw,
@@ -57,10 +57,10 @@ def read_overview(raw: Path | RawTables, study: str = "*", entity: str | None = 
         """,
         [entity],
     )
-    return [Count(*row) for row in rows]
+    return [StateCount(*row) for row in rows]
 
 
-def speaking(counts: Iterable[Count]) -> dict[date, UnitState]:
+def partition_states(counts: Iterable[StateCount]) -> dict[date, UnitState]:
     """The state that speaks for each partition."""
     states: dict[date, list[str]] = {}
     for count in counts:
@@ -68,10 +68,10 @@ def speaking(counts: Iterable[Count]) -> dict[date, UnitState]:
     return {partition: worst_state(of) for partition, of in sorted(states.items())}
 
 
-def bar(states: Sequence[UnitState], width: int) -> str:
+def coverage_bar(states: Sequence[UnitState], width: int) -> str:
     """One mark for each partition; if there are more than `width`, one for several, and the worst of them speaks."""
     if not states:
         return ""
     per_mark = -(-len(states) // width)
     groups = [states[i : i + per_mark] for i in range(0, len(states), per_mark)]
-    return "".join(MARKS[min(group, key=STATES_WORST_FIRST.index)] for group in groups)
+    return "".join(STATE_MARKS[min(group, key=STATES_WORST_FIRST.index)] for group in groups)

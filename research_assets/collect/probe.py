@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from research_assets.clock import Clock
-from research_assets.collect.agenda import due_at
+from research_assets.collect.agenda import observation_due_at
 from research_assets.collect.model import Ask, Finished, Paused, Tools
 from research_assets.collect.run import collect
 from research_assets.collect.spec import StudySpec
@@ -40,7 +40,7 @@ class Purse(Ledger):
 def probe_days(study: StudySpec, now: datetime) -> tuple[date, ...]:
     """The days to ask: the first, one in the middle and the last of those that have settled; fewer if there are not."""
     last = min(study.end or now.date(), now.date())
-    while last >= study.start and due_at(last, study.settle_days) > now:
+    while last >= study.start and observation_due_at(last, study.settle_days) > now:
         last -= timedelta(days=1)
     number = (last - study.start).days + 1
     if number <= 0:

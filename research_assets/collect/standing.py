@@ -12,20 +12,20 @@ from datetime import date, datetime
 from pathlib import Path
 
 from research_assets.collect.accounts import batch_usernames, batchable_usernames
-from research_assets.collect.agenda_model import Facts, Key, Standing
+from research_assets.collect.agenda_model import AgendaInputs, StudyEntity, PartitionStatus
 from research_assets.collect.lookup import RawTables
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.standing_days import read_canary, read_days
-from research_assets.collect.standing_lists import Lists
+from research_assets.collect.standing_days import read_canary_day, read_day_status
+from research_assets.collect.standing_lists import ListStatusReader
 from research_assets.fields import ENTITIES
 from research_assets.quota import PoolState
 from research_assets.settings import Settings
 
-Shown = Callable[[str, str], Collection[date]]
+MaterializedPartitions = Callable[[str, str], Collection[date]]
 """The partitions of a study's entity that the UI shows as materialized."""
 
 
-def entities_of(study: StudySpec) -> tuple[str, ...]:
+def study_entities(study: StudySpec) -> tuple[str, ...]:
     """The entities that a study collects."""
     wanted = {"videos"}
     if study.comments.videos != "none":
@@ -37,69 +37,73 @@ def entities_of(study: StudySpec) -> tuple[str, ...]:
     return tuple(name for name in ENTITIES if name in wanted)
 
 
-def read_facts(
+def read_agenda_inputs(
     settings: Settings,
     studies: Sequence[StudySpec],
     pools: Mapping[str, PoolState],
     now: datetime,
     *,
     used: Mapping[str, Mapping[str, int]] | None = None,
-    shown: Shown | None = None,
+    shown: MaterializedPartitions | None = None,
     raw: RawTables | None = None,
-) -> Facts:
+) -> AgendaInputs:
     """The facts for a decision at `now`; without `shown`, nobody has to be shown anything.
 
     `raw` are the raw tables where the caller has them open.
     """
-    standings: dict[Key, Mapping[date, Standing]] = {}
+    standings: dict[StudyEntity, Mapping[date, PartitionStatus]] = {}
     density: dict[str, Mapping[date, float]] = {}
     canaries: dict[str, date] = {}
     called: dict[str, datetime] = {}
     with nullcontext(raw) if raw else RawTables(settings.raw) as tables:
         for study in studies:
-            days, density[study.name] = read_days(tables, study, now)
-            standings[study.name, "videos"] = _told(days, _seen(shown, study.name, "videos"))
-            day, last = read_canary(tables, study, now)
+            days, density[study.name] = read_day_status(tables, study, now)
+            standings[study.name, "videos"] = _with_materialized(days, _materialized(shown, study.name, "videos"))
+            day, last = read_canary_day(tables, study, now)
             if day is not None:
                 canaries[study.name] = day
             if last is not None:
                 called[study.name] = last
-            lists = Lists(settings, tables, study, now)
-            for entity in entities_of(study):
+            lists = ListStatusReader(settings, tables, study, now)
+            for entity in study_entities(study):
                 if entity == "comments":
-                    seen = _seen(shown, study.name, entity)
-                    standings[study.name, entity] = _told(lists.comments(days, seen or ()), seen)
+                    seen = _materialized(shown, study.name, entity)
+                    standings[study.name, entity] = _with_materialized(lists.comments(days, seen or ()), seen)
                 elif entity != "videos":
                     periods = lists.accounts(entity, days)
-                    standings[study.name, entity] = _told(periods, _seen(shown, study.name, entity)) if periods else {}
-    return Facts(
+                    standings[study.name, entity] = (
+                        _with_materialized(periods, _materialized(shown, study.name, entity)) if periods else {}
+                    )
+    return AgendaInputs(
         studies=tuple(studies),
-        standings=standings,
-        density=density,
+        partition_status=standings,
+        hits_per_day=density,
         pools=pools,
-        used=used or {},
-        due_reserve=settings.quota_reserve,
+        used_today=used or {},
+        quota_reserve=settings.quota_reserve,
         page_size=settings.page_size,
         window_days=settings.window_days,
-        parts={
+        n_username_batches={
             s.name: len(batch_usernames(batchable_usernames(s.query), settings.username_batch)) or 1 for s in studies
         },
-        canaries=canaries,
-        called=called,
+        canary_days=canaries,
+        last_canary_check=called,
     )
 
 
-def _seen(shown: Shown | None, study: str, entity: str) -> Collection[date] | None:
+def _materialized(shown: MaterializedPartitions | None, study: str, entity: str) -> Collection[date] | None:
     return None if shown is None else frozenset(shown(study, entity))
 
 
-def _told(standings: Mapping[date, Standing], seen: Collection[date] | None) -> Mapping[date, Standing]:
+def _with_materialized(
+    standings: Mapping[date, PartitionStatus], seen: Collection[date] | None
+) -> Mapping[date, PartitionStatus]:
     """The standings with what the UI has `seen` of them; None where nobody has to be shown anything."""
     if seen is None:
         return standings
     return {partition: replace(standing, shown=partition in seen) for partition, standing in standings.items()}
 
 
-def journal_bytes(captures: Path, study: str, entity: str) -> int:
+def open_journal_bytes(captures: Path, study: str, entity: str) -> int:
     """The size of the open journals: grows with each page, so that two looks tell whether a run got anywhere."""
     return sum(path.stat().st_size for path in (captures / entity / f"study={study}").glob("*/*.jsonl"))

@@ -7,14 +7,16 @@ is read in `standing_lists.py`; when a canary is due is decided in `observing.py
 from datetime import date, datetime
 
 from research_assets.collect.accounts import days_missing_accounts, batchable_usernames
-from research_assets.collect.agenda_model import Standing
+from research_assets.collect.agenda_model import PartitionStatus
 from research_assets.collect.coverage import ATTEMPT_RECENCY, SETTLED, read_unit_status
 from research_assets.collect.lookup import RawTables, query_raw
 from research_assets.collect.observing import CANARY_INTERVAL, MIN_CANARY_VIDEOS, canary_day
 from research_assets.collect.spec import StudySpec
 
 
-def read_days(raw: RawTables, study: StudySpec, now: datetime) -> tuple[dict[date, Standing], dict[date, float]]:
+def read_day_status(
+    raw: RawTables, study: StudySpec, now: datetime
+) -> tuple[dict[date, PartitionStatus], dict[date, float]]:
     """The days of the search, and the raw hits of those that are held."""
     rows = query_raw(
         raw,
@@ -34,21 +36,21 @@ def read_days(raw: RawTables, study: StudySpec, now: datetime) -> tuple[dict[dat
     for day, looked_at, offered, newest in rows:
         ended = newest["state"] in SETTLED
         rests = not ended and newest["next_try"] is not None and newest["next_try"] > now
-        standings[day] = Standing(
-            open=int(not ended and not rests),
-            resting=int(rests),
-            wakes=newest["next_try"] if rests else None,
-            looked_at=looked_at,
-            tried=not ended,
-            begun=newest["state"] == "partial",
-            lacks=day in part,
+        standings[day] = PartitionStatus(
+            open_units=int(not ended and not rests),
+            waiting_units=int(rests),
+            next_try=newest["next_try"] if rests else None,
+            last_complete_at=looked_at,
+            failed_before=not ended,
+            in_progress=newest["state"] == "partial",
+            is_missing_accounts=day in part,
         )
         if looked_at is not None:
             density[day] = float(offered)
     return standings, density
 
 
-def read_canary(raw: RawTables, study: StudySpec, now: datetime) -> tuple[date | None, datetime | None]:
+def read_canary_day(raw: RawTables, study: StudySpec, now: datetime) -> tuple[date | None, datetime | None]:
     """The day whose videos are looked for now, if the study's last look is old enough; and when that was."""
     rows = query_raw(
         raw,

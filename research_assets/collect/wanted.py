@@ -14,7 +14,7 @@ from typing import Any
 
 from research_assets import tables
 from research_assets.clock import midnight
-from research_assets.collect.agenda_model import Standing
+from research_assets.collect.agenda_model import PartitionStatus
 from research_assets.collect.lookup import query_raw
 from research_assets.collect.observing import should_observe, period_length, current_period
 from research_assets.collect.spec import StudySpec
@@ -22,16 +22,16 @@ from research_assets.collect.targets import account_targets, video_targets_by_da
 from research_assets.fields import ENTITIES
 from research_assets.quota import Ledger
 
-DAY = timedelta(days=1)
+ONE_DAY = timedelta(days=1)
 Row = dict[str, Any]
 """A wanted unit, in the columns of `fields.WANTED`."""
 
-Seen = Sequence[tuple[str, date, bool, datetime]]
+CollectedPartitions = Sequence[tuple[str, date, bool, datetime]]
 """Entities and partitions that were ever asked, whether any unit of them is complete, and the last moment."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _ExpectedFile:
     """A file of raw/wanted: what a study wants of one partition, from when on it is due.
 
     Its name says what it is made of, so that one that is there need not be made again. Only then are its rows made;
@@ -40,12 +40,12 @@ class _Part:
 
     day: date
     name: str
-    due: datetime
+    due_at: datetime
     rows: Iterable[Row]
     video_by_video: bool = False
 
 
-def write_wanted(raw: Path, studies: Iterable[StudySpec], now: datetime) -> None:
+def write_expected_units(raw: Path, studies: Iterable[StudySpec], now: datetime) -> None:
     """Bring raw/wanted up to date: the units that each study wants, as far as they are known without asking.
 
     Days of videos up to today; comments by day, and by video once the day's videos are held; accounts by period, from
@@ -55,15 +55,15 @@ def write_wanted(raw: Path, studies: Iterable[StudySpec], now: datetime) -> None
     for study in studies:
         files = (raw / "wanted" / f"study={study.name}").glob("day=*/*.parquet")
         held = {(path.parent.name.removeprefix("day="), path.stem): path for path in files}
-        seen = _seen(raw, study)
-        parts = [*_days(raw, study, seen, now), *_accounts(raw, study, seen, now, held.keys())]
+        seen = _collected_partitions(raw, study)
+        parts = [*_day_files(raw, study, seen, now), *_account_files(raw, study, seen, now, held.keys())]
         new = [part for part in parts if (part.day.isoformat(), part.name) not in held]
-        tables.write_files(raw, "wanted", study=study.name, files=_filled(raw, study, new))
+        tables.write_files(raw, "wanted", study=study.name, files=_with_video_rows(raw, study, new))
         for key in held.keys() - {(part.day.isoformat(), part.name) for part in parts}:
             held[key].unlink()
 
 
-def write_requests(raw: Path, ledger: Ledger) -> None:
+def write_request_log(raw: Path, ledger: Ledger) -> None:
     """Bring raw/requests up to what the ledger has on record; days that are over are written once."""
     written = {path.parent.name.removeprefix("day=") for path in (raw / "requests").glob("study=*/day=*/*.parquet")}
     days = sorted(date.fromisoformat(day) for day in written if day != "1970-01-01")
@@ -77,31 +77,31 @@ def write_requests(raw: Path, ledger: Ledger) -> None:
             tables.write_rows(raw, "requests", study=study, day=day, name="requests", rows=own)
 
 
-def _days(raw: Path, study: StudySpec, seen: Seen, now: datetime) -> Iterator[_Part]:
+def _day_files(raw: Path, study: StudySpec, seen: CollectedPartitions, now: datetime) -> Iterator[_ExpectedFile]:
     """The part of each day of a study up to today."""
     last = min(study.end or now.date(), now.date())
     held = {day for entity, day, complete, _ in seen if entity == "videos" and complete}
     for number in range((last - study.start).days + 1):
-        day = study.start + DAY * number
-        due = midnight(day) + DAY * (1 + study.settle_days)
+        day = study.start + ONE_DAY * number
+        due = midnight(day) + ONE_DAY * (1 + study.settle_days)
         rows = [_row("videos", day, "day", day.isoformat(), due)]
         video_by_video = study.comments.videos != "none" and day in held
         if study.comments.videos != "none" and not video_by_video:
             rows.append(_row("comments", day, "day", day.isoformat(), due))
         made_of: list[object] = [due, len(rows)]
         if video_by_video:
-            made_of += [study.comments, _files_of(raw, study, day)]
-        yield _Part(day, f"day-{_digest(made_of)}", due, rows, video_by_video)
+            made_of += [study.comments, _video_files(raw, study, day)]
+        yield _ExpectedFile(day, f"day-{_digest(made_of)}", due, rows, video_by_video)
 
 
-def _accounts(
-    raw: Path, study: StudySpec, seen: Seen, now: datetime, held: Iterable[tuple[str, str]]
-) -> Iterator[_Part]:
+def _account_files(
+    raw: Path, study: StudySpec, seen: CollectedPartitions, now: datetime, held: Iterable[tuple[str, str]]
+) -> Iterator[_ExpectedFile]:
     """The part of each period in which accounts were observed or still are to be."""
     wanted: dict[date, list[str]] = {}
     names: dict[str, list[str]] = {}
     days_held = {
-        day: Standing(looked_at=moment) if complete else Standing(open=1)
+        day: PartitionStatus(last_complete_at=moment) if complete else PartitionStatus(open_units=1)
         for entity, day, complete, moment in seen
         if entity == "videos"
     }
@@ -118,31 +118,35 @@ def _accounts(
         if period < current_period(study, now):
             name = known.get(period, name)
         due = midnight(period)
-        yield _Part(period, name, due, _of_accounts(period, {entity: names[entity] for entity in entities}, due))
+        yield _ExpectedFile(
+            period, name, due, _account_rows(period, {entity: names[entity] for entity in entities}, due)
+        )
 
 
-def _of_accounts(period: date, names: Mapping[str, Sequence[str]], due: datetime) -> Iterator[Row]:
+def _account_rows(period: date, names: Mapping[str, Sequence[str]], due: datetime) -> Iterator[Row]:
     """The rows of a period: `names` are the accounts that are wanted, by entity."""
     for entity, units in names.items():
         for unit in units:
             yield _row(entity, period, "account", unit, due)
 
 
-def _filled(raw: Path, study: StudySpec, parts: Iterable[_Part]) -> Iterator[tuple[date, str, Iterable[Row]]]:
+def _with_video_rows(
+    raw: Path, study: StudySpec, parts: Iterable[_ExpectedFile]
+) -> Iterator[tuple[date, str, Iterable[Row]]]:
     """The files of some parts; the videos of a month are looked up together."""
     for _, of_month in groupby(parts, key=lambda part: f"{part.day:%Y-%m}"):
         month = list(of_month)
         videos = video_targets_by_day(raw, study, [part.day for part in month if part.video_by_video])
         for part in month:
             of_videos = (
-                _row("comments", part.day, "video", target.unit, part.due)
+                _row("comments", part.day, "video", target.unit, part.due_at)
                 for target in (videos.get(part.day, ()) if part.video_by_video else ())
                 if target.expected != 0
             )
             yield part.day, part.name, chain(part.rows, of_videos)
 
 
-def _files_of(raw: Path, study: StudySpec, day: date) -> list[tuple[str, int]]:
+def _video_files(raw: Path, study: StudySpec, day: date) -> list[tuple[str, int]]:
     """The files that hold a day's videos, each with its size; none is ever changed in place."""
     try:
         with os.scandir(raw / "videos" / f"study={study.name}" / f"day={day}") as entries:
@@ -155,7 +159,7 @@ def _digest(made_of: Sequence[object]) -> str:
     return hashlib.blake2b(repr(made_of).encode(), digest_size=8).hexdigest()
 
 
-def _seen(raw: Path, study: StudySpec) -> Seen:
+def _collected_partitions(raw: Path, study: StudySpec) -> CollectedPartitions:
     sql = (
         "SELECT entity, partition, bool_or(state = 'complete'), max(last_at) FROM {table} "
         "WHERE unit_kind <> 'canary' GROUP BY 1, 2"
@@ -164,7 +168,7 @@ def _seen(raw: Path, study: StudySpec) -> Seen:
 
 
 def _periods(
-    study: StudySpec, observed: Mapping[date, datetime], days: Mapping[date, Standing], now: datetime
+    study: StudySpec, observed: Mapping[date, datetime], days: Mapping[date, PartitionStatus], now: datetime
 ) -> list[date]:
     """The periods that were observed, and those in which the study was still to be; see `observes`."""
     running, step = current_period(study, now), period_length(study)

@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.standing import entities_of
-from research_assets.collect.words import counted
+from research_assets.collect.standing import study_entities
+from research_assets.collect.words import pluralize
 from research_assets.resources import Collection
 from research_assets.sensors.runs import active, keys_of
 
@@ -50,12 +50,12 @@ def hindrance(seen: Seen, now: datetime, quiet: timedelta) -> str | None:
     if seen.building:
         return "A build is under way."
     if seen.collecting:
-        return f"{counted(seen.collecting, 'run')} of the collection go on; the marts follow when they have ended."
+        return f"{pluralize(seen.collecting, 'run')} of the collection go on; the marts follow when they have ended."
     if now - seen.newest < quiet:
         return "New data came a moment ago; the marts follow when nothing more comes."
     if seen.failing:
         return (
-            f"New data waits, but {counted(len(seen.failing), 'blocking check')} failed: {', '.join(seen.failing)}. "
+            f"New data waits, but {pluralize(len(seen.failing), 'blocking check')} failed: {', '.join(seen.failing)}. "
             "Look at the check in the UI and mend what it names, then run it again."
         )
     if seen.asked_for == mark(seen.newest):
@@ -83,7 +83,7 @@ def marts_follow_data(
 
     `checks` are the blocking ones of the collected assets, `of_marts` those that are made after each build.
     """
-    collected = [dg.AssetKey([study.name, entity]) for study in studies for entity in entities_of(study)]
+    collected = [dg.AssetKey([study.name, entity]) for study in studies for entity in study_entities(study)]
     settings = collection.settings
 
     @dg.sensor(

@@ -8,13 +8,13 @@ from datetime import datetime
 import dagster as dg
 
 from research_assets.clock import Clock
-from research_assets.collect.agenda import decide
-from research_assets.collect.agenda_model import Agenda, Facts, Item, Key
+from research_assets.collect.agenda import build_agenda
+from research_assets.collect.agenda_model import Agenda, AgendaInputs, PlannedRun, StudyEntity
 from research_assets.collect.api_time import SandboxUnreachable
 from research_assets.collect.pools import read_pools
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.standing import entities_of, journal_bytes, read_facts
-from research_assets.collect.words import item_text, waiting_text
+from research_assets.collect.standing import study_entities, open_journal_bytes, read_agenda_inputs
+from research_assets.collect.words import describe_run, describe_deferred
 from research_assets.quota import Ledger
 from research_assets.resources import Collection
 from research_assets.sensors import runs
@@ -33,7 +33,7 @@ units wait, when the quota opens. A run that pauses is taken up here. Switch it 
 
 def quota_window(studies: Sequence[StudySpec], collection: Collection) -> dg.SensorDefinition:
     """The sensor over all collected assets of some studies."""
-    keys = [dg.AssetKey([study.name, entity]) for study in studies for entity in entities_of(study)]
+    keys = [dg.AssetKey([study.name, entity]) for study in studies for entity in study_entities(study)]
 
     @dg.sensor(
         name="quota_window",
@@ -50,15 +50,15 @@ def quota_window(studies: Sequence[StudySpec], collection: Collection) -> dg.Sen
             return dg.SkipReason(str(error))
         now = clock.now()
         facts, tried = _facts(context.instance, studies, keys, collection, clock)
-        agenda = decide(facts, now)
+        agenda = build_agenda(facts, now)
         asked = [item for item in agenda.items if not needs_no_run(item)]
         shown = events((item for item in agenda.items if needs_no_run(item)), collection.settings)
         requests = [_request(item, tried[item.study, item.entity], now) for item in asked]
         if requests:
             _declare(agenda, facts, collection.settings, clock)
         for item in agenda.items:
-            context.log.info(item_text(item))
-        said = "; ".join(map(item_text, asked)) if asked else waiting_text(agenda, facts.pools, now)
+            context.log.info(describe_run(item))
+        said = "; ".join(map(describe_run, asked)) if asked else describe_deferred(agenda, facts.pools, now)
         return dg.SensorResult(
             run_requests=requests,
             asset_events=[*shown],
@@ -84,7 +84,7 @@ def _facts(
     keys: Sequence[dg.AssetKey],
     collection: Collection,
     clock: Clock,
-) -> tuple[Facts, Mapping[Key, Tried]]:
+) -> tuple[AgendaInputs, Mapping[StudyEntity, Tried]]:
     """What is held, what runs, and what was asked in vain. A read that fails fails the tick."""
     # Before the files are read: a run that ends in between has then already changed them.
     going_on = runs.running(runs.active(instance, collection.clock.now()), keys)
@@ -95,10 +95,10 @@ def _facts(
         found = instance.get_materialized_partitions(dg.AssetKey([study, entity]))
         return [datetime.fromisoformat(key).date() for key in found]
 
-    facts = read_facts(settings, studies, pools, now, used=used, shown=shown)  # type: ignore[arg-type]
-    halted: dict[Key, datetime] = {}
-    tried: dict[Key, Tried] = {}
-    for key in facts.standings:
+    facts = read_agenda_inputs(settings, studies, pools, now, used=used, shown=shown)  # type: ignore[arg-type]
+    halted: dict[StudyEntity, datetime] = {}
+    tried: dict[StudyEntity, Tried] = {}
+    for key in facts.partition_status:
         work = digest(facts, key, settings)
         times, ended = runs.in_vain(instance, key, work)
         tried[key] = Tried(work, times)
@@ -109,20 +109,20 @@ def _facts(
     return replace(facts, running=going_on, halted=halted), tried
 
 
-def digest(facts: Facts, key: Key, settings: Settings) -> str:
+def digest(facts: AgendaInputs, key: StudyEntity, settings: Settings) -> str:
     """How a study's entity stands, in short: the same for two moments between which no run got anywhere."""
-    standings = sorted(facts.standings.get(key, {}).items())
-    size = journal_bytes(settings.captures, *key)
-    canary = facts.canaries.get(key[0]) if key[1] == "videos" else None
+    standings = sorted(facts.partition_status.get(key, {}).items())
+    size = open_journal_bytes(settings.captures, *key)
+    canary = facts.canary_days.get(key[0]) if key[1] == "videos" else None
     return hashlib.sha256(repr((standings, size, canary)).encode()).hexdigest()[:16]
 
 
-def _request(item: Item, tried: Tried, now: datetime) -> dg.RunRequest:
+def _request(item: PlannedRun, tried: Tried, now: datetime) -> dg.RunRequest:
     """The run of an item. Its key names what makes another run legitimate: the day, and how things stand."""
     key = (item.study, item.entity)
     first, last = item.partitions[0].isoformat(), item.partitions[-1].isoformat()
     step = f"{item.study}__{'content' if item.entity in ('videos', 'comments') else item.entity}"
-    config = {"again": True} if item.again else {"canary": True} if item.why == ("canary",) else {}
+    config = {"again": True} if item.recollect else {"canary": True} if item.reasons == ("canary",) else {}
     return dg.RunRequest(
         run_key="/".join(
             (item.study, item.entity, f"{first}..{last}", *config, f"{now.date()}", tried.work, f"{tried.times}")
@@ -133,9 +133,9 @@ def _request(item: Item, tried: Tried, now: datetime) -> dg.RunRequest:
             "dagster/asset_partition_range_start": first,
             "dagster/asset_partition_range_end": last,
             # The queue takes what is worth most first.
-            "dagster/priority": str(-item.rank),
+            "dagster/priority": str(-item.priority),
             "research/partitions": first if first == last else f"{first}..{last}",
-            "research/why": ", ".join(item.why),
+            "research/why": ", ".join(item.reasons),
             runs.BATCH: "/".join(key),
             runs.WORK: tried.work,
             runs.TICK: now.isoformat(),
@@ -144,15 +144,15 @@ def _request(item: Item, tried: Tried, now: datetime) -> dg.RunRequest:
     )
 
 
-def _declare(agenda: Agenda, facts: Facts, settings: Settings, clock: Clock) -> None:
+def _declare(agenda: Agenda, facts: AgendaInputs, settings: Settings, clock: Clock) -> None:
     """Tell the ledger what the studies that run next want, so that the first in the queue leaves the others' shares."""
     begins = {(item.study, BY_ENTITY[item.entity].pool) for item in agenda.items}
-    begins |= {(study, BY_ENTITY[entity].pool) for study, entity in facts.running}
+    begins |= {(study, BY_ENTITY[entity].pool) for study, entity in facts.running_requests}
     ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
     try:
         for study in facts.studies:
             for pool in facts.pools:
-                wanted = agenda.wants[study.name, pool] if (study.name, pool) in begins else 0
+                wanted = agenda.demand[study.name, pool] if (study.name, pool) in begins else 0
                 ledger.declare_demand(study.name, study.quota_weight, wanted, pool=pool)
     finally:
         ledger.close()

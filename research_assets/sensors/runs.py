@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from research_assets.collect.agenda_model import Key
+from research_assets.collect.agenda_model import StudyEntity
 
 BATCH, WORK, TICK = ".dagster/research_batch", ".dagster/research_work", ".dagster/research_tick"
 """Tags of a run that the quota window asked for: study and entity; a digest of how they stood then; the tick. They tell
@@ -57,9 +57,9 @@ def active(instance: dg.DagsterInstance, now: datetime) -> Sequence[dg.DagsterRu
     ]
 
 
-def running(runs: Iterable[dg.DagsterRun], keys: Sequence[dg.AssetKey]) -> dict[Key, int]:
+def running(runs: Iterable[dg.DagsterRun], keys: Sequence[dg.AssetKey]) -> dict[StudyEntity, int]:
     """Study and entity of what runs, with the requests that were estimated for it (0 where nobody estimated)."""
-    found: dict[Key, int] = {}
+    found: dict[StudyEntity, int] = {}
     for run in runs:
         for key in keys_of(run, keys):
             study, entity = key.path
@@ -67,7 +67,7 @@ def running(runs: Iterable[dg.DagsterRun], keys: Sequence[dg.AssetKey]) -> dict[
     return found
 
 
-def in_vain(instance: dg.DagsterInstance, key: Key, work: str) -> tuple[int, datetime | None]:
+def in_vain(instance: dg.DagsterInstance, key: StudyEntity, work: str) -> tuple[int, datetime | None]:
     """How often work was asked for that stands just as it stood then, and when the last of these runs ended."""
     records = instance.get_run_records(filters=dg.RunsFilter(tags={BATCH: "/".join(key)}), limit=_LOOK_BACK)
     ticks, ended = set(), None

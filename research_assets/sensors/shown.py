@@ -8,18 +8,18 @@ from datetime import date
 
 import dagster as dg
 
-from research_assets.collect.agenda_model import Item
+from research_assets.collect.agenda_model import PlannedRun
 from research_assets.collect.coverage import SETTLED, UnitStatus, read_unit_status
 from research_assets.fields import ENTITIES
 from research_assets.settings import Settings
 
 
-def needs_no_run(item: Item) -> bool:
+def needs_no_run(item: PlannedRun) -> bool:
     """Whether all days of an item are only to be shown. An observed period may be held by another study's rows."""
-    return item.why == ("show",) and ENTITIES[item.entity].time_axis == "content"
+    return item.reasons == ("show",) and ENTITIES[item.entity].time_axis == "content"
 
 
-def events(items: Iterable[Item], settings: Settings) -> Iterator[dg.AssetMaterialization]:
+def events(items: Iterable[PlannedRun], settings: Settings) -> Iterator[dg.AssetMaterialization]:
     """One materialization for each day of the items, with the same counts as a run gives it."""
     for item in items:
         records = read_unit_status(

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from research_assets.clock import next_midnight
-from research_assets.collect.agenda_model import Agenda, Facts, Standing
+from research_assets.collect.agenda_model import Agenda, AgendaInputs, PartitionStatus
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import PoolState
 
@@ -17,13 +17,13 @@ def pool(left: int, cap: int = 1000, name: str = "research") -> PoolState:
     return PoolState(name, TODAY, cap, cap - left, left, 0, None if left else next_midnight(NOW))
 
 
-def facts(*studies: StudySpec, left: int = 1000, cap: int = 1000, **more: Any) -> Facts:
+def facts(*studies: StudySpec, left: int = 1000, cap: int = 1000, **more: Any) -> AgendaInputs:
     known: dict[str, Any] = {"standings": {}, "density": {one.name: {one.start: 100.0} for one in studies}} | more
-    return Facts(studies, pools={"research": pool(left, cap), "follow": pool(20000, 20000, "follow")}, **known)
+    return AgendaInputs(studies, pools={"research": pool(left, cap), "follow": pool(20000, 20000, "follow")}, **known)
 
 
-def done(*days: date, looked_at: datetime = NOW) -> dict[date, Standing]:
-    return {day: Standing(looked_at=looked_at) for day in days}
+def done(*days: date, looked_at: datetime = NOW) -> dict[date, PartitionStatus]:
+    return {day: PartitionStatus(last_complete_at=looked_at) for day in days}
 
 
 def span(first: date, last: date) -> list[date]:

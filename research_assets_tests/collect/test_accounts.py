@@ -18,12 +18,12 @@ from research_assets.collect.accounts import (
     restrict_query,
     most_frequent_usernames,
 )
-from research_assets.collect.agenda import decide
+from research_assets.collect.agenda import build_agenda
 from research_assets.collect.agenda_model import Agenda
 from research_assets.collect.coverage import Attempt
 from research_assets.collect.plan import SearchWindow
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
-from research_assets.collect.standing import read_facts
+from research_assets.collect.standing import read_agenda_inputs
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets_tests.collect.lab import START, Lab, Tampering, days, failing, study
@@ -55,7 +55,7 @@ def agenda(lab: Lab, spec: StudySpec, end: date) -> Agenda:
     now = lab.clock.now()
     pools = {pool: lab.ledger.pool_state(pool, now) for pool in lab.settings.caps}
     spec = replace(spec, end=end, comments=CommentRule(videos="none"), users=UserRule(who="none"))
-    return decide(read_facts(lab.settings, [spec], pools, now), now)
+    return build_agenda(read_agenda_inputs(lab.settings, [spec], pools, now), now)
 
 
 class Heard:
@@ -200,7 +200,7 @@ async def test_an_account_that_no_search_finds_is_told_and_holds_up_no_other(set
     assert agenda(lab, spec, end=later[-1]).items == ()
     lab.clock.advance(days=1, minutes=1)
     due = agenda(lab, spec, end=later[-1])
-    assert [(item.why, item.partitions, item.requests) for item in due.items] == [(("accounts",), (*days(17),), 1)]
+    assert [(item.reasons, item.partitions, item.requests) for item in due.items] == [(("accounts",), (*days(17),), 1)]
     heard.searches.clear()
     heard.breaks = lambda *_: False
     finished, _ = await lab.collect("videos", [*days(14), *later], spec, transport=way)
@@ -225,7 +225,7 @@ async def test_a_pause_while_a_missing_account_is_tried_leaves_the_days_complete
     assert newest == [("complete",)] * 8
     lab.ledger.caps["research"] = 1000
     (item,) = agenda(lab, people(names), end=days(8)[-1]).items
-    assert (item.why, item.again) == (("accounts",), False)
+    assert (item.reasons, item.recollect) == (("accounts",), False)
 
 
 async def test_several_names_that_break_searches_are_each_found(settings: Settings) -> None:

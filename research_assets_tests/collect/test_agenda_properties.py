@@ -9,8 +9,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from research_assets.clock import week_of
-from research_assets.collect.agenda import decide
-from research_assets.collect.agenda_model import Facts, Item, Standing
+from research_assets.collect.agenda import build_agenda
+from research_assets.collect.agenda_model import AgendaInputs, PlannedRun, PartitionStatus
 from research_assets.collect.estimate import Estimate
 from research_assets.collect.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
@@ -22,23 +22,23 @@ moments = st.integers(-40 * 24, 40 * 24).map(lambda hours: NOW + timedelta(hours
 
 
 @st.composite
-def standing(draw: st.DrawFn, costs: bool) -> Standing:
+def standing(draw: st.DrawFn, costs: bool) -> PartitionStatus:
     kind = draw(st.sampled_from(["open", "rests", "done", "both"]))
     units = draw(st.integers(1, 40))
-    return Standing(
-        open=units if kind in ("open", "both") else 0,
-        resting=draw(st.integers(1, 5)) if kind in ("rests", "both") else 0,
-        wakes=NOW + DAY if kind in ("rests", "both") else None,
-        looked_at=draw(moments) if kind == "done" else None,
-        tried=draw(st.booleans()),
-        begun=draw(st.booleans()),
-        shown=draw(st.booleans()),
+    return PartitionStatus(
+        open_units=units if kind in ("open", "both") else 0,
+        waiting_units=draw(st.integers(1, 5)) if kind in ("rests", "both") else 0,
+        next_try=NOW + DAY if kind in ("rests", "both") else None,
+        last_complete_at=draw(moments) if kind == "done" else None,
+        failed_before=draw(st.booleans()),
+        in_progress=draw(st.booleans()),
+        is_materialized=draw(st.booleans()),
         estimate=Estimate(float(units), "known counts") if costs and kind in ("open", "both") else Estimate(),
     )
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> Facts:
+def worlds(draw: st.DrawFn) -> AgendaInputs:
     names = draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
     studies, standings, density = [], {}, {}
     for name in names:
@@ -54,7 +54,9 @@ def worlds(draw: st.DrawFn) -> Facts:
         )
         studies.append(one)
         days = draw(st.dictionaries(st.integers(0, 50), standing(costs=False), max_size=12))
-        standings[name, "videos"] = {start + DAY * n: replace(one, open=min(1, one.open)) for n, one in days.items()}
+        standings[name, "videos"] = {
+            start + DAY * n: replace(one, open=min(1, one.open_units)) for n, one in days.items()
+        }
         standings[name, "comments"] = {
             start + DAY * n: one
             for n, one in draw(st.dictionaries(st.integers(0, 50), standing(costs=True), max_size=6)).items()
@@ -64,22 +66,22 @@ def worlds(draw: st.DrawFn) -> Facts:
         density[name] = {start: float(hits)} if (hits := draw(st.integers(0, 900))) else {}
     keys = st.sampled_from(sorted(standings))
     cap = draw(st.integers(1, 60))
-    return Facts(
+    return AgendaInputs(
         studies=studies,
-        standings=standings,
-        density=density,
+        partition_status=standings,
+        hits_per_day=density,
         pools={
             "research": pool(draw(st.integers(0, cap)), cap),
             "follow": pool(draw(st.integers(0, 50)), 50, "follow"),
         },
-        used={"research": draw(st.dictionaries(st.sampled_from(names), st.integers(0, 30)))},
-        running=draw(st.dictionaries(keys, st.integers(0, 20), max_size=2)),
-        halted=draw(st.dictionaries(keys, st.just(NOW + DAY), max_size=1)),
-        due_reserve=draw(st.integers(0, 10)),
+        used_today={"research": draw(st.dictionaries(st.sampled_from(names), st.integers(0, 30)))},
+        running_requests=draw(st.dictionaries(keys, st.integers(0, 20), max_size=2)),
+        backing_off_until=draw(st.dictionaries(keys, st.just(NOW + DAY), max_size=1)),
+        quota_reserve=draw(st.integers(0, 10)),
     )
 
 
-def by_pool(items: tuple[Item, ...]) -> Mapping[str, int]:
+def by_pool(items: tuple[PlannedRun, ...]) -> Mapping[str, int]:
     spent = {"research": 0, "follow": 0}
     for item in items:
         spent[BY_ENTITY[item.entity].pool] += item.requests
@@ -88,62 +90,64 @@ def by_pool(items: tuple[Item, ...]) -> Mapping[str, int]:
 
 @few
 @given(worlds())
-def test_never_more_than_fits(world: Facts) -> None:
-    agenda = decide(world, NOW)
+def test_never_more_than_fits(world: AgendaInputs) -> None:
+    agenda = build_agenda(world, NOW)
     for name, spent in by_pool(agenda.items).items():
-        expected = sum(n for (_, entity), n in world.running.items() if BY_ENTITY[entity].pool == name)
+        expected = sum(n for (_, entity), n in world.running_requests.items() if BY_ENTITY[entity].pool == name)
         assert spent <= max(0, world.pools[name].remaining - expected)
 
 
 @few
 @given(worlds())
-def test_never_what_is_settled_rests_runs_or_is_too_fresh(world: Facts) -> None:
+def test_never_what_is_settled_rests_runs_or_is_too_fresh(world: AgendaInputs) -> None:
     studies = {one.name: one for one in world.studies}
     seen = set()
-    for item in decide(world, NOW).items:
+    for item in build_agenda(world, NOW).items:
         one = studies[item.study]
-        assert (item.study, item.entity) not in world.running
-        assert (item.study, item.entity) not in world.halted
-        if item.entity == "videos" and not item.again:
-            known = world.standings[item.study, "videos"]
+        assert (item.study, item.entity) not in world.running_requests
+        assert (item.study, item.entity) not in world.backing_off_until
+        if item.entity == "videos" and not item.recollect:
+            known = world.partition_status[item.study, "videos"]
             # A run takes all from its first day to its last: in between lies nothing that it would ask.
             for day in set(span(item.partitions[0], item.partitions[-1])) - set(item.partitions):
-                assert not known.get(day, Standing(open=1)).open or known[day].looked_at
+                assert not known.get(day, PartitionStatus(open_units=1)).open_units or known[day].last_complete_at
         else:
             assert len(span(item.partitions[0], item.partitions[-1])) == len(item.partitions)
         for day in item.partitions:
             assert (item.entity, item.study, day) not in seen
             seen.add((item.entity, item.study, day))
-            one_day = world.standings[item.study, item.entity].get(day)
+            one_day = world.partition_status[item.study, item.entity].get(day)
             if item.entity == "videos":
                 assert one.start <= day <= min(one.end or TODAY, TODAY)
                 assert datetime(day.year, day.month, day.day, tzinfo=UTC) + DAY * (1 + one.settle_days) <= NOW
-                one_day = one_day or Standing(open=1)
+                one_day = one_day or PartitionStatus(open_units=1)
             assert one_day is not None
-            assert one_day.open or (not one_day.resting and (item.again or not one_day.shown))
-            if item.again and not one_day.open:
-                assert one_day.looked_at is not None
+            assert one_day.open_units or (not one_day.waiting_units and (item.recollect or not one_day.is_materialized))
+            if item.recollect and not one_day.open_units:
+                assert one_day.last_complete_at is not None
                 assert one.reobserve_days
 
 
 @few
 @given(worlds())
-def test_the_same_facts_give_the_same_agenda(world: Facts) -> None:
-    again = replace(world, standings={key: dict(reversed(list(days.items()))) for key, days in world.standings.items()})
-    assert decide(world, NOW) == decide(again, NOW)
+def test_the_same_facts_give_the_same_agenda(world: AgendaInputs) -> None:
+    again = replace(
+        world, standings={key: dict(reversed(list(days.items()))) for key, days in world.partition_status.items()}
+    )
+    assert build_agenda(world, NOW) == build_agenda(again, NOW)
 
 
 @few
 @given(worlds())
-def test_every_open_unit_is_on_the_agenda_or_waits(world: Facts) -> None:
-    agenda = decide(world, NOW)
-    for (name, entity), days in world.standings.items():
+def test_every_open_unit_is_on_the_agenda_or_waits(world: AgendaInputs) -> None:
+    agenda = build_agenda(world, NOW)
+    for (name, entity), days in world.partition_status.items():
         if entity == "videos":
             continue
         told = sum(item.units for item in agenda.items if (item.study, item.entity) == (name, entity))
-        told += sum(w.units for w in agenda.waiting if (w.study, w.entity) == (name, entity) and w.why != "rests")
+        told += sum(w.units for w in agenda.deferred if (w.study, w.entity) == (name, entity) and w.reason != "rests")
         shut = world.pools[BY_ENTITY[entity].pool].available_at is not None
-        assert told == sum(one.open + one.resting * (one.begun and shut) for one in days.values())
+        assert told == sum(one.open_units + one.waiting_units * (one.in_progress and shut) for one in days.values())
 
 
 @given(
@@ -155,11 +159,12 @@ def test_with_equal_demand_the_weights_are_kept(weights: dict[str, float], left:
     # One request for each period and entity, and more of them than the pool holds.
     standings = {
         (one.name, "comments"): {
-            one.start - DAY * n: Standing(open=1, estimate=Estimate(1, "known counts")) for n in range(10, 120)
+            one.start - DAY * n: PartitionStatus(open_units=1, estimate=Estimate(1, "known counts"))
+            for n in range(10, 120)
         }
         for one in studies
     }
-    agenda = decide(facts(*studies, left=left, standings=standings), NOW)
+    agenda = build_agenda(facts(*studies, left=left, standings=standings), NOW)
     spent = {name: sum(item.requests for item in agenda.items if item.study == name) for name in weights}
     assert sum(spent.values()) == left
     whole = sum(weights.values())

@@ -12,8 +12,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from research_assets.clock import next_midnight
-from research_assets.collect.agenda import decide
-from research_assets.collect.agenda_model import Facts, Item, Standing
+from research_assets.collect.agenda import build_agenda
+from research_assets.collect.agenda_model import AgendaInputs, PlannedRun, PartitionStatus
 from research_assets.collect.estimate import Estimate
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import PoolState
@@ -39,16 +39,23 @@ class Paper:
         self.left, self.open = self.cap, dict(self.price)
         self.used: dict[str, int] = {}
 
-    def facts(self) -> Facts:
+    def facts(self) -> AgendaInputs:
         """How things stand, with every price known."""
-        standings: dict[tuple[str, str], dict[date, Standing]] = {}
+        standings: dict[tuple[str, str], dict[date, PartitionStatus]] = {}
         density: dict[str, dict[date, float]] = {name: {} for name in (*self.shares, *self.live)}
         for (name, entity, day), price in self.price.items():
             rest = self.open[name, entity, day]
             begun = 0 < rest < price
-            one = Standing(open=int(rest > 0), begun=begun, looked_at=None if rest else self.now)
+            one = PartitionStatus(
+                open_units=int(rest > 0), in_progress=begun, last_complete_at=None if rest else self.now
+            )
             if entity == "comments":
-                one = Standing(open=rest, begun=begun, estimate=Estimate(rest, "known counts"), looked_at=one.looked_at)
+                one = PartitionStatus(
+                    open_units=rest,
+                    in_progress=begun,
+                    estimate=Estimate(rest, "known counts"),
+                    last_complete_at=one.last_complete_at,
+                )
             standings.setdefault((name, entity), {})[day] = one
             if entity == "videos":
                 density[name][day] = 100.0 * price
@@ -62,9 +69,11 @@ class Paper:
         opens = None if self.left else next_midnight(self.now)
         pool = PoolState("research", self.now.date(), self.cap, self.cap - self.left, self.left, 0, opens)
         follow = PoolState("follow", self.now.date(), 1, 0, 1, 0, None)
-        return Facts(studies, standings, density, {"research": pool, "follow": follow}, used={"research": self.used})
+        return AgendaInputs(
+            studies, standings, density, {"research": pool, "follow": follow}, used_today={"research": self.used}
+        )
 
-    def act(self, item: Item) -> None:
+    def act(self, item: PlannedRun) -> None:
         """Do what an item asks for, the newest day first, as far as its requests go."""
         budget = min(item.requests, self.left)
         for day in sorted(item.partitions, reverse=True):
@@ -80,7 +89,7 @@ class Paper:
             yesterday = self.now.date() - DAY
             self.price[name, "videos", yesterday] = self.open[name, "videos", yesterday] = price
         for _ in range(60):
-            items = decide(self.facts(), self.now).items
+            items = build_agenda(self.facts(), self.now).items
             if not items:
                 break
             for item in items:

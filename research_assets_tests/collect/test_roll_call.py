@@ -9,7 +9,7 @@ import pytest
 
 from research_assets.collect.observing import CANARY_INTERVAL, canary_day
 from research_assets.collect.pools import read_pools
-from research_assets.collect.standing import read_facts
+from research_assets.collect.standing import read_agenda_inputs
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets_tests.collect.lab import START, Lab, Tampering, changed, days, failing, ids_as_text, study
@@ -32,7 +32,7 @@ async def held(settings: Settings, **knobs: object) -> Lab:
 def due(lab: Lab) -> date | None:
     """The day that the study is to look at now."""
     pools, used = read_pools(lab.settings, lab.server_clock)
-    return read_facts(lab.settings, [RUNNING], pools, lab.clock.now(), used=used).canaries.get("garden")
+    return read_agenda_inputs(lab.settings, [RUNNING], pools, lab.clock.now(), used=used).canary_days.get("garden")
 
 
 async def test_a_look_costs_one_request_and_says_of_each_video_whether_it_is_still_found(settings: Settings) -> None:

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
-from research_assets.collect.wanted import write_wanted
+from research_assets.collect.wanted import write_expected_units
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets_tests.collect.lab import START, Lab, days
@@ -18,7 +18,7 @@ Wanted = list[tuple[str, date, str, str]]
 
 def wanted(lab: Lab, spec: StudySpec) -> Wanted:
     """What a study wants now: entity, partition, kind and unit."""
-    write_wanted(lab.settings.raw, [spec], lab.clock.now())
+    write_expected_units(lab.settings.raw, [spec], lab.clock.now())
     return [(*row,) for row in lab.sql("SELECT entity, partition, unit_kind, unit FROM {wanted} ORDER BY ALL")]
 
 
