@@ -10,7 +10,7 @@ from dagster_duckdb import DuckDBResource
 
 from research_assets.clock import Clock, ServerClock, SystemClock
 from research_assets.collect.api_time import server_clock, server_clock_or_local
-from research_assets.collect.model import Progress, Tools
+from research_assets.collect.model import RunProgress, CollectorContext
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import Ledger
 from research_assets.settings import VARIABLES, Settings, SettingsError, prepare_root
@@ -33,10 +33,10 @@ class Collection:
     settings: Settings
     clock: Clock = field(default_factory=SystemClock)
     transport: "httpx.AsyncBaseTransport | None" = None
-    watch: Callable[[Progress], None] | None = None
+    watch: Callable[[RunProgress], None] | None = None
 
     @asynccontextmanager
-    async def open(self, progress: Callable[[Progress], None] | None = None) -> AsyncIterator[Tools]:
+    async def open(self, progress: Callable[[RunProgress], None] | None = None) -> AsyncIterator[CollectorContext]:
         """The tools of the collector, on a data root that can be written to.
 
         Raises CredentialsMissing or SettingsError before anything is asked or created, and FinalForAll if the API does
@@ -64,7 +64,7 @@ class Collection:
             # that has passed there. Who cannot be reached now may not be needed, if all is held.
             with suppress(RetryableError):
                 await client.token()
-            yield Tools(client, ledger, clock, settings, progress=self._both(progress))
+            yield CollectorContext(client, ledger, clock, settings, progress=self._both(progress))
 
     def ready(self) -> ServerClock:
         """The server's clock, if collecting could begin now: credentials are set and the data root can be written to.
@@ -87,10 +87,10 @@ class Collection:
             )
         prepare_root(settings)
 
-    def _both(self, progress: Callable[[Progress], None] | None) -> Callable[[Progress], None]:
+    def _both(self, progress: Callable[[RunProgress], None] | None) -> Callable[[RunProgress], None]:
         listeners = [listener for listener in (progress, self.watch) if listener]
 
-        def tell(step: Progress) -> None:
+        def tell(step: RunProgress) -> None:
             for listener in listeners:
                 listener(step)
 

@@ -12,7 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from research_assets.clock import week_of
-from research_assets.collect.model import Ask
+from research_assets.collect.model import CollectionTask
 from research_assets.collect.spec import StudySpec
 from research_assets.fields import ENTITIES, table_columns
 from research_assets.resources import Collection
@@ -172,7 +172,9 @@ def collection_asset(study: StudySpec, name: str, families: Sequence[Family]) ->
         for family in families:
             if asset_key(study, family.entity) in context.selected_asset_keys:
                 canary = config.canary and family.entity == "videos"
-                ask = Ask(study, family.entity, days, again=config.again, retry=retry, canary=canary)
+                ask = CollectionTask(
+                    study, family.entity, days, recollect=config.again, retry_now=retry, canary_check=canary
+                )
                 run = Run(context, ask, collection)
                 asyncio.run(run.follow())
                 yield from run.results()

@@ -16,7 +16,7 @@ from research_assets.assets._picture import chart, filled, held, sparkline
 from research_assets.captures import CaptureError
 from research_assets.checks.look import look
 from research_assets.checks.rules import rules
-from research_assets.collect import Ask, Finished, PastObservation, Paused, Progress, collect
+from research_assets.collect import CollectionTask, PartitionResult, PeriodNotCurrent, Paused, RunProgress, collect
 from research_assets.collect.observing import period_length
 from research_assets.fields import ENTITIES
 from research_assets.ledger_file import LedgerError
@@ -25,7 +25,7 @@ from research_assets.resources import Collection
 from research_assets.settings import SettingsError
 from research_assets.tiktok.errors import FatalError, RetryableError
 
-_REFUSALS = (SettingsError, PastObservation, PartitionBusy, CaptureError, LedgerError, FatalError, RetryableError)
+_REFUSALS = (SettingsError, PeriodNotCurrent, PartitionBusy, CaptureError, LedgerError, FatalError, RetryableError)
 """What no retry at once mends: somebody has to act, another run is at it, or the API cannot be reached."""
 
 _EVERY = timedelta(seconds=10)
@@ -43,7 +43,7 @@ def _stretches(partitions: Sequence[date], some: Sequence[date]) -> Iterator[str
             yield f"{days[0]}..{days[-1]}" if len(days) > 1 else f"{days[0]}"
 
 
-def outcome_metadata(outcome: Finished) -> dict[str, Any]:
+def outcome_metadata(outcome: PartitionResult) -> dict[str, Any]:
     """What came of a partition, under keys that stay the same from run to run so that the UI can plot them."""
     return {
         "dagster/partition_row_count": outcome.kept,
@@ -60,12 +60,12 @@ def outcome_metadata(outcome: Finished) -> dict[str, Any]:
 class Run:
     """Follows the collector through one `Ask` and tells Dagster what comes of each partition."""
 
-    def __init__(self, context: dg.AssetExecutionContext, ask: Ask, collection: Collection) -> None:
+    def __init__(self, context: dg.AssetExecutionContext, ask: CollectionTask, collection: Collection) -> None:
         self._context = context
         self._ask = ask
         self._collection = collection
         self._key = dg.AssetKey([ask.study.name, ask.entity])
-        self._finished: list[Finished] = []
+        self._finished: list[PartitionResult] = []
         self._paused: Paused | None = None
         self._told: datetime | None = None
         self._clock = collection.clock
@@ -91,7 +91,7 @@ class Run:
         except _REFUSALS as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
 
-    def _progress(self, progress: Progress) -> None:
+    def _progress(self, progress: RunProgress) -> None:
         now = self._collection.clock.now()
         if self._told is None or now - self._told >= _EVERY:
             self._told = now
@@ -103,7 +103,7 @@ class Run:
                 progress.rows,
             )
 
-    def _note(self, outcome: Finished) -> None:
+    def _note(self, outcome: PartitionResult) -> None:
         self._finished.append(outcome)
         partition = outcome.partition.isoformat()
         metadata = {**outcome_metadata(outcome), "captures": self._captures}
@@ -179,8 +179,8 @@ class Run:
 
     def _tell_pause(self, paused: Paused) -> None:
         text = (
-            f"Paused, not failed: {paused.reason.rstrip('.')}. {len(paused.left)} partitions are left. The sensor "
-            f"quota_window takes them up from {_when(paused.opens_at)} on, where this run stopped; nothing needs to "
+            f"Paused, not failed: {paused.reason.rstrip('.')}. {len(paused.remaining)} partitions are left. The sensor "
+            f"quota_window takes them up from {_when(paused.retry_at)} on, where this run stopped; nothing needs to "
             "be done. With the sensor switched off, materialize them again then: what is held is not asked twice. A "
             "backfill that this run belongs to is shown as failed for them, because Dagster knows no pause; they are "
             "not lost."
@@ -189,9 +189,9 @@ class Run:
         self._observe(
             text,
             {
-                "opens at": _when(paused.opens_at),
+                "opens at": _when(paused.retry_at),
                 "pool": paused.pool,
-                "partitions left": ", ".join(_stretches(self._ask.partitions, paused.left)),
+                "partitions left": ", ".join(_stretches(self._ask.partitions, paused.remaining)),
             },
         )
 

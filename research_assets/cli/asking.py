@@ -70,7 +70,7 @@ def run(
     if asked.left:
         console.print(f"[yellow]{asked.left:,} ids are still to be asked.[/]")
         if asked.halt:
-            console.print(f"{asked.halt.reason} Next: {asked.halt.opens_at:%Y-%m-%d %H:%M} UTC.")
+            console.print(f"{asked.halt.reason} Next: {asked.halt.retry_at:%Y-%m-%d %H:%M} UTC.")
         console.print("What was answered is kept. Run the same command again then; nothing is asked twice.")
     return asked
 

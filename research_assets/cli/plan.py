@@ -180,7 +180,7 @@ def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpe
         async with collection.open() as tools:
             async for result in probe(study, asked[study.name], MOST, tools):
                 if isinstance(result, Paused):
-                    days = ", ".join(map(str, result.left))
+                    days = ", ".join(map(str, result.remaining))
                     console.print(f"{study.name} {days}: more than was agreed to; it goes on when it is collected.")
                 else:
                     console.print(f"{study.name} {result.partition}: {result.offered:,} videos, {result.state}")

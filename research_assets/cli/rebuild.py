@@ -96,5 +96,5 @@ def _comments(console: "Console", settings: "Settings", name: str, listed: "IdLi
     console.print(f"{len(found.returned):,} of {number:,} listed comments came back.")
     if found.pause:
         console.print(
-            f"{found.pause.reason} Run the same command again from {found.pause.opens_at:%Y-%m-%d %H:%M} UTC."
+            f"{found.pause.reason} Run the same command again from {found.pause.retry_at:%Y-%m-%d %H:%M} UTC."
         )

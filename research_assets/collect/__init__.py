@@ -7,10 +7,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from research_assets.collect.model import Ask, Finished, Paused, Progress, Tools
-    from research_assets.collect.run import PastObservation, collect, refuse_past
+    from research_assets.collect.model import CollectionTask, PartitionResult, Paused, RunProgress, CollectorContext
+    from research_assets.collect.run import PeriodNotCurrent, collect, require_current_period
 
-__all__ = ["Ask", "Finished", "PastObservation", "Paused", "Progress", "Tools", "collect", "refuse_past"]
+__all__ = [
+    "CollectionTask",
+    "PartitionResult",
+    "PeriodNotCurrent",
+    "Paused",
+    "RunProgress",
+    "CollectorContext",
+    "collect",
+    "require_current_period",
+]
 
 _RUN = ("PastObservation", "collect", "refuse_past")
 

@@ -23,7 +23,7 @@ from research_assets.collect.agenda_model import (
 )
 from research_assets.collect.estimate import NO_COST, Estimate, sum_estimates
 from research_assets.collect.lots import WorkGroup, allocate
-from research_assets.collect.model import Ask, is_backfill
+from research_assets.collect.model import CollectionTask, is_backfill
 from research_assets.collect.observing import period_length
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.stretches import combine_into_runs
@@ -146,7 +146,7 @@ def _candidate_for(
 ) -> _Candidate | None:
     """Why a partition is worth asking now, if it is."""
     if standing.open_units:
-        late = is_backfill(Ask(study, entity, (partition,)), partition, now)
+        late = is_backfill(CollectionTask(study, entity, (partition,)), partition, now)
         fresh: RunReason = "new" if entity == "comments" else "settled"
         if ENTITIES[entity].time_axis == "observation":
             # What is not seen while the period runs can never be seen.

@@ -18,7 +18,7 @@ from research_assets.collect.coverage import UnitStatus, Attempt
 from research_assets.collect.lookup import query_raw
 from research_assets.collect.observing import MIN_CANARY_VIDEOS
 from research_assets.collect.page import id_of
-from research_assets.collect.send import Courier, Errand
+from research_assets.collect.send import RequestSender, RequestContext
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.window import Note
 from research_assets.settings import Settings
@@ -69,13 +69,13 @@ def known_videos(
     return Sought(study, day, tuple(video for video, name in authors.items() if name in names)[:MAX_COUNT], names)
 
 
-async def find_again(sought: Sought, courier: Courier, clock: Clock, note: Note, *, tries: int) -> set[int]:
+async def find_again(sought: Sought, courier: RequestSender, clock: Clock, note: Note, *, tries: int) -> set[int]:
     """Ask for known videos, and once more if not one is found; gives those that were found.
 
     Each request is noted as an event. One that fails is tried `tries` times, a throttle is waited for. Raises
     QuotaSpent, and the ApiError that stands after the last try.
     """
-    errand = Errand(sought.study.name, "videos", f"canary of {sought.day}")
+    errand = RequestContext(sought.study.name, "videos", f"canary of {sought.day}")
     found: set[int] = set()
     # A search that finds nothing for no reason is rarer than a query that is not answered, but it happens.
     for _ in range(2):
@@ -83,7 +83,7 @@ async def find_again(sought: Sought, courier: Courier, clock: Clock, note: Note,
             sought.request,
             errand,
             lambda facts: note("fail", facts, None),
-            tries=lambda error: None if isinstance(error, RateLimited) else tries,
+            max_attempts=lambda error: None if isinstance(error, RateLimited) else tries,
         )
         found = {video for row in answer.rows if (video := id_of(row)) is not None} & set(sought.videos)
         facts = {"unit": errand.unit, "known": len(sought.videos), "found": len(found), "requests": 1}
@@ -102,7 +102,7 @@ class Canary:
         study: StudySpec,
         held: Mapping[date, UnitStatus],
         alone: Mapping[str, Attempt],
-        courier: Courier,
+        courier: RequestSender,
         clock: Clock,
     ) -> None:
         """`alone` are the accounts that are asked by themselves, as far as the run has learned of them."""

@@ -7,7 +7,7 @@ import orjson
 
 from research_assets.captures import read_events
 from research_assets.collect.coverage import UnitStatus, UnitState, Attempt, format_utc
-from research_assets.collect.model import Ask, Tools
+from research_assets.collect.model import CollectionTask, CollectorContext
 from research_assets.collect.targets import Target
 from research_assets.collect.visit import Visit
 from research_assets.journal import Journal
@@ -24,7 +24,12 @@ class Known:
     """What others know of a partition's units."""
 
     def __init__(
-        self, tools: Tools, ask: Ask, partition: date, elsewhere: Mapping[str, UnitStatus], visits: dict[str, Visit]
+        self,
+        tools: CollectorContext,
+        ask: CollectionTask,
+        partition: date,
+        elsewhere: Mapping[str, UnitStatus],
+        visits: dict[str, Visit],
     ) -> None:
         """`elsewhere` are looks of other studies and periods, `visits` what is under way in the journal."""
         self._tools, self._ask, self._partition = tools, ask, partition
@@ -41,7 +46,7 @@ class Known:
             elif record is None or target.unit in self._visits:
                 continue
             elif record.attempt.state == "complete":
-                if not self._ask.again:
+                if not self._ask.recollect:
                     taken.setdefault(str(record.attempt.capture), []).append(target)
             elif self._rests(record.attempt, now):
                 old = record.attempt
@@ -52,7 +57,7 @@ class Known:
 
     def _rests(self, verdict: Attempt, now: datetime) -> bool:
         """Whether a refusal is not to be repeated yet."""
-        final = verdict.state in ("refused", "missing") and not self._ask.retry
+        final = verdict.state in ("refused", "missing") and not self._ask.retry_now
         return final and verdict.next_try is not None and verdict.next_try > now
 
     def _taken_over(self, journal: Journal, capture: str, targets: Mapping[str, Target]) -> Iterator[Attempt]:

@@ -21,9 +21,18 @@ from research_assets.collect.coverage import (
     worst_state,
 )
 from research_assets.collect.known import Known, unasked
-from research_assets.collect.model import Ask, Finished, Halt, Meter, Paused, Tools, is_backfill, side_by_side
-from research_assets.collect.publish import note_open, publish, publish_aside
-from research_assets.collect.send import Courier, in_short
+from research_assets.collect.model import (
+    CollectionTask,
+    PartitionResult,
+    StopCondition,
+    RunCounter,
+    Paused,
+    CollectorContext,
+    is_backfill,
+    run_concurrently,
+)
+from research_assets.collect.publish import write_open_coverage, publish_capture, publish_in_background
+from research_assets.collect.send import RequestSender, summarize_error
 from research_assets.collect.targets import Target, reply_target, reply_targets
 from research_assets.collect.visit import Visit, visit_list
 from research_assets.journal import Journal, JournalBusy
@@ -37,10 +46,10 @@ class Partition:
 
     def __init__(
         self,
-        ask: Ask,
-        tools: Tools,
-        courier: Courier,
-        meter: Meter,
+        ask: CollectionTask,
+        tools: CollectorContext,
+        courier: RequestSender,
+        meter: RunCounter,
         partition: date,
         held: Mapping[str, UnitStatus],
         elsewhere: Mapping[str, UnitStatus],
@@ -48,13 +57,13 @@ class Partition:
         """`held` are the units of this partition, `elsewhere` what other studies or periods know of the same ones."""
         self._ask, self._tools, self._courier, self._meter = ask, tools, courier, meter
         self._partition, self._held, self._elsewhere = partition, held, elsewhere
-        self._pool, self._again = BY_ENTITY[ask.entity].pool, ask.again
+        self._pool, self._again = BY_ENTITY[ask.entity].pool, ask.recollect
         self._wanted: dict[str, Target] = {}
         self._visits: dict[str, Visit] = {}
         self._verdicts: dict[str, Attempt] = {}
-        self.halt: Halt | None = None
+        self.halt: StopCondition | None = None
 
-    async def run(self, targets: Sequence[Target]) -> Finished | Paused:
+    async def run(self, targets: Sequence[Target]) -> PartitionResult | Paused:
         """Ask what is not settled; gives the partition, or the pause with what is left to do."""
         settings = self._tools.settings
         self._wanted = {target.unit: target for target in targets}
@@ -70,7 +79,7 @@ class Partition:
             for needless in known.settled(journal, jobs):
                 self._settle(journal, needless)
             jobs = deque(target for target in jobs if target.unit not in self._verdicts)
-            results = side_by_side(
+            results = run_concurrently(
                 jobs, lambda target: self._work(journal, target), settings.concurrency, lambda: self.halt is None
             )
             try:
@@ -80,12 +89,12 @@ class Partition:
                             self._settle(journal, verdict)
                             jobs.extend(self._replies_of(target))
             except ApiError as error:
-                self._note_left(journal, Halt(self._pool, in_short(error), self._tools.clock.now()))
+                self._note_left(journal, StopCondition(self._pool, summarize_error(error), self._tools.clock.now()))
                 raise
             if self.halt is not None:
                 self._note_left(journal, self.halt)
-                return Paused(self.halt.pool, self.halt.reason, self.halt.opens_at, (self._partition,))
-            await publish_aside(settings.raw, journal)
+                return Paused(self.halt.pool, self.halt.reason, self.halt.retry_at, (self._partition,))
+            await publish_in_background(settings.raw, journal)
         return self._finished(held=False)
 
     async def _work(self, journal: Journal, target: Target) -> tuple[Target, Attempt | None]:
@@ -111,15 +120,15 @@ class Partition:
                 before=self._elsewhere.get(target.unit) or self._held.get(target.unit),
             )
         except QuotaExhausted as spent:
-            self.halt = Halt.of(spent)
+            self.halt = StopCondition.from_quota(spent)
             return target, None
         except RateLimited as error:
-            why = f"The API refuses requests as too fast, however slowly they come: {in_short(error)}."
-            self.halt = Halt.until_better(self._pool, why, self._tools.clock.now())
+            why = f"The API refuses requests as too fast, however slowly they come: {summarize_error(error)}."
+            self.halt = StopCondition.cool_down(self._pool, why, self._tools.clock.now())
             return target, None
-        if self._courier.down:
-            why = f"The API answered {self._courier.failures} calls in a row with errors: {verdict.reason}."
-            self.halt = Halt.until_better(self._pool, why, self._tools.clock.now())
+        if self._courier.api_is_down:
+            why = f"The API answered {self._courier.consecutive_failures} calls in a row with errors: {verdict.reason}."
+            self.halt = StopCondition.cool_down(self._pool, why, self._tools.clock.now())
         return target, verdict
 
     def _resumed(self) -> Journal | None:
@@ -142,7 +151,7 @@ class Partition:
             last=self._partition,
             now=self._tools.clock.now(),
             origin=self._tools.settings.origin,
-            header={"again": self._ask.again},
+            header={"again": self._ask.recollect},
         )
 
     def _settle(self, journal: Journal, verdict: Attempt) -> None:
@@ -162,9 +171,9 @@ class Partition:
             grown = target.expected is None or old.expected is None or target.expected > old.expected
             return self._again and (grown or self._ask.entity != "comments") and old.state == "complete"
         resting = old.next_try is not None and old.next_try > self._tools.clock.now() and old.state != "partial"
-        return self._ask.retry or not resting
+        return self._ask.retry_now or not resting
 
-    def _note_left(self, journal: Journal, halt: Halt) -> None:
+    def _note_left(self, journal: Journal, halt: StopCondition) -> None:
         """Make what is left visible in raw/coverage."""
         now = self._tools.clock.now()
         left = []
@@ -172,8 +181,8 @@ class Partition:
             if self._is_open(target):
                 visit = self._visits.get(target.unit)
                 state: UnitState = "partial" if visit and visit.pages else "not_asked"
-                left.append(unasked(target, self._partition, state, f"Paused: {halt.reason}", halt.opens_at, now))
-        note_open(self._tools.settings.raw, journal, left, now)
+                left.append(unasked(target, self._partition, state, f"Paused: {halt.reason}", halt.retry_at, now))
+        write_open_coverage(self._tools.settings.raw, journal, left, now)
 
     def _replies_left(self) -> Iterable[Target]:
         """Replies that earlier runs, or the journal, know of and that are not held."""
@@ -204,7 +213,7 @@ class Partition:
         for comment, replies in visit.threads.items():
             yield reply_target(video, int(comment), replies)
 
-    def _finished(self, *, held: bool) -> Finished:
+    def _finished(self, *, held: bool) -> PartitionResult:
         known = {unit: record.attempt for unit, record in self._held.items()} | self._verdicts
         # What the study does not want any more holds nothing up, but what it brought still counts.
         present = [verdict for unit, verdict in known.items() if verdict.state in SETTLED or unit in self._wanted]
@@ -212,7 +221,7 @@ class Partition:
         speaking = worst_state("complete" if state in SETTLED else state for state in states)
         waiting = [verdict for verdict in present if verdict.state not in SETTLED]
         resting = [verdict.next_try for verdict in waiting if verdict.next_try]
-        return Finished(
+        return PartitionResult(
             partition=self._partition,
             state=speaking,
             asked=sum(verdict.asked for verdict in present),
@@ -222,7 +231,7 @@ class Partition:
             units=count_states(states),
             reason=f"{len(waiting)} units wait, such as {waiting[0].unit}: {waiting[0].reason}" if waiting else None,
             next_try=min(resting, default=None),
-            held=held,
+            was_complete=held,
         )
 
 
@@ -237,7 +246,7 @@ def fold(journal: Journal, visits: dict[str, Visit], verdicts: dict[str, Attempt
             visits.setdefault(event["unit"], Visit()).take(event)
 
 
-def end_past_periods(ask: Ask, tools: Tools) -> None:
+def end_past_periods(ask: CollectionTask, tools: CollectorContext) -> None:
     """Publish what journals of past periods hold: nobody can go on with them, because the API knows only now."""
     settings, now = tools.settings, tools.clock.now()
     for path in list_open_journals(settings.captures, ask.entity, ask.study.name):
@@ -254,7 +263,7 @@ def end_past_periods(ask: Ask, tools: Tools) -> None:
             fold(journal, visits, verdicts)
             targets = [Target(ask.entity, "account", unit) for unit in visits if unit not in verdicts]
             reason = "The period ended before the rest was asked."
-            publish(
+            publish_capture(
                 settings.raw,
                 journal,
                 [visits[t.unit].verdict(t, period, now, "partial", reason) for t in targets],

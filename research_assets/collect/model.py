@@ -16,7 +16,7 @@ from research_assets.settings import Settings
 if TYPE_CHECKING:
     from research_assets.tiktok.client import Client
 
-BETTER_HOUR = timedelta(hours=4)
+COOL_DOWN = timedelta(hours=4)
 """How long an API that answers nothing, or nothing but refusals to be so fast, is left alone."""
 
 Job = TypeVar("Job")
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class CollectionTask:
     """Partitions of one entity of one study to collect.
 
     `again` asks what is complete once more (a new observation). `retry` asks quarantined and suspicious units even
@@ -35,13 +35,13 @@ class Ask:
     study: StudySpec
     entity: str
     partitions: tuple[date, ...]
-    again: bool = False
-    retry: bool = False
-    canary: bool = False
+    recollect: bool = False
+    retry_now: bool = False
+    canary_check: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class PartitionResult:
     """One partition after this run: its state, counts in rows, requests, and the number of units in each state.
 
     `held` says that nothing was asked, because everything was held already.
@@ -56,7 +56,7 @@ class Finished:
     units: Mapping[str, int] = field(default_factory=dict)
     reason: str | None = None
     next_try: datetime | None = None
-    held: bool = False
+    was_complete: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +65,31 @@ class Paused:
 
     pool: str
     reason: str
-    opens_at: datetime
-    left: tuple[date, ...]
+    retry_at: datetime
+    remaining: tuple[date, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Halt:
+class StopCondition:
     """Why no further request is sent in this run, and when the next may be."""
 
     pool: str
     reason: str
-    opens_at: datetime
+    retry_at: datetime
 
     @classmethod
-    def of(cls, spent: QuotaExhausted) -> "Halt":
+    def from_quota(cls, spent: QuotaExhausted) -> "StopCondition":
         """The quota's end as a halt."""
         return cls(spent.pool, str(spent), spent.retry_at)
 
     @classmethod
-    def until_better(cls, pool: str, why: str, now: datetime) -> "Halt":
+    def cool_down(cls, pool: str, why: str, now: datetime) -> "StopCondition":
         """A wait for a better hour, where asking on would only spend requests."""
-        return cls(pool, why, now + BETTER_HOUR)
+        return cls(pool, why, now + COOL_DOWN)
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RunProgress:
     """How far the run is: totals since it began, and what it works on."""
 
     study: str
@@ -101,20 +101,20 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Tools:
+class CollectorContext:
     """What the collector works with."""
 
     client: "Client"
     ledger: Ledger
     clock: Clock
     settings: Settings
-    progress: Callable[[Progress], None] | None = None
+    progress: Callable[[RunProgress], None] | None = None
 
 
-class Meter:
+class RunCounter:
     """Counts a run's requests, pages and rows, and tells whoever wants to know."""
 
-    def __init__(self, ask: Ask, tell: Callable[[Progress], None] | None) -> None:
+    def __init__(self, ask: CollectionTask, tell: Callable[[RunProgress], None] | None) -> None:
         self._study, self._entity, self._tell = ask.study.name, ask.entity, tell
         self._pages = self._rows = self._requests = 0
 
@@ -124,18 +124,18 @@ class Meter:
         self._pages += rows is not None
         self._rows += rows or 0
         if self._tell:
-            self._tell(Progress(self._study, self._entity, partition, self._pages, self._rows, self._requests))
+            self._tell(RunProgress(self._study, self._entity, partition, self._pages, self._rows, self._requests))
 
 
-def is_backfill(ask: Ask, day: date, now: datetime) -> bool:
+def is_backfill(ask: CollectionTask, day: date, now: datetime) -> bool:
     """Whether a day was due before yesterday: the quota's reserve for what is due today is closed to it."""
     if ENTITIES[ask.entity].time_axis == "observation":
         return False
     return now - midnight(day) > timedelta(days=2 + ask.study.settle_days)
 
 
-async def side_by_side(
-    jobs: deque[Job], work: Callable[[Job], Awaitable[Result]], width: int, go_on: Callable[[], bool]
+async def run_concurrently(
+    jobs: deque[Job], work: Callable[[Job], Awaitable[Result]], max_concurrent: int, should_continue: Callable[[], bool]
 ) -> AsyncGenerator[Result, None]:
     """Work off a queue, `width` jobs at a time, giving each result as it comes; results may add to the queue.
 
@@ -144,8 +144,8 @@ async def side_by_side(
     running: set[asyncio.Future[Result]] = set()
     done: set[asyncio.Future[Result]] = set()
     try:
-        while running or (jobs and go_on()):
-            while jobs and go_on() and len(running) < width:
+        while running or (jobs and should_continue()):
+            while jobs and should_continue() and len(running) < max_concurrent:
                 running.add(asyncio.ensure_future(work(jobs.popleft())))
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:

@@ -10,17 +10,17 @@ from typing import Any
 
 from research_assets.clock import Clock
 from research_assets.collect.agenda import observation_due_at
-from research_assets.collect.model import Ask, Finished, Paused, Tools
+from research_assets.collect.model import CollectionTask, PartitionResult, Paused, CollectorContext
 from research_assets.collect.run import collect
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import Ledger, QuotaExhausted
 from research_assets.settings import Settings
 
-DAYS = 3
+PROBE_DAYS = 3
 """Days that are asked."""
 
 
-class Purse(Ledger):
+class RunBudget(Ledger):
     """The ledger, for a caller that may take so many places and no more."""
 
     def __init__(self, settings: Settings, clock: Clock, places: int) -> None:
@@ -45,16 +45,18 @@ def probe_days(study: StudySpec, now: datetime) -> tuple[date, ...]:
     number = (last - study.start).days + 1
     if number <= 0:
         return ()
-    picks = {round(i * (number - 1) / (DAYS - 1)) for i in range(DAYS)}
+    picks = {round(i * (number - 1) / (PROBE_DAYS - 1)) for i in range(PROBE_DAYS)}
     return tuple(study.start + timedelta(days=pick) for pick in sorted(picks))
 
 
-async def probe(study: StudySpec, days: Sequence[date], most: int, tools: Tools) -> AsyncIterator[Finished | Paused]:
+async def probe(
+    study: StudySpec, days: Sequence[date], most: int, tools: CollectorContext
+) -> AsyncIterator[PartitionResult | Paused]:
     """Ask the days one by one with at most so many requests in all, giving what comes of each."""
-    purse = Purse(tools.settings, tools.clock, most)
+    purse = RunBudget(tools.settings, tools.clock, most)
     try:
         for day in days:
-            async for result in collect(Ask(study, "videos", (day,)), replace(tools, ledger=purse)):
+            async for result in collect(CollectionTask(study, "videos", (day,)), replace(tools, ledger=purse)):
                 yield result
                 if isinstance(result, Paused):
                     return

@@ -23,30 +23,30 @@ def _writer(_process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "publish")
 
 
-async def publish_aside(raw: Path, journal: Journal, verdicts: Iterable[Attempt] = ()) -> None:
+async def publish_in_background(raw: Path, journal: Journal, verdicts: Iterable[Attempt] = ()) -> None:
     """`publish`, while the loop goes on; captures that end together are written one after the other."""
-    await asyncio.get_running_loop().run_in_executor(_writer(os.getpid()), publish, raw, journal, verdicts)
+    await asyncio.get_running_loop().run_in_executor(_writer(os.getpid()), publish_capture, raw, journal, verdicts)
 
 
-def publish(raw: Path, journal: Journal, verdicts: Iterable[Attempt] = ()) -> None:
+def publish_capture(raw: Path, journal: Journal, verdicts: Iterable[Attempt] = ()) -> None:
     """End a capture: its verdicts, the seal, the raw tables; the notes of its pauses go."""
     for verdict in verdicts:
         journal.append("unit", verdict.to_event())
     tables.write_capture(raw, journal.seal())
-    for note in _notes(raw, str(journal.start["study"]), journal.capture):
+    for note in _open_coverage_files(raw, str(journal.start["study"]), journal.capture):
         note.unlink(missing_ok=True)
 
 
-def note_open(raw: Path, journal: Journal, verdicts: Sequence[Attempt], now: datetime) -> None:
+def write_open_coverage(raw: Path, journal: Journal, verdicts: Sequence[Attempt], now: datetime) -> None:
     """Make the units of a journal that stays open visible in raw/coverage: a gap is a row."""
     study = str(journal.start["study"])
-    for note in _notes(raw, study, journal.capture):
+    for note in _open_coverage_files(raw, study, journal.capture):
         note.unlink(missing_ok=True)
     rows = [verdict.to_event() for verdict in verdicts]
     tables.write_rows(raw, "coverage", study=study, day=now.date(), name=f"{journal.capture}-open", rows=rows)
 
 
-def catch_up(captures: Path, raw: Path, entity: str, study: str) -> None:
+def recover_unpublished(captures: Path, raw: Path, entity: str, study: str) -> None:
     """Do what a crash left undone: publish what was sealed only, and remove notes of journals that are sealed."""
     written = {path.stem: path for path in (raw / "coverage" / f"study={study}").glob("day=*/*.parquet")}
     for manifest in list_sealed(captures, entity=entity, study=study):
@@ -57,5 +57,5 @@ def catch_up(captures: Path, raw: Path, entity: str, study: str) -> None:
             note.unlink(missing_ok=True)
 
 
-def _notes(raw: Path, study: str, capture: str) -> Iterable[Path]:
+def _open_coverage_files(raw: Path, study: str, capture: str) -> Iterable[Path]:
     return (raw / "coverage" / f"study={study}").glob(f"day=*/{capture}-open.parquet")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from research_assets.captures import read_events, list_open_journals
 from research_assets.collect.coverage import MAX_REOBSERVATION_AGE, UnitStatus
-from research_assets.collect.model import Ask
+from research_assets.collect.model import CollectionTask
 from research_assets.collect.plan import (
     SearchWindow,
     requests_for_hits,
@@ -33,19 +33,19 @@ class Found:
     reason: str | None = None
 
 
-def header(ask: Ask, window: SearchWindow) -> dict[str, Any]:
+def header(ask: CollectionTask, window: SearchWindow) -> dict[str, Any]:
     """What the journal of a search keeps in order to be gone on with."""
-    return {name: getattr(window, name) for name in _ABOUT} | {"again": ask.again, **asked(ask)}
+    return {name: getattr(window, name) for name in _ABOUT} | {"again": ask.recollect, **asked(ask)}
 
 
-def asked(ask: Ask) -> dict[str, Any]:
+def asked(ask: CollectionTask) -> dict[str, Any]:
     """What the pages of one search must have in common."""
     study = ask.study
     query = {group: [dict(condition) for condition in conditions] for group, conditions in study.query.items()}
     return {"query": query, "fields": list(study.fields.get("videos", ENTITIES["videos"].requested))}
 
 
-def asked_alike(captures: Path, ask: Ask, capture: str) -> bool:
+def asked_alike(captures: Path, ask: CollectionTask, capture: str) -> bool:
     """Whether a sealed capture was asked with the query and the fields that the study has now."""
     for path in (captures / "videos" / f"study={ask.study.name}").glob(f"*/{capture}.jsonl.zst"):
         kept = next(iter(read_events(path)))["header"]
@@ -55,7 +55,7 @@ def asked_alike(captures: Path, ask: Ask, capture: str) -> bool:
 
 def open_journals(
     captures: Path,
-    ask: Ask,
+    ask: CollectionTask,
     left: Set[date],
     held: Mapping[date, UnitStatus],
     density: Callable[[tuple[str, ...]], Mapping[date, float]],
@@ -94,7 +94,7 @@ def open_journals(
             found.append(Found(journal, trail, "changed", "The study's query or fields have changed since."))
         elif stale or not needed:
             found.append(Found(journal, trail, "dropped" if rest else "done", "Its days were collected meanwhile."))
-        elif (again and not ask.again) or not left & set(trail.window.days):
+        elif (again and not ask.recollect) or not left & set(trail.window.days):
             journal.close()
         else:
             choice = _cheapest(trail, rest, left & set(trail.window.days), density(names), page_size)

@@ -12,11 +12,11 @@ from typing import Any
 from research_assets.collect.accounts import isolated_usernames, batchable_usernames
 from research_assets.collect.canary import Sought, find_again, known_videos
 from research_assets.collect.coverage import UnitStatus, UnitState, Attempt, backoff_until
-from research_assets.collect.days import finished
-from research_assets.collect.model import Ask, Finished, Halt, Paused, Tools
+from research_assets.collect.days import result_from_attempt
+from research_assets.collect.model import CollectionTask, PartitionResult, StopCondition, Paused, CollectorContext
 from research_assets.collect.observing import MIN_CANARY_VIDEOS
-from research_assets.collect.publish import publish_aside
-from research_assets.collect.send import Courier, in_short
+from research_assets.collect.publish import publish_in_background
+from research_assets.collect.send import RequestSender, summarize_error
 from research_assets.journal import Journal
 from research_assets.quota import QuotaExhausted
 from research_assets.tiktok.endpoints import BY_ENTITY
@@ -28,8 +28,8 @@ LOST = "Known from before, not found when it was looked for again."
 
 
 async def call(
-    ask: Ask, tools: Tools, day: date, records: Collection[UnitStatus]
-) -> AsyncGenerator[Finished | Paused, None]:
+    ask: CollectionTask, tools: CollectorContext, day: date, records: Collection[UnitStatus]
+) -> AsyncGenerator[PartitionResult | Paused, None]:
     """Look for a day's known videos and record what came of it; gives the day as it is held, or a pause.
 
     `records` are what is held of the study's videos. Raises errors that are final for all.
@@ -38,27 +38,31 @@ async def call(
     known = next((r for r in records if r.attempt.unit_kind == "day" and r.attempt.partition == day), None)
     if known is None or known.attempt.state != "complete":
         reason = "The day is not held, so none of its videos is known."
-        yield Finished(partition=day, state="not_asked", units={"not_asked": 1}, reason=reason)
+        yield PartitionResult(partition=day, state="not_asked", units={"not_asked": 1}, reason=reason)
         return
     sought = known_videos(tools.settings, study, day, isolated_usernames(batchable_usernames(study.query), records))
     try:
         if sought.videos:
             await _look(sought, tools)
     except QuotaExhausted as spent:
-        halt = Halt.of(spent)
-        yield Paused(halt.pool, halt.reason, halt.opens_at, (day,))
+        halt = StopCondition.from_quota(spent)
+        yield Paused(halt.pool, halt.reason, halt.retry_at, (day,))
         return
     except (RetryableError, UnitError) as error:
-        halt = Halt.until_better(POOL, f"Known videos could not be looked for: {in_short(error)}.", tools.clock.now())
-        yield Paused(halt.pool, halt.reason, halt.opens_at, (day,))
+        halt = StopCondition.cool_down(
+            POOL, f"Known videos could not be looked for: {summarize_error(error)}.", tools.clock.now()
+        )
+        yield Paused(halt.pool, halt.reason, halt.retry_at, (day,))
         return
-    yield finished(known.attempt, held=True)
+    yield result_from_attempt(known.attempt, held=True)
 
 
-async def _look(sought: Sought, tools: Tools) -> None:
+async def _look(sought: Sought, tools: CollectorContext) -> None:
     """Look for known videos; the answers and the verdicts become a capture of their own."""
     settings, clock = tools.settings, tools.clock
-    courier = Courier(tools.client, tools.ledger, clock, rate=settings.rate_limit, concurrency=settings.concurrency)
+    courier = RequestSender(
+        tools.client, tools.ledger, clock, rate=settings.rate_limit, concurrency=settings.concurrency
+    )
     events: list[tuple[str, dict[str, Any], bytes | None]] = []
     found = await find_again(sought, courier, clock, lambda *event: events.append(event), tries=2)
     with Journal.create(
@@ -74,7 +78,9 @@ async def _look(sought: Sought, tools: Tools) -> None:
         for event, facts, raw in events:
             journal.append(event, facts, raw)
         requests = sum(facts.get("requests", 1) for _, facts, _ in events)
-        await publish_aside(settings.raw, journal, _verdicts(sought, found, requests, clock.now(), journal.capture))
+        await publish_in_background(
+            settings.raw, journal, _verdicts(sought, found, requests, clock.now(), journal.capture)
+        )
 
 
 def _verdicts(sought: Sought, found: Collection[int], requests: float, now: datetime, capture: str) -> list[Attempt]:

@@ -16,13 +16,22 @@ from research_assets.collect.accounts import UsernameBatches, Usernames
 from research_assets.collect.blame import GIVEN_UP, Blame
 from research_assets.collect.canary import Canary, Song
 from research_assets.collect.coverage import UnitStatus, Attempt, backoff_until
-from research_assets.collect.days import taken
+from research_assets.collect.days import take_results
 from research_assets.collect.judge import Judge
-from research_assets.collect.model import Ask, Finished, Halt, Meter, Paused, Tools, is_backfill, side_by_side
+from research_assets.collect.model import (
+    CollectionTask,
+    PartitionResult,
+    StopCondition,
+    RunCounter,
+    Paused,
+    CollectorContext,
+    is_backfill,
+    run_concurrently,
+)
 from research_assets.collect.plan import SearchWindow, requests_for_hits, expected_hits, estimate_hits_per_day
-from research_assets.collect.publish import note_open, publish_aside
+from research_assets.collect.publish import write_open_coverage, publish_in_background
 from research_assets.collect.resume import Found, asked_alike, header, open_journals
-from research_assets.collect.send import Courier, in_short
+from research_assets.collect.send import RequestSender, summarize_error
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.window import Outcome, Trail, crawl
 from research_assets.journal import Journal
@@ -54,13 +63,13 @@ class _Result:
 class Search:
     """One run over the missing days of one study."""
 
-    def __init__(self, ask: Ask, tools: Tools, records: Sequence[UnitStatus]) -> None:
+    def __init__(self, ask: CollectionTask, tools: CollectorContext, records: Sequence[UnitStatus]) -> None:
         """`records` are what is held of the study's videos."""
         settings = tools.settings
         held = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
         self._ask, self._tools, self._held = ask, tools, held
         self._study: StudySpec = ask.study
-        self._courier = Courier(
+        self._courier = RequestSender(
             tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
         )
         self._accounts = UsernameBatches(
@@ -68,20 +77,20 @@ class Search:
             records,
             tools.clock.now(),
             most=settings.username_batch,
-            again=ask.again,
-            retry=ask.retry,
+            again=ask.recollect,
+            retry=ask.retry_now,
             same=lambda part: asked_alike(settings.captures, ask, str(part.capture)),
         )
         self._blame = Blame(self._accounts.names, self._accounts.answered_windows())
         self._judges: dict[Usernames, Judge] = {}
         self._canary = Canary(settings, ask.study, held, self._accounts.alone, self._courier, tools.clock)
-        self._meter = Meter(ask, tools.progress)
-        self._halt: Halt | None = None
-        self._reserve: Halt | None = None
+        self._meter = RunCounter(ask, tools.progress)
+        self._halt: StopCondition | None = None
+        self._reserve: StopCondition | None = None
         self._trails: list[Trail] = []
         self._after: dict[date, list[SearchWindow]] = {}
 
-    async def run(self, days: Sequence[date]) -> AsyncGenerator[Finished | Paused, None]:
+    async def run(self, days: Sequence[date]) -> AsyncGenerator[PartitionResult | Paused, None]:
         """Ask the days, giving each as it is finished. Raises Busy if another process collects one of them."""
         settings, left = self._tools.settings, set(days)
         with ExitStack() as stack:
@@ -94,11 +103,11 @@ class Search:
                     self._judge(found.trail.window.usernames).passed(found.trail)
                     continue
                 ended = await self._close(found.journal, found.trail, found.outcome, found.reason)
-                for one in taken(ended.verdicts, left, self._accounts.spent):
+                for one in take_results(ended.verdicts, left, self._accounts.spent):
                     yield one
             jobs.extend(_Job(window) for window in self._plan(left, [job.window for job in jobs]))
             self._want(jobs)
-            results = side_by_side(jobs, self._work, settings.concurrency, lambda: self._halt is None)
+            results = run_concurrently(jobs, self._work, settings.concurrency, lambda: self._halt is None)
             async with aclosing(results):
                 async for result in results:
                     jobs.extend(_Job(window) for window in result.again)
@@ -106,11 +115,11 @@ class Search:
                     jobs.extend(_Job(window) for window in self._blame.resolved(open_, self._accounts.dead.keys()))
                     if self._halt is None:
                         self._want(jobs)
-                    for one in taken(result.verdicts, left, self._accounts.spent):
+                    for one in take_results(result.verdicts, left, self._accounts.spent):
                         yield one
         halt = self._halt or self._reserve
         if halt is not None:
-            yield Paused(halt.pool, halt.reason, halt.opens_at, tuple(sorted(left)))
+            yield Paused(halt.pool, halt.reason, halt.retry_at, tuple(sorted(left)))
         else:
             self._tools.ledger.declare_demand(self._study.name, self._study.quota_weight, 0, pool=POOL)
 
@@ -218,24 +227,26 @@ class Search:
                     note=note,
                     keep=keep,
                 )
-                down, song = self._courier.down, None
+                down, song = self._courier.api_is_down, None
                 if (outcome == "failed" and down) or judge.decisive(trail):
                     song = await self._canary.listen(window.days, note)
             except QuotaExhausted as spent:
                 if spent.reason == "due":
-                    self._reserve = Halt.of(spent)
+                    self._reserve = StopCondition.from_quota(spent)
                 else:
-                    self._halt = Halt.of(spent)
-                return self._pause(journal, trail, Halt.of(spent))
+                    self._halt = StopCondition.from_quota(spent)
+                return self._pause(journal, trail, StopCondition.from_quota(spent))
             except RateLimited as error:
-                self._halt = Halt.until_better(POOL, f"{_STORM} {in_short(error)}.", self._tools.clock.now())
+                self._halt = StopCondition.cool_down(
+                    POOL, f"{_STORM} {summarize_error(error)}.", self._tools.clock.now()
+                )
                 return self._pause(journal, trail, self._halt)
             except ApiError as error:
                 now = self._tools.clock.now()
-                self._pause(journal, trail, Halt(POOL, in_short(error), now))
+                self._pause(journal, trail, StopCondition(POOL, summarize_error(error), now))
                 raise
             if outcome == "failed" and song == "down":
-                self._halt = Halt.until_better(POOL, f"{_DOWN} {reason}.", self._tools.clock.now())
+                self._halt = StopCondition.cool_down(POOL, f"{_DOWN} {reason}.", self._tools.clock.now())
                 return self._pause(journal, trail, self._halt)
             return await self._close(journal, trail, outcome, reason, down=down, song=song)
 
@@ -286,16 +297,16 @@ class Search:
         verdicts = [row for row in rows if row.unit_kind == "day"]
         silent = [verdict for verdict in verdicts if verdict.state == "suspicious"] if song == "silent" else []
         if silent:
-            self._halt = Halt(POOL, str(silent[0].reason), silent[0].next_try or backoff_until(now, 1))
+            self._halt = StopCondition(POOL, str(silent[0].reason), silent[0].next_try or backoff_until(now, 1))
         new = [row for row in rows if (row.unit, row.partition) not in trail.judged]
-        await publish_aside(self._tools.settings.raw, journal, new)
+        await publish_in_background(self._tools.settings.raw, journal, new)
         return _Result(tuple(verdicts), (*again, *doubted))
 
-    def _pause(self, journal: Journal, trail: Trail, halt: Halt) -> _Result:
+    def _pause(self, journal: Journal, trail: Trail, halt: StopCondition) -> _Result:
         reason = f"Paused after page {trail.pages} of its window. {halt.reason}"
         pieces = [replace(piece, reason=reason) for piece in trail.verdicts(journal.capture)]
-        verdicts = [replace(self._accounts.combine(piece), next_try=halt.opens_at) for piece in pieces]
-        note_open(self._tools.settings.raw, journal, verdicts, self._tools.clock.now())
+        verdicts = [replace(self._accounts.combine(piece), next_try=halt.retry_at) for piece in pieces]
+        write_open_coverage(self._tools.settings.raw, journal, verdicts, self._tools.clock.now())
         return _Result()
 
 

@@ -29,7 +29,7 @@ from research_assets.tiktok.errors import (
 )
 from research_assets.tiktok.requests import Request
 
-PAUSES: dict[type[RetryableError], tuple[float, ...]] = {
+BACKOFF_SECONDS: dict[type[RetryableError], tuple[float, ...]] = {
     RateLimited: (10, 20, 30, 60, 60, 60, 60, 60, 60, 60),
     SearchIdRejected: (5, 10, 15, 20),
     CursorRejected: (5, 10, 15, 20),
@@ -38,14 +38,14 @@ PAUSES: dict[type[RetryableError], tuple[float, ...]] = {
 }
 """Seconds before each further try, by what went wrong (reference §§5, 6.2, 6.3); after the last the error stands."""
 
-LONGEST_PAUSE = 300.0
+MAX_RETRY_AFTER_SECONDS = 300.0
 """Seconds that a server may make one request wait by its `Retry-After`."""
 
-OUTAGE = 16
+OUTAGE_FAILURES = 16
 """Calls failing one after the other, whatever they asked, after which it is not what was asked: the API is down."""
 
 
-class Pace:
+class RateController:
     """How much may be in flight, and how fast: slower after a short 429, faster again while all is quiet.
 
     Halves what is in flight and the rate when the server says `rate_limit_exceeded`, and adds a little for each
@@ -59,10 +59,10 @@ class Pace:
         self._most = concurrency
         self._size = float(concurrency)
         self._next = self._round_ends = clock.now().timestamp()
-        self.rounds = 0
-        self.flight = anyio.CapacityLimiter(concurrency)
+        self.n_throttled = 0
+        self.in_flight = anyio.CapacityLimiter(concurrency)
 
-    async def turn(self) -> None:
+    async def wait_for_slot(self) -> None:
         """Wait for the next moment at which a request may be sent."""
         now = self._clock.now().timestamp()
         slot = max(now, self._next)
@@ -70,37 +70,37 @@ class Pace:
         if slot > now:
             await self._clock.sleep(slot - now)
 
-    def throttled(self, wish: float | None) -> None:
+    def on_rate_limited(self, wish: float | None) -> None:
         """The server refused for the moment: less in flight, slower, and nobody sends during the pause."""
-        now, pauses = self._clock.now().timestamp(), PAUSES[RateLimited]
-        self.rounds += now >= self._round_ends
-        self._round_ends = now + (wish or pauses[min(self.rounds, len(pauses)) - 1])
+        now, pauses = self._clock.now().timestamp(), BACKOFF_SECONDS[RateLimited]
+        self.n_throttled += now >= self._round_ends
+        self._round_ends = now + (wish or pauses[min(self.n_throttled, len(pauses)) - 1])
         self._next = max(self._next, self._round_ends)
         self._resize(max(1.0, self._size / 2))
         self.rate = max(0.2, self.rate / 2)
 
-    def answered(self) -> None:
+    def on_success(self) -> None:
         """An answer came: a little more may be in flight."""
-        self.rounds = 0
+        self.n_throttled = 0
         self._resize(min(float(self._most), self._size + 1 / self._size))
         self.rate = min(self._most_rate, self.rate * 1.02)
 
     def _resize(self, size: float) -> None:
         self._size = size
-        self.flight.total_tokens = int(size)
+        self.in_flight.total_tokens = int(size)
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class RequestContext:
     """Whom a request serves: it names the study, entity and unit in the ledger and the journal."""
 
     study: str
     entity: str
     unit: str
-    due: bool = True
+    is_due: bool = True
 
 
-class Courier:
+class RequestSender:
     """Sends requests through the ledger and retries those whose error says that waiting may help.
 
     `failures` counts the calls that the server failed to answer since the last one that it did, be it with a refusal.
@@ -110,22 +110,22 @@ class Courier:
         self._client = client
         self._ledger = ledger
         self._clock = clock
-        self._pace = Pace(clock, rate=rate, concurrency=concurrency)
-        self.failures = 0
+        self._pace = RateController(clock, rate=rate, concurrency=concurrency)
+        self.consecutive_failures = 0
 
     @property
-    def down(self) -> bool:
+    def api_is_down(self) -> bool:
         """Whether so many calls failed one after the other that no further try is worth its request."""
-        return self.failures >= OUTAGE
+        return self.consecutive_failures >= OUTAGE_FAILURES
 
     async def send(
         self,
         request: Request,
-        errand: Errand,
-        failed: Callable[[dict[str, Any]], None],
+        context: RequestContext,
+        on_failure: Callable[[dict[str, Any]], None],
         *,
-        tries: Callable[[RetryableError], int | None] = lambda _: None,
-        after: "asyncio.Future[None] | None" = None,
+        max_attempts: Callable[[RetryableError], int | None] = lambda _: None,
+        wait_for: "asyncio.Future[None] | None" = None,
     ) -> ResponsePage:
         """Send until an answer comes.
 
@@ -140,55 +140,57 @@ class Courier:
         def again(error: BaseException) -> bool:
             if isinstance(error, TokenRefreshRequired):
                 return failures[TokenRefreshRequired] < 2
-            if not isinstance(error, RetryableError) or self.down:
+            if not isinstance(error, RetryableError) or self.api_is_down:
                 return False
-            if isinstance(error, RateLimited) and self._pace.rounds > len(PAUSES[RateLimited]):
+            if isinstance(error, RateLimited) and self._pace.n_throttled > len(BACKOFF_SECONDS[RateLimited]):
                 return False
-            most = tries(error)
-            return failures[_kind(error)] < (len(_pauses(error)) + 1 if most is None else most)
+            most = max_attempts(error)
+            return failures[_error_class(error)] < (len(_backoff(error)) + 1 if most is None else most)
 
         def pause(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
             if not isinstance(error, RetryableError) or isinstance(error, RateLimited):
                 return 0.0
-            pauses = _pauses(error)
-            return _wish(error) or pauses[min(failures[_kind(error)], len(pauses)) - 1]
+            pauses = _backoff(error)
+            return _retry_after_seconds(error) or pauses[min(failures[_error_class(error)], len(pauses)) - 1]
 
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(again), wait=pause, sleep=self._clock.sleep, reraise=True
         ):
             with attempt:
                 try:
-                    return await self._once(request, errand, after)
+                    return await self._send_once(request, context, wait_for)
                 except ApiError as error:
-                    self._count(error)
-                    failures[_kind(error)] = failures.get(_kind(error), 0) + 1
+                    self._count_failure(error)
+                    failures[_error_class(error)] = failures.get(_error_class(error), 0) + 1
                     if error.endpoint == endpoint:
-                        failed(_failure(request, errand, error, self._clock))
+                        on_failure(_failure_event(request, context, error, self._clock))
                     raise
         raise AssertionError("tenacity ends with an answer or an exception")
 
-    def _count(self, error: ApiError) -> None:
+    def _count_failure(self, error: ApiError) -> None:
         if isinstance(error, ServerError | Unreachable):
-            self.failures += 1
+            self.consecutive_failures += 1
         elif isinstance(error, UnitError):
-            self.failures = 0
+            self.consecutive_failures = 0
         elif isinstance(error, RateLimited):
-            self._pace.throttled(_wish(error))
+            self._pace.on_rate_limited(_retry_after_seconds(error))
 
-    async def _once(self, request: Request, errand: Errand, after: "asyncio.Future[None] | None") -> ResponsePage:
+    async def _send_once(
+        self, request: Request, errand: RequestContext, after: "asyncio.Future[None] | None"
+    ) -> ResponsePage:
         endpoint, ledger = request.endpoint, self._ledger
-        async with self._pace.flight:
+        async with self._pace.in_flight:
             # Before the place in the quota is taken: a token costs none, and its answer tells the server's time.
             await self._client.token()
-            await self._pace.turn()
+            await self._pace.wait_for_slot()
             place = ledger.reserve(
                 endpoint.pool,
                 study=errand.study,
                 entity=errand.entity,
                 unit=errand.unit,
                 endpoint=endpoint.name,
-                due=errand.due,
+                due=errand.is_due,
             )
             try:
                 if after is not None:
@@ -224,31 +226,33 @@ class Courier:
                 latency=answer.latency,
                 log_id=answer.log_id,
             )
-            self._pace.answered()
-            self.failures = 0
+            self._pace.on_success()
+            self.consecutive_failures = 0
             return answer
 
 
-def in_short(error: ApiError) -> str:
+def summarize_error(error: ApiError) -> str:
     """What came back, for the reason of a state, such as `HTTP 500 internal_error: Server Internal Error`."""
     status = f"HTTP {error.status}" if error.status is not None else "No answer"
     return ": ".join(part for part in (f"{status} {error.code}".strip(), error.message) if part)
 
 
-def _wish(error: RetryableError) -> float | None:
+def _retry_after_seconds(error: RetryableError) -> float | None:
     """The server's own wish for a pause, within reason."""
-    return min(error.retry_after, LONGEST_PAUSE) if error.retry_after and error.retry_after > 0 else None
+    return min(error.retry_after, MAX_RETRY_AFTER_SECONDS) if error.retry_after and error.retry_after > 0 else None
 
 
-def _kind(error: ApiError) -> type[ApiError]:
-    return next((kind for kind in (*PAUSES, TokenRefreshRequired) if isinstance(error, kind)), type(error))
+def _error_class(error: ApiError) -> type[ApiError]:
+    return next((kind for kind in (*BACKOFF_SECONDS, TokenRefreshRequired) if isinstance(error, kind)), type(error))
 
 
-def _pauses(error: RetryableError) -> tuple[float, ...]:
-    return next((pauses for kind, pauses in PAUSES.items() if isinstance(error, kind)), PAUSES[ServerError])
+def _backoff(error: RetryableError) -> tuple[float, ...]:
+    return next(
+        (pauses for kind, pauses in BACKOFF_SECONDS.items() if isinstance(error, kind)), BACKOFF_SECONDS[ServerError]
+    )
 
 
-def _failure(request: Request, errand: Errand, error: ApiError, clock: Clock) -> dict[str, Any]:
+def _failure_event(request: Request, errand: RequestContext, error: ApiError, clock: Clock) -> dict[str, Any]:
     return {
         "unit": errand.unit,
         "requests": int(error.sent),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import date
 
 from research_assets.collect.coverage import UnitStatus, count_settled_units, read_unit_status, read_failed_units
-from research_assets.collect.model import Ask, Tools
+from research_assets.collect.model import CollectionTask, CollectorContext
 from research_assets.collect.targets import Target, account_targets, count_video_targets, video_targets
 from research_assets.fields import ENTITIES
 
@@ -15,7 +15,7 @@ from research_assets.fields import ENTITIES
 class Sources:
     """What is known of an entity when a run begins. Accounts are known across studies and periods."""
 
-    def __init__(self, ask: Ask, tools: Tools) -> None:
+    def __init__(self, ask: CollectionTask, tools: CollectorContext) -> None:
         """Read what all partitions share; what belongs to one is read when its turn comes, to keep memory flat."""
         self._ask, self._tools, self._settings = ask, tools, tools.settings
         self.observed = ENTITIES[ask.entity].time_axis == "observation"
@@ -67,7 +67,7 @@ class Sources:
         wanted = (
             len(self._accounts) if self.observed else count_video_targets(self._settings.raw, self._ask.study, ready)
         )
-        if self._ask.again:
+        if self._ask.recollect:
             return wanted
         raw, captures, study = self._settings.raw, self._settings.captures, self._ask.study.name
         return max(0, wanted - count_settled_units(raw, self._ask.entity, study, ready, captures=captures))

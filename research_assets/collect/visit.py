@@ -12,7 +12,7 @@ from typing import Any
 from research_assets.clock import Clock
 from research_assets.collect.coverage import UnitStatus, UnitState, Attempt, backoff_until
 from research_assets.collect.page import EMPTY_PAGES, answer_facts
-from research_assets.collect.send import Courier, Errand, in_short
+from research_assets.collect.send import RequestSender, RequestContext, summarize_error
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target
 from research_assets.fields import ENTITIES
@@ -106,7 +106,7 @@ async def visit_list(
     visit: Visit,
     target: Target,
     study: StudySpec,
-    courier: Courier,
+    courier: RequestSender,
     clock: Clock,
     note: Note,
     *,
@@ -121,7 +121,7 @@ async def visit_list(
     `ceiling` is the number of comments after which a list is not asked further (0: none). Raises QuotaSpent, and what
     is no fault of the unit: no server, a throttle that does not end, errors that are final for all.
     """
-    errand = Errand(study.name, target.entity, target.unit, due)
+    errand = RequestContext(study.name, target.entity, target.unit, due)
     state: UnitState = "complete"
     reason: str | None = None
     resting: datetime | None = None
@@ -141,7 +141,9 @@ async def visit_list(
             except ValueError as error:
                 state, reason = "missing", f"Nothing was asked: {error}."
                 break
-            answer = await courier.send(request, errand, failed, tries=lambda error: _tries(error, target, visit))
+            answer = await courier.send(
+                request, errand, failed, max_attempts=lambda error: _tries(error, target, visit)
+            )
             facts = _page_facts(answer, target, visit, clock.now(), partition, size)
             note("page", facts, answer.raw)
             visit.take({"event": "page", **facts})
@@ -154,7 +156,7 @@ async def visit_list(
     except RetryableError as error:
         if isinstance(error, RateLimited) or not error.sent:
             raise
-        state, reason = "quarantined", in_short(error)
+        state, reason = "quarantined", summarize_error(error)
     if state == "complete":
         state, reason = _judged(visit, target, reason)
     if state != "complete":

@@ -16,7 +16,7 @@ from research_assets.collect.accounts import restrict_query
 from research_assets.collect.coverage import Attempt, attempt_from_event
 from research_assets.collect.page import moment, page_facts
 from research_assets.collect.plan import ONE_DAY, MAX_WINDOW_PAGES, SearchWindow, apportion, requests_for_hits
-from research_assets.collect.send import Courier, Errand, in_short
+from research_assets.collect.send import RequestSender, RequestContext, summarize_error
 from research_assets.collect.spec import StudySpec
 from research_assets.tiktok.errors import (
     UnitError,
@@ -166,7 +166,7 @@ class Trail:
 async def crawl(
     trail: Trail,
     study: StudySpec,
-    courier: Courier,
+    courier: RequestSender,
     clock: Clock,
     *,
     page_size: int,
@@ -183,7 +183,7 @@ async def crawl(
     stopped it with the reason. Raises QuotaSpent, and what is no fault of the window: no server, a throttle that does
     not end, errors that are final for all.
     """
-    errand = Errand(study.name, "videos", str(trail.window), due)
+    errand = RequestContext(study.name, "videos", str(trail.window), due)
     kept: asyncio.Future[None] | None = None
     try:
         while trail.has_more and trail.doubt is None:
@@ -204,18 +204,18 @@ async def crawl(
                 request,
                 errand,
                 lambda facts: note("fail", facts, None),
-                tries=lambda e: _tries(e, trail, clock),
-                after=kept,
+                max_attempts=lambda e: _tries(e, trail, clock),
+                wait_for=kept,
             )
             facts = page_facts(answer, trail, clock.now(), page_size)
             kept = asyncio.ensure_future(keep(facts, answer.raw))
             trail.take({"event": "page", **facts})
     except UnitError as error:
-        return ("lost" if trail.pages else "refused"), in_short(error)
+        return ("lost" if trail.pages else "refused"), summarize_error(error)
     except RetryableError as error:
         if isinstance(error, RateLimited) or not error.sent:
             raise
-        return ("lost" if isinstance(error, SearchIdRejected) else "failed"), in_short(error)
+        return ("lost" if isinstance(error, SearchIdRejected) else "failed"), summarize_error(error)
     finally:
         if kept is not None:
             await _ended(kept)

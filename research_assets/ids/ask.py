@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from research_assets.captures import list_open_journals
-from research_assets.collect.model import Halt, Tools, side_by_side
+from research_assets.collect.model import StopCondition, CollectorContext, run_concurrently
 from research_assets.collect.page import answer_facts, id_of
-from research_assets.collect.send import Courier, Errand, in_short
+from research_assets.collect.send import RequestSender, RequestContext, summarize_error
 from research_assets.ids.batches import Batch, batches, halves
 from research_assets.ids.listed import IdListError, Listed
 from research_assets.journal import Journal
@@ -83,7 +83,7 @@ class Asked:
     """How far a list came: what is known, the journal's capture, and the halt that left something open."""
 
     known: Known
-    halt: Halt | None
+    halt: StopCondition | None
     left: int
 
 
@@ -93,7 +93,7 @@ def price(question: Question, today: date, window_days: int) -> int:
 
 
 async def ask(
-    question: Question, tools: Tools, done: Callable[[Journal, Known], object], tell: Callable[[int], None]
+    question: Question, tools: CollectorContext, done: Callable[[Journal, Known], object], tell: Callable[[int], None]
 ) -> Asked:
     """Ask for all ids of a list that the journal does not hold yet.
 
@@ -109,7 +109,7 @@ async def ask(
         stack.callback(journal.close)
         run = _Run(question, tools, journal, known)
         tell(len(known.states))
-        results = side_by_side(run.jobs, run.work, tools.settings.concurrency, lambda: run.halt is None)
+        results = run_concurrently(run.jobs, run.work, tools.settings.concurrency, lambda: run.halt is None)
         async with aclosing(results):
             async for told, again in results:
                 run.jobs.extend(again)
@@ -120,7 +120,7 @@ async def ask(
         return Asked(known, run.halt, left)
 
 
-def _journal(question: Question, tools: Tools) -> tuple[Journal, Known]:
+def _journal(question: Question, tools: CollectorContext) -> tuple[Journal, Known]:
     """The open journal of the same list, or a new one."""
     known = Known()
     for path in list_open_journals(question.captures, "videos", question.name):
@@ -152,17 +152,17 @@ def _journal(question: Question, tools: Tools) -> tuple[Journal, Known]:
 class _Run:
     """One run over what is left of a list."""
 
-    def __init__(self, question: Question, tools: Tools, journal: Journal, known: Known) -> None:
+    def __init__(self, question: Question, tools: CollectorContext, journal: Journal, known: Known) -> None:
         settings = tools.settings
         self._question, self._tools, self._journal, self._known = question, tools, journal, known
         self._listed = {one.id: one for one in question.listed}
         self._today = tools.clock.now().date()
-        self._courier = Courier(
+        self._courier = RequestSender(
             tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
         )
         left = [one for one in question.listed if one.id not in known.states]
         self.jobs: deque[Batch] = deque(batches(left, self._today, window_days=settings.window_days))
-        self.halt: Halt | None = None
+        self.halt: StopCondition | None = None
 
     async def work(self, batch: Batch) -> tuple[int, Sequence[Batch]]:
         """Ask one batch; gives how many of its ids are known now, and what is asked instead."""
@@ -172,26 +172,26 @@ class _Run:
                 # An empty answer is a claim to be checked (reference §7 #10).
                 found = await self._found(batch)
         except QuotaExhausted as spent:
-            self.halt = Halt.of(spent)
+            self.halt = StopCondition.from_quota(spent)
             return 0, ()
         except RateLimited as error:
-            self.halt = Halt.until_better(POOL, in_short(error), self._tools.clock.now())
+            self.halt = StopCondition.cool_down(POOL, summarize_error(error), self._tools.clock.now())
             return 0, ()
         except (RetryableError, UnitError) as error:
-            if self._courier.down:
-                self.halt = Halt.until_better(
-                    POOL, f"The API answers nothing just now: {in_short(error)}.", self._tools.clock.now()
+            if self._courier.api_is_down:
+                self.halt = StopCondition.cool_down(
+                    POOL, f"The API answers nothing just now: {summarize_error(error)}.", self._tools.clock.now()
                 )
                 return 0, ()
             if narrower := list(halves(batch, self._listed, self._today)):
                 return 0, narrower
-            return self._told(unanswered=batch.ids, reason=in_short(error)), ()
+            return self._told(unanswered=batch.ids, reason=summarize_error(error)), ()
         return self._told(returned=found, absent=[one for one in batch.ids if one not in found]), ()
 
     async def _found(self, batch: Batch) -> set[int]:
         """The ids of a batch that the API returns."""
         condition = {"operation": "IN", "field_name": "video_id", "field_values": [str(one) for one in batch.ids]}
-        errand = Errand(self._question.name, "videos", f"{self._question.purpose}: {batch}", due=False)
+        errand = RequestContext(self._question.name, "videos", f"{self._question.purpose}: {batch}", is_due=False)
         found: set[int] = set()
         answer: ResponsePage | None = None
         for _ in range(_PAGES):
@@ -203,7 +203,9 @@ class _Run:
                 cursor=answer.cursor if answer else None,
                 search_id=answer.search_id if answer else None,
             )
-            answer = await self._courier.send(request, errand, self._failed, tries=lambda error: _tries(error, batch))
+            answer = await self._courier.send(
+                request, errand, self._failed, max_attempts=lambda error: _tries(error, batch)
+            )
             facts = answer_facts(answer, self._tools.clock.now())
             self._note("page", {"unit": str(batch), "partition": None, "context": {}, **facts}, answer.raw)
             found |= {one for row in answer.rows if (one := id_of(row)) is not None} & set(batch.ids)

@@ -8,9 +8,9 @@ from pathlib import Path
 from research_assets.collect.coverage import UnitState, Attempt, read_unit_status
 from research_assets.collect.lists import Partition
 from research_assets.collect.lookup import query_raw
-from research_assets.collect.model import Ask, Meter, Paused, Tools
-from research_assets.collect.publish import publish
-from research_assets.collect.send import Courier
+from research_assets.collect.model import CollectionTask, RunCounter, Paused, CollectorContext
+from research_assets.collect.publish import publish_capture
+from research_assets.collect.send import RequestSender
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target
 from research_assets.ids.ask import Found, Known
@@ -29,7 +29,7 @@ REASONS: Mapping[Found, str | None] = {
 
 def into_raw(raw: Path, journal: Journal, listed: Iterable[Listed], known: Known) -> None:
     """Publish what a journal brought; `raw/coverage` gets one row per id, of the unit kind `video`."""
-    publish(raw, journal, _verdicts(journal.capture, listed, known))
+    publish_capture(raw, journal, _verdicts(journal.capture, listed, known))
 
 
 def _verdicts(capture: str, listed: Iterable[Listed], known: Known) -> Iterator[Attempt]:
@@ -71,7 +71,7 @@ class Comments:
     pause: Paused | None
 
 
-async def comments(name: str, listed: Mapping[int, Set[int]], tools: Tools) -> Comments:
+async def comments(name: str, listed: Mapping[int, Set[int]], tools: CollectorContext) -> Comments:
     """Ask for the comments of all videos that listed ones belong to, since single ones cannot be asked for.
 
     They go where a study's comments go, with what else those videos have. What is held is not asked again. Raises Busy
@@ -82,8 +82,8 @@ async def comments(name: str, listed: Mapping[int, Set[int]], tools: Tools) -> C
     for video in sorted(listed):
         target = Target("comments", "video", str(video), {"asked_video_id": video})
         by_day.setdefault(uploaded(video).date(), []).append(target)
-    ask = Ask(StudySpec(name, min(by_day), {}), "comments", tuple(by_day))
-    courier = Courier(
+    ask = CollectionTask(StudySpec(name, min(by_day), {}), "comments", tuple(by_day))
+    courier = RequestSender(
         tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
     )
     pause = None
@@ -93,7 +93,7 @@ async def comments(name: str, listed: Mapping[int, Set[int]], tools: Tools) -> C
                 settings.raw, "comments", study=name, partitions=[day], captures=settings.captures
             )
             held = {record.attempt.unit: record for record in records}
-            meter = Meter(ask, tools.progress)
+            meter = RunCounter(ask, tools.progress)
             result = await Partition(ask, tools, courier, meter, day, held, {}).run(targets)
             if isinstance(result, Paused):
                 pause = result

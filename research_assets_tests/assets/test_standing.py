@@ -9,7 +9,7 @@ import duckdb
 import pytest
 
 from research_assets.checks.standing import age, broken, lacking
-from research_assets.collect.publish import catch_up
+from research_assets.collect.publish import recover_unpublished
 from research_assets.journal import Journal
 from research_assets.resources import warehouse
 from research_assets.settings import Settings, prepare_root
@@ -98,7 +98,7 @@ def test_where_nothing_is_held_nothing_is_broken(settings: Settings) -> None:
 def test_a_healthy_folder(settings: Settings) -> None:
     sealed(settings)
     sealed(settings, study="other")
-    catch_up(settings.captures, settings.raw, "videos", "gardening")
+    recover_unpublished(settings.captures, settings.raw, "videos", "gardening")
     journal(settings, timedelta(hours=20))
     assert told(settings) == ({}, "")
 

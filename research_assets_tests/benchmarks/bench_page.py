@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 
 from research_assets.clock import ServerClock, SystemClock
-from research_assets.collect import Ask, Progress, collect
+from research_assets.collect import CollectionTask, RunProgress, collect
 from research_assets.fields import ENTITIES
 from research_assets.settings import Settings
 from research_assets_tests.benchmarks import Row
@@ -97,11 +97,11 @@ async def _ours(settings: Settings, number: int) -> list[float]:
     """The same of the collector: from one page being durable to the next being so."""
     moments: list[float] = []
 
-    def durable(_: Progress) -> None:
+    def durable(_: RunProgress) -> None:
         moments.append(perf_counter())
 
     tools = open_tools(settings, ServerClock(SystemClock()), progress=durable)
     async with tools.client:
-        async for _ in collect(Ask(study(), "videos", (START + timedelta(days=number),)), tools):
+        async for _ in collect(CollectionTask(study(), "videos", (START + timedelta(days=number),)), tools):
             pass
     return [after - before for before, after in pairwise(moments)]

@@ -99,7 +99,7 @@ def _over_night() -> Iterator[Row]:
     with _lab(research_cap=40) as lab:
         nights, pause = 0, asyncio.run(lab.collect("videos", days(7)))[1]
         while pause is not None and nights < 5:
-            nights, lab.clock.moment = nights + 1, pause.opens_at
+            nights, lab.clock.moment = nights + 1, pause.retry_at
             pause = asyncio.run(lab.collect("videos", days(7)))[1]
         case = "67 pages, 40 requests a day"
         yield Row(f"{case}: nights", nights, "nights", 1)

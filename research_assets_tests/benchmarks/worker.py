@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from research_assets.clock import ServerClock, SystemClock
-from research_assets.collect import Ask, Paused, Progress, Tools, collect
+from research_assets.collect import CollectionTask, Paused, RunProgress, CollectorContext, collect
 from research_assets.collect.spec import CommentRule, StudySpec
 from research_assets.quota import Ledger
 from research_assets.settings import Settings
@@ -19,9 +19,9 @@ QUERY = {"and": ({"operation": "EQ", "field_name": "hashtag_name", "field_values
 
 
 async def _collect(settings: Settings, name: str, entity: str, first: date, number: int) -> dict[str, Any]:
-    clock, latest = ServerClock(SystemClock()), Progress(name, entity, "", 0, 0, 0)
+    clock, latest = ServerClock(SystemClock()), RunProgress(name, entity, "", 0, 0, 0)
 
-    def note(progress: Progress) -> None:
+    def note(progress: RunProgress) -> None:
         nonlocal latest
         latest = progress
 
@@ -37,7 +37,9 @@ async def _collect(settings: Settings, name: str, entity: str, first: date, numb
     partitions = tuple(first + timedelta(days=i) for i in range(number))
     began, states, paused = perf_counter(), set(), False
     async with client:
-        async for result in collect(Ask(spec, entity, partitions), Tools(client, ledger, clock, settings, note)):
+        async for result in collect(
+            CollectionTask(spec, entity, partitions), CollectorContext(client, ledger, clock, settings, note)
+        ):
             if isinstance(result, Paused):
                 paused = True
             else:

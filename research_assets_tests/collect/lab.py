@@ -11,7 +11,7 @@ import httpx
 import orjson
 
 from research_assets.clock import ServerClock
-from research_assets.collect import Ask, Finished, Paused, Tools, collect
+from research_assets.collect import CollectionTask, PartitionResult, Paused, CollectorContext, collect
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import Ledger
 from research_assets.sandbox.app import Sandbox, create_app
@@ -49,7 +49,7 @@ class Lab:
         self.server_clock = ServerClock(self.clock)
         self.ledger = Ledger(self.settings.ledger, self.settings.caps, self.server_clock)
 
-    def tools(self, **changes: Any) -> Tools:
+    def tools(self, **changes: Any) -> CollectorContext:
         client = Client(
             key=self.config.client_key,
             secret=self.config.client_secret,
@@ -57,15 +57,15 @@ class Lab:
             clock=self.server_clock,
             transport=changes.pop("transport", None) or httpx.ASGITransport(self.app),
         )
-        return Tools(client, self.ledger, self.server_clock, replace(self.settings, **changes))
+        return CollectorContext(client, self.ledger, self.server_clock, replace(self.settings, **changes))
 
     async def collect(
         self, entity: str, partitions: Sequence[date], spec: StudySpec | None = None, **how: Any
-    ) -> tuple[dict[date, Finished], Paused | None]:
+    ) -> tuple[dict[date, PartitionResult], Paused | None]:
         """Collect; gives what was finished by partition, and the pause if there was one."""
         asked = {name: how.pop(name) for name in ("again", "retry", "canary") if name in how}
-        ask = Ask(spec or study(), entity, tuple(partitions), **asked)
-        finished: dict[date, Finished] = {}
+        ask = CollectionTask(spec or study(), entity, tuple(partitions), **asked)
+        finished: dict[date, PartitionResult] = {}
         pause = None
         tools = self.tools(**how)
         async with tools.client:

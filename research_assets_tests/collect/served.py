@@ -20,7 +20,7 @@ from typing import Any
 
 from research_assets import tables
 from research_assets.clock import ServerClock
-from research_assets.collect import Ask, Progress, Tools, collect
+from research_assets.collect import CollectionTask, RunProgress, CollectorContext, collect
 from research_assets.collect import publish as publishing
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import Ledger
@@ -40,7 +40,7 @@ PATIENCE = 120.0
 class Served(Lab):
     """A lab that is asked over HTTP. `served` makes it."""
 
-    def tools(self, **changes: Any) -> Tools:
+    def tools(self, **changes: Any) -> CollectorContext:
         settings = replace(self.settings, **changes)
         return open_tools(settings, self.server_clock, self.ledger)
 
@@ -83,8 +83,8 @@ def open_tools(
     settings: Settings,
     clock: ServerClock,
     ledger: Ledger | None = None,
-    progress: Callable[[Progress], None] | None = None,
-) -> Tools:
+    progress: Callable[[RunProgress], None] | None = None,
+) -> CollectorContext:
     """The collector's tools as a run has them: client, ledger and clock for these settings."""
     client = Client(
         key=settings.client_key,
@@ -95,7 +95,7 @@ def open_tools(
         connections=settings.concurrency,
     )
     held = ledger or Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
-    return Tools(client, held, clock, settings, progress)
+    return CollectorContext(client, held, clock, settings, progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +176,7 @@ def _live(life: Life) -> None:
         for owner, name in PLACES[life.place]:
             setattr(owner, name, _suicide)
     if life.step is not None:
-        publishing.publish = _deadly(publishing.publish, life.step)
+        publishing.publish_capture = _deadly(publishing.publish_capture, life.step)
     asyncio.run(_collect(life))
 
 
@@ -189,11 +189,11 @@ def _deadly(publish: Callable[..., None], step: int) -> Callable[..., None]:
 
 
 async def _collect(life: Life) -> None:
-    def durable(progress: Progress) -> None:
+    def durable(progress: RunProgress) -> None:
         if progress.pages == life.pages:
             _suicide()
 
     tools = open_tools(life.settings, ServerClock(FakeClock(life.moment)), progress=durable)
     async with tools.client:
-        async for _ in collect(Ask(life.spec, life.entity, life.partitions), tools):
+        async for _ in collect(CollectionTask(life.spec, life.entity, life.partitions), tools):
             pass

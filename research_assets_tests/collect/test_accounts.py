@@ -150,7 +150,7 @@ async def test_many_accounts_are_asked_in_batches_and_each_video_is_held_once(se
     assert sum(f.requests for f in finished.values()) == pytest.approx(lab.sent)
     spent = lab.sent
     again, _ = await lab.collect("videos", days(20), spec)
-    assert all(f.held for f in again.values())
+    assert all(f.was_complete for f in again.values())
     assert lab.sent == spent
     rows = lab.sql("SELECT sum(requests), sum(kept) FILTER (unit_kind = 'account') FROM {coverage}")
     assert rows == [(pytest.approx(spent), 500)]
@@ -267,7 +267,7 @@ async def test_a_pause_between_the_parts_of_a_day_goes_on_with_what_is_missing(s
         nights += 1
         held = lab.sql("SELECT DISTINCT state FROM {coverage} WHERE unit_kind = 'day'")
         assert ("partial",) in held or finished
-        lab.clock.moment = pause.opens_at
+        lab.clock.moment = pause.retry_at
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 40)}
     assert len(lab.ids()) == len(set(lab.ids())) == 40 * 30
     # 4 parts with 300 videos each; each night ends with one refusal.
@@ -283,7 +283,7 @@ async def test_parts_that_were_asked_with_another_query_count_for_nothing(settin
     assert lab.sql("SELECT count(*) > 0 FROM {coverage} WHERE unit_kind = 'account' AND state = 'complete'") == [
         (True,)
     ]
-    lab.clock.moment = pause.opens_at
+    lab.clock.moment = pause.retry_at
     spec, heard = study(query=about([*names, "somebody_else"])), Heard()
     await lab.collect("videos", days(20), spec, concurrency=1, transport=Tampering(lab, heard))
     assert set(names[:2]) <= {name for part in heard.searches for name in part}
@@ -297,7 +297,7 @@ async def test_days_asked_again_are_asked_for_all_accounts(settings: Settings) -
     await lab.collect("videos", days(4), spec)
     lab.clock.advance(days=10)
     finished, _ = await lab.collect("videos", days(4), spec, again=True, transport=Tampering(lab, heard))
-    assert {(f.state, f.kept, f.held) for f in finished.values()} == {("complete", 15, False)}
+    assert {(f.state, f.kept, f.was_complete) for f in finished.values()} == {("complete", 15, False)}
     assert sorted(name for part in heard.searches for name in part) == sorted(names)
     assert len(lab.ids()) == 2 * len(set(lab.ids())) == 2 * 15 * 4
 

@@ -55,8 +55,8 @@ async def test_a_query_that_is_not_answered_any_more_stops_the_run(settings: Set
         assert set(states.values()) == {"suspicious"}
         assert lab.sent - before <= 4
         before = lab.sent
-        lab.clock.moment = pause.opens_at
-        assert attempt or pause.opens_at > lab.clock.now() - timedelta(seconds=1)
+        lab.clock.moment = pause.retry_at
+        assert attempt or pause.retry_at > lab.clock.now() - timedelta(seconds=1)
     finished, pause = await lab.collect("videos", days(41))
     assert pause is None
     assert {f.state for f in finished.values()} == {"complete"}

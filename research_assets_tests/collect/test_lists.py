@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from research_assets.clock import week_of
-from research_assets.collect import PastObservation
+from research_assets.collect import PeriodNotCurrent
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.sandbox.accounts import PANEL
 from research_assets.sandbox.config import SandboxConfig
@@ -67,7 +67,7 @@ async def test_settled_comments_cost_nothing_and_videos_without_comments_never_d
     before = lab.sent
     finished, _ = await lab.collect("comments", days(1), garden())
     assert lab.sent == before
-    assert finished[START].held
+    assert finished[START].was_complete
 
 
 async def test_comments_wait_for_their_videos(settings: Settings) -> None:
@@ -158,7 +158,7 @@ async def test_a_refusal_is_not_repeated_next_period(settings: Settings) -> None
 
 async def test_a_past_period_is_refused_before_anything_is_asked(settings: Settings) -> None:
     lab = Lab(settings, SandboxConfig())
-    with pytest.raises(PastObservation, match="knows followers only as they are now"):
+    with pytest.raises(PeriodNotCurrent, match="knows followers only as they are now"):
         await lab.collect("followers", [this_week(lab) - timedelta(days=7)], garden())
     assert lab.sent == 0
 
@@ -168,11 +168,11 @@ async def test_a_pause_in_the_middle_of_comments_goes_on_with_the_units_left(set
     await lab.collect("videos", days(1), garden())
     finished, pause = await lab.collect("comments", days(1), garden())
     while pause is not None:
-        assert pause.left == (START,)
+        assert pause.remaining == (START,)
         assert finished == {}
         waiting = lab.sql("SELECT count(*) FROM {coverage} WHERE state IN ('not_asked', 'partial')")[0][0]
         assert waiting > 0
-        lab.clock.moment = pause.opens_at
+        lab.clock.moment = pause.retry_at
         finished, pause = await lab.collect("comments", days(1), garden())
     assert finished[START].state == "complete"
     top, _ = truth_of_comments(lab, START)

@@ -83,10 +83,10 @@ async def test_days_of_an_api_that_is_down_are_not_given_up_but_left_for_a_bette
     finished, pause = await lab.collect("videos", days(60), transport=down)
     assert pause is not None
     assert "not even what it answered before" in pause.reason
-    assert {f.state for f in finished.values() if not f.held} <= {"quarantined"}
+    assert {f.state for f in finished.values() if not f.was_complete} <= {"quarantined"}
     assert len(finished) == 2
     assert lab.sent - before <= 40
-    lab.clock.moment = pause.opens_at
+    lab.clock.moment = pause.retry_at
     finished, pause = await lab.collect("videos", days(60))
     assert {f.state for f in finished.values()} == {"complete"}
     assert len(set(lab.ids())) == 60 * 250
@@ -120,7 +120,7 @@ async def test_a_throttle_that_does_not_end_pauses_before_it_eats_the_day(settin
     assert pause is not None
     assert "too fast" in pause.reason
     assert [f.state for f in finished.values() if f.state != "too_fresh"] == ["complete"]
-    assert len(pause.left) + len(finished) == 300
+    assert len(pause.remaining) + len(finished) == 300
     assert lab.sent - before <= 45
 
 
@@ -201,4 +201,4 @@ async def test_the_reserve_is_kept_from_a_backfill_and_given_to_what_is_due(sett
     finished, pause = await lab.collect("videos", [*days(9), due])
     assert pause is not None
     assert finished[due].state == "complete"
-    assert pause.left == days(9)
+    assert pause.remaining == days(9)

@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from research_assets.captures import list_open_journals
-from research_assets.collect import Ask, collect
+from research_assets.collect import CollectionTask, collect
 from research_assets.collect.spec import CommentRule, UserRule
 from research_assets.journal import Journal
 from research_assets.sandbox.config import SandboxConfig
@@ -83,7 +83,7 @@ async def test_a_window_that_spans_a_held_day_is_gone_on_with(settings: Settings
     await lab.collect("videos", [START + timedelta(days=1)], page_size=10)
     _, pause = await lab.collect("videos", days(3), page_size=10)
     assert pause is not None
-    lab.clock.moment = pause.opens_at
+    lab.clock.moment = pause.retry_at
     finished, _ = await lab.collect("videos", days(3), page_size=10)
     assert {f.state for f in finished.values()} == {"complete"}
     assert lab.app.quota.pools["research"].day(lab.clock.now()).spent == 1
@@ -112,7 +112,7 @@ async def test_a_window_of_which_some_days_are_wanted_is_treated_as_is_cheapest(
     _, pause = await lab.collect("videos", days(14), page_size=100)
     assert pause is not None
     lab.app.quota.pools["research"].cap = 1000
-    lab.clock.moment = pause.opens_at
+    lab.clock.moment = pause.retry_at
     wanted = days(14)[first:] if first != 12 else [days(14)[12]]
     finished, pause = await lab.collect("videos", wanted)
     assert pause is None
@@ -135,7 +135,7 @@ async def test_pages_of_another_query_complete_no_day(settings: Settings, change
     lab = Lab(settings, dense(research_cap=12))
     _, pause = await lab.collect("videos", days(14))
     assert pause is not None
-    lab.clock.moment = pause.opens_at
+    lab.clock.moment = pause.retry_at
     await lab.collect("videos", days(1), study(**changes))
     assert left_open(lab) == 0
     assert lab.sql("SELECT unit FROM {coverage} WHERE state = 'complete'") == [(START.isoformat(),)]
@@ -146,9 +146,9 @@ async def test_an_interrupted_observation_goes_on_while_it_is_of_one_moment(sett
     await lab.collect("videos", days(4))
     _, pause = await lab.collect("videos", days(4), again=True)
     assert pause is not None
-    lab.clock.moment = pause.opens_at
+    lab.clock.moment = pause.retry_at
     finished, _ = await lab.collect("videos", days(4))
-    assert all(f.held for f in finished.values())
+    assert all(f.was_complete for f in finished.values())
     assert left_open(lab) == 1, "a plain run is no observation"
     finished, pause = await lab.collect("videos", days(4), again=True)
     assert pause is None
@@ -188,7 +188,7 @@ async def test_a_caller_that_loses_interest_leaves_nothing_locked(settings: Sett
     lab = Lab(settings, dense())
     tools = lab.tools()
     async with tools.client:
-        results = collect(Ask(study(), "videos", days(90)), tools)
+        results = collect(CollectionTask(study(), "videos", days(90)), tools)
         async for _ in results:
             break
         await results.aclose()  # type: ignore[attr-defined]
@@ -208,7 +208,7 @@ async def test_replies_that_a_paused_observation_told_of_are_asked_by_whoever_go
     await lab.collect("videos", days(1), garden(), again=True)
     _, pause = await lab.collect("comments", days(1), garden(), again=True)
     while pause is not None:
-        lab.clock.moment = pause.opens_at
+        lab.clock.moment = pause.retry_at
         _, pause = await lab.collect("comments", days(1), garden())
     grown = lab.sql(
         "SELECT c.id, max(c.reply_count) FROM {comments} c WHERE asked_comment_id IS NULL GROUP BY 1 "

@@ -43,7 +43,7 @@ async def test_a_look_costs_one_request_and_says_of_each_video_whether_it_is_sti
         return changed(response, videos=orjson.loads(response.content)["data"]["videos"][:-3])
 
     finished, pause = await lab.collect("videos", [START], canary=True, transport=Tampering(lab, withdrawn))
-    assert (pause, finished[START].state, finished[START].held, lab.sent - sent) == (None, "complete", True, 1)
+    assert (pause, finished[START].state, finished[START].was_complete, lab.sent - sent) == (None, "complete", True, 1)
     assert sorted(lab.sql(LOOKS)) == [
         ("complete", 17, 0.85, None),
         ("missing", 3, 0.15, "Known from before, not found when it was looked for again."),
@@ -51,7 +51,7 @@ async def test_a_look_costs_one_request_and_says_of_each_video_whether_it_is_sti
     assert len(lab.ids()) == 100, "a look brings no rows"
     # The days stand as they did, for the collector and for the agenda.
     finished, _ = await lab.collect("videos", days(5))
-    assert {one.held for one in finished.values()} == {True}
+    assert {one.was_complete for one in finished.values()} == {True}
     assert lab.sent - sent == 1
 
 
@@ -81,7 +81,7 @@ async def test_a_look_waits_for_the_quota(settings: Settings) -> None:
     finished, pause = await lab.collect("videos", [START], canary=True)
     assert not finished
     assert pause is not None
-    assert pause.left == (START,)
+    assert pause.remaining == (START,)
     assert lab.sql(LOOKS) == []
 
 

@@ -30,7 +30,7 @@ async def test_what_is_held_is_not_asked_again(settings: Settings) -> None:
     before = lab.sent
     finished, _ = await lab.collect("videos", days(3))
     assert lab.sent == before
-    assert all(f.held and f.state == "complete" and f.kept == 950 for f in finished.values())
+    assert all(f.was_complete and f.state == "complete" and f.kept == 950 for f in finished.values())
 
 
 async def test_trouble_of_every_kind_loses_no_row(settings: Settings) -> None:
@@ -94,11 +94,11 @@ async def test_the_quota_ends_and_the_next_night_goes_on_after_the_last_page(set
     assert finished == {}
     assert pause is not None
     assert lab.app.books.outcomes["daily_quota_limit_exceeded"] == 1
-    assert pause.left == days(7)
-    assert pause.opens_at.hour == 0
+    assert pause.remaining == days(7)
+    assert pause.retry_at.hour == 0
     partial = lab.sql("SELECT DISTINCT state FROM {coverage}")
     assert partial == [("partial",)]
-    lab.clock.moment = pause.opens_at
+    lab.clock.moment = pause.retry_at
     finished, pause = await lab.collect("videos", days(7))
     assert pause is None
     assert {f.state for f in finished.values()} == {"complete"}

@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 
-from research_assets.collect.model import side_by_side
+from research_assets.collect.model import run_concurrently
 
 
 async def test_jobs_that_fail_together_leave_no_complaint_behind(caplog: pytest.LogCaptureFixture) -> None:
@@ -18,7 +18,7 @@ async def test_jobs_that_fail_together_leave_no_complaint_behind(caplog: pytest.
 
     async def run() -> None:
         asyncio.get_running_loop().call_soon(gate.set)
-        async for _ in side_by_side(deque(range(5)), fails, 5, lambda: True):
+        async for _ in run_concurrently(deque(range(5)), fails, 5, lambda: True):
             raise AssertionError("nothing succeeds")
 
     with pytest.raises(ValueError, match=r"[0-4]"):

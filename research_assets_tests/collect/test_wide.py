@@ -31,7 +31,7 @@ async def test_a_window_that_proves_large_is_asked_as_several(lab: Lab) -> None:
     assert max(window.pages for window in windows) <= MAX_WINDOW_PAGES + 1
     assert lab.sent <= 1.01 * sum(math.ceil(window.rows / 10) for window in windows)
     before = lab.sent
-    assert all(result.held for result in (await lab.collect("videos", days(31)))[0].values())
+    assert all(result.was_complete for result in (await lab.collect("videos", days(31)))[0].values())
     assert lab.sent == before
 
 

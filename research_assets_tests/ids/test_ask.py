@@ -136,8 +136,8 @@ async def test_the_quota_ends_and_the_list_goes_on_where_it_stopped(settings: Se
         nights.append(found.left)
         if found.halt is None:
             break
-        assert found.halt.opens_at > lab.clock.now()
-        lab.clock.moment = found.halt.opens_at
+        assert found.halt.retry_at > lab.clock.now()
+        lab.clock.moment = found.halt.retry_at
     assert nights[-1] == 0
     assert len(nights) == 2
     assert set(found.known.states.values()) == {"returned"}
