@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from research_assets.ids.ask import POOL, Asked, Known, Question, ask, price
+from research_assets.ids.ask import POOL, IdListResult, IdListProgress, IdListTask, fetch_id_list, min_requests
 from research_assets.ids.listed import IdList
 from research_assets.journal import Journal
 
@@ -27,24 +27,26 @@ def tell_list(console: "Console", listed: IdList) -> None:
     console.print(
         f"{listed.path.name}: {len(listed.videos):,} videos"
         + (f", {sum(map(len, listed.comments.values())):,} comments" if listed.comments else "")
-        + (f"; {listed.repeated:,} lines repeat one" if listed.repeated else "")
+        + (f"; {listed.n_duplicates:,} lines repeat one" if listed.n_duplicates else "")
         + "."
     )
-    if listed.unusable:
-        some = "; ".join(f"line {line}: {text!r}" for line, text in listed.unusable[:_SHOWN])
-        more = f" and {len(listed.unusable) - _SHOWN:,} more" if len(listed.unusable) > _SHOWN else ""
+    if listed.invalid_lines:
+        some = "; ".join(f"line {line}: {text!r}" for line, text in listed.invalid_lines[:_SHOWN])
+        more = f" and {len(listed.invalid_lines) - _SHOWN:,} more" if len(listed.invalid_lines) > _SHOWN else ""
         console.print(
-            f"[yellow]{len(listed.unusable):,} lines hold no id of a video and are left out:[/] {some}{more}."
+            f"[yellow]{len(listed.invalid_lines):,} lines hold no id of a video and are left out:[/] {some}{more}."
         )
 
 
-def agree(console: "Console", settings: "Settings", question: Question, today: date, yes: bool, more: int = 0) -> None:
+def agree(
+    console: "Console", settings: "Settings", question: IdListTask, today: date, yes: bool, more: int = 0
+) -> None:
     """Say what the asking costs, `more` requests included, and ask back unless it was agreed to; else end."""
     from research_assets.clock import SystemClock
     from research_assets.collect.pools import read_pools
 
     pools, _ = read_pools(settings, SystemClock())
-    pool, least = pools[POOL], price(question, today, settings.window_days) + more
+    pool, least = pools[POOL], min_requests(question, today, settings.window_days) + more
     console.print(f"It takes {least:,} requests at least; {pool.remaining:,} of {pool.cap:,} are left today (UTC).")
     if least > pool.remaining:
         console.print("What does not fit waits: run the same command again when the quota opens.")
@@ -53,24 +55,24 @@ def agree(console: "Console", settings: "Settings", question: Question, today: d
 
 
 def run(
-    console: "Console", settings: "Settings", question: Question, done: Callable[[Journal, Known], object]
-) -> Asked:
+    console: "Console", settings: "Settings", question: IdListTask, done: Callable[[Journal, IdListProgress], object]
+) -> IdListResult:
     """Ask, with a bar of progress where somebody looks on; says why and until when, if something is left."""
     from rich.progress import Progress as Bar
 
     from research_assets.resources import Collection
 
-    async def asking(tell: Callable[[int], None]) -> Asked:
+    async def asking(tell: Callable[[int], None]) -> IdListResult:
         async with Collection(settings).open() as tools:
-            return await ask(question, replace(tools, progress=None), done, tell)
+            return await fetch_id_list(question, replace(tools, progress=None), done, tell)
 
     with Bar(console=console, transient=True) if console.is_terminal else nullcontext() as bar:
-        task = bar.add_task("asking", total=len(question.listed)) if bar else None
+        task = bar.add_task("asking", total=len(question.videos)) if bar else None
         asked = asyncio.run(asking(lambda number: bar.advance(task, number) if bar and task is not None else None))
-    if asked.left:
-        console.print(f"[yellow]{asked.left:,} ids are still to be asked.[/]")
-        if asked.halt:
-            console.print(f"{asked.halt.reason} Next: {asked.halt.retry_at:%Y-%m-%d %H:%M} UTC.")
+    if asked.n_remaining:
+        console.print(f"[yellow]{asked.n_remaining:,} ids are still to be asked.[/]")
+        if asked.stop:
+            console.print(f"{asked.stop.reason} Next: {asked.stop.retry_at:%Y-%m-%d %H:%M} UTC.")
         console.print("What was answered is kept. Run the same command again then; nothing is asked twice.")
     return asked
 

@@ -24,32 +24,32 @@ def command(file: Path, column: str | None, label: str | None, name: str | None,
     from research_assets.cli.asking import agree, name_of, run, tell_list
     from research_assets.cli.place import api_here
     from research_assets.clock import SystemClock
-    from research_assets.ids.ask import Question
-    from research_assets.ids.audit import shares, write
-    from research_assets.ids.listed import IdListError, read_list
+    from research_assets.ids.ask import IdListTask
+    from research_assets.ids.audit import return_rates, write_results
+    from research_assets.ids.listed import IdListError, read_id_list
 
     console = Console(highlight=False, soft_wrap=True)
     now = SystemClock().now()
-    listed = read_list(file, now, column=column, label=label)
+    listed = read_id_list(file, now, column=column, label=label)
     tell_list(console, listed)
     if not listed.videos:
         raise IdListError(f"{file} lists comments only; an audit is about videos. Nothing was asked.")
     with api_here() as settings:
         folder = settings.audits / name_of(file, name)
-        question = Question("audit", folder.name, listed.videos, settings.audits / "captures", ("id", "create_time"))
+        question = IdListTask("audit", folder.name, listed.videos, settings.audits / "captures", ("id", "create_time"))
         agree(console, settings, question, now.date(), yes)
         asked = run(console, settings, question, lambda journal, _: journal.seal())
-    found = shares(listed.videos, asked.known.states)
+    found = return_rates(listed.videos, asked.known.states)
     table = Table("class", "month", "listed", "answered", "returned", "share", "95 % interval", box=None)
     for one in found:
         interval = one.interval
         table.add_row(
-            one.label,
+            one.group,
             one.month,
             f"{one.listed:,}",
             f"{one.answered:,}",
             f"{one.returned:,}",
-            "" if one.share is None else f"{one.share:.1%}",
+            "" if one.rate is None else f"{one.rate:.1%}",
             "" if interval is None else f"{interval[0]:.1%} to {interval[1]:.1%}",
         )
     console.print(table)
@@ -58,5 +58,5 @@ def command(file: Path, column: str | None, label: str | None, name: str | None,
         console.print(
             f"[yellow]{len(asked.known.reasons):,} ids were not answered and count in no share:[/] {reasons}."
         )
-    ids, summary = write(folder, listed.videos, asked.known, found)
+    ids, summary = write_results(folder, listed.videos, asked.known, found)
     console.print(f"Each id: {ids}\nThe table: {summary}\n{asked.known.requests:,} requests in all.")

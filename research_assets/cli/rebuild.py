@@ -31,15 +31,15 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
     from research_assets.cli.asking import agree, name_of, run, tell_list
     from research_assets.cli.place import api_here
     from research_assets.clock import SystemClock
-    from research_assets.ids.ask import Question
-    from research_assets.ids.audit import shares, write
-    from research_assets.ids.listed import IdListError, read_list
-    from research_assets.ids.rebuild import held_already, into_raw
+    from research_assets.ids.ask import IdListTask
+    from research_assets.ids.audit import return_rates, write_results
+    from research_assets.ids.listed import IdListError, read_id_list
+    from research_assets.ids.rebuild import already_rehydrated, publish_rehydrated
     from research_assets.study_file import load_studies
 
     console = Console(highlight=False, soft_wrap=True)
     now = SystemClock().now()
-    listed = read_list(file, now, column=column)
+    listed = read_id_list(file, now, column=column)
     tell_list(console, listed)
     number = sum(map(len, listed.comments.values()))
     if number and not comments:
@@ -53,27 +53,29 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
         chosen = name_of(file, name)
         if chosen in {study.name for study in load_studies(settings)}:
             raise IdListError(f"There is a study {chosen} already. Nothing was asked. Choose another name with --name.")
-        held = held_already(settings, chosen)
+        held = already_rehydrated(settings, chosen)
         left = tuple(one for one in listed.videos if one.id not in held)
         if len(left) < len(listed.videos):
             console.print(f"{len(listed.videos) - len(left):,} videos are held already and are not asked for again.")
-        question = Question("rebuild", chosen, left, settings.captures)
+        question = IdListTask("rebuild", chosen, left, settings.captures)
         agree(console, settings, question, now.date(), yes, more=len(listed.comments) if comments else 0)
-        asked = run(console, settings, question, lambda journal, known: into_raw(settings.raw, journal, left, known))
+        asked = run(
+            console, settings, question, lambda journal, known: publish_rehydrated(settings.raw, journal, left, known)
+        )
         asked.known.states |= {one.id: "returned" for one in listed.videos if one.id in held}
-        if comments and listed.comments and not asked.left:
+        if comments and listed.comments and not asked.n_remaining:
             _comments(console, settings, chosen, listed)
         folder = settings.rehydrated / chosen
     table = Table("month", "listed", "rebuilt", "not returned", "not answered", box=None)
-    found = shares(listed.videos, asked.known.states)
+    found = return_rates(listed.videos, asked.known.states)
     for one in found:
-        if one.label == "all" and one.month != "all":
+        if one.group == "all" and one.month != "all":
             numbers = (one.listed, one.returned, one.answered - one.returned, one.listed - one.answered)
             table.add_row(one.month, *(f"{number:,}" for number in numbers))
     console.print(table)
-    ids, _ = write(folder, listed.videos, asked.known, found)
+    ids, _ = write_results(folder, listed.videos, asked.known, found)
     console.print(f"Each id: {ids}\n{asked.known.requests:,} requests in all.")
-    if not asked.left:
+    if not asked.n_remaining:
         console.print(
             f"The rows are in the raw tables as the study {chosen}; materialize the marts to have them there."
         )
@@ -83,18 +85,18 @@ def _comments(console: "Console", settings: "Settings", name: str, listed: "IdLi
     """Ask for the comments, and say how many of the listed ones came back."""
     import asyncio
 
-    from research_assets.ids.rebuild import Comments, comments
+    from research_assets.ids.rebuild import RehydratedComments, rehydrate_comments
     from research_assets.resources import Collection
 
-    async def asking() -> Comments:
+    async def asking() -> RehydratedComments:
         async with Collection(settings).open() as tools:
-            return await comments(name, listed.comments, tools)
+            return await rehydrate_comments(name, listed.comments, tools)
 
     with console.status("Asking for comments ..."):
         found = asyncio.run(asking())
     number = sum(map(len, listed.comments.values()))
     console.print(f"{len(found.returned):,} of {number:,} listed comments came back.")
-    if found.pause:
+    if found.paused:
         console.print(
-            f"{found.pause.reason} Run the same command again from {found.pause.retry_at:%Y-%m-%d %H:%M} UTC."
+            f"{found.paused.reason} Run the same command again from {found.paused.retry_at:%Y-%m-%d %H:%M} UTC."
         )

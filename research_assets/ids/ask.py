@@ -17,8 +17,8 @@ from research_assets.captures import list_open_journals
 from research_assets.collect.model import StopCondition, CollectorContext, run_concurrently
 from research_assets.collect.page import answer_facts, id_of
 from research_assets.collect.send import RequestSender, RequestContext, summarize_error
-from research_assets.ids.batches import Batch, batches, halves
-from research_assets.ids.listed import IdListError, Listed
+from research_assets.ids.batches import IdBatch, batch_ids, split_batch
+from research_assets.ids.listed import IdListError, ListedVideo
 from research_assets.journal import Journal
 from research_assets.locks import lock_partitions
 from research_assets.quota import QuotaExhausted
@@ -27,45 +27,45 @@ from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import UnitError, RateLimited, RetryableError
 from research_assets.tiktok.requests import video_query
 
-Found = Literal["returned", "absent", "unanswered"]
+IdState = Literal["returned", "absent", "unanswered"]
 """What the API says of an id: its video; nothing; or the request was not answered, which says nothing of the video."""
 
 POOL = BY_ENTITY["videos"].pool
 """What pays for asking ids."""
 
-_ANY_DAY = date(2000, 1, 1)
-_PAGES = 5
+_LOCK_DAY = date(2000, 1, 1)
+_MAX_PAGES = 5
 """Pages after which a batch is no longer followed: one takes all its ids."""
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class IdListTask:
     """A list to ask: for what, under which name, with which fields, and where its pages go."""
 
     purpose: Literal["audit", "rebuild"]
     name: str
-    listed: tuple[Listed, ...]
+    videos: tuple[ListedVideo, ...]
     captures: Path
     fields: tuple[str, ...] | None = None
 
     @property
     def digest(self) -> str:
         """What tells this list from another."""
-        text = ",".join(map(str, sorted(one.id for one in self.listed)))
+        text = ",".join(map(str, sorted(one.id for one in self.videos)))
         return hashlib.sha256(f"{self.fields}{text}".encode()).hexdigest()
 
 
 @dataclass(slots=True)
-class Known:
+class IdListProgress:
     """What is known of each id, and why some were not answered; the fold of the journal's events."""
 
-    states: dict[int, Found] = field(default_factory=dict)
+    states: dict[int, IdState] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
     requests: int = 0
     first_at: datetime | None = None
     last_at: datetime | None = None
 
-    def take(self, event: Mapping[str, Any]) -> None:
+    def apply(self, event: Mapping[str, Any]) -> None:
         """Fold one event."""
         if event["event"] in ("page", "fail"):
             self.requests += event.get("requests", 1)
@@ -79,55 +79,58 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class IdListResult:
     """How far a list came: what is known, the journal's capture, and the halt that left something open."""
 
-    known: Known
-    halt: StopCondition | None
-    left: int
+    known: IdListProgress
+    stop: StopCondition | None
+    n_remaining: int
 
 
-def price(question: Question, today: date, window_days: int) -> int:
+def min_requests(question: IdListTask, today: date, window_days: int) -> int:
     """Requests that a list needs at least."""
-    return len(batches(question.listed, today, window_days=window_days))
+    return len(batch_ids(question.videos, today, window_days=window_days))
 
 
-async def ask(
-    question: Question, tools: CollectorContext, done: Callable[[Journal, Known], object], tell: Callable[[int], None]
-) -> Asked:
+async def fetch_id_list(
+    question: IdListTask,
+    tools: CollectorContext,
+    on_complete: Callable[[Journal, IdListProgress], object],
+    on_progress: Callable[[int], None],
+) -> IdListResult:
     """Ask for all ids of a list that the journal does not hold yet.
 
     `tell` hears of each batch how many ids it had. `done` ends the journal once all are asked. Raises Busy if another
     process asks under the same name, IdListError if a journal of another list is open under it, and what is final for
     all.
     """
-    if not question.listed:
-        return Asked(Known(), None, 0)
+    if not question.videos:
+        return IdListResult(IdListProgress(), None, 0)
     with ExitStack() as stack:
-        stack.enter_context(lock_partitions(tools.settings.state, question.name, question.purpose, [_ANY_DAY]))
-        journal, known = _journal(question, tools)
+        stack.enter_context(lock_partitions(tools.settings.state, question.name, question.purpose, [_LOCK_DAY]))
+        journal, known = _open_journal(question, tools)
         stack.callback(journal.close)
-        run = _Run(question, tools, journal, known)
-        tell(len(known.states))
+        run = _IdListRun(question, tools, journal, known)
+        on_progress(len(known.states))
         results = run_concurrently(run.jobs, run.work, tools.settings.concurrency, lambda: run.halt is None)
         async with aclosing(results):
             async for told, again in results:
                 run.jobs.extend(again)
-                tell(told)
-        left = len(question.listed) - len(known.states)
+                on_progress(told)
+        left = len(question.videos) - len(known.states)
         if not left:
-            done(journal, known)
-        return Asked(known, run.halt, left)
+            on_complete(journal, known)
+        return IdListResult(known, run.halt, left)
 
 
-def _journal(question: Question, tools: CollectorContext) -> tuple[Journal, Known]:
+def _open_journal(question: IdListTask, tools: CollectorContext) -> tuple[Journal, IdListProgress]:
     """The open journal of the same list, or a new one."""
-    known = Known()
+    known = IdListProgress()
     for path in list_open_journals(question.captures, "videos", question.name):
         journal = Journal.resume(path)
         if journal.start["header"].get("digest") == question.digest:
             for event in journal.events():
-                known.take(event)
+                known.apply(event)
             return journal, known
         journal.close()
         raise IdListError(
@@ -135,7 +138,7 @@ def _journal(question: Question, tools: CollectorContext) -> tuple[Journal, Know
             "Finish that one with the same command, or choose another name with --name."
         )
     today = tools.clock.now().date()
-    days = [day for batch in batches(question.listed, today) for day in (batch.first, batch.last)]
+    days = [day for batch in batch_ids(question.videos, today) for day in (batch.first, batch.last)]
     header = {"purpose": question.purpose, "digest": question.digest, "fields": question.fields}
     return Journal.create(
         question.captures,
@@ -149,28 +152,28 @@ def _journal(question: Question, tools: CollectorContext) -> tuple[Journal, Know
     ), known
 
 
-class _Run:
+class _IdListRun:
     """One run over what is left of a list."""
 
-    def __init__(self, question: Question, tools: CollectorContext, journal: Journal, known: Known) -> None:
+    def __init__(self, question: IdListTask, tools: CollectorContext, journal: Journal, known: IdListProgress) -> None:
         settings = tools.settings
         self._question, self._tools, self._journal, self._known = question, tools, journal, known
-        self._listed = {one.id: one for one in question.listed}
+        self._listed = {one.id: one for one in question.videos}
         self._today = tools.clock.now().date()
         self._courier = RequestSender(
             tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
         )
-        left = [one for one in question.listed if one.id not in known.states]
-        self.jobs: deque[Batch] = deque(batches(left, self._today, window_days=settings.window_days))
+        left = [one for one in question.videos if one.id not in known.states]
+        self.jobs: deque[IdBatch] = deque(batch_ids(left, self._today, window_days=settings.window_days))
         self.halt: StopCondition | None = None
 
-    async def work(self, batch: Batch) -> tuple[int, Sequence[Batch]]:
+    async def work(self, batch: IdBatch) -> tuple[int, Sequence[IdBatch]]:
         """Ask one batch; gives how many of its ids are known now, and what is asked instead."""
         try:
-            found = await self._found(batch)
+            found = await self._fetch_batch(batch)
             if not found and len(batch.ids) > 1:
                 # An empty answer is a claim to be checked (reference §7 #10).
-                found = await self._found(batch)
+                found = await self._fetch_batch(batch)
         except QuotaExhausted as spent:
             self.halt = StopCondition.from_quota(spent)
             return 0, ()
@@ -183,18 +186,18 @@ class _Run:
                     POOL, f"The API answers nothing just now: {summarize_error(error)}.", self._tools.clock.now()
                 )
                 return 0, ()
-            if narrower := list(halves(batch, self._listed, self._today)):
+            if narrower := list(split_batch(batch, self._listed, self._today)):
                 return 0, narrower
-            return self._told(unanswered=batch.ids, reason=summarize_error(error)), ()
-        return self._told(returned=found, absent=[one for one in batch.ids if one not in found]), ()
+            return self._record_states(unanswered=batch.ids, reason=summarize_error(error)), ()
+        return self._record_states(returned=found, absent=[one for one in batch.ids if one not in found]), ()
 
-    async def _found(self, batch: Batch) -> set[int]:
+    async def _fetch_batch(self, batch: IdBatch) -> set[int]:
         """The ids of a batch that the API returns."""
         condition = {"operation": "IN", "field_name": "video_id", "field_values": [str(one) for one in batch.ids]}
         errand = RequestContext(self._question.name, "videos", f"{self._question.purpose}: {batch}", is_due=False)
         found: set[int] = set()
         answer: ResponsePage | None = None
-        for _ in range(_PAGES):
+        for _ in range(_MAX_PAGES):
             request = video_query(
                 {"and": (condition,)},
                 batch.first,
@@ -204,7 +207,7 @@ class _Run:
                 search_id=answer.search_id if answer else None,
             )
             answer = await self._courier.send(
-                request, errand, self._failed, max_attempts=lambda error: _tries(error, batch)
+                request, errand, self._failed, max_attempts=lambda error: _max_attempts(error, batch)
             )
             facts = answer_facts(answer, self._tools.clock.now())
             self._note("page", {"unit": str(batch), "partition": None, "context": {}, **facts}, answer.raw)
@@ -213,7 +216,7 @@ class _Run:
                 break
         return found
 
-    def _told(
+    def _record_states(
         self,
         *,
         returned: Iterable[int] = (),
@@ -231,10 +234,10 @@ class _Run:
 
     def _note(self, event: str, facts: dict[str, Any], answer: bytes | None = None) -> None:
         self._journal.append(event, facts, answer)
-        self._known.take({"event": event, **facts})
+        self._known.apply({"event": event, **facts})
 
 
-def _tries(error: RetryableError, batch: Batch) -> int | None:
+def _max_attempts(error: RetryableError, batch: IdBatch) -> int | None:
     """What can be halved is not tried again; a throttle is waited for."""
     if isinstance(error, RateLimited):
         return None

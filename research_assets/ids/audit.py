@@ -10,34 +10,34 @@ from pathlib import Path
 from statistics import NormalDist
 
 from research_assets.files import private_folder, write_private
-from research_assets.ids.ask import Found, Known
-from research_assets.ids.listed import Listed
+from research_assets.ids.ask import IdState, IdListProgress
+from research_assets.ids.listed import ListedVideo
 
-LEVEL = 0.95
+CONFIDENCE_LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class ReturnRate:
     """Videos of one class and month (`all` for every one), and how many of them the API returned, of those answered."""
 
-    label: str
+    group: str
     month: str
     listed: int
     answered: int
     returned: int
 
     @property
-    def share(self) -> float | None:
+    def rate(self) -> float | None:
         """Returned of answered; None if nothing was answered."""
         return self.returned / self.answered if self.answered else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """Wilson's interval of the share at the level of 95 %: of what a list drawn in the same way would give."""
-        return wilson(self.returned, self.answered)
+        return wilson_interval(self.returned, self.answered)
 
 
-def wilson(hits: int, number: int, level: float = LEVEL) -> tuple[float, float] | None:
+def wilson_interval(hits: int, number: int, level: float = CONFIDENCE_LEVEL) -> tuple[float, float] | None:
     """Wilson's score interval of a share (E. B. Wilson 1927), which also holds near 0 and 1; None of nothing."""
     if not number:
         return None
@@ -48,22 +48,24 @@ def wilson(hits: int, number: int, level: float = LEVEL) -> tuple[float, float] 
     return (middle - half if hits else 0.0), (middle + half if hits < number else 1.0)
 
 
-def shares(listed: Iterable[Listed], states: Mapping[int, Found]) -> list[Share]:
+def return_rates(listed: Iterable[ListedVideo], states: Mapping[int, IdState]) -> list[ReturnRate]:
     """The share of the whole list first, then of each class and of each month, then of both together."""
     counts: dict[tuple[str, str], Counter[str]] = {}
     for one in listed:
-        for label in {"all", one.label or "all"}:
+        for label in {"all", one.group or "all"}:
             for month in ("all", one.month):
                 counts.setdefault((label, month), Counter())[states.get(one.id, "unanswered")] += 1
     order = sorted(counts, key=lambda key: (key[0] != "all", key[1] != "all", key))
     return [
-        Share(label, month, sum(found.values()), found["returned"] + found["absent"], found["returned"])
+        ReturnRate(label, month, sum(found.values()), found["returned"] + found["absent"], found["returned"])
         for label, month in order
         for found in (counts[label, month],)
     ]
 
 
-def write(folder: Path, listed: Sequence[Listed], known: Known, found: Sequence[Share]) -> tuple[Path, Path]:
+def write_results(
+    folder: Path, listed: Sequence[ListedVideo], known: IdListProgress, found: Sequence[ReturnRate]
+) -> tuple[Path, Path]:
     """Write `ids.csv` (each id with its state) and `shares.csv` into a folder that its owner alone can read."""
     private_folder(folder)
     ids, summary = folder / "ids.csv", folder / "shares.csv"
@@ -71,7 +73,7 @@ def write(folder: Path, listed: Sequence[Listed], known: Known, found: Sequence[
         ids,
         ("id", "class", "month", "state", "reason"),
         (
-            (one.id, one.label, one.month, known.states.get(one.id, "unanswered"), known.reasons.get(one.id, ""))
+            (one.id, one.group, one.month, known.states.get(one.id, "unanswered"), known.reasons.get(one.id, ""))
             for one in listed
         ),
     )
@@ -79,14 +81,14 @@ def write(folder: Path, listed: Sequence[Listed], known: Known, found: Sequence[
         summary,
         ("class", "month", "listed", "answered", "returned", "share", "low", "high"),
         (
-            (one.label, one.month, one.listed, one.answered, one.returned, *_numbers(one.share, one.interval))
+            (one.group, one.month, one.listed, one.answered, one.returned, *_rate_columns(one.rate, one.interval))
             for one in found
         ),
     )
     return ids, summary
 
 
-def _numbers(share: float | None, interval: tuple[float, float] | None) -> tuple[str, str, str]:
+def _rate_columns(share: float | None, interval: tuple[float, float] | None) -> tuple[str, str, str]:
     if share is None or interval is None:
         return "", "", ""
     return f"{share:.4f}", f"{interval[0]:.4f}", f"{interval[1]:.4f}"

@@ -21,17 +21,17 @@ class IdListError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedVideo:
     """One video of a list: its id, the UTC day of its publication if the list says so, and its class if it has one."""
 
     id: int
     day: date | None = None
-    label: str = ""
+    group: str = ""
 
     @property
     def month(self) -> str:
         """The month of its upload, such as `2026-02`."""
-        return f"{uploaded(self.id):%Y-%m}"
+        return f"{upload_time(self.id):%Y-%m}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +39,18 @@ class IdList:
     """What a file holds: videos, each once; comments by their video; and what is neither, as lines with their text."""
 
     path: Path
-    videos: tuple[Listed, ...]
+    videos: tuple[ListedVideo, ...]
     comments: dict[int, set[int]]
-    repeated: int
-    unusable: tuple[tuple[int, str], ...]
+    n_duplicates: int
+    invalid_lines: tuple[tuple[int, str], ...]
 
 
-def uploaded(identifier: int) -> datetime:
+def upload_time(identifier: int) -> datetime:
     """The moment of upload that an id holds, UTC (reference 3.1.3, id anatomy)."""
     return datetime.fromtimestamp(min(identifier >> 32, 2**33), UTC)
 
 
-def read_list(path: Path, now: datetime, *, column: str | None = None, label: str | None = None) -> IdList:
+def read_id_list(path: Path, now: datetime, *, column: str | None = None, label: str | None = None) -> IdList:
     """Read a CSV file of video ids or links, with or without a header; ids may begin with `id_`, as in exports.
 
     `column` names where they stand; without it, a column of a usual name is taken, or the only one. `label` names the
@@ -64,20 +64,20 @@ def read_list(path: Path, now: datetime, *, column: str | None = None, label: st
     rows = list(_rows(text))
     if not rows:
         raise IdListError(f"The list {path} is empty. Give a CSV file with one id or link in each line.")
-    header = [] if any(map(_likely, rows[0][1])) else [name.strip() for name in rows.pop(0)[1]]
-    place = _place(path, header, column, rows)
+    header = [] if any(map(_is_certain_id, rows[0][1])) else [name.strip() for name in rows.pop(0)[1]]
+    place = _find_column(path, header, column, rows)
     places = {name: header.index(name) for name in ("entity", "video_id", "date") if name in header}
     if label is not None:
         if label not in header:
             raise IdListError(f"The list {path} has no column {label!r}; it has {', '.join(header) or 'no header'}.")
         places["label"] = header.index(label)
-    return _taken(path, rows, place, places, now)
+    return _parse_rows(path, rows, place, places, now)
 
 
-def _taken(
+def _parse_rows(
     path: Path, rows: Sequence[tuple[int, list[str]]], place: int, places: dict[str, int], now: datetime
 ) -> IdList:
-    videos: dict[int, Listed] = {}
+    videos: dict[int, ListedVideo] = {}
     comments: dict[int, set[int]] = {}
     unusable: list[tuple[int, str]] = []
     repeated = 0
@@ -99,12 +99,12 @@ def _taken(
                 unusable.append((line, text))
             continue
         identifier = _id(text)
-        if identifier is None or not FIRST_UPLOAD <= uploaded(identifier) <= now + timedelta(days=1):
+        if identifier is None or not FIRST_UPLOAD <= upload_time(identifier) <= now + timedelta(days=1):
             unusable.append((line, text))
         elif identifier in videos:
             repeated += 1
         else:
-            videos[identifier] = Listed(identifier, _day(cell("date")), cell("label"))
+            videos[identifier] = ListedVideo(identifier, _day(cell("date")), cell("label"))
     if not videos and not comments:
         some = "; ".join(f"line {line}: {text!r}" for line, text in unusable[:_SHOWN])
         raise IdListError(
@@ -124,7 +124,7 @@ def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, row
 
 
-def _place(path: Path, header: Sequence[str], column: str | None, rows: Sequence[tuple[int, list[str]]]) -> int:
+def _find_column(path: Path, header: Sequence[str], column: str | None, rows: Sequence[tuple[int, list[str]]]) -> int:
     if column is not None:
         if column not in header:
             raise IdListError(f"The list {path} has no column {column!r}; it has {', '.join(header) or 'no header'}.")
@@ -134,7 +134,7 @@ def _place(path: Path, header: Sequence[str], column: str | None, rows: Sequence
             if other.lower() == name:
                 return place
     first = rows[0][1] if rows else header
-    found = [place for place, cell in enumerate(first) if _likely(cell)]
+    found = [place for place, cell in enumerate(first) if _is_certain_id(cell)]
     if len(found) == 1 or (found and not header):
         return found[0]
     raise IdListError(
@@ -149,7 +149,7 @@ def _id(text: str) -> int | None:
     return int(digits) if digits.isascii() and digits.isdecimal() and 0 < int(digits) < 2**63 else None
 
 
-def _likely(text: str) -> bool:
+def _is_certain_id(text: str) -> bool:
     """Whether a cell holds an id for sure, and not just a number."""
     return bool(_LINK.search(text) or re.fullmatch(r"(id_)?\d{15,20}", text.strip()))
 

@@ -13,47 +13,47 @@ from research_assets.collect.publish import publish_capture
 from research_assets.collect.send import RequestSender
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target
-from research_assets.ids.ask import Found, Known
-from research_assets.ids.listed import Listed, uploaded
+from research_assets.ids.ask import IdState, IdListProgress
+from research_assets.ids.listed import ListedVideo, upload_time
 from research_assets.journal import Journal
 from research_assets.locks import lock_partitions
 from research_assets.settings import Settings
 
-STATES: Mapping[Found, UnitState] = {"returned": "complete", "absent": "missing", "unanswered": "quarantined"}
-REASONS: Mapping[Found, str | None] = {
+UNIT_STATE_OF: Mapping[IdState, UnitState] = {"returned": "complete", "absent": "missing", "unanswered": "quarantined"}
+REASON_OF: Mapping[IdState, str | None] = {
     "returned": None,
     "absent": "The API does not return this video: removed, private, or never public.",
     "unanswered": "The API did not answer for this video.",
 }
 
 
-def into_raw(raw: Path, journal: Journal, listed: Iterable[Listed], known: Known) -> None:
+def publish_rehydrated(raw: Path, journal: Journal, listed: Iterable[ListedVideo], known: IdListProgress) -> None:
     """Publish what a journal brought; `raw/coverage` gets one row per id, of the unit kind `video`."""
-    publish_capture(raw, journal, _verdicts(journal.capture, listed, known))
+    publish_capture(raw, journal, _attempts(journal.capture, listed, known))
 
 
-def _verdicts(capture: str, listed: Iterable[Listed], known: Known) -> Iterator[Attempt]:
+def _attempts(capture: str, listed: Iterable[ListedVideo], known: IdListProgress) -> Iterator[Attempt]:
     each = known.requests / max(1, len(known.states))
     for one in listed:
         found = known.states[one.id]
         yield Attempt(
             entity="videos",
-            partition=one.day or uploaded(one.id).date(),
+            partition=one.day or upload_time(one.id).date(),
             unit_kind="video",
             unit=str(one.id),
-            state=STATES[found],
+            state=UNIT_STATE_OF[found],
             first_at=known.first_at,
             last_at=known.last_at,
             asked=1,
             offered=int(found == "returned"),
             kept=int(found == "returned"),
             requests=each,
-            reason=known.reasons.get(one.id) or REASONS[found],
+            reason=known.reasons.get(one.id) or REASON_OF[found],
             capture=capture,
         )
 
 
-def held_already(settings: Settings, name: str) -> set[int]:
+def already_rehydrated(settings: Settings, name: str) -> set[int]:
     """The ids whose videos an earlier rebuild of this name brought."""
     records = read_unit_status(settings.raw, "videos", study=name, captures=settings.captures)
     return {
@@ -64,14 +64,14 @@ def held_already(settings: Settings, name: str) -> set[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Comments:
+class RehydratedComments:
     """What came of listed comments: those that are held now, and the pause that left videos unasked."""
 
     returned: frozenset[int]
-    pause: Paused | None
+    paused: Paused | None
 
 
-async def comments(name: str, listed: Mapping[int, Set[int]], tools: CollectorContext) -> Comments:
+async def rehydrate_comments(name: str, listed: Mapping[int, Set[int]], tools: CollectorContext) -> RehydratedComments:
     """Ask for the comments of all videos that listed ones belong to, since single ones cannot be asked for.
 
     They go where a study's comments go, with what else those videos have. What is held is not asked again. Raises Busy
@@ -81,7 +81,7 @@ async def comments(name: str, listed: Mapping[int, Set[int]], tools: CollectorCo
     by_day: dict[date, list[Target]] = {}
     for video in sorted(listed):
         target = Target("comments", "video", str(video), {"asked_video_id": video})
-        by_day.setdefault(uploaded(video).date(), []).append(target)
+        by_day.setdefault(upload_time(video).date(), []).append(target)
     ask = CollectionTask(StudySpec(name, min(by_day), {}), "comments", tuple(by_day))
     courier = RequestSender(
         tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
@@ -100,4 +100,4 @@ async def comments(name: str, listed: Mapping[int, Set[int]], tools: CollectorCo
                 break
     rows = query_raw(settings.raw, "comments", f"study={name}/day=*", "SELECT DISTINCT id FROM {table}")
     wanted = {comment for own in listed.values() for comment in own}
-    return Comments(frozenset(comment for (comment,) in rows if comment in wanted), pause)
+    return RehydratedComments(frozenset(comment for (comment,) in rows if comment in wanted), pause)

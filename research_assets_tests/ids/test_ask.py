@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_assets.captures import list_sealed, list_open_journals
-from research_assets.ids.ask import Asked, Question, ask, price
-from research_assets.ids.audit import shares, wilson
-from research_assets.ids.listed import IdListError, Listed
-from research_assets.ids.rebuild import into_raw
+from research_assets.ids.ask import IdListResult, IdListTask, fetch_id_list, min_requests
+from research_assets.ids.audit import return_rates, wilson_interval
+from research_assets.ids.listed import IdListError, ListedVideo
+from research_assets.ids.rebuild import publish_rehydrated
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets_tests.collect.lab import START, Lab, Tampering, changed, days, failing, ids_as_text, study
@@ -42,24 +42,24 @@ def gone(ids: list[int]) -> list[int]:
 
 def question(
     lab: Lab, ids: list[int], purpose: Literal["audit", "rebuild"] = "audit", name: str = "donation"
-) -> Question:
+) -> IdListTask:
     folder = lab.settings.captures if purpose == "rebuild" else lab.settings.audits / "captures"
     fields = ("id", "create_time") if purpose == "audit" else None
-    return Question(purpose, name, tuple(map(Listed, ids)), folder, fields)
+    return IdListTask(purpose, name, tuple(map(ListedVideo, ids)), folder, fields)
 
 
-async def asked(lab: Lab, what: Question, **how: Any) -> Asked:
+async def asked(lab: Lab, what: IdListTask, **how: Any) -> IdListResult:
     tools = lab.tools(**how)
 
     def done(journal: Any, known: Any) -> None:
         if what.purpose == "rebuild":
-            into_raw(lab.settings.raw, journal, what.listed, known)
+            publish_rehydrated(lab.settings.raw, journal, what.videos, known)
         else:
             journal.seal()
 
     told: list[int] = []
     async with tools.client:
-        found = await ask(what, tools, done, told.append)
+        found = await fetch_id_list(what, tools, done, told.append)
     assert sum(told) == len(found.known.states)
     return found
 
@@ -68,13 +68,13 @@ async def test_an_audit_tells_what_is_returned_and_costs_a_request_a_hundred(set
     lab = world(settings)
     real = held(lab, 28)
     what = question(lab, [*real, *gone(real[::4])])
-    assert price(what, lab.clock.now().date(), 31) == 7
+    assert min_requests(what, lab.clock.now().date(), 31) == 7
     found = await asked(lab, what)
-    assert found.left == 0
+    assert found.n_remaining == 0
     assert found.known.states == dict.fromkeys(real, "returned") | dict.fromkeys(gone(real[::4]), "absent")
     assert lab.sent == found.known.requests == 7
-    whole = shares(what.listed, found.known.states)[0]
-    assert (whole.listed, whole.answered, whole.returned, whole.share) == (700, 700, 560, 0.8)
+    whole = return_rates(what.videos, found.known.states)[0]
+    assert (whole.listed, whole.answered, whole.returned, whole.rate) == (700, 700, 560, 0.8)
     assert whole.interval is not None
     assert whole.interval[0] < 0.8 < whole.interval[1]
     assert not list(lab.settings.raw.glob("videos/study=donation/**/*")), "an audit brings no rows"
@@ -116,15 +116,15 @@ async def test_a_dead_day_leaves_its_own_ids_unanswered_with_the_reason(settings
     lab = world(settings, dead_days=frozenset({dead}))
     ids = held(lab, 20)
     listed = tuple(
-        Listed(identifier, START.fromordinal(START.toordinal() + i // 20)) for i, identifier in enumerate(ids)
+        ListedVideo(identifier, START.fromordinal(START.toordinal() + i // 20)) for i, identifier in enumerate(ids)
     )
     found = await asked(lab, replace(question(lab, []), listed=listed))
     lost = {one for one, state in found.known.states.items() if state == "unanswered"}
     assert lost == {one.id for one in listed if one.day == dead}
     assert {found.known.reasons[one][:8] for one in lost} == {"HTTP 500"}
     assert lab.sent <= 4 + 12
-    (whole, *_) = shares(listed, found.known.states)
-    assert (whole.answered, whole.share) == (380, 1.0), "what was not answered says nothing of the videos"
+    (whole, *_) = return_rates(listed, found.known.states)
+    assert (whole.answered, whole.rate) == (380, 1.0), "what was not answered says nothing of the videos"
 
 
 async def test_the_quota_ends_and_the_list_goes_on_where_it_stopped(settings: Settings) -> None:
@@ -133,11 +133,11 @@ async def test_the_quota_ends_and_the_list_goes_on_where_it_stopped(settings: Se
     nights = []
     while True:
         found = await asked(lab, what, concurrency=1)
-        nights.append(found.left)
-        if found.halt is None:
+        nights.append(found.n_remaining)
+        if found.stop is None:
             break
-        assert found.halt.retry_at > lab.clock.now()
-        lab.clock.moment = found.halt.retry_at
+        assert found.stop.retry_at > lab.clock.now()
+        lab.clock.moment = found.stop.retry_at
     assert nights[-1] == 0
     assert len(nights) == 2
     assert set(found.known.states.values()) == {"returned"}
@@ -148,7 +148,7 @@ async def test_the_quota_ends_and_the_list_goes_on_where_it_stopped(settings: Se
 async def test_another_list_under_the_same_name_is_refused(settings: Settings) -> None:
     lab = world(settings, research_cap=1)
     ids = held(lab, 28)
-    assert (await asked(lab, question(lab, ids), concurrency=1)).halt is not None
+    assert (await asked(lab, question(lab, ids), concurrency=1)).stop is not None
     with pytest.raises(IdListError, match="choose another name"):
         await asked(lab, question(lab, ids[1:]))
 
@@ -161,7 +161,7 @@ async def test_rebuilt_rows_are_those_that_were_collected(settings: Settings) ->
     ids = [row[0] for row in lab.sql("SELECT id FROM {videos} WHERE study = 'garden'")]
     what = question(lab, [*ids, *gone(ids[:5])], "rebuild", "colleague")
     found = await asked(lab, what)
-    assert found.left == 0
+    assert found.n_remaining == 0
     assert lab.sql(collected.replace("garden", "colleague")) == before
     states = dict(lab.sql("SELECT state, count(*) FROM {coverage} WHERE study = 'colleague' GROUP BY ALL"))
     assert states == {"complete": len(ids), "missing": 5}
@@ -176,37 +176,41 @@ async def test_a_fault_of_the_api_at_large_halts_instead_of_spending_on(settings
         return failing(response, 500, "internal_error", "Try again.")
 
     found = await asked(lab, what, transport=Tampering(lab, down))
-    assert found.halt is not None or set(found.known.states.values()) == {"unanswered"}
+    assert found.stop is not None or set(found.known.states.values()) == {"unanswered"}
     assert lab.sent <= 40
 
 
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_the_interval_holds_the_share_and_shrinks_with_the_number(hits: int, others: int) -> None:
     number = hits + others
-    interval = wilson(hits, number)
+    interval = wilson_interval(hits, number)
     if not number:
         assert interval is None
         return
     assert interval is not None
     low, high = interval
     assert 0 <= low <= hits / number <= high <= 1
-    larger = wilson(10 * hits, 10 * number)
+    larger = wilson_interval(10 * hits, 10 * number)
     assert larger is not None
     assert larger[1] - larger[0] < high - low
 
 
 def test_the_interval_is_the_one_in_the_books() -> None:
     # 81 of 263: 0.255 to 0.366 (Newcombe 1998, table I).
-    interval = wilson(81, 263)
+    interval = wilson_interval(81, 263)
     assert interval is not None
     assert [round(bound, 4) for bound in interval] == [0.2553, 0.3662]
 
 
 def test_shares_are_by_class_and_month() -> None:
     january, february = 1_767_900_000 << 32, 1_770_900_000 << 32
-    listed = [Listed(january, None, "liked"), Listed(february, None, "liked"), Listed(february + 1, None, "watched")]
-    found = shares(listed, {january: "returned", february: "absent", february + 1: "unanswered"})
-    assert [(one.label, one.month, one.answered, one.returned) for one in found] == [
+    listed = [
+        ListedVideo(january, None, "liked"),
+        ListedVideo(february, None, "liked"),
+        ListedVideo(february + 1, None, "watched"),
+    ]
+    found = return_rates(listed, {january: "returned", february: "absent", february + 1: "unanswered"})
+    assert [(one.group, one.month, one.answered, one.returned) for one in found] == [
         *(("all", "all", 2, 1), ("all", "2026-01", 1, 1), ("all", "2026-02", 1, 0)),
         *(("liked", "all", 2, 1), ("watched", "all", 0, 0)),
         *(("liked", "2026-01", 1, 1), ("liked", "2026-02", 1, 0), ("watched", "2026-02", 0, 0)),

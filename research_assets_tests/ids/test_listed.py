@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.ids.batches import batches
-from research_assets.ids.listed import IdListError, Listed, read_list, uploaded
+from research_assets.ids.batches import batch_ids
+from research_assets.ids.listed import IdListError, ListedVideo, read_id_list, upload_time
 from research_assets.tiktok.requests import MAX_COUNT
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -17,7 +17,7 @@ ID = 7503867840092128259
 
 def listed(tmp_path: Path, text: str, **how: str) -> list[int]:
     (tmp_path / "list.csv").write_text(text, encoding="utf-8")
-    return [one.id for one in read_list(tmp_path / "list.csv", NOW, **how).videos]
+    return [one.id for one in read_id_list(tmp_path / "list.csv", NOW, **how).videos]
 
 
 @pytest.mark.parametrize(
@@ -38,10 +38,10 @@ def test_ids_and_links_are_found_wherever_they_stand(tmp_path: Path, text: str) 
 
 def test_what_is_repeated_or_no_id_is_told(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(f"id,how\n{ID},liked\n{ID},watched\nabc,liked\n12,x\n{2**62},x\n")
-    found = read_list(tmp_path / "list.csv", NOW, label="how")
-    assert found.videos == (Listed(ID, None, "liked"),)
-    assert found.repeated == 1
-    assert [line for line, _ in found.unusable] == [4, 5, 6], "a word, no moment, a moment far ahead"
+    found = read_id_list(tmp_path / "list.csv", NOW, label="how")
+    assert found.videos == (ListedVideo(ID, None, "liked"),)
+    assert found.n_duplicates == 1
+    assert [line for line, _ in found.invalid_lines] == [4, 5, 6], "a word, no moment, a moment far ahead"
 
 
 @pytest.mark.parametrize("cell", ["7.50387E+18", "7,50387e18", "7503867840092128259.0"])
@@ -69,12 +69,14 @@ def test_a_list_that_cannot_be_used_says_why(tmp_path: Path, text: str, how: dic
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(IdListError, match="cannot be read"):
-        read_list(tmp_path / "list.csv", NOW)
+        read_id_list(tmp_path / "list.csv", NOW)
 
 
 LISTS = st.lists(
     st.builds(
-        lambda day, low, told: Listed((1_700_000_000 + day * 40_000 << 32) | low, uploaded_day(day) if told else None),
+        lambda day, low, told: ListedVideo(
+            (1_700_000_000 + day * 40_000 << 32) | low, uploaded_day(day) if told else None
+        ),
         st.integers(0, 900),
         st.integers(0, 2**31),
         st.booleans(),
@@ -85,18 +87,18 @@ LISTS = st.lists(
 
 
 def uploaded_day(day: int) -> date:
-    return uploaded(1_700_000_000 + day * 40_000 << 32).date()
+    return upload_time(1_700_000_000 + day * 40_000 << 32).date()
 
 
 @given(LISTS)
-def test_each_id_is_in_one_batch_whose_window_holds_its_days(ids: list[Listed]) -> None:
-    found = batches(ids, NOW.date())
+def test_each_id_is_in_one_batch_whose_window_holds_its_days(ids: list[ListedVideo]) -> None:
+    found = batch_ids(ids, NOW.date())
     assert sorted(identifier for batch in found for identifier in batch.ids) == sorted(one.id for one in ids)
     days = {one.id: one.day for one in ids}
     for batch in found:
         assert len(batch.ids) <= MAX_COUNT
         assert (batch.last - batch.first).days < 31
         for identifier in batch.ids:
-            told, up = days[identifier], uploaded(identifier).date()
+            told, up = days[identifier], upload_time(identifier).date()
             assert batch.first <= (told or up) <= batch.last
             assert told or batch.last >= min(up + timedelta(days=2), NOW.date())
