@@ -20,7 +20,7 @@ from research_assets.collect.coverage import (
     count_states,
     worst_state,
 )
-from research_assets.collect.known import Known, unasked
+from research_assets.collect.known import UnitReuse, attempt_without_request
 from research_assets.collect.model import (
     CollectionTask,
     PartitionResult,
@@ -34,14 +34,14 @@ from research_assets.collect.model import (
 from research_assets.collect.publish import write_open_coverage, publish_capture, publish_in_background
 from research_assets.collect.send import RequestSender, summarize_error
 from research_assets.collect.targets import Target, reply_target, reply_targets
-from research_assets.collect.visit import Visit, visit_list
+from research_assets.collect.visit import ListProgress, fetch_list
 from research_assets.journal import Journal, JournalBusy
 from research_assets.quota import QuotaExhausted
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import ApiError, RateLimited
 
 
-class Partition:
+class ListPartitionRun:
     """One partition's units: what is settled, what is asked now, what came of it."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Partition:
         self._partition, self._held, self._elsewhere = partition, held, elsewhere
         self._pool, self._again = BY_ENTITY[ask.entity].pool, ask.recollect
         self._wanted: dict[str, Target] = {}
-        self._visits: dict[str, Visit] = {}
+        self._visits: dict[str, ListProgress] = {}
         self._verdicts: dict[str, Attempt] = {}
         self.halt: StopCondition | None = None
 
@@ -68,45 +68,50 @@ class Partition:
         settings = self._tools.settings
         self._wanted = {target.unit: target for target in targets}
         with ExitStack() as stack:
-            journal = self._resumed()
-            self._wanted |= {target.unit: target for target in self._replies_left()}
+            journal = self._resume_journal()
+            self._wanted |= {target.unit: target for target in self._open_replies()}
             self._visits = {unit: visit for unit, visit in self._visits.items() if unit not in self._verdicts}
             jobs = deque(target for target in self._wanted.values() if self._is_open(target))
             if journal is None and not jobs:
-                return self._finished(held=True)
-            journal = stack.enter_context(journal or self._begin())
-            known = Known(self._tools, self._ask, self._partition, self._elsewhere, self._visits)
-            for needless in known.settled(journal, jobs):
-                self._settle(journal, needless)
+                return self._result(held=True)
+            journal = stack.enter_context(journal or self._create_journal())
+            known = UnitReuse(self._tools, self._ask, self._partition, self._elsewhere, self._visits)
+            for needless in known.attempts(journal, jobs):
+                self._record_attempt(journal, needless)
             jobs = deque(target for target in jobs if target.unit not in self._verdicts)
             results = run_concurrently(
-                jobs, lambda target: self._work(journal, target), settings.concurrency, lambda: self.halt is None
+                jobs,
+                lambda target: self._collect_unit(journal, target),
+                settings.concurrency,
+                lambda: self.halt is None,
             )
             try:
                 async with aclosing(results):
                     async for target, verdict in results:
                         if verdict is not None:
-                            self._settle(journal, verdict)
+                            self._record_attempt(journal, verdict)
                             jobs.extend(self._replies_of(target))
             except ApiError as error:
-                self._note_left(journal, StopCondition(self._pool, summarize_error(error), self._tools.clock.now()))
+                self._write_remaining(
+                    journal, StopCondition(self._pool, summarize_error(error), self._tools.clock.now())
+                )
                 raise
             if self.halt is not None:
-                self._note_left(journal, self.halt)
+                self._write_remaining(journal, self.halt)
                 return Paused(self.halt.pool, self.halt.reason, self.halt.retry_at, (self._partition,))
             await publish_in_background(settings.raw, journal)
-        return self._finished(held=False)
+        return self._result(held=False)
 
-    async def _work(self, journal: Journal, target: Target) -> tuple[Target, Attempt | None]:
+    async def _collect_unit(self, journal: Journal, target: Target) -> tuple[Target, Attempt | None]:
         settings = self._tools.settings
-        visit = self._visits.setdefault(target.unit, Visit())
+        visit = self._visits.setdefault(target.unit, ListProgress())
 
         def note(event: str, facts: dict[str, Any], answer: bytes | None) -> None:
             journal.append(event, facts, answer)
             self._meter.add(self._partition.isoformat(), facts.get("rows", 0))
 
         try:
-            verdict = await visit_list(
+            verdict = await fetch_list(
                 visit,
                 target,
                 self._ask.study,
@@ -117,7 +122,7 @@ class Partition:
                 page_size=settings.page_size,
                 ceiling=settings.comment_limit,
                 due=not is_backfill(self._ask, self._partition, self._tools.clock.now()),
-                before=self._elsewhere.get(target.unit) or self._held.get(target.unit),
+                previous=self._elsewhere.get(target.unit) or self._held.get(target.unit),
             )
         except QuotaExhausted as spent:
             self.halt = StopCondition.from_quota(spent)
@@ -131,18 +136,18 @@ class Partition:
             self.halt = StopCondition.cool_down(self._pool, why, self._tools.clock.now())
         return target, verdict
 
-    def _resumed(self) -> Journal | None:
+    def _resume_journal(self) -> Journal | None:
         """The journal that an earlier run left open, with its visits and verdicts folded."""
         for path in list_open_journals(self._tools.settings.captures, self._ask.entity, self._ask.study.name):
             if path.parent.name != self._partition.isoformat():
                 continue
             journal = Journal.resume(path)
             self._again = self._again or journal.start["header"].get("again", False)
-            fold(journal, self._visits, self._verdicts)
+            replay_journal(journal, self._visits, self._verdicts)
             return journal
         return None
 
-    def _begin(self) -> Journal:
+    def _create_journal(self) -> Journal:
         return Journal.create(
             self._tools.settings.captures,
             entity=self._ask.entity,
@@ -154,7 +159,7 @@ class Partition:
             header={"again": self._ask.recollect},
         )
 
-    def _settle(self, journal: Journal, verdict: Attempt) -> None:
+    def _record_attempt(self, journal: Journal, verdict: Attempt) -> None:
         journal.append("unit", verdict.to_event() | {"capture": verdict.capture or journal.capture})
         self._verdicts[verdict.unit] = verdict
 
@@ -173,7 +178,7 @@ class Partition:
         resting = old.next_try is not None and old.next_try > self._tools.clock.now() and old.state != "partial"
         return self._ask.retry_now or not resting
 
-    def _note_left(self, journal: Journal, halt: StopCondition) -> None:
+    def _write_remaining(self, journal: Journal, halt: StopCondition) -> None:
         """Make what is left visible in raw/coverage."""
         now = self._tools.clock.now()
         left = []
@@ -181,10 +186,14 @@ class Partition:
             if self._is_open(target):
                 visit = self._visits.get(target.unit)
                 state: UnitState = "partial" if visit and visit.pages else "not_asked"
-                left.append(unasked(target, self._partition, state, f"Paused: {halt.reason}", halt.retry_at, now))
+                left.append(
+                    attempt_without_request(
+                        target, self._partition, state, f"Paused: {halt.reason}", halt.retry_at, now
+                    )
+                )
         write_open_coverage(self._tools.settings.raw, journal, left, now)
 
-    def _replies_left(self) -> Iterable[Target]:
+    def _open_replies(self) -> Iterable[Target]:
         """Replies that earlier runs, or the journal, know of and that are not held."""
         if self._ask.entity != "comments" or self._ask.study.comments.replies == "none":
             return
@@ -209,11 +218,11 @@ class Partition:
         self._wanted |= {reply.unit: reply for reply in more}
         return more
 
-    def _threads(self, video: int, visit: Visit) -> Iterable[Target]:
-        for comment, replies in visit.threads.items():
+    def _threads(self, video: int, visit: ListProgress) -> Iterable[Target]:
+        for comment, replies in visit.reply_counts.items():
             yield reply_target(video, int(comment), replies)
 
-    def _finished(self, *, held: bool) -> PartitionResult:
+    def _result(self, *, held: bool) -> PartitionResult:
         known = {unit: record.attempt for unit, record in self._held.items()} | self._verdicts
         # What the study does not want any more holds nothing up, but what it brought still counts.
         present = [verdict for unit, verdict in known.items() if verdict.state in SETTLED or unit in self._wanted]
@@ -235,7 +244,7 @@ class Partition:
         )
 
 
-def fold(journal: Journal, visits: dict[str, Visit], verdicts: dict[str, Attempt]) -> None:
+def replay_journal(journal: Journal, visits: dict[str, ListProgress], verdicts: dict[str, Attempt]) -> None:
     """Read a journal back: visits under way with what they saw, settled ones with no more than their threads."""
     for event in journal.events():
         if event["event"] == "unit":
@@ -243,10 +252,10 @@ def fold(journal: Journal, visits: dict[str, Visit], verdicts: dict[str, Attempt
             if visit := visits.get(event["unit"]):
                 visit.seen.clear()
         elif event["event"] in ("page", "fail"):
-            visits.setdefault(event["unit"], Visit()).take(event)
+            visits.setdefault(event["unit"], ListProgress()).apply(event)
 
 
-def end_past_periods(ask: CollectionTask, tools: CollectorContext) -> None:
+def close_past_periods(ask: CollectionTask, tools: CollectorContext) -> None:
     """Publish what journals of past periods hold: nobody can go on with them, because the API knows only now."""
     settings, now = tools.settings, tools.clock.now()
     for path in list_open_journals(settings.captures, ask.entity, ask.study.name):
@@ -258,13 +267,13 @@ def end_past_periods(ask: CollectionTask, tools: CollectorContext) -> None:
         except JournalBusy:
             continue
         with journal:
-            visits: dict[str, Visit] = {}
+            visits: dict[str, ListProgress] = {}
             verdicts: dict[str, Attempt] = {}
-            fold(journal, visits, verdicts)
+            replay_journal(journal, visits, verdicts)
             targets = [Target(ask.entity, "account", unit) for unit in visits if unit not in verdicts]
             reason = "The period ended before the rest was asked."
             publish_capture(
                 settings.raw,
                 journal,
-                [visits[t.unit].verdict(t, period, now, "partial", reason) for t in targets],
+                [visits[t.unit].attempt(t, period, now, "partial", reason) for t in targets],
             )

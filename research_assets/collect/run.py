@@ -10,7 +10,7 @@ from research_assets.captures import list_open_journals
 from research_assets.collect.accounts import days_missing_accounts
 from research_assets.collect.coverage import SETTLED, UnitStatus, read_unit_status
 from research_assets.collect.days import result_from_attempt, too_fresh_result
-from research_assets.collect.lists import Partition, end_past_periods
+from research_assets.collect.lists import ListPartitionRun, close_past_periods
 from research_assets.collect.model import (
     CollectionTask,
     PartitionResult,
@@ -24,7 +24,7 @@ from research_assets.collect.publish import recover_unpublished
 from research_assets.collect.roll_call import call
 from research_assets.collect.search import Search
 from research_assets.collect.send import RequestSender
-from research_assets.collect.sources import Sources
+from research_assets.collect.sources import ListInputs
 from research_assets.collect.spec import StudySpec
 from research_assets.fields import ENTITIES
 from research_assets.locks import lock_partitions
@@ -115,18 +115,18 @@ async def _collect_lists(
         courier = RequestSender(
             tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
         )
-        meter, sources = RunCounter(ask, tools.progress), Sources(ask, tools)
-        if sources.observed:
-            end_past_periods(ask, tools)
+        meter, sources = RunCounter(ask, tools.progress), ListInputs(ask, tools)
+        if sources.is_observation:
+            close_past_periods(ask, tools)
         tools.ledger.declare_demand(study.name, study.quota_weight, sources.estimate(), pool=pool)
         pauses: list[Paused] = []
 
         async def work(partition: date) -> PartitionResult | Paused:
-            unready = sources.unready(partition)
+            unready = sources.blocked_reason(partition)
             if unready:
                 return PartitionResult(partition=partition, state="not_asked", units={"not_asked": 1}, reason=unready)
-            held, elsewhere = sources.held(partition), sources.elsewhere(partition)
-            return await Partition(ask, tools, courier, meter, partition, held, elsewhere).run(
+            held, elsewhere = sources.unit_status(partition), sources.status_elsewhere(partition)
+            return await ListPartitionRun(ask, tools, courier, meter, partition, held, elsewhere).run(
                 sources.targets(partition)
             )
 

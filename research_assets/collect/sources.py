@@ -12,25 +12,25 @@ from research_assets.collect.targets import Target, account_targets, count_video
 from research_assets.fields import ENTITIES
 
 
-class Sources:
+class ListInputs:
     """What is known of an entity when a run begins. Accounts are known across studies and periods."""
 
     def __init__(self, ask: CollectionTask, tools: CollectorContext) -> None:
         """Read what all partitions share; what belongs to one is read when its turn comes, to keep memory flat."""
         self._ask, self._tools, self._settings = ask, tools, tools.settings
-        self.observed = ENTITIES[ask.entity].time_axis == "observation"
+        self.is_observation = ENTITIES[ask.entity].time_axis == "observation"
         settings = tools.settings
         self._days = {
             record.attempt.partition: record.attempt.state
             for record in read_unit_status(settings.raw, "videos", study=ask.study.name, captures=settings.captures)
             if record.attempt.unit_kind == "day"
         }
-        self._accounts = account_targets(settings.raw, ask.study, ask.entity) if self.observed else []
+        self._accounts = account_targets(settings.raw, ask.study, ask.entity) if self.is_observation else []
         self._unanswered = (
-            read_failed_units(settings.raw, ask.entity, captures=settings.captures) if self.observed else {}
+            read_failed_units(settings.raw, ask.entity, captures=settings.captures) if self.is_observation else {}
         )
 
-    def unready(self, partition: date) -> str | None:
+    def blocked_reason(self, partition: date) -> str | None:
         """Why a partition cannot be asked yet: comments follow a day's videos, and authors any videos at all."""
         study = self._ask.study
         if self._ask.entity == "comments" and self._days.get(partition) != "complete":
@@ -43,17 +43,17 @@ class Sources:
 
     def targets(self, partition: date) -> list[Target]:
         """The units of a partition."""
-        return self._accounts if self.observed else video_targets(self._settings.raw, self._ask.study, partition)
+        return self._accounts if self.is_observation else video_targets(self._settings.raw, self._ask.study, partition)
 
-    def held(self, partition: date) -> dict[str, UnitStatus]:
+    def unit_status(self, partition: date) -> dict[str, UnitStatus]:
         """What the study holds of a partition, by unit."""
         study = self._ask.study.name
         records = self._read(study, [partition])
         return {record.attempt.unit: record for record in records}
 
-    def elsewhere(self, partition: date) -> Mapping[str, UnitStatus]:
+    def status_elsewhere(self, partition: date) -> Mapping[str, UnitStatus]:
         """Looks of other studies and periods: accounts whose newest did not succeed, and what this period brought."""
-        if not self.observed:
+        if not self.is_observation:
             return {}
         others = [record for record in self._read(None, [partition]) if record.study != self._ask.study.name]
         complete = {record.attempt.unit: record for record in others if record.attempt.state == "complete"}
@@ -61,11 +61,13 @@ class Sources:
 
     def estimate(self) -> int:
         """About how many requests the run wants: one for each open unit."""
-        ready = [partition for partition in self._ask.partitions if self.unready(partition) is None]
+        ready = [partition for partition in self._ask.partitions if self.blocked_reason(partition) is None]
         if not ready:
             return 0
         wanted = (
-            len(self._accounts) if self.observed else count_video_targets(self._settings.raw, self._ask.study, ready)
+            len(self._accounts)
+            if self.is_observation
+            else count_video_targets(self._settings.raw, self._ask.study, ready)
         )
         if self._ask.recollect:
             return wanted

@@ -23,21 +23,21 @@ from research_assets.tiktok.requests import parse_id
 TIME_CURSORS = frozenset({"followers", "following"})
 """Lists whose cursor is a moment in seconds (reference 3.7): relations may share one."""
 
-PLACE_CURSORS = frozenset({"comments", "reposted_videos"})
+OFFSET_CURSORS = frozenset({"comments", "reposted_videos"})
 """Lists whose cursor is a place in the list (reference 3.2, 3.6)."""
 
-WHOLE = frozenset({"users", "pinned_videos"})
+SINGLE_PAGE_ENTITIES = frozenset({"users", "pinned_videos"})
 """What comes in one answer (reference 3.3, 3.5), whatever it says of more."""
 
-CEILING = 1000
+OLD_COMMENT_LIMIT = 1000
 """Place in a comment list that a page must not reach across: it is refused if the old ceiling still holds (reference
 3.2), and with it the comments before."""
 
-Note = Callable[[str, dict[str, Any], bytes | None], None]
+RecordEvent = Callable[[str, dict[str, Any], bytes | None], None]
 
 
 @dataclass(slots=True)
-class Visit:
+class ListProgress:
     """How far a unit's list has come: the fold of the journal's events that name the unit."""
 
     pages: int = 0
@@ -46,14 +46,14 @@ class Visit:
     offered: int = 0
     cursor: int | None = None
     has_more: bool = True
-    stale: int = 0
-    gap: str | None = None
+    n_pages_without_news: int = 0
+    gap_reason: str | None = None
     first_at: datetime | None = None
     last_at: datetime | None = None
     seen: set[int | str] = field(default_factory=set)
-    threads: dict[str, int] = field(default_factory=dict)
+    reply_counts: dict[str, int] = field(default_factory=dict)
 
-    def take(self, event: Mapping[str, Any]) -> None:
+    def apply(self, event: Mapping[str, Any]) -> None:
         """Fold one event of the unit."""
         if event["event"] not in ("page", "fail"):
             return
@@ -67,13 +67,13 @@ class Visit:
         self.asked += event["asked"]
         self.offered += event["offered"]
         self.cursor, self.has_more = event["cursor"], event["has_more"]
-        self.gap = self.gap or event["gap"]
+        self.gap_reason = self.gap_reason or event["gap"]
         held = len(self.seen)
         self.seen.update(event["keys"])
-        self.stale = 0 if len(self.seen) > held else self.stale + 1
-        self.threads.update(event["threads"])
+        self.n_pages_without_news = 0 if len(self.seen) > held else self.n_pages_without_news + 1
+        self.reply_counts.update(event["threads"])
 
-    def verdict(
+    def attempt(
         self,
         target: Target,
         partition: date,
@@ -102,19 +102,19 @@ class Visit:
         )
 
 
-async def visit_list(
-    visit: Visit,
+async def fetch_list(
+    visit: ListProgress,
     target: Target,
     study: StudySpec,
     courier: RequestSender,
     clock: Clock,
-    note: Note,
+    note: RecordEvent,
     *,
     partition: date,
     page_size: int,
     ceiling: int,
     due: bool,
-    before: UnitStatus | None,
+    previous: UnitStatus | None,
 ) -> Attempt:
     """Read a unit's pages from where its visit ends, and give the verdict.
 
@@ -128,11 +128,11 @@ async def visit_list(
 
     def failed(facts: dict[str, Any]) -> None:
         note("fail", facts | {"rows": None}, None)
-        visit.take({"event": "fail", **facts})
+        visit.apply({"event": "fail", **facts})
 
     try:
         while visit.has_more:
-            size = _size(target, visit.cursor or 0, page_size, ceiling)
+            size = _page_size(target, visit.cursor or 0, page_size, ceiling)
             if size <= 0:
                 reason = f"The list goes on; comment_ceiling is {ceiling}."
                 break
@@ -142,11 +142,11 @@ async def visit_list(
                 state, reason = "missing", f"Nothing was asked: {error}."
                 break
             answer = await courier.send(
-                request, errand, failed, max_attempts=lambda error: _tries(error, target, visit)
+                request, errand, failed, max_attempts=lambda error: _max_attempts(error, target, visit)
             )
             facts = _page_facts(answer, target, visit, clock.now(), partition, size)
             note("page", facts, answer.raw)
-            visit.take({"event": "page", **facts})
+            visit.apply({"event": "page", **facts})
     except CursorRejected:
         reason = f"The API gives nothing beyond place {visit.cursor} of this list."
         if not visit.pages or target.entity != "comments":
@@ -158,34 +158,34 @@ async def visit_list(
             raise
         state, reason = "quarantined", summarize_error(error)
     if state == "complete":
-        state, reason = _judged(visit, target, reason)
+        state, reason = _final_state(visit, target, reason)
     if state != "complete":
-        resting = backoff_until(clock.now(), 1 + _times(state, before))
-    return visit.verdict(target, partition, clock.now(), state, reason, resting)
+        resting = backoff_until(clock.now(), 1 + _n_same_state(state, previous))
+    return visit.attempt(target, partition, clock.now(), state, reason, resting)
 
 
-FINAL_BEFORE = 4
+REFUSAL_BACKOFF_OFFSET = 4
 """Failures with which a refusal begins: it rests 16 days at first, then 32."""
 
 
-def _times(state: UnitState, before: UnitStatus | None) -> int:
+def _n_same_state(state: UnitState, before: UnitStatus | None) -> int:
     """How often the unit ended in this state before."""
     if state in ("refused", "missing"):
-        return FINAL_BEFORE + (before.n_refused if before else 0)
+        return REFUSAL_BACKOFF_OFFSET + (before.n_refused if before else 0)
     return (before.n_quarantined if state == "quarantined" else before.n_suspicious) if before else 0
 
 
-def _size(target: Target, place: int, page_size: int, ceiling: int) -> int:
+def _page_size(target: Target, place: int, page_size: int, ceiling: int) -> int:
     """Rows to ask for at a place of a list; none if the setting's ceiling is reached."""
     if target.entity != "comments":
         return page_size
-    size = min(page_size, CEILING - place) if place < CEILING else page_size
+    size = min(page_size, OLD_COMMENT_LIMIT - place) if place < OLD_COMMENT_LIMIT else page_size
     return min(size, ceiling - place) if ceiling else size
 
 
-def _judged(visit: Visit, target: Target, reason: str | None) -> tuple[UnitState, str | None]:
-    if visit.gap:
-        return "suspicious", visit.gap
+def _final_state(visit: ListProgress, target: Target, reason: str | None) -> tuple[UnitState, str | None]:
+    if visit.gap_reason:
+        return "suspicious", visit.gap_reason
     if target.entity == "users" and not visit.seen:
         return "suspicious", "The API answered without a profile."
     short = (target.expected or 0) - len(visit.seen)
@@ -194,7 +194,7 @@ def _judged(visit: Visit, target: Target, reason: str | None) -> tuple[UnitState
     return "complete", reason
 
 
-def _tries(error: RetryableError, target: Target, visit: Visit) -> int | None:
+def _max_attempts(error: RetryableError, target: Target, visit: ListProgress) -> int | None:
     """A place beyond the first page that is refused is the ceiling of a comment list: asking again wastes quota."""
     if isinstance(error, CursorRejected) and target.entity == "comments" and visit.pages:
         return 1
@@ -202,11 +202,11 @@ def _tries(error: RetryableError, target: Target, visit: Visit) -> int | None:
 
 
 def _page_facts(
-    answer: ResponsePage, target: Target, visit: Visit, now: datetime, partition: date, size: int
+    answer: ResponsePage, target: Target, visit: ListProgress, now: datetime, partition: date, size: int
 ) -> dict[str, Any]:
     """What the journal keeps about a page beside its bytes."""
     keys = _keys(answer, target)
-    cursor, has_more, gap = _onward(answer, target, visit, fresh=any(key not in visit.seen for key in keys))
+    cursor, has_more, gap = _next_cursor(answer, target, visit, fresh=any(key not in visit.seen for key in keys))
     threads = {}
     if target.kind == "video":
         counts = ((parse_id(row.get("id")), row.get("reply_count")) for row in answer.rows)
@@ -238,14 +238,16 @@ def _keys(answer: ResponsePage, target: Target) -> list[int | str]:
     return [key if isinstance(key, int | str) else repr(key) for key in keys]
 
 
-def _onward(answer: ResponsePage, target: Target, visit: Visit, *, fresh: bool) -> tuple[int | None, bool, str | None]:
+def _next_cursor(
+    answer: ResponsePage, target: Target, visit: ListProgress, *, fresh: bool
+) -> tuple[int | None, bool, str | None]:
     """The next cursor, whether to go on, and the gap that opens there: no endless loop, no early end."""
     before, after = visit.cursor, answer.cursor
     if after is not None and after < 0:
         after = None
-    if not answer.has_more or target.entity in WHOLE:
+    if not answer.has_more or target.entity in SINGLE_PAGE_ENTITIES:
         return after, False, None
-    if not fresh and visit.stale + 1 >= EMPTY_PAGES:
+    if not fresh and visit.n_pages_without_news + 1 >= EMPTY_PAGES:
         return after, False, f"{EMPTY_PAGES} pages in a row brought nothing new and claim to have more."
     if after is not None and after != before:
         return after, True, None
@@ -254,7 +256,7 @@ def _onward(answer: ResponsePage, target: Target, visit: Visit, *, fresh: bool) 
             return before, True, None
         gap = f"More relations share the moment {before} than one page holds; the list goes on one second before it."
         return max(0, before - 1), True, gap
-    if target.entity in PLACE_CURSORS and answer.rows:
+    if target.entity in OFFSET_CURSORS and answer.rows:
         # The cursor is the place of the next record, so what was delivered tells it.
         return (before or 0) + len(answer.rows), True, None
     return after, False, "The list claims to have more but does not say where."

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 from research_assets.collect.coverage import UnitState, Attempt, read_unit_status
-from research_assets.collect.lists import Partition
+from research_assets.collect.lists import ListPartitionRun
 from research_assets.collect.lookup import query_raw
 from research_assets.collect.model import CollectionTask, RunCounter, Paused, CollectorContext
 from research_assets.collect.publish import publish_capture
@@ -94,7 +94,7 @@ async def rehydrate_comments(name: str, listed: Mapping[int, Set[int]], tools: C
             )
             held = {record.attempt.unit: record for record in records}
             meter = RunCounter(ask, tools.progress)
-            result = await Partition(ask, tools, courier, meter, day, held, {}).run(targets)
+            result = await ListPartitionRun(ask, tools, courier, meter, day, held, {}).run(targets)
             if isinstance(result, Paused):
                 pause = result
                 break
