@@ -10,14 +10,14 @@ from datetime import date
 
 from research_assets.collect.plan import SearchWindow, split_at_dead_days, split_window
 
-TELLERS = 2
+MAX_PROBES = 2
 """How many accounts of a failing search are asked by themselves to learn whether accounts are at fault or days."""
 
-GIVEN_UP = 4
+QUARANTINE_FAILURES = 4
 """Failures with which a day begins that was given up before: it may fail twice more, which caps its cost."""
 
 
-class Blame:
+class AccountBisect:
     """What one run has learned of the days and accounts of a search; of a query without parts, nothing."""
 
     def __init__(self, names: tuple[str, ...], before: Iterable[SearchWindow]) -> None:
@@ -28,24 +28,24 @@ class Blame:
         self._waiting: list[SearchWindow] = []
         self._whole: dict[SearchWindow, SearchWindow] = {}
 
-    def answered(self, window: SearchWindow, doubt: str | None) -> None:
+    def record_answer(self, window: SearchWindow, doubt: str | None) -> None:
         """A page came for a window: unless it is in doubt, neither days nor accounts keep the API from answering."""
         if self._names and doubt is None and window not in self._answered:
             self._answered.append(window)
 
-    def unanswered(self, window: SearchWindow) -> tuple[SearchWindow, ...] | None:
+    def record_failure(self, window: SearchWindow) -> tuple[SearchWindow, ...] | None:
         """What is asked instead of a window that got no answer; None: nothing can be learned from its accounts.
 
         While it is open whether accounts or days are at fault, that is nothing, and `resolved` says so later.
         """
         if not self._names or window.bisect_exhausted or (window.days_answer and len(window.usernames) == 1):
             return None
-        if self._at_fault(window):
+        if self._accounts_at_fault(window):
             return self._halves(window)
         self._waiting.append(window)
         return ()
 
-    def resolved(self, under_way: Iterable[SearchWindow], dead: Set[date]) -> list[SearchWindow]:
+    def next_windows(self, under_way: Iterable[SearchWindow], dead: Set[date]) -> list[SearchWindow]:
         """Windows instead of those that got no answer, as far as nothing `under_way` can still say what is at fault.
 
         The narrowest goes ahead: where days are at fault, it finds them for all others.
@@ -66,15 +66,15 @@ class Blame:
         if not dead.isdisjoint(window.days):
             groups = [group for group in split_at_dead_days(window.days, dead) if group[0] not in dead]
             return tuple(replace(window, first=group[0], last=group[-1], failures=0) for group in groups)
-        if self._at_fault(window):
+        if self._accounts_at_fault(window):
             return self._halves(window)
         names = window.usernames or self._names
         elsewhere = any(set(names) <= set(other.usernames or self._names) for other in self._answered)
-        if not elsewhere and len(names) > 1 and window.n_probes <= window.n_failures and window.n_probes < TELLERS:
+        if not elsewhere and len(names) > 1 and window.n_probes <= window.n_failures and window.n_probes < MAX_PROBES:
             # An account that was answered before tells for sure: where it fails too, the days are at fault.
             sure = {name for other in (*self._before, *self._answered) for name in other.usernames}
             teller = next((name for name in names if name in sure), names[window.n_probes])
-            asked = replace(window, tellers=TELLERS if teller in sure else window.n_probes + 1)
+            asked = replace(window, tellers=MAX_PROBES if teller in sure else window.n_probes + 1)
             rest = replace(asked, names=tuple(name for name in names if name != teller))
             self._waiting.append(rest)
             asked = replace(asked, names=(teller,))
@@ -92,7 +92,7 @@ class Blame:
         names, middle = window.usernames or self._names, len(window.usernames or self._names) // 2
         return tuple(replace(window, names=part, answers=True) for part in (names[:middle], names[middle:]) if part)
 
-    def _at_fault(self, window: SearchWindow) -> bool:
+    def _accounts_at_fault(self, window: SearchWindow) -> bool:
         """Whether each day of a window was answered for other accounts: what fails then are its own."""
         names = set(window.usernames or self._names)
         answered = {

@@ -17,20 +17,20 @@ from research_assets.collect.accounts import Usernames, batchable_usernames, res
 from research_assets.collect.coverage import UnitStatus, Attempt
 from research_assets.collect.lookup import query_raw
 from research_assets.collect.observing import MIN_CANARY_VIDEOS
-from research_assets.collect.page import id_of
+from research_assets.collect.page import video_id_of
 from research_assets.collect.send import RequestSender, RequestContext
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.window import Note
+from research_assets.collect.window import RecordEvent
 from research_assets.settings import Settings
 from research_assets.tiktok.errors import UnitError, RateLimited, RetryableError
 from research_assets.tiktok.requests import MAX_COUNT, Request, video_query
 
-Song = Literal["heard", "silent", "down"]
+CanaryResult = Literal["heard", "silent", "down"]
 """Some of the videos were found; none was, twice; the request was not answered."""
 
 
 @dataclass(frozen=True, slots=True)
-class Sought:
+class CanaryVideos:
     """Videos of a day that a study found before, as many as one page takes.
 
     `names` are the accounts for which the study's query is asked, none for the whole query.
@@ -50,9 +50,9 @@ class Sought:
         return video_query(query, self.day, self.day, fields=("id", "create_time"))
 
 
-def known_videos(
-    settings: Settings, study: StudySpec, day: date, alone: Mapping[str, Attempt], enough: int | None = None
-) -> Sought:
+def sample_known_videos(
+    settings: Settings, study: StudySpec, day: date, alone: Mapping[str, Attempt], max_videos: int | None = None
+) -> CanaryVideos:
     """Videos of a day, by lot; where the query must be asked in parts, those of the accounts `with_most` of them."""
     rows = query_raw(
         settings.raw,
@@ -63,13 +63,15 @@ def known_videos(
     # The API matches handles in whatever case, and answers in its own.
     spelt = {name.casefold(): name for name in batchable_usernames(study.query)}
     if not spelt:
-        return Sought(study, day, tuple(video for video, _ in rows[:MAX_COUNT]))
+        return CanaryVideos(study, day, tuple(video for video, _ in rows[:MAX_COUNT]))
     authors = {video: spelt[author.casefold()] for video, author in rows if author and author.casefold() in spelt}
-    names = most_frequent_usernames(authors.values(), alone, settings.username_batch, enough)
-    return Sought(study, day, tuple(video for video, name in authors.items() if name in names)[:MAX_COUNT], names)
+    names = most_frequent_usernames(authors.values(), alone, settings.username_batch, max_videos)
+    return CanaryVideos(study, day, tuple(video for video, name in authors.items() if name in names)[:MAX_COUNT], names)
 
 
-async def find_again(sought: Sought, courier: RequestSender, clock: Clock, note: Note, *, tries: int) -> set[int]:
+async def search_known_videos(
+    sought: CanaryVideos, courier: RequestSender, clock: Clock, note: RecordEvent, *, tries: int
+) -> set[int]:
     """Ask for known videos, and once more if not one is found; gives those that were found.
 
     Each request is noted as an event. One that fails is tried `tries` times, a throttle is waited for. Raises
@@ -85,7 +87,7 @@ async def find_again(sought: Sought, courier: RequestSender, clock: Clock, note:
             lambda facts: note("fail", facts, None),
             max_attempts=lambda error: None if isinstance(error, RateLimited) else tries,
         )
-        found = {video for row in answer.rows if (video := id_of(row)) is not None} & set(sought.videos)
+        found = {video for row in answer.rows if (video := video_id_of(row)) is not None} & set(sought.videos)
         facts = {"unit": errand.unit, "known": len(sought.videos), "found": len(found), "requests": 1}
         note("canary", facts | {"observed_at": clock.now(), "log_id": answer.log_id}, answer.raw)
         if found:
@@ -93,7 +95,7 @@ async def find_again(sought: Sought, courier: RequestSender, clock: Clock, note:
     return found
 
 
-class Canary:
+class CanaryProbe:
     """Asks once per run, when something hangs on it; everybody who waits hears the same."""
 
     def __init__(
@@ -109,24 +111,24 @@ class Canary:
         self._settings, self._study, self._held, self._courier, self._clock = settings, study, held, courier, clock
         self._alone = alone
         self._turn = asyncio.Lock()
-        self._song: Song | None = None
+        self._song: CanaryResult | None = None
         self._asked = False
 
-    async def listen(self, without: Collection[date], note: Note) -> Song | None:
+    async def check(self, without: Collection[date], note: RecordEvent) -> CanaryResult | None:
         """What the canary sings; None if no day outside `without` is held from which one could be taken.
 
         Its requests are noted as events of the caller's journal. Raises QuotaSpent and what is final for all.
         """
         async with self._turn:
             if not self._asked:
-                day = self._best(without)
+                day = self._best_day(without)
                 if day is None:
                     return None
-                self._song = await self._ask(day, note)
+                self._song = await self._search(day, note)
                 self._asked = self._song is not None
             return self._song
 
-    def _best(self, without: Collection[date]) -> date | None:
+    def _best_day(self, without: Collection[date]) -> date | None:
         days = (
             day
             for day, record in self._held.items()
@@ -134,12 +136,12 @@ class Canary:
         )
         return max(days, default=None)
 
-    async def _ask(self, day: date, note: Note) -> Song | None:
-        sought = known_videos(self._settings, self._study, day, self._alone, enough=MIN_CANARY_VIDEOS)
+    async def _search(self, day: date, note: RecordEvent) -> CanaryResult | None:
+        sought = sample_known_videos(self._settings, self._study, day, self._alone, max_videos=MIN_CANARY_VIDEOS)
         if len(sought.videos) < MIN_CANARY_VIDEOS:
             return None
         try:
-            found = await find_again(sought, self._courier, self._clock, note, tries=1)
+            found = await search_known_videos(sought, self._courier, self._clock, note, tries=1)
         except (RetryableError, UnitError):
             return "down"
         return "heard" if found else "silent"

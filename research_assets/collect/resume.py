@@ -16,44 +16,44 @@ from research_assets.collect.plan import (
     plan_windows,
     estimate_hits_per_day,
 )
-from research_assets.collect.window import Outcome, Trail
+from research_assets.collect.window import WindowOutcome, SearchProgress
 from research_assets.fields import ENTITIES
 from research_assets.journal import Journal, JournalBusy
 
-_ABOUT = ("failures", "confirms", "names", "answers", "tellers", "told")
+_WINDOW_FIELDS = ("failures", "confirms", "names", "answers", "tellers", "told")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class OpenJournal:
     """An open journal with its trail. `outcome` says how it is to be ended; None: go on with it."""
 
     journal: Journal
-    trail: Trail
-    outcome: Outcome | None = None
+    progress: SearchProgress
+    outcome: WindowOutcome | None = None
     reason: str | None = None
 
 
-def header(ask: CollectionTask, window: SearchWindow) -> dict[str, Any]:
+def journal_header(ask: CollectionTask, window: SearchWindow) -> dict[str, Any]:
     """What the journal of a search keeps in order to be gone on with."""
-    return {name: getattr(window, name) for name in _ABOUT} | {"again": ask.recollect, **asked(ask)}
+    return {name: getattr(window, name) for name in _WINDOW_FIELDS} | {"again": ask.recollect, **requested_query(ask)}
 
 
-def asked(ask: CollectionTask) -> dict[str, Any]:
+def requested_query(ask: CollectionTask) -> dict[str, Any]:
     """What the pages of one search must have in common."""
     study = ask.study
     query = {group: [dict(condition) for condition in conditions] for group, conditions in study.query.items()}
     return {"query": query, "fields": list(study.fields.get("videos", ENTITIES["videos"].requested))}
 
 
-def asked_alike(captures: Path, ask: CollectionTask, capture: str) -> bool:
+def has_same_query(captures: Path, ask: CollectionTask, capture: str) -> bool:
     """Whether a sealed capture was asked with the query and the fields that the study has now."""
     for path in (captures / "videos" / f"study={ask.study.name}").glob(f"*/{capture}.jsonl.zst"):
         kept = next(iter(read_events(path)))["header"]
-        return all(kept.get(name) == value for name, value in asked(ask).items())
+        return all(kept.get(name) == value for name, value in requested_query(ask).items())
     return False
 
 
-def open_journals(
+def resume_journals(
     captures: Path,
     ask: CollectionTask,
     left: Set[date],
@@ -63,7 +63,7 @@ def open_journals(
     *,
     page_size: int,
     claim_more: Callable[[Collection[date]], bool],
-) -> list[Found]:
+) -> list[OpenJournal]:
     """The journals of a study that are gone on with or ended now; all others stay as they are.
 
     `left` are the days wanted, `density` gives the raw hits of days by the accounts that were asked. Going on may bring
@@ -80,37 +80,41 @@ def open_journals(
         kept = start["header"]
         first, last = date.fromisoformat(start["first"]), date.fromisoformat(start["last"])
         names = tuple(kept.get("names", ()))
-        about = {name: kept[name] for name in _ABOUT if name in kept} | {"names": names}
-        trail = Trail(SearchWindow(first, last, **about))
+        about = {name: kept[name] for name in _WINDOW_FIELDS if name in kept} | {"names": names}
+        trail = SearchProgress(SearchWindow(first, last, **about))
         for event in journal.events():
-            trail.take(event)
+            trail.apply(event)
         rest = set(trail.window.days) - set(trail.complete_days())
         again = kept.get("again", False)
         stale = again and trail.first_at is not None and now - trail.first_at > MAX_REOBSERVATION_AGE
         needed = [day for day in rest if again or day not in held or held[day].attempt.state != "complete"]
         if trail.outcome is not None:
-            found.append(Found(journal, trail, trail.outcome, trail.reason))
-        elif any(kept.get(name, value) != value for name, value in asked(ask).items()):
-            found.append(Found(journal, trail, "changed", "The study's query or fields have changed since."))
+            found.append(OpenJournal(journal, trail, trail.outcome, trail.reason))
+        elif any(kept.get(name, value) != value for name, value in requested_query(ask).items()):
+            found.append(OpenJournal(journal, trail, "changed", "The study's query or fields have changed since."))
         elif stale or not needed:
-            found.append(Found(journal, trail, "dropped" if rest else "done", "Its days were collected meanwhile."))
+            found.append(
+                OpenJournal(journal, trail, "dropped" if rest else "done", "Its days were collected meanwhile.")
+            )
         elif (again and not ask.recollect) or not left & set(trail.window.days):
             journal.close()
         else:
-            choice = _cheapest(trail, rest, left & set(trail.window.days), density(names), page_size)
+            choice = _cheapest_option(trail, rest, left & set(trail.window.days), density(names), page_size)
             if choice == "go on" and not claim_more(rest - left):
                 choice = "leave"
             if choice == "leave":
                 journal.close()
             elif choice == "end":
-                found.append(Found(journal, trail, "dropped", "Going on would cost more than asking the rest anew."))
+                found.append(
+                    OpenJournal(journal, trail, "dropped", "Going on would cost more than asking the rest anew.")
+                )
             else:
-                found.append(Found(journal, trail))
+                found.append(OpenJournal(journal, trail))
     return found
 
 
-def _cheapest(
-    trail: Trail, rest: Set[date], wanted: Set[date], density: Mapping[date, float], page_size: int
+def _cheapest_option(
+    trail: SearchProgress, rest: Set[date], wanted: Set[date], density: Mapping[date, float], page_size: int
 ) -> Literal["go on", "end", "leave"]:
     """What costs the fewest requests: going on to the window's end, ending it, or leaving it to a run that wants more.
 
@@ -125,8 +129,8 @@ def _cheapest(
         windows = plan_windows(sorted(days), expected, page_size=page_size)
         return sum(requests_for_hits(expected_hits(window.days, expected), page_size) for window in windows)
 
-    onward = requests_for_hits(expected_hits([day for day in rest if day <= trail.reached], expected), page_size)
-    again = anew({day for day in rest if day >= trail.reached} - wanted) if trail.pages else 0
+    onward = requests_for_hits(expected_hits([day for day in rest if day <= trail.reached_day], expected), page_size)
+    again = anew({day for day in rest if day >= trail.reached_day} - wanted) if trail.pages else 0
     prices = {"end": anew(wanted & rest) + again, "leave": anew(wanted)}
     if wanted & rest and onward <= min(prices.values()):
         return "go on"

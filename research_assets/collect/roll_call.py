@@ -10,7 +10,7 @@ from datetime import date, datetime
 from typing import Any
 
 from research_assets.collect.accounts import isolated_usernames, batchable_usernames
-from research_assets.collect.canary import Sought, find_again, known_videos
+from research_assets.collect.canary import CanaryVideos, search_known_videos, sample_known_videos
 from research_assets.collect.coverage import UnitStatus, UnitState, Attempt, backoff_until
 from research_assets.collect.days import result_from_attempt
 from research_assets.collect.model import CollectionTask, PartitionResult, StopCondition, Paused, CollectorContext
@@ -23,11 +23,11 @@ from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import UnitError, RetryableError
 
 POOL = BY_ENTITY["videos"].pool
-SILENT = "None of {} videos known from before was found, twice: the API is not answering this query."
-LOST = "Known from before, not found when it was looked for again."
+NONE_FOUND = "None of {} videos known from before was found, twice: the API is not answering this query."
+NOT_FOUND = "Known from before, not found when it was looked for again."
 
 
-async def call(
+async def recheck_known_videos(
     ask: CollectionTask, tools: CollectorContext, day: date, records: Collection[UnitStatus]
 ) -> AsyncGenerator[PartitionResult | Paused, None]:
     """Look for a day's known videos and record what came of it; gives the day as it is held, or a pause.
@@ -40,10 +40,12 @@ async def call(
         reason = "The day is not held, so none of its videos is known."
         yield PartitionResult(partition=day, state="not_asked", units={"not_asked": 1}, reason=reason)
         return
-    sought = known_videos(tools.settings, study, day, isolated_usernames(batchable_usernames(study.query), records))
+    sought = sample_known_videos(
+        tools.settings, study, day, isolated_usernames(batchable_usernames(study.query), records)
+    )
     try:
         if sought.videos:
-            await _look(sought, tools)
+            await _run_recheck(sought, tools)
     except QuotaExhausted as spent:
         halt = StopCondition.from_quota(spent)
         yield Paused(halt.pool, halt.reason, halt.retry_at, (day,))
@@ -57,14 +59,14 @@ async def call(
     yield result_from_attempt(known.attempt, held=True)
 
 
-async def _look(sought: Sought, tools: CollectorContext) -> None:
+async def _run_recheck(sought: CanaryVideos, tools: CollectorContext) -> None:
     """Look for known videos; the answers and the verdicts become a capture of their own."""
     settings, clock = tools.settings, tools.clock
     courier = RequestSender(
         tools.client, tools.ledger, clock, rate=settings.rate_limit, concurrency=settings.concurrency
     )
     events: list[tuple[str, dict[str, Any], bytes | None]] = []
-    found = await find_again(sought, courier, clock, lambda *event: events.append(event), tries=2)
+    found = await search_known_videos(sought, courier, clock, lambda *event: events.append(event), tries=2)
     with Journal.create(
         settings.captures,
         entity="videos",
@@ -79,18 +81,20 @@ async def _look(sought: Sought, tools: CollectorContext) -> None:
             journal.append(event, facts, raw)
         requests = sum(facts.get("requests", 1) for _, facts, _ in events)
         await publish_in_background(
-            settings.raw, journal, _verdicts(sought, found, requests, clock.now(), journal.capture)
+            settings.raw, journal, _canary_attempts(sought, found, requests, clock.now(), journal.capture)
         )
 
 
-def _verdicts(sought: Sought, found: Collection[int], requests: float, now: datetime, capture: str) -> list[Attempt]:
+def _canary_attempts(
+    sought: CanaryVideos, found: Collection[int], requests: float, now: datetime, capture: str
+) -> list[Attempt]:
     number = len(sought.videos)
     # One or two may both have been withdrawn.
     silent = not found and number >= MIN_CANARY_VIDEOS
 
     def verdict(video: int) -> Attempt:
         state: UnitState = "suspicious" if silent else "complete" if video in found else "missing"
-        reason = SILENT.format(number) if silent else None if video in found else LOST
+        reason = NONE_FOUND.format(number) if silent else None if video in found else NOT_FOUND
         return Attempt(
             entity="videos",
             partition=sought.day,

@@ -21,8 +21,8 @@ from research_assets.collect.model import (
 )
 from research_assets.collect.observing import current_period
 from research_assets.collect.publish import recover_unpublished
-from research_assets.collect.roll_call import call
-from research_assets.collect.search import Search
+from research_assets.collect.roll_call import recheck_known_videos
+from research_assets.collect.search import VideoSearch
 from research_assets.collect.send import RequestSender
 from research_assets.collect.sources import ListInputs
 from research_assets.collect.spec import StudySpec
@@ -77,7 +77,7 @@ async def _collect_videos(
     held = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
     if ask.canary_check:
         for day in ask.partitions:
-            async for result in call(ask, tools, day, records):
+            async for result in recheck_known_videos(ask, tools, day, records):
                 yield result
         return
     part = days_missing_accounts(ask.study.query, records, now, retry=ask.retry_now)
@@ -92,7 +92,7 @@ async def _collect_videos(
         else:
             missing.append(day)
     if missing or list_open_journals(settings.captures, "videos", ask.study.name):
-        async with aclosing(Search(ask, tools, records).run(missing)) as results:
+        async with aclosing(VideoSearch(ask, tools, records).run(missing)) as results:
             async for result in results:
                 yield result
 

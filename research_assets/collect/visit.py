@@ -11,7 +11,7 @@ from typing import Any
 
 from research_assets.clock import Clock
 from research_assets.collect.coverage import UnitStatus, UnitState, Attempt, backoff_until
-from research_assets.collect.page import EMPTY_PAGES, answer_facts
+from research_assets.collect.page import MAX_EMPTY_PAGES, answer_facts
 from research_assets.collect.send import RequestSender, RequestContext, summarize_error
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target
@@ -247,8 +247,8 @@ def _next_cursor(
         after = None
     if not answer.has_more or target.entity in SINGLE_PAGE_ENTITIES:
         return after, False, None
-    if not fresh and visit.n_pages_without_news + 1 >= EMPTY_PAGES:
-        return after, False, f"{EMPTY_PAGES} pages in a row brought nothing new and claim to have more."
+    if not fresh and visit.n_pages_without_news + 1 >= MAX_EMPTY_PAGES:
+        return after, False, f"{MAX_EMPTY_PAGES} pages in a row brought nothing new and claim to have more."
     if after is not None and after != before:
         return after, True, None
     if target.entity in TIME_CURSORS and before is not None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from research_assets.captures import list_open_journals
 from research_assets.collect.model import StopCondition, CollectorContext, run_concurrently
-from research_assets.collect.page import answer_facts, id_of
+from research_assets.collect.page import answer_facts, video_id_of
 from research_assets.collect.send import RequestSender, RequestContext, summarize_error
 from research_assets.ids.batches import IdBatch, batch_ids, split_batch
 from research_assets.ids.listed import IdListError, ListedVideo
@@ -211,7 +211,7 @@ class _IdListRun:
             )
             facts = answer_facts(answer, self._tools.clock.now())
             self._note("page", {"unit": str(batch), "partition": None, "context": {}, **facts}, answer.raw)
-            found |= {one for row in answer.rows if (one := id_of(row)) is not None} & set(batch.ids)
+            found |= {one for row in answer.rows if (one := video_id_of(row)) is not None} & set(batch.ids)
             if not answer.has_more or len(found) == len(batch.ids):
                 break
         return found

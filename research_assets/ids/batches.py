@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
-from research_assets.collect.window import LAG
+from research_assets.collect.window import PUBLICATION_LAG
 from research_assets.ids.listed import ListedVideo, upload_time
 from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
 
@@ -52,7 +52,7 @@ def split_batch(batch: IdBatch, listed: Mapping[int, ListedVideo], today: date) 
 def _span(one: ListedVideo, today: date) -> tuple[date, date]:
     """The days in which a video may have been published: the one that is told, or those that its id leaves open."""
     up = upload_time(one.id)
-    earliest, latest = up.date(), (up + LAG).date()
+    earliest, latest = up.date(), (up + PUBLICATION_LAG).date()
     if one.day is not None and earliest <= one.day <= latest + timedelta(days=1):
         return one.day, one.day
     return earliest, max(earliest, min(latest, today))

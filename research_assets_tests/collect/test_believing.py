@@ -6,9 +6,9 @@ import httpx
 import orjson
 import pytest
 
-from research_assets.collect.judge import Judge
+from research_assets.collect.judge import SearchEvaluator
 from research_assets.collect.plan import SearchWindow
-from research_assets.collect.window import Trail
+from research_assets.collect.window import SearchProgress
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets_tests.collect.lab import START, Lab, Tampering, changed, days, ids_as_text, study
@@ -97,32 +97,32 @@ async def test_a_day_that_had_videos_and_has_none_is_not_believed_either(setting
     assert finished[START].state == "complete", "what was complete once stays complete"
 
 
-def trail(first: int, last: int, *, hits: int = 0, failures: int = 0) -> Trail:
+def trail(first: int, last: int, *, hits: int = 0, failures: int = 0) -> SearchProgress:
     window = SearchWindow(START + timedelta(days=first), START + timedelta(days=last), failures)
-    made = Trail(window, pages=1, has_more=False)
+    made = SearchProgress(window, pages=1, has_more=False)
     for day in window.days:
         made.offered[day] = made.kept[day] = hits
     return made
 
 
 def test_wide_windows_are_given_up_while_they_fail_and_grow_again_as_they_work() -> None:
-    judge = Judge({}, widest=31, page_size=100)
+    judge = SearchEvaluator({}, configured_max_days=31, page_size=100)
     widths = []
     for first in range(4):
-        judge.learn(trail(first, first + judge.most_days - 1), "failed")
-        widths.append(judge.most_days)
+        judge.record_outcome(trail(first, first + judge.max_window_days - 1), "failed")
+        widths.append(judge.max_window_days)
     assert widths == [31, 15, 7, 3]
     for first in range(4):
-        judge.learn(trail(first, first + judge.most_days - 1, hits=1), "done")
-        widths.append(judge.most_days)
+        judge.record_outcome(trail(first, first + judge.max_window_days - 1, hits=1), "done")
+        widths.append(judge.max_window_days)
     assert widths[4:] == [6, 12, 24, 31]
 
 
 def test_a_window_that_was_halved_says_nothing_about_width() -> None:
-    judge = Judge({}, widest=31, page_size=100)
+    judge = SearchEvaluator({}, configured_max_days=31, page_size=100)
     for first in range(9):
-        judge.learn(trail(first, first + 7, failures=1), "failed")
-    assert judge.most_days == 31
+        judge.record_outcome(trail(first, first + 7, failures=1), "failed")
+    assert judge.max_window_days == 31
 
 
 async def test_months_that_fail_as_wholes_are_asked_in_narrower_windows(settings: Settings) -> None:
