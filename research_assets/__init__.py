@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from research_assets.notebook import Reading
+    from research_assets.notebook import Warehouse
 
 
-def open(place: "str | Path | None" = None) -> "Reading":
+def open(place: "str | Path | None" = None) -> "Warehouse":
     """The marts of a data folder as pandas DataFrames, or lazily as DuckDB relations; read-only.
 
     `research_assets.open("data").videos(study="gardening")`. Without a name it is the folder that the environment
     sets; where only simulated data was collected, that is opened.
     Raises ReadingError if there is no warehouse.
     """
-    from research_assets.notebook import open_reading
+    from research_assets.notebook import open_warehouse
 
-    return open_reading(place)
+    return open_warehouse(place)
 
 
 if not TYPE_CHECKING:  # or mypy would take every misspelt name of a module for good

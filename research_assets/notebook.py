@@ -14,23 +14,23 @@ import pandas as pd
 
 from research_assets.reading import (
     Mart,
-    ReadingError,
-    check_studies,
-    condition,
-    connect,
-    identifier,
+    WarehouseReadError,
+    require_studies,
+    filter_condition,
+    connect_read_only,
+    sql_identifier,
     is_simulated,
-    marts,
-    place_settings,
-    studies,
-    to_day,
+    read_marts,
+    data_folder_settings,
+    read_studies,
+    parse_day,
 )
 
 
 class MartReader:
     """One mart: called, a DataFrame of it; `relation()`, the same as a query that DuckDB has not run yet."""
 
-    def __init__(self, reading: "Reading", mart: Mart) -> None:
+    def __init__(self, reading: "Warehouse", mart: Mart) -> None:
         self._reading, self._mart = reading, mart
         self.__doc__ = mart.description
 
@@ -45,7 +45,7 @@ class MartReader:
 
         Raises ReadingError for a study or column that is not there, and for days where rows belong to no single day.
         """
-        return frame(self.relation(study, first, last, columns))
+        return to_dataframe(self.relation(study, first, last, columns))
 
     def relation(
         self,
@@ -57,12 +57,16 @@ class MartReader:
         """The same rows as a DuckDB relation: nothing is read before it is asked for, whatever its size."""
         mart = self._mart
         if study is not None:
-            check_studies([study], self._reading.studies)
+            require_studies([study], self._reading.studies)
         if unknown := [name for name in columns or () if name not in mart.names]:
-            raise ReadingError(f"{mart.name} has no column {', '.join(unknown)}; it has: {', '.join(mart.names)}.")
-        chosen = ", ".join(map(identifier, columns)) if columns else "*"
-        where = condition(mart, [study] if study is not None else [], to_day(first), to_day(last))
-        return self._reading.sql(f"SELECT {chosen} FROM {identifier(mart.name)}" + (f" WHERE {where}" if where else ""))
+            raise WarehouseReadError(
+                f"{mart.name} has no column {', '.join(unknown)}; it has: {', '.join(mart.names)}."
+            )
+        chosen = ", ".join(map(sql_identifier, columns)) if columns else "*"
+        where = filter_condition(mart, [study] if study is not None else [], parse_day(first), parse_day(last))
+        return self._reading.sql(
+            f"SELECT {chosen} FROM {sql_identifier(mart.name)}" + (f" WHERE {where}" if where else "")
+        )
 
     @property
     def columns(self) -> pd.DataFrame:
@@ -74,15 +78,15 @@ class MartReader:
         return f"{self._mart.name}: {self._mart.description}\nColumns: {', '.join(self._mart.names)}"
 
 
-class Reading:
+class Warehouse:
     """The marts of one data folder, as they were published when it was opened; an attribute for each mart."""
 
     def __init__(self, warehouse: Path, *, simulated: bool) -> None:
         self.path = warehouse
         self.simulated = simulated
         self._opened = warehouse.stat().st_ino
-        self._connection = connect(warehouse)
-        self._marts = marts(self._connection)
+        self._connection = connect_read_only(warehouse)
+        self._marts = read_marts(self._connection)
         self._studies: list[str] | None = None
 
     @property
@@ -94,7 +98,7 @@ class Reading:
     def studies(self) -> list[str]:
         """The names of the studies of which anything is held."""
         if self._studies is None:
-            self._studies = studies(self._connection, self._marts)
+            self._studies = read_studies(self._connection, self._marts)
         return self._studies
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
@@ -107,7 +111,7 @@ class Reading:
 
     def frame(self, query: str | duckdb.DuckDBPyRelation) -> pd.DataFrame:
         """The result of a query or relation as a DataFrame with right types."""
-        return frame(self.sql(query) if isinstance(query, str) else query)
+        return to_dataframe(self.sql(query) if isinstance(query, str) else query)
 
     def relation(
         self, mart: str, study: str | None = None, first: str | date | None = None, last: str | date | None = None
@@ -124,7 +128,7 @@ class Reading:
         """Let go of the file; relations that came from it end with it."""
         self._connection.close()
 
-    def __enter__(self) -> "Reading":
+    def __enter__(self) -> "Warehouse":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -132,7 +136,7 @@ class Reading:
 
     def _reader(self, name: str) -> MartReader:
         if name not in self._marts:
-            raise ReadingError(f"There is no mart {name!r}; there are: {', '.join(self._marts)}.")
+            raise WarehouseReadError(f"There is no mart {name!r}; there are: {', '.join(self._marts)}.")
         return MartReader(self, self._marts[name])
 
     def __getattr__(self, name: str) -> MartReader:
@@ -140,7 +144,7 @@ class Reading:
             raise AttributeError(name)
         try:
             return self._reader(name)
-        except ReadingError as error:
+        except WarehouseReadError as error:
             raise AttributeError(str(error), name=name, obj=self) from error
 
     def __dir__(self) -> list[str]:
@@ -154,23 +158,25 @@ class Reading:
         )
 
 
-def open_reading(place: str | Path | None = None) -> Reading:
+def open_warehouse(place: str | Path | None = None) -> Warehouse:
     """Open the warehouse of a data folder to read it; without a name, the folder of the environment.
 
     Raises ReadingError if there is none.
     """
-    settings = place_settings(place)
-    return Reading(settings.warehouse, simulated=is_simulated(settings))
+    settings = data_folder_settings(place)
+    return Warehouse(settings.warehouse, simulated=is_simulated(settings))
 
 
-def frame(relation: duckdb.DuckDBPyRelation) -> pd.DataFrame:
+def to_dataframe(relation: duckdb.DuckDBPyRelation) -> pd.DataFrame:
     """A relation as a DataFrame: Int64, boolean, str, float64, datetime64[us, UTC], datetime64 for days, lists.
 
     Whole numbers wider than 64 bits, as `sum` makes them, become Int64; DuckDB refuses if one does not fit.
     """
     kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
     if "HUGEINT" in kinds.values():
-        cast = (f"{identifier(n)}{'::BIGINT' * (kind == 'HUGEINT')} AS {identifier(n)}" for n, kind in kinds.items())
+        cast = (
+            f"{sql_identifier(n)}{'::BIGINT' * (kind == 'HUGEINT')} AS {sql_identifier(n)}" for n, kind in kinds.items()
+        )
         relation = relation.project(", ".join(cast))
     arrays = relation.fetchnumpy()
     return pd.DataFrame({name: _series(arrays[name], kind) for name, kind in kinds.items()})

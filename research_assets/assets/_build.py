@@ -20,32 +20,32 @@ import duckdb
 
 from research_assets import files
 from research_assets.assets import _dbt, _intake, _tests
-from research_assets.assets._dbt import DbtError, NodeResult, Progress
-from research_assets.assets._intake import Intake, Record
+from research_assets.assets._dbt import DbtError, NodeResult, LogCallback
+from research_assets.assets._intake import BuildInput, BuildRecord
 from research_assets.settings import Settings
 
-ARGUMENTS = ["build", "--exclude-resource-type", "unit_test"]
+BUILD_ARGUMENTS = ["build", "--exclude-resource-type", "unit_test"]
 
 
-class NotPublished(RuntimeError):
+class PublishError(RuntimeError):
     """The warehouse that was built is not whole in its file."""
 
 
-class WarehouseBusy(RuntimeError):
+class BuildInProgress(RuntimeError):
     """Another build of this warehouse is running."""
 
 
 @contextmanager
-def building(settings: Settings) -> Iterator[None]:
+def build_lock(settings: Settings) -> Iterator[None]:
     """Keep every other build of this warehouse out, in whatever process; one that died holds nobody up.
 
     Raises WarehouseBusy at once if another build is running.
     """
     with ExitStack() as stack:
         try:
-            stack.enter_context(_dbt.locked(settings, "build", wait=False))
+            stack.enter_context(_dbt.file_lock(settings, "build", wait=False))
         except BlockingIOError:
-            raise WarehouseBusy(
+            raise BuildInProgress(
                 f"The warehouse {settings.warehouse} is being built by another process, so this build did not start. "
                 "Nothing was changed. Wait for the other one to end, then start again if it is still needed."
             ) from None
@@ -53,50 +53,50 @@ def building(settings: Settings) -> Iterator[None]:
         yield
 
 
-def build(
-    settings: Settings, *, now: datetime, progress: Progress, whole: bool = False
-) -> tuple[Intake, list[NodeResult]]:
+def build_warehouse(
+    settings: Settings, *, now: datetime, progress: LogCallback, full_refresh: bool = False
+) -> tuple[BuildInput, list[NodeResult]]:
     """Build and test the models in `settings.warehouse_build`; what was taken in, and what became of each of them.
 
     What came since the published build is taken in, or everything: with `whole`, and by itself where an increment would
     not do or fails. `progress` is called from other threads. A failed model or test is a result, not an exception.
     Call it within `building`. Raises DbtError if dbt could not run at all.
     """
-    why = "it was asked for" if whole else "no warehouse that fits this project is held"
-    record = None if whole else _intake.read_record(settings, _dbt.project_digest())
+    why = "it was asked for" if full_refresh else "no warehouse that fits this project is held"
+    record = None if full_refresh else _intake.read_record(settings, _dbt.project_digest())
     if record is not None:
         try:
-            with _no_old_garbage():
-                intake, results = _increment(settings, record, now, progress)
+            with _freeze_gc():
+                intake, results = _build_increment(settings, record, now, progress)
             if not (failed := [result for result in results if result.failed]):
                 return intake, results
-            why = _not_taken_in("; ".join(f"{result.name}: {result.message.strip()}" for result in failed))
-        except _intake.NotAdded as gone:
+            why = _fallback_reason("; ".join(f"{result.name}: {result.message.strip()}" for result in failed))
+        except _intake.IncrementNotPossible as gone:
             why = str(gone)
         except (DbtError, duckdb.Error, OSError) as error:
             # A warehouse that cannot be copied is no reason to have none.
-            why = _not_taken_in(str(error))
+            why = _fallback_reason(str(error))
         _remove_build(settings)
     progress(INFO, f"Building {settings.warehouse_build} from everything, because {why}")
-    manifest = _dbt.parse(settings)
-    intake = _intake.everything(settings, why)
-    _intake.open_raw(settings, intake)
-    with _dbt.session(settings) as dbt:
-        return intake, dbt.call(ARGUMENTS, _variables(now), manifest, progress)
+    manifest = _dbt.parse_project(settings)
+    intake = _intake.full_input(settings, why)
+    _intake.create_raw_views(settings, intake)
+    with _dbt.dbt_session(settings) as dbt:
+        return intake, dbt.call(BUILD_ARGUMENTS, _variables(now), manifest, progress)
 
 
-def _increment(
-    settings: Settings, record: Record, now: datetime, progress: Progress
-) -> tuple[Intake, list[NodeResult]]:
+def _build_increment(
+    settings: Settings, record: BuildRecord, now: datetime, progress: LogCallback
+) -> tuple[BuildInput, list[NodeResult]]:
     """Bring a copy of the published build up to date. Raises NotAdded if that would not do."""
-    _dbt.clear(settings)
+    _dbt.clear_artifacts(settings)
     with ThreadPoolExecutor(2) as aside:
-        copied = aside.submit(_copy_held, settings)
-        opened = aside.submit(_open_since, settings, record)
-        manifest = _dbt.parse(settings)
+        copied = aside.submit(_copy_published, settings)
+        opened = aside.submit(_open_changes, settings, record)
+        manifest = _dbt.parse_project(settings)
         intake = opened.result()
-        progress(INFO, f"Building {settings.warehouse_build} from {_extent(intake)}")
-        idle = _idle(manifest, intake)
+        progress(INFO, f"Building {settings.warehouse_build} from {_describe_changes(intake)}")
+        idle = _unchanged_marts(manifest, intake)
         # The views are those of the build before, and what follows from the project's files alone is no model.
         chosen = {
             unique_id: node.name
@@ -104,50 +104,50 @@ def _increment(
             if node.resource_type == "model" and node.config.materialized != "view" and node.name not in idle
         }
         # To close the gaps of replaced rows takes longer than to replace them: that is done when it is worth it.
-        vacuum = 100 if intake.compact is None else 0
+        vacuum = 100 if intake.compact_bytes is None else 0
         variables = _variables(now) | {"increment": True, "idle": idle, "vacuum": vacuum}
         copied.result()
         # The disk works while dbt does, which leaves the flushing to us (`fsync_mode` in its profile).
         flushed = aside.submit(files.fsync_file, settings.warehouse_build)
         # With little to read, most of the time goes into dbt's own work between the queries.
         arguments = ["run", "--select", *chosen.values(), "--threads", "2", "--no-populate-cache"]
-        with _dbt.session(settings) as dbt:
-            tests = _tests.compiled(dbt, manifest, variables)
-            with _tests.Testing(dbt, tests, chosen.keys(), progress) as testing:
-                models = dbt.call(arguments, variables, manifest, progress, testing.built)
+        with _dbt.dbt_session(settings) as dbt:
+            tests = _tests.compile_tests(dbt, manifest, variables)
+            with _tests.IncrementTestRunner(dbt, tests, chosen.keys(), progress) as testing:
+                models = dbt.call(arguments, variables, manifest, progress, testing.on_model_built)
                 # Should dbt have left one unsaid: no model goes untested.
                 for model in models:
                     if not model.failed:
-                        testing.built(model.unique_id)
-                verdicts = testing.verdicts()
+                        testing.on_model_built(model.unique_id)
+                verdicts = testing.results()
         flushed.result()
     return intake, [*models, *verdicts]
 
 
-def publish(settings: Settings, intake: Intake) -> None:
+def publish_warehouse(settings: Settings, intake: BuildInput) -> None:
     """Put the finished build in the place of the warehouse by one rename; call it within `building`.
 
     Whoever has the old one open keeps reading the old one. Raises NotPublished if rows stand in DuckDB's log only.
     """
-    if reason := _not_in_file(settings.warehouse_build):
+    if reason := _checkpoint_error(settings.warehouse_build):
         # Whoever collects needs the room more.
         _remove_build(settings)
-        raise NotPublished(
+        raise PublishError(
             f"The warehouse was built but not published, because DuckDB could not write all of it into its file: "
             f"{reason}. The published warehouse, if there is one, is as it was, and the raw tables are untouched. Make "
             f"room on the disk of {settings.warehouse} (a build needs the warehouse's size once more), and build again."
         )
     # Neither was flushed by DuckDB (`fsync_mode` in dbt's profile).
-    for path in (settings.warehouse_build, _intake.staging_path(settings)):
+    for path in (settings.warehouse_build, _intake.scratch_path(settings)):
         files.fsync_file(path)
     _intake.write_record(settings, intake, _dbt.project_digest())
     # A change that somebody made to the old warehouse must not be replayed into the new one.
     _wal(settings.warehouse).unlink(missing_ok=True)
-    with _given_up_aside(settings.warehouse):
+    with _close_in_background(settings.warehouse):
         files.publish_file(settings.warehouse_build, settings.warehouse)
 
 
-def _not_in_file(database: Path) -> str:
+def _checkpoint_error(database: Path) -> str:
     """Why a closed database is not all in its file, or nothing: on closing DuckDB keeps that to itself."""
     log = _wal(database)
     if not log.exists():
@@ -161,7 +161,7 @@ def _not_in_file(database: Path) -> str:
 
 
 @contextmanager
-def _given_up_aside(path: Path) -> Iterator[None]:
+def _close_in_background(path: Path) -> Iterator[None]:
     """Keep a file that is replaced meanwhile open, and let a thread close it: to give up half a gigabyte takes time."""
     try:
         old = os.open(path, os.O_RDONLY)
@@ -175,15 +175,15 @@ def _given_up_aside(path: Path) -> Iterator[None]:
         Thread(target=os.close, args=(old,), name="give up the old warehouse").start()
 
 
-def _open_since(settings: Settings, record: Record) -> Intake:
+def _open_changes(settings: Settings, record: BuildRecord) -> BuildInput:
     """Show dbt what came since the published build."""
-    intake = _intake.since(settings, record)
-    _intake.open_raw(settings, intake)
+    intake = _intake.incremental_input(settings, record)
+    _intake.create_raw_views(settings, intake)
     return intake
 
 
 @contextmanager
-def _no_old_garbage() -> Iterator[None]:
+def _freeze_gc() -> Iterator[None]:
     """Let Python look for garbage only among what is new: dbt and Dagster are large, and are there to stay."""
     gc.freeze()
     try:
@@ -192,32 +192,32 @@ def _no_old_garbage() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _copy_held(settings: Settings) -> None:
+def _copy_published(settings: Settings) -> None:
     """The published warehouse, to be brought up to date."""
     shutil.copyfile(settings.warehouse, settings.warehouse_build)
     settings.warehouse_build.chmod(0o600)
 
 
-def _not_taken_in(why: str) -> str:
+def _fallback_reason(why: str) -> str:
     return f"what came since the last build cannot be taken in ({why})"
 
 
 def _variables(now: datetime) -> dict[str, Any]:
-    return {"now": now.isoformat(), "api_fields": _dbt.api_fields()}
+    return {"now": now.isoformat(), "api_fields": _dbt.field_availability()}
 
 
-def _extent(intake: Intake) -> str:
+def _describe_changes(intake: BuildInput) -> str:
     """How much an increment takes in, for the log."""
-    days = {table: len(places) for table, places in intake.days.items() if places}
+    days = {table: len(places) for table, places in intake.changed_days.items() if places}
     return (
         f"what came since the last build ({', '.join(f'{n} days of {table}' for table, n in days.items()) or 'no day'})"
     )
 
 
-def _idle(manifest: Any, intake: Intake) -> list[str]:
+def _unchanged_marts(manifest: Any, intake: BuildInput) -> list[str]:
     """The marts that nothing came for; one that does not say what feeds it depends on the hour as well."""
     fed = (node for node in manifest.nodes.values() if "fed_by" in node.config.meta)
-    return sorted(node.name for node in fed if not intake.news & set(node.config.meta["fed_by"]))
+    return sorted(node.name for node in fed if not intake.changed_tables & set(node.config.meta["fed_by"]))
 
 
 def _wal(database: Path) -> Path:

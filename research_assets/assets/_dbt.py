@@ -24,19 +24,19 @@ from research_assets import fields, files
 from research_assets.assets import _intake
 from research_assets.settings import DBT_PROJECT_DIR, Settings
 
-Progress = Callable[[int, str], None]
+LogCallback = Callable[[int, str], None]
 """Takes a line about the build and its level, as `logging` counts levels."""
 
 BUILD_PATH_VARIABLE = "RESEARCH_WAREHOUSE_BUILD"
 """Tells dbt's profile which file to build; set here for the time of a call, read by nothing else."""
 
-STAGING_PATH_VARIABLE = "RESEARCH_WAREHOUSE_STAGING"
+SCRATCH_PATH_VARIABLE = "RESEARCH_WAREHOUSE_STAGING"
 """Tells dbt's profile the file of the views that are not published; like the other."""
 
-MOST_LOG = 10 * 2**20
+MAX_LOG_BYTES = 10 * 2**20
 """Bytes of dbt's log from which on a new one is begun."""
 
-_ONE_CALL = threading.Lock()
+_DBT_LOCK = threading.Lock()
 """dbt keeps its state in globals, so one process makes one call at a time."""
 
 
@@ -67,23 +67,23 @@ def prepare_manifest(settings: Settings) -> Path:
 
     Raises DbtError if the project cannot be parsed.
     """
-    if not _fits(settings, project_digest()):
-        parse(settings)
+    if not _manifest_is_current(settings, project_digest()):
+        parse_project(settings)
     return settings.dbt_target / "manifest.json"
 
 
-def _fits(settings: Settings, digest: str) -> bool:
+def _manifest_is_current(settings: Settings, digest: str) -> bool:
     """Whether the manifest that is there is that of a project."""
     mark = settings.dbt_target / "manifest.sha256"
     return (settings.dbt_target / "manifest.json").exists() and mark.exists() and mark.read_text() == digest
 
 
-def parse(settings: Settings) -> Any:
+def parse_project(settings: Settings) -> Any:
     """Parse the project, as far as anything changed, and leave its manifest for the next load; dbt's Manifest.
 
     Raises DbtError if the project cannot be parsed.
     """
-    with locked(settings, "parse", wait=True), session(settings):
+    with file_lock(settings, "parse", wait=True), dbt_session(settings):
         digest = project_digest()
         # dbt writes its manifest in place; the one that others load is renamed into place.
         outcome = _invoke(settings, ["parse"])
@@ -92,7 +92,7 @@ def parse(settings: Settings) -> Any:
                 f"The dbt project in {DBT_PROJECT_DIR} cannot be parsed: {outcome.exception}. Nothing was built. "
                 f"See {log_path(settings)}."
             )
-        if not _fits(settings, digest):
+        if not _manifest_is_current(settings, digest):
             manifest = outcome.result.writable_manifest().to_dict(omit_none=False)
             files.write_private(settings.dbt_target / "manifest.json", orjson.dumps(manifest))
             files.write_private(settings.dbt_target / "manifest.sha256", digest.encode())
@@ -100,7 +100,7 @@ def parse(settings: Settings) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class DbtSession:
     """Calls of dbt, with the build file open from the first that needs it; `session` begins and ends one."""
 
     settings: Settings
@@ -110,7 +110,7 @@ class Session:
         arguments: Sequence[str],
         variables: Mapping[str, Any],
         manifest: Any,
-        progress: Progress | None = None,
+        progress: LogCallback | None = None,
         built: Callable[[str], None] | None = None,
     ) -> list[NodeResult]:
         """Call dbt; what became of each model and test, in the order in which they ended. A failed one is a result.
@@ -154,16 +154,16 @@ class Session:
 
 
 @contextmanager
-def session(settings: Settings) -> Iterator[Session]:
+def dbt_session(settings: Settings) -> Iterator[DbtSession]:
     """Dbt to oneself, in this process, and the build file closed at the end: all that uses it has to end before."""
-    with _ONE_CALL, _environment(settings):
+    with _DBT_LOCK, _environment(settings):
         try:
-            yield Session(settings)
+            yield DbtSession(settings)
         finally:
             _close_build()
 
 
-def clear(settings: Settings) -> None:
+def clear_artifacts(settings: Settings) -> None:
     """Remove what earlier calls wrote for each model: while the disk is busy, to replace a file takes long.
 
     Whoever calls this keeps every other build out.
@@ -178,7 +178,7 @@ def log_path(settings: Settings) -> Path:
     return settings.dbt_target / "dbt.log"
 
 
-def api_fields() -> dict[str, str]:
+def field_availability() -> dict[str, str]:
     """Since when the API has each field, by `entity.field`."""
     return {
         f"{entity.name}.{field.name}": field.since for entity in fields.ENTITIES.values() for field in entity.fields
@@ -190,7 +190,7 @@ def project_digest() -> str:
     digest = hashlib.sha256()
     for tool in ("dbt-core", "dbt-duckdb", "duckdb"):
         digest.update(version(tool).encode() + b"\0")
-    digest.update(orjson.dumps(api_fields()))
+    digest.update(orjson.dumps(field_availability()))
     paths = [DBT_PROJECT_DIR / "dbt_project.yml", DBT_PROJECT_DIR / "profiles.yml"]
     for folder in ("macros", "models", "seeds", "tests"):
         paths += sorted(path for path in (DBT_PROJECT_DIR / folder).rglob("*") if path.is_file())
@@ -203,7 +203,7 @@ def _invoke(
     settings: Settings,
     arguments: Sequence[str],
     manifest: Any = None,
-    progress: Progress | None = None,
+    progress: LogCallback | None = None,
     built: Callable[[str], None] | None = None,
 ) -> Any:
     """One call of dbt; its dbtRunnerResult."""
@@ -213,7 +213,7 @@ def _invoke(
     def passed_on(event: Any) -> None:
         if event.info.level in ("info", "warn", "error"):
             log.write(f"{event.info.ts.ToJsonString()} {event.info.level}: {event.info.msg}\n")
-        if progress is not None and (told := _told(event)):
+        if progress is not None and (told := _log_line(event)):
             progress(*told)
         if built is not None and event.info.name == "NodeFinished" and event.data.node_info.node_status == "success":
             built(event.data.node_info.unique_id)
@@ -245,11 +245,11 @@ def _close_build() -> None:
 def _log(settings: Settings) -> TextIO:
     """The log of dbt, open to be added to; an old one that has grown large is given up."""
     path = log_path(settings)
-    large = path.exists() and path.stat().st_size > MOST_LOG
+    large = path.exists() and path.stat().st_size > MAX_LOG_BYTES
     return path.open("w" if large else "a", encoding="utf-8")
 
 
-def _told(event: Any) -> tuple[int, str] | None:
+def _log_line(event: Any) -> tuple[int, str] | None:
     """One line for each model, and for each test that objects to something; None for the rest of dbt's events."""
     data = event.data
     if event.info.name == "LogModelResult":
@@ -265,7 +265,7 @@ def _environment(settings: Settings) -> Iterator[None]:
     """The variables that the dbt project reads, for the time of one call."""
     wanted = {
         BUILD_PATH_VARIABLE: str(settings.warehouse_build),
-        STAGING_PATH_VARIABLE: str(_intake.staging_path(settings)),
+        SCRATCH_PATH_VARIABLE: str(_intake.scratch_path(settings)),
     }
     before = {name: os.environ[name] for name in wanted if name in os.environ}
     os.environ.update(wanted)
@@ -278,7 +278,7 @@ def _environment(settings: Settings) -> Iterator[None]:
 
 
 @contextmanager
-def locked(settings: Settings, what: str, *, wait: bool) -> Iterator[None]:
+def file_lock(settings: Settings, what: str, *, wait: bool) -> Iterator[None]:
     """Keep others out, in whatever process. Raises BlockingIOError at once if they are in and nobody waits."""
     files.private_folder(settings.dbt_target)
     with (settings.dbt_target / f"{what}.lock").open("w") as lock:

@@ -16,7 +16,7 @@ from sqlglot.lineage import lineage
 
 from research_assets import fields, files
 from research_assets.assets._dbt import NodeResult
-from research_assets.assets._intake import staging_path
+from research_assets.assets._intake import scratch_path
 from research_assets.settings import Settings
 
 Columns = Mapping[str, str]
@@ -81,7 +81,7 @@ def _measure(settings: Settings) -> tuple[dict[tuple[str, str], Columns], dict[t
     """Columns of every relation of the build and its staging, and rows of every table, by schema and name."""
     schemas: dict[tuple[str, str], dict[str, str]] = {}
     counts: dict[tuple[str, str], int] = {}
-    for path in (settings.warehouse_build, staging_path(settings)):
+    for path in (settings.warehouse_build, scratch_path(settings)):
         with duckdb.connect(str(path), read_only=True) as connection:
             for schema, relation, column, kind in connection.execute(
                 "select schema_name, table_name, column_name, data_type from duckdb_columns() "

@@ -18,14 +18,14 @@ import orjson
 
 from research_assets import files
 from research_assets.assets import _dbt
-from research_assets.assets._dbt import NodeResult, Progress, Session
+from research_assets.assets._dbt import NodeResult, LogCallback, DbtSession
 
-LAST_MODELS = 2
+MODELS_LEFT_AT_START = 2
 """So many models are left when the tests begin: as many as dbt builds side by side."""
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class CompiledTest:
     """A test of dbt. `sql` yields the rows that it objects to, in the models of the ids `models`."""
 
     unique_id: str
@@ -35,13 +35,13 @@ class Test:
     sql: str
 
 
-def compiled(dbt: Session, manifest: Any, variables: Mapping[str, Any]) -> list[Test]:
+def compile_tests(dbt: DbtSession, manifest: Any, variables: Mapping[str, Any]) -> list[CompiledTest]:
     """The tests of the project with the SQL of an increment; `variables` are those of one.
 
     Which increment it is does not show in the SQL: what changed stands in a table.
     """
     kept, project = dbt.settings.dbt_target / "tests.json", _dbt.project_digest()
-    if (held := _held(kept, project)) is not None:
+    if (held := _cached_tests(kept, project)) is not None:
         return held
     sql = {
         result.unique_id: result.sql
@@ -49,21 +49,23 @@ def compiled(dbt: Session, manifest: Any, variables: Mapping[str, Any]) -> list[
     }
     nodes = {unique_id: manifest.nodes[unique_id] for unique_id in sql}
     tests = [
-        Test(unique_id, node.name, str(node.config.severity).lower() == "warn", node.depends_on.nodes, sql[unique_id])
+        CompiledTest(
+            unique_id, node.name, str(node.config.severity).lower() == "warn", node.depends_on.nodes, sql[unique_id]
+        )
         for unique_id, node in nodes.items()
     ]
     files.write_private(kept, orjson.dumps({"project": project, "tests": [asdict(test) for test in tests]}))
     return tests
 
 
-class Testing:
+class IncrementTestRunner:
     """The tests that look at what an increment builds, each run when all of that is built; a context manager.
 
     They begin when few models are left, which follow one from the other: until then dbt keeps every core busy.
     dbt may end long before they do; its session goes on until the end of the block.
     """
 
-    def __init__(self, dbt: Session, tests: Sequence[Test], models: Set[str], progress: Progress) -> None:
+    def __init__(self, dbt: DbtSession, tests: Sequence[CompiledTest], models: Set[str], progress: LogCallback) -> None:
         self._dbt = dbt
         self._waiting = [test for test in tests if models & set(test.models)]
         self._left = set(models)
@@ -72,7 +74,7 @@ class Testing:
         self._thread = ThreadPoolExecutor(1, "tests")
         self._verdicts: list[Future[list[NodeResult]]] = []
 
-    def __enter__(self) -> "Testing":
+    def __enter__(self) -> "IncrementTestRunner":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,11 +82,11 @@ class Testing:
         if self._connection is not None:
             self._connection.close()
 
-    def built(self, model: str) -> None:
+    def on_model_built(self, model: str) -> None:
         """Take note, once or more, that a model is built; dbt calls it from its own threads and waits for no test."""
         self._verdicts.append(self._thread.submit(self._built, model))
 
-    def verdicts(self) -> list[NodeResult]:
+    def results(self) -> list[NodeResult]:
         """The verdicts on all that was built, once they are there."""
         return [verdict for found in self._verdicts for verdict in found.result()]
 
@@ -93,13 +95,13 @@ class Testing:
         if self._connection is None:
             self._connection = self._dbt.open_build()
         self._left.discard(model)
-        if len(self._left) > LAST_MODELS:
+        if len(self._left) > MODELS_LEFT_AT_START:
             return []
         ready = [test for test in self._waiting if not self._left & set(test.models)]
         self._waiting = [test for test in self._waiting if test not in ready]
         return [self._run(self._connection, test) for test in ready]
 
-    def _run(self, db: duckdb.DuckDBPyConnection, test: Test) -> NodeResult:
+    def _run(self, db: duckdb.DuckDBPyConnection, test: CompiledTest) -> NodeResult:
         """One verdict, in dbt's words."""
         began, failures = perf_counter(), None
         try:
@@ -113,10 +115,10 @@ class Testing:
         return NodeResult(test.unique_id, test.name, status, message, failures, perf_counter() - began, test.sql)
 
 
-def _held(path: Path, project: str) -> list[Test] | None:
+def _cached_tests(path: Path, project: str) -> list[CompiledTest] | None:
     """The tests as they were compiled before, if the project is still the same."""
     try:
         held = orjson.loads(path.read_bytes())
-        return [Test(**test) for test in held["tests"]] if held["project"] == project else None
+        return [CompiledTest(**test) for test in held["tests"]] if held["project"] == project else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

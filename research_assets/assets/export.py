@@ -49,20 +49,20 @@ def export_asset(
     def export(config: ExportConfig) -> dg.MaterializeResult[None]:
         """Made from the marts that are published."""
         from research_assets.export import ExportError, Order, make_export
-        from research_assets.reading import ReadingError, to_day
+        from research_assets.reading import WarehouseReadError, parse_day
 
         try:
             order = Order(
                 studies=(study.name,),
                 marts=tuple(config.marts),
-                first=to_day(config.first or None),
-                last=to_day(config.last or None),
+                first=parse_day(config.first or None),
+                last=parse_day(config.last or None),
                 formats=tuple(config.formats),
                 pseudonymous=config.pseudonymous,
                 ids_only=config.ids,
             )
             made = make_export(settings, order, [study], present.now())
-        except (ExportError, ReadingError) as error:
+        except (ExportError, WarehouseReadError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         rows = "\n".join(f"| {name} | {number:,} |" for name, number in made.rows.items())
         left = [f"{', '.join(names)}: {reason}" for reason, names in made.left_by_reason.items()]

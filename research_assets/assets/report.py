@@ -47,12 +47,12 @@ def report_asset(
     )
     def report() -> dg.MaterializeResult[None]:
         """Written from the marts that are published."""
-        from research_assets.reading import ReadingError
+        from research_assets.reading import WarehouseReadError
         from research_assets.report.write import write_report
 
         try:
             written = write_report(settings, study, present.now())
-        except ReadingError as error:
+        except WarehouseReadError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         facts = written.facts
         complete = sum(day.state == "complete" for day in facts.days)

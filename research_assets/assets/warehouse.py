@@ -14,7 +14,7 @@ from dagster_dbt import DagsterDbtTranslator, DbtProject
 from research_assets import tables
 from research_assets.assets import _build, _dbt, _dbt_events
 from research_assets.assets._dbt import NodeResult, prepare_manifest
-from research_assets.assets._intake import staging_path
+from research_assets.assets._intake import scratch_path
 from research_assets.clock import Clock, SystemClock
 from research_assets.settings import Settings
 
@@ -126,16 +126,18 @@ def warehouse_definitions(
         or anew. Only what was published is reported as materialized; when a model or test fails, the published
         warehouse stays as it was.
         """
-        with _build.building(settings):
+        with _build.build_lock(settings):
             tables.ensure_tables(settings.raw)
             if before is not None:
                 before()
-            intake, results = _build.build(settings, whole=config.whole, now=present.now(), progress=context.log.log)
+            intake, results = _build.build_warehouse(
+                settings, full_refresh=config.whole, now=present.now(), progress=context.log.log
+            )
             failed = [result for result in results if result.failed]
             if not failed:
                 keys = _asset_keys(context.assets_def, manifest, upstream)
                 metadata = _dbt_events.describe(settings, manifest, results, keys)
-                _build.publish(settings, intake)
+                _build.publish_warehouse(settings, intake)
                 context.log.info("Published %s", settings.warehouse)
         if not failed:
             yield from _materializations(context, metadata)
@@ -218,7 +220,7 @@ def _failure(settings: Settings, failed: Sequence[NodeResult]) -> dg.Failure:
     reasons = "\n".join(f"- {result.name}: {result.message.strip()}" for result in failed)
     return dg.Failure(
         f"The warehouse was built but not published, because {len(failed)} of its models or tests failed:\n{reasons}\n"
-        f"{held} To see what is wrong, open {settings.warehouse_build}, attach {staging_path(settings)} and run the "
+        f"{held} To see what is wrong, open {settings.warehouse_build}, attach {scratch_path(settings)} and run the "
         f"SQL of the failed test from {settings.dbt_target / 'compiled'}; dbt's own account is in "
         f"{_dbt.log_path(settings)}.",
         # Another attempt on the same data would fail again.

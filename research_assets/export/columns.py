@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from research_assets.collect.coverage import USERNAME_SEPARATOR
 from research_assets.export.treatment import KINDS, Treatment, treatments
-from research_assets.reading import Column, Mart, identifier
+from research_assets.reading import MartColumn, Mart, sql_identifier
 
 ID_PREFIX = "id_"
 _LONG = 16
@@ -52,14 +52,14 @@ class Field:
 def fields(mart: Mart, *, pseudonymous: bool) -> list[Field]:
     """The columns that are exported of a mart. Raises ExportError for one without a treatment."""
     if not pseudonymous:
-        return [Field(c.name, c.type, identifier(c.name), c.description) for c in mart.columns]
+        return [Field(c.name, c.type, sql_identifier(c.name), c.description) for c in mart.columns]
     known = treatments(mart)
     kept = [column for column in mart.columns if known[column.name] is not Treatment.DROP]
     return [_treated(column, known[column.name], mart) for column in kept]
 
 
-def _treated(column: Column, treatment: Treatment, mart: Mart) -> Field:
-    name, kind, sql = identifier(column.name), column.type, identifier(column.name)
+def _treated(column: MartColumn, treatment: Treatment, mart: Mart) -> Field:
+    name, kind, sql = sql_identifier(column.name), column.type, sql_identifier(column.name)
     match treatment:
         case Treatment.USERS:
             sql = _all_named("user", name)
@@ -137,4 +137,4 @@ def _text(sql: str) -> str:
 
 def select(mart: Mart, columns: Iterator[str], where: str) -> str:
     """The query of a mart's rows."""
-    return f"SELECT {', '.join(columns)} FROM {identifier(mart.name)}" + (f" WHERE {where}" if where else "")
+    return f"SELECT {', '.join(columns)} FROM {sql_identifier(mart.name)}" + (f" WHERE {where}" if where else "")

@@ -11,7 +11,7 @@ import duckdb
 from research_assets.export import columns
 from research_assets.export.order import Order, Part
 from research_assets.export.stata import stata_names
-from research_assets.reading import Mart, condition
+from research_assets.reading import Mart, filter_condition
 
 ORIGIN = ("unit", "source_field", "available_since")
 """What the mart `codebook` knows beyond the descriptions."""
@@ -39,7 +39,7 @@ def standing(connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart], o
     """The coverage of the exported studies and days, from the mart `coverage`; empty if there is none."""
     if "coverage" not in known:
         return []
-    where = condition(known["coverage"], order.studies, order.first, order.last)
+    where = filter_condition(known["coverage"], order.studies, order.first, order.last)
     rows = connection.sql(
         "SELECT study, entity, state, count(*), sum(asked)::BIGINT, sum(offered)::BIGINT, sum(kept)::BIGINT "
         f"FROM coverage {'WHERE ' + where if where else ''} GROUP BY ALL ORDER BY ALL"

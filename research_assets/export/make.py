@@ -22,7 +22,14 @@ from research_assets.export.order import ExportError, Order, Part, check_order, 
 from research_assets.export.pseudonyms import read_key, register, unregister
 from research_assets.export.readme import readme
 from research_assets.export.writers import SUFFIXES, WRITERS, write_ids
-from research_assets.reading import connect, is_simulated, marts, require_warehouse, studies, to_day
+from research_assets.reading import (
+    connect_read_only,
+    is_simulated,
+    read_marts,
+    require_warehouse,
+    read_studies,
+    parse_day,
+)
 from research_assets.report.codebook import read_book
 from research_assets.report.codebook_page import codebook_page
 from research_assets.report.queries import built_at
@@ -85,7 +92,7 @@ def make_export(settings: Settings, order: Order, specs: Sequence[StudySpec], no
     build = files.temporary_path(folder)
     build.mkdir(mode=0o700)
     try:
-        with closing(connect(settings.warehouse)) as connection:
+        with closing(connect_read_only(settings.warehouse)) as connection:
             connection.execute(f"SET memory_limit = '{MEMORY}'")
             if key:
                 register(connection, key)
@@ -125,8 +132,8 @@ def _fill(
     folder: Path,
     build: Path,
 ) -> Made:
-    known = marts(connection)
-    held = studies(connection, known)
+    known = read_marts(connection)
+    held = read_studies(connection, known)
     chosen, left = parts(order, known, held)
     if order.ids_only:
         chosen, left = [], {}
@@ -194,7 +201,7 @@ def _read(path: Path) -> Made:
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         order = told["order"]
-        days = {name: to_day(order[name]) for name in ("first", "last")}
+        days = {name: parse_day(order[name]) for name in ("first", "last")}
         lists = {name: tuple(order[name]) for name in ("studies", "marts", "formats")}
         return Made(
             folder=path.parent,

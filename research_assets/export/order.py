@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from research_assets.reading import Mart, check_studies, condition
+from research_assets.reading import Mart, require_studies, filter_condition
 
 FORMATS = ("parquet", "csv", "stata")
 USUAL = ("parquet", "csv")
@@ -69,7 +69,7 @@ def parts(order: Order, known: Mapping[str, Mart], held: Sequence[str]) -> tuple
     """
     if missing := [name for name in order.marts if name not in known]:
         raise ExportError(f"There is no mart {', '.join(missing)}; there are: {', '.join(known)}.")
-    check_studies(order.studies, held)
+    require_studies(order.studies, held)
     chosen, left = [], {}
     for name, mart in known.items():
         if order.marts and name not in order.marts:
@@ -80,7 +80,7 @@ def parts(order: Order, known: Mapping[str, Mart], held: Sequence[str]) -> tuple
             if not order.marts and "study" in mart.names:
                 left[name] = "rows belong to no single day; name such a mart to have it whole"
                 continue
-            chosen.append(Part(mart, condition(mart, studies), "not narrowed to the days"))
+            chosen.append(Part(mart, filter_condition(mart, studies), "not narrowed to the days"))
         else:
-            chosen.append(Part(mart, condition(mart, studies, order.first, order.last)))
+            chosen.append(Part(mart, filter_condition(mart, studies, order.first, order.last)))
     return chosen, left

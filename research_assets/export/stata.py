@@ -14,7 +14,7 @@ import duckdb
 from research_assets.export import columns
 from research_assets.export.columns import Field, select
 from research_assets.export.order import ExportError, Part
-from research_assets.reading import identifier
+from research_assets.reading import sql_identifier
 
 MOST_ROWS = 1_000_000
 VERSION = 118
@@ -44,10 +44,10 @@ def check_size(connection: duckdb.DuckDBPyConnection, parts: Sequence[Part]) -> 
 def write_stata(connection: duckdb.DuckDBPyConnection, part: Part, fields: Sequence[Field], path: Path) -> int:
     """Write a .dta file; returns the rows written."""
     # pandas takes a second to import, and the other formats do without it.
-    from research_assets.notebook import frame
+    from research_assets.notebook import to_dataframe
 
-    chosen = (f"{columns.stata(field)} AS {identifier(field.name)}" for field in fields)
-    table: Any = frame(connection.sql(select(part.mart, chosen, part.where)))
+    chosen = (f"{columns.stata(field)} AS {sql_identifier(field.name)}" for field in fields)
+    table: Any = to_dataframe(connection.sql(select(part.mart, chosen, part.where)))
     names = stata_names([field.name for field in fields])
     dates: dict[str, str] = {}
     long: list[str] = []

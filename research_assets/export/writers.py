@@ -8,7 +8,7 @@ import duckdb
 from research_assets.export import columns, stata
 from research_assets.export.columns import Field, select
 from research_assets.export.order import Order, Part
-from research_assets.reading import Mart, condition, identifier, literal
+from research_assets.reading import Mart, filter_condition, sql_identifier, sql_literal
 
 # Excel takes UTF-8 for what it is only after this mark. It is put before the first column's name, so that the file
 # need not be written twice.
@@ -19,19 +19,19 @@ SUFFIXES = {"parquet": "parquet", "csv": "csv", "stata": "dta"}
 
 def write_parquet(connection: duckdb.DuckDBPyConnection, part: Part, fields: Sequence[Field], path: Path) -> int:
     """Parquet with the types of the warehouse; returns the rows written."""
-    chosen = (f"{columns.parquet(field)} AS {identifier(field.name)}" for field in fields)
+    chosen = (f"{columns.parquet(field)} AS {sql_identifier(field.name)}" for field in fields)
     return _copy(connection, select(part.mart, chosen, part.where), path, "FORMAT parquet, COMPRESSION zstd")
 
 
 def write_csv(connection: duckdb.DuckDBPyConnection, part: Part, fields: Sequence[Field], path: Path) -> int:
     """CSV in UTF-8 with a mark; nothing between two commas is a missing value, `""` an empty text."""
     names = [_MARK * (place == 0) + field.name for place, field in enumerate(fields)]
-    chosen = (f"{columns.csv(field)} AS {identifier(name)}" for field, name in zip(fields, names, strict=True))
+    chosen = (f"{columns.csv(field)} AS {sql_identifier(name)}" for field, name in zip(fields, names, strict=True))
     return _copy(connection, select(part.mart, chosen, part.where), path, "FORMAT csv, HEADER true")
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path, options: str) -> int:
-    ((rows,),) = connection.execute(f"COPY ({query}) TO {literal(str(path))} ({options})").fetchall()
+    ((rows,),) = connection.execute(f"COPY ({query}) TO {sql_literal(str(path))} ({options})").fetchall()
     return int(rows)
 
 
@@ -48,8 +48,12 @@ def write_ids(connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart], 
     `date` (UTC day on which the video was published). One line for each id, whatever number of studies holds it.
     """
     queries = [
-        f"SELECT '{name}' AS entity, {key} AS id, video_id, day AS date FROM {identifier(name)}"
-        + (f" WHERE {where}" if (where := condition(marts[name], order.studies, order.first, order.last)) else "")
+        f"SELECT '{name}' AS entity, {key} AS id, video_id, day AS date FROM {sql_identifier(name)}"
+        + (
+            f" WHERE {where}"
+            if (where := filter_condition(marts[name], order.studies, order.first, order.last))
+            else ""
+        )
         for name, key in (("videos", "video_id"), ("comments", "comment_id"))
         if name in marts
     ]

@@ -9,7 +9,7 @@ from datetime import date
 
 import duckdb
 
-from research_assets.reading import marts
+from research_assets.reading import read_marts
 from research_assets.report import sql
 from research_assets.report.facts import Epoch
 
@@ -117,7 +117,7 @@ class Book:
 
 def read_book(connection: duckdb.DuckDBPyConnection) -> Book | None:
     """The codebook of a connection as `reading.connect` gives it; None if the warehouse has none."""
-    known = marts(connection)
+    known = read_marts(connection)
     if "codebook" not in known:
         return None
     columns: dict[str, list[Described]] = {}

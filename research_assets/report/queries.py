@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from research_assets.reading import ReadingError, connect, identifier, marts, require_warehouse
+from research_assets.reading import WarehouseReadError, connect_read_only, sql_identifier, read_marts, require_warehouse
 from research_assets.report import MARTS, sql
 from research_assets.report.chart import MOST_DAYS
 from research_assets.report.facts import (
@@ -40,7 +40,7 @@ TOP = 20
 def read_facts(settings: Settings, study: str) -> Facts:
     """All that is told of a study. Raises ReadingError without a warehouse, or if it lacks a mart."""
     require_warehouse(settings)
-    with connect(settings.warehouse) as connection:
+    with connect_read_only(settings.warehouse) as connection:
         return _Reader(connection, study).facts(built_at(settings))
 
 
@@ -54,9 +54,9 @@ class _Reader:
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, study: str) -> None:
         self._connection, self._study = connection, study
-        self._marts = marts(connection)
+        self._marts = read_marts(connection)
         if lacking := [mart for mart in MARTS if mart not in self._marts]:
-            raise ReadingError(
+            raise WarehouseReadError(
                 f"The report on {study} cannot be written: the published warehouse has no mart {', '.join(lacking)}. "
                 "It was built by another version; build it anew by materializing the group warehouse."
             )
@@ -132,7 +132,7 @@ class _Reader:
     def _filled(self) -> list[Filled]:
         """The columns of the videos as the study fills them; the codebook knows since when the API has them."""
         columns = self._marts["videos"].columns
-        counts = ", ".join(f"count({identifier(column.name)})" for column in columns)
+        counts = ", ".join(f"count({sql_identifier(column.name)})" for column in columns)
         [filled] = self._rows(f"select {counts} from marts.videos where study = $study")
         since = dict(self._rows(sql.SINCE)) if "codebook" in self._marts else {}
         return [

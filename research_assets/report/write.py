@@ -7,7 +7,7 @@ from pathlib import Path
 
 from research_assets.collect.spec import StudySpec
 from research_assets.files import private_folder, write_private
-from research_assets.reading import connect, is_simulated
+from research_assets.reading import connect_read_only, is_simulated
 from research_assets.report import draw
 from research_assets.report.codebook import read_book
 from research_assets.report.codebook_page import NAME, codebook_page
@@ -67,7 +67,7 @@ def write_report(settings: Settings, study: StudySpec, now: datetime) -> Written
 def write_codebook(settings: Settings, now: datetime) -> Path | None:
     """Write the page of all marts into the folder of the reports; None, and no page, without the mart `codebook`."""
     path = settings.reports / NAME
-    with connect(settings.warehouse) as connection:
+    with connect_read_only(settings.warehouse) as connection:
         book = read_book(connection)
     if book is None:
         path.unlink(missing_ok=True)

@@ -49,11 +49,13 @@ def run() -> Iterable[Row]:
 def _seconds(settings: Settings, *, whole: bool = False) -> float:
     """Seconds of a build from the first look at the raw tables to the published warehouse."""
     began = perf_counter()
-    with _build.building(settings):
-        intake, results = _build.build(settings, whole=whole, now=NOW, progress=lambda *_: None)
+    with _build.build_lock(settings):
+        intake, results = _build.build_warehouse(settings, full_refresh=whole, now=NOW, progress=lambda *_: None)
         if failed := [f"{result.name}: {result.message}" for result in results if result.failed]:
             raise RuntimeError(f"The marts of the benchmark are wrong: {'; '.join(failed)}")
-        if (intake.why_whole is None) is whole:
-            raise RuntimeError(f"The marts were built otherwise than they should be measured: {intake.why_whole}")
-        _build.publish(settings, intake)
+        if (intake.full_refresh_reason is None) is whole:
+            raise RuntimeError(
+                f"The marts were built otherwise than they should be measured: {intake.full_refresh_reason}"
+            )
+        _build.publish_warehouse(settings, intake)
     return perf_counter() - began

@@ -11,7 +11,7 @@ import duckdb
 import pytest
 
 from research_assets.export import ExportError, Made, Order, made, make_export, stata
-from research_assets.reading import ReadingError
+from research_assets.reading import WarehouseReadError
 from research_assets.settings import Settings
 from research_assets_tests.export.house import COMMENT, NOW, OTHER, REPLY, STUDY, VIDEO
 
@@ -149,9 +149,9 @@ def test_an_order_that_cannot_be_met_says_what_can(own: Settings, order: Order, 
 
 
 def test_an_unknown_study_and_a_missing_warehouse(own: Settings, settings: Settings) -> None:
-    with pytest.raises(ReadingError, match="Nothing is held of the study gardn; there are: bikes, garden"):
+    with pytest.raises(WarehouseReadError, match="Nothing is held of the study gardn; there are: bikes, garden"):
         make_export(own, Order(studies=("gardn",)), [], NOW)
-    with pytest.raises(ReadingError, match="no warehouse"):
+    with pytest.raises(WarehouseReadError, match="no warehouse"):
         make_export(settings, Order(), [], NOW)
     assert not settings.exports.exists()
 

@@ -8,7 +8,7 @@ import duckdb
 import yaml
 
 from research_assets.collect.spec import CommentRule, StudySpec
-from research_assets.reading import identifier
+from research_assets.reading import sql_identifier
 from research_assets.settings import DBT_PROJECT_DIR, Settings
 
 SCRIPT = "<script>alert(1)</script>"
@@ -56,11 +56,13 @@ def publish(settings: Settings, rows: Mapping[str, Sequence[Mapping[str, Any]]],
         for mart, columns in contracts().items():
             if mart == leave_out:
                 continue
-            definitions = ", ".join(f"{identifier(name)} {kind}" for name, kind in columns.items())
-            connection.execute(f"create table marts.{identifier(mart)} ({definitions})")
+            definitions = ", ".join(f"{sql_identifier(name)} {kind}" for name, kind in columns.items())
+            connection.execute(f"create table marts.{sql_identifier(mart)} ({definitions})")
             for row in rows.get(mart, ()):
-                names, marks = ", ".join(map(identifier, row)), ", ".join("?" for _ in row)
-                connection.execute(f"insert into marts.{identifier(mart)} ({names}) values ({marks})", [*row.values()])
+                names, marks = ", ".join(map(sql_identifier, row)), ", ".join("?" for _ in row)
+                connection.execute(
+                    f"insert into marts.{sql_identifier(mart)} ({names}) values ({marks})", [*row.values()]
+                )
 
 
 def unit(entity: str, kind: str, name: str, state: str = "complete", **more: Any) -> dict[str, Any]:

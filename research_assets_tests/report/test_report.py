@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from research_assets.collect.spec import CommentRule
-from research_assets.reading import ReadingError
+from research_assets.reading import WarehouseReadError
 from research_assets.report import MARTS
 from research_assets.report.chart_epochs import BEGINS, ENDS, edges, marked
 from research_assets.report.facts import Epoch
@@ -241,14 +241,14 @@ def test_another_report_replaces_the_first(settings: Settings) -> None:
 
 
 def test_without_a_warehouse_it_says_what_to_do(settings: Settings) -> None:
-    with pytest.raises(ReadingError, match="materialize the group warehouse"):
+    with pytest.raises(WarehouseReadError, match="materialize the group warehouse"):
         write_report(settings, STUDY, NOW)
     assert not settings.reports.exists()
 
 
 def test_a_warehouse_of_another_version_is_named(settings: Settings) -> None:
     publish(settings, garden(), leave_out="quota")
-    with pytest.raises(ReadingError, match="no mart quota"):
+    with pytest.raises(WarehouseReadError, match="no mart quota"):
         write_report(settings, STUDY, NOW)
 
 

@@ -180,7 +180,7 @@ def test_a_selection_builds_all_and_records_all(world: World) -> None:
 
 
 def test_two_builds_do_not_mix(world: World) -> None:
-    with _build.building(world.settings):
+    with _build.build_lock(world.settings):
         result = materialize(world.settings, raise_on_error=False)
     assert not result.success
     failure = result.failure_data_for_node("warehouse")

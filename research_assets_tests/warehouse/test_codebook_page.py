@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from research_assets.reading import connect
+from research_assets.reading import connect_read_only
 from research_assets.report.codebook import MONTH_OF, ORDER, Book, read_book
 from research_assets.report.codebook_page import codebook_page
 from research_assets.report.words import NOTHING
@@ -23,7 +23,7 @@ NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def book(world: World) -> Book:
-    with connect(world.settings.warehouse) as connection:
+    with connect_read_only(world.settings.warehouse) as connection:
         read = read_book(connection)
     assert read is not None
     return read

@@ -30,13 +30,13 @@ NAMES = ("anna", "ben", "carl", "dora", "eva")
 
 def build(settings: Settings, *, whole: bool = False) -> str | None:
     """Build and publish without Dagster; why it was built whole, None if it was not."""
-    with _build.building(settings):
+    with _build.build_lock(settings):
         tables.ensure_tables(settings.raw)
         now = datetime(2026, 6, 1, tzinfo=UTC)
-        intake, results = _build.build(settings, whole=whole, now=now, progress=lambda *_: None)
+        intake, results = _build.build_warehouse(settings, full_refresh=whole, now=now, progress=lambda *_: None)
         assert [f"{result.name}: {result.message}" for result in results if result.failed] == []
-        _build.publish(settings, intake)
-    return intake.why_whole
+        _build.publish_warehouse(settings, intake)
+    return intake.full_refresh_reason
 
 
 def differences(one: Settings, other: Settings) -> dict[str, int]:

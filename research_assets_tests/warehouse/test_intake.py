@@ -10,16 +10,16 @@ import pytest
 
 from research_assets import tables
 from research_assets.assets import _intake
-from research_assets.assets._intake import Intake
+from research_assets.assets._intake import BuildInput
 from research_assets.settings import Settings
 from research_assets_tests.warehouse.rawdata import at, new_settings, verdict, write, write_world
 
 
-def since(settings: Settings) -> Intake:
+def since(settings: Settings) -> BuildInput:
     """What an increment would take in."""
     record = _intake.read_record(settings, "project")
     assert record is not None
-    return _intake.since(settings, record)
+    return _intake.incremental_input(settings, record)
 
 
 @pytest.fixture
@@ -30,18 +30,18 @@ def taken_in(tmp_path: Path) -> Settings:
     tables.ensure_tables(settings.raw)
     settings.dbt_target.mkdir(parents=True)
     settings.warehouse_build.write_bytes(b"marts")
-    _intake.staging_path(settings).write_bytes(b"views")
-    _intake.write_record(settings, _intake.everything(settings, "it is the first"), "project")
+    _intake.scratch_path(settings).write_bytes(b"views")
+    _intake.write_record(settings, _intake.full_input(settings, "it is the first"), "project")
     settings.warehouse_build.rename(settings.warehouse)
     return settings
 
 
 def test_with_nothing_new_nothing_is_read(taken_in: Settings) -> None:
     intake = since(taken_in)
-    assert intake.why_whole is None
-    assert not any(intake.reads.values())
-    assert not any(intake.days.values())
-    assert not intake.news
+    assert intake.full_refresh_reason is None
+    assert not any(intake.files.values())
+    assert not any(intake.changed_days.values())
+    assert not intake.changed_tables
 
 
 def test_a_warehouse_is_made_compact_once_it_has_grown_by_a_quarter(taken_in: Settings) -> None:
@@ -50,7 +50,7 @@ def test_a_warehouse_is_made_compact_once_it_has_grown_by_a_quarter(taken_in: Se
         taken_in.warehouse_build.write_bytes(held)
         _intake.write_record(taken_in, intake, "project")
         taken_in.warehouse_build.rename(taken_in.warehouse)
-        assert since(taken_in).compact == compact
+        assert since(taken_in).compact_bytes == compact
 
 
 def test_of_coverage_and_wants_only_what_speaks_of_the_same_partitions_is_read(taken_in: Settings) -> None:
@@ -59,14 +59,14 @@ def test_of_coverage_and_wants_only_what_speaks_of_the_same_partitions_is_read(t
     write(taken_in.raw, "coverage", "garden", date(2026, 2, 20), "k9", again)
     write(taken_in.raw, "coverage", "garden", date(2026, 2, 21), "k8", [])
     intake = since(taken_in)
-    assert intake.days["coverage"] == [("garden", str(first))]
-    assert {Path(path).stem for path in intake.reads["coverage"]} == {"k1", "k9"}
-    assert intake.reads["wanted"] == []
-    assert intake.news == {"coverage", "videos"}
+    assert intake.changed_days["coverage"] == [("garden", str(first))]
+    assert {Path(path).stem for path in intake.files["coverage"]} == {"k1", "k9"}
+    assert intake.files["wanted"] == []
+    assert intake.changed_tables == {"coverage", "videos"}
     write(taken_in.raw, "wanted", "garden", second, "w2", [])
     intake = since(taken_in)
-    assert intake.days["coverage"] == [("garden", str(first)), ("garden", str(second))]
-    assert {Path(path).stem for path in intake.reads["wanted"]} == {"w1", "w2"}
+    assert intake.changed_days["coverage"] == [("garden", str(first)), ("garden", str(second))]
+    assert {Path(path).stem for path in intake.files["wanted"]} == {"w1", "w2"}
 
 
 def test_a_new_file_brings_its_whole_day_of_videos_and_itself_of_profiles(taken_in: Settings) -> None:
@@ -75,11 +75,11 @@ def test_a_new_file_brings_its_whole_day_of_videos_and_itself_of_profiles(taken_
     coverage = [verdict("comments", date(2026, 2, 2), "video", "7", "complete", at(9))]
     write(taken_in.raw, "coverage", "garden", date(2026, 2, 9), "k9", coverage)
     intake = since(taken_in)
-    assert intake.days["videos"] == [("garden", "2026-02-01")]
-    assert [Path(path).stem for path in intake.reads["videos"]] == ["v1", "v3", "v9"]
-    assert [Path(path).stem for path in intake.reads["users"]] == ["u9"]
+    assert intake.changed_days["videos"] == [("garden", "2026-02-01")]
+    assert [Path(path).stem for path in intake.files["videos"]] == ["v1", "v3", "v9"]
+    assert [Path(path).stem for path in intake.files["users"]] == ["u9"]
     # The chances of the comments of that day may be others.
-    assert intake.days["comments"] == [("garden", "2026-02-02")]
+    assert intake.changed_days["comments"] == [("garden", "2026-02-02")]
 
 
 @pytest.mark.parametrize(
@@ -96,9 +96,9 @@ def test_a_new_file_brings_its_whole_day_of_videos_and_itself_of_profiles(taken_
 )
 def test_nothing_is_added_to_what_lost_a_file(taken_in: Settings, what: Callable[[Settings], None], why: str) -> None:
     what(taken_in)
-    with pytest.raises(_intake.NotAdded, match=why):
+    with pytest.raises(_intake.IncrementNotPossible, match=why):
         since(taken_in)
-    assert _intake.everything(taken_in, why).reads["videos"]
+    assert _intake.full_input(taken_in, why).files["videos"]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_nothing_is_added_to_what_lost_a_file(taken_in: Settings, what: Callable
     [
         lambda s: s.warehouse.write_bytes(b"others"),
         lambda s: s.warehouse.unlink(),
-        lambda s: _intake.staging_path(s).unlink(),
+        lambda s: _intake.scratch_path(s).unlink(),
         lambda s: (s.dbt_target / "taken_in.json").write_text("{"),
         lambda s: (s.dbt_target / "taken_in.json").write_text("[]"),
     ],

@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 import research_assets as ra
-from research_assets.notebook import Reading
-from research_assets.reading import ReadingError
+from research_assets.notebook import Warehouse
+from research_assets.reading import WarehouseReadError
 from research_assets.settings import PROJECT_DIR, Settings
 from research_assets_tests.warehouse.conftest import World, materialize, query
 from research_assets_tests.warehouse.rawdata import (
@@ -32,12 +32,12 @@ from research_assets_tests.warehouse.rawdata import (
 
 
 @pytest.fixture
-def marts(world: World) -> Iterator[Reading]:
+def marts(world: World) -> Iterator[Warehouse]:
     with ra.open(world.settings.root) as reading:
         yield reading
 
 
-def test_every_mart_has_its_types(marts: Reading, world: World) -> None:
+def test_every_mart_has_its_types(marts: Warehouse, world: World) -> None:
     expected = {
         "BIGINT": "Int64",
         "INTEGER": "Int64",
@@ -59,7 +59,7 @@ def test_every_mart_has_its_types(marts: Reading, world: World) -> None:
         assert len(frame) == query(world.settings, f"select count(*) from marts.{name}")[0][0]
 
 
-def test_values_are_those_of_the_world(marts: Reading) -> None:
+def test_values_are_those_of_the_world(marts: Warehouse) -> None:
     videos = marts.videos(study="garden").set_index("video_id")
     assert set(videos.index) == {ANNA_VIDEO, BEN_VIDEO, CARL_VIDEO}
     assert videos.view_count[CARL_VIDEO] == 2**53 + 1
@@ -77,7 +77,7 @@ def test_values_are_those_of_the_world(marts: Reading) -> None:
     assert parents[REPLY] == COMMENT
 
 
-def test_a_mart_is_narrowed_to_a_study_days_and_columns(marts: Reading) -> None:
+def test_a_mart_is_narrowed_to_a_study_days_and_columns(marts: Warehouse) -> None:
     assert len(marts.videos()) == 5
     assert set(marts.videos(study="garden", last=DAY1).video_id) == {ANNA_VIDEO, BEN_VIDEO}
     assert list(marts.videos(first="2026-02-02", columns=["video_id"]).video_id) == [CARL_VIDEO]
@@ -85,7 +85,7 @@ def test_a_mart_is_narrowed_to_a_study_days_and_columns(marts: Reading) -> None:
     assert set(covered.partition_day) == {pd.Timestamp(DAY2)}
 
 
-def test_relations_are_lazy_and_queries_keep_the_types(marts: Reading) -> None:
+def test_relations_are_lazy_and_queries_keep_the_types(marts: Warehouse) -> None:
     relation = marts.relation("videos", study="garden").filter("view_count > 500")
     assert relation.aggregate("count(*)").fetchall() == [(2,)]
     assert marts.videos.relation("garden", columns=["day"]).columns == ["day"]
@@ -99,30 +99,30 @@ def test_relations_are_lazy_and_queries_keep_the_types(marts: Reading) -> None:
     assert np.isnan(marts.frame("SELECT NULL::DOUBLE AS x").x[0])
 
 
-def test_nothing_can_be_changed(marts: Reading) -> None:
+def test_nothing_can_be_changed(marts: Warehouse) -> None:
     with pytest.raises(Exception, match="read-only"):
         marts.sql("DELETE FROM videos")
 
 
-def test_what_is_not_there_is_told_with_what_is(marts: Reading, tmp_path: Path) -> None:
-    with pytest.raises(ReadingError, match="Nothing is held of the study gardn; there are: bikes, garden"):
+def test_what_is_not_there_is_told_with_what_is(marts: Warehouse, tmp_path: Path) -> None:
+    with pytest.raises(WarehouseReadError, match="Nothing is held of the study gardn; there are: bikes, garden"):
         marts.videos(study="gardn")
     with pytest.raises(AttributeError, match=r"There is no mart 'video'; there are: .*videos"):
         _ = marts.video
-    with pytest.raises(ReadingError, match="There is no mart 'video'"):
+    with pytest.raises(WarehouseReadError, match="There is no mart 'video'"):
         marts.relation("video")
-    with pytest.raises(ReadingError, match="videos has no column views; it has: study, video_id"):
+    with pytest.raises(WarehouseReadError, match="videos has no column views; it has: study, video_id"):
         marts.videos(columns=["views"])
-    with pytest.raises(ReadingError, match="users belong to no single day"):
+    with pytest.raises(WarehouseReadError, match="users belong to no single day"):
         marts.users(first=DAY1)
-    with pytest.raises(ReadingError, match="'February' is no day"):
+    with pytest.raises(WarehouseReadError, match="'February' is no day"):
         marts.videos(first="February")
-    with pytest.raises(ReadingError, match=r"none does not exist, .* no warehouse.*research-assets demo"):
+    with pytest.raises(WarehouseReadError, match=r"none does not exist, .* no warehouse.*research-assets demo"):
         ra.open(tmp_path / "none")
     (tmp_path / "warehouse.duckdb").write_text("no database")
-    with pytest.raises(ReadingError, match="is a file"):
+    with pytest.raises(WarehouseReadError, match="is a file"):
         ra.open(tmp_path / "warehouse.duckdb")
-    with pytest.raises(ReadingError, match="cannot be opened"):
+    with pytest.raises(WarehouseReadError, match="cannot be opened"):
         ra.open(tmp_path)
 
 
@@ -169,7 +169,7 @@ def test_the_readme_leads_to_a_first_figure(world: World, tmp_path: Path, monkey
     assert (tmp_path / "volume.png").read_bytes().startswith(b"\x89PNG")
     days, reading = names["days"], names["marts"]
     assert isinstance(days, pd.DataFrame)
-    assert isinstance(reading, Reading)
+    assert isinstance(reading, Warehouse)
     reading.close()
     assert days["n_videos"].sum() == 3
 

@@ -8,7 +8,7 @@ import duckdb
 import pytest
 
 from research_assets.assets import _dbt
-from research_assets.assets._intake import staging_path
+from research_assets.assets._intake import scratch_path
 from research_assets_tests.warehouse.conftest import World, query
 
 COUNTS = ("_count", "_sum", "_median", "_change")
@@ -28,7 +28,7 @@ def models(world: World) -> dict[tuple[str, str], dict[str, Any]]:
 
 def test_every_column_of_every_model_is_explained(world: World, models: dict[tuple[str, str], dict[str, Any]]) -> None:
     held: dict[tuple[str, str], list[str]] = {}
-    for path in (world.settings.warehouse, staging_path(world.settings)):
+    for path in (world.settings.warehouse, scratch_path(world.settings)):
         with duckdb.connect(str(path), read_only=True) as connection:
             for schema, relation, column in connection.execute(
                 "select schema_name, table_name, column_name from duckdb_columns() "
@@ -76,10 +76,10 @@ def test_the_descriptions_are_in_the_database_too(world: World) -> None:
 
 def test_the_unit_tests_of_the_models_pass(world: World) -> None:
     settings = world.settings
-    manifest = _dbt.parse(settings)
+    manifest = _dbt.parse_project(settings)
     settings.warehouse_build.write_bytes(settings.warehouse.read_bytes())
     try:
-        with _dbt.session(settings) as dbt:
+        with _dbt.dbt_session(settings) as dbt:
             results = dbt.call(["test", "--select", "test_type:unit"], {}, manifest)
     finally:
         settings.warehouse_build.unlink()

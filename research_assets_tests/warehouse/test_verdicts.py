@@ -15,7 +15,7 @@ import pytest
 from research_assets import files, tables
 from research_assets.assets import _build, _dbt, _tests
 from research_assets.assets._dbt import NodeResult
-from research_assets.assets._intake import Intake, staging_path
+from research_assets.assets._intake import BuildInput, scratch_path
 from research_assets.settings import Settings
 from research_assets_tests.warehouse.rawdata import at, new_id, new_settings, verdict, video, write, write_world
 from research_assets_tests.warehouse.test_increment import differences
@@ -32,17 +32,17 @@ def held(tmp_path: Path) -> Settings:
     return settings
 
 
-def build(settings: Settings, said: list[str] | None = None) -> tuple[Intake, list[NodeResult]]:
+def build(settings: Settings, said: list[str] | None = None) -> tuple[BuildInput, list[NodeResult]]:
     """Build, and publish what did not fail; what is said about it is added to `said`."""
-    with _build.building(settings):
+    with _build.build_lock(settings):
         tables.ensure_tables(settings.raw)
-        intake, results = _build.build(
+        intake, results = _build.build_warehouse(
             settings,
             now=datetime(2026, 6, 1, tzinfo=UTC),
             progress=lambda _, line: said.append(line) if said is not None else None,
         )
         if not any(result.failed for result in results):
-            _build.publish(settings, intake)
+            _build.publish_warehouse(settings, intake)
     return intake, results
 
 
@@ -61,7 +61,7 @@ def verdicts(results: list[NodeResult]) -> dict[str, str]:
 def test_an_increment_is_held_to_the_tests_of_a_whole_build(held: Settings) -> None:
     a_day(held)
     intake, results = build(held)
-    assert intake.why_whole is None
+    assert intake.full_refresh_reason is None
     said = verdicts(results)
     assert set(said.values()) == {"pass"}
     everything = {test["name"]: test for test in orjson.loads((held.dbt_target / "tests.json").read_bytes())["tests"]}
@@ -76,20 +76,20 @@ def test_an_increment_is_held_to_the_tests_of_a_whole_build(held: Settings) -> N
 
 
 def test_models_that_dbt_did_not_tell_of_do_not_go_untested(held: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    really = _dbt.Session.call
+    really = _dbt.DbtSession.call
 
-    def silent(dbt: _dbt.Session, arguments: list[str], *rest: Any) -> list[NodeResult]:
+    def silent(dbt: _dbt.DbtSession, arguments: list[str], *rest: Any) -> list[NodeResult]:
         return really(dbt, arguments, *rest[:3])
 
-    monkeypatch.setattr(_dbt.Session, "call", silent)
+    monkeypatch.setattr(_dbt.DbtSession, "call", silent)
     a_day(held)
     intake, results = build(held)
-    assert intake.why_whole is None
+    assert intake.full_refresh_reason is None
     assert verdicts(results)["videos_grain"] == "pass"
 
 
 def test_tests_that_outlast_dbt_are_waited_for(held: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended, dbt, test = Event(), _dbt.Session.call, _tests.Testing._run
+    ended, dbt, test = Event(), _dbt.DbtSession.call, _tests.IncrementTestRunner._run
 
     def call(*arguments: Any) -> list[NodeResult]:
         results = dbt(*arguments)
@@ -101,11 +101,11 @@ def test_tests_that_outlast_dbt_are_waited_for(held: Settings, monkeypatch: pyte
         return test(*arguments)
 
     build(held)  # which compiles the tests, by another call of dbt
-    monkeypatch.setattr(_dbt.Session, "call", call)
-    monkeypatch.setattr(_tests.Testing, "_run", late)
+    monkeypatch.setattr(_dbt.DbtSession, "call", call)
+    monkeypatch.setattr(_tests.IncrementTestRunner, "_run", late)
     a_day(held)
     intake, results = build(held)
-    assert intake.why_whole is None
+    assert intake.full_refresh_reason is None
     assert set(verdicts(results).values()) == {"pass"}
 
 
@@ -114,7 +114,7 @@ def test_a_test_that_only_warns_lets_the_increment_be_published(held: Settings) 
     write(held.raw, "comments", STUDY, DAY, "two", [lonely])
     said: list[str] = []
     intake, results = build(held, said)
-    assert intake.why_whole is None
+    assert intake.full_refresh_reason is None
     [lonely_comment] = [result for result in results if result.name == "comments_refer_to_videos"]
     assert (lonely_comment.status, lonely_comment.failures) == ("warn", 1)
     assert "comments_refer_to_videos: 1 rows object" in said
@@ -126,18 +126,18 @@ def test_data_that_break_a_rule_are_not_published_by_an_increment_either(held: S
     write(held.raw, "coverage", STUDY, date(2026, 2, 10), "odd", [odd])
     intake, results = build(held)
     # What an increment cannot take in is looked at together with all the rest.
-    assert "coverage_state_is_known: 1 rows object" in str(intake.why_whole)
+    assert "coverage_state_is_known: 1 rows object" in str(intake.full_refresh_reason)
     assert verdicts(results)["coverage_state_is_known"] == "fail"
     assert held.warehouse.read_bytes() == published
 
 
 def test_an_increment_that_cannot_run_is_built_anew(held: Settings) -> None:
     a_day(held)
-    with duckdb.connect(str(staging_path(held))) as db:
+    with duckdb.connect(str(scratch_path(held))) as db:
         db.execute("DROP VIEW staging.stg_tiktok__videos")
     said: list[str] = []
     intake, results = build(held, said)
-    assert "cannot be taken in (" in str(intake.why_whole)
+    assert "cannot be taken in (" in str(intake.full_refresh_reason)
     assert not [result for result in results if result.failed]
     assert any("from everything" in line for line in said)
     fresh = new_settings(held.root.parent / "fresh")
@@ -154,7 +154,7 @@ def test_a_warehouse_that_cannot_be_copied_is_built_anew(held: Settings, monkeyp
     monkeypatch.setattr(shutil, "copyfile", damaged)
     a_day(held)
     intake, results = build(held)
-    assert "Input/output error" in str(intake.why_whole)
+    assert "Input/output error" in str(intake.full_refresh_reason)
     assert not [result for result in results if result.failed]
     with duckdb.connect(str(held.warehouse), read_only=True) as db:
         assert db.execute("SELECT count(*) FROM marts.videos WHERE study = 'story'").fetchall() == [(1,)]
@@ -173,7 +173,7 @@ def test_what_is_published_was_made_durable_first(held: Settings, monkeypatch: p
     a_day(held)
     build(held)
     at_the_end = flushed[-4:]
-    assert at_the_end[:2] == [held.warehouse_build, staging_path(held)]
+    assert at_the_end[:2] == [held.warehouse_build, scratch_path(held)]
     assert at_the_end[-1] == held.warehouse_build
 
 
@@ -189,7 +189,7 @@ def test_on_a_full_disk_nothing_is_published(held: Settings, whole: bool) -> Non
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(0.95 * len(published)), limits[1]))
     try:
         for _ in range(2):
-            with pytest.raises(_build.NotPublished, match=r"File too large.*Make room on the disk"):
+            with pytest.raises(_build.PublishError, match=r"File too large.*Make room on the disk"):
                 build(held)
             assert held.warehouse.read_bytes() == published
             assert not held.warehouse_build.exists()
@@ -203,14 +203,14 @@ def test_on_a_full_disk_nothing_is_published(held: Settings, whole: bool) -> Non
 def test_a_log_that_could_not_be_put_into_the_file_is_as_soon_as_there_is_room(held: Settings) -> None:
     a_day(held)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with _build.building(held):
+    with _build.build_lock(held):
         resource.setrlimit(resource.RLIMIT_FSIZE, (held.warehouse.stat().st_size, limits[1]))
         try:
-            intake, _ = _build.build(held, now=datetime(2026, 6, 1, tzinfo=UTC), progress=lambda *_: None)
+            intake, _ = _build.build_warehouse(held, now=datetime(2026, 6, 1, tzinfo=UTC), progress=lambda *_: None)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert held.warehouse_build.with_name(held.warehouse_build.name + ".wal").exists()
-        _build.publish(held, intake)
+        _build.publish_warehouse(held, intake)
     with duckdb.connect(str(held.warehouse), read_only=True) as db:
         assert db.execute("SELECT count(*) FROM marts.videos WHERE study = 'story'").fetchall() == [(1,)]
 
@@ -219,7 +219,7 @@ def test_tests_that_were_lost_are_compiled_again(held: Settings) -> None:
     kept = held.dbt_target / "tests.json"
     for damage in (b"", b"{", b'{"project": "another", "tests": []}', b'{"tests": [1]}'):
         kept.write_bytes(damage)
-        assert _tests._held(kept, _dbt.project_digest()) is None
+        assert _tests._cached_tests(kept, _dbt.project_digest()) is None
     a_day(held)
-    assert build(held)[0].why_whole is None
-    assert _tests._held(kept, _dbt.project_digest())
+    assert build(held)[0].full_refresh_reason is None
+    assert _tests._cached_tests(kept, _dbt.project_digest())
