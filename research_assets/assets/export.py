@@ -48,11 +48,11 @@ def export_asset(
     )
     def export(config: ExportConfig) -> dg.MaterializeResult[None]:
         """Made from the marts that are published."""
-        from research_assets.export import ExportError, Order, make_export
+        from research_assets.export import ExportError, ExportRequest, export
         from research_assets.reading import WarehouseReadError, parse_day
 
         try:
-            order = Order(
+            order = ExportRequest(
                 studies=(study.name,),
                 marts=tuple(config.marts),
                 first=parse_day(config.first or None),
@@ -61,11 +61,11 @@ def export_asset(
                 pseudonymous=config.pseudonymous,
                 ids_only=config.ids,
             )
-            made = make_export(settings, order, [study], present.now())
+            made = export(settings, order, [study], present.now())
         except (ExportError, WarehouseReadError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         rows = "\n".join(f"| {name} | {number:,} |" for name, number in made.rows.items())
-        left = [f"{', '.join(names)}: {reason}" for reason, names in made.left_by_reason.items()]
+        left = [f"{', '.join(names)}: {reason}" for reason, names in made.skipped_by_reason.items()]
         return dg.MaterializeResult(
             metadata={
                 "folder": dg.MetadataValue.path(made.folder),

@@ -10,7 +10,7 @@ from research_assets.export import FORMATS
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from research_assets.export import Made
+    from research_assets.export import Export
     from research_assets.settings import Settings
 
 DAY = click.DateTime(["%Y-%m-%d"])
@@ -44,28 +44,28 @@ def command(
 
     from research_assets.cli.place import data_here
     from research_assets.clock import SystemClock
-    from research_assets.export import USUAL, Order, make_export
+    from research_assets.export import DEFAULT_FORMATS, ExportRequest, export
     from research_assets.study_file import load_studies
 
     if ids and (formats or marts or pseudonymous):
         raise click.UsageError("--ids is a file of its own: leave out --format, --mart and --pseudonymous.")
     settings = data_here()
-    order = Order(
+    order = ExportRequest(
         studies=studies,
         marts=marts,
         first=first.date() if first else None,
         last=last.date() if last else None,
-        formats=formats or USUAL,
+        formats=formats or DEFAULT_FORMATS,
         pseudonymous=pseudonymous,
         ids_only=ids,
     )
     console = Console(highlight=False, soft_wrap=True)
     with console.status("Exporting ..."):
-        made = make_export(settings, order, load_studies(settings), SystemClock().now())
+        made = export(settings, order, load_studies(settings), SystemClock().now())
     _show(console, made, settings)
 
 
-def _show(console: "Console", made: "Made", settings: "Settings") -> None:
+def _show(console: "Console", made: "Export", settings: "Settings") -> None:
     """What was written, what was not and why, and where it is."""
     from rich.table import Table
 
@@ -76,10 +76,10 @@ def _show(console: "Console", made: "Made", settings: "Settings") -> None:
         size = sum(file.bytes for file in made.files if (file.mart or "ids") == name)
         table.add_row(name, f"{number:,}", f"{size / 1e6:,.1f}")
     console.print(table)
-    for reason, names in made.left_by_reason.items():
+    for reason, names in made.skipped_by_reason.items():
         console.print(f"\nLeft out: {', '.join(names)}: {reason}.")
     console.print(f"\nExported to {made.folder}; begin with its README.md.")
-    if made.order.pseudonymous:
+    if made.request.pseudonymous:
         console.print(
             f"The key of the pseudonyms is {settings.pseudonym_key}. Keep a copy of it, apart from every export."
         )

@@ -5,7 +5,7 @@ pseudonymous, or only ids. DuckDB streams the rows; only Stata passes through pa
 `assets/export.py`, the command in `cli/export.py`.
 """
 
-from research_assets.export.make import Made, made, make_export
-from research_assets.export.order import FORMATS, USUAL, ExportError, Order
+from research_assets.export.make import Export, list_exports, export
+from research_assets.export.order import FORMATS, DEFAULT_FORMATS, ExportError, ExportRequest
 
-__all__ = ["FORMATS", "USUAL", "ExportError", "Made", "Order", "made", "make_export"]
+__all__ = ["FORMATS", "DEFAULT_FORMATS", "ExportError", "Export", "ExportRequest", "list_exports", "export"]

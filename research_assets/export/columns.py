@@ -13,20 +13,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from research_assets.collect.coverage import USERNAME_SEPARATOR
-from research_assets.export.treatment import KINDS, Treatment, treatments
+from research_assets.export.treatment import PSEUDONYM_KINDS, Treatment, mart_treatments
 from research_assets.reading import MartColumn, Mart, sql_identifier
 
-ID_PREFIX = "id_"
-_LONG = 16
+TEXT_ID_PREFIX = "id_"
+_MIN_TEXT_ID_DIGITS = 16
 """Digits from which on a number cannot pass through a float unharmed."""
 
 # With the apostrophes in it, one can be taken away again without taking one that was there before.
 # The last four are the wide forms, which spreadsheets take too.
-_FORMULA = "^''*[=+@\\t\\r\\n\\-\uff1d\uff0b\uff0d\uff20]"
+_FORMULA_START = "^''*[=+@\\t\\r\\n\\-\uff1d\uff0b\uff0d\uff20]"
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class ExportColumn:
     """A column of an exported file: its name, its type in the warehouse or after the treatment, its SQL, its meaning.
 
     `treatment` is empty in an export that is not pseudonymous.
@@ -49,20 +49,20 @@ class Field:
         return self.type.endswith("]") or self.type.startswith(("STRUCT", "MAP"))
 
 
-def fields(mart: Mart, *, pseudonymous: bool) -> list[Field]:
+def export_columns(mart: Mart, *, pseudonymous: bool) -> list[ExportColumn]:
     """The columns that are exported of a mart. Raises ExportError for one without a treatment."""
     if not pseudonymous:
-        return [Field(c.name, c.type, sql_identifier(c.name), c.description) for c in mart.columns]
-    known = treatments(mart)
+        return [ExportColumn(c.name, c.type, sql_identifier(c.name), c.description) for c in mart.columns]
+    known = mart_treatments(mart)
     kept = [column for column in mart.columns if known[column.name] is not Treatment.DROP]
-    return [_treated(column, known[column.name], mart) for column in kept]
+    return [_pseudonymized(column, known[column.name], mart) for column in kept]
 
 
-def _treated(column: MartColumn, treatment: Treatment, mart: Mart) -> Field:
+def _pseudonymized(column: MartColumn, treatment: Treatment, mart: Mart) -> ExportColumn:
     name, kind, sql = sql_identifier(column.name), column.type, sql_identifier(column.name)
     match treatment:
         case Treatment.USERS:
-            sql = _all_named("user", name)
+            sql = _pseudonym_list_sql("user", name)
         case Treatment.TEXT:
             # The names that the API found in a caption tell of mentions that no pattern would find.
             names = '"mentions"' if column.name == "description" and "mentions" in mart.names else "NULL"
@@ -71,21 +71,21 @@ def _treated(column: MartColumn, treatment: Treatment, mart: Mart) -> Field:
             sql = f"list_transform({name}, lambda value: {_scrubbed('value', 'NULL')})"
         case Treatment.UNIT:
             # A canary is a video.
-            accounts = _all_named("user", f"string_split({name}, '{USERNAME_SEPARATOR}')")
-            sql = f"CASE unit_kind WHEN 'day' THEN {name} WHEN 'canary' THEN {_named('video', name)} "
+            accounts = _pseudonym_list_sql("user", f"string_split({name}, '{USERNAME_SEPARATOR}')")
+            sql = f"CASE unit_kind WHEN 'day' THEN {name} WHEN 'canary' THEN {_pseudonym_sql('video', name)} "
             sql += f"WHEN 'account' THEN array_to_string({accounts}, '{USERNAME_SEPARATOR}') "
             sql += f"ELSE pseudonym(unit_kind, {name}) END"
-        case _ if treatment in KINDS:
-            sql, kind = _named(KINDS[treatment], name), "VARCHAR"
-    return Field(column.name, kind, sql, column.description, str(treatment))
+        case _ if treatment in PSEUDONYM_KINDS:
+            sql, kind = _pseudonym_sql(PSEUDONYM_KINDS[treatment], name), "VARCHAR"
+    return ExportColumn(column.name, kind, sql, column.description, str(treatment))
 
 
-def _named(kind: str, sql: str) -> str:
+def _pseudonym_sql(kind: str, sql: str) -> str:
     return f"pseudonym('{kind}', {sql}::VARCHAR)"
 
 
-def _all_named(kind: str, sql: str) -> str:
-    return f"list_transform({sql}, lambda value: {_named(kind, 'value')})"
+def _pseudonym_list_sql(kind: str, sql: str) -> str:
+    return f"list_transform({sql}, lambda value: {_pseudonym_sql(kind, 'value')})"
 
 
 def _scrubbed(sql: str, names: str) -> str:
@@ -93,27 +93,29 @@ def _scrubbed(sql: str, names: str) -> str:
     return f"scrub({sql}, coalesce({names}::VARCHAR[], []::VARCHAR[]))"
 
 
-def parquet(field: Field) -> str:
+def parquet_sql(field: ExportColumn) -> str:
     """The column with its type."""
     return field.sql
 
 
-def csv(field: Field) -> str:
+def csv_sql(field: ExportColumn) -> str:
     """The column as text for CSV; what is missing stays null, so that the writer can tell it from an empty text."""
     if field.is_id:
-        return f"'{ID_PREFIX}' || {field.sql}::VARCHAR"
+        return f"'{TEXT_ID_PREFIX}' || {field.sql}::VARCHAR"
     if field.type == "TIMESTAMP WITH TIME ZONE":
         return f"strftime({field.sql} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')"
     if field.is_nested:
         return _text(_json(field))
     if field.type == "VARCHAR":
-        guarded = f"CASE WHEN regexp_matches({field.sql}, '{_FORMULA}') THEN '''' || {field.sql} ELSE {field.sql} END"
-        digits = f"regexp_matches({field.sql}, '^[0-9]{{{_LONG},}}$')"
-        return _text(f"CASE WHEN {digits} THEN '{ID_PREFIX}' || {field.sql} ELSE {guarded} END")
+        guarded = (
+            f"CASE WHEN regexp_matches({field.sql}, '{_FORMULA_START}') THEN '''' || {field.sql} ELSE {field.sql} END"
+        )
+        digits = f"regexp_matches({field.sql}, '^[0-9]{{{_MIN_TEXT_ID_DIGITS},}}$')"
+        return _text(f"CASE WHEN {digits} THEN '{TEXT_ID_PREFIX}' || {field.sql} ELSE {guarded} END")
     return field.sql
 
 
-def stata(field: Field) -> str:
+def stata_sql(field: ExportColumn) -> str:
     """The column in a type that pandas writes to Stata."""
     if field.is_id:
         return f"{field.sql}::VARCHAR"
@@ -124,7 +126,7 @@ def stata(field: Field) -> str:
     return _text(field.sql) if field.type == "VARCHAR" else field.sql
 
 
-def _json(field: Field) -> str:
+def _json(field: ExportColumn) -> str:
     """Nested values as JSON; ids in it as text, because most readers of JSON make floats of numbers."""
     kind = re.sub(r"(^|\w*id\"? )BIGINT\b", r"\1VARCHAR", field.type)
     return f"to_json({field.sql}::{kind})::VARCHAR"
@@ -135,6 +137,6 @@ def _text(sql: str) -> str:
     return f"replace({sql}, chr(0), '')"
 
 
-def select(mart: Mart, columns: Iterator[str], where: str) -> str:
+def select_sql(mart: Mart, columns: Iterator[str], where: str) -> str:
     """The query of a mart's rows."""
     return f"SELECT {', '.join(columns)} FROM {sql_identifier(mart.name)}" + (f" WHERE {where}" if where else "")

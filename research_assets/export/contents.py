@@ -9,16 +9,16 @@ from importlib.metadata import version
 import duckdb
 
 from research_assets.export import columns
-from research_assets.export.order import Order, Part
+from research_assets.export.order import ExportRequest, MartSelection
 from research_assets.export.stata import stata_names
 from research_assets.reading import Mart, filter_condition
 
-ORIGIN = ("unit", "source_field", "available_since")
+ORIGIN_COLUMNS = ("unit", "source_field", "available_since")
 """What the mart `codebook` knows beyond the descriptions."""
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class CoverageCount:
     """What is held of an entity of a study: units in a state, and the rows asked, offered and kept for them."""
 
     study: str
@@ -30,12 +30,14 @@ class Standing:
     kept: int | None
 
 
-def software() -> str:
+def software_version() -> str:
     """What made the export."""
     return f"research-assets {version('research-assets')}, DuckDB {duckdb.__version__}"
 
 
-def standing(connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart], order: Order) -> list[Standing]:
+def read_coverage_counts(
+    connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart], order: ExportRequest
+) -> list[CoverageCount]:
     """The coverage of the exported studies and days, from the mart `coverage`; empty if there is none."""
     if "coverage" not in known:
         return []
@@ -44,29 +46,33 @@ def standing(connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart], o
         "SELECT study, entity, state, count(*), sum(asked)::BIGINT, sum(offered)::BIGINT, sum(kept)::BIGINT "
         f"FROM coverage {'WHERE ' + where if where else ''} GROUP BY ALL ORDER BY ALL"
     ).fetchall()
-    return [Standing(*row) for row in rows]
+    return [CoverageCount(*row) for row in rows]
 
 
-def origins(connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart]) -> dict[tuple[str, str], Sequence[str]]:
+def read_column_origins(
+    connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart]
+) -> dict[tuple[str, str], Sequence[str]]:
     """Unit, source field and since when the API has it, by mart and column; empty without the mart `codebook`."""
     if "codebook" not in known:
         return {}
-    rows = connection.sql(f"SELECT mart, column_name, {', '.join(ORIGIN)} FROM codebook").fetchall()
+    rows = connection.sql(f"SELECT mart, column_name, {', '.join(ORIGIN_COLUMNS)} FROM codebook").fetchall()
     return {(mart, column): [value or "" for value in values] for mart, column, *values in rows}
 
 
-def codebook(chosen: Sequence[Part], order: Order, origin: Mapping[tuple[str, str], Sequence[str]]) -> str:
+def codebook_csv(
+    chosen: Sequence[MartSelection], order: ExportRequest, origin: Mapping[tuple[str, str], Sequence[str]]
+) -> str:
     """The columns of the exported tables as CSV: one line for each, in the order of the files."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     stata, treated = "stata" in order.formats, order.pseudonymous
-    heading = ["mart", "column", "type", "description", *(ORIGIN if origin else ())]
+    heading = ["mart", "column", "type", "description", *(ORIGIN_COLUMNS if origin else ())]
     writer.writerow([*heading, *["name_in_stata"] * stata, *["treatment"] * treated])
     for part in chosen:
-        fields = columns.fields(part.mart, pseudonymous=treated)
+        fields = columns.export_columns(part.mart, pseudonymous=treated)
         short = stata_names([field.name for field in fields])
         for field in fields:
-            told = origin.get((part.mart.name, field.name), [""] * len(ORIGIN)) if origin else []
+            told = origin.get((part.mart.name, field.name), [""] * len(ORIGIN_COLUMNS)) if origin else []
             more = [short[field.name]] * stata + [field.treatment] * treated
             writer.writerow([part.mart.name, field.name, field.type, field.description, *told, *more])
     return text.getvalue()

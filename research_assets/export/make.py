@@ -17,10 +17,10 @@ import duckdb
 from research_assets import files
 from research_assets.collect.spec import StudySpec
 from research_assets.export import columns, stata
-from research_assets.export.contents import codebook, origins, software, standing
-from research_assets.export.order import ExportError, Order, Part, check_order, parts
-from research_assets.export.pseudonyms import read_key, register, unregister
-from research_assets.export.readme import readme
+from research_assets.export.contents import codebook_csv, read_column_origins, software_version, read_coverage_counts
+from research_assets.export.order import ExportError, ExportRequest, MartSelection, validate_request, select_marts
+from research_assets.export.pseudonyms import load_or_create_key, register, unregister
+from research_assets.export.readme import render_readme
 from research_assets.export.writers import SUFFIXES, WRITERS, write_ids
 from research_assets.reading import (
     connect_read_only,
@@ -38,12 +38,12 @@ from research_assets.settings import Settings
 MEMORY = "2GB"
 """What DuckDB may take; pandas, for Stata, takes its own."""
 MANIFEST = "manifest.json"
-_ABANDONED = timedelta(days=1)
+_STALE_AFTER = timedelta(days=1)
 """A folder under construction that is older was left by a process that died."""
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class ExportedFile:
     """A table of an export: its path in the folder, the mart it is of, its format, rows and bytes."""
 
     path: str
@@ -54,14 +54,14 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Export:
     """An export as its manifest tells it. `left_out` gives the reason why a mart is not in it, by name."""
 
     folder: Path
     made_at: datetime
-    order: Order
-    files: tuple[File, ...]
-    left_out: Mapping[str, str]
+    request: ExportRequest
+    files: tuple[ExportedFile, ...]
+    skipped: Mapping[str, str]
 
     @property
     def rows(self) -> dict[str, int]:
@@ -69,26 +69,26 @@ class Made:
         return {file.mart or "ids": file.rows for file in self.files}
 
     @property
-    def left_by_reason(self) -> dict[str, list[str]]:
+    def skipped_by_reason(self) -> dict[str, list[str]]:
         """The marts that were left out, by the reason."""
         reasons: dict[str, list[str]] = {}
-        for name, reason in self.left_out.items():
+        for name, reason in self.skipped.items():
             reasons.setdefault(reason, []).append(name)
         return reasons
 
 
-def make_export(settings: Settings, order: Order, specs: Sequence[StudySpec], now: datetime) -> Made:
+def export(settings: Settings, order: ExportRequest, specs: Sequence[StudySpec], now: datetime) -> Export:
     """Export what is ordered from the published warehouse; returns what was made.
 
     `specs` are the studies as they are declared now: the README quotes their queries. Raises ReadingError if there is
     no warehouse or study of that name, and ExportError if the order cannot be met; nothing of it is left then.
     """
-    check_order(order)
+    validate_request(order)
     require_warehouse(settings)
-    key = read_key(settings.pseudonym_key) if order.pseudonymous else None
+    key = load_or_create_key(settings.pseudonym_key) if order.pseudonymous else None
     files.private_folder(settings.exports)
-    _clear(settings, now)
-    folder = _free(settings.exports / f"{order.title}-{now:%Y%m%dT%H%M%SZ}")
+    _remove_stale_builds(settings, now)
+    folder = _unused_folder(settings.exports / f"{order.folder_name}-{now:%Y%m%dT%H%M%SZ}")
     build = files.temporary_path(folder)
     build.mkdir(mode=0o700)
     try:
@@ -97,7 +97,7 @@ def make_export(settings: Settings, order: Order, specs: Sequence[StudySpec], no
             if key:
                 register(connection, key)
             try:
-                made = _fill(connection, settings, order, specs, now, folder, build)
+                made = _write_all(connection, settings, order, specs, now, folder, build)
             finally:
                 if key:
                     unregister(connection)
@@ -117,58 +117,62 @@ def make_export(settings: Settings, order: Order, specs: Sequence[StudySpec], no
     return made
 
 
-def made(settings: Settings) -> list[Made]:
+def list_exports(settings: Settings) -> list[Export]:
     """The exports that are in the data folder, oldest first: what a removal has to reach."""
-    found = [_read(path) for path in settings.exports.glob(f"*/{MANIFEST}")]
+    found = [_from_manifest(path) for path in settings.exports.glob(f"*/{MANIFEST}")]
     return sorted(found, key=lambda one: (one.made_at, one.folder.name))
 
 
-def _fill(
+def _write_all(
     connection: duckdb.DuckDBPyConnection,
     settings: Settings,
-    order: Order,
+    order: ExportRequest,
     specs: Sequence[StudySpec],
     now: datetime,
     folder: Path,
     build: Path,
-) -> Made:
+) -> Export:
     known = read_marts(connection)
     held = read_studies(connection, known)
-    chosen, left = parts(order, known, held)
+    chosen, left = select_marts(order, known, held)
     if order.ids_only:
         chosen, left = [], {}
         rows = write_ids(connection, known, order, build / "ids.csv")
-        written = [File("ids.csv", "", "csv", rows, (build / "ids.csv").stat().st_size)]
+        written = [ExportedFile("ids.csv", "", "csv", rows, (build / "ids.csv").stat().st_size)]
     else:
         if "stata" in order.formats:
             stata.check_size(connection, chosen)
-        written = [file for part in chosen for file in _write(connection, part, order, build)]
-        book = codebook(chosen, order, origins(connection, known))
+        written = [file for part in chosen for file in _write_mart(connection, part, order, build)]
+        book = codebook_csv(chosen, order, read_column_origins(connection, known))
         (build / "codebook.csv").write_text(book, encoding="utf-8")
         if any(part.mart.name == "codebook" for part in chosen) and (shown := read_book(connection)):
             page = codebook_page(shown, simulated=is_simulated(settings), built=built_at(settings), now=now)
             (build / "codebook.html").write_text(page, encoding="utf-8")
-    result = Made(folder, now, order, tuple(written), left)
+    result = Export(folder, now, order, tuple(written), left)
     asked = [spec for spec in specs if spec.name in (order.studies or held)]
-    held_units = standing(connection, known, order)
-    text = readme(result, chosen, asked, held_units, simulated=is_simulated(settings))
+    held_units = read_coverage_counts(connection, known, order)
+    text = render_readme(result, chosen, asked, held_units, simulated=is_simulated(settings))
     (build / "README.md").write_text(text, encoding="utf-8")
-    (build / MANIFEST).write_text(json.dumps(_plain(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    (build / MANIFEST).write_text(
+        json.dumps(_to_manifest(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     return result
 
 
-def _write(connection: duckdb.DuckDBPyConnection, part: Part, order: Order, build: Path) -> list[File]:
-    chosen = columns.fields(part.mart, pseudonymous=order.pseudonymous)
+def _write_mart(
+    connection: duckdb.DuckDBPyConnection, part: MartSelection, order: ExportRequest, build: Path
+) -> list[ExportedFile]:
+    chosen = columns.export_columns(part.mart, pseudonymous=order.pseudonymous)
     written = []
     for form in order.formats:
         path = build / form / f"{part.mart.name}.{SUFFIXES[form]}"
         path.parent.mkdir(mode=0o700, exist_ok=True)
         rows = WRITERS[form](connection, part, chosen, path)
-        written.append(File(str(path.relative_to(build)), part.mart.name, form, rows, path.stat().st_size))
+        written.append(ExportedFile(str(path.relative_to(build)), part.mart.name, form, rows, path.stat().st_size))
     return written
 
 
-def _free(folder: Path) -> Path:
+def _unused_folder(folder: Path) -> Path:
     """The folder's name, numbered if it is taken: two exports may be made in one second."""
     number, free = 1, folder
     while free.exists() or files.temporary_path(free).exists():
@@ -177,38 +181,38 @@ def _free(folder: Path) -> Path:
     return free
 
 
-def _clear(settings: Settings, now: datetime) -> None:
+def _remove_stale_builds(settings: Settings, now: datetime) -> None:
     """Remove what exports that were killed have left."""
     for left in settings.exports.glob(".*.tmp"):
-        if left.stat().st_mtime < (now - _ABANDONED).timestamp():
+        if left.stat().st_mtime < (now - _STALE_AFTER).timestamp():
             shutil.rmtree(left)
 
 
-def _plain(result: Made) -> dict[str, Any]:
-    order = asdict(result.order)
+def _to_manifest(result: Export) -> dict[str, Any]:
+    order = asdict(result.request)
     days = {name: order[name] and order[name].isoformat() for name in ("first", "last")}
     return {
         "made_at": result.made_at.isoformat(),
-        "software": software(),
+        "software": software_version(),
         "order": order | days,
         "files": [asdict(file) for file in result.files],
-        "left_out": dict(result.left_out),
+        "left_out": dict(result.skipped),
     }
 
 
-def _read(path: Path) -> Made:
+def _from_manifest(path: Path) -> Export:
     """An export by its manifest. Raises ExportError rather than leave out one that a removal would then not reach."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
         order = told["order"]
         days = {name: parse_day(order[name]) for name in ("first", "last")}
         lists = {name: tuple(order[name]) for name in ("studies", "marts", "formats")}
-        return Made(
+        return Export(
             folder=path.parent,
             made_at=datetime.fromisoformat(told["made_at"]),
-            order=Order(**(order | lists | days)),
-            files=tuple(File(**file) for file in told["files"]),
-            left_out=told["left_out"],
+            request=ExportRequest(**(order | lists | days)),
+            files=tuple(ExportedFile(**file) for file in told["files"]),
+            skipped=told["left_out"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ExportError(

@@ -7,7 +7,7 @@ from datetime import date
 from research_assets.reading import Mart, require_studies, filter_condition
 
 FORMATS = ("parquet", "csv", "stata")
-USUAL = ("parquet", "csv")
+DEFAULT_FORMATS = ("parquet", "csv")
 """The formats when none is named."""
 
 
@@ -16,7 +16,7 @@ class ExportError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ExportRequest:
     """What is wanted: of which studies, marts and days (both ends included), in which formats; empty means all.
 
     `pseudonymous` replaces what points to people; `ids_only` leaves nothing but ids, to be asked again by a colleague.
@@ -26,12 +26,12 @@ class Order:
     marts: tuple[str, ...] = ()
     first: date | None = None
     last: date | None = None
-    formats: tuple[str, ...] = USUAL
+    formats: tuple[str, ...] = DEFAULT_FORMATS
     pseudonymous: bool = False
     ids_only: bool = False
 
     @property
-    def title(self) -> str:
+    def folder_name(self) -> str:
         """The first part of the folder's name."""
         studies = "-".join(self.studies) if len(self.studies) <= 3 else f"{len(self.studies)}-studies"
         studies = studies or "all"
@@ -39,15 +39,15 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MartSelection:
     """A mart in an export: the condition that narrows it (empty: none), and what a reader must know of that."""
 
     mart: Mart
-    where: str
+    condition: str
     note: str = ""
 
 
-def check_order(order: Order) -> None:
+def validate_request(order: ExportRequest) -> None:
     """Raise ExportError for an order that contradicts itself."""
     if unknown := [name for name in order.formats if name not in FORMATS]:
         raise ExportError(f"There is no format {', '.join(unknown)}; there are: {', '.join(FORMATS)}.")
@@ -61,7 +61,9 @@ def check_order(order: Order) -> None:
         raise ExportError("Ids are those of videos and comments; leave the marts out.")
 
 
-def parts(order: Order, known: Mapping[str, Mart], held: Sequence[str]) -> tuple[list[Part], dict[str, str]]:
+def select_marts(
+    order: ExportRequest, known: Mapping[str, Mart], held: Sequence[str]
+) -> tuple[list[MartSelection], dict[str, str]]:
     """The marts of an export, and for each that is left out the reason.
 
     Days leave out marts whose rows belong to no day, unless they were named: a total over all days beside rows of some
@@ -80,7 +82,7 @@ def parts(order: Order, known: Mapping[str, Mart], held: Sequence[str]) -> tuple
             if not order.marts and "study" in mart.names:
                 left[name] = "rows belong to no single day; name such a mart to have it whole"
                 continue
-            chosen.append(Part(mart, filter_condition(mart, studies), "not narrowed to the days"))
+            chosen.append(MartSelection(mart, filter_condition(mart, studies), "not narrowed to the days"))
         else:
-            chosen.append(Part(mart, filter_condition(mart, studies, order.first, order.last)))
+            chosen.append(MartSelection(mart, filter_condition(mart, studies, order.first, order.last)))
     return chosen, left

@@ -33,15 +33,15 @@ _MAIL = r"(?P<mail>(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
 _HANDLE = r"[@\uff20](?P<handle>[\w.]*\w)"
 # As long as an id is; a telephone number has 15 digits at most.
 _ID = r"(?P<id>(?<!\d)\d{16,20}(?!\d))"
-_ANYTHING = re.compile(r"[@\uff20]|://|www\.|\d{16}", re.IGNORECASE)
+_MAY_IDENTIFY = re.compile(r"[@\uff20]|://|www\.|\d{16}", re.IGNORECASE)
 """Without one of these in it, a text holds nothing to be taken out: most texts are done with at once."""
-_WITHOUT_NAMES = re.compile("|".join((_LINK, _MAIL, _HANDLE, _ID)), re.IGNORECASE)
+_IDENTIFIERS = re.compile("|".join((_LINK, _MAIL, _HANDLE, _ID)), re.IGNORECASE)
 
 Scrub = Callable[[str, Sequence[str] | None], str]
 Pseudonym = Callable[[str, str], str]
 
 
-def read_key(path: Path) -> bytes:
+def load_or_create_key(path: Path) -> bytes:
     """The project's key; created where there is none, readable by its owner alone.
 
     Raises ExportError if the file holds no key, or if others can read it.
@@ -74,7 +74,7 @@ def read_key(path: Path) -> bytes:
     return key
 
 
-def pseudonyms(key: bytes) -> Pseudonym:
+def make_pseudonymizer(key: bytes) -> Pseudonym:
     """The function from kind and value to a pseudonym such as `video_3f9a…`; accounts are the same in capitals."""
 
     def pseudonym(kind: str, value: str) -> str:
@@ -101,7 +101,7 @@ def register(connection: duckdb.DuckDBPyConnection, key: bytes) -> None:
         f"kind || '_' || left(sha256(getvariable('pad_outer') || {inner}), {_HEX})"
     )
     text, texts = duckdb.sqltype("VARCHAR"), duckdb.sqltype("VARCHAR[]")
-    connection.create_function("scrub", scrubber(pseudonyms(key)), [text, texts], text)
+    connection.create_function("scrub", make_scrubber(make_pseudonymizer(key)), [text, texts], text)
 
 
 def unregister(connection: duckdb.DuckDBPyConnection) -> None:
@@ -109,7 +109,7 @@ def unregister(connection: duckdb.DuckDBPyConnection) -> None:
     connection.remove_function("scrub")
 
 
-def scrubber(pseudonym: Pseudonym) -> Scrub:
+def make_scrubber(pseudonym: Pseudonym) -> Scrub:
     """The function that takes people out of a text: mentions become pseudonyms, links, addresses and ids go.
 
     Its second argument are names that the text is known to mention, such as display names with blanks.
@@ -121,11 +121,11 @@ def scrubber(pseudonym: Pseudonym) -> Scrub:
         return {"link": "[link]", "mail": "[address]"}.get(found.lastgroup or "", "[id]")
 
     def scrub(text: str, names: Sequence[str] | None) -> str:
-        if not _ANYTHING.search(text):
+        if not _MAY_IDENTIFY.search(text):
             return text
         known = sorted(filter(None, names or ()), key=len, reverse=True)
         if not known:
-            return _WITHOUT_NAMES.sub(replaced, text)
+            return _IDENTIFIERS.sub(replaced, text)
         name = rf"[@\uff20](?P<name>{'|'.join(map(re.escape, known))})(?!\w)"
         # In one pass: what was put in is not looked at again.
         return re.sub("|".join((_LINK, _MAIL, name, _HANDLE, _ID)), replaced, text, flags=re.IGNORECASE)

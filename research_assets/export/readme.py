@@ -5,17 +5,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from research_assets.collect.spec import StudySpec
-from research_assets.export.columns import ID_PREFIX
-from research_assets.export.contents import Standing, software
-from research_assets.export.order import Order, Part
+from research_assets.export.columns import TEXT_ID_PREFIX
+from research_assets.export.contents import CoverageCount, software_version
+from research_assets.export.order import ExportRequest, MartSelection
 
 if TYPE_CHECKING:
-    from research_assets.export.make import Made
+    from research_assets.export.make import Export
 
 PERSONAL_FIELDS = frozenset({"username", "video_id", "music_id"})
 """Fields of a query whose values point to people."""
 
-READING = {
+FORMAT_NOTES = {
     "parquet": (
         "Parquet has the types of the warehouse. In Python: `duckdb.sql(\"FROM 'parquet/videos.parquet'\")`, or "
         "`pandas.read_parquet` with pyarrow. In R, arrow reads ids as `integer64`."
@@ -36,50 +36,55 @@ READING = {
 }
 """How to read each format, and what was changed for its sake."""
 
-IDS = (
+IDS_NOTE = (
     "`ids.csv` holds plain numbers of 64 bits. Do not save it from a spreadsheet, which would round them. `entity` is "
     "videos or comments, `video_id` the video itself or the one commented on, `date` the UTC day of its publication."
 )
 
-PSEUDONYMOUS = (
+PSEUDONYM_NOTE = (
     "Pseudonymous: accounts, videos, comments, sounds and playlists have keyed pseudonyms (HMAC-SHA256), the same in "
     "every export of this project. The key is not in this folder and must never be put beside it."
 )
 
-DUTY = (
+TERMS_NOTE = (
     "TikTok's terms for the Research API hold for this copy too: use within the approved purpose and team, refreshing, "
     "and deleting what was deleted there. Exports are found for a removal in the project's own folder only: whoever "
     "takes a copy away removes there what has to be removed."
 )
 
 
-def readme(
-    made: "Made", chosen: Sequence[Part], specs: Sequence[StudySpec], held: Sequence[Standing], *, simulated: bool
+def render_readme(
+    made: "Export",
+    chosen: Sequence[MartSelection],
+    specs: Sequence[StudySpec],
+    held: Sequence[CoverageCount],
+    *,
+    simulated: bool,
 ) -> str:
     """The whole text, Markdown."""
     parts = (
         _head(made, simulated),
         _tables(made, chosen),
-        _queries(made.order, specs),
-        _coverage(made.order, held),
-        _reading(made.order),
+        _queries(made.request, specs),
+        _coverage(made.request, held),
+        _reading(made.request),
         _caveats(made),
         _use(made, simulated),
     )
     return "\n\n".join(block for part in parts for block in part) + "\n"
 
 
-def _head(made: "Made", simulated: bool) -> Iterator[str]:
-    order = made.order
+def _head(made: "Export", simulated: bool) -> Iterator[str]:
+    order = made.request
     yield f"# {made.folder.name}"
     if simulated:
         yield "**Simulated data**: made by the sandbox of research-assets. Nobody in it exists."
     yield (
         f"Public data of TikTok, collected through its Research API. Studies: {', '.join(order.studies) or 'all'}; "
-        f"{_days(order)}. Exported at {made.made_at:%Y-%m-%d %H:%M:%S} UTC by {software()}."
+        f"{_days(order)}. Exported at {made.made_at:%Y-%m-%d %H:%M:%S} UTC by {software_version()}."
     )
     if order.pseudonymous:
-        yield PSEUDONYMOUS
+        yield PSEUDONYM_NOTE
     if order.ids_only:
         yield (
             "Ids only: whoever has access to the Research API asks for the rest: `research-assets rebuild ids.csv`. "
@@ -87,16 +92,16 @@ def _head(made: "Made", simulated: bool) -> Iterator[str]:
         )
 
 
-def _days(order: Order) -> str:
+def _days(order: ExportRequest) -> str:
     if order.first is None and order.last is None:
         return "all days"
     return f"{order.first or 'the first day'} to {order.last or 'the last day'}, UTC, both included"
 
 
-def _tables(made: "Made", chosen: Sequence[Part]) -> Iterator[str]:
+def _tables(made: "Export", chosen: Sequence[MartSelection]) -> Iterator[str]:
     yield "## Tables"
-    if made.order.ids_only:
-        yield f"`ids.csv`: {made.files[0].rows:,} ids. {IDS}"
+    if made.request.ids_only:
+        yield f"`ids.csv`: {made.files[0].rows:,} ids. {IDS_NOTE}"
         return
     lines = ["| table | rows | one row is |", "| --- | ---: | --- |"]
     for part in chosen:
@@ -104,7 +109,7 @@ def _tables(made: "Made", chosen: Sequence[Part]) -> Iterator[str]:
         lines.append(f"| `{part.mart.name}` | {made.rows[part.mart.name]:,} | {meaning} |")
     yield "\n".join(lines)
     yield (
-        f"Each table is there as {', '.join(made.order.formats)}, in folders of these names. `codebook.csv` says of "
+        f"Each table is there as {', '.join(made.request.formats)}, in folders of these names. `codebook.csv` says of "
         "every column what it means, with its unit; `manifest.json` is for programs."
     )
     if "codebook" in made.rows:
@@ -113,11 +118,11 @@ def _tables(made: "Made", chosen: Sequence[Part]) -> Iterator[str]:
             "filled, over all and by month, and where that breaks. It counts all rows that were held then, also those "
             "that this export leaves out."
         )
-    for reason, names in made.left_by_reason.items():
+    for reason, names in made.skipped_by_reason.items():
         yield f"Left out: {', '.join(f'`{name}`' for name in names)}: {reason}."
 
 
-def _queries(order: Order, specs: Sequence[StudySpec]) -> Iterator[str]:
+def _queries(order: ExportRequest, specs: Sequence[StudySpec]) -> Iterator[str]:
     yield "## Queries"
     if not specs:
         yield "There is no study file any more for what was exported."
@@ -152,7 +157,7 @@ def _redacted(query: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _coverage(order: Order, held: Sequence[Standing]) -> Iterator[str]:
+def _coverage(order: ExportRequest, held: Sequence[CoverageCount]) -> Iterator[str]:
     yield "## Coverage"
     if not held:
         yield "Nothing is known of what was asked."
@@ -169,14 +174,14 @@ def _coverage(order: Order, held: Sequence[Standing]) -> Iterator[str]:
     yield "The gap between offered and kept is what was deleted, made private or moderated."
 
 
-def _reading(order: Order) -> Iterator[str]:
+def _reading(order: ExportRequest) -> Iterator[str]:
     if not order.ids_only:
         yield "## Reading it"
-        yield "\n".join(f"- {READING[form].replace('id_', ID_PREFIX)}" for form in order.formats)
+        yield "\n".join(f"- {FORMAT_NOTES[form].replace('id_', TEXT_ID_PREFIX)}" for form in order.formats)
 
 
-def _caveats(made: "Made") -> Iterator[str]:
-    order = made.order
+def _caveats(made: "Export") -> Iterator[str]:
+    order = made.request
     yield "## To know before counting"
     counts = "Counts are as old as their observation, and up to 10 days older: see `last_seen_at` and `observed_at`."
     lines = [
@@ -197,12 +202,12 @@ def _caveats(made: "Made") -> Iterator[str]:
     yield "\n".join(f"- {line}" for line in lines)
 
 
-def _use(made: "Made", simulated: bool) -> Iterator[str]:
+def _use(made: "Export", simulated: bool) -> Iterator[str]:
     yield "## Use and citation"
-    yield DUTY
+    yield TERMS_NOTE
     yield (
         f"> {'Simulated data' if simulated else 'Data'}: TikTok Research API "
-        f"(https://developers.tiktok.com/products/research-api/), collected with {software()}, exported "
+        f"(https://developers.tiktok.com/products/research-api/), collected with {software_version()}, exported "
         f"{made.made_at:%Y-%m-%d}, `{made.folder.name}`."
     )
     yield "State beside it the queries, the days and the coverage above."

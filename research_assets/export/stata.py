@@ -12,11 +12,11 @@ from typing import Any
 import duckdb
 
 from research_assets.export import columns
-from research_assets.export.columns import Field, select
-from research_assets.export.order import ExportError, Part
+from research_assets.export.columns import ExportColumn, select_sql
+from research_assets.export.order import ExportError, MartSelection
 from research_assets.reading import sql_identifier
 
-MOST_ROWS = 1_000_000
+MAX_ROWS = 1_000_000
 VERSION = 118
 """Of the file format: Stata 14 and later read it."""
 NAME, LABEL, STR = 32, 80, 2045
@@ -29,25 +29,27 @@ RESERVED = frozenset(
 )
 
 
-def check_size(connection: duckdb.DuckDBPyConnection, parts: Sequence[Part]) -> None:
+def check_size(connection: duckdb.DuckDBPyConnection, parts: Sequence[MartSelection]) -> None:
     """Raise ExportError if a mart has more than MOST_ROWS rows, before anything is written."""
     for part in parts:
-        ((rows,),) = connection.sql(select(part.mart, iter(["count(*)"]), part.where)).fetchall()
-        if rows > MOST_ROWS:
+        ((rows,),) = connection.sql(select_sql(part.mart, iter(["count(*)"]), part.condition)).fetchall()
+        if rows > MAX_ROWS:
             raise ExportError(
                 f"The mart {part.mart.name} has {rows:,} rows, too many for Stata: the file is made in memory, so "
-                f"{MOST_ROWS:,} at most. Nothing was exported. Name fewer days or one study, or export csv and read it "
+                f"{MAX_ROWS:,} at most. Nothing was exported. Name fewer days or one study, or export csv and read it "
                 "in Stata: import delimited."
             )
 
 
-def write_stata(connection: duckdb.DuckDBPyConnection, part: Part, fields: Sequence[Field], path: Path) -> int:
+def write_stata(
+    connection: duckdb.DuckDBPyConnection, part: MartSelection, fields: Sequence[ExportColumn], path: Path
+) -> int:
     """Write a .dta file; returns the rows written."""
     # pandas takes a second to import, and the other formats do without it.
     from research_assets.notebook import to_dataframe
 
-    chosen = (f"{columns.stata(field)} AS {sql_identifier(field.name)}" for field in fields)
-    table: Any = to_dataframe(connection.sql(select(part.mart, chosen, part.where)))
+    chosen = (f"{columns.stata_sql(field)} AS {sql_identifier(field.name)}" for field in fields)
+    table: Any = to_dataframe(connection.sql(select_sql(part.mart, chosen, part.condition)))
     names = stata_names([field.name for field in fields])
     dates: dict[str, str] = {}
     long: list[str] = []

@@ -26,7 +26,7 @@ class Treatment(StrEnum):
     UNIT = "pseudonym of the video, comment or each account; days are kept"
 
 
-KINDS = {
+PSEUDONYM_KINDS = {
     Treatment.USER: "user",
     Treatment.USERS: "user",
     Treatment.VIDEO: "video",
@@ -38,7 +38,7 @@ KINDS = {
 
 _T = Treatment
 
-TABLE: Mapping[str, Mapping[Treatment, str]] = {
+TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "videos": {
         _T.KEEP: "study day region_code created_at uploaded_at hashtags hashtag_info effect_names effect_ids "
         "duration_seconds is_stem_verified view_count like_count comment_count share_count favorites_count "
@@ -129,9 +129,11 @@ TABLE: Mapping[str, Mapping[Treatment, str]] = {
 }
 
 
-def treatments(mart: Mart) -> dict[str, Treatment]:
+def mart_treatments(mart: Mart) -> dict[str, Treatment]:
     """What becomes of each column of a mart. Raises ExportError for a column that the table does not have."""
-    known = {column: treatment for treatment, columns in TABLE.get(mart.name, {}).items() for column in columns.split()}
+    known = {
+        column: treatment for treatment, columns in TREATMENTS.get(mart.name, {}).items() for column in columns.split()
+    }
     if missing := [name for name in mart.names if name not in known]:
         raise ExportError(
             f"The mart {mart.name} has columns of which nobody has said what becomes of them in a pseudonymous export: "

@@ -6,8 +6,8 @@ from pathlib import Path
 import duckdb
 
 from research_assets.export import columns, stata
-from research_assets.export.columns import Field, select
-from research_assets.export.order import Order, Part
+from research_assets.export.columns import ExportColumn, select_sql
+from research_assets.export.order import ExportRequest, MartSelection
 from research_assets.reading import Mart, filter_condition, sql_identifier, sql_literal
 
 # Excel takes UTF-8 for what it is only after this mark. It is put before the first column's name, so that the file
@@ -17,17 +17,21 @@ _MARK = "\ufeff"
 SUFFIXES = {"parquet": "parquet", "csv": "csv", "stata": "dta"}
 
 
-def write_parquet(connection: duckdb.DuckDBPyConnection, part: Part, fields: Sequence[Field], path: Path) -> int:
+def write_parquet(
+    connection: duckdb.DuckDBPyConnection, part: MartSelection, fields: Sequence[ExportColumn], path: Path
+) -> int:
     """Parquet with the types of the warehouse; returns the rows written."""
-    chosen = (f"{columns.parquet(field)} AS {sql_identifier(field.name)}" for field in fields)
-    return _copy(connection, select(part.mart, chosen, part.where), path, "FORMAT parquet, COMPRESSION zstd")
+    chosen = (f"{columns.parquet_sql(field)} AS {sql_identifier(field.name)}" for field in fields)
+    return _copy(connection, select_sql(part.mart, chosen, part.condition), path, "FORMAT parquet, COMPRESSION zstd")
 
 
-def write_csv(connection: duckdb.DuckDBPyConnection, part: Part, fields: Sequence[Field], path: Path) -> int:
+def write_csv(
+    connection: duckdb.DuckDBPyConnection, part: MartSelection, fields: Sequence[ExportColumn], path: Path
+) -> int:
     """CSV in UTF-8 with a mark; nothing between two commas is a missing value, `""` an empty text."""
     names = [_MARK * (place == 0) + field.name for place, field in enumerate(fields)]
-    chosen = (f"{columns.csv(field)} AS {sql_identifier(name)}" for field, name in zip(fields, names, strict=True))
-    return _copy(connection, select(part.mart, chosen, part.where), path, "FORMAT csv, HEADER true")
+    chosen = (f"{columns.csv_sql(field)} AS {sql_identifier(name)}" for field, name in zip(fields, names, strict=True))
+    return _copy(connection, select_sql(part.mart, chosen, part.condition), path, "FORMAT csv, HEADER true")
 
 
 def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path, options: str) -> int:
@@ -35,13 +39,15 @@ def _copy(connection: duckdb.DuckDBPyConnection, query: str, path: Path, options
     return int(rows)
 
 
-Writer = Callable[[duckdb.DuckDBPyConnection, Part, Sequence[Field], Path], int]
+Writer = Callable[[duckdb.DuckDBPyConnection, MartSelection, Sequence[ExportColumn], Path], int]
 
 WRITERS: dict[str, Writer] = {"parquet": write_parquet, "csv": write_csv, "stata": stata.write_stata}
 """What writes a format."""
 
 
-def write_ids(connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart], order: Order, path: Path) -> int:
+def write_ids(
+    connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart], order: ExportRequest, path: Path
+) -> int:
     """The ids of videos and comments, plain: what `research-assets rebuild` takes; returns the rows written.
 
     Columns: `entity` (videos or comments), `id`, `video_id` (for a comment its video, for a video the id itself),

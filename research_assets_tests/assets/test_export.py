@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from research_assets.assets.export import export_asset
-from research_assets.export import made
+from research_assets.export import list_exports
 from research_assets.settings import Settings
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.export.house import STUDY, furnish
@@ -44,8 +44,8 @@ def test_without_an_answer_everything_of_the_study_is_exported(house: Settings) 
     result = run(house)
     assert result.success
     (event,) = result.asset_materializations_for_node("garden__export")
-    (one,) = made(house)
-    assert (one.order.studies, one.order.formats) == (("garden",), ("parquet", "csv"))
+    (one,) = list_exports(house)
+    assert (one.request.studies, one.request.formats) == (("garden",), ("parquet", "csv"))
     assert event.metadata["folder"].value == str(one.folder)
     assert event.metadata["rows"].value == sum(one.rows.values()) == 12
     assert "| videos | 2 |" in str(event.metadata["tables"].value)
@@ -53,10 +53,10 @@ def test_without_an_answer_everything_of_the_study_is_exported(house: Settings) 
 
 def test_what_the_launchpad_asks_for_is_made(house: Settings) -> None:
     assert run(house, formats=["stata"], first="2026-02-02", pseudonymous=True).success
-    (one,) = made(house)
-    assert (one.rows["videos"], one.order.pseudonymous, list(one.left_out)) == (1, True, ["users"])
+    (one,) = list_exports(house)
+    assert (one.rows["videos"], one.request.pseudonymous, list(one.skipped)) == (1, True, ["users"])
     assert run(house, ids=True).success
-    assert {"ids": 4} in [each.rows for each in made(house)]
+    assert {"ids": 4} in [each.rows for each in list_exports(house)]
 
 
 def test_what_cannot_be_made_fails_with_the_reason(house: Settings) -> None:
@@ -64,4 +64,4 @@ def test_what_cannot_be_made_fails_with_the_reason(house: Settings) -> None:
     assert not result.success
     (failure,) = (event for event in result.all_events if event.is_step_failure)
     assert "There is no mart vids; there are: comments" in str(failure.step_failure_data.user_failure_data)
-    assert made(house) == []
+    assert list_exports(house) == []

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from research_assets.cli import main
-from research_assets.export import made
+from research_assets.export import list_exports
 from research_assets.settings import Settings
 from research_assets_tests.export.house import furnish
 
@@ -26,7 +26,7 @@ def export(*arguments: str) -> Result:
 
 
 def test_the_folder_that_it_names_holds_what_it_says(place: Settings) -> None:
-    assert made(place) == []
+    assert list_exports(place) == []
     result = export("garden", "--mart", "videos", "--mart", "users", "--format", "stata", "--format", "csv")
     assert result.exit_code == 0, result.output
     (found,) = re.findall(r"Exported to (\S+);", result.stdout)
@@ -42,13 +42,13 @@ def test_days_pseudonyms_and_the_place_of_the_key(place: Settings) -> None:
     assert result.exit_code == 0, result.output
     assert "Left out: users: rows belong to no single day" in result.stdout
     assert f"The key of the pseudonyms is {place.pseudonym_key}." in result.stdout
-    assert {file.format for file in made(place)[0].files} == {"parquet", "csv"}
+    assert {file.format for file in list_exports(place)[0].files} == {"parquet", "csv"}
 
 
 def test_ids(place: Settings) -> None:
     result = export("--ids", "--last", "2026-02-01")
     assert result.exit_code == 0, result.output
-    assert (made(place)[0].folder / "ids.csv").read_text().count("\n") == 4
+    assert (list_exports(place)[0].folder / "ids.csv").read_text().count("\n") == 4
 
 
 @pytest.mark.parametrize(
@@ -65,4 +65,4 @@ def test_what_cannot_be_had_is_told(place: Settings, arguments: list[str], code:
     result = export(*arguments)
     assert result.exit_code == code
     assert said in result.stderr
-    assert made(place) == []
+    assert list_exports(place) == []

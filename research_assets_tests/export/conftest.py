@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from research_assets.export import FORMATS, Made, Order, make_export
+from research_assets.export import FORMATS, Export, ExportRequest, export
 from research_assets.settings import Settings
 from research_assets_tests.export.house import NOW, STUDY, furnish
 
@@ -15,15 +15,15 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="package")
-def whole(house: Settings) -> Made:
+def whole(house: Settings) -> Export:
     """Everything in every format."""
-    return make_export(house, Order(formats=FORMATS), [STUDY], NOW)
+    return export(house, ExportRequest(formats=FORMATS), [STUDY], NOW)
 
 
 @pytest.fixture(scope="package")
-def veiled(house: Settings) -> Made:
+def veiled(house: Settings) -> Export:
     """The same, pseudonymous."""
-    return make_export(house, Order(formats=FORMATS, pseudonymous=True), [STUDY], NOW)
+    return export(house, ExportRequest(formats=FORMATS, pseudonymous=True), [STUDY], NOW)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from pandas.io.stata import StataReader
 
-from research_assets.export import Made
+from research_assets.export import Export
 from research_assets.export.stata import NAME, stata_names
 from research_assets.settings import Settings
 from research_assets_tests.export.house import COMMENT, LONG, OTHER, REPLY, THIRD, VIDEO, VIDEOS, VIEWS, at
@@ -20,7 +20,7 @@ R_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?L?\s*|0[xX][0-9a
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
-def as_text(made: Made, mart: str) -> list[dict[str, str | None]]:
+def as_text(made: Export, mart: str) -> list[dict[str, str | None]]:
     """A CSV file cell by cell, as DuckDB reads it without guessing."""
     with duckdb.connect() as connection:
         relation = connection.sql(
@@ -39,7 +39,7 @@ def undone(cell: str | None) -> str | None:
     return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(FORMULA) else cell
 
 
-def test_parquet_is_what_the_warehouse_holds(whole: Made, house: Settings) -> None:
+def test_parquet_is_what_the_warehouse_holds(whole: Export, house: Settings) -> None:
     with duckdb.connect(str(house.warehouse), read_only=True) as connection:
         for mart in ("videos", "comments", "users", "coverage", "quota"):
             file = f"'{whole.folder}/parquet/{mart}.parquet'"
@@ -48,7 +48,7 @@ def test_parquet_is_what_the_warehouse_holds(whole: Made, house: Settings) -> No
             assert connection.sql(f"FROM marts.{mart} EXCEPT ALL FROM {file}").fetchall() == []
 
 
-def test_csv_keeps_every_character_and_tells_missing_from_empty(whole: Made) -> None:
+def test_csv_keeps_every_character_and_tells_missing_from_empty(whole: Export) -> None:
     rows = {row["video_id"]: row for row in as_text(whole, "videos")}
     assert set(rows) == {f"id_{video}" for video in (VIDEO, OTHER, THIRD)}
     for video in VIDEOS:
@@ -71,7 +71,7 @@ def test_csv_keeps_every_character_and_tells_missing_from_empty(whole: Made) -> 
     assert (one["is_stem_verified"], two["is_stem_verified"], three["is_stem_verified"]) == ("true", None, "false")
 
 
-def test_no_cell_is_a_formula_and_no_id_a_number(whole: Made) -> None:
+def test_no_cell_is_a_formula_and_no_id_a_number(whole: Export) -> None:
     for mart in ("videos", "comments", "users", "coverage", "quota"):
         for row in as_text(whole, mart):
             for column, cell in row.items():
@@ -83,7 +83,7 @@ def test_no_cell_is_a_formula_and_no_id_a_number(whole: Made) -> None:
                 assert not cell.startswith(FORMULA) or R_NUMBER.fullmatch(cell), (mart, column, cell)
 
 
-def test_csv_begins_with_the_mark_for_excel_and_ends_lines_plainly(whole: Made) -> None:
+def test_csv_begins_with_the_mark_for_excel_and_ends_lines_plainly(whole: Export) -> None:
     for path in (whole.folder / "csv").iterdir():
         content = path.read_bytes()
         assert content.startswith(b"\xef\xbb\xbf")
@@ -92,7 +92,7 @@ def test_csv_begins_with_the_mark_for_excel_and_ends_lines_plainly(whole: Made) 
         assert b"\0" not in content
 
 
-def test_csv_is_read_by_pandas_as_the_readme_says(whole: Made) -> None:
+def test_csv_is_read_by_pandas_as_the_readme_says(whole: Export) -> None:
     said: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
     videos = pd.read_csv(whole.folder / "csv" / "videos.csv", **said)
     assert list(videos["video_id"].str.removeprefix("id_").astype("int64")) == [VIDEO, OTHER, THIRD]
@@ -104,7 +104,7 @@ def test_csv_is_read_by_pandas_as_the_readme_says(whole: Made) -> None:
     assert list(pd.read_csv(whole.folder / "csv" / "comments.csv")["comment_id"]) == [f"id_{COMMENT}", f"id_{REPLY}"]
 
 
-def test_stata_holds_ids_as_text_and_the_rest_by_its_own_rules(whole: Made) -> None:
+def test_stata_holds_ids_as_text_and_the_rest_by_its_own_rules(whole: Export) -> None:
     path = whole.folder / "stata" / "videos.dta"
     videos = pd.read_stata(path).set_index("video_id")
     assert list(videos.index) == [str(VIDEO), str(OTHER), str(THIRD)]
@@ -134,7 +134,7 @@ def test_stata_holds_ids_as_text_and_the_rest_by_its_own_rules(whole: Made) -> N
 
 
 @pytest.mark.parametrize("mart", ["videos", "comments", "users", "coverage", "quota"])
-def test_every_stata_file_has_the_rows_of_its_mart(whole: Made, mart: str) -> None:
+def test_every_stata_file_has_the_rows_of_its_mart(whole: Export, mart: str) -> None:
     (rows,) = {file.rows for file in whole.files if file.mart == mart}
     assert len(pd.read_stata(whole.folder / "stata" / f"{mart}.dta")) == rows
 

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from research_assets.export import ExportError, Made, Order, made, make_export, stata
+from research_assets.export import ExportError, Export, ExportRequest, list_exports, export, stata
 from research_assets.reading import WarehouseReadError
 from research_assets.settings import Settings
 from research_assets_tests.export.house import COMMENT, NOW, OTHER, REPLY, STUDY, VIDEO
@@ -18,18 +18,18 @@ from research_assets_tests.export.house import COMMENT, NOW, OTHER, REPLY, STUDY
 CSV = ("csv",)
 
 
-def tables(result: Made) -> dict[str, int]:
+def tables(result: Export) -> dict[str, int]:
     return result.rows
 
 
-def test_everything_is_exported_in_every_format(whole: Made) -> None:
+def test_everything_is_exported_in_every_format(whole: Export) -> None:
     assert tables(whole) == {"videos": 3, "comments": 2, "users": 2, "coverage": 5, "quota": 1}
     assert {file.format for file in whole.files} == {"parquet", "csv", "stata"}
     assert all((whole.folder / file.path).stat().st_size == file.bytes for file in whole.files)
     assert whole.folder.name == "all-20260302T090000Z"
 
 
-def test_the_folder_is_private_and_says_what_it_is(whole: Made, house: Settings) -> None:
+def test_the_folder_is_private_and_says_what_it_is(whole: Export, house: Settings) -> None:
     assert all(
         path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
         for path in (house.exports, whole.folder, *whole.folder.rglob("*"))
@@ -62,8 +62,8 @@ def test_the_codebook_takes_in_what_the_mart_of_that_name_knows(own: Settings) -
             "CREATE TABLE marts.codebook AS SELECT 'videos' AS mart, 'view_count' AS column_name, 'views' AS unit, "
             "'videos.view_count' AS source_field, '2023' AS available_since"
         )
-    order = Order(marts=("videos",), formats=CSV, pseudonymous=True)
-    with (make_export(own, order, [], NOW).folder / "codebook.csv").open() as file:
+    order = ExportRequest(marts=("videos",), formats=CSV, pseudonymous=True)
+    with (export(own, order, [], NOW).folder / "codebook.csv").open() as file:
         columns = {row["column"]: row for row in csv.DictReader(file)}
     told = {name: columns["view_count"][name] for name in ("unit", "source_field", "available_since", "treatment")}
     assert list(told.values()) == ["views", "videos.view_count", "2023", "kept"]
@@ -72,27 +72,27 @@ def test_the_codebook_takes_in_what_the_mart_of_that_name_knows(own: Settings) -
 
 def test_simulated_data_says_so(own: Settings) -> None:
     (own.state / "origin").write_text("sandbox")
-    text = (make_export(own, Order(formats=CSV), [], NOW).folder / "README.md").read_text()
+    text = (export(own, ExportRequest(formats=CSV), [], NOW).folder / "README.md").read_text()
     assert "**Simulated data**" in text
     assert "> Simulated data: TikTok Research API" in text
 
 
 def test_a_study_some_marts_and_days(own: Settings) -> None:
-    one = make_export(own, Order(studies=("bikes",), formats=CSV), [STUDY], NOW)
+    one = export(own, ExportRequest(studies=("bikes",), formats=CSV), [STUDY], NOW)
     assert tables(one) == {"videos": 1, "comments": 0, "users": 0, "coverage": 0, "quota": 0}
     assert one.folder.name == "bikes-20260302T090000Z"
     # The README quotes the studies that are exported, not those that are declared.
     assert "no study file any more" in (one.folder / "README.md").read_text()
-    days = make_export(own, Order(first=date(2026, 2, 2), last=date(2026, 2, 2), formats=CSV), [], NOW)
+    days = export(own, ExportRequest(first=date(2026, 2, 2), last=date(2026, 2, 2), formats=CSV), [], NOW)
     assert tables(days) == {"videos": 2, "comments": 0, "coverage": 1, "quota": 0}
     assert "Left out: `users`: " in (days.folder / "README.md").read_text()
-    named = make_export(own, Order(marts=("users", "videos"), last=date(2026, 2, 1), formats=CSV), [], NOW)
+    named = export(own, ExportRequest(marts=("users", "videos"), last=date(2026, 2, 1), formats=CSV), [], NOW)
     assert tables(named) == {"users": 2, "videos": 1}
     assert "| `users` | 2 |  (not narrowed to the days) |" in (named.folder / "README.md").read_text()
 
 
 def test_only_ids(own: Settings) -> None:
-    result = make_export(own, Order(studies=("garden",), ids_only=True), [STUDY], NOW)
+    result = export(own, ExportRequest(studies=("garden",), ids_only=True), [STUDY], NOW)
     assert (result.folder / "ids.csv").read_text().splitlines() == [
         "entity,id,video_id,date",
         f"videos,{VIDEO},{VIDEO},2026-02-01",
@@ -107,21 +107,21 @@ def test_only_ids(own: Settings) -> None:
 
 
 def test_what_was_made_is_found_again(own: Settings) -> None:
-    assert made(own) == []
-    first = make_export(own, Order(studies=("garden",), first=date(2026, 2, 1), pseudonymous=True), [STUDY], NOW)
-    second = make_export(own, Order(ids_only=True), [STUDY], NOW + timedelta(seconds=1))
-    again = make_export(own, Order(ids_only=True), [STUDY], NOW + timedelta(seconds=1))
+    assert list_exports(own) == []
+    first = export(own, ExportRequest(studies=("garden",), first=date(2026, 2, 1), pseudonymous=True), [STUDY], NOW)
+    second = export(own, ExportRequest(ids_only=True), [STUDY], NOW + timedelta(seconds=1))
+    again = export(own, ExportRequest(ids_only=True), [STUDY], NOW + timedelta(seconds=1))
     assert again.folder.name == f"{second.folder.name}-2"
-    assert made(own) == [first, second, again]
+    assert list_exports(own) == [first, second, again]
     assert json.loads((first.folder / "manifest.json").read_text())["software"].startswith("research-assets ")
 
 
 def test_a_manifest_that_cannot_be_read_is_told_not_passed_over(own: Settings) -> None:
-    result = make_export(own, Order(ids_only=True), [], NOW)
+    result = export(own, ExportRequest(ids_only=True), [], NOW)
     for broken in ("", "{}", '{"order": {"studies": []}}'):
         (result.folder / "manifest.json").write_text(broken)
         with pytest.raises(ExportError, match="cannot be read as the manifest"):
-            made(own)
+            list_exports(own)
 
 
 @pytest.mark.parametrize(
@@ -129,37 +129,37 @@ def test_a_manifest_that_cannot_be_read_is_told_not_passed_over(own: Settings) -
     [((), "all"), (("a",), "a"), (("a", "b", "c"), "a-b-c"), (("a", "b", "c", "d"), "4-studies")],
 )
 def test_the_folder_is_named_for_its_studies(studies: tuple[str, ...], title: str) -> None:
-    assert Order(studies=studies).title == title
+    assert ExportRequest(studies=studies).folder_name == title
 
 
 @pytest.mark.parametrize(
     ("order", "said"),
     [
-        (Order(marts=("vids",)), "There is no mart vids; there are: comments, coverage, quota, users, videos"),
-        (Order(formats=("xlsx",)), "There is no format xlsx; there are: parquet, csv, stata"),
-        (Order(first=date(2026, 2, 2), last=date(2026, 2, 1)), "The last day, 2026-02-01, is before the first"),
-        (Order(ids_only=True, pseudonymous=True), "either pseudonymous or of ids only"),
-        (Order(ids_only=True, marts=("videos",)), "leave the marts out"),
+        (ExportRequest(marts=("vids",)), "There is no mart vids; there are: comments, coverage, quota, users, videos"),
+        (ExportRequest(formats=("xlsx",)), "There is no format xlsx; there are: parquet, csv, stata"),
+        (ExportRequest(first=date(2026, 2, 2), last=date(2026, 2, 1)), "The last day, 2026-02-01, is before the first"),
+        (ExportRequest(ids_only=True, pseudonymous=True), "either pseudonymous or of ids only"),
+        (ExportRequest(ids_only=True, marts=("videos",)), "leave the marts out"),
     ],
 )
-def test_an_order_that_cannot_be_met_says_what_can(own: Settings, order: Order, said: str) -> None:
+def test_an_order_that_cannot_be_met_says_what_can(own: Settings, order: ExportRequest, said: str) -> None:
     with pytest.raises(ExportError, match=said):
-        make_export(own, order, [], NOW)
-    assert made(own) == []
+        export(own, order, [], NOW)
+    assert list_exports(own) == []
 
 
 def test_an_unknown_study_and_a_missing_warehouse(own: Settings, settings: Settings) -> None:
     with pytest.raises(WarehouseReadError, match="Nothing is held of the study gardn; there are: bikes, garden"):
-        make_export(own, Order(studies=("gardn",)), [], NOW)
+        export(own, ExportRequest(studies=("gardn",)), [], NOW)
     with pytest.raises(WarehouseReadError, match="no warehouse"):
-        make_export(settings, Order(), [], NOW)
+        export(settings, ExportRequest(), [], NOW)
     assert not settings.exports.exists()
 
 
 def test_too_much_for_stata_is_told_and_leaves_nothing(own: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stata, "MOST_ROWS", 2)
     with pytest.raises(ExportError, match=r"The mart coverage has 5 rows, too many for Stata.*import delimited"):
-        make_export(own, Order(formats=("csv", "stata")), [], NOW)
+        export(own, ExportRequest(formats=("csv", "stata")), [], NOW)
     assert list(own.exports.iterdir()) == []
 
 
@@ -169,16 +169,16 @@ def test_a_failure_of_the_disk_leaves_nothing(own: Settings, monkeypatch: pytest
 
     monkeypatch.setattr("research_assets.export.make.write_ids", full)
     with pytest.raises(ExportError, match="No space left on device"):
-        make_export(own, Order(ids_only=True), [], NOW)
+        export(own, ExportRequest(ids_only=True), [], NOW)
     assert list(own.exports.iterdir()) == []
 
 
 def test_what_a_killed_export_left_is_cleared_away_after_a_day(own: Settings) -> None:
-    make_export(own, Order(ids_only=True), [], NOW)
+    export(own, ExportRequest(ids_only=True), [], NOW)
     for name, age in ((".old.tmp", 25), (".new.tmp", 1)):
         left: Path = own.exports / name
         (left / "csv").mkdir(parents=True)
         moment = (NOW - timedelta(hours=age)).timestamp()
         os.utime(left, (moment, moment))
-    make_export(own, Order(ids_only=True), [], NOW)
+    export(own, ExportRequest(ids_only=True), [], NOW)
     assert sorted(path.name for path in own.exports.glob(".*")) == [".new.tmp"]

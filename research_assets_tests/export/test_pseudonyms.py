@@ -12,16 +12,22 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from research_assets.export import ExportError, Made, Order, make_export
-from research_assets.export.pseudonyms import pseudonyms, read_key, register, scrubber, unregister
-from research_assets.export.treatment import TABLE
+from research_assets.export import ExportError, Export, ExportRequest, export
+from research_assets.export.pseudonyms import (
+    make_pseudonymizer,
+    load_or_create_key,
+    register,
+    make_scrubber,
+    unregister,
+)
+from research_assets.export.treatment import TREATMENTS
 from research_assets.settings import Settings
 from research_assets_tests.export.house import COMMENT, NOW, OTHER, REPLY, THIRD, VIDEO, furnish
 
 KEY = bytes(range(32))
 
 
-def rows(made: Made, mart: str) -> list[dict[str, Any]]:
+def rows(made: Export, mart: str) -> list[dict[str, Any]]:
     with duckdb.connect() as connection:
         relation = connection.sql(f"FROM '{made.folder}/parquet/{mart}.parquet'")
         return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
@@ -29,10 +35,10 @@ def rows(made: Made, mart: str) -> list[dict[str, Any]]:
 
 def test_a_pseudonym_is_the_keyed_hash_of_kind_and_value() -> None:
     expected = hmac.new(KEY, b"user\0anna", hashlib.sha256).hexdigest()[:20]
-    pseudonym = pseudonyms(KEY)
+    pseudonym = make_pseudonymizer(KEY)
     assert pseudonym("user", "anna") == pseudonym("user", "Anna") == f"user_{expected}"
     assert pseudonym("video", "anna") != f"video_{expected}"
-    assert pseudonyms(KEY[::-1])("user", "anna") != f"user_{expected}"
+    assert make_pseudonymizer(KEY[::-1])("user", "anna") != f"user_{expected}"
 
 
 @pytest.mark.parametrize("length", [32, 64, 65])
@@ -43,12 +49,12 @@ def test_sql_computes_the_same_pseudonyms(length: int) -> None:
         register(connection, key)
         for kind in ("user", "video"):
             found = connection.execute("SELECT pseudonym(?, unnest(?::VARCHAR[]))", [kind, values]).fetchall()
-            assert [row[0] for row in found] == [pseudonyms(key)(kind, value) for value in values]
+            assert [row[0] for row in found] == [make_pseudonymizer(key)(kind, value) for value in values]
         unregister(connection)
 
 
-def test_accounts_and_ids_join_across_tables(veiled: Made, house: Settings) -> None:
-    pseudonym = pseudonyms(read_key(house.pseudonym_key))
+def test_accounts_and_ids_join_across_tables(veiled: Export, house: Settings) -> None:
+    pseudonym = make_pseudonymizer(load_or_create_key(house.pseudonym_key))
     anna, ben, carla = (pseudonym("user", name) for name in ("anna", "ben.k", "Frau Dr. Carla"))
     one, _, three = rows(veiled, "videos")
     assert (one["username"], three["username"]) == (anna, ben)
@@ -66,7 +72,7 @@ def test_accounts_and_ids_join_across_tables(veiled: Made, house: Settings) -> N
     assert [unit["unit"] for unit in rows(veiled, "coverage")] == ["2026-02-01", video, anna, f"{anna},{ben}", video]
 
 
-def test_nothing_in_the_folder_points_to_anybody(veiled: Made, house: Settings) -> None:
+def test_nothing_in_the_folder_points_to_anybody(veiled: Export, house: Settings) -> None:
     people = re.compile(r"anna|ben\.k|carla|x\.org|Ben K|12345678901234567", re.IGNORECASE)
     ids = {str(number) for number in (VIDEO, OTHER, THIRD, COMMENT, REPLY)}
     for path in veiled.folder.rglob("*"):
@@ -81,7 +87,7 @@ def test_nothing_in_the_folder_points_to_anybody(veiled: Made, house: Settings) 
         assert house.pseudonym_key.read_text().strip() not in content
 
 
-def test_the_readme_leaves_names_out_of_the_query_and_warns(veiled: Made, whole: Made) -> None:
+def test_the_readme_leaves_names_out_of_the_query_and_warns(veiled: Export, whole: Export) -> None:
     text = (veiled.folder / "README.md").read_text()
     assert '"field_values": "2 left out"' in text
     assert '"garten"' in text
@@ -91,19 +97,19 @@ def test_the_readme_leaves_names_out_of_the_query_and_warns(veiled: Made, whole:
 
 
 def test_the_same_key_gives_the_same_pseudonyms_in_the_next_export(
-    veiled: Made, house: Settings, tmp_path: Path
+    veiled: Export, house: Settings, tmp_path: Path
 ) -> None:
-    again = make_export(house, Order(marts=("users",), formats=("parquet",), pseudonymous=True), [], NOW)
+    again = export(house, ExportRequest(marts=("users",), formats=("parquet",), pseudonymous=True), [], NOW)
     assert rows(again, "users") == rows(veiled, "users")
-    elsewhere = make_export(furnish(tmp_path / "own"), again.order, [], NOW)
+    elsewhere = export(furnish(tmp_path / "own"), again.request, [], NOW)
     assert rows(elsewhere, "users") != rows(veiled, "users")
 
 
 def test_the_key_is_private_and_lies_apart(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "project.key"
-    key = read_key(path)
+    key = load_or_create_key(path)
     assert (len(key), path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (32, 0o600, 0o700)
-    assert read_key(path) == key
+    assert load_or_create_key(path) == key
     assert list(path.parent.iterdir()) == [path]
     settings = Settings.from_env({"RESEARCH_DATA": str(tmp_path / "data"), "RESEARCH_PSEUDONYM_KEY": str(path)})
     assert settings.pseudonym_key == path
@@ -111,14 +117,14 @@ def test_the_key_is_private_and_lies_apart(tmp_path: Path) -> None:
 
 def test_a_key_that_others_can_read_or_that_is_none_is_refused(own: Settings) -> None:
     path = own.pseudonym_key
-    key = read_key(path)
+    key = load_or_create_key(path)
     path.chmod(0o640)
     with pytest.raises(ExportError, match="can be read by others"):
-        make_export(own, Order(pseudonymous=True), [], NOW)
+        export(own, ExportRequest(pseudonymous=True), [], NOW)
     path.chmod(0o600)
     path.write_text("secret")
     with pytest.raises(ExportError, match="holds no key of 64") as told:
-        make_export(own, Order(pseudonymous=True), [], NOW)
+        export(own, ExportRequest(pseudonymous=True), [], NOW)
     assert "secret" not in str(told.value)
     assert key.hex() not in str(told.value)
     assert not own.exports.exists()
@@ -128,13 +134,13 @@ def test_a_column_that_nobody_thought_about_is_refused(own: Settings) -> None:
     with duckdb.connect(str(own.warehouse)) as connection:
         connection.execute("ALTER TABLE marts.users ADD COLUMN phone VARCHAR")
     with pytest.raises(ExportError, match=r"The mart users has columns .*: phone\. Nothing was exported"):
-        make_export(own, Order(pseudonymous=True), [], NOW)
+        export(own, ExportRequest(pseudonymous=True), [], NOW)
     assert list(own.exports.iterdir()) == []
-    assert make_export(own, Order(marts=("videos",), pseudonymous=True), [], NOW).files
+    assert export(own, ExportRequest(marts=("videos",), pseudonymous=True), [], NOW).files
 
 
 def test_no_column_is_in_the_table_twice() -> None:
-    for mart, treated in TABLE.items():
+    for mart, treated in TREATMENTS.items():
         names = [name for columns in treated.values() for name in columns.split()]
         assert len(names) == len(set(names)), mart
 
@@ -153,9 +159,9 @@ def test_no_column_is_in_the_table_twice() -> None:
     st.lists(st.from_regex(r"\w[\w .]{0,8}\w", fullmatch=True), max_size=2),
 )
 def test_no_mention_outlives_the_scrubbing(words: list[str], names: list[str]) -> None:
-    pseudonym = pseudonyms(KEY)
+    pseudonym = make_pseudonymizer(KEY)
     text = " ".join([*words, *(f"@{name}" for name in names)])
-    scrubbed = scrubber(pseudonym)(text, names)
+    scrubbed = make_scrubber(pseudonym)(text, names)
     for mention in re.findall(r"[@\uff20]\w+", scrubbed):
         assert re.fullmatch(r"@user_[0-9a-f]{20}\w*", mention)
     rest = re.sub(r"user_[0-9a-f]{20}", "", scrubbed)

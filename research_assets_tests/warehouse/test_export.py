@@ -4,8 +4,8 @@ import duckdb
 import pandas as pd
 import pytest
 
-from research_assets.export import FORMATS, ExportError, Made, Order, make_export
-from research_assets.export.treatment import TABLE, treatments
+from research_assets.export import FORMATS, ExportError, Export, ExportRequest, export
+from research_assets.export.treatment import TREATMENTS, mart_treatments
 from research_assets.reading import connect_read_only, read_marts
 from research_assets_tests.export.house import NOW
 from research_assets_tests.report.parsed import Parsed
@@ -22,13 +22,13 @@ def test_every_column_of_every_mart_is_kept_replaced_or_left_out(world: World) -
     unclassified = []
     for mart in known.values():
         try:
-            treatments(mart)
+            mart_treatments(mart)
         except ExportError as error:
             unclassified.append(str(error))
     assert not unclassified, "\n".join(unclassified)
     gone = {
         f"{name}.{column}"
-        for name, treated in TABLE.items()
+        for name, treated in TREATMENTS.items()
         for columns in treated.values()
         for column in columns.split()
         if name not in known or column not in known[name].names
@@ -37,16 +37,16 @@ def test_every_column_of_every_mart_is_kept_replaced_or_left_out(world: World) -
 
 
 @pytest.fixture(scope="module")
-def whole(world: World) -> Made:
-    return make_export(world.settings, Order(formats=FORMATS), [], NOW)
+def whole(world: World) -> Export:
+    return export(world.settings, ExportRequest(formats=FORMATS), [], NOW)
 
 
 @pytest.fixture(scope="module")
-def veiled(world: World) -> Made:
-    return make_export(world.settings, Order(formats=("parquet", "csv"), pseudonymous=True), [], NOW)
+def veiled(world: World) -> Export:
+    return export(world.settings, ExportRequest(formats=("parquet", "csv"), pseudonymous=True), [], NOW)
 
 
-def test_every_mart_is_read_back_with_all_its_rows(whole: Made, world: World) -> None:
+def test_every_mart_is_read_back_with_all_its_rows(whole: Export, world: World) -> None:
     names = [
         name for (name,) in query(world.settings, "select table_name from duckdb_tables() where schema_name = 'marts'")
     ]
@@ -60,7 +60,7 @@ def test_every_mart_is_read_back_with_all_its_rows(whole: Made, world: World) ->
             assert parquet.aggregate("count(*)").fetchall() == [(count,)]
 
 
-def test_ids_are_unharmed_in_each_format(whole: Made) -> None:
+def test_ids_are_unharmed_in_each_format(whole: Export) -> None:
     comments = pd.read_stata(whole.folder / "stata" / "comments.dta")
     assert str(COMMENT) in set(comments["comment_id"])
     assert set(comments["video_id"]) == {str(ANNA_VIDEO)}
@@ -70,7 +70,7 @@ def test_ids_are_unharmed_in_each_format(whole: Made) -> None:
     assert rows == [(ANNA_VIDEO,)]
 
 
-def test_a_pseudonymous_export_of_all_marts_names_nobody(veiled: Made, whole: Made) -> None:
+def test_a_pseudonymous_export_of_all_marts_names_nobody(veiled: Export, whole: Export) -> None:
     assert veiled.rows == whole.rows
     for path in (veiled.folder / "csv").iterdir():
         cells = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -78,7 +78,7 @@ def test_a_pseudonymous_export_of_all_marts_names_nobody(veiled: Made, whole: Ma
         assert not found & {*PEOPLE, *(f"@{name}" for name in PEOPLE), f"id_{ANNA_VIDEO}", str(ANNA_VIDEO)}, path
 
 
-def test_the_page_of_the_codebook_goes_with_its_mart(whole: Made, veiled: Made, world: World) -> None:
+def test_the_page_of_the_codebook_goes_with_its_mart(whole: Export, veiled: Export, world: World) -> None:
     page = Parsed((whole.folder / "codebook.html").read_text())
     page.stands_for_itself()
     book = pd.read_csv(whole.folder / "csv" / "codebook.csv")
@@ -87,12 +87,12 @@ def test_the_page_of_the_codebook_goes_with_its_mart(whole: Made, veiled: Made, 
     }
     assert "`codebook.html` shows the table `codebook`" in (whole.folder / "README.md").read_text()
     assert not any(name in (veiled.folder / "codebook.html").read_text() for name in (*PEOPLE, str(ANNA_VIDEO)))
-    narrow = make_export(world.settings, Order(marts=("videos",), formats=("csv",)), [], NOW)
+    narrow = export(world.settings, ExportRequest(marts=("videos",), formats=("csv",)), [], NOW)
     assert not (narrow.folder / "codebook.html").exists()
     assert "codebook.html" not in (narrow.folder / "README.md").read_text()
 
 
-def test_the_codebook_of_an_export_describes_every_column(whole: Made) -> None:
+def test_the_codebook_of_an_export_describes_every_column(whole: Export) -> None:
     book = pd.read_csv(whole.folder / "codebook.csv", keep_default_na=False)
     assert set(book["mart"]) == set(whole.rows)
     assert not (book["description"] == "").any()
