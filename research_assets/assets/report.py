@@ -11,7 +11,7 @@ import dagster as dg
 
 from research_assets.clock import Clock, SystemClock
 from research_assets.collect.spec import StudySpec
-from research_assets.report import MARTS, MARTS_IF_THERE
+from research_assets.report import REQUIRED_MARTS, OPTIONAL_MARTS
 from research_assets.settings import Settings
 
 DESCRIPTION = """Report: one HTML file about the study {study}: volume by day with gaps, coverage, quota, hashtags,
@@ -41,7 +41,7 @@ def report_asset(
         key=dg.AssetKey([study.name, "report"]),
         group_name=study.name,
         kinds={"html"},
-        deps=[key for key in marts if key.path[0] == "marts" and key.path[-1] in {*MARTS, *MARTS_IF_THERE}],
+        deps=[key for key in marts if key.path[0] == "marts" and key.path[-1] in {*REQUIRED_MARTS, *OPTIONAL_MARTS}],
         description=DESCRIPTION.format(study=study.name, path=settings.reports / f"{study.name}.html", opening=opening),
         metadata={"open": dg.MetadataValue.url(address)} if address else None,
     )
@@ -54,7 +54,7 @@ def report_asset(
             written = write_report(settings, study, present.now())
         except WarehouseReadError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        facts = written.facts
+        facts = written.data
         complete = sum(day.state == "complete" for day in facts.days)
         return dg.MaterializeResult(
             metadata={

@@ -145,7 +145,7 @@ class Demo:
         import duckdb
 
         from research_assets.collect.coverage import SETTLED
-        from research_assets.report.codebook_page import NAME
+        from research_assets.report.codebook_page import CODEBOOK_FILE
 
         with duckdb.connect(str(self._settings.warehouse), read_only=True) as warehouse:
             marts = warehouse.execute(
@@ -171,7 +171,7 @@ class Demo:
         console.print(
             f"\nThe warehouse: {self._settings.warehouse}\n"
             f"The report, for a browser: {self._settings.reports / f'{self._study.name}.html'}\n"
-            f"What each column means, likewise: {self._settings.reports / NAME}\n"
+            f"What each column means, likewise: {self._settings.reports / CODEBOOK_FILE}\n"
             "Next, look at all this in Dagster: [bold]make ui[/bold]"
         )
 

@@ -56,10 +56,10 @@ def _serve(settings: "Settings", port: int) -> None:
     """Until Ctrl-C."""
     import signal
 
-    from research_assets.report.serve import serving
+    from research_assets.report.serve import serve_reports
 
     try:
-        with serving(settings.reports, port) as address:
+        with serve_reports(settings.reports, port) as address:
             click.echo(f"The reports are served at {address}, for this machine alone. Ctrl-C stops it.")
             signal.pause()
     except OSError as error:

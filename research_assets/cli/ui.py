@@ -13,7 +13,7 @@ import click
 from research_assets.cli.child import run_until_stopped
 from research_assets.cli.place import api_here
 from research_assets.instance import prepare_home
-from research_assets.report.serve import serving
+from research_assets.report.serve import serve_reports
 from research_assets.settings import PROJECT_DIR, Settings, child_environment, prepare_root
 from research_assets.study_file import load_studies
 
@@ -62,9 +62,9 @@ def _reports(settings: Settings, port: int) -> Iterator[Settings]:
         return
     with ExitStack() as stack:
         try:
-            address = stack.enter_context(serving(settings.reports, port + 1 if port < 65535 else 0))
+            address = stack.enter_context(serve_reports(settings.reports, port + 1 if port < 65535 else 0))
         except OSError:
-            address = stack.enter_context(serving(settings.reports))
+            address = stack.enter_context(serve_reports(settings.reports))
         yield replace(settings, reports_url=address)
 
 

@@ -30,9 +30,9 @@ from research_assets.reading import (
     read_studies,
     parse_day,
 )
-from research_assets.report.codebook import read_book
-from research_assets.report.codebook_page import codebook_page
-from research_assets.report.queries import built_at
+from research_assets.report.codebook import read_codebook
+from research_assets.report.codebook_page import render_codebook
+from research_assets.report.queries import published_at
 from research_assets.settings import Settings
 
 MEMORY = "2GB"
@@ -145,8 +145,8 @@ def _write_all(
         written = [file for part in chosen for file in _write_mart(connection, part, order, build)]
         book = codebook_csv(chosen, order, read_column_origins(connection, known))
         (build / "codebook.csv").write_text(book, encoding="utf-8")
-        if any(part.mart.name == "codebook" for part in chosen) and (shown := read_book(connection)):
-            page = codebook_page(shown, simulated=is_simulated(settings), built=built_at(settings), now=now)
+        if any(part.mart.name == "codebook" for part in chosen) and (shown := read_codebook(connection)):
+            page = render_codebook(shown, simulated=is_simulated(settings), built=published_at(settings), now=now)
             (build / "codebook.html").write_text(page, encoding="utf-8")
     result = Export(folder, now, order, tuple(written), left)
     asked = [spec for spec in specs if spec.name in (order.studies or held)]

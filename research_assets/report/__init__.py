@@ -6,7 +6,7 @@ the asset that shows a report in the UI is `assets/report.py`. Altair, vl-conver
 report is drawn, not before.
 """
 
-MARTS = (
+REQUIRED_MARTS = (
     "videos",
     "video_observations",
     "comments",
@@ -21,5 +21,5 @@ MARTS = (
 )
 """Marts that a report is made of."""
 
-MARTS_IF_THERE = ("epochs", "codebook")
+OPTIONAL_MARTS = ("epochs", "codebook")
 """Marts that it does without in a warehouse that lacks them."""

@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 WIDTH = 700
 """Width of a whole chart (pixels)."""
 
-LEAST_DAYS = 14
+MIN_DAYS = 14
 """Days on an axis of time at least, so that a single day is a bar and no wall."""
 
-MOST_DAYS = 184
+MAX_DAYS = 184
 """Days that are drawn as days, so that each is wide enough to show its pattern; more are drawn as weeks."""
 
 
-def values_of(rows: Sequence[Mapping[str, Any]]) -> "alt.Data":
+def chart_data(rows: Sequence[Mapping[str, Any]]) -> "alt.Data":
     """Rows as the data of a chart."""
     import altair as alt
 
     return alt.Data(values=[dict(row) for row in rows])  # type: ignore[no-untyped-call]
 
 
-def finished(chart: "alt.TopLevelMixin") -> "alt.TopLevelMixin":
+def with_theme(chart: "alt.TopLevelMixin") -> "alt.TopLevelMixin":
     """The chart with the look that all share."""
     text = {"labelFont": style.FONT, "titleFont": style.FONT, "labelColor": style.INK, "titleColor": style.SOFT}
     axis = {"gridColor": style.GRID, "domainColor": style.SOFT, "tickColor": style.SOFT, "titleFontWeight": "normal"}
@@ -62,13 +62,13 @@ def finished(chart: "alt.TopLevelMixin") -> "alt.TopLevelMixin":
     return look
 
 
-def decades(least: float, most: float) -> list[float]:
+def log_axis_ticks(least: float, most: float) -> list[float]:
     """Powers of ten for an axis from at most `least` to at least `most`, both above 0."""
     low, high = floor(log10(least)), ceil(log10(most))
     return [10.0**power for power in range(low, high + 1)]
 
 
-def instant(day: date, hours: float = 0) -> str:
+def vega_time(day: date, hours: float = 0) -> str:
     """A moment so many hours after a day's start, as Vega reads it."""
     return (datetime.combine(day, time(0)) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
@@ -82,6 +82,6 @@ def time_axis(first: date, last: date) -> "alt.X":
     return alt.X(
         "start:T",
         title=None,
-        scale=alt.Scale(type="utc", domain=[instant(first), instant(last + timedelta(days=1))], nice=False),
+        scale=alt.Scale(type="utc", domain=[vega_time(first), vega_time(last + timedelta(days=1))], nice=False),
         axis=alt.Axis(format=form, grid=False, tickCount=min(days, 10)),
     )

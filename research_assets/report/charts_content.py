@@ -4,20 +4,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from research_assets.report import style
-from research_assets.report.chart import WIDTH, decades, finished, values_of
-from research_assets.report.facts import Degree, Distribution, Ranked
-from research_assets.report.words import number, percent
+from research_assets.report.chart import WIDTH, log_axis_ticks, with_theme, chart_data
+from research_assets.report.facts import DegreeShare, Distribution, RankedItem
+from research_assets.report.words import format_number, format_percent
 
 if TYPE_CHECKING:
     import altair as alt
 
-_BARS = 310
+_BAR_WIDTH = 310
 """Width of the bars of a ranking (pixels)."""
-_NAMES = 190
+_LABEL_WIDTH = 190
 """Width of its names at most (pixels)."""
 
 
-def ranking(rows: Sequence[Ranked], what: str, sign: str) -> "alt.TopLevelMixin":
+def ranking_chart(rows: Sequence[RankedItem], what: str, sign: str) -> "alt.TopLevelMixin":
     """Hashtags or creators by videos, with the median views of these videos beside."""
     import altair as alt
 
@@ -25,18 +25,21 @@ def ranking(rows: Sequence[Ranked], what: str, sign: str) -> "alt.TopLevelMixin"
         {
             "name": sign + row.name,
             "videos": row.videos,
-            "n": number(row.videos),
+            "n": format_number(row.videos),
             "views": row.views_median,
-            "tip": f"{sign}{row.name}: {number(row.videos)} videos, median {number(row.views_median)} views",
+            "tip": f"{sign}{row.name}: {format_number(row.videos)} videos, median {format_number(row.views_median)} views",
         }
         for row in rows
     ]
     height = alt.Step(20)
     order = [sign + row.name for row in rows]
     y = alt.Y(
-        "name:N", sort=order, title=None, axis=alt.Axis(labelLimit=_NAMES, domain=False, ticks=False, labelPadding=6)
+        "name:N",
+        sort=order,
+        title=None,
+        axis=alt.Axis(labelLimit=_LABEL_WIDTH, domain=False, ticks=False, labelPadding=6),
     )
-    base = alt.Chart(values_of(values))
+    base = alt.Chart(chart_data(values))
     most = max(row.videos for row in rows)
     x = alt.X(
         "videos:Q",
@@ -46,14 +49,14 @@ def ranking(rows: Sequence[Ranked], what: str, sign: str) -> "alt.TopLevelMixin"
     )
     bars = base.mark_bar(fill=style.BLUE, height=12).encode(x=x, y=y, description="tip:N")
     numbers = base.mark_text(align="left", dx=4).encode(x=x, y=y, text="n:N")
-    left = alt.layer(bars, numbers).properties(width=_BARS, height=height)
+    left = alt.layer(bars, numbers).properties(width=_BAR_WIDTH, height=height)
     seen = [value for value in values if value["views"]]
     medians = [row.views_median for row in rows if row.views_median]
     if not medians:
-        return finished(left)
-    ticks = decades(min(medians), max(medians) * 1.01)
+        return with_theme(left)
+    ticks = log_axis_ticks(min(medians), max(medians) * 1.01)
     right = (
-        alt.Chart(values_of(seen))
+        alt.Chart(chart_data(seen))
         .mark_point(shape="diamond", filled=True, fill=style.RED, stroke=style.INK, strokeWidth=0.6, size=55, opacity=1)
         .encode(
             x=alt.X(
@@ -67,18 +70,18 @@ def ranking(rows: Sequence[Ranked], what: str, sign: str) -> "alt.TopLevelMixin"
             ),
             description="tip:N",
         )
-        .properties(width=WIDTH - _BARS - _NAMES, height=height)
+        .properties(width=WIDTH - _BAR_WIDTH - _LABEL_WIDTH, height=height)
     )
-    return finished(alt.hconcat(left, right, spacing=14))
+    return with_theme(alt.hconcat(left, right, spacing=14))
 
 
-def distributions(parts: Sequence[Distribution], *, log: bool = True) -> "alt.TopLevelMixin":
+def distribution_chart(parts: Sequence[Distribution], *, log: bool = True) -> "alt.TopLevelMixin":
     """Histograms two by two, each with its median; on a log scale zeros stand apart on the left."""
     import altair as alt
 
     panels = [_histogram(part, log=log) for part in parts]
     rows = [alt.hconcat(*panels[start : start + 2], spacing=34) for start in range(0, len(panels), 2)]
-    return finished(alt.vconcat(*rows, spacing=20))
+    return with_theme(alt.vconcat(*rows, spacing=20))
 
 
 def _histogram(part: Distribution, *, log: bool) -> "alt.LayerChart | alt.FacetChart":
@@ -90,13 +93,15 @@ def _histogram(part: Distribution, *, log: bool) -> "alt.LayerChart | alt.FacetC
             "low": one.low,
             "high": one.high,
             "n": one.number,
-            "tip": f"{_span(one.low, one.high, log=log)}: {number(one.number)} {part.unit}",
+            "tip": f"{_span(one.low, one.high, log=log)}: {format_number(one.number)} {part.unit}",
         }
         for one in part.bins
     ]
     if log:
         if part.zeros:
-            rows.append({"low": low, "high": high, "n": part.zeros, "tip": f"0: {number(part.zeros)} {part.unit}"})
+            rows.append(
+                {"low": low, "high": high, "n": part.zeros, "tip": f"0: {format_number(part.zeros)} {part.unit}"}
+            )
         most = max([10.0, *(one.high for one in part.bins)])
         ticks = [0.42, *(10.0**power for power in range(12) if 10.0**power <= most)]
         scale = alt.Scale(type="log", domain=[0.25, most], nice=False)
@@ -110,7 +115,7 @@ def _histogram(part: Distribution, *, log: bool) -> "alt.LayerChart | alt.FacetC
         scale = alt.Scale(domain=[least, most], nice=False)
         axis = alt.Axis(tickCount=6, grid=False, format="~r" if most < 10 else ",d")
     top = max(row["n"] for row in rows)
-    base = alt.Chart(values_of(rows))
+    base = alt.Chart(chart_data(rows))
     bars = base.mark_bar(fill=style.BLUE, stroke=style.INK, strokeWidth=0.4).encode(
         x=alt.X("low:Q", title=None, scale=scale, axis=axis),
         x2="high:Q",
@@ -124,8 +129,8 @@ def _histogram(part: Distribution, *, log: bool) -> "alt.LayerChart | alt.FacetC
         description="tip:N",
     )
     median = part.median if part.median is not None else 0.0
-    place = {"at": max(median, 0.42) if log else median, "words": f"median {number(part.median)}"}
-    rule = alt.Chart(values_of([place])).encode(x="at:Q")
+    place = {"at": max(median, 0.42) if log else median, "words": f"median {format_number(part.median)}"}
+    rule = alt.Chart(chart_data([place])).encode(x="at:Q")
     right = (log and median > 0 and median**2 > most) or (not log and median > (least + most) / 2)
     layers = [
         bars,
@@ -143,7 +148,7 @@ def _span(low: float, high: float, *, log: bool) -> str:
     return f"{low:,.0f}" if high - low <= 1 else f"{low:,.0f} to {high - 1:,.0f}"
 
 
-def degrees(rows: Sequence[Degree]) -> "alt.TopLevelMixin":
+def degree_chart(rows: Sequence[DegreeShare]) -> "alt.TopLevelMixin":
     """The share of accounts with at least a degree, for followers and followed accounts, both axes logarithmic."""
     import altair as alt
 
@@ -153,7 +158,7 @@ def degrees(rows: Sequence[Degree]) -> "alt.TopLevelMixin":
             "degree": row.degree,
             "share": row.share,
             "kind": words[row.direction],
-            "tip": f"{percent(row.share)} of accounts have {number(row.degree)} or more {words[row.direction]}",
+            "tip": f"{format_percent(row.share)} of accounts have {format_number(row.degree)} or more {words[row.direction]}",
         }
         for row in rows
     ]
@@ -161,24 +166,24 @@ def degrees(rows: Sequence[Degree]) -> "alt.TopLevelMixin":
     present = [words[name] for name in words if any(row.direction == name for row in rows)]
     looks = {words["followers"]: ("circle", style.BLUE), words["following"]: ("triangle-up", style.ORANGE)}
     points = (
-        alt.Chart(values_of(values))
+        alt.Chart(chart_data(values))
         .mark_point(filled=True, size=70, opacity=1, stroke=style.INK, strokeWidth=0.6)
         .encode(
             x=alt.X(
                 "degree:Q",
                 title="degree, at least (log scale)",
                 scale=alt.Scale(type="log", domain=[0.8, 1.5 * max(row.degree for row in rows)], nice=False),
-                axis=alt.Axis(format="~s", values=decades(1, max(row.degree for row in rows))),
+                axis=alt.Axis(format="~s", values=log_axis_ticks(1, max(row.degree for row in rows))),
             ),
             y=alt.Y(
                 "share:Q",
                 title="share of accounts (log scale)",
                 scale=alt.Scale(type="log", domain=[0.7 * least, 1.4], nice=False),
-                axis=alt.Axis(format="~%", values=decades(least, 1)),
+                axis=alt.Axis(format="~%", values=log_axis_ticks(least, 1)),
             ),
             shape=alt.Shape("kind:N", scale=alt.Scale(domain=present, range=[looks[name][0] for name in present])),
             fill=alt.Fill("kind:N", scale=alt.Scale(domain=present, range=[looks[name][1] for name in present])),
             description="tip:N",
         )
     )
-    return finished(points.properties(width=WIDTH, height=230))
+    return with_theme(points.properties(width=WIDTH, height=230))

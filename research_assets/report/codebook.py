@@ -11,9 +11,9 @@ import duckdb
 
 from research_assets.reading import read_marts
 from research_assets.report import sql
-from research_assets.report.facts import Epoch
+from research_assets.report.facts import ApiChange
 
-ORDER = (
+MART_ORDER = (
     "videos",
     "video_observations",
     "comments",
@@ -32,7 +32,7 @@ ORDER = (
 )
 """The marts as a reader meets them; one that is not among them comes last."""
 
-MONTH_OF: Mapping[str, tuple[str, str]] = {
+MONTH_BASIS: Mapping[str, tuple[str, str]] = {
     "videos": ("day", "published"),
     "video_observations": ("day", "published"),
     "comments": ("day", "published"),
@@ -51,7 +51,7 @@ MONTH_OF: Mapping[str, tuple[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Month:
+class MonthFill:
     """The rows of a mart in one month, and those of them in which a column is not null."""
 
     month: date
@@ -65,7 +65,7 @@ class Month:
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class CodebookColumn:
     """A column of a mart: what the project says of it, and how many of the mart's `rows` fill it (None: not counted).
 
     `source` is the API's field, `since` from when on the API has it; texts are empty where there is nothing to say.
@@ -74,22 +74,22 @@ class Described:
     name: str
     type: str
     unit: str
-    meaning: str
+    description: str
     source: str
     since: str
     rows: int | None
     filled: int
     examples: str
-    months: Sequence[Month]
+    months: Sequence[MonthFill]
 
 
 @dataclass(frozen=True, slots=True)
-class MartBook:
+class CodebookMart:
     """A mart with its columns, in order; `grain` says what one row is."""
 
     name: str
     grain: str
-    columns: Sequence[Described]
+    columns: Sequence[CodebookColumn]
 
     @property
     def rows(self) -> int | None:
@@ -102,35 +102,37 @@ class MartBook:
         return sorted({month.month for column in self.columns for month in column.months})
 
     @property
-    def clock(self) -> str:
+    def date_basis(self) -> str:
         """The clock that its months are on, `published` or `observed`; empty if they are on neither or both."""
-        return MONTH_OF.get(self.name, ("", ""))[1]
+        return MONTH_BASIS.get(self.name, ("", ""))[1]
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class Codebook:
     """All marts, and the known breaks in the API's data."""
 
-    marts: Sequence[MartBook]
-    epochs: Sequence[Epoch]
+    marts: Sequence[CodebookMart]
+    api_changes: Sequence[ApiChange]
 
 
-def read_book(connection: duckdb.DuckDBPyConnection) -> Book | None:
+def read_codebook(connection: duckdb.DuckDBPyConnection) -> Codebook | None:
     """The codebook of a connection as `reading.connect` gives it; None if the warehouse has none."""
     known = read_marts(connection)
     if "codebook" not in known:
         return None
-    columns: dict[str, list[Described]] = {}
+    columns: dict[str, list[CodebookColumn]] = {}
     for mart, name, kind, unit, meaning, source, since, rows, filled, examples, months in connection.execute(
-        sql.BOOK
+        sql.CODEBOOK_SQL
     ).fetchall():
-        by_month = [Month(one["month"], one["n_rows"], one["n_filled"]) for one in months or ()]
+        by_month = [MonthFill(one["month"], one["n_rows"], one["n_filled"]) for one in months or ()]
         columns.setdefault(mart, []).append(
-            Described(name, kind, unit, meaning, source, since, rows, filled, examples, by_month)
+            CodebookColumn(name, kind, unit, meaning, source, since, rows, filled, examples, by_month)
         )
     if not columns:
         return None
-    epochs = [Epoch(*row) for row in connection.execute(sql.EPOCHS).fetchall()] if "epochs" in known else []
-    names = sorted(columns, key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
+    epochs = (
+        [ApiChange(*row) for row in connection.execute(sql.API_CHANGES_SQL).fetchall()] if "epochs" in known else []
+    )
+    names = sorted(columns, key=lambda name: (MART_ORDER.index(name) if name in MART_ORDER else len(MART_ORDER), name))
     grains = {name: known[name].description.removeprefix("Grain: ") if name in known else "" for name in names}
-    return Book([MartBook(name, grains[name], columns[name]) for name in names], epochs)
+    return Codebook([CodebookMart(name, grains[name], columns[name]) for name in names], epochs)

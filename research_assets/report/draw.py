@@ -10,12 +10,12 @@ import zlib
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from research_assets.report.style import key_colour, pattern, pattern_names
+from research_assets.report.style import key_colour, svg_pattern, pattern_names
 
 if TYPE_CHECKING:
     import altair as alt
 
-MOST_BYTES = 100_000
+MAX_PNG_BYTES = 100_000
 """A picture goes into the event log of Dagster, which keeps one of each run."""
 
 _SVG = "http://www.w3.org/2000/svg"
@@ -24,7 +24,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
-def svg(chart: "alt.TopLevelMixin", name: str, words: str) -> str:
+def to_svg(chart: "alt.TopLevelMixin", name: str, words: str) -> str:
     """A chart as an SVG element that can stand in HTML.
 
     `name` makes its ids unique on the page; `words` say to those who do not see it what it shows.
@@ -35,7 +35,7 @@ def svg(chart: "alt.TopLevelMixin", name: str, words: str) -> str:
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(drawn)
     for element in list(root.iter()):
-        _tell(element)
+        _add_tooltip(element)
         _rename(element, name)
     definitions = ElementTree.Element(f"{_MARK}defs")
     used = {value for element in root.iter() for value in element.attrib.values()}
@@ -43,7 +43,7 @@ def svg(chart: "alt.TopLevelMixin", name: str, words: str) -> str:
         identity = f"{name}-{state}"
         if f"url(#{identity})" in used:
             definitions.append(
-                ElementTree.fromstring(pattern(state, identity).replace("<pattern", f'<pattern xmlns="{_SVG}"'))
+                ElementTree.fromstring(svg_pattern(state, identity).replace("<pattern", f'<pattern xmlns="{_SVG}"'))
             )
     root.insert(0, definitions)
     root.set("role", "img")
@@ -51,19 +51,19 @@ def svg(chart: "alt.TopLevelMixin", name: str, words: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def png(svg_text: str) -> bytes:
+def to_png(svg_text: str) -> bytes:
     """A picture made by `svg`, as PNG; sharp if that stays below `MOST_BYTES`."""
     import vl_convert
 
     drawn = b""
     for scale in (1.5, 1.0):
-        drawn = _packed(vl_convert.svg_to_png(svg_text, scale=scale))
-        if len(drawn) < MOST_BYTES:
+        drawn = _recompress(vl_convert.svg_to_png(svg_text, scale=scale))
+        if len(drawn) < MAX_PNG_BYTES:
             break
     return drawn
 
 
-def _packed(picture: bytes) -> bytes:
+def _recompress(picture: bytes) -> bytes:
     """The same PNG, packed as small as it goes: vl-convert packs fast, to several times the size."""
     chunks, place = [], len(_PNG)
     while place < len(picture):
@@ -78,7 +78,7 @@ def _packed(picture: bytes) -> bytes:
     )
 
 
-def _tell(element: ElementTree.Element) -> None:
+def _add_tooltip(element: ElementTree.Element) -> None:
     """Turn what Vega tells of a mark into a tooltip, and leave out what only tells that it is a mark."""
     label = element.attrib.pop("aria-label", None)
     role = element.attrib.pop("aria-roledescription", None)

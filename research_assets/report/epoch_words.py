@@ -2,14 +2,14 @@
 
 from datetime import date
 
-from research_assets.report.facts import Epoch
+from research_assets.report.facts import ApiChange
 
 _FORMS = {"day": "%Y-%m-%d", "about": "about %Y-%m-%d", "month": "%B %Y", "year": "%Y"}
 
 
-def span(epoch: Epoch) -> str:
+def change_period(epoch: ApiChange) -> str:
     """`March 2021 to July 2022`, `since 2024-07-09`, `until June 2024`."""
-    first, last = (_named(day, epoch.precision) for day in (epoch.first, epoch.last))
+    first, last = (_format_precise_day(day, epoch.precision) for day in (epoch.first, epoch.last))
     if epoch.first is None:
         return f"until {last}" if epoch.last else "at unknown times"
     if epoch.last is None:
@@ -17,7 +17,7 @@ def span(epoch: Epoch) -> str:
     return first if first == last else f"{first} to {last}"
 
 
-def _named(day: date | None, precision: str) -> str:
+def _format_precise_day(day: date | None, precision: str) -> str:
     if day is None:
         return ""
     if precision == "quarter":

@@ -9,7 +9,7 @@ from datetime import date, datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Overall:
+class StudyTotals:
     """The study in single numbers. Moments are None while there is nothing."""
 
     videos: int
@@ -27,7 +27,7 @@ class Overall:
 
 
 @dataclass(frozen=True, slots=True)
-class Day:
+class StudyDay:
     """A day of publication: the state of its search, raw hits offered, rows kept, what is held of it."""
 
     day: date
@@ -41,7 +41,7 @@ class Day:
 
 
 @dataclass(frozen=True, slots=True)
-class Units:
+class UnitGroup:
     """Units of one entity and kind that are in one state, with their rows and requests."""
 
     entity: str
@@ -58,7 +58,7 @@ class Units:
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class MissingUnits:
     """Units that are not held, for one reason; the unit's own name is left out of the reason."""
 
     entity: str
@@ -70,7 +70,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Spent:
+class DailyRequests:
     """Requests of one pool on one UTC day, by how they ended."""
 
     day: date
@@ -81,7 +81,7 @@ class Spent:
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class EndpointRequests:
     """Requests to one endpoint over all days; `latency` is the largest of the daily medians (milliseconds)."""
 
     pool: str
@@ -94,7 +94,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankedItem:
     """A hashtag or a creator: videos, a second count (creators of the hashtag, days of the creator), median views."""
 
     name: str
@@ -123,14 +123,14 @@ class Distribution:
     absent: int
     zeros: int
     bins: Sequence[Bin]
-    quartile: float | None
+    lower_quartile: float | None
     median: float | None
-    upper: float | None
-    most: float | None
+    upper_quartile: float | None
+    maximum: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Degree:
+class DegreeShare:
     """Accounts of a degree, and the share of accounts with at least that degree. `direction`: followers, following."""
 
     direction: str
@@ -140,7 +140,7 @@ class Degree:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FollowList:
     """A follow list that was asked, as it stands: rows held, and how many the profile or the list promised."""
 
     entity: str
@@ -152,7 +152,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Observed:
+class DailyObservations:
     """Observations of videos on one UTC day, or in the week that begins with it.
 
     `looks` are all of them, `first_looks` those of videos seen for the first time; of the latter `views_median` and
@@ -160,14 +160,14 @@ class Observed:
     """
 
     day: date
-    looks: int
-    first_looks: int
+    n_observations: int
+    n_first: int
     views_median: float | None
     age_median: float | None
 
 
 @dataclass(frozen=True, slots=True)
-class Epoch:
+class ApiChange:
     """A known break in the API's data, by whom it is told, and how exact its days are.
 
     `number` is its place in the mart `epochs` by time, from 1. `clock` says which day decides whether a row is touched:
@@ -175,7 +175,7 @@ class Epoch:
     """
 
     number: int
-    clock: str
+    date_basis: str
     first: date | None
     last: date | None
     precision: str
@@ -183,62 +183,62 @@ class Epoch:
     description: str
     source: str
 
-    def touches(self, first: date, last: date) -> bool:
+    def affects(self, first: date, last: date) -> bool:
         """Whether any of the days from `first` to `last` lies in it."""
         return (self.first is None or self.first <= last) and (self.last is None or self.last >= first)
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class SampledUnits:
     """Units that were drawn with one probability."""
 
     entity: str
-    probability: float
+    inclusion_probability: float
     units: int
 
 
 @dataclass(frozen=True, slots=True)
-class Filled:
+class ColumnFill:
     """A column of the mart `videos`: how many of the study's videos fill it, and since when the API has it."""
 
     column: str
-    meaning: str
+    description: str
     filled: int
     since: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ReportData:
     """Everything that is read from the warehouse for one report; `built_at` is when the marts were published.
 
     `observed_step` is the number of days that one of `observed` stands for: 1 or 7.
     """
 
     built_at: datetime
-    overall: Overall
-    days: Sequence[Day]
-    units: Sequence[Units]
-    gaps: Sequence[Gap]
-    spent: Sequence[Spent]
-    endpoints: Sequence[Endpoint]
-    hashtags: Sequence[Ranked]
+    overall: StudyTotals
+    days: Sequence[StudyDay]
+    units: Sequence[UnitGroup]
+    gaps: Sequence[MissingUnits]
+    daily_requests: Sequence[DailyRequests]
+    endpoints: Sequence[EndpointRequests]
+    hashtags: Sequence[RankedItem]
     n_hashtags: int
-    creators: Sequence[Ranked]
+    creators: Sequence[RankedItem]
     top_share: float | None
     engagement: Sequence[Distribution]
     threads: Sequence[Distribution]
     depths: Sequence[tuple[int, int]]
-    degrees: Sequence[Degree]
-    looks: Sequence[Look]
+    degrees: Sequence[DegreeShare]
+    follow_lists: Sequence[FollowList]
     ages: Sequence[Distribution]
-    seen: tuple[datetime | None, datetime | None]
+    observed_range: tuple[datetime | None, datetime | None]
     observations: Sequence[tuple[int, int]]
-    observed: Sequence[Observed]
+    observed: Sequence[DailyObservations]
     observed_step: int
-    epochs: Sequence[Epoch]
-    drawn: Sequence[Drawn]
-    filled: Sequence[Filled]
+    api_changes: Sequence[ApiChange]
+    sampled: Sequence[SampledUnits]
+    column_fill: Sequence[ColumnFill]
 
-    def epochs_of(self, clock: str) -> list[Epoch]:
+    def api_changes_of(self, clock: str) -> list[ApiChange]:
         """The breaks of one clock, `published` or `observed`."""
-        return [epoch for epoch in self.epochs if epoch.clock == clock]
+        return [epoch for epoch in self.api_changes if epoch.date_basis == clock]

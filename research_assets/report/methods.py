@@ -10,52 +10,58 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from research_assets.collect.spec import QueryGroups, StudySpec
-from research_assets.report.chart_epochs import edges
-from research_assets.report.facts import Facts
-from research_assets.report.methods_tables import breaks, fields_asked, filled, together_of, totals
-from research_assets.report.query_words import in_words
-from research_assets.report.section import Section
+from research_assets.report.chart_epochs import change_markers
+from research_assets.report.facts import ReportData
+from research_assets.report.methods_tables import (
+    api_changes_table,
+    requested_fields_table,
+    column_fill_table,
+    combine_units,
+    totals_table,
+)
+from research_assets.report.query_words import describe_query
+from research_assets.report.section import ReportSection
 from research_assets.report.words import (
-    counted,
-    day,
-    listed,
-    moment,
-    number,
-    percent,
-    share_of,
-    state_word,
+    pluralize,
+    format_day,
+    join_words,
+    format_time,
+    format_number,
+    format_percent,
+    format_share,
+    state_label,
 )
 
-MOST_REASONS = 8
+MAX_REASONS = 8
 """Reasons told in a sentence; the table under coverage has all."""
 
 SOFTWARE = ("research-assets", "dagster", "dbt-core", "duckdb", "altair", "vl-convert-python")
 """Packages whose versions are told."""
 
 
-def methods(facts: Facts, study: StudySpec, origin: str, written: datetime) -> Section:
+def methods_section(facts: ReportData, study: StudySpec, origin: str, written: datetime) -> ReportSection:
     """Sentences, the query as sent, and tables. `origin` is the API's address, or `sandbox`."""
     paragraphs = {
         "Source": _source(study, origin),
         "Videos": _videos(facts, study),
         "Comments": _comments(facts, study),
         "Accounts": _accounts(facts, study),
-        "Time and cost": _observed(facts),
+        "Time and cost": _requests_and_observations(facts),
         "Missing": _missing(facts),
         "Sampling": _sampling(facts, study),
-        "Breaks in the API": _epochs(facts),
+        "Breaks in the API": _api_changes(facts),
         "Versions": _versions(facts, written),
     }
-    tables = [totals(facts), fields_asked(study)]
+    tables = [totals_table(facts), requested_fields_table(study)]
     if facts.overall.videos:
-        tables.append(filled(facts))
-    if facts.epochs:
-        tables.append(breaks(facts.epochs))
+        tables.append(column_fill_table(facts))
+    if facts.api_changes:
+        tables.append(api_changes_table(facts.api_changes))
     told = [(head, words) for head, words in paragraphs.items() if words]
-    return Section("methods", "Methods", told, tables=tables, code=_as_sent(study.query))
+    return ReportSection("methods", "Methods", told, tables=tables, code=_query_json(study.query))
 
 
-def _as_sent(query: QueryGroups) -> str:
+def _query_json(query: QueryGroups) -> str:
     """The query as JSON, one condition a line."""
     groups = [
         f"    {json.dumps(name)}: [\n"
@@ -73,83 +79,83 @@ def _source(study: StudySpec, origin: str) -> str:
         if origin == "sandbox"
         else f"Data were collected with TikTok's Research API ({origin})"
     )
-    until = f"to {day(study.end)}" if study.end else "on, without an end"
+    until = f"to {format_day(study.end)}" if study.end else "on, without an end"
     again = (
-        f" and again at ages of {listed([str(age) for age in study.reobserve_days])} days"
+        f" and again at ages of {join_words([str(age) for age in study.reobserve_days])} days"
         if study.reobserve_days
         else ""
     )
     return (
-        f"{whence}. The study wants all public videos published from {day(study.start)} {until} (UTC) for which "
-        f"holds: {in_words(study.query)}. The query as sent stands below. A day was asked once it was "
-        f"{counted(study.settle_days, 'day')} old{again}."
+        f"{whence}. The study wants all public videos published from {format_day(study.start)} {until} (UTC) for which "
+        f"holds: {describe_query(study.query)}. The query as sent stands below. A day was asked once it was "
+        f"{pluralize(study.settle_days, 'day')} old{again}."
     )
 
 
-def _complete(facts: Facts, entity: str, kind: str) -> int:
+def _n_complete(facts: ReportData, entity: str, kind: str) -> int:
     return sum(
         group.units for group in facts.units if (group.entity, group.kind, group.state) == (entity, kind, "complete")
     )
 
 
-def _videos(facts: Facts, study: StudySpec) -> str:
-    together, overall = together_of(facts, "videos", "day"), facts.overall
+def _videos(facts: ReportData, study: StudySpec) -> str:
+    together, overall = combine_units(facts, "videos", "day"), facts.overall
     if not together.last_at:
         return f"No day of {study.name} was asked yet."
     lost = together.offered - together.kept
     gap = (
-        f" {number(lost)} hits were counted by the API but not delivered, as happens to videos that were deleted, "
+        f" {format_number(lost)} hits were counted by the API but not delivered, as happens to videos that were deleted, "
         "made private or moderated."
         if lost > 0
         else ""
     )
     return (
-        f"Of {counted(together.units, 'day')}, {number(_complete(facts, 'videos', 'day'))} are complete. The "
-        f"searches asked for {counted(together.asked, 'row')}; the API offered "
-        f"{counted(together.offered, 'raw hit')}, of which {number(together.kept)} "
-        f"({share_of(together.kept, together.offered)}) were delivered and kept.{gap} The data hold "
-        f"{counted(overall.videos, 'video')} by {counted(overall.creators, 'creator')}."
+        f"Of {pluralize(together.units, 'day')}, {format_number(_n_complete(facts, 'videos', 'day'))} are complete. The "
+        f"searches asked for {pluralize(together.asked, 'row')}; the API offered "
+        f"{pluralize(together.offered, 'raw hit')}, of which {format_number(together.kept)} "
+        f"({format_share(together.kept, together.offered)}) were delivered and kept.{gap} The data hold "
+        f"{pluralize(overall.videos, 'video')} by {pluralize(overall.creators, 'creator')}."
     )
 
 
-def _comments(facts: Facts, study: StudySpec) -> str | None:
+def _comments(facts: ReportData, study: StudySpec) -> str | None:
     rule = study.comments
     if rule.videos == "none":
         return "Comments were not collected."
     whose = {
         "all": "every video whose comment count is above zero",
-        "top": f"the {number(rule.n)} most commented videos of each day",
-        "sample": f"a random {percent(rule.fraction)} of each day's videos (seed {rule.seed})",
+        "top": f"the {format_number(rule.n)} most commented videos of each day",
+        "sample": f"a random {format_percent(rule.fraction)} of each day's videos (seed {rule.seed})",
     }[rule.videos]
-    lists = together_of(facts, "comments", "video")
+    lists = combine_units(facts, "comments", "video")
     replies = "with replies" if rule.replies == "all" else "without replies"
-    promised = f" where comment counts had promised {number(lists.expected)}" if lists.expected else ""
+    promised = f" where comment counts had promised {format_number(lists.expected)}" if lists.expected else ""
     return (
-        f"Comments were wanted of {whose}, {replies}. Of {counted(lists.units, 'video')}, "
-        f"{number(_complete(facts, 'comments', 'video'))} have a complete list (a video with a count of zero has one "
-        f"without a request); {counted(facts.overall.comments, 'comment')} and "
-        f"{counted(facts.overall.replies, 'reply', 'replies')} are held{promised}."
+        f"Comments were wanted of {whose}, {replies}. Of {pluralize(lists.units, 'video')}, "
+        f"{format_number(_n_complete(facts, 'comments', 'video'))} have a complete list (a video with a count of zero has one "
+        f"without a request); {pluralize(facts.overall.comments, 'comment')} and "
+        f"{pluralize(facts.overall.replies, 'reply', 'replies')} are held{promised}."
     )
 
 
-def _accounts(facts: Facts, study: StudySpec) -> str | None:
+def _accounts(facts: ReportData, study: StudySpec) -> str | None:
     words = []
-    profiles = together_of(facts, "users")
+    profiles = combine_units(facts, "users")
     if profiles.units:
         whose = {
             "authors": "the authors of the videos",
-            "top": f"the {number(study.users.n)} authors of most videos",
+            "top": f"the {format_number(study.users.n)} authors of most videos",
             "panel": "the accounts of a panel",
             "none": "nobody",
         }[study.users.who]
         words.append(
-            f"Profiles of {whose} were asked {study.observe}; {counted(facts.overall.profiles, 'account')} are held "
-            f"of {counted(profiles.units, 'profile')} asked or wanted."
+            f"Profiles of {whose} were asked {study.observe}; {pluralize(facts.overall.profiles, 'account')} are held "
+            f"of {pluralize(profiles.units, 'profile')} asked or wanted."
         )
     if study.panel:
         lists = [
-            f"{number(_complete(facts, entity, 'account'))} of {counted(together.units, one, many)} "
-            f"({counted(together.kept, 'row')})"
+            f"{format_number(_n_complete(facts, entity, 'account'))} of {pluralize(together.units, one, many)} "
+            f"({pluralize(together.kept, 'row')})"
             for entity, one, many in (
                 ("followers", "follower list", "follower lists"),
                 ("following", "list of followed accounts", "lists of followed accounts"),
@@ -157,56 +163,56 @@ def _accounts(facts: Facts, study: StudySpec) -> str | None:
                 ("reposted_videos", "list of reposts", "lists of reposts"),
                 ("pinned_videos", "list of pinned videos", "lists of pinned videos"),
             )
-            if (together := together_of(facts, entity)).units
+            if (together := combine_units(facts, entity)).units
         ]
         words.append(
-            f"A panel of {counted(len(study.panel), 'account')} was asked {study.observe} for its lists; complete "
-            f"are {listed(lists)}."
+            f"A panel of {pluralize(len(study.panel), 'account')} was asked {study.observe} for its lists; complete "
+            f"are {join_words(lists)}."
             if lists
-            else f"A panel of {counted(len(study.panel), 'account')} is wanted; its lists were not asked yet."
+            else f"A panel of {pluralize(len(study.panel), 'account')} is wanted; its lists were not asked yet."
         )
     return " ".join(words) or None
 
 
-def _observed(facts: Facts) -> str:
+def _requests_and_observations(facts: ReportData) -> str:
     overall, age = facts.overall, facts.ages[0]
     if not overall.requests:
         return "No request was sent."
     counts = (
-        f" Videos were observed between {moment(facts.seen[0])} and {moment(facts.seen[1])}; counts of views, likes, "
-        f"comments and shares are those of the newest observation, when the median video was {number(age.median)} "
+        f" Videos were observed between {format_time(facts.observed_range[0])} and {format_time(facts.observed_range[1])}; counts of views, likes, "
+        f"comments and shares are those of the newest observation, when the median video was {format_number(age.median)} "
         "days old."
-        if facts.seen[0]
+        if facts.observed_range[0]
         else ""
     )
     return (
-        f"Requests were sent between {moment(overall.first_request)} and {moment(overall.last_request)}: "
-        f"{number(overall.requests)} in all, of which {number(overall.failed - overall.refused)} failed and "
-        f"{number(overall.refused)} found the day's quota spent.{counts}"
+        f"Requests were sent between {format_time(overall.first_request)} and {format_time(overall.last_request)}: "
+        f"{format_number(overall.requests)} in all, of which {format_number(overall.failed - overall.refused)} failed and "
+        f"{format_number(overall.refused)} found the day's quota spent.{counts}"
     )
 
 
-def _missing(facts: Facts) -> str:
+def _missing(facts: ReportData) -> str:
     if not facts.gaps:
         return "Nothing that the study wants is missing."
     by_reason: Counter[tuple[str, str]] = Counter()
     for gap in facts.gaps:
         by_reason[gap.state, gap.reason] += gap.units
     told = [
-        f"{number(units)} {state_word(state)} ({reason.rstrip('.')})"
-        for (state, reason), units in by_reason.most_common(MOST_REASONS)
+        f"{format_number(units)} {state_label(state)} ({reason.rstrip('.')})"
+        for (state, reason), units in by_reason.most_common(MAX_REASONS)
     ]
     more = len(by_reason) - len(told)
-    rest = f"; and for {counted(more, 'further reason')}" if more else ""
+    rest = f"; and for {pluralize(more, 'further reason')}" if more else ""
     total = sum(by_reason.values())
     return (
-        f"Of all units that were wanted (days, lists of comments or accounts, profiles), {number(total)} are not "
+        f"Of all units that were wanted (days, lists of comments or accounts, profiles), {format_number(total)} are not "
         f"held, by state and reason: {'; '.join(told)}{rest}. The table under coverage tells them by entity."
     )
 
 
-def _sampling(facts: Facts, study: StudySpec) -> str:
-    if not facts.drawn:
+def _sampling(facts: ReportData, study: StudySpec) -> str:
+    if not facts.sampled:
         return (
             "Nothing was sampled: every unit that the study wants has a sampling weight of 1."
             if study.comments.videos != "top"
@@ -214,23 +220,23 @@ def _sampling(facts: Facts, study: StudySpec) -> str:
         )
     drawn = [
         (
-            f"{counted(group.units, 'unit')} of {group.entity} with probability {group.probability:g}, so that each "
-            f"stands for {number(round(1 / group.probability, 2))}"
+            f"{pluralize(group.units, 'unit')} of {group.entity} with probability {group.inclusion_probability:g}, so that each "
+            f"stands for {format_number(round(1 / group.inclusion_probability, 2))}"
         )
-        for group in facts.drawn
+        for group in facts.sampled
     ]
-    return f"Sampled: {listed(drawn)}. The mart comments holds the weight of each comment (sampling_weight)."
+    return f"Sampled: {join_words(drawn)}. The mart comments holds the weight of each comment (sampling_weight)."
 
 
-def _epochs(facts: Facts) -> str:
-    if not facts.epochs:
+def _api_changes(facts: ReportData) -> str:
+    if not facts.api_changes:
         return "No known break in the API's data is listed for these days."
-    published, asked = [day.day for day in facts.days], [one.day for one in facts.spent]
+    published, asked = [day.day for day in facts.days], [one.day for one in facts.daily_requests]
     parting = [
-        mark.words
+        mark.text
         for clock, days in (("published", published), ("observed", asked))
         if days
-        for mark in edges(facts.epochs_of(clock), min(days), max(days))
+        for mark in change_markers(facts.api_changes_of(clock), min(days), max(days))
     ]
     within = (
         f"Within these days began or ended: {'; '.join(dict.fromkeys(parting))}. Compare rows from before and after "
@@ -239,16 +245,16 @@ def _epochs(facts: Facts) -> str:
         else "None of them began or ended within these days, so none parts these rows from each other."
     )
     return (
-        f"{counted(len(facts.epochs), 'known break')} in the API's data touch the days of publication or of asking; "
+        f"{pluralize(len(facts.api_changes), 'known break')} in the API's data touch the days of publication or of asking; "
         f"the table says which, and who tells of them. {within}"
     )
 
 
-def _versions(facts: Facts, written: datetime) -> str:
+def _versions(facts: ReportData, written: datetime) -> str:
     found = [f"{name} {installed}" for name in SOFTWARE if (installed := _installed(name))]
     return (
-        f"The marts were published on {moment(facts.built_at)}; this report was written on {moment(written)} with "
-        f"{listed([*found, f'Python {platform.python_version()}'])}."
+        f"The marts were published on {format_time(facts.built_at)}; this report was written on {format_time(written)} with "
+        f"{join_words([*found, f'Python {platform.python_version()}'])}."
     )
 
 

@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 _TICKS = re.compile("`([^`]+)`")
 
 
-def render(template: str, style: str = "", **values: Any) -> str:
+def render_template(template: str, style: str = "", **values: Any) -> str:
     """A whole document from a template of this folder, with the style that all share and more of its own."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup

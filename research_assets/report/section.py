@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class TableColumn:
     """A column of a table. `kind` is `n` for numbers, set flush right, `t` for times, kept on a line, else empty."""
 
     title: str
@@ -13,13 +13,13 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """A table, its cells as text; `folded` ones are opened by a click, and in print."""
 
     caption: str
-    columns: Sequence[Column]
+    columns: Sequence[TableColumn]
     rows: Sequence[Sequence[str]]
-    folded: bool = True
+    is_collapsed: bool = True
     note: str = ""
 
     @property
@@ -29,7 +29,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class ReportFigure:
     """A picture as SVG, drawn by this project and therefore put into the page as it is; `name` is its file's name."""
 
     name: str
@@ -38,27 +38,27 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ReportSection:
     """A part of the report under its own heading; `code` is set as written. Sentences may have a head of their own."""
 
     name: str
     title: str
     sentences: Sequence[str | tuple[str, str]]
-    figures: Sequence[Figure] = ()
-    tables: Sequence[Table] = ()
+    figures: Sequence[ReportFigure] = ()
+    tables: Sequence[ReportTable] = ()
     code: str = ""
 
 
-def texts(*titles: str) -> list[Column]:
+def text_columns(*titles: str) -> list[TableColumn]:
     """Columns of words."""
-    return [Column(title, "") for title in titles]
+    return [TableColumn(title, "") for title in titles]
 
 
-def numbers(*titles: str) -> list[Column]:
+def number_columns(*titles: str) -> list[TableColumn]:
     """Columns of numbers."""
-    return [Column(title) for title in titles]
+    return [TableColumn(title) for title in titles]
 
 
-def times(*titles: str) -> list[Column]:
+def time_columns(*titles: str) -> list[TableColumn]:
     """Columns of days or moments."""
-    return [Column(title, "t") for title in titles]
+    return [TableColumn(title, "t") for title in titles]

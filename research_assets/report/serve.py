@@ -25,7 +25,7 @@ HEADERS = {
 
 
 @contextmanager
-def serving(folder: Path, port: int = 0) -> Iterator[str]:
+def serve_reports(folder: Path, port: int = 0) -> Iterator[str]:
     """Serve the reports of a folder while the block lasts; gives the address. Port 0 takes a free one.
 
     The folder need not be there yet. Raises OSError if the port is taken.
@@ -62,9 +62,9 @@ def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
                 self._answer(HTTPStatus.OK, found[name].read_text())
             elif not name:
                 links = "".join(f'<li><a href="{escape(one)}">{escape(one)}</a></li>' for one in sorted(found))
-                self._answer(HTTPStatus.OK, f"<title>Reports</title><ul>{links}</ul>" if links else _NONE)
+                self._answer(HTTPStatus.OK, f"<title>Reports</title><ul>{links}</ul>" if links else _NOT_FOUND_PAGE)
             else:
-                self._answer(HTTPStatus.NOT_FOUND, _NONE)
+                self._answer(HTTPStatus.NOT_FOUND, _NOT_FOUND_PAGE)
 
         def _answer(self, status: HTTPStatus, text: str) -> None:
             content = text.encode()
@@ -81,7 +81,7 @@ def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
     return Reports
 
 
-_NONE = (
+_NOT_FOUND_PAGE = (
     "<!doctype html><title>No report</title><p>There is no such report. Write it: materialize the asset "
     "<code>report</code> of the study in Dagster's UI, or run <code>research-assets report</code>.</p>"
 )

@@ -3,7 +3,7 @@
 Columns come in the order of the dataclass that takes them. Braces are filled by `queries`, never with data.
 """
 
-OVERALL = """
+TOTALS_SQL = """
 select
   (select count(*) from marts.videos where study = $study),
   (select count(*) from marts.creators where study = $study),
@@ -20,13 +20,13 @@ select
 from marts.quota where study = $study
 """
 
-DAYS = """
+DAYS_SQL = """
 select day, state, n_videos, n_creators, n_comments, offered, kept, view_count_median
 from marts.days where study = $study order by day
 """
 
 # Windows of a search are units too where they were kept; only its days are what a study wants.
-UNITS = """
+UNITS_SQL = """
 select
   entity, unit_kind, state, count(*),
   coalesce(sum(asked), 0)::bigint, coalesce(sum(offered), 0)::bigint, coalesce(sum(kept), 0)::bigint,
@@ -37,7 +37,7 @@ group by all order by entity, unit_kind, state
 """
 
 # A reason that names its unit would be as many reasons as units, and would name people.
-GAPS = """
+MISSING_UNITS_SQL = """
 select
   entity, unit_kind, state,
   min(told) || case when count(distinct told) > 1 then ' (and the like with other numbers)' else '' end,
@@ -51,13 +51,13 @@ group by entity, unit_kind, state, regexp_replace(told, '[0-9]+', '0', 'g')
 order by entity, unit_kind, state, count(*) desc
 """
 
-SPENT = """
+DAILY_REQUESTS_SQL = """
 select
   day, pool, sum(n_requests - n_failed)::bigint, sum(n_failed - n_refused)::bigint, sum(n_refused)::bigint
 from marts.quota where study = $study group by day, pool order by day, pool
 """
 
-ENDPOINTS = """
+ENDPOINTS_SQL = """
 select
   pool, endpoint, sum(n_requests)::bigint, sum(n_failed)::bigint, sum(n_refused)::bigint, sum(n_rows)::bigint,
   max(latency_ms_median)
@@ -65,20 +65,20 @@ from marts.quota where study = $study group by pool, endpoint order by pool desc
 """
 
 # The mart counts by day; creators and medians of all days do not follow from those of each.
-HASHTAGS = """
+HASHTAGS_SQL = """
 select hashtag, count(*) as videos, count(distinct username), median(view_count)::double, sum(view_count)::bigint
 from (select username, view_count, unnest(hashtags) as hashtag from marts.videos where study = $study)
 group by hashtag order by videos desc, hashtag limit $top
 """
 
-N_HASHTAGS = "select count(distinct hashtag) from marts.hashtags where study = $study"
+N_HASHTAGS_SQL = "select count(distinct hashtag) from marts.hashtags where study = $study"
 
-CREATORS = """
+CREATORS_SQL = """
 select username, n_videos, n_days, view_count_median, view_count_sum
 from marts.creators where study = $study order by n_videos desc, username limit $top
 """
 
-TOP_SHARE = """
+TOP_SHARE_SQL = """
 select sum(n_videos) filter (where place <= greatest(1, round(0.1 * accounts))) / sum(n_videos)
 from (
   select n_videos, row_number() over (order by n_videos desc) as place, count(*) over () as accounts
@@ -86,14 +86,14 @@ from (
 )
 """
 
-SPREAD = """
+QUARTILES_SQL = """
 select
   count(*), count(*) filter (where x is null), count(*) filter (where x = 0),
   quantile_cont(x, 0.25)::double, median(x)::double, quantile_cont(x, 0.75)::double, min(x)::double, max(x)::double
 from ({relation})
 """
 
-LOG_BINS = """
+LOG_BINS_SQL = """
 select low, case when round(low / decade) = 2 then 2.5 else 2 end * low, count(*)
 from (
   select decade, decade * case when x / decade >= 5 then 5 when x / decade >= 2 then 2 else 1 end as low
@@ -102,11 +102,11 @@ from (
 group by all order by low
 """
 
-EQUAL_BINS = """
+EQUAL_BINS_SQL = """
 select floor(x / $width) * $width as low, count(*) from ({relation}) where x is not null group by all order by low
 """
 
-COMMENTS_OF_VIDEO = """
+COMMENTS_PER_VIDEO_SQL = """
 select coalesce(held, 0) as x
 from (
   select try_cast(unit as bigint) as video_id from marts.coverage
@@ -117,7 +117,7 @@ left join (
 ) as comments using (video_id)
 """
 
-REPLIES_TO_COMMENT = """
+REPLIES_PER_COMMENT_SQL = """
 select coalesce(held, 0) as x
 from marts.comments as top
 left join (
@@ -126,9 +126,9 @@ left join (
 where top.study = $study and not top.is_reply
 """
 
-DEPTHS = "select depth, count(*) from marts.comments where study = $study group by depth order by depth"
+DEPTHS_SQL = "select depth, count(*) from marts.comments where study = $study group by depth order by depth"
 
-DEGREES = """
+DEGREES_SQL = """
 with degrees as (
   select 'followers' as direction, target_username as account, count(*) as degree
   from marts.follows where study = $study group by all
@@ -141,7 +141,7 @@ select
 from degrees group by direction, degree order by direction, degree
 """
 
-LOOKS = """
+FOLLOW_LISTS_SQL = """
 select entity, unit, state, kept, expected, completed_at
 from marts.coverage
 where study = $study and entity in ('followers', 'following')
@@ -149,16 +149,16 @@ qualify row_number() over (partition by entity, unit order by partition_day desc
 order by entity, kept desc, unit
 """
 
-AGE_WHEN_COUNTED = "select counted_at_age_days as x from marts.videos where study = $study"
-AGE_OF_COUNTS = """
+AGE_AT_OBSERVATION_SQL = "select counted_at_age_days as x from marts.videos where study = $study"
+DATA_AGE_SQL = """
 select (epoch($built::timestamptz) - epoch(last_seen_at)) / 86400 as x from marts.videos where study = $study
 """
 
-OBSERVATIONS = """
+OBSERVATIONS_SQL = """
 select n_observations, count(*) from marts.videos where study = $study group by n_observations order by n_observations
 """
 
-OBSERVED = """
+DAILY_OBSERVATIONS_SQL = """
 select
   cast(date_trunc('{unit}', observed_at) as date), count(*), count(*) filter (observation_number = 1),
   (median(view_count) filter (observation_number = 1))::double,
@@ -167,21 +167,21 @@ from marts.video_observations where study = $study group by 1 order by 1
 """
 
 # Numbered among all, so that a break has one number in every report and in the codebook.
-EPOCHS = """
+API_CHANGES_SQL = """
 select
   row_number() over (order by first_day nulls first, epoch),
   clock, first_day, last_day, "precision", title, description, source
 from marts.epochs order by 1
 """
 
-SINCE = "select column_name, available_since from marts.codebook where mart = 'videos'"
+AVAILABLE_SINCE_SQL = "select column_name, available_since from marts.codebook where mart = 'videos'"
 
-DRAWN = """
+SAMPLED_SQL = """
 select entity, probability, count(*) from marts.coverage
 where study = $study and probability < 1 group by entity, probability order by entity, probability
 """
 
-BOOK = """
+CODEBOOK_SQL = """
 select
   mart, column_name, type, coalesce(unit, ''), meaning, coalesce(source_field, ''), coalesce(available_since, ''),
   n_rows, coalesce(n_filled, 0), coalesce(examples, ''), fill_by_month

@@ -18,27 +18,27 @@ FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class StateStyle:
     """How a state is drawn: its fill, and the lines over it if it has some; `words` is what a reader is told."""
 
     fill: str
     pattern: str
-    words: str
+    label: str
 
 
-STATES: dict[str, Look] = {
-    "complete": Look(BLUE, "", "complete"),
-    "refused": Look("#8a939b", "", "refused (not disclosed)"),
-    "missing": Look("#c9ced3", "M2 -1V7M5 -1V7", "missing (not found)"),
-    "partial": Look("#d3ecfa", "M-1 5L5 -1M1 7L7 1", "partial (goes on)"),
-    "too_fresh": Look("#ffffff", "M-1 3H7", "too fresh"),
-    "suspicious": Look("#fdf0cf", "M1 1h1.6v1.6h-1.6zM4 4h1.6v1.6h-1.6z", "suspicious (asked again)"),
-    "quarantined": Look("#f3c9ad", "M-1 -1L7 7M-1 7L7 -1", "quarantined (given up for now)"),
-    "not_asked": Look("#f1eee7", "", "not asked"),
+STATE_STYLES: dict[str, StateStyle] = {
+    "complete": StateStyle(BLUE, "", "complete"),
+    "refused": StateStyle("#8a939b", "", "refused (not disclosed)"),
+    "missing": StateStyle("#c9ced3", "M2 -1V7M5 -1V7", "missing (not found)"),
+    "partial": StateStyle("#d3ecfa", "M-1 5L5 -1M1 7L7 1", "partial (goes on)"),
+    "too_fresh": StateStyle("#ffffff", "M-1 3H7", "too fresh"),
+    "suspicious": StateStyle("#fdf0cf", "M1 1h1.6v1.6h-1.6zM4 4h1.6v1.6h-1.6z", "suspicious (asked again)"),
+    "quarantined": StateStyle("#f3c9ad", "M-1 -1L7 7M-1 7L7 -1", "quarantined (given up for now)"),
+    "not_asked": StateStyle("#f1eee7", "", "not asked"),
 }
 """By the states of the mart `coverage`, in the order of a legend."""
 
-LINES: dict[str, str] = {
+PATTERN_COLOURS: dict[str, str] = {
     "missing": "#5b6670",
     "partial": "#0072b2",
     "too_fresh": "#b8bfc5",
@@ -47,21 +47,29 @@ LINES: dict[str, str] = {
 }
 """Colour of a pattern's lines."""
 
-OUTCOMES: dict[str, str] = {"answered": "complete", "failed": "quarantined", "refused at the day's end": "refused"}
+OUTCOME_STATES: dict[str, str] = {
+    "answered": "complete",
+    "failed": "quarantined",
+    "refused at the day's end": "refused",
+}
 """What became of a request, and the state whose look it borrows."""
 
 
 def key_colour(name: str) -> str:
     """The colour that stands for a pattern while Vega draws; Vega has no patterns, so `draw` puts them in later."""
-    look = STATES[name]
-    return f"#fe00{list(STATES).index(name):02x}" if look.pattern else look.fill
+    look = STATE_STYLES[name]
+    return f"#fe00{list(STATE_STYLES).index(name):02x}" if look.pattern else look.fill
 
 
-def pattern(name: str, identity: str) -> str:
+def svg_pattern(name: str, identity: str) -> str:
     """An SVG `<pattern>` of a state."""
-    look = STATES[name]
+    look = STATE_STYLES[name]
     filled = name == "suspicious"
-    paint = f'fill="{LINES[name]}"' if filled else f'fill="none" stroke="{LINES[name]}" stroke-width="1.1"'
+    paint = (
+        f'fill="{PATTERN_COLOURS[name]}"'
+        if filled
+        else f'fill="none" stroke="{PATTERN_COLOURS[name]}" stroke-width="1.1"'
+    )
     return (
         f'<pattern id="{identity}" width="6" height="6" patternUnits="userSpaceOnUse">'
         f'<rect width="6" height="6" fill="{look.fill}"/><path d="{look.pattern}" {paint}/></pattern>'
@@ -70,4 +78,4 @@ def pattern(name: str, identity: str) -> str:
 
 def pattern_names() -> list[str]:
     """States that have a pattern."""
-    return [name for name, look in STATES.items() if look.pattern]
+    return [name for name, look in STATE_STYLES.items() if look.pattern]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import date, datetime
 
-ENTITY_WORDS: Mapping[tuple[str, str], str] = {
+UNIT_LABELS: Mapping[tuple[str, str], str] = {
     ("videos", "day"): "Video search",
     ("comments", "video"): "Comments",
     ("comments", "comment"): "Replies",
@@ -18,19 +18,19 @@ ENTITY_WORDS: Mapping[tuple[str, str], str] = {
 }
 """What is asked, by entity and kind of unit."""
 
-NOTHING = "\N{EN DASH}"
+NO_VALUE = "\N{EN DASH}"
 """Stands where there is no number."""
 
 
-def what_words(entity: str, kind: str) -> str:
+def unit_label(entity: str, kind: str) -> str:
     """What is asked: `Follower lists`; a combination without a name is told by its parts."""
-    return ENTITY_WORDS.get((entity, kind), f"{entity.replace('_', ' ').capitalize()} by {kind}")
+    return UNIT_LABELS.get((entity, kind), f"{entity.replace('_', ' ').capitalize()} by {kind}")
 
 
-def number(value: float | None) -> str:
+def format_number(value: float | None) -> str:
     """`1,234`, `0.5`, `12.3`, `under 0.1`; a dash where there is none."""
     if value is None:
-        return NOTHING
+        return NO_VALUE
     if 0 < abs(value) < 0.05:
         return "under 0.1"
     if value == int(value):
@@ -38,10 +38,10 @@ def number(value: float | None) -> str:
     return f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
-def percent(share: float | None) -> str:
+def format_percent(share: float | None) -> str:
     """`71.4 %`; shares that would be rounded to none or all are told as such limits."""
     if share is None:
-        return NOTHING
+        return NO_VALUE
     if 0 < share < 0.001:
         return "under 0.1 %"
     if 0.999 < share < 1:
@@ -49,36 +49,36 @@ def percent(share: float | None) -> str:
     return f"{100 * share:.1f} %".replace(".0 %", " %")
 
 
-def share_of(part: float, whole: float) -> str:
+def format_share(part: float, whole: float) -> str:
     """A share in percent; a dash where there is no whole."""
-    return percent(part / whole) if whole else NOTHING
+    return format_percent(part / whole) if whole else NO_VALUE
 
 
-def counted(value: int, one: str, many: str | None = None) -> str:
+def pluralize(value: int, one: str, many: str | None = None) -> str:
     """`1 video`, `1,132 videos`."""
     return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
-def state_word(state: str) -> str:
+def state_label(state: str) -> str:
     """`not asked` for `not_asked`."""
     return state.replace("_", " ")
 
 
-def moment(value: datetime | None) -> str:
+def format_time(value: datetime | None) -> str:
     """`2026-02-03 10:00 UTC`."""
-    return f"{value:%Y-%m-%d %H:%M} UTC" if value else NOTHING
+    return f"{value:%Y-%m-%d %H:%M} UTC" if value else NO_VALUE
 
 
-def minute(value: datetime | None) -> str:
+def format_minute(value: datetime | None) -> str:
     """`2026-02-03 10:00`, where a heading says that times are UTC."""
-    return f"{value:%Y-%m-%d %H:%M}" if value else NOTHING
+    return f"{value:%Y-%m-%d %H:%M}" if value else NO_VALUE
 
 
-def day(value: date | None) -> str:
+def format_day(value: date | None) -> str:
     """`3 February 2026`."""
-    return f"{value.day} {value:%B %Y}" if value else NOTHING
+    return f"{value.day} {value:%B %Y}" if value else NO_VALUE
 
 
-def listed(parts: list[str]) -> str:
+def join_words(parts: list[str]) -> str:
     """`a, b and c`."""
     return ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else "".join(parts)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from selenium.webdriver import Chrome
 
-from research_assets.report.serve import serving
+from research_assets.report.serve import serve_reports
 from research_assets.report.write import write_report
 from research_assets.settings import Settings
 from research_assets_tests.browser.page import Page
@@ -30,7 +30,7 @@ def page(browser: Chrome, settings: Settings, tmp_path: Path) -> Iterator[Page]:
     """The served report of a few known rows."""
     publish(settings, garden())
     written = write_report(settings, STUDY, datetime(2026, 3, 2, 9, tzinfo=UTC))
-    with serving(written.path.parent) as address:
+    with serve_reports(written.path.parent) as address:
         shown = Page(browser, address, tmp_path)
         shown.open("/garden.html")
         yield shown

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from research_assets.cli.demo import Demo
 from research_assets.instance import prepare_home
-from research_assets.report.queries import read_facts
+from research_assets.report.queries import read_report_data
 from research_assets.sandbox.accounts import PANEL
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import RunningSandbox, run_in_thread
@@ -127,7 +127,7 @@ def test_the_report_tells_what_the_sandbox_gave(summary: str, place: Settings, b
     (study,) = (found.spec for found in find_studies(place))
     assert study.end is not None
     truth = box.truth.videos(GARDEN, study.start, study.end)
-    facts = read_facts(place, study.name)
+    facts = read_report_data(place, study.name)
     assert {day.day: day.videos for day in facts.days} == {day: len(hits.deliverable) for day, hits in truth.items()}
     assert facts.overall.requests == sum(one.requests for one in facts.endpoints) == charged(box)
     assert sum(one.number for one in facts.engagement[0].bins) + facts.engagement[0].zeros == facts.overall.videos

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from research_assets.report.codebook_page import NAME as CODEBOOK
+from research_assets.report.codebook_page import CODEBOOK_FILE as CODEBOOK
 from research_assets.settings import PROJECT_DIR, VARIABLES
 from research_assets_tests.browser.page import Page
 from research_assets_tests.browser.start import chromium, ui_process

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from research_assets.report.write import Written, write_report
+from research_assets.report.write import WrittenReport, write_report
 from research_assets.settings import VARIABLES, Settings
 from research_assets_tests.report.marts import STUDY, garden, publish
 from research_assets_tests.report.parsed import Parsed
@@ -22,13 +22,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture(scope="package")
-def written(place: Settings) -> Written:
+def written(place: Settings) -> WrittenReport:
     """The report of the known rows."""
     return write_report(place, STUDY, NOW)
 
 
 @pytest.fixture(scope="package")
-def html(written: Written) -> str:
+def html(written: WrittenReport) -> str:
     """Its text."""
     return written.path.read_text()
 

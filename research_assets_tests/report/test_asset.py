@@ -11,13 +11,13 @@ from click.testing import CliRunner, Result
 
 from research_assets.assets.report import report_asset
 from research_assets.cli import main
-from research_assets.report import MARTS
+from research_assets.report import REQUIRED_MARTS
 from research_assets.settings import Settings
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.report.marts import STUDY, garden, publish
 from research_assets_tests.study.files import SMALL, write
 
-KEYS = [*(dg.AssetKey(["marts", mart]) for mart in MARTS), dg.AssetKey(["marts", "hashtag_pairs"])]
+KEYS = [*(dg.AssetKey(["marts", mart]) for mart in REQUIRED_MARTS), dg.AssetKey(["marts", "hashtag_pairs"])]
 
 
 def materialize(settings: Settings) -> dg.ExecuteInProcessResult:
@@ -32,7 +32,7 @@ def test_it_follows_the_marts_that_it_reads(settings: Settings) -> None:
     assert spec.key == dg.AssetKey(["garden", "report"])
     assert spec.group_name == "garden"
     assert spec.kinds == {"html"}
-    assert {dep.asset_key for dep in spec.deps} == {dg.AssetKey(["marts", mart]) for mart in MARTS}
+    assert {dep.asset_key for dep in spec.deps} == {dg.AssetKey(["marts", mart]) for mart in REQUIRED_MARTS}
     assert "research-assets report --open garden" in str(spec.description)
 
 

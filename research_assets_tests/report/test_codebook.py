@@ -4,32 +4,32 @@ from datetime import date
 
 import pytest
 
-from research_assets.report.codebook import Described, Month
-from research_assets.report.codebook_months import in_short, jumps, picture, runs
-from research_assets.report.facts import Epoch
-from research_assets.report.words import NOTHING
-from research_assets.report.write import Written, write_report
+from research_assets.report.codebook import CodebookColumn, MonthFill
+from research_assets.report.codebook_months import summarize_fill, find_jumps, fill_svg, group_runs
+from research_assets.report.facts import ApiChange
+from research_assets.report.words import NO_VALUE
+from research_assets.report.write import WrittenReport, write_report
 from research_assets.settings import Settings
 from research_assets_tests.report.conftest import NOW
 from research_assets_tests.report.marts import SCRIPT, STUDY, garden, publish
 from research_assets_tests.report.parsed import Parsed
 
 
-def months(*filled: int | None, rows: int = 100) -> list[Month]:
+def months(*filled: int | None, rows: int = 100) -> list[MonthFill]:
     """Months from November 2023 on; None is a month without rows."""
     days = [date(2023 + (10 + place) // 12, (10 + place) % 12 + 1, 1) for place in range(len(filled))]
-    return [Month(day, rows, count) for day, count in zip(days, filled, strict=True) if count is not None]
+    return [MonthFill(day, rows, count) for day, count in zip(days, filled, strict=True) if count is not None]
 
 
 @pytest.fixture(scope="module")
-def book(written: Written) -> Parsed:
+def book(written: WrittenReport) -> Parsed:
     assert written.codebook is not None
     return Parsed(written.codebook.read_text())
 
 
 def test_months_of_one_percentage_are_told_together() -> None:
-    found = runs(months(100, 100, 0, 0, None, 0, 5))
-    assert [run.words for run in found] == [
+    found = group_runs(months(100, 100, 0, 0, None, 0, 5))
+    assert [run.text for run in found] == [
         "2023-11 to 2023-12: 100 %",
         "2024-01 to 2024-02: 0 %",
         "2024-04: 0 %",
@@ -39,25 +39,25 @@ def test_months_of_one_percentage_are_told_together() -> None:
 
 
 def test_a_fill_rate_breaks_where_it_leaps_and_there_are_rows_enough() -> None:
-    assert [(one.month, one.words) for one in jumps(months(0, 24, 49, 20))] == [
+    assert [(one.month, one.text) for one in find_jumps(months(0, 24, 49, 20))] == [
         (date(2024, 1, 1), "2024-01: from 24 % to 49 %"),
         (date(2024, 2, 1), "2024-02: from 49 % to 20 %"),
     ]
-    assert jumps(months(0, 29, rows=29)) == []
+    assert find_jumps(months(0, 29, rows=29)) == []
 
 
 def test_a_break_is_told_with_what_lies_near() -> None:
-    def column(since: str) -> Described:
-        return Described("a", "bigint", "", "", "", since, 300, 100, "", months(0, 0, 100))
+    def column(since: str) -> CodebookColumn:
+        return CodebookColumn("a", "bigint", "", "", "", since, 300, 100, "", months(0, 0, 100))
 
     epochs = [
-        Epoch(number, "observed", first, None, "day", "", "", "")
+        ApiChange(number, "observed", first, None, "day", "", "", "")
         for number, first in enumerate((date(2023, 11, 30), date(2023, 12, 1), date(2024, 1, 31), date(2024, 2, 1)), 1)
     ]
     whole = "0 % (2023-11) to 100 % (2024-01)"
-    assert in_short(column("2023"), epochs) == [whole, "2024-01: from 0 % to 100 %; near break 2 and 3"]
-    assert in_short(column("2023"), []) == [whole, "2024-01: from 0 % to 100 %"]
-    assert in_short(column("2023-12-24"), epochs) == [
+    assert summarize_fill(column("2023"), epochs) == [whole, "2024-01: from 0 % to 100 %; near break 2 and 3"]
+    assert summarize_fill(column("2023"), []) == [whole, "2024-01: from 0 % to 100 %"]
+    assert summarize_fill(column("2023-12-24"), epochs) == [
         whole,
         "2024-01: from 0 % to 100 %; the API got the field about then",
     ]
@@ -65,7 +65,7 @@ def test_a_break_is_told_with_what_lies_near() -> None:
 
 def test_a_picture_has_a_bar_for_each_month_with_values() -> None:
     column = months(100, 50, 0, None, 1)
-    drawn = picture(column, [one.month for one in column])
+    drawn = fill_svg(column, [one.month for one in column])
     assert 'aria-label="2023-11: 100 %; 2023-12: 50 %; 2024-01: 0 %; 2024-03: 1 %" width="80"' in drawn
     # Full, half and hardly: the heights of the bars; the frames behind are full where a part is missing.
     bars = [part.split('"')[0] for part in drawn.split('<path d="')[1:]]
@@ -85,7 +85,7 @@ def test_the_page_tells_each_column(book: Parsed) -> None:
     ]
     assert book.cells["videos.like_count"][1] == "What it is. such as 1, 2, 3"
     assert book.cells["videos.study"][3:] == ["100 % 300 of 300", "100 % in each month"]
-    assert book.cells["codebook.mart"][3:] == [NOTHING, ""]
+    assert book.cells["codebook.mart"][3:] == [NO_VALUE, ""]
     told = book.sections["videos"]
     assert "300 rows of 3 months, 2024-02 to 2024-04. Months are those of day : of publication." in told
     assert "The fill rate breaks in view_count and like_count ." in told
@@ -94,7 +94,7 @@ def test_the_page_tells_each_column(book: Parsed) -> None:
     assert "Broken tags" in book.sections["breaks"]
 
 
-def test_it_needs_nothing_and_what_stands_in_it_stays_text(book: Parsed, written: Written) -> None:
+def test_it_needs_nothing_and_what_stands_in_it_stays_text(book: Parsed, written: WrittenReport) -> None:
     book.stands_for_itself()
     assert book.links == []
     assert written.codebook is not None

@@ -8,13 +8,13 @@ import pytest
 
 from research_assets.collect.spec import CommentRule
 from research_assets.reading import WarehouseReadError
-from research_assets.report import MARTS
-from research_assets.report.chart_epochs import BEGINS, ENDS, edges, marked
-from research_assets.report.facts import Epoch
-from research_assets.report.queries import read_facts
-from research_assets.report.section_observed import observed
-from research_assets.report.sections_held import volume
-from research_assets.report.write import Written, write_report
+from research_assets.report import REQUIRED_MARTS
+from research_assets.report.chart_epochs import START_MARK, END_MARK, change_markers, marker_layers
+from research_assets.report.facts import ApiChange
+from research_assets.report.queries import read_report_data
+from research_assets.report.section_observed import observations_section
+from research_assets.report.sections_held import volume_section
+from research_assets.report.write import WrittenReport, write_report
 from research_assets.settings import Settings
 from research_assets_tests.report.conftest import NOW
 from research_assets_tests.report.marts import IMAGE, SCRIPT, STATES, STUDY, VIDEOS, at, contracts, garden, publish
@@ -35,13 +35,13 @@ SECTIONS = (
 )
 
 
-def test_the_facts_are_those_of_the_marts(written: Written) -> None:
-    facts = written.facts
+def test_the_facts_are_those_of_the_marts(written: WrittenReport) -> None:
+    facts = written.data
     assert [(day.state, day.videos) for day in facts.days] == list(zip(STATES, VIDEOS, strict=True))
     overall = facts.overall
     assert (overall.videos, overall.creators, overall.comments, overall.replies) == (6, 2, 1, 2)
     assert (overall.requests, overall.failed, overall.refused) == (25, 5, 1)
-    assert [(one.day.day, one.pool, one.answered, one.failed, one.refused) for one in facts.spent] == [
+    assert [(one.day.day, one.pool, one.answered, one.failed, one.refused) for one in facts.daily_requests] == [
         (8, "research", 16, 3, 1),
         (9, "follow", 3, 0, 0),
         (9, "research", 1, 1, 0),
@@ -62,7 +62,7 @@ def test_the_facts_are_those_of_the_marts(written: Written) -> None:
         ("garten", 3, 1, 500.0),
     ]
     assert facts.n_hashtags == 2
-    assert {one.column: one.filled for one in facts.filled if one.column in ("view_count", "share_count")} == {
+    assert {one.column: one.filled for one in facts.column_fill if one.column in ("view_count", "share_count")} == {
         "view_count": 6,
         "share_count": 0,
     }
@@ -71,14 +71,16 @@ def test_the_facts_are_those_of_the_marts(written: Written) -> None:
         ("followers", 2, 1, 1.0),
         ("following", 1, 2, 1.0),
     ]
-    assert [epoch.title for epoch in facts.epochs] == ["Goes on", "Broken tags", "New rules"]
-    assert [(one.day.day, one.looks, one.first_looks, one.views_median, one.age_median) for one in facts.observed] == [
+    assert [epoch.title for epoch in facts.api_changes] == ["Goes on", "Broken tags", "New rules"]
+    assert [
+        (one.day.day, one.n_observations, one.n_first, one.views_median, one.age_median) for one in facts.observed
+    ] == [
         (8, 2, 2, 200.0, 4.0),
         (9, 1, 0, None, None),
     ]
 
 
-def test_two_private_files_and_nothing_beside_them(written: Written, place: Settings) -> None:
+def test_two_private_files_and_nothing_beside_them(written: WrittenReport, place: Settings) -> None:
     assert sorted(place.reports.iterdir()) == [written.path, written.codebook]
     assert {path.stat().st_mode & 0o777 for path in place.reports.iterdir()} == {0o600}
     assert place.reports.stat().st_mode & 0o777 == 0o700
@@ -132,29 +134,32 @@ def test_a_break_stands_on_the_chart_of_its_own_clock(html: str, page: Parsed) -
     assert "2 in the table of breaks under methods" in page.sections["observed"]
     assert "Videos were observed between 2026-02-08 and 2026-02-09 (UTC): 2 first looks and 1 later one." in html
     drawn = dict(re.findall(r'<svg[^>]*aria-label="([^"]*)"(.*?)</svg>', html, re.DOTALL))
-    marks = {name: re.findall(rf">(\S*\d[{BEGINS}{ENDS}]|[{BEGINS}{ENDS}]\d\S*)<", svg) for name, svg in drawn.items()}
-    assert marks["Videos held by day of publication"] == [f"3{BEGINS}"]
-    assert marks["Observations of videos by day of asking"] == [f"4{BEGINS}"] * 2
-    assert marks["Requests by day"] == [f"4{BEGINS}"] * 2
+    marks = {
+        name: re.findall(rf">(\S*\d[{START_MARK}{END_MARK}]|[{START_MARK}{END_MARK}]\d\S*)<", svg)
+        for name, svg in drawn.items()
+    }
+    assert marks["Videos held by day of publication"] == [f"3{START_MARK}"]
+    assert marks["Observations of videos by day of asking"] == [f"4{START_MARK}"] * 2
+    assert marks["Requests by day"] == [f"4{START_MARK}"] * 2
 
 
 def test_marks_that_would_touch_share_a_label() -> None:
-    def epoch(number: int, first: date | None, last: date | None) -> Epoch:
-        return Epoch(number, "observed", first, last, "day", f"break {number}", "", "")
+    def epoch(number: int, first: date | None, last: date | None) -> ApiChange:
+        return ApiChange(number, "observed", first, last, "day", f"break {number}", "", "")
 
     ended, one_day, late = date(2026, 2, 9), date(2026, 2, 10), date(2026, 6, 1)
     epochs = [epoch(1, None, ended), epoch(2, one_day, one_day), epoch(3, late, None), epoch(4, None, None)]
-    marks = edges(epochs, date(2026, 1, 1), date(2026, 6, 30))
+    marks = change_markers(epochs, date(2026, 1, 1), date(2026, 6, 30))
     assert [(mark.day, mark.label) for mark in marks] == [
         (one_day, "2"),
-        (one_day, f"{ENDS}1"),
-        (late, f"3{BEGINS}"),
+        (one_day, f"{END_MARK}1"),
+        (late, f"3{START_MARK}"),
     ]
-    _, labels = marked(marks, date(2026, 1, 1), date(2026, 6, 30))
-    assert [row["label"] for row in labels.to_dict()["data"]["values"]] == [f"2, {ENDS}1", f"3{BEGINS}"]
+    _, labels = marker_layers(marks, date(2026, 1, 1), date(2026, 6, 30))
+    assert [row["label"] for row in labels.to_dict()["data"]["values"]] == [f"2, {END_MARK}1", f"3{START_MARK}"]
     # A break that ends with the last day leaves nothing after it to be parted.
-    assert edges(epochs[:1], date(2026, 1, 1), ended) == []
-    assert marked([], date(2026, 1, 1), ended) == []
+    assert change_markers(epochs[:1], date(2026, 1, 1), ended) == []
+    assert marker_layers([], date(2026, 1, 1), ended) == []
 
 
 def test_the_methods_state_what_a_paper_must(page: Parsed) -> None:
@@ -182,7 +187,7 @@ def test_names_of_units_are_left_out_of_reasons(page: Parsed) -> None:
     assert "Comments of … are closed" in page.sections["coverage"]
 
 
-def test_pictures_for_the_ui_are_small(written: Written) -> None:
+def test_pictures_for_the_ui_are_small(written: WrittenReport) -> None:
     assert set(written.pictures) == {"volume", "coverage", "quota"}
     for picture in written.pictures.values():
         assert picture.startswith(b"\x89PNG")
@@ -209,7 +214,7 @@ def test_a_long_study_is_drawn_by_weeks(settings: Settings) -> None:
     [template, *_] = rows["days"]
     rows["days"] = [template | {"day": date.fromordinal(STUDY.start.toordinal() + n)} for n in range(500)]
     publish(settings, rows)
-    section = volume(read_facts(settings, "garden"))
+    section = volume_section(read_report_data(settings, "garden"))
     [figure] = section.figures
     assert "Videos held by week" in figure.caption
     assert "1,500 videos of 500 days are held. Every day is complete." in str(section.sentences[0])
@@ -222,11 +227,14 @@ def test_a_long_observation_is_drawn_by_weeks(settings: Settings) -> None:
     [template, *_] = rows["video_observations"]
     rows["video_observations"] = [template | {"observed_at": at(1) + timedelta(days=n)} for n in range(200)]
     publish(settings, rows)
-    facts = read_facts(settings, "garden")
+    facts = read_report_data(settings, "garden")
     assert facts.observed_step == 7
     # The first of February 2026 was a Sunday.
-    assert [(one.day, one.looks) for one in facts.observed][:2] == [(date(2026, 1, 26), 1), (date(2026, 2, 2), 7)]
-    section = observed(facts)
+    assert [(one.day, one.n_observations) for one in facts.observed][:2] == [
+        (date(2026, 1, 26), 1),
+        (date(2026, 2, 2), 7),
+    ]
+    section = observations_section(facts)
     assert "between 2026-02-01 and 2026-08-19" in str(section.sentences[0])
     [figure] = section.figures
     assert "by UTC week of asking" in figure.caption
@@ -254,8 +262,8 @@ def test_a_warehouse_of_another_version_is_named(settings: Settings) -> None:
 
 def test_a_warehouse_without_epochs_is_fine(settings: Settings) -> None:
     publish(settings, garden(), leave_out="epochs")
-    assert read_facts(settings, "garden").epochs == []
+    assert read_report_data(settings, "garden").api_changes == []
 
 
 def test_the_marts_that_are_read_exist() -> None:
-    assert set(MARTS) < set(contracts())
+    assert set(REQUIRED_MARTS) < set(contracts())

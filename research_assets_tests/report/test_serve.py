@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from research_assets.report.serve import serving
+from research_assets.report.serve import serve_reports
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     (folder / "garden.html").write_text("<p>Gärten</p>")
     (folder / ".half.html").write_text("half")
     (tmp_path / "secret.html").write_text("secret")
-    with serving(folder) as served:
+    with serve_reports(folder) as served:
         yield served
 
 
@@ -52,7 +52,7 @@ def test_it_listens_on_this_machine_only(address: str) -> None:
 
 
 def test_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
-    with serving(tmp_path / "later") as served:
+    with serve_reports(tmp_path / "later") as served:
         assert httpx.get(f"{served}/").status_code == 200
 
 
@@ -60,6 +60,6 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         pytest.raises(OSError, match="in use"),
-        serving(tmp_path, taken.getsockname()[1]),
+        serve_reports(tmp_path, taken.getsockname()[1]),
     ):
         pass

@@ -6,18 +6,18 @@ from itertools import pairwise
 import pytest
 
 from research_assets.report import style
-from research_assets.report.charts_held import coverage
-from research_assets.report.draw import png, svg
-from research_assets.report.epoch_words import span
-from research_assets.report.facts import Epoch, Units
-from research_assets.report.query_words import in_words
-from research_assets.report.words import NOTHING, number, percent
+from research_assets.report.charts_held import coverage_chart
+from research_assets.report.draw import to_png, to_svg
+from research_assets.report.epoch_words import change_period
+from research_assets.report.facts import ApiChange, UnitGroup
+from research_assets.report.query_words import describe_query
+from research_assets.report.words import NO_VALUE, format_number, format_percent
 
 
 @pytest.mark.parametrize(
     ("value", "told"),
     [
-        (None, NOTHING),
+        (None, NO_VALUE),
         (0, "0"),
         (1234, "1,234"),
         (0.5, "0.5"),
@@ -27,15 +27,15 @@ from research_assets.report.words import NOTHING, number, percent
     ],
 )
 def test_numbers(value: float | None, told: str) -> None:
-    assert number(value) == told
+    assert format_number(value) == told
 
 
 @pytest.mark.parametrize(
     ("share", "told"),
-    [(0, "0 %"), (0.0001, "under 0.1 %"), (0.714, "71.4 %"), (0.9996, "over 99.9 %"), (1, "100 %"), (None, NOTHING)],
+    [(0, "0 %"), (0.0001, "under 0.1 %"), (0.714, "71.4 %"), (0.9996, "over 99.9 %"), (1, "100 %"), (None, NO_VALUE)],
 )
 def test_shares_are_never_rounded_to_none_or_all(share: float | None, told: str) -> None:
-    assert percent(share) == told
+    assert format_percent(share) == told
 
 
 def condition(field: str, operation: str, *values: str) -> dict[str, object]:
@@ -48,7 +48,7 @@ def test_a_query_in_words() -> None:
         "or": (condition("region_code", "IN", "DE", "AT"), condition("username", "EQ", "anna")),
         "not": (condition("video_length", "EQ", "SHORT"),),
     }
-    assert in_words(query) == (
+    assert describe_query(query) == (
         "the hashtag is “rad” and the number of views is at least “100”; and at least one of these holds: the "
         "creator's country of registration is “DE” or “AT”; or the creator is “anna”; and it does not hold that the "
         "length class is “SHORT”"
@@ -56,7 +56,7 @@ def test_a_query_in_words() -> None:
 
 
 def test_a_query_of_many_accounts_stays_a_sentence() -> None:
-    told = in_words({"and": (condition("username", "IN", *(f"name{n}" for n in range(500))),)})
+    told = describe_query({"and": (condition("username", "IN", *(f"name{n}" for n in range(500))),)})
     assert told.endswith("or one of 488 more")
     assert len(told) < 300
 
@@ -74,7 +74,7 @@ def test_a_query_of_many_accounts_stays_a_sentence() -> None:
     ],
 )
 def test_spans_are_as_exact_as_they_are_known(first: date | None, last: date | None, precision: str, told: str) -> None:
-    assert span(Epoch(1, "observed", first, last, precision, "", "", "")) == told
+    assert change_period(ApiChange(1, "observed", first, last, precision, "", "", "")) == told
 
 
 def test_states_differ_in_grey() -> None:
@@ -82,18 +82,21 @@ def test_states_differ_in_grey() -> None:
         red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
-    plain = sorted(light(look.fill) for look in style.STATES.values() if not look.pattern)
+    plain = sorted(light(look.fill) for look in style.STATE_STYLES.values() if not look.pattern)
     assert all(second - first > 40 for first, second in pairwise(plain))
-    patterns = [look.pattern for look in style.STATES.values() if look.pattern]
+    patterns = [look.pattern for look in style.STATE_STYLES.values() if look.pattern]
     assert len(patterns) == len(set(patterns))
 
 
 def test_a_picture_has_a_pattern_for_each_state_and_a_tooltip_for_each_mark() -> None:
-    units = [Units("videos", "day", state, n, 0, 0, 0, 0, 0, None, None) for n, state in enumerate(style.STATES, 20)]
-    drawn = svg(coverage(units), "one", "Coverage")
+    units = [
+        UnitGroup("videos", "day", state, n, 0, 0, 0, 0, 0, None, None)
+        for n, state in enumerate(style.STATE_STYLES, 20)
+    ]
+    drawn = to_svg(coverage_chart(units), "one", "Coverage")
     for state in style.pattern_names():
         assert f'<pattern id="one-{state}"' in drawn
         assert f"url(#one-{state})" in drawn
         assert style.key_colour(state) not in drawn
     assert "<title>Video search (188 days): 20 complete, 10.6 %</title>" in drawn
-    assert len(png(drawn)) < 100_000
+    assert len(to_png(drawn)) < 100_000

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from research_assets.reading import connect_read_only
-from research_assets.report.codebook import MONTH_OF, ORDER, Book, read_book
-from research_assets.report.codebook_page import codebook_page
-from research_assets.report.words import NOTHING
+from research_assets.report.codebook import MONTH_BASIS, MART_ORDER, Codebook, read_codebook
+from research_assets.report.codebook_page import render_codebook
+from research_assets.report.words import NO_VALUE
 from research_assets.settings import DBT_PROJECT_DIR
 from research_assets_tests.report.parsed import Parsed
 from research_assets_tests.warehouse.conftest import World
@@ -22,16 +22,16 @@ NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def book(world: World) -> Book:
+def book(world: World) -> Codebook:
     with connect_read_only(world.settings.warehouse) as connection:
-        read = read_book(connection)
+        read = read_codebook(connection)
     assert read is not None
     return read
 
 
 @pytest.fixture(scope="module")
-def html(book: Book) -> str:
-    return codebook_page(book, simulated=False, built=NOW, now=NOW)
+def html(book: Codebook) -> str:
+    return render_codebook(book, simulated=False, built=NOW, now=NOW)
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +50,21 @@ def counted(rows: Rows, mart: str, names: Sequence[str], month: str) -> Iterator
             yield of, tuple(numbers)
 
 
-def test_every_number_is_that_of_the_marts(rows: Rows, book: Book, page: Parsed) -> None:
-    assert {mart.name for mart in book.marts} == set(ORDER)
+def test_every_number_is_that_of_the_marts(rows: Rows, book: Codebook, page: Parsed) -> None:
+    assert {mart.name for mart in book.marts} == set(MART_ORDER)
     filled = 0
     for mart in book.marts:
         if mart.name == "codebook":
             continue
         names = [column.name for column in mart.columns]
-        whole, *by_month = counted(rows, mart.name, names, MONTH_OF.get(mart.name, ("",))[0])
+        whole, *by_month = counted(rows, mart.name, names, MONTH_BASIS.get(mart.name, ("",))[0])
         told = defaultdict[str, dict[date, tuple[int, int]]](dict)
         for of, numbers in by_month:
             for name, values in zip(names, numbers[1:], strict=True):
                 assert of is not None
                 told[name][of] = (numbers[0], values)
         for column, values in zip(mart.columns, whole[1][1:], strict=True):
-            expected = f"{values:,} of {whole[1][0]:,}" if whole[1][0] else NOTHING
+            expected = f"{values:,} of {whole[1][0]:,}" if whole[1][0] else NO_VALUE
             assert page.cells[f"{mart.name}.{column.name}"][3].endswith(expected), (mart.name, column.name)
             assert {one.month: (one.rows, one.filled) for one in column.months} == told[column.name]
             filled += values
@@ -75,7 +75,7 @@ def test_the_months_are_those_that_dbt_counts_by() -> None:
     files = (DBT_PROJECT_DIR / "models" / "marts").glob("_*.yml")
     models = [model for file in files for model in yaml.safe_load(file.read_text()).get("models", ())]
     meta = {model["name"]: model.get("config", {}).get("meta", {}) for model in models}
-    assert {name: column for name, (column, _) in MONTH_OF.items()} == {
+    assert {name: column for name, (column, _) in MONTH_BASIS.items()} == {
         name: told["month"] for name, told in meta.items() if "month" in told
     }
 
