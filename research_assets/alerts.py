@@ -8,10 +8,10 @@ from typing import Any
 from research_assets.files import private_folder
 from research_assets.settings import Settings
 
-NO_WEBHOOK = "no webhook is set"
+WEBHOOK_NOT_SET = "no webhook is set"
 
 
-def note(settings: Settings, facts: Mapping[str, Any]) -> None:
+def append_alert(settings: Settings, facts: Mapping[str, Any]) -> None:
     """Append one line to `alerts.jsonl`, readable by its owner alone."""
     private_folder(settings.alerts.parent)
     with os.fdopen(os.open(settings.alerts, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
@@ -20,7 +20,7 @@ def note(settings: Settings, facts: Mapping[str, Any]) -> None:
         file.write(b"\n" * torn + json.dumps(facts).encode() + b"\n")
 
 
-def noted(settings: Settings) -> Iterator[dict[str, Any]]:
+def read_alerts(settings: Settings) -> Iterator[dict[str, Any]]:
     """The lines of `alerts.jsonl`, oldest first. What a full disk or a power loss cut off is passed over."""
     if not settings.alerts.exists():
         return
@@ -33,13 +33,13 @@ def noted(settings: Settings) -> Iterator[dict[str, Any]]:
             yield facts
 
 
-def post(settings: Settings, text: str) -> str:
+def post_webhook(settings: Settings, text: str) -> str:
     """Post, if an address is set, and say what came of it in words that do not hold the address: it may be a secret.
 
     The message leaves the machine: `text` must hold no error, which could quote data, and no setting.
     """
     if not settings.alert_webhook:
-        return NO_WEBHOOK
+        return WEBHOOK_NOT_SET
     import httpx  # a tenth of a second that only a failure pays
 
     try:

@@ -11,7 +11,7 @@ from research_assets.assets.warehouse import warehouse_definitions
 from research_assets.checks import COVERAGE, blocking_checks, check_keys
 from research_assets.collect.standing import study_entities
 from research_assets.fields import ENTITIES
-from research_assets.resources import Collection, resources, write_books
+from research_assets.resources import CollectorResource, build_resources, write_bookkeeping_tables
 from research_assets.sensors import CheckKeys, automation
 from research_assets.settings import DEFS_DIR, PROJECT_DIR, Settings
 from research_assets.study import Study
@@ -28,7 +28,7 @@ def _load_defs_folder() -> dg.Definitions:
         return dg.ComponentTree.for_project(PROJECT_DIR).build_defs(DEFS_DIR)
 
 
-def build_definitions(settings: Settings, *, collection: Collection | None = None) -> dg.Definitions:
+def build_definitions(settings: Settings, *, collection: CollectorResource | None = None) -> dg.Definitions:
     """Everything that Dagster shows; `collection` replaces what the collected assets work with.
 
     Raises StudyError with file and line for each mistake in a study file.
@@ -39,7 +39,7 @@ def build_definitions(settings: Settings, *, collection: Collection | None = Non
         entity: [dg.AssetKey([study.spec.name, entity]) for study in studies if entity in study_entities(study.spec)]
         for entity in ENTITIES
     }
-    books = partial(write_books, settings, [study.spec for study in studies])
+    books = partial(write_bookkeeping_tables, settings, [study.spec for study in studies])
     marts = warehouse_definitions(upstream, settings, before=books)
     # Not the specs, which name the collected assets as well.
     models = [asset for asset in marts.assets or () if isinstance(asset, dg.AssetsDefinition)]
@@ -55,7 +55,7 @@ def build_definitions(settings: Settings, *, collection: Collection | None = Non
         dg.Definitions(assets=[export_asset(study.spec, settings, warehouse) for study in studies]),
         automation(
             [study.spec for study in studies],
-            collection or Collection(settings),
+            collection or CollectorResource(settings),
             warehouse,
             CheckKeys(
                 blocking=[key for study in studies for key in blocking_checks(study.spec)],
@@ -65,7 +65,7 @@ def build_definitions(settings: Settings, *, collection: Collection | None = Non
             [report.key for report in reports],
         ),
         # A process for each step would spend its time on imports.
-        dg.Definitions(resources=resources(settings, collection), executor=dg.in_process_executor),
+        dg.Definitions(resources=build_resources(settings, collection), executor=dg.in_process_executor),
     )
 
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import httpx
 
 
-class CredentialsMissing(SettingsError):
+class MissingCredentials(SettingsError):
     """The API cannot be asked, because no key or secret is set."""
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
+class CollectorResource:
     """Opens the client and the ledger for one run.
 
     `clock` and `transport` are for tests; `watch` is told of each request beside the run itself.
@@ -33,7 +33,7 @@ class Collection:
     settings: Settings
     clock: Clock = field(default_factory=SystemClock)
     transport: "httpx.AsyncBaseTransport | None" = None
-    watch: Callable[[RunProgress], None] | None = None
+    on_progress: Callable[[RunProgress], None] | None = None
 
     @asynccontextmanager
     async def open(self, progress: Callable[[RunProgress], None] | None = None) -> AsyncIterator[CollectorContext]:
@@ -64,9 +64,9 @@ class Collection:
             # that has passed there. Who cannot be reached now may not be needed, if all is held.
             with suppress(RetryableError):
                 await client.token()
-            yield CollectorContext(client, ledger, clock, settings, progress=self._both(progress))
+            yield CollectorContext(client, ledger, clock, settings, progress=self._combined_progress(progress))
 
-    def ready(self) -> ServerClock:
+    def server_clock(self) -> ServerClock:
         """The server's clock, if collecting could begin now: credentials are set and the data root can be written to.
 
         Nothing is asked of the real API; of a simulated one its time is, because that may be moved while nobody asks.
@@ -81,14 +81,14 @@ class Collection:
             VARIABLES[name].name for name in ("client_key", "client_secret") if not getattr(settings, name).strip()
         ]
         if missing:
-            raise CredentialsMissing(
+            raise MissingCredentials(
                 f"Nothing was asked of {settings.api_url}: {' and '.join(missing)} not set. Set them in the "
                 "environment or in .env beside pyproject.toml, or use the simulated API: research-assets sandbox."
             )
         prepare_root(settings)
 
-    def _both(self, progress: Callable[[RunProgress], None] | None) -> Callable[[RunProgress], None]:
-        listeners = [listener for listener in (progress, self.watch) if listener]
+    def _combined_progress(self, progress: Callable[[RunProgress], None] | None) -> Callable[[RunProgress], None]:
+        listeners = [listener for listener in (progress, self.on_progress) if listener]
 
         def tell(step: RunProgress) -> None:
             for listener in listeners:
@@ -97,20 +97,20 @@ class Collection:
         return tell
 
 
-def warehouse(settings: Settings) -> DuckDBResource:
+def warehouse_resource(settings: Settings) -> DuckDBResource:
     """The published warehouse for readers: nothing but the dbt build writes it."""
     return DuckDBResource(database=str(settings.warehouse), connection_config={"access_mode": "READ_ONLY"})
 
 
-def resources(settings: Settings, collection: Collection | None = None) -> dict[str, object]:
+def build_resources(settings: Settings, collection: CollectorResource | None = None) -> dict[str, object]:
     """The resources of the code location, by the names that assets and checks ask for them."""
     return {
-        "collection": dg.ResourceDefinition.hardcoded_resource(collection or Collection(settings)),
-        "warehouse": warehouse(settings),
+        "collection": dg.ResourceDefinition.hardcoded_resource(collection or CollectorResource(settings)),
+        "warehouse": warehouse_resource(settings),
     }
 
 
-def write_books(settings: Settings, studies: Sequence[StudySpec]) -> None:
+def write_bookkeeping_tables(settings: Settings, studies: Sequence[StudySpec]) -> None:
     """Bring the raw tables up to date that no collection writes: what is wanted, and what was requested."""
     from research_assets.collect.wanted import write_request_log, write_expected_units
 

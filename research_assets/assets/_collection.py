@@ -15,7 +15,7 @@ from research_assets.clock import week_of
 from research_assets.collect.model import CollectionTask
 from research_assets.collect.spec import StudySpec
 from research_assets.fields import ENTITIES, table_columns
-from research_assets.resources import Collection
+from research_assets.resources import CollectorResource
 from research_assets.tiktok.endpoints import BY_ENTITY
 
 STALE = timedelta(days=3)
@@ -162,7 +162,7 @@ def collection_asset(study: StudySpec, name: str, families: Sequence[Family]) ->
         pool=BY_ENTITY[entity].pool,
     )
     def collected(
-        context: dg.AssetExecutionContext, config: CollectConfig, collection: dg.ResourceParam[Collection]
+        context: dg.AssetExecutionContext, config: CollectConfig, collection: dg.ResourceParam[CollectorResource]
     ) -> Iterator[dg.MaterializeResult[None]]:
         # The collector and its pictures are paid for by the runs, not by whoever loads the code location.
         from research_assets.assets._run import Run

@@ -21,7 +21,7 @@ from research_assets.collect.observing import period_length
 from research_assets.fields import ENTITIES
 from research_assets.ledger_file import LedgerError
 from research_assets.locks import PartitionBusy
-from research_assets.resources import Collection
+from research_assets.resources import CollectorResource
 from research_assets.settings import SettingsError
 from research_assets.tiktok.errors import FatalError, RetryableError
 
@@ -60,7 +60,7 @@ def outcome_metadata(outcome: PartitionResult) -> dict[str, Any]:
 class Run:
     """Follows the collector through one `Ask` and tells Dagster what comes of each partition."""
 
-    def __init__(self, context: dg.AssetExecutionContext, ask: CollectionTask, collection: Collection) -> None:
+    def __init__(self, context: dg.AssetExecutionContext, ask: CollectionTask, collection: CollectorResource) -> None:
         self._context = context
         self._ask = ask
         self._collection = collection

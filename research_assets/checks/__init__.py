@@ -15,7 +15,7 @@ from research_assets.checks.rules import rules
 from research_assets.collect.api_time import server_clock_or_local
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import study_entities
-from research_assets.resources import Collection
+from research_assets.resources import CollectorResource
 
 __all__ = ["COVERAGE", "blocking_checks", "check_keys", "study_checks"]
 
@@ -68,7 +68,7 @@ def _entity_checks(study: StudySpec, entity: str) -> dg.AssetChecksDefinition:
         can_subset=True,
     )
     def check(
-        context: dg.AssetCheckExecutionContext, collection: dg.ResourceParam[Collection]
+        context: dg.AssetCheckExecutionContext, collection: dg.ResourceParam[CollectorResource]
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = [held[key.name] for key in sorted(context.selected_asset_check_keys)]
         for rule, result in look(collection.settings.raw, study.name, entity, wanted):
@@ -106,7 +106,7 @@ def _unbroken(study: StudySpec) -> dg.AssetChecksDefinition:
             "is whole and in the tables. Lists what is broken now, and for how long."
         ),
     )
-    def check(collection: dg.ResourceParam[Collection]) -> dg.AssetCheckResult:
+    def check(collection: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
         return standing.broken(
             collection.settings, study.name, server_clock_or_local(collection.settings, collection.clock).now()
         )

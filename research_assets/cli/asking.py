@@ -60,10 +60,10 @@ def run(
     """Ask, with a bar of progress where somebody looks on; says why and until when, if something is left."""
     from rich.progress import Progress as Bar
 
-    from research_assets.resources import Collection
+    from research_assets.resources import CollectorResource
 
     async def asking(tell: Callable[[int], None]) -> IdListResult:
-        async with Collection(settings).open() as tools:
+        async with CollectorResource(settings).open() as tools:
             return await fetch_id_list(question, replace(tools, progress=None), done, tell)
 
     with Bar(console=console, transient=True) if console.is_terminal else nullcontext() as bar:

@@ -86,10 +86,10 @@ class Demo:
             import dagster as dg
 
             from research_assets.definitions import build_definitions
-            from research_assets.resources import Collection
+            from research_assets.resources import CollectorResource
 
             shown = _Shown(self._console)
-            collection = Collection(self._settings, watch=shown.step)
+            collection = CollectorResource(self._settings, on_progress=shown.step)
             definitions = build_definitions(self._settings, collection=collection)
             job = definitions.resolve_implicit_global_asset_job_def()
             instance = dg.DagsterInstance.from_config(str(self._settings.dagster_home))

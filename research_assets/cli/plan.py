@@ -158,10 +158,10 @@ def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpe
     from research_assets.collect.model import Paused
     from research_assets.collect.pools import read_pools
     from research_assets.collect.probe import probe, probe_days
-    from research_assets.resources import Collection
+    from research_assets.resources import CollectorResource
 
-    collection = Collection(settings)
-    clock = collection.ready()
+    collection = CollectorResource(settings)
+    clock = collection.server_clock()
     asked = {study.name: days for study in studies if (days := probe_days(study, clock.now()))}
     if not asked:
         console.print("No probe is needed: something is held of each study, or no day of it has settled yet.\n")

@@ -86,10 +86,10 @@ def _comments(console: "Console", settings: "Settings", name: str, listed: "IdLi
     import asyncio
 
     from research_assets.ids.rebuild import RehydratedComments, rehydrate_comments
-    from research_assets.resources import Collection
+    from research_assets.resources import CollectorResource
 
     async def asking() -> RehydratedComments:
-        async with Collection(settings).open() as tools:
+        async with CollectorResource(settings).open() as tools:
             return await rehydrate_comments(name, listed.comments, tools)
 
     with console.status("Asking for comments ..."):

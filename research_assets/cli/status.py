@@ -92,11 +92,11 @@ def _studies(settings: Settings) -> "tuple[Sequence[StudySpec], str]":
 
 def _failures(settings: Settings) -> "list[tuple[datetime, str, str]]":
     """What failed within `LATELY` by the machine's clock, the newest first: when, what, and why."""
-    from research_assets.alerts import noted
+    from research_assets.alerts import read_alerts
     from research_assets.clock import SystemClock
 
     since, found = SystemClock().now() - LATELY, []
-    for told in noted(settings):
+    for told in read_alerts(settings):
         what = told.get("sensor") or " ".join(
             [", ".join(told.get("assets", ())) or "a run", told.get("partitions", "")]
         )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from research_assets.collect.spec import StudySpec
-from research_assets.resources import Collection
+from research_assets.resources import CollectorResource
 from research_assets.sensors.daily import checks_are_made_daily
 from research_assets.sensors.failures import failures_are_told
 from research_assets.sensors.looks import failed_looks_are_told
@@ -37,7 +37,7 @@ class CheckKeys:
 
 def automation(
     studies: Sequence[StudySpec],
-    collection: Collection,
+    collection: CollectorResource,
     warehouse: Sequence[dg.AssetKey],
     checks: CheckKeys = CheckKeys(),
     reports: Sequence[dg.AssetKey] = (),

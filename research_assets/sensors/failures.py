@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from research_assets.alerts import note, noted, post
+from research_assets.alerts import append_alert, read_alerts, post_webhook
 from research_assets.clock import Clock
 from research_assets.sensors.runs import WILL_RETRY
 from research_assets.settings import Settings
@@ -34,7 +34,7 @@ def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
     def sensor(context: dg.RunFailureSensorContext) -> None:
         run = context.dagster_run
         # Two that watch over processes may both report the same death.
-        if any(line.get("run") == run.run_id for line in noted(settings)):
+        if any(line.get("run") == run.run_id for line in read_alerts(settings)):
             return
         facts: dict[str, str | Sequence[str]] = {
             "run": run.run_id,
@@ -46,7 +46,7 @@ def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
         if _will_retry(context.instance, run):
             posted = "not told: the run is started once more by itself"
         else:
-            posted = post(settings, message(facts))
+            posted = post_webhook(settings, message(facts))
         said = [_reason(event) for event in context.get_step_failure_events()] or _crash(context.instance, run)
         line = {
             "at": clock.now().isoformat(timespec="seconds"),
@@ -54,7 +54,7 @@ def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
             "message": said or ["no reason is known"],
             "webhook": posted,
         }
-        note(settings, line)
+        append_alert(settings, line)
         context.log.warning("Run %s failed; noted in %s; webhook: %s", run.run_id, settings.alerts, posted)
 
     return sensor

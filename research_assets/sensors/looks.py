@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from research_assets.alerts import note, post
+from research_assets.alerts import append_alert, post_webhook
 from research_assets.clock import Clock
 from research_assets.settings import Settings
 
@@ -79,9 +79,9 @@ def _tell(settings: Settings, look: Look) -> None:
         f"research-assets: {look.name} could not look at how things stand, so it starts nothing. "
         "It needs a person: the reason stands in Dagster's UI under Automation."
     )
-    posted = post(settings, text)
+    posted = post_webhook(settings, text)
     at = look.at.isoformat(timespec="seconds")
-    note(settings, {"at": at, "sensor": look.name, "message": [look.error], "webhook": posted})
+    append_alert(settings, {"at": at, "sensor": look.name, "message": [look.error], "webhook": posted})
 
 
 def _failed(instance: dg.DagsterInstance, since: datetime) -> list[Look]:

@@ -10,7 +10,7 @@ import dagster as dg
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import study_entities
 from research_assets.collect.words import pluralize
-from research_assets.resources import Collection
+from research_assets.resources import CollectorResource
 from research_assets.sensors.runs import active, keys_of
 
 QUIET = 4
@@ -73,7 +73,7 @@ def mark(newest: datetime) -> str:
 
 def marts_follow_data(
     studies: Sequence[StudySpec],
-    collection: Collection,
+    collection: CollectorResource,
     warehouse: Sequence[dg.AssetKey],
     checks: Sequence[dg.AssetCheckKey],
     reports: Sequence[dg.AssetKey] = (),

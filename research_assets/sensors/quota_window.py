@@ -16,7 +16,7 @@ from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import study_entities, open_journal_bytes, read_agenda_inputs
 from research_assets.collect.words import describe_run, describe_deferred
 from research_assets.quota import Ledger
-from research_assets.resources import Collection
+from research_assets.resources import CollectorResource
 from research_assets.sensors import runs
 from research_assets.sensors.shown import events, needs_no_run
 from research_assets.settings import Settings, SettingsError
@@ -31,7 +31,7 @@ It never asks for more than the quota has left. When nothing fits, it says so wi
 units wait, when the quota opens. A run that pauses is taken up here. Switch it off to collect by hand only."""
 
 
-def quota_window(studies: Sequence[StudySpec], collection: Collection) -> dg.SensorDefinition:
+def quota_window(studies: Sequence[StudySpec], collection: CollectorResource) -> dg.SensorDefinition:
     """The sensor over all collected assets of some studies."""
     keys = [dg.AssetKey([study.name, entity]) for study in studies for entity in study_entities(study)]
 
@@ -45,7 +45,7 @@ def quota_window(studies: Sequence[StudySpec], collection: Collection) -> dg.Sen
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            clock = collection.ready()
+            clock = collection.server_clock()
         except (SettingsError, SandboxUnreachable) as error:
             return dg.SkipReason(str(error))
         now = clock.now()
@@ -82,7 +82,7 @@ def _facts(
     instance: dg.DagsterInstance,
     studies: Sequence[StudySpec],
     keys: Sequence[dg.AssetKey],
-    collection: Collection,
+    collection: CollectorResource,
     clock: Clock,
 ) -> tuple[AgendaInputs, Mapping[StudyEntity, Tried]]:
     """What is held, what runs, and what was asked in vain. A read that fails fails the tick."""

@@ -10,7 +10,7 @@ from research_assets import sandbox
 from research_assets.checks import study_checks
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.fields import ENTITIES
-from research_assets.resources import resources
+from research_assets.resources import build_resources
 from research_assets.settings import Settings
 from research_assets.study import study_assets
 from research_assets.study_file import read_study_file
@@ -72,7 +72,7 @@ def test_definitions_of_a_study_hold_together(settings: Settings) -> None:
     defs = dg.Definitions(
         assets=[*study_assets(declared.spec), mart],
         asset_checks=study_checks(declared.spec),
-        resources=dict(resources(settings)),
+        resources=dict(build_resources(settings)),
     )
     dg.Definitions.validate_loadable(defs)
 

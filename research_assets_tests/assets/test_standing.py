@@ -11,7 +11,7 @@ import pytest
 from research_assets.checks.standing import age, broken, lacking
 from research_assets.collect.publish import recover_unpublished
 from research_assets.journal import Journal
-from research_assets.resources import warehouse
+from research_assets.resources import warehouse_resource
 from research_assets.settings import Settings, prepare_root
 from research_assets.tables import write_rows
 from research_assets_tests.captured import DAY, answer, capture
@@ -36,7 +36,7 @@ def published(settings: Settings) -> Settings:
 
 
 def test_coverage_tells_what_is_lacking(published: Settings) -> None:
-    result = lacking(warehouse(published), "gardening")
+    result = lacking(warehouse_resource(published), "gardening")
     assert not result.passed
     assert result.severity == dg.AssetCheckSeverity.WARN
     assert result.metadata["units not complete"].value == 4
@@ -45,15 +45,15 @@ def test_coverage_tells_what_is_lacking(published: Settings) -> None:
 
 
 def test_coverage_of_a_study_that_lacks_nothing(published: Settings) -> None:
-    assert lacking(warehouse(published), "unheard_of").passed
+    assert lacking(warehouse_resource(published), "unheard_of").passed
 
 
 def test_coverage_before_the_first_build(settings: Settings) -> None:
-    assert lacking(warehouse(settings), "gardening").passed
+    assert lacking(warehouse_resource(settings), "gardening").passed
 
 
 def test_readers_cannot_write_the_warehouse(published: Settings) -> None:
-    with warehouse(published).get_connection() as connection, pytest.raises(duckdb.InvalidInputException):
+    with warehouse_resource(published).get_connection() as connection, pytest.raises(duckdb.InvalidInputException):
         connection.execute("delete from marts.coverage")
 
 

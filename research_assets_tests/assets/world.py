@@ -8,7 +8,7 @@ import dagster as dg
 
 from research_assets.checks import study_checks
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
-from research_assets.resources import Collection, warehouse
+from research_assets.resources import CollectorResource, warehouse_resource
 from research_assets.sandbox.server import RunningSandbox
 from research_assets.settings import VARIABLES, Settings
 from research_assets.study import study_assets
@@ -55,7 +55,7 @@ class Bench:
         keys = [dg.AssetKey([self.study.name, entity]) for entity in entities]
         assets = study_assets(self.study)
         steps = [asset.op.name for asset in assets if asset.keys & set(keys)]
-        collection = Collection(settings or self.settings, clock=FakeClock())
+        collection = CollectorResource(settings or self.settings, clock=FakeClock())
         tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
         return dg.materialize(
             [*assets, *study_checks(self.study)],
@@ -63,7 +63,7 @@ class Bench:
             instance=self.instance,
             resources={
                 "collection": dg.ResourceDefinition.hardcoded_resource(collection),
-                "warehouse": warehouse(self.settings),
+                "warehouse": warehouse_resource(self.settings),
             },
             partition_key=None if last else first,
             tags=tags if last else None,

@@ -10,7 +10,7 @@ import dagster as dg
 from research_assets.checks import blocking_checks, study_checks
 from research_assets.clock import SystemClock
 from research_assets.collect.spec import StudySpec
-from research_assets.resources import Collection, warehouse
+from research_assets.resources import CollectorResource, warehouse_resource
 from research_assets.sandbox.server import RunningSandbox
 from research_assets.sensors import CheckKeys, automation
 from research_assets.settings import Settings
@@ -40,7 +40,7 @@ class House:
     def definitions(self) -> dg.Definitions:
         """Built anew each time, as after a restart."""
         settings, house = self.settings, self
-        collection = Collection(settings, clock=SystemClock())
+        collection = CollectorResource(settings, clock=SystemClock())
 
         collected = [asset for study in self.studies for asset in study_assets(study)]
 
@@ -63,7 +63,7 @@ class House:
                 ],
                 resources={
                     "collection": dg.ResourceDefinition.hardcoded_resource(collection),
-                    "warehouse": warehouse(settings),
+                    "warehouse": warehouse_resource(settings),
                 },
                 executor=dg.in_process_executor,
             ),

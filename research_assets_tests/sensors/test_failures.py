@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from research_assets.alerts import note, noted
+from research_assets.alerts import append_alert, read_alerts
 from research_assets.sensors import failures
 from research_assets.sensors.failures import failures_are_told
 from research_assets.sensors.runs import WILL_RETRY
@@ -116,11 +116,11 @@ def test_the_word_that_a_run_is_started_again_comes_a_moment_later(
 
 
 def test_a_line_that_was_cut_off_takes_no_other_with_it(settings: Settings) -> None:
-    note(settings, {"run": "before"})
+    append_alert(settings, {"run": "before"})
     with settings.alerts.open("a") as file:
         file.write('{"run": "cut of')
-    note(settings, {"run": "after"})
-    assert [*noted(settings)] == [{"run": "before"}, {"run": "after"}]
+    append_alert(settings, {"run": "after"})
+    assert [*read_alerts(settings)] == [{"run": "before"}, {"run": "after"}]
 
 
 @pytest.mark.parametrize(("address", "said"), [("", "no webhook is set"), (NOWHERE, "not reached (ConnectError)")])
