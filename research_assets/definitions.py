@@ -40,7 +40,7 @@ def build_definitions(settings: Settings, *, collection: CollectorResource | Non
         for entity in ENTITIES
     }
     books = partial(write_bookkeeping_tables, settings, [study.spec for study in studies])
-    marts = warehouse_definitions(upstream, settings, before=books)
+    marts = warehouse_definitions(upstream, settings, pre_build=books)
     # Not the specs, which name the collected assets as well.
     models = [asset for asset in marts.assets or () if isinstance(asset, dg.AssetsDefinition)]
     warehouse = [key for asset in models for key in asset.keys]

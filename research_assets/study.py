@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import dagster as dg
 from pydantic import BaseModel
 
-from research_assets.assets._collection import collection_asset
+from research_assets.assets._collection import collected_asset
 from research_assets.assets.comments import comments
 from research_assets.assets.engagements import engagements
-from research_assets.assets.network import network
+from research_assets.assets.network import follow_lists
 from research_assets.assets.users import users
 from research_assets.assets.videos import videos
 from research_assets.checks import study_checks
@@ -24,10 +24,10 @@ from research_assets.study_scaffold import StudyScaffolder
 def study_assets(study: StudySpec) -> list[dg.AssetsDefinition]:
     """The collected assets of a study: what its rules and its panel ask for."""
     content = [family for family in (videos(study), comments(study)) if family is not None]
-    observed = [family for family in (users(study), *network(study), *engagements(study)) if family is not None]
+    observed = [family for family in (users(study), *follow_lists(study), *engagements(study)) if family is not None]
     return [
-        collection_asset(study, "content", content),
-        *(collection_asset(study, family.entity, [family]) for family in observed),
+        collected_asset(study, "content", content),
+        *(collected_asset(study, family.entity, [family]) for family in observed),
     ]
 
 

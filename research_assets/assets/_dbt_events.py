@@ -22,14 +22,14 @@ from research_assets.settings import Settings
 Columns = Mapping[str, str]
 """Column name to DuckDB type."""
 
-Origins = Mapping[str, Sequence[tuple[str, str]]]
+ColumnOrigins = Mapping[str, Sequence[tuple[str, str]]]
 """Column name to the columns that it comes from: dbt's id of the parent, and the name there."""
 
-MOST_ORIGINS = 4
+MAX_ORIGINS = 4
 """Assets that a column's description names: a staging model comes from those of every study."""
 
 
-def describe(
+def model_metadata(
     settings: Settings,
     manifest: Mapping[str, Any],
     results: Sequence[NodeResult],
@@ -41,7 +41,7 @@ def describe(
     them. Each gets `dagster/column_schema`, a table `dagster/row_count`, what was run its time in seconds, and a model
     `dagster/column_lineage`: that of the newest whole build, since an increment reads less and makes the same.
     """
-    schemas, counts = _measure(settings)
+    schemas, counts = _read_schemas_and_counts(settings)
     ran = {result.unique_id: result for result in results}
     nodes = {
         unique_id: node
@@ -58,7 +58,7 @@ def describe(
         files.write_private(origins, orjson.dumps(found))
     traced = orjson.loads(origins.read_bytes()) if origins.exists() else {}
     metadata: dict[str, dict[str, Any]] = {}
-    order = TopologicalSorter({unique_id: list(_read(node, manifest)) for unique_id, node in nodes.items()})
+    order = TopologicalSorter({unique_id: list(_upstream_nodes(node, manifest)) for unique_id, node in nodes.items()})
     for unique_id in order.static_order():
         node = nodes.get(unique_id)
         if node is None:
@@ -77,7 +77,7 @@ def describe(
     return metadata
 
 
-def _measure(settings: Settings) -> tuple[dict[tuple[str, str], Columns], dict[tuple[str, str], int]]:
+def _read_schemas_and_counts(settings: Settings) -> tuple[dict[tuple[str, str], Columns], dict[tuple[str, str], int]]:
     """Columns of every relation of the build and its staging, and rows of every table, by schema and name."""
     schemas: dict[tuple[str, str], dict[str, str]] = {}
     counts: dict[tuple[str, str], int] = {}
@@ -104,21 +104,21 @@ def _table_schema(
             dg.TableColumn(
                 name,
                 type=kind,
-                description=f"{documented.get(name, {}).get('description', '')} {_from(deps.get(name, ()))}".strip(),
+                description=f"{documented.get(name, {}).get('description', '')} {_origin_text(deps.get(name, ()))}".strip(),
             )
             for name, kind in columns.items()
         ]
     )
 
 
-def _from(deps: Sequence[dg.TableColumnDep]) -> str:
+def _origin_text(deps: Sequence[dg.TableColumnDep]) -> str:
     """Where a column comes from, as Markdown; the columns of one asset together, the first assets only."""
     columns: dict[str, list[str]] = {}
     for dep in deps:
         columns.setdefault(dep.asset_key.to_user_string(), []).append(dep.column_name)
     told = [f"`{asset}` ({', '.join(names)})" for asset, names in columns.items()]
-    more = [f"{len(told) - MOST_ORIGINS} more"] if len(told) > MOST_ORIGINS else []
-    return f"*From* {', '.join([*told[:MOST_ORIGINS], *more])}." if told else ""
+    more = [f"{len(told) - MAX_ORIGINS} more"] if len(told) > MAX_ORIGINS else []
+    return f"*From* {', '.join([*told[:MAX_ORIGINS], *more])}." if told else ""
 
 
 def _raw_columns(table: str) -> dict[str, str]:
@@ -126,23 +126,23 @@ def _raw_columns(table: str) -> dict[str, str]:
     return {"study": "VARCHAR", "day": "DATE"} | columns
 
 
-def _read(node: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
+def _upstream_nodes(node: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
     """What a model's SQL reads: its parents, and those of the ephemeral ones, which stand in its own SQL."""
     for unique_id in node["depends_on"].get("nodes", ()):
         parent = manifest["nodes"].get(unique_id)
         if parent is not None and parent["config"]["materialized"] == "ephemeral":
-            yield from _read(parent, manifest)
+            yield from _upstream_nodes(parent, manifest)
         else:
             yield unique_id
 
 
 def _origins(
     node: Mapping[str, Any], sql: str, manifest: Mapping[str, Any], schemas: Mapping[tuple[str, str], Columns]
-) -> Origins | None:
+) -> ColumnOrigins | None:
     """From which columns of which parents each column comes; None if the SQL is beyond the parser."""
     mapping = MappingSchema(dialect="duckdb")
     parents: dict[str, str] = {}
-    for unique_id in _read(node, manifest):
+    for unique_id in _upstream_nodes(node, manifest):
         source = manifest["sources"].get(unique_id)
         parent = source or manifest["nodes"][unique_id]
         schema, name = parent["schema"], parent["name"]
@@ -166,7 +166,7 @@ def _origins(
     }
 
 
-def _lineage(origins: Origins | None, keys: Mapping[str, Sequence[dg.AssetKey]]) -> dg.TableColumnLineage | None:
+def _lineage(origins: ColumnOrigins | None, keys: Mapping[str, Sequence[dg.AssetKey]]) -> dg.TableColumnLineage | None:
     """The same with the assets that stand for the parents."""
     if origins is None:
         return None

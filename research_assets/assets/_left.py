@@ -16,7 +16,7 @@ from research_assets.settings import Settings
 from research_assets.tiktok.endpoints import BY_ENTITY
 
 
-def left(settings: Settings, study: StudySpec, entity: str, clock: Clock) -> dict[str, Any]:
+def remaining_metadata(settings: Settings, study: StudySpec, entity: str, clock: Clock) -> dict[str, Any]:
     """Metadata about what is left of an entity, as `research-assets plan` says it for this study alone."""
     now = clock.now()
     pools, used = read_pools(settings, clock)

@@ -13,73 +13,81 @@ from typing import Any
 from research_assets.collect.coverage import SETTLED
 from research_assets.collect.overview import read_state_counts
 
-SHORT = 1000
+MAX_INLINE_CHARACTERS = 1000
 """Characters of Markdown below which the UI shows it at once rather than behind a link."""
 
-_HELD = "#2f6f9f"
-_GAP = "#c8553d"
-_BARS = 48
+_COMPLETE_COLOUR = "#2f6f9f"
+_GAP_COLOUR = "#c8553d"
+_MAX_BARS = 48
 _HEIGHT = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class PartitionBar:
     """A partition, or several beside each other: rows, and whether all that can be had of it is held."""
 
     first: date
     rows: int
-    whole: bool
+    is_complete: bool
 
 
-def held(raw: Path, study: str, entity: str) -> list[Bar]:
+def read_bars(raw: Path, study: str, entity: str) -> list[PartitionBar]:
     """What is held of an entity by partition, from raw/coverage: of each unit the attempt that counts."""
-    bars: dict[date, Bar] = {}
+    bars: dict[date, PartitionBar] = {}
     for count in read_state_counts(raw, study, entity):
-        old = bars.get(count.partition, Bar(count.partition, 0, whole=True))
-        bars[count.partition] = Bar(old.first, old.rows + count.rows, old.whole and count.state in SETTLED)
+        old = bars.get(count.partition, PartitionBar(count.partition, 0, is_complete=True))
+        bars[count.partition] = PartitionBar(
+            old.first, old.rows + count.rows, old.is_complete and count.state in SETTLED
+        )
     return [bars[partition] for partition in sorted(bars)]
 
 
-def filled(bars: Sequence[Bar], first: date, last: date, step: timedelta) -> list[Bar]:
+def fill_gaps(bars: Sequence[PartitionBar], first: date, last: date, step: timedelta) -> list[PartitionBar]:
     """The bars from the first to the last partition, with a gap for each that was never asked."""
     known = {bar.first: bar for bar in bars}
     days = (first + step * place for place in range((last - first) // step + 1))
-    return [known.get(day, Bar(day, 0, whole=False)) for day in days]
+    return [known.get(day, PartitionBar(day, 0, is_complete=False)) for day in days]
 
 
-def _joined(bars: Sequence[Bar]) -> list[Bar]:
+def _downsample(bars: Sequence[PartitionBar]) -> list[PartitionBar]:
     """At most `_BARS` bars, each for equally many neighbouring partitions."""
-    width = -(-len(bars) // _BARS)
+    width = -(-len(bars) // _MAX_BARS)
     groups = [bars[start : start + width] for start in range(0, len(bars), width)]
-    return [Bar(group[0].first, sum(b.rows for b in group), all(b.whole for b in group)) for group in groups]
+    return [
+        PartitionBar(group[0].first, sum(b.rows for b in group), all(b.is_complete for b in group)) for group in groups
+    ]
 
 
-def _image(svg: str, title: str) -> str:
+def _inline_image(svg: str, title: str) -> str:
     return f"![{title}](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"
 
 
-def sparkline(bars: Sequence[Bar]) -> str:
+def sparkline(bars: Sequence[PartitionBar]) -> str:
     """A row of bars and a line about them, as Markdown shorter than `SHORT`."""
-    joined = _joined(bars)
+    joined = _downsample(bars)
     most = max(bar.rows for bar in joined) or 1
     paths = {True: "", False: ""}
     for place, bar in enumerate(joined):
         # A gap without rows would be invisible, so its bar is a stump.
-        height = max(round(bar.rows / most * _HEIGHT), 0 if bar.whole else 3)
+        height = max(round(bar.rows / most * _HEIGHT), 0 if bar.is_complete else 3)
         if height:
-            paths[bar.whole] += f"M{place} {_HEIGHT}v-{height}"
-    drawn = "".join(f"<path stroke='{_HELD if whole else _GAP}' d='{path}'/>" for whole, path in paths.items() if path)
+            paths[bar.is_complete] += f"M{place} {_HEIGHT}v-{height}"
+    drawn = "".join(
+        f"<path stroke='{_COMPLETE_COLOUR if whole else _GAP_COLOUR}' d='{path}'/>"
+        for whole, path in paths.items()
+        if path
+    )
     svg = (
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{len(joined) * 12}' height='48' preserveAspectRatio='none'"
         f" viewBox='-.5 0 {len(joined)} {_HEIGHT}' stroke-width='.8'>{drawn}</svg>"
     )
-    gaps, total = sum(not bar.whole for bar in bars), sum(bar.rows for bar in bars)
+    gaps, total = sum(not bar.is_complete for bar in bars), sum(bar.rows for bar in bars)
     lacking = f"{gaps} of {len(bars)} partitions not complete" if gaps else f"{len(bars)} partitions, all complete"
     said = f"{bars[0].first} to {bars[-1].first}: {total:,} rows, {lacking}"
-    return f"{_image(svg, 'rows')}\n\n{said}"
+    return f"{_inline_image(svg, 'rows')}\n\n{said}"
 
 
-def chart(bars: Sequence[Bar], title: str) -> str:
+def chart(bars: Sequence[PartitionBar], title: str) -> str:
     """The same with axes, as Markdown."""
     import vl_convert  # half a second that only a finished run pays
 
@@ -87,8 +95,8 @@ def chart(bars: Sequence[Bar], title: str) -> str:
     values = [
         {
             "day": bar.first.isoformat(),
-            "rows": bar.rows if bar.whole else max(bar.rows, stump),
-            "state": "complete" if bar.whole else "not complete",
+            "rows": bar.rows if bar.is_complete else max(bar.rows, stump),
+            "state": "complete" if bar.is_complete else "not complete",
         }
         for bar in bars
     ]
@@ -105,10 +113,10 @@ def chart(bars: Sequence[Bar], title: str) -> str:
             "y": {"field": "rows", "type": "quantitative", "title": "rows", "axis": {"tickCount": 4}},
             "color": {
                 "field": "state",
-                "scale": {"domain": ["complete", "not complete"], "range": [_HELD, _GAP]},
+                "scale": {"domain": ["complete", "not complete"], "range": [_COMPLETE_COLOUR, _GAP_COLOUR]},
                 "legend": {"title": None, "orient": "top"},
             },
         },
         "config": {"view": {"stroke": None}, "axis": {"gridColor": "#e8e8e8"}},
     }
-    return _image(vl_convert.vegalite_to_svg(spec), title)
+    return _inline_image(vl_convert.vegalite_to_svg(spec), title)

@@ -11,8 +11,8 @@ from typing import Any
 
 import dagster as dg
 
-from research_assets.assets._left import left
-from research_assets.assets._picture import chart, filled, held, sparkline
+from research_assets.assets._left import remaining_metadata
+from research_assets.assets._picture import chart, fill_gaps, read_bars, sparkline
 from research_assets.captures import CaptureError
 from research_assets.checks.look import look
 from research_assets.checks.rules import rules
@@ -25,17 +25,17 @@ from research_assets.resources import CollectorResource
 from research_assets.settings import SettingsError
 from research_assets.tiktok.errors import FatalError, RetryableError
 
-_REFUSALS = (SettingsError, PeriodNotCurrent, PartitionBusy, CaptureError, LedgerError, FatalError, RetryableError)
+_NOT_RETRYABLE = (SettingsError, PeriodNotCurrent, PartitionBusy, CaptureError, LedgerError, FatalError, RetryableError)
 """What no retry at once mends: somebody has to act, another run is at it, or the API cannot be reached."""
 
-_EVERY = timedelta(seconds=10)
+_LOG_INTERVAL = timedelta(seconds=10)
 
 
-def _when(moment: datetime | None) -> str:
+def _format_time(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M} UTC" if moment else "not planned"
 
 
-def _stretches(partitions: Sequence[date], some: Sequence[date]) -> Iterator[str]:
+def _format_ranges(partitions: Sequence[date], some: Sequence[date]) -> Iterator[str]:
     """Some of a run's partitions, neighbours as `first..last`."""
     for chosen, stretch in groupby(sorted(partitions), key=set(some).__contains__):
         days = list(stretch)
@@ -43,7 +43,7 @@ def _stretches(partitions: Sequence[date], some: Sequence[date]) -> Iterator[str
             yield f"{days[0]}..{days[-1]}" if len(days) > 1 else f"{days[0]}"
 
 
-def outcome_metadata(outcome: PartitionResult) -> dict[str, Any]:
+def result_metadata(outcome: PartitionResult) -> dict[str, Any]:
     """What came of a partition, under keys that stay the same from run to run so that the UI can plot them."""
     return {
         "dagster/partition_row_count": outcome.kept,
@@ -57,7 +57,7 @@ def outcome_metadata(outcome: PartitionResult) -> dict[str, Any]:
     }
 
 
-class Run:
+class CollectionRun:
     """Follows the collector through one `Ask` and tells Dagster what comes of each partition."""
 
     def __init__(self, context: dg.AssetExecutionContext, ask: CollectionTask, collection: CollectorResource) -> None:
@@ -75,7 +75,7 @@ class Run:
         folder = self._collection.settings.captures / self._ask.entity / f"study={self._ask.study.name}"
         return dg.MetadataValue.path(folder)
 
-    async def follow(self) -> None:
+    async def execute(self) -> None:
         """Run the collector to its end or to a pause, with an event for each partition.
 
         Raises Failure, without a retry, for what only a person can mend.
@@ -87,13 +87,13 @@ class Run:
                     if isinstance(outcome, Paused):
                         self._paused = outcome
                     else:
-                        self._note(outcome)
-        except _REFUSALS as error:
+                        self._record_result(outcome)
+        except _NOT_RETRYABLE as error:
             raise dg.Failure(description=str(error), allow_retries=False) from error
 
     def _progress(self, progress: RunProgress) -> None:
         now = self._collection.clock.now()
-        if self._told is None or now - self._told >= _EVERY:
+        if self._told is None or now - self._told >= _LOG_INTERVAL:
             self._told = now
             self._context.log.info(
                 "%s: %s requests, %s pages, %s rows so far",
@@ -103,10 +103,10 @@ class Run:
                 progress.rows,
             )
 
-    def _note(self, outcome: PartitionResult) -> None:
+    def _record_result(self, outcome: PartitionResult) -> None:
         self._finished.append(outcome)
         partition = outcome.partition.isoformat()
-        metadata = {**outcome_metadata(outcome), "captures": self._captures}
+        metadata = {**result_metadata(outcome), "captures": self._captures}
         if outcome.state == "complete":
             self._context.add_asset_metadata(metadata, asset_key=self._key, partition_key=partition)
             if len(self._ask.partitions) > 1:
@@ -117,7 +117,7 @@ class Run:
                     dg.AssetMaterialization(self._key, partition=partition, metadata=metadata, tags=tags)
                 )
             return
-        metadata |= {"state": outcome.state, "reason": outcome.reason or "", "next try": _when(outcome.next_try)}
+        metadata |= {"state": outcome.state, "reason": outcome.reason or "", "next try": _format_time(outcome.next_try)}
         self._context.log_event(
             dg.AssetObservation(self._key, partition=partition, description=outcome.reason, metadata=metadata)
         )
@@ -126,7 +126,7 @@ class Run:
             partition,
             outcome.state,
             outcome.reason,
-            _when(outcome.next_try),
+            _format_time(outcome.next_try),
         )
 
     def results(self) -> Iterator[dg.MaterializeResult[None]]:
@@ -136,21 +136,21 @@ class Run:
         """
         open_ = [outcome for outcome in self._finished if outcome.state != "complete"]
         if self._paused is not None:
-            self._tell_pause(self._paused)
-            self._judge()
+            self._report_pause(self._paused)
+            self._run_checks()
         elif open_ and all(outcome.state == "too_fresh" for outcome in self._finished):
             raise dg.Failure(description=self._too_fresh(), allow_retries=False)
         elif not open_:
-            shown = self._picture() | self._left()
+            shown = self._chart_metadata() | self._remaining_metadata()
             if shown:
                 last = self._ask.partitions[-1].isoformat()
                 self._context.add_asset_metadata(shown, asset_key=self._key, partition_key=last)
             yield dg.MaterializeResult(asset_key=self._key)
         else:
-            self._observe(f"{len(open_)} of {len(self._ask.partitions)} partitions are not complete", {})
-            self._judge()
+            self._log_observation(f"{len(open_)} of {len(self._ask.partitions)} partitions are not complete", {})
+            self._run_checks()
 
-    def _judge(self) -> None:
+    def _run_checks(self) -> None:
         """Hold the rules against what came, because the checks are steps that wait for the output.
 
         The marts are built from days that are complete while others are not, so these must not go unseen.
@@ -174,44 +174,44 @@ class Run:
         settle, earliest = self._ask.study.settle_days, min(o.next_try for o in self._finished if o.next_try)
         return (
             f"{days}: too fresh to be collected. New videos lag, so {self._ask.study.name} collects a day once it is "
-            f"{settle} days old (settle_days); nothing was asked. Try again from {_when(earliest)} on."
+            f"{settle} days old (settle_days); nothing was asked. Try again from {_format_time(earliest)} on."
         )
 
-    def _tell_pause(self, paused: Paused) -> None:
+    def _report_pause(self, paused: Paused) -> None:
         text = (
             f"Paused, not failed: {paused.reason.rstrip('.')}. {len(paused.remaining)} partitions are left. The sensor "
-            f"quota_window takes them up from {_when(paused.retry_at)} on, where this run stopped; nothing needs to "
+            f"quota_window takes them up from {_format_time(paused.retry_at)} on, where this run stopped; nothing needs to "
             "be done. With the sensor switched off, materialize them again then: what is held is not asked twice. A "
             "backfill that this run belongs to is shown as failed for them, because Dagster knows no pause; they are "
             "not lost."
         )
         self._context.log.warning(text)
-        self._observe(
+        self._log_observation(
             text,
             {
-                "opens at": _when(paused.retry_at),
+                "opens at": _format_time(paused.retry_at),
                 "pool": paused.pool,
-                "partitions left": ", ".join(_stretches(self._ask.partitions, paused.remaining)),
+                "partitions left": ", ".join(_format_ranges(self._ask.partitions, paused.remaining)),
             },
         )
 
-    def _observe(self, text: str, metadata: dict[str, Any]) -> None:
-        shown = {**metadata, **self._picture(), **self._left(), "captures": self._captures}
+    def _log_observation(self, text: str, metadata: dict[str, Any]) -> None:
+        shown = {**metadata, **self._chart_metadata(), **self._remaining_metadata(), "captures": self._captures}
         self._context.log_event(dg.AssetObservation(self._key, description=text, metadata=shown))
 
-    def _left(self) -> dict[str, Any]:
-        return left(self._collection.settings, self._ask.study, self._ask.entity, self._clock)
+    def _remaining_metadata(self) -> dict[str, Any]:
+        return remaining_metadata(self._collection.settings, self._ask.study, self._ask.entity, self._clock)
 
-    def _picture(self) -> dict[str, Any]:
+    def _chart_metadata(self) -> dict[str, Any]:
         study, entity = self._ask.study, self._ask.entity
-        bars = held(self._collection.settings.raw, study.name, entity)
+        bars = read_bars(self._collection.settings.raw, study.name, entity)
         if not bars:
             return {}
         content = ENTITIES[entity].time_axis == "content"
         first = study.start if content else bars[0].first
         last = study.end if content and study.end else max(first, bars[-1].first)
         step = timedelta(days=1) if content else period_length(study)
-        bars = filled(bars, first, last, step)
+        bars = fill_gaps(bars, first, last, step)
         return {
             "rows by partition": dg.MetadataValue.md(sparkline(bars)),
             "chart": dg.MetadataValue.md(chart(bars, f"{study.name}: {entity} held, by partition")),

@@ -30,7 +30,7 @@ class ExportConfig(dg.Config):
     first: str = Field("", description="First UTC day, such as 2026-02-01")
     last: str = Field("", description="Last UTC day, included")
     pseudonymous: bool = Field(False, description="Keyed pseudonyms for accounts and ids; what points to people goes")
-    ids: bool = Field(False, description="Only the ids of videos and comments, to be rebuilt by a colleague")
+    ids_only: bool = Field(False, description="Only the ids of videos and comments, to be rebuilt by a colleague")
 
 
 def export_asset(
@@ -59,7 +59,7 @@ def export_asset(
                 last=parse_day(config.last or None),
                 formats=tuple(config.formats),
                 pseudonymous=config.pseudonymous,
-                ids_only=config.ids,
+                ids_only=config.ids_only,
             )
             made = export(settings, order, [study], present.now())
         except (ExportError, WarehouseReadError) as error:

@@ -66,7 +66,7 @@ def report_asset(
                 "videos": facts.overall.videos,
                 "days": len(facts.days),
                 "days complete": complete,
-                **_pictures(written.pictures),
+                **_inline_pictures(written.pictures),
             }
         )
 
@@ -80,7 +80,7 @@ def _codebook(path: Path | None, address: str) -> dict[str, dg.UrlMetadataValue 
     return {"codebook": dg.MetadataValue.url(f"{address}/{path.name}") if address else dg.MetadataValue.path(path)}
 
 
-def _pictures(pictures: Mapping[str, bytes]) -> dict[str, dg.MarkdownMetadataValue]:
+def _inline_pictures(pictures: Mapping[str, bytes]) -> dict[str, dg.MarkdownMetadataValue]:
     """Pictures for the page of the asset, which shows them behind a click."""
     return {
         name: dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(picture).decode()})")

@@ -32,7 +32,7 @@ class WarehouseConfig(dg.Config):
     `whole` builds everything anew instead of taking in what came since; by itself a build does so where it has to.
     """
 
-    whole: bool = False
+    full_refresh: bool = False
 
 
 class WarehouseTranslator(DagsterDbtTranslator):
@@ -53,7 +53,7 @@ class WarehouseTranslator(DagsterDbtTranslator):
             key
             for parent in node["depends_on"].get("nodes", ())  # a seed has none
             if parent in sources
-            for key in fillers(sources[parent], self._upstream)
+            for key in upstream_assets(sources[parent], self._upstream)
         }
         source_keys = {dg.AssetKey(["raw", table]) for table in sources.values()}
         models = [dep for dep in spec.deps if dep.asset_key not in source_keys]
@@ -66,10 +66,10 @@ class WarehouseTranslator(DagsterDbtTranslator):
     ) -> dg.AssetCheckSpec | None:
         """The spec of a test, with what it means in words; dbt has no words for its generic tests."""
         spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
-        return spec and spec._replace(description=_meaning(manifest["nodes"][unique_id]) or spec.description)
+        return spec and spec._replace(description=_test_description(manifest["nodes"][unique_id]) or spec.description)
 
 
-def _meaning(test: Mapping[str, Any]) -> str | None:
+def _test_description(test: Mapping[str, Any]) -> str | None:
     """What holds while a test passes; None for a test that is not one of the project's kinds."""
     kind, values = test["test_metadata"]["name"], test["test_metadata"]["kwargs"]
     match kind:
@@ -83,7 +83,7 @@ def _meaning(test: Mapping[str, Any]) -> str | None:
     return None
 
 
-def fillers(table: str, upstream: Mapping[str, Sequence[dg.AssetKey]]) -> Sequence[dg.AssetKey]:
+def upstream_assets(table: str, upstream: Mapping[str, Sequence[dg.AssetKey]]) -> Sequence[dg.AssetKey]:
     """The assets that write a raw table: for `coverage` all, for what the build itself writes none."""
     if table == "coverage":
         return sorted({key for keys in upstream.values() for key in keys})
@@ -94,7 +94,7 @@ def warehouse_definitions(
     upstream: Mapping[str, Sequence[dg.AssetKey]],
     settings: Settings,
     *,
-    before: Callable[[], None] | None = None,
+    pre_build: Callable[[], None] | None = None,
     clock: Clock | None = None,
 ) -> dg.Definitions:
     """All dbt models as assets and all dbt tests as checks.
@@ -128,20 +128,20 @@ def warehouse_definitions(
         """
         with _build.build_lock(settings):
             tables.ensure_tables(settings.raw)
-            if before is not None:
-                before()
+            if pre_build is not None:
+                pre_build()
             intake, results = _build.build_warehouse(
-                settings, full_refresh=config.whole, now=present.now(), progress=context.log.log
+                settings, full_refresh=config.full_refresh, now=present.now(), progress=context.log.log
             )
             failed = [result for result in results if result.failed]
             if not failed:
                 keys = _asset_keys(context.assets_def, manifest, upstream)
-                metadata = _dbt_events.describe(settings, manifest, results, keys)
+                metadata = _dbt_events.model_metadata(settings, manifest, results, keys)
                 _build.publish_warehouse(settings, intake)
                 context.log.info("Published %s", settings.warehouse)
         if not failed:
             yield from _materializations(context, metadata)
-        yield from _checks(context, results)
+        yield from _check_results(context, results)
         if failed:
             raise _failure(settings, failed)
 
@@ -199,7 +199,7 @@ def _materializations(
             context.log_event(dg.AssetMaterialization(asset_key=key, metadata=described))
 
 
-def _checks(context: dg.AssetExecutionContext, results: Iterable[NodeResult]) -> Iterator[dg.AssetCheckResult]:
+def _check_results(context: dg.AssetExecutionContext, results: Iterable[NodeResult]) -> Iterator[dg.AssetCheckResult]:
     """The verdicts of the tests that ran, as far as they were selected."""
     checks = {(spec.metadata or {})[UNIQUE_ID]: spec.key for spec in context.assets_def.check_specs}
     for result in results:

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_assets import tables
-from research_assets.assets._picture import SHORT, Bar, chart, filled, held, sparkline
+from research_assets.assets._picture import MAX_INLINE_CHARACTERS, PartitionBar, chart, fill_gaps, read_bars, sparkline
 
 BARS = st.lists(st.tuples(st.integers(0, 10**9), st.booleans()), min_size=1, max_size=4000)
 
 
-def bars(values: list[tuple[int, bool]]) -> list[Bar]:
-    return [Bar(date(2018, 1, 1) + timedelta(days=at), rows, whole) for at, (rows, whole) in enumerate(values)]
+def bars(values: list[tuple[int, bool]]) -> list[PartitionBar]:
+    return [PartitionBar(date(2018, 1, 1) + timedelta(days=at), rows, whole) for at, (rows, whole) in enumerate(values)]
 
 
 def drawn(markdown: str) -> str:
@@ -23,7 +23,7 @@ def drawn(markdown: str) -> str:
 
 @given(BARS)
 def test_any_number_of_partitions_fits(values: list[tuple[int, bool]]) -> None:
-    assert len(sparkline(bars(values))) < SHORT
+    assert len(sparkline(bars(values))) < MAX_INLINE_CHARACTERS
 
 
 def test_gaps_are_marked_even_without_rows() -> None:
@@ -39,11 +39,11 @@ def test_gaps_are_marked_even_without_rows() -> None:
 def test_partitions_that_were_never_asked_are_gaps() -> None:
     monday = date(2026, 2, 2)
     week = timedelta(days=7)
-    some = [Bar(monday + week, 3, True), Bar(monday + 3 * week, 4, True)]
-    assert filled(some, monday, monday + 3 * week, week) == [
-        Bar(monday, 0, False),
+    some = [PartitionBar(monday + week, 3, True), PartitionBar(monday + 3 * week, 4, True)]
+    assert fill_gaps(some, monday, monday + 3 * week, week) == [
+        PartitionBar(monday, 0, False),
         some[0],
-        Bar(monday + 2 * week, 0, False),
+        PartitionBar(monday + 2 * week, 0, False),
         some[1],
     ]
 
@@ -61,10 +61,10 @@ def test_the_attempt_that_counts(tmp_path: Path) -> None:
         }
         tables.write_rows(tmp_path, "coverage", study="gardening", day=date(2026, 3, 2), name=name, rows=[row])
 
-    assert held(tmp_path, "gardening", "videos") == []
+    assert read_bars(tmp_path, "gardening", "videos") == []
     attempt("a", 1, "quarantined", 0)
-    assert held(tmp_path, "gardening", "videos") == [Bar(date(2026, 2, 3), 0, False)]
+    assert read_bars(tmp_path, "gardening", "videos") == [PartitionBar(date(2026, 2, 3), 0, False)]
     attempt("b", 2, "complete", 7)
     attempt("c", 3, "quarantined", 0)
-    assert held(tmp_path, "gardening", "videos") == [Bar(date(2026, 2, 3), 7, True)]
-    assert held(tmp_path, "gardening", "comments") == []
+    assert read_bars(tmp_path, "gardening", "videos") == [PartitionBar(date(2026, 2, 3), 7, True)]
+    assert read_bars(tmp_path, "gardening", "comments") == []

@@ -17,7 +17,7 @@ from research_assets_tests.warehouse.rawdata import UPSTREAM, new_settings, writ
 
 def materialize(settings: Settings, **options: Any) -> dg.ExecuteInProcessResult:
     """Build and publish, in this process, on an instance that is forgotten."""
-    definitions = warehouse_definitions(UPSTREAM, settings, clock=FakeClock(), before=options.pop("before", None))
+    definitions = warehouse_definitions(UPSTREAM, settings, clock=FakeClock(), pre_build=options.pop("before", None))
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(list(definitions.assets or []), instance=instance, **options)  # type: ignore[arg-type]
 
