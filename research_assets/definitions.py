@@ -8,7 +8,7 @@ import dagster as dg
 from research_assets.assets.export import export_asset
 from research_assets.assets.report import report_asset
 from research_assets.assets.warehouse import warehouse_definitions
-from research_assets.checks import COVERAGE, blocking_checks, check_keys
+from research_assets.checks import COVERAGE_MART, blocking_check_keys, check_keys
 from research_assets.collect.standing import study_entities
 from research_assets.fields import ENTITIES
 from research_assets.resources import CollectorResource, build_resources, write_bookkeeping_tables
@@ -58,8 +58,8 @@ def build_definitions(settings: Settings, *, collection: CollectorResource | Non
             collection or CollectorResource(settings),
             warehouse,
             CheckKeys(
-                blocking=[key for study in studies for key in blocking_checks(study.spec)],
-                of_marts=[*tests, *(key for key in checks if key.asset_key == COVERAGE)],
+                blocking=[key for study in studies for key in blocking_check_keys(study.spec)],
+                of_marts=[*tests, *(key for key in checks if key.asset_key == COVERAGE_MART)],
                 daily=checks,
             ),
             [report.key for report in reports],

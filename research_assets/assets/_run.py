@@ -14,7 +14,7 @@ import dagster as dg
 from research_assets.assets._left import remaining_metadata
 from research_assets.assets._picture import chart, fill_gaps, read_bars, sparkline
 from research_assets.captures import CaptureError
-from research_assets.checks.look import look
+from research_assets.checks.look import run_rules
 from research_assets.checks.rules import rules
 from research_assets.collect import CollectionTask, PartitionResult, PeriodNotCurrent, Paused, RunProgress, collect
 from research_assets.collect.observing import period_length
@@ -156,7 +156,7 @@ class CollectionRun:
         The marts are built from days that are complete while others are not, so these must not go unseen.
         """
         study, entity = self._ask.study, self._ask.entity
-        for rule, result in look(self._collection.settings.raw, study.name, entity, rules(study, entity)):
+        for rule, result in run_rules(self._collection.settings.raw, study.name, entity, rules(study, entity)):
             self._context.instance.report_runless_asset_event(
                 dg.AssetCheckEvaluation(
                     asset_key=self._key,

@@ -10,16 +10,16 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from research_assets.checks import standing
-from research_assets.checks.look import look
+from research_assets.checks.look import run_rules
 from research_assets.checks.rules import rules
 from research_assets.collect.api_time import server_clock_or_local
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import study_entities
 from research_assets.resources import CollectorResource
 
-__all__ = ["COVERAGE", "blocking_checks", "check_keys", "study_checks"]
+__all__ = ["COVERAGE_MART", "blocking_check_keys", "check_keys", "study_checks"]
 
-COVERAGE = dg.AssetKey(["marts", "coverage"])
+COVERAGE_MART = dg.AssetKey(["marts", "coverage"])
 """The mart with one row per unit of work."""
 
 
@@ -27,12 +27,12 @@ def study_checks(study: StudySpec) -> list[dg.AssetChecksDefinition]:
     """The checks of one study."""
     return [
         *(_entity_checks(study, entity) for entity in study_entities(study)),
-        _lacks_nothing(study),
-        _unbroken(study),
+        _completeness_check(study),
+        _failures_check(study),
     ]
 
 
-def blocking_checks(study: StudySpec) -> list[dg.AssetCheckKey]:
+def blocking_check_keys(study: StudySpec) -> list[dg.AssetCheckKey]:
     """The checks of a study that hold the marts back while they fail."""
     return [
         dg.AssetCheckKey(dg.AssetKey([study.name, entity]), rule.name)
@@ -50,7 +50,10 @@ def check_keys(study: StudySpec) -> list[dg.AssetCheckKey]:
             for entity in study_entities(study)
             for rule in rules(study, entity)
         ),
-        *(dg.AssetCheckKey(COVERAGE, name) for name in (_lacking(study), _broken(study))),
+        *(
+            dg.AssetCheckKey(COVERAGE_MART, name)
+            for name in (_completeness_check_name(study), _failures_check_name(study))
+        ),
     ]
 
 
@@ -62,7 +65,7 @@ def _entity_checks(study: StudySpec, entity: str) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name=f"{study.name}__{entity}_checks",
         specs=[
-            dg.AssetCheckSpec(rule.name, asset=asset, description=rule.meaning, blocking=rule.blocking)
+            dg.AssetCheckSpec(rule.name, asset=asset, description=rule.description, blocking=rule.blocking)
             for rule in held.values()
         ],
         can_subset=True,
@@ -71,43 +74,43 @@ def _entity_checks(study: StudySpec, entity: str) -> dg.AssetChecksDefinition:
         context: dg.AssetCheckExecutionContext, collection: dg.ResourceParam[CollectorResource]
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = [held[key.name] for key in sorted(context.selected_asset_check_keys)]
-        for rule, result in look(collection.settings.raw, study.name, entity, wanted):
+        for rule, result in run_rules(collection.settings.raw, study.name, entity, wanted):
             yield result._replace(asset_key=asset, check_name=rule.name)
 
     return check
 
 
-def _lacking(study: StudySpec) -> str:
+def _completeness_check_name(study: StudySpec) -> str:
     return f"{study.name}_lacks_nothing"
 
 
-def _broken(study: StudySpec) -> str:
+def _failures_check_name(study: StudySpec) -> str:
     return f"{study.name}_has_nothing_broken"
 
 
-def _lacks_nothing(study: StudySpec) -> dg.AssetChecksDefinition:
+def _completeness_check(study: StudySpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=COVERAGE,
-        name=_lacking(study),
+        asset=COVERAGE_MART,
+        name=_completeness_check_name(study),
         description=f"All that {study.name} wants is held, refused, not there, or not due yet.",
     )
     def check(warehouse: DuckDBResource) -> dg.AssetCheckResult:
-        return standing.lacking(warehouse, study.name)
+        return standing.completeness_result(warehouse, study.name)
 
     return check
 
 
-def _unbroken(study: StudySpec) -> dg.AssetChecksDefinition:
+def _failures_check(study: StudySpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=COVERAGE,
-        name=_broken(study),
+        asset=COVERAGE_MART,
+        name=_failures_check_name(study),
         description=(
             f"No unit of {study.name} is quarantined or suspicious, no journal was left unfinished, and every capture "
             "is whole and in the tables. Lists what is broken now, and for how long."
         ),
     )
     def check(collection: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
-        return standing.broken(
+        return standing.failures_result(
             collection.settings, study.name, server_clock_or_local(collection.settings, collection.clock).now()
         )
 

@@ -10,16 +10,16 @@ from typing import Any
 import dagster as dg
 import duckdb
 
-from research_assets.checks.rule import Rule
+from research_assets.checks.rule import CheckRule
 from research_assets.collect.coverage import CURRENT_ATTEMPT_ORDER
 from research_assets.fields import COVERAGE, ENTITIES, column_definitions, table_columns
 from research_assets.table_sql import sql_literal
 
-SHORT = 980
+MAX_INLINE_CHARACTERS = 980
 """Characters of Markdown that the UI shows at once rather than behind a link."""
 
 _LONGEST_CELL = 60
-_TRIES = 3
+_MAX_ATTEMPTS = 3
 
 _UNITS = """
 create or replace temp view canaries as select * exclude (study, day) from all_units
@@ -34,7 +34,9 @@ qualify row_number() over (
 """
 
 
-def look(raw: Path, study: str, entity: str, rules: Iterable[Rule]) -> Iterator[tuple[Rule, dg.AssetCheckResult]]:
+def run_rules(
+    raw: Path, study: str, entity: str, rules: Iterable[CheckRule]
+) -> Iterator[tuple[CheckRule, dg.AssetCheckResult]]:
     """Hold rules against a study's entity; passes where nothing is held."""
     if not _files(raw, entity, study) and not _files(raw, "coverage", study):
         for rule in rules:
@@ -42,23 +44,23 @@ def look(raw: Path, study: str, entity: str, rules: Iterable[Rule]) -> Iterator[
         return
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'UTC'")
-        _name_tables(connection, raw, study, entity)
+        _create_views(connection, raw, study, entity)
         for rule in rules:
-            yield rule, _hold(connection, raw, study, entity, rule)
+            yield rule, _run_rule(connection, raw, study, entity, rule)
 
 
-def sample(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def markdown_sample(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """As many rows as the UI shows at once, one at least, as a table in Markdown; ids are text, browsers round them."""
     lines = ["| " + " | ".join(column.replace("_", " ") for column in columns) + " |", "|" + " --- |" * len(columns)]
     for row in rows:
         line = "| " + " | ".join(map(_cell, row)) + " |"
-        if len(lines) > 2 and sum(map(len, lines)) + len(line) + len(lines) > SHORT:
+        if len(lines) > 2 and sum(map(len, lines)) + len(line) + len(lines) > MAX_INLINE_CHARACTERS:
             break
         lines.append(line)
     return "\n".join(lines)
 
 
-def example(row: Sequence[Any]) -> str:
+def format_row(row: Sequence[Any]) -> str:
     """A row in one line."""
     return " · ".join(filter(None, map(_cell, row)))
 
@@ -74,20 +76,22 @@ def _files(raw: Path, table: str, study: str) -> list[str]:
     return sorted(map(str, (raw / table / f"study={study}").glob("**/*.parquet")))
 
 
-def _hold(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, entity: str, rule: Rule) -> dg.AssetCheckResult:
-    for attempt in range(1, _TRIES + 1):
+def _run_rule(
+    connection: duckdb.DuckDBPyConnection, raw: Path, study: str, entity: str, rule: CheckRule
+) -> dg.AssetCheckResult:
+    for attempt in range(1, _MAX_ATTEMPTS + 1):
         try:
-            [(total,)] = connection.execute(f"select count(*) from {rule.over}").fetchall()
+            [(total,)] = connection.execute(f"select count(*) from {rule.table}").fetchall()
             connection.execute(rule.sql)
             columns = [column[0] for column in connection.description or ()]
             rows = connection.fetchall()
-            numbers = _numbers(connection, rule)
+            numbers = _read_summary(connection, rule)
             break
         except duckdb.IOException:
             # Somebody published or removed a file between the listing and the reading.
-            if attempt == _TRIES:
+            if attempt == _MAX_ATTEMPTS:
                 raise
-            _name_tables(connection, raw, study, entity)
+            _create_views(connection, raw, study, entity)
     metadata: dict[str, Any] = {"rows looked at": total, "rows that break the rule": len(rows), **numbers}
     if not rows:
         return dg.AssetCheckResult(passed=True, metadata=metadata)
@@ -95,20 +99,20 @@ def _hold(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, entity: 
         passed=False,
         severity=dg.AssetCheckSeverity.ERROR if rule.blocking else dg.AssetCheckSeverity.WARN,
         # The sample opens at a click only, so the first of it is told here.
-        description=f"{len(rows):,} of {total:,} break the rule, such as {example(rows[0])}. {rule.advice}",
-        metadata=metadata | {"sample": dg.MetadataValue.md(sample(columns, rows))},
+        description=f"{len(rows):,} of {total:,} break the rule, such as {format_row(rows[0])}. {rule.advice}",
+        metadata=metadata | {"sample": dg.MetadataValue.md(markdown_sample(columns, rows))},
     )
 
 
-def _numbers(connection: duckdb.DuckDBPyConnection, rule: Rule) -> dict[str, Any]:
-    if rule.numbers is None:
+def _read_summary(connection: duckdb.DuckDBPyConnection, rule: CheckRule) -> dict[str, Any]:
+    if rule.summary_sql is None:
         return {}
-    connection.execute(rule.numbers)
+    connection.execute(rule.summary_sql)
     [row] = connection.fetchall()
     return dict(zip([column[0] for column in connection.description or ()], row, strict=True))
 
 
-def _name_tables(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, entity: str) -> None:
+def _create_views(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, entity: str) -> None:
     """Views `held` and `units`, over the files that are there now. A column that no file has is null."""
     for view, table, columns in (
         ("held", entity, table_columns(ENTITIES[entity])),

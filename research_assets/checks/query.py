@@ -10,7 +10,7 @@ from typing import Any
 from research_assets.collect.spec import QueryGroups
 from research_assets.table_sql import sql_literal
 
-_COLUMNS = {
+_CONDITION_SQL = {
     "region_code": "lower(trim(region_code)) in ({values})",
     "username": "lower(trim(username)) in ({values})",
     "hashtag_name": "list_has_any(list_transform(hashtag_names, lambda tag: lower(trim(tag))), [{values}])",
@@ -20,33 +20,33 @@ _COLUMNS = {
 """By field of the API: whether a row fulfils `is one of`. Null where the row lacks the field."""
 
 
-def broken_conditions(query: QueryGroups) -> str | None:
+def violated_condition_sql(query: QueryGroups) -> str | None:
     """An SQL expression: which part of the query a row does not fulfil, null if none; None if nothing can be judged."""
     cases = [
-        f"when not {_holds(condition)} then {sql_literal('not ' + _words(condition))}"
+        f"when not {_condition_sql(condition)} then {sql_literal('not ' + _condition_text(condition))}"
         for condition in query.get("and", ())
-        if _can_be_judged(condition)
+        if _is_checkable(condition)
     ]
     either = query.get("or", ())
-    if either and all(map(_can_be_judged, either)):
-        words = " nor ".join(map(_words, either))
-        cases.append(f"when not ({' or '.join(map(_holds, either))}) then {sql_literal(f'neither {words}')}")
+    if either and all(map(_is_checkable, either)):
+        words = " nor ".join(map(_condition_text, either))
+        cases.append(f"when not ({' or '.join(map(_condition_sql, either))}) then {sql_literal(f'neither {words}')}")
     cases += [
-        f"when {_holds(condition)} then {sql_literal(_words(condition))}"
+        f"when {_condition_sql(condition)} then {sql_literal(_condition_text(condition))}"
         for condition in query.get("not", ())
-        if _can_be_judged(condition)
+        if _is_checkable(condition)
     ]
     return f"case {' '.join(cases)} end" if cases else None
 
 
-def _can_be_judged(condition: Mapping[str, Any]) -> bool:
-    return condition["field_name"] in _COLUMNS and condition["operation"] in ("EQ", "IN")
+def _is_checkable(condition: Mapping[str, Any]) -> bool:
+    return condition["field_name"] in _CONDITION_SQL and condition["operation"] in ("EQ", "IN")
 
 
-def _holds(condition: Mapping[str, Any]) -> str:
+def _condition_sql(condition: Mapping[str, Any]) -> str:
     values = ", ".join(sql_literal(str(value).strip().lower()) for value in condition["field_values"])
-    return f"({_COLUMNS[condition['field_name']].format(values=values)})"
+    return f"({_CONDITION_SQL[condition['field_name']].format(values=values)})"
 
 
-def _words(condition: Mapping[str, Any]) -> str:
+def _condition_text(condition: Mapping[str, Any]) -> str:
     return f"{condition['field_name']} {', '.join(map(str, condition['field_values']))}"

@@ -7,62 +7,62 @@ rules are run and told is in `look.py`. No Dagster.
 
 from collections.abc import Iterator
 
-from research_assets.checks.query import broken_conditions
-from research_assets.checks.rule import ONCE_MORE, Rule
+from research_assets.checks.query import violated_condition_sql
+from research_assets.checks.rule import RECOLLECT_ADVICE, CheckRule
 from research_assets.checks.series import (
-    CANARIES,
+    CANARIES_FOUND,
     NO_UNKNOWN_FIELDS,
-    NOTHING_IS_LEFT_OPEN,
-    VOLUME,
-    fields_keep_arriving,
+    ALL_UNITS_SETTLED,
+    VOLUME_RULES,
+    requested_fields_present,
 )
 from research_assets.collect.spec import StudySpec
 from research_assets.fields import ENTITIES
 
-LATE = 7 * 86_400
+MAX_PUBLICATION_LAG = 7 * 86_400
 """Seconds after the upload at which a publication is doubtful: recorded were up to 2.5 days (reference §3.1.3)."""
 
-_LISTED = ("liked_videos", "reposted_videos", "pinned_videos")
-_NEGATIVE = {
+_VIDEO_LISTS = ("liked_videos", "reposted_videos", "pinned_videos")
+_COUNT_COLUMNS = {
     "comments": ("like_count", "reply_count"),
     "users": ("follower_count", "following_count", "likes_count", "video_count"),
     **dict.fromkeys(
-        ("videos", *_LISTED), ("view_count", "like_count", "comment_count", "share_count", "favorites_count")
+        ("videos", *_VIDEO_LISTS), ("view_count", "like_count", "comment_count", "share_count", "favorites_count")
     ),
 }
 
 
-def rules(study: StudySpec, entity: str) -> tuple[Rule, ...]:
+def rules(study: StudySpec, entity: str) -> tuple[CheckRule, ...]:
     """The rules for an entity as this study asks for it."""
     return tuple(_rules(study, entity))
 
 
-def _rules(study: StudySpec, entity: str) -> Iterator[Rule]:
-    yield _no_row_stands_twice(entity)
+def _rules(study: StudySpec, entity: str) -> Iterator[CheckRule]:
+    yield _no_duplicate_rows(entity)
     if "id" in ENTITIES[entity].key:
         yield _IDS_ARE_WHOLE
-        yield _COMMENT_TIMES if entity == "comments" else _VIDEO_TIMES
-    yield _DAYS[entity if entity in _DAYS else "observed"]
+        yield _COMMENT_IDS_MATCH_TIMESTAMPS if entity == "comments" else _VIDEO_IDS_MATCH_TIMESTAMPS
+    yield _ROWS_MATCH_PARTITION[entity if entity in _ROWS_MATCH_PARTITION else "observed"]
     if entity == "videos":
-        yield _VIDEOS_KEEP_THEIR_DAY
-        yield _VIEWS_DO_NOT_FALL
-        yield CANARIES
-    answers = broken_conditions(study.query) if entity == "videos" else _ANSWERS.get(entity)
+        yield _VIDEOS_IN_ONE_PARTITION
+        yield _VIEWS_DO_NOT_DECREASE
+        yield CANARIES_FOUND
+    answers = violated_condition_sql(study.query) if entity == "videos" else _MISMATCH_SQL.get(entity)
     if answers:
-        yield _rows_answer_what_was_asked(entity, answers)
-    if entity in _NEGATIVE:
+        yield _rows_match_request(entity, answers)
+    if entity in _COUNT_COLUMNS:
         yield _counts_are_plausible(entity)
-    if entity in VOLUME:
-        yield VOLUME[entity]
+    if entity in VOLUME_RULES:
+        yield VOLUME_RULES[entity]
     yield NO_UNKNOWN_FIELDS
     if fields := study.fields.get(entity, ENTITIES[entity].requested):
-        yield fields_keep_arriving(tuple(fields))
-    yield NOTHING_IS_LEFT_OPEN
+        yield requested_fields_present(tuple(fields))
+    yield ALL_UNITS_SETTLED
 
 
-def _no_row_stands_twice(entity: str) -> Rule:
+def _no_duplicate_rows(entity: str) -> CheckRule:
     key = ", ".join(ENTITIES[entity].key)
-    return Rule(
+    return CheckRule(
         "no_row_stands_twice",
         f"A capture holds each {key} once.",
         f"select {key}, capture, count(*) as rows from held group by {key}, capture having count(*) > 1",
@@ -71,7 +71,7 @@ def _no_row_stands_twice(entity: str) -> Rule:
     )
 
 
-_IDS_ARE_WHOLE = Rule(
+_IDS_ARE_WHOLE = CheckRule(
     "ids_are_whole",
     "Each row has an id, and ids were not rounded on their way: 64-bit ids that went through a float end in zeros.",
     """
@@ -83,39 +83,39 @@ _IDS_ARE_WHOLE = Rule(
     blocking=True,
 )
 
-_VIDEO_TIMES = Rule(
+_VIDEO_IDS_MATCH_TIMESTAMPS = CheckRule(
     "ids_fit_their_time",
     "The moment of upload in a video's id (id >> 32) lies before its publication, by a week at most.",
     "select id, day, create_time - (id >> 32) as seconds_after_upload, capture from held"
-    f" where create_time - (id >> 32) not between -60 and {LATE}",
+    f" where create_time - (id >> 32) not between -60 and {MAX_PUBLICATION_LAG}",
     "Single videos may be drafts that were kept for long; many mean that ids or times arrived damaged.",
 )
 
-_COMMENT_TIMES = Rule(
+_COMMENT_IDS_MATCH_TIMESTAMPS = CheckRule(
     "ids_fit_their_time",
     "A comment was written when its id says (id >> 32), give or take a day, and after its video was uploaded.",
     "select id, video_id, create_time - (id >> 32) as seconds_after_id, create_time - (video_id >> 32)"
     " as seconds_after_video, capture from held where create_time - (id >> 32) not between -60 and 86400"
     " or create_time - (video_id >> 32) < -60",
-    "Many such rows mean that ids or times arrived damaged. " + ONCE_MORE,
+    "Many such rows mean that ids or times arrived damaged. " + RECOLLECT_ADVICE,
 )
 
-_DAYS = {
-    "videos": Rule(
+_ROWS_MATCH_PARTITION = {
+    "videos": CheckRule(
         "rows_lie_in_their_day",
         "Each video was published on the UTC day of its partition.",
         "select id, day, to_timestamp(create_time) as published, capture from held"
         " where to_timestamp(create_time)::date <> day",
-        "Pages of one search came from other data. " + ONCE_MORE,
+        "Pages of one search came from other data. " + RECOLLECT_ADVICE,
     ),
-    "comments": Rule(
+    "comments": CheckRule(
         "rows_lie_in_their_day",
         "Each comment lies under the UTC day of its video, which was uploaded a week before at most.",
         "select id, video_id, day, to_timestamp(video_id >> 32)::date as uploaded, capture from held"
         " where day - to_timestamp(video_id >> 32)::date not between -1 and 8",
-        "Comments of other videos were delivered. " + ONCE_MORE,
+        "Comments of other videos were delivered. " + RECOLLECT_ADVICE,
     ),
-    "observed": Rule(
+    "observed": CheckRule(
         "rows_lie_in_their_day",
         "Each row lies under the UTC day on which it was observed.",
         "select asked_username, day, observed_at, capture from held where observed_at::date <> day",
@@ -123,7 +123,7 @@ _DAYS = {
     ),
 }
 
-_VIDEOS_KEEP_THEIR_DAY = Rule(
+_VIDEOS_IN_ONE_PARTITION = CheckRule(
     "videos_keep_their_day",
     "A video stands under one day only, however often it was collected.",
     "select id, count(distinct day) as days, min(day) as first, max(day) as last from held"
@@ -131,7 +131,7 @@ _VIDEOS_KEEP_THEIR_DAY = Rule(
     "The API changed the time of publication. The marts take the newest: the earlier day holds less than it says.",
 )
 
-_VIEWS_DO_NOT_FALL = Rule(
+_VIEWS_DO_NOT_DECREASE = CheckRule(
     "views_do_not_fall",
     "From one observation to the next, a video's views do not fall by more than a tenth (and ten views).",
     """
@@ -143,7 +143,7 @@ _VIEWS_DO_NOT_FALL = Rule(
     "in video_observations.",
 )
 
-_ANSWERS = {
+_MISMATCH_SQL = {
     "comments": "case when video_id <> asked_video_id then 'another video' "
     "when parent_comment_id <> asked_comment_id then 'another comment' end",
     "users": "case when lower(username) <> lower(asked_username) then 'another account' end",
@@ -154,7 +154,7 @@ _ANSWERS = {
 """What is wrong with a row as an answer; null if nothing is, or if it cannot be told."""
 
 
-def _rows_answer_what_was_asked(entity: str, wrong: str) -> Rule:
+def _rows_match_request(entity: str, wrong: str) -> CheckRule:
     told = {
         "videos": "id, username, region_code, hashtag_names",
         "comments": "id, asked_video_id, video_id, asked_comment_id, parent_comment_id",
@@ -165,7 +165,7 @@ def _rows_answer_what_was_asked(entity: str, wrong: str) -> Rule:
         if entity == "videos"
         else "What was delivered belongs to what was asked for."
     )
-    return Rule(
+    return CheckRule(
         "rows_answer_what_was_asked",
         meaning,
         f"select {wrong} as wrong, {told}, capture from held where {wrong} is not null",
@@ -174,17 +174,17 @@ def _rows_answer_what_was_asked(entity: str, wrong: str) -> Rule:
     )
 
 
-def _counts_are_plausible(entity: str) -> Rule:
-    counts = _NEGATIVE[entity]
+def _counts_are_plausible(entity: str) -> CheckRule:
+    counts = _COUNT_COLUMNS[entity]
     wrong = [f"{count} < 0" for count in counts]
     meaning = "No count is below zero."
     if "view_count" in counts:
         wrong.append("like_count > view_count")
         meaning = "No count is below zero, and a video has no more likes than views."
     who = "asked_username" if entity == "users" else "id"
-    return Rule(
+    return CheckRule(
         "counts_are_plausible",
         meaning,
         f"select {who}, day, {', '.join(counts)}, capture from held where {' or '.join(wrong)}",
-        "The API has served wrong counts before (reference §7 #13). " + ONCE_MORE,
+        "The API has served wrong counts before (reference §7 #13). " + RECOLLECT_ADVICE,
     )

@@ -1,8 +1,8 @@
 """Rules for a series as a whole: its volume, the fields that arrive, the units that are open. See `rules.py`."""
 
-from research_assets.checks.rule import GO_ON, IS_LACKING, ONCE_MORE, Rule
+from research_assets.checks.rule import RETRY_ADVICE, IS_OPEN_SQL, RECOLLECT_ADVICE, CheckRule
 
-SPARSE = frozenset(
+SPARSE_FIELDS = frozenset(
     {
         "effect_ids",
         "playlist_id",
@@ -17,12 +17,12 @@ SPARSE = frozenset(
 )
 """Fields that most records lack by nature (reference §3.1, §3.3)."""
 
-ENOUGH, ENOUGH_IF_SPARSE = 100, 20_000
+MIN_ROWS, MIN_ROWS_IF_SPARSE = 100, 20_000
 """Rows after which a field that never came is missed."""
 
-_LISTED = ("liked_videos", "reposted_videos", "pinned_videos")
+_VIDEO_LISTS = ("liked_videos", "reposted_videos", "pinned_videos")
 
-_LISTS_KEEP_THEIR_LENGTH = Rule(
+_LIST_VOLUME = CheckRule(
     "volume_is_as_usual",
     "A list that had 50 rows or more is not half as long the next time.",
     """
@@ -30,11 +30,11 @@ _LISTS_KEEP_THEIR_LENGTH = Rule(
     from units where state = 'complete' qualify kept_before >= 50 and kept * 2 < kept_before
     """,
     "The account may have hidden much, or the list ended early. Materialize the running period once more with `again`.",
-    over="units",
+    table="units",
 )
 
-VOLUME = {
-    "videos": Rule(
+VOLUME_RULES = {
+    "videos": CheckRule(
         "volume_is_as_usual",
         "A complete day has neither a fifth nor five times of what the days around it have (15 days before and after).",
         """
@@ -48,10 +48,10 @@ VOLUME = {
         )
         order by days.day
         """,
-        "It may be so, an event or a feast; or the API lost a part of the day. " + ONCE_MORE,
-        over="units",
+        "It may be so, an event or a feast; or the API lost a part of the day. " + RECOLLECT_ADVICE,
+        table="units",
     ),
-    "comments": Rule(
+    "comments": CheckRule(
         "volume_is_as_usual",
         "Of the comments that a day's videos promise, no less than a third of the usual share arrived.",
         """
@@ -63,13 +63,13 @@ VOLUME = {
         select day, kept, promised, round(share, 2) as share, round(median(share) over (), 2) as usual from days
         qualify count(*) over () >= 5 and share * 3 < median(share) over () order by day
         """,
-        "Lists of comments may have ended early. " + ONCE_MORE,
-        over="units",
+        "Lists of comments may have ended early. " + RECOLLECT_ADVICE,
+        table="units",
     ),
-    **dict.fromkeys(("followers", "following", *_LISTED), _LISTS_KEEP_THEIR_LENGTH),
+    **dict.fromkeys(("followers", "following", *_VIDEO_LISTS), _LIST_VOLUME),
 }
 
-NO_UNKNOWN_FIELDS = Rule(
+NO_UNKNOWN_FIELDS = CheckRule(
     "no_unknown_fields",
     "Every field of the answers is one that the codebook knows, in the type that it gives.",
     """
@@ -82,7 +82,7 @@ NO_UNKNOWN_FIELDS = Rule(
 )
 
 
-def fields_keep_arriving(fields: tuple[str, ...]) -> Rule:
+def requested_fields_present(fields: tuple[str, ...]) -> CheckRule:
     """The rule for the fields that are asked for. One that never came is missed once enough rows could have had it."""
     counts = ", ".join(
         f'count("{name}") as "{name}", count("{name}") filter (is_new) as "new {name}"' for name in fields
@@ -91,12 +91,12 @@ def fields_keep_arriving(fields: tuple[str, ...]) -> Rule:
         f"""
         select '{name}' as field, case when "{name}" = 0 then 'never arrived' else 'no longer arrives' end as what,
         "{name}" as rows_with_it, rows, newest_day, new_rows from counted
-        where ("{name}" = 0 and rows >= {ENOUGH_IF_SPARSE if name in SPARSE else ENOUGH})
-        or ("new {name}" = 0 and new_rows >= {ENOUGH} and "{name}" * 2 > rows - new_rows and rows > new_rows)
+        where ("{name}" = 0 and rows >= {MIN_ROWS_IF_SPARSE if name in SPARSE_FIELDS else MIN_ROWS})
+        or ("new {name}" = 0 and new_rows >= {MIN_ROWS} and "{name}" * 2 > rows - new_rows and rows > new_rows)
         """
         for name in fields
     )
-    return Rule(
+    return CheckRule(
         "fields_keep_arriving",
         "Every field that is asked for has arrived, and those that most rows have still arrive on the newest day.",
         f"""
@@ -112,34 +112,34 @@ def fields_keep_arriving(fields: tuple[str, ...]) -> Rule:
     )
 
 
-NOTHING_IS_LEFT_OPEN = Rule(
+ALL_UNITS_SETTLED = CheckRule(
     "nothing_is_left_open",
     "Everything that was asked is complete, or known not to be had.",
     f"""
     select "partition", unit_kind as kind, unit, state, reason, next_try from units
-    where {IS_LACKING} order by "partition", unit
+    where {IS_OPEN_SQL} order by "partition", unit
     """,
-    GO_ON,
-    over="units",
+    RETRY_ADVICE,
+    table="units",
 )
 
-_LAST_LOOK = "capture = (select arg_max(capture, last_at) from canaries)"
+_LAST_CANARY_CHECK = "capture = (select arg_max(capture, last_at) from canaries)"
 
-CANARIES = Rule(
+CANARIES_FOUND = CheckRule(
     "canaries",
     "When videos known from before were looked for last, half of them or more were found.",
     f"""
     select "partition" as day, unit as video, state, last_at as looked_at from canaries
-    where {_LAST_LOOK} and state <> 'complete' and (
-        select 2 * count(*) filter (state = 'complete') < count(*) from canaries where {_LAST_LOOK}
+    where {_LAST_CANARY_CHECK} and state <> 'complete' and (
+        select 2 * count(*) filter (state = 'complete') < count(*) from canaries where {_LAST_CANARY_CHECK}
     )
     order by unit
     """,
     "Some videos vanish: deleted, private, moderated. If nearly all do at once, the API is not answering this study's "
     "query, and an empty day of these weeks is not to be believed. It is looked for again by itself; if it stays, ask "
     "the API's support with the log id from the capture. To look now, materialize a held day with `canary`.",
-    over="canaries",
-    numbers="""
+    table="canaries",
+    summary_sql="""
     select count(*) as "known videos looked for", count(*) filter (state = 'complete') as "found",
         coalesce(strftime(max(last_at), '%Y-%m-%d %H:%M UTC'), 'never') as "last look",
         coalesce(array_to_string(list(unit order by last_at desc, unit) filter (state <> 'complete')[:5], ', '), '')

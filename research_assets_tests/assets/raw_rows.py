@@ -7,8 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from research_assets.checks.look import look
-from research_assets.checks.rule import Rule
+from research_assets.checks.look import run_rules
+from research_assets.checks.rule import CheckRule
 from research_assets.checks.rules import rules
 from research_assets.collect.spec import StudySpec, UserRule
 from research_assets.fields import ENTITIES
@@ -63,8 +63,8 @@ def verdicts(raw: Path, entity: str, units: list[Row]) -> None:
     write_rows(raw, "coverage", study="gardening", day=SEEN.date(), name="c", rows=rows)
 
 
-def results(raw: Path, entity: str, study: StudySpec = WHOLE) -> dict[str, tuple[Rule, dg.AssetCheckResult]]:
-    return {rule.name: (rule, result) for rule, result in look(raw, "gardening", entity, rules(study, entity))}
+def results(raw: Path, entity: str, study: StudySpec = WHOLE) -> dict[str, tuple[CheckRule, dg.AssetCheckResult]]:
+    return {rule.name: (rule, result) for rule, result in run_rules(raw, "gardening", entity, rules(study, entity))}
 
 
 def broken(raw: Path, entity: str, study: StudySpec = WHOLE) -> dict[str, int]:

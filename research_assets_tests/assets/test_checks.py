@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from research_assets.checks import study_checks
-from research_assets.checks.look import SHORT, sample
+from research_assets.checks.look import MAX_INLINE_CHARACTERS, markdown_sample
 from research_assets.checks.rules import rules
 from research_assets.fields import ENTITIES
 from research_assets.sandbox.config import SandboxConfig
@@ -154,8 +154,8 @@ def test_what_a_row_cannot_show_is_no_rule(field: str) -> None:
 
 def test_a_sample_is_as_long_as_the_ui_shows_at_once() -> None:
     rows = [(1 << 62 | place, "a | b\nc", "x" * 100) for place in range(50)]
-    told = sample(("id", "reason_why", "long"), rows)
-    assert len(told) <= SHORT
+    told = markdown_sample(("id", "reason_why", "long"), rows)
+    assert len(told) <= MAX_INLINE_CHARACTERS
     assert told.splitlines()[0] == "| id | reason why | long |"
     assert told.splitlines()[2].startswith(f"| {1 << 62} | a ¦ b c | xxx")
     assert len(told.splitlines()) > 8

@@ -8,7 +8,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from research_assets.checks.standing import age, broken, lacking
+from research_assets.checks.standing import format_age, failures_result, completeness_result
 from research_assets.collect.publish import recover_unpublished
 from research_assets.journal import Journal
 from research_assets.resources import warehouse_resource
@@ -36,7 +36,7 @@ def published(settings: Settings) -> Settings:
 
 
 def test_coverage_tells_what_is_lacking(published: Settings) -> None:
-    result = lacking(warehouse_resource(published), "gardening")
+    result = completeness_result(warehouse_resource(published), "gardening")
     assert not result.passed
     assert result.severity == dg.AssetCheckSeverity.WARN
     assert result.metadata["units not complete"].value == 4
@@ -45,11 +45,11 @@ def test_coverage_tells_what_is_lacking(published: Settings) -> None:
 
 
 def test_coverage_of_a_study_that_lacks_nothing(published: Settings) -> None:
-    assert lacking(warehouse_resource(published), "unheard_of").passed
+    assert completeness_result(warehouse_resource(published), "unheard_of").passed
 
 
 def test_coverage_before_the_first_build(settings: Settings) -> None:
-    assert lacking(warehouse_resource(settings), "gardening").passed
+    assert completeness_result(warehouse_resource(settings), "gardening").passed
 
 
 def test_readers_cannot_write_the_warehouse(published: Settings) -> None:
@@ -80,7 +80,7 @@ def touched(path: Path, ago: timedelta) -> Path:
 
 def told(settings: Settings) -> tuple[dict[str, int], str]:
     """What is broken by kind, and all that a person reads about it."""
-    result = broken(settings, "gardening", NOW)
+    result = failures_result(settings, "gardening", NOW)
     counts = {key: int(str(entry.value)) for key, entry in result.metadata.items() if key not in ("sample", "broken")}
     bad = {what: count for what, count in counts.items() if count}
     assert result.passed is not bool(bad)
@@ -166,9 +166,9 @@ def test_a_damaged_capture(settings: Settings, damage: str) -> None:
 
 
 def test_age_in_words() -> None:
-    assert [age(since, NOW) for since in (None, NOW + timedelta(hours=3), NOW - timedelta(hours=30))] == [
+    assert [format_age(since, NOW) for since in (None, NOW + timedelta(hours=3), NOW - timedelta(hours=30))] == [
         "unknown",
         "0 hours",
         "30 hours",
     ]
-    assert age(NOW - timedelta(days=12), NOW) == "12 days"
+    assert format_age(NOW - timedelta(days=12), NOW) == "12 days"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from research_assets.checks import blocking_checks, study_checks
+from research_assets.checks import blocking_check_keys, study_checks
 from research_assets.clock import SystemClock
 from research_assets.collect.spec import StudySpec
 from research_assets.resources import CollectorResource, warehouse_resource
@@ -71,7 +71,7 @@ class House:
                 self.studies,
                 collection,
                 [MARTS],
-                CheckKeys(blocking=[key for study in self.studies for key in blocking_checks(study)]),
+                CheckKeys(blocking=[key for study in self.studies for key in blocking_check_keys(study)]),
             ),
         )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from research_assets.checks import COVERAGE, study_checks
+from research_assets.checks import COVERAGE_MART, study_checks
 from research_assets.collect.spec import StudySpec
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.study_file import find_studies
@@ -74,7 +74,7 @@ class Story:
             told = record.event.asset_check_evaluation if record and record.event else None
             if told is None or not told.passed:
                 asset = spec.asset_key.to_user_string()
-                failing.add(spec.name if spec.asset_key == COVERAGE else f"{asset}: {spec.name}")
+                failing.add(spec.name if spec.asset_key == COVERAGE_MART else f"{asset}: {spec.name}")
         return failing
 
 
