@@ -12,7 +12,7 @@ from research_assets.checks import COVERAGE_MART, blocking_check_keys, check_key
 from research_assets.collect.standing import study_entities
 from research_assets.fields import ENTITIES
 from research_assets.resources import CollectorResource, build_resources, write_bookkeeping_tables
-from research_assets.sensors import CheckKeys, automation
+from research_assets.sensors import CheckKeys, build_automation
 from research_assets.settings import DEFS_DIR, PROJECT_DIR, Settings
 from research_assets.study import Study
 from research_assets.study_file import find_studies
@@ -53,13 +53,13 @@ def build_definitions(settings: Settings, *, collection: CollectorResource | Non
         marts,
         dg.Definitions(assets=reports),
         dg.Definitions(assets=[export_asset(study.spec, settings, warehouse) for study in studies]),
-        automation(
+        build_automation(
             [study.spec for study in studies],
             collection or CollectorResource(settings),
             warehouse,
             CheckKeys(
                 blocking=[key for study in studies for key in blocking_check_keys(study.spec)],
-                of_marts=[*tests, *(key for key in checks if key.asset_key == COVERAGE_MART)],
+                after_build=[*tests, *(key for key in checks if key.asset_key == COVERAGE_MART)],
                 daily=checks,
             ),
             [report.key for report in reports],

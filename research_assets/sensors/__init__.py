@@ -12,14 +12,14 @@ import dagster as dg
 
 from research_assets.collect.spec import StudySpec
 from research_assets.resources import CollectorResource
-from research_assets.sensors.daily import checks_are_made_daily
-from research_assets.sensors.failures import failures_are_told
-from research_assets.sensors.looks import failed_looks_are_told
-from research_assets.sensors.lost import lost_runs_are_ended
-from research_assets.sensors.marts import marts_follow_data
+from research_assets.sensors.daily import run_checks_daily
+from research_assets.sensors.failures import alert_on_run_failure
+from research_assets.sensors.looks import alert_on_sensor_failure
+from research_assets.sensors.lost import fail_orphaned_runs
+from research_assets.sensors.marts import build_marts_on_new_data
 from research_assets.sensors.quota_window import quota_window
 
-__all__ = ["CheckKeys", "automation"]
+__all__ = ["CheckKeys", "build_automation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ class CheckKeys:
     """
 
     blocking: Sequence[dg.AssetCheckKey] = ()
-    of_marts: Sequence[dg.AssetCheckKey] = ()
+    after_build: Sequence[dg.AssetCheckKey] = ()
     daily: Sequence[dg.AssetCheckKey] = ()
 
 
-def automation(
+def build_automation(
     studies: Sequence[StudySpec],
     collection: CollectorResource,
     warehouse: Sequence[dg.AssetKey],
@@ -45,13 +45,13 @@ def automation(
     """The sensors and schedules of the code location; `reports` are written after the marts."""
     settings, clock = collection.settings, collection.clock
     sensors = [
-        failures_are_told(settings, clock),
-        failed_looks_are_told(settings, clock),
-        lost_runs_are_ended(settings),
+        alert_on_run_failure(settings, clock),
+        alert_on_sensor_failure(settings, clock),
+        fail_orphaned_runs(settings),
     ]
     if studies:
         sensors += [
             quota_window(studies, collection),
-            marts_follow_data(studies, collection, warehouse, checks.blocking, reports, checks.of_marts),
+            build_marts_on_new_data(studies, collection, warehouse, checks.blocking, reports, checks.after_build),
         ]
-    return dg.Definitions(sensors=sensors, schedules=[checks_are_made_daily(checks.daily)] if checks.daily else [])
+    return dg.Definitions(sensors=sensors, schedules=[run_checks_daily(checks.daily)] if checks.daily else [])

@@ -8,16 +8,16 @@ DESCRIPTION = """Makes all checks of the collected assets each morning, with the
 given up on, journals that nobody goes on with, damaged captures. Nothing is asked and nothing is collected. Runs that
 pause, or leave a day that is not complete, make no checks themselves; here they are made up for."""
 
-AT = "0 6 * * *"
+CRON = "0 6 * * *"
 """06:00 UTC: what the new day's quota allows has mostly been collected by then."""
 
 
-def checks_are_made_daily(checks: Sequence[dg.AssetCheckKey]) -> dg.ScheduleDefinition:
+def run_checks_daily(checks: Sequence[dg.AssetCheckKey]) -> dg.ScheduleDefinition:
     """The schedule over some checks."""
     return dg.ScheduleDefinition(
         name="checks_are_made_daily",
         target=dg.AssetSelection.checks(*checks),
-        cron_schedule=AT,
+        cron_schedule=CRON,
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=DESCRIPTION,

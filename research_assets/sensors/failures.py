@@ -11,7 +11,7 @@ import dagster as dg
 
 from research_assets.alerts import append_alert, read_alerts, post_webhook
 from research_assets.clock import Clock
-from research_assets.sensors.runs import WILL_RETRY
+from research_assets.sensors.runs import WILL_RETRY_TAG
 from research_assets.settings import Settings
 
 DESCRIPTION = """Writes each failed run into `alerts.jsonl` in the data folder, and posts a short message to the address
@@ -19,10 +19,10 @@ in RESEARCH_ALERT_WEBHOOK if it is set. A run that paused at the end of the quot
 died is written down, but not posted as long as it is started once more by itself. Any other red needs a person. Each
 run is told once."""
 
-_MOMENT, _MOMENTS = 0.1, 50  # seconds, and how many of them at most
+_POLL_SECONDS, _MAX_POLLS = 0.1, 50  # seconds, and how many of them at most
 
 
-def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
+def alert_on_run_failure(settings: Settings, clock: Clock) -> dg.SensorDefinition:
     """The sensor over all runs of the code location."""
 
     @dg.run_failure_sensor(
@@ -46,8 +46,10 @@ def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
         if _will_retry(context.instance, run):
             posted = "not told: the run is started once more by itself"
         else:
-            posted = post_webhook(settings, message(facts))
-        said = [_reason(event) for event in context.get_step_failure_events()] or _crash(context.instance, run)
+            posted = post_webhook(settings, alert_text(facts))
+        said = [_failure_message(event) for event in context.get_step_failure_events()] or _crash_messages(
+            context.instance, run
+        )
         line = {
             "at": clock.now().isoformat(timespec="seconds"),
             **facts,
@@ -63,16 +65,16 @@ def failures_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
 def _will_retry(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether Dagster starts a failed run once more. It says so a moment after the failure, which is waited for."""
     tags, moment = run.tags, threading.Event()
-    for _ in range(_MOMENTS if instance.run_retries_enabled else 0):
-        if WILL_RETRY in tags:
+    for _ in range(_MAX_POLLS if instance.run_retries_enabled else 0):
+        if WILL_RETRY_TAG in tags:
             break
-        moment.wait(_MOMENT)
+        moment.wait(_POLL_SECONDS)
         now = instance.get_run_by_id(run.run_id)
         tags = now.tags if now is not None else tags
-    return tags.get(WILL_RETRY) == "true"
+    return tags.get(WILL_RETRY_TAG) == "true"
 
 
-def _reason(event: dg.DagsterEvent) -> str:
+def _failure_message(event: dg.DagsterEvent) -> str:
     """What a failed step says: the description of a Failure, else the error at the root."""
     data = event.step_failure_data
     if data.user_failure_data and data.user_failure_data.description:
@@ -83,7 +85,7 @@ def _reason(event: dg.DagsterEvent) -> str:
     return error.message.strip() if error is not None else str(event.message)
 
 
-def _crash(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
+def _crash_messages(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
     """What Dagster saw of a run that no step ended: the last word before it was called failed, and that one."""
     entries = instance.all_logs(run.run_id, of_type={dg.DagsterEventType.ENGINE_EVENT, dg.DagsterEventType.RUN_FAILURE})
     words: list[str] = []
@@ -94,7 +96,7 @@ def _crash(instance: dg.DagsterInstance, run: dg.DagsterRun) -> list[str]:
     return words
 
 
-def message(facts: Mapping[str, object]) -> str:
+def alert_text(facts: Mapping[str, object]) -> str:
     """What is told outside."""
     assets, partitions = facts["assets"], facts.get("partitions")
     what = ", ".join(assets) if isinstance(assets, list) and assets else "a run"

@@ -12,10 +12,10 @@ from research_assets.alerts import append_alert, post_webhook
 from research_assets.clock import Clock
 from research_assets.settings import Settings
 
-AGAIN = timedelta(days=1)
+REPEAT_AFTER = timedelta(days=1)
 """After which the same error is told once more, if it is still there."""
 
-BACK = timedelta(hours=1)
+LOOKBACK = timedelta(hours=1)
 """How far back is looked for failed looks at first, and after the daemon stood still."""
 
 DESCRIPTION = """Tells when a sensor or schedule could not look at how things stand: a file that cannot be read, say. As
@@ -25,7 +25,7 @@ once a day. If the code location itself cannot be loaded, no sensor runs at all:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class TickFailure:
     """A tick of a sensor or schedule that failed: which, when (UTC), and the error at its root."""
 
     name: str
@@ -33,23 +33,25 @@ class Look:
     error: str
 
     @property
-    def mark(self) -> str:
+    def key(self) -> str:
         """The same for two failures of one kind."""
         return hashlib.blake2b(f"{self.name}: {self.error}".encode(), digest_size=8).hexdigest()
 
 
-def news(looks: Iterable[Look], told: Mapping[str, datetime]) -> tuple[list[Look], dict[str, datetime]]:
+def new_failures(
+    looks: Iterable[TickFailure], told: Mapping[str, datetime]
+) -> tuple[list[TickFailure], dict[str, datetime]]:
     """The failed looks to tell of, the newest of each kind, and by mark when each was told; old marks are forgotten."""
-    newest: dict[str, Look] = {}
+    newest: dict[str, TickFailure] = {}
     for look in sorted(looks, key=lambda one: one.at):
-        newest[look.mark] = look
-    fresh = [look for mark, look in newest.items() if mark not in told or look.at - told[mark] >= AGAIN]
+        newest[look.key] = look
+    fresh = [look for mark, look in newest.items() if mark not in told or look.at - told[mark] >= REPEAT_AFTER]
     last = max((look.at for look in newest.values()), default=None)
-    kept = {mark: at for mark, at in told.items() if last is None or last - at < 2 * AGAIN}
-    return fresh, kept | {look.mark: look.at for look in fresh}
+    kept = {mark: at for mark, at in told.items() if last is None or last - at < 2 * REPEAT_AFTER}
+    return fresh, kept | {look.key: look.at for look in fresh}
 
 
-def failed_looks_are_told(settings: Settings, clock: Clock) -> dg.SensorDefinition:
+def alert_on_sensor_failure(settings: Settings, clock: Clock) -> dg.SensorDefinition:
     """The sensor over the ticks of all others."""
 
     @dg.sensor(
@@ -62,10 +64,10 @@ def failed_looks_are_told(settings: Settings, clock: Clock) -> dg.SensorDefiniti
         now = clock.now()
         state = json.loads(context.cursor or "{}")
         told = {mark: datetime.fromisoformat(at) for mark, at in state.get("told", {}).items()}
-        looks = _failed(context.instance, now - BACK)
-        fresh, told = news(looks, told)
+        looks = _failed_ticks(context.instance, now - LOOKBACK)
+        fresh, told = new_failures(looks, told)
         for look in fresh:
-            _tell(settings, look)
+            _send_alert(settings, look)
             context.log.warning("%s could not look: %s; noted in %s", look.name, look.error, settings.alerts)
         context.update_cursor(json.dumps({"told": {mark: at.isoformat() for mark, at in told.items()}}))
         names = ", ".join(sorted({look.name for look in looks}))
@@ -74,7 +76,7 @@ def failed_looks_are_told(settings: Settings, clock: Clock) -> dg.SensorDefiniti
     return sensor
 
 
-def _tell(settings: Settings, look: Look) -> None:
+def _send_alert(settings: Settings, look: TickFailure) -> None:
     text = (
         f"research-assets: {look.name} could not look at how things stand, so it starts nothing. "
         "It needs a person: the reason stands in Dagster's UI under Automation."
@@ -84,7 +86,7 @@ def _tell(settings: Settings, look: Look) -> None:
     append_alert(settings, {"at": at, "sensor": look.name, "message": [look.error], "webhook": posted})
 
 
-def _failed(instance: dg.DagsterInstance, since: datetime) -> list[Look]:
+def _failed_ticks(instance: dg.DagsterInstance, since: datetime) -> list[TickFailure]:
     """Ticks that failed since then, of whatever sensor and schedule."""
     looks = []
     for state in instance.all_instigator_state():
@@ -94,5 +96,5 @@ def _failed(instance: dg.DagsterInstance, since: datetime) -> list[Look]:
                 while error is not None and error.cause is not None:
                     error = error.cause
                 reason = error.message.strip() if error is not None else "no reason is known"
-                looks.append(Look(state.instigator_name, datetime.fromtimestamp(tick.timestamp, UTC), reason))
+                looks.append(TickFailure(state.instigator_name, datetime.fromtimestamp(tick.timestamp, UTC), reason))
     return looks

@@ -19,11 +19,11 @@ from research_assets.settings import Settings
 DESCRIPTION = """Ends runs whose process is gone, after a power loss or when everything was stopped while they worked.
 Dagster then starts them once more, and they go on where they stopped."""
 
-_SLACK = timedelta(minutes=1)
+_PID_REUSE_TOLERANCE = timedelta(minutes=1)
 """A process is not the run's if it began this much later: numbers of processes are used again."""
 
 
-def lost_runs_are_ended(settings: Settings) -> dg.SensorDefinition:
+def fail_orphaned_runs(settings: Settings) -> dg.SensorDefinition:
     """The sensor over all runs of the instance."""
 
     @dg.sensor(
@@ -33,27 +33,27 @@ def lost_runs_are_ended(settings: Settings) -> dg.SensorDefinition:
         description=DESCRIPTION,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        gone = lost(context.instance)
-        ended = end_lost(context.instance, gone, before=json.loads(context.cursor or "[]"))
+        gone = find_orphaned(context.instance)
+        ended = fail_orphaned(context.instance, gone, before=json.loads(context.cursor or "[]"))
         context.update_cursor(json.dumps([*gone]))
         return dg.SkipReason(f"Ended: {', '.join(ended)}." if ended else "Every run that goes on has its process.")
 
     return sensor
 
 
-def lost(instance: dg.DagsterInstance, lives: Callable[[int, datetime], bool] | None = None) -> dict[str, int]:
+def find_orphaned(instance: dg.DagsterInstance, lives: Callable[[int, datetime], bool] | None = None) -> dict[str, int]:
     """The runs in progress whose process is gone, by id, with the process."""
-    lives = lives or _lives
+    lives = lives or _process_exists
     gone = {}
     for record in instance.get_run_records(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-        run_id, pid = record.dagster_run.run_id, process_of(instance, record.dagster_run.run_id)
+        run_id, pid = record.dagster_run.run_id, run_process_id(instance, record.dagster_run.run_id)
         began = None if record.start_time is None else datetime.fromtimestamp(record.start_time, UTC)
         if pid is not None and began is not None and not lives(pid, began):
             gone[run_id] = pid
     return gone
 
 
-def end_lost(instance: dg.DagsterInstance, gone: Mapping[str, int], before: Collection[str]) -> list[str]:
+def fail_orphaned(instance: dg.DagsterInstance, gone: Mapping[str, int], before: Collection[str]) -> list[str]:
     """End the lost runs that were lost at the look `before` as well, so nobody else has seen to them; gives their ids.
 
     Between a process's death and the word of the server that started it lies a moment.
@@ -70,7 +70,7 @@ def end_lost(instance: dg.DagsterInstance, gone: Mapping[str, int], before: Coll
     return ended
 
 
-def process_of(instance: dg.DagsterInstance, run_id: str) -> int | None:
+def run_process_id(instance: dg.DagsterInstance, run_id: str) -> int | None:
     """The process that works on a run, on this machine; None if Dagster did not note any."""
     found = None
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
@@ -80,7 +80,7 @@ def process_of(instance: dg.DagsterInstance, run_id: str) -> int | None:
     return found
 
 
-def _lives(pid: int, since: datetime) -> bool:
+def _process_exists(pid: int, since: datetime) -> bool:
     """Whether a process exists and is the one that existed at a moment."""
     try:
         os.kill(pid, 0)
@@ -95,4 +95,4 @@ def _lives(pid: int, since: datetime) -> bool:
     except OSError:
         return True  # no Linux: the number has to do
     began = datetime.fromtimestamp(int(booted.split()[1]) + ticks / os.sysconf("SC_CLK_TCK"), UTC)
-    return began < since + _SLACK
+    return began < since + _PID_REUSE_TOLERANCE

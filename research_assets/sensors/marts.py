@@ -11,12 +11,12 @@ from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import study_entities
 from research_assets.collect.words import pluralize
 from research_assets.resources import CollectorResource
-from research_assets.sensors.runs import active, keys_of
+from research_assets.sensors.runs import active_runs, selected_keys
 
-QUIET = 4
+QUIET_INTERVALS = 4
 """For so many looks nothing new must have come: the quota window has then looked too, so the batch is over."""
 
-NEWEST = ".dagster/research_newest"
+DATA_UNTIL_TAG = ".dagster/research_newest"
 """Tag of a build: the newest data that it was asked for. It tells people nothing, and the UI hides tags like it."""
 
 DESCRIPTION = """Builds and tests the marts once per batch of new data: when collecting has come to rest, whether it
@@ -27,38 +27,38 @@ after the marts."""
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class BuildState:
     """What decides: when the newest data came, when the published marts were begun, and what stands in the way.
 
     `asked_for` is the newest data that a build was asked for already.
     """
 
-    newest: datetime | None
+    data_until: datetime | None
     built: datetime | None
-    asked_for: str | None
+    requested_until: str | None
     collecting: int
     building: bool
-    failing: Sequence[str] = ()
+    failing_checks: Sequence[str] = ()
 
 
-def hindrance(seen: Seen, now: datetime, quiet: timedelta) -> str | None:
+def build_blocker(seen: BuildState, now: datetime, quiet: timedelta) -> str | None:
     """Why the marts are not built now; None if they are. `quiet` is how long nothing new must have come."""
-    if seen.newest is None:
+    if seen.data_until is None:
         return "Nothing was collected yet."
-    if seen.built is not None and seen.newest <= seen.built:
-        return f"The marts hold all that was collected, up to {seen.newest:%Y-%m-%d %H:%M} UTC."
+    if seen.built is not None and seen.data_until <= seen.built:
+        return f"The marts hold all that was collected, up to {seen.data_until:%Y-%m-%d %H:%M} UTC."
     if seen.building:
         return "A build is under way."
     if seen.collecting:
         return f"{pluralize(seen.collecting, 'run')} of the collection go on; the marts follow when they have ended."
-    if now - seen.newest < quiet:
+    if now - seen.data_until < quiet:
         return "New data came a moment ago; the marts follow when nothing more comes."
-    if seen.failing:
+    if seen.failing_checks:
         return (
-            f"New data waits, but {pluralize(len(seen.failing), 'blocking check')} failed: {', '.join(seen.failing)}. "
+            f"New data waits, but {pluralize(len(seen.failing_checks), 'blocking check')} failed: {', '.join(seen.failing_checks)}. "
             "Look at the check in the UI and mend what it names, then run it again."
         )
-    if seen.asked_for == mark(seen.newest):
+    if seen.requested_until == data_until_tag(seen.data_until):
         return (
             "The build of this data did not publish; its run says why. It is built again when new data comes. "
             "To build now, materialize the group `warehouse`."
@@ -66,12 +66,12 @@ def hindrance(seen: Seen, now: datetime, quiet: timedelta) -> str | None:
     return None
 
 
-def mark(newest: datetime) -> str:
+def data_until_tag(newest: datetime) -> str:
     """The newest data, as a run's tag."""
     return newest.astimezone(UTC).isoformat()
 
 
-def marts_follow_data(
+def build_marts_on_new_data(
     studies: Sequence[StudySpec],
     collection: CollectorResource,
     warehouse: Sequence[dg.AssetKey],
@@ -95,38 +95,40 @@ def marts_follow_data(
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         instance = context.instance
-        runs = active(instance, collection.clock.now())
-        newest = newest_data(settings.raw)
-        seen = Seen(
-            newest=newest,
-            built=_built(instance, warehouse) if settings.warehouse.exists() else None,
-            asked_for=_asked_for(instance),
-            collecting=sum(1 for run in runs if keys_of(run, collected)),
-            building=any(keys_of(run, warehouse) for run in runs),
-            failing=_failing(instance, checks),
+        runs = active_runs(instance, collection.clock.now())
+        newest = last_publication(settings.raw)
+        seen = BuildState(
+            data_until=newest,
+            built=_last_build_started_at(instance, warehouse) if settings.warehouse.exists() else None,
+            requested_until=_last_requested(instance),
+            collecting=sum(1 for run in runs if selected_keys(run, collected)),
+            building=any(selected_keys(run, warehouse) for run in runs),
+            failing_checks=_failing(instance, checks),
         )
-        reason = hindrance(seen, collection.clock.now(), timedelta(seconds=QUIET * settings.sensor_interval))
+        reason = build_blocker(
+            seen, collection.clock.now(), timedelta(seconds=QUIET_INTERVALS * settings.sensor_interval)
+        )
         if reason is not None or newest is None:
             return dg.SkipReason(reason)
         request = dg.RunRequest(
-            run_key=mark(newest),
+            run_key=data_until_tag(newest),
             asset_selection=[*warehouse, *reports],
             # The blocking ones are made in the same run and before the build: a run that paused made none.
             asset_check_keys=[*checks, *of_marts] or None,
-            tags={NEWEST: mark(newest), "dagster/priority": "1"},
+            tags={DATA_UNTIL_TAG: data_until_tag(newest), "dagster/priority": "1"},
         )
-        return dg.SensorResult(run_requests=[request], cursor=mark(newest))
+        return dg.SensorResult(run_requests=[request], cursor=data_until_tag(newest))
 
     return sensor
 
 
-def newest_data(raw: Path) -> datetime | None:
+def last_publication(raw: Path) -> datetime | None:
     """When the collection last published something: each of its publications writes coverage."""
     stamps = [path.stat().st_mtime for path in (raw / "coverage").glob("study=[!_]*/day=*/*.parquet")]
     return datetime.fromtimestamp(max(stamps), UTC) if stamps else None
 
 
-def _built(instance: dg.DagsterInstance, warehouse: Sequence[dg.AssetKey]) -> datetime | None:
+def _last_build_started_at(instance: dg.DagsterInstance, warehouse: Sequence[dg.AssetKey]) -> datetime | None:
     """When the run began that published the marts last: it has read what was there then."""
     events = instance.get_latest_materialization_events(list(warehouse))
     runs = {event.run_id for event in events.values() if event is not None}
@@ -135,10 +137,10 @@ def _built(instance: dg.DagsterInstance, warehouse: Sequence[dg.AssetKey]) -> da
     return datetime.fromtimestamp(max(begun), UTC) if begun else None
 
 
-def _asked_for(instance: dg.DagsterInstance) -> str | None:
+def _last_requested(instance: dg.DagsterInstance) -> str | None:
     by_sensor = dg.RunsFilter(tags={"dagster/sensor_name": "marts_follow_data"})
     records = instance.get_run_records(filters=by_sensor, limit=1)
-    return records[0].dagster_run.tags.get(NEWEST) if records else None
+    return records[0].dagster_run.tags.get(DATA_UNTIL_TAG) if records else None
 
 
 def _failing(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -> list[str]:

@@ -18,7 +18,7 @@ from research_assets.collect.words import describe_run, describe_deferred
 from research_assets.quota import Ledger
 from research_assets.resources import CollectorResource
 from research_assets.sensors import runs
-from research_assets.sensors.shown import events, needs_no_run
+from research_assets.sensors.shown import materialization_events, is_already_collected
 from research_assets.settings import Settings, SettingsError
 from research_assets.tiktok.endpoints import BY_ENTITY
 
@@ -49,13 +49,15 @@ def quota_window(studies: Sequence[StudySpec], collection: CollectorResource) ->
         except (SettingsError, SandboxUnreachable) as error:
             return dg.SkipReason(str(error))
         now = clock.now()
-        facts, tried = _facts(context.instance, studies, keys, collection, clock)
+        facts, tried = _read_inputs(context.instance, studies, keys, collection, clock)
         agenda = build_agenda(facts, now)
-        asked = [item for item in agenda.items if not needs_no_run(item)]
-        shown = events((item for item in agenda.items if needs_no_run(item)), collection.settings)
-        requests = [_request(item, tried[item.study, item.entity], now) for item in asked]
+        asked = [item for item in agenda.items if not is_already_collected(item)]
+        shown = materialization_events(
+            (item for item in agenda.items if is_already_collected(item)), collection.settings
+        )
+        requests = [_run_request(item, tried[item.study, item.entity], now) for item in asked]
         if requests:
-            _declare(agenda, facts, collection.settings, clock)
+            _declare_demand(agenda, facts, collection.settings, clock)
         for item in agenda.items:
             context.log.info(describe_run(item))
         said = "; ".join(map(describe_run, asked)) if asked else describe_deferred(agenda, facts.pools, now)
@@ -71,23 +73,23 @@ def quota_window(studies: Sequence[StudySpec], collection: CollectorResource) ->
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class NoProgress:
     """How a study's entity stands, as a digest, and how many ticks asked for its work while it stood just so."""
 
-    work: str
-    times: int
+    state_digest: str
+    n_ticks: int
 
 
-def _facts(
+def _read_inputs(
     instance: dg.DagsterInstance,
     studies: Sequence[StudySpec],
     keys: Sequence[dg.AssetKey],
     collection: CollectorResource,
     clock: Clock,
-) -> tuple[AgendaInputs, Mapping[StudyEntity, Tried]]:
+) -> tuple[AgendaInputs, Mapping[StudyEntity, NoProgress]]:
     """What is held, what runs, and what was asked in vain. A read that fails fails the tick."""
     # Before the files are read: a run that ends in between has then already changed them.
-    going_on = runs.running(runs.active(instance, collection.clock.now()), keys)
+    going_on = runs.running_requests(runs.active_runs(instance, collection.clock.now()), keys)
     settings, now = collection.settings, clock.now()
     pools, used = read_pools(settings, clock)
 
@@ -97,19 +99,19 @@ def _facts(
 
     facts = read_agenda_inputs(settings, studies, pools, now, used=used, shown=shown)  # type: ignore[arg-type]
     halted: dict[StudyEntity, datetime] = {}
-    tried: dict[StudyEntity, Tried] = {}
+    tried: dict[StudyEntity, NoProgress] = {}
     for key in facts.partition_status:
-        work = digest(facts, key, settings)
-        times, ended = runs.in_vain(instance, key, work)
-        tried[key] = Tried(work, times)
+        work = state_digest(facts, key, settings)
+        times, ended = runs.runs_without_progress(instance, key, work)
+        tried[key] = NoProgress(work, times)
         # Runs end by the machine's clock, which need not be the server's.
-        rest = ended + runs.pause(times) - collection.clock.now() if ended else None
+        rest = ended + runs.backoff(times) - collection.clock.now() if ended else None
         if rest is not None and rest.total_seconds() > 0:
             halted[key] = now + rest
     return replace(facts, running=going_on, halted=halted), tried
 
 
-def digest(facts: AgendaInputs, key: StudyEntity, settings: Settings) -> str:
+def state_digest(facts: AgendaInputs, key: StudyEntity, settings: Settings) -> str:
     """How a study's entity stands, in short: the same for two moments between which no run got anywhere."""
     standings = sorted(facts.partition_status.get(key, {}).items())
     size = open_journal_bytes(settings.captures, *key)
@@ -117,7 +119,7 @@ def digest(facts: AgendaInputs, key: StudyEntity, settings: Settings) -> str:
     return hashlib.sha256(repr((standings, size, canary)).encode()).hexdigest()[:16]
 
 
-def _request(item: PlannedRun, tried: Tried, now: datetime) -> dg.RunRequest:
+def _run_request(item: PlannedRun, tried: NoProgress, now: datetime) -> dg.RunRequest:
     """The run of an item. Its key names what makes another run legitimate: the day, and how things stand."""
     key = (item.study, item.entity)
     first, last = item.partitions[0].isoformat(), item.partitions[-1].isoformat()
@@ -125,7 +127,15 @@ def _request(item: PlannedRun, tried: Tried, now: datetime) -> dg.RunRequest:
     config = {"again": True} if item.recollect else {"canary": True} if item.reasons == ("canary",) else {}
     return dg.RunRequest(
         run_key="/".join(
-            (item.study, item.entity, f"{first}..{last}", *config, f"{now.date()}", tried.work, f"{tried.times}")
+            (
+                item.study,
+                item.entity,
+                f"{first}..{last}",
+                *config,
+                f"{now.date()}",
+                tried.state_digest,
+                f"{tried.n_ticks}",
+            )
         ),
         asset_selection=[dg.AssetKey(list(key))],
         run_config={"ops": {step: {"config": config}}} if config else {},
@@ -136,15 +146,15 @@ def _request(item: PlannedRun, tried: Tried, now: datetime) -> dg.RunRequest:
             "dagster/priority": str(-item.priority),
             "research/partitions": first if first == last else f"{first}..{last}",
             "research/why": ", ".join(item.reasons),
-            runs.BATCH: "/".join(key),
-            runs.WORK: tried.work,
-            runs.TICK: now.isoformat(),
-            runs.REQUESTS: str(item.requests),
+            runs.ASSET_TAG: "/".join(key),
+            runs.STATE_TAG: tried.state_digest,
+            runs.TICK_TAG: now.isoformat(),
+            runs.REQUESTS_TAG: str(item.requests),
         },
     )
 
 
-def _declare(agenda: Agenda, facts: AgendaInputs, settings: Settings, clock: Clock) -> None:
+def _declare_demand(agenda: Agenda, facts: AgendaInputs, settings: Settings, clock: Clock) -> None:
     """Tell the ledger what the studies that run next want, so that the first in the queue leaves the others' shares."""
     begins = {(item.study, BY_ENTITY[item.entity].pool) for item in agenda.items}
     begins |= {(study, BY_ENTITY[entity].pool) for study, entity in facts.running_requests}

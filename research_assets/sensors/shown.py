@@ -14,12 +14,12 @@ from research_assets.fields import ENTITIES
 from research_assets.settings import Settings
 
 
-def needs_no_run(item: PlannedRun) -> bool:
+def is_already_collected(item: PlannedRun) -> bool:
     """Whether all days of an item are only to be shown. An observed period may be held by another study's rows."""
     return item.reasons == ("show",) and ENTITIES[item.entity].time_axis == "content"
 
 
-def events(items: Iterable[PlannedRun], settings: Settings) -> Iterator[dg.AssetMaterialization]:
+def materialization_events(items: Iterable[PlannedRun], settings: Settings) -> Iterator[dg.AssetMaterialization]:
     """One materialization for each day of the items, with the same counts as a run gives it."""
     for item in items:
         records = read_unit_status(

@@ -12,7 +12,7 @@ from research_assets.clock import SystemClock
 from research_assets.collect.spec import StudySpec
 from research_assets.resources import CollectorResource, warehouse_resource
 from research_assets.sandbox.server import RunningSandbox
-from research_assets.sensors import CheckKeys, automation
+from research_assets.sensors import CheckKeys, build_automation
 from research_assets.settings import Settings
 from research_assets.study import study_assets
 from research_assets_tests.assets.world import Bench
@@ -67,7 +67,7 @@ class House:
                 },
                 executor=dg.in_process_executor,
             ),
-            automation(
+            build_automation(
                 self.studies,
                 collection,
                 [MARTS],

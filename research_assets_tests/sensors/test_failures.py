@@ -13,8 +13,8 @@ import pytest
 
 from research_assets.alerts import append_alert, read_alerts
 from research_assets.sensors import failures
-from research_assets.sensors.failures import failures_are_told
-from research_assets.sensors.runs import WILL_RETRY
+from research_assets.sensors.failures import alert_on_run_failure
+from research_assets.sensors.runs import WILL_RETRY_TAG
 from research_assets.settings import Settings
 from research_assets_tests.conftest import NOWHERE, FakeClock
 
@@ -54,7 +54,7 @@ def fail_and_tell(
 ) -> dict[str, Any]:
     """A run that fails, and the line that the sensor writes about it."""
     instance = instance or dg.DagsterInstance.ephemeral()
-    sensor = failures_are_told(settings, clock)
+    sensor = alert_on_run_failure(settings, clock)
     repository = dg.Definitions(assets=[broken], sensors=[sensor]).get_repository_def()
     job = repository.get_job("__ASSET_JOB")
     result = job.execute_in_process(
@@ -67,7 +67,7 @@ def fail_and_tell(
     run = result.dagster_run
     if instance.run_retries_enabled:
         # As it was read before Dagster said whether it starts it again.
-        run = run.with_tags({name: value for name, value in run.tags.items() if name != WILL_RETRY})
+        run = run.with_tags({name: value for name, value in run.tags.items() if name != WILL_RETRY_TAG})
     context = dg.build_run_status_sensor_context(
         sensor_name=sensor.name,
         dagster_event=_failed(result),

@@ -24,7 +24,7 @@ from dagster._core.scheduler.instigation import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster_shared.error import SerializableErrorInfo
 
-from research_assets.sensors.looks import AGAIN, failed_looks_are_told
+from research_assets.sensors.looks import REPEAT_AFTER, alert_on_sensor_failure
 from research_assets.settings import Settings, prepare_root
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.sensors.test_failures import ear
@@ -65,7 +65,7 @@ class Ticks:
 
     def watch(self) -> str:
         """Tick the watcher; what it says for people."""
-        sensor = failed_looks_are_told(self.settings, self.clock)
+        sensor = alert_on_sensor_failure(self.settings, self.clock)
         repository = dg.Definitions(sensors=[sensor]).get_repository_def()
         context = dg.build_sensor_context(self.instance, cursor=self.cursor, repository_def=repository)
         data = sensor.evaluate_tick(context)
@@ -96,15 +96,15 @@ def test_an_error_is_told_once_and_without_its_words_outside(settings: Settings,
     assert "moosfreund" not in message["text"]
 
 
-@pytest.mark.parametrize("after", [timedelta(minutes=1), AGAIN])
+@pytest.mark.parametrize("after", [timedelta(minutes=1), REPEAT_AFTER])
 def test_another_error_and_one_that_lasts_are_told(settings: Settings, clock: FakeClock, after: timedelta) -> None:
     ticks = Ticks(settings, clock)
     ticks.tick("torn")
     ticks.watch()
     clock.moment += after
-    ticks.tick("torn" if after == AGAIN else "full")
+    ticks.tick("torn" if after == REPEAT_AFTER else "full")
     ticks.watch()
-    assert ticks.told == (["torn", "torn"] if after == AGAIN else ["torn", "full"])
+    assert ticks.told == (["torn", "torn"] if after == REPEAT_AFTER else ["torn", "full"])
     assert json.loads(settings.alerts.read_text().splitlines()[0])["sensor"] == "quota_window"
 
 

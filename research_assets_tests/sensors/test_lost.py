@@ -39,8 +39,8 @@ def test_a_run_is_lost_if_its_process_is_gone_and_only_then() -> None:
             asked.append((pid, since))
             return False
 
-        assert lost.lost(instance) == {}
-        assert lost.lost(instance, gone) == {run_id: os.getpid()}
+        assert lost.find_orphaned(instance) == {}
+        assert lost.find_orphaned(instance, gone) == {run_id: os.getpid()}
         [(pid, since)] = asked
         assert pid == os.getpid()
         assert abs(datetime.now(UTC) - since) < timedelta(minutes=5)
@@ -53,7 +53,7 @@ def test_a_lost_run_is_ended_at_the_second_look(settings: Settings, monkeypatch:
     monkeypatch.setattr(lost, "_lives", lambda *_: False)
 
     def look(instance: dg.DagsterInstance, run_id: str) -> None:
-        sensor, cursor = lost.lost_runs_are_ended(settings), None
+        sensor, cursor = lost.fail_orphaned_runs(settings), None
         said: list[str] = []
         for expected in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.FAILURE):
             context = dg.build_sensor_context(instance, cursor=cursor)
@@ -71,7 +71,7 @@ def test_a_run_that_ended_meanwhile_is_left_alone() -> None:
         run = instance.get_run_by_id(run_id)
         assert run is not None
         instance.report_run_canceled(run)
-        assert lost.end_lost(instance, {run_id: os.getpid()}, before=[run_id]) == []
+        assert lost.fail_orphaned(instance, {run_id: os.getpid()}, before=[run_id]) == []
         assert status(instance, run_id) == dg.DagsterRunStatus.CANCELED
 
     while_it_runs(look)
@@ -79,10 +79,10 @@ def test_a_run_that_ended_meanwhile_is_left_alone() -> None:
 
 @pytest.mark.parametrize(("began", "lives"), [(timedelta(0), True), (-timedelta(days=1), False)])
 def test_a_process_that_is_younger_than_the_run_is_another(began: timedelta, lives: bool) -> None:
-    assert lost._lives(os.getpid(), datetime.now(UTC) + began) == lives
+    assert lost._process_exists(os.getpid(), datetime.now(UTC) + began) == lives
 
 
 def test_a_process_that_has_ended_is_gone() -> None:
     child = subprocess.Popen(["true"])
     child.wait()
-    assert not lost._lives(child.pid, datetime.now(UTC))
+    assert not lost._process_exists(child.pid, datetime.now(UTC))

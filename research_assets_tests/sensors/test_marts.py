@@ -12,19 +12,19 @@ import pytest
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.sensors import marts
-from research_assets.sensors.marts import Seen, hindrance, mark
+from research_assets.sensors.marts import BuildState, build_blocker, data_until_tag
 from research_assets.tables import write_rows
 from research_assets_tests.assets.world import NO_COMMENTS
 from research_assets_tests.sensors.house import House
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 QUIET = timedelta(minutes=2)
-FRESH = Seen(newest=NOW - timedelta(hours=1), built=None, asked_for=None, collecting=0, building=False)
+FRESH = BuildState(data_until=NOW - timedelta(hours=1), built=None, requested_until=None, collecting=0, building=False)
 
 
 def test_new_data_that_has_come_to_rest_is_built() -> None:
-    assert hindrance(FRESH, NOW, QUIET) is None
-    assert hindrance(replace(FRESH, built=NOW - timedelta(hours=2)), NOW, QUIET) is None
+    assert build_blocker(FRESH, NOW, QUIET) is None
+    assert build_blocker(replace(FRESH, built=NOW - timedelta(hours=2)), NOW, QUIET) is None
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,11 @@ def test_new_data_that_has_come_to_rest_is_built() -> None:
         (replace(FRESH, collecting=2), "2 runs of the collection go on"),
         (replace(FRESH, newest=NOW - QUIET / 2), "a moment ago"),
         (replace(FRESH, failing=["gardening/videos: ids"]), "gardening/videos: ids"),
-        (replace(FRESH, asked_for=mark(NOW - timedelta(hours=1))), "did not publish"),
+        (replace(FRESH, asked_for=data_until_tag(NOW - timedelta(hours=1))), "did not publish"),
     ],
 )
-def test_what_stands_in_the_way_is_said(seen: Seen, said: str) -> None:
-    assert said in str(hindrance(seen, NOW, QUIET))
+def test_what_stands_in_the_way_is_said(seen: BuildState, said: str) -> None:
+    assert said in str(build_blocker(seen, NOW, QUIET))
 
 
 @pytest.fixture

@@ -99,9 +99,9 @@ def test_a_crashed_run_counts_as_going_on_until_dagster_has_started_it_again() -
 
     waits = crashed()
     crashed(**{"dagster/auto_retry_run_id": waits})
-    assert [run.run_id for run in runs.active(instance, now)] == [waits]
+    assert [run.run_id for run in runs.active_runs(instance, now)] == [waits]
     # Where nobody starts crashed runs again, the sensor does.
-    assert not runs.active(instance, now + timedelta(minutes=3))
+    assert not runs.active_runs(instance, now + timedelta(minutes=3))
 
 
 def test_a_run_that_fails_is_repeated_after_a_pause_that_grows(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +121,8 @@ def test_a_run_that_fails_is_repeated_after_a_pause_that_grows(build: Build, mon
 
 
 def test_the_pause_grows_to_four_hours() -> None:
-    assert [runs.pause(n) for n in (1, 2, 3)] == [timedelta(minutes=15), timedelta(minutes=30), timedelta(hours=1)]
-    assert runs.pause(50) == timedelta(hours=4)
+    assert [runs.backoff(n) for n in (1, 2, 3)] == [timedelta(minutes=15), timedelta(minutes=30), timedelta(hours=1)]
+    assert runs.backoff(50) == timedelta(hours=4)
 
 
 def test_a_dead_day_is_tried_again_when_its_time_has_come(build: Build) -> None:
@@ -270,7 +270,7 @@ def test_days_without_comments_are_shown_without_a_run_of_their_own(build: Build
     study = replace(STUDY, comments=CommentRule("sample", fraction=0.005))
     house = build(study, flat_comments=2, research_cap=11)
     results = house.pass_time()
-    assert [result.dagster_run.tags[runs.BATCH] for result in results] == [
+    assert [result.dagster_run.tags[runs.ASSET_TAG] for result in results] == [
         "gardening/videos",
         "gardening/comments",
     ]

@@ -21,7 +21,7 @@ import httpx
 from research_assets.instance import prepare_home
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import RunningSandbox, run_in_thread
-from research_assets.sensors.runs import active
+from research_assets.sensors.runs import active_runs
 from research_assets.settings import VARIABLES, Settings, prepare_root
 from research_assets_tests.browser.start import ui_process
 
@@ -92,7 +92,7 @@ class House:
 
     def active(self) -> Sequence[dg.DagsterRun]:
         """Runs that wait or go on, or are about to be started again."""
-        return active(self.instance, datetime.now(UTC))
+        return active_runs(self.instance, datetime.now(UTC))
 
     def runs(self) -> list[dg.DagsterRun]:
         """All runs, oldest first."""
