@@ -4,17 +4,17 @@ import asyncio
 
 import click
 
-from research_assets.cli.place import needs_sandbox
+from research_assets.cli.place import uses_sandbox
 from research_assets.clock import SystemClock
 from research_assets.settings import VARIABLES, Settings, SettingsError
 from research_assets.tiktok.client import Client
 from research_assets.tiktok.errors import ApiError, BadCredentials, Unreachable
 
 
-def check() -> None:
+def check_api() -> None:
     """Fetch one token and say what is right; what is wrong is said with advice and exit code 1."""
     settings = Settings.from_env()
-    if needs_sandbox(settings):
+    if uses_sandbox(settings):
         key, secret = (VARIABLES[name].name for name in ("client_key", "client_secret"))
         raise SettingsError(
             f"No credentials: {key} and {secret} are not set, so nothing was asked of {settings.api_url}. Set both in "

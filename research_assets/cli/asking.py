@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
     from research_assets.settings import Settings
 
-_SHOWN = 5
+_MAX_SHOWN = 5
 
 
-def tell_list(console: "Console", listed: IdList) -> None:
+def print_list(console: "Console", listed: IdList) -> None:
     """Say what was found in the file, and what was not understood."""
     console.print(
         f"{listed.path.name}: {len(listed.videos):,} videos"
@@ -31,14 +31,14 @@ def tell_list(console: "Console", listed: IdList) -> None:
         + "."
     )
     if listed.invalid_lines:
-        some = "; ".join(f"line {line}: {text!r}" for line, text in listed.invalid_lines[:_SHOWN])
-        more = f" and {len(listed.invalid_lines) - _SHOWN:,} more" if len(listed.invalid_lines) > _SHOWN else ""
+        some = "; ".join(f"line {line}: {text!r}" for line, text in listed.invalid_lines[:_MAX_SHOWN])
+        more = f" and {len(listed.invalid_lines) - _MAX_SHOWN:,} more" if len(listed.invalid_lines) > _MAX_SHOWN else ""
         console.print(
             f"[yellow]{len(listed.invalid_lines):,} lines hold no id of a video and are left out:[/] {some}{more}."
         )
 
 
-def agree(
+def confirm_cost(
     console: "Console", settings: "Settings", question: IdListTask, today: date, yes: bool, more: int = 0
 ) -> None:
     """Say what the asking costs, `more` requests included, and ask back unless it was agreed to; else end."""
@@ -54,7 +54,7 @@ def agree(
         click.confirm("Ask now?", abort=True)
 
 
-def run(
+def run_id_list(
     console: "Console", settings: "Settings", question: IdListTask, done: Callable[[Journal, IdListProgress], object]
 ) -> IdListResult:
     """Ask, with a bar of progress where somebody looks on; says why and until when, if something is left."""
@@ -77,7 +77,7 @@ def run(
     return asked
 
 
-def name_of(path: Path, name: str | None) -> str:
+def list_name(path: Path, name: str | None) -> str:
     """The name under which a list is asked: as given, or from the file's name."""
     import re
 

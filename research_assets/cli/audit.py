@@ -21,8 +21,8 @@ def command(file: Path, column: str | None, label: str | None, name: str | None,
     from rich.console import Console
     from rich.table import Table
 
-    from research_assets.cli.asking import agree, name_of, run, tell_list
-    from research_assets.cli.place import api_here
+    from research_assets.cli.asking import confirm_cost, list_name, run_id_list, print_list
+    from research_assets.cli.place import api_settings
     from research_assets.clock import SystemClock
     from research_assets.ids.ask import IdListTask
     from research_assets.ids.audit import return_rates, write_results
@@ -31,14 +31,14 @@ def command(file: Path, column: str | None, label: str | None, name: str | None,
     console = Console(highlight=False, soft_wrap=True)
     now = SystemClock().now()
     listed = read_id_list(file, now, column=column, label=label)
-    tell_list(console, listed)
+    print_list(console, listed)
     if not listed.videos:
         raise IdListError(f"{file} lists comments only; an audit is about videos. Nothing was asked.")
-    with api_here() as settings:
-        folder = settings.audits / name_of(file, name)
+    with api_settings() as settings:
+        folder = settings.audits / list_name(file, name)
         question = IdListTask("audit", folder.name, listed.videos, settings.audits / "captures", ("id", "create_time"))
-        agree(console, settings, question, now.date(), yes)
-        asked = run(console, settings, question, lambda journal, _: journal.seal())
+        confirm_cost(console, settings, question, now.date(), yes)
+        asked = run_id_list(console, settings, question, lambda journal, _: journal.seal())
     found = return_rates(listed.videos, asked.known.states)
     table = Table("class", "month", "listed", "answered", "returned", "share", "95 % interval", box=None)
     for one in found:

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-LOOK_EVERY = 0.2
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+POLL_SECONDS = 0.2
 """Seconds between two looks at the child."""
 
 
@@ -27,7 +27,7 @@ def run_until_stopped(
     ready: Callable[[], bool],
     when_ready: Callable[[], None],
     when_stopping: Callable[[], None],
-    patience: float = 30.0,
+    grace_seconds: float = 30.0,
 ) -> int:
     """Run `command`; returns its exit code, or 0 if it ended because this process was told to stop.
 
@@ -35,7 +35,7 @@ def run_until_stopped(
     `when_stopping` when the end was asked for. A stop is handed on as SIGINT, which Dagster takes as the wish to end in
     good order; after a second one, or `patience` seconds, the whole family is killed. So it is if this process fails.
     """
-    with _stops() as asked, _begun_anew(log) as said:
+    with _catch_stop_signals() as asked, _truncate(log) as said:
         # A session of its own: a Ctrl-C in the terminal reaches this process alone, and the family can be named.
         # Signals with a handler here are at their defaults there; one ignored by our parent would be ignored for good.
         child = subprocess.Popen(
@@ -51,7 +51,7 @@ def run_until_stopped(
             handed_on: float | None = None
             told = False
             while child.poll() is None:
-                if len(asked) > 1 or (handed_on is not None and time.monotonic() - handed_on > patience):
+                if len(asked) > 1 or (handed_on is not None and time.monotonic() - handed_on > grace_seconds):
                     break
                 if asked and handed_on is None:
                     child.send_signal(signal.SIGINT)
@@ -61,7 +61,7 @@ def run_until_stopped(
                     told = True
                     when_ready()
                 with suppress(subprocess.TimeoutExpired):
-                    child.wait(LOOK_EVERY)
+                    child.wait(POLL_SECONDS)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
@@ -69,21 +69,21 @@ def run_until_stopped(
         return 0 if asked else child.returncode
 
 
-def _begun_anew(log: Path) -> IO[bytes]:
+def _truncate(log: Path) -> IO[bytes]:
     """The file, empty and private."""
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 @contextmanager
-def _stops() -> Iterator[list[int]]:
+def _catch_stop_signals() -> Iterator[list[int]]:
     """The stops asked for so far, instead of their usual effect."""
     asked: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
         asked.append(number)
 
-    before = {number: signal.signal(number, note) for number in STOPS}
+    before = {number: signal.signal(number, note) for number in STOP_SIGNALS}
     try:
         yield asked
     finally:

@@ -32,19 +32,19 @@ def command() -> None:
     """
     from rich.console import Console
 
-    from research_assets.cli.place import api_here, needs_sandbox
+    from research_assets.cli.place import api_settings, uses_sandbox
     from research_assets.instance import prepare_home
     from research_assets.settings import prepare_root
     from research_assets.study_file import find_studies
 
-    if not needs_sandbox(Settings.from_env()):
+    if not uses_sandbox(Settings.from_env()):
         raise click.UsageError(
             "The demo runs on a simulated API of its own, but credentials or the address of a sandbox are set. "
             "Nothing was asked. Unset TIKTOK_CLIENT_KEY, TIKTOK_CLIENT_SECRET and TIKTOK_API_URL for the demo; "
             "for studies of your own: make ui."
         )
     console = Console(highlight=False, soft_wrap=True)
-    with api_here() as settings:
+    with api_settings() as settings:
         prepare_root(settings)
         prepare_home(settings)
         demo = [found.spec for found in find_studies(settings) if found.file.is_relative_to(DEMO_STUDIES_DIR)]
@@ -88,12 +88,12 @@ class Demo:
             from research_assets.definitions import build_definitions
             from research_assets.resources import CollectorResource
 
-            shown = _Shown(self._console)
+            shown = _ProgressDisplay(self._console)
             collection = CollectorResource(self._settings, on_progress=shown.step)
             definitions = build_definitions(self._settings, collection=collection)
             job = definitions.resolve_implicit_global_asset_job_def()
             instance = dg.DagsterInstance.from_config(str(self._settings.dagster_home))
-        before = self._spent()
+        before = self._requests_used()
         for stage in self._stages(list(definitions.resolve_all_asset_keys())):
             with shown.stage(stage.title):
                 result = job.execute_in_process(
@@ -109,7 +109,7 @@ class Demo:
                     f"The stage {stage.title!r} failed: {failed[0].message if failed else 'see the run in the UI'} "
                     "What was collected before is kept. Look at the run with: make ui."
                 )
-        self._summarize(self._spent() - before)
+        self._summarize(self._requests_used() - before)
 
     def _stages(self, keys: list["dg.AssetKey"]) -> Iterator[Stage]:
         from research_assets.clock import SystemClock
@@ -131,7 +131,7 @@ class Demo:
         yield Stage("marts (dbt)", tuple(key for key in keys if key.path[0] in ("staging", "marts")))
         yield Stage("report", (own["report"],))
 
-    def _spent(self) -> int:
+    def _requests_used(self) -> int:
         return sum(pool.used for pool in self._pools())
 
     def _pools(self) -> "Iterable[PoolState]":
@@ -176,7 +176,7 @@ class Demo:
         )
 
 
-class _Shown:
+class _ProgressDisplay:
     """Progress on the console: a live line in a terminal, a line now and then elsewhere."""
 
     EVERY = timedelta(seconds=5)
@@ -185,7 +185,7 @@ class _Shown:
         from research_assets.clock import SystemClock
 
         self._console, self._clock = console, SystemClock()
-        self._told = self._clock.now()
+        self._last_printed = self._clock.now()
         self._title = ""
         self._line: Any = None
         self._requests = self._rows = 0
@@ -216,8 +216,8 @@ class _Shown:
         text = f"{self._title:16} {self._counts()} {progress.partition}"
         if self._line:
             self._line(text)
-        elif self._clock.now() - self._told >= self.EVERY:
-            self._told = self._clock.now()
+        elif self._clock.now() - self._last_printed >= self.EVERY:
+            self._last_printed = self._clock.now()
             self._console.print(f"  {text}")
 
     def _counts(self) -> str:

@@ -43,19 +43,19 @@ KNOWN_ERRORS = (
 """Errors whose message says all that a person needs; anything else is a bug and keeps its traceback."""
 
 
-def attribute(reference: str) -> Any:
+def import_reference(reference: str) -> Any:
     """What `package.module:name` stands for."""
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)
 
 
-def known(error: Exception) -> bool:
+def is_known_error(error: Exception) -> bool:
     """Whether an error is one of `KNOWN_ERRORS`; a module that was never imported cannot have raised it."""
     loaded = [reference for reference in KNOWN_ERRORS if reference.partition(":")[0] in sys.modules]
-    return isinstance(error, tuple(attribute(reference) for reference in loaded))
+    return isinstance(error, tuple(import_reference(reference) for reference in loaded))
 
 
-class Commands(click.Group):
+class LazyGroup(click.Group):
     """The commands of `COMMANDS`, each imported when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
@@ -66,7 +66,7 @@ class Commands(click.Group):
         """Import a command; None if there is none of this name."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = attribute(COMMANDS[cmd_name][0])
+        command: click.Command = import_reference(COMMANDS[cmd_name][0])
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -79,12 +79,12 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if known(error):
+            if is_known_error(error):
                 raise click.ClickException(str(error)) from error
             raise
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="research-assets")
 def main() -> None:
     """Collect TikTok's public data through its Research API, and know at any time what is held and what is not.

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from research_assets.study_draft import StudyDraft
 
 
-def words(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001
+def split_option(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001
     """The values of an option that may be repeated, or hold several with commas."""
-    return split(",".join(values))
+    return split_list(",".join(values))
 
 
-def split(text: str) -> tuple[str, ...]:
+def split_list(text: str) -> tuple[str, ...]:
     """The words of a list with commas."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
@@ -30,13 +30,17 @@ def split(text: str) -> tuple[str, ...]:
 @click.argument("name", required=False)
 @click.option("--start", metavar="DAY", help="First UTC day. Default: four weeks ago.")
 @click.option("--end", metavar="DAY", help="Last UTC day. Without it the study runs on.")
-@click.option("--region", "regions", multiple=True, callback=words, help="Regions of accounts, such as DE,AT.")
-@click.option("--hashtag", "hashtags", multiple=True, callback=words, help="Hashtags, of which a video needs one.")
-@click.option("--keyword", "keywords", multiple=True, callback=words, help="Words of captions; like hashtags.")
-@click.option("--username", "usernames", multiple=True, callback=words, help="Accounts whose videos are searched.")
+@click.option("--region", "regions", multiple=True, callback=split_option, help="Regions of accounts, such as DE,AT.")
+@click.option(
+    "--hashtag", "hashtags", multiple=True, callback=split_option, help="Hashtags, of which a video needs one."
+)
+@click.option("--keyword", "keywords", multiple=True, callback=split_option, help="Words of captions; like hashtags.")
+@click.option(
+    "--username", "usernames", multiple=True, callback=split_option, help="Accounts whose videos are searched."
+)
 @click.option("--comments", default="all", show_default=True, help="all, none, top:<n> of a day, or sample:<share>.")
 @click.option("--users", default="authors", show_default=True, help="Whose profiles: authors, panel, none or top:<n>.")
-@click.option("--panel", multiple=True, callback=words, help="Accounts whose lists are asked.")
+@click.option("--panel", multiple=True, callback=split_option, help="Accounts whose lists are asked.")
 @click.option("--observe", default="weekly", show_default=True, help="Period of profiles and lists: weekly or daily.")
 @click.option("--yes", is_flag=True, help="Ask nothing. So it is where the input is no terminal.")
 def command(
@@ -60,13 +64,13 @@ def command(
     """
     from rich.console import Console
 
-    from research_assets.cli.place import data_here
+    from research_assets.cli.place import data_settings
     from research_assets.clock import SystemClock
     from research_assets.settings import Settings
     from research_assets.study_draft import StudyDraft, require_unused_name, study_folder
 
     console = Console(highlight=False, soft_wrap=True)
-    held = data_here()
+    held = data_settings()
     draft = StudyDraft(
         name=name or "",
         start=start or str(SystemClock().now().date() - timedelta(days=28)),
@@ -80,9 +84,9 @@ def command(
         panel=panel,
         observe=observe,
     )
-    asks = not yes and at_terminal()
+    asks = not yes and is_interactive()
     if asks:
-        draft = _ask(draft, held)
+        draft = _prompt_all(draft, held)
     elif not name:
         raise click.UsageError("A study needs a name: research-assets new-study NAME --hashtag …")
     elif not draft.has_condition:
@@ -93,62 +97,62 @@ def command(
     _write(console, held, draft, study_folder(Settings.from_env(), draft.name), asks)
 
 
-def at_terminal() -> bool:
+def is_interactive() -> bool:
     """Whether somebody is there to answer."""
     return sys.stdin.isatty()
 
 
-BEFORE = (
+NAME_PROMPTS = (
     ("name", "Name, of small letters, digits and _"),
     ("start", "First day, UTC"),
     ("end", "Last day, UTC (empty: it runs on)"),
 )
-CONDITIONS = (
+QUERY_PROMPTS = (
     ("regions", "Regions where accounts are registered, such as DE, AT"),
     ("hashtags", "Hashtags"),
     ("keywords", "Words of captions"),
     ("usernames", "Accounts"),
 )
-AFTER = (
+OPTION_PROMPTS = (
     ("comments", "Comments: all, none, top:<n> of a day, sample:<share>"),
     ("panel", "Panel: accounts whose followers, likes, reposts and pins are asked"),
     ("users", "Profiles: authors, panel, none, top:<n>"),
 )
 """The questions: which answer, and its words."""
 
-NEEDS = {"end": "start", "users": "panel"}
+DEPENDS_ON = {"end": "start", "users": "panel"}
 """Answers that are judged together with an earlier one."""
 
 
-def _ask(draft: "StudyDraft", settings: "Settings") -> "StudyDraft":
+def _prompt_all(draft: "StudyDraft", settings: "Settings") -> "StudyDraft":
     """Put the questions, each until its answer is one that the loader takes; flags are the defaults."""
-    for attribute, text in BEFORE:
-        draft = _answer(draft, attribute, text, settings)
+    for attribute, text in NAME_PROMPTS:
+        draft = _prompt(draft, attribute, text, settings)
     click.echo("\nWhich videos? Lists are written with commas; leave empty what does not matter.")
     while True:
-        for attribute, text in CONDITIONS:
-            draft = _answer(draft, attribute, text, settings)
+        for attribute, text in QUERY_PROMPTS:
+            draft = _prompt(draft, attribute, text, settings)
         if draft.has_condition:
             break
         click.echo("At least one of these is needed.\n")
     click.echo("\nWhat else?")
-    for attribute, text in AFTER:
-        draft = _answer(draft, attribute, text, settings)
+    for attribute, text in OPTION_PROMPTS:
+        draft = _prompt(draft, attribute, text, settings)
     return draft
 
 
-def _answer(draft: "StudyDraft", attribute: str, text: str, settings: "Settings") -> "StudyDraft":
+def _prompt(draft: "StudyDraft", attribute: str, text: str, settings: "Settings") -> "StudyDraft":
     """The draft with one more answer."""
     from research_assets.study_draft import StudyDraft, DraftError, require_unused_name, draft_issues
 
     before = getattr(draft, attribute)
     # All else is in order here, so that what the loader objects to is the answer.
     trial = StudyDraft(name="study", start="2026-02-01", hashtags=("word",), usernames=("account",), panel=("account",))
-    if attribute in NEEDS:
-        trial = replace(trial, **{NEEDS[attribute]: getattr(draft, NEEDS[attribute])})
+    if attribute in DEPENDS_ON:
+        trial = replace(trial, **{DEPENDS_ON[attribute]: getattr(draft, DEPENDS_ON[attribute])})
 
     def accepted(answer: str) -> "StudyDraft":
-        value: Any = split(answer) if isinstance(before, tuple) else answer.strip()
+        value: Any = split_list(answer) if isinstance(before, tuple) else answer.strip()
         if found := draft_issues(replace(trial, **{attribute: value})):
             raise click.UsageError("; ".join(found))
         if attribute == "name":
@@ -166,7 +170,7 @@ def _answer(draft: "StudyDraft", attribute: str, text: str, settings: "Settings"
 
 def _write(console: "Console", held: "Settings", draft: "StudyDraft", folder: "Path", asks: bool) -> None:
     """Show the file, write it, and say what it costs and what comes next."""
-    from research_assets.cli.plan import show_plan
+    from research_assets.cli.plan import print_plan
     from research_assets.study_draft import write_draft, render_yaml
     from research_assets.study_file import load_studies
 
@@ -175,7 +179,7 @@ def _write(console: "Console", held: "Settings", draft: "StudyDraft", folder: "P
         click.confirm("Write it?", default=True, abort=True)
     file = write_draft(draft, folder)
     console.print(f"Written: {file}\n")
-    show_plan(console, held, [study for study in load_studies(held) if study.name == draft.name])
+    print_plan(console, held, [study for study in load_studies(held) if study.name == draft.name])
     console.print(
         "\nEdit the file as you like, and check it: make studies. To collect it: make ui, which spends quota by itself."
     )

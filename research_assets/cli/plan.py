@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from research_assets.collect.spec import StudySpec
     from research_assets.settings import Settings
 
-MOST = 15
+MAX_PROBE_REQUESTS = 15
 """Requests of a probe at most, for each study."""
 
 
@@ -37,11 +37,11 @@ def command(studies: tuple[str, ...], days: bool, probe: bool, yes: bool) -> Non
 
     from rich.console import Console
 
-    from research_assets.cli.place import api_here, data_here
+    from research_assets.cli.place import api_settings, data_settings
     from research_assets.study_file import load_studies
 
     console = Console(highlight=False, soft_wrap=True)
-    with api_here() if probe else nullcontext(data_here()) as settings:
+    with api_settings() if probe else nullcontext(data_settings()) as settings:
         known = load_studies(settings)
         chosen = [study for study in known if not studies or study.name in studies]
         if missing := set(studies) - {study.name for study in known}:
@@ -51,10 +51,10 @@ def command(studies: tuple[str, ...], days: bool, probe: bool, yes: bool) -> Non
             console.print("There is no study yet. Write one; the README says how.")
             return
         clock = _clock(settings)
-        facts = _facts(settings, chosen, clock)
+        facts = _inputs(settings, chosen, clock)
         if probe:
             _probe(console, settings, [study for study in chosen if not facts.hits_per_day[study.name]], yes)
-            facts = _facts(settings, chosen, clock)
+            facts = _inputs(settings, chosen, clock)
         _show(console, settings, facts, clock.now(), days)
 
 
@@ -65,7 +65,7 @@ def _clock(settings: "Settings") -> "Clock":
     return server_clock_or_local(settings, SystemClock())
 
 
-def _facts(settings: "Settings", studies: "Sequence[StudySpec]", clock: "Clock") -> "AgendaInputs":
+def _inputs(settings: "Settings", studies: "Sequence[StudySpec]", clock: "Clock") -> "AgendaInputs":
     from research_assets.collect.pools import read_pools
     from research_assets.collect.standing import read_agenda_inputs
 
@@ -73,10 +73,10 @@ def _facts(settings: "Settings", studies: "Sequence[StudySpec]", clock: "Clock")
     return read_agenda_inputs(settings, studies, pools, clock.now(), used=used)
 
 
-def show_plan(console: "Console", settings: "Settings", studies: "Sequence[StudySpec]") -> None:
+def print_plan(console: "Console", settings: "Settings", studies: "Sequence[StudySpec]") -> None:
     """Say what some studies still need, as the command does."""
     clock = _clock(settings)
-    _show(console, settings, _facts(settings, studies, clock), clock.now(), days=False)
+    _show(console, settings, _inputs(settings, studies, clock), clock.now(), days=False)
 
 
 def _show(console: "Console", settings: "Settings", facts: "AgendaInputs", now: "datetime", days: bool) -> None:
@@ -108,7 +108,7 @@ def _show(console: "Console", settings: "Settings", facts: "AgendaInputs", now: 
         table.add_row(line.study, *what, requests, daily, line.remaining.basis)
     console.print(table)
     if days:
-        _show_days(console, lines)
+        _print_partitions(console, lines)
     console.print()
     for pool in facts.pools.values():
         end = forecast_pool(lines, pool, now)
@@ -137,7 +137,7 @@ def _show(console: "Console", settings: "Settings", facts: "AgendaInputs", now: 
         )
 
 
-def _show_days(console: "Console", lines: "Sequence[EntityForecast]") -> None:
+def _print_partitions(console: "Console", lines: "Sequence[EntityForecast]") -> None:
     from rich.table import Table
 
     table = Table(
@@ -170,7 +170,7 @@ def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpe
     number = sum(len(days) for days in asked.values())
     console.print(
         f"The probe asks {number} single days of {', '.join(asked)}. Price: {number} requests at least, one more for "
-        f"each further 100 videos of a day, {MOST * len(asked)} at most. {pools['research'].remaining:,} of "
+        f"each further 100 videos of a day, {MAX_PROBE_REQUESTS * len(asked)} at most. {pools['research'].remaining:,} of "
         f"{pools['research'].cap:,} are left today. What it brings is kept."
     )
     if not yes:
@@ -178,7 +178,7 @@ def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpe
 
     async def look(study: "StudySpec") -> None:
         async with collection.open() as tools:
-            async for result in probe(study, asked[study.name], MOST, tools):
+            async for result in probe(study, asked[study.name], MAX_PROBE_REQUESTS, tools):
                 if isinstance(result, Paused):
                     days = ", ".join(map(str, result.remaining))
                     console.print(f"{study.name} {days}: more than was agreed to; it goes on when it is collected.")

@@ -28,8 +28,8 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
     from rich.console import Console
     from rich.table import Table
 
-    from research_assets.cli.asking import agree, name_of, run, tell_list
-    from research_assets.cli.place import api_here
+    from research_assets.cli.asking import confirm_cost, list_name, run_id_list, print_list
+    from research_assets.cli.place import api_settings
     from research_assets.clock import SystemClock
     from research_assets.ids.ask import IdListTask
     from research_assets.ids.audit import return_rates, write_results
@@ -40,7 +40,7 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
     console = Console(highlight=False, soft_wrap=True)
     now = SystemClock().now()
     listed = read_id_list(file, now, column=column)
-    tell_list(console, listed)
+    print_list(console, listed)
     number = sum(map(len, listed.comments.values()))
     if number and not comments:
         console.print(
@@ -49,8 +49,8 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
         )
     if not listed.videos and not comments:
         raise IdListError(f"{file} lists comments only, so nothing was asked. Add --comments.")
-    with api_here() as settings:
-        chosen = name_of(file, name)
+    with api_settings() as settings:
+        chosen = list_name(file, name)
         if chosen in {study.name for study in load_studies(settings)}:
             raise IdListError(f"There is a study {chosen} already. Nothing was asked. Choose another name with --name.")
         held = already_rehydrated(settings, chosen)
@@ -58,8 +58,8 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
         if len(left) < len(listed.videos):
             console.print(f"{len(listed.videos) - len(left):,} videos are held already and are not asked for again.")
         question = IdListTask("rebuild", chosen, left, settings.captures)
-        agree(console, settings, question, now.date(), yes, more=len(listed.comments) if comments else 0)
-        asked = run(
+        confirm_cost(console, settings, question, now.date(), yes, more=len(listed.comments) if comments else 0)
+        asked = run_id_list(
             console, settings, question, lambda journal, known: publish_rehydrated(settings.raw, journal, left, known)
         )
         asked.known.states |= {one.id: "returned" for one in listed.videos if one.id in held}

@@ -22,14 +22,14 @@ def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> Non
     A report says what is held and what is not, shows it in charts, and states what a paper must state. The codebook of
     the marts is written beside them. Neither needs a network. No request is sent.
     """
-    from research_assets.cli.place import data_here
+    from research_assets.cli.place import data_settings
     from research_assets.clock import SystemClock
     from research_assets.report.write import write_report
     from research_assets.study_file import load_studies
 
-    settings = data_here()
+    settings = data_settings()
     codebooks = set()
-    for study in _wanted(load_studies(settings), studies):
+    for study in _select_studies(load_studies(settings), studies):
         written = write_report(settings, study, SystemClock().now())
         codebooks.add(written.codebook)
         click.echo(written.path)
@@ -41,7 +41,7 @@ def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> Non
         _serve(settings, port)
 
 
-def _wanted(known: "list[StudySpec]", names: tuple[str, ...]) -> "list[StudySpec]":
+def _select_studies(known: "list[StudySpec]", names: tuple[str, ...]) -> "list[StudySpec]":
     """The studies that were named, or all; UsageError for a name that no study has."""
     by_name = {study.name: study for study in known}
     if unknown := [name for name in names if name not in by_name]:

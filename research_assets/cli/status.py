@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from research_assets.collect.spec import StudySpec
     from research_assets.quota import PoolState
 
-BAR = 60
+BAR_WIDTH = 60
 """Marks in a bar at most."""
-WAITING = ("partial", "suspicious", "quarantined", "not_asked")
-MOST_WAITING = 12
+OPEN_STATES = ("partial", "suspicious", "quarantined", "not_asked")
+MAX_OPEN_ROWS = 12
 """Lines of what waits at most."""
-LATELY = timedelta(days=7)
-MOST_FAILURES = 5
+FAILURE_WINDOW = timedelta(days=7)
+MAX_FAILURE_ROWS = 5
 """How long what failed is shown, and lines of it at most."""
 
-Held = dict[tuple[str, str], Counter[str]]
+UnitCounts = dict[tuple[str, str], Counter[str]]
 """By study and entity: the units in each state, and under `rows` the rows that they brought."""
 
 
@@ -45,19 +45,19 @@ def command(api: bool) -> None:
     address and the credentials, at the cost of one token and no data request.
     """
     if api:
-        from research_assets.cli.api import check
+        from research_assets.cli.api import check_api
 
-        check()
+        check_api()
         return
     from rich.console import Console
 
-    from research_assets.cli.place import data_here
+    from research_assets.cli.place import data_settings
     from research_assets.clock import SystemClock
     from research_assets.collect.api_time import server_clock_or_local
     from research_assets.collect.overview import read_state_counts
     from research_assets.collect.pools import read_pools
 
-    settings = data_here()
+    settings = data_settings()
     clock = server_clock_or_local(settings, SystemClock())
     console = Console(highlight=False, soft_wrap=True)
     source = "simulated" if settings.origin == "sandbox" else f"from {settings.origin}"
@@ -67,10 +67,10 @@ def command(api: bool) -> None:
     counts = read_state_counts(settings.raw)
     studies, mistakes = _studies(settings)
     if counts:
-        console.print(_held_table(held(counts)))
-        console.print(_bars(studies, counts, clock.now()))
-        if waiting := [count for count in counts if count.state in WAITING]:
-            console.print(_waiting_table(waiting))
+        console.print(_units_table(count_units(counts)))
+        console.print(_coverage_table(studies, counts, clock.now()))
+        if waiting := [count for count in counts if count.state in OPEN_STATES]:
+            console.print(_open_units_table(waiting))
     else:
         console.print("\nNothing was collected yet. It begins by itself with: make ui. What it will cost says: plan.")
     if failures := _failures(settings):
@@ -95,7 +95,7 @@ def _failures(settings: Settings) -> "list[tuple[datetime, str, str]]":
     from research_assets.alerts import read_alerts
     from research_assets.clock import SystemClock
 
-    since, found = SystemClock().now() - LATELY, []
+    since, found = SystemClock().now() - FAILURE_WINDOW, []
     for told in read_alerts(settings):
         what = told.get("sensor") or " ".join(
             [", ".join(told.get("assets", ())) or "a run", told.get("partitions", "")]
@@ -104,7 +104,7 @@ def _failures(settings: Settings) -> "list[tuple[datetime, str, str]]":
     return sorted((one for one in found if one[0] >= since), reverse=True)
 
 
-def held(counts: "Sequence[StateCount]") -> Held:
+def count_units(counts: "Sequence[StateCount]") -> UnitCounts:
     """What is held of each entity by study."""
     from research_assets.fields import ENTITIES
 
@@ -132,7 +132,7 @@ def _pool_table(states: "list[PoolState]") -> "Table":
     return table
 
 
-def _held_table(found: Held) -> "Table":
+def _units_table(found: UnitCounts) -> "Table":
     """Units by state, with the states that occur as columns."""
     from rich.table import Table
 
@@ -147,7 +147,7 @@ def _held_table(found: Held) -> "Table":
     return table
 
 
-def _bars(known: "Sequence[StudySpec]", counts: "Sequence[StateCount]", now: datetime) -> "Table":
+def _coverage_table(known: "Sequence[StudySpec]", counts: "Sequence[StateCount]", now: datetime) -> "Table":
     """Each entity's partitions in a row, days that were never asked included."""
     from rich.table import Table
 
@@ -158,17 +158,17 @@ def _bars(known: "Sequence[StudySpec]", counts: "Sequence[StateCount]", now: dat
     table.title_justify = table.caption_justify = "left"
     table.add_column("", no_wrap=True)
     table.add_column("to")
-    for study, entity in held(counts):
+    for study, entity in count_units(counts):
         states = partition_states(count for count in counts if (count.study, count.entity) == (study, entity))
         if study in studies and entity in ("videos", "comments"):
-            states = _days(studies[study], now) | states
+            states = _uncollected_days(studies[study], now) | states
         partitions = sorted(states)
-        picture = coverage_bar([states[partition] for partition in partitions], BAR)
+        picture = coverage_bar([states[partition] for partition in partitions], BAR_WIDTH)
         table.add_row(study, entity, str(partitions[0]), picture, str(partitions[-1]))
     return table
 
 
-def _days(study: "StudySpec", now: datetime) -> "dict[date, UnitState]":
+def _uncollected_days(study: "StudySpec", now: datetime) -> "dict[date, UnitState]":
     """The days of a study as they stand while nothing is known of them."""
     from research_assets.collect.agenda import observation_due_at
 
@@ -177,7 +177,7 @@ def _days(study: "StudySpec", now: datetime) -> "dict[date, UnitState]":
     return {day: "too_fresh" if now < observation_due_at(day, study.settle_days) else "not_asked" for day in days}
 
 
-def _waiting_table(counts: "Sequence[StateCount]") -> "Table":
+def _open_units_table(counts: "Sequence[StateCount]") -> "Table":
     """What is paused, suspicious or quarantined, and when it is asked again."""
     from rich.table import Table
 
@@ -187,12 +187,12 @@ def _waiting_table(counts: "Sequence[StateCount]") -> "Table":
     table.add_column("next try (UTC)")
     table.add_column("reason")
     soonest = sorted(counts, key=lambda one: (one.next_try is not None, one.next_try, one.study, one.entity))
-    for count in soonest[:MOST_WAITING]:
+    for count in soonest[:MAX_OPEN_ROWS]:
         when = f"{count.next_try.astimezone(UTC):%Y-%m-%d %H:%M}" if count.next_try else "at once"
         reason = (count.reason or "").split(". ")[0][:100]
         table.add_row(count.study, count.entity, str(count.partition), count.state, f"{count.units:,}", when, reason)
-    if len(soonest) > MOST_WAITING:
-        table.caption = f"and {len(soonest) - MOST_WAITING:,} more"
+    if len(soonest) > MAX_OPEN_ROWS:
+        table.caption = f"and {len(soonest) - MAX_OPEN_ROWS:,} more"
         table.caption_justify = "left"
     return table
 
@@ -201,11 +201,11 @@ def _failure_table(failures: "Sequence[tuple[datetime, str, str]]") -> "Table":
     """What failed of late, and was told."""
     from rich.table import Table
 
-    title = f"\nFailed within {LATELY.days} days"
+    title = f"\nFailed within {FAILURE_WINDOW.days} days"
     table = Table("at (UTC)", "what", "why", title=title, title_justify="left", box=None, pad_edge=False)
-    for at, what, why in failures[:MOST_FAILURES]:
+    for at, what, why in failures[:MAX_FAILURE_ROWS]:
         table.add_row(f"{at.astimezone(UTC):%Y-%m-%d %H:%M}", what, " ".join(why.split())[:100])
-    if len(failures) > MOST_FAILURES:
-        table.caption = f"and {len(failures) - MOST_FAILURES:,} more"
+    if len(failures) > MAX_FAILURE_ROWS:
+        table.caption = f"and {len(failures) - MAX_FAILURE_ROWS:,} more"
         table.caption_justify = "left"
     return table

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from research_assets.cli.child import run_until_stopped
-from research_assets.cli.place import api_here
+from research_assets.cli.place import api_settings
 from research_assets.instance import prepare_home
 from research_assets.report.serve import serve_reports
 from research_assets.settings import PROJECT_DIR, Settings, child_environment, prepare_root
@@ -30,8 +30,8 @@ def command(port: int) -> None:
     Without credentials a simulated API is started beside it, and its data goes to a folder of its own. Ctrl-C stops
     everything that was started here; unfinished collections go on where they stopped.
     """
-    port = _free(port)
-    with api_here() as settings:
+    port = _free_port(port)
+    with api_settings() as settings:
         load_studies(settings)
         prepare_root(settings)
         prepare_home(settings)
@@ -43,7 +43,7 @@ def command(port: int) -> None:
                 environment=child_environment(served),
                 folder=PROJECT_DIR,
                 log=settings.ui_log,
-                ready=lambda: _answers(port),
+                ready=lambda: _is_up(port),
                 when_ready=lambda: _show(served, port),
                 when_stopping=lambda: click.echo("Stopping; again to stop at once ...", err=True),
             )
@@ -68,7 +68,7 @@ def _reports(settings: Settings, port: int) -> Iterator[Settings]:
         yield replace(settings, reports_url=address)
 
 
-def _free(port: int) -> int:
+def _free_port(port: int) -> int:
     """The port itself, or a free one for 0; ClickException if it is taken."""
     with closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -83,7 +83,7 @@ def _free(port: int) -> int:
         return number
 
 
-def _answers(port: int) -> bool:
+def _is_up(port: int) -> bool:
     """Whether the webserver serves already."""
     connection = http.client.HTTPConnection(HOST, port, timeout=2)
     try:

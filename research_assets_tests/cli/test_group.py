@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from research_assets.cli.group import COMMANDS, KNOWN_ERRORS, attribute, main
+from research_assets.cli.group import COMMANDS, KNOWN_ERRORS, import_reference, main
 from research_assets.settings import SettingsError
 
 HEAVY = {"dagster", "dbt", "duckdb", "httpx", "pandas", "rich", "starlette", "uvicorn", "yaml"}
@@ -29,13 +29,13 @@ def test_help_imports_nothing_heavy() -> None:
 def test_each_command_explains_itself(name: str) -> None:
     result = CliRunner().invoke(main, [name, "--help"])
     assert result.exit_code == 0, result.output
-    assert attribute(COMMANDS[name][0]).name == name
+    assert import_reference(COMMANDS[name][0]).name == name
     assert len(result.stdout.split("Options:")[0].splitlines()) > 3
 
 
 @pytest.mark.parametrize("reference", KNOWN_ERRORS)
 def test_each_known_error_exists(reference: str) -> None:
-    assert issubclass(attribute(reference), Exception)
+    assert issubclass(import_reference(reference), Exception)
 
 
 @pytest.mark.parametrize("args", [["nope"], ["status", "--nope"], ["ui", "--port", "66000"]])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from research_assets.cli.place import data_here, needs_sandbox
+from research_assets.cli.place import data_settings, uses_sandbox
 from research_assets.settings import PROJECT_DIR, Settings, SettingsError
 
 CREDENTIALS = {"TIKTOK_CLIENT_KEY": "key", "TIKTOK_CLIENT_SECRET": "secret"}
@@ -20,25 +20,25 @@ CREDENTIALS = {"TIKTOK_CLIENT_KEY": "key", "TIKTOK_CLIENT_SECRET": "secret"}
     ],
 )
 def test_a_sandbox_is_needed_where_nothing_points_to_an_api(environ: dict[str, str], expected: bool) -> None:
-    assert needs_sandbox(Settings.from_env(environ)) is expected
+    assert uses_sandbox(Settings.from_env(environ)) is expected
 
 
 @pytest.mark.parametrize("name", CREDENTIALS)
 def test_half_of_the_credentials_is_a_slip(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} is set but"):
-        needs_sandbox(Settings.from_env({name: CREDENTIALS[name]}))
+        uses_sandbox(Settings.from_env({name: CREDENTIALS[name]}))
 
 
 def test_without_credentials_the_data_is_the_sandboxs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TIKTOK_API_URL", "")
     monkeypatch.setenv("RESEARCH_DATA", "")
-    assert data_here().root == PROJECT_DIR / "data" / "sandbox"
+    assert data_settings().root == PROJECT_DIR / "data" / "sandbox"
     monkeypatch.setenv("RESEARCH_DATA", str(tmp_path))
-    assert data_here().root == tmp_path
-    assert data_here().origin == "sandbox"
+    assert data_settings().root == tmp_path
+    assert data_settings().origin == "sandbox"
 
 
 def test_with_credentials_the_data_is_real(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (CREDENTIALS | {"TIKTOK_API_URL": "", "RESEARCH_DATA": ""}).items():
         monkeypatch.setenv(name, value)
-    assert data_here().root == PROJECT_DIR / "data"
+    assert data_settings().root == PROJECT_DIR / "data"
