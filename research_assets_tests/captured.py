@@ -17,12 +17,12 @@ ID = 7503867840092128259
 SECOND = 1769950800  # 2026-02-01 13:00 UTC
 
 
-def video(number: int = 0, **own: Any) -> dict[str, Any]:
+def make_video(number: int = 0, **own: Any) -> dict[str, Any]:
     """A video's record, uploaded at `SECOND`."""
     return {"id": (SECOND << 32) + number, "create_time": SECOND, "username": "beet", **own}
 
 
-def answer(entity: str, rows: object, key: str | None = None) -> bytes:
+def make_answer(entity: str, rows: object, key: str | None = None) -> bytes:
     """An answer's body with rows as its records."""
     endpoint = BY_ENTITY[entity]
     data: Any
@@ -33,7 +33,7 @@ def answer(entity: str, rows: object, key: str | None = None) -> bytes:
     return orjson.dumps({"data": data, "error": {"code": "ok", "message": "", "log_id": "x"}})
 
 
-def capture(
+def make_capture(
     root: Path,
     entity: str,
     pages: Iterable[bytes | tuple[bytes, Mapping[str, Any]]],
@@ -63,7 +63,7 @@ def capture(
     return journal.seal()
 
 
-def rows_of(root: Path, table: str = "*") -> list[dict[str, Any]]:
+def read_rows(root: Path, table: str = "*") -> list[dict[str, Any]]:
     """Everything below a raw table as dicts, in no particular order; moments and days as text."""
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")

@@ -19,7 +19,7 @@ from research_assets.settings import VARIABLES, Settings
 hypothesis_settings.register_profile("project", deadline=None, print_blob=True)
 hypothesis_settings.load_profile("project")
 
-NOWHERE = "http://127.0.0.1:9"
+UNREACHABLE_URL = "http://127.0.0.1:9"
 """An address that nobody listens at."""
 
 
@@ -43,18 +43,18 @@ class FakeClock:
 
 
 @pytest.fixture(autouse=True)
-def own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Hide the developer's credentials and data: what a test sets explicitly is all that it sees."""
     for variable in VARIABLES.values():
         # Empty rather than absent, so that a .env file beside the checkout does not show through.
         monkeypatch.setenv(variable.name, "")
     monkeypatch.setenv(VARIABLES["root"].name, str(tmp_path / "data"))
-    monkeypatch.setenv(VARIABLES["api_url"].name, NOWHERE)
+    monkeypatch.setenv(VARIABLES["api_url"].name, UNREACHABLE_URL)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def only_loopback() -> None:
+def block_network() -> None:
     """Refuse every connection of this process that would leave the machine."""
 
     def guarded(connect: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,7 +84,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings.from_env(
         {
             VARIABLES["root"].name: str(tmp_path / "data"),
-            VARIABLES["api_url"].name: NOWHERE,
+            VARIABLES["api_url"].name: UNREACHABLE_URL,
             VARIABLES["client_key"].name: "sandbox-key",
             VARIABLES["client_secret"].name: "sandbox-secret",
         }

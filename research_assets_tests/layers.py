@@ -25,47 +25,49 @@ _STUDY = _STUDY_FILE | {"study", "study_scaffold", "instance", "resources", "sen
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class PackageRule:
     """What a room may import: which other rooms, and which third-party packages (None: all but `banned`)."""
 
-    rooms: frozenset[str]
+    packages_allowed: frozenset[str]
     packages: frozenset[str] | None = None
     banned: frozenset[str] = frozenset()
 
 
-_ALONE = Room(frozenset(), frozenset())
-_KEEPS = Room(_GROUND | _STORE | {"tiktok"}, banned=_HEAVY)
-_READS_STUDIES = Room(_PURE | _STUDY_FILE, banned=_HEAVY)
-_DECLARES = Room(_PURE | _STUDY | {"alerts"})
+_NO_IMPORTS = PackageRule(frozenset(), frozenset())
+_STORAGE_RULE = PackageRule(_GROUND | _STORE | {"tiktok"}, banned=_HEAVY)
+_STUDY_RULE = PackageRule(_PURE | _STUDY_FILE, banned=_HEAVY)
+_ORCHESTRATION_RULE = PackageRule(_PURE | _STUDY | {"alerts"})
 
-ROOMS: dict[str, Room] = {
+PACKAGE_RULES: dict[str, PackageRule] = {
     # The component of study files and the marts in a notebook, by their short names, when they are asked for.
-    "__init__": Room(frozenset({"study", "notebook"}), frozenset()),
-    "fields": _ALONE,
-    "clock": _ALONE,
-    "files": _ALONE,
-    "settings": Room(frozenset(), frozenset({"dotenv"})),
-    "alerts": Room(frozenset({"settings", "files"}), frozenset({"httpx"})),
-    "tiktok": Room(frozenset({"fields", "clock"}), frozenset({"httpx", "orjson", "tenacity", "anyio"})),
-    **dict.fromkeys(_STORE, _KEEPS),
-    "collect": Room(_PURE, banned=_HEAVY),
+    "__init__": PackageRule(frozenset({"study", "notebook"}), frozenset()),
+    "fields": _NO_IMPORTS,
+    "clock": _NO_IMPORTS,
+    "files": _NO_IMPORTS,
+    "settings": PackageRule(frozenset(), frozenset({"dotenv"})),
+    "alerts": PackageRule(frozenset({"settings", "files"}), frozenset({"httpx"})),
+    "tiktok": PackageRule(frozenset({"fields", "clock"}), frozenset({"httpx", "orjson", "tenacity", "anyio"})),
+    **dict.fromkeys(_STORE, _STORAGE_RULE),
+    "collect": PackageRule(_PURE, banned=_HEAVY),
     # Its charts are Altair's; tables in hand stay with whoever opens the warehouse.
-    "report": Room(_PURE | {"reading"}, banned=_HEAVY),
+    "report": PackageRule(_PURE | {"reading"}, banned=_HEAVY),
     # Lists of ids from elsewhere, asked in the collector's way.
-    "ids": Room(_PURE, banned=_HEAVY),
-    "sandbox": Room(_GROUND, banned=_HEAVY),
-    **dict.fromkeys(_STUDY, _DECLARES),
-    **dict.fromkeys(_STUDY_FILE, _READS_STUDIES),
-    "study": Room(_DECLARES.rooms | {"assets"}),
-    "reading": Room(_GROUND, frozenset({"duckdb"})),
-    "notebook": Room(_GROUND | {"reading"}, frozenset({"duckdb", "numpy", "pandas"})),
+    "ids": PackageRule(_PURE, banned=_HEAVY),
+    "sandbox": PackageRule(_GROUND, banned=_HEAVY),
+    **dict.fromkeys(_STUDY, _ORCHESTRATION_RULE),
+    **dict.fromkeys(_STUDY_FILE, _STUDY_RULE),
+    "study": PackageRule(_ORCHESTRATION_RULE.packages_allowed | {"assets"}),
+    "reading": PackageRule(_GROUND, frozenset({"duckdb"})),
+    "notebook": PackageRule(_GROUND | {"reading"}, frozenset({"duckdb", "numpy", "pandas"})),
     # Its codebook is the page that stands beside the reports.
-    "export": Room(_GROUND | {"reading", "notebook", "collect", "report"}, banned=_HEAVY - {"pandas"}),
-    "assets": Room(_DECLARES.rooms | {"report", "reading", "export"}),
-    "definitions": Room(_DECLARES.rooms | {"assets", "defs"}),
-    "defs": _DECLARES,
+    "export": PackageRule(_GROUND | {"reading", "notebook", "collect", "report"}, banned=_HEAVY - {"pandas"}),
+    "assets": PackageRule(_ORCHESTRATION_RULE.packages_allowed | {"report", "reading", "export"}),
+    "definitions": PackageRule(_ORCHESTRATION_RULE.packages_allowed | {"assets", "defs"}),
+    "defs": _ORCHESTRATION_RULE,
     # The demo runs the code location as it is; single assets are no business of a command.
-    "cli": Room(_DECLARES.rooms | {"sandbox", "definitions", "report", "export", "reading", "ids"}),
+    "cli": PackageRule(
+        _ORCHESTRATION_RULE.packages_allowed | {"sandbox", "definitions", "report", "export", "reading", "ids"}
+    ),
 }
 
 READS_ENVIRONMENT: dict[str, str] = {
@@ -77,7 +79,7 @@ READS_ENVIRONMENT: dict[str, str] = {
 _DOTTED = re.compile(rf"{PACKAGE}(\.[a-z_]+)+(:[a-z_]+)?")
 
 
-def room_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     """The room of a source file, from its path below the package."""
     return path.parts[0].removesuffix(".py")
 
@@ -102,24 +104,24 @@ def imports(tree: ast.AST, path: Path) -> Iterator[tuple[int, str]]:
 def violations(source: str, path: Path) -> Iterator[str]:
     """What a source file does against the rules, one sentence each. `path` is relative to the package."""
     tree = ast.parse(source)
-    room = ROOMS.get(room_of(path))
+    room = PACKAGE_RULES.get(package_of(path))
     if room is None:
-        yield f"{path}: the room {room_of(path)!r} has no line in the table of layers; say what it may import"
+        yield f"{path}: the room {package_of(path)!r} has no line in the table of layers; say what it may import"
         return
     for line, name in imports(tree, path):
-        if fault := _fault(name, room_of(path), room):
+        if fault := _violation(name, package_of(path), room):
             yield f"{path}:{line}: {fault}"
     if path.as_posix() not in READS_ENVIRONMENT:
         for line in environment_uses(tree):
             yield f"{path}:{line}: touches the process environment; only settings.py does"
 
 
-def _fault(name: str, here: str, room: Room) -> str | None:
+def _violation(name: str, here: str, room: PackageRule) -> str | None:
     """Why the import of `name` is against the rules of a room, or None."""
     top, _, rest = name.partition(".")
     if top == PACKAGE:
         target = rest.partition(".")[0]
-        if target in ROOMS and target != here and target not in room.rooms:
+        if target in PACKAGE_RULES and target != here and target not in room.packages_allowed:
             return f"{here} must not import the room {target}"
         return None
     if name.startswith("dagster._core"):

@@ -30,20 +30,20 @@ from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, child_environment, prepare_root
 from research_assets.study_file import StudyError
-from research_assets_tests.assets.world import Bench, failure, observations
-from research_assets_tests.study.files import SMALL, write
+from research_assets_tests.assets.world import AssetHarness, failure_message, observations_by_partition
+from research_assets_tests.study.files import MINIMAL_STUDY, write
 
 DAYS = [f"2026-02-{day:02}" for day in range(1, 11)]
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def harness(tmp_path: Path) -> Iterator[AssetHarness]:
     """A study of ten days with exactly 90 videos each, and requests for three of them."""
     with run_in_thread(SandboxConfig(fixed_volume=90, research_cap=3, search_lifetime=10 * 86_400)) as sandbox:
-        yield Bench(sandbox, tmp_path / "data")
+        yield AssetHarness(sandbox, tmp_path / "data")
 
 
-def content(folder: Path) -> dict[str, str]:
+def snapshot(folder: Path) -> dict[str, str]:
     """What is held: every file of captures and tables, with a digest."""
     files = sorted(path for part in ("captures", "raw") for path in (folder / part).rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -53,7 +53,7 @@ def ui() -> Result:
     return CliRunner().invoke(main, ["ui", "--port", "0"])
 
 
-def told(result: Result, *texts: str) -> None:
+def assert_fails_with(result: Result, *texts: str) -> None:
     """The command failed with a message for people that says all of this."""
     assert result.exit_code == 1, result.output
     assert result.stderr.startswith("Error: ")
@@ -61,7 +61,7 @@ def told(result: Result, *texts: str) -> None:
     assert "Traceback" not in result.output
 
 
-class Stranger(BaseHTTPRequestHandler):
+class ForeignServer(BaseHTTPRequestHandler):
     """Answers everything with a page of its own, as a login portal or another program would."""
 
     status = 200
@@ -79,8 +79,8 @@ class Stranger(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def stranger(status: int) -> Iterator[str]:
-    handler = type("Handler", (Stranger,), {"status": status})
+def foreign_server(status: int) -> Iterator[str]:
+    handler = type("Handler", (ForeignServer,), {"status": status})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
@@ -92,18 +92,18 @@ def stranger(status: int) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("status", "said"), [(200, "not the Research API"), (404, "404"), (503, "503")], ids=lambda value: str(value)
 )
-def test_something_at_the_address_that_is_not_the_api(bench: Bench, status: int, said: str) -> None:
-    with stranger(status) as address:
-        result = bench.run("videos", first="2026-02-03", settings=replace(bench.settings, api_url=address))
+def test_something_at_the_address_that_is_not_the_api(harness: AssetHarness, status: int, said: str) -> None:
+    with foreign_server(status) as address:
+        result = harness.run("videos", first="2026-02-03", settings=replace(harness.settings, api_url=address))
     assert not result.success
-    assert said in failure(result)
+    assert said in failure_message(result)
     # It is said of the API, not of the day: nothing was asked about that.
-    assert not observations(result)
-    assert {one.attempt.state for one in read_unit_status(bench.settings.raw, "videos")} <= {"partial"}
+    assert not observations_by_partition(result)
+    assert {one.attempt.state for one in read_unit_status(harness.settings.raw, "videos")} <= {"partial"}
 
 
 def test_a_stranger_is_told_from_the_api_by_the_smoke_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    with stranger(404) as address:
+    with foreign_server(404) as address:
         variables = {"api_url": address, "client_key": "key", "client_secret": "s3cret-word"}
         for name, value in variables.items():
             monkeypatch.setenv(VARIABLES[name].name, value)
@@ -114,30 +114,30 @@ def test_a_stranger_is_told_from_the_api_by_the_smoke_command(monkeypatch: pytes
     assert "s3cret-word" not in result.output
 
 
-MISTAKES = {
+INVALID_STUDIES = {
     "no YAML": ("name: [", "is not YAML"),
-    "a key that is unknown": (SMALL + "settel_days: 3", "Do you mean 'settle_days'?"),
+    "a key that is unknown": (MINIMAL_STUDY + "settel_days: 3", "Do you mean 'settle_days'?"),
     "a key that is missing": ("name: one\nstart: 2026-02-01", "'query' is missing"),
-    "a name that is not allowed": (SMALL.replace("gardening", "Garden-ing", 1), "small letters"),
-    "a day that is none": (SMALL.replace("2026-02-01", "2026-02-31"), "a day of the calendar"),
-    "a start to come": (SMALL.replace("2026-02-01", "2999-01-01"), "is in the future"),
-    "an end before the start": (SMALL + "end: 2026-01-01", "is before the start"),
-    "a condition that is unknown": (SMALL.replace("hashtag_name", "hashtag"), "`hashtag` is unknown"),
-    "two values for eq": (SMALL.replace("eq: gardening", "eq: [a, b]"), "eq"),
-    "a region that is none": (SMALL.replace("hashtag_name, eq: gardening", "region_code, in: [XX]"), "XX"),
-    "a panel that is not there": (SMALL + "panel: {file: nobody.csv}", "nobody.csv"),
+    "a name that is not allowed": (MINIMAL_STUDY.replace("gardening", "Garden-ing", 1), "small letters"),
+    "a day that is none": (MINIMAL_STUDY.replace("2026-02-01", "2026-02-31"), "a day of the calendar"),
+    "a start to come": (MINIMAL_STUDY.replace("2026-02-01", "2999-01-01"), "is in the future"),
+    "an end before the start": (MINIMAL_STUDY + "end: 2026-01-01", "is before the start"),
+    "a condition that is unknown": (MINIMAL_STUDY.replace("hashtag_name", "hashtag"), "`hashtag` is unknown"),
+    "two values for eq": (MINIMAL_STUDY.replace("eq: gardening", "eq: [a, b]"), "eq"),
+    "a region that is none": (MINIMAL_STUDY.replace("hashtag_name, eq: gardening", "region_code, in: [XX]"), "XX"),
+    "a panel that is not there": (MINIMAL_STUDY + "panel: {file: nobody.csv}", "nobody.csv"),
 }
 
 
-@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("mistake", INVALID_STUDIES)
 def test_a_mistake_in_a_study_is_the_same_for_the_command_and_for_dagster(
     mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attributes, said = MISTAKES[mistake]
+    attributes, said = INVALID_STUDIES[mistake]
     file = write(tmp_path / "studies" / "one", attributes)
     monkeypatch.setenv(VARIABLES["studies"].name, str(tmp_path / "studies"))
     shown = ui()
-    told(shown, f"{file}:", said)
+    assert_fails_with(shown, f"{file}:", said)
     with pytest.raises(StudyError) as caught:
         build_definitions(Settings.from_env())
     assert shown.stderr.strip() == f"Error: {caught.value}".strip()
@@ -151,7 +151,7 @@ def test_a_data_folder_that_cannot_be_written_to(place: str, tmp_path: Path, mon
         folder = tmp_path / "data"
         folder.write_text("somebody's notes")
     monkeypatch.setenv(VARIABLES["root"].name, str(folder))
-    told(ui(), str(folder), "cannot be written to", "RESEARCH_DATA")
+    assert_fails_with(ui(), str(folder), "cannot be written to", "RESEARCH_DATA")
     assert not folder.exists() or folder.read_text() == "somebody's notes"
 
 
@@ -159,16 +159,16 @@ def test_a_data_folder_of_another_origin(tmp_path: Path, monkeypatch: pytest.Mon
     real = replace(Settings.from_env(), root=tmp_path / "data", api_url="https://open.tiktokapis.com")
     prepare_root(real)
     monkeypatch.setenv(VARIABLES["root"].name, str(real.root))
-    told(ui(), "holds data from https://open.tiktokapis.com", "must not mix", "RESEARCH_DATA")
+    assert_fails_with(ui(), "holds data from https://open.tiktokapis.com", "must not mix", "RESEARCH_DATA")
     assert not list(real.captures.iterdir())
 
 
 def test_a_partition_that_is_none_from_the_command_line(settings: Settings, tmp_path: Path) -> None:
-    write(tmp_path / "studies" / "one", SMALL)
+    write(tmp_path / "studies" / "one", MINIMAL_STUDY)
     settings = replace(settings, studies=(tmp_path / "studies",))
     prepare_root(settings)
     prepare_home(settings)
-    before = content(settings.root)
+    before = snapshot(settings.root)
     command = ["dg", "launch", "--assets", "gardening/videos", "--partition", "2030-01-01"]
     done = subprocess.run(
         [Path(sys.executable).with_name(command[0]), *command[1:]],
@@ -180,53 +180,56 @@ def test_a_partition_that_is_none_from_the_command_line(settings: Settings, tmp_
     )
     assert done.returncode == 1
     assert "2030-01-01" in done.stderr.splitlines()[-1]
-    assert content(settings.root) == before
+    assert snapshot(settings.root) == before
 
 
-def test_an_asset_that_is_none(bench: Bench) -> None:
+def test_an_asset_that_is_none(harness: AssetHarness) -> None:
     with pytest.raises(dg.DagsterInvalidDefinitionError) as caught:
-        bench.run("vidoes", first="2026-02-03")
+        harness.run("vidoes", first="2026-02-03")
     assert re.search(r"(?s)gardening/vidoes.*did you mean.*videos", str(caught.value.__cause__))
-    assert bench.asked("video/query") == 0
+    assert harness.requests_sent("video/query") == 0
 
 
-def test_a_damaged_ledger(bench: Bench) -> None:
-    prepare_root(bench.settings)
-    bench.settings.ledger.write_text("this is no database")
-    result = bench.run("videos", first="2026-02-03")
+def test_a_damaged_ledger(harness: AssetHarness) -> None:
+    prepare_root(harness.settings)
+    harness.settings.ledger.write_text("this is no database")
+    result = harness.run("videos", first="2026-02-03")
     assert not result.success
-    assert all(word in failure(result) for word in (str(bench.settings.ledger), "No request was sent", "Move it aside"))
-    assert bench.settings.ledger.read_text() == "this is no database"
-    assert bench.asked("video/query") == 0
+    assert all(
+        word in failure_message(result)
+        for word in (str(harness.settings.ledger), "No request was sent", "Move it aside")
+    )
+    assert harness.settings.ledger.read_text() == "this is no database"
+    assert harness.requests_sent("video/query") == 0
 
 
-def test_a_damaged_journal(bench: Bench) -> None:
-    assert bench.run("videos", first=DAYS[0], last=DAYS[-1]).success
-    [journal] = bench.settings.captures.rglob("*.jsonl")
+def test_a_damaged_journal(harness: AssetHarness) -> None:
+    assert harness.run("videos", first=DAYS[0], last=DAYS[-1]).success
+    [journal] = harness.settings.captures.rglob("*.jsonl")
     lines = journal.read_bytes().splitlines(keepends=True)
     assert len(lines) > 3
     journal.write_bytes(b"".join([*lines[:2], b'{"event": "page", torn\n', *lines[2:]]))
-    before, asked = content(bench.root), bench.asked("video/query")
-    result = bench.run("videos", first=DAYS[0], last=DAYS[-1])
+    before, asked = snapshot(harness.root), harness.requests_sent("video/query")
+    result = harness.run("videos", first=DAYS[0], last=DAYS[-1])
     assert not result.success
-    assert all(word in failure(result) for word in (str(journal), "at line 3", "Restore the file"))
-    assert content(bench.root) == before
-    assert bench.asked("video/query") == asked
+    assert all(word in failure_message(result) for word in (str(journal), "at line 3", "Restore the file"))
+    assert snapshot(harness.root) == before
+    assert harness.requests_sent("video/query") == asked
 
 
-def test_a_damaged_capture_that_is_not_in_the_tables_yet(bench: Bench) -> None:
-    assert bench.run("videos", first=DAYS[0]).success
-    [capture] = bench.settings.captures.rglob("*.jsonl.zst")
-    for path in list(bench.settings.raw.rglob("*.parquet")):
+def test_a_damaged_capture_that_is_not_in_the_tables_yet(harness: AssetHarness) -> None:
+    assert harness.run("videos", first=DAYS[0]).success
+    [capture] = harness.settings.captures.rglob("*.jsonl.zst")
+    for path in list(harness.settings.raw.rglob("*.parquet")):
         path.unlink()
     capture.write_bytes(capture.read_bytes()[:-5])
-    before, asked = content(bench.root), bench.asked("video/query")
-    result = bench.run("videos", first=DAYS[0])
+    before, asked = snapshot(harness.root), harness.requests_sent("video/query")
+    result = harness.run("videos", first=DAYS[0])
     assert not result.success
-    assert str(capture) in failure(result)
-    assert "Restore the file" in failure(result)
-    assert content(bench.root) == before
-    assert bench.asked("video/query") == asked
+    assert str(capture) in failure_message(result)
+    assert "Restore the file" in failure_message(result)
+    assert snapshot(harness.root) == before
+    assert harness.requests_sent("video/query") == asked
 
 
 ON_A_FULL_DISK = """
@@ -248,21 +251,21 @@ sys.exit(not result.success)
 """
 
 
-def test_a_disk_that_fills_up_while_collecting(bench: Bench) -> None:
+def test_a_disk_that_fills_up_while_collecting(harness: AssetHarness) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", ON_A_FULL_DISK, bench.root, "200000", DAYS[0], DAYS[-1]],
+        [sys.executable, "-c", ON_A_FULL_DISK, harness.root, "200000", DAYS[0], DAYS[-1]],
         cwd=PROJECT_DIR,
-        env=child_environment(bench.settings),
+        env=child_environment(harness.settings),
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    [journal] = bench.settings.captures.rglob("*.jsonl")
+    [journal] = harness.settings.captures.rglob("*.jsonl")
     assert all(word in done.stdout for word in (str(journal), "File too large", "disk")), done.stdout
     held = sum(line.startswith(b'{"event":"page"') for line in journal.read_bytes().splitlines())
     assert held
     # With room again, the work goes on after the last page that is whole.
-    bench.sandbox.clock.set(bench.sandbox.clock.now() + timedelta(days=1))
-    assert bench.run("videos", first=DAYS[0], last=DAYS[-1]).success
+    harness.sandbox.clock.set(harness.sandbox.clock.now() + timedelta(days=1))
+    assert harness.run("videos", first=DAYS[0], last=DAYS[-1]).success
     assert sum(line.startswith(b'{"event":"page"') for line in journal.read_bytes().splitlines()) > held

@@ -18,7 +18,9 @@ NOON = datetime(2026, 2, 3, 12, tzinfo=UTC)
 PAGE = b'{"data":{"videos":[{"id":7503867840092128259}]}}'
 
 
-def begin(root: Path, entity: str = "videos", study: str = "s", days: int = 1, now: datetime = NOON) -> Journal:
+def create_journal(
+    root: Path, entity: str = "videos", study: str = "s", days: int = 1, now: datetime = NOON
+) -> Journal:
     first = date(2026, 2, 1)
     return Journal.create(
         root,
@@ -33,7 +35,7 @@ def begin(root: Path, entity: str = "videos", study: str = "s", days: int = 1, n
 
 
 def test_a_capture_goes_from_journal_to_sealed_file_with_its_totals(tmp_path: Path) -> None:
-    journal = begin(tmp_path, days=31)
+    journal = create_journal(tmp_path, days=31)
     assert journal.path.parent == tmp_path / "videos/study=s/2026-02-01..2026-03-03"
     assert list_open_journals(tmp_path, "videos", "s") == [journal.path]
     journal.append("page", {"observed_at": NOON, "rows": 3, "unknown": frozenset({"b", "a"}), "extra": 1}, PAGE)
@@ -66,7 +68,7 @@ def test_a_capture_goes_from_journal_to_sealed_file_with_its_totals(tmp_path: Pa
 
 
 def test_an_answer_is_kept_byte_for_byte_as_the_last_member(tmp_path: Path) -> None:
-    journal = begin(tmp_path)
+    journal = create_journal(tmp_path)
     answer = '{"data": {"id":7503867840092128259, "n":1.10, "t":"\\u0000 \\"é🍅"}}'.encode()
     journal.append("page", {"unit": 'with "answer": inside'}, answer)
     line = journal.path.read_bytes().splitlines()[-1]
@@ -75,7 +77,7 @@ def test_an_answer_is_kept_byte_for_byte_as_the_last_member(tmp_path: Path) -> N
 
 
 def test_an_answer_on_several_lines_stays_one_line(tmp_path: Path) -> None:
-    journal = begin(tmp_path)
+    journal = create_journal(tmp_path)
     journal.append("page", {}, b'{\r\n "data": {\n"a": 1}\n}')
     assert [event.get("answer") for event in journal.events()] == [None, {"data": {"a": 1}}]
     assert journal.path.read_bytes().count(b"\n") == 2
@@ -83,7 +85,7 @@ def test_an_answer_on_several_lines_stays_one_line(tmp_path: Path) -> None:
 
 @given(st.binary(max_size=40))
 def test_whatever_a_failed_request_brought_can_be_kept(tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
-    with begin(tmp_path_factory.mktemp("fail")) as journal:
+    with create_journal(tmp_path_factory.mktemp("fail")) as journal:
         journal.append("fail", {"status": 502}, body)
         *_, fail = journal.events()
     try:
@@ -93,15 +95,15 @@ def test_whatever_a_failed_request_brought_can_be_kept(tmp_path_factory: pytest.
 
 
 def test_files_and_folders_are_the_owners_alone(tmp_path: Path) -> None:
-    path = begin(tmp_path / "captures").seal()
+    path = create_journal(tmp_path / "captures").seal()
     assert {p.stat().st_mode & 0o777 for p in path.parent.iterdir()} == {0o600}
     assert {p.stat().st_mode & 0o777 for p in (tmp_path / "captures").rglob("*") if p.is_dir()} == {0o700}
 
 
 def test_captures_are_found_by_entity_and_study_oldest_first(tmp_path: Path) -> None:
     for hours, (entity, study) in enumerate([("videos", "b"), ("users", "a"), ("videos", "a"), ("videos", "a")]):
-        begin(tmp_path, entity, study, now=NOON - timedelta(hours=hours)).seal()
-    begin(tmp_path, "videos", "a").close()
+        create_journal(tmp_path, entity, study, now=NOON - timedelta(hours=hours)).seal()
+    create_journal(tmp_path, "videos", "a").close()
     found = [(manifest.entity, manifest.study) for manifest in list_sealed(tmp_path)]
     assert found == [("users", "a"), ("videos", "a"), ("videos", "a"), ("videos", "b")]
     ids = [manifest.capture for manifest in list_sealed(tmp_path, entity="videos", study="a")]
@@ -113,7 +115,7 @@ def test_captures_are_found_by_entity_and_study_oldest_first(tmp_path: Path) -> 
 
 
 def test_only_one_has_a_journal_open(tmp_path: Path) -> None:
-    journal = begin(tmp_path)
+    journal = create_journal(tmp_path)
     with pytest.raises(JournalBusy, match="left alone"):
         Journal.resume(journal.path)
     journal.close()
@@ -125,7 +127,7 @@ def test_only_one_has_a_journal_open(tmp_path: Path) -> None:
 
 
 def test_threads_append_whole_lines(tmp_path: Path) -> None:
-    journal = begin(tmp_path)
+    journal = create_journal(tmp_path)
 
     def append() -> None:
         for _ in range(25):
@@ -140,14 +142,14 @@ def test_threads_append_whole_lines(tmp_path: Path) -> None:
 
 
 def test_the_reserved_names_are_refused(tmp_path: Path) -> None:
-    with begin(tmp_path) as journal:
+    with create_journal(tmp_path) as journal:
         for fields in ({"answer": 1}, {"event": "x"}):
             with pytest.raises(ValueError, match="no fields"):
                 journal.append("page", fields)
 
 
 def test_damage_before_the_last_line_is_said_and_nothing_is_changed(tmp_path: Path) -> None:
-    journal = begin(tmp_path)
+    journal = create_journal(tmp_path)
     for _ in range(3):
         journal.append("page", {}, PAGE)
     journal.close()
@@ -163,17 +165,17 @@ def test_damage_before_the_last_line_is_said_and_nothing_is_changed(tmp_path: Pa
         assert journal.path.read_bytes() == b"".join(damaged)
 
 
-def _broken(content: bytes) -> dict[str, bytes]:
+def _corrupt(content: bytes) -> dict[str, bytes]:
     return {"cut": content[: len(content) // 2], "flipped": content[:30] + b"\xff" + content[31:], "empty": b""}
 
 
 @pytest.mark.parametrize("how", ["cut", "flipped", "empty"])
 def test_a_damaged_sealed_capture_is_never_read_as_a_short_one(tmp_path: Path, how: str) -> None:
-    journal = begin(tmp_path)
+    journal = create_journal(tmp_path)
     for number in range(200):
         journal.append("page", {"rows": number}, PAGE)
     path = journal.seal()
-    path.write_bytes(_broken(path.read_bytes())[how])
+    path.write_bytes(_corrupt(path.read_bytes())[how])
     with pytest.raises(DamagedCapture, match="Restore"):
         list(read_events(path))
     with pytest.raises(DamagedCapture, match="Restore"):
@@ -181,7 +183,7 @@ def test_a_damaged_sealed_capture_is_never_read_as_a_short_one(tmp_path: Path, h
 
 
 def test_a_damaged_or_missing_manifest_is_said(tmp_path: Path) -> None:
-    path = begin(tmp_path).seal()
+    path = create_journal(tmp_path).seal()
     manifest = path.with_name(path.name.replace(".jsonl.zst", ".json"))
     held: dict[str, Any] = json.loads(manifest.read_bytes())
     for content in (b"{", json.dumps({**held, "unknown": None}).encode(), b"{}"):

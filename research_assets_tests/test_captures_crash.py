@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from research_assets.captures import DamagedCapture, read_events, list_sealed, list_open_journals
 from research_assets.journal import Journal, JournalWriteError
 from research_assets.locks import PartitionBusy, lock_partitions
-from research_assets_tests.test_captures import PAGE, begin
-from research_assets_tests.workers import append_for_ever, die_at, hold
+from research_assets_tests.test_captures import PAGE, create_journal
+from research_assets_tests.workers import append_until_killed, kill_at_disk_operation, hold_lock
 
 DAYS = [date(2026, 2, day) for day in (1, 2, 3)]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
@@ -30,7 +30,7 @@ def test_cut_at_any_byte_every_whole_line_counts_and_the_rest_follows_cleanly(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, str]], data: st.DataObject
 ) -> None:
     root = tmp_path_factory.mktemp("cut")
-    with begin(root) as journal:
+    with create_journal(root) as journal:
         for kind, text in events:
             journal.append(kind, {"unit": text, "rows": 1}, PAGE if kind == "page" else None)
         before = list(journal.events())
@@ -60,7 +60,7 @@ def test_cut_at_any_byte_every_whole_line_counts_and_the_rest_follows_cleanly(
 
 
 @contextmanager
-def forked(work: Callable[[], object]) -> Iterator[int]:
+def child_process(work: Callable[[], object]) -> Iterator[int]:
     """Run something in a child process, which is dead at the end of the block."""
     child = os.fork()
     if child == 0:
@@ -78,7 +78,7 @@ def forked(work: Callable[[], object]) -> Iterator[int]:
 @pytest.mark.parametrize("pages", [1, 2, 9, 40])
 def test_kill_9_loses_no_page_that_was_durable(tmp_path: Path, pages: int) -> None:
     told, tell = os.pipe()
-    with forked(lambda: append_for_ever(tmp_path, tell)):
+    with child_process(lambda: append_until_killed(tmp_path, tell)):
         durable = 0
         while durable < pages:
             durable = int.from_bytes(os.read(told, 4), "big")
@@ -94,11 +94,11 @@ def test_kill_9_loses_no_page_that_was_durable(tmp_path: Path, pages: int) -> No
     )
 
 
-def killed_at(step: int, work: Callable[[], object]) -> bool:
+def is_killed_at(step: int, work: Callable[[], object]) -> bool:
     """Whether the work was killed at that step, rather than being done before."""
     child = os.fork()
     if child == 0:
-        die_at(step)
+        kill_at_disk_operation(step)
         work()
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
@@ -108,11 +108,11 @@ def test_sealingkilled_at_any_step_leaves_one_form_that_counts_and_can_be_finish
     step, killed = 0, True
     while killed:
         root = tmp_path / str(step)
-        with begin(root) as journal:
+        with create_journal(root) as journal:
             for _ in range(3):
                 journal.append("page", {"rows": 1}, PAGE)
             before = list(journal.events())
-        killed = killed_at(step, lambda: Journal.resume(journal.path).seal())
+        killed = is_killed_at(step, lambda: Journal.resume(journal.path).seal())
         open_ones, published = list_open_journals(root, "videos", "s"), list(list_sealed(root))
         assert len(open_ones) + len(published) == 1, f"step {step}"
         for path in open_ones:
@@ -134,7 +134,7 @@ def test_beginningkilled_at_any_step_leaves_nothing_or_a_journal_that_can_be_res
     step, killed = 0, True
     while killed:
         root = tmp_path / str(step)
-        killed = killed_at(step, partial(begin, root))
+        killed = is_killed_at(step, partial(create_journal, root))
         for path in list_open_journals(root, "videos", "s"):
             with Journal.resume(path) as journal:
                 assert [event["event"] for event in journal.events()] == ["start"]
@@ -144,7 +144,7 @@ def test_beginningkilled_at_any_step_leaves_nothing_or_a_journal_that_can_be_res
 
 @pytest.mark.parametrize("room", [0, 1, 40, 119])
 def test_a_full_disk_leaves_no_half_line_and_the_journal_goes_on_when_there_is_room(tmp_path: Path, room: int) -> None:
-    journal = begin(tmp_path)
+    journal = create_journal(tmp_path)
     journal.append("page", {"rows": 1}, PAGE)
     size = journal.path.stat().st_size
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -161,7 +161,7 @@ def test_a_full_disk_leaves_no_half_line_and_the_journal_goes_on_when_there_is_r
 
 
 def test_a_full_disk_while_sealing_or_beginning_leaves_what_was_there(tmp_path: Path) -> None:
-    journal = begin(tmp_path)
+    journal = create_journal(tmp_path)
     for _ in range(50):
         journal.append("page", {"noise": os.urandom(2000).hex()}, PAGE)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -170,7 +170,7 @@ def test_a_full_disk_while_sealing_or_beginning_leaves_what_was_there(tmp_path: 
         with pytest.raises(JournalWriteError, match="Could not seal"):
             journal.seal()
         with pytest.raises(JournalWriteError, match="Make room"):
-            begin(tmp_path)
+            create_journal(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert list_open_journals(tmp_path, "videos", "s") == [journal.path]
@@ -182,7 +182,7 @@ def test_a_full_disk_while_sealing_or_beginning_leaves_what_was_there(tmp_path: 
 def test_an_event_whose_flush_failed_is_not_in_the_journal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, also_truncate: bool
 ) -> None:
-    journal = begin(tmp_path)
+    journal = create_journal(tmp_path)
     journal.append("page", {"unit": "first"}, PAGE)
 
     def fails(*_: object) -> None:
@@ -204,7 +204,7 @@ def test_an_event_whose_flush_failed_is_not_in_the_journal(
 
 def test_a_partition_is_claimed_by_one_and_a_dead_process_holds_nobody_up(tmp_path: Path) -> None:
     ready, say = os.pipe()
-    with forked(lambda: hold(tmp_path, DAYS[:2], say)):
+    with child_process(lambda: hold_lock(tmp_path, DAYS[:2], say)):
         assert os.read(ready, 1) == b"y"
         with (
             pytest.raises(PartitionBusy, match="2026-02-02 is being collected by another process"),
@@ -217,9 +217,9 @@ def test_a_partition_is_claimed_by_one_and_a_dead_process_holds_nobody_up(tmp_pa
             lock_partitions(tmp_path, "s", "users", DAYS),
         ):
             pass
-    with lock_partitions(tmp_path, "s", "videos", DAYS), forked(lambda: hold(tmp_path, DAYS[:1], say)):
+    with lock_partitions(tmp_path, "s", "videos", DAYS), child_process(lambda: hold_lock(tmp_path, DAYS[:1], say)):
         assert os.read(ready, 1) == b"n"
-    with forked(lambda: hold(tmp_path, DAYS, say)):
+    with child_process(lambda: hold_lock(tmp_path, DAYS, say)):
         assert os.read(ready, 1) == b"y", "the block has ended, so others may"
     os.close(ready)
     os.close(say)
@@ -235,7 +235,7 @@ def test_a_claim_is_all_or_nothing_within_one_process_too(tmp_path: Path) -> Non
             pass
         with lock_partitions(tmp_path, "s", "videos", DAYS[:1]):
             pass
-        with forked(lambda: hold(tmp_path, DAYS[1:2], say)):
+        with child_process(lambda: hold_lock(tmp_path, DAYS[1:2], say)):
             assert os.read(ready, 1) == b"n", "a sibling's end did not let go of this lock"
     with pytest.raises(RuntimeError, match="boom"), lock_partitions(tmp_path, "s", "videos", DAYS):
         raise RuntimeError("boom")

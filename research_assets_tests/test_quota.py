@@ -16,7 +16,7 @@ from research_assets.fields import REQUESTS
 from research_assets.ledger_file import LedgerError
 from research_assets.quota import Ledger, QuotaExhausted
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.workers import take_all
+from research_assets_tests.workers import reserve_until_exhausted
 
 MORNING = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
 
@@ -197,7 +197,7 @@ def test_eight_processes_on_a_fresh_ledger_of_1000_are_granted_exactly_1000(tmp_
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(8)
     path = tmp_path / "quota.sqlite"
-    workers = [context.Process(target=take_all, args=(path, start)) for _ in range(8)]
+    workers = [context.Process(target=reserve_until_exhausted, args=(path, start)) for _ in range(8)]
     for worker in workers:
         worker.start()
     for worker in workers:
@@ -243,7 +243,7 @@ def _newer(path: Path) -> None:
         db.execute("PRAGMA user_version = 99")
 
 
-def _foreign(path: Path) -> None:
+def _not_a_ledger(path: Path) -> None:
     path.unlink()
     with sqlite3.connect(path) as db:
         db.execute("CREATE TABLE t (x)")
@@ -260,7 +260,7 @@ def _overwritten(path: Path) -> None:
         (lambda path: path.write_bytes(b"no database" * 500), "is damaged .*Move it aside .* counts .* from 0"),
         (lambda path: path.write_bytes(b""), "no quota ledger.*Move it aside"),
         (_overwritten, "is damaged .*Move it aside"),
-        (_foreign, "no quota ledger.*Move it aside"),
+        (_not_a_ledger, "no quota ledger.*Move it aside"),
         (_newer, "written by a newer version.*Update the project"),
     ],
 )

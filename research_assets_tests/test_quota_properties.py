@@ -23,7 +23,7 @@ class LedgerMachine(RuleBasedStateMachine):
     """Two processes' ledgers over one file, with clocks that disagree, and a server that refuses when it likes."""
 
     folders: pytest.TempPathFactory
-    places = Bundle("places")
+    reservations = Bundle("places")
 
     def __init__(self) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class LedgerMachine(RuleBasedStateMachine):
         for ledger in self.ledgers:
             ledger.close()
 
-    @rule(target=places, who=st.integers(0, 1), study=STUDIES, due=st.booleans())
+    @rule(target=reservations, who=st.integers(0, 1), study=STUDIES, due=st.booleans())
     def reserve(self, who: int, study: str, due: bool) -> tuple[int, str] | None:
         day = self.clocks[who].now().date().isoformat()
         try:
@@ -52,18 +52,18 @@ class LedgerMachine(RuleBasedStateMachine):
         self.sent += 1
         return number, day
 
-    @rule(place=consumes(places), who=st.integers(0, 1), status=st.sampled_from([200, 400, 401, 429, 500, None]))
+    @rule(place=consumes(reservations), who=st.integers(0, 1), status=st.sampled_from([200, 400, 401, 429, 500, None]))
     def settle(self, place: tuple[int, str] | None, who: int, status: int | None) -> None:
         if place:
             self.ledgers[who].settle(place[0], status=status, code="", rows=0, latency=1.0, log_id=None)
 
-    @rule(place=consumes(places), who=st.integers(0, 1))
+    @rule(place=consumes(reservations), who=st.integers(0, 1))
     def never_sent(self, place: tuple[int, str] | None, who: int) -> None:
         if place:
             self.ledgers[who].settle(place[0], status=None, code=None, rows=None, latency=None, log_id=None, sent=False)
             self.taken[place[1]] -= 1
 
-    @rule(who=st.integers(0, 1), place=places)
+    @rule(who=st.integers(0, 1), place=reservations)
     def spent(self, who: int, place: tuple[int, str] | None) -> None:
         opens_at = self.ledgers[who].mark_exhausted("research", place[0] if place else None)
         assert opens_at.tzinfo is not None

@@ -14,13 +14,13 @@ from research_assets.captures import DamagedCapture, Manifest, list_sealed
 from research_assets.fields import ENTITIES, raw_tables
 from research_assets.replay import replay
 from research_assets.tables import ensure_tables, is_written, write_capture, write_rows
-from research_assets_tests.captured import DAY, ID, SECOND, answer, capture, rows_of, video
+from research_assets_tests.captured import DAY, ID, SECOND, make_answer, make_capture, read_rows, make_video
 
 
 def test_ids_are_exact_and_missing_values_null(tmp_path: Path) -> None:
-    rows = [video(id=ID, music_id=2**63 - 1, hashtag_names=["a", "b"], is_stem_verified=False)]
-    write_capture(tmp_path / "raw", capture(tmp_path, "videos", [answer("videos", rows)]))
-    (row,) = rows_of(tmp_path, "videos")
+    rows = [make_video(id=ID, music_id=2**63 - 1, hashtag_names=["a", "b"], is_stem_verified=False)]
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [make_answer("videos", rows)]))
+    (row,) = read_rows(tmp_path, "videos")
     assert (row["id"], row["music_id"], row["hashtag_names"]) == (ID, 2**63 - 1, ["a", "b"])
     assert row["is_stem_verified"] is False
     assert row["voice_to_text"] is None
@@ -29,28 +29,28 @@ def test_ids_are_exact_and_missing_values_null(tmp_path: Path) -> None:
 
 
 def test_each_column_has_the_type_of_the_registry_and_json_comes_back_as_json(tmp_path: Path) -> None:
-    rows = [video(video_label={"content": "", "warn": False}, video_tag=[{"number": 1}])]
-    written = write_capture(tmp_path / "raw", capture(tmp_path, "videos", [answer("videos", rows)]))
+    rows = [make_video(video_label={"content": "", "warn": False}, video_tag=[{"number": 1}])]
+    written = write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [make_answer("videos", rows)]))
     (path,) = written.paths["videos"]
     described = duckdb.execute(f"DESCRIBE SELECT * FROM read_parquet('{path}', hive_partitioning = false)").fetchall()
     expected = duckdb.execute(
         "DESCRIBE SELECT " + ", ".join(f'NULL::{c.type} AS "{c.name}"' for c in raw_tables()["videos"])
     ).fetchall()
     assert [column[:2] for column in described] == [column[:2] for column in expected]
-    (row,) = rows_of(tmp_path, "videos")
+    (row,) = read_rows(tmp_path, "videos")
     assert json.loads(row["video_label"]) == {"content": "", "warn": False}
 
 
 def test_a_window_is_split_by_day_and_a_capture_written_again_replaces_itself(tmp_path: Path) -> None:
-    rows = [video(1), video(2, create_time=SECOND + 86400), video(3, create_time=SECOND + 86400)]
-    sealed = capture(tmp_path, "videos", [answer("videos", rows)], last=date(2026, 2, 2))
+    rows = [make_video(1), make_video(2, create_time=SECOND + 86400), make_video(3, create_time=SECOND + 86400)]
+    sealed = make_capture(tmp_path, "videos", [make_answer("videos", rows)], last=date(2026, 2, 2))
     first = write_capture(tmp_path / "raw", sealed)
     assert first.rows == {date(2026, 2, 1): 1, date(2026, 2, 2): 2}
     stale = tmp_path / "raw/videos/study=s/day=2026-02-09" / first.paths["videos"][0].name
     stale.parent.mkdir()
     stale.write_bytes(first.paths["videos"][0].read_bytes())
     assert write_capture(tmp_path / "raw", sealed) == first
-    assert len(rows_of(tmp_path, "videos")) == 3
+    assert len(read_rows(tmp_path, "videos")) == 3
     assert [p for p in (tmp_path / "raw").rglob("*") if p.is_file() and p.suffix != ".parquet"] == []
 
 
@@ -59,18 +59,18 @@ def test_a_row_without_create_time_goes_by_its_id_and_without_both_by_the_moment
         {"id": (SECOND << 32) + 5},
         {"username": "x"},
         {"id": 5},
-        video(9, create_time=0),
-        video(8, create_time=2**62),
+        make_video(9, create_time=0),
+        make_video(8, create_time=2**62),
     ]
-    written = write_capture(tmp_path / "raw", capture(tmp_path, "videos", [answer("videos", rows)]))
+    written = write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [make_answer("videos", rows)]))
     assert written.rows == {date(2026, 2, 1): 3, date(2026, 2, 3): 2}
 
 
 def test_of_one_key_the_newest_is_kept_and_rows_without_a_key_all_are(tmp_path: Path) -> None:
-    pages = [answer("videos", [video(1, view_count=1), {"username": "no key"}]) for _ in range(2)]
-    pages.append(answer("videos", [video(1, view_count=7), video(2), video(2)]))
-    write_capture(tmp_path / "raw", capture(tmp_path, "videos", pages))
-    rows = rows_of(tmp_path, "videos")
+    pages = [make_answer("videos", [make_video(1, view_count=1), {"username": "no key"}]) for _ in range(2)]
+    pages.append(make_answer("videos", [make_video(1, view_count=7), make_video(2), make_video(2)]))
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", pages))
+    rows = read_rows(tmp_path, "videos")
     assert sorted(
         (row["username"], row["view_count"]) for row in rows if row["username"] == "no key" or row["view_count"]
     ) == [
@@ -82,7 +82,7 @@ def test_of_one_key_the_newest_is_kept_and_rows_without_a_key_all_are(tmp_path: 
 
 
 RECORDS: dict[str, dict[str, Any]] = {
-    "videos": video(),
+    "videos": make_video(),
     "comments": {
         "id": ID,
         "video_id": ID - 1,
@@ -92,9 +92,9 @@ RECORDS: dict[str, dict[str, Any]] = {
         "create_time": 5,
     },
     "users": {"display_name": "Beet", "follower_count": 2**40, "is_verified": True, "bio_description": ""},
-    "liked_videos": video(),
-    "reposted_videos": video(),
-    "pinned_videos": video(),
+    "liked_videos": make_video(),
+    "reposted_videos": make_video(),
+    "pinned_videos": make_video(),
     "followers": {"username": "moos", "display_name": "Moos & mehr"},
     "following": {"username": "moos", "display_name": "Moos & mehr"},
 }
@@ -108,9 +108,9 @@ def test_every_entity_becomes_its_table(tmp_path: Path, entity: str, careful: bo
     rows: Any = [record] if entity == "users" else [record, record | {"username": "other", "id": 1}]
     header = {"context": context, "partition": "2026-02-02", "rows": len(rows)}
     written = write_capture(
-        tmp_path / "raw", capture(tmp_path, entity, [(answer(entity, rows), header)], last=date(2026, 2, 3))
+        tmp_path / "raw", make_capture(tmp_path, entity, [(make_answer(entity, rows), header)], last=date(2026, 2, 3))
     )
-    found = sorted(rows_of(tmp_path, entity), key=lambda row: row.get("position") or 0)
+    found = sorted(read_rows(tmp_path, entity), key=lambda row: row.get("position") or 0)
     assert len(found) == len(rows)
     day = {"videos": date(2026, 2, 1), "comments": date(2026, 2, 2)}.get(entity, date(2026, 2, 3))
     assert written.rows == {day: len(rows)}
@@ -125,11 +125,11 @@ def test_every_entity_becomes_its_table(tmp_path: Path, entity: str, careful: bo
 
 def test_both_keys_of_reposts_are_read(tmp_path: Path) -> None:
     pages = [
-        (answer("reposted_videos", [video(n)], key), {"context": {"asked_username": "a"}})
+        (make_answer("reposted_videos", [make_video(n)], key), {"context": {"asked_username": "a"}})
         for n, key in enumerate(("reposted_videos", "user_reposted_videos"))
     ]
-    write_capture(tmp_path / "raw", capture(tmp_path, "reposted_videos", pages))
-    assert len(rows_of(tmp_path, "reposted_videos")) == 2
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "reposted_videos", pages))
+    assert len(read_rows(tmp_path, "reposted_videos")) == 2
 
 
 EMPTY: tuple[dict[str, Any], ...] = ({"data": {}}, {}, {"data": {"videos": []}}, {"data": {"videos": None}})
@@ -139,18 +139,20 @@ EMPTY: tuple[dict[str, Any], ...] = ({"data": {}}, {}, {"data": {"videos": []}},
 def test_a_capture_without_rows_leaves_its_coverage(tmp_path: Path, entity: str) -> None:
     pages = [(orjson.dumps(body), {"rows": 0}) for body in EMPTY]
     unit = {"entity": entity, "partition": "2026-02-01", "unit": 5, "state": "complete", "requests": 0.5}
-    sealed = capture(tmp_path, entity, pages, units=[unit])
+    sealed = make_capture(tmp_path, entity, pages, units=[unit])
     assert not is_written(tmp_path / "raw", Manifest.load(sealed))
     written = write_capture(tmp_path / "raw", sealed)
     assert written.rows == {}
     assert is_written(tmp_path / "raw", Manifest.load(sealed))
-    (row,) = rows_of(tmp_path, "coverage")
+    (row,) = read_rows(tmp_path, "coverage")
     assert (row["unit"], row["requests"], row["capture"], row["day"]) == ("5", 0.5, written.capture, "2026-02-03")
 
 
 def test_a_capture_without_pages_is_dated_by_its_verdicts_or_its_name(tmp_path: Path) -> None:
-    late = capture(tmp_path, "videos", [], units=[{"state": "quarantined", "last_at": "2026-02-05T00:30:00+00:00"}])
-    bare = capture(tmp_path, "videos", [])
+    late = make_capture(
+        tmp_path, "videos", [], units=[{"state": "quarantined", "last_at": "2026-02-05T00:30:00+00:00"}]
+    )
+    bare = make_capture(tmp_path, "videos", [])
     days = [write_capture(tmp_path / "raw", sealed).paths["coverage"][0].parent.name for sealed in (late, bare)]
     assert days == ["day=2026-02-05", "day=2026-02-03"]
 
@@ -158,21 +160,24 @@ def test_a_capture_without_pages_is_dated_by_its_verdicts_or_its_name(tmp_path: 
 def test_replay_gives_the_same_rows_and_what_has_no_capture_goes(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     for number in range(3):
-        rows = [video(number), video(10, view_count=number), video(10, view_count=0)]
+        rows = [make_video(number), make_video(10, view_count=number), make_video(10, view_count=0)]
         write_capture(
-            raw, capture(tmp_path, "videos", [answer("videos", rows)], study=f"s{number % 2}", units=[{"unit": "u"}])
+            raw,
+            make_capture(
+                tmp_path, "videos", [make_answer("videos", rows)], study=f"s{number % 2}", units=[{"unit": "u"}]
+            ),
         )
     write_rows(raw, "wanted", study="s0", day=DAY, name="now", rows=[{"unit": "2026-02-01"}])
-    before = {table: rows_of(tmp_path, table) for table in ("videos", "coverage", "wanted")}
+    before = {table: read_rows(tmp_path, table) for table in ("videos", "coverage", "wanted")}
     note = partial(write_rows, raw, "coverage", study="s0", day=DAY, rows=[{"unit": "open"}])
     note(name="20260203T120000Z-00000000-open")
-    before["coverage"] = rows_of(tmp_path, "coverage")
+    before["coverage"] = read_rows(tmp_path, "coverage")
     note(name=f"{next(list_sealed(tmp_path / 'captures', study='s0')).capture}-open")
     (orphan,) = [raw / "users/study=s0/day=2026-02-01/x.parquet"]
     orphan.parent.mkdir(parents=True)
     orphan.write_bytes(next((raw / "videos").rglob("*.parquet")).read_bytes())
     replay(tmp_path / "captures", raw)
-    after = {table: rows_of(tmp_path, table) for table in before}
+    after = {table: read_rows(tmp_path, table) for table in before}
     for table, rows in before.items():
         kept = [row for row in after[table] if row["study"] != "__none__"]
         assert sorted(map(repr, kept)) == sorted(map(repr, rows))
@@ -180,7 +185,7 @@ def test_replay_gives_the_same_rows_and_what_has_no_capture_goes(tmp_path: Path)
 
 
 def test_a_broken_capture_says_so_and_changes_nothing(tmp_path: Path) -> None:
-    sealed = capture(tmp_path, "videos", [answer("videos", [video(n) for n in range(100)])] * 20)
+    sealed = make_capture(tmp_path, "videos", [make_answer("videos", [make_video(n) for n in range(100)])] * 20)
     write_capture(tmp_path / "raw", sealed)
     before = sorted(p for p in (tmp_path / "raw").rglob("*.parquet"))
     content = sealed.read_bytes()
@@ -214,8 +219,8 @@ def test_small_tables_from_python(tmp_path: Path) -> None:
     ]
     path = write_rows(tmp_path / "raw", "wanted", study="s", day=DAY, name="now", rows=rows)
     assert path == tmp_path / "raw/wanted/study=s/day=2026-02-01/now.parquet"
-    assert [row["partition"] for row in rows_of(tmp_path, "wanted")] == ["2026-02-01", None]
+    assert [row["partition"] for row in read_rows(tmp_path, "wanted")] == ["2026-02-01", None]
     write_rows(tmp_path / "raw", "wanted", study="s", day=DAY, name="now", rows=[])
-    assert rows_of(tmp_path, "wanted") == []
+    assert read_rows(tmp_path, "wanted") == []
     with pytest.raises(ValueError, match="no column state"):
         write_rows(tmp_path / "raw", "wanted", study="s", day=DAY, name="now", rows=[{"state": 1}])

@@ -6,8 +6,8 @@ from pathlib import Path
 from research_assets.captures import Manifest
 from research_assets.replay import replay
 from research_assets.tables import is_written, write_capture
-from research_assets_tests.captured import answer, capture, rows_of
-from research_assets_tests.test_captures_crash import killed_at
+from research_assets_tests.captured import make_answer, make_capture, read_rows
+from research_assets_tests.test_captures_crash import is_killed_at
 
 NOON = 1769947200
 
@@ -15,7 +15,9 @@ NOON = 1769947200
 def _sealed(root: Path) -> Path:
     rows = [{"id": (NOON + day * 86400) << 32, "create_time": NOON + day * 86400} for day in (0, 0, 1)]
     rows[1]["id"] += 1
-    return capture(root, "videos", [answer("videos", rows)], last=date(2026, 2, 2), units=[{"unit": "2026-02-01"}])
+    return make_capture(
+        root, "videos", [make_answer("videos", rows)], last=date(2026, 2, 2), units=[{"unit": "2026-02-01"}]
+    )
 
 
 def test_writing_killed_at_any_step_is_known_to_be_unfinished_and_can_be_repeated(tmp_path: Path) -> None:
@@ -23,15 +25,15 @@ def test_writing_killed_at_any_step_is_known_to_be_unfinished_and_can_be_repeate
     while killed:
         root = tmp_path / str(step)
         sealed, raw = _sealed(root), root / "raw"
-        killed = killed_at(step, lambda: write_capture(raw, sealed))  # noqa: B023 (called at once)
+        killed = is_killed_at(step, lambda: write_capture(raw, sealed))  # noqa: B023 (called at once)
         files = [path for path in raw.rglob("*.parquet") if ".tmp" not in path.parts]
         if files:
-            assert len(rows_of(root)) <= 4, "what can be seen can be read"
+            assert len(read_rows(root)) <= 4, "what can be seen can be read"
         if is_written(raw, Manifest.load(sealed)):
-            assert len(rows_of(root, "videos")) == 3, f"step {step}: the verdicts come last"
+            assert len(read_rows(root, "videos")) == 3, f"step {step}: the verdicts come last"
         write_capture(raw, sealed)
-        assert len(rows_of(root, "videos")) == 3
-        assert len(rows_of(root, "coverage")) == 1
+        assert len(read_rows(root, "videos")) == 3
+        assert len(read_rows(root, "coverage")) == 1
         left = [path for path in raw.rglob("*") if path.is_file() and path.suffix != ".parquet"]
         assert left == [], f"step {step}"
         step += 3
@@ -44,8 +46,8 @@ def test_a_replay_killed_at_any_step_is_mended_by_the_next(tmp_path: Path) -> No
         root = tmp_path / str(step)
         raw = root / "raw"
         write_capture(raw, _sealed(root))
-        killed = killed_at(step, lambda: replay(root / "captures", raw))  # noqa: B023 (called at once)
+        killed = is_killed_at(step, lambda: replay(root / "captures", raw))  # noqa: B023 (called at once)
         replay(root / "captures", raw)
-        assert len([row for row in rows_of(root, "videos") if row["study"] == "s"]) == 3
+        assert len([row for row in read_rows(root, "videos") if row["study"] == "s"]) == 3
         assert list((raw / ".tmp").iterdir()) == []
         step += 40

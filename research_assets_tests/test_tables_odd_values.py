@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 
 from research_assets.fields import ENTITIES
 from research_assets.tables import write_capture
-from research_assets_tests.captured import ID, SECOND, answer, capture, rows_of, video
+from research_assets_tests.captured import ID, SECOND, make_answer, make_capture, read_rows, make_video
 
 
 @pytest.mark.parametrize("plain", [True, False])
 def test_other_spellings_end_in_the_same_column(tmp_path: Path, plain: bool) -> None:
     rows = [{"video_id": ID, "create_time": SECOND, "favourites_count": 5, "username": "x" if plain else "x\0"}]
-    write_capture(tmp_path / "raw", capture(tmp_path, "videos", [answer("videos", rows)]))
-    (row,) = rows_of(tmp_path, "videos")
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [make_answer("videos", rows)]))
+    (row,) = read_rows(tmp_path, "videos")
     assert (row["id"], row["favorites_count"], row["username"]) == (ID, 5, "x")
 
 
 def test_nul_characters_are_left_out_and_escaped_backslashes_stay(tmp_path: Path) -> None:
     rows = [
-        video(
+        make_video(
             username="a\0b\0",
             video_description="C:\\u0000 \\\0",
             hashtag_names=["\0x"],
@@ -31,8 +31,8 @@ def test_nul_characters_are_left_out_and_escaped_backslashes_stay(tmp_path: Path
             video_label={"content": "\0y"},
         )
     ]
-    write_capture(tmp_path / "raw", capture(tmp_path, "videos", [answer("videos", rows)]))
-    (row,) = rows_of(tmp_path, "videos")
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [make_answer("videos", rows)]))
+    (row,) = read_rows(tmp_path, "videos")
     assert (row["username"], row["video_description"], row["hashtag_names"]) == ("ab", "C:\\u0000 \\", ["x"])
     assert row["hashtag_info_list"] == [{"hashtag_id": 1, "hashtag_name": "qq", "hashtag_description": None}]
     assert json.loads(row["video_label"]) == {"content": "y"}
@@ -41,19 +41,22 @@ def test_nul_characters_are_left_out_and_escaped_backslashes_stay(tmp_path: Path
 
 @pytest.mark.parametrize("name", ["new", 'we"ird name', "ID", "it's", "/path~"])
 def test_unknown_fields_are_kept(tmp_path: Path, name: str) -> None:
-    rows = [video(1, **{name: {"deep": [1, None]}}), video(2)]
-    page = answer("videos", rows), {"unknown": [name, "data.next", "answer.extra"]}
-    write_capture(tmp_path / "raw", capture(tmp_path, "videos", [page]))
-    kept = sorted(rows_of(tmp_path, "videos"), key=lambda row: row["id"])
+    rows = [make_video(1, **{name: {"deep": [1, None]}}), make_video(2)]
+    page = make_answer("videos", rows), {"unknown": [name, "data.next", "answer.extra"]}
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [page]))
+    kept = sorted(read_rows(tmp_path, "videos"), key=lambda row: row["id"])
     assert json.loads(kept[0]["unknown_fields"]) == {name: {"deep": [1, None]}}
     assert kept[1]["unknown_fields"] is None
 
 
 def test_new_members_of_a_structure_are_kept(tmp_path: Path) -> None:
     tags = [{"hashtag_id": 1, "hashtag_name": "x", "colour": "red"}]
-    page = answer("videos", [video(1, hashtag_info_list=tags), video(2)]), {"unknown": ["hashtag_info_list.colour"]}
-    write_capture(tmp_path / "raw", capture(tmp_path, "videos", [page]))
-    kept = sorted(rows_of(tmp_path, "videos"), key=lambda row: row["id"])
+    page = (
+        make_answer("videos", [make_video(1, hashtag_info_list=tags), make_video(2)]),
+        {"unknown": ["hashtag_info_list.colour"]},
+    )
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [page]))
+    kept = sorted(read_rows(tmp_path, "videos"), key=lambda row: row["id"])
     assert kept[0]["hashtag_info_list"] == [{"hashtag_id": 1, "hashtag_name": "x", "hashtag_description": None}]
     assert json.loads(kept[0]["unknown_fields"]) == {"hashtag_info_list": tags}
     assert kept[1]["unknown_fields"] is None
@@ -73,9 +76,13 @@ WRONG = {
 
 @pytest.mark.parametrize("name", [name for name in WRONG if name != "video_duration"])
 def test_a_value_of_the_wrong_type_loses_neither_row_nor_value(tmp_path: Path, name: str) -> None:
-    rows = [video(1, **{name: WRONG[name]}), video(2, like_count="12", video_duration=4.0), video(3, username=55)]
-    write_capture(tmp_path / "raw", capture(tmp_path, "videos", [answer("videos", rows)]))
-    kept = sorted(rows_of(tmp_path, "videos"), key=lambda row: row["id"])
+    rows = [
+        make_video(1, **{name: WRONG[name]}),
+        make_video(2, like_count="12", video_duration=4.0),
+        make_video(3, username=55),
+    ]
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [make_answer("videos", rows)]))
+    kept = sorted(read_rows(tmp_path, "videos"), key=lambda row: row["id"])
     assert kept[0][name] in (None, [{"sticker_id": None, "sticker_name": None}])
     assert json.loads(kept[0]["unknown_fields"]) == {name: WRONG[name]}
     assert (kept[1]["like_count"], kept[1]["video_duration"], kept[1]["unknown_fields"]) == (12, 4, None)
@@ -83,10 +90,10 @@ def test_a_value_of_the_wrong_type_loses_neither_row_nor_value(tmp_path: Path, n
 
 
 def test_all_that_can_be_wrong_at_once(tmp_path: Path) -> None:
-    rows: list[Any] = [video(1, **WRONG, extra=None, other="\0"), "no record", None, video(2)]
-    page = answer("videos", rows), {"unknown": ["extra", "other", "data.videos[]"]}
-    write_capture(tmp_path / "raw", capture(tmp_path, "videos", [page]))
-    kept = rows_of(tmp_path, "videos")
+    rows: list[Any] = [make_video(1, **WRONG, extra=None, other="\0"), "no record", None, make_video(2)]
+    page = make_answer("videos", rows), {"unknown": ["extra", "other", "data.videos[]"]}
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [page]))
+    kept = read_rows(tmp_path, "videos")
     assert len(kept) == 4
     unknown = sorted(row["unknown_fields"] or "" for row in kept)
     assert unknown[0] == ""
@@ -120,8 +127,8 @@ def test_whatever_a_field_holds_each_row_arrives_once(
     root = tmp_path_factory.mktemp("any")
     rows = [{"id": (SECOND << 32) + number, **record} for number, record in enumerate(records)]
     unknown = sorted({name for row in rows for name in row} - ENTITIES["videos"].known)
-    write_capture(root / "raw", capture(root, "videos", [(answer("videos", rows), {"unknown": unknown})]))
-    found = {row["id"]: row for row in rows_of(root, "videos")}
+    write_capture(root / "raw", make_capture(root, "videos", [(make_answer("videos", rows), {"unknown": unknown})]))
+    found = {row["id"]: row for row in read_rows(root, "videos")}
     assert sorted(found) == [row["id"] for row in rows]
     for row in rows:
         kept = json.loads(found[row["id"]]["unknown_fields"] or "{}")

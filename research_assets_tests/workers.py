@@ -14,7 +14,7 @@ from research_assets.locks import PartitionBusy, lock_partitions
 from research_assets.quota import Ledger, QuotaExhausted
 
 
-def take_all(path: Path, start: Barrier) -> None:
+def reserve_until_exhausted(path: Path, start: Barrier) -> None:
     """Take places of a pool of 1,000 until there is none, and leave a file that says how many."""
     ledger = Ledger(path, {"research": 1000}, SystemClock())
     start.wait()
@@ -30,7 +30,7 @@ def take_all(path: Path, start: Barrier) -> None:
     (path.parent / f"granted.{os.getpid()}").write_text(str(granted))
 
 
-def append_for_ever(root: Path, told: int) -> None:
+def append_until_killed(root: Path, told: int) -> None:
     """Append pages until killed, and say over a pipe, after each, how many are durable."""
     journal = Journal.create(
         root,
@@ -49,7 +49,7 @@ def append_for_ever(root: Path, told: int) -> None:
         os.write(told, journal.pages.to_bytes(4, "big"))
 
 
-def hold(state: Path, days: list[date], ready: int) -> None:
+def hold_lock(state: Path, days: list[date], ready: int) -> None:
     """Claim days and hold them until killed; says over a pipe whether it got them."""
     try:
         with lock_partitions(state, "s", "videos", days):
@@ -60,7 +60,7 @@ def hold(state: Path, days: list[date], ready: int) -> None:
         os.write(ready, b"n")
 
 
-def die_at(step: int) -> None:
+def kill_at_disk_operation(step: int) -> None:
     """Let this process be killed at the start of its n-th operation that touches the disk's state."""
     left = [step]
 

@@ -15,14 +15,14 @@ from research_assets.fields import ENTITIES
 from research_assets.tables import write_rows
 from research_assets_tests.assets.world import STUDY
 
-WHOLE = replace(STUDY, users=UserRule("authors"), panel=("beet",))
+FULL_STUDY = replace(STUDY, users=UserRule("authors"), panel=("beet",))
 DAY = date(2026, 2, 3)
 NOON = 1_770_120_000  # 2026-02-03T12:00:00Z
 SEEN = datetime(2026, 2, 6, 9, tzinfo=UTC)
 Row = dict[str, Any]
 
 
-def uploaded(seconds: int, number: int = 1) -> int:
+def make_id(seconds: int, number: int = 1) -> int:
     """An id whose upload lies so many seconds from noon."""
     return (NOON + seconds) << 32 | number
 
@@ -40,16 +40,16 @@ FIELDS: Row = {
 
 
 def video(number: int = 1, **changes: Any) -> Row:
-    return {"id": uploaded(-30, number), "create_time": NOON, **FIELDS, **changes}
+    return {"id": make_id(-30, number), "create_time": NOON, **FIELDS, **changes}
 
 
 def comment(number: int = 1, **changes: Any) -> Row:
     written = NOON + 3600
-    row = {"id": written << 32 | number, "create_time": written + 40, "video_id": uploaded(0), "like_count": 0}
-    return {**row, "parent_comment_id": uploaded(0), "reply_count": 0, "asked_video_id": uploaded(0), **changes}
+    row = {"id": written << 32 | number, "create_time": written + 40, "video_id": make_id(0), "like_count": 0}
+    return {**row, "parent_comment_id": make_id(0), "reply_count": 0, "asked_video_id": make_id(0), **changes}
 
 
-def put(raw: Path, entity: str, rows: list[Row], *, day: date | None = None, capture: str = "a") -> None:
+def write_rows(raw: Path, entity: str, rows: list[Row], *, day: date | None = None, capture: str = "a") -> None:
     """Write rows into a day of the study's raw table."""
     if day is None:
         day = SEEN.date() if ENTITIES[entity].time_axis == "observation" else DAY
@@ -57,17 +57,17 @@ def put(raw: Path, entity: str, rows: list[Row], *, day: date | None = None, cap
     write_rows(raw, entity, study="gardening", day=day, name=capture, rows=stamped)
 
 
-def verdicts(raw: Path, entity: str, units: list[Row]) -> None:
+def check_results(raw: Path, entity: str, units: list[Row]) -> None:
     base = {"entity": entity, "partition": DAY, "unit_kind": "day", "state": "complete", "last_at": SEEN}
     rows = [{**base, "unit": str(place), **unit} for place, unit in enumerate(units)]
     write_rows(raw, "coverage", study="gardening", day=SEEN.date(), name="c", rows=rows)
 
 
-def results(raw: Path, entity: str, study: StudySpec = WHOLE) -> dict[str, tuple[CheckRule, dg.AssetCheckResult]]:
+def results(raw: Path, entity: str, study: StudySpec = FULL_STUDY) -> dict[str, tuple[CheckRule, dg.AssetCheckResult]]:
     return {rule.name: (rule, result) for rule, result in run_rules(raw, "gardening", entity, rules(study, entity))}
 
 
-def broken(raw: Path, entity: str, study: StudySpec = WHOLE) -> dict[str, int]:
+def failing_rules(raw: Path, entity: str, study: StudySpec = FULL_STUDY) -> dict[str, int]:
     """The rules that are broken, and by how many rows; looks at what a person is told on the way."""
     found = {}
     for name, (rule, result) in results(raw, entity, study).items():

@@ -17,27 +17,27 @@ from research_assets_tests.assets.raw_rows import (
     DAY,
     NOON,
     SEEN,
-    WHOLE,
+    FULL_STUDY,
     Row,
-    broken,
+    failing_rules,
     comment,
-    put,
+    write_rows,
     results,
-    uploaded,
-    verdicts,
+    make_id,
+    check_results,
     video,
 )
-from research_assets_tests.assets.world import NO_COMMENTS, Bench, failure
+from research_assets_tests.assets.world import NO_COMMENTS, AssetHarness, failure_message
 
 Case = tuple[str, str, list[Row], int]
 
 
 @pytest.mark.parametrize("entity", ENTITIES)
 def test_without_data_nothing_is_wrong(tmp_path: Path, entity: str) -> None:
-    assert not broken(tmp_path, entity)
+    assert not failing_rules(tmp_path, entity)
     # Coverage alone, of a search that brought nothing yet.
-    verdicts(tmp_path, entity, [{}])
-    assert not broken(tmp_path, entity)
+    check_results(tmp_path, entity, [{}])
+    assert not failing_rules(tmp_path, entity)
 
 
 USER = {"asked_username": "ute", "follower_count": 1, "following_count": 1, "likes_count": 1, "video_count": 1}
@@ -55,22 +55,22 @@ GOOD: dict[str, list[Row]] = {
 
 @pytest.mark.parametrize("entity", ENTITIES)
 def test_good_rows_break_no_rule(tmp_path: Path, entity: str) -> None:
-    put(tmp_path, entity, GOOD[entity])
-    assert not broken(tmp_path, entity)
+    write_rows(tmp_path, entity, GOOD[entity])
+    assert not failing_rules(tmp_path, entity)
     assert all(result.metadata["rows looked at"].value is not None for _, result in results(tmp_path, entity).values())
 
 
 ROWS: list[Case] = [
     ("videos", "rows_lie_in_their_day", [video(1, create_time=NOON + 86_400)], 1),
-    ("videos", "ids_fit_their_time", [video(id=uploaded(100)), video(id=uploaded(-8 * 86_400))], 2),
+    ("videos", "ids_fit_their_time", [video(id=make_id(100)), video(id=make_id(-8 * 86_400))], 2),
     ("videos", "no_row_stands_twice", [video(1), video(1), video(2)], 1),
     ("videos", "ids_are_whole", [video(id=None), video(id=-5, create_time=None)], 2),
-    ("videos", "ids_are_whole", [video(id=uploaded(-30, 1024 * place)) for place in range(30)], 30),
+    ("videos", "ids_are_whole", [video(id=make_id(-30, 1024 * place)) for place in range(30)], 30),
     ("videos", "rows_answer_what_was_asked", [video(1, hashtag_names=["cooking"]), video(2, hashtag_names=None)], 1),
     ("videos", "counts_are_plausible", [video(1, like_count=101), video(2, share_count=-1)], 2),
     ("videos", "no_unknown_fields", [video(1, unknown_fields={"ai_score": 1, "b": 2}), video(2)], 2),
     ("comments", "ids_fit_their_time", [comment(1, create_time=NOON - 7200)], 1),
-    ("comments", "rows_lie_in_their_day", [comment(1, video_id=uploaded(-20 * 86_400), asked_video_id=None)], 1),
+    ("comments", "rows_lie_in_their_day", [comment(1, video_id=make_id(-20 * 86_400), asked_video_id=None)], 1),
     ("comments", "rows_answer_what_was_asked", [comment(1, asked_video_id=7), comment(2, asked_comment_id=8)], 2),
     ("comments", "counts_are_plausible", [comment(1, reply_count=-1)], 1),
     ("comments", "no_row_stands_twice", [comment(1), comment(1)], 1),
@@ -78,7 +78,7 @@ ROWS: list[Case] = [
     ("users", "rows_answer_what_was_asked", [USER | {"username": "otto"}], 1),
     ("users", "rows_lie_in_their_day", [USER | {"observed_at": SEEN + timedelta(days=1)}], 1),
     ("liked_videos", "counts_are_plausible", [video(1, like_count=101, asked_username="beet")], 1),
-    ("reposted_videos", "ids_fit_their_time", [video(1, id=uploaded(100), asked_username="beet")], 1),
+    ("reposted_videos", "ids_fit_their_time", [video(1, id=make_id(100), asked_username="beet")], 1),
     ("pinned_videos", "rows_answer_what_was_asked", [video(1, asked_username="beet")], 1),
     ("followers", "rows_answer_what_was_asked", [{"asked_username": "beet", "username": "Beet"}], 1),
     ("following", "no_row_stands_twice", [{"asked_username": "beet", "username": "a"}] * 3, 1),
@@ -87,27 +87,27 @@ ROWS: list[Case] = [
 
 @pytest.mark.parametrize(("entity", "rule", "rows", "count"), ROWS, ids=lambda value: str(value)[:40])
 def test_a_row_that_should_not_be_is_found(tmp_path: Path, entity: str, rule: str, rows: list[Row], count: int) -> None:
-    put(tmp_path, entity, rows)
-    assert broken(tmp_path, entity) == {rule: count}
+    write_rows(tmp_path, entity, rows)
+    assert failing_rules(tmp_path, entity) == {rule: count}
 
 
 def test_a_second_capture_is_no_second_video_but_a_second_day_is(tmp_path: Path) -> None:
-    put(tmp_path, "videos", [video(1)])
-    put(tmp_path, "videos", [video(1)], capture="b")
-    assert not broken(tmp_path, "videos")
-    put(tmp_path, "videos", [video(1, create_time=NOON + 86_400)], day=DAY + timedelta(days=1), capture="c")
-    assert broken(tmp_path, "videos") == {"videos_keep_their_day": 1}
+    write_rows(tmp_path, "videos", [video(1)])
+    write_rows(tmp_path, "videos", [video(1)], capture="b")
+    assert not failing_rules(tmp_path, "videos")
+    write_rows(tmp_path, "videos", [video(1, create_time=NOON + 86_400)], day=DAY + timedelta(days=1), capture="c")
+    assert failing_rules(tmp_path, "videos") == {"videos_keep_their_day": 1}
 
 
 def test_views_that_fall_are_found_and_a_small_step_back_is_not(tmp_path: Path) -> None:
     for hour, views in enumerate((1000, 950, 940, 300, 400)):
-        put(
+        write_rows(
             tmp_path,
             "videos",
             [video(1, view_count=views, observed_at=SEEN + timedelta(hours=hour))],
             capture=f"{hour}",
         )
-    assert broken(tmp_path, "videos") == {"views_do_not_fall": 1}
+    assert failing_rules(tmp_path, "videos") == {"views_do_not_fall": 1}
     [(_, result)] = [results(tmp_path, "videos")["views_do_not_fall"]]
     assert "| 300 | 940 |" in str(result.metadata["sample"].value)
 
@@ -137,8 +137,8 @@ QUERY = {
     ],
 )
 def test_the_query_is_held_against_the_rows(tmp_path: Path, changes: Row, wrong: str | None) -> None:
-    put(tmp_path, "videos", [video(1, **changes)])
-    _, result = results(tmp_path, "videos", replace(WHOLE, query=QUERY))["rows_answer_what_was_asked"]
+    write_rows(tmp_path, "videos", [video(1, **changes)])
+    _, result = results(tmp_path, "videos", replace(FULL_STUDY, query=QUERY))["rows_answer_what_was_asked"]
     assert result.passed is (wrong is None)
     assert wrong is None or f"| {wrong} |" in str(result.metadata["sample"].value)
 
@@ -148,7 +148,7 @@ def test_what_a_row_cannot_show_is_no_rule(field: str) -> None:
     condition = {"operation": "EQ", "field_name": field, "field_values": ["1"]}
     one_of = {"or": (condition, {"operation": "EQ", "field_name": "username", "field_values": ["ute"]})}
     for query in ({"and": (condition,)}, {"not": (condition,)}, one_of):
-        names = {rule.name for rule in rules(replace(WHOLE, query=query), "videos")}
+        names = {rule.name for rule in rules(replace(FULL_STUDY, query=query), "videos")}
         assert "rows_answer_what_was_asked" not in names
 
 
@@ -162,7 +162,7 @@ def test_a_sample_is_as_long_as_the_ui_shows_at_once() -> None:
 
 
 def test_each_collected_asset_has_its_checks_and_two_kinds_block() -> None:
-    specs = [spec for check in study_checks(WHOLE) for spec in check.check_specs]
+    specs = [spec for check in study_checks(FULL_STUDY) for spec in check.check_specs]
     checked = {spec.asset_key.path[-1] for spec in specs}
     assert checked == {*ENTITIES, "coverage"}
     assert {spec.name for spec in specs if spec.blocking} == {"ids_are_whole", "no_row_stands_twice"}
@@ -170,14 +170,14 @@ def test_each_collected_asset_has_its_checks_and_two_kinds_block() -> None:
 
 
 @pytest.fixture(scope="module")
-def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AssetHarness]:
     """A hostile world."""
     config = SandboxConfig(profile="hostile", videos_per_day=200)
     with run_in_thread(config) as sandbox:
-        yield Bench(sandbox, tmp_path_factory.mktemp("collected") / "data", NO_COMMENTS)
+        yield AssetHarness(sandbox, tmp_path_factory.mktemp("collected") / "data", NO_COMMENTS)
 
 
-def test_the_checks_pass_on_what_the_collector_brings(collected: Bench) -> None:
+def test_the_checks_pass_on_what_the_collector_brings(collected: AssetHarness) -> None:
     result = collected.run("videos", first="2026-02-01", last="2026-02-03")
     assert result.success
     evaluations = result.get_asset_check_evaluations()
@@ -186,8 +186,8 @@ def test_the_checks_pass_on_what_the_collector_brings(collected: Bench) -> None:
     assert all(one.metadata["rows looked at"].value for one in evaluations if one.check_name != "canaries")
 
 
-def test_damaged_ids_make_the_run_red_and_say_so(collected: Bench) -> None:
-    put(collected.settings.raw, "videos", [{"id": None}])
+def test_damaged_ids_make_the_run_red_and_say_so(collected: AssetHarness) -> None:
+    write_rows(collected.settings.raw, "videos", [{"id": None}])
     result = collected.run("videos", first="2026-02-01")
     assert not result.success
-    assert "ids_are_whole" in failure(result)
+    assert "ids_are_whole" in failure_message(result)

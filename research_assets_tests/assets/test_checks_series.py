@@ -9,24 +9,34 @@ import pytest
 
 from research_assets.fields import ENTITIES
 from research_assets.tables import write_rows
-from research_assets_tests.assets.raw_rows import DAY, SEEN, WHOLE, Row, broken, put, results, verdicts, video
+from research_assets_tests.assets.raw_rows import (
+    DAY,
+    SEEN,
+    FULL_STUDY,
+    Row,
+    failing_rules,
+    write_rows,
+    results,
+    check_results,
+    video,
+)
 
 
 def test_a_field_that_never_came_or_no_longer_comes_is_missed(tmp_path: Path) -> None:
-    study = replace(WHOLE, fields={"videos": ("id", "create_time", "like_count", "music_id", "playlist_id")})
-    put(tmp_path, "videos", [video(place) for place in range(1, 90)])
-    assert not broken(tmp_path, "videos", study), "too few rows to miss anything"
-    put(tmp_path, "videos", [video(place) for place in range(90, 200)], capture="b")
-    assert broken(tmp_path, "videos", study) == {"fields_keep_arriving": 1}, "music_id; a playlist is rare"
+    study = replace(FULL_STUDY, fields={"videos": ("id", "create_time", "like_count", "music_id", "playlist_id")})
+    write_rows(tmp_path, "videos", [video(place) for place in range(1, 90)])
+    assert not failing_rules(tmp_path, "videos", study), "too few rows to miss anything"
+    write_rows(tmp_path, "videos", [video(place) for place in range(90, 200)], capture="b")
+    assert failing_rules(tmp_path, "videos", study) == {"fields_keep_arriving": 1}, "music_id; a playlist is rare"
     later = [
         video(place, music_id=1, like_count=None, observed_at=SEEN + timedelta(days=1)) for place in range(200, 310)
     ]
-    put(tmp_path, "videos", later, capture="c")
+    write_rows(tmp_path, "videos", later, capture="c")
     _, result = results(tmp_path, "videos", study)["fields_keep_arriving"]
     assert "| like count | no longer arrives |" in str(result.metadata["sample"].value).replace(
         "like_count", "like count"
     )
-    assert broken(tmp_path, "videos", study) == {"fields_keep_arriving": 1}
+    assert failing_rules(tmp_path, "videos", study) == {"fields_keep_arriving": 1}
 
 
 def series(*offered: int) -> list[Row]:
@@ -34,12 +44,12 @@ def series(*offered: int) -> list[Row]:
 
 
 def test_the_volume_of_a_day_is_held_against_the_days_around(tmp_path: Path) -> None:
-    verdicts(tmp_path, "videos", series(100, 90, 110, 95, 105, 0, 100, 900))
-    assert broken(tmp_path, "videos") == {"volume_is_as_usual": 2}
-    verdicts(tmp_path, "videos", series(100, 90, 500, 30, 105))
-    assert not broken(tmp_path, "videos")
-    verdicts(tmp_path, "videos", series(100, 0))
-    assert not broken(tmp_path, "videos"), "too little is known to judge"
+    check_results(tmp_path, "videos", series(100, 90, 110, 95, 105, 0, 100, 900))
+    assert failing_rules(tmp_path, "videos") == {"volume_is_as_usual": 2}
+    check_results(tmp_path, "videos", series(100, 90, 500, 30, 105))
+    assert not failing_rules(tmp_path, "videos")
+    check_results(tmp_path, "videos", series(100, 0))
+    assert not failing_rules(tmp_path, "videos"), "too little is known to judge"
 
 
 def test_the_share_of_comments_is_held_against_the_other_days(tmp_path: Path) -> None:
@@ -47,8 +57,8 @@ def test_the_share_of_comments_is_held_against_the_other_days(tmp_path: Path) ->
         {"partition": DAY + timedelta(days=place), "unit_kind": "video", "expected": 100, "kept": kept}
         for place, kept in enumerate((80, 85, 70, 90, 75, 10))
     ]
-    verdicts(tmp_path, "comments", units)
-    assert broken(tmp_path, "comments") == {"volume_is_as_usual": 1}
+    check_results(tmp_path, "comments", units)
+    assert failing_rules(tmp_path, "comments") == {"volume_is_as_usual": 1}
 
 
 @pytest.mark.parametrize("entity", ["followers", "following", "liked_videos", "reposted_videos", "pinned_videos"])
@@ -59,25 +69,25 @@ def test_a_list_that_shrank_is_found(tmp_path: Path, entity: str) -> None:
         for name, lengths in {"beet": (100, 90, 20), "ute": (40, 1, 1)}.items()
         for week, kept in zip(weeks, lengths, strict=True)
     ]
-    verdicts(tmp_path, entity, units)
-    assert broken(tmp_path, entity) == {"volume_is_as_usual": 1}
+    check_results(tmp_path, entity, units)
+    assert failing_rules(tmp_path, entity) == {"volume_is_as_usual": 1}
 
 
 @pytest.mark.parametrize("entity", ENTITIES)
 def test_units_that_are_open_are_told(tmp_path: Path, entity: str) -> None:
     states = ("partial", "quarantined", "suspicious", "not_asked", "complete", "refused", "missing", "too_fresh")
-    verdicts(tmp_path, entity, [{"state": state, "reason": f"so {state}"} for state in states])
-    assert broken(tmp_path, entity) == {"nothing_is_left_open": 4}
+    check_results(tmp_path, entity, [{"state": state, "reason": f"so {state}"} for state in states])
+    assert failing_rules(tmp_path, entity) == {"nothing_is_left_open": 4}
     _, result = results(tmp_path, entity)["nothing_is_left_open"]
     assert "so quarantined" in str(result.metadata["sample"].value)
 
 
 def test_the_newest_attempt_counts_and_other_studies_do_not(tmp_path: Path) -> None:
     again = {"unit": "a", "last_at": SEEN + timedelta(hours=1), "state": "complete"}
-    verdicts(tmp_path, "videos", [{"unit": "a", "state": "quarantined"}, again])
+    check_results(tmp_path, "videos", [{"unit": "a", "state": "quarantined"}, again])
     other = {"entity": "videos", "partition": DAY, "unit_kind": "day", "unit": "x", "state": "partial"}
     write_rows(tmp_path, "coverage", study="other", day=DAY, name="o", rows=[other])
-    assert not broken(tmp_path, "videos")
+    assert not failing_rules(tmp_path, "videos")
 
 
 def test_known_videos_that_are_lost_are_counted_and_told_once_most_of_them_are(tmp_path: Path) -> None:
@@ -86,11 +96,11 @@ def test_known_videos_that_are_lost_are_counted_and_told_once_most_of_them_are(t
         return [{**kind, "unit": f"7{place}", "state": "missing" if place < lost else "complete"} for place in range(8)]
 
     earlier = looked(0, capture="j", last_at=SEEN - timedelta(days=7))
-    verdicts(tmp_path, "videos", [{}, *looked(4), *earlier])
+    check_results(tmp_path, "videos", [{}, *looked(4), *earlier])
     result = results(tmp_path, "videos")["canaries"][1]
     assert result.passed
     told = {name: result.metadata[name].value for name in ("known videos looked for", "found", "last look")}
     assert told == {"known videos looked for": 8, "found": 4, "last look": f"{SEEN:%Y-%m-%d %H:%M} UTC"}
     assert result.metadata["not found, for example"].value == "70, 71, 72, 73"
-    verdicts(tmp_path, "videos", [{}, *looked(5), *earlier])
-    assert broken(tmp_path, "videos") == {"canaries": 5}
+    check_results(tmp_path, "videos", [{}, *looked(5), *earlier])
+    assert failing_rules(tmp_path, "videos") == {"canaries": 5}

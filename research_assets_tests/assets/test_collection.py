@@ -14,57 +14,63 @@ from research_assets.collect.spec import UserRule
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.study import study_assets
-from research_assets_tests.assets.world import NO_COMMENTS, STUDY, Bench, failure, observations
+from research_assets_tests.assets.world import (
+    NO_COMMENTS,
+    STUDY,
+    AssetHarness,
+    failure_message,
+    observations_by_partition,
+)
 
-Build = Callable[..., Bench]
+Build = Callable[..., AssetHarness]
 
 DAYS = [f"2026-02-{day:02}" for day in range(1, 11)]
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Build]:
+def harness(tmp_path: Path) -> Iterator[Build]:
     """Builds a bench whose sandbox holds exactly 30 videos every day, changed by keywords."""
     with ExitStack() as stack:
 
-        def build(**knobs: object) -> Bench:
+        def build(**knobs: object) -> AssetHarness:
             sandbox = stack.enter_context(run_in_thread(SandboxConfig(**{"flat": 30, **knobs})))  # type: ignore[arg-type]
-            return Bench(sandbox, tmp_path / "data")
+            return AssetHarness(sandbox, tmp_path / "data")
 
         yield build
 
 
-def test_one_day(bench: Build) -> None:
-    world = bench()
+def test_one_day(harness: Build) -> None:
+    world = harness()
     result = world.run("videos", first="2026-02-03")
     assert result.success
     assert world.materialized("videos") == ["2026-02-03"]
     [event] = result.asset_materializations_for_node("gardening__content")
     metadata = {key: entry.value for key, entry in event.metadata.items()}
     assert metadata["dagster/partition_row_count"] == metadata["rows kept"] == 30
-    assert metadata["requests"] == world.asked("video/query") == 1
+    assert metadata["requests"] == world.requests_sent("video/query") == 1
     assert (metadata["units"], metadata["units not complete"]) == (1, 0)
     assert str(metadata["captures"]).endswith("captures/videos/study=gardening")
     assert "data:image/svg+xml;base64," in str(metadata["rows by partition"])
     assert "data:image/svg+xml;base64," in str(metadata["chart"])
 
 
-def test_what_is_held_is_not_asked_again(bench: Build) -> None:
-    world = bench()
+def test_what_is_held_is_not_asked_again(harness: Build) -> None:
+    world = harness()
     world.run("videos", first="2026-02-03")
     world.instance.wipe_assets([dg.AssetKey(["gardening", "videos"])])
     result = world.run("videos", first="2026-02-01", last="2026-02-10")
     assert result.success
     assert world.materialized("videos") == DAYS
-    spent = world.asked("video/query")
+    spent = world.requests_sent("video/query")
     again = world.run("videos", first="2026-02-01", last="2026-02-10")
     assert again.success
-    assert world.asked("video/query") == spent
+    assert world.requests_sent("video/query") == spent
     world.run("videos", first="2026-02-03", again=True)
-    assert world.asked("video/query") == spent + 1
+    assert world.requests_sent("video/query") == spent + 1
 
 
-def test_a_dead_day_is_not_materialized_and_stops_nothing(bench: Build) -> None:
-    world = bench(dead_days=frozenset({date(2026, 2, 4)}), flat_comments=2, flat=3)
+def test_a_dead_day_is_not_materialized_and_stops_nothing(harness: Build) -> None:
+    world = harness(dead_days=frozenset({date(2026, 2, 4)}), flat_comments=2, flat=3)
     result = world.run("videos", "comments", first="2026-02-01", last="2026-02-10")
     alive = [day for day in DAYS if day != "2026-02-04"]
     assert result.success
@@ -79,8 +85,8 @@ def test_a_dead_day_is_not_materialized_and_stops_nothing(bench: Build) -> None:
 VIDEOS = dg.AssetKey(["gardening", "videos"])
 
 
-def test_a_pause_is_no_failure(bench: Build) -> None:
-    world = bench(research_cap=3, flat=90, search_life=10 * 86_400, now=datetime(2026, 3, 2, 9, tzinfo=UTC))
+def test_a_pause_is_no_failure(harness: Build) -> None:
+    world = harness(research_cap=3, flat=90, search_life=10 * 86_400, now=datetime(2026, 3, 2, 9, tzinfo=UTC))
     assert world.run("videos", first="2026-02-09", last="2026-02-10").success
     world.instance.wipe_assets([dg.AssetKey(["gardening", "videos"])])
     paused = world.run("videos", first="2026-02-01", last="2026-02-10")
@@ -92,7 +98,7 @@ def test_a_pause_is_no_failure(bench: Build) -> None:
     assert [(tag or {})["dagster/code_version"] for tag in tags] == [spec.code_version] * 2, (
         "an edited query makes them stale"
     )
-    told = observations(paused)[None]
+    told = observations_by_partition(paused)[None]
     assert "Paused, not failed" in (told.description or "")
     assert told.metadata["pool"].value == "research"
     assert told.metadata["partitions left"].value == "2026-02-01..2026-02-08"
@@ -111,33 +117,33 @@ def test_a_pause_is_no_failure(bench: Build) -> None:
         world.sandbox.clock.set(datetime(2026, 3, day, 0, 1, tzinfo=UTC))
         assert world.run("videos", first="2026-02-01", last="2026-02-10").success
     assert world.materialized("videos") == DAYS
-    assert world.asked("video/query") == 10
+    assert world.requests_sent("video/query") == 10
 
 
-def test_a_day_that_is_too_fresh_is_refused(bench: Build) -> None:
-    world = bench(now=datetime(2026, 2, 10, 9, tzinfo=UTC))
+def test_a_day_that_is_too_fresh_is_refused(harness: Build) -> None:
+    world = harness(now=datetime(2026, 2, 10, 9, tzinfo=UTC))
     result = world.run("videos", first="2026-02-09")
     assert not result.success
-    assert "2026-02-09: too fresh" in failure(result)
-    assert "settle_days" in failure(result)
-    assert world.asked("video/query") == 0
+    assert "2026-02-09: too fresh" in failure_message(result)
+    assert "settle_days" in failure_message(result)
+    assert world.requests_sent("video/query") == 0
 
 
-def test_a_range_that_ends_in_fresh_days_collects_the_others(bench: Build) -> None:
-    world = bench(now=datetime(2026, 2, 10, 9, tzinfo=UTC))
+def test_a_range_that_ends_in_fresh_days_collects_the_others(harness: Build) -> None:
+    world = harness(now=datetime(2026, 2, 10, 9, tzinfo=UTC))
     result = world.run("videos", first="2026-02-05", last="2026-02-09")
     assert result.success
     assert world.materialized("videos") == ["2026-02-05", "2026-02-06", "2026-02-07"]
-    assert observations(result)["2026-02-09"].metadata["state"].value == "too_fresh"
+    assert observations_by_partition(result)["2026-02-09"].metadata["state"].value == "too_fresh"
 
 
-def test_observed_assets_take_the_running_period_only(bench: Build) -> None:
-    world = bench()
+def test_observed_assets_take_the_running_period_only(harness: Build) -> None:
+    world = harness()
     world.study = replace(STUDY, users=UserRule("panel"), panel=("sandbox_beet", "sandbox_missing"))
     past = world.run("users", first="2026-02-09")
     assert not past.success
-    assert "the API knows users only as they are now" in failure(past)
-    assert world.asked("user/info") == 0
+    assert "the API knows users only as they are now" in failure_message(past)
+    assert world.requests_sent("user/info") == 0
     day = world.sandbox.clock.now().date()
     running_week = date.fromordinal(day.toordinal() - day.weekday()).isoformat()
     for entity in ("users", "followers", "pinned_videos"):
@@ -154,24 +160,24 @@ def test_observed_assets_take_the_running_period_only(bench: Build) -> None:
         ("root", "/proc/nowhere", "cannot be written to"),
     ],
 )
-def test_what_a_person_has_to_mend(bench: Build, name: str, value: str, said: str) -> None:
-    world = bench()
+def test_what_a_person_has_to_mend(harness: Build, name: str, value: str, said: str) -> None:
+    world = harness()
     change: dict[str, Any] = {name: Path(value) if name == "root" else value}
     result = world.run("videos", first="2026-02-03", settings=replace(world.settings, **change))
     assert not result.success
-    assert said in failure(result)
-    assert "s3cret-typo" not in failure(result)
+    assert said in failure_message(result)
+    assert "s3cret-typo" not in failure_message(result)
     assert world.materialized("videos") == []
 
 
-def test_rows_of_another_origin_are_refused(bench: Build) -> None:
-    world = bench()
+def test_rows_of_another_origin_are_refused(harness: Build) -> None:
+    world = harness()
     assert world.run("videos", first="2026-02-03").success
     real = replace(world.settings, api_url="https://open.tiktokapis.com")
-    assert "must not mix" in failure(world.run("videos", first="2026-02-04", settings=real))
+    assert "must not mix" in failure_message(world.run("videos", first="2026-02-04", settings=real))
 
 
-def test_without_comments_the_videos_stand_alone(bench: Build) -> None:
-    world = bench()
+def test_without_comments_the_videos_stand_alone(harness: Build) -> None:
+    world = harness()
     world.study = NO_COMMENTS
     assert world.run("videos", first="2026-02-01", last="2026-02-02").success

@@ -20,7 +20,7 @@ from research_assets.sandbox.server import RunningSandbox, run_in_thread
 from research_assets.settings import INSTANCE_DIR, PROJECT_DIR, VARIABLES, Settings
 from research_assets.study_file import find_studies
 from research_assets_tests.assets.test_graph import DEMO
-from research_assets_tests.study.files import SMALL, write
+from research_assets_tests.study.files import MINIMAL_STUDY, write
 
 
 @pytest.fixture(scope="module")
@@ -30,10 +30,10 @@ def sandbox() -> Iterator[RunningSandbox]:
 
 
 @pytest.fixture(scope="module")
-def placed(sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def module_settings(sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings of a data root for this module, with the demo study and another one in a folder elsewhere."""
     folder = tmp_path_factory.mktemp("location")
-    write(folder / "studies" / "two", SMALL.replace("gardening", "balcony") + "comments: none")
+    write(folder / "studies" / "two", MINIMAL_STUDY.replace("gardening", "balcony") + "comments: none")
     values = {
         "root": str(folder / "data"),
         "studies": f"{DEMO.parent.parent}:{folder / 'studies'}",
@@ -45,16 +45,18 @@ def placed(sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.fixture(scope="module")
-def location(placed: Settings) -> dg.Definitions:
-    return build_definitions(placed)
+def code_location(module_settings: Settings) -> dg.Definitions:
+    return build_definitions(module_settings)
 
 
-def test_every_check_of_the_studies_is_made_each_morning(location: dg.Definitions, placed: Settings) -> None:
-    studies = [study.spec for study in find_studies(placed)]
+def test_every_check_of_the_studies_is_made_each_morning(
+    code_location: dg.Definitions, module_settings: Settings
+) -> None:
+    studies = [study.spec for study in find_studies(module_settings)]
     assert len(studies) == 2
     made = {key for study in studies for check in study_checks(study) for key in check.check_keys}
     assert {key for study in studies for key in check_keys(study)} == made
-    repository = location.get_repository_def()
+    repository = code_location.get_repository_def()
     [schedule] = repository.schedule_defs
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
     job = repository.get_job(schedule.job_name)
@@ -65,22 +67,22 @@ def test_every_check_of_the_studies_is_made_each_morning(location: dg.Definition
     assert {one.asset_check_key for one in result.get_asset_check_evaluations()} == made
 
 
-def test_two_studies_and_the_warehouse_stand_in_one_graph(location: dg.Definitions) -> None:
-    keys = {key.to_user_string() for key in location.resolve_all_asset_keys()}
+def test_two_studies_and_the_warehouse_stand_in_one_graph(code_location: dg.Definitions) -> None:
+    keys = {key.to_user_string() for key in code_location.resolve_all_asset_keys()}
     assert {f"gardening/{entity}" for entity in ENTITIES} <= keys
     balcony = {key for key in keys if key.startswith("balcony/")}
     assert balcony == {"balcony/videos", "balcony/users", "balcony/report", "balcony/export"}
     parents = {
         spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps}
-        for spec in location.resolve_all_asset_specs()
+        for spec in code_location.resolve_all_asset_specs()
     }
     assert parents["staging/stg_tiktok__videos"] == {"gardening/videos", "balcony/videos"}
     assert {"gardening/comments", "balcony/users"} <= parents["staging/stg_tiktok__coverage"]
     assert {f"marts/{mart}" for mart in REQUIRED_MARTS} <= parents["balcony/report"]
 
 
-def test_the_marts_and_reports_are_built_without_collecting(location: dg.Definitions) -> None:
-    repository = location.get_repository_def()
+def test_the_marts_and_reports_are_built_without_collecting(code_location: dg.Definitions) -> None:
+    repository = code_location.get_repository_def()
     selections = {
         name: repository.get_sensor_def(name).asset_selection for name in ("quota_window", "marts_follow_data")
     }
@@ -91,27 +93,27 @@ def test_the_marts_and_reports_are_built_without_collecting(location: dg.Definit
     assert {key.path[0] for key in resolved["quota_window"]} == {"gardening", "balcony"}
 
 
-def test_everything_collected_runs_as_one_run_for_any_number_of_partitions(location: dg.Definitions) -> None:
-    assets = [asset for asset in location.assets or () if isinstance(asset, dg.AssetsDefinition)]
+def test_everything_collected_runs_as_one_run_for_any_number_of_partitions(code_location: dg.Definitions) -> None:
+    assets = [asset for asset in code_location.assets or () if isinstance(asset, dg.AssetsDefinition)]
     collected = [asset for asset in assets if asset.partitions_def]
     assert collected
     assert {asset.backfill_policy for asset in collected} == {dg.BackfillPolicy.single_run()}
 
 
-def test_from_the_search_to_a_check_of_the_warehouse(location: dg.Definitions, placed: Settings) -> None:
-    job = location.resolve_implicit_global_asset_job_def()
+def test_from_the_search_to_a_check_of_the_warehouse(code_location: dg.Definitions, module_settings: Settings) -> None:
+    job = code_location.resolve_implicit_global_asset_job_def()
     instance = dg.DagsterInstance.ephemeral()
     videos = dg.AssetKey(["gardening", "videos"])
     assert job.execute_in_process(instance=instance, asset_selection=[videos], partition_key="2026-02-03").success
-    marts = [key for key in location.resolve_all_asset_keys() if key.path[0] in {"staging", "marts"}]
+    marts = [key for key in code_location.resolve_all_asset_keys() if key.path[0] in {"staging", "marts"}]
     result = job.execute_in_process(instance=instance, asset_selection=marts)
     assert result.success
-    assert placed.warehouse.exists()
+    assert module_settings.warehouse.exists()
     told = {one.check_name: one for one in result.get_asset_check_evaluations()}
     assert {"gardening_lacks_nothing", "balcony_lacks_nothing"} <= set(told)
     # Only one day was asked, of one of the two studies.
     assert "not asked" in (told["balcony_lacks_nothing"].description or "")
-    with duckdb.connect(str(placed.warehouse), read_only=True) as connection:
+    with duckdb.connect(str(module_settings.warehouse), read_only=True) as connection:
         [(held,)] = connection.execute("select count(*) from marts.videos").fetchall()
         complete = connection.execute(
             "select unit from marts.coverage where study = 'gardening' and entity = 'videos' and state = 'complete'"
@@ -120,8 +122,8 @@ def test_from_the_search_to_a_check_of_the_warehouse(location: dg.Definitions, p
     assert held > 0
 
 
-def test_without_credentials_the_graph_is_there_and_a_run_says_what_is_missing(placed: Settings) -> None:
-    location = build_definitions(replace(placed, client_key="", client_secret=""))
+def test_without_credentials_the_graph_is_there_and_a_run_says_what_is_missing(module_settings: Settings) -> None:
+    location = build_definitions(replace(module_settings, client_key="", client_secret=""))
     job = location.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(
         asset_selection=[dg.AssetKey(["gardening", "videos"])], partition_key="2026-02-03", raise_on_error=False

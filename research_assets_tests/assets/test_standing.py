@@ -14,7 +14,7 @@ from research_assets.journal import Journal
 from research_assets.resources import warehouse_resource
 from research_assets.settings import Settings, prepare_root
 from research_assets.tables import write_rows
-from research_assets_tests.captured import DAY, answer, capture
+from research_assets_tests.captured import DAY, make_answer, make_capture
 
 NOW = datetime(2026, 2, 20, 12, tzinfo=UTC)
 UNIT = {"entity": "videos", "partition": DAY, "unit_kind": "day", "unit": str(DAY), "state": "complete"}
@@ -59,8 +59,8 @@ def test_readers_cannot_write_the_warehouse(published: Settings) -> None:
 
 def sealed(settings: Settings, study: str = "gardening") -> Path:
     """A sealed capture of one video, a day old and not in the tables."""
-    page = answer("videos", [{"id": 1 << 32, "create_time": 1769900400}])
-    return touched(capture(settings.root, "videos", [page], units=[UNIT], study=study), timedelta(days=1))
+    page = make_answer("videos", [{"id": 1 << 32, "create_time": 1769900400}])
+    return set_modified(make_capture(settings.root, "videos", [page], units=[UNIT], study=study), timedelta(days=1))
 
 
 def journal(settings: Settings, idle: timedelta) -> Path:
@@ -68,17 +68,17 @@ def journal(settings: Settings, idle: timedelta) -> Path:
     open_ = Journal.create(
         settings.captures, entity="videos", study="gardening", first=DAY, last=DAY, now=NOW, origin="sandbox", header={}
     )
-    open_.append("page", {"observed_at": NOW, "rows": 1}, answer("videos", []))
+    open_.append("page", {"observed_at": NOW, "rows": 1}, make_answer("videos", []))
     open_.close()
-    return touched(open_.path, idle)
+    return set_modified(open_.path, idle)
 
 
-def touched(path: Path, ago: timedelta) -> Path:
+def set_modified(path: Path, ago: timedelta) -> Path:
     os.utime(path, times=((NOW - ago).timestamp(),) * 2)
     return path
 
 
-def told(settings: Settings) -> tuple[dict[str, int], str]:
+def report_problems(settings: Settings) -> tuple[dict[str, int], str]:
     """What is broken by kind, and all that a person reads about it."""
     result = failures_result(settings, "gardening", NOW)
     counts = {key: int(str(entry.value)) for key, entry in result.metadata.items() if key not in ("sample", "broken")}
@@ -92,7 +92,7 @@ def told(settings: Settings) -> tuple[dict[str, int], str]:
 
 
 def test_where_nothing_is_held_nothing_is_broken(settings: Settings) -> None:
-    assert told(settings) == ({}, "")
+    assert report_problems(settings) == ({}, "")
 
 
 def test_a_healthy_folder(settings: Settings) -> None:
@@ -100,7 +100,7 @@ def test_a_healthy_folder(settings: Settings) -> None:
     sealed(settings, study="other")
     recover_unpublished(settings.captures, settings.raw, "videos", "gardening")
     journal(settings, timedelta(hours=20))
-    assert told(settings) == ({}, "")
+    assert report_problems(settings) == ({}, "")
 
 
 def test_what_was_given_up_on(settings: Settings) -> None:
@@ -117,7 +117,7 @@ def test_what_was_given_up_on(settings: Settings) -> None:
         rows[2] | {"last_at": NOW - timedelta(hours=1), "state": "complete"},
     ]
     write_rows(settings.raw, "coverage", study="gardening", day=NOW.date(), name="b", rows=later)
-    counts, text = told(settings)
+    counts, text = report_problems(settings)
     assert counts == {"quarantined": 1, "suspicious": 1}
     assert "| quarantined | videos 2026-02-03 | 3 days | only 500s |" in text
     assert "Next try: 2026-02-20 12:00 UTC." in text
@@ -125,7 +125,7 @@ def test_what_was_given_up_on(settings: Settings) -> None:
 
 def test_a_journal_that_nobody_goes_on_with(settings: Settings) -> None:
     path = journal(settings, timedelta(days=3))
-    counts, text = told(settings)
+    counts, text = report_problems(settings)
     assert counts == {"unfinished journal": 1}
     assert f"{path.name[:8]}" in text
     assert "3 days | 1 page, and nobody went on" in text
@@ -137,7 +137,7 @@ def test_a_damaged_journal(settings: Settings) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], b"{torn\n", *lines[1:]]))
     held = path.read_bytes()
-    counts, text = told(settings)
+    counts, text = report_problems(settings)
     assert counts == {"damaged": 1}
     assert "Restore a damaged file" in text
     assert path.read_bytes() == held
@@ -145,7 +145,7 @@ def test_a_damaged_journal(settings: Settings) -> None:
 
 def test_a_capture_that_never_became_a_table(settings: Settings) -> None:
     sealed(settings)
-    counts, text = told(settings)
+    counts, text = report_problems(settings)
     assert counts == {"not in the tables": 1}
     assert "research-assets replay; no request" in text
     assert "1 rows wait" in text
@@ -161,7 +161,7 @@ def test_a_damaged_capture(settings: Settings, damage: str) -> None:
         manifest.write_text("{}")
     else:
         manifest.unlink()
-    counts, _ = told(settings)
+    counts, _ = report_problems(settings)
     assert counts == {"damaged": 1}
 
 

@@ -26,7 +26,7 @@ NO_COMMENTS = replace(STUDY, comments=CommentRule("none"))
 
 
 @dataclass
-class Bench:
+class AssetHarness:
     """Runs assets of a study against a sandbox, each run in a fresh set of definitions, all on one instance."""
 
     sandbox: RunningSandbox
@@ -71,7 +71,7 @@ class Bench:
             raise_on_error=False,
         )
 
-    def asked(self, endpoint: str) -> int:
+    def requests_sent(self, endpoint: str) -> int:
         """How often an endpoint was asked, by the sandbox's books."""
         return int(self.sandbox.state["requests"].get(endpoint, 0))
 
@@ -80,13 +80,13 @@ class Bench:
         return sorted(self.instance.get_materialized_partitions(dg.AssetKey([self.study.name, entity])))
 
 
-def observations(result: dg.ExecuteInProcessResult) -> dict[str | None, dg.AssetObservation]:
+def observations_by_partition(result: dg.ExecuteInProcessResult) -> dict[str | None, dg.AssetObservation]:
     """The observations of a run, by partition."""
     events = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
     return {event.partition: event.asset_observation_data.asset_observation for event in events}
 
 
-def failure(result: dg.ExecuteInProcessResult) -> str:
+def failure_message(result: dg.ExecuteInProcessResult) -> str:
     """What the failed step of a run says."""
     [event] = [event for event in result.all_events if event.is_step_failure]
     data = event.step_failure_data

@@ -14,7 +14,7 @@ from time import perf_counter
 from research_assets.instance import prepare_home
 from research_assets.settings import PROJECT_DIR, Settings, child_environment
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import a_root, a_study, sandbox
+from research_assets_tests.benchmarks.rig import data_root, study_folder, sandbox
 from research_assets_tests.collect.lab import START
 
 DAYS, VIDEOS = 365, 3
@@ -30,7 +30,11 @@ STUDY = f"""
 
 def run() -> Iterable[Row]:
     """The run of an empty year, and once more when all of it is held."""
-    with sandbox("--flat", str(VIDEOS)) as url, a_study(STUDY) as studies, a_root(url, studies=studies) as settings:
+    with (
+        sandbox("--flat", str(VIDEOS)) as url,
+        study_folder(STUDY) as studies,
+        data_root(url, studies=studies) as settings,
+    ):
         prepare_home(settings)
         _python(["-m", "dagster", "definitions", "validate", "-m", "research_assets.definitions"], settings)
         case = f"{DAYS} days of {VIDEOS} videos, one run of Dagster"

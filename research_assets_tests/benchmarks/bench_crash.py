@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import a_root
+from research_assets_tests.benchmarks.rig import data_root
 from research_assets_tests.collect.lab import days, study
-from research_assets_tests.collect.served import Life, killed_at, served
+from research_assets_tests.collect.served import CollectorProcess, kill_at_page, serve_harness
 
 PAGES, ROWS = 14, 1400
 
@@ -16,13 +16,13 @@ PAGES, ROWS = 14, 1400
 def run() -> Iterable[Row]:
     """The worst of all kills."""
     lost = twice = again = kills = 0
-    with a_root() as settings, served(settings, SandboxConfig(fixed_volume=ROWS)) as base:
+    with data_root() as settings, serve_harness(settings, SandboxConfig(fixed_volume=ROWS)) as base:
         for page in range(1, PAGES + 1):
             for before in (True, False):
-                lab = base.anew(f"{page}{before}")
-                life = Life(lab.settings, "videos", days(1), lab.clock.moment, study())
+                lab = base.copy(f"{page}{before}")
+                life = CollectorProcess(lab.settings, "videos", days(1), lab.clock.moment, study())
                 if before:
-                    killed_at(lab, page, life)
+                    kill_at_page(lab, page, life)
                 elif not replace(life, pages=page).end():
                     raise RuntimeError(f"The process outlived page {page}.")
                 asyncio.run(lab.collect("videos", days(1)))
@@ -30,7 +30,7 @@ def run() -> Iterable[Row]:
                 kills += 1
                 lost += ROWS - len(set(held))
                 twice += len(held) - len(set(held))
-                again = max(again, lab.sent - PAGES)
+                again = max(again, lab.requests_sent - PAGES)
     note = f"{kills} kills of a process"
     yield Row("killed after each page in turn: rows lost", lost, "rows", 0, note, "exactly")
     yield Row("killed after each page in turn: rows twice", twice, "rows", 0, note, "exactly")

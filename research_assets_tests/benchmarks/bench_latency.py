@@ -6,7 +6,7 @@ from datetime import date
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import a_root, collect
+from research_assets_tests.benchmarks.rig import data_root, collect
 
 START = date(2026, 1, 1)
 
@@ -14,7 +14,7 @@ START = date(2026, 1, 1)
 def run() -> Iterable[Row]:
     """Comments of 1,000 videos, a request each; and 100 days of videos of which nothing is known beforehand."""
     slow = SandboxConfig(fixed_volume=1000, fixed_comments=50, latency=1, rate=10, research_cap=10_000)
-    with run_in_thread(slow) as server, a_root(server.url, research_cap=10_000) as settings:
+    with run_in_thread(slow) as server, data_root(server.url, research_cap=10_000) as settings:
         collect(settings, "one", "videos", START, 1)
         yield _row("1,000 lists of comments", collect(settings, "one", "comments", START, 1))
         yield _row("100 days of 1,000 videos, at first contact", collect(settings, "two", "videos", START, 100))

@@ -8,7 +8,7 @@ from statistics import mean
 
 from research_assets.settings import PROJECT_DIR, Settings, child_environment
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import a_root, a_study
+from research_assets_tests.benchmarks.rig import data_root, study_folder
 
 DEPTHS = range(0, 50, 5)
 """Frames below the measured code, another number in each round: CPython 3.11 keeps frames in chunks of 16 KiB, and an
@@ -36,7 +36,7 @@ STUDY = """
 
 def run() -> Iterable[Row]:
     """Means over fresh processes, in turns."""
-    with a_study(STUDY) as studies, a_root(studies=studies) as settings:
+    with study_folder(STUDY) as studies, data_root(studies=studies) as settings:
         _seconds(LOCATION, 0, settings)  # the first load prepares the manifest of dbt's models
         peers, ours = [], []
         for frames in DEPTHS:

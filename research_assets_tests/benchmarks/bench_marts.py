@@ -14,7 +14,7 @@ from research_assets.assets import _build
 from research_assets.settings import Settings
 from research_assets_tests.benchmarks import Row
 from research_assets_tests.benchmarks.marts_world import COMMENTS, DAYS, VIDEOS, write_day, write_year
-from research_assets_tests.benchmarks.rig import a_root
+from research_assets_tests.benchmarks.rig import data_root
 
 ROUNDS = 3
 WEEKS = 2
@@ -24,7 +24,7 @@ NOW = datetime(2026, 2, 1, tzinfo=UTC)
 
 def run() -> Iterable[Row]:
     """The year in whole, then a further week day by day, and both once more."""
-    with a_root() as settings:
+    with data_root() as settings:
         tables.ensure_tables(settings.raw)
         _seconds(settings, whole=True)  # imports dbt and parses the project
         empty = median(_seconds(settings, whole=True) for _ in range(ROUNDS))

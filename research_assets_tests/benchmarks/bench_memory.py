@@ -6,7 +6,7 @@ from datetime import date
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import a_root, collect
+from research_assets_tests.benchmarks.rig import data_root, collect
 
 A_DAY = 1000
 MANY = 10**9
@@ -24,7 +24,7 @@ def run() -> Iterable[Row]:
 def _peak(days: int, a_day: int) -> float:
     """MiB of a process that collects so many days of videos of which nothing is known beforehand."""
     config = SandboxConfig(fixed_volume=a_day, research_cap=MANY)
-    with run_in_thread(config) as server, a_root(server.url, rate=MANY, research_cap=MANY) as settings:
+    with run_in_thread(config) as server, data_root(server.url, rate=MANY, research_cap=MANY) as settings:
         found = collect(settings, "memory", "videos", date(2023, 6, 1), days)
     # Windows that prove too large are given up after a page, which is counted here too.
     if found["states"] != ["complete"] or not days * a_day <= found["rows"] <= 1.01 * days * a_day:

@@ -6,7 +6,7 @@ from datetime import date
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import a_root, collect_together
+from research_assets_tests.benchmarks.rig import data_root, collect_together
 
 PROCESSES, LEDGER = 8, 1000
 
@@ -26,7 +26,7 @@ def _together(api_allows: int) -> tuple[int, int]:
     """Let each process collect a study of its own until none is left; requests that reached the API, and refusals."""
     with (
         run_in_thread(SandboxConfig(fixed_volume=950, research_cap=api_allows)) as server,
-        a_root(server.url, rate=10**9, research_cap=LEDGER) as settings,
+        data_root(server.url, rate=10**9, research_cap=LEDGER) as settings,
     ):
         names = [f"study{number}" for number in range(PROCESSES)]
         if not any(found["paused"] for found in collect_together(settings, names, "videos", date(2026, 2, 1), 31)):

@@ -10,17 +10,17 @@ from typing import Any
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import a_root
+from research_assets_tests.benchmarks.rig import data_root
 from research_assets_tests.collect.lab import START, days, study
-from research_assets_tests.collect.served import Served, served
+from research_assets_tests.collect.served import ServedHarness, serve_harness
 
 DENSE = 950
 
 
 @contextmanager
-def _lab(**knobs: Any) -> Iterator[Served]:
+def _harness(**knobs: Any) -> Iterator[ServedHarness]:
     config = SandboxConfig(**{"flat": DENSE, "research_cap": 10_000} | knobs)
-    with a_root(research_cap=10_000) as settings, served(settings, config) as lab:
+    with data_root(research_cap=10_000) as settings, serve_harness(settings, config) as lab:
         yield lab
 
 
@@ -28,39 +28,39 @@ def run() -> Iterable[Row]:
     """The cases of the collector's table of figures that are counted in requests."""
     yield from _clean()
     yield from _mixed()
-    yield from _troubled()
+    yield from _with_faults()
     yield from _dead()
-    yield from _over_night()
+    yield from _across_midnight()
     yield from _sparse()
 
 
-def _rows(lab: Served, case: str, deliverable: int) -> Iterator[Row]:
+def _rows(lab: ServedHarness, case: str, deliverable: int) -> Iterator[Row]:
     held = lab.ids()
     yield Row(f"{case}: rows lost", deliverable - len(set(held)), "rows", 0, sense="exactly")
     yield Row(f"{case}: rows twice", len(held) - len(set(held)), "rows", 0, sense="exactly")
 
 
 def _clean() -> Iterator[Row]:
-    with _lab() as lab:
+    with _harness() as lab:
         asyncio.run(lab.collect("videos", days(7)))
-        yield Row("7 clean days", lab.sent, "requests", 67)
+        yield Row("7 clean days", lab.requests_sent, "requests", 67)
         yield from _rows(lab, "7 clean days", 7 * DENSE)
 
 
 def _mixed() -> Iterator[Row]:
     """A range of 60 days, then another 60 whose density is known: the cost of what windows hold, and 1 % more."""
     for flat in (37, 137, DENSE):
-        with _lab(flat=flat) as lab:
+        with _harness(flat=flat) as lab:
             for first in (START, START - timedelta(days=60)):
-                before = lab.sent
+                before = lab.requests_sent
                 spec = study(start=START - timedelta(days=60))
                 asyncio.run(lab.collect("videos", days(60, first), spec))
                 known = "known" if first < START else "unknown"
                 bound = 1.01 * sum(math.ceil(hits / 100) for hits in _windows(lab, first))
-                yield Row(f"60 clean days of {flat}, density {known}", lab.sent - before, "requests", bound)
+                yield Row(f"60 clean days of {flat}, density {known}", lab.requests_sent - before, "requests", bound)
 
 
-def _windows(lab: Served, first: date) -> Iterator[int]:
+def _windows(lab: ServedHarness, first: date) -> Iterator[int]:
     """Raw hits of each window that was asked, less those that were given up for smaller ones."""
     spans = []
     for folder in (lab.settings.captures / "videos" / "study=garden").iterdir():
@@ -72,12 +72,12 @@ def _windows(lab: Served, first: date) -> Iterator[int]:
             yield ((other - one).days + 1) * (lab.config.fixed_volume or 0)
 
 
-def _troubled() -> Iterator[Row]:
+def _with_faults() -> Iterator[Row]:
     trouble = {"fresh_search_id_refusals": 1, "every_500": 17, "every_504": 23, "every_429": 29, "undeliverable": 0.1}
-    with _lab(**trouble) as lab:
+    with _harness(**trouble) as lab:
         asyncio.run(lab.collect("videos", days(7)))
         case = "7 days with refusals, 500s, 504s, 429s, 1 in 10 undeliverable"
-        yield Row(case, lab.sent, "requests", 77)
+        yield Row(case, lab.requests_sent, "requests", 77)
         yield from _rows(lab, case, 7 * 855)
         yield Row(f"{case}: waited", sum(lab.clock.slept), "virtual s", 60)
 
@@ -85,18 +85,18 @@ def _troubled() -> Iterator[Row]:
 def _dead() -> Iterator[Row]:
     for dead in (0, 4, 13):
         day = START + timedelta(days=dead)
-        with _lab(dead_days=frozenset({day})) as lab:
+        with _harness(dead_days=frozenset({day})) as lab:
             asyncio.run(lab.collect("videos", days(14)))
             case = f"14 days, day {dead + 1} always 500"
-            yield Row(case, lab.sent, "requests", 130)
+            yield Row(case, lab.requests_sent, "requests", 130)
             yield Row(f"{case}: rows", len(set(lab.ids())), "rows", 12_350, sense="exactly")
             gaps = lab.sql("SELECT unit, next_try IS NOT NULL FROM {coverage} WHERE state = 'quarantined'")
             told = gaps == [(day.isoformat(), True)]
             yield Row(f"{case}: gaps on record with their next try", len(gaps) * told, "days", 1, sense="exactly")
 
 
-def _over_night() -> Iterator[Row]:
-    with _lab(research_cap=40) as lab:
+def _across_midnight() -> Iterator[Row]:
+    with _harness(research_cap=40) as lab:
         nights, pause = 0, asyncio.run(lab.collect("videos", days(7)))[1]
         while pause is not None and nights < 5:
             nights, lab.clock.moment = nights + 1, pause.retry_at
@@ -109,11 +109,11 @@ def _over_night() -> Iterator[Row]:
 
 def _sparse() -> Iterator[Row]:
     spec = study(start=date(2025, 4, 1))
-    with _lab(flat=3) as lab:
+    with _harness(flat=3) as lab:
         began = perf_counter()
         asyncio.run(lab.collect("videos", days(365, spec.start), spec))
         case = "365 days of 3 videos"
-        yield Row(case, lab.sent, "requests", 13)
+        yield Row(case, lab.requests_sent, "requests", 13)
         windows = len(list((lab.settings.captures / "videos" / "study=garden").iterdir()))
         yield Row(f"{case}: windows", windows, "windows", 12)
         yield Row(f"{case}: wall time", perf_counter() - began, "s", 60)

@@ -20,7 +20,7 @@ from research_assets.settings import Settings
 from research_assets.table_sql import typed_rows
 from research_assets.workshop import open_duckdb, temporary_folder
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import a_root, collect
+from research_assets_tests.benchmarks.rig import data_root, collect
 
 ROUNDS = 5
 MANY = 10**6
@@ -40,7 +40,7 @@ def _measure(flat: int, days: int) -> tuple[float, float, str]:
     """Median seconds of reading and of writing, and what was measured."""
     with (
         run_in_thread(SandboxConfig(fixed_volume=flat, research_cap=MANY)) as server,
-        a_root(server.url, rate=MANY, research_cap=MANY) as settings,
+        data_root(server.url, rate=MANY, research_cap=MANY) as settings,
     ):
         collect(settings, "tables", "videos", date(2026, 2, 1), days)
         manifest = max(list_sealed(settings.captures), key=lambda found: found.rows)

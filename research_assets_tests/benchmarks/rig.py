@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, child_environment, prepare_root
-from research_assets_tests.conftest import NOWHERE
+from research_assets_tests.conftest import UNREACHABLE_URL
 
 
 @contextmanager
-def a_root(url: str = NOWHERE, **values: float | str) -> Iterator[Settings]:
+def data_root(url: str = UNREACHABLE_URL, **values: float | str) -> Iterator[Settings]:
     """Settings for a prepared data root that is gone afterwards; `values` are attributes of `Settings`."""
     with TemporaryDirectory(prefix="research-bench-") as folder:
         texts = {"client_key": "sandbox-key", "client_secret": "sandbox-secret", "api_url": url}
@@ -26,7 +26,7 @@ def a_root(url: str = NOWHERE, **values: float | str) -> Iterator[Settings]:
 
 
 @contextmanager
-def a_study(attributes: str, name: str = "garden") -> Iterator[str]:
+def study_folder(attributes: str, name: str = "garden") -> Iterator[str]:
     """A folder with the file of one study, for the setting `studies`; `attributes` are YAML without the name."""
     with TemporaryDirectory(prefix="research-bench-") as folder:
         file = Path(folder, name, "defs.yaml")

@@ -28,7 +28,7 @@ class Page:
         """Go to a path of the UI."""
         self.browser.get(self.url + path)
 
-    def see(self, *texts: str) -> None:
+    def wait_for_text(self, *texts: str) -> None:
         """Wait until all texts stand on the page, each a line; the error says which do not, and where a picture is."""
         self._until_there(lambda: [text for text in texts if text not in self.text.splitlines()])
 
@@ -36,17 +36,17 @@ class Page:
         """The same for texts that stand within others."""
         self._until_there(lambda: [text for text in texts if text not in self.text])
 
-    def lose(self, text: str) -> None:
+    def wait_for_no_text(self, text: str) -> None:
         """Wait until a text stands on the page no more."""
         self._until_there(lambda: [f"{text} still"] if text in self.text else [])
 
-    def press(self, label: str, *, within: str = "//body") -> None:
+    def click(self, label: str, *, within: str = "//body") -> None:
         """Press the button whose label begins with a text, as soon as that is possible."""
         path = f"{within}//button[starts-with(normalize-space(.), '{label}')]"
         found: WebElement = self._wait().until(element_to_be_clickable((By.XPATH, path)), f"no button {label!r}")
         found.click()
 
-    def write(self, text: str, *, within: str) -> None:
+    def type_text(self, text: str, *, within: str) -> None:
         """Replace what stands in the text field, as soon as there is one, and leave it."""
         path = f"{within}//input[@type='text']"
         found: WebElement = self._wait().until(element_to_be_clickable((By.XPATH, path)), "no text field")
@@ -63,7 +63,7 @@ class Page:
         """All that can be read on the page."""
         return self.browser.find_element(By.TAG_NAME, "body").text
 
-    def picture(self, name: str) -> Path:
+    def screenshot(self, name: str) -> Path:
         """Keep a picture of the page; returns its path."""
         path = self.pictures / f"{name}.png"
         self.browser.save_screenshot(str(path))
@@ -74,7 +74,7 @@ class Page:
             self._wait().until(lambda _: not unseen())
         except TimeoutException:
             raise AssertionError(
-                f"{unseen()} not on {self.browser.current_url}; see {self.picture('missing')}. It says: {self.text!r}"
+                f"{unseen()} not on {self.browser.current_url}; see {self.screenshot('missing')}. It says: {self.text!r}"
             ) from None
 
     def _wait(self) -> "WebDriverWait[Chrome]":

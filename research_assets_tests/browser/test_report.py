@@ -11,7 +11,7 @@ from research_assets.report.serve import serve_reports
 from research_assets.report.write import write_report
 from research_assets.settings import Settings
 from research_assets_tests.browser.page import Page
-from research_assets_tests.report.marts import SCRIPT, STUDY, garden, publish
+from research_assets_tests.report.marts import SCRIPT, STUDY, garden_rows, publish
 
 BANNER = "Simulated data. Everything here comes from the project's sandbox and says nothing about the world."
 
@@ -28,7 +28,7 @@ TOO_WIDE = "return document.documentElement.scrollWidth - document.documentEleme
 @pytest.fixture
 def page(browser: Chrome, settings: Settings, tmp_path: Path) -> Iterator[Page]:
     """The served report of a few known rows."""
-    publish(settings, garden())
+    publish(settings, garden_rows())
     written = write_report(settings, STUDY, datetime(2026, 3, 2, 9, tzinfo=UTC))
     with serve_reports(written.path.parent) as address:
         shown = Page(browser, address, tmp_path)
@@ -38,16 +38,16 @@ def page(browser: Chrome, settings: Settings, tmp_path: Path) -> Iterator[Page]:
 
 def test_the_codebook_is_a_click_away_and_asks_for_nothing(page: Page) -> None:
     page.follow("codebook of the marts")
-    page.see("The marts", BANNER)
-    page.picture("codebook")
+    page.wait_for_text("The marts", BANNER)
+    page.screenshot("codebook")
     assert page.browser.execute_script("return document.querySelectorAll('td svg').length") == 3
     assert page.browser.execute_script(TOO_WIDE) == 0
     assert page.browser.execute_script(FETCHED) == []
 
 
 def test_it_is_drawn_whole_and_asks_for_nothing(page: Page) -> None:
-    page.see("garden", BANNER)
-    page.picture("report")
+    page.wait_for_text("garden", BANNER)
+    page.screenshot("report")
     drawn = page.browser.execute_script(DRAWN)
     assert len(drawn) == 10
     assert all(all(big) for _, *big in drawn), drawn

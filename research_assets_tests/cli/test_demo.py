@@ -28,19 +28,19 @@ GARDEN = {
 
 
 @pytest.fixture(scope="module")
-def box() -> Iterator[RunningSandbox]:
+def sandbox() -> Iterator[RunningSandbox]:
     with run_in_thread(SandboxConfig(profile="typical", rate=0, p_fresh_search_id=0)) as sandbox:
         yield sandbox
 
 
 @pytest.fixture(scope="module")
-def place(box: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def demo_settings(sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     settings = Settings.from_env(
         {
             "RESEARCH_DATA": str(tmp_path_factory.mktemp("demo")),
             "RESEARCH_STUDIES": str(DEMO_STUDIES_DIR),
             "RESEARCH_RATE": "500",
-            "TIKTOK_API_URL": box.url,
+            "TIKTOK_API_URL": sandbox.url,
             "TIKTOK_CLIENT_KEY": "sandbox-key",
             "TIKTOK_CLIENT_SECRET": "sandbox-secret",
         }
@@ -59,8 +59,8 @@ def demo(settings: Settings) -> str:
 
 
 @pytest.fixture(scope="module")
-def summary(place: Settings) -> str:
-    return demo(place)
+def summary(demo_settings: Settings) -> str:
+    return demo(demo_settings)
 
 
 def rows(settings: Settings, query: str) -> list[tuple[Any, ...]]:
@@ -75,95 +75,110 @@ def shown(summary: str, mart: str) -> int:
     return int(number.replace(",", ""))
 
 
-def charged(box: RunningSandbox) -> int:
+def charged(sandbox: RunningSandbox) -> int:
     """Data requests that the sandbox was sent; none was refused."""
-    return sum(count for endpoint, count in box.app.books.asked.items() if not endpoint.startswith("oauth"))
+    return sum(count for endpoint, count in sandbox.app.books.asked.items() if not endpoint.startswith("oauth"))
 
 
-def test_videos_are_those_that_the_sandbox_delivers(summary: str, place: Settings, box: RunningSandbox) -> None:
-    (study,) = (found.spec for found in find_studies(place))
+def test_videos_are_those_that_the_sandbox_delivers(
+    summary: str, demo_settings: Settings, sandbox: RunningSandbox
+) -> None:
+    (study,) = (found.spec for found in find_studies(demo_settings))
     assert study.end is not None
-    truth = box.truth.videos(GARDEN, study.start, study.end)
+    truth = sandbox.truth.videos(GARDEN, study.start, study.end)
     deliverable = {video for hits in truth.values() for video in hits.deliverable}
-    assert {row[0] for row in rows(place, "SELECT video_id FROM marts.videos")} == deliverable
+    assert {row[0] for row in rows(demo_settings, "SELECT video_id FROM marts.videos")} == deliverable
     assert shown(summary, "videos") == len(deliverable)
-    assert rows(place, "SELECT sum(offered), sum(kept) FROM marts.days") == [
+    assert rows(demo_settings, "SELECT sum(offered), sum(kept) FROM marts.days") == [
         (sum(len(hits.raw) for hits in truth.values()), len(deliverable))
     ]
 
 
-def test_comments_are_those_that_the_sandbox_delivers(summary: str, place: Settings, box: RunningSandbox) -> None:
-    videos = [row[0] for row in rows(place, "SELECT video_id FROM marts.videos")]
-    top = {comment for video in videos for comment in box.truth.comments(video)}
-    replies = {reply for comment in top for reply in box.truth.replies(comment)}
-    held = rows(place, "SELECT comment_id FROM marts.comments")
+def test_comments_are_those_that_the_sandbox_delivers(
+    summary: str, demo_settings: Settings, sandbox: RunningSandbox
+) -> None:
+    videos = [row[0] for row in rows(demo_settings, "SELECT video_id FROM marts.videos")]
+    top = {comment for video in videos for comment in sandbox.truth.comments(video)}
+    replies = {reply for comment in top for reply in sandbox.truth.replies(comment)}
+    held = rows(demo_settings, "SELECT comment_id FROM marts.comments")
     assert {row[0] for row in held} == top | replies
     assert shown(summary, "comments") == len(held) == len(top) + len(replies)
 
 
-def test_every_account_is_held_or_its_refusal_is(summary: str, place: Settings, box: RunningSandbox) -> None:
-    states = dict(rows(place, "SELECT unit, state FROM marts.coverage WHERE entity = 'users'"))
-    authors = {row[0] for row in rows(place, "SELECT DISTINCT username FROM marts.videos")}
+def test_every_account_is_held_or_its_refusal_is(
+    summary: str, demo_settings: Settings, sandbox: RunningSandbox
+) -> None:
+    states = dict(rows(demo_settings, "SELECT unit, state FROM marts.coverage WHERE entity = 'users'"))
+    authors = {row[0] for row in rows(demo_settings, "SELECT DISTINCT username FROM marts.videos")}
     assert set(states) == authors | set(PANEL)
     truth = {"open": "complete", "private": "refused", "refused": "refused", "missing": "missing"}
-    assert states == {name: truth[box.truth.state(name)] for name in states}
+    assert states == {name: truth[sandbox.truth.state(name)] for name in states}
     assert shown(summary, "users") == sum(state == "complete" for state in states.values())
 
 
-def test_follows_are_those_that_the_accounts_show(summary: str, place: Settings, box: RunningSandbox) -> None:
+def test_follows_are_those_that_the_accounts_show(
+    summary: str, demo_settings: Settings, sandbox: RunningSandbox
+) -> None:
     pairs = set()
     for name in PANEL:
-        lists = box.truth.user(name)
+        lists = sandbox.truth.user(name)
         pairs |= {(other, name) for other in lists.get("followers") or ()}
         pairs |= {(name, other) for other in lists.get("following") or ()}
-    held = set(rows(place, "SELECT source_username, target_username FROM marts.follows"))
+    held = set(rows(demo_settings, "SELECT source_username, target_username FROM marts.follows"))
     # Of the star's followers the API lists the newest 5,000.
     assert held <= pairs
     assert {pair for pair in pairs - held if pair[1] != "sandbox_star"} == set()
     assert shown(summary, "follows") == len(held)
 
 
-def test_the_report_tells_what_the_sandbox_gave(summary: str, place: Settings, box: RunningSandbox) -> None:
-    (study,) = (found.spec for found in find_studies(place))
+def test_the_report_tells_what_the_sandbox_gave(summary: str, demo_settings: Settings, sandbox: RunningSandbox) -> None:
+    (study,) = (found.spec for found in find_studies(demo_settings))
     assert study.end is not None
-    truth = box.truth.videos(GARDEN, study.start, study.end)
-    facts = read_report_data(place, study.name)
+    truth = sandbox.truth.videos(GARDEN, study.start, study.end)
+    facts = read_report_data(demo_settings, study.name)
     assert {day.day: day.videos for day in facts.days} == {day: len(hits.deliverable) for day, hits in truth.items()}
-    assert facts.overall.requests == sum(one.requests for one in facts.endpoints) == charged(box)
+    assert facts.overall.requests == sum(one.requests for one in facts.endpoints) == charged(sandbox)
     assert sum(one.number for one in facts.engagement[0].bins) + facts.engagement[0].zeros == facts.overall.videos
     searched = next(tag for tag in facts.hashtags if tag.name == "gardening")
     assert (searched.videos, searched.other) == (facts.overall.videos, facts.overall.creators)
-    report = place.reports / f"{study.name}.html"
-    for page in (report, place.reports / "marts-codebook.html"):
+    report = demo_settings.reports / f"{study.name}.html"
+    for page in (report, demo_settings.reports / "marts-codebook.html"):
         assert str(page) in summary
         assert page.exists()
     raw, kept = (sum(len(getattr(hits, kind)) for hits in truth.values()) for kind in ("raw", "deliverable"))
     told = report.read_text()
     assert f"the API offered {raw:,} raw hits, of which {kept:,} (" in told
-    assert f": {charged(box):,} in all" in told
+    assert f": {charged(sandbox):,} in all" in told
 
 
-def test_the_summary_says_what_was_spent_and_what_comes_next(summary: str, box: RunningSandbox) -> None:
-    assert f"{charged(box):,} requests were spent." in summary
+def test_the_summary_says_what_was_spent_and_what_comes_next(summary: str, sandbox: RunningSandbox) -> None:
+    assert f"{charged(sandbox):,} requests were spent." in summary
     assert "Nothing that can be had is missing." in summary
     assert "make ui" in summary
 
 
-def test_run_again_it_spends_no_request(summary: str, place: Settings, box: RunningSandbox) -> None:
+def test_run_again_it_spends_no_request(summary: str, demo_settings: Settings, sandbox: RunningSandbox) -> None:
     assert summary
-    before = charged(box)
-    again = demo(place)
-    assert charged(box) == before
+    before = charged(sandbox)
+    again = demo(demo_settings)
+    assert charged(sandbox) == before
     assert "No request was spent: all was held." in again
 
 
-def test_data_is_readable_by_its_owner_alone(summary: str, place: Settings) -> None:
+def test_data_is_readable_by_its_owner_alone(summary: str, demo_settings: Settings) -> None:
     assert summary
-    for folder in (place.root, place.captures, place.raw, place.state, place.reports, place.dagster_home):
+    for folder in (
+        demo_settings.root,
+        demo_settings.captures,
+        demo_settings.raw,
+        demo_settings.state,
+        demo_settings.reports,
+        demo_settings.dagster_home,
+    ):
         assert folder.stat().st_mode & 0o077 == 0, folder
 
 
-def test_credentials_stand_in_no_file(summary: str, place: Settings) -> None:
+def test_credentials_stand_in_no_file(summary: str, demo_settings: Settings) -> None:
     assert summary
-    secret = place.client_secret.encode()
-    assert not [path for path in place.root.rglob("*") if path.is_file() and secret in path.read_bytes()]
+    secret = demo_settings.client_secret.encode()
+    assert not [path for path in demo_settings.root.rglob("*") if path.is_file() and secret in path.read_bytes()]

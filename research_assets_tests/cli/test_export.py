@@ -9,12 +9,12 @@ from click.testing import CliRunner, Result
 from research_assets.cli import main
 from research_assets.export import list_exports
 from research_assets.settings import Settings
-from research_assets_tests.export.house import furnish
+from research_assets_tests.export.house import make_warehouse
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    settings = furnish(tmp_path / "house")
+def export_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    settings = make_warehouse(tmp_path / "house")
     (tmp_path / "studies").mkdir()
     monkeypatch.setenv("RESEARCH_DATA", str(settings.root))
     monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "studies"))
@@ -25,8 +25,8 @@ def export(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["export", *arguments], terminal_width=200)
 
 
-def test_the_folder_that_it_names_holds_what_it_says(place: Settings) -> None:
-    assert list_exports(place) == []
+def test_the_folder_that_it_names_holds_what_it_says(export_settings: Settings) -> None:
+    assert list_exports(export_settings) == []
     result = export("garden", "--mart", "videos", "--mart", "users", "--format", "stata", "--format", "csv")
     assert result.exit_code == 0, result.output
     (found,) = re.findall(r"Exported to (\S+);", result.stdout)
@@ -37,18 +37,18 @@ def test_the_folder_that_it_names_holds_what_it_says(place: Settings) -> None:
     assert ["videos", "2"] in [line.split()[:2] for line in result.stdout.splitlines()]
 
 
-def test_days_pseudonyms_and_the_place_of_the_key(place: Settings) -> None:
+def test_days_pseudonyms_and_the_place_of_the_key(export_settings: Settings) -> None:
     result = export("--first", "2026-02-02", "--pseudonymous")
     assert result.exit_code == 0, result.output
     assert "Left out: users: rows belong to no single day" in result.stdout
-    assert f"The key of the pseudonyms is {place.pseudonym_key}." in result.stdout
-    assert {file.format for file in list_exports(place)[0].files} == {"parquet", "csv"}
+    assert f"The key of the pseudonyms is {export_settings.pseudonym_key}." in result.stdout
+    assert {file.format for file in list_exports(export_settings)[0].files} == {"parquet", "csv"}
 
 
-def test_ids(place: Settings) -> None:
+def test_ids(export_settings: Settings) -> None:
     result = export("--ids", "--last", "2026-02-01")
     assert result.exit_code == 0, result.output
-    assert (list_exports(place)[0].folder / "ids.csv").read_text().count("\n") == 4
+    assert (list_exports(export_settings)[0].folder / "ids.csv").read_text().count("\n") == 4
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_ids(place: Settings) -> None:
         (["--ids", "--pseudonymous"], 2, "--ids is a file of its own"),
     ],
 )
-def test_what_cannot_be_had_is_told(place: Settings, arguments: list[str], code: int, said: str) -> None:
+def test_what_cannot_be_had_is_told(export_settings: Settings, arguments: list[str], code: int, said: str) -> None:
     result = export(*arguments)
     assert result.exit_code == code
     assert said in result.stderr
-    assert list_exports(place) == []
+    assert list_exports(export_settings) == []

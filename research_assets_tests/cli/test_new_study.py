@@ -65,11 +65,11 @@ ANSWERS += ["", "garten, balkon", "", "", "sample:0.1", "a, b", "panel"]
 
 
 @pytest.fixture
-def somebody(monkeypatch: pytest.MonkeyPatch) -> None:
+def interactive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(new_study, "at_terminal", lambda: True)
 
 
-@pytest.mark.usefixtures("somebody")
+@pytest.mark.usefixtures("interactive")
 def test_questions_are_put_until_the_answer_is_good(studies: Path) -> None:
     result = run(answers="\n".join([*ANSWERS, "y", ""]))
     assert result.exit_code == 0, result.output
@@ -85,7 +85,7 @@ def test_questions_are_put_until_the_answer_is_good(studies: Path) -> None:
     assert (declared.spec.comments.fraction, declared.spec.users.who, declared.spec.panel) == (0.1, "panel", ("a", "b"))
 
 
-@pytest.mark.usefixtures("somebody")
+@pytest.mark.usefixtures("interactive")
 def test_flags_are_the_defaults_of_the_questions(studies: Path) -> None:
     result = run("garden", "--start", "2026-02-01", "--hashtag", "garten", answers="\n" * 20)
     assert result.exit_code == 0, result.output
@@ -93,7 +93,7 @@ def test_flags_are_the_defaults_of_the_questions(studies: Path) -> None:
     assert (studies / "garden" / "defs.yaml").exists()
 
 
-@pytest.mark.usefixtures("somebody")
+@pytest.mark.usefixtures("interactive")
 def test_who_says_no_has_written_nothing(studies: Path) -> None:
     result = run(answers="\n".join([*ANSWERS, "n", ""]))
     assert result.exit_code == 1
@@ -101,7 +101,7 @@ def test_who_says_no_has_written_nothing(studies: Path) -> None:
     assert list(studies.iterdir()) == []
 
 
-@pytest.mark.usefixtures("somebody")
+@pytest.mark.usefixtures("interactive")
 def test_yes_asks_nothing(studies: Path) -> None:
     assert run("garden", "--hashtag", "garten", "--yes").exit_code == 0
     assert (studies / "garden" / "defs.yaml").exists()

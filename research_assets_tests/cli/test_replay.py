@@ -8,16 +8,16 @@ from click.testing import CliRunner, Result
 
 from research_assets.cli import main
 from research_assets.settings import Settings
-from research_assets_tests.captured import answer, capture
+from research_assets_tests.captured import make_answer, make_capture
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+def data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     monkeypatch.setenv("TIKTOK_API_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("RESEARCH_DATA", str(tmp_path))
     for study, ids in (("gardening", (1, 2)), ("cooking", (3,))):
         videos = [{"id": number << 32, "create_time": 1769900400} for number in ids]
-        capture(tmp_path, "videos", [answer("videos", videos)], study=study)
+        make_capture(tmp_path, "videos", [make_answer("videos", videos)], study=study)
     return Settings.from_env()
 
 
@@ -25,30 +25,30 @@ def replay(*studies: str) -> Result:
     return CliRunner().invoke(main, ["replay", *studies])
 
 
-def test_all_studies_are_rebuilt(here: Settings) -> None:
+def test_all_studies_are_rebuilt(data_folder: Settings) -> None:
     result = replay()
     assert result.exit_code == 0, result.output
     assert ["videos", "2", "captures", "3", "rows"] in [line.split() for line in result.stdout.splitlines()]
-    shutil.rmtree(here.raw)
+    shutil.rmtree(data_folder.raw)
     assert replay().stdout == result.stdout
 
 
-def test_one_study_is_rebuilt(here: Settings) -> None:
+def test_one_study_is_rebuilt(data_folder: Settings) -> None:
     assert ["videos", "1", "captures", "2", "rows"] in [
         line.split() for line in replay("gardening").stdout.splitlines()
     ]
-    assert not list(here.raw.glob("videos/study=cooking/**/*.parquet"))
+    assert not list(data_folder.raw.glob("videos/study=cooking/**/*.parquet"))
 
 
-def test_a_study_that_is_not_there_is_one_message(here: Settings) -> None:
+def test_a_study_that_is_not_there_is_one_message(data_folder: Settings) -> None:
     result = replay("nothing")
     assert result.exit_code == 1
-    assert str(here.captures) in result.stderr
-    assert not here.raw.exists()
+    assert str(data_folder.captures) in result.stderr
+    assert not data_folder.raw.exists()
 
 
-def test_a_damaged_capture_is_named(here: Settings) -> None:
-    damaged = next(here.captures.rglob("*.jsonl.zst"))
+def test_a_damaged_capture_is_named(data_folder: Settings) -> None:
+    damaged = next(data_folder.captures.rglob("*.jsonl.zst"))
     damaged.write_bytes(damaged.read_bytes()[:-5])
     result = replay()
     assert result.exit_code == 1

@@ -14,7 +14,7 @@ from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import Settings
 from research_assets.tables import write_rows
-from research_assets_tests.study.files import SMALL, write
+from research_assets_tests.study.files import MINIMAL_STUDY, write
 
 
 def status() -> Result:
@@ -35,42 +35,42 @@ def unit(partition: date, state: str, kept: int, hour: int = 9, capture: str = "
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+def data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     monkeypatch.setenv("TIKTOK_API_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("RESEARCH_DATA", str(tmp_path / "data"))
     return Settings.from_env()
 
 
-def test_an_empty_folder_is_fine_and_stays_empty(here: Settings) -> None:
+def test_an_empty_folder_is_fine_and_stays_empty(data_folder: Settings) -> None:
     result = status()
     assert result.exit_code == 0, result.output
     assert "Nothing was collected yet" in result.stdout
     assert "1,000" in result.stdout
-    assert not here.root.exists()
+    assert not data_folder.root.exists()
 
 
-def test_units_are_counted_by_their_newest_state(here: Settings) -> None:
+def test_units_are_counted_by_their_newest_state(data_folder: Settings) -> None:
     day, other = date(2026, 2, 1), date(2026, 2, 2)
     first = [unit(day, "partial", 40), unit(other, "complete", 90)]
     later = [unit(day, "complete", 100, hour=10, capture="c2")]
     for name, rows in (("c1", first), ("c2", later)):
-        write_rows(here.raw, "coverage", study="gardening", day=date(2026, 3, 2), name=name, rows=rows)
+        write_rows(data_folder.raw, "coverage", study="gardening", day=date(2026, 3, 2), name=name, rows=rows)
     lines = [line.split() for line in status().stdout.splitlines()]
     assert ["study", "entity", "complete", "rows"] in lines
     assert ["gardening", "videos", "2", "190"] in lines
 
 
 def test_coverage_is_a_picture_that_needs_no_colour(
-    here: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    data_folder: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    write(tmp_path / "studies" / "one", SMALL + "comments: none\nend: 2026-02-04\n")
+    write(tmp_path / "studies" / "one", MINIMAL_STUDY + "comments: none\nend: 2026-02-04\n")
     monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "studies"))
     dead = unit(date(2026, 2, 2), "quarantined", 0) | {
         "reason": "HTTP 500 internal_error. It fails each time.",
         "next_try": datetime(2026, 3, 4, 9, tzinfo=UTC),
     }
     rows = [unit(date(2026, 2, 1), "complete", 9), dead, unit(date(2026, 2, 3), "partial", 4)]
-    write_rows(here.raw, "coverage", study="gardening", day=date(2026, 3, 2), name="c1", rows=rows)
+    write_rows(data_folder.raw, "coverage", study="gardening", day=date(2026, 3, 2), name="c1", rows=rows)
     told = status().stdout
     lines = [line.split() for line in told.splitlines()]
     assert ["gardening", "videos", "2026-02-01", "█!▒·", "2026-02-04"] in lines
@@ -81,13 +81,13 @@ def test_coverage_is_a_picture_that_needs_no_colour(
 
 
 def test_a_study_file_that_is_wrong_hides_no_other_study(
-    here: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    data_folder: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    write(tmp_path / "studies" / "one", SMALL + "comments: none\nend: 2026-02-02\n")
-    write(tmp_path / "studies" / "two", SMALL.replace("gardening", "cooking") + "sttart: 2026-02-04\n")
+    write(tmp_path / "studies" / "one", MINIMAL_STUDY + "comments: none\nend: 2026-02-02\n")
+    write(tmp_path / "studies" / "two", MINIMAL_STUDY.replace("gardening", "cooking") + "sttart: 2026-02-04\n")
     monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "studies"))
     rows = [unit(date(2026, 2, 1), "complete", 9)]
-    write_rows(here.raw, "coverage", study="gardening", day=date(2026, 3, 2), name="c1", rows=rows)
+    write_rows(data_folder.raw, "coverage", study="gardening", day=date(2026, 3, 2), name="c1", rows=rows)
     result = status()
     assert result.exit_code == 0, result.output
     assert ["gardening", "videos", "2026-02-01", "█·", "2026-02-02"] in [
@@ -97,15 +97,15 @@ def test_a_study_file_that_is_wrong_hides_no_other_study(
     assert "sttart" in result.stdout
 
 
-def test_what_failed_of_late_is_told(here: Settings) -> None:
-    here.root.mkdir()
+def test_what_failed_of_late_is_told(data_folder: Settings) -> None:
+    data_folder.root.mkdir()
     now = SystemClock().now()
     lines = [
         {"at": now - timedelta(days=8), "run": "r0", "assets": ["old/videos"], "message": ["long ago"]},
         {"at": now, "run": "r1", "assets": ["gardening/videos"], "partitions": "2026-02-01", "message": ["HTTP 401"]},
         {"at": now, "sensor": "quota_window", "message": ["IO Error: torn.parquet"]},
     ]
-    here.alerts.write_bytes(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
+    data_folder.alerts.write_bytes(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
     told = status().stdout
     assert "HTTP 401" in told
     assert "gardening/videos 2026-02-01" in told
@@ -113,17 +113,17 @@ def test_what_failed_of_late_is_told(here: Settings) -> None:
     assert "long ago" not in told
 
 
-def test_spent_quota_is_told(here: Settings) -> None:
-    ledger = Ledger(here.ledger, here.caps, SystemClock())
+def test_spent_quota_is_told(data_folder: Settings) -> None:
+    ledger = Ledger(data_folder.ledger, data_folder.caps, SystemClock())
     ledger.reserve("research", study="gardening", entity="videos", unit="2026-02-01", endpoint="video_query")
     ledger.close()
     assert ["research", "1", "1,000", "999", "0", "open"] in [line.split() for line in status().stdout.splitlines()]
 
 
 def test_the_day_is_that_of_a_simulated_api_and_nothing_is_left_behind(
-    here: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    data_folder: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    write(tmp_path / "studies" / "one", SMALL + "comments: none\nend: 2026-02-04\n")
+    write(tmp_path / "studies" / "one", MINIMAL_STUDY + "comments: none\nend: 2026-02-04\n")
     config = SandboxConfig(start_time=datetime(2026, 2, 4, 9, tzinfo=UTC))
     with run_in_thread(config) as sandbox:
         values = {
@@ -135,19 +135,19 @@ def test_the_day_is_that_of_a_simulated_api_and_nothing_is_left_behind(
         for name, value in values.items():
             monkeypatch.setenv(name, value)
         assert "Quota of 2026-02-04 UTC" in status().stdout
-        assert not here.root.exists()
+        assert not data_folder.root.exists()
         rows = [unit(date(2026, 2, 1), "complete", 9)]
-        write_rows(here.raw, "coverage", study="gardening", day=date(2026, 2, 4), name="c1", rows=rows)
+        write_rows(data_folder.raw, "coverage", study="gardening", day=date(2026, 2, 4), name="c1", rows=rows)
         # Two days old is the first day alone: the others are too fresh.
         assert "█░░░" in status().stdout
         assert sandbox.state["requests"] == {}
     assert f"Quota of {SystemClock().now():%Y-%m-%d} UTC" in status().stdout, "the machine's, if none answers"
 
 
-def test_a_damaged_ledger_is_one_message(here: Settings) -> None:
-    here.ledger.parent.mkdir(parents=True)
-    here.ledger.write_text("this is no database")
+def test_a_damaged_ledger_is_one_message(data_folder: Settings) -> None:
+    data_folder.ledger.parent.mkdir(parents=True)
+    data_folder.ledger.write_text("this is no database")
     result = status()
     assert result.exit_code == 1
-    assert str(here.ledger) in result.stderr
+    assert str(data_folder.ledger) in result.stderr
     assert "Traceback" not in result.output

@@ -17,20 +17,20 @@ def pool(left: int, cap: int = 1000, name: str = "research") -> PoolState:
     return PoolState(name, TODAY, cap, cap - left, left, 0, None if left else next_midnight(NOW))
 
 
-def facts(*studies: StudySpec, left: int = 1000, cap: int = 1000, **more: Any) -> AgendaInputs:
+def make_inputs(*studies: StudySpec, left: int = 1000, cap: int = 1000, **more: Any) -> AgendaInputs:
     known: dict[str, Any] = {"standings": {}, "density": {one.name: {one.start: 100.0} for one in studies}} | more
     return AgendaInputs(studies, pools={"research": pool(left, cap), "follow": pool(20000, 20000, "follow")}, **known)
 
 
-def done(*days: date, looked_at: datetime = NOW) -> dict[date, PartitionStatus]:
+def completed(*days: date, looked_at: datetime = NOW) -> dict[date, PartitionStatus]:
     return {day: PartitionStatus(last_complete_at=looked_at) for day in days}
 
 
-def span(first: date, last: date) -> list[date]:
+def date_range(first: date, last: date) -> list[date]:
     return [first + DAY * i for i in range((last - first).days + 1)]
 
 
-def asked(agenda: Agenda, name: str = "garden", entity: str = "videos") -> list[date]:
+def planned_partitions(agenda: Agenda, name: str = "garden", entity: str = "videos") -> list[date]:
     return sorted(
         day for item in agenda.items if (item.study, item.entity) == (name, entity) for day in item.partitions
     )

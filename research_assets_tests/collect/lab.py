@@ -34,7 +34,7 @@ def days(number: int, first: date = START) -> tuple[date, ...]:
 
 
 @dataclass
-class Lab:
+class CollectorHarness:
     """A sandbox, a data root and a clock. The clock stands still but for what is slept."""
 
     settings: Settings
@@ -77,7 +77,7 @@ class Lab:
         return finished, pause
 
     @property
-    def sent(self) -> int:
+    def requests_sent(self) -> int:
         """Data requests that reached the sandbox, refused ones included."""
         return sum(count for endpoint, count in self.app.books.asked.items() if not endpoint.startswith("oauth"))
 
@@ -95,10 +95,10 @@ class Lab:
 Edit = Callable[[httpx.Request, httpx.Response], httpx.Response | None]
 
 
-class Tampering(httpx.AsyncBaseTransport):
+class TamperingTransport(httpx.AsyncBaseTransport):
     """The way to a sandbox, on which the answers of data requests may be changed: `edit` gives another one, or None."""
 
-    def __init__(self, lab: Lab, edit: Edit) -> None:
+    def __init__(self, lab: CollectorHarness, edit: Edit) -> None:
         self._inner, self._edit = httpx.ASGITransport(lab.app), edit
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -109,7 +109,7 @@ class Tampering(httpx.AsyncBaseTransport):
         return self._edit(request, response) or response
 
 
-def changed(response: httpx.Response, **data: Any) -> httpx.Response:
+def change_data(response: httpx.Response, **data: Any) -> httpx.Response:
     """An answer with other values in its `data`; None takes one away."""
     body = orjson.loads(response.content)
     body["data"] = {key: value for key, value in (body["data"] | data).items() if value is not None}
@@ -122,10 +122,10 @@ def ids_as_text(response: httpx.Response) -> httpx.Response | None:
     lists = {
         name: [row | {"id": str(row["id"])} for row in data[name]] for name in ("videos", "comments") if data.get(name)
     }
-    return changed(response, **lists) if lists else None
+    return change_data(response, **lists) if lists else None
 
 
-def failing(response: httpx.Response, status: int, code: str, message: str) -> httpx.Response:
+def error_response(response: httpx.Response, status: int, code: str, message: str) -> httpx.Response:
     """A refusal in an answer's place."""
     body = {"error": {"code": code, "message": message, "log_id": "1"}}
     return httpx.Response(status, json=body, headers={"date": response.headers["date"]})

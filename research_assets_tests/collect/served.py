@@ -29,22 +29,22 @@ from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import Settings
 from research_assets.tiktok.client import Client
-from research_assets_tests.collect.lab import Lab
+from research_assets_tests.collect.lab import CollectorHarness
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.workers import die_at
+from research_assets_tests.workers import kill_at_disk_operation
 
 PATIENCE = 120.0
 """Seconds after which a child that should have ended is taken for hung."""
 
 
-class Served(Lab):
+class ServedHarness(CollectorHarness):
     """A lab that is asked over HTTP. `served` makes it."""
 
     def tools(self, **changes: Any) -> CollectorContext:
         settings = replace(self.settings, **changes)
         return open_tools(settings, self.server_clock, self.ledger)
 
-    def anew(self, name: str, *, forget: bool = True) -> "Served":
+    def copy(self, name: str, *, forget: bool = True) -> "ServedHarness":
         """The same server for a copy of this data root beside it; with `forget` its books, searches and quota too."""
         if forget:
             self.app.reset()
@@ -70,9 +70,9 @@ class Served(Lab):
 
 
 @contextmanager
-def served(settings: Settings, config: SandboxConfig, clock: FakeClock | None = None) -> Iterator[Served]:
+def serve_harness(settings: Settings, config: SandboxConfig, clock: FakeClock | None = None) -> Iterator[ServedHarness]:
     """A lab on a data root, its sandbox listening on loopback and running on the lab's clock."""
-    lab = Served(settings, config, clock) if clock else Served(settings, config)
+    lab = ServedHarness(settings, config, clock) if clock else ServedHarness(settings, config)
     with run_in_thread(config, clock=lab.clock) as sandbox:
         lab.app = sandbox.app
         lab.settings = replace(lab.settings, api_url=sandbox.url)
@@ -99,7 +99,7 @@ def open_tools(
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class CollectorProcess:
     """One collection in a process of its own, and where it ends by SIGKILL, if it does.
 
     `pages`: once so many pages of this process are durable. `place`: where a function of `PLACES` is called.
@@ -119,16 +119,16 @@ class Life:
         """Start it."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
-        process = context.Process(target=_live, args=(self,), daemon=True)
+        process = context.Process(target=_run_child, args=(self,), daemon=True)
         process.start()
         return process
 
     def end(self) -> bool:
         """Start it and wait for its end; whether it was killed rather than done."""
-        return ended(self.begin())
+        return wait_for_exit(self.begin())
 
 
-PLACES: dict[str, tuple[tuple[object, str], ...]] = {
+KILL_POINTS: dict[str, tuple[tuple[object, str], ...]] = {
     "before the seal": ((publishing, "publish"),),
     "between seal and table": ((tables, "write_capture"),),
     "between table and coverage": ((tables, "_write_verdicts"),),
@@ -136,7 +136,7 @@ PLACES: dict[str, tuple[tuple[object, str], ...]] = {
 """Steps at which a life may end, as the functions that begin them."""
 
 
-def ended(process: BaseProcess) -> bool:
+def wait_for_exit(process: BaseProcess) -> bool:
     """Wait for a child's end; whether it was killed. Raises if it failed by itself, or hangs."""
     process.join(PATIENCE)
     code = process.exitcode
@@ -151,7 +151,7 @@ def kill(process: BaseProcess) -> None:
     wait([process.sentinel], PATIENCE)
 
 
-def killed_at(lab: Served, page: int, life: Life) -> None:
+def kill_at_page(lab: ServedHarness, page: int, life: CollectorProcess) -> None:
     """Run a child and kill it when the server has the n-th page ready, before a byte of it has left."""
     child: list[BaseProcess] = []
     begun = Event()
@@ -163,35 +163,35 @@ def killed_at(lab: Served, page: int, life: Life) -> None:
     lab.at_request(page, act)
     child.append(life.begin())
     begun.set()
-    if not ended(child[0]):
+    if not wait_for_exit(child[0]):
         raise RuntimeError(f"The process outlived page {page}.")
 
 
-def _suicide(*_: object, **__: object) -> None:
+def _kill_self(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _live(life: Life) -> None:
+def _run_child(life: CollectorProcess) -> None:
     if life.place:
-        for owner, name in PLACES[life.place]:
-            setattr(owner, name, _suicide)
+        for owner, name in KILL_POINTS[life.place]:
+            setattr(owner, name, _kill_self)
     if life.step is not None:
-        publishing.publish_capture = _deadly(publishing.publish_capture, life.step)
+        publishing.publish_capture = _kill_before(publishing.publish_capture, life.step)
     asyncio.run(_collect(life))
 
 
-def _deadly(publish: Callable[..., None], step: int) -> Callable[..., None]:
+def _kill_before(publish: Callable[..., None], step: int) -> Callable[..., None]:
     def published(*args: Any) -> None:
-        die_at(step)
+        kill_at_disk_operation(step)
         publish(*args)
 
     return published
 
 
-async def _collect(life: Life) -> None:
+async def _collect(life: CollectorProcess) -> None:
     def durable(progress: RunProgress) -> None:
         if progress.pages == life.pages:
-            _suicide()
+            _kill_self()
 
     tools = open_tools(life.settings, ServerClock(FakeClock(life.moment)), progress=durable)
     async with tools.client:

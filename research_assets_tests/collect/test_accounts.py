@@ -26,7 +26,7 @@ from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.collect.standing import read_agenda_inputs
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import START, Lab, Tampering, days, failing, study
+from research_assets_tests.collect.lab import START, CollectorHarness, TamperingTransport, days, error_response, study
 
 NAMES = st.lists(st.text("abcdefgh_.1", min_size=1, max_size=8), unique=True, max_size=40)
 
@@ -35,30 +35,30 @@ def about(names: list[str], group: str = "and", *others: dict[str, Any]) -> dict
     return {group: ({"operation": "IN", "field_name": "username", "field_values": names}, *others)}
 
 
-def panel(lab: Lab, number: int) -> list[str]:
+def panel(lab: CollectorHarness, number: int) -> list[str]:
     """Accounts of the flat world: with as many videos a day as authors, each has one."""
     flat = lab.app.world.flat
     assert flat is not None
     return [video.creator.username for index in range(number) if (video := flat.at(20_000, index))]
 
 
-def world(settings: Settings, **knobs: Any) -> Lab:
+def harness(settings: Settings, **knobs: Any) -> CollectorHarness:
     known: dict[str, Any] = {"flat": 64, "profile": "clean", "username_batch": 10} | knobs
-    return Lab(settings, SandboxConfig(**known))
+    return CollectorHarness(settings, SandboxConfig(**known))
 
 
-def people(names: list[str]) -> StudySpec:
+def usernames_of(names: list[str]) -> StudySpec:
     return study(query=about(names))
 
 
-def agenda(lab: Lab, spec: StudySpec, end: date) -> Agenda:
+def agenda(lab: CollectorHarness, spec: StudySpec, end: date) -> Agenda:
     now = lab.clock.now()
     pools = {pool: lab.ledger.pool_state(pool, now) for pool in lab.settings.caps}
     spec = replace(spec, end=end, comments=CommentRule(videos="none"), users=UserRule(who="none"))
     return build_agenda(read_agenda_inputs(lab.settings, [spec], pools, now), now)
 
 
-class Heard:
+class RecordingEdit:
     """A transport's edit that notes whom each search asked for, and fails those that `breaks` says."""
 
     def __init__(self, breaks: Callable[[list[str], date, date], bool] = lambda *_: False) -> None:
@@ -70,7 +70,7 @@ class Heard:
         names = next(c["field_values"] for c in body["query"]["and"] if c["field_name"] == "username")
         self.searches.append(names)
         window = [date.fromisoformat(body[name]) for name in ("start_date", "end_date")]
-        return failing(response, 500, "internal_error", "Try again.") if self.breaks(names, *window) else None
+        return error_response(response, 500, "internal_error", "Try again.") if self.breaks(names, *window) else None
 
 
 @given(NAMES, st.integers(1, 12))
@@ -138,50 +138,50 @@ def seen(at: datetime, capture: str) -> Attempt:
 
 
 async def test_many_accounts_are_asked_in_batches_and_each_video_is_held_once(settings: Settings) -> None:
-    lab, heard = world(settings), Heard()
-    spec = people(panel(lab, 25))
-    finished, pause = await lab.collect("videos", days(20), spec, transport=Tampering(lab, heard))
+    lab, heard = harness(settings), RecordingEdit()
+    spec = usernames_of(panel(lab, 25))
+    finished, pause = await lab.collect("videos", days(20), spec, transport=TamperingTransport(lab, heard))
     assert pause is None
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 25)}
     assert len(lab.ids()) == len(set(lab.ids())) == 25 * 20
     assert max(map(len, heard.searches)) <= 10
     # 25 videos a day for 20 days, asked in 3 parts: 8, 8 and 9 accounts.
-    assert lab.sent == 2 + 2 + 2
-    assert sum(f.requests for f in finished.values()) == pytest.approx(lab.sent)
-    spent = lab.sent
+    assert lab.requests_sent == 2 + 2 + 2
+    assert sum(f.requests for f in finished.values()) == pytest.approx(lab.requests_sent)
+    spent = lab.requests_sent
     again, _ = await lab.collect("videos", days(20), spec)
     assert all(f.was_complete for f in again.values())
-    assert lab.sent == spent
+    assert lab.requests_sent == spent
     rows = lab.sql("SELECT sum(requests), sum(kept) FILTER (unit_kind = 'account') FROM {coverage}")
     assert rows == [(pytest.approx(spent), 500)]
 
 
 async def test_a_name_that_breaks_a_search_is_found_and_asked_by_itself_from_then_on(settings: Settings) -> None:
-    lab = world(settings)
+    lab = harness(settings)
     names = panel(lab, 10)
-    lab = world(replaced(settings), breaking_usernames=frozenset({names[3]}))
-    spec, heard = people(names), Heard()
-    finished, _ = await lab.collect("videos", days(14), spec, transport=Tampering(lab, heard))
+    lab = harness(replaced(settings), breaking_usernames=frozenset({names[3]}))
+    spec, heard = usernames_of(names), RecordingEdit()
+    finished, _ = await lab.collect("videos", days(14), spec, transport=TamperingTransport(lab, heard))
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 10)}
     assert len(lab.ids()) == len(set(lab.ids())) == 140
-    assert lab.sent <= 14
-    spent = lab.sent
-    more, heard = days(14, START + timedelta(days=14)), Heard()
-    finished, _ = await lab.collect("videos", more, spec, transport=Tampering(lab, heard))
+    assert lab.requests_sent <= 14
+    spent = lab.requests_sent
+    more, heard = days(14, START + timedelta(days=14)), RecordingEdit()
+    finished, _ = await lab.collect("videos", more, spec, transport=TamperingTransport(lab, heard))
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 10)}
     assert [names[3]] in heard.searches
-    assert lab.sent - spent == len(heard.searches) <= 4, "nothing fails any more"
-    spent, later = lab.sent, days(14, START + timedelta(days=28))
+    assert lab.requests_sent - spent == len(heard.searches) <= 4, "nothing fails any more"
+    spent, later = lab.requests_sent, days(14, START + timedelta(days=28))
     finished, _ = await lab.collect("videos", later, spec)
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 10)}
-    assert lab.sent - spent == len(heard.searches), "nor later"
+    assert lab.requests_sent - spent == len(heard.searches), "nor later"
 
 
 async def test_an_account_that_no_search_finds_is_told_and_holds_up_no_other(settings: Settings) -> None:
-    lab = world(settings)
+    lab = harness(settings)
     names = panel(lab, 12)
-    heard = Heard(lambda asked, *_: names[7] in asked)
-    spec, way = people(names), Tampering(lab, heard)
+    heard = RecordingEdit(lambda asked, *_: names[7] in asked)
+    spec, way = usernames_of(names), TamperingTransport(lab, heard)
     finished, _ = await lab.collect("videos", days(14), spec, transport=way)
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 11)}
     assert all(names[7] in str(f.reason) for f in finished.values())
@@ -212,53 +212,55 @@ async def test_an_account_that_no_search_finds_is_told_and_holds_up_no_other(set
 
 
 async def test_a_pause_while_a_missing_account_is_tried_leaves_the_days_complete(settings: Settings) -> None:
-    lab = world(settings)
+    lab = harness(settings)
     names = panel(lab, 6)
-    heard = Heard(lambda asked, *_: names[1] in asked)
-    await lab.collect("videos", days(8), people(names), transport=Tampering(lab, heard))
+    heard = RecordingEdit(lambda asked, *_: names[1] in asked)
+    await lab.collect("videos", days(8), usernames_of(names), transport=TamperingTransport(lab, heard))
     lab.clock.advance(days=2)
     lab.ledger.caps["research"] = 0
-    finished, pause = await lab.collect("videos", days(8), people(names), transport=Tampering(lab, heard))
+    finished, pause = await lab.collect(
+        "videos", days(8), usernames_of(names), transport=TamperingTransport(lab, heard)
+    )
     assert pause is not None
     assert not finished
     newest = lab.sql("SELECT arg_max(state, capture) FROM {coverage} WHERE unit_kind = 'day' GROUP BY partition")
     assert newest == [("complete",)] * 8
     lab.ledger.caps["research"] = 1000
-    (item,) = agenda(lab, people(names), end=days(8)[-1]).items
+    (item,) = agenda(lab, usernames_of(names), end=days(8)[-1]).items
     assert (item.reasons, item.recollect) == (("accounts",), False)
 
 
 async def test_several_names_that_break_searches_are_each_found(settings: Settings) -> None:
-    lab = world(settings)
+    lab = harness(settings)
     names = panel(lab, 30)
     bad = frozenset({names[0], names[5], names[14]})
-    lab = world(replaced(settings), breaking_usernames=bad)
-    finished, _ = await lab.collect("videos", days(5), people(names))
+    lab = harness(replaced(settings), breaking_usernames=bad)
+    finished, _ = await lab.collect("videos", days(5), usernames_of(names))
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 30)}
     assert len(lab.ids()) == len(set(lab.ids())) == 150
-    assert lab.sent <= 30
+    assert lab.requests_sent <= 30
 
 
 @pytest.mark.parametrize("number", [10, 30])
 async def test_a_dead_day_is_not_blamed_on_accounts(settings: Settings, number: int) -> None:
     dead = START + timedelta(days=9)
-    lab = world(settings, dead_days=frozenset({dead}))
-    spec = people(panel(lab, number))
+    lab = harness(settings, dead_days=frozenset({dead}))
+    spec = usernames_of(panel(lab, number))
     finished, _ = await lab.collect("videos", days(14), spec)
     assert {day: f.state for day, f in finished.items() if f.state != "complete"} == {dead: "quarantined"}
     assert finished[dead].next_try is not None
     assert {f.kept for f in finished.values()} == {0, number}
     assert lab.sql("SELECT DISTINCT unit_kind FROM {coverage} WHERE state = 'quarantined'") == [("day",)]
     # Each part finds the day by itself, because they are asked side by side.
-    assert lab.sent <= 13 * (number // 10)
-    spent = lab.sent
+    assert lab.requests_sent <= 13 * (number // 10)
+    spent = lab.requests_sent
     await lab.collect("videos", days(14), spec)
-    assert lab.sent == spent
+    assert lab.requests_sent == spent
 
 
 async def test_a_pause_between_the_parts_of_a_day_goes_on_with_what_is_missing(settings: Settings) -> None:
-    lab = world(settings, research_cap=4)
-    spec = people(panel(lab, 40))
+    lab = harness(settings, research_cap=4)
+    spec = usernames_of(panel(lab, 40))
     nights = 0
     while True:
         finished, pause = await lab.collect("videos", days(30), spec, concurrency=2)
@@ -276,27 +278,27 @@ async def test_a_pause_between_the_parts_of_a_day_goes_on_with_what_is_missing(s
 
 
 async def test_parts_that_were_asked_with_another_query_count_for_nothing(settings: Settings) -> None:
-    lab = world(settings, research_cap=3)
+    lab = harness(settings, research_cap=3)
     names = panel(lab, 20)
-    _, pause = await lab.collect("videos", days(20), people(names), concurrency=1)
+    _, pause = await lab.collect("videos", days(20), usernames_of(names), concurrency=1)
     assert pause is not None
     assert lab.sql("SELECT count(*) > 0 FROM {coverage} WHERE unit_kind = 'account' AND state = 'complete'") == [
         (True,)
     ]
     lab.clock.moment = pause.retry_at
-    spec, heard = study(query=about([*names, "somebody_else"])), Heard()
-    await lab.collect("videos", days(20), spec, concurrency=1, transport=Tampering(lab, heard))
+    spec, heard = study(query=about([*names, "somebody_else"])), RecordingEdit()
+    await lab.collect("videos", days(20), spec, concurrency=1, transport=TamperingTransport(lab, heard))
     assert set(names[:2]) <= {name for part in heard.searches for name in part}
 
 
 async def test_days_asked_again_are_asked_for_all_accounts(settings: Settings) -> None:
-    lab = world(settings)
+    lab = harness(settings)
     names = panel(lab, 15)
-    lab = world(replaced(settings), breaking_usernames=frozenset({names[2]}))
-    spec, heard = people(names), Heard()
+    lab = harness(replaced(settings), breaking_usernames=frozenset({names[2]}))
+    spec, heard = usernames_of(names), RecordingEdit()
     await lab.collect("videos", days(4), spec)
     lab.clock.advance(days=10)
-    finished, _ = await lab.collect("videos", days(4), spec, again=True, transport=Tampering(lab, heard))
+    finished, _ = await lab.collect("videos", days(4), spec, again=True, transport=TamperingTransport(lab, heard))
     assert {(f.state, f.kept, f.was_complete) for f in finished.values()} == {("complete", 15, False)}
     assert sorted(name for part in heard.searches for name in part) == sorted(names)
     assert len(lab.ids()) == 2 * len(set(lab.ids())) == 2 * 15 * 4

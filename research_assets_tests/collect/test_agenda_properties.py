@@ -14,7 +14,7 @@ from research_assets.collect.agenda_model import AgendaInputs, PlannedRun, Parti
 from research_assets.collect.estimate import Estimate
 from research_assets.collect.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets_tests.collect.agenda_facts import DAY, NOW, TODAY, facts, pool, span
+from research_assets_tests.collect.agenda_facts import DAY, NOW, TODAY, make_inputs, pool, date_range
 from research_assets_tests.collect.lab import QUERY, study
 
 few = hypothesis_settings(max_examples=60)
@@ -22,7 +22,7 @@ moments = st.integers(-40 * 24, 40 * 24).map(lambda hours: NOW + timedelta(hours
 
 
 @st.composite
-def standing(draw: st.DrawFn, costs: bool) -> PartitionStatus:
+def partition_status(draw: st.DrawFn, costs: bool) -> PartitionStatus:
     kind = draw(st.sampled_from(["open", "rests", "done", "both"]))
     units = draw(st.integers(1, 40))
     return PartitionStatus(
@@ -38,7 +38,7 @@ def standing(draw: st.DrawFn, costs: bool) -> PartitionStatus:
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> AgendaInputs:
+def agenda_inputs(draw: st.DrawFn) -> AgendaInputs:
     names = draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
     studies, standings, density = [], {}, {}
     for name in names:
@@ -53,16 +53,16 @@ def worlds(draw: st.DrawFn) -> AgendaInputs:
             quota_weight=draw(st.sampled_from([0.5, 1.0, 2.0])),
         )
         studies.append(one)
-        days = draw(st.dictionaries(st.integers(0, 50), standing(costs=False), max_size=12))
+        days = draw(st.dictionaries(st.integers(0, 50), partition_status(costs=False), max_size=12))
         standings[name, "videos"] = {
             start + DAY * n: replace(one, open=min(1, one.open_units)) for n, one in days.items()
         }
         standings[name, "comments"] = {
             start + DAY * n: one
-            for n, one in draw(st.dictionaries(st.integers(0, 50), standing(costs=True), max_size=6)).items()
+            for n, one in draw(st.dictionaries(st.integers(0, 50), partition_status(costs=True), max_size=6)).items()
         }
-        standings[name, "users"] = {week_of(TODAY): draw(standing(costs=True))}
-        standings[name, "followers"] = {week_of(TODAY): draw(standing(costs=True))}
+        standings[name, "users"] = {week_of(TODAY): draw(partition_status(costs=True))}
+        standings[name, "followers"] = {week_of(TODAY): draw(partition_status(costs=True))}
         density[name] = {start: float(hits)} if (hits := draw(st.integers(0, 900))) else {}
     keys = st.sampled_from(sorted(standings))
     cap = draw(st.integers(1, 60))
@@ -89,7 +89,7 @@ def by_pool(items: tuple[PlannedRun, ...]) -> Mapping[str, int]:
 
 
 @few
-@given(worlds())
+@given(agenda_inputs())
 def test_never_more_than_fits(world: AgendaInputs) -> None:
     agenda = build_agenda(world, NOW)
     for name, spent in by_pool(agenda.items).items():
@@ -98,7 +98,7 @@ def test_never_more_than_fits(world: AgendaInputs) -> None:
 
 
 @few
-@given(worlds())
+@given(agenda_inputs())
 def test_never_what_is_settled_rests_runs_or_is_too_fresh(world: AgendaInputs) -> None:
     studies = {one.name: one for one in world.studies}
     seen = set()
@@ -109,10 +109,10 @@ def test_never_what_is_settled_rests_runs_or_is_too_fresh(world: AgendaInputs) -
         if item.entity == "videos" and not item.recollect:
             known = world.partition_status[item.study, "videos"]
             # A run takes all from its first day to its last: in between lies nothing that it would ask.
-            for day in set(span(item.partitions[0], item.partitions[-1])) - set(item.partitions):
+            for day in set(date_range(item.partitions[0], item.partitions[-1])) - set(item.partitions):
                 assert not known.get(day, PartitionStatus(open_units=1)).open_units or known[day].last_complete_at
         else:
-            assert len(span(item.partitions[0], item.partitions[-1])) == len(item.partitions)
+            assert len(date_range(item.partitions[0], item.partitions[-1])) == len(item.partitions)
         for day in item.partitions:
             assert (item.entity, item.study, day) not in seen
             seen.add((item.entity, item.study, day))
@@ -129,7 +129,7 @@ def test_never_what_is_settled_rests_runs_or_is_too_fresh(world: AgendaInputs) -
 
 
 @few
-@given(worlds())
+@given(agenda_inputs())
 def test_the_same_facts_give_the_same_agenda(world: AgendaInputs) -> None:
     again = replace(
         world, standings={key: dict(reversed(list(days.items()))) for key, days in world.partition_status.items()}
@@ -138,7 +138,7 @@ def test_the_same_facts_give_the_same_agenda(world: AgendaInputs) -> None:
 
 
 @few
-@given(worlds())
+@given(agenda_inputs())
 def test_every_open_unit_is_on_the_agenda_or_waits(world: AgendaInputs) -> None:
     agenda = build_agenda(world, NOW)
     for (name, entity), days in world.partition_status.items():
@@ -164,7 +164,7 @@ def test_with_equal_demand_the_weights_are_kept(weights: dict[str, float], left:
         }
         for one in studies
     }
-    agenda = build_agenda(facts(*studies, left=left, standings=standings), NOW)
+    agenda = build_agenda(make_inputs(*studies, left=left, standings=standings), NOW)
     spent = {name: sum(item.requests for item in agenda.items if item.study == name) for name in weights}
     assert sum(spent.values()) == left
     whole = sum(weights.values())

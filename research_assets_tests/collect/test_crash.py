@@ -23,7 +23,14 @@ from research_assets.locks import PartitionBusy
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import VARIABLES, Settings
 from research_assets_tests.collect.lab import QUERY, START, days, study
-from research_assets_tests.collect.served import PLACES, Life, Served, ended, killed_at, served
+from research_assets_tests.collect.served import (
+    KILL_POINTS,
+    CollectorProcess,
+    ServedHarness,
+    wait_for_exit,
+    kill_at_page,
+    serve_harness,
+)
 
 
 @dataclass(frozen=True)
@@ -34,13 +41,13 @@ class Case:
     pages: int
     knobs: dict[str, Any]
     page_size: int
-    partitions: Callable[[Served], tuple[date, ...]]
+    partitions: Callable[[ServedHarness], tuple[date, ...]]
     key: str = "id"
     spec: StudySpec = field(default_factory=study)
     before: tuple[str, ...] = ()
 
-    def life(self, lab: Served, **death: Any) -> Life:
-        return Life(lab.settings, self.entity, self.partitions(lab), lab.clock.moment, self.spec, **death)
+    def life(self, lab: ServedHarness, **death: Any) -> CollectorProcess:
+        return CollectorProcess(lab.settings, self.entity, self.partitions(lab), lab.clock.moment, self.spec, **death)
 
 
 CASES = {
@@ -60,7 +67,9 @@ NUMBERS = count()
 
 
 @pytest.fixture(scope="module")
-def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Case, Served]]:
+def base(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Case, ServedHarness]]:
     """A case, a server for it, and a data root that holds what it builds upon."""
     case = CASES[request.param]
     settings = Settings.from_env(
@@ -72,25 +81,27 @@ def base(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         }
     )
     small = replace(settings, page_size=case.page_size, concurrency=1)
-    with served(small, SandboxConfig(**case.knobs)) as lab:
-        for spec in (Life(lab.settings, name, days(1), lab.clock.moment, case.spec) for name in case.before):
+    with serve_harness(small, SandboxConfig(**case.knobs)) as lab:
+        for spec in (
+            CollectorProcess(lab.settings, name, days(1), lab.clock.moment, case.spec) for name in case.before
+        ):
             assert not spec.end()
         yield case, lab
 
 
 @pytest.fixture
-def scene(base: tuple[Case, Served]) -> tuple[Case, Served]:
+def case_harness(base: tuple[Case, ServedHarness]) -> tuple[Case, ServedHarness]:
     """The case on a data root of this test's own."""
     case, lab = base
-    return case, lab.anew(str(next(NUMBERS)))
+    return case, lab.copy(str(next(NUMBERS)))
 
 
-def held(lab: Served, case: Case) -> list[Any]:
+def held(lab: ServedHarness, case: Case) -> list[Any]:
     """What tells the rows apart, for every row in the raw table."""
     return sorted(row[0] for row in lab.sql(f"SELECT {case.key} FROM {{{case.entity}}}"))
 
 
-def truth(lab: Served, case: Case) -> list[Any]:
+def truth(lab: ServedHarness, case: Case) -> list[Any]:
     """What a perfect collector would hold."""
     known = lab.app.truth
     if case.entity == "followers":
@@ -105,7 +116,7 @@ def truth(lab: Served, case: Case) -> list[Any]:
     return sorted(top + [reply for comment in top for reply in known.replies(comment)])
 
 
-async def completes(lab: Served, case: Case, *, again: int, failed: int = 0) -> None:
+async def assert_completes(lab: ServedHarness, case: Case, *, again: int, failed: int = 0) -> None:
     """A second run finishes: no row lost, none twice, so many pages asked again in all, and no journal left.
 
     `failed` of them were answered with an error, so that the coverage counts them too.
@@ -114,7 +125,7 @@ async def completes(lab: Served, case: Case, *, again: int, failed: int = 0) -> 
     assert pause is None
     assert {result.state for result in finished.values()} == {"complete"}
     assert held(lab, case) == truth(lab, case)
-    assert lab.sent == case.pages + again
+    assert lab.requests_sent == case.pages + again
     assert sum(result.requests for result in finished.values()) == pytest.approx(case.pages + failed)
     assert list_open_journals(lab.settings.captures, case.entity, case.spec.name) == []
     assert lab.sql("SELECT count(*) FROM {coverage} WHERE state <> 'complete'") == [(0,)]
@@ -124,55 +135,55 @@ EACH_PAGE = [(name, page) for name, case in CASES.items() for page in range(1, c
 
 
 @pytest.mark.parametrize(("base", "page"), EACH_PAGE, indirect=["base"])
-async def test_killed_before_a_page_arrives(scene: tuple[Case, Served], page: int) -> None:
-    case, lab = scene
-    killed_at(lab, page, case.life(lab))
-    await completes(lab, case, again=1)
+async def test_killed_before_a_page_arrives(case_harness: tuple[Case, ServedHarness], page: int) -> None:
+    case, lab = case_harness
+    kill_at_page(lab, page, case.life(lab))
+    await assert_completes(lab, case, again=1)
 
 
 @pytest.mark.parametrize(
     ("base", "page"), [each for each in EACH_PAGE if each[1] in (1, 2, CASES[each[0]].pages)], indirect=["base"]
 )
-async def test_killed_after_a_page_is_durable(scene: tuple[Case, Served], page: int) -> None:
-    case, lab = scene
+async def test_killed_after_a_page_is_durable(case_harness: tuple[Case, ServedHarness], page: int) -> None:
+    case, lab = case_harness
     assert case.life(lab, pages=page).end()
-    await completes(lab, case, again=0)
+    await assert_completes(lab, case, again=0)
 
 
 @pytest.mark.parametrize("base", CASES, indirect=True)
-async def test_killed_after_each_page_again_and_again(scene: tuple[Case, Served]) -> None:
-    case, lab = scene
+async def test_killed_after_each_page_again_and_again(case_harness: tuple[Case, ServedHarness]) -> None:
+    case, lab = case_harness
     for _ in range(case.pages):
         assert case.life(lab, pages=1).end()
     assert not case.life(lab, pages=1).end()
-    await completes(lab, case, again=0)
+    await assert_completes(lab, case, again=0)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", KILL_POINTS)
 @pytest.mark.parametrize("base", CASES, indirect=True)
-async def test_killed_while_publishing(scene: tuple[Case, Served], place: str) -> None:
-    case, lab = scene
+async def test_killed_while_publishing(case_harness: tuple[Case, ServedHarness], place: str) -> None:
+    case, lab = case_harness
     assert case.life(lab, place=place).end()
-    await completes(lab, case, again=0)
+    await assert_completes(lab, case, again=0)
 
 
 @pytest.mark.parametrize("base", ["videos"], indirect=True)
-async def test_killed_at_any_step_of_publishing(base: tuple[Case, Served]) -> None:
+async def test_killed_at_any_step_of_publishing(base: tuple[Case, ServedHarness]) -> None:
     case, lab = base
     short = replace(case, pages=7, partitions=lambda _: days(1))
     for step in count(0, 6):
-        at = lab.anew(str(next(NUMBERS)))
+        at = lab.copy(str(next(NUMBERS)))
         if not short.life(at, step=step).end():
             break
-        await completes(at, short, again=0)
+        await assert_completes(at, short, again=0)
     assert step > 20
 
 
 @pytest.fixture(scope="module")
-def torn(base: tuple[Case, Served]) -> tuple[Case, Served]:
+def torn_journal(base: tuple[Case, ServedHarness]) -> tuple[Case, ServedHarness]:
     """A data root whose journal holds all but the last pages."""
     case, lab = base
-    root = lab.anew(str(next(NUMBERS)))
+    root = lab.copy(str(next(NUMBERS)))
     assert case.life(root, pages=case.pages - 2).end()
     return case, root
 
@@ -181,27 +192,29 @@ def torn(base: tuple[Case, Served]) -> tuple[Case, Served]:
 @hypothesis_settings(max_examples=8)
 @given(data=st.data())
 async def test_a_journal_cut_at_any_byte_costs_the_pages_that_were_cut(
-    torn: tuple[Case, Served], data: st.DataObject
+    torn_journal: tuple[Case, ServedHarness], data: st.DataObject
 ) -> None:
-    case, root = torn
-    lab = root.anew(str(next(NUMBERS)), forget=False)
+    case, root = torn_journal
+    lab = root.copy(str(next(NUMBERS)), forget=False)
     (journal,) = list_open_journals(lab.settings.captures, case.entity, case.spec.name)
     content = journal.read_bytes()
     at = data.draw(st.integers(0, len(content)))
     journal.write_bytes(content[:at])
     whole = content[: content.rfind(b"\n", 0, at) + 1].splitlines()
     kept = sum(line.startswith(b'{"event":"page"') for line in whole)
-    before = lab.sent
+    before = lab.requests_sent
     finished, pause = await lab.collect(case.entity, case.partitions(lab), case.spec)
     assert pause is None
     assert {result.state for result in finished.values()} == {"complete"}
     assert held(lab, case) == truth(lab, case)
-    assert lab.sent - before == case.pages - kept
+    assert lab.requests_sent - before == case.pages - kept
 
 
 @pytest.mark.parametrize("base", CASES, indirect=True)
-async def test_of_two_processes_one_works_and_the_other_says_so_at_once(scene: tuple[Case, Served]) -> None:
-    case, lab = scene
+async def test_of_two_processes_one_works_and_the_other_says_so_at_once(
+    case_harness: tuple[Case, ServedHarness],
+) -> None:
+    case, lab = case_harness
     reached, go_on = Event(), Event()
 
     def hold() -> None:
@@ -216,34 +229,36 @@ async def test_of_two_processes_one_works_and_the_other_says_so_at_once(scene: t
             await lab.collect(case.entity, case.partitions(lab), case.spec)
     finally:
         go_on.set()
-    assert not ended(child)
-    assert lab.sent == case.pages
+    assert not wait_for_exit(child)
+    assert lab.requests_sent == case.pages
     assert held(lab, case) == truth(lab, case)
 
 
 @pytest.mark.parametrize("base", ["comments"], indirect=True)
 @pytest.mark.parametrize("page", [1, 4, 9])
-async def test_with_many_in_flight_no_more_than_those_are_asked_again(scene: tuple[Case, Served], page: int) -> None:
-    case, lab = scene
+async def test_with_many_in_flight_no_more_than_those_are_asked_again(
+    case_harness: tuple[Case, ServedHarness], page: int
+) -> None:
+    case, lab = case_harness
     lab.settings = replace(lab.settings, concurrency=4)
-    killed_at(lab, page, case.life(lab))
+    kill_at_page(lab, page, case.life(lab))
     finished, _ = await lab.collect(case.entity, case.partitions(lab), case.spec)
     assert {result.state for result in finished.values()} == {"complete"}
     assert held(lab, case) == truth(lab, case)
-    assert lab.sent <= case.pages + 4
+    assert lab.requests_sent <= case.pages + 4
 
 
 @pytest.mark.parametrize("base", CASES, indirect=True)
-async def test_the_token_ends_in_the_middle(scene: tuple[Case, Served]) -> None:
-    case, lab = scene
+async def test_the_token_ends_in_the_middle(case_harness: tuple[Case, ServedHarness]) -> None:
+    case, lab = case_harness
     lab.at_request(4, lab.app.tokens.revoke_all)
-    await completes(lab, case, again=1, failed=1)
+    await assert_completes(lab, case, again=1, failed=1)
     assert lab.app.books.outcomes["access_token_invalid"] == 1
 
 
 async def test_tokens_that_live_shorter_than_the_run_are_renewed_in_time(settings: Settings) -> None:
-    with served(replace(settings, page_size=40), SandboxConfig(fixed_volume=260, token_lifetime=1)) as lab:
-        await completes(lab, CASES["videos"], again=0)
+    with serve_harness(replace(settings, page_size=40), SandboxConfig(fixed_volume=260, token_lifetime=1)) as lab:
+        await assert_completes(lab, CASES["videos"], again=0)
         assert lab.app.tokens.issued > 1
 
 
@@ -252,7 +267,7 @@ async def test_a_search_that_expired_overnight_goes_on_near_where_it_stopped(
     settings: Settings, night: timedelta
 ) -> None:
     config = SandboxConfig(fixed_volume=95, research_cap=120, search_lifetime=3600)
-    with served(replace(settings, page_size=10), config) as lab:
+    with serve_harness(replace(settings, page_size=10), config) as lab:
         finished, pause = await lab.collect("videos", days(14))
         assert finished == {}
         assert pause is not None

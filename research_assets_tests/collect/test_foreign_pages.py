@@ -2,14 +2,14 @@
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import QUERY, Lab, days, study
+from research_assets_tests.collect.lab import QUERY, CollectorHarness, days, study
 
 GARDEN = study(query=QUERY)
 
 
 async def test_quiet_nights_in_lower_case_are_believed(settings: Settings) -> None:
     # The last pages of single days held few hits, some uploaded days before, and were taken for another search's.
-    lab = Lab(settings, SandboxConfig(profile="typical", p_fresh_search_id=0.1))
+    lab = CollectorHarness(settings, SandboxConfig(profile="typical", p_fresh_search_id=0.1))
     for day in days(12):
         finished, _ = await lab.collect("videos", [day], GARDEN)
         assert finished[day].state == "complete", finished[day]
@@ -17,7 +17,9 @@ async def test_quiet_nights_in_lower_case_are_believed(settings: Settings) -> No
 
 async def test_foreign_pages_complete_no_day_that_lacks_rows(settings: Settings) -> None:
     # Some of them are empty and end the search: then what is missing shows only in what was to be expected.
-    lab = Lab(settings, SandboxConfig(profile="typical", p_fresh_search_id=0.1, p_foreign_page=1.0, seed=9))
+    lab = CollectorHarness(
+        settings, SandboxConfig(profile="typical", p_fresh_search_id=0.1, p_foreign_page=1.0, seed=9)
+    )
     query = {group: list(conditions) for group, conditions in QUERY.items()}
     for day in days(12):
         finished, _ = await lab.collect("videos", [day], GARDEN)

@@ -11,7 +11,7 @@ from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.sandbox.accounts import PANEL
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import START, Lab, Tampering, days, ids_as_text, study
+from research_assets_tests.collect.lab import START, CollectorHarness, TamperingTransport, days, ids_as_text, study
 
 GARDEN = {
     "and": (
@@ -22,15 +22,15 @@ GARDEN = {
 LISTS = ("followers", "following", "liked_videos", "reposted_videos", "pinned_videos")
 
 
-def garden(**changes: Any) -> StudySpec:
+def garden_config(**changes: Any) -> StudySpec:
     return study(query=GARDEN, panel=tuple(PANEL), **changes)
 
 
-def this_week(lab: Lab) -> date:
+def this_week(lab: CollectorHarness) -> date:
     return week_of(lab.clock.now().date())
 
 
-def truth_of_comments(lab: Lab, day: date) -> tuple[set[int], set[int]]:
+def expected_comments(lab: CollectorHarness, day: date) -> tuple[set[int], set[int]]:
     """What the API can deliver of a day: ids of comments, and of replies."""
     query = {group: list(conditions) for group, conditions in GARDEN.items()}
     hits = lab.app.truth.videos(query, day, day)[day]
@@ -40,14 +40,14 @@ def truth_of_comments(lab: Lab, day: date) -> tuple[set[int], set[int]]:
 
 @pytest.mark.parametrize(("profile", "text"), [("clean", False), ("typical", False), ("clean", True)])
 async def test_comments_and_replies_are_those_that_can_be_had(settings: Settings, profile: str, text: bool) -> None:
-    lab = Lab(settings, SandboxConfig(profile=profile))
-    way = Tampering(lab, lambda _, response: ids_as_text(response) if text else None)
-    await lab.collect("videos", days(2), garden(), transport=way)
-    finished, pause = await lab.collect("comments", days(2), garden(), transport=way)
+    lab = CollectorHarness(settings, SandboxConfig(profile=profile))
+    way = TamperingTransport(lab, lambda _, response: ids_as_text(response) if text else None)
+    await lab.collect("videos", days(2), garden_config(), transport=way)
+    finished, pause = await lab.collect("comments", days(2), garden_config(), transport=way)
     assert pause is None
     assert {f.state for f in finished.values()} == {"complete"}
     for day in days(2):
-        top, replies = truth_of_comments(lab, day)
+        top, replies = expected_comments(lab, day)
         rows = lab.sql(f"SELECT id, asked_comment_id IS NOT NULL FROM {{comments}} WHERE day = DATE '{day}'")
         assert {row[0] for row in rows if not row[1]} == top
         assert {row[0] for row in rows if row[1]} == replies
@@ -56,37 +56,37 @@ async def test_comments_and_replies_are_those_that_can_be_had(settings: Settings
 
 
 async def test_settled_comments_cost_nothing_and_videos_without_comments_never_do(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
-    await lab.collect("videos", days(1), garden())
+    lab = CollectorHarness(settings, SandboxConfig())
+    await lab.collect("videos", days(1), garden_config())
     silent = lab.sql("SELECT count(*) FROM {videos} WHERE comment_count = 0")[0][0]
     assert silent > 0
-    await lab.collect("comments", days(1), garden())
+    await lab.collect("comments", days(1), garden_config())
     asked = lab.sql("SELECT count(*) FROM {coverage} WHERE unit_kind = 'video' AND requests > 0")[0][0]
     videos = lab.sql("SELECT count(*) FROM {videos}")[0][0]
     assert asked == videos - silent
-    before = lab.sent
-    finished, _ = await lab.collect("comments", days(1), garden())
-    assert lab.sent == before
+    before = lab.requests_sent
+    finished, _ = await lab.collect("comments", days(1), garden_config())
+    assert lab.requests_sent == before
     assert finished[START].was_complete
 
 
 async def test_comments_wait_for_their_videos(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
-    finished, _ = await lab.collect("comments", days(1), garden())
+    lab = CollectorHarness(settings, SandboxConfig())
+    finished, _ = await lab.collect("comments", days(1), garden_config())
     assert finished[START].state == "not_asked"
-    assert lab.sent == 0
+    assert lab.requests_sent == 0
 
 
 async def test_a_sample_keeps_its_chance_and_a_top_asks_the_most_commented(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
-    await lab.collect("videos", days(1), garden())
-    drawn = garden(comments=CommentRule("sample", fraction=0.25, seed=3, replies="none"))
+    lab = CollectorHarness(settings, SandboxConfig())
+    await lab.collect("videos", days(1), garden_config())
+    drawn = garden_config(comments=CommentRule("sample", fraction=0.25, seed=3, replies="none"))
     await lab.collect("comments", days(1), drawn)
     videos = lab.sql("SELECT count(*) FROM {videos}")[0][0]
     units = lab.sql("SELECT unit, probability FROM {coverage} WHERE entity = 'comments'")
     assert {row[1] for row in units} == {0.25}
     assert 0.1 * videos < len(units) < 0.4 * videos
-    top = garden(comments=CommentRule("top", n=3, replies="none"))
+    top = garden_config(comments=CommentRule("top", n=3, replies="none"))
     await lab.collect("comments", days(1), top)
     counts = [row[0] for row in lab.sql("SELECT comment_count FROM {videos} ORDER BY 1 DESC LIMIT 3")]
     asked = lab.sql(
@@ -97,10 +97,10 @@ async def test_a_sample_keeps_its_chance_and_a_top_asks_the_most_commented(setti
 
 
 async def test_every_list_of_the_panel_is_what_the_account_shows(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig(profile="typical"))
+    lab = CollectorHarness(settings, SandboxConfig(profile="typical"))
     week = this_week(lab)
     for entity in LISTS:
-        finished, _ = await lab.collect(entity, [week], garden())
+        finished, _ = await lab.collect(entity, [week], garden_config())
         assert finished[week].state == "complete"
         for name in PANEL:
             shown = lab.app.truth.user(name).get(entity)
@@ -118,10 +118,10 @@ async def test_every_list_of_the_panel_is_what_the_account_shows(settings: Setti
 
 
 async def test_profiles_of_authors_and_panel_and_what_is_refused(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig(profile="typical"))
-    await lab.collect("videos", days(1), garden())
+    lab = CollectorHarness(settings, SandboxConfig(profile="typical"))
+    await lab.collect("videos", days(1), garden_config())
     week = this_week(lab)
-    finished, _ = await lab.collect("users", [week], garden())
+    finished, _ = await lab.collect("users", [week], garden_config())
     authors = {row[0] for row in lab.sql("SELECT DISTINCT username FROM {videos}")} | set(PANEL)
     states = dict(lab.sql("SELECT unit, state FROM {coverage} WHERE entity = 'users'"))
     assert set(states) == authors
@@ -133,12 +133,12 @@ async def test_profiles_of_authors_and_panel_and_what_is_refused(settings: Setti
 
 
 async def test_an_account_is_asked_once_a_period_for_all_studies(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
+    lab = CollectorHarness(settings, SandboxConfig())
     week = this_week(lab)
-    await lab.collect("users", [week], garden(name="one", users=UserRule("panel")))
-    before = lab.sent
-    await lab.collect("users", [week], garden(name="two", users=UserRule("panel")))
-    assert lab.sent == before
+    await lab.collect("users", [week], garden_config(name="one", users=UserRule("panel")))
+    before = lab.requests_sent
+    await lab.collect("users", [week], garden_config(name="two", users=UserRule("panel")))
+    assert lab.requests_sent == before
     counts = lab.sql("SELECT study, count(*) FROM {users} GROUP BY 1 ORDER BY 1")
     assert counts[0][1] == counts[1][1] > 0
     states = lab.sql("SELECT unit, count(DISTINCT state) FROM {coverage} WHERE entity = 'users' GROUP BY 1")
@@ -146,44 +146,44 @@ async def test_an_account_is_asked_once_a_period_for_all_studies(settings: Setti
 
 
 async def test_a_refusal_is_not_repeated_next_period(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
-    spec = garden(users=UserRule("panel"))
+    lab = CollectorHarness(settings, SandboxConfig())
+    spec = garden_config(users=UserRule("panel"))
     await lab.collect("users", [this_week(lab)], spec)
     lab.clock.advance(days=7)
-    before = lab.sent
+    before = lab.requests_sent
     finished, _ = await lab.collect("users", [this_week(lab)], spec)
-    assert lab.sent - before == len(PANEL) - 2
+    assert lab.requests_sent - before == len(PANEL) - 2
     assert finished[this_week(lab)].units["missing"] == 1
 
 
 async def test_a_past_period_is_refused_before_anything_is_asked(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
+    lab = CollectorHarness(settings, SandboxConfig())
     with pytest.raises(PeriodNotCurrent, match="knows followers only as they are now"):
-        await lab.collect("followers", [this_week(lab) - timedelta(days=7)], garden())
-    assert lab.sent == 0
+        await lab.collect("followers", [this_week(lab) - timedelta(days=7)], garden_config())
+    assert lab.requests_sent == 0
 
 
 async def test_a_pause_in_the_middle_of_comments_goes_on_with_the_units_left(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig(research_cap=30))
-    await lab.collect("videos", days(1), garden())
-    finished, pause = await lab.collect("comments", days(1), garden())
+    lab = CollectorHarness(settings, SandboxConfig(research_cap=30))
+    await lab.collect("videos", days(1), garden_config())
+    finished, pause = await lab.collect("comments", days(1), garden_config())
     while pause is not None:
         assert pause.remaining == (START,)
         assert finished == {}
         waiting = lab.sql("SELECT count(*) FROM {coverage} WHERE state IN ('not_asked', 'partial')")[0][0]
         assert waiting > 0
         lab.clock.moment = pause.retry_at
-        finished, pause = await lab.collect("comments", days(1), garden())
+        finished, pause = await lab.collect("comments", days(1), garden_config())
     assert finished[START].state == "complete"
-    top, _ = truth_of_comments(lab, START)
+    top, _ = expected_comments(lab, START)
     ids = [row[0] for row in lab.sql("SELECT id FROM {comments}")]
     assert len(ids) == len(set(ids))
     assert set(ids) >= top
 
 
 async def test_follow_lists_say_by_how_much_they_fall_short(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
-    week, spec = this_week(lab), garden(users=UserRule("panel"))
+    lab = CollectorHarness(settings, SandboxConfig())
+    week, spec = this_week(lab), garden_config(users=UserRule("panel"))
     await lab.collect("users", [week], spec)
     await lab.collect("followers", [week], spec)
     kept, expected, reason = lab.sql(
@@ -194,6 +194,6 @@ async def test_follow_lists_say_by_how_much_they_fall_short(settings: Settings) 
 
 
 async def test_follow_lists_out_of_scope_stop_the_run_with_the_reason(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig(follow_scope=False))
+    lab = CollectorHarness(settings, SandboxConfig(follow_scope=False))
     with pytest.raises(Exception, match="scope"):
-        await lab.collect("followers", [this_week(lab)], garden())
+        await lab.collect("followers", [this_week(lab)], garden_config())

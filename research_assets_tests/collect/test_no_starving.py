@@ -26,7 +26,7 @@ Need = dict[tuple[str, str, date], int]
 
 
 @dataclass
-class Paper:
+class SimulatedStudies:
     """Studies whose days need so many requests each, by study, entity and day; `live` ones get a new day each day."""
 
     cap: int
@@ -73,7 +73,7 @@ class Paper:
             studies, standings, density, {"research": pool, "follow": follow}, used_today={"research": self.used}
         )
 
-    def act(self, item: PlannedRun) -> None:
+    def run_agenda(self, item: PlannedRun) -> None:
         """Do what an item asks for, the newest day first, as far as its requests go."""
         budget = min(item.requests, self.left)
         for day in sorted(item.partitions, reverse=True):
@@ -83,7 +83,7 @@ class Paper:
             budget, self.left = budget - done, self.left - done
             self.used[item.study] = self.used.get(item.study, 0) + done
 
-    def a_day(self) -> None:
+    def next_day(self) -> None:
         """Tick until nothing more is asked, then let midnight come."""
         for name, price in self.live.items():
             yesterday = self.now.date() - DAY
@@ -93,7 +93,7 @@ class Paper:
             if not items:
                 break
             for item in items:
-                self.act(item)
+                self.run_agenda(item)
         else:
             raise AssertionError("the agenda asks for ever")
         self.now, self.left, self.used = self.now + DAY, self.cap, {}
@@ -104,10 +104,10 @@ class Paper:
         return [key for key, rest in self.open.items() if rest and key[0] not in self.live]
 
 
-def done_after(paper: Paper, most: int) -> int:
+def done_after(paper: SimulatedStudies, most: int) -> int:
     """The number of quota days until all is done."""
     for number in range(1, most + 1):
-        paper.a_day()
+        paper.next_day()
         if not paper.lacking:
             return number
     raise AssertionError(f"after {most} days there still wait: {paper.lacking}")
@@ -118,41 +118,41 @@ def videos(name: str, *prices: int) -> Need:
 
 
 def test_a_day_that_costs_more_than_the_quota_goes_on_over_several_days() -> None:
-    assert done_after(Paper(10, {"a": 1.0}, videos("a", 35)), 10) == 4
+    assert done_after(SimulatedStudies(10, {"a": 1.0}, videos("a", 35)), 10) == 4
 
 
 def test_work_that_waits_for_the_window_begins_with_it() -> None:
-    paper = Paper(10, {"a": 1.0}, videos("a", 4, 8))
-    paper.a_day()
+    paper = SimulatedStudies(10, {"a": 1.0}, videos("a", 4, 8))
+    paper.next_day()
     # The newest first; the other costs more than was left, and less than a day's quota.
     assert paper.lacking == [("a", "videos", FIRST)]
-    paper.a_day()
+    paper.next_day()
     assert not paper.lacking
 
 
 def test_what_is_due_each_day_leaves_a_large_day_not_waiting_for_ever() -> None:
-    assert done_after(Paper(10, {"a": 1.0}, videos("a", 9), live={"new": 3}), 10) <= 3
+    assert done_after(SimulatedStudies(10, {"a": 1.0}, videos("a", 9), live={"new": 3}), 10) <= 3
 
 
 def test_a_day_larger_than_its_studys_share_is_begun() -> None:
-    paper = Paper(10, {"a": 1.0, "b": 1.0}, videos("a", 8) | videos("b", *[1] * 80))
+    paper = SimulatedStudies(10, {"a": 1.0, "b": 1.0}, videos("a", 8) | videos("b", *[1] * 80))
     for _ in range(4):
-        paper.a_day()
+        paper.next_day()
     assert not paper.open["a", "videos", FIRST]
 
 
 def test_new_comments_that_cost_more_than_backfill_leaves_them_are_begun() -> None:
     yesterday = NOW.date() - DAY
     need = {("a", "videos", yesterday): 0, ("a", "comments", yesterday): 8} | videos("b", *[1] * 80)
-    paper = Paper(10, {"a": 1.0, "b": 1.0}, need)
-    paper.a_day()
+    paper = SimulatedStudies(10, {"a": 1.0, "b": 1.0}, need)
+    paper.next_day()
     assert paper.open["a", "comments", yesterday] == 3, "half of the day is theirs"
-    paper.a_day()
+    paper.next_day()
     assert not paper.open["a", "comments", yesterday]
 
 
 @st.composite
-def papers(draw: st.DrawFn) -> Paper:
+def simulated_studies(draw: st.DrawFn) -> SimulatedStudies:
     cap = draw(st.integers(4, 20))
     need: Need = {}
     shares = {}
@@ -162,12 +162,12 @@ def papers(draw: st.DrawFn) -> Paper:
         need |= videos(name, *prices)
         need[name, "comments", FIRST] = draw(st.integers(0, 2 * cap))
     live = {"new": draw(st.integers(1, cap // 2))} if draw(st.booleans()) else {}
-    return Paper(cap, shares, need, live)
+    return SimulatedStudies(cap, shares, need, live)
 
 
 @hypothesis_settings(max_examples=25)
-@given(papers())
-def test_everything_is_done_in_the_end(paper: Paper) -> None:
+@given(simulated_studies())
+def test_everything_is_done_in_the_end(paper: SimulatedStudies) -> None:
     # What recurs takes half of a day at most; no window may be left without progress.
     free = paper.cap - sum(paper.live.values())
     assert done_after(paper, 3 + 2 * -(-sum(paper.price.values()) // free))

@@ -12,8 +12,17 @@ from research_assets.collect.spec import UserRule
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets.tiktok.errors import Unreachable
-from research_assets_tests.collect.lab import START, Edit, Lab, Tampering, changed, days, failing, study
-from research_assets_tests.collect.test_lists import garden, this_week
+from research_assets_tests.collect.lab import (
+    START,
+    Edit,
+    CollectorHarness,
+    TamperingTransport,
+    change_data,
+    days,
+    error_response,
+    study,
+)
+from research_assets_tests.collect.test_lists import garden_config, this_week
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -29,7 +38,7 @@ def nth(number: int, change: Change) -> Edit:
     def edited(_: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         nonlocal count
         count += 1
-        return changed(response, **change(orjson.loads(response.content)["data"])) if count == number else None
+        return change_data(response, **change(orjson.loads(response.content)["data"])) if count == number else None
 
     return edited
 
@@ -50,7 +59,7 @@ def of_another_day(data: dict[str, Any]) -> dict[str, Any]:
     return {"videos": [row | {"create_time": 1} for row in data["videos"]]}
 
 
-ODD: dict[str, tuple[int, Change]] = {
+INVALID_PAGES: dict[str, tuple[int, Change]] = {
     "a cursor far ahead": (1, always(cursor=9_000_000)),
     "a cursor below zero": (1, always(cursor=-5)),
     "a cursor as text": (1, always(cursor="soon")),
@@ -65,27 +74,27 @@ ODD: dict[str, tuple[int, Change]] = {
 }
 
 
-@pytest.mark.parametrize("what", ODD)
+@pytest.mark.parametrize("what", INVALID_PAGES)
 async def test_an_odd_answer_costs_some_requests_and_no_row(settings: Settings, what: str) -> None:
-    lab = Lab(settings, dense())
-    finished, pause = await lab.collect("videos", days(4), transport=Tampering(lab, nth(*ODD[what])))
+    lab = CollectorHarness(settings, dense())
+    finished, pause = await lab.collect("videos", days(4), transport=TamperingTransport(lab, nth(*INVALID_PAGES[what])))
     assert pause is None
     assert {f.state for f in finished.values()} == {"complete"}
     assert len(set(lab.ids()) - {None}) == 1000
-    assert lab.sent <= 20
+    assert lab.requests_sent <= 20
 
 
 async def test_days_of_an_api_that_is_down_are_not_given_up_but_left_for_a_better_hour(settings: Settings) -> None:
-    lab = Lab(settings, dense())
+    lab = CollectorHarness(settings, dense())
     await lab.collect("videos", days(2))
-    before = lab.sent
-    down = Tampering(lab, lambda _, r: failing(r, 500, "internal_error", "Server Internal Error"))
+    before = lab.requests_sent
+    down = TamperingTransport(lab, lambda _, r: error_response(r, 500, "internal_error", "Server Internal Error"))
     finished, pause = await lab.collect("videos", days(60), transport=down)
     assert pause is not None
     assert "not even what it answered before" in pause.reason
     assert {f.state for f in finished.values() if not f.was_complete} <= {"quarantined"}
     assert len(finished) == 2
-    assert lab.sent - before <= 40
+    assert lab.requests_sent - before <= 40
     lab.clock.moment = pause.retry_at
     finished, pause = await lab.collect("videos", days(60))
     assert {f.state for f in finished.values()} == {"complete"}
@@ -93,7 +102,7 @@ async def test_days_of_an_api_that_is_down_are_not_given_up_but_left_for_a_bette
 
 
 async def test_no_server_at_all_ends_the_run_with_the_error_and_the_next_goes_on(settings: Settings) -> None:
-    lab = Lab(settings, dense())
+    lab = CollectorHarness(settings, dense())
     count = 0
 
     def cut(request: httpx.Request, _: httpx.Response) -> None:
@@ -103,7 +112,7 @@ async def test_no_server_at_all_ends_the_run_with_the_error_and_the_next_goes_on
             raise httpx.ConnectError("nobody there", request=request)
 
     with pytest.raises(Unreachable, match="nobody there"):
-        await lab.collect("videos", days(4), transport=Tampering(lab, cut))
+        await lab.collect("videos", days(4), transport=TamperingTransport(lab, cut))
     assert lab.sql("SELECT DISTINCT state FROM {coverage}") == [("partial",)]
     assert lab.ledger.pool_state("research").used == 3
     finished, _ = await lab.collect("videos", days(4))
@@ -112,48 +121,48 @@ async def test_no_server_at_all_ends_the_run_with_the_error_and_the_next_goes_on
 
 
 async def test_a_throttle_that_does_not_end_pauses_before_it_eats_the_day(settings: Settings) -> None:
-    lab = Lab(settings, dense())
+    lab = CollectorHarness(settings, dense())
     await lab.collect("videos", days(1))
-    throttle = Tampering(lab, lambda _, r: failing(r, 429, "rate_limit_exceeded", "Too fast."))
-    before = lab.sent
+    throttle = TamperingTransport(lab, lambda _, r: error_response(r, 429, "rate_limit_exceeded", "Too fast."))
+    before = lab.requests_sent
     finished, pause = await lab.collect("videos", days(300), transport=throttle)
     assert pause is not None
     assert "too fast" in pause.reason
     assert [f.state for f in finished.values() if f.state != "too_fresh"] == ["complete"]
     assert len(pause.remaining) + len(finished) == 300
-    assert lab.sent - before <= 45
+    assert lab.requests_sent - before <= 45
 
 
 async def test_a_window_that_the_api_does_not_take_holds_up_no_other(settings: Settings) -> None:
-    lab = Lab(settings, dense(flat=20))
+    lab = CollectorHarness(settings, dense(flat=20))
     await lab.collect("videos", days(40, START - timedelta(days=40)), study(start=START - timedelta(days=40)))
 
     def refuse(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         if orjson.loads(request.content)["start_date"] <= "20260203":
-            return failing(response, 400, "invalid_params", "start_date is odd")
+            return error_response(response, 400, "invalid_params", "start_date is odd")
         return None
 
-    before = lab.sent
-    finished, pause = await lab.collect("videos", days(62), transport=Tampering(lab, refuse))
+    before = lab.requests_sent
+    finished, pause = await lab.collect("videos", days(62), transport=TamperingTransport(lab, refuse))
     assert pause is None
     states = [finished[day].state for day in days(62)]
     assert states.count("complete") >= 30
     assert finished[START].state == "quarantined"
     assert "start_date is odd" in (finished[START].reason or "")
-    assert lab.sent - before <= 16
+    assert lab.requests_sent - before <= 16
 
 
 async def test_a_list_that_never_ends_is_left_with_its_gap(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
+    lab = CollectorHarness(settings, SandboxConfig())
     week = this_week(lab)
 
     def echo(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         body = orjson.loads(request.content)
         if body["username"] != "sandbox_star":
             return None
-        return changed(response, cursor=body.get("cursor", 1_700_000_000), has_more=True)
+        return change_data(response, cursor=body.get("cursor", 1_700_000_000), has_more=True)
 
-    await lab.collect("followers", [week], garden(), transport=Tampering(lab, echo))
+    await lab.collect("followers", [week], garden_config(), transport=TamperingTransport(lab, echo))
     state, reason, requests = lab.sql("SELECT state, reason, requests FROM {coverage} WHERE unit = 'sandbox_star'")[0]
     assert state == "suspicious"
     assert "share the moment" in reason or "nothing new" in reason
@@ -161,23 +170,27 @@ async def test_a_list_that_never_ends_is_left_with_its_gap(settings: Settings) -
 
 
 async def test_odd_lists_hold_up_nobody_else(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
-    week, spec = this_week(lab), garden(users=UserRule("panel"))
+    lab = CollectorHarness(settings, SandboxConfig())
+    week, spec = this_week(lab), garden_config(users=UserRule("panel"))
     odd = study(panel=("two words", "\x00\x00", "", *spec.panel), users=UserRule("panel"))
 
     def empty(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
         star = orjson.loads(request.content)["username"] == "sandbox_star"
         return httpx.Response(200, json={"data": {}, "error": {"code": "ok"}}) if star else None
 
-    await lab.collect("users", [week], odd, transport=Tampering(lab, empty))
+    await lab.collect("users", [week], odd, transport=TamperingTransport(lab, empty))
     states = dict(lab.sql("SELECT unit, state FROM {coverage}"))
     assert states["two words"] == states[""] == "missing"
     assert states["sandbox_star"] == "suspicious"
     assert list(states.values()).count("complete") == len(spec.panel) - 3
     people = [{"username": {"a": 1}}, {"nobody": 1}, 7]
-    objects = Tampering(lab, lambda _, r: changed(r, user_followers=people) if r.status_code == 200 else None)
+    objects = TamperingTransport(
+        lab, lambda _, r: change_data(r, user_followers=people) if r.status_code == 200 else None
+    )
     await lab.collect("followers", [week], odd, transport=objects)
-    pinned = Tampering(lab, lambda _, r: changed(r, has_more=True, cursor=7) if r.status_code == 200 else None)
+    pinned = TamperingTransport(
+        lab, lambda _, r: change_data(r, has_more=True, cursor=7) if r.status_code == 200 else None
+    )
     await lab.collect("pinned_videos", [week], odd, transport=pinned)
     assert {row[0] for row in lab.sql("SELECT state FROM {coverage} WHERE entity = 'pinned_videos'")} <= {
         "complete",
@@ -187,7 +200,7 @@ async def test_odd_lists_hold_up_nobody_else(settings: Settings) -> None:
 
 
 async def test_a_refusal_between_failures_is_an_answer(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig(every_500=2))
+    lab = CollectorHarness(settings, SandboxConfig(every_500=2))
     names = tuple(f"nobody{number}" for number in range(40))
     finished, pause = await lab.collect("users", [this_week(lab)], study(panel=names, users=UserRule("panel")))
     assert pause is None
@@ -195,7 +208,7 @@ async def test_a_refusal_between_failures_is_an_answer(settings: Settings) -> No
 
 
 async def test_the_reserve_is_kept_from_a_backfill_and_given_to_what_is_due(settings: Settings) -> None:
-    lab = Lab(settings, dense(flat=150))
+    lab = CollectorHarness(settings, dense(flat=150))
     due = lab.clock.now().date() - timedelta(days=3)
     lab.ledger = type(lab.ledger)(settings.ledger, {"research": 10, "follow": 10}, lab.server_clock, due_reserve=8)
     finished, pause = await lab.collect("videos", [*days(9), due])

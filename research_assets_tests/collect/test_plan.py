@@ -23,7 +23,7 @@ def day(offset: int) -> date:
     return FIRST + timedelta(days=offset)
 
 
-def price(windows: list[SearchWindow], density: dict[date, float]) -> int:
+def total_requests(windows: list[SearchWindow], density: dict[date, float]) -> int:
     return sum(requests_for_hits(sum(density.get(d, 0.0) for d in window.days)) for window in windows)
 
 
@@ -62,14 +62,14 @@ def test_no_cut_is_cheaper_than_the_plan(offsets: set[int], hits: list[int]) -> 
         )
 
     plan = plan_windows([day(i) for i in wanted], density, most_days=31, most_pages=10_000)
-    assert price(plan, density) == cheapest(0)
+    assert total_requests(plan, density) == cheapest(0)
 
 
 def test_a_year_of_sparse_days_shares_twelve_requests() -> None:
     density = {day(i): 3.0 for i in range(365)}
     windows = plan_windows(list(density), density)
     assert len(windows) == 12
-    assert price(windows, density) == 12
+    assert total_requests(windows, density) == 12
 
 
 def test_an_unknown_density_asks_the_widest_windows() -> None:
@@ -80,7 +80,7 @@ def test_known_dense_days_are_cut_for_working_side_by_side_at_under_one_percent(
     density = {day(i): 950.0 for i in range(100)}
     windows = plan_windows(list(density), density)
     assert len(windows) >= 10
-    assert price(windows, density) <= 950 * 1.01
+    assert total_requests(windows, density) <= 950 * 1.01
 
 
 def test_one_missing_day_between_held_ones_is_asked_alone() -> None:

@@ -14,24 +14,32 @@ from research_assets.collect.spec import CommentRule, UserRule
 from research_assets.journal import Journal
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import QUERY, START, Lab, Tampering, days, failing, study
-from research_assets_tests.collect.test_lists import garden, this_week
+from research_assets_tests.collect.lab import (
+    QUERY,
+    START,
+    CollectorHarness,
+    TamperingTransport,
+    days,
+    error_response,
+    study,
+)
+from research_assets_tests.collect.test_lists import garden_config, this_week
 
 
 def dense(**knobs: object) -> SandboxConfig:
     return SandboxConfig(**{"flat": 250, "profile": "clean"} | knobs)  # type: ignore[arg-type]
 
 
-def left_open(lab: Lab, entity: str = "videos") -> int:
+def open_journals(lab: CollectorHarness, entity: str = "videos") -> int:
     return len(list_open_journals(lab.settings.captures, entity, "garden"))
 
 
-class Killed(BaseException):
+class SimulatedKill(BaseException):
     """Stands for a process that is gone."""
 
 
 async def collect_until_killed(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, wanted: Sequence[date], event: str, number: int
+    lab: CollectorHarness, monkeypatch: pytest.MonkeyPatch, wanted: Sequence[date], event: str, number: int
 ) -> None:
     """Collect days in a process that ends before the n-th event of a kind is written."""
     append, count = Journal.append, 0
@@ -40,12 +48,12 @@ async def collect_until_killed(
         nonlocal count
         count += kind == event
         if kind == event and count == number:
-            raise Killed
+            raise SimulatedKill
         append(self, kind, fields, answer)
 
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "append", counted)
-        with pytest.raises(Killed):
+        with pytest.raises(SimulatedKill):
             await lab.collect("videos", wanted)
 
 
@@ -53,33 +61,33 @@ async def collect_until_killed(
 async def test_a_run_killed_between_verdicts_is_finished_without_a_request(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, verdict: int
 ) -> None:
-    lab = Lab(settings, dense(flat=20))
+    lab = CollectorHarness(settings, dense(flat=20))
     await collect_until_killed(lab, monkeypatch, days(4), "unit", verdict)
-    before = lab.sent
+    before = lab.requests_sent
     finished, _ = await lab.collect("videos", days(4))
-    assert lab.sent == before
+    assert lab.requests_sent == before
     assert [finished[day].state for day in days(4)] == ["complete"] * 4
     assert lab.sql("SELECT count(*), count(DISTINCT unit), sum(requests) FROM {coverage}") == [(4, 4, 1.0)]
-    assert left_open(lab) == 0
+    assert open_journals(lab) == 0
 
 
 async def test_a_dead_day_judged_before_the_kill_is_not_asked_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab = Lab(settings, dense(flat=20, dead_days=frozenset({START})))
+    lab = CollectorHarness(settings, dense(flat=20, dead_days=frozenset({START})))
     await lab.collect("videos", days(3)[1:])
     with monkeypatch.context() as patch:
         patch.setattr("research_assets.collect.publish.tables.write_capture", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             await lab.collect("videos", days(3))
-    before = lab.sent
+    before = lab.requests_sent
     finished, _ = await lab.collect("videos", days(3))
     assert finished[START].state == "quarantined"
-    assert lab.sent == before
+    assert lab.requests_sent == before
 
 
 async def test_a_window_that_spans_a_held_day_is_gone_on_with(settings: Settings) -> None:
-    lab = Lab(settings, dense(flat=5, research_cap=2))
+    lab = CollectorHarness(settings, dense(flat=5, research_cap=2))
     await lab.collect("videos", [START + timedelta(days=1)], page_size=10)
     _, pause = await lab.collect("videos", days(3), page_size=10)
     assert pause is not None
@@ -87,20 +95,20 @@ async def test_a_window_that_spans_a_held_day_is_gone_on_with(settings: Settings
     finished, _ = await lab.collect("videos", days(3), page_size=10)
     assert {f.state for f in finished.values()} == {"complete"}
     assert lab.app.quota.pools["research"].day(lab.clock.now()).spent == 1
-    assert left_open(lab) == 0
+    assert open_journals(lab) == 0
 
 
 @pytest.mark.parametrize("page", [1, 2])
 async def test_no_window_reaches_across_days_that_are_gone_on_with(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
-    lab = Lab(settings, dense(flat=50))
+    lab = CollectorHarness(settings, dense(flat=50))
     await collect_until_killed(lab, monkeypatch, days(14)[5:9], "page", page)
-    assert left_open(lab) == 1
-    before = lab.sent
+    assert open_journals(lab) == 1
+    before = lab.requests_sent
     finished, _ = await lab.collect("videos", days(14))
     assert {finished[day].state for day in days(14)} == {"complete"}
-    assert lab.sent - before == 3 + (3 - page) + 3
+    assert lab.requests_sent - before == 3 + (3 - page) + 3
     assert lab.sql("SELECT count(*), count(DISTINCT id) FROM {videos}") == [(700, 700)]
 
 
@@ -108,7 +116,7 @@ async def test_no_window_reaches_across_days_that_are_gone_on_with(
 async def test_a_window_of_which_some_days_are_wanted_is_treated_as_is_cheapest(
     settings: Settings, first: int, requests: int, open_after: int
 ) -> None:
-    lab = Lab(settings, dense(research_cap=17))
+    lab = CollectorHarness(settings, dense(research_cap=17))
     _, pause = await lab.collect("videos", days(14), page_size=100)
     assert pause is not None
     lab.app.quota.pools["research"].cap = 1000
@@ -118,74 +126,74 @@ async def test_a_window_of_which_some_days_are_wanted_is_treated_as_is_cheapest(
     assert pause is None
     assert {finished[day].state for day in wanted} == {"complete"}
     assert lab.app.quota.pools["research"].day(lab.clock.now()).spent <= requests
-    assert left_open(lab) == open_after
+    assert open_journals(lab) == open_after
 
 
 async def test_no_window_reaches_across_a_day_that_is_given_up(settings: Settings) -> None:
-    lab = Lab(settings, dense(flat=3, dead_days=frozenset({START + timedelta(days=15)})))
+    lab = CollectorHarness(settings, dense(flat=3, dead_days=frozenset({START + timedelta(days=15)})))
     await lab.collect("videos", days(31)[13:18])
-    before = lab.sent
+    before = lab.requests_sent
     finished, _ = await lab.collect("videos", days(31))
-    assert lab.sent - before == 2
+    assert lab.requests_sent - before == 2
     assert [f.state for f in finished.values()].count("complete") == 30
 
 
 @pytest.mark.parametrize("changes", [{"query": {"not": QUERY["and"]}}, {"fields": {"videos": ("id", "create_time")}}])
 async def test_pages_of_another_query_complete_no_day(settings: Settings, changes: dict[str, Any]) -> None:
-    lab = Lab(settings, dense(research_cap=12))
+    lab = CollectorHarness(settings, dense(research_cap=12))
     _, pause = await lab.collect("videos", days(14))
     assert pause is not None
     lab.clock.moment = pause.retry_at
     await lab.collect("videos", days(1), study(**changes))
-    assert left_open(lab) == 0
+    assert open_journals(lab) == 0
     assert lab.sql("SELECT unit FROM {coverage} WHERE state = 'complete'") == [(START.isoformat(),)]
 
 
 async def test_an_interrupted_observation_goes_on_while_it_is_of_one_moment(settings: Settings) -> None:
-    lab = Lab(settings, dense(research_cap=13))
+    lab = CollectorHarness(settings, dense(research_cap=13))
     await lab.collect("videos", days(4))
     _, pause = await lab.collect("videos", days(4), again=True)
     assert pause is not None
     lab.clock.moment = pause.retry_at
     finished, _ = await lab.collect("videos", days(4))
     assert all(f.was_complete for f in finished.values())
-    assert left_open(lab) == 1, "a plain run is no observation"
+    assert open_journals(lab) == 1, "a plain run is no observation"
     finished, pause = await lab.collect("videos", days(4), again=True)
     assert pause is None
     assert lab.app.quota.pools["research"].day(lab.clock.now()).spent == 7
-    assert left_open(lab) == 0
+    assert open_journals(lab) == 0
     assert lab.sql("SELECT count(*), count(DISTINCT id) FROM {videos}") == [(2000, 1000)]
 
 
 async def test_an_observation_interrupted_long_ago_is_begun_anew(settings: Settings) -> None:
-    lab = Lab(settings, dense(research_cap=13))
+    lab = CollectorHarness(settings, dense(research_cap=13))
     await lab.collect("videos", days(4))
     await lab.collect("videos", days(4), again=True)
     lab.clock.advance(days=5)
     _, pause = await lab.collect("videos", days(4), again=True)
     assert pause is None
     assert lab.app.quota.pools["research"].day(lab.clock.now()).spent == 10
-    assert left_open(lab) == 0
+    assert open_journals(lab) == 0
     assert len(lab.ids()) == 1000 + 300 + 1000, "the pages of the first attempt are kept too"
 
 
 async def test_a_period_that_ended_in_a_pause_keeps_what_it_brought(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig(follow_cap=3))
-    _, pause = await lab.collect("followers", [this_week(lab)], garden())
+    lab = CollectorHarness(settings, SandboxConfig(follow_cap=3))
+    _, pause = await lab.collect("followers", [this_week(lab)], garden_config())
     assert pause is not None
     assert pause.pool == "follow"
     rows = lab.sql("SELECT count(*) FROM {coverage}")
     assert rows[0][0] > 0
     lab.clock.advance(days=7)
-    await lab.collect("followers", [this_week(lab)], garden())
-    assert left_open(lab, "followers") == 1
+    await lab.collect("followers", [this_week(lab)], garden_config())
+    assert open_journals(lab, "followers") == 1
     periods = {row[0] for row in lab.sql("SELECT DISTINCT date_trunc('week', observed_at)::DATE FROM {followers}")}
     assert this_week(lab) - timedelta(days=7) in periods
     assert lab.sql("SELECT count(*) FROM {coverage} WHERE state = 'partial' AND reason LIKE 'The period ended%'")
 
 
 async def test_a_caller_that_loses_interest_leaves_nothing_locked(settings: Settings) -> None:
-    lab = Lab(settings, dense())
+    lab = CollectorHarness(settings, dense())
     tools = lab.tools()
     async with tools.client:
         results = collect(CollectionTask(study(), "videos", days(90)), tools)
@@ -198,18 +206,18 @@ async def test_a_caller_that_loses_interest_leaves_nothing_locked(settings: Sett
 
 
 async def test_replies_that_a_paused_observation_told_of_are_asked_by_whoever_goes_on(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
-    await lab.collect("videos", days(1), garden())
-    await lab.collect("comments", days(1), garden())
+    lab = CollectorHarness(settings, SandboxConfig())
+    await lab.collect("videos", days(1), garden_config())
+    await lab.collect("comments", days(1), garden_config())
     settled = dict(lab.sql("SELECT unit, expected FROM {coverage} WHERE unit_kind = 'comment'"))
     lab.clock.advance(days=20)
     lab.config = SandboxConfig(research_cap=60)
     lab.app = type(lab.app)(lab.config, lab.clock)
-    await lab.collect("videos", days(1), garden(), again=True)
-    _, pause = await lab.collect("comments", days(1), garden(), again=True)
+    await lab.collect("videos", days(1), garden_config(), again=True)
+    _, pause = await lab.collect("comments", days(1), garden_config(), again=True)
     while pause is not None:
         lab.clock.moment = pause.retry_at
-        _, pause = await lab.collect("comments", days(1), garden())
+        _, pause = await lab.collect("comments", days(1), garden_config())
     grown = lab.sql(
         "SELECT c.id, max(c.reply_count) FROM {comments} c WHERE asked_comment_id IS NULL GROUP BY 1 "
         "HAVING max(c.reply_count) > min(c.reply_count)"
@@ -220,37 +228,39 @@ async def test_replies_that_a_paused_observation_told_of_are_asked_by_whoever_go
 
 
 async def test_units_that_are_wanted_no_more_hold_nothing_up(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
-    await lab.collect("videos", days(1), garden())
+    lab = CollectorHarness(settings, SandboxConfig())
+    await lab.collect("videos", days(1), garden_config())
     broken = lab.sql("SELECT min(id) FROM {videos} WHERE comment_count > 0")[0][0]
 
     def fail(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         hit = orjson.loads(request.content).get("video_id") == broken
-        return failing(response, 500, "internal_error", "Server Internal Error") if hit else None
+        return error_response(response, 500, "internal_error", "Server Internal Error") if hit else None
 
-    alone = garden(comments=CommentRule(replies="none"))
-    finished, _ = await lab.collect("comments", days(1), alone, transport=Tampering(lab, fail))
+    alone = garden_config(comments=CommentRule(replies="none"))
+    finished, _ = await lab.collect("comments", days(1), alone, transport=TamperingTransport(lab, fail))
     assert finished[START].state == "quarantined"
-    finished, _ = await lab.collect("comments", days(1), garden(comments=CommentRule("top", n=1, replies="none")))
+    finished, _ = await lab.collect(
+        "comments", days(1), garden_config(comments=CommentRule("top", n=1, replies="none"))
+    )
     assert finished[START].state == "complete"
     assert finished[START].kept > 0
 
 
 async def test_pages_with_fewer_fields_are_not_taken_over(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
+    lab = CollectorHarness(settings, SandboxConfig())
     week, panel = this_week(lab), UserRule("panel")
-    narrow = garden(name="narrow", users=panel, fields={"users": ("display_name",)})
+    narrow = garden_config(name="narrow", users=panel, fields={"users": ("display_name",)})
     await lab.collect("users", [week], narrow)
-    await lab.collect("users", [week], garden(name="whole", users=panel))
+    await lab.collect("users", [week], garden_config(name="whole", users=panel))
     known = dict(lab.sql("SELECT study, count(follower_count) FROM {users} GROUP BY 1"))
     assert known["narrow"] == 0 < known["whole"]
-    before = lab.sent
-    await lab.collect("users", [week], garden(name="third", users=panel))
-    assert lab.sent == before
+    before = lab.requests_sent
+    await lab.collect("users", [week], garden_config(name="third", users=panel))
+    assert lab.requests_sent == before
 
 
 async def test_refusals_rest_longer_each_time(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
+    lab = CollectorHarness(settings, SandboxConfig())
     spec = study(panel=("sandbox_missing",), users=UserRule("panel"))
     rests = []
     for _ in range(3):

@@ -12,39 +12,53 @@ from research_assets.collect.pools import read_pools
 from research_assets.collect.standing import read_agenda_inputs
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import START, Lab, Tampering, changed, days, failing, ids_as_text, study
-from research_assets_tests.collect.test_accounts import Heard, panel, people, replaced, world
+from research_assets_tests.collect.lab import (
+    START,
+    CollectorHarness,
+    TamperingTransport,
+    change_data,
+    days,
+    error_response,
+    ids_as_text,
+    study,
+)
+from research_assets_tests.collect.test_accounts import RecordingEdit, panel, usernames_of, replaced, harness
 
-LOOKS = """
+CANARY_SQL = """
 SELECT state, count(*), round(sum(requests), 6), min(reason) FROM {coverage} WHERE unit_kind = 'canary' GROUP BY state
 """
 RUNNING = study(end=None)
 
 
-async def held(settings: Settings, **knobs: object) -> Lab:
+async def collected_harness(settings: Settings, **knobs: object) -> CollectorHarness:
     """A lab that holds five days of 20 videos for long enough."""
-    lab = Lab(settings, SandboxConfig(**{"flat": 20, "search_life": 40 * 86_400, **knobs}))  # type: ignore[arg-type]
+    lab = CollectorHarness(settings, SandboxConfig(**{"flat": 20, "search_life": 40 * 86_400, **knobs}))  # type: ignore[arg-type]
     await lab.collect("videos", days(5))
     lab.clock.advance(days=CANARY_INTERVAL.days)
     return lab
 
 
-def due(lab: Lab) -> date | None:
+def due(lab: CollectorHarness) -> date | None:
     """The day that the study is to look at now."""
     pools, used = read_pools(lab.settings, lab.server_clock)
     return read_agenda_inputs(lab.settings, [RUNNING], pools, lab.clock.now(), used=used).canary_days.get("garden")
 
 
 async def test_a_look_costs_one_request_and_says_of_each_video_whether_it_is_still_found(settings: Settings) -> None:
-    lab = await held(settings)
-    sent = lab.sent
+    lab = await collected_harness(settings)
+    sent = lab.requests_sent
 
     def withdrawn(_: httpx.Request, response: httpx.Response) -> httpx.Response:
-        return changed(response, videos=orjson.loads(response.content)["data"]["videos"][:-3])
+        return change_data(response, videos=orjson.loads(response.content)["data"]["videos"][:-3])
 
-    finished, pause = await lab.collect("videos", [START], canary=True, transport=Tampering(lab, withdrawn))
-    assert (pause, finished[START].state, finished[START].was_complete, lab.sent - sent) == (None, "complete", True, 1)
-    assert sorted(lab.sql(LOOKS)) == [
+    finished, pause = await lab.collect("videos", [START], canary=True, transport=TamperingTransport(lab, withdrawn))
+    assert (pause, finished[START].state, finished[START].was_complete, lab.requests_sent - sent) == (
+        None,
+        "complete",
+        True,
+        1,
+    )
+    assert sorted(lab.sql(CANARY_SQL)) == [
         ("complete", 17, 0.85, None),
         ("missing", 3, 0.15, "Known from before, not found when it was looked for again."),
     ]
@@ -52,22 +66,24 @@ async def test_a_look_costs_one_request_and_says_of_each_video_whether_it_is_sti
     # The days stand as they did, for the collector and for the agenda.
     finished, _ = await lab.collect("videos", days(5))
     assert {one.was_complete for one in finished.values()} == {True}
-    assert lab.sent - sent == 1
+    assert lab.requests_sent - sent == 1
 
 
 async def test_ids_that_come_as_text_are_found_too(settings: Settings) -> None:
-    lab = await held(settings)
-    await lab.collect("videos", [START], canary=True, transport=Tampering(lab, lambda _, r: ids_as_text(r)))
-    assert lab.sql(LOOKS) == [("complete", 20, 1, None)]
+    lab = await collected_harness(settings)
+    await lab.collect("videos", [START], canary=True, transport=TamperingTransport(lab, lambda _, r: ids_as_text(r)))
+    assert lab.sql(CANARY_SQL) == [("complete", 20, 1, None)]
 
 
 async def test_a_query_that_is_not_answered_is_suspicious_and_looked_at_again_tomorrow(settings: Settings) -> None:
-    lab = await held(settings)
-    sent = lab.sent
-    nothing = Tampering(lab, lambda _, r: changed(r, videos=None, cursor=0, has_more=False, search_id=None))
+    lab = await collected_harness(settings)
+    sent = lab.requests_sent
+    nothing = TamperingTransport(
+        lab, lambda _, r: change_data(r, videos=None, cursor=0, has_more=False, search_id=None)
+    )
     await lab.collect("videos", [START], canary=True, transport=nothing)
-    assert lab.sent - sent == 2
-    [(state, number, requests, reason)] = lab.sql(LOOKS)
+    assert lab.requests_sent - sent == 2
+    [(state, number, requests, reason)] = lab.sql(CANARY_SQL)
     assert (state, number, requests) == ("suspicious", 20, 2)
     assert "20 videos known from before" in reason
     assert due(lab) is None
@@ -76,29 +92,29 @@ async def test_a_query_that_is_not_answered_is_suspicious_and_looked_at_again_to
 
 
 async def test_a_look_waits_for_the_quota(settings: Settings) -> None:
-    lab = await held(settings)
+    lab = await collected_harness(settings)
     lab.ledger.mark_exhausted("research")
     finished, pause = await lab.collect("videos", [START], canary=True)
     assert not finished
     assert pause is not None
     assert pause.remaining == (START,)
-    assert lab.sql(LOOKS) == []
+    assert lab.sql(CANARY_SQL) == []
 
 
 async def test_an_api_that_is_down_is_left_alone_and_nothing_is_said_of_the_videos(settings: Settings) -> None:
-    lab = await held(settings)
-    sent = lab.sent
-    down = Tampering(lab, lambda _, r: failing(r, 500, "internal_error", "Server Internal Error"))
+    lab = await collected_harness(settings)
+    sent = lab.requests_sent
+    down = TamperingTransport(lab, lambda _, r: error_response(r, 500, "internal_error", "Server Internal Error"))
     finished, pause = await lab.collect("videos", [START], canary=True, transport=down)
     assert not finished
     assert pause is not None
     assert "could not be looked for" in pause.reason
-    assert lab.sent - sent == 2
-    assert lab.sql(LOOKS) == []
+    assert lab.requests_sent - sent == 2
+    assert lab.sql(CANARY_SQL) == []
 
 
 async def test_of_a_query_by_many_accounts_those_are_looked_for_that_go_into_one_search(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig(fixed_volume=20, search_lifetime=40 * 86_400))
+    lab = CollectorHarness(settings, SandboxConfig(fixed_volume=20, search_lifetime=40 * 86_400))
     authors = sorted({name for (name,) in (await _any_day(lab))})
     wide = study(query={"and": ({"operation": "IN", "field_name": "username", "field_values": tuple(authors)},)})
     asked: list[set[str]] = []
@@ -108,7 +124,7 @@ async def test_of_a_query_by_many_accounts_those_are_looked_for_that_go_into_one
             if one["field_name"] == "username":
                 asked.append(set(one["field_values"]))
 
-    await lab.collect("videos", [START], wide, canary=True, transport=Tampering(lab, seen))
+    await lab.collect("videos", [START], wide, canary=True, transport=TamperingTransport(lab, seen))
     assert len(authors) > lab.settings.username_batch
     [names] = asked
     assert len(names) == lab.settings.username_batch
@@ -119,35 +135,39 @@ async def test_of_a_query_by_many_accounts_those_are_looked_for_that_go_into_one
 async def test_an_account_that_breaks_searches_is_left_out_of_the_look(
     settings: Settings, spelt: Callable[[str], str]
 ) -> None:
-    lab = world(settings, search_life=40 * 86_400)
+    lab = harness(settings, search_life=40 * 86_400)
     names = [spelt(name) for name in panel(lab, 10)]
-    lab = world(replaced(settings), search_life=40 * 86_400, breaking_usernames=frozenset({names[3]}))
-    heard = Heard()
-    await lab.collect("videos", days(5), people(names))
+    lab = harness(replaced(settings), search_life=40 * 86_400, breaking_usernames=frozenset({names[3]}))
+    heard = RecordingEdit()
+    await lab.collect("videos", days(5), usernames_of(names))
     lab.clock.advance(days=CANARY_INTERVAL.days)
-    sent = lab.sent
-    finished, pause = await lab.collect("videos", [START], people(names), canary=True, transport=Tampering(lab, heard))
-    assert (pause, finished[START].state, lab.sent - sent) == (None, "complete", 1)
+    sent = lab.requests_sent
+    finished, pause = await lab.collect(
+        "videos", [START], usernames_of(names), canary=True, transport=TamperingTransport(lab, heard)
+    )
+    assert (pause, finished[START].state, lab.requests_sent - sent) == (None, "complete", 1)
     # Of the two that failed last it is not known which one it was: both are asked by themselves.
     [together] = heard.searches
     assert len(together) == 8
     assert set(together) < set(names) - {names[3]}
-    assert lab.sql(LOOKS) == [("complete", 8, 1, None)]
+    assert lab.sql(CANARY_SQL) == [("complete", 8, 1, None)]
 
 
 async def test_few_videos_are_looked_for_too_but_say_nothing_of_the_query(settings: Settings) -> None:
-    lab = await held(settings)
+    lab = await collected_harness(settings)
     [(name, number)] = lab.sql(
         f"SELECT username, count(*) FROM {{videos}} WHERE day = '{START}' GROUP BY ALL HAVING count(*) < 3 LIMIT 1"
     )
-    few = people([name, "somebody.else"])
-    nothing = Tampering(lab, lambda _, r: changed(r, videos=None, cursor=0, has_more=False, search_id=None))
+    few = usernames_of([name, "somebody.else"])
+    nothing = TamperingTransport(
+        lab, lambda _, r: change_data(r, videos=None, cursor=0, has_more=False, search_id=None)
+    )
     finished, pause = await lab.collect("videos", [START], few, canary=True, transport=nothing)
     assert (pause, finished[START].state) == (None, "complete")
-    assert [(state, count) for state, count, _, _ in lab.sql(LOOKS)] == [("missing", number)]
+    assert [(state, count) for state, count, _, _ in lab.sql(CANARY_SQL)] == [("missing", number)]
 
 
-async def _any_day(lab: Lab) -> list[tuple[str]]:
+async def _any_day(lab: CollectorHarness) -> list[tuple[str]]:
     await lab.collect("videos", [START])
     return lab.sql("SELECT DISTINCT username FROM {videos}")
 
@@ -155,7 +175,7 @@ async def _any_day(lab: Lab) -> list[tuple[str]]:
 async def test_a_look_is_due_a_week_after_the_last_and_not_before_videos_are_known_for_a_week(
     settings: Settings,
 ) -> None:
-    lab = await held(settings)
+    lab = await collected_harness(settings)
     assert due(lab) in days(5)
     lab.clock.advance(seconds=-1)
     assert due(lab) is None

@@ -14,43 +14,43 @@ from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.collect.standing import study_entities, read_agenda_inputs
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import START, Lab, days, study
+from research_assets_tests.collect.lab import START, CollectorHarness, days, study
 
 SHORT = study(end=START + timedelta(days=2), comments=CommentRule("all"), users=UserRule("none"))
 
 
-def facts(lab: Lab, *studies: StudySpec) -> AgendaInputs:
+def facts(lab: CollectorHarness, *studies: StudySpec) -> AgendaInputs:
     pools, used = read_pools(lab.settings, lab.server_clock)
     return read_agenda_inputs(lab.settings, studies or (SHORT,), pools, lab.server_clock.now(), used=used)
 
 
-def lab_of(settings: Settings, **knobs: object) -> Lab:
-    return Lab(settings, SandboxConfig(**{"flat": 3, "flat_comments": 2, **knobs}))  # type: ignore[arg-type]
+def collect_harness(settings: Settings, **knobs: object) -> CollectorHarness:
+    return CollectorHarness(settings, SandboxConfig(**{"flat": 3, "flat_comments": 2, **knobs}))  # type: ignore[arg-type]
 
 
 def test_nothing_held_is_nothing_known(settings: Settings) -> None:
-    read = facts(lab_of(settings))
+    read = facts(collect_harness(settings))
     assert read.partition_status["garden", "videos"] == {}
     assert read.hits_per_day["garden"] == {}
     assert read.pools["research"].remaining == 1000
 
 
 async def test_days_that_are_held_and_comments_that_are_open(settings: Settings) -> None:
-    lab = lab_of(settings)
+    lab = collect_harness(settings)
     await lab.collect("videos", days(3), SHORT)
     read = facts(lab)
     assert read.hits_per_day["garden"] == dict.fromkeys(days(3), 3.0)
     assert {one.open_units for one in read.partition_status["garden", "videos"].values()} == {0}
     open_ = read.partition_status["garden", "comments"][START]
     assert (open_.open_units, open_.estimate.requests, open_.estimate.basis) == (3, 3.0, "known counts")
-    assert read.used_today["research"] == {"garden": lab.sent}
+    assert read.used_today["research"] == {"garden": lab.requests_sent}
     await lab.collect("comments", days(3), SHORT)
     assert not build_agenda(facts(lab), lab.clock.now()).items
 
 
 async def test_a_dead_day_rests_until_its_next_try(settings: Settings) -> None:
     dead = START + timedelta(days=1)
-    lab = lab_of(settings, dead_days=frozenset({dead}))
+    lab = collect_harness(settings, dead_days=frozenset({dead}))
     await lab.collect("videos", days(3), SHORT)
     rests = facts(lab).partition_status["garden", "videos"][dead]
     assert (rests.open_units, rests.waiting_units, rests.last_complete_at) == (0, 1, None)
@@ -61,7 +61,7 @@ async def test_a_dead_day_rests_until_its_next_try(settings: Settings) -> None:
 
 
 async def test_a_look_again_that_failed_leaves_the_day_held(settings: Settings) -> None:
-    lab = lab_of(settings)
+    lab = collect_harness(settings)
     spec = replace(SHORT, reobserve_days=(10,))
     await lab.collect("videos", days(3), spec)
     seen = facts(lab, spec).partition_status["garden", "videos"][START].last_complete_at
@@ -75,7 +75,7 @@ async def test_a_look_again_that_failed_leaves_the_day_held(settings: Settings) 
 
 async def test_accounts_of_the_running_period(settings: Settings) -> None:
     spec = replace(SHORT, comments=CommentRule("none"), users=UserRule("panel"), panel=("sandbox_beet", "sandbox_star"))
-    lab = lab_of(settings, flat=None)
+    lab = collect_harness(settings, flat=None)
     week = date(2026, 6, 1)
     read = facts(lab, spec)
     assert read.partition_status["garden", "users"][week].estimate.requests == 2

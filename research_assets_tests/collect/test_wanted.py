@@ -10,19 +10,19 @@ from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.collect.wanted import write_expected_units
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import START, Lab, days
-from research_assets_tests.collect.test_lists import garden, this_week
+from research_assets_tests.collect.lab import START, CollectorHarness, days
+from research_assets_tests.collect.test_lists import garden_config, this_week
 
 Wanted = list[tuple[str, date, str, str]]
 
 
-def wanted(lab: Lab, spec: StudySpec) -> Wanted:
+def expected_units(lab: CollectorHarness, spec: StudySpec) -> Wanted:
     """What a study wants now: entity, partition, kind and unit."""
     write_expected_units(lab.settings.raw, [spec], lab.clock.now())
     return [(*row,) for row in lab.sql("SELECT entity, partition, unit_kind, unit FROM {wanted} ORDER BY ALL")]
 
 
-def files(lab: Lab) -> dict[Path, int]:
+def files(lab: CollectorHarness) -> dict[Path, int]:
     """The files of the table, by the moment at which each was written."""
     return {path: path.stat().st_mtime_ns for path in (lab.settings.raw / "wanted").glob("study=*/day=*/*.parquet")}
 
@@ -32,12 +32,12 @@ def folders(paths: Iterable[Path]) -> set[str]:
 
 
 async def test_days_videos_and_accounts_are_wanted_as_far_as_they_are_known(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
-    spec = garden(end=START + timedelta(days=40), users=UserRule("panel"))
+    lab = CollectorHarness(settings, SandboxConfig())
+    spec = garden_config(end=START + timedelta(days=40), users=UserRule("panel"))
     await lab.collect("videos", days(2, START + timedelta(days=27)), spec)
     await lab.collect("users", [this_week(lab)], spec)
     lab.clock.advance(days=7)
-    rows = wanted(lab, spec)
+    rows = expected_units(lab, spec)
     found = Counter((entity, kind) for entity, _, kind, _ in rows)
     assert found["videos", "day"] == 41
     assert found["comments", "day"] == 39
@@ -50,44 +50,44 @@ async def test_days_videos_and_accounts_are_wanted_as_far_as_they_are_known(sett
 
 
 async def test_no_period_is_wanted_after_the_last_observation_of_a_study_that_is_over(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
-    spec = garden(end=START + timedelta(days=1), users=UserRule("panel"))
+    lab = CollectorHarness(settings, SandboxConfig())
+    spec = garden_config(end=START + timedelta(days=1), users=UserRule("panel"))
     await lab.collect("users", [this_week(lab)], spec)
     observed = this_week(lab)
     lab.clock.advance(days=21)
-    assert {day for entity, day, _, _ in wanted(lab, spec) if entity == "users"} == {observed}
-    endless = wanted(lab, replace(spec, end=None))
+    assert {day for entity, day, _, _ in expected_units(lab, spec) if entity == "users"} == {observed}
+    endless = expected_units(lab, replace(spec, end=None))
     assert len({day for entity, day, _, _ in endless if entity == "users"}) == 4
 
 
 async def test_only_what_has_changed_is_written_again(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
-    spec = garden(end=START + timedelta(days=9))
+    lab = CollectorHarness(settings, SandboxConfig())
+    spec = garden_config(end=START + timedelta(days=9))
     await lab.collect("videos", days(3), spec)
-    first = wanted(lab, spec)
+    first = expected_units(lab, spec)
     before = files(lab)
-    assert wanted(lab, spec) == first
+    assert expected_units(lab, spec) == first
     assert files(lab) == before
 
     await lab.collect("videos", [START + timedelta(days=3)], spec)
-    second = wanted(lab, spec)
+    second = expected_units(lab, spec)
     assert folders(before.keys() ^ files(lab).keys()) == {str(START + timedelta(days=3)), str(this_week(lab))}
     assert {day for _, day, kind, _ in set(second) - set(first) if kind == "video"} == {START + timedelta(days=3)}
 
     # Another rule speaks of the same days, and a study that ends earlier of fewer.
     fewer = replace(spec, end=START + timedelta(days=2), comments=CommentRule("top", n=1))
-    assert Counter(kind for _, _, kind, _ in wanted(lab, fewer))["video"] == 3
+    assert Counter(kind for _, _, kind, _ in expected_units(lab, fewer))["video"] == 3
     assert folders(files(lab)) == {str(day) for day in days(3)} | {str(this_week(lab))}
 
 
 async def test_a_period_that_is_over_wants_the_accounts_that_were_known_while_it_ran(settings: Settings) -> None:
-    lab = Lab(settings, SandboxConfig())
-    spec = replace(garden(end=None, users=UserRule("panel")), panel=("anna", "ben"))
+    lab = CollectorHarness(settings, SandboxConfig())
+    spec = replace(garden_config(end=None, users=UserRule("panel")), panel=("anna", "ben"))
     await lab.collect("users", [this_week(lab)], spec)
     over = this_week(lab)
-    wanted(lab, spec)
+    expected_units(lab, spec)
     lab.clock.advance(days=7)
-    rows = wanted(lab, replace(spec, panel=("anna", "ben", "carl")))
+    rows = expected_units(lab, replace(spec, panel=("anna", "ben", "carl")))
     users = {(day, unit) for entity, day, _, unit in rows if entity == "users"}
     assert {unit for day, unit in users if day == over} == {"anna", "ben"}
     assert {unit for day, unit in users if day == this_week(lab)} == {"anna", "ben", "carl"}

@@ -19,13 +19,13 @@ from research_assets.collect.accounts import batchable_usernames
 from research_assets.collect.spec import StudySpec
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import VARIABLES, Settings
-from research_assets_tests.collect.lab import START, Lab, days, study
-from research_assets_tests.collect.test_accounts import panel, people, world
+from research_assets_tests.collect.lab import START, CollectorHarness, days, study
+from research_assets_tests.collect.test_accounts import panel, usernames_of, harness
 
 DAYS = 6
 EPOCH = date(1970, 1, 1)
 
-troubles = st.fixed_dictionaries(
+fault_configs = st.fixed_dictionaries(
     {},
     optional={
         "seed": st.integers(0, 5),
@@ -64,10 +64,10 @@ runs = st.lists(
 )
 
 
-class Killing(httpx.AsyncBaseTransport):
+class KillingTransport(httpx.AsyncBaseTransport):
     """The way to the sandbox; the process ends while the n-th data request is under way, answered but not kept."""
 
-    def __init__(self, lab: Lab, number: int | None, victim: list[asyncio.Task[Any]]) -> None:
+    def __init__(self, lab: CollectorHarness, number: int | None, victim: list[asyncio.Task[Any]]) -> None:
         self._inner, self._left, self._victim = httpx.ASGITransport(lab.app), number, victim
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -80,12 +80,14 @@ class Killing(httpx.AsyncBaseTransport):
         return response
 
 
-async def run_once(lab: Lab, run: Mapping[str, Any], spec: StudySpec) -> None:
+async def run_once(lab: CollectorHarness, run: Mapping[str, Any], spec: StudySpec) -> None:
     victim: list[asyncio.Task[Any]] = []
     wanted = days(min(run["count"], DAYS - run["first"]), START + timedelta(days=run["first"]))
     victim.append(
         asyncio.ensure_future(
-            lab.collect("videos", wanted, spec, again=run["again"], transport=Killing(lab, run["kill_at"], victim))
+            lab.collect(
+                "videos", wanted, spec, again=run["again"], transport=KillingTransport(lab, run["kill_at"], victim)
+            )
         )
     )
     await asyncio.gather(*victim, return_exceptions=True)
@@ -93,7 +95,7 @@ async def run_once(lab: Lab, run: Mapping[str, Any], spec: StudySpec) -> None:
         raise error
 
 
-def truth(lab: Lab, day: date, spec: StudySpec) -> set[int]:
+def truth(lab: CollectorHarness, day: date, spec: StudySpec) -> set[int]:
     world, names = lab.app.world, batchable_usernames(spec.query)
     assert world.flat is not None
     ids = world.flat.ids((day - EPOCH).days)
@@ -102,7 +104,7 @@ def truth(lab: Lab, day: date, spec: StudySpec) -> set[int]:
     return set(world.deliverable(ids, lab.clock.now().timestamp()))
 
 
-def check(lab: Lab, cap: int, spec: StudySpec) -> None:
+def assert_invariants(lab: CollectorHarness, cap: int, spec: StudySpec) -> None:
     """What must hold after each run."""
     held: dict[date, set[int]] = {}
     if any((lab.settings.raw / "videos").glob("*/*/*.parquet")):
@@ -126,18 +128,18 @@ def check(lab: Lab, cap: int, spec: StudySpec) -> None:
     assert all(count <= 1 for count in Counter(row["day"] for row in refused).values())
 
 
-async def story(lab: Lab, plan: list[dict[str, Any]], cap: int, spec: StudySpec) -> None:
+async def run_until_complete(lab: CollectorHarness, plan: list[dict[str, Any]], cap: int, spec: StudySpec) -> None:
     """Runs as planned, then undisturbed ones until all is held that can be had."""
     killed = False
     for run in plan:
         await run_once(lab, run, spec)
         killed = killed or run["kill_at"] is not None
-        check(lab, cap, spec)
+        assert_invariants(lab, cap, spec)
         lab.clock.advance(days=run["wait_days"])
     can_be_had = set(days(DAYS)) - lab.config.dead_days
     for _ in range(40):
         finished, pause = await lab.collect("videos", days(DAYS), spec)
-        check(lab, cap, spec)
+        assert_invariants(lab, cap, spec)
         if pause is None and all(finished[day].state == "complete" for day in can_be_had):
             break
         lab.clock.advance(days=2)
@@ -157,7 +159,7 @@ async def at_once(work: Callable[..., Any], *arguments: Any) -> Any:
     return work(*arguments)
 
 
-@given(knobs=troubles, cap=st.sampled_from([7, 25, 1000]), flat=st.sampled_from([0, 4, 30, 130]), plan=runs)
+@given(knobs=fault_configs, cap=st.sampled_from([7, 25, 1000]), flat=st.sampled_from([0, 4, 30, 130]), plan=runs)
 @how(
     max_examples=8,
     phases=(Phase.explicit, Phase.generate),
@@ -172,10 +174,10 @@ async def at_once(work: Callable[..., Any], *arguments: Any) -> Any:
     plan=[{"first": 0, "count": 6, "again": False, "kill_at": 5, "wait_days": 0}],
 )
 def test_whatever_happens(knobs: dict[str, Any], cap: int, flat: int, plan: list[dict[str, Any]]) -> None:
-    happen(knobs, cap, flat, plan, study())
+    run_scenario(knobs, cap, flat, plan, study())
 
 
-@given(knobs=troubles, cap=st.sampled_from([9, 40, 1000]), plan=runs, bad=st.sets(st.integers(0, 23), max_size=3))
+@given(knobs=fault_configs, cap=st.sampled_from([9, 40, 1000]), plan=runs, bad=st.sets(st.integers(0, 23), max_size=3))
 @how(
     max_examples=4,
     phases=(Phase.explicit, Phase.generate),
@@ -187,12 +189,12 @@ def test_whatever_happens_to_a_query_of_accounts(
     knobs: dict[str, Any], cap: int, plan: list[dict[str, Any]], bad: set[int]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        names = panel(world(Settings.from_env({VARIABLES["root"].name: folder})), 24)
+        names = panel(harness(Settings.from_env({VARIABLES["root"].name: folder})), 24)
     breaking = frozenset(names[place] for place in bad)
-    happen(knobs | {"breaking_usernames": breaking, "username_batch": 10}, cap, 130, plan, people(names))
+    run_scenario(knobs | {"breaking_usernames": breaking, "username_batch": 10}, cap, 130, plan, usernames_of(names))
 
 
-def happen(knobs: dict[str, Any], cap: int, flat: int, plan: list[dict[str, Any]], spec: StudySpec) -> None:
+def run_scenario(knobs: dict[str, Any], cap: int, flat: int, plan: list[dict[str, Any]], spec: StudySpec) -> None:
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings.from_env(
             {VARIABLES["root"].name: str(Path(folder) / "data"), VARIABLES["api_url"].name: "http://127.0.0.1:9"}
@@ -204,4 +206,4 @@ def happen(knobs: dict[str, Any], cap: int, flat: int, plan: list[dict[str, Any]
         config = SandboxConfig(fixed_volume=flat, research_cap=cap, **knobs)
         # Which page is durable first would decide which request the sandbox takes for its n-th.
         with patch("asyncio.to_thread", at_once):
-            asyncio.run(story(Lab(settings, config), plan, cap, spec))
+            asyncio.run(run_until_complete(CollectorHarness(settings, config), plan, cap, spec))

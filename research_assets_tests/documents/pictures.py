@@ -14,7 +14,7 @@ from research_assets_tests.browser.start import chromium, ui_process
 FOLDER = PROJECT_DIR / "docs" / "pictures"
 
 
-def take(data: Path, scratch: Path) -> None:
+def take_screenshots(data: Path, scratch: Path) -> None:
     """Collect the demo study into a data folder, and take the pictures of it."""
     environment = {**os.environ, **{variable.name: "" for variable in VARIABLES.values()}}
     environment |= {VARIABLES["root"].name: str(data), "RESEARCH_LOOK_EVERY": "3600"}
@@ -25,23 +25,23 @@ def take(data: Path, scratch: Path) -> None:
         browser.set_window_size(1400, 800)
         page.open("/assets/gardening/videos?view=partitions")
         page.read("2026-02-01")
-        page.picture("partitions")
+        page.screenshot("partitions")
         page.open("/assets/gardening/videos?view=checks")
         page.read("volume")
-        page.picture("checks")
+        page.screenshot("checks")
         browser.set_window_size(1200, 1000)
         browser.get(f"file://{data / 'reports' / 'gardening.html'}")
         page.read("Volume")
-        page.picture("report")
+        page.screenshot("report")
         browser.get(f"file://{data / 'reports' / CODEBOOK}")
         page.read("The marts")
-        page.picture("codebook")
+        page.screenshot("codebook")
 
 
 def main() -> None:
     """Take them all, on a data folder of their own or on the one that is named."""
     with tempfile.TemporaryDirectory() as scratch:
-        take(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch) / "data", Path(scratch))
+        take_screenshots(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch) / "data", Path(scratch))
 
 
 if __name__ == "__main__":

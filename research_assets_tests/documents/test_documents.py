@@ -18,16 +18,16 @@ import pytest
 from research_assets.cli.group import COMMANDS
 from research_assets.settings import DEMO_STUDIES_DIR, PROJECT_DIR, VARIABLES, Settings, child_environment
 from research_assets.tiktok.conditions import CONDITIONS
-from research_assets_tests.cli.test_demo import box, demo, place
+from research_assets_tests.cli.test_demo import sandbox, demo, demo_settings
 from research_assets_tests.documents import marts_page
 from research_assets_tests.documents.commands import PAGES, blocks, commands, links
 
 pytestmark = pytest.mark.timeout(900)
-__all__ = ["box", "place"]
+__all__ = ["sandbox", "demo_settings"]
 
 BIN = Path(sys.executable).parent
 
-ELSEWHERE = {
+TESTED_ELSEWHERE = {
     "make demo": "research_assets_tests/cli/test_demo.py",
     "make test": ".ci/run",
     "make ui": "research_assets_tests/cli/test_ui.py",
@@ -38,12 +38,12 @@ ELSEWHERE = {
 }
 """Commands that a test of their own, or CI itself, runs: where."""
 
-SERVES = ("research-assets sandbox", "dagster-webserver", "dagster-daemon")
+SERVER_COMMANDS = ("research-assets sandbox", "dagster-webserver", "dagster-daemon")
 """Commands that go on until they are stopped."""
 
 
 @dataclass(frozen=True)
-class Desk:
+class Shell:
     """A folder to work in, with the environment of somebody who has the demo's data."""
 
     folder: Path
@@ -66,18 +66,18 @@ class Desk:
 
 
 @pytest.fixture(scope="module")
-def desk(place: Settings, tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    demo(place)
+def shell(demo_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    demo(demo_settings)
     folder = tmp_path_factory.mktemp("desk")
     (folder / "studies").mkdir()
     shutil.copy(PROJECT_DIR / "workspace.yaml", folder)
-    environment = child_environment(place) | {
+    environment = child_environment(demo_settings) | {
         VARIABLES["studies"].name: os.pathsep.join([str(folder / "studies"), str(DEMO_STUDIES_DIR)]),
         "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]),
     }
-    desk = Desk(folder, place, environment)
+    desk = Shell(folder, demo_settings, environment)
     desk.run("research-assets", "export", "gardening", "--ids")
-    (ids,) = place.exports.glob("*/ids.csv")
+    (ids,) = demo_settings.exports.glob("*/ids.csv")
     shutil.copy(ids, folder / "ids.csv")
     lines = ids.read_text().splitlines()[1:200]
     videos = [line.split(",")[1] for line in lines if line.startswith("videos")]
@@ -85,25 +85,25 @@ def desk(place: Settings, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return desk
 
 
-def test_every_command_is_run(desk: Desk) -> None:
+def test_every_command_is_run(shell: Shell) -> None:
     seen = set()
     for page in PAGES:
         for words in commands(page):
             text = " ".join(words)
-            if text in ELSEWHERE:
-                assert (PROJECT_DIR / ELSEWHERE[text]).exists()
+            if text in TESTED_ELSEWHERE:
+                assert (PROJECT_DIR / TESTED_ELSEWHERE[text]).exists()
             elif words[0] == "export" or text in seen:
                 continue
-            elif text.startswith(SERVES):
-                serve(desk, words)
+            elif text.startswith(SERVER_COMMANDS):
+                serve(shell, words)
             else:
-                desk.run(*words)
+                shell.run(*words)
             seen.add(text)
     names = {text.split()[1] for text in seen if text.startswith("research-assets ")}
     assert names >= COMMANDS.keys() - {"demo", "ui"}, "commands that no page tells of"
 
 
-def serve(desk: Desk, words: list[str]) -> None:
+def serve(shell: Shell, words: list[str]) -> None:
     """Start what serves on a free port of its own, wait until it does, and stop it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -113,8 +113,8 @@ def serve(desk: Desk, words: list[str]) -> None:
             words = [*words[: words.index(flag) + 1], port, *words[words.index(flag) + 2 :]]
     process = subprocess.Popen(
         words,
-        cwd=PROJECT_DIR if words[0].startswith("dagster") else desk.folder,
-        env=desk.environment,
+        cwd=PROJECT_DIR if words[0].startswith("dagster") else shell.folder,
+        env=shell.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -147,12 +147,12 @@ def answers(url: str) -> bool:
         return False
 
 
-def test_every_snippet_and_every_query_is_run(desk: Desk) -> None:
+def test_every_snippet_and_every_query_is_run(shell: Shell) -> None:
     for page in PAGES:
         for code in blocks(page, "python"):
-            desk.run(sys.executable, "-c", code)
+            shell.run(sys.executable, "-c", code)
         for query in blocks(page, "sql"):
-            with duckdb.connect(str(desk.settings.warehouse), read_only=True) as warehouse:
+            with duckdb.connect(str(shell.settings.warehouse), read_only=True) as warehouse:
                 warehouse.execute(query).fetchall()
 
 

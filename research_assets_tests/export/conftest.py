@@ -6,27 +6,27 @@ import pytest
 
 from research_assets.export import FORMATS, Export, ExportRequest, export
 from research_assets.settings import Settings
-from research_assets_tests.export.house import NOW, STUDY, furnish
+from research_assets_tests.export.house import NOW, STUDY, make_warehouse
 
 
 @pytest.fixture(scope="package")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return furnish(tmp_path_factory.mktemp("house") / "data")
+def export_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return make_warehouse(tmp_path_factory.mktemp("house") / "data")
 
 
 @pytest.fixture(scope="package")
-def whole(house: Settings) -> Export:
+def full_export(export_settings: Settings) -> Export:
     """Everything in every format."""
-    return export(house, ExportRequest(formats=FORMATS), [STUDY], NOW)
+    return export(export_settings, ExportRequest(formats=FORMATS), [STUDY], NOW)
 
 
 @pytest.fixture(scope="package")
-def veiled(house: Settings) -> Export:
+def pseudonymous_export(export_settings: Settings) -> Export:
     """The same, pseudonymous."""
-    return export(house, ExportRequest(formats=FORMATS, pseudonymous=True), [STUDY], NOW)
+    return export(export_settings, ExportRequest(formats=FORMATS, pseudonymous=True), [STUDY], NOW)
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Settings:
+def own_export_settings(tmp_path: Path) -> Settings:
     """A warehouse of the test's own."""
-    return furnish(tmp_path / "own")
+    return make_warehouse(tmp_path / "own")

@@ -91,7 +91,7 @@ COVERAGE: list[tuple[Any, ...]] = [
 ]
 
 
-def furnish(root: Path) -> Settings:
+def make_warehouse(root: Path) -> Settings:
     """A data root with that warehouse."""
     (root / "state").mkdir(mode=0o700, parents=True)
     settings = Settings.from_env({"RESEARCH_DATA": str(root)})

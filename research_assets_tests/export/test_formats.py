@@ -30,7 +30,7 @@ def as_text(made: Export, mart: str) -> list[dict[str, str | None]]:
         return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
 
 
-def undone(cell: str | None) -> str | None:
+def undo_escaping(cell: str | None) -> str | None:
     """A text as it was before it was made safe, by the rules that the README states."""
     if cell is None:
         return None
@@ -39,27 +39,27 @@ def undone(cell: str | None) -> str | None:
     return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(FORMULA) else cell
 
 
-def test_parquet_is_what_the_warehouse_holds(whole: Export, house: Settings) -> None:
-    with duckdb.connect(str(house.warehouse), read_only=True) as connection:
+def test_parquet_is_what_the_warehouse_holds(full_export: Export, export_settings: Settings) -> None:
+    with duckdb.connect(str(export_settings.warehouse), read_only=True) as connection:
         for mart in ("videos", "comments", "users", "coverage", "quota"):
-            file = f"'{whole.folder}/parquet/{mart}.parquet'"
+            file = f"'{full_export.folder}/parquet/{mart}.parquet'"
             assert connection.sql(f"FROM {file}").types == connection.sql(f"FROM marts.{mart}").types
             assert connection.sql(f"FROM {file} EXCEPT ALL FROM marts.{mart}").fetchall() == []
             assert connection.sql(f"FROM marts.{mart} EXCEPT ALL FROM {file}").fetchall() == []
 
 
-def test_csv_keeps_every_character_and_tells_missing_from_empty(whole: Export) -> None:
-    rows = {row["video_id"]: row for row in as_text(whole, "videos")}
+def test_csv_keeps_every_character_and_tells_missing_from_empty(full_export: Export) -> None:
+    rows = {row["video_id"]: row for row in as_text(full_export, "videos")}
     assert set(rows) == {f"id_{video}" for video in (VIDEO, OTHER, THIRD)}
     for video in VIDEOS:
         row = rows[f"id_{video[1]}"]
-        assert undone(row["description"]) == video[6]
-        assert undone(row["username"]) == video[3]
+        assert undo_escaping(row["description"]) == video[6]
+        assert undo_escaping(row["username"]) == video[3]
         assert (row["region_code"], row["day"]) == (video[4], video[2].isoformat())
     one, two, three = (rows[f"id_{video}"] for video in (VIDEO, OTHER, THIRD))
     assert (two["description"], three["description"]) == ("", None)
     assert two["voice_to_text"] == "''-1"
-    assert undone(two["voice_to_text"]) == "'-1"
+    assert undo_escaping(two["voice_to_text"]) == "'-1"
     assert three["voice_to_text"] == "null"
     assert one["created_at"] == "2026-02-01T10:00:00.250000Z"
     assert pd.Timestamp(str(one["created_at"])) == at(1)
@@ -71,9 +71,9 @@ def test_csv_keeps_every_character_and_tells_missing_from_empty(whole: Export) -
     assert (one["is_stem_verified"], two["is_stem_verified"], three["is_stem_verified"]) == ("true", None, "false")
 
 
-def test_no_cell_is_a_formula_and_no_id_a_number(whole: Export) -> None:
+def test_no_cell_is_a_formula_and_no_id_a_number(full_export: Export) -> None:
     for mart in ("videos", "comments", "users", "coverage", "quota"):
-        for row in as_text(whole, mart):
+        for row in as_text(full_export, mart):
             for column, cell in row.items():
                 if cell is None:
                     continue
@@ -83,8 +83,8 @@ def test_no_cell_is_a_formula_and_no_id_a_number(whole: Export) -> None:
                 assert not cell.startswith(FORMULA) or R_NUMBER.fullmatch(cell), (mart, column, cell)
 
 
-def test_csv_begins_with_the_mark_for_excel_and_ends_lines_plainly(whole: Export) -> None:
-    for path in (whole.folder / "csv").iterdir():
+def test_csv_begins_with_the_mark_for_excel_and_ends_lines_plainly(full_export: Export) -> None:
+    for path in (full_export.folder / "csv").iterdir():
         content = path.read_bytes()
         assert content.startswith(b"\xef\xbb\xbf")
         assert content.count(b"\xef\xbb\xbf") == 1
@@ -92,20 +92,23 @@ def test_csv_begins_with_the_mark_for_excel_and_ends_lines_plainly(whole: Export
         assert b"\0" not in content
 
 
-def test_csv_is_read_by_pandas_as_the_readme_says(whole: Export) -> None:
+def test_csv_is_read_by_pandas_as_the_readme_says(full_export: Export) -> None:
     said: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
-    videos = pd.read_csv(whole.folder / "csv" / "videos.csv", **said)
+    videos = pd.read_csv(full_export.folder / "csv" / "videos.csv", **said)
     assert list(videos["video_id"].str.removeprefix("id_").astype("int64")) == [VIDEO, OTHER, THIRD]
     assert list(videos["region_code"][:2]) == ["NA", "DE"]
     assert videos["view_count"][2] == 12
-    comments = pd.read_csv(whole.folder / "csv" / "comments.csv", **said)
+    comments = pd.read_csv(full_export.folder / "csv" / "comments.csv", **said)
     assert comments["parent_comment_id"][1] == f"id_{COMMENT}"
     # Also a reader who sets nothing gets the ids unharmed.
-    assert list(pd.read_csv(whole.folder / "csv" / "comments.csv")["comment_id"]) == [f"id_{COMMENT}", f"id_{REPLY}"]
+    assert list(pd.read_csv(full_export.folder / "csv" / "comments.csv")["comment_id"]) == [
+        f"id_{COMMENT}",
+        f"id_{REPLY}",
+    ]
 
 
-def test_stata_holds_ids_as_text_and_the_rest_by_its_own_rules(whole: Export) -> None:
-    path = whole.folder / "stata" / "videos.dta"
+def test_stata_holds_ids_as_text_and_the_rest_by_its_own_rules(full_export: Export) -> None:
+    path = full_export.folder / "stata" / "videos.dta"
     videos = pd.read_stata(path).set_index("video_id")
     assert list(videos.index) == [str(VIDEO), str(OTHER), str(THIRD)]
     assert videos["music_id"].to_list() == ["7500000000000000001", "", "5"]
@@ -129,14 +132,14 @@ def test_stata_holds_ids_as_text_and_the_rest_by_its_own_rules(whole: Export) ->
     assert path.read_bytes().startswith(b"<stata_dta><header><release>118</release>")
     assert (formats["created_at"], formats["day"]) == ("%tc", "%td")
     assert kinds["created_at"] == "float64"
-    users = pd.read_stata(whole.folder / "stata" / "users.dta")
+    users = pd.read_stata(full_export.folder / "stata" / "users.dta")
     assert users["like_count"].fillna(-1).to_list() == [5, -1]
 
 
 @pytest.mark.parametrize("mart", ["videos", "comments", "users", "coverage", "quota"])
-def test_every_stata_file_has_the_rows_of_its_mart(whole: Export, mart: str) -> None:
-    (rows,) = {file.rows for file in whole.files if file.mart == mart}
-    assert len(pd.read_stata(whole.folder / "stata" / f"{mart}.dta")) == rows
+def test_every_stata_file_has_the_rows_of_its_mart(full_export: Export, mart: str) -> None:
+    (rows,) = {file.rows for file in full_export.files if file.mart == mart}
+    assert len(pd.read_stata(full_export.folder / "stata" / f"{mart}.dta")) == rows
 
 
 def test_stata_names_are_short_and_different() -> None:

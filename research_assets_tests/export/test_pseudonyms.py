@@ -22,7 +22,7 @@ from research_assets.export.pseudonyms import (
 )
 from research_assets.export.treatment import TREATMENTS
 from research_assets.settings import Settings
-from research_assets_tests.export.house import COMMENT, NOW, OTHER, REPLY, THIRD, VIDEO, furnish
+from research_assets_tests.export.house import COMMENT, NOW, OTHER, REPLY, THIRD, VIDEO, make_warehouse
 
 KEY = bytes(range(32))
 
@@ -53,56 +53,62 @@ def test_sql_computes_the_same_pseudonyms(length: int) -> None:
         unregister(connection)
 
 
-def test_accounts_and_ids_join_across_tables(veiled: Export, house: Settings) -> None:
-    pseudonym = make_pseudonymizer(load_or_create_key(house.pseudonym_key))
+def test_accounts_and_ids_join_across_tables(pseudonymous_export: Export, export_settings: Settings) -> None:
+    pseudonym = make_pseudonymizer(load_or_create_key(export_settings.pseudonym_key))
     anna, ben, carla = (pseudonym("user", name) for name in ("anna", "ben.k", "Frau Dr. Carla"))
-    one, _, three = rows(veiled, "videos")
+    one, _, three = rows(pseudonymous_export, "videos")
     assert (one["username"], three["username"]) == (anna, ben)
     assert one["mentions"] == [ben, carla]
     assert one["description"] == (f'=HYPERLINK("x") mit @{ben}. und @{carla}!\r\n"Zeile 2", [link] [id] [address]')
     assert one["sticker_names"] == [f"@{anna}", None]
     assert one["video_id"] == pseudonym("video", str(VIDEO))
     assert (one["playlist_id"], three["music_id"]) == (None, pseudonym("music", "5"))
-    comments = rows(veiled, "comments")
+    comments = rows(pseudonymous_export, "comments")
     assert {comment["video_id"] for comment in comments} == {one["video_id"]}
     assert comments[1]["parent_comment_id"] == comments[0]["comment_id"]
     assert comments[0]["text"] == f"@{anna} schön"
-    assert {user["username"] for user in rows(veiled, "users")} == {anna, ben}
+    assert {user["username"] for user in rows(pseudonymous_export, "users")} == {anna, ben}
     video = one["video_id"]
-    assert [unit["unit"] for unit in rows(veiled, "coverage")] == ["2026-02-01", video, anna, f"{anna},{ben}", video]
+    assert [unit["unit"] for unit in rows(pseudonymous_export, "coverage")] == [
+        "2026-02-01",
+        video,
+        anna,
+        f"{anna},{ben}",
+        video,
+    ]
 
 
-def test_nothing_in_the_folder_points_to_anybody(veiled: Export, house: Settings) -> None:
+def test_nothing_in_the_folder_points_to_anybody(pseudonymous_export: Export, export_settings: Settings) -> None:
     people = re.compile(r"anna|ben\.k|carla|x\.org|Ben K|12345678901234567", re.IGNORECASE)
     ids = {str(number) for number in (VIDEO, OTHER, THIRD, COMMENT, REPLY)}
-    for path in veiled.folder.rglob("*"):
+    for path in pseudonymous_export.folder.rglob("*"):
         if path.is_dir():
             continue
         if path.suffix == ".parquet":
-            content = json.dumps(rows(veiled, path.stem), default=str)
+            content = json.dumps(rows(pseudonymous_export, path.stem), default=str)
         else:
             content = path.read_bytes().decode("utf-8", "replace")
         assert not people.search(content), path
         assert not [number for number in ids if number in content], path
-        assert house.pseudonym_key.read_text().strip() not in content
+        assert export_settings.pseudonym_key.read_text().strip() not in content
 
 
-def test_the_readme_leaves_names_out_of_the_query_and_warns(veiled: Export, whole: Export) -> None:
-    text = (veiled.folder / "README.md").read_text()
+def test_the_readme_leaves_names_out_of_the_query_and_warns(pseudonymous_export: Export, full_export: Export) -> None:
+    text = (pseudonymous_export.folder / "README.md").read_text()
     assert '"field_values": "2 left out"' in text
     assert '"garten"' in text
     assert "A pseudonym is not anonymity" in text
-    assert "pseudonym of the account" in (veiled.folder / "codebook.csv").read_text()
-    assert '"field_values": ["anna", "ben"]' in (whole.folder / "README.md").read_text()
+    assert "pseudonym of the account" in (pseudonymous_export.folder / "codebook.csv").read_text()
+    assert '"field_values": ["anna", "ben"]' in (full_export.folder / "README.md").read_text()
 
 
 def test_the_same_key_gives_the_same_pseudonyms_in_the_next_export(
-    veiled: Export, house: Settings, tmp_path: Path
+    pseudonymous_export: Export, export_settings: Settings, tmp_path: Path
 ) -> None:
-    again = export(house, ExportRequest(marts=("users",), formats=("parquet",), pseudonymous=True), [], NOW)
-    assert rows(again, "users") == rows(veiled, "users")
-    elsewhere = export(furnish(tmp_path / "own"), again.request, [], NOW)
-    assert rows(elsewhere, "users") != rows(veiled, "users")
+    again = export(export_settings, ExportRequest(marts=("users",), formats=("parquet",), pseudonymous=True), [], NOW)
+    assert rows(again, "users") == rows(pseudonymous_export, "users")
+    elsewhere = export(make_warehouse(tmp_path / "own"), again.request, [], NOW)
+    assert rows(elsewhere, "users") != rows(pseudonymous_export, "users")
 
 
 def test_the_key_is_private_and_lies_apart(tmp_path: Path) -> None:
@@ -115,28 +121,28 @@ def test_the_key_is_private_and_lies_apart(tmp_path: Path) -> None:
     assert settings.pseudonym_key == path
 
 
-def test_a_key_that_others_can_read_or_that_is_none_is_refused(own: Settings) -> None:
-    path = own.pseudonym_key
+def test_a_key_that_others_can_read_or_that_is_none_is_refused(own_export_settings: Settings) -> None:
+    path = own_export_settings.pseudonym_key
     key = load_or_create_key(path)
     path.chmod(0o640)
     with pytest.raises(ExportError, match="can be read by others"):
-        export(own, ExportRequest(pseudonymous=True), [], NOW)
+        export(own_export_settings, ExportRequest(pseudonymous=True), [], NOW)
     path.chmod(0o600)
     path.write_text("secret")
     with pytest.raises(ExportError, match="holds no key of 64") as told:
-        export(own, ExportRequest(pseudonymous=True), [], NOW)
+        export(own_export_settings, ExportRequest(pseudonymous=True), [], NOW)
     assert "secret" not in str(told.value)
     assert key.hex() not in str(told.value)
-    assert not own.exports.exists()
+    assert not own_export_settings.exports.exists()
 
 
-def test_a_column_that_nobody_thought_about_is_refused(own: Settings) -> None:
-    with duckdb.connect(str(own.warehouse)) as connection:
+def test_a_column_that_nobody_thought_about_is_refused(own_export_settings: Settings) -> None:
+    with duckdb.connect(str(own_export_settings.warehouse)) as connection:
         connection.execute("ALTER TABLE marts.users ADD COLUMN phone VARCHAR")
     with pytest.raises(ExportError, match=r"The mart users has columns .*: phone\. Nothing was exported"):
-        export(own, ExportRequest(pseudonymous=True), [], NOW)
-    assert list(own.exports.iterdir()) == []
-    assert export(own, ExportRequest(marts=("videos",), pseudonymous=True), [], NOW).files
+        export(own_export_settings, ExportRequest(pseudonymous=True), [], NOW)
+    assert list(own_export_settings.exports.iterdir()) == []
+    assert export(own_export_settings, ExportRequest(marts=("videos",), pseudonymous=True), [], NOW).files
 
 
 def test_no_column_is_in_the_table_twice() -> None:

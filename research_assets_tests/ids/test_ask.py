@@ -17,38 +17,47 @@ from research_assets.ids.listed import IdListError, ListedVideo
 from research_assets.ids.rebuild import publish_rehydrated
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import START, Lab, Tampering, changed, days, failing, ids_as_text, study
+from research_assets_tests.collect.lab import (
+    START,
+    CollectorHarness,
+    TamperingTransport,
+    change_data,
+    days,
+    error_response,
+    ids_as_text,
+    study,
+)
 
-ODD = (None, "", "abc", "9" * 5000, 10**19, 1.5, {"high": 1})
+INVALID_IDS = (None, "", "abc", "9" * 5000, 10**19, 1.5, {"high": 1})
 DAY = (START - date(1970, 1, 1)).days
 
 
-def world(settings: Settings, **knobs: Any) -> Lab:
+def world(settings: Settings, **knobs: Any) -> CollectorHarness:
     known: dict[str, Any] = {"flat": 20, "profile": "clean"} | knobs
-    return Lab(settings, SandboxConfig(**known))
+    return CollectorHarness(settings, SandboxConfig(**known))
 
 
-def held(lab: Lab, number: int) -> list[int]:
+def held(lab: CollectorHarness, number: int) -> list[int]:
     """The ids of all videos of the first days."""
     flat = lab.app.world.flat
     assert flat is not None
     return [identifier for day in range(DAY, DAY + number) for identifier in flat.ids(day)]
 
 
-def gone(ids: list[int]) -> list[int]:
+def nonexistent_ids(ids: list[int]) -> list[int]:
     """Ids of the same moments that never were."""
     return [identifier ^ 1 for identifier in ids]
 
 
 def question(
-    lab: Lab, ids: list[int], purpose: Literal["audit", "rebuild"] = "audit", name: str = "donation"
+    lab: CollectorHarness, ids: list[int], purpose: Literal["audit", "rebuild"] = "audit", name: str = "donation"
 ) -> IdListTask:
     folder = lab.settings.captures if purpose == "rebuild" else lab.settings.audits / "captures"
     fields = ("id", "create_time") if purpose == "audit" else None
     return IdListTask(purpose, name, tuple(map(ListedVideo, ids)), folder, fields)
 
 
-async def asked(lab: Lab, what: IdListTask, **how: Any) -> IdListResult:
+async def asked(lab: CollectorHarness, what: IdListTask, **how: Any) -> IdListResult:
     tools = lab.tools(**how)
 
     def done(journal: Any, known: Any) -> None:
@@ -67,12 +76,12 @@ async def asked(lab: Lab, what: IdListTask, **how: Any) -> IdListResult:
 async def test_an_audit_tells_what_is_returned_and_costs_a_request_a_hundred(settings: Settings) -> None:
     lab = world(settings)
     real = held(lab, 28)
-    what = question(lab, [*real, *gone(real[::4])])
+    what = question(lab, [*real, *nonexistent_ids(real[::4])])
     assert min_requests(what, lab.clock.now().date(), 31) == 7
     found = await asked(lab, what)
     assert found.n_remaining == 0
-    assert found.known.states == dict.fromkeys(real, "returned") | dict.fromkeys(gone(real[::4]), "absent")
-    assert lab.sent == found.known.requests == 7
+    assert found.known.states == dict.fromkeys(real, "returned") | dict.fromkeys(nonexistent_ids(real[::4]), "absent")
+    assert lab.requests_sent == found.known.requests == 7
     whole = return_rates(what.videos, found.known.states)[0]
     assert (whole.listed, whole.answered, whole.returned, whole.rate) == (700, 700, 560, 0.8)
     assert whole.interval is not None
@@ -87,11 +96,11 @@ async def test_ids_that_come_as_text_are_returned_and_a_row_without_one_is_nothi
     def mixed(_: httpx.Request, response: httpx.Response) -> httpx.Response:
         text = ids_as_text(response) or response
         videos = orjson.loads(text.content)["data"]["videos"]
-        return changed(text, videos=[*videos, *({"id": odd} for odd in ODD)])
+        return change_data(text, videos=[*videos, *({"id": odd} for odd in INVALID_IDS)])
 
-    found = await asked(lab, question(lab, ids), transport=Tampering(lab, mixed))
+    found = await asked(lab, question(lab, ids), transport=TamperingTransport(lab, mixed))
     assert set(found.known.states.values()) == {"returned"}
-    assert lab.sent == 1
+    assert lab.requests_sent == 1
 
 
 async def test_what_is_withdrawn_is_absent(settings: Settings) -> None:
@@ -108,7 +117,7 @@ async def test_nothing_is_believed_only_the_second_time(settings: Settings) -> N
     ids = held(lab, 4)
     found = await asked(lab, question(lab, ids))
     assert set(found.known.states.values()) == {"returned"}
-    assert lab.sent == 2
+    assert lab.requests_sent == 2
 
 
 async def test_a_dead_day_leaves_its_own_ids_unanswered_with_the_reason(settings: Settings) -> None:
@@ -122,7 +131,7 @@ async def test_a_dead_day_leaves_its_own_ids_unanswered_with_the_reason(settings
     lost = {one for one, state in found.known.states.items() if state == "unanswered"}
     assert lost == {one.id for one in listed if one.day == dead}
     assert {found.known.reasons[one][:8] for one in lost} == {"HTTP 500"}
-    assert lab.sent <= 4 + 12
+    assert lab.requests_sent <= 4 + 12
     (whole, *_) = return_rates(listed, found.known.states)
     assert (whole.answered, whole.rate) == (380, 1.0), "what was not answered says nothing of the videos"
 
@@ -159,7 +168,7 @@ async def test_rebuilt_rows_are_those_that_were_collected(settings: Settings) ->
     collected = "SELECT * EXCLUDE (observed_at, capture, study) FROM {videos} WHERE study = 'garden' ORDER BY id"
     before = lab.sql(collected)
     ids = [row[0] for row in lab.sql("SELECT id FROM {videos} WHERE study = 'garden'")]
-    what = question(lab, [*ids, *gone(ids[:5])], "rebuild", "colleague")
+    what = question(lab, [*ids, *nonexistent_ids(ids[:5])], "rebuild", "colleague")
     found = await asked(lab, what)
     assert found.n_remaining == 0
     assert lab.sql(collected.replace("garden", "colleague")) == before
@@ -173,11 +182,11 @@ async def test_a_fault_of_the_api_at_large_halts_instead_of_spending_on(settings
     what = question(lab, held(lab, 400 // 20))
 
     def down(_: httpx.Request, response: httpx.Response) -> httpx.Response:
-        return failing(response, 500, "internal_error", "Try again.")
+        return error_response(response, 500, "internal_error", "Try again.")
 
-    found = await asked(lab, what, transport=Tampering(lab, down))
+    found = await asked(lab, what, transport=TamperingTransport(lab, down))
     assert found.stop is not None or set(found.known.states.values()) == {"unanswered"}
-    assert lab.sent <= 40
+    assert lab.requests_sent <= 40
 
 
 @given(st.integers(0, 200), st.integers(0, 200))

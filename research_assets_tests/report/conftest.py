@@ -6,25 +6,25 @@ import pytest
 
 from research_assets.report.write import WrittenReport, write_report
 from research_assets.settings import VARIABLES, Settings
-from research_assets_tests.report.marts import STUDY, garden, publish
-from research_assets_tests.report.parsed import Parsed
+from research_assets_tests.report.marts import STUDY, garden_rows, publish
+from research_assets_tests.report.parsed import ParsedReport
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 
 @pytest.fixture(scope="package")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def report_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A data root with the known rows."""
     root = tmp_path_factory.mktemp("report") / "data"
     settings = Settings.from_env({VARIABLES["root"].name: str(root), VARIABLES["api_url"].name: "http://127.0.0.1:9"})
-    publish(settings, garden())
+    publish(settings, garden_rows())
     return settings
 
 
 @pytest.fixture(scope="package")
-def written(place: Settings) -> WrittenReport:
+def written(report_settings: Settings) -> WrittenReport:
     """The report of the known rows."""
-    return write_report(place, STUDY, NOW)
+    return write_report(report_settings, STUDY, NOW)
 
 
 @pytest.fixture(scope="package")
@@ -34,6 +34,6 @@ def html(written: WrittenReport) -> str:
 
 
 @pytest.fixture(scope="package")
-def page(html: str) -> Parsed:
+def page(html: str) -> ParsedReport:
     """The same, understood."""
-    return Parsed(html)
+    return ParsedReport(html)

@@ -80,7 +80,7 @@ def column(number: int, name: str, *filled: int, **more: Any) -> dict[str, Any]:
     return told | {"n_rows": 100 * len(filled), "n_filled": sum(filled), "fill_by_month": months} | more
 
 
-def garden() -> dict[str, list[dict[str, Any]]]:
+def garden_rows() -> dict[str, list[dict[str, Any]]]:
     """Six videos of two creators, on days of which some are not complete; and one video of a study of another name."""
     days = [STUDY.start + timedelta(days=n) for n in range(6)]
     videos: list[dict[str, Any]] = []

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
 
 
-class Parsed(HTMLParser):
+class ParsedReport(HTMLParser):
     """Elements by tag, ids, attributes, the text of each section of a page, the cells of each row that has an id."""
 
     def __init__(self, page: str) -> None:
@@ -29,7 +29,7 @@ class Parsed(HTMLParser):
         """Where it leads beyond itself."""
         return [value for name, value in self.attributes if name == "href" and value[0] != "#" and value != "data:,"]
 
-    def stands_for_itself(self) -> None:
+    def is_self_contained(self) -> None:
         """Nothing is fetched, nothing runs, and links within the page lead somewhere."""
         assert not {"script", "iframe", "object", "embed", "img", "form"} & set(self.tags)
         assert not [name for name, _ in self.attributes if name.startswith("on")]

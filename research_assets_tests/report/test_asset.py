@@ -14,8 +14,8 @@ from research_assets.cli import main
 from research_assets.report import REQUIRED_MARTS
 from research_assets.settings import Settings
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.report.marts import STUDY, garden, publish
-from research_assets_tests.study.files import SMALL, write
+from research_assets_tests.report.marts import STUDY, garden_rows, publish
+from research_assets_tests.study.files import MINIMAL_STUDY, write
 
 KEYS = [*(dg.AssetKey(["marts", mart]) for mart in REQUIRED_MARTS), dg.AssetKey(["marts", "hashtag_pairs"])]
 
@@ -38,7 +38,7 @@ def test_it_follows_the_marts_that_it_reads(settings: Settings) -> None:
 
 def test_the_ui_shows_where_it_is_and_its_pictures(settings: Settings) -> None:
     settings = replace(settings, reports_url="http://127.0.0.1:3001")
-    publish(settings, garden())
+    publish(settings, garden_rows())
     [event] = materialize(settings).get_asset_materialization_events()
     told = event.materialization.metadata
     assert told["open"] == dg.MetadataValue.url("http://127.0.0.1:3001/garden.html")
@@ -68,9 +68,9 @@ def test_loading_the_asset_imports_nothing_that_draws() -> None:
 
 
 @pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+def report_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     """A data root and one study, as the command line finds them."""
-    write(tmp_path / "studies" / "garden", SMALL.replace("gardening", "garden", 1))
+    write(tmp_path / "studies" / "garden", MINIMAL_STUDY.replace("gardening", "garden", 1))
     monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "studies"))
     return Settings.from_env()
 
@@ -79,26 +79,26 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["report", *arguments])
 
 
-def test_the_command_writes_and_says_where(place: Settings) -> None:
-    publish(place, {"codebook": garden()["codebook"]})
+def test_the_command_writes_and_says_where(report_settings: Settings) -> None:
+    publish(report_settings, {"codebook": garden_rows()["codebook"]})
     result = run("garden")
     assert result.exit_code == 0, result.output
-    paths = [place.reports / "garden.html", place.reports / "marts-codebook.html"]
+    paths = [report_settings.reports / "garden.html", report_settings.reports / "marts-codebook.html"]
     assert result.stdout.splitlines() == [str(path) for path in paths]
     assert all(path.exists() for path in paths)
 
 
-def test_the_command_knows_its_studies(place: Settings) -> None:
-    publish(place, {})
+def test_the_command_knows_its_studies(report_settings: Settings) -> None:
+    publish(report_settings, {})
     result = run("gardn")
     assert result.exit_code == 2
     assert "no study gardn" in result.stderr
     assert "garden" in result.stderr
-    assert not place.reports.exists()
+    assert not report_settings.reports.exists()
 
 
-def test_the_command_without_marts(place: Settings) -> None:
-    assert not place.warehouse.exists()
+def test_the_command_without_marts(report_settings: Settings) -> None:
+    assert not report_settings.warehouse.exists()
     result = run()
     assert result.exit_code == 1
     assert "no warehouse" in result.stderr

@@ -11,8 +11,8 @@ from research_assets.report.words import NO_VALUE
 from research_assets.report.write import WrittenReport, write_report
 from research_assets.settings import Settings
 from research_assets_tests.report.conftest import NOW
-from research_assets_tests.report.marts import SCRIPT, STUDY, garden, publish
-from research_assets_tests.report.parsed import Parsed
+from research_assets_tests.report.marts import SCRIPT, STUDY, garden_rows, publish
+from research_assets_tests.report.parsed import ParsedReport
 
 
 def months(*filled: int | None, rows: int = 100) -> list[MonthFill]:
@@ -22,9 +22,9 @@ def months(*filled: int | None, rows: int = 100) -> list[MonthFill]:
 
 
 @pytest.fixture(scope="module")
-def book(written: WrittenReport) -> Parsed:
+def book(written: WrittenReport) -> ParsedReport:
     assert written.codebook is not None
-    return Parsed(written.codebook.read_text())
+    return ParsedReport(written.codebook.read_text())
 
 
 def test_months_of_one_percentage_are_told_together() -> None:
@@ -74,7 +74,7 @@ def test_a_picture_has_a_bar_for_each_month_with_values() -> None:
     assert drawn.count('class="jump"') == 2
 
 
-def test_the_page_tells_each_column(book: Parsed) -> None:
+def test_the_page_tells_each_column(book: ParsedReport) -> None:
     assert tuple(book.sections) == ("videos", "codebook", "breaks")
     assert book.cells["videos.view_count"] == [
         "view_count bigint, views",
@@ -94,19 +94,19 @@ def test_the_page_tells_each_column(book: Parsed) -> None:
     assert "Broken tags" in book.sections["breaks"]
 
 
-def test_it_needs_nothing_and_what_stands_in_it_stays_text(book: Parsed, written: WrittenReport) -> None:
-    book.stands_for_itself()
+def test_it_needs_nothing_and_what_stands_in_it_stays_text(book: ParsedReport, written: WrittenReport) -> None:
+    book.is_self_contained()
     assert book.links == []
     assert written.codebook is not None
     assert SCRIPT not in written.codebook.read_text()
 
 
 def test_a_warehouse_without_one_leaves_none_behind(settings: Settings) -> None:
-    publish(settings, garden(), leave_out="codebook")
+    publish(settings, garden_rows(), leave_out="codebook")
     settings.reports.mkdir()
     left = settings.reports / "marts-codebook.html"
     left.write_text("of an older warehouse")
     written = write_report(settings, STUDY, NOW)
     assert written.codebook is None
     assert not left.exists()
-    assert Parsed(written.path.read_text()).links == []
+    assert ParsedReport(written.path.read_text()).links == []

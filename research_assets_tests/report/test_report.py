@@ -17,8 +17,8 @@ from research_assets.report.sections_held import volume_section
 from research_assets.report.write import WrittenReport, write_report
 from research_assets.settings import Settings
 from research_assets_tests.report.conftest import NOW
-from research_assets_tests.report.marts import IMAGE, SCRIPT, STATES, STUDY, VIDEOS, at, contracts, garden, publish
-from research_assets_tests.report.parsed import Parsed
+from research_assets_tests.report.marts import IMAGE, SCRIPT, STATES, STUDY, VIDEOS, at, contracts, garden_rows, publish
+from research_assets_tests.report.parsed import ParsedReport
 
 SECTIONS = (
     "volume",
@@ -80,18 +80,18 @@ def test_the_facts_are_those_of_the_marts(written: WrittenReport) -> None:
     ]
 
 
-def test_two_private_files_and_nothing_beside_them(written: WrittenReport, place: Settings) -> None:
-    assert sorted(place.reports.iterdir()) == [written.path, written.codebook]
-    assert {path.stat().st_mode & 0o777 for path in place.reports.iterdir()} == {0o600}
-    assert place.reports.stat().st_mode & 0o777 == 0o700
+def test_two_private_files_and_nothing_beside_them(written: WrittenReport, report_settings: Settings) -> None:
+    assert sorted(report_settings.reports.iterdir()) == [written.path, written.codebook]
+    assert {path.stat().st_mode & 0o777 for path in report_settings.reports.iterdir()} == {0o600}
+    assert report_settings.reports.stat().st_mode & 0o777 == 0o700
 
 
-def test_nothing_is_fetched_and_nothing_runs(page: Parsed) -> None:
-    page.stands_for_itself()
+def test_nothing_is_fetched_and_nothing_runs(page: ParsedReport) -> None:
+    page.is_self_contained()
     assert page.links == ["marts-codebook.html"]
 
 
-def test_what_people_wrote_stays_text(html: str, page: Parsed) -> None:
+def test_what_people_wrote_stays_text(html: str, page: ParsedReport) -> None:
     assert SCRIPT not in html
     assert IMAGE not in html
     assert f"#{SCRIPT}" in page.sections["hashtags"]
@@ -100,22 +100,22 @@ def test_what_people_wrote_stays_text(html: str, page: Parsed) -> None:
     assert f"Search of … failed: {SCRIPT}" in page.sections["coverage"]
 
 
-def test_every_section_is_there_and_can_be_reached(page: Parsed) -> None:
+def test_every_section_is_there_and_can_be_reached(page: ParsedReport) -> None:
     assert tuple(page.sections) == SECTIONS
     assert {f"#{name}" for name in SECTIONS} <= {value for name, value in page.attributes if name == "href"}
     assert [identity for identity, times in page.ids.items() if times > 1] == []
 
 
-def test_every_picture_has_its_numbers_in_a_table(page: Parsed) -> None:
+def test_every_picture_has_its_numbers_in_a_table(page: ParsedReport) -> None:
     assert page.figures
     assert all(page.tables[section] for section in page.figures)
 
 
-def test_references_inside_pictures_lead_somewhere(html: str, page: Parsed) -> None:
+def test_references_inside_pictures_lead_somewhere(html: str, page: ParsedReport) -> None:
     assert set(re.findall(r"url\(#([^)]+)\)", html)) <= set(page.ids)
 
 
-def test_days_that_are_not_complete_are_told(html: str, page: Parsed) -> None:
+def test_days_that_are_not_complete_are_told(html: str, page: ParsedReport) -> None:
     told = "2 of 6 days are complete; the others are not: 1 partial, 1 suspicious, 1 quarantined and 1 not asked."
     assert told in html
     assert "Where a day is not complete" in page.sections["volume"]
@@ -124,7 +124,7 @@ def test_days_that_are_not_complete_are_told(html: str, page: Parsed) -> None:
         assert f'id="volume-{state}"' in html
 
 
-def test_a_break_stands_on_the_chart_of_its_own_clock(html: str, page: Parsed) -> None:
+def test_a_break_stands_on_the_chart_of_its_own_clock(html: str, page: ParsedReport) -> None:
     assert "New rules" not in page.sections["volume"]
     assert "decided by the day of asking stand under the next heading" in page.sections["volume"]
     for section in ("observed", "quota"):
@@ -162,7 +162,7 @@ def test_marks_that_would_touch_share_a_label() -> None:
     assert marker_layers([], date(2026, 1, 1), ended) == []
 
 
-def test_the_methods_state_what_a_paper_must(page: Parsed) -> None:
+def test_the_methods_state_what_a_paper_must(page: ParsedReport) -> None:
     told = page.sections["methods"]
     for words in (
         "These data are simulated",
@@ -182,7 +182,7 @@ def test_the_methods_state_what_a_paper_must(page: Parsed) -> None:
         assert words in told, words
 
 
-def test_names_of_units_are_left_out_of_reasons(page: Parsed) -> None:
+def test_names_of_units_are_left_out_of_reasons(page: ParsedReport) -> None:
     assert "`username: …` is unknown" in page.sections["coverage"]
     assert "Comments of … are closed" in page.sections["coverage"]
 
@@ -197,7 +197,7 @@ def test_pictures_for_the_ui_are_small(written: WrittenReport) -> None:
 def test_an_empty_study_says_so_in_each_section(settings: Settings) -> None:
     publish(settings, {})
     written = write_report(settings, replace(STUDY, comments=CommentRule("none"), panel=()), NOW)
-    page = Parsed(written.path.read_text())
+    page = ParsedReport(written.path.read_text())
     assert tuple(page.sections) == SECTIONS
     assert not page.figures
     assert not written.pictures
@@ -210,7 +210,7 @@ def test_an_empty_study_says_so_in_each_section(settings: Settings) -> None:
 
 
 def test_a_long_study_is_drawn_by_weeks(settings: Settings) -> None:
-    rows = garden()
+    rows = garden_rows()
     [template, *_] = rows["days"]
     rows["days"] = [template | {"day": date.fromordinal(STUDY.start.toordinal() + n)} for n in range(500)]
     publish(settings, rows)
@@ -223,7 +223,7 @@ def test_a_long_study_is_drawn_by_weeks(settings: Settings) -> None:
 
 
 def test_a_long_observation_is_drawn_by_weeks(settings: Settings) -> None:
-    rows = garden()
+    rows = garden_rows()
     [template, *_] = rows["video_observations"]
     rows["video_observations"] = [template | {"observed_at": at(1) + timedelta(days=n)} for n in range(200)]
     publish(settings, rows)
@@ -255,13 +255,13 @@ def test_without_a_warehouse_it_says_what_to_do(settings: Settings) -> None:
 
 
 def test_a_warehouse_of_another_version_is_named(settings: Settings) -> None:
-    publish(settings, garden(), leave_out="quota")
+    publish(settings, garden_rows(), leave_out="quota")
     with pytest.raises(WarehouseReadError, match="no mart quota"):
         write_report(settings, STUDY, NOW)
 
 
 def test_a_warehouse_without_epochs_is_fine(settings: Settings) -> None:
-    publish(settings, garden(), leave_out="epochs")
+    publish(settings, garden_rows(), leave_out="epochs")
     assert read_report_data(settings, "garden").api_changes == []
 
 

@@ -24,7 +24,7 @@ def condition(field: str, operation: str, *values: str) -> dict[str, Any]:
     return {"field_name": field, "operation": operation, "field_values": list(values)}
 
 
-class Researcher:
+class SandboxClient:
     """Holds a token and asks."""
 
     def __init__(self, config: SandboxConfig, clock: Clock | None = None) -> None:
@@ -36,7 +36,7 @@ class Researcher:
     async def log_in(self) -> None:
         self.token = (await self.http.post("/v2/oauth/token/", data=FORM)).json()["access_token"]
 
-    async def ask(self, endpoint: str, body: Any, entity: str | None = None, **more: Any) -> httpx.Response:
+    async def post(self, endpoint: str, body: Any, entity: str | None = None, **more: Any) -> httpx.Response:
         """One call; `entity` names the fields to ask for."""
         if not self.token:
             await self.log_in()
@@ -48,7 +48,7 @@ class Researcher:
 
     async def search(self, query: Any, start: str, end: str, **more: Any) -> httpx.Response:
         body = {"query": query, "start_date": start, "end_date": end, "max_count": 100} | more
-        return await self.ask("video/query", body, "videos")
+        return await self.post("video/query", body, "videos")
 
     async def pages(self, query: Any, start: str, end: str, **more: Any) -> AsyncIterator[dict[str, Any]]:
         """The `data` of each page of a search on which nothing goes wrong."""
@@ -70,7 +70,7 @@ class Researcher:
         found: list[dict[str, Any]] = []
         cursor: dict[str, int] = {}
         while True:
-            answer = await self.ask(endpoint, body | cursor, entity)
+            answer = await self.post(endpoint, body | cursor, entity)
             assert answer.status_code == 200, answer.text
             data = answer.json()["data"]
             found += data.get(key, [])

@@ -5,15 +5,15 @@ import pytest
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.asking import ANYTHING, GARDENING, Researcher, ids
+from research_assets_tests.sandbox.asking import ANYTHING, GARDENING, SandboxClient, ids
 
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
 
 
 async def test_the_state_tells_quota_requests_and_answers() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=120, research_cap=50), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=120, research_cap=50), FakeClock(LATER))
     await researcher.videos(ANYTHING, "20260201", "20260201")
-    await researcher.ask("user/info", {"username": "sandbox_missing"}, "users")
+    await researcher.post("user/info", {"username": "sandbox_missing"}, "users")
     state = (await researcher.http.get("/sandbox/state")).json()
     assert state["pools"]["research"] == {"cap": 50, "spent": 3, "refused": 0}
     assert state["requests"] == {"video/query": 2, "oauth/token": 1, "user/info": 1}
@@ -24,7 +24,7 @@ async def test_the_state_tells_quota_requests_and_answers() -> None:
 
 
 async def test_a_reset_forgets_requests_and_tokens_but_not_the_world() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=20), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=20), FakeClock(LATER))
     before = await researcher.videos(ANYTHING, "20260201", "20260201")
     state = (await researcher.http.post("/sandbox/reset")).json()
     assert state["pools"]["research"]["spent"] == 0
@@ -36,7 +36,7 @@ async def test_a_reset_forgets_requests_and_tokens_but_not_the_world() -> None:
 
 async def test_the_clock_can_be_set_moved_and_stopped() -> None:
     inner = FakeClock(LATER)
-    researcher = Researcher(SandboxConfig(start_time=datetime(2026, 3, 1, tzinfo=UTC)), inner)
+    researcher = SandboxClient(SandboxConfig(start_time=datetime(2026, 3, 1, tzinfo=UTC)), inner)
     clock = researcher.sandbox.clock
     assert clock.now() == datetime(2026, 3, 1, tzinfo=UTC)
     inner.advance(seconds=5)
@@ -54,7 +54,7 @@ async def test_the_clock_can_be_set_moved_and_stopped() -> None:
 
 @pytest.mark.parametrize("wish", [{"now": "tomorrow"}, {"advance": "much"}, {"now": 7}])
 async def test_a_wish_that_the_clock_cannot_follow_is_explained(wish: dict[str, object]) -> None:
-    researcher = Researcher(SandboxConfig(), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(), FakeClock(LATER))
     answer = await researcher.http.post("/sandbox/clock", json=wish)
     assert answer.status_code == 400
     assert "was not moved" in answer.json()["error"]
@@ -62,7 +62,7 @@ async def test_a_wish_that_the_clock_cannot_follow_is_explained(wish: dict[str, 
 
 
 async def test_the_truth_can_be_asked_over_http() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=30, fixed_comments=4, undeliverable=0.1), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=30, fixed_comments=4, undeliverable=0.1), FakeClock(LATER))
     get = researcher.http.get
     params = {"kind": "videos", "query": orjson.dumps(ANYTHING).decode(), "start_date": "2026-02-01"}
     truth = (await get("/sandbox/truth", params=params | {"end_date": "20260202"})).json()
@@ -88,7 +88,7 @@ async def test_the_truth_can_be_asked_over_http() -> None:
 
 
 async def test_a_user_can_be_removed() -> None:
-    researcher = Researcher(SandboxConfig(), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(), FakeClock(LATER))
     await researcher.http.post("/sandbox/withdraw", json={"users": ["sandbox_star"]})
     assert researcher.sandbox.truth.state("sandbox_star") == "missing"
     videos = await researcher.videos(GARDENING, "20260201", "20260207")
@@ -96,7 +96,7 @@ async def test_a_user_can_be_removed() -> None:
 
 
 async def test_the_page_needs_nothing_from_elsewhere() -> None:
-    researcher = Researcher(SandboxConfig(), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(), FakeClock(LATER))
     page = (await researcher.http.get("/")).text
     assert "simulated" in page
     assert "https://" not in page

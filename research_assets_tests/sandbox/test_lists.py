@@ -8,15 +8,15 @@ from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.render import playlist_id
 from research_assets.sandbox.videos import EPOCH, Video
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.asking import ANYTHING, Researcher, ids
+from research_assets_tests.sandbox.asking import ANYTHING, SandboxClient, ids
 
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = date(2026, 2, 1).toordinal() - EPOCH
 
 
 @pytest.fixture(scope="module")
-def researcher() -> Researcher:
-    return Researcher(SandboxConfig(research_cap=10**6), FakeClock(LATER))
+def researcher() -> SandboxClient:
+    return SandboxClient(SandboxConfig(research_cap=10**6), FakeClock(LATER))
 
 
 def message(answer: Any, status: int = 400) -> str:
@@ -25,7 +25,7 @@ def message(answer: Any, status: int = 400) -> str:
     return str(answer.json()["error"]["message"])
 
 
-def talked_about(researcher: Researcher, low: int = 150, high: int = 900) -> Video:
+def talked_about(researcher: SandboxClient, low: int = 150, high: int = 900) -> Video:
     videos = (video for day in range(DAY, DAY + 20) for video in researcher.sandbox.world.social.day(day))
     return next(video for video in videos if low < video.comments < high)
 
@@ -33,7 +33,7 @@ def talked_about(researcher: Researcher, low: int = 150, high: int = 900) -> Vid
 # Comments
 
 
-async def test_the_comments_of_a_video_are_the_truth(researcher: Researcher) -> None:
+async def test_the_comments_of_a_video_are_the_truth(researcher: SandboxClient) -> None:
     video, truth = talked_about(researcher), researcher.sandbox.truth
     body = {"video_id": video.id, "max_count": 40}
     found = await researcher.listed("video/comment/list", "comments", body, "comments")
@@ -54,7 +54,7 @@ async def test_the_comments_of_a_video_are_the_truth(researcher: Researcher) -> 
     assert len(found) + replies == video.comments
 
 
-async def test_texts_are_masked_and_may_be_empty(researcher: Researcher) -> None:
+async def test_texts_are_masked_and_may_be_empty(researcher: SandboxClient) -> None:
     texts = [
         comment["text"]
         for low in (150, 200, 300, 400)
@@ -69,23 +69,23 @@ async def test_texts_are_masked_and_may_be_empty(researcher: Researcher) -> None
     assert any("***" in text for text in texts)
 
 
-async def test_exactly_one_of_the_two_ids(researcher: Researcher) -> None:
+async def test_exactly_one_of_the_two_ids(researcher: SandboxClient) -> None:
     for body in ({}, {"video_id": 1, "comment_id": 2}, {"video_id": "x"}):
-        message(await researcher.ask("video/comment/list", body, "comments"))
+        message(await researcher.post("video/comment/list", body, "comments"))
 
 
-async def test_ids_may_be_text(researcher: Researcher) -> None:
+async def test_ids_may_be_text(researcher: SandboxClient) -> None:
     video = talked_about(researcher)
     body = {"video_id": str(video.id), "max_count": "100"}
-    assert len((await researcher.ask("video/comment/list", body, "comments")).json()["data"]["comments"]) == 100
+    assert len((await researcher.post("video/comment/list", body, "comments")).json()["data"]["comments"]) == 100
 
 
-async def test_without_comments_there_may_be_no_list(researcher: Researcher) -> None:
+async def test_without_comments_there_may_be_no_list(researcher: SandboxClient) -> None:
     quiet = next(video for video in researcher.sandbox.world.social.day(DAY) if not video.comments)
     for video_id in (quiet.id, 123):
         shapes = set()
         for _ in range(20):
-            data = (await researcher.ask("video/comment/list", {"video_id": video_id}, "comments")).json()["data"]
+            data = (await researcher.post("video/comment/list", {"video_id": video_id}, "comments")).json()["data"]
             assert data["has_more"] is False
             assert not data.get("comments")
             shapes.add(frozenset(data))
@@ -93,24 +93,24 @@ async def test_without_comments_there_may_be_no_list(researcher: Researcher) -> 
 
 
 async def test_the_ceiling_refuses_what_lies_beyond() -> None:
-    researcher = Researcher(SandboxConfig(comment_limit=100), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(comment_limit=100), FakeClock(LATER))
     body: dict[str, Any] = {"video_id": talked_about(researcher).id, "max_count": 60}
-    assert (await researcher.ask("video/comment/list", body | {"cursor": 40}, "comments")).status_code == 200
-    answer = await researcher.ask("video/comment/list", body | {"cursor": 60}, "comments")
+    assert (await researcher.post("video/comment/list", body | {"cursor": 40}, "comments")).status_code == 200
+    answer = await researcher.post("video/comment/list", body | {"cursor": 60}, "comments")
     assert message(answer) == "Invalid count or cursor"
     assert len(researcher.sandbox.truth.comments(body["video_id"])) == 100
 
 
 async def test_closed_comments_are_refused() -> None:
-    researcher = Researcher(SandboxConfig(comments_closed=1.0), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(comments_closed=1.0), FakeClock(LATER))
     video = talked_about(researcher)
-    answer = await researcher.ask("video/comment/list", {"video_id": video.id}, "comments")
+    answer = await researcher.post("video/comment/list", {"video_id": video.id}, "comments")
     assert message(answer) == "The comments of this video are not allowed to be disclosed"
     assert researcher.sandbox.truth.comments(video.id) == ()
 
 
 async def test_a_flat_video_has_its_comments_too() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=30, fixed_comments=12), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=30, fixed_comments=12), FakeClock(LATER))
     video = (await researcher.videos(ANYTHING, "20260201", "20260201"))[0]
     assert video["comment_count"] == 12
     body = {"video_id": video["id"], "max_count": 100}
@@ -121,8 +121,8 @@ async def test_a_flat_video_has_its_comments_too() -> None:
 # Profiles
 
 
-async def test_a_profile_is_flat_and_does_not_say_its_name(researcher: Researcher) -> None:
-    data = (await researcher.ask("user/info", {"username": "sandbox_popular"}, "users")).json()["data"]
+async def test_a_profile_is_flat_and_does_not_say_its_name(researcher: SandboxClient) -> None:
+    data = (await researcher.post("user/info", {"username": "sandbox_popular"}, "users")).json()["data"]
     assert data.keys() - {"bio_url"} == {
         "display_name", "bio_description", "avatar_url", "is_verified",
         "follower_count", "following_count", "likes_count", "video_count",
@@ -130,8 +130,8 @@ async def test_a_profile_is_flat_and_does_not_say_its_name(researcher: Researche
     assert data["follower_count"] > 300
 
 
-async def test_profiles_are_refused_for_a_reason(researcher: Researcher) -> None:
-    ask = researcher.ask
+async def test_profiles_are_refused_for_a_reason(researcher: SandboxClient) -> None:
+    ask = researcher.post
     missing = await ask("user/info", {"username": "sandbox_missing"}, "users")
     assert message(missing) == "`username: sandbox_missing` is invalid: cannot find the user"
     private = await ask("user/info", {"username": "sandbox_private"}, "users")
@@ -141,7 +141,7 @@ async def test_profiles_are_refused_for_a_reason(researcher: Researcher) -> None
 
 
 async def test_refused_accounts_still_have_videos() -> None:
-    researcher = Researcher(SandboxConfig(account_refused=0.5, research_cap=10**6), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(account_refused=0.5, research_cap=10**6), FakeClock(LATER))
     videos = await researcher.videos(ANYTHING, "20260201", "20260201")
     states = {researcher.sandbox.truth.state(video["username"]) for video in videos}
     assert states == {"open", "refused"}
@@ -153,7 +153,7 @@ async def test_refused_accounts_still_have_videos() -> None:
 @pytest.mark.parametrize(("entity", "key"), [("followers", "user_followers"), ("following", "user_following")])
 @pytest.mark.parametrize("size", [7, 20, 100])
 async def test_follow_lists_are_the_truth_with_repeats_at_page_borders(
-    researcher: Researcher, entity: str, key: str, size: int
+    researcher: SandboxClient, entity: str, key: str, size: int
 ) -> None:
     body = {"username": "sandbox_popular", "max_count": size}
     found = await researcher.listed(f"user/{entity}", key, body, None)
@@ -164,61 +164,61 @@ async def test_follow_lists_are_the_truth_with_repeats_at_page_borders(
     assert all(set(relation) == {"username", "display_name"} for relation in found)
 
 
-async def test_a_star_shows_no_more_than_the_reach(researcher: Researcher) -> None:
+async def test_a_star_shows_no_more_than_the_reach(researcher: SandboxClient) -> None:
     user = researcher.sandbox.truth.user("sandbox_star")
     assert user["follower_count"] > 9000
     assert 4500 <= len(user["followers"]) <= 5000
 
 
-async def test_the_cursor_of_a_follow_list_is_a_time(researcher: Researcher) -> None:
+async def test_the_cursor_of_a_follow_list_is_a_time(researcher: SandboxClient) -> None:
     body = {"username": "sandbox_popular", "max_count": 100}
-    first = (await researcher.ask("user/followers", body | {"cursor": 0})).json()
+    first = (await researcher.post("user/followers", body | {"cursor": 0})).json()
     assert 1_500_000_000 < first["data"]["cursor"] < LATER.timestamp()
     assert first["error"]["message"] == "ok"
-    early = (await researcher.ask("user/followers", body | {"cursor": 1_300_000_000})).json()["data"]
+    early = (await researcher.post("user/followers", body | {"cursor": 1_300_000_000})).json()["data"]
     assert (early["user_followers"], early["has_more"]) == ([], False)
 
 
-async def test_whom_an_account_follows_may_be_private(researcher: Researcher) -> None:
-    assert "private" in message(await researcher.ask("user/following", {"username": "sandbox_balkon"}))
+async def test_whom_an_account_follows_may_be_private(researcher: SandboxClient) -> None:
+    assert "private" in message(await researcher.post("user/following", {"username": "sandbox_balkon"}))
 
 
 # Videos of accounts
 
 
-async def test_likes_are_refused_unless_public(researcher: Researcher) -> None:
-    answer = await researcher.ask("user/liked_videos", {"username": "sandbox_beet"}, "liked_videos")
+async def test_likes_are_refused_unless_public(researcher: SandboxClient) -> None:
+    answer = await researcher.post("user/liked_videos", {"username": "sandbox_beet"}, "liked_videos")
     assert "is private" in message(answer)
     body = {"username": "sandbox_likes", "max_count": 50}
     found = await researcher.listed("user/liked_videos", "user_liked_videos", body, "liked_videos")
     truth = researcher.sandbox.truth.user("sandbox_likes")["liked_videos"]
     assert list(dict.fromkeys(ids(found))) == truth
     assert len(truth) > 100
-    first = (await researcher.ask("user/liked_videos", body, "liked_videos")).json()["data"]
+    first = (await researcher.post("user/liked_videos", body, "liked_videos")).json()["data"]
     assert first["cursor"] > 10**12, "milliseconds, as in the documentation's example"
     assert all(not {"effect_ids", "playlist_id", "voice_to_text"} & set(video) for video in found)
 
 
 async def test_likes_can_be_refused_with_403() -> None:
-    researcher = Researcher(SandboxConfig(likes_status=403), FakeClock(LATER))
-    answer = await researcher.ask("user/liked_videos", {"username": "sandbox_beet"}, "liked_videos")
+    researcher = SandboxClient(SandboxConfig(likes_status=403), FakeClock(LATER))
+    answer = await researcher.post("user/liked_videos", {"username": "sandbox_beet"}, "liked_videos")
     message(answer, 403)
 
 
-async def test_reposts_page_by_index_and_pins_do_not_page(researcher: Researcher) -> None:
+async def test_reposts_page_by_index_and_pins_do_not_page(researcher: SandboxClient) -> None:
     truth = researcher.sandbox.truth.user("sandbox_beet")
     body = {"username": "sandbox_beet", "max_count": 5}
-    first = (await researcher.ask("user/reposted_videos", body, "reposted_videos")).json()["data"]
+    first = (await researcher.post("user/reposted_videos", body, "reposted_videos")).json()["data"]
     assert first["cursor"] == 5
     found = await researcher.listed("user/reposted_videos", "reposted_videos", body, "reposted_videos")
     assert ids(found) == truth["reposted_videos"]
-    pinned = (await researcher.ask("user/pinned_videos", {"username": "sandbox_beet"}, "pinned_videos")).json()["data"]
+    pinned = (await researcher.post("user/pinned_videos", {"username": "sandbox_beet"}, "pinned_videos")).json()["data"]
     assert set(pinned) == {"pinned_videos_list"}
     assert ids(pinned["pinned_videos_list"]) == truth["pinned_videos"]
     assert {video["username"] for video in pinned["pinned_videos_list"]} == {"sandbox_beet"}
 
 
-async def test_every_name_of_the_panel_does_what_is_said_of_it(researcher: Researcher) -> None:
+async def test_every_name_of_the_panel_does_what_is_said_of_it(researcher: SandboxClient) -> None:
     truth = researcher.sandbox.truth
     states = {name: truth.state(name) for name in PANEL}
     assert states.pop("sandbox_private") == "private"
@@ -231,20 +231,20 @@ async def test_every_name_of_the_panel_does_what_is_said_of_it(researcher: Resea
 # Playlists
 
 
-async def test_a_playlist_of_a_video_holds_it(researcher: Researcher) -> None:
+async def test_a_playlist_of_a_video_holds_it(researcher: SandboxClient) -> None:
     videos = await researcher.videos(ANYTHING, "20260201", "20260203")
     video = next(video for video in videos if "playlist_id" in video)
-    data = (await researcher.ask("playlist/info", {"playlist_id": video["playlist_id"]})).json()["data"]
+    data = (await researcher.post("playlist/info", {"playlist_id": video["playlist_id"]})).json()["data"]
     assert data["playlist_id"] == video["playlist_id"]
     assert video["id"] in data["playlist_video_ids"]
     assert data["playlist_item_total"] == len(data["playlist_video_ids"]) == data["cursor"]
     assert data["has_more"] is False
     for identity in (0, 12345, playlist_id(5, 2900, 3), "x"):
-        message(await researcher.ask("playlist/info", {"playlist_id": identity}))
+        message(await researcher.post("playlist/info", {"playlist_id": identity}))
 
 
 async def test_a_result_may_come_with_status_500() -> None:
-    researcher = Researcher(SandboxConfig(playlist_500=True, users_500=1.0), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(playlist_500=True, users_500=1.0), FakeClock(LATER))
     videos = await researcher.videos(ANYTHING, "20260201", "20260203")
     identity = next(video["playlist_id"] for video in videos if "playlist_id" in video)
     for endpoint, body, entity in (
@@ -252,7 +252,7 @@ async def test_a_result_may_come_with_status_500() -> None:
         ("user/info", {"username": "sandbox_beet"}, "users"),
         ("user/followers", {"username": "sandbox_beet"}, None),
     ):
-        answer = await researcher.ask(endpoint, body, entity)
+        answer = await researcher.post(endpoint, body, entity)
         assert answer.status_code == 500
         assert answer.json()["error"]["code"] == "ok"
         assert answer.json()["data"]

@@ -7,12 +7,12 @@ import pytest
 
 from research_assets.sandbox.config import PROFILES, SandboxConfig
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.asking import GARDENING, Researcher, ids
+from research_assets_tests.sandbox.asking import GARDENING, SandboxClient, ids
 
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-async def one_week(researcher: Researcher, seen: dict[int, Any], met: set[str]) -> bool:
+async def one_week(researcher: SandboxClient, seen: dict[int, Any], met: set[str]) -> bool:
     """Walk a week once; whether its end was reached by the pages of one and the same search."""
     paging: dict[str, Any] = {}
     for _ in range(40):
@@ -45,7 +45,7 @@ async def one_week(researcher: Researcher, seen: dict[int, Any], met: set[str]) 
 
 @pytest.mark.parametrize("profile", PROFILES)
 async def test_persistence_gets_everything_in_every_profile(profile: str) -> None:
-    researcher = Researcher(SandboxConfig(profile=profile, research_cap=10**6), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(profile=profile, research_cap=10**6), FakeClock(LATER))
     while not researcher.token:
         answer = await researcher.http.post("/v2/oauth/token/", data={
             "client_key": "sandbox-key", "client_secret": "sandbox-secret", "grant_type": "client_credentials",
@@ -73,7 +73,7 @@ async def test_persistence_gets_everything_in_every_profile(profile: str) -> Non
 
 
 async def test_texts_are_as_odd_as_recorded() -> None:
-    researcher = Researcher(SandboxConfig(), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(), FakeClock(LATER))
     query = {"not": [{"operation": "EQ", "field_name": "video_id", "field_values": ["1"]}]}
     videos = await researcher.videos(query, "20260201", "20260203")
     captions = [video["video_description"] for video in videos]

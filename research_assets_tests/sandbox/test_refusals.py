@@ -8,7 +8,7 @@ import pytest
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.asking import ANYTHING, FORM, Researcher, condition
+from research_assets_tests.sandbox.asking import ANYTHING, FORM, SandboxClient, condition
 
 LATER = datetime(2026, 11, 1, 5, 6, 7, tzinfo=UTC)
 GOOD: dict[str, Any] = {"query": ANYTHING, "start_date": "20260201", "end_date": "20260202"}
@@ -53,8 +53,8 @@ BAD_SEARCHES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def researcher() -> Researcher:
-    return Researcher(SandboxConfig(fixed_volume=20), FakeClock(LATER))
+def researcher() -> SandboxClient:
+    return SandboxClient(SandboxConfig(fixed_volume=20), FakeClock(LATER))
 
 
 def check_error(answer: httpx.Response, status: int, code: str, *, gateway: bool = False) -> None:
@@ -71,39 +71,39 @@ def check_error(answer: httpx.Response, status: int, code: str, *, gateway: bool
 
 
 @pytest.mark.parametrize("name", BAD_SEARCHES)
-async def test_a_bad_search_is_refused_and_charged(researcher: Researcher, name: str) -> None:
+async def test_a_bad_search_is_refused_and_charged(researcher: SandboxClient, name: str) -> None:
     before = researcher.sandbox.quota.pools["research"].day(LATER).spent
-    check_error(await researcher.ask("video/query", GOOD | BAD_SEARCHES[name], "videos"), 400, "invalid_params")
+    check_error(await researcher.post("video/query", GOOD | BAD_SEARCHES[name], "videos"), 400, "invalid_params")
     assert researcher.sandbox.quota.pools["research"].day(LATER).spent == before + 1
 
 
-async def test_the_longest_window_has_31_days(researcher: Researcher) -> None:
-    answer = await researcher.ask("video/query", GOOD | {"end_date": "20260303"}, "videos")
+async def test_the_longest_window_has_31_days(researcher: SandboxClient) -> None:
+    answer = await researcher.post("video/query", GOOD | {"end_date": "20260303"}, "videos")
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("fields", [{}, {"fields": ""}, {"fields": "id,colour"}, {"fields": "favourites_count"}])
-async def test_fields_are_needed_and_must_be_known(researcher: Researcher, fields: dict[str, str]) -> None:
-    check_error(await researcher.ask("video/query", GOOD, **fields), 400, "invalid_params")
+async def test_fields_are_needed_and_must_be_known(researcher: SandboxClient, fields: dict[str, str]) -> None:
+    check_error(await researcher.post("video/query", GOOD, **fields), 400, "invalid_params")
 
 
-async def test_only_the_chosen_fields_come_back(researcher: Researcher) -> None:
-    answer = await researcher.ask("video/query", GOOD, fields="id, create_time,username")
+async def test_only_the_chosen_fields_come_back(researcher: SandboxClient) -> None:
+    answer = await researcher.post("video/query", GOOD, fields="id, create_time,username")
     assert all(set(video) == {"id", "create_time", "username"} for video in answer.json()["data"]["videos"])
-    answer = await researcher.ask("video/query", GOOD, fields="username")
+    answer = await researcher.post("video/query", GOOD, fields="username")
     assert all(set(video) == {"username"} for video in answer.json()["data"]["videos"])
 
 
 @pytest.mark.parametrize("body", [[], "text", None, 7])
-async def test_a_body_that_is_no_object_is_refused(researcher: Researcher, body: Any) -> None:
-    check_error(await researcher.ask("video/query", body, "videos"), 400, "invalid_params")
+async def test_a_body_that_is_no_object_is_refused(researcher: SandboxClient, body: Any) -> None:
+    check_error(await researcher.post("video/query", body, "videos"), 400, "invalid_params")
 
 
 async def test_an_empty_group_is_taken_or_fails_as_the_profile_says() -> None:
     body = GOOD | {"query": ANYTHING | {"or": []}}
     for fails in (False, True):
-        researcher = Researcher(SandboxConfig(fixed_volume=20, empty_group_500=fails), FakeClock(LATER))
-        answer = await researcher.ask("video/query", body, "videos")
+        researcher = SandboxClient(SandboxConfig(fixed_volume=20, empty_group_500=fails), FakeClock(LATER))
+        answer = await researcher.post("video/query", body, "videos")
         if fails:
             check_error(answer, 500, "internal_error")
         else:
@@ -112,7 +112,7 @@ async def test_an_empty_group_is_taken_or_fails_as_the_profile_says() -> None:
 
 @pytest.mark.parametrize("token", ["", "Bearer", "Bearer clt.wrong", "Basic abc"])
 async def test_a_wrong_token_is_401_and_costs_nothing(token: str) -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=20), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=20), FakeClock(LATER))
     headers = {"Authorization": token} if token else {}
     answer = await researcher.http.post("/v2/research/video/query/", json=GOOD, headers=headers)
     check_error(answer, 401, "access_token_invalid", gateway=True)
@@ -120,29 +120,29 @@ async def test_a_wrong_token_is_401_and_costs_nothing(token: str) -> None:
 
 
 async def test_a_token_ends_after_two_hours() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=20), FakeClock(LATER))
-    assert (await researcher.ask("video/query", GOOD, "videos")).status_code == 200
+    researcher = SandboxClient(SandboxConfig(fixed_volume=20), FakeClock(LATER))
+    assert (await researcher.post("video/query", GOOD, "videos")).status_code == 200
     researcher.sandbox.clock.advance(7199)
-    assert (await researcher.ask("video/query", GOOD, "videos")).status_code == 200
+    assert (await researcher.post("video/query", GOOD, "videos")).status_code == 200
     researcher.sandbox.clock.advance(1)
-    assert (await researcher.ask("video/query", GOOD, "videos")).status_code == 401
+    assert (await researcher.post("video/query", GOOD, "videos")).status_code == 401
     await researcher.log_in()
-    assert (await researcher.ask("video/query", GOOD, "videos")).status_code == 200
+    assert (await researcher.post("video/query", GOOD, "videos")).status_code == 200
 
 
 @pytest.mark.parametrize("alone", [False, True])
 async def test_a_new_token_may_end_the_old_one(alone: bool) -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=20, single_token=alone), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=20, single_token=alone), FakeClock(LATER))
     await researcher.log_in()
     old = researcher.token
     await researcher.log_in()
     assert old != researcher.token
     researcher.token = old
-    assert (await researcher.ask("video/query", GOOD, "videos")).status_code == (401 if alone else 200)
+    assert (await researcher.post("video/query", GOOD, "videos")).status_code == (401 if alone else 200)
 
 
 async def test_a_token_is_flat_and_its_failures_too() -> None:
-    researcher = Researcher(SandboxConfig(), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(), FakeClock(LATER))
     good = (await researcher.http.post("/v2/oauth/token/", data=FORM)).json()
     assert set(good) == {"access_token", "expires_in", "token_type"}
     assert good["access_token"].startswith("clt.")
@@ -162,7 +162,7 @@ async def test_a_token_is_flat_and_its_failures_too() -> None:
 
 async def test_token_failures_can_come_with_status_200_or_out_of_the_blue() -> None:
     config = SandboxConfig(token_error_status=200, p_token_failure=0.5)
-    researcher = Researcher(config, FakeClock(LATER))
+    researcher = SandboxClient(config, FakeClock(LATER))
     answers = [await researcher.http.post("/v2/oauth/token/", data=FORM) for _ in range(20)]
     assert {answer.json().get("error") for answer in answers} == {None, "temporarily_unavailable"}
     bad = [await researcher.http.post("/v2/oauth/token/", data={}) for _ in range(20)]
@@ -170,24 +170,24 @@ async def test_token_failures_can_come_with_status_200_or_out_of_the_blue() -> N
 
 
 async def test_follow_lists_can_be_out_of_scope() -> None:
-    researcher = Researcher(SandboxConfig(follow_scope=False), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(follow_scope=False), FakeClock(LATER))
     for endpoint in ("user/followers", "user/following"):
-        answer = await researcher.ask(endpoint, {"username": "sandbox_beet"})
+        answer = await researcher.post(endpoint, {"username": "sandbox_beet"})
         check_error(answer, 401, "scope_not_authorized", gateway=True)
-    assert (await researcher.ask("user/info", {"username": "sandbox_beet"}, "users")).status_code == 200
+    assert (await researcher.post("user/info", {"username": "sandbox_beet"}, "users")).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/v2/research/video/query", "/v2/research/tts/shop/", "/v2/research/hashtag/query/"])
-async def test_what_does_not_exist_is_404(researcher: Researcher, path: str) -> None:
+async def test_what_does_not_exist_is_404(researcher: SandboxClient, path: str) -> None:
     assert (await researcher.http.post(path, json={})).status_code == 404
 
 
-async def test_reading_needs_post(researcher: Researcher) -> None:
+async def test_reading_needs_post(researcher: SandboxClient) -> None:
     assert (await researcher.http.get("/v2/research/video/query/")).status_code == 404
 
 
-async def test_success_has_an_envelope_and_no_null(researcher: Researcher) -> None:
-    answer = await researcher.ask("video/query", GOOD, "videos")
+async def test_success_has_an_envelope_and_no_null(researcher: SandboxClient) -> None:
+    answer = await researcher.post("video/query", GOOD, "videos")
     assert answer.headers["date"] == "Sun, 01 Nov 2026 05:06:07 GMT"
     assert answer.headers["content-type"].startswith("application/json")
     assert b'": ' not in answer.content
@@ -195,5 +195,5 @@ async def test_success_has_an_envelope_and_no_null(researcher: Researcher) -> No
     assert answer.json()["error"]["code"] == "ok"
     orders = {tuple(video) for video in answer.json()["data"]["videos"]}
     assert len(orders) > 10
-    tops = {tuple((await researcher.ask("video/query", GOOD, "videos")).json()) for _ in range(12)}
+    tops = {tuple((await researcher.post("video/query", GOOD, "videos")).json()) for _ in range(12)}
     assert len(tops) == 2

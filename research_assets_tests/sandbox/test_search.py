@@ -5,7 +5,7 @@ import pytest
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.asking import ANYTHING, GARDENING, Researcher, condition, ids
+from research_assets_tests.sandbox.asking import ANYTHING, GARDENING, SandboxClient, condition, ids
 
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
 FIRST, LAST = date(2026, 2, 1), date(2026, 2, 5)
@@ -30,7 +30,7 @@ def refused(answer: Any) -> str:
     ],
 )
 async def test_the_pages_of_a_search_are_the_truth(config: SandboxConfig) -> None:
-    researcher = Researcher(config, FakeClock(LATER))
+    researcher = SandboxClient(config, FakeClock(LATER))
     pages = [page async for page in researcher.pages(GARDENING, "20260201", "20260205")]
     truth = researcher.sandbox.truth.videos(GARDENING, FIRST, LAST)
     found = [video for page in pages for video in page["videos"]]
@@ -45,13 +45,13 @@ async def test_the_pages_of_a_search_are_the_truth(config: SandboxConfig) -> Non
 
 
 async def test_seven_days_of_950_are_67_pages() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=950), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=950), FakeClock(LATER))
     assert len(await researcher.videos(ANYTHING, "20260201", "20260207")) == 6650
     assert researcher.sandbox.quota.pools["research"].day(LATER).spent == 67
 
 
 async def test_both_ends_of_a_window_are_inside() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=100), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=100), FakeClock(LATER))
     found = await researcher.videos(ANYTHING, "20260203", "20260203")
     times = sorted(video["create_time"] for video in found)
     midnight = datetime(2026, 2, 3, tzinfo=UTC)
@@ -62,7 +62,7 @@ async def test_both_ends_of_a_window_are_inside() -> None:
 async def test_counts_grow_with_age_and_lag_behind() -> None:
     found = {}
     for lag in (0.0, 10.0):
-        researcher = Researcher(
+        researcher = SandboxClient(
             SandboxConfig(fixed_volume=50, count_lag_days=lag), FakeClock(datetime(2026, 2, 8, tzinfo=UTC))
         )
         views = []
@@ -106,7 +106,7 @@ QUERIES: list[tuple[dict[str, Any], Any]] = [
 
 @pytest.mark.parametrize(("query", "holds"), QUERIES, ids=[str(query) for query, _ in QUERIES])
 async def test_a_query_finds_what_it_says_and_nothing_else(query: dict[str, Any], holds: Any) -> None:
-    researcher = Researcher(SandboxConfig(videos_per_day=300), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(videos_per_day=300), FakeClock(LATER))
     everything = {"not": [condition("video_id", "EQ", "1")]}
     videos = await researcher.videos(everything, "20260201", "20260203")
     found = await researcher.videos(query, "20260201", "20260203")
@@ -115,7 +115,7 @@ async def test_a_query_finds_what_it_says_and_nothing_else(query: dict[str, Any]
 
 @pytest.mark.parametrize("config", [SandboxConfig(), SandboxConfig(fixed_volume=200)])
 async def test_videos_are_found_by_id_music_and_name(config: SandboxConfig) -> None:
-    researcher = Researcher(config, FakeClock(LATER))
+    researcher = SandboxClient(config, FakeClock(LATER))
     some = (await researcher.videos(GARDENING, "20260201", "20260202"))[3:40:9]
     named = {"and": [condition("video_id", "IN", *(str(i) for i in ids(some)), "123")]}
     assert ids(await researcher.videos(named, "20260201", "20260202")) == ids(some)
@@ -126,7 +126,7 @@ async def test_videos_are_found_by_id_music_and_name(config: SandboxConfig) -> N
 
 
 async def test_nothing_found_has_no_search_id() -> None:
-    researcher = Researcher(SandboxConfig(), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(), FakeClock(LATER))
     for _ in range(6):
         query = {"and": [condition("hashtag_name", "EQ", "nobodyeverusedthis")]}
         data = (await researcher.search(query, "20260201", "20260202")).json()["data"]
@@ -136,14 +136,14 @@ async def test_nothing_found_has_no_search_id() -> None:
 
 
 async def test_a_search_id_is_text_whose_time_lies_some_minutes_back() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=10), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=10), FakeClock(LATER))
     data = (await researcher.search(ANYTHING, "20260201", "20260202")).json()["data"]
     assert isinstance(data["search_id"], str)
     assert 7 * 60 <= LATER.timestamp() - (int(data["search_id"]) >> 32) <= 75 * 60
 
 
 async def test_a_random_draw_differs_from_call_to_call() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=400), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=400), FakeClock(LATER))
     draws = [(await researcher.search(ANYTHING, "20260201", "20260201", is_random=True)).json() for _ in range(2)]
     one, other = (ids(draw["data"]["videos"]) for draw in draws)
     assert len(one) == len(other) == 100
@@ -151,14 +151,14 @@ async def test_a_random_draw_differs_from_call_to_call() -> None:
 
 
 async def test_null_and_empty_paging_mean_the_first_page() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=150), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=150), FakeClock(LATER))
     plain = await researcher.search(ANYTHING, "20260201", "20260201")
     empty = await researcher.search(ANYTHING, "20260201", "20260201", cursor=None, search_id="", is_random=None)
     assert ids(plain.json()["data"]["videos"]) == ids(empty.json()["data"]["videos"])
 
 
 async def test_a_fresh_search_id_is_refused_once() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=150, fresh_search_id_refusals=1), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=150, fresh_search_id_refusals=1), FakeClock(LATER))
     first = (await researcher.search(ANYTHING, "20260201", "20260201")).json()["data"]
     paging = {"cursor": first["cursor"], "search_id": first["search_id"]}
     message = refused(await researcher.search(ANYTHING, "20260201", "20260201", **paging))
@@ -168,7 +168,7 @@ async def test_a_fresh_search_id_is_refused_once() -> None:
 
 
 async def test_a_fresh_search_id_works_after_ten_seconds_and_ends_after_its_life() -> None:
-    researcher = Researcher(
+    researcher = SandboxClient(
         SandboxConfig(fixed_volume=150, p_fresh_search_id=1.0, search_lifetime=3600), FakeClock(LATER)
     )
     first = (await researcher.search(ANYTHING, "20260201", "20260201")).json()["data"]
@@ -181,7 +181,7 @@ async def test_a_fresh_search_id_works_after_ten_seconds_and_ends_after_its_life
 
 
 async def test_a_search_id_belongs_to_its_query() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=150), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=150), FakeClock(LATER))
     first = (await researcher.search(ANYTHING, "20260201", "20260201")).json()["data"]
     paging = {"cursor": 100, "search_id": first["search_id"]}
     refused(await researcher.search(GARDENING, "20260201", "20260201", **paging))
@@ -191,14 +191,14 @@ async def test_a_search_id_belongs_to_its_query() -> None:
 
 
 async def test_a_renewed_search_id_goes_on_where_the_first_was() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=350, p_new_search_id=1.0), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=350, p_new_search_id=1.0), FakeClock(LATER))
     pages = [page async for page in researcher.pages(ANYTHING, "20260201", "20260201")]
     assert len({page["search_id"] for page in pages}) == 4
     assert sum(len(page["videos"]) for page in pages) == 350
 
 
 async def test_a_page_from_an_older_search_is_sparse_lower_case_and_overlaps() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=600, foreign_page_searches=1), FakeClock(LATER))
+    researcher = SandboxClient(SandboxConfig(fixed_volume=600, foreign_page_searches=1), FakeClock(LATER))
     pages = [page async for page in researcher.pages(ANYTHING, "20260201", "20260201")]
     assert len(pages) == 2
     first, second = pages
@@ -212,7 +212,9 @@ async def test_a_page_from_an_older_search_is_sparse_lower_case_and_overlaps() -
 
 
 async def test_a_window_with_a_dead_day_always_fails_and_the_others_never() -> None:
-    researcher = Researcher(SandboxConfig(fixed_volume=10, dead_days=frozenset({date(2026, 2, 3)})), FakeClock(LATER))
+    researcher = SandboxClient(
+        SandboxConfig(fixed_volume=10, dead_days=frozenset({date(2026, 2, 3)})), FakeClock(LATER)
+    )
     for start, end in (("20260201", "20260214"), ("20260203", "20260203"), ("20260202", "20260203")):
         answer = await researcher.search(ANYTHING, start, end)
         assert answer.status_code == 500
@@ -222,7 +224,7 @@ async def test_a_window_with_a_dead_day_always_fails_and_the_others_never() -> N
 
 async def test_silence_is_no_error() -> None:
     config = SandboxConfig(fixed_volume=10, empty_days=frozenset({date(2026, 2, 3)}), empty_searches=1)
-    researcher = Researcher(config, FakeClock(LATER))
+    researcher = SandboxClient(config, FakeClock(LATER))
     assert await researcher.videos(ANYTHING, "20260201", "20260205") == []
     assert len(await researcher.videos(ANYTHING, "20260201", "20260205")) == 40
     assert len(researcher.sandbox.truth.videos(ANYTHING, FIRST, LAST)[date(2026, 2, 3)].raw) == 10
@@ -230,7 +232,7 @@ async def test_silence_is_no_error() -> None:
 
 async def test_broken_paging_loses_no_row() -> None:
     config = SandboxConfig(fixed_volume=950, p_no_cursor=0.2, p_stuck_cursor=0.3, p_empty_page=0.4)
-    researcher = Researcher(config, FakeClock(LATER))
+    researcher = SandboxClient(config, FakeClock(LATER))
     seen: set[int] = set()
     met = set()
     paging: dict[str, Any] = {}
@@ -250,7 +252,7 @@ async def test_broken_paging_loses_no_row() -> None:
 @pytest.mark.parametrize("username_batch", [0, 3])
 async def test_a_name_breaks_a_batch_and_so_does_a_large_one(username_batch: int) -> None:
     config = SandboxConfig(breaking_usernames=frozenset({"sandbox_star"}), username_batch=username_batch)
-    researcher = Researcher(config, FakeClock(LATER))
+    researcher = SandboxClient(config, FakeClock(LATER))
 
     async def status(*names: str) -> int:
         query = {"and": [condition("username", "IN", *names)]}

@@ -15,27 +15,27 @@ from research_assets.sandbox.server import RunningSandbox
 from research_assets.sensors import CheckKeys, build_automation
 from research_assets.settings import Settings
 from research_assets.study import study_assets
-from research_assets_tests.assets.world import Bench
+from research_assets_tests.assets.world import AssetHarness
 
 MARTS = dg.AssetKey(["marts", "coverage"])
 
 
 @dataclass
-class House:
+class SensorHarness:
     """Studies, their sensors, and a stand-in for the warehouse that only leaves a file."""
 
     sandbox: RunningSandbox
     root: Path
     studies: Sequence[StudySpec]
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
-    broken: set[str] = field(default_factory=set)
+    build_fails: set[str] = field(default_factory=set)
     cursors: dict[str, str | None] = field(default_factory=dict)
     skipped: str | None = None
     builds: int = 0
 
     @property
     def settings(self) -> Settings:
-        return Bench(self.sandbox, self.root).settings
+        return AssetHarness(self.sandbox, self.root).settings
 
     def definitions(self) -> dg.Definitions:
         """Built anew each time, as after a restart."""
@@ -47,7 +47,7 @@ class House:
         @dg.asset(key=MARTS, deps=[key for asset in collected for key in asset.keys])
         def marts() -> None:
             house.builds += 1
-            if "marts" in house.broken:
+            if "marts" in house.build_fails:
                 raise dg.Failure("a test of dbt failed", allow_retries=False)
             settings.warehouse.write_text("")
 
@@ -113,7 +113,7 @@ class House:
             raise_on_error=False,
         )
 
-    def pass_time(self, most: int = 20) -> list[dg.ExecuteInProcessResult]:
+    def advance(self, most: int = 20) -> list[dg.ExecuteInProcessResult]:
         """Tick, and run what is asked for, the most urgent first, until a tick asks for nothing."""
         results: list[dg.ExecuteInProcessResult] = []
         for _ in range(most):
@@ -124,7 +124,7 @@ class House:
                 results.append(self.launch(request))
         raise AssertionError("the sensor does not come to rest")
 
-    def asked(self) -> int:
+    def requests_sent(self) -> int:
         """Data requests that reached the sandbox."""
         return sum(n for name, n in self.sandbox.state["requests"].items() if not name.startswith("oauth"))
 

@@ -16,7 +16,7 @@ from research_assets.sensors import failures
 from research_assets.sensors.failures import alert_on_run_failure
 from research_assets.sensors.runs import WILL_RETRY_TAG
 from research_assets.settings import Settings
-from research_assets_tests.conftest import NOWHERE, FakeClock
+from research_assets_tests.conftest import UNREACHABLE_URL, FakeClock
 
 PARTITIONS = dg.DailyPartitionsDefinition("2026-02-01")
 
@@ -27,7 +27,7 @@ def broken() -> None:
 
 
 @contextmanager
-def ear() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def webhook() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A webhook's address, and what it hears."""
     heard: list[dict[str, Any]] = []
 
@@ -49,7 +49,7 @@ def ear() -> Iterator[tuple[str, list[dict[str, Any]]]]:
         server.server_close()
 
 
-def fail_and_tell(
+def fail_and_alert(
     settings: Settings, clock: FakeClock, instance: dg.DagsterInstance | None = None, **tags: str
 ) -> dict[str, Any]:
     """A run that fails, and the line that the sensor writes about it."""
@@ -88,8 +88,8 @@ def _failed(result: dg.ExecuteInProcessResult) -> dg.DagsterEvent:
 
 
 def test_a_failure_is_written_down_and_posted(settings: Settings, clock: FakeClock) -> None:
-    with ear() as (address, heard):
-        told = fail_and_tell(replace(settings, alert_webhook=address), clock)
+    with webhook() as (address, heard):
+        told = fail_and_alert(replace(settings, alert_webhook=address), clock)
     assert (told["assets"], told["partitions"], told["webhook"]) == (["gardening/videos"], "2026-02-03", "HTTP 204")
     assert "moosfreund" in told["message"][0]
     [message] = heard
@@ -100,8 +100,8 @@ def test_a_failure_is_written_down_and_posted(settings: Settings, clock: FakeClo
 
 
 def test_a_crash_that_is_mended_by_itself_calls_nobody(settings: Settings, clock: FakeClock) -> None:
-    with ear() as (address, heard):
-        told = fail_and_tell(replace(settings, alert_webhook=address), clock, dagster__will_retry="true")
+    with webhook() as (address, heard):
+        told = fail_and_alert(replace(settings, alert_webhook=address), clock, dagster__will_retry="true")
     assert told["webhook"] == "not told: the run is started once more by itself"
     assert not heard
 
@@ -112,7 +112,7 @@ def test_the_word_that_a_run_is_started_again_comes_a_moment_later(
 ) -> None:
     monkeypatch.setattr(failures, "_MOMENT", 0)
     with dg.instance_for_test(overrides={"run_retries": {"enabled": True, "max_retries": retries}}) as instance:
-        assert fail_and_tell(settings, clock, instance)["webhook"].startswith(said)
+        assert fail_and_alert(settings, clock, instance)["webhook"].startswith(said)
 
 
 def test_a_line_that_was_cut_off_takes_no_other_with_it(settings: Settings) -> None:
@@ -123,11 +123,13 @@ def test_a_line_that_was_cut_off_takes_no_other_with_it(settings: Settings) -> N
     assert [*read_alerts(settings)] == [{"run": "before"}, {"run": "after"}]
 
 
-@pytest.mark.parametrize(("address", "said"), [("", "no webhook is set"), (NOWHERE, "not reached (ConnectError)")])
+@pytest.mark.parametrize(
+    ("address", "said"), [("", "no webhook is set"), (UNREACHABLE_URL, "not reached (ConnectError)")]
+)
 def test_a_webhook_that_is_not_there_changes_nothing(
     settings: Settings, clock: FakeClock, address: str, said: str
 ) -> None:
-    assert fail_and_tell(replace(settings, alert_webhook=address), clock)["webhook"] == said
+    assert fail_and_alert(replace(settings, alert_webhook=address), clock)["webhook"] == said
 
 
 def test_the_address_never_shows(settings: Settings) -> None:

@@ -27,10 +27,10 @@ from dagster_shared.error import SerializableErrorInfo
 from research_assets.sensors.looks import REPEAT_AFTER, alert_on_sensor_failure
 from research_assets.settings import Settings, prepare_root
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sensors.test_failures import ear
+from research_assets_tests.sensors.test_failures import webhook
 
 
-class Ticks:
+class TickHistory:
     """An instance whose sensor `quota_window` was ticked, and the sensor that watches over it."""
 
     def __init__(self, settings: Settings, clock: FakeClock) -> None:
@@ -81,8 +81,8 @@ class Ticks:
 
 
 def test_an_error_is_told_once_and_without_its_words_outside(settings: Settings, clock: FakeClock) -> None:
-    with ear() as (address, heard):
-        ticks = Ticks(replace(settings, alert_webhook=address), clock)
+    with webhook() as (address, heard):
+        ticks = TickHistory(replace(settings, alert_webhook=address), clock)
         assert ticks.watch() == "All could look."
         for _ in range(3):
             ticks.tick("moosfreund.parquet is torn")
@@ -98,7 +98,7 @@ def test_an_error_is_told_once_and_without_its_words_outside(settings: Settings,
 
 @pytest.mark.parametrize("after", [timedelta(minutes=1), REPEAT_AFTER])
 def test_another_error_and_one_that_lasts_are_told(settings: Settings, clock: FakeClock, after: timedelta) -> None:
-    ticks = Ticks(settings, clock)
+    ticks = TickHistory(settings, clock)
     ticks.tick("torn")
     ticks.watch()
     clock.moment += after
@@ -109,7 +109,7 @@ def test_another_error_and_one_that_lasts_are_told(settings: Settings, clock: Fa
 
 
 def test_what_failed_long_ago_is_no_news(settings: Settings, clock: FakeClock) -> None:
-    ticks = Ticks(settings, clock)
+    ticks = TickHistory(settings, clock)
     ticks.tick("torn")
     clock.advance(hours=2)
     ticks.watch()

@@ -12,7 +12,7 @@ from research_assets.sensors import lost
 from research_assets.settings import Settings
 
 
-def while_it_runs(look: Callable[[dg.DagsterInstance, str], None]) -> None:
+def during_run(look: Callable[[dg.DagsterInstance, str], None]) -> None:
     """Look at a run that goes on, from inside: in the process that Dagster notes."""
 
     @dg.op
@@ -45,7 +45,7 @@ def test_a_run_is_lost_if_its_process_is_gone_and_only_then() -> None:
         assert pid == os.getpid()
         assert abs(datetime.now(UTC) - since) < timedelta(minutes=5)
 
-    while_it_runs(look)
+    during_run(look)
 
 
 def test_a_lost_run_is_ended_at_the_second_look(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_a_lost_run_is_ended_at_the_second_look(settings: Settings, monkeypatch:
         assert said[0] == said[2] == "Every run that goes on has its process."
         assert run_id in said[1]
 
-    while_it_runs(look)
+    during_run(look)
 
 
 def test_a_run_that_ended_meanwhile_is_left_alone() -> None:
@@ -74,7 +74,7 @@ def test_a_run_that_ended_meanwhile_is_left_alone() -> None:
         assert lost.fail_orphaned(instance, {run_id: os.getpid()}, before=[run_id]) == []
         assert status(instance, run_id) == dg.DagsterRunStatus.CANCELED
 
-    while_it_runs(look)
+    during_run(look)
 
 
 @pytest.mark.parametrize(("began", "lives"), [(timedelta(0), True), (-timedelta(days=1), False)])

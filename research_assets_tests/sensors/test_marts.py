@@ -15,7 +15,7 @@ from research_assets.sensors import marts
 from research_assets.sensors.marts import BuildState, build_blocker, data_until_tag
 from research_assets.tables import write_rows
 from research_assets_tests.assets.world import NO_COMMENTS
-from research_assets_tests.sensors.house import House
+from research_assets_tests.sensors.house import SensorHarness
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 QUIET = timedelta(minutes=2)
@@ -44,67 +44,67 @@ def test_what_stands_in_the_way_is_said(seen: BuildState, said: str) -> None:
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SensorHarness]:
     # Files carry the machine's time; the quiet before a build is shown above.
     monkeypatch.setattr(marts, "QUIET", 0)
     with ExitStack() as stack:
         config = SandboxConfig(fixed_volume=3, start_time=NOW, search_lifetime=40 * 86_400)
-        yield House(stack.enter_context(run_in_thread(config)), tmp_path / "data", (NO_COMMENTS,))
+        yield SensorHarness(stack.enter_context(run_in_thread(config)), tmp_path / "data", (NO_COMMENTS,))
 
 
-def build(house: House) -> bool | None:
+def build(harness: SensorHarness) -> bool | None:
     """A tick of the sensor, and the build if it asks for one: whether it succeeded."""
-    requests = house.tick("marts_follow_data")
-    return house.launch(requests[0], "marts_follow_data").success if requests else None
+    requests = harness.tick("marts_follow_data")
+    return harness.launch(requests[0], "marts_follow_data").success if requests else None
 
 
-def test_one_build_for_a_batch_and_none_without_new_data(house: House) -> None:
-    assert build(house) is None
-    assert "Nothing was collected yet" in str(house.skipped)
-    house.pass_time()
-    assert build(house)
-    assert build(house) is None
-    assert "hold all that was collected" in str(house.skipped)
-    assert house.builds == 1
+def test_one_build_for_a_batch_and_none_without_new_data(harness: SensorHarness) -> None:
+    assert build(harness) is None
+    assert "Nothing was collected yet" in str(harness.skipped)
+    harness.advance()
+    assert build(harness)
+    assert build(harness) is None
+    assert "hold all that was collected" in str(harness.skipped)
+    assert harness.builds == 1
 
 
-def test_a_failed_build_is_repeated_only_for_new_data(house: House) -> None:
-    house.studies = (replace(NO_COMMENTS, reobserve_days=(40,)),)
-    house.pass_time()
-    house.broken.add("marts")
-    assert build(house) is False
-    assert build(house) is None
-    assert "did not publish" in str(house.skipped)
-    house.broken.clear()
-    house.at(NOW + timedelta(days=30))
-    house.pass_time()
-    assert build(house)
-    assert house.builds == 2
+def test_a_failed_build_is_repeated_only_for_new_data(harness: SensorHarness) -> None:
+    harness.studies = (replace(NO_COMMENTS, reobserve_days=(40,)),)
+    harness.advance()
+    harness.build_fails.add("marts")
+    assert build(harness) is False
+    assert build(harness) is None
+    assert "did not publish" in str(harness.skipped)
+    harness.build_fails.clear()
+    harness.at(NOW + timedelta(days=30))
+    harness.advance()
+    assert build(harness)
+    assert harness.builds == 2
 
 
-def test_no_build_on_wrong_data_though_no_run_has_checked_them(house: House) -> None:
-    house.pass_time()
+def test_no_build_on_wrong_data_though_no_run_has_checked_them(harness: SensorHarness) -> None:
+    harness.advance()
     # As a run leaves it that paused after it published: rows, and no check.
     rows = [{"id": None, "capture": "c", "observed_at": NOW}]
-    write_rows(house.settings.raw, "videos", study="gardening", day=date(2026, 2, 3), name="c", rows=rows)
-    assert build(house) is False
-    assert house.builds == 0
-    assert build(house) is None
-    assert "gardening/videos: ids_are_whole" in str(house.skipped)
-    next(house.settings.raw.glob("videos/study=gardening/day=2026-02-03/c.parquet")).unlink()
-    [held] = (house.settings.raw / "coverage" / "study=gardening").glob("day=*/*.parquet")
+    write_rows(harness.settings.raw, "videos", study="gardening", day=date(2026, 2, 3), name="c", rows=rows)
+    assert build(harness) is False
+    assert harness.builds == 0
+    assert build(harness) is None
+    assert "gardening/videos: ids_are_whole" in str(harness.skipped)
+    next(harness.settings.raw.glob("videos/study=gardening/day=2026-02-03/c.parquet")).unlink()
+    [held] = (harness.settings.raw / "coverage" / "study=gardening").glob("day=*/*.parquet")
     held.touch()
-    assert build(house) is None, "until somebody makes the check again"
+    assert build(harness) is None, "until somebody makes the check again"
 
 
-def test_a_running_collection_is_waited_for(house: House) -> None:
-    [request] = house.tick()
-    house.launch(request)
-    repository = house.definitions().get_repository_def()
-    house.instance.create_run_for_job(
+def test_a_running_collection_is_waited_for(harness: SensorHarness) -> None:
+    [request] = harness.tick()
+    harness.launch(request)
+    repository = harness.definitions().get_repository_def()
+    harness.instance.create_run_for_job(
         repository.get_job(str(request.job_name)),
         asset_selection=frozenset(request.asset_selection or ()),
         status=dg.DagsterRunStatus.STARTED,
     )
-    assert build(house) is None
-    assert "1 run of the collection go" in str(house.skipped)
+    assert build(harness) is None
+    assert "1 run of the collection go" in str(harness.skipped)

@@ -19,54 +19,56 @@ from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.sensors import runs
 from research_assets_tests.assets.world import NO_COMMENTS, STUDY
-from research_assets_tests.sensors.house import House
+from research_assets_tests.sensors.house import SensorHarness
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 DAYS = [f"2026-02-{day:02}" for day in range(1, 11)]
-Build = Callable[..., House]
+Build = Callable[..., SensorHarness]
 
 
 @pytest.fixture
-def build(tmp_path: Path) -> Iterator[Build]:
+def make_harness(tmp_path: Path) -> Iterator[Build]:
     """Builds a house whose sandbox holds exactly 90 videos every day, changed by keywords."""
     with ExitStack() as stack:
 
-        def build(*studies: StudySpec, **knobs: Any) -> House:
+        def build(*studies: StudySpec, **knobs: Any) -> SensorHarness:
             config = SandboxConfig(**{"flat": 90, "now": NOW, "search_life": 40 * 86_400, **knobs})
-            return House(stack.enter_context(run_in_thread(config)), tmp_path / "data", studies or (NO_COMMENTS,))
+            return SensorHarness(
+                stack.enter_context(run_in_thread(config)), tmp_path / "data", studies or (NO_COMMENTS,)
+            )
 
         yield build
 
 
-def test_a_study_is_collected_and_then_nothing_is_left(build: Build) -> None:
-    house = build()
-    results = house.pass_time()
+def test_a_study_is_collected_and_then_nothing_is_left(make_harness: Build) -> None:
+    house = make_harness()
+    results = house.advance()
     assert all(result.success for result in results)
     assert house.materialized("gardening", "videos") == DAYS
     assert house.skipped == "Everything that the studies want is held."
     # Ten days in one window: nothing was known, so the first contact was a wide one.
     assert len(results) == 1
-    assert house.asked() <= 10
+    assert house.requests_sent() <= 10
 
 
-def test_a_pause_waits_for_midnight_and_goes_on_where_it_stopped(build: Build) -> None:
-    house = build(research_cap=4)
-    house.pass_time()
-    assert house.asked() == 4
+def test_a_pause_waits_for_midnight_and_goes_on_where_it_stopped(make_harness: Build) -> None:
+    house = make_harness(research_cap=4)
+    house.advance()
+    assert house.requests_sent() == 4
     assert house.skipped == "research: 0 of 4 left; 10 units wait; opens 00:00 UTC."
     # Where the UI shows it without a click.
     assert str(house.cursors["quota_window"]).endswith(f" UTC: {house.skipped}")
     assert not house.tick()
     for day in (3, 4):
         house.at(datetime(2026, 3, day, 0, 1, tzinfo=UTC))
-        house.pass_time()
+        house.advance()
     assert house.materialized("gardening", "videos") == DAYS
-    assert house.asked() <= 11
+    assert house.requests_sent() <= 11
     assert house.sandbox.state["pools"]["research"]["refused"] == 0
 
 
-def test_a_restart_doubles_nothing(build: Build) -> None:
-    house = build()
+def test_a_restart_doubles_nothing(make_harness: Build) -> None:
+    house = make_harness()
     [request] = house.tick()
     house.cursors.clear()
     [again] = house.tick()
@@ -75,8 +77,8 @@ def test_a_restart_doubles_nothing(build: Build) -> None:
     assert not [one for one in house.tick() if one.run_key == request.run_key]
 
 
-def test_what_waits_in_the_queue_is_not_asked_for_again(build: Build) -> None:
-    house = build()
+def test_what_waits_in_the_queue_is_not_asked_for_again(make_harness: Build) -> None:
+    house = make_harness()
     [request] = house.tick()
     job = house.definitions().get_repository_def().get_job("__ASSET_JOB")
     house.instance.create_run_for_job(
@@ -104,8 +106,10 @@ def test_a_crashed_run_counts_as_going_on_until_dagster_has_started_it_again() -
     assert not runs.active_runs(instance, now + timedelta(minutes=3))
 
 
-def test_a_run_that_fails_is_repeated_after_a_pause_that_grows(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    house = build()
+def test_a_run_that_fails_is_repeated_after_a_pause_that_grows(
+    make_harness: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = make_harness()
     [request] = house.tick()
     state = house.settings.state
     (state / "locks").write_text("not a folder")
@@ -125,45 +129,45 @@ def test_the_pause_grows_to_four_hours() -> None:
     assert runs.backoff(50) == timedelta(hours=4)
 
 
-def test_a_dead_day_is_tried_again_when_its_time_has_come(build: Build) -> None:
-    house = build(dead_days=frozenset({date(2026, 2, 4)}), flat=3)
-    house.pass_time()
+def test_a_dead_day_is_tried_again_when_its_time_has_come(make_harness: Build) -> None:
+    house = make_harness(dead_days=frozenset({date(2026, 2, 4)}), flat=3)
+    house.advance()
     assert house.materialized("gardening", "videos") == [day for day in DAYS if day != "2026-02-04"]
     assert "1 unit that failed or paused rests" in str(house.skipped)
-    spent = house.asked()
+    spent = house.requests_sent()
     house.at(NOW + timedelta(hours=12))
     assert not house.tick()
-    assert house.asked() == spent
+    assert house.requests_sent() == spent
     house.at(NOW + timedelta(hours=25))
     [request] = house.tick()
     assert request.tags["dagster/asset_partition_range_start"] == "2026-02-04"
     assert request.tags["research/why"] == "retry"
 
 
-def test_days_are_asked_again_at_their_age_and_only_once(build: Build) -> None:
+def test_days_are_asked_again_at_their_age_and_only_once(make_harness: Build) -> None:
     study = replace(NO_COMMENTS, end=date(2026, 2, 3), reobserve_days=(40,))
-    house = build(study, flat=3)
-    house.pass_time()
+    house = make_harness(study, flat=3)
+    house.advance()
     house.at(datetime(2026, 3, 10, 0, 1, tzinfo=UTC))
     # Known videos are looked for, and then not again before the 17th.
-    assert [result.dagster_run.tags["research/why"] for result in house.pass_time()] == ["canary"]
-    spent = house.asked()
+    assert [result.dagster_run.tags["research/why"] for result in house.advance()] == ["canary"]
+    spent = house.requests_sent()
     house.at(datetime(2026, 3, 14, 0, 1, tzinfo=UTC))
-    results = house.pass_time()
+    results = house.advance()
     # The first is 40 days old on 14 March, the last two days later.
     assert [result.success for result in results] == [True]
-    assert house.asked() == spent + 1
+    assert house.requests_sent() == spent + 1
     house.at(datetime(2026, 3, 16, 0, 1, tzinfo=UTC))
-    house.pass_time()
-    assert house.asked() == spent + 2
+    house.advance()
+    assert house.requests_sent() == spent + 2
     assert not house.tick()
 
 
-def test_known_videos_are_looked_for_once_a_week_and_the_check_tells_what_came_of_it(build: Build) -> None:
-    house = build(replace(NO_COMMENTS, end=None), flat=5)
-    house.pass_time()
+def test_known_videos_are_looked_for_once_a_week_and_the_check_tells_what_came_of_it(make_harness: Build) -> None:
+    house = make_harness(replace(NO_COMMENTS, end=None), flat=5)
+    house.advance()
     house.at(NOW + timedelta(days=7, minutes=1))
-    results = house.pass_time()
+    results = house.advance()
     looked = [r for r in results if r.dagster_run.tags["research/why"] == "canary"]
     assert [result.success for result in looked] == [True]
     [check] = [c for c in looked[0].get_asset_check_evaluations() if c.check_name == "canaries"]
@@ -172,27 +176,27 @@ def test_known_videos_are_looked_for_once_a_week_and_the_check_tells_what_came_o
         "known videos looked for": 5,
         "found": 5,
     }
-    spent = house.asked()
+    spent = house.requests_sent()
     assert not house.tick()
-    assert house.asked() == spent
+    assert house.requests_sent() == spent
 
 
-def test_comments_follow_their_day_and_accounts_their_period(build: Build) -> None:
+def test_comments_follow_their_day_and_accounts_their_period(make_harness: Build) -> None:
     study = replace(STUDY, end=date(2026, 2, 3), users=UserRule("panel"), panel=("sandbox_beet", "sandbox_missing"))
-    house = build(study, flat=3, flat_comments=2)
-    results = house.pass_time()
+    house = make_harness(study, flat=3, flat_comments=2)
+    results = house.advance()
     assert all(result.success for result in results)
     assert house.materialized("gardening", "comments") == ["2026-02-01", "2026-02-02", "2026-02-03"]
     for entity in ("users", "followers", "following", "liked_videos", "reposted_videos", "pinned_videos"):
         assert house.materialized("gardening", entity) == ["2026-03-02"], entity
     # The study is over, and everything was observed once since: no further week begins.
-    spent = house.asked()
+    spent = house.requests_sent()
     house.at(datetime(2026, 3, 9, 0, 1, tzinfo=UTC))
     assert not house.tick()
-    assert house.asked() == spent
+    assert house.requests_sent() == spent
 
 
-def test_a_new_period_begins_by_itself_while_a_study_runs(build: Build) -> None:
+def test_a_new_period_begins_by_itself_while_a_study_runs(make_harness: Build) -> None:
     study = replace(
         STUDY,
         start=date(2026, 2, 27),
@@ -201,39 +205,39 @@ def test_a_new_period_begins_by_itself_while_a_study_runs(build: Build) -> None:
         users=UserRule("panel"),
         panel=("sandbox_beet",),
     )
-    house = build(study, flat=3)
-    house.pass_time()
+    house = make_harness(study, flat=3)
+    house.advance()
     assert house.materialized("gardening", "users") == ["2026-03-02"]
     house.at(datetime(2026, 3, 9, 0, 1, tzinfo=UTC))
-    house.pass_time()
+    house.advance()
     assert house.materialized("gardening", "users") == ["2026-03-02", "2026-03-09"]
     assert house.materialized("gardening", "videos")[-1] == "2026-03-06"
 
 
-def test_two_studies_share_a_day_by_weight(build: Build) -> None:
+def test_two_studies_share_a_day_by_weight(make_harness: Build) -> None:
     heavy, light = replace(NO_COMMENTS, name="heavy", share=3.0), replace(NO_COMMENTS, name="light")
-    house = build(heavy, light, research_cap=8)
-    house.pass_time()
-    assert house.asked() == 8
+    house = make_harness(heavy, light, research_cap=8)
+    house.advance()
+    assert house.requests_sent() == 8
     clock = ServerClock(SystemClock())
     clock.offset = house.sandbox.clock.now() - clock.now()
     _, used = read_pools(house.settings, clock)
     assert used["research"] == {"heavy": 6, "light": 2}
 
 
-def test_a_failed_read_is_never_nothing_to_do(build: Build) -> None:
-    house = build()
-    house.pass_time()
+def test_a_failed_read_is_never_nothing_to_do(make_harness: Build) -> None:
+    house = make_harness()
+    house.advance()
     [held, *_] = (house.settings.raw / "coverage" / "study=gardening").glob("day=*/*.parquet")
     held.write_bytes(b"torn")
     with pytest.raises(duckdb.Error, match=held.name):
         house.tick()
 
 
-def test_without_credentials_or_server_it_says_what_is_missing(build: Build, tmp_path: Path) -> None:
-    house = build()
+def test_without_credentials_or_server_it_says_what_is_missing(make_harness: Build, tmp_path: Path) -> None:
+    house = make_harness()
 
-    class Mute(House):
+    class Mute(SensorHarness):
         @property
         def settings(self) -> Any:
             return replace(super().settings, client_key="")
@@ -242,7 +246,7 @@ def test_without_credentials_or_server_it_says_what_is_missing(build: Build, tmp
     assert not mute.tick()
     assert "TIKTOK_CLIENT_KEY not set" in str(mute.skipped)
 
-    class Deaf(House):
+    class Deaf(SensorHarness):
         @property
         def settings(self) -> Any:
             return replace(super().settings, api_url="http://127.0.0.1:9")
@@ -252,24 +256,24 @@ def test_without_credentials_or_server_it_says_what_is_missing(build: Build, tmp
     assert "does not answer" in str(deaf.skipped)
 
 
-def test_what_was_collected_outside_dagster_is_shown_without_a_request(build: Build) -> None:
-    house = build()
-    house.pass_time()
-    spent = house.asked()
+def test_what_was_collected_outside_dagster_is_shown_without_a_request(make_harness: Build) -> None:
+    house = make_harness()
+    house.advance()
+    spent = house.requests_sent()
     house.instance = dg.DagsterInstance.ephemeral()
-    assert not house.pass_time(), "a run would ask nothing"
+    assert not house.advance(), "a run would ask nothing"
     assert house.materialized("gardening", "videos") == DAYS
-    assert house.asked() == spent
+    assert house.requests_sent() == spent
     event = house.instance.get_latest_materialization_event(dg.AssetKey(["gardening", "videos"]))
     assert event is not None
     assert event.asset_materialization is not None
     assert event.asset_materialization.metadata["rows kept"].value == 90
 
 
-def test_days_without_comments_are_shown_without_a_run_of_their_own(build: Build) -> None:
+def test_days_without_comments_are_shown_without_a_run_of_their_own(make_harness: Build) -> None:
     study = replace(STUDY, comments=CommentRule("sample", fraction=0.005))
-    house = build(study, flat_comments=2, research_cap=11)
-    results = house.pass_time()
+    house = make_harness(study, flat_comments=2, research_cap=11)
+    results = house.advance()
     assert [result.dagster_run.tags[runs.ASSET_TAG] for result in results] == [
         "gardening/videos",
         "gardening/comments",

@@ -3,12 +3,12 @@
 from pathlib import Path
 from textwrap import dedent, indent
 
-HEAD = """\
+HEADER = """\
 type: research_assets.Study
 attributes:
 """
 
-SMALL = """\
+MINIMAL_STUDY = """\
 name: gardening
 start: 2026-02-01
 query:
@@ -16,7 +16,7 @@ query:
     - {field: hashtag_name, eq: gardening}
 """
 
-WHOLE = """\
+FULL_STUDY = """\
 name: gardening
 start: 2026-02-01
 end: 2026-02-28
@@ -42,5 +42,5 @@ def write(folder: Path, attributes: str) -> Path:
     """A study file in a folder that is made for it; the attributes begin on line 3."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "defs.yaml"
-    file.write_text(HEAD + indent(dedent(attributes), "  "))
+    file.write_text(HEADER + indent(dedent(attributes), "  "))
     return file

@@ -11,7 +11,7 @@ import pytest
 from research_assets.instance import prepare_home
 from research_assets.settings import PROJECT_DIR, VARIABLES, Settings
 from research_assets.study_file import read_study_file
-from research_assets_tests.study.files import SMALL, write
+from research_assets_tests.study.files import MINIMAL_STUDY, write
 
 PARTS = ("pyproject.toml", "workspace.yaml", "research_assets", "dbt_project")
 
@@ -55,15 +55,15 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def test_two_studies_one_of_them_elsewhere(project: Project) -> None:
-    write(project.defs / "one", SMALL)
-    write(project.root / "elsewhere" / "two", SMALL.replace("gardening", "balcony"))
+    write(project.defs / "one", MINIMAL_STUDY)
+    write(project.root / "elsewhere" / "two", MINIMAL_STUDY.replace("gardening", "balcony"))
     code, said = project.dg("check", "defs")
     assert code == 0, said
     assert "All definitions loaded successfully." in said
 
 
 def test_mistakes_of_shape(project: Project) -> None:
-    file = write(project.defs / "one", SMALL.replace("hashtag_name", "hashtag") + "observe: never")
+    file = write(project.defs / "one", MINIMAL_STUDY.replace("hashtag_name", "hashtag") + "observe: never")
     code, said = project.dg("check", "yaml")
     assert code == 1
     assert f"{file}:7 - research_assets.Study attributes.query.and.0.field 'hashtag' is not one of" in said
@@ -71,8 +71,8 @@ def test_mistakes_of_shape(project: Project) -> None:
 
 
 def test_mistakes_of_meaning(project: Project) -> None:
-    file = write(project.defs / "one", SMALL.replace("2026-02-01", "2999-02-01"))
-    outside = write(project.root / "elsewhere" / "two", SMALL.replace("hashtag_name", "hashtag"))
+    file = write(project.defs / "one", MINIMAL_STUDY.replace("2026-02-01", "2999-02-01"))
+    outside = write(project.root / "elsewhere" / "two", MINIMAL_STUDY.replace("hashtag_name", "hashtag"))
     code, said = project.dg("check", "defs")
     assert code == 1
     assert "2 mistakes in the study files" in said

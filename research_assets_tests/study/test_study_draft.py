@@ -22,7 +22,7 @@ from research_assets.study_draft import (
 )
 from research_assets.study_file import read_study_file
 from research_assets.study_scaffold import StudyParams, StudyScaffolder
-from research_assets_tests.study.files import SMALL, write
+from research_assets_tests.study.files import MINIMAL_STUDY, write
 
 SMALLEST = StudyDraft(name="garden", start="2026-02-01", hashtags=("garten",))
 FULL = StudyDraft(
@@ -108,7 +108,7 @@ def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
 
 
 def test_a_name_is_taken_once_and_the_first_folder_of_studies_comes_first(tmp_path: Path) -> None:
-    write(tmp_path / "old", SMALL)
+    write(tmp_path / "old", MINIMAL_STUDY)
     settings = Settings.from_env({"RESEARCH_STUDIES": f"{tmp_path}:{tmp_path / 'old'}"})
     assert study_folder(settings, "new") == tmp_path / "new"
     assert study_folder(Settings.from_env({}), "new") == DEFS_DIR / "new"

@@ -10,7 +10,7 @@ import pytest
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.settings import Settings
 from research_assets.study_file import StudyError, find_studies, load_studies, read_study_file
-from research_assets_tests.study.files import HEAD, SMALL, WHOLE, write
+from research_assets_tests.study.files import HEADER, MINIMAL_STUDY, FULL_STUDY, write
 
 TODAY = date(2026, 3, 2)
 
@@ -27,7 +27,7 @@ def mistakes(tmp_path: Path) -> Mistakes:
             read_study_file(file, today=TODAY)
         assert all(mistake.file == file for mistake in caught.value.issues)
         assert all(str(mistake) in str(caught.value) for mistake in caught.value.issues)
-        first = HEAD.count("\n")
+        first = HEADER.count("\n")
         return tuple((m.line - first, m.key.removeprefix("attributes."), m.message) for m in caught.value.issues)
 
     return tell
@@ -39,7 +39,7 @@ def read(folder: Path, attributes: str) -> StudySpec:
 
 
 def test_small_study_has_defaults(tmp_path: Path) -> None:
-    spec = read(tmp_path, SMALL)
+    spec = read(tmp_path, MINIMAL_STUDY)
     assert spec == StudySpec(
         name="gardening",
         start=date(2026, 2, 1),
@@ -49,7 +49,7 @@ def test_small_study_has_defaults(tmp_path: Path) -> None:
 
 def test_whole_study(tmp_path: Path) -> None:
     (tmp_path / "panel.csv").write_text("name,username\nMoos,@moosfreund\nFarn,farn_fan\n")
-    spec = read(tmp_path, WHOLE)
+    spec = read(tmp_path, FULL_STUDY)
     assert spec.end == date(2026, 2, 28)
     assert spec.reobserve_days == (10, 30)
     assert spec.comments == CommentRule("sample", fraction=0.1, seed=7)
@@ -71,7 +71,7 @@ def test_whole_study(tmp_path: Path) -> None:
     ],
 )
 def test_rules(tmp_path: Path, line: str, comments: CommentRule, users: UserRule) -> None:
-    spec = read(tmp_path, SMALL + line)
+    spec = read(tmp_path, MINIMAL_STUDY + line)
     assert (spec.comments, spec.users) == (comments, users)
 
 
@@ -102,8 +102,8 @@ def test_rules(tmp_path: Path, line: str, comments: CommentRule, users: UserRule
     ],
 )
 def test_one_mistake(mistakes: Mistakes, was: str, now: str, line: int, where: str, said: str) -> None:
-    assert was in SMALL
-    [(at, key, message)] = mistakes(SMALL.replace(was, now))
+    assert was in MINIMAL_STUDY
+    [(at, key, message)] = mistakes(MINIMAL_STUDY.replace(was, now))
     assert (at, key) == (line, where)
     assert said in message
 
@@ -142,18 +142,20 @@ def test_one_mistake(mistakes: Mistakes, was: str, now: str, line: int, where: s
     ],
 )
 def test_one_mistake_in_what_is_optional(mistakes: Mistakes, added: str, where: str, said: str) -> None:
-    [(line, key, message)] = mistakes(SMALL + added)
+    [(line, key, message)] = mistakes(MINIMAL_STUDY + added)
     assert (line, key) == (6, where)
     assert said in message
 
 
 def test_fields_may_drop_what_no_rule_needs(tmp_path: Path) -> None:
-    spec = read(tmp_path, SMALL + "comments: none\nusers: none\nfields: {videos: [id, create_time]}")
+    spec = read(tmp_path, MINIMAL_STUDY + "comments: none\nusers: none\nfields: {videos: [id, create_time]}")
     assert spec.fields == {"videos": ("id", "create_time")}
 
 
 def test_all_mistakes_are_told_at_once(mistakes: Mistakes) -> None:
-    found = mistakes(SMALL.replace("hashtag_name", "hashtag").replace("gardening", "Gardening") + "observe: never")
+    found = mistakes(
+        MINIMAL_STUDY.replace("hashtag_name", "hashtag").replace("gardening", "Gardening") + "observe: never"
+    )
     assert [where for _, where, _ in found] == ["name", "query.and.0.field", "observe"]
 
 
@@ -178,15 +180,15 @@ def test_files_that_are_no_study(tmp_path: Path, text: str, said: str) -> None:
 
 
 def test_other_components_beside_studies_are_left_alone(tmp_path: Path, settings: Settings) -> None:
-    write(tmp_path / "defs" / "one", SMALL)
+    write(tmp_path / "defs" / "one", MINIMAL_STUDY)
     (tmp_path / "defs" / "defs.yaml").write_text("type: dagster.DefsFolderComponent\n")
     assert [spec.name for spec in load_studies(settings, defs=tmp_path / "defs", today=TODAY)] == ["gardening"]
 
 
 def test_studies_of_the_project_and_of_other_folders(tmp_path: Path, settings: Settings) -> None:
-    write(tmp_path / "defs" / "one", SMALL)
-    outside = write(tmp_path / "elsewhere" / "two", SMALL.replace("gardening", "balcony"))
-    write(tmp_path / "elsewhere" / ".hidden", SMALL)
+    write(tmp_path / "defs" / "one", MINIMAL_STUDY)
+    outside = write(tmp_path / "elsewhere" / "two", MINIMAL_STUDY.replace("gardening", "balcony"))
+    write(tmp_path / "elsewhere" / ".hidden", MINIMAL_STUDY)
     settings = replace(settings, studies=(tmp_path / "elsewhere", tmp_path / "elsewhere"))
     found = find_studies(settings, defs=tmp_path / "defs", today=TODAY)
     assert [study.spec.name for study in found] == ["balcony", "gardening"]
@@ -194,8 +196,8 @@ def test_studies_of_the_project_and_of_other_folders(tmp_path: Path, settings: S
 
 
 def test_two_studies_of_one_name(tmp_path: Path, settings: Settings) -> None:
-    first = write(tmp_path / "defs" / "one", SMALL)
-    second = write(tmp_path / "elsewhere" / "two", SMALL)
+    first = write(tmp_path / "defs" / "one", MINIMAL_STUDY)
+    second = write(tmp_path / "elsewhere" / "two", MINIMAL_STUDY)
     settings = replace(settings, studies=(tmp_path / "elsewhere",))
     with pytest.raises(StudyError) as caught:
         load_studies(settings, defs=tmp_path / "defs", today=TODAY)
@@ -211,6 +213,6 @@ def test_a_folder_of_studies_that_is_not_there(tmp_path: Path, settings: Setting
 
 
 def test_two_studies_in_one_file(tmp_path: Path) -> None:
-    file = write(tmp_path, SMALL)
+    file = write(tmp_path, MINIMAL_STUDY)
     file.write_text(file.read_text() + "---\n" + file.read_text().replace("gardening", "balcony"))
     assert [declared.line for declared in read_study_file(file, today=TODAY)] == [3, 11]

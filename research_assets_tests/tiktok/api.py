@@ -41,7 +41,7 @@ EVERY_REQUEST: dict[str, Request] = {
 }
 
 
-class Api:
+class ScriptedApi:
     """Answers data calls and token calls from two scripts, in order; the last answer is repeated."""
 
     def __init__(self, *data: Answering, tokens: tuple[Answering, ...] | None = None) -> None:
@@ -72,12 +72,12 @@ def token(value: str = TOKEN, expires_in: Any = 7200) -> httpx.Response:
     return httpx.Response(200, json={"access_token": value, "expires_in": expires_in, "token_type": "Bearer"})
 
 
-def answer(data: Any, status: int = 200, **headers: str) -> httpx.Response:
+def make_response(data: Any, status: int = 200, **headers: str) -> httpx.Response:
     body = {"data": data, "error": {"code": "ok", "message": "", "log_id": LOG_ID}}
     return httpx.Response(status, content=orjson.dumps(body), headers=headers)
 
 
-def error(status: int, code: str, message: str = "", **headers: str) -> httpx.Response:
+def make_error(status: int, code: str, message: str = "", **headers: str) -> httpx.Response:
     body = {"error": {"code": code, "message": message, "log_id": LOG_ID}}
     return httpx.Response(status, json=body, headers=headers)
 
@@ -87,7 +87,7 @@ def oauth_error(status: int, code: str, description: str = "") -> httpx.Response
     return httpx.Response(status, json={"error": code, "error_description": description, "log_id": "L"})
 
 
-PAGE = answer({"videos": []})
+PAGE = make_response({"videos": []})
 
 
 def body_of(request: httpx.Request) -> Any:

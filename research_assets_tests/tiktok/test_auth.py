@@ -21,15 +21,15 @@ from research_assets_tests.tiktok.api import (
     SECRET,
     TOKEN,
     URL,
-    Api,
-    error,
+    ScriptedApi,
+    make_error,
     oauth_error,
     token,
 )
 
 
 async def test_the_form_of_the_call(clock: FakeClock) -> None:
-    api = Api(PAGE)
+    api = ScriptedApi(PAGE)
     async with api.client(clock) as client:
         assert await client.token() == clock.now() + timedelta(seconds=7200)
         await client.send(SEARCH)
@@ -42,7 +42,7 @@ async def test_the_form_of_the_call(clock: FakeClock) -> None:
 
 
 async def test_one_token_serves_until_five_minutes_before_its_end(clock: FakeClock) -> None:
-    api = Api(PAGE, tokens=(token("first"), token("second")))
+    api = ScriptedApi(PAGE, tokens=(token("first"), token("second")))
     async with api.client(clock) as client:
         await client.send(SEARCH)
         clock.advance(seconds=7200 - 301)
@@ -57,12 +57,12 @@ async def test_one_token_serves_until_five_minutes_before_its_end(clock: FakeClo
     ("told", "seconds"), [(7200, 7200), ("60", 60), (None, 7200), ("soon", 7200), (-1, 7200), (10**30, 7200), (0, 7200)]
 )
 async def test_life_of_a_token(clock: FakeClock, told: Any, seconds: int) -> None:
-    async with Api(tokens=(token(expires_in=told),)).client(clock) as client:
+    async with ScriptedApi(tokens=(token(expires_in=told),)).client(clock) as client:
         assert await client.token() == clock.now() + timedelta(seconds=seconds)
 
 
 async def test_a_short_lived_token_is_not_fetched_for_each_request(clock: FakeClock) -> None:
-    api = Api(PAGE, tokens=(token(expires_in=60),))
+    api = ScriptedApi(PAGE, tokens=(token(expires_in=60),))
     async with api.client(clock) as client:
         for _ in range(3):
             await client.send(SEARCH)
@@ -76,7 +76,7 @@ async def test_concurrent_callers_share_one_fetch(clock: FakeClock) -> None:
         await gate.wait()
         return token()
 
-    api = Api(PAGE, tokens=(slow,))
+    api = ScriptedApi(PAGE, tokens=(slow,))
     async with api.client(clock) as client:
         asked = [asyncio.create_task(client.send(SEARCH)) for _ in range(20)]
         while not api.token_calls:
@@ -87,7 +87,7 @@ async def test_concurrent_callers_share_one_fetch(clock: FakeClock) -> None:
 
 
 async def test_concurrent_callers_share_its_failure(clock: FakeClock) -> None:
-    api = Api(PAGE, tokens=(oauth_error(401, "invalid_client"),))
+    api = ScriptedApi(PAGE, tokens=(oauth_error(401, "invalid_client"),))
     async with api.client(clock) as client:
         ends = await asyncio.gather(*(client.send(SEARCH) for _ in range(5)), return_exceptions=True)
     assert {type(end) for end in ends} == {BadCredentials}
@@ -101,7 +101,7 @@ async def test_a_caller_that_gives_up_leaves_the_fetch_to_the_others(clock: Fake
         await gate.wait()
         return token()
 
-    api = Api(PAGE, tokens=(slow,))
+    api = ScriptedApi(PAGE, tokens=(slow,))
     async with api.client(clock) as client:
         first, second = (asyncio.create_task(client.send(SEARCH)) for _ in range(2))
         while not api.token_calls:
@@ -119,7 +119,7 @@ async def test_closing_ends_a_fetch_that_is_under_way(clock: FakeClock) -> None:
         await asyncio.Event().wait()
         raise AssertionError
 
-    api = Api(PAGE, tokens=(never,))
+    api = ScriptedApi(PAGE, tokens=(never,))
     client = api.client(clock)
     asked = asyncio.create_task(client.send(SEARCH))
     while not api.token_calls:
@@ -130,7 +130,7 @@ async def test_closing_ends_a_fetch_that_is_under_way(clock: FakeClock) -> None:
 
 
 async def test_a_refused_token_is_dropped_and_the_call_not_repeated(clock: FakeClock) -> None:
-    api = Api(error(401, "access_token_invalid"), PAGE, tokens=(token("first"), token("second")))
+    api = ScriptedApi(make_error(401, "access_token_invalid"), PAGE, tokens=(token("first"), token("second")))
     async with api.client(clock) as client:
         with pytest.raises(TokenRejected):
             await client.send(SEARCH)
@@ -144,9 +144,11 @@ async def test_late_news_of_an_old_token_does_not_drop_the_new_one(clock: FakeCl
 
     async def late(_: httpx.Request) -> httpx.Response:
         await gate.wait()
-        return error(401, "access_token_invalid")
+        return make_error(401, "access_token_invalid")
 
-    api = Api(late, error(401, "access_token_invalid"), PAGE, tokens=(token("first"), token("second"), token("third")))
+    api = ScriptedApi(
+        late, make_error(401, "access_token_invalid"), PAGE, tokens=(token("first"), token("second"), token("third"))
+    )
     async with api.client(clock) as client:
         early = asyncio.create_task(client.send(SEARCH))
         while not api.sent:
@@ -162,7 +164,7 @@ async def test_late_news_of_an_old_token_does_not_drop_the_new_one(clock: FakeCl
 
 
 async def test_scope_errors_keep_the_token(clock: FakeClock) -> None:
-    api = Api(error(401, "scope_not_authorized"))
+    api = ScriptedApi(make_error(401, "scope_not_authorized"))
     async with api.client(clock) as client:
         for _ in range(2):
             with pytest.raises(ScopeNotAuthorized):

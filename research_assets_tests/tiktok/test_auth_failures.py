@@ -18,7 +18,18 @@ from research_assets.tiktok.errors import (
     EndpointNotFound,
 )
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.tiktok.api import KEY, PAGE, SEARCH, SECRET, TOKEN, Answering, Api, error, oauth_error, token
+from research_assets_tests.tiktok.api import (
+    KEY,
+    PAGE,
+    SEARCH,
+    SECRET,
+    TOKEN,
+    Answering,
+    ScriptedApi,
+    make_error,
+    oauth_error,
+    token,
+)
 
 SPORADIC: list[Answering] = [
     oauth_error(500, "server_error"),
@@ -36,7 +47,7 @@ SPORADIC: list[Answering] = [
 
 @pytest.mark.parametrize("failure", SPORADIC)
 async def test_sporadic_failures_are_retried(clock: FakeClock, failure: Answering) -> None:
-    api = Api(tokens=(failure, failure, token()))
+    api = ScriptedApi(tokens=(failure, failure, token()))
     async with api.client(clock) as client:
         await client.token()
     assert clock.slept == list(BACKOFF_SECONDS[:2])
@@ -44,7 +55,7 @@ async def test_sporadic_failures_are_retried(clock: FakeClock, failure: Answerin
 
 @pytest.mark.parametrize("failure", SPORADIC)
 async def test_but_not_for_ever(clock: FakeClock, failure: Answering) -> None:
-    api = Api(tokens=(failure,))
+    api = ScriptedApi(tokens=(failure,))
     async with api.client(clock) as client:
         with pytest.raises((ServerError, RateLimited, Unreachable)) as caught:
             await client.token()
@@ -55,7 +66,7 @@ async def test_but_not_for_ever(clock: FakeClock, failure: Answering) -> None:
 
 async def test_whoever_answers_with_a_page_of_its_own_is_not_the_api(clock: FakeClock) -> None:
     page = httpx.Response(200, text="<html>Welcome</html>", headers={"Content-Type": "text/html"})
-    api = Api(PAGE, tokens=(page,) * 5)
+    api = ScriptedApi(PAGE, tokens=(page,) * 5)
     async with api.client(clock) as client:
         with pytest.raises(EndpointNotFound, match=r"not the Research API.*TIKTOK_API_URL") as caught:
             await client.send(SEARCH)
@@ -64,7 +75,7 @@ async def test_whoever_answers_with_a_page_of_its_own_is_not_the_api(clock: Fake
 
 
 async def test_without_a_token_no_quota_can_have_been_spent(clock: FakeClock) -> None:
-    api = Api(PAGE, tokens=(httpx.Response(503),) * 5)
+    api = ScriptedApi(PAGE, tokens=(httpx.Response(503),) * 5)
     async with api.client(clock) as client:
         with pytest.raises(ServerError) as caught:
             await client.send(SEARCH)
@@ -72,7 +83,7 @@ async def test_without_a_token_no_quota_can_have_been_spent(clock: FakeClock) ->
 
 
 async def test_the_server_s_own_wish_is_waited_for_within_reason(clock: FakeClock) -> None:
-    api = Api(
+    api = ScriptedApi(
         tokens=(
             httpx.Response(429, headers={"Retry-After": "7"}),
             httpx.Response(503, headers={"Retry-After": "86400"}),
@@ -85,7 +96,7 @@ async def test_the_server_s_own_wish_is_waited_for_within_reason(clock: FakeCloc
 
 
 async def test_a_token_that_still_lasts_bridges_a_failing_renewal(clock: FakeClock) -> None:
-    api = Api(PAGE, tokens=(token(), httpx.Response(500)))
+    api = ScriptedApi(PAGE, tokens=(token(), httpx.Response(500)))
     async with api.client(clock) as client:
         await client.send(SEARCH)
         clock.advance(seconds=7200 - 200)
@@ -114,7 +125,7 @@ async def test_a_token_that_still_lasts_bridges_a_failing_renewal(clock: FakeClo
 async def test_final_failures_are_told_at_once(
     clock: FakeClock, failure: httpx.Response, kind: type[ApiError], says: str
 ) -> None:
-    api = Api(PAGE, tokens=(failure,))
+    api = ScriptedApi(PAGE, tokens=(failure,))
     async with api.client(clock) as client:
         with pytest.raises(kind, match=says) as caught:
             await client.send(SEARCH)
@@ -124,7 +135,7 @@ async def test_final_failures_are_told_at_once(
 
 @pytest.mark.parametrize(("key", "secret"), [("", SECRET), (KEY, "")])
 async def test_without_credentials_nothing_is_sent(clock: FakeClock, key: str, secret: str) -> None:
-    api = Api(PAGE)
+    api = ScriptedApi(PAGE)
     async with api.client(clock, key=key, secret=secret) as client:
         with pytest.raises(BadCredentials, match="nothing was sent"):
             await client.send(SEARCH)
@@ -143,8 +154,8 @@ async def test_no_secret_is_ever_seen(clock: FakeClock, caplog: pytest.LogCaptur
     caplog.set_level(logging.DEBUG)
     told = f"{SECRET} {KEY} {TOKEN}"
     scripts: list[tuple[Answering, tuple[Answering, ...]]] = [
-        (error(400, "invalid_params", told), (token(),)),
-        (error(401, "access_token_invalid", told), (token(),)),
+        (make_error(400, "invalid_params", told), (token(),)),
+        (make_error(401, "access_token_invalid", told), (token(),)),
         (httpx.Response(504, text=told), (token(),)),
         (httpx.ReadError("gone"), (token(),)),
         (PAGE, (oauth_error(401, "invalid_client", told.replace(TOKEN, "")),)),
@@ -153,7 +164,7 @@ async def test_no_secret_is_ever_seen(clock: FakeClock, caplog: pytest.LogCaptur
     ]
     seen = []
     for data, tokens in scripts:
-        async with Api(data, tokens=tokens).client(clock) as client:
+        async with ScriptedApi(data, tokens=tokens).client(clock) as client:
             with pytest.raises(ApiError) as caught:
                 await client.send(SEARCH)
             seen += [repr(client), repr(client.__dict__), str(caught.value), repr(caught.value)]
@@ -164,7 +175,7 @@ async def test_no_secret_is_ever_seen(clock: FakeClock, caplog: pytest.LogCaptur
 
 
 async def test_a_held_token_does_not_show(clock: FakeClock) -> None:
-    async with Api(PAGE).client(clock) as client:
+    async with ScriptedApi(PAGE).client(clock) as client:
         await client.token()
         held = await client._tokens.get()
         assert TOKEN not in f"{held!r} {client!r} {client._tokens!r} {client._wire!r}"

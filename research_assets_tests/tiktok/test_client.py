@@ -29,16 +29,16 @@ from research_assets_tests.tiktok.api import (
     SEARCH,
     URL,
     Answering,
-    Api,
-    answer,
+    ScriptedApi,
+    make_response,
     body_of,
-    error,
+    make_error,
 )
 
 
 @pytest.mark.parametrize("request_", EVERY_REQUEST.values(), ids=EVERY_REQUEST.keys())
 async def test_what_goes_out(clock: FakeClock, request_: Request) -> None:
-    api = Api(answer({}))
+    api = ScriptedApi(make_response({}))
     async with api.client(clock) as client:
         await client.send(request_)
     (call,) = api.sent
@@ -50,7 +50,7 @@ async def test_what_goes_out(clock: FakeClock, request_: Request) -> None:
 
 
 async def test_an_address_with_a_path_and_a_port(clock: FakeClock) -> None:
-    api = Api(answer({}))
+    api = ScriptedApi(make_response({}))
     async with api.client(clock, base_url="http://127.0.0.1:8100/api") as client:
         await client.send(LISTS["followers"])
     assert str(api.sent[0].url) == "http://127.0.0.1:8100/api/v2/research/user/followers/"
@@ -58,7 +58,9 @@ async def test_an_address_with_a_path_and_a_port(clock: FakeClock) -> None:
 
 async def test_what_comes_back(clock: FakeClock) -> None:
     date = format_datetime(clock.now(), usegmt=True)
-    api = Api(answer({"videos": [{"id": 7503867840092128259}], "cursor": 1, "has_more": False}, Date=date))
+    api = ScriptedApi(
+        make_response({"videos": [{"id": 7503867840092128259}], "cursor": 1, "has_more": False}, Date=date)
+    )
     async with api.client(clock) as client:
         got = await client.send(SEARCH)
     assert (got.rows, got.date, got.request) == ([{"id": 7503867840092128259}], date, SEARCH)
@@ -68,16 +70,16 @@ async def test_what_comes_back(clock: FakeClock) -> None:
 @pytest.mark.parametrize(
     "failure",
     [
-        error(429, "rate_limit_exceeded"),
-        error(500, "internal_error"),
-        error(400, "invalid_params", "Search Id 7 is invalid or expired"),
+        make_error(429, "rate_limit_exceeded"),
+        make_error(500, "internal_error"),
+        make_error(400, "invalid_params", "Search Id 7 is invalid or expired"),
         httpx.Response(504, html="<html>"),
         httpx.Response(200, text="{"),
         httpx.ReadTimeout("slow"),
     ],
 )
 async def test_a_data_request_is_never_repeated(clock: FakeClock, failure: Answering) -> None:
-    api = Api(failure)
+    api = ScriptedApi(failure)
     async with api.client(clock) as client:
         with pytest.raises(RetryableError):
             await client.send(SEARCH)
@@ -100,21 +102,21 @@ async def test_a_data_request_is_never_repeated(clock: FakeClock, failure: Answe
     ],
 )
 async def test_no_answer_tells_whether_it_may_have_cost_quota(clock: FakeClock, failure: Exception, sent: bool) -> None:
-    async with Api(failure).client(clock) as client:
+    async with ScriptedApi(failure).client(clock) as client:
         with pytest.raises(Unreachable, match=rf"{URL}.*{type(failure).__name__}") as caught:
             await client.send(SEARCH)
     assert (caught.value.sent, caught.value.status, caught.value.request) == (sent, None, SEARCH)
 
 
 async def test_the_html_of_a_gateway(clock: FakeClock) -> None:
-    async with Api(httpx.Response(504, html="<html>504</html>")).client(clock) as client:
+    async with ScriptedApi(httpx.Response(504, html="<html>504</html>")).client(clock) as client:
         with pytest.raises(ServerError, match=r"HTTP 504.*text/html") as caught:
             await client.send(SEARCH)
     assert caught.value.raw == b"<html>504</html>"
 
 
 async def test_redirections_are_not_followed(clock: FakeClock) -> None:
-    api = Api(httpx.Response(307, headers={"Location": "https://other.test/"}))
+    api = ScriptedApi(httpx.Response(307, headers={"Location": "https://other.test/"}))
     async with api.client(clock) as client:
         with pytest.raises(EndpointNotFound, match=r"https://other\.test/"):
             await client.send(SEARCH)
@@ -123,7 +125,7 @@ async def test_redirections_are_not_followed(clock: FakeClock) -> None:
 
 async def test_the_day_s_quota(clock: FakeClock) -> None:
     message = "The API daily quota limit exceeded. Please try again later"
-    async with Api(error(429, "daily_quota_limit_exceeded", message)).client(clock) as client:
+    async with ScriptedApi(make_error(429, "daily_quota_limit_exceeded", message)).client(clock) as client:
         with pytest.raises(DailyQuotaExceeded, match="00:00 UTC"):
             await client.send(SEARCH)
 
@@ -144,7 +146,7 @@ async def test_the_day_s_quota(clock: FakeClock) -> None:
 )
 async def test_retry_after_in_seconds_or_as_a_date(clock: FakeClock, value: str, seconds: float | None) -> None:
     headers = {"Retry-After": value, "Date": "Thu, 15 May 2025 09:06:40 GMT"}
-    async with Api(error(429, "rate_limit_exceeded", **headers)).client(clock) as client:
+    async with ScriptedApi(make_error(429, "rate_limit_exceeded", **headers)).client(clock) as client:
         with pytest.raises(RateLimited) as caught:
             await client.send(SEARCH)
     assert caught.value.retry_after == seconds
@@ -152,7 +154,7 @@ async def test_retry_after_in_seconds_or_as_a_date(clock: FakeClock, value: str,
 
 async def test_retry_after_as_a_date_counts_from_the_clock_without_a_date_header(clock: FakeClock) -> None:
     at = format_datetime(clock.now() + timedelta(seconds=30), usegmt=True)
-    async with Api(error(503, "", **{"Retry-After": at})).client(clock) as client:
+    async with ScriptedApi(make_error(503, "", **{"Retry-After": at})).client(clock) as client:
         with pytest.raises(ServerError) as caught:
             await client.send(SEARCH)
     assert caught.value.retry_after == 30.0
@@ -162,19 +164,19 @@ async def test_an_answer_beyond_all_sense_is_not_read_to_its_end(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wire, "MAX_BODY_BYTES", 1000)
-    api = Api(httpx.Response(200, content=b"x" * 1001))
+    api = ScriptedApi(httpx.Response(200, content=b"x" * 1001))
     async with api.client(clock) as client:
         with pytest.raises(ServerError, match="larger than"):
             await client.send(SEARCH)
 
 
 async def test_compressed_answers(clock: FakeClock) -> None:
-    packed = gzip.compress(answer({"videos": [{"id": 1}]}).content)
+    packed = gzip.compress(make_response({"videos": [{"id": 1}]}).content)
 
     def respond(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(packed))
 
-    async with Api(respond).client(clock) as client:
+    async with ScriptedApi(respond).client(clock) as client:
         assert (await client.send(SEARCH)).rows == [{"id": 1}]
 
 
@@ -182,7 +184,7 @@ async def test_wrongly_compressed_answers_are_a_server_error(clock: FakeClock) -
     def respond(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"no gzip"))
 
-    async with Api(respond).client(clock) as client:
+    async with ScriptedApi(respond).client(clock) as client:
         with pytest.raises(ServerError, match="cannot be read"):
             await client.send(SEARCH)
 
@@ -193,7 +195,7 @@ async def test_a_body_that_breaks_off(clock: FakeClock) -> None:
             yield b'{"data":'
             raise httpx.ReadError("reset")
 
-    async with Api(lambda _: httpx.Response(200, stream=Broken())).client(clock) as client:
+    async with ScriptedApi(lambda _: httpx.Response(200, stream=Broken())).client(clock) as client:
         with pytest.raises(Unreachable) as caught:
             await client.send(SEARCH)
     assert caught.value.sent
@@ -206,7 +208,7 @@ async def test_a_body_that_drips_for_ever_ends_with_the_time_out(clock: FakeCloc
                 await asyncio.sleep(0)
                 yield b" "
 
-    async with Api(lambda _: httpx.Response(200, stream=Dripping())).client(clock) as client:
+    async with ScriptedApi(lambda _: httpx.Response(200, stream=Dripping())).client(clock) as client:
         await client.token()
         client._wire._timeout = 0.01
         with pytest.raises(Unreachable):
@@ -214,7 +216,7 @@ async def test_a_body_that_drips_for_ever_ends_with_the_time_out(clock: FakeCloc
 
 
 async def test_time_outs_are_minutes_for_the_answer_and_seconds_for_the_connection(clock: FakeClock) -> None:
-    api = Api(answer({}))
+    api = ScriptedApi(make_response({}))
     async with api.client(clock) as client:
         await client.send(PROFILE)
     assert api.sent[0].extensions["timeout"] == {"connect": 15.0, "read": 300.0, "write": 300.0, "pool": 300.0}
@@ -223,7 +225,7 @@ async def test_time_outs_are_minutes_for_the_answer_and_seconds_for_the_connecti
 @pytest.mark.parametrize("base_url", ["", "localhost:80", "ftp://a.test", "http://", "http://a:port"])
 def test_an_address_that_is_none(clock: FakeClock, base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
-        Api(answer({})).client(clock, base_url=base_url)
+        ScriptedApi(make_response({})).client(clock, base_url=base_url)
 
 
 @pytest.mark.parametrize(
@@ -241,9 +243,9 @@ async def test_a_proxy_serves_the_real_api_only(
 async def test_many_at_once(clock: FakeClock) -> None:
     def respond(request: httpx.Request) -> httpx.Response:
         name: Any = body_of(request)["username"]
-        return answer({"user_followers": [{"username": name}]})
+        return make_response({"user_followers": [{"username": name}]})
 
-    api = Api(respond)
+    api = ScriptedApi(respond)
     requests = [Request(LISTS["followers"].endpoint, {"username": f"user{n}"}, ()) for n in range(100)]
     async with api.client(clock) as client:
         answers = await asyncio.gather(*(client.send(request) for request in requests))
@@ -253,7 +255,7 @@ async def test_many_at_once(clock: FakeClock) -> None:
 
 async def test_every_error_names_the_attempt(clock: FakeClock) -> None:
     for name, request in EVERY_REQUEST.items():
-        async with Api(error(400, "invalid_params", "No.")).client(clock) as client:
+        async with ScriptedApi(make_error(400, "invalid_params", "No.")).client(clock) as client:
             with pytest.raises(ApiError) as caught:
                 await client.send(request)
         assert str(caught.value).startswith(f"{name} {request.unit}: HTTP 400 invalid_params: No (log id ")

@@ -11,7 +11,7 @@ from research_assets.tiktok import validation
 from research_assets.tiktok.errors import ApiError, InvalidRequest, RateLimited, ServerError, TokenRejected
 from research_assets.tiktok.wire import HttpResponse
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.tiktok.api import Api, answer, body_of, error
+from research_assets_tests.tiktok.api import ScriptedApi, make_response, body_of, make_error
 
 TASK = 7504596358308462638
 IDS = (7503867840092128259, 7503867840092128260)
@@ -19,7 +19,7 @@ DOWNLOAD = validation.task_request("validation_download", TASK)
 
 
 async def test_ids_go_up_as_a_file_with_one_a_line(clock: FakeClock) -> None:
-    api = Api(answer({"task_id": TASK}))
+    api = ScriptedApi(make_response({"task_id": TASK}))
     async with api.client(clock) as client:
         assert await client.validate(IDS, "video") == TASK
     (call,) = api.sent
@@ -33,12 +33,12 @@ async def test_ids_go_up_as_a_file_with_one_a_line(clock: FakeClock) -> None:
 
 
 async def test_a_task_id_as_text(clock: FakeClock) -> None:
-    async with Api(answer({"task_id": str(TASK)})).client(clock) as client:
+    async with ScriptedApi(make_response({"task_id": str(TASK)})).client(clock) as client:
         assert await client.validate(IDS, "comment") == TASK
 
 
 async def test_no_task_id_is_a_server_error(clock: FakeClock) -> None:
-    async with Api(answer({})).client(clock) as client:
+    async with ScriptedApi(make_response({})).client(clock) as client:
         with pytest.raises(ServerError, match="task_id"):
             await client.validate(IDS, "video")
 
@@ -48,7 +48,7 @@ async def test_no_task_id_is_a_server_error(clock: FakeClock) -> None:
     [([], "video", "ids"), ([1] * 10_001, "video", "ids"), ([0], "video", "ids"), ([1], "user", "category")],
 )
 async def test_bad_arguments_are_refused_by_name(clock: FakeClock, ids: Any, category: Any, argument: str) -> None:
-    api = Api(answer({"task_id": TASK}))
+    api = ScriptedApi(make_response({"task_id": TASK}))
     async with api.client(clock) as client:
         with pytest.raises(ValueError, match=f"^{argument}"):
             await client.validate(ids, category)
@@ -60,7 +60,7 @@ async def test_bad_arguments_are_refused_by_name(clock: FakeClock, ids: Any, cat
     [("Completed", "Completed"), ("PROCESSING", "Processing"), (" failed ", "Failed"), ("Queued", "Queued")],
 )
 async def test_state_of_a_task(clock: FakeClock, told: str, status: str) -> None:
-    api = Api(answer({"task_status": told}))
+    api = ScriptedApi(make_response({"task_status": told}))
     async with api.client(clock) as client:
         assert await client.validation_status(TASK) == status
     assert api.sent[0].url.path == "/v2/research/validation_task_status/get/"
@@ -69,13 +69,13 @@ async def test_state_of_a_task(clock: FakeClock, told: str, status: str) -> None
 
 @pytest.mark.parametrize("data", [{}, {"task_status": ""}, {"task_status": 3}])
 async def test_no_state_is_a_server_error(clock: FakeClock, data: Any) -> None:
-    async with Api(answer(data)).client(clock) as client:
+    async with ScriptedApi(make_response(data)).client(clock) as client:
         with pytest.raises(ServerError, match="task_status"):
             await client.validation_status(TASK)
 
 
 async def test_what_is_still_valid(clock: FakeClock) -> None:
-    api = Api(httpx.Response(200, text="7503867840092128259\n7503867840092128260\n"))
+    api = ScriptedApi(httpx.Response(200, text="7503867840092128259\n7503867840092128260\n"))
     async with api.client(clock) as client:
         assert await client.validation_result(TASK) == IDS
     assert api.sent[0].url.path == "/v2/research/validation_task/download/"
@@ -122,15 +122,15 @@ def test_ids_are_not_fished_out_of_anything_else(body: bytes) -> None:
 @pytest.mark.parametrize(
     ("response", "kind"),
     [
-        (error(401, "access_token_invalid"), TokenRejected),
-        (error(429, "rate_limit_exceeded"), RateLimited),
-        (error(400, "invalid_params", "no such task"), InvalidRequest),
-        (error(200, "invalid_params", "no such task"), InvalidRequest),
+        (make_error(401, "access_token_invalid"), TokenRejected),
+        (make_error(429, "rate_limit_exceeded"), RateLimited),
+        (make_error(400, "invalid_params", "no such task"), InvalidRequest),
+        (make_error(200, "invalid_params", "no such task"), InvalidRequest),
         (httpx.Response(500, text="7503867840092128259"), ServerError),
     ],
 )
 async def test_errors_of_the_download(clock: FakeClock, response: httpx.Response, kind: type[ApiError]) -> None:
-    async with Api(response).client(clock) as client:
+    async with ScriptedApi(response).client(clock) as client:
         with pytest.raises(kind) as caught:
             await client.validation_result(TASK)
     assert (caught.value.endpoint, caught.value.unit) == ("validation_download", f"task {TASK}")

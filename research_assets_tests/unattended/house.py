@@ -37,11 +37,11 @@ class Tick:
 
     at: float
     status: str
-    said: str
+    message: str
 
 
 @dataclass(frozen=True)
-class House:
+class Deployment:
     """The running project: its sandbox, its settings, the address of its UI, and its Dagster instance."""
 
     sandbox: RunningSandbox
@@ -49,11 +49,11 @@ class House:
     url: str
     instance: dg.DagsterInstance
 
-    def move(self, moment: datetime) -> None:
+    def set_clock(self, moment: datetime) -> None:
         """Set the sandbox's clock, as a person may: over HTTP."""
         httpx.post(f"{self.sandbox.url}/sandbox/clock", json={"now": moment.isoformat()}).raise_for_status()
 
-    def rest(self) -> str:
+    def wait_until_idle(self) -> str:
         """Wait until the quota window finds nothing to do and nothing goes on; gives what it says.
 
         Only a look counts that began after this call and after the last run.
@@ -67,8 +67,8 @@ class House:
             tick = self.tick("quota_window")
             if tick is None or tick.at <= max(since, *ends, 0.0):
                 return None
-            assert tick.status != "FAILURE", f"The quota window failed: {tick.said}\n{self.story()}"
-            return tick.said if tick.status == "SKIPPED" else None
+            assert tick.status != "FAILURE", f"The quota window failed: {tick.message}\n{self.event_log()}"
+            return tick.message if tick.status == "SKIPPED" else None
 
         return self.wait(resting, "the quota window rests")
 
@@ -78,7 +78,7 @@ class House:
 
         def built() -> bool:
             tick = self.tick("marts_follow_data")
-            return not self.active() and tick is not None and tick.at > since and "hold all" in tick.said
+            return not self.active() and tick is not None and tick.at > since and "hold all" in tick.message
 
         self.wait(built, "the marts hold all")
 
@@ -86,7 +86,7 @@ class House:
         """What `state` gives as soon as it gives something; fails with all that is known after `PATIENCE`."""
         begun, pause = time.monotonic(), threading.Event()
         while not (found := state()):
-            assert time.monotonic() - begun < PATIENCE, f"Waited in vain: {what}.\n{self.story()}"
+            assert time.monotonic() - begun < PATIENCE, f"Waited in vain: {what}.\n{self.event_log()}"
             pause.wait(0.5)
         return found
 
@@ -123,19 +123,21 @@ class House:
         with duckdb.connect(str(self.settings.warehouse), read_only=True) as warehouse:
             return warehouse.execute(query).fetchall()
 
-    def story(self) -> str:
+    def event_log(self) -> str:
         """What happened so far, for a person who wants to know why it went wrong."""
         lines = [f"sandbox: {json.dumps({k: self.sandbox.state[k] for k in ('now', 'pools', 'requests', 'outcomes')})}"]
         for run in self.runs():
             tags = {k.partition("/")[2]: v for k, v in run.tags.items() if "research/" in k or "partition_range" in k}
             lines.append(f"{run.run_id[:8]} {run.status.value} {sorted(map(str, run.asset_selection or ()))} {tags}")
         for sensor in ("quota_window", "marts_follow_data"):
-            lines += [f"{sensor} {tick.at:.1f} {tick.status} {tick.said}" for tick in self.ticks(sensor, limit=5)]
+            lines += [f"{sensor} {tick.at:.1f} {tick.status} {tick.message}" for tick in self.ticks(sensor, limit=5)]
         return "\n".join(lines)
 
 
 @contextmanager
-def house(config: SandboxConfig, studies: dict[str, str], root: Path, **variables: str) -> Iterator[House]:
+def running_deployment(
+    config: SandboxConfig, studies: dict[str, str], root: Path, **variables: str
+) -> Iterator[Deployment]:
     """Everything started, with studies as files outside the checkout; `variables` by the attributes of `Settings`."""
     for name, text in studies.items():
         (root / "studies" / name).mkdir(parents=True)
@@ -155,4 +157,4 @@ def house(config: SandboxConfig, studies: dict[str, str], root: Path, **variable
         prepare_root(settings)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(prepare_home(settings))))
         url = stack.enter_context(ui_process({**os.environ, **ours}, root / "ui.log"))
-        yield House(sandbox, settings, url, instance)
+        yield Deployment(sandbox, settings, url, instance)

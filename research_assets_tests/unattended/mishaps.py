@@ -10,7 +10,7 @@ from research_assets.sandbox.books import LogEntry
 from research_assets.sandbox.server import RunningSandbox
 
 
-def after_requests(sandbox: RunningSandbox, mishaps: Mapping[int, Callable[[], object]]) -> list[int]:
+def inject_after_requests(sandbox: RunningSandbox, mishaps: Mapping[int, Callable[[], object]]) -> list[int]:
     """Do something when the n-th data request has its answer, which has not left yet; gives those that happened."""
     enter, seen, happened = sandbox.app.books.add, [0], list[int]()
 
@@ -25,7 +25,7 @@ def after_requests(sandbox: RunningSandbox, mishaps: Mapping[int, Callable[[], o
     return happened
 
 
-def kill_worker(instance: dg.DagsterInstance) -> None:
+def kill_run_process(instance: dg.DagsterInstance) -> None:
     """SIGKILL to the process of the run that goes on."""
     going_on = instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
     for run in going_on:

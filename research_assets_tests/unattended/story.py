@@ -10,11 +10,11 @@ from research_assets.checks import COVERAGE_MART, study_checks
 from research_assets.collect.spec import StudySpec
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.study_file import find_studies
-from research_assets_tests.unattended.house import House, house
-from research_assets_tests.unattended.mishaps import after_requests, kill_worker
+from research_assets_tests.unattended.house import Deployment, running_deployment
+from research_assets_tests.unattended.mishaps import inject_after_requests, kill_run_process
 
 QUOTA = 40
-DEAD = date(2026, 3, 5)
+DEAD_DAY = date(2026, 3, 5)
 """A search whose window holds this day always fails."""
 EVENING = datetime(2026, 4, 4, 18, tzinfo=UTC)
 NIGHTS = tuple(datetime(2026, 4, day, 0, 0, 30, tzinfo=UTC) for day in (5, 6, 7, 8))
@@ -48,17 +48,19 @@ attributes:
 
 
 @dataclass(frozen=True)
-class Story:
+class ScenarioResult:
     """The house at the end; what the quota window said when each day's work was done; which mishaps happened."""
 
-    house: House
-    said: list[str]
-    happened: list[int]
+    deployment: Deployment
+    sensor_messages: list[str]
+    injected_faults: list[int]
 
     @property
     def studies(self) -> tuple[StudySpec, StudySpec]:
         """`garden` and `kitchen`."""
-        garden, kitchen = sorted((found.spec for found in find_studies(self.house.settings)), key=lambda one: one.name)
+        garden, kitchen = sorted(
+            (found.spec for found in find_studies(self.deployment.settings)), key=lambda one: one.name
+        )
         return garden, kitchen
 
     def days(self, study: StudySpec) -> list[date]:
@@ -70,7 +72,7 @@ class Story:
         """The checks of the studies whose last verdict is not good."""
         failing = set()
         for spec in (spec for study in self.studies for check in study_checks(study) for spec in check.check_specs):
-            record = self.house.instance.get_latest_asset_check_evaluation_record(spec.key)
+            record = self.deployment.instance.get_latest_asset_check_evaluation_record(spec.key)
             told = record.event.asset_check_evaluation if record and record.event else None
             if told is None or not told.passed:
                 asset = spec.asset_key.to_user_string()
@@ -79,30 +81,30 @@ class Story:
 
 
 @contextmanager
-def lived(root: Path, when_paused: Callable[[House], None]) -> Iterator[Story]:
+def run_scenario(root: Path, when_paused: Callable[[Deployment], None]) -> Iterator[ScenarioResult]:
     """Live through it; `when_paused` looks on the first evening, when the quota is spent and most is still missing."""
     config = SandboxConfig(
         fixed_volume=50,
         fixed_comments=3,
         undeliverable=0.1,
         research_cap=QUOTA,
-        dead_days=frozenset({DEAD}),
+        dead_days=frozenset({DEAD_DAY}),
         start_time=EVENING,
     )
     variables = {"research_cap": str(QUOTA), "look_every": "5", "rate": "200"}
-    with house(config, {"garden": GARDEN, "kitchen": KITCHEN}, root, **variables) as home:
-        happened = after_requests(
+    with running_deployment(config, {"garden": GARDEN, "kitchen": KITCHEN}, root, **variables) as home:
+        happened = inject_after_requests(
             home.sandbox,
             {
-                KILLED_AT: lambda: kill_worker(home.instance),
+                KILLED_AT: lambda: kill_run_process(home.instance),
                 TOKENS_END_AT: lambda: home.sandbox.clock.advance(config.token_lifetime + 1),
             },
         )
-        said = [home.rest()]
+        said = [home.wait_until_idle()]
         home.marts()
         when_paused(home)
         for night in NIGHTS:
-            home.move(night)
-            said.append(home.rest())
+            home.set_clock(night)
+            said.append(home.wait_until_idle())
         home.marts()
-        yield Story(home, said, happened)
+        yield ScenarioResult(home, said, happened)

@@ -12,7 +12,7 @@ import pytest
 from research_assets.assets.warehouse import warehouse_definitions
 from research_assets.settings import Settings
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.warehouse.rawdata import UPSTREAM, new_settings, write_world
+from research_assets_tests.warehouse.rawdata import UPSTREAM, new_settings, write_raw_data
 
 
 def materialize(settings: Settings, **options: Any) -> dg.ExecuteInProcessResult:
@@ -29,23 +29,23 @@ def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
 
 
 @dataclass(frozen=True)
-class World:
+class BuiltWarehouse:
     settings: Settings
     result: dg.ExecuteInProcessResult
 
 
 @pytest.fixture(scope="session")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+def built_warehouse(tmp_path_factory: pytest.TempPathFactory) -> BuiltWarehouse:
     """The world of `rawdata`, built and published."""
     settings = new_settings(tmp_path_factory.mktemp("world") / "data")
-    write_world(settings.raw)
-    return World(settings, materialize(settings))
+    write_raw_data(settings.raw)
+    return BuiltWarehouse(settings, materialize(settings))
 
 
 @pytest.fixture(scope="session")
-def rows(world: World) -> Callable[[str], Sequence[tuple[Any, ...]]]:
+def rows(built_warehouse: BuiltWarehouse) -> Callable[[str], Sequence[tuple[Any, ...]]]:
     """Ask the published warehouse."""
-    return lambda sql: query(world.settings, sql)
+    return lambda sql: query(built_warehouse.settings, sql)
 
 
 @pytest.fixture

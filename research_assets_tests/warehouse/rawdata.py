@@ -67,14 +67,14 @@ def video(identity: int, username: str, observed: datetime, **more: Any) -> dict
     return values | {"observed_at": observed} | more
 
 
-def verdict(
+def make_attempt(
     entity: str, partition: date, kind: str, unit: str, state: str, last: datetime, **more: Any
 ) -> dict[str, Any]:
     values = {"entity": entity, "partition": partition, "unit_kind": kind, "unit": unit, "state": state}
     return values | {"first_at": last, "last_at": last, "requests": 1.0, "probability": 1.0} | more
 
 
-def write_world(raw: Path) -> None:
+def write_raw_data(raw: Path) -> None:
     """Study `garden`: three videos of two days, all entities. Study `bikes`: one video, which garden has too."""
     counted = {"like_count": 10, "comment_count": 3, "share_count": 1, "favorites_count": 0}
     tags = {"hashtag_names": ["Garten", "BALKON", "garten"]}
@@ -140,12 +140,14 @@ def write_world(raw: Path) -> None:
         date(2026, 2, 9),
         "k1",
         [
-            verdict("videos", DAY1, "day", "2026-02-01", "complete", at(3), asked=200, offered=3, kept=2),
-            verdict("videos", DAY1, "day", "2026-02-01", "quarantined", at(11), reason="dead day", next_try=at(13)),
-            verdict("videos", DAY2, "day", "2026-02-02", "partial", at(4), asked=100, offered=100, kept=1),
-            verdict("comments", DAY1, "video", str(ANNA_VIDEO), "complete", at(5), kept=3, expected=3),
-            verdict("followers", week, "account", "anna", "complete", at(9, 9), kept=1),
-            verdict("pinned_videos", week, "account", "anna", "complete", at(9, 9), kept=0),
+            make_attempt("videos", DAY1, "day", "2026-02-01", "complete", at(3), asked=200, offered=3, kept=2),
+            make_attempt(
+                "videos", DAY1, "day", "2026-02-01", "quarantined", at(11), reason="dead day", next_try=at(13)
+            ),
+            make_attempt("videos", DAY2, "day", "2026-02-02", "partial", at(4), asked=100, offered=100, kept=1),
+            make_attempt("comments", DAY1, "video", str(ANNA_VIDEO), "complete", at(5), kept=3, expected=3),
+            make_attempt("followers", week, "account", "anna", "complete", at(9, 9), kept=1),
+            make_attempt("pinned_videos", week, "account", "anna", "complete", at(9, 9), kept=0),
         ],
     )
     due = {"partition": date(2026, 3, 1), "unit_kind": "day", "unit": "2026-03-01", "due_at": at(3, 0, month=3)}

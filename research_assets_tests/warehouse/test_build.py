@@ -12,7 +12,7 @@ import pytest
 
 from research_assets.assets import _build
 from research_assets.settings import DBT_PROJECT_DIR, Settings
-from research_assets_tests.warehouse.conftest import World, materialize, query
+from research_assets_tests.warehouse.conftest import BuiltWarehouse, materialize, query
 from research_assets_tests.warehouse.rawdata import ANNA_VIDEO, DAY1, DAY2, at, video, write
 
 MARTS = {
@@ -50,8 +50,8 @@ def count(program: subprocess.Popen[str]) -> int:
     return int(program.stdout.readline())
 
 
-def metadata_of(world: World, key: list[str]) -> dict[str, dg.MetadataValue]:
-    (event,) = [e for e in world.result.get_asset_materialization_events() if e.asset_key == dg.AssetKey(key)]
+def metadata_of(built_warehouse: BuiltWarehouse, key: list[str]) -> dict[str, dg.MetadataValue]:
+    (event,) = [e for e in built_warehouse.result.get_asset_materialization_events() if e.asset_key == dg.AssetKey(key)]
     return dict(event.step_materialization_data.materialization.metadata)
 
 
@@ -76,9 +76,9 @@ def test_a_checkout_without_data_builds_empty_marts(settings: Settings) -> None:
     assert sorted(path.relative_to(DBT_PROJECT_DIR) for path in DBT_PROJECT_DIR.rglob("*")) == before
 
 
-def test_each_model_is_materialized_with_rows_schema_and_origin(world: World) -> None:
-    assert world.result.success
-    metadata = metadata_of(world, ["marts", "videos"])
+def test_each_model_is_materialized_with_rows_schema_and_origin(built_warehouse: BuiltWarehouse) -> None:
+    assert built_warehouse.result.success
+    metadata = metadata_of(built_warehouse, ["marts", "videos"])
     assert metadata["dagster/row_count"].value == 5
     schema = metadata["dagster/column_schema"].value
     assert isinstance(schema, dg.TableSchema)
@@ -90,9 +90,9 @@ def test_each_model_is_materialized_with_rows_schema_and_origin(world: World) ->
     assert "*From* `staging/stg_tiktok__videos` (view_count)" in view_count.description
 
 
-def test_columns_are_traced_from_marts_to_the_assets_of_each_study(world: World) -> None:
+def test_columns_are_traced_from_marts_to_the_assets_of_each_study(built_warehouse: BuiltWarehouse) -> None:
     def origin(key: list[str], column: str) -> set[tuple[str, str]]:
-        lineage = metadata_of(world, key)["dagster/column_lineage"].value
+        lineage = metadata_of(built_warehouse, key)["dagster/column_lineage"].value
         assert isinstance(lineage, dg.TableColumnLineage)
         return {(dep.asset_key.to_user_string(), dep.column_name) for dep in lineage.deps_by_column[column]}
 
@@ -102,29 +102,29 @@ def test_columns_are_traced_from_marts_to_the_assets_of_each_study(world: World)
         ("bikes/videos", "region_code"),
         ("garden/videos", "region_code"),
     }
-    for event in world.result.get_asset_materialization_events():
+    for event in built_warehouse.result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
         # A seed comes from nowhere but its file.
         seed = materialization.asset_key.path[-1].startswith("api_")
         assert ("dagster/column_lineage" in materialization.metadata) is not seed
 
 
-def test_dbt_tests_are_checks_and_pass(world: World) -> None:
-    checks = world.result.get_asset_check_evaluations()
+def test_dbt_tests_are_checks_and_pass(built_warehouse: BuiltWarehouse) -> None:
+    checks = built_warehouse.result.get_asset_check_evaluations()
     assert {tuple(check.asset_key.path) for check in checks} >= {("marts", mart) for mart in MARTS}
     assert all(check.passed for check in checks)
 
 
-def test_a_failing_test_leaves_the_published_warehouse_alone(world: World) -> None:
-    published = world.settings.warehouse.stat()
+def test_a_failing_test_leaves_the_published_warehouse_alone(built_warehouse: BuiltWarehouse) -> None:
+    published = built_warehouse.settings.warehouse.stat()
     doubled = video(ANNA_VIDEO, "anna", at(20))
     for day in (DAY1, DAY2):
-        write(world.settings.raw, "videos", "garden", day, "zz", [doubled])
+        write(built_warehouse.settings.raw, "videos", "garden", day, "zz", [doubled])
     try:
-        result = materialize(world.settings, raise_on_error=False)
+        result = materialize(built_warehouse.settings, raise_on_error=False)
     finally:
         for day in (DAY1, DAY2):
-            (world.settings.raw / "videos" / "study=garden" / f"day={day}" / "zz.parquet").unlink()
+            (built_warehouse.settings.raw / "videos" / "study=garden" / f"day={day}" / "zz.parquet").unlink()
     assert not result.success
     assert not result.get_asset_materialization_events()
     failed = {(check.asset_key.path[-1], check.passed) for check in result.get_asset_check_evaluations()}
@@ -134,35 +134,39 @@ def test_a_failing_test_leaves_the_published_warehouse_alone(world: World) -> No
     assert failure.user_failure_data is not None
     message = failure.user_failure_data.description or ""
     assert "video_observations_grain" in message
-    assert str(world.settings.warehouse_build) in message
+    assert str(built_warehouse.settings.warehouse_build) in message
     assert "The published warehouse is as it was" in message
-    now = world.settings.warehouse.stat()
+    now = built_warehouse.settings.warehouse.stat()
     assert (now.st_ino, now.st_mtime_ns, now.st_size) == (published.st_ino, published.st_mtime_ns, published.st_size)
 
 
 @pytest.mark.parametrize("how", ["read", "write"])
-def test_somebody_with_the_warehouse_open_blocks_nothing_and_sees_no_half_build(world: World, how: str) -> None:
-    more = world.settings.raw / "videos" / "study=garden" / f"day={DAY2}" / "zz.parquet"
-    with held_by_somebody(world.settings.warehouse, how) as program:
+def test_somebody_with_the_warehouse_open_blocks_nothing_and_sees_no_half_build(
+    built_warehouse: BuiltWarehouse, how: str
+) -> None:
+    more = built_warehouse.settings.raw / "videos" / "study=garden" / f"day={DAY2}" / "zz.parquet"
+    with held_by_somebody(built_warehouse.settings.warehouse, how) as program:
         assert count(program) == 5
-        write(world.settings.raw, "videos", "garden", DAY2, "zz", [video(ANNA_VIDEO + 1, "eva", at(20))])
+        write(built_warehouse.settings.raw, "videos", "garden", DAY2, "zz", [video(ANNA_VIDEO + 1, "eva", at(20))])
         try:
-            assert materialize(world.settings).success
+            assert materialize(built_warehouse.settings).success
             # The other program still holds the old file; the new one can be read beside it.
-            assert query(world.settings, "select count(*) from marts.videos") == [(6,)]
+            assert query(built_warehouse.settings, "select count(*) from marts.videos") == [(6,)]
             assert count(program) == 5
-            assert query(world.settings, "select count(*) from duckdb_tables() where table_name = 'mine'") == [(0,)]
+            assert query(
+                built_warehouse.settings, "select count(*) from duckdb_tables() where table_name = 'mine'"
+            ) == [(0,)]
         finally:
             more.unlink()
-            assert materialize(world.settings).success
-    assert query(world.settings, "select count(*) from marts.videos") == [(5,)]
+            assert materialize(built_warehouse.settings).success
+    assert query(built_warehouse.settings, "select count(*) from marts.videos") == [(5,)]
 
 
-def test_an_increment_tells_of_all_models_too(world: World) -> None:
-    first = metadata_of(world, ["marts", "videos"])
-    result = materialize(world.settings)
+def test_an_increment_tells_of_all_models_too(built_warehouse: BuiltWarehouse) -> None:
+    first = metadata_of(built_warehouse, ["marts", "videos"])
+    result = materialize(built_warehouse.settings)
     assert result.success
-    again = World(world.settings, result)
+    again = BuiltWarehouse(built_warehouse.settings, result)
     for key in (["marts", "videos"], ["staging", "stg_tiktok__videos"], ["marts", "epochs"]):
         assert metadata_of(again, key).keys() >= {"dagster/column_schema", "dagster/column_lineage"}
     assert metadata_of(again, ["marts", "videos"])["dagster/row_count"] == first["dagster/row_count"]
@@ -170,22 +174,22 @@ def test_an_increment_tells_of_all_models_too(world: World) -> None:
     assert "seconds" not in metadata_of(again, ["marts", "epochs"])
 
 
-def test_a_selection_builds_all_and_records_all(world: World) -> None:
+def test_a_selection_builds_all_and_records_all(built_warehouse: BuiltWarehouse) -> None:
     selection = dg.AssetSelection.assets(["marts", "days"])
-    result = materialize(world.settings, selection=selection)
+    result = materialize(built_warehouse.settings, selection=selection)
     assert result.success
     recorded = {event.asset_key.path[-1] for event in result.get_asset_materialization_events() if event.asset_key}
     assert recorded >= MARTS
     assert {check.asset_key.path[-1] for check in result.get_asset_check_evaluations()} == {"days"}
 
 
-def test_two_builds_do_not_mix(world: World) -> None:
-    with _build.build_lock(world.settings):
-        result = materialize(world.settings, raise_on_error=False)
+def test_two_builds_do_not_mix(built_warehouse: BuiltWarehouse) -> None:
+    with _build.build_lock(built_warehouse.settings):
+        result = materialize(built_warehouse.settings, raise_on_error=False)
     assert not result.success
     failure = result.failure_data_for_node("warehouse")
     assert failure is not None
     assert failure.error is not None
     assert "being built by another" in (failure.error.cause or failure.error).message
     with pytest.raises(duckdb.Error, match="read-only"):
-        query(world.settings, "create table t as select 1")
+        query(built_warehouse.settings, "create table t as select 1")

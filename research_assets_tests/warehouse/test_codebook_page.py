@@ -13,8 +13,8 @@ from research_assets.report.codebook import MONTH_BASIS, MART_ORDER, Codebook, r
 from research_assets.report.codebook_page import render_codebook
 from research_assets.report.words import NO_VALUE
 from research_assets.settings import DBT_PROJECT_DIR
-from research_assets_tests.report.parsed import Parsed
-from research_assets_tests.warehouse.conftest import World
+from research_assets_tests.report.parsed import ParsedReport
+from research_assets_tests.warehouse.conftest import BuiltWarehouse
 from research_assets_tests.warehouse.rawdata import ANNA_VIDEO
 
 Rows = Callable[[str], Sequence[tuple[Any, ...]]]
@@ -22,8 +22,8 @@ NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
-def book(world: World) -> Codebook:
-    with connect_read_only(world.settings.warehouse) as connection:
+def book(built_warehouse: BuiltWarehouse) -> Codebook:
+    with connect_read_only(built_warehouse.settings.warehouse) as connection:
         read = read_codebook(connection)
     assert read is not None
     return read
@@ -35,8 +35,8 @@ def html(book: Codebook) -> str:
 
 
 @pytest.fixture(scope="module")
-def page(html: str) -> Parsed:
-    return Parsed(html)
+def page(html: str) -> ParsedReport:
+    return ParsedReport(html)
 
 
 def counted(rows: Rows, mart: str, names: Sequence[str], month: str) -> Iterator[tuple[date | None, tuple[int, ...]]]:
@@ -50,7 +50,7 @@ def counted(rows: Rows, mart: str, names: Sequence[str], month: str) -> Iterator
             yield of, tuple(numbers)
 
 
-def test_every_number_is_that_of_the_marts(rows: Rows, book: Codebook, page: Parsed) -> None:
+def test_every_number_is_that_of_the_marts(rows: Rows, book: Codebook, page: ParsedReport) -> None:
     assert {mart.name for mart in book.marts} == set(MART_ORDER)
     filled = 0
     for mart in book.marts:
@@ -80,8 +80,8 @@ def test_the_months_are_those_that_dbt_counts_by() -> None:
     }
 
 
-def test_it_describes_as_dbt_does_and_names_nobody(html: str, page: Parsed) -> None:
-    page.stands_for_itself()
+def test_it_describes_as_dbt_does_and_names_nobody(html: str, page: ParsedReport) -> None:
+    page.is_self_contained()
     assert page.links == []
     assert page.cells["videos.like_count"] == [
         "like_count bigint, likes",

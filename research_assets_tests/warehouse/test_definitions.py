@@ -9,7 +9,7 @@ import pytest
 from research_assets.assets import _dbt
 from research_assets.assets.warehouse import prepare_manifest, warehouse_definitions
 from research_assets.settings import Settings
-from research_assets_tests.warehouse.conftest import World
+from research_assets_tests.warehouse.conftest import BuiltWarehouse
 from research_assets_tests.warehouse.rawdata import UPSTREAM
 
 
@@ -18,8 +18,8 @@ def deps(definitions: dg.Definitions, *path: str) -> set[str]:
     return {key.to_user_string() for key in graph.get(dg.AssetKey(path)).parent_keys}
 
 
-def test_staging_depends_on_the_assets_of_every_study(world: World) -> None:
-    definitions = warehouse_definitions(UPSTREAM, world.settings)
+def test_staging_depends_on_the_assets_of_every_study(built_warehouse: BuiltWarehouse) -> None:
+    definitions = warehouse_definitions(UPSTREAM, built_warehouse.settings)
     dg.Definitions.validate_loadable(definitions)
     assert deps(definitions, "staging", "stg_tiktok__videos") == {"bikes/videos", "garden/videos"}
     assert deps(definitions, "marts", "videos") == {"staging/int_videos__latest", "staging/stg_tiktok__videos"}
@@ -30,8 +30,8 @@ def test_staging_depends_on_the_assets_of_every_study(world: World) -> None:
     assert deps(definitions, "staging", "stg_tiktok__requests") == set()
 
 
-def test_every_model_is_in_the_group_with_a_description_and_a_code_version(world: World) -> None:
-    definitions = warehouse_definitions(UPSTREAM, world.settings)
+def test_every_model_is_in_the_group_with_a_description_and_a_code_version(built_warehouse: BuiltWarehouse) -> None:
+    definitions = warehouse_definitions(UPSTREAM, built_warehouse.settings)
     specs = [spec for spec in definitions.resolve_all_asset_specs() if spec.key.path[0] in {"staging", "marts"}]
     assert len(specs) > 30
     assert {spec.group_name for spec in specs} == {"warehouse"}
@@ -39,8 +39,8 @@ def test_every_model_is_in_the_group_with_a_description_and_a_code_version(world
     assert all(spec.code_version and {"dbt", "duckdb"} <= spec.kinds for spec in specs)
 
 
-def test_every_test_has_a_name_and_a_meaning_for_people(world: World) -> None:
-    [assets] = warehouse_definitions(UPSTREAM, world.settings).assets or ()
+def test_every_test_has_a_name_and_a_meaning_for_people(built_warehouse: BuiltWarehouse) -> None:
+    [assets] = warehouse_definitions(UPSTREAM, built_warehouse.settings).assets or ()
     assert isinstance(assets, dg.AssetsDefinition)
     specs = {spec.name: spec for spec in assets.check_specs}
     assert len(specs) > 25
@@ -52,28 +52,30 @@ def test_every_test_has_a_name_and_a_meaning_for_people(world: World) -> None:
     assert not specs["comments_refer_to_videos"].blocking
 
 
-def test_without_a_study_the_location_loads(world: World) -> None:
-    definitions = warehouse_definitions({}, world.settings)
+def test_without_a_study_the_location_loads(built_warehouse: BuiltWarehouse) -> None:
+    definitions = warehouse_definitions({}, built_warehouse.settings)
     dg.Definitions.validate_loadable(definitions)
     assert deps(definitions, "staging", "stg_tiktok__videos") == set()
 
 
-def test_loading_again_parses_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_again_parses_nothing(built_warehouse: BuiltWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_dbt, "parse", lambda _: pytest.fail("parsed"))
-    warehouse_definitions(UPSTREAM, world.settings)
+    warehouse_definitions(UPSTREAM, built_warehouse.settings)
 
 
-def test_a_manifest_that_does_not_fit_the_project_is_made_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_manifest_that_does_not_fit_the_project_is_made_anew(
+    built_warehouse: BuiltWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parsed: list[Settings] = []
     monkeypatch.setattr(_dbt, "parse", parsed.append)
-    mark = world.settings.dbt_target / "manifest.sha256"
+    mark = built_warehouse.settings.dbt_target / "manifest.sha256"
     fitting = mark.read_text()
     try:
         mark.write_text("of another project")
-        prepare_manifest(world.settings)
+        prepare_manifest(built_warehouse.settings)
     finally:
         mark.write_text(fitting)
-    assert parsed == [world.settings]
+    assert parsed == [built_warehouse.settings]
 
 
 def test_a_project_that_cannot_be_parsed_says_so(

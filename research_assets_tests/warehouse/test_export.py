@@ -8,16 +8,16 @@ from research_assets.export import FORMATS, ExportError, Export, ExportRequest, 
 from research_assets.export.treatment import TREATMENTS, mart_treatments
 from research_assets.reading import connect_read_only, read_marts
 from research_assets_tests.export.house import NOW
-from research_assets_tests.report.parsed import Parsed
-from research_assets_tests.warehouse.conftest import World, query
+from research_assets_tests.report.parsed import ParsedReport
+from research_assets_tests.warehouse.conftest import BuiltWarehouse, query
 from research_assets_tests.warehouse.rawdata import ANNA_VIDEO, COMMENT
 
 PEOPLE = ("anna", "ben", "carl", "dora")
 
 
-def test_every_column_of_every_mart_is_kept_replaced_or_left_out(world: World) -> None:
+def test_every_column_of_every_mart_is_kept_replaced_or_left_out(built_warehouse: BuiltWarehouse) -> None:
     """A new column fails here until `research_assets/export/treatment.py` says what becomes of it."""
-    with connect_read_only(world.settings.warehouse) as connection:
+    with connect_read_only(built_warehouse.settings.warehouse) as connection:
         known = read_marts(connection)
     unclassified = []
     for mart in known.values():
@@ -37,22 +37,25 @@ def test_every_column_of_every_mart_is_kept_replaced_or_left_out(world: World) -
 
 
 @pytest.fixture(scope="module")
-def whole(world: World) -> Export:
-    return export(world.settings, ExportRequest(formats=FORMATS), [], NOW)
+def whole(built_warehouse: BuiltWarehouse) -> Export:
+    return export(built_warehouse.settings, ExportRequest(formats=FORMATS), [], NOW)
 
 
 @pytest.fixture(scope="module")
-def veiled(world: World) -> Export:
-    return export(world.settings, ExportRequest(formats=("parquet", "csv"), pseudonymous=True), [], NOW)
+def veiled(built_warehouse: BuiltWarehouse) -> Export:
+    return export(built_warehouse.settings, ExportRequest(formats=("parquet", "csv"), pseudonymous=True), [], NOW)
 
 
-def test_every_mart_is_read_back_with_all_its_rows(whole: Export, world: World) -> None:
+def test_every_mart_is_read_back_with_all_its_rows(whole: Export, built_warehouse: BuiltWarehouse) -> None:
     names = [
-        name for (name,) in query(world.settings, "select table_name from duckdb_tables() where schema_name = 'marts'")
+        name
+        for (name,) in query(
+            built_warehouse.settings, "select table_name from duckdb_tables() where schema_name = 'marts'"
+        )
     ]
     assert sorted(whole.rows) == sorted(names)
     for name in names:
-        (count,) = query(world.settings, f"select count(*) from marts.{name}")[0]
+        (count,) = query(built_warehouse.settings, f"select count(*) from marts.{name}")[0]
         assert len(pd.read_stata(whole.folder / "stata" / f"{name}.dta")) == count
         assert len(pd.read_csv(whole.folder / "csv" / f"{name}.csv")) == count
         with duckdb.connect() as connection:
@@ -78,16 +81,18 @@ def test_a_pseudonymous_export_of_all_marts_names_nobody(veiled: Export, whole: 
         assert not found & {*PEOPLE, *(f"@{name}" for name in PEOPLE), f"id_{ANNA_VIDEO}", str(ANNA_VIDEO)}, path
 
 
-def test_the_page_of_the_codebook_goes_with_its_mart(whole: Export, veiled: Export, world: World) -> None:
-    page = Parsed((whole.folder / "codebook.html").read_text())
-    page.stands_for_itself()
+def test_the_page_of_the_codebook_goes_with_its_mart(
+    whole: Export, veiled: Export, built_warehouse: BuiltWarehouse
+) -> None:
+    page = ParsedReport((whole.folder / "codebook.html").read_text())
+    page.is_self_contained()
     book = pd.read_csv(whole.folder / "csv" / "codebook.csv")
     assert set(page.cells) == {
         f"{mart}.{column}" for mart, column in zip(book["mart"], book["column_name"], strict=True)
     }
     assert "`codebook.html` shows the table `codebook`" in (whole.folder / "README.md").read_text()
     assert not any(name in (veiled.folder / "codebook.html").read_text() for name in (*PEOPLE, str(ANNA_VIDEO)))
-    narrow = export(world.settings, ExportRequest(marts=("videos",), formats=("csv",)), [], NOW)
+    narrow = export(built_warehouse.settings, ExportRequest(marts=("videos",), formats=("csv",)), [], NOW)
     assert not (narrow.folder / "codebook.html").exists()
     assert "codebook.html" not in (narrow.folder / "README.md").read_text()
 

@@ -17,10 +17,10 @@ from research_assets_tests.warehouse.rawdata import (
     new_id,
     new_settings,
     seconds,
-    verdict,
+    make_attempt,
     video,
     write,
-    write_world,
+    write_raw_data,
 )
 
 STUDY = "story"
@@ -100,7 +100,9 @@ class Story:
                     "create_time": identity >> 32, "like_count": self.random.randint(0, 9),
                 })  # fmt: skip
             state = self.random.choice(["complete", "complete", "partial"])
-            verdicts.append(verdict("comments", day, "video", str(of), state, seen, probability=chance, kept=len(rows)))
+            verdicts.append(
+                make_attempt("comments", day, "video", str(of), state, seen, probability=chance, kept=len(rows))
+            )
         if rows:
             write(self.raw, "comments", STUDY, day, capture, rows)
         self._verdicts(capture, seen, verdicts)
@@ -115,7 +117,9 @@ class Story:
             for name in chosen
         ]
         write(self.raw, "users", STUDY, day, capture, rows)
-        self._verdicts(capture, seen, [verdict("users", day, "account", name, "complete", seen) for name in chosen])
+        self._verdicts(
+            capture, seen, [make_attempt("users", day, "account", name, "complete", seen) for name in chosen]
+        )
 
     def lists(self) -> None:
         """A list of followers or of followed accounts, whole or cut short."""
@@ -140,7 +144,7 @@ class Story:
             self.noted.append((day, capture))
         suffix = "" if state == "complete" else "-open"
         seen = self._moment(day, 5)
-        self._verdicts(f"{capture}{suffix}", seen, [verdict("videos", day, "day", str(day), state, seen)])
+        self._verdicts(f"{capture}{suffix}", seen, [make_attempt("videos", day, "day", str(day), state, seen)])
 
     def quota(self) -> None:
         """The requests of the running day, written again with more of them."""
@@ -179,7 +183,7 @@ class Story:
             for place in self.random.sample(range(14), self.random.randint(1, 14))
         ]  # fmt: skip
         write(self.raw, "videos", STUDY, day, capture, rows)
-        self._verdicts(capture, seen, [verdict("videos", day, "day", str(day), "complete", seen, kept=len(rows))])
+        self._verdicts(capture, seen, [make_attempt("videos", day, "day", str(day), "complete", seen, kept=len(rows))])
 
     def _creator(self) -> str:
         """Whose video it is at this sight; some names go again with the only video that they had."""
@@ -196,7 +200,9 @@ class Story:
         if rows:
             write(self.raw, entity, STUDY, day, capture, rows)
         state = self.random.choice(["complete", "partial"])
-        looked = verdict(entity, day, "account", asked, state, seen - timedelta(minutes=5), kept=len(rows), expected=4)
+        looked = make_attempt(
+            entity, day, "account", asked, state, seen - timedelta(minutes=5), kept=len(rows), expected=4
+        )
         self._verdicts(capture, seen, [looked])
 
     def _verdicts(self, capture: str, seen: datetime, rows: list[dict[str, Any]]) -> None:
@@ -216,7 +222,7 @@ class Story:
 
 def test_increments_end_where_a_whole_build_ends(tmp_path: Path) -> None:
     held, fresh = new_settings(tmp_path / "held"), new_settings(tmp_path / "fresh")
-    write_world(held.raw)
+    write_raw_data(held.raw)
     story = Story(held.raw, seed=23)
     for what in story.events():
         what()

@@ -12,10 +12,10 @@ from research_assets import tables
 from research_assets.assets import _intake
 from research_assets.assets._intake import BuildInput
 from research_assets.settings import Settings
-from research_assets_tests.warehouse.rawdata import at, new_settings, verdict, write, write_world
+from research_assets_tests.warehouse.rawdata import at, new_settings, make_attempt, write, write_raw_data
 
 
-def since(settings: Settings) -> BuildInput:
+def incremental_input(settings: Settings) -> BuildInput:
     """What an increment would take in."""
     record = _intake.read_record(settings, "project")
     assert record is not None
@@ -23,10 +23,10 @@ def since(settings: Settings) -> BuildInput:
 
 
 @pytest.fixture
-def taken_in(tmp_path: Path) -> Settings:
+def built_settings(tmp_path: Path) -> Settings:
     """A data root whose raw files are all taken in by what stands for a warehouse."""
     settings = new_settings(tmp_path / "data")
-    write_world(settings.raw)
+    write_raw_data(settings.raw)
     tables.ensure_tables(settings.raw)
     settings.dbt_target.mkdir(parents=True)
     settings.warehouse_build.write_bytes(b"marts")
@@ -36,45 +36,45 @@ def taken_in(tmp_path: Path) -> Settings:
     return settings
 
 
-def test_with_nothing_new_nothing_is_read(taken_in: Settings) -> None:
-    intake = since(taken_in)
+def test_with_nothing_new_nothing_is_read(built_settings: Settings) -> None:
+    intake = incremental_input(built_settings)
     assert intake.full_refresh_reason is None
     assert not any(intake.files.values())
     assert not any(intake.changed_days.values())
     assert not intake.changed_tables
 
 
-def test_a_warehouse_is_made_compact_once_it_has_grown_by_a_quarter(taken_in: Settings) -> None:
+def test_a_warehouse_is_made_compact_once_it_has_grown_by_a_quarter(built_settings: Settings) -> None:
     for held, compact in ((b"marts+", 5), (b"marts++", None), (b"marts+++", 8)):
-        intake = since(taken_in)
-        taken_in.warehouse_build.write_bytes(held)
-        _intake.write_record(taken_in, intake, "project")
-        taken_in.warehouse_build.rename(taken_in.warehouse)
-        assert since(taken_in).compact_bytes == compact
+        intake = incremental_input(built_settings)
+        built_settings.warehouse_build.write_bytes(held)
+        _intake.write_record(built_settings, intake, "project")
+        built_settings.warehouse_build.rename(built_settings.warehouse)
+        assert incremental_input(built_settings).compact_bytes == compact
 
 
-def test_of_coverage_and_wants_only_what_speaks_of_the_same_partitions_is_read(taken_in: Settings) -> None:
+def test_of_coverage_and_wants_only_what_speaks_of_the_same_partitions_is_read(built_settings: Settings) -> None:
     first, second = date(2026, 2, 1), date(2026, 2, 2)
-    again = [verdict("videos", first, "day", str(first), "complete", at(20))]
-    write(taken_in.raw, "coverage", "garden", date(2026, 2, 20), "k9", again)
-    write(taken_in.raw, "coverage", "garden", date(2026, 2, 21), "k8", [])
-    intake = since(taken_in)
+    again = [make_attempt("videos", first, "day", str(first), "complete", at(20))]
+    write(built_settings.raw, "coverage", "garden", date(2026, 2, 20), "k9", again)
+    write(built_settings.raw, "coverage", "garden", date(2026, 2, 21), "k8", [])
+    intake = incremental_input(built_settings)
     assert intake.changed_days["coverage"] == [("garden", str(first))]
     assert {Path(path).stem for path in intake.files["coverage"]} == {"k1", "k9"}
     assert intake.files["wanted"] == []
     assert intake.changed_tables == {"coverage", "videos"}
-    write(taken_in.raw, "wanted", "garden", second, "w2", [])
-    intake = since(taken_in)
+    write(built_settings.raw, "wanted", "garden", second, "w2", [])
+    intake = incremental_input(built_settings)
     assert intake.changed_days["coverage"] == [("garden", str(first)), ("garden", str(second))]
     assert {Path(path).stem for path in intake.files["wanted"]} == {"w1", "w2"}
 
 
-def test_a_new_file_brings_its_whole_day_of_videos_and_itself_of_profiles(taken_in: Settings) -> None:
-    write(taken_in.raw, "videos", "garden", date(2026, 2, 1), "v9", [])
-    write(taken_in.raw, "users", "garden", date(2026, 2, 9), "u9", [])
-    coverage = [verdict("comments", date(2026, 2, 2), "video", "7", "complete", at(9))]
-    write(taken_in.raw, "coverage", "garden", date(2026, 2, 9), "k9", coverage)
-    intake = since(taken_in)
+def test_a_new_file_brings_its_whole_day_of_videos_and_itself_of_profiles(built_settings: Settings) -> None:
+    write(built_settings.raw, "videos", "garden", date(2026, 2, 1), "v9", [])
+    write(built_settings.raw, "users", "garden", date(2026, 2, 9), "u9", [])
+    coverage = [make_attempt("comments", date(2026, 2, 2), "video", "7", "complete", at(9))]
+    write(built_settings.raw, "coverage", "garden", date(2026, 2, 9), "k9", coverage)
+    intake = incremental_input(built_settings)
     assert intake.changed_days["videos"] == [("garden", "2026-02-01")]
     assert [Path(path).stem for path in intake.files["videos"]] == ["v1", "v3", "v9"]
     assert [Path(path).stem for path in intake.files["users"]] == ["u9"]
@@ -94,11 +94,13 @@ def test_a_new_file_brings_its_whole_day_of_videos_and_itself_of_profiles(taken_
         (lambda s: shutil.rmtree(s.raw / "followers"), "is gone"),
     ],
 )
-def test_nothing_is_added_to_what_lost_a_file(taken_in: Settings, what: Callable[[Settings], None], why: str) -> None:
-    what(taken_in)
+def test_nothing_is_added_to_what_lost_a_file(
+    built_settings: Settings, what: Callable[[Settings], None], why: str
+) -> None:
+    what(built_settings)
     with pytest.raises(_intake.IncrementNotPossible, match=why):
-        since(taken_in)
-    assert _intake.full_input(taken_in, why).files["videos"]
+        incremental_input(built_settings)
+    assert _intake.full_input(built_settings, why).files["videos"]
 
 
 @pytest.mark.parametrize(
@@ -112,9 +114,9 @@ def test_nothing_is_added_to_what_lost_a_file(taken_in: Settings, what: Callable
     ],
 )
 def test_a_warehouse_of_which_it_is_not_certain_what_it_was_made_of_is_none(
-    taken_in: Settings, what: Callable[[Settings], object]
+    built_settings: Settings, what: Callable[[Settings], object]
 ) -> None:
-    assert _intake.read_record(taken_in, "project")
-    assert _intake.read_record(taken_in, "another") is None
-    what(taken_in)
-    assert _intake.read_record(taken_in, "project") is None
+    assert _intake.read_record(built_settings, "project")
+    assert _intake.read_record(built_settings, "another") is None
+    what(built_settings)
+    assert _intake.read_record(built_settings, "project") is None

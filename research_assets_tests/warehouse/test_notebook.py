@@ -15,7 +15,7 @@ import research_assets as ra
 from research_assets.notebook import Warehouse
 from research_assets.reading import WarehouseReadError
 from research_assets.settings import PROJECT_DIR, Settings
-from research_assets_tests.warehouse.conftest import World, materialize, query
+from research_assets_tests.warehouse.conftest import BuiltWarehouse, materialize, query
 from research_assets_tests.warehouse.rawdata import (
     ANNA_VIDEO,
     BEN_VIDEO,
@@ -27,17 +27,17 @@ from research_assets_tests.warehouse.rawdata import (
     at,
     video,
     write,
-    write_world,
+    write_raw_data,
 )
 
 
 @pytest.fixture
-def marts(world: World) -> Iterator[Warehouse]:
-    with ra.open(world.settings.root) as reading:
+def marts(built_warehouse: BuiltWarehouse) -> Iterator[Warehouse]:
+    with ra.open(built_warehouse.settings.root) as reading:
         yield reading
 
 
-def test_every_mart_has_its_types(marts: Warehouse, world: World) -> None:
+def test_every_mart_has_its_types(marts: Warehouse, built_warehouse: BuiltWarehouse) -> None:
     expected = {
         "BIGINT": "Int64",
         "INTEGER": "Int64",
@@ -47,7 +47,7 @@ def test_every_mart_has_its_types(marts: Warehouse, world: World) -> None:
         "DATE": "datetime64[us]",
         "TIMESTAMP WITH TIME ZONE": "datetime64[us, UTC]",
     }
-    tables = query(world.settings, "select table_name from duckdb_tables() where schema_name = 'marts'")
+    tables = query(built_warehouse.settings, "select table_name from duckdb_tables() where schema_name = 'marts'")
     assert {name for (name,) in tables} == set(marts.marts)
     for name in marts.marts:
         table = getattr(marts, name)
@@ -56,7 +56,7 @@ def test_every_mart_has_its_types(marts: Warehouse, world: World) -> None:
         assert {column: str(frame.dtypes[column]) for column in frame} == {
             column: expected.get(kind, "object") for column, kind in kinds.items()
         }
-        assert len(frame) == query(world.settings, f"select count(*) from marts.{name}")[0][0]
+        assert len(frame) == query(built_warehouse.settings, f"select count(*) from marts.{name}")[0][0]
 
 
 def test_values_are_those_of_the_world(marts: Warehouse) -> None:
@@ -126,11 +126,13 @@ def test_what_is_not_there_is_told_with_what_is(marts: Warehouse, tmp_path: Path
         ra.open(tmp_path)
 
 
-def test_simulated_data_is_found_below_the_real_ones_folder_and_says_so(world: World, tmp_path: Path) -> None:
+def test_simulated_data_is_found_below_the_real_ones_folder_and_says_so(
+    built_warehouse: BuiltWarehouse, tmp_path: Path
+) -> None:
     place = tmp_path / "sandbox"
     (place / "state").mkdir(parents=True)
     (place / "state" / "origin").write_text("sandbox")
-    (place / "warehouse.duckdb").hardlink_to(world.settings.warehouse)
+    (place / "warehouse.duckdb").hardlink_to(built_warehouse.settings.warehouse)
     with ra.open(tmp_path) as reading:
         assert repr(reading).startswith(
             f"{place / 'warehouse.duckdb'} (simulated data)\nStudies: bikes, garden\nMarts:"
@@ -140,10 +142,10 @@ def test_simulated_data_is_found_below_the_real_ones_folder_and_says_so(world: W
 
 
 def test_an_open_reader_is_not_in_a_builds_way_and_opening_again_shows_the_new_build(
-    world: World, settings: Settings
+    built_warehouse: BuiltWarehouse, settings: Settings
 ) -> None:
-    write_world(settings.raw)
-    shutil.copy(world.settings.warehouse, settings.warehouse)
+    write_raw_data(settings.raw)
+    shutil.copy(built_warehouse.settings.warehouse, settings.warehouse)
     with ra.open(settings.root) as before:
         lazy = before.relation("videos", study="garden")
         new = video(CARL_VIDEO + 1, "carl", at(4))
@@ -157,12 +159,14 @@ def test_an_open_reader_is_not_in_a_builds_way_and_opening_again_shows_the_new_b
             assert "a newer build was published since" in repr(before)
 
 
-def test_the_readme_leads_to_a_first_figure(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_readme_leads_to_a_first_figure(
+    built_warehouse: BuiltWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The README's own lines, on a data folder in which only simulated data was collected."""
     section = (PROJECT_DIR / "README.md").read_text().split("### In a notebook\n")[1].split("\n### ")[0]
     lines = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
     (tmp_path / "data" / "sandbox").mkdir(parents=True)
-    (tmp_path / "data" / "sandbox" / "warehouse.duckdb").hardlink_to(world.settings.warehouse)
+    (tmp_path / "data" / "sandbox" / "warehouse.duckdb").hardlink_to(built_warehouse.settings.warehouse)
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(lines.replace("gardening", "garden"), names)

@@ -9,26 +9,28 @@ import pytest
 
 from research_assets.assets import _dbt
 from research_assets.assets._intake import scratch_path
-from research_assets_tests.warehouse.conftest import World, query
+from research_assets_tests.warehouse.conftest import BuiltWarehouse, query
 
 COUNTS = ("_count", "_sum", "_median", "_change")
 
 
-def documented_nodes(world: World) -> Iterator[dict[str, Any]]:
-    manifest = json.loads((world.settings.dbt_target / "manifest.json").read_text())
+def documented_nodes(built_warehouse: BuiltWarehouse) -> Iterator[dict[str, Any]]:
+    manifest = json.loads((built_warehouse.settings.dbt_target / "manifest.json").read_text())
     yield from (node for node in manifest["nodes"].values() if node["resource_type"] in ("model", "seed"))
 
 
 @pytest.fixture(scope="module")
-def models(world: World) -> dict[tuple[str, str], dict[str, Any]]:
+def models(built_warehouse: BuiltWarehouse) -> dict[tuple[str, str], dict[str, Any]]:
     """Models and seeds that are relations, by schema and name."""
-    nodes = (node for node in documented_nodes(world) if node["config"]["materialized"] != "ephemeral")
+    nodes = (node for node in documented_nodes(built_warehouse) if node["config"]["materialized"] != "ephemeral")
     return {(node["schema"], node["name"]): node for node in nodes}
 
 
-def test_every_column_of_every_model_is_explained(world: World, models: dict[tuple[str, str], dict[str, Any]]) -> None:
+def test_every_column_of_every_model_is_explained(
+    built_warehouse: BuiltWarehouse, models: dict[tuple[str, str], dict[str, Any]]
+) -> None:
     held: dict[tuple[str, str], list[str]] = {}
-    for path in (world.settings.warehouse, scratch_path(world.settings)):
+    for path in (built_warehouse.settings.warehouse, scratch_path(built_warehouse.settings)):
         with duckdb.connect(str(path), read_only=True) as connection:
             for schema, relation, column in connection.execute(
                 "select schema_name, table_name, column_name from duckdb_columns() "
@@ -42,10 +44,10 @@ def test_every_column_of_every_model_is_explained(world: World, models: dict[tup
         assert all(column["description"].endswith(".") for column in documented.values()), relation
 
 
-def test_what_is_published_names_no_file_of_this_machine(world: World) -> None:
-    schemas = query(world.settings, "select distinct schema_name from duckdb_tables() order by all")
+def test_what_is_published_names_no_file_of_this_machine(built_warehouse: BuiltWarehouse) -> None:
+    schemas = query(built_warehouse.settings, "select distinct schema_name from duckdb_tables() order by all")
     assert schemas == [("marts",), ("staging",)]
-    assert query(world.settings, "select view_name from duckdb_views() where not internal") == []
+    assert query(built_warehouse.settings, "select view_name from duckdb_views() where not internal") == []
 
 
 def test_counts_say_their_unit(models: dict[tuple[str, str], dict[str, Any]]) -> None:
@@ -65,17 +67,17 @@ def test_marts_are_tables_under_contract_with_a_tested_grain(models: dict[tuple[
             assert model["config"]["materialized"] == "mart", name
 
 
-def test_the_descriptions_are_in_the_database_too(world: World) -> None:
+def test_the_descriptions_are_in_the_database_too(built_warehouse: BuiltWarehouse) -> None:
     ((comment,),) = query(
-        world.settings,
+        built_warehouse.settings,
         "select comment from duckdb_columns() where schema_name = 'marts' and table_name = 'days' "
         "and column_name = 'n_videos'",
     )
     assert comment == "Videos held (videos)."
 
 
-def test_the_unit_tests_of_the_models_pass(world: World) -> None:
-    settings = world.settings
+def test_the_unit_tests_of_the_models_pass(built_warehouse: BuiltWarehouse) -> None:
+    settings = built_warehouse.settings
     manifest = _dbt.parse_project(settings)
     settings.warehouse_build.write_bytes(settings.warehouse.read_bytes())
     try:
@@ -87,8 +89,8 @@ def test_the_unit_tests_of_the_models_pass(world: World) -> None:
     assert len(results) >= 13
 
 
-def test_a_mart_is_left_out_only_while_nothing_came_of_what_it_is_made_of(world: World) -> None:
-    manifest = json.loads((world.settings.dbt_target / "manifest.json").read_text())
+def test_a_mart_is_left_out_only_while_nothing_came_of_what_it_is_made_of(built_warehouse: BuiltWarehouse) -> None:
+    manifest = json.loads((built_warehouse.settings.dbt_target / "manifest.json").read_text())
     # Of these each row speaks of an entity, and it is the entity that counts.
     of_all = {"coverage", "wanted"}
 

@@ -17,17 +17,17 @@ from research_assets.assets import _build, _dbt, _tests
 from research_assets.assets._dbt import NodeResult
 from research_assets.assets._intake import BuildInput, scratch_path
 from research_assets.settings import Settings
-from research_assets_tests.warehouse.rawdata import at, new_id, new_settings, verdict, video, write, write_world
+from research_assets_tests.warehouse.rawdata import at, new_id, new_settings, make_attempt, video, write, write_raw_data
 from research_assets_tests.warehouse.test_increment import differences
 
 STUDY, DAY = "story", date(2026, 2, 7)
 
 
 @pytest.fixture
-def held(tmp_path: Path) -> Settings:
+def published_warehouse(tmp_path: Path) -> Settings:
     """A published warehouse."""
     settings = new_settings(tmp_path / "held")
-    write_world(settings.raw)
+    write_raw_data(settings.raw)
     assert not [result for result in build(settings)[1] if result.failed]
     return settings
 
@@ -46,28 +46,31 @@ def build(settings: Settings, said: list[str] | None = None) -> tuple[BuildInput
     return intake, results
 
 
-def a_day(settings: Settings, capture: str = "one") -> None:
+def add_day(settings: Settings, capture: str = "one") -> None:
     """One more day with a video."""
     row = video(new_id(at(7), 1), "anna", at(10))
     write(settings.raw, "videos", STUDY, DAY, capture, [row])
-    complete = verdict("videos", DAY, "day", str(DAY), "complete", at(10), kept=1) | {"capture": capture}
+    complete = make_attempt("videos", DAY, "day", str(DAY), "complete", at(10), kept=1) | {"capture": capture}
     write(settings.raw, "coverage", STUDY, date(2026, 2, 10), capture, [complete])
 
 
-def verdicts(results: list[NodeResult]) -> dict[str, str]:
+def test_results(results: list[NodeResult]) -> dict[str, str]:
     return {result.name: result.status for result in results if result.unique_id.startswith("test.")}
 
 
-def test_an_increment_is_held_to_the_tests_of_a_whole_build(held: Settings) -> None:
-    a_day(held)
-    intake, results = build(held)
+def test_an_increment_is_held_to_the_tests_of_a_whole_build(published_warehouse: Settings) -> None:
+    add_day(published_warehouse)
+    intake, results = build(published_warehouse)
     assert intake.full_refresh_reason is None
-    said = verdicts(results)
+    said = test_results(results)
     assert set(said.values()) == {"pass"}
-    everything = {test["name"]: test for test in orjson.loads((held.dbt_target / "tests.json").read_bytes())["tests"]}
-    whole = new_settings(held.root.parent / "whole")
-    write_world(whole.raw)
-    assert everything.keys() == verdicts(build(whole)[1]).keys()
+    everything = {
+        test["name"]: test
+        for test in orjson.loads((published_warehouse.dbt_target / "tests.json").read_bytes())["tests"]
+    }
+    whole = new_settings(published_warehouse.root.parent / "whole")
+    write_raw_data(whole.raw)
+    assert everything.keys() == test_results(build(whole)[1]).keys()
     # A test is left out only if nothing that it looks at was built.
     built = {result.unique_id for result in results}
     assert said.keys() == {name for name, test in everything.items() if built & set(test["models"])}
@@ -75,20 +78,22 @@ def test_an_increment_is_held_to_the_tests_of_a_whole_build(held: Settings) -> N
     assert "epochs_grain" not in said
 
 
-def test_models_that_dbt_did_not_tell_of_do_not_go_untested(held: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_that_dbt_did_not_tell_of_do_not_go_untested(
+    published_warehouse: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     really = _dbt.DbtSession.call
 
     def silent(dbt: _dbt.DbtSession, arguments: list[str], *rest: Any) -> list[NodeResult]:
         return really(dbt, arguments, *rest[:3])
 
     monkeypatch.setattr(_dbt.DbtSession, "call", silent)
-    a_day(held)
-    intake, results = build(held)
+    add_day(published_warehouse)
+    intake, results = build(published_warehouse)
     assert intake.full_refresh_reason is None
-    assert verdicts(results)["videos_grain"] == "pass"
+    assert test_results(results)["videos_grain"] == "pass"
 
 
-def test_tests_that_outlast_dbt_are_waited_for(held: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tests_that_outlast_dbt_are_waited_for(published_warehouse: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     ended, dbt, test = Event(), _dbt.DbtSession.call, _tests.IncrementTestRunner._run
 
     def call(*arguments: Any) -> list[NodeResult]:
@@ -100,67 +105,71 @@ def test_tests_that_outlast_dbt_are_waited_for(held: Settings, monkeypatch: pyte
         assert ended.wait(60)
         return test(*arguments)
 
-    build(held)  # which compiles the tests, by another call of dbt
+    build(published_warehouse)  # which compiles the tests, by another call of dbt
     monkeypatch.setattr(_dbt.DbtSession, "call", call)
     monkeypatch.setattr(_tests.IncrementTestRunner, "_run", late)
-    a_day(held)
-    intake, results = build(held)
+    add_day(published_warehouse)
+    intake, results = build(published_warehouse)
     assert intake.full_refresh_reason is None
-    assert set(verdicts(results).values()) == {"pass"}
+    assert set(test_results(results).values()) == {"pass"}
 
 
-def test_a_test_that_only_warns_lets_the_increment_be_published(held: Settings) -> None:
+def test_a_test_that_only_warns_lets_the_increment_be_published(published_warehouse: Settings) -> None:
     lonely = {"id": new_id(at(6), 3), "video_id": 404, "asked_video_id": 404, "observed_at": at(10), "text": "x"}
-    write(held.raw, "comments", STUDY, DAY, "two", [lonely])
+    write(published_warehouse.raw, "comments", STUDY, DAY, "two", [lonely])
     said: list[str] = []
-    intake, results = build(held, said)
+    intake, results = build(published_warehouse, said)
     assert intake.full_refresh_reason is None
     [lonely_comment] = [result for result in results if result.name == "comments_refer_to_videos"]
     assert (lonely_comment.status, lonely_comment.failures) == ("warn", 1)
     assert "comments_refer_to_videos: 1 rows object" in said
 
 
-def test_data_that_break_a_rule_are_not_published_by_an_increment_either(held: Settings) -> None:
-    published = held.warehouse.read_bytes()
-    odd = verdict("videos", DAY, "day", str(DAY), "mislaid", at(10)) | {"capture": "odd"}
-    write(held.raw, "coverage", STUDY, date(2026, 2, 10), "odd", [odd])
-    intake, results = build(held)
+def test_data_that_break_a_rule_are_not_published_by_an_increment_either(published_warehouse: Settings) -> None:
+    published = published_warehouse.warehouse.read_bytes()
+    odd = make_attempt("videos", DAY, "day", str(DAY), "mislaid", at(10)) | {"capture": "odd"}
+    write(published_warehouse.raw, "coverage", STUDY, date(2026, 2, 10), "odd", [odd])
+    intake, results = build(published_warehouse)
     # What an increment cannot take in is looked at together with all the rest.
     assert "coverage_state_is_known: 1 rows object" in str(intake.full_refresh_reason)
-    assert verdicts(results)["coverage_state_is_known"] == "fail"
-    assert held.warehouse.read_bytes() == published
+    assert test_results(results)["coverage_state_is_known"] == "fail"
+    assert published_warehouse.warehouse.read_bytes() == published
 
 
-def test_an_increment_that_cannot_run_is_built_anew(held: Settings) -> None:
-    a_day(held)
-    with duckdb.connect(str(scratch_path(held))) as db:
+def test_an_increment_that_cannot_run_is_built_anew(published_warehouse: Settings) -> None:
+    add_day(published_warehouse)
+    with duckdb.connect(str(scratch_path(published_warehouse))) as db:
         db.execute("DROP VIEW staging.stg_tiktok__videos")
     said: list[str] = []
-    intake, results = build(held, said)
+    intake, results = build(published_warehouse, said)
     assert "cannot be taken in (" in str(intake.full_refresh_reason)
     assert not [result for result in results if result.failed]
     assert any("from everything" in line for line in said)
-    fresh = new_settings(held.root.parent / "fresh")
-    write_world(fresh.raw)
-    a_day(fresh)
+    fresh = new_settings(published_warehouse.root.parent / "fresh")
+    write_raw_data(fresh.raw)
+    add_day(fresh)
     build(fresh)
-    assert differences(held, fresh) == {}
+    assert differences(published_warehouse, fresh) == {}
 
 
-def test_a_warehouse_that_cannot_be_copied_is_built_anew(held: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warehouse_that_cannot_be_copied_is_built_anew(
+    published_warehouse: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def damaged(*_: object) -> None:
-        raise OSError(errno.EIO, "Input/output error", str(held.warehouse))
+        raise OSError(errno.EIO, "Input/output error", str(published_warehouse.warehouse))
 
     monkeypatch.setattr(shutil, "copyfile", damaged)
-    a_day(held)
-    intake, results = build(held)
+    add_day(published_warehouse)
+    intake, results = build(published_warehouse)
     assert "Input/output error" in str(intake.full_refresh_reason)
     assert not [result for result in results if result.failed]
-    with duckdb.connect(str(held.warehouse), read_only=True) as db:
+    with duckdb.connect(str(published_warehouse.warehouse), read_only=True) as db:
         assert db.execute("SELECT count(*) FROM marts.videos WHERE study = 'story'").fetchall() == [(1,)]
 
 
-def test_what_is_published_was_made_durable_first(held: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_published_was_made_durable_first(
+    published_warehouse: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # DuckDB is told not to, and the views count as those of the published file.
     flushed: list[Path] = []
     really = files.fsync_file
@@ -170,56 +179,58 @@ def test_what_is_published_was_made_durable_first(held: Settings, monkeypatch: p
         really(path)
 
     monkeypatch.setattr(files, "flush", flush)
-    a_day(held)
-    build(held)
+    add_day(published_warehouse)
+    build(published_warehouse)
     at_the_end = flushed[-4:]
-    assert at_the_end[:2] == [held.warehouse_build, scratch_path(held)]
-    assert at_the_end[-1] == held.warehouse_build
+    assert at_the_end[:2] == [published_warehouse.warehouse_build, scratch_path(published_warehouse)]
+    assert at_the_end[-1] == published_warehouse.warehouse_build
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_on_a_full_disk_nothing_is_published(held: Settings, whole: bool) -> None:
+def test_on_a_full_disk_nothing_is_published(published_warehouse: Settings, whole: bool) -> None:
     # DuckDB says nothing when it cannot put its log into the file that it closes.
-    published = held.warehouse.read_bytes()
-    a_day(held)
+    published = published_warehouse.warehouse.read_bytes()
+    add_day(published_warehouse)
     if whole:
         # What an increment would need is not there.
-        (held.dbt_target / "taken_in.json").unlink()
+        (published_warehouse.dbt_target / "taken_in.json").unlink()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(0.95 * len(published)), limits[1]))
     try:
         for _ in range(2):
             with pytest.raises(_build.PublishError, match=r"File too large.*Make room on the disk"):
-                build(held)
-            assert held.warehouse.read_bytes() == published
-            assert not held.warehouse_build.exists()
+                build(published_warehouse)
+            assert published_warehouse.warehouse.read_bytes() == published
+            assert not published_warehouse.warehouse_build.exists()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    build(held)
-    with duckdb.connect(str(held.warehouse), read_only=True) as db:
+    build(published_warehouse)
+    with duckdb.connect(str(published_warehouse.warehouse), read_only=True) as db:
         assert db.execute("SELECT count(*) FROM marts.videos WHERE study = 'story'").fetchall() == [(1,)]
 
 
-def test_a_log_that_could_not_be_put_into_the_file_is_as_soon_as_there_is_room(held: Settings) -> None:
-    a_day(held)
+def test_a_log_that_could_not_be_put_into_the_file_is_as_soon_as_there_is_room(published_warehouse: Settings) -> None:
+    add_day(published_warehouse)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with _build.build_lock(held):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (held.warehouse.stat().st_size, limits[1]))
+    with _build.build_lock(published_warehouse):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (published_warehouse.warehouse.stat().st_size, limits[1]))
         try:
-            intake, _ = _build.build_warehouse(held, now=datetime(2026, 6, 1, tzinfo=UTC), progress=lambda *_: None)
+            intake, _ = _build.build_warehouse(
+                published_warehouse, now=datetime(2026, 6, 1, tzinfo=UTC), progress=lambda *_: None
+            )
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert held.warehouse_build.with_name(held.warehouse_build.name + ".wal").exists()
-        _build.publish_warehouse(held, intake)
-    with duckdb.connect(str(held.warehouse), read_only=True) as db:
+        assert published_warehouse.warehouse_build.with_name(published_warehouse.warehouse_build.name + ".wal").exists()
+        _build.publish_warehouse(published_warehouse, intake)
+    with duckdb.connect(str(published_warehouse.warehouse), read_only=True) as db:
         assert db.execute("SELECT count(*) FROM marts.videos WHERE study = 'story'").fetchall() == [(1,)]
 
 
-def test_tests_that_were_lost_are_compiled_again(held: Settings) -> None:
-    kept = held.dbt_target / "tests.json"
+def test_tests_that_were_lost_are_compiled_again(published_warehouse: Settings) -> None:
+    kept = published_warehouse.dbt_target / "tests.json"
     for damage in (b"", b"{", b'{"project": "another", "tests": []}', b'{"tests": [1]}'):
         kept.write_bytes(damage)
         assert _tests._cached_tests(kept, _dbt.project_digest()) is None
-    a_day(held)
-    assert build(held)[0].full_refresh_reason is None
+    add_day(published_warehouse)
+    assert build(published_warehouse)[0].full_refresh_reason is None
     assert _tests._cached_tests(kept, _dbt.project_digest())
