@@ -24,13 +24,13 @@ import zstandard
 from research_assets.captures import (
     CHUNK,
     CaptureError,
-    DamagedCapture,
     CaptureTotals,
+    DamagedCapture,
     complete_lines,
     manifest_path,
     sealed_path,
 )
-from research_assets.files import temporary_path, private_folder, publish_file, fsync_folder, write_private
+from research_assets.files import fsync_folder, private_folder, publish_file, temporary_path, write_private
 
 JOURNAL_FORMAT = 1
 ZSTD_LEVEL = 3

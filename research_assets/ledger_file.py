@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from research_assets.files import private_folder, fsync_folder
+from research_assets.files import fsync_folder, private_folder
 
 _VERSION = 1
 _APPLICATION = 0x52415154

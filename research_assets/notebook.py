@@ -15,15 +15,15 @@ import pandas as pd
 from research_assets.reading import (
     Mart,
     WarehouseReadError,
-    require_studies,
-    filter_condition,
     connect_read_only,
-    sql_identifier,
-    is_simulated,
-    read_marts,
     data_folder_settings,
-    read_studies,
+    filter_condition,
+    is_simulated,
     parse_day,
+    read_marts,
+    read_studies,
+    require_studies,
+    sql_identifier,
 )
 
 

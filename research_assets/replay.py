@@ -9,7 +9,7 @@ from pathlib import Path
 
 from research_assets.captures import CaptureError, Manifest, list_sealed
 from research_assets.fields import ENTITIES
-from research_assets.files import private_folder, fsync_folder
+from research_assets.files import fsync_folder, private_folder
 from research_assets.tables import WrittenCapture, ensure_tables, is_written, write_capture
 from research_assets.workshop import temporary_folder
 

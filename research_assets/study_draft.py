@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 from research_assets import files
 from research_assets.settings import DEFS_DIR, Settings
-from research_assets.study_file import COMPONENT_TYPE, StudyIssue, StudyError, find_studies, read_study_file
+from research_assets.study_file import COMPONENT_TYPE, StudyError, StudyIssue, find_studies, read_study_file
 
 # What needs no quotes, also inside brackets: words, but for those that YAML reads as truth values (country NO), days
 # and numbers.

@@ -24,7 +24,7 @@ from pydantic_core import CoreSchema
 
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.fields import ENTITIES
-from research_assets.study_panel import PanelError, read_panel, parse_username
+from research_assets.study_panel import PanelError, parse_username, read_panel
 from research_assets.study_schema import fields_schema, query_schema
 from research_assets.tiktok.query import QueryError, parse_query
 

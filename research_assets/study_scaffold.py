@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import BaseModel, Field
 
 from research_assets.clock import SystemClock
-from research_assets.study_draft import StudyDraft, DraftError, write_draft
+from research_assets.study_draft import DraftError, StudyDraft, write_draft
 
 
 class StudyParams(BaseModel):

@@ -24,18 +24,18 @@ from research_assets.fields import COVERAGE, ENTITIES, Entity, raw_tables
 from research_assets.files import private_folder, publish_file
 from research_assets.table_sql import (
     DAY_COLUMN,
-    pruning_column,
-    lenient_rows,
     day_of,
     fits_typed_parsing,
     json_records,
-    typed_rows,
-    sql_identifier,
-    read_json_sql,
     json_transform_type,
+    lenient_rows,
+    pruning_column,
+    read_json_sql,
+    sql_identifier,
     sql_literal,
+    typed_rows,
 )
-from research_assets.workshop import LARGE_MEMORY, publish_parquet, write_query, open_duckdb, temporary_folder
+from research_assets.workshop import LARGE_MEMORY, open_duckdb, publish_parquet, temporary_folder, write_query
 
 PLACEHOLDER_STUDY = "__none__"
 """The study of the empty files that let a query over a raw table bind before anything was collected."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from research_assets.files import temporary_path, private_folder, publish_file
+from research_assets.files import private_folder, publish_file, temporary_path
 from research_assets.table_sql import sql_literal
 
 MEMORY, LARGE_MEMORY = "256MB", "2GB"

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.captures import DamagedCapture, Manifest, read_events, list_sealed, list_open_journals
+from research_assets.captures import DamagedCapture, Manifest, list_open_journals, list_sealed, read_events
 from research_assets.journal import Journal, JournalBusy, JournalWriteError
 
 NOON = datetime(2026, 2, 3, 12, tzinfo=UTC)

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.captures import DamagedCapture, read_events, list_sealed, list_open_journals
+from research_assets.captures import DamagedCapture, list_open_journals, list_sealed, read_events
 from research_assets.journal import Journal, JournalWriteError
 from research_assets.locks import PartitionBusy, lock_partitions
 from research_assets_tests.test_captures import PAGE, create_journal
-from research_assets_tests.workers import append_until_killed, kill_at_disk_operation, hold_lock
+from research_assets_tests.workers import append_until_killed, hold_lock, kill_at_disk_operation
 
 DAYS = [date(2026, 2, day) for day in (1, 2, 3)]
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

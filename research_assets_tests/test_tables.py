@@ -14,7 +14,7 @@ from research_assets.captures import DamagedCapture, Manifest, list_sealed
 from research_assets.fields import ENTITIES, raw_tables
 from research_assets.replay import replay
 from research_assets.tables import ensure_tables, is_written, write_capture, write_rows
-from research_assets_tests.captured import DAY, ID, SECOND, make_answer, make_capture, read_rows, make_video
+from research_assets_tests.captured import DAY, ID, SECOND, make_answer, make_capture, make_video, read_rows
 
 
 def test_ids_are_exact_and_missing_values_null(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from research_assets.fields import ENTITIES
 from research_assets.tables import write_capture
-from research_assets_tests.captured import ID, SECOND, make_answer, make_capture, read_rows, make_video
+from research_assets_tests.captured import ID, SECOND, make_answer, make_capture, make_video, read_rows
 
 
 @pytest.mark.parametrize("plain", [True, False])

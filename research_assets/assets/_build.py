@@ -20,7 +20,7 @@ import duckdb
 
 from research_assets import files
 from research_assets.assets import _dbt, _intake, _tests
-from research_assets.assets._dbt import DbtError, NodeResult, LogCallback
+from research_assets.assets._dbt import DbtError, LogCallback, NodeResult
 from research_assets.assets._intake import BuildInput, BuildRecord
 from research_assets.settings import Settings
 

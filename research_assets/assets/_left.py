@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 
 from research_assets.clock import Clock
-from research_assets.collect.forecast import forecast_pool, forecast, add_recurring
-from research_assets.collect.history import mean_comment_requests_per_day, max_requests_per_period
+from research_assets.collect.forecast import add_recurring, forecast, forecast_pool
+from research_assets.collect.history import max_requests_per_period, mean_comment_requests_per_day
 from research_assets.collect.lookup import RawTables
 from research_assets.collect.pools import read_pools
 from research_assets.collect.spec import StudySpec

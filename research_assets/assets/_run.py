@@ -16,7 +16,7 @@ from research_assets.assets._picture import chart, fill_gaps, read_bars, sparkli
 from research_assets.captures import CaptureError
 from research_assets.checks.look import run_rules
 from research_assets.checks.rules import rules
-from research_assets.collect import CollectionTask, PartitionResult, PeriodNotCurrent, Paused, RunProgress, collect
+from research_assets.collect import CollectionTask, PartitionResult, Paused, PeriodNotCurrent, RunProgress, collect
 from research_assets.collect.observing import period_length
 from research_assets.fields import ENTITIES
 from research_assets.ledger_file import LedgerError

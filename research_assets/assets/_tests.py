@@ -18,7 +18,7 @@ import orjson
 
 from research_assets import files
 from research_assets.assets import _dbt
-from research_assets.assets._dbt import NodeResult, LogCallback, DbtSession
+from research_assets.assets._dbt import DbtSession, LogCallback, NodeResult
 
 MODELS_LEFT_AT_START = 2
 """So many models are left when the tests begin: as many as dbt builds side by side."""

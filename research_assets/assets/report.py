@@ -11,7 +11,7 @@ import dagster as dg
 
 from research_assets.clock import Clock, SystemClock
 from research_assets.collect.spec import StudySpec
-from research_assets.report import REQUIRED_MARTS, OPTIONAL_MARTS
+from research_assets.report import OPTIONAL_MARTS, REQUIRED_MARTS
 from research_assets.settings import Settings
 
 DESCRIPTION = """Report: one HTML file about the study {study}: volume by day with gaps, coverage, quota, hashtags,

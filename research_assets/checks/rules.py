@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from research_assets.checks.query import violated_condition_sql
 from research_assets.checks.rule import RECOLLECT_ADVICE, CheckRule
 from research_assets.checks.series import (
+    ALL_UNITS_SETTLED,
     CANARIES_FOUND,
     NO_UNKNOWN_FIELDS,
-    ALL_UNITS_SETTLED,
     VOLUME_RULES,
     requested_fields_present,
 )

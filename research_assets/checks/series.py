@@ -1,6 +1,6 @@
 """Rules for a series as a whole: its volume, the fields that arrive, the units that are open. See `rules.py`."""
 
-from research_assets.checks.rule import RETRY_ADVICE, IS_OPEN_SQL, RECOLLECT_ADVICE, CheckRule
+from research_assets.checks.rule import IS_OPEN_SQL, RECOLLECT_ADVICE, RETRY_ADVICE, CheckRule
 
 SPARSE_FIELDS = frozenset(
     {

@@ -16,7 +16,7 @@ from dagster_duckdb import DuckDBResource
 
 from research_assets.captures import CaptureError, DamagedCapture, Manifest, manifest_path, read_events, sealed_path
 from research_assets.checks.look import markdown_sample
-from research_assets.checks.rule import RETRY_ADVICE, IS_OPEN_SQL
+from research_assets.checks.rule import IS_OPEN_SQL, RETRY_ADVICE
 from research_assets.collect.coverage import CURRENT_ATTEMPT_ORDER
 from research_assets.collect.lookup import query_raw
 from research_assets.collect.words import pluralize

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from research_assets.ids.ask import POOL, IdListResult, IdListProgress, IdListTask, fetch_id_list, min_requests
+from research_assets.ids.ask import POOL, IdListProgress, IdListResult, IdListTask, fetch_id_list, min_requests
 from research_assets.ids.listed import IdList
 from research_assets.journal import Journal
 

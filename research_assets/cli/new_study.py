@@ -143,7 +143,7 @@ def _prompt_all(draft: "StudyDraft", settings: "Settings") -> "StudyDraft":
 
 def _prompt(draft: "StudyDraft", attribute: str, text: str, settings: "Settings") -> "StudyDraft":
     """The draft with one more answer."""
-    from research_assets.study_draft import StudyDraft, DraftError, require_unused_name, draft_issues
+    from research_assets.study_draft import DraftError, StudyDraft, draft_issues, require_unused_name
 
     before = getattr(draft, attribute)
     # All else is in order here, so that what the loader objects to is the answer.
@@ -171,7 +171,7 @@ def _prompt(draft: "StudyDraft", attribute: str, text: str, settings: "Settings"
 def _write(console: "Console", held: "Settings", draft: "StudyDraft", folder: "Path", asks: bool) -> None:
     """Show the file, write it, and say what it costs and what comes next."""
     from research_assets.cli.plan import print_plan
-    from research_assets.study_draft import write_draft, render_yaml
+    from research_assets.study_draft import render_yaml, write_draft
     from research_assets.study_file import load_studies
 
     if asks:

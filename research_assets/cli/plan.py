@@ -85,8 +85,8 @@ def _show(console: "Console", settings: "Settings", facts: "AgendaInputs", now: 
 
     from rich.table import Table
 
-    from research_assets.collect.forecast import forecast_pool, forecast, forecast_canary_checks, add_recurring
-    from research_assets.collect.history import mean_comment_requests_per_day, max_requests_per_period
+    from research_assets.collect.forecast import add_recurring, forecast, forecast_canary_checks, forecast_pool
+    from research_assets.collect.history import max_requests_per_period, mean_comment_requests_per_day
     from research_assets.collect.words import pluralize
     from research_assets.tiktok.endpoints import BY_ENTITY
 

@@ -28,7 +28,7 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
     from rich.console import Console
     from rich.table import Table
 
-    from research_assets.cli.asking import confirm_cost, list_name, run_id_list, print_list
+    from research_assets.cli.asking import confirm_cost, list_name, print_list, run_id_list
     from research_assets.cli.place import api_settings
     from research_assets.clock import SystemClock
     from research_assets.ids.ask import IdListTask

@@ -7,16 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from research_assets.collect.model import CollectionTask, PartitionResult, Paused, RunProgress, CollectorContext
+    from research_assets.collect.model import CollectionTask, CollectorContext, PartitionResult, Paused, RunProgress
     from research_assets.collect.run import PeriodNotCurrent, collect, require_current_period
 
 __all__ = [
     "CollectionTask",
-    "PartitionResult",
-    "PeriodNotCurrent",
-    "Paused",
-    "RunProgress",
     "CollectorContext",
+    "PartitionResult",
+    "Paused",
+    "PeriodNotCurrent",
+    "RunProgress",
     "collect",
     "require_current_period",
 ]

@@ -12,11 +12,11 @@ from itertools import pairwise
 from typing import Any
 
 from research_assets.collect.coverage import (
-    USERNAME_SEPARATOR,
     MAX_REOBSERVATION_AGE,
     STATES_WORST_FIRST,
-    UnitStatus,
+    USERNAME_SEPARATOR,
     Attempt,
+    UnitStatus,
 )
 from research_assets.collect.observing import MIN_CANARY_VIDEOS
 from research_assets.collect.plan import SearchWindow
@@ -196,7 +196,7 @@ class UsernameBatches:
             verdict = record.attempt
             state = "partial" if verdict.state == "complete" else verdict.state
             # Other parts had hits on a day that was suspicious for this one.
-            known[day] = replace(record, verdict=replace(verdict, state=state), most=0, empty_looks=record.n_suspicious)
+            known[day] = replace(record, attempt=replace(verdict, state=state), max_kept=0, n_empty=record.n_suspicious)
         return known | {day: record for (part, day), record in self._parts.items() if part == names}
 
     def record_attempt(self, window: SearchWindow, piece: Attempt) -> list[Attempt]:

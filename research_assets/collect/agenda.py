@@ -16,9 +16,9 @@ from research_assets.collect.agenda_model import (
     PRIORITY,
     Agenda,
     AgendaInputs,
-    PlannedRun,
-    PartitionStatus,
     DeferredUnits,
+    PartitionStatus,
+    PlannedRun,
     RunReason,
 )
 from research_assets.collect.estimate import NO_COST, Estimate, sum_estimates
@@ -41,7 +41,7 @@ def build_agenda(facts: AgendaInputs, now: datetime) -> Agenda:
     """What to ask now, in order, within what the pools have left; and what waits until when."""
     canaries = list(_canary_runs(facts))
     facts = replace(
-        facts, running={**facts.running_requests, **{(item.study, "videos"): item.requests for item in canaries}}
+        facts, running_requests={**facts.running_requests, **{(item.study, "videos"): item.requests for item in canaries}}
     )
     lots: list[WorkGroup] = []
     waiting: list[DeferredUnits] = []

@@ -65,7 +65,7 @@ class AccountBisect:
         """How to go on with a window that got no answer, now that nothing else can say why."""
         if not dead.isdisjoint(window.days):
             groups = [group for group in split_at_dead_days(window.days, dead) if group[0] not in dead]
-            return tuple(replace(window, first=group[0], last=group[-1], failures=0) for group in groups)
+            return tuple(replace(window, first=group[0], last=group[-1], n_failures=0) for group in groups)
         if self._accounts_at_fault(window):
             return self._halves(window)
         names = window.usernames or self._names
@@ -74,23 +74,23 @@ class AccountBisect:
             # An account that was answered before tells for sure: where it fails too, the days are at fault.
             sure = {name for other in (*self._before, *self._answered) for name in other.usernames}
             teller = next((name for name in names if name in sure), names[window.n_probes])
-            asked = replace(window, tellers=MAX_PROBES if teller in sure else window.n_probes + 1)
-            rest = replace(asked, names=tuple(name for name in names if name != teller))
+            asked = replace(window, n_probes=MAX_PROBES if teller in sure else window.n_probes + 1)
+            rest = replace(asked, usernames=tuple(name for name in names if name != teller))
             self._waiting.append(rest)
-            asked = replace(asked, names=(teller,))
+            asked = replace(asked, usernames=(teller,))
             self._whole |= {
-                asked: replace(window, tellers=asked.n_probes),
-                rest: replace(window, tellers=asked.n_probes),
+                asked: replace(window, n_probes=asked.n_probes),
+                rest: replace(window, n_probes=asked.n_probes),
             }
             return (asked,)
         whole = self._whole.get(window, window)
         self._waiting = [other for other in self._waiting if self._whole.get(other) != whole]
-        return split_window(whole, {}) if len(whole.days) > 1 else (replace(whole, told=True),)
+        return split_window(whole, {}) if len(whole.days) > 1 else (replace(whole, bisect_exhausted=True),)
 
     def _halves(self, window: SearchWindow) -> tuple[SearchWindow, ...]:
         """The accounts of a window whose days answer, in halves; a single one is to be tried in earnest."""
         names, middle = window.usernames or self._names, len(window.usernames or self._names) // 2
-        return tuple(replace(window, names=part, answers=True) for part in (names[:middle], names[middle:]) if part)
+        return tuple(replace(window, usernames=part, days_answer=True) for part in (names[:middle], names[middle:]) if part)
 
     def _accounts_at_fault(self, window: SearchWindow) -> bool:
         """Whether each day of a window was answered for other accounts: what fails then are its own."""

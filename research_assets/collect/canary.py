@@ -13,16 +13,16 @@ from datetime import date
 from typing import Literal
 
 from research_assets.clock import Clock
-from research_assets.collect.accounts import Usernames, batchable_usernames, restrict_query, most_frequent_usernames
-from research_assets.collect.coverage import UnitStatus, Attempt
+from research_assets.collect.accounts import Usernames, batchable_usernames, most_frequent_usernames, restrict_query
+from research_assets.collect.coverage import Attempt, UnitStatus
 from research_assets.collect.lookup import query_raw
 from research_assets.collect.observing import MIN_CANARY_VIDEOS
 from research_assets.collect.page import video_id_of
-from research_assets.collect.send import RequestSender, RequestContext
+from research_assets.collect.send import RequestContext, RequestSender
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.window import RecordEvent
 from research_assets.settings import Settings
-from research_assets.tiktok.errors import UnitError, RateLimited, RetryableError
+from research_assets.tiktok.errors import RateLimited, RetryableError, UnitError
 from research_assets.tiktok.requests import MAX_COUNT, Request, video_query
 
 CanaryResult = Literal["heard", "silent", "down"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from research_assets.collect.plan import requests_for_hits, expected_hits, plan_windows, estimate_hits_per_day
+from research_assets.collect.plan import estimate_hits_per_day, expected_hits, plan_windows, requests_for_hits
 from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
 
 Basis = Literal["known counts", "density", "pages observed", "one each", "nothing known", "held"]

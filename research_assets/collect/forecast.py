@@ -12,7 +12,7 @@ from math import ceil
 from research_assets.collect.agenda import observation_due_at
 from research_assets.collect.agenda_model import AgendaInputs, PartitionStatus
 from research_assets.collect.estimate import NO_COST, Estimate, sum_estimates
-from research_assets.collect.observing import CANARY_INTERVAL, remaining_canary_checks, study_ends_at, period_length
+from research_assets.collect.observing import CANARY_INTERVAL, period_length, remaining_canary_checks, study_ends_at
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing import study_entities
 from research_assets.fields import ENTITIES
@@ -173,7 +173,7 @@ def add_recurring(
     """The lines, with what each period of accounts costs again, by study and entity, spread over its days."""
     length = {study.name: period_length(study) / ONE_DAY for study in studies}
     return [
-        replace(line, daily=line.recurring_per_day + accounts.get((line.study, line.entity), 0.0) / length[line.study])
+        replace(line, recurring_per_day=line.recurring_per_day + accounts.get((line.study, line.entity), 0.0) / length[line.study])
         if ENTITIES[line.entity].time_axis == "observation"
         else line
         for line in lines
@@ -197,10 +197,10 @@ def forecast_canary_checks(facts: AgendaInputs, now: datetime) -> list[EntityFor
 
 __all__ = [
     "NO_COST",
-    "PoolForecast",
     "EntityForecast",
-    "forecast_pool",
+    "PoolForecast",
+    "add_recurring",
     "forecast",
     "forecast_canary_checks",
-    "add_recurring",
+    "forecast_pool",
 ]

@@ -10,17 +10,17 @@ from typing import NamedTuple
 
 from research_assets.collect.blame import QUARANTINE_FAILURES
 from research_assets.collect.canary import CanaryResult
-from research_assets.collect.coverage import UnitStatus, UnitState, Attempt, backoff_until
+from research_assets.collect.coverage import Attempt, UnitState, UnitStatus, backoff_until
 from research_assets.collect.plan import (
     ONE_DAY,
     SearchWindow,
-    split_at_dead_days,
-    split_window,
-    plan_windows,
     date_ranges,
     estimate_hits_per_day,
+    plan_windows,
+    split_at_dead_days,
+    split_window,
 )
-from research_assets.collect.window import WindowOutcome, SearchProgress
+from research_assets.collect.window import SearchProgress, WindowOutcome
 
 MAX_SINGLE_DAY_FAILURES = 3
 """Failures of a single day, wider windows included, after which it is given up for now."""
@@ -106,18 +106,18 @@ class SearchEvaluator:
         plan: list[SearchWindow] = []
         for group in split_at_dead_days(days, dead if expected else dead | under_way):
             windows = plan_windows(group, expected, most_days=self.max_window_days, page_size=self.page_size)
-            plan = [*(replace(w, failures=QUARANTINE_FAILURES) if group[0] in dead else w for w in windows), *plan]
+            plan = [*(replace(w, n_failures=QUARANTINE_FAILURES) if group[0] in dead else w for w in windows), *plan]
         return plan
 
     def narrow(self, window: SearchWindow, dead: Set[date]) -> tuple[SearchWindow, ...] | None:
         """What is asked instead of a window, from what was learned since it was planned; None: it is asked as it is."""
         if not dead.isdisjoint(window.days):
             groups = [group for group in split_at_dead_days(window.days, dead) if group[0] not in dead]
-            return tuple(replace(window, first=group[0], last=group[-1], failures=0) for group in groups)
+            return tuple(replace(window, first=group[0], last=group[-1], n_failures=0) for group in groups)
         if len(window.days) <= self.max_window_days:
             return None
         halves = split_window(window, self.hits_per_day, self.page_size)
-        return tuple(replace(half, failures=window.n_failures) for half in halves)
+        return tuple(replace(half, n_failures=window.n_failures) for half in halves)
 
     def replacement_windows(
         self, trail: SearchProgress, outcome: WindowOutcome, *, down: bool
@@ -129,18 +129,18 @@ class SearchEvaluator:
         if outcome == "wide":
             expected = dict.fromkeys(missing, trail.hits_per_day)
             narrow = plan_windows(missing, expected, most_days=self.max_window_days, page_size=self.page_size)
-            again = replace(trail.window, failures=0, confirms=False)
+            again = replace(trail.window, n_failures=0, is_recheck=False)
             return tuple(replace(again, first=one.first, last=one.last) for one in narrow)
         rest = replace(trail.window, first=missing[0], last=missing[-1])
         passed = len(missing) < len(trail.window.days)
         if len(missing) == 1:
             failures = rest.n_failures + 1
             dead = outcome == "failed" and not trail.pages
-            return () if dead or failures >= MAX_SINGLE_DAY_FAILURES else (replace(rest, failures=failures),)
+            return () if dead or failures >= MAX_SINGLE_DAY_FAILURES else (replace(rest, n_failures=failures),)
         if rest.n_failures >= MAX_FAILURES:
             return ()
         if outcome == "lost" and (passed or not trail.window.n_failures):
-            return (replace(rest, failures=rest.n_failures + (not passed)),)
+            return (replace(rest, n_failures=rest.n_failures + (not passed)),)
         return split_window(rest, self.hits_per_day, self.page_size)
 
     def unexpected_empty_days(self, trail: SearchProgress) -> dict[date, EmptyDayDoubt]:
@@ -228,7 +228,7 @@ class SearchEvaluator:
                 judged = self._suspicious(day, f"{thin[day]} {_CANARY_NOT_FOUND}", now)
             state, why, when = judged
             found.append(replace(verdict, state=state, reason=why, next_try=when))
-        again = replace(trail.window, failures=0, confirms=True)
+        again = replace(trail.window, n_failures=0, is_recheck=True)
         return found, [replace(again, first=first, last=last) for first, last in date_ranges(doubted)]
 
     def _incomplete(

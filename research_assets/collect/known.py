@@ -6,7 +6,7 @@ from datetime import date, datetime
 import orjson
 
 from research_assets.captures import read_events
-from research_assets.collect.coverage import UnitStatus, UnitState, Attempt, format_utc
+from research_assets.collect.coverage import Attempt, UnitState, UnitStatus, format_utc
 from research_assets.collect.model import CollectionTask, CollectorContext
 from research_assets.collect.targets import Target
 from research_assets.collect.visit import ListProgress

@@ -13,9 +13,9 @@ from typing import Any
 from research_assets.captures import list_open_journals
 from research_assets.collect.coverage import (
     SETTLED,
-    UnitStatus,
-    UnitState,
     Attempt,
+    UnitState,
+    UnitStatus,
     attempt_from_event,
     count_states,
     worst_state,
@@ -23,15 +23,15 @@ from research_assets.collect.coverage import (
 from research_assets.collect.known import UnitReuse, attempt_without_request
 from research_assets.collect.model import (
     CollectionTask,
-    PartitionResult,
-    StopCondition,
-    RunCounter,
-    Paused,
     CollectorContext,
+    PartitionResult,
+    Paused,
+    RunCounter,
+    StopCondition,
     is_backfill,
     run_concurrently,
 )
-from research_assets.collect.publish import write_open_coverage, publish_capture, publish_in_background
+from research_assets.collect.publish import publish_capture, publish_in_background, write_open_coverage
 from research_assets.collect.send import RequestSender, summarize_error
 from research_assets.collect.targets import Target, reply_target, reply_targets
 from research_assets.collect.visit import ListProgress, fetch_list

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
-from research_assets.collect.coverage import SETTLED, CURRENT_ATTEMPT_ORDER, STATES_WORST_FIRST, UnitState, worst_state
+from research_assets.collect.coverage import CURRENT_ATTEMPT_ORDER, SETTLED, STATES_WORST_FIRST, UnitState, worst_state
 from research_assets.collect.lookup import RawTables, query_raw
 
 STATE_MARKS: Mapping[UnitState, str] = {

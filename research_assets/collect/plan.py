@@ -114,8 +114,8 @@ def split_window(
 
     cut = min(near, key=pages)
     return (
-        replace(window, last=days[cut - 1], failures=window.n_failures + 1),
-        replace(window, first=days[cut], failures=window.n_failures + 1),
+        replace(window, last=days[cut - 1], n_failures=window.n_failures + 1),
+        replace(window, first=days[cut], n_failures=window.n_failures + 1),
     )
 
 

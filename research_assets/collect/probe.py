@@ -10,7 +10,7 @@ from typing import Any
 
 from research_assets.clock import Clock
 from research_assets.collect.agenda import observation_due_at
-from research_assets.collect.model import CollectionTask, PartitionResult, Paused, CollectorContext
+from research_assets.collect.model import CollectionTask, CollectorContext, PartitionResult, Paused
 from research_assets.collect.run import collect
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import Ledger, QuotaExhausted

@@ -6,17 +6,17 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from research_assets.captures import read_events, list_open_journals
+from research_assets.captures import list_open_journals, read_events
 from research_assets.collect.coverage import MAX_REOBSERVATION_AGE, UnitStatus
 from research_assets.collect.model import CollectionTask
 from research_assets.collect.plan import (
     SearchWindow,
-    requests_for_hits,
+    estimate_hits_per_day,
     expected_hits,
     plan_windows,
-    estimate_hits_per_day,
+    requests_for_hits,
 )
-from research_assets.collect.window import WindowOutcome, SearchProgress
+from research_assets.collect.window import SearchProgress, WindowOutcome
 from research_assets.fields import ENTITIES
 from research_assets.journal import Journal, JournalBusy
 

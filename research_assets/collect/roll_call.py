@@ -9,18 +9,18 @@ from collections.abc import AsyncGenerator, Collection
 from datetime import date, datetime
 from typing import Any
 
-from research_assets.collect.accounts import isolated_usernames, batchable_usernames
-from research_assets.collect.canary import CanaryVideos, search_known_videos, sample_known_videos
-from research_assets.collect.coverage import UnitStatus, UnitState, Attempt, backoff_until
+from research_assets.collect.accounts import batchable_usernames, isolated_usernames
+from research_assets.collect.canary import CanaryVideos, sample_known_videos, search_known_videos
+from research_assets.collect.coverage import Attempt, UnitState, UnitStatus, backoff_until
 from research_assets.collect.days import result_from_attempt
-from research_assets.collect.model import CollectionTask, PartitionResult, StopCondition, Paused, CollectorContext
+from research_assets.collect.model import CollectionTask, CollectorContext, PartitionResult, Paused, StopCondition
 from research_assets.collect.observing import MIN_CANARY_VIDEOS
 from research_assets.collect.publish import publish_in_background
 from research_assets.collect.send import RequestSender, summarize_error
 from research_assets.journal import Journal
 from research_assets.quota import QuotaExhausted
 from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets.tiktok.errors import UnitError, RetryableError
+from research_assets.tiktok.errors import RetryableError, UnitError
 
 POOL = BY_ENTITY["videos"].pool
 NONE_FOUND = "None of {} videos known from before was found, twice: the API is not answering this query."

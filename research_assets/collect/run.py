@@ -13,10 +13,10 @@ from research_assets.collect.days import result_from_attempt, too_fresh_result
 from research_assets.collect.lists import ListPartitionRun, close_past_periods
 from research_assets.collect.model import (
     CollectionTask,
-    PartitionResult,
-    RunCounter,
-    Paused,
     CollectorContext,
+    PartitionResult,
+    Paused,
+    RunCounter,
     run_concurrently,
 )
 from research_assets.collect.observing import current_period
@@ -141,6 +141,6 @@ async def _collect_lists(
                     left.discard(result.partition)
                     yield result
     if pauses:
-        yield replace(pauses[0], left=tuple(sorted(left)))
+        yield replace(pauses[0], remaining=tuple(sorted(left)))
     else:
         tools.ledger.declare_demand(study.name, study.quota_weight, 0, pool=pool)

@@ -15,25 +15,25 @@ from typing import Any
 from research_assets.collect.accounts import UsernameBatches, Usernames
 from research_assets.collect.blame import QUARANTINE_FAILURES, AccountBisect
 from research_assets.collect.canary import CanaryProbe, CanaryResult
-from research_assets.collect.coverage import UnitStatus, Attempt, backoff_until
+from research_assets.collect.coverage import Attempt, UnitStatus, backoff_until
 from research_assets.collect.days import take_results
 from research_assets.collect.judge import SearchEvaluator
 from research_assets.collect.model import (
     CollectionTask,
-    PartitionResult,
-    StopCondition,
-    RunCounter,
-    Paused,
     CollectorContext,
+    PartitionResult,
+    Paused,
+    RunCounter,
+    StopCondition,
     is_backfill,
     run_concurrently,
 )
-from research_assets.collect.plan import SearchWindow, requests_for_hits, expected_hits, estimate_hits_per_day
-from research_assets.collect.publish import write_open_coverage, publish_in_background
+from research_assets.collect.plan import SearchWindow, estimate_hits_per_day, expected_hits, requests_for_hits
+from research_assets.collect.publish import publish_in_background, write_open_coverage
 from research_assets.collect.resume import OpenJournal, has_same_query, journal_header, resume_journals
 from research_assets.collect.send import RequestSender, summarize_error
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.window import WindowOutcome, SearchProgress, fetch_window
+from research_assets.collect.window import SearchProgress, WindowOutcome, fetch_window
 from research_assets.journal import Journal
 from research_assets.locks import PartitionBusy, lock_partitions
 from research_assets.quota import QuotaExhausted
@@ -170,15 +170,15 @@ class VideoSearch:
         windows = []
         for names, wanted in days.items():
             under_way = {day for window in begun if window.usernames == names for day in window.days}
-            windows += [replace(window, names=names) for window in self._evaluator(names).windows(wanted, under_way)]
+            windows += [replace(window, usernames=names) for window in self._evaluator(names).windows(wanted, under_way)]
         plan = []
         for window in sorted(windows, key=lambda window: window.last, reverse=True):
             # A day that was given up before is asked for one part first: if that fails, it fails for all.
-            if window.names and window.failures >= QUARANTINE_FAILURES:
+            if window.usernames and window.n_failures >= QUARANTINE_FAILURES:
                 self._after.setdefault(window.first, []).append(window)
             else:
                 plan.append(window)
-        return [*plan, *(replace(parts.pop(0), told=True) for parts in self._after.values())]
+        return [*plan, *(replace(parts.pop(0), bisect_exhausted=True) for parts in self._after.values())]
 
     def _declare_demand(self, jobs: Collection[_WindowJob]) -> None:
         """Tell the ledger about what the run still needs, so that studies can share the day."""

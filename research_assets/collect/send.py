@@ -14,18 +14,18 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from research_assets.clock import Clock
 from research_assets.quota import Ledger, QuotaExhausted
-from research_assets.tiktok.client import ResponsePage, Client
+from research_assets.tiktok.client import Client, ResponsePage
 from research_assets.tiktok.errors import (
     ApiError,
     CursorRejected,
     DailyQuotaExceeded,
-    UnitError,
-    TokenRefreshRequired,
     RateLimited,
+    RetryableError,
     SearchIdRejected,
     ServerError,
+    TokenRefreshRequired,
+    UnitError,
     Unreachable,
-    RetryableError,
 )
 from research_assets.tiktok.requests import Request
 

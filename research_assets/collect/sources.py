@@ -6,7 +6,7 @@ Reads the raw tables for `lists.py`; sends nothing.
 from collections.abc import Mapping
 from datetime import date
 
-from research_assets.collect.coverage import UnitStatus, count_settled_units, read_unit_status, read_failed_units
+from research_assets.collect.coverage import UnitStatus, count_settled_units, read_failed_units, read_unit_status
 from research_assets.collect.model import CollectionTask, CollectorContext
 from research_assets.collect.targets import Target, account_targets, count_video_targets, video_targets
 from research_assets.fields import ENTITIES

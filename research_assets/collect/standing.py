@@ -12,7 +12,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from research_assets.collect.accounts import batch_usernames, batchable_usernames
-from research_assets.collect.agenda_model import AgendaInputs, StudyEntity, PartitionStatus
+from research_assets.collect.agenda_model import AgendaInputs, PartitionStatus, StudyEntity
 from research_assets.collect.lookup import RawTables
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.standing_days import read_canary_day, read_day_status
@@ -101,7 +101,7 @@ def _with_materialized(
     """The standings with what the UI has `seen` of them; None where nobody has to be shown anything."""
     if seen is None:
         return standings
-    return {partition: replace(standing, shown=partition in seen) for partition, standing in standings.items()}
+    return {partition: replace(standing, is_materialized=partition in seen) for partition, standing in standings.items()}
 
 
 def open_journal_bytes(captures: Path, study: str, entity: str) -> int:

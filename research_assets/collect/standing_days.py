@@ -6,7 +6,7 @@ is read in `standing_lists.py`; when a canary is due is decided in `observing.py
 
 from datetime import date, datetime
 
-from research_assets.collect.accounts import days_missing_accounts, batchable_usernames
+from research_assets.collect.accounts import batchable_usernames, days_missing_accounts
 from research_assets.collect.agenda_model import PartitionStatus
 from research_assets.collect.coverage import ATTEMPT_RECENCY, SETTLED, read_unit_status
 from research_assets.collect.lookup import RawTables, query_raw

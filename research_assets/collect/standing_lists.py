@@ -13,7 +13,7 @@ from research_assets.collect.coverage import ATTEMPT_RECENCY, SETTLED, SETTLED_S
 from research_assets.collect.estimate import NO_COST, estimate_list, sum_estimates
 from research_assets.collect.history import mean_requests_per_list, reply_request_ratio
 from research_assets.collect.lookup import RawTables, query_raw
-from research_assets.collect.observing import should_observe, current_period
+from research_assets.collect.observing import current_period, should_observe
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target, account_targets, reply_targets_by_day, video_targets_by_day
 from research_assets.settings import Settings

@@ -10,14 +10,14 @@ from datetime import date, datetime
 from typing import Any
 
 from research_assets.clock import Clock
-from research_assets.collect.coverage import UnitStatus, UnitState, Attempt, backoff_until
+from research_assets.collect.coverage import Attempt, UnitState, UnitStatus, backoff_until
 from research_assets.collect.page import MAX_EMPTY_PAGES, answer_facts
-from research_assets.collect.send import RequestSender, RequestContext, summarize_error
+from research_assets.collect.send import RequestContext, RequestSender, summarize_error
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target
 from research_assets.fields import ENTITIES
 from research_assets.tiktok.client import ResponsePage
-from research_assets.tiktok.errors import CursorRejected, UnitError, RateLimited, RetryableError
+from research_assets.tiktok.errors import CursorRejected, RateLimited, RetryableError, UnitError
 from research_assets.tiktok.requests import parse_id
 
 TIME_CURSORS = frozenset({"followers", "following"})

@@ -16,7 +16,7 @@ from research_assets import tables
 from research_assets.clock import midnight
 from research_assets.collect.agenda_model import PartitionStatus
 from research_assets.collect.lookup import query_raw
-from research_assets.collect.observing import should_observe, period_length, current_period
+from research_assets.collect.observing import current_period, period_length, should_observe
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import account_targets, video_targets_by_day
 from research_assets.fields import ENTITIES

@@ -14,17 +14,17 @@ from typing import Any, Literal
 from research_assets.clock import Clock, midnight
 from research_assets.collect.accounts import restrict_query
 from research_assets.collect.coverage import Attempt, attempt_from_event
-from research_assets.collect.page import upload_time, page_facts
-from research_assets.collect.plan import ONE_DAY, MAX_WINDOW_PAGES, SearchWindow, apportion, requests_for_hits
-from research_assets.collect.send import RequestSender, RequestContext, summarize_error
+from research_assets.collect.page import page_facts, upload_time
+from research_assets.collect.plan import MAX_WINDOW_PAGES, ONE_DAY, SearchWindow, apportion, requests_for_hits
+from research_assets.collect.send import RequestContext, RequestSender, summarize_error
 from research_assets.collect.spec import StudySpec
 from research_assets.tiktok.errors import (
-    UnitError,
     RateLimited,
+    RetryableError,
     SearchIdRejected,
     ServerError,
+    UnitError,
     Unreachable,
-    RetryableError,
 )
 from research_assets.tiktok.requests import video_query
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
-from research_assets.collect.agenda_model import REASON_TEXT, Agenda, PlannedRun, DeferredUnits
+from research_assets.collect.agenda_model import REASON_TEXT, Agenda, DeferredUnits, PlannedRun
 from research_assets.quota import PoolState
 from research_assets.tiktok.endpoints import BY_ENTITY
 

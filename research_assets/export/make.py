@@ -17,18 +17,18 @@ import duckdb
 from research_assets import files
 from research_assets.collect.spec import StudySpec
 from research_assets.export import columns, stata
-from research_assets.export.contents import codebook_csv, read_column_origins, software_version, read_coverage_counts
-from research_assets.export.order import ExportError, ExportRequest, MartSelection, validate_request, select_marts
+from research_assets.export.contents import codebook_csv, read_column_origins, read_coverage_counts, software_version
+from research_assets.export.order import ExportError, ExportRequest, MartSelection, select_marts, validate_request
 from research_assets.export.pseudonyms import load_or_create_key, register, unregister
 from research_assets.export.readme import render_readme
 from research_assets.export.writers import SUFFIXES, WRITERS, write_ids
 from research_assets.reading import (
     connect_read_only,
     is_simulated,
-    read_marts,
-    require_warehouse,
-    read_studies,
     parse_day,
+    read_marts,
+    read_studies,
+    require_warehouse,
 )
 from research_assets.report.codebook import read_codebook
 from research_assets.report.codebook_page import render_codebook

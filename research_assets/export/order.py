@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from research_assets.reading import Mart, require_studies, filter_condition
+from research_assets.reading import Mart, filter_condition, require_studies
 
 FORMATS = ("parquet", "csv", "stata")
 DEFAULT_FORMATS = ("parquet", "csv")

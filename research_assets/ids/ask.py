@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from research_assets.captures import list_open_journals
-from research_assets.collect.model import StopCondition, CollectorContext, run_concurrently
+from research_assets.collect.model import CollectorContext, StopCondition, run_concurrently
 from research_assets.collect.page import answer_facts, video_id_of
-from research_assets.collect.send import RequestSender, RequestContext, summarize_error
+from research_assets.collect.send import RequestContext, RequestSender, summarize_error
 from research_assets.ids.batches import IdBatch, batch_ids, split_batch
 from research_assets.ids.listed import IdListError, ListedVideo
 from research_assets.journal import Journal
@@ -24,7 +24,7 @@ from research_assets.locks import lock_partitions
 from research_assets.quota import QuotaExhausted
 from research_assets.tiktok.answers import ResponsePage
 from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets.tiktok.errors import UnitError, RateLimited, RetryableError
+from research_assets.tiktok.errors import RateLimited, RetryableError, UnitError
 from research_assets.tiktok.requests import video_query
 
 IdState = Literal["returned", "absent", "unanswered"]

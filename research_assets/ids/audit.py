@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import NormalDist
 
 from research_assets.files import private_folder, write_private
-from research_assets.ids.ask import IdState, IdListProgress
+from research_assets.ids.ask import IdListProgress, IdState
 from research_assets.ids.listed import ListedVideo
 
 CONFIDENCE_LEVEL = 0.95

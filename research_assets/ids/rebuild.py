@@ -5,15 +5,15 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from research_assets.collect.coverage import UnitState, Attempt, read_unit_status
+from research_assets.collect.coverage import Attempt, UnitState, read_unit_status
 from research_assets.collect.lists import ListPartitionRun
 from research_assets.collect.lookup import query_raw
-from research_assets.collect.model import CollectionTask, RunCounter, Paused, CollectorContext
+from research_assets.collect.model import CollectionTask, CollectorContext, Paused, RunCounter
 from research_assets.collect.publish import publish_capture
 from research_assets.collect.send import RequestSender
 from research_assets.collect.spec import StudySpec
 from research_assets.collect.targets import Target
-from research_assets.ids.ask import IdState, IdListProgress
+from research_assets.ids.ask import IdListProgress, IdState
 from research_assets.ids.listed import ListedVideo, upload_time
 from research_assets.journal import Journal
 from research_assets.locks import lock_partitions

@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from research_assets.report import style
-from research_assets.report.chart import WIDTH, vega_time, time_axis, chart_data
+from research_assets.report.chart import WIDTH, chart_data, time_axis, vega_time
 from research_assets.report.epoch_words import change_period
 from research_assets.report.facts import ApiChange
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from research_assets.report import style
-from research_assets.report.chart import WIDTH, log_axis_ticks, with_theme, chart_data
+from research_assets.report.chart import WIDTH, chart_data, log_axis_ticks, with_theme
 from research_assets.report.facts import DegreeShare, Distribution, RankedItem
 from research_assets.report.words import format_number, format_percent
 

@@ -6,10 +6,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from research_assets.report import style
-from research_assets.report.chart import MIN_DAYS, WIDTH, with_theme, vega_time, time_axis, chart_data
+from research_assets.report.chart import MIN_DAYS, WIDTH, chart_data, time_axis, vega_time, with_theme
 from research_assets.report.chart_epochs import ChangeMarker, marker_layers
-from research_assets.report.facts import StudyDay, DailyRequests, UnitGroup
-from research_assets.report.words import pluralize, format_number, format_percent, unit_label
+from research_assets.report.facts import DailyRequests, StudyDay, UnitGroup
+from research_assets.report.words import format_number, format_percent, pluralize, unit_label
 
 if TYPE_CHECKING:
     import altair as alt

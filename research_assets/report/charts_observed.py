@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from research_assets.report import style
-from research_assets.report.chart import MIN_DAYS, WIDTH, with_theme, vega_time, time_axis, chart_data
+from research_assets.report.chart import MIN_DAYS, WIDTH, chart_data, time_axis, vega_time, with_theme
 from research_assets.report.chart_epochs import ChangeMarker, marker_layers
 from research_assets.report.facts import DailyObservations
 from research_assets.report.words import format_number

@@ -14,7 +14,7 @@ from research_assets.report import style
 from research_assets.report.chart_epochs import ChangeMarker, change_markers
 from research_assets.report.codebook import CodebookColumn, MonthFill
 from research_assets.report.facts import ApiChange
-from research_assets.report.words import pluralize, join_words, format_number, format_percent
+from research_assets.report.words import format_number, format_percent, join_words, pluralize
 
 JUMP_RATE, MIN_JUMP_ROWS = 0.25, 30
 """A fill rate breaks where it differs by so much from that of the month with rows before, both with so many or more."""

@@ -8,18 +8,18 @@ from research_assets.report.codebook import MONTH_BASIS, Codebook, CodebookColum
 from research_assets.report.codebook_months import (
     JUMP_RATE,
     MIN_JUMP_ROWS,
-    fill_css,
-    summarize_fill,
-    find_jumps,
-    change_positions,
-    fill_svg,
-    group_runs,
     axis_svg,
+    change_positions,
+    fill_css,
+    fill_svg,
+    find_jumps,
+    group_runs,
+    summarize_fill,
 )
 from research_assets.report.methods_tables import api_changes_table
 from research_assets.report.render import render_template
 from research_assets.report.section import ReportSection, ReportTable, text_columns
-from research_assets.report.words import NO_VALUE, pluralize, join_words, format_time, format_percent
+from research_assets.report.words import NO_VALUE, format_percent, format_time, join_words, pluralize
 
 CODEBOOK_FILE = "marts-codebook.html"
 """Its file; no study can be called so."""
@@ -66,7 +66,7 @@ class CodebookSection:
 def render_codebook(book: Codebook, *, simulated: bool, built: datetime, now: datetime) -> str:
     """The whole document. `built` is when the marts were published."""
     parts = [_mart_section(mart, book) for mart in book.marts]
-    tables = [replace(api_changes_table(book.api_changes), folded=False)] if book.api_changes else []
+    tables = [replace(api_changes_table(book.api_changes), is_collapsed=False)] if book.api_changes else []
     last = ReportSection(
         API_CHANGES_ANCHOR,
         "Known breaks",

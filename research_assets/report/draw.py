@@ -10,7 +10,7 @@ import zlib
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from research_assets.report.style import key_colour, svg_pattern, pattern_names
+from research_assets.report.style import key_colour, pattern_names, svg_pattern
 
 if TYPE_CHECKING:
     import altair as alt

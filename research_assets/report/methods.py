@@ -14,21 +14,21 @@ from research_assets.report.chart_epochs import change_markers
 from research_assets.report.facts import ReportData
 from research_assets.report.methods_tables import (
     api_changes_table,
-    requested_fields_table,
     column_fill_table,
     combine_units,
+    requested_fields_table,
     totals_table,
 )
 from research_assets.report.query_words import describe_query
 from research_assets.report.section import ReportSection
 from research_assets.report.words import (
-    pluralize,
     format_day,
-    join_words,
-    format_time,
     format_number,
     format_percent,
     format_share,
+    format_time,
+    join_words,
+    pluralize,
     state_label,
 )
 

@@ -10,7 +10,7 @@ from research_assets.report.facts import ReportData
 from research_assets.report.query_words import describe_query
 from research_assets.report.render import render_template
 from research_assets.report.section import ReportSection
-from research_assets.report.words import pluralize, format_day, join_words, format_time, format_number, state_label
+from research_assets.report.words import format_day, format_number, format_time, join_words, pluralize, state_label
 
 
 def render_report(

@@ -10,25 +10,25 @@ from typing import Any
 
 import duckdb
 
-from research_assets.reading import WarehouseReadError, connect_read_only, sql_identifier, read_marts, require_warehouse
+from research_assets.reading import WarehouseReadError, connect_read_only, read_marts, require_warehouse, sql_identifier
 from research_assets.report import REQUIRED_MARTS, sql
 from research_assets.report.chart import MAX_DAYS
 from research_assets.report.facts import (
+    ApiChange,
     Bin,
-    StudyDay,
+    ColumnFill,
+    DailyObservations,
+    DailyRequests,
     DegreeShare,
     Distribution,
-    SampledUnits,
     EndpointRequests,
-    ApiChange,
-    ReportData,
-    ColumnFill,
-    MissingUnits,
     FollowList,
-    DailyObservations,
-    StudyTotals,
+    MissingUnits,
     RankedItem,
-    DailyRequests,
+    ReportData,
+    SampledUnits,
+    StudyDay,
+    StudyTotals,
     UnitGroup,
 )
 from research_assets.settings import Settings

@@ -6,7 +6,7 @@ from research_assets.report import charts_observed, draw
 from research_assets.report.chart_epochs import change_markers, markers_text
 from research_assets.report.facts import ReportData
 from research_assets.report.section import ReportFigure, ReportSection, ReportTable, number_columns, time_columns
-from research_assets.report.words import pluralize, join_words, format_number
+from research_assets.report.words import format_number, join_words, pluralize
 
 
 def observations_section(facts: ReportData) -> ReportSection:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from research_assets.report import charts_content, draw
-from research_assets.report.facts import Distribution, ReportData, RankedItem
+from research_assets.report.facts import Distribution, RankedItem, ReportData
 from research_assets.report.section import (
     ReportFigure,
     ReportSection,
@@ -13,12 +13,12 @@ from research_assets.report.section import (
     time_columns,
 )
 from research_assets.report.words import (
-    pluralize,
-    join_words,
     format_minute,
     format_number,
     format_percent,
     format_share,
+    join_words,
+    pluralize,
 )
 
 MAX_LISTS = 60

@@ -10,7 +10,7 @@ from research_assets.collect.coverage import SETTLED, worst_state
 from research_assets.report import charts_held, draw, style
 from research_assets.report.chart import MAX_DAYS
 from research_assets.report.chart_epochs import change_markers, markers_text
-from research_assets.report.facts import StudyDay, ReportData, DailyRequests, UnitGroup
+from research_assets.report.facts import DailyRequests, ReportData, StudyDay, UnitGroup
 from research_assets.report.section import (
     ReportFigure,
     ReportSection,
@@ -21,11 +21,11 @@ from research_assets.report.section import (
 )
 from research_assets.report.words import (
     UNIT_LABELS,
-    pluralize,
-    join_words,
     format_minute,
     format_number,
     format_share,
+    join_words,
+    pluralize,
     state_label,
     unit_label,
 )

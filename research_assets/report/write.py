@@ -18,11 +18,11 @@ from research_assets.report.queries import published_at, read_report_data
 from research_assets.report.section import ReportSection
 from research_assets.report.section_observed import observations_section
 from research_assets.report.sections_content import (
-    data_age_section,
     creators_section,
+    data_age_section,
     engagement_section,
-    hashtags_section,
     follow_graph_section,
+    hashtags_section,
     threads_section,
 )
 from research_assets.report.sections_held import coverage_section, quota_section, volume_section

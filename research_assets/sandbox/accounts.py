@@ -10,7 +10,7 @@ from itertools import accumulate
 from random import Random
 
 from research_assets.sandbox import text, words
-from research_assets.sandbox.chance import time_to_event, hash_parts, uniform
+from research_assets.sandbox.chance import hash_parts, time_to_event, uniform
 from research_assets.sandbox.config import SandboxConfig
 
 CREATORS = 6000

@@ -17,13 +17,13 @@ import orjson
 
 from research_assets.clock import Clock, SystemClock
 from research_assets.fields import ENTITIES
-from research_assets.sandbox.books import RequestLog, LogEntry
+from research_assets.sandbox.books import LogEntry, RequestLog
 from research_assets.sandbox.call import ApiCall
 from research_assets.sandbox.chance import hash_parts
 from research_assets.sandbox.compliance import Compliance
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.control import control
-from research_assets.sandbox.envelope import ApiFailure, ResponseBuilder, ApiResponse, invalid
+from research_assets.sandbox.envelope import ApiFailure, ApiResponse, ResponseBuilder, invalid
 from research_assets.sandbox.faults import Faults
 from research_assets.sandbox.lists import ListEndpoints
 from research_assets.sandbox.quota import QuotaLimits

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from research_assets.sandbox import text
-from research_assets.sandbox.ageing import count_at_age, age_at_count, withdrawn_at
+from research_assets.sandbox.ageing import age_at_count, count_at_age, withdrawn_at
 from research_assets.sandbox.chance import hash_parts, uniform
 from research_assets.sandbox.videos import Video
 from research_assets.sandbox.world import World

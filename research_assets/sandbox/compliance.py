@@ -9,7 +9,7 @@ import orjson
 from research_assets.sandbox.call import ApiCall
 from research_assets.sandbox.chance import hash_parts
 from research_assets.sandbox.comments import CommentThreads
-from research_assets.sandbox.envelope import ApiFailure, ResponseBuilder, ApiResponse, invalid
+from research_assets.sandbox.envelope import ApiFailure, ApiResponse, ResponseBuilder, invalid
 from research_assets.sandbox.world import World
 
 MOST_IDS = 10_000

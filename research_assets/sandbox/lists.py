@@ -10,10 +10,10 @@ from research_assets.sandbox import text
 from research_assets.sandbox.accounts import Account
 from research_assets.sandbox.ageing import count_at_age
 from research_assets.sandbox.call import ApiCall
-from research_assets.sandbox.chance import hash_text, hash_parts, uniform
+from research_assets.sandbox.chance import hash_parts, hash_text, uniform
 from research_assets.sandbox.comments import Comment, CommentThreads
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.envelope import ResponseBuilder, ApiResponse, invalid
+from research_assets.sandbox.envelope import ApiResponse, ResponseBuilder, invalid
 from research_assets.sandbox.faults import Faults
 from research_assets.sandbox.network import Network, Relation
 from research_assets.sandbox.render import VideoRenderer, as_user_video, shuffled_json

@@ -10,7 +10,7 @@ import orjson
 
 from research_assets.sandbox import text, words
 from research_assets.sandbox.ageing import count_at_age, snapshot_time
-from research_assets.sandbox.chance import hash_text, hash_parts, uniform
+from research_assets.sandbox.chance import hash_parts, hash_text, uniform
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.videos import Video
 

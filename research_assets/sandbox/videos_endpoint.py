@@ -8,7 +8,7 @@ import orjson
 from research_assets.sandbox.call import ApiCall
 from research_assets.sandbox.chance import hash_parts
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.envelope import ResponseBuilder, ApiResponse, invalid
+from research_assets.sandbox.envelope import ApiResponse, ResponseBuilder, invalid
 from research_assets.sandbox.faults import Faults, server_error
 from research_assets.sandbox.query import Query, parse
 from research_assets.sandbox.search import SearchCache

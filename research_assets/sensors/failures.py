@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
-from research_assets.alerts import append_alert, read_alerts, post_webhook
+from research_assets.alerts import append_alert, post_webhook, read_alerts
 from research_assets.clock import Clock
 from research_assets.sensors.runs import WILL_RETRY_TAG
 from research_assets.settings import Settings

@@ -13,12 +13,12 @@ from research_assets.collect.agenda_model import Agenda, AgendaInputs, PlannedRu
 from research_assets.collect.api_time import SandboxUnreachable
 from research_assets.collect.pools import read_pools
 from research_assets.collect.spec import StudySpec
-from research_assets.collect.standing import study_entities, open_journal_bytes, read_agenda_inputs
-from research_assets.collect.words import describe_run, describe_deferred
+from research_assets.collect.standing import open_journal_bytes, read_agenda_inputs, study_entities
+from research_assets.collect.words import describe_deferred, describe_run
 from research_assets.quota import Ledger
 from research_assets.resources import CollectorResource
 from research_assets.sensors import runs
-from research_assets.sensors.shown import materialization_events, is_already_collected
+from research_assets.sensors.shown import is_already_collected, materialization_events
 from research_assets.settings import Settings, SettingsError
 from research_assets.tiktok.endpoints import BY_ENTITY
 
@@ -108,7 +108,7 @@ def _read_inputs(
         rest = ended + runs.backoff(times) - collection.clock.now() if ended else None
         if rest is not None and rest.total_seconds() > 0:
             halted[key] = now + rest
-    return replace(facts, running=going_on, halted=halted), tried
+    return replace(facts, running_requests=going_on, backing_off_until=halted), tried
 
 
 def state_digest(facts: AgendaInputs, key: StudyEntity, settings: Settings) -> str:

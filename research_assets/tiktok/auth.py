@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 
 from research_assets.clock import Clock
 from research_assets.tiktok.endpoints import TOKEN
-from research_assets.tiktok.envelope import error_from_response, decode_envelope
-from research_assets.tiktok.errors import ApiError, BadCredentials, Unreachable, RetryableError, EndpointNotFound
+from research_assets.tiktok.envelope import decode_envelope, error_from_response
+from research_assets.tiktok.errors import ApiError, BadCredentials, EndpointNotFound, RetryableError, Unreachable
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.wire import HttpTransport
 

@@ -19,7 +19,7 @@ from research_assets.tiktok.errors import ApiError, TokenRejected
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.wire import HttpResponse, HttpTransport
 
-__all__ = ["ResponsePage", "Client"]
+__all__ = ["Client", "ResponsePage"]
 
 T = TypeVar("T")
 

@@ -8,22 +8,22 @@ import re
 from collections.abc import Container
 from dataclasses import dataclass
 
-from research_assets.tiktok.endpoints import USER_ENDPOINTS, TOKEN, Endpoint
+from research_assets.tiktok.endpoints import TOKEN, USER_ENDPOINTS, Endpoint
 from research_assets.tiktok.errors import (
+    AccessDenied,
     ApiError,
     BadCredentials,
     CursorRejected,
     DailyQuotaExceeded,
+    EndpointNotFound,
     InvalidRequest,
     RateLimited,
-    AccessDenied,
     ScopeMissing,
     ScopeNotAuthorized,
     SearchIdRejected,
     ServerError,
     TokenRejected,
     UserNotFound,
-    EndpointNotFound,
 )
 
 _TOKEN = {TOKEN.name}

@@ -49,7 +49,7 @@ def comment(number: int = 1, **changes: Any) -> Row:
     return {**row, "parent_comment_id": make_id(0), "reply_count": 0, "asked_video_id": make_id(0), **changes}
 
 
-def write_rows(raw: Path, entity: str, rows: list[Row], *, day: date | None = None, capture: str = "a") -> None:
+def add_rows(raw: Path, entity: str, rows: list[Row], *, day: date | None = None, capture: str = "a") -> None:
     """Write rows into a day of the study's raw table."""
     if day is None:
         day = SEEN.date() if ENTITIES[entity].time_axis == "observation" else DAY

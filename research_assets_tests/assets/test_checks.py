@@ -15,16 +15,16 @@ from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets_tests.assets.raw_rows import (
     DAY,
+    FULL_STUDY,
     NOON,
     SEEN,
-    FULL_STUDY,
     Row,
-    failing_rules,
-    comment,
-    write_rows,
-    results,
-    make_id,
+    add_rows,
     check_results,
+    comment,
+    failing_rules,
+    make_id,
+    results,
     video,
 )
 from research_assets_tests.assets.world import NO_COMMENTS, AssetHarness, failure_message
@@ -55,7 +55,7 @@ GOOD: dict[str, list[Row]] = {
 
 @pytest.mark.parametrize("entity", ENTITIES)
 def test_good_rows_break_no_rule(tmp_path: Path, entity: str) -> None:
-    write_rows(tmp_path, entity, GOOD[entity])
+    add_rows(tmp_path, entity, GOOD[entity])
     assert not failing_rules(tmp_path, entity)
     assert all(result.metadata["rows looked at"].value is not None for _, result in results(tmp_path, entity).values())
 
@@ -87,21 +87,21 @@ ROWS: list[Case] = [
 
 @pytest.mark.parametrize(("entity", "rule", "rows", "count"), ROWS, ids=lambda value: str(value)[:40])
 def test_a_row_that_should_not_be_is_found(tmp_path: Path, entity: str, rule: str, rows: list[Row], count: int) -> None:
-    write_rows(tmp_path, entity, rows)
+    add_rows(tmp_path, entity, rows)
     assert failing_rules(tmp_path, entity) == {rule: count}
 
 
 def test_a_second_capture_is_no_second_video_but_a_second_day_is(tmp_path: Path) -> None:
-    write_rows(tmp_path, "videos", [video(1)])
-    write_rows(tmp_path, "videos", [video(1)], capture="b")
+    add_rows(tmp_path, "videos", [video(1)])
+    add_rows(tmp_path, "videos", [video(1)], capture="b")
     assert not failing_rules(tmp_path, "videos")
-    write_rows(tmp_path, "videos", [video(1, create_time=NOON + 86_400)], day=DAY + timedelta(days=1), capture="c")
+    add_rows(tmp_path, "videos", [video(1, create_time=NOON + 86_400)], day=DAY + timedelta(days=1), capture="c")
     assert failing_rules(tmp_path, "videos") == {"videos_keep_their_day": 1}
 
 
 def test_views_that_fall_are_found_and_a_small_step_back_is_not(tmp_path: Path) -> None:
     for hour, views in enumerate((1000, 950, 940, 300, 400)):
-        write_rows(
+        add_rows(
             tmp_path,
             "videos",
             [video(1, view_count=views, observed_at=SEEN + timedelta(hours=hour))],
@@ -137,7 +137,7 @@ QUERY = {
     ],
 )
 def test_the_query_is_held_against_the_rows(tmp_path: Path, changes: Row, wrong: str | None) -> None:
-    write_rows(tmp_path, "videos", [video(1, **changes)])
+    add_rows(tmp_path, "videos", [video(1, **changes)])
     _, result = results(tmp_path, "videos", replace(FULL_STUDY, query=QUERY))["rows_answer_what_was_asked"]
     assert result.passed is (wrong is None)
     assert wrong is None or f"| {wrong} |" in str(result.metadata["sample"].value)
@@ -187,7 +187,7 @@ def test_the_checks_pass_on_what_the_collector_brings(collected: AssetHarness) -
 
 
 def test_damaged_ids_make_the_run_red_and_say_so(collected: AssetHarness) -> None:
-    write_rows(collected.settings.raw, "videos", [{"id": None}])
+    add_rows(collected.settings.raw, "videos", [{"id": None}])
     result = collected.run("videos", first="2026-02-01")
     assert not result.success
     assert "ids_are_whole" in failure_message(result)

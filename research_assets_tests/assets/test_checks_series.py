@@ -11,27 +11,27 @@ from research_assets.fields import ENTITIES
 from research_assets.tables import write_rows
 from research_assets_tests.assets.raw_rows import (
     DAY,
-    SEEN,
     FULL_STUDY,
+    SEEN,
     Row,
-    failing_rules,
-    write_rows,
-    results,
+    add_rows,
     check_results,
+    failing_rules,
+    results,
     video,
 )
 
 
 def test_a_field_that_never_came_or_no_longer_comes_is_missed(tmp_path: Path) -> None:
     study = replace(FULL_STUDY, fields={"videos": ("id", "create_time", "like_count", "music_id", "playlist_id")})
-    write_rows(tmp_path, "videos", [video(place) for place in range(1, 90)])
+    add_rows(tmp_path, "videos", [video(place) for place in range(1, 90)])
     assert not failing_rules(tmp_path, "videos", study), "too few rows to miss anything"
-    write_rows(tmp_path, "videos", [video(place) for place in range(90, 200)], capture="b")
+    add_rows(tmp_path, "videos", [video(place) for place in range(90, 200)], capture="b")
     assert failing_rules(tmp_path, "videos", study) == {"fields_keep_arriving": 1}, "music_id; a playlist is rare"
     later = [
         video(place, music_id=1, like_count=None, observed_at=SEEN + timedelta(days=1)) for place in range(200, 310)
     ]
-    write_rows(tmp_path, "videos", later, capture="c")
+    add_rows(tmp_path, "videos", later, capture="c")
     _, result = results(tmp_path, "videos", study)["fields_keep_arriving"]
     assert "| like count | no longer arrives |" in str(result.metadata["sample"].value).replace(
         "like_count", "like count"

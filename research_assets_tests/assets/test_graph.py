@@ -101,7 +101,7 @@ def test_code_version_changes_with_what_is_asked_and_with_nothing_else() -> None
 
     study = replace(STUDY, users=UserRule(), panel=("a",))
     before = versions(study)
-    assert versions(replace(study, end=date(2027, 1, 1), share=3.0, settle_days=4)) == before
+    assert versions(replace(study, end=date(2027, 1, 1), quota_weight=3.0, settle_days=4)) == before
     other_query = {"and": ({"operation": "EQ", "field_name": "hashtag_name", "field_values": ["balcony"]},)}
     changed = {
         "query": versions(replace(study, query=other_query)),

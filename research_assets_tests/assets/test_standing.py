@@ -8,7 +8,7 @@ import dagster as dg
 import duckdb
 import pytest
 
-from research_assets.checks.standing import format_age, failures_result, completeness_result
+from research_assets.checks.standing import completeness_result, failures_result, format_age
 from research_assets.collect.publish import recover_unpublished
 from research_assets.journal import Journal
 from research_assets.resources import warehouse_resource

@@ -20,7 +20,7 @@ from research_assets.settings import Settings
 from research_assets.table_sql import typed_rows
 from research_assets.workshop import open_duckdb, temporary_folder
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import data_root, collect
+from research_assets_tests.benchmarks.rig import collect, data_root
 
 ROUNDS = 5
 MANY = 10**6

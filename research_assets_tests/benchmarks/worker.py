@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from research_assets.clock import ServerClock, SystemClock
-from research_assets.collect import CollectionTask, Paused, RunProgress, CollectorContext, collect
+from research_assets.collect import CollectionTask, CollectorContext, Paused, RunProgress, collect
 from research_assets.collect.spec import CommentRule, StudySpec
 from research_assets.quota import Ledger
 from research_assets.settings import Settings

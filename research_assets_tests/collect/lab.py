@@ -11,7 +11,7 @@ import httpx
 import orjson
 
 from research_assets.clock import ServerClock
-from research_assets.collect import CollectionTask, PartitionResult, Paused, CollectorContext, collect
+from research_assets.collect import CollectionTask, CollectorContext, PartitionResult, Paused, collect
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import Ledger
 from research_assets.sandbox.app import Sandbox, create_app

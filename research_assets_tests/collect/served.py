@@ -20,7 +20,7 @@ from typing import Any
 
 from research_assets import tables
 from research_assets.clock import ServerClock
-from research_assets.collect import CollectionTask, RunProgress, CollectorContext, collect
+from research_assets.collect import CollectionTask, CollectorContext, RunProgress, collect
 from research_assets.collect import publish as publishing
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import Ledger

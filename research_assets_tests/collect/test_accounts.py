@@ -15,8 +15,8 @@ from research_assets.collect.accounts import (
     UsernameBatches,
     batch_usernames,
     batchable_usernames,
-    restrict_query,
     most_frequent_usernames,
+    restrict_query,
 )
 from research_assets.collect.agenda import build_agenda
 from research_assets.collect.agenda_model import Agenda

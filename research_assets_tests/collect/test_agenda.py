@@ -14,11 +14,11 @@ from research_assets_tests.collect.agenda_facts import (
     DAY,
     NOW,
     TODAY,
-    planned_partitions,
     completed,
-    make_inputs,
-    pool,
     date_range,
+    make_inputs,
+    planned_partitions,
+    pool,
 )
 from research_assets_tests.collect.lab import study
 
@@ -72,7 +72,7 @@ def test_what_paused_waits_until_the_pool_opens_and_is_priced() -> None:
     said = "research: 0 of 1,000 left; 4 units wait for about 4 requests; opens 00:00 UTC."
     assert describe_deferred(agenda, pools, NOW) == said
     # Of another study's units nothing is known, so they cannot be counted.
-    more = replace(agenda, waiting=(quota, replace(quota, study="other", requests=0)))
+    more = replace(agenda, deferred=(quota, replace(quota, study="other", requests=0)))
     assert "8 units wait for at least 4 requests" in describe_deferred(more, pools, NOW)
 
 

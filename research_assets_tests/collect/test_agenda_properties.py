@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from research_assets.clock import week_of
 from research_assets.collect.agenda import build_agenda
-from research_assets.collect.agenda_model import AgendaInputs, PlannedRun, PartitionStatus
+from research_assets.collect.agenda_model import AgendaInputs, PartitionStatus, PlannedRun
 from research_assets.collect.estimate import Estimate
 from research_assets.collect.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets_tests.collect.agenda_facts import DAY, NOW, TODAY, make_inputs, pool, date_range
+from research_assets_tests.collect.agenda_facts import DAY, NOW, TODAY, date_range, make_inputs, pool
 from research_assets_tests.collect.lab import QUERY, study
 
 few = hypothesis_settings(max_examples=60)
@@ -55,7 +55,7 @@ def agenda_inputs(draw: st.DrawFn) -> AgendaInputs:
         studies.append(one)
         days = draw(st.dictionaries(st.integers(0, 50), partition_status(costs=False), max_size=12))
         standings[name, "videos"] = {
-            start + DAY * n: replace(one, open=min(1, one.open_units)) for n, one in days.items()
+            start + DAY * n: replace(one, open_units=min(1, one.open_units)) for n, one in days.items()
         }
         standings[name, "comments"] = {
             start + DAY * n: one
@@ -132,7 +132,7 @@ def test_never_what_is_settled_rests_runs_or_is_too_fresh(world: AgendaInputs) -
 @given(agenda_inputs())
 def test_the_same_facts_give_the_same_agenda(world: AgendaInputs) -> None:
     again = replace(
-        world, standings={key: dict(reversed(list(days.items()))) for key, days in world.partition_status.items()}
+        world, partition_status={key: dict(reversed(list(days.items()))) for key, days in world.partition_status.items()}
     )
     assert build_agenda(world, NOW) == build_agenda(again, NOW)
 

@@ -27,9 +27,9 @@ from research_assets_tests.collect.served import (
     KILL_POINTS,
     CollectorProcess,
     ServedHarness,
-    wait_for_exit,
     kill_at_page,
     serve_harness,
+    wait_for_exit,
 )
 
 

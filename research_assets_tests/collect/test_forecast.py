@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from research_assets.collect.agenda_model import AgendaInputs, PartitionStatus
 from research_assets.collect.coverage import UnitState
 from research_assets.collect.estimate import Estimate, estimate_list, estimate_search
-from research_assets.collect.forecast import forecast_pool, forecast, forecast_canary_checks, add_recurring
+from research_assets.collect.forecast import add_recurring, forecast, forecast_canary_checks, forecast_pool
 from research_assets.collect.overview import coverage_bar
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.quota import PoolState
@@ -82,7 +82,7 @@ def test_periods_recur_and_may_take_all() -> None:
     spec = replace(ONLY_VIDEOS, users=UserRule("panel"), panel=("a",))
     lines = add_recurring(forecast(facts(spec), {}, NOW), [spec], {("garden", "users"): 700.0})
     end = forecast_pool(
-        [replace(line, left=Estimate(50, "density")) for line in lines], facts(spec).pools["research"], NOW
+        [replace(line, remaining=Estimate(50, "density")) for line in lines], facts(spec).pools["research"], NOW
     )
     assert end.finish_day is None
 

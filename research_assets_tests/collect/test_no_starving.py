@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from research_assets.clock import next_midnight
 from research_assets.collect.agenda import build_agenda
-from research_assets.collect.agenda_model import AgendaInputs, PlannedRun, PartitionStatus
+from research_assets.collect.agenda_model import AgendaInputs, PartitionStatus, PlannedRun
 from research_assets.collect.estimate import Estimate
 from research_assets.collect.spec import StudySpec
 from research_assets.quota import PoolState

@@ -14,8 +14,8 @@ from research_assets.settings import Settings
 from research_assets.tiktok.errors import Unreachable
 from research_assets_tests.collect.lab import (
     START,
-    Edit,
     CollectorHarness,
+    Edit,
     TamperingTransport,
     change_data,
     days,

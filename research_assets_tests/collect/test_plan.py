@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from research_assets.collect.plan import (
     SearchWindow,
     apportion,
+    estimate_hits_per_day,
+    plan_windows,
     requests_for_hits,
     split_window,
-    plan_windows,
-    estimate_hits_per_day,
 )
 
 FIRST = date(2026, 1, 1)

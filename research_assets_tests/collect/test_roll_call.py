@@ -22,7 +22,7 @@ from research_assets_tests.collect.lab import (
     ids_as_text,
     study,
 )
-from research_assets_tests.collect.test_accounts import RecordingEdit, panel, usernames_of, replaced, harness
+from research_assets_tests.collect.test_accounts import RecordingEdit, harness, panel, replaced, usernames_of
 
 CANARY_SQL = """
 SELECT state, count(*), round(sum(requests), 6), min(reason) FROM {coverage} WHERE unit_kind = 'canary' GROUP BY state

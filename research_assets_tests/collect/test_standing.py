@@ -11,7 +11,7 @@ from research_assets.collect.observing import should_observe
 from research_assets.collect.pools import read_pools
 from research_assets.collect.probe import probe_days
 from research_assets.collect.spec import CommentRule, StudySpec, UserRule
-from research_assets.collect.standing import study_entities, read_agenda_inputs
+from research_assets.collect.standing import read_agenda_inputs, study_entities
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets_tests.collect.lab import START, CollectorHarness, days, study

@@ -20,7 +20,7 @@ from research_assets.collect.spec import StudySpec
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import VARIABLES, Settings
 from research_assets_tests.collect.lab import START, CollectorHarness, days, study
-from research_assets_tests.collect.test_accounts import panel, usernames_of, harness
+from research_assets_tests.collect.test_accounts import harness, panel, usernames_of
 
 DAYS = 6
 EPOCH = date(1970, 1, 1)

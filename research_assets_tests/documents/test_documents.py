@@ -18,12 +18,12 @@ import pytest
 from research_assets.cli.group import COMMANDS
 from research_assets.settings import DEMO_STUDIES_DIR, PROJECT_DIR, VARIABLES, Settings, child_environment
 from research_assets.tiktok.conditions import CONDITIONS
-from research_assets_tests.cli.test_demo import sandbox, demo, demo_settings
+from research_assets_tests.cli.test_demo import demo, demo_settings, sandbox
 from research_assets_tests.documents import marts_page
 from research_assets_tests.documents.commands import PAGES, blocks, commands, links
 
 pytestmark = pytest.mark.timeout(900)
-__all__ = ["sandbox", "demo_settings"]
+__all__ = ["demo_settings", "sandbox"]
 
 BIN = Path(sys.executable).parent
 

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from research_assets.export import ExportError, Export, ExportRequest, list_exports, export, stata
+from research_assets.export import Export, ExportError, ExportRequest, export, list_exports, stata
 from research_assets.reading import WarehouseReadError
 from research_assets.settings import Settings
 from research_assets_tests.export.house import COMMENT, NOW, OTHER, REPLY, STUDY, VIDEO

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from research_assets.export import ExportError, Export, ExportRequest, export
+from research_assets.export import Export, ExportError, ExportRequest, export
 from research_assets.export.pseudonyms import (
-    make_pseudonymizer,
     load_or_create_key,
-    register,
+    make_pseudonymizer,
     make_scrubber,
+    register,
     unregister,
 )
 from research_assets.export.treatment import TREATMENTS

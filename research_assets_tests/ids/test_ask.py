@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.captures import list_sealed, list_open_journals
+from research_assets.captures import list_open_journals, list_sealed
 from research_assets.ids.ask import IdListResult, IdListTask, fetch_id_list, min_requests
 from research_assets.ids.audit import return_rates, wilson_interval
 from research_assets.ids.listed import IdListError, ListedVideo
@@ -127,7 +127,7 @@ async def test_a_dead_day_leaves_its_own_ids_unanswered_with_the_reason(settings
     listed = tuple(
         ListedVideo(identifier, START.fromordinal(START.toordinal() + i // 20)) for i, identifier in enumerate(ids)
     )
-    found = await asked(lab, replace(question(lab, []), listed=listed))
+    found = await asked(lab, replace(question(lab, []), videos=listed))
     lost = {one for one, state in found.known.states.items() if state == "unanswered"}
     assert lost == {one.id for one in listed if one.day == dead}
     assert {found.known.reasons[one][:8] for one in lost} == {"HTTP 500"}

@@ -5,7 +5,7 @@ from datetime import date
 import pytest
 
 from research_assets.report.codebook import CodebookColumn, MonthFill
-from research_assets.report.codebook_months import summarize_fill, find_jumps, fill_svg, group_runs
+from research_assets.report.codebook_months import fill_svg, find_jumps, group_runs, summarize_fill
 from research_assets.report.facts import ApiChange
 from research_assets.report.words import NO_VALUE
 from research_assets.report.write import WrittenReport, write_report

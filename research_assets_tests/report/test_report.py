@@ -9,7 +9,7 @@ import pytest
 from research_assets.collect.spec import CommentRule
 from research_assets.reading import WarehouseReadError
 from research_assets.report import REQUIRED_MARTS
-from research_assets.report.chart_epochs import START_MARK, END_MARK, change_markers, marker_layers
+from research_assets.report.chart_epochs import END_MARK, START_MARK, change_markers, marker_layers
 from research_assets.report.facts import ApiChange
 from research_assets.report.queries import read_report_data
 from research_assets.report.section_observed import observations_section

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.sandbox.ageing import count_at_age, age_at_count
+from research_assets.sandbox.ageing import age_at_count, count_at_age
 from research_assets.sandbox.app import create_app
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.ids import DAY, IdLayout

@@ -30,13 +30,13 @@ def test_new_data_that_has_come_to_rest_is_built() -> None:
 @pytest.mark.parametrize(
     ("seen", "said"),
     [
-        (replace(FRESH, newest=None), "Nothing was collected yet"),
+        (replace(FRESH, data_until=None), "Nothing was collected yet"),
         (replace(FRESH, built=NOW), "hold all that was collected"),
         (replace(FRESH, building=True), "under way"),
         (replace(FRESH, collecting=2), "2 runs of the collection go on"),
-        (replace(FRESH, newest=NOW - QUIET / 2), "a moment ago"),
-        (replace(FRESH, failing=["gardening/videos: ids"]), "gardening/videos: ids"),
-        (replace(FRESH, asked_for=data_until_tag(NOW - timedelta(hours=1))), "did not publish"),
+        (replace(FRESH, data_until=NOW - QUIET / 2), "a moment ago"),
+        (replace(FRESH, failing_checks=["gardening/videos: ids"]), "gardening/videos: ids"),
+        (replace(FRESH, requested_until=data_until_tag(NOW - timedelta(hours=1))), "did not publish"),
     ],
 )
 def test_what_stands_in_the_way_is_said(seen: BuildState, said: str) -> None:

@@ -215,7 +215,7 @@ def test_a_new_period_begins_by_itself_while_a_study_runs(make_harness: Build) -
 
 
 def test_two_studies_share_a_day_by_weight(make_harness: Build) -> None:
-    heavy, light = replace(NO_COMMENTS, name="heavy", share=3.0), replace(NO_COMMENTS, name="light")
+    heavy, light = replace(NO_COMMENTS, name="heavy", quota_weight=3.0), replace(NO_COMMENTS, name="light")
     house = make_harness(heavy, light, research_cap=8)
     house.advance()
     assert house.requests_sent() == 8

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from research_assets.collect.spec import CommentRule, UserRule
 from research_assets.settings import DEFS_DIR, Settings
 from research_assets.study_draft import (
-    StudyDraft,
     DraftError,
-    require_unused_name,
+    StudyDraft,
     draft_issues,
+    render_yaml,
+    require_unused_name,
     study_folder,
     write_draft,
-    render_yaml,
 )
 from research_assets.study_file import read_study_file
 from research_assets.study_scaffold import StudyParams, StudyScaffolder

@@ -10,12 +10,12 @@ from research_assets.tiktok.client import Client
 from research_assets.tiktok.errors import (
     ApiError,
     BadCredentials,
+    EndpointNotFound,
     FatalError,
     RateLimited,
     ScopeNotAuthorized,
     ServerError,
     Unreachable,
-    EndpointNotFound,
 )
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.tiktok.api import (

@@ -14,11 +14,11 @@ from research_assets.tiktok import wire
 from research_assets.tiktok.errors import (
     ApiError,
     DailyQuotaExceeded,
+    EndpointNotFound,
     RateLimited,
+    RetryableError,
     ServerError,
     Unreachable,
-    RetryableError,
-    EndpointNotFound,
 )
 from research_assets.tiktok.requests import Request
 from research_assets_tests.conftest import FakeClock
@@ -30,9 +30,9 @@ from research_assets_tests.tiktok.api import (
     URL,
     Answering,
     ScriptedApi,
-    make_response,
     body_of,
     make_error,
+    make_response,
 )
 
 

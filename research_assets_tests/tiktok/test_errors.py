@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from research_assets.tiktok import errors
-from research_assets.tiktok.errors import RAW_BYTES, ApiError, UnitError, AccessDenied, ServerError, UserNotFound
+from research_assets.tiktok.errors import RAW_BYTES, AccessDenied, ApiError, ServerError, UnitError, UserNotFound
 from research_assets_tests.tiktok.api import LOG_ID, PROFILE, SEARCH
 
 

@@ -4,26 +4,26 @@ import pytest
 
 from research_assets.tiktok.endpoints import ENDPOINTS, TOKEN
 from research_assets.tiktok.errors import (
+    AccessDenied,
     ApiError,
     BadCredentials,
     CursorRejected,
     DailyQuotaExceeded,
+    EndpointNotFound,
     FatalError,
-    UnitError,
     InvalidRequest,
-    TokenRefreshRequired,
     QuotaSpent,
     RateLimited,
-    AccessDenied,
+    RetryableError,
     ScopeMissing,
     ScopeNotAuthorized,
     SearchIdRejected,
     ServerError,
+    TokenRefreshRequired,
     TokenRejected,
+    UnitError,
     Unreachable,
     UserNotFound,
-    RetryableError,
-    EndpointNotFound,
 )
 from research_assets.tiktok.meaning import classify_error
 

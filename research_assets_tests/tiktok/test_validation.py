@@ -11,7 +11,7 @@ from research_assets.tiktok import validation
 from research_assets.tiktok.errors import ApiError, InvalidRequest, RateLimited, ServerError, TokenRejected
 from research_assets.tiktok.wire import HttpResponse
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.tiktok.api import ScriptedApi, make_response, body_of, make_error
+from research_assets_tests.tiktok.api import ScriptedApi, body_of, make_error, make_response
 
 TASK = 7504596358308462638
 IDS = (7503867840092128259, 7503867840092128260)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from research_assets.reading import connect_read_only
-from research_assets.report.codebook import MONTH_BASIS, MART_ORDER, Codebook, read_codebook
+from research_assets.report.codebook import MART_ORDER, MONTH_BASIS, Codebook, read_codebook
 from research_assets.report.codebook_page import render_codebook
 from research_assets.report.words import NO_VALUE
 from research_assets.settings import DBT_PROJECT_DIR

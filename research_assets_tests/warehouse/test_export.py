@@ -4,7 +4,7 @@ import duckdb
 import pandas as pd
 import pytest
 
-from research_assets.export import FORMATS, ExportError, Export, ExportRequest, export
+from research_assets.export import FORMATS, Export, ExportError, ExportRequest, export
 from research_assets.export.treatment import TREATMENTS, mart_treatments
 from research_assets.reading import connect_read_only, read_marts
 from research_assets_tests.export.house import NOW

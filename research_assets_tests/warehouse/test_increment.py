@@ -14,10 +14,10 @@ from research_assets.assets import _build
 from research_assets.settings import Settings
 from research_assets_tests.warehouse.rawdata import (
     at,
+    make_attempt,
     new_id,
     new_settings,
     seconds,
-    make_attempt,
     video,
     write,
     write_raw_data,

@@ -12,7 +12,7 @@ from research_assets import tables
 from research_assets.assets import _intake
 from research_assets.assets._intake import BuildInput
 from research_assets.settings import Settings
-from research_assets_tests.warehouse.rawdata import at, new_settings, make_attempt, write, write_raw_data
+from research_assets_tests.warehouse.rawdata import at, make_attempt, new_settings, write, write_raw_data
 
 
 def incremental_input(settings: Settings) -> BuildInput:

@@ -17,7 +17,7 @@ from research_assets.assets import _build, _dbt, _tests
 from research_assets.assets._dbt import NodeResult
 from research_assets.assets._intake import BuildInput, scratch_path
 from research_assets.settings import Settings
-from research_assets_tests.warehouse.rawdata import at, new_id, new_settings, make_attempt, video, write, write_raw_data
+from research_assets_tests.warehouse.rawdata import at, make_attempt, new_id, new_settings, video, write, write_raw_data
 from research_assets_tests.warehouse.test_increment import differences
 
 STUDY, DAY = "story", date(2026, 2, 7)
