@@ -40,10 +40,10 @@ studies: setup ## Check the study files and load all definitions
 check: lint types studies ## Everything that can be checked without running the tests
 
 docs: setup ## Write the page of the marts anew from dbt's descriptions
-	@$(BIN)/python -m research_assets_tests.documents.marts_page
+	@$(BIN)/python -m research_assets_tests.docs.marts_page
 
 pictures: setup ## Take the pictures of the documentation anew; needs chromium and chromium-driver
-	@$(BIN)/python -m research_assets_tests.documents.pictures
+	@$(BIN)/python -m research_assets_tests.docs.screenshots
 
 bench: setup ## Measure what the project promises, each figure with its bound; ARGS names cases
 	@$(BIN)/python -m research_assets_tests.benchmarks $(ARGS)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from research_assets.notebook import Warehouse
+    from research_assets.warehouse.notebook import Warehouse
 
 
 def open(place: "str | Path | None" = None) -> "Warehouse":
@@ -20,7 +20,7 @@ def open(place: "str | Path | None" = None) -> "Warehouse":
     sets; where only simulated data was collected, that is opened.
     Raises ReadingError if there is no warehouse.
     """
-    from research_assets.notebook import open_warehouse
+    from research_assets.warehouse.notebook import open_warehouse
 
     return open_warehouse(place)
 
@@ -30,7 +30,7 @@ if not TYPE_CHECKING:  # or mypy would take every misspelt name of a module for 
     def __getattr__(name: str) -> object:
         """The component of study files, imported at the first use."""
         if name == "Study":
-            from research_assets.study import Study
+            from research_assets.component import Study
 
             return Study
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

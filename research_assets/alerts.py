@@ -5,8 +5,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from research_assets.files import private_folder
 from research_assets.settings import Settings
+from research_assets.storage.files import private_folder
 
 WEBHOOK_NOT_SET = "no webhook is set"
 

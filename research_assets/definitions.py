@@ -9,13 +9,13 @@ from research_assets.assets.export import export_asset
 from research_assets.assets.report import report_asset
 from research_assets.assets.warehouse import warehouse_definitions
 from research_assets.checks import COVERAGE_MART, blocking_check_keys, check_keys
-from research_assets.collect.standing import study_entities
+from research_assets.component import Study
 from research_assets.fields import ENTITIES
+from research_assets.planning.inputs import study_entities
 from research_assets.resources import CollectorResource, build_resources, write_bookkeeping_tables
 from research_assets.sensors import CheckKeys, build_automation
 from research_assets.settings import DEFS_DIR, PROJECT_DIR, Settings
-from research_assets.study import Study
-from research_assets.study_file import find_studies
+from research_assets.study.loader import find_studies
 
 
 def _load_defs_folder() -> dg.Definitions:

@@ -9,11 +9,11 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from research_assets.clock import Clock, ServerClock, SystemClock
-from research_assets.collect.api_time import server_clock, server_clock_or_local
-from research_assets.collect.model import CollectorContext, RunProgress
-from research_assets.collect.spec import StudySpec
-from research_assets.quota import Ledger
+from research_assets.collect.types import CollectorContext, RunProgress
+from research_assets.quota.ledger import Ledger
+from research_assets.quota.server_time import server_clock, server_clock_or_local
 from research_assets.settings import VARIABLES, Settings, SettingsError, prepare_root
+from research_assets.study.spec import StudySpec
 
 if TYPE_CHECKING:
     import httpx
@@ -112,7 +112,7 @@ def build_resources(settings: Settings, collection: CollectorResource | None = N
 
 def write_bookkeeping_tables(settings: Settings, studies: Sequence[StudySpec]) -> None:
     """Bring the raw tables up to date that no collection writes: what is wanted, and what was requested."""
-    from research_assets.collect.wanted import write_expected_units, write_request_log
+    from research_assets.planning.expected_units import write_expected_units, write_request_log
 
     clock = server_clock_or_local(settings, SystemClock())
     write_expected_units(settings.raw, studies, clock.now())

@@ -23,15 +23,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from research_assets.cli import main
-from research_assets.collect.coverage import read_unit_status
 from research_assets.definitions import build_definitions
 from research_assets.instance import prepare_home
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, child_environment, prepare_root
-from research_assets.study_file import StudyError
-from research_assets_tests.assets.world import AssetHarness, failure_message, observations_by_partition
-from research_assets_tests.study.files import MINIMAL_STUDY, write
+from research_assets.study.loader import StudyError
+from research_assets.units.coverage import read_unit_status
+from research_assets_tests.assets.harness import AssetHarness, failure_message, observations_by_partition
+from research_assets_tests.study.study_files import MINIMAL_STUDY, write
 
 DAYS = [f"2026-02-{day:02}" for day in range(1, 11)]
 
@@ -237,7 +237,7 @@ import resource, sys
 from pathlib import Path
 from types import SimpleNamespace
 from research_assets.settings import Settings
-from research_assets_tests.assets.world import Bench, failure
+from research_assets_tests.assets.harness import Bench, failure
 
 class Child(Bench):
     settings = property(lambda self: Settings.from_env())

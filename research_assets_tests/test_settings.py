@@ -5,14 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from research_assets.settings import (
-    PROJECT_DIR,
-    VARIABLES,
-    Settings,
-    SettingsError,
-    child_environment,
-    prepare_root,
-)
+from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, SettingsError, child_environment, prepare_root
 
 
 def test_an_empty_environment_means_the_real_api_and_the_folder_beside_the_project() -> None:

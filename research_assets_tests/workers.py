@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from research_assets.clock import SystemClock
-from research_assets.journal import Journal
-from research_assets.locks import PartitionBusy, lock_partitions
-from research_assets.quota import Ledger, QuotaExhausted
+from research_assets.quota.ledger import Ledger, QuotaExhausted
+from research_assets.storage.captures import Journal
+from research_assets.storage.locks import PartitionBusy, lock_partitions
 
 
 def reserve_until_exhausted(path: Path, start: Barrier) -> None:

@@ -9,8 +9,8 @@ import dagster as dg
 from pydantic import Field
 
 from research_assets.clock import Clock, SystemClock
-from research_assets.collect.spec import StudySpec
 from research_assets.settings import Settings
+from research_assets.study.spec import StudySpec
 
 DESCRIPTION = """Export: the marts of the study {study} as files for people, with a codebook and a README: Parquet
 with all types, CSV that Excel and R read without spoiling an id, Stata; whole, pseudonymous, or only ids.
@@ -49,7 +49,7 @@ def export_asset(
     def export(config: ExportConfig) -> dg.MaterializeResult[None]:
         """Made from the marts that are published."""
         from research_assets.export import ExportError, ExportRequest, export
-        from research_assets.reading import WarehouseReadError, parse_day
+        from research_assets.warehouse.reader import WarehouseReadError, parse_day
 
         try:
             order = ExportRequest(

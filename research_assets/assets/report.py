@@ -10,9 +10,9 @@ from pathlib import Path
 import dagster as dg
 
 from research_assets.clock import Clock, SystemClock
-from research_assets.collect.spec import StudySpec
 from research_assets.report import OPTIONAL_MARTS, REQUIRED_MARTS
 from research_assets.settings import Settings
+from research_assets.study.spec import StudySpec
 
 DESCRIPTION = """Report: one HTML file about the study {study}: volume by day with gaps, coverage, quota, hashtags,
 creators, engagement, comment threads, the follow graph, the age of counts, and the methods that a paper must state.
@@ -47,8 +47,8 @@ def report_asset(
     )
     def report() -> dg.MaterializeResult[None]:
         """Written from the marts that are published."""
-        from research_assets.reading import WarehouseReadError
         from research_assets.report.write import write_report
+        from research_assets.warehouse.reader import WarehouseReadError
 
         try:
             written = write_report(settings, study, present.now())

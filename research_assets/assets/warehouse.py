@@ -11,12 +11,13 @@ import dagster as dg
 import orjson
 from dagster_dbt import DagsterDbtTranslator, DbtProject
 
-from research_assets import tables
-from research_assets.assets import _build, _dbt, _dbt_events
-from research_assets.assets._dbt import NodeResult, prepare_manifest
-from research_assets.assets._intake import scratch_path
+from research_assets.assets import warehouse_metadata
 from research_assets.clock import Clock, SystemClock
 from research_assets.settings import Settings
+from research_assets.storage import raw_writer
+from research_assets.warehouse import build, dbt_runner
+from research_assets.warehouse.changes import scratch_path
+from research_assets.warehouse.dbt_runner import NodeResult, prepare_manifest
 
 __all__ = ["prepare_manifest", "warehouse_definitions"]
 
@@ -126,18 +127,18 @@ def warehouse_definitions(
         or anew. Only what was published is reported as materialized; when a model or test fails, the published
         warehouse stays as it was.
         """
-        with _build.build_lock(settings):
-            tables.ensure_tables(settings.raw)
+        with build.build_lock(settings):
+            raw_writer.ensure_tables(settings.raw)
             if pre_build is not None:
                 pre_build()
-            intake, results = _build.build_warehouse(
+            intake, results = build.build_warehouse(
                 settings, full_refresh=config.full_refresh, now=present.now(), progress=context.log.log
             )
             failed = [result for result in results if result.failed]
             if not failed:
                 keys = _asset_keys(context.assets_def, manifest, upstream)
-                metadata = _dbt_events.model_metadata(settings, manifest, results, keys)
-                _build.publish_warehouse(settings, intake)
+                metadata = warehouse_metadata.model_metadata(settings, manifest, results, keys)
+                build.publish_warehouse(settings, intake)
                 context.log.info("Published %s", settings.warehouse)
         if not failed:
             yield from _materializations(context, metadata)
@@ -222,7 +223,7 @@ def _failure(settings: Settings, failed: Sequence[NodeResult]) -> dg.Failure:
         f"The warehouse was built but not published, because {len(failed)} of its models or tests failed:\n{reasons}\n"
         f"{held} To see what is wrong, open {settings.warehouse_build}, attach {scratch_path(settings)} and run the "
         f"SQL of the failed test from {settings.dbt_target / 'compiled'}; dbt's own account is in "
-        f"{_dbt.log_path(settings)}.",
+        f"{dbt_runner.log_path(settings)}.",
         # Another attempt on the same data would fail again.
         allow_retries=False,
     )

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import dagster as dg
 from dagster_duckdb import DuckDBResource
 
-from research_assets.checks import standing
-from research_assets.checks.look import run_rules
+from research_assets.checks import study_health
 from research_assets.checks.rules import rules
-from research_assets.collect.api_time import server_clock_or_local
-from research_assets.collect.spec import StudySpec
-from research_assets.collect.standing import study_entities
+from research_assets.checks.runner import run_rules
+from research_assets.planning.inputs import study_entities
+from research_assets.quota.server_time import server_clock_or_local
 from research_assets.resources import CollectorResource
+from research_assets.study.spec import StudySpec
 
 __all__ = ["COVERAGE_MART", "blocking_check_keys", "check_keys", "study_checks"]
 
@@ -95,7 +95,7 @@ def _completeness_check(study: StudySpec) -> dg.AssetChecksDefinition:
         description=f"All that {study.name} wants is held, refused, not there, or not due yet.",
     )
     def check(warehouse: DuckDBResource) -> dg.AssetCheckResult:
-        return standing.completeness_result(warehouse, study.name)
+        return study_health.completeness_result(warehouse, study.name)
 
     return check
 
@@ -110,7 +110,7 @@ def _failures_check(study: StudySpec) -> dg.AssetChecksDefinition:
         ),
     )
     def check(collection: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
-        return standing.failures_result(
+        return study_health.failures_result(
             collection.settings, study.name, server_clock_or_local(collection.settings, collection.clock).now()
         )
 

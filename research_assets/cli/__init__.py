@@ -4,6 +4,6 @@ One module per command, imported when it is called, so that `--help` answers at 
 reading its arguments and printing belongs to the room that does it.
 """
 
-from research_assets.cli.group import main
+from research_assets.cli.main import main
 
 __all__ = ["main"]

@@ -21,12 +21,12 @@ def command(file: Path, column: str | None, label: str | None, name: str | None,
     from rich.console import Console
     from rich.table import Table
 
-    from research_assets.cli.asking import confirm_cost, list_name, print_list, run_id_list
-    from research_assets.cli.place import api_settings
+    from research_assets.cli.environment import api_settings
+    from research_assets.cli.id_lists import confirm_cost, list_name, print_list, run_id_list
     from research_assets.clock import SystemClock
-    from research_assets.ids.ask import IdListTask
-    from research_assets.ids.audit import return_rates, write_results
-    from research_assets.ids.listed import IdListError, read_id_list
+    from research_assets.collect.id_lists.audit import return_rates, write_results
+    from research_assets.collect.id_lists.reader import IdListError, read_id_list
+    from research_assets.collect.id_lists.run import IdListTask
 
     console = Console(highlight=False, soft_wrap=True)
     now = SystemClock().now()

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from research_assets.collect.spec import StudySpec
-    from research_assets.quota import PoolState
+    from research_assets.quota.ledger import PoolState
+    from research_assets.study.spec import StudySpec
 
 
 @click.command("demo")
@@ -32,10 +32,10 @@ def command() -> None:
     """
     from rich.console import Console
 
-    from research_assets.cli.place import api_settings, uses_sandbox
+    from research_assets.cli.environment import api_settings, uses_sandbox
     from research_assets.instance import prepare_home
     from research_assets.settings import prepare_root
-    from research_assets.study_file import find_studies
+    from research_assets.study.loader import find_studies
 
     if not uses_sandbox(Settings.from_env()):
         raise click.UsageError(
@@ -113,8 +113,8 @@ class Demo:
 
     def _stages(self, keys: list["dg.AssetKey"]) -> Iterator[Stage]:
         from research_assets.clock import SystemClock
-        from research_assets.collect.observing import current_period
         from research_assets.fields import ENTITIES
+        from research_assets.units.periods import current_period
 
         study, now = self._study, SystemClock().now()
         own = {key.path[-1]: key for key in keys if key.path[0] == study.name}
@@ -136,7 +136,7 @@ class Demo:
 
     def _pools(self) -> "Iterable[PoolState]":
         from research_assets.clock import SystemClock
-        from research_assets.collect.pools import read_pools
+        from research_assets.quota.ledger import read_pools
 
         states, _ = read_pools(self._settings, SystemClock())
         return states.values()
@@ -144,8 +144,8 @@ class Demo:
     def _summarize(self, spent: int) -> None:
         import duckdb
 
-        from research_assets.collect.coverage import SETTLED
-        from research_assets.report.codebook_page import CODEBOOK_FILE
+        from research_assets.report.codebook import CODEBOOK_FILE
+        from research_assets.units.coverage import SETTLED
 
         with duckdb.connect(str(self._settings.warehouse), read_only=True) as warehouse:
             marts = warehouse.execute(

@@ -42,10 +42,10 @@ def command(
     """
     from rich.console import Console
 
-    from research_assets.cli.place import data_settings
+    from research_assets.cli.environment import data_settings
     from research_assets.clock import SystemClock
     from research_assets.export import DEFAULT_FORMATS, ExportRequest, export
-    from research_assets.study_file import load_studies
+    from research_assets.study.loader import load_studies
 
     if ids and (formats or marts or pseudonymous):
         raise click.UsageError("--ids is a file of its own: leave out --format, --mart and --pseudonymous.")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from research_assets.settings import Settings
-    from research_assets.study_draft import StudyDraft
+    from research_assets.study.draft import StudyDraft
 
 
 def split_option(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001
@@ -64,10 +64,10 @@ def command(
     """
     from rich.console import Console
 
-    from research_assets.cli.place import data_settings
+    from research_assets.cli.environment import data_settings
     from research_assets.clock import SystemClock
     from research_assets.settings import Settings
-    from research_assets.study_draft import StudyDraft, require_unused_name, study_folder
+    from research_assets.study.draft import StudyDraft, require_unused_name, study_folder
 
     console = Console(highlight=False, soft_wrap=True)
     held = data_settings()
@@ -143,7 +143,7 @@ def _prompt_all(draft: "StudyDraft", settings: "Settings") -> "StudyDraft":
 
 def _prompt(draft: "StudyDraft", attribute: str, text: str, settings: "Settings") -> "StudyDraft":
     """The draft with one more answer."""
-    from research_assets.study_draft import DraftError, StudyDraft, draft_issues, require_unused_name
+    from research_assets.study.draft import DraftError, StudyDraft, draft_issues, require_unused_name
 
     before = getattr(draft, attribute)
     # All else is in order here, so that what the loader objects to is the answer.
@@ -171,8 +171,8 @@ def _prompt(draft: "StudyDraft", attribute: str, text: str, settings: "Settings"
 def _write(console: "Console", held: "Settings", draft: "StudyDraft", folder: "Path", asks: bool) -> None:
     """Show the file, write it, and say what it costs and what comes next."""
     from research_assets.cli.plan import print_plan
-    from research_assets.study_draft import render_yaml, write_draft
-    from research_assets.study_file import load_studies
+    from research_assets.study.draft import render_yaml, write_draft
+    from research_assets.study.loader import load_studies
 
     if asks:
         console.print(f"\n{folder / 'defs.yaml'}:\n\n{render_yaml(draft)}", markup=False)

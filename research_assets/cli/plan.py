@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from research_assets.clock import Clock
-    from research_assets.collect.agenda_model import AgendaInputs
-    from research_assets.collect.forecast import EntityForecast
-    from research_assets.collect.spec import StudySpec
+    from research_assets.planning.forecast import EntityForecast
+    from research_assets.planning.types import AgendaInputs
     from research_assets.settings import Settings
+    from research_assets.study.spec import StudySpec
 
 MAX_PROBE_REQUESTS = 15
 """Requests of a probe at most, for each study."""
@@ -37,8 +37,8 @@ def command(studies: tuple[str, ...], days: bool, probe: bool, yes: bool) -> Non
 
     from rich.console import Console
 
-    from research_assets.cli.place import api_settings, data_settings
-    from research_assets.study_file import load_studies
+    from research_assets.cli.environment import api_settings, data_settings
+    from research_assets.study.loader import load_studies
 
     console = Console(highlight=False, soft_wrap=True)
     with api_settings() if probe else nullcontext(data_settings()) as settings:
@@ -60,14 +60,14 @@ def command(studies: tuple[str, ...], days: bool, probe: bool, yes: bool) -> Non
 
 def _clock(settings: "Settings") -> "Clock":
     from research_assets.clock import SystemClock
-    from research_assets.collect.api_time import server_clock_or_local
+    from research_assets.quota.server_time import server_clock_or_local
 
     return server_clock_or_local(settings, SystemClock())
 
 
 def _inputs(settings: "Settings", studies: "Sequence[StudySpec]", clock: "Clock") -> "AgendaInputs":
-    from research_assets.collect.pools import read_pools
-    from research_assets.collect.standing import read_agenda_inputs
+    from research_assets.planning.inputs import read_agenda_inputs
+    from research_assets.quota.ledger import read_pools
 
     pools, used = read_pools(settings, clock)
     return read_agenda_inputs(settings, studies, pools, clock.now(), used=used)
@@ -85,10 +85,10 @@ def _show(console: "Console", settings: "Settings", facts: "AgendaInputs", now: 
 
     from rich.table import Table
 
-    from research_assets.collect.forecast import add_recurring, forecast, forecast_canary_checks, forecast_pool
-    from research_assets.collect.history import max_requests_per_period, mean_comment_requests_per_day
-    from research_assets.collect.words import pluralize
+    from research_assets.planning.forecast import add_recurring, forecast, forecast_canary_checks, forecast_pool
+    from research_assets.planning.messages import pluralize
     from research_assets.tiktok.endpoints import BY_ENTITY
+    from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
 
     lines = add_recurring(
         forecast(facts, mean_comment_requests_per_day(settings.raw), now),
@@ -155,9 +155,9 @@ def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpe
     """Say the price, ask, and look at each study."""
     import asyncio
 
-    from research_assets.collect.model import Paused
-    from research_assets.collect.pools import read_pools
     from research_assets.collect.probe import probe, probe_days
+    from research_assets.collect.types import Paused
+    from research_assets.quota.ledger import read_pools
     from research_assets.resources import CollectorResource
 
     collection = CollectorResource(settings)

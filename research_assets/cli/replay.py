@@ -13,8 +13,8 @@ def command(studies: tuple[str, ...]) -> None:
     The present tables stay until the new ones are whole. Stop collecting meanwhile. Afterwards build the marts anew:
     materialize the group warehouse in the UI.
     """
-    from research_assets.cli.place import data_settings
-    from research_assets.replay import replay
+    from research_assets.cli.environment import data_settings
+    from research_assets.storage.replay import replay
 
     settings = data_settings()
     for study in studies or (None,):

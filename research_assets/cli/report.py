@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from research_assets.collect.spec import StudySpec
     from research_assets.settings import Settings
+    from research_assets.study.spec import StudySpec
 
 PORT = 3001
 
@@ -22,10 +22,10 @@ def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> Non
     A report says what is held and what is not, shows it in charts, and states what a paper must state. The codebook of
     the marts is written beside them. Neither needs a network. No request is sent.
     """
-    from research_assets.cli.place import data_settings
+    from research_assets.cli.environment import data_settings
     from research_assets.clock import SystemClock
     from research_assets.report.write import write_report
-    from research_assets.study_file import load_studies
+    from research_assets.study.loader import load_studies
 
     settings = data_settings()
     codebooks = set()

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from research_assets.collect.coverage import UnitState
-    from research_assets.collect.overview import StateCount
-    from research_assets.collect.spec import StudySpec
-    from research_assets.quota import PoolState
+    from research_assets.planning.coverage_summary import StateCount
+    from research_assets.quota.ledger import PoolState
+    from research_assets.study.spec import StudySpec
+    from research_assets.units.coverage import UnitState
 
 BAR_WIDTH = 60
 """Marks in a bar at most."""
@@ -45,17 +45,17 @@ def command(api: bool) -> None:
     address and the credentials, at the cost of one token and no data request.
     """
     if api:
-        from research_assets.cli.api import check_api
+        from research_assets.cli.check_api import check_api
 
         check_api()
         return
     from rich.console import Console
 
-    from research_assets.cli.place import data_settings
+    from research_assets.cli.environment import data_settings
     from research_assets.clock import SystemClock
-    from research_assets.collect.api_time import server_clock_or_local
-    from research_assets.collect.overview import read_state_counts
-    from research_assets.collect.pools import read_pools
+    from research_assets.planning.coverage_summary import read_state_counts
+    from research_assets.quota.ledger import read_pools
+    from research_assets.quota.server_time import server_clock_or_local
 
     settings = data_settings()
     clock = server_clock_or_local(settings, SystemClock())
@@ -82,7 +82,7 @@ def command(api: bool) -> None:
 
 def _studies(settings: Settings) -> "tuple[Sequence[StudySpec], str]":
     """The studies whose files are right, and what is wrong with the others."""
-    from research_assets.study_file import StudyError, load_studies
+    from research_assets.study.loader import StudyError, load_studies
 
     try:
         return load_studies(settings), ""
@@ -136,7 +136,7 @@ def _units_table(found: UnitCounts) -> "Table":
     """Units by state, with the states that occur as columns."""
     from rich.table import Table
 
-    from research_assets.collect.coverage import UnitState
+    from research_assets.units.coverage import UnitState
 
     states = [state for state in get_args(UnitState) if any(state in entry for entry in found.values())]
     table = Table("study", "entity", title="\nHeld, in units", title_justify="left", box=None, pad_edge=False)
@@ -151,7 +151,7 @@ def _coverage_table(known: "Sequence[StudySpec]", counts: "Sequence[StateCount]"
     """Each entity's partitions in a row, days that were never asked included."""
     from rich.table import Table
 
-    from research_assets.collect.overview import LEGEND, coverage_bar, partition_states
+    from research_assets.planning.coverage_summary import LEGEND, coverage_bar, partition_states
 
     studies = {study.name: study for study in known}
     table = Table("study", "entity", "from", title="\nCoverage", caption=LEGEND, box=None, pad_edge=False)
@@ -170,7 +170,7 @@ def _coverage_table(known: "Sequence[StudySpec]", counts: "Sequence[StateCount]"
 
 def _uncollected_days(study: "StudySpec", now: datetime) -> "dict[date, UnitState]":
     """The days of a study as they stand while nothing is known of them."""
-    from research_assets.collect.agenda import observation_due_at
+    from research_assets.planning.agenda import observation_due_at
 
     last = min(study.end or now.date(), now.date())
     days = [study.start + timedelta(days=n) for n in range((last - study.start).days + 1)]

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import click
 
-from research_assets.cli.child import run_until_stopped
-from research_assets.cli.place import api_settings
+from research_assets.cli.child_process import run_until_stopped
+from research_assets.cli.environment import api_settings
 from research_assets.instance import prepare_home
 from research_assets.report.serve import serve_reports
 from research_assets.settings import PROJECT_DIR, Settings, child_environment, prepare_root
-from research_assets.study_file import load_studies
+from research_assets.study.loader import load_studies
 
 HOST = "127.0.0.1"
 

@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from research_assets.collect.model import CollectionTask, CollectorContext, PartitionResult, Paused, RunProgress
     from research_assets.collect.run import PeriodNotCurrent, collect, require_current_period
+    from research_assets.collect.types import CollectionTask, CollectorContext, PartitionResult, Paused, RunProgress
 
 __all__ = [
     "CollectionTask",

@@ -9,12 +9,12 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from research_assets.clock import Clock
-from research_assets.collect.agenda import observation_due_at
-from research_assets.collect.model import CollectionTask, CollectorContext, PartitionResult, Paused
 from research_assets.collect.run import collect
-from research_assets.collect.spec import StudySpec
-from research_assets.quota import Ledger, QuotaExhausted
+from research_assets.collect.types import CollectionTask, CollectorContext, PartitionResult, Paused
+from research_assets.planning.agenda import observation_due_at
+from research_assets.quota.ledger import Ledger, QuotaExhausted
 from research_assets.settings import Settings
+from research_assets.study.spec import StudySpec
 
 PROBE_DAYS = 3
 """Days that are asked."""

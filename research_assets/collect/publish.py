@@ -11,10 +11,9 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from research_assets import tables
-from research_assets.captures import list_sealed
-from research_assets.collect.coverage import Attempt
-from research_assets.journal import Journal
+from research_assets.storage import raw_writer
+from research_assets.storage.captures import Journal, list_sealed
+from research_assets.units.coverage import Attempt
 
 
 @cache
@@ -32,7 +31,7 @@ def publish_capture(raw: Path, journal: Journal, verdicts: Iterable[Attempt] = (
     """End a capture: its verdicts, the seal, the raw tables; the notes of its pauses go."""
     for verdict in verdicts:
         journal.append("unit", verdict.to_event())
-    tables.write_capture(raw, journal.seal())
+    raw_writer.write_capture(raw, journal.seal())
     for note in _open_coverage_files(raw, str(journal.start["study"]), journal.capture):
         note.unlink(missing_ok=True)
 
@@ -43,7 +42,7 @@ def write_open_coverage(raw: Path, journal: Journal, verdicts: Sequence[Attempt]
     for note in _open_coverage_files(raw, study, journal.capture):
         note.unlink(missing_ok=True)
     rows = [verdict.to_event() for verdict in verdicts]
-    tables.write_rows(raw, "coverage", study=study, day=now.date(), name=f"{journal.capture}-open", rows=rows)
+    raw_writer.write_rows(raw, "coverage", study=study, day=now.date(), name=f"{journal.capture}-open", rows=rows)
 
 
 def recover_unpublished(captures: Path, raw: Path, entity: str, study: str) -> None:
@@ -51,7 +50,7 @@ def recover_unpublished(captures: Path, raw: Path, entity: str, study: str) -> N
     written = {path.stem: path for path in (raw / "coverage" / f"study={study}").glob("day=*/*.parquet")}
     for manifest in list_sealed(captures, entity=entity, study=study):
         if manifest.units and manifest.capture not in written:
-            tables.write_capture(raw, manifest.path)
+            raw_writer.write_capture(raw, manifest.path)
         note = written.get(f"{manifest.capture}-open")
         if note is not None:
             note.unlink(missing_ok=True)

@@ -6,29 +6,30 @@ from contextlib import aclosing
 from dataclasses import replace
 from datetime import date, datetime
 
-from research_assets.captures import list_open_journals
-from research_assets.collect.accounts import days_missing_accounts
-from research_assets.collect.coverage import SETTLED, UnitStatus, read_unit_status
-from research_assets.collect.days import result_from_attempt, too_fresh_result
-from research_assets.collect.lists import ListPartitionRun, close_past_periods
-from research_assets.collect.model import (
+from research_assets.collect.lists.inputs import ListInputs
+from research_assets.collect.lists.run import ListPartitionRun, close_past_periods
+from research_assets.collect.publish import recover_unpublished
+from research_assets.collect.search.canary import recheck_known_videos
+from research_assets.collect.search.run import VideoSearch
+from research_assets.collect.sender import RequestSender
+from research_assets.collect.types import (
     CollectionTask,
     CollectorContext,
     PartitionResult,
     Paused,
     RunCounter,
+    result_from_attempt,
     run_concurrently,
+    too_fresh_result,
 )
-from research_assets.collect.observing import current_period
-from research_assets.collect.publish import recover_unpublished
-from research_assets.collect.roll_call import recheck_known_videos
-from research_assets.collect.search import VideoSearch
-from research_assets.collect.send import RequestSender
-from research_assets.collect.sources import ListInputs
-from research_assets.collect.spec import StudySpec
 from research_assets.fields import ENTITIES
-from research_assets.locks import lock_partitions
+from research_assets.storage.captures import list_open_journals
+from research_assets.storage.locks import lock_partitions
+from research_assets.study.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
+from research_assets.units.coverage import SETTLED, UnitStatus, read_unit_status
+from research_assets.units.periods import current_period
+from research_assets.units.usernames import days_missing_accounts
 
 MAX_CONCURRENT_PARTITIONS = 4
 """Partitions of lists that are open at a time; what is in flight is bounded for all of them together."""

@@ -5,7 +5,7 @@ pseudonymous, or only ids. DuckDB streams the rows; only Stata passes through pa
 `assets/export.py`, the command in `cli/export.py`.
 """
 
-from research_assets.export.make import Export, export, list_exports
-from research_assets.export.order import DEFAULT_FORMATS, FORMATS, ExportError, ExportRequest
+from research_assets.export.build import export, list_exports
+from research_assets.export.request import DEFAULT_FORMATS, FORMATS, Export, ExportError, ExportRequest
 
 __all__ = ["DEFAULT_FORMATS", "FORMATS", "Export", "ExportError", "ExportRequest", "export", "list_exports"]

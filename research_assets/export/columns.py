@@ -12,9 +12,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from research_assets.collect.coverage import USERNAME_SEPARATOR
 from research_assets.export.treatment import PSEUDONYM_KINDS, Treatment, mart_treatments
-from research_assets.reading import Mart, MartColumn, sql_identifier
+from research_assets.units.coverage import USERNAME_SEPARATOR
+from research_assets.warehouse.reader import Mart, MartColumn, sql_identifier
 
 TEXT_ID_PREFIX = "id_"
 _MIN_TEXT_ID_DIGITS = 16

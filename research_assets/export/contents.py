@@ -9,9 +9,9 @@ from importlib.metadata import version
 import duckdb
 
 from research_assets.export import columns
-from research_assets.export.order import ExportRequest, MartSelection
+from research_assets.export.request import ExportRequest, MartSelection
 from research_assets.export.stata import stata_names
-from research_assets.reading import Mart, filter_condition
+from research_assets.warehouse.reader import Mart, filter_condition
 
 ORIGIN_COLUMNS = ("unit", "source_field", "available_since")
 """What the mart `codebook` knows beyond the descriptions."""

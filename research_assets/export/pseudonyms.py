@@ -16,8 +16,8 @@ from string import ascii_lowercase, ascii_uppercase
 
 import duckdb
 
-from research_assets import files
-from research_assets.export.order import ExportError
+from research_assets.export.request import ExportError
+from research_assets.storage import files
 
 KEY_BYTES = 32
 _HEX = 20

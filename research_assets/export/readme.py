@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from research_assets.collect.spec import StudySpec
 from research_assets.export.columns import TEXT_ID_PREFIX
 from research_assets.export.contents import CoverageCount, software_version
-from research_assets.export.order import ExportRequest, MartSelection
+from research_assets.export.request import ExportRequest, MartSelection
+from research_assets.study.spec import StudySpec
 
 if TYPE_CHECKING:
-    from research_assets.export.make import Export
+    from research_assets.export.request import Export
 
 PERSONAL_FIELDS = frozenset({"username", "video_id", "music_id"})
 """Fields of a query whose values point to people."""

@@ -13,8 +13,8 @@ import duckdb
 
 from research_assets.export import columns
 from research_assets.export.columns import ExportColumn, select_sql
-from research_assets.export.order import ExportError, MartSelection
-from research_assets.reading import sql_identifier
+from research_assets.export.request import ExportError, MartSelection
+from research_assets.warehouse.reader import sql_identifier
 
 MAX_ROWS = 1_000_000
 VERSION = 118
@@ -46,7 +46,7 @@ def write_stata(
 ) -> int:
     """Write a .dta file; returns the rows written."""
     # pandas takes a second to import, and the other formats do without it.
-    from research_assets.notebook import to_dataframe
+    from research_assets.warehouse.notebook import to_dataframe
 
     chosen = (f"{columns.stata_sql(field)} AS {sql_identifier(field.name)}" for field in fields)
     table: Any = to_dataframe(connection.sql(select_sql(part.mart, chosen, part.condition)))

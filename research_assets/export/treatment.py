@@ -6,8 +6,8 @@ A column that is not in it is refused, so that a new one is never published befo
 from collections.abc import Mapping
 from enum import StrEnum
 
-from research_assets.export.order import ExportError
-from research_assets.reading import Mart
+from research_assets.export.request import ExportError
+from research_assets.warehouse.reader import Mart
 
 
 class Treatment(StrEnum):

@@ -1,16 +1,62 @@
-"""The page of a report: its head, and the sections in their order."""
+"""Templates into HTML. They escape every text; only pictures and the style go in as they are."""
 
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
-from research_assets.collect.spec import StudySpec
-from research_assets.report import style
-from research_assets.report.facts import ReportData
-from research_assets.report.query_words import describe_query
-from research_assets.report.render import render_template
-from research_assets.report.section import ReportSection
-from research_assets.report.words import format_day, format_number, format_time, join_words, pluralize, state_label
+from research_assets.report import drawing
+from research_assets.report.data import ReportData
+from research_assets.report.elements import ReportSection
+from research_assets.report.formatting import (
+    describe_query,
+    format_day,
+    format_number,
+    format_time,
+    join_words,
+    pluralize,
+    state_label,
+)
+from research_assets.study.spec import StudySpec
+
+# JOINED: """The page of a report: its head, and the sections in their order."""
+
+
+TEMPLATE_FOLDER = Path(__file__).parent / "templates"
+_TICKS = re.compile("`([^`]+)`")
+
+
+def render_template(template: str, style: str = "", **values: Any) -> str:
+    """A whole document from a template of this folder, with the style that all share and more of its own."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATE_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"ticked": _ticked, "breakable": _breakable}
+    shared: Mapping[str, Any] = {"style": Markup((TEMPLATE_FOLDER / "page.css").read_text() + style), "markup": Markup}
+    return environment.get_template(template).render(**shared, **values)
+
+
+def _ticked(text: str) -> "Markup":
+    """A description with what stands between backticks set as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(_TICKS.sub(r"<code>\1</code>", str(escape(text))))
+
+
+def _breakable(name: str) -> "Markup":
+    """A name that may be parted after its dots and underscores, where a line is too short for it."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub("([._])", r"\1<wbr>", str(escape(name))))
 
 
 def render_report(
@@ -49,7 +95,9 @@ def _completeness_sentence(facts: ReportData) -> str:
     if states["complete"] == len(facts.days):
         return f"All {pluralize(len(facts.days), 'day')} are complete."
     others = [
-        f"{states[state]} {state_label(state)}" for state in style.STATE_STYLES if state != "complete" and states[state]
+        f"{states[state]} {state_label(state)}"
+        for state in drawing.STATE_STYLES
+        if state != "complete" and states[state]
     ]
     return f"{states['complete']} of {pluralize(len(facts.days), 'day')} are complete; the others are not: {join_words(others)}."
 

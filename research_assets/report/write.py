@@ -5,28 +5,29 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from research_assets.collect.spec import StudySpec
-from research_assets.files import private_folder, write_private
-from research_assets.reading import connect_read_only, is_simulated
-from research_assets.report import draw
-from research_assets.report.codebook import read_codebook
-from research_assets.report.codebook_page import CODEBOOK_FILE, render_codebook
-from research_assets.report.facts import ReportData
+from research_assets.report import drawing
+from research_assets.report.codebook import CODEBOOK_FILE, read_codebook, render_codebook
+from research_assets.report.data import ReportData
+from research_assets.report.elements import ReportSection
 from research_assets.report.methods import methods_section
 from research_assets.report.page import render_report
 from research_assets.report.queries import published_at, read_report_data
-from research_assets.report.section import ReportSection
-from research_assets.report.section_observed import observations_section
-from research_assets.report.sections_content import (
+from research_assets.report.sections import (
+    coverage_section,
     creators_section,
     data_age_section,
     engagement_section,
     follow_graph_section,
     hashtags_section,
+    observations_section,
+    quota_section,
     threads_section,
+    volume_section,
 )
-from research_assets.report.sections_held import coverage_section, quota_section, volume_section
 from research_assets.settings import Settings
+from research_assets.storage.files import private_folder, write_private
+from research_assets.study.spec import StudySpec
+from research_assets.warehouse.reader import connect_read_only, is_simulated
 
 UI_PICTURES = ("volume", "coverage", "quota")
 """Figures that are shown in the UI as well."""
@@ -67,7 +68,7 @@ def write_report(settings: Settings, study: StudySpec, now: datetime) -> Written
     beside = codebook.name if codebook else ""
     write_private(path, render_report(facts, study, origin, now, sections, beside).encode())
     figures = {figure.name: figure for section in sections for figure in section.figures}
-    pictures = {name: draw.to_png(figures[name].svg) for name in UI_PICTURES if name in figures}
+    pictures = {name: drawing.to_png(figures[name].svg) for name in UI_PICTURES if name in figures}
     return WrittenReport(path, codebook, facts, pictures)
 
 

@@ -5,49 +5,38 @@ framework, because the sandbox must never be what is measured; whatever people l
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from functools import lru_cache
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
 
 from research_assets.clock import Clock, SystemClock
 from research_assets.fields import ENTITIES
-from research_assets.sandbox.books import LogEntry, RequestLog
-from research_assets.sandbox.call import ApiCall
-from research_assets.sandbox.chance import hash_parts
+from research_assets.sandbox.api_call import ApiCall, Route
+from research_assets.sandbox.clock import SandboxClock
 from research_assets.sandbox.compliance import Compliance
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.control import control
-from research_assets.sandbox.envelope import ApiFailure, ApiResponse, ResponseBuilder, invalid
 from research_assets.sandbox.faults import Faults
-from research_assets.sandbox.lists import ListEndpoints
+from research_assets.sandbox.ground_truth import GroundTruth
+from research_assets.sandbox.list_endpoints import ListEndpoints
 from research_assets.sandbox.quota import QuotaLimits
-from research_assets.sandbox.timing import SandboxClock
+from research_assets.sandbox.request_log import LogEntry, RequestLog
+from research_assets.sandbox.responses import ApiFailure, ApiResponse, ResponseBuilder, invalid
+from research_assets.sandbox.search import SearchEndpoint
 from research_assets.sandbox.tokens import TokenStore
-from research_assets.sandbox.truth import GroundTruth
-from research_assets.sandbox.videos_endpoint import SearchEndpoint
-from research_assets.sandbox.world import World
+from research_assets.sandbox.world.randomness import hash_parts
+from research_assets.sandbox.world.world import World
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 TOKEN_PATH = "/v2/oauth/token/"
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A data endpoint: its name in the books, who pays, the fields that it knows (None: it takes none), its handler."""
-
-    name: str
-    pool: Literal["research", "follow"]
-    fields: tuple[str, ...] | None
-    handler: Callable[[ApiCall], ApiResponse]
 
 
 class Sandbox:

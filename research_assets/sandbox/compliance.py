@@ -6,11 +6,11 @@ from email.policy import HTTP
 
 import orjson
 
-from research_assets.sandbox.call import ApiCall
-from research_assets.sandbox.chance import hash_parts
-from research_assets.sandbox.comments import CommentThreads
-from research_assets.sandbox.envelope import ApiFailure, ApiResponse, ResponseBuilder, invalid
-from research_assets.sandbox.world import World
+from research_assets.sandbox.api_call import ApiCall
+from research_assets.sandbox.responses import ApiFailure, ApiResponse, ResponseBuilder, invalid
+from research_assets.sandbox.world.comments import CommentThreads
+from research_assets.sandbox.world.randomness import hash_parts
+from research_assets.sandbox.world.world import World
 
 MOST_IDS = 10_000
 _PROCESSING = 1.0  # seconds of the sandbox's clock until a task is done

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from research_assets.sandbox.accounts import PANEL
-from research_assets.sandbox.envelope import ApiFailure
 from research_assets.sandbox.query import parse_date
+from research_assets.sandbox.responses import ApiFailure
+from research_assets.sandbox.world.accounts import PANEL
 
 if TYPE_CHECKING:
     from research_assets.sandbox.app import Sandbox

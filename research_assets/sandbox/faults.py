@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from research_assets.sandbox.chance import hash_parts, uniform
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.envelope import GATEWAY_TIMEOUT, ApiFailure, ApiResponse
 from research_assets.sandbox.quota import rate_limited
+from research_assets.sandbox.responses import GATEWAY_TIMEOUT, ApiFailure, ApiResponse
+from research_assets.sandbox.world.randomness import hash_parts, uniform
 
 PageFault = Literal["no_cursor", "stuck_cursor", "empty_page"]
 _MESSAGES = (

@@ -5,7 +5,7 @@ from datetime import date, datetime
 
 from research_assets.clock import midnight
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.envelope import ApiFailure
+from research_assets.sandbox.responses import ApiFailure
 
 
 @dataclass(slots=True)

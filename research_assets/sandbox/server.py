@@ -13,11 +13,11 @@ import uvicorn
 
 from research_assets.clock import Clock
 from research_assets.sandbox.app import Sandbox, create_app
+from research_assets.sandbox.clock import SandboxClock
 from research_assets.sandbox.config import PROFILES, SandboxConfig
 from research_assets.sandbox.control import state
-from research_assets.sandbox.timing import SandboxClock
-from research_assets.sandbox.truth import GroundTruth
-from research_assets.sandbox.world import World
+from research_assets.sandbox.ground_truth import GroundTruth
+from research_assets.sandbox.world.world import World
 
 HOST = "127.0.0.1"
 

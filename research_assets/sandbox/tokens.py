@@ -4,9 +4,9 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from research_assets.sandbox.chance import hash_parts
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.envelope import ApiFailure, ApiResponse
+from research_assets.sandbox.responses import ApiFailure, ApiResponse
+from research_assets.sandbox.world.randomness import hash_parts
 
 
 class TokenStore:

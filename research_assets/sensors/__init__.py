@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from research_assets.collect.spec import StudySpec
 from research_assets.resources import CollectorResource
-from research_assets.sensors.daily import run_checks_daily
-from research_assets.sensors.failures import alert_on_run_failure
-from research_assets.sensors.looks import alert_on_sensor_failure
-from research_assets.sensors.lost import fail_orphaned_runs
-from research_assets.sensors.marts import build_marts_on_new_data
-from research_assets.sensors.quota_window import quota_window
+from research_assets.sensors.build_marts import build_marts_on_new_data
+from research_assets.sensors.collection import quota_window
+from research_assets.sensors.daily_checks import run_checks_daily
+from research_assets.sensors.orphaned_runs import fail_orphaned_runs
+from research_assets.sensors.run_failures import alert_on_run_failure
+from research_assets.sensors.sensor_failures import alert_on_sensor_failure
+from research_assets.study.spec import StudySpec
 
 __all__ = ["CheckKeys", "build_automation"]
 

@@ -14,7 +14,7 @@ from research_assets.tiktok.endpoints import TOKEN
 from research_assets.tiktok.envelope import decode_envelope, error_from_response
 from research_assets.tiktok.errors import ApiError, BadCredentials, EndpointNotFound, RetryableError, Unreachable
 from research_assets.tiktok.requests import Request
-from research_assets.tiktok.wire import HttpTransport
+from research_assets.tiktok.transport import HttpTransport
 
 RENEW_BEFORE = timedelta(minutes=5)
 """How long before its end a token is replaced, so that none ends under way."""

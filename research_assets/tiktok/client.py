@@ -12,12 +12,12 @@ import httpx
 import orjson
 
 from research_assets.clock import Clock
-from research_assets.tiktok import validation
-from research_assets.tiktok.answers import ResponsePage, decode_page
+from research_assets.tiktok import compliance
 from research_assets.tiktok.auth import TokenProvider
 from research_assets.tiktok.errors import ApiError, TokenRejected
+from research_assets.tiktok.pages import ResponsePage, decode_page
 from research_assets.tiktok.requests import Request
-from research_assets.tiktok.wire import HttpResponse, HttpTransport
+from research_assets.tiktok.transport import HttpResponse, HttpTransport
 
 __all__ = ["Client", "ResponsePage"]
 
@@ -86,18 +86,18 @@ class Client:
 
         Raises ValueError naming the argument, or ApiError.
         """
-        request, form = validation.creation_request(ids, category)
-        return await self._call(request, validation.task_id, **form)
+        request, form = compliance.creation_request(ids, category)
+        return await self._call(request, compliance.task_id, **form)
 
     async def validation_status(self, task_id: int) -> str:
         """State of a task: `Completed`, `Processing` or `Failed`. Raises ValueError or ApiError."""
-        request = validation.task_request("validation_status", task_id)
-        return await self._call(request, validation.task_status, **_json(request))
+        request = compliance.task_request("validation_status", task_id)
+        return await self._call(request, compliance.task_status, **_json(request))
 
     async def validation_result(self, task_id: int) -> tuple[int, ...]:
         """Ids of a completed task that are still valid. Raises ValueError or ApiError."""
-        request = validation.task_request("validation_download", task_id)
-        return await self._call(request, validation.valid_ids, **_json(request))
+        request = compliance.task_request("validation_download", task_id)
+        return await self._call(request, compliance.valid_ids, **_json(request))
 
     async def _call(self, request: Request, read: Callable[[Request, HttpResponse], T], **what: Any) -> T:
         token = await self._tokens.get()

@@ -9,10 +9,10 @@ from typing import Any
 
 from research_assets.tiktok import jsonline
 from research_assets.tiktok.endpoints import USER_ENDPOINTS, Endpoint
+from research_assets.tiktok.error_rules import classify_error
 from research_assets.tiktok.errors import ApiError
-from research_assets.tiktok.meaning import classify_error
 from research_assets.tiktok.requests import Request
-from research_assets.tiktok.wire import HttpResponse
+from research_assets.tiktok.transport import HttpResponse
 
 PAGING = frozenset({"cursor", "has_more", "search_id"})
 """Keys of `data` that belong to the list, not to a record."""

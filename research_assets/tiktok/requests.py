@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from research_assets.fields import ENTITIES, PLAYLIST
 from research_assets.tiktok.endpoints import BY_ENTITY, ENDPOINTS, Endpoint
+from research_assets.tiktok.ids import require_id
 
 MAX_COUNT = 100
 """Records that one request can ask for at most."""
@@ -150,21 +151,6 @@ def _page(max_count: int, cursor: int | None) -> dict[str, int]:
     if isinstance(cursor, bool) or not isinstance(cursor, int) or cursor < 0:
         raise ValueError(f"cursor={cursor!r}: must be the number that the page before delivered, or None")
     return {"max_count": max_count, "cursor": cursor}
-
-
-def parse_id(value: object) -> int | None:
-    """An id given as a number or as text; None if it is no positive 64-bit integer."""
-    if type(value) is str and value.isascii() and value.isdecimal() and len(value) <= 19:
-        value = int(value)
-    return value if type(value) is int and 0 < value < 2**63 else None
-
-
-def require_id(name: str, value: object) -> int:
-    """What `as_id` gives; raises ValueError naming the argument where that is nothing."""
-    number = parse_id(value)
-    if number is None:
-        raise ValueError(f"{name}={value!r}: must be a positive 64-bit integer")
-    return number
 
 
 def _username(username: str) -> str:

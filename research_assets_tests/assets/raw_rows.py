@@ -7,13 +7,12 @@ from typing import Any
 
 import dagster as dg
 
-from research_assets.checks.look import run_rules
-from research_assets.checks.rule import CheckRule
-from research_assets.checks.rules import rules
-from research_assets.collect.spec import StudySpec, UserRule
+from research_assets.checks.rules import CheckRule, rules
+from research_assets.checks.runner import run_rules
 from research_assets.fields import ENTITIES
-from research_assets.tables import write_rows
-from research_assets_tests.assets.world import STUDY
+from research_assets.storage.raw_writer import write_rows
+from research_assets.study.spec import StudySpec, UserRule
+from research_assets_tests.assets.harness import STUDY
 
 FULL_STUDY = replace(STUDY, users=UserRule("authors"), panel=("beet",))
 DAY = date(2026, 2, 3)

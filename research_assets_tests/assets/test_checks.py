@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from research_assets.checks import study_checks
-from research_assets.checks.look import MAX_INLINE_CHARACTERS, markdown_sample
 from research_assets.checks.rules import rules
+from research_assets.checks.runner import MAX_INLINE_CHARACTERS, markdown_sample
 from research_assets.fields import ENTITIES
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
+from research_assets_tests.assets.harness import NO_COMMENTS, AssetHarness, failure_message
 from research_assets_tests.assets.raw_rows import (
     DAY,
     FULL_STUDY,
@@ -27,7 +28,6 @@ from research_assets_tests.assets.raw_rows import (
     results,
     video,
 )
-from research_assets_tests.assets.world import NO_COMMENTS, AssetHarness, failure_message
 
 Case = tuple[str, str, list[Row], int]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from research_assets.fields import ENTITIES
-from research_assets.tables import write_rows
+from research_assets.storage.raw_writer import write_rows
 from research_assets_tests.assets.raw_rows import (
     DAY,
     FULL_STUDY,

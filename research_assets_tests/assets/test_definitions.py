@@ -18,9 +18,9 @@ from research_assets.report import REQUIRED_MARTS
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import RunningSandbox, run_in_thread
 from research_assets.settings import INSTANCE_DIR, PROJECT_DIR, VARIABLES, Settings
-from research_assets.study_file import find_studies
-from research_assets_tests.assets.test_graph import DEMO
-from research_assets_tests.study.files import MINIMAL_STUDY, write
+from research_assets.study.loader import find_studies
+from research_assets_tests.assets.test_asset_graph import DEMO
+from research_assets_tests.study.study_files import MINIMAL_STUDY, write
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from time import perf_counter
 from research_assets.instance import prepare_home
 from research_assets.settings import PROJECT_DIR, Settings, child_environment
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import data_root, sandbox, study_folder
-from research_assets_tests.collect.lab import START
+from research_assets_tests.benchmarks.environment import data_root, sandbox, study_folder
+from research_assets_tests.collect.harness import START
 
 DAYS, VIDEOS = 365, 3
 FIRST = START - timedelta(days=DAYS)

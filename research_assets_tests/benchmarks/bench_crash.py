@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import data_root
-from research_assets_tests.collect.lab import days, study
-from research_assets_tests.collect.served import CollectorProcess, kill_at_page, serve_harness
+from research_assets_tests.benchmarks.environment import data_root
+from research_assets_tests.collect.harness import days, study
+from research_assets_tests.collect.process_harness import CollectorProcess, kill_at_page, serve_harness
 
 PAGES, ROWS = 14, 1400
 

@@ -8,7 +8,7 @@ from statistics import mean
 
 from research_assets.settings import PROJECT_DIR, Settings, child_environment
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import data_root, study_folder
+from research_assets_tests.benchmarks.environment import data_root, study_folder
 
 DEPTHS = range(0, 50, 5)
 """Frames below the measured code, another number in each round: CPython 3.11 keeps frames in chunks of 16 KiB, and an

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from statistics import median
 from time import perf_counter
 
-from research_assets import tables
-from research_assets.assets import _build
 from research_assets.settings import Settings
+from research_assets.storage import raw_writer
+from research_assets.warehouse import build
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.marts_world import COMMENTS, DAYS, VIDEOS, write_day, write_year
-from research_assets_tests.benchmarks.rig import data_root
+from research_assets_tests.benchmarks.environment import data_root
+from research_assets_tests.benchmarks.marts_data import COMMENTS, DAYS, VIDEOS, write_day, write_year
 
 ROUNDS = 3
 WEEKS = 2
@@ -25,7 +25,7 @@ NOW = datetime(2026, 2, 1, tzinfo=UTC)
 def run() -> Iterable[Row]:
     """The year in whole, then a further week day by day, and both once more."""
     with data_root() as settings:
-        tables.ensure_tables(settings.raw)
+        raw_writer.ensure_tables(settings.raw)
         _seconds(settings, whole=True)  # imports dbt and parses the project
         empty = median(_seconds(settings, whole=True) for _ in range(ROUNDS))
         fixed = median(_seconds(settings) for _ in range(ROUNDS))
@@ -49,13 +49,13 @@ def run() -> Iterable[Row]:
 def _seconds(settings: Settings, *, whole: bool = False) -> float:
     """Seconds of a build from the first look at the raw tables to the published warehouse."""
     began = perf_counter()
-    with _build.build_lock(settings):
-        intake, results = _build.build_warehouse(settings, full_refresh=whole, now=NOW, progress=lambda *_: None)
+    with build.build_lock(settings):
+        intake, results = build.build_warehouse(settings, full_refresh=whole, now=NOW, progress=lambda *_: None)
         if failed := [f"{result.name}: {result.message}" for result in results if result.failed]:
             raise RuntimeError(f"The marts of the benchmark are wrong: {'; '.join(failed)}")
         if (intake.full_refresh_reason is None) is whole:
             raise RuntimeError(
                 f"The marts were built otherwise than they should be measured: {intake.full_refresh_reason}"
             )
-        _build.publish_warehouse(settings, intake)
+        build.publish_warehouse(settings, intake)
     return perf_counter() - began

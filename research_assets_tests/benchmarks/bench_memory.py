@@ -6,7 +6,7 @@ from datetime import date
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import collect, data_root
+from research_assets_tests.benchmarks.environment import collect, data_root
 
 A_DAY = 1000
 MANY = 10**9

@@ -21,9 +21,9 @@ from research_assets.collect import CollectionTask, RunProgress, collect
 from research_assets.fields import ENTITIES
 from research_assets.settings import Settings
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import data_root, sandbox
-from research_assets_tests.collect.lab import QUERY, START, study
-from research_assets_tests.collect.served import open_tools
+from research_assets_tests.benchmarks.environment import data_root, sandbox
+from research_assets_tests.collect.harness import QUERY, START, study
+from research_assets_tests.collect.process_harness import open_tools
 
 ROUNDS, PAGES = 12, 60
 

@@ -6,7 +6,7 @@ from datetime import date
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import collect_together, data_root
+from research_assets_tests.benchmarks.environment import collect_together, data_root
 
 PROCESSES, LEDGER = 8, 1000
 

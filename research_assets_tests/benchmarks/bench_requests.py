@@ -10,9 +10,9 @@ from typing import Any
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import data_root
-from research_assets_tests.collect.lab import START, days, study
-from research_assets_tests.collect.served import ServedHarness, serve_harness
+from research_assets_tests.benchmarks.environment import data_root
+from research_assets_tests.collect.harness import START, days, study
+from research_assets_tests.collect.process_harness import ServedHarness, serve_harness
 
 DENSE = 950
 

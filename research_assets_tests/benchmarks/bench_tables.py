@@ -11,16 +11,16 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from research_assets import tables
-from research_assets.captures import Manifest, list_sealed
 from research_assets.fields import ENTITIES
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import Settings
-from research_assets.table_sql import typed_rows
-from research_assets.workshop import open_duckdb, temporary_folder
+from research_assets.storage import raw_writer
+from research_assets.storage.captures import Manifest, list_sealed
+from research_assets.storage.parquet_io import open_duckdb, temporary_folder
+from research_assets.storage.raw_sql import typed_rows
 from research_assets_tests.benchmarks import Row
-from research_assets_tests.benchmarks.rig import collect, data_root
+from research_assets_tests.benchmarks.environment import collect, data_root
 
 ROUNDS = 5
 MANY = 10**6
@@ -61,5 +61,5 @@ def _write(manifest: Manifest, settings: Settings) -> float:
     raw = Path(settings.root / "again")
     shutil.rmtree(raw, ignore_errors=True)
     began = perf_counter()
-    tables.write_capture(raw, manifest.path)
+    raw_writer.write_capture(raw, manifest.path)
     return perf_counter() - began

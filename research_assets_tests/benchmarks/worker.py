@@ -10,9 +10,9 @@ from typing import Any
 
 from research_assets.clock import ServerClock, SystemClock
 from research_assets.collect import CollectionTask, CollectorContext, Paused, RunProgress, collect
-from research_assets.collect.spec import CommentRule, StudySpec
-from research_assets.quota import Ledger
+from research_assets.quota.ledger import Ledger
 from research_assets.settings import Settings
+from research_assets.study.spec import CommentRule, StudySpec
 from research_assets.tiktok.client import Client
 
 QUERY = {"and": ({"operation": "EQ", "field_name": "hashtag_name", "field_values": ["gardening"]},)}

@@ -13,7 +13,7 @@ from selenium.webdriver import Chrome
 
 from research_assets.instance import prepare_home
 from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, child_environment, prepare_root
-from research_assets_tests.browser.start import PATIENCE, chromium, ui_process
+from research_assets_tests.browser.processes import PATIENCE, chromium, ui_process
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from research_assets.report.serve import serve_reports
 from research_assets.report.write import write_report
 from research_assets.settings import Settings
 from research_assets_tests.browser.page import Page
-from research_assets_tests.report.marts import SCRIPT, STUDY, garden_rows, publish
+from research_assets_tests.report.report_warehouse import SCRIPT, STUDY, garden_rows, publish
 
 BANNER = "Simulated data. Everything here comes from the project's sandbox and says nothing about the world."
 

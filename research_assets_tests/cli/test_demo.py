@@ -11,11 +11,11 @@ from rich.console import Console
 from research_assets.cli.demo import Demo
 from research_assets.instance import prepare_home
 from research_assets.report.queries import read_report_data
-from research_assets.sandbox.accounts import PANEL
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import RunningSandbox, run_in_thread
+from research_assets.sandbox.world.accounts import PANEL
 from research_assets.settings import DEMO_STUDIES_DIR, Settings, prepare_root
-from research_assets.study_file import find_studies
+from research_assets.study.loader import find_studies
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from research_assets.cli import main
 from research_assets.export import list_exports
 from research_assets.settings import Settings
-from research_assets_tests.export.house import make_warehouse
+from research_assets_tests.export.export_warehouse import make_warehouse
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from research_assets.cli.group import COMMANDS, KNOWN_ERRORS, import_reference, main
+from research_assets.cli.main import COMMANDS, KNOWN_ERRORS, import_reference, main
 from research_assets.settings import SettingsError
 
 HEAVY = {"dagster", "dbt", "duckdb", "httpx", "pandas", "rich", "starlette", "uvicorn", "yaml"}

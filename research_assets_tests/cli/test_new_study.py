@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from research_assets.cli import main, new_study
-from research_assets.study_file import read_study_file
+from research_assets.study.loader import read_study_file
 
 
 @pytest.fixture

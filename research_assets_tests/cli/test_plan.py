@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from research_assets.cli import main
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import RunningSandbox, run_in_thread
-from research_assets_tests.study.files import MINIMAL_STUDY, write
+from research_assets_tests.study.study_files import MINIMAL_STUDY, write
 
 STUDY = MINIMAL_STUDY + "comments: none\nend: 2026-02-10\n"
 

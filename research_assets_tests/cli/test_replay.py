@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from research_assets.cli import main
 from research_assets.settings import Settings
-from research_assets_tests.captured import make_answer, make_capture
+from research_assets_tests.storage.capture_factory import make_answer, make_capture
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from click.testing import CliRunner, Result
 
 from research_assets.cli import main
 from research_assets.clock import SystemClock
-from research_assets.quota import Ledger
+from research_assets.quota.ledger import Ledger
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import Settings
-from research_assets.tables import write_rows
-from research_assets_tests.study.files import MINIMAL_STUDY, write
+from research_assets.storage.raw_writer import write_rows
+from research_assets_tests.study.study_files import MINIMAL_STUDY, write
 
 
 def status() -> Result:

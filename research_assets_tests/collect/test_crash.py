@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from research_assets.captures import list_open_journals
 from research_assets.clock import week_of
-from research_assets.collect.spec import StudySpec
-from research_assets.locks import PartitionBusy
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import VARIABLES, Settings
-from research_assets_tests.collect.lab import QUERY, START, days, study
-from research_assets_tests.collect.served import (
+from research_assets.storage.captures import list_open_journals
+from research_assets.storage.locks import PartitionBusy
+from research_assets.study.spec import StudySpec
+from research_assets_tests.collect.harness import QUERY, START, days, study
+from research_assets_tests.collect.process_harness import (
     KILL_POINTS,
     CollectorProcess,
     ServedHarness,

@@ -2,7 +2,7 @@
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import QUERY, CollectorHarness, days, study
+from research_assets_tests.collect.harness import QUERY, CollectorHarness, days, study
 
 GARDEN = study(query=QUERY)
 

@@ -7,11 +7,11 @@ import pytest
 
 from research_assets.clock import week_of
 from research_assets.collect import PeriodNotCurrent
-from research_assets.collect.spec import CommentRule, StudySpec, UserRule
-from research_assets.sandbox.accounts import PANEL
 from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.world.accounts import PANEL
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import START, CollectorHarness, TamperingTransport, days, ids_as_text, study
+from research_assets.study.spec import CommentRule, StudySpec, UserRule
+from research_assets_tests.collect.harness import START, CollectorHarness, TamperingTransport, days, ids_as_text, study
 
 GARDEN = {
     "and": (

@@ -8,13 +8,12 @@ import httpx
 import orjson
 import pytest
 
-from research_assets.captures import list_open_journals
 from research_assets.collect import CollectionTask, collect
-from research_assets.collect.spec import CommentRule, UserRule
-from research_assets.journal import Journal
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import (
+from research_assets.storage.captures import Journal, list_open_journals
+from research_assets.study.spec import CommentRule, UserRule
+from research_assets_tests.collect.harness import (
     QUERY,
     START,
     CollectorHarness,

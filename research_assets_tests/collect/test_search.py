@@ -6,7 +6,7 @@ import pytest
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.lab import QUERY, START, CollectorHarness, days, study
+from research_assets_tests.collect.harness import QUERY, START, CollectorHarness, days, study
 
 
 def dense_config(**knobs: object) -> SandboxConfig:

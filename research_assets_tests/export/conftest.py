@@ -6,7 +6,7 @@ import pytest
 
 from research_assets.export import FORMATS, Export, ExportRequest, export
 from research_assets.settings import Settings
-from research_assets_tests.export.house import NOW, STUDY, make_warehouse
+from research_assets_tests.export.export_warehouse import NOW, STUDY, make_warehouse
 
 
 @pytest.fixture(scope="package")

@@ -6,8 +6,8 @@ import pytest
 
 from research_assets.report.write import WrittenReport, write_report
 from research_assets.settings import VARIABLES, Settings
-from research_assets_tests.report.marts import STUDY, garden_rows, publish
-from research_assets_tests.report.parsed import ParsedReport
+from research_assets_tests.report.html_parser import ParsedReport
+from research_assets_tests.report.report_warehouse import STUDY, garden_rows, publish
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 

@@ -4,15 +4,14 @@ from datetime import date
 
 import pytest
 
-from research_assets.report.codebook import CodebookColumn, MonthFill
-from research_assets.report.codebook_months import fill_svg, find_jumps, group_runs, summarize_fill
-from research_assets.report.facts import ApiChange
-from research_assets.report.words import NO_VALUE
+from research_assets.report.codebook import CodebookColumn, MonthFill, fill_svg, find_jumps, group_runs, summarize_fill
+from research_assets.report.data import ApiChange
+from research_assets.report.formatting import NO_VALUE
 from research_assets.report.write import WrittenReport, write_report
 from research_assets.settings import Settings
 from research_assets_tests.report.conftest import NOW
-from research_assets_tests.report.marts import SCRIPT, STUDY, garden_rows, publish
-from research_assets_tests.report.parsed import ParsedReport
+from research_assets_tests.report.html_parser import ParsedReport
+from research_assets_tests.report.report_warehouse import SCRIPT, STUDY, garden_rows, publish
 
 
 def months(*filled: int | None, rows: int = 100) -> list[MonthFill]:

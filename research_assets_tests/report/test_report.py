@@ -6,19 +6,28 @@ from datetime import date, timedelta
 
 import pytest
 
-from research_assets.collect.spec import CommentRule
-from research_assets.reading import WarehouseReadError
 from research_assets.report import REQUIRED_MARTS
-from research_assets.report.chart_epochs import END_MARK, START_MARK, change_markers, marker_layers
-from research_assets.report.facts import ApiChange
+from research_assets.report.data import ApiChange
+from research_assets.report.drawing import END_MARK, START_MARK, change_markers, marker_layers
 from research_assets.report.queries import read_report_data
-from research_assets.report.section_observed import observations_section
-from research_assets.report.sections_held import volume_section
+from research_assets.report.sections import observations_section, volume_section
 from research_assets.report.write import WrittenReport, write_report
 from research_assets.settings import Settings
+from research_assets.study.spec import CommentRule
+from research_assets.warehouse.reader import WarehouseReadError
 from research_assets_tests.report.conftest import NOW
-from research_assets_tests.report.marts import IMAGE, SCRIPT, STATES, STUDY, VIDEOS, at, contracts, garden_rows, publish
-from research_assets_tests.report.parsed import ParsedReport
+from research_assets_tests.report.html_parser import ParsedReport
+from research_assets_tests.report.report_warehouse import (
+    IMAGE,
+    SCRIPT,
+    STATES,
+    STUDY,
+    VIDEOS,
+    at,
+    contracts,
+    garden_rows,
+    publish,
+)
 
 SECTIONS = (
     "volume",

@@ -4,7 +4,7 @@ import httpx
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.asking import ANYTHING, SandboxClient, ids
+from research_assets_tests.sandbox.client import ANYTHING, SandboxClient, ids
 
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
 

@@ -3,12 +3,12 @@ from typing import Any
 
 import pytest
 
-from research_assets.sandbox.accounts import PANEL
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.render import playlist_id
-from research_assets.sandbox.videos import EPOCH, Video
+from research_assets.sandbox.world.accounts import PANEL
+from research_assets.sandbox.world.render import playlist_id
+from research_assets.sandbox.world.videos import EPOCH, Video
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.asking import ANYTHING, SandboxClient, ids
+from research_assets_tests.sandbox.client import ANYTHING, SandboxClient, ids
 
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = date(2026, 2, 1).toordinal() - EPOCH

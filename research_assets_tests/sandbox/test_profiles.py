@@ -7,7 +7,7 @@ import pytest
 
 from research_assets.sandbox.config import PROFILES, SandboxConfig
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.asking import GARDENING, SandboxClient, ids
+from research_assets_tests.sandbox.client import GARDENING, SandboxClient, ids
 
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ import pytest
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.asking import ANYTHING, SandboxClient
+from research_assets_tests.sandbox.client import ANYTHING, SandboxClient
 
 EVENING = datetime(2026, 11, 1, 23, 59, 0, tzinfo=UTC)
 BODY = {"query": ANYTHING, "start_date": "20260201", "end_date": "20260201"}

@@ -8,7 +8,7 @@ import pytest
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.asking import ANYTHING, FORM, SandboxClient, condition
+from research_assets_tests.sandbox.client import ANYTHING, FORM, SandboxClient, condition
 
 LATER = datetime(2026, 11, 1, 5, 6, 7, tzinfo=UTC)
 GOOD: dict[str, Any] = {"query": ANYTHING, "start_date": "20260201", "end_date": "20260202"}

@@ -5,7 +5,7 @@ import pytest
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.asking import ANYTHING, GARDENING, SandboxClient, condition, ids
+from research_assets_tests.sandbox.client import ANYTHING, GARDENING, SandboxClient, condition, ids
 
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
 FIRST, LAST = date(2026, 2, 1), date(2026, 2, 5)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import PortInUse, command, run_in_thread
-from research_assets_tests.sandbox.asking import ANYTHING, FORM
+from research_assets_tests.sandbox.client import ANYTHING, FORM
 
 
 def test_a_page_over_http() -> None:

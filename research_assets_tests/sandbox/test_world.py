@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.sandbox.ageing import age_at_count, count_at_age
 from research_assets.sandbox.app import create_app
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.ids import DAY, IdLayout
-from research_assets.sandbox.videos import EPOCH
+from research_assets.sandbox.world.ids import DAY, IdLayout
+from research_assets.sandbox.world.time_effects import age_at_count, count_at_age
+from research_assets.sandbox.world.videos import EPOCH
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.asking import GARDENING
+from research_assets_tests.sandbox.client import GARDENING
 
 FEBRUARY = date(2026, 2, 1).toordinal() - EPOCH
 LATER = datetime(2026, 11, 1, tzinfo=UTC)

@@ -10,8 +10,8 @@ import pytest
 
 from research_assets.instance import prepare_home
 from research_assets.settings import PROJECT_DIR, VARIABLES, Settings
-from research_assets.study_file import read_study_file
-from research_assets_tests.study.files import MINIMAL_STUDY, write
+from research_assets.study.loader import read_study_file
+from research_assets_tests.study.study_files import MINIMAL_STUDY, write
 
 PARTS = ("pyproject.toml", "workspace.yaml", "research_assets", "dbt_project")
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.collect.spec import CommentRule, UserRule
+from research_assets.component import StudyParams, StudyScaffolder
 from research_assets.settings import DEFS_DIR, Settings
-from research_assets.study_draft import (
+from research_assets.study.draft import (
     DraftError,
     StudyDraft,
     draft_issues,
@@ -20,9 +20,9 @@ from research_assets.study_draft import (
     study_folder,
     write_draft,
 )
-from research_assets.study_file import read_study_file
-from research_assets.study_scaffold import StudyParams, StudyScaffolder
-from research_assets_tests.study.files import MINIMAL_STUDY, write
+from research_assets.study.loader import read_study_file
+from research_assets.study.spec import CommentRule, UserRule
+from research_assets_tests.study.study_files import MINIMAL_STUDY, write
 
 SMALLEST = StudyDraft(name="garden", start="2026-02-01", hashtags=("garten",))
 FULL = StudyDraft(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from research_assets.collect.spec import CommentRule, StudySpec, UserRule
 from research_assets.settings import Settings
-from research_assets.study_file import StudyError, find_studies, load_studies, read_study_file
-from research_assets_tests.study.files import FULL_STUDY, HEADER, MINIMAL_STUDY, write
+from research_assets.study.loader import StudyError, find_studies, load_studies, read_study_file
+from research_assets.study.spec import CommentRule, StudySpec, UserRule
+from research_assets_tests.study.study_files import FULL_STUDY, HEADER, MINIMAL_STUDY, write
 
 TODAY = date(2026, 3, 2)
 

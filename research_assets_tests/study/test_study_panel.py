@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from research_assets.study_panel import PanelError, parse_username, read_panel
+from research_assets.study.panel import PanelError, parse_username, read_panel
 
 
 @pytest.mark.parametrize(

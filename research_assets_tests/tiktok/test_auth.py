@@ -8,13 +8,9 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from research_assets.tiktok.errors import (
-    BadCredentials,
-    ScopeNotAuthorized,
-    TokenRejected,
-)
+from research_assets.tiktok.errors import BadCredentials, ScopeNotAuthorized, TokenRejected
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.tiktok.api import (
+from research_assets_tests.tiktok.scripted_api import (
     KEY,
     PAGE,
     SEARCH,

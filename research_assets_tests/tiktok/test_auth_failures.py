@@ -18,7 +18,7 @@ from research_assets.tiktok.errors import (
     Unreachable,
 )
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.tiktok.api import (
+from research_assets_tests.tiktok.scripted_api import (
     KEY,
     PAGE,
     SEARCH,

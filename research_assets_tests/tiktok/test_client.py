@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from research_assets.tiktok import wire
+from research_assets.tiktok import transport
 from research_assets.tiktok.errors import (
     ApiError,
     DailyQuotaExceeded,
@@ -22,7 +22,7 @@ from research_assets.tiktok.errors import (
 )
 from research_assets.tiktok.requests import Request
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.tiktok.api import (
+from research_assets_tests.tiktok.scripted_api import (
     EVERY_REQUEST,
     LISTS,
     PROFILE,
@@ -163,7 +163,7 @@ async def test_retry_after_as_a_date_counts_from_the_clock_without_a_date_header
 async def test_an_answer_beyond_all_sense_is_not_read_to_its_end(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "MAX_BODY_BYTES", 1000)
+    monkeypatch.setattr(transport, "MAX_BODY_BYTES", 1000)
     api = ScriptedApi(httpx.Response(200, content=b"x" * 1001))
     async with api.client(clock) as client:
         with pytest.raises(ServerError, match="larger than"):
@@ -235,7 +235,7 @@ async def test_a_proxy_serves_the_real_api_only(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch, base_url: str, through_proxy: bool
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-    found = wire.HttpTransport(base_url=base_url, clock=clock, timeout=1, connections=1)
+    found = transport.HttpTransport(base_url=base_url, clock=clock, timeout=1, connections=1)
     assert any(found._http._mounts.values()) is through_proxy
     await found.aclose()
 

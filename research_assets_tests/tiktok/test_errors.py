@@ -6,7 +6,7 @@ import pytest
 
 from research_assets.tiktok import errors
 from research_assets.tiktok.errors import RAW_BYTES, AccessDenied, ApiError, ServerError, UnitError, UserNotFound
-from research_assets_tests.tiktok.api import LOG_ID, PROFILE, SEARCH
+from research_assets_tests.tiktok.scripted_api import LOG_ID, PROFILE, SEARCH
 
 
 def leaves() -> list[type[ApiError]]:

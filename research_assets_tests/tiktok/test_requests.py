@@ -17,7 +17,7 @@ from research_assets.tiktok.requests import (
     user_list,
     video_query,
 )
-from research_assets_tests.tiktok.api import EVERY_REQUEST, QUERY
+from research_assets_tests.tiktok.scripted_api import EVERY_REQUEST, QUERY
 
 DAY = date(2025, 5, 1)
 

@@ -12,7 +12,7 @@ import pytest
 from research_assets.assets.warehouse import warehouse_definitions
 from research_assets.settings import Settings
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.warehouse.rawdata import UPSTREAM, new_settings, write_raw_data
+from research_assets_tests.warehouse.raw_data import UPSTREAM, new_settings, write_raw_data
 
 
 def materialize(settings: Settings, **options: Any) -> dg.ExecuteInProcessResult:

@@ -10,10 +10,10 @@ import dagster as dg
 import duckdb
 import pytest
 
-from research_assets.assets import _build
 from research_assets.settings import DBT_PROJECT_DIR, Settings
+from research_assets.warehouse import build
 from research_assets_tests.warehouse.conftest import BuiltWarehouse, materialize, query
-from research_assets_tests.warehouse.rawdata import ANNA_VIDEO, DAY1, DAY2, at, video, write
+from research_assets_tests.warehouse.raw_data import ANNA_VIDEO, DAY1, DAY2, at, video, write
 
 MARTS = {
     *("videos", "video_observations", "comments", "users", "user_observations", "follows", "engagements", "hashtags"),
@@ -184,7 +184,7 @@ def test_a_selection_builds_all_and_records_all(built_warehouse: BuiltWarehouse)
 
 
 def test_two_builds_do_not_mix(built_warehouse: BuiltWarehouse) -> None:
-    with _build.build_lock(built_warehouse.settings):
+    with build.build_lock(built_warehouse.settings):
         result = materialize(built_warehouse.settings, raise_on_error=False)
     assert not result.success
     failure = result.failure_data_for_node("warehouse")

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 from research_assets import fields
-from research_assets_tests.warehouse.rawdata import ANNA_VIDEO
+from research_assets_tests.warehouse.raw_data import ANNA_VIDEO
 
 Rows = Callable[[str], Sequence[tuple[Any, ...]]]
 

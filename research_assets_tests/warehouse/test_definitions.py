@@ -6,11 +6,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from research_assets.assets import _dbt
 from research_assets.assets.warehouse import prepare_manifest, warehouse_definitions
 from research_assets.settings import Settings
+from research_assets.warehouse import dbt_runner
 from research_assets_tests.warehouse.conftest import BuiltWarehouse
-from research_assets_tests.warehouse.rawdata import UPSTREAM
+from research_assets_tests.warehouse.raw_data import UPSTREAM
 
 
 def deps(definitions: dg.Definitions, *path: str) -> set[str]:
@@ -59,7 +59,7 @@ def test_without_a_study_the_location_loads(built_warehouse: BuiltWarehouse) -> 
 
 
 def test_loading_again_parses_nothing(built_warehouse: BuiltWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_dbt, "parse", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr(dbt_runner, "parse", lambda _: pytest.fail("parsed"))
     warehouse_definitions(UPSTREAM, built_warehouse.settings)
 
 
@@ -67,7 +67,7 @@ def test_a_manifest_that_does_not_fit_the_project_is_made_anew(
     built_warehouse: BuiltWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[Settings] = []
-    monkeypatch.setattr(_dbt, "parse", parsed.append)
+    monkeypatch.setattr(dbt_runner, "parse", parsed.append)
     mark = built_warehouse.settings.dbt_target / "manifest.sha256"
     fitting = mark.read_text()
     try:
@@ -81,10 +81,10 @@ def test_a_manifest_that_does_not_fit_the_project_is_made_anew(
 def test_a_project_that_cannot_be_parsed_says_so(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_dbt, "DBT_PROJECT_DIR", tmp_path)
+    monkeypatch.setattr(dbt_runner, "DBT_PROJECT_DIR", tmp_path)
     (tmp_path / "dbt_project.yml").write_text("name: broken\nprofile: nobody\n")
     (tmp_path / "profiles.yml").write_text("{}\n")
     environment = dict(os.environ)
-    with pytest.raises(_dbt.DbtError, match=r"(?s)cannot be parsed.*dbt\.log"):
+    with pytest.raises(dbt_runner.DbtError, match=r"(?s)cannot be parsed.*dbt\.log"):
         prepare_manifest(settings)
     assert dict(os.environ) == environment

@@ -9,10 +9,10 @@ from typing import Any
 
 import duckdb
 
-from research_assets import tables
-from research_assets.assets import _build
 from research_assets.settings import Settings
-from research_assets_tests.warehouse.rawdata import (
+from research_assets.storage import raw_writer
+from research_assets.warehouse import build
+from research_assets_tests.warehouse.raw_data import (
     at,
     make_attempt,
     new_id,
@@ -28,14 +28,14 @@ FIRST = date(2026, 2, 1)
 NAMES = ("anna", "ben", "carl", "dora", "eva")
 
 
-def build(settings: Settings, *, whole: bool = False) -> str | None:
+def build_and_publish(settings: Settings, *, whole: bool = False) -> str | None:
     """Build and publish without Dagster; why it was built whole, None if it was not."""
-    with _build.build_lock(settings):
-        tables.ensure_tables(settings.raw)
+    with build.build_lock(settings):
+        raw_writer.ensure_tables(settings.raw)
         now = datetime(2026, 6, 1, tzinfo=UTC)
-        intake, results = _build.build_warehouse(settings, full_refresh=whole, now=now, progress=lambda *_: None)
+        intake, results = build.build_warehouse(settings, full_refresh=whole, now=now, progress=lambda *_: None)
         assert [f"{result.name}: {result.message}" for result in results if result.failed] == []
-        _build.publish_warehouse(settings, intake)
+        build.publish_warehouse(settings, intake)
     return intake.full_refresh_reason
 
 
@@ -226,21 +226,21 @@ def test_increments_end_where_a_whole_build_ends(tmp_path: Path) -> None:
     story = Story(held.raw, seed=23)
     for what in story.events():
         what()
-    assert build(held) == "no warehouse that fits this project is held"
+    assert build_and_publish(held) == "no warehouse that fits this project is held"
     for _ in range(3):
         for what in story.random.choices(story.events(), k=8):
             what()
-        assert build(held) is None
+        assert build_and_publish(held) is None
         shutil.rmtree(fresh.raw, ignore_errors=True)
         shutil.copytree(held.raw, fresh.raw)
-        build(fresh, whole=True)
+        build_and_publish(fresh, whole=True)
         assert differences(held, fresh) == {}
     gone = max((held.raw / "videos").glob(f"study={STUDY}/day=*/*.parquet"))
     gone.unlink()
     (fresh.raw / gone.relative_to(held.raw)).unlink()
-    assert build(held) == f"raw/{gone.relative_to(held.raw)} is gone"
+    assert build_and_publish(held) == f"raw/{gone.relative_to(held.raw)} is gone"
     assert differences(held, fresh)["marts.videos"] > 0
-    build(fresh)
+    build_and_publish(fresh)
     assert differences(held, fresh) == {}
 
 
@@ -256,10 +256,10 @@ def test_a_creator_goes_with_the_only_videos_and_examples_are_of_the_newest_days
         write(raw, "videos", STUDY, day, capture, rows)
 
     seen(held.raw, "c1", FIRST, 3, "renamed_later", 1)
-    build(held)
+    build_and_publish(held)
     seen(held.raw, "c2", FIRST, 30, "renamed", 2)
     seen(held.raw, "c3", FIRST + timedelta(days=10), 3, "newcomer", 3)
-    assert build(held) is None
+    assert build_and_publish(held) is None
     with duckdb.connect(str(held.warehouse), read_only=True) as db:
         assert db.execute("select username, n_videos from marts.creators order by 1").fetchall() == [
             ("newcomer", 12),
@@ -271,5 +271,5 @@ def test_a_creator_goes_with_the_only_videos_and_examples_are_of_the_newest_days
         ).fetchall()
     assert examples == [("day", "2026-02-01, 2026-02-11"), ("like_count", "3, 3, 3"), ("share_count", "1, 5, 10")]
     shutil.copytree(held.raw, fresh.raw)
-    build(fresh, whole=True)
+    build_and_publish(fresh, whole=True)
     assert differences(held, fresh) == {}

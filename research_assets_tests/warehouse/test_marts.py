@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from research_assets_tests.warehouse.rawdata import (
+from research_assets_tests.warehouse.raw_data import (
     ANNA_VIDEO,
     BEN_VIDEO,
     BIKE_VIDEO,

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 
 import research_assets as ra
-from research_assets.notebook import Warehouse
-from research_assets.reading import WarehouseReadError
 from research_assets.settings import PROJECT_DIR, Settings
+from research_assets.warehouse.notebook import Warehouse
+from research_assets.warehouse.reader import WarehouseReadError
 from research_assets_tests.warehouse.conftest import BuiltWarehouse, materialize, query
-from research_assets_tests.warehouse.rawdata import (
+from research_assets_tests.warehouse.raw_data import (
     ANNA_VIDEO,
     BEN_VIDEO,
     CARL_VIDEO,

@@ -7,8 +7,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from research_assets.assets import _dbt
-from research_assets.assets._intake import scratch_path
+from research_assets.warehouse import dbt_runner
+from research_assets.warehouse.changes import scratch_path
 from research_assets_tests.warehouse.conftest import BuiltWarehouse, query
 
 COUNTS = ("_count", "_sum", "_median", "_change")
@@ -78,10 +78,10 @@ def test_the_descriptions_are_in_the_database_too(built_warehouse: BuiltWarehous
 
 def test_the_unit_tests_of_the_models_pass(built_warehouse: BuiltWarehouse) -> None:
     settings = built_warehouse.settings
-    manifest = _dbt.parse_project(settings)
+    manifest = dbt_runner.parse_project(settings)
     settings.warehouse_build.write_bytes(settings.warehouse.read_bytes())
     try:
-        with _dbt.dbt_session(settings) as dbt:
+        with dbt_runner.dbt_session(settings) as dbt:
             results = dbt.call(["test", "--select", "test_type:unit"], {}, manifest)
     finally:
         settings.warehouse_build.unlink()

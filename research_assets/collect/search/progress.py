@@ -1,0 +1,130 @@
+"""TODO charter."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import Any, Literal
+
+from research_assets.clock import midnight
+from research_assets.tiktok.ids import upload_time
+from research_assets.units.coverage import Attempt, attempt_from_event
+from research_assets.units.windows import ONE_DAY, SearchWindow, apportion
+
+PUBLICATION_LAG = timedelta(hours=60)
+"""How long after its id's moment of upload a video may be published (reference 3.1.3: up to about 2.5 days)."""
+
+WindowOutcome = Literal["done", "failed", "refused", "lost", "doubtful", "wide", "dropped", "changed"]
+"""How a window ended: `done`; `failed` (the server could not answer), `refused` (the API does not take the request),
+`lost` (the search id was refused for good), `doubtful` (pages that cannot belong to this search), `wide` (better asked
+as several); `dropped` (going on costs more than asking anew), `changed` (the study asks for something else by now)."""
+
+
+@dataclass(slots=True)
+class SearchProgress:
+    """How far a window has come: the fold of its journal's events."""
+
+    window: SearchWindow
+    pages: int = 0
+    requests: int = 0
+    rows: int = 0
+    cursor: int | None = None
+    search_id: str | None = None
+    search_id_issued_at: datetime | None = None
+    has_more: bool = True
+    highest_id: int | None = None
+    lowest_id: int | None = None
+    n_empty_pages: int = 0
+    has_uppercase_regions: bool = False
+    n_outside_window: int = 0
+    distrust_reason: str | None = None
+    first_at: datetime | None = None
+    last_at: datetime | None = None
+    kept: Counter[date] = field(default_factory=Counter)
+    offered: Counter[date] = field(default_factory=Counter)
+    asked: Counter[date] = field(default_factory=Counter)
+    outcome: WindowOutcome | None = None
+    reason: str | None = None
+    recorded_attempts: dict[tuple[str, date], Attempt] = field(default_factory=dict)
+
+    def apply(self, event: Mapping[str, Any]) -> None:
+        """Fold one event of the journal; events of other kinds change nothing."""
+        kind = event["event"]
+        if kind == "end":
+            self.outcome, self.reason = event["outcome"], event["reason"]
+        elif kind == "unit":
+            verdict = attempt_from_event(event)
+            self.recorded_attempts[verdict.unit, verdict.partition] = verdict
+        if kind not in ("page", "fail", "canary"):
+            return
+        self.requests += event.get("requests", 1)
+        at = event["observed_at"]
+        self.last_at = at if isinstance(at, datetime) else datetime.fromisoformat(at)
+        self.first_at = self.first_at or self.last_at
+        if kind != "page":
+            return
+        self.pages += 1
+        self.rows += event["rows"]
+        self.distrust_reason = event["doubt"]
+        if self.distrust_reason is None and event["lowest"] is not None:
+            self.highest_id = self.highest_id or event["highest"]
+            self.lowest_id = event["lowest"]
+        self.cursor = event["cursor"]
+        if event["search_id"] != self.search_id:
+            self.search_id, self.search_id_issued_at = event["search_id"], self.last_at
+        self.has_more = event["has_more"]
+        self.n_empty_pages = self.n_empty_pages + 1 if not event["rows"] else 0
+        self.has_uppercase_regions = self.has_uppercase_regions or event["upper"]
+        self.n_outside_window += event["strays"]
+        by_day = {date.fromisoformat(day): count for day, count in event["by_day"].items()}
+        self.kept.update(by_day)
+        weights = by_day or {self.reached_day: 1}
+        self.offered.update(apportion(event["offered"], weights))
+        self.asked.update(apportion(event["asked"], weights))
+
+    @property
+    def reached_day(self) -> date:
+        """The day on which the search has arrived, for counts of a page that delivered nothing."""
+        if self.lowest_id is None:
+            return self.window.last
+        return min(max(upload_time(self.lowest_id).date(), self.window.first), self.window.last)
+
+    @property
+    def hits_per_day(self) -> float:
+        """Raw hits a day, as far as the search has come; 0 before it found any."""
+        if self.lowest_id is None:
+            return 0.0
+        passed = midnight(self.window.last + ONE_DAY) - upload_time(self.lowest_id)
+        return self.offered.total() / max(passed / ONE_DAY, 1 / 86400)
+
+    def complete_days(self) -> tuple[date, ...]:
+        """Days of which every video was passed: all of them at the end, else those well above the lowest id."""
+        if self.outcome == "changed":
+            return ()
+        if not self.has_more and self.distrust_reason is None and self.pages:
+            return self.window.days
+        if self.lowest_id is None:
+            return ()
+        return tuple(day for day in self.window.days if midnight(day) - PUBLICATION_LAG > upload_time(self.lowest_id))
+
+    def day_attempts(self, capture: str) -> list[Attempt]:
+        """The counts of each day of the window, as yet `partial`; its requests are shared by raw hits."""
+        days = self.window.days
+        hits = sum(self.offered.values())
+        return [
+            Attempt(
+                entity="videos",
+                partition=day,
+                unit_kind="day",
+                unit=day.isoformat(),
+                state="partial",
+                first_at=self.first_at,
+                last_at=self.last_at,
+                asked=self.asked[day],
+                offered=self.offered[day],
+                kept=self.kept[day],
+                requests=self.requests * (self.offered[day] / hits if hits else 1 / len(days)),
+                capture=capture,
+            )
+            for day in days
+        ]

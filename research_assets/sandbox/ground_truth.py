@@ -1,0 +1,96 @@
+"""What is the case, told to tests: which items a perfect collector could have, by the sandbox's clock."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from research_assets.sandbox.query import parse
+from research_assets.sandbox.world.comments import CommentThreads
+from research_assets.sandbox.world.network import Network
+from research_assets.sandbox.world.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class DayHits:
+    """Ids of a day's raw hits, falling, and those among them that a page delivers."""
+
+    raw: tuple[int, ...]
+    deliverable: tuple[int, ...]
+
+
+class GroundTruth:
+    """Answers about the present moment of a world. It costs no quota and meets no fault."""
+
+    def __init__(self, world: World, threads: CommentThreads, network: Network) -> None:
+        self._world = world
+        self._threads = threads
+        self._network = network
+
+    def videos(self, query: Mapping[str, Any], start: date, end: date) -> dict[date, DayHits]:
+        """The hits of a query in the API's own form, by UTC day of publication; days without a hit are there too.
+
+        Any number of days can be asked for. Days that are dead or silent for the API are told all the same. Raises
+        ApiFailure for a query that the API would refuse.
+        """
+        at = self._world.now()
+        found: dict[date, DayHits] = {}
+        for number in range(start.toordinal(), end.toordinal() + 1):
+            day = date.fromordinal(number)
+            text = day.strftime("%Y%m%d")
+            checked = parse({"query": query, "start_date": text, "end_date": text}, self._world.config)
+            raw = self._world.hits(checked, at, silent=False)
+            found[day] = DayHits(tuple(raw), tuple(self._world.deliverable(raw, at)))
+        return found
+
+    def comments(self, video_id: int) -> tuple[int, ...]:
+        """Ids of the top-level comments that the list of a video delivers, in its order and within the ceiling."""
+        at, video = self._world.now(), self._world.video(video_id)
+        if video is None or self._threads.closed(video):
+            return ()
+        hits = self._threads.top_level(video, at)[: self._world.config.comment_limit or None]
+        return tuple(comment.id for comment in hits if self._threads.delivers(video, comment, at))
+
+    def replies(self, comment_id: int) -> tuple[int, ...]:
+        """Ids of the replies to a comment that can be had."""
+        at, place = self._world.now(), self._threads.find(comment_id)
+        if place is None or self._threads.closed(place[0]):
+            return ()
+        hits = self._threads.replies(*place, at)[: self._world.config.comment_limit or None]
+        return tuple(reply.id for reply in hits if self._threads.delivers(place[0], reply, at))
+
+    def state(self, username: str) -> str:
+        """`open`, `private`, `refused`, or `missing`."""
+        account = self._world.account(username, self._world.now())
+        return "missing" if account is None else account.state
+
+    def user(self, username: str) -> dict[str, Any]:
+        """The state of an account and every list that the API gives of it; a list that is refused is null."""
+        at = self._world.now()
+        account = self._world.account(username, at)
+        if account is None or account.state != "open":
+            return {"username": username, "state": self.state(username)}
+        network = self._network
+        followers = [r for r in network.followers(account, at) if network.listed(r, at)]
+        following = [r for r in network.following(account, at) if network.listed(r, at)]
+        lists = {
+            "liked_videos": [video for _, video in network.liked(account, at)] if account.likes_public else None,
+            "reposted_videos": [video for _, video in network.reposted(account, at)],
+            "pinned_videos": network.pinned(account, at),
+        }
+        return {
+            "username": account.username,
+            "state": account.state,
+            "followers": [self._world.accounts[other].username for _, other in followers],
+            "following": [self._world.accounts[other].username for _, other in following]
+            if account.following_public
+            else None,
+            "follower_count": network.follower_count(account, at),
+        } | {
+            name: None if videos is None else [v.id for v in videos if self._world.delivers(v, at)]
+            for name, videos in lists.items()
+        }
+
+    def moment(self) -> datetime:
+        """The moment to which all this applies, UTC."""
+        return datetime.fromtimestamp(self._world.now(), UTC)

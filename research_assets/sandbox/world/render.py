@@ -1,0 +1,143 @@
+"""Videos and comments as the JSON of an answer: compact, keys in a different order from object to object, no nulls."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from functools import lru_cache
+from random import Random
+from typing import Any
+
+import orjson
+
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.world import text, vocabulary
+from research_assets.sandbox.world.randomness import hash_parts, hash_text, uniform
+from research_assets.sandbox.world.time_effects import count_at_age, snapshot_time
+from research_assets.sandbox.world.videos import Video
+
+_KEPT = 30_000  # fragments of one choice of fields
+_CHOICES = 4
+_VIDEO_TAGS = (("AIGC Type", 1), ("AIGC Type", 2), ("Branded Type", 1), ("Branded Type", 7))
+_YEAR_2024 = 19_723  # days since 1970: from then on effects are nearly always absent
+
+
+def shuffled_json(record: dict[str, Any], rng: Random) -> bytes:
+    """A record as JSON with its keys in a random order."""
+    draw = rng.random
+    return orjson.dumps(dict(sorted(record.items(), key=lambda _: draw())))
+
+
+@lru_cache(maxsize=5000)
+def _hashtag_id(tag: str) -> int:
+    return hash_text(tag) >> 33
+
+
+def playlist_id(account: int, week: int, number: int) -> int:
+    """The id of a creator's playlist of a week (since 1970); account, week and number stand in its lower bits."""
+    return (week * 7 * 86400 + account) << 32 | account << 16 | week << 2 | number
+
+
+def playlist_parts(identity: int) -> tuple[int, int, int]:
+    """The account, the week and the number that a playlist's id points to."""
+    return identity >> 16 & 0xFFFF, identity >> 2 & 0x3FFF, identity & 3
+
+
+class VideoRenderer:
+    """Renders videos with a choice of fields, and keeps the newest fragments."""
+
+    def __init__(self, config: SandboxConfig) -> None:
+        self._config = config
+        self._kept: dict[tuple[str, ...], OrderedDict[int, tuple[int, bytes]]] = {}
+
+    def fragments(self, videos: Sequence[Video], fields: tuple[str, ...], now: float) -> list[bytes]:
+        """One JSON object per video, with counts as delivered at a moment."""
+        if fields not in self._kept and len(self._kept) >= _CHOICES:
+            self._kept.pop(next(iter(self._kept)))
+        kept, hour, found = self._kept.setdefault(fields, OrderedDict()), int(now // 3600), []
+        for video in videos:
+            held = kept.get(video.id)
+            if held is None or held[0] != hour:
+                fragment = shuffled_json(self.record(video, fields, now), Random(hash_parts(video.seed, 21)))
+                # A copy, because what the serializer returns keeps eight kilobytes of room.
+                held = (hour, memoryview(fragment).tobytes())
+                kept[video.id] = held
+                if len(kept) > _KEPT:
+                    kept.popitem(last=False)
+            found.append(held[1])
+        return found
+
+    def record(self, video: Video, fields: tuple[str, ...], now: float) -> dict[str, Any]:
+        """A video's record with the named fields; what the video lacks is left out."""
+        config = self._config
+        age = snapshot_time(video.seed, now, config.count_lag_days) - video.create_time
+        caption, username = video.caption, video.creator.username
+        if uniform(video.seed, 22) < config.nul_characters:
+            caption, username = text.insert_nul(caption, video.seed), text.insert_nul(username, video.seed)
+        record: dict[str, Any] = {
+            "id": video.id,
+            "video_description": caption,
+            "create_time": video.create_time,
+            "region_code": video.creator.region,
+            "share_count": count_at_age(video.shares, age),
+            "view_count": count_at_age(video.views, age),
+            "like_count": count_at_age(video.likes, age),
+            "comment_count": count_at_age(video.comments, age),
+            "hashtag_names": list(video.tags),
+            "username": username,
+            "is_stem_verified": video.topic == "science" and uniform(video.seed, 23) < 0.5,
+            "favorites_count": count_at_age(video.favorites, age),
+            "video_duration": video.duration,
+        }
+        if video.music_id:
+            record["music_id"] = video.music_id
+        return {name: value for name, value in (record | self._extras(video)).items() if name in fields}
+
+    def _extras(self, video: Video) -> dict[str, Any]:
+        rng = Random(hash_parts(video.seed, 24))
+        extras: dict[str, Any] = {}
+        if video.day < _YEAR_2024 and rng.random() < 0.9:
+            extras["effect_ids"] = text.pick(rng, (["0"], ["0"], ["0"], ["260234", "0"]))
+        if video.playlist:
+            extras["playlist_id"] = playlist_id(video.creator.index, video.day // 7, video.playlist)
+        if rng.random() < 0.17:
+            extras["voice_to_text"] = text.transcript(rng, video.creator.language, video.topic)
+        if video.tags:
+            extras["hashtag_info_list"] = [
+                {"hashtag_id": _hashtag_id(tag.lower()), "hashtag_name": tag, "hashtag_description": ""}
+                for tag in video.tags
+            ]
+        if rng.random() < 0.12:
+            extras["sticker_info_list"] = [
+                {"sticker_id": str(rng.randrange(10_000, 99_999)), "sticker_name": text.pick(rng, vocabulary.STICKERS)}
+            ]
+        if rng.random() < 0.10:
+            number = rng.randrange(len(vocabulary.EFFECTS))
+            extras["effect_info_list"] = [
+                {
+                    "effect_id": str(260_000 + number),
+                    "effect_name": vocabulary.EFFECTS[number],
+                    "effect_photo_url": f"https://effects.invalid/{number}.png",
+                }
+            ]
+        if video.mention:
+            extras["video_mention_list"] = [video.mention if rng.random() < 0.8 else text.display_name(rng)]
+        if rng.random() < 0.5:
+            extras["video_label"] = {"content": "", "sink": False, "type": 0, "vote": False, "warn": False}
+        if rng.random() < 0.05:
+            kind, number = text.pick(
+                rng, (("AIGC Type", 1), ("AIGC Type", 2), ("Branded Type", 1), ("Branded Type", 7))
+            )
+            extras["video_tag"] = {"type": kind, "number": number}
+        return extras
+
+
+def as_user_video(record: dict[str, Any]) -> dict[str, Any]:
+    """A video's record as the lists of an account spell it (reference §3.1, §3.1.2): two keys differ."""
+    if "effect_info_list" in record:
+        record["effect_info_list"] = [
+            {"effect_photo_URI" if name == "effect_photo_url" else name: value for name, value in effect.items()}
+            for effect in record["effect_info_list"]
+        ]
+    if "video_tag" in record:
+        tag = record["video_tag"]
+        record["video_tag"] = {"video_tag_type": tag["type"], "video_tag_number": tag["number"]}
+    return record

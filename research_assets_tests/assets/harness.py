@@ -1,0 +1,93 @@
+"""A study, a sandbox and a Dagster instance, put together for tests."""
+
+from dataclasses import dataclass, field, replace
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+
+from research_assets.checks import study_checks
+from research_assets.component import study_assets
+from research_assets.resources import CollectorResource, warehouse_resource
+from research_assets.sandbox.server import RunningSandbox
+from research_assets.settings import VARIABLES, Settings
+from research_assets.study.spec import CommentRule, StudySpec, UserRule
+from research_assets_tests.conftest import FakeClock
+
+STUDY = StudySpec(
+    name="gardening",
+    start=date(2026, 2, 1),
+    end=date(2026, 2, 10),
+    query={"and": ({"operation": "EQ", "field_name": "hashtag_name", "field_values": ["gardening"]},)},
+    users=UserRule("none"),
+)
+
+NO_COMMENTS = replace(STUDY, comments=CommentRule("none"))
+
+
+@dataclass
+class AssetHarness:
+    """Runs assets of a study against a sandbox, each run in a fresh set of definitions, all on one instance."""
+
+    sandbox: RunningSandbox
+    root: Path
+    study: StudySpec = STUDY
+    instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
+
+    @property
+    def settings(self) -> Settings:
+        """The data root and the sandbox's address."""
+        return Settings.from_env(
+            {
+                VARIABLES["root"].name: str(self.root),
+                VARIABLES["api_url"].name: self.sandbox.url,
+                VARIABLES["client_key"].name: self.sandbox.app.config.client_key,
+                VARIABLES["client_secret"].name: self.sandbox.app.config.client_secret,
+                VARIABLES["rate"].name: "10000",
+                VARIABLES["research_cap"].name: str(self.sandbox.app.config.research_cap),
+            }
+        )
+
+    def run(
+        self, *entities: str, first: str, last: str | None = None, settings: Settings | None = None, **config: bool
+    ) -> dg.ExecuteInProcessResult:
+        """Materialize entities for a range of partitions."""
+        keys = [dg.AssetKey([self.study.name, entity]) for entity in entities]
+        assets = study_assets(self.study)
+        steps = [asset.op.name for asset in assets if asset.keys & set(keys)]
+        collection = CollectorResource(settings or self.settings, clock=FakeClock())
+        tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
+        return dg.materialize(
+            [*assets, *study_checks(self.study)],
+            selection=keys,
+            instance=self.instance,
+            resources={
+                "collection": dg.ResourceDefinition.hardcoded_resource(collection),
+                "warehouse": warehouse_resource(self.settings),
+            },
+            partition_key=None if last else first,
+            tags=tags if last else None,
+            run_config={"ops": {step: {"config": config} for step in steps}},
+            raise_on_error=False,
+        )
+
+    def requests_sent(self, endpoint: str) -> int:
+        """How often an endpoint was asked, by the sandbox's books."""
+        return int(self.sandbox.state["requests"].get(endpoint, 0))
+
+    def materialized(self, entity: str) -> list[str]:
+        """The partitions that the UI shows as materialized."""
+        return sorted(self.instance.get_materialized_partitions(dg.AssetKey([self.study.name, entity])))
+
+
+def observations_by_partition(result: dg.ExecuteInProcessResult) -> dict[str | None, dg.AssetObservation]:
+    """The observations of a run, by partition."""
+    events = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
+    return {event.partition: event.asset_observation_data.asset_observation for event in events}
+
+
+def failure_message(result: dg.ExecuteInProcessResult) -> str:
+    """What the failed step of a run says."""
+    [event] = [event for event in result.all_events if event.is_step_failure]
+    data = event.step_failure_data
+    return str(data.user_failure_data.description if data.user_failure_data else data.error)

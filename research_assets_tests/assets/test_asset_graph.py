@@ -1,0 +1,119 @@
+"""The shape of a study's assets: keys, groups, partitions, what follows from what, and what an edit makes stale."""
+
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import dagster as dg
+
+from research_assets import sandbox
+from research_assets.checks import study_checks
+from research_assets.component import study_assets
+from research_assets.fields import ENTITIES
+from research_assets.resources import build_resources
+from research_assets.settings import Settings
+from research_assets.study.loader import read_study_file
+from research_assets.study.spec import CommentRule, StudySpec, UserRule
+from research_assets_tests.assets.harness import STUDY
+
+DEMO = Path(sandbox.__path__[0]) / "studies" / "demo" / "defs.yaml"
+
+
+def specs(study: StudySpec) -> dict[str, dg.AssetSpec]:
+    return {spec.key.path[-1]: spec for asset in study_assets(study) for spec in asset.specs}
+
+
+def keys(partitions: dg.PartitionsDefinition[str] | None, now: str) -> list[str]:
+    assert isinstance(partitions, dg.TimeWindowPartitionsDefinition)
+    return list(partitions.get_partition_keys(current_time=datetime.fromisoformat(now).replace(tzinfo=UTC)))
+
+
+def test_demo_study_has_all_eight_entities() -> None:
+    [declared] = read_study_file(DEMO)
+    assets = specs(declared.spec)
+    assert set(assets) == set(ENTITIES)
+    for entity, spec in assets.items():
+        assert spec.key == dg.AssetKey(["gardening", entity])
+        assert spec.group_name == "gardening"
+        assert spec.skippable
+        assert spec.tags["clock"] == ENTITIES[entity].time_axis
+        assert spec.tags["quota"] == ("follow" if entity in {"followers", "following"} else "research")
+        first, *more = (spec.description or "").split("\n\n")
+        assert first == f"Grain: {ENTITIES[entity].grain}.", "lists show it as it is written"
+        assert [part.partition(" ")[0] for part in more] == ["**Partition:**", "**Cost:**", "**Again:**"]
+        schema = spec.metadata["dagster/column_schema"]
+        assert {"observed_at", "capture"} <= {column.name for column in schema.columns}
+    parents = {entity: [dep.asset_key.path[-1] for dep in spec.deps] for entity, spec in assets.items()}
+    assert {entity: names for entity, names in parents.items() if names} == {
+        "comments": ["videos"],
+        "users": ["videos"],
+    }
+
+
+def test_only_a_study_without_end_can_become_stale_and_only_where_each_day_brings_a_new_one() -> None:
+    policies = {entity: spec.freshness_policy for entity, spec in specs(replace(STUDY, end=None)).items()}
+    assert {entity for entity, policy in policies.items() if policy} == {"videos"}
+    assert not any(spec.freshness_policy for spec in specs(STUDY).values())
+
+
+def test_what_a_study_does_not_want_is_no_asset() -> None:
+    study = replace(STUDY, comments=CommentRule("none"), users=UserRule("none"))
+    assert set(specs(study)) == {"videos"}
+    assert set(specs(replace(study, users=UserRule("panel"), panel=("a",)))) == set(ENTITIES) - {"comments"}
+
+
+def test_profiles_of_the_panel_do_not_wait_for_videos() -> None:
+    assert not list(specs(replace(STUDY, users=UserRule("panel"), panel=("a",)))["users"].deps)
+
+
+def test_definitions_of_a_study_hold_together(settings: Settings) -> None:
+    [declared] = read_study_file(DEMO)
+    mart = dg.AssetSpec(["marts", "coverage"])
+    defs = dg.Definitions(
+        assets=[*study_assets(declared.spec), mart],
+        asset_checks=study_checks(declared.spec),
+        resources=dict(build_resources(settings)),
+    )
+    dg.Definitions.validate_loadable(defs)
+
+
+def test_partitions() -> None:
+    closed, endless = specs(STUDY), specs(replace(STUDY, end=None, users=UserRule(), panel=("a",)))
+    assert keys(closed["videos"].partitions_def, "2026-03-02") == [f"2026-02-{day:02}" for day in range(1, 11)]
+    assert keys(closed["videos"].partitions_def, "2026-02-03T10:00") == ["2026-02-01", "2026-02-02"]
+    assert closed["comments"].partitions_def == closed["videos"].partitions_def
+    assert keys(endless["videos"].partitions_def, "2026-02-13T00:30")[-1] == "2026-02-12"
+    # 2026-02-01 is a Sunday: its week began on Monday, the 26th.
+    assert keys(endless["users"].partitions_def, "2026-02-08T23:59") == ["2026-01-26", "2026-02-02"]
+    assert keys(endless["followers"].partitions_def, "2026-02-09")[-1] == "2026-02-09"
+    daily = specs(replace(STUDY, users=UserRule(), observe="daily"))["users"]
+    assert keys(daily.partitions_def, "2026-02-02T00:01") == ["2026-02-01", "2026-02-02"]
+
+
+def test_observation_goes_on_after_the_last_day() -> None:
+    users = specs(replace(STUDY, users=UserRule()))["users"]
+    assert keys(users.partitions_def, "2026-06-03")[-1] == "2026-06-01"
+
+
+def test_code_version_changes_with_what_is_asked_and_with_nothing_else() -> None:
+    def versions(study: StudySpec) -> dict[str, str | None]:
+        return {entity: spec.code_version for entity, spec in specs(study).items()}
+
+    study = replace(STUDY, users=UserRule(), panel=("a",))
+    before = versions(study)
+    assert versions(replace(study, end=date(2027, 1, 1), quota_weight=3.0, settle_days=4)) == before
+    other_query = {"and": ({"operation": "EQ", "field_name": "hashtag_name", "field_values": ["balcony"]},)}
+    changed = {
+        "query": versions(replace(study, query=other_query)),
+        "panel": versions(replace(study, panel=("a", "b"))),
+        "rule": versions(replace(study, comments=CommentRule("top", n=3))),
+        "fields": versions(replace(study, fields={"users": ("display_name",)})),
+    }
+    stale = {edit: {entity for entity in before if after[entity] != before[entity]} for edit, after in changed.items()}
+    panel = {"followers", "following", "liked_videos", "reposted_videos", "pinned_videos"}
+    assert stale == {
+        "query": {"videos", "comments", "users"},
+        "panel": panel,
+        "rule": {"comments"},
+        "fields": {"users"},
+    }

@@ -1,0 +1,174 @@
+"""What a study lacks by the warehouse, and the inventory of what is broken now by the files."""
+
+import os
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import pytest
+
+from research_assets.checks.study_health import completeness_result, failures_result, format_age
+from research_assets.collect.publish import recover_unpublished
+from research_assets.resources import warehouse_resource
+from research_assets.settings import Settings, prepare_root
+from research_assets.storage.captures import Journal
+from research_assets.storage.raw_writer import write_rows
+from research_assets_tests.storage.capture_factory import DAY, make_answer, make_capture
+
+NOW = datetime(2026, 2, 20, 12, tzinfo=UTC)
+UNIT = {"entity": "videos", "partition": DAY, "unit_kind": "day", "unit": str(DAY), "state": "complete"}
+
+
+@pytest.fixture
+def published(settings: Settings) -> Settings:
+    """Settings whose warehouse holds a mart `coverage` with one unit in each of several states."""
+    prepare_root(settings)
+    with duckdb.connect(str(settings.warehouse)) as connection:
+        connection.execute("create schema marts")
+        connection.execute(
+            "create table marts.coverage as select study, 'videos' as entity, date '2026-02-03' as partition_day,"
+            " 'day' as unit_kind, state as unit, state, 'because' as reason, null::timestamptz as next_try_at"
+            " from (values ('gardening'), ('other')) as s(study), (values ('complete'), ('quarantined'), ('refused'),"
+            " ('missing'), ('too_fresh'), ('not_asked'), ('partial'), ('suspicious')) as v(state)"
+        )
+    return settings
+
+
+def test_coverage_tells_what_is_lacking(published: Settings) -> None:
+    result = completeness_result(warehouse_resource(published), "gardening")
+    assert not result.passed
+    assert result.severity == dg.AssetCheckSeverity.WARN
+    assert result.metadata["units not complete"].value == 4
+    assert "1 not asked, 1 partial, 1 quarantined, 1 suspicious" in (result.description or "")
+    assert "because" in str(result.metadata["sample"].value)
+
+
+def test_coverage_of_a_study_that_lacks_nothing(published: Settings) -> None:
+    assert completeness_result(warehouse_resource(published), "unheard_of").passed
+
+
+def test_coverage_before_the_first_build(settings: Settings) -> None:
+    assert completeness_result(warehouse_resource(settings), "gardening").passed
+
+
+def test_readers_cannot_write_the_warehouse(published: Settings) -> None:
+    with warehouse_resource(published).get_connection() as connection, pytest.raises(duckdb.InvalidInputException):
+        connection.execute("delete from marts.coverage")
+
+
+def sealed(settings: Settings, study: str = "gardening") -> Path:
+    """A sealed capture of one video, a day old and not in the tables."""
+    page = make_answer("videos", [{"id": 1 << 32, "create_time": 1769900400}])
+    return set_modified(make_capture(settings.root, "videos", [page], units=[UNIT], study=study), timedelta(days=1))
+
+
+def journal(settings: Settings, idle: timedelta) -> Path:
+    """An open journal with one page, that was last added to so long ago."""
+    open_ = Journal.create(
+        settings.captures, entity="videos", study="gardening", first=DAY, last=DAY, now=NOW, origin="sandbox", header={}
+    )
+    open_.append("page", {"observed_at": NOW, "rows": 1}, make_answer("videos", []))
+    open_.close()
+    return set_modified(open_.path, idle)
+
+
+def set_modified(path: Path, ago: timedelta) -> Path:
+    os.utime(path, times=((NOW - ago).timestamp(),) * 2)
+    return path
+
+
+def report_problems(settings: Settings) -> tuple[dict[str, int], str]:
+    """What is broken by kind, and all that a person reads about it."""
+    result = failures_result(settings, "gardening", NOW)
+    counts = {key: int(str(entry.value)) for key, entry in result.metadata.items() if key not in ("sample", "broken")}
+    bad = {what: count for what, count in counts.items() if count}
+    assert result.passed is not bool(bad)
+    assert result.metadata["broken"].value == sum(bad.values())
+    if not bad:
+        return {}, ""
+    assert result.severity == dg.AssetCheckSeverity.WARN
+    return bad, f"{result.description}\n{result.metadata['sample'].value}"
+
+
+def test_where_nothing_is_held_nothing_is_broken(settings: Settings) -> None:
+    assert report_problems(settings) == ({}, "")
+
+
+def test_a_healthy_folder(settings: Settings) -> None:
+    sealed(settings)
+    sealed(settings, study="other")
+    recover_unpublished(settings.captures, settings.raw, "videos", "gardening")
+    journal(settings, timedelta(hours=20))
+    assert report_problems(settings) == ({}, "")
+
+
+def test_what_was_given_up_on(settings: Settings) -> None:
+    base = {"entity": "videos", "unit_kind": "day", "last_at": NOW - timedelta(days=3)}
+    days = [date(2026, 2, number) for number in (3, 4, 5)]
+    rows = [
+        {**base, "partition": days[0], "unit": str(days[0]), "state": "quarantined", "reason": "only 500s"},
+        {**base, "partition": days[1], "unit": str(days[1]), "state": "suspicious", "next_try": NOW},
+        {**base, "partition": days[2], "unit": str(days[2]), "state": "quarantined"},
+    ]
+    write_rows(settings.raw, "coverage", study="gardening", day=NOW.date(), name="a", rows=rows)
+    later = [
+        rows[0] | {"last_at": NOW - timedelta(hours=1)},
+        rows[2] | {"last_at": NOW - timedelta(hours=1), "state": "complete"},
+    ]
+    write_rows(settings.raw, "coverage", study="gardening", day=NOW.date(), name="b", rows=later)
+    counts, text = report_problems(settings)
+    assert counts == {"quarantined": 1, "suspicious": 1}
+    assert "| quarantined | videos 2026-02-03 | 3 days | only 500s |" in text
+    assert "Next try: 2026-02-20 12:00 UTC." in text
+
+
+def test_a_journal_that_nobody_goes_on_with(settings: Settings) -> None:
+    path = journal(settings, timedelta(days=3))
+    counts, text = report_problems(settings)
+    assert counts == {"unfinished journal": 1}
+    assert f"{path.name[:8]}" in text
+    assert "3 days | 1 page, and nobody went on" in text
+    assert "goes on where it stopped" in text
+
+
+def test_a_damaged_journal(settings: Settings) -> None:
+    path = journal(settings, timedelta(hours=1))
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], b"{torn\n", *lines[1:]]))
+    held = path.read_bytes()
+    counts, text = report_problems(settings)
+    assert counts == {"damaged": 1}
+    assert "Restore a damaged file" in text
+    assert path.read_bytes() == held
+
+
+def test_a_capture_that_never_became_a_table(settings: Settings) -> None:
+    sealed(settings)
+    counts, text = report_problems(settings)
+    assert counts == {"not in the tables": 1}
+    assert "research-assets replay; no request" in text
+    assert "1 rows wait" in text
+
+
+@pytest.mark.parametrize("damage", ["cut", "no manifest", "manifest"])
+def test_a_damaged_capture(settings: Settings, damage: str) -> None:
+    path = sealed(settings)
+    manifest = path.with_name(path.name.replace(".jsonl.zst", ".json"))
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+    elif damage == "manifest":
+        manifest.write_text("{}")
+    else:
+        manifest.unlink()
+    counts, _ = report_problems(settings)
+    assert counts == {"damaged": 1}
+
+
+def test_age_in_words() -> None:
+    assert [format_age(since, NOW) for since in (None, NOW + timedelta(hours=3), NOW - timedelta(hours=30))] == [
+        "unknown",
+        "0 hours",
+        "30 hours",
+    ]
+    assert format_age(NOW - timedelta(days=12), NOW) == "12 days"

@@ -1,0 +1,140 @@
+"""A bench for the collector: the real client, ledger, journal and tables on a sandbox, with one clock for all."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import httpx
+import orjson
+
+from research_assets.clock import ServerClock
+from research_assets.collect import CollectionTask, CollectorContext, PartitionResult, Paused, collect
+from research_assets.quota.ledger import Ledger
+from research_assets.sandbox.app import Sandbox, create_app
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import Settings, prepare_root
+from research_assets.study.spec import StudySpec
+from research_assets.tiktok.client import Client
+from research_assets_tests.conftest import FakeClock
+
+QUERY = {"and": ({"operation": "EQ", "field_name": "hashtag_name", "field_values": ["gardening"]},)}
+START = date(2026, 2, 1)
+
+
+def study(name: str = "garden", **changes: Any) -> StudySpec:
+    """A study from `START` on; the flat world answers any query."""
+    return replace(StudySpec(name=name, start=START, query=QUERY), **changes)
+
+
+def days(number: int, first: date = START) -> tuple[date, ...]:
+    return tuple(first + timedelta(days=i) for i in range(number))
+
+
+@dataclass
+class CollectorHarness:
+    """A sandbox, a data root and a clock. The clock stands still but for what is slept."""
+
+    settings: Settings
+    config: SandboxConfig
+    clock: FakeClock = field(default_factory=lambda: FakeClock(datetime(2026, 6, 1, 9, tzinfo=UTC)))
+    app: Sandbox = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.app = create_app(self.config, self.clock)
+        self.settings = replace(self.settings, api_url="http://127.0.0.1:9")
+        prepare_root(self.settings)
+        self.server_clock = ServerClock(self.clock)
+        self.ledger = Ledger(self.settings.ledger, self.settings.caps, self.server_clock)
+
+    def tools(self, **changes: Any) -> CollectorContext:
+        client = Client(
+            key=self.config.client_key,
+            secret=self.config.client_secret,
+            base_url=self.settings.api_url,
+            clock=self.server_clock,
+            transport=changes.pop("transport", None) or httpx.ASGITransport(self.app),
+        )
+        return CollectorContext(client, self.ledger, self.server_clock, replace(self.settings, **changes))
+
+    async def collect(
+        self, entity: str, partitions: Sequence[date], spec: StudySpec | None = None, **how: Any
+    ) -> tuple[dict[date, PartitionResult], Paused | None]:
+        """Collect; gives what was finished by partition, and the pause if there was one."""
+        asked = {name: how.pop(name) for name in ("again", "retry", "canary") if name in how}
+        ask = CollectionTask(spec or study(), entity, tuple(partitions), **asked)
+        finished: dict[date, PartitionResult] = {}
+        pause = None
+        tools = self.tools(**how)
+        async with tools.client:
+            async for result in collect(ask, tools):
+                if isinstance(result, Paused):
+                    pause = result
+                else:
+                    finished[result.partition] = result
+        return finished, pause
+
+    @property
+    def requests_sent(self) -> int:
+        """Data requests that reached the sandbox, refused ones included."""
+        return sum(count for endpoint, count in self.app.books.asked.items() if not endpoint.startswith("oauth"))
+
+    def sql(self, query: str) -> list[tuple[Any, ...]]:
+        """Ask the raw tables: `{videos}` stands for the table of that name."""
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            return connection.execute(query.format_map(_Tables(self.settings.raw))).fetchall()
+
+    def ids(self) -> list[int]:
+        """Every video id in the raw table, repeats included."""
+        return [row[0] for row in self.sql("SELECT id FROM {videos}")]
+
+
+Edit = Callable[[httpx.Request, httpx.Response], httpx.Response | None]
+
+
+class TamperingTransport(httpx.AsyncBaseTransport):
+    """The way to a sandbox, on which the answers of data requests may be changed: `edit` gives another one, or None."""
+
+    def __init__(self, lab: CollectorHarness, edit: Edit) -> None:
+        self._inner, self._edit = httpx.ASGITransport(lab.app), edit
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await self._inner.handle_async_request(request)
+        if "oauth" in request.url.path:
+            return response
+        await response.aread()
+        return self._edit(request, response) or response
+
+
+def change_data(response: httpx.Response, **data: Any) -> httpx.Response:
+    """An answer with other values in its `data`; None takes one away."""
+    body = orjson.loads(response.content)
+    body["data"] = {key: value for key, value in (body["data"] | data).items() if value is not None}
+    return httpx.Response(200, json=body, headers={"date": response.headers["date"]})
+
+
+def ids_as_text(response: httpx.Response) -> httpx.Response | None:
+    """An answer of videos or comments with its ids as text; None if it holds none."""
+    data = orjson.loads(response.content).get("data", {})
+    lists = {
+        name: [row | {"id": str(row["id"])} for row in data[name]] for name in ("videos", "comments") if data.get(name)
+    }
+    return change_data(response, **lists) if lists else None
+
+
+def error_response(response: httpx.Response, status: int, code: str, message: str) -> httpx.Response:
+    """A refusal in an answer's place."""
+    body = {"error": {"code": code, "message": message, "log_id": "1"}}
+    return httpx.Response(status, json=body, headers={"date": response.headers["date"]})
+
+
+class _Tables(dict[str, str]):
+    def __init__(self, raw: Path) -> None:
+        super().__init__()
+        self._raw = raw
+
+    def __missing__(self, name: str) -> str:
+        return f"read_parquet('{self._raw / name}/*/*/*.parquet', hive_partitioning = true, union_by_name = true)"

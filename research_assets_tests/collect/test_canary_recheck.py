@@ -1,0 +1,198 @@
+"""Known videos are looked for again: what was found, what was not, when the next look is due, and what it costs."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+
+import httpx
+import orjson
+import pytest
+
+from research_assets.planning.inputs import read_agenda_inputs
+from research_assets.quota.ledger import read_pools
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import Settings
+from research_assets.units.periods import CANARY_INTERVAL, canary_day
+from research_assets_tests.collect.harness import (
+    START,
+    CollectorHarness,
+    TamperingTransport,
+    change_data,
+    days,
+    error_response,
+    ids_as_text,
+    study,
+)
+from research_assets_tests.collect.test_username_batches import RecordingEdit, harness, panel, replaced, usernames_of
+
+CANARY_SQL = """
+SELECT state, count(*), round(sum(requests), 6), min(reason) FROM {coverage} WHERE unit_kind = 'canary' GROUP BY state
+"""
+RUNNING = study(end=None)
+
+
+async def collected_harness(settings: Settings, **knobs: object) -> CollectorHarness:
+    """A lab that holds five days of 20 videos for long enough."""
+    lab = CollectorHarness(settings, SandboxConfig(**{"flat": 20, "search_life": 40 * 86_400, **knobs}))  # type: ignore[arg-type]
+    await lab.collect("videos", days(5))
+    lab.clock.advance(days=CANARY_INTERVAL.days)
+    return lab
+
+
+def due(lab: CollectorHarness) -> date | None:
+    """The day that the study is to look at now."""
+    pools, used = read_pools(lab.settings, lab.server_clock)
+    return read_agenda_inputs(lab.settings, [RUNNING], pools, lab.clock.now(), used=used).canary_days.get("garden")
+
+
+async def test_a_look_costs_one_request_and_says_of_each_video_whether_it_is_still_found(settings: Settings) -> None:
+    lab = await collected_harness(settings)
+    sent = lab.requests_sent
+
+    def withdrawn(_: httpx.Request, response: httpx.Response) -> httpx.Response:
+        return change_data(response, videos=orjson.loads(response.content)["data"]["videos"][:-3])
+
+    finished, pause = await lab.collect("videos", [START], canary=True, transport=TamperingTransport(lab, withdrawn))
+    assert (pause, finished[START].state, finished[START].was_complete, lab.requests_sent - sent) == (
+        None,
+        "complete",
+        True,
+        1,
+    )
+    assert sorted(lab.sql(CANARY_SQL)) == [
+        ("complete", 17, 0.85, None),
+        ("missing", 3, 0.15, "Known from before, not found when it was looked for again."),
+    ]
+    assert len(lab.ids()) == 100, "a look brings no rows"
+    # The days stand as they did, for the collector and for the agenda.
+    finished, _ = await lab.collect("videos", days(5))
+    assert {one.was_complete for one in finished.values()} == {True}
+    assert lab.requests_sent - sent == 1
+
+
+async def test_ids_that_come_as_text_are_found_too(settings: Settings) -> None:
+    lab = await collected_harness(settings)
+    await lab.collect("videos", [START], canary=True, transport=TamperingTransport(lab, lambda _, r: ids_as_text(r)))
+    assert lab.sql(CANARY_SQL) == [("complete", 20, 1, None)]
+
+
+async def test_a_query_that_is_not_answered_is_suspicious_and_looked_at_again_tomorrow(settings: Settings) -> None:
+    lab = await collected_harness(settings)
+    sent = lab.requests_sent
+    nothing = TamperingTransport(
+        lab, lambda _, r: change_data(r, videos=None, cursor=0, has_more=False, search_id=None)
+    )
+    await lab.collect("videos", [START], canary=True, transport=nothing)
+    assert lab.requests_sent - sent == 2
+    [(state, number, requests, reason)] = lab.sql(CANARY_SQL)
+    assert (state, number, requests) == ("suspicious", 20, 2)
+    assert "20 videos known from before" in reason
+    assert due(lab) is None
+    lab.clock.advance(days=1)
+    assert due(lab) is not None
+
+
+async def test_a_look_waits_for_the_quota(settings: Settings) -> None:
+    lab = await collected_harness(settings)
+    lab.ledger.mark_exhausted("research")
+    finished, pause = await lab.collect("videos", [START], canary=True)
+    assert not finished
+    assert pause is not None
+    assert pause.remaining == (START,)
+    assert lab.sql(CANARY_SQL) == []
+
+
+async def test_an_api_that_is_down_is_left_alone_and_nothing_is_said_of_the_videos(settings: Settings) -> None:
+    lab = await collected_harness(settings)
+    sent = lab.requests_sent
+    down = TamperingTransport(lab, lambda _, r: error_response(r, 500, "internal_error", "Server Internal Error"))
+    finished, pause = await lab.collect("videos", [START], canary=True, transport=down)
+    assert not finished
+    assert pause is not None
+    assert "could not be looked for" in pause.reason
+    assert lab.requests_sent - sent == 2
+    assert lab.sql(CANARY_SQL) == []
+
+
+async def test_of_a_query_by_many_accounts_those_are_looked_for_that_go_into_one_search(settings: Settings) -> None:
+    lab = CollectorHarness(settings, SandboxConfig(fixed_volume=20, search_lifetime=40 * 86_400))
+    authors = sorted({name for (name,) in (await _any_day(lab))})
+    wide = study(query={"and": ({"operation": "IN", "field_name": "username", "field_values": tuple(authors)},)})
+    asked: list[set[str]] = []
+
+    def seen(request: httpx.Request, _: httpx.Response) -> None:
+        for one in orjson.loads(request.content)["query"]["and"]:
+            if one["field_name"] == "username":
+                asked.append(set(one["field_values"]))
+
+    await lab.collect("videos", [START], wide, canary=True, transport=TamperingTransport(lab, seen))
+    assert len(authors) > lab.settings.username_batch
+    [names] = asked
+    assert len(names) == lab.settings.username_batch
+    assert names < set(authors)
+
+
+@pytest.mark.parametrize("spelt", [str, str.upper])
+async def test_an_account_that_breaks_searches_is_left_out_of_the_look(
+    settings: Settings, spelt: Callable[[str], str]
+) -> None:
+    lab = harness(settings, search_life=40 * 86_400)
+    names = [spelt(name) for name in panel(lab, 10)]
+    lab = harness(replaced(settings), search_life=40 * 86_400, breaking_usernames=frozenset({names[3]}))
+    heard = RecordingEdit()
+    await lab.collect("videos", days(5), usernames_of(names))
+    lab.clock.advance(days=CANARY_INTERVAL.days)
+    sent = lab.requests_sent
+    finished, pause = await lab.collect(
+        "videos", [START], usernames_of(names), canary=True, transport=TamperingTransport(lab, heard)
+    )
+    assert (pause, finished[START].state, lab.requests_sent - sent) == (None, "complete", 1)
+    # Of the two that failed last it is not known which one it was: both are asked by themselves.
+    [together] = heard.searches
+    assert len(together) == 8
+    assert set(together) < set(names) - {names[3]}
+    assert lab.sql(CANARY_SQL) == [("complete", 8, 1, None)]
+
+
+async def test_few_videos_are_looked_for_too_but_say_nothing_of_the_query(settings: Settings) -> None:
+    lab = await collected_harness(settings)
+    [(name, number)] = lab.sql(
+        f"SELECT username, count(*) FROM {{videos}} WHERE day = '{START}' GROUP BY ALL HAVING count(*) < 3 LIMIT 1"
+    )
+    few = usernames_of([name, "somebody.else"])
+    nothing = TamperingTransport(
+        lab, lambda _, r: change_data(r, videos=None, cursor=0, has_more=False, search_id=None)
+    )
+    finished, pause = await lab.collect("videos", [START], few, canary=True, transport=nothing)
+    assert (pause, finished[START].state) == (None, "complete")
+    assert [(state, count) for state, count, _, _ in lab.sql(CANARY_SQL)] == [("missing", number)]
+
+
+async def _any_day(lab: CollectorHarness) -> list[tuple[str]]:
+    await lab.collect("videos", [START])
+    return lab.sql("SELECT DISTINCT username FROM {videos}")
+
+
+async def test_a_look_is_due_a_week_after_the_last_and_not_before_videos_are_known_for_a_week(
+    settings: Settings,
+) -> None:
+    lab = await collected_harness(settings)
+    assert due(lab) in days(5)
+    lab.clock.advance(seconds=-1)
+    assert due(lab) is None
+    lab.clock.advance(seconds=1)
+    await lab.collect("videos", [START], RUNNING, canary=True)
+    assert due(lab) is None
+    lab.clock.advance(days=CANARY_INTERVAL.days, seconds=-1)
+    assert due(lab) is None
+    lab.clock.advance(seconds=1)
+    assert due(lab) in days(5)
+
+
+def test_the_day_changes_from_week_to_week_and_looking_ends_with_the_study() -> None:
+    now = datetime(2026, 6, 1, 9, tzinfo=UTC)
+    weeks = [canary_day(RUNNING, days(40), None, None, now + CANARY_INTERVAL * i) for i in range(20)]
+    assert len(set(weeks)) > 10
+    assert canary_day(RUNNING, (), None, None, now) is None
+    over = study(end=START + timedelta(days=4))
+    assert canary_day(over, days(5), None, None, now) in days(5), "once more after the end"
+    assert canary_day(over, days(5), now - CANARY_INTERVAL, None, now) is None

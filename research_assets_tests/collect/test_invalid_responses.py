@@ -1,0 +1,217 @@
+"""Answers that nobody ordered: no loop, no early end, no dead run, no day called complete on the strength of them."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import Settings
+from research_assets.study.spec import UserRule
+from research_assets.tiktok.errors import Unreachable
+from research_assets_tests.collect.harness import (
+    START,
+    CollectorHarness,
+    Edit,
+    TamperingTransport,
+    change_data,
+    days,
+    error_response,
+    study,
+)
+from research_assets_tests.collect.test_lists import garden_config, this_week
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def dense(**knobs: object) -> SandboxConfig:
+    return SandboxConfig(**{"flat": 250, "profile": "clean"} | knobs)  # type: ignore[arg-type]
+
+
+def nth(number: int, change: Change) -> Edit:
+    """Change the `data` of the n-th answer to a data request, from 1."""
+    count = 0
+
+    def edited(_: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        nonlocal count
+        count += 1
+        return change_data(response, **change(orjson.loads(response.content)["data"])) if count == number else None
+
+    return edited
+
+
+def always(**values: object) -> Change:
+    return lambda _: values
+
+
+def with_row(**values: object) -> Change:
+    def change(data: dict[str, Any]) -> dict[str, Any]:
+        data["videos"][3] |= values
+        return data
+
+    return change
+
+
+def of_another_day(data: dict[str, Any]) -> dict[str, Any]:
+    return {"videos": [row | {"create_time": 1} for row in data["videos"]]}
+
+
+INVALID_PAGES: dict[str, tuple[int, Change]] = {
+    "a cursor far ahead": (1, always(cursor=9_000_000)),
+    "a cursor below zero": (1, always(cursor=-5)),
+    "a cursor as text": (1, always(cursor="soon")),
+    "a search id that is no number": (2, always(search_id="nobody knows")),
+    "a search id beyond all numbers": (2, always(search_id="9" * 40)),
+    "an id as an object": (1, with_row(id={"high": 1, "low": 2})),
+    "an id beyond 64 bits": (1, with_row(id=10**19)),
+    "a moment beyond all time": (1, with_row(create_time=10**15)),
+    "a moment as an object": (1, with_row(create_time={"at": 1})),
+    "a list that ends before what was promised": (2, always(videos=None, cursor=0, has_more=False, search_id=None)),
+    "a page of other days": (2, of_another_day),
+}
+
+
+@pytest.mark.parametrize("what", INVALID_PAGES)
+async def test_an_odd_answer_costs_some_requests_and_no_row(settings: Settings, what: str) -> None:
+    lab = CollectorHarness(settings, dense())
+    finished, pause = await lab.collect("videos", days(4), transport=TamperingTransport(lab, nth(*INVALID_PAGES[what])))
+    assert pause is None
+    assert {f.state for f in finished.values()} == {"complete"}
+    assert len(set(lab.ids()) - {None}) == 1000
+    assert lab.requests_sent <= 20
+
+
+async def test_days_of_an_api_that_is_down_are_not_given_up_but_left_for_a_better_hour(settings: Settings) -> None:
+    lab = CollectorHarness(settings, dense())
+    await lab.collect("videos", days(2))
+    before = lab.requests_sent
+    down = TamperingTransport(lab, lambda _, r: error_response(r, 500, "internal_error", "Server Internal Error"))
+    finished, pause = await lab.collect("videos", days(60), transport=down)
+    assert pause is not None
+    assert "not even what it answered before" in pause.reason
+    assert {f.state for f in finished.values() if not f.was_complete} <= {"quarantined"}
+    assert len(finished) == 2
+    assert lab.requests_sent - before <= 40
+    lab.clock.moment = pause.retry_at
+    finished, pause = await lab.collect("videos", days(60))
+    assert {f.state for f in finished.values()} == {"complete"}
+    assert len(set(lab.ids())) == 60 * 250
+
+
+async def test_no_server_at_all_ends_the_run_with_the_error_and_the_next_goes_on(settings: Settings) -> None:
+    lab = CollectorHarness(settings, dense())
+    count = 0
+
+    def cut(request: httpx.Request, _: httpx.Response) -> None:
+        nonlocal count
+        count += 1
+        if count > 3:
+            raise httpx.ConnectError("nobody there", request=request)
+
+    with pytest.raises(Unreachable, match="nobody there"):
+        await lab.collect("videos", days(4), transport=TamperingTransport(lab, cut))
+    assert lab.sql("SELECT DISTINCT state FROM {coverage}") == [("partial",)]
+    assert lab.ledger.pool_state("research").used == 3
+    finished, _ = await lab.collect("videos", days(4))
+    assert {f.state for f in finished.values()} == {"complete"}
+    assert len(lab.ids()) == len(set(lab.ids())) == 1000
+
+
+async def test_a_throttle_that_does_not_end_pauses_before_it_eats_the_day(settings: Settings) -> None:
+    lab = CollectorHarness(settings, dense())
+    await lab.collect("videos", days(1))
+    throttle = TamperingTransport(lab, lambda _, r: error_response(r, 429, "rate_limit_exceeded", "Too fast."))
+    before = lab.requests_sent
+    finished, pause = await lab.collect("videos", days(300), transport=throttle)
+    assert pause is not None
+    assert "too fast" in pause.reason
+    assert [f.state for f in finished.values() if f.state != "too_fresh"] == ["complete"]
+    assert len(pause.remaining) + len(finished) == 300
+    assert lab.requests_sent - before <= 45
+
+
+async def test_a_window_that_the_api_does_not_take_holds_up_no_other(settings: Settings) -> None:
+    lab = CollectorHarness(settings, dense(flat=20))
+    await lab.collect("videos", days(40, START - timedelta(days=40)), study(start=START - timedelta(days=40)))
+
+    def refuse(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        if orjson.loads(request.content)["start_date"] <= "20260203":
+            return error_response(response, 400, "invalid_params", "start_date is odd")
+        return None
+
+    before = lab.requests_sent
+    finished, pause = await lab.collect("videos", days(62), transport=TamperingTransport(lab, refuse))
+    assert pause is None
+    states = [finished[day].state for day in days(62)]
+    assert states.count("complete") >= 30
+    assert finished[START].state == "quarantined"
+    assert "start_date is odd" in (finished[START].reason or "")
+    assert lab.requests_sent - before <= 16
+
+
+async def test_a_list_that_never_ends_is_left_with_its_gap(settings: Settings) -> None:
+    lab = CollectorHarness(settings, SandboxConfig())
+    week = this_week(lab)
+
+    def echo(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        body = orjson.loads(request.content)
+        if body["username"] != "sandbox_star":
+            return None
+        return change_data(response, cursor=body.get("cursor", 1_700_000_000), has_more=True)
+
+    await lab.collect("followers", [week], garden_config(), transport=TamperingTransport(lab, echo))
+    state, reason, requests = lab.sql("SELECT state, reason, requests FROM {coverage} WHERE unit = 'sandbox_star'")[0]
+    assert state == "suspicious"
+    assert "share the moment" in reason or "nothing new" in reason
+    assert requests <= 20
+
+
+async def test_odd_lists_hold_up_nobody_else(settings: Settings) -> None:
+    lab = CollectorHarness(settings, SandboxConfig())
+    week, spec = this_week(lab), garden_config(users=UserRule("panel"))
+    odd = study(panel=("two words", "\x00\x00", "", *spec.panel), users=UserRule("panel"))
+
+    def empty(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
+        star = orjson.loads(request.content)["username"] == "sandbox_star"
+        return httpx.Response(200, json={"data": {}, "error": {"code": "ok"}}) if star else None
+
+    await lab.collect("users", [week], odd, transport=TamperingTransport(lab, empty))
+    states = dict(lab.sql("SELECT unit, state FROM {coverage}"))
+    assert states["two words"] == states[""] == "missing"
+    assert states["sandbox_star"] == "suspicious"
+    assert list(states.values()).count("complete") == len(spec.panel) - 3
+    people = [{"username": {"a": 1}}, {"nobody": 1}, 7]
+    objects = TamperingTransport(
+        lab, lambda _, r: change_data(r, user_followers=people) if r.status_code == 200 else None
+    )
+    await lab.collect("followers", [week], odd, transport=objects)
+    pinned = TamperingTransport(
+        lab, lambda _, r: change_data(r, has_more=True, cursor=7) if r.status_code == 200 else None
+    )
+    await lab.collect("pinned_videos", [week], odd, transport=pinned)
+    assert {row[0] for row in lab.sql("SELECT state FROM {coverage} WHERE entity = 'pinned_videos'")} <= {
+        "complete",
+        "missing",
+        "refused",
+    }
+
+
+async def test_a_refusal_between_failures_is_an_answer(settings: Settings) -> None:
+    lab = CollectorHarness(settings, SandboxConfig(every_500=2))
+    names = tuple(f"nobody{number}" for number in range(40))
+    finished, pause = await lab.collect("users", [this_week(lab)], study(panel=names, users=UserRule("panel")))
+    assert pause is None
+    assert finished[this_week(lab)].units["missing"] > 30
+
+
+async def test_the_reserve_is_kept_from_a_backfill_and_given_to_what_is_due(settings: Settings) -> None:
+    lab = CollectorHarness(settings, dense(flat=150))
+    due = lab.clock.now().date() - timedelta(days=3)
+    lab.ledger = type(lab.ledger)(settings.ledger, {"research": 10, "follow": 10}, lab.server_clock, due_reserve=8)
+    finished, pause = await lab.collect("videos", [*days(9), due])
+    assert pause is not None
+    assert finished[due].state == "complete"
+    assert pause.remaining == days(9)

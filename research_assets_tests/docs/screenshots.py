@@ -1,0 +1,48 @@
+"""The pictures of the documentation, taken of the real UI on what the demo collects; `make pictures` takes them."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from research_assets.report.codebook import CODEBOOK_FILE as CODEBOOK
+from research_assets.settings import PROJECT_DIR, VARIABLES
+from research_assets_tests.browser.page import Page
+from research_assets_tests.browser.processes import chromium, ui_process
+
+FOLDER = PROJECT_DIR / "docs" / "pictures"
+
+
+def take_screenshots(data: Path, scratch: Path) -> None:
+    """Collect the demo study into a data folder, and take the pictures of it."""
+    environment = {**os.environ, **{variable.name: "" for variable in VARIABLES.values()}}
+    environment |= {VARIABLES["root"].name: str(data), "RESEARCH_LOOK_EVERY": "3600"}
+    subprocess.run([Path(sys.executable).with_name("research-assets"), "demo"], env=environment, check=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with chromium(scratch / "profile") as browser, ui_process(environment, scratch / "ui.log") as url:
+        page = Page(browser, url, FOLDER)
+        browser.set_window_size(1400, 800)
+        page.open("/assets/gardening/videos?view=partitions")
+        page.read("2026-02-01")
+        page.screenshot("partitions")
+        page.open("/assets/gardening/videos?view=checks")
+        page.read("volume")
+        page.screenshot("checks")
+        browser.set_window_size(1200, 1000)
+        browser.get(f"file://{data / 'reports' / 'gardening.html'}")
+        page.read("Volume")
+        page.screenshot("report")
+        browser.get(f"file://{data / 'reports' / CODEBOOK}")
+        page.read("The marts")
+        page.screenshot("codebook")
+
+
+def main() -> None:
+    """Take them all, on a data folder of their own or on the one that is named."""
+    with tempfile.TemporaryDirectory() as scratch:
+        take_screenshots(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch) / "data", Path(scratch))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Sixty days of two studies at 40 requests a day, and nobody there: what is the case, what happens, and how it ends."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from research_assets.checks import COVERAGE_MART, study_checks
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.study.loader import find_studies
+from research_assets.study.spec import StudySpec
+from research_assets_tests.end_to_end.deployment import Deployment, running_deployment
+from research_assets_tests.end_to_end.faults import inject_after_requests, kill_run_process
+
+QUOTA = 40
+DEAD_DAY = date(2026, 3, 5)
+"""A search whose window holds this day always fails."""
+EVENING = datetime(2026, 4, 4, 18, tzinfo=UTC)
+NIGHTS = tuple(datetime(2026, 4, day, 0, 0, 30, tzinfo=UTC) for day in (5, 6, 7, 8))
+"""When it begins, and where the clock is moved to. In these nights the last days of `garden` settle one by one, and in
+the last two its first days reach the age at which they are asked again."""
+KILLED_AT, TOKENS_END_AT = 12, 52
+"""Data requests after which it happens: on the first evening, and in the first night."""
+
+GARDEN = """\
+type: research_assets.Study
+attributes:
+  name: garden
+  start: 2026-02-05
+  end: 2026-04-05
+  reobserve_days: [60]
+  query: {and: [{field: hashtag_name, eq: gardening}]}
+  comments: {videos: sample, share: 0.01, seed: 7}
+  users: none
+"""
+KITCHEN = """\
+type: research_assets.Study
+attributes:
+  name: kitchen
+  start: 2026-02-01
+  end: 2026-04-01
+  query: {and: [{field: region_code, eq: DE}]}
+  comments: none
+  users: {who: top, n: 3}
+  share: 2
+"""
+
+
+@dataclass(frozen=True)
+class ScenarioResult:
+    """The house at the end; what the quota window said when each day's work was done; which mishaps happened."""
+
+    deployment: Deployment
+    sensor_messages: list[str]
+    injected_faults: list[int]
+
+    @property
+    def studies(self) -> tuple[StudySpec, StudySpec]:
+        """`garden` and `kitchen`."""
+        garden, kitchen = sorted(
+            (found.spec for found in find_studies(self.deployment.settings)), key=lambda one: one.name
+        )
+        return garden, kitchen
+
+    def days(self, study: StudySpec) -> list[date]:
+        """All days of a study."""
+        assert study.end is not None
+        return [study.start + timedelta(days=number) for number in range((study.end - study.start).days + 1)]
+
+    def failing(self) -> set[str]:
+        """The checks of the studies whose last verdict is not good."""
+        failing = set()
+        for spec in (spec for study in self.studies for check in study_checks(study) for spec in check.check_specs):
+            record = self.deployment.instance.get_latest_asset_check_evaluation_record(spec.key)
+            told = record.event.asset_check_evaluation if record and record.event else None
+            if told is None or not told.passed:
+                asset = spec.asset_key.to_user_string()
+                failing.add(spec.name if spec.asset_key == COVERAGE_MART else f"{asset}: {spec.name}")
+        return failing
+
+
+@contextmanager
+def run_scenario(root: Path, when_paused: Callable[[Deployment], None]) -> Iterator[ScenarioResult]:
+    """Live through it; `when_paused` looks on the first evening, when the quota is spent and most is still missing."""
+    config = SandboxConfig(
+        fixed_volume=50,
+        fixed_comments=3,
+        undeliverable=0.1,
+        research_cap=QUOTA,
+        dead_days=frozenset({DEAD_DAY}),
+        start_time=EVENING,
+    )
+    variables = {"research_cap": str(QUOTA), "look_every": "5", "rate": "200"}
+    with running_deployment(config, {"garden": GARDEN, "kitchen": KITCHEN}, root, **variables) as home:
+        happened = inject_after_requests(
+            home.sandbox,
+            {
+                KILLED_AT: lambda: kill_run_process(home.instance),
+                TOKENS_END_AT: lambda: home.sandbox.clock.advance(config.token_lifetime + 1),
+            },
+        )
+        said = [home.wait_until_idle()]
+        home.marts()
+        when_paused(home)
+        for night in NIGHTS:
+            home.set_clock(night)
+            said.append(home.wait_until_idle())
+        home.marts()
+        yield ScenarioResult(home, said, happened)

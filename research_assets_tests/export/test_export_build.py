@@ -1,0 +1,194 @@
+"""Making an export: what goes in, what is told of it, and that it is whole or not there."""
+
+import csv
+import json
+import os
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from research_assets.export import Export, ExportError, ExportRequest, export, list_exports, stata
+from research_assets.settings import Settings
+from research_assets.warehouse.reader import WarehouseReadError
+from research_assets_tests.export.export_warehouse import COMMENT, NOW, OTHER, REPLY, STUDY, VIDEO
+
+CSV = ("csv",)
+
+
+def tables(result: Export) -> dict[str, int]:
+    return result.rows
+
+
+def test_everything_is_exported_in_every_format(full_export: Export) -> None:
+    assert tables(full_export) == {"videos": 3, "comments": 2, "users": 2, "coverage": 5, "quota": 1}
+    assert {file.format for file in full_export.files} == {"parquet", "csv", "stata"}
+    assert all((full_export.folder / file.path).stat().st_size == file.bytes for file in full_export.files)
+    assert full_export.folder.name == "all-20260302T090000Z"
+
+
+def test_the_folder_is_private_and_says_what_it_is(full_export: Export, export_settings: Settings) -> None:
+    assert all(
+        path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
+        for path in (export_settings.exports, full_export.folder, *full_export.folder.rglob("*"))
+    )
+    text = (full_export.folder / "README.md").read_text()
+    for said in (
+        "Exported at 2026-03-02 09:00:00 UTC by research-assets ",
+        "| `videos` | 3 | one video of one study. |",
+        "Study `garden`, 2026-02-01 to now",
+        '"hashtag_name", "field_values": ["garten"]',
+        "| garden | comments | complete | 1 | 100 | 2 | 2 |",
+        "| garden | users | missing | 1 | 0 | 0 | 0 |",
+        "a panel of 1 accounts",
+    ):
+        assert said in text
+    assert "Simulated data" not in text
+    with (full_export.folder / "codebook.csv").open() as file:
+        columns = list(csv.DictReader(file))
+    described = {(row["mart"], row["column"]): row for row in columns}
+    assert described["videos", "view_count"]["description"].endswith("beside a variable (views).")
+    assert described["videos", "video_id"]["name_in_stata"] == "video_id"
+    with duckdb.connect(str(export_settings.warehouse), read_only=True) as connection:
+        (number,) = connection.execute("SELECT count(*) FROM duckdb_columns() WHERE schema_name = 'marts'").fetchall()
+    assert len(described) == len(columns) == number[0]
+
+
+def test_the_codebook_takes_in_what_the_mart_of_that_name_knows(own_export_settings: Settings) -> None:
+    with duckdb.connect(str(own_export_settings.warehouse)) as connection:
+        connection.execute(
+            "CREATE TABLE marts.codebook AS SELECT 'videos' AS mart, 'view_count' AS column_name, 'views' AS unit, "
+            "'videos.view_count' AS source_field, '2023' AS available_since"
+        )
+    order = ExportRequest(marts=("videos",), formats=CSV, pseudonymous=True)
+    with (export(own_export_settings, order, [], NOW).folder / "codebook.csv").open() as file:
+        columns = {row["column"]: row for row in csv.DictReader(file)}
+    told = {name: columns["view_count"][name] for name in ("unit", "source_field", "available_since", "treatment")}
+    assert list(told.values()) == ["views", "videos.view_count", "2023", "kept"]
+    assert columns["day"]["unit"] == ""
+
+
+def test_simulated_data_says_so(own_export_settings: Settings) -> None:
+    (own_export_settings.state / "origin").write_text("sandbox")
+    text = (export(own_export_settings, ExportRequest(formats=CSV), [], NOW).folder / "README.md").read_text()
+    assert "**Simulated data**" in text
+    assert "> Simulated data: TikTok Research API" in text
+
+
+def test_a_study_some_marts_and_days(own_export_settings: Settings) -> None:
+    one = export(own_export_settings, ExportRequest(studies=("bikes",), formats=CSV), [STUDY], NOW)
+    assert tables(one) == {"videos": 1, "comments": 0, "users": 0, "coverage": 0, "quota": 0}
+    assert one.folder.name == "bikes-20260302T090000Z"
+    # The README quotes the studies that are exported, not those that are declared.
+    assert "no study file any more" in (one.folder / "README.md").read_text()
+    days = export(
+        own_export_settings, ExportRequest(first=date(2026, 2, 2), last=date(2026, 2, 2), formats=CSV), [], NOW
+    )
+    assert tables(days) == {"videos": 2, "comments": 0, "coverage": 1, "quota": 0}
+    assert "Left out: `users`: " in (days.folder / "README.md").read_text()
+    named = export(
+        own_export_settings, ExportRequest(marts=("users", "videos"), last=date(2026, 2, 1), formats=CSV), [], NOW
+    )
+    assert tables(named) == {"users": 2, "videos": 1}
+    assert "| `users` | 2 |  (not narrowed to the days) |" in (named.folder / "README.md").read_text()
+
+
+def test_only_ids(own_export_settings: Settings) -> None:
+    result = export(own_export_settings, ExportRequest(studies=("garden",), ids_only=True), [STUDY], NOW)
+    assert (result.folder / "ids.csv").read_text().splitlines() == [
+        "entity,id,video_id,date",
+        f"videos,{VIDEO},{VIDEO},2026-02-01",
+        f"videos,{OTHER},{OTHER},2026-02-02",
+        f"comments,{COMMENT},{VIDEO},2026-02-01",
+        f"comments,{REPLY},{VIDEO},2026-02-01",
+    ]
+    assert sorted(path.name for path in result.folder.iterdir()) == ["README.md", "ids.csv", "manifest.json"]
+    text = (result.folder / "README.md").read_text()
+    assert "`ids.csv`: 4 ids." in text
+    assert "research-assets rebuild ids.csv" in text
+
+
+def test_what_was_made_is_found_again(own_export_settings: Settings) -> None:
+    assert list_exports(own_export_settings) == []
+    first = export(
+        own_export_settings, ExportRequest(studies=("garden",), first=date(2026, 2, 1), pseudonymous=True), [STUDY], NOW
+    )
+    second = export(own_export_settings, ExportRequest(ids_only=True), [STUDY], NOW + timedelta(seconds=1))
+    again = export(own_export_settings, ExportRequest(ids_only=True), [STUDY], NOW + timedelta(seconds=1))
+    assert again.folder.name == f"{second.folder.name}-2"
+    assert list_exports(own_export_settings) == [first, second, again]
+    assert json.loads((first.folder / "manifest.json").read_text())["software"].startswith("research-assets ")
+
+
+def test_a_manifest_that_cannot_be_read_is_told_not_passed_over(own_export_settings: Settings) -> None:
+    result = export(own_export_settings, ExportRequest(ids_only=True), [], NOW)
+    for broken in ("", "{}", '{"order": {"studies": []}}'):
+        (result.folder / "manifest.json").write_text(broken)
+        with pytest.raises(ExportError, match="cannot be read as the manifest"):
+            list_exports(own_export_settings)
+
+
+@pytest.mark.parametrize(
+    ("studies", "title"),
+    [((), "all"), (("a",), "a"), (("a", "b", "c"), "a-b-c"), (("a", "b", "c", "d"), "4-studies")],
+)
+def test_the_folder_is_named_for_its_studies(studies: tuple[str, ...], title: str) -> None:
+    assert ExportRequest(studies=studies).folder_name == title
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        (ExportRequest(marts=("vids",)), "There is no mart vids; there are: comments, coverage, quota, users, videos"),
+        (ExportRequest(formats=("xlsx",)), "There is no format xlsx; there are: parquet, csv, stata"),
+        (ExportRequest(first=date(2026, 2, 2), last=date(2026, 2, 1)), "The last day, 2026-02-01, is before the first"),
+        (ExportRequest(ids_only=True, pseudonymous=True), "either pseudonymous or of ids only"),
+        (ExportRequest(ids_only=True, marts=("videos",)), "leave the marts out"),
+    ],
+)
+def test_an_order_that_cannot_be_met_says_what_can(
+    own_export_settings: Settings, order: ExportRequest, said: str
+) -> None:
+    with pytest.raises(ExportError, match=said):
+        export(own_export_settings, order, [], NOW)
+    assert list_exports(own_export_settings) == []
+
+
+def test_an_unknown_study_and_a_missing_warehouse(own_export_settings: Settings, settings: Settings) -> None:
+    with pytest.raises(WarehouseReadError, match="Nothing is held of the study gardn; there are: bikes, garden"):
+        export(own_export_settings, ExportRequest(studies=("gardn",)), [], NOW)
+    with pytest.raises(WarehouseReadError, match="no warehouse"):
+        export(settings, ExportRequest(), [], NOW)
+    assert not settings.exports.exists()
+
+
+def test_too_much_for_stata_is_told_and_leaves_nothing(
+    own_export_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stata, "MOST_ROWS", 2)
+    with pytest.raises(ExportError, match=r"The mart coverage has 5 rows, too many for Stata.*import delimited"):
+        export(own_export_settings, ExportRequest(formats=("csv", "stata")), [], NOW)
+    assert list(own_export_settings.exports.iterdir()) == []
+
+
+def test_a_failure_of_the_disk_leaves_nothing(own_export_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> int:
+        raise duckdb.IOException("No space left on device")
+
+    monkeypatch.setattr("research_assets.export.build.write_ids", full)
+    with pytest.raises(ExportError, match="No space left on device"):
+        export(own_export_settings, ExportRequest(ids_only=True), [], NOW)
+    assert list(own_export_settings.exports.iterdir()) == []
+
+
+def test_what_a_killed_export_left_is_cleared_away_after_a_day(own_export_settings: Settings) -> None:
+    export(own_export_settings, ExportRequest(ids_only=True), [], NOW)
+    for name, age in ((".old.tmp", 25), (".new.tmp", 1)):
+        left: Path = own_export_settings.exports / name
+        (left / "csv").mkdir(parents=True)
+        moment = (NOW - timedelta(hours=age)).timestamp()
+        os.utime(left, (moment, moment))
+    export(own_export_settings, ExportRequest(ids_only=True), [], NOW)
+    assert sorted(path.name for path in own_export_settings.exports.glob(".*")) == [".new.tmp"]

@@ -1,0 +1,150 @@
+"""What was exported is read back by pandas and DuckDB, and held against what R, Excel and Stata make of a file."""
+
+import json
+import re
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+from pandas.io.stata import StataReader
+
+from research_assets.export import Export
+from research_assets.export.stata import NAME, stata_names
+from research_assets.settings import Settings
+from research_assets_tests.export.export_warehouse import COMMENT, LONG, OTHER, REPLY, THIRD, VIDEO, VIDEOS, VIEWS, at
+
+R_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?L?\s*|0[xX][0-9a-fA-F]+|NA|NaN|[-+]?Inf")
+"""What R's `type.convert` takes for a number."""
+
+FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
+
+
+def as_text(made: Export, mart: str) -> list[dict[str, str | None]]:
+    """A CSV file cell by cell, as DuckDB reads it without guessing."""
+    with duckdb.connect() as connection:
+        relation = connection.sql(
+            f"FROM read_csv('{made.folder / 'csv' / mart}.csv', all_varchar = true, header = true, "
+            "allow_quoted_nulls = false, delim = ',', quote = '\"', escape = '\"', new_line = '\\n')"
+        )
+        return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+
+
+def undo_escaping(cell: str | None) -> str | None:
+    """A text as it was before it was made safe, by the rules that the README states."""
+    if cell is None:
+        return None
+    if re.fullmatch(r"id_\d{16,}", cell):
+        return cell.removeprefix("id_")
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(FORMULA) else cell
+
+
+def test_parquet_is_what_the_warehouse_holds(full_export: Export, export_settings: Settings) -> None:
+    with duckdb.connect(str(export_settings.warehouse), read_only=True) as connection:
+        for mart in ("videos", "comments", "users", "coverage", "quota"):
+            file = f"'{full_export.folder}/parquet/{mart}.parquet'"
+            assert connection.sql(f"FROM {file}").types == connection.sql(f"FROM marts.{mart}").types
+            assert connection.sql(f"FROM {file} EXCEPT ALL FROM marts.{mart}").fetchall() == []
+            assert connection.sql(f"FROM marts.{mart} EXCEPT ALL FROM {file}").fetchall() == []
+
+
+def test_csv_keeps_every_character_and_tells_missing_from_empty(full_export: Export) -> None:
+    rows = {row["video_id"]: row for row in as_text(full_export, "videos")}
+    assert set(rows) == {f"id_{video}" for video in (VIDEO, OTHER, THIRD)}
+    for video in VIDEOS:
+        row = rows[f"id_{video[1]}"]
+        assert undo_escaping(row["description"]) == video[6]
+        assert undo_escaping(row["username"]) == video[3]
+        assert (row["region_code"], row["day"]) == (video[4], video[2].isoformat())
+    one, two, three = (rows[f"id_{video}"] for video in (VIDEO, OTHER, THIRD))
+    assert (two["description"], three["description"]) == ("", None)
+    assert two["voice_to_text"] == "''-1"
+    assert undo_escaping(two["voice_to_text"]) == "'-1"
+    assert three["voice_to_text"] == "null"
+    assert one["created_at"] == "2026-02-01T10:00:00.250000Z"
+    assert pd.Timestamp(str(one["created_at"])) == at(1)
+    assert json.loads(str(one["hashtags"])) == ["garten", 'say "hi"']
+    assert json.loads(str(one["hashtag_info"])) == [
+        {"hashtag_id": str(2**60 + 1), "hashtag_name": "garten", "hashtag_description": ""}
+    ]
+    assert (one["view_count"], three["view_count"], two["view_count"]) == (str(VIEWS), "12", None)
+    assert (one["is_stem_verified"], two["is_stem_verified"], three["is_stem_verified"]) == ("true", None, "false")
+
+
+def test_no_cell_is_a_formula_and_no_id_a_number(full_export: Export) -> None:
+    for mart in ("videos", "comments", "users", "coverage", "quota"):
+        for row in as_text(full_export, mart):
+            for column, cell in row.items():
+                if cell is None:
+                    continue
+                if column.endswith("_id") or column in ("unit", "username"):
+                    assert not R_NUMBER.fullmatch(cell), (mart, column, cell)
+                # A negative number is a number, not a formula.
+                assert not cell.startswith(FORMULA) or R_NUMBER.fullmatch(cell), (mart, column, cell)
+
+
+def test_csv_begins_with_the_mark_for_excel_and_ends_lines_plainly(full_export: Export) -> None:
+    for path in (full_export.folder / "csv").iterdir():
+        content = path.read_bytes()
+        assert content.startswith(b"\xef\xbb\xbf")
+        assert content.count(b"\xef\xbb\xbf") == 1
+        assert content.endswith(b"\n")
+        assert b"\0" not in content
+
+
+def test_csv_is_read_by_pandas_as_the_readme_says(full_export: Export) -> None:
+    said: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
+    videos = pd.read_csv(full_export.folder / "csv" / "videos.csv", **said)
+    assert list(videos["video_id"].str.removeprefix("id_").astype("int64")) == [VIDEO, OTHER, THIRD]
+    assert list(videos["region_code"][:2]) == ["NA", "DE"]
+    assert videos["view_count"][2] == 12
+    comments = pd.read_csv(full_export.folder / "csv" / "comments.csv", **said)
+    assert comments["parent_comment_id"][1] == f"id_{COMMENT}"
+    # Also a reader who sets nothing gets the ids unharmed.
+    assert list(pd.read_csv(full_export.folder / "csv" / "comments.csv")["comment_id"]) == [
+        f"id_{COMMENT}",
+        f"id_{REPLY}",
+    ]
+
+
+def test_stata_holds_ids_as_text_and_the_rest_by_its_own_rules(full_export: Export) -> None:
+    path = full_export.folder / "stata" / "videos.dta"
+    videos = pd.read_stata(path).set_index("video_id")
+    assert list(videos.index) == [str(VIDEO), str(OTHER), str(THIRD)]
+    assert videos["music_id"].to_list() == ["7500000000000000001", "", "5"]
+    # Beyond 2^53 a double would round it.
+    assert videos["view_count"].to_list() == [str(VIEWS), "", "12"]
+    assert videos["description"][str(VIDEO)] == VIDEOS[0][6]
+    assert videos["voice_to_text"][str(VIDEO)] == LONG
+    assert videos["voice_to_text"][str(THIRD)] == "null"
+    assert videos["created_at"].iloc[0] == pd.Timestamp(at(1)).tz_localize(None)
+    assert pd.isna(videos["created_at"].iloc[1])
+    assert videos["day"].iloc[0] == pd.Timestamp("2026-02-01")
+    assert videos["is_stem_verified"].fillna(-1).to_list() == [1, -1, 0]
+    assert videos["counted_at_age_days"].fillna(9).to_list() == [0.5, 9, -1.5]
+    assert json.loads(videos["hashtags"].iloc[0]) == ["garten", 'say "hi"']
+    with StataReader(path) as reader:
+        labels = reader.variable_labels()
+        assert labels["view_count"].startswith("Views, however they were counted")
+        assert max(map(len, labels.values())) <= 80
+        kinds = dict(zip(reader.variable_labels(), reader._dtyplist, strict=True))  # type: ignore[attr-defined]
+        formats = dict(zip(reader.variable_labels(), reader._fmtlist, strict=True))  # type: ignore[attr-defined]
+    assert path.read_bytes().startswith(b"<stata_dta><header><release>118</release>")
+    assert (formats["created_at"], formats["day"]) == ("%tc", "%td")
+    assert kinds["created_at"] == "float64"
+    users = pd.read_stata(full_export.folder / "stata" / "users.dta")
+    assert users["like_count"].fillna(-1).to_list() == [5, -1]
+
+
+@pytest.mark.parametrize("mart", ["videos", "comments", "users", "coverage", "quota"])
+def test_every_stata_file_has_the_rows_of_its_mart(full_export: Export, mart: str) -> None:
+    (rows,) = {file.rows for file in full_export.files if file.mart == mart}
+    assert len(pd.read_stata(full_export.folder / "stata" / f"{mart}.dta")) == rows
+
+
+def test_stata_names_are_short_and_different() -> None:
+    long = "a_name_that_is_longer_than_stata_takes"
+    names = stata_names([long + "_one", long + "_two", "in", "views"])
+    assert len(set(names.values())) == 4
+    assert all(len(name) <= NAME for name in names.values())
+    assert (names["in"], names["views"]) == ("in_", "views")

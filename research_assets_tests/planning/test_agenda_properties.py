@@ -1,0 +1,174 @@
+"""What holds of every agenda, whatever stands where: within the quota, by weight, nothing left out."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from research_assets.clock import week_of
+from research_assets.planning.agenda import build_agenda
+from research_assets.planning.types import AgendaInputs, PlannedRun
+from research_assets.study.spec import StudySpec
+from research_assets.tiktok.endpoints import BY_ENTITY
+from research_assets.units.estimates import Estimate
+from research_assets.units.partition_status import PartitionStatus
+from research_assets_tests.collect.harness import QUERY, study
+from research_assets_tests.planning.agenda_inputs import DAY, NOW, TODAY, date_range, make_inputs, pool
+
+few = hypothesis_settings(max_examples=60)
+moments = st.integers(-40 * 24, 40 * 24).map(lambda hours: NOW + timedelta(hours=hours))
+
+
+@st.composite
+def partition_status(draw: st.DrawFn, costs: bool) -> PartitionStatus:
+    kind = draw(st.sampled_from(["open", "rests", "done", "both"]))
+    units = draw(st.integers(1, 40))
+    return PartitionStatus(
+        open_units=units if kind in ("open", "both") else 0,
+        waiting_units=draw(st.integers(1, 5)) if kind in ("rests", "both") else 0,
+        next_try=NOW + DAY if kind in ("rests", "both") else None,
+        last_complete_at=draw(moments) if kind == "done" else None,
+        failed_before=draw(st.booleans()),
+        in_progress=draw(st.booleans()),
+        is_materialized=draw(st.booleans()),
+        estimate=Estimate(float(units), "known counts") if costs and kind in ("open", "both") else Estimate(),
+    )
+
+
+@st.composite
+def agenda_inputs(draw: st.DrawFn) -> AgendaInputs:
+    names = draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
+    studies, standings, density = [], {}, {}
+    for name in names:
+        start = TODAY - DAY * draw(st.integers(0, 50))
+        one = StudySpec(
+            name,
+            start,
+            QUERY,
+            end=draw(st.sampled_from([None, start, start + 20 * DAY, start + 60 * DAY])),
+            settle_days=draw(st.integers(0, 5)),
+            reobserve_days=draw(st.sampled_from([(), (10,), (10, 30)])),
+            quota_weight=draw(st.sampled_from([0.5, 1.0, 2.0])),
+        )
+        studies.append(one)
+        days = draw(st.dictionaries(st.integers(0, 50), partition_status(costs=False), max_size=12))
+        standings[name, "videos"] = {
+            start + DAY * n: replace(one, open_units=min(1, one.open_units)) for n, one in days.items()
+        }
+        standings[name, "comments"] = {
+            start + DAY * n: one
+            for n, one in draw(st.dictionaries(st.integers(0, 50), partition_status(costs=True), max_size=6)).items()
+        }
+        standings[name, "users"] = {week_of(TODAY): draw(partition_status(costs=True))}
+        standings[name, "followers"] = {week_of(TODAY): draw(partition_status(costs=True))}
+        density[name] = {start: float(hits)} if (hits := draw(st.integers(0, 900))) else {}
+    keys = st.sampled_from(sorted(standings))
+    cap = draw(st.integers(1, 60))
+    return AgendaInputs(
+        studies=studies,
+        partition_status=standings,
+        hits_per_day=density,
+        pools={
+            "research": pool(draw(st.integers(0, cap)), cap),
+            "follow": pool(draw(st.integers(0, 50)), 50, "follow"),
+        },
+        used_today={"research": draw(st.dictionaries(st.sampled_from(names), st.integers(0, 30)))},
+        running_requests=draw(st.dictionaries(keys, st.integers(0, 20), max_size=2)),
+        backing_off_until=draw(st.dictionaries(keys, st.just(NOW + DAY), max_size=1)),
+        quota_reserve=draw(st.integers(0, 10)),
+    )
+
+
+def by_pool(items: tuple[PlannedRun, ...]) -> Mapping[str, int]:
+    spent = {"research": 0, "follow": 0}
+    for item in items:
+        spent[BY_ENTITY[item.entity].pool] += item.requests
+    return spent
+
+
+@few
+@given(agenda_inputs())
+def test_never_more_than_fits(world: AgendaInputs) -> None:
+    agenda = build_agenda(world, NOW)
+    for name, spent in by_pool(agenda.items).items():
+        expected = sum(n for (_, entity), n in world.running_requests.items() if BY_ENTITY[entity].pool == name)
+        assert spent <= max(0, world.pools[name].remaining - expected)
+
+
+@few
+@given(agenda_inputs())
+def test_never_what_is_settled_rests_runs_or_is_too_fresh(world: AgendaInputs) -> None:
+    studies = {one.name: one for one in world.studies}
+    seen = set()
+    for item in build_agenda(world, NOW).items:
+        one = studies[item.study]
+        assert (item.study, item.entity) not in world.running_requests
+        assert (item.study, item.entity) not in world.backing_off_until
+        if item.entity == "videos" and not item.recollect:
+            known = world.partition_status[item.study, "videos"]
+            # A run takes all from its first day to its last: in between lies nothing that it would ask.
+            for day in set(date_range(item.partitions[0], item.partitions[-1])) - set(item.partitions):
+                assert not known.get(day, PartitionStatus(open_units=1)).open_units or known[day].last_complete_at
+        else:
+            assert len(date_range(item.partitions[0], item.partitions[-1])) == len(item.partitions)
+        for day in item.partitions:
+            assert (item.entity, item.study, day) not in seen
+            seen.add((item.entity, item.study, day))
+            one_day = world.partition_status[item.study, item.entity].get(day)
+            if item.entity == "videos":
+                assert one.start <= day <= min(one.end or TODAY, TODAY)
+                assert datetime(day.year, day.month, day.day, tzinfo=UTC) + DAY * (1 + one.settle_days) <= NOW
+                one_day = one_day or PartitionStatus(open_units=1)
+            assert one_day is not None
+            assert one_day.open_units or (not one_day.waiting_units and (item.recollect or not one_day.is_materialized))
+            if item.recollect and not one_day.open_units:
+                assert one_day.last_complete_at is not None
+                assert one.reobserve_days
+
+
+@few
+@given(agenda_inputs())
+def test_the_same_facts_give_the_same_agenda(world: AgendaInputs) -> None:
+    again = replace(
+        world,
+        partition_status={key: dict(reversed(list(days.items()))) for key, days in world.partition_status.items()},
+    )
+    assert build_agenda(world, NOW) == build_agenda(again, NOW)
+
+
+@few
+@given(agenda_inputs())
+def test_every_open_unit_is_on_the_agenda_or_waits(world: AgendaInputs) -> None:
+    agenda = build_agenda(world, NOW)
+    for (name, entity), days in world.partition_status.items():
+        if entity == "videos":
+            continue
+        told = sum(item.units for item in agenda.items if (item.study, item.entity) == (name, entity))
+        told += sum(w.units for w in agenda.deferred if (w.study, w.entity) == (name, entity) and w.reason != "rests")
+        shut = world.pools[BY_ENTITY[entity].pool].available_at is not None
+        assert told == sum(one.open_units + one.waiting_units * (one.in_progress and shut) for one in days.values())
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcd"), st.integers(1, 5).map(float), min_size=2),
+    st.integers(0, 100),
+)
+def test_with_equal_demand_the_weights_are_kept(weights: dict[str, float], left: int) -> None:
+    studies = [study(name, start=TODAY, share=weight) for name, weight in sorted(weights.items())]
+    # One request for each period and entity, and more of them than the pool holds.
+    standings = {
+        (one.name, "comments"): {
+            one.start - DAY * n: PartitionStatus(open_units=1, estimate=Estimate(1, "known counts"))
+            for n in range(10, 120)
+        }
+        for one in studies
+    }
+    agenda = build_agenda(make_inputs(*studies, left=left, standings=standings), NOW)
+    spent = {name: sum(item.requests for item in agenda.items if item.study == name) for name in weights}
+    assert sum(spent.values()) == left
+    whole = sum(weights.values())
+    for name, weight in weights.items():
+        assert abs(spent[name] - left * weight / whole) <= len(weights)

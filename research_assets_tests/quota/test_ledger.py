@@ -1,0 +1,292 @@
+"""The quota ledger: never above the cap, the API's refusals obeyed, every request on record."""
+
+import multiprocessing
+import os
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from research_assets.clock import SystemClock
+from research_assets.fields import REQUESTS
+from research_assets.quota.ledger import Ledger, LedgerError, QuotaExhausted
+from research_assets_tests.conftest import FakeClock
+from research_assets_tests.workers import reserve_until_exhausted
+
+MORNING = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
+
+
+def ledger_at(tmp_path: Path, clock: FakeClock, cap: int = 10, due_reserve: int = 0) -> Ledger:
+    return Ledger(tmp_path / "state/quota.sqlite", {"research": cap, "follow": 2 * cap}, clock, due_reserve=due_reserve)
+
+
+def reserve(ledger: Ledger, study: str = "s", pool: str = "research", *, due: bool = True) -> int:
+    return ledger.reserve(pool, study=study, entity="videos", unit="2026-03-01", endpoint="video_query", due=due)
+
+
+def settle(ledger: Ledger, reservation: int, status: int | None = 200, *, sent: bool = True) -> None:
+    ledger.settle(
+        reservation, status=status, code="ok" if status == 200 else "x", rows=7, latency=0.25, log_id="L", sent=sent
+    )
+
+
+def refused(ledger: Ledger, study: str = "s", *, due: bool = True) -> QuotaExhausted:
+    with pytest.raises(QuotaExhausted) as error:
+        reserve(ledger, study, due=due)
+    return error.value
+
+
+def test_a_day_grants_its_cap_and_midnight_the_next(tmp_path: Path) -> None:
+    clock = FakeClock(MORNING)
+    ledger = ledger_at(tmp_path, clock)
+    numbers = [reserve(ledger) for _ in range(10)]
+    assert len(set(numbers)) == 10
+    error = refused(ledger)
+    assert (error.reason, error.cap, error.used) == ("cap", 10, 10)
+    assert error.retry_at == datetime(2026, 3, 3, tzinfo=UTC)
+    assert "2026-03-03 00:00 UTC" in str(error)
+    assert reserve(ledger, pool="follow")
+    assert ledger.pool_state("research").remaining == 0
+    assert ledger.pool_state("research", error.retry_at).remaining == 10
+    clock.moment = error.retry_at
+    assert reserve(ledger)
+    assert ledger.pool_state("research").used == 1
+
+
+def test_every_request_is_on_record_with_the_registrys_columns(tmp_path: Path) -> None:
+    clock = FakeClock(MORNING)
+    ledger = ledger_at(tmp_path, clock)
+    settle(ledger, reserve(ledger))
+    reserve(ledger, pool="follow")
+    clock.advance(days=1)
+    settle(ledger, reserve(ledger), 504)
+    rows = list(ledger.iter_requests())
+    assert all(row.keys() == {column.name for column in REQUESTS} | {"study", "day"} for row in rows)
+    assert [(row["status"], row["rows"], row["latency_ms"], row["day"]) for row in rows] == [
+        (200, 7, 250.0, date(2026, 3, 2)),
+        (None, None, None, date(2026, 3, 2)),
+        (504, 7, 250.0, date(2026, 3, 3)),
+    ]
+    assert rows[0]["sent_at"] == MORNING
+    assert list(ledger.iter_requests(date(2026, 3, 3))) == rows[2:]
+    clock.advance(days=-1)
+    reserve(ledger)
+    assert [row["day"].day for row in ledger.iter_requests()] == [2, 2, 2, 3], "by day, even if the clock went back"
+
+
+def test_settling_twice_changes_nothing_and_what_was_never_sent_gives_its_place_back(tmp_path: Path) -> None:
+    ledger = ledger_at(tmp_path, FakeClock(MORNING))
+    number = reserve(ledger)
+    settle(ledger, number, None, sent=False)
+    settle(ledger, number, 200)
+    settle(ledger, number, None, sent=False)
+    assert ledger.pool_state("research").used == 0
+    (row,) = ledger.iter_requests()
+    assert row["status"] is None
+
+
+def test_the_daily_refusal_shuts_the_pool_until_midnight_whatever_was_counted(tmp_path: Path) -> None:
+    clock = FakeClock(MORNING)
+    ledger = ledger_at(tmp_path, clock)
+    settle(ledger, reserve(ledger))
+    waiting = [reserve(ledger) for _ in range(3)]
+    for number in waiting:
+        assert ledger.mark_exhausted("research", number) == datetime(2026, 3, 3, tzinfo=UTC)
+        settle(ledger, number, 429)
+    error = refused(ledger)
+    assert (error.reason, error.used) == ("refused", 4)
+    state = ledger.pool_state("research")
+    assert (state.remaining, state.n_refused_by_api, state.available_at) == (0, 3, error.retry_at)
+    assert ledger.pool_state("follow").remaining == 20
+    clock.moment = error.retry_at
+    assert reserve(ledger)
+
+
+def test_a_quota_that_midnight_did_not_restore_is_tried_by_one_request_at_growing_intervals(tmp_path: Path) -> None:
+    clock = FakeClock(MORNING)
+    ledger = ledger_at(tmp_path, clock, cap=100)
+    tried, pauses = 0, []
+    while clock.now().date() == MORNING.date():
+        number = reserve(ledger)
+        tried += 1
+        if tried > 1:
+            assert refused(ledger).reason == "not_restored", "one try at a time"
+        before = clock.now()
+        opens_at = ledger.mark_exhausted("research", number)
+        settle(ledger, number, 429)
+        pauses.append((opens_at - before) / timedelta(minutes=1))
+        assert refused(ledger).retry_at == opens_at
+        clock.moment = opens_at
+    assert pauses[:6] == [15, 30, 60, 120, 240, 240]
+    assert tried == ledger.pool_state("research", MORNING).n_refused_by_api < 12
+
+
+def test_a_try_that_succeeds_opens_the_pool_and_one_without_a_verdict_lets_the_next_follow(tmp_path: Path) -> None:
+    clock = FakeClock(MORNING)
+    ledger = ledger_at(tmp_path, clock)
+    ledger.mark_exhausted("research", reserve(ledger))
+    clock.advance(minutes=15)
+    settle(ledger, reserve(ledger), 504)
+    settle(ledger, reserve(ledger), None, sent=False)
+    number = reserve(ledger)
+    refused(ledger)
+    settle(ledger, number, 200)
+    assert [reserve(ledger) for _ in range(3)]
+    ledger.mark_exhausted("research")
+    assert refused(ledger).reason == "refused"
+
+
+def test_a_try_whose_process_dies_does_not_shut_the_pool_for_good(tmp_path: Path) -> None:
+    clock = FakeClock(MORNING)
+    ledger = ledger_at(tmp_path, clock)
+    ledger.mark_exhausted("research", reserve(ledger))
+    clock.advance(minutes=15)
+    reserve(ledger)
+    clock.moment = refused(ledger).retry_at
+    assert reserve(ledger)
+
+
+def test_a_refusal_from_before_midnight_does_not_shut_the_new_day(tmp_path: Path) -> None:
+    clock = FakeClock(MORNING - timedelta(minutes=6))
+    ledger = ledger_at(tmp_path, clock)
+    settle(ledger, reserve(ledger))
+    late = reserve(ledger)
+    clock.advance(minutes=6)
+    ledger.mark_exhausted("research", late)
+    assert reserve(ledger)
+
+
+def test_siblings_in_flight_count_as_one_shut_door(tmp_path: Path) -> None:
+    clock = FakeClock(MORNING)
+    ledger = ledger_at(tmp_path, clock)
+    opened = {ledger.mark_exhausted("research", number) for number in [reserve(ledger) for _ in range(5)]}
+    assert opened == {MORNING + timedelta(minutes=15)}
+    assert ledger.pool_state("research").n_refused_by_api == 5
+
+
+def test_the_reserve_is_kept_for_what_is_due(tmp_path: Path) -> None:
+    ledger = ledger_at(tmp_path, FakeClock(MORNING), due_reserve=4)
+    for _ in range(6):
+        reserve(ledger, due=False)
+    assert refused(ledger, due=False).reason == "due"
+    for _ in range(4):
+        reserve(ledger)
+    assert refused(ledger).reason == "cap"
+
+
+def test_a_lower_cap_is_obeyed_at_once(tmp_path: Path) -> None:
+    clock = FakeClock(MORNING)
+    for _ in range(5):
+        reserve(ledger_at(tmp_path, clock))
+    lower = ledger_at(tmp_path, clock, cap=3)
+    assert refused(lower).used == 5
+    assert lower.pool_state("research").remaining == 0
+
+
+def test_an_unknown_pool_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no quota pool 'shop', only research, follow"):
+        reserve(ledger_at(tmp_path, FakeClock()), pool="shop")
+
+
+def test_eight_processes_on_a_fresh_ledger_of_1000_are_granted_exactly_1000(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    start = context.Barrier(8)
+    path = tmp_path / "quota.sqlite"
+    workers = [context.Process(target=reserve_until_exhausted, args=(path, start)) for _ in range(8)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [worker.exitcode for worker in workers] == [0] * 8
+    assert sum(int(file.read_text()) for file in tmp_path.glob("granted.*")) == 1000
+    assert len(list(Ledger(path, {"research": 1000}, SystemClock()).iter_requests())) == 1000
+    assert not list(tmp_path.glob(".quota*")), "no draft is left"
+
+
+def test_threads_and_a_forked_child_share_one_ledger(tmp_path: Path) -> None:
+    ledger = ledger_at(tmp_path, FakeClock(MORNING), cap=40)
+    numbers: list[int] = []
+    threads = [threading.Thread(target=lambda: numbers.extend(reserve(ledger) for _ in range(5))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    child = os.fork()
+    if child == 0:
+        for _ in range(5):
+            reserve(ledger)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    numbers += [reserve(ledger) for _ in range(5)]
+    assert len(set(numbers)) == 25
+    assert ledger.pool_state("research").used == 30
+
+
+def test_a_reservation_survives_its_process(tmp_path: Path) -> None:
+    ledger = ledger_at(tmp_path, FakeClock(MORNING))
+    ledger.pool_state("research")
+    child = os.fork()
+    if child == 0:
+        reserve(ledger)
+        os.kill(os.getpid(), 9)
+    os.waitpid(child, 0)
+    assert ledger.pool_state("research").used == 1
+
+
+def _newer(path: Path) -> None:
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+
+
+def _not_a_ledger(path: Path) -> None:
+    path.unlink()
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE t (x)")
+
+
+def _overwritten(path: Path) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[:100] + b"\xff" * (len(content) - 100))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.write_bytes(b"no database" * 500), "is damaged .*Move it aside .* counts .* from 0"),
+        (lambda path: path.write_bytes(b""), "no quota ledger.*Move it aside"),
+        (_overwritten, "is damaged .*Move it aside"),
+        (_not_a_ledger, "no quota ledger.*Move it aside"),
+        (_newer, "written by a newer version.*Update the project"),
+    ],
+)
+def test_a_ledger_that_cannot_be_used_is_left_as_it_is_and_says_what_to_do(
+    tmp_path: Path, damage: Callable[[Path], object], said: str
+) -> None:
+    ledger = ledger_at(tmp_path, FakeClock(MORNING))
+    reserve(ledger)
+    ledger.close()
+    damage(ledger.path)
+    before = ledger.path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(LedgerError, match=f"(?s){said}"):
+            reserve(ledger)
+    assert ledger.path.read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("in the way")
+    with pytest.raises(LedgerError, match=r"No request was sent\. Make its folder writable"):
+        reserve(ledger_at(tmp_path, FakeClock()))
+
+
+def test_a_ledger_can_be_moved_away_while_closed(tmp_path: Path) -> None:
+    ledger = ledger_at(tmp_path, FakeClock(MORNING))
+    reserve(ledger)
+    ledger.close()
+    shutil.move(ledger.path, tmp_path / "old")
+    assert ledger.pool_state("research").used == 0
+    assert (ledger.path.stat().st_mode & 0o777, ledger.path.parent.stat().st_mode & 0o777) == (0o600, 0o700)

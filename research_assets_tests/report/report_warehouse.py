@@ -1,0 +1,177 @@
+"""A published warehouse of a few rows, known by heart: its tables are those of the marts' contracts."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import duckdb
+import yaml
+
+from research_assets.settings import DBT_PROJECT_DIR, Settings
+from research_assets.study.spec import CommentRule, StudySpec
+from research_assets.warehouse.reader import sql_identifier
+
+SCRIPT = "<script>alert(1)</script>"
+IMAGE = '"><img src=x onerror=alert(1)>'
+"""What a hashtag and a name may hold in the worst case."""
+
+STUDY = StudySpec(
+    name="garden",
+    start=date(2026, 2, 1),
+    end=date(2026, 2, 6),
+    query={
+        "and": ({"operation": "IN", "field_name": "region_code", "field_values": ["DE", "AT"]},),
+        "not": ({"operation": "EQ", "field_name": "keyword", "field_values": ["</pre><script>"]},),
+    },
+    reobserve_days=(10,),
+    comments=CommentRule("sample", fraction=0.25, seed=7),
+    panel=("anna", "ben"),
+)
+
+STATES = ("complete", "complete", "quarantined", "suspicious", "partial", "not_asked")
+"""Of the six days."""
+
+VIDEOS = (3, 2, 0, 0, 1, 0)
+"""Videos of these days."""
+
+
+def at(day: int, hour: int = 10) -> datetime:
+    """A moment of February 2026, UTC."""
+    return datetime(2026, 2, day, hour, tzinfo=UTC)
+
+
+def contracts() -> dict[str, Mapping[str, str]]:
+    """Columns of each mart with their types, as dbt is held to them."""
+    files = (DBT_PROJECT_DIR / "models" / "marts").glob("_*.yml")
+    models = [model for file in files for model in yaml.safe_load(file.read_text()).get("models", ())]
+    return {model["name"]: {column["name"]: column["data_type"] for column in model["columns"]} for model in models}
+
+
+def publish(settings: Settings, rows: Mapping[str, Sequence[Mapping[str, Any]]], *, leave_out: str = "") -> None:
+    """A warehouse with every mart but `leave_out`, holding these rows; columns that a row does not name are null."""
+    settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with duckdb.connect(str(settings.warehouse)) as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        connection.execute("create schema marts")
+        for mart, columns in contracts().items():
+            if mart == leave_out:
+                continue
+            definitions = ", ".join(f"{sql_identifier(name)} {kind}" for name, kind in columns.items())
+            connection.execute(f"create table marts.{sql_identifier(mart)} ({definitions})")
+            for row in rows.get(mart, ()):
+                names, marks = ", ".join(map(sql_identifier, row)), ", ".join("?" for _ in row)
+                connection.execute(
+                    f"insert into marts.{sql_identifier(mart)} ({names}) values ({marks})", [*row.values()]
+                )
+
+
+def unit(entity: str, kind: str, name: str, state: str = "complete", **more: Any) -> dict[str, Any]:
+    values = {"study": "garden", "entity": entity, "unit_kind": kind, "unit": name, "state": state}
+    return values | {"partition_day": date(2026, 2, 1), "probability": 1.0, "requests": 1.0, "last_at": at(9)} | more
+
+
+def column(number: int, name: str, *filled: int, **more: Any) -> dict[str, Any]:
+    """A column of the mart `videos` in the codebook: of 100 rows in each month from February 2024 on so many filled."""
+    months = [
+        {"month": date(2024, 2 + place, 1), "n_rows": 100, "n_filled": count, "fill_rate": count / 100}
+        for place, count in enumerate(filled)
+    ]
+    told = {"mart": "videos", "column_number": number, "column_name": name, "meaning": "What it is.", "type": "bigint"}
+    return told | {"n_rows": 100 * len(filled), "n_filled": sum(filled), "fill_by_month": months} | more
+
+
+def garden_rows() -> dict[str, list[dict[str, Any]]]:
+    """Six videos of two creators, on days of which some are not complete; and one video of a study of another name."""
+    days = [STUDY.start + timedelta(days=n) for n in range(6)]
+    videos: list[dict[str, Any]] = []
+    for day, number in zip(days, VIDEOS, strict=True):
+        for _ in range(number):
+            place = len(videos)
+            videos.append(
+                {
+                    "study": "garden",
+                    "video_id": 10 + place,
+                    "day": day,
+                    "username": "anna" if place else IMAGE,
+                    "view_count": (0, 5, 50, 500, 5_000, 50_000)[place],
+                    "like_count": place,
+                    "comment_count": 0,
+                    "share_count": None,
+                    "hashtags": [SCRIPT, "garten"] if place % 2 else [SCRIPT],
+                    "counted_at_age_days": 5.0 + place,
+                    "last_seen_at": at(9),
+                    "n_observations": 2 if place == 1 else 1,
+                }
+            )
+    other = {"study": "bikes", "video_id": 99, "view_count": 7, "last_seen_at": at(9), "n_observations": 1}
+    asked = dict(zip(days, ((200, 5, 3), (100, 4, 2), (0, 0, 0), (0, 0, 0), (100, 9, 1), (0, 0, 0)), strict=True))
+    searches = [
+        unit("videos", "day", str(day), state, partition_day=day, asked=a, offered=o, kept=k,
+             reason=None if state == "complete" else f"Search of {day} failed: {SCRIPT}")
+        for (day, (a, o, k)), state in zip(asked.items(), STATES, strict=True)
+    ]  # fmt: skip
+    lists = [
+        unit("comments", "video", "10", asked=100, offered=4, kept=3, expected=4, probability=0.25),
+        unit("comments", "video", "11", "refused", expected=1, probability=0.25, reason="Comments of 11 are closed"),
+        unit("followers", "account", "anna", asked=100, offered=2, kept=2, expected=5, completed_at=at(9)),
+        unit("following", "account", "ben", "missing", reason="`username: ben` is unknown"),
+        unit("users", "account", "anna", asked=1, offered=1, kept=1),
+    ]
+    comments = [
+        {"comment_id": 1, "thread_root_id": 1, "depth": 0, "is_reply": False},
+        {"comment_id": 2, "thread_root_id": 1, "depth": 1, "is_reply": True},
+        {"comment_id": 3, "thread_root_id": 1, "depth": 2, "is_reply": True},
+    ]
+    requests = [
+        (8, "research", "video_query", 20, 4, 1),
+        (9, "research", "user_info", 2, 1, 0),
+        (9, "follow", "followers", 3, 0, 0),
+    ]
+    return {
+        "videos": [*videos, other],
+        "video_observations": [
+            {"study": "garden", "video_id": 10 + place, "observed_at": at(8), "observation_number": 1,
+             "view_count": views, "age_days": 4.0}
+            for place, views in enumerate((100, 300))
+        ]
+        + [{"study": "garden", "video_id": 10, "observed_at": at(9, 23), "observation_number": 2, "view_count": 900}],
+        "comments": [comment | {"study": "garden", "video_id": 10} for comment in comments],
+        "users": [{"study": "garden", "username": "anna"}],
+        "follows": [{"study": "garden", "source_username": n, "target_username": "anna"} for n in ("ben", "carl")],
+        "hashtags": [
+            {"study": "garden", "hashtag": tag, "day": day, "n_videos": 1} for tag in (SCRIPT, "garten") for day in days
+        ],
+        "creators": [
+            {"study": "garden", "username": "anna", "n_videos": 5, "n_days": 3, "view_count_median": 500.0},
+            {"study": "garden", "username": IMAGE, "n_videos": 1, "n_days": 1, "view_count_median": 0.0},
+        ],
+        "days": [
+            {"study": "garden", "day": day, "state": state, "n_videos": n, "n_creators": min(n, 2), "n_comments": 0,
+             "offered": asked[day][1], "kept": asked[day][2]}
+            for day, state, n in zip(days, STATES, VIDEOS, strict=True)
+        ],
+        "coverage": [*searches, *lists],
+        "quota": [
+            {"study": "garden", "day": date(2026, 2, day), "pool": pool, "endpoint": endpoint, "n_requests": n,
+             "n_failed": failed, "n_refused": refused, "n_rows": n,
+             "first_sent_at": at(day), "last_sent_at": at(day, 11)}
+            for day, pool, endpoint, n, failed, refused in requests
+        ],
+        "codebook": [
+            column(1, "study", 100, 100, 100),
+            column(2, "view_count", 0, 40, 50, unit="views", source_field="videos.view_count",
+                   available_since="2024-03-15", meaning=f"Views, see `video_observations`. {SCRIPT}"),
+            column(3, "like_count", 100, 10, 10, examples="1, 2, 3"),
+            {"mart": "codebook", "column_number": 1, "column_name": "mart", "type": "varchar", "meaning": "The mart."},
+        ],
+        "epochs": [
+            {"epoch": "a", "clock": "published", "first_day": date(2026, 2, 2), "precision": "day",
+             "title": "Broken tags", "description": SCRIPT, "source": "reference"},
+            {"epoch": "b", "clock": "observed", "last_day": date(2024, 6, 30), "precision": "month",
+             "title": "Long over"},
+            {"epoch": "c", "clock": "observed", "first_day": date(2025, 1, 1), "precision": "year",
+             "title": "Goes on"},
+            {"epoch": "d", "clock": "observed", "first_day": date(2026, 2, 9), "precision": "day",
+             "title": "New rules"},
+        ],
+    }  # fmt: skip

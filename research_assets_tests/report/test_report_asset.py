@@ -1,0 +1,105 @@
+"""The report as an asset and as a command."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from click.testing import CliRunner, Result
+
+from research_assets.assets.report import report_asset
+from research_assets.cli import main
+from research_assets.report import REQUIRED_MARTS
+from research_assets.settings import Settings
+from research_assets_tests.conftest import FakeClock
+from research_assets_tests.report.report_warehouse import STUDY, garden_rows, publish
+from research_assets_tests.study.study_files import MINIMAL_STUDY, write
+
+KEYS = [*(dg.AssetKey(["marts", mart]) for mart in REQUIRED_MARTS), dg.AssetKey(["marts", "hashtag_pairs"])]
+
+
+def materialize(settings: Settings) -> dg.ExecuteInProcessResult:
+    with dg.DagsterInstance.ephemeral() as instance:
+        return dg.materialize(
+            [report_asset(STUDY, settings, KEYS, clock=FakeClock())], instance=instance, raise_on_error=False
+        )
+
+
+def test_it_follows_the_marts_that_it_reads(settings: Settings) -> None:
+    [spec] = report_asset(STUDY, settings, KEYS).specs
+    assert spec.key == dg.AssetKey(["garden", "report"])
+    assert spec.group_name == "garden"
+    assert spec.kinds == {"html"}
+    assert {dep.asset_key for dep in spec.deps} == {dg.AssetKey(["marts", mart]) for mart in REQUIRED_MARTS}
+    assert "research-assets report --open garden" in str(spec.description)
+
+
+def test_the_ui_shows_where_it_is_and_its_pictures(settings: Settings) -> None:
+    settings = replace(settings, reports_url="http://127.0.0.1:3001")
+    publish(settings, garden_rows())
+    [event] = materialize(settings).get_asset_materialization_events()
+    told = event.materialization.metadata
+    assert told["open"] == dg.MetadataValue.url("http://127.0.0.1:3001/garden.html")
+    assert told["file"] == dg.MetadataValue.path(settings.reports / "garden.html")
+    assert told["codebook"] == dg.MetadataValue.url("http://127.0.0.1:3001/marts-codebook.html")
+    assert (told["videos"].value, told["days"].value, told["days complete"].value) == (6, 6, 2)
+    for picture in ("volume", "coverage", "quota"):
+        shown = told[picture]
+        assert isinstance(shown, dg.MarkdownMetadataValue)
+        assert str(shown.md_str).startswith(f"![{picture}](data:image/png;base64,")
+    [spec] = report_asset(STUDY, settings, KEYS).specs
+    assert "http://127.0.0.1:3001/garden.html" in str(spec.description)
+
+
+def test_without_marts_the_run_says_what_is_missing(settings: Settings) -> None:
+    [failed] = [event for event in materialize(settings).all_events if event.is_step_failure]
+    assert "no warehouse" in str(failed.step_failure_data.user_failure_data)
+
+
+def test_loading_the_asset_imports_nothing_that_draws() -> None:
+    code = (
+        "import sys, research_assets.assets.report\n"
+        "print([name for name in ('altair', 'vl_convert', 'jinja2', 'pandas', 'http.server') if name in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+@pytest.fixture
+def report_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
+    """A data root and one study, as the command line finds them."""
+    write(tmp_path / "studies" / "garden", MINIMAL_STUDY.replace("gardening", "garden", 1))
+    monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "studies"))
+    return Settings.from_env()
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["report", *arguments])
+
+
+def test_the_command_writes_and_says_where(report_settings: Settings) -> None:
+    publish(report_settings, {"codebook": garden_rows()["codebook"]})
+    result = run("garden")
+    assert result.exit_code == 0, result.output
+    paths = [report_settings.reports / "garden.html", report_settings.reports / "marts-codebook.html"]
+    assert result.stdout.splitlines() == [str(path) for path in paths]
+    assert all(path.exists() for path in paths)
+
+
+def test_the_command_knows_its_studies(report_settings: Settings) -> None:
+    publish(report_settings, {})
+    result = run("gardn")
+    assert result.exit_code == 2
+    assert "no study gardn" in result.stderr
+    assert "garden" in result.stderr
+    assert not report_settings.reports.exists()
+
+
+def test_the_command_without_marts(report_settings: Settings) -> None:
+    assert not report_settings.warehouse.exists()
+    result = run()
+    assert result.exit_code == 1
+    assert "no warehouse" in result.stderr
+    assert "Traceback" not in result.output

@@ -1,0 +1,116 @@
+"""A sensor that cannot look is told of once, not at each look, and again when it lasts or when the error is another."""
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+
+import dagster as dg
+import pytest
+
+# There is no public way to make ticks but a daemon with a code server, which takes ten seconds.
+from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.remote_origin import (
+    InProcessCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    SensorInstigatorData,
+    TickData,
+    TickStatus,
+)
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster_shared.error import SerializableErrorInfo
+
+from research_assets.sensors.sensor_failures import REPEAT_AFTER, alert_on_sensor_failure
+from research_assets.settings import Settings, prepare_root
+from research_assets_tests.conftest import FakeClock
+from research_assets_tests.sensors.test_sensor_run_failures import webhook
+
+
+class TickHistory:
+    """An instance whose sensor `quota_window` was ticked, and the sensor that watches over it."""
+
+    def __init__(self, settings: Settings, clock: FakeClock) -> None:
+        prepare_root(settings)
+        self.instance = dg.DagsterInstance.local_temp(str(settings.dagster_home))
+        self.clock, self.settings = clock, settings
+        place = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="anything"), location_name="research")
+        self.state = InstigatorState(
+            RemoteInstigatorOrigin(RemoteRepositoryOrigin(place, "here"), "quota_window"),
+            InstigatorType.SENSOR,
+            InstigatorStatus.DECLARED_IN_CODE,
+            SensorInstigatorData(min_interval=30),
+        )
+        self.instance.add_instigator_state(self.state)
+        self.cursor: str | None = None
+
+    def tick(self, error: str | None = None) -> None:
+        """One look of the sensor, which fails with an error around another one, or does not."""
+        self.clock.advance(seconds=30)
+        root = SerializableErrorInfo(f"{error}\n", [], "IOException")
+        self.instance.create_tick(
+            TickData(
+                self.state.instigator_origin_id,
+                "quota_window",
+                InstigatorType.SENSOR,
+                TickStatus.FAILURE if error else TickStatus.SKIPPED,
+                self.clock.now().timestamp(),
+                error=SerializableErrorInfo("the tick failed", [], "Error", cause=root) if error else None,
+                selector_id=self.state.selector_id,
+            )
+        )
+
+    def watch(self) -> str:
+        """Tick the watcher; what it says for people."""
+        sensor = alert_on_sensor_failure(self.settings, self.clock)
+        repository = dg.Definitions(sensors=[sensor]).get_repository_def()
+        context = dg.build_sensor_context(self.instance, cursor=self.cursor, repository_def=repository)
+        data = sensor.evaluate_tick(context)
+        self.cursor = data.cursor
+        return str(data.skip_message)
+
+    @property
+    def told(self) -> list[str]:
+        """The errors in the log so far."""
+        if not self.settings.alerts.exists():
+            return []
+        return [json.loads(line)["message"][0] for line in self.settings.alerts.read_text().splitlines()]
+
+
+def test_an_error_is_told_once_and_without_its_words_outside(settings: Settings, clock: FakeClock) -> None:
+    with webhook() as (address, heard):
+        ticks = TickHistory(replace(settings, alert_webhook=address), clock)
+        assert ticks.watch() == "All could look."
+        for _ in range(3):
+            ticks.tick("moosfreund.parquet is torn")
+            assert ticks.watch() == "Could not look within the last hour: quota_window."
+        ticks.tick()
+        ticks.tick("moosfreund.parquet is torn")
+        ticks.watch()
+    assert ticks.told == ["moosfreund.parquet is torn"]
+    [message] = heard
+    assert "quota_window could not look" in message["text"]
+    assert "moosfreund" not in message["text"]
+
+
+@pytest.mark.parametrize("after", [timedelta(minutes=1), REPEAT_AFTER])
+def test_another_error_and_one_that_lasts_are_told(settings: Settings, clock: FakeClock, after: timedelta) -> None:
+    ticks = TickHistory(settings, clock)
+    ticks.tick("torn")
+    ticks.watch()
+    clock.moment += after
+    ticks.tick("torn" if after == REPEAT_AFTER else "full")
+    ticks.watch()
+    assert ticks.told == (["torn", "torn"] if after == REPEAT_AFTER else ["torn", "full"])
+    assert json.loads(settings.alerts.read_text().splitlines()[0])["sensor"] == "quota_window"
+
+
+def test_what_failed_long_ago_is_no_news(settings: Settings, clock: FakeClock) -> None:
+    ticks = TickHistory(settings, clock)
+    ticks.tick("torn")
+    clock.advance(hours=2)
+    ticks.watch()
+    assert ticks.told == []

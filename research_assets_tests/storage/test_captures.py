@@ -1,0 +1,203 @@
+"""Journals and sealed captures: what is appended is found again, damage is said, and only one writes."""
+
+import json
+import threading
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from research_assets.storage.captures import (
+    DamagedCapture,
+    Journal,
+    JournalBusy,
+    JournalWriteError,
+    Manifest,
+    list_open_journals,
+    list_sealed,
+    read_events,
+)
+
+NOON = datetime(2026, 2, 3, 12, tzinfo=UTC)
+PAGE = b'{"data":{"videos":[{"id":7503867840092128259}]}}'
+
+
+def create_journal(
+    root: Path, entity: str = "videos", study: str = "s", days: int = 1, now: datetime = NOON
+) -> Journal:
+    first = date(2026, 2, 1)
+    return Journal.create(
+        root,
+        entity=entity,
+        study=study,
+        first=first,
+        last=first + timedelta(days=days - 1),
+        now=now,
+        origin="sandbox",
+        header={"query": {"and": []}, "fields": frozenset({"id"})},
+    )
+
+
+def test_a_capture_goes_from_journal_to_sealed_file_with_its_totals(tmp_path: Path) -> None:
+    journal = create_journal(tmp_path, days=31)
+    assert journal.path.parent == tmp_path / "videos/study=s/2026-02-01..2026-03-03"
+    assert list_open_journals(tmp_path, "videos", "s") == [journal.path]
+    journal.append("page", {"observed_at": NOON, "rows": 3, "unknown": frozenset({"b", "a"}), "extra": 1}, PAGE)
+    journal.append("fail", {"status": 504}, b"<html>gateway</html>")
+    journal.append("page", {"observed_at": NOON + timedelta(minutes=1), "rows": 2}, PAGE)
+    journal.append("unit", {"unit": "2026-02-01", "state": "complete", "partition": date(2026, 2, 1)})
+    held = list(journal.events())
+    path = journal.seal()
+    assert list(read_events(path)) == held
+    assert path == journal.seal(), "sealing again changes nothing"
+    assert [event["event"] for event in held] == ["start", "page", "fail", "page", "unit"]
+    assert held[0]["header"] == {"query": {"and": []}, "fields": ["id"]}
+    assert [event["seq"] for event in held if event["event"] == "page"] == [0, 1]
+    assert held[2]["answer"] == "<html>gateway</html>"
+    (manifest,) = list_sealed(tmp_path)
+    assert manifest == Manifest.load(path)
+    manifest.verify()
+    assert (manifest.pages, manifest.rows, manifest.requests, manifest.units) == (2, 5, 3, 1)
+    assert (manifest.first, manifest.last, manifest.study, manifest.origin) == (
+        "2026-02-01",
+        "2026-03-03",
+        "s",
+        "sandbox",
+    )
+    assert (manifest.unknown, manifest.nul) == (("a", "b"), False)
+    assert (manifest.first_at, manifest.last_at) == ("2026-02-03T12:00:00+00:00", "2026-02-03T12:01:00+00:00")
+    assert manifest.size == path.stat().st_size
+    assert list_open_journals(tmp_path, "videos", "s") == []
+    assert {p.name for p in path.parent.iterdir()} == {path.name, f"{manifest.capture}.json"}
+
+
+def test_an_answer_is_kept_byte_for_byte_as_the_last_member(tmp_path: Path) -> None:
+    journal = create_journal(tmp_path)
+    answer = '{"data": {"id":7503867840092128259, "n":1.10, "t":"\\u0000 \\"é🍅"}}'.encode()
+    journal.append("page", {"unit": 'with "answer": inside'}, answer)
+    line = journal.path.read_bytes().splitlines()[-1]
+    assert line.endswith(b',"answer":' + answer + b"}")
+    assert Manifest.load(journal.seal()).nul
+
+
+def test_an_answer_on_several_lines_stays_one_line(tmp_path: Path) -> None:
+    journal = create_journal(tmp_path)
+    journal.append("page", {}, b'{\r\n "data": {\n"a": 1}\n}')
+    assert [event.get("answer") for event in journal.events()] == [None, {"data": {"a": 1}}]
+    assert journal.path.read_bytes().count(b"\n") == 2
+
+
+@given(st.binary(max_size=40))
+def test_whatever_a_failed_request_brought_can_be_kept(tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
+    with create_journal(tmp_path_factory.mktemp("fail")) as journal:
+        journal.append("fail", {"status": 502}, body)
+        *_, fail = journal.events()
+    try:
+        assert fail["answer"] == orjson.loads(body)
+    except orjson.JSONDecodeError:
+        assert fail["answer"] == body.decode("utf-8", "replace")
+
+
+def test_files_and_folders_are_the_owners_alone(tmp_path: Path) -> None:
+    path = create_journal(tmp_path / "captures").seal()
+    assert {p.stat().st_mode & 0o777 for p in path.parent.iterdir()} == {0o600}
+    assert {p.stat().st_mode & 0o777 for p in (tmp_path / "captures").rglob("*") if p.is_dir()} == {0o700}
+
+
+def test_captures_are_found_by_entity_and_study_oldest_first(tmp_path: Path) -> None:
+    for hours, (entity, study) in enumerate([("videos", "b"), ("users", "a"), ("videos", "a"), ("videos", "a")]):
+        create_journal(tmp_path, entity, study, now=NOON - timedelta(hours=hours)).seal()
+    create_journal(tmp_path, "videos", "a").close()
+    found = [(manifest.entity, manifest.study) for manifest in list_sealed(tmp_path)]
+    assert found == [("users", "a"), ("videos", "a"), ("videos", "a"), ("videos", "b")]
+    ids = [manifest.capture for manifest in list_sealed(tmp_path, entity="videos", study="a")]
+    assert ids == sorted(ids)
+    assert len(ids) == 2
+    assert list(list_sealed(tmp_path / "nowhere")) == []
+    assert list_open_journals(tmp_path, "videos", "b") == []
+    assert len(list_open_journals(tmp_path, "videos", "a")) == 1
+
+
+def test_only_one_has_a_journal_open(tmp_path: Path) -> None:
+    journal = create_journal(tmp_path)
+    with pytest.raises(JournalBusy, match="left alone"):
+        Journal.resume(journal.path)
+    journal.close()
+    with pytest.raises(JournalWriteError, match="closed"):
+        journal.append("page", {}, PAGE)
+    resumed = Journal.resume(journal.path)
+    resumed.append("page", {}, PAGE)
+    assert resumed.pages == 1
+
+
+def test_threads_append_whole_lines(tmp_path: Path) -> None:
+    journal = create_journal(tmp_path)
+
+    def append() -> None:
+        for _ in range(25):
+            journal.append("page", {"rows": 1}, PAGE)
+
+    threads = [threading.Thread(target=append) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [event["seq"] for event in read_events(journal.seal()) if event["event"] == "page"] == list(range(100))
+
+
+def test_the_reserved_names_are_refused(tmp_path: Path) -> None:
+    with create_journal(tmp_path) as journal:
+        for fields in ({"answer": 1}, {"event": "x"}):
+            with pytest.raises(ValueError, match="no fields"):
+                journal.append("page", fields)
+
+
+def test_damage_before_the_last_line_is_said_and_nothing_is_changed(tmp_path: Path) -> None:
+    journal = create_journal(tmp_path)
+    for _ in range(3):
+        journal.append("page", {}, PAGE)
+    journal.close()
+    lines = journal.path.read_bytes().splitlines(keepends=True)
+    for number in range(3):
+        damaged = [*lines]
+        damaged[number] = b"\0" * (len(lines[number]) - 1) + b"\n"
+        journal.path.write_bytes(b"".join(damaged))
+        for use in (Journal.resume, lambda path: list(read_events(path))):
+            with pytest.raises(DamagedCapture, match="Nothing was changed") as error:
+                use(journal.path)
+            assert error.value.line == number + 1
+        assert journal.path.read_bytes() == b"".join(damaged)
+
+
+def _corrupt(content: bytes) -> dict[str, bytes]:
+    return {"cut": content[: len(content) // 2], "flipped": content[:30] + b"\xff" + content[31:], "empty": b""}
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "empty"])
+def test_a_damaged_sealed_capture_is_never_read_as_a_short_one(tmp_path: Path, how: str) -> None:
+    journal = create_journal(tmp_path)
+    for number in range(200):
+        journal.append("page", {"rows": number}, PAGE)
+    path = journal.seal()
+    path.write_bytes(_corrupt(path.read_bytes())[how])
+    with pytest.raises(DamagedCapture, match="Restore"):
+        list(read_events(path))
+    with pytest.raises(DamagedCapture, match="Restore"):
+        Manifest.load(path).verify()
+
+
+def test_a_damaged_or_missing_manifest_is_said(tmp_path: Path) -> None:
+    path = create_journal(tmp_path).seal()
+    manifest = path.with_name(path.name.replace(".jsonl.zst", ".json"))
+    held: dict[str, Any] = json.loads(manifest.read_bytes())
+    for content in (b"{", json.dumps({**held, "unknown": None}).encode(), b"{}"):
+        manifest.write_bytes(content)
+        with pytest.raises(DamagedCapture, match="not understood"):
+            list(list_sealed(tmp_path))
+    manifest.unlink()
+    with pytest.raises(DamagedCapture, match="never published"):
+        Manifest.load(path)

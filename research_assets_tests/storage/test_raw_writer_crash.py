@@ -1,0 +1,53 @@
+"""Writing Parquet that is killed on the way: no half file is ever seen, and writing again makes it whole."""
+
+from datetime import date
+from pathlib import Path
+
+from research_assets.storage.captures import Manifest
+from research_assets.storage.raw_writer import is_written, write_capture
+from research_assets.storage.replay import replay
+from research_assets_tests.storage.capture_factory import make_answer, make_capture, read_rows
+from research_assets_tests.storage.test_captures_crash import is_killed_at
+
+NOON = 1769947200
+
+
+def _sealed(root: Path) -> Path:
+    rows = [{"id": (NOON + day * 86400) << 32, "create_time": NOON + day * 86400} for day in (0, 0, 1)]
+    rows[1]["id"] += 1
+    return make_capture(
+        root, "videos", [make_answer("videos", rows)], last=date(2026, 2, 2), units=[{"unit": "2026-02-01"}]
+    )
+
+
+def test_writing_killed_at_any_step_is_known_to_be_unfinished_and_can_be_repeated(tmp_path: Path) -> None:
+    step, killed = 0, True
+    while killed:
+        root = tmp_path / str(step)
+        sealed, raw = _sealed(root), root / "raw"
+        killed = is_killed_at(step, lambda: write_capture(raw, sealed))  # noqa: B023 (called at once)
+        files = [path for path in raw.rglob("*.parquet") if ".tmp" not in path.parts]
+        if files:
+            assert len(read_rows(root)) <= 4, "what can be seen can be read"
+        if is_written(raw, Manifest.load(sealed)):
+            assert len(read_rows(root, "videos")) == 3, f"step {step}: the verdicts come last"
+        write_capture(raw, sealed)
+        assert len(read_rows(root, "videos")) == 3
+        assert len(read_rows(root, "coverage")) == 1
+        left = [path for path in raw.rglob("*") if path.is_file() and path.suffix != ".parquet"]
+        assert left == [], f"step {step}"
+        step += 3
+    assert step > 10
+
+
+def test_a_replay_killed_at_any_step_is_mended_by_the_next(tmp_path: Path) -> None:
+    step, killed = 0, True
+    while killed:
+        root = tmp_path / str(step)
+        raw = root / "raw"
+        write_capture(raw, _sealed(root))
+        killed = is_killed_at(step, lambda: replay(root / "captures", raw))  # noqa: B023 (called at once)
+        replay(root / "captures", raw)
+        assert len([row for row in read_rows(root, "videos") if row["study"] == "s"]) == 3
+        assert list((raw / ".tmp").iterdir()) == []
+        step += 40

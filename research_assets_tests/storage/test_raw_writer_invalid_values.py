@@ -1,0 +1,137 @@
+"""What a capture becomes where the API does not keep to its word: no row and no value is lost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from research_assets.fields import ENTITIES
+from research_assets.storage.raw_writer import write_capture
+from research_assets_tests.storage.capture_factory import ID, SECOND, make_answer, make_capture, make_video, read_rows
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_other_spellings_end_in_the_same_column(tmp_path: Path, plain: bool) -> None:
+    rows = [{"video_id": ID, "create_time": SECOND, "favourites_count": 5, "username": "x" if plain else "x\0"}]
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [make_answer("videos", rows)]))
+    (row,) = read_rows(tmp_path, "videos")
+    assert (row["id"], row["favorites_count"], row["username"]) == (ID, 5, "x")
+
+
+def test_nul_characters_are_left_out_and_escaped_backslashes_stay(tmp_path: Path) -> None:
+    rows = [
+        make_video(
+            username="a\0b\0",
+            video_description="C:\\u0000 \\\0",
+            hashtag_names=["\0x"],
+            hashtag_info_list=[{"hashtag_id": 1, "hashtag_name": "q\0q"}],
+            video_label={"content": "\0y"},
+        )
+    ]
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [make_answer("videos", rows)]))
+    (row,) = read_rows(tmp_path, "videos")
+    assert (row["username"], row["video_description"], row["hashtag_names"]) == ("ab", "C:\\u0000 \\", ["x"])
+    assert row["hashtag_info_list"] == [{"hashtag_id": 1, "hashtag_name": "qq", "hashtag_description": None}]
+    assert json.loads(row["video_label"]) == {"content": "y"}
+    assert row["unknown_fields"] is None
+
+
+@pytest.mark.parametrize("name", ["new", 'we"ird name', "ID", "it's", "/path~"])
+def test_unknown_fields_are_kept(tmp_path: Path, name: str) -> None:
+    rows = [make_video(1, **{name: {"deep": [1, None]}}), make_video(2)]
+    page = make_answer("videos", rows), {"unknown": [name, "data.next", "answer.extra"]}
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [page]))
+    kept = sorted(read_rows(tmp_path, "videos"), key=lambda row: row["id"])
+    assert json.loads(kept[0]["unknown_fields"]) == {name: {"deep": [1, None]}}
+    assert kept[1]["unknown_fields"] is None
+
+
+def test_new_members_of_a_structure_are_kept(tmp_path: Path) -> None:
+    tags = [{"hashtag_id": 1, "hashtag_name": "x", "colour": "red"}]
+    page = (
+        make_answer("videos", [make_video(1, hashtag_info_list=tags), make_video(2)]),
+        {"unknown": ["hashtag_info_list.colour"]},
+    )
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [page]))
+    kept = sorted(read_rows(tmp_path, "videos"), key=lambda row: row["id"])
+    assert kept[0]["hashtag_info_list"] == [{"hashtag_id": 1, "hashtag_name": "x", "hashtag_description": None}]
+    assert json.loads(kept[0]["unknown_fields"]) == {"hashtag_info_list": tags}
+    assert kept[1]["unknown_fields"] is None
+
+
+WRONG = {
+    "like_count": "many",
+    "view_count": 2**63,
+    "hashtag_names": "one",
+    "hashtag_info_list": {"hashtag_id": 1},
+    "sticker_info_list": ["x"],
+    "is_stem_verified": "perhaps",
+    "video_duration": 3.5,
+    "playlist_id": {"id": 5},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in WRONG if name != "video_duration"])
+def test_a_value_of_the_wrong_type_loses_neither_row_nor_value(tmp_path: Path, name: str) -> None:
+    rows = [
+        make_video(1, **{name: WRONG[name]}),
+        make_video(2, like_count="12", video_duration=4.0),
+        make_video(3, username=55),
+    ]
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [make_answer("videos", rows)]))
+    kept = sorted(read_rows(tmp_path, "videos"), key=lambda row: row["id"])
+    assert kept[0][name] in (None, [{"sticker_id": None, "sticker_name": None}])
+    assert json.loads(kept[0]["unknown_fields"]) == {name: WRONG[name]}
+    assert (kept[1]["like_count"], kept[1]["video_duration"], kept[1]["unknown_fields"]) == (12, 4, None)
+    assert kept[2]["username"] == "55"
+
+
+def test_all_that_can_be_wrong_at_once(tmp_path: Path) -> None:
+    rows: list[Any] = [make_video(1, **WRONG, extra=None, other="\0"), "no record", None, make_video(2)]
+    page = make_answer("videos", rows), {"unknown": ["extra", "other", "data.videos[]"]}
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [page]))
+    kept = read_rows(tmp_path, "videos")
+    assert len(kept) == 4
+    unknown = sorted(row["unknown_fields"] or "" for row in kept)
+    assert unknown[0] == ""
+    assert {"": "no record"} in [json.loads(text) for text in unknown if text]
+    (all_wrong,) = (json.loads(row["unknown_fields"]) for row in kept if row["id"] == (SECOND << 32) + 1)
+    assert all_wrong == {**WRONG, "extra": None, "other": ""}
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+    | st.sampled_from(["12", "\0", "\\u0000", "true"]),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3).filter(str.isalnum), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+NAMES = st.sampled_from(
+    [field.name for field in ENTITIES["videos"].fields if field.name != "id"] + ["new", "a.b", "Id", "/~"]
+)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.dictionaries(NAMES, VALUES, max_size=4), min_size=1, max_size=4))
+def test_whatever_a_field_holds_each_row_arrives_once(
+    tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, Any]]
+) -> None:
+    root = tmp_path_factory.mktemp("any")
+    rows = [{"id": (SECOND << 32) + number, **record} for number, record in enumerate(records)]
+    unknown = sorted({name for row in rows for name in row} - ENTITIES["videos"].known)
+    write_capture(root / "raw", make_capture(root, "videos", [(make_answer("videos", rows), {"unknown": unknown})]))
+    found = {row["id"]: row for row in read_rows(root, "videos")}
+    assert sorted(found) == [row["id"] for row in rows]
+    for row in rows:
+        kept = json.loads(found[row["id"]]["unknown_fields"] or "{}")
+        for name, value in row.items():
+            if value is not None:
+                assert name in kept or found[row["id"]].get(name) is not None, (name, value)
