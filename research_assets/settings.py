@@ -88,7 +88,7 @@ VARIABLES: dict[str, Variable] = {
         _not_negative,
         "Requests of `research` kept for what is due today before backfills",
     ),
-    "rate": Variable("RESEARCH_RATE", "10", _positive_float, "Requests a second at most"),
+    "rate": Variable("RESEARCH_RATE_LIMIT", "10", _positive_float, "Requests a second at most"),
     "concurrency": Variable("RESEARCH_CONCURRENCY", "16", _positive, "Requests in flight at most"),
     "timeout": Variable("RESEARCH_TIMEOUT", "300", _positive_float, "Seconds to wait for an answer"),
     "page_size": Variable("RESEARCH_PAGE_SIZE", "100", _positive, "Rows asked for in one request, 100 at most"),
@@ -97,12 +97,12 @@ VARIABLES: dict[str, Variable] = {
         "RESEARCH_USERNAME_BATCH", "10", _positive, "Accounts in one search at most; with more it tends to fail"
     ),
     "comment_ceiling": Variable(
-        "RESEARCH_COMMENT_CEILING", "0", _not_negative, "Comments of one list at most; 0 goes on until the API refuses"
+        "RESEARCH_COMMENT_LIMIT", "0", _not_negative, "Comments of one list at most; 0 goes on until the API refuses"
     ),
     "look_every": Variable(
-        "RESEARCH_LOOK_EVERY", "30", _positive, "Seconds between two looks of what collects and builds by itself"
+        "RESEARCH_SENSOR_INTERVAL", "30", _positive, "Seconds between two looks of what collects and builds by itself"
     ),
-    "pseudonym_key_file": Variable("RESEARCH_PSEUDONYM_KEY", "", str, "File with the key of the pseudonyms in exports"),
+    "pseudonym_key_file": Variable("RESEARCH_PSEUDONYM_KEY_FILE", "", str, "File with the key of the pseudonyms in exports"),
     "reports_url": Variable(
         "RESEARCH_REPORTS_URL", "", _parse_optional_url, "Address under which the reports are served"
     ),

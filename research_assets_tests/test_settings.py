@@ -29,8 +29,8 @@ def test_simulated_data_has_a_root_of_its_own_unless_one_is_named(url: str, tmp_
         ("RESEARCH_QUOTA", "many"),
         ("RESEARCH_QUOTA", "0"),
         ("RESEARCH_QUOTA_RESERVE", "-1"),
-        ("RESEARCH_RATE", "nan"),
-        ("RESEARCH_RATE", "inf"),
+        ("RESEARCH_RATE_LIMIT", "nan"),
+        ("RESEARCH_RATE_LIMIT", "inf"),
         ("RESEARCH_PAGE_SIZE", "101"),
         ("RESEARCH_WINDOW_DAYS", "32"),
         ("TIKTOK_API_URL", "open.tiktokapis.com"),
@@ -48,7 +48,7 @@ def test_a_child_process_sees_the_same_settings(tmp_path: Path) -> None:
         "TIKTOK_CLIENT_KEY": "key",
         "TIKTOK_CLIENT_SECRET": "secret",
         "TIKTOK_API_URL": "http://127.0.0.1:8080",
-        "RESEARCH_RATE": "2.5",
+        "RESEARCH_RATE_LIMIT": "2.5",
     }
     settings = Settings.from_env(told)
     environment = child_environment(settings)

@@ -18,17 +18,17 @@
    made by days; in an increment of the days that were made anew. What the values may look like is said where that is safe:
    of numbers that are no ids the 10th, 50th and 90th percentile, of times the first and the last, of truth values and
    declared categories each. Never of other text: names, ids, links and what people wrote are nobody's example. #}
-{% macro filled_by_day(relation, mart) -%}
+{% macro column_fill_by_day(relation, mart) -%}
     {%- set columns, categories = mart.columns, mart.config.meta.get('categories', []) -%}
     {%- set study = 'study' if 'study' in columns else 'cast(null as string)' -%}
-    {%- set day, days_of = 'cast(' ~ (mart.config.meta.get('month') or 'null') ~ ' as date)', mart.config.get('days_of') -%}
-    {%- set day = day if days_of else month_of(day) -%}
-    {%- set of_all = not (increment() and days_of) -%}
+    {%- set day, rebuild_days_of = 'cast(' ~ (mart.config.meta.get('month') or 'null') ~ ' as date)', mart.config.get('rebuild_days_of') -%}
+    {%- set day = day if rebuild_days_of else month_of(day) -%}
+    {%- set of_all = not (increment() and rebuild_days_of) -%}
     {#- A macro for each column would take longer than the query. Percentiles need all values in memory, so a whole mart's
         are those of its newest days. #}
-    {%- set some = some_percentiles('{}', 'is_newest' if of_all else 'true') -%}
-    {%- set each, ends = different_texts('{}'), list_of(['cast(min({}) as string)', 'cast(max({}) as string)']) -%}
-    {%- set quantities, numbers, texts = quantities_of(mart), [], [] -%}
+    {%- set some = percentiles('{}', 'is_newest' if of_all else 'true') -%}
+    {%- set each, ends = distinct_texts('{}'), make_list(['cast(min({}) as string)', 'cast(max({}) as string)']) -%}
+    {%- set quantities, numbers, texts = numeric_columns(mart), [], [] -%}
     {%- for column in columns.values() -%}
         {%- set name, is_time = column.name, column.data_type in ('date', 'timestamptz') -%}
         {%- set is_category = column.data_type == 'boolean' or name in categories -%}
@@ -42,16 +42,16 @@
         day_of_rows as day,
         n_rows,
         {{ explode_together({
-            'column_name': names_in_list(columns or ['']), 'n_filled': 'counts', 'numbers': 'numbers', 'texts': 'texts'
+            'column_name': name_list(columns or ['']), 'n_filled': 'counts', 'numbers': 'numbers', 'texts': 'texts'
         }) }}
     from (
         select
             {{ study }} as study_of_rows,
             {{ day }} as day_of_rows,
             count(*) as n_rows,
-            {{ list_of(['count(' ~ (columns or ['1']) | join('), count(') ~ ')']) }} as counts,
-            {{ list_of(numbers) if columns else no_list('double') }} as numbers,
-            {{ list_of(texts) if columns else no_list('string') }} as texts
+            {{ make_list(['count(' ~ (columns or ['1']) | join('), count(') ~ ')']) }} as counts,
+            {{ make_list(numbers) if columns else empty_list('double') }} as numbers,
+            {{ make_list(texts) if columns else empty_list('string') }} as texts
         {%- if of_all %}
         from (
             select
@@ -62,7 +62,7 @@
         {%- else %}
         from {{ relation }}
         {#- What `rest` makes anew elsewhere is filled as it was. #}
-        where {{ in_changed_days(days_of, mart.config.get('day', 'day')) }}
+        where {{ in_changed_days(rebuild_days_of, mart.config.get('day', 'day')) }}
         {%- endif %}
         group by {{ study }}, {{ day }}
     ) as counted
@@ -70,11 +70,11 @@
 
 {# The condition on what an increment counts anew, of what is held: the changed days of a mart that is made by days, and
    all of another. #}
-{% macro counted_anew() -%}
+{% macro recounted_rows() -%}
     {%- set by_days, others = [], [] -%}
     {%- for name in marts_in_codebook() if not is_idle(name) -%}
-        {%- set days_of = mart_node(name).config.get('days_of') -%}
-        {%- do by_days.append("('" ~ name ~ "', '" ~ days_of ~ "')") if days_of else others.append(name) -%}
+        {%- set rebuild_days_of = mart_node(name).config.get('rebuild_days_of') -%}
+        {%- do by_days.append("('" ~ name ~ "', '" ~ rebuild_days_of ~ "')") if rebuild_days_of else others.append(name) -%}
     {%- endfor -%}
     mart in ('{{ others | join("', '") }}')
     {%- if by_days %}
@@ -87,7 +87,7 @@
 {%- endmacro %}
 
 {# The columns of numbers that mean an amount: ids do not. #}
-{% macro quantities_of(mart) %}
+{% macro numeric_columns(mart) %}
     {%- set names = [] -%}
     {%- for column in mart.columns.values() -%}
         {%- if column.data_type in ('bigint', 'integer', 'double') and not column.name.endswith('_id') -%}
@@ -97,22 +97,22 @@
     {{ return(names) }}
 {% endmacro %}
 
-{% macro names_in_list(names) %}{{ list_of(["'" ~ names | join("', '") ~ "'"]) }}{% endmacro %}
+{% macro name_list(names) %}{{ make_list(["'" ~ names | join("', '") ~ "'"]) }}{% endmacro %}
 
 {# What the project says of each column, as rows of constants. #}
-{% macro described_columns(names) -%}
-    {%- set since, rows = var('api_fields', {}), [] -%}
+{% macro column_descriptions(names) -%}
+    {%- set since, rows = var('field_availability', {}), [] -%}
     {%- for name in names -%}
         {%- set mart = mart_node(name) -%}
-        {%- set quantities = quantities_of(mart) -%}
+        {%- set quantities = numeric_columns(mart) -%}
         {%- for column in mart.columns.values() -%}
             {%- set source = mart.config.meta.get('source', {}).get(column.name) -%}
-            {%- set unit = unit_of(column, quantities) -%}
+            {%- set unit = column_unit(column, quantities) -%}
             {%- set values = [name, loop.index, column.name, column.description, column.data_type, unit, source] -%}
             {%- set cells = [] -%}
             {%- for value in values + [since.get(source)] -%}
                 {%- do cells.append(
-                    'cast(null as string)' if value is none else value if value is number else quoted_text(value)
+                    'cast(null as string)' if value is none else value if value is number else sql_literal(value)
                 ) -%}
             {%- endfor -%}
             {%- do rows.append('(' ~ cells | join(', ') ~ ')') -%}
@@ -128,7 +128,7 @@
 {%- endmacro %}
 
 {# The unit of a column: descriptions give it in the first parentheses, and moments and days are in UTC. #}
-{% macro unit_of(column, quantities) %}
+{% macro column_unit(column, quantities) %}
     {%- if column.data_type in ('date', 'timestamptz') -%}{{ return('UTC') }}{%- endif -%}
     {%- set found = modules.re.search('[(]([^)]+)[)]', column.description) -%}
     {{ return(found.group(1) if found and column.name in quantities else none) }}

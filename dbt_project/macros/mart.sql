@@ -1,6 +1,6 @@
 {# A mart is a table. Built whole, it is made afresh; in an increment it is brought up to date by one of these rules:
 
-   `days_of`  the rows of the days that changed in this raw table are deleted and made anew: the model's own SQL does not
+   `rebuild_days_of`  the rows of the days that changed in this raw table are deleted and made anew: the model's own SQL does not
               change where the days that it sees then are all there is to see of them. `day` names the column if it is
               not called so, `rest` is a condition on further rows that are always made anew
    `keys`     the rows whose keys the model's SQL yields are replaced; it yields all rows of a key that it touches. `gone`
@@ -11,21 +11,21 @@
    Whoever starts the build sees to it that the build file holds the marts in an increment. #}
 {% materialization mart, default, supported_languages=['sql'] %}
     {%- set target = this.incorporate(type='table') -%}
-    {%- set days_of, keys, anew = config.get('days_of'), config.get('keys'), config.get('anew') -%}
+    {%- set rebuild_days_of, keys, anew = config.get('rebuild_days_of'), config.get('keys'), config.get('anew') -%}
     {%- set news = make_temp_relation(target).include(database=false, schema=false) -%}
     {%- set reads_itself = this | string in sql -%}
     {{ run_hooks(pre_hooks) }}
 
     {#- One call for all: around each, dbt works longer than DuckDB on most of these. #}
     {%- call statement('main') %}
-    {%- if increment() and (days_of or anew) %}
+    {%- if increment() and (rebuild_days_of or anew) %}
         {%- if reads_itself %}
         {#- The SQL may look at what is held, so it runs before the old rows go. #}
         create temporary table {{ news }} as {{ sql }};
         {%- endif %}
         delete from {{ target }} where
         {%- if anew %} {{ context[anew]() }}
-        {%- else %} {{ in_changed_days(days_of, config.get('day', 'day')) }}
+        {%- else %} {{ in_changed_days(rebuild_days_of, config.get('day', 'day')) }}
         {%- if config.get('rest') %} or {{ config.get('rest') }}{% endif %}
         {%- endif %};
         {{ insert_rows(target, 'select * from ' ~ news if reads_itself else sql) }};
@@ -50,7 +50,7 @@
         {{ create_table_as(false, target, in_order(sql)) }};
         {%- endif %}
         {#- Descriptions are kept in the database too: whoever opens the file finds them there. #}
-        {{ comments_on(target) }}
+        {{ column_comments(target) }}
     {%- endif %}
     {%- endcall %}
 
@@ -62,7 +62,7 @@
 {# The rows of a mart that is made day by day, in the order of days: whoever asks for some days, a later increment among
    them, then need not read the others. #}
 {% macro in_order(sql) -%}
-    {%- if config.get('days_of') and config.get('in_order', true) -%}
+    {%- if config.get('rebuild_days_of') and config.get('in_order', true) -%}
     select * from ({{ sql }}) as news order by study, {{ config.get('day', 'day') }}
     {%- else -%}
     {{ sql }}
@@ -72,7 +72,7 @@
 {# Whether the build takes in only what came since the one before. #}
 {% macro increment() %}{{ return(var('increment', false)) }}{% endmacro %}
 
-{# Whether an increment leaves a mart out, because nothing came of what feeds it (`fed_by` in its meta). #}
+{# Whether an increment leaves a mart out, because nothing came of what feeds it (`raw_tables` in its meta). #}
 {% macro is_idle(name) %}{{ return(name in var('idle', [])) }}{% endmacro %}
 
 {# The condition that a row's `study` and `day` are among those to make anew, which whoever starts the build lists. #}
@@ -86,7 +86,7 @@
 {% macro changed_days() %}scratch.raw.changed_days{% endmacro %}
 
 {# The rows of a mart that an increment has to look at, for a mart that is made day by day from it. #}
-{% macro to_take_in(relation, raw_table) -%}
+{% macro rows_to_rebuild(relation, raw_table) -%}
     select * from {{ relation }}{% if increment() %} where {{ in_changed_days(raw_table) }}{% endif %}
 {%- endmacro %}
 
@@ -95,11 +95,11 @@
     insert into {{ target }} ({{ names }}) select {{ names }} from ({{ query }}) as news
 {%- endmacro %}
 
-{% macro comments_on(relation) -%}
+{% macro column_comments(relation) -%}
     {{ alter_relation_comment(relation, model.description) }}
     {%- for column in model.columns.values() %}
-    comment on column {{ relation }}.{{ column.name }} is {{ quoted_text(column.description) }};
+    comment on column {{ relation }}.{{ column.name }} is {{ sql_literal(column.description) }};
     {%- endfor %}
 {%- endmacro %}
 
-{% macro quoted_text(text) %}'{{ text | replace("'", "''") }}'{% endmacro %}
+{% macro sql_literal(text) %}'{{ text | replace("'", "''") }}'{% endmacro %}

@@ -57,12 +57,12 @@
 {% macro month_of(day) %}cast(date_trunc('month', {{ day }}) as date){% endmacro %}
 
 {# Expressions -> a list of their values. #}
-{% macro list_of(expressions) %}{{ return(adapter.dispatch('list_of')(expressions)) }}{% endmacro %}
+{% macro make_list(expressions) %}{{ return(adapter.dispatch('make_list')(expressions)) }}{% endmacro %}
 {% macro default__list_of(expressions) %}[{{ expressions | join(', ') }}]{% endmacro %}
 {% macro spark__list_of(expressions) %}array({{ expressions | join(', ') }}){% endmacro %}
 
 {# No list, where one of that type is expected. #}
-{% macro no_list(type) %}{{ return(adapter.dispatch('no_list')(type)) }}{% endmacro %}
+{% macro empty_list(type) %}{{ return(adapter.dispatch('empty_list')(type)) }}{% endmacro %}
 {% macro default__no_list(type) %}cast(null as {{ type }}[]){% endmacro %}
 {% macro spark__no_list(type) %}cast(null as array<{{ type }}>){% endmacro %}
 
@@ -99,12 +99,12 @@
 {%- endmacro %}
 
 {# The values of a group, each once, as a list of texts. #}
-{% macro different_texts(column) %}{{ return(adapter.dispatch('different_texts')(column)) }}{% endmacro %}
+{% macro distinct_texts(column) %}{{ return(adapter.dispatch('distinct_texts')(column)) }}{% endmacro %}
 {% macro default__different_texts(column) %}cast(list(distinct {{ column }}) as string[]){% endmacro %}
 {% macro spark__different_texts(column) %}collect_set(cast({{ column }} as string)){% endmacro %}
 
 {# The 10th, 50th and 90th percentile of a group, or of some of its rows, as a list. #}
-{% macro some_percentiles(column, only='true') %}{{ return(adapter.dispatch('some_percentiles')(column, only)) }}{% endmacro %}
+{% macro percentiles(column, only='true') %}{{ return(adapter.dispatch('percentiles')(column, only)) }}{% endmacro %}
 {% macro default__some_percentiles(column, only) -%}
     quantile_disc({{ column }}, [0.1, 0.5, 0.9]){{ ' filter (where ' ~ only ~ ')' if only != 'true' }}
 {%- endmacro %}
@@ -113,19 +113,19 @@
 {%- endmacro %}
 
 {# List of texts -> the first five of them in order, as one text. #}
-{% macro five_of(list) %}{{ return(adapter.dispatch('five_of')(list)) }}{% endmacro %}
+{% macro first_five(list) %}{{ return(adapter.dispatch('first_five')(list)) }}{% endmacro %}
 {% macro default__five_of(list) %}array_to_string(list_slice(list_sort({{ list }}), 1, 5), ', '){% endmacro %}
 {% macro spark__five_of(list) %}array_join(slice(array_sort({{ list }}), 1, 5), ', '){% endmacro %}
 
 {# List of numbers -> one text, each with three digits after the point at most. #}
-{% macro numbers_in_words(list) %}{{ return(adapter.dispatch('numbers_in_words')(list)) }}{% endmacro %}
+{% macro format_numbers(list) %}{{ return(adapter.dispatch('format_numbers')(list)) }}{% endmacro %}
 {% macro default__numbers_in_words(list) -%}
-    array_to_string(list_transform({{ list }}, lambda q: {{ number_in_words('q') }}), ', ')
+    array_to_string(list_transform({{ list }}, lambda q: {{ format_number('q') }}), ', ')
 {%- endmacro %}
 {% macro spark__numbers_in_words(list) -%}
-    array_join(transform({{ list }}, q -> {{ number_in_words('q') }}), ', ')
+    array_join(transform({{ list }}, q -> {{ format_number('q') }}), ', ')
 {%- endmacro %}
-{% macro number_in_words(q) -%}
+{% macro format_number(q) -%}
     case
         when {{ q }} = round({{ q }}) and abs({{ q }}) < 1e15 then cast(cast({{ q }} as bigint) as string) else cast(round({{ q }}, 3) as string)
     end

@@ -72,7 +72,7 @@ def export_asset(
                 "tables": dg.MetadataValue.md(f"| table | rows |\n| --- | ---: |\n{rows}"),
                 "rows": sum(made.rows.values()),
                 "size (bytes)": sum(file.bytes for file in made.files),
-                **({"left out": "; ".join(left)} if left else {}),
+                **({"skipped": "; ".join(left)} if left else {}),
             }
         )
 

@@ -62,10 +62,10 @@ def report_asset(
                 "file": dg.MetadataValue.path(written.path),
                 **_codebook(written.codebook, settings.reports_url),
                 "size (bytes)": written.path.stat().st_size,
-                "marts of": dg.MetadataValue.timestamp(facts.built_at),
+                "marts published at": dg.MetadataValue.timestamp(facts.built_at),
                 "videos": facts.overall.videos,
                 "days": len(facts.days),
-                "days complete": complete,
+                "complete days": complete,
                 **_inline_pictures(written.pictures),
             }
         )

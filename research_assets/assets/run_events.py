@@ -47,13 +47,13 @@ def remaining_metadata(settings: Settings, study: StudySpec, entity: str, clock:
     line = next(line for line in lines if line.entity == entity)
     end = forecast_pool([line], pools[BY_ENTITY[entity].pool], now)
     return {
-        "requests left": ceil(line.remaining.requests),
-        "requests left by partition": dg.MetadataValue.json(
+        "remaining requests": ceil(line.remaining.requests),
+        "remaining requests by partition": dg.MetadataValue.json(
             {str(partition): round(estimate.requests, 1) for partition, estimate in line.by_partition.items()}
         ),
-        "founded on": line.remaining.basis + (": the least it can be" if line.unknown else ""),
-        "days of quota left": end.days if end.days is not None else "without end",
-        "done on": f"{end.finish_day}, if nothing else is asked"
+        "estimate basis": line.remaining.basis + (": the least it can be" if line.unknown else ""),
+        "remaining quota days": end.days if end.days is not None else "without end",
+        "estimated completion": f"{end.finish_day}, if nothing else is asked"
         if end.finish_day
         else "never: what recurs takes the whole quota",
     }
@@ -86,7 +86,7 @@ def result_metadata(outcome: PartitionResult) -> dict[str, Any]:
         "rows kept": outcome.kept,
         "requests": round(outcome.requests, 2),
         "units": sum(outcome.units.values()),
-        "units not complete": sum(number for state, number in outcome.units.items() if state != "complete"),
+        "incomplete units": sum(number for state, number in outcome.units.items() if state != "complete"),
         "states": ", ".join(f"{number:,} {state.replace('_', ' ')}" for state, number in outcome.units.items()),
     }
 
@@ -223,9 +223,9 @@ class CollectionRun:
         self._log_observation(
             text,
             {
-                "opens at": _format_time(paused.retry_at),
+                "quota available at": _format_time(paused.retry_at),
                 "pool": paused.pool,
-                "partitions left": ", ".join(_format_ranges(self._ask.partitions, paused.remaining)),
+                "remaining partitions": ", ".join(_format_ranges(self._ask.partitions, paused.remaining)),
             },
         )
 

@@ -78,7 +78,7 @@ def _test_description(test: Mapping[str, Any]) -> str | None:
             return f"No two rows have the same {', '.join(values['columns'])}, and none of these is null."
         case "accepted_values":
             return f"Each {values['column_name']} is one of: {', '.join(values['values'])}."
-        case "refers_to":
+        case "foreign_key":
             parent = values["to"].removeprefix("ref('").removesuffix("')")
             return f"Each row's {', '.join(values['columns'])} are those of a row of {parent}."
     return None
@@ -212,7 +212,7 @@ def _check_results(context: dg.AssetExecutionContext, results: Iterable[NodeResu
             asset_key=key.asset_key,
             check_name=key.name,
             severity=dg.AssetCheckSeverity.WARN if result.status == "warn" else dg.AssetCheckSeverity.ERROR,
-            metadata={"rows that break the rule": result.failures or 0, "seconds": round(result.seconds, 3)},
+            metadata={"failing rows": result.failures or 0, "seconds": round(result.seconds, 3)},
         )
 
 

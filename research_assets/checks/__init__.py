@@ -81,11 +81,11 @@ def _entity_checks(study: StudySpec, entity: str) -> dg.AssetChecksDefinition:
 
 
 def _completeness_check_name(study: StudySpec) -> str:
-    return f"{study.name}_lacks_nothing"
+    return f"{study.name}_is_complete"
 
 
 def _failures_check_name(study: StudySpec) -> str:
-    return f"{study.name}_has_nothing_broken"
+    return f"{study.name}_has_no_failures"
 
 
 def _completeness_check(study: StudySpec) -> dg.AssetChecksDefinition:

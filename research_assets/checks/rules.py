@@ -193,7 +193,7 @@ def requested_fields_present(fields: tuple[str, ...]) -> CheckRule:
         for name in fields
     )
     return CheckRule(
-        "fields_keep_arriving",
+        "requested_fields_present",
         "Every field that is asked for has arrived, and those that most rows have still arrive on the newest day.",
         f"""
         with newest as (select max(observed_at)::date as newest_day from held),
@@ -209,7 +209,7 @@ def requested_fields_present(fields: tuple[str, ...]) -> CheckRule:
 
 
 ALL_UNITS_SETTLED = CheckRule(
-    "nothing_is_left_open",
+    "all_units_settled",
     "Everything that was asked is complete, or known not to be had.",
     f"""
     select "partition", unit_kind as kind, unit, state, reason, next_try from units
@@ -236,10 +236,10 @@ CANARIES_FOUND = CheckRule(
     "the API's support with the log id from the capture. To look now, materialize a held day with `canary`.",
     table="canaries",
     summary_sql="""
-    select count(*) as "known videos looked for", count(*) filter (state = 'complete') as "found",
-        coalesce(strftime(max(last_at), '%Y-%m-%d %H:%M UTC'), 'never') as "last look",
+    select count(*) as "videos searched", count(*) filter (state = 'complete') as "found",
+        coalesce(strftime(max(last_at), '%Y-%m-%d %H:%M UTC'), 'never') as "last check",
         coalesce(array_to_string(list(unit order by last_at desc, unit) filter (state <> 'complete')[:5], ', '), '')
-            as "not found, for example"
+            as "not found (examples)"
     from canaries
     """,
 )
@@ -286,7 +286,7 @@ def _rules(study: StudySpec, entity: str) -> Iterator[CheckRule]:
 def _no_duplicate_rows(entity: str) -> CheckRule:
     key = ", ".join(ENTITIES[entity].key)
     return CheckRule(
-        "no_row_stands_twice",
+        "no_duplicate_rows",
         f"A capture holds each {key} once.",
         f"select {key}, capture, count(*) as rows from held group by {key}, capture having count(*) > 1",
         "Sums over these rows would be too high. Build the raw tables anew from the captures: research-assets replay.",
@@ -307,7 +307,7 @@ _IDS_ARE_WHOLE = CheckRule(
 )
 
 _VIDEO_IDS_MATCH_TIMESTAMPS = CheckRule(
-    "ids_fit_their_time",
+    "ids_match_timestamps",
     "The moment of upload in a video's id (id >> 32) lies before its publication, by a week at most.",
     "select id, day, create_time - (id >> 32) as seconds_after_upload, capture from held"
     f" where create_time - (id >> 32) not between -60 and {MAX_PUBLICATION_LAG}",
@@ -315,7 +315,7 @@ _VIDEO_IDS_MATCH_TIMESTAMPS = CheckRule(
 )
 
 _COMMENT_IDS_MATCH_TIMESTAMPS = CheckRule(
-    "ids_fit_their_time",
+    "ids_match_timestamps",
     "A comment was written when its id says (id >> 32), give or take a day, and after its video was uploaded.",
     "select id, video_id, create_time - (id >> 32) as seconds_after_id, create_time - (video_id >> 32)"
     " as seconds_after_video, capture from held where create_time - (id >> 32) not between -60 and 86400"
@@ -325,21 +325,21 @@ _COMMENT_IDS_MATCH_TIMESTAMPS = CheckRule(
 
 _ROWS_MATCH_PARTITION = {
     "videos": CheckRule(
-        "rows_lie_in_their_day",
+        "rows_match_partition",
         "Each video was published on the UTC day of its partition.",
         "select id, day, to_timestamp(create_time) as published, capture from held"
         " where to_timestamp(create_time)::date <> day",
         "Pages of one search came from other data. " + RECOLLECT_ADVICE,
     ),
     "comments": CheckRule(
-        "rows_lie_in_their_day",
+        "rows_match_partition",
         "Each comment lies under the UTC day of its video, which was uploaded a week before at most.",
         "select id, video_id, day, to_timestamp(video_id >> 32)::date as uploaded, capture from held"
         " where day - to_timestamp(video_id >> 32)::date not between -1 and 8",
         "Comments of other videos were delivered. " + RECOLLECT_ADVICE,
     ),
     "observed": CheckRule(
-        "rows_lie_in_their_day",
+        "rows_match_partition",
         "Each row lies under the UTC day on which it was observed.",
         "select asked_username, day, observed_at, capture from held where observed_at::date <> day",
         "Build the raw tables anew from the captures: research-assets replay.",
@@ -347,7 +347,7 @@ _ROWS_MATCH_PARTITION = {
 }
 
 _VIDEOS_IN_ONE_PARTITION = CheckRule(
-    "videos_keep_their_day",
+    "videos_in_one_partition",
     "A video stands under one day only, however often it was collected.",
     "select id, count(distinct day) as days, min(day) as first, max(day) as last from held"
     " group by id having count(distinct day) > 1",
@@ -355,7 +355,7 @@ _VIDEOS_IN_ONE_PARTITION = CheckRule(
 )
 
 _VIEWS_DO_NOT_DECREASE = CheckRule(
-    "views_do_not_fall",
+    "views_do_not_decrease",
     "From one observation to the next, a video's views do not fall by more than a tenth (and ten views).",
     """
     select id, observed_at, view_count,
@@ -389,7 +389,7 @@ def _rows_match_request(entity: str, wrong: str) -> CheckRule:
         else "What was delivered belongs to what was asked for."
     )
     return CheckRule(
-        "rows_answer_what_was_asked",
+        "rows_match_request",
         meaning,
         f"select {wrong} as wrong, {told}, capture from held where {wrong} is not null",
         "The API matches roughly, and answers may come from another search (reference §3.1.1, §7 #7). Leave these rows "

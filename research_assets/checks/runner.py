@@ -92,7 +92,7 @@ def _run_rule(
             if attempt == _MAX_ATTEMPTS:
                 raise
             _create_views(connection, raw, study, entity)
-    metadata: dict[str, Any] = {"rows looked at": total, "rows that break the rule": len(rows), **numbers}
+    metadata: dict[str, Any] = {"rows checked": total, "failing rows": len(rows), **numbers}
     if not rows:
         return dg.AssetCheckResult(passed=True, metadata=metadata)
     return dg.AssetCheckResult(

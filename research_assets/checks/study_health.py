@@ -58,8 +58,8 @@ select entity, "partition", unit, state, reason, next_try, since from (
 _ADVICE = {
     "quarantined": "What is quarantined is asked again at its next try; materialize its partition alone to ask now.",
     "suspicious": "What is suspicious is asked again at its next try; if TikTok's app shows videos there, report it.",
-    "unfinished journal": "Materialize the partition of an unfinished journal: the work goes on where it stopped.",
-    "not in the tables": "Materialize a partition of the entity, or run research-assets replay; no request is needed.",
+    "stalled journal": "Materialize the partition of an unfinished journal: the work goes on where it stopped.",
+    "not loaded": "Materialize a partition of the entity, or run research-assets replay; no request is needed.",
     "damaged": "Restore a damaged file from a copy, or move it away and collect its partition with `again`.",
 }
 
@@ -82,7 +82,7 @@ def completeness_result(warehouse: DuckDBResource, study: str) -> dg.AssetCheckR
     with warehouse.get_connection() as connection:
         rows = connection.execute(_OPEN_UNITS_SQL, {"study": study}).fetchall()
     if not rows:
-        return dg.AssetCheckResult(passed=True, metadata={"units not complete": 0})
+        return dg.AssetCheckResult(passed=True, metadata={"incomplete units": 0})
     states = Counter(row[4] for row in rows)
     counts = ", ".join(f"{number:,} {state.replace('_', ' ')}" for state, number in sorted(states.items()))
     return dg.AssetCheckResult(
@@ -90,7 +90,7 @@ def completeness_result(warehouse: DuckDBResource, study: str) -> dg.AssetCheckR
         severity=dg.AssetCheckSeverity.WARN,
         description=f"{len(rows):,} units are not complete: {counts}. {RETRY_ADVICE}",
         metadata={
-            "units not complete": len(rows),
+            "incomplete units": len(rows),
             "sample": dg.MetadataValue.md(
                 markdown_sample(("entity", "partition", "kind", "unit", "state", "reason", "next try"), rows)
             ),
@@ -153,7 +153,7 @@ def _journal_problems(path: Path, captures: Path, now: datetime) -> Iterator[Pro
         return
     else:
         if now - touched > JOURNAL_IDLE_LIMIT:
-            yield Problem("unfinished journal", where, touched, f"{pluralize(pages, 'page')}, and nobody went on")
+            yield Problem("stalled journal", where, touched, f"{pluralize(pages, 'page')}, and nobody went on")
 
 
 def _capture_problems(path: Path, captures: Path, written: set[str], now: datetime) -> Iterator[Problem]:
@@ -170,7 +170,7 @@ def _capture_problems(path: Path, captures: Path, written: set[str], now: dateti
     if path.stat().st_size != manifest.size:
         yield Problem("damaged", where, touched, f"It has {path.stat().st_size:,} bytes, not {manifest.size:,}.")
     elif manifest.units and manifest.capture not in written and now - touched > PUBLISH_GRACE:
-        yield Problem("not in the tables", where, touched, f"{manifest.rows:,} rows wait")
+        yield Problem("not loaded", where, touched, f"{manifest.rows:,} rows wait")
 
 
 def _modified_at(path: Path) -> datetime | None:

@@ -181,5 +181,5 @@ def _write(console: "Console", held: "Settings", draft: "StudyDraft", folder: "P
     console.print(f"Written: {file}\n")
     print_plan(console, held, [study for study in load_studies(held) if study.name == draft.name])
     console.print(
-        "\nEdit the file as you like, and check it: make studies. To collect it: make ui, which spends quota by itself."
+        "\nEdit the file as you like, and check it: make check-studies. To collect it: make ui, which spends quota by itself."
     )

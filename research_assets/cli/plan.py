@@ -100,7 +100,7 @@ def _show(console: "Console", settings: "Settings", facts: "AgendaInputs", now: 
     table = Table("study", "entity", title="Still needed", title_justify="left", box=None, pad_edge=False)
     for heading in ("partitions", "requests", "each day more"):
         table.add_column(heading, justify="right")
-    table.add_column("founded on")
+    table.add_column("estimate basis")
     for line in lines:
         requests = f"{ceil(line.remaining.requests):,}" + (" or more" if line.unknown else "")
         daily = f"{line.recurring_per_day:,.1f}" if line.recurring_per_day else ""
@@ -144,7 +144,7 @@ def _print_partitions(console: "Console", lines: "Sequence[EntityForecast]") -> 
         "study", "entity", "partition", title="\nEach by itself", title_justify="left", box=None, pad_edge=False
     )
     table.add_column("requests", justify="right")
-    table.add_column("founded on")
+    table.add_column("estimate basis")
     for line in lines:
         for partition, estimate in line.by_partition.items():
             table.add_row(line.study, line.entity, str(partition), f"{estimate.requests:,.1f}", estimate.basis)

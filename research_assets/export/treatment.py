@@ -14,7 +14,7 @@ class Treatment(StrEnum):
     """What becomes of a column; the value is told in the codebook."""
 
     KEEP = "kept"
-    DROP = "left out"
+    DROP = "skipped"
     USER = "pseudonym of the account"
     VIDEO = "pseudonym of the video"
     COMMENT = "pseudonym of the comment"
@@ -42,7 +42,7 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "videos": {
         _T.KEEP: "study day region_code created_at uploaded_at hashtags hashtag_info effect_names effect_ids "
         "duration_seconds is_stem_verified view_count like_count comment_count share_count favorites_count "
-        "counted_at_age_days first_seen_at last_seen_at n_observations",
+        "observed_age_days first_seen_at last_seen_at n_observations",
         _T.VIDEO: "video_id",
         _T.USER: "username",
         _T.USERS: "mentions",
@@ -57,7 +57,7 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "video_observations": {
         _T.KEEP: "study observed_at day observation_number age_days view_count view_count_change like_count "
         "like_count_change comment_count comment_count_change share_count share_count_change favorites_count "
-        "favorites_count_change has_fallen is_impossible",
+        "favorites_count_change has_decreased is_implausible",
         _T.VIDEO: "video_id",
         _T.DROP: "capture",
     },
@@ -107,7 +107,7 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "days": {
         _T.KEEP: "study day state offered kept requests n_videos n_creators n_comments view_count_sum "
         "view_count_median like_count_sum like_count_median comment_count_sum comment_count_median share_count_sum "
-        "share_count_median last_seen_at epochs epochs_begun",
+        "share_count_median last_seen_at epochs api_changes_started",
     },
     "coverage": {
         _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected probability n_attempts "

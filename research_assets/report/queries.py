@@ -191,7 +191,7 @@ qualify row_number() over (partition by entity, unit order by partition_day desc
 order by entity, kept desc, unit
 """
 
-AGE_AT_OBSERVATION_SQL = "select counted_at_age_days as x from marts.videos where study = $study"
+AGE_AT_OBSERVATION_SQL = "select observed_age_days as x from marts.videos where study = $study"
 DATA_AGE_SQL = """
 select (epoch($built::timestamptz) - epoch(last_seen_at)) / 86400 as x from marts.videos where study = $study
 """

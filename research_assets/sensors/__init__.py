@@ -1,8 +1,8 @@
 """What happens by itself: thin shells around pure decisions.
 
-`quota_window` asks what is worth most while quota is free, `marts_follow_data` builds the marts once per batch of new
-data, `failures_are_told` writes down which runs failed and tells whoever wants to know, `failed_looks_are_told` the
-same of sensors, `lost_runs_are_ended` ends runs whose process is gone, `checks_are_made_daily` makes the checks.
+`quota_window` asks what is worth most while quota is free, `build_marts_on_new_data` builds the marts once per batch of new
+data, `alert_on_run_failure` writes down which runs failed and tells whoever wants to know, `alert_on_sensor_failure` the
+same of sensors, `fail_orphaned_runs` ends runs whose process is gone, `run_checks_daily` makes the checks.
 """
 
 from collections.abc import Sequence

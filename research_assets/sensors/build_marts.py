@@ -16,7 +16,7 @@ from research_assets.study.spec import StudySpec
 QUIET_INTERVALS = 4
 """For so many looks nothing new must have come: the quota window has then looked too, so the batch is over."""
 
-DATA_UNTIL_TAG = ".dagster/research_newest"
+DATA_UNTIL_TAG = ".dagster/research_data_until"
 """Tag of a build: the newest data that it was asked for. It tells people nothing, and the UI hides tags like it."""
 
 DESCRIPTION = """Builds and tests the marts once per batch of new data: when collecting has come to rest, whether it
@@ -87,7 +87,7 @@ def build_marts_on_new_data(
     settings = collection.settings
 
     @dg.sensor(
-        name="marts_follow_data",
+        name="build_marts_on_new_data",
         asset_selection=dg.AssetSelection.assets(*warehouse, *reports),
         minimum_interval_seconds=2 * settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -138,7 +138,7 @@ def _last_build_started_at(instance: dg.DagsterInstance, warehouse: Sequence[dg.
 
 
 def _last_requested(instance: dg.DagsterInstance) -> str | None:
-    by_sensor = dg.RunsFilter(tags={"dagster/sensor_name": "marts_follow_data"})
+    by_sensor = dg.RunsFilter(tags={"dagster/sensor_name": "build_marts_on_new_data"})
     records = instance.get_run_records(filters=by_sensor, limit=1)
     return records[0].dagster_run.tags.get(DATA_UNTIL_TAG) if records else None
 

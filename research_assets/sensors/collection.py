@@ -61,7 +61,7 @@ def _counts(records: list[UnitStatus]) -> dict[str, float]:
         "rows kept": kept,
         "requests": round(sum(record.attempt.requests for record in records), 2),
         "units": len(records),
-        "units not complete": 0,
+        "incomplete units": 0,
     }
 
 
@@ -188,7 +188,7 @@ def _run_request(item: PlannedRun, tried: NoProgress, now: datetime) -> dg.RunRe
             # The queue takes what is worth most first.
             "dagster/priority": str(-item.priority),
             "research/partitions": first if first == last else f"{first}..{last}",
-            "research/why": ", ".join(item.reasons),
+            "research/reason": ", ".join(item.reasons),
             run_history.ASSET_TAG: "/".join(key),
             run_history.STATE_TAG: tried.state_digest,
             run_history.TICK_TAG: now.isoformat(),

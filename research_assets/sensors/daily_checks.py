@@ -15,7 +15,7 @@ CRON = "0 6 * * *"
 def run_checks_daily(checks: Sequence[dg.AssetCheckKey]) -> dg.ScheduleDefinition:
     """The schedule over some checks."""
     return dg.ScheduleDefinition(
-        name="checks_are_made_daily",
+        name="run_checks_daily",
         target=dg.AssetSelection.checks(*checks),
         cron_schedule=CRON,
         execution_timezone="UTC",

@@ -27,7 +27,7 @@ def fail_orphaned_runs(settings: Settings) -> dg.SensorDefinition:
     """The sensor over all runs of the instance."""
 
     @dg.sensor(
-        name="lost_runs_are_ended",
+        name="fail_orphaned_runs",
         minimum_interval_seconds=settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,

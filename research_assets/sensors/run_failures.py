@@ -26,7 +26,7 @@ def alert_on_run_failure(settings: Settings, clock: Clock) -> dg.SensorDefinitio
     """The sensor over all runs of the code location."""
 
     @dg.run_failure_sensor(
-        name="failures_are_told",
+        name="alert_on_run_failure",
         minimum_interval_seconds=settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,

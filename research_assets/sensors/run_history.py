@@ -7,10 +7,10 @@ import dagster as dg
 
 from research_assets.planning.types import StudyEntity
 
-ASSET_TAG, STATE_TAG, TICK_TAG = ".dagster/research_batch", ".dagster/research_work", ".dagster/research_tick"
+ASSET_TAG, STATE_TAG, TICK_TAG = ".dagster/research_asset", ".dagster/research_state", ".dagster/research_tick"
 """Tags of a run that the quota window asked for: study and entity; a digest of how they stood then; the tick. They tell
 people nothing, and the UI hides tags of this prefix."""
-REQUESTS_TAG = "research/requests"
+REQUESTS_TAG = "research/estimated_requests"
 """Tag with the requests that were estimated."""
 
 ACTIVE_STATUSES = [

@@ -55,7 +55,7 @@ def alert_on_sensor_failure(settings: Settings, clock: Clock) -> dg.SensorDefini
     """The sensor over the ticks of all others."""
 
     @dg.sensor(
-        name="failed_looks_are_told",
+        name="alert_on_sensor_failure",
         minimum_interval_seconds=2 * settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,

@@ -119,7 +119,7 @@ def render_yaml(draft: StudyDraft) -> str:
         "# share: 2  # weight of this study when the quota is short",
     ]
     head = [
-        "# A study for Research Assets. Mistakes are told by: make studies. What it costs: research-assets plan.",
+        "# A study for Research Assets. Mistakes are told by: make check-studies. What it costs: research-assets plan.",
         f"type: {COMPONENT_TYPE}",
         "attributes:",
     ]

@@ -203,7 +203,7 @@ def _fallback_reason(why: str) -> str:
 
 
 def _variables(now: datetime) -> dict[str, Any]:
-    return {"now": now.isoformat(), "api_fields": dbt_runner.field_availability()}
+    return {"now": now.isoformat(), "field_availability": dbt_runner.field_availability()}
 
 
 def _describe_changes(intake: BuildInput) -> str:
@@ -216,8 +216,8 @@ def _describe_changes(intake: BuildInput) -> str:
 
 def _unchanged_marts(manifest: Any, intake: BuildInput) -> list[str]:
     """The marts that nothing came for; one that does not say what feeds it depends on the hour as well."""
-    fed = (node for node in manifest.nodes.values() if "fed_by" in node.config.meta)
-    return sorted(node.name for node in fed if not intake.changed_tables & set(node.config.meta["fed_by"]))
+    fed = (node for node in manifest.nodes.values() if "raw_tables" in node.config.meta)
+    return sorted(node.name for node in fed if not intake.changed_tables & set(node.config.meta["raw_tables"]))
 
 
 def _wal(database: Path) -> Path:

@@ -31,7 +31,7 @@ LogCallback = Callable[[int, str], None]
 BUILD_PATH_VARIABLE = "RESEARCH_WAREHOUSE_BUILD"
 """Tells dbt's profile which file to build; set here for the time of a call, read by nothing else."""
 
-SCRATCH_PATH_VARIABLE = "RESEARCH_WAREHOUSE_STAGING"
+SCRATCH_PATH_VARIABLE = "RESEARCH_WAREHOUSE_SCRATCH"
 """Tells dbt's profile the file of the views that are not published; like the other."""
 
 MAX_LOG_BYTES = 10 * 2**20

@@ -72,7 +72,7 @@ def failing_rules(raw: Path, entity: str, study: StudySpec = FULL_STUDY) -> dict
     for name, (rule, result) in results(raw, entity, study).items():
         if result.passed:
             continue
-        count = result.metadata["rows that break the rule"].value
+        count = result.metadata["failing rows"].value
         assert isinstance(count, int)
         found[name] = count
         assert rule.advice in (result.description or "")

@@ -57,31 +57,31 @@ GOOD: dict[str, list[Row]] = {
 def test_good_rows_break_no_rule(tmp_path: Path, entity: str) -> None:
     add_rows(tmp_path, entity, GOOD[entity])
     assert not failing_rules(tmp_path, entity)
-    assert all(result.metadata["rows looked at"].value is not None for _, result in results(tmp_path, entity).values())
+    assert all(result.metadata["rows checked"].value is not None for _, result in results(tmp_path, entity).values())
 
 
 ROWS: list[Case] = [
-    ("videos", "rows_lie_in_their_day", [video(1, create_time=NOON + 86_400)], 1),
-    ("videos", "ids_fit_their_time", [video(id=make_id(100)), video(id=make_id(-8 * 86_400))], 2),
-    ("videos", "no_row_stands_twice", [video(1), video(1), video(2)], 1),
+    ("videos", "rows_match_partition", [video(1, create_time=NOON + 86_400)], 1),
+    ("videos", "ids_match_timestamps", [video(id=make_id(100)), video(id=make_id(-8 * 86_400))], 2),
+    ("videos", "no_duplicate_rows", [video(1), video(1), video(2)], 1),
     ("videos", "ids_are_whole", [video(id=None), video(id=-5, create_time=None)], 2),
     ("videos", "ids_are_whole", [video(id=make_id(-30, 1024 * place)) for place in range(30)], 30),
-    ("videos", "rows_answer_what_was_asked", [video(1, hashtag_names=["cooking"]), video(2, hashtag_names=None)], 1),
+    ("videos", "rows_match_request", [video(1, hashtag_names=["cooking"]), video(2, hashtag_names=None)], 1),
     ("videos", "counts_are_plausible", [video(1, like_count=101), video(2, share_count=-1)], 2),
     ("videos", "no_unknown_fields", [video(1, unknown_fields={"ai_score": 1, "b": 2}), video(2)], 2),
-    ("comments", "ids_fit_their_time", [comment(1, create_time=NOON - 7200)], 1),
-    ("comments", "rows_lie_in_their_day", [comment(1, video_id=make_id(-20 * 86_400), asked_video_id=None)], 1),
-    ("comments", "rows_answer_what_was_asked", [comment(1, asked_video_id=7), comment(2, asked_comment_id=8)], 2),
+    ("comments", "ids_match_timestamps", [comment(1, create_time=NOON - 7200)], 1),
+    ("comments", "rows_match_partition", [comment(1, video_id=make_id(-20 * 86_400), asked_video_id=None)], 1),
+    ("comments", "rows_match_request", [comment(1, asked_video_id=7), comment(2, asked_comment_id=8)], 2),
     ("comments", "counts_are_plausible", [comment(1, reply_count=-1)], 1),
-    ("comments", "no_row_stands_twice", [comment(1), comment(1)], 1),
+    ("comments", "no_duplicate_rows", [comment(1), comment(1)], 1),
     ("users", "counts_are_plausible", [USER | {"follower_count": -1}], 1),
-    ("users", "rows_answer_what_was_asked", [USER | {"username": "otto"}], 1),
-    ("users", "rows_lie_in_their_day", [USER | {"observed_at": SEEN + timedelta(days=1)}], 1),
+    ("users", "rows_match_request", [USER | {"username": "otto"}], 1),
+    ("users", "rows_match_partition", [USER | {"observed_at": SEEN + timedelta(days=1)}], 1),
     ("liked_videos", "counts_are_plausible", [video(1, like_count=101, asked_username="beet")], 1),
-    ("reposted_videos", "ids_fit_their_time", [video(1, id=make_id(100), asked_username="beet")], 1),
-    ("pinned_videos", "rows_answer_what_was_asked", [video(1, asked_username="beet")], 1),
-    ("followers", "rows_answer_what_was_asked", [{"asked_username": "beet", "username": "Beet"}], 1),
-    ("following", "no_row_stands_twice", [{"asked_username": "beet", "username": "a"}] * 3, 1),
+    ("reposted_videos", "ids_match_timestamps", [video(1, id=make_id(100), asked_username="beet")], 1),
+    ("pinned_videos", "rows_match_request", [video(1, asked_username="beet")], 1),
+    ("followers", "rows_match_request", [{"asked_username": "beet", "username": "Beet"}], 1),
+    ("following", "no_duplicate_rows", [{"asked_username": "beet", "username": "a"}] * 3, 1),
 ]
 
 
@@ -96,7 +96,7 @@ def test_a_second_capture_is_no_second_video_but_a_second_day_is(tmp_path: Path)
     add_rows(tmp_path, "videos", [video(1)], capture="b")
     assert not failing_rules(tmp_path, "videos")
     add_rows(tmp_path, "videos", [video(1, create_time=NOON + 86_400)], day=DAY + timedelta(days=1), capture="c")
-    assert failing_rules(tmp_path, "videos") == {"videos_keep_their_day": 1}
+    assert failing_rules(tmp_path, "videos") == {"videos_in_one_partition": 1}
 
 
 def test_views_that_fall_are_found_and_a_small_step_back_is_not(tmp_path: Path) -> None:
@@ -107,8 +107,8 @@ def test_views_that_fall_are_found_and_a_small_step_back_is_not(tmp_path: Path) 
             [video(1, view_count=views, observed_at=SEEN + timedelta(hours=hour))],
             capture=f"{hour}",
         )
-    assert failing_rules(tmp_path, "videos") == {"views_do_not_fall": 1}
-    [(_, result)] = [results(tmp_path, "videos")["views_do_not_fall"]]
+    assert failing_rules(tmp_path, "videos") == {"views_do_not_decrease": 1}
+    [(_, result)] = [results(tmp_path, "videos")["views_do_not_decrease"]]
     assert "| 300 | 940 |" in str(result.metadata["sample"].value)
 
 
@@ -138,7 +138,7 @@ QUERY = {
 )
 def test_the_query_is_held_against_the_rows(tmp_path: Path, changes: Row, wrong: str | None) -> None:
     add_rows(tmp_path, "videos", [video(1, **changes)])
-    _, result = results(tmp_path, "videos", replace(FULL_STUDY, query=QUERY))["rows_answer_what_was_asked"]
+    _, result = results(tmp_path, "videos", replace(FULL_STUDY, query=QUERY))["rows_match_request"]
     assert result.passed is (wrong is None)
     assert wrong is None or f"| {wrong} |" in str(result.metadata["sample"].value)
 
@@ -149,7 +149,7 @@ def test_what_a_row_cannot_show_is_no_rule(field: str) -> None:
     one_of = {"or": (condition, {"operation": "EQ", "field_name": "username", "field_values": ["ute"]})}
     for query in ({"and": (condition,)}, {"not": (condition,)}, one_of):
         names = {rule.name for rule in rules(replace(FULL_STUDY, query=query), "videos")}
-        assert "rows_answer_what_was_asked" not in names
+        assert "rows_match_request" not in names
 
 
 def test_a_sample_is_as_long_as_the_ui_shows_at_once() -> None:
@@ -165,7 +165,7 @@ def test_each_collected_asset_has_its_checks_and_two_kinds_block() -> None:
     specs = [spec for check in study_checks(FULL_STUDY) for spec in check.check_specs]
     checked = {spec.asset_key.path[-1] for spec in specs}
     assert checked == {*ENTITIES, "coverage"}
-    assert {spec.name for spec in specs if spec.blocking} == {"ids_are_whole", "no_row_stands_twice"}
+    assert {spec.name for spec in specs if spec.blocking} == {"ids_are_whole", "no_duplicate_rows"}
     assert all(spec.description for spec in specs)
 
 
@@ -183,7 +183,7 @@ def test_the_checks_pass_on_what_the_collector_brings(collected: AssetHarness) -
     evaluations = result.get_asset_check_evaluations()
     assert {one.check_name for one in evaluations} == {rule.name for rule in rules(NO_COMMENTS, "videos")}
     assert all(one.passed for one in evaluations), [one.metadata for one in evaluations if not one.passed]
-    assert all(one.metadata["rows looked at"].value for one in evaluations if one.check_name != "canaries")
+    assert all(one.metadata["rows checked"].value for one in evaluations if one.check_name != "canaries")
 
 
 def test_damaged_ids_make_the_run_red_and_say_so(collected: AssetHarness) -> None:

@@ -27,16 +27,16 @@ def test_a_field_that_never_came_or_no_longer_comes_is_missed(tmp_path: Path) ->
     add_rows(tmp_path, "videos", [video(place) for place in range(1, 90)])
     assert not failing_rules(tmp_path, "videos", study), "too few rows to miss anything"
     add_rows(tmp_path, "videos", [video(place) for place in range(90, 200)], capture="b")
-    assert failing_rules(tmp_path, "videos", study) == {"fields_keep_arriving": 1}, "music_id; a playlist is rare"
+    assert failing_rules(tmp_path, "videos", study) == {"requested_fields_present": 1}, "music_id; a playlist is rare"
     later = [
         video(place, music_id=1, like_count=None, observed_at=SEEN + timedelta(days=1)) for place in range(200, 310)
     ]
     add_rows(tmp_path, "videos", later, capture="c")
-    _, result = results(tmp_path, "videos", study)["fields_keep_arriving"]
+    _, result = results(tmp_path, "videos", study)["requested_fields_present"]
     assert "| like count | no longer arrives |" in str(result.metadata["sample"].value).replace(
         "like_count", "like count"
     )
-    assert failing_rules(tmp_path, "videos", study) == {"fields_keep_arriving": 1}
+    assert failing_rules(tmp_path, "videos", study) == {"requested_fields_present": 1}
 
 
 def series(*offered: int) -> list[Row]:
@@ -77,8 +77,8 @@ def test_a_list_that_shrank_is_found(tmp_path: Path, entity: str) -> None:
 def test_units_that_are_open_are_told(tmp_path: Path, entity: str) -> None:
     states = ("partial", "quarantined", "suspicious", "not_asked", "complete", "refused", "missing", "too_fresh")
     check_results(tmp_path, entity, [{"state": state, "reason": f"so {state}"} for state in states])
-    assert failing_rules(tmp_path, entity) == {"nothing_is_left_open": 4}
-    _, result = results(tmp_path, entity)["nothing_is_left_open"]
+    assert failing_rules(tmp_path, entity) == {"all_units_settled": 4}
+    _, result = results(tmp_path, entity)["all_units_settled"]
     assert "so quarantined" in str(result.metadata["sample"].value)
 
 
@@ -99,8 +99,8 @@ def test_known_videos_that_are_lost_are_counted_and_told_once_most_of_them_are(t
     check_results(tmp_path, "videos", [{}, *looked(4), *earlier])
     result = results(tmp_path, "videos")["canaries"][1]
     assert result.passed
-    told = {name: result.metadata[name].value for name in ("known videos looked for", "found", "last look")}
-    assert told == {"known videos looked for": 8, "found": 4, "last look": f"{SEEN:%Y-%m-%d %H:%M} UTC"}
-    assert result.metadata["not found, for example"].value == "70, 71, 72, 73"
+    told = {name: result.metadata[name].value for name in ("videos searched", "found", "last check")}
+    assert told == {"videos searched": 8, "found": 4, "last check": f"{SEEN:%Y-%m-%d %H:%M} UTC"}
+    assert result.metadata["not found (examples)"].value == "70, 71, 72, 73"
     check_results(tmp_path, "videos", [{}, *looked(5), *earlier])
     assert failing_rules(tmp_path, "videos") == {"canaries": 5}

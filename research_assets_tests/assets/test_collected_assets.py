@@ -48,7 +48,7 @@ def test_one_day(harness: Build) -> None:
     metadata = {key: entry.value for key, entry in event.metadata.items()}
     assert metadata["dagster/partition_row_count"] == metadata["rows kept"] == 30
     assert metadata["requests"] == world.requests_sent("video/query") == 1
-    assert (metadata["units"], metadata["units not complete"]) == (1, 0)
+    assert (metadata["units"], metadata["incomplete units"]) == (1, 0)
     assert str(metadata["captures"]).endswith("captures/videos/study=gardening")
     assert "data:image/svg+xml;base64," in str(metadata["rows by partition"])
     assert "data:image/svg+xml;base64," in str(metadata["chart"])
@@ -101,13 +101,13 @@ def test_a_pause_is_no_failure(harness: Build) -> None:
     told = observations_by_partition(paused)[None]
     assert "Paused, not failed" in (told.description or "")
     assert told.metadata["pool"].value == "research"
-    assert told.metadata["partitions left"].value == "2026-02-01..2026-02-08"
-    assert told.metadata["opens at"].value == "2026-03-03 00:00 UTC"
-    assert (told.metadata["requests left"].value, told.metadata["founded on"].value) == (8, "density")
-    assert told.metadata["done on"].value == "2026-03-05, if nothing else is asked"
+    assert told.metadata["remaining partitions"].value == "2026-02-01..2026-02-08"
+    assert told.metadata["quota available at"].value == "2026-03-03 00:00 UTC"
+    assert (told.metadata["remaining requests"].value, told.metadata["estimate basis"].value) == (8, "density")
+    assert told.metadata["estimated completion"].value == "2026-03-05, if nothing else is asked"
     # The steps of the checks waited for an output that did not come, but what came was looked at.
     record = world.instance.get_latest_asset_check_evaluation_record(
-        dg.AssetCheckKey(dg.AssetKey(["gardening", "videos"]), "nothing_is_left_open")
+        dg.AssetCheckKey(dg.AssetKey(["gardening", "videos"]), "all_units_settled")
     )
     assert record is not None
     assert record.event is not None

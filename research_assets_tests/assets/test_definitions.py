@@ -77,19 +77,19 @@ def test_two_studies_and_the_warehouse_stand_in_one_graph(code_location: dg.Defi
         for spec in code_location.resolve_all_asset_specs()
     }
     assert parents["staging/stg_tiktok__videos"] == {"gardening/videos", "balcony/videos"}
-    assert {"gardening/comments", "balcony/users"} <= parents["staging/stg_tiktok__coverage"]
+    assert {"gardening/comments", "balcony/users"} <= parents["staging/stg_research__coverage"]
     assert {f"marts/{mart}" for mart in REQUIRED_MARTS} <= parents["balcony/report"]
 
 
 def test_the_marts_and_reports_are_built_without_collecting(code_location: dg.Definitions) -> None:
     repository = code_location.get_repository_def()
     selections = {
-        name: repository.get_sensor_def(name).asset_selection for name in ("quota_window", "marts_follow_data")
+        name: repository.get_sensor_def(name).asset_selection for name in ("quota_window", "build_marts_on_new_data")
     }
     resolved = {name: one.resolve(repository.asset_graph) for name, one in selections.items() if one is not None}
     reports = {dg.AssetKey([study, "report"]) for study in ("gardening", "balcony")}
-    assert reports <= resolved["marts_follow_data"]
-    assert {key.path[0] for key in resolved["marts_follow_data"] - reports} == {"staging", "marts"}
+    assert reports <= resolved["build_marts_on_new_data"]
+    assert {key.path[0] for key in resolved["build_marts_on_new_data"] - reports} == {"staging", "marts"}
     assert {key.path[0] for key in resolved["quota_window"]} == {"gardening", "balcony"}
 
 
@@ -110,9 +110,9 @@ def test_from_the_search_to_a_check_of_the_warehouse(code_location: dg.Definitio
     assert result.success
     assert module_settings.warehouse.exists()
     told = {one.check_name: one for one in result.get_asset_check_evaluations()}
-    assert {"gardening_lacks_nothing", "balcony_lacks_nothing"} <= set(told)
+    assert {"gardening_is_complete", "balcony_is_complete"} <= set(told)
     # Only one day was asked, of one of the two studies.
-    assert "not asked" in (told["balcony_lacks_nothing"].description or "")
+    assert "not asked" in (told["balcony_is_complete"].description or "")
     with duckdb.connect(str(module_settings.warehouse), read_only=True) as connection:
         [(held,)] = connection.execute("select count(*) from marts.videos").fetchall()
         complete = connection.execute(

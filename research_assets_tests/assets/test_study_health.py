@@ -39,12 +39,12 @@ def test_coverage_tells_what_is_lacking(published: Settings) -> None:
     result = completeness_result(warehouse_resource(published), "gardening")
     assert not result.passed
     assert result.severity == dg.AssetCheckSeverity.WARN
-    assert result.metadata["units not complete"].value == 4
+    assert result.metadata["incomplete units"].value == 4
     assert "1 not asked, 1 partial, 1 quarantined, 1 suspicious" in (result.description or "")
     assert "because" in str(result.metadata["sample"].value)
 
 
-def test_coverage_of_a_study_that_lacks_nothing(published: Settings) -> None:
+def test_coverage_of_a_study_that_is_complete(published: Settings) -> None:
     assert completeness_result(warehouse_resource(published), "unheard_of").passed
 
 
@@ -126,7 +126,7 @@ def test_what_was_given_up_on(settings: Settings) -> None:
 def test_a_journal_that_nobody_goes_on_with(settings: Settings) -> None:
     path = journal(settings, timedelta(days=3))
     counts, text = report_problems(settings)
-    assert counts == {"unfinished journal": 1}
+    assert counts == {"stalled journal": 1}
     assert f"{path.name[:8]}" in text
     assert "3 days | 1 page, and nobody went on" in text
     assert "goes on where it stopped" in text
@@ -146,7 +146,7 @@ def test_a_damaged_journal(settings: Settings) -> None:
 def test_a_capture_that_never_became_a_table(settings: Settings) -> None:
     sealed(settings)
     counts, text = report_problems(settings)
-    assert counts == {"not in the tables": 1}
+    assert counts == {"not loaded": 1}
     assert "research-assets replay; no request" in text
     assert "1 rows wait" in text
 

@@ -39,7 +39,7 @@ def demo_settings(sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFact
         {
             "RESEARCH_DATA": str(tmp_path_factory.mktemp("demo")),
             "RESEARCH_STUDIES": str(DEMO_STUDIES_DIR),
-            "RESEARCH_RATE": "500",
+            "RESEARCH_RATE_LIMIT": "500",
             "TIKTOK_API_URL": sandbox.url,
             "TIKTOK_CLIENT_KEY": "sandbox-key",
             "TIKTOK_CLIENT_SECRET": "sandbox-secret",

@@ -28,7 +28,7 @@ def ids(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     monkeypatch.setenv("TIKTOK_API_URL", sandbox.url)
     monkeypatch.setenv("TIKTOK_CLIENT_KEY", "sandbox-key")
     monkeypatch.setenv("TIKTOK_CLIENT_SECRET", "sandbox-secret")
-    monkeypatch.setenv("RESEARCH_RATE", "100")
+    monkeypatch.setenv("RESEARCH_RATE_LIMIT", "100")
     flat = sandbox.world.flat
     assert flat is not None
     return [identifier for day in range(DAY, DAY + 5) for identifier in flat.ids(day)]

@@ -27,7 +27,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Running
             "TIKTOK_CLIENT_KEY": config.client_key,
             "TIKTOK_CLIENT_SECRET": config.client_secret,
             "RESEARCH_STUDIES": str(tmp_path / "studies"),
-            "RESEARCH_RATE": "10000",
+            "RESEARCH_RATE_LIMIT": "10000",
         }
         for name, value in values.items():
             monkeypatch.setenv(name, value)

@@ -1,4 +1,4 @@
-"""The pictures of the documentation, taken of the real UI on what the demo collects; `make pictures` takes them."""
+"""The pictures of the documentation, taken of the real UI on what the demo collects; `make screenshots` takes them."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ FOLDER = PROJECT_DIR / "docs" / "pictures"
 def take_screenshots(data: Path, scratch: Path) -> None:
     """Collect the demo study into a data folder, and take the pictures of it."""
     environment = {**os.environ, **{variable.name: "" for variable in VARIABLES.values()}}
-    environment |= {VARIABLES["root"].name: str(data), "RESEARCH_LOOK_EVERY": "3600"}
+    environment |= {VARIABLES["root"].name: str(data), "RESEARCH_SENSOR_INTERVAL": "3600"}
     subprocess.run([Path(sys.executable).with_name("research-assets"), "demo"], env=environment, check=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with chromium(scratch / "profile") as browser, ui_process(environment, scratch / "ui.log") as url:

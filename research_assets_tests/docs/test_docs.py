@@ -31,7 +31,7 @@ TESTED_ELSEWHERE = {
     "make demo": "research_assets_tests/cli/test_demo.py",
     "make test": ".ci/run",
     "make ui": "research_assets_tests/cli/test_ui.py",
-    "make studies": ".ci/run",
+    "make check-studies": ".ci/run",
     "make check": ".ci/run",
     "make bench": "research_assets_tests/benchmarks/test_runner.py",
     "research-assets new-study": "research_assets_tests/cli/test_new_study.py",

@@ -77,7 +77,7 @@ class Deployment:
         since = time.time()
 
         def built() -> bool:
-            tick = self.tick("marts_follow_data")
+            tick = self.tick("build_marts_on_new_data")
             return not self.active() and tick is not None and tick.at > since and "hold all" in tick.message
 
         self.wait(built, "the marts hold all")
@@ -129,7 +129,7 @@ class Deployment:
         for run in self.runs():
             tags = {k.partition("/")[2]: v for k, v in run.tags.items() if "research/" in k or "partition_range" in k}
             lines.append(f"{run.run_id[:8]} {run.status.value} {sorted(map(str, run.asset_selection or ()))} {tags}")
-        for sensor in ("quota_window", "marts_follow_data"):
+        for sensor in ("quota_window", "build_marts_on_new_data"):
             lines += [f"{sensor} {tick.at:.1f} {tick.status} {tick.message}" for tick in self.ticks(sensor, limit=5)]
         return "\n".join(lines)
 

@@ -171,7 +171,7 @@ def test_red_was_the_killed_run_alone_and_it_was_taken_up(scenario: ScenarioResu
 
 
 def test_the_marts_were_built_once_for_each_batch(scenario: ScenarioResult) -> None:
-    builds = Counter(run.tags.get("dagster/sensor_name") for run in scenario.deployment.runs())["marts_follow_data"]
+    builds = Counter(run.tags.get("dagster/sensor_name") for run in scenario.deployment.runs())["build_marts_on_new_data"]
     assert 2 <= builds <= len(scenario.sensor_messages)
 
 
@@ -205,32 +205,32 @@ def test_the_dead_day_says_why_and_when_it_is_tried_again(page: Page, scenario: 
 
 
 def test_the_checks_name_the_dead_day_and_nothing_else(page: Page, scenario: ScenarioResult) -> None:
-    page.open("/assets/garden/videos?view=checks&checkDetail=nothing_is_left_open")
+    page.open("/assets/garden/videos?view=checks&checkDetail=all_units_settled")
     page.read("1 of 60 break the rule", DEAD_DAY.isoformat(), "quarantined")
     page.screenshot("checks")
-    page.open("/assets/marts/coverage?view=checks&checkDetail=garden_has_nothing_broken")
+    page.open("/assets/marts/coverage?view=checks&checkDetail=garden_has_no_failures")
     page.read(f"Broken now: 1 quarantined, such as videos {DEAD_DAY}")
     page.screenshot("broken")
     assert scenario.failing() == {
         f"{study}{check}"
         for study in ("garden", "kitchen")
-        for check in ("/videos: nothing_is_left_open", "_has_nothing_broken", "_lacks_nothing")
+        for check in ("/videos: all_units_settled", "_has_no_failures", "_is_complete")
     }
 
 
 def test_the_automation_page_says_what_waits_until_when(page: Page, scenario: ScenarioResult) -> None:
     page.open("/automation")
-    page.wait_for_text("quota_window", "marts_follow_data", "failures_are_told")
+    page.wait_for_text("quota_window", "build_marts_on_new_data", "alert_on_run_failure")
     page.screenshot("automation")
     page.open("/locations/research_assets/sensors/quota_window")
     # Not what was said when the story ended: a moment within a day is told without its date.
     page.read(next(tick.message for tick in scenario.deployment.ticks("quota_window", limit=5) if tick.message))
     page.screenshot("quota-window")
     page.open("/runs")
-    page.wait_for_text("marts_follow_data", "quota_window", "Success")
+    page.wait_for_text("build_marts_on_new_data", "quota_window", "Success")
     page.screenshot("runs")
 
 
 def test_no_tick_failed(scenario: ScenarioResult) -> None:
-    for sensor in ("quota_window", "marts_follow_data", "failures_are_told"):
+    for sensor in ("quota_window", "build_marts_on_new_data", "alert_on_run_failure"):
         assert {tick.status for tick in scenario.deployment.ticks(sensor)} <= {"SUCCESS", "SKIPPED"}, sensor

@@ -24,6 +24,6 @@ def assert_ui_shows_pause(page: Page, house: Deployment) -> None:
     page.wait_for_text(f"Materialized ({held})", f"Missing ({60 - held})", "Failed (0)")
     page.screenshot("paused-partitions")
 
-    page.open("/assets/marts/coverage?view=checks&checkDetail=kitchen_lacks_nothing")
+    page.open("/assets/marts/coverage?view=checks&checkDetail=kitchen_is_complete")
     page.read("units are not complete")
     page.screenshot("paused-checks")

@@ -34,7 +34,7 @@ CREATE TABLE marts.videos (
     description VARCHAR, hashtags VARCHAR[],
     hashtag_info STRUCT(hashtag_id BIGINT, hashtag_name VARCHAR, hashtag_description VARCHAR)[],
     mentions VARCHAR[], sticker_names VARCHAR[], voice_to_text VARCHAR, music_id BIGINT, playlist_id BIGINT,
-    is_stem_verified BOOLEAN, view_count BIGINT, counted_at_age_days DOUBLE, label_json VARCHAR
+    is_stem_verified BOOLEAN, view_count BIGINT, observed_age_days DOUBLE, label_json VARCHAR
 );
 CREATE TABLE marts.comments (
     study VARCHAR, comment_id BIGINT, video_id BIGINT, day DATE, parent_comment_id BIGINT, depth INTEGER, text VARCHAR,

@@ -121,7 +121,7 @@ def test_stata_holds_ids_as_text_and_the_rest_by_its_own_rules(full_export: Expo
     assert pd.isna(videos["created_at"].iloc[1])
     assert videos["day"].iloc[0] == pd.Timestamp("2026-02-01")
     assert videos["is_stem_verified"].fillna(-1).to_list() == [1, -1, 0]
-    assert videos["counted_at_age_days"].fillna(9).to_list() == [0.5, 9, -1.5]
+    assert videos["observed_age_days"].fillna(9).to_list() == [0.5, 9, -1.5]
     assert json.loads(videos["hashtags"].iloc[0]) == ["garten", 'say "hi"']
     with StataReader(path) as reader:
         labels = reader.variable_labels()

@@ -117,7 +117,7 @@ def test_the_key_is_private_and_lies_apart(tmp_path: Path) -> None:
     assert (len(key), path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (32, 0o600, 0o700)
     assert load_or_create_key(path) == key
     assert list(path.parent.iterdir()) == [path]
-    settings = Settings.from_env({"RESEARCH_DATA": str(tmp_path / "data"), "RESEARCH_PSEUDONYM_KEY": str(path)})
+    settings = Settings.from_env({"RESEARCH_DATA": str(tmp_path / "data"), "RESEARCH_PSEUDONYM_KEY_FILE": str(path)})
     assert settings.pseudonym_key == path
 
 

@@ -98,7 +98,7 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
                     "comment_count": 0,
                     "share_count": None,
                     "hashtags": [SCRIPT, "garten"] if place % 2 else [SCRIPT],
-                    "counted_at_age_days": 5.0 + place,
+                    "observed_age_days": 5.0 + place,
                     "last_seen_at": at(9),
                     "n_observations": 2 if place == 1 else 1,
                 }

@@ -44,7 +44,7 @@ def test_the_ui_shows_where_it_is_and_its_pictures(settings: Settings) -> None:
     assert told["open"] == dg.MetadataValue.url("http://127.0.0.1:3001/garden.html")
     assert told["file"] == dg.MetadataValue.path(settings.reports / "garden.html")
     assert told["codebook"] == dg.MetadataValue.url("http://127.0.0.1:3001/marts-codebook.html")
-    assert (told["videos"].value, told["days"].value, told["days complete"].value) == (6, 6, 2)
+    assert (told["videos"].value, told["days"].value, told["complete days"].value) == (6, 6, 2)
     for picture in ("volume", "coverage", "quota"):
         shown = told[picture]
         assert isinstance(shown, dg.MarkdownMetadataValue)

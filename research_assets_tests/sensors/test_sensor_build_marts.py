@@ -54,8 +54,8 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SensorH
 
 def build(harness: SensorHarness) -> bool | None:
     """A tick of the sensor, and the build if it asks for one: whether it succeeded."""
-    requests = harness.tick("marts_follow_data")
-    return harness.launch(requests[0], "marts_follow_data").success if requests else None
+    requests = harness.tick("build_marts_on_new_data")
+    return harness.launch(requests[0], "build_marts_on_new_data").success if requests else None
 
 
 def test_one_build_for_a_batch_and_none_without_new_data(harness: SensorHarness) -> None:

@@ -145,7 +145,7 @@ def test_a_dead_day_is_tried_again_when_its_time_has_come(make_harness: Build) -
     house.at(NOW + timedelta(hours=25))
     [request] = house.tick()
     assert request.tags["dagster/asset_partition_range_start"] == "2026-02-04"
-    assert request.tags["research/why"] == "retry"
+    assert request.tags["research/reason"] == "retry"
 
 
 def test_days_are_asked_again_at_their_age_and_only_once(make_harness: Build) -> None:
@@ -154,7 +154,7 @@ def test_days_are_asked_again_at_their_age_and_only_once(make_harness: Build) ->
     house.advance()
     house.at(datetime(2026, 3, 10, 0, 1, tzinfo=UTC))
     # Known videos are looked for, and then not again before the 17th.
-    assert [result.dagster_run.tags["research/why"] for result in house.advance()] == ["canary"]
+    assert [result.dagster_run.tags["research/reason"] for result in house.advance()] == ["canary"]
     spent = house.requests_sent()
     house.at(datetime(2026, 3, 14, 0, 1, tzinfo=UTC))
     results = house.advance()
@@ -172,12 +172,12 @@ def test_known_videos_are_looked_for_once_a_week_and_the_check_tells_what_came_o
     house.advance()
     house.at(NOW + timedelta(days=7, minutes=1))
     results = house.advance()
-    looked = [r for r in results if r.dagster_run.tags["research/why"] == "canary"]
+    looked = [r for r in results if r.dagster_run.tags["research/reason"] == "canary"]
     assert [result.success for result in looked] == [True]
     [check] = [c for c in looked[0].get_asset_check_evaluations() if c.check_name == "canaries"]
     assert check.passed
-    assert {name: check.metadata[name].value for name in ("known videos looked for", "found")} == {
-        "known videos looked for": 5,
+    assert {name: check.metadata[name].value for name in ("videos searched", "found")} == {
+        "videos searched": 5,
         "found": 5,
     }
     spent = house.requests_sent()

@@ -23,11 +23,11 @@ def test_staging_depends_on_the_assets_of_every_study(built_warehouse: BuiltWare
     dg.Definitions.validate_loadable(definitions)
     assert deps(definitions, "staging", "stg_tiktok__videos") == {"bikes/videos", "garden/videos"}
     assert deps(definitions, "marts", "videos") == {"staging/int_videos__latest", "staging/stg_tiktok__videos"}
-    assert deps(definitions, "staging", "stg_tiktok__coverage") == {
+    assert deps(definitions, "staging", "stg_research__coverage") == {
         key.to_user_string() for keys in UPSTREAM.values() for key in keys
     }
-    assert deps(definitions, "staging", "stg_tiktok__wanted") == set()
-    assert deps(definitions, "staging", "stg_tiktok__requests") == set()
+    assert deps(definitions, "staging", "stg_research__expected_units") == set()
+    assert deps(definitions, "staging", "stg_research__requests") == set()
 
 
 def test_every_model_is_in_the_group_with_a_description_and_a_code_version(built_warehouse: BuiltWarehouse) -> None:
@@ -46,9 +46,9 @@ def test_every_test_has_a_name_and_a_meaning_for_people(built_warehouse: BuiltWa
     assert len(specs) > 25
     assert all(len(name) < 45 and "__" not in name for name in specs), sorted(specs)
     assert specs["engagements_kind_is_known"].description == "Each kind is one of: like, repost, pin."
-    assert "same study, day, and none" in (specs["days_grain"].description or "")
+    assert "same study, day, and none" in (specs["study_days_grain"].description or "")
     assert all(spec.description for spec in specs.values())
-    assert specs["days_grain"].blocking
+    assert specs["study_days_grain"].blocking
     assert not specs["comments_refer_to_videos"].blocking
 
 

@@ -51,7 +51,7 @@ def differences(one: Settings, other: Settings) -> dict[str, int]:
         found = {}
         for (mart,) in marts:
             # An increment keeps percentiles of days that are no longer among the newest, which nobody reads.
-            rows = "select * exclude (numbers, texts)" if mart == "staging.int_marts__filled" else "select *"
+            rows = "select * exclude (numbers, texts)" if mart == "staging.int_codebook__column_fill" else "select *"
             ((n,),) = db.execute(
                 f"select count(*) from (({rows} from one.{mart} except all {rows} from other.{mart}) union all "
                 f"({rows} from other.{mart} except all {rows} from one.{mart}))"

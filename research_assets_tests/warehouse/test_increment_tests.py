@@ -83,7 +83,7 @@ def test_an_increment_is_held_to_the_tests_of_a_whole_build(published_warehouse:
     built = {result.unique_id for result in results}
     assert said.keys() == {name for name, test in everything.items() if built & set(test["models"])}
     assert {"videos_grain", "comments_refer_to_videos", "coverage_state_is_known"} <= said.keys()
-    assert "epochs_grain" not in said
+    assert "api_changes_grain" not in said
 
 
 def test_models_that_dbt_did_not_tell_of_do_not_go_untested(

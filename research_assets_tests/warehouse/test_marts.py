@@ -37,7 +37,7 @@ def test_videos_shows_the_newest_observation_per_study(rows: Rows) -> None:
 
 def test_videos_knows_upload_publication_and_the_age_of_its_counts(rows: Rows) -> None:
     ((uploaded, created, counted),) = rows(
-        "select uploaded_at, created_at, counted_at_age_days from marts.videos "
+        "select uploaded_at, created_at, observed_age_days from marts.videos "
         f"where study = 'garden' and video_id = {BEN_VIDEO}"
     )
     assert uploaded == at(1, 9)
@@ -47,7 +47,7 @@ def test_videos_knows_upload_publication_and_the_age_of_its_counts(rows: Rows) -
 
 def test_every_observation_is_kept_and_falls_are_marked(rows: Rows) -> None:
     assert rows(
-        "select capture, observation_number, view_count, view_count_change, comment_count_change, has_fallen "
+        "select capture, observation_number, view_count, view_count_change, comment_count_change, has_decreased "
         f"from marts.video_observations where study = 'garden' and video_id = {ANNA_VIDEO} order by observed_at"
     ) == [("v1", 1, 100, None, None, False), ("v3", 2, 900, 800, -1, True)]
 

@@ -100,7 +100,7 @@ def test_a_mart_is_left_out_only_while_nothing_came_of_what_it_is_made_of(built_
         return set().union(*map(sources, manifest["nodes"][unique_id]["depends_on"].get("nodes", ())), set())
 
     marts = {
-        node["name"]: (node["config"]["meta"].get("fed_by"), sources(unique_id))
+        node["name"]: (node["config"]["meta"].get("raw_tables"), sources(unique_id))
         for unique_id, node in manifest["nodes"].items()
         if node["resource_type"] == "model" and node["config"]["materialized"] == "mart"
     }
@@ -108,7 +108,7 @@ def test_a_mart_is_left_out_only_while_nothing_came_of_what_it_is_made_of(built_
         "coverage",
         "days",
         "codebook",
-        "int_marts__filled",
+        "int_codebook__column_fill",
     }
     for name, (fed, made_of) in marts.items():
         if fed is not None and name not in ("follows", "engagements"):

@@ -6,7 +6,7 @@ with by_month as (
         {{ month_of('day') }} as month,
         {{ sum_integer('n_rows') }} as n_rows,
         {{ sum_integer('n_filled') }} as n_filled
-    from {{ ref('int_marts__filled') }}
+    from {{ ref('int_codebook__column_fill') }}
     group by mart, column_name, {{ month_of('day') }}
 ),
 
@@ -23,7 +23,7 @@ rates as (
 
 newest as (
     select mart, max(day) - interval '7' day as before_them
-    from {{ ref('int_marts__filled') }}
+    from {{ ref('int_codebook__column_fill') }}
     group by mart
 ),
 
@@ -36,7 +36,7 @@ by_age as (
         row_number() over (
             partition by filled.mart, filled.column_name order by filled.day desc, filled.n_filled desc, filled.study
         ) as place
-    from {{ ref('int_marts__filled') }} as filled
+    from {{ ref('int_codebook__column_fill') }} as filled
     inner join newest on filled.mart = newest.mart
     where filled.numbers is not null
         and filled.n_filled >= 10
@@ -45,12 +45,12 @@ by_age as (
 
 each_text as (
     select mart, column_name, {{ explode('texts') }} as value
-    from {{ ref('int_marts__filled') }}
+    from {{ ref('int_codebook__column_fill') }}
     where texts is not null
 ),
 
 texts as (
-    select mart, column_name, min(value) as first_value, max(value) as last_value, {{ different_texts('value') }} as texts
+    select mart, column_name, min(value) as first_value, max(value) as last_value, {{ distinct_texts('value') }} as texts
     from each_text
     group by mart, column_name
 ),
@@ -60,7 +60,7 @@ described (mart, column_number, column_name, meaning, type, unit, source_field, 
     -- What the project says is what it said when everything was built.
     select mart, column_number, column_name, meaning, type, unit, source_field, available_since from {{ this }}
     {%- else %}
-    {{ described_columns(names + ['codebook']) }}
+    {{ column_descriptions(names + ['codebook']) }}
     {%- endif %}
 )
 
@@ -80,7 +80,7 @@ select
     case
         when rates.n_filled < 10 then null
         when described.type in ('date', 'timestamptz') then substring(texts.first_value, 1, 10) || ', ' || substring(texts.last_value, 1, 10)
-        else coalesce({{ five_of('texts.texts') }}, {{ numbers_in_words('by_age.numbers') }})
+        else coalesce({{ first_five('texts.texts') }}, {{ format_numbers('by_age.numbers') }})
     end as examples
 from described
 left join rates on described.mart = rates.mart and described.column_name = rates.column_name

@@ -1,4 +1,4 @@
-{{ config(days_of='comments', in_order=false) }}
+{{ config(rebuild_days_of='comments', in_order=false) }}
 with observations as (
     select * from {{ ref('stg_tiktok__comments') }}
 ),
@@ -25,7 +25,7 @@ replies as (
 ),
 
 drawn as (
-    {{ to_take_in(ref('int_comments__drawn'), 'comments') }}
+    {{ rows_to_rebuild(ref('int_comments__sampled'), 'comments') }}
 )
 
 select

@@ -1,4 +1,4 @@
-{{ config(days_of='coverage', day='partition_day', rest='n_attempts = 0') }}
+{{ config(rebuild_days_of='coverage', day='partition_day', rest='n_attempts = 0') }}
 {%- set unit = ['study', 'entity', 'partition_day', 'unit_kind', 'unit'] -%}
 {%- set wanted_unit = ['wanted.study', 'wanted.entity', 'wanted.partition_day', 'wanted.unit_kind', 'wanted.unit'] -%}
 with attempts as (
@@ -18,7 +18,7 @@ with attempts as (
             partition by {{ unit | join(', ') }}
             order by last_at desc nulls last, case when state = 'partial' then 1 else 0 end, capture desc
         ) as recency
-    from {{ ref('stg_tiktok__coverage') }}
+    from {{ ref('stg_research__coverage') }}
     {%- if increment() %}
     where {{ in_changed_days('coverage', 'partition_day') }}
     {%- endif %}
@@ -52,7 +52,7 @@ unasked as (
     select
         {{ wanted_unit | join(', ') }},
         wanted.due_at
-    from {{ ref('stg_tiktok__wanted') }} as wanted
+    from {{ ref('stg_research__expected_units') }} as wanted
     left join asked
         on wanted.study = asked.study
         and wanted.entity = asked.entity

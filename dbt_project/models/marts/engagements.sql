@@ -4,7 +4,7 @@
 ] -%}
 {%- set key = ['study', 'username', 'video_id', 'kind'] -%}
 with sightings as (
-    select * from {{ ref('int_engagements__sightings') }}
+    select * from {{ ref('int_engagements__observations') }}
     {%- if increment() %}
     union all
     -- What is held stands for all its sightings.
@@ -32,7 +32,7 @@ held as (
 ),
 
 looks as (
-    select * from {{ ref('int_lists__looks') }}
+    select * from {{ ref('int_lists__complete_attempts') }}
 )
 
 select

@@ -1,5 +1,5 @@
 with sightings as (
-    select * from {{ ref('int_follows__sightings') }}
+    select * from {{ ref('int_follows__observations') }}
 ),
 
 held as (
@@ -35,7 +35,7 @@ held as (
 ),
 
 looks as (
-    select * from {{ ref('int_lists__looks') }}
+    select * from {{ ref('int_lists__complete_attempts') }}
 ),
 
 judged as (

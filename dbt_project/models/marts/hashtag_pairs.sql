@@ -1,6 +1,6 @@
-{{ config(days_of='videos') }}
+{{ config(rebuild_days_of='videos') }}
 with uses as (
-    {{ to_take_in(ref('int_videos__hashtags'), 'videos') }}
+    {{ rows_to_rebuild(ref('int_videos__hashtags'), 'videos') }}
 ),
 
 counted as (

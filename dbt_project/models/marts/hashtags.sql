@@ -1,11 +1,11 @@
-{{ config(days_of='videos') }}
+{{ config(rebuild_days_of='videos') }}
 with uses as (
-    {{ to_take_in(ref('int_videos__hashtags'), 'videos') }}
+    {{ rows_to_rebuild(ref('int_videos__hashtags'), 'videos') }}
 ),
 
 described as (
     select study, day, {{ explode('hashtag_info') }} as info
-    from ({{ to_take_in(ref('videos'), 'videos') }}) as videos
+    from ({{ rows_to_rebuild(ref('videos'), 'videos') }}) as videos
 ),
 
 descriptions as (

@@ -1,4 +1,4 @@
-{{ config(days_of='videos') }}
+{{ config(rebuild_days_of='videos') }}
 {%- set counts = ['view_count', 'like_count', 'comment_count', 'share_count', 'favorites_count'] -%}
 with observations as (
     select
@@ -29,11 +29,11 @@ select
     {{ count }},
     {{ count }}_change,
     {%- endfor %}
-    {% for count in counts %}coalesce({{ count }}_change < 0, false){{ ' or ' if not loop.last }}{% endfor %} as has_fallen,
+    {% for count in counts %}coalesce({{ count }}_change < 0, false){{ ' or ' if not loop.last }}{% endfor %} as has_decreased,
     -- Likes, comments and favourites can be taken back; a view or a share cannot.
     coalesce(view_count_change < 0, false)
     or coalesce(share_count_change < 0, false)
     or coalesce(like_count > view_count, false)
     or coalesce(observed_at < created_at, false)
-    or {% for count in counts %}coalesce({{ count }} < 0, false){{ ' or ' if not loop.last }}{% endfor %} as is_impossible
+    or {% for count in counts %}coalesce({{ count }} < 0, false){{ ' or ' if not loop.last }}{% endfor %} as is_implausible
 from observations

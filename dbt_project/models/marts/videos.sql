@@ -1,4 +1,4 @@
-{{ config(days_of='videos') }}
+{{ config(rebuild_days_of='videos') }}
 with observations as (
     select * from {{ ref('stg_tiktok__videos') }}
 ),
@@ -35,7 +35,7 @@ select
     observations.comment_count,
     observations.share_count,
     observations.favorites_count,
-    {{ days_between('observations.created_at', 'latest.last_seen_at') }} as counted_at_age_days,
+    {{ days_between('observations.created_at', 'latest.last_seen_at') }} as observed_age_days,
     latest.first_seen_at,
     latest.last_seen_at,
     latest.n_observations,

@@ -1,14 +1,14 @@
-{# The columns together identify a row, and none of them is null. With `days_of`, the raw table from whose days the model
+{# The columns together identify a row, and none of them is null. With `rebuild_days_of`, the raw table from whose days the model
    is made, an increment looks at the keys of the days that were made anew: the others were looked at before. Where the
    day is a part of the key, two rows of one key are of one day. #}
-{% test grain(model, columns, days_of=none, day='day') %}
+{% test grain(model, columns, rebuild_days_of=none, day='day') %}
 {%- set key = columns | join(', ') %}
 select {{ key }}, count(*) as n_rows
 from {{ model }}
-{% if increment() and days_of and day in columns and 'study' in columns -%}
-where {{ in_changed_days(days_of, day) }}
-{% elif increment() and days_of -%}
-where ({{ key }}) in (select {{ key }} from {{ model }} where {{ in_changed_days(days_of, day) }})
+{% if increment() and rebuild_days_of and day in columns and 'study' in columns -%}
+where {{ in_changed_days(rebuild_days_of, day) }}
+{% elif increment() and rebuild_days_of -%}
+where ({{ key }}) in (select {{ key }} from {{ model }} where {{ in_changed_days(rebuild_days_of, day) }})
 {%- endif %}
 group by {{ key }}
 having count(*) > 1

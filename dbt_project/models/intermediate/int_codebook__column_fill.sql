@@ -1,6 +1,6 @@
-{{ config(anew='counted_anew') }}
+{{ config(anew='recounted_rows') }}
 {#- By day, so that an increment need not look at the other days of a month. #}
 {%- for name in marts_in_codebook() if not is_idle(name) %}
-{{ filled_by_day(ref(name), mart_node(name)) }}
+{{ column_fill_by_day(ref(name), mart_node(name)) }}
 {{ 'union all' if not loop.last }}
 {%- endfor %}

@@ -1,8 +1,8 @@
 {# Each row's columns, taken together, are found in another model; a relationship over more than one column. With
-   `days_of`, the raw table from whose days both are made, an increment looks at the days that were made anew. #}
-{% test refers_to(model, columns, to, to_columns, days_of=none) %}
+   `rebuild_days_of`, the raw table from whose days both are made, an increment looks at the days that were made anew. #}
+{% test foreign_key(model, columns, to, to_columns, rebuild_days_of=none) %}
 select {% for column in columns %}child.{{ column }}{{ ", " if not loop.last }}{% endfor %}
-from {% if days_of %}({{ to_take_in(model, days_of) }}){% else %}{{ model }}{% endif %} as child
+from {% if rebuild_days_of %}({{ rows_to_rebuild(model, rebuild_days_of) }}){% else %}{{ model }}{% endif %} as child
 left join {{ to }} as parent
     on {% for column in columns %}child.{{ column }} = parent.{{ to_columns[loop.index0] }}{{ " and " if not loop.last }}{% endfor %}
 

@@ -16,7 +16,7 @@ videos as (
         {{ sum_integer(count) }} as {{ count }}_sum,
         cast(median({{ count }}) as double) as {{ count }}_median{{ ',' if not loop.last }}
         {%- endfor %}
-    from ({{ to_take_in(ref('videos'), 'videos') }}) as videos
+    from ({{ rows_to_rebuild(ref('videos'), 'videos') }}) as videos
     group by study, day
     {%- if increment() %}
     union all
@@ -88,7 +88,7 @@ breaks as (
         study,
         day,
         {{ collect('epoch') }} as epochs,
-        {{ collect('case when has_begun then epoch end') }} as epochs_begun
+        {{ collect('case when has_begun then epoch end') }} as api_changes_started
     from (
         select study, day, epoch, max(has_begun) as has_begun
         from (
@@ -118,7 +118,7 @@ select
     {%- endfor %}
     videos.last_seen_at,
     breaks.epochs,
-    breaks.epochs_begun
+    breaks.api_changes_started
 from all_days
 left join searches on all_days.study = searches.study and all_days.day = searches.day
 left join videos on all_days.study = videos.study and all_days.day = videos.day

@@ -8,4 +8,4 @@ select
     title,
     description,
     source
-from {{ ref('api_epochs') }}
+from {{ ref('api_changelog') }}

@@ -1,4 +1,4 @@
-{{ config(days_of='requests') }}
+{{ config(rebuild_days_of='requests') }}
 select
     day,
     pool,
@@ -11,5 +11,5 @@ select
     cast(median(latency_ms) as double) as latency_ms_median,
     min(sent_at) as first_sent_at,
     max(sent_at) as last_sent_at
-from {{ ref('stg_tiktok__requests') }}
+from {{ ref('stg_research__requests') }}
 group by day, pool, study, endpoint
