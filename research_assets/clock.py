@@ -57,13 +57,13 @@ class ServerClock:
         if not date_header:
             return
         try:
-            told = parsedate_to_datetime(date_header)
+            reported = parsedate_to_datetime(date_header)
         except ValueError:
             return
-        if told.tzinfo is None:
-            told = told.replace(tzinfo=UTC)
-        if abs(told - self.now()) >= timedelta(seconds=2):
-            self.offset = told - self._inner.now()
+        if reported.tzinfo is None:
+            reported = reported.replace(tzinfo=UTC)
+        if abs(reported - self.now()) >= timedelta(seconds=2):
+            self.offset = reported - self._inner.now()
 
 
 def midnight(day: date) -> datetime:

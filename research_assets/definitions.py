@@ -28,7 +28,7 @@ def _load_defs_folder() -> dg.Definitions:
         return dg.ComponentTree.for_project(PROJECT_DIR).build_defs(DEFS_DIR)
 
 
-def build_definitions(settings: Settings, *, collection: CollectorResource | None = None) -> dg.Definitions:
+def build_definitions(settings: Settings, *, collector: CollectorResource | None = None) -> dg.Definitions:
     """Everything that Dagster shows; `collection` replaces what the collected assets work with.
 
     Raises StudyError with file and line for each mistake in a study file.
@@ -55,7 +55,7 @@ def build_definitions(settings: Settings, *, collection: CollectorResource | Non
         dg.Definitions(assets=[export_asset(study.spec, settings, warehouse) for study in studies]),
         build_automation(
             [study.spec for study in studies],
-            collection or CollectorResource(settings),
+            collector or CollectorResource(settings),
             warehouse,
             CheckKeys(
                 blocking=[key for study in studies for key in blocking_check_keys(study.spec)],
@@ -65,7 +65,7 @@ def build_definitions(settings: Settings, *, collection: CollectorResource | Non
             [report.key for report in reports],
         ),
         # A process for each step would spend its time on imports.
-        dg.Definitions(resources=build_resources(settings, collection), executor=dg.in_process_executor),
+        dg.Definitions(resources=build_resources(settings, collector), executor=dg.in_process_executor),
     )
 
 

@@ -102,10 +102,10 @@ def warehouse_resource(settings: Settings) -> DuckDBResource:
     return DuckDBResource(database=str(settings.warehouse), connection_config={"access_mode": "READ_ONLY"})
 
 
-def build_resources(settings: Settings, collection: CollectorResource | None = None) -> dict[str, object]:
+def build_resources(settings: Settings, collector: CollectorResource | None = None) -> dict[str, object]:
     """The resources of the code location, by the names that assets and checks ask for them."""
     return {
-        "collection": dg.ResourceDefinition.hardcoded_resource(collection or CollectorResource(settings)),
+        "collection": dg.ResourceDefinition.hardcoded_resource(collector or CollectorResource(settings)),
         "warehouse": warehouse_resource(settings),
     }
 

@@ -102,7 +102,9 @@ VARIABLES: dict[str, Variable] = {
     "look_every": Variable(
         "RESEARCH_SENSOR_INTERVAL", "30", _positive, "Seconds between two looks of what collects and builds by itself"
     ),
-    "pseudonym_key_file": Variable("RESEARCH_PSEUDONYM_KEY_FILE", "", str, "File with the key of the pseudonyms in exports"),
+    "pseudonym_key_file": Variable(
+        "RESEARCH_PSEUDONYM_KEY_FILE", "", str, "File with the key of the pseudonyms in exports"
+    ),
     "reports_url": Variable(
         "RESEARCH_REPORTS_URL", "", _parse_optional_url, "Address under which the reports are served"
     ),

@@ -42,7 +42,7 @@ def test_a_value_that_cannot_be_used_is_named(name: str, text: str) -> None:
 
 
 def test_a_child_process_sees_the_same_settings(tmp_path: Path) -> None:
-    told = {
+    reported = {
         "RESEARCH_DATA": str(tmp_path / "a b"),
         "RESEARCH_STUDIES": os.pathsep.join([str(tmp_path / "x"), str(tmp_path / "y")]),
         "TIKTOK_CLIENT_KEY": "key",
@@ -50,7 +50,7 @@ def test_a_child_process_sees_the_same_settings(tmp_path: Path) -> None:
         "TIKTOK_API_URL": "http://127.0.0.1:8080",
         "RESEARCH_RATE_LIMIT": "2.5",
     }
-    settings = Settings.from_env(told)
+    settings = Settings.from_env(reported)
     environment = child_environment(settings)
     assert Settings.from_env(environment) == settings
     assert environment["PATH"] == os.environ["PATH"]

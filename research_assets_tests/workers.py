@@ -30,7 +30,7 @@ def reserve_until_exhausted(path: Path, start: Barrier) -> None:
     (path.parent / f"granted.{os.getpid()}").write_text(str(granted))
 
 
-def append_until_killed(root: Path, told: int) -> None:
+def append_until_killed(root: Path, reported: int) -> None:
     """Append pages until killed, and say over a pipe, after each, how many are durable."""
     journal = Journal.create(
         root,
@@ -46,7 +46,7 @@ def append_until_killed(root: Path, told: int) -> None:
         journal.append(
             "page", {"rows": 1}, b'{"data":{"videos":[{"id":%d}]},"fill":"%s"}' % (journal.pages, b"x" * 50_000)
         )
-        os.write(told, journal.pages.to_bytes(4, "big"))
+        os.write(reported, journal.pages.to_bytes(4, "big"))
 
 
 def hold_lock(state: Path, days: list[date], ready: int) -> None:

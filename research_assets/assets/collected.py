@@ -177,10 +177,10 @@ def collected_asset(study: StudySpec, name: str, families: Sequence[CollectedEnt
         for family in families:
             if asset_key(study, family.entity) in context.selected_asset_keys:
                 canary = config.canary_check and family.entity == "videos"
-                ask = CollectionTask(
+                task = CollectionTask(
                     study, family.entity, days, recollect=config.recollect, retry_now=retry, canary_check=canary
                 )
-                run = CollectionRun(context, ask, collection)
+                run = CollectionRun(context, task, collection)
                 asyncio.run(run.execute())
                 yield from run.results()
 

@@ -52,7 +52,7 @@ def export_asset(
         from research_assets.warehouse.reader import WarehouseReadError, parse_day
 
         try:
-            order = ExportRequest(
+            request = ExportRequest(
                 studies=(study.name,),
                 marts=tuple(config.marts),
                 first=parse_day(config.first or None),
@@ -61,7 +61,7 @@ def export_asset(
                 pseudonymous=config.pseudonymous,
                 ids_only=config.ids_only,
             )
-            made = export(settings, order, [study], present.now())
+            made = export(settings, request, [study], present.now())
         except (ExportError, WarehouseReadError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         rows = "\n".join(f"| {name} | {number:,} |" for name, number in made.rows.items())

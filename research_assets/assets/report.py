@@ -54,17 +54,17 @@ def report_asset(
             written = write_report(settings, study, present.now())
         except WarehouseReadError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        facts = written.data
-        complete = sum(day.state == "complete" for day in facts.days)
+        data = written.data
+        complete = sum(day.state == "complete" for day in data.days)
         return dg.MaterializeResult(
             metadata={
                 **({"open": dg.MetadataValue.url(address)} if address else {}),
                 "file": dg.MetadataValue.path(written.path),
                 **_codebook(written.codebook, settings.reports_url),
                 "size (bytes)": written.path.stat().st_size,
-                "marts published at": dg.MetadataValue.timestamp(facts.built_at),
-                "videos": facts.overall.videos,
-                "days": len(facts.days),
+                "marts published at": dg.MetadataValue.timestamp(data.built_at),
+                "videos": data.overall.videos,
+                "days": len(data.days),
                 "complete days": complete,
                 **_inline_pictures(written.pictures),
             }

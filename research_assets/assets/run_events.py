@@ -40,9 +40,9 @@ def remaining_metadata(settings: Settings, study: StudySpec, entity: str, clock:
     now = clock.now()
     pools, used = read_pools(settings, clock)
     with RawTables(settings.raw) as raw:
-        facts = read_agenda_inputs(settings, [study], pools, now, used=used, raw=raw)
+        inputs = read_agenda_inputs(settings, [study], pools, now, used=used, raw=raw)
         lines = add_recurring(
-            forecast(facts, mean_comment_requests_per_day(raw), now), [study], max_requests_per_period(raw)
+            forecast(inputs, mean_comment_requests_per_day(raw), now), [study], max_requests_per_period(raw)
         )
     line = next(line for line in lines if line.entity == entity)
     end = forecast_pool([line], pools[BY_ENTITY[entity].pool], now)
@@ -94,19 +94,19 @@ def result_metadata(outcome: PartitionResult) -> dict[str, Any]:
 class CollectionRun:
     """Follows the collector through one `Ask` and tells Dagster what comes of each partition."""
 
-    def __init__(self, context: dg.AssetExecutionContext, ask: CollectionTask, collection: CollectorResource) -> None:
+    def __init__(self, context: dg.AssetExecutionContext, task: CollectionTask, collector: CollectorResource) -> None:
         self._context = context
-        self._ask = ask
-        self._collection = collection
-        self._key = dg.AssetKey([ask.study.name, ask.entity])
+        self._task = task
+        self._collector = collector
+        self._key = dg.AssetKey([task.study.name, task.entity])
         self._finished: list[PartitionResult] = []
         self._paused: Paused | None = None
-        self._told: datetime | None = None
-        self._clock = collection.clock
+        self._reported: datetime | None = None
+        self._clock = collector.clock
 
     @property
     def _captures(self) -> dg.PathMetadataValue:
-        folder = self._collection.settings.captures / self._ask.entity / f"study={self._ask.study.name}"
+        folder = self._collector.settings.captures / self._task.entity / f"study={self._task.study.name}"
         return dg.MetadataValue.path(folder)
 
     async def execute(self) -> None:
@@ -115,9 +115,9 @@ class CollectionRun:
         Raises Failure, without a retry, for what only a person can mend.
         """
         try:
-            async with self._collection.open(self._progress) as tools:
-                self._clock = tools.clock
-                async for outcome in collect(self._ask, tools):
+            async with self._collector.open(self._progress) as context:
+                self._clock = context.clock
+                async for outcome in collect(self._task, context):
                     if isinstance(outcome, Paused):
                         self._paused = outcome
                     else:
@@ -126,9 +126,9 @@ class CollectionRun:
             raise dg.Failure(description=str(error), allow_retries=False) from error
 
     def _progress(self, progress: RunProgress) -> None:
-        now = self._collection.clock.now()
-        if self._told is None or now - self._told >= _LOG_INTERVAL:
-            self._told = now
+        now = self._collector.clock.now()
+        if self._reported is None or now - self._reported >= _LOG_INTERVAL:
+            self._reported = now
             self._context.log.info(
                 "%s: %s requests, %s pages, %s rows so far",
                 progress.partition,
@@ -143,7 +143,7 @@ class CollectionRun:
         metadata = {**result_metadata(outcome), "captures": self._captures}
         if outcome.state == "complete":
             self._context.add_asset_metadata(metadata, asset_key=self._key, partition_key=partition)
-            if len(self._ask.partitions) > 1:
+            if len(self._task.partitions) > 1:
                 # Dagster notes of an output for which code version it was made; of an event it has to be told.
                 code = str(self._context.assets_def.specs_by_key[self._key].code_version)
                 tags = {"dagster/code_version": code}
@@ -177,11 +177,11 @@ class CollectionRun:
         elif not open_:
             shown = self._chart_metadata() | self._remaining_metadata()
             if shown:
-                last = self._ask.partitions[-1].isoformat()
+                last = self._task.partitions[-1].isoformat()
                 self._context.add_asset_metadata(shown, asset_key=self._key, partition_key=last)
             yield dg.MaterializeResult(asset_key=self._key)
         else:
-            self._log_observation(f"{len(open_)} of {len(self._ask.partitions)} partitions are not complete", {})
+            self._log_observation(f"{len(open_)} of {len(self._task.partitions)} partitions are not complete", {})
             self._run_checks()
 
     def _run_checks(self) -> None:
@@ -189,8 +189,8 @@ class CollectionRun:
 
         The marts are built from days that are complete while others are not, so these must not go unseen.
         """
-        study, entity = self._ask.study, self._ask.entity
-        for rule, result in run_rules(self._collection.settings.raw, study.name, entity, rules(study, entity)):
+        study, entity = self._task.study, self._task.entity
+        for rule, result in run_rules(self._collector.settings.raw, study.name, entity, rules(study, entity)):
             self._context.instance.report_runless_asset_event(
                 dg.AssetCheckEvaluation(
                     asset_key=self._key,
@@ -205,9 +205,9 @@ class CollectionRun:
 
     def _too_fresh(self) -> str:
         days = ", ".join(outcome.partition.isoformat() for outcome in self._finished)
-        settle, earliest = self._ask.study.settle_days, min(o.next_try for o in self._finished if o.next_try)
+        settle, earliest = self._task.study.settle_days, min(o.next_try for o in self._finished if o.next_try)
         return (
-            f"{days}: too fresh to be collected. New videos lag, so {self._ask.study.name} collects a day once it is "
+            f"{days}: too fresh to be collected. New videos lag, so {self._task.study.name} collects a day once it is "
             f"{settle} days old (settle_days); nothing was asked. Try again from {_format_time(earliest)} on."
         )
 
@@ -225,7 +225,7 @@ class CollectionRun:
             {
                 "quota available at": _format_time(paused.retry_at),
                 "pool": paused.pool,
-                "remaining partitions": ", ".join(_format_ranges(self._ask.partitions, paused.remaining)),
+                "remaining partitions": ", ".join(_format_ranges(self._task.partitions, paused.remaining)),
             },
         )
 
@@ -234,11 +234,11 @@ class CollectionRun:
         self._context.log_event(dg.AssetObservation(self._key, description=text, metadata=shown))
 
     def _remaining_metadata(self) -> dict[str, Any]:
-        return remaining_metadata(self._collection.settings, self._ask.study, self._ask.entity, self._clock)
+        return remaining_metadata(self._collector.settings, self._task.study, self._task.entity, self._clock)
 
     def _chart_metadata(self) -> dict[str, Any]:
-        study, entity = self._ask.study, self._ask.entity
-        bars = read_bars(self._collection.settings.raw, study.name, entity)
+        study, entity = self._task.study, self._task.entity
+        bars = read_bars(self._collector.settings.raw, study.name, entity)
         if not bars:
             return {}
         content = ENTITIES[entity].time_axis == "content"

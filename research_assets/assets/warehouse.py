@@ -131,14 +131,14 @@ def warehouse_definitions(
             raw_writer.ensure_tables(settings.raw)
             if pre_build is not None:
                 pre_build()
-            intake, results = build.build_warehouse(
+            build_input, results = build.build_warehouse(
                 settings, full_refresh=config.full_refresh, now=present.now(), progress=context.log.log
             )
             failed = [result for result in results if result.failed]
             if not failed:
                 keys = _asset_keys(context.assets_def, manifest, upstream)
                 metadata = warehouse_metadata.model_metadata(settings, manifest, results, keys)
-                build.publish_warehouse(settings, intake)
+                build.publish_warehouse(settings, build_input)
                 context.log.info("Published %s", settings.warehouse)
         if not failed:
             yield from _materializations(context, metadata)

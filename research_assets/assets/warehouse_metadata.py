@@ -117,9 +117,9 @@ def _origin_text(deps: Sequence[dg.TableColumnDep]) -> str:
     columns: dict[str, list[str]] = {}
     for dep in deps:
         columns.setdefault(dep.asset_key.to_user_string(), []).append(dep.column_name)
-    told = [f"`{asset}` ({', '.join(names)})" for asset, names in columns.items()]
-    more = [f"{len(told) - MAX_ORIGINS} more"] if len(told) > MAX_ORIGINS else []
-    return f"*From* {', '.join([*told[:MAX_ORIGINS], *more])}." if told else ""
+    reported = [f"`{asset}` ({', '.join(names)})" for asset, names in columns.items()]
+    more = [f"{len(reported) - MAX_ORIGINS} more"] if len(reported) > MAX_ORIGINS else []
+    return f"*From* {', '.join([*reported[:MAX_ORIGINS], *more])}." if reported else ""
 
 
 def _raw_columns(table: str) -> dict[str, str]:

@@ -183,7 +183,7 @@ def requested_fields_present(fields: tuple[str, ...]) -> CheckRule:
     counts = ", ".join(
         f'count("{name}") as "{name}", count("{name}") filter (is_new) as "new {name}"' for name in fields
     )
-    told = " union all ".join(
+    reported = " union all ".join(
         f"""
         select '{name}' as field, case when "{name}" = 0 then 'never arrived' else 'no longer arrives' end as what,
         "{name}" as rows_with_it, rows, newest_day, new_rows from counted
@@ -202,7 +202,7 @@ def requested_fields_present(fields: tuple[str, ...]) -> CheckRule:
             select count(*) as rows, count(*) filter (is_new) as new_rows, any_value(newest_day) as newest_day, {counts}
             from marked
         )
-        {told}
+        {reported}
         """,
         "The API may have dropped or renamed the field: see no_unknown_fields, and the API's changelog.",
     )
@@ -378,7 +378,7 @@ _MISMATCH_SQL = {
 
 
 def _rows_match_request(entity: str, wrong: str) -> CheckRule:
-    told = {
+    reported = {
         "videos": "id, username, region_code, hashtag_names",
         "comments": "id, asked_video_id, video_id, asked_comment_id, parent_comment_id",
         "pinned_videos": "id, asked_username, username",
@@ -391,7 +391,7 @@ def _rows_match_request(entity: str, wrong: str) -> CheckRule:
     return CheckRule(
         "rows_match_request",
         meaning,
-        f"select {wrong} as wrong, {told}, capture from held where {wrong} is not null",
+        f"select {wrong} as wrong, {reported}, capture from held where {wrong} is not null",
         "The API matches roughly, and answers may come from another search (reference §3.1.1, §7 #7). Leave these rows "
         "out of your analysis; if there are many, materialize their partitions once more with `again`.",
     )

@@ -49,7 +49,7 @@ def run_until_stopped(
         )
         try:
             handed_on: float | None = None
-            told = False
+            reported = False
             while child.poll() is None:
                 if len(asked) > 1 or (handed_on is not None and time.monotonic() - handed_on > grace_seconds):
                     break
@@ -57,8 +57,8 @@ def run_until_stopped(
                     child.send_signal(signal.SIGINT)
                     handed_on = time.monotonic()
                     when_stopping()
-                if not (asked or told) and ready():
-                    told = True
+                if not (asked or reported) and ready():
+                    reported = True
                     when_ready()
                 with suppress(subprocess.TimeoutExpired):
                     child.wait(POLL_SECONDS)

@@ -89,8 +89,8 @@ class Demo:
             from research_assets.resources import CollectorResource
 
             shown = _ProgressDisplay(self._console)
-            collection = CollectorResource(self._settings, on_progress=shown.step)
-            definitions = build_definitions(self._settings, collection=collection)
+            collector = CollectorResource(self._settings, on_progress=shown.step)
+            definitions = build_definitions(self._settings, collector=collector)
             job = definitions.resolve_implicit_global_asset_job_def()
             instance = dg.DagsterInstance.from_config(str(self._settings.dagster_home))
         before = self._requests_used()

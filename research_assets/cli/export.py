@@ -50,7 +50,7 @@ def command(
     if ids and (formats or marts or pseudonymous):
         raise click.UsageError("--ids is a file of its own: leave out --format, --mart and --pseudonymous.")
     settings = data_settings()
-    order = ExportRequest(
+    request = ExportRequest(
         studies=studies,
         marts=marts,
         first=first.date() if first else None,
@@ -61,25 +61,25 @@ def command(
     )
     console = Console(highlight=False, soft_wrap=True)
     with console.status("Exporting ..."):
-        made = export(settings, order, load_studies(settings), SystemClock().now())
+        made = export(settings, request, load_studies(settings), SystemClock().now())
     _show(console, made, settings)
 
 
-def _show(console: "Console", made: "Export", settings: "Settings") -> None:
+def _show(console: "Console", export: "Export", settings: "Settings") -> None:
     """What was written, what was not and why, and where it is."""
     from rich.table import Table
 
     table = Table("table", box=None, pad_edge=False)
     table.add_column("rows", justify="right")
     table.add_column("MB", justify="right")
-    for name, number in made.rows.items():
-        size = sum(file.bytes for file in made.files if (file.mart or "ids") == name)
+    for name, number in export.rows.items():
+        size = sum(file.bytes for file in export.files if (file.mart or "ids") == name)
         table.add_row(name, f"{number:,}", f"{size / 1e6:,.1f}")
     console.print(table)
-    for reason, names in made.skipped_by_reason.items():
+    for reason, names in export.skipped_by_reason.items():
         console.print(f"\nLeft out: {', '.join(names)}: {reason}.")
-    console.print(f"\nExported to {made.folder}; begin with its README.md.")
-    if made.request.pseudonymous:
+    console.print(f"\nExported to {export.folder}; begin with its README.md.")
+    if export.request.pseudonymous:
         console.print(
             f"The key of the pseudonyms is {settings.pseudonym_key}. Keep a copy of it, apart from every export."
         )

@@ -70,8 +70,8 @@ def run_id_list(
     from research_assets.resources import CollectorResource
 
     async def asking(tell: Callable[[int], None]) -> IdListResult:
-        async with CollectorResource(settings).open() as tools:
-            return await fetch_id_list(question, replace(tools, progress=None), done, tell)
+        async with CollectorResource(settings).open() as context:
+            return await fetch_id_list(question, replace(context, progress=None), done, tell)
 
     with Bar(console=console, transient=True) if console.is_terminal else nullcontext() as bar:
         task = bar.add_task("asking", total=len(question.videos)) if bar else None

@@ -51,11 +51,11 @@ def command(studies: tuple[str, ...], days: bool, probe: bool, yes: bool) -> Non
             console.print("There is no study yet. Write one; the README says how.")
             return
         clock = _clock(settings)
-        facts = _inputs(settings, chosen, clock)
+        inputs = _inputs(settings, chosen, clock)
         if probe:
-            _probe(console, settings, [study for study in chosen if not facts.hits_per_day[study.name]], yes)
-            facts = _inputs(settings, chosen, clock)
-        _show(console, settings, facts, clock.now(), days)
+            _probe(console, settings, [study for study in chosen if not inputs.hits_per_day[study.name]], yes)
+            inputs = _inputs(settings, chosen, clock)
+        _show(console, settings, inputs, clock.now(), days)
 
 
 def _clock(settings: "Settings") -> "Clock":
@@ -79,7 +79,7 @@ def print_plan(console: "Console", settings: "Settings", studies: "Sequence[Stud
     _show(console, settings, _inputs(settings, studies, clock), clock.now(), days=False)
 
 
-def _show(console: "Console", settings: "Settings", facts: "AgendaInputs", now: "datetime", days: bool) -> None:
+def _show(console: "Console", settings: "Settings", inputs: "AgendaInputs", now: "datetime", days: bool) -> None:
     """The table of what is left, and when it will be done."""
     from math import ceil
 
@@ -91,12 +91,12 @@ def _show(console: "Console", settings: "Settings", facts: "AgendaInputs", now: 
     from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
 
     lines = add_recurring(
-        forecast(facts, mean_comment_requests_per_day(settings.raw), now),
-        facts.studies,
+        forecast(inputs, mean_comment_requests_per_day(settings.raw), now),
+        inputs.studies,
         max_requests_per_period(settings.raw),
     )
-    names = [study.name for study in facts.studies]
-    lines = sorted([*lines, *forecast_canary_checks(facts, now)], key=lambda line: names.index(line.study))
+    names = [study.name for study in inputs.studies]
+    lines = sorted([*lines, *forecast_canary_checks(inputs, now)], key=lambda line: names.index(line.study))
     table = Table("study", "entity", title="Still needed", title_justify="left", box=None, pad_edge=False)
     for heading in ("partitions", "requests", "each day more"):
         table.add_column(heading, justify="right")
@@ -110,7 +110,7 @@ def _show(console: "Console", settings: "Settings", facts: "AgendaInputs", now: 
     if days:
         _print_partitions(console, lines)
     console.print()
-    for pool in facts.pools.values():
+    for pool in inputs.pools.values():
         end = forecast_pool(lines, pool, now)
         head = f"Pool {pool.pool!r}: {pluralize(end.requests, 'request')}"
         if end.days is None or end.finish_day is None:
@@ -129,7 +129,7 @@ def _show(console: "Console", settings: "Settings", facts: "AgendaInputs", now: 
     ]
     if reasons:
         console.print(f"Not counted yet, and on top where it says `or more`: {'; '.join(reasons)}.")
-    unknown = [study for study in facts.studies if not facts.hits_per_day[study.name]]
+    unknown = [study for study in inputs.studies if not inputs.hits_per_day[study.name]]
     for study in unknown:
         console.print(
             f"\n{study.name}: nothing is held, so nobody knows how many videos a day has. The numbers are the least "
@@ -160,8 +160,8 @@ def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpe
     from research_assets.quota.ledger import read_pools
     from research_assets.resources import CollectorResource
 
-    collection = CollectorResource(settings)
-    clock = collection.server_clock()
+    collector = CollectorResource(settings)
+    clock = collector.server_clock()
     asked = {study.name: days for study in studies if (days := probe_days(study, clock.now()))}
     if not asked:
         console.print("No probe is needed: something is held of each study, or no day of it has settled yet.\n")
@@ -177,8 +177,8 @@ def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpe
         click.confirm("Send these requests?", abort=True)
 
     async def look(study: "StudySpec") -> None:
-        async with collection.open() as tools:
-            async for result in probe(study, asked[study.name], MAX_PROBE_REQUESTS, tools):
+        async with collector.open() as context:
+            async for result in probe(study, asked[study.name], MAX_PROBE_REQUESTS, context):
                 if isinstance(result, Paused):
                     days = ", ".join(map(str, result.remaining))
                     console.print(f"{study.name} {days}: more than was agreed to; it goes on when it is collected.")

@@ -89,8 +89,8 @@ def _comments(console: "Console", settings: "Settings", name: str, listed: "IdLi
     from research_assets.resources import CollectorResource
 
     async def asking() -> RehydratedComments:
-        async with CollectorResource(settings).open() as tools:
-            return await rehydrate_comments(name, listed.comments, tools)
+        async with CollectorResource(settings).open() as context:
+            return await rehydrate_comments(name, listed.comments, context)
 
     with console.status("Asking for comments ..."):
         found = asyncio.run(asking())

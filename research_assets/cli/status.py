@@ -96,11 +96,11 @@ def _failures(settings: Settings) -> "list[tuple[datetime, str, str]]":
     from research_assets.clock import SystemClock
 
     since, found = SystemClock().now() - FAILURE_WINDOW, []
-    for told in read_alerts(settings):
-        what = told.get("sensor") or " ".join(
-            [", ".join(told.get("assets", ())) or "a run", told.get("partitions", "")]
+    for reported in read_alerts(settings):
+        what = reported.get("sensor") or " ".join(
+            [", ".join(reported.get("assets", ())) or "a run", reported.get("partitions", "")]
         )
-        found.append((datetime.fromisoformat(told["at"]), what.strip(), " ".join(told["message"])))
+        found.append((datetime.fromisoformat(reported["at"]), what.strip(), " ".join(reported["message"])))
     return sorted((one for one in found if one[0] >= since), reverse=True)
 
 

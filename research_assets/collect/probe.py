@@ -50,15 +50,15 @@ def probe_days(study: StudySpec, now: datetime) -> tuple[date, ...]:
 
 
 async def probe(
-    study: StudySpec, days: Sequence[date], most: int, tools: CollectorContext
+    study: StudySpec, days: Sequence[date], most: int, context: CollectorContext
 ) -> AsyncIterator[PartitionResult | Paused]:
     """Ask the days one by one with at most so many requests in all, giving what comes of each."""
-    purse = RunBudget(tools.settings, tools.clock, most)
+    budget = RunBudget(context.settings, context.clock, most)
     try:
         for day in days:
-            async for result in collect(CollectionTask(study, "videos", (day,)), replace(tools, ledger=purse)):
+            async for result in collect(CollectionTask(study, "videos", (day,)), replace(context, ledger=budget)):
                 yield result
                 if isinstance(result, Paused):
                     return
     finally:
-        purse.close()
+        budget.close()

@@ -22,26 +22,26 @@ def _writer(_process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "publish")
 
 
-async def publish_in_background(raw: Path, journal: Journal, verdicts: Iterable[Attempt] = ()) -> None:
+async def publish_in_background(raw: Path, journal: Journal, attempts: Iterable[Attempt] = ()) -> None:
     """`publish`, while the loop goes on; captures that end together are written one after the other."""
-    await asyncio.get_running_loop().run_in_executor(_writer(os.getpid()), publish_capture, raw, journal, verdicts)
+    await asyncio.get_running_loop().run_in_executor(_writer(os.getpid()), publish_capture, raw, journal, attempts)
 
 
-def publish_capture(raw: Path, journal: Journal, verdicts: Iterable[Attempt] = ()) -> None:
+def publish_capture(raw: Path, journal: Journal, attempts: Iterable[Attempt] = ()) -> None:
     """End a capture: its verdicts, the seal, the raw tables; the notes of its pauses go."""
-    for verdict in verdicts:
-        journal.append("unit", verdict.to_event())
+    for attempt in attempts:
+        journal.append("unit", attempt.to_event())
     raw_writer.write_capture(raw, journal.seal())
     for note in _open_coverage_files(raw, str(journal.start["study"]), journal.capture):
         note.unlink(missing_ok=True)
 
 
-def write_open_coverage(raw: Path, journal: Journal, verdicts: Sequence[Attempt], now: datetime) -> None:
+def write_open_coverage(raw: Path, journal: Journal, attempts: Sequence[Attempt], now: datetime) -> None:
     """Make the units of a journal that stays open visible in raw/coverage: a gap is a row."""
     study = str(journal.start["study"])
     for note in _open_coverage_files(raw, study, journal.capture):
         note.unlink(missing_ok=True)
-    rows = [verdict.to_event() for verdict in verdicts]
+    rows = [attempt.to_event() for attempt in attempts]
     raw_writer.write_rows(raw, "coverage", study=study, day=now.date(), name=f"{journal.capture}-open", rows=rows)
 
 

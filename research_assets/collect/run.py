@@ -52,86 +52,86 @@ def require_current_period(study: StudySpec, entity: str, partition: date, now: 
         )
 
 
-async def collect(ask: CollectionTask, tools: CollectorContext) -> AsyncIterator[PartitionResult | Paused]:
+async def collect(task: CollectionTask, context: CollectorContext) -> AsyncIterator[PartitionResult | Paused]:
     """Collect partitions, giving each as soon as it is known and its Parquet is published; a pause comes last.
 
     What is held is not asked again and comes back at once with `held`. Raises PastObservation, Busy (another process
     collects a partition), and errors that are final for all.
     """
-    study, now = ask.study, tools.clock.now()
-    for partition in ask.partitions:
-        require_current_period(study, ask.entity, partition, now)
-    settings = tools.settings
-    recover_unpublished(settings.captures, settings.raw, ask.entity, study.name)
+    study, now = task.study, context.clock.now()
+    for partition in task.partitions:
+        require_current_period(study, task.entity, partition, now)
+    settings = context.settings
+    recover_unpublished(settings.captures, settings.raw, task.entity, study.name)
     async with aclosing(
-        _collect_videos(ask, tools) if ask.entity == "videos" else _collect_lists(ask, tools)
+        _collect_videos(task, context) if task.entity == "videos" else _collect_lists(task, context)
     ) as results:
         async for result in results:
             yield result
 
 
 async def _collect_videos(
-    ask: CollectionTask, tools: CollectorContext
+    task: CollectionTask, context: CollectorContext
 ) -> AsyncGenerator[PartitionResult | Paused, None]:
-    settings, now = tools.settings, tools.clock.now()
-    records = read_unit_status(settings.raw, "videos", study=ask.study.name, captures=settings.captures)
-    held = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
-    if ask.canary_check:
-        for day in ask.partitions:
-            async for result in recheck_known_videos(ask, tools, day, records):
+    settings, now = context.settings, context.clock.now()
+    records = read_unit_status(settings.raw, "videos", study=task.study.name, captures=settings.captures)
+    status = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
+    if task.canary_check:
+        for day in task.partitions:
+            async for result in recheck_known_videos(task, context, day, records):
                 yield result
         return
-    part = days_missing_accounts(ask.study.query, records, now, retry=ask.retry_now)
+    part = days_missing_accounts(task.study.query, records, now, retry=task.retry_now)
     missing = []
-    for day in sorted(set(ask.partitions)):
-        known = held.get(day)
-        fresh = too_fresh_result(ask.study, day, now)
+    for day in sorted(set(task.partitions)):
+        known = status.get(day)
+        fresh = too_fresh_result(task.study, day, now)
         if fresh:
             yield fresh
-        elif known and day not in part and _can_skip(ask, known, now):
-            yield result_from_attempt(known.attempt, held=True)
+        elif known and day not in part and _can_skip(task, known, now):
+            yield result_from_attempt(known.attempt, was_complete=True)
         else:
             missing.append(day)
-    if missing or list_open_journals(settings.captures, "videos", ask.study.name):
-        async with aclosing(VideoSearch(ask, tools, records).run(missing)) as results:
+    if missing or list_open_journals(settings.captures, "videos", task.study.name):
+        async with aclosing(VideoSearch(task, context, records).run(missing)) as results:
             async for result in results:
                 yield result
 
 
-def _can_skip(ask: CollectionTask, known: UnitStatus, now: datetime) -> bool:
+def _can_skip(task: CollectionTask, known: UnitStatus, now: datetime) -> bool:
     """Whether a day is left as it is: it is complete, or was given up for now and its next try has not come."""
-    verdict = known.attempt
-    if verdict.state in SETTLED:
-        return not ask.recollect
-    if verdict.state not in ("quarantined", "suspicious") or ask.retry_now:
+    attempt = known.attempt
+    if attempt.state in SETTLED:
+        return not task.recollect
+    if attempt.state not in ("quarantined", "suspicious") or task.retry_now:
         return False
-    return verdict.next_try is not None and verdict.next_try > now
+    return attempt.next_try is not None and attempt.next_try > now
 
 
 async def _collect_lists(
-    ask: CollectionTask, tools: CollectorContext
+    task: CollectionTask, context: CollectorContext
 ) -> AsyncGenerator[PartitionResult | Paused, None]:
-    settings, study, pool = tools.settings, ask.study, BY_ENTITY[ask.entity].pool
-    with lock_partitions(settings.state, study.name, ask.entity, ask.partitions):
-        courier = RequestSender(
-            tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
+    settings, study, pool = context.settings, task.study, BY_ENTITY[task.entity].pool
+    with lock_partitions(settings.state, study.name, task.entity, task.partitions):
+        sender = RequestSender(
+            context.client, context.ledger, context.clock, rate=settings.rate_limit, concurrency=settings.concurrency
         )
-        meter, sources = RunCounter(ask, tools.progress), ListInputs(ask, tools)
+        counter, sources = RunCounter(task, context.progress), ListInputs(task, context)
         if sources.is_observation:
-            close_past_periods(ask, tools)
-        tools.ledger.declare_demand(study.name, study.quota_weight, sources.estimate(), pool=pool)
+            close_past_periods(task, context)
+        context.ledger.declare_demand(study.name, study.quota_weight, sources.estimate(), pool=pool)
         pauses: list[Paused] = []
 
         async def work(partition: date) -> PartitionResult | Paused:
             unready = sources.blocked_reason(partition)
             if unready:
                 return PartitionResult(partition=partition, state="not_asked", units={"not_asked": 1}, reason=unready)
-            held, elsewhere = sources.unit_status(partition), sources.status_elsewhere(partition)
-            return await ListPartitionRun(ask, tools, courier, meter, partition, held, elsewhere).run(
+            status, elsewhere = sources.unit_status(partition), sources.status_elsewhere(partition)
+            return await ListPartitionRun(task, context, sender, counter, partition, status, elsewhere).run(
                 sources.targets(partition)
             )
 
-        left = set(ask.partitions)
+        left = set(task.partitions)
         # The newest first: a reserve of the quota is for them.
         jobs = deque(sorted(left, reverse=True))
         async with aclosing(run_concurrently(jobs, work, MAX_CONCURRENT_PARTITIONS, lambda: not pauses)) as results:
@@ -144,4 +144,4 @@ async def _collect_lists(
     if pauses:
         yield replace(pauses[0], remaining=tuple(sorted(left)))
     else:
-        tools.ledger.declare_demand(study.name, study.quota_weight, 0, pool=pool)
+        context.ledger.declare_demand(study.name, study.quota_weight, 0, pool=pool)

@@ -70,11 +70,11 @@ class RateController:
         if slot > now:
             await self._clock.sleep(slot - now)
 
-    def on_rate_limited(self, wish: float | None) -> None:
+    def on_rate_limited(self, retry_after: float | None) -> None:
         """The server refused for the moment: less in flight, slower, and nobody sends during the pause."""
         now, pauses = self._clock.now().timestamp(), BACKOFF_SECONDS[RateLimited]
         self.n_throttled += now >= self._round_ends
-        self._round_ends = now + (wish or pauses[min(self.n_throttled, len(pauses)) - 1])
+        self._round_ends = now + (retry_after or pauses[min(self.n_throttled, len(pauses)) - 1])
         self._next = max(self._next, self._round_ends)
         self._resize(max(1.0, self._size / 2))
         self.rate = max(0.2, self.rate / 2)
@@ -177,7 +177,7 @@ class RequestSender:
             self._pace.on_rate_limited(_retry_after_seconds(error))
 
     async def _send_once(
-        self, request: Request, errand: RequestContext, after: "asyncio.Future[None] | None"
+        self, request: Request, context: RequestContext, after: "asyncio.Future[None] | None"
     ) -> ResponsePage:
         endpoint, ledger = request.endpoint, self._ledger
         async with self._pace.in_flight:
@@ -186,11 +186,11 @@ class RequestSender:
             await self._pace.wait_for_slot()
             place = ledger.reserve(
                 endpoint.pool,
-                study=errand.study,
-                entity=errand.entity,
-                unit=errand.unit,
+                study=context.study,
+                entity=context.entity,
+                unit=context.unit,
                 endpoint=endpoint.name,
-                due=errand.is_due,
+                due=context.is_due,
             )
             try:
                 if after is not None:
@@ -252,9 +252,9 @@ def _backoff(error: RetryableError) -> tuple[float, ...]:
     )
 
 
-def _failure_event(request: Request, errand: RequestContext, error: ApiError, clock: Clock) -> dict[str, Any]:
+def _failure_event(request: Request, context: RequestContext, error: ApiError, clock: Clock) -> dict[str, Any]:
     return {
-        "unit": errand.unit,
+        "unit": context.unit,
         "requests": int(error.sent),
         "request": request.to_dict,
         "observed_at": clock.now(),

@@ -120,8 +120,8 @@ class CollectorContext:
 class RunCounter:
     """Counts a run's requests, pages and rows, and tells whoever wants to know."""
 
-    def __init__(self, ask: CollectionTask, tell: Callable[[RunProgress], None] | None) -> None:
-        self._study, self._entity, self._tell = ask.study.name, ask.entity, tell
+    def __init__(self, task: CollectionTask, tell: Callable[[RunProgress], None] | None) -> None:
+        self._study, self._entity, self._tell = task.study.name, task.entity, tell
         self._pages = self._rows = self._requests = 0
 
     def add(self, partition: str, rows: int | None) -> None:
@@ -156,19 +156,19 @@ async def run_concurrently(
         await asyncio.gather(*running, *done, return_exceptions=True)
 
 
-def result_from_attempt(verdict: Attempt, *, held: bool = False) -> PartitionResult:
+def result_from_attempt(attempt: Attempt, *, was_complete: bool = False) -> PartitionResult:
     """A day as its verdict says."""
     return PartitionResult(
-        partition=verdict.partition,
-        state=verdict.state,
-        asked=verdict.asked,
-        offered=verdict.offered,
-        kept=verdict.kept,
-        requests=verdict.requests,
-        units={verdict.state: 1},
-        reason=verdict.reason,
-        next_try=verdict.next_try,
-        was_complete=held,
+        partition=attempt.partition,
+        state=attempt.state,
+        asked=attempt.asked,
+        offered=attempt.offered,
+        kept=attempt.kept,
+        requests=attempt.requests,
+        units={attempt.state: 1},
+        reason=attempt.reason,
+        next_try=attempt.next_try,
+        was_complete=was_complete,
     )
 
 
@@ -181,8 +181,8 @@ def too_fresh_result(study: StudySpec, day: date, now: datetime) -> PartitionRes
     return PartitionResult(partition=day, state="too_fresh", units={"too_fresh": 1}, reason=reason, next_try=due)
 
 
-def take_results(verdicts: Iterable[Attempt], left: set[date], spent: Mapping[date, float]) -> list[PartitionResult]:
+def take_results(attempts: Iterable[Attempt], left: set[date], spent: Mapping[date, float]) -> list[PartitionResult]:
     """The days that verdicts finish, taken off what is left, with the requests that they cost in this run."""
-    done = [verdict for verdict in verdicts if verdict.partition in left and verdict.state != "partial"]
+    done = [attempt for attempt in attempts if attempt.partition in left and attempt.state != "partial"]
     left.difference_update(verdict.partition for verdict in done)
     return [result_from_attempt(replace(verdict, requests=spent[verdict.partition])) for verdict in done]

@@ -49,18 +49,18 @@ _STALE_AFTER = timedelta(days=1)
 """A folder under construction that is older was left by a process that died."""
 
 
-def export(settings: Settings, order: ExportRequest, specs: Sequence[StudySpec], now: datetime) -> Export:
+def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec], now: datetime) -> Export:
     """Export what is ordered from the published warehouse; returns what was made.
 
     `specs` are the studies as they are declared now: the README quotes their queries. Raises ReadingError if there is
     no warehouse or study of that name, and ExportError if the order cannot be met; nothing of it is left then.
     """
-    validate_request(order)
+    validate_request(request)
     require_warehouse(settings)
-    key = load_or_create_key(settings.pseudonym_key) if order.pseudonymous else None
+    key = load_or_create_key(settings.pseudonym_key) if request.pseudonymous else None
     files.private_folder(settings.exports)
     _remove_stale_builds(settings, now)
-    folder = _unused_folder(settings.exports / f"{order.folder_name}-{now:%Y%m%dT%H%M%SZ}")
+    folder = _unused_folder(settings.exports / f"{request.folder_name}-{now:%Y%m%dT%H%M%SZ}")
     build = files.temporary_path(folder)
     build.mkdir(mode=0o700)
     try:
@@ -69,7 +69,7 @@ def export(settings: Settings, order: ExportRequest, specs: Sequence[StudySpec],
             if key:
                 register(connection, key)
             try:
-                made = _write_all(connection, settings, order, specs, now, folder, build)
+                export = _write_all(connection, settings, request, specs, now, folder, build)
             finally:
                 if key:
                     unregister(connection)
@@ -86,7 +86,7 @@ def export(settings: Settings, order: ExportRequest, specs: Sequence[StudySpec],
     finally:
         if build.exists():
             shutil.rmtree(build)
-    return made
+    return export
 
 
 def list_exports(settings: Settings) -> list[Export]:
@@ -98,7 +98,7 @@ def list_exports(settings: Settings) -> list[Export]:
 def _write_all(
     connection: duckdb.DuckDBPyConnection,
     settings: Settings,
-    order: ExportRequest,
+    request: ExportRequest,
     specs: Sequence[StudySpec],
     now: datetime,
     folder: Path,
@@ -106,23 +106,23 @@ def _write_all(
 ) -> Export:
     known = read_marts(connection)
     held = read_studies(connection, known)
-    chosen, left = select_marts(order, known, held)
-    if order.ids_only:
+    chosen, left = select_marts(request, known, held)
+    if request.ids_only:
         chosen, left = [], {}
-        rows = write_ids(connection, known, order, build / "ids.csv")
+        rows = write_ids(connection, known, request, build / "ids.csv")
         written = [ExportedFile("ids.csv", "", "csv", rows, (build / "ids.csv").stat().st_size)]
     else:
-        if "stata" in order.formats:
+        if "stata" in request.formats:
             stata.check_size(connection, chosen)
-        written = [file for part in chosen for file in _write_mart(connection, part, order, build)]
-        book = codebook_csv(chosen, order, read_column_origins(connection, known))
+        written = [file for part in chosen for file in _write_mart(connection, part, request, build)]
+        book = codebook_csv(chosen, request, read_column_origins(connection, known))
         (build / "codebook.csv").write_text(book, encoding="utf-8")
         if any(part.mart.name == "codebook" for part in chosen) and (shown := read_codebook(connection)):
             page = render_codebook(shown, simulated=is_simulated(settings), built=published_at(settings), now=now)
             (build / "codebook.html").write_text(page, encoding="utf-8")
-    result = Export(folder, now, order, tuple(written), left)
-    asked = [spec for spec in specs if spec.name in (order.studies or held)]
-    held_units = read_coverage_counts(connection, known, order)
+    result = Export(folder, now, request, tuple(written), left)
+    asked = [spec for spec in specs if spec.name in (request.studies or held)]
+    held_units = read_coverage_counts(connection, known, request)
     text = render_readme(result, chosen, asked, held_units, simulated=is_simulated(settings))
     (build / "README.md").write_text(text, encoding="utf-8")
     (build / MANIFEST).write_text(
@@ -132,11 +132,11 @@ def _write_all(
 
 
 def _write_mart(
-    connection: duckdb.DuckDBPyConnection, part: MartSelection, order: ExportRequest, build: Path
+    connection: duckdb.DuckDBPyConnection, part: MartSelection, request: ExportRequest, build: Path
 ) -> list[ExportedFile]:
-    chosen = columns.export_columns(part.mart, pseudonymous=order.pseudonymous)
+    chosen = columns.export_columns(part.mart, pseudonymous=request.pseudonymous)
     written = []
-    for form in order.formats:
+    for form in request.formats:
         path = build / form / f"{part.mart.name}.{SUFFIXES[form]}"
         path.parent.mkdir(mode=0o700, exist_ok=True)
         rows = WRITERS[form](connection, part, chosen, path)
@@ -175,16 +175,16 @@ def _to_manifest(result: Export) -> dict[str, Any]:
 def _from_manifest(path: Path) -> Export:
     """An export by its manifest. Raises ExportError rather than leave out one that a removal would then not reach."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        order = told["order"]
+        reported = json.loads(path.read_text(encoding="utf-8"))
+        order = reported["order"]
         days = {name: parse_day(order[name]) for name in ("first", "last")}
         lists = {name: tuple(order[name]) for name in ("studies", "marts", "formats")}
         return Export(
             folder=path.parent,
-            made_at=datetime.fromisoformat(told["made_at"]),
+            made_at=datetime.fromisoformat(reported["made_at"]),
             request=ExportRequest(**(order | lists | days)),
-            files=tuple(ExportedFile(**file) for file in told["files"]),
-            skipped=told["left_out"],
+            files=tuple(ExportedFile(**file) for file in reported["files"]),
+            skipped=reported["left_out"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ExportError(

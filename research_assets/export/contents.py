@@ -36,12 +36,12 @@ def software_version() -> str:
 
 
 def read_coverage_counts(
-    connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart], order: ExportRequest
+    connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart], request: ExportRequest
 ) -> list[CoverageCount]:
     """The coverage of the exported studies and days, from the mart `coverage`; empty if there is none."""
     if "coverage" not in known:
         return []
-    where = filter_condition(known["coverage"], order.studies, order.first, order.last)
+    where = filter_condition(known["coverage"], request.studies, request.first, request.last)
     rows = connection.sql(
         "SELECT study, entity, state, count(*), sum(asked)::BIGINT, sum(offered)::BIGINT, sum(kept)::BIGINT "
         f"FROM coverage {'WHERE ' + where if where else ''} GROUP BY ALL ORDER BY ALL"
@@ -60,19 +60,19 @@ def read_column_origins(
 
 
 def codebook_csv(
-    chosen: Sequence[MartSelection], order: ExportRequest, origin: Mapping[tuple[str, str], Sequence[str]]
+    chosen: Sequence[MartSelection], request: ExportRequest, origin: Mapping[tuple[str, str], Sequence[str]]
 ) -> str:
     """The columns of the exported tables as CSV: one line for each, in the order of the files."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    stata, treated = "stata" in order.formats, order.pseudonymous
+    stata, treated = "stata" in request.formats, request.pseudonymous
     heading = ["mart", "column", "type", "description", *(ORIGIN_COLUMNS if origin else ())]
     writer.writerow([*heading, *["name_in_stata"] * stata, *["treatment"] * treated])
     for part in chosen:
         fields = columns.export_columns(part.mart, pseudonymous=treated)
         short = stata_names([field.name for field in fields])
         for field in fields:
-            told = origin.get((part.mart.name, field.name), [""] * len(ORIGIN_COLUMNS)) if origin else []
+            reported = origin.get((part.mart.name, field.name), [""] * len(ORIGIN_COLUMNS)) if origin else []
             more = [short[field.name]] * stata + [field.treatment] * treated
-            writer.writerow([part.mart.name, field.name, field.type, field.description, *told, *more])
+            writer.writerow([part.mart.name, field.name, field.type, field.description, *reported, *more])
     return text.getvalue()

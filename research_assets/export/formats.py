@@ -46,7 +46,7 @@ WRITERS: dict[str, Writer] = {"parquet": write_parquet, "csv": write_csv, "stata
 
 
 def write_ids(
-    connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart], order: ExportRequest, path: Path
+    connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart], request: ExportRequest, path: Path
 ) -> int:
     """The ids of videos and comments, plain: what `research-assets rebuild` takes; returns the rows written.
 
@@ -57,7 +57,7 @@ def write_ids(
         f"SELECT '{name}' AS entity, {key} AS id, video_id, day AS date FROM {sql_identifier(name)}"
         + (
             f" WHERE {where}"
-            if (where := filter_condition(marts[name], order.studies, order.first, order.last))
+            if (where := filter_condition(marts[name], request.studies, request.first, request.last))
             else ""
         )
         for name, key in (("videos", "video_id"), ("comments", "comment_id"))

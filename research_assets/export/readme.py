@@ -54,7 +54,7 @@ TERMS_NOTE = (
 
 
 def render_readme(
-    made: "Export",
+    export: "Export",
     chosen: Sequence[MartSelection],
     specs: Sequence[StudySpec],
     held: Sequence[CoverageCount],
@@ -63,71 +63,71 @@ def render_readme(
 ) -> str:
     """The whole text, Markdown."""
     parts = (
-        _head(made, simulated),
-        _tables(made, chosen),
-        _queries(made.request, specs),
-        _coverage(made.request, held),
-        _reading(made.request),
-        _caveats(made),
-        _use(made, simulated),
+        _head(export, simulated),
+        _tables(export, chosen),
+        _queries(export.request, specs),
+        _coverage(export.request, held),
+        _reading(export.request),
+        _caveats(export),
+        _use(export, simulated),
     )
     return "\n\n".join(block for part in parts for block in part) + "\n"
 
 
-def _head(made: "Export", simulated: bool) -> Iterator[str]:
-    order = made.request
-    yield f"# {made.folder.name}"
+def _head(export: "Export", simulated: bool) -> Iterator[str]:
+    request = export.request
+    yield f"# {export.folder.name}"
     if simulated:
         yield "**Simulated data**: made by the sandbox of research-assets. Nobody in it exists."
     yield (
-        f"Public data of TikTok, collected through its Research API. Studies: {', '.join(order.studies) or 'all'}; "
-        f"{_days(order)}. Exported at {made.made_at:%Y-%m-%d %H:%M:%S} UTC by {software_version()}."
+        f"Public data of TikTok, collected through its Research API. Studies: {', '.join(request.studies) or 'all'}; "
+        f"{_days(request)}. Exported at {export.made_at:%Y-%m-%d %H:%M:%S} UTC by {software_version()}."
     )
-    if order.pseudonymous:
+    if request.pseudonymous:
         yield PSEUDONYM_NOTE
-    if order.ids_only:
+    if request.ids_only:
         yield (
             "Ids only: whoever has access to the Research API asks for the rest: `research-assets rebuild ids.csv`. "
             "What was deleted or made private since does not come back."
         )
 
 
-def _days(order: ExportRequest) -> str:
-    if order.first is None and order.last is None:
+def _days(request: ExportRequest) -> str:
+    if request.first is None and request.last is None:
         return "all days"
-    return f"{order.first or 'the first day'} to {order.last or 'the last day'}, UTC, both included"
+    return f"{request.first or 'the first day'} to {request.last or 'the last day'}, UTC, both included"
 
 
-def _tables(made: "Export", chosen: Sequence[MartSelection]) -> Iterator[str]:
+def _tables(export: "Export", chosen: Sequence[MartSelection]) -> Iterator[str]:
     yield "## Tables"
-    if made.request.ids_only:
-        yield f"`ids.csv`: {made.files[0].rows:,} ids. {IDS_NOTE}"
+    if export.request.ids_only:
+        yield f"`ids.csv`: {export.files[0].rows:,} ids. {IDS_NOTE}"
         return
     lines = ["| table | rows | one row is |", "| --- | ---: | --- |"]
     for part in chosen:
         meaning = part.mart.description.removeprefix("Grain: ") + (f" ({part.note})" if part.note else "")
-        lines.append(f"| `{part.mart.name}` | {made.rows[part.mart.name]:,} | {meaning} |")
+        lines.append(f"| `{part.mart.name}` | {export.rows[part.mart.name]:,} | {meaning} |")
     yield "\n".join(lines)
     yield (
-        f"Each table is there as {', '.join(made.request.formats)}, in folders of these names. `codebook.csv` says of "
+        f"Each table is there as {', '.join(export.request.formats)}, in folders of these names. `codebook.csv` says of "
         "every column what it means, with its unit; `manifest.json` is for programs."
     )
-    if "codebook" in made.rows:
+    if "codebook" in export.rows:
         yield (
             "`codebook.html` shows the table `codebook` in a browser: every column of the warehouse, how often it is "
             "filled, over all and by month, and where that breaks. It counts all rows that were held then, also those "
             "that this export leaves out."
         )
-    for reason, names in made.skipped_by_reason.items():
+    for reason, names in export.skipped_by_reason.items():
         yield f"Left out: {', '.join(f'`{name}`' for name in names)}: {reason}."
 
 
-def _queries(order: ExportRequest, specs: Sequence[StudySpec]) -> Iterator[str]:
+def _queries(request: ExportRequest, specs: Sequence[StudySpec]) -> Iterator[str]:
     yield "## Queries"
     if not specs:
         yield "There is no study file any more for what was exported."
     for spec in specs:
-        query = _redacted(spec.query) if order.pseudonymous else spec.query
+        query = _redacted(spec.query) if request.pseudonymous else spec.query
         lines = [
             f"  {group}: {json.dumps(condition, ensure_ascii=False, default=list)}"
             for group, conditions in query.items()
@@ -157,12 +157,12 @@ def _redacted(query: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def _coverage(order: ExportRequest, held: Sequence[CoverageCount]) -> Iterator[str]:
+def _coverage(request: ExportRequest, held: Sequence[CoverageCount]) -> Iterator[str]:
     yield "## Coverage"
     if not held:
         yield "Nothing is known of what was asked."
         return
-    yield f"Units of work (days of a search, comment lists, accounts) of the exported studies; {_days(order)}."
+    yield f"Units of work (days of a search, comment lists, accounts) of the exported studies; {_days(request)}."
     lines = [
         "| study | entity | state | units | rows asked for | raw hits offered | rows kept |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: |",
@@ -174,26 +174,26 @@ def _coverage(order: ExportRequest, held: Sequence[CoverageCount]) -> Iterator[s
     yield "The gap between offered and kept is what was deleted, made private or moderated."
 
 
-def _reading(order: ExportRequest) -> Iterator[str]:
-    if not order.ids_only:
+def _reading(request: ExportRequest) -> Iterator[str]:
+    if not request.ids_only:
         yield "## Reading it"
-        yield "\n".join(f"- {FORMAT_NOTES[form].replace('id_', TEXT_ID_PREFIX)}" for form in order.formats)
+        yield "\n".join(f"- {FORMAT_NOTES[form].replace('id_', TEXT_ID_PREFIX)}" for form in request.formats)
 
 
-def _caveats(made: "Export") -> Iterator[str]:
-    order = made.request
+def _caveats(export: "Export") -> Iterator[str]:
+    request = export.request
     yield "## To know before counting"
     counts = "Counts are as old as their observation, and up to 10 days older: see `last_seen_at` and `observed_at`."
     lines = [
-        *([] if order.ids_only else [counts]),
+        *([] if request.ids_only else [counts]),
         "Only what was public and delivered is held. See the coverage before taking a gap for silence.",
         "Lists of followers, likes and reposts are cut by the API, and private ones are missing.",
     ]
-    if "epochs" in made.rows:
+    if "epochs" in export.rows:
         lines.append("`epochs` lists the known breaks in the API's data: new fields, changed rules, failures.")
-    if order.first or order.last:
+    if request.first or request.last:
         lines.append("Days are those of each table's own clock: of publication, or of observation for accounts.")
-    if order.pseudonymous:
+    if request.pseudonymous:
         lines.append(
             "A pseudonym is not anonymity. Texts are verbatim but for mentions, links, addresses and ids, so they can "
             "be searched for; names without @ stay in them; hashtags can be names; exact times and counts can point "
@@ -202,12 +202,12 @@ def _caveats(made: "Export") -> Iterator[str]:
     yield "\n".join(f"- {line}" for line in lines)
 
 
-def _use(made: "Export", simulated: bool) -> Iterator[str]:
+def _use(export: "Export", simulated: bool) -> Iterator[str]:
     yield "## Use and citation"
     yield TERMS_NOTE
     yield (
         f"> {'Simulated data' if simulated else 'Data'}: TikTok Research API "
         f"(https://developers.tiktok.com/products/research-api/), collected with {software_version()}, exported "
-        f"{made.made_at:%Y-%m-%d}, `{made.folder.name}`."
+        f"{export.made_at:%Y-%m-%d}, `{export.folder.name}`."
     )
     yield "State beside it the queries, the days and the coverage above."

@@ -52,44 +52,44 @@ class MartSelection:
     note: str = ""
 
 
-def validate_request(order: ExportRequest) -> None:
+def validate_request(request: ExportRequest) -> None:
     """Raise ExportError for an order that contradicts itself."""
-    if unknown := [name for name in order.formats if name not in FORMATS]:
+    if unknown := [name for name in request.formats if name not in FORMATS]:
         raise ExportError(f"There is no format {', '.join(unknown)}; there are: {', '.join(FORMATS)}.")
-    if order.first and order.last and order.last < order.first:
-        raise ExportError(f"The last day, {order.last}, is before the first, {order.first}. Nothing was exported.")
-    if order.ids_only and order.pseudonymous:
+    if request.first and request.last and request.last < request.first:
+        raise ExportError(f"The last day, {request.last}, is before the first, {request.first}. Nothing was exported.")
+    if request.ids_only and request.pseudonymous:
         raise ExportError(
             "Pseudonyms cannot be asked for again, so an export is either pseudonymous or of ids only. Choose one."
         )
-    if order.ids_only and order.marts:
+    if request.ids_only and request.marts:
         raise ExportError("Ids are those of videos and comments; leave the marts out.")
 
 
 def select_marts(
-    order: ExportRequest, known: Mapping[str, Mart], held: Sequence[str]
+    request: ExportRequest, known: Mapping[str, Mart], held: Sequence[str]
 ) -> tuple[list[MartSelection], dict[str, str]]:
     """The marts of an export, and for each that is left out the reason.
 
     Days leave out marts whose rows belong to no day, unless they were named: a total over all days beside rows of some
     would be misread. Raises ExportError for a mart and ReadingError for a study that is not there.
     """
-    if missing := [name for name in order.marts if name not in known]:
+    if missing := [name for name in request.marts if name not in known]:
         raise ExportError(f"There is no mart {', '.join(missing)}; there are: {', '.join(known)}.")
-    require_studies(order.studies, held)
+    require_studies(request.studies, held)
     chosen, left = [], {}
     for name, mart in known.items():
-        if order.marts and name not in order.marts:
+        if request.marts and name not in request.marts:
             continue
-        studies = order.studies if "study" in mart.names else ()
-        if (order.first or order.last) and mart.day_column is None:
+        studies = request.studies if "study" in mart.names else ()
+        if (request.first or request.last) and mart.day_column is None:
             # A mart of no study is about the API or the columns, not about days of anybody.
-            if not order.marts and "study" in mart.names:
+            if not request.marts and "study" in mart.names:
                 left[name] = "rows belong to no single day; name such a mart to have it whole"
                 continue
             chosen.append(MartSelection(mart, filter_condition(mart, studies), "not narrowed to the days"))
         else:
-            chosen.append(MartSelection(mart, filter_condition(mart, studies, order.first, order.last)))
+            chosen.append(MartSelection(mart, filter_condition(mart, studies, request.first, request.last)))
     return chosen, left
 
 

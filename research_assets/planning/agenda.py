@@ -36,46 +36,50 @@ def observation_due_at(day: date, age: int) -> datetime:
     return midnight(day) + timedelta(days=1 + age)
 
 
-def build_agenda(facts: AgendaInputs, now: datetime) -> Agenda:
+def build_agenda(inputs: AgendaInputs, now: datetime) -> Agenda:
     """What to ask now, in order, within what the pools have left; and what waits until when."""
-    canaries = list(_canary_runs(facts))
-    facts = replace(
-        facts,
-        running_requests={**facts.running_requests, **{(item.study, "videos"): item.requests for item in canaries}},
+    canaries = list(_canary_runs(inputs))
+    inputs = replace(
+        inputs,
+        running_requests={**inputs.running_requests, **{(item.study, "videos"): item.requests for item in canaries}},
     )
-    lots: list[WorkGroup] = []
+    groups: list[WorkGroup] = []
     waiting: list[DeferredUnits] = []
-    for study in facts.studies:
+    for study in inputs.studies:
         for entity in ENTITIES:
-            wishes = list(_candidates(facts, study, entity, now))
-            lots += _work_groups(facts, study, entity, [wish for wish in wishes if isinstance(wish, _Candidate)])
-            waiting += _merge_deferred(wish for wish in wishes if isinstance(wish, DeferredUnits))
-    free = [lot for lot in lots if lot.key not in facts.running_requests and lot.key not in facts.backing_off_until]
+            candidates = list(_candidates(inputs, study, entity, now))
+            groups += _work_groups(
+                inputs, study, entity, [candidate for candidate in candidates if isinstance(candidate, _Candidate)]
+            )
+            waiting += _merge_deferred(wish for wish in candidates if isinstance(wish, DeferredUnits))
+    free = [lot for lot in groups if lot.key not in inputs.running_requests and lot.key not in inputs.backing_off_until]
     wants = {
-        (study.name, pool): _demand(facts, [lot for lot in lots if (lot.study, lot.pool) == (study.name, pool)], pool)
-        for study in facts.studies
-        for pool in facts.pools
+        (study.name, pool): _demand(
+            inputs, [lot for lot in groups if (lot.study, lot.pool) == (study.name, pool)], pool
+        )
+        for study in inputs.studies
+        for pool in inputs.pools
     }
-    weights = {study.name: study.quota_weight for study in facts.studies}
-    for pool, state in facts.pools.items():
-        reserve = facts.quota_reserve if pool == "research" else 0
+    weights = {study.name: study.quota_weight for study in inputs.studies}
+    for pool, state in inputs.pools.items():
+        reserve = inputs.quota_reserve if pool == "research" else 0
         mine = [lot for lot in free if lot.pool == pool]
-        allocate(mine, _free(facts, pool), state.cap, weights, facts.used_today.get(pool, {}), reserve)
-    items, over = _fit_to_quota(facts, sorted(combine_into_runs(facts, free), key=lambda item: item.priority))
+        allocate(mine, _free(inputs, pool), state.cap, weights, inputs.used_today.get(pool, {}), reserve)
+    items, over = _fit_to_quota(inputs, sorted(combine_into_runs(inputs, free), key=lambda item: item.priority))
     waiting += over
-    for lot in lots:
-        if lot.units_left:
-            waiting.append(_deferred(facts, lot))
+    for group in groups:
+        if group.units_left:
+            waiting.append(_deferred(inputs, group))
     return Agenda((*canaries, *items), tuple(waiting), wants)
 
 
-def _canary_runs(facts: AgendaInputs) -> Iterator[PlannedRun]:
+def _canary_runs(inputs: AgendaInputs) -> Iterator[PlannedRun]:
     """One request for each study that is to look for known videos; its days wait until it has, which is not long."""
-    free = _free(facts, BY_ENTITY["videos"].pool)
+    free = _free(inputs, BY_ENTITY["videos"].pool)
     due = {
         study: day
-        for study, day in facts.canary_days.items()
-        if (study, "videos") not in facts.running_requests and (study, "videos") not in facts.backing_off_until
+        for study, day in inputs.canary_days.items()
+        if (study, "videos") not in inputs.running_requests and (study, "videos") not in inputs.backing_off_until
     }
     for study, day in list(due.items())[:free]:
         yield PlannedRun(
@@ -83,15 +87,15 @@ def _canary_runs(facts: AgendaInputs) -> Iterator[PlannedRun]:
         )
 
 
-def _free(facts: AgendaInputs, pool: str) -> int:
+def _free(inputs: AgendaInputs, pool: str) -> int:
     """Requests of a pool that nobody has and no active run is expected to need."""
-    expected = sum(n for (_, entity), n in facts.running_requests.items() if BY_ENTITY[entity].pool == pool)
-    return max(0, facts.pools[pool].remaining - expected)
+    expected = sum(n for (_, entity), n in inputs.running_requests.items() if BY_ENTITY[entity].pool == pool)
+    return max(0, inputs.pools[pool].remaining - expected)
 
 
-def _fit_to_quota(facts: AgendaInputs, items: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[DeferredUnits]]:
+def _fit_to_quota(inputs: AgendaInputs, items: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[DeferredUnits]]:
     """The items that fit together: days that lie apart may cost more than the windows that they could have shared."""
-    free = {pool: _free(facts, pool) for pool in facts.pools}
+    free = {pool: _free(inputs, pool) for pool in inputs.pools}
     kept, over = [], []
     for item in items:
         pool = BY_ENTITY[item.entity].pool
@@ -99,7 +103,7 @@ def _fit_to_quota(facts: AgendaInputs, items: Sequence[PlannedRun]) -> tuple[lis
             free[pool] -= item.requests
             kept.append(item)
         else:
-            opens = _opens(facts.pools[pool])
+            opens = _opens(inputs.pools[pool])
             over.append(DeferredUnits(item.study, item.entity, item.units, "quota", opens, item.requests))
     return kept, over
 
@@ -113,59 +117,59 @@ class _Candidate:
 
 
 def _candidates(
-    facts: AgendaInputs, study: StudySpec, entity: str, now: datetime
+    inputs: AgendaInputs, study: StudySpec, entity: str, now: datetime
 ) -> Iterator[_Candidate | DeferredUnits]:
     """Each partition that could be asked now, newest first, and each that has to wait."""
-    known = facts.partition_status.get((study.name, entity), {})
+    known = inputs.partition_status.get((study.name, entity), {})
     partitions = _study_days(study, now) if entity == "videos" else sorted(known, reverse=True)
     paused: list[date] = []
     for partition in partitions:
-        standing = known.get(partition, PartitionStatus(open_units=1, is_materialized=False))
+        status = known.get(partition, PartitionStatus(open_units=1, is_materialized=False))
         if entity == "videos" and now < (settles := observation_due_at(partition, study.settle_days)):
             yield DeferredUnits(study.name, entity, 1, "fresh", settles)
             continue
-        if standing.waiting_units:
-            opens = facts.pools[BY_ENTITY[entity].pool].available_at
-            if standing.in_progress and opens is not None:
+        if status.waiting_units:
+            opens = inputs.pools[BY_ENTITY[entity].pool].available_at
+            if status.in_progress and opens is not None:
                 # A pause within a share ends before the day does, but that is of no use while the pool is shut.
-                wakes = max(opens, standing.next_try or opens)
+                wakes = max(opens, status.next_try or opens)
                 paused.append(partition)
-                yield DeferredUnits(study.name, entity, standing.waiting_units, "quota", wakes)
+                yield DeferredUnits(study.name, entity, status.waiting_units, "quota", wakes)
             else:
-                yield DeferredUnits(study.name, entity, standing.waiting_units, "rests", standing.next_try)
-        wish = _candidate_for(study, entity, partition, standing, now)
-        if wish is not None:
-            yield wish
-    if paused and entity == "videos" and facts.hits_per_day.get(study.name):
-        requests = ceil(facts.search_cost(study.name, paused).requests)
-        yield DeferredUnits(study.name, entity, 0, "quota", _opens(facts.pools[BY_ENTITY[entity].pool]), requests)
+                yield DeferredUnits(study.name, entity, status.waiting_units, "rests", status.next_try)
+        candidate = _candidate_for(study, entity, partition, status, now)
+        if candidate is not None:
+            yield candidate
+    if paused and entity == "videos" and inputs.hits_per_day.get(study.name):
+        requests = ceil(inputs.search_cost(study.name, paused).requests)
+        yield DeferredUnits(study.name, entity, 0, "quota", _opens(inputs.pools[BY_ENTITY[entity].pool]), requests)
 
 
 def _candidate_for(
-    study: StudySpec, entity: str, partition: date, standing: PartitionStatus, now: datetime
+    study: StudySpec, entity: str, partition: date, status: PartitionStatus, now: datetime
 ) -> _Candidate | None:
     """Why a partition is worth asking now, if it is."""
-    if standing.open_units:
+    if status.open_units:
         late = is_backfill(CollectionTask(study, entity, (partition,)), partition, now)
         fresh: RunReason = "new" if entity == "comments" else "settled"
         if ENTITIES[entity].time_axis == "observation":
             # What is not seen while the period runs can never be seen.
             fresh = "last_day" if now >= _last_day_begins_at(study, partition) else "period"
         why: RunReason = "backfill" if late else fresh
-        if standing.in_progress and why != "last_day":
+        if status.in_progress and why != "last_day":
             why = "goes_on"
-        elif standing.failed_before:
+        elif status.failed_before:
             why = "retry"
-        return _Candidate(partition, standing, why, again=standing.last_complete_at is not None and entity == "videos")
-    if standing.waiting_units:
+        return _Candidate(partition, status, why, again=status.last_complete_at is not None and entity == "videos")
+    if status.waiting_units:
         return None
-    if entity == "videos" and standing.last_complete_at is not None:
+    if entity == "videos" and status.last_complete_at is not None:
         ages = [age for age in study.reobserve_days if observation_due_at(partition, age) <= now]
-        if ages and standing.last_complete_at < observation_due_at(partition, max(ages)):
-            return _Candidate(partition, standing, "reobserve", again=True)
-    if standing.is_missing_accounts:
-        return _Candidate(partition, standing, "accounts")
-    return None if standing.is_materialized else _Candidate(partition, standing, "show")
+        if ages and status.last_complete_at < observation_due_at(partition, max(ages)):
+            return _Candidate(partition, status, "reobserve", again=True)
+    if status.is_missing_accounts:
+        return _Candidate(partition, status, "accounts")
+    return None if status.is_materialized else _Candidate(partition, status, "show")
 
 
 def _last_day_begins_at(study: StudySpec, period: date) -> datetime:
@@ -180,60 +184,62 @@ def _study_days(study: StudySpec, now: datetime) -> list[date]:
 
 
 def _work_groups(
-    facts: AgendaInputs, study: StudySpec, entity: str, wishes: Sequence[_Candidate]
+    inputs: AgendaInputs, study: StudySpec, entity: str, candidates: Sequence[_Candidate]
 ) -> Iterator[WorkGroup]:
     """Wishes of one kind together, each with what its first so many partitions cost."""
     beside: dict[bool, list[WorkGroup]] = {False: [], True: []}
     for why in PRIORITY:
-        for again, others in beside.items():
-            mine = [wish for wish in wishes if wish.why == why and wish.again == again]
+        for recollect, others in beside.items():
+            mine = [candidate for candidate in candidates if candidate.why == why and candidate.again == recollect]
             if not mine:
                 continue
-            lot = WorkGroup(
+            group = WorkGroup(
                 study=study.name,
                 entity=entity,
                 pool=BY_ENTITY[entity].pool,
                 reason=why,
                 priority=PRIORITY[why],
-                recollect=again,
+                recollect=recollect,
                 partitions=tuple(wish.partition for wish in mine),
-                units=tuple(1 if again or why == "accounts" else wish.standing.open_units for wish in mine),
-                cost=_cost_function(facts, study, entity, mine, tuple(others)),
+                units=tuple(1 if recollect or why == "accounts" else wish.standing.open_units for wish in mine),
+                cost=_cost_function(inputs, study, entity, mine, tuple(others)),
             )
             if why not in NOT_A_DAY_SEARCH:
-                others.append(lot)
-            yield lot
+                others.append(group)
+            yield group
 
 
 def _cost_function(
-    facts: AgendaInputs, study: StudySpec, entity: str, wishes: Sequence[_Candidate], others: Sequence[WorkGroup]
+    inputs: AgendaInputs, study: StudySpec, entity: str, candidates: Sequence[_Candidate], others: Sequence[WorkGroup]
 ) -> Callable[[int], Estimate]:
     """What the first n partitions of some wishes cost; days share windows with those taken from `others`."""
-    if wishes[0].why == "show":
+    if candidates[0].why == "show":
         return lambda _: NO_COST
-    if wishes[0].why == "accounts":
-        return lambda n: Estimate(-(-n // facts.window_days), "one each")
+    if candidates[0].why == "accounts":
+        return lambda n: Estimate(-(-n // inputs.window_days), "one each")
     if entity != "videos":
-        return lambda n: sum_estimates(wish.standing.estimate for wish in wishes[:n])
-    days = [wish.partition for wish in wishes]
+        return lambda n: sum_estimates(wish.standing.estimate for wish in candidates[:n])
+    days = [candidate.partition for candidate in candidates]
 
-    told: dict[tuple[int, ...], Estimate] = {}
+    reported: dict[tuple[int, ...], Estimate] = {}
 
     def price(n: int) -> Estimate:
         state = (n, *(lot.n_taken for lot in others))
-        if state not in told:
-            beside = [day for lot in others for day in lot.partitions[: lot.n_taken]]
-            whole = facts.search_cost(study.name, [*beside, *days[:n]])
-            told[state] = replace(whole, requests=whole.requests - facts.search_cost(study.name, beside).requests)
-        return told[state]
+        if state not in reported:
+            beside = [day for group in others for day in group.partitions[: group.n_taken]]
+            whole = inputs.search_cost(study.name, [*beside, *days[:n]])
+            reported[state] = replace(whole, requests=whole.requests - inputs.search_cost(study.name, beside).requests)
+        return reported[state]
 
     return price
 
 
-def _demand(facts: AgendaInputs, lots: Sequence[WorkGroup], pool: str) -> int:
+def _demand(inputs: AgendaInputs, groups: Sequence[WorkGroup], pool: str) -> int:
     """What a study wants of a pool; of unknown size it may be all of it."""
-    whole = sum_estimates(lot.cost(len(lot.partitions)) for lot in lots if lot.key not in facts.backing_off_until)
-    cap = facts.pools[pool].cap
+    whole = sum_estimates(
+        group.cost(len(group.partitions)) for group in groups if group.key not in inputs.backing_off_until
+    )
+    cap = inputs.pools[pool].cap
     return cap if whole.basis == "nothing known" else min(cap, ceil(whole.requests))
 
 
@@ -257,16 +263,18 @@ def _merge_deferred(waits: Iterable[DeferredUnits]) -> list[DeferredUnits]:
     return list(by_reason.values())
 
 
-def _deferred(facts: AgendaInputs, lot: WorkGroup) -> DeferredUnits:
+def _deferred(inputs: AgendaInputs, group: WorkGroup) -> DeferredUnits:
     """Why what is left of a lot is not asked now."""
-    requests = ceil(lot.requests_left)
-    if lot.key in facts.running_requests:
-        return DeferredUnits(lot.study, lot.entity, lot.units_left, "running", None, requests)
-    if lot.key in facts.backing_off_until:
+    requests = ceil(group.requests_left)
+    if group.key in inputs.running_requests:
+        return DeferredUnits(group.study, group.entity, group.units_left, "running", None, requests)
+    if group.key in inputs.backing_off_until:
         return DeferredUnits(
-            lot.study, lot.entity, lot.units_left, "in vain", facts.backing_off_until[lot.key], requests
+            group.study, group.entity, group.units_left, "in vain", inputs.backing_off_until[group.key], requests
         )
-    return DeferredUnits(lot.study, lot.entity, lot.units_left, "quota", _opens(facts.pools[lot.pool]), requests)
+    return DeferredUnits(
+        group.study, group.entity, group.units_left, "quota", _opens(inputs.pools[group.pool]), requests
+    )
 
 
 def _opens(pool: PoolState) -> datetime:

@@ -109,13 +109,13 @@ def allocate(
     """
     _allocate_by_priority(groups, cap, inf, weights, {}, reserve)
     stuck = {id(lot) for lot in groups if not lot.n_taken}
-    for lot in groups:
-        lot.reset()
+    for group in groups:
+        group.reset()
     _allocate_by_priority(groups, budget, cap, weights, used, reserve, stuck)
 
 
 def _allocate_by_priority(
-    lots: Sequence[WorkGroup],
+    groups: Sequence[WorkGroup],
     budget: int,
     cap: float,
     weights: Mapping[str, float],
@@ -124,19 +124,19 @@ def _allocate_by_priority(
     stuck: Set[int] = frozenset(),
 ) -> None:
     had = {study: used.get(study, 0) for study in weights}
-    for rank in sorted({lot.priority for lot in lots}):
-        mine = [lot for lot in lots if lot.priority == rank]
+    for rank in sorted({group.priority for group in groups}):
+        mine = [lot for lot in groups if lot.priority == rank]
         allowed = budget
         if rank == BACKFILL_PRIORITY:
             allowed = max(0, budget - reserve)
         elif rank == BACKFILL_PRIORITY - 1:
-            waits = sum(lot.total_requests for lot in lots if lot.priority == BACKFILL_PRIORITY)
+            waits = sum(lot.total_requests for lot in groups if lot.priority == BACKFILL_PRIORITY)
             allowed = max(ceil(budget / 2), budget - waits)
         budget -= _allocate_by_weight(mine, allowed, cap, weights, had, stuck)
 
 
 def _allocate_by_weight(
-    lots: Sequence[WorkGroup],
+    groups: Sequence[WorkGroup],
     budget: int,
     cap: float,
     weights: Mapping[str, float],
@@ -144,7 +144,7 @@ def _allocate_by_weight(
     stuck: Set[int],
 ) -> int:
     """Take from lots of one rank; gives the requests taken, which are added to `had`."""
-    wanted = {study: sum(lot.total_requests for lot in lots if lot.study == study) for study in weights}
+    wanted = {study: sum(lot.total_requests for lot in groups if lot.study == study) for study in weights}
     claims = {study: StudyDemand(weight, had[study], wanted[study]) for study, weight in weights.items()}
     fair = fair_shares(sum(had.values()) + budget, claims)
     begun = dict(had)
@@ -153,34 +153,34 @@ def _allocate_by_weight(
     for within_share in (True, False):
         for study in sorted(weights, key=lambda name: (-weights[name], name)):
             room = min(left, fair[study] - had[study]) if within_share else left
-            for lot in lots:
-                if lot.study == study:
-                    took = lot.take(max(0, room), cap, begin=id(lot) in stuck)
+            for group in groups:
+                if group.study == study:
+                    took = group.take(max(0, room), cap, begin=id(group) in stuck)
                     room, left = room - took, left - took
                     had[study] += took
     return sum(had.values()) - sum(begun.values())
 
 
-def combine_into_runs(facts: AgendaInputs, lots: Sequence[WorkGroup]) -> Iterator[PlannedRun]:
+def combine_into_runs(inputs: AgendaInputs, groups: Sequence[WorkGroup]) -> Iterator[PlannedRun]:
     """What was chosen, joined to stretches of partitions that one run can take."""
-    for study, entity, again in dict.fromkeys((lot.study, lot.entity, lot.recollect) for lot in lots):
-        mine = [lot for lot in lots if (lot.study, lot.entity, lot.recollect) == (study, entity, again)]
+    for study, entity, recollect in dict.fromkeys((group.study, group.entity, group.recollect) for group in groups):
+        mine = [lot for lot in groups if (lot.study, lot.entity, lot.recollect) == (study, entity, recollect)]
         chosen = {
             partition: (lot, units)
             for lot in mine
             for partition, units in zip(lot.partitions[: lot.n_taken], lot.units, strict=False)
         }
-        known = facts.partition_status.get((study, entity), {})
+        known = inputs.partition_status.get((study, entity), {})
         # Comments are known for days whose videos are held; without a look there is nothing to ask.
         looked = {day for day, one in known.items() if one.last_complete_at is not None or entity == "comments"}
         held = {day for day in looked if not known[day].open_units and not known[day].waiting_units}
         left = {id(lot): lot.requests for lot in mine}
-        for stretch in _run_ranges(facts, study, entity, sorted(chosen), held, again):
+        for stretch in _run_ranges(inputs, study, entity, sorted(chosen), held, recollect):
             lots_of = {id(chosen[partition][0]): chosen[partition][0] for partition in stretch}
             part = any(lot.is_partial for lot in lots_of.values())
             if entity == "videos" and not part and not {lot.reason for lot in lots_of.values()} <= NOT_A_DAY_SEARCH:
                 asked = [day for day in stretch if chosen[day][0].reason not in NOT_A_DAY_SEARCH]
-                requests = ceil(facts.search_cost(study, asked).requests)
+                requests = ceil(inputs.search_cost(study, asked).requests)
             else:
                 requests = 0
                 for mark, lot in lots_of.items():
@@ -193,7 +193,7 @@ def combine_into_runs(facts: AgendaInputs, lots: Sequence[WorkGroup]) -> Iterato
                 study=study,
                 entity=entity,
                 partitions=stretch,
-                recollect=again,
+                recollect=recollect,
                 reasons=tuple(sorted({lot.reason for lot in lots_of.values()}, key=lambda why: (PRIORITY[why], why))),
                 units=sum(chosen[partition][1] for partition in stretch),
                 requests=requests,
@@ -203,7 +203,7 @@ def combine_into_runs(facts: AgendaInputs, lots: Sequence[WorkGroup]) -> Iterato
 
 
 def _run_ranges(
-    facts: AgendaInputs, study: str, entity: str, days: Sequence[date], held: Set[date], again: bool
+    inputs: AgendaInputs, study: str, entity: str, days: Sequence[date], held: Set[date], recollect: bool
 ) -> Iterator[tuple[date, ...]]:
     """Partitions that one run can take: neighbours; days that are sparse enough to share a window; any for comments.
 
@@ -214,9 +214,9 @@ def _run_ranges(
         if stretch and (day - stretch[-1]).days > 1:
             between = [date.fromordinal(n) for n in range(stretch[-1].toordinal() + 1, day.toordinal())]
             apart = entity == "videos" and (
-                len(between) >= facts.window_days or facts.search_cost(study, [stretch[-1], day]).requests > 1
+                len(between) >= inputs.window_days or inputs.search_cost(study, [stretch[-1], day]).requests > 1
             )
-            if again or apart or not set(between) <= held:
+            if recollect or apart or not set(between) <= held:
                 yield tuple(stretch)
                 stretch = []
         stretch.append(day)

@@ -58,9 +58,9 @@ class PoolForecast:
     finish_day: date | None
 
 
-def forecast(facts: AgendaInputs, pages: Mapping[str, float], now: datetime) -> list[EntityForecast]:
+def forecast(inputs: AgendaInputs, pages: Mapping[str, float], now: datetime) -> list[EntityForecast]:
     """One line for each entity of each study. `pages` are requests for a day's comments on average, by study."""
-    return [line for study in facts.studies for line in _study_forecast(facts, study, pages.get(study.name), now)]
+    return [line for study in inputs.studies for line in _study_forecast(inputs, study, pages.get(study.name), now)]
 
 
 def forecast_pool(lines: Sequence[EntityForecast], pool: PoolState, now: datetime) -> PoolForecast:
@@ -79,15 +79,15 @@ def forecast_pool(lines: Sequence[EntityForecast], pool: PoolState, now: datetim
 
 
 def _study_forecast(
-    facts: AgendaInputs, study: StudySpec, pages: float | None, now: datetime
+    inputs: AgendaInputs, study: StudySpec, pages: float | None, now: datetime
 ) -> Iterator[EntityForecast]:
     for entity in study_entities(study):
         if entity == "videos":
-            yield _videos(facts, study, now)
+            yield _videos(inputs, study, now)
         elif entity == "comments":
-            yield _comments(facts, study, pages, now)
+            yield _comments(inputs, study, pages, now)
         else:
-            yield _accounts(facts, study, entity, now)
+            yield _accounts(inputs, study, entity, now)
 
 
 def _study_days(study: StudySpec, now: datetime) -> list[date]:
@@ -96,19 +96,19 @@ def _study_days(study: StudySpec, now: datetime) -> list[date]:
     return [study.start + ONE_DAY * n for n in range((last - study.start).days + 1)]
 
 
-def _open_days(facts: AgendaInputs, study: StudySpec, now: datetime) -> list[date]:
-    known = facts.partition_status.get((study.name, "videos"), {})
+def _open_days(inputs: AgendaInputs, study: StudySpec, now: datetime) -> list[date]:
+    known = inputs.partition_status.get((study.name, "videos"), {})
     return [day for day in _study_days(study, now) if known.get(day, PartitionStatus()).last_complete_at is None]
 
 
-def _videos(facts: AgendaInputs, study: StudySpec, now: datetime) -> EntityForecast:
-    density = facts.hits_per_day.get(study.name, {})
+def _videos(inputs: AgendaInputs, study: StudySpec, now: datetime) -> EntityForecast:
+    density = inputs.hits_per_day.get(study.name, {})
 
     def cost(days: Sequence[date]) -> Estimate:
-        return facts.search_cost(study.name, days)
+        return inputs.search_cost(study.name, days)
 
-    missing = _open_days(facts, study, now)
-    known = facts.partition_status.get((study.name, "videos"), {})
+    missing = _open_days(inputs, study, now)
+    known = inputs.partition_status.get((study.name, "videos"), {})
     costs = [cost(missing)]
     for age in study.reobserve_days:
         again = [
@@ -128,16 +128,16 @@ def _videos(facts: AgendaInputs, study: StudySpec, now: datetime) -> EntityForec
         "videos",
         len(missing),
         sum_estimates(costs),
-        daily / facts.page_size,
+        daily / inputs.page_size,
         by_partition,
         study_ends_at(study),
     )
 
 
-def _comments(facts: AgendaInputs, study: StudySpec, pages: float | None, now: datetime) -> EntityForecast:
-    known = facts.partition_status.get((study.name, "comments"), {})
+def _comments(inputs: AgendaInputs, study: StudySpec, pages: float | None, now: datetime) -> EntityForecast:
+    known = inputs.partition_status.get((study.name, "comments"), {})
     by_partition = {day: one.estimate for day, one in known.items() if one.open_units or one.waiting_units}
-    open_days = _open_days(facts, study, now)
+    open_days = _open_days(inputs, study, now)
     counted = [one.requests for one in by_partition.values()]
     if pages is not None:
         each = Estimate(pages, "pages observed")
@@ -156,15 +156,15 @@ def _comments(facts: AgendaInputs, study: StudySpec, pages: float | None, now: d
     )
 
 
-def _accounts(facts: AgendaInputs, study: StudySpec, entity: str, now: datetime) -> EntityForecast:
-    known = facts.partition_status.get((study.name, entity), {})
+def _accounts(inputs: AgendaInputs, study: StudySpec, entity: str, now: datetime) -> EntityForecast:
+    known = inputs.partition_status.get((study.name, entity), {})
     by_partition = {period: one.estimate for period, one in known.items() if one.open_units}
     left = sum_estimates(by_partition.values())
     by_videos = entity == "users" and study.users.who != "panel"
-    if by_videos and not known and not facts.hits_per_day.get(study.name):
+    if by_videos and not known and not inputs.hits_per_day.get(study.name):
         left = Estimate(1, "nothing known")
     # Days that are still to come name authors whom nobody knows yet.
-    more = by_videos and study.users.who == "authors" and bool(_open_days(facts, study, now))
+    more = by_videos and study.users.who == "authors" and bool(_open_days(inputs, study, now))
     return EntityForecast(study.name, entity, len(by_partition), left, 0.0, by_partition, None, more)
 
 
@@ -185,13 +185,13 @@ def add_recurring(
     ]
 
 
-def forecast_canary_checks(facts: AgendaInputs, now: datetime) -> list[EntityForecast]:
+def forecast_canary_checks(inputs: AgendaInputs, now: datetime) -> list[EntityForecast]:
     """One line for each study that still looks for videos known from before: a request a week; see `observing.py`."""
     lines = []
-    for study in facts.studies:
-        left = remaining_canary_checks(study, facts.last_canary_check.get(study.name), now)
+    for study in inputs.studies:
+        left = remaining_canary_checks(study, inputs.last_canary_check.get(study.name), now)
         daily = ONE_DAY / CANARY_INTERVAL if left is None else 0.0
-        left = int(study.name in facts.canary_days) if left is None else left
+        left = int(study.name in inputs.canary_days) if left is None else left
         if left or daily:
             price = Estimate(left, "one each")
             lines.append(

@@ -60,13 +60,13 @@ def read_day_status(
         """,
     )
     # Only a search by accounts can lack one; for others what is held need not be read.
-    held = read_unit_status(raw, "videos", study=study.name) if batchable_usernames(study.query) else []
-    part = days_missing_accounts(study.query, held, now, retry=False)
-    standings, density = {}, {}
+    status = read_unit_status(raw, "videos", study=study.name) if batchable_usernames(study.query) else []
+    part = days_missing_accounts(study.query, status, now, retry=False)
+    statuses, density = {}, {}
     for day, looked_at, offered, newest in rows:
         ended = newest["state"] in SETTLED
         rests = not ended and newest["next_try"] is not None and newest["next_try"] > now
-        standings[day] = PartitionStatus(
+        statuses[day] = PartitionStatus(
             open_units=int(not ended and not rests),
             waiting_units=int(rests),
             next_try=newest["next_try"] if rests else None,
@@ -77,7 +77,7 @@ def read_day_status(
         )
         if looked_at is not None:
             density[day] = float(offered)
-    return standings, density
+    return statuses, density
 
 
 def read_canary_day(raw: RawTables, study: StudySpec, now: datetime) -> tuple[date | None, datetime | None]:
@@ -133,31 +133,31 @@ class ListStatusReader:
         held = {
             day: standing.last_complete_at for day, standing in days.items() if standing.last_complete_at is not None
         }
-        standings, look = {}, []
+        statuses, look = {}, []
         for day, looked_at in held.items():
             ended, moment = seen.get(day, (False, None))
             closed = ended and moment is not None and moment >= looked_at
             if closed or (day not in seen and day in shown):
-                standings[day] = PartitionStatus(last_complete_at=moment)
+                statuses[day] = PartitionStatus(last_complete_at=moment)
             else:
                 look.append(day)
         replies = reply_request_ratio(self._raw, self._study.name) if look else 0.0
         for day, units, targets in self._comment_units(look):
-            standing = self._status("comments", targets, units, None)
+            status = self._status("comments", targets, units, None)
             if not any(unit.attempt.unit_kind == "comment" for unit in units.values()) and replies:
-                estimate = standing.estimate
-                standing = replace(standing, estimate=replace(estimate, requests=estimate.requests * (1 + replies)))
-            standings[day] = standing
-        return standings
+                estimate = status.estimate
+                status = replace(status, estimate=replace(estimate, requests=estimate.requests * (1 + replies)))
+            statuses[day] = status
+        return statuses
 
     def _comment_units(self, days: Sequence[date]) -> Iterator[tuple[date, Mapping[str, UnitStatus], list[Target]]]:
         """The units of comments that are known of each day, and those that are wanted; a month is read at a time."""
         for begin in range(0, len(days), _DAYS_PER_READ):
             some = days[begin : begin + _DAYS_PER_READ]
-            held = read_unit_status(
+            status = read_unit_status(
                 self._raw, "comments", study=self._study.name, partitions=some, captures=self._settings.captures
             )
-            known = _by_partition(held)
+            known = _by_partition(status)
             videos = video_targets_by_day(self._raw, self._study, some)
             replies = reply_targets_by_day(self._raw, self._study, some)
             for day in some:
@@ -203,7 +203,7 @@ class ListStatusReader:
         self,
         entity: str,
         targets: Iterable[Target],
-        held: Mapping[str, UnitStatus],
+        status: Mapping[str, UnitStatus],
         pages: float | None,
         refused: Collection[str] = (),
     ) -> PartitionStatus:
@@ -212,21 +212,21 @@ class ListStatusReader:
         rests: list[datetime] = []
         again, begun = 0, False
         for target in targets:
-            record = held.get(target.unit)
+            record = status.get(target.unit)
             if record is None:
                 if target.expected != 0 or target.kind != "video":
                     opened.append(target)
                 continue
-            verdict = record.attempt
-            if verdict.state in SETTLED and not (target.kind == "comment" and _has_new_replies(held, target)):
+            attempt = record.attempt
+            if attempt.state in SETTLED and not (target.kind == "comment" and _has_new_replies(status, target)):
                 continue
-            begun = begun or verdict.state in ("partial", "not_asked")
-            if verdict.next_try is not None and verdict.next_try > self._now:
-                rests.append(verdict.next_try)
+            begun = begun or attempt.state in ("partial", "not_asked")
+            if attempt.next_try is not None and attempt.next_try > self._now:
+                rests.append(attempt.next_try)
             else:
                 opened.append(target)
                 again += 1
-        moments = [record.attempt.last_at for record in held.values() if record.attempt.last_at is not None]
+        moments = [record.attempt.last_at for record in status.values() if record.attempt.last_at is not None]
         paid = [target for target in opened if target.unit not in refused]
         settings = self._settings
         return PartitionStatus(
@@ -245,9 +245,9 @@ class ListStatusReader:
         )
 
 
-def _has_new_replies(held: Mapping[str, UnitStatus], target: Target) -> bool:
+def _has_new_replies(status: Mapping[str, UnitStatus], target: Target) -> bool:
     """Whether a comment has more replies than when they were last asked: the collector's own rule."""
-    record = held.get(target.unit)
+    record = status.get(target.unit)
     if record is None or record.attempt.state not in SETTLED:
         return True
     return (record.attempt.expected or 0) < (target.expected or 0)
@@ -290,14 +290,14 @@ def read_agenda_inputs(
 
     `raw` are the raw tables where the caller has them open.
     """
-    standings: dict[StudyEntity, Mapping[date, PartitionStatus]] = {}
+    statuses: dict[StudyEntity, Mapping[date, PartitionStatus]] = {}
     density: dict[str, Mapping[date, float]] = {}
     canaries: dict[str, date] = {}
     called: dict[str, datetime] = {}
     with nullcontext(raw) if raw else RawTables(settings.raw) as tables:
         for study in studies:
             days, density[study.name] = read_day_status(tables, study, now)
-            standings[study.name, "videos"] = _with_materialized(days, _materialized(shown, study.name, "videos"))
+            statuses[study.name, "videos"] = _with_materialized(days, _materialized(shown, study.name, "videos"))
             day, last = read_canary_day(tables, study, now)
             if day is not None:
                 canaries[study.name] = day
@@ -307,15 +307,15 @@ def read_agenda_inputs(
             for entity in study_entities(study):
                 if entity == "comments":
                     seen = _materialized(shown, study.name, entity)
-                    standings[study.name, entity] = _with_materialized(lists.comments(days, seen or ()), seen)
+                    statuses[study.name, entity] = _with_materialized(lists.comments(days, seen or ()), seen)
                 elif entity != "videos":
                     periods = lists.accounts(entity, days)
-                    standings[study.name, entity] = (
+                    statuses[study.name, entity] = (
                         _with_materialized(periods, _materialized(shown, study.name, entity)) if periods else {}
                     )
     return AgendaInputs(
         studies=tuple(studies),
-        partition_status=standings,
+        partition_status=statuses,
         hits_per_day=density,
         pools=pools,
         used_today=used or {},
@@ -335,14 +335,12 @@ def _materialized(shown: MaterializedPartitions | None, study: str, entity: str)
 
 
 def _with_materialized(
-    standings: Mapping[date, PartitionStatus], seen: Collection[date] | None
+    statuses: Mapping[date, PartitionStatus], seen: Collection[date] | None
 ) -> Mapping[date, PartitionStatus]:
     """The standings with what the UI has `seen` of them; None where nobody has to be shown anything."""
     if seen is None:
-        return standings
-    return {
-        partition: replace(standing, is_materialized=partition in seen) for partition, standing in standings.items()
-    }
+        return statuses
+    return {partition: replace(status, is_materialized=partition in seen) for partition, status in statuses.items()}
 
 
 def open_journal_bytes(captures: Path, study: str, entity: str) -> int:

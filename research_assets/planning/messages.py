@@ -39,7 +39,7 @@ def describe_deferred(agenda: Agenda, pools: Mapping[str, PoolState], now: datet
 
 
 def _describe_pools(waiting: Iterable[DeferredUnits], pools: Mapping[str, PoolState], now: datetime) -> Sequence[str]:
-    told = []
+    reported = []
     quota = [wait for wait in waiting if wait.reason == "quota"]
     for name, pool in pools.items():
         mine = [wait for wait in quota if BY_ENTITY[wait.entity].pool == name]
@@ -49,11 +49,11 @@ def _describe_pools(waiting: Iterable[DeferredUnits], pools: Mapping[str, PoolSt
             # What nobody has an idea of costs something too.
             so = "at least" if any(wait.units and not wait.requests for wait in mine) else "about"
             about = f" for {so} {pluralize(requests, 'request')}" if requests else ""
-            told.append(
+            reported.append(
                 f"{name}: {pool.remaining:,} of {pool.cap:,} left; {pluralize(units, 'unit')} wait"
                 f"{'s' * (units == 1)}{about}; opens {format_short_time(opens, now)}"
             )
-    return told
+    return reported
 
 
 def pluralize(number: int, noun: str) -> str:

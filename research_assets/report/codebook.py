@@ -154,12 +154,12 @@ def read_codebook(connection: duckdb.DuckDBPyConnection) -> Codebook | None:
         )
     if not columns:
         return None
-    epochs = (
+    changes = (
         [ApiChange(*row) for row in connection.execute(queries.API_CHANGES_SQL).fetchall()] if "epochs" in known else []
     )
     names = sorted(columns, key=lambda name: (MART_ORDER.index(name) if name in MART_ORDER else len(MART_ORDER), name))
     grains = {name: known[name].description.removeprefix("Grain: ") if name in known else "" for name in names}
-    return Codebook([CodebookMart(name, grains[name], columns[name]) for name in names], epochs)
+    return Codebook([CodebookMart(name, grains[name], columns[name]) for name in names], changes)
 
 
 JUMP_RATE, MIN_JUMP_ROWS = 0.25, 30
@@ -223,12 +223,12 @@ def group_runs(months: Sequence[MonthFill]) -> list[FillRun]:
     """The months in runs of one percentage; a month without rows parts them."""
     found = []
     keyed = [(_month_number(one.month) - index, format_percent(one.rate), one) for index, one in enumerate(months)]
-    for (_, told), together in groupby(keyed, key=lambda row: row[:2]):
-        found.append(FillRun([one for *_, one in together], told))
+    for (_, reported), together in groupby(keyed, key=lambda row: row[:2]):
+        found.append(FillRun([one for *_, one in together], reported))
     return found
 
 
-def summarize_fill(column: CodebookColumn, epochs: Sequence[ApiChange]) -> list[str]:
+def summarize_fill(column: CodebookColumn, changes: Sequence[ApiChange]) -> list[str]:
     """What the picture shows, a line each: the range, and the jumps with what is known to lie near."""
     months = column.months
     if not months:
@@ -240,23 +240,25 @@ def summarize_fill(column: CodebookColumn, epochs: Sequence[ApiChange]) -> list[
         lines = [
             f"{format_percent(least.rate)} ({least.month:%Y-%m}) to {format_percent(most.rate)} ({most.month:%Y-%m})"
         ]
-    return lines + [jump.text + _nearby_changes(jump, column.since, epochs) for jump in find_jumps(months)]
+    return lines + [jump.text + _nearby_changes(jump, column.since, changes) for jump in find_jumps(months)]
 
 
-def _nearby_changes(jump: FillJump, since: str, epochs: Sequence[ApiChange]) -> str:
+def _nearby_changes(jump: FillJump, since: str, changes: Sequence[ApiChange]) -> str:
     """The field's own beginning, or else the breaks that begin or end in a jump's month or in the one before."""
     if len(since) == len("2024-07-09") and _is_near(date.fromisoformat(since), jump.month):
         return "; the API got the field about then"
-    near = [epoch for epoch in epochs if any(edge and _is_near(edge, jump.month) for edge in (epoch.first, epoch.last))]
+    near = [
+        change for change in changes if any(edge and _is_near(edge, jump.month) for edge in (change.first, change.last))
+    ]
     return f"; near break {join_words([str(epoch.number) for epoch in near])}" if near else ""
 
 
-def change_positions(epochs: Sequence[ApiChange], axis: Sequence[date]) -> list[ChangeMarker]:
+def change_positions(changes: Sequence[ApiChange], axis: Sequence[date]) -> list[ChangeMarker]:
     """Where breaks begin or end within the months of an axis, in order of time."""
     if not axis:
         return []
     last = axis[-1]
-    return change_markers(epochs, axis[0], last.replace(day=monthrange(last.year, last.month)[1]))
+    return change_markers(changes, axis[0], last.replace(day=monthrange(last.year, last.month)[1]))
 
 
 def fill_svg(months: Sequence[MonthFill], axis: Sequence[date]) -> str:
@@ -379,10 +381,10 @@ class CodebookSection:
     tables: Sequence[ReportTable]
 
 
-def render_codebook(book: Codebook, *, simulated: bool, built: datetime, now: datetime) -> str:
+def render_codebook(codebook: Codebook, *, simulated: bool, built: datetime, now: datetime) -> str:
     """The whole document. `built` is when the marts were published."""
-    parts = [_mart_section(mart, book) for mart in book.marts]
-    tables = [replace(api_changes_table(book.api_changes), is_collapsed=False)] if book.api_changes else []
+    parts = [_mart_section(mart, codebook) for mart in codebook.marts]
+    tables = [replace(api_changes_table(codebook.api_changes), is_collapsed=False)] if codebook.api_changes else []
     last = ReportSection(
         API_CHANGES_ANCHOR,
         "Known breaks",
@@ -396,7 +398,7 @@ def render_codebook(book: Codebook, *, simulated: bool, built: datetime, now: da
         parts=parts,
         sections=[*parts, last],
         last=last,
-        counts=f"{pluralize(sum(len(mart.columns) for mart in book.marts), 'column')} of {pluralize(len(parts), 'mart')}",
+        counts=f"{pluralize(sum(len(mart.columns) for mart in codebook.marts), 'column')} of {pluralize(len(parts), 'mart')}",
         sample=fill_svg(_SAMPLE, [one.month for one in _SAMPLE]),
         points=f"{JUMP_RATE * 100:.0f}",
         least=MIN_JUMP_ROWS,
@@ -413,15 +415,15 @@ _API_CHANGES_NOTE = (
 )
 
 
-def _mart_section(mart: CodebookMart, book: Codebook) -> CodebookSection:
-    axis, epochs = mart.months, [epoch for epoch in book.api_changes if epoch.date_basis == mart.date_basis]
-    marks = change_positions(epochs, axis)
+def _mart_section(mart: CodebookMart, codebook: Codebook) -> CodebookSection:
+    axis, changes = mart.months, [change for change in codebook.api_changes if change.date_basis == mart.date_basis]
+    marks = change_positions(changes, axis)
     lines = [
         CodebookRow(
             column,
             format_percent(column.filled / column.rows) if column.rows else NO_VALUE,
             fill_svg(column.months, axis) if column.months else "",
-            summarize_fill(column, book.api_changes),
+            summarize_fill(column, codebook.api_changes),
         )
         for column in mart.columns
     ]

@@ -241,4 +241,4 @@ class ReportData:
 
     def api_changes_of(self, clock: str) -> list[ApiChange]:
         """The breaks of one clock, `published` or `observed`."""
-        return [epoch for epoch in self.api_changes if epoch.date_basis == clock]
+        return [change for change in self.api_changes if change.date_basis == clock]

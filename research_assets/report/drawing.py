@@ -214,18 +214,20 @@ class ChangeMarker:
     text: str
 
 
-def change_markers(epochs: Sequence[ApiChange], first: date, last: date) -> list[ChangeMarker]:
+def change_markers(changes: Sequence[ApiChange], first: date, last: date) -> list[ChangeMarker]:
     """The beginnings and ends that lie within these days, in order of time."""
     marks = []
-    for epoch in epochs:
-        words = f"{epoch.number}: {epoch.title} ({change_period(epoch)})"
-        if epoch.first and epoch.first == epoch.last:
-            marks.append(ChangeMarker(epoch.first, epoch.number, str(epoch.number), words))
+    for change in changes:
+        words = f"{change.number}: {change.title} ({change_period(change)})"
+        if change.first and change.first == change.last:
+            marks.append(ChangeMarker(change.first, change.number, str(change.number), words))
             continue
-        if epoch.first:
-            marks.append(ChangeMarker(epoch.first, epoch.number, f"{epoch.number}{START_MARK}", words))
-        if epoch.last:
-            marks.append(ChangeMarker(epoch.last + timedelta(days=1), epoch.number, f"{END_MARK}{epoch.number}", words))
+        if change.first:
+            marks.append(ChangeMarker(change.first, change.number, f"{change.number}{START_MARK}", words))
+        if change.last:
+            marks.append(
+                ChangeMarker(change.last + timedelta(days=1), change.number, f"{END_MARK}{change.number}", words)
+            )
     return sorted((mark for mark in marks if first <= mark.day <= last), key=lambda mark: (mark.day, mark.label))
 
 

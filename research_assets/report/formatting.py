@@ -123,8 +123,8 @@ def describe_query(query: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     if every := query.get("and"):
         parts.append(" and ".join(map(_describe_condition, every)))
     if some := query.get("or"):
-        told = "; or ".join(map(_describe_condition, some))
-        parts.append(f"at least one of these holds: {told}" if len(some) > 1 else told)
+        reported = "; or ".join(map(_describe_condition, some))
+        parts.append(f"at least one of these holds: {reported}" if len(some) > 1 else reported)
     if none := query.get("not"):
         parts.append(f"it does not hold that {' or that '.join(map(_describe_condition, none))}")
     return "; and ".join(parts)
@@ -144,12 +144,12 @@ def _describe_condition(condition: Mapping[str, Any]) -> str:
 _FORMS = {"day": "%Y-%m-%d", "about": "about %Y-%m-%d", "month": "%B %Y", "year": "%Y"}
 
 
-def change_period(epoch: ApiChange) -> str:
+def change_period(change: ApiChange) -> str:
     """`March 2021 to July 2022`, `since 2024-07-09`, `until June 2024`."""
-    first, last = (_format_precise_day(day, epoch.precision) for day in (epoch.first, epoch.last))
-    if epoch.first is None:
-        return f"until {last}" if epoch.last else "at unknown times"
-    if epoch.last is None:
+    first, last = (_format_precise_day(day, change.precision) for day in (change.first, change.last))
+    if change.first is None:
+        return f"until {last}" if change.last else "at unknown times"
+    if change.last is None:
         return f"since {first}"
     return first if first == last else f"{first} to {last}"
 

@@ -42,9 +42,9 @@ NUMBERING_NOTE = (
 )
 
 
-def combine_units(facts: ReportData, entity: str, kind: str | None = None) -> UnitGroup:
+def combine_units(data: ReportData, entity: str, kind: str | None = None) -> UnitGroup:
     """All units of an entity together, whatever their state."""
-    groups = [group for group in facts.units if group.entity == entity and kind in (None, group.kind)]
+    groups = [group for group in data.units if group.entity == entity and kind in (None, group.kind)]
     promised = [group.expected for group in groups if group.expected is not None]
     first = [group.first_at for group in groups if group.first_at]
     last = [group.last_at for group in groups if group.last_at]
@@ -63,11 +63,11 @@ def combine_units(facts: ReportData, entity: str, kind: str | None = None) -> Un
     )
 
 
-def totals_table(facts: ReportData) -> ReportTable:
+def totals_table(data: ReportData) -> ReportTable:
     """What was asked, offered and kept of each entity."""
     rows = []
     for entity in ENTITIES:
-        together = combine_units(facts, entity)
+        together = combine_units(data, entity)
         if together.units:
             rows.append(
                 [entity, format_number(together.units), format_number(together.asked), format_number(together.offered),
@@ -82,7 +82,7 @@ def totals_table(facts: ReportData) -> ReportTable:
     return ReportTable("Asked, offered and kept", columns, rows, is_collapsed=False)
 
 
-def column_fill_table(facts: ReportData) -> ReportTable:
+def column_fill_table(data: ReportData) -> ReportTable:
     """How often the columns of the videos are filled."""
     rows = [
         [
@@ -90,14 +90,14 @@ def column_fill_table(facts: ReportData) -> ReportTable:
             one.description,
             one.since or NO_VALUE,
             format_number(one.filled),
-            format_share(one.filled, facts.overall.videos),
+            format_share(one.filled, data.overall.videos),
         ]
-        for one in facts.column_fill
+        for one in data.column_fill
         if one.column != "study"
     ]
     columns = [*text_columns("column", "meaning", "API has it since"), *number_columns("filled", "share")]
     note = "The codebook of the marts has every other one, and what is filled by month, of all studies together."
-    known = any(one.since for one in facts.column_fill)
+    known = any(one.since for one in data.column_fill)
     return ReportTable(
         "Columns of the mart videos, and how often they are filled", columns, rows, note=note if known else ""
     )
@@ -112,18 +112,18 @@ def requested_fields_table(study: StudySpec) -> ReportTable:
     return ReportTable("Fields asked for", [*text_columns("entity", "fields")], rows)
 
 
-def api_changes_table(epochs: Sequence[ApiChange]) -> ReportTable:
+def api_changes_table(changes: Sequence[ApiChange]) -> ReportTable:
     """Known breaks in the API's data."""
     rows = [
         [
-            str(epoch.number),
-            change_period(epoch),
-            DATE_BASIS_LABELS[epoch.date_basis],
-            epoch.title,
-            epoch.description,
-            epoch.source,
+            str(change.number),
+            change_period(change),
+            DATE_BASIS_LABELS[change.date_basis],
+            change.title,
+            change.description,
+            change.source,
         ]
-        for epoch in epochs
+        for change in changes
     ]
     columns = [*number_columns("no."), *text_columns("when", "decided by", "break", "what", "source")]
     return ReportTable("Breaks in the API's data", columns, rows, note=NUMBERING_NOTE)
@@ -136,26 +136,26 @@ SOFTWARE = ("research-assets", "dagster", "dbt-core", "duckdb", "altair", "vl-co
 """Packages whose versions are told."""
 
 
-def methods_section(facts: ReportData, study: StudySpec, origin: str, written: datetime) -> ReportSection:
+def methods_section(data: ReportData, study: StudySpec, origin: str, written: datetime) -> ReportSection:
     """Sentences, the query as sent, and tables. `origin` is the API's address, or `sandbox`."""
     paragraphs = {
         "Source": _source(study, origin),
-        "Videos": _videos(facts, study),
-        "Comments": _comments(facts, study),
-        "Accounts": _accounts(facts, study),
-        "Time and cost": _requests_and_observations(facts),
-        "Missing": _missing(facts),
-        "Sampling": _sampling(facts, study),
-        "Breaks in the API": _api_changes(facts),
-        "Versions": _versions(facts, written),
+        "Videos": _videos(data, study),
+        "Comments": _comments(data, study),
+        "Accounts": _accounts(data, study),
+        "Time and cost": _requests_and_observations(data),
+        "Missing": _missing(data),
+        "Sampling": _sampling(data, study),
+        "Breaks in the API": _api_changes(data),
+        "Versions": _versions(data, written),
     }
-    tables = [totals_table(facts), requested_fields_table(study)]
-    if facts.overall.videos:
-        tables.append(column_fill_table(facts))
-    if facts.api_changes:
-        tables.append(api_changes_table(facts.api_changes))
-    told = [(head, words) for head, words in paragraphs.items() if words]
-    return ReportSection("methods", "Methods", told, tables=tables, code=_query_json(study.query))
+    tables = [totals_table(data), requested_fields_table(study)]
+    if data.overall.videos:
+        tables.append(column_fill_table(data))
+    if data.api_changes:
+        tables.append(api_changes_table(data.api_changes))
+    reported = [(head, words) for head, words in paragraphs.items() if words]
+    return ReportSection("methods", "Methods", reported, tables=tables, code=_query_json(study.query))
 
 
 def _query_json(query: QueryGroups) -> str:
@@ -189,14 +189,14 @@ def _source(study: StudySpec, origin: str) -> str:
     )
 
 
-def _n_complete(facts: ReportData, entity: str, kind: str) -> int:
+def _n_complete(data: ReportData, entity: str, kind: str) -> int:
     return sum(
-        group.units for group in facts.units if (group.entity, group.kind, group.state) == (entity, kind, "complete")
+        group.units for group in data.units if (group.entity, group.kind, group.state) == (entity, kind, "complete")
     )
 
 
-def _videos(facts: ReportData, study: StudySpec) -> str:
-    together, overall = combine_units(facts, "videos", "day"), facts.overall
+def _videos(data: ReportData, study: StudySpec) -> str:
+    together, overall = combine_units(data, "videos", "day"), data.overall
     if not together.last_at:
         return f"No day of {study.name} was asked yet."
     lost = together.offered - together.kept
@@ -207,7 +207,7 @@ def _videos(facts: ReportData, study: StudySpec) -> str:
         else ""
     )
     return (
-        f"Of {pluralize(together.units, 'day')}, {format_number(_n_complete(facts, 'videos', 'day'))} are complete. The "
+        f"Of {pluralize(together.units, 'day')}, {format_number(_n_complete(data, 'videos', 'day'))} are complete. The "
         f"searches asked for {pluralize(together.asked, 'row')}; the API offered "
         f"{pluralize(together.offered, 'raw hit')}, of which {format_number(together.kept)} "
         f"({format_share(together.kept, together.offered)}) were delivered and kept.{gap} The data hold "
@@ -215,7 +215,7 @@ def _videos(facts: ReportData, study: StudySpec) -> str:
     )
 
 
-def _comments(facts: ReportData, study: StudySpec) -> str | None:
+def _comments(data: ReportData, study: StudySpec) -> str | None:
     rule = study.comments
     if rule.videos == "none":
         return "Comments were not collected."
@@ -224,20 +224,20 @@ def _comments(facts: ReportData, study: StudySpec) -> str | None:
         "top": f"the {format_number(rule.n)} most commented videos of each day",
         "sample": f"a random {format_percent(rule.fraction)} of each day's videos (seed {rule.seed})",
     }[rule.videos]
-    lists = combine_units(facts, "comments", "video")
+    lists = combine_units(data, "comments", "video")
     replies = "with replies" if rule.replies == "all" else "without replies"
     promised = f" where comment counts had promised {format_number(lists.expected)}" if lists.expected else ""
     return (
         f"Comments were wanted of {whose}, {replies}. Of {pluralize(lists.units, 'video')}, "
-        f"{format_number(_n_complete(facts, 'comments', 'video'))} have a complete list (a video with a count of zero has one "
-        f"without a request); {pluralize(facts.overall.comments, 'comment')} and "
-        f"{pluralize(facts.overall.replies, 'reply', 'replies')} are held{promised}."
+        f"{format_number(_n_complete(data, 'comments', 'video'))} have a complete list (a video with a count of zero has one "
+        f"without a request); {pluralize(data.overall.comments, 'comment')} and "
+        f"{pluralize(data.overall.replies, 'reply', 'replies')} are held{promised}."
     )
 
 
-def _accounts(facts: ReportData, study: StudySpec) -> str | None:
+def _accounts(data: ReportData, study: StudySpec) -> str | None:
     words = []
-    profiles = combine_units(facts, "users")
+    profiles = combine_units(data, "users")
     if profiles.units:
         whose = {
             "authors": "the authors of the videos",
@@ -246,12 +246,12 @@ def _accounts(facts: ReportData, study: StudySpec) -> str | None:
             "none": "nobody",
         }[study.users.who]
         words.append(
-            f"Profiles of {whose} were asked {study.observe}; {pluralize(facts.overall.profiles, 'account')} are held "
+            f"Profiles of {whose} were asked {study.observe}; {pluralize(data.overall.profiles, 'account')} are held "
             f"of {pluralize(profiles.units, 'profile')} asked or wanted."
         )
     if study.panel:
         lists = [
-            f"{format_number(_n_complete(facts, entity, 'account'))} of {pluralize(together.units, one, many)} "
+            f"{format_number(_n_complete(data, entity, 'account'))} of {pluralize(together.units, one, many)} "
             f"({pluralize(together.kept, 'row')})"
             for entity, one, many in (
                 ("followers", "follower list", "follower lists"),
@@ -260,7 +260,7 @@ def _accounts(facts: ReportData, study: StudySpec) -> str | None:
                 ("reposted_videos", "list of reposts", "lists of reposts"),
                 ("pinned_videos", "list of pinned videos", "lists of pinned videos"),
             )
-            if (together := combine_units(facts, entity)).units
+            if (together := combine_units(data, entity)).units
         ]
         words.append(
             f"A panel of {pluralize(len(study.panel), 'account')} was asked {study.observe} for its lists; complete "
@@ -271,15 +271,15 @@ def _accounts(facts: ReportData, study: StudySpec) -> str | None:
     return " ".join(words) or None
 
 
-def _requests_and_observations(facts: ReportData) -> str:
-    overall, age = facts.overall, facts.ages[0]
+def _requests_and_observations(data: ReportData) -> str:
+    overall, age = data.overall, data.ages[0]
     if not overall.requests:
         return "No request was sent."
     counts = (
-        f" Videos were observed between {format_time(facts.observed_range[0])} and {format_time(facts.observed_range[1])}; counts of views, likes, "
+        f" Videos were observed between {format_time(data.observed_range[0])} and {format_time(data.observed_range[1])}; counts of views, likes, "
         f"comments and shares are those of the newest observation, when the median video was {format_number(age.median)} "
         "days old."
-        if facts.observed_range[0]
+        if data.observed_range[0]
         else ""
     )
     return (
@@ -289,27 +289,27 @@ def _requests_and_observations(facts: ReportData) -> str:
     )
 
 
-def _missing(facts: ReportData) -> str:
-    if not facts.gaps:
+def _missing(data: ReportData) -> str:
+    if not data.gaps:
         return "Nothing that the study wants is missing."
     by_reason: Counter[tuple[str, str]] = Counter()
-    for gap in facts.gaps:
+    for gap in data.gaps:
         by_reason[gap.state, gap.reason] += gap.units
-    told = [
+    reported = [
         f"{format_number(units)} {state_label(state)} ({reason.rstrip('.')})"
         for (state, reason), units in by_reason.most_common(MAX_REASONS)
     ]
-    more = len(by_reason) - len(told)
+    more = len(by_reason) - len(reported)
     rest = f"; and for {pluralize(more, 'further reason')}" if more else ""
     total = sum(by_reason.values())
     return (
         f"Of all units that were wanted (days, lists of comments or accounts, profiles), {format_number(total)} are not "
-        f"held, by state and reason: {'; '.join(told)}{rest}. The table under coverage tells them by entity."
+        f"held, by state and reason: {'; '.join(reported)}{rest}. The table under coverage tells them by entity."
     )
 
 
-def _sampling(facts: ReportData, study: StudySpec) -> str:
-    if not facts.sampled:
+def _sampling(data: ReportData, study: StudySpec) -> str:
+    if not data.sampled:
         return (
             "Nothing was sampled: every unit that the study wants has a sampling weight of 1."
             if study.comments.videos != "top"
@@ -320,20 +320,20 @@ def _sampling(facts: ReportData, study: StudySpec) -> str:
             f"{pluralize(group.units, 'unit')} of {group.entity} with probability {group.inclusion_probability:g}, so that each "
             f"stands for {format_number(round(1 / group.inclusion_probability, 2))}"
         )
-        for group in facts.sampled
+        for group in data.sampled
     ]
     return f"Sampled: {join_words(drawn)}. The mart comments holds the weight of each comment (sampling_weight)."
 
 
-def _api_changes(facts: ReportData) -> str:
-    if not facts.api_changes:
+def _api_changes(data: ReportData) -> str:
+    if not data.api_changes:
         return "No known break in the API's data is listed for these days."
-    published, asked = [day.day for day in facts.days], [one.day for one in facts.daily_requests]
+    published, asked = [day.day for day in data.days], [one.day for one in data.daily_requests]
     parting = [
         mark.text
         for clock, days in (("published", published), ("observed", asked))
         if days
-        for mark in change_markers(facts.api_changes_of(clock), min(days), max(days))
+        for mark in change_markers(data.api_changes_of(clock), min(days), max(days))
     ]
     within = (
         f"Within these days began or ended: {'; '.join(dict.fromkeys(parting))}. Compare rows from before and after "
@@ -342,15 +342,15 @@ def _api_changes(facts: ReportData) -> str:
         else "None of them began or ended within these days, so none parts these rows from each other."
     )
     return (
-        f"{pluralize(len(facts.api_changes), 'known break')} in the API's data touch the days of publication or of asking; "
+        f"{pluralize(len(data.api_changes), 'known break')} in the API's data touch the days of publication or of asking; "
         f"the table says which, and who tells of them. {within}"
     )
 
 
-def _versions(facts: ReportData, written: datetime) -> str:
+def _versions(data: ReportData, written: datetime) -> str:
     found = [f"{name} {installed}" for name in SOFTWARE if (installed := _installed(name))]
     return (
-        f"The marts were published on {format_time(facts.built_at)}; this report was written on {format_time(written)} with "
+        f"The marts were published on {format_time(data.built_at)}; this report was written on {format_time(written)} with "
         f"{join_words([*found, f'Python {platform.python_version()}'])}."
     )
 

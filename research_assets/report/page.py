@@ -38,7 +38,11 @@ def render_template(template: str, style: str = "", **values: Any) -> str:
     from markupsafe import Markup
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATE_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATE_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {"ticked": _ticked, "breakable": _breakable}
     shared: Mapping[str, Any] = {"style": Markup((TEMPLATE_FOLDER / "page.css").read_text() + style), "markup": Markup}
@@ -60,7 +64,7 @@ def _breakable(name: str) -> "Markup":
 
 
 def render_report(
-    facts: ReportData, study: StudySpec, origin: str, now: datetime, sections: Sequence[ReportSection], beside: str = ""
+    data: ReportData, study: StudySpec, origin: str, now: datetime, sections: Sequence[ReportSection], beside: str = ""
 ) -> str:
     """The whole document. `origin` is the API's address, or `sandbox`, which the page says above everything.
 
@@ -72,11 +76,11 @@ def render_report(
         simulated=origin == "sandbox",
         span=_span(study),
         query=describe_query(study.query),
-        verdict=_completeness_sentence(facts),
-        tiles=_tiles(facts),
+        verdict=_completeness_sentence(data),
+        tiles=_tiles(data),
         sections=sections,
         written=format_time(now),
-        built=format_time(facts.built_at),
+        built=format_time(data.built_at),
         beside=beside,
     )
 
@@ -87,23 +91,23 @@ def _span(study: StudySpec) -> str:
     )
 
 
-def _completeness_sentence(facts: ReportData) -> str:
+def _completeness_sentence(data: ReportData) -> str:
     """Whether the days are all there, in one sentence."""
-    if not facts.days:
+    if not data.days:
         return "No day was asked yet."
-    states = Counter(one.state for one in facts.days)
-    if states["complete"] == len(facts.days):
-        return f"All {pluralize(len(facts.days), 'day')} are complete."
+    states = Counter(one.state for one in data.days)
+    if states["complete"] == len(data.days):
+        return f"All {pluralize(len(data.days), 'day')} are complete."
     others = [
         f"{states[state]} {state_label(state)}"
         for state in drawing.STATE_STYLES
         if state != "complete" and states[state]
     ]
-    return f"{states['complete']} of {pluralize(len(facts.days), 'day')} are complete; the others are not: {join_words(others)}."
+    return f"{states['complete']} of {pluralize(len(data.days), 'day')} are complete; the others are not: {join_words(others)}."
 
 
-def _tiles(facts: ReportData) -> list[tuple[str, str]]:
-    overall = facts.overall
+def _tiles(data: ReportData) -> list[tuple[str, str]]:
+    overall = data.overall
     values = {
         "videos": overall.videos,
         "creators": overall.creators,

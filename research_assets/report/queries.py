@@ -349,8 +349,8 @@ class _Reader:
         moments = [*seen, *(moment for unit in units for moment in (unit.first_at, unit.last_at))]
         asked = [moment.date() for moment in moments if moment]
         touched: dict[str, Sequence[date]] = {"published": [day.day for day in days], "observed": asked}
-        epochs = [ApiChange(*row) for row in self._rows(API_CHANGES_SQL)]
-        return [epoch for epoch in epochs if (of := touched[epoch.date_basis]) and epoch.affects(min(of), max(of))]
+        changes = [ApiChange(*row) for row in self._rows(API_CHANGES_SQL)]
+        return [change for change in changes if (of := touched[change.date_basis]) and change.affects(min(of), max(of))]
 
 
 def _bin_width(spread: float) -> float:

@@ -40,22 +40,22 @@ MAX_MISSING_ROWS = 100
 """Reasons in a table at most, the most frequent."""
 
 
-def volume_section(facts: ReportData) -> ReportSection:
+def volume_section(data: ReportData) -> ReportSection:
     """Videos by day of publication, with what is not complete and the epochs of the API marked."""
     name, title = "volume", "Volume by day"
-    if not facts.days:
+    if not data.days:
         return ReportSection(
             name, title, ["No day of this study was asked yet, and none is due: there is nothing to show."]
         )
-    days, weekly = facts.days, len(facts.days) > MAX_DAYS
-    marks = change_markers(facts.api_changes_of("published"), days[0].day, days[-1].day)
+    days, weekly = data.days, len(data.days) > MAX_DAYS
+    marks = change_markers(data.api_changes_of("published"), days[0].day, days[-1].day)
     chart = charts.volume_chart(_group_by_week(days) if weekly else days, marks, 7 if weekly else 1)
     unit = "week" if weekly else "day"
     words = [f"Videos held by {unit} of publication, UTC."]
     if any(day.state != "complete" for day in days):
         words.append(f"Where a {unit} is not complete, a pattern fills its height; its bar shows what is held so far.")
     words.append(markers_text(marks))
-    if facts.api_changes_of("observed"):
+    if data.api_changes_of("observed"):
         words.append("Breaks that are decided by the day of asking stand under the next heading.")
     rows = [
         [str(day.day), state_label(day.state), format_number(day.offered), format_number(day.kept), format_number(day.videos),
@@ -123,14 +123,14 @@ def _group_by_week(days: Sequence[StudyDay]) -> list[StudyDay]:
     return weeks
 
 
-def coverage_section(facts: ReportData) -> ReportSection:
+def coverage_section(data: ReportData) -> ReportSection:
     """What was asked of each entity, and what became of it; what is missing, by reason."""
     name, title = "coverage", "Coverage by entity"
-    if not facts.units:
+    if not data.units:
         return ReportSection(name, title, ["Nothing of this study was asked yet."])
-    total = sum(group.units for group in facts.units)
-    settled = sum(group.units for group in facts.units if group.state in SETTLED)
-    complete = sum(group.units for group in facts.units if group.state == "complete")
+    total = sum(group.units for group in data.units)
+    settled = sum(group.units for group in data.units if group.state in SETTLED)
+    complete = sum(group.units for group in data.units if group.state == "complete")
     waiting = total - settled
     sentences = [
         (
@@ -141,7 +141,7 @@ def coverage_section(facts: ReportData) -> ReportSection:
         )
         + ("Nothing that can be had is missing." if not waiting else f"{pluralize(waiting, 'unit')} can still be had.")
     ]
-    ordered = ordered_units(facts.units)
+    ordered = ordered_units(data.units)
     chart = charts.coverage_chart(ordered)
     rows = [
         [unit_label(group.entity, group.kind), state_label(group.state), format_number(group.units),
@@ -149,7 +149,7 @@ def coverage_section(facts: ReportData) -> ReportSection:
          format_number(round(group.requests, 1))]
         for group in ordered
     ]  # fmt: skip
-    told = sorted(facts.gaps, key=lambda gap: -gap.units)[:MAX_MISSING_ROWS]
+    reported = sorted(data.gaps, key=lambda gap: -gap.units)[:MAX_MISSING_ROWS]
     gaps = [
         [
             unit_label(gap.entity, gap.kind),
@@ -158,7 +158,7 @@ def coverage_section(facts: ReportData) -> ReportSection:
             format_number(gap.units),
             format_minute(gap.next_try),
         ]
-        for gap in told
+        for gap in reported
     ]
     columns = [
         *text_columns("what", "state"),
@@ -171,7 +171,7 @@ def coverage_section(facts: ReportData) -> ReportSection:
     tables = [ReportTable("Units by state", columns, rows, note=note)]
     if gaps:
         headings = [*text_columns("what", "state", "reason"), *number_columns("units"), *time_columns("next try (UTC)")]
-        more = len(facts.gaps) - len(told)
+        more = len(data.gaps) - len(reported)
         rest = f"And {pluralize(more, 'rarer reason')}." if more else ""
         tables.append(ReportTable("Not held, by reason", headings, gaps, is_collapsed=False, note=rest))
     words = "Of the units of each entity, the share in each state; the numbers are units."
@@ -194,13 +194,13 @@ def ordered_units(units: Sequence[UnitGroup]) -> list[UnitGroup]:
     )
 
 
-def quota_section(facts: ReportData, caps: Mapping[str, int]) -> ReportSection:
+def quota_section(data: ReportData, caps: Mapping[str, int]) -> ReportSection:
     """Requests of the study by day and endpoint. `caps` are the requests a day of each pool."""
     name, title = "quota", "Quota used"
-    if not facts.daily_requests:
+    if not data.daily_requests:
         return ReportSection(name, title, ["No request was sent for this study yet."])
-    overall = facts.overall
-    days = len({one.day for one in facts.daily_requests})
+    overall = data.overall
+    days = len({one.day for one in data.daily_requests})
     sentences = [
         (
             f"{pluralize(overall.requests, 'request')} took a place in the quota, on {pluralize(days, 'day')}: "
@@ -209,15 +209,15 @@ def quota_section(facts: ReportData, caps: Mapping[str, int]) -> ReportSection:
             "account that cannot be found or is private counts as a failed request."
         )
     ]
-    weekly = (facts.daily_requests[-1].day - facts.daily_requests[0].day).days > MAX_DAYS
-    marks = change_markers(facts.api_changes_of("observed"), facts.daily_requests[0].day, facts.daily_requests[-1].day)
+    weekly = (data.daily_requests[-1].day - data.daily_requests[0].day).days > MAX_DAYS
+    marks = change_markers(data.api_changes_of("observed"), data.daily_requests[0].day, data.daily_requests[-1].day)
     chart = charts.quota_chart(
-        _requests_by_week(facts.daily_requests) if weekly else facts.daily_requests, caps, marks, 7 if weekly else 1
+        _requests_by_week(data.daily_requests) if weekly else data.daily_requests, caps, marks, 7 if weekly else 1
     )
     rows = [
         [one.pool, one.endpoint, format_number(one.requests), format_number(one.failed - one.refused), format_number(one.refused),
          format_number(one.rows), format_number(one.latency and round(one.latency))]
-        for one in facts.endpoints
+        for one in data.endpoints
     ]  # fmt: skip
     columns = [
         *text_columns("pool", "endpoint"),
@@ -225,7 +225,7 @@ def quota_section(facts: ReportData, caps: Mapping[str, int]) -> ReportSection:
     ]
     daily = [
         [str(one.day), one.pool, format_number(one.answered), format_number(one.failed), format_number(one.refused)]
-        for one in facts.daily_requests
+        for one in data.daily_requests
     ]
     return ReportSection(
         name,
@@ -261,12 +261,12 @@ def _requests_by_week(spent: Sequence[DailyRequests]) -> list[DailyRequests]:
     return list(weeks.values())
 
 
-def observations_section(facts: ReportData) -> ReportSection:
+def observations_section(data: ReportData) -> ReportSection:
     """Observations of videos by UTC day, with the breaks that are decided by the day of asking."""
     name, title = "observed", "When the videos were observed"
-    if not (days := _observed_days(facts)):
+    if not (days := _observed_days(data)):
         return ReportSection(name, title, ["No video was observed yet, so there are no days to show."])
-    rows, weekly = facts.observed, facts.observed_step > 1
+    rows, weekly = data.observed, data.observed_step > 1
     unit = "week" if weekly else "day"
     looks, first = sum(one.n_observations for one in rows), sum(one.n_first for one in rows)
     later = f" and {pluralize(looks - first, 'later one')}" if looks > first else ""
@@ -277,9 +277,9 @@ def observations_section(facts: ReportData) -> ReportSection:
             "one above: a video belongs to the day on which it was published, its counts and fields to the day on "
             "which they were asked. Most known breaks in the API's data part rows by the day of asking."
         ),
-        _changes_in_force(facts, *days),
+        _changes_in_force(data, *days),
     ]
-    figures = [_observations_figure(facts, unit, *days)] if len(rows) > 1 else []
+    figures = [_observations_figure(data, unit, *days)] if len(rows) > 1 else []
     columns = [
         *time_columns(f"{unit} of asking"),
         *number_columns(
@@ -294,29 +294,29 @@ def observations_section(facts: ReportData) -> ReportSection:
     return ReportSection(name, title, sentences, figures, [ReportTable(f"Observations by {unit}", columns, cells)])
 
 
-def _observed_days(facts: ReportData) -> tuple[date, date] | None:
+def _observed_days(data: ReportData) -> tuple[date, date] | None:
     """The first and the last day on which a video was observed."""
-    first, last = facts.observed_range
+    first, last = data.observed_range
     return (first.date(), last.date()) if first and last else None
 
 
-def _observations_figure(facts: ReportData, unit: str, first: date, last: date) -> ReportFigure:
-    marks = change_markers(facts.api_changes_of("observed"), first, last)
+def _observations_figure(data: ReportData, unit: str, first: date, last: date) -> ReportFigure:
+    marks = change_markers(data.api_changes_of("observed"), first, last)
     words = (
         f"Observations of videos by UTC {unit} of asking, and the median views of the videos first looked at then. "
         f"Older videos have more views; the table has their median age beside. {markers_text(marks)}"
     )
-    chart = charts.observations_chart(facts.observed, marks, facts.observed_step)
+    chart = charts.observations_chart(data.observed, marks, data.observed_step)
     drawn = drawing.to_svg(chart, "observed", f"Observations of videos by {unit} of asking")
     return ReportFigure("observed", drawn, words.strip())
 
 
-def _changes_in_force(facts: ReportData, first: date, last: date) -> str:
+def _changes_in_force(data: ReportData, first: date, last: date) -> str:
     """The breaks that began before the first observation and had not ended by the last."""
     whole = [
-        epoch
-        for epoch in facts.api_changes_of("observed")
-        if (epoch.first is None or epoch.first < first) and (epoch.last is None or epoch.last >= last)
+        change
+        for change in data.api_changes_of("observed")
+        if (change.first is None or change.first < first) and (change.last is None or change.last >= last)
     ]
     if not whole:
         return "No known break was in force during all of these days."
@@ -332,38 +332,38 @@ MAX_LISTS = 60
 """Lists of accounts in a table at most."""
 
 
-def hashtags_section(facts: ReportData) -> ReportSection:
+def hashtags_section(data: ReportData) -> ReportSection:
     """The hashtags on most videos."""
     name, title = "hashtags", "Hashtags"
-    if not facts.hashtags:
+    if not data.hashtags:
         return ReportSection(name, title, ["No hashtag is held: no video carries one, or none is held yet."])
-    first = facts.hashtags[0]
+    first = data.hashtags[0]
     sentences = [
         (
-            f"{pluralize(facts.n_hashtags, 'hashtag')} stand on the videos held. The most frequent is #{first.name}, on "
-            f"{format_share(first.videos, facts.overall.videos)} of them; a hashtag that the query asks for stands on "
+            f"{pluralize(data.n_hashtags, 'hashtag')} stand on the videos held. The most frequent is #{first.name}, on "
+            f"{format_share(first.videos, data.overall.videos)} of them; a hashtag that the query asks for stands on "
             "every video by design."
         )
     ]
-    rows = _ranking_rows(facts.hashtags, "#")
+    rows = _ranking_rows(data.hashtags, "#")
     columns = [*text_columns("hashtag"), *number_columns("videos", "creators", "median views", "views together")]
-    chart = charts.ranking_chart(facts.hashtags, "with the hashtag", "#")
-    words = f"The {len(facts.hashtags)} hashtags on most videos, and the median views of these videos."
+    chart = charts.ranking_chart(data.hashtags, "with the hashtag", "#")
+    words = f"The {len(data.hashtags)} hashtags on most videos, and the median views of these videos."
     figure = ReportFigure("hashtags", drawing.to_svg(chart, "hashtags", "Hashtags by videos"), words)
     return ReportSection(name, title, sentences, [figure], [ReportTable("Hashtags", columns, rows)])
 
 
-def creators_section(facts: ReportData) -> ReportSection:
+def creators_section(data: ReportData) -> ReportSection:
     """The creators of most videos, and how much of all is theirs."""
     name, title = "creators", "Creators"
-    if not facts.creators:
+    if not data.creators:
         return ReportSection(name, title, ["No creator is held, because no video is."])
-    overall = facts.overall
+    overall = data.overall
     sentences = [
         (
             f"{pluralize(overall.creators, 'account')} published the videos held, "
             f"{format_number(round(overall.videos / overall.creators, 1))} each on average. The tenth of the creators with "
-            f"most videos published {format_percent(facts.top_share)} of them."
+            f"most videos published {format_percent(data.top_share)} of them."
         ),
         (
             "Names are those of public authors, as the API delivers them. Check what your ethics review says before "
@@ -374,11 +374,11 @@ def creators_section(facts: ReportData) -> ReportSection:
         *text_columns("creator"),
         *number_columns("videos", "days with videos", "median views", "views together"),
     ]
-    chart = charts.ranking_chart(facts.creators, "held", "@")
-    words = f"The {len(facts.creators)} creators of most videos held, and the median views of these videos."
+    chart = charts.ranking_chart(data.creators, "held", "@")
+    words = f"The {len(data.creators)} creators of most videos held, and the median views of these videos."
     figure = ReportFigure("creators", drawing.to_svg(chart, "creators", "Creators by videos"), words)
     return ReportSection(
-        name, title, sentences, [figure], [ReportTable("Creators", columns, _ranking_rows(facts.creators, "@"))]
+        name, title, sentences, [figure], [ReportTable("Creators", columns, _ranking_rows(data.creators, "@"))]
     )
 
 
@@ -395,10 +395,10 @@ def _ranking_rows(rows: Sequence[RankedItem], sign: str) -> list[list[str]]:
     ]
 
 
-def engagement_section(facts: ReportData) -> ReportSection:
+def engagement_section(data: ReportData) -> ReportSection:
     """How views, likes, comments and shares are distributed over the videos."""
     name, title = "engagement", "Engagement"
-    parts = [part for part in facts.engagement if part.number > part.absent]
+    parts = [part for part in data.engagement if part.number > part.absent]
     if not parts:
         return ReportSection(name, title, ["No video with counts is held."])
     medians = join_words([f"{format_number(part.median)} {part.name.lower()}" for part in parts])
@@ -431,15 +431,15 @@ def _distribution_rows(parts: Sequence[Distribution]) -> ReportTable:
     return ReportTable("Distributions", columns, rows)
 
 
-def threads_section(facts: ReportData) -> ReportSection:
+def threads_section(data: ReportData) -> ReportSection:
     """Comments by video and replies by comment."""
     name, title = "threads", "Comment threads"
-    overall = facts.overall
+    overall = data.overall
     if not overall.comments + overall.replies:
-        asked = any(group.entity == "comments" and group.state in ("complete", "partial") for group in facts.units)
+        asked = any(group.entity == "comments" and group.state in ("complete", "partial") for group in data.units)
         reason = "the lists that were asked are empty" if asked else "none were asked"
         return ReportSection(name, title, [f"No comments are held: {reason}."])
-    depths = join_words([f"{format_number(amount)} at depth {depth}" for depth, amount in facts.depths])
+    depths = join_words([f"{format_number(amount)} at depth {depth}" for depth, amount in data.depths])
     sentences = [
         (
             f"{pluralize(overall.comments, 'comment')} and {pluralize(overall.replies, 'reply', 'replies')} are held "
@@ -447,7 +447,7 @@ def threads_section(facts: ReportData) -> ReportSection:
             "the comments that were removed."
         )
     ]
-    parts = [part for part in facts.threads if part.number]
+    parts = [part for part in data.threads if part.number]
     words = (
         "Size of threads: comments and replies held of each video whose list is complete, and replies held to each "
         "comment (log scale, zeros apart)."
@@ -458,21 +458,19 @@ def threads_section(facts: ReportData) -> ReportSection:
     return ReportSection(name, title, sentences, [figure], [_distribution_rows(parts)])
 
 
-def follow_graph_section(facts: ReportData) -> ReportSection:
+def follow_graph_section(data: ReportData) -> ReportSection:
     """The degrees of the follow graph, and the lists that it is made of."""
     name, title = "network", "Follow graph"
-    if not facts.degrees:
+    if not data.degrees:
         asked = (
-            f" {pluralize(len(facts.follow_lists), 'list')} were asked."
-            if facts.follow_lists
-            else " No list was asked."
+            f" {pluralize(len(data.follow_lists), 'list')} were asked." if data.follow_lists else " No list was asked."
         )
         return ReportSection(name, title, [f"No follow relation is held.{asked}"])
-    whole = [look for look in facts.follow_lists if look.state == "complete"]
+    whole = [look for look in data.follow_lists if look.state == "complete"]
     sentences = [
         (
-            f"{pluralize(facts.overall.follows, 'relation')} between accounts are held, from "
-            f"{pluralize(len(whole), 'list')} that ended as they should, of {len(facts.follow_lists)} asked. Only the lists of "
+            f"{pluralize(data.overall.follows, 'relation')} between accounts are held, from "
+            f"{pluralize(len(whole), 'list')} that ended as they should, of {len(data.follow_lists)} asked. Only the lists of "
             "the panel were asked: the degree of every other account counts its ties to the panel alone. Of long "
             "lists the API gives the newest only."
         )
@@ -483,28 +481,28 @@ def follow_graph_section(facts: ReportData) -> ReportSection:
             format_number(look.kept), format_number(look.expected), format_share(look.kept, look.expected or 0),
             format_minute(look.completed_at),
         ]
-        for look in facts.follow_lists[:MAX_LISTS]
+        for look in data.follow_lists[:MAX_LISTS]
     ]  # fmt: skip
     columns = [
         *text_columns("list", "account", "state"),
         *number_columns("rows held", "expected", "share"),
         *time_columns("completed (UTC)"),
     ]
-    more = len(facts.follow_lists) - MAX_LISTS
+    more = len(data.follow_lists) - MAX_LISTS
     note = "Expected: the number that the profile tells." + (f" {pluralize(more, 'list')} more." if more > 0 else "")
     words = "Of the accounts with ties, the share that has at least so many (complementary cumulative, both axes log)."
-    figure = ReportFigure("network", drawing.to_svg(charts.degree_chart(facts.degrees), "network", "Degrees"), words)
+    figure = ReportFigure("network", drawing.to_svg(charts.degree_chart(data.degrees), "network", "Degrees"), words)
     return ReportSection(name, title, sentences, [figure], [ReportTable("Lists", columns, rows, note=note)])
 
 
-def data_age_section(facts: ReportData) -> ReportSection:
+def data_age_section(data: ReportData) -> ReportSection:
     """How old videos were when they were counted, and how old the counts are."""
     name, title = "ages", "Age of counts"
-    parts = [part for part in facts.ages if part.bins]
+    parts = [part for part in data.ages if part.bins]
     if not parts:
         return ReportSection(name, title, ["No video is held, so no count has an age."])
-    when, since = facts.ages
-    again = sum(videos for times, videos in facts.observations if times > 1)
+    when, since = data.ages
+    again = sum(videos for times, videos in data.observations if times > 1)
     sentences = [
         (
             f"Counts were taken when the median video was {format_number(when.median)} days old (from {format_number(when.lower_quartile)} "
@@ -522,6 +520,6 @@ def data_age_section(facts: ReportData) -> ReportSection:
     )
     tables = [_distribution_rows(parts)]
     if again:
-        observed = [[format_number(times), format_number(videos)] for times, videos in facts.observations]
+        observed = [[format_number(times), format_number(videos)] for times, videos in data.observations]
         tables.append(ReportTable("Observations of a video", number_columns("times", "videos"), observed))
     return ReportSection(name, title, sentences, [figure], tables)

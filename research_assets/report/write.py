@@ -59,30 +59,30 @@ def write_report(settings: Settings, study: StudySpec, now: datetime) -> Written
 
     Raises ReadingError if there is no warehouse, or none that holds what is needed.
     """
-    facts = read_report_data(settings, study.name)
+    data = read_report_data(settings, study.name)
     origin = _origin(settings)
-    sections = _sections(facts, study, settings, origin, now)
+    sections = _sections(data, study, settings, origin, now)
     path = report_path(settings, study.name)
     private_folder(settings.reports)
     codebook = write_codebook(settings, now)
     beside = codebook.name if codebook else ""
-    write_private(path, render_report(facts, study, origin, now, sections, beside).encode())
+    write_private(path, render_report(data, study, origin, now, sections, beside).encode())
     figures = {figure.name: figure for section in sections for figure in section.figures}
     pictures = {name: drawing.to_png(figures[name].svg) for name in UI_PICTURES if name in figures}
-    return WrittenReport(path, codebook, facts, pictures)
+    return WrittenReport(path, codebook, data, pictures)
 
 
 def write_codebook(settings: Settings, now: datetime) -> Path | None:
     """Write the page of all marts into the folder of the reports; None, and no page, without the mart `codebook`."""
     path = settings.reports / CODEBOOK_FILE
     with connect_read_only(settings.warehouse) as connection:
-        book = read_codebook(connection)
-    if book is None:
+        codebook = read_codebook(connection)
+    if codebook is None:
         path.unlink(missing_ok=True)
         return None
     built = published_at(settings)
     write_private(
-        path, render_codebook(book, simulated=_origin(settings) == SANDBOX_ORIGIN, built=built, now=now).encode()
+        path, render_codebook(codebook, simulated=_origin(settings) == SANDBOX_ORIGIN, built=built, now=now).encode()
     )
     return path
 
@@ -93,18 +93,18 @@ def _origin(settings: Settings) -> str:
 
 
 def _sections(
-    facts: ReportData, study: StudySpec, settings: Settings, origin: str, now: datetime
+    data: ReportData, study: StudySpec, settings: Settings, origin: str, now: datetime
 ) -> list[ReportSection]:
     return [
-        volume_section(facts),
-        observations_section(facts),
-        coverage_section(facts),
-        quota_section(facts, settings.caps),
-        hashtags_section(facts),
-        creators_section(facts),
-        engagement_section(facts),
-        threads_section(facts),
-        follow_graph_section(facts),
-        data_age_section(facts),
-        methods_section(facts, study, origin, now),
+        volume_section(data),
+        observations_section(data),
+        coverage_section(data),
+        quota_section(data, settings.caps),
+        hashtags_section(data),
+        creators_section(data),
+        engagement_section(data),
+        threads_section(data),
+        follow_graph_section(data),
+        data_age_section(data),
+        methods_section(data, study, origin, now),
     ]

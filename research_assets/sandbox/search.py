@@ -47,7 +47,7 @@ class SearchCache:
         self._world = world
         self._seed = hash_parts(config.seed, 7)
         self._rng = Random(self._seed)
-        self._held: OrderedDict[str, CachedSearch] = OrderedDict()
+        self._status: OrderedDict[str, CachedSearch] = OrderedDict()
         self._hits: OrderedDict[tuple[Query, float], array[int]] = OrderedDict()
         self._count = 0
 
@@ -78,7 +78,7 @@ class SearchCache:
 
     def resume(self, search_id: object, query: Query, at: float) -> CachedSearch:
         """The search with an id, for the same query. Raises ApiFailure while the id is too fresh, or no longer good."""
-        search = self._held.get(search_id) if isinstance(search_id, str) else None
+        search = self._status.get(search_id) if isinstance(search_id, str) else None
         if search is None or search.query != query or at >= search.expires:
             raise invalid(f"Search Id {search_id} is invalid or expired")
         if search.refusals > 0:
@@ -132,9 +132,9 @@ class SearchCache:
         return [i for i in found if hash_parts(self._seed, i) % 6 == 0] if search.old else found
 
     def _keep(self, search: CachedSearch) -> CachedSearch:
-        self._held[search.id] = search
-        if len(self._held) > _KEPT_SEARCHES:
-            self._held.popitem(last=False)
+        self._status[search.id] = search
+        if len(self._status) > _KEPT_SEARCHES:
+            self._status.popitem(last=False)
         return search
 
     def _new_id(self, at: float) -> str:

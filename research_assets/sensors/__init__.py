@@ -37,13 +37,13 @@ class CheckKeys:
 
 def build_automation(
     studies: Sequence[StudySpec],
-    collection: CollectorResource,
+    collector: CollectorResource,
     warehouse: Sequence[dg.AssetKey],
     checks: CheckKeys = CheckKeys(),
     reports: Sequence[dg.AssetKey] = (),
 ) -> dg.Definitions:
     """The sensors and schedules of the code location; `reports` are written after the marts."""
-    settings, clock = collection.settings, collection.clock
+    settings, clock = collector.settings, collector.clock
     sensors = [
         alert_on_run_failure(settings, clock),
         alert_on_sensor_failure(settings, clock),
@@ -51,7 +51,7 @@ def build_automation(
     ]
     if studies:
         sensors += [
-            quota_window(studies, collection),
-            build_marts_on_new_data(studies, collection, warehouse, checks.blocking, reports, checks.after_build),
+            quota_window(studies, collector),
+            build_marts_on_new_data(studies, collector, warehouse, checks.blocking, reports, checks.after_build),
         ]
     return dg.Definitions(sensors=sensors, schedules=[run_checks_daily(checks.daily)] if checks.daily else [])

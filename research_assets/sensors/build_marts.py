@@ -73,7 +73,7 @@ def data_until_tag(newest: datetime) -> str:
 
 def build_marts_on_new_data(
     studies: Sequence[StudySpec],
-    collection: CollectorResource,
+    collector: CollectorResource,
     warehouse: Sequence[dg.AssetKey],
     checks: Sequence[dg.AssetCheckKey],
     reports: Sequence[dg.AssetKey] = (),
@@ -84,7 +84,7 @@ def build_marts_on_new_data(
     `checks` are the blocking ones of the collected assets, `of_marts` those that are made after each build.
     """
     collected = [dg.AssetKey([study.name, entity]) for study in studies for entity in study_entities(study)]
-    settings = collection.settings
+    settings = collector.settings
 
     @dg.sensor(
         name="build_marts_on_new_data",
@@ -95,7 +95,7 @@ def build_marts_on_new_data(
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         instance = context.instance
-        runs = active_runs(instance, collection.clock.now())
+        runs = active_runs(instance, collector.clock.now())
         newest = last_publication(settings.raw)
         seen = BuildState(
             data_until=newest,
@@ -106,7 +106,7 @@ def build_marts_on_new_data(
             failing_checks=_failing(instance, checks),
         )
         reason = build_blocker(
-            seen, collection.clock.now(), timedelta(seconds=QUIET_INTERVALS * settings.sensor_interval)
+            seen, collector.clock.now(), timedelta(seconds=QUIET_INTERVALS * settings.sensor_interval)
         )
         if reason is not None or newest is None:
             return dg.SkipReason(reason)
@@ -148,7 +148,7 @@ def _failing(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -
     failing = []
     for key in checks:
         evaluation = instance.get_latest_asset_check_evaluation_record(key)
-        told = evaluation.event.asset_check_evaluation if evaluation and evaluation.event else None
-        if told is not None and not told.passed and told.severity == dg.AssetCheckSeverity.ERROR:
+        reported = evaluation.event.asset_check_evaluation if evaluation and evaluation.event else None
+        if reported is not None and not reported.passed and reported.severity == dg.AssetCheckSeverity.ERROR:
             failing.append(f"{key.asset_key.to_user_string()}: {key.name}")
     return failing

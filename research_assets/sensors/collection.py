@@ -74,7 +74,7 @@ It never asks for more than the quota has left. When nothing fits, it says so wi
 units wait, when the quota opens. A run that pauses is taken up here. Switch it off to collect by hand only."""
 
 
-def quota_window(studies: Sequence[StudySpec], collection: CollectorResource) -> dg.SensorDefinition:
+def quota_window(studies: Sequence[StudySpec], collector: CollectorResource) -> dg.SensorDefinition:
     """The sensor over all collected assets of some studies."""
     keys = [dg.AssetKey([study.name, entity]) for study in studies for entity in study_entities(study)]
 
@@ -82,28 +82,28 @@ def quota_window(studies: Sequence[StudySpec], collection: CollectorResource) ->
         name="quota_window",
         # As `target` it would need one axis of partitions for all of them.
         asset_selection=dg.AssetSelection.assets(*keys),
-        minimum_interval_seconds=collection.settings.sensor_interval,
+        minimum_interval_seconds=collector.settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         try:
-            clock = collection.server_clock()
+            clock = collector.server_clock()
         except (SettingsError, SandboxUnreachable) as error:
             return dg.SkipReason(str(error))
         now = clock.now()
-        facts, tried = _read_inputs(context.instance, studies, keys, collection, clock)
-        agenda = build_agenda(facts, now)
+        inputs, tried = _read_inputs(context.instance, studies, keys, collector, clock)
+        agenda = build_agenda(inputs, now)
         asked = [item for item in agenda.items if not is_already_collected(item)]
         shown = materialization_events(
-            (item for item in agenda.items if is_already_collected(item)), collection.settings
+            (item for item in agenda.items if is_already_collected(item)), collector.settings
         )
         requests = [_run_request(item, tried[item.study, item.entity], now) for item in asked]
         if requests:
-            _declare_demand(agenda, facts, collection.settings, clock)
+            _declare_demand(agenda, inputs, collector.settings, clock)
         for item in agenda.items:
             context.log.info(describe_run(item))
-        said = "; ".join(map(describe_run, asked)) if asked else describe_deferred(agenda, facts.pools, now)
+        said = "; ".join(map(describe_run, asked)) if asked else describe_deferred(agenda, inputs.pools, now)
         return dg.SensorResult(
             run_requests=requests,
             asset_events=[*shown],
@@ -127,39 +127,39 @@ def _read_inputs(
     instance: dg.DagsterInstance,
     studies: Sequence[StudySpec],
     keys: Sequence[dg.AssetKey],
-    collection: CollectorResource,
+    collector: CollectorResource,
     clock: Clock,
 ) -> tuple[AgendaInputs, Mapping[StudyEntity, NoProgress]]:
     """What is held, what runs, and what was asked in vain. A read that fails fails the tick."""
     # Before the files are read: a run that ends in between has then already changed them.
-    going_on = run_history.running_requests(run_history.active_runs(instance, collection.clock.now()), keys)
-    settings, now = collection.settings, clock.now()
+    going_on = run_history.running_requests(run_history.active_runs(instance, collector.clock.now()), keys)
+    settings, now = collector.settings, clock.now()
     pools, used = read_pools(settings, clock)
 
     def shown(study: str, entity: str) -> list[object]:
         found = instance.get_materialized_partitions(dg.AssetKey([study, entity]))
         return [datetime.fromisoformat(key).date() for key in found]
 
-    facts = read_agenda_inputs(settings, studies, pools, now, used=used, shown=shown)  # type: ignore[arg-type]
+    inputs = read_agenda_inputs(settings, studies, pools, now, used=used, shown=shown)  # type: ignore[arg-type]
     halted: dict[StudyEntity, datetime] = {}
     tried: dict[StudyEntity, NoProgress] = {}
-    for key in facts.partition_status:
-        work = state_digest(facts, key, settings)
+    for key in inputs.partition_status:
+        work = state_digest(inputs, key, settings)
         times, ended = run_history.runs_without_progress(instance, key, work)
         tried[key] = NoProgress(work, times)
         # Runs end by the machine's clock, which need not be the server's.
-        rest = ended + run_history.backoff(times) - collection.clock.now() if ended else None
+        rest = ended + run_history.backoff(times) - collector.clock.now() if ended else None
         if rest is not None and rest.total_seconds() > 0:
             halted[key] = now + rest
-    return replace(facts, running_requests=going_on, backing_off_until=halted), tried
+    return replace(inputs, running_requests=going_on, backing_off_until=halted), tried
 
 
-def state_digest(facts: AgendaInputs, key: StudyEntity, settings: Settings) -> str:
+def state_digest(inputs: AgendaInputs, key: StudyEntity, settings: Settings) -> str:
     """How a study's entity stands, in short: the same for two moments between which no run got anywhere."""
-    standings = sorted(facts.partition_status.get(key, {}).items())
+    statuses = sorted(inputs.partition_status.get(key, {}).items())
     size = open_journal_bytes(settings.captures, *key)
-    canary = facts.canary_days.get(key[0]) if key[1] == "videos" else None
-    return hashlib.sha256(repr((standings, size, canary)).encode()).hexdigest()[:16]
+    canary = inputs.canary_days.get(key[0]) if key[1] == "videos" else None
+    return hashlib.sha256(repr((statuses, size, canary)).encode()).hexdigest()[:16]
 
 
 def _run_request(item: PlannedRun, tried: NoProgress, now: datetime) -> dg.RunRequest:
@@ -197,14 +197,14 @@ def _run_request(item: PlannedRun, tried: NoProgress, now: datetime) -> dg.RunRe
     )
 
 
-def _declare_demand(agenda: Agenda, facts: AgendaInputs, settings: Settings, clock: Clock) -> None:
+def _declare_demand(agenda: Agenda, inputs: AgendaInputs, settings: Settings, clock: Clock) -> None:
     """Tell the ledger what the studies that run next want, so that the first in the queue leaves the others' shares."""
     begins = {(item.study, BY_ENTITY[item.entity].pool) for item in agenda.items}
-    begins |= {(study, BY_ENTITY[entity].pool) for study, entity in facts.running_requests}
+    begins |= {(study, BY_ENTITY[entity].pool) for study, entity in inputs.running_requests}
     ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
     try:
-        for study in facts.studies:
-            for pool in facts.pools:
+        for study in inputs.studies:
+            for pool in inputs.pools:
                 wanted = agenda.demand[study.name, pool] if (study.name, pool) in begins else 0
                 ledger.declare_demand(study.name, study.quota_weight, wanted, pool=pool)
     finally:

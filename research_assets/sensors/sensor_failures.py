@@ -39,15 +39,15 @@ class TickFailure:
 
 
 def new_failures(
-    looks: Iterable[TickFailure], told: Mapping[str, datetime]
+    looks: Iterable[TickFailure], reported: Mapping[str, datetime]
 ) -> tuple[list[TickFailure], dict[str, datetime]]:
     """The failed looks to tell of, the newest of each kind, and by mark when each was told; old marks are forgotten."""
     newest: dict[str, TickFailure] = {}
     for look in sorted(looks, key=lambda one: one.at):
         newest[look.key] = look
-    fresh = [look for mark, look in newest.items() if mark not in told or look.at - told[mark] >= REPEAT_AFTER]
+    fresh = [look for mark, look in newest.items() if mark not in reported or look.at - reported[mark] >= REPEAT_AFTER]
     last = max((look.at for look in newest.values()), default=None)
-    kept = {mark: at for mark, at in told.items() if last is None or last - at < 2 * REPEAT_AFTER}
+    kept = {mark: at for mark, at in reported.items() if last is None or last - at < 2 * REPEAT_AFTER}
     return fresh, kept | {look.key: look.at for look in fresh}
 
 
@@ -63,13 +63,13 @@ def alert_on_sensor_failure(settings: Settings, clock: Clock) -> dg.SensorDefini
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         now = clock.now()
         state = json.loads(context.cursor or "{}")
-        told = {mark: datetime.fromisoformat(at) for mark, at in state.get("told", {}).items()}
+        reported = {mark: datetime.fromisoformat(at) for mark, at in state.get("told", {}).items()}
         looks = _failed_ticks(context.instance, now - LOOKBACK)
-        fresh, told = new_failures(looks, told)
+        fresh, reported = new_failures(looks, reported)
         for look in fresh:
             _send_alert(settings, look)
             context.log.warning("%s could not look: %s; noted in %s", look.name, look.error, settings.alerts)
-        context.update_cursor(json.dumps({"told": {mark: at.isoformat() for mark, at in told.items()}}))
+        context.update_cursor(json.dumps({"told": {mark: at.isoformat() for mark, at in reported.items()}}))
         names = ", ".join(sorted({look.name for look in looks}))
         return dg.SkipReason(f"Could not look within the last hour: {names}." if names else "All could look.")
 

@@ -250,7 +250,7 @@ class Journal:
         self.capture: str = start["capture"]
         self.start = start
         self._handle = handle
-        self._tally = CaptureTotals()
+        self._totals = CaptureTotals()
         self._unknown: set[str] = set()
         self._guard = threading.RLock()
 
@@ -321,21 +321,21 @@ class Journal:
             if not path.exists() or path.stat().st_ino != os.fstat(handle).st_ino:
                 raise JournalBusy(f"The journal {path} was sealed by another process meanwhile. Look again.")
             start: dict[str, Any] | None = None
-            tally, unknown = CaptureTotals(), set[str]()
+            totals, unknown = CaptureTotals(), set[str]()
             with path.open("rb", buffering=CHUNK) as file:
                 for event, line in complete_lines(path, file, torn_end=True):
                     start = start or event
-                    tally.add(event, line)
+                    totals.add(event, line)
                     unknown.update(event.get("unknown") or ())
             if start is None or start.get("event") != "start":
                 raise DamagedCapture(
                     path, 1, "it does not begin with a start event", "It holds no page that counts; move it away."
                 )
-            if os.fstat(handle).st_size != tally.size:
-                os.ftruncate(handle, tally.size)
+            if os.fstat(handle).st_size != totals.size:
+                os.ftruncate(handle, totals.size)
                 os.fsync(handle)
             journal = cls(path, handle, start)
-            journal._tally, journal._unknown = tally, unknown
+            journal._totals, journal._unknown = totals, unknown
             return journal
         except BaseException:
             os.close(handle)
@@ -344,7 +344,7 @@ class Journal:
     @property
     def pages(self) -> int:
         """Pages held so far."""
-        return self._tally.pages
+        return self._totals.pages
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Everything held so far, in order, the start event first. One line in memory at a time."""
@@ -363,7 +363,7 @@ class Journal:
             raise ValueError("`event` and `answer` are no fields: hand them over as arguments")
         with self._guard:
             if event == "page":
-                record.setdefault("seq", self._tally.pages)
+                record.setdefault("seq", self._totals.pages)
             elif answer is not None:
                 answer = _as_json(answer)
             self._write(record, _line(record, answer))
@@ -383,11 +383,11 @@ class Journal:
             if isinstance(error, OSError):
                 raise _write_error(self.path, error, "append to") from error
             raise
-        self._tally.add(record, line)
+        self._totals.add(record, line)
 
     def _truncate(self) -> None:
         try:
-            os.ftruncate(self._handle, self._tally.size)
+            os.ftruncate(self._handle, self._totals.size)
             os.fdatasync(self._handle)
         except OSError:
             # The half line stays for `resume` to drop; going on behind it would damage the journal.
@@ -421,22 +421,22 @@ class Journal:
             self.path.open("rb", buffering=0) as source,
             os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
         ):
-            for piece in compressor.read_to_iter(source, size=self._tally.size, read_size=CHUNK):
+            for piece in compressor.read_to_iter(source, size=self._totals.size, read_size=CHUNK):
                 digest.update(piece)
                 size += len(piece)
                 file.write(piece)
         return digest.hexdigest(), size
 
     def _manifest(self, sha256: str, size: int) -> dict[str, Any]:
-        totals = asdict(self._tally)
+        totals = asdict(self._totals)
         own = {key: self.start[key] for key in ("version", "capture", "entity", "study", "first", "last", "origin")}
         return {
             **own,
             "software": _software_version(),
             **{key: totals[key] for key in ("pages", "rows", "requests", "units", "first_at", "last_at", "nul")},
             "unknown": sorted(self._unknown)[:_MAX_UNKNOWN_FIELDS],
-            "longest": self._tally.longest,
-            "plain_size": self._tally.size,
+            "longest": self._totals.longest,
+            "plain_size": self._totals.size,
             "size": size,
             "sha256": sha256,
         }

@@ -61,23 +61,23 @@ def temporary_folder(raw: Path, name: str) -> Iterator[Path]:
         fcntl.flock(gate, fcntl.LOCK_EX)
         for old in yard.iterdir():
             _remove_if_stale(old)
-        shop = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=yard))
-        mark = os.open(shop, os.O_RDONLY)
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=yard))
+        mark = os.open(folder, os.O_RDONLY)
         fcntl.flock(mark, fcntl.LOCK_EX)
         fcntl.flock(gate, fcntl.LOCK_UN)
         try:
-            yield shop
+            yield folder
         finally:
-            shutil.rmtree(shop, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(gate)
         if mark >= 0:
             os.close(mark)
 
 
-def _remove_if_stale(shop: Path) -> None:
+def _remove_if_stale(folder: Path) -> None:
     try:
-        handle = os.open(shop, os.O_RDONLY)
+        handle = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:
         # Its owner has ended since the folder was listed.
         return
@@ -86,6 +86,6 @@ def _remove_if_stale(shop: Path) -> None:
     except BlockingIOError:
         return
     else:
-        shutil.rmtree(shop, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(handle)

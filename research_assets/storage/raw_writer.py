@@ -59,17 +59,17 @@ def write_capture(raw: Path, sealed: Path) -> WrittenCapture:
     manifest = Manifest.load(sealed)
     manifest.verify()  # DuckDB takes a file that was cut off for a short one
     entity = ENTITIES[manifest.entity]
-    with temporary_folder(raw, manifest.capture) as shop:
+    with temporary_folder(raw, manifest.capture) as folder:
         try:
-            with open_duckdb(shop) as db:
-                days = _write_rows(db, raw, shop, entity, manifest)
+            with open_duckdb(folder) as db:
+                days = _write_rows(db, raw, folder, entity, manifest)
         except duckdb.OutOfMemoryException:
             # Pages many times larger than any seen: better slow and large than not at all.
-            with open_duckdb(shop, memory=LARGE_MEMORY, threads=1) as db:
-                days = _write_rows(db, raw, shop, entity, manifest)
+            with open_duckdb(folder, memory=LARGE_MEMORY, threads=1) as db:
+                days = _write_rows(db, raw, folder, entity, manifest)
         _remove_others(raw / entity.name, manifest, days)
-        with open_duckdb(shop) as db:
-            coverage = _write_verdicts(db, raw, shop, manifest)
+        with open_duckdb(folder) as db:
+            coverage = _write_verdicts(db, raw, folder, manifest)
         _remove_others(raw / "coverage", manifest, [coverage])
     rows = {date.fromisoformat(path.parent.name.removeprefix("day=")): n for path, n in days.items()}
     return WrittenCapture(manifest.capture, entity.name, {entity.name: tuple(days), "coverage": (coverage,)}, rows)
@@ -92,10 +92,10 @@ def write_files(
     """The same for several files of a study, each by its day, its name and its rows; each is published when written."""
     columns = raw_tables()[table]
     paths: list[Path] = []
-    with temporary_folder(raw, f"{table}-{study}") as shop, open_duckdb(shop) as db:
+    with temporary_folder(raw, f"{table}-{study}") as folder, open_duckdb(folder) as db:
         for day, name, rows in files:
             path = _path(raw, table, study, day.isoformat(), name)
-            lines, longest = shop / "rows.jsonl", 0
+            lines, longest = folder / "rows.jsonl", 0
             with lines.open("wb") as file:
                 for row in rows:
                     if extra := row.keys() - {column.name for column in columns}:
@@ -109,7 +109,7 @@ def write_files(
 
 def ensure_tables(raw: Path) -> None:
     """Give each raw table an empty file with today's columns, so that a query over its folder always binds."""
-    with temporary_folder(raw, "empty") as shop, open_duckdb(shop) as db:
+    with temporary_folder(raw, "empty") as folder, open_duckdb(folder) as db:
         for table, columns in raw_tables().items():
             path = _path(raw, table, PLACEHOLDER_STUDY, "1970-01-01", "empty")
             nulls = ", ".join(f"NULL::{column.type} AS {sql_identifier(column.name)}" for column in columns)
@@ -129,12 +129,12 @@ def _types(db: duckdb.DuckDBPyConnection, query: str) -> list[Any]:
 
 
 def _write_rows(
-    db: duckdb.DuckDBPyConnection, raw: Path, shop: Path, entity: Entity, manifest: Manifest
+    db: duckdb.DuckDBPyConnection, raw: Path, folder: Path, entity: Entity, manifest: Manifest
 ) -> dict[Path, int]:
     """Publish the rows of a capture, one file per day; returns their paths with their row counts."""
     if not manifest.pages:
         return {}
-    whole = shop / "whole.tmp"
+    whole = folder / "whole.tmp"
     day = day_of(entity) or (f"DATE {sql_literal(manifest.first)}" if manifest.first == manifest.last else DAY_COLUMN)
     _parse(db, whole, entity, manifest, with_day=day == DAY_COLUMN)
     kept = _deduplicated(db, whole, entity)
@@ -207,9 +207,9 @@ def _parse(db: duckdb.DuckDBPyConnection, target: Path, entity: Entity, manifest
         ) from error
 
 
-def _write_verdicts(db: duckdb.DuckDBPyConnection, raw: Path, shop: Path, manifest: Manifest) -> Path:
+def _write_verdicts(db: duckdb.DuckDBPyConnection, raw: Path, folder: Path, manifest: Manifest) -> Path:
     """Publish the verdicts of a capture under the UTC day on which it ended; returns the path."""
-    lines, longest = shop / "units.jsonl", 0
+    lines, longest = folder / "units.jsonl", 0
     with lines.open("wb") as file:
         for line in _read_attempt_lines(manifest):
             longest = max(longest, file.write(line))

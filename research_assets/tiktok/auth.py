@@ -46,13 +46,15 @@ class TokenProvider:
         self._clock = clock
         self._key = key
         self._secret = secret
-        self._held: Token | None = None
+        self._status: Token | None = None
         self._fetching: asyncio.Task[Token] | None = None
 
     @property
     def secrets(self) -> Iterator[str]:
         """What must not be seen. Nothing that is too short to be told from ordinary text."""
-        return (text for text in (self._secret, self._key, self._held.value if self._held else "") if len(text) >= 4)
+        return (
+            text for text in (self._secret, self._key, self._status.value if self._status else "") if len(text) >= 4
+        )
 
     async def get(self) -> Token:
         """A token that lasts at least 5 minutes (of a token that lives less than ten, half its life).
@@ -61,7 +63,7 @@ class TokenProvider:
         trying some times did not help and no token is held that still lasts, and WrongAddress if each of these tries
         was answered by something that is not the API.
         """
-        held = self._held
+        held = self._status
         if held is not None and self._clock.now() < held.renew_at:
             return held
         if self._fetching is None or self._fetching.done():
@@ -70,14 +72,14 @@ class TokenProvider:
             # One caller that is cancelled must not take the token from the others.
             return await asyncio.shield(self._fetching)
         except RetryableError:
-            if held is not None and held is self._held and self._clock.now() < held.expires_at:
+            if held is not None and held is self._status and self._clock.now() < held.expires_at:
                 return held
             raise
 
     def invalidate(self, token: Token) -> None:
         """Forget a token that the API refused, unless another has taken its place already."""
-        if self._held is token:
-            self._held = None
+        if self._status is token:
+            self._status = None
 
     async def aclose(self) -> None:
         """Give up a fetch that is under way."""
@@ -88,8 +90,8 @@ class TokenProvider:
     async def _fetch(self) -> Token:
         for pause in (*BACKOFF_SECONDS, None):
             try:
-                self._held = await self._ask()
-                return self._held
+                self._status = await self._ask()
+                return self._status
             except RetryableError as error:
                 # Where no connection can be opened, the address is the likelier fault: the caller is told at once.
                 if pause is None or (isinstance(error, Unreachable) and not error.sent):

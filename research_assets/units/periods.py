@@ -21,11 +21,11 @@ from research_assets.collect.types import CollectionTask
 from research_assets.units.partition_status import PartitionStatus
 
 
-def is_backfill(ask: CollectionTask, day: date, now: datetime) -> bool:
+def is_backfill(task: CollectionTask, day: date, now: datetime) -> bool:
     """Whether a day was due before yesterday: the quota's reserve for what is due today is closed to it."""
-    if ENTITIES[ask.entity].time_axis == "observation":
+    if ENTITIES[task.entity].time_axis == "observation":
         return False
-    return now - midnight(day) > timedelta(days=2 + ask.study.settle_days)
+    return now - midnight(day) > timedelta(days=2 + task.study.settle_days)
 
 
 CANARY_INTERVAL = timedelta(days=7)
@@ -65,11 +65,11 @@ def should_observe(
         return True
     number = (study.end - study.start).days + 1
     for offset in range(number if days else 0):
-        standing = days.get(study.start + timedelta(days=offset))
-        if standing is None or standing.open_units:
+        status = days.get(study.start + timedelta(days=offset))
+        if status is None or status.open_units:
             return True
-        if standing.last_complete_at is not None:
-            over = max(over, standing.last_complete_at)
+        if status.last_complete_at is not None:
+            over = max(over, status.last_complete_at)
     return seen_at < over
 
 
@@ -86,8 +86,8 @@ def canary_day(
     if last is not None and now < (waits_until or last + CANARY_INTERVAL):
         return None
     week = now.date().toordinal() // CANARY_INTERVAL.days
-    lot = hashlib.blake2b(f"{study.name}:{week}".encode(), digest_size=8).digest()
-    return sorted(days)[int.from_bytes(lot) % len(days)]
+    group = hashlib.blake2b(f"{study.name}:{week}".encode(), digest_size=8).digest()
+    return sorted(days)[int.from_bytes(group) % len(days)]
 
 
 def remaining_canary_checks(study: StudySpec, last: datetime | None, now: datetime) -> int | None:

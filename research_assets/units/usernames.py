@@ -61,9 +61,9 @@ def isolated_usernames(names: Usernames, records: Iterable[UnitStatus]) -> dict[
     """Accounts that are asked by themselves since a search for them and others failed, each with its newest verdict."""
     wanted, newest = set(names), dict[str, Attempt]()
     for record in records:
-        verdict = record.attempt
-        if verdict.unit_kind == "account" and verdict.unit in wanted:
-            newest[verdict.unit] = max(newest.get(verdict.unit, verdict), verdict, key=_last_at)
+        attempt = record.attempt
+        if attempt.unit_kind == "account" and attempt.unit in wanted:
+            newest[attempt.unit] = max(newest.get(attempt.unit, attempt), attempt, key=_last_at)
     return {name: one for name, one in newest.items() if one.state != "complete" or one.reason == _ISOLATED_REASON}
 
 
@@ -103,5 +103,5 @@ def days_missing_accounts(
     }
 
 
-def _last_at(verdict: Attempt | None) -> datetime:
-    return (verdict and verdict.last_at) or datetime.min.replace(tzinfo=UTC)
+def _last_at(attempt: Attempt | None) -> datetime:
+    return (attempt and attempt.last_at) or datetime.min.replace(tzinfo=UTC)

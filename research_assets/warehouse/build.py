@@ -67,9 +67,9 @@ def build_warehouse(
     if record is not None:
         try:
             with _freeze_gc():
-                intake, results = _build_increment(settings, record, now, progress)
+                build_input, results = _build_increment(settings, record, now, progress)
             if not (failed := [result for result in results if result.failed]):
-                return intake, results
+                return build_input, results
             why = _fallback_reason("; ".join(f"{result.name}: {result.message.strip()}" for result in failed))
         except changes.IncrementNotPossible as gone:
             why = str(gone)
@@ -79,10 +79,10 @@ def build_warehouse(
         _remove_build(settings)
     progress(INFO, f"Building {settings.warehouse_build} from everything, because {why}")
     manifest = dbt_runner.parse_project(settings)
-    intake = changes.full_input(settings, why)
-    changes.create_raw_views(settings, intake)
+    build_input = changes.full_input(settings, why)
+    changes.create_raw_views(settings, build_input)
     with dbt_runner.dbt_session(settings) as dbt:
-        return intake, dbt.call(BUILD_ARGUMENTS, _variables(now), manifest, progress)
+        return build_input, dbt.call(BUILD_ARGUMENTS, _variables(now), manifest, progress)
 
 
 def _build_increment(
@@ -94,9 +94,9 @@ def _build_increment(
         copied = aside.submit(_copy_published, settings)
         opened = aside.submit(_open_changes, settings, record)
         manifest = dbt_runner.parse_project(settings)
-        intake = opened.result()
-        progress(INFO, f"Building {settings.warehouse_build} from {_describe_changes(intake)}")
-        idle = _unchanged_marts(manifest, intake)
+        build_input = opened.result()
+        progress(INFO, f"Building {settings.warehouse_build} from {_describe_changes(build_input)}")
+        idle = _unchanged_marts(manifest, build_input)
         # The views are those of the build before, and what follows from the project's files alone is no model.
         chosen = {
             unique_id: node.name
@@ -104,7 +104,7 @@ def _build_increment(
             if node.resource_type == "model" and node.config.materialized != "view" and node.name not in idle
         }
         # To close the gaps of replaced rows takes longer than to replace them: that is done when it is worth it.
-        vacuum = 100 if intake.compact_bytes is None else 0
+        vacuum = 100 if build_input.compact_bytes is None else 0
         variables = _variables(now) | {"increment": True, "idle": idle, "vacuum": vacuum}
         copied.result()
         # The disk works while dbt does, which leaves the flushing to us (`fsync_mode` in its profile).
@@ -119,12 +119,12 @@ def _build_increment(
                 for model in models:
                     if not model.failed:
                         testing.on_model_built(model.unique_id)
-                verdicts = testing.results()
+                results = testing.results()
         flushed.result()
-    return intake, [*models, *verdicts]
+    return build_input, [*models, *results]
 
 
-def publish_warehouse(settings: Settings, intake: BuildInput) -> None:
+def publish_warehouse(settings: Settings, build_input: BuildInput) -> None:
     """Put the finished build in the place of the warehouse by one rename; call it within `building`.
 
     Whoever has the old one open keeps reading the old one. Raises NotPublished if rows stand in DuckDB's log only.
@@ -140,7 +140,7 @@ def publish_warehouse(settings: Settings, intake: BuildInput) -> None:
     # Neither was flushed by DuckDB (`fsync_mode` in dbt's profile).
     for path in (settings.warehouse_build, changes.scratch_path(settings)):
         files.fsync_file(path)
-    changes.write_record(settings, intake, dbt_runner.project_digest())
+    changes.write_record(settings, build_input, dbt_runner.project_digest())
     # A change that somebody made to the old warehouse must not be replayed into the new one.
     _wal(settings.warehouse).unlink(missing_ok=True)
     with _close_in_background(settings.warehouse):
@@ -177,9 +177,9 @@ def _close_in_background(path: Path) -> Iterator[None]:
 
 def _open_changes(settings: Settings, record: BuildRecord) -> BuildInput:
     """Show dbt what came since the published build."""
-    intake = changes.incremental_input(settings, record)
-    changes.create_raw_views(settings, intake)
-    return intake
+    build_input = changes.incremental_input(settings, record)
+    changes.create_raw_views(settings, build_input)
+    return build_input
 
 
 @contextmanager
@@ -206,18 +206,18 @@ def _variables(now: datetime) -> dict[str, Any]:
     return {"now": now.isoformat(), "field_availability": dbt_runner.field_availability()}
 
 
-def _describe_changes(intake: BuildInput) -> str:
+def _describe_changes(build_input: BuildInput) -> str:
     """How much an increment takes in, for the log."""
-    days = {table: len(places) for table, places in intake.changed_days.items() if places}
+    days = {table: len(places) for table, places in build_input.changed_days.items() if places}
     return (
         f"what came since the last build ({', '.join(f'{n} days of {table}' for table, n in days.items()) or 'no day'})"
     )
 
 
-def _unchanged_marts(manifest: Any, intake: BuildInput) -> list[str]:
+def _unchanged_marts(manifest: Any, build_input: BuildInput) -> list[str]:
     """The marts that nothing came for; one that does not say what feeds it depends on the hour as well."""
     fed = (node for node in manifest.nodes.values() if "raw_tables" in node.config.meta)
-    return sorted(node.name for node in fed if not intake.changed_tables & set(node.config.meta["raw_tables"]))
+    return sorted(node.name for node in fed if not build_input.changed_tables & set(node.config.meta["raw_tables"]))
 
 
 def _wal(database: Path) -> Path:

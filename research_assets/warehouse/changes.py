@@ -81,14 +81,14 @@ def incremental_input(settings: Settings, record: BuildRecord) -> BuildInput:
     present = list_raw_files(settings.raw)
     past: Mapping[str, FileStamps] = record["stamps"]
     _require_append_only(past, present)
-    verdicts = _paths("coverage", present["coverage"])
+    results = _paths("coverage", present["coverage"])
     changed = {table: _changed(past.get(table, {}), days) for table, days in present.items()}
     news = set(_new_paths("coverage", past, present, changed))
-    told, kept = _read_coverage_partitions(settings.raw, sorted(news)), set(verdicts) - news
+    reported, kept = _read_coverage_partitions(settings.raw, sorted(news)), set(results) - news
     # Of a file that is gone or was written again, what it said before has changed as well.
     taken_back = [places for path, places in record["spoken"].items() if path not in kept]
-    touched = [(at, entity, day) for places in (*told.values(), *taken_back) for at, entity, day in places]
-    spoken = told | {path: record["spoken"][path] for path in kept}
+    touched = [(at, entity, day) for places in (*reported.values(), *taken_back) for at, entity, day in places]
+    spoken = reported | {path: record["spoken"][path] for path in kept}
     days = {table: {_parse_folder(folder) for folder in changed[table]} for table in DAY_TABLES}
     days["coverage"] = {(study, day) for study, _, day in touched}
     days["coverage"] |= {_parse_folder(folder) for folder in changed["wanted"]}
@@ -99,7 +99,7 @@ def incremental_input(settings: Settings, record: BuildRecord) -> BuildInput:
     for table in present:
         if table == "coverage":
             wanted = days["coverage"] | days["comments"]
-            reads[table] = [path for path in verdicts if any((at, day) in wanted for at, _, day in spoken[path])]
+            reads[table] = [path for path in results if any((at, day) in wanted for at, _, day in spoken[path])]
         elif table in by_folder:
             folders = (f"study={study}/day={day}" for study, day in by_folder[table])
             reads[table] = _paths(table, {folder: present[table].get(folder, {}) for folder in folders})
@@ -134,13 +134,13 @@ def scratch_path(settings: Settings) -> Path:
     return settings.dbt_target / "scratch.duckdb"
 
 
-def create_raw_views(settings: Settings, intake: BuildInput) -> None:
+def create_raw_views(settings: Settings, build_input: BuildInput) -> None:
     """Make the file through which dbt sees the raw tables: a view of each over the files to read, and what changed.
 
     For an increment the file of the build before is taken, with the views that dbt made in it.
     """
     path = scratch_path(settings)
-    if intake.full_refresh_reason is not None:
+    if build_input.full_refresh_reason is not None:
         # If this build fails, its views stay behind: then they must not be taken for those of the published one.
         for old in (_record_path(settings), path, path.with_name(path.name + ".wal")):
             old.unlink(missing_ok=True)
@@ -148,11 +148,14 @@ def create_raw_views(settings: Settings, intake: BuildInput) -> None:
         db.execute("CREATE SCHEMA IF NOT EXISTS raw")
         for table in fields.raw_tables():
             # The empty file lets a view bind that has nothing to read.
-            paths = [f"{table}/study={PLACEHOLDER_STUDY}/day=1970-01-01/empty.parquet", *intake.files.get(table, ())]
+            paths = [
+                f"{table}/study={PLACEHOLDER_STUDY}/day=1970-01-01/empty.parquet",
+                *build_input.files.get(table, ()),
+            ]
             rows = f"SELECT * FROM {_read_parquet(settings.raw, paths)} WHERE study <> '{PLACEHOLDER_STUDY}'"
             db.execute(f"CREATE OR REPLACE VIEW raw.{table} AS {rows}")
         db.execute("CREATE OR REPLACE TABLE raw.changed_days (raw_table VARCHAR, study VARCHAR, day DATE)")
-        changed = [(table, *place) for table, places in intake.changed_days.items() for place in places]
+        changed = [(table, *place) for table, places in build_input.changed_days.items() for place in places]
         if changed:
             db.executemany("INSERT INTO raw.changed_days VALUES (?, ?, ?)", changed)
     path.chmod(0o600)
@@ -172,16 +175,16 @@ def read_record(settings: Settings, project: str) -> BuildRecord | None:
         return None
 
 
-def write_record(settings: Settings, intake: BuildInput, project: str) -> None:
+def write_record(settings: Settings, build_input: BuildInput, project: str) -> None:
     """Say of the finished build, before it is published, from what it was made.
 
     The record names the very file, so that it says nothing of any other that may come to stand in its place.
     """
     file = settings.warehouse_build.stat()
     made_of = {
-        "stamps": intake.file_stamps,
-        "spoken": intake.coverage_partitions,
-        "compact": intake.compact_bytes or file.st_size,
+        "stamps": build_input.file_stamps,
+        "spoken": build_input.coverage_partitions,
+        "compact": build_input.compact_bytes or file.st_size,
     }
     record = {"project": project, "file": _stamp(file)} | made_of
     files.write_private(_record_path(settings), orjson.dumps(record))

@@ -214,8 +214,8 @@ def _invoke(
     def passed_on(event: Any) -> None:
         if event.info.level in ("info", "warn", "error"):
             log.write(f"{event.info.ts.ToJsonString()} {event.info.level}: {event.info.msg}\n")
-        if progress is not None and (told := _log_line(event)):
-            progress(*told)
+        if progress is not None and (reported := _log_line(event)):
+            progress(*reported)
         if built is not None and event.info.name == "NodeFinished" and event.data.node_info.node_status == "success":
             built(event.data.node_info.unique_id)
 

@@ -72,7 +72,7 @@ class IncrementTestRunner:
         self._progress = progress
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._thread = ThreadPoolExecutor(1, "tests")
-        self._verdicts: list[Future[list[NodeResult]]] = []
+        self._attempts: list[Future[list[NodeResult]]] = []
 
     def __enter__(self) -> "IncrementTestRunner":
         return self
@@ -84,11 +84,11 @@ class IncrementTestRunner:
 
     def on_model_built(self, model: str) -> None:
         """Take note, once or more, that a model is built; dbt calls it from its own threads and waits for no test."""
-        self._verdicts.append(self._thread.submit(self._built, model))
+        self._attempts.append(self._thread.submit(self._built, model))
 
     def results(self) -> list[NodeResult]:
         """The verdicts on all that was built, once they are there."""
-        return [verdict for found in self._verdicts for verdict in found.result()]
+        return [verdict for found in self._attempts for verdict in found.result()]
 
     def _built(self, model: str) -> list[NodeResult]:
         """The verdicts for which this model was waited."""

@@ -55,14 +55,14 @@ class AssetHarness:
         keys = [dg.AssetKey([self.study.name, entity]) for entity in entities]
         assets = study_assets(self.study)
         steps = [asset.op.name for asset in assets if asset.keys & set(keys)]
-        collection = CollectorResource(settings or self.settings, clock=FakeClock())
+        collector = CollectorResource(settings or self.settings, clock=FakeClock())
         tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
         return dg.materialize(
             [*assets, *study_checks(self.study)],
             selection=keys,
             instance=self.instance,
             resources={
-                "collection": dg.ResourceDefinition.hardcoded_resource(collection),
+                "collection": dg.ResourceDefinition.hardcoded_resource(collector),
                 "warehouse": warehouse_resource(self.settings),
             },
             partition_key=None if last else first,

@@ -154,11 +154,11 @@ def test_what_a_row_cannot_show_is_no_rule(field: str) -> None:
 
 def test_a_sample_is_as_long_as_the_ui_shows_at_once() -> None:
     rows = [(1 << 62 | place, "a | b\nc", "x" * 100) for place in range(50)]
-    told = markdown_sample(("id", "reason_why", "long"), rows)
-    assert len(told) <= MAX_INLINE_CHARACTERS
-    assert told.splitlines()[0] == "| id | reason why | long |"
-    assert told.splitlines()[2].startswith(f"| {1 << 62} | a ¦ b c | xxx")
-    assert len(told.splitlines()) > 8
+    reported = markdown_sample(("id", "reason_why", "long"), rows)
+    assert len(reported) <= MAX_INLINE_CHARACTERS
+    assert reported.splitlines()[0] == "| id | reason why | long |"
+    assert reported.splitlines()[2].startswith(f"| {1 << 62} | a ¦ b c | xxx")
+    assert len(reported.splitlines()) > 8
 
 
 def test_each_collected_asset_has_its_checks_and_two_kinds_block() -> None:

@@ -99,8 +99,8 @@ def test_known_videos_that_are_lost_are_counted_and_told_once_most_of_them_are(t
     check_results(tmp_path, "videos", [{}, *looked(4), *earlier])
     result = results(tmp_path, "videos")["canaries"][1]
     assert result.passed
-    told = {name: result.metadata[name].value for name in ("videos searched", "found", "last check")}
-    assert told == {"videos searched": 8, "found": 4, "last check": f"{SEEN:%Y-%m-%d %H:%M} UTC"}
+    reported = {name: result.metadata[name].value for name in ("videos searched", "found", "last check")}
+    assert reported == {"videos searched": 8, "found": 4, "last check": f"{SEEN:%Y-%m-%d %H:%M} UTC"}
     assert result.metadata["not found (examples)"].value == "70, 71, 72, 73"
     check_results(tmp_path, "videos", [{}, *looked(5), *earlier])
     assert failing_rules(tmp_path, "videos") == {"canaries": 5}

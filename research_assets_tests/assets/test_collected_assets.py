@@ -76,8 +76,10 @@ def test_a_dead_day_is_not_materialized_and_stops_nothing(harness: Build) -> Non
     assert result.success
     assert world.materialized("videos") == alive
     assert world.materialized("comments") == alive
-    told = [event.asset_observation_data.asset_observation for event in result.all_events if event.is_asset_observation]
-    of_the_day = [one for one in told if one.partition == "2026-02-04"]
+    reported = [
+        event.asset_observation_data.asset_observation for event in result.all_events if event.is_asset_observation
+    ]
+    of_the_day = [one for one in reported if one.partition == "2026-02-04"]
     assert [one.metadata["state"].value for one in of_the_day] == ["quarantined", "not_asked"]
     assert all(one.metadata["reason"].value for one in of_the_day)
 
@@ -98,13 +100,13 @@ def test_a_pause_is_no_failure(harness: Build) -> None:
     assert [(tag or {})["dagster/code_version"] for tag in tags] == [spec.code_version] * 2, (
         "an edited query makes them stale"
     )
-    told = observations_by_partition(paused)[None]
-    assert "Paused, not failed" in (told.description or "")
-    assert told.metadata["pool"].value == "research"
-    assert told.metadata["remaining partitions"].value == "2026-02-01..2026-02-08"
-    assert told.metadata["quota available at"].value == "2026-03-03 00:00 UTC"
-    assert (told.metadata["remaining requests"].value, told.metadata["estimate basis"].value) == (8, "density")
-    assert told.metadata["estimated completion"].value == "2026-03-05, if nothing else is asked"
+    reported = observations_by_partition(paused)[None]
+    assert "Paused, not failed" in (reported.description or "")
+    assert reported.metadata["pool"].value == "research"
+    assert reported.metadata["remaining partitions"].value == "2026-02-01..2026-02-08"
+    assert reported.metadata["quota available at"].value == "2026-03-03 00:00 UTC"
+    assert (reported.metadata["remaining requests"].value, reported.metadata["estimate basis"].value) == (8, "density")
+    assert reported.metadata["estimated completion"].value == "2026-03-05, if nothing else is asked"
     # The steps of the checks waited for an output that did not come, but what came was looked at.
     record = world.instance.get_latest_asset_check_evaluation_record(
         dg.AssetCheckKey(dg.AssetKey(["gardening", "videos"]), "all_units_settled")

@@ -109,10 +109,10 @@ def test_from_the_search_to_a_check_of_the_warehouse(code_location: dg.Definitio
     result = job.execute_in_process(instance=instance, asset_selection=marts)
     assert result.success
     assert module_settings.warehouse.exists()
-    told = {one.check_name: one for one in result.get_asset_check_evaluations()}
-    assert {"gardening_is_complete", "balcony_is_complete"} <= set(told)
+    reported = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    assert {"gardening_is_complete", "balcony_is_complete"} <= set(reported)
     # Only one day was asked, of one of the two studies.
-    assert "not asked" in (told["balcony_is_complete"].description or "")
+    assert "not asked" in (reported["balcony_is_complete"].description or "")
     with duckdb.connect(str(module_settings.warehouse), read_only=True) as connection:
         [(held,)] = connection.execute("select count(*) from marts.videos").fetchall()
         complete = connection.execute(

@@ -19,18 +19,18 @@ def run() -> Iterable[Row]:
     with data_root() as settings, serve_harness(settings, SandboxConfig(fixed_volume=ROWS)) as base:
         for page in range(1, PAGES + 1):
             for before in (True, False):
-                lab = base.copy(f"{page}{before}")
-                life = CollectorProcess(lab.settings, "videos", days(1), lab.clock.moment, study())
+                harness = base.copy(f"{page}{before}")
+                life = CollectorProcess(harness.settings, "videos", days(1), harness.clock.moment, study())
                 if before:
-                    kill_at_page(lab, page, life)
+                    kill_at_page(harness, page, life)
                 elif not replace(life, pages=page).end():
                     raise RuntimeError(f"The process outlived page {page}.")
-                asyncio.run(lab.collect("videos", days(1)))
-                held = lab.ids()
+                asyncio.run(harness.collect("videos", days(1)))
+                held = harness.ids()
                 kills += 1
                 lost += ROWS - len(set(held))
                 twice += len(held) - len(set(held))
-                again = max(again, lab.requests_sent - PAGES)
+                again = max(again, harness.requests_sent - PAGES)
     note = f"{kills} kills of a process"
     yield Row("killed after each page in turn: rows lost", lost, "rows", 0, note, "exactly")
     yield Row("killed after each page in turn: rows twice", twice, "rows", 0, note, "exactly")

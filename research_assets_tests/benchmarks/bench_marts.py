@@ -50,12 +50,12 @@ def _seconds(settings: Settings, *, whole: bool = False) -> float:
     """Seconds of a build from the first look at the raw tables to the published warehouse."""
     began = perf_counter()
     with build.build_lock(settings):
-        intake, results = build.build_warehouse(settings, full_refresh=whole, now=NOW, progress=lambda *_: None)
+        build_input, results = build.build_warehouse(settings, full_refresh=whole, now=NOW, progress=lambda *_: None)
         if failed := [f"{result.name}: {result.message}" for result in results if result.failed]:
             raise RuntimeError(f"The marts of the benchmark are wrong: {'; '.join(failed)}")
-        if (intake.full_refresh_reason is None) is whole:
+        if (build_input.full_refresh_reason is None) is whole:
             raise RuntimeError(
-                f"The marts were built otherwise than they should be measured: {intake.full_refresh_reason}"
+                f"The marts were built otherwise than they should be measured: {build_input.full_refresh_reason}"
             )
-        build.publish_warehouse(settings, intake)
+        build.publish_warehouse(settings, build_input)
     return perf_counter() - began

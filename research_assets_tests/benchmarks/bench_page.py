@@ -100,8 +100,8 @@ async def _ours(settings: Settings, number: int) -> list[float]:
     def durable(_: RunProgress) -> None:
         moments.append(perf_counter())
 
-    tools = open_tools(settings, ServerClock(SystemClock()), progress=durable)
-    async with tools.client:
-        async for _ in collect(CollectionTask(study(), "videos", (START + timedelta(days=number),)), tools):
+    context = open_tools(settings, ServerClock(SystemClock()), progress=durable)
+    async with context.client:
+        async for _ in collect(CollectionTask(study(), "videos", (START + timedelta(days=number),)), context):
             pass
     return [after - before for before, after in pairwise(moments)]

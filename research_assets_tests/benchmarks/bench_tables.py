@@ -51,7 +51,7 @@ def _measure(flat: int, days: int) -> tuple[float, float, str]:
 
 def _read(manifest: Manifest, settings: Settings) -> float:
     query = typed_rows(ENTITIES["videos"], manifest, with_day=False)
-    with temporary_folder(settings.raw, "peer") as shop, open_duckdb(shop) as db:
+    with temporary_folder(settings.raw, "peer") as folder, open_duckdb(folder) as db:
         began = perf_counter()
         db.execute(f"SELECT sum(hash(COLUMNS(*))) FROM ({query})").fetchall()
         return perf_counter() - began

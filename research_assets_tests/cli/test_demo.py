@@ -135,20 +135,20 @@ def test_the_report_tells_what_the_sandbox_gave(summary: str, demo_settings: Set
     (study,) = (found.spec for found in find_studies(demo_settings))
     assert study.end is not None
     truth = sandbox.truth.videos(GARDEN, study.start, study.end)
-    facts = read_report_data(demo_settings, study.name)
-    assert {day.day: day.videos for day in facts.days} == {day: len(hits.deliverable) for day, hits in truth.items()}
-    assert facts.overall.requests == sum(one.requests for one in facts.endpoints) == charged(sandbox)
-    assert sum(one.number for one in facts.engagement[0].bins) + facts.engagement[0].zeros == facts.overall.videos
-    searched = next(tag for tag in facts.hashtags if tag.name == "gardening")
-    assert (searched.videos, searched.other) == (facts.overall.videos, facts.overall.creators)
+    data = read_report_data(demo_settings, study.name)
+    assert {day.day: day.videos for day in data.days} == {day: len(hits.deliverable) for day, hits in truth.items()}
+    assert data.overall.requests == sum(one.requests for one in data.endpoints) == charged(sandbox)
+    assert sum(one.number for one in data.engagement[0].bins) + data.engagement[0].zeros == data.overall.videos
+    searched = next(tag for tag in data.hashtags if tag.name == "gardening")
+    assert (searched.videos, searched.other) == (data.overall.videos, data.overall.creators)
     report = demo_settings.reports / f"{study.name}.html"
     for page in (report, demo_settings.reports / "marts-codebook.html"):
         assert str(page) in summary
         assert page.exists()
     raw, kept = (sum(len(getattr(hits, kind)) for hits in truth.values()) for kind in ("raw", "deliverable"))
-    told = report.read_text()
-    assert f"the API offered {raw:,} raw hits, of which {kept:,} (" in told
-    assert f": {charged(sandbox):,} in all" in told
+    reported = report.read_text()
+    assert f"the API offered {raw:,} raw hits, of which {kept:,} (" in reported
+    assert f": {charged(sandbox):,} in all" in reported
 
 
 def test_the_summary_says_what_was_spent_and_what_comes_next(summary: str, sandbox: RunningSandbox) -> None:

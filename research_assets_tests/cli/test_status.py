@@ -71,12 +71,12 @@ def test_coverage_is_a_picture_that_needs_no_colour(
     }
     rows = [unit(date(2026, 2, 1), "complete", 9), dead, unit(date(2026, 2, 3), "partial", 4)]
     write_rows(data_folder.raw, "coverage", study="gardening", day=date(2026, 3, 2), name="c1", rows=rows)
-    told = status().stdout
-    lines = [line.split() for line in told.splitlines()]
+    reported = status().stdout
+    lines = [line.split() for line in reported.splitlines()]
     assert ["gardening", "videos", "2026-02-01", "█!▒·", "2026-02-04"] in lines
-    assert "! quarantined" in told
+    assert "! quarantined" in reported
     assert ["gardening", "videos", "2026-02-02", "quarantined", "1", "2026-03-04"] in [line[:6] for line in lines]
-    assert "HTTP 500" in told
+    assert "HTTP 500" in reported
     assert any(line[:4] == ["gardening", "videos", "2026-02-03", "partial"] for line in lines)
 
 
@@ -106,11 +106,11 @@ def test_what_failed_of_late_is_told(data_folder: Settings) -> None:
         {"at": now, "sensor": "quota_window", "message": ["IO Error: torn.parquet"]},
     ]
     data_folder.alerts.write_bytes(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
-    told = status().stdout
-    assert "HTTP 401" in told
-    assert "gardening/videos 2026-02-01" in told
-    assert "torn.parquet" in told
-    assert "long ago" not in told
+    reported = status().stdout
+    assert "HTTP 401" in reported
+    assert "gardening/videos 2026-02-01" in reported
+    assert "torn.parquet" in reported
+    assert "long ago" not in reported
 
 
 def test_spent_quota_is_told(data_folder: Settings) -> None:

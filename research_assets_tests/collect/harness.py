@@ -64,12 +64,12 @@ class CollectorHarness:
     ) -> tuple[dict[date, PartitionResult], Paused | None]:
         """Collect; gives what was finished by partition, and the pause if there was one."""
         asked = {name: how.pop(name) for name in ("again", "retry", "canary") if name in how}
-        ask = CollectionTask(spec or study(), entity, tuple(partitions), **asked)
+        task = CollectionTask(spec or study(), entity, tuple(partitions), **asked)
         finished: dict[date, PartitionResult] = {}
         pause = None
-        tools = self.tools(**how)
-        async with tools.client:
-            async for result in collect(ask, tools):
+        context = self.tools(**how)
+        async with context.client:
+            async for result in collect(task, context):
                 if isinstance(result, Paused):
                     pause = result
                 else:
@@ -98,8 +98,8 @@ Edit = Callable[[httpx.Request, httpx.Response], httpx.Response | None]
 class TamperingTransport(httpx.AsyncBaseTransport):
     """The way to a sandbox, on which the answers of data requests may be changed: `edit` gives another one, or None."""
 
-    def __init__(self, lab: CollectorHarness, edit: Edit) -> None:
-        self._inner, self._edit = httpx.ASGITransport(lab.app), edit
+    def __init__(self, harness: CollectorHarness, edit: Edit) -> None:
+        self._inner, self._edit = httpx.ASGITransport(harness.app), edit
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await self._inner.handle_async_request(request)

@@ -72,11 +72,11 @@ class ServedHarness(CollectorHarness):
 @contextmanager
 def serve_harness(settings: Settings, config: SandboxConfig, clock: FakeClock | None = None) -> Iterator[ServedHarness]:
     """A lab on a data root, its sandbox listening on loopback and running on the lab's clock."""
-    lab = ServedHarness(settings, config, clock) if clock else ServedHarness(settings, config)
-    with run_in_thread(config, clock=lab.clock) as sandbox:
-        lab.app = sandbox.app
-        lab.settings = replace(lab.settings, api_url=sandbox.url)
-        yield lab
+    harness = ServedHarness(settings, config, clock) if clock else ServedHarness(settings, config)
+    with run_in_thread(config, clock=harness.clock) as sandbox:
+        harness.app = sandbox.app
+        harness.settings = replace(harness.settings, api_url=sandbox.url)
+        yield harness
 
 
 def open_tools(
@@ -151,7 +151,7 @@ def kill(process: BaseProcess) -> None:
     wait([process.sentinel], PATIENCE)
 
 
-def kill_at_page(lab: ServedHarness, page: int, life: CollectorProcess) -> None:
+def kill_at_page(harness: ServedHarness, page: int, life: CollectorProcess) -> None:
     """Run a child and kill it when the server has the n-th page ready, before a byte of it has left."""
     child: list[BaseProcess] = []
     begun = Event()
@@ -160,7 +160,7 @@ def kill_at_page(lab: ServedHarness, page: int, life: CollectorProcess) -> None:
         begun.wait()
         kill(child[0])
 
-    lab.at_request(page, act)
+    harness.at_request(page, act)
     child.append(life.begin())
     begun.set()
     if not wait_for_exit(child[0]):
@@ -193,7 +193,7 @@ async def _collect(life: CollectorProcess) -> None:
         if progress.pages == life.pages:
             _kill_self()
 
-    tools = open_tools(life.settings, ServerClock(FakeClock(life.moment)), progress=durable)
-    async with tools.client:
-        async for _ in collect(CollectionTask(life.spec, life.entity, life.partitions), tools):
+    context = open_tools(life.settings, ServerClock(FakeClock(life.moment)), progress=durable)
+    async with context.client:
+        async for _ in collect(CollectionTask(life.spec, life.entity, life.partitions), context):
             pass

@@ -32,90 +32,96 @@ RUNNING = study(end=None)
 
 async def collected_harness(settings: Settings, **knobs: object) -> CollectorHarness:
     """A lab that holds five days of 20 videos for long enough."""
-    lab = CollectorHarness(settings, SandboxConfig(**{"flat": 20, "search_life": 40 * 86_400, **knobs}))  # type: ignore[arg-type]
-    await lab.collect("videos", days(5))
-    lab.clock.advance(days=CANARY_INTERVAL.days)
-    return lab
+    harness = CollectorHarness(settings, SandboxConfig(**{"flat": 20, "search_life": 40 * 86_400, **knobs}))  # type: ignore[arg-type]
+    await harness.collect("videos", days(5))
+    harness.clock.advance(days=CANARY_INTERVAL.days)
+    return harness
 
 
-def due(lab: CollectorHarness) -> date | None:
+def due(harness: CollectorHarness) -> date | None:
     """The day that the study is to look at now."""
-    pools, used = read_pools(lab.settings, lab.server_clock)
-    return read_agenda_inputs(lab.settings, [RUNNING], pools, lab.clock.now(), used=used).canary_days.get("garden")
+    pools, used = read_pools(harness.settings, harness.server_clock)
+    return read_agenda_inputs(harness.settings, [RUNNING], pools, harness.clock.now(), used=used).canary_days.get(
+        "garden"
+    )
 
 
 async def test_a_look_costs_one_request_and_says_of_each_video_whether_it_is_still_found(settings: Settings) -> None:
-    lab = await collected_harness(settings)
-    sent = lab.requests_sent
+    harness = await collected_harness(settings)
+    sent = harness.requests_sent
 
     def withdrawn(_: httpx.Request, response: httpx.Response) -> httpx.Response:
         return change_data(response, videos=orjson.loads(response.content)["data"]["videos"][:-3])
 
-    finished, pause = await lab.collect("videos", [START], canary=True, transport=TamperingTransport(lab, withdrawn))
-    assert (pause, finished[START].state, finished[START].was_complete, lab.requests_sent - sent) == (
+    finished, pause = await harness.collect(
+        "videos", [START], canary=True, transport=TamperingTransport(harness, withdrawn)
+    )
+    assert (pause, finished[START].state, finished[START].was_complete, harness.requests_sent - sent) == (
         None,
         "complete",
         True,
         1,
     )
-    assert sorted(lab.sql(CANARY_SQL)) == [
+    assert sorted(harness.sql(CANARY_SQL)) == [
         ("complete", 17, 0.85, None),
         ("missing", 3, 0.15, "Known from before, not found when it was looked for again."),
     ]
-    assert len(lab.ids()) == 100, "a look brings no rows"
+    assert len(harness.ids()) == 100, "a look brings no rows"
     # The days stand as they did, for the collector and for the agenda.
-    finished, _ = await lab.collect("videos", days(5))
+    finished, _ = await harness.collect("videos", days(5))
     assert {one.was_complete for one in finished.values()} == {True}
-    assert lab.requests_sent - sent == 1
+    assert harness.requests_sent - sent == 1
 
 
 async def test_ids_that_come_as_text_are_found_too(settings: Settings) -> None:
-    lab = await collected_harness(settings)
-    await lab.collect("videos", [START], canary=True, transport=TamperingTransport(lab, lambda _, r: ids_as_text(r)))
-    assert lab.sql(CANARY_SQL) == [("complete", 20, 1, None)]
+    harness = await collected_harness(settings)
+    await harness.collect(
+        "videos", [START], canary=True, transport=TamperingTransport(harness, lambda _, r: ids_as_text(r))
+    )
+    assert harness.sql(CANARY_SQL) == [("complete", 20, 1, None)]
 
 
 async def test_a_query_that_is_not_answered_is_suspicious_and_looked_at_again_tomorrow(settings: Settings) -> None:
-    lab = await collected_harness(settings)
-    sent = lab.requests_sent
+    harness = await collected_harness(settings)
+    sent = harness.requests_sent
     nothing = TamperingTransport(
-        lab, lambda _, r: change_data(r, videos=None, cursor=0, has_more=False, search_id=None)
+        harness, lambda _, r: change_data(r, videos=None, cursor=0, has_more=False, search_id=None)
     )
-    await lab.collect("videos", [START], canary=True, transport=nothing)
-    assert lab.requests_sent - sent == 2
-    [(state, number, requests, reason)] = lab.sql(CANARY_SQL)
+    await harness.collect("videos", [START], canary=True, transport=nothing)
+    assert harness.requests_sent - sent == 2
+    [(state, number, requests, reason)] = harness.sql(CANARY_SQL)
     assert (state, number, requests) == ("suspicious", 20, 2)
     assert "20 videos known from before" in reason
-    assert due(lab) is None
-    lab.clock.advance(days=1)
-    assert due(lab) is not None
+    assert due(harness) is None
+    harness.clock.advance(days=1)
+    assert due(harness) is not None
 
 
 async def test_a_look_waits_for_the_quota(settings: Settings) -> None:
-    lab = await collected_harness(settings)
-    lab.ledger.mark_exhausted("research")
-    finished, pause = await lab.collect("videos", [START], canary=True)
+    harness = await collected_harness(settings)
+    harness.ledger.mark_exhausted("research")
+    finished, pause = await harness.collect("videos", [START], canary=True)
     assert not finished
     assert pause is not None
     assert pause.remaining == (START,)
-    assert lab.sql(CANARY_SQL) == []
+    assert harness.sql(CANARY_SQL) == []
 
 
 async def test_an_api_that_is_down_is_left_alone_and_nothing_is_said_of_the_videos(settings: Settings) -> None:
-    lab = await collected_harness(settings)
-    sent = lab.requests_sent
-    down = TamperingTransport(lab, lambda _, r: error_response(r, 500, "internal_error", "Server Internal Error"))
-    finished, pause = await lab.collect("videos", [START], canary=True, transport=down)
+    harness = await collected_harness(settings)
+    sent = harness.requests_sent
+    down = TamperingTransport(harness, lambda _, r: error_response(r, 500, "internal_error", "Server Internal Error"))
+    finished, pause = await harness.collect("videos", [START], canary=True, transport=down)
     assert not finished
     assert pause is not None
     assert "could not be looked for" in pause.reason
-    assert lab.requests_sent - sent == 2
-    assert lab.sql(CANARY_SQL) == []
+    assert harness.requests_sent - sent == 2
+    assert harness.sql(CANARY_SQL) == []
 
 
 async def test_of_a_query_by_many_accounts_those_are_looked_for_that_go_into_one_search(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig(fixed_volume=20, search_lifetime=40 * 86_400))
-    authors = sorted({name for (name,) in (await _any_day(lab))})
+    harness = CollectorHarness(settings, SandboxConfig(fixed_volume=20, search_lifetime=40 * 86_400))
+    authors = sorted({name for (name,) in (await _any_day(harness))})
     wide = study(query={"and": ({"operation": "IN", "field_name": "username", "field_values": tuple(authors)},)})
     asked: list[set[str]] = []
 
@@ -124,10 +130,10 @@ async def test_of_a_query_by_many_accounts_those_are_looked_for_that_go_into_one
             if one["field_name"] == "username":
                 asked.append(set(one["field_values"]))
 
-    await lab.collect("videos", [START], wide, canary=True, transport=TamperingTransport(lab, seen))
-    assert len(authors) > lab.settings.username_batch
+    await harness.collect("videos", [START], wide, canary=True, transport=TamperingTransport(harness, seen))
+    assert len(authors) > harness.settings.username_batch
     [names] = asked
-    assert len(names) == lab.settings.username_batch
+    assert len(names) == harness.settings.username_batch
     assert names < set(authors)
 
 
@@ -154,38 +160,38 @@ async def test_an_account_that_breaks_searches_is_left_out_of_the_look(
 
 
 async def test_few_videos_are_looked_for_too_but_say_nothing_of_the_query(settings: Settings) -> None:
-    lab = await collected_harness(settings)
-    [(name, number)] = lab.sql(
+    harness = await collected_harness(settings)
+    [(name, number)] = harness.sql(
         f"SELECT username, count(*) FROM {{videos}} WHERE day = '{START}' GROUP BY ALL HAVING count(*) < 3 LIMIT 1"
     )
     few = usernames_of([name, "somebody.else"])
     nothing = TamperingTransport(
-        lab, lambda _, r: change_data(r, videos=None, cursor=0, has_more=False, search_id=None)
+        harness, lambda _, r: change_data(r, videos=None, cursor=0, has_more=False, search_id=None)
     )
-    finished, pause = await lab.collect("videos", [START], few, canary=True, transport=nothing)
+    finished, pause = await harness.collect("videos", [START], few, canary=True, transport=nothing)
     assert (pause, finished[START].state) == (None, "complete")
-    assert [(state, count) for state, count, _, _ in lab.sql(CANARY_SQL)] == [("missing", number)]
+    assert [(state, count) for state, count, _, _ in harness.sql(CANARY_SQL)] == [("missing", number)]
 
 
-async def _any_day(lab: CollectorHarness) -> list[tuple[str]]:
-    await lab.collect("videos", [START])
-    return lab.sql("SELECT DISTINCT username FROM {videos}")
+async def _any_day(harness: CollectorHarness) -> list[tuple[str]]:
+    await harness.collect("videos", [START])
+    return harness.sql("SELECT DISTINCT username FROM {videos}")
 
 
 async def test_a_look_is_due_a_week_after_the_last_and_not_before_videos_are_known_for_a_week(
     settings: Settings,
 ) -> None:
-    lab = await collected_harness(settings)
-    assert due(lab) in days(5)
-    lab.clock.advance(seconds=-1)
-    assert due(lab) is None
-    lab.clock.advance(seconds=1)
-    await lab.collect("videos", [START], RUNNING, canary=True)
-    assert due(lab) is None
-    lab.clock.advance(days=CANARY_INTERVAL.days, seconds=-1)
-    assert due(lab) is None
-    lab.clock.advance(seconds=1)
-    assert due(lab) in days(5)
+    harness = await collected_harness(settings)
+    assert due(harness) in days(5)
+    harness.clock.advance(seconds=-1)
+    assert due(harness) is None
+    harness.clock.advance(seconds=1)
+    await harness.collect("videos", [START], RUNNING, canary=True)
+    assert due(harness) is None
+    harness.clock.advance(days=CANARY_INTERVAL.days, seconds=-1)
+    assert due(harness) is None
+    harness.clock.advance(seconds=1)
+    assert due(harness) in days(5)
 
 
 def test_the_day_changes_from_week_to_week_and_looking_ends_with_the_study() -> None:

@@ -46,8 +46,10 @@ class Case:
     spec: StudySpec = field(default_factory=study)
     before: tuple[str, ...] = ()
 
-    def life(self, lab: ServedHarness, **death: Any) -> CollectorProcess:
-        return CollectorProcess(lab.settings, self.entity, self.partitions(lab), lab.clock.moment, self.spec, **death)
+    def life(self, harness: ServedHarness, **death: Any) -> CollectorProcess:
+        return CollectorProcess(
+            harness.settings, self.entity, self.partitions(harness), harness.clock.moment, self.spec, **death
+        )
 
 
 CASES = {
@@ -81,33 +83,33 @@ def base(
         }
     )
     small = replace(settings, page_size=case.page_size, concurrency=1)
-    with serve_harness(small, SandboxConfig(**case.knobs)) as lab:
+    with serve_harness(small, SandboxConfig(**case.knobs)) as harness:
         for spec in (
-            CollectorProcess(lab.settings, name, days(1), lab.clock.moment, case.spec) for name in case.before
+            CollectorProcess(harness.settings, name, days(1), harness.clock.moment, case.spec) for name in case.before
         ):
             assert not spec.end()
-        yield case, lab
+        yield case, harness
 
 
 @pytest.fixture
 def case_harness(base: tuple[Case, ServedHarness]) -> tuple[Case, ServedHarness]:
     """The case on a data root of this test's own."""
-    case, lab = base
-    return case, lab.copy(str(next(NUMBERS)))
+    case, harness = base
+    return case, harness.copy(str(next(NUMBERS)))
 
 
-def held(lab: ServedHarness, case: Case) -> list[Any]:
+def held(harness: ServedHarness, case: Case) -> list[Any]:
     """What tells the rows apart, for every row in the raw table."""
-    return sorted(row[0] for row in lab.sql(f"SELECT {case.key} FROM {{{case.entity}}}"))
+    return sorted(row[0] for row in harness.sql(f"SELECT {case.key} FROM {{{case.entity}}}"))
 
 
-def truth(lab: ServedHarness, case: Case) -> list[Any]:
+def truth(harness: ServedHarness, case: Case) -> list[Any]:
     """What a perfect collector would hold."""
-    known = lab.app.truth
+    known = harness.app.truth
     if case.entity == "followers":
         return sorted(known.user("sandbox_popular")["followers"])
     hits = known.videos(
-        {group: list(conditions) for group, conditions in QUERY.items()}, START, case.partitions(lab)[-1]
+        {group: list(conditions) for group, conditions in QUERY.items()}, START, case.partitions(harness)[-1]
     )
     videos = [video for day in hits.values() for video in day.deliverable]
     if case.entity == "videos":
@@ -116,19 +118,19 @@ def truth(lab: ServedHarness, case: Case) -> list[Any]:
     return sorted(top + [reply for comment in top for reply in known.replies(comment)])
 
 
-async def assert_completes(lab: ServedHarness, case: Case, *, again: int, failed: int = 0) -> None:
+async def assert_completes(harness: ServedHarness, case: Case, *, again: int, failed: int = 0) -> None:
     """A second run finishes: no row lost, none twice, so many pages asked again in all, and no journal left.
 
     `failed` of them were answered with an error, so that the coverage counts them too.
     """
-    finished, pause = await lab.collect(case.entity, case.partitions(lab), case.spec)
+    finished, pause = await harness.collect(case.entity, case.partitions(harness), case.spec)
     assert pause is None
     assert {result.state for result in finished.values()} == {"complete"}
-    assert held(lab, case) == truth(lab, case)
-    assert lab.requests_sent == case.pages + again
+    assert held(harness, case) == truth(harness, case)
+    assert harness.requests_sent == case.pages + again
     assert sum(result.requests for result in finished.values()) == pytest.approx(case.pages + failed)
-    assert list_open_journals(lab.settings.captures, case.entity, case.spec.name) == []
-    assert lab.sql("SELECT count(*) FROM {coverage} WHERE state <> 'complete'") == [(0,)]
+    assert list_open_journals(harness.settings.captures, case.entity, case.spec.name) == []
+    assert harness.sql("SELECT count(*) FROM {coverage} WHERE state <> 'complete'") == [(0,)]
 
 
 EACH_PAGE = [(name, page) for name, case in CASES.items() for page in range(1, case.pages + 1)]
@@ -136,43 +138,43 @@ EACH_PAGE = [(name, page) for name, case in CASES.items() for page in range(1, c
 
 @pytest.mark.parametrize(("base", "page"), EACH_PAGE, indirect=["base"])
 async def test_killed_before_a_page_arrives(case_harness: tuple[Case, ServedHarness], page: int) -> None:
-    case, lab = case_harness
-    kill_at_page(lab, page, case.life(lab))
-    await assert_completes(lab, case, again=1)
+    case, harness = case_harness
+    kill_at_page(harness, page, case.life(harness))
+    await assert_completes(harness, case, again=1)
 
 
 @pytest.mark.parametrize(
     ("base", "page"), [each for each in EACH_PAGE if each[1] in (1, 2, CASES[each[0]].pages)], indirect=["base"]
 )
 async def test_killed_after_a_page_is_durable(case_harness: tuple[Case, ServedHarness], page: int) -> None:
-    case, lab = case_harness
-    assert case.life(lab, pages=page).end()
-    await assert_completes(lab, case, again=0)
+    case, harness = case_harness
+    assert case.life(harness, pages=page).end()
+    await assert_completes(harness, case, again=0)
 
 
 @pytest.mark.parametrize("base", CASES, indirect=True)
 async def test_killed_after_each_page_again_and_again(case_harness: tuple[Case, ServedHarness]) -> None:
-    case, lab = case_harness
+    case, harness = case_harness
     for _ in range(case.pages):
-        assert case.life(lab, pages=1).end()
-    assert not case.life(lab, pages=1).end()
-    await assert_completes(lab, case, again=0)
+        assert case.life(harness, pages=1).end()
+    assert not case.life(harness, pages=1).end()
+    await assert_completes(harness, case, again=0)
 
 
 @pytest.mark.parametrize("place", KILL_POINTS)
 @pytest.mark.parametrize("base", CASES, indirect=True)
 async def test_killed_while_publishing(case_harness: tuple[Case, ServedHarness], place: str) -> None:
-    case, lab = case_harness
-    assert case.life(lab, place=place).end()
-    await assert_completes(lab, case, again=0)
+    case, harness = case_harness
+    assert case.life(harness, place=place).end()
+    await assert_completes(harness, case, again=0)
 
 
 @pytest.mark.parametrize("base", ["videos"], indirect=True)
 async def test_killed_at_any_step_of_publishing(base: tuple[Case, ServedHarness]) -> None:
-    case, lab = base
+    case, harness = base
     short = replace(case, pages=7, partitions=lambda _: days(1))
     for step in count(0, 6):
-        at = lab.copy(str(next(NUMBERS)))
+        at = harness.copy(str(next(NUMBERS)))
         if not short.life(at, step=step).end():
             break
         await assert_completes(at, short, again=0)
@@ -182,8 +184,8 @@ async def test_killed_at_any_step_of_publishing(base: tuple[Case, ServedHarness]
 @pytest.fixture(scope="module")
 def torn_journal(base: tuple[Case, ServedHarness]) -> tuple[Case, ServedHarness]:
     """A data root whose journal holds all but the last pages."""
-    case, lab = base
-    root = lab.copy(str(next(NUMBERS)))
+    case, harness = base
+    root = harness.copy(str(next(NUMBERS)))
     assert case.life(root, pages=case.pages - 2).end()
     return case, root
 
@@ -195,43 +197,43 @@ async def test_a_journal_cut_at_any_byte_costs_the_pages_that_were_cut(
     torn_journal: tuple[Case, ServedHarness], data: st.DataObject
 ) -> None:
     case, root = torn_journal
-    lab = root.copy(str(next(NUMBERS)), forget=False)
-    (journal,) = list_open_journals(lab.settings.captures, case.entity, case.spec.name)
+    harness = root.copy(str(next(NUMBERS)), forget=False)
+    (journal,) = list_open_journals(harness.settings.captures, case.entity, case.spec.name)
     content = journal.read_bytes()
     at = data.draw(st.integers(0, len(content)))
     journal.write_bytes(content[:at])
     whole = content[: content.rfind(b"\n", 0, at) + 1].splitlines()
     kept = sum(line.startswith(b'{"event":"page"') for line in whole)
-    before = lab.requests_sent
-    finished, pause = await lab.collect(case.entity, case.partitions(lab), case.spec)
+    before = harness.requests_sent
+    finished, pause = await harness.collect(case.entity, case.partitions(harness), case.spec)
     assert pause is None
     assert {result.state for result in finished.values()} == {"complete"}
-    assert held(lab, case) == truth(lab, case)
-    assert lab.requests_sent - before == case.pages - kept
+    assert held(harness, case) == truth(harness, case)
+    assert harness.requests_sent - before == case.pages - kept
 
 
 @pytest.mark.parametrize("base", CASES, indirect=True)
 async def test_of_two_processes_one_works_and_the_other_says_so_at_once(
     case_harness: tuple[Case, ServedHarness],
 ) -> None:
-    case, lab = case_harness
+    case, harness = case_harness
     reached, go_on = Event(), Event()
 
     def hold() -> None:
         reached.set()
         go_on.wait()
 
-    lab.at_request(3, hold)
-    child = case.life(lab).begin()
+    harness.at_request(3, hold)
+    child = case.life(harness).begin()
     assert reached.wait(60)
     try:
         with pytest.raises(PartitionBusy, match="another process"):
-            await lab.collect(case.entity, case.partitions(lab), case.spec)
+            await harness.collect(case.entity, case.partitions(harness), case.spec)
     finally:
         go_on.set()
     assert not wait_for_exit(child)
-    assert lab.requests_sent == case.pages
-    assert held(lab, case) == truth(lab, case)
+    assert harness.requests_sent == case.pages
+    assert held(harness, case) == truth(harness, case)
 
 
 @pytest.mark.parametrize("base", ["comments"], indirect=True)
@@ -239,27 +241,27 @@ async def test_of_two_processes_one_works_and_the_other_says_so_at_once(
 async def test_with_many_in_flight_no_more_than_those_are_asked_again(
     case_harness: tuple[Case, ServedHarness], page: int
 ) -> None:
-    case, lab = case_harness
-    lab.settings = replace(lab.settings, concurrency=4)
-    kill_at_page(lab, page, case.life(lab))
-    finished, _ = await lab.collect(case.entity, case.partitions(lab), case.spec)
+    case, harness = case_harness
+    harness.settings = replace(harness.settings, concurrency=4)
+    kill_at_page(harness, page, case.life(harness))
+    finished, _ = await harness.collect(case.entity, case.partitions(harness), case.spec)
     assert {result.state for result in finished.values()} == {"complete"}
-    assert held(lab, case) == truth(lab, case)
-    assert lab.requests_sent <= case.pages + 4
+    assert held(harness, case) == truth(harness, case)
+    assert harness.requests_sent <= case.pages + 4
 
 
 @pytest.mark.parametrize("base", CASES, indirect=True)
 async def test_the_token_ends_in_the_middle(case_harness: tuple[Case, ServedHarness]) -> None:
-    case, lab = case_harness
-    lab.at_request(4, lab.app.tokens.revoke_all)
-    await assert_completes(lab, case, again=1, failed=1)
-    assert lab.app.books.outcomes["access_token_invalid"] == 1
+    case, harness = case_harness
+    harness.at_request(4, harness.app.tokens.revoke_all)
+    await assert_completes(harness, case, again=1, failed=1)
+    assert harness.app.books.outcomes["access_token_invalid"] == 1
 
 
 async def test_tokens_that_live_shorter_than_the_run_are_renewed_in_time(settings: Settings) -> None:
-    with serve_harness(replace(settings, page_size=40), SandboxConfig(fixed_volume=260, token_lifetime=1)) as lab:
-        await assert_completes(lab, CASES["videos"], again=0)
-        assert lab.app.tokens.issued > 1
+    with serve_harness(replace(settings, page_size=40), SandboxConfig(fixed_volume=260, token_lifetime=1)) as harness:
+        await assert_completes(harness, CASES["videos"], again=0)
+        assert harness.app.tokens.issued > 1
 
 
 @pytest.mark.parametrize("night", [timedelta(hours=15), timedelta(days=4)])
@@ -267,16 +269,16 @@ async def test_a_search_that_expired_overnight_goes_on_near_where_it_stopped(
     settings: Settings, night: timedelta
 ) -> None:
     config = SandboxConfig(fixed_volume=95, research_cap=120, search_lifetime=3600)
-    with serve_harness(replace(settings, page_size=10), config) as lab:
-        finished, pause = await lab.collect("videos", days(14))
+    with serve_harness(replace(settings, page_size=10), config) as harness:
+        finished, pause = await harness.collect("videos", days(14))
         assert finished == {}
         assert pause is not None
-        lab.clock.moment += night
-        finished, pause = await lab.collect("videos", days(14))
+        harness.clock.moment += night
+        finished, pause = await harness.collect("videos", days(14))
         assert pause is None
         assert {result.state for result in finished.values()} == {"complete"}
         assert len(finished) == 14
-        assert sorted(set(lab.ids())) == truth(lab, replace(CASES["videos"], partitions=lambda _: days(14)))
+        assert sorted(set(harness.ids())) == truth(harness, replace(CASES["videos"], partitions=lambda _: days(14)))
         # 133 pages, those of the two and a half days in which ids and moments overlap, and the refused search id.
-        assert lab.app.books.outcomes["ok"] - lab.app.books.asked["oauth/token"] <= 133 + 1 + 26
-        assert lab.app.books.outcomes["invalid_params"] <= 2
+        assert harness.app.books.outcomes["ok"] - harness.app.books.asked["oauth/token"] <= 133 + 1 + 26
+        assert harness.app.books.outcomes["invalid_params"] <= 2

@@ -99,6 +99,6 @@ def test_each_id_is_in_one_batch_whose_window_holds_its_days(ids: list[ListedVid
         assert len(batch.ids) <= MAX_COUNT
         assert (batch.last - batch.first).days < 31
         for identifier in batch.ids:
-            told, up = days[identifier], upload_time(identifier).date()
-            assert batch.first <= (told or up) <= batch.last
-            assert told or batch.last >= min(up + timedelta(days=2), NOW.date())
+            reported, up = days[identifier], upload_time(identifier).date()
+            assert batch.first <= (reported or up) <= batch.last
+            assert reported or batch.last >= min(up + timedelta(days=2), NOW.date())

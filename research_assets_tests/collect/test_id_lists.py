@@ -37,9 +37,9 @@ def world(settings: Settings, **knobs: Any) -> CollectorHarness:
     return CollectorHarness(settings, SandboxConfig(**known))
 
 
-def held(lab: CollectorHarness, number: int) -> list[int]:
+def held(harness: CollectorHarness, number: int) -> list[int]:
     """The ids of all videos of the first days."""
-    flat = lab.app.world.flat
+    flat = harness.app.world.flat
     assert flat is not None
     return [identifier for day in range(DAY, DAY + number) for identifier in flat.ids(day)]
 
@@ -50,143 +50,143 @@ def nonexistent_ids(ids: list[int]) -> list[int]:
 
 
 def question(
-    lab: CollectorHarness, ids: list[int], purpose: Literal["audit", "rebuild"] = "audit", name: str = "donation"
+    harness: CollectorHarness, ids: list[int], purpose: Literal["audit", "rebuild"] = "audit", name: str = "donation"
 ) -> IdListTask:
-    folder = lab.settings.captures if purpose == "rebuild" else lab.settings.audits / "captures"
+    folder = harness.settings.captures if purpose == "rebuild" else harness.settings.audits / "captures"
     fields = ("id", "create_time") if purpose == "audit" else None
     return IdListTask(purpose, name, tuple(map(ListedVideo, ids)), folder, fields)
 
 
-async def asked(lab: CollectorHarness, what: IdListTask, **how: Any) -> IdListResult:
-    tools = lab.tools(**how)
+async def asked(harness: CollectorHarness, what: IdListTask, **how: Any) -> IdListResult:
+    context = harness.tools(**how)
 
     def done(journal: Any, known: Any) -> None:
         if what.purpose == "rebuild":
-            publish_rehydrated(lab.settings.raw, journal, what.videos, known)
+            publish_rehydrated(harness.settings.raw, journal, what.videos, known)
         else:
             journal.seal()
 
-    told: list[int] = []
-    async with tools.client:
-        found = await fetch_id_list(what, tools, done, told.append)
-    assert sum(told) == len(found.known.states)
+    reported: list[int] = []
+    async with context.client:
+        found = await fetch_id_list(what, context, done, reported.append)
+    assert sum(reported) == len(found.known.states)
     return found
 
 
 async def test_an_audit_tells_what_is_returned_and_costs_a_request_a_hundred(settings: Settings) -> None:
-    lab = world(settings)
-    real = held(lab, 28)
-    what = question(lab, [*real, *nonexistent_ids(real[::4])])
-    assert min_requests(what, lab.clock.now().date(), 31) == 7
-    found = await asked(lab, what)
+    harness = world(settings)
+    real = held(harness, 28)
+    what = question(harness, [*real, *nonexistent_ids(real[::4])])
+    assert min_requests(what, harness.clock.now().date(), 31) == 7
+    found = await asked(harness, what)
     assert found.n_remaining == 0
     assert found.known.states == dict.fromkeys(real, "returned") | dict.fromkeys(nonexistent_ids(real[::4]), "absent")
-    assert lab.requests_sent == found.known.requests == 7
+    assert harness.requests_sent == found.known.requests == 7
     whole = return_rates(what.videos, found.known.states)[0]
     assert (whole.listed, whole.answered, whole.returned, whole.rate) == (700, 700, 560, 0.8)
     assert whole.interval is not None
     assert whole.interval[0] < 0.8 < whole.interval[1]
-    assert not list(lab.settings.raw.glob("videos/study=donation/**/*")), "an audit brings no rows"
+    assert not list(harness.settings.raw.glob("videos/study=donation/**/*")), "an audit brings no rows"
 
 
 async def test_ids_that_come_as_text_are_returned_and_a_row_without_one_is_nothing(settings: Settings) -> None:
-    lab = world(settings)
-    ids = held(lab, 4)
+    harness = world(settings)
+    ids = held(harness, 4)
 
     def mixed(_: httpx.Request, response: httpx.Response) -> httpx.Response:
         text = ids_as_text(response) or response
         videos = orjson.loads(text.content)["data"]["videos"]
         return change_data(text, videos=[*videos, *({"id": odd} for odd in INVALID_IDS)])
 
-    found = await asked(lab, question(lab, ids), transport=TamperingTransport(lab, mixed))
+    found = await asked(harness, question(harness, ids), transport=TamperingTransport(harness, mixed))
     assert set(found.known.states.values()) == {"returned"}
-    assert lab.requests_sent == 1
+    assert harness.requests_sent == 1
 
 
 async def test_what_is_withdrawn_is_absent(settings: Settings) -> None:
-    lab = world(settings, withdrawn_per_year=0.5, flat=40)
-    ids = held(lab, 10)
-    found = await asked(lab, question(lab, ids))
-    there = set(lab.app.world.deliverable(ids, lab.clock.now().timestamp()))
+    harness = world(settings, withdrawn_per_year=0.5, flat=40)
+    ids = held(harness, 10)
+    found = await asked(harness, question(harness, ids))
+    there = set(harness.app.world.deliverable(ids, harness.clock.now().timestamp()))
     assert 0 < len(there) < len(ids)
     assert {one for one, state in found.known.states.items() if state == "returned"} == there
 
 
 async def test_nothing_is_believed_only_the_second_time(settings: Settings) -> None:
-    lab = world(settings, silent_searches=1)
-    ids = held(lab, 4)
-    found = await asked(lab, question(lab, ids))
+    harness = world(settings, silent_searches=1)
+    ids = held(harness, 4)
+    found = await asked(harness, question(harness, ids))
     assert set(found.known.states.values()) == {"returned"}
-    assert lab.requests_sent == 2
+    assert harness.requests_sent == 2
 
 
 async def test_a_dead_day_leaves_its_own_ids_unanswered_with_the_reason(settings: Settings) -> None:
     dead = START.replace(day=9)
-    lab = world(settings, dead_days=frozenset({dead}))
-    ids = held(lab, 20)
+    harness = world(settings, dead_days=frozenset({dead}))
+    ids = held(harness, 20)
     listed = tuple(
         ListedVideo(identifier, START.fromordinal(START.toordinal() + i // 20)) for i, identifier in enumerate(ids)
     )
-    found = await asked(lab, replace(question(lab, []), videos=listed))
+    found = await asked(harness, replace(question(harness, []), videos=listed))
     lost = {one for one, state in found.known.states.items() if state == "unanswered"}
     assert lost == {one.id for one in listed if one.day == dead}
     assert {found.known.reasons[one][:8] for one in lost} == {"HTTP 500"}
-    assert lab.requests_sent <= 4 + 12
+    assert harness.requests_sent <= 4 + 12
     (whole, *_) = return_rates(listed, found.known.states)
     assert (whole.answered, whole.rate) == (380, 1.0), "what was not answered says nothing of the videos"
 
 
 async def test_the_quota_ends_and_the_list_goes_on_where_it_stopped(settings: Settings) -> None:
-    lab = world(settings, research_cap=3)
-    what = question(lab, held(lab, 28))
+    harness = world(settings, research_cap=3)
+    what = question(harness, held(harness, 28))
     nights = []
     while True:
-        found = await asked(lab, what, concurrency=1)
+        found = await asked(harness, what, concurrency=1)
         nights.append(found.n_remaining)
         if found.stop is None:
             break
-        assert found.stop.retry_at > lab.clock.now()
-        lab.clock.moment = found.stop.retry_at
+        assert found.stop.retry_at > harness.clock.now()
+        harness.clock.moment = found.stop.retry_at
     assert nights[-1] == 0
     assert len(nights) == 2
     assert set(found.known.states.values()) == {"returned"}
-    assert lab.app.books.outcomes["ok"] - lab.app.books.asked.get("oauth", 0) <= 6 + 2
+    assert harness.app.books.outcomes["ok"] - harness.app.books.asked.get("oauth", 0) <= 6 + 2
     assert list_open_journals(what.captures, "videos", what.name) == []
 
 
 async def test_another_list_under_the_same_name_is_refused(settings: Settings) -> None:
-    lab = world(settings, research_cap=1)
-    ids = held(lab, 28)
-    assert (await asked(lab, question(lab, ids), concurrency=1)).stop is not None
+    harness = world(settings, research_cap=1)
+    ids = held(harness, 28)
+    assert (await asked(harness, question(harness, ids), concurrency=1)).stop is not None
     with pytest.raises(IdListError, match="choose another name"):
-        await asked(lab, question(lab, ids[1:]))
+        await asked(harness, question(harness, ids[1:]))
 
 
 async def test_rebuilt_rows_are_those_that_were_collected(settings: Settings) -> None:
-    lab = world(settings, undeliverable=0.1)
-    await lab.collect("videos", days(6), study())
+    harness = world(settings, undeliverable=0.1)
+    await harness.collect("videos", days(6), study())
     collected = "SELECT * EXCLUDE (observed_at, capture, study) FROM {videos} WHERE study = 'garden' ORDER BY id"
-    before = lab.sql(collected)
-    ids = [row[0] for row in lab.sql("SELECT id FROM {videos} WHERE study = 'garden'")]
-    what = question(lab, [*ids, *nonexistent_ids(ids[:5])], "rebuild", "colleague")
-    found = await asked(lab, what)
+    before = harness.sql(collected)
+    ids = [row[0] for row in harness.sql("SELECT id FROM {videos} WHERE study = 'garden'")]
+    what = question(harness, [*ids, *nonexistent_ids(ids[:5])], "rebuild", "colleague")
+    found = await asked(harness, what)
     assert found.n_remaining == 0
-    assert lab.sql(collected.replace("garden", "colleague")) == before
-    states = dict(lab.sql("SELECT state, count(*) FROM {coverage} WHERE study = 'colleague' GROUP BY ALL"))
+    assert harness.sql(collected.replace("garden", "colleague")) == before
+    states = dict(harness.sql("SELECT state, count(*) FROM {coverage} WHERE study = 'colleague' GROUP BY ALL"))
     assert states == {"complete": len(ids), "missing": 5}
-    assert len(list(list_sealed(lab.settings.captures, study="colleague"))) == 1
+    assert len(list(list_sealed(harness.settings.captures, study="colleague"))) == 1
 
 
 async def test_a_fault_of_the_api_at_large_halts_instead_of_spending_on(settings: Settings) -> None:
-    lab = world(settings)
-    what = question(lab, held(lab, 400 // 20))
+    harness = world(settings)
+    what = question(harness, held(harness, 400 // 20))
 
     def down(_: httpx.Request, response: httpx.Response) -> httpx.Response:
         return error_response(response, 500, "internal_error", "Try again.")
 
-    found = await asked(lab, what, transport=TamperingTransport(lab, down))
+    found = await asked(harness, what, transport=TamperingTransport(harness, down))
     assert found.stop is not None or set(found.known.states.values()) == {"unanswered"}
-    assert lab.requests_sent <= 40
+    assert harness.requests_sent <= 40
 
 
 @given(st.integers(0, 200), st.integers(0, 200))

@@ -76,33 +76,35 @@ INVALID_PAGES: dict[str, tuple[int, Change]] = {
 
 @pytest.mark.parametrize("what", INVALID_PAGES)
 async def test_an_odd_answer_costs_some_requests_and_no_row(settings: Settings, what: str) -> None:
-    lab = CollectorHarness(settings, dense())
-    finished, pause = await lab.collect("videos", days(4), transport=TamperingTransport(lab, nth(*INVALID_PAGES[what])))
+    harness = CollectorHarness(settings, dense())
+    finished, pause = await harness.collect(
+        "videos", days(4), transport=TamperingTransport(harness, nth(*INVALID_PAGES[what]))
+    )
     assert pause is None
     assert {f.state for f in finished.values()} == {"complete"}
-    assert len(set(lab.ids()) - {None}) == 1000
-    assert lab.requests_sent <= 20
+    assert len(set(harness.ids()) - {None}) == 1000
+    assert harness.requests_sent <= 20
 
 
 async def test_days_of_an_api_that_is_down_are_not_given_up_but_left_for_a_better_hour(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense())
-    await lab.collect("videos", days(2))
-    before = lab.requests_sent
-    down = TamperingTransport(lab, lambda _, r: error_response(r, 500, "internal_error", "Server Internal Error"))
-    finished, pause = await lab.collect("videos", days(60), transport=down)
+    harness = CollectorHarness(settings, dense())
+    await harness.collect("videos", days(2))
+    before = harness.requests_sent
+    down = TamperingTransport(harness, lambda _, r: error_response(r, 500, "internal_error", "Server Internal Error"))
+    finished, pause = await harness.collect("videos", days(60), transport=down)
     assert pause is not None
     assert "not even what it answered before" in pause.reason
     assert {f.state for f in finished.values() if not f.was_complete} <= {"quarantined"}
     assert len(finished) == 2
-    assert lab.requests_sent - before <= 40
-    lab.clock.moment = pause.retry_at
-    finished, pause = await lab.collect("videos", days(60))
+    assert harness.requests_sent - before <= 40
+    harness.clock.moment = pause.retry_at
+    finished, pause = await harness.collect("videos", days(60))
     assert {f.state for f in finished.values()} == {"complete"}
-    assert len(set(lab.ids())) == 60 * 250
+    assert len(set(harness.ids())) == 60 * 250
 
 
 async def test_no_server_at_all_ends_the_run_with_the_error_and_the_next_goes_on(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense())
+    harness = CollectorHarness(settings, dense())
     count = 0
 
     def cut(request: httpx.Request, _: httpx.Response) -> None:
@@ -112,49 +114,49 @@ async def test_no_server_at_all_ends_the_run_with_the_error_and_the_next_goes_on
             raise httpx.ConnectError("nobody there", request=request)
 
     with pytest.raises(Unreachable, match="nobody there"):
-        await lab.collect("videos", days(4), transport=TamperingTransport(lab, cut))
-    assert lab.sql("SELECT DISTINCT state FROM {coverage}") == [("partial",)]
-    assert lab.ledger.pool_state("research").used == 3
-    finished, _ = await lab.collect("videos", days(4))
+        await harness.collect("videos", days(4), transport=TamperingTransport(harness, cut))
+    assert harness.sql("SELECT DISTINCT state FROM {coverage}") == [("partial",)]
+    assert harness.ledger.pool_state("research").used == 3
+    finished, _ = await harness.collect("videos", days(4))
     assert {f.state for f in finished.values()} == {"complete"}
-    assert len(lab.ids()) == len(set(lab.ids())) == 1000
+    assert len(harness.ids()) == len(set(harness.ids())) == 1000
 
 
 async def test_a_throttle_that_does_not_end_pauses_before_it_eats_the_day(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense())
-    await lab.collect("videos", days(1))
-    throttle = TamperingTransport(lab, lambda _, r: error_response(r, 429, "rate_limit_exceeded", "Too fast."))
-    before = lab.requests_sent
-    finished, pause = await lab.collect("videos", days(300), transport=throttle)
+    harness = CollectorHarness(settings, dense())
+    await harness.collect("videos", days(1))
+    throttle = TamperingTransport(harness, lambda _, r: error_response(r, 429, "rate_limit_exceeded", "Too fast."))
+    before = harness.requests_sent
+    finished, pause = await harness.collect("videos", days(300), transport=throttle)
     assert pause is not None
     assert "too fast" in pause.reason
     assert [f.state for f in finished.values() if f.state != "too_fresh"] == ["complete"]
     assert len(pause.remaining) + len(finished) == 300
-    assert lab.requests_sent - before <= 45
+    assert harness.requests_sent - before <= 45
 
 
 async def test_a_window_that_the_api_does_not_take_holds_up_no_other(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense(flat=20))
-    await lab.collect("videos", days(40, START - timedelta(days=40)), study(start=START - timedelta(days=40)))
+    harness = CollectorHarness(settings, dense(flat=20))
+    await harness.collect("videos", days(40, START - timedelta(days=40)), study(start=START - timedelta(days=40)))
 
     def refuse(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         if orjson.loads(request.content)["start_date"] <= "20260203":
             return error_response(response, 400, "invalid_params", "start_date is odd")
         return None
 
-    before = lab.requests_sent
-    finished, pause = await lab.collect("videos", days(62), transport=TamperingTransport(lab, refuse))
+    before = harness.requests_sent
+    finished, pause = await harness.collect("videos", days(62), transport=TamperingTransport(harness, refuse))
     assert pause is None
     states = [finished[day].state for day in days(62)]
     assert states.count("complete") >= 30
     assert finished[START].state == "quarantined"
     assert "start_date is odd" in (finished[START].reason or "")
-    assert lab.requests_sent - before <= 16
+    assert harness.requests_sent - before <= 16
 
 
 async def test_a_list_that_never_ends_is_left_with_its_gap(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
-    week = this_week(lab)
+    harness = CollectorHarness(settings, SandboxConfig())
+    week = this_week(harness)
 
     def echo(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         body = orjson.loads(request.content)
@@ -162,37 +164,39 @@ async def test_a_list_that_never_ends_is_left_with_its_gap(settings: Settings) -
             return None
         return change_data(response, cursor=body.get("cursor", 1_700_000_000), has_more=True)
 
-    await lab.collect("followers", [week], garden_config(), transport=TamperingTransport(lab, echo))
-    state, reason, requests = lab.sql("SELECT state, reason, requests FROM {coverage} WHERE unit = 'sandbox_star'")[0]
+    await harness.collect("followers", [week], garden_config(), transport=TamperingTransport(harness, echo))
+    state, reason, requests = harness.sql("SELECT state, reason, requests FROM {coverage} WHERE unit = 'sandbox_star'")[
+        0
+    ]
     assert state == "suspicious"
     assert "share the moment" in reason or "nothing new" in reason
     assert requests <= 20
 
 
 async def test_odd_lists_hold_up_nobody_else(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
-    week, spec = this_week(lab), garden_config(users=UserRule("panel"))
+    harness = CollectorHarness(settings, SandboxConfig())
+    week, spec = this_week(harness), garden_config(users=UserRule("panel"))
     odd = study(panel=("two words", "\x00\x00", "", *spec.panel), users=UserRule("panel"))
 
     def empty(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
         star = orjson.loads(request.content)["username"] == "sandbox_star"
         return httpx.Response(200, json={"data": {}, "error": {"code": "ok"}}) if star else None
 
-    await lab.collect("users", [week], odd, transport=TamperingTransport(lab, empty))
-    states = dict(lab.sql("SELECT unit, state FROM {coverage}"))
+    await harness.collect("users", [week], odd, transport=TamperingTransport(harness, empty))
+    states = dict(harness.sql("SELECT unit, state FROM {coverage}"))
     assert states["two words"] == states[""] == "missing"
     assert states["sandbox_star"] == "suspicious"
     assert list(states.values()).count("complete") == len(spec.panel) - 3
     people = [{"username": {"a": 1}}, {"nobody": 1}, 7]
     objects = TamperingTransport(
-        lab, lambda _, r: change_data(r, user_followers=people) if r.status_code == 200 else None
+        harness, lambda _, r: change_data(r, user_followers=people) if r.status_code == 200 else None
     )
-    await lab.collect("followers", [week], odd, transport=objects)
+    await harness.collect("followers", [week], odd, transport=objects)
     pinned = TamperingTransport(
-        lab, lambda _, r: change_data(r, has_more=True, cursor=7) if r.status_code == 200 else None
+        harness, lambda _, r: change_data(r, has_more=True, cursor=7) if r.status_code == 200 else None
     )
-    await lab.collect("pinned_videos", [week], odd, transport=pinned)
-    assert {row[0] for row in lab.sql("SELECT state FROM {coverage} WHERE entity = 'pinned_videos'")} <= {
+    await harness.collect("pinned_videos", [week], odd, transport=pinned)
+    assert {row[0] for row in harness.sql("SELECT state FROM {coverage} WHERE entity = 'pinned_videos'")} <= {
         "complete",
         "missing",
         "refused",
@@ -200,18 +204,20 @@ async def test_odd_lists_hold_up_nobody_else(settings: Settings) -> None:
 
 
 async def test_a_refusal_between_failures_is_an_answer(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig(every_500=2))
+    harness = CollectorHarness(settings, SandboxConfig(every_500=2))
     names = tuple(f"nobody{number}" for number in range(40))
-    finished, pause = await lab.collect("users", [this_week(lab)], study(panel=names, users=UserRule("panel")))
+    finished, pause = await harness.collect("users", [this_week(harness)], study(panel=names, users=UserRule("panel")))
     assert pause is None
-    assert finished[this_week(lab)].units["missing"] > 30
+    assert finished[this_week(harness)].units["missing"] > 30
 
 
 async def test_the_reserve_is_kept_from_a_backfill_and_given_to_what_is_due(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense(flat=150))
-    due = lab.clock.now().date() - timedelta(days=3)
-    lab.ledger = type(lab.ledger)(settings.ledger, {"research": 10, "follow": 10}, lab.server_clock, due_reserve=8)
-    finished, pause = await lab.collect("videos", [*days(9), due])
+    harness = CollectorHarness(settings, dense(flat=150))
+    due = harness.clock.now().date() - timedelta(days=3)
+    harness.ledger = type(harness.ledger)(
+        settings.ledger, {"research": 10, "follow": 10}, harness.server_clock, due_reserve=8
+    )
+    finished, pause = await harness.collect("videos", [*days(9), due])
     assert pause is not None
     assert finished[due].state == "complete"
     assert pause.remaining == days(9)

@@ -26,29 +26,29 @@ def garden_config(**changes: Any) -> StudySpec:
     return study(query=GARDEN, panel=tuple(PANEL), **changes)
 
 
-def this_week(lab: CollectorHarness) -> date:
-    return week_of(lab.clock.now().date())
+def this_week(harness: CollectorHarness) -> date:
+    return week_of(harness.clock.now().date())
 
 
-def expected_comments(lab: CollectorHarness, day: date) -> tuple[set[int], set[int]]:
+def expected_comments(harness: CollectorHarness, day: date) -> tuple[set[int], set[int]]:
     """What the API can deliver of a day: ids of comments, and of replies."""
     query = {group: list(conditions) for group, conditions in GARDEN.items()}
-    hits = lab.app.truth.videos(query, day, day)[day]
-    top = {comment for video in hits.deliverable for comment in lab.app.truth.comments(video)}
-    return top, {reply for comment in top for reply in lab.app.truth.replies(comment)}
+    hits = harness.app.truth.videos(query, day, day)[day]
+    top = {comment for video in hits.deliverable for comment in harness.app.truth.comments(video)}
+    return top, {reply for comment in top for reply in harness.app.truth.replies(comment)}
 
 
 @pytest.mark.parametrize(("profile", "text"), [("clean", False), ("typical", False), ("clean", True)])
 async def test_comments_and_replies_are_those_that_can_be_had(settings: Settings, profile: str, text: bool) -> None:
-    lab = CollectorHarness(settings, SandboxConfig(profile=profile))
-    way = TamperingTransport(lab, lambda _, response: ids_as_text(response) if text else None)
-    await lab.collect("videos", days(2), garden_config(), transport=way)
-    finished, pause = await lab.collect("comments", days(2), garden_config(), transport=way)
+    harness = CollectorHarness(settings, SandboxConfig(profile=profile))
+    way = TamperingTransport(harness, lambda _, response: ids_as_text(response) if text else None)
+    await harness.collect("videos", days(2), garden_config(), transport=way)
+    finished, pause = await harness.collect("comments", days(2), garden_config(), transport=way)
     assert pause is None
     assert {f.state for f in finished.values()} == {"complete"}
     for day in days(2):
-        top, replies = expected_comments(lab, day)
-        rows = lab.sql(f"SELECT id, asked_comment_id IS NOT NULL FROM {{comments}} WHERE day = DATE '{day}'")
+        top, replies = expected_comments(harness, day)
+        rows = harness.sql(f"SELECT id, asked_comment_id IS NOT NULL FROM {{comments}} WHERE day = DATE '{day}'")
         assert {row[0] for row in rows if not row[1]} == top
         assert {row[0] for row in rows if row[1]} == replies
         assert len(rows) == len(top) + len(replies)
@@ -56,40 +56,40 @@ async def test_comments_and_replies_are_those_that_can_be_had(settings: Settings
 
 
 async def test_settled_comments_cost_nothing_and_videos_without_comments_never_do(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
-    await lab.collect("videos", days(1), garden_config())
-    silent = lab.sql("SELECT count(*) FROM {videos} WHERE comment_count = 0")[0][0]
+    harness = CollectorHarness(settings, SandboxConfig())
+    await harness.collect("videos", days(1), garden_config())
+    silent = harness.sql("SELECT count(*) FROM {videos} WHERE comment_count = 0")[0][0]
     assert silent > 0
-    await lab.collect("comments", days(1), garden_config())
-    asked = lab.sql("SELECT count(*) FROM {coverage} WHERE unit_kind = 'video' AND requests > 0")[0][0]
-    videos = lab.sql("SELECT count(*) FROM {videos}")[0][0]
+    await harness.collect("comments", days(1), garden_config())
+    asked = harness.sql("SELECT count(*) FROM {coverage} WHERE unit_kind = 'video' AND requests > 0")[0][0]
+    videos = harness.sql("SELECT count(*) FROM {videos}")[0][0]
     assert asked == videos - silent
-    before = lab.requests_sent
-    finished, _ = await lab.collect("comments", days(1), garden_config())
-    assert lab.requests_sent == before
+    before = harness.requests_sent
+    finished, _ = await harness.collect("comments", days(1), garden_config())
+    assert harness.requests_sent == before
     assert finished[START].was_complete
 
 
 async def test_comments_wait_for_their_videos(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
-    finished, _ = await lab.collect("comments", days(1), garden_config())
+    harness = CollectorHarness(settings, SandboxConfig())
+    finished, _ = await harness.collect("comments", days(1), garden_config())
     assert finished[START].state == "not_asked"
-    assert lab.requests_sent == 0
+    assert harness.requests_sent == 0
 
 
 async def test_a_sample_keeps_its_chance_and_a_top_asks_the_most_commented(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
-    await lab.collect("videos", days(1), garden_config())
+    harness = CollectorHarness(settings, SandboxConfig())
+    await harness.collect("videos", days(1), garden_config())
     drawn = garden_config(comments=CommentRule("sample", fraction=0.25, seed=3, replies="none"))
-    await lab.collect("comments", days(1), drawn)
-    videos = lab.sql("SELECT count(*) FROM {videos}")[0][0]
-    units = lab.sql("SELECT unit, probability FROM {coverage} WHERE entity = 'comments'")
+    await harness.collect("comments", days(1), drawn)
+    videos = harness.sql("SELECT count(*) FROM {videos}")[0][0]
+    units = harness.sql("SELECT unit, probability FROM {coverage} WHERE entity = 'comments'")
     assert {row[1] for row in units} == {0.25}
     assert 0.1 * videos < len(units) < 0.4 * videos
     top = garden_config(comments=CommentRule("top", n=3, replies="none"))
-    await lab.collect("comments", days(1), top)
-    counts = [row[0] for row in lab.sql("SELECT comment_count FROM {videos} ORDER BY 1 DESC LIMIT 3")]
-    asked = lab.sql(
+    await harness.collect("comments", days(1), top)
+    counts = [row[0] for row in harness.sql("SELECT comment_count FROM {videos} ORDER BY 1 DESC LIMIT 3")]
+    asked = harness.sql(
         "SELECT v.comment_count FROM {coverage} c JOIN {videos} v ON c.unit = v.id::VARCHAR "
         "WHERE c.entity = 'comments' ORDER BY 1 DESC LIMIT 3"
     )
@@ -97,16 +97,16 @@ async def test_a_sample_keeps_its_chance_and_a_top_asks_the_most_commented(setti
 
 
 async def test_every_list_of_the_panel_is_what_the_account_shows(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig(profile="typical"))
-    week = this_week(lab)
+    harness = CollectorHarness(settings, SandboxConfig(profile="typical"))
+    week = this_week(harness)
     for entity in LISTS:
-        finished, _ = await lab.collect(entity, [week], garden_config())
+        finished, _ = await harness.collect(entity, [week], garden_config())
         assert finished[week].state == "complete"
         for name in PANEL:
-            shown = lab.app.truth.user(name).get(entity)
+            shown = harness.app.truth.user(name).get(entity)
             key = "username" if entity in ("followers", "following") else "id"
-            held = [row[0] for row in lab.sql(f"SELECT {key} FROM {{{entity}}} WHERE asked_username = '{name}'")]
-            state = lab.sql(f"SELECT state FROM {{coverage}} WHERE entity = '{entity}' AND unit = '{name}'")[0][0]
+            held = [row[0] for row in harness.sql(f"SELECT {key} FROM {{{entity}}} WHERE asked_username = '{name}'")]
+            state = harness.sql(f"SELECT state FROM {{coverage}} WHERE entity = '{entity}' AND unit = '{name}'")[0][0]
             if shown is None:
                 assert state in ("refused", "missing"), (entity, name)
                 assert held == []
@@ -118,75 +118,75 @@ async def test_every_list_of_the_panel_is_what_the_account_shows(settings: Setti
 
 
 async def test_profiles_of_authors_and_panel_and_what_is_refused(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig(profile="typical"))
-    await lab.collect("videos", days(1), garden_config())
-    week = this_week(lab)
-    finished, _ = await lab.collect("users", [week], garden_config())
-    authors = {row[0] for row in lab.sql("SELECT DISTINCT username FROM {videos}")} | set(PANEL)
-    states = dict(lab.sql("SELECT unit, state FROM {coverage} WHERE entity = 'users'"))
+    harness = CollectorHarness(settings, SandboxConfig(profile="typical"))
+    await harness.collect("videos", days(1), garden_config())
+    week = this_week(harness)
+    finished, _ = await harness.collect("users", [week], garden_config())
+    authors = {row[0] for row in harness.sql("SELECT DISTINCT username FROM {videos}")} | set(PANEL)
+    states = dict(harness.sql("SELECT unit, state FROM {coverage} WHERE entity = 'users'"))
     assert set(states) == authors
     assert states["sandbox_missing"] == "missing"
     assert states["sandbox_private"] == "refused"
-    held = {row[0] for row in lab.sql("SELECT asked_username FROM {users}")}
+    held = {row[0] for row in harness.sql("SELECT asked_username FROM {users}")}
     assert held == {name for name, state in states.items() if state == "complete"}
     assert finished[week].units["complete"] == len(held)
 
 
 async def test_an_account_is_asked_once_a_period_for_all_studies(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
-    week = this_week(lab)
-    await lab.collect("users", [week], garden_config(name="one", users=UserRule("panel")))
-    before = lab.requests_sent
-    await lab.collect("users", [week], garden_config(name="two", users=UserRule("panel")))
-    assert lab.requests_sent == before
-    counts = lab.sql("SELECT study, count(*) FROM {users} GROUP BY 1 ORDER BY 1")
+    harness = CollectorHarness(settings, SandboxConfig())
+    week = this_week(harness)
+    await harness.collect("users", [week], garden_config(name="one", users=UserRule("panel")))
+    before = harness.requests_sent
+    await harness.collect("users", [week], garden_config(name="two", users=UserRule("panel")))
+    assert harness.requests_sent == before
+    counts = harness.sql("SELECT study, count(*) FROM {users} GROUP BY 1 ORDER BY 1")
     assert counts[0][1] == counts[1][1] > 0
-    states = lab.sql("SELECT unit, count(DISTINCT state) FROM {coverage} WHERE entity = 'users' GROUP BY 1")
+    states = harness.sql("SELECT unit, count(DISTINCT state) FROM {coverage} WHERE entity = 'users' GROUP BY 1")
     assert {row[1] for row in states} == {1}
 
 
 async def test_a_refusal_is_not_repeated_next_period(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
+    harness = CollectorHarness(settings, SandboxConfig())
     spec = garden_config(users=UserRule("panel"))
-    await lab.collect("users", [this_week(lab)], spec)
-    lab.clock.advance(days=7)
-    before = lab.requests_sent
-    finished, _ = await lab.collect("users", [this_week(lab)], spec)
-    assert lab.requests_sent - before == len(PANEL) - 2
-    assert finished[this_week(lab)].units["missing"] == 1
+    await harness.collect("users", [this_week(harness)], spec)
+    harness.clock.advance(days=7)
+    before = harness.requests_sent
+    finished, _ = await harness.collect("users", [this_week(harness)], spec)
+    assert harness.requests_sent - before == len(PANEL) - 2
+    assert finished[this_week(harness)].units["missing"] == 1
 
 
 async def test_a_past_period_is_refused_before_anything_is_asked(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
+    harness = CollectorHarness(settings, SandboxConfig())
     with pytest.raises(PeriodNotCurrent, match="knows followers only as they are now"):
-        await lab.collect("followers", [this_week(lab) - timedelta(days=7)], garden_config())
-    assert lab.requests_sent == 0
+        await harness.collect("followers", [this_week(harness) - timedelta(days=7)], garden_config())
+    assert harness.requests_sent == 0
 
 
 async def test_a_pause_in_the_middle_of_comments_goes_on_with_the_units_left(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig(research_cap=30))
-    await lab.collect("videos", days(1), garden_config())
-    finished, pause = await lab.collect("comments", days(1), garden_config())
+    harness = CollectorHarness(settings, SandboxConfig(research_cap=30))
+    await harness.collect("videos", days(1), garden_config())
+    finished, pause = await harness.collect("comments", days(1), garden_config())
     while pause is not None:
         assert pause.remaining == (START,)
         assert finished == {}
-        waiting = lab.sql("SELECT count(*) FROM {coverage} WHERE state IN ('not_asked', 'partial')")[0][0]
+        waiting = harness.sql("SELECT count(*) FROM {coverage} WHERE state IN ('not_asked', 'partial')")[0][0]
         assert waiting > 0
-        lab.clock.moment = pause.retry_at
-        finished, pause = await lab.collect("comments", days(1), garden_config())
+        harness.clock.moment = pause.retry_at
+        finished, pause = await harness.collect("comments", days(1), garden_config())
     assert finished[START].state == "complete"
-    top, _ = expected_comments(lab, START)
-    ids = [row[0] for row in lab.sql("SELECT id FROM {comments}")]
+    top, _ = expected_comments(harness, START)
+    ids = [row[0] for row in harness.sql("SELECT id FROM {comments}")]
     assert len(ids) == len(set(ids))
     assert set(ids) >= top
 
 
 async def test_follow_lists_say_by_how_much_they_fall_short(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
-    week, spec = this_week(lab), garden_config(users=UserRule("panel"))
-    await lab.collect("users", [week], spec)
-    await lab.collect("followers", [week], spec)
-    kept, expected, reason = lab.sql(
+    harness = CollectorHarness(settings, SandboxConfig())
+    week, spec = this_week(harness), garden_config(users=UserRule("panel"))
+    await harness.collect("users", [week], spec)
+    await harness.collect("followers", [week], spec)
+    kept, expected, reason = harness.sql(
         "SELECT kept, expected, reason FROM {coverage} WHERE entity = 'followers' AND unit = 'sandbox_star'"
     )[0]
     assert kept < expected
@@ -194,6 +194,6 @@ async def test_follow_lists_say_by_how_much_they_fall_short(settings: Settings) 
 
 
 async def test_follow_lists_out_of_scope_stop_the_run_with_the_reason(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig(follow_scope=False))
+    harness = CollectorHarness(settings, SandboxConfig(follow_scope=False))
     with pytest.raises(Exception, match="scope"):
-        await lab.collect("followers", [this_week(lab)], garden_config())
+        await harness.collect("followers", [this_week(harness)], garden_config())

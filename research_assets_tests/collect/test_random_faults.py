@@ -67,8 +67,8 @@ runs = st.lists(
 class KillingTransport(httpx.AsyncBaseTransport):
     """The way to the sandbox; the process ends while the n-th data request is under way, answered but not kept."""
 
-    def __init__(self, lab: CollectorHarness, number: int | None, victim: list[asyncio.Task[Any]]) -> None:
-        self._inner, self._left, self._victim = httpx.ASGITransport(lab.app), number, victim
+    def __init__(self, harness: CollectorHarness, number: int | None, victim: list[asyncio.Task[Any]]) -> None:
+        self._inner, self._left, self._victim = httpx.ASGITransport(harness.app), number, victim
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await self._inner.handle_async_request(request)
@@ -80,13 +80,13 @@ class KillingTransport(httpx.AsyncBaseTransport):
         return response
 
 
-async def run_once(lab: CollectorHarness, run: Mapping[str, Any], spec: StudySpec) -> None:
+async def run_once(harness: CollectorHarness, run: Mapping[str, Any], spec: StudySpec) -> None:
     victim: list[asyncio.Task[Any]] = []
     wanted = days(min(run["count"], DAYS - run["first"]), START + timedelta(days=run["first"]))
     victim.append(
         asyncio.ensure_future(
-            lab.collect(
-                "videos", wanted, spec, again=run["again"], transport=KillingTransport(lab, run["kill_at"], victim)
+            harness.collect(
+                "videos", wanted, spec, again=run["again"], transport=KillingTransport(harness, run["kill_at"], victim)
             )
         )
     )
@@ -95,30 +95,30 @@ async def run_once(lab: CollectorHarness, run: Mapping[str, Any], spec: StudySpe
         raise error
 
 
-def truth(lab: CollectorHarness, day: date, spec: StudySpec) -> set[int]:
-    world, names = lab.app.world, batchable_usernames(spec.query)
+def truth(harness: CollectorHarness, day: date, spec: StudySpec) -> set[int]:
+    world, names = harness.app.world, batchable_usernames(spec.query)
     assert world.flat is not None
     ids = world.flat.ids((day - EPOCH).days)
     if names:
         ids = [one for one in ids if (video := world.flat.video(one)) and video.creator.username in names]
-    return set(world.deliverable(ids, lab.clock.now().timestamp()))
+    return set(world.deliverable(ids, harness.clock.now().timestamp()))
 
 
-def assert_invariants(lab: CollectorHarness, cap: int, spec: StudySpec) -> None:
+def assert_invariants(harness: CollectorHarness, cap: int, spec: StudySpec) -> None:
     """What must hold after each run."""
     held: dict[date, set[int]] = {}
-    if any((lab.settings.raw / "videos").glob("*/*/*.parquet")):
-        for day, video in lab.sql("SELECT day, id FROM {videos}"):
+    if any((harness.settings.raw / "videos").glob("*/*/*.parquet")):
+        for day, video in harness.sql("SELECT day, id FROM {videos}"):
             held.setdefault(day, set()).add(video)
-        assert lab.sql("SELECT capture, id FROM {videos} GROUP BY ALL HAVING count(*) > 1") == []
-    if any((lab.settings.raw / "coverage").glob("*/*/*.parquet")):
-        for (day,) in lab.sql(
+        assert harness.sql("SELECT capture, id FROM {videos} GROUP BY ALL HAVING count(*) > 1") == []
+    if any((harness.settings.raw / "coverage").glob("*/*/*.parquet")):
+        for (day,) in harness.sql(
             "SELECT DISTINCT partition FROM {coverage} WHERE state = 'complete' AND unit_kind = 'day'"
         ):
-            assert truth(lab, day, spec) <= held.get(day, set()), f"{day} is called complete but is not"
-    ledger = list(lab.ledger.iter_requests())
+            assert truth(harness, day, spec) <= held.get(day, set()), f"{day} is called complete but is not"
+    ledger = list(harness.ledger.iter_requests())
     refused = [row for row in ledger if row["code"] == "daily_quota_limit_exceeded"]
-    charged = {day: books.spent for day, books in lab.app.quota.pools["research"].days.items() if books.spent}
+    charged = {day: books.spent for day, books in harness.app.quota.pools["research"].days.items() if books.spent}
     counted = Counter(row["day"] for row in ledger if row["code"] != "daily_quota_limit_exceeded")
     unknown = Counter(row["day"] for row in ledger if row["code"] is None)
     # Nobody knows whether what was under way at a kill was charged or refused.
@@ -128,27 +128,27 @@ def assert_invariants(lab: CollectorHarness, cap: int, spec: StudySpec) -> None:
     assert all(count <= 1 for count in Counter(row["day"] for row in refused).values())
 
 
-async def run_until_complete(lab: CollectorHarness, plan: list[dict[str, Any]], cap: int, spec: StudySpec) -> None:
+async def run_until_complete(harness: CollectorHarness, plan: list[dict[str, Any]], cap: int, spec: StudySpec) -> None:
     """Runs as planned, then undisturbed ones until all is held that can be had."""
     killed = False
     for run in plan:
-        await run_once(lab, run, spec)
+        await run_once(harness, run, spec)
         killed = killed or run["kill_at"] is not None
-        assert_invariants(lab, cap, spec)
-        lab.clock.advance(days=run["wait_days"])
-    can_be_had = set(days(DAYS)) - lab.config.dead_days
+        assert_invariants(harness, cap, spec)
+        harness.clock.advance(days=run["wait_days"])
+    can_be_had = set(days(DAYS)) - harness.config.dead_days
     for _ in range(40):
-        finished, pause = await lab.collect("videos", days(DAYS), spec)
-        assert_invariants(lab, cap, spec)
+        finished, pause = await harness.collect("videos", days(DAYS), spec)
+        assert_invariants(harness, cap, spec)
         if pause is None and all(finished[day].state == "complete" for day in can_be_had):
             break
-        lab.clock.advance(days=2)
+        harness.clock.advance(days=2)
     else:
         raise AssertionError(f"not done after 40 runs: { {d: f.state for d, f in finished.items()} }")
-    assert {finished[day].state for day in lab.config.dead_days} <= {"quarantined"}
-    accounted = lab.sql("SELECT sum(requests) FROM {coverage}")[0][0]
-    spent = sum(row["code"] != "daily_quota_limit_exceeded" for row in lab.ledger.iter_requests())
-    lost = sum(row["status"] is None and row["code"] is None for row in lab.ledger.iter_requests())
+    assert {finished[day].state for day in harness.config.dead_days} <= {"quarantined"}
+    accounted = harness.sql("SELECT sum(requests) FROM {coverage}")[0][0]
+    spent = sum(row["code"] != "daily_quota_limit_exceeded" for row in harness.ledger.iter_requests())
+    lost = sum(row["status"] is None and row["code"] is None for row in harness.ledger.iter_requests())
     assert accounted <= spent + 1e-6
     if not killed:
         assert abs(accounted - spent) < 1e-6

@@ -29,8 +29,8 @@ def dense(**knobs: object) -> SandboxConfig:
     return SandboxConfig(**{"flat": 250, "profile": "clean"} | knobs)  # type: ignore[arg-type]
 
 
-def open_journals(lab: CollectorHarness, entity: str = "videos") -> int:
-    return len(list_open_journals(lab.settings.captures, entity, "garden"))
+def open_journals(harness: CollectorHarness, entity: str = "videos") -> int:
+    return len(list_open_journals(harness.settings.captures, entity, "garden"))
 
 
 class SimulatedKill(BaseException):
@@ -38,7 +38,7 @@ class SimulatedKill(BaseException):
 
 
 async def collect_until_killed(
-    lab: CollectorHarness, monkeypatch: pytest.MonkeyPatch, wanted: Sequence[date], event: str, number: int
+    harness: CollectorHarness, monkeypatch: pytest.MonkeyPatch, wanted: Sequence[date], event: str, number: int
 ) -> None:
     """Collect days in a process that ends before the n-th event of a kind is written."""
     append, count = Journal.append, 0
@@ -53,192 +53,192 @@ async def collect_until_killed(
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "append", counted)
         with pytest.raises(SimulatedKill):
-            await lab.collect("videos", wanted)
+            await harness.collect("videos", wanted)
 
 
 @pytest.mark.parametrize("verdict", [1, 2, 4])
 async def test_a_run_killed_between_verdicts_is_finished_without_a_request(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, verdict: int
 ) -> None:
-    lab = CollectorHarness(settings, dense(flat=20))
-    await collect_until_killed(lab, monkeypatch, days(4), "unit", verdict)
-    before = lab.requests_sent
-    finished, _ = await lab.collect("videos", days(4))
-    assert lab.requests_sent == before
+    harness = CollectorHarness(settings, dense(flat=20))
+    await collect_until_killed(harness, monkeypatch, days(4), "unit", verdict)
+    before = harness.requests_sent
+    finished, _ = await harness.collect("videos", days(4))
+    assert harness.requests_sent == before
     assert [finished[day].state for day in days(4)] == ["complete"] * 4
-    assert lab.sql("SELECT count(*), count(DISTINCT unit), sum(requests) FROM {coverage}") == [(4, 4, 1.0)]
-    assert open_journals(lab) == 0
+    assert harness.sql("SELECT count(*), count(DISTINCT unit), sum(requests) FROM {coverage}") == [(4, 4, 1.0)]
+    assert open_journals(harness) == 0
 
 
 async def test_a_dead_day_judged_before_the_kill_is_not_asked_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lab = CollectorHarness(settings, dense(flat=20, dead_days=frozenset({START})))
-    await lab.collect("videos", days(3)[1:])
+    harness = CollectorHarness(settings, dense(flat=20, dead_days=frozenset({START})))
+    await harness.collect("videos", days(3)[1:])
     with monkeypatch.context() as patch:
         patch.setattr("research_assets.collect.publish.tables.write_capture", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            await lab.collect("videos", days(3))
-    before = lab.requests_sent
-    finished, _ = await lab.collect("videos", days(3))
+            await harness.collect("videos", days(3))
+    before = harness.requests_sent
+    finished, _ = await harness.collect("videos", days(3))
     assert finished[START].state == "quarantined"
-    assert lab.requests_sent == before
+    assert harness.requests_sent == before
 
 
 async def test_a_window_that_spans_a_held_day_is_gone_on_with(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense(flat=5, research_cap=2))
-    await lab.collect("videos", [START + timedelta(days=1)], page_size=10)
-    _, pause = await lab.collect("videos", days(3), page_size=10)
+    harness = CollectorHarness(settings, dense(flat=5, research_cap=2))
+    await harness.collect("videos", [START + timedelta(days=1)], page_size=10)
+    _, pause = await harness.collect("videos", days(3), page_size=10)
     assert pause is not None
-    lab.clock.moment = pause.retry_at
-    finished, _ = await lab.collect("videos", days(3), page_size=10)
+    harness.clock.moment = pause.retry_at
+    finished, _ = await harness.collect("videos", days(3), page_size=10)
     assert {f.state for f in finished.values()} == {"complete"}
-    assert lab.app.quota.pools["research"].day(lab.clock.now()).spent == 1
-    assert open_journals(lab) == 0
+    assert harness.app.quota.pools["research"].day(harness.clock.now()).spent == 1
+    assert open_journals(harness) == 0
 
 
 @pytest.mark.parametrize("page", [1, 2])
 async def test_no_window_reaches_across_days_that_are_gone_on_with(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
-    lab = CollectorHarness(settings, dense(flat=50))
-    await collect_until_killed(lab, monkeypatch, days(14)[5:9], "page", page)
-    assert open_journals(lab) == 1
-    before = lab.requests_sent
-    finished, _ = await lab.collect("videos", days(14))
+    harness = CollectorHarness(settings, dense(flat=50))
+    await collect_until_killed(harness, monkeypatch, days(14)[5:9], "page", page)
+    assert open_journals(harness) == 1
+    before = harness.requests_sent
+    finished, _ = await harness.collect("videos", days(14))
     assert {finished[day].state for day in days(14)} == {"complete"}
-    assert lab.requests_sent - before == 3 + (3 - page) + 3
-    assert lab.sql("SELECT count(*), count(DISTINCT id) FROM {videos}") == [(700, 700)]
+    assert harness.requests_sent - before == 3 + (3 - page) + 3
+    assert harness.sql("SELECT count(*), count(DISTINCT id) FROM {videos}") == [(700, 700)]
 
 
 @pytest.mark.parametrize(("first", "requests", "open_after"), [(12, 3, 1), (11, 0, 0), (9, 8, 0), (0, 24, 0)])
 async def test_a_window_of_which_some_days_are_wanted_is_treated_as_is_cheapest(
     settings: Settings, first: int, requests: int, open_after: int
 ) -> None:
-    lab = CollectorHarness(settings, dense(research_cap=17))
-    _, pause = await lab.collect("videos", days(14), page_size=100)
+    harness = CollectorHarness(settings, dense(research_cap=17))
+    _, pause = await harness.collect("videos", days(14), page_size=100)
     assert pause is not None
-    lab.app.quota.pools["research"].cap = 1000
-    lab.clock.moment = pause.retry_at
+    harness.app.quota.pools["research"].cap = 1000
+    harness.clock.moment = pause.retry_at
     wanted = days(14)[first:] if first != 12 else [days(14)[12]]
-    finished, pause = await lab.collect("videos", wanted)
+    finished, pause = await harness.collect("videos", wanted)
     assert pause is None
     assert {finished[day].state for day in wanted} == {"complete"}
-    assert lab.app.quota.pools["research"].day(lab.clock.now()).spent <= requests
-    assert open_journals(lab) == open_after
+    assert harness.app.quota.pools["research"].day(harness.clock.now()).spent <= requests
+    assert open_journals(harness) == open_after
 
 
 async def test_no_window_reaches_across_a_day_that_is_given_up(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense(flat=3, dead_days=frozenset({START + timedelta(days=15)})))
-    await lab.collect("videos", days(31)[13:18])
-    before = lab.requests_sent
-    finished, _ = await lab.collect("videos", days(31))
-    assert lab.requests_sent - before == 2
+    harness = CollectorHarness(settings, dense(flat=3, dead_days=frozenset({START + timedelta(days=15)})))
+    await harness.collect("videos", days(31)[13:18])
+    before = harness.requests_sent
+    finished, _ = await harness.collect("videos", days(31))
+    assert harness.requests_sent - before == 2
     assert [f.state for f in finished.values()].count("complete") == 30
 
 
 @pytest.mark.parametrize("changes", [{"query": {"not": QUERY["and"]}}, {"fields": {"videos": ("id", "create_time")}}])
 async def test_pages_of_another_query_complete_no_day(settings: Settings, changes: dict[str, Any]) -> None:
-    lab = CollectorHarness(settings, dense(research_cap=12))
-    _, pause = await lab.collect("videos", days(14))
+    harness = CollectorHarness(settings, dense(research_cap=12))
+    _, pause = await harness.collect("videos", days(14))
     assert pause is not None
-    lab.clock.moment = pause.retry_at
-    await lab.collect("videos", days(1), study(**changes))
-    assert open_journals(lab) == 0
-    assert lab.sql("SELECT unit FROM {coverage} WHERE state = 'complete'") == [(START.isoformat(),)]
+    harness.clock.moment = pause.retry_at
+    await harness.collect("videos", days(1), study(**changes))
+    assert open_journals(harness) == 0
+    assert harness.sql("SELECT unit FROM {coverage} WHERE state = 'complete'") == [(START.isoformat(),)]
 
 
 async def test_an_interrupted_observation_goes_on_while_it_is_of_one_moment(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense(research_cap=13))
-    await lab.collect("videos", days(4))
-    _, pause = await lab.collect("videos", days(4), again=True)
+    harness = CollectorHarness(settings, dense(research_cap=13))
+    await harness.collect("videos", days(4))
+    _, pause = await harness.collect("videos", days(4), again=True)
     assert pause is not None
-    lab.clock.moment = pause.retry_at
-    finished, _ = await lab.collect("videos", days(4))
+    harness.clock.moment = pause.retry_at
+    finished, _ = await harness.collect("videos", days(4))
     assert all(f.was_complete for f in finished.values())
-    assert open_journals(lab) == 1, "a plain run is no observation"
-    finished, pause = await lab.collect("videos", days(4), again=True)
+    assert open_journals(harness) == 1, "a plain run is no observation"
+    finished, pause = await harness.collect("videos", days(4), again=True)
     assert pause is None
-    assert lab.app.quota.pools["research"].day(lab.clock.now()).spent == 7
-    assert open_journals(lab) == 0
-    assert lab.sql("SELECT count(*), count(DISTINCT id) FROM {videos}") == [(2000, 1000)]
+    assert harness.app.quota.pools["research"].day(harness.clock.now()).spent == 7
+    assert open_journals(harness) == 0
+    assert harness.sql("SELECT count(*), count(DISTINCT id) FROM {videos}") == [(2000, 1000)]
 
 
 async def test_an_observation_interrupted_long_ago_is_begun_anew(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense(research_cap=13))
-    await lab.collect("videos", days(4))
-    await lab.collect("videos", days(4), again=True)
-    lab.clock.advance(days=5)
-    _, pause = await lab.collect("videos", days(4), again=True)
+    harness = CollectorHarness(settings, dense(research_cap=13))
+    await harness.collect("videos", days(4))
+    await harness.collect("videos", days(4), again=True)
+    harness.clock.advance(days=5)
+    _, pause = await harness.collect("videos", days(4), again=True)
     assert pause is None
-    assert lab.app.quota.pools["research"].day(lab.clock.now()).spent == 10
-    assert open_journals(lab) == 0
-    assert len(lab.ids()) == 1000 + 300 + 1000, "the pages of the first attempt are kept too"
+    assert harness.app.quota.pools["research"].day(harness.clock.now()).spent == 10
+    assert open_journals(harness) == 0
+    assert len(harness.ids()) == 1000 + 300 + 1000, "the pages of the first attempt are kept too"
 
 
 async def test_a_period_that_ended_in_a_pause_keeps_what_it_brought(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig(follow_cap=3))
-    _, pause = await lab.collect("followers", [this_week(lab)], garden_config())
+    harness = CollectorHarness(settings, SandboxConfig(follow_cap=3))
+    _, pause = await harness.collect("followers", [this_week(harness)], garden_config())
     assert pause is not None
     assert pause.pool == "follow"
-    rows = lab.sql("SELECT count(*) FROM {coverage}")
+    rows = harness.sql("SELECT count(*) FROM {coverage}")
     assert rows[0][0] > 0
-    lab.clock.advance(days=7)
-    await lab.collect("followers", [this_week(lab)], garden_config())
-    assert open_journals(lab, "followers") == 1
-    periods = {row[0] for row in lab.sql("SELECT DISTINCT date_trunc('week', observed_at)::DATE FROM {followers}")}
-    assert this_week(lab) - timedelta(days=7) in periods
-    assert lab.sql("SELECT count(*) FROM {coverage} WHERE state = 'partial' AND reason LIKE 'The period ended%'")
+    harness.clock.advance(days=7)
+    await harness.collect("followers", [this_week(harness)], garden_config())
+    assert open_journals(harness, "followers") == 1
+    periods = {row[0] for row in harness.sql("SELECT DISTINCT date_trunc('week', observed_at)::DATE FROM {followers}")}
+    assert this_week(harness) - timedelta(days=7) in periods
+    assert harness.sql("SELECT count(*) FROM {coverage} WHERE state = 'partial' AND reason LIKE 'The period ended%'")
 
 
 async def test_a_caller_that_loses_interest_leaves_nothing_locked(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense())
-    tools = lab.tools()
-    async with tools.client:
-        results = collect(CollectionTask(study(), "videos", days(90)), tools)
+    harness = CollectorHarness(settings, dense())
+    context = harness.tools()
+    async with context.client:
+        results = collect(CollectionTask(study(), "videos", days(90)), context)
         async for _ in results:
             break
         await results.aclose()  # type: ignore[attr-defined]
-    finished, _ = await lab.collect("videos", days(90))
+    finished, _ = await harness.collect("videos", days(90))
     assert {f.state for f in finished.values()} == {"complete"}
-    assert len(set(lab.ids())) == 90 * 250
+    assert len(set(harness.ids())) == 90 * 250
 
 
 async def test_replies_that_a_paused_observation_told_of_are_asked_by_whoever_goes_on(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
-    await lab.collect("videos", days(1), garden_config())
-    await lab.collect("comments", days(1), garden_config())
-    settled = dict(lab.sql("SELECT unit, expected FROM {coverage} WHERE unit_kind = 'comment'"))
-    lab.clock.advance(days=20)
-    lab.config = SandboxConfig(research_cap=60)
-    lab.app = type(lab.app)(lab.config, lab.clock)
-    await lab.collect("videos", days(1), garden_config(), again=True)
-    _, pause = await lab.collect("comments", days(1), garden_config(), again=True)
+    harness = CollectorHarness(settings, SandboxConfig())
+    await harness.collect("videos", days(1), garden_config())
+    await harness.collect("comments", days(1), garden_config())
+    settled = dict(harness.sql("SELECT unit, expected FROM {coverage} WHERE unit_kind = 'comment'"))
+    harness.clock.advance(days=20)
+    harness.config = SandboxConfig(research_cap=60)
+    harness.app = type(harness.app)(harness.config, harness.clock)
+    await harness.collect("videos", days(1), garden_config(), again=True)
+    _, pause = await harness.collect("comments", days(1), garden_config(), again=True)
     while pause is not None:
-        lab.clock.moment = pause.retry_at
-        _, pause = await lab.collect("comments", days(1), garden_config())
-    grown = lab.sql(
+        harness.clock.moment = pause.retry_at
+        _, pause = await harness.collect("comments", days(1), garden_config())
+    grown = harness.sql(
         "SELECT c.id, max(c.reply_count) FROM {comments} c WHERE asked_comment_id IS NULL GROUP BY 1 "
         "HAVING max(c.reply_count) > min(c.reply_count)"
     )
-    now = dict(lab.sql("SELECT unit, max(expected) FROM {coverage} WHERE unit_kind = 'comment' GROUP BY 1"))
+    now = dict(harness.sql("SELECT unit, max(expected) FROM {coverage} WHERE unit_kind = 'comment' GROUP BY 1"))
     for comment, count in grown:
         assert now[str(comment)] == count, (comment, settled.get(str(comment)))
 
 
 async def test_units_that_are_wanted_no_more_hold_nothing_up(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
-    await lab.collect("videos", days(1), garden_config())
-    broken = lab.sql("SELECT min(id) FROM {videos} WHERE comment_count > 0")[0][0]
+    harness = CollectorHarness(settings, SandboxConfig())
+    await harness.collect("videos", days(1), garden_config())
+    broken = harness.sql("SELECT min(id) FROM {videos} WHERE comment_count > 0")[0][0]
 
     def fail(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         hit = orjson.loads(request.content).get("video_id") == broken
         return error_response(response, 500, "internal_error", "Server Internal Error") if hit else None
 
     alone = garden_config(comments=CommentRule(replies="none"))
-    finished, _ = await lab.collect("comments", days(1), alone, transport=TamperingTransport(lab, fail))
+    finished, _ = await harness.collect("comments", days(1), alone, transport=TamperingTransport(harness, fail))
     assert finished[START].state == "quarantined"
-    finished, _ = await lab.collect(
+    finished, _ = await harness.collect(
         "comments", days(1), garden_config(comments=CommentRule("top", n=1, replies="none"))
     )
     assert finished[START].state == "complete"
@@ -246,25 +246,25 @@ async def test_units_that_are_wanted_no_more_hold_nothing_up(settings: Settings)
 
 
 async def test_pages_with_fewer_fields_are_not_taken_over(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
-    week, panel = this_week(lab), UserRule("panel")
+    harness = CollectorHarness(settings, SandboxConfig())
+    week, panel = this_week(harness), UserRule("panel")
     narrow = garden_config(name="narrow", users=panel, fields={"users": ("display_name",)})
-    await lab.collect("users", [week], narrow)
-    await lab.collect("users", [week], garden_config(name="whole", users=panel))
-    known = dict(lab.sql("SELECT study, count(follower_count) FROM {users} GROUP BY 1"))
+    await harness.collect("users", [week], narrow)
+    await harness.collect("users", [week], garden_config(name="whole", users=panel))
+    known = dict(harness.sql("SELECT study, count(follower_count) FROM {users} GROUP BY 1"))
     assert known["narrow"] == 0 < known["whole"]
-    before = lab.requests_sent
-    await lab.collect("users", [week], garden_config(name="third", users=panel))
-    assert lab.requests_sent == before
+    before = harness.requests_sent
+    await harness.collect("users", [week], garden_config(name="third", users=panel))
+    assert harness.requests_sent == before
 
 
 async def test_refusals_rest_longer_each_time(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
+    harness = CollectorHarness(settings, SandboxConfig())
     spec = study(panel=("sandbox_missing",), users=UserRule("panel"))
     rests = []
     for _ in range(3):
-        await lab.collect("users", [this_week(lab)], spec)
-        next_try = lab.sql("SELECT max(next_try) FROM {coverage}")[0][0]
-        rests.append((next_try - lab.clock.now()).days)
-        lab.clock.moment = next_try + timedelta(days=1)
+        await harness.collect("users", [this_week(harness)], spec)
+        next_try = harness.sql("SELECT max(next_try) FROM {coverage}")[0][0]
+        rests.append((next_try - harness.clock.now()).days)
+        harness.clock.moment = next_try + timedelta(days=1)
     assert rests == [16, 32, 32]

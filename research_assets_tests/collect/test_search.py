@@ -14,158 +14,160 @@ def dense_config(**knobs: object) -> SandboxConfig:
 
 
 async def test_seven_clean_days_cost_their_pages(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense_config())
-    finished, pause = await lab.collect("videos", days(7))
+    harness = CollectorHarness(settings, dense_config())
+    finished, pause = await harness.collect("videos", days(7))
     assert pause is None
     assert {f.state for f in finished.values()} == {"complete"}
-    assert lab.requests_sent == 67
-    assert len(lab.ids()) == len(set(lab.ids())) == 7 * 950
+    assert harness.requests_sent == 67
+    assert len(harness.ids()) == len(set(harness.ids())) == 7 * 950
     assert [f.kept for f in finished.values()] == [950] * 7
     assert sum(f.requests for f in finished.values()) == pytest.approx(67)
 
 
 async def test_what_is_held_is_not_asked_again(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense_config())
-    await lab.collect("videos", days(3))
-    before = lab.requests_sent
-    finished, _ = await lab.collect("videos", days(3))
-    assert lab.requests_sent == before
+    harness = CollectorHarness(settings, dense_config())
+    await harness.collect("videos", days(3))
+    before = harness.requests_sent
+    finished, _ = await harness.collect("videos", days(3))
+    assert harness.requests_sent == before
     assert all(f.was_complete and f.state == "complete" and f.kept == 950 for f in finished.values())
 
 
 async def test_trouble_of_every_kind_loses_no_row(settings: Settings) -> None:
     config = dense_config(fresh_search_id_refusals=1, every_500=17, every_504=23, every_429=29, undeliverable=0.1)
-    lab = CollectorHarness(settings, config)
-    finished, _ = await lab.collect("videos", days(7))
+    harness = CollectorHarness(settings, config)
+    finished, _ = await harness.collect("videos", days(7))
     assert {f.state for f in finished.values()} == {"complete"}
-    assert len(set(lab.ids())) == 7 * 855
-    assert lab.requests_sent <= 77
-    assert sum(lab.clock.slept) <= 60
+    assert len(set(harness.ids())) == 7 * 855
+    assert harness.requests_sent <= 77
+    assert sum(harness.clock.slept) <= 60
     assert sum(f.offered for f in finished.values()) == 7 * 950
     assert sum(f.kept for f in finished.values()) == 7 * 855
 
 
 @pytest.mark.parametrize("dead", [0, 3, 9, 13])
 async def test_a_dead_day_is_found_and_everything_else_is_complete(settings: Settings, dead: int) -> None:
-    lab = CollectorHarness(settings, dense_config(dead_days=frozenset({START + timedelta(days=dead)})))
-    finished, _ = await lab.collect("videos", days(14))
+    harness = CollectorHarness(settings, dense_config(dead_days=frozenset({START + timedelta(days=dead)})))
+    finished, _ = await harness.collect("videos", days(14))
     states = {day: f.state for day, f in finished.items()}
     assert states.pop(START + timedelta(days=dead)) == "quarantined"
     assert set(states.values()) == {"complete"}
-    assert len(set(lab.ids())) == 12_350
-    assert lab.requests_sent <= 130
+    assert len(set(harness.ids())) == 12_350
+    assert harness.requests_sent <= 130
     rest = finished[START + timedelta(days=dead)].next_try
     assert rest is not None
-    assert timedelta(hours=23) < rest - lab.clock.now() <= timedelta(days=1)
+    assert timedelta(hours=23) < rest - harness.clock.now() <= timedelta(days=1)
 
 
 async def test_a_quarantined_day_rests_until_its_next_try_and_then_grows(settings: Settings) -> None:
     dead = START + timedelta(days=2)
-    lab = CollectorHarness(settings, dense_config(flat=10, dead_days=frozenset({dead})))
-    await lab.collect("videos", days(5))
-    spent = lab.requests_sent
-    finished, _ = await lab.collect("videos", days(5))
-    assert lab.requests_sent == spent
+    harness = CollectorHarness(settings, dense_config(flat=10, dead_days=frozenset({dead})))
+    await harness.collect("videos", days(5))
+    spent = harness.requests_sent
+    finished, _ = await harness.collect("videos", days(5))
+    assert harness.requests_sent == spent
     assert finished[dead].state == "quarantined"
-    lab.clock.advance(days=1, seconds=1)
-    finished, _ = await lab.collect("videos", days(5))
-    assert lab.requests_sent - spent <= 2
+    harness.clock.advance(days=1, seconds=1)
+    finished, _ = await harness.collect("videos", days(5))
+    assert harness.requests_sent - spent <= 2
     rest = finished[dead].next_try
     assert rest is not None
-    assert rest - lab.clock.now() > timedelta(days=1, hours=23)
-    spent = lab.requests_sent
-    await lab.collect("videos", [dead], retry=True)
-    assert lab.requests_sent > spent
+    assert rest - harness.clock.now() > timedelta(days=1, hours=23)
+    spent = harness.requests_sent
+    await harness.collect("videos", [dead], retry=True)
+    assert harness.requests_sent > spent
 
 
 async def test_a_year_of_sparse_days_shares_requests(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense_config(flat=3))
+    harness = CollectorHarness(settings, dense_config(flat=3))
     spec = study(start=date(2025, 4, 1))
-    finished, _ = await lab.collect("videos", days(365, spec.start), spec)
+    finished, _ = await harness.collect("videos", days(365, spec.start), spec)
     assert {f.state for f in finished.values()} == {"complete"}
     assert len(finished) == 365
-    assert lab.requests_sent == 12
-    assert len(set(lab.ids())) == 3 * 365
+    assert harness.requests_sent == 12
+    assert len(set(harness.ids())) == 3 * 365
 
 
 async def test_the_quota_ends_and_the_next_night_goes_on_after_the_last_page(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense_config(research_cap=40))
-    finished, pause = await lab.collect("videos", days(7))
+    harness = CollectorHarness(settings, dense_config(research_cap=40))
+    finished, pause = await harness.collect("videos", days(7))
     assert finished == {}
     assert pause is not None
-    assert lab.app.books.outcomes["daily_quota_limit_exceeded"] == 1
+    assert harness.app.books.outcomes["daily_quota_limit_exceeded"] == 1
     assert pause.remaining == days(7)
     assert pause.retry_at.hour == 0
-    partial = lab.sql("SELECT DISTINCT state FROM {coverage}")
+    partial = harness.sql("SELECT DISTINCT state FROM {coverage}")
     assert partial == [("partial",)]
-    lab.clock.moment = pause.retry_at
-    finished, pause = await lab.collect("videos", days(7))
+    harness.clock.moment = pause.retry_at
+    finished, pause = await harness.collect("videos", days(7))
     assert pause is None
     assert {f.state for f in finished.values()} == {"complete"}
-    assert len(lab.ids()) == len(set(lab.ids())) == 7 * 950
-    assert lab.app.books.outcomes["ok"] - 2 <= 67
-    assert lab.app.books.outcomes["daily_quota_limit_exceeded"] == 1
-    assert lab.sql("SELECT count(*) FROM {coverage} WHERE state <> 'complete'") == [(0,)]
+    assert len(harness.ids()) == len(set(harness.ids())) == 7 * 950
+    assert harness.app.books.outcomes["ok"] - 2 <= 67
+    assert harness.app.books.outcomes["daily_quota_limit_exceeded"] == 1
+    assert harness.sql("SELECT count(*) FROM {coverage} WHERE state <> 'complete'") == [(0,)]
 
 
 async def test_too_fresh_days_are_not_asked(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense_config(flat=5))
-    today = lab.clock.now().date()
-    finished, _ = await lab.collect("videos", [today - timedelta(days=n) for n in range(5)])
+    harness = CollectorHarness(settings, dense_config(flat=5))
+    today = harness.clock.now().date()
+    finished, _ = await harness.collect("videos", [today - timedelta(days=n) for n in range(5)])
     assert [finished[today - timedelta(days=n)].state for n in range(5)] == ["too_fresh"] * 3 + ["complete"] * 2
-    assert lab.requests_sent == 1
+    assert harness.requests_sent == 1
 
 
 async def test_an_empty_day_among_full_ones_is_suspicious_until_another_day_confirms_it(settings: Settings) -> None:
     silent = START + timedelta(days=3)
-    lab = CollectorHarness(settings, dense_config(flat=50, silent_days=frozenset({silent})))
-    finished, _ = await lab.collect("videos", days(7))
+    harness = CollectorHarness(settings, dense_config(flat=50, silent_days=frozenset({silent})))
+    finished, _ = await harness.collect("videos", days(7))
     assert finished[silent].state == "suspicious"
     assert sum(f.state == "complete" for f in finished.values()) == 6
-    lab.clock.advance(days=1, seconds=1)
-    finished, _ = await lab.collect("videos", days(7))
+    harness.clock.advance(days=1, seconds=1)
+    finished, _ = await harness.collect("videos", days(7))
     assert finished[silent].state == "complete"
     assert "different days" in (finished[silent].reason or "")
 
 
 async def test_a_search_that_silently_finds_nothing_is_not_believed(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense_config(flat=50, silent_searches=1))
-    finished, _ = await lab.collect("videos", days(7))
+    harness = CollectorHarness(settings, dense_config(flat=50, silent_searches=1))
+    finished, _ = await harness.collect("videos", days(7))
     assert {f.state for f in finished.values()} == {"complete"}
-    assert len(set(lab.ids())) == 350
+    assert len(set(harness.ids())) == 350
 
 
 async def test_pages_of_another_search_do_not_complete_a_day(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense_config(flat=950, foreign_searches=1))
-    finished, _ = await lab.collect("videos", days(3))
+    harness = CollectorHarness(settings, dense_config(flat=950, foreign_searches=1))
+    finished, _ = await harness.collect("videos", days(3))
     assert {f.state for f in finished.values()} == {"complete"}
-    assert len(set(lab.ids())) == 3 * 950
+    assert len(set(harness.ids())) == 3 * 950
 
 
 async def test_a_month_of_errors_is_given_up_without_spending_the_day(settings: Settings) -> None:
-    lab = CollectorHarness(settings, dense_config(flat=50, dead_days=frozenset(days(31))))
-    finished, _ = await lab.collect("videos", days(31))
+    harness = CollectorHarness(settings, dense_config(flat=50, dead_days=frozenset(days(31))))
+    finished, _ = await harness.collect("videos", days(31))
     assert {f.state for f in finished.values()} == {"quarantined"}
-    first = lab.requests_sent
+    first = harness.requests_sent
     assert first <= 40
-    lab.clock.advance(days=1, seconds=1)
-    await lab.collect("videos", days(31))
-    assert lab.requests_sent - first <= 7
+    harness.clock.advance(days=1, seconds=1)
+    await harness.collect("videos", days(31))
+    assert harness.requests_sent - first <= 7
 
 
 @pytest.mark.parametrize("seed", range(3))
 async def test_a_hostile_api_loses_nothing_and_says_what_is_missing(settings: Settings, seed: int) -> None:
-    lab = CollectorHarness(settings, SandboxConfig(profile="hostile", seed=seed, fixed_volume=260, p_empty_search=0.05))
+    harness = CollectorHarness(
+        settings, SandboxConfig(profile="hostile", seed=seed, fixed_volume=260, p_empty_search=0.05)
+    )
     for _ in range(12):
-        results, _ = await lab.collect("videos", days(10))
+        results, _ = await harness.collect("videos", days(10))
         if all(result.state == "complete" for result in results.values()) and len(results) == 10:
             break
-        lab.clock.advance(days=2)
-    held = {row[0] for row in lab.sql("SELECT DISTINCT id FROM {videos}")}
-    complete = {row[0] for row in lab.sql("SELECT unit FROM {coverage} WHERE state = 'complete'")}
+        harness.clock.advance(days=2)
+    held = {row[0] for row in harness.sql("SELECT DISTINCT id FROM {videos}")}
+    complete = {row[0] for row in harness.sql("SELECT unit FROM {coverage} WHERE state = 'complete'")}
     for day in days(10):
         if day.isoformat() in complete:
             query = {group: list(conditions) for group, conditions in QUERY.items()}
-            truth = set(lab.app.truth.videos(query, day, day)[day].deliverable)
+            truth = set(harness.app.truth.videos(query, day, day)[day].deliverable)
             assert truth <= held, f"{day} is called complete but lacks {len(truth - held)} rows"
     assert len(complete) >= 8

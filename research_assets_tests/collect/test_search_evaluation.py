@@ -28,59 +28,59 @@ def flat(number: int, **knobs: object) -> SandboxConfig:
     return SandboxConfig(**{"flat": number, "profile": "clean"} | knobs)  # type: ignore[arg-type]
 
 
-def canaries(lab: CollectorHarness) -> int:
-    rows = list(lab.ledger.iter_requests())
+def canaries(harness: CollectorHarness) -> int:
+    rows = list(harness.ledger.iter_requests())
     return sum(row["unit"].startswith("canary") for row in rows)
 
 
 async def test_a_sparse_month_that_falls_silent_is_no_complete_month(settings: Settings) -> None:
     month = days(31, START + timedelta(days=31))
-    lab = CollectorHarness(settings, flat(3, silent_days=frozenset(month)))
-    await lab.collect("videos", days(31))
-    before = lab.requests_sent
-    finished, pause = await lab.collect("videos", month)
+    harness = CollectorHarness(settings, flat(3, silent_days=frozenset(month)))
+    await harness.collect("videos", days(31))
+    before = harness.requests_sent
+    finished, pause = await harness.collect("videos", month)
     assert pause is None
     assert {f.state for f in finished.values()} == {"suspicious"}
     assert "31 days" in (finished[month[0]].reason or "")
-    assert lab.requests_sent - before == 3, "the window, the window once more, the canary"
-    assert canaries(lab) == 1
+    assert harness.requests_sent - before == 3, "the window, the window once more, the canary"
+    assert canaries(harness) == 1
     assert sum(f.requests for f in finished.values()) == pytest.approx(3), "two looks and the canary"
-    lab.clock.advance(days=1, seconds=1)
-    finished, _ = await lab.collect("videos", month)
+    harness.clock.advance(days=1, seconds=1)
+    finished, _ = await harness.collect("videos", month)
     assert {f.state for f in finished.values()} == {"complete"}
 
 
 async def test_a_query_that_is_not_answered_any_more_stops_the_run(settings: Settings) -> None:
-    lab = CollectorHarness(settings, flat(50))
-    await lab.collect("videos", days(10))
+    harness = CollectorHarness(settings, flat(50))
+    await harness.collect("videos", days(10))
     nothing = TamperingTransport(
-        lab, lambda _, r: change_data(r, videos=None, cursor=0, has_more=False, search_id=None)
+        harness, lambda _, r: change_data(r, videos=None, cursor=0, has_more=False, search_id=None)
     )
-    before = lab.requests_sent
+    before = harness.requests_sent
     for attempt in range(2):
-        finished, pause = await lab.collect("videos", days(41), transport=nothing, concurrency=1)
+        finished, pause = await harness.collect("videos", days(41), transport=nothing, concurrency=1)
         assert pause is not None
         assert "not answering this query" in pause.reason
         states = {day: finished[day].state for day in days(41)[10:] if day in finished}
         assert set(states.values()) == {"suspicious"}
-        assert lab.requests_sent - before <= 4
-        before = lab.requests_sent
-        lab.clock.moment = pause.retry_at
-        assert attempt or pause.retry_at > lab.clock.now() - timedelta(seconds=1)
-    finished, pause = await lab.collect("videos", days(41))
+        assert harness.requests_sent - before <= 4
+        before = harness.requests_sent
+        harness.clock.moment = pause.retry_at
+        assert attempt or pause.retry_at > harness.clock.now() - timedelta(seconds=1)
+    finished, pause = await harness.collect("videos", days(41))
     assert pause is None
     assert {f.state for f in finished.values()} == {"complete"}
-    assert len(set(lab.ids())) == 41 * 50
+    assert len(set(harness.ids())) == 41 * 50
 
 
 @pytest.mark.parametrize(("by_accounts", "text"), [(False, False), (True, False), (False, True)])
 async def test_a_thin_day_is_believed_if_the_canary_sings_and_says_why(
     settings: Settings, by_accounts: bool, text: bool
 ) -> None:
-    lab = CollectorHarness(settings, flat(90))
+    harness = CollectorHarness(settings, flat(90))
     # The API matches handles in whatever case: a study's need not be spelt as its answers spell them.
-    spec = usernames_of([name.upper() for name in panel(lab, 64)]) if by_accounts else study()
-    await lab.collect("videos", days(10), spec)
+    spec = usernames_of([name.upper() for name in panel(harness, 64)]) if by_accounts else study()
+    await harness.collect("videos", days(10), spec)
     thin = START + timedelta(days=10)
 
     def thinned(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
@@ -91,21 +91,23 @@ async def test_a_thin_day_is_believed_if_the_canary_sings_and_says_why(
             return ids_as_text(response) if text else None
         return change_data(response, videos=data["videos"][:2], cursor=2, has_more=False)
 
-    finished, _ = await lab.collect(
-        "videos", [thin], spec, transport=TamperingTransport(lab, thinned), username_batch=64
+    finished, _ = await harness.collect(
+        "videos", [thin], spec, transport=TamperingTransport(harness, thinned), username_batch=64
     )
     assert finished[thin].state == "complete"
     assert finished[thin].reason == "Only 2 hits, where 90 are usual."
-    assert canaries(lab) == 1
+    assert canaries(harness) == 1
 
 
 async def test_a_day_that_had_videos_and_has_none_is_not_believed_either(settings: Settings) -> None:
-    lab = CollectorHarness(settings, flat(20))
-    await lab.collect("videos", days(2))
-    nothing = TamperingTransport(lab, lambda _, r: change_data(r, videos=[], cursor=0, has_more=False, search_id=None))
-    finished, _ = await lab.collect("videos", days(1), again=True, transport=nothing)
+    harness = CollectorHarness(settings, flat(20))
+    await harness.collect("videos", days(2))
+    nothing = TamperingTransport(
+        harness, lambda _, r: change_data(r, videos=[], cursor=0, has_more=False, search_id=None)
+    )
+    finished, _ = await harness.collect("videos", days(1), again=True, transport=nothing)
     assert finished[START].state == "suspicious"
-    finished, _ = await lab.collect("videos", days(1))
+    finished, _ = await harness.collect("videos", days(1))
     assert finished[START].state == "complete", "what was complete once stays complete"
 
 
@@ -118,28 +120,28 @@ def make_progress(first: int, last: int, *, hits: int = 0, failures: int = 0) ->
 
 
 def test_wide_windows_are_given_up_while_they_fail_and_grow_again_as_they_work() -> None:
-    judge = SearchEvaluator({}, configured_max_days=31, page_size=100)
+    evaluator = SearchEvaluator({}, configured_max_days=31, page_size=100)
     widths = []
     for first in range(4):
-        judge.record_outcome(make_progress(first, first + judge.max_window_days - 1), "failed")
-        widths.append(judge.max_window_days)
+        evaluator.record_outcome(make_progress(first, first + evaluator.max_window_days - 1), "failed")
+        widths.append(evaluator.max_window_days)
     assert widths == [31, 15, 7, 3]
     for first in range(4):
-        judge.record_outcome(make_progress(first, first + judge.max_window_days - 1, hits=1), "done")
-        widths.append(judge.max_window_days)
+        evaluator.record_outcome(make_progress(first, first + evaluator.max_window_days - 1, hits=1), "done")
+        widths.append(evaluator.max_window_days)
     assert widths[4:] == [6, 12, 24, 31]
 
 
 def test_a_window_that_was_halved_says_nothing_about_width() -> None:
-    judge = SearchEvaluator({}, configured_max_days=31, page_size=100)
+    evaluator = SearchEvaluator({}, configured_max_days=31, page_size=100)
     for first in range(9):
-        judge.record_outcome(make_progress(first, first + 7, failures=1), "failed")
-    assert judge.max_window_days == 31
+        evaluator.record_outcome(make_progress(first, first + 7, failures=1), "failed")
+    assert evaluator.max_window_days == 31
 
 
 async def test_months_that_fail_as_wholes_are_asked_in_narrower_windows(settings: Settings) -> None:
     first = date(2025, 6, 1)
-    lab = CollectorHarness(settings, flat(3))
+    harness = CollectorHarness(settings, flat(3))
 
     def too_wide(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         body = orjson.loads(request.content)
@@ -147,25 +149,25 @@ async def test_months_that_fail_as_wholes_are_asked_in_narrower_windows(settings
         return httpx.Response(504, text="<html>", headers={"date": response.headers["date"]}) if wide else None
 
     spec = study(start=first)
-    finished, _ = await lab.collect(
-        "videos", days(124, first), spec, transport=TamperingTransport(lab, too_wide), concurrency=1
+    finished, _ = await harness.collect(
+        "videos", days(124, first), spec, transport=TamperingTransport(harness, too_wide), concurrency=1
     )
     assert {f.state for f in finished.values()} == {"complete"}
-    assert lab.requests_sent <= 16 + 12
+    assert harness.requests_sent <= 16 + 12
 
 
 async def test_what_a_study_still_wants_is_known_to_the_ledger(settings: Settings) -> None:
-    lab = CollectorHarness(settings, flat(250, research_cap=20))
+    harness = CollectorHarness(settings, flat(250, research_cap=20))
 
     def wanted(pool: str) -> int:
-        with lab.ledger._file.reading() as db:
+        with harness.ledger._file.reading() as db:
             row = db.execute("SELECT units FROM wants WHERE pool = ?", (pool,)).fetchone()
         return int(row["units"]) if row else -1
 
-    await lab.collect("videos", days(4))
+    await harness.collect("videos", days(4))
     assert wanted("research") == 0
-    _, pause = await lab.collect("videos", days(14))
+    _, pause = await harness.collect("videos", days(14))
     assert pause is not None
     assert 10 <= wanted("research") <= 25
-    await lab.collect("followers", [this_week(lab)], garden_config())
+    await harness.collect("followers", [this_week(harness)], garden_config())
     assert wanted("follow") == 0

@@ -42,9 +42,9 @@ def about(names: list[str], group: str = "and", *others: dict[str, Any]) -> dict
     return {group: ({"operation": "IN", "field_name": "username", "field_values": names}, *others)}
 
 
-def panel(lab: CollectorHarness, number: int) -> list[str]:
+def panel(harness: CollectorHarness, number: int) -> list[str]:
     """Accounts of the flat world: with as many videos a day as authors, each has one."""
-    flat = lab.app.world.flat
+    flat = harness.app.world.flat
     assert flat is not None
     return [video.creator.username for index in range(number) if (video := flat.at(20_000, index))]
 
@@ -58,11 +58,11 @@ def usernames_of(names: list[str]) -> StudySpec:
     return study(query=about(names))
 
 
-def agenda(lab: CollectorHarness, spec: StudySpec, end: date) -> Agenda:
-    now = lab.clock.now()
-    pools = {pool: lab.ledger.pool_state(pool, now) for pool in lab.settings.caps}
+def agenda(harness: CollectorHarness, spec: StudySpec, end: date) -> Agenda:
+    now = harness.clock.now()
+    pools = {pool: harness.ledger.pool_state(pool, now) for pool in harness.settings.caps}
     spec = replace(spec, end=end, comments=CommentRule(videos="none"), users=UserRule(who="none"))
-    return build_agenda(read_agenda_inputs(lab.settings, [spec], pools, now), now)
+    return build_agenda(read_agenda_inputs(harness.settings, [spec], pools, now), now)
 
 
 class RecordingEdit:
@@ -128,14 +128,14 @@ def test_known_videos_are_looked_for_with_accounts_that_can_be_asked_together(
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_what_is_said_of_a_day_last_never_looks_older_than_what_was_said_before(order: tuple[int, int]) -> None:
     moment = datetime(2026, 3, 1, tzinfo=UTC)
-    parts = UsernameBatches(about(["a", "b"]), [], moment, most=1, again=False, retry=False, same=lambda _: True)
+    parts = UsernameBatches(about(["a", "b"]), [], moment, most=1, recollect=False, retry=False, same=lambda _: True)
     said = [
         parts.record_attempt(
             SearchWindow(START, START, usernames=(name,)), seen(moment + timedelta(minutes=minute), name)
         )[-1]
         for minute, name in [((0, "a"), (9, "b"))[place] for place in order]
     ]
-    assert [verdict.state for verdict in said] == ["partial", "complete"]
+    assert [attempt.state for attempt in said] == ["partial", "complete"]
     assert said[0].last_at <= said[1].last_at == moment + timedelta(minutes=9)  # type: ignore[operator]
     assert said[1].kept == 2
 

@@ -73,8 +73,8 @@ class ScenarioResult:
         failing = set()
         for spec in (spec for study in self.studies for check in study_checks(study) for spec in check.check_specs):
             record = self.deployment.instance.get_latest_asset_check_evaluation_record(spec.key)
-            told = record.event.asset_check_evaluation if record and record.event else None
-            if told is None or not told.passed:
+            reported = record.event.asset_check_evaluation if record and record.event else None
+            if reported is None or not reported.passed:
                 asset = spec.asset_key.to_user_string()
                 failing.add(spec.name if spec.asset_key == COVERAGE_MART else f"{asset}: {spec.name}")
         return failing

@@ -49,9 +49,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scenario(browser: Chrome, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ScenarioResult]:
     with run_scenario(
         tmp_path_factory.mktemp("sixty"),
-        lambda house: ui_assertions.assert_ui_shows_pause(Page(browser, house.url, pictures), house),
-    ) as story:
-        yield story
+        lambda deployment: ui_assertions.assert_ui_shows_pause(Page(browser, deployment.url, pictures), deployment),
+    ) as scenario:
+        yield scenario
 
 
 @pytest.fixture
@@ -171,7 +171,9 @@ def test_red_was_the_killed_run_alone_and_it_was_taken_up(scenario: ScenarioResu
 
 
 def test_the_marts_were_built_once_for_each_batch(scenario: ScenarioResult) -> None:
-    builds = Counter(run.tags.get("dagster/sensor_name") for run in scenario.deployment.runs())["build_marts_on_new_data"]
+    builds = Counter(run.tags.get("dagster/sensor_name") for run in scenario.deployment.runs())[
+        "build_marts_on_new_data"
+    ]
     assert 2 <= builds <= len(scenario.sensor_messages)
 
 

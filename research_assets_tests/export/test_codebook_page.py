@@ -57,15 +57,15 @@ def test_every_number_is_that_of_the_marts(rows: Rows, book: Codebook, page: Par
             continue
         names = [column.name for column in mart.columns]
         whole, *by_month = counted(rows, mart.name, names, MONTH_BASIS.get(mart.name, ("",))[0])
-        told = defaultdict[str, dict[date, tuple[int, int]]](dict)
+        reported = defaultdict[str, dict[date, tuple[int, int]]](dict)
         for of, numbers in by_month:
             for name, values in zip(names, numbers[1:], strict=True):
                 assert of is not None
-                told[name][of] = (numbers[0], values)
+                reported[name][of] = (numbers[0], values)
         for column, values in zip(mart.columns, whole[1][1:], strict=True):
             expected = f"{values:,} of {whole[1][0]:,}" if whole[1][0] else NO_VALUE
             assert page.cells[f"{mart.name}.{column.name}"][3].endswith(expected), (mart.name, column.name)
-            assert {one.month: (one.rows, one.filled) for one in column.months} == told[column.name]
+            assert {one.month: (one.rows, one.filled) for one in column.months} == reported[column.name]
             filled += values
     assert filled > 100
 
@@ -75,7 +75,7 @@ def test_the_months_are_those_that_dbt_counts_by() -> None:
     models = [model for file in files for model in yaml.safe_load(file.read_text()).get("models", ())]
     meta = {model["name"]: model.get("config", {}).get("meta", {}) for model in models}
     assert {name: column for name, (column, _) in MONTH_BASIS.items()} == {
-        name: told["month"] for name, told in meta.items() if "month" in told
+        name: reported["month"] for name, reported in meta.items() if "month" in reported
     }
 
 

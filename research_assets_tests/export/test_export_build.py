@@ -62,11 +62,11 @@ def test_the_codebook_takes_in_what_the_mart_of_that_name_knows(own_export_setti
             "CREATE TABLE marts.codebook AS SELECT 'videos' AS mart, 'view_count' AS column_name, 'views' AS unit, "
             "'videos.view_count' AS source_field, '2023' AS available_since"
         )
-    order = ExportRequest(marts=("videos",), formats=CSV, pseudonymous=True)
-    with (export(own_export_settings, order, [], NOW).folder / "codebook.csv").open() as file:
+    request = ExportRequest(marts=("videos",), formats=CSV, pseudonymous=True)
+    with (export(own_export_settings, request, [], NOW).folder / "codebook.csv").open() as file:
         columns = {row["column"]: row for row in csv.DictReader(file)}
-    told = {name: columns["view_count"][name] for name in ("unit", "source_field", "available_since", "treatment")}
-    assert list(told.values()) == ["views", "videos.view_count", "2023", "kept"]
+    reported = {name: columns["view_count"][name] for name in ("unit", "source_field", "available_since", "treatment")}
+    assert list(reported.values()) == ["views", "videos.view_count", "2023", "kept"]
     assert columns["day"]["unit"] == ""
 
 

@@ -20,11 +20,11 @@ R_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?L?\s*|0[xX][0-9a
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
-def as_text(made: Export, mart: str) -> list[dict[str, str | None]]:
+def as_text(export: Export, mart: str) -> list[dict[str, str | None]]:
     """A CSV file cell by cell, as DuckDB reads it without guessing."""
     with duckdb.connect() as connection:
         relation = connection.sql(
-            f"FROM read_csv('{made.folder / 'csv' / mart}.csv', all_varchar = true, header = true, "
+            f"FROM read_csv('{export.folder / 'csv' / mart}.csv', all_varchar = true, header = true, "
             "allow_quoted_nulls = false, delim = ',', quote = '\"', escape = '\"', new_line = '\\n')"
         )
         return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]

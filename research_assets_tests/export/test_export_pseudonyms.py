@@ -27,9 +27,9 @@ from research_assets_tests.export.export_warehouse import COMMENT, NOW, OTHER, R
 KEY = bytes(range(32))
 
 
-def rows(made: Export, mart: str) -> list[dict[str, Any]]:
+def rows(export: Export, mart: str) -> list[dict[str, Any]]:
     with duckdb.connect() as connection:
-        relation = connection.sql(f"FROM '{made.folder}/parquet/{mart}.parquet'")
+        relation = connection.sql(f"FROM '{export.folder}/parquet/{mart}.parquet'")
         return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
 
 
@@ -129,10 +129,10 @@ def test_a_key_that_others_can_read_or_that_is_none_is_refused(own_export_settin
         export(own_export_settings, ExportRequest(pseudonymous=True), [], NOW)
     path.chmod(0o600)
     path.write_text("secret")
-    with pytest.raises(ExportError, match="holds no key of 64") as told:
+    with pytest.raises(ExportError, match="holds no key of 64") as reported:
         export(own_export_settings, ExportRequest(pseudonymous=True), [], NOW)
-    assert "secret" not in str(told.value)
-    assert key.hex() not in str(told.value)
+    assert "secret" not in str(reported.value)
+    assert key.hex() not in str(reported.value)
     assert not own_export_settings.exports.exists()
 
 

@@ -26,15 +26,15 @@ from research_assets_tests.planning.agenda_inputs import (
 def test_comments_of_days_that_lie_apart_are_asked_in_one_run() -> None:
     days = date_range(date(2026, 2, 1), date(2026, 2, 9))
     cost = Estimate(1, "known counts")
-    standings = {
+    statuses = {
         day: PartitionStatus(open_units=1, estimate=cost) if day.day in (1, 4, 9) else PartitionStatus() for day in days
     }
     one = study(start=days[0], end=days[-1])
-    known = {("garden", "videos"): completed(*days), ("garden", "comments"): standings}
+    known = {("garden", "videos"): completed(*days), ("garden", "comments"): statuses}
     [item] = build_agenda(make_inputs(one, standings=known), NOW).items
     assert (item.partitions, item.units, item.requests) == ((days[0], days[3], days[8]), 3, 3)
     # What rests in between would be tried by the run, before its time.
-    standings[days[1]] = PartitionStatus(waiting_units=1, next_try=NOW + DAY, failed_before=True)
+    statuses[days[1]] = PartitionStatus(waiting_units=1, next_try=NOW + DAY, failed_before=True)
     assert [i.partitions for i in build_agenda(make_inputs(one, standings=known), NOW).items] == [
         (days[0],),
         (days[3], days[8]),
@@ -121,8 +121,8 @@ def test_a_study_of_which_nothing_is_known_says_so_and_wants_all() -> None:
 def test_days_that_settled_come_before_comments_before_backfill() -> None:
     one = study(comments=study().comments)
     days = {date(2026, 2, n): PartitionStatus(open_units=4, estimate=Estimate(4, "known counts")) for n in (20, 27)}
-    standings = {("garden", "comments"): days, ("garden", "videos"): completed(date(2026, 2, 26))}
-    agenda = build_agenda(make_inputs(one, left=40, standings=standings), NOW)
+    statuses = {("garden", "comments"): days, ("garden", "videos"): completed(date(2026, 2, 26))}
+    agenda = build_agenda(make_inputs(one, left=40, standings=statuses), NOW)
     assert [(item.entity, item.reasons) for item in agenda.items] == [
         ("videos", ("settled",)),
         ("comments", ("new",)),
@@ -149,8 +149,8 @@ def test_days_are_asked_again_at_their_ages(age: int, again: bool) -> None:
     day = date(2026, 2, 1)
     one = study(end=day, reobserve_days=(10, 30))
     now = datetime(2026, 2, 2, tzinfo=UTC) + DAY * age
-    standings = {("garden", "videos"): completed(day, looked_at=datetime(2026, 2, 5, tzinfo=UTC))}
-    items = build_agenda(make_inputs(one, standings=standings), now).items
+    statuses = {("garden", "videos"): completed(day, looked_at=datetime(2026, 2, 5, tzinfo=UTC))}
+    items = build_agenda(make_inputs(one, standings=statuses), now).items
     assert [(item.partitions, item.recollect, item.reasons) for item in items] == (
         [((day,), True, ("reobserve",))] * again
     )
@@ -221,8 +221,8 @@ def test_the_reserve_is_closed_to_backfill() -> None:
 def test_accounts_do_not_starve_the_backfill() -> None:
     one = study()
     week = week_of(TODAY)
-    standings = {("garden", "users"): {week: PartitionStatus(open_units=500, estimate=Estimate(500, "one each"))}}
-    agenda = build_agenda(make_inputs(one, left=20, cap=100, standings=standings), NOW)
+    statuses = {("garden", "users"): {week: PartitionStatus(open_units=500, estimate=Estimate(500, "one each"))}}
+    agenda = build_agenda(make_inputs(one, left=20, cap=100, standings=statuses), NOW)
     users = sum(item.requests for item in agenda.items if item.entity == "users")
     videos = sum(item.requests for item in agenda.items if item.entity == "videos")
     assert users == 10
@@ -247,8 +247,8 @@ def test_a_day_that_would_fit_tomorrow_waits() -> None:
 
 def test_follow_lists_have_a_pool_of_their_own() -> None:
     week = week_of(TODAY)
-    standings = {("garden", "followers"): {week: PartitionStatus(open_units=3, estimate=Estimate(90, "known counts"))}}
-    [item] = build_agenda(make_inputs(study(), left=0, standings=standings), NOW).items
+    statuses = {("garden", "followers"): {week: PartitionStatus(open_units=3, estimate=Estimate(90, "known counts"))}}
+    [item] = build_agenda(make_inputs(study(), left=0, standings=statuses), NOW).items
     assert (item.entity, item.requests, item.reasons) == ("followers", 90, ("period",))
 
 
@@ -256,11 +256,11 @@ def test_follow_lists_have_a_pool_of_their_own() -> None:
 def test_a_period_that_ends_today_comes_before_what_can_wait(observe: str, begun: bool) -> None:
     now = datetime.combine(week_of(TODAY) + timedelta(days=6), time(20), UTC)
     period = now.date() if observe == "daily" else week_of(TODAY)
-    standings = {
+    statuses = {
         ("garden", "users"): {
             period: PartitionStatus(open_units=3, in_progress=begun, estimate=Estimate(3, "one each"))
         }
     }
     one = study(observe=observe, end=date(2026, 2, 1))
-    first = build_agenda(make_inputs(one, left=4, cap=40, standings=standings), now).items[0]
+    first = build_agenda(make_inputs(one, left=4, cap=40, standings=statuses), now).items[0]
     assert (first.entity, first.reasons, first.priority) == ("users", ("last_day",), 0)

@@ -41,7 +41,7 @@ def partition_status(draw: st.DrawFn, costs: bool) -> PartitionStatus:
 @st.composite
 def agenda_inputs(draw: st.DrawFn) -> AgendaInputs:
     names = draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
-    studies, standings, density = [], {}, {}
+    studies, statuses, density = [], {}, {}
     for name in names:
         start = TODAY - DAY * draw(st.integers(0, 50))
         one = StudySpec(
@@ -55,21 +55,21 @@ def agenda_inputs(draw: st.DrawFn) -> AgendaInputs:
         )
         studies.append(one)
         days = draw(st.dictionaries(st.integers(0, 50), partition_status(costs=False), max_size=12))
-        standings[name, "videos"] = {
+        statuses[name, "videos"] = {
             start + DAY * n: replace(one, open_units=min(1, one.open_units)) for n, one in days.items()
         }
-        standings[name, "comments"] = {
+        statuses[name, "comments"] = {
             start + DAY * n: one
             for n, one in draw(st.dictionaries(st.integers(0, 50), partition_status(costs=True), max_size=6)).items()
         }
-        standings[name, "users"] = {week_of(TODAY): draw(partition_status(costs=True))}
-        standings[name, "followers"] = {week_of(TODAY): draw(partition_status(costs=True))}
+        statuses[name, "users"] = {week_of(TODAY): draw(partition_status(costs=True))}
+        statuses[name, "followers"] = {week_of(TODAY): draw(partition_status(costs=True))}
         density[name] = {start: float(hits)} if (hits := draw(st.integers(0, 900))) else {}
-    keys = st.sampled_from(sorted(standings))
+    keys = st.sampled_from(sorted(statuses))
     cap = draw(st.integers(1, 60))
     return AgendaInputs(
         studies=studies,
-        partition_status=standings,
+        partition_status=statuses,
         hits_per_day=density,
         pools={
             "research": pool(draw(st.integers(0, cap)), cap),
@@ -146,10 +146,12 @@ def test_every_open_unit_is_on_the_agenda_or_waits(world: AgendaInputs) -> None:
     for (name, entity), days in world.partition_status.items():
         if entity == "videos":
             continue
-        told = sum(item.units for item in agenda.items if (item.study, item.entity) == (name, entity))
-        told += sum(w.units for w in agenda.deferred if (w.study, w.entity) == (name, entity) and w.reason != "rests")
+        reported = sum(item.units for item in agenda.items if (item.study, item.entity) == (name, entity))
+        reported += sum(
+            w.units for w in agenda.deferred if (w.study, w.entity) == (name, entity) and w.reason != "rests"
+        )
         shut = world.pools[BY_ENTITY[entity].pool].available_at is not None
-        assert told == sum(one.open_units + one.waiting_units * (one.in_progress and shut) for one in days.values())
+        assert reported == sum(one.open_units + one.waiting_units * (one.in_progress and shut) for one in days.values())
 
 
 @given(
@@ -159,14 +161,14 @@ def test_every_open_unit_is_on_the_agenda_or_waits(world: AgendaInputs) -> None:
 def test_with_equal_demand_the_weights_are_kept(weights: dict[str, float], left: int) -> None:
     studies = [study(name, start=TODAY, share=weight) for name, weight in sorted(weights.items())]
     # One request for each period and entity, and more of them than the pool holds.
-    standings = {
+    statuses = {
         (one.name, "comments"): {
             one.start - DAY * n: PartitionStatus(open_units=1, estimate=Estimate(1, "known counts"))
             for n in range(10, 120)
         }
         for one in studies
     }
-    agenda = build_agenda(make_inputs(*studies, left=left, standings=standings), NOW)
+    agenda = build_agenda(make_inputs(*studies, left=left, standings=statuses), NOW)
     spent = {name: sum(item.requests for item in agenda.items if item.study == name) for name in weights}
     assert sum(spent.values()) == left
     whole = sum(weights.values())

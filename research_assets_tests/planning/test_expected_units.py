@@ -16,15 +16,15 @@ from research_assets_tests.collect.test_lists import garden_config, this_week
 Wanted = list[tuple[str, date, str, str]]
 
 
-def expected_units(lab: CollectorHarness, spec: StudySpec) -> Wanted:
+def expected_units(harness: CollectorHarness, spec: StudySpec) -> Wanted:
     """What a study wants now: entity, partition, kind and unit."""
-    write_expected_units(lab.settings.raw, [spec], lab.clock.now())
-    return [(*row,) for row in lab.sql("SELECT entity, partition, unit_kind, unit FROM {wanted} ORDER BY ALL")]
+    write_expected_units(harness.settings.raw, [spec], harness.clock.now())
+    return [(*row,) for row in harness.sql("SELECT entity, partition, unit_kind, unit FROM {wanted} ORDER BY ALL")]
 
 
-def files(lab: CollectorHarness) -> dict[Path, int]:
+def files(harness: CollectorHarness) -> dict[Path, int]:
     """The files of the table, by the moment at which each was written."""
-    return {path: path.stat().st_mtime_ns for path in (lab.settings.raw / "wanted").glob("study=*/day=*/*.parquet")}
+    return {path: path.stat().st_mtime_ns for path in (harness.settings.raw / "wanted").glob("study=*/day=*/*.parquet")}
 
 
 def folders(paths: Iterable[Path]) -> set[str]:
@@ -32,16 +32,16 @@ def folders(paths: Iterable[Path]) -> set[str]:
 
 
 async def test_days_videos_and_accounts_are_wanted_as_far_as_they_are_known(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
+    harness = CollectorHarness(settings, SandboxConfig())
     spec = garden_config(end=START + timedelta(days=40), users=UserRule("panel"))
-    await lab.collect("videos", days(2, START + timedelta(days=27)), spec)
-    await lab.collect("users", [this_week(lab)], spec)
-    lab.clock.advance(days=7)
-    rows = expected_units(lab, spec)
+    await harness.collect("videos", days(2, START + timedelta(days=27)), spec)
+    await harness.collect("users", [this_week(harness)], spec)
+    harness.clock.advance(days=7)
+    rows = expected_units(harness, spec)
     found = Counter((entity, kind) for entity, _, kind, _ in rows)
     assert found["videos", "day"] == 41
     assert found["comments", "day"] == 39
-    assert found["comments", "video"] == lab.sql("SELECT count(*) FROM {videos} WHERE comment_count > 0")[0][0]
+    assert found["comments", "video"] == harness.sql("SELECT count(*) FROM {videos} WHERE comment_count > 0")[0][0]
     assert {day for _, day, kind, _ in rows if kind == "video"} == set(days(2, START + timedelta(days=27)))
     # The study is over: what was observed once since is not wanted again.
     assert found["users", "account"] == len(spec.panel)
@@ -50,44 +50,44 @@ async def test_days_videos_and_accounts_are_wanted_as_far_as_they_are_known(sett
 
 
 async def test_no_period_is_wanted_after_the_last_observation_of_a_study_that_is_over(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
+    harness = CollectorHarness(settings, SandboxConfig())
     spec = garden_config(end=START + timedelta(days=1), users=UserRule("panel"))
-    await lab.collect("users", [this_week(lab)], spec)
-    observed = this_week(lab)
-    lab.clock.advance(days=21)
-    assert {day for entity, day, _, _ in expected_units(lab, spec) if entity == "users"} == {observed}
-    endless = expected_units(lab, replace(spec, end=None))
+    await harness.collect("users", [this_week(harness)], spec)
+    observed = this_week(harness)
+    harness.clock.advance(days=21)
+    assert {day for entity, day, _, _ in expected_units(harness, spec) if entity == "users"} == {observed}
+    endless = expected_units(harness, replace(spec, end=None))
     assert len({day for entity, day, _, _ in endless if entity == "users"}) == 4
 
 
 async def test_only_what_has_changed_is_written_again(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
+    harness = CollectorHarness(settings, SandboxConfig())
     spec = garden_config(end=START + timedelta(days=9))
-    await lab.collect("videos", days(3), spec)
-    first = expected_units(lab, spec)
-    before = files(lab)
-    assert expected_units(lab, spec) == first
-    assert files(lab) == before
+    await harness.collect("videos", days(3), spec)
+    first = expected_units(harness, spec)
+    before = files(harness)
+    assert expected_units(harness, spec) == first
+    assert files(harness) == before
 
-    await lab.collect("videos", [START + timedelta(days=3)], spec)
-    second = expected_units(lab, spec)
-    assert folders(before.keys() ^ files(lab).keys()) == {str(START + timedelta(days=3)), str(this_week(lab))}
+    await harness.collect("videos", [START + timedelta(days=3)], spec)
+    second = expected_units(harness, spec)
+    assert folders(before.keys() ^ files(harness).keys()) == {str(START + timedelta(days=3)), str(this_week(harness))}
     assert {day for _, day, kind, _ in set(second) - set(first) if kind == "video"} == {START + timedelta(days=3)}
 
     # Another rule speaks of the same days, and a study that ends earlier of fewer.
     fewer = replace(spec, end=START + timedelta(days=2), comments=CommentRule("top", n=1))
-    assert Counter(kind for _, _, kind, _ in expected_units(lab, fewer))["video"] == 3
-    assert folders(files(lab)) == {str(day) for day in days(3)} | {str(this_week(lab))}
+    assert Counter(kind for _, _, kind, _ in expected_units(harness, fewer))["video"] == 3
+    assert folders(files(harness)) == {str(day) for day in days(3)} | {str(this_week(harness))}
 
 
 async def test_a_period_that_is_over_wants_the_accounts_that_were_known_while_it_ran(settings: Settings) -> None:
-    lab = CollectorHarness(settings, SandboxConfig())
+    harness = CollectorHarness(settings, SandboxConfig())
     spec = replace(garden_config(end=None, users=UserRule("panel")), panel=("anna", "ben"))
-    await lab.collect("users", [this_week(lab)], spec)
-    over = this_week(lab)
-    expected_units(lab, spec)
-    lab.clock.advance(days=7)
-    rows = expected_units(lab, replace(spec, panel=("anna", "ben", "carl")))
+    await harness.collect("users", [this_week(harness)], spec)
+    over = this_week(harness)
+    expected_units(harness, spec)
+    harness.clock.advance(days=7)
+    rows = expected_units(harness, replace(spec, panel=("anna", "ben", "carl")))
     users = {(day, unit) for entity, day, _, unit in rows if entity == "users"}
     assert {unit for day, unit in users if day == over} == {"anna", "ben"}
-    assert {unit for day, unit in users if day == this_week(lab)} == {"anna", "ben", "carl"}
+    assert {unit for day, unit in users if day == this_week(harness)} == {"anna", "ben", "carl"}

@@ -20,9 +20,9 @@ from research_assets_tests.collect.harness import START, CollectorHarness, days,
 SHORT = study(end=START + timedelta(days=2), comments=CommentRule("all"), users=UserRule("none"))
 
 
-def facts(lab: CollectorHarness, *studies: StudySpec) -> AgendaInputs:
-    pools, used = read_pools(lab.settings, lab.server_clock)
-    return read_agenda_inputs(lab.settings, studies or (SHORT,), pools, lab.server_clock.now(), used=used)
+def facts(harness: CollectorHarness, *studies: StudySpec) -> AgendaInputs:
+    pools, used = read_pools(harness.settings, harness.server_clock)
+    return read_agenda_inputs(harness.settings, studies or (SHORT,), pools, harness.server_clock.now(), used=used)
 
 
 def collect_harness(settings: Settings, **knobs: object) -> CollectorHarness:
@@ -37,52 +37,52 @@ def test_nothing_held_is_nothing_known(settings: Settings) -> None:
 
 
 async def test_days_that_are_held_and_comments_that_are_open(settings: Settings) -> None:
-    lab = collect_harness(settings)
-    await lab.collect("videos", days(3), SHORT)
-    read = facts(lab)
+    harness = collect_harness(settings)
+    await harness.collect("videos", days(3), SHORT)
+    read = facts(harness)
     assert read.hits_per_day["garden"] == dict.fromkeys(days(3), 3.0)
     assert {one.open_units for one in read.partition_status["garden", "videos"].values()} == {0}
     open_ = read.partition_status["garden", "comments"][START]
     assert (open_.open_units, open_.estimate.requests, open_.estimate.basis) == (3, 3.0, "known counts")
-    assert read.used_today["research"] == {"garden": lab.requests_sent}
-    await lab.collect("comments", days(3), SHORT)
-    assert not build_agenda(facts(lab), lab.clock.now()).items
+    assert read.used_today["research"] == {"garden": harness.requests_sent}
+    await harness.collect("comments", days(3), SHORT)
+    assert not build_agenda(facts(harness), harness.clock.now()).items
 
 
 async def test_a_dead_day_rests_until_its_next_try(settings: Settings) -> None:
     dead = START + timedelta(days=1)
-    lab = collect_harness(settings, dead_days=frozenset({dead}))
-    await lab.collect("videos", days(3), SHORT)
-    rests = facts(lab).partition_status["garden", "videos"][dead]
+    harness = collect_harness(settings, dead_days=frozenset({dead}))
+    await harness.collect("videos", days(3), SHORT)
+    rests = facts(harness).partition_status["garden", "videos"][dead]
     assert (rests.open_units, rests.waiting_units, rests.last_complete_at) == (0, 1, None)
     assert rests.next_try is not None
-    lab.clock.advance(days=1, minutes=1)
-    woken = facts(lab).partition_status["garden", "videos"][dead]
+    harness.clock.advance(days=1, minutes=1)
+    woken = facts(harness).partition_status["garden", "videos"][dead]
     assert (woken.open_units, woken.failed_before) == (1, True)
 
 
 async def test_a_look_again_that_failed_leaves_the_day_held(settings: Settings) -> None:
-    lab = collect_harness(settings)
+    harness = collect_harness(settings)
     spec = replace(SHORT, reobserve_days=(10,))
-    await lab.collect("videos", days(3), spec)
-    seen = facts(lab, spec).partition_status["garden", "videos"][START].last_complete_at
-    lab.app.config = replace(lab.app.config, dead_days=frozenset({START}))
-    lab.app.reset()
-    lab.clock.advance(hours=1)
-    await lab.collect("videos", (START,), spec, again=True)
-    after = facts(lab, spec).partition_status["garden", "videos"][START]
+    await harness.collect("videos", days(3), spec)
+    seen = facts(harness, spec).partition_status["garden", "videos"][START].last_complete_at
+    harness.app.config = replace(harness.app.config, dead_days=frozenset({START}))
+    harness.app.reset()
+    harness.clock.advance(hours=1)
+    await harness.collect("videos", (START,), spec, again=True)
+    after = facts(harness, spec).partition_status["garden", "videos"][START]
     assert (after.last_complete_at, after.open_units, after.waiting_units) == (seen, 0, 1)
 
 
 async def test_accounts_of_the_running_period(settings: Settings) -> None:
     spec = replace(SHORT, comments=CommentRule("none"), users=UserRule("panel"), panel=("sandbox_beet", "sandbox_star"))
-    lab = collect_harness(settings, flat=None)
+    harness = collect_harness(settings, flat=None)
     week = date(2026, 6, 1)
-    read = facts(lab, spec)
+    read = facts(harness, spec)
     assert read.partition_status["garden", "users"][week].estimate.requests == 2
     assert read.partition_status["garden", "followers"][week].estimate.basis == "nothing known"
-    await lab.collect("users", (week,), spec)
-    known = facts(lab, spec)
+    await harness.collect("users", (week,), spec)
+    known = facts(harness, spec)
     assert known.partition_status["garden", "users"][week].open_units == 0
     assert known.partition_status["garden", "followers"][week].estimate.basis == "known counts"
 

@@ -42,7 +42,7 @@ class SimulatedStudies:
 
     def facts(self) -> AgendaInputs:
         """How things stand, with every price known."""
-        standings: dict[tuple[str, str], dict[date, PartitionStatus]] = {}
+        statuses: dict[tuple[str, str], dict[date, PartitionStatus]] = {}
         density: dict[str, dict[date, float]] = {name: {} for name in (*self.shares, *self.live)}
         for (name, entity, day), price in self.price.items():
             rest = self.open[name, entity, day]
@@ -57,7 +57,7 @@ class SimulatedStudies:
                     estimate=Estimate(rest, "known counts"),
                     last_complete_at=one.last_complete_at,
                 )
-            standings.setdefault((name, entity), {})[day] = one
+            statuses.setdefault((name, entity), {})[day] = one
             if entity == "videos":
                 density[name][day] = 100.0 * price
         last = {name: max(day for other, _, day in self.price if other == name) for name in density}
@@ -71,7 +71,7 @@ class SimulatedStudies:
         pool = PoolState("research", self.now.date(), self.cap, self.cap - self.left, self.left, 0, opens)
         follow = PoolState("follow", self.now.date(), 1, 0, 1, 0, None)
         return AgendaInputs(
-            studies, standings, density, {"research": pool, "follow": follow}, used_today={"research": self.used}
+            studies, statuses, density, {"research": pool, "follow": follow}, used_today={"research": self.used}
         )
 
     def run_agenda(self, item: PlannedRun) -> None:

@@ -76,8 +76,14 @@ def column(number: int, name: str, *filled: int, **more: Any) -> dict[str, Any]:
         {"month": date(2024, 2 + place, 1), "n_rows": 100, "n_filled": count, "fill_rate": count / 100}
         for place, count in enumerate(filled)
     ]
-    told = {"mart": "videos", "column_number": number, "column_name": name, "meaning": "What it is.", "type": "bigint"}
-    return told | {"n_rows": 100 * len(filled), "n_filled": sum(filled), "fill_by_month": months} | more
+    reported = {
+        "mart": "videos",
+        "column_number": number,
+        "column_name": name,
+        "meaning": "What it is.",
+        "type": "bigint",
+    }
+    return reported | {"n_rows": 100 * len(filled), "n_filled": sum(filled), "fill_by_month": months} | more
 
 
 def garden_rows() -> dict[str, list[dict[str, Any]]]:

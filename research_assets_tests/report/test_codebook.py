@@ -49,14 +49,14 @@ def test_a_break_is_told_with_what_lies_near() -> None:
     def column(since: str) -> CodebookColumn:
         return CodebookColumn("a", "bigint", "", "", "", since, 300, 100, "", months(0, 0, 100))
 
-    epochs = [
+    changes = [
         ApiChange(number, "observed", first, None, "day", "", "", "")
         for number, first in enumerate((date(2023, 11, 30), date(2023, 12, 1), date(2024, 1, 31), date(2024, 2, 1)), 1)
     ]
     whole = "0 % (2023-11) to 100 % (2024-01)"
-    assert summarize_fill(column("2023"), epochs) == [whole, "2024-01: from 0 % to 100 %; near break 2 and 3"]
+    assert summarize_fill(column("2023"), changes) == [whole, "2024-01: from 0 % to 100 %; near break 2 and 3"]
     assert summarize_fill(column("2023"), []) == [whole, "2024-01: from 0 % to 100 %"]
-    assert summarize_fill(column("2023-12-24"), epochs) == [
+    assert summarize_fill(column("2023-12-24"), changes) == [
         whole,
         "2024-01: from 0 % to 100 %; the API got the field about then",
     ]
@@ -85,11 +85,11 @@ def test_the_page_tells_each_column(book: ParsedReport) -> None:
     assert book.cells["videos.like_count"][1] == "What it is. such as 1, 2, 3"
     assert book.cells["videos.study"][3:] == ["100 % 300 of 300", "100 % in each month"]
     assert book.cells["codebook.mart"][3:] == [NO_VALUE, ""]
-    told = book.sections["videos"]
-    assert "300 rows of 3 months, 2024-02 to 2024-04. Months are those of day : of publication." in told
-    assert "The fill rate breaks in view_count and like_count ." in told
-    assert "2024-02: 0 %; 2024-03: 40 %; 2024-04: 50 %" in told
-    assert "The other 1 column has one share in all months." in told
+    reported = book.sections["videos"]
+    assert "300 rows of 3 months, 2024-02 to 2024-04. Months are those of day : of publication." in reported
+    assert "The fill rate breaks in view_count and like_count ." in reported
+    assert "2024-02: 0 %; 2024-03: 40 %; 2024-04: 50 %" in reported
+    assert "The other 1 column has one share in all months." in reported
     assert "Broken tags" in book.sections["breaks"]
 
 

@@ -54,9 +54,9 @@ def test_a_query_in_words() -> None:
 
 
 def test_a_query_of_many_accounts_stays_a_sentence() -> None:
-    told = describe_query({"and": (condition("username", "IN", *(f"name{n}" for n in range(500))),)})
-    assert told.endswith("or one of 488 more")
-    assert len(told) < 300
+    reported = describe_query({"and": (condition("username", "IN", *(f"name{n}" for n in range(500))),)})
+    assert reported.endswith("or one of 488 more")
+    assert len(reported) < 300
 
 
 @pytest.mark.parametrize(

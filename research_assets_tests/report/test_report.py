@@ -45,17 +45,17 @@ SECTIONS = (
 
 
 def test_the_facts_are_those_of_the_marts(written: WrittenReport) -> None:
-    facts = written.data
-    assert [(day.state, day.videos) for day in facts.days] == list(zip(STATES, VIDEOS, strict=True))
-    overall = facts.overall
+    data = written.data
+    assert [(day.state, day.videos) for day in data.days] == list(zip(STATES, VIDEOS, strict=True))
+    overall = data.overall
     assert (overall.videos, overall.creators, overall.comments, overall.replies) == (6, 2, 1, 2)
     assert (overall.requests, overall.failed, overall.refused) == (25, 5, 1)
-    assert [(one.day.day, one.pool, one.answered, one.failed, one.refused) for one in facts.daily_requests] == [
+    assert [(one.day.day, one.pool, one.answered, one.failed, one.refused) for one in data.daily_requests] == [
         (8, "research", 16, 3, 1),
         (9, "follow", 3, 0, 0),
         (9, "research", 1, 1, 0),
     ]
-    views = facts.engagement[0]
+    views = data.engagement[0]
     assert (views.number, views.zeros, views.median) == (6, 1, 275.0)
     assert [(one.low, one.high, one.number) for one in views.bins] == [
         (5, 10, 1),
@@ -64,25 +64,25 @@ def test_the_facts_are_those_of_the_marts(written: WrittenReport) -> None:
         (5000, 10_000, 1),
         (50_000, 100_000, 1),
     ]
-    shares = facts.engagement[3]
+    shares = data.engagement[3]
     assert (shares.number, shares.absent, shares.bins) == (6, 6, [])
-    assert [(one.name, one.videos, one.other, one.views_median) for one in facts.hashtags] == [
+    assert [(one.name, one.videos, one.other, one.views_median) for one in data.hashtags] == [
         (SCRIPT, 6, 2, 275.0),
         ("garten", 3, 1, 500.0),
     ]
-    assert facts.n_hashtags == 2
-    assert {one.column: one.filled for one in facts.column_fill if one.column in ("view_count", "share_count")} == {
+    assert data.n_hashtags == 2
+    assert {one.column: one.filled for one in data.column_fill if one.column in ("view_count", "share_count")} == {
         "view_count": 6,
         "share_count": 0,
     }
-    assert facts.depths == [(0, 1), (1, 1), (2, 1)]
-    assert [(one.direction, one.degree, one.accounts, one.share) for one in facts.degrees] == [
+    assert data.depths == [(0, 1), (1, 1), (2, 1)]
+    assert [(one.direction, one.degree, one.accounts, one.share) for one in data.degrees] == [
         ("followers", 2, 1, 1.0),
         ("following", 1, 2, 1.0),
     ]
-    assert [epoch.title for epoch in facts.api_changes] == ["Goes on", "Broken tags", "New rules"]
+    assert [change.title for change in data.api_changes] == ["Goes on", "Broken tags", "New rules"]
     assert [
-        (one.day.day, one.n_observations, one.n_first, one.views_median, one.age_median) for one in facts.observed
+        (one.day.day, one.n_observations, one.n_first, one.views_median, one.age_median) for one in data.observed
     ] == [
         (8, 2, 2, 200.0, 4.0),
         (9, 1, 0, None, None),
@@ -125,8 +125,8 @@ def test_references_inside_pictures_lead_somewhere(html: str, page: ParsedReport
 
 
 def test_days_that_are_not_complete_are_told(html: str, page: ParsedReport) -> None:
-    told = "2 of 6 days are complete; the others are not: 1 partial, 1 suspicious, 1 quarantined and 1 not asked."
-    assert told in html
+    reported = "2 of 6 days are complete; the others are not: 1 partial, 1 suspicious, 1 quarantined and 1 not asked."
+    assert reported in html
     assert "Where a day is not complete" in page.sections["volume"]
     assert "3: Broken tags (since 2026-02-02)" in page.sections["volume"]
     for state in ("quarantined", "suspicious", "partial"):
@@ -157,8 +157,8 @@ def test_marks_that_would_touch_share_a_label() -> None:
         return ApiChange(number, "observed", first, last, "day", f"break {number}", "", "")
 
     ended, one_day, late = date(2026, 2, 9), date(2026, 2, 10), date(2026, 6, 1)
-    epochs = [epoch(1, None, ended), epoch(2, one_day, one_day), epoch(3, late, None), epoch(4, None, None)]
-    marks = change_markers(epochs, date(2026, 1, 1), date(2026, 6, 30))
+    changes = [epoch(1, None, ended), epoch(2, one_day, one_day), epoch(3, late, None), epoch(4, None, None)]
+    marks = change_markers(changes, date(2026, 1, 1), date(2026, 6, 30))
     assert [(mark.day, mark.label) for mark in marks] == [
         (one_day, "2"),
         (one_day, f"{END_MARK}1"),
@@ -167,12 +167,12 @@ def test_marks_that_would_touch_share_a_label() -> None:
     _, labels = marker_layers(marks, date(2026, 1, 1), date(2026, 6, 30))
     assert [row["label"] for row in labels.to_dict()["data"]["values"]] == [f"2, {END_MARK}1", f"3{START_MARK}"]
     # A break that ends with the last day leaves nothing after it to be parted.
-    assert change_markers(epochs[:1], date(2026, 1, 1), ended) == []
+    assert change_markers(changes[:1], date(2026, 1, 1), ended) == []
     assert marker_layers([], date(2026, 1, 1), ended) == []
 
 
 def test_the_methods_state_what_a_paper_must(page: ParsedReport) -> None:
-    told = page.sections["methods"]
+    reported = page.sections["methods"]
     for words in (
         "These data are simulated",
         "published from 1 February 2026 to 6 February 2026 (UTC)",
@@ -188,7 +188,7 @@ def test_the_methods_state_what_a_paper_must(page: ParsedReport) -> None:
         "duckdb",
         '"operation": "IN", "field_name": "region_code", "field_values": ["DE", "AT"]',
     ):
-        assert words in told, words
+        assert words in reported, words
 
 
 def test_names_of_units_are_left_out_of_reasons(page: ParsedReport) -> None:
@@ -236,14 +236,14 @@ def test_a_long_observation_is_drawn_by_weeks(settings: Settings) -> None:
     [template, *_] = rows["video_observations"]
     rows["video_observations"] = [template | {"observed_at": at(1) + timedelta(days=n)} for n in range(200)]
     publish(settings, rows)
-    facts = read_report_data(settings, "garden")
-    assert facts.observed_step == 7
+    data = read_report_data(settings, "garden")
+    assert data.observed_step == 7
     # The first of February 2026 was a Sunday.
-    assert [(one.day, one.n_observations) for one in facts.observed][:2] == [
+    assert [(one.day, one.n_observations) for one in data.observed][:2] == [
         (date(2026, 1, 26), 1),
         (date(2026, 2, 2), 7),
     ]
-    section = observations_section(facts)
+    section = observations_section(data)
     assert "between 2026-02-01 and 2026-08-19" in str(section.sentences[0])
     [figure] = section.figures
     assert "by UTC week of asking" in figure.caption

@@ -40,13 +40,13 @@ def test_the_ui_shows_where_it_is_and_its_pictures(settings: Settings) -> None:
     settings = replace(settings, reports_url="http://127.0.0.1:3001")
     publish(settings, garden_rows())
     [event] = materialize(settings).get_asset_materialization_events()
-    told = event.materialization.metadata
-    assert told["open"] == dg.MetadataValue.url("http://127.0.0.1:3001/garden.html")
-    assert told["file"] == dg.MetadataValue.path(settings.reports / "garden.html")
-    assert told["codebook"] == dg.MetadataValue.url("http://127.0.0.1:3001/marts-codebook.html")
-    assert (told["videos"].value, told["days"].value, told["complete days"].value) == (6, 6, 2)
+    reported = event.materialization.metadata
+    assert reported["open"] == dg.MetadataValue.url("http://127.0.0.1:3001/garden.html")
+    assert reported["file"] == dg.MetadataValue.path(settings.reports / "garden.html")
+    assert reported["codebook"] == dg.MetadataValue.url("http://127.0.0.1:3001/marts-codebook.html")
+    assert (reported["videos"].value, reported["days"].value, reported["complete days"].value) == (6, 6, 2)
     for picture in ("volume", "coverage", "quota"):
-        shown = told[picture]
+        shown = reported[picture]
         assert isinstance(shown, dg.MarkdownMetadataValue)
         assert str(shown.md_str).startswith(f"![{picture}](data:image/png;base64,")
     [spec] = report_asset(STUDY, settings, KEYS).specs

@@ -39,15 +39,15 @@ class SensorHarness:
 
     def definitions(self) -> dg.Definitions:
         """Built anew each time, as after a restart."""
-        settings, house = self.settings, self
-        collection = CollectorResource(settings, clock=SystemClock())
+        settings, harness = self.settings, self
+        collector = CollectorResource(settings, clock=SystemClock())
 
         collected = [asset for study in self.studies for asset in study_assets(study)]
 
         @dg.asset(key=MARTS, deps=[key for asset in collected for key in asset.keys])
         def marts() -> None:
-            house.builds += 1
-            if "marts" in house.build_fails:
+            harness.builds += 1
+            if "marts" in harness.build_fails:
                 raise dg.Failure("a test of dbt failed", allow_retries=False)
             settings.warehouse.write_text("")
 
@@ -62,14 +62,14 @@ class SensorHarness:
                     if all(key.asset_key != MARTS for key in check.check_keys)
                 ],
                 resources={
-                    "collection": dg.ResourceDefinition.hardcoded_resource(collection),
+                    "collection": dg.ResourceDefinition.hardcoded_resource(collector),
                     "warehouse": warehouse_resource(settings),
                 },
                 executor=dg.in_process_executor,
             ),
             build_automation(
                 self.studies,
-                collection,
+                collector,
                 [MARTS],
                 CheckKeys(blocking=[key for study in self.studies for key in blocking_check_keys(study)]),
             ),

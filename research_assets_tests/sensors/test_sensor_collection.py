@@ -41,51 +41,51 @@ def make_harness(tmp_path: Path) -> Iterator[Build]:
 
 
 def test_a_study_is_collected_and_then_nothing_is_left(make_harness: Build) -> None:
-    house = make_harness()
-    results = house.advance()
+    harness = make_harness()
+    results = harness.advance()
     assert all(result.success for result in results)
-    assert house.materialized("gardening", "videos") == DAYS
-    assert house.skipped == "Everything that the studies want is held."
+    assert harness.materialized("gardening", "videos") == DAYS
+    assert harness.skipped == "Everything that the studies want is held."
     # Ten days in one window: nothing was known, so the first contact was a wide one.
     assert len(results) == 1
-    assert house.requests_sent() <= 10
+    assert harness.requests_sent() <= 10
 
 
 def test_a_pause_waits_for_midnight_and_goes_on_where_it_stopped(make_harness: Build) -> None:
-    house = make_harness(research_cap=4)
-    house.advance()
-    assert house.requests_sent() == 4
-    assert house.skipped == "research: 0 of 4 left; 10 units wait; opens 00:00 UTC."
+    harness = make_harness(research_cap=4)
+    harness.advance()
+    assert harness.requests_sent() == 4
+    assert harness.skipped == "research: 0 of 4 left; 10 units wait; opens 00:00 UTC."
     # Where the UI shows it without a click.
-    assert str(house.cursors["quota_window"]).endswith(f" UTC: {house.skipped}")
-    assert not house.tick()
+    assert str(harness.cursors["quota_window"]).endswith(f" UTC: {harness.skipped}")
+    assert not harness.tick()
     for day in (3, 4):
-        house.at(datetime(2026, 3, day, 0, 1, tzinfo=UTC))
-        house.advance()
-    assert house.materialized("gardening", "videos") == DAYS
-    assert house.requests_sent() <= 11
-    assert house.sandbox.state["pools"]["research"]["refused"] == 0
+        harness.at(datetime(2026, 3, day, 0, 1, tzinfo=UTC))
+        harness.advance()
+    assert harness.materialized("gardening", "videos") == DAYS
+    assert harness.requests_sent() <= 11
+    assert harness.sandbox.state["pools"]["research"]["refused"] == 0
 
 
 def test_a_restart_doubles_nothing(make_harness: Build) -> None:
-    house = make_harness()
-    [request] = house.tick()
-    house.cursors.clear()
-    [again] = house.tick()
+    harness = make_harness()
+    [request] = harness.tick()
+    harness.cursors.clear()
+    [again] = harness.tick()
     assert request.run_key == again.run_key
-    house.launch(request)
-    assert not [one for one in house.tick() if one.run_key == request.run_key]
+    harness.launch(request)
+    assert not [one for one in harness.tick() if one.run_key == request.run_key]
 
 
 def test_what_waits_in_the_queue_is_not_asked_for_again(make_harness: Build) -> None:
-    house = make_harness()
-    [request] = house.tick()
-    job = house.definitions().get_repository_def().get_job("__ASSET_JOB")
-    house.instance.create_run_for_job(
+    harness = make_harness()
+    [request] = harness.tick()
+    job = harness.definitions().get_repository_def().get_job("__ASSET_JOB")
+    harness.instance.create_run_for_job(
         job, asset_selection=frozenset(request.asset_selection or ()), status=dg.DagsterRunStatus.STARTED
     )
-    assert not house.tick()
-    assert "10 units are being asked" in str(house.skipped)
+    assert not harness.tick()
+    assert "10 units are being asked" in str(harness.skipped)
 
 
 def test_a_crashed_run_counts_as_going_on_until_dagster_has_started_it_again() -> None:
@@ -109,19 +109,19 @@ def test_a_crashed_run_counts_as_going_on_until_dagster_has_started_it_again() -
 def test_a_run_that_fails_is_repeated_after_a_pause_that_grows(
     make_harness: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    house = make_harness()
-    [request] = house.tick()
-    state = house.settings.state
+    harness = make_harness()
+    [request] = harness.tick()
+    state = harness.settings.state
     (state / "locks").write_text("not a folder")
-    assert not house.launch(request).success
-    assert not house.tick()
-    assert "10 units were asked in vain of late" in str(house.skipped)
+    assert not harness.launch(request).success
+    assert not harness.tick()
+    assert "10 units were asked in vain of late" in str(harness.skipped)
     monkeypatch.setattr(run_history, "FIRST_PAUSE", timedelta(0))
-    [second] = house.tick()
+    [second] = harness.tick()
     assert second.run_key != request.run_key
     (state / "locks").unlink()
-    assert house.launch(second).success
-    assert house.materialized("gardening", "videos") == DAYS
+    assert harness.launch(second).success
+    assert harness.materialized("gardening", "videos") == DAYS
 
 
 def test_the_pause_grows_to_four_hours() -> None:
@@ -134,44 +134,44 @@ def test_the_pause_grows_to_four_hours() -> None:
 
 
 def test_a_dead_day_is_tried_again_when_its_time_has_come(make_harness: Build) -> None:
-    house = make_harness(dead_days=frozenset({date(2026, 2, 4)}), flat=3)
-    house.advance()
-    assert house.materialized("gardening", "videos") == [day for day in DAYS if day != "2026-02-04"]
-    assert "1 unit that failed or paused rests" in str(house.skipped)
-    spent = house.requests_sent()
-    house.at(NOW + timedelta(hours=12))
-    assert not house.tick()
-    assert house.requests_sent() == spent
-    house.at(NOW + timedelta(hours=25))
-    [request] = house.tick()
+    harness = make_harness(dead_days=frozenset({date(2026, 2, 4)}), flat=3)
+    harness.advance()
+    assert harness.materialized("gardening", "videos") == [day for day in DAYS if day != "2026-02-04"]
+    assert "1 unit that failed or paused rests" in str(harness.skipped)
+    spent = harness.requests_sent()
+    harness.at(NOW + timedelta(hours=12))
+    assert not harness.tick()
+    assert harness.requests_sent() == spent
+    harness.at(NOW + timedelta(hours=25))
+    [request] = harness.tick()
     assert request.tags["dagster/asset_partition_range_start"] == "2026-02-04"
     assert request.tags["research/reason"] == "retry"
 
 
 def test_days_are_asked_again_at_their_age_and_only_once(make_harness: Build) -> None:
     study = replace(NO_COMMENTS, end=date(2026, 2, 3), reobserve_days=(40,))
-    house = make_harness(study, flat=3)
-    house.advance()
-    house.at(datetime(2026, 3, 10, 0, 1, tzinfo=UTC))
+    harness = make_harness(study, flat=3)
+    harness.advance()
+    harness.at(datetime(2026, 3, 10, 0, 1, tzinfo=UTC))
     # Known videos are looked for, and then not again before the 17th.
-    assert [result.dagster_run.tags["research/reason"] for result in house.advance()] == ["canary"]
-    spent = house.requests_sent()
-    house.at(datetime(2026, 3, 14, 0, 1, tzinfo=UTC))
-    results = house.advance()
+    assert [result.dagster_run.tags["research/reason"] for result in harness.advance()] == ["canary"]
+    spent = harness.requests_sent()
+    harness.at(datetime(2026, 3, 14, 0, 1, tzinfo=UTC))
+    results = harness.advance()
     # The first is 40 days old on 14 March, the last two days later.
     assert [result.success for result in results] == [True]
-    assert house.requests_sent() == spent + 1
-    house.at(datetime(2026, 3, 16, 0, 1, tzinfo=UTC))
-    house.advance()
-    assert house.requests_sent() == spent + 2
-    assert not house.tick()
+    assert harness.requests_sent() == spent + 1
+    harness.at(datetime(2026, 3, 16, 0, 1, tzinfo=UTC))
+    harness.advance()
+    assert harness.requests_sent() == spent + 2
+    assert not harness.tick()
 
 
 def test_known_videos_are_looked_for_once_a_week_and_the_check_tells_what_came_of_it(make_harness: Build) -> None:
-    house = make_harness(replace(NO_COMMENTS, end=None), flat=5)
-    house.advance()
-    house.at(NOW + timedelta(days=7, minutes=1))
-    results = house.advance()
+    harness = make_harness(replace(NO_COMMENTS, end=None), flat=5)
+    harness.advance()
+    harness.at(NOW + timedelta(days=7, minutes=1))
+    results = harness.advance()
     looked = [r for r in results if r.dagster_run.tags["research/reason"] == "canary"]
     assert [result.success for result in looked] == [True]
     [check] = [c for c in looked[0].get_asset_check_evaluations() if c.check_name == "canaries"]
@@ -180,24 +180,24 @@ def test_known_videos_are_looked_for_once_a_week_and_the_check_tells_what_came_o
         "videos searched": 5,
         "found": 5,
     }
-    spent = house.requests_sent()
-    assert not house.tick()
-    assert house.requests_sent() == spent
+    spent = harness.requests_sent()
+    assert not harness.tick()
+    assert harness.requests_sent() == spent
 
 
 def test_comments_follow_their_day_and_accounts_their_period(make_harness: Build) -> None:
     study = replace(STUDY, end=date(2026, 2, 3), users=UserRule("panel"), panel=("sandbox_beet", "sandbox_missing"))
-    house = make_harness(study, flat=3, flat_comments=2)
-    results = house.advance()
+    harness = make_harness(study, flat=3, flat_comments=2)
+    results = harness.advance()
     assert all(result.success for result in results)
-    assert house.materialized("gardening", "comments") == ["2026-02-01", "2026-02-02", "2026-02-03"]
+    assert harness.materialized("gardening", "comments") == ["2026-02-01", "2026-02-02", "2026-02-03"]
     for entity in ("users", "followers", "following", "liked_videos", "reposted_videos", "pinned_videos"):
-        assert house.materialized("gardening", entity) == ["2026-03-02"], entity
+        assert harness.materialized("gardening", entity) == ["2026-03-02"], entity
     # The study is over, and everything was observed once since: no further week begins.
-    spent = house.requests_sent()
-    house.at(datetime(2026, 3, 9, 0, 1, tzinfo=UTC))
-    assert not house.tick()
-    assert house.requests_sent() == spent
+    spent = harness.requests_sent()
+    harness.at(datetime(2026, 3, 9, 0, 1, tzinfo=UTC))
+    assert not harness.tick()
+    assert harness.requests_sent() == spent
 
 
 def test_a_new_period_begins_by_itself_while_a_study_runs(make_harness: Build) -> None:
@@ -209,44 +209,44 @@ def test_a_new_period_begins_by_itself_while_a_study_runs(make_harness: Build) -
         users=UserRule("panel"),
         panel=("sandbox_beet",),
     )
-    house = make_harness(study, flat=3)
-    house.advance()
-    assert house.materialized("gardening", "users") == ["2026-03-02"]
-    house.at(datetime(2026, 3, 9, 0, 1, tzinfo=UTC))
-    house.advance()
-    assert house.materialized("gardening", "users") == ["2026-03-02", "2026-03-09"]
-    assert house.materialized("gardening", "videos")[-1] == "2026-03-06"
+    harness = make_harness(study, flat=3)
+    harness.advance()
+    assert harness.materialized("gardening", "users") == ["2026-03-02"]
+    harness.at(datetime(2026, 3, 9, 0, 1, tzinfo=UTC))
+    harness.advance()
+    assert harness.materialized("gardening", "users") == ["2026-03-02", "2026-03-09"]
+    assert harness.materialized("gardening", "videos")[-1] == "2026-03-06"
 
 
 def test_two_studies_share_a_day_by_weight(make_harness: Build) -> None:
     heavy, light = replace(NO_COMMENTS, name="heavy", quota_weight=3.0), replace(NO_COMMENTS, name="light")
-    house = make_harness(heavy, light, research_cap=8)
-    house.advance()
-    assert house.requests_sent() == 8
+    harness = make_harness(heavy, light, research_cap=8)
+    harness.advance()
+    assert harness.requests_sent() == 8
     clock = ServerClock(SystemClock())
-    clock.offset = house.sandbox.clock.now() - clock.now()
-    _, used = read_pools(house.settings, clock)
+    clock.offset = harness.sandbox.clock.now() - clock.now()
+    _, used = read_pools(harness.settings, clock)
     assert used["research"] == {"heavy": 6, "light": 2}
 
 
 def test_a_failed_read_is_never_nothing_to_do(make_harness: Build) -> None:
-    house = make_harness()
-    house.advance()
-    [held, *_] = (house.settings.raw / "coverage" / "study=gardening").glob("day=*/*.parquet")
+    harness = make_harness()
+    harness.advance()
+    [held, *_] = (harness.settings.raw / "coverage" / "study=gardening").glob("day=*/*.parquet")
     held.write_bytes(b"torn")
     with pytest.raises(duckdb.Error, match=held.name):
-        house.tick()
+        harness.tick()
 
 
 def test_without_credentials_or_server_it_says_what_is_missing(make_harness: Build, tmp_path: Path) -> None:
-    house = make_harness()
+    harness = make_harness()
 
     class Mute(SensorHarness):
         @property
         def settings(self) -> Any:
             return replace(super().settings, client_key="")
 
-    mute = Mute(house.sandbox, tmp_path / "mute", house.studies)
+    mute = Mute(harness.sandbox, tmp_path / "mute", harness.studies)
     assert not mute.tick()
     assert "TIKTOK_CLIENT_KEY not set" in str(mute.skipped)
 
@@ -255,20 +255,20 @@ def test_without_credentials_or_server_it_says_what_is_missing(make_harness: Bui
         def settings(self) -> Any:
             return replace(super().settings, api_url="http://127.0.0.1:9")
 
-    deaf = Deaf(house.sandbox, tmp_path / "deaf", house.studies)
+    deaf = Deaf(harness.sandbox, tmp_path / "deaf", harness.studies)
     assert not deaf.tick()
     assert "does not answer" in str(deaf.skipped)
 
 
 def test_what_was_collected_outside_dagster_is_shown_without_a_request(make_harness: Build) -> None:
-    house = make_harness()
-    house.advance()
-    spent = house.requests_sent()
-    house.instance = dg.DagsterInstance.ephemeral()
-    assert not house.advance(), "a run would ask nothing"
-    assert house.materialized("gardening", "videos") == DAYS
-    assert house.requests_sent() == spent
-    event = house.instance.get_latest_materialization_event(dg.AssetKey(["gardening", "videos"]))
+    harness = make_harness()
+    harness.advance()
+    spent = harness.requests_sent()
+    harness.instance = dg.DagsterInstance.ephemeral()
+    assert not harness.advance(), "a run would ask nothing"
+    assert harness.materialized("gardening", "videos") == DAYS
+    assert harness.requests_sent() == spent
+    event = harness.instance.get_latest_materialization_event(dg.AssetKey(["gardening", "videos"]))
     assert event is not None
     assert event.asset_materialization is not None
     assert event.asset_materialization.metadata["rows kept"].value == 90
@@ -276,13 +276,13 @@ def test_what_was_collected_outside_dagster_is_shown_without_a_request(make_harn
 
 def test_days_without_comments_are_shown_without_a_run_of_their_own(make_harness: Build) -> None:
     study = replace(STUDY, comments=CommentRule("sample", fraction=0.005))
-    house = make_harness(study, flat_comments=2, research_cap=11)
-    results = house.advance()
+    harness = make_harness(study, flat_comments=2, research_cap=11)
+    results = harness.advance()
     assert [result.dagster_run.tags[run_history.ASSET_TAG] for result in results] == [
         "gardening/videos",
         "gardening/comments",
     ]
-    wanted = {day for day in DAYS if video_targets(house.settings.raw, study, date.fromisoformat(day))}
+    wanted = {day for day in DAYS if video_targets(harness.settings.raw, study, date.fromisoformat(day))}
     assert 2 < len(wanted) < len(DAYS)
-    assert len(house.materialized("gardening", "comments")) > len(DAYS) - len(wanted)
-    assert "wait" in str(house.skipped)
+    assert len(harness.materialized("gardening", "comments")) > len(DAYS) - len(wanted)
+    assert "wait" in str(harness.skipped)

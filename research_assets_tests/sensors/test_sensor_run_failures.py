@@ -79,8 +79,8 @@ def fail_and_alert(
     # Two that watch over a process may both report its death.
     sensor(context)
     [line] = settings.alerts.read_text().splitlines()
-    told: dict[str, Any] = json.loads(line)
-    return told
+    reported: dict[str, Any] = json.loads(line)
+    return reported
 
 
 def _failed(result: dg.ExecuteInProcessResult) -> dg.DagsterEvent:
@@ -89,9 +89,13 @@ def _failed(result: dg.ExecuteInProcessResult) -> dg.DagsterEvent:
 
 def test_a_failure_is_written_down_and_posted(settings: Settings, clock: FakeClock) -> None:
     with webhook() as (address, heard):
-        told = fail_and_alert(replace(settings, alert_webhook=address), clock)
-    assert (told["assets"], told["partitions"], told["webhook"]) == (["gardening/videos"], "2026-02-03", "HTTP 204")
-    assert "moosfreund" in told["message"][0]
+        reported = fail_and_alert(replace(settings, alert_webhook=address), clock)
+    assert (reported["assets"], reported["partitions"], reported["webhook"]) == (
+        ["gardening/videos"],
+        "2026-02-03",
+        "HTTP 204",
+    )
+    assert "moosfreund" in reported["message"][0]
     [message] = heard
     assert "gardening/videos failed for 2026-02-03" in message["text"]
     assert "moosfreund" not in message["text"]
@@ -101,8 +105,8 @@ def test_a_failure_is_written_down_and_posted(settings: Settings, clock: FakeClo
 
 def test_a_crash_that_is_mended_by_itself_calls_nobody(settings: Settings, clock: FakeClock) -> None:
     with webhook() as (address, heard):
-        told = fail_and_alert(replace(settings, alert_webhook=address), clock, dagster__will_retry="true")
-    assert told["webhook"] == "not told: the run is started once more by itself"
+        reported = fail_and_alert(replace(settings, alert_webhook=address), clock, dagster__will_retry="true")
+    assert reported["webhook"] == "not told: the run is started once more by itself"
     assert not heard
 
 

@@ -83,15 +83,15 @@ def child_process(work: Callable[[], object]) -> Iterator[int]:
 
 @pytest.mark.parametrize("pages", [1, 2, 9, 40])
 def test_kill_9_loses_no_page_that_was_durable(tmp_path: Path, pages: int) -> None:
-    told, tell = os.pipe()
+    reported, tell = os.pipe()
     with child_process(lambda: append_until_killed(tmp_path, tell)):
         durable = 0
         while durable < pages:
-            durable = int.from_bytes(os.read(told, 4), "big")
+            durable = int.from_bytes(os.read(reported, 4), "big")
     os.close(tell)
-    while last := os.read(told, 4):
+    while last := os.read(reported, 4):
         durable = int.from_bytes(last, "big")
-    os.close(told)
+    os.close(reported)
     (path,) = list_open_journals(tmp_path, "videos", "s")
     journal = Journal.resume(path)
     assert durable <= journal.pages <= durable + 1

@@ -64,8 +64,8 @@ def test_the_smallest_study_has_the_defaults_and_tells_the_rest_in_comments(tmp_
     (declared,) = read_study_file(file, studies_only=True)
     assert (declared.spec.end, declared.spec.panel, declared.spec.comments) == (None, (), CommentRule())
     assert list(declared.spec.query) == ["and"]
-    for told in ("# end:", "# reobserve_days:", "# panel:", "# share:"):
-        assert told in file.read_text()
+    for reported in ("# end:", "# reobserve_days:", "# panel:", "# share:"):
+        assert reported in file.read_text()
 
 
 @given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=3))
@@ -93,9 +93,9 @@ def test_whatever_the_words_the_file_holds_them_or_says_why_not(texts: list[str]
     ],
 )
 def test_a_wrong_answer_is_told_and_nothing_is_written(tmp_path: Path, wrong: dict[str, str], said: str) -> None:
-    with pytest.raises(DraftError, match=r"The study .* was not written") as told:
+    with pytest.raises(DraftError, match=r"The study .* was not written") as reported:
         write_draft(replace(SMALLEST, **wrong), tmp_path / "garden")  # type: ignore[arg-type]
-    assert said in str(told.value)
+    assert said in str(reported.value)
     assert not (tmp_path / "garden").exists()
 
 

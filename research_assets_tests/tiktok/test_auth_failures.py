@@ -152,13 +152,13 @@ async def test_nobody_at_the_address(clock: FakeClock) -> None:
 
 async def test_no_secret_is_ever_seen(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    told = f"{SECRET} {KEY} {TOKEN}"
+    reported = f"{SECRET} {KEY} {TOKEN}"
     scripts: list[tuple[Answering, tuple[Answering, ...]]] = [
-        (make_error(400, "invalid_params", told), (token(),)),
-        (make_error(401, "access_token_invalid", told), (token(),)),
-        (httpx.Response(504, text=told), (token(),)),
+        (make_error(400, "invalid_params", reported), (token(),)),
+        (make_error(401, "access_token_invalid", reported), (token(),)),
+        (httpx.Response(504, text=reported), (token(),)),
         (httpx.ReadError("gone"), (token(),)),
-        (PAGE, (oauth_error(401, "invalid_client", told.replace(TOKEN, "")),)),
+        (PAGE, (oauth_error(401, "invalid_client", reported.replace(TOKEN, "")),)),
         (PAGE, (token(f"{TOKEN}\n"),)),
         (PAGE, (httpx.ConnectError("no"),)),
     ]

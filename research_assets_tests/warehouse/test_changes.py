@@ -37,18 +37,18 @@ def built_settings(tmp_path: Path) -> Settings:
 
 
 def test_with_nothing_new_nothing_is_read(built_settings: Settings) -> None:
-    intake = incremental_input(built_settings)
-    assert intake.full_refresh_reason is None
-    assert not any(intake.files.values())
-    assert not any(intake.changed_days.values())
-    assert not intake.changed_tables
+    build_input = incremental_input(built_settings)
+    assert build_input.full_refresh_reason is None
+    assert not any(build_input.files.values())
+    assert not any(build_input.changed_days.values())
+    assert not build_input.changed_tables
 
 
 def test_a_warehouse_is_made_compact_once_it_has_grown_by_a_quarter(built_settings: Settings) -> None:
     for held, compact in ((b"marts+", 5), (b"marts++", None), (b"marts+++", 8)):
-        intake = incremental_input(built_settings)
+        build_input = incremental_input(built_settings)
         built_settings.warehouse_build.write_bytes(held)
-        changes.write_record(built_settings, intake, "project")
+        changes.write_record(built_settings, build_input, "project")
         built_settings.warehouse_build.rename(built_settings.warehouse)
         assert incremental_input(built_settings).compact_bytes == compact
 
@@ -58,15 +58,15 @@ def test_of_coverage_and_wants_only_what_speaks_of_the_same_partitions_is_read(b
     again = [make_attempt("videos", first, "day", str(first), "complete", at(20))]
     write(built_settings.raw, "coverage", "garden", date(2026, 2, 20), "k9", again)
     write(built_settings.raw, "coverage", "garden", date(2026, 2, 21), "k8", [])
-    intake = incremental_input(built_settings)
-    assert intake.changed_days["coverage"] == [("garden", str(first))]
-    assert {Path(path).stem for path in intake.files["coverage"]} == {"k1", "k9"}
-    assert intake.files["wanted"] == []
-    assert intake.changed_tables == {"coverage", "videos"}
+    build_input = incremental_input(built_settings)
+    assert build_input.changed_days["coverage"] == [("garden", str(first))]
+    assert {Path(path).stem for path in build_input.files["coverage"]} == {"k1", "k9"}
+    assert build_input.files["wanted"] == []
+    assert build_input.changed_tables == {"coverage", "videos"}
     write(built_settings.raw, "wanted", "garden", second, "w2", [])
-    intake = incremental_input(built_settings)
-    assert intake.changed_days["coverage"] == [("garden", str(first)), ("garden", str(second))]
-    assert {Path(path).stem for path in intake.files["wanted"]} == {"w1", "w2"}
+    build_input = incremental_input(built_settings)
+    assert build_input.changed_days["coverage"] == [("garden", str(first)), ("garden", str(second))]
+    assert {Path(path).stem for path in build_input.files["wanted"]} == {"w1", "w2"}
 
 
 def test_a_new_file_brings_its_whole_day_of_videos_and_itself_of_profiles(built_settings: Settings) -> None:
@@ -74,12 +74,12 @@ def test_a_new_file_brings_its_whole_day_of_videos_and_itself_of_profiles(built_
     write(built_settings.raw, "users", "garden", date(2026, 2, 9), "u9", [])
     coverage = [make_attempt("comments", date(2026, 2, 2), "video", "7", "complete", at(9))]
     write(built_settings.raw, "coverage", "garden", date(2026, 2, 9), "k9", coverage)
-    intake = incremental_input(built_settings)
-    assert intake.changed_days["videos"] == [("garden", "2026-02-01")]
-    assert [Path(path).stem for path in intake.files["videos"]] == ["v1", "v3", "v9"]
-    assert [Path(path).stem for path in intake.files["users"]] == ["u9"]
+    build_input = incremental_input(built_settings)
+    assert build_input.changed_days["videos"] == [("garden", "2026-02-01")]
+    assert [Path(path).stem for path in build_input.files["videos"]] == ["v1", "v3", "v9"]
+    assert [Path(path).stem for path in build_input.files["users"]] == ["u9"]
     # The chances of the comments of that day may be others.
-    assert intake.changed_days["comments"] == [("garden", "2026-02-02")]
+    assert build_input.changed_days["comments"] == [("garden", "2026-02-02")]
 
 
 @pytest.mark.parametrize(

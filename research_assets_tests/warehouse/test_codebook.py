@@ -15,10 +15,10 @@ def test_every_column_of_every_mart_is_in_it(rows: Rows) -> None:
         "select table_name, column_name, column_index, lower(data_type) from duckdb_columns() "
         "where schema_name = 'marts' order by 1, 3"
     )
-    told = rows("select mart, column_name, column_number, type from marts.codebook order by 1, 3")
-    assert [row[:3] for row in told] == [row[:3] for row in held]
+    reported = rows("select mart, column_name, column_number, type from marts.codebook order by 1, 3")
+    assert [row[:3] for row in reported] == [row[:3] for row in held]
     aliases = {"timestamptz": "timestamp with time zone", "struct(": "struct("}
-    for (mart, column, _, kind), (_, _, _, stored) in zip(told, held, strict=True):
+    for (mart, column, _, kind), (_, _, _, stored) in zip(reported, held, strict=True):
         if not kind.startswith("struct"):
             assert aliases.get(kind, kind) == stored, (mart, column)
 

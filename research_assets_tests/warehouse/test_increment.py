@@ -33,10 +33,10 @@ def build_and_publish(settings: Settings, *, whole: bool = False) -> str | None:
     with build.build_lock(settings):
         raw_writer.ensure_tables(settings.raw)
         now = datetime(2026, 6, 1, tzinfo=UTC)
-        intake, results = build.build_warehouse(settings, full_refresh=whole, now=now, progress=lambda *_: None)
+        build_input, results = build.build_warehouse(settings, full_refresh=whole, now=now, progress=lambda *_: None)
         assert [f"{result.name}: {result.message}" for result in results if result.failed] == []
-        build.publish_warehouse(settings, intake)
-    return intake.full_refresh_reason
+        build.publish_warehouse(settings, build_input)
+    return build_input.full_refresh_reason
 
 
 def differences(one: Settings, other: Settings) -> dict[str, int]:
@@ -86,7 +86,7 @@ class Story:
         day = FIRST + timedelta(days=self.random.randint(0, 6))
         capture, seen = self._capture(), self._moment(day, self.random.randint(3, 30))
         chance = self.random.choice([0.1, 0.5, 1.0])
-        rows, verdicts = [], []
+        rows, results = [], []
         for number in self.random.sample(range(8), 3):
             of = self._id(day, number)
             known: list[int] = []
@@ -100,12 +100,12 @@ class Story:
                     "create_time": identity >> 32, "like_count": self.random.randint(0, 9),
                 })  # fmt: skip
             state = self.random.choice(["complete", "complete", "partial"])
-            verdicts.append(
+            results.append(
                 make_attempt("comments", day, "video", str(of), state, seen, probability=chance, kept=len(rows))
             )
         if rows:
             write(self.raw, "comments", STUDY, day, capture, rows)
-        self._verdicts(capture, seen, verdicts)
+        self._verdicts(capture, seen, results)
 
     def profiles(self) -> None:
         """Profiles of a period, which may be older than what is held."""

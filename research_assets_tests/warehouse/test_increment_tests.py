@@ -44,14 +44,14 @@ def build_and_publish(settings: Settings, said: list[str] | None = None) -> tupl
     """Build, and publish what did not fail; what is said about it is added to `said`."""
     with build.build_lock(settings):
         raw_writer.ensure_tables(settings.raw)
-        intake, results = build.build_warehouse(
+        build_input, results = build.build_warehouse(
             settings,
             now=datetime(2026, 6, 1, tzinfo=UTC),
             progress=lambda _, line: said.append(line) if said is not None else None,
         )
         if not any(result.failed for result in results):
-            build.publish_warehouse(settings, intake)
-    return intake, results
+            build.publish_warehouse(settings, build_input)
+    return build_input, results
 
 
 def add_day(settings: Settings, capture: str = "one") -> None:
@@ -68,8 +68,8 @@ def test_results(results: list[NodeResult]) -> dict[str, str]:
 
 def test_an_increment_is_held_to_the_tests_of_a_whole_build(published_warehouse: Settings) -> None:
     add_day(published_warehouse)
-    intake, results = build_and_publish(published_warehouse)
-    assert intake.full_refresh_reason is None
+    build_input, results = build_and_publish(published_warehouse)
+    assert build_input.full_refresh_reason is None
     said = test_results(results)
     assert set(said.values()) == {"pass"}
     everything = {
@@ -96,8 +96,8 @@ def test_models_that_dbt_did_not_tell_of_do_not_go_untested(
 
     monkeypatch.setattr(dbt_runner.DbtSession, "call", silent)
     add_day(published_warehouse)
-    intake, results = build_and_publish(published_warehouse)
-    assert intake.full_refresh_reason is None
+    build_input, results = build_and_publish(published_warehouse)
+    assert build_input.full_refresh_reason is None
     assert test_results(results)["videos_grain"] == "pass"
 
 
@@ -117,8 +117,8 @@ def test_tests_that_outlast_dbt_are_waited_for(published_warehouse: Settings, mo
     monkeypatch.setattr(dbt_runner.DbtSession, "call", call)
     monkeypatch.setattr(dbt_tests.IncrementTestRunner, "_run", late)
     add_day(published_warehouse)
-    intake, results = build_and_publish(published_warehouse)
-    assert intake.full_refresh_reason is None
+    build_input, results = build_and_publish(published_warehouse)
+    assert build_input.full_refresh_reason is None
     assert set(test_results(results).values()) == {"pass"}
 
 
@@ -126,8 +126,8 @@ def test_a_test_that_only_warns_lets_the_increment_be_published(published_wareho
     lonely = {"id": new_id(at(6), 3), "video_id": 404, "asked_video_id": 404, "observed_at": at(10), "text": "x"}
     write(published_warehouse.raw, "comments", STUDY, DAY, "two", [lonely])
     said: list[str] = []
-    intake, results = build_and_publish(published_warehouse, said)
-    assert intake.full_refresh_reason is None
+    build_input, results = build_and_publish(published_warehouse, said)
+    assert build_input.full_refresh_reason is None
     [lonely_comment] = [result for result in results if result.name == "comments_refer_to_videos"]
     assert (lonely_comment.status, lonely_comment.failures) == ("warn", 1)
     assert "comments_refer_to_videos: 1 rows object" in said
@@ -137,9 +137,9 @@ def test_data_that_break_a_rule_are_not_published_by_an_increment_either(publish
     published = published_warehouse.warehouse.read_bytes()
     odd = make_attempt("videos", DAY, "day", str(DAY), "mislaid", at(10)) | {"capture": "odd"}
     write(published_warehouse.raw, "coverage", STUDY, date(2026, 2, 10), "odd", [odd])
-    intake, results = build_and_publish(published_warehouse)
+    build_input, results = build_and_publish(published_warehouse)
     # What an increment cannot take in is looked at together with all the rest.
-    assert "coverage_state_is_known: 1 rows object" in str(intake.full_refresh_reason)
+    assert "coverage_state_is_known: 1 rows object" in str(build_input.full_refresh_reason)
     assert test_results(results)["coverage_state_is_known"] == "fail"
     assert published_warehouse.warehouse.read_bytes() == published
 
@@ -149,8 +149,8 @@ def test_an_increment_that_cannot_run_is_built_anew(published_warehouse: Setting
     with duckdb.connect(str(scratch_path(published_warehouse))) as db:
         db.execute("DROP VIEW staging.stg_tiktok__videos")
     said: list[str] = []
-    intake, results = build_and_publish(published_warehouse, said)
-    assert "cannot be taken in (" in str(intake.full_refresh_reason)
+    build_input, results = build_and_publish(published_warehouse, said)
+    assert "cannot be taken in (" in str(build_input.full_refresh_reason)
     assert not [result for result in results if result.failed]
     assert any("from everything" in line for line in said)
     fresh = new_settings(published_warehouse.root.parent / "fresh")
@@ -168,8 +168,8 @@ def test_a_warehouse_that_cannot_be_copied_is_built_anew(
 
     monkeypatch.setattr(shutil, "copyfile", damaged)
     add_day(published_warehouse)
-    intake, results = build_and_publish(published_warehouse)
-    assert "Input/output error" in str(intake.full_refresh_reason)
+    build_input, results = build_and_publish(published_warehouse)
+    assert "Input/output error" in str(build_input.full_refresh_reason)
     assert not [result for result in results if result.failed]
     with duckdb.connect(str(published_warehouse.warehouse), read_only=True) as db:
         assert db.execute("SELECT count(*) FROM marts.videos WHERE study = 'story'").fetchall() == [(1,)]
@@ -223,13 +223,13 @@ def test_a_log_that_could_not_be_put_into_the_file_is_as_soon_as_there_is_room(p
     with build.build_lock(published_warehouse):
         resource.setrlimit(resource.RLIMIT_FSIZE, (published_warehouse.warehouse.stat().st_size, limits[1]))
         try:
-            intake, _ = build.build_warehouse(
+            build_input, _ = build.build_warehouse(
                 published_warehouse, now=datetime(2026, 6, 1, tzinfo=UTC), progress=lambda *_: None
             )
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert published_warehouse.warehouse_build.with_name(published_warehouse.warehouse_build.name + ".wal").exists()
-        build.publish_warehouse(published_warehouse, intake)
+        build.publish_warehouse(published_warehouse, build_input)
     with duckdb.connect(str(published_warehouse.warehouse), read_only=True) as db:
         assert db.execute("SELECT count(*) FROM marts.videos WHERE study = 'story'").fetchall() == [(1,)]
 

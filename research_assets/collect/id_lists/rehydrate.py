@@ -71,30 +71,32 @@ class RehydratedComments:
     paused: Paused | None
 
 
-async def rehydrate_comments(name: str, listed: Mapping[int, Set[int]], tools: CollectorContext) -> RehydratedComments:
+async def rehydrate_comments(
+    name: str, listed: Mapping[int, Set[int]], context: CollectorContext
+) -> RehydratedComments:
     """Ask for the comments of all videos that listed ones belong to, since single ones cannot be asked for.
 
     They go where a study's comments go, with what else those videos have. What is held is not asked again. Raises Busy
     if another process does the same.
     """
-    settings = tools.settings
+    settings = context.settings
     by_day: dict[date, list[Target]] = {}
     for video in sorted(listed):
         target = Target("comments", "video", str(video), {"asked_video_id": video})
         by_day.setdefault(upload_time(video).date(), []).append(target)
-    ask = CollectionTask(StudySpec(name, min(by_day), {}), "comments", tuple(by_day))
-    courier = RequestSender(
-        tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
+    task = CollectionTask(StudySpec(name, min(by_day), {}), "comments", tuple(by_day))
+    sender = RequestSender(
+        context.client, context.ledger, context.clock, rate=settings.rate_limit, concurrency=settings.concurrency
     )
     pause = None
-    with lock_partitions(settings.state, name, "comments", ask.partitions):
+    with lock_partitions(settings.state, name, "comments", task.partitions):
         for day, targets in by_day.items():
             records = read_unit_status(
                 settings.raw, "comments", study=name, partitions=[day], captures=settings.captures
             )
-            held = {record.attempt.unit: record for record in records}
-            meter = RunCounter(ask, tools.progress)
-            result = await ListPartitionRun(ask, tools, courier, meter, day, held, {}).run(targets)
+            status = {record.attempt.unit: record for record in records}
+            counter = RunCounter(task, context.progress)
+            result = await ListPartitionRun(task, context, sender, counter, day, status, {}).run(targets)
             if isinstance(result, Paused):
                 pause = result
                 break

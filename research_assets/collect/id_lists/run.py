@@ -94,7 +94,7 @@ def min_requests(question: IdListTask, today: date, window_days: int) -> int:
 
 async def fetch_id_list(
     question: IdListTask,
-    tools: CollectorContext,
+    context: CollectorContext,
     on_complete: Callable[[Journal, IdListProgress], object],
     on_progress: Callable[[int], None],
 ) -> IdListResult:
@@ -107,23 +107,23 @@ async def fetch_id_list(
     if not question.videos:
         return IdListResult(IdListProgress(), None, 0)
     with ExitStack() as stack:
-        stack.enter_context(lock_partitions(tools.settings.state, question.name, question.purpose, [_LOCK_DAY]))
-        journal, known = _open_journal(question, tools)
+        stack.enter_context(lock_partitions(context.settings.state, question.name, question.purpose, [_LOCK_DAY]))
+        journal, known = _open_journal(question, context)
         stack.callback(journal.close)
-        run = _IdListRun(question, tools, journal, known)
+        run = _IdListRun(question, context, journal, known)
         on_progress(len(known.states))
-        results = run_concurrently(run.jobs, run.work, tools.settings.concurrency, lambda: run.halt is None)
+        results = run_concurrently(run.jobs, run.work, context.settings.concurrency, lambda: run.halt is None)
         async with aclosing(results):
-            async for told, again in results:
+            async for reported, again in results:
                 run.jobs.extend(again)
-                on_progress(told)
+                on_progress(reported)
         left = len(question.videos) - len(known.states)
         if not left:
             on_complete(journal, known)
         return IdListResult(known, run.halt, left)
 
 
-def _open_journal(question: IdListTask, tools: CollectorContext) -> tuple[Journal, IdListProgress]:
+def _open_journal(question: IdListTask, context: CollectorContext) -> tuple[Journal, IdListProgress]:
     """The open journal of the same list, or a new one."""
     known = IdListProgress()
     for path in list_open_journals(question.captures, "videos", question.name):
@@ -137,7 +137,7 @@ def _open_journal(question: IdListTask, tools: CollectorContext) -> tuple[Journa
             f"Another list is being asked under the name {question.name}: it is not finished yet. Nothing was asked. "
             "Finish that one with the same command, or choose another name with --name."
         )
-    today = tools.clock.now().date()
+    today = context.clock.now().date()
     days = [day for batch in batch_ids(question.videos, today) for day in (batch.first, batch.last)]
     header = {"purpose": question.purpose, "digest": question.digest, "fields": question.fields}
     return Journal.create(
@@ -146,8 +146,8 @@ def _open_journal(question: IdListTask, tools: CollectorContext) -> tuple[Journa
         study=question.name,
         first=min(days, default=today),
         last=max(days, default=today),
-        now=tools.clock.now(),
-        origin=tools.settings.origin,
+        now=context.clock.now(),
+        origin=context.settings.origin,
         header=header,
     ), known
 
@@ -155,13 +155,15 @@ def _open_journal(question: IdListTask, tools: CollectorContext) -> tuple[Journa
 class _IdListRun:
     """One run over what is left of a list."""
 
-    def __init__(self, question: IdListTask, tools: CollectorContext, journal: Journal, known: IdListProgress) -> None:
-        settings = tools.settings
-        self._question, self._tools, self._journal, self._known = question, tools, journal, known
+    def __init__(
+        self, question: IdListTask, context: CollectorContext, journal: Journal, known: IdListProgress
+    ) -> None:
+        settings = context.settings
+        self._question, self._context, self._journal, self._known = question, context, journal, known
         self._listed = {one.id: one for one in question.videos}
-        self._today = tools.clock.now().date()
-        self._courier = RequestSender(
-            tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
+        self._today = context.clock.now().date()
+        self._sender = RequestSender(
+            context.client, context.ledger, context.clock, rate=settings.rate_limit, concurrency=settings.concurrency
         )
         left = [one for one in question.videos if one.id not in known.states]
         self.jobs: deque[IdBatch] = deque(batch_ids(left, self._today, window_days=settings.window_days))
@@ -178,12 +180,12 @@ class _IdListRun:
             self.halt = StopCondition.from_quota(spent)
             return 0, ()
         except RateLimited as error:
-            self.halt = StopCondition.cool_down(POOL, summarize_error(error), self._tools.clock.now())
+            self.halt = StopCondition.cool_down(POOL, summarize_error(error), self._context.clock.now())
             return 0, ()
         except (RetryableError, UnitError) as error:
-            if self._courier.api_is_down:
+            if self._sender.api_is_down:
                 self.halt = StopCondition.cool_down(
-                    POOL, f"The API answers nothing just now: {summarize_error(error)}.", self._tools.clock.now()
+                    POOL, f"The API answers nothing just now: {summarize_error(error)}.", self._context.clock.now()
                 )
                 return 0, ()
             if narrower := list(split_batch(batch, self._listed, self._today)):
@@ -194,7 +196,7 @@ class _IdListRun:
     async def _fetch_batch(self, batch: IdBatch) -> set[int]:
         """The ids of a batch that the API returns."""
         condition = {"operation": "IN", "field_name": "video_id", "field_values": [str(one) for one in batch.ids]}
-        errand = RequestContext(self._question.name, "videos", f"{self._question.purpose}: {batch}", is_due=False)
+        context = RequestContext(self._question.name, "videos", f"{self._question.purpose}: {batch}", is_due=False)
         found: set[int] = set()
         answer: ResponsePage | None = None
         for _ in range(_MAX_PAGES):
@@ -206,10 +208,10 @@ class _IdListRun:
                 cursor=answer.cursor if answer else None,
                 search_id=answer.search_id if answer else None,
             )
-            answer = await self._courier.send(
-                request, errand, self._failed, max_attempts=lambda error: _max_attempts(error, batch)
+            answer = await self._sender.send(
+                request, context, self._failed, max_attempts=lambda error: _max_attempts(error, batch)
             )
-            facts = answer_facts(answer, self._tools.clock.now())
+            facts = answer_facts(answer, self._context.clock.now())
             self._note("page", {"unit": str(batch), "partition": None, "context": {}, **facts}, answer.raw)
             found |= {one for row in answer.rows if (one := video_id_of(row)) is not None} & set(batch.ids)
             if not answer.has_more or len(found) == len(batch.ids):

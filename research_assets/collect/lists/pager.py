@@ -103,10 +103,10 @@ class ListProgress:
 
 
 async def fetch_list(
-    visit: ListProgress,
+    progress: ListProgress,
     target: Target,
     study: StudySpec,
-    courier: RequestSender,
+    sender: RequestSender,
     clock: Clock,
     note: RecordEvent,
     *,
@@ -121,35 +121,35 @@ async def fetch_list(
     `ceiling` is the number of comments after which a list is not asked further (0: none). Raises QuotaSpent, and what
     is no fault of the unit: no server, a throttle that does not end, errors that are final for all.
     """
-    errand = RequestContext(study.name, target.entity, target.unit, due)
+    context = RequestContext(study.name, target.entity, target.unit, due)
     state: UnitState = "complete"
     reason: str | None = None
     resting: datetime | None = None
 
     def failed(facts: dict[str, Any]) -> None:
         note("fail", facts | {"rows": None}, None)
-        visit.apply({"event": "fail", **facts})
+        progress.apply({"event": "fail", **facts})
 
     try:
-        while visit.has_more:
-            size = _page_size(target, visit.cursor or 0, page_size, ceiling)
+        while progress.has_more:
+            size = _page_size(target, progress.cursor or 0, page_size, ceiling)
             if size <= 0:
                 reason = f"The list goes on; comment_ceiling is {ceiling}."
                 break
             try:
-                request = target.request(study, size, visit.cursor)
+                request = target.request(study, size, progress.cursor)
             except ValueError as error:
                 state, reason = "missing", f"Nothing was asked: {error}."
                 break
-            answer = await courier.send(
-                request, errand, failed, max_attempts=lambda error: _max_attempts(error, target, visit)
+            answer = await sender.send(
+                request, context, failed, max_attempts=lambda error: _max_attempts(error, target, progress)
             )
-            facts = _page_facts(answer, target, visit, clock.now(), partition, size)
+            facts = _page_facts(answer, target, progress, clock.now(), partition, size)
             note("page", facts, answer.raw)
-            visit.apply({"event": "page", **facts})
+            progress.apply({"event": "page", **facts})
     except CursorRejected:
-        reason = f"The API gives nothing beyond place {visit.cursor} of this list."
-        if not visit.pages or target.entity != "comments":
+        reason = f"The API gives nothing beyond place {progress.cursor} of this list."
+        if not progress.pages or target.entity != "comments":
             state = "quarantined"
     except UnitError as error:
         state, reason = error.state, error.message or error.code
@@ -158,10 +158,10 @@ async def fetch_list(
             raise
         state, reason = "quarantined", summarize_error(error)
     if state == "complete":
-        state, reason = _final_state(visit, target, reason)
+        state, reason = _final_state(progress, target, reason)
     if state != "complete":
         resting = backoff_until(clock.now(), 1 + _n_same_state(state, previous))
-    return visit.attempt(target, partition, clock.now(), state, reason, resting)
+    return progress.attempt(target, partition, clock.now(), state, reason, resting)
 
 
 REFUSAL_BACKOFF_OFFSET = 4
@@ -183,30 +183,30 @@ def _page_size(target: Target, place: int, page_size: int, ceiling: int) -> int:
     return min(size, ceiling - place) if ceiling else size
 
 
-def _final_state(visit: ListProgress, target: Target, reason: str | None) -> tuple[UnitState, str | None]:
-    if visit.gap_reason:
-        return "suspicious", visit.gap_reason
-    if target.entity == "users" and not visit.seen:
+def _final_state(progress: ListProgress, target: Target, reason: str | None) -> tuple[UnitState, str | None]:
+    if progress.gap_reason:
+        return "suspicious", progress.gap_reason
+    if target.entity == "users" and not progress.seen:
         return "suspicious", "The API answered without a profile."
-    short = (target.expected or 0) - len(visit.seen)
+    short = (target.expected or 0) - len(progress.seen)
     if target.entity != "users" and short > 0 and not reason:
         return "complete", f"{short} of {target.expected} were not delivered."
     return "complete", reason
 
 
-def _max_attempts(error: RetryableError, target: Target, visit: ListProgress) -> int | None:
+def _max_attempts(error: RetryableError, target: Target, progress: ListProgress) -> int | None:
     """A place beyond the first page that is refused is the ceiling of a comment list: asking again wastes quota."""
-    if isinstance(error, CursorRejected) and target.entity == "comments" and visit.pages:
+    if isinstance(error, CursorRejected) and target.entity == "comments" and progress.pages:
         return 1
     return None
 
 
 def _page_facts(
-    answer: ResponsePage, target: Target, visit: ListProgress, now: datetime, partition: date, size: int
+    answer: ResponsePage, target: Target, progress: ListProgress, now: datetime, partition: date, size: int
 ) -> dict[str, Any]:
     """What the journal keeps about a page beside its bytes."""
     keys = _keys(answer, target)
-    cursor, has_more, gap = _next_cursor(answer, target, visit, fresh=any(key not in visit.seen for key in keys))
+    cursor, has_more, gap = _next_cursor(answer, target, progress, fresh=any(key not in progress.seen for key in keys))
     threads = {}
     if target.kind == "video":
         counts = ((parse_id(row.get("id")), row.get("reply_count")) for row in answer.rows)
@@ -215,7 +215,7 @@ def _page_facts(
         "unit": target.unit,
         "kind": target.kind,
         "partition": partition,
-        "context": {**target.context, "position": visit.offered},
+        "context": {**target.context, "position": progress.offered},
         **answer_facts(answer, now),
         "cursor": cursor,
         "has_more": has_more,
@@ -239,15 +239,15 @@ def _keys(answer: ResponsePage, target: Target) -> list[int | str]:
 
 
 def _next_cursor(
-    answer: ResponsePage, target: Target, visit: ListProgress, *, fresh: bool
+    answer: ResponsePage, target: Target, progress: ListProgress, *, fresh: bool
 ) -> tuple[int | None, bool, str | None]:
     """The next cursor, whether to go on, and the gap that opens there: no endless loop, no early end."""
-    before, after = visit.cursor, answer.cursor
+    before, after = progress.cursor, answer.cursor
     if after is not None and after < 0:
         after = None
     if not answer.has_more or target.entity in SINGLE_PAGE_ENTITIES:
         return after, False, None
-    if not fresh and visit.n_pages_without_news + 1 >= MAX_EMPTY_PAGES:
+    if not fresh and progress.n_pages_without_news + 1 >= MAX_EMPTY_PAGES:
         return after, False, f"{MAX_EMPTY_PAGES} pages in a row brought nothing new and claim to have more."
     if after is not None and after != before:
         return after, True, None

@@ -45,39 +45,39 @@ class ListPartitionRun:
 
     def __init__(
         self,
-        ask: CollectionTask,
-        tools: CollectorContext,
-        courier: RequestSender,
-        meter: RunCounter,
+        task: CollectionTask,
+        context: CollectorContext,
+        sender: RequestSender,
+        counter: RunCounter,
         partition: date,
-        held: Mapping[str, UnitStatus],
+        status: Mapping[str, UnitStatus],
         elsewhere: Mapping[str, UnitStatus],
     ) -> None:
         """`held` are the units of this partition, `elsewhere` what other studies or periods know of the same ones."""
-        self._ask, self._tools, self._courier, self._meter = ask, tools, courier, meter
-        self._partition, self._held, self._elsewhere = partition, held, elsewhere
-        self._pool, self._again = BY_ENTITY[ask.entity].pool, ask.recollect
+        self._task, self._context, self._sender, self._counter = task, context, sender, counter
+        self._partition, self._status, self._elsewhere = partition, status, elsewhere
+        self._pool, self._again = BY_ENTITY[task.entity].pool, task.recollect
         self._wanted: dict[str, Target] = {}
         self._visits: dict[str, ListProgress] = {}
-        self._verdicts: dict[str, Attempt] = {}
+        self._attempts: dict[str, Attempt] = {}
         self.halt: StopCondition | None = None
 
     async def run(self, targets: Sequence[Target]) -> PartitionResult | Paused:
         """Ask what is not settled; gives the partition, or the pause with what is left to do."""
-        settings = self._tools.settings
+        settings = self._context.settings
         self._wanted = {target.unit: target for target in targets}
         with ExitStack() as stack:
             journal = self._resume_journal()
             self._wanted |= {target.unit: target for target in self._open_replies()}
-            self._visits = {unit: visit for unit, visit in self._visits.items() if unit not in self._verdicts}
+            self._visits = {unit: progress for unit, progress in self._visits.items() if unit not in self._attempts}
             jobs = deque(target for target in self._wanted.values() if self._is_open(target))
             if journal is None and not jobs:
-                return self._result(held=True)
+                return self._result(was_complete=True)
             journal = stack.enter_context(journal or self._create_journal())
-            known = UnitReuse(self._tools, self._ask, self._partition, self._elsewhere, self._visits)
+            known = UnitReuse(self._context, self._task, self._partition, self._elsewhere, self._visits)
             for needless in known.attempts(journal, jobs):
                 self._record_attempt(journal, needless)
-            jobs = deque(target for target in jobs if target.unit not in self._verdicts)
+            jobs = deque(target for target in jobs if target.unit not in self._attempts)
             results = run_concurrently(
                 jobs,
                 lambda target: self._collect_unit(journal, target),
@@ -86,146 +86,146 @@ class ListPartitionRun:
             )
             try:
                 async with aclosing(results):
-                    async for target, verdict in results:
-                        if verdict is not None:
-                            self._record_attempt(journal, verdict)
+                    async for target, attempt in results:
+                        if attempt is not None:
+                            self._record_attempt(journal, attempt)
                             jobs.extend(self._replies_of(target))
             except ApiError as error:
                 self._write_remaining(
-                    journal, StopCondition(self._pool, summarize_error(error), self._tools.clock.now())
+                    journal, StopCondition(self._pool, summarize_error(error), self._context.clock.now())
                 )
                 raise
             if self.halt is not None:
                 self._write_remaining(journal, self.halt)
                 return Paused(self.halt.pool, self.halt.reason, self.halt.retry_at, (self._partition,))
             await publish_in_background(settings.raw, journal)
-        return self._result(held=False)
+        return self._result(was_complete=False)
 
     async def _collect_unit(self, journal: Journal, target: Target) -> tuple[Target, Attempt | None]:
-        settings = self._tools.settings
-        visit = self._visits.setdefault(target.unit, ListProgress())
+        settings = self._context.settings
+        progress = self._visits.setdefault(target.unit, ListProgress())
 
         def note(event: str, facts: dict[str, Any], answer: bytes | None) -> None:
             journal.append(event, facts, answer)
-            self._meter.add(self._partition.isoformat(), facts.get("rows", 0))
+            self._counter.add(self._partition.isoformat(), facts.get("rows", 0))
 
         try:
-            verdict = await fetch_list(
-                visit,
+            attempt = await fetch_list(
+                progress,
                 target,
-                self._ask.study,
-                self._courier,
-                self._tools.clock,
+                self._task.study,
+                self._sender,
+                self._context.clock,
                 note,
                 partition=self._partition,
                 page_size=settings.page_size,
                 ceiling=settings.comment_limit,
-                due=not is_backfill(self._ask, self._partition, self._tools.clock.now()),
-                previous=self._elsewhere.get(target.unit) or self._held.get(target.unit),
+                due=not is_backfill(self._task, self._partition, self._context.clock.now()),
+                previous=self._elsewhere.get(target.unit) or self._status.get(target.unit),
             )
         except QuotaExhausted as spent:
             self.halt = StopCondition.from_quota(spent)
             return target, None
         except RateLimited as error:
             why = f"The API refuses requests as too fast, however slowly they come: {summarize_error(error)}."
-            self.halt = StopCondition.cool_down(self._pool, why, self._tools.clock.now())
+            self.halt = StopCondition.cool_down(self._pool, why, self._context.clock.now())
             return target, None
-        if self._courier.api_is_down:
-            why = f"The API answered {self._courier.consecutive_failures} calls in a row with errors: {verdict.reason}."
-            self.halt = StopCondition.cool_down(self._pool, why, self._tools.clock.now())
-        return target, verdict
+        if self._sender.api_is_down:
+            why = f"The API answered {self._sender.consecutive_failures} calls in a row with errors: {attempt.reason}."
+            self.halt = StopCondition.cool_down(self._pool, why, self._context.clock.now())
+        return target, attempt
 
     def _resume_journal(self) -> Journal | None:
         """The journal that an earlier run left open, with its visits and verdicts folded."""
-        for path in list_open_journals(self._tools.settings.captures, self._ask.entity, self._ask.study.name):
+        for path in list_open_journals(self._context.settings.captures, self._task.entity, self._task.study.name):
             if path.parent.name != self._partition.isoformat():
                 continue
             journal = Journal.resume(path)
             self._again = self._again or journal.start["header"].get("again", False)
-            replay_journal(journal, self._visits, self._verdicts)
+            replay_journal(journal, self._visits, self._attempts)
             return journal
         return None
 
     def _create_journal(self) -> Journal:
         return Journal.create(
-            self._tools.settings.captures,
-            entity=self._ask.entity,
-            study=self._ask.study.name,
+            self._context.settings.captures,
+            entity=self._task.entity,
+            study=self._task.study.name,
             first=self._partition,
             last=self._partition,
-            now=self._tools.clock.now(),
-            origin=self._tools.settings.origin,
-            header={"again": self._ask.recollect},
+            now=self._context.clock.now(),
+            origin=self._context.settings.origin,
+            header={"again": self._task.recollect},
         )
 
-    def _record_attempt(self, journal: Journal, verdict: Attempt) -> None:
-        journal.append("unit", verdict.to_event() | {"capture": verdict.capture or journal.capture})
-        self._verdicts[verdict.unit] = verdict
+    def _record_attempt(self, journal: Journal, attempt: Attempt) -> None:
+        journal.append("unit", attempt.to_event() | {"capture": attempt.capture or journal.capture})
+        self._attempts[attempt.unit] = attempt
 
     def _is_open(self, target: Target) -> bool:
         """Whether a unit is to be asked in this run."""
-        if target.unit in self._verdicts:
+        if target.unit in self._attempts:
             return False
-        held = self._held.get(target.unit)
-        if held is None:
+        status = self._status.get(target.unit)
+        if status is None:
             return True
-        old = held.attempt
+        old = status.attempt
         if old.state in SETTLED:
             # Comments that did not grow since the last look are not worth a request.
             grown = target.expected is None or old.expected is None or target.expected > old.expected
-            return self._again and (grown or self._ask.entity != "comments") and old.state == "complete"
-        resting = old.next_try is not None and old.next_try > self._tools.clock.now() and old.state != "partial"
-        return self._ask.retry_now or not resting
+            return self._again and (grown or self._task.entity != "comments") and old.state == "complete"
+        resting = old.next_try is not None and old.next_try > self._context.clock.now() and old.state != "partial"
+        return self._task.retry_now or not resting
 
-    def _write_remaining(self, journal: Journal, halt: StopCondition) -> None:
+    def _write_remaining(self, journal: Journal, stop: StopCondition) -> None:
         """Make what is left visible in raw/coverage."""
-        now = self._tools.clock.now()
+        now = self._context.clock.now()
         left = []
         for target in self._wanted.values():
             if self._is_open(target):
-                visit = self._visits.get(target.unit)
-                state: UnitState = "partial" if visit and visit.pages else "not_asked"
+                progress = self._visits.get(target.unit)
+                state: UnitState = "partial" if progress and progress.pages else "not_asked"
                 left.append(
                     attempt_without_request(
-                        target, self._partition, state, f"Paused: {halt.reason}", halt.retry_at, now
+                        target, self._partition, state, f"Paused: {stop.reason}", stop.retry_at, now
                     )
                 )
-        write_open_coverage(self._tools.settings.raw, journal, left, now)
+        write_open_coverage(self._context.settings.raw, journal, left, now)
 
     def _open_replies(self) -> Iterable[Target]:
         """Replies that earlier runs, or the journal, know of and that are not held."""
-        if self._ask.entity != "comments" or self._ask.study.comments.replies == "none":
+        if self._task.entity != "comments" or self._task.study.comments.replies == "none":
             return
-        for target in reply_targets(self._tools.settings.raw, self._ask.study, self._partition):
-            held = self._held.get(target.unit)
+        for target in reply_targets(self._context.settings.raw, self._task.study, self._partition):
+            status = self._status.get(target.unit)
             if (
-                held is None
-                or held.attempt.state not in SETTLED
-                or (held.attempt.expected or 0) < (target.expected or 0)
+                status is None
+                or status.attempt.state not in SETTLED
+                or (status.attempt.expected or 0) < (target.expected or 0)
             ):
                 yield target
-        for unit, visit in self._visits.items():
-            if unit in self._verdicts:
-                yield from self._threads(int(unit), visit)
+        for unit, progress in self._visits.items():
+            if unit in self._attempts:
+                yield from self._threads(int(unit), progress)
 
     def _replies_of(self, target: Target) -> list[Target]:
         """The replies that a list told of, which are wanted from now on; what was seen of it is let go."""
-        visit = self._visits.pop(target.unit, None)
-        if visit is None or target.kind != "video" or self._ask.study.comments.replies == "none":
+        progress = self._visits.pop(target.unit, None)
+        if progress is None or target.kind != "video" or self._task.study.comments.replies == "none":
             return []
-        more = [reply for reply in self._threads(int(target.unit), visit) if self._is_open(reply)]
+        more = [reply for reply in self._threads(int(target.unit), progress) if self._is_open(reply)]
         self._wanted |= {reply.unit: reply for reply in more}
         return more
 
-    def _threads(self, video: int, visit: ListProgress) -> Iterable[Target]:
-        for comment, replies in visit.reply_counts.items():
+    def _threads(self, video: int, progress: ListProgress) -> Iterable[Target]:
+        for comment, replies in progress.reply_counts.items():
             yield reply_target(video, int(comment), replies)
 
-    def _result(self, *, held: bool) -> PartitionResult:
-        known = {unit: record.attempt for unit, record in self._held.items()} | self._verdicts
+    def _result(self, *, was_complete: bool) -> PartitionResult:
+        known = {unit: record.attempt for unit, record in self._status.items()} | self._attempts
         # What the study does not want any more holds nothing up, but what it brought still counts.
         present = [verdict for unit, verdict in known.items() if verdict.state in SETTLED or unit in self._wanted]
-        states = [verdict.state for verdict in present]
+        states = [attempt.state for attempt in present]
         speaking = worst_state("complete" if state in SETTLED else state for state in states)
         waiting = [verdict for verdict in present if verdict.state not in SETTLED]
         resting = [verdict.next_try for verdict in waiting if verdict.next_try]
@@ -239,27 +239,27 @@ class ListPartitionRun:
             units=count_states(states),
             reason=f"{len(waiting)} units wait, such as {waiting[0].unit}: {waiting[0].reason}" if waiting else None,
             next_try=min(resting, default=None),
-            was_complete=held,
+            was_complete=was_complete,
         )
 
 
-def replay_journal(journal: Journal, visits: dict[str, ListProgress], verdicts: dict[str, Attempt]) -> None:
+def replay_journal(journal: Journal, visits: dict[str, ListProgress], attempts: dict[str, Attempt]) -> None:
     """Read a journal back: visits under way with what they saw, settled ones with no more than their threads."""
     for event in journal.events():
         if event["event"] == "unit":
-            verdicts[event["unit"]] = attempt_from_event(event)
-            if visit := visits.get(event["unit"]):
-                visit.seen.clear()
+            attempts[event["unit"]] = attempt_from_event(event)
+            if progress := visits.get(event["unit"]):
+                progress.seen.clear()
         elif event["event"] in ("page", "fail"):
             visits.setdefault(event["unit"], ListProgress()).apply(event)
 
 
-def close_past_periods(ask: CollectionTask, tools: CollectorContext) -> None:
+def close_past_periods(task: CollectionTask, context: CollectorContext) -> None:
     """Publish what journals of past periods hold: nobody can go on with them, because the API knows only now."""
-    settings, now = tools.settings, tools.clock.now()
-    for path in list_open_journals(settings.captures, ask.entity, ask.study.name):
+    settings, now = context.settings, context.clock.now()
+    for path in list_open_journals(settings.captures, task.entity, task.study.name):
         period = date.fromisoformat(path.parent.name)
-        if period in ask.partitions:
+        if period in task.partitions:
             continue
         try:
             journal = Journal.resume(path)
@@ -267,9 +267,9 @@ def close_past_periods(ask: CollectionTask, tools: CollectorContext) -> None:
             continue
         with journal:
             visits: dict[str, ListProgress] = {}
-            verdicts: dict[str, Attempt] = {}
-            replay_journal(journal, visits, verdicts)
-            targets = [Target(ask.entity, "account", unit) for unit in visits if unit not in verdicts]
+            attempts: dict[str, Attempt] = {}
+            replay_journal(journal, visits, attempts)
+            targets = [Target(task.entity, "account", unit) for unit in visits if unit not in attempts]
             reason = "The period ended before the rest was asked."
             publish_capture(
                 settings.raw,

@@ -96,25 +96,25 @@ def sample_known_videos(
 
 
 async def search_known_videos(
-    sought: CanaryVideos, courier: RequestSender, clock: Clock, note: RecordEvent, *, tries: int
+    sought: CanaryVideos, sender: RequestSender, clock: Clock, note: RecordEvent, *, tries: int
 ) -> set[int]:
     """Ask for known videos, and once more if not one is found; gives those that were found.
 
     Each request is noted as an event. One that fails is tried `tries` times, a throttle is waited for. Raises
     QuotaSpent, and the ApiError that stands after the last try.
     """
-    errand = RequestContext(sought.study.name, "videos", f"canary of {sought.day}")
+    context = RequestContext(sought.study.name, "videos", f"canary of {sought.day}")
     found: set[int] = set()
     # A search that finds nothing for no reason is rarer than a query that is not answered, but it happens.
     for _ in range(2):
-        answer = await courier.send(
+        answer = await sender.send(
             sought.request,
-            errand,
+            context,
             lambda facts: note("fail", facts, None),
             max_attempts=lambda error: None if isinstance(error, RateLimited) else tries,
         )
         found = {video for row in answer.rows if (video := video_id_of(row)) is not None} & set(sought.videos)
-        facts = {"unit": errand.unit, "known": len(sought.videos), "found": len(found), "requests": 1}
+        facts = {"unit": context.unit, "known": len(sought.videos), "found": len(found), "requests": 1}
         note("canary", facts | {"observed_at": clock.now(), "log_id": answer.log_id}, answer.raw)
         if found:
             break
@@ -128,13 +128,13 @@ class CanaryProbe:
         self,
         settings: Settings,
         study: StudySpec,
-        held: Mapping[date, UnitStatus],
+        status: Mapping[date, UnitStatus],
         alone: Mapping[str, Attempt],
-        courier: RequestSender,
+        sender: RequestSender,
         clock: Clock,
     ) -> None:
         """`alone` are the accounts that are asked by themselves, as far as the run has learned of them."""
-        self._settings, self._study, self._held, self._courier, self._clock = settings, study, held, courier, clock
+        self._settings, self._study, self._status, self._sender, self._clock = settings, study, status, sender, clock
         self._alone = alone
         self._turn = asyncio.Lock()
         self._song: CanaryResult | None = None
@@ -157,7 +157,7 @@ class CanaryProbe:
     def _best_day(self, without: Collection[date]) -> date | None:
         days = (
             day
-            for day, record in self._held.items()
+            for day, record in self._status.items()
             if record.attempt.state == "complete" and record.attempt.kept >= MIN_CANARY_VIDEOS and day not in without
         )
         return max(days, default=None)
@@ -167,7 +167,7 @@ class CanaryProbe:
         if len(sought.videos) < MIN_CANARY_VIDEOS:
             return None
         try:
-            found = await search_known_videos(sought, self._courier, self._clock, note, tries=1)
+            found = await search_known_videos(sought, self._sender, self._clock, note, tries=1)
         except (RetryableError, UnitError):
             return "down"
         return "heard" if found else "silent"
@@ -179,45 +179,45 @@ NOT_FOUND = "Known from before, not found when it was looked for again."
 
 
 async def recheck_known_videos(
-    ask: CollectionTask, tools: CollectorContext, day: date, records: Collection[UnitStatus]
+    task: CollectionTask, context: CollectorContext, day: date, records: Collection[UnitStatus]
 ) -> AsyncGenerator[PartitionResult | Paused, None]:
     """Look for a day's known videos and record what came of it; gives the day as it is held, or a pause.
 
     `records` are what is held of the study's videos. Raises errors that are final for all.
     """
-    study = ask.study
+    study = task.study
     known = next((r for r in records if r.attempt.unit_kind == "day" and r.attempt.partition == day), None)
     if known is None or known.attempt.state != "complete":
         reason = "The day is not held, so none of its videos is known."
         yield PartitionResult(partition=day, state="not_asked", units={"not_asked": 1}, reason=reason)
         return
     sought = sample_known_videos(
-        tools.settings, study, day, isolated_usernames(batchable_usernames(study.query), records)
+        context.settings, study, day, isolated_usernames(batchable_usernames(study.query), records)
     )
     try:
         if sought.videos:
-            await _run_recheck(sought, tools)
+            await _run_recheck(sought, context)
     except QuotaExhausted as spent:
-        halt = StopCondition.from_quota(spent)
-        yield Paused(halt.pool, halt.reason, halt.retry_at, (day,))
+        stop = StopCondition.from_quota(spent)
+        yield Paused(stop.pool, stop.reason, stop.retry_at, (day,))
         return
     except (RetryableError, UnitError) as error:
-        halt = StopCondition.cool_down(
-            POOL, f"Known videos could not be looked for: {summarize_error(error)}.", tools.clock.now()
+        stop = StopCondition.cool_down(
+            POOL, f"Known videos could not be looked for: {summarize_error(error)}.", context.clock.now()
         )
-        yield Paused(halt.pool, halt.reason, halt.retry_at, (day,))
+        yield Paused(stop.pool, stop.reason, stop.retry_at, (day,))
         return
-    yield result_from_attempt(known.attempt, held=True)
+    yield result_from_attempt(known.attempt, was_complete=True)
 
 
-async def _run_recheck(sought: CanaryVideos, tools: CollectorContext) -> None:
+async def _run_recheck(sought: CanaryVideos, context: CollectorContext) -> None:
     """Look for known videos; the answers and the verdicts become a capture of their own."""
-    settings, clock = tools.settings, tools.clock
-    courier = RequestSender(
-        tools.client, tools.ledger, clock, rate=settings.rate_limit, concurrency=settings.concurrency
+    settings, clock = context.settings, context.clock
+    sender = RequestSender(
+        context.client, context.ledger, clock, rate=settings.rate_limit, concurrency=settings.concurrency
     )
     events: list[tuple[str, dict[str, Any], bytes | None]] = []
-    found = await search_known_videos(sought, courier, clock, lambda *event: events.append(event), tries=2)
+    found = await search_known_videos(sought, sender, clock, lambda *event: events.append(event), tries=2)
     with Journal.create(
         settings.captures,
         entity="videos",

@@ -79,21 +79,23 @@ class SearchEvaluator:
         }
         self.max_window_days = self.configured_max_days
 
-    def record_density(self, trail: SearchProgress) -> None:
+    def record_density(self, progress: SearchProgress) -> None:
         """Take over the density of the days that a window has passed."""
-        for day in trail.complete_days():
-            self.hits_per_day[day] = float(trail.offered[day])
+        for day in progress.complete_days():
+            self.hits_per_day[day] = float(progress.offered[day])
 
-    def record_outcome(self, trail: SearchProgress, outcome: WindowOutcome) -> None:
+    def record_outcome(self, progress: SearchProgress, outcome: WindowOutcome) -> None:
         """Take over what the window told; wide windows are given up while they keep failing."""
-        self.record_density(trail)
-        if outcome == "failed" and not trail.window.n_failures:
+        self.record_density(progress)
+        if outcome == "failed" and not progress.window.n_failures:
             self._failed_in_a_row += 1
             if self._failed_in_a_row >= FAILURES_BEFORE_NARROWING:
-                self.max_window_days = max(1, min(self.max_window_days, len(trail.window.days)) // 2)
+                self.max_window_days = max(1, min(self.max_window_days, len(progress.window.days)) // 2)
         elif outcome == "done":
             self._failed_in_a_row = 0
-            self.max_window_days = min(self.configured_max_days, max(self.max_window_days, 2 * len(trail.window.days)))
+            self.max_window_days = min(
+                self.configured_max_days, max(self.max_window_days, 2 * len(progress.window.days))
+            )
 
     def windows(self, days: Sequence[date], under_way: Set[date]) -> list[SearchWindow]:
         """Windows over the days, newest first; what is dead is asked by itself, and no window reaches across it.
@@ -120,34 +122,34 @@ class SearchEvaluator:
         return tuple(replace(half, n_failures=window.n_failures) for half in halves)
 
     def replacement_windows(
-        self, trail: SearchProgress, outcome: WindowOutcome, *, down: bool
+        self, progress: SearchProgress, outcome: WindowOutcome, *, down: bool
     ) -> tuple[SearchWindow, ...]:
         """The windows that replace what a window did not bring; none if it brought all, or if its days are given up."""
-        missing = sorted(set(trail.window.days) - set(trail.complete_days()))
+        missing = sorted(set(progress.window.days) - set(progress.complete_days()))
         if not missing or outcome not in ("failed", "lost", "doubtful", "wide") or down:
             return ()
         if outcome == "wide":
-            expected = dict.fromkeys(missing, trail.hits_per_day)
+            expected = dict.fromkeys(missing, progress.hits_per_day)
             narrow = plan_windows(missing, expected, most_days=self.max_window_days, page_size=self.page_size)
-            again = replace(trail.window, n_failures=0, is_recheck=False)
+            again = replace(progress.window, n_failures=0, is_recheck=False)
             return tuple(replace(again, first=one.first, last=one.last) for one in narrow)
-        rest = replace(trail.window, first=missing[0], last=missing[-1])
-        passed = len(missing) < len(trail.window.days)
+        rest = replace(progress.window, first=missing[0], last=missing[-1])
+        passed = len(missing) < len(progress.window.days)
         if len(missing) == 1:
             failures = rest.n_failures + 1
-            dead = outcome == "failed" and not trail.pages
+            dead = outcome == "failed" and not progress.pages
             return () if dead or failures >= MAX_SINGLE_DAY_FAILURES else (replace(rest, n_failures=failures),)
         if rest.n_failures >= MAX_FAILURES:
             return ()
-        if outcome == "lost" and (passed or not trail.window.n_failures):
+        if outcome == "lost" and (passed or not progress.window.n_failures):
             return (replace(rest, n_failures=rest.n_failures + (not passed)),)
         return split_window(rest, self.hits_per_day, self.page_size)
 
-    def unexpected_empty_days(self, trail: SearchProgress) -> dict[date, EmptyDayDoubt]:
+    def unexpected_empty_days(self, progress: SearchProgress) -> dict[date, EmptyDayDoubt]:
         """Days passed whose emptiness is a claim to be checked, with what speaks against it."""
         found: dict[date, EmptyDayDoubt] = {}
-        silent = not any(trail.offered.values())
-        empty = [day for day in trail.complete_days() if not trail.kept[day]]
+        silent = not any(progress.offered.values())
+        empty = [day for day in progress.complete_days() if not progress.kept[day]]
         for first, last in date_ranges(empty):
             stretch = SearchWindow(first, last).days
             near = self._nearby_hits(first, last, set(empty))
@@ -167,14 +169,14 @@ class SearchEvaluator:
                     )
         return found
 
-    def low_volume_days(self, trail: SearchProgress) -> dict[date, str]:
+    def low_volume_days(self, progress: SearchProgress) -> dict[date, str]:
         """Days passed that have videos, but far fewer than the days around them or than they had before."""
         found: dict[date, str] = {}
-        for day in trail.complete_days():
+        for day in progress.complete_days():
             near = self._nearby_hits(day, day, {day}) or [0.0]
             usual = max(sum(near) / len(near), float(self._earlier_max(day)))
-            if trail.kept[day] and usual >= LOW_VOLUME_FACTOR * max(MIN_EXPECTED_HITS, trail.offered[day]):
-                found[day] = f"Only {trail.offered[day]} hits, where {usual:.0f} are usual."
+            if progress.kept[day] and usual >= LOW_VOLUME_FACTOR * max(MIN_EXPECTED_HITS, progress.offered[day]):
+                found[day] = f"Only {progress.offered[day]} hits, where {usual:.0f} are usual."
         return found
 
     def _earlier_max(self, day: date) -> int:
@@ -191,44 +193,44 @@ class SearchEvaluator:
             return near
         return [known[day] for day in sorted(known, key=lambda day: abs(day - first))[:MIN_NEARBY_DAYS]]
 
-    def needs_canary(self, trail: SearchProgress) -> bool:
+    def needs_canary(self, progress: SearchProgress) -> bool:
         """Whether a canary would decide what is said of a day of the window."""
-        strange = any(why.needs_other_day for why in self.unexpected_empty_days(trail).values())
-        return (strange and trail.window.is_recheck) or bool(self.low_volume_days(trail))
+        strange = any(why.needs_other_day for why in self.unexpected_empty_days(progress).values())
+        return (strange and progress.window.is_recheck) or bool(self.low_volume_days(progress))
 
     def evaluate_days(
         self,
-        trail: SearchProgress,
+        progress: SearchProgress,
         capture: str,
         outcome: WindowOutcome,
         reason: str | None,
         now: datetime,
         *,
         goes_on: bool,
-        song: CanaryResult | None,
+        canary: CanaryResult | None,
     ) -> tuple[list[Attempt], list[SearchWindow]]:
         """The verdict of each day, and the windows that ask empty ones once more."""
         passed, strange, thin = (
-            set(trail.complete_days()),
-            self.unexpected_empty_days(trail),
-            self.low_volume_days(trail),
+            set(progress.complete_days()),
+            self.unexpected_empty_days(progress),
+            self.low_volume_days(progress),
         )
         found, doubted = [], []
-        for verdict in trail.day_attempts(capture):
-            day = verdict.partition
+        for attempt in progress.day_attempts(capture):
+            day = attempt.partition
             judged: StateDecision = ("complete", thin.get(day), None)
             if day not in passed:
                 judged = self._incomplete(day, outcome, reason, now, goes_on=goes_on)
-            elif day in strange and not trail.window.is_recheck and song != "silent":
+            elif day in strange and not progress.window.is_recheck and canary != "silent":
                 judged = ("partial", f"{strange[day].reason} Asked once more.", None)
                 doubted.append(day)
             elif day in strange:
-                judged = self._decide_empty_day(day, strange[day], now, song)
-            elif day in thin and song == "silent":
+                judged = self._decide_empty_day(day, strange[day], now, canary)
+            elif day in thin and canary == "silent":
                 judged = self._suspicious(day, f"{thin[day]} {_CANARY_NOT_FOUND}", now)
             state, why, when = judged
-            found.append(replace(verdict, state=state, reason=why, next_try=when))
-        again = replace(trail.window, n_failures=0, is_recheck=True)
+            found.append(replace(attempt, state=state, reason=why, next_try=when))
+        again = replace(progress.window, n_failures=0, is_recheck=True)
         return found, [replace(again, first=first, last=last) for first, last in date_ranges(doubted)]
 
     def _incomplete(
@@ -243,15 +245,15 @@ class SearchEvaluator:
         return "quarantined", reason, backoff_until(now, (self.held[day].n_quarantined if day in self.held else 0) + 1)
 
     def _decide_empty_day(
-        self, day: date, why: EmptyDayDoubt, now: datetime, song: CanaryResult | None
+        self, day: date, why: EmptyDayDoubt, now: datetime, canary: CanaryResult | None
     ) -> StateDecision:
         """An empty day asked again: believed if little speaks against it, or if it was empty on other days too."""
         looks = self.held[day].n_empty if day in self.held else 0
-        if not why.needs_other_day and song != "silent":
+        if not why.needs_other_day and canary != "silent":
             return "complete", None, None
-        if looks >= MAX_EMPTY_ATTEMPTS or (looks and song != "silent" and self._earlier_max(day) < MIN_EXPECTED_HITS):
+        if looks >= MAX_EMPTY_ATTEMPTS or (looks and canary != "silent" and self._earlier_max(day) < MIN_EXPECTED_HITS):
             return "complete", "Empty each time it was asked, on different days.", None
-        return self._suspicious(day, f"{why.reason} {_CANARY_NOT_FOUND}" if song == "silent" else why.reason, now)
+        return self._suspicious(day, f"{why.reason} {_CANARY_NOT_FOUND}" if canary == "silent" else why.reason, now)
 
     def _suspicious(self, day: date, why: str, now: datetime) -> StateDecision:
         return "suspicious", why, backoff_until(now, (self.held[day].n_suspicious if day in self.held else 0) + 1)

@@ -52,31 +52,31 @@ def answer_facts(answer: ResponsePage, now: datetime) -> dict[str, Any]:
     }
 
 
-def page_facts(answer: ResponsePage, trail: "SearchProgress", now: datetime, page_size: int) -> dict[str, Any]:
+def page_facts(answer: ResponsePage, progress: "SearchProgress", now: datetime, page_size: int) -> dict[str, Any]:
     """What the journal keeps about a page of a search: enough to fold the trail without reading its bytes again."""
     found = [(identifier, row) for row in answer.rows if (identifier := video_id_of(row)) is not None]
     ids = [identifier for identifier, _ in found]
     days = _count_by_day(found)
-    before = trail.cursor or 0
+    before = progress.cursor or 0
     after, has_more = answer.cursor, answer.has_more
-    if trail.pages and not has_more and not answer.rows and (after or 0) < before:
+    if progress.pages and not has_more and not answer.rows and (after or 0) < before:
         # The page before promised more, and this one, shaped like the answer of a search without a hit, takes it back.
         has_more = True
     if has_more and (after is None or after <= before):
         # The cursor counts raw hits, of which a page takes as many as were asked for; a page without any took none.
-        after = before + page_size if ids else trail.cursor
+        after = before + page_size if ids else progress.cursor
     advance = max(len(answer.rows), (after or before) - before)
     upper = any(str(row.get("region_code", "")).isupper() for row in answer.rows)
-    inside = {day: count for day, count in days.items() if trail.window.first <= day <= trail.window.last}
+    inside = {day: count for day, count in days.items() if progress.window.first <= day <= progress.window.last}
     strays = len(ids) - sum(inside.values())
     return {
-        "unit": str(trail.window),
+        "unit": str(progress.window),
         "partition": None,
         "context": {},
         **answer_facts(answer, now),
         "cursor": after,
         "has_more": has_more,
-        "search_id": answer.search_id or trail.search_id,
+        "search_id": answer.search_id or progress.search_id,
         "highest": max(ids, default=None),
         "lowest": min(ids, default=None),
         "by_day": {day.isoformat(): count for day, count in inside.items()},
@@ -85,7 +85,7 @@ def page_facts(answer: ResponsePage, trail: "SearchProgress", now: datetime, pag
         "offered": min(advance, max(page_size, len(answer.rows))),
         "upper": upper,
         "doubt": _distrust_reason(
-            answer, ids, trail, upper=upper, hits=advance, strays=strays, more=has_more, size=page_size
+            answer, ids, progress, upper=upper, hits=advance, strays=strays, more=has_more, size=page_size
         ),
     }
 
@@ -93,7 +93,7 @@ def page_facts(answer: ResponsePage, trail: "SearchProgress", now: datetime, pag
 def _distrust_reason(
     answer: ResponsePage,
     ids: Sequence[int],
-    trail: "SearchProgress",
+    progress: "SearchProgress",
     *,
     upper: bool,
     hits: int,
@@ -106,21 +106,26 @@ def _distrust_reason(
         return "a page holds a row without an id"
     if any(later >= earlier for earlier, later in pairwise(ids)):
         return "the ids of a page do not fall"
-    if trail.lowest_id is not None and ids and ids[0] >= trail.lowest_id:
+    if progress.lowest_id is not None and ids and ids[0] >= progress.lowest_id:
         return "a page reaches above the page before it"
     if strays * 2 > len(ids):
         return "most videos of a page are of days that were not asked for"
     if hits > max(size, len(answer.rows)):
         return f"the cursor moves by {hits} where {size} were asked for"
-    if _is_older_search(answer.search_id, trail.search_id):
+    if _is_older_search(answer.search_id, progress.search_id):
         return "the search was replaced by an older one"
-    if trail.has_uppercase_regions and not upper and _is_too_sparse(ids, hits, trail, last=not more):
+    if progress.has_uppercase_regions and not upper and _is_too_sparse(ids, hits, progress, last=not more):
         return f"a page comes from other data: no region code as before, and {SPARSE_FACTOR} times sparser"
-    if trail.has_uppercase_regions and ids and not upper and _skips_hits(ids, hits, trail):
+    if progress.has_uppercase_regions and ids and not upper and _skips_hits(ids, hits, progress):
         return "a page comes from other data: no region code as before, and it begins far below the page before it"
-    if trail.pages and not answer.has_more and not answer.rows and answer.search_id not in (None, trail.search_id):
+    if (
+        progress.pages
+        and not answer.has_more
+        and not answer.rows
+        and answer.search_id not in (None, progress.search_id)
+    ):
         return "the search ended under another id where more was promised"
-    if more and not ids and trail.n_empty_pages + 1 >= MAX_EMPTY_PAGES:
+    if more and not ids and progress.n_empty_pages + 1 >= MAX_EMPTY_PAGES:
         return f"{MAX_EMPTY_PAGES} empty pages in a row where more were promised"
     return None
 
@@ -130,29 +135,33 @@ def _is_older_search(search_id: str | None, before: str | None) -> bool:
     return now is not None and then is not None and then - now > STALE_SEARCH_AGE
 
 
-def _is_too_sparse(ids: Sequence[int], hits: int, trail: "SearchProgress", *, last: bool) -> bool:
+def _is_too_sparse(ids: Sequence[int], hits: int, progress: "SearchProgress", *, last: bool) -> bool:
     """Whether a page has far fewer hits than the pages before it let expect of the time that it spans.
 
     The last page spans all that is left of the window. Videos uploaded before the window and published in it come at
     the very end of a search and say nothing about its density.
     """
-    if trail.highest_id is None or trail.lowest_id is None or not (ids or last):
+    if progress.highest_id is None or progress.lowest_id is None or not (ids or last):
         return False
-    begin = int(midnight(trail.window.first).timestamp())
-    seconds_a_hit = ((trail.highest_id >> 32) - (trail.lowest_id >> 32)) / max(1, sum(trail.offered.values()))
+    begin = int(midnight(progress.window.first).timestamp())
+    seconds_a_hit = ((progress.highest_id >> 32) - (progress.lowest_id >> 32)) / max(1, sum(progress.offered.values()))
     inside = sum(identifier >> 32 >= begin for identifier in ids)
-    span = (trail.lowest_id >> 32) - max(begin, 0 if last else ids[-1] >> 32)
+    span = (progress.lowest_id >> 32) - max(begin, 0 if last else ids[-1] >> 32)
     expected = span / max(1.0, seconds_a_hit)
     return expected >= MIN_SAMPLE_HITS and expected > SPARSE_FACTOR * max(1.0, hits * inside / max(1, len(ids)))
 
 
-def _skips_hits(ids: Sequence[int], hits: int, trail: "SearchProgress") -> bool:
+def _skips_hits(ids: Sequence[int], hits: int, progress: "SearchProgress") -> bool:
     """Whether a page begins so far below the one before it that hits must lie between, by its own density too."""
-    if trail.highest_id is None or trail.lowest_id is None or ids[0] >> 32 < midnight(trail.window.first).timestamp():
+    if (
+        progress.highest_id is None
+        or progress.lowest_id is None
+        or ids[0] >> 32 < midnight(progress.window.first).timestamp()
+    ):
         return False
-    seconds_a_hit = ((trail.highest_id >> 32) - (trail.lowest_id >> 32)) / max(1, sum(trail.offered.values()))
+    seconds_a_hit = ((progress.highest_id >> 32) - (progress.lowest_id >> 32)) / max(1, sum(progress.offered.values()))
     inside = ((ids[0] >> 32) - (ids[-1] >> 32)) / max(1, hits)
-    gap = (trail.lowest_id >> 32) - (ids[0] >> 32)
+    gap = (progress.lowest_id >> 32) - (ids[0] >> 32)
     return gap > MIN_SAMPLE_HITS * max(1.0, seconds_a_hit) and gap > GAP_FACTOR * inside
 
 

@@ -44,9 +44,9 @@ RecordEvent = Callable[[str, dict[str, Any], bytes | None], None]
 
 
 async def fetch_window(
-    trail: SearchProgress,
+    progress: SearchProgress,
     study: StudySpec,
-    courier: RequestSender,
+    sender: RequestSender,
     clock: Clock,
     *,
     page_size: int,
@@ -63,35 +63,35 @@ async def fetch_window(
     stopped it with the reason. Raises QuotaSpent, and what is no fault of the window: no server, a throttle that does
     not end, errors that are final for all.
     """
-    errand = RequestContext(study.name, "videos", str(trail.window), due)
+    context = RequestContext(study.name, "videos", str(progress.window), due)
     kept: asyncio.Future[None] | None = None
     try:
-        while trail.has_more and trail.distrust_reason is None:
-            if may_split and trail.pages == 1 and len(trail.window.days) > 1:
-                pages = requests_for_hits(trail.hits_per_day * len(trail.window.days), page_size)
+        while progress.has_more and progress.distrust_reason is None:
+            if may_split and progress.pages == 1 and len(progress.window.days) > 1:
+                pages = requests_for_hits(progress.hits_per_day * len(progress.window.days), page_size)
                 if pages >= SPLIT_PAGES:
                     return "wide", f"About {pages} pages."
             request = video_query(
-                restrict_query(study.query, trail.window.usernames),
-                trail.window.first,
-                trail.window.last,
+                restrict_query(study.query, progress.window.usernames),
+                progress.window.first,
+                progress.window.last,
                 fields=study.fields.get("videos"),
                 max_count=page_size,
-                cursor=trail.cursor,
-                search_id=trail.search_id,
+                cursor=progress.cursor,
+                search_id=progress.search_id,
             )
-            answer = await courier.send(
+            answer = await sender.send(
                 request,
-                errand,
+                context,
                 lambda facts: record_event("fail", facts, None),
-                max_attempts=lambda e: _max_attempts(e, trail, clock),
+                max_attempts=lambda e: _max_attempts(e, progress, clock),
                 wait_for=kept,
             )
-            facts = page_facts(answer, trail, clock.now(), page_size)
+            facts = page_facts(answer, progress, clock.now(), page_size)
             kept = asyncio.ensure_future(write_page(facts, answer.raw))
-            trail.apply({"event": "page", **facts})
+            progress.apply({"event": "page", **facts})
     except UnitError as error:
-        return ("lost" if trail.pages else "refused"), summarize_error(error)
+        return ("lost" if progress.pages else "refused"), summarize_error(error)
     except RetryableError as error:
         if isinstance(error, RateLimited) or not error.sent:
             raise
@@ -99,8 +99,8 @@ async def fetch_window(
     finally:
         if kept is not None:
             await _await_write(kept)
-    if trail.distrust_reason is not None:
-        return "doubtful", trail.distrust_reason
+    if progress.distrust_reason is not None:
+        return "doubtful", progress.distrust_reason
     return "done", None
 
 
@@ -117,10 +117,10 @@ async def _await_write(kept: "asyncio.Future[None]") -> None:
         raise cancelled
 
 
-def _max_attempts(error: RetryableError, trail: SearchProgress, clock: Clock) -> int | None:
+def _max_attempts(error: RetryableError, progress: SearchProgress, clock: Clock) -> int | None:
     """How often a call is tried: what can be halved is rather halved, a dead day has failed in wider windows."""
-    window = trail.window
-    if not trail.pages and (isinstance(error, ServerError) or (isinstance(error, Unreachable) and error.sent)):
+    window = progress.window
+    if not progress.pages and (isinstance(error, ServerError) or (isinstance(error, Unreachable) and error.sent)):
         if window.days_answer:
             return 1 if len(window.usernames) > 1 else SINGLE_ACCOUNT_ATTEMPTS
         # Parts of a query are tried by asking others for the same days.
@@ -129,8 +129,8 @@ def _max_attempts(error: RetryableError, trail: SearchProgress, clock: Clock) ->
         )
     if (
         isinstance(error, SearchIdRejected)
-        and trail.search_id_issued_at is not None
-        and clock.now() - trail.search_id_issued_at > FRESH_SEARCH_ID_AGE
+        and progress.search_id_issued_at is not None
+        and clock.now() - progress.search_id_issued_at > FRESH_SEARCH_ID_AGE
     ):
         return 2
     return None

@@ -53,8 +53,8 @@ class SearchProgress:
         if kind == "end":
             self.outcome, self.reason = event["outcome"], event["reason"]
         elif kind == "unit":
-            verdict = attempt_from_event(event)
-            self.recorded_attempts[verdict.unit, verdict.partition] = verdict
+            attempt = attempt_from_event(event)
+            self.recorded_attempts[attempt.unit, attempt.partition] = attempt
         if kind not in ("page", "fail", "canary"):
             return
         self.requests += event.get("requests", 1)

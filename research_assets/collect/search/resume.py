@@ -32,31 +32,31 @@ class OpenJournal:
     reason: str | None = None
 
 
-def journal_header(ask: CollectionTask, window: SearchWindow) -> dict[str, Any]:
+def journal_header(task: CollectionTask, window: SearchWindow) -> dict[str, Any]:
     """What the journal of a search keeps in order to be gone on with."""
-    return {name: getattr(window, name) for name in _WINDOW_FIELDS} | {"again": ask.recollect, **requested_query(ask)}
+    return {name: getattr(window, name) for name in _WINDOW_FIELDS} | {"again": task.recollect, **requested_query(task)}
 
 
-def requested_query(ask: CollectionTask) -> dict[str, Any]:
+def requested_query(task: CollectionTask) -> dict[str, Any]:
     """What the pages of one search must have in common."""
-    study = ask.study
+    study = task.study
     query = {group: [dict(condition) for condition in conditions] for group, conditions in study.query.items()}
     return {"query": query, "fields": list(study.fields.get("videos", ENTITIES["videos"].requested))}
 
 
-def has_same_query(captures: Path, ask: CollectionTask, capture: str) -> bool:
+def has_same_query(captures: Path, task: CollectionTask, capture: str) -> bool:
     """Whether a sealed capture was asked with the query and the fields that the study has now."""
-    for path in (captures / "videos" / f"study={ask.study.name}").glob(f"*/{capture}.jsonl.zst"):
+    for path in (captures / "videos" / f"study={task.study.name}").glob(f"*/{capture}.jsonl.zst"):
         kept = next(iter(read_events(path)))["header"]
-        return all(kept.get(name) == value for name, value in requested_query(ask).items())
+        return all(kept.get(name) == value for name, value in requested_query(task).items())
     return False
 
 
 def resume_journals(
     captures: Path,
-    ask: CollectionTask,
+    task: CollectionTask,
     left: Set[date],
-    held: Mapping[date, UnitStatus],
+    status: Mapping[date, UnitStatus],
     density: Callable[[tuple[str, ...]], Mapping[date, float]],
     now: datetime,
     *,
@@ -69,7 +69,7 @@ def resume_journals(
     days that are not wanted: then they are claimed by `claim_more`, which says whether nobody else is at them.
     """
     found = []
-    for path in list_open_journals(captures, "videos", ask.study.name):
+    for path in list_open_journals(captures, "videos", task.study.name):
         try:
             journal = Journal.resume(path)
         except JournalBusy:
@@ -80,40 +80,40 @@ def resume_journals(
         first, last = date.fromisoformat(start["first"]), date.fromisoformat(start["last"])
         names = tuple(kept.get("names", ()))
         about = {name: kept[name] for name in _WINDOW_FIELDS if name in kept} | {"names": names}
-        trail = SearchProgress(SearchWindow(first, last, **about))
+        progress = SearchProgress(SearchWindow(first, last, **about))
         for event in journal.events():
-            trail.apply(event)
-        rest = set(trail.window.days) - set(trail.complete_days())
+            progress.apply(event)
+        rest = set(progress.window.days) - set(progress.complete_days())
         again = kept.get("again", False)
-        stale = again and trail.first_at is not None and now - trail.first_at > MAX_REOBSERVATION_AGE
-        needed = [day for day in rest if again or day not in held or held[day].attempt.state != "complete"]
-        if trail.outcome is not None:
-            found.append(OpenJournal(journal, trail, trail.outcome, trail.reason))
-        elif any(kept.get(name, value) != value for name, value in requested_query(ask).items()):
-            found.append(OpenJournal(journal, trail, "changed", "The study's query or fields have changed since."))
+        stale = again and progress.first_at is not None and now - progress.first_at > MAX_REOBSERVATION_AGE
+        needed = [day for day in rest if again or day not in status or status[day].attempt.state != "complete"]
+        if progress.outcome is not None:
+            found.append(OpenJournal(journal, progress, progress.outcome, progress.reason))
+        elif any(kept.get(name, value) != value for name, value in requested_query(task).items()):
+            found.append(OpenJournal(journal, progress, "changed", "The study's query or fields have changed since."))
         elif stale or not needed:
             found.append(
-                OpenJournal(journal, trail, "dropped" if rest else "done", "Its days were collected meanwhile.")
+                OpenJournal(journal, progress, "dropped" if rest else "done", "Its days were collected meanwhile.")
             )
-        elif (again and not ask.recollect) or not left & set(trail.window.days):
+        elif (again and not task.recollect) or not left & set(progress.window.days):
             journal.close()
         else:
-            choice = _cheapest_option(trail, rest, left & set(trail.window.days), density(names), page_size)
+            choice = _cheapest_option(progress, rest, left & set(progress.window.days), density(names), page_size)
             if choice == "go on" and not claim_more(rest - left):
                 choice = "leave"
             if choice == "leave":
                 journal.close()
             elif choice == "end":
                 found.append(
-                    OpenJournal(journal, trail, "dropped", "Going on would cost more than asking the rest anew.")
+                    OpenJournal(journal, progress, "dropped", "Going on would cost more than asking the rest anew.")
                 )
             else:
-                found.append(OpenJournal(journal, trail))
+                found.append(OpenJournal(journal, progress))
     return found
 
 
 def _cheapest_option(
-    trail: SearchProgress, rest: Set[date], wanted: Set[date], density: Mapping[date, float], page_size: int
+    progress: SearchProgress, rest: Set[date], wanted: Set[date], density: Mapping[date, float], page_size: int
 ) -> Literal["go on", "end", "leave"]:
     """What costs the fewest requests: going on to the window's end, ending it, or leaving it to a run that wants more.
 
@@ -121,15 +121,15 @@ def _cheapest_option(
     that is wanted is asked anew.
     """
     expected = estimate_hits_per_day(
-        {**density, **{day: trail.offered[day] for day in trail.complete_days()}}, trail.window.days
+        {**density, **{day: progress.offered[day] for day in progress.complete_days()}}, progress.window.days
     )
 
     def anew(days: Set[date]) -> int:
         windows = plan_windows(sorted(days), expected, page_size=page_size)
         return sum(requests_for_hits(expected_hits(window.days, expected), page_size) for window in windows)
 
-    onward = requests_for_hits(expected_hits([day for day in rest if day <= trail.reached_day], expected), page_size)
-    again = anew({day for day in rest if day >= trail.reached_day} - wanted) if trail.pages else 0
+    onward = requests_for_hits(expected_hits([day for day in rest if day <= progress.reached_day], expected), page_size)
+    again = anew({day for day in rest if day >= progress.reached_day} - wanted) if progress.pages else 0
     prices = {"end": anew(wanted & rest) + again, "leave": anew(wanted)}
     if wanted & rest and onward <= min(prices.values()):
         return "go on"

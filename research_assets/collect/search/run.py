@@ -65,36 +65,36 @@ class _WindowResult:
 class VideoSearch:
     """One run over the missing days of one study."""
 
-    def __init__(self, ask: CollectionTask, tools: CollectorContext, records: Sequence[UnitStatus]) -> None:
+    def __init__(self, task: CollectionTask, context: CollectorContext, records: Sequence[UnitStatus]) -> None:
         """`records` are what is held of the study's videos."""
-        settings = tools.settings
-        held = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
-        self._ask, self._tools, self._held = ask, tools, held
-        self._study: StudySpec = ask.study
-        self._courier = RequestSender(
-            tools.client, tools.ledger, tools.clock, rate=settings.rate_limit, concurrency=settings.concurrency
+        settings = context.settings
+        status = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
+        self._task, self._context, self._status = task, context, status
+        self._study: StudySpec = task.study
+        self._sender = RequestSender(
+            context.client, context.ledger, context.clock, rate=settings.rate_limit, concurrency=settings.concurrency
         )
         self._accounts = UsernameBatches(
-            ask.study.query,
+            task.study.query,
             records,
-            tools.clock.now(),
+            context.clock.now(),
             most=settings.username_batch,
-            again=ask.recollect,
-            retry=ask.retry_now,
-            same=lambda part: has_same_query(settings.captures, ask, str(part.capture)),
+            recollect=task.recollect,
+            retry=task.retry_now,
+            same=lambda part: has_same_query(settings.captures, task, str(part.capture)),
         )
-        self._blame = AccountBisect(self._accounts.names, self._accounts.answered_windows())
-        self._judges: dict[Usernames, SearchEvaluator] = {}
-        self._canary = CanaryProbe(settings, ask.study, held, self._accounts.alone, self._courier, tools.clock)
-        self._meter = RunCounter(ask, tools.progress)
-        self._halt: StopCondition | None = None
+        self._bisect = AccountBisect(self._accounts.names, self._accounts.answered_windows())
+        self._evaluators: dict[Usernames, SearchEvaluator] = {}
+        self._canary = CanaryProbe(settings, task.study, status, self._accounts.alone, self._sender, context.clock)
+        self._counter = RunCounter(task, context.progress)
+        self._stop: StopCondition | None = None
         self._reserve: StopCondition | None = None
-        self._trails: list[SearchProgress] = []
+        self._searches: list[SearchProgress] = []
         self._after: dict[date, list[SearchWindow]] = {}
 
     async def run(self, days: Sequence[date]) -> AsyncGenerator[PartitionResult | Paused, None]:
         """Ask the days, giving each as it is finished. Raises Busy if another process collects one of them."""
-        settings, left = self._tools.settings, set(days)
+        settings, left = self._context.settings, set(days)
         with ExitStack() as stack:
             stack.enter_context(lock_partitions(settings.state, self._study.name, "videos", list(days)))
             jobs: deque[_WindowJob] = deque()
@@ -109,26 +109,26 @@ class VideoSearch:
                     yield one
             jobs.extend(_WindowJob(window) for window in self._plan(left, [job.window for job in jobs]))
             self._declare_demand(jobs)
-            results = run_concurrently(jobs, self._run_window, settings.concurrency, lambda: self._halt is None)
+            results = run_concurrently(jobs, self._run_window, settings.concurrency, lambda: self._stop is None)
             async with aclosing(results):
                 async for result in results:
                     jobs.extend(_WindowJob(window) for window in result.next_windows)
-                    open_ = [trail.window for trail in self._trails] + [job.window for job in jobs]
+                    open_ = [progress.window for progress in self._searches] + [job.window for job in jobs]
                     jobs.extend(
-                        _WindowJob(window) for window in self._blame.next_windows(open_, self._accounts.dead.keys())
+                        _WindowJob(window) for window in self._bisect.next_windows(open_, self._accounts.dead.keys())
                     )
-                    if self._halt is None:
+                    if self._stop is None:
                         self._declare_demand(jobs)
                     for one in take_results(result.attempts, left, self._accounts.spent):
                         yield one
-        halt = self._halt or self._reserve
-        if halt is not None:
-            yield Paused(halt.pool, halt.reason, halt.retry_at, tuple(sorted(left)))
+        stop = self._stop or self._reserve
+        if stop is not None:
+            yield Paused(stop.pool, stop.reason, stop.retry_at, tuple(sorted(left)))
         else:
-            self._tools.ledger.declare_demand(self._study.name, self._study.quota_weight, 0, pool=POOL)
+            self._context.ledger.declare_demand(self._study.name, self._study.quota_weight, 0, pool=POOL)
 
     def _resume_journals(self, stack: ExitStack, left: Set[date]) -> list[OpenJournal]:
-        settings, claimed = self._tools.settings, set(left)
+        settings, claimed = self._context.settings, set(left)
 
         def claim_more(days: Collection[date]) -> bool:
             try:
@@ -142,23 +142,23 @@ class VideoSearch:
 
         return resume_journals(
             settings.captures,
-            self._ask,
+            self._task,
             left,
-            self._held,
+            self._status,
             lambda names: self._evaluator(names).hits_per_day,
-            self._tools.clock.now(),
+            self._context.clock.now(),
             page_size=settings.page_size,
             claim_more=claim_more,
         )
 
     def _evaluator(self, names: Usernames) -> SearchEvaluator:
         """What is known of the series that some accounts make, or the whole query."""
-        if names not in self._judges:
-            settings = self._tools.settings
-            self._judges[names] = SearchEvaluator(
+        if names not in self._evaluators:
+            settings = self._context.settings
+            self._evaluators[names] = SearchEvaluator(
                 self._accounts.history(names), settings.window_days, settings.page_size
             )
-        return self._judges[names]
+        return self._evaluators[names]
 
     def _plan(self, left: Collection[date], begun: Sequence[SearchWindow]) -> list[SearchWindow]:
         """Windows over the days that are left, without what is under way."""
@@ -186,136 +186,138 @@ class VideoSearch:
 
     def _declare_demand(self, jobs: Collection[_WindowJob]) -> None:
         """Tell the ledger about what the run still needs, so that studies can share the day."""
-        size = self._tools.settings.page_size
+        size = self._context.settings.page_size
         units = 0
-        for trail in (*self._trails, *(job.progress or SearchProgress(job.window) for job in jobs)):
-            rest = [day for day in trail.window.days if day <= trail.reached_day]
+        for progress in (*self._searches, *(job.progress or SearchProgress(job.window) for job in jobs)):
+            rest = [day for day in progress.window.days if day <= progress.reached_day]
             units += requests_for_hits(
-                expected_hits(rest, estimate_hits_per_day(self._evaluator(trail.window.usernames).hits_per_day, rest)),
+                expected_hits(
+                    rest, estimate_hits_per_day(self._evaluator(progress.window.usernames).hits_per_day, rest)
+                ),
                 size,
             )
-        self._tools.ledger.declare_demand(self._study.name, self._study.quota_weight, units, pool=POOL)
+        self._context.ledger.declare_demand(self._study.name, self._study.quota_weight, units, pool=POOL)
 
     async def _run_window(self, job: _WindowJob) -> _WindowResult:
-        window, settings = job.window, self._tools.settings
-        judge = self._evaluator(window.usernames)
+        window, settings = job.window, self._context.settings
+        evaluator = self._evaluator(window.usernames)
         if job.journal is None and not window.bisect_exhausted:
-            narrower = judge.narrow(window, self._accounts.dead.keys())
+            narrower = evaluator.narrow(window, self._accounts.dead.keys())
             if narrower is not None:
                 return _WindowResult(next_windows=narrower)
-        due = not is_backfill(self._ask, window.last, self._tools.clock.now())
+        due = not is_backfill(self._task, window.last, self._context.clock.now())
         if self._reserve is not None and not due:
             return _WindowResult()
-        trail = job.progress or SearchProgress(window)
-        if trail.pages:
-            self._blame.record_answer(window, trail.distrust_reason)
+        progress = job.progress or SearchProgress(window)
+        if progress.pages:
+            self._bisect.record_answer(window, progress.distrust_reason)
         with ExitStack() as stack:
             journal = stack.enter_context(job.journal or self._create_journal(window))
-            self._trails.append(trail)
-            stack.callback(self._trails.remove, trail)
+            self._searches.append(progress)
+            stack.callback(self._searches.remove, progress)
 
             def note(event: str, facts: dict[str, Any], answer: bytes | None = None) -> None:
                 journal.append(event, facts, answer)
-                trail.apply({"event": event, **facts})
-                self._meter.add(str(window), 0 if event == "canary" else None)
+                progress.apply({"event": event, **facts})
+                self._counter.add(str(window), 0 if event == "canary" else None)
 
             async def keep(facts: dict[str, Any], answer: bytes) -> None:
-                self._blame.record_answer(window, facts["doubt"])
+                self._bisect.record_answer(window, facts["doubt"])
                 await asyncio.to_thread(journal.append, "page", facts, answer)
-                self._meter.add(str(window), facts["rows"])
+                self._counter.add(str(window), facts["rows"])
 
             try:
                 outcome, reason = await fetch_window(
-                    trail,
+                    progress,
                     self._study,
-                    self._courier,
-                    self._tools.clock,
+                    self._sender,
+                    self._context.clock,
                     page_size=settings.page_size,
                     due=due,
-                    may_split=not judge.hits_per_day,
+                    may_split=not evaluator.hits_per_day,
                     record_event=note,
                     write_page=keep,
                 )
-                down, song = self._courier.api_is_down, None
-                if (outcome == "failed" and down) or judge.needs_canary(trail):
-                    song = await self._canary.check(window.days, note)
+                down, canary = self._sender.api_is_down, None
+                if (outcome == "failed" and down) or evaluator.needs_canary(progress):
+                    canary = await self._canary.check(window.days, note)
             except QuotaExhausted as spent:
                 if spent.reason == "due":
                     self._reserve = StopCondition.from_quota(spent)
                 else:
-                    self._halt = StopCondition.from_quota(spent)
-                return self._pause(journal, trail, StopCondition.from_quota(spent))
+                    self._stop = StopCondition.from_quota(spent)
+                return self._pause(journal, progress, StopCondition.from_quota(spent))
             except RateLimited as error:
-                self._halt = StopCondition.cool_down(
-                    POOL, f"{_RATE_LIMITED} {summarize_error(error)}.", self._tools.clock.now()
+                self._stop = StopCondition.cool_down(
+                    POOL, f"{_RATE_LIMITED} {summarize_error(error)}.", self._context.clock.now()
                 )
-                return self._pause(journal, trail, self._halt)
+                return self._pause(journal, progress, self._stop)
             except ApiError as error:
-                now = self._tools.clock.now()
-                self._pause(journal, trail, StopCondition(POOL, summarize_error(error), now))
+                now = self._context.clock.now()
+                self._pause(journal, progress, StopCondition(POOL, summarize_error(error), now))
                 raise
-            if outcome == "failed" and song == "down":
-                self._halt = StopCondition.cool_down(POOL, f"{_API_DOWN} {reason}.", self._tools.clock.now())
-                return self._pause(journal, trail, self._halt)
-            return await self._conclude(journal, trail, outcome, reason, down=down, song=song)
+            if outcome == "failed" and canary == "down":
+                self._stop = StopCondition.cool_down(POOL, f"{_API_DOWN} {reason}.", self._context.clock.now())
+                return self._pause(journal, progress, self._stop)
+            return await self._conclude(journal, progress, outcome, reason, down=down, canary=canary)
 
     def _create_journal(self, window: SearchWindow) -> Journal:
         return Journal.create(
-            self._tools.settings.captures,
+            self._context.settings.captures,
             entity="videos",
             study=self._study.name,
             first=window.first,
             last=window.last,
-            now=self._tools.clock.now(),
-            origin=self._tools.settings.origin,
-            header=journal_header(self._ask, window),
+            now=self._context.clock.now(),
+            origin=self._context.settings.origin,
+            header=journal_header(self._task, window),
         )
 
     async def _conclude(
         self,
         journal: Journal,
-        trail: SearchProgress,
+        progress: SearchProgress,
         outcome: WindowOutcome,
         reason: str | None,
         *,
         down: bool = False,
-        song: CanaryResult | None = None,
+        canary: CanaryResult | None = None,
     ) -> _WindowResult:
         """Judge the window, seal it, publish its rows. Verdicts that stand in the journal already stay as they are."""
-        now, window = self._tools.clock.now(), trail.window
-        judge, accounts = self._evaluator(window.usernames), self._accounts
-        resumed = trail.outcome is not None
+        now, window = self._context.clock.now(), progress.window
+        evaluator, accounts = self._evaluator(window.usernames), self._accounts
+        resumed = progress.outcome is not None
         if not resumed:
             end = {"outcome": outcome, "reason": reason}
             journal.append("end", end)
-            trail.apply({"event": "end", **end})
-        judge.record_outcome(trail, outcome)
+            progress.apply({"event": "end", **end})
+        evaluator.record_outcome(progress, outcome)
         again: tuple[SearchWindow, ...] | None = None
-        if outcome in ("failed", "refused") and not (trail.pages or down or resumed):
-            again = self._blame.record_failure(window)
+        if outcome in ("failed", "refused") and not (progress.pages or down or resumed):
+            again = self._bisect.record_failure(window)
         goes_on = again is not None
         if again is None:
-            again = judge.replacement_windows(trail, outcome, down=down)
+            again = evaluator.replacement_windows(progress, outcome, down=down)
         if outcome == "done":
             again = (*again, *self._after.pop(window.first, ()))
-        pieces, doubted = judge.evaluate_days(
-            trail, journal.capture, outcome, reason, now, goes_on=goes_on or bool(again), song=song
+        pieces, doubted = evaluator.evaluate_days(
+            progress, journal.capture, outcome, reason, now, goes_on=goes_on or bool(again), canary=canary
         )
         rows = [row for piece in pieces for row in accounts.record_attempt(window, piece)]
-        rows = [trail.recorded_attempts.get((row.unit, row.partition), row) for row in rows]
-        verdicts = [row for row in rows if row.unit_kind == "day"]
-        silent = [verdict for verdict in verdicts if verdict.state == "suspicious"] if song == "silent" else []
+        rows = [progress.recorded_attempts.get((row.unit, row.partition), row) for row in rows]
+        attempts = [row for row in rows if row.unit_kind == "day"]
+        silent = [attempt for attempt in attempts if attempt.state == "suspicious"] if canary == "silent" else []
         if silent:
-            self._halt = StopCondition(POOL, str(silent[0].reason), silent[0].next_try or backoff_until(now, 1))
-        new = [row for row in rows if (row.unit, row.partition) not in trail.recorded_attempts]
-        await publish_in_background(self._tools.settings.raw, journal, new)
-        return _WindowResult(tuple(verdicts), (*again, *doubted))
+            self._stop = StopCondition(POOL, str(silent[0].reason), silent[0].next_try or backoff_until(now, 1))
+        new = [row for row in rows if (row.unit, row.partition) not in progress.recorded_attempts]
+        await publish_in_background(self._context.settings.raw, journal, new)
+        return _WindowResult(tuple(attempts), (*again, *doubted))
 
-    def _pause(self, journal: Journal, trail: SearchProgress, halt: StopCondition) -> _WindowResult:
-        reason = f"Paused after page {trail.pages} of its window. {halt.reason}"
-        pieces = [replace(piece, reason=reason) for piece in trail.day_attempts(journal.capture)]
-        verdicts = [replace(self._accounts.combine(piece), next_try=halt.retry_at) for piece in pieces]
-        write_open_coverage(self._tools.settings.raw, journal, verdicts, self._tools.clock.now())
+    def _pause(self, journal: Journal, progress: SearchProgress, stop: StopCondition) -> _WindowResult:
+        reason = f"Paused after page {progress.pages} of its window. {stop.reason}"
+        pieces = [replace(piece, reason=reason) for piece in progress.day_attempts(journal.capture)]
+        attempts = [replace(self._accounts.combine(piece), next_try=stop.retry_at) for piece in pieces]
+        write_open_coverage(self._context.settings.raw, journal, attempts, self._context.clock.now())
         return _WindowResult()
 
 

@@ -34,7 +34,7 @@ class UsernameBatches:
         now: datetime,
         *,
         most: int,
-        again: bool,
+        recollect: bool,
         retry: bool,
         same: Callable[[Attempt], bool],
     ) -> None:
@@ -49,26 +49,26 @@ class UsernameBatches:
         self.dead: dict[date, Attempt] = {}
         broken: dict[date, set[str]] = defaultdict(set)
         for record in records if self.names else ():
-            verdict = record.attempt
-            if verdict.unit_kind != "account":
+            attempt = record.attempt
+            if attempt.unit_kind != "account":
                 continue
-            names = tuple(verdict.unit.split(USERNAME_SEPARATOR))
-            self._parts[names, verdict.partition] = record
-            if verdict.state != "complete" and len(names) == 1 and names[0] in self.names:
-                broken[verdict.partition].add(names[0])
-            full = self._last_complete_attempt(verdict.partition)
-            fresh = _last_at(verdict) > _last_at(full) and not (
-                again and now - _last_at(verdict) > MAX_REOBSERVATION_AGE
+            names = tuple(attempt.unit.split(USERNAME_SEPARATOR))
+            self._parts[names, attempt.partition] = record
+            if attempt.state != "complete" and len(names) == 1 and names[0] in self.names:
+                broken[attempt.partition].add(names[0])
+            full = self._last_complete_attempt(attempt.partition)
+            fresh = _last_at(attempt) > _last_at(full) and not (
+                recollect and now - _last_at(attempt) > MAX_REOBSERVATION_AGE
             )
-            if verdict.state == "complete" and fresh and same(verdict):
-                self._pieces[verdict.partition][names] = verdict
+            if attempt.state == "complete" and fresh and same(attempt):
+                self._pieces[attempt.partition][names] = attempt
         self.alone = isolated_usernames(self.names, records)
         self._resting = {
             name: verdict
             for name, verdict in self.alone.items()
             if verdict.state != "complete" and not retry and verdict.next_try is not None and verdict.next_try > now
         }
-        if not again:
+        if not recollect:
             for day, record in self._days.items():
                 if record.attempt.state == "complete":
                     self._pieces[day] = {tuple(n for n in self.names if n not in broken[day]): record.attempt}
@@ -106,10 +106,10 @@ class UsernameBatches:
             return self._days
         known = {}
         for day, record in self._days.items():
-            verdict = record.attempt
-            state = "partial" if verdict.state == "complete" else verdict.state
+            attempt = record.attempt
+            state = "partial" if attempt.state == "complete" else attempt.state
             # Other parts had hits on a day that was suspicious for this one.
-            known[day] = replace(record, attempt=replace(verdict, state=state), max_kept=0, n_empty=record.n_suspicious)
+            known[day] = replace(record, attempt=replace(attempt, state=state), max_kept=0, n_empty=record.n_suspicious)
         return known | {day: record for (part, day), record in self._parts.items() if part == names}
 
     def record_attempt(self, window: SearchWindow, piece: Attempt) -> list[Attempt]:
@@ -175,7 +175,7 @@ class UsernameBatches:
             held = f"Held for {len(done)} of {len(self.names)} accounts."
             why = held if piece.state != "partial" or not piece.reason else f"{held} {piece.reason}"
             return replace(found, state="partial", reason=why, next_try=None)
-        bad = [verdict for names, verdict in ended.items() if set(names) & given_up]
+        bad = [attempt for names, attempt in ended.items() if set(names) & given_up]
         if bad:
             speaks = min(bad, key=lambda verdict: STATES_WORST_FIRST.index(verdict.state))
             return replace(found, state=speaks.state, reason=speaks.reason, next_try=speaks.next_try)
@@ -185,8 +185,8 @@ class UsernameBatches:
         """Rows of the accounts that were not asked for a day because no search with them was answered lately."""
         done, ended = self._completed_usernames(found.partition), self._ended[found.partition]
         return [
-            replace(verdict, partition=found.partition, asked=0, offered=0, kept=0, capture=found.capture)
-            for name, verdict in self._resting.items()
+            replace(attempt, partition=found.partition, asked=0, offered=0, kept=0, capture=found.capture)
+            for name, attempt in self._resting.items()
             if name not in done and (name,) not in ended
         ]
 

@@ -37,15 +37,15 @@ class CommentThreads:
     def __init__(self, world: World) -> None:
         self._world = world
         self._seed = hash_parts(world.config.seed, 30)
-        self._held: OrderedDict[int, list[Comment]] = OrderedDict()
+        self._status: OrderedDict[int, list[Comment]] = OrderedDict()
 
     def thread(self, video: Video) -> list[Comment]:
         """All comments that a video will ever have, by number; the order is that of writing."""
-        held = self._held.get(video.id)
+        held = self._status.get(video.id)
         if held is None:
-            held = self._held[video.id] = self._make(video)
-            if len(self._held) > _KEPT:
-                self._held.popitem(last=False)
+            held = self._status[video.id] = self._make(video)
+            if len(self._status) > _KEPT:
+                self._status.popitem(last=False)
         return held
 
     def closed(self, video: Video) -> bool:
