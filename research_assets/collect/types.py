@@ -184,5 +184,5 @@ def too_fresh_result(study: StudySpec, day: date, now: datetime) -> PartitionRes
 def take_results(attempts: Iterable[Attempt], left: set[date], spent: Mapping[date, float]) -> list[PartitionResult]:
     """The days that verdicts finish, taken off what is left, with the requests that they cost in this run."""
     done = [attempt for attempt in attempts if attempt.partition in left and attempt.state != "partial"]
-    left.difference_update(verdict.partition for verdict in done)
-    return [result_from_attempt(replace(verdict, requests=spent[verdict.partition])) for verdict in done]
+    left.difference_update(attempt.partition for attempt in done)
+    return [result_from_attempt(replace(attempt, requests=spent[attempt.partition])) for attempt in done]

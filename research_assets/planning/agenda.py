@@ -51,11 +51,15 @@ def build_agenda(inputs: AgendaInputs, now: datetime) -> Agenda:
             groups += _work_groups(
                 inputs, study, entity, [candidate for candidate in candidates if isinstance(candidate, _Candidate)]
             )
-            waiting += _merge_deferred(wish for wish in candidates if isinstance(wish, DeferredUnits))
-    free = [lot for lot in groups if lot.key not in inputs.running_requests and lot.key not in inputs.backing_off_until]
+            waiting += _merge_deferred(candidate for candidate in candidates if isinstance(candidate, DeferredUnits))
+    free = [
+        group
+        for group in groups
+        if group.key not in inputs.running_requests and group.key not in inputs.backing_off_until
+    ]
     wants = {
         (study.name, pool): _demand(
-            inputs, [lot for lot in groups if (lot.study, lot.pool) == (study.name, pool)], pool
+            inputs, [group for group in groups if (group.study, group.pool) == (study.name, pool)], pool
         )
         for study in inputs.studies
         for pool in inputs.pools
@@ -63,7 +67,7 @@ def build_agenda(inputs: AgendaInputs, now: datetime) -> Agenda:
     weights = {study.name: study.quota_weight for study in inputs.studies}
     for pool, state in inputs.pools.items():
         reserve = inputs.quota_reserve if pool == "research" else 0
-        mine = [lot for lot in free if lot.pool == pool]
+        mine = [group for group in free if group.pool == pool]
         allocate(mine, _free(inputs, pool), state.cap, weights, inputs.used_today.get(pool, {}), reserve)
     items, over = _fit_to_quota(inputs, sorted(combine_into_runs(inputs, free), key=lambda item: item.priority))
     waiting += over
@@ -200,8 +204,10 @@ def _work_groups(
                 reason=why,
                 priority=PRIORITY[why],
                 recollect=recollect,
-                partitions=tuple(wish.partition for wish in mine),
-                units=tuple(1 if recollect or why == "accounts" else wish.standing.open_units for wish in mine),
+                partitions=tuple(candidate.partition for candidate in mine),
+                units=tuple(
+                    1 if recollect or why == "accounts" else candidate.standing.open_units for candidate in mine
+                ),
                 cost=_cost_function(inputs, study, entity, mine, tuple(others)),
             )
             if why not in NOT_A_DAY_SEARCH:
@@ -218,13 +224,13 @@ def _cost_function(
     if candidates[0].why == "accounts":
         return lambda n: Estimate(-(-n // inputs.window_days), "one each")
     if entity != "videos":
-        return lambda n: sum_estimates(wish.standing.estimate for wish in candidates[:n])
+        return lambda n: sum_estimates(candidate.standing.estimate for candidate in candidates[:n])
     days = [candidate.partition for candidate in candidates]
 
     reported: dict[tuple[int, ...], Estimate] = {}
 
     def price(n: int) -> Estimate:
-        state = (n, *(lot.n_taken for lot in others))
+        state = (n, *(group.n_taken for group in others))
         if state not in reported:
             beside = [day for group in others for day in group.partitions[: group.n_taken]]
             whole = inputs.search_cost(study.name, [*beside, *days[:n]])

@@ -108,7 +108,7 @@ def allocate(
     is: it would wait for ever.
     """
     _allocate_by_priority(groups, cap, inf, weights, {}, reserve)
-    stuck = {id(lot) for lot in groups if not lot.n_taken}
+    stuck = {id(group) for group in groups if not group.n_taken}
     for group in groups:
         group.reset()
     _allocate_by_priority(groups, budget, cap, weights, used, reserve, stuck)
@@ -125,12 +125,12 @@ def _allocate_by_priority(
 ) -> None:
     had = {study: used.get(study, 0) for study in weights}
     for rank in sorted({group.priority for group in groups}):
-        mine = [lot for lot in groups if lot.priority == rank]
+        mine = [group for group in groups if group.priority == rank]
         allowed = budget
         if rank == BACKFILL_PRIORITY:
             allowed = max(0, budget - reserve)
         elif rank == BACKFILL_PRIORITY - 1:
-            waits = sum(lot.total_requests for lot in groups if lot.priority == BACKFILL_PRIORITY)
+            waits = sum(group.total_requests for group in groups if group.priority == BACKFILL_PRIORITY)
             allowed = max(ceil(budget / 2), budget - waits)
         budget -= _allocate_by_weight(mine, allowed, cap, weights, had, stuck)
 
@@ -144,7 +144,7 @@ def _allocate_by_weight(
     stuck: Set[int],
 ) -> int:
     """Take from lots of one rank; gives the requests taken, which are added to `had`."""
-    wanted = {study: sum(lot.total_requests for lot in groups if lot.study == study) for study in weights}
+    wanted = {study: sum(group.total_requests for group in groups if group.study == study) for study in weights}
     claims = {study: StudyDemand(weight, had[study], wanted[study]) for study, weight in weights.items()}
     fair = fair_shares(sum(had.values()) + budget, claims)
     begun = dict(had)
@@ -164,29 +164,29 @@ def _allocate_by_weight(
 def combine_into_runs(inputs: AgendaInputs, groups: Sequence[WorkGroup]) -> Iterator[PlannedRun]:
     """What was chosen, joined to stretches of partitions that one run can take."""
     for study, entity, recollect in dict.fromkeys((group.study, group.entity, group.recollect) for group in groups):
-        mine = [lot for lot in groups if (lot.study, lot.entity, lot.recollect) == (study, entity, recollect)]
+        mine = [group for group in groups if (group.study, group.entity, group.recollect) == (study, entity, recollect)]
         chosen = {
-            partition: (lot, units)
-            for lot in mine
-            for partition, units in zip(lot.partitions[: lot.n_taken], lot.units, strict=False)
+            partition: (group, units)
+            for group in mine
+            for partition, units in zip(group.partitions[: group.n_taken], group.units, strict=False)
         }
         known = inputs.partition_status.get((study, entity), {})
         # Comments are known for days whose videos are held; without a look there is nothing to ask.
         looked = {day for day, one in known.items() if one.last_complete_at is not None or entity == "comments"}
         held = {day for day in looked if not known[day].open_units and not known[day].waiting_units}
-        left = {id(lot): lot.requests for lot in mine}
+        left = {id(group): group.requests for group in mine}
         for stretch in _run_ranges(inputs, study, entity, sorted(chosen), held, recollect):
             lots_of = {id(chosen[partition][0]): chosen[partition][0] for partition in stretch}
-            part = any(lot.is_partial for lot in lots_of.values())
-            if entity == "videos" and not part and not {lot.reason for lot in lots_of.values()} <= NOT_A_DAY_SEARCH:
+            part = any(group.is_partial for group in lots_of.values())
+            if entity == "videos" and not part and not {group.reason for group in lots_of.values()} <= NOT_A_DAY_SEARCH:
                 asked = [day for day in stretch if chosen[day][0].reason not in NOT_A_DAY_SEARCH]
                 requests = ceil(inputs.search_cost(study, asked).requests)
             else:
                 requests = 0
-                for mark, lot in lots_of.items():
+                for mark, group in lots_of.items():
                     # Each lot's requests are shared out over its stretches without losing or gaining one.
-                    number = sum(1 for partition in stretch if chosen[partition][0] is lot)
-                    share = min(left[mark], ceil(lot.requests * number / lot.n_taken))
+                    number = sum(1 for partition in stretch if chosen[partition][0] is group)
+                    share = min(left[mark], ceil(group.requests * number / group.n_taken))
                     left[mark] -= share
                     requests += share
             yield PlannedRun(
@@ -194,10 +194,12 @@ def combine_into_runs(inputs: AgendaInputs, groups: Sequence[WorkGroup]) -> Iter
                 entity=entity,
                 partitions=stretch,
                 recollect=recollect,
-                reasons=tuple(sorted({lot.reason for lot in lots_of.values()}, key=lambda why: (PRIORITY[why], why))),
+                reasons=tuple(
+                    sorted({group.reason for group in lots_of.values()}, key=lambda why: (PRIORITY[why], why))
+                ),
                 units=sum(chosen[partition][1] for partition in stretch),
                 requests=requests,
-                basis=sum_estimates(Estimate(0, lot.basis) for lot in lots_of.values()).basis,
+                basis=sum_estimates(Estimate(0, group.basis) for group in lots_of.values()).basis,
                 is_partial=part,
             )
 

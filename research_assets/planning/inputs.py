@@ -130,9 +130,7 @@ class ListStatusReader:
                 """,
             )
         }
-        held = {
-            day: standing.last_complete_at for day, standing in days.items() if standing.last_complete_at is not None
-        }
+        held = {day: status.last_complete_at for day, status in days.items() if status.last_complete_at is not None}
         statuses, look = {}, []
         for day, looked_at in held.items():
             ended, moment = seen.get(day, (False, None))

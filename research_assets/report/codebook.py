@@ -250,7 +250,7 @@ def _nearby_changes(jump: FillJump, since: str, changes: Sequence[ApiChange]) ->
     near = [
         change for change in changes if any(edge and _is_near(edge, jump.month) for edge in (change.first, change.last))
     ]
-    return f"; near break {join_words([str(epoch.number) for epoch in near])}" if near else ""
+    return f"; near break {join_words([str(change.number) for change in near])}" if near else ""
 
 
 def change_positions(changes: Sequence[ApiChange], axis: Sequence[date]) -> list[ChangeMarker]:

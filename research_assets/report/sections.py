@@ -320,7 +320,7 @@ def _changes_in_force(data: ReportData, first: date, last: date) -> str:
     ]
     if not whole:
         return "No known break was in force during all of these days."
-    numbered = join_words([str(epoch.number) for epoch in whole])
+    numbered = join_words([str(change.number) for change in whole])
     return (
         f"{pluralize(len(whole), 'known break')} began before the first of these days and, as far as is known, had not "
         f"ended on the last: {numbered} in the table of breaks under methods. All of these rows lie within, so no line "

@@ -22,7 +22,13 @@ from research_assets_tests.collect.harness import (
     ids_as_text,
     study,
 )
-from research_assets_tests.collect.test_username_batches import RecordingEdit, harness, panel, replaced, usernames_of
+from research_assets_tests.collect.test_username_batches import (
+    RecordingEdit,
+    make_harness,
+    panel,
+    replaced,
+    usernames_of,
+)
 
 CANARY_SQL = """
 SELECT state, count(*), round(sum(requests), 6), min(reason) FROM {coverage} WHERE unit_kind = 'canary' GROUP BY state
@@ -141,22 +147,22 @@ async def test_of_a_query_by_many_accounts_those_are_looked_for_that_go_into_one
 async def test_an_account_that_breaks_searches_is_left_out_of_the_look(
     settings: Settings, spelt: Callable[[str], str]
 ) -> None:
-    lab = harness(settings, search_life=40 * 86_400)
-    names = [spelt(name) for name in panel(lab, 10)]
-    lab = harness(replaced(settings), search_life=40 * 86_400, breaking_usernames=frozenset({names[3]}))
+    harness = make_harness(settings, search_life=40 * 86_400)
+    names = [spelt(name) for name in panel(harness, 10)]
+    harness = make_harness(replaced(settings), search_life=40 * 86_400, breaking_usernames=frozenset({names[3]}))
     heard = RecordingEdit()
-    await lab.collect("videos", days(5), usernames_of(names))
-    lab.clock.advance(days=CANARY_INTERVAL.days)
-    sent = lab.requests_sent
-    finished, pause = await lab.collect(
-        "videos", [START], usernames_of(names), canary=True, transport=TamperingTransport(lab, heard)
+    await harness.collect("videos", days(5), usernames_of(names))
+    harness.clock.advance(days=CANARY_INTERVAL.days)
+    sent = harness.requests_sent
+    finished, pause = await harness.collect(
+        "videos", [START], usernames_of(names), canary=True, transport=TamperingTransport(harness, heard)
     )
-    assert (pause, finished[START].state, lab.requests_sent - sent) == (None, "complete", 1)
+    assert (pause, finished[START].state, harness.requests_sent - sent) == (None, "complete", 1)
     # Of the two that failed last it is not known which one it was: both are asked by themselves.
     [together] = heard.searches
     assert len(together) == 8
     assert set(together) < set(names) - {names[3]}
-    assert lab.sql(CANARY_SQL) == [("complete", 8, 1, None)]
+    assert harness.sql(CANARY_SQL) == [("complete", 8, 1, None)]
 
 
 async def test_few_videos_are_looked_for_too_but_say_nothing_of_the_query(settings: Settings) -> None:

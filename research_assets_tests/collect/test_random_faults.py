@@ -20,7 +20,7 @@ from research_assets.settings import VARIABLES, Settings
 from research_assets.study.spec import StudySpec
 from research_assets.units.usernames import batchable_usernames
 from research_assets_tests.collect.harness import START, CollectorHarness, days, study
-from research_assets_tests.collect.test_username_batches import harness, panel, usernames_of
+from research_assets_tests.collect.test_username_batches import panel, usernames_of
 
 DAYS = 6
 EPOCH = date(1970, 1, 1)

@@ -49,7 +49,7 @@ def panel(harness: CollectorHarness, number: int) -> list[str]:
     return [video.creator.username for index in range(number) if (video := flat.at(20_000, index))]
 
 
-def harness(settings: Settings, **knobs: Any) -> CollectorHarness:
+def make_harness(settings: Settings, **knobs: Any) -> CollectorHarness:
     known: dict[str, Any] = {"flat": 64, "profile": "clean", "username_batch": 10} | knobs
     return CollectorHarness(settings, SandboxConfig(**known))
 
@@ -145,170 +145,176 @@ def seen(at: datetime, capture: str) -> Attempt:
 
 
 async def test_many_accounts_are_asked_in_batches_and_each_video_is_held_once(settings: Settings) -> None:
-    lab, heard = harness(settings), RecordingEdit()
-    spec = usernames_of(panel(lab, 25))
-    finished, pause = await lab.collect("videos", days(20), spec, transport=TamperingTransport(lab, heard))
+    harness, heard = make_harness(settings), RecordingEdit()
+    spec = usernames_of(panel(harness, 25))
+    finished, pause = await harness.collect("videos", days(20), spec, transport=TamperingTransport(harness, heard))
     assert pause is None
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 25)}
-    assert len(lab.ids()) == len(set(lab.ids())) == 25 * 20
+    assert len(harness.ids()) == len(set(harness.ids())) == 25 * 20
     assert max(map(len, heard.searches)) <= 10
     # 25 videos a day for 20 days, asked in 3 parts: 8, 8 and 9 accounts.
-    assert lab.requests_sent == 2 + 2 + 2
-    assert sum(f.requests for f in finished.values()) == pytest.approx(lab.requests_sent)
-    spent = lab.requests_sent
-    again, _ = await lab.collect("videos", days(20), spec)
+    assert harness.requests_sent == 2 + 2 + 2
+    assert sum(f.requests for f in finished.values()) == pytest.approx(harness.requests_sent)
+    spent = harness.requests_sent
+    again, _ = await harness.collect("videos", days(20), spec)
     assert all(f.was_complete for f in again.values())
-    assert lab.requests_sent == spent
-    rows = lab.sql("SELECT sum(requests), sum(kept) FILTER (unit_kind = 'account') FROM {coverage}")
+    assert harness.requests_sent == spent
+    rows = harness.sql("SELECT sum(requests), sum(kept) FILTER (unit_kind = 'account') FROM {coverage}")
     assert rows == [(pytest.approx(spent), 500)]
 
 
 async def test_a_name_that_breaks_a_search_is_found_and_asked_by_itself_from_then_on(settings: Settings) -> None:
-    lab = harness(settings)
-    names = panel(lab, 10)
-    lab = harness(replaced(settings), breaking_usernames=frozenset({names[3]}))
+    harness = make_harness(settings)
+    names = panel(harness, 10)
+    harness = make_harness(replaced(settings), breaking_usernames=frozenset({names[3]}))
     spec, heard = usernames_of(names), RecordingEdit()
-    finished, _ = await lab.collect("videos", days(14), spec, transport=TamperingTransport(lab, heard))
+    finished, _ = await harness.collect("videos", days(14), spec, transport=TamperingTransport(harness, heard))
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 10)}
-    assert len(lab.ids()) == len(set(lab.ids())) == 140
-    assert lab.requests_sent <= 14
-    spent = lab.requests_sent
+    assert len(harness.ids()) == len(set(harness.ids())) == 140
+    assert harness.requests_sent <= 14
+    spent = harness.requests_sent
     more, heard = days(14, START + timedelta(days=14)), RecordingEdit()
-    finished, _ = await lab.collect("videos", more, spec, transport=TamperingTransport(lab, heard))
+    finished, _ = await harness.collect("videos", more, spec, transport=TamperingTransport(harness, heard))
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 10)}
     assert [names[3]] in heard.searches
-    assert lab.requests_sent - spent == len(heard.searches) <= 4, "nothing fails any more"
-    spent, later = lab.requests_sent, days(14, START + timedelta(days=28))
-    finished, _ = await lab.collect("videos", later, spec)
+    assert harness.requests_sent - spent == len(heard.searches) <= 4, "nothing fails any more"
+    spent, later = harness.requests_sent, days(14, START + timedelta(days=28))
+    finished, _ = await harness.collect("videos", later, spec)
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 10)}
-    assert lab.requests_sent - spent == len(heard.searches), "nor later"
+    assert harness.requests_sent - spent == len(heard.searches), "nor later"
 
 
 async def test_an_account_that_no_search_finds_is_told_and_holds_up_no_other(settings: Settings) -> None:
-    lab = harness(settings)
-    names = panel(lab, 12)
+    harness = make_harness(settings)
+    names = panel(harness, 12)
     heard = RecordingEdit(lambda asked, *_: names[7] in asked)
-    spec, way = usernames_of(names), TamperingTransport(lab, heard)
-    finished, _ = await lab.collect("videos", days(14), spec, transport=way)
+    spec, way = usernames_of(names), TamperingTransport(harness, heard)
+    finished, _ = await harness.collect("videos", days(14), spec, transport=way)
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 11)}
     assert all(names[7] in str(f.reason) for f in finished.values())
-    gaps = lab.sql("SELECT DISTINCT unit, state, next_try IS NOT NULL FROM {coverage} WHERE state <> 'complete'")
+    gaps = harness.sql("SELECT DISTINCT unit, state, next_try IS NOT NULL FROM {coverage} WHERE state <> 'complete'")
     assert (names[7], "quarantined", True) in gaps
-    assert lab.sql("SELECT count(*) FROM {coverage} WHERE unit_kind = 'account' AND state = 'quarantined'") == [(14,)]
-    assert len(set(lab.ids())) == 11 * 14
+    assert harness.sql("SELECT count(*) FROM {coverage} WHERE unit_kind = 'account' AND state = 'quarantined'") == [
+        (14,)
+    ]
+    assert len(set(harness.ids())) == 11 * 14
     # It rests: neither these days nor later ones cost a request for it, and its gap is told there too.
     heard.searches.clear()
     later = days(3, START + timedelta(days=14))
-    finished, _ = await lab.collect("videos", [*days(14), *later], spec, transport=way)
+    finished, _ = await harness.collect("videos", [*days(14), *later], spec, transport=way)
     assert [f.kept for f in finished.values()] == [11] * 17
     assert names[7] not in {name for part in heard.searches for name in part}
-    assert lab.sql("SELECT count(*) FROM {coverage} WHERE unit_kind = 'account' AND state = 'quarantined'") == [(17,)]
+    assert harness.sql("SELECT count(*) FROM {coverage} WHERE unit_kind = 'account' AND state = 'quarantined'") == [
+        (17,)
+    ]
     # At its next try it alone is asked, for all days at once; the agenda knows what that costs.
-    assert agenda(lab, spec, end=later[-1]).items == ()
-    lab.clock.advance(days=1, minutes=1)
-    due = agenda(lab, spec, end=later[-1])
+    assert agenda(harness, spec, end=later[-1]).items == ()
+    harness.clock.advance(days=1, minutes=1)
+    due = agenda(harness, spec, end=later[-1])
     assert [(item.reasons, item.partitions, item.requests) for item in due.items] == [(("accounts",), (*days(17),), 1)]
     heard.searches.clear()
     heard.breaks = lambda *_: False
-    finished, _ = await lab.collect("videos", [*days(14), *later], spec, transport=way)
+    finished, _ = await harness.collect("videos", [*days(14), *later], spec, transport=way)
     assert heard.searches == [[names[7]]]
     assert [f.kept for f in finished.values()] == [12] * 17
     assert {f.reason for f in finished.values()} == {None}
-    assert len(lab.ids()) == len(set(lab.ids())) == 12 * 17
-    assert agenda(lab, spec, end=later[-1]).items == ()
+    assert len(harness.ids()) == len(set(harness.ids())) == 12 * 17
+    assert agenda(harness, spec, end=later[-1]).items == ()
 
 
 async def test_a_pause_while_a_missing_account_is_tried_leaves_the_days_complete(settings: Settings) -> None:
-    lab = harness(settings)
-    names = panel(lab, 6)
+    harness = make_harness(settings)
+    names = panel(harness, 6)
     heard = RecordingEdit(lambda asked, *_: names[1] in asked)
-    await lab.collect("videos", days(8), usernames_of(names), transport=TamperingTransport(lab, heard))
-    lab.clock.advance(days=2)
-    lab.ledger.caps["research"] = 0
-    finished, pause = await lab.collect(
-        "videos", days(8), usernames_of(names), transport=TamperingTransport(lab, heard)
+    await harness.collect("videos", days(8), usernames_of(names), transport=TamperingTransport(harness, heard))
+    harness.clock.advance(days=2)
+    harness.ledger.caps["research"] = 0
+    finished, pause = await harness.collect(
+        "videos", days(8), usernames_of(names), transport=TamperingTransport(harness, heard)
     )
     assert pause is not None
     assert not finished
-    newest = lab.sql("SELECT arg_max(state, capture) FROM {coverage} WHERE unit_kind = 'day' GROUP BY partition")
+    newest = harness.sql("SELECT arg_max(state, capture) FROM {coverage} WHERE unit_kind = 'day' GROUP BY partition")
     assert newest == [("complete",)] * 8
-    lab.ledger.caps["research"] = 1000
-    (item,) = agenda(lab, usernames_of(names), end=days(8)[-1]).items
+    harness.ledger.caps["research"] = 1000
+    (item,) = agenda(harness, usernames_of(names), end=days(8)[-1]).items
     assert (item.reasons, item.recollect) == (("accounts",), False)
 
 
 async def test_several_names_that_break_searches_are_each_found(settings: Settings) -> None:
-    lab = harness(settings)
-    names = panel(lab, 30)
+    harness = make_harness(settings)
+    names = panel(harness, 30)
     bad = frozenset({names[0], names[5], names[14]})
-    lab = harness(replaced(settings), breaking_usernames=bad)
-    finished, _ = await lab.collect("videos", days(5), usernames_of(names))
+    harness = make_harness(replaced(settings), breaking_usernames=bad)
+    finished, _ = await harness.collect("videos", days(5), usernames_of(names))
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 30)}
-    assert len(lab.ids()) == len(set(lab.ids())) == 150
-    assert lab.requests_sent <= 30
+    assert len(harness.ids()) == len(set(harness.ids())) == 150
+    assert harness.requests_sent <= 30
 
 
 @pytest.mark.parametrize("number", [10, 30])
 async def test_a_dead_day_is_not_blamed_on_accounts(settings: Settings, number: int) -> None:
     dead = START + timedelta(days=9)
-    lab = harness(settings, dead_days=frozenset({dead}))
-    spec = usernames_of(panel(lab, number))
-    finished, _ = await lab.collect("videos", days(14), spec)
+    harness = make_harness(settings, dead_days=frozenset({dead}))
+    spec = usernames_of(panel(harness, number))
+    finished, _ = await harness.collect("videos", days(14), spec)
     assert {day: f.state for day, f in finished.items() if f.state != "complete"} == {dead: "quarantined"}
     assert finished[dead].next_try is not None
     assert {f.kept for f in finished.values()} == {0, number}
-    assert lab.sql("SELECT DISTINCT unit_kind FROM {coverage} WHERE state = 'quarantined'") == [("day",)]
+    assert harness.sql("SELECT DISTINCT unit_kind FROM {coverage} WHERE state = 'quarantined'") == [("day",)]
     # Each part finds the day by itself, because they are asked side by side.
-    assert lab.requests_sent <= 13 * (number // 10)
-    spent = lab.requests_sent
-    await lab.collect("videos", days(14), spec)
-    assert lab.requests_sent == spent
+    assert harness.requests_sent <= 13 * (number // 10)
+    spent = harness.requests_sent
+    await harness.collect("videos", days(14), spec)
+    assert harness.requests_sent == spent
 
 
 async def test_a_pause_between_the_parts_of_a_day_goes_on_with_what_is_missing(settings: Settings) -> None:
-    lab = harness(settings, research_cap=4)
-    spec = usernames_of(panel(lab, 40))
+    harness = make_harness(settings, research_cap=4)
+    spec = usernames_of(panel(harness, 40))
     nights = 0
     while True:
-        finished, pause = await lab.collect("videos", days(30), spec, concurrency=2)
+        finished, pause = await harness.collect("videos", days(30), spec, concurrency=2)
         if pause is None:
             break
         nights += 1
-        held = lab.sql("SELECT DISTINCT state FROM {coverage} WHERE unit_kind = 'day'")
+        held = harness.sql("SELECT DISTINCT state FROM {coverage} WHERE unit_kind = 'day'")
         assert ("partial",) in held or finished
-        lab.clock.moment = pause.retry_at
+        harness.clock.moment = pause.retry_at
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 40)}
-    assert len(lab.ids()) == len(set(lab.ids())) == 40 * 30
+    assert len(harness.ids()) == len(set(harness.ids())) == 40 * 30
     # 4 parts with 300 videos each; each night ends with one refusal.
-    assert lab.app.books.outcomes["ok"] - 1 <= 4 * 3 + nights
+    assert harness.app.books.outcomes["ok"] - 1 <= 4 * 3 + nights
     assert nights <= 4
 
 
 async def test_parts_that_were_asked_with_another_query_count_for_nothing(settings: Settings) -> None:
-    lab = harness(settings, research_cap=3)
-    names = panel(lab, 20)
-    _, pause = await lab.collect("videos", days(20), usernames_of(names), concurrency=1)
+    harness = make_harness(settings, research_cap=3)
+    names = panel(harness, 20)
+    _, pause = await harness.collect("videos", days(20), usernames_of(names), concurrency=1)
     assert pause is not None
-    assert lab.sql("SELECT count(*) > 0 FROM {coverage} WHERE unit_kind = 'account' AND state = 'complete'") == [
+    assert harness.sql("SELECT count(*) > 0 FROM {coverage} WHERE unit_kind = 'account' AND state = 'complete'") == [
         (True,)
     ]
-    lab.clock.moment = pause.retry_at
+    harness.clock.moment = pause.retry_at
     spec, heard = study(query=about([*names, "somebody_else"])), RecordingEdit()
-    await lab.collect("videos", days(20), spec, concurrency=1, transport=TamperingTransport(lab, heard))
+    await harness.collect("videos", days(20), spec, concurrency=1, transport=TamperingTransport(harness, heard))
     assert set(names[:2]) <= {name for part in heard.searches for name in part}
 
 
 async def test_days_asked_again_are_asked_for_all_accounts(settings: Settings) -> None:
-    lab = harness(settings)
-    names = panel(lab, 15)
-    lab = harness(replaced(settings), breaking_usernames=frozenset({names[2]}))
+    harness = make_harness(settings)
+    names = panel(harness, 15)
+    harness = make_harness(replaced(settings), breaking_usernames=frozenset({names[2]}))
     spec, heard = usernames_of(names), RecordingEdit()
-    await lab.collect("videos", days(4), spec)
-    lab.clock.advance(days=10)
-    finished, _ = await lab.collect("videos", days(4), spec, again=True, transport=TamperingTransport(lab, heard))
+    await harness.collect("videos", days(4), spec)
+    harness.clock.advance(days=10)
+    finished, _ = await harness.collect(
+        "videos", days(4), spec, again=True, transport=TamperingTransport(harness, heard)
+    )
     assert {(f.state, f.kept, f.was_complete) for f in finished.values()} == {("complete", 15, False)}
     assert sorted(name for part in heard.searches for name in part) == sorted(names)
-    assert len(lab.ids()) == 2 * len(set(lab.ids())) == 2 * 15 * 4
+    assert len(harness.ids()) == 2 * len(set(harness.ids())) == 2 * 15 * 4
 
 
 def replaced(settings: Settings) -> Settings:

@@ -224,18 +224,18 @@ class ListPartitionRun:
     def _result(self, *, was_complete: bool) -> PartitionResult:
         known = {unit: record.attempt for unit, record in self._status.items()} | self._attempts
         # What the study does not want any more holds nothing up, but what it brought still counts.
-        present = [verdict for unit, verdict in known.items() if verdict.state in SETTLED or unit in self._wanted]
+        present = [attempt for unit, attempt in known.items() if attempt.state in SETTLED or unit in self._wanted]
         states = [attempt.state for attempt in present]
         speaking = worst_state("complete" if state in SETTLED else state for state in states)
-        waiting = [verdict for verdict in present if verdict.state not in SETTLED]
-        resting = [verdict.next_try for verdict in waiting if verdict.next_try]
+        waiting = [attempt for attempt in present if attempt.state not in SETTLED]
+        resting = [attempt.next_try for attempt in waiting if attempt.next_try]
         return PartitionResult(
             partition=self._partition,
             state=speaking,
-            asked=sum(verdict.asked for verdict in present),
-            offered=sum(verdict.offered for verdict in present),
-            kept=sum(verdict.kept for verdict in present),
-            requests=sum(verdict.requests for verdict in present),
+            asked=sum(attempt.asked for attempt in present),
+            offered=sum(attempt.offered for attempt in present),
+            kept=sum(attempt.kept for attempt in present),
+            requests=sum(attempt.requests for attempt in present),
             units=count_states(states),
             reason=f"{len(waiting)} units wait, such as {waiting[0].unit}: {waiting[0].reason}" if waiting else None,
             next_try=min(resting, default=None),

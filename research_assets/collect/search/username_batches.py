@@ -64,9 +64,9 @@ class UsernameBatches:
                 self._pieces[attempt.partition][names] = attempt
         self.alone = isolated_usernames(self.names, records)
         self._resting = {
-            name: verdict
-            for name, verdict in self.alone.items()
-            if verdict.state != "complete" and not retry and verdict.next_try is not None and verdict.next_try > now
+            name: attempt
+            for name, attempt in self.alone.items()
+            if attempt.state != "complete" and not retry and attempt.next_try is not None and attempt.next_try > now
         }
         if not recollect:
             for day, record in self._days.items():
@@ -177,7 +177,7 @@ class UsernameBatches:
             return replace(found, state="partial", reason=why, next_try=None)
         bad = [attempt for names, attempt in ended.items() if set(names) & given_up]
         if bad:
-            speaks = min(bad, key=lambda verdict: STATES_WORST_FIRST.index(verdict.state))
+            speaks = min(bad, key=lambda attempt: STATES_WORST_FIRST.index(attempt.state))
             return replace(found, state=speaks.state, reason=speaks.reason, next_try=speaks.next_try)
         return replace(found, state="complete", reason=_missing_accounts_text(broken), next_try=None)
 
