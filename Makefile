@@ -9,10 +9,10 @@ PYTHON ?=
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help setup demo ui test lint types studies check docs pictures bench clean
+.PHONY: help setup demo ui test lint typecheck check-studies check docs screenshots bench clean
 
 help: ## List what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 setup: ## Make .venv with the locked dependencies; does nothing when they are there
 	@PYTHON='$(PYTHON)' sh .ci/setup
@@ -30,19 +30,19 @@ test: setup ## Run all tests
 lint: setup ## Check style and format
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-types: setup ## Check types
+typecheck: setup ## Check types
 	@$(BIN)/mypy
 
 # dg asks to be told that this environment is the active one.
-studies: setup ## Check the study files and load all definitions
+check-studies: setup ## Check the study files and load all definitions
 	@VIRTUAL_ENV="$$PWD/.venv" $(BIN)/dg check defs --check-yaml
 
-check: lint types studies ## Everything that can be checked without running the tests
+check: lint typecheck check-studies ## Everything that can be checked without running the tests
 
 docs: setup ## Write the page of the marts anew from dbt's descriptions
 	@$(BIN)/python -m research_assets_tests.docs.marts_page
 
-pictures: setup ## Take the pictures of the documentation anew; needs chromium and chromium-driver
+screenshots: setup ## Take the pictures of the documentation anew; needs chromium and chromium-driver
 	@$(BIN)/python -m research_assets_tests.docs.screenshots
 
 bench: setup ## Measure what the project promises, each figure with its bound; ARGS names cases

@@ -237,7 +237,12 @@ COVERAGE: tuple[Field, ...] = (
     Field("kept", "BIGINT", "Distinct rows that arrived and were kept", "collect", unit="rows"),
     Field("expected", "BIGINT", "Rows that another field promised, such as comment_count", "collect", unit="rows"),
     Field("requests", "DOUBLE", "Requests spent; a share where units shared them", "collect", unit="requests"),
-    Field("probability", "DOUBLE", "Chance with which the unit was drawn into a sample; 1 without one", "collect"),
+    Field(
+        "inclusion_probability",
+        "DOUBLE",
+        "Chance with which the unit was drawn into a sample; 1 without one",
+        "collect",
+    ),
     Field("first_at", "TIMESTAMPTZ", "First request of this attempt", "collect", unit="UTC"),
     Field("last_at", "TIMESTAMPTZ", "Last request of this attempt", "collect", unit="UTC"),
     Field("reason", "VARCHAR", "Why the unit is not complete, in words", "collect"),

@@ -105,7 +105,7 @@ def warehouse_resource(settings: Settings) -> DuckDBResource:
 def build_resources(settings: Settings, collector: CollectorResource | None = None) -> dict[str, object]:
     """The resources of the code location, by the names that assets and checks ask for them."""
     return {
-        "collection": dg.ResourceDefinition.hardcoded_resource(collector or CollectorResource(settings)),
+        "collector": dg.ResourceDefinition.hardcoded_resource(collector or CollectorResource(settings)),
         "warehouse": warehouse_resource(settings),
     }
 

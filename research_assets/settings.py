@@ -82,13 +82,13 @@ VARIABLES: dict[str, Variable] = {
     "api_url": Variable("TIKTOK_API_URL", "https://open.tiktokapis.com", _url, "Address of the API"),
     "research_cap": Variable("RESEARCH_QUOTA", "1000", _positive, "Requests a day in the pool `research`"),
     "follow_cap": Variable("RESEARCH_FOLLOW_QUOTA", "20000", _positive, "Requests a day in the pool `follow`"),
-    "due_reserve": Variable(
+    "quota_reserve": Variable(
         "RESEARCH_QUOTA_RESERVE",
         "0",
         _not_negative,
         "Requests of `research` kept for what is due today before backfills",
     ),
-    "rate": Variable("RESEARCH_RATE_LIMIT", "10", _positive_float, "Requests a second at most"),
+    "rate_limit": Variable("RESEARCH_RATE_LIMIT", "10", _positive_float, "Requests a second at most"),
     "concurrency": Variable("RESEARCH_CONCURRENCY", "16", _positive, "Requests in flight at most"),
     "timeout": Variable("RESEARCH_TIMEOUT", "300", _positive_float, "Seconds to wait for an answer"),
     "page_size": Variable("RESEARCH_PAGE_SIZE", "100", _positive, "Rows asked for in one request, 100 at most"),
@@ -96,10 +96,10 @@ VARIABLES: dict[str, Variable] = {
     "username_batch": Variable(
         "RESEARCH_USERNAME_BATCH", "10", _positive, "Accounts in one search at most; with more it tends to fail"
     ),
-    "comment_ceiling": Variable(
+    "comment_limit": Variable(
         "RESEARCH_COMMENT_LIMIT", "0", _not_negative, "Comments of one list at most; 0 goes on until the API refuses"
     ),
-    "look_every": Variable(
+    "sensor_interval": Variable(
         "RESEARCH_SENSOR_INTERVAL", "30", _positive, "Seconds between two looks of what collects and builds by itself"
     ),
     "pseudonym_key_file": Variable(
@@ -245,7 +245,7 @@ class Settings:
     @property
     def rehydrated(self) -> Path:
         """What could be rebuilt of lists of ids, and what could not."""
-        return self.root / "rebuilds"
+        return self.root / "rehydrated"
 
     @property
     def exports(self) -> Path:

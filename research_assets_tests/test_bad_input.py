@@ -107,7 +107,7 @@ def test_a_stranger_is_told_from_the_api_by_the_smoke_command(monkeypatch: pytes
         variables = {"api_url": address, "client_key": "key", "client_secret": "s3cret-word"}
         for name, value in variables.items():
             monkeypatch.setenv(VARIABLES[name].name, value)
-        result = CliRunner().invoke(main, ["status", "--api"])
+        result = CliRunner().invoke(main, ["check-api"])
     assert result.exit_code == 1
     assert "Server       reached" in result.stdout
     assert "Check TIKTOK_API_URL" in result.stderr

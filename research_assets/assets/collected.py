@@ -131,7 +131,7 @@ def _asset_spec(study: StudySpec, family: CollectedEntity) -> dg.AssetSpec:
         group_name=study.name,
         kinds={"tiktok", "parquet"},
         owners=[f"team:{study.name}"],
-        tags={"study": study.name, "clock": entity.time_axis, "quota": BY_ENTITY[family.entity].pool},
+        tags={"study": study.name, "time_axis": entity.time_axis, "quota_pool": BY_ENTITY[family.entity].pool},
         code_version=code_version(study, family),
         freshness_policy=freshness_policy(study, family.entity),
         metadata={
@@ -167,7 +167,7 @@ def collected_asset(study: StudySpec, name: str, families: Sequence[CollectedEnt
         pool=BY_ENTITY[entity].pool,
     )
     def collected(
-        context: dg.AssetExecutionContext, config: CollectConfig, collection: dg.ResourceParam[CollectorResource]
+        context: dg.AssetExecutionContext, config: CollectConfig, collector: dg.ResourceParam[CollectorResource]
     ) -> Iterator[dg.MaterializeResult[None]]:
         # The collector and its pictures are paid for by the runs, not by whoever loads the code location.
         from research_assets.assets.run_events import CollectionRun
@@ -180,7 +180,7 @@ def collected_asset(study: StudySpec, name: str, families: Sequence[CollectedEnt
                 task = CollectionTask(
                     study, family.entity, days, recollect=config.recollect, retry_now=retry, canary_check=canary
                 )
-                run = CollectionRun(context, task, collection)
+                run = CollectionRun(context, task, collector)
                 asyncio.run(run.execute())
                 yield from run.results()
 

@@ -22,7 +22,7 @@ from research_assets.study.spec import StudySpec
 _COMMENTS_TEXT = {
     "all": "every video of the day that has comments",
     "top": "the {n} most commented videos of the day",
-    "sample": "a random share of {share:.3g} of the day's videos (seed {seed}); their probability is kept",
+    "sample": "a random share of {fraction:.3g} of the day's videos (seed {seed}); their probability is kept",
 }
 
 

@@ -71,10 +71,10 @@ def _entity_checks(study: StudySpec, entity: str) -> dg.AssetChecksDefinition:
         can_subset=True,
     )
     def check(
-        context: dg.AssetCheckExecutionContext, collection: dg.ResourceParam[CollectorResource]
+        context: dg.AssetCheckExecutionContext, collector: dg.ResourceParam[CollectorResource]
     ) -> Iterator[dg.AssetCheckResult]:
         wanted = [held[key.name] for key in sorted(context.selected_asset_check_keys)]
-        for rule, result in run_rules(collection.settings.raw, study.name, entity, wanted):
+        for rule, result in run_rules(collector.settings.raw, study.name, entity, wanted):
             yield result._replace(asset_key=asset, check_name=rule.name)
 
     return check
@@ -109,9 +109,9 @@ def _failures_check(study: StudySpec) -> dg.AssetChecksDefinition:
             "is whole and in the tables. Lists what is broken now, and for how long."
         ),
     )
-    def check(collection: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
+    def check(collector: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
         return study_health.failures_result(
-            collection.settings, study.name, server_clock_or_local(collection.settings, collection.clock).now()
+            collector.settings, study.name, server_clock_or_local(collector.settings, collector.clock).now()
         )
 
     return check

@@ -51,7 +51,7 @@ class CheckRule:
     description: str
     sql: str
     advice: str
-    table: Literal["held", "units", "canaries"] = "held"
+    table: Literal["rows_held", "units", "canaries"] = "rows_held"
     blocking: bool = False
     summary_sql: str | None = None
 
@@ -170,7 +170,7 @@ NO_UNKNOWN_FIELDS = CheckRule(
     "Every field of the answers is one that the codebook knows, in the type that it gives.",
     """
     select field, count(*) as rows, min(observed_at) as first_seen, max(observed_at) as last_seen
-    from (select unnest(json_keys(unknown_fields)) as field, observed_at from held where unknown_fields is not null)
+    from (select unnest(json_keys(unknown_fields)) as field, observed_at from rows_held where unknown_fields is not null)
     group by field order by rows desc, field
     """,
     "Nothing is lost: the values are in the column unknown_fields. Add the field to research_assets/fields.py, then "
@@ -196,8 +196,8 @@ def requested_fields_present(fields: tuple[str, ...]) -> CheckRule:
         "requested_fields_present",
         "Every field that is asked for has arrived, and those that most rows have still arrive on the newest day.",
         f"""
-        with newest as (select max(observed_at)::date as newest_day from held),
-        marked as (select *, observed_at::date = newest_day as is_new from held, newest),
+        with newest as (select max(observed_at)::date as newest_day from rows_held),
+        marked as (select *, observed_at::date = newest_day as is_new from rows_held, newest),
         counted as (
             select count(*) as rows, count(*) filter (is_new) as new_rows, any_value(newest_day) as newest_day, {counts}
             from marked
@@ -288,7 +288,7 @@ def _no_duplicate_rows(entity: str) -> CheckRule:
     return CheckRule(
         "no_duplicate_rows",
         f"A capture holds each {key} once.",
-        f"select {key}, capture, count(*) as rows from held group by {key}, capture having count(*) > 1",
+        f"select {key}, capture, count(*) as rows from rows_held group by {key}, capture having count(*) > 1",
         "Sums over these rows would be too high. Build the raw tables anew from the captures: research-assets replay.",
         blocking=True,
     )
@@ -298,8 +298,8 @@ _IDS_ARE_WHOLE = CheckRule(
     "ids_are_whole",
     "Each row has an id, and ids were not rounded on their way: 64-bit ids that went through a float end in zeros.",
     """
-    select id, day, capture from held where id is null or id <= 0
-    or (id % 1024 = 0 and (select count(*) >= 20 and 3 * count(*) filter (id % 1024 = 0) > count(*) from held))
+    select id, day, capture from rows_held where id is null or id <= 0
+    or (id % 1024 = 0 and (select count(*) >= 20 and 3 * count(*) filter (id % 1024 = 0) > count(*) from rows_held))
     """,
     "What refers to these rows would not find them. Nothing mends an id: compare with the captures, which hold the "
     "answers as they came. If they are right there, run research-assets replay; if not, tell the API's support.",
@@ -309,7 +309,7 @@ _IDS_ARE_WHOLE = CheckRule(
 _VIDEO_IDS_MATCH_TIMESTAMPS = CheckRule(
     "ids_match_timestamps",
     "The moment of upload in a video's id (id >> 32) lies before its publication, by a week at most.",
-    "select id, day, create_time - (id >> 32) as seconds_after_upload, capture from held"
+    "select id, day, create_time - (id >> 32) as seconds_after_upload, capture from rows_held"
     f" where create_time - (id >> 32) not between -60 and {MAX_PUBLICATION_LAG}",
     "Single videos may be drafts that were kept for long; many mean that ids or times arrived damaged.",
 )
@@ -318,7 +318,7 @@ _COMMENT_IDS_MATCH_TIMESTAMPS = CheckRule(
     "ids_match_timestamps",
     "A comment was written when its id says (id >> 32), give or take a day, and after its video was uploaded.",
     "select id, video_id, create_time - (id >> 32) as seconds_after_id, create_time - (video_id >> 32)"
-    " as seconds_after_video, capture from held where create_time - (id >> 32) not between -60 and 86400"
+    " as seconds_after_video, capture from rows_held where create_time - (id >> 32) not between -60 and 86400"
     " or create_time - (video_id >> 32) < -60",
     "Many such rows mean that ids or times arrived damaged. " + RECOLLECT_ADVICE,
 )
@@ -327,21 +327,21 @@ _ROWS_MATCH_PARTITION = {
     "videos": CheckRule(
         "rows_match_partition",
         "Each video was published on the UTC day of its partition.",
-        "select id, day, to_timestamp(create_time) as published, capture from held"
+        "select id, day, to_timestamp(create_time) as published, capture from rows_held"
         " where to_timestamp(create_time)::date <> day",
         "Pages of one search came from other data. " + RECOLLECT_ADVICE,
     ),
     "comments": CheckRule(
         "rows_match_partition",
         "Each comment lies under the UTC day of its video, which was uploaded a week before at most.",
-        "select id, video_id, day, to_timestamp(video_id >> 32)::date as uploaded, capture from held"
+        "select id, video_id, day, to_timestamp(video_id >> 32)::date as uploaded, capture from rows_held"
         " where day - to_timestamp(video_id >> 32)::date not between -1 and 8",
         "Comments of other videos were delivered. " + RECOLLECT_ADVICE,
     ),
     "observed": CheckRule(
         "rows_match_partition",
         "Each row lies under the UTC day on which it was observed.",
-        "select asked_username, day, observed_at, capture from held where observed_at::date <> day",
+        "select asked_username, day, observed_at, capture from rows_held where observed_at::date <> day",
         "Build the raw tables anew from the captures: research-assets replay.",
     ),
 }
@@ -349,7 +349,7 @@ _ROWS_MATCH_PARTITION = {
 _VIDEOS_IN_ONE_PARTITION = CheckRule(
     "videos_in_one_partition",
     "A video stands under one day only, however often it was collected.",
-    "select id, count(distinct day) as days, min(day) as first, max(day) as last from held"
+    "select id, count(distinct day) as days, min(day) as first, max(day) as last from rows_held"
     " group by id having count(distinct day) > 1",
     "The API changed the time of publication. The marts take the newest: the earlier day holds less than it says.",
 )
@@ -360,7 +360,7 @@ _VIEWS_DO_NOT_DECREASE = CheckRule(
     """
     select id, observed_at, view_count,
         lag(view_count) over (partition by id order by observed_at, capture) as views_before
-    from held qualify view_count + 10 < views_before and view_count * 10 < views_before * 9
+    from rows_held qualify view_count + 10 < views_before and view_count * 10 < views_before * 9
     """,
     "The API served older or other counts (reference §7 #13). Be careful with changes over time; all observations stay "
     "in video_observations.",
@@ -391,7 +391,7 @@ def _rows_match_request(entity: str, wrong: str) -> CheckRule:
     return CheckRule(
         "rows_match_request",
         meaning,
-        f"select {wrong} as wrong, {reported}, capture from held where {wrong} is not null",
+        f"select {wrong} as wrong, {reported}, capture from rows_held where {wrong} is not null",
         "The API matches roughly, and answers may come from another search (reference §3.1.1, §7 #7). Leave these rows "
         "out of your analysis; if there are many, materialize their partitions once more with `again`.",
     )
@@ -408,6 +408,6 @@ def _counts_are_plausible(entity: str) -> CheckRule:
     return CheckRule(
         "counts_are_plausible",
         meaning,
-        f"select {who}, day, {', '.join(counts)}, capture from held where {' or '.join(wrong)}",
+        f"select {who}, day, {', '.join(counts)}, capture from rows_held where {' or '.join(wrong)}",
         "The API has served wrong counts before (reference §7 #13). " + RECOLLECT_ADVICE,
     )

@@ -115,7 +115,7 @@ def _read_summary(connection: duckdb.DuckDBPyConnection, rule: CheckRule) -> dic
 def _create_views(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, entity: str) -> None:
     """Views `held` and `units`, over the files that are there now. A column that no file has is null."""
     for view, table, columns in (
-        ("held", entity, table_columns(ENTITIES[entity])),
+        ("rows_held", entity, table_columns(ENTITIES[entity])),
         ("all_units", "coverage", COVERAGE),
     ):
         definitions = column_definitions(columns)
@@ -125,7 +125,7 @@ def _create_views(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, 
             listed = ", ".join(map(sql_literal, files))
             source += (
                 f" union all by name select * from read_parquet([{listed}], hive_partitioning = true,"
-                f" union_by_name = {view == 'held'}, hive_types = {{'study': varchar, 'day': date}})"
+                f" union_by_name = {view == 'rows_held'}, hive_types = {{'study': varchar, 'day': date}})"
             )
         connection.execute(f"create or replace temp view {view} as {source}")
     connection.execute(_UNITS.format(entity=sql_literal(entity), order=CURRENT_ATTEMPT_ORDER))

@@ -8,10 +8,12 @@ import click
 @click.command("audit")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--column", metavar="NAME", help="Column of the ids or links. Default: id, video_id, link or url.")
-@click.option("--by", "label", metavar="NAME", help="Column of a class, such as how a video came into a data donation.")
+@click.option(
+    "--group-by", "group", metavar="NAME", help="Column of a class, such as how a video came into a data donation."
+)
 @click.option("--name", metavar="NAME", help="Name of the audit. Default: the file's name.")
 @click.option("--yes", is_flag=True, help="Do not ask back before the quota is used.")
-def command(file: Path, column: str | None, label: str | None, name: str | None, yes: bool) -> None:
+def command(file: Path, column: str | None, group: str | None, name: str | None, yes: bool) -> None:
     """Say which share of the videos listed in FILE the API returns, by class and month of upload.
 
     FILE is a CSV file with ids or links, with or without a header. 100 ids share a request. Each share comes with its
@@ -30,7 +32,7 @@ def command(file: Path, column: str | None, label: str | None, name: str | None,
 
     console = Console(highlight=False, soft_wrap=True)
     now = SystemClock().now()
-    listed = read_id_list(file, now, column=column, label=label)
+    listed = read_id_list(file, now, column=column, group=group)
     print_list(console, listed)
     if not listed.videos:
         raise IdListError(f"{file} lists comments only; an audit is about videos. Nothing was asked.")

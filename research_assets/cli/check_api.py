@@ -1,4 +1,4 @@
-"""`research-assets status --api`: whether the API can be asked, in plain words, for one token and no quota."""
+"""`research-assets check-api`: whether the API accepts the credentials."""
 
 import asyncio
 
@@ -11,8 +11,9 @@ from research_assets.tiktok.client import Client
 from research_assets.tiktok.errors import ApiError, BadCredentials, Unreachable
 
 
-def check_api() -> None:
-    """Fetch one token and say what is right; what is wrong is said with advice and exit code 1."""
+@click.command("check-api")
+def command() -> None:
+    """Check the API's address and the credentials. Fetches one token and sends no data request."""
     settings = Settings.from_env()
     if uses_sandbox(settings):
         key, secret = (VARIABLES[name].name for name in ("client_key", "client_secret"))

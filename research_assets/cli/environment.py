@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from research_assets.settings import DEMO_STUDIES_DIR, VARIABLES, Settings, SettingsError
 
 _URL, _KEY, _SECRET, _RATE, _STUDIES = (
-    VARIABLES[name].name for name in ("api_url", "client_key", "client_secret", "rate", "studies")
+    VARIABLES[name].name for name in ("api_url", "client_key", "client_secret", "rate_limit", "studies")
 )
 SANDBOX_RATE_LIMIT = 50
 """Requests a second that the sandbox takes and is sent."""

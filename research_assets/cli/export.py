@@ -25,7 +25,7 @@ DAY = click.DateTime(["%Y-%m-%d"])
 @click.option("--first", type=DAY, metavar="DAY", help="First UTC day, such as 2026-02-01.")
 @click.option("--last", type=DAY, metavar="DAY", help="Last UTC day, included.")
 @click.option("--pseudonymous", is_flag=True, help="Keyed pseudonyms for accounts and ids; what points to people goes.")
-@click.option("--ids", is_flag=True, help="Only the ids of videos and comments, to be rebuilt by a colleague.")
+@click.option("--ids-only", is_flag=True, help="Only the ids of videos and comments, to be rebuilt by a colleague.")
 def command(
     studies: tuple[str, ...],
     formats: tuple[str, ...],
@@ -48,7 +48,7 @@ def command(
     from research_assets.study.loader import load_studies
 
     if ids and (formats or marts or pseudonymous):
-        raise click.UsageError("--ids is a file of its own: leave out --format, --mart and --pseudonymous.")
+        raise click.UsageError("--ids-only is a file of its own: leave out --format, --mart and --pseudonymous.")
     settings = data_settings()
     request = ExportRequest(
         studies=studies,

@@ -1,4 +1,4 @@
-"""What `audit` and `rebuild` share: the list told, its price agreed to, the asking shown, a pause explained."""
+"""What `audit` and `rehydrate` share: the list told, its price agreed to, the asking shown, a pause explained."""
 
 import asyncio
 from collections.abc import Callable

@@ -38,7 +38,7 @@ def split_list(text: str) -> tuple[str, ...]:
 @click.option(
     "--username", "usernames", multiple=True, callback=split_option, help="Accounts whose videos are searched."
 )
-@click.option("--comments", default="all", show_default=True, help="all, none, top:<n> of a day, or sample:<share>.")
+@click.option("--comments", default="all", show_default=True, help="all, none, top:<n> of a day, or sample:<fraction>.")
 @click.option("--users", default="authors", show_default=True, help="Whose profiles: authors, panel, none or top:<n>.")
 @click.option("--panel", multiple=True, callback=split_option, help="Accounts whose lists are asked.")
 @click.option("--observe", default="weekly", show_default=True, help="Period of profiles and lists: weekly or daily.")
@@ -114,7 +114,7 @@ QUERY_PROMPTS = (
     ("usernames", "Accounts"),
 )
 OPTION_PROMPTS = (
-    ("comments", "Comments: all, none, top:<n> of a day, sample:<share>"),
+    ("comments", "Comments: all, none, top:<n> of a day, sample:<fraction>"),
     ("panel", "Panel: accounts whose followers, likes, reposts and pins are asked"),
     ("users", "Profiles: authors, panel, none, top:<n>"),
 )

@@ -22,12 +22,12 @@ MAX_PROBE_REQUESTS = 15
 
 @click.command("plan")
 @click.argument("studies", nargs=-1, metavar="[STUDY]...")
-@click.option("--days", is_flag=True, help="Say it for each day or period too.")
+@click.option("--by-partition", is_flag=True, help="Say it for each day or period too.")
 @click.option(
     "--probe", is_flag=True, help="Ask a few days of studies of which nothing is known; says its price first."
 )
 @click.option("--yes", is_flag=True, help="Do not ask back before a probe.")
-def command(studies: tuple[str, ...], days: bool, probe: bool, yes: bool) -> None:
+def command(studies: tuple[str, ...], by_partition: bool, probe: bool, yes: bool) -> None:
     """Say how many requests are still needed, on what that is founded, and when all will be done.
 
     Reads what is held and asks nothing; only --probe sends requests, after its price was agreed to. What it brings is
@@ -55,7 +55,7 @@ def command(studies: tuple[str, ...], days: bool, probe: bool, yes: bool) -> Non
         if probe:
             _probe(console, settings, [study for study in chosen if not inputs.hits_per_day[study.name]], yes)
             inputs = _inputs(settings, chosen, clock)
-        _show(console, settings, inputs, clock.now(), days)
+        _show(console, settings, inputs, clock.now(), by_partition)
 
 
 def _clock(settings: "Settings") -> "Clock":

@@ -1,4 +1,4 @@
-"""`research-assets rebuild`: the rows of a list of video ids, asked anew, and what of it cannot be had any more."""
+"""`research-assets rehydrate`: the rows of a list of video ids, asked anew, and what of it cannot be had any more."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from research_assets.settings import Settings
 
 
-@click.command("rebuild")
+@click.command("rehydrate")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--column", metavar="NAME", help="Column of the ids or links. Default: id, video_id, link or url.")
 @click.option("--name", metavar="NAME", help="Name under which the rows stand in the marts. Default: the file's name.")
@@ -57,7 +57,7 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
         left = tuple(one for one in listed.videos if one.id not in held)
         if len(left) < len(listed.videos):
             console.print(f"{len(listed.videos) - len(left):,} videos are held already and are not asked for again.")
-        question = IdListTask("rebuild", chosen, left, settings.captures)
+        question = IdListTask("rehydrate", chosen, left, settings.captures)
         confirm_cost(console, settings, question, now.date(), yes, more=len(listed.comments) if comments else 0)
         asked = run_id_list(
             console, settings, question, lambda journal, known: publish_rehydrated(settings.raw, journal, left, known)
@@ -66,7 +66,7 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
         if comments and listed.comments and not asked.n_remaining:
             _comments(console, settings, chosen, listed)
         folder = settings.rehydrated / chosen
-    table = Table("month", "listed", "rebuilt", "not returned", "not answered", box=None)
+    table = Table("month", "listed", "rehydrated", "not returned", "not answered", box=None)
     found = return_rates(listed.videos, asked.known.states)
     for one in found:
         if one.group == "all" and one.month != "all":

@@ -36,19 +36,12 @@ UnitCounts = dict[tuple[str, str], Counter[str]]
 
 
 @click.command("status")
-@click.option("--api", is_flag=True, help="Check the API instead: address, credentials, token. Spends no quota.")
-def command(api: bool) -> None:
+def command() -> None:
     """Say what is left of the day's quota and what is held of each study.
 
-    Counts units by their state: a day of a search, the comments of a video, a profile, a list of an account; shows
-    each entity's partitions as a bar, what waits for another try, and what failed of late. With --api it checks the
-    address and the credentials, at the cost of one token and no data request.
+    Counts units by their state: a day of a search, the comments of a video, a profile, a list of an account.
+    Shows the partitions of each entity as a bar, the open units, and the failures of the last 7 days.
     """
-    if api:
-        from research_assets.cli.check_api import check_api
-
-        check_api()
-        return
     from rich.console import Console
 
     from research_assets.cli.environment import data_settings

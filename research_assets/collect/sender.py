@@ -216,7 +216,7 @@ class RequestSender:
                 )
                 if opens_at:
                     state = ledger.pool_state(endpoint.pool)
-                    raise QuotaExhausted(state.pool, state.cap, state.used, opens_at, "refused") from error
+                    raise QuotaExhausted(state.pool, state.cap, state.used, opens_at, "api_refused") from error
                 raise
             ledger.settle(
                 place,

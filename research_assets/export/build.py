@@ -53,7 +53,7 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
     """Export what is ordered from the published warehouse; returns what was made.
 
     `specs` are the studies as they are declared now: the README quotes their queries. Raises ReadingError if there is
-    no warehouse or study of that name, and ExportError if the order cannot be met; nothing of it is left then.
+    no warehouse or study of that name, and ExportError if the request cannot be met; nothing of it is left then.
     """
     validate_request(request)
     require_warehouse(settings)
@@ -161,14 +161,14 @@ def _remove_stale_builds(settings: Settings, now: datetime) -> None:
 
 
 def _to_manifest(result: Export) -> dict[str, Any]:
-    order = asdict(result.request)
-    days = {name: order[name] and order[name].isoformat() for name in ("first", "last")}
+    request = asdict(result.request)
+    days = {name: request[name] and request[name].isoformat() for name in ("first", "last")}
     return {
         "made_at": result.made_at.isoformat(),
         "software": software_version(),
-        "order": order | days,
+        "request": request | days,
         "files": [asdict(file) for file in result.files],
-        "left_out": dict(result.skipped),
+        "skipped": dict(result.skipped),
     }
 
 
@@ -176,15 +176,15 @@ def _from_manifest(path: Path) -> Export:
     """An export by its manifest. Raises ExportError rather than leave out one that a removal would then not reach."""
     try:
         reported = json.loads(path.read_text(encoding="utf-8"))
-        order = reported["order"]
-        days = {name: parse_day(order[name]) for name in ("first", "last")}
-        lists = {name: tuple(order[name]) for name in ("studies", "marts", "formats")}
+        request = reported["request"]
+        days = {name: parse_day(request[name]) for name in ("first", "last")}
+        lists = {name: tuple(request[name]) for name in ("studies", "marts", "formats")}
         return Export(
             folder=path.parent,
             made_at=datetime.fromisoformat(reported["made_at"]),
-            request=ExportRequest(**(order | lists | days)),
+            request=ExportRequest(**(request | lists | days)),
             files=tuple(ExportedFile(**file) for file in reported["files"]),
-            skipped=reported["left_out"],
+            skipped=reported["skipped"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ExportError(

@@ -48,7 +48,7 @@ WRITERS: dict[str, Writer] = {"parquet": write_parquet, "csv": write_csv, "stata
 def write_ids(
     connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart], request: ExportRequest, path: Path
 ) -> int:
-    """The ids of videos and comments, plain: what `research-assets rebuild` takes; returns the rows written.
+    """The ids of videos and comments, plain: what `research-assets rehydrate` takes; returns the rows written.
 
     Columns: `entity` (videos or comments), `id`, `video_id` (for a comment its video, for a video the id itself),
     `date` (UTC day on which the video was published). One line for each id, whatever number of studies holds it.

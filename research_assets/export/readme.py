@@ -87,7 +87,7 @@ def _head(export: "Export", simulated: bool) -> Iterator[str]:
         yield PSEUDONYM_NOTE
     if request.ids_only:
         yield (
-            "Ids only: whoever has access to the Research API asks for the rest: `research-assets rebuild ids.csv`. "
+            "Ids only: whoever has access to the Research API asks for the rest: `research-assets rehydrate ids.csv`. "
             "What was deleted or made private since does not come back."
         )
 

@@ -110,7 +110,7 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         "share_count_median last_seen_at epochs api_changes_started",
     },
     "coverage": {
-        _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected probability n_attempts "
+        _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected inclusion_probability n_attempts "
         "requests first_at last_at looked_at completed_at last_attempt_state next_try_at",
         _T.UNIT: "unit",
         # The API's own words, which name accounts.

@@ -87,7 +87,7 @@ def _canary_runs(inputs: AgendaInputs) -> Iterator[PlannedRun]:
     }
     for study, day in list(due.items())[:free]:
         yield PlannedRun(
-            study, "videos", (day,), recollect=False, reasons=("canary",), units=1, requests=1, basis="one each"
+            study, "videos", (day,), recollect=False, reasons=("canary",), units=1, requests=1, basis="one request each"
         )
 
 
@@ -130,7 +130,7 @@ def _candidates(
     for partition in partitions:
         status = known.get(partition, PartitionStatus(open_units=1, is_materialized=False))
         if entity == "videos" and now < (settles := observation_due_at(partition, study.settle_days)):
-            yield DeferredUnits(study.name, entity, 1, "fresh", settles)
+            yield DeferredUnits(study.name, entity, 1, "too_fresh", settles)
             continue
         if status.waiting_units:
             opens = inputs.pools[BY_ENTITY[entity].pool].available_at
@@ -140,7 +140,7 @@ def _candidates(
                 paused.append(partition)
                 yield DeferredUnits(study.name, entity, status.waiting_units, "quota", wakes)
             else:
-                yield DeferredUnits(study.name, entity, status.waiting_units, "rests", status.next_try)
+                yield DeferredUnits(study.name, entity, status.waiting_units, "backing_off", status.next_try)
         candidate = _candidate_for(study, entity, partition, status, now)
         if candidate is not None:
             yield candidate
@@ -155,13 +155,13 @@ def _candidate_for(
     """Why a partition is worth asking now, if it is."""
     if status.open_units:
         late = is_backfill(CollectionTask(study, entity, (partition,)), partition, now)
-        fresh: RunReason = "new" if entity == "comments" else "settled"
+        fresh: RunReason = "new_comments" if entity == "comments" else "settled"
         if ENTITIES[entity].time_axis == "observation":
             # What is not seen while the period runs can never be seen.
-            fresh = "last_day" if now >= _last_day_begins_at(study, partition) else "period"
+            fresh = "period_ending" if now >= _last_day_begins_at(study, partition) else "period"
         why: RunReason = "backfill" if late else fresh
-        if status.in_progress and why != "last_day":
-            why = "goes_on"
+        if status.in_progress and why != "period_ending":
+            why = "resume"
         elif status.failed_before:
             why = "retry"
         return _Candidate(partition, status, why, again=status.last_complete_at is not None and entity == "videos")
@@ -172,8 +172,8 @@ def _candidate_for(
         if ages and status.last_complete_at < observation_due_at(partition, max(ages)):
             return _Candidate(partition, status, "reobserve", again=True)
     if status.is_missing_accounts:
-        return _Candidate(partition, status, "accounts")
-    return None if status.is_materialized else _Candidate(partition, status, "show")
+        return _Candidate(partition, status, "missing_accounts")
+    return None if status.is_materialized else _Candidate(partition, status, "mark_materialized")
 
 
 def _last_day_begins_at(study: StudySpec, period: date) -> datetime:
@@ -206,7 +206,7 @@ def _work_groups(
                 recollect=recollect,
                 partitions=tuple(candidate.partition for candidate in mine),
                 units=tuple(
-                    1 if recollect or why == "accounts" else candidate.standing.open_units for candidate in mine
+                    1 if recollect or why == "missing_accounts" else candidate.standing.open_units for candidate in mine
                 ),
                 cost=_cost_function(inputs, study, entity, mine, tuple(others)),
             )
@@ -219,10 +219,10 @@ def _cost_function(
     inputs: AgendaInputs, study: StudySpec, entity: str, candidates: Sequence[_Candidate], others: Sequence[WorkGroup]
 ) -> Callable[[int], Estimate]:
     """What the first n partitions of some wishes cost; days share windows with those taken from `others`."""
-    if candidates[0].why == "show":
+    if candidates[0].why == "mark_materialized":
         return lambda _: NO_COST
-    if candidates[0].why == "accounts":
-        return lambda n: Estimate(-(-n // inputs.window_days), "one each")
+    if candidates[0].why == "missing_accounts":
+        return lambda n: Estimate(-(-n // inputs.window_days), "one request each")
     if entity != "videos":
         return lambda n: sum_estimates(candidate.standing.estimate for candidate in candidates[:n])
     days = [candidate.partition for candidate in candidates]
@@ -246,7 +246,7 @@ def _demand(inputs: AgendaInputs, groups: Sequence[WorkGroup], pool: str) -> int
         group.cost(len(group.partitions)) for group in groups if group.key not in inputs.backing_off_until
     )
     cap = inputs.pools[pool].cap
-    return cap if whole.basis == "nothing known" else min(cap, ceil(whole.requests))
+    return cap if whole.basis == "no data yet" else min(cap, ceil(whole.requests))
 
 
 def _merge_deferred(waits: Iterable[DeferredUnits]) -> list[DeferredUnits]:
@@ -276,7 +276,7 @@ def _deferred(inputs: AgendaInputs, group: WorkGroup) -> DeferredUnits:
         return DeferredUnits(group.study, group.entity, group.units_left, "running", None, requests)
     if group.key in inputs.backing_off_until:
         return DeferredUnits(
-            group.study, group.entity, group.units_left, "in vain", inputs.backing_off_until[group.key], requests
+            group.study, group.entity, group.units_left, "no_progress", inputs.backing_off_until[group.key], requests
         )
     return DeferredUnits(
         group.study, group.entity, group.units_left, "quota", _opens(inputs.pools[group.pool]), requests

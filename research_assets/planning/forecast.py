@@ -45,7 +45,7 @@ class EntityForecast:
     @property
     def unknown(self) -> bool:
         """Whether the true number may be far higher: nothing is known to found it on, or something is not counted."""
-        return self.is_lower_bound or self.remaining.basis == "nothing known"
+        return self.is_lower_bound or self.remaining.basis == "no data yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +140,11 @@ def _comments(inputs: AgendaInputs, study: StudySpec, pages: float | None, now: 
     open_days = _open_days(inputs, study, now)
     counted = [one.requests for one in by_partition.values()]
     if pages is not None:
-        each = Estimate(pages, "pages observed")
+        each = Estimate(pages, "observed pages")
     elif counted:
-        each = Estimate(sum(counted) / len(counted), "density")
+        each = Estimate(sum(counted) / len(counted), "observed density")
     else:
-        each = Estimate(1, "nothing known")
+        each = Estimate(1, "no data yet")
     by_partition |= dict.fromkeys(open_days, each)
     # Before any was asked nobody knows how many comments have replies, at a request each or more.
     more = bool(by_partition) and pages is None and study.comments.replies != "none"
@@ -162,7 +162,7 @@ def _accounts(inputs: AgendaInputs, study: StudySpec, entity: str, now: datetime
     left = sum_estimates(by_partition.values())
     by_videos = entity == "users" and study.users.who != "panel"
     if by_videos and not known and not inputs.hits_per_day.get(study.name):
-        left = Estimate(1, "nothing known")
+        left = Estimate(1, "no data yet")
     # Days that are still to come name authors whom nobody knows yet.
     more = by_videos and study.users.who == "authors" and bool(_open_days(inputs, study, now))
     return EntityForecast(study.name, entity, len(by_partition), left, 0.0, by_partition, None, more)
@@ -193,7 +193,7 @@ def forecast_canary_checks(inputs: AgendaInputs, now: datetime) -> list[EntityFo
         daily = ONE_DAY / CANARY_INTERVAL if left is None else 0.0
         left = int(study.name in inputs.canary_days) if left is None else left
         if left or daily:
-            price = Estimate(left, "one each")
+            price = Estimate(left, "one request each")
             lines.append(
                 EntityForecast(study.name, "videos", 0, price, daily, {}, study_ends_at(study), is_canary=True)
             )

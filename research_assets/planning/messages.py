@@ -22,10 +22,10 @@ def describe_deferred(agenda: Agenda, pools: Mapping[str, PoolState], now: datet
     """Why nothing is asked now: `0 of 1,000 left; 37 units wait; opens 00:00 UTC`, and what else waits for what."""
     parts = [*_describe_pools(agenda.deferred, pools, now)]
     for why, one, many in (
-        ("rests", "unit that failed or paused rests", "units that failed or paused rest"),
-        ("fresh", "day has not settled", "days have not settled"),
+        ("backing_off", "unit that failed or paused rests", "units that failed or paused rest"),
+        ("too_fresh", "day has not settled", "days have not settled"),
         ("running", "unit is being asked", "units are being asked"),
-        ("in vain", "unit was asked in vain of late", "units were asked in vain of late"),
+        ("no_progress", "unit was asked in vain of late", "units were asked in vain of late"),
     ):
         mine = [wait for wait in agenda.deferred if wait.reason == why]
         units = sum(wait.units for wait in mine)

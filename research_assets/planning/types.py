@@ -12,7 +12,17 @@ from research_assets.units.estimates import Basis, Estimate, estimate_search
 from research_assets.units.partition_status import PartitionStatus
 
 RunReason = Literal[
-    "settled", "reobserve", "retry", "accounts", "canary", "show", "goes_on", "new", "last_day", "period", "backfill"
+    "settled",
+    "reobserve",
+    "retry",
+    "missing_accounts",
+    "canary",
+    "mark_materialized",
+    "resume",
+    "new_comments",
+    "period_ending",
+    "period",
+    "backfill",
 ]
 """Why work is asked for now; `MEANING` says it in words."""
 
@@ -20,12 +30,12 @@ REASON_TEXT: Mapping[RunReason, str] = {
     "settled": "days that have just settled",
     "reobserve": "days that have reached an age at which they are asked again",
     "retry": "units whose next try has come",
-    "accounts": "accounts that no search was answered for, whose next try has come",
+    "missing_accounts": "accounts that no search was answered for, whose next try has come",
     "canary": "videos known from before that are looked for again",
-    "show": "held, but not yet shown as materialized",
-    "goes_on": "begun before, and paused",
-    "new": "comments of days that have just settled",
-    "last_day": "accounts of a period that ends today",
+    "mark_materialized": "held, but not yet shown as materialized",
+    "resume": "begun before, and paused",
+    "new_comments": "comments of days that have just settled",
+    "period_ending": "accounts of a period that ends today",
     "period": "accounts of the running period",
     "backfill": "earlier days",
 }
@@ -33,18 +43,18 @@ PRIORITY: Mapping[RunReason, int] = {
     "settled": 0,
     "reobserve": 0,
     "retry": 0,
-    "accounts": 0,
+    "missing_accounts": 0,
     "canary": 0,
-    "show": 0,
-    "goes_on": 1,
-    "new": 1,
-    "last_day": 0,
+    "mark_materialized": 0,
+    "resume": 1,
+    "new_comments": 1,
+    "period_ending": 0,
     "period": 1,
     "backfill": 2,
 }
 """What comes first."""
 
-NOT_A_DAY_SEARCH: Set[RunReason] = frozenset({"show", "accounts"})
+NOT_A_DAY_SEARCH: Set[RunReason] = frozenset({"mark_materialized", "missing_accounts"})
 """What is no search over whole days: to show what is held, and to ask accounts that were missing."""
 
 StudyEntity = tuple[str, str]
@@ -116,7 +126,7 @@ class DeferredUnits:
     study: str
     entity: str
     units: int
-    reason: Literal["quota", "rests", "fresh", "running", "in vain"]
+    reason: Literal["quota", "backing_off", "too_fresh", "running", "no_progress"]
     until: datetime | None
     requests: int = 0
 

@@ -4,7 +4,7 @@ Tables, moments as ISO 8601 text in UTC:
 
 - `requests`: one row per reservation, completed by `settle`. Nothing is ever deleted here.
 - `days`: per pool and UTC day the places taken (`used`), answers that prove the quota alive (`answered`), daily 429s
-  (`refused`), whether the day is over (`spent`), until when the pool is shut (`opens_at`), how often it was found still
+  (`refused`), whether the day is over (`spent`), until when the pool is shut (`available_at`), how often it was found still
   shut on a day without a single answer (`probes`), and the reservation that is trying it just now (`probe`).
 - `used`: per pool, UTC day and study the places taken.
 - `wants`: per pool and study its weight and what it still wants. It counts for an hour after the study's last sign of
@@ -52,7 +52,7 @@ CREATE TABLE requests (
 CREATE INDEX requests_by_day ON requests (day);
 CREATE TABLE days (
     pool TEXT NOT NULL, day TEXT NOT NULL, used INTEGER NOT NULL DEFAULT 0, answered INTEGER NOT NULL DEFAULT 0,
-    refused INTEGER NOT NULL DEFAULT 0, spent INTEGER NOT NULL DEFAULT 0, opens_at TEXT,
+    refused INTEGER NOT NULL DEFAULT 0, spent INTEGER NOT NULL DEFAULT 0, available_at TEXT,
     probes INTEGER NOT NULL DEFAULT 0, probe INTEGER, PRIMARY KEY (pool, day)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE used (
@@ -181,7 +181,7 @@ def _error_message(path: Path, error: Exception) -> str:
     return f"The quota ledger {path} cannot be used: {why}. No request was sent. {advice}"
 
 
-QuotaReason = Literal["cap", "refused", "not_restored", "due", "share"]
+QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "fair_share"]
 
 DEMAND_TTL = timedelta(hours=1)
 """How long a study's want counts after its last sign of life."""
@@ -195,29 +195,29 @@ _STATUSES_BEFORE_QUOTA_CHECK = (401, 429)
 class QuotaExhausted(Exception):
     """No place is free for this caller now.
 
-    `reason`: `cap` (all places of the day are taken), `refused` (the API says that the day's quota is used up, by
-    colleagues perhaps), `not_restored` (refused since midnight; it is tried now and then), `due` (what is left is kept
-    for what is due today), `share` (what is left is other studies' share). It is worth asking again at `opens_at`.
+    `reason`: `cap` (all places of the day are taken), `api_refused` (the API says that the day's quota is used up, by
+    colleagues perhaps), `not_reset` (refused since midnight; it is tried now and then), `reserved` (what is left is kept
+    for what is due today), `fair_share` (what is left is other studies' share). It is worth asking again at `available_at`.
     """
 
-    def __init__(self, pool: str, cap: int, used: int, opens_at: datetime, reason: QuotaReason) -> None:
+    def __init__(self, pool: str, cap: int, used: int, available_at: datetime, reason: QuotaReason) -> None:
         why = {
             "cap": f"all {cap} requests of the day are taken",
-            "refused": f"the API says that the day's quota is used up ({used} of {cap} were counted here)",
-            "not_restored": "the API has refused every request since midnight, so it is tried only now and then",
-            "due": f"the {cap - used} requests that are left are kept for what is due today",
-            "share": f"the {cap - used} requests that are left are the share of other studies",
+            "api_refused": f"the API says that the day's quota is used up ({used} of {cap} were counted here)",
+            "not_reset": "the API has refused every request since midnight, so it is tried only now and then",
+            "reserved": f"the {cap - used} requests that are left are kept for what is due today",
+            "fair_share": f"the {cap - used} requests that are left are the share of other studies",
         }[reason]
         super().__init__(
             f"No request of the pool {pool} can be sent now: {why}. Nothing was sent. "
-            f"Go on at {opens_at:%Y-%m-%d %H:%M} UTC."
+            f"Go on at {available_at:%Y-%m-%d %H:%M} UTC."
         )
-        self.pool, self.cap, self.used, self.retry_at, self.reason = pool, cap, used, opens_at, reason
+        self.pool, self.cap, self.used, self.retry_at, self.reason = pool, cap, used, available_at, reason
 
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """A pool at one moment, in requests. `left` is 0 while it is shut; `opens_at` (UTC) is None while it is open."""
+    """A pool at one moment, in requests. `left` is 0 while it is shut; `available_at` (UTC) is None while it is open."""
 
     pool: str
     day: date
@@ -263,7 +263,7 @@ class Ledger:
             if trying:
                 # One try at a time: the others wait for its answer, or for its place to lapse if its process dies.
                 db.execute(
-                    "UPDATE days SET probe = ?, opens_at = ? WHERE pool = ? AND day = ?",
+                    "UPDATE days SET probe = ?, available_at = ? WHERE pool = ? AND day = ?",
                     (number, (now + _probe_interval(day["probes"])).isoformat(), pool, today),
                 )
             return int(number)
@@ -273,19 +273,19 @@ class Ledger:
     ) -> bool:
         """Raise QuotaSpent if there is no place; whether the place is to try a pool that was shut since midnight."""
         tomorrow, used = next_midnight(now), day["used"]
-        opens_at = _parse_time(day["opens_at"])
-        if opens_at and now < opens_at:
-            raise QuotaExhausted(pool, cap, used, opens_at, "refused" if day["spent"] else "not_restored")
+        available_at = _parse_time(day["available_at"])
+        if available_at and now < available_at:
+            raise QuotaExhausted(pool, cap, used, available_at, "api_refused" if day["spent"] else "not_reset")
         if used >= cap:
             raise QuotaExhausted(pool, cap, used, tomorrow, "cap")
         if not due and pool == "research" and cap - used <= self._due_reserve:
-            raise QuotaExhausted(pool, cap, used, tomorrow, "due")
+            raise QuotaExhausted(pool, cap, used, tomorrow, "reserved")
         claims, lapse = _study_demands(db, pool, now, study)
         if any(claim.requested for name, claim in claims.items() if name != study) and not may_reserve(
             study, cap, claims
         ):
-            raise QuotaExhausted(pool, cap, used, min(lapse, tomorrow), "share")
-        return opens_at is not None
+            raise QuotaExhausted(pool, cap, used, min(lapse, tomorrow), "fair_share")
+        return available_at is not None
 
     def settle(
         self,
@@ -320,12 +320,12 @@ class Ledger:
             elif status is not None and status < 500 and status not in _STATUSES_BEFORE_QUOTA_CHECK:
                 db.execute("UPDATE days SET answered = answered + 1 WHERE pool = ? AND day = ?", where)
                 db.execute(
-                    "UPDATE days SET probe = NULL, opens_at = NULL WHERE pool = ? AND day = ? AND probe = ?",
+                    "UPDATE days SET probe = NULL, available_at = NULL WHERE pool = ? AND day = ? AND probe = ?",
                     (*where, reservation),
                 )
             # A try that ended without a verdict: the next one may follow at once.
             db.execute(
-                "UPDATE days SET probe = NULL, opens_at = ? WHERE pool = ? AND day = ? AND probe = ?",
+                "UPDATE days SET probe = NULL, available_at = ? WHERE pool = ? AND day = ? AND probe = ?",
                 (self._now().isoformat(), *where, reservation),
             )
 
@@ -343,20 +343,20 @@ class Ledger:
             now = self._now()
             asked = db.execute("SELECT day FROM requests WHERE id = ?", (reservation,)).fetchone()
             day = _day_row(db, pool, asked["day"] if asked else now.date().isoformat())
-            opens_at = _parse_time(day["opens_at"])
+            available_at = _parse_time(day["available_at"])
             end = midnight(date.fromisoformat(day["day"]) + timedelta(days=1))
             over, probes, probe = day["spent"], day["probes"], day["probe"]
             if day["answered"]:
-                over, opens_at, probe = 1, end, None
-            elif opens_at is None or now >= opens_at or (probe is not None and reservation in (None, probe)):
+                over, available_at, probe = 1, end, None
+            elif available_at is None or now >= available_at or (probe is not None and reservation in (None, probe)):
                 probes, probe = probes + 1, None
-                opens_at = min(now + _probe_interval(probes), end)
+                available_at = min(now + _probe_interval(probes), end)
             db.execute(
-                "UPDATE days SET refused = refused + 1, spent = ?, opens_at = ?, probes = ?, probe = ? "
+                "UPDATE days SET refused = refused + 1, spent = ?, available_at = ?, probes = ?, probe = ? "
                 "WHERE pool = ? AND day = ?",
-                (over, opens_at.isoformat(), probes, probe, pool, day["day"]),
+                (over, available_at.isoformat(), probes, probe, pool, day["day"]),
             )
-            return opens_at
+            return available_at
 
     def declare_demand(self, study: str, weight: float, units: int, *, pool: str = "research") -> None:
         """Say how many requests a study still wants, from now on; 0 when it is done. Its grants count it down.
@@ -380,12 +380,12 @@ class Ledger:
         with self._file.reading() as db:
             day = db.execute("SELECT * FROM days WHERE pool = ? AND day = ?", (pool, now.date().isoformat())).fetchone()
         used, refused = (day["used"], day["refused"]) if day else (0, 0)
-        opens_at = _parse_time(day["opens_at"]) if day else None
-        if opens_at and now >= opens_at:
-            opens_at = None
+        available_at = _parse_time(day["available_at"]) if day else None
+        if available_at and now >= available_at:
+            available_at = None
         if used >= cap:
-            opens_at = next_midnight(now)
-        return PoolState(pool, now.date(), cap, used, 0 if opens_at else cap - used, refused, opens_at)
+            available_at = next_midnight(now)
+        return PoolState(pool, now.date(), cap, used, 0 if available_at else cap - used, refused, available_at)
 
     def used_by_study(self, pool: str) -> dict[str, int]:
         """Requests of today by study."""

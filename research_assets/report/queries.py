@@ -219,8 +219,9 @@ from marts.epochs order by 1
 AVAILABLE_SINCE_SQL = "select column_name, available_since from marts.codebook where mart = 'videos'"
 
 SAMPLED_SQL = """
-select entity, probability, count(*) from marts.coverage
-where study = $study and probability < 1 group by entity, probability order by entity, probability
+select entity, inclusion_probability, count(*) from marts.coverage
+where study = $study and inclusion_probability < 1
+group by entity, inclusion_probability order by entity, inclusion_probability
 """
 
 CODEBOOK_SQL = """

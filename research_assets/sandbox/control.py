@@ -42,7 +42,7 @@ def state(sandbox: "Sandbox") -> dict[str, Any]:
         "stopped": sandbox.clock.stopped,
         "profile": config.profile,
         "seed": config.seed,
-        "flat": config.fixed_volume,
+        "fixed_volume": config.fixed_volume,
         "rate": config.rate,
         "client_key": config.client_key,
         "client_secret": config.client_secret,

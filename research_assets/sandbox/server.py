@@ -136,22 +136,26 @@ def serve(config: SandboxConfig, port: int) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
 @click.option("--profile", type=click.Choice(list(PROFILES)), default="typical", show_default=True)
 @click.option("--seed", type=int, default=7, show_default=True, help="Another seed, another world.")
-@click.option("--cap", type=click.IntRange(0), default=1000, show_default=True, help="Requests a UTC day.")
+@click.option("--quota", type=click.IntRange(0), default=1000, show_default=True, help="Requests a UTC day.")
 @click.option(
-    "--follow-cap", type=click.IntRange(0), default=20_000, show_default=True, help="The same for follow lists."
+    "--follow-quota", type=click.IntRange(0), default=20_000, show_default=True, help="The same for follow lists."
 )
 @click.option("--rate", type=click.FloatRange(0), help="Requests a second, 0 for no limit; the profile's if not given.")
 @click.option("--latency", type=click.FloatRange(0), default=0.0, show_default=True, help="Seconds before each answer.")
 @click.option(
-    "--now", type=click.DateTime(), help="Where the sandbox's clock starts, UTC; the machine's time if not given."
+    "--start-time",
+    type=click.DateTime(),
+    help="Where the sandbox's clock starts, UTC; the machine's time if not given.",
 )
-@click.option("--flat", type=click.IntRange(0), help="A benchmark world: exactly so many videos a day match any query.")
+@click.option(
+    "--fixed-volume", type=click.IntRange(0), help="A benchmark world: exactly so many videos a day match any query."
+)
 @click.option("--undeliverable", type=click.FloatRange(0, 1), help="Share of hits that no page delivers.")
-def command(port: int, cap: int, now: datetime | None, **knobs: Any) -> None:
+def command(port: int, quota: int, follow_quota: int, start_time: datetime | None, **knobs: Any) -> None:
     """Start a simulated Research API on this machine, for trying, teaching and tests."""
     given = {name: value for name, value in knobs.items() if value is not None}
-    moment = now.replace(tzinfo=UTC) if now else None
+    moment = start_time.replace(tzinfo=UTC) if start_time else None
     try:
-        serve(SandboxConfig(research_cap=cap, start_time=moment, **given), port)
+        serve(SandboxConfig(research_cap=quota, follow_cap=follow_quota, start_time=moment, **given), port)
     except (PortInUse, ValueError) as error:
         raise click.ClickException(str(error)) from error

@@ -30,7 +30,7 @@ from research_assets.units.coverage import SETTLED, UnitStatus, read_unit_status
 
 def is_already_collected(item: PlannedRun) -> bool:
     """Whether all days of an item are only to be shown. An observed period may be held by another study's rows."""
-    return item.reasons == ("show",) and ENTITIES[item.entity].time_axis == "content"
+    return item.reasons == ("mark_materialized",) and ENTITIES[item.entity].time_axis == "content"
 
 
 def materialization_events(items: Iterable[PlannedRun], settings: Settings) -> Iterator[dg.AssetMaterialization]:
@@ -68,7 +68,7 @@ def _counts(records: list[UnitStatus]) -> dict[str, float]:
 DESCRIPTION = """Collects by itself. Whenever requests of the day's quota are free, it starts the runs that are worth
 most: days that have just settled, days that have reached an age of `reobserve_days`, days whose next try has come;
 then comments and the accounts of the running period; then earlier days. Once a week and study, one request looks
-whether videos known from before are still found. Studies share the quota by their `share`.
+whether videos known from before are still found. Studies share the quota by their `quota_weight`.
 
 It never asks for more than the quota has left. When nothing fits, it says so with the numbers: what is left, how many
 units wait, when the quota opens. A run that pauses is taken up here. Switch it off to collect by hand only."""
@@ -167,7 +167,7 @@ def _run_request(item: PlannedRun, tried: NoProgress, now: datetime) -> dg.RunRe
     key = (item.study, item.entity)
     first, last = item.partitions[0].isoformat(), item.partitions[-1].isoformat()
     step = f"{item.study}__{'content' if item.entity in ('videos', 'comments') else item.entity}"
-    config = {"again": True} if item.recollect else {"canary": True} if item.reasons == ("canary",) else {}
+    config = {"recollect": True} if item.recollect else {"canary_check": True} if item.reasons == ("canary",) else {}
     return dg.RunRequest(
         run_key="/".join(
             (

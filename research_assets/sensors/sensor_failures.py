@@ -63,13 +63,13 @@ def alert_on_sensor_failure(settings: Settings, clock: Clock) -> dg.SensorDefini
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         now = clock.now()
         state = json.loads(context.cursor or "{}")
-        reported = {mark: datetime.fromisoformat(at) for mark, at in state.get("told", {}).items()}
+        reported = {mark: datetime.fromisoformat(at) for mark, at in state.get("reported", {}).items()}
         looks = _failed_ticks(context.instance, now - LOOKBACK)
         fresh, reported = new_failures(looks, reported)
         for look in fresh:
             _send_alert(settings, look)
             context.log.warning("%s could not look: %s; noted in %s", look.name, look.error, settings.alerts)
-        context.update_cursor(json.dumps({"told": {mark: at.isoformat() for mark, at in reported.items()}}))
+        context.update_cursor(json.dumps({"reported": {mark: at.isoformat() for mark, at in reported.items()}}))
         names = ", ".join(sorted({look.name for look in looks}))
         return dg.SkipReason(f"Could not look within the last hour: {names}." if names else "All could look.")
 

@@ -32,7 +32,7 @@ class DraftError(Exception):
 class StudyDraft:
     """The answers. Hashtags and keywords: a video needs one of them; everything else narrows further.
 
-    `comments` is all, none, top:<n> or sample:<share>; `users` is authors, panel, none or top:<n>.
+    `comments` is all, none, top:<n> or sample:<fraction>; `users` is authors, panel, none or top:<n>.
     """
 
     name: str
@@ -112,11 +112,11 @@ def render_yaml(draft: StudyDraft) -> str:
         "settle_days: 2  # a day is collected once it is this old: new videos lag up to 48 hours",
         "# reobserve_days: [10, 30]  # ages at which a day's videos are asked again, for settled counts",
         *_query(draft),
-        f"comments: {rule}  # all, none, {{videos: top, n: 50}}, {{videos: sample, share: 0.1}}",
+        f"comments: {rule}  # all, none, {{videos: top, n: 50}}, {{videos: sample, fraction: 0.1}}",
         f"users: {_rule('who', draft.users)}  # whose profiles: authors, panel, none, {{who: top, n: 200}}",
         *_panel(draft.panel),
         f"observe: {_scalar(draft.observe)}  # how often profiles and the panel's lists are asked: weekly or daily",
-        "# share: 2  # weight of this study when the quota is short",
+        "# quota_weight: 2  # weight of this study when the quota is short",
     ]
     head = [
         "# A study for Research Assets. Mistakes are told by: make check-studies. What it costs: research-assets plan.",
@@ -151,7 +151,7 @@ def _rule(key: str, rule: str) -> str:
     if not number:
         return _scalar(word)
     amount = number if _NUMBER.fullmatch(number) else _scalar(number)
-    return f"{{{key}: {_scalar(word)}, {'share' if word == 'sample' else 'n'}: {amount}}}"
+    return f"{{{key}: {_scalar(word)}, {'fraction' if word == 'sample' else 'n'}: {amount}}}"
 
 
 def _panel(usernames: Sequence[str]) -> list[str]:

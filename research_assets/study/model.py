@@ -180,12 +180,15 @@ def _rule_issues(study: StudyFile, today: date) -> Iterator[tuple[KeyPath, str]]
         yield ("reobserve_days",), "the same age stands there twice"
     for where, mode, key, value in (
         ("comments", study.comments.videos, "n", study.comments.n),
-        ("comments", study.comments.videos, "share", study.comments.fraction),
+        ("comments", study.comments.videos, "fraction", study.comments.fraction),
         ("users", study.users.who, "n", study.users.n),
     ):
-        owner = "sample" if key == "share" else "top"
+        owner = "sample" if key == "fraction" else "top"
         if mode == owner and value is None:
-            yield (where,), f"{owner} needs {key}: {'a share above 0, at most 1' if key == 'share' else '1 or more'}"
+            yield (
+                (where,),
+                f"{owner} needs {key}: {'a number above 0, at most 1' if key == 'fraction' else '1 or more'}",
+            )
         if mode != owner and value is not None:
             yield (where, key), f"{key} has a meaning with {owner} only, not with {mode}"
 

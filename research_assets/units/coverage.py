@@ -71,7 +71,7 @@ class Attempt:
     kept: int = 0
     requests: float = 0.0
     expected: int | None = None
-    probability: float = 1.0
+    inclusion_probability: float = 1.0
     reason: str | None = None
     next_try: datetime | None = None
     capture: str | None = None

@@ -17,17 +17,17 @@ from research_assets.units.windows import estimate_hits_per_day, expected_hits, 
 # JOINED: """What work has cost so far, read from raw/coverage: the ground for what the same work will cost again."""
 
 
-Basis = Literal["known counts", "density", "pages observed", "one each", "nothing known", "held"]
+Basis = Literal["known counts", "observed density", "observed pages", "one request each", "no data yet", "held"]
 """From the surest to the least: counts that the API told; hits of days nearby; pages that such lists had; entities that
 cost one request each; a guess of one request; nothing to ask."""
 
 BASIS_BY_CERTAINTY: tuple[Basis, ...] = (
     "held",
-    "one each",
+    "one request each",
     "known counts",
-    "density",
-    "pages observed",
-    "nothing known",
+    "observed density",
+    "observed pages",
+    "no data yet",
 )
 
 MAX_FOLLOW_ROWS = 5_000
@@ -77,7 +77,7 @@ def estimate_search(
     expected = {day: hits / parts for day, hits in estimate_hits_per_day(density, around).items()}
     windows = plan_windows(days, expected, most_days=window_days, page_size=page_size)
     requests = sum(requests_for_hits(expected_hits(window.days, expected), page_size) for window in windows)
-    return Estimate(parts * requests, "density" if expected else "nothing known")
+    return Estimate(parts * requests, "observed density" if expected else "no data yet")
 
 
 def estimate_list(
@@ -93,7 +93,7 @@ def estimate_list(
     `ceiling` is the number of comments after which a list is not asked further (0: none).
     """
     if entity in ("users", "pinned_videos"):
-        return Estimate(1, "one each")
+        return Estimate(1, "one request each")
     if expected is not None:
         if entity == "comments":
             rows = min(expected, ceiling) if ceiling else expected
@@ -101,8 +101,8 @@ def estimate_list(
             rows = min(expected, MAX_FOLLOW_ROWS)
         return Estimate(max(1, math.ceil(rows / page_size)), "known counts")
     if observed_pages:
-        return Estimate(max(1.0, observed_pages), "pages observed")
-    return Estimate(DEFAULT_PAGES.get(entity, 1.0), "nothing known")
+        return Estimate(max(1.0, observed_pages), "observed pages")
+    return Estimate(DEFAULT_PAGES.get(entity, 1.0), "no data yet")
 
 
 def mean_comment_requests_per_day(raw: Path | RawTables) -> dict[str, float]:

@@ -79,16 +79,16 @@ def incremental_input(settings: Settings, record: BuildRecord) -> BuildInput:
     Raises NotAdded if an increment would not do.
     """
     present = list_raw_files(settings.raw)
-    past: Mapping[str, FileStamps] = record["stamps"]
+    past: Mapping[str, FileStamps] = record["file_stamps"]
     _require_append_only(past, present)
     results = _paths("coverage", present["coverage"])
     changed = {table: _changed(past.get(table, {}), days) for table, days in present.items()}
     news = set(_new_paths("coverage", past, present, changed))
     reported, kept = _read_coverage_partitions(settings.raw, sorted(news)), set(results) - news
     # Of a file that is gone or was written again, what it said before has changed as well.
-    taken_back = [places for path, places in record["spoken"].items() if path not in kept]
+    taken_back = [places for path, places in record["coverage_partitions"].items() if path not in kept]
     touched = [(at, entity, day) for places in (*reported.values(), *taken_back) for at, entity, day in places]
-    spoken = reported | {path: record["spoken"][path] for path in kept}
+    spoken = reported | {path: record["coverage_partitions"][path] for path in kept}
     days = {table: {_parse_folder(folder) for folder in changed[table]} for table in DAY_TABLES}
     days["coverage"] = {(study, day) for study, _, day in touched}
     days["coverage"] |= {_parse_folder(folder) for folder in changed["wanted"]}
@@ -107,8 +107,8 @@ def incremental_input(settings: Settings, record: BuildRecord) -> BuildInput:
             reads[table] = _new_paths(table, past, present, changed)
     came = {table for table, folders in changed.items() if folders} | {entity for _, entity, _ in touched}
     sorted_days = {table: sorted(found) for table, found in days.items()}
-    grown = settings.warehouse.stat().st_size > MAX_GROWTH * record["compact"]
-    return BuildInput(present, None, reads, sorted_days, spoken, came, None if grown else record["compact"])
+    grown = settings.warehouse.stat().st_size > MAX_GROWTH * record["compact_bytes"]
+    return BuildInput(present, None, reads, sorted_days, spoken, came, None if grown else record["compact_bytes"])
 
 
 def list_raw_files(raw: Path) -> dict[str, dict[str, dict[str, str]]]:
@@ -169,7 +169,7 @@ def read_record(settings: Settings, project: str) -> BuildRecord | None:
     try:
         record: BuildRecord = orjson.loads(_record_path(settings).read_bytes())
         fits = record["project"] == project and record["file"] == _stamp(settings.warehouse.stat())
-        return record if fits and record["compact"] and scratch_path(settings).exists() else None
+        return record if fits and record["compact_bytes"] and scratch_path(settings).exists() else None
     except (OSError, ValueError, KeyError, TypeError):
         # Lost or damaged: everything is built anew, which needs no record.
         return None
@@ -182,16 +182,16 @@ def write_record(settings: Settings, build_input: BuildInput, project: str) -> N
     """
     file = settings.warehouse_build.stat()
     made_of = {
-        "stamps": build_input.file_stamps,
-        "spoken": build_input.coverage_partitions,
-        "compact": build_input.compact_bytes or file.st_size,
+        "file_stamps": build_input.file_stamps,
+        "coverage_partitions": build_input.coverage_partitions,
+        "compact_bytes": build_input.compact_bytes or file.st_size,
     }
     record = {"project": project, "file": _stamp(file)} | made_of
     files.write_private(_record_path(settings), orjson.dumps(record))
 
 
 def _record_path(settings: Settings) -> Path:
-    return settings.dbt_target / "taken_in.json"
+    return settings.dbt_target / "build_record.json"
 
 
 def _require_append_only(past: Mapping[str, FileStamps], present: Mapping[str, FileStamps]) -> None:

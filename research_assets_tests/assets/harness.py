@@ -62,7 +62,7 @@ class AssetHarness:
             selection=keys,
             instance=self.instance,
             resources={
-                "collection": dg.ResourceDefinition.hardcoded_resource(collector),
+                "collector": dg.ResourceDefinition.hardcoded_resource(collector),
                 "warehouse": warehouse_resource(self.settings),
             },
             partition_key=None if last else first,

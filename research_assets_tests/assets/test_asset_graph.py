@@ -36,8 +36,8 @@ def test_demo_study_has_all_eight_entities() -> None:
         assert spec.key == dg.AssetKey(["gardening", entity])
         assert spec.group_name == "gardening"
         assert spec.skippable
-        assert spec.tags["clock"] == ENTITIES[entity].time_axis
-        assert spec.tags["quota"] == ("follow" if entity in {"followers", "following"} else "research")
+        assert spec.tags["time_axis"] == ENTITIES[entity].time_axis
+        assert spec.tags["quota_pool"] == ("follow" if entity in {"followers", "following"} else "research")
         first, *more = (spec.description or "").split("\n\n")
         assert first == f"Grain: {ENTITIES[entity].grain}.", "lists show it as it is written"
         assert [part.partition(" ")[0] for part in more] == ["**Partition:**", "**Cost:**", "**Again:**"]

@@ -33,7 +33,7 @@ def harness(tmp_path: Path) -> Iterator[Build]:
     with ExitStack() as stack:
 
         def build(**knobs: object) -> AssetHarness:
-            sandbox = stack.enter_context(run_in_thread(SandboxConfig(**{"flat": 30, **knobs})))  # type: ignore[arg-type]
+            sandbox = stack.enter_context(run_in_thread(SandboxConfig(**{"fixed_volume": 30, **knobs})))  # type: ignore[arg-type]
             return AssetHarness(sandbox, tmp_path / "data")
 
         yield build
@@ -70,7 +70,7 @@ def test_what_is_held_is_not_asked_again(harness: Build) -> None:
 
 
 def test_a_dead_day_is_not_materialized_and_stops_nothing(harness: Build) -> None:
-    world = harness(dead_days=frozenset({date(2026, 2, 4)}), flat_comments=2, flat=3)
+    world = harness(dead_days=frozenset({date(2026, 2, 4)}), fixed_comments=2, fixed_volume=3)
     result = world.run("videos", "comments", first="2026-02-01", last="2026-02-10")
     alive = [day for day in DAYS if day != "2026-02-04"]
     assert result.success
@@ -88,7 +88,9 @@ VIDEOS = dg.AssetKey(["gardening", "videos"])
 
 
 def test_a_pause_is_no_failure(harness: Build) -> None:
-    world = harness(research_cap=3, flat=90, search_life=10 * 86_400, now=datetime(2026, 3, 2, 9, tzinfo=UTC))
+    world = harness(
+        research_cap=3, fixed_volume=90, search_lifetime=10 * 86_400, now=datetime(2026, 3, 2, 9, tzinfo=UTC)
+    )
     assert world.run("videos", first="2026-02-09", last="2026-02-10").success
     world.instance.wipe_assets([dg.AssetKey(["gardening", "videos"])])
     paused = world.run("videos", first="2026-02-01", last="2026-02-10")
@@ -105,7 +107,10 @@ def test_a_pause_is_no_failure(harness: Build) -> None:
     assert reported.metadata["pool"].value == "research"
     assert reported.metadata["remaining partitions"].value == "2026-02-01..2026-02-08"
     assert reported.metadata["quota available at"].value == "2026-03-03 00:00 UTC"
-    assert (reported.metadata["remaining requests"].value, reported.metadata["estimate basis"].value) == (8, "density")
+    assert (reported.metadata["remaining requests"].value, reported.metadata["estimate basis"].value) == (
+        8,
+        "observed density",
+    )
     assert reported.metadata["estimated completion"].value == "2026-03-05, if nothing else is asked"
     # The steps of the checks waited for an output that did not come, but what came was looked at.
     record = world.instance.get_latest_asset_check_evaluation_record(

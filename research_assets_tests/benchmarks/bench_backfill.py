@@ -31,7 +31,7 @@ STUDY = f"""
 def run() -> Iterable[Row]:
     """The run of an empty year, and once more when all of it is held."""
     with (
-        sandbox("--flat", str(VIDEOS)) as url,
+        sandbox("--fixed-volume", str(VIDEOS)) as url,
         study_folder(STUDY) as studies,
         data_root(url, studies=studies) as settings,
     ):

@@ -17,7 +17,8 @@ from typing import Any
 import httpx
 
 from research_assets.clock import ServerClock, SystemClock
-from research_assets.collect import CollectionTask, RunProgress, collect
+from research_assets.collect.run import collect
+from research_assets.collect.types import CollectionTask, RunProgress
 from research_assets.fields import ENTITIES
 from research_assets.settings import Settings
 from research_assets_tests.benchmarks import Row
@@ -30,7 +31,7 @@ ROUNDS, PAGES = 12, 60
 
 def run() -> Iterable[Row]:
     """The median page of both in the median turn, and the median ratio of two turns that follow each other."""
-    with sandbox("--flat", str(PAGES * 100)) as url, data_root(url, rate=1e9, research_cap=10**9) as settings:
+    with sandbox("--fixed-volume", str(PAGES * 100)) as url, data_root(url, rate=1e9, research_cap=10**9) as settings:
         bare, ours, flushes = asyncio.run(_in_turns(settings))
     note = f"{ROUNDS} x {PAGES} pages of 100 videos, in turns"
     yield Row("a page by a bare httpx loop", 1000 * median(bare), "ms", None, note)

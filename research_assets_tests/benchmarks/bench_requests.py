@@ -19,7 +19,7 @@ DENSE = 950
 
 @contextmanager
 def _harness(**knobs: Any) -> Iterator[ServedHarness]:
-    config = SandboxConfig(**{"flat": DENSE, "research_cap": 10_000} | knobs)
+    config = SandboxConfig(**{"fixed_volume": DENSE, "research_cap": 10_000} | knobs)
     with data_root(research_cap=10_000) as settings, serve_harness(settings, config) as harness:
         yield harness
 
@@ -50,7 +50,7 @@ def _clean() -> Iterator[Row]:
 def _mixed() -> Iterator[Row]:
     """A range of 60 days, then another 60 whose density is known: the cost of what windows hold, and 1 % more."""
     for flat in (37, 137, DENSE):
-        with _harness(flat=flat) as harness:
+        with _harness(fixed_volume=flat) as harness:
             for first in (START, START - timedelta(days=60)):
                 before = harness.requests_sent
                 spec = study(start=START - timedelta(days=60))
@@ -111,7 +111,7 @@ def _across_midnight() -> Iterator[Row]:
 
 def _sparse() -> Iterator[Row]:
     spec = study(start=date(2025, 4, 1))
-    with _harness(flat=3) as harness:
+    with _harness(fixed_volume=3) as harness:
         began = perf_counter()
         asyncio.run(harness.collect("videos", days(365, spec.start), spec))
         case = "365 days of 3 videos"

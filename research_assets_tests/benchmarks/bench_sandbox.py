@@ -20,7 +20,7 @@ from research_assets.fields import ENTITIES
 from research_assets_tests.benchmarks import Row
 
 MARK = 2000  # pages a CPU second
-_FLAT = ("--profile", "clean", "--flat", "950")
+_FLAT = ("--profile", "clean", "--fixed-volume", "950")
 _SOCIAL = ("--profile", "clean")
 _QUERY = {"and": [{"operation": "IN", "field_name": "region_code", "field_values": ["DE", "AT", "US", "GB", "MX"]}]}
 _MONTHS = ("20260101", "20260131"), ("20260201", "20260228"), ("20260301", "20260331"), ("20260401", "20260430")
@@ -88,7 +88,7 @@ def _measure(case: str, url: str, months: Sequence[tuple[str, str]], bound: floa
 
 @contextmanager
 def _serving(*options: str) -> Iterator[str]:
-    command = [sys.executable, "-m", "research_assets.sandbox", "--port", "0", "--cap", "1000000000", "--rate", "0"]
+    command = [sys.executable, "-m", "research_assets.sandbox", "--port", "0", "--quota", "1000000000", "--rate", "0"]
     with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

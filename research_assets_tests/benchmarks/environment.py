@@ -39,7 +39,7 @@ def study_folder(attributes: str, name: str = "garden") -> Iterator[str]:
 def sandbox(*options: str) -> Iterator[str]:
     """The address of a sandbox in a process of its own; without limits unless they are given."""
     command = [sys.executable, "-m", "research_assets.sandbox", "--port", "0", "--profile", "clean"]
-    command += ["--cap", "1000000000", "--rate", "0", *options]
+    command += ["--quota", "1000000000", "--rate", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None

@@ -161,7 +161,7 @@ def _coverage() -> dict[str, str]:
         "kept": f"CASE WHEN v < 0 THEN {VIDEOS} ELSE {COMMENTS} END",
         "expected": f"CASE WHEN v >= 0 THEN {COMMENTS} END",
         "requests": "1",
-        "probability": "1",
+        "inclusion_probability": "1",
         "first_at": "o + INTERVAL 11 HOUR",
         "last_at": "o + INTERVAL 12 HOUR",
     }

@@ -9,7 +9,8 @@ from time import perf_counter
 from typing import Any
 
 from research_assets.clock import ServerClock, SystemClock
-from research_assets.collect import CollectionTask, CollectorContext, Paused, RunProgress, collect
+from research_assets.collect.run import collect
+from research_assets.collect.types import CollectionTask, CollectorContext, Paused, RunProgress
 from research_assets.quota.ledger import Ledger
 from research_assets.settings import Settings
 from research_assets.study.spec import CommentRule, StudySpec

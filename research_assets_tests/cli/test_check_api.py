@@ -1,4 +1,4 @@
-"""`status --api` says in plain words whether the API can be asked, and never asks for data."""
+"""`check-api` says in plain words whether the API can be asked, and never asks for data."""
 
 from collections.abc import Iterator
 
@@ -21,7 +21,7 @@ def sandbox() -> Iterator[RunningSandbox]:
 def status(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Result:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    return CliRunner().invoke(main, ["status", "--api"])
+    return CliRunner().invoke(main, ["check-api"])
 
 
 def test_right_credentials(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> None:

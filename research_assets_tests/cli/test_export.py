@@ -46,7 +46,7 @@ def test_days_pseudonyms_and_the_place_of_the_key(export_settings: Settings) -> 
 
 
 def test_ids(export_settings: Settings) -> None:
-    result = export("--ids", "--last", "2026-02-01")
+    result = export("--ids-only", "--last", "2026-02-01")
     assert result.exit_code == 0, result.output
     assert (list_exports(export_settings)[0].folder / "ids.csv").read_text().count("\n") == 4
 
@@ -58,7 +58,7 @@ def test_ids(export_settings: Settings) -> None:
         (["--mart", "vids"], 1, "Error: There is no mart vids; there are: "),
         (["--format", "xlsx"], 2, "'xlsx' is not one of 'parquet', 'csv', 'stata'"),
         (["--first", "2026-02-30"], 2, "Invalid value for '--first'"),
-        (["--ids", "--pseudonymous"], 2, "--ids is a file of its own"),
+        (["--ids-only", "--pseudonymous"], 2, "--ids-only is a file of its own"),
     ],
 )
 def test_what_cannot_be_had_is_told(export_settings: Settings, arguments: list[str], code: int, said: str) -> None:

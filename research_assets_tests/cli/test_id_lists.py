@@ -51,7 +51,7 @@ def test_an_audit_says_its_price_first_and_then_the_shares(
     assert refused.exit_code == 1
     assert "It takes 2 requests at least; 1,000 of 1,000 are left today" in refused.stdout
     assert sandbox.app.books.asked.get("video_query", 0) == 0
-    result = call("audit", file, "--by", "how", "--yes")
+    result = call("audit", file, "--group-by", "how", "--yes")
     assert result.exit_code == 0, result.output
     folder = tmp_path / "data" / "audits" / "donation_1"
     each = pd.read_csv(folder / "ids.csv", dtype={"id": "int64"})
@@ -65,19 +65,19 @@ def test_an_audit_says_its_price_first_and_then_the_shares(
 
 def test_a_list_is_rebuilt_with_its_comments_and_never_asked_for_twice(ids: list[int], tmp_path: Path) -> None:
     file = written(tmp_path / "ids.csv", ids)
-    first = call("rebuild", file, "--name", "colleague", "--yes")
+    first = call("rehydrate", file, "--name", "colleague", "--yes")
     assert first.exit_code == 0, first.output
     assert "as the study colleague" in first.stdout
-    again = call("rebuild", file, "--name", "colleague", "--yes")
+    again = call("rehydrate", file, "--name", "colleague", "--yes")
     assert again.exit_code == 0, again.output
     assert "videos are held already" in again.stdout
     export = tmp_path / "export.csv"
     raw = tmp_path / "data" / "raw"
     (video,) = duckdb.execute(f"SELECT min(id) FROM '{raw}/videos/study=colleague/*/*.parquet'").fetchall()[0]
     export.write_text(f"entity,id,video_id,date\nvideos,{video},{video},\ncomments,77,{video},\n")
-    only = call("rebuild", str(export), "--name", "other", "--yes")
+    only = call("rehydrate", str(export), "--name", "other", "--yes")
     assert "1 comments are left out" in only.stdout
-    result = call("rebuild", str(export), "--name", "other", "--comments", "--yes")
+    result = call("rehydrate", str(export), "--name", "other", "--comments", "--yes")
     assert result.exit_code == 0, result.output
     assert "0 of 1 listed comments came back" in result.stdout
     assert duckdb.execute(f"SELECT count(*) FROM '{raw}/comments/study=other/*/*.parquet'").fetchall() == [(4,)]

@@ -64,9 +64,11 @@ def test_a_probe_is_kept_and_founds_the_plan(sandbox: RunningSandbox) -> None:
     spent = asked(sandbox)
     assert 9 <= spent <= 12
     assert "gardening 2026-02-01: 250 videos, complete" in result.stdout
-    assert "density" in result.stdout
+    assert "observed density" in result.stdout
     # Seven days of 250 videos are left, before and after the day in the middle: 1,750 videos in all.
-    assert ["gardening", "videos", "7", "18", "density"] in [line.split() for line in result.stdout.splitlines()]
+    assert ["gardening", "videos", "7", "18", "observed density"] in [
+        line.split() for line in result.stdout.splitlines()
+    ]
     assert ["gardening", "known", "videos", "1", "one", "each"] in [line.split() for line in result.stdout.splitlines()]
     again = plan("--probe", "--yes")
     assert "No probe is needed" in again.stdout
@@ -82,7 +84,7 @@ def test_a_probe_of_a_dense_study_stops_at_its_bound(sandbox: RunningSandbox) ->
 
 
 def test_each_day_is_told(sandbox: RunningSandbox) -> None:
-    result = plan("--days")
+    result = plan("--by-partition")
     assert all(f"2026-02-{day:02}" in result.stdout for day in range(1, 11))
     assert asked(sandbox) == 0
 

@@ -11,7 +11,8 @@ import httpx
 import orjson
 
 from research_assets.clock import ServerClock
-from research_assets.collect import CollectionTask, CollectorContext, PartitionResult, Paused, collect
+from research_assets.collect.run import collect
+from research_assets.collect.types import CollectionTask, CollectorContext, PartitionResult, Paused
 from research_assets.quota.ledger import Ledger
 from research_assets.sandbox.app import Sandbox, create_app
 from research_assets.sandbox.config import SandboxConfig

@@ -19,8 +19,9 @@ from threading import Event
 from typing import Any
 
 from research_assets.clock import ServerClock
-from research_assets.collect import CollectionTask, CollectorContext, RunProgress, collect
 from research_assets.collect import publish as publishing
+from research_assets.collect.run import collect
+from research_assets.collect.types import CollectionTask, CollectorContext, RunProgress
 from research_assets.quota.ledger import Ledger
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.request_log import LogEntry

@@ -38,7 +38,7 @@ RUNNING = study(end=None)
 
 async def collected_harness(settings: Settings, **knobs: object) -> CollectorHarness:
     """A lab that holds five days of 20 videos for long enough."""
-    harness = CollectorHarness(settings, SandboxConfig(**{"flat": 20, "search_life": 40 * 86_400, **knobs}))  # type: ignore[arg-type]
+    harness = CollectorHarness(settings, SandboxConfig(**{"fixed_volume": 20, "search_lifetime": 40 * 86_400, **knobs}))  # type: ignore[arg-type]
     await harness.collect("videos", days(5))
     harness.clock.advance(days=CANARY_INTERVAL.days)
     return harness
@@ -147,9 +147,9 @@ async def test_of_a_query_by_many_accounts_those_are_looked_for_that_go_into_one
 async def test_an_account_that_breaks_searches_is_left_out_of_the_look(
     settings: Settings, spelt: Callable[[str], str]
 ) -> None:
-    harness = make_harness(settings, search_life=40 * 86_400)
+    harness = make_harness(settings, search_lifetime=40 * 86_400)
     names = [spelt(name) for name in panel(harness, 10)]
-    harness = make_harness(replaced(settings), search_life=40 * 86_400, breaking_usernames=frozenset({names[3]}))
+    harness = make_harness(replaced(settings), search_lifetime=40 * 86_400, breaking_usernames=frozenset({names[3]}))
     heard = RecordingEdit()
     await harness.collect("videos", days(5), usernames_of(names))
     harness.clock.advance(days=CANARY_INTERVAL.days)

@@ -53,8 +53,10 @@ class Case:
 
 
 CASES = {
-    "videos": Case("videos", 13, {"flat": 260}, 40, lambda _: days(2)),
-    "comments": Case("comments", 15, {"flat": 2, "flat_comments": 40}, 10, lambda _: days(1), before=("videos",)),
+    "videos": Case("videos", 13, {"fixed_volume": 260}, 40, lambda _: days(2)),
+    "comments": Case(
+        "comments", 15, {"fixed_volume": 2, "fixed_comments": 40}, 10, lambda _: days(1), before=("videos",)
+    ),
     "followers": Case(
         "followers",
         11,

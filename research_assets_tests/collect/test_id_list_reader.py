@@ -38,7 +38,7 @@ def test_ids_and_links_are_found_wherever_they_stand(tmp_path: Path, text: str) 
 
 def test_what_is_repeated_or_no_id_is_told(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(f"id,how\n{ID},liked\n{ID},watched\nabc,liked\n12,x\n{2**62},x\n")
-    found = read_id_list(tmp_path / "list.csv", NOW, label="how")
+    found = read_id_list(tmp_path / "list.csv", NOW, group="how")
     assert found.videos == (ListedVideo(ID, None, "liked"),)
     assert found.n_duplicates == 1
     assert [line for line, _ in found.invalid_lines] == [4, 5, 6], "a word, no moment, a moment far ahead"

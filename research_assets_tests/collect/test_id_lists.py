@@ -33,7 +33,7 @@ DAY = (START - date(1970, 1, 1)).days
 
 
 def world(settings: Settings, **knobs: Any) -> CollectorHarness:
-    known: dict[str, Any] = {"flat": 20, "profile": "clean"} | knobs
+    known: dict[str, Any] = {"fixed_volume": 20, "profile": "clean"} | knobs
     return CollectorHarness(settings, SandboxConfig(**known))
 
 
@@ -50,9 +50,9 @@ def nonexistent_ids(ids: list[int]) -> list[int]:
 
 
 def question(
-    harness: CollectorHarness, ids: list[int], purpose: Literal["audit", "rebuild"] = "audit", name: str = "donation"
+    harness: CollectorHarness, ids: list[int], purpose: Literal["audit", "rehydrate"] = "audit", name: str = "donation"
 ) -> IdListTask:
-    folder = harness.settings.captures if purpose == "rebuild" else harness.settings.audits / "captures"
+    folder = harness.settings.captures if purpose == "rehydrate" else harness.settings.audits / "captures"
     fields = ("id", "create_time") if purpose == "audit" else None
     return IdListTask(purpose, name, tuple(map(ListedVideo, ids)), folder, fields)
 
@@ -61,7 +61,7 @@ async def asked(harness: CollectorHarness, what: IdListTask, **how: Any) -> IdLi
     context = harness.tools(**how)
 
     def done(journal: Any, known: Any) -> None:
-        if what.purpose == "rebuild":
+        if what.purpose == "rehydrate":
             publish_rehydrated(harness.settings.raw, journal, what.videos, known)
         else:
             journal.seal()
@@ -104,7 +104,7 @@ async def test_ids_that_come_as_text_are_returned_and_a_row_without_one_is_nothi
 
 
 async def test_what_is_withdrawn_is_absent(settings: Settings) -> None:
-    harness = world(settings, withdrawn_per_year=0.5, flat=40)
+    harness = world(settings, withdrawn_per_year=0.5, fixed_volume=40)
     ids = held(harness, 10)
     found = await asked(harness, question(harness, ids))
     there = set(harness.app.world.deliverable(ids, harness.clock.now().timestamp()))
@@ -113,7 +113,7 @@ async def test_what_is_withdrawn_is_absent(settings: Settings) -> None:
 
 
 async def test_nothing_is_believed_only_the_second_time(settings: Settings) -> None:
-    harness = world(settings, silent_searches=1)
+    harness = world(settings, empty_searches=1)
     ids = held(harness, 4)
     found = await asked(harness, question(harness, ids))
     assert set(found.known.states.values()) == {"returned"}
@@ -168,7 +168,7 @@ async def test_rebuilt_rows_are_those_that_were_collected(settings: Settings) ->
     collected = "SELECT * EXCLUDE (observed_at, capture, study) FROM {videos} WHERE study = 'garden' ORDER BY id"
     before = harness.sql(collected)
     ids = [row[0] for row in harness.sql("SELECT id FROM {videos} WHERE study = 'garden'")]
-    what = question(harness, [*ids, *nonexistent_ids(ids[:5])], "rebuild", "colleague")
+    what = question(harness, [*ids, *nonexistent_ids(ids[:5])], "rehydrate", "colleague")
     found = await asked(harness, what)
     assert found.n_remaining == 0
     assert harness.sql(collected.replace("garden", "colleague")) == before

@@ -28,7 +28,7 @@ Change = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def dense(**knobs: object) -> SandboxConfig:
-    return SandboxConfig(**{"flat": 250, "profile": "clean"} | knobs)  # type: ignore[arg-type]
+    return SandboxConfig(**{"fixed_volume": 250, "profile": "clean"} | knobs)  # type: ignore[arg-type]
 
 
 def nth(number: int, change: Change) -> Edit:
@@ -136,7 +136,7 @@ async def test_a_throttle_that_does_not_end_pauses_before_it_eats_the_day(settin
 
 
 async def test_a_window_that_the_api_does_not_take_holds_up_no_other(settings: Settings) -> None:
-    harness = CollectorHarness(settings, dense(flat=20))
+    harness = CollectorHarness(settings, dense(fixed_volume=20))
     await harness.collect("videos", days(40, START - timedelta(days=40)), study(start=START - timedelta(days=40)))
 
     def refuse(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
@@ -212,7 +212,7 @@ async def test_a_refusal_between_failures_is_an_answer(settings: Settings) -> No
 
 
 async def test_the_reserve_is_kept_from_a_backfill_and_given_to_what_is_due(settings: Settings) -> None:
-    harness = CollectorHarness(settings, dense(flat=150))
+    harness = CollectorHarness(settings, dense(fixed_volume=150))
     due = harness.clock.now().date() - timedelta(days=3)
     harness.ledger = type(harness.ledger)(
         settings.ledger, {"research": 10, "follow": 10}, harness.server_clock, due_reserve=8

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from research_assets.clock import week_of
-from research_assets.collect import PeriodNotCurrent
+from research_assets.collect.run import PeriodNotCurrent
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.world.accounts import PANEL
 from research_assets.settings import Settings
@@ -83,7 +83,7 @@ async def test_a_sample_keeps_its_chance_and_a_top_asks_the_most_commented(setti
     drawn = garden_config(comments=CommentRule("sample", fraction=0.25, seed=3, replies="none"))
     await harness.collect("comments", days(1), drawn)
     videos = harness.sql("SELECT count(*) FROM {videos}")[0][0]
-    units = harness.sql("SELECT unit, probability FROM {coverage} WHERE entity = 'comments'")
+    units = harness.sql("SELECT unit, inclusion_probability FROM {coverage} WHERE entity = 'comments'")
     assert {row[1] for row in units} == {0.25}
     assert 0.1 * videos < len(units) < 0.4 * videos
     top = garden_config(comments=CommentRule("top", n=3, replies="none"))

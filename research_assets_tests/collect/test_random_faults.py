@@ -20,7 +20,7 @@ from research_assets.settings import VARIABLES, Settings
 from research_assets.study.spec import StudySpec
 from research_assets.units.usernames import batchable_usernames
 from research_assets_tests.collect.harness import START, CollectorHarness, days, study
-from research_assets_tests.collect.test_username_batches import panel, usernames_of
+from research_assets_tests.collect.test_username_batches import make_harness, panel, usernames_of
 
 DAYS = 6
 EPOCH = date(1970, 1, 1)
@@ -37,13 +37,13 @@ fault_configs = st.fixed_dictionaries(
         "p_no_cursor": st.just(0.1),
         "p_stuck_cursor": st.just(0.1),
         "p_empty_page": st.just(0.2),
-        "p_silent": st.just(0.05),
+        "p_empty_search": st.just(0.05),
         "p_fresh_search_id": st.just(0.8),
-        "p_foreign": st.sampled_from([0.2, 0.6]),
+        "p_foreign_page": st.sampled_from([0.2, 0.6]),
         "p_new_search_id": st.just(0.3),
         "lower_case_regions": st.booleans(),
         "every_429": st.sampled_from([0, 5]),
-        "search_life": st.sampled_from([4, 86_400]),
+        "search_lifetime": st.sampled_from([4, 86_400]),
         "dead_days": st.sets(st.integers(0, DAYS - 1).map(lambda n: START + timedelta(days=n)), max_size=2).map(
             frozenset
         ),
@@ -159,18 +159,20 @@ async def at_once(work: Callable[..., Any], *arguments: Any) -> Any:
     return work(*arguments)
 
 
-@given(knobs=fault_configs, cap=st.sampled_from([7, 25, 1000]), flat=st.sampled_from([0, 4, 30, 130]), plan=runs)
+@given(
+    knobs=fault_configs, cap=st.sampled_from([7, 25, 1000]), fixed_volume=st.sampled_from([0, 4, 30, 130]), plan=runs
+)
 @how(
     max_examples=8,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
     derandomize=True,
 )
-@example(knobs={"p_foreign": 0.6, "p_silent": 0.1, "search_life": 4}, cap=25, flat=130, plan=[])
+@example(knobs={"p_foreign_page": 0.6, "p_empty_search": 0.1, "search_lifetime": 4}, cap=25, fixed_volume=130, plan=[])
 @example(
     knobs={"dead_days": frozenset({START})},
     cap=7,
-    flat=130,
+    fixed_volume=130,
     plan=[{"first": 0, "count": 6, "again": False, "kill_at": 5, "wait_days": 0}],
 )
 def test_whatever_happens(knobs: dict[str, Any], cap: int, flat: int, plan: list[dict[str, Any]]) -> None:
@@ -189,7 +191,7 @@ def test_whatever_happens_to_a_query_of_accounts(
     knobs: dict[str, Any], cap: int, plan: list[dict[str, Any]], bad: set[int]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        names = panel(harness(Settings.from_env({VARIABLES["root"].name: folder})), 24)
+        names = panel(make_harness(Settings.from_env({VARIABLES["root"].name: folder})), 24)
     breaking = frozenset(names[place] for place in bad)
     run_scenario(knobs | {"breaking_usernames": breaking, "username_batch": 10}, cap, 130, plan, usernames_of(names))
 
@@ -202,7 +204,7 @@ def run_scenario(knobs: dict[str, Any], cap: int, flat: int, plan: list[dict[str
         settings = replace(settings, client_key="sandbox-key", client_secret="sandbox-secret")
         if flat < 30 or batchable_usernames(spec.query):
             # Too few to tell a search that finds nothing for no reason from a day without videos.
-            knobs = {name: value for name, value in knobs.items() if name != "p_silent"}
+            knobs = {name: value for name, value in knobs.items() if name != "p_empty_search"}
         config = SandboxConfig(fixed_volume=flat, research_cap=cap, **knobs)
         # Which page is durable first would decide which request the sandbox takes for its n-th.
         with patch("asyncio.to_thread", at_once):

@@ -8,7 +8,8 @@ import httpx
 import orjson
 import pytest
 
-from research_assets.collect import CollectionTask, collect
+from research_assets.collect.run import collect
+from research_assets.collect.types import CollectionTask
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets.storage.captures import Journal, list_open_journals
@@ -26,7 +27,7 @@ from research_assets_tests.collect.test_lists import garden_config, this_week
 
 
 def dense(**knobs: object) -> SandboxConfig:
-    return SandboxConfig(**{"flat": 250, "profile": "clean"} | knobs)  # type: ignore[arg-type]
+    return SandboxConfig(**{"fixed_volume": 250, "profile": "clean"} | knobs)  # type: ignore[arg-type]
 
 
 def open_journals(harness: CollectorHarness, entity: str = "videos") -> int:
@@ -60,7 +61,7 @@ async def collect_until_killed(
 async def test_a_run_killed_between_verdicts_is_finished_without_a_request(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, verdict: int
 ) -> None:
-    harness = CollectorHarness(settings, dense(flat=20))
+    harness = CollectorHarness(settings, dense(fixed_volume=20))
     await collect_until_killed(harness, monkeypatch, days(4), "unit", verdict)
     before = harness.requests_sent
     finished, _ = await harness.collect("videos", days(4))
@@ -73,10 +74,10 @@ async def test_a_run_killed_between_verdicts_is_finished_without_a_request(
 async def test_a_dead_day_judged_before_the_kill_is_not_asked_again(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    harness = CollectorHarness(settings, dense(flat=20, dead_days=frozenset({START})))
+    harness = CollectorHarness(settings, dense(fixed_volume=20, dead_days=frozenset({START})))
     await harness.collect("videos", days(3)[1:])
     with monkeypatch.context() as patch:
-        patch.setattr("research_assets.collect.publish.tables.write_capture", lambda *_: 1 / 0)
+        patch.setattr("research_assets.collect.publish.raw_writer.write_capture", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             await harness.collect("videos", days(3))
     before = harness.requests_sent
@@ -86,7 +87,7 @@ async def test_a_dead_day_judged_before_the_kill_is_not_asked_again(
 
 
 async def test_a_window_that_spans_a_held_day_is_gone_on_with(settings: Settings) -> None:
-    harness = CollectorHarness(settings, dense(flat=5, research_cap=2))
+    harness = CollectorHarness(settings, dense(fixed_volume=5, research_cap=2))
     await harness.collect("videos", [START + timedelta(days=1)], page_size=10)
     _, pause = await harness.collect("videos", days(3), page_size=10)
     assert pause is not None
@@ -101,7 +102,7 @@ async def test_a_window_that_spans_a_held_day_is_gone_on_with(settings: Settings
 async def test_no_window_reaches_across_days_that_are_gone_on_with(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
-    harness = CollectorHarness(settings, dense(flat=50))
+    harness = CollectorHarness(settings, dense(fixed_volume=50))
     await collect_until_killed(harness, monkeypatch, days(14)[5:9], "page", page)
     assert open_journals(harness) == 1
     before = harness.requests_sent
@@ -129,7 +130,7 @@ async def test_a_window_of_which_some_days_are_wanted_is_treated_as_is_cheapest(
 
 
 async def test_no_window_reaches_across_a_day_that_is_given_up(settings: Settings) -> None:
-    harness = CollectorHarness(settings, dense(flat=3, dead_days=frozenset({START + timedelta(days=15)})))
+    harness = CollectorHarness(settings, dense(fixed_volume=3, dead_days=frozenset({START + timedelta(days=15)})))
     await harness.collect("videos", days(31)[13:18])
     before = harness.requests_sent
     finished, _ = await harness.collect("videos", days(31))

@@ -10,7 +10,7 @@ from research_assets_tests.collect.harness import QUERY, START, CollectorHarness
 
 
 def dense_config(**knobs: object) -> SandboxConfig:
-    return SandboxConfig(**{"flat": 950, "profile": "clean"} | knobs)  # type: ignore[arg-type]
+    return SandboxConfig(**{"fixed_volume": 950, "profile": "clean"} | knobs)  # type: ignore[arg-type]
 
 
 async def test_seven_clean_days_cost_their_pages(settings: Settings) -> None:
@@ -61,7 +61,7 @@ async def test_a_dead_day_is_found_and_everything_else_is_complete(settings: Set
 
 async def test_a_quarantined_day_rests_until_its_next_try_and_then_grows(settings: Settings) -> None:
     dead = START + timedelta(days=2)
-    harness = CollectorHarness(settings, dense_config(flat=10, dead_days=frozenset({dead})))
+    harness = CollectorHarness(settings, dense_config(fixed_volume=10, dead_days=frozenset({dead})))
     await harness.collect("videos", days(5))
     spent = harness.requests_sent
     finished, _ = await harness.collect("videos", days(5))
@@ -79,7 +79,7 @@ async def test_a_quarantined_day_rests_until_its_next_try_and_then_grows(setting
 
 
 async def test_a_year_of_sparse_days_shares_requests(settings: Settings) -> None:
-    harness = CollectorHarness(settings, dense_config(flat=3))
+    harness = CollectorHarness(settings, dense_config(fixed_volume=3))
     spec = study(start=date(2025, 4, 1))
     finished, _ = await harness.collect("videos", days(365, spec.start), spec)
     assert {f.state for f in finished.values()} == {"complete"}
@@ -109,7 +109,7 @@ async def test_the_quota_ends_and_the_next_night_goes_on_after_the_last_page(set
 
 
 async def test_too_fresh_days_are_not_asked(settings: Settings) -> None:
-    harness = CollectorHarness(settings, dense_config(flat=5))
+    harness = CollectorHarness(settings, dense_config(fixed_volume=5))
     today = harness.clock.now().date()
     finished, _ = await harness.collect("videos", [today - timedelta(days=n) for n in range(5)])
     assert [finished[today - timedelta(days=n)].state for n in range(5)] == ["too_fresh"] * 3 + ["complete"] * 2
@@ -118,7 +118,7 @@ async def test_too_fresh_days_are_not_asked(settings: Settings) -> None:
 
 async def test_an_empty_day_among_full_ones_is_suspicious_until_another_day_confirms_it(settings: Settings) -> None:
     silent = START + timedelta(days=3)
-    harness = CollectorHarness(settings, dense_config(flat=50, silent_days=frozenset({silent})))
+    harness = CollectorHarness(settings, dense_config(fixed_volume=50, empty_days=frozenset({silent})))
     finished, _ = await harness.collect("videos", days(7))
     assert finished[silent].state == "suspicious"
     assert sum(f.state == "complete" for f in finished.values()) == 6
@@ -129,21 +129,21 @@ async def test_an_empty_day_among_full_ones_is_suspicious_until_another_day_conf
 
 
 async def test_a_search_that_silently_finds_nothing_is_not_believed(settings: Settings) -> None:
-    harness = CollectorHarness(settings, dense_config(flat=50, silent_searches=1))
+    harness = CollectorHarness(settings, dense_config(fixed_volume=50, empty_searches=1))
     finished, _ = await harness.collect("videos", days(7))
     assert {f.state for f in finished.values()} == {"complete"}
     assert len(set(harness.ids())) == 350
 
 
 async def test_pages_of_another_search_do_not_complete_a_day(settings: Settings) -> None:
-    harness = CollectorHarness(settings, dense_config(flat=950, foreign_searches=1))
+    harness = CollectorHarness(settings, dense_config(fixed_volume=950, foreign_page_searches=1))
     finished, _ = await harness.collect("videos", days(3))
     assert {f.state for f in finished.values()} == {"complete"}
     assert len(set(harness.ids())) == 3 * 950
 
 
 async def test_a_month_of_errors_is_given_up_without_spending_the_day(settings: Settings) -> None:
-    harness = CollectorHarness(settings, dense_config(flat=50, dead_days=frozenset(days(31))))
+    harness = CollectorHarness(settings, dense_config(fixed_volume=50, dead_days=frozenset(days(31))))
     finished, _ = await harness.collect("videos", days(31))
     assert {f.state for f in finished.values()} == {"quarantined"}
     first = harness.requests_sent

@@ -25,7 +25,7 @@ from research_assets_tests.collect.test_username_batches import panel, usernames
 
 
 def flat(number: int, **knobs: object) -> SandboxConfig:
-    return SandboxConfig(**{"flat": number, "profile": "clean"} | knobs)  # type: ignore[arg-type]
+    return SandboxConfig(**{"fixed_volume": number, "profile": "clean"} | knobs)  # type: ignore[arg-type]
 
 
 def canaries(harness: CollectorHarness) -> int:
@@ -35,7 +35,7 @@ def canaries(harness: CollectorHarness) -> int:
 
 async def test_a_sparse_month_that_falls_silent_is_no_complete_month(settings: Settings) -> None:
     month = days(31, START + timedelta(days=31))
-    harness = CollectorHarness(settings, flat(3, silent_days=frozenset(month)))
+    harness = CollectorHarness(settings, flat(3, empty_days=frozenset(month)))
     await harness.collect("videos", days(31))
     before = harness.requests_sent
     finished, pause = await harness.collect("videos", month)

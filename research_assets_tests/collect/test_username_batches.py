@@ -50,7 +50,7 @@ def panel(harness: CollectorHarness, number: int) -> list[str]:
 
 
 def make_harness(settings: Settings, **knobs: Any) -> CollectorHarness:
-    known: dict[str, Any] = {"flat": 64, "profile": "clean", "username_batch": 10} | knobs
+    known: dict[str, Any] = {"fixed_volume": 64, "profile": "clean", "username_batch": 10} | knobs
     return CollectorHarness(settings, SandboxConfig(**known))
 
 

@@ -76,7 +76,7 @@ def shell(demo_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> 
         "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]),
     }
     desk = Shell(folder, demo_settings, environment)
-    desk.run("research-assets", "export", "gardening", "--ids")
+    desk.run("research-assets", "export", "gardening", "--ids-only")
     (ids,) = demo_settings.exports.glob("*/ids.csv")
     shutil.copy(ids, folder / "ids.csv")
     lines = ids.read_text().splitlines()[1:200]

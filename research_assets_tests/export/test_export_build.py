@@ -107,7 +107,7 @@ def test_only_ids(own_export_settings: Settings) -> None:
     assert sorted(path.name for path in result.folder.iterdir()) == ["README.md", "ids.csv", "manifest.json"]
     text = (result.folder / "README.md").read_text()
     assert "`ids.csv`: 4 ids." in text
-    assert "research-assets rebuild ids.csv" in text
+    assert "research-assets rehydrate ids.csv" in text
 
 
 def test_what_was_made_is_found_again(own_export_settings: Settings) -> None:
@@ -124,7 +124,7 @@ def test_what_was_made_is_found_again(own_export_settings: Settings) -> None:
 
 def test_a_manifest_that_cannot_be_read_is_told_not_passed_over(own_export_settings: Settings) -> None:
     result = export(own_export_settings, ExportRequest(ids_only=True), [], NOW)
-    for broken in ("", "{}", '{"order": {"studies": []}}'):
+    for broken in ("", "{}", '{"request": {"studies": []}}'):
         (result.folder / "manifest.json").write_text(broken)
         with pytest.raises(ExportError, match="cannot be read as the manifest"):
             list_exports(own_export_settings)

@@ -19,7 +19,10 @@ def pool(left: int, cap: int = 1000, name: str = "research") -> PoolState:
 
 
 def make_inputs(*studies: StudySpec, left: int = 1000, cap: int = 1000, **more: Any) -> AgendaInputs:
-    known: dict[str, Any] = {"standings": {}, "density": {one.name: {one.start: 100.0} for one in studies}} | more
+    known: dict[str, Any] = {
+        "standings": {},
+        "observed density": {one.name: {one.start: 100.0} for one in studies},
+    } | more
     return AgendaInputs(studies, pools={"research": pool(left, cap), "follow": pool(20000, 20000, "follow")}, **known)
 
 

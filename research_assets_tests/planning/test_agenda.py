@@ -83,7 +83,7 @@ def test_newest_days_come_first_and_only_what_fits() -> None:
     assert sum(item.requests for item in agenda.items) == 3
     [quota] = [wait for wait in agenda.deferred if wait.reason == "quota"]
     assert (quota.units, quota.requests, quota.until) == (24, 24, datetime(2026, 3, 3, tzinfo=UTC))
-    [fresh] = [wait for wait in agenda.deferred if wait.reason == "fresh"]
+    [fresh] = [wait for wait in agenda.deferred if wait.reason == "too_fresh"]
     assert (fresh.units, fresh.until) == (3, datetime(2026, 3, 3, tzinfo=UTC))
 
 
@@ -91,7 +91,12 @@ def test_sparse_days_share_a_window() -> None:
     agenda = build_agenda(make_inputs(study(), left=1, density={"garden": {date(2026, 2, 1): 3.0}}), NOW)
     assert planned_partitions(agenda) == date_range(date(2026, 2, 1), date(2026, 2, 27))
     [item] = agenda.items
-    assert (item.requests, item.basis, item.reasons, item.priority) == (1, "density", ("settled", "backfill"), 0)
+    assert (item.requests, item.basis, item.reasons, item.priority) == (
+        1,
+        "observed density",
+        ("settled", "backfill"),
+        0,
+    )
 
 
 def test_sparse_days_around_held_ones_share_a_run_but_dense_ones_do_not() -> None:
@@ -114,7 +119,7 @@ def test_a_day_that_does_not_fit_is_not_bridged() -> None:
 
 def test_a_study_of_which_nothing_is_known_says_so_and_wants_all() -> None:
     agenda = build_agenda(make_inputs(study(), density={}), NOW)
-    assert {item.basis for item in agenda.items} == {"nothing known"}
+    assert {item.basis for item in agenda.items} == {"no data yet"}
     assert agenda.demand["garden", "research"] == 1000
 
 
@@ -125,7 +130,7 @@ def test_days_that_settled_come_before_comments_before_backfill() -> None:
     agenda = build_agenda(make_inputs(one, left=40, standings=statuses), NOW)
     assert [(item.entity, item.reasons) for item in agenda.items] == [
         ("videos", ("settled",)),
-        ("comments", ("new",)),
+        ("comments", ("new_comments",)),
         ("videos", ("backfill",)),
         ("comments", ("backfill",)),
     ]
@@ -137,7 +142,7 @@ def test_a_dead_day_waits_for_its_next_try_and_then_comes_first() -> None:
     resting = {("garden", "videos"): {**completed(*days), dead: PartitionStatus(waiting_units=1, next_try=NOW + DAY)}}
     agenda = build_agenda(make_inputs(study(), standings=resting), NOW)
     assert not agenda.items
-    [rests] = [wait for wait in agenda.deferred if wait.reason == "rests"]
+    [rests] = [wait for wait in agenda.deferred if wait.reason == "backing_off"]
     assert (rests.units, rests.until) == (1, NOW + DAY)
     woken = {("garden", "videos"): {**completed(*days), dead: PartitionStatus(open_units=1, failed_before=True)}}
     [item] = build_agenda(make_inputs(study(), standings=woken), NOW).items
@@ -181,13 +186,13 @@ def test_what_is_held_but_not_shown_costs_nothing_and_needs_no_quota() -> None:
     day = date(2026, 2, 1)
     held = {("garden", "videos"): {day: PartitionStatus(last_complete_at=NOW, is_materialized=False)}}
     [item] = build_agenda(make_inputs(study(end=day), left=0, standings=held), NOW).items
-    assert (item.reasons, item.requests, item.partitions) == (("show",), 0, (day,))
+    assert (item.reasons, item.requests, item.partitions) == (("mark_materialized",), 0, (day,))
 
 
 def test_what_runs_is_not_asked_and_its_requests_are_taken() -> None:
     agenda = build_agenda(make_inputs(study(), left=10, running={("garden", "videos"): 7}), NOW)
     assert not agenda.items
-    assert {wait.reason for wait in agenda.deferred} == {"running", "fresh"}
+    assert {wait.reason for wait in agenda.deferred} == {"running", "too_fresh"}
     assert agenda.demand["garden", "research"] == 27
     other = build_agenda(make_inputs(study(), study("other"), left=10, running={("garden", "videos"): 7}), NOW)
     assert sum(item.requests for item in other.items) == 3
@@ -198,7 +203,7 @@ def test_runs_in_vain_halt_an_entity_and_give_its_share_away() -> None:
     agenda = build_agenda(make_inputs(study(), study("other"), left=10, halted={("garden", "videos"): until}), NOW)
     assert {item.study for item in agenda.items} == {"other"}
     assert agenda.demand["garden", "research"] == 0
-    assert [(w.study, w.until) for w in agenda.deferred if w.reason == "in vain"] == [("garden", until)] * 2
+    assert [(w.study, w.until) for w in agenda.deferred if w.reason == "no_progress"] == [("garden", until)] * 2
 
 
 def test_weights_divide_the_day() -> None:
@@ -221,7 +226,9 @@ def test_the_reserve_is_closed_to_backfill() -> None:
 def test_accounts_do_not_starve_the_backfill() -> None:
     one = study()
     week = week_of(TODAY)
-    statuses = {("garden", "users"): {week: PartitionStatus(open_units=500, estimate=Estimate(500, "one each"))}}
+    statuses = {
+        ("garden", "users"): {week: PartitionStatus(open_units=500, estimate=Estimate(500, "one request each"))}
+    }
     agenda = build_agenda(make_inputs(one, left=20, cap=100, standings=statuses), NOW)
     users = sum(item.requests for item in agenda.items if item.entity == "users")
     videos = sum(item.requests for item in agenda.items if item.entity == "videos")
@@ -258,9 +265,9 @@ def test_a_period_that_ends_today_comes_before_what_can_wait(observe: str, begun
     period = now.date() if observe == "daily" else week_of(TODAY)
     statuses = {
         ("garden", "users"): {
-            period: PartitionStatus(open_units=3, in_progress=begun, estimate=Estimate(3, "one each"))
+            period: PartitionStatus(open_units=3, in_progress=begun, estimate=Estimate(3, "one request each"))
         }
     }
     one = study(observe=observe, end=date(2026, 2, 1))
     first = build_agenda(make_inputs(one, left=4, cap=40, standings=statuses), now).items[0]
-    assert (first.entity, first.reasons, first.priority) == ("users", ("last_day",), 0)
+    assert (first.entity, first.reasons, first.priority) == ("users", ("period_ending",), 0)

@@ -24,12 +24,12 @@ moments = st.integers(-40 * 24, 40 * 24).map(lambda hours: NOW + timedelta(hours
 
 @st.composite
 def partition_status(draw: st.DrawFn, costs: bool) -> PartitionStatus:
-    kind = draw(st.sampled_from(["open", "rests", "done", "both"]))
+    kind = draw(st.sampled_from(["open", "backing_off", "done", "both"]))
     units = draw(st.integers(1, 40))
     return PartitionStatus(
         open_units=units if kind in ("open", "both") else 0,
-        waiting_units=draw(st.integers(1, 5)) if kind in ("rests", "both") else 0,
-        next_try=NOW + DAY if kind in ("rests", "both") else None,
+        waiting_units=draw(st.integers(1, 5)) if kind in ("backing_off", "both") else 0,
+        next_try=NOW + DAY if kind in ("backing_off", "both") else None,
         last_complete_at=draw(moments) if kind == "done" else None,
         failed_before=draw(st.booleans()),
         in_progress=draw(st.booleans()),
@@ -148,7 +148,7 @@ def test_every_open_unit_is_on_the_agenda_or_waits(world: AgendaInputs) -> None:
             continue
         reported = sum(item.units for item in agenda.items if (item.study, item.entity) == (name, entity))
         reported += sum(
-            w.units for w in agenda.deferred if (w.study, w.entity) == (name, entity) and w.reason != "rests"
+            w.units for w in agenda.deferred if (w.study, w.entity) == (name, entity) and w.reason != "backing_off"
         )
         shut = world.pools[BY_ENTITY[entity].pool].available_at is not None
         assert reported == sum(one.open_units + one.waiting_units * (one.in_progress and shut) for one in days.values())

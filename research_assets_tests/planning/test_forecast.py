@@ -22,12 +22,12 @@ def facts(spec: StudySpec, **known: object) -> AgendaInputs:
         "research": PoolState("research", NOW.date(), 40, 30, 10, 0, None),
         "follow": PoolState("follow", NOW.date(), 20_000, 0, 20_000, 0, None),
     }
-    return AgendaInputs((spec,), **{"standings": {}, "density": {"garden": {}}, "pools": pools, **known})  # type: ignore[arg-type]
+    return AgendaInputs((spec,), **{"standings": {}, "observed density": {"garden": {}}, "pools": pools, **known})  # type: ignore[arg-type]
 
 
 def test_days_cost_what_their_neighbours_had() -> None:
     [line] = forecast(facts(ONLY_VIDEOS, density={"garden": {START: 950.0}}), {}, NOW)
-    assert (line.partitions, line.remaining, line.recurring_per_day) == (10, Estimate(95, "density"), 0.0)
+    assert (line.partitions, line.remaining, line.recurring_per_day) == (10, Estimate(95, "observed density"), 0.0)
     assert {estimate.requests for estimate in line.by_partition.values()} == {10}
     read = facts(ONLY_VIDEOS)
     end = forecast_pool([line], read.pools["research"], NOW)
@@ -57,7 +57,7 @@ def test_comments_cost_known_counts_and_what_days_took_so_far() -> None:
         ("garden", "comments"): {START: PartitionStatus(open_units=4, estimate=Estimate(6, "known counts"))},
     }
     _, line = forecast(facts(spec, standings=known, density={"garden": {START: 9.0}}), {"garden": 5.0}, NOW)
-    assert line.remaining == Estimate(6 + 9 * 5, "pages observed")
+    assert line.remaining == Estimate(6 + 9 * 5, "observed pages")
 
 
 def test_days_to_come_cost_what_known_ones_do_and_what_nobody_can_count_is_said() -> None:
@@ -68,11 +68,11 @@ def test_days_to_come_cost_what_known_ones_do_and_what_nobody_can_count_is_said(
             day: PartitionStatus(open_units=4, estimate=Estimate(price, "known counts"))
             for day, price in zip(days(2), (30, 40), strict=True)
         },
-        ("garden", "users"): {NOW.date(): PartitionStatus(open_units=9, estimate=Estimate(9, "one each"))},
+        ("garden", "users"): {NOW.date(): PartitionStatus(open_units=9, estimate=Estimate(9, "one request each"))},
     }
     read = facts(spec, standings=known, density={"garden": {START: 9.0}})
     _, comments, users = forecast(read, {}, NOW)
-    assert comments.remaining == Estimate(70 + 8 * 35, "density")
+    assert comments.remaining == Estimate(70 + 8 * 35, "observed density")
     assert (comments.is_lower_bound, users.is_lower_bound) == (True, True)
     assert comments.unknown
     _, comments, _ = forecast(read, {"garden": 5.0}, NOW)
@@ -83,7 +83,9 @@ def test_periods_recur_and_may_take_all() -> None:
     spec = replace(ONLY_VIDEOS, users=UserRule("panel"), panel=("a",))
     lines = add_recurring(forecast(facts(spec), {}, NOW), [spec], {("garden", "users"): 700.0})
     end = forecast_pool(
-        [replace(line, remaining=Estimate(50, "density")) for line in lines], facts(spec).pools["research"], NOW
+        [replace(line, remaining=Estimate(50, "observed density")) for line in lines],
+        facts(spec).pools["research"],
+        NOW,
     )
     assert end.finish_day is None
 
@@ -93,7 +95,7 @@ def test_looks_for_known_videos_are_counted_as_long_as_there_are_some() -> None:
     [line] = forecast_canary_checks(facts(without_end), NOW)
     assert (line.remaining.requests, line.recurring_per_day, line.last_due_at) == (0, 1 / 7, None)
     [line] = forecast_canary_checks(facts(without_end, canaries={"garden": START}), NOW)
-    assert line.remaining == Estimate(1, "one each")
+    assert line.remaining == Estimate(1, "one request each")
     # Its last day is 30 days old on 2026-03-13: looked for on 03-02 and 03-09, and once more when it is over.
     observed = replace(ONLY_VIDEOS, reobserve_days=(30,))
     [line] = forecast_canary_checks(facts(observed), NOW)
@@ -108,9 +110,9 @@ def test_estimates_of_lists() -> None:
     assert estimate_list("comments", 250, None).requests == 3
     assert estimate_list("comments", 250, None, ceiling=100).requests == 1
     assert estimate_list("followers", 80_000, None).requests == 50
-    assert estimate_list("liked_videos", None, 4.5) == Estimate(4.5, "pages observed")
-    assert estimate_list("liked_videos", None, None).basis == "nothing known"
-    assert estimate_list("pinned_videos", None, None) == Estimate(1, "one each")
+    assert estimate_list("liked_videos", None, 4.5) == Estimate(4.5, "observed pages")
+    assert estimate_list("liked_videos", None, None).basis == "no data yet"
+    assert estimate_list("pinned_videos", None, None) == Estimate(1, "one request each")
     assert estimate_search([], {}).requests == 0
 
 

@@ -26,7 +26,7 @@ def facts(harness: CollectorHarness, *studies: StudySpec) -> AgendaInputs:
 
 
 def collect_harness(settings: Settings, **knobs: object) -> CollectorHarness:
-    return CollectorHarness(settings, SandboxConfig(**{"flat": 3, "flat_comments": 2, **knobs}))  # type: ignore[arg-type]
+    return CollectorHarness(settings, SandboxConfig(**{"fixed_volume": 3, "fixed_comments": 2, **knobs}))  # type: ignore[arg-type]
 
 
 def test_nothing_held_is_nothing_known(settings: Settings) -> None:
@@ -76,11 +76,11 @@ async def test_a_look_again_that_failed_leaves_the_day_held(settings: Settings) 
 
 async def test_accounts_of_the_running_period(settings: Settings) -> None:
     spec = replace(SHORT, comments=CommentRule("none"), users=UserRule("panel"), panel=("sandbox_beet", "sandbox_star"))
-    harness = collect_harness(settings, flat=None)
+    harness = collect_harness(settings, fixed_volume=None)
     week = date(2026, 6, 1)
     read = facts(harness, spec)
     assert read.partition_status["garden", "users"][week].estimate.requests == 2
-    assert read.partition_status["garden", "followers"][week].estimate.basis == "nothing known"
+    assert read.partition_status["garden", "followers"][week].estimate.basis == "no data yet"
     await harness.collect("users", (week,), spec)
     known = facts(harness, spec)
     assert known.partition_status["garden", "users"][week].open_units == 0

@@ -132,7 +132,7 @@ def test_work_that_waits_for_the_window_begins_with_it() -> None:
 
 
 def test_what_is_due_each_day_leaves_a_large_day_not_waiting_for_ever() -> None:
-    assert done_after(SimulatedStudies(10, {"a": 1.0}, videos("a", 9), live={"new": 3}), 10) <= 3
+    assert done_after(SimulatedStudies(10, {"a": 1.0}, videos("a", 9), live={"new_comments": 3}), 10) <= 3
 
 
 def test_a_day_larger_than_its_studys_share_is_begun() -> None:
@@ -162,7 +162,7 @@ def simulated_studies(draw: st.DrawFn) -> SimulatedStudies:
         prices = draw(st.lists(st.integers(1, 2 * cap), min_size=1, max_size=5))
         need |= videos(name, *prices)
         need[name, "comments", FIRST] = draw(st.integers(0, 2 * cap))
-    live = {"new": draw(st.integers(1, cap // 2))} if draw(st.booleans()) else {}
+    live = {"new_comments": draw(st.integers(1, cap // 2))} if draw(st.booleans()) else {}
     return SimulatedStudies(cap, shares, need, live)
 
 

@@ -114,7 +114,7 @@ def test_a_quota_that_midnight_did_not_restore_is_tried_by_one_request_at_growin
         number = reserve(ledger)
         tried += 1
         if tried > 1:
-            assert refused(ledger).reason == "not_restored", "one try at a time"
+            assert refused(ledger).reason == "not_reset", "one try at a time"
         before = clock.now()
         opens_at = ledger.mark_exhausted("research", number)
         settle(ledger, number, 429)
@@ -137,7 +137,7 @@ def test_a_try_that_succeeds_opens_the_pool_and_one_without_a_verdict_lets_the_n
     settle(ledger, number, 200)
     assert [reserve(ledger) for _ in range(3)]
     ledger.mark_exhausted("research")
-    assert refused(ledger).reason == "refused"
+    assert refused(ledger).reason == "api_refused"
 
 
 def test_a_try_whose_process_dies_does_not_shut_the_pool_for_good(tmp_path: Path) -> None:
@@ -172,7 +172,7 @@ def test_the_reserve_is_kept_for_what_is_due(tmp_path: Path) -> None:
     ledger = ledger_at(tmp_path, FakeClock(MORNING), due_reserve=4)
     for _ in range(6):
         reserve(ledger, due=False)
-    assert refused(ledger, due=False).reason == "due"
+    assert refused(ledger, due=False).reason == "reserved"
     for _ in range(4):
         reserve(ledger)
     assert refused(ledger).reason == "cap"

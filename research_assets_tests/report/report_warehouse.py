@@ -67,7 +67,11 @@ def publish(settings: Settings, rows: Mapping[str, Sequence[Mapping[str, Any]]],
 
 def unit(entity: str, kind: str, name: str, state: str = "complete", **more: Any) -> dict[str, Any]:
     values = {"study": "garden", "entity": entity, "unit_kind": kind, "unit": name, "state": state}
-    return values | {"partition_day": date(2026, 2, 1), "probability": 1.0, "requests": 1.0, "last_at": at(9)} | more
+    return (
+        values
+        | {"partition_day": date(2026, 2, 1), "inclusion_probability": 1.0, "requests": 1.0, "last_at": at(9)}
+        | more
+    )
 
 
 def column(number: int, name: str, *filled: int, **more: Any) -> dict[str, Any]:
@@ -117,8 +121,16 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
         for (day, (a, o, k)), state in zip(asked.items(), STATES, strict=True)
     ]  # fmt: skip
     lists = [
-        unit("comments", "video", "10", asked=100, offered=4, kept=3, expected=4, probability=0.25),
-        unit("comments", "video", "11", "refused", expected=1, probability=0.25, reason="Comments of 11 are closed"),
+        unit("comments", "video", "10", asked=100, offered=4, kept=3, expected=4, inclusion_probability=0.25),
+        unit(
+            "comments",
+            "video",
+            "11",
+            "refused",
+            expected=1,
+            inclusion_probability=0.25,
+            reason="Comments of 11 are closed",
+        ),
         unit("followers", "account", "anna", asked=100, offered=2, kept=2, expected=5, completed_at=at(9)),
         unit("following", "account", "ben", "missing", reason="`username: ben` is unknown"),
         unit("users", "account", "anna", asked=1, offered=1, kept=1),

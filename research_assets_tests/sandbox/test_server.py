@@ -54,13 +54,13 @@ def test_a_port_in_use_is_a_clear_error() -> None:
 
 def test_a_bad_option_is_refused() -> None:
     assert CliRunner().invoke(command, ["--profile", "nasty"]).exit_code == 2
-    result = CliRunner().invoke(command, ["--flat", "9999999"])
+    result = CliRunner().invoke(command, ["--fixed-volume", "9999999"])
     assert result.exit_code == 1
     assert "between 0 and 1,000,000" in result.output
 
 
 def test_the_module_serves_and_says_how_to_use_it() -> None:
-    options = ["--port", "0", "--flat", "3", "--now", "2026-03-01", "--cap", "7"]
+    options = ["--port", "0", "--fixed-volume", "3", "--start-time", "2026-03-01", "--quota", "7"]
     server = subprocess.Popen(
         [sys.executable, "-m", "research_assets.sandbox", *options], stdout=subprocess.PIPE, text=True
     )

@@ -62,7 +62,7 @@ class SensorHarness:
                     if all(key.asset_key != MARTS for key in check.check_keys)
                 ],
                 resources={
-                    "collection": dg.ResourceDefinition.hardcoded_resource(collector),
+                    "collector": dg.ResourceDefinition.hardcoded_resource(collector),
                     "warehouse": warehouse_resource(settings),
                 },
                 executor=dg.in_process_executor,

@@ -32,7 +32,7 @@ def make_harness(tmp_path: Path) -> Iterator[Build]:
     with ExitStack() as stack:
 
         def build(*studies: StudySpec, **knobs: Any) -> SensorHarness:
-            config = SandboxConfig(**{"flat": 90, "now": NOW, "search_life": 40 * 86_400, **knobs})
+            config = SandboxConfig(**{"fixed_volume": 90, "now": NOW, "search_lifetime": 40 * 86_400, **knobs})
             return SensorHarness(
                 stack.enter_context(run_in_thread(config)), tmp_path / "data", studies or (NO_COMMENTS,)
             )
@@ -134,7 +134,7 @@ def test_the_pause_grows_to_four_hours() -> None:
 
 
 def test_a_dead_day_is_tried_again_when_its_time_has_come(make_harness: Build) -> None:
-    harness = make_harness(dead_days=frozenset({date(2026, 2, 4)}), flat=3)
+    harness = make_harness(dead_days=frozenset({date(2026, 2, 4)}), fixed_volume=3)
     harness.advance()
     assert harness.materialized("gardening", "videos") == [day for day in DAYS if day != "2026-02-04"]
     assert "1 unit that failed or paused rests" in str(harness.skipped)
@@ -150,7 +150,7 @@ def test_a_dead_day_is_tried_again_when_its_time_has_come(make_harness: Build) -
 
 def test_days_are_asked_again_at_their_age_and_only_once(make_harness: Build) -> None:
     study = replace(NO_COMMENTS, end=date(2026, 2, 3), reobserve_days=(40,))
-    harness = make_harness(study, flat=3)
+    harness = make_harness(study, fixed_volume=3)
     harness.advance()
     harness.at(datetime(2026, 3, 10, 0, 1, tzinfo=UTC))
     # Known videos are looked for, and then not again before the 17th.
@@ -168,7 +168,7 @@ def test_days_are_asked_again_at_their_age_and_only_once(make_harness: Build) ->
 
 
 def test_known_videos_are_looked_for_once_a_week_and_the_check_tells_what_came_of_it(make_harness: Build) -> None:
-    harness = make_harness(replace(NO_COMMENTS, end=None), flat=5)
+    harness = make_harness(replace(NO_COMMENTS, end=None), fixed_volume=5)
     harness.advance()
     harness.at(NOW + timedelta(days=7, minutes=1))
     results = harness.advance()
@@ -187,7 +187,7 @@ def test_known_videos_are_looked_for_once_a_week_and_the_check_tells_what_came_o
 
 def test_comments_follow_their_day_and_accounts_their_period(make_harness: Build) -> None:
     study = replace(STUDY, end=date(2026, 2, 3), users=UserRule("panel"), panel=("sandbox_beet", "sandbox_missing"))
-    harness = make_harness(study, flat=3, flat_comments=2)
+    harness = make_harness(study, fixed_volume=3, fixed_comments=2)
     results = harness.advance()
     assert all(result.success for result in results)
     assert harness.materialized("gardening", "comments") == ["2026-02-01", "2026-02-02", "2026-02-03"]
@@ -209,7 +209,7 @@ def test_a_new_period_begins_by_itself_while_a_study_runs(make_harness: Build) -
         users=UserRule("panel"),
         panel=("sandbox_beet",),
     )
-    harness = make_harness(study, flat=3)
+    harness = make_harness(study, fixed_volume=3)
     harness.advance()
     assert harness.materialized("gardening", "users") == ["2026-03-02"]
     harness.at(datetime(2026, 3, 9, 0, 1, tzinfo=UTC))
@@ -276,7 +276,7 @@ def test_what_was_collected_outside_dagster_is_shown_without_a_request(make_harn
 
 def test_days_without_comments_are_shown_without_a_run_of_their_own(make_harness: Build) -> None:
     study = replace(STUDY, comments=CommentRule("sample", fraction=0.005))
-    harness = make_harness(study, flat_comments=2, research_cap=11)
+    harness = make_harness(study, fixed_comments=2, research_cap=11)
     results = harness.advance()
     assert [result.dagster_run.tags[run_history.ASSET_TAG] for result in results] == [
         "gardening/videos",

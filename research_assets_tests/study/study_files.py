@@ -28,11 +28,11 @@ query:
     - {field: hashtag_name, eq: gardening}
   not:
     - {field: video_length, eq: SHORT}
-comments: {videos: sample, share: 0.1, seed: 7}
+comments: {videos: sample, fraction: 0.1, seed: 7}
 users: {who: top, n: 200}
 panel: {usernames: [beet.und.balkon, "@moosfreund"], file: panel.csv}
 observe: daily
-share: 2
+quota_weight: 2
 fields:
   videos: [id, create_time, username, comment_count]
 """

@@ -64,7 +64,7 @@ def test_the_smallest_study_has_the_defaults_and_tells_the_rest_in_comments(tmp_
     (declared,) = read_study_file(file, studies_only=True)
     assert (declared.spec.end, declared.spec.panel, declared.spec.comments) == (None, (), CommentRule())
     assert list(declared.spec.query) == ["and"]
-    for reported in ("# end:", "# reobserve_days:", "# panel:", "# share:"):
+    for reported in ("# end:", "# reobserve_days:", "# panel:", "# quota_weight:"):
         assert reported in file.read_text()
 
 
@@ -85,7 +85,7 @@ def test_whatever_the_words_the_file_holds_them_or_says_why_not(texts: list[str]
         ({"regions": ("XX",)}, "`XX` is no region code"),
         ({"hashtags": ()}, "query: holds no condition"),
         ({"comments": "some"}, "comments.videos: must be 'all'"),
-        ({"comments": "sample:2"}, "comments.share: "),
+        ({"comments": "sample:2"}, "comments.fraction: "),
         ({"comments": "top:many"}, "comments.n: "),
         ({"users": "panel"}, "users of the panel are wanted"),
         ({"observe": "yearly\nname: x"}, "observe: must be 'weekly' or 'daily'"),

@@ -71,7 +71,7 @@ def make_attempt(
     entity: str, partition: date, kind: str, unit: str, state: str, last: datetime, **more: Any
 ) -> dict[str, Any]:
     values = {"entity": entity, "partition": partition, "unit_kind": kind, "unit": unit, "state": state}
-    return values | {"first_at": last, "last_at": last, "requests": 1.0, "probability": 1.0} | more
+    return values | {"first_at": last, "last_at": last, "requests": 1.0, "inclusion_probability": 1.0} | more
 
 
 def write_raw_data(raw: Path) -> None:

@@ -109,8 +109,8 @@ def test_nothing_is_added_to_what_lost_a_file(
         lambda s: s.warehouse.write_bytes(b"others"),
         lambda s: s.warehouse.unlink(),
         lambda s: changes.scratch_path(s).unlink(),
-        lambda s: (s.dbt_target / "taken_in.json").write_text("{"),
-        lambda s: (s.dbt_target / "taken_in.json").write_text("[]"),
+        lambda s: (s.dbt_target / "build_record.json").write_text("{"),
+        lambda s: (s.dbt_target / "build_record.json").write_text("[]"),
     ],
 )
 def test_a_warehouse_of_which_it_is_not_certain_what_it_was_made_of_is_none(

@@ -101,7 +101,9 @@ class Story:
                 })  # fmt: skip
             state = self.random.choice(["complete", "complete", "partial"])
             results.append(
-                make_attempt("comments", day, "video", str(of), state, seen, probability=chance, kept=len(rows))
+                make_attempt(
+                    "comments", day, "video", str(of), state, seen, inclusion_probability=chance, kept=len(rows)
+                )
             )
         if rows:
             write(self.raw, "comments", STUDY, day, capture, rows)

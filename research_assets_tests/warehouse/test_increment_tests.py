@@ -201,7 +201,7 @@ def test_on_a_full_disk_nothing_is_published(published_warehouse: Settings, whol
     add_day(published_warehouse)
     if whole:
         # What an increment would need is not there.
-        (published_warehouse.dbt_target / "taken_in.json").unlink()
+        (published_warehouse.dbt_target / "build_record.json").unlink()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(0.95 * len(published)), limits[1]))
     try:

@@ -16,7 +16,7 @@ renamed as (
         kept,
         expected,
         requests,
-        probability,
+        inclusion_probability,
         first_at,
         last_at,
         reason,

@@ -50,10 +50,10 @@ def upload_time(identifier: int) -> datetime:
     return datetime.fromtimestamp(min(identifier >> 32, 2**33), UTC)
 
 
-def read_id_list(path: Path, now: datetime, *, column: str | None = None, label: str | None = None) -> IdList:
+def read_id_list(path: Path, now: datetime, *, column: str | None = None, group: str | None = None) -> IdList:
     """Read a CSV file of video ids or links, with or without a header; ids may begin with `id_`, as in exports.
 
-    `column` names where they stand; without it, a column of a usual name is taken, or the only one. `label` names the
+    `column` names where they stand; without it, a column of a usual name is taken, or the only one. `group` names the
     column of the classes, such as how a video came into a data donation. Raises IdListError if the file cannot be
     read, holds no id, or was rounded by a spreadsheet.
     """
@@ -67,10 +67,10 @@ def read_id_list(path: Path, now: datetime, *, column: str | None = None, label:
     header = [] if any(map(_is_certain_id, rows[0][1])) else [name.strip() for name in rows.pop(0)[1]]
     place = _find_column(path, header, column, rows)
     places = {name: header.index(name) for name in ("entity", "video_id", "date") if name in header}
-    if label is not None:
-        if label not in header:
-            raise IdListError(f"The list {path} has no column {label!r}; it has {', '.join(header) or 'no header'}.")
-        places["label"] = header.index(label)
+    if group is not None:
+        if group not in header:
+            raise IdListError(f"The list {path} has no column {group!r}; it has {', '.join(header) or 'no header'}.")
+        places["group"] = header.index(group)
     return _parse_rows(path, rows, place, places, now)
 
 
@@ -104,7 +104,7 @@ def _parse_rows(
         elif identifier in videos:
             repeated += 1
         else:
-            videos[identifier] = ListedVideo(identifier, _day(cell("date")), cell("label"))
+            videos[identifier] = ListedVideo(identifier, _day(cell("date")), cell("group"))
     if not videos and not comments:
         some = "; ".join(f"line {line}: {text!r}" for line, text in unusable[:_SHOWN])
         raise IdListError(

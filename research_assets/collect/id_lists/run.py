@@ -1,7 +1,7 @@
 """Ids asked of the API, batch by batch, on a journal: what was answered is never asked again, whatever happens.
 
 The same way as for a study: each request has its place in the ledger, each page is durable before the next is sent, a
-pause ends in good order. What the answers mean for a list is in `audit.py` and `rebuild.py`.
+pause ends in good order. What the answers mean for a list is in `audit.py` and `rehydrate.py`.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ _MAX_PAGES = 5
 class IdListTask:
     """A list to ask: for what, under which name, with which fields, and where its pages go."""
 
-    purpose: Literal["audit", "rebuild"]
+    purpose: Literal["audit", "rehydrate"]
     name: str
     videos: tuple[ListedVideo, ...]
     captures: Path
@@ -72,7 +72,7 @@ class IdListProgress:
             at = event["observed_at"]
             self.last_at = at if isinstance(at, datetime) else datetime.fromisoformat(at)
             self.first_at = self.first_at or self.last_at
-        if event["event"] == "told":
+        if event["event"] == "states":
             for state in ("returned", "absent", "unanswered"):
                 self.states |= dict.fromkeys(event[state], state)
             self.reasons |= dict.fromkeys(event["unanswered"], event["reason"])
@@ -228,7 +228,7 @@ class _IdListRun:
     ) -> int:
         before = len(self._known.states)
         facts = {"returned": sorted(returned), "absent": sorted(absent), "unanswered": sorted(unanswered)}
-        self._note("told", facts | {"reason": reason})
+        self._note("states", facts | {"reason": reason})
         return len(self._known.states) - before
 
     def _failed(self, facts: dict[str, Any]) -> None:

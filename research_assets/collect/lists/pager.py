@@ -67,11 +67,11 @@ class ListProgress:
         self.asked += event["asked"]
         self.offered += event["offered"]
         self.cursor, self.has_more = event["cursor"], event["has_more"]
-        self.gap_reason = self.gap_reason or event["gap"]
+        self.gap_reason = self.gap_reason or event["gap_reason"]
         held = len(self.seen)
         self.seen.update(event["keys"])
         self.n_pages_without_news = 0 if len(self.seen) > held else self.n_pages_without_news + 1
-        self.reply_counts.update(event["threads"])
+        self.reply_counts.update(event["reply_counts"])
 
     def attempt(
         self,
@@ -96,7 +96,7 @@ class ListProgress:
             kept=len(self.seen),
             requests=float(self.requests),
             expected=target.expected,
-            probability=target.inclusion_probability,
+            inclusion_probability=target.inclusion_probability,
             reason=reason,
             next_try=resting,
         )
@@ -222,9 +222,9 @@ def _page_facts(
         "search_id": None,
         "asked": 1 if target.entity == "users" else size,
         "offered": len(answer.rows),
-        "gap": gap,
+        "gap_reason": gap,
         "keys": keys,
-        "threads": threads,
+        "reply_counts": threads,
     }
 
 

@@ -56,7 +56,7 @@ class ListPartitionRun:
         """`held` are the units of this partition, `elsewhere` what other studies or periods know of the same ones."""
         self._task, self._context, self._sender, self._counter = task, context, sender, counter
         self._partition, self._status, self._elsewhere = partition, status, elsewhere
-        self._pool, self._again = BY_ENTITY[task.entity].pool, task.recollect
+        self._pool, self._recollect = BY_ENTITY[task.entity].pool, task.recollect
         self._wanted: dict[str, Target] = {}
         self._visits: dict[str, ListProgress] = {}
         self._attempts: dict[str, Attempt] = {}
@@ -141,7 +141,7 @@ class ListPartitionRun:
             if path.parent.name != self._partition.isoformat():
                 continue
             journal = Journal.resume(path)
-            self._again = self._again or journal.start["header"].get("again", False)
+            self._recollect = self._recollect or journal.start["header"].get("recollect", False)
             replay_journal(journal, self._visits, self._attempts)
             return journal
         return None
@@ -155,7 +155,7 @@ class ListPartitionRun:
             last=self._partition,
             now=self._context.clock.now(),
             origin=self._context.settings.origin,
-            header={"again": self._task.recollect},
+            header={"recollect": self._task.recollect},
         )
 
     def _record_attempt(self, journal: Journal, attempt: Attempt) -> None:
@@ -173,7 +173,7 @@ class ListPartitionRun:
         if old.state in SETTLED:
             # Comments that did not grow since the last look are not worth a request.
             grown = target.expected is None or old.expected is None or target.expected > old.expected
-            return self._again and (grown or self._task.entity != "comments") and old.state == "complete"
+            return self._recollect and (grown or self._task.entity != "comments") and old.state == "complete"
         resting = old.next_try is not None and old.next_try > self._context.clock.now() and old.state != "partial"
         return self._task.retry_now or not resting
 

@@ -51,7 +51,7 @@ from research_assets.units.usernames import (
 # """
 
 
-CanaryResult = Literal["heard", "silent", "down"]
+CanaryResult = Literal["found", "none", "error"]
 """Some of the videos were found; none was, twice; the request was not answered."""
 
 
@@ -169,8 +169,8 @@ class CanaryProbe:
         try:
             found = await search_known_videos(sought, self._sender, self._clock, note, tries=1)
         except (RetryableError, UnitError):
-            return "down"
-        return "heard" if found else "silent"
+            return "error"
+        return "found" if found else "none"
 
 
 POOL = BY_ENTITY["videos"].pool

@@ -221,12 +221,12 @@ class SearchEvaluator:
             judged: StateDecision = ("complete", thin.get(day), None)
             if day not in passed:
                 judged = self._incomplete(day, outcome, reason, now, goes_on=goes_on)
-            elif day in strange and not progress.window.is_recheck and canary != "silent":
+            elif day in strange and not progress.window.is_recheck and canary != "none":
                 judged = ("partial", f"{strange[day].reason} Asked once more.", None)
                 doubted.append(day)
             elif day in strange:
                 judged = self._decide_empty_day(day, strange[day], now, canary)
-            elif day in thin and canary == "silent":
+            elif day in thin and canary == "none":
                 judged = self._suspicious(day, f"{thin[day]} {_CANARY_NOT_FOUND}", now)
             state, why, when = judged
             found.append(replace(attempt, state=state, reason=why, next_try=when))
@@ -249,11 +249,11 @@ class SearchEvaluator:
     ) -> StateDecision:
         """An empty day asked again: believed if little speaks against it, or if it was empty on other days too."""
         looks = self.held[day].n_empty if day in self.held else 0
-        if not why.needs_other_day and canary != "silent":
+        if not why.needs_other_day and canary != "none":
             return "complete", None, None
-        if looks >= MAX_EMPTY_ATTEMPTS or (looks and canary != "silent" and self._earlier_max(day) < MIN_EXPECTED_HITS):
+        if looks >= MAX_EMPTY_ATTEMPTS or (looks and canary != "none" and self._earlier_max(day) < MIN_EXPECTED_HITS):
             return "complete", "Empty each time it was asked, on different days.", None
-        return self._suspicious(day, f"{why.reason} {_CANARY_NOT_FOUND}" if canary == "silent" else why.reason, now)
+        return self._suspicious(day, f"{why.reason} {_CANARY_NOT_FOUND}" if canary == "none" else why.reason, now)
 
     def _suspicious(self, day: date, why: str, now: datetime) -> StateDecision:
         return "suspicious", why, backoff_until(now, (self.held[day].n_suspicious if day in self.held else 0) + 1)

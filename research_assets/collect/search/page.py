@@ -77,14 +77,14 @@ def page_facts(answer: ResponsePage, progress: "SearchProgress", now: datetime, 
         "cursor": after,
         "has_more": has_more,
         "search_id": answer.search_id or progress.search_id,
-        "highest": max(ids, default=None),
-        "lowest": min(ids, default=None),
+        "highest_id": max(ids, default=None),
+        "lowest_id": min(ids, default=None),
         "by_day": {day.isoformat(): count for day, count in inside.items()},
-        "strays": strays,
+        "n_outside_window": strays,
         "asked": page_size,
         "offered": min(advance, max(page_size, len(answer.rows))),
-        "upper": upper,
-        "doubt": _distrust_reason(
+        "has_uppercase_regions": upper,
+        "distrust_reason": _distrust_reason(
             answer, ids, progress, upper=upper, hits=advance, strays=strays, more=has_more, size=page_size
         ),
     }

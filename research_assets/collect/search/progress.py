@@ -65,17 +65,17 @@ class SearchProgress:
             return
         self.pages += 1
         self.rows += event["rows"]
-        self.distrust_reason = event["doubt"]
-        if self.distrust_reason is None and event["lowest"] is not None:
-            self.highest_id = self.highest_id or event["highest"]
-            self.lowest_id = event["lowest"]
+        self.distrust_reason = event["distrust_reason"]
+        if self.distrust_reason is None and event["lowest_id"] is not None:
+            self.highest_id = self.highest_id or event["highest_id"]
+            self.lowest_id = event["lowest_id"]
         self.cursor = event["cursor"]
         if event["search_id"] != self.search_id:
             self.search_id, self.search_id_issued_at = event["search_id"], self.last_at
         self.has_more = event["has_more"]
         self.n_empty_pages = self.n_empty_pages + 1 if not event["rows"] else 0
-        self.has_uppercase_regions = self.has_uppercase_regions or event["upper"]
-        self.n_outside_window += event["strays"]
+        self.has_uppercase_regions = self.has_uppercase_regions or event["has_uppercase_regions"]
+        self.n_outside_window += event["n_outside_window"]
         by_day = {date.fromisoformat(day): count for day, count in event["by_day"].items()}
         self.kept.update(by_day)
         weights = by_day or {self.reached_day: 1}

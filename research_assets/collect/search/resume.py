@@ -19,7 +19,7 @@ from research_assets.units.windows import (
     requests_for_hits,
 )
 
-_WINDOW_FIELDS = ("failures", "confirms", "names", "answers", "tellers", "told")
+_WINDOW_FIELDS = ("n_failures", "is_recheck", "usernames", "days_answer", "n_probes", "bisect_exhausted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,10 @@ class OpenJournal:
 
 def journal_header(task: CollectionTask, window: SearchWindow) -> dict[str, Any]:
     """What the journal of a search keeps in order to be gone on with."""
-    return {name: getattr(window, name) for name in _WINDOW_FIELDS} | {"again": task.recollect, **requested_query(task)}
+    return {name: getattr(window, name) for name in _WINDOW_FIELDS} | {
+        "recollect": task.recollect,
+        **requested_query(task),
+    }
 
 
 def requested_query(task: CollectionTask) -> dict[str, Any]:
@@ -78,15 +81,15 @@ def resume_journals(
         start = journal.start
         kept = start["header"]
         first, last = date.fromisoformat(start["first"]), date.fromisoformat(start["last"])
-        names = tuple(kept.get("names", ()))
-        about = {name: kept[name] for name in _WINDOW_FIELDS if name in kept} | {"names": names}
+        names = tuple(kept.get("usernames", ()))
+        about = {name: kept[name] for name in _WINDOW_FIELDS if name in kept} | {"usernames": names}
         progress = SearchProgress(SearchWindow(first, last, **about))
         for event in journal.events():
             progress.apply(event)
         rest = set(progress.window.days) - set(progress.complete_days())
-        again = kept.get("again", False)
-        stale = again and progress.first_at is not None and now - progress.first_at > MAX_REOBSERVATION_AGE
-        needed = [day for day in rest if again or day not in status or status[day].attempt.state != "complete"]
+        recollect = kept.get("recollect", False)
+        stale = recollect and progress.first_at is not None and now - progress.first_at > MAX_REOBSERVATION_AGE
+        needed = [day for day in rest if recollect or day not in status or status[day].attempt.state != "complete"]
         if progress.outcome is not None:
             found.append(OpenJournal(journal, progress, progress.outcome, progress.reason))
         elif any(kept.get(name, value) != value for name, value in requested_query(task).items()):
@@ -95,11 +98,11 @@ def resume_journals(
             found.append(
                 OpenJournal(journal, progress, "dropped" if rest else "done", "Its days were collected meanwhile.")
             )
-        elif (again and not task.recollect) or not left & set(progress.window.days):
+        elif (recollect and not task.recollect) or not left & set(progress.window.days):
             journal.close()
         else:
             choice = _cheapest_option(progress, rest, left & set(progress.window.days), density(names), page_size)
-            if choice == "go on" and not claim_more(rest - left):
+            if choice == "resume" and not claim_more(rest - left):
                 choice = "leave"
             if choice == "leave":
                 journal.close()
@@ -114,7 +117,7 @@ def resume_journals(
 
 def _cheapest_option(
     progress: SearchProgress, rest: Set[date], wanted: Set[date], density: Mapping[date, float], page_size: int
-) -> Literal["go on", "end", "leave"]:
+) -> Literal["resume", "end", "leave"]:
     """What costs the fewest requests: going on to the window's end, ending it, or leaving it to a run that wants more.
 
     Ended, it gives the days it has passed, but those that it was just passing will be asked a second time. Left, all
@@ -132,5 +135,5 @@ def _cheapest_option(
     again = anew({day for day in rest if day >= progress.reached_day} - wanted) if progress.pages else 0
     prices = {"end": anew(wanted & rest) + again, "leave": anew(wanted)}
     if wanted & rest and onward <= min(prices.values()):
-        return "go on"
+        return "resume"
     return "end" if prices["end"] <= prices["leave"] else "leave"

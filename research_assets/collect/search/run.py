@@ -222,7 +222,7 @@ class VideoSearch:
                 self._counter.add(str(window), 0 if event == "canary" else None)
 
             async def keep(facts: dict[str, Any], answer: bytes) -> None:
-                self._bisect.record_answer(window, facts["doubt"])
+                self._bisect.record_answer(window, facts["distrust_reason"])
                 await asyncio.to_thread(journal.append, "page", facts, answer)
                 self._counter.add(str(window), facts["rows"])
 
@@ -242,7 +242,7 @@ class VideoSearch:
                 if (outcome == "failed" and down) or evaluator.needs_canary(progress):
                     canary = await self._canary.check(window.days, note)
             except QuotaExhausted as spent:
-                if spent.reason == "due":
+                if spent.reason == "reserved":
                     self._reserve = StopCondition.from_quota(spent)
                 else:
                     self._stop = StopCondition.from_quota(spent)
@@ -256,7 +256,7 @@ class VideoSearch:
                 now = self._context.clock.now()
                 self._pause(journal, progress, StopCondition(POOL, summarize_error(error), now))
                 raise
-            if outcome == "failed" and canary == "down":
+            if outcome == "failed" and canary == "error":
                 self._stop = StopCondition.cool_down(POOL, f"{_API_DOWN} {reason}.", self._context.clock.now())
                 return self._pause(journal, progress, self._stop)
             return await self._conclude(journal, progress, outcome, reason, down=down, canary=canary)
@@ -306,7 +306,7 @@ class VideoSearch:
         rows = [row for piece in pieces for row in accounts.record_attempt(window, piece)]
         rows = [progress.recorded_attempts.get((row.unit, row.partition), row) for row in rows]
         attempts = [row for row in rows if row.unit_kind == "day"]
-        silent = [attempt for attempt in attempts if attempt.state == "suspicious"] if canary == "silent" else []
+        silent = [attempt for attempt in attempts if attempt.state == "suspicious"] if canary == "none" else []
         if silent:
             self._stop = StopCondition(POOL, str(silent[0].reason), silent[0].next_try or backoff_until(now, 1))
         new = [row for row in rows if (row.unit, row.partition) not in progress.recorded_attempts]
