@@ -237,16 +237,16 @@ import resource, sys
 from pathlib import Path
 from types import SimpleNamespace
 from research_assets.settings import Settings
-from research_assets_tests.assets.harness import Bench, failure
+from research_assets_tests.assets.harness import AssetHarness, failure_message
 
-class Child(Bench):
+class Child(AssetHarness):
     settings = property(lambda self: Settings.from_env())
 
 world = Child(SimpleNamespace(url=""), Path(sys.argv[1]))
 # No file may grow beyond this, as on a disk that fills up: the journal, the largest, meets it first.
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 result = world.run("videos", first=sys.argv[3], last=sys.argv[4])
-print(failure(result))
+print(failure_message(result))
 sys.exit(not result.success)
 """
 

@@ -10,7 +10,7 @@
 {% macro marts_in_codebook() %}
     {{ return([
         'videos', 'video_observations', 'comments', 'users', 'user_observations', 'follows', 'engagements', 'hashtags',
-        'hashtag_pairs', 'creators', 'days', 'coverage', 'quota', 'epochs'
+        'hashtag_pairs', 'creators', 'study_days', 'coverage', 'quota_usage', 'api_changes'
     ]) }}
 {% endmacro %}
 
@@ -21,9 +21,9 @@
 {% macro column_fill_by_day(relation, mart) -%}
     {%- set columns, categories = mart.columns, mart.config.meta.get('categories', []) -%}
     {%- set study = 'study' if 'study' in columns else 'cast(null as string)' -%}
-    {%- set day, rebuild_days_of = 'cast(' ~ (mart.config.meta.get('month') or 'null') ~ ' as date)', mart.config.get('rebuild_days_of') -%}
+    {%- set day, rebuild_days_of = 'cast(' ~ (mart.config.meta.get('month_column') or 'null') ~ ' as date)', mart.config.get('rebuild_days_of') -%}
     {%- set day = day if rebuild_days_of else month_of(day) -%}
-    {%- set of_all = not (increment() and rebuild_days_of) -%}
+    {%- set of_all = not (is_increment() and rebuild_days_of) -%}
     {#- A macro for each column would take longer than the query. Percentiles need all values in memory, so a whole mart's
         are those of its newest days. #}
     {%- set some = percentiles('{}', 'is_newest' if of_all else 'true') -%}
@@ -61,7 +61,7 @@
         ) as rows_of_mart
         {%- else %}
         from {{ relation }}
-        {#- What `rest` makes anew elsewhere is filled as it was. #}
+        {#- What `always_rebuild_where` makes anew elsewhere is filled as it was. #}
         where {{ in_changed_days(rebuild_days_of, mart.config.get('day', 'day')) }}
         {%- endif %}
         group by {{ study }}, {{ day }}
@@ -72,7 +72,7 @@
    all of another. #}
 {% macro recounted_rows() -%}
     {%- set by_days, others = [], [] -%}
-    {%- for name in marts_in_codebook() if not is_idle(name) -%}
+    {%- for name in marts_in_codebook() if not is_unchanged(name) -%}
         {%- set rebuild_days_of = mart_node(name).config.get('rebuild_days_of') -%}
         {%- do by_days.append("('" ~ name ~ "', '" ~ rebuild_days_of ~ "')") if rebuild_days_of else others.append(name) -%}
     {%- endfor -%}

@@ -6,5 +6,5 @@
             "The build does not know what time it is. Hand it in: --vars '{now: \"2026-03-01T00:00:00+00:00\"}'"
         ) }}
     {%- endif -%}
-    {{ moment("'" ~ (given or '1970-01-01T00:00:00+00:00') ~ "'") }}
+    {{ to_timestamp_utc("'" ~ (given or '1970-01-01T00:00:00+00:00') ~ "'") }}
 {%- endmacro %}

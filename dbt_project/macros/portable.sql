@@ -11,9 +11,9 @@
 {% macro spark__uploaded_at(id) %}timestamp_seconds(shiftright({{ id }}, 32)){% endmacro %}
 
 {# Text with offset -> moment. #}
-{% macro moment(text) %}{{ return(adapter.dispatch('moment')(text)) }}{% endmacro %}
-{% macro default__moment(text) %}cast({{ text }} as timestamptz){% endmacro %}
-{% macro spark__moment(text) %}cast({{ text }} as timestamp){% endmacro %}
+{% macro to_timestamp_utc(text) %}{{ return(adapter.dispatch('to_timestamp_utc')(text)) }}{% endmacro %}
+{% macro default__to_timestamp_utc(text) %}cast({{ text }} as timestamptz){% endmacro %}
+{% macro spark__to_timestamp_utc(text) %}cast({{ text }} as timestamp){% endmacro %}
 
 {# Days from one moment to another, with fractions. #}
 {% macro days_between(earlier, later) %}{{ return(adapter.dispatch('days_between')(earlier, later)) }}{% endmacro %}
@@ -47,24 +47,24 @@
 {%- endmacro %}
 
 {# The values of a group that are not null, as a sorted list; null without any. #}
-{% macro collect(expression) %}{{ return(adapter.dispatch('collect')(expression)) }}{% endmacro %}
-{% macro default__collect(expression) -%}
+{% macro collect_sorted(expression) %}{{ return(adapter.dispatch('collect_sorted')(expression)) }}{% endmacro %}
+{% macro default__collect_sorted(expression) -%}
     list({{ expression }} order by {{ expression }}) filter (where {{ expression }} is not null)
 {%- endmacro %}
-{% macro spark__collect(expression) %}nullif(sort_array(collect_list({{ expression }})), array()){% endmacro %}
+{% macro spark__collect_sorted(expression) %}nullif(sort_array(collect_list({{ expression }})), array()){% endmacro %}
 
 {# The first day of the month of a day or moment. #}
 {% macro month_of(day) %}cast(date_trunc('month', {{ day }}) as date){% endmacro %}
 
 {# Expressions -> a list of their values. #}
 {% macro make_list(expressions) %}{{ return(adapter.dispatch('make_list')(expressions)) }}{% endmacro %}
-{% macro default__list_of(expressions) %}[{{ expressions | join(', ') }}]{% endmacro %}
-{% macro spark__list_of(expressions) %}array({{ expressions | join(', ') }}){% endmacro %}
+{% macro default__make_list(expressions) %}[{{ expressions | join(', ') }}]{% endmacro %}
+{% macro spark__make_list(expressions) %}array({{ expressions | join(', ') }}){% endmacro %}
 
 {# No list, where one of that type is expected. #}
 {% macro empty_list(type) %}{{ return(adapter.dispatch('empty_list')(type)) }}{% endmacro %}
-{% macro default__no_list(type) %}cast(null as {{ type }}[]){% endmacro %}
-{% macro spark__no_list(type) %}cast(null as array<{{ type }}>){% endmacro %}
+{% macro default__empty_list(type) %}cast(null as {{ type }}[]){% endmacro %}
+{% macro spark__empty_list(type) %}cast(null as array<{{ type }}>){% endmacro %}
 
 {# One row per place in lists of one length, in the select list; `lists` gives the list by the name of the column. #}
 {% macro explode_together(lists) %}{{ return(adapter.dispatch('explode_together')(lists)) }}{% endmacro %}
@@ -100,29 +100,29 @@
 
 {# The values of a group, each once, as a list of texts. #}
 {% macro distinct_texts(column) %}{{ return(adapter.dispatch('distinct_texts')(column)) }}{% endmacro %}
-{% macro default__different_texts(column) %}cast(list(distinct {{ column }}) as string[]){% endmacro %}
-{% macro spark__different_texts(column) %}collect_set(cast({{ column }} as string)){% endmacro %}
+{% macro default__distinct_texts(column) %}cast(list(distinct {{ column }}) as string[]){% endmacro %}
+{% macro spark__distinct_texts(column) %}collect_set(cast({{ column }} as string)){% endmacro %}
 
 {# The 10th, 50th and 90th percentile of a group, or of some of its rows, as a list. #}
 {% macro percentiles(column, only='true') %}{{ return(adapter.dispatch('percentiles')(column, only)) }}{% endmacro %}
-{% macro default__some_percentiles(column, only) -%}
+{% macro default__percentiles(column, only) -%}
     quantile_disc({{ column }}, [0.1, 0.5, 0.9]){{ ' filter (where ' ~ only ~ ')' if only != 'true' }}
 {%- endmacro %}
-{% macro spark__some_percentiles(column, only) -%}
+{% macro spark__percentiles(column, only) -%}
     percentile_approx(cast({{ column }} as double), array(0.1, 0.5, 0.9)) filter (where {{ only }})
 {%- endmacro %}
 
 {# List of texts -> the first five of them in order, as one text. #}
 {% macro first_five(list) %}{{ return(adapter.dispatch('first_five')(list)) }}{% endmacro %}
-{% macro default__five_of(list) %}array_to_string(list_slice(list_sort({{ list }}), 1, 5), ', '){% endmacro %}
-{% macro spark__five_of(list) %}array_join(slice(array_sort({{ list }}), 1, 5), ', '){% endmacro %}
+{% macro default__first_five(list) %}array_to_string(list_slice(list_sort({{ list }}), 1, 5), ', '){% endmacro %}
+{% macro spark__first_five(list) %}array_join(slice(array_sort({{ list }}), 1, 5), ', '){% endmacro %}
 
 {# List of numbers -> one text, each with three digits after the point at most. #}
 {% macro format_numbers(list) %}{{ return(adapter.dispatch('format_numbers')(list)) }}{% endmacro %}
-{% macro default__numbers_in_words(list) -%}
+{% macro default__format_numbers(list) -%}
     array_to_string(list_transform({{ list }}, lambda q: {{ format_number('q') }}), ', ')
 {%- endmacro %}
-{% macro spark__numbers_in_words(list) -%}
+{% macro spark__format_numbers(list) -%}
     array_join(transform({{ list }}, q -> {{ format_number('q') }}), ', ')
 {%- endmacro %}
 {% macro format_number(q) -%}

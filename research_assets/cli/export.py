@@ -33,7 +33,7 @@ def command(
     first: datetime | None,
     last: datetime | None,
     pseudonymous: bool,
-    ids: bool,
+    ids_only: bool,
 ) -> None:
     """Write the marts of some studies, or of all, as files for people; sends no request.
 
@@ -47,7 +47,7 @@ def command(
     from research_assets.export import DEFAULT_FORMATS, ExportRequest, export
     from research_assets.study.loader import load_studies
 
-    if ids and (formats or marts or pseudonymous):
+    if ids_only and (formats or marts or pseudonymous):
         raise click.UsageError("--ids-only is a file of its own: leave out --format, --mart and --pseudonymous.")
     settings = data_settings()
     request = ExportRequest(
@@ -57,7 +57,7 @@ def command(
         last=last.date() if last else None,
         formats=formats or DEFAULT_FORMATS,
         pseudonymous=pseudonymous,
-        ids_only=ids,
+        ids_only=ids_only,
     )
     console = Console(highlight=False, soft_wrap=True)
     with console.status("Exporting ..."):

@@ -104,28 +104,28 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         "like_count_sum comment_count_sum share_count_sum has_profile is_verified follower_count profile_seen_at",
         _T.USER: "username",
     },
-    "days": {
+    "study_days": {
         _T.KEEP: "study day state offered kept requests n_videos n_creators n_comments view_count_sum "
         "view_count_median like_count_sum like_count_median comment_count_sum comment_count_median share_count_sum "
-        "share_count_median last_seen_at epochs api_changes_started",
+        "share_count_median last_seen_at api_changes api_changes_started",
     },
     "coverage": {
         _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected inclusion_probability n_attempts "
-        "requests first_at last_at looked_at completed_at last_attempt_state next_try_at",
+        "requests first_at last_at last_complete_started_at completed_at last_attempt_state next_try_at",
         _T.UNIT: "unit",
         # The API's own words, which name accounts.
         _T.DROP: "reason capture",
     },
-    "quota": {
-        _T.KEEP: "day pool study endpoint n_requests n_failed n_refused n_rows latency_ms_median first_sent_at "
+    "quota_usage": {
+        _T.KEEP: "day pool study endpoint n_requests n_failed n_over_quota n_rows latency_ms_median first_sent_at "
         "last_sent_at",
     },
     # Its examples are no names, ids, links or texts, by the mart's own rule.
     "codebook": {
-        _T.KEEP: "mart column_number column_name meaning type unit source_field available_since n_rows n_filled "
+        _T.KEEP: "mart column_number column_name description type unit source_field available_since n_rows n_filled "
         "fill_rate fill_by_month examples",
     },
-    "epochs": {_T.KEEP: "epoch kind clock first_day last_day precision title description source"},
+    "api_changes": {_T.KEEP: "change_id kind date_basis first_day last_day precision title description source"},
 }
 
 

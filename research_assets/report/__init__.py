@@ -15,11 +15,11 @@ REQUIRED_MARTS = (
     "engagements",
     "hashtags",
     "creators",
-    "days",
+    "study_days",
     "coverage",
-    "quota",
+    "quota_usage",
 )
 """Marts that a report is made of."""
 
-OPTIONAL_MARTS = ("epochs", "codebook")
+OPTIONAL_MARTS = ("api_changes", "codebook")
 """Marts that it does without in a warehouse that lacks them."""

@@ -48,10 +48,10 @@ MART_ORDER = (
     "hashtags",
     "hashtag_pairs",
     "creators",
-    "days",
+    "study_days",
     "coverage",
-    "quota",
-    "epochs",
+    "quota_usage",
+    "api_changes",
     "codebook",
 )
 """The marts as a reader meets them; one that is not among them comes last."""
@@ -63,12 +63,12 @@ MONTH_BASIS: Mapping[str, tuple[str, str]] = {
     "hashtags": ("day", "published"),
     "hashtag_pairs": ("day", "published"),
     "creators": ("last_video_at", "published"),
-    "days": ("day", "published"),
+    "study_days": ("day", "published"),
     "users": ("last_seen_at", "observed"),
     "user_observations": ("day", "observed"),
     "follows": ("last_seen_at", "observed"),
     "engagements": ("last_seen_at", "observed"),
-    "quota": ("day", "observed"),
+    "quota_usage": ("day", "observed"),
     "coverage": ("partition_day", ""),
 }
 """The column that gives a row its month, as dbt's meta has it, and the clock that it is on; the coverage is on both."""
@@ -145,17 +145,17 @@ def read_codebook(connection: duckdb.DuckDBPyConnection) -> Codebook | None:
     if "codebook" not in known:
         return None
     columns: dict[str, list[CodebookColumn]] = {}
-    for mart, name, kind, unit, meaning, source, since, rows, filled, examples, months in connection.execute(
+    for mart, name, kind, unit, description, source, since, rows, filled, examples, months in connection.execute(
         queries.CODEBOOK_SQL
     ).fetchall():
         by_month = [MonthFill(one["month"], one["n_rows"], one["n_filled"]) for one in months or ()]
         columns.setdefault(mart, []).append(
-            CodebookColumn(name, kind, unit, meaning, source, since, rows, filled, examples, by_month)
+            CodebookColumn(name, kind, unit, description, source, since, rows, filled, examples, by_month)
         )
     if not columns:
         return None
     changes = (
-        [ApiChange(*row) for row in connection.execute(queries.API_CHANGES_SQL).fetchall()] if "epochs" in known else []
+        [ApiChange(*row) for row in connection.execute(queries.API_CHANGES_SQL).fetchall()] if "api_changes" in known else []
     )
     names = sorted(columns, key=lambda name: (MART_ORDER.index(name) if name in MART_ORDER else len(MART_ORDER), name))
     grains = {name: known[name].description.removeprefix("Grain: ") if name in known else "" for name in names}

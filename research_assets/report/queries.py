@@ -56,15 +56,15 @@ select
   (select count(*) from marts.engagements where study = $study),
   coalesce(sum(n_requests), 0)::bigint,
   coalesce(sum(n_failed), 0)::bigint,
-  coalesce(sum(n_refused), 0)::bigint,
+  coalesce(sum(n_over_quota), 0)::bigint,
   min(first_sent_at),
   max(last_sent_at)
-from marts.quota where study = $study
+from marts.quota_usage where study = $study
 """
 
 DAYS_SQL = """
 select day, state, n_videos, n_creators, n_comments, offered, kept, view_count_median
-from marts.days where study = $study order by day
+from marts.study_days where study = $study order by day
 """
 
 # Windows of a search are units too where they were kept; only its days are what a study wants.
@@ -95,15 +95,15 @@ order by entity, unit_kind, state, count(*) desc
 
 DAILY_REQUESTS_SQL = """
 select
-  day, pool, sum(n_requests - n_failed)::bigint, sum(n_failed - n_refused)::bigint, sum(n_refused)::bigint
-from marts.quota where study = $study group by day, pool order by day, pool
+  day, pool, sum(n_requests - n_failed)::bigint, sum(n_failed - n_over_quota)::bigint, sum(n_over_quota)::bigint
+from marts.quota_usage where study = $study group by day, pool order by day, pool
 """
 
 ENDPOINTS_SQL = """
 select
-  pool, endpoint, sum(n_requests)::bigint, sum(n_failed)::bigint, sum(n_refused)::bigint, sum(n_rows)::bigint,
+  pool, endpoint, sum(n_requests)::bigint, sum(n_failed)::bigint, sum(n_over_quota)::bigint, sum(n_rows)::bigint,
   max(latency_ms_median)
-from marts.quota where study = $study group by pool, endpoint order by pool desc, sum(n_requests) desc
+from marts.quota_usage where study = $study group by pool, endpoint order by pool desc, sum(n_requests) desc
 """
 
 # The mart counts by day; creators and medians of all days do not follow from those of each.
@@ -211,9 +211,9 @@ from marts.video_observations where study = $study group by 1 order by 1
 # Numbered among all, so that a break has one number in every report and in the codebook.
 API_CHANGES_SQL = """
 select
-  row_number() over (order by first_day nulls first, epoch),
-  clock, first_day, last_day, "precision", title, description, source
-from marts.epochs order by 1
+  row_number() over (order by first_day nulls first, change_id),
+  date_basis, first_day, last_day, "precision", title, description, source
+from marts.api_changes order by 1
 """
 
 AVAILABLE_SINCE_SQL = "select column_name, available_since from marts.codebook where mart = 'videos'"
@@ -226,7 +226,7 @@ group by entity, inclusion_probability order by entity, inclusion_probability
 
 CODEBOOK_SQL = """
 select
-  mart, column_name, type, coalesce(unit, ''), meaning, coalesce(source_field, ''), coalesce(available_since, ''),
+  mart, column_name, type, coalesce(unit, ''), description, coalesce(source_field, ''), coalesce(available_since, ''),
   n_rows, coalesce(n_filled, 0), coalesce(examples, ''), fill_by_month
 from marts.codebook order by mart, column_number
 """
@@ -345,7 +345,7 @@ class _Reader:
         self, days: Sequence[StudyDay], units: Sequence[UnitGroup], seen: Sequence[datetime | None]
     ) -> list[ApiChange]:
         """The breaks that touch the days of the study, or the time in which it was asked."""
-        if "epochs" not in self._marts:
+        if "api_changes" not in self._marts:
             return []
         moments = [*seen, *(moment for unit in units for moment in (unit.first_at, unit.last_at))]
         asked = [moment.date() for moment in moments if moment]

@@ -77,7 +77,7 @@ class ShorthandModel(StrictModel):
 class CommentsConfig(ShorthandModel):
     """Which videos' comments are collected."""
 
-    word: ClassVar[str] = "videos"
+    shorthand_key: ClassVar[str] = "videos"
     videos: Literal["all", "top", "sample", "none"] = Field("all", description="all, or top, sample, none")
     n: int | None = Field(None, ge=1, description="top: how many videos of a day, those with most comments")
     fraction: float | None = Field(None, gt=0, le=1, description="sample: share of a day's videos")
@@ -88,7 +88,7 @@ class CommentsConfig(ShorthandModel):
 class UsersConfig(ShorthandModel):
     """Whose profiles are observed."""
 
-    word: ClassVar[str] = "who"
+    shorthand_key: ClassVar[str] = "who"
     who: Literal["authors", "top", "panel", "none"] = Field("authors", description="authors of the videos, top, panel")
     n: int | None = Field(None, ge=1, description="top: how many authors, those with most videos")
 

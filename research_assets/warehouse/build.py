@@ -105,7 +105,7 @@ def _build_increment(
         }
         # To close the gaps of replaced rows takes longer than to replace them: that is done when it is worth it.
         vacuum = 100 if build_input.compact_bytes is None else 0
-        variables = _variables(now) | {"increment": True, "idle": idle, "vacuum": vacuum}
+        variables = _variables(now) | {"is_increment": True, "unchanged_marts": idle, "vacuum_tasks": vacuum}
         copied.result()
         # The disk works while dbt does, which leaves the flushing to us (`fsync_mode` in its profile).
         flushed = aside.submit(files.fsync_file, settings.warehouse_build)

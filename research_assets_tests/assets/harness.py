@@ -43,7 +43,7 @@ class AssetHarness:
                 VARIABLES["api_url"].name: self.sandbox.url,
                 VARIABLES["client_key"].name: self.sandbox.app.config.client_key,
                 VARIABLES["client_secret"].name: self.sandbox.app.config.client_secret,
-                VARIABLES["rate"].name: "10000",
+                VARIABLES["rate_limit"].name: "10000",
                 VARIABLES["research_cap"].name: str(self.sandbox.app.config.research_cap),
             }
         )

@@ -65,7 +65,7 @@ def test_what_is_held_is_not_asked_again(harness: Build) -> None:
     again = world.run("videos", first="2026-02-01", last="2026-02-10")
     assert again.success
     assert world.requests_sent("video/query") == spent
-    world.run("videos", first="2026-02-03", again=True)
+    world.run("videos", first="2026-02-03", recollect=True)
     assert world.requests_sent("video/query") == spent + 1
 
 
@@ -89,7 +89,7 @@ VIDEOS = dg.AssetKey(["gardening", "videos"])
 
 def test_a_pause_is_no_failure(harness: Build) -> None:
     world = harness(
-        research_cap=3, fixed_volume=90, search_lifetime=10 * 86_400, now=datetime(2026, 3, 2, 9, tzinfo=UTC)
+        research_cap=3, fixed_volume=90, search_lifetime=10 * 86_400, start_time=datetime(2026, 3, 2, 9, tzinfo=UTC)
     )
     assert world.run("videos", first="2026-02-09", last="2026-02-10").success
     world.instance.wipe_assets([dg.AssetKey(["gardening", "videos"])])
@@ -128,7 +128,7 @@ def test_a_pause_is_no_failure(harness: Build) -> None:
 
 
 def test_a_day_that_is_too_fresh_is_refused(harness: Build) -> None:
-    world = harness(now=datetime(2026, 2, 10, 9, tzinfo=UTC))
+    world = harness(start_time=datetime(2026, 2, 10, 9, tzinfo=UTC))
     result = world.run("videos", first="2026-02-09")
     assert not result.success
     assert "2026-02-09: too fresh" in failure_message(result)
@@ -137,7 +137,7 @@ def test_a_day_that_is_too_fresh_is_refused(harness: Build) -> None:
 
 
 def test_a_range_that_ends_in_fresh_days_collects_the_others(harness: Build) -> None:
-    world = harness(now=datetime(2026, 2, 10, 9, tzinfo=UTC))
+    world = harness(start_time=datetime(2026, 2, 10, 9, tzinfo=UTC))
     result = world.run("videos", first="2026-02-05", last="2026-02-09")
     assert result.success
     assert world.materialized("videos") == ["2026-02-05", "2026-02-06", "2026-02-07"]

@@ -55,7 +55,7 @@ def test_what_the_launchpad_asks_for_is_made(export_settings: Settings) -> None:
     assert run(export_settings, formats=["stata"], first="2026-02-02", pseudonymous=True).success
     (one,) = list_exports(export_settings)
     assert (one.rows["videos"], one.request.pseudonymous, list(one.skipped)) == (1, True, ["users"])
-    assert run(export_settings, ids=True).success
+    assert run(export_settings, ids_only=True).success
     assert {"ids": 4} in [each.rows for each in list_exports(export_settings)]
 
 

@@ -12,7 +12,7 @@ from research_assets_tests.browser.page import Page
 pytestmark = pytest.mark.timeout(900)
 
 STUDY = ("videos", "comments", "users", "followers", "following", "liked_videos", "pinned_videos", "reposted_videos")
-MARTS = ("videos", "video_observations", "user_observations", "follows", "engagements", "days", "coverage", "creators")
+MARTS = ("videos", "video_observations", "user_observations", "follows", "engagements", "study_days", "coverage", "creators")
 
 
 @pytest.fixture

@@ -89,7 +89,7 @@ def test_videos_are_those_that_the_sandbox_delivers(
     deliverable = {video for hits in truth.values() for video in hits.deliverable}
     assert {row[0] for row in rows(demo_settings, "SELECT video_id FROM marts.videos")} == deliverable
     assert shown(summary, "videos") == len(deliverable)
-    assert rows(demo_settings, "SELECT sum(offered), sum(kept) FROM marts.days") == [
+    assert rows(demo_settings, "SELECT sum(offered), sum(kept) FROM marts.study_days") == [
         (sum(len(hits.raw) for hits in truth.values()), len(deliverable))
     ]
 

@@ -66,7 +66,7 @@ ANSWERS += ["", "garten, balkon", "", "", "sample:0.1", "a, b", "panel"]
 
 @pytest.fixture
 def interactive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(new_study, "at_terminal", lambda: True)
+    monkeypatch.setattr(new_study, "is_interactive", lambda: True)
 
 
 @pytest.mark.usefixtures("interactive")

@@ -66,10 +66,10 @@ def test_a_probe_is_kept_and_founds_the_plan(sandbox: RunningSandbox) -> None:
     assert "gardening 2026-02-01: 250 videos, complete" in result.stdout
     assert "observed density" in result.stdout
     # Seven days of 250 videos are left, before and after the day in the middle: 1,750 videos in all.
-    assert ["gardening", "videos", "7", "18", "observed density"] in [
+    assert ["gardening", "videos", "7", "18", "observed", "density"] in [
         line.split() for line in result.stdout.splitlines()
     ]
-    assert ["gardening", "known", "videos", "1", "one", "each"] in [line.split() for line in result.stdout.splitlines()]
+    assert ["gardening", "known", "videos", "1", "one", "request", "each"] in [line.split() for line in result.stdout.splitlines()]
     again = plan("--probe", "--yes")
     assert "No probe is needed" in again.stdout
     assert asked(sandbox) == spent

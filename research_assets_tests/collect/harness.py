@@ -64,7 +64,7 @@ class CollectorHarness:
         self, entity: str, partitions: Sequence[date], spec: StudySpec | None = None, **how: Any
     ) -> tuple[dict[date, PartitionResult], Paused | None]:
         """Collect; gives what was finished by partition, and the pause if there was one."""
-        asked = {name: how.pop(name) for name in ("again", "retry", "canary") if name in how}
+        asked = {name: how.pop(name) for name in ("recollect", "retry_now", "canary_check") if name in how}
         task = CollectionTask(spec or study(), entity, tuple(partitions), **asked)
         finished: dict[date, PartitionResult] = {}
         pause = None

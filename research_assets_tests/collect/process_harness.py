@@ -130,7 +130,7 @@ class CollectorProcess:
 
 
 KILL_POINTS: dict[str, tuple[tuple[object, str], ...]] = {
-    "before the seal": ((publishing, "publish"),),
+    "before the seal": ((publishing, "publish_capture"),),
     "between seal and table": ((raw_writer, "write_capture"),),
     "between table and coverage": ((raw_writer, "_write_verdicts"),),
 }

@@ -60,7 +60,7 @@ async def test_a_look_costs_one_request_and_says_of_each_video_whether_it_is_sti
         return change_data(response, videos=orjson.loads(response.content)["data"]["videos"][:-3])
 
     finished, pause = await harness.collect(
-        "videos", [START], canary=True, transport=TamperingTransport(harness, withdrawn)
+        "videos", [START], canary_check=True, transport=TamperingTransport(harness, withdrawn)
     )
     assert (pause, finished[START].state, finished[START].was_complete, harness.requests_sent - sent) == (
         None,
@@ -82,7 +82,7 @@ async def test_a_look_costs_one_request_and_says_of_each_video_whether_it_is_sti
 async def test_ids_that_come_as_text_are_found_too(settings: Settings) -> None:
     harness = await collected_harness(settings)
     await harness.collect(
-        "videos", [START], canary=True, transport=TamperingTransport(harness, lambda _, r: ids_as_text(r))
+        "videos", [START], canary_check=True, transport=TamperingTransport(harness, lambda _, r: ids_as_text(r))
     )
     assert harness.sql(CANARY_SQL) == [("complete", 20, 1, None)]
 
@@ -93,7 +93,7 @@ async def test_a_query_that_is_not_answered_is_suspicious_and_looked_at_again_to
     nothing = TamperingTransport(
         harness, lambda _, r: change_data(r, videos=None, cursor=0, has_more=False, search_id=None)
     )
-    await harness.collect("videos", [START], canary=True, transport=nothing)
+    await harness.collect("videos", [START], canary_check=True, transport=nothing)
     assert harness.requests_sent - sent == 2
     [(state, number, requests, reason)] = harness.sql(CANARY_SQL)
     assert (state, number, requests) == ("suspicious", 20, 2)
@@ -106,7 +106,7 @@ async def test_a_query_that_is_not_answered_is_suspicious_and_looked_at_again_to
 async def test_a_look_waits_for_the_quota(settings: Settings) -> None:
     harness = await collected_harness(settings)
     harness.ledger.mark_exhausted("research")
-    finished, pause = await harness.collect("videos", [START], canary=True)
+    finished, pause = await harness.collect("videos", [START], canary_check=True)
     assert not finished
     assert pause is not None
     assert pause.remaining == (START,)
@@ -117,7 +117,7 @@ async def test_an_api_that_is_down_is_left_alone_and_nothing_is_said_of_the_vide
     harness = await collected_harness(settings)
     sent = harness.requests_sent
     down = TamperingTransport(harness, lambda _, r: error_response(r, 500, "internal_error", "Server Internal Error"))
-    finished, pause = await harness.collect("videos", [START], canary=True, transport=down)
+    finished, pause = await harness.collect("videos", [START], canary_check=True, transport=down)
     assert not finished
     assert pause is not None
     assert "could not be looked for" in pause.reason
@@ -136,7 +136,7 @@ async def test_of_a_query_by_many_accounts_those_are_looked_for_that_go_into_one
             if one["field_name"] == "username":
                 asked.append(set(one["field_values"]))
 
-    await harness.collect("videos", [START], wide, canary=True, transport=TamperingTransport(harness, seen))
+    await harness.collect("videos", [START], wide, canary_check=True, transport=TamperingTransport(harness, seen))
     assert len(authors) > harness.settings.username_batch
     [names] = asked
     assert len(names) == harness.settings.username_batch
@@ -155,7 +155,7 @@ async def test_an_account_that_breaks_searches_is_left_out_of_the_look(
     harness.clock.advance(days=CANARY_INTERVAL.days)
     sent = harness.requests_sent
     finished, pause = await harness.collect(
-        "videos", [START], usernames_of(names), canary=True, transport=TamperingTransport(harness, heard)
+        "videos", [START], usernames_of(names), canary_check=True, transport=TamperingTransport(harness, heard)
     )
     assert (pause, finished[START].state, harness.requests_sent - sent) == (None, "complete", 1)
     # Of the two that failed last it is not known which one it was: both are asked by themselves.
@@ -174,7 +174,7 @@ async def test_few_videos_are_looked_for_too_but_say_nothing_of_the_query(settin
     nothing = TamperingTransport(
         harness, lambda _, r: change_data(r, videos=None, cursor=0, has_more=False, search_id=None)
     )
-    finished, pause = await harness.collect("videos", [START], few, canary=True, transport=nothing)
+    finished, pause = await harness.collect("videos", [START], few, canary_check=True, transport=nothing)
     assert (pause, finished[START].state) == (None, "complete")
     assert [(state, count) for state, count, _, _ in harness.sql(CANARY_SQL)] == [("missing", number)]
 
@@ -192,7 +192,7 @@ async def test_a_look_is_due_a_week_after_the_last_and_not_before_videos_are_kno
     harness.clock.advance(seconds=-1)
     assert due(harness) is None
     harness.clock.advance(seconds=1)
-    await harness.collect("videos", [START], RUNNING, canary=True)
+    await harness.collect("videos", [START], RUNNING, canary_check=True)
     assert due(harness) is None
     harness.clock.advance(days=CANARY_INTERVAL.days, seconds=-1)
     assert due(harness) is None

@@ -57,7 +57,7 @@ def test_ids_that_a_spreadsheet_rounded_are_refused(tmp_path: Path, cell: str) -
         ("name\nanna\n", {}, "Name it with --column"),
         (f"a,b\n{ID},{ID}\n", {}, "Name it with --column"),
         (f"a\n{ID}\n", {"column": "b"}, "has no column 'b'; it has a"),
-        (f"id\n{ID}\n", {"label": "c"}, "has no column 'c'"),
+        (f"id\n{ID}\n", {"group": "c"}, "has no column 'c'"),
         ("id\nanna\n", {}, "holds no id of a video"),
     ],
 )

@@ -86,7 +86,11 @@ async def run_once(harness: CollectorHarness, run: Mapping[str, Any], spec: Stud
     victim.append(
         asyncio.ensure_future(
             harness.collect(
-                "videos", wanted, spec, again=run["again"], transport=KillingTransport(harness, run["kill_at"], victim)
+                "videos",
+                wanted,
+                spec,
+                recollect=run["again"],
+                transport=KillingTransport(harness, run["kill_at"], victim),
             )
         )
     )
@@ -175,8 +179,8 @@ async def at_once(work: Callable[..., Any], *arguments: Any) -> Any:
     fixed_volume=130,
     plan=[{"first": 0, "count": 6, "again": False, "kill_at": 5, "wait_days": 0}],
 )
-def test_whatever_happens(knobs: dict[str, Any], cap: int, flat: int, plan: list[dict[str, Any]]) -> None:
-    run_scenario(knobs, cap, flat, plan, study())
+def test_whatever_happens(knobs: dict[str, Any], cap: int, fixed_volume: int, plan: list[dict[str, Any]]) -> None:
+    run_scenario(knobs, cap, fixed_volume, plan, study())
 
 
 @given(knobs=fault_configs, cap=st.sampled_from([9, 40, 1000]), plan=runs, bad=st.sets(st.integers(0, 23), max_size=3))

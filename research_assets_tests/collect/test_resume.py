@@ -152,13 +152,13 @@ async def test_pages_of_another_query_complete_no_day(settings: Settings, change
 async def test_an_interrupted_observation_goes_on_while_it_is_of_one_moment(settings: Settings) -> None:
     harness = CollectorHarness(settings, dense(research_cap=13))
     await harness.collect("videos", days(4))
-    _, pause = await harness.collect("videos", days(4), again=True)
+    _, pause = await harness.collect("videos", days(4), recollect=True)
     assert pause is not None
     harness.clock.moment = pause.retry_at
     finished, _ = await harness.collect("videos", days(4))
     assert all(f.was_complete for f in finished.values())
     assert open_journals(harness) == 1, "a plain run is no observation"
-    finished, pause = await harness.collect("videos", days(4), again=True)
+    finished, pause = await harness.collect("videos", days(4), recollect=True)
     assert pause is None
     assert harness.app.quota.pools["research"].day(harness.clock.now()).spent == 7
     assert open_journals(harness) == 0
@@ -168,9 +168,9 @@ async def test_an_interrupted_observation_goes_on_while_it_is_of_one_moment(sett
 async def test_an_observation_interrupted_long_ago_is_begun_anew(settings: Settings) -> None:
     harness = CollectorHarness(settings, dense(research_cap=13))
     await harness.collect("videos", days(4))
-    await harness.collect("videos", days(4), again=True)
+    await harness.collect("videos", days(4), recollect=True)
     harness.clock.advance(days=5)
-    _, pause = await harness.collect("videos", days(4), again=True)
+    _, pause = await harness.collect("videos", days(4), recollect=True)
     assert pause is None
     assert harness.app.quota.pools["research"].day(harness.clock.now()).spent == 10
     assert open_journals(harness) == 0
@@ -213,8 +213,8 @@ async def test_replies_that_a_paused_observation_told_of_are_asked_by_whoever_go
     harness.clock.advance(days=20)
     harness.config = SandboxConfig(research_cap=60)
     harness.app = type(harness.app)(harness.config, harness.clock)
-    await harness.collect("videos", days(1), garden_config(), again=True)
-    _, pause = await harness.collect("comments", days(1), garden_config(), again=True)
+    await harness.collect("videos", days(1), garden_config(), recollect=True)
+    _, pause = await harness.collect("comments", days(1), garden_config(), recollect=True)
     while pause is not None:
         harness.clock.moment = pause.retry_at
         _, pause = await harness.collect("comments", days(1), garden_config())

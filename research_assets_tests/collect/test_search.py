@@ -74,7 +74,7 @@ async def test_a_quarantined_day_rests_until_its_next_try_and_then_grows(setting
     assert rest is not None
     assert rest - harness.clock.now() > timedelta(days=1, hours=23)
     spent = harness.requests_sent
-    await harness.collect("videos", [dead], retry=True)
+    await harness.collect("videos", [dead], retry_now=True)
     assert harness.requests_sent > spent
 
 

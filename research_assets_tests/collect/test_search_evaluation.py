@@ -105,7 +105,7 @@ async def test_a_day_that_had_videos_and_has_none_is_not_believed_either(setting
     nothing = TamperingTransport(
         harness, lambda _, r: change_data(r, videos=[], cursor=0, has_more=False, search_id=None)
     )
-    finished, _ = await harness.collect("videos", days(1), again=True, transport=nothing)
+    finished, _ = await harness.collect("videos", days(1), recollect=True, transport=nothing)
     assert finished[START].state == "suspicious"
     finished, _ = await harness.collect("videos", days(1))
     assert finished[START].state == "complete", "what was complete once stays complete"

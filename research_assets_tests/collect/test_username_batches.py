@@ -128,7 +128,9 @@ def test_known_videos_are_looked_for_with_accounts_that_can_be_asked_together(
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_what_is_said_of_a_day_last_never_looks_older_than_what_was_said_before(order: tuple[int, int]) -> None:
     moment = datetime(2026, 3, 1, tzinfo=UTC)
-    parts = UsernameBatches(about(["a", "b"]), [], moment, most=1, recollect=False, retry=False, same=lambda _: True)
+    parts = UsernameBatches(
+        about(["a", "b"]), [], moment, most=1, recollect=False, retry=False, same=lambda _: True
+    )
     said = [
         parts.record_attempt(
             SearchWindow(START, START, usernames=(name,)), seen(moment + timedelta(minutes=minute), name)
@@ -211,7 +213,7 @@ async def test_an_account_that_no_search_finds_is_told_and_holds_up_no_other(set
     assert agenda(harness, spec, end=later[-1]).items == ()
     harness.clock.advance(days=1, minutes=1)
     due = agenda(harness, spec, end=later[-1])
-    assert [(item.reasons, item.partitions, item.requests) for item in due.items] == [(("accounts",), (*days(17),), 1)]
+    assert [(item.reasons, item.partitions, item.requests) for item in due.items] == [(("missing_accounts",), (*days(17),), 1)]
     heard.searches.clear()
     heard.breaks = lambda *_: False
     finished, _ = await harness.collect("videos", [*days(14), *later], spec, transport=way)
@@ -238,7 +240,7 @@ async def test_a_pause_while_a_missing_account_is_tried_leaves_the_days_complete
     assert newest == [("complete",)] * 8
     harness.ledger.caps["research"] = 1000
     (item,) = agenda(harness, usernames_of(names), end=days(8)[-1]).items
-    assert (item.reasons, item.recollect) == (("accounts",), False)
+    assert (item.reasons, item.recollect) == (("missing_accounts",), False)
 
 
 async def test_several_names_that_break_searches_are_each_found(settings: Settings) -> None:
@@ -310,7 +312,7 @@ async def test_days_asked_again_are_asked_for_all_accounts(settings: Settings) -
     await harness.collect("videos", days(4), spec)
     harness.clock.advance(days=10)
     finished, _ = await harness.collect(
-        "videos", days(4), spec, again=True, transport=TamperingTransport(harness, heard)
+        "videos", days(4), spec, recollect=True, transport=TamperingTransport(harness, heard)
     )
     assert {(f.state, f.kept, f.was_complete) for f in finished.values()} == {("complete", 15, False)}
     assert sorted(name for part in heard.searches for name in part) == sorted(names)

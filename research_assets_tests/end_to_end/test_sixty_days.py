@@ -149,7 +149,7 @@ def test_each_page_was_asked_once_but_for_the_kill_and_the_token(scenario: Scena
     assert scenario.injected_faults == [KILLED_AT, TOKENS_END_AT]
     outcomes = scenario.deployment.sandbox.app.books.outcomes
     assert 1 <= outcomes["access_token_invalid"] <= 16
-    assert scenario.deployment.rows("SELECT sum(n_refused) FROM marts.quota") == [(0,)]
+    assert scenario.deployment.rows("SELECT sum(n_over_quota) FROM marts.quota_usage") == [(0,)]
 
 
 def test_days_were_asked_again_at_their_age(scenario: ScenarioResult) -> None:

@@ -45,7 +45,7 @@ CREATE TABLE marts.coverage (
     study VARCHAR, entity VARCHAR, partition_day DATE, unit_kind VARCHAR, unit VARCHAR, state VARCHAR, asked BIGINT,
     offered BIGINT, kept BIGINT, reason VARCHAR
 );
-CREATE TABLE marts.quota (day DATE, pool VARCHAR, study VARCHAR, n_requests BIGINT);
+CREATE TABLE marts.quota_usage (day DATE, pool VARCHAR, study VARCHAR, n_requests BIGINT);
 COMMENT ON TABLE marts.videos IS 'Grain: one video of one study.';
 COMMENT ON COLUMN marts.videos.view_count IS 'Views, however they were counted, in a sentence that is longer than what'
     ' Stata shows beside a variable (views).';
@@ -100,5 +100,5 @@ def make_warehouse(root: Path) -> Settings:
         for table, rows in (("videos", VIDEOS), ("comments", COMMENTS), ("users", USERS), ("coverage", COVERAGE)):
             for row in rows:
                 connection.execute(f"INSERT INTO marts.{table} VALUES ({', '.join('?' * len(row))})", list(row))
-        connection.execute("INSERT INTO marts.quota VALUES ('2026-02-03', 'research', 'garden', 4)")
+        connection.execute("INSERT INTO marts.quota_usage VALUES ('2026-02-03', 'research', 'garden', 4)")
     return settings

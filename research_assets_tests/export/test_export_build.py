@@ -23,7 +23,7 @@ def tables(result: Export) -> dict[str, int]:
 
 
 def test_everything_is_exported_in_every_format(full_export: Export) -> None:
-    assert tables(full_export) == {"videos": 3, "comments": 2, "users": 2, "coverage": 5, "quota": 1}
+    assert tables(full_export) == {"videos": 3, "comments": 2, "users": 2, "coverage": 5, "quota_usage": 1}
     assert {file.format for file in full_export.files} == {"parquet", "csv", "stata"}
     assert all((full_export.folder / file.path).stat().st_size == file.bytes for file in full_export.files)
     assert full_export.folder.name == "all-20260302T090000Z"
@@ -79,14 +79,14 @@ def test_simulated_data_says_so(own_export_settings: Settings) -> None:
 
 def test_a_study_some_marts_and_days(own_export_settings: Settings) -> None:
     one = export(own_export_settings, ExportRequest(studies=("bikes",), formats=CSV), [STUDY], NOW)
-    assert tables(one) == {"videos": 1, "comments": 0, "users": 0, "coverage": 0, "quota": 0}
+    assert tables(one) == {"videos": 1, "comments": 0, "users": 0, "coverage": 0, "quota_usage": 0}
     assert one.folder.name == "bikes-20260302T090000Z"
     # The README quotes the studies that are exported, not those that are declared.
     assert "no study file any more" in (one.folder / "README.md").read_text()
     days = export(
         own_export_settings, ExportRequest(first=date(2026, 2, 2), last=date(2026, 2, 2), formats=CSV), [], NOW
     )
-    assert tables(days) == {"videos": 2, "comments": 0, "coverage": 1, "quota": 0}
+    assert tables(days) == {"videos": 2, "comments": 0, "coverage": 1, "quota_usage": 0}
     assert "Left out: `users`: " in (days.folder / "README.md").read_text()
     named = export(
         own_export_settings, ExportRequest(marts=("users", "videos"), last=date(2026, 2, 1), formats=CSV), [], NOW
@@ -141,7 +141,7 @@ def test_the_folder_is_named_for_its_studies(studies: tuple[str, ...], title: st
 @pytest.mark.parametrize(
     ("order", "said"),
     [
-        (ExportRequest(marts=("vids",)), "There is no mart vids; there are: comments, coverage, quota, users, videos"),
+        (ExportRequest(marts=("vids",)), "There is no mart vids; there are: comments, coverage, quota_usage, users, videos"),
         (ExportRequest(formats=("xlsx",)), "There is no format xlsx; there are: parquet, csv, stata"),
         (ExportRequest(first=date(2026, 2, 2), last=date(2026, 2, 1)), "The last day, 2026-02-01, is before the first"),
         (ExportRequest(ids_only=True, pseudonymous=True), "either pseudonymous or of ids only"),
@@ -167,7 +167,7 @@ def test_an_unknown_study_and_a_missing_warehouse(own_export_settings: Settings,
 def test_too_much_for_stata_is_told_and_leaves_nothing(
     own_export_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stata, "MOST_ROWS", 2)
+    monkeypatch.setattr(stata, "MAX_ROWS", 2)
     with pytest.raises(ExportError, match=r"The mart coverage has 5 rows, too many for Stata.*import delimited"):
         export(own_export_settings, ExportRequest(formats=("csv", "stata")), [], NOW)
     assert list(own_export_settings.exports.iterdir()) == []

@@ -41,7 +41,7 @@ def undo_escaping(cell: str | None) -> str | None:
 
 def test_parquet_is_what_the_warehouse_holds(full_export: Export, export_settings: Settings) -> None:
     with duckdb.connect(str(export_settings.warehouse), read_only=True) as connection:
-        for mart in ("videos", "comments", "users", "coverage", "quota"):
+        for mart in ("videos", "comments", "users", "coverage", "quota_usage"):
             file = f"'{full_export.folder}/parquet/{mart}.parquet'"
             assert connection.sql(f"FROM {file}").types == connection.sql(f"FROM marts.{mart}").types
             assert connection.sql(f"FROM {file} EXCEPT ALL FROM marts.{mart}").fetchall() == []
@@ -72,7 +72,7 @@ def test_csv_keeps_every_character_and_tells_missing_from_empty(full_export: Exp
 
 
 def test_no_cell_is_a_formula_and_no_id_a_number(full_export: Export) -> None:
-    for mart in ("videos", "comments", "users", "coverage", "quota"):
+    for mart in ("videos", "comments", "users", "coverage", "quota_usage"):
         for row in as_text(full_export, mart):
             for column, cell in row.items():
                 if cell is None:
@@ -136,7 +136,7 @@ def test_stata_holds_ids_as_text_and_the_rest_by_its_own_rules(full_export: Expo
     assert users["like_count"].fillna(-1).to_list() == [5, -1]
 
 
-@pytest.mark.parametrize("mart", ["videos", "comments", "users", "coverage", "quota"])
+@pytest.mark.parametrize("mart", ["videos", "comments", "users", "coverage", "quota_usage"])
 def test_every_stata_file_has_the_rows_of_its_mart(full_export: Export, mart: str) -> None:
     (rows,) = {file.rows for file in full_export.files if file.mart == mart}
     assert len(pd.read_stata(full_export.folder / "stata" / f"{mart}.dta")) == rows

@@ -20,8 +20,8 @@ def pool(left: int, cap: int = 1000, name: str = "research") -> PoolState:
 
 def make_inputs(*studies: StudySpec, left: int = 1000, cap: int = 1000, **more: Any) -> AgendaInputs:
     known: dict[str, Any] = {
-        "standings": {},
-        "observed density": {one.name: {one.start: 100.0} for one in studies},
+        "partition_status": {},
+        "hits_per_day": {one.name: {one.start: 100.0} for one in studies},
     } | more
     return AgendaInputs(studies, pools={"research": pool(left, cap), "follow": pool(20000, 20000, "follow")}, **known)
 

@@ -159,7 +159,7 @@ def test_every_open_unit_is_on_the_agenda_or_waits(world: AgendaInputs) -> None:
     st.integers(0, 100),
 )
 def test_with_equal_demand_the_weights_are_kept(weights: dict[str, float], left: int) -> None:
-    studies = [study(name, start=TODAY, share=weight) for name, weight in sorted(weights.items())]
+    studies = [study(name, start=TODAY, quota_weight=weight) for name, weight in sorted(weights.items())]
     # One request for each period and entity, and more of them than the pool holds.
     statuses = {
         (one.name, "comments"): {
@@ -168,7 +168,7 @@ def test_with_equal_demand_the_weights_are_kept(weights: dict[str, float], left:
         }
         for one in studies
     }
-    agenda = build_agenda(make_inputs(*studies, left=left, standings=statuses), NOW)
+    agenda = build_agenda(make_inputs(*studies, left=left, partition_status=statuses), NOW)
     spent = {name: sum(item.requests for item in agenda.items if item.study == name) for name in weights}
     assert sum(spent.values()) == left
     whole = sum(weights.values())

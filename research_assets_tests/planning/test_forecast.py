@@ -22,11 +22,13 @@ def facts(spec: StudySpec, **known: object) -> AgendaInputs:
         "research": PoolState("research", NOW.date(), 40, 30, 10, 0, None),
         "follow": PoolState("follow", NOW.date(), 20_000, 0, 20_000, 0, None),
     }
-    return AgendaInputs((spec,), **{"standings": {}, "observed density": {"garden": {}}, "pools": pools, **known})  # type: ignore[arg-type]
+    return AgendaInputs(
+        (spec,), **{"partition_status": {}, "hits_per_day": {"garden": {}}, "pools": pools, **known}  # type: ignore[arg-type]
+    )
 
 
 def test_days_cost_what_their_neighbours_had() -> None:
-    [line] = forecast(facts(ONLY_VIDEOS, density={"garden": {START: 950.0}}), {}, NOW)
+    [line] = forecast(facts(ONLY_VIDEOS, hits_per_day={"garden": {START: 950.0}}), {}, NOW)
     assert (line.partitions, line.remaining, line.recurring_per_day) == (10, Estimate(95, "observed density"), 0.0)
     assert {estimate.requests for estimate in line.by_partition.values()} == {10}
     read = facts(ONLY_VIDEOS)
@@ -38,7 +40,7 @@ def test_days_cost_what_their_neighbours_had() -> None:
 def test_looks_again_are_counted_too() -> None:
     spec = replace(ONLY_VIDEOS, reobserve_days=(10, 60))
     held = {("garden", "videos"): {day: PartitionStatus(last_complete_at=NOW) for day in days(10)}}
-    [line] = forecast(facts(spec, standings=held, density={"garden": {START: 100.0}}), {}, NOW)
+    [line] = forecast(facts(spec, partition_status=held, hits_per_day={"garden": {START: 100.0}}), {}, NOW)
     assert (line.partitions, line.remaining.requests) == (0, 10)
     assert line.last_due_at == datetime(2026, 2, 11, tzinfo=UTC) + timedelta(days=60)
     assert forecast_pool([line], facts(spec).pools["research"], NOW).finish_day == date(2026, 4, 12)
@@ -56,7 +58,7 @@ def test_comments_cost_known_counts_and_what_days_took_so_far() -> None:
         ("garden", "videos"): {START: PartitionStatus(last_complete_at=NOW)},
         ("garden", "comments"): {START: PartitionStatus(open_units=4, estimate=Estimate(6, "known counts"))},
     }
-    _, line = forecast(facts(spec, standings=known, density={"garden": {START: 9.0}}), {"garden": 5.0}, NOW)
+    _, line = forecast(facts(spec, partition_status=known, hits_per_day={"garden": {START: 9.0}}), {"garden": 5.0}, NOW)
     assert line.remaining == Estimate(6 + 9 * 5, "observed pages")
 
 
@@ -70,7 +72,7 @@ def test_days_to_come_cost_what_known_ones_do_and_what_nobody_can_count_is_said(
         },
         ("garden", "users"): {NOW.date(): PartitionStatus(open_units=9, estimate=Estimate(9, "one request each"))},
     }
-    read = facts(spec, standings=known, density={"garden": {START: 9.0}})
+    read = facts(spec, partition_status=known, hits_per_day={"garden": {START: 9.0}})
     _, comments, users = forecast(read, {}, NOW)
     assert comments.remaining == Estimate(70 + 8 * 35, "observed density")
     assert (comments.is_lower_bound, users.is_lower_bound) == (True, True)
@@ -94,16 +96,16 @@ def test_looks_for_known_videos_are_counted_as_long_as_there_are_some() -> None:
     without_end = replace(ONLY_VIDEOS, end=None)
     [line] = forecast_canary_checks(facts(without_end), NOW)
     assert (line.remaining.requests, line.recurring_per_day, line.last_due_at) == (0, 1 / 7, None)
-    [line] = forecast_canary_checks(facts(without_end, canaries={"garden": START}), NOW)
+    [line] = forecast_canary_checks(facts(without_end, canary_days={"garden": START}), NOW)
     assert line.remaining == Estimate(1, "one request each")
     # Its last day is 30 days old on 2026-03-13: looked for on 03-02 and 03-09, and once more when it is over.
     observed = replace(ONLY_VIDEOS, reobserve_days=(30,))
     [line] = forecast_canary_checks(facts(observed), NOW)
     assert (line.remaining.requests, line.recurring_per_day, line.partitions) == (3, 0.0, 0)
-    [line] = forecast_canary_checks(facts(observed, called={"garden": NOW}), NOW)
+    [line] = forecast_canary_checks(facts(observed, last_canary_check={"garden": NOW}), NOW)
     assert line.remaining.requests == 2
     over = NOW + timedelta(days=14)
-    assert forecast_canary_checks(facts(observed, called={"garden": over}), over) == []
+    assert forecast_canary_checks(facts(observed, last_canary_check={"garden": over}), over) == []
 
 
 def test_estimates_of_lists() -> None:

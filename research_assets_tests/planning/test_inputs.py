@@ -69,7 +69,7 @@ async def test_a_look_again_that_failed_leaves_the_day_held(settings: Settings) 
     harness.app.config = replace(harness.app.config, dead_days=frozenset({START}))
     harness.app.reset()
     harness.clock.advance(hours=1)
-    await harness.collect("videos", (START,), spec, again=True)
+    await harness.collect("videos", (START,), spec, recollect=True)
     after = facts(harness, spec).partition_status["garden", "videos"][START]
     assert (after.last_complete_at, after.open_units, after.waiting_units) == (seen, 0, 1)
 

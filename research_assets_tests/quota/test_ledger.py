@@ -98,7 +98,7 @@ def test_the_daily_refusal_shuts_the_pool_until_midnight_whatever_was_counted(tm
         assert ledger.mark_exhausted("research", number) == datetime(2026, 3, 3, tzinfo=UTC)
         settle(ledger, number, 429)
     error = refused(ledger)
-    assert (error.reason, error.used) == ("refused", 4)
+    assert (error.reason, error.used) == ("api_refused", 4)
     state = ledger.pool_state("research")
     assert (state.remaining, state.n_refused_by_api, state.available_at) == (0, 3, error.retry_at)
     assert ledger.pool_state("follow").remaining == 20

@@ -184,7 +184,7 @@ def test_a_study_that_died_holds_its_share_for_an_hour_and_no_longer(tmp_path: P
         take("alive")
     with pytest.raises(QuotaExhausted) as refused:
         take("alive")
-    assert (refused.value.reason, refused.value.retry_at) == ("share", clock.now() + DEMAND_TTL)
+    assert (refused.value.reason, refused.value.retry_at) == ("fair_share", clock.now() + DEMAND_TTL)
     clock.moment = refused.value.retry_at
     take("alive")
     ledger.declare_demand("dead", 1, 100)

@@ -84,7 +84,7 @@ def column(number: int, name: str, *filled: int, **more: Any) -> dict[str, Any]:
         "mart": "videos",
         "column_number": number,
         "column_name": name,
-        "meaning": "What it is.",
+        "description": "What it is.",
         "type": "bigint",
     }
     return reported | {"n_rows": 100 * len(filled), "n_filled": sum(filled), "fill_by_month": months} | more
@@ -163,33 +163,33 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
             {"study": "garden", "username": "anna", "n_videos": 5, "n_days": 3, "view_count_median": 500.0},
             {"study": "garden", "username": IMAGE, "n_videos": 1, "n_days": 1, "view_count_median": 0.0},
         ],
-        "days": [
+        "study_days": [
             {"study": "garden", "day": day, "state": state, "n_videos": n, "n_creators": min(n, 2), "n_comments": 0,
              "offered": asked[day][1], "kept": asked[day][2]}
             for day, state, n in zip(days, STATES, VIDEOS, strict=True)
         ],
         "coverage": [*searches, *lists],
-        "quota": [
+        "quota_usage": [
             {"study": "garden", "day": date(2026, 2, day), "pool": pool, "endpoint": endpoint, "n_requests": n,
-             "n_failed": failed, "n_refused": refused, "n_rows": n,
+             "n_failed": failed, "n_over_quota": refused, "n_rows": n,
              "first_sent_at": at(day), "last_sent_at": at(day, 11)}
             for day, pool, endpoint, n, failed, refused in requests
         ],
         "codebook": [
             column(1, "study", 100, 100, 100),
             column(2, "view_count", 0, 40, 50, unit="views", source_field="videos.view_count",
-                   available_since="2024-03-15", meaning=f"Views, see `video_observations`. {SCRIPT}"),
+                   available_since="2024-03-15", description=f"Views, see `video_observations`. {SCRIPT}"),
             column(3, "like_count", 100, 10, 10, examples="1, 2, 3"),
-            {"mart": "codebook", "column_number": 1, "column_name": "mart", "type": "varchar", "meaning": "The mart."},
+            {"mart": "codebook", "column_number": 1, "column_name": "mart", "type": "varchar", "description": "The mart."},
         ],
-        "epochs": [
-            {"epoch": "a", "clock": "published", "first_day": date(2026, 2, 2), "precision": "day",
+        "api_changes": [
+            {"change_id": "a", "date_basis": "published", "first_day": date(2026, 2, 2), "precision": "day",
              "title": "Broken tags", "description": SCRIPT, "source": "reference"},
-            {"epoch": "b", "clock": "observed", "last_day": date(2024, 6, 30), "precision": "month",
+            {"change_id": "b", "date_basis": "observed", "last_day": date(2024, 6, 30), "precision": "month",
              "title": "Long over"},
-            {"epoch": "c", "clock": "observed", "first_day": date(2025, 1, 1), "precision": "year",
+            {"change_id": "c", "date_basis": "observed", "first_day": date(2025, 1, 1), "precision": "year",
              "title": "Goes on"},
-            {"epoch": "d", "clock": "observed", "first_day": date(2026, 2, 9), "precision": "day",
+            {"change_id": "d", "date_basis": "observed", "first_day": date(2026, 2, 9), "precision": "day",
              "title": "New rules"},
         ],
     }  # fmt: skip

@@ -220,8 +220,8 @@ def test_an_empty_study_says_so_in_each_section(settings: Settings) -> None:
 
 def test_a_long_study_is_drawn_by_weeks(settings: Settings) -> None:
     rows = garden_rows()
-    [template, *_] = rows["days"]
-    rows["days"] = [template | {"day": date.fromordinal(STUDY.start.toordinal() + n)} for n in range(500)]
+    [template, *_] = rows["study_days"]
+    rows["study_days"] = [template | {"day": date.fromordinal(STUDY.start.toordinal() + n)} for n in range(500)]
     publish(settings, rows)
     section = volume_section(read_report_data(settings, "garden"))
     [figure] = section.figures
@@ -264,13 +264,13 @@ def test_without_a_warehouse_it_says_what_to_do(settings: Settings) -> None:
 
 
 def test_a_warehouse_of_another_version_is_named(settings: Settings) -> None:
-    publish(settings, garden_rows(), leave_out="quota")
+    publish(settings, garden_rows(), leave_out="quota_usage")
     with pytest.raises(WarehouseReadError, match="no mart quota"):
         write_report(settings, STUDY, NOW)
 
 
 def test_a_warehouse_without_epochs_is_fine(settings: Settings) -> None:
-    publish(settings, garden_rows(), leave_out="epochs")
+    publish(settings, garden_rows(), leave_out="api_changes")
     assert read_report_data(settings, "garden").api_changes == []
 
 

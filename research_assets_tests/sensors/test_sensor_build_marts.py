@@ -46,7 +46,7 @@ def test_what_stands_in_the_way_is_said(seen: BuildState, said: str) -> None:
 @pytest.fixture
 def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SensorHarness]:
     # Files carry the machine's time; the quiet before a build is shown above.
-    monkeypatch.setattr(build_marts, "QUIET", 0)
+    monkeypatch.setattr(build_marts, "QUIET_INTERVALS", 0)
     with ExitStack() as stack:
         config = SandboxConfig(fixed_volume=3, start_time=NOW, search_lifetime=40 * 86_400)
         yield SensorHarness(stack.enter_context(run_in_thread(config)), tmp_path / "data", (NO_COMMENTS,))

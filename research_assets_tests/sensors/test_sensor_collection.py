@@ -32,7 +32,7 @@ def make_harness(tmp_path: Path) -> Iterator[Build]:
     with ExitStack() as stack:
 
         def build(*studies: StudySpec, **knobs: Any) -> SensorHarness:
-            config = SandboxConfig(**{"fixed_volume": 90, "now": NOW, "search_lifetime": 40 * 86_400, **knobs})
+            config = SandboxConfig(**{"fixed_volume": 90, "start_time": NOW, "search_lifetime": 40 * 86_400, **knobs})
             return SensorHarness(
                 stack.enter_context(run_in_thread(config)), tmp_path / "data", studies or (NO_COMMENTS,)
             )
@@ -116,7 +116,7 @@ def test_a_run_that_fails_is_repeated_after_a_pause_that_grows(
     assert not harness.launch(request).success
     assert not harness.tick()
     assert "10 units were asked in vain of late" in str(harness.skipped)
-    monkeypatch.setattr(run_history, "FIRST_PAUSE", timedelta(0))
+    monkeypatch.setattr(run_history, "MIN_BACKOFF", timedelta(0))
     [second] = harness.tick()
     assert second.run_key != request.run_key
     (state / "locks").unlink()

@@ -50,7 +50,7 @@ def test_a_run_is_lost_if_its_process_is_gone_and_only_then() -> None:
 
 def test_a_lost_run_is_ended_at_the_second_look(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     # Before that the server that started it may say so, which knows what the process died of.
-    monkeypatch.setattr(orphaned_runs, "_lives", lambda *_: False)
+    monkeypatch.setattr(orphaned_runs, "_process_exists", lambda *_: False)
 
     def look(instance: dg.DagsterInstance, run_id: str) -> None:
         sensor, cursor = orphaned_runs.fail_orphaned_runs(settings), None

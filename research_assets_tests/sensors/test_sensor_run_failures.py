@@ -114,7 +114,7 @@ def test_a_crash_that_is_mended_by_itself_calls_nobody(settings: Settings, clock
 def test_the_word_that_a_run_is_started_again_comes_a_moment_later(
     settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, retries: int, said: str
 ) -> None:
-    monkeypatch.setattr(run_failures, "_MOMENT", 0)
+    monkeypatch.setattr(run_failures, "_POLL_SECONDS", 0)
     with dg.instance_for_test(overrides={"run_retries": {"enabled": True, "max_retries": retries}}) as instance:
         assert fail_and_alert(settings, clock, instance)["webhook"].startswith(said)
 

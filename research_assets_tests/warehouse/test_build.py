@@ -17,7 +17,7 @@ from research_assets_tests.warehouse.raw_data import ANNA_VIDEO, DAY1, DAY2, at,
 
 MARTS = {
     *("videos", "video_observations", "comments", "users", "user_observations", "follows", "engagements", "hashtags"),
-    *("hashtag_pairs", "creators", "days", "coverage", "quota", "epochs", "codebook"),
+    *("hashtag_pairs", "creators", "study_days", "coverage", "quota_usage", "api_changes", "codebook"),
 }
 
 HOLD = """
@@ -69,7 +69,7 @@ def test_a_checkout_without_data_builds_empty_marts(settings: Settings) -> None:
     tables = query(settings, "select table_name, estimated_size from duckdb_tables() where schema_name = 'marts'")
     assert {name for name, _ in tables} == MARTS
     assert query(settings, "select study, unit, state from marts.coverage") == [("garden", "2026-02-01", "not_asked")]
-    assert {name for name, size in tables if size} == {"coverage", "days", "epochs", "codebook"}
+    assert {name for name, size in tables if size} == {"coverage", "study_days", "api_changes", "codebook"}
     assert settings.warehouse.stat().st_mode & 0o777 == 0o600
     assert not settings.warehouse_build.exists()
     # dbt keeps what it writes to itself: nothing appears in the checkout.
@@ -105,7 +105,7 @@ def test_columns_are_traced_from_marts_to_the_assets_of_each_study(built_warehou
     for event in built_warehouse.result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
         # A seed comes from nowhere but its file.
-        seed = materialization.asset_key.path[-1].startswith("api_")
+        seed = materialization.asset_key.path[-1] == "api_changelog"
         assert ("dagster/column_lineage" in materialization.metadata) is not seed
 
 
@@ -167,20 +167,20 @@ def test_an_increment_tells_of_all_models_too(built_warehouse: BuiltWarehouse) -
     result = materialize(built_warehouse.settings)
     assert result.success
     again = BuiltWarehouse(built_warehouse.settings, result)
-    for key in (["marts", "videos"], ["staging", "stg_tiktok__videos"], ["marts", "epochs"]):
+    for key in (["marts", "videos"], ["staging", "stg_tiktok__videos"], ["marts", "api_changes"]):
         assert metadata_of(again, key).keys() >= {"dagster/column_schema", "dagster/column_lineage"}
     assert metadata_of(again, ["marts", "videos"])["dagster/row_count"] == first["dagster/row_count"]
     assert metadata_of(again, ["marts", "videos"])["dagster/column_schema"] == first["dagster/column_schema"]
-    assert "seconds" not in metadata_of(again, ["marts", "epochs"])
+    assert "seconds" not in metadata_of(again, ["marts", "api_changes"])
 
 
 def test_a_selection_builds_all_and_records_all(built_warehouse: BuiltWarehouse) -> None:
-    selection = dg.AssetSelection.assets(["marts", "days"])
+    selection = dg.AssetSelection.assets(["marts", "study_days"])
     result = materialize(built_warehouse.settings, selection=selection)
     assert result.success
     recorded = {event.asset_key.path[-1] for event in result.get_asset_materialization_events() if event.asset_key}
     assert recorded >= MARTS
-    assert {check.asset_key.path[-1] for check in result.get_asset_check_evaluations()} == {"days"}
+    assert {check.asset_key.path[-1] for check in result.get_asset_check_evaluations()} == {"study_days"}
 
 
 def test_two_builds_do_not_mix(built_warehouse: BuiltWarehouse) -> None:

@@ -25,7 +25,7 @@ def test_every_column_of_every_mart_is_in_it(rows: Rows) -> None:
 
 def test_columns_have_meaning_unit_and_origin(rows: Rows) -> None:
     assert rows(
-        "select meaning, type, unit, source_field, available_since from marts.codebook "
+        "select description, type, unit, source_field, available_since from marts.codebook "
         "where mart = 'videos' and column_name in ('duration_seconds', 'created_at', 'capture') order by column_number"
     ) == [
         ("When the video was published (UTC).", "timestamptz", "UTC", "videos.create_time", "2023"),
@@ -66,13 +66,13 @@ def test_fill_rates_are_counted_over_all_and_by_month(rows: Rows) -> None:
 
 def test_examples_are_of_categories_numbers_and_dates_alone(rows: Rows) -> None:
     shown = rows("select mart, column_name, type, examples from marts.codebook where examples is not null")
-    assert ("epochs", "clock", "varchar", "observed, published") in shown
+    assert ("api_changes", "date_basis", "varchar", "observed, published") in shown
     categories = {
         "region_code",
         "state",
         "kind",
-        "clock",
-        "epoch",
+        "date_basis",
+        "change_id",
         "precision",
         "entity",
         "unit_kind",
@@ -84,7 +84,7 @@ def test_examples_are_of_categories_numbers_and_dates_alone(rows: Rows) -> None:
             mart,
             column,
         )
-        assert not column.endswith("_id")
+        assert column == "change_id" or not column.endswith("_id")
         assert str(ANNA_VIDEO) not in example
     # Five videos are too few for an example of theirs.
     assert "videos" not in {mart for mart, *_ in shown}

@@ -59,7 +59,7 @@ def test_without_a_study_the_location_loads(built_warehouse: BuiltWarehouse) -> 
 
 
 def test_loading_again_parses_nothing(built_warehouse: BuiltWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dbt_runner, "parse", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr(dbt_runner, "parse_project", lambda _: pytest.fail("parsed"))
     warehouse_definitions(UPSTREAM, built_warehouse.settings)
 
 
@@ -67,7 +67,7 @@ def test_a_manifest_that_does_not_fit_the_project_is_made_anew(
     built_warehouse: BuiltWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[Settings] = []
-    monkeypatch.setattr(dbt_runner, "parse", parsed.append)
+    monkeypatch.setattr(dbt_runner, "parse_project", parsed.append)
     mark = built_warehouse.settings.dbt_target / "manifest.sha256"
     fitting = mark.read_text()
     try:

@@ -62,7 +62,7 @@ def add_day(settings: Settings, capture: str = "one") -> None:
     write(settings.raw, "coverage", STUDY, date(2026, 2, 10), capture, [complete])
 
 
-def test_results(results: list[NodeResult]) -> dict[str, str]:
+def result_by_test(results: list[NodeResult]) -> dict[str, str]:
     return {result.name: result.status for result in results if result.unique_id.startswith("test.")}
 
 
@@ -70,7 +70,7 @@ def test_an_increment_is_held_to_the_tests_of_a_whole_build(published_warehouse:
     add_day(published_warehouse)
     build_input, results = build_and_publish(published_warehouse)
     assert build_input.full_refresh_reason is None
-    said = test_results(results)
+    said = result_by_test(results)
     assert set(said.values()) == {"pass"}
     everything = {
         test["name"]: test
@@ -78,7 +78,7 @@ def test_an_increment_is_held_to_the_tests_of_a_whole_build(published_warehouse:
     }
     whole = new_settings(published_warehouse.root.parent / "whole")
     write_raw_data(whole.raw)
-    assert everything.keys() == test_results(build_and_publish(whole)[1]).keys()
+    assert everything.keys() == result_by_test(build_and_publish(whole)[1]).keys()
     # A test is left out only if nothing that it looks at was built.
     built = {result.unique_id for result in results}
     assert said.keys() == {name for name, test in everything.items() if built & set(test["models"])}
@@ -98,7 +98,7 @@ def test_models_that_dbt_did_not_tell_of_do_not_go_untested(
     add_day(published_warehouse)
     build_input, results = build_and_publish(published_warehouse)
     assert build_input.full_refresh_reason is None
-    assert test_results(results)["videos_grain"] == "pass"
+    assert result_by_test(results)["videos_grain"] == "pass"
 
 
 def test_tests_that_outlast_dbt_are_waited_for(published_warehouse: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -119,7 +119,7 @@ def test_tests_that_outlast_dbt_are_waited_for(published_warehouse: Settings, mo
     add_day(published_warehouse)
     build_input, results = build_and_publish(published_warehouse)
     assert build_input.full_refresh_reason is None
-    assert set(test_results(results).values()) == {"pass"}
+    assert set(result_by_test(results).values()) == {"pass"}
 
 
 def test_a_test_that_only_warns_lets_the_increment_be_published(published_warehouse: Settings) -> None:
@@ -140,7 +140,7 @@ def test_data_that_break_a_rule_are_not_published_by_an_increment_either(publish
     build_input, results = build_and_publish(published_warehouse)
     # What an increment cannot take in is looked at together with all the rest.
     assert "coverage_state_is_known: 1 rows object" in str(build_input.full_refresh_reason)
-    assert test_results(results)["coverage_state_is_known"] == "fail"
+    assert result_by_test(results)["coverage_state_is_known"] == "fail"
     assert published_warehouse.warehouse.read_bytes() == published
 
 
@@ -186,7 +186,7 @@ def test_what_is_published_was_made_durable_first(
         flushed.append(path)
         really(path)
 
-    monkeypatch.setattr(files, "flush", flush)
+    monkeypatch.setattr(files, "fsync_file", flush)
     add_day(published_warehouse)
     build_and_publish(published_warehouse)
     at_the_end = flushed[-4:]

@@ -96,7 +96,7 @@ def test_engagements_say_which_video_and_whether_it_still_stands(rows: Rows) -> 
 def test_days_add_up_what_is_held_and_say_whether_that_is_all(rows: Rows) -> None:
     assert rows(
         "select study, day, state, offered, kept, n_videos, n_creators, n_comments, view_count_sum, view_count_median "
-        "from marts.days order by study, day"
+        "from marts.study_days order by study, day"
     ) == [
         ("bikes", DAY1, "partial", None, None, 2, 1, 0, 150, 75.0),
         ("garden", DAY1, "complete", 3, 2, 2, 2, 3, 1200, 600.0),
@@ -122,7 +122,7 @@ def test_coverage_has_a_row_for_all_that_was_asked_or_is_wanted(rows: Rows) -> N
 
 def test_quota_counts_what_failed_and_what_was_refused(rows: Rows) -> None:
     assert rows(
-        "select day, pool, study, endpoint, n_requests, n_failed, n_refused, n_rows, latency_ms_median from marts.quota"
+        "select day, pool, study, endpoint, n_requests, n_failed, n_over_quota, n_rows, latency_ms_median from marts.quota_usage"
     ) == [(date(2026, 2, 3), "research", "garden", "video_query", 4, 2, 1, 2, 300.0)]
 
 

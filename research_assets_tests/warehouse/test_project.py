@@ -70,7 +70,7 @@ def test_marts_are_tables_under_contract_with_a_tested_grain(models: dict[tuple[
 def test_the_descriptions_are_in_the_database_too(built_warehouse: BuiltWarehouse) -> None:
     ((comment,),) = query(
         built_warehouse.settings,
-        "select comment from duckdb_columns() where schema_name = 'marts' and table_name = 'days' "
+        "select comment from duckdb_columns() where schema_name = 'marts' and table_name = 'study_days' "
         "and column_name = 'n_videos'",
     )
     assert comment == "Videos held (videos)."
@@ -106,7 +106,7 @@ def test_a_mart_is_left_out_only_while_nothing_came_of_what_it_is_made_of(built_
     }
     assert {name for name, (fed, _) in marts.items() if fed is None} == {
         "coverage",
-        "days",
+        "study_days",
         "codebook",
         "int_codebook__column_fill",
     }

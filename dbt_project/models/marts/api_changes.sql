@@ -1,7 +1,7 @@
 select
-    epoch,
+    change_id,
     kind,
-    clock,
+    date_basis,
     first_day,
     last_day,
     precision,

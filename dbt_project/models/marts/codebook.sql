@@ -55,10 +55,10 @@ texts as (
     group by mart, column_name
 ),
 
-described (mart, column_number, column_name, meaning, type, unit, source_field, available_since) as (
-    {%- if increment() %}
+described (mart, column_number, column_name, description, type, unit, source_field, available_since) as (
+    {%- if is_increment() %}
     -- What the project says is what it said when everything was built.
-    select mart, column_number, column_name, meaning, type, unit, source_field, available_since from {{ this }}
+    select mart, column_number, column_name, description, type, unit, source_field, available_since from {{ this }}
     {%- else %}
     {{ column_descriptions(names + ['codebook']) }}
     {%- endif %}
@@ -68,7 +68,7 @@ select
     described.mart,
     described.column_number,
     described.column_name,
-    described.meaning,
+    described.description,
     described.type,
     described.unit,
     described.source_field,

@@ -1,4 +1,4 @@
-{{ config(rebuild_days_of='comments', in_order=false) }}
+{{ config(rebuild_days_of='comments', ordered_by_day=false) }}
 with observations as (
     select * from {{ ref('stg_tiktok__comments') }}
 ),

@@ -1,4 +1,4 @@
-{{ config(rebuild_days_of='coverage', day='partition_day', rest='n_attempts = 0') }}
+{{ config(rebuild_days_of='coverage', day='partition_day', always_rebuild_where='n_attempts = 0') }}
 {%- set unit = ['study', 'entity', 'partition_day', 'unit_kind', 'unit'] -%}
 {%- set wanted_unit = ['wanted.study', 'wanted.entity', 'wanted.partition_day', 'wanted.unit_kind', 'wanted.unit'] -%}
 with attempts as (
@@ -19,7 +19,7 @@ with attempts as (
             order by last_at desc nulls last, case when state = 'partial' then 1 else 0 end, capture desc
         ) as recency
     from {{ ref('stg_research__coverage') }}
-    {%- if increment() %}
+    {%- if is_increment() %}
     where {{ in_changed_days('coverage', 'partition_day') }}
     {%- endif %}
 ),
@@ -40,7 +40,7 @@ asked as (
         min(first_at) as first_at,
         max(last_at) as last_at,
         max(case when state = 'complete' then last_at end) as completed_at,
-        max(case when state = 'complete' then first_at end) as looked_at,
+        max(case when state = 'complete' then first_at end) as last_complete_started_at,
         max(case when recency = 1 then state end) as last_attempt_state,
         max(case when recency = 1 then reason end) as reason,
         max(case when recency = 1 then next_try_at end) as next_try_at
@@ -60,7 +60,7 @@ unasked as (
         and wanted.unit_kind = asked.unit_kind
         and wanted.unit = asked.unit
     where asked.study is null
-    {%- if increment() %}
+    {%- if is_increment() %}
     union all
     -- Elsewhere nothing came, but time went on.
     select {{ unit | join(', ') }}, next_try_at as due_at
@@ -81,7 +81,7 @@ select
     requests,
     first_at,
     last_at,
-    looked_at,
+    last_complete_started_at,
     completed_at,
     last_attempt_state,
     reason,
@@ -99,10 +99,10 @@ select
     cast(null as double) as inclusion_probability,
     0 as n_attempts,
     cast(0 as double) as requests,
-    {{ moment('null') }} as first_at,
-    {{ moment('null') }} as last_at,
-    {{ moment('null') }} as looked_at,
-    {{ moment('null') }} as completed_at,
+    {{ to_timestamp_utc('null') }} as first_at,
+    {{ to_timestamp_utc('null') }} as last_at,
+    {{ to_timestamp_utc('null') }} as last_complete_started_at,
+    {{ to_timestamp_utc('null') }} as completed_at,
     cast(null as string) as last_attempt_state,
     case
         when due_at > {{ now() }} then 'Not old enough to be asked'

@@ -1,7 +1,7 @@
-{{ config(keys=['study', 'username'], gone='n_videos = 0') }}
+{{ config(unique_key=['study', 'username'], delete_where='n_videos = 0') }}
 -- depends_on: {{ ref('stg_tiktok__users') }}
 with creators as (
-    {%- if increment() %}
+    {%- if is_increment() %}
     select study, username from {{ ref('videos') }} where username is not null and {{ in_changed_days('videos') }}
     union
     select study, username from {{ ref('stg_tiktok__users') }}
@@ -35,7 +35,7 @@ videos as (
         {{ sum_integer('share_count') }} as share_count_sum
     from {{ ref('videos') }}
     where username is not null
-    {%- if increment() %}
+    {%- if is_increment() %}
     and (study, username) in (select study, username from creators)
     {%- endif %}
     group by study, username

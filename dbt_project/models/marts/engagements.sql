@@ -5,7 +5,7 @@
 {%- set key = ['study', 'username', 'video_id', 'kind'] -%}
 with sightings as (
     select * from {{ ref('int_engagements__observations') }}
-    {%- if increment() %}
+    {%- if is_increment() %}
     union all
     -- What is held stands for all its sightings.
     select {{ key | join(', ') }}, {{ facts | join(', ') }}, first_seen_at, last_seen_at, n_observations
@@ -49,9 +49,9 @@ select
     held.video_view_count,
     held.first_seen_at,
     held.last_seen_at,
-    case when looks.looked_at > held.last_seen_at then looks.looked_at end as missed_at,
+    case when looks.last_complete_started_at > held.last_seen_at then looks.last_complete_started_at end as missed_at,
     held.n_observations,
-    coalesce(looks.looked_at <= held.last_seen_at, true) as is_current,
+    coalesce(looks.last_complete_started_at <= held.last_seen_at, true) as is_current,
     held.capture
 from held
 left join looks

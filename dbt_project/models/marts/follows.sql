@@ -3,7 +3,7 @@ with sightings as (
 ),
 
 held as (
-    {%- if increment() %}
+    {%- if is_increment() %}
     -- What is held and what came since, put together.
     select
         study,
@@ -45,8 +45,8 @@ judged as (
         following.completeness as following_completeness,
         -- The newest complete look, begun after the last sighting, at a list that should have shown the relation.
         greatest(
-            case when followers.looked_at > held.last_seen_at then followers.looked_at end,
-            case when following.looked_at > held.last_seen_at then following.looked_at end
+            case when followers.last_complete_started_at > held.last_seen_at then followers.last_complete_started_at end,
+            case when following.last_complete_started_at > held.last_seen_at then following.last_complete_started_at end
         ) as missed_at
     from held
     left join looks as followers

@@ -18,7 +18,7 @@ videos as (
         {%- endfor %}
     from ({{ rows_to_rebuild(ref('videos'), 'videos') }}) as videos
     group by study, day
-    {%- if increment() %}
+    {%- if is_increment() %}
     union all
     select
         study,
@@ -44,7 +44,7 @@ all_days as (
 comments as (
     select study, day, count(*) as n_comments
     from {{ ref('comments') }}
-    {%- if increment() %}
+    {%- if is_increment() %}
     where (study, day) in (
         select study, day from {{ changed_days() }} where raw_table = 'comments'
         union
@@ -53,7 +53,7 @@ comments as (
     )
     {%- endif %}
     group by study, day
-    {%- if increment() %}
+    {%- if is_increment() %}
     union all
     select study, day, n_comments
     from {{ this }}
@@ -62,41 +62,41 @@ comments as (
 ),
 
 -- A break in the API touches a day by its date, or by the date on which its videos were observed last.
-clocks as (
-    select study, day, 'published' as clock, day as at_day from all_days
+dates as (
+    select study, day, 'published' as date_basis, day as at_day from all_days
     union all
-    select study, day, 'observed' as clock, cast(last_seen_at as date) as at_day from videos
+    select study, day, 'observed' as date_basis, cast(last_seen_at as date) as at_day from videos
 ),
 
 touched as (
-    select clocks.study, clocks.day, epochs.epoch
-    from clocks
-    inner join {{ ref('epochs') }} as epochs
-        on clocks.clock = epochs.clock
-        and clocks.at_day >= coalesce(epochs.first_day, date '0001-01-01')
-        and clocks.at_day <= coalesce(epochs.last_day, date '9999-12-31')
+    select dates.study, dates.day, api_changes.change_id
+    from dates
+    inner join {{ ref('api_changes') }} as api_changes
+        on dates.date_basis = api_changes.date_basis
+        and dates.at_day >= coalesce(api_changes.first_day, date '0001-01-01')
+        and dates.at_day <= coalesce(api_changes.last_day, date '9999-12-31')
 ),
 
 begun as (
-    select all_days.study, all_days.day, epochs.epoch
+    select all_days.study, all_days.day, api_changes.change_id
     from all_days
-    inner join {{ ref('epochs') }} as epochs on all_days.day = epochs.first_day
+    inner join {{ ref('api_changes') }} as api_changes on all_days.day = api_changes.first_day
 ),
 
 breaks as (
     select
         study,
         day,
-        {{ collect('epoch') }} as epochs,
-        {{ collect('case when has_begun then epoch end') }} as api_changes_started
+        {{ collect_sorted('change_id') }} as api_changes,
+        {{ collect_sorted('case when has_begun then change_id end') }} as api_changes_started
     from (
-        select study, day, epoch, max(has_begun) as has_begun
+        select study, day, change_id, max(has_begun) as has_begun
         from (
-            select study, day, epoch, false as has_begun from touched
+            select study, day, change_id, false as has_begun from touched
             union all
-            select study, day, epoch, true as has_begun from begun
+            select study, day, change_id, true as has_begun from begun
         ) as found
-        group by study, day, epoch
+        group by study, day, change_id
     ) as found
     group by study, day
 )
@@ -117,7 +117,7 @@ select
     videos.{{ count }}_median,
     {%- endfor %}
     videos.last_seen_at,
-    breaks.epochs,
+    breaks.api_changes,
     breaks.api_changes_started
 from all_days
 left join searches on all_days.study = searches.study and all_days.day = searches.day

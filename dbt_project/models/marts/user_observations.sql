@@ -1,4 +1,4 @@
-{{ config(keys=['study', 'username']) }}
+{{ config(unique_key=['study', 'username']) }}
 {%- set counts = ['follower_count', 'following_count', 'like_count', 'video_count'] -%}
 {%- set facts = [
     'study', 'username', 'observed_at', 'capture', 'day', 'display_name', 'bio_description', 'bio_url', 'avatar_url',
@@ -10,7 +10,7 @@ with news as (
 
 observations as (
     select * from news
-    {%- if increment() %}
+    {%- if is_increment() %}
     union all
     -- What is held of the accounts that were observed again.
     select {{ facts | join(', ') }} from {{ this }}

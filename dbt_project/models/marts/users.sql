@@ -1,11 +1,11 @@
-{{ config(keys=['study', 'username']) }}
+{{ config(unique_key=['study', 'username']) }}
 with news as (
     select study, username from {{ ref('stg_tiktok__users') }}
 ),
 
 observations as (
     select * from {{ ref('user_observations') }}
-    {%- if increment() %}
+    {%- if is_increment() %}
     where (study, username) in (select study, username from news)
     {%- endif %}
 ),

@@ -5,9 +5,9 @@
 {%- set key = columns | join(', ') %}
 select {{ key }}, count(*) as n_rows
 from {{ model }}
-{% if increment() and rebuild_days_of and day in columns and 'study' in columns -%}
+{% if is_increment() and rebuild_days_of and day in columns and 'study' in columns -%}
 where {{ in_changed_days(rebuild_days_of, day) }}
-{% elif increment() and rebuild_days_of -%}
+{% elif is_increment() and rebuild_days_of -%}
 where ({{ key }}) in (select {{ key }} from {{ model }} where {{ in_changed_days(rebuild_days_of, day) }})
 {%- endif %}
 group by {{ key }}

@@ -75,7 +75,7 @@ def test_the_months_are_those_that_dbt_counts_by() -> None:
     models = [model for file in files for model in yaml.safe_load(file.read_text()).get("models", ())]
     meta = {model["name"]: model.get("config", {}).get("meta", {}) for model in models}
     assert {name: column for name, (column, _) in MONTH_BASIS.items()} == {
-        name: reported["month"] for name, reported in meta.items() if "month" in reported
+        name: reported["month_column"] for name, reported in meta.items() if "month_column" in reported
     }
 
 
