@@ -28,7 +28,7 @@ test: setup ## Run all tests
 	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 lint: setup ## Check style and format
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m research_assets_tests.word_list
 
 typecheck: setup ## Check types
 	@$(BIN)/mypy
