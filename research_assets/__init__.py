@@ -1,8 +1,8 @@
-"""Research Assets: TikTok's public data through its Research API, as a Dagster asset graph.
+"""Research Assets: public TikTok data from the Research API as a Dagster asset graph.
 
-Nothing is imported here on purpose: importing the package must cost nothing and do nothing. What is offered by the
-package's own name is found when it is asked for: `open`, the marts in a notebook, and `Study`, which study files name
-as `type: research_assets.Study`.
+The package offers `open`, which returns the marts in a notebook, and `Study`, the component type of study files
+(`type: research_assets.Study`). Both import their modules at the first use, so importing the package is fast and has no
+effects.
 """
 
 from typing import TYPE_CHECKING
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from research_assets.warehouse.notebook import Warehouse
 
 
-def open(place: "str | Path | None" = None) -> "Warehouse":
-    """The marts of a data folder as pandas DataFrames, or lazily as DuckDB relations; read-only.
+def open(folder: "str | Path | None" = None) -> "Warehouse":
+    """Open the marts of a data folder, read-only, as pandas DataFrames or as lazy DuckDB relations.
 
-    `research_assets.open("data").videos(study="gardening")`. Without a name it is the folder that the environment
-    sets; where only simulated data was collected, that is opened.
-    Raises ReadingError if there is no warehouse.
+    Example: `research_assets.open("data").videos(study="gardening")`. Without `folder`, the data folder of the
+    environment is used; if it contains no warehouse, that of the simulated data. Raises WarehouseReadError if there is
+    no warehouse.
     """
     from research_assets.warehouse.notebook import open_warehouse
 
-    return open_warehouse(place)
+    return open_warehouse(folder)
 
 
-if not TYPE_CHECKING:  # or mypy would take every misspelt name of a module for good
+if not TYPE_CHECKING:  # otherwise mypy would accept every misspelt attribute of the package
 
     def __getattr__(name: str) -> object:
-        """The component of study files, imported at the first use."""
+        """Return the component type of study files, imported at the first use."""
         if name == "Study":
             from research_assets.component import Study
 
@@ -37,5 +37,5 @@ if not TYPE_CHECKING:  # or mypy would take every misspelt name of a module for 
 
 
 def __dir__() -> list[str]:
-    """Dagster looks for component types among these names."""
+    """Return the names of the package; Dagster searches them for component types."""
     return [*globals(), "Study"]

@@ -1,6 +1,7 @@
-"""Time, handed in: what reads the clock or waits takes a `Clock`, so that a test or a simulation can bring its own.
+"""Clocks and calendar functions. All times are timezone-aware UTC.
 
-Nothing else in the package asks the system for the time or sleeps. All moments are timezone-aware UTC.
+Code that reads the time or waits takes a `Clock` as an argument, so tests and the sandbox can replace it. No other
+module reads the system time or sleeps.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ class Clock(Protocol):
     """A source of time."""
 
     def now(self) -> datetime:
-        """The present moment, UTC."""
+        """Return the current time, UTC."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -22,22 +23,22 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The local clock of the machine."""
 
     def now(self) -> datetime:
-        """The present moment, UTC."""
+        """Return the current time, UTC."""
         return datetime.now(UTC)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for a number of seconds."""
         await asyncio.sleep(seconds)
 
 
 class ServerClock:
-    """A clock that runs with another one but shows the server's time, learnt from `Date` headers.
+    """A clock that adds an offset to another clock to show the server time, known from `Date` headers.
 
-    The quota's day ends when it ends for the server. With it a wrong local clock does no harm, and the project follows
-    a simulated API whose clock was moved. The header counts whole seconds, so differences below two are ignored.
+    The quota day ends by server time. So a wrong local clock does no harm, and the project follows the changed clock of
+    a sandbox. The header counts whole seconds, so differences below 2 seconds are ignored.
     """
 
     def __init__(self, inner: Clock) -> None:
@@ -45,7 +46,7 @@ class ServerClock:
         self.offset = timedelta(0)
 
     def now(self) -> datetime:
-        """The present moment as the server sees it, UTC."""
+        """Return the current server time, UTC."""
         return self._inner.now() + self.offset
 
     async def sleep(self, seconds: float) -> None:
@@ -53,7 +54,7 @@ class ServerClock:
         await self._inner.sleep(seconds)
 
     def synchronize(self, date_header: str | None) -> None:
-        """Take over the server's time from an answer's `Date` header; a missing or unreadable one changes nothing."""
+        """Adopt the server time from a `Date` header; a missing or invalid header changes nothing."""
         if not date_header:
             return
         try:
@@ -67,15 +68,15 @@ class ServerClock:
 
 
 def midnight(day: date) -> datetime:
-    """00:00 UTC of a day."""
+    """Return 00:00 UTC of a day."""
     return datetime.combine(day, time(0), UTC)
 
 
-def next_midnight(moment: datetime) -> datetime:
-    """The next 00:00 UTC after a moment: when the quota's new day begins."""
-    return midnight(moment.astimezone(UTC).date() + timedelta(days=1))
+def next_midnight(at: datetime) -> datetime:
+    """Return the next 00:00 UTC after a time, the beginning of the next quota day."""
+    return midnight(at.astimezone(UTC).date() + timedelta(days=1))
 
 
 def week_of(day: date) -> date:
-    """The Monday of a day's UTC week: the partition of weekly observations."""
+    """Return the Monday of the UTC week of a day, the partition of weekly observations."""
     return day - timedelta(days=day.weekday())

@@ -1,7 +1,7 @@
-"""The one registry of what the API's entities are made of: names, types, meanings, since when.
+"""The registry of entities and fields: names, types, descriptions, and since when the API documents them.
 
-The request's `fields=`, the Parquet schema, the codebook and the sandbox all read it. It knows nothing of endpoints,
-answers or files; a fact about how a field travels belongs to `tiktok/`, a fact about where it is kept to `tables.py`.
+The `fields=` parameter of requests, the Parquet schema, the codebook and the sandbox use it. Not here: endpoints and
+responses (see tiktok/), files of the raw tables (see storage/raw_writer.py).
 """
 
 from collections.abc import Iterable
@@ -15,9 +15,10 @@ TimeAxis = Literal["content", "observation"]
 class Field:
     """One field of an entity.
 
-    `type` is the DuckDB type of its column in the raw table. `source` names the section of the API reference, `since`
-    the date (or year) from which the API documents the field. `aliases` are other spellings under which the API may
-    deliver it; they end in the same column. `requested` is false for what arrives without being asked for.
+    `type` is the DuckDB type of its column in the raw table. `description` is shown in the UI: a noun phrase with the
+    unit in parentheses. `source` is the section of the API reference, `since` the date (or year) from which the API
+    documents the field. `aliases` are other spellings that the API may use; they are written to the same column.
+    `requested` is false for fields that the API returns without a request for them.
     """
 
     name: str
@@ -32,9 +33,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """A kind of record: its fields, what identifies a record, and which of the two clocks it lives on.
+    """A kind of record: its fields, its key, and its time axis.
 
-    `context` are columns that the collector adds from the request: they are not part of the answer.
+    On the axis `content`, partitions are days of publication; on `observation`, they are periods of collection.
+    `context` are columns that the collector adds from the request; they are not part of the response.
     """
 
     name: str
@@ -46,16 +48,16 @@ class Entity:
 
     @property
     def requested(self) -> tuple[str, ...]:
-        """The names for the request's `fields=`; empty where the endpoint takes none."""
+        """Return the names for the `fields=` parameter of a request; empty if the endpoint takes none."""
         return tuple(field.name for field in self.fields if field.requested)
 
     @property
     def known(self) -> frozenset[str]:
-        """Every key that may stand in a record, aliases included; anything else is an unknown field."""
+        """Return all documented keys of a record, including aliases; any other key is an unknown field."""
         return frozenset(name for field in self.fields for name in (field.name, *field.aliases))
 
     def field(self, name: str) -> Field:
-        """The field or context column called `name`; KeyError if there is none."""
+        """Return the field or context column `name`. Raise KeyError if there is none."""
         for field in (*self.fields, *self.context):
             if field.name == name:
                 return field
@@ -63,46 +65,80 @@ class Entity:
 
 
 CAPTURE_COLUMNS: tuple[Field, ...] = (
-    Field("observed_at", "TIMESTAMPTZ", "When the page that holds this record arrived", "capture", unit="UTC"),
+    Field(
+        "observed_at", "TIMESTAMPTZ", "Arrival time of the page that contains the record (UTC)", "capture", unit="UTC"
+    ),
     Field(
         "capture",
         "VARCHAR",
-        "Id of the capture that holds the page: the file name below captures/ without its ending",
+        "Id of the capture that contains the page: its file name in captures/ without the extension",
         "capture",
     ),
-    Field("unknown_fields", "JSON", "Fields of the answer that this registry does not know, as delivered", "capture"),
+    Field(
+        "unknown_fields", "JSON", "Fields of the response that are not in the field registry, as delivered", "capture"
+    ),
 )
-"""Columns that every raw table ends with."""
+"""The last columns of the raw table of every entity."""
 
-ASKED_USERNAME = Field("asked_username", "VARCHAR", "The account that was asked", "request")
-POSITION = Field("position", "BIGINT", "Place of the record in the list as delivered, from 0", "request")
+ASKED_USERNAME = Field(
+    "asked_username", "VARCHAR", "Handle of the account whose list or profile was requested", "request"
+)
+POSITION = Field("position", "BIGINT", "Position in the list as delivered, from 0 (rank)", "request")
 
 _VIDEO: tuple[Field, ...] = (
-    Field("id", "BIGINT", "Video id; id >> 32 is the moment of upload", "3.1", aliases=("video_id",)),
+    Field(
+        "id", "BIGINT", "Id of the video; id >> 32 is the upload time (Unix seconds, UTC)", "3.1", aliases=("video_id",)
+    ),
     Field("video_description", "VARCHAR", "Caption, with its hashtags and mentions", "3.1"),
-    Field("create_time", "BIGINT", "When the video was published", "3.1", unit="Unix seconds, UTC"),
-    Field("region_code", "VARCHAR", "Country in which the creator registered; either case", "3.1"),
-    Field("share_count", "BIGINT", "Shares so far; up to 10 days old when delivered", "3.1", unit="shares"),
-    Field("view_count", "BIGINT", "Views so far; up to 10 days old when delivered", "3.1", unit="views"),
-    Field("like_count", "BIGINT", "Likes so far; up to 10 days old when delivered", "3.1", unit="likes"),
-    Field("comment_count", "BIGINT", "Comments so far; up to 10 days old when delivered", "3.1", unit="comments"),
+    Field(
+        "create_time", "BIGINT", "Publication time of the video (Unix seconds, UTC)", "3.1", unit="Unix seconds, UTC"
+    ),
+    Field("region_code", "VARCHAR", "Country in which the creator registered the account; upper or lower case", "3.1"),
+    Field(
+        "share_count",
+        "BIGINT",
+        "Shares as counted by the API (shares); up to 10 days old at delivery",
+        "3.1",
+        unit="shares",
+    ),
+    Field(
+        "view_count",
+        "BIGINT",
+        "Views as counted by the API (views); up to 10 days old at delivery",
+        "3.1",
+        unit="views",
+    ),
+    Field(
+        "like_count",
+        "BIGINT",
+        "Likes as counted by the API (likes); up to 10 days old at delivery",
+        "3.1",
+        unit="likes",
+    ),
+    Field(
+        "comment_count",
+        "BIGINT",
+        "Comments as counted by the API (comments); up to 10 days old at delivery",
+        "3.1",
+        unit="comments",
+    ),
     Field("music_id", "BIGINT", "Id of the sound", "3.1"),
     Field("hashtag_names", "VARCHAR[]", "Hashtags without #, not in the order of the caption", "3.1"),
     Field("username", "VARCHAR", "Handle of the creator", "3.1"),
     Field("effect_ids", "VARCHAR[]", "Ids of the effects used", "3.1"),
-    Field("playlist_id", "BIGINT", "Playlist that the video belongs to", "3.1"),
-    Field("voice_to_text", "VARCHAR", "Transcript of the speech, where the API has one", "3.1"),
-    Field("is_stem_verified", "BOOLEAN", "Verified for the STEM feed", "3.1", since="2024-07-09"),
+    Field("playlist_id", "BIGINT", "Id of the playlist that contains the video", "3.1"),
+    Field("voice_to_text", "VARCHAR", "Transcript of the speech; the API has one for a minority of videos", "3.1"),
+    Field("is_stem_verified", "BOOLEAN", "Whether the video is verified for the STEM feed", "3.1", since="2024-07-09"),
     Field(
         "favorites_count",
         "BIGINT",
-        "Times saved as a favourite so far",
+        "Times saved as a favourite, as counted by the API (favourites)",
         "3.1",
         since="2024-07-09",
         unit="favourites",
         aliases=("favourites_count",),
     ),
-    Field("video_duration", "BIGINT", "Length of the video", "3.1", since="2024-07-09", unit="seconds"),
+    Field("video_duration", "BIGINT", "Length of the video (seconds)", "3.1", since="2024-07-09", unit="seconds"),
     Field(
         "hashtag_info_list",
         "STRUCT(hashtag_id BIGINT, hashtag_name VARCHAR, hashtag_description VARCHAR)[]",
@@ -113,14 +149,14 @@ _VIDEO: tuple[Field, ...] = (
     Field(
         "sticker_info_list",
         "STRUCT(sticker_id VARCHAR, sticker_name VARCHAR)[]",
-        "Interactive stickers; on-screen text appears as their name",
+        "Interactive stickers; their names include on-screen text",
         "3.1",
         since="2025-04-17",
     ),
     Field(
         "effect_info_list",
         'STRUCT(effect_id VARCHAR, effect_name VARCHAR, effect_photo_url VARCHAR, "effect_photo_URI" VARCHAR)[]',
-        "Effects with name and picture; the picture's key differs between endpoints",
+        "Effects with name and picture; the key of the picture differs between endpoints",
         "3.1",
         since="2025-04-17",
     ),
@@ -131,7 +167,13 @@ _VIDEO: tuple[Field, ...] = (
         "3.1",
         since="2024-11-04",
     ),
-    Field("video_label", "JSON", "Label shown with the video; its shape is not documented", "3.1", since="2024-11-04"),
+    Field(
+        "video_label",
+        "JSON",
+        "Label shown with the video; its structure is not documented",
+        "3.1",
+        since="2024-11-04",
+    ),
     Field(
         "video_tag",
         "JSON",
@@ -146,7 +188,7 @@ _USER_VIDEO = tuple(field for field in _VIDEO if field.name not in _NOT_ON_USER_
 
 _RELATION: tuple[Field, ...] = (
     Field("username", "VARCHAR", "Handle of the other account", "3.7", since="2024", requested=False),
-    Field("display_name", "VARCHAR", "Name shown on the other account", "3.7", since="2024", requested=False),
+    Field("display_name", "VARCHAR", "Display name of the other account", "3.7", since="2024", requested=False),
 )
 
 
@@ -159,133 +201,207 @@ def _relations(name: str, grain: str) -> Entity:
 
 
 _ALL: tuple[Entity, ...] = (
-    Entity("videos", "one video as one search delivered it", "content", ("id",), _VIDEO),
+    Entity("videos", "one video as returned by one search", "content", ("id",), _VIDEO),
     Entity(
         "comments",
-        "one comment or reply as one list delivered it",
+        "one comment or reply as returned by one list",
         "content",
         ("id",),
         (
-            Field("id", "BIGINT", "Comment id; id >> 32 is about the moment of writing", "3.2"),
-            Field("video_id", "BIGINT", "Video that the comment belongs to", "3.2"),
-            Field("text", "VARCHAR", "Text as delivered: personal data masked by the API, empty for stickers", "3.2"),
-            Field("like_count", "BIGINT", "Likes of the comment so far", "3.2", unit="likes"),
-            Field("reply_count", "BIGINT", "Replies to the comment so far", "3.2", unit="replies"),
-            Field("parent_comment_id", "BIGINT", "Comment that this replies to; the video's id at top level", "3.2"),
-            Field("create_time", "BIGINT", "When the comment was written", "3.2", unit="Unix seconds, UTC"),
-            Field("display_name", "VARCHAR", "Seen only in a documented reply", "3.2", since="2025", requested=False),
+            Field(
+                "id",
+                "BIGINT",
+                "Id of the comment; id >> 32 is its approximate creation time (Unix seconds, UTC)",
+                "3.2",
+            ),
+            Field("video_id", "BIGINT", "Id of the commented video", "3.2"),
+            Field(
+                "text",
+                "VARCHAR",
+                "Text as delivered: the API masks personal data, and the text of stickers is empty",
+                "3.2",
+            ),
+            Field("like_count", "BIGINT", "Likes of the comment (likes)", "3.2", unit="likes"),
+            Field(
+                "reply_count", "BIGINT", "Replies to the comment as counted by the API (replies)", "3.2", unit="replies"
+            ),
+            Field(
+                "parent_comment_id",
+                "BIGINT",
+                "Id of the comment that this one replies to; id of the video at top level",
+                "3.2",
+            ),
+            Field(
+                "create_time",
+                "BIGINT",
+                "Creation time of the comment (Unix seconds, UTC)",
+                "3.2",
+                unit="Unix seconds, UTC",
+            ),
+            Field(
+                "display_name",
+                "VARCHAR",
+                "Display name of the author; only in a documented example",
+                "3.2",
+                since="2025",
+                requested=False,
+            ),
         ),
         (
-            Field("asked_video_id", "BIGINT", "Video whose comments were asked", "request"),
-            Field("asked_comment_id", "BIGINT", "Comment whose replies were asked; null for a video's list", "request"),
+            Field("asked_video_id", "BIGINT", "Id of the video whose comments were requested", "request"),
+            Field(
+                "asked_comment_id",
+                "BIGINT",
+                "Id of the comment whose replies were requested; null for the list of a video",
+                "request",
+            ),
             POSITION,
         ),
     ),
     Entity(
         "users",
-        "one profile as observed at one moment",
+        "one profile at one observation",
         "observation",
         ("asked_username",),
         (
-            Field("display_name", "VARCHAR", "Name shown on the account", "3.3"),
+            Field("display_name", "VARCHAR", "Display name of the account", "3.3"),
             Field("bio_description", "VARCHAR", "Text of the profile", "3.3"),
-            Field("avatar_url", "VARCHAR", "Signed link to the picture; expires after one or two days", "3.3"),
-            Field("is_verified", "BOOLEAN", "Carries the verified badge", "3.3"),
-            Field("follower_count", "BIGINT", "Followers now", "3.3", unit="accounts"),
-            Field("following_count", "BIGINT", "Accounts followed now", "3.3", unit="accounts"),
-            Field("likes_count", "BIGINT", "Likes received on all videos", "3.3", unit="likes"),
-            Field("video_count", "BIGINT", "Public videos now", "3.3", unit="videos"),
+            Field("avatar_url", "VARCHAR", "Signed link to the profile picture; expires after one or two days", "3.3"),
+            Field("is_verified", "BOOLEAN", "Whether the account has the verified badge", "3.3"),
+            Field(
+                "follower_count", "BIGINT", "Followers at the time of observation (accounts)", "3.3", unit="accounts"
+            ),
+            Field(
+                "following_count",
+                "BIGINT",
+                "Followed accounts at the time of observation (accounts)",
+                "3.3",
+                unit="accounts",
+            ),
+            Field("likes_count", "BIGINT", "Likes received on all videos (likes)", "3.3", unit="likes"),
+            Field("video_count", "BIGINT", "Public videos at the time of observation (videos)", "3.3", unit="videos"),
             Field("bio_url", "VARCHAR", "Link in the profile", "3.3", since="2024-11-04"),
-            Field("username", "VARCHAR", "Handle, where the API echoes it", "3.3", requested=False),
+            Field(
+                "username",
+                "VARCHAR",
+                "Handle of the account; null if the API does not return it",
+                "3.3",
+                requested=False,
+            ),
         ),
         (ASKED_USERNAME,),
     ),
-    _user_videos("liked_videos", "one video on one account's list of likes, as observed at one moment"),
-    _user_videos("reposted_videos", "one video on one account's list of reposts, as observed at one moment"),
-    _user_videos("pinned_videos", "one video pinned on one account, as observed at one moment"),
-    _relations("followers", "one follower of one account, as observed at one moment"),
-    _relations("following", "one account followed by one account, as observed at one moment"),
+    _user_videos("liked_videos", "one video on the list of likes of one account at one observation"),
+    _user_videos("reposted_videos", "one video on the list of reposts of one account at one observation"),
+    _user_videos("pinned_videos", "one video pinned on one account at one observation"),
+    _relations("followers", "one follower of one account at one observation"),
+    _relations("following", "one account followed by one account at one observation"),
 )
 
 ENTITIES: dict[str, Entity] = {entity.name: entity for entity in _ALL}
-"""Every entity that becomes an asset, by name."""
+"""Entities with an asset, by name."""
 
 PLAYLIST: tuple[Field, ...] = (
-    Field("playlist_id", "BIGINT", "Playlist id", "3.9", since="2024-07-09"),
+    Field("playlist_id", "BIGINT", "Id of the playlist", "3.9", since="2024-07-09"),
     Field("playlist_name", "VARCHAR", "Name of the playlist", "3.9", since="2024-07-09", requested=False),
-    Field("playlist_item_total", "BIGINT", "Videos in it", "3.9", "2024-07-09", unit="videos", requested=False),
-    Field("playlist_last_updated", "BIGINT", "Last change; unit not documented", "3.9", "2024-07-09", requested=False),
-    Field("playlist_video_ids", "BIGINT[]", "Videos of this page", "3.9", since="2024-07-09", requested=False),
+    Field(
+        "playlist_item_total",
+        "BIGINT",
+        "Videos in the playlist (videos)",
+        "3.9",
+        "2024-07-09",
+        unit="videos",
+        requested=False,
+    ),
+    Field(
+        "playlist_last_updated",
+        "BIGINT",
+        "Time of the last change; unit not documented",
+        "3.9",
+        "2024-07-09",
+        requested=False,
+    ),
+    Field(
+        "playlist_video_ids", "BIGINT[]", "Ids of the videos on this page", "3.9", since="2024-07-09", requested=False
+    ),
 )
-"""Fields of the playlist endpoint, which the client can ask but which is no asset."""
+"""Fields of the playlist endpoint, which has a request function but no asset."""
 
 
 COVERAGE: tuple[Field, ...] = (
-    Field("entity", "VARCHAR", "Entity that was asked for", "collect"),
+    Field("entity", "VARCHAR", "Collected entity", "collect"),
     Field("partition", "DATE", "Partition of the asset that the unit belongs to", "collect"),
     Field(
         "unit_kind",
         "VARCHAR",
-        "What a unit is: day, video, comment, account (of videos: accounts of the query that were asked apart), or "
-        "canary (a video known from before that is looked for each week)",
+        "Kind of the unit: day, video, comment, account (for videos: accounts of the query that are searched "
+        "separately), or canary (a previously collected video that is searched for each week)",
         "collect",
     ),
-    Field("unit", "VARCHAR", "The day, video id, comment id or username; several with a comma between", "collect"),
+    Field(
+        "unit", "VARCHAR", "Day, video id, comment id or username; several values are separated by commas", "collect"
+    ),
     Field("state", "VARCHAR", "State of the unit after this attempt", "collect"),
-    Field("asked", "BIGINT", "Rows that the requests asked for", "collect", unit="rows"),
-    Field("offered", "BIGINT", "Raw hits that the cursor counted, deliverable or not", "collect", unit="rows"),
-    Field("kept", "BIGINT", "Distinct rows that arrived and were kept", "collect", unit="rows"),
-    Field("expected", "BIGINT", "Rows that another field promised, such as comment_count", "collect", unit="rows"),
-    Field("requests", "DOUBLE", "Requests spent; a share where units shared them", "collect", unit="requests"),
+    Field("asked", "BIGINT", "Rows requested from the API (rows)", "collect", unit="rows"),
+    Field("offered", "BIGINT", "Raw hits counted by the cursor, deliverable or not (rows)", "collect", unit="rows"),
+    Field("kept", "BIGINT", "Distinct rows that were returned and retained (rows)", "collect", unit="rows"),
+    Field("expected", "BIGINT", "Rows expected from a field such as comment_count (rows)", "collect", unit="rows"),
+    Field(
+        "requests",
+        "DOUBLE",
+        "Requests sent, in fractions if units shared a request (requests)",
+        "collect",
+        unit="requests",
+    ),
     Field(
         "inclusion_probability",
         "DOUBLE",
-        "Chance with which the unit was drawn into a sample; 1 without one",
+        "Inclusion probability of the unit (ratio, 0 to 1); 1 if nothing was sampled",
         "collect",
     ),
-    Field("first_at", "TIMESTAMPTZ", "First request of this attempt", "collect", unit="UTC"),
-    Field("last_at", "TIMESTAMPTZ", "Last request of this attempt", "collect", unit="UTC"),
-    Field("reason", "VARCHAR", "Why the unit is not complete, in words", "collect"),
-    Field("next_try", "TIMESTAMPTZ", "When the unit is asked again, if it is", "collect", unit="UTC"),
-    Field("capture", "VARCHAR", "The capture that holds the pages", "collect"),
+    Field("first_at", "TIMESTAMPTZ", "Time of the first request of this attempt (UTC)", "collect", unit="UTC"),
+    Field("last_at", "TIMESTAMPTZ", "Time of the last request of this attempt (UTC)", "collect", unit="UTC"),
+    Field("reason", "VARCHAR", "Reason why the unit is not complete, as text", "collect"),
+    Field("next_try", "TIMESTAMPTZ", "Time of the next try (UTC); null if none is planned", "collect", unit="UTC"),
+    Field("capture", "VARCHAR", "Id of the capture that contains the pages", "collect"),
 )
-"""Columns of raw/coverage: one row per unit and attempt. `day` there is the UTC day on which the attempt ended."""
+"""Columns of raw/coverage: one row per unit and attempt. `day` is the UTC day on which the attempt ended."""
 
 EXPECTED_UNITS: tuple[Field, ...] = (
-    Field("entity", "VARCHAR", "Entity that the study wants", "collect"),
-    Field("partition", "DATE", "Partition of the asset", "collect"),
-    Field("unit_kind", "VARCHAR", "What a unit is: day, video or account", "collect"),
-    Field("unit", "VARCHAR", "The day, video id or username", "collect"),
-    Field("due_at", "TIMESTAMPTZ", "From when on it can be asked", "collect", unit="UTC"),
+    Field("entity", "VARCHAR", "Expected entity", "collect"),
+    Field("partition", "DATE", "Partition of the asset that the unit belongs to", "collect"),
+    Field("unit_kind", "VARCHAR", "Kind of the unit: day, video or account", "collect"),
+    Field("unit", "VARCHAR", "Day, video id or username", "collect"),
+    Field("due_at", "TIMESTAMPTZ", "Time from which the unit can be collected (UTC)", "collect", unit="UTC"),
 )
-"""Columns of raw/wanted: one row per unit that a study wants as far as it is known without asking."""
+"""Columns of raw/expected_units: one row per unit that a study expects, as far as that is known without a request."""
 
 REQUESTS: tuple[Field, ...] = (
-    Field("pool", "VARCHAR", "Quota pool that paid", "quota"),
-    Field("endpoint", "VARCHAR", "Endpoint that was asked", "quota"),
-    Field("entity", "VARCHAR", "Entity that it was asked for", "quota"),
-    Field("unit", "VARCHAR", "Unit or window that it served", "quota"),
-    Field("sent_at", "TIMESTAMPTZ", "When its place in the quota was taken", "quota", unit="UTC"),
-    Field("status", "INTEGER", "HTTP status; null if no answer came", "quota"),
-    Field("code", "VARCHAR", "The API's error code, ok on success", "quota"),
-    Field("rows", "BIGINT", "Records returned", "quota", unit="rows"),
-    Field("latency_ms", "DOUBLE", "Time to the full answer", "quota", unit="milliseconds"),
-    Field("log_id", "VARCHAR", "The API's own id of the call", "quota"),
+    Field("pool", "VARCHAR", "Quota pool of the request", "quota"),
+    Field("endpoint", "VARCHAR", "Endpoint of the request", "quota"),
+    Field("entity", "VARCHAR", "Collected entity", "quota"),
+    Field("unit", "VARCHAR", "Unit or search window of the request", "quota"),
+    Field("sent_at", "TIMESTAMPTZ", "Time of the reservation (UTC)", "quota", unit="UTC"),
+    Field("status", "INTEGER", "HTTP status; null without a response", "quota"),
+    Field("code", "VARCHAR", "Error code of the API; ok on success", "quota"),
+    Field("rows", "BIGINT", "Returned records (rows)", "quota", unit="rows"),
+    Field("latency_ms", "DOUBLE", "Time until the complete response (milliseconds)", "quota", unit="milliseconds"),
+    Field("log_id", "VARCHAR", "Id of the call in the logs of the API", "quota"),
 )
-"""Columns of raw/requests: one row per request ever reserved. `day` is the UTC quota day, `study` who asked."""
+"""Columns of raw/requests: one row per reserved request. `day` is the UTC quota day, `study` the requesting study."""
 
 
 def table_columns(entity: Entity) -> tuple[Field, ...]:
-    """Columns of an entity's raw table, in order: the API's fields, the request's context, the capture's stamp."""
+    """Return the columns of the raw table of an entity in order: API fields, request context, capture columns."""
     return (*entity.fields, *entity.context, *CAPTURE_COLUMNS)
 
 
 def raw_tables() -> dict[str, tuple[Field, ...]]:
-    """Every table below raw/ with its columns; `study` and `day` come on top, from the folder names."""
+    """Return the columns of every raw table by name, without `study` and `day`, which are folder names."""
     tables = {name: table_columns(entity) for name, entity in ENTITIES.items()}
-    return tables | {"coverage": COVERAGE, "wanted": EXPECTED_UNITS, "requests": REQUESTS}
+    return tables | {"coverage": COVERAGE, "expected_units": EXPECTED_UNITS, "requests": REQUESTS}
 
 
 def column_definitions(columns: Iterable[Field]) -> str:
-    """The columns as SQL: `"id" BIGINT, "text" VARCHAR`."""
+    """Return the columns as SQL: `"id" BIGINT, "text" VARCHAR`."""
     return ", ".join(f'"{column.name}" {column.type}' for column in columns)

@@ -1,7 +1,7 @@
-"""Every path and every environment variable of the project, in one place.
+"""All environment variables and all paths of the project.
 
-Nothing is read at import: `Settings.from_env()` reads once, where a process begins. No other module reads the
-environment or joins a path below the data root on its own.
+Importing the module reads nothing: a process calls `Settings.from_env()` once at its start. No other module reads the
+environment or defines paths in the data folder.
 """
 
 import os
@@ -13,15 +13,30 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
-PROJECT_DIR = Path(__file__).resolve().parent.parent
-DBT_PROJECT_DIR = PROJECT_DIR / "dbt_project"
-DEFS_DIR = Path(__file__).resolve().parent / "defs"
-DEMO_STUDIES_DIR = Path(__file__).resolve().parent / "sandbox" / "studies"
-INSTANCE_DIR = Path(__file__).resolve().parent / "instance"
+PACKAGE_DIR = Path(__file__).resolve().parent
+PROJECT_DIR = PACKAGE_DIR.parent
+"""The checkout. Only where `IN_CHECKOUT` is true does this folder hold more than the package."""
+
+IN_CHECKOUT = not (PACKAGE_DIR / "dbt_project").is_dir()
+"""Whether the package runs from a checkout; an installed wheel has the dbt project inside the package."""
+
+DBT_PROJECT_DIR = (PROJECT_DIR if IN_CHECKOUT else PACKAGE_DIR) / "dbt_project"
+WORKSPACE_FILE = (PROJECT_DIR if IN_CHECKOUT else PACKAGE_DIR) / "workspace.yaml"
+DEFS_DIR = PACKAGE_DIR / "defs"
+DEMO_STUDIES_DIR = PACKAGE_DIR / "sandbox" / "studies"
+INSTANCE_DIR = PACKAGE_DIR / "instance"
+
+
+def home_folder() -> Path:
+    """Return the folder of `.env`, of the default data folder and of own studies: the checkout, else the current one.
+
+    Nothing is ever written into the installed package.
+    """
+    return PROJECT_DIR if IN_CHECKOUT else Path.cwd()
 
 
 class SettingsError(ValueError):
-    """An environment variable has a value that cannot be used."""
+    """An environment variable has an invalid value, or the data folder cannot be used."""
 
 
 def _positive(text: str) -> int:
@@ -61,7 +76,7 @@ def _paths(text: str) -> tuple[Path, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """An environment variable: its default as text, how it is read, and what it means."""
+    """An environment variable: its default as text, its parser `read`, and its description."""
 
     name: str
     default: str
@@ -72,50 +87,58 @@ class Variable:
 VARIABLES: dict[str, Variable] = {
     "root": Variable(
         "RESEARCH_DATA",
-        str(PROJECT_DIR / "data"),
-        lambda t: Path(t).expanduser().resolve(),
-        "Folder that holds all data",
+        "",
+        lambda t: Path(t or home_folder() / "data").expanduser().resolve(),
+        "Folder of all data",
     ),
-    "studies": Variable("RESEARCH_STUDIES", "", _paths, "Further folders with studies, separated like PATH"),
+    "studies": Variable("RESEARCH_STUDIES", "", _paths, "Additional folders with studies, separated like PATH"),
     "client_key": Variable("TIKTOK_CLIENT_KEY", "", str, "Client key of the approved project"),
     "client_secret": Variable("TIKTOK_CLIENT_SECRET", "", str, "Client secret of the approved project"),
     "api_url": Variable("TIKTOK_API_URL", "https://open.tiktokapis.com", _url, "Address of the API"),
-    "research_cap": Variable("RESEARCH_QUOTA", "1000", _positive, "Requests a day in the pool `research`"),
-    "follow_cap": Variable("RESEARCH_FOLLOW_QUOTA", "20000", _positive, "Requests a day in the pool `follow`"),
+    "research_cap": Variable("RESEARCH_QUOTA", "1000", _positive, "Requests per day in the pool `research`"),
+    "follow_cap": Variable("RESEARCH_FOLLOW_QUOTA", "20000", _positive, "Requests per day in the pool `follow`"),
     "quota_reserve": Variable(
         "RESEARCH_QUOTA_RESERVE",
         "0",
         _not_negative,
-        "Requests of `research` kept for what is due today before backfills",
+        "Requests of the pool `research` that are reserved for units due today; backfills do not use them",
     ),
-    "rate_limit": Variable("RESEARCH_RATE_LIMIT", "10", _positive_float, "Requests a second at most"),
-    "concurrency": Variable("RESEARCH_CONCURRENCY", "16", _positive, "Requests in flight at most"),
-    "timeout": Variable("RESEARCH_TIMEOUT", "300", _positive_float, "Seconds to wait for an answer"),
-    "page_size": Variable("RESEARCH_PAGE_SIZE", "100", _positive, "Rows asked for in one request, 100 at most"),
-    "window_days": Variable("RESEARCH_WINDOW_DAYS", "31", _positive, "Days in one search at most; the API takes 31"),
+    "rate_limit": Variable("RESEARCH_RATE_LIMIT", "10", _positive_float, "Maximum number of requests per second"),
+    "concurrency": Variable("RESEARCH_CONCURRENCY", "16", _positive, "Maximum number of concurrent requests"),
+    "timeout": Variable("RESEARCH_TIMEOUT", "300", _positive_float, "Time to wait for a response (seconds)"),
+    "page_size": Variable("RESEARCH_PAGE_SIZE", "100", _positive, "Rows per request, at most 100"),
+    "window_days": Variable(
+        "RESEARCH_WINDOW_DAYS", "31", _positive, "Maximum number of days in one search, at most 31"
+    ),
     "username_batch": Variable(
-        "RESEARCH_USERNAME_BATCH", "10", _positive, "Accounts in one search at most; with more it tends to fail"
+        "RESEARCH_USERNAME_BATCH",
+        "10",
+        _positive,
+        "Maximum number of accounts in one search; searches with more accounts often fail",
     ),
     "comment_limit": Variable(
-        "RESEARCH_COMMENT_LIMIT", "0", _not_negative, "Comments of one list at most; 0 goes on until the API refuses"
+        "RESEARCH_COMMENT_LIMIT",
+        "0",
+        _not_negative,
+        "Maximum number of comments per list; 0 collects until the API refuses",
     ),
     "sensor_interval": Variable(
-        "RESEARCH_SENSOR_INTERVAL", "30", _positive, "Seconds between two looks of what collects and builds by itself"
+        "RESEARCH_SENSOR_INTERVAL", "30", _positive, "Interval between two ticks of the sensors (seconds)"
     ),
     "pseudonym_key_file": Variable(
-        "RESEARCH_PSEUDONYM_KEY_FILE", "", str, "File with the key of the pseudonyms in exports"
+        "RESEARCH_PSEUDONYM_KEY_FILE", "", str, "File with the key for pseudonyms in exports"
     ),
-    "reports_url": Variable(
-        "RESEARCH_REPORTS_URL", "", _parse_optional_url, "Address under which the reports are served"
+    "reports_url": Variable("RESEARCH_REPORTS_URL", "", _parse_optional_url, "Address at which the reports are served"),
+    "alert_webhook": Variable(
+        "RESEARCH_ALERT_WEBHOOK", "", _parse_optional_url, "Webhook that receives a message about each failed run"
     ),
-    "alert_webhook": Variable("RESEARCH_ALERT_WEBHOOK", "", _parse_optional_url, "Address that is told of failed runs"),
 }
-"""What can be set, by the name of the attribute of `Settings`."""
+"""Environment variables, by the name of the attribute of `Settings`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The values of `VARIABLES`, and the paths below the data root. Secrets never show in its `repr`."""
+    """The values of `VARIABLES`, and the paths in the data folder. Its `repr` contains no secrets."""
 
     root: Path
     studies: tuple[Path, ...]
@@ -139,13 +162,15 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, *, over: Mapping[str, str] | None = None) -> "Settings":
-        """Read the environment; without `environ`, the process's own on top of the project's `.env` file.
+        """Read the environment; without `environ`, the `.env` file overridden by the environment of the process.
 
-        `over` stands above both. Unless a data root is named, simulated data has one of its own, below the real one's.
-        Raises SettingsError naming the variable, its value and what is allowed.
+        `over` overrides both. Without a data folder in the environment, simulated data has a folder of its own inside
+        the default one. Raises SettingsError with the variable, its value and the allowed values.
         """
         if environ is None:
-            environ = {k: v for k, v in dotenv_values(PROJECT_DIR / ".env").items() if v is not None} | dict(os.environ)
+            environ = {k: v for k, v in dotenv_values(home_folder() / ".env").items() if v is not None} | dict(
+                os.environ
+            )
         environ = dict(environ) | dict(over or {})
         values = {}
         for attribute, variable in VARIABLES.items():
@@ -154,13 +179,13 @@ class Settings:
                 values[attribute] = variable.read(text)
             except ValueError as error:
                 raise SettingsError(
-                    f"{variable.name}={text!r} cannot be used: {error}. It means: {variable.description}."
+                    f"{variable.name}={text!r} cannot be used: {error}. Description: {variable.description}."
                 ) from error
         for attribute, most in (("page_size", 100), ("window_days", 31)):
             if values[attribute] > most:
                 name = VARIABLES[attribute].name
                 raise SettingsError(
-                    f"{name}={values[attribute]} cannot be used: the API takes {most} at most. Lower it."
+                    f"{name}={values[attribute]} cannot be used: the API accepts at most {most}. Lower the value."
                 )
         settings = cls(**values)
         if settings.origin == "sandbox" and not environ.get(VARIABLES["root"].name, "").strip():
@@ -168,99 +193,104 @@ class Settings:
         return settings
 
     def for_sandbox(self) -> "Settings":
-        """The same with the data root that simulated data has when none is named: below the real one's."""
+        """Return the settings with the default data folder of simulated data, a folder inside the real one."""
         return replace(self, root=self.root / "sandbox")
 
     @property
     def origin(self) -> str:
-        """Whose data this is: the API's address, or `sandbox` for anything on loopback."""
+        """Return the origin of the data: the address of the API, or `sandbox` for any loopback address."""
         host = urlsplit(self.api_url).hostname or ""
         return "sandbox" if host in {"localhost", "::1"} or host.startswith("127.") else self.api_url
 
     @property
     def caps(self) -> dict[str, int]:
-        """Requests a day, by pool."""
+        """Requests per UTC day, by pool."""
         return {"research": self.research_cap, "follow": self.follow_cap}
 
     @property
+    def own_studies(self) -> Path:
+        """Folder of the studies of this installation: `defs/` of a checkout, else `studies/` in the current folder."""
+        return DEFS_DIR if IN_CHECKOUT else home_folder() / "studies"
+
+    @property
     def captures(self) -> Path:
-        """Pages as received: journals and sealed captures."""
+        """Folder of the captures: journals and sealed captures."""
         return self.root / "captures"
 
     @property
     def raw(self) -> Path:
-        """Typed Parquet, one folder per raw table."""
+        """Folder of the raw tables: typed Parquet, one folder per table."""
         return self.root / "raw"
 
     @property
     def state(self) -> Path:
-        """What is neither data nor result: the ledger, locks."""
+        """Folder of the ledger, the locks and other state."""
         return self.root / "state"
 
     @property
     def ledger(self) -> Path:
-        """The quota ledger."""
+        """SQLite file of the quota ledger."""
         return self.state / "quota.sqlite"
 
     @property
     def warehouse(self) -> Path:
-        """The published warehouse."""
+        """DuckDB file of the published warehouse."""
         return self.root / "warehouse.duckdb"
 
     @property
     def warehouse_build(self) -> Path:
-        """The warehouse under construction, in the same folder so that publishing is one rename."""
+        """DuckDB file of a running build, in the same folder so that publishing is one rename."""
         return self.root / ".warehouse.build.duckdb"
 
     @property
     def dbt_target(self) -> Path:
-        """Where dbt keeps its manifest, partial parse and run results."""
+        """Folder of the manifest, partial parse and run results of dbt."""
         return self.state / "dbt"
 
     @property
     def dagster_home(self) -> Path:
-        """Home of the Dagster instance."""
+        """Home folder of the Dagster instance."""
         return self.root / "dagster"
 
     @property
     def ui_log(self) -> Path:
-        """What Dagster's processes said since the UI was started last."""
+        """Log file of the Dagster processes since the last start of the UI."""
         return self.dagster_home / "ui.log"
 
     @property
     def alerts(self) -> Path:
-        """One line for each failed run."""
+        """File with one JSON line per failed run."""
         return self.root / "alerts.jsonl"
 
     @property
     def reports(self) -> Path:
-        """HTML reports and pictures."""
+        """Folder of the HTML reports and charts."""
         return self.root / "reports"
 
     @property
     def audits(self) -> Path:
-        """Audits of lists of ids: their results, and the pages behind them."""
+        """Folder of the audits of id lists: results and received pages."""
         return self.root / "audits"
 
     @property
     def rehydrated(self) -> Path:
-        """What could be rebuilt of lists of ids, and what could not."""
+        """Folder of the rehydrated id lists: videos that were returned and ids that were not."""
         return self.root / "rehydrated"
 
     @property
     def exports(self) -> Path:
-        """Tables for people."""
+        """Folder of the exports."""
         return self.root / "exports"
 
     @property
     def pseudonym_key(self) -> Path:
-        """The key of the pseudonyms, apart from what is exported."""
+        """File of the key for pseudonyms, outside the folder of the exports."""
         named = self.pseudonym_key_file
         return Path(named).expanduser().resolve() if named else self.state / "keys" / "pseudonyms.key"
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """The environment for a child process that shall work with these settings: this process's own, with them on top."""
+    """Return the environment for a child process with these settings: that of this process, overridden by them."""
     texts = {}
     for attribute, variable in VARIABLES.items():
         value = getattr(settings, attribute)
@@ -271,13 +301,13 @@ def child_environment(settings: Settings) -> dict[str, str]:
 def prepare_root(settings: Settings) -> None:
     """Create the data root and its folders, readable by their owner alone.
 
-    Raises SettingsError if it cannot be written to, or if it already holds data from another API: simulated rows must
-    never stand beside real ones.
+    Raises SettingsError if it cannot be written to, or if it already contains data from another API, because simulated
+    and real rows must not mix.
     """
     try:
         for folder in (settings.root, settings.captures, settings.raw, settings.state, settings.dagster_home):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # A folder that was there before, or a generous umask, must not open the data to others.
+        # An existing folder may have other permissions, and the umask may allow access by others.
         settings.root.chmod(0o700)
         probe = settings.state / f".writable.{os.getpid()}"
         probe.write_text("")
@@ -285,15 +315,15 @@ def prepare_root(settings: Settings) -> None:
         mark = settings.state / "origin"
         if not mark.exists():
             mark.write_text(settings.origin)
-        held = mark.read_text().strip()
+        existing = mark.read_text().strip()
     except OSError as error:
         raise SettingsError(
             f"The data folder {settings.root} cannot be written to: {error.strerror}. Nothing was changed. "
             f"Make it writable, or set {VARIABLES['root'].name} to another folder."
         ) from error
-    if held != settings.origin:
+    if existing != settings.origin:
         raise SettingsError(
-            f"The data folder {settings.root} holds data from {held}, but {VARIABLES['api_url'].name} points to "
+            f"The data folder {settings.root} contains data from {existing}, but {VARIABLES['api_url'].name} points to "
             f"{settings.origin}. Simulated and real rows must not mix, so nothing was changed. "
             f"Set {VARIABLES['root'].name} to another folder."
         )

@@ -1,8 +1,8 @@
-"""Bad input, through the commands and runs that people start: a clear error, no success, and nothing changed.
+"""Invalid input to commands and runs: each fails with a clear error and changes nothing.
 
-Shown elsewhere: credentials and addresses (`cli/test_status_api`, `cli/test_place`, `assets/test_collection`), each
-mistake in a study file (`study/`), past periods and another origin (`assets/test_collection`), a Python that is too
-old (`test_setup`).
+Not here: credentials and addresses (see cli/test_check_api.py, cli/test_environment.py,
+assets/test_collected_assets.py), every issue of a study file (see study/), past periods (see
+assets/test_collected_assets.py), an old Python (see test_setup.py).
 """
 
 import hashlib
@@ -38,13 +38,13 @@ DAYS = [f"2026-02-{day:02}" for day in range(1, 11)]
 
 @pytest.fixture
 def harness(tmp_path: Path) -> Iterator[AssetHarness]:
-    """A study of ten days with exactly 90 videos each, and requests for three of them."""
+    """Yield a harness with a study of ten days of exactly 90 videos and a quota of three requests."""
     with run_in_thread(SandboxConfig(fixed_volume=90, research_cap=3, search_lifetime=10 * 86_400)) as sandbox:
         yield AssetHarness(sandbox, tmp_path / "data")
 
 
 def snapshot(folder: Path) -> dict[str, str]:
-    """What is held: every file of captures and tables, with a digest."""
+    """Return a digest of every file of the captures and the raw tables by path."""
     files = sorted(path for part in ("captures", "raw") for path in (folder / part).rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
@@ -54,7 +54,7 @@ def ui() -> Result:
 
 
 def assert_fails_with(result: Result, *texts: str) -> None:
-    """The command failed with a message for people that says all of this."""
+    """Assert that the command failed with an error message that contains the texts and no traceback."""
     assert result.exit_code == 1, result.output
     assert result.stderr.startswith("Error: ")
     assert all(text in result.stderr for text in texts), result.stderr
@@ -62,7 +62,7 @@ def assert_fails_with(result: Result, *texts: str) -> None:
 
 
 class ForeignServer(BaseHTTPRequestHandler):
-    """Answers everything with a page of its own, as a login portal or another program would."""
+    """A server that returns a web page to every request, as a login portal or another program does."""
 
     status = 200
 
@@ -75,7 +75,7 @@ class ForeignServer(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Write no log."""
 
 
 @contextmanager
@@ -90,19 +90,19 @@ def foreign_server(status: int) -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(200, "not the Research API"), (404, "404"), (503, "503")], ids=lambda value: str(value)
+    ("status", "text"), [(200, "not the Research API"), (404, "404"), (503, "503")], ids=lambda value: str(value)
 )
-def test_something_at_the_address_that_is_not_the_api(harness: AssetHarness, status: int, said: str) -> None:
+def test_run_reports_a_server_that_is_not_the_api(harness: AssetHarness, status: int, text: str) -> None:
     with foreign_server(status) as address:
         result = harness.run("videos", first="2026-02-03", settings=replace(harness.settings, api_url=address))
     assert not result.success
-    assert said in failure_message(result)
-    # It is said of the API, not of the day: nothing was asked about that.
+    assert text in failure_message(result)
+    # The error concerns the API, not the day: no request for the day was answered.
     assert not observations_by_partition(result)
-    assert {one.attempt.state for one in read_unit_status(harness.settings.raw, "videos")} <= {"partial"}
+    assert {status.attempt.state for status in read_unit_status(harness.settings.raw, "videos")} <= {"partial"}
 
 
-def test_a_stranger_is_told_from_the_api_by_the_smoke_command(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_api_reports_a_server_that_is_not_the_api(monkeypatch: pytest.MonkeyPatch) -> None:
     with foreign_server(404) as address:
         variables = {"api_url": address, "client_key": "key", "client_secret": "s3cret-word"}
         for name, value in variables.items():
@@ -116,61 +116,63 @@ def test_a_stranger_is_told_from_the_api_by_the_smoke_command(monkeypatch: pytes
 
 INVALID_STUDIES = {
     "no YAML": ("name: [", "is not YAML"),
-    "a key that is unknown": (MINIMAL_STUDY + "settel_days: 3", "Do you mean 'settle_days'?"),
-    "a key that is missing": ("name: one\nstart: 2026-02-01", "'query' is missing"),
-    "a name that is not allowed": (MINIMAL_STUDY.replace("gardening", "Garden-ing", 1), "small letters"),
-    "a day that is none": (MINIMAL_STUDY.replace("2026-02-01", "2026-02-31"), "a day of the calendar"),
-    "a start to come": (MINIMAL_STUDY.replace("2026-02-01", "2999-01-01"), "is in the future"),
+    "an unknown key": (MINIMAL_STUDY + "settel_days: 3", "Do you mean 'settle_days'?"),
+    "a missing key": ("name: one\nstart: 2026-02-01", "'query' is missing"),
+    "an invalid name": (MINIMAL_STUDY.replace("gardening", "Garden-ing", 1), "lowercase letters"),
+    "an invalid day": (MINIMAL_STUDY.replace("2026-02-01", "2026-02-31"), "must be a date such as 2026-02-01"),
+    "a start in the future": (MINIMAL_STUDY.replace("2026-02-01", "2999-01-01"), "is in the future"),
     "an end before the start": (MINIMAL_STUDY + "end: 2026-01-01", "is before the start"),
-    "a condition that is unknown": (MINIMAL_STUDY.replace("hashtag_name", "hashtag"), "`hashtag` is unknown"),
+    "an unknown field of a condition": (MINIMAL_STUDY.replace("hashtag_name", "hashtag"), "`hashtag` is unknown"),
     "two values for eq": (MINIMAL_STUDY.replace("eq: gardening", "eq: [a, b]"), "eq"),
-    "a region that is none": (MINIMAL_STUDY.replace("hashtag_name, eq: gardening", "region_code, in: [XX]"), "XX"),
-    "a panel that is not there": (MINIMAL_STUDY + "panel: {file: nobody.csv}", "nobody.csv"),
+    "an unknown region": (MINIMAL_STUDY.replace("hashtag_name, eq: gardening", "region_code, in: [XX]"), "XX"),
+    "a missing panel file": (MINIMAL_STUDY + "panel: {file: missing.csv}", "missing.csv"),
 }
 
 
-@pytest.mark.parametrize("mistake", INVALID_STUDIES)
-def test_a_mistake_in_a_study_is_the_same_for_the_command_and_for_dagster(
-    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("issue", INVALID_STUDIES)
+def test_command_and_dagster_report_the_same_study_issue(
+    issue: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    attributes, said = INVALID_STUDIES[mistake]
+    attributes, text = INVALID_STUDIES[issue]
     file = write(tmp_path / "studies" / "one", attributes)
     monkeypatch.setenv(VARIABLES["studies"].name, str(tmp_path / "studies"))
-    shown = ui()
-    assert_fails_with(shown, f"{file}:", said)
+    result = ui()
+    assert_fails_with(result, f"{file}:", text)
     with pytest.raises(StudyError) as caught:
         build_definitions(Settings.from_env())
-    assert shown.stderr.strip() == f"Error: {caught.value}".strip()
+    assert result.stderr.strip() == f"Error: {caught.value}".strip()
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("place", ["a file", "/proc/nowhere", "/sys/nowhere"])
-def test_a_data_folder_that_cannot_be_written_to(place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Path(place)
-    if place == "a file":
+@pytest.mark.parametrize("location", ["a file", "/proc/nowhere", "/sys/nowhere"])
+def test_ui_rejects_a_data_folder_that_is_not_writable(
+    location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(location)
+    if location == "a file":
         folder = tmp_path / "data"
-        folder.write_text("somebody's notes")
+        folder.write_text("other notes")
     monkeypatch.setenv(VARIABLES["root"].name, str(folder))
     assert_fails_with(ui(), str(folder), "cannot be written to", "RESEARCH_DATA")
-    assert not folder.exists() or folder.read_text() == "somebody's notes"
+    assert not folder.exists() or folder.read_text() == "other notes"
 
 
-def test_a_data_folder_of_another_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ui_rejects_a_data_folder_of_another_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = replace(Settings.from_env(), root=tmp_path / "data", api_url="https://open.tiktokapis.com")
     prepare_root(real)
     monkeypatch.setenv(VARIABLES["root"].name, str(real.root))
-    assert_fails_with(ui(), "holds data from https://open.tiktokapis.com", "must not mix", "RESEARCH_DATA")
+    assert_fails_with(ui(), "contains data from https://open.tiktokapis.com", "must not mix", "RESEARCH_DATA")
     assert not list(real.captures.iterdir())
 
 
-def test_a_partition_that_is_none_from_the_command_line(settings: Settings, tmp_path: Path) -> None:
+def test_dg_launch_rejects_an_unknown_partition(settings: Settings, tmp_path: Path) -> None:
     write(tmp_path / "studies" / "one", MINIMAL_STUDY)
     settings = replace(settings, studies=(tmp_path / "studies",))
     prepare_root(settings)
     prepare_home(settings)
     before = snapshot(settings.root)
     command = ["dg", "launch", "--assets", "gardening/videos", "--partition", "2030-01-01"]
-    done = subprocess.run(
+    result = subprocess.run(
         [Path(sys.executable).with_name(command[0]), *command[1:]],
         cwd=PROJECT_DIR,
         env=child_environment(settings),
@@ -178,19 +180,19 @@ def test_a_partition_that_is_none_from_the_command_line(settings: Settings, tmp_
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert "2030-01-01" in done.stderr.splitlines()[-1]
+    assert result.returncode == 1
+    assert "2030-01-01" in result.stderr.splitlines()[-1]
     assert snapshot(settings.root) == before
 
 
-def test_an_asset_that_is_none(harness: AssetHarness) -> None:
+def test_run_rejects_an_unknown_asset_and_suggests_the_right_one(harness: AssetHarness) -> None:
     with pytest.raises(dg.DagsterInvalidDefinitionError) as caught:
         harness.run("vidoes", first="2026-02-03")
     assert re.search(r"(?s)gardening/vidoes.*did you mean.*videos", str(caught.value.__cause__))
     assert harness.requests_sent("video/query") == 0
 
 
-def test_a_damaged_ledger(harness: AssetHarness) -> None:
+def test_run_reports_a_damaged_ledger_and_sends_no_request(harness: AssetHarness) -> None:
     prepare_root(harness.settings)
     harness.settings.ledger.write_text("this is no database")
     result = harness.run("videos", first="2026-02-03")
@@ -203,33 +205,33 @@ def test_a_damaged_ledger(harness: AssetHarness) -> None:
     assert harness.requests_sent("video/query") == 0
 
 
-def test_a_damaged_journal(harness: AssetHarness) -> None:
+def test_run_reports_a_damaged_journal_and_sends_no_request(harness: AssetHarness) -> None:
     assert harness.run("videos", first=DAYS[0], last=DAYS[-1]).success
     [journal] = harness.settings.captures.rglob("*.jsonl")
     lines = journal.read_bytes().splitlines(keepends=True)
     assert len(lines) > 3
     journal.write_bytes(b"".join([*lines[:2], b'{"event": "page", torn\n', *lines[2:]]))
-    before, asked = snapshot(harness.root), harness.requests_sent("video/query")
+    before, n_requests = snapshot(harness.root), harness.requests_sent("video/query")
     result = harness.run("videos", first=DAYS[0], last=DAYS[-1])
     assert not result.success
     assert all(word in failure_message(result) for word in (str(journal), "at line 3", "Restore the file"))
     assert snapshot(harness.root) == before
-    assert harness.requests_sent("video/query") == asked
+    assert harness.requests_sent("video/query") == n_requests
 
 
-def test_a_damaged_capture_that_is_not_in_the_tables_yet(harness: AssetHarness) -> None:
+def test_run_reports_a_damaged_capture_that_is_not_loaded(harness: AssetHarness) -> None:
     assert harness.run("videos", first=DAYS[0]).success
     [capture] = harness.settings.captures.rglob("*.jsonl.zst")
     for path in list(harness.settings.raw.rglob("*.parquet")):
         path.unlink()
     capture.write_bytes(capture.read_bytes()[:-5])
-    before, asked = snapshot(harness.root), harness.requests_sent("video/query")
+    before, n_requests = snapshot(harness.root), harness.requests_sent("video/query")
     result = harness.run("videos", first=DAYS[0])
     assert not result.success
     assert str(capture) in failure_message(result)
     assert "Restore the file" in failure_message(result)
     assert snapshot(harness.root) == before
-    assert harness.requests_sent("video/query") == asked
+    assert harness.requests_sent("video/query") == n_requests
 
 
 ON_A_FULL_DISK = """
@@ -242,16 +244,16 @@ from research_assets_tests.assets.harness import AssetHarness, failure_message
 class Child(AssetHarness):
     settings = property(lambda self: Settings.from_env())
 
-world = Child(SimpleNamespace(url=""), Path(sys.argv[1]))
-# No file may grow beyond this, as on a disk that fills up: the journal, the largest, meets it first.
+harness = Child(SimpleNamespace(url=""), Path(sys.argv[1]))
+# No file may grow beyond this size, as on a full disk; the journal, the largest file, reaches it first.
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
-result = world.run("videos", first=sys.argv[3], last=sys.argv[4])
+result = harness.run("videos", first=sys.argv[3], last=sys.argv[4])
 print(failure_message(result))
 sys.exit(not result.success)
 """
 
 
-def test_a_disk_that_fills_up_while_collecting(harness: AssetHarness) -> None:
+def test_run_resumes_after_the_disk_was_full(harness: AssetHarness) -> None:
     done = subprocess.run(
         [sys.executable, "-c", ON_A_FULL_DISK, harness.root, "200000", DAYS[0], DAYS[-1]],
         cwd=PROJECT_DIR,
@@ -263,9 +265,9 @@ def test_a_disk_that_fills_up_while_collecting(harness: AssetHarness) -> None:
     assert done.returncode == 1, done.stderr
     [journal] = harness.settings.captures.rglob("*.jsonl")
     assert all(word in done.stdout for word in (str(journal), "File too large", "disk")), done.stdout
-    held = sum(line.startswith(b'{"event":"page"') for line in journal.read_bytes().splitlines())
-    assert held
-    # With room again, the work goes on after the last page that is whole.
+    n_pages = sum(line.startswith(b'{"event":"page"') for line in journal.read_bytes().splitlines())
+    assert n_pages
+    # Without the limit, the collection resumes after the last complete page.
     harness.sandbox.clock.set(harness.sandbox.clock.now() + timedelta(days=1))
     assert harness.run("videos", first=DAYS[0], last=DAYS[-1]).success
-    assert sum(line.startswith(b'{"event":"page"') for line in journal.read_bytes().splitlines()) > held
+    assert sum(line.startswith(b'{"event":"page"') for line in journal.read_bytes().splitlines()) > n_pages

@@ -1,4 +1,4 @@
-"""Reading the environment: defaults, mistakes, and what a child process is handed."""
+"""Settings: defaults, invalid values, child processes and the data folder."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, SettingsError, child_environment, prepare_root
 
 
-def test_an_empty_environment_means_the_real_api_and_the_folder_beside_the_project() -> None:
+def test_empty_environment_sets_the_real_api_and_the_default_folder() -> None:
     settings = Settings.from_env({})
     assert settings.root == PROJECT_DIR / "data"
     assert settings.origin == settings.api_url == "https://open.tiktokapis.com"
@@ -16,7 +16,7 @@ def test_an_empty_environment_means_the_real_api_and_the_folder_beside_the_proje
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost", "http://127.1.2.3/", "http://[::1]:80"])
-def test_simulated_data_has_a_root_of_its_own_unless_one_is_named(url: str, tmp_path: Path) -> None:
+def test_simulated_data_has_its_own_default_folder(url: str, tmp_path: Path) -> None:
     settings = Settings.from_env({}, over={"TIKTOK_API_URL": url})
     assert settings.origin == "sandbox"
     assert settings.root == PROJECT_DIR / "data" / "sandbox"
@@ -36,13 +36,13 @@ def test_simulated_data_has_a_root_of_its_own_unless_one_is_named(url: str, tmp_
         ("TIKTOK_API_URL", "open.tiktokapis.com"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_named(name: str, text: str) -> None:
+def test_settings_reject_an_invalid_value_by_name(name: str, text: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}='?{text}"):
         Settings.from_env({name: text})
 
 
-def test_a_child_process_sees_the_same_settings(tmp_path: Path) -> None:
-    reported = {
+def test_child_process_gets_the_same_settings(tmp_path: Path) -> None:
+    environ = {
         "RESEARCH_DATA": str(tmp_path / "a b"),
         "RESEARCH_STUDIES": os.pathsep.join([str(tmp_path / "x"), str(tmp_path / "y")]),
         "TIKTOK_CLIENT_KEY": "key",
@@ -50,32 +50,32 @@ def test_a_child_process_sees_the_same_settings(tmp_path: Path) -> None:
         "TIKTOK_API_URL": "http://127.0.0.1:8080",
         "RESEARCH_RATE_LIMIT": "2.5",
     }
-    settings = Settings.from_env(reported)
+    settings = Settings.from_env(environ)
     environment = child_environment(settings)
     assert Settings.from_env(environment) == settings
     assert environment["PATH"] == os.environ["PATH"]
     assert {variable.name for variable in VARIABLES.values()} <= set(environment)
 
 
-def test_secrets_do_not_show() -> None:
+def test_repr_contains_no_secrets() -> None:
     settings = Settings.from_env({"TIKTOK_CLIENT_KEY": "my-key", "TIKTOK_CLIENT_SECRET": "my-secret"})
     assert "my-" not in repr(settings)
 
 
-def test_folders_are_readable_by_their_owner_alone(settings: Settings) -> None:
+def test_folders_are_readable_by_their_owner_only(settings: Settings) -> None:
     prepare_root(settings)
     prepare_root(settings)
     assert {p.stat().st_mode & 0o777 for p in (settings.root, settings.captures, settings.state)} == {0o700}
 
 
-def test_real_and_simulated_data_do_not_mix(settings: Settings) -> None:
+def test_data_folder_rejects_data_of_another_origin(settings: Settings) -> None:
     prepare_root(settings)
     real = Settings.from_env({"RESEARCH_DATA": str(settings.root)})
     with pytest.raises(SettingsError, match="must not mix"):
         prepare_root(real)
 
 
-def test_a_root_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
+def test_data_folder_that_cannot_be_created_raises_settings_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="cannot be written to"):
         prepare_root(Settings.from_env({"RESEARCH_DATA": str(tmp_path / "file" / "data")}))

@@ -1,4 +1,4 @@
-"""What child processes do in the tests of ledger and journal. It imports little: each child pays for it."""
+"""Functions for child processes in the tests of ledger and journal; few imports keep each child fast to start."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from research_assets.storage.locks import PartitionBusy, lock_partitions
 
 
 def reserve_until_exhausted(path: Path, start: Barrier) -> None:
-    """Take places of a pool of 1,000 until there is none, and leave a file that says how many."""
+    """Reserve requests of a pool of 1,000 until it is exhausted; write the number of reservations to a file."""
     ledger = Ledger(path, {"research": 1000}, SystemClock())
     start.wait()
     granted = 0
@@ -31,7 +31,7 @@ def reserve_until_exhausted(path: Path, start: Barrier) -> None:
 
 
 def append_until_killed(root: Path, reported: int) -> None:
-    """Append pages until killed, and say over a pipe, after each, how many are durable."""
+    """Append pages until killed; after each page, write the number of durable pages to a pipe."""
     journal = Journal.create(
         root,
         entity="videos",
@@ -50,7 +50,7 @@ def append_until_killed(root: Path, reported: int) -> None:
 
 
 def hold_lock(state: Path, days: list[date], ready: int) -> None:
-    """Claim days and hold them until killed; says over a pipe whether it got them."""
+    """Lock days until killed; write to a pipe whether the lock succeeded."""
     try:
         with lock_partitions(state, "s", "videos", days):
             os.write(ready, b"y")
@@ -61,13 +61,13 @@ def hold_lock(state: Path, days: list[date], ready: int) -> None:
 
 
 def kill_at_disk_operation(step: int) -> None:
-    """Let this process be killed at the start of its n-th operation that touches the disk's state."""
-    left = [step]
+    """Make this process kill itself at the start of its n-th operation on the disk."""
+    remaining = [step]
 
-    def deadly(real: Callable[..., Any]) -> Callable[..., Any]:
+    def kill_when_due(real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
-            left[0] -= 1
-            if left[0] < 0:
+            remaining[0] -= 1
+            if remaining[0] < 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             return real(*args, **kwargs)
 
@@ -81,6 +81,6 @@ def kill_at_disk_operation(step: int) -> None:
         (os, "ftruncate"),
         (os, "fchmod"),
     ]:
-        setattr(owner, name, deadly(getattr(owner, name)))
+        setattr(owner, name, kill_when_due(getattr(owner, name)))
     for name in ("replace", "rename", "unlink"):
-        setattr(Path, name, deadly(getattr(Path, name)))
+        setattr(Path, name, kill_when_due(getattr(Path, name)))

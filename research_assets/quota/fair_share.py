@@ -1,6 +1,6 @@
-"""How studies divide a day's quota: weighted, fair, and with nothing left lying while somebody wants it.
+"""Weighted fair shares of the requests of a day between studies.
 
-Arithmetic only. The ledger says who wants what and has had what; here is who may take the next place.
+Pure arithmetic: no request stays unused while a study needs it. Not here: the stored demand and use (see ledger.py).
 """
 
 from collections.abc import Mapping
@@ -11,54 +11,54 @@ from math import floor
 
 @dataclass(frozen=True, slots=True)
 class StudyDemand:
-    """What a study has had today and still wants, in requests, and its weight (above 0)."""
+    """The weight of a study (above 0), its requests used today, and the requests that it still needs."""
 
     weight: float
     used: int
     requested: int
 
 
-def fair_shares(cap: int, claims: Mapping[str, StudyDemand]) -> dict[str, int]:
-    """The number of requests at which each study's day would fairly end, rounded down.
+def fair_shares(cap: int, demands: Mapping[str, StudyDemand]) -> dict[str, int]:
+    """Return the fair number of requests of each study for the day, rounded down.
 
-    Weighted max-min fairness: one level for all, each study at weight times level, but never below what it has had nor
-    above what it wants in all. Whoever wants less than its part leaves the rest to the others by their weights.
+    Weighted max-min fairness: each study gets its weight times a common level, but at least its requests used today and
+    at most its total need. Requests that a study does not need are divided between the others by their weights.
     """
     bounds = {
-        name: (Fraction(claim.weight), claim.used, claim.used + max(0, claim.requested))
-        for name, claim in claims.items()
+        name: (Fraction(demand.weight), demand.used, demand.used + max(0, demand.requested))
+        for name, demand in demands.items()
     }
 
-    def at(level: Fraction) -> dict[str, Fraction]:
+    def shares_at(level: Fraction) -> dict[str, Fraction]:
         return {
             name: max(Fraction(low), min(weight * level, Fraction(high)))
             for name, (weight, low, high) in bounds.items()
         }
 
-    level, shares = Fraction(0), at(Fraction(0))
-    for turn in sorted({bound / weight for weight, *both in bounds.values() for bound in both}):
-        beyond = at(turn)
-        gain = sum(beyond.values()) - sum(shares.values())
-        room = cap - sum(shares.values())
-        if gain > room:
-            # Between two turns each share is a straight line, so the level that just fills the cap is on it.
-            if room > 0:
-                shares = at(level + (turn - level) * room / gain)
+    level, shares = Fraction(0), shares_at(Fraction(0))
+    for threshold in sorted({bound / weight for weight, *both in bounds.values() for bound in both}):
+        next_shares = shares_at(threshold)
+        increase = sum(next_shares.values()) - sum(shares.values())
+        remaining = cap - sum(shares.values())
+        if increase > remaining:
+            # Between two thresholds each share is linear in the level, so interpolation finds the level of the cap.
+            if remaining > 0:
+                shares = shares_at(level + (threshold - level) * remaining / increase)
             break
-        level, shares = turn, beyond
+        level, shares = threshold, next_shares
     return {name: floor(share) for name, share in shares.items()}
 
 
-def may_reserve(study: str, cap: int, claims: Mapping[str, StudyDemand]) -> bool:
-    """Whether a study may take one more place: it is below its fair share, or no other's share shrinks by it.
+def may_reserve(study: str, cap: int, demands: Mapping[str, StudyDemand]) -> bool:
+    """Return whether a study may reserve one request: it is below its share, or no share of another study shrinks.
 
-    While a place is free and somebody wants it, somebody may take it: if nobody is below a whole share, then nobody's
-    can shrink.
+    While a request remains and a study needs it, at least one study may reserve: if no study is below its rounded
+    share, no share can shrink.
     """
-    own, shares = claims[study], fair_shares(cap, claims)
-    if sum(claim.used for claim in claims.values()) >= cap:
+    own, shares = demands[study], fair_shares(cap, demands)
+    if sum(demand.used for demand in demands.values()) >= cap:
         return False
     if own.used < shares[study]:
         return True
-    after = fair_shares(cap, {**claims, study: StudyDemand(own.weight, own.used + 1, own.requested - 1)})
+    after = fair_shares(cap, {**demands, study: StudyDemand(own.weight, own.used + 1, own.requested - 1)})
     return all(after[name] >= share for name, share in shares.items())

@@ -1,14 +1,21 @@
-"""The file of the quota ledger: its tables, how it is made, opened and shared. `quota.py` knows what they mean.
+"""The quota ledger: reservations of requests by pool and UTC day, stored in one SQLite file.
 
-Tables, moments as ISO 8601 text in UTC:
+Every process on a data root shares the file (WAL, flushed at each commit). A reservation is one immediate transaction,
+so all processes together never reserve more than the cap of a pool on a UTC day.
 
-- `requests`: one row per reservation, completed by `settle`. Nothing is ever deleted here.
-- `days`: per pool and UTC day the places taken (`used`), answers that prove the quota alive (`answered`), daily 429s
-  (`refused`), whether the day is over (`spent`), until when the pool is shut (`available_at`), how often it was found still
-  shut on a day without a single answer (`probes`), and the reservation that is trying it just now (`probe`).
-- `used`: per pool, UTC day and study the places taken.
-- `wants`: per pool and study its weight and what it still wants. It counts for an hour after the study's last sign of
-  life, so that a study whose process died holds nothing back from the others.
+Tables (times are ISO 8601 text in UTC):
+
+- `requests`: one row per reservation, completed by `settle`. Rows are never deleted.
+- `days`: per pool and UTC day the reserved requests (`used`), the responses that prove that the quota works
+  (`answered`), the daily 429s (`n_refused_by_api`), whether the API reported the day as used up (`exhausted`), the time
+  until which the pool is closed (`available_at`), the number of failed probes on a day without a response (`probes`),
+  and the reservation that is the current probe (`probe`).
+- `used`: per pool, UTC day and study the reserved requests.
+- `demand`: per pool and study its weight and the requests that it still needs. A row counts for one hour after the last
+  reservation or declaration of the study, so that a study whose process died does not block the others.
+
+Not here: when and what to send (see collect/), the pool of an endpoint (see tiktok/endpoints.py), the division of a day
+between studies (see fair_share.py).
 """
 
 import os
@@ -26,16 +33,16 @@ from research_assets.quota.fair_share import StudyDemand, may_reserve
 from research_assets.settings import Settings
 from research_assets.storage.files import fsync_folder, private_folder
 
-# JOINED: """The quota ledger: pools, UTC days, and places in them taken before anything is sent.
-#
-# Every process on a data root shares one SQLite file (WAL, flushed at each commit); a reservation is one immediate
-# transaction, so all of them together never take more than a pool's cap of a UTC day. When and whether to send is the
-# caller's affair, which endpoint belongs to which pool that of `tiktok/`, how studies divide a day that of `shares.py`.
-# """
+QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "fair_share"]
 
+DEMAND_TTL = timedelta(hours=1)
+"""Time for which the demand of a study counts after its last reservation or declaration."""
 
-# JOINED: """What is free in the quota's pools now, and who had how much of it today. Looking creates nothing."""
+MIN_PROBE_INTERVAL, MAX_PROBE_INTERVAL = timedelta(minutes=15), timedelta(hours=4)
+"""The first and the longest interval between probes of a pool that was not reset at midnight."""
 
+# The API may return these statuses before it checks the quota, so they do not prove that requests remain.
+_STATUSES_BEFORE_QUOTA_CHECK = (401, 429)
 
 _VERSION = 1
 _APPLICATION = 0x52415154
@@ -52,37 +59,38 @@ CREATE TABLE requests (
 CREATE INDEX requests_by_day ON requests (day);
 CREATE TABLE days (
     pool TEXT NOT NULL, day TEXT NOT NULL, used INTEGER NOT NULL DEFAULT 0, answered INTEGER NOT NULL DEFAULT 0,
-    refused INTEGER NOT NULL DEFAULT 0, spent INTEGER NOT NULL DEFAULT 0, available_at TEXT,
+    n_refused_by_api INTEGER NOT NULL DEFAULT 0, exhausted INTEGER NOT NULL DEFAULT 0, available_at TEXT,
     probes INTEGER NOT NULL DEFAULT 0, probe INTEGER, PRIMARY KEY (pool, day)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE used (
     pool TEXT NOT NULL, day TEXT NOT NULL, study TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (pool, day, study)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE wants (
-    pool TEXT NOT NULL, study TEXT NOT NULL, weight REAL NOT NULL, units INTEGER NOT NULL, seen_at TEXT NOT NULL,
+CREATE TABLE demand (
+    pool TEXT NOT NULL, study TEXT NOT NULL, weight REAL NOT NULL, requested INTEGER NOT NULL, seen_at TEXT NOT NULL,
     PRIMARY KEY (pool, study)
 ) STRICT, WITHOUT ROWID;
 """
 
 
 class LedgerError(Exception):
-    """The ledger cannot be used. No place was taken and nothing may be sent."""
+    """The ledger cannot be used. Nothing was reserved, so no request may be sent."""
 
 
 class LedgerFile:
-    """The ledger at a path, created when first used. One connection per process, used by one thread at a time."""
+    """A ledger file, created at its first use; one connection per process, used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._guard = threading.Lock()
+        self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._owner = os.getpid()
 
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[sqlite3.Connection]:
-        """A transaction that no other writer is in; durable when the block has ended, undone if it raises.
+        """Run the block as an exclusive write transaction: committed durably at its end, rolled back if it raises.
 
-        With `durable=False` the next durable one makes it so: until then a power loss, but no crash, may undo it.
+        With `durable=False` the next durable transaction makes it durable; until then a power failure may undo it, but
+        a crash of the process cannot.
         """
         with self.reading() as db:
             db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
@@ -97,12 +105,12 @@ class LedgerFile:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, for as long as the block runs. Raises LedgerError for whatever is wrong with the file."""
+        """Open the connection for the block. Raises LedgerError if the file cannot be used."""
         if self._owner != os.getpid():
-            # A forked child must neither use nor close what it inherited: the locks behind it are the parent's.
+            # A forked child must not use or close the inherited connection: its locks belong to the parent.
             _inherited.append(self._connection)
-            self._guard, self._connection, self._owner = threading.Lock(), None, os.getpid()
-        with self._guard:
+            self._lock, self._connection, self._owner = threading.Lock(), None, os.getpid()
+        with self._lock:
             try:
                 if self._connection is None:
                     self._connection = _open(self.path)
@@ -111,15 +119,16 @@ class LedgerFile:
                 raise LedgerError(_error_message(self.path, error)) from error
 
     def close(self) -> None:
-        """Let go of the file; the next use opens it again."""
+        """Close the file; the next use opens it again."""
         if self._owner == os.getpid():
-            with self._guard:
+            with self._lock:
                 if self._connection is not None:
                     self._connection.close()
                 self._connection = None
 
 
 _inherited: list[sqlite3.Connection | None] = []
+"""Connections of parent processes; a reference prevents a forked child from closing them."""
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -128,13 +137,15 @@ def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         db.row_factory = sqlite3.Row
-        kind, held = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version"))
-        if kind != _APPLICATION:
-            raise sqlite3.DatabaseError("it is no quota ledger")
-        if held > _VERSION:
+        application, version = (
+            db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")
+        )
+        if application != _APPLICATION:
+            raise sqlite3.DatabaseError("it is not a quota ledger")
+        if version > _VERSION:
             raise LedgerError(
-                f"The quota ledger {path} was written by a newer version of this project (format {held}, this one "
-                f"knows {_VERSION}). Nothing was changed. Update the project, or use another data folder."
+                f"The quota ledger {path} was written by a newer version of this project (format {version}; this "
+                f"version supports {_VERSION}). Nothing was changed. Update the project, or use another data folder."
             )
     except BaseException:
         db.close()
@@ -143,7 +154,7 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _create(path: Path) -> None:
-    """Make a whole ledger beside the path and link it there: of several processes, one wins and nobody sees half."""
+    """Create a complete ledger in the same folder and link it to the path; if several processes do so, one succeeds."""
     private_folder(path.parent)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
@@ -165,59 +176,53 @@ def _create(path: Path) -> None:
 def _error_message(path: Path, error: Exception) -> str:
     text = str(error)
     if isinstance(error, sqlite3.OperationalError) and "locked" in text:
-        why, advice = (
+        reason, advice = (
             text,
-            f"Another process has held it for {_LOCK_TIMEOUT_SECONDS:.0f} seconds: end that process, then try again.",
+            f"Another process has locked it for {_LOCK_TIMEOUT_SECONDS:.0f} seconds: end that process, then try again.",
         )
     elif isinstance(error, (OSError, sqlite3.OperationalError)):
-        why, advice = text, "Make its folder writable and its disk not full, or set RESEARCH_DATA to another folder."
+        reason, advice = text, "Make its folder writable and free disk space, or set RESEARCH_DATA to another folder."
     else:
-        why = f"it is damaged ({text})"
+        reason = f"it is damaged ({text})"
         advice = (
-            f"It was left as it is. Move it aside (mv {path} {path}.damaged, likewise its -wal and -shm files) and "
-            "start again: a new ledger counts today's requests from 0, so the API may refuse before the cap is "
-            "reached, and that is obeyed. Rows of the old one can be saved with sqlite3's .recover."
+            f"It was not changed. Move it aside (mv {path} {path}.damaged, likewise its -wal and -shm files) and "
+            "start again. A new ledger counts today's requests from 0, so the API may refuse requests before the cap "
+            "is reached; the pool is then closed until the API accepts requests again. The .recover command of sqlite3 "
+            "can restore rows of the old ledger."
         )
-    return f"The quota ledger {path} cannot be used: {why}. No request was sent. {advice}"
-
-
-QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "fair_share"]
-
-DEMAND_TTL = timedelta(hours=1)
-"""How long a study's want counts after its last sign of life."""
-MIN_PROBE_INTERVAL, MAX_PROBE_INTERVAL = timedelta(minutes=15), timedelta(hours=4)
-"""The first and the longest pause between tries of a pool that was not restored at midnight."""
-
-_STATUSES_BEFORE_QUOTA_CHECK = (401, 429)
-"""Answers that may be given before the quota is looked at, so they do not show that there is any."""
+    return f"The quota ledger {path} cannot be used: {reason}. No request was sent. {advice}"
 
 
 class QuotaExhausted(Exception):
-    """No place is free for this caller now.
+    """The pool has no request available for the caller; `retry_at` is the time of the next attempt, UTC.
 
-    `reason`: `cap` (all places of the day are taken), `api_refused` (the API says that the day's quota is used up, by
-    colleagues perhaps), `not_reset` (refused since midnight; it is tried now and then), `reserved` (what is left is kept
-    for what is due today), `fair_share` (what is left is other studies' share). It is worth asking again at `available_at`.
+    `reason` is one of:
+
+    - `cap`: all requests of the day are reserved.
+    - `api_refused`: the API reports that the daily quota is used up, for example by colleagues.
+    - `not_reset`: the API has refused every request since midnight; the pool is probed at growing intervals.
+    - `reserved`: the remaining requests are reserved for work that is due today.
+    - `fair_share`: the remaining requests are the share of other studies.
     """
 
-    def __init__(self, pool: str, cap: int, used: int, available_at: datetime, reason: QuotaReason) -> None:
-        why = {
-            "cap": f"all {cap} requests of the day are taken",
-            "api_refused": f"the API says that the day's quota is used up ({used} of {cap} were counted here)",
-            "not_reset": "the API has refused every request since midnight, so it is tried only now and then",
-            "reserved": f"the {cap - used} requests that are left are kept for what is due today",
-            "fair_share": f"the {cap - used} requests that are left are the share of other studies",
+    def __init__(self, pool: str, cap: int, used: int, retry_at: datetime, reason: QuotaReason) -> None:
+        explanation = {
+            "cap": f"all {cap} requests of the day are used",
+            "api_refused": f"the API reports that the daily quota is used up (the ledger counts {used} of {cap})",
+            "not_reset": "the API has refused every request since midnight; the pool is probed at growing intervals",
+            "reserved": f"the remaining {cap - used} requests are reserved for work that is due today",
+            "fair_share": f"the remaining {cap - used} requests are the share of other studies",
         }[reason]
         super().__init__(
-            f"No request of the pool {pool} can be sent now: {why}. Nothing was sent. "
-            f"Go on at {available_at:%Y-%m-%d %H:%M} UTC."
+            f"Pool {pool} has no request available: {explanation}. No request was sent. "
+            f"Retry after {retry_at:%Y-%m-%d %H:%M} UTC."
         )
-        self.pool, self.cap, self.used, self.retry_at, self.reason = pool, cap, used, available_at, reason
+        self.pool, self.cap, self.used, self.retry_at, self.reason = pool, cap, used, retry_at, reason
 
 
 @dataclass(frozen=True, slots=True)
 class PoolState:
-    """A pool at one moment, in requests. `left` is 0 while it is shut; `available_at` (UTC) is None while it is open."""
+    """A pool at one time, in requests. While it is closed, `remaining` is 0 and `available_at` (UTC) is set."""
 
     pool: str
     day: date
@@ -229,9 +234,10 @@ class PoolState:
 
 
 class Ledger:
-    """The ledger at a path, created when first used. Safe to share between threads, and across a fork.
+    """The quota ledger at a path, created at its first use; safe to share between threads and across a fork.
 
-    `caps` are the requests a UTC day by pool; `due_reserve` of the pool `research` are kept from work that is not due.
+    `caps` are the requests per UTC day by pool. In the pool `research`, `due_reserve` requests are reserved for work
+    that is due.
     """
 
     def __init__(self, path: Path, caps: Mapping[str, int], clock: Clock, *, due_reserve: int = 0) -> None:
@@ -239,16 +245,16 @@ class Ledger:
         self._file = LedgerFile(path)
 
     def reserve(self, pool: str, *, study: str, entity: str, unit: str, endpoint: str, due: bool = True) -> int:
-        """Take one place of today in a pool, durably; returns its number for `settle`.
+        """Reserve one request of today in a pool durably; returns its number for `settle`.
 
-        Raises QuotaSpent if there is none for this caller, LedgerError if the ledger cannot be used.
+        Raises QuotaExhausted if no request is available for the caller, LedgerError if the ledger cannot be used.
         """
         cap = self._cap(pool)
         with self._file.transaction() as db:
             now = self._now()
             today = now.date().isoformat()
             day = _day_row(db, pool, today)
-            trying = self._check(db, pool, cap, day, now, study, due)
+            is_probe = self._check(db, pool, cap, day, now, study, due)
             (number,) = db.execute(
                 "INSERT INTO requests (pool, day, study, entity, unit, endpoint, sent_at) VALUES (?,?,?,?,?,?,?) "
                 "RETURNING id",
@@ -257,11 +263,11 @@ class Ledger:
             db.execute("UPDATE days SET used = used + 1 WHERE pool = ? AND day = ?", (pool, today))
             db.execute("INSERT INTO used VALUES (?,?,?,1) ON CONFLICT DO UPDATE SET n = n + 1", (pool, today, study))
             db.execute(
-                "UPDATE wants SET units = max(0, units - 1), seen_at = ? WHERE pool = ? AND study = ?",
+                "UPDATE demand SET requested = max(0, requested - 1), seen_at = ? WHERE pool = ? AND study = ?",
                 (now.isoformat(), pool, study),
             )
-            if trying:
-                # One try at a time: the others wait for its answer, or for its place to lapse if its process dies.
+            if is_probe:
+                # One probe at a time: other callers wait for its result, or until `available_at` if its process dies.
                 db.execute(
                     "UPDATE days SET probe = ?, available_at = ? WHERE pool = ? AND day = ?",
                     (number, (now + _probe_interval(day["probes"])).isoformat(), pool, today),
@@ -271,20 +277,19 @@ class Ledger:
     def _check(
         self, db: sqlite3.Connection, pool: str, cap: int, day: sqlite3.Row, now: datetime, study: str, due: bool
     ) -> bool:
-        """Raise QuotaSpent if there is no place; whether the place is to try a pool that was shut since midnight."""
+        """Raise QuotaExhausted if no request is available; return whether the request probes a closed pool."""
         tomorrow, used = next_midnight(now), day["used"]
         available_at = _parse_time(day["available_at"])
         if available_at and now < available_at:
-            raise QuotaExhausted(pool, cap, used, available_at, "api_refused" if day["spent"] else "not_reset")
+            raise QuotaExhausted(pool, cap, used, available_at, "api_refused" if day["exhausted"] else "not_reset")
         if used >= cap:
             raise QuotaExhausted(pool, cap, used, tomorrow, "cap")
         if not due and pool == "research" and cap - used <= self._due_reserve:
             raise QuotaExhausted(pool, cap, used, tomorrow, "reserved")
-        claims, lapse = _study_demands(db, pool, now, study)
-        if any(claim.requested for name, claim in claims.items() if name != study) and not may_reserve(
-            study, cap, claims
-        ):
-            raise QuotaExhausted(pool, cap, used, min(lapse, tomorrow), "fair_share")
+        demands, expires_at = _study_demands(db, pool, now, study)
+        others_need = any(demand.requested for name, demand in demands.items() if name != study)
+        if others_need and not may_reserve(study, cap, demands):
+            raise QuotaExhausted(pool, cap, used, min(expires_at, tomorrow), "fair_share")
         return available_at is not None
 
     def settle(
@@ -298,24 +303,24 @@ class Ledger:
         log_id: str | None,
         sent: bool = True,
     ) -> None:
-        """Put on record what became of a reservation; `latency` is in seconds. A second time changes nothing.
+        """Record the result of a reservation; `latency` is in seconds. A second call changes nothing.
 
-        With `sent=False` its place is free again: only for a request that certainly never left this machine.
+        `sent=False` releases the reservation; use it only for a request that certainly did not leave this machine.
         """
-        # What a power loss undoes here stays a place taken: it costs a request at worst, never the cap.
+        # If a power failure undoes this, the request stays reserved: at worst one request is lost, the cap still holds.
         with self._file.transaction(durable=False) as db:
-            held = db.execute(
+            reserved = db.execute(
                 "UPDATE requests SET settled = 1, status = ?, code = ?, rows = ?, latency = ?, log_id = ? "
                 "WHERE id = ? AND settled = 0 RETURNING pool, day, study",
                 (status, code, rows, latency, log_id, reservation),
             ).fetchone()
-            if held is None:
+            if reserved is None:
                 return
-            where = (held["pool"], held["day"])
+            where = (reserved["pool"], reserved["day"])
             if not sent:
                 db.execute("UPDATE days SET used = used - 1 WHERE pool = ? AND day = ?", where)
                 db.execute(
-                    "UPDATE used SET n = n - 1 WHERE pool = ? AND day = ? AND study = ?", (*where, held["study"])
+                    "UPDATE used SET n = n - 1 WHERE pool = ? AND day = ? AND study = ?", (*where, reserved["study"])
                 )
             elif status is not None and status < 500 and status not in _STATUSES_BEFORE_QUOTA_CHECK:
                 db.execute("UPDATE days SET answered = answered + 1 WHERE pool = ? AND day = ?", where)
@@ -323,72 +328,71 @@ class Ledger:
                     "UPDATE days SET probe = NULL, available_at = NULL WHERE pool = ? AND day = ? AND probe = ?",
                     (*where, reservation),
                 )
-            # A try that ended without a verdict: the next one may follow at once.
+            # A probe that ended without a decisive response: the next one may follow at once.
             db.execute(
                 "UPDATE days SET probe = NULL, available_at = ? WHERE pool = ? AND day = ? AND probe = ?",
                 (self._now().isoformat(), *where, reservation),
             )
 
     def mark_exhausted(self, pool: str, reservation: int | None = None) -> datetime:
-        """The API refused with its daily 429: shut the pool whatever was counted; returns when it opens.
+        """Close a pool after the daily 429 of the API, even if the ledger shows free requests; returns when it reopens.
 
-        To be called before the refused request is settled.
-
-        Until 00:00 UTC if the pool had an answer today; otherwise the quota was not restored at midnight, and the pool
-        opens for one try after 15, 30, 60 ... minutes, 4 hours at most. `reservation` is the refused request, so that
-        a refusal from before midnight does not shut the new day.
+        Call it before the refused request is settled. `reservation` is the refused request, so that a refusal from
+        before midnight does not close the new day. If the pool had a response today, it stays closed until 00:00 UTC.
+        Otherwise the API did not reset the quota at midnight, and the pool opens for one probe after 15, 30, 60 ...
+        minutes, at most 4 hours.
         """
         self._cap(pool)
         with self._file.transaction() as db:
             now = self._now()
-            asked = db.execute("SELECT day FROM requests WHERE id = ?", (reservation,)).fetchone()
-            day = _day_row(db, pool, asked["day"] if asked else now.date().isoformat())
+            request = db.execute("SELECT day FROM requests WHERE id = ?", (reservation,)).fetchone()
+            day = _day_row(db, pool, request["day"] if request else now.date().isoformat())
             available_at = _parse_time(day["available_at"])
             end = midnight(date.fromisoformat(day["day"]) + timedelta(days=1))
-            over, probes, probe = day["spent"], day["probes"], day["probe"]
+            exhausted, probes, probe = day["exhausted"], day["probes"], day["probe"]
             if day["answered"]:
-                over, available_at, probe = 1, end, None
+                exhausted, available_at, probe = 1, end, None
             elif available_at is None or now >= available_at or (probe is not None and reservation in (None, probe)):
                 probes, probe = probes + 1, None
                 available_at = min(now + _probe_interval(probes), end)
             db.execute(
-                "UPDATE days SET refused = refused + 1, spent = ?, available_at = ?, probes = ?, probe = ? "
-                "WHERE pool = ? AND day = ?",
-                (over, available_at.isoformat(), probes, probe, pool, day["day"]),
+                "UPDATE days SET n_refused_by_api = n_refused_by_api + 1, exhausted = ?, available_at = ?, probes = ?, "
+                "probe = ? WHERE pool = ? AND day = ?",
+                (exhausted, available_at.isoformat(), probes, probe, pool, day["day"]),
             )
             return available_at
 
-    def declare_demand(self, study: str, weight: float, units: int, *, pool: str = "research") -> None:
-        """Say how many requests a study still wants, from now on; 0 when it is done. Its grants count it down.
+    def declare_demand(self, study: str, weight: float, n_requests: int, *, pool: str = "research") -> None:
+        """Set the number of requests that a study still needs; 0 if it is done. Each reservation reduces it by one.
 
-        It holds the study's share of the day by `weight` (above 0) against others for an hour after its last
-        reservation or call of this.
+        The ledger keeps the share of the study by `weight` (above 0) free for one hour after its last reservation or
+        declaration.
         """
         self._cap(pool)
-        if not 0 < weight < float("inf") or units < 0:
-            raise ValueError(f"weight must be above 0 and units not below 0, not {weight} and {units}")
+        if not 0 < weight < float("inf") or n_requests < 0:
+            raise ValueError(f"weight must be above 0 and n_requests at least 0, not {weight} and {n_requests}")
         with self._file.transaction() as db:
             db.execute(
-                "INSERT INTO wants VALUES (?,?,?,?,?) ON CONFLICT DO UPDATE "
-                "SET weight = excluded.weight, units = excluded.units, seen_at = excluded.seen_at",
-                (pool, study, float(weight), units, self._now().isoformat()),
+                "INSERT INTO demand VALUES (?,?,?,?,?) ON CONFLICT DO UPDATE "
+                "SET weight = excluded.weight, requested = excluded.requested, seen_at = excluded.seen_at",
+                (pool, study, float(weight), n_requests, self._now().isoformat()),
             )
 
     def pool_state(self, pool: str, now: datetime | None = None) -> PoolState:
-        """A pool now, or as it would be at another moment if nothing more were asked until then."""
+        """Return the state of a pool now, or at another time if no further request is reserved until then."""
         cap, now = self._cap(pool), (now or self._now()).astimezone(UTC)
         with self._file.reading() as db:
             day = db.execute("SELECT * FROM days WHERE pool = ? AND day = ?", (pool, now.date().isoformat())).fetchone()
-        used, refused = (day["used"], day["refused"]) if day else (0, 0)
+        used, n_refused = (day["used"], day["n_refused_by_api"]) if day else (0, 0)
         available_at = _parse_time(day["available_at"]) if day else None
         if available_at and now >= available_at:
             available_at = None
         if used >= cap:
             available_at = next_midnight(now)
-        return PoolState(pool, now.date(), cap, used, 0 if available_at else cap - used, refused, available_at)
+        return PoolState(pool, now.date(), cap, used, 0 if available_at else cap - used, n_refused, available_at)
 
     def used_by_study(self, pool: str) -> dict[str, int]:
-        """Requests of today by study."""
+        """Return the number of reserved requests of today by study."""
         with self._file.reading() as db:
             rows = db.execute(
                 "SELECT study, n FROM used WHERE pool = ? AND day = ?", (pool, self._now().date().isoformat())
@@ -396,7 +400,7 @@ class Ledger:
         return dict(map(tuple, rows))
 
     def iter_requests(self, since: date | None = None) -> Iterator[dict[str, Any]]:
-        """Reservations of the UTC days from `since`, by day: the columns of `fields.REQUESTS`, `study` and `day`."""
+        """Yield the reservations since a UTC day, by day: the columns of `fields.REQUESTS`, `study` and `day`."""
         last = (since.isoformat() if since else "", 0)
         while True:
             with self._file.reading() as db:
@@ -417,7 +421,7 @@ class Ledger:
             last = (page[-1]["day"], page[-1]["id"])
 
     def close(self) -> None:
-        """Let go of the file; the next call opens it again."""
+        """Close the file; the next call opens it again."""
         self._file.close()
 
     def _now(self) -> datetime:
@@ -438,30 +442,30 @@ def _day_row(db: sqlite3.Connection, pool: str, day: str) -> sqlite3.Row:
 def _study_demands(
     db: sqlite3.Connection, pool: str, now: datetime, study: str
 ) -> tuple[dict[str, StudyDemand], datetime]:
-    """What each study had today and wants, and when the last of the others' wants lapses."""
-    had = dict(
+    """Return the demand of each study, and the time at which the first demand of another study expires."""
+    used = dict(
         db.execute("SELECT study, n FROM used WHERE pool = ? AND day = ?", (pool, now.date().isoformat())).fetchall()
     )
-    claims = {name: StudyDemand(1.0, n, 0) for name, n in had.items()}
-    lapse = now + DEMAND_TTL
-    claims.setdefault(study, StudyDemand(1.0, 0, 0))
-    for row in db.execute("SELECT * FROM wants WHERE pool = ?", (pool,)):
+    demands = {name: StudyDemand(1.0, n, 0) for name, n in used.items()}
+    expires_at = now + DEMAND_TTL
+    demands.setdefault(study, StudyDemand(1.0, 0, 0))
+    for row in db.execute("SELECT * FROM demand WHERE pool = ?", (pool,)):
         seen_at = datetime.fromisoformat(row["seen_at"])
-        # A moment far ahead comes from a clock that was wrong then; it must not hold a share until it is reached.
+        # A time in the future comes from a clock that was wrong; it must not keep a share free until then.
         if abs(now - seen_at) < DEMAND_TTL:
-            claims[row["study"]] = StudyDemand(row["weight"], had.get(row["study"], 0), row["units"])
-            if row["study"] != study and row["units"]:
-                lapse = min(lapse, seen_at + DEMAND_TTL)
-    own = claims[study]
-    claims[study] = StudyDemand(own.weight, own.used, max(1, own.requested))
-    return claims, lapse
+            demands[row["study"]] = StudyDemand(row["weight"], used.get(row["study"], 0), row["requested"])
+            if row["study"] != study and row["requested"]:
+                expires_at = min(expires_at, seen_at + DEMAND_TTL)
+    own = demands[study]
+    demands[study] = StudyDemand(own.weight, own.used, max(1, own.requested))
+    return demands, expires_at
 
 
 def _probe_interval(probes: int) -> timedelta:
-    pause = MIN_PROBE_INTERVAL
+    interval = MIN_PROBE_INTERVAL
     for _ in range(1, probes):
-        pause = min(pause * 2, MAX_PROBE_INTERVAL)
-    return pause
+        interval = min(interval * 2, MAX_PROBE_INTERVAL)
+    return interval
 
 
 def _parse_time(text: str | None) -> datetime | None:
@@ -469,7 +473,7 @@ def _parse_time(text: str | None) -> datetime | None:
 
 
 def read_pools(settings: Settings, clock: Clock) -> tuple[dict[str, PoolState], dict[str, dict[str, int]]]:
-    """Each pool now, and today's requests by pool and study. Where no ledger is, nothing was spent; none is created."""
+    """Return the state of each pool, and the requests of today by pool and study; does not create a ledger."""
     if not settings.ledger.exists():
         today = clock.now().date()
         return {pool: PoolState(pool, today, cap, 0, cap, 0, None) for pool, cap in settings.caps.items()}, {}

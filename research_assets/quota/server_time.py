@@ -1,6 +1,7 @@
-"""The API's clock, for who looks before anything is asked: a simulated API's may have been moved. Creates nothing.
+"""The server time of the API before the first data request, which the clock of a sandbox may have changed.
 
-Nothing is asked of the real API: its clock is learnt from its answers, and until then the machine's is taken for it.
+It sends no request to the real API: the collector learns its time from responses, and until then the local time is
+used. Not here: the clocks (see clock.py).
 """
 
 from research_assets.clock import Clock, ServerClock
@@ -8,27 +9,27 @@ from research_assets.settings import Settings
 
 
 class SandboxUnreachable(Exception):
-    """The simulated API does not answer, so nothing can be collected now."""
+    """The sandbox does not respond, so nothing can be collected."""
 
 
 def server_clock(settings: Settings, clock: Clock) -> ServerClock:
-    """A clock that shows the API's time as far as it can be known; `clock` is the machine's. Raises Unready."""
-    shown = ServerClock(clock)
+    """Return a clock with the server time of a sandbox, or the local time of `clock`. Raises SandboxUnreachable."""
+    server = ServerClock(clock)
     if settings.origin == "sandbox":
         import httpx
 
         try:
-            shown.synchronize(httpx.head(settings.api_url, timeout=10).headers.get("date"))
+            server.synchronize(httpx.head(settings.api_url, timeout=10).headers.get("date"))
         except httpx.HTTPError as error:
             raise SandboxUnreachable(
-                f"The simulated API at {settings.api_url} does not answer ({type(error).__name__}), so "
-                "nothing is asked. Start it: research-assets sandbox, or make ui, which brings its own."
+                f"The sandbox at {settings.api_url} does not respond ({type(error).__name__}). No request was sent. "
+                "Start it with `research-assets sandbox`, or run `make ui`, which starts its own."
             ) from error
-    return shown
+    return server
 
 
 def server_clock_or_local(settings: Settings, clock: Clock) -> Clock:
-    """The API's clock, or the machine's where no API is set up or it does not answer: for looking at what is held."""
+    """Return the server clock, or `clock` without credentials or if the sandbox does not respond; for status output."""
     if not (settings.client_key and settings.client_secret):
         return clock
     try:

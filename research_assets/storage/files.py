@@ -1,6 +1,6 @@
-"""Files that are whole or not there: private folders, durable renames.
+"""Atomic and durable writes of private files and folders.
 
-What captures and tables share about the disk. It knows nothing of what is inside a file.
+Not here: the contents of the files (see captures.py, raw_writer.py).
 """
 
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable: a rename is only safe from power loss once its folder is flushed."""
+    """Flush a folder; without it, a rename in the folder may be lost at a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -17,7 +17,7 @@ def fsync_folder(folder: Path) -> None:
 
 
 def private_folder(folder: Path) -> Path:
-    """Create a folder and its missing parents, readable by the owner alone and durable; returns it."""
+    """Create a folder and its missing parents durably with mode 0700; returns the folder."""
     missing = []
     while not folder.exists():
         missing.append(folder)
@@ -29,12 +29,12 @@ def private_folder(folder: Path) -> Path:
 
 
 def temporary_path(path: Path) -> Path:
-    """The temporary name of a file under construction: beside it, and matched by no `*.parquet` or `*.json` glob."""
+    """Return the temporary path of a file, in the same folder; no `*.parquet` or `*.json` glob matches it."""
     return path.with_name(f".{path.name}.tmp")
 
 
 def fsync_file(path: Path) -> None:
-    """Make a file's content durable and the file private."""
+    """Flush the content of a file and set its mode to 0600."""
     handle = os.open(path, os.O_RDWR)
     try:
         os.fchmod(handle, 0o600)
@@ -44,14 +44,14 @@ def fsync_file(path: Path) -> None:
 
 
 def publish_file(temporary: Path, path: Path) -> None:
-    """Give a finished temporary file its name, durably: flushed, renamed, the folder flushed."""
+    """Rename a complete temporary file to its final name durably: flush, rename, flush the folder."""
     fsync_file(temporary)
     temporary.replace(path)
     fsync_folder(path.parent)
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a small file whole or not at all; an older one of that name is replaced."""
+    """Write a small file atomically with mode 0600; replaces an existing file."""
     temporary = temporary_path(path)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)

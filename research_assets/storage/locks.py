@@ -1,7 +1,7 @@
-"""One collector per partition: locks that end with the process that holds them.
+"""Locks that admit one collecting run per partition and end with the process that holds them.
 
-One file per study and entity, one byte of it per day, locked with `fcntl`. Nothing is stored in the files and nobody
-removes them: a dead process leaves no lock, and a file deleted under its holder would be no lock at all.
+There is one lock file per study and entity. Each day is one byte of it, locked with `fcntl`. The files are empty and
+are never deleted: the lock of a dead process is released by the system, and deleting a file would disable its locks.
 """
 
 import fcntl
@@ -17,75 +17,75 @@ from research_assets.storage.files import private_folder
 
 
 class PartitionBusy(Exception):
-    """Somebody else is collecting this partition right now."""
+    """Another run is collecting this partition."""
 
-    def __init__(self, study: str, entity: str, day: date, where: str) -> None:
+    def __init__(self, study: str, entity: str, day: date, holder: str) -> None:
         super().__init__(
-            f"{study}/{entity} {day.isoformat()} is being collected by {where}. Nothing was asked and nothing changed. "
-            "Wait until that has ended; what it collects need not be collected again."
+            f"{study}/{entity} {day.isoformat()} is locked by {holder}. No request was sent and nothing was changed. "
+            "Wait for that run to finish; its data is shared."
         )
         self.study, self.entity, self.day = study, entity, day
 
 
 @dataclass(slots=True)
 class _LockFile:
-    """A lock file that this process has open, and the days it holds there."""
+    """A lock file that this process has open, and the days that it has locked."""
 
     handle: int
     days: set[date] = field(default_factory=set)
 
 
-_guard = threading.Lock()
+_table_lock = threading.Lock()
 _lock_files: dict[tuple[int, Path], _LockFile] = {}
-"""By process id, because a forked child inherits this table but not the locks."""
+"""Open lock files by process id and path; a forked child inherits this table, but not the locks."""
 
 
 @contextmanager
 def lock_partitions(state: Path, study: str, entity: str, days: Sequence[date]) -> Iterator[None]:
-    """Hold partitions of a study's entity while the block runs: all of them, or none and Busy at once.
+    """Lock partitions of an entity of a study during the block. Raises PartitionBusy at once if one is locked.
 
-    Holds against other processes on the same file system and against other threads of this one.
+    Locks all partitions or none. The locks exclude other processes on the same file system and other threads.
     """
-    wanted = sorted(set(days))
+    distinct_days = sorted(set(days))
     path = private_folder(state / "locks") / f"{study}.{entity}"
-    with _guard:
-        _acquire(path, study, entity, wanted)
+    with _table_lock:
+        _acquire(path, study, entity, distinct_days)
     try:
         yield
     finally:
-        with _guard:
-            _release(path, wanted)
+        with _table_lock:
+            _release(path, distinct_days)
 
 
 def _acquire(path: Path, study: str, entity: str, days: Sequence[date]) -> None:
     key = (os.getpid(), path)
-    # One handle per file: closing any other handle of the same file would drop all of the process's locks on it.
-    held = _lock_files.get(key) or _LockFile(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-    _lock_files[key] = held
-    taken: list[date] = []
+    # One handle per file: closing any other handle of the file would release all locks of the process on it.
+    lock_file = _lock_files.get(key) or _LockFile(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    _lock_files[key] = lock_file
+    acquired: list[date] = []
     try:
         for day in days:
-            if day in held.days:
+            if day in lock_file.days:
                 raise PartitionBusy(study, entity, day, "another run in this process")
             try:
-                fcntl.lockf(held.handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, day.toordinal())
+                fcntl.lockf(lock_file.handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, day.toordinal())
             except (BlockingIOError, PermissionError) as error:
                 raise PartitionBusy(study, entity, day, "another process") from error
-            held.days.add(day)
-            taken.append(day)
+            lock_file.days.add(day)
+            acquired.append(day)
     except BaseException:
-        _release(path, taken)
+        _release(path, acquired)
         raise
 
 
 def _release(path: Path, days: Sequence[date]) -> None:
     key = (os.getpid(), path)
-    held = _lock_files.get(key)
-    if held is None:  # a forked child leaves its parent's block: the locks are the parent's
+    lock_file = _lock_files.get(key)
+    if lock_file is None:  # a forked child leaves the block of its parent; the locks belong to the parent
         return
     for day in days:
-        fcntl.lockf(held.handle, fcntl.LOCK_UN, 1, day.toordinal())
-        held.days.discard(day)
-    if not held.days:
-        os.close(held.handle)
+        fcntl.lockf(lock_file.handle, fcntl.LOCK_UN, 1, day.toordinal())
+        lock_file.days.discard(day)
+    if not lock_file.days:
+        os.close(lock_file.handle)
         del _lock_files[key]

@@ -1,6 +1,6 @@
-"""Where Parquet is made: a folder for what is under construction, and a DuckDB that stays small.
+"""Writing Parquet: temporary folders, DuckDB connections with bounded memory, and atomic publication.
 
-What is made is the business of `tables.py`.
+Not here: the tables that are written (see raw_writer.py).
 """
 
 import fcntl
@@ -17,14 +17,17 @@ from research_assets.storage.files import private_folder, publish_file, temporar
 from research_assets.storage.raw_sql import sql_literal
 
 MEMORY, LARGE_MEMORY = "256MB", "2GB"
-# A compressed capture is read by one thread whatever is allowed; more would keep memory of their own and gain nothing.
+"""Memory limits of DuckDB: the default, and the limit of a second attempt after it ran out of memory."""
+
+# DuckDB reads a compressed capture with one thread; more threads would use more memory without being faster.
 THREADS = 1
-# Writers keep a row group of each thread in memory; larger ones do not fit beside the JSON and are spilled to disk.
+
+# Writers keep one row group per thread in memory; larger ones do not fit next to the JSON and are spilled to disk.
 ROW_GROUP = 10_240
 
 
 def publish_parquet(db: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    """Publish the rows of a query as a Parquet file."""
+    """Write the rows of a query to a Parquet file atomically; creates its folder."""
     private_folder(path.parent)
     write_query(db, query, temporary_path(path))
     publish_file(temporary_path(path), path)
@@ -38,7 +41,7 @@ def write_query(db: duckdb.DuckDBPyConnection, query: str, target: Path, compres
 
 @contextmanager
 def open_duckdb(folder: Path, *, memory: str = MEMORY, threads: int = THREADS) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB of bounded memory that spills into the workshop and thinks in UTC."""
+    """Open an in-memory DuckDB in UTC with bounded memory, which spills into `folder`."""
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory,
         "threads": threads,
@@ -53,33 +56,34 @@ def open_duckdb(folder: Path, *, memory: str = MEMORY, threads: int = THREADS) -
 
 @contextmanager
 def temporary_folder(raw: Path, name: str) -> Iterator[Path]:
-    """A private folder for what is under construction; those of dead processes are cleared away first."""
-    yard = private_folder(raw / ".tmp")
-    gate = os.open(yard, os.O_RDONLY)
-    mark = -1
+    """Create a private temporary folder for the block; first removes the folders of ended processes."""
+    parent = private_folder(raw / ".tmp")
+    parent_handle = os.open(parent, os.O_RDONLY)
+    handle = -1
     try:
-        fcntl.flock(gate, fcntl.LOCK_EX)
-        for old in yard.iterdir():
+        # Without the lock on the parent, another process could remove the folder before it is locked.
+        fcntl.flock(parent_handle, fcntl.LOCK_EX)
+        for old in parent.iterdir():
             _remove_if_stale(old)
-        folder = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=yard))
-        mark = os.open(folder, os.O_RDONLY)
-        fcntl.flock(mark, fcntl.LOCK_EX)
-        fcntl.flock(gate, fcntl.LOCK_UN)
+        folder = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=parent))
+        handle = os.open(folder, os.O_RDONLY)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(parent_handle, fcntl.LOCK_UN)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     finally:
-        os.close(gate)
-        if mark >= 0:
-            os.close(mark)
+        os.close(parent_handle)
+        if handle >= 0:
+            os.close(handle)
 
 
 def _remove_if_stale(folder: Path) -> None:
     try:
         handle = os.open(folder, os.O_RDONLY)
     except FileNotFoundError:
-        # Its owner has ended since the folder was listed.
+        # Its owner has removed it since the folder was listed.
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,7 @@
-"""Questions to the raw tables: the one place of the collector that names their files in SQL."""
+"""Queries over the Parquet files of the raw tables.
+
+Not here: writing them (see raw_writer.py), the marts (see warehouse/reader.py).
+"""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -12,9 +15,9 @@ _MAX_ATTEMPTS = 3
 
 
 class RawTables:
-    """The raw tables of a folder over one connection, for who asks much at once: opening one costs more than an answer.
+    """The raw tables of a folder over one DuckDB connection, for callers with many queries; not thread-safe.
 
-    Not for several threads.
+    Opening a connection costs more time than a query.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,16 +32,16 @@ class RawTables:
         self._connection.close()
 
     def query(
-        self, table: str, folders: str | Sequence[str], sql: str, values: Sequence[Any], without: Collection[str]
+        self, table: str, folders: str | Sequence[str], sql: str, values: Sequence[Any], skip_captures: Collection[str]
     ) -> list[tuple[Any, ...]]:
-        """What `lookup` says."""
+        """Return the rows of a query; see `query_raw`."""
         globs = [folders] if isinstance(folders, str) else folders
         for attempt in range(1, _MAX_ATTEMPTS + 1):
             paths = [
                 sql_literal(path)
                 for glob in globs
                 for path in sorted((self.folder / table).glob(f"{glob}/*.parquet"))
-                if path.stem.removesuffix("-open") not in without
+                if path.stem.removesuffix("-open") not in skip_captures
             ]
             if not paths:
                 return []
@@ -49,7 +52,7 @@ class RawTables:
             try:
                 return self._connection.execute(sql.format(table=source), values).fetchall()
             except duckdb.IOException:
-                # Somebody published or removed a file between the listing and the reading.
+                # Another process published or removed a file after the files were listed.
                 if attempt == _MAX_ATTEMPTS:
                     raise
         raise AssertionError("the last attempt returns or raises")
@@ -64,13 +67,13 @@ def query_raw(
     *,
     skip_captures: Collection[str] = (),
 ) -> list[tuple[Any, ...]]:
-    """Rows of a query over the files of a raw table below `folders`, globs such as `study=a/day=*`.
+    """Return the rows of a query over the files of a raw table in `folders`, globs such as `study=a/day=*`.
 
-    `{table}` in `sql` stands for the table, with `study` as text and `day` as a date; no file gives no row. Files of
-    the captures `without` are not opened: opening is what costs. Moments are UTC. A folder gets a connection of its own
-    for the question.
+    `{table}` in `sql` is replaced by the table, with `study` as text and `day` as a date; times are UTC. Without files
+    the result is empty. The files of `skip_captures` are not opened, because opening files takes most of the time. If
+    `raw` is a path, the query uses a connection of its own.
     """
     if isinstance(raw, RawTables):
         return raw.query(table, folders, sql, values, skip_captures)
-    with RawTables(raw) as opened:
-        return opened.query(table, folders, sql, values, skip_captures)
+    with RawTables(raw) as tables:
+        return tables.query(table, folders, sql, values, skip_captures)

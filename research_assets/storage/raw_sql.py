@@ -1,9 +1,9 @@
-"""SQL that turns the pages of a capture into the columns of a raw table. Text in, text out; `tables.py` runs it.
+"""SQL queries that convert the pages of a capture into the columns of a raw table.
 
-Two ways lead to the same columns. `plain_rows` hands DuckDB the types and lets it parse the answers straight into
-them: as fast as reading JSON can be, and right as long as the answers are what the registry says. `careful_rows`
-takes each record as JSON and each field on its own: for NUL characters, structures with new members, and values that
-do not fit their column, which are kept in `unknown_fields`.
+Two queries return the same columns. `typed_rows` lets DuckDB parse the responses directly into the column types: it is
+the fastest method and correct if the responses match the registry. `lenient_rows` reads each record as JSON and each
+field separately: it handles NUL characters, structures with new members, and values that do not fit their column, which
+are kept in `unknown_fields`. Not here: running the queries (see raw_writer.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from research_assets.storage.captures import Manifest
 from research_assets.tiktok.endpoints import BY_ENTITY
 
 DAY_COLUMN = "_day"
-"""Column of the day for an entity whose own columns do not tell it."""
+"""Temporary column with the day of a row, for entities whose columns do not determine it."""
 
 _MAX_UNKNOWN_COLUMNS = 50
 _LAST_SECOND = 253_402_300_799
@@ -25,19 +25,19 @@ _POINTER = "'/' || replace(replace(k, '~', '~0'), '/', '~1')"
 
 
 def sql_identifier(name: str) -> str:
-    """A name as SQL."""
+    """Return a name as a quoted SQL identifier."""
     escaped = name.replace('"', '""')
     return f'"{escaped}"'
 
 
 def sql_literal(value: object) -> str:
-    """A value as a SQL string."""
+    """Return a value as a SQL string literal."""
     escaped = str(value).replace("'", "''")
     return f"'{escaped}'"
 
 
 def read_json_sql(path: Path, columns: Mapping[str, str], longest: int) -> str:
-    """A table function over the lines of a JSON file with the given columns; `longest` is its longest line in bytes."""
+    """Return a table function that reads a JSON-lines file; `longest` is the length of its longest line in bytes."""
     types = ", ".join(f"{sql_literal(name)}: {sql_literal(kind)}" for name, kind in columns.items())
     return (
         f"read_ndjson({sql_literal(path)}, columns = {{{types}}}, maximum_object_size = {max(longest + 1024, 65536)})"
@@ -45,7 +45,7 @@ def read_json_sql(path: Path, columns: Mapping[str, str], longest: int) -> str:
 
 
 def fits_typed_parsing(entity: Entity, manifest: Manifest) -> bool:
-    """Whether the answers are, as far as the collector saw, what `plain_rows` can take."""
+    """Return whether the manifest reports no content that `typed_rows` cannot parse."""
     new = unknown_record_fields(manifest)
     names = [name.casefold() for name in (*entity.known, *new)]
     return (
@@ -58,12 +58,12 @@ def fits_typed_parsing(entity: Entity, manifest: Manifest) -> bool:
 
 
 def unknown_record_fields(manifest: Manifest) -> list[str]:
-    """Unknown fields of the records; what is unknown about the answer around them stays in the capture alone."""
+    """Return the unknown fields of the records, without those of the envelope, which only the capture keeps."""
     return [name for name in manifest.unknown if not name.startswith(("data.", "answer."))]
 
 
 def typed_rows(entity: Entity, manifest: Manifest, *, with_day: bool) -> str:
-    """A query for the rows of a capture by typed parsing; it fails where a value does not fit."""
+    """Return a query for the rows of a capture by typed parsing; it fails if a value does not fit its column."""
     endpoint, new = BY_ENTITY[entity.name], unknown_record_fields(manifest)
     members = {name: field.type for field in entity.fields for name in (field.name, *field.aliases)}
     record = _struct(members | dict.fromkeys(new, "JSON"))
@@ -84,7 +84,7 @@ def typed_rows(entity: Entity, manifest: Manifest, *, with_day: bool) -> str:
 
 
 def json_records(entity: Entity, manifest: Manifest) -> str:
-    """A query for the records of a capture as JSON, each with what the page around it says: for `careful_rows`."""
+    """Return a query for the records of a capture as JSON with the data of their page, the input of `lenient_rows`."""
     endpoint = BY_ENTITY[entity.name]
     if endpoint.flat:
         return _records(entity, manifest, "JSON", "CASE WHEN coalesce(rows, 1) > 0 THEN [answer.data] END")
@@ -95,18 +95,18 @@ def json_records(entity: Entity, manifest: Manifest) -> str:
 def lenient_rows(
     entity: Entity, manifest: Manifest, records: str, structures: Mapping[str, Any], *, with_day: bool
 ) -> str:
-    """A query for the rows of `records`, field by field; it loses no row and no value.
+    """Return a query for the rows of `records`, field by field; it loses no row and no value.
 
-    `structures` are the nested types of the entity's fields in the form of `json_transform`, by field.
+    `structures` are the nested types of the fields of the entity in the form of `json_transform`, by field.
     """
-    passed = [*entity.known, *(("cursor", "has_more", "search_id") if BY_ENTITY[entity.name].flat else ())]
-    # An escaped backslash may stand before `u0000`, so those are out of the way first; U+0001 is never bare in JSON.
+    known_keys = [*entity.known, *(("cursor", "has_more", "search_id") if BY_ENTITY[entity.name].flat else ())]
+    # `u0000` may follow an escaped backslash, so these are replaced first; valid JSON contains no bare U+0001.
     clean = r"replace(replace(replace(r::VARCHAR, '\\', chr(1)), '\u0000', ''), chr(1), '\\')::JSON"
-    # Each JSON function keeps a parsed copy of all records in hand, so the record is taken apart by one of them, once.
+    # Each call of a JSON function keeps a parsed copy of all records in memory, so one call extracts all fields.
     parts = f"json_transform(r, {sql_literal(orjson.dumps(dict.fromkeys(sorted(entity.known), 'JSON')).decode())})"
     raw = {field.name: f"raw.{sql_identifier(field.name)}" for field in entity.fields}
     fits = {field.name: _is_lossless(field, raw[field.name], structures) for field in entity.fields}
-    own = ", ".join(
+    members = ", ".join(
         f"{sql_identifier(field.name)} := "
         + _coalesce([f"nullif(part.{sql_identifier(name)}::VARCHAR, 'null')" for name in (field.name, *field.aliases)])
         for field in entity.fields
@@ -117,7 +117,7 @@ def lenient_rows(
         for field in entity.fields
     )
     others = (
-        f"list_transform(list_filter(json_keys(r), lambda k: k NOT IN ({', '.join(map(sql_literal, passed))})), "
+        f"list_transform(list_filter(json_keys(r), lambda k: k NOT IN ({', '.join(map(sql_literal, known_keys))})), "
         "lambda k: to_json(k)::VARCHAR || ':' || "
         f"json_extract(r, {_POINTER})::VARCHAR)"
     )
@@ -128,12 +128,12 @@ def lenient_rows(
     )
     values = {field.name: _value(field, raw[field.name], fits[field.name], structures) for field in entity.fields}
     cleaned = f"(SELECT * REPLACE ({clean} AS r) FROM {records})"
-    apart = f"(SELECT *, struct_pack({own}) AS raw FROM (SELECT *, {parts} AS part FROM {cleaned}))"
-    return _rows(entity, manifest, apart, values, unknown, with_day)
+    source = f"(SELECT *, struct_pack({members}) AS raw FROM (SELECT *, {parts} AS part FROM {cleaned}))"
+    return _rows(entity, manifest, source, values, unknown, with_day)
 
 
 def day_of(entity: Entity) -> str | None:
-    """The UTC day of a row as SQL over the columns of its table; None if only the page tells it (comments)."""
+    """Return the UTC day of a row as SQL over its columns; None if only the page contains it (comments)."""
     if entity.time_axis == "observation":
         return "CAST(observed_at AS DATE)"
     if entity.name != "videos":
@@ -145,14 +145,14 @@ def day_of(entity: Entity) -> str | None:
 
 
 def pruning_column(entity: Entity) -> str:
-    """The column by which `day_of` nearly always decides: over its range within a day, a reader skips other days."""
+    """Return the column that mostly determines `day_of`; a filter on its range lets DuckDB skip other days."""
     if entity.time_axis == "observation":
         return "observed_at"
     return "create_time" if entity.name == "videos" else DAY_COLUMN
 
 
 def json_transform_type(kind: Any) -> Any:
-    """A DuckDB type in the form of `json_transform`."""
+    """Return a DuckDB type in the form of `json_transform`."""
     if kind.id == "list":
         return [json_transform_type(kind.children[0][1])]
     if kind.id == "struct":
@@ -161,7 +161,10 @@ def json_transform_type(kind: Any) -> Any:
 
 
 def _records(entity: Entity, manifest: Manifest, data: str, records: str) -> str:
-    """The records of all pages as `r`; `data` is the type of the answer's data, `records` their list in terms of it."""
+    """Return a query for the records of all pages as `r`.
+
+    `data` is the type of `answer.data`; `records` is the SQL expression for the list of records in it.
+    """
     context = _struct({"position": "BIGINT"} | {field.name: field.type for field in entity.context})
     columns = {
         "event": "VARCHAR",
@@ -173,25 +176,29 @@ def _records(entity: Entity, manifest: Manifest, data: str, records: str) -> str
     }
     lines = read_json_sql(manifest.path, columns, manifest.longest)
     pages = f"(SELECT *, {records} AS records FROM {lines} WHERE event = 'page')"
-    place = ", generate_subscripts(records, 1) - 1 AS place" if POSITION in entity.context else ""
-    return f'(SELECT observed_at, "partition", context, unnest(records) AS r{place} FROM {pages})'
+    item_index = ", generate_subscripts(records, 1) - 1 AS item_index" if POSITION in entity.context else ""
+    return f'(SELECT observed_at, "partition", context, unnest(records) AS r{item_index} FROM {pages})'
 
 
 def _rows(
     entity: Entity, manifest: Manifest, records: str, values: Mapping[str, str], unknown: str, with_day: bool
 ) -> str:
-    """The final columns, in the order of the table."""
+    """Return a query for the final columns, in the order of the raw table."""
     context = {
-        field.name: "coalesce(context.position, 0) + place"
+        field.name: "coalesce(context.position, 0) + item_index"
         if field is POSITION
         else f"context.{sql_identifier(field.name)}"
         for field in entity.context
     }
-    stamp = {"observed_at": "observed_at", "capture": sql_literal(manifest.capture), "unknown_fields": unknown}
+    capture_columns = {
+        "observed_at": "observed_at",
+        "capture": sql_literal(manifest.capture),
+        "unknown_fields": unknown,
+    }
     if with_day:
-        stamp[DAY_COLUMN] = f'coalesce(TRY_CAST("partition" AS DATE), DATE {sql_literal(manifest.first)})'
+        capture_columns[DAY_COLUMN] = f'coalesce(TRY_CAST("partition" AS DATE), DATE {sql_literal(manifest.first)})'
     columns = ", ".join(
-        f"{value} AS {sql_identifier(name)}" for name, value in (dict(values) | context | stamp).items()
+        f"{value} AS {sql_identifier(name)}" for name, value in (dict(values) | context | capture_columns).items()
     )
     return f"SELECT {columns} FROM {records}"
 
@@ -205,7 +212,7 @@ def _coalesce(values: Sequence[str]) -> str:
 
 
 def _value(field: Field, raw: str, fits: str, structures: Mapping[str, Any]) -> str:
-    """The typed value of a member's JSON text, null where it does not fit, as SQL."""
+    """Return SQL for the typed value of the JSON text of a member, null if it does not fit."""
     if field.type == "JSON":
         return f"{raw}::JSON"
     if field.type == "VARCHAR":
@@ -216,11 +223,11 @@ def _value(field: Field, raw: str, fits: str, structures: Mapping[str, Any]) -> 
 
 
 def _is_lossless(field: Field, raw: str, structures: Mapping[str, Any]) -> str:
-    """Whether the typed value says all that the member's JSON text says, as SQL; null counts as no."""
+    """Return SQL for whether the typed value preserves the JSON text of a member; null counts as false."""
     if field.type in ("JSON", "VARCHAR"):
         return "true"
     if field.type == "BIGINT":
-        # 3.0 is 3, but 3.5 is not 4, and 7.5e18 is not the id that it was meant to be.
+        # 3.0 equals 3, but 3.5 is not an integer, and 7.5e18 is an id that was rounded.
         return (
             f"(regexp_full_match(trim({raw}, '\"'), '-?[0-9]+(\\.0*)?') "
             f"AND TRY_CAST(trim({raw}, '\"') AS BIGINT) IS NOT NULL)"
@@ -231,11 +238,11 @@ def _is_lossless(field: Field, raw: str, structures: Mapping[str, Any]) -> str:
     if not isinstance(inner, dict):
         return f"{raw} LIKE '[%'"
     typed = f"json_transform({raw}, {sql_literal(orjson.dumps(structures[field.name]).decode())})"
-    filled = f"list_filter(json_keys(e), lambda k: json_type(json_extract(e, {_POINTER})) <> 'NULL')"
-    given = f"CASE json_type(e) WHEN 'OBJECT' THEN len({filled}) ELSE -1 END"
-    taken = " + ".join(f"CASE WHEN e.{sql_identifier(name)} IS NULL THEN 0 ELSE 1 END" for name in inner)
-    given, taken = (
+    filled_keys = f"list_filter(json_keys(e), lambda k: json_type(json_extract(e, {_POINTER})) <> 'NULL')"
+    n_members = f"CASE json_type(e) WHEN 'OBJECT' THEN len({filled_keys}) ELSE -1 END"
+    n_typed = " + ".join(f"CASE WHEN e.{sql_identifier(name)} IS NULL THEN 0 ELSE 1 END" for name in inner)
+    given, converted = (
         f"list_transform({values}, lambda e: {count})"
-        for values, count in ((f"json_extract({raw}, '$[*]')", given), (typed, taken))
+        for values, count in ((f"json_extract({raw}, '$[*]')", n_members), (typed, n_typed))
     )
-    return f"CASE WHEN {raw} LIKE '[%' THEN {given} = {taken} ELSE false END"
+    return f"CASE WHEN {raw} LIKE '[%' THEN {given} = {converted} ELSE false END"

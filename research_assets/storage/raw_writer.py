@@ -1,11 +1,11 @@
-"""A capture into typed Parquet, and the other files of the raw tables.
+"""Writing the raw tables: captures and small tables as typed Parquet files.
 
 DuckDB reads the compressed capture with explicit columns and writes Parquet; no row passes through Python. A file is
-written under a temporary name that no reader looks for and published by one rename; a capture that is written again
-replaces itself. What is in a page is the business of `table_sql.py`, rebuilding everything that of `replay.py`.
+written under a temporary name and published by one rename. Writing a capture again replaces its files. Not here: the
+SQL that types the rows (see raw_sql.py), rebuilding all captures (see replay.py).
 
 Layout: `raw/<table>/study=<study>/day=<day>/<capture>.parquet`. The coverage of a capture is published last, so that
-its presence says that the rows are there (`is_written`).
+its file proves that all rows were written (`is_written`).
 """
 
 import io
@@ -38,12 +38,12 @@ from research_assets.storage.raw_sql import (
 )
 
 PLACEHOLDER_STUDY = "__none__"
-"""The study of the empty files that let a query over a raw table bind before anything was collected."""
+"""Study of the empty files that let a query over a raw table bind before data was collected."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenCapture:
-    """The files of a capture: Parquet paths by raw table, and the entity's distinct rows by UTC day."""
+    """The files of a capture: Parquet paths by raw table, and the number of distinct rows by UTC day."""
 
     capture: str
     entity: str
@@ -52,36 +52,36 @@ class WrittenCapture:
 
 
 def write_capture(raw: Path, sealed: Path) -> WrittenCapture:
-    """Write a sealed capture's rows and verdicts as Parquet; within it, the newest of the rows with one key is kept.
+    """Write the rows and attempts of a sealed capture as Parquet; of rows with the same key, the newest is kept.
 
-    Raises DamagedCapture if it cannot be read.
+    Raises DamagedCapture if the capture cannot be read.
     """
     manifest = Manifest.load(sealed)
-    manifest.verify()  # DuckDB takes a file that was cut off for a short one
+    manifest.verify()  # DuckDB reads a truncated file without an error
     entity = ENTITIES[manifest.entity]
     with temporary_folder(raw, manifest.capture) as folder:
         try:
             with open_duckdb(folder) as db:
                 days = _write_rows(db, raw, folder, entity, manifest)
         except duckdb.OutOfMemoryException:
-            # Pages many times larger than any seen: better slow and large than not at all.
+            # The pages are many times larger than usual, so this attempt uses more memory.
             with open_duckdb(folder, memory=LARGE_MEMORY, threads=1) as db:
                 days = _write_rows(db, raw, folder, entity, manifest)
         _remove_others(raw / entity.name, manifest, days)
         with open_duckdb(folder) as db:
-            coverage = _write_verdicts(db, raw, folder, manifest)
+            coverage = _write_attempts(db, raw, folder, manifest)
         _remove_others(raw / "coverage", manifest, [coverage])
     rows = {date.fromisoformat(path.parent.name.removeprefix("day=")): n for path, n in days.items()}
     return WrittenCapture(manifest.capture, entity.name, {entity.name: tuple(days), "coverage": (coverage,)}, rows)
 
 
 def is_written(raw: Path, manifest: Manifest) -> bool:
-    """Whether a capture's Parquet is complete; if not, a crash came between sealing and writing: write it."""
+    """Return whether the Parquet of a capture is complete; it is not after a crash between sealing and writing."""
     return any((raw / "coverage" / f"study={manifest.study}").glob(f"day=*/{manifest.capture}.parquet"))
 
 
 def write_rows(raw: Path, table: str, *, study: str, day: date, name: str, rows: Iterable[Mapping[str, Any]]) -> Path:
-    """Write a small table made in Python as one file; columns that a row lacks are null. Returns its path."""
+    """Write rows from Python as one file and return its path; missing columns are null."""
     (path,) = write_files(raw, table, study=study, files=[(day, name, rows)])
     return path
 
@@ -89,7 +89,7 @@ def write_rows(raw: Path, table: str, *, study: str, day: date, name: str, rows:
 def write_files(
     raw: Path, table: str, *, study: str, files: Iterable[tuple[date, str, Iterable[Mapping[str, Any]]]]
 ) -> list[Path]:
-    """The same for several files of a study, each by its day, its name and its rows; each is published when written."""
+    """Write several files of a study, each with its day, name and rows; each is published as soon as it is written."""
     columns = raw_tables()[table]
     paths: list[Path] = []
     with temporary_folder(raw, f"{table}-{study}") as folder, open_duckdb(folder) as db:
@@ -108,20 +108,19 @@ def write_files(
 
 
 def ensure_tables(raw: Path) -> None:
-    """Give each raw table an empty file with today's columns, so that a query over its folder always binds."""
+    """Write an empty file with the current columns for each raw table, so that queries over its folder bind."""
     with temporary_folder(raw, "empty") as folder, open_duckdb(folder) as db:
         for table, columns in raw_tables().items():
             path = _path(raw, table, PLACEHOLDER_STUDY, "1970-01-01", "empty")
             nulls = ", ".join(f"NULL::{column.type} AS {sql_identifier(column.name)}" for column in columns)
-            wanted = f"SELECT * FROM (SELECT {nulls}) WHERE false"
-            if not path.exists() or _types(
-                db, f"SELECT * FROM read_parquet({sql_literal(path)}, hive_partitioning = false)"
-            ) != (_types(db, wanted)):
-                publish_parquet(db, wanted, path)
+            expected = f"SELECT * FROM (SELECT {nulls}) WHERE false"
+            existing = f"SELECT * FROM read_parquet({sql_literal(path)}, hive_partitioning = false)"
+            if not path.exists() or _types(db, existing) != _types(db, expected):
+                publish_parquet(db, expected, path)
 
 
 def _types(db: duckdb.DuckDBPyConnection, query: str) -> list[Any]:
-    """Names and types of a query's columns; none if it cannot be run."""
+    """Return the names and types of the columns of a query; an empty list if the query fails."""
     try:
         return db.execute(f"DESCRIBE {query}").fetchall()
     except duckdb.Error:
@@ -131,7 +130,7 @@ def _types(db: duckdb.DuckDBPyConnection, query: str) -> list[Any]:
 def _write_rows(
     db: duckdb.DuckDBPyConnection, raw: Path, folder: Path, entity: Entity, manifest: Manifest
 ) -> dict[Path, int]:
-    """Publish the rows of a capture, one file per day; returns their paths with their row counts."""
+    """Publish the rows of a capture, one file per day; returns the row count by path."""
     if not manifest.pages:
         return {}
     whole = folder / "whole.tmp"
@@ -139,21 +138,21 @@ def _write_rows(
     _parse(db, whole, entity, manifest, with_day=day == DAY_COLUMN)
     kept = _deduplicated(db, whole, entity)
     bound = pruning_column(entity) if day == DAY_COLUMN or day_of(entity) else "observed_at"
-    days = db.execute(
+    groups = db.execute(
         f"SELECT {day} AS d, count(*), min({bound})::VARCHAR, max({bound})::VARCHAR, count({bound}) "
         f"FROM {kept} GROUP BY d ORDER BY d"
     ).fetchall()
     counts = {
-        _path(raw, entity.name, manifest.study, found[0].isoformat(), manifest.capture): found[1] for found in days
+        _path(raw, entity.name, manifest.study, group[0].isoformat(), manifest.capture): group[1] for group in groups
     }
-    if len(days) == 1 and day != DAY_COLUMN and kept == _table(whole):
+    if len(groups) == 1 and day != DAY_COLUMN and kept == _table(whole):
         for path in counts:
             private_folder(path.parent)
             publish_file(whole, path)
         return counts
     columns = ", ".join(sql_identifier(column.name) for column in raw_tables()[entity.name])
-    for path, (found, count, low, high, bounded) in zip(counts, days, strict=True):
-        where = f"{day} = DATE {sql_literal(found)}"
+    for path, (date_of_rows, count, low, high, bounded) in zip(counts, groups, strict=True):
+        where = f"{day} = DATE {sql_literal(date_of_rows)}"
         if bounded == count:
             where += f" AND {bound} BETWEEN {sql_literal(low)} AND {sql_literal(high)}"
         publish_parquet(db, f"SELECT {columns} FROM {kept} WHERE {where}", path)
@@ -161,11 +160,11 @@ def _write_rows(
 
 
 def _deduplicated(db: duckdb.DuckDBPyConnection, whole: Path, entity: Entity) -> str:
-    """The rows of a file without those of which it holds a newer one, as a table expression."""
+    """Return a table expression for the rows of a file without older rows of the same key."""
     table, key = _table(whole), ", ".join(map(sql_identifier, entity.key))
     complete = " AND ".join(f"{sql_identifier(name)} IS NOT NULL" for name in entity.key)
     repeated = f"(SELECT {key} FROM {table} WHERE {complete} GROUP BY ALL HAVING count(*) > 1)"
-    # Of equally new ones the choice must not depend on the order in which threads wrote them.
+    # Among rows of the same time, the choice must not depend on the order in which threads wrote them.
     db.execute(
         f"CREATE TEMP TABLE older AS SELECT file_row_number FROM (SELECT file_row_number, row_number() OVER ("
         f"PARTITION BY {key} ORDER BY observed_at DESC, to_json(r)::VARCHAR) AS place FROM ("
@@ -181,13 +180,13 @@ def _table(whole: Path) -> str:
 
 
 def _parse(db: duckdb.DuckDBPyConnection, target: Path, entity: Entity, manifest: Manifest, *, with_day: bool) -> None:
-    """Write all rows of a capture into one file, by the quick way if its answers are what was expected."""
-    # A file of several days is only read once more to be split, so little is spent on packing it.
-    packing = "zstd" if manifest.first == manifest.last else "lz4"
+    """Write all rows of a capture into one file, by typed parsing if its responses match the registry."""
+    # A file of several days is temporary and read once to be split, so it gets a fast compression.
+    compression = "zstd" if manifest.first == manifest.last else "lz4"
     try:
         if fits_typed_parsing(entity, manifest):
             try:
-                return write_query(db, typed_rows(entity, manifest, with_day=with_day), target, packing)
+                return write_query(db, typed_rows(entity, manifest, with_day=with_day), target, compression)
             except (duckdb.InvalidInputException, duckdb.ConversionException):
                 target.unlink(missing_ok=True)
         nested = ", ".join(
@@ -195,20 +194,25 @@ def _parse(db: duckdb.DuckDBPyConnection, target: Path, entity: Entity, manifest
         )
         types = db.sql(f"SELECT {nested}") if nested else None
         structures = dict(zip(types.columns, map(json_transform_type, types.types), strict=True)) if types else {}
-        # By way of a file, since DuckDB takes JSON in pieces of 32 MB: too much for all that is done to each record.
+        # The records are first written to a file, because DuckDB reads JSON in chunks of 32 MB, which would need too
+        # much memory in the field-by-field query.
         records = target.with_suffix(".records")
         db.execute("SET threads = 1")
         write_query(db, json_records(entity, manifest), records, "lz4")
         source = f"read_parquet({sql_literal(records)})"
-        return write_query(db, lenient_rows(entity, manifest, source, structures, with_day=with_day), target, packing)
+        rows = lenient_rows(entity, manifest, source, structures, with_day=with_day)
+        return write_query(db, rows, target, compression)
     except duckdb.InvalidInputException as error:
         raise DamagedCapture(
-            manifest.path, 0, str(error).splitlines()[0], "Nothing was written. It is what was published: report this."
+            manifest.path,
+            0,
+            str(error).splitlines()[0],
+            "Nothing was written. The file is unchanged since it was published; report this as a bug.",
         ) from error
 
 
-def _write_verdicts(db: duckdb.DuckDBPyConnection, raw: Path, folder: Path, manifest: Manifest) -> Path:
-    """Publish the verdicts of a capture under the UTC day on which it ended; returns the path."""
+def _write_attempts(db: duckdb.DuckDBPyConnection, raw: Path, folder: Path, manifest: Manifest) -> Path:
+    """Publish the attempts of a capture under the UTC day on which it ended; returns the path."""
     lines, longest = folder / "units.jsonl", 0
     with lines.open("wb") as file:
         for line in _read_attempt_lines(manifest):
@@ -220,13 +224,13 @@ def _write_verdicts(db: duckdb.DuckDBPyConnection, raw: Path, folder: Path, mani
     began = f"{manifest.capture[:4]}-{manifest.capture[4:6]}-{manifest.capture[6:8]}"
     day = ended[:10] if ended else began
     path = _path(raw, "coverage", manifest.study, day, manifest.capture)
-    named = f"coalesce(capture, {sql_literal(manifest.capture)}) AS capture"
-    publish_parquet(db, f"SELECT * REPLACE ({named}) FROM {source}", path)
+    with_capture = f"coalesce(capture, {sql_literal(manifest.capture)}) AS capture"
+    publish_parquet(db, f"SELECT * REPLACE ({with_capture}) FROM {source}", path)
     return path
 
 
 def _read_attempt_lines(manifest: Manifest) -> Iterator[bytes]:
-    """The lines of the `unit` events, told by how every line of a journal begins."""
+    """Yield the lines of the `unit` events; the beginning of a line identifies its event."""
     if not manifest.units:
         return
     with manifest.path.open("rb") as file, zstandard.ZstdDecompressor().stream_reader(file, read_size=CHUNK) as pages:
@@ -234,7 +238,7 @@ def _read_attempt_lines(manifest: Manifest) -> Iterator[bytes]:
 
 
 def _remove_others(table: Path, manifest: Manifest, paths: Iterable[Path]) -> None:
-    """Remove what an earlier writing of the capture put elsewhere."""
+    """Remove files that an earlier write of the capture published under other days."""
     kept = set(paths)
     for path in (table / f"study={manifest.study}").glob(f"day=*/{manifest.capture}.parquet"):
         if path not in kept:

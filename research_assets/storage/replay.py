@@ -1,7 +1,8 @@
-"""Raw tables built anew from the captures, without a request.
+"""Rebuilding the raw tables from the captures, without a request.
 
-For a lost or doubted `raw/`, and for rows that a newer registry types better. What was made without a capture (the
-tables `wanted` and `requests`, the coverage of open journals) is left as it is.
+It restores a lost or damaged `raw/`, and applies a changed field registry to old captures. Data without a sealed
+capture (the tables `expected_units` and `requests`, the coverage of open journals) is kept. Not here: writing one
+capture (see raw_writer.py).
 """
 
 import shutil
@@ -15,27 +16,27 @@ from research_assets.storage.raw_writer import WrittenCapture, ensure_tables, is
 
 
 def replay(captures: Path, raw: Path, study: str | None = None) -> list[WrittenCapture]:
-    """Rebuild the raw tables of a study, or of all, beside the present ones, then swap them in table by table.
+    """Rebuild the raw tables of one study or of all studies in a temporary folder, then swap them table by table.
 
-    Until the swap nothing is changed, so a damaged capture (DamagedCapture) leaves the tables as they were. Raises
-    CaptureError if there is nothing to rebuild from. No collection should write meanwhile; what one seals during the
-    rebuilding is written afterwards.
+    Nothing is changed before the swap, so DamagedCapture leaves the tables unchanged. Raises CaptureError if there is
+    no sealed capture. No collection should run at the same time; captures sealed during the replay are written at its
+    end.
     """
     manifests = list(list_sealed(captures, study=study))
     if not manifests:
         raise CaptureError(
-            f"There is no sealed capture{f' of {study}' if study else ''} below {captures}, so the raw tables were "
-            "left as they are. Check that the data folder is the right one."
+            f"No sealed capture{f' of {study}' if study else ''} found in {captures}. The raw tables were not changed. "
+            "Check that this is the right data folder."
         )
-    with temporary_folder(raw, "replay") as yard:
-        fresh = private_folder(yard / "raw")
+    with temporary_folder(raw, "replay") as folder:
+        fresh = private_folder(folder / "raw")
         written = [write_capture(fresh, manifest.path) for manifest in manifests]
         _copy_open_coverage(
             raw, fresh, {manifest.study for manifest in manifests}, {manifest.capture for manifest in manifests}
         )
         for name in sorted({manifest.study for manifest in manifests}):
             for table in (*ENTITIES, "coverage"):
-                _swap(fresh / table / f"study={name}", raw / table / f"study={name}", yard / f"old.{table}.{name}")
+                _swap(fresh / table / f"study={name}", raw / table / f"study={name}", folder / f"old.{table}.{name}")
     ensure_tables(raw)
     return written + [write_capture(raw, manifest.path) for manifest in _missing(captures, raw, study)]
 
@@ -45,17 +46,17 @@ def _missing(captures: Path, raw: Path, study: str | None) -> list[Manifest]:
 
 
 def _copy_open_coverage(raw: Path, fresh: Path, studies: set[str], captures: set[str]) -> None:
-    """Carry over the coverage of journals that are still open: their files are named `<capture>-...`."""
+    """Copy the coverage of journals that are still open; their files are named `<capture>-...`."""
     for path in (raw / "coverage").glob("study=*/day=*/*-*-*.parquet"):
         capture = "-".join(path.stem.split("-")[:2])
         if path.parts[-3].removeprefix("study=") in studies and capture not in captures:
             shutil.copy2(path, private_folder(fresh / path.relative_to(raw).parent) / path.name)
 
 
-def _swap(fresh: Path, place: Path, old: Path) -> None:
-    if place.exists():
-        place.rename(old)
+def _swap(fresh: Path, target: Path, old: Path) -> None:
+    if target.exists():
+        target.rename(old)
     if fresh.exists():
-        private_folder(place.parent)
-        fresh.rename(place)
-        fsync_folder(place.parent)
+        private_folder(target.parent)
+        fresh.rename(target)
+        fsync_folder(target.parent)

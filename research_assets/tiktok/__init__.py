@@ -1,4 +1,5 @@
-"""TikTok's Research API as a library: what can be asked, how it is asked, what comes back, what went wrong.
+"""A client library for TikTok's Research API: endpoints, requests, the client, responses and errors.
 
-It knows nothing of quotas, files or Dagster, repeats no data request on its own, and can be used alone.
+It uses no quota ledger, no files and no Dagster, and works without the rest of the project. It never repeats a data
+request: each request must first be reserved in the quota (see quota/).
 """

@@ -1,6 +1,7 @@
-"""The client: one request out, one answer or one error back.
+"""The client: sends one request and returns one response, or raises one error.
 
-It repeats no data request, because each must first take its place in the quota, which is the caller's to keep.
+It never repeats a data request, because the caller must reserve each request in the quota first. Not here: building
+requests (see requests.py), the token (see auth.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -27,8 +28,8 @@ T = TypeVar("T")
 class Client:
     """The Research API at one address, for one pair of key and secret; an async context manager.
 
-    `timeout` is the time to wait for an answer in seconds (the API takes minutes now and then), `connections` how many
-    requests travel at once; more wait for their turn. `transport` replaces the network, for tests.
+    `timeout` is the time to wait for a response in seconds (some responses of the API take minutes). `connections` is
+    the number of concurrent requests; further requests wait. `transport` replaces the network in tests.
     """
 
     def __init__(
@@ -42,15 +43,15 @@ class Client:
         connections: int = 16,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Open nothing yet; raises ValueError if `base_url` is no address."""
-        self._wire = HttpTransport(
+        """Open no connection yet. Raises ValueError if `base_url` is not a URL."""
+        self._transport = HttpTransport(
             base_url=base_url, clock=clock, timeout=timeout, connections=connections, transport=transport
         )
-        self._tokens = TokenProvider(self._wire, clock, key=key, secret=secret)
+        self._tokens = TokenProvider(self._transport, clock, key=key, secret=secret)
 
     def __repr__(self) -> str:
-        """The address, and nothing secret."""
-        return f"Client({self._wire.base_url!r})"
+        """Return the address, without secrets."""
+        return f"Client({self._transport.base_url!r})"
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,47 +64,47 @@ class Client:
     async def aclose(self) -> None:
         """Close all connections; the client cannot be used afterwards."""
         await self._tokens.aclose()
-        await self._wire.aclose()
+        await self._transport.aclose()
 
     async def token(self) -> datetime:
-        """Make sure that a token is held, at the cost of one token call if none is; gives the moment it ends, UTC.
+        """Return the time at which the token expires, UTC; sends a token call if there is no valid token.
 
-        Failures that may pass are retried a few times. Raises BadCredentials, ScopeNotAuthorized, WrongAddress,
-        Unreachable or another Wait.
+        Retries temporary failures (see `auth.BACKOFF_SECONDS`). Raises BadCredentials, ScopeNotAuthorized,
+        EndpointNotFound, Unreachable or another RetryableError.
         """
         return (await self._tokens.get()).expires_at
 
     async def send(self, request: Request) -> ResponsePage:
-        """Send exactly one data request, after a token fetch if none is held; gives its page, or raises ApiError.
+        """Send exactly one data request and return its page; fetches a token first if necessary. Raises ApiError.
 
-        TokenRejected means that the held token was dropped: reserve again and repeat once. An error whose `endpoint` is
-        `token` came from the token fetch, and the data request was not sent.
+        After TokenRejected the client has dropped its token: reserve another request and repeat once. An error whose
+        `endpoint` is `token` is an error of the token call; the data request was not sent.
         """
         return await self._call(request, decode_page, **_json(request))
 
     async def validate(self, ids: Sequence[int], category: Literal["video", "comment"]) -> int:
-        """Start a batch-compliance task for 1 to 10,000 ids (reference §3.11); gives its id.
+        """Start a batch-compliance task for 1 to 10,000 ids (reference §3.11); returns the id of the task.
 
-        Raises ValueError naming the argument, or ApiError.
+        Raises ValueError with the name of the argument, or ApiError.
         """
         request, form = compliance.creation_request(ids, category)
         return await self._call(request, compliance.task_id, **form)
 
     async def validation_status(self, task_id: int) -> str:
-        """State of a task: `Completed`, `Processing` or `Failed`. Raises ValueError or ApiError."""
+        """Return the state of a task: `Completed`, `Processing` or `Failed`. Raises ValueError or ApiError."""
         request = compliance.task_request("validation_status", task_id)
         return await self._call(request, compliance.task_status, **_json(request))
 
     async def validation_result(self, task_id: int) -> tuple[int, ...]:
-        """Ids of a completed task that are still valid. Raises ValueError or ApiError."""
+        """Return the ids of a completed task that are still valid. Raises ValueError or ApiError."""
         request = compliance.task_request("validation_download", task_id)
         return await self._call(request, compliance.valid_ids, **_json(request))
 
-    async def _call(self, request: Request, read: Callable[[Request, HttpResponse], T], **what: Any) -> T:
+    async def _call(self, request: Request, decode: Callable[[Request, HttpResponse], T], **options: Any) -> T:
         token = await self._tokens.get()
-        headers = {"Authorization": f"Bearer {token.value}", **what.pop("headers", {})}
+        headers = {"Authorization": f"Bearer {token.value}", **options.pop("headers", {})}
         try:
-            return read(request, await self._wire.post(request, headers=headers, **what))
+            return decode(request, await self._transport.post(request, headers=headers, **options))
         except ApiError as error:
             error.redact(self._tokens.secrets)
             error.redact([token.value])

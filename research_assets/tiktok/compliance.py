@@ -1,7 +1,7 @@
-"""Batch compliance: which of up to 10,000 ids may still be held (reference §3.11).
+"""Requests and responses of batch compliance, which reports which ids may still be stored (reference §3.11).
 
-Three calls that carry no records: a file of ids goes up, a state is asked, a file of ids comes down. What follows for
-the data held is not decided here.
+A task takes up to 10,000 ids in three calls without records: upload a file of ids, request the state, download a file
+of ids. Not here: deleting collected data.
 """
 
 import re
@@ -17,17 +17,17 @@ from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
 
 MAX_IDS = 10_000
-"""Ids in one task at most."""
+"""Maximum number of ids in one task."""
 
 STATES = ("Completed", "Processing", "Failed")
-"""States of a task, as documented."""
+"""Documented states of a task."""
 
-# The separator is not documented; neither is whether the ids come quoted or in brackets.
-_BETWEEN_IDS = re.compile(r'[\s,;|\[\]"\']+')
+# The reference documents neither the separator nor quotes or brackets around the ids.
+_ID_SEPARATORS = re.compile(r'[\s,;|\[\]"\']+')
 
 
 def creation_request(ids: Sequence[int], category: Literal["video", "comment"]) -> tuple[Request, dict[str, Any]]:
-    """The request that starts a task, with its multipart form as httpx takes it; raises ValueError."""
+    """Return the request that starts a task, and its multipart form as arguments of httpx. Raises ValueError."""
     if category not in ("video", "comment"):
         raise ValueError(f"category={category!r}: must be `video` or `comment`")
     if not 1 <= len(ids) <= MAX_IDS:
@@ -38,40 +38,43 @@ def creation_request(ids: Sequence[int], category: Literal["video", "comment"]) 
 
 
 def task_request(endpoint: Literal["validation_status", "validation_download"], task_id: int) -> Request:
-    """A request about a task; raises ValueError."""
+    """Return a request for the state or the result of a task. Raises ValueError."""
     return Request(ENDPOINTS[endpoint], {"task_id": require_id("task_id", task_id)}, ())
 
 
-def task_id(request: Request, reply: HttpResponse) -> int:
-    """The id of the task that was started."""
-    envelope = require_success(request, reply)
+def task_id(request: Request, response: HttpResponse) -> int:
+    """Return the id of the started task. Raises ApiError."""
+    envelope = require_success(request, response)
     try:
         return require_id("task_id", envelope.data.get("task_id"))
     except ValueError as error:
-        raise error_from_response(request, reply, message=f"no usable task: {error}", kind=ServerError) from error
+        raise error_from_response(request, response, message=f"no usable task: {error}", kind=ServerError) from error
 
 
-def task_status(request: Request, reply: HttpResponse) -> str:
-    """One of `STATES`, or whatever else the API says."""
-    envelope = require_success(request, reply)
+def task_status(request: Request, response: HttpResponse) -> str:
+    """Return one of `STATES`, or the text of the API if it is none of them. Raises ApiError."""
+    envelope = require_success(request, response)
     status = envelope.data.get("task_status")
     if not isinstance(status, str) or not status.strip():
-        raise error_from_response(request, reply, message="the answer has no `task_status`", kind=ServerError)
+        raise error_from_response(request, response, message="the response has no `task_status`", kind=ServerError)
     return next((state for state in STATES if state.lower() == status.strip().lower()), status.strip())
 
 
-def valid_ids(request: Request, reply: HttpResponse) -> tuple[int, ...]:
-    """The ids in a result file, in its order, each once. An empty file is an answer: none is valid any more."""
-    text = reply.body.decode("utf-8-sig", errors="replace")
-    words = [word for word in _BETWEEN_IDS.split(text) if word]
-    if reply.status == 200 and all(word.isascii() and word.isdigit() for word in words):
-        return tuple(dict.fromkeys(int(word) for word in words))
-    if reply.status == 200 and not _is_json(reply.body):
-        # Ids must never be fished out of something else, because what is not among them will be deleted.
-        raise error_from_response(request, reply, message="the answer is no list of ids", kind=ServerError)
-    require_success(request, reply)
+def valid_ids(request: Request, response: HttpResponse) -> tuple[int, ...]:
+    """Return the distinct ids of a result file, in its order. Raises ApiError.
+
+    An empty file is a valid result: no id is valid any more.
+    """
+    text = response.body.decode("utf-8-sig", errors="replace")
+    items = [item for item in _ID_SEPARATORS.split(text) if item]
+    if response.status == 200 and all(item.isascii() and item.isdigit() for item in items):
+        return tuple(dict.fromkeys(int(item) for item in items))
+    if response.status == 200 and not _is_json(response.body):
+        # The caller deletes every id that is not in the result, so ids are never extracted from any other text.
+        raise error_from_response(request, response, message="the response is not a list of ids", kind=ServerError)
+    require_success(request, response)
     raise error_from_response(
-        request, reply, message="the answer reports success but holds no list of ids", kind=ServerError
+        request, response, message="the response reports success but contains no list of ids", kind=ServerError
     )
 
 

@@ -1,6 +1,7 @@
-"""What a search can ask for: each field of a condition with its operations and values (reference §§3.1.1 and 4).
+"""Fields of a search condition with their operations and values (reference §§3.1.1 and 4).
 
-Operations and region codes stand here and nowhere else. How a query is written down and read is `query.py`'s.
+The operations and region codes of the API are defined here. Not here: groups of conditions, parsing and formatting of a
+query (see query.py).
 """
 
 import difflib
@@ -16,7 +17,7 @@ OPERATIONS: dict[str, str] = {
     "lt": "LT",
     "lte": "LTE",
 }
-"""Operations as a study writes them, with the API's spelling."""
+"""The API's spelling of each operation, by its spelling in study files."""
 
 _SAME = ("eq", "in")
 _ORDERED = tuple(OPERATIONS)
@@ -32,36 +33,36 @@ YE YT ZA ZM ZW
 """
 
 REGIONS: frozenset[str] = frozenset(_REGIONS.split())
-"""Region codes that the API takes: 245, not quite ISO 3166-1."""
+"""The 245 region codes of the API; they differ from ISO 3166-1."""
 
 LENGTHS = ("SHORT", "MID", "LONG", "EXTRA_LONG")
-"""Classes of `video_length`: under 15 s, 15 to 60 s, 1 to 5 min, over 5 min."""
+"""Values of `video_length`: under 15 s, 15 to 60 s, 1 to 5 min, over 5 min."""
 
-# What people write for a code that the API calls otherwise.
+# Common codes that the API spells differently.
 _REGION_ALIASES = {"UK": "GB", "EL": "GR", "USA": "US"}
 
 
 def did_you_mean(word: str, allowed: Iterable[str], *, most: int = 1, cutoff: float = 0.6) -> str:
-    """` Did you mean ...?` for a misspelt word, naming `most` words at most, or nothing."""
+    """Return ` Did you mean ...?` with at most `most` similar allowed words, or an empty text."""
     close = difflib.get_close_matches(word, sorted(allowed), n=most, cutoff=cutoff)
-    return f" Did you mean {' or '.join(f'`{one}`' for one in close)}?" if close else ""
+    return f" Did you mean {' or '.join(f'`{match}`' for match in close)}?" if close else ""
 
 
 def _text(value: object) -> str:
-    """A value as text; numbers are taken as written, but not what YAML turned into something else."""
+    """Return a text or whole number as text. Raises ValueError for values that YAML converted to another type."""
     if isinstance(value, bool):
         word = "no" if value is False else "yes"
-        raise ValueError(f"is {value}: YAML takes words such as {word} for truth values, so write it in quotes")
+        raise ValueError(f"is {value}: YAML reads words such as {word} as true or false; write the value in quotes")
     if isinstance(value, str | int):
         text = str(value).strip()
         if not text:
             raise ValueError("is empty")
         if any(character < " " for character in text):
-            raise ValueError("holds a line break or a control character")
+            raise ValueError("contains a line break or a control character")
         return text
     if value is None:
         raise ValueError("is empty")
-    raise ValueError(f"must be one text or whole number; write {value!r} in quotes if that is the text itself")
+    raise ValueError(f"must be one text or whole number; write {value!r} in quotes if it is a text")
 
 
 def _day(value: object) -> str:
@@ -70,58 +71,60 @@ def _day(value: object) -> str:
     text = _text(value)
     for form in ("%Y%m%d", "%Y-%m-%d"):
         try:
-            return datetime.strptime(text, form).strftime("%Y%m%d")  # noqa: DTZ007 a day has no zone
+            return datetime.strptime(text, form).strftime("%Y%m%d")  # noqa: DTZ007 a day has no time zone
         except ValueError:
             continue
-    raise ValueError(f"`{text}` is no day; write it as 2026-02-01")
+    raise ValueError(f"`{text}` is not a day; write it as 2026-02-01")
 
 
 def _region(value: object) -> str:
     code = _text(value).upper()
     if code in REGIONS:
         return code
-    meant = (
+    hint = (
         f" Did you mean `{_REGION_ALIASES[code]}`?"
         if code in _REGION_ALIASES
         else did_you_mean(code, (r for r in REGIONS if r[0] == code[0]), most=3, cutoff=0.5)
     )
     raise ValueError(
-        f"`{code}` is no region code of the API, which takes {len(REGIONS)} two-letter codes "
-        f"(ISO 3166, XK, and TP; not CC CX GS HM KP SJ).{meant}"
+        f"`{code}` is not a region code of the API, which accepts {len(REGIONS)} two-letter codes "
+        f"(ISO 3166, XK, and TP; not CC CX GS HM KP SJ).{hint}"
     )
 
 
 def _length(value: object) -> str:
     word = _text(value).upper()
     if word not in LENGTHS:
-        raise ValueError(f"`{word}` is no length; allowed: {', '.join(LENGTHS)}.{did_you_mean(word, LENGTHS)}")
+        raise ValueError(f"`{word}` is not a video length; allowed: {', '.join(LENGTHS)}.{did_you_mean(word, LENGTHS)}")
     return word
 
 
 def _number(value: object) -> str:
     text = str(value).strip()
     if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) < 2**63):
-        raise ValueError(f"`{text[:40]}` is no whole number from 0 to 2^63 - 1")
+        raise ValueError(f"`{text[:40]}` is not a whole number from 0 to 2^63 - 1")
     return str(int(text))
 
 
 def _handle(value: object) -> str:
     name = _text(value).removeprefix("@")
     if not name or any(c.isspace() for c in name):
-        raise ValueError(f"`{name}` is no handle: at least one character, no blanks")
+        raise ValueError(f"`{name}` is not a username: it needs at least one character and no blanks")
     return name
 
 
 def _hashtag(value: object) -> str:
     name = _text(value).lstrip("#")
     if not name or any(c.isspace() for c in name):
-        raise ValueError(f"`{name}` is no hashtag: at least one character, no blanks (use `keyword` for phrases)")
+        raise ValueError(
+            f"`{name}` is not a hashtag: it needs at least one character and no blanks (use `keyword` for phrases)"
+        )
     return name
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A field of a condition: its operations, and what checks a value and writes it as text, or raises ValueError."""
+    """A field of a condition: its operations, and `value`, which returns a valid value as text or raises ValueError."""
 
     operations: tuple[str, ...]
     value: Callable[[object], str]
@@ -140,4 +143,4 @@ CONDITIONS: dict[str, Condition] = {
     "view_count": Condition(_ORDERED, _number),
     "comment_count": Condition(_ORDERED, _number),
 }
-"""Fields that a condition can be about, by the API's names."""
+"""Fields of a condition, by the name in the API."""

@@ -1,7 +1,6 @@
-"""What can be asked: one line per endpoint of the Research API that the project uses.
+"""The endpoints of the Research API that the project uses: paths, quota pools and keys of the records.
 
-A fact about a path, a pool of quota or the key under which records arrive belongs here. How a request is built belongs
-to `requests.py`; what the records are made of, to `research_assets.fields`.
+Not here: building requests (see requests.py), fields of the records (see fields.py).
 """
 
 from dataclasses import dataclass
@@ -14,9 +13,9 @@ Pool = Literal["research", "follow"]
 class Endpoint:
     """One endpoint.
 
-    `pool` is the quota that pays for a call. `entity` is the entity of `fields.ENTITIES` that it delivers, if any.
-    `payload_keys` are the keys of `data` that may hold the list of records, the likelier spelling first. With `flat`
-    there is no list: `data` itself is the one record. `section` is its place in the API reference.
+    `pool` is the quota pool that a call counts against. `entity` is the entity of `fields.ENTITIES` that it returns, or
+    None. `payload_keys` are the possible keys of the list of records in `data`, the more likely spelling first. With
+    `flat`, `data` is a single record and contains no list. `section` is the section of the API reference.
     """
 
     name: str
@@ -46,7 +45,7 @@ _ALL = (
     _endpoint("user_info", "user/info", "3.3", entity="users", flat=True),
     _endpoint("liked_videos", "user/liked_videos", "3.4", "user_liked_videos", entity="liked_videos"),
     _endpoint("pinned_videos", "user/pinned_videos", "3.5", "pinned_videos_list", entity="pinned_videos"),
-    # The reference's object table and its example disagree about the key; both are in use among clients.
+    # The object table and the example of the reference give different keys; clients use both.
     _endpoint(
         "reposted_videos",
         "user/reposted_videos",
@@ -64,14 +63,14 @@ _ALL = (
 )
 
 ENDPOINTS: dict[str, Endpoint] = {endpoint.name: endpoint for endpoint in _ALL}
-"""Every endpoint, by its name."""
+"""Every data endpoint, by name."""
 
 BY_ENTITY: dict[str, Endpoint] = {endpoint.entity: endpoint for endpoint in _ALL if endpoint.entity}
-"""The endpoint that delivers an entity, by the entity's name."""
+"""The endpoint that returns an entity, by the name of the entity."""
 
-# Whether token calls count against a quota is not known (reference §2); they are never reserved.
+# The reference does not say whether token calls count against a quota (§2); the project never reserves them.
 TOKEN = Endpoint("token", "/v2/oauth/token/", "research", None, (), True, "2")
-"""Where tokens come from. It is not among `ENDPOINTS`: it delivers no data and its errors have another form."""
+"""The token endpoint. It is not part of `ENDPOINTS`: it returns no data, and its errors have another form."""
 
 USER_ENDPOINTS: frozenset[str] = frozenset(e.name for e in _ALL if e.path.startswith("/v2/research/user/"))
-"""Names of the endpoints that are asked about one account."""
+"""Names of the endpoints that take one account."""

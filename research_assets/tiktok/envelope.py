@@ -1,7 +1,7 @@
-"""An answer's outer form: `data` and `error`, and whether they report success.
+"""The outer object of a response: `data`, `error`, and whether they report success.
 
-All endpoints share it, the token's included, which writes its errors another way. The records inside are
-`answers.py`'s, what an error means is `meaning.py`'s.
+All endpoints share it, including the token endpoint, whose errors have another form. Not here: the records in `data`
+(see pages.py), the type of an error (see error_rules.py).
 """
 
 from dataclasses import dataclass
@@ -15,17 +15,18 @@ from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
 
 PAGING = frozenset({"cursor", "has_more", "search_id"})
-"""Keys of `data` that belong to the list, not to a record."""
+"""Keys of `data` that describe the list, not a record."""
 
-# These answer 500 with the result inside (reference §§3.9, 6.2).
+# These endpoints return HTTP 500 with a valid result in the body (reference §§3.9, 6.2).
 _RESULT_IN_500 = USER_ENDPOINTS | {"playlist_info"}
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """`fields` is the whole object, `data` its records or empty, `raw` the body as one line of JSON.
+    """The decoded outer object of a response.
 
-    `code` and `message` are empty where the answer has none.
+    `fields` is the whole object, `data` its member of that name or empty, `raw` the body as one line of JSON. `code`
+    and `message` are empty if the response has none.
     """
 
     fields: dict[str, Any]
@@ -37,25 +38,26 @@ class Envelope:
 
     @property
     def ok(self) -> bool:
-        """Whether it reports success; an answer without `error` does."""
+        """Return whether the response reports success; a response without `error` does."""
         return self.code.lower() in {"", "ok"}
 
 
-def decode_envelope(request: Request, reply: HttpResponse) -> Envelope:
-    """Decode the outer form; raises the ApiError that fits if there is no JSON object."""
+def decode_envelope(request: Request, response: HttpResponse) -> Envelope:
+    """Decode the outer object of a response. Raises the matching ApiError if the body is not a JSON object."""
     try:
-        value, raw = jsonline.parse_json_line(reply.body)
-    except ValueError as why:
-        kind = reply.content_type.split(";")[0].strip() or "of no content type"
-        what = f"({kind}) cannot be decoded as JSON: {why}" if reply.body.strip() else "is empty"
-        raise error_from_response(request, reply, message=f"the answer {what}") from why
+        value, raw = jsonline.parse_json_line(response.body)
+    except ValueError as error:
+        content_type = response.content_type.split(";")[0].strip() or "no content type"
+        problem = f"({content_type}) cannot be decoded as JSON: {error}" if response.body.strip() else "is empty"
+        raise error_from_response(request, response, message=f"the response {problem}") from error
     if not isinstance(value, dict):
-        raise error_from_response(request, reply, message="the answer is JSON, but no object")
-    data, error = value.get("data"), value.get("error")
-    if isinstance(error, dict):
-        code, message, log_id = error.get("code"), error.get("message") or error.get("msg"), error.get("log_id")
-    else:  # a text in OAuth's form, or nothing
-        code, message, log_id = error, value.get("error_description") or value.get("message"), value.get("log_id")
+        raise error_from_response(request, response, message="the response is JSON, but not an object")
+    data, reported = value.get("data"), value.get("error")
+    if isinstance(reported, dict):
+        code, message = reported.get("code"), reported.get("message") or reported.get("msg")
+        log_id = reported.get("log_id")
+    else:  # a text in the form of OAuth 2, or nothing
+        code, message, log_id = reported, value.get("error_description") or value.get("message"), value.get("log_id")
     return Envelope(
         fields=value,
         data=data if isinstance(data, dict) else {},
@@ -66,55 +68,56 @@ def decode_envelope(request: Request, reply: HttpResponse) -> Envelope:
     )
 
 
-def require_success(request: Request, reply: HttpResponse) -> Envelope:
-    """The envelope of an answer that holds a result; raises the ApiError that any other answer stands for."""
-    envelope = decode_envelope(request, reply)
-    if envelope.ok and 200 <= reply.status < 300:
+def require_success(request: Request, response: HttpResponse) -> Envelope:
+    """Return the envelope of a response with a result. Raises the matching ApiError for any other response."""
+    envelope = decode_envelope(request, response)
+    if envelope.ok and 200 <= response.status < 300:
         if envelope.fields.keys() & {"data", "error"}:
             return envelope
         raise error_from_response(
-            request, reply, message="the answer has neither `data` nor `error`", log_id=envelope.log_id
+            request, response, message="the response has neither `data` nor `error`", log_id=envelope.log_id
         )
-    if reply.status >= 500 and request.endpoint.name in _RESULT_IN_500 and _holds_result(envelope, request.endpoint):
+    endpoint = request.endpoint
+    if response.status >= 500 and endpoint.name in _RESULT_IN_500 and _has_result(envelope, endpoint):
         return envelope
-    raise error_from_response(request, reply, code=envelope.code, message=envelope.message, log_id=envelope.log_id)
+    raise error_from_response(request, response, code=envelope.code, message=envelope.message, log_id=envelope.log_id)
 
 
 def error_from_response(
     request: Request,
-    reply: HttpResponse,
+    response: HttpResponse,
     *,
     code: str = "",
     message: str = "",
     log_id: str | None = None,
     kind: type[ApiError] | None = None,
 ) -> ApiError:
-    """The error that an answer stands for, with all that is known about it; `kind` where the table is not to decide."""
-    if reply.location:
-        message = f"redirected to {reply.location} {message}"
-    return (kind or classify_error(request.endpoint, reply.status, code, message))(
+    """Return the error for a response with its attributes; its type is `kind`, or follows from `ERROR_RULES`."""
+    if response.location:
+        message = f"redirected to {response.location} {message}"
+    return (kind or classify_error(request.endpoint, response.status, code, message))(
         request,
-        status=reply.status,
+        status=response.status,
         code=code,
         message=message,
         log_id=log_id,
-        date=reply.date,
-        latency=reply.latency,
-        raw=reply.body,
-        retry_after=reply.retry_after,
+        date=response.date,
+        latency=response.latency,
+        raw=response.body,
+        retry_after=response.retry_after,
     )
 
 
-def _holds_result(envelope: Envelope, endpoint: Endpoint) -> bool:
-    """Whether a 500 is a result: it says ok, or it says nothing and has records."""
+def _has_result(envelope: Envelope, endpoint: Endpoint) -> bool:
+    """Return whether a 500 contains a result: it reports ok, or it has records and no error message."""
     data = envelope.data
     if endpoint.flat:
         records: Any = data.keys() - PAGING
-        there = bool(records)
+        found = bool(records)
     else:
         records = next((data[key] for key in endpoint.payload_keys if isinstance(data.get(key), list)), None)
-        there = records is not None
-    return there if envelope.ok else bool(records) and not envelope.message
+        found = records is not None
+    return found if envelope.ok else bool(records) and not envelope.message
 
 
 def _text(value: object) -> str:

@@ -1,7 +1,8 @@
-"""The one table that decides what a refusal means, from endpoint, status, code and message (reference §6).
+"""Rules that map endpoint, status, code and message of a failed response to an error type (reference §6).
 
-The first row that fits wins: codes come before messages, and messages before statuses, because the same status covers
-very different cases. Messages are matched here and nowhere else, without regard to case.
+The first matching rule applies. Rules for codes precede rules for messages, and these precede rules for statuses,
+because one status covers different cases. Only this module matches messages; case is ignored. Not here: the error types
+and their advice (see errors.py).
 """
 
 import re
@@ -32,7 +33,7 @@ _SINGLE_ITEM_ENDPOINTS = USER_ENDPOINTS | {"comment_list", "playlist_info"}
 
 @dataclass(frozen=True, slots=True)
 class ErrorRule:
-    """A row: every condition that is given must hold. `says` is a pattern in the message, `at` names endpoints."""
+    """A rule; all given conditions must hold. `message_pattern` is a regular expression searched in the message."""
 
     error: type[ApiError]
     codes: Container[str] | None = None
@@ -41,7 +42,7 @@ class ErrorRule:
     endpoints: Container[str] | None = None
 
     def matches(self, endpoint: str, status: int, code: str, message: str) -> bool:
-        """Whether the row speaks about such an answer."""
+        """Return whether the rule applies to such a response."""
         return (
             (self.codes is None or code in self.codes)
             and (self.statuses is None or status in self.statuses)
@@ -51,7 +52,8 @@ class ErrorRule:
 
 
 ERROR_RULES: tuple[ErrorRule, ...] = (
-    # The token's endpoint answers as OAuth 2 does, with any status; `invalid_request` there is a missing key or secret.
+    # The token endpoint uses the error codes of OAuth 2 with any status; its `invalid_request` is a missing key or
+    # secret.
     ErrorRule(BadCredentials, codes={"invalid_client"}),
     ErrorRule(
         BadCredentials,
@@ -70,36 +72,37 @@ ERROR_RULES: tuple[ErrorRule, ...] = (
     ErrorRule(DailyQuotaExceeded, message_pattern=r"daily quota", statuses={429}),
     ErrorRule(SearchIdRejected, message_pattern=r"search id .*(invalid|expired)"),
     ErrorRule(CursorRejected, message_pattern=r"invalid count or cursor"),
-    # A name in a video query is one of many: there the same words do not speak about the whole window.
+    # A video query may contain several usernames, so there the same message does not apply to the whole window.
     ErrorRule(UserNotFound, message_pattern=r"cannot find the user", endpoints=USER_ENDPOINTS),
     ErrorRule(
         AccessDenied,
-        message_pattern=r"cannot return this user.s information|information cannot be returned|not allowed to be disclosed"
-        r"|\b(is|are|set to) private\b",
+        message_pattern=r"cannot return this user.s information|information cannot be returned"
+        r"|not allowed to be disclosed|\b(is|are|set to) private\b",
         endpoints=_SINGLE_ITEM_ENDPOINTS,
     ),
     ErrorRule(RateLimited, statuses={429}),
     ErrorRule(ServerError, codes={"internal_error", "timeout", "server_error", "temporarily_unavailable"}),
     ErrorRule(ServerError, message_pattern=r"try again later|server internal error"),
-    # 403 came for likes that are not public, so it is about the one account; where nobody's is asked, it is about us.
+    # The API returns 403 for likes that are not public, so there the error concerns the account. For endpoints that
+    # take no single item, a 403 concerns the rights of the project.
     ErrorRule(AccessDenied, statuses={403}, endpoints=_SINGLE_ITEM_ENDPOINTS),
     ErrorRule(InvalidRequest, codes={"invalid_params", "invalid_param", "invalid_request", "invalid_file_upload"}),
-    # From here on there is no useful body.
+    # The rules below apply to responses without a usable body.
     ErrorRule(BadCredentials, statuses={401}, endpoints=_TOKEN),
     ErrorRule(TokenRejected, statuses={401}),
     ErrorRule(ScopeNotAuthorized, statuses={403}),
-    # Missing accounts come as 400 with a message, so a 404 says that the path is not served: asking on cannot help.
+    # A missing account is a 400 with a message, so a 404 means that the server has no such path: retries cannot help.
     ErrorRule(EndpointNotFound, statuses={*range(300, 400), 404, 405, 410}),
     ErrorRule(ServerError, statuses={408, 425}),
-    # Token fetches fail now and then for no reason that the status would tell; only what stands above is final.
+    # Token calls fail now and then with statuses that do not state the cause; only the rules above are final for them.
     ErrorRule(ServerError, endpoints=_TOKEN),
     ErrorRule(InvalidRequest, statuses=range(400, 500)),
-    # 5xx, and a 200 with a code that nobody has seen: most probably passing.
+    # 5xx, and a 200 with an unknown code: assumed to be temporary.
     ErrorRule(ServerError),
 )
-"""What a refusal means."""
+"""Rules in order of precedence; the last one matches every response."""
 
 
 def classify_error(endpoint: Endpoint, status: int, code: str, message: str) -> type[ApiError]:
-    """The type of error for an answer that holds no result."""
+    """Return the error type for a response without a result."""
     return next(rule.error for rule in ERROR_RULES if rule.matches(endpoint.name, status, code.lower(), message))

@@ -1,8 +1,12 @@
-"""What can go wrong, as exception types that carry their meaning: the six intermediate classes say what to do next.
+"""Errors of the API as exception types; the type tells the caller how to continue.
 
-`Wait`: the same request may work later. `NewToken`: ask again at once, with a fresh token. `QuotaSpent`: not before the
-next 00:00 UTC. `FinalForUnit`: this account, video or window will not be answered. `FinalForAll`: a person must act.
-Which answer means which is decided by the one table in `meaning.py`, never here or by a caller.
+- `RetryableError`: the same request may succeed later.
+- `TokenRefreshRequired`: repeat the request once; the client fetches a new token.
+- `DailyQuotaExceeded`: send no request of the pool before the next 00:00 UTC.
+- `UnitError`: the API returns no result for this account, video or window.
+- `FatalError`: no request succeeds until the user has fixed the cause.
+
+Not here: the rules that choose the type for a response (see error_rules.py).
 """
 
 from collections.abc import Iterable
@@ -11,18 +15,18 @@ from typing import ClassVar, Literal
 from research_assets.tiktok.requests import Request
 
 RAW_BYTES = 64 * 1024
-"""Bytes of the answer's body that an error keeps at most."""
+"""Maximum number of bytes of the response body in an error."""
 
 _MESSAGE_CHARACTERS = 500
 
 
 class ApiError(Exception):
-    """A request that brought no result.
+    """A request without a result.
 
-    `request`, and its `endpoint` and `unit` in words, say what was attempted. `status` (None if no answer came),
-    `code`, `message`, `log_id`, `date` (the answer's `Date` header), `latency` (seconds) and `raw` (the body's first
-    64 KiB as received, which need not be JSON) say what came back. `sent` is false when the request certainly did not
-    reach the API, so that it cannot have cost quota. `requests` is for the caller to count what its retries cost.
+    `request`, `endpoint` and `unit` (as text) describe the attempt. `status` (None without a response), `code`,
+    `message`, `log_id`, `date` (the `Date` header), `latency` (seconds) and `raw` (the first 64 KiB of the body as
+    received, not always JSON) describe the response. `sent` is false if the request certainly did not reach the API and
+    therefore cost no quota. `requests` is the number of requests sent; callers that retry update it.
     """
 
     advice: ClassVar[str] = ""
@@ -57,23 +61,23 @@ class ApiError(Exception):
         self.requests = 1
 
     def __str__(self) -> str:
-        """What was attempted, what came back, what to do next, on one line."""
+        """Return the attempt, the response and the advice on one line."""
         attempted = f"{self.endpoint} {self.unit}".strip()
-        status = f"HTTP {self.status}" if self.status is not None else "no answer"
+        status = f"HTTP {self.status}" if self.status is not None else "no response"
         message = " ".join(self.message.split())[:_MESSAGE_CHARACTERS]
-        came = ": ".join(part for part in (f"{status} {self.code}".strip(), message) if part)
+        outcome = ": ".join(part for part in (f"{status} {self.code}".strip(), message) if part)
         log_id = f" (log id {self.log_id})" if self.log_id else ""
-        return f"{attempted}: {came.rstrip('.')}{log_id}. {self.advice}".strip()
+        return f"{attempted}: {outcome.rstrip('.')}{log_id}. {self.advice}".strip()
 
     def __repr__(self) -> str:
-        """The class and its facts, without the body."""
+        """Return the class and its attributes, without the body."""
         return (
             f"{type(self).__name__}(endpoint={self.endpoint!r}, unit={self.unit!r}, status={self.status}, "
             f"code={self.code!r}, log_id={self.log_id!r})"
         )
 
     def redact(self, secrets: Iterable[str]) -> None:
-        """Blot out secrets that the server sent back, in the message and in the body."""
+        """Replace secrets that the server returned in the message, the unit or the body by `***`."""
         for secret in secrets:
             self.message = self.message.replace(secret, "***")
             self.unit = self.unit.replace(secret, "***")
@@ -82,118 +86,120 @@ class ApiError(Exception):
 
 
 class RetryableError(ApiError):
-    """The same request may work after a pause; `retry_after` is the server's own wish in seconds, if it told one."""
+    """The same request may succeed later; `retry_after` is the delay that the server requested, in seconds, or None."""
 
-    advice = "Wait, then repeat the same request."
+    advice = "Wait, then repeat the request."
 
 
 class TokenRefreshRequired(ApiError):
-    """The token was dropped; repeat the request once, which fetches a new one."""
+    """The client dropped its token; repeat the request once, which fetches a new token."""
 
-    advice = "The token was dropped: repeat the request once, it fetches a new one."
+    advice = "The token was dropped: repeat the request once, which fetches a new token."
 
 
-class QuotaSpent(ApiError):
-    """The day's requests are used up, whatever was counted here: others of the same organisation share the quota."""
+class DailyQuotaExceeded(ApiError):
+    """`daily_quota_limit_exceeded`: the quota of the day is used up, even if the ledger shows free requests.
 
-    advice = "Ask again after the next 00:00 UTC; what was fetched so far is kept."
+    Other projects of the same organization may share the quota.
+    """
+
+    advice = "Retry after the next 00:00 UTC; the data collected so far is kept."
 
 
 class UnitError(ApiError):
-    """This unit will not be answered; `state` is what coverage says of it. The others go on."""
+    """The API returns no result for this unit; `state` is its state in coverage. Other units are not affected."""
 
     state: ClassVar[Literal["missing", "refused", "quarantined"]]
 
 
 class FatalError(ApiError):
-    """No request of this kind can succeed until a person has done something."""
+    """No request of this kind succeeds until the user has fixed the cause."""
 
 
 class RateLimited(RetryableError):
-    """Too many requests at once (reference §5)."""
+    """Too many requests per second (reference §5)."""
 
-    advice = "Wait some seconds, then go on more slowly; the day's quota is not used up."
+    advice = "Wait some seconds, then send fewer requests per second; the daily quota is not used up."
 
 
 class ServerError(RetryableError):
-    """The server failed: 5xx, a gateway's HTML page, or an answer that cannot be decoded (reference §§1.1, 7)."""
+    """The server failed: 5xx, an HTML page of a gateway, or a response that cannot be decoded (reference §§1.1, 7)."""
 
-    advice = "Wait, then repeat the same request; if it keeps failing, leave it for later or ask for less at once."
+    advice = "Wait, then repeat the request. If it keeps failing, retry later or request fewer rows or days."
 
 
 class SearchIdRejected(RetryableError):
-    """A search id is refused, often because it is so fresh that not every server knows it (reference §6.2)."""
+    """The API rejects a search id, often because not all servers know a new id yet (reference §6.2)."""
 
-    advice = "Repeat the same request after 5 to 10 s, some times; then go on with a new search, without the id."
+    advice = "Repeat the request a few times after 5 to 10 s; then start a new search without the id."
 
 
 class CursorRejected(RetryableError):
-    """A place in a list is refused, for the same reason as a search id or because the list ends there."""
+    """The API rejects a cursor, for the same reason as a search id or because the list ends there."""
 
-    advice = "Repeat the same request after 5 to 10 s, some times; then take the list as ending here or start it anew."
+    advice = "Repeat the request a few times after 5 to 10 s; then treat the list as ended or restart it."
 
 
 class Unreachable(RetryableError):
-    """No answer came: connection refused or lost, or a time-out. `sent` says whether it may have cost quota."""
+    """No response: connection refused or lost, or a time-out. `sent` is whether the request may have cost quota."""
 
     advice = "Check the network and the address in TIKTOK_API_URL, then repeat."
 
 
 class TokenRejected(TokenRefreshRequired):
-    """The API does not take the token: expired, or withdrawn."""
-
-
-class DailyQuotaExceeded(QuotaSpent):
-    """`daily_quota_limit_exceeded`."""
+    """The API rejects the token: it has expired or was revoked."""
 
 
 class UserNotFound(UnitError):
-    """No such account: deleted, renamed, banned, or never there (reference §6.2)."""
+    """The account does not exist: deleted, renamed, banned, or never registered (reference §6.2)."""
 
     state = "missing"
-    advice = "The account is recorded as missing; the others go on."
+    advice = "The account is recorded as missing. Other units are not affected."
 
 
 class AccessDenied(UnitError):
-    """The API may not show it: private, closed comments, likes not public, or without a reason given."""
+    """The API may not return the unit: private account, closed comments, private likes, or no reason given."""
 
     state = "refused"
-    advice = "It is recorded as refused and not asked again until that may have changed; the others go on."
+    advice = (
+        "The unit is recorded as refused and retried later, when this may have changed. Other units are not affected."
+    )
 
 
 class InvalidRequest(UnitError):
-    """The API does not accept the request, and repeating it cannot help."""
+    """The API rejects the request; repeating it cannot succeed."""
 
     state = "quarantined"
-    advice = "Repeating it cannot help: compare the query, fields and ids with the API's documentation."
+    advice = "Repeating the request cannot help: compare the query, fields and ids with the documentation of the API."
 
 
 class BadCredentials(FatalError):
-    """Client key and secret are wrong or absent."""
+    """The client key or the client secret is wrong or missing."""
 
     advice = (
-        "The client key or the client secret is wrong. Copy both again from the app's page on developers.tiktok.com "
+        "The client key or the client secret is wrong. Copy both from the page of the app on developers.tiktok.com "
         "into TIKTOK_CLIENT_KEY and TIKTOK_CLIENT_SECRET, without blanks or quotes, and check that the app is approved."
     )
 
 
 class ScopeNotAuthorized(FatalError):
-    """The project may not use this endpoint: not approved for it, or the right was taken away (reference §6.1)."""
+    """The project may not use this endpoint: it was never approved, or the approval was withdrawn (reference §6.1)."""
 
     advice = (
-        "The project is not approved for this endpoint. Check its approval on developers.tiktok.com, or leave it out."
+        "The project is not approved for this endpoint. Check its approval on developers.tiktok.com, or remove the "
+        "entity from the study."
     )
 
 
 class ScopeMissing(FatalError):
-    """The token lacks a scope that some of the fields need."""
+    """The token lacks a scope that some of the fields require."""
 
-    advice = "Ask for fewer fields, or apply for the scope research.data.basic on developers.tiktok.com."
+    advice = "Request fewer fields, or apply for the scope research.data.basic on developers.tiktok.com."
 
 
 class EndpointNotFound(FatalError):
-    """There is a server, but not this endpoint: 404, or a redirection, which is never followed with a token."""
+    """The server has no such endpoint: 404, or a redirect, which the client never follows with a token."""
 
     advice = (
-        "Check TIKTOK_API_URL: https, the right host, no path. If it is right, the API has withdrawn this endpoint."
+        "Check TIKTOK_API_URL: https, the right host, no path. If it is correct, the API has removed this endpoint."
     )

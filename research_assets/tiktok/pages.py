@@ -1,7 +1,7 @@
-"""A page of records: what an answer's `data` holds, and what of it nobody has described yet.
+"""A page of records: the rows in the `data` of a response, its cursor, and the names of its unknown fields.
 
-Both spellings are taken wherever the documentation contradicts itself. Rows stay as delivered; giving them types is the
-work of `research_assets.storage.raw_writer`, asking again the caller's.
+Where the documentation contradicts itself, both spellings of a key are accepted. Rows are kept as received. Not here:
+typed columns (see storage/raw_writer.py), requests for further pages (see collect/).
 """
 
 import re
@@ -23,11 +23,11 @@ Row = dict[str, Any]
 class ResponsePage:
     """A page as received.
 
-    `raw` is the body as one line of JSON with its numbers untouched. `rows` are the records without NUL characters: one
-    for an endpoint that answers flat, none if the list is absent. `cursor` and `search_id` are for the next request,
-    None where absent. `unknown` names keys that `research_assets.fields` does not know: of records as `name`, inside a
-    record's structure as `name.key`, of the envelope as `data.name` or `answer.name`. `date` is the answer's `Date`
-    header, `latency` is in seconds.
+    `raw` is the body as one line of JSON with unchanged numbers. `rows` are the records without NUL characters: one row
+    for a flat endpoint, no row if the list is absent. `cursor` and `search_id` are the values for the next request, or
+    None. `unknown` contains the keys that `research_assets.fields` does not define: `name` for a key of a record,
+    `name.key` for a key in a structure of a record, `data.name` or `answer.name` for a key of the envelope. `date` is
+    the `Date` header; `latency` is in seconds.
     """
 
     request: Request
@@ -43,10 +43,10 @@ class ResponsePage:
     unknown: frozenset[str]
 
 
-def decode_page(request: Request, reply: HttpResponse) -> ResponsePage:
-    """The page that an answer holds; raises the ApiError that any other answer stands for."""
+def decode_page(request: Request, response: HttpResponse) -> ResponsePage:
+    """Return the page in a response. Raises the matching ApiError for a response without a result."""
     endpoint = request.endpoint
-    envelope = require_success(request, reply)
+    envelope = require_success(request, response)
     data = envelope.data
     unknown = {f"answer.{key}" for key in envelope.fields.keys() - {"data", "error"}}
     if endpoint.flat:
@@ -54,57 +54,57 @@ def decode_page(request: Request, reply: HttpResponse) -> ResponsePage:
         rows = [row] if row else []
     else:
         key = next((key for key in endpoint.payload_keys if data.get(key) is not None), "")
-        listed = data.get(key, [])
-        if not isinstance(listed, list):
-            raise error_from_response(request, reply, message=f"`data.{key}` is not a list", kind=ServerError)
-        rows = [row for row in listed if isinstance(row, dict)]
-        if len(rows) < len(listed):
+        items = data.get(key, [])
+        if not isinstance(items, list):
+            raise error_from_response(request, response, message=f"`data.{key}` is not a list", kind=ServerError)
+        rows = [row for row in items if isinstance(row, dict)]
+        if len(rows) < len(items):
             unknown.add(f"data.{key}[]")
         unknown |= {f"data.{name}" for name in data.keys() - PAGING - set(endpoint.payload_keys)}
-    known, structures = _KNOWN[endpoint.name]
-    unknown |= set().union(*rows) - known
-    for name, keys in structures:
-        unknown |= {f"{name}.{key}" for key in _new_keys_inside(rows, name, keys)}
+    known_names, structures = _KNOWN_KEYS[endpoint.name]
+    unknown |= set().union(*rows) - known_names
+    for name, known_keys in structures:
+        unknown |= {f"{name}.{key}" for key in _unknown_member_keys(rows, name, known_keys)}
     return ResponsePage(
         request=request,
-        status=reply.status,
+        status=response.status,
         raw=envelope.raw,
         rows=rows,
         cursor=_integer(data.get("cursor")),
         has_more=str(data.get("has_more")).lower() in {"true", "1"},
-        search_id=_digits(data.get("search_id")),
+        search_id=_search_id(data.get("search_id")),
         log_id=envelope.log_id,
-        date=reply.date,
-        latency=reply.latency,
+        date=response.date,
+        latency=response.latency,
         unknown=frozenset(unknown),
     )
 
 
-def _new_keys_inside(rows: Iterable[Row], name: str, known: frozenset[str]) -> set[str]:
-    """Keys that are not known, of the structures that stand under `name`, be it a list of them or a single one."""
-    held = [inside for row in rows if (inside := row.get(name))]
-    listed = [item for inside in held if type(inside) is list for item in inside if type(item) is dict]
-    return set().union(*listed, *(inside for inside in held if type(inside) is dict)) - known
+def _unknown_member_keys(rows: Iterable[Row], name: str, known_keys: frozenset[str]) -> set[str]:
+    """Return the unknown keys of the structures in the column `name`, which contains one structure or a list."""
+    values = [value for row in rows if (value := row.get(name))]
+    items = [item for value in values if type(value) is list for item in value if type(item) is dict]
+    return set().union(*items, *(value for value in values if type(value) is dict)) - known_keys
 
 
-_Known = tuple[frozenset[str], tuple[tuple[str, frozenset[str]], ...]]
+_KnownKeys = tuple[frozenset[str], tuple[tuple[str, frozenset[str]], ...]]
 
 
-def _known(fields: Iterable[Field]) -> _Known:
-    """Every key that may stand in a record, and the keys inside those that are structures by their DuckDB type."""
+def _known_keys(fields: Iterable[Field]) -> _KnownKeys:
+    """Return the keys of a record, and by structure field (from its DuckDB type) the keys of the structure."""
     fields = tuple(fields)
-    inside = {field.name: re.findall(r'[(,] ?"?(\w+)"? ', field.type) for field in fields if "STRUCT" in field.type}
+    members = {field.name: re.findall(r'[(,] ?"?(\w+)"? ', field.type) for field in fields if "STRUCT" in field.type}
     names = frozenset(name for field in fields for name in (field.name, *field.aliases))
-    return names, tuple((name, frozenset(keys)) for name, keys in inside.items())
+    return names, tuple((name, frozenset(keys)) for name, keys in members.items())
 
 
-_KNOWN: dict[str, _Known] = {"playlist_info": _known(PLAYLIST)} | {
-    endpoint.name: _known(ENTITIES[endpoint.entity].fields) for endpoint in ENDPOINTS.values() if endpoint.entity
+_KNOWN_KEYS: dict[str, _KnownKeys] = {"playlist_info": _known_keys(PLAYLIST)} | {
+    endpoint.name: _known_keys(ENTITIES[endpoint.entity].fields) for endpoint in ENDPOINTS.values() if endpoint.entity
 }
 
 
-def _digits(value: object) -> str | None:
-    """A search id as text, in which it is asked again; a number is taken too."""
+def _search_id(value: object) -> str | None:
+    """Return a search id as text, the form in which the next request sends it."""
     return str(value) if value and isinstance(value, int | str) else None
 
 

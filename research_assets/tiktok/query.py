@@ -1,7 +1,7 @@
-"""A study's query, checked and turned into the API's form; and that form in words for people.
+"""Queries of studies: validation, conversion into the form of the API, and formatting as text.
 
-A query has groups `and`, `or`, `not` of entries `{field: ..., <operation>: value}`. What fields, operations and values
-there are is listed in `conditions.py`.
+A query has the groups `and`, `or` and `not`, each a list of entries `{field: ..., <operation>: value}`. Not here:
+fields, operations and values of a condition (see conditions.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,17 +10,17 @@ from typing import Any
 from research_assets.tiktok.conditions import CONDITIONS, OPERATIONS, did_you_mean
 
 GROUPS = ("and", "or", "not")
-"""All must hold, at least one must hold, none may hold; the groups themselves are joined by and (reference §3.1.1)."""
+"""Groups: all, at least one, or none of the conditions must match; AND joins the groups (reference §3.1.1)."""
 
 _MAX_VALUES = 8
 _OPERATION_SIGNS = {"EQ": "=", "IN": "in", "GT": ">", "GTE": ">=", "LT": "<", "LTE": "<="}
 
 
 class QueryError(ValueError):
-    """A mistake in a query.
+    """An invalid query.
 
-    `path` leads to the entry or value in question, such as `("and", 0, "in", 2)`, and is empty for the query as a
-    whole; `message` says what is wrong and what is allowed.
+    `path` identifies the entry or value, such as `("and", 0, "in", 2)`; it is empty for the whole query. `message`
+    describes the error and the allowed values.
     """
 
     def __init__(self, path: tuple[str | int, ...], message: str) -> None:
@@ -29,16 +29,16 @@ class QueryError(ValueError):
         self.message = message
 
     def __str__(self) -> str:
-        """The message after the place."""
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in ("query", *self.path))
-        return f"{place[1:]}: {self.message}"
+        """Return the path and the message."""
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in ("query", *self.path))
+        return f"{path[1:]}: {self.message}"
 
 
 def parse_query(value: object) -> dict[str, tuple[dict[str, Any], ...]]:
-    """The query in the API's own form: groups of `{"operation", "field_name", "field_values"}`, empty groups left out.
+    """Return the query in the form of the API: non-empty groups of `{"operation", "field_name", "field_values"}`.
 
-    Values become text, `#` and `@` are stripped, codes are upper case, repeated values are left out. Raises QueryError
-    for the first mistake.
+    Values become text without `#` or `@`; codes become upper case; duplicate values are removed. Raises QueryError for
+    the first invalid entry.
     """
     if not isinstance(value, Mapping):
         raise QueryError((), f"must have groups {_join_or(GROUPS)}, each with a list of conditions")
@@ -46,27 +46,27 @@ def parse_query(value: object) -> dict[str, tuple[dict[str, Any], ...]]:
     for name, group in value.items():
         if name not in GROUPS:
             raise QueryError(
-                (str(name),), f"`{name}` is no group; allowed: {_join_or(GROUPS)}.{did_you_mean(str(name), GROUPS)}"
+                (str(name),), f"`{name}` is not a group; allowed: {_join_or(GROUPS)}.{did_you_mean(str(name), GROUPS)}"
             )
         if not isinstance(group, Sequence | None) or isinstance(group, str):
-            raise QueryError((name,), "must be a list of conditions, each beginning with `- `")
-        # Empty groups make the API answer 500 (reference §7 #24).
+            raise QueryError((name,), "must be a list of conditions; each begins with `- `")
+        # For empty groups the API returns 500 (reference §7 #24).
         if group:
             query[name] = tuple(_condition((name, index), entry) for index, entry in enumerate(group))
     if not query:
-        raise QueryError((), f"holds no condition; at least one is needed in {_join_or(GROUPS)}")
+        raise QueryError((), f"contains no condition; at least one is required in {_join_or(GROUPS)}")
     return query
 
 
 def format_query(query: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """A query of the API's form on one line: `region_code in DE, AT and hashtag_name = gardening, not ...`."""
+    """Return a query in the form of the API as one line: `region_code in DE, AT and hashtag_name = gardening`."""
     parts = []
     for name in GROUPS:
-        words = [_format_condition(condition) for condition in query.get(name, ())]
-        if not words:
+        conditions = [_format_condition(condition) for condition in query.get(name, ())]
+        if not conditions:
             continue
-        joined = f" {'and' if name == 'and' else 'or'} ".join(words)
-        several = len(words) > 1
+        joined = f" {'and' if name == 'and' else 'or'} ".join(conditions)
+        several = len(conditions) > 1
         parts.append({"and": joined, "or": f"({joined})" if several else joined, "not": f"not ({joined})"}[name])
     return " and ".join(parts)
 
@@ -86,34 +86,36 @@ def _condition(path: tuple[str | int, ...], entry: object) -> dict[str, Any]:
     operations = [key for key in entry if key != "field"]
     for operation in operations:
         if operation not in kind.operations:
-            known = "cannot be asked of" if operation in OPERATIONS else "is no operation for"
+            problem = "does not apply to" if operation in OPERATIONS else "is not an operation of"
             raise QueryError(
                 (*path, str(operation)),
-                f"`{operation}` {known} `{field}`; allowed: {_join_or(kind.operations)}."
+                f"`{operation}` {problem} `{field}`; allowed: {_join_or(kind.operations)}."
                 f"{did_you_mean(str(operation), kind.operations)}",
             )
     if len(operations) != 1:
         raise QueryError(
-            path, f"has {len(operations)} operations, but must have one; write a second condition for a second one"
+            path,
+            f"has {len(operations)} operations, but must have one; write a second condition for a second operation",
         )
     operation = operations[0]
     path = (*path, operation)
-    given = entry[operation]
-    many = isinstance(given, Sequence | set) and not isinstance(given, str)
-    if many and operation != "in":
-        advice = " Use `in` for several." if operation == "eq" else ""
-        raise QueryError(path, f"`{operation}` takes one value, but a list is given.{advice}")
-    if operation == "in" and not (many and given):
+    value = entry[operation]
+    is_list = isinstance(value, Sequence | set) and not isinstance(value, str)
+    if is_list and operation != "in":
+        advice = " Use `in` for several values." if operation == "eq" else ""
+        raise QueryError(path, f"`{operation}` takes one value, not a list.{advice}")
+    if operation == "in" and not (is_list and value):
         raise QueryError(path, "`in` takes a list of at least one value, written as [a, b]")
     values = dict.fromkeys(
-        _value(field, (*path, index) if many else path, one) for index, one in enumerate(given if many else [given])
+        _value(field, (*path, index) if is_list else path, item)
+        for index, item in enumerate(value if is_list else [value])
     )
     return {"operation": OPERATIONS[operation], "field_name": field, "field_values": list(values)}
 
 
-def _value(field: str, path: tuple[str | int, ...], given: object) -> str:
+def _value(field: str, path: tuple[str | int, ...], value: object) -> str:
     try:
-        return CONDITIONS[field].value(given)
+        return CONDITIONS[field].value(value)
     except ValueError as error:
         raise QueryError(path, f"value of `{field}` {error}") from error
 
@@ -121,8 +123,8 @@ def _value(field: str, path: tuple[str | int, ...], given: object) -> str:
 def _format_condition(condition: Mapping[str, Any]) -> str:
     values = [f'"{v}"' if " " in v or "," in v else v for v in condition["field_values"]]
     more = f" and {len(values) - _MAX_VALUES} more" if len(values) > _MAX_VALUES else ""
-    shown = ", ".join(values[:_MAX_VALUES])
-    return f"{condition['field_name']} {_OPERATION_SIGNS[condition['operation']]} {shown}{more}"
+    first = ", ".join(values[:_MAX_VALUES])
+    return f"{condition['field_name']} {_OPERATION_SIGNS[condition['operation']]} {first}{more}"
 
 
 def _join_or(names: Iterable[str]) -> str:

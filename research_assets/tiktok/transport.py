@@ -1,6 +1,6 @@
-"""Bytes to the API and back over one pool of connections: time-outs, sizes, what it means that no answer came.
+"""HTTP transport over one pool of connections: time-outs, size limits, and the error if no response arrives.
 
-It knows no endpoint's contents, holds no token and repeats nothing.
+It repeats no request. Not here: tokens (see auth.py), the contents of a response (see envelope.py).
 """
 
 import asyncio
@@ -20,12 +20,12 @@ from research_assets.tiktok.errors import ServerError, Unreachable
 from research_assets.tiktok.requests import Request
 
 CONNECT_SECONDS = 15.0
-"""To open a connection. Answers may take minutes (reference §7 #25), but a server that is there opens at once."""
+"""Time to open a connection. Responses may take minutes (reference §7 #25), but a reachable server accepts at once."""
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
-"""A page of 100 videos has some hundred kilobytes; what is larger than this is no answer of this API."""
+"""Maximum size of a response in bytes. A page of 100 videos has some hundred kilobytes."""
 
-# Only before a connection stands is it certain that the request did not arrive.
+# Only errors before a connection is open prove that the request did not reach the API.
 _NEVER_SENT_ERRORS = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -38,7 +38,7 @@ _NEVER_SENT_ERRORS = (
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """An HTTP answer, whatever it holds. `latency` is in seconds, `retry_after` too, from now, if the server said."""
+    """An HTTP response. `latency` is in seconds; `retry_after` is in seconds from now, or None."""
 
     status: int
     body: bytes
@@ -50,7 +50,7 @@ class HttpResponse:
 
 
 class HttpTransport:
-    """A pool of connections to one address. `connections` is how many are open at most; `timeout` in seconds."""
+    """A pool of at most `connections` connections to one address; `timeout` is in seconds."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class HttpTransport:
         connections: int,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Raises ValueError if `base_url` is not an address for HTTP."""
+        """Open no connection yet. Raises ValueError if `base_url` is not an HTTP URL."""
         self.base_url = base_url
         self._clock = clock
         self._timeout = timeout
@@ -71,32 +71,32 @@ class HttpTransport:
             timeout=httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
             limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
             headers={"User-Agent": f"research-assets/{version('research-assets')}", "Accept": "application/json, */*"},
-            # A token must not follow a redirection to another host.
+            # Following a redirect would send the token to another host.
             follow_redirects=False,
-            # An institution's proxy leads to the real API, never to the simulated one on this machine.
+            # The proxy of an institution cannot reach the sandbox on this machine.
             trust_env=not (host in {"localhost", "::1"} or host.startswith("127.")),
             transport=transport,
         )
 
-    async def post(self, request: Request, *, fields: str = "", **what: Any) -> HttpResponse:
-        """POST to the request's path, as httpx understands `what` (headers, content, data, files).
+    async def post(self, request: Request, *, fields: str = "", **options: Any) -> HttpResponse:
+        """POST to the path of the request; `options` are arguments of httpx (headers, content, data, files).
 
-        `fields` is the query parameter of that name; the request's body is not looked at. Raises Unreachable if no
-        whole answer came, ServerError if it came but is too large or wrongly compressed.
+        `fields` is the query parameter of that name; the body of the request is ignored. Raises Unreachable if no
+        complete response arrived, ServerError if the response is too large or wrongly compressed.
         """
-        # The loop's own time: the clock may be set while an answer is under way.
-        elapsed = asyncio.get_running_loop().time
-        began = elapsed()
+        # The event loop's time is monotonic; the clock may be set while the request is running.
+        monotonic = asyncio.get_running_loop().time
+        began = monotonic()
         try:
-            url = _address(self.base_url, request.endpoint.path, fields)
-            async with self._http.stream("POST", url, **what) as response:
+            url = _endpoint_url(self.base_url, request.endpoint.path, fields)
+            async with self._http.stream("POST", url, **options) as response:
                 body = await self._body(response, request)
         except (httpx.TransportError, TimeoutError) as error:
             sent = not isinstance(error, _NEVER_SENT_ERRORS)
-            failed = "no whole answer came from" if sent else "no connection to"
+            failed = "no complete response from" if sent else "no connection to"
             reason = ": ".join(part for part in (type(error).__name__, str(error)) if part)
             raise Unreachable(
-                request, message=f"{failed} {self.base_url} ({reason})", latency=elapsed() - began, sent=sent
+                request, message=f"{failed} {self.base_url} ({reason})", latency=monotonic() - began, sent=sent
             ) from error
         headers = response.headers
         if isinstance(self._clock, ServerClock):
@@ -108,25 +108,25 @@ class HttpTransport:
             date=headers.get("date"),
             retry_after=_retry_after(headers, self._clock),
             location=headers.get("location"),
-            latency=elapsed() - began,
+            latency=monotonic() - began,
         )
 
     async def _body(self, response: httpx.Response, request: Request) -> bytes:
         chunks = []
         size = 0
         try:
-            # httpx times each chunk, so a body that drips would never end.
+            # The time-out of httpx applies to each chunk, so a body with slow chunks would never end.
             async with asyncio.timeout(self._timeout):
                 async for chunk in response.aiter_bytes():
                     size += len(chunk)
                     if size > MAX_BODY_BYTES:
-                        raise httpx.DecodingError(f"the answer is larger than {MAX_BODY_BYTES // 2**20} MiB")
+                        raise httpx.DecodingError(f"the response is larger than {MAX_BODY_BYTES // 2**20} MiB")
                     chunks.append(chunk)
         except httpx.DecodingError as error:
             raise ServerError(
                 request,
                 status=response.status_code,
-                message=f"the answer cannot be read: {error}",
+                message=f"the response cannot be read: {error}",
                 date=response.headers.get("date"),
                 raw=b"".join(chunks),
             ) from error
@@ -138,8 +138,8 @@ class HttpTransport:
 
 
 @lru_cache(maxsize=64)
-def _address(base_url: str, path: str, fields: str) -> httpx.URL:
-    """The address of an endpoint; parsing it anew for each page would take as long as decoding the page."""
+def _endpoint_url(base_url: str, path: str, fields: str) -> httpx.URL:
+    """Return the URL of an endpoint. It is cached, because parsing it takes the same time as decoding a page."""
     return httpx.URL(base_url.rstrip("/") + path, params={"fields": fields} if fields else None)
 
 
@@ -147,9 +147,9 @@ def _host(base_url: str) -> str:
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
-        raise ValueError(f"base_url={base_url!r}: is no address ({error})") from error
+        raise ValueError(f"base_url={base_url!r}: is not a URL ({error})") from error
     if url.scheme not in {"http", "https"} or not url.host:
-        raise ValueError(f"base_url={base_url!r}: is no address; it must begin with https:// (or http://) and a host")
+        raise ValueError(f"base_url={base_url!r}: is not a URL; it must begin with https:// (or http://) and a host")
     return url.host
 
 
@@ -161,14 +161,14 @@ def _retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:
         at = _parse_http_date(text)
         if at is None:
             return None
-        # The server's date counts from the server's clock.
+        # The date in the header is a time of the server's clock.
         seconds = (at - (_parse_http_date(headers.get("date", "")) or clock.now())).total_seconds()
     return max(seconds, 0.0) if math.isfinite(seconds) else None
 
 
 def _parse_http_date(text: str) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(text)
+        parsed = parsedate_to_datetime(text)
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -1,1 +1,1 @@
-"""TODO charter."""
+"""Tests of the quota ledger and the fair shares."""

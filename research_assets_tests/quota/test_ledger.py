@@ -1,4 +1,4 @@
-"""The quota ledger: never above the cap, the API's refusals obeyed, every request on record."""
+"""The quota ledger never exceeds the cap, obeys refusals of the API, and records every request."""
 
 import multiprocessing
 import os
@@ -40,7 +40,7 @@ def refused(ledger: Ledger, study: str = "s", *, due: bool = True) -> QuotaExhau
     return error.value
 
 
-def test_a_day_grants_its_cap_and_midnight_the_next(tmp_path: Path) -> None:
+def test_ledger_grants_the_cap_per_utc_day(tmp_path: Path) -> None:
     clock = FakeClock(MORNING)
     ledger = ledger_at(tmp_path, clock)
     numbers = [reserve(ledger) for _ in range(10)]
@@ -57,7 +57,7 @@ def test_a_day_grants_its_cap_and_midnight_the_next(tmp_path: Path) -> None:
     assert ledger.pool_state("research").used == 1
 
 
-def test_every_request_is_on_record_with_the_registrys_columns(tmp_path: Path) -> None:
+def test_ledger_records_every_request_with_the_columns_of_the_registry(tmp_path: Path) -> None:
     clock = FakeClock(MORNING)
     ledger = ledger_at(tmp_path, clock)
     settle(ledger, reserve(ledger))
@@ -75,10 +75,12 @@ def test_every_request_is_on_record_with_the_registrys_columns(tmp_path: Path) -
     assert list(ledger.iter_requests(date(2026, 3, 3))) == rows[2:]
     clock.advance(days=-1)
     reserve(ledger)
-    assert [row["day"].day for row in ledger.iter_requests()] == [2, 2, 2, 3], "by day, even if the clock went back"
+    assert [row["day"].day for row in ledger.iter_requests()] == [2, 2, 2, 3], (
+        "ordered by day, even if the clock was set back"
+    )
 
 
-def test_settling_twice_changes_nothing_and_what_was_never_sent_gives_its_place_back(tmp_path: Path) -> None:
+def test_settling_twice_changes_nothing_and_an_unsent_request_is_released(tmp_path: Path) -> None:
     ledger = ledger_at(tmp_path, FakeClock(MORNING))
     number = reserve(ledger)
     settle(ledger, number, None, sent=False)
@@ -89,12 +91,12 @@ def test_settling_twice_changes_nothing_and_what_was_never_sent_gives_its_place_
     assert row["status"] is None
 
 
-def test_the_daily_refusal_shuts_the_pool_until_midnight_whatever_was_counted(tmp_path: Path) -> None:
+def test_daily_429_closes_the_pool_until_midnight_for_any_count(tmp_path: Path) -> None:
     clock = FakeClock(MORNING)
     ledger = ledger_at(tmp_path, clock)
     settle(ledger, reserve(ledger))
-    waiting = [reserve(ledger) for _ in range(3)]
-    for number in waiting:
+    in_flight = [reserve(ledger) for _ in range(3)]
+    for number in in_flight:
         assert ledger.mark_exhausted("research", number) == datetime(2026, 3, 3, tzinfo=UTC)
         settle(ledger, number, 429)
     error = refused(ledger)
@@ -106,26 +108,26 @@ def test_the_daily_refusal_shuts_the_pool_until_midnight_whatever_was_counted(tm
     assert reserve(ledger)
 
 
-def test_a_quota_that_midnight_did_not_restore_is_tried_by_one_request_at_growing_intervals(tmp_path: Path) -> None:
+def test_ledger_probes_a_quota_that_was_not_reset_at_growing_intervals(tmp_path: Path) -> None:
     clock = FakeClock(MORNING)
     ledger = ledger_at(tmp_path, clock, cap=100)
-    tried, pauses = 0, []
+    n_probes, intervals = 0, []
     while clock.now().date() == MORNING.date():
         number = reserve(ledger)
-        tried += 1
-        if tried > 1:
-            assert refused(ledger).reason == "not_reset", "one try at a time"
+        n_probes += 1
+        if n_probes > 1:
+            assert refused(ledger).reason == "not_reset", "one probe at a time"
         before = clock.now()
-        opens_at = ledger.mark_exhausted("research", number)
+        available_at = ledger.mark_exhausted("research", number)
         settle(ledger, number, 429)
-        pauses.append((opens_at - before) / timedelta(minutes=1))
-        assert refused(ledger).retry_at == opens_at
-        clock.moment = opens_at
-    assert pauses[:6] == [15, 30, 60, 120, 240, 240]
-    assert tried == ledger.pool_state("research", MORNING).n_refused_by_api < 12
+        intervals.append((available_at - before) / timedelta(minutes=1))
+        assert refused(ledger).retry_at == available_at
+        clock.moment = available_at
+    assert intervals[:6] == [15, 30, 60, 120, 240, 240]
+    assert n_probes == ledger.pool_state("research", MORNING).n_refused_by_api < 12
 
 
-def test_a_try_that_succeeds_opens_the_pool_and_one_without_a_verdict_lets_the_next_follow(tmp_path: Path) -> None:
+def test_successful_probe_opens_the_pool_and_an_undecided_one_allows_the_next(tmp_path: Path) -> None:
     clock = FakeClock(MORNING)
     ledger = ledger_at(tmp_path, clock)
     ledger.mark_exhausted("research", reserve(ledger))
@@ -140,7 +142,7 @@ def test_a_try_that_succeeds_opens_the_pool_and_one_without_a_verdict_lets_the_n
     assert refused(ledger).reason == "api_refused"
 
 
-def test_a_try_whose_process_dies_does_not_shut_the_pool_for_good(tmp_path: Path) -> None:
+def test_probe_of_a_dead_process_does_not_close_the_pool_permanently(tmp_path: Path) -> None:
     clock = FakeClock(MORNING)
     ledger = ledger_at(tmp_path, clock)
     ledger.mark_exhausted("research", reserve(ledger))
@@ -150,7 +152,7 @@ def test_a_try_whose_process_dies_does_not_shut_the_pool_for_good(tmp_path: Path
     assert reserve(ledger)
 
 
-def test_a_refusal_from_before_midnight_does_not_shut_the_new_day(tmp_path: Path) -> None:
+def test_refusal_from_before_midnight_does_not_close_the_new_day(tmp_path: Path) -> None:
     clock = FakeClock(MORNING - timedelta(minutes=6))
     ledger = ledger_at(tmp_path, clock)
     settle(ledger, reserve(ledger))
@@ -160,15 +162,15 @@ def test_a_refusal_from_before_midnight_does_not_shut_the_new_day(tmp_path: Path
     assert reserve(ledger)
 
 
-def test_siblings_in_flight_count_as_one_shut_door(tmp_path: Path) -> None:
+def test_concurrent_refusals_lengthen_the_probe_interval_once(tmp_path: Path) -> None:
     clock = FakeClock(MORNING)
     ledger = ledger_at(tmp_path, clock)
-    opened = {ledger.mark_exhausted("research", number) for number in [reserve(ledger) for _ in range(5)]}
-    assert opened == {MORNING + timedelta(minutes=15)}
+    reopenings = {ledger.mark_exhausted("research", number) for number in [reserve(ledger) for _ in range(5)]}
+    assert reopenings == {MORNING + timedelta(minutes=15)}
     assert ledger.pool_state("research").n_refused_by_api == 5
 
 
-def test_the_reserve_is_kept_for_what_is_due(tmp_path: Path) -> None:
+def test_ledger_keeps_the_reserve_for_due_work(tmp_path: Path) -> None:
     ledger = ledger_at(tmp_path, FakeClock(MORNING), due_reserve=4)
     for _ in range(6):
         reserve(ledger, due=False)
@@ -178,7 +180,7 @@ def test_the_reserve_is_kept_for_what_is_due(tmp_path: Path) -> None:
     assert refused(ledger).reason == "cap"
 
 
-def test_a_lower_cap_is_obeyed_at_once(tmp_path: Path) -> None:
+def test_lower_cap_applies_at_once(tmp_path: Path) -> None:
     clock = FakeClock(MORNING)
     for _ in range(5):
         reserve(ledger_at(tmp_path, clock))
@@ -187,12 +189,12 @@ def test_a_lower_cap_is_obeyed_at_once(tmp_path: Path) -> None:
     assert lower.pool_state("research").remaining == 0
 
 
-def test_an_unknown_pool_is_named(tmp_path: Path) -> None:
+def test_ledger_names_an_unknown_pool(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no quota pool 'shop', only research, follow"):
         reserve(ledger_at(tmp_path, FakeClock()), pool="shop")
 
 
-def test_eight_processes_on_a_fresh_ledger_of_1000_are_granted_exactly_1000(tmp_path: Path) -> None:
+def test_eight_processes_reserve_exactly_1000_requests_of_a_new_ledger(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     start = context.Barrier(8)
     path = tmp_path / "quota.sqlite"
@@ -204,7 +206,7 @@ def test_eight_processes_on_a_fresh_ledger_of_1000_are_granted_exactly_1000(tmp_
     assert [worker.exitcode for worker in workers] == [0] * 8
     assert sum(int(file.read_text()) for file in tmp_path.glob("granted.*")) == 1000
     assert len(list(Ledger(path, {"research": 1000}, SystemClock()).iter_requests())) == 1000
-    assert not list(tmp_path.glob(".quota*")), "no draft is left"
+    assert not list(tmp_path.glob(".quota*")), "no temporary file remains"
 
 
 def test_threads_and_a_forked_child_share_one_ledger(tmp_path: Path) -> None:
@@ -226,7 +228,7 @@ def test_threads_and_a_forked_child_share_one_ledger(tmp_path: Path) -> None:
     assert ledger.pool_state("research").used == 30
 
 
-def test_a_reservation_survives_its_process(tmp_path: Path) -> None:
+def test_reservation_survives_the_death_of_its_process(tmp_path: Path) -> None:
     ledger = ledger_at(tmp_path, FakeClock(MORNING))
     ledger.pool_state("research")
     child = os.fork()
@@ -254,17 +256,17 @@ def _overwritten(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (lambda path: path.write_bytes(b"no database" * 500), "is damaged .*Move it aside .* counts .* from 0"),
-        (lambda path: path.write_bytes(b""), "no quota ledger.*Move it aside"),
+        (lambda path: path.write_bytes(b""), "not a quota ledger.*Move it aside"),
         (_overwritten, "is damaged .*Move it aside"),
-        (_not_a_ledger, "no quota ledger.*Move it aside"),
+        (_not_a_ledger, "not a quota ledger.*Move it aside"),
         (_newer, "written by a newer version.*Update the project"),
     ],
 )
-def test_a_ledger_that_cannot_be_used_is_left_as_it_is_and_says_what_to_do(
-    tmp_path: Path, damage: Callable[[Path], object], said: str
+def test_unusable_ledger_is_not_changed_and_its_error_states_what_to_do(
+    tmp_path: Path, damage: Callable[[Path], object], message: str
 ) -> None:
     ledger = ledger_at(tmp_path, FakeClock(MORNING))
     reserve(ledger)
@@ -272,18 +274,18 @@ def test_a_ledger_that_cannot_be_used_is_left_as_it_is_and_says_what_to_do(
     damage(ledger.path)
     before = ledger.path.read_bytes()
     for _ in range(2):
-        with pytest.raises(LedgerError, match=f"(?s){said}"):
+        with pytest.raises(LedgerError, match=f"(?s){message}"):
             reserve(ledger)
     assert ledger.path.read_bytes() == before
 
 
-def test_a_folder_that_cannot_be_written_to_is_said(tmp_path: Path) -> None:
-    (tmp_path / "state").write_text("in the way")
+def test_error_names_a_folder_that_is_not_writable(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("a file")
     with pytest.raises(LedgerError, match=r"No request was sent\. Make its folder writable"):
         reserve(ledger_at(tmp_path, FakeClock()))
 
 
-def test_a_ledger_can_be_moved_away_while_closed(tmp_path: Path) -> None:
+def test_closed_ledger_can_be_moved_away(tmp_path: Path) -> None:
     ledger = ledger_at(tmp_path, FakeClock(MORNING))
     reserve(ledger)
     ledger.close()

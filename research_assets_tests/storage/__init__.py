@@ -1,1 +1,1 @@
-"""TODO charter."""
+"""Tests of the files on disk: captures, raw tables, locks."""

@@ -1,4 +1,4 @@
-"""Captures made by hand, for the tests of tables: pages in, sealed file out."""
+"""Captures built from given pages, for the tests of the raw tables."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
@@ -17,13 +17,13 @@ ID = 7503867840092128259
 SECOND = 1769950800  # 2026-02-01 13:00 UTC
 
 
-def make_video(number: int = 0, **own: Any) -> dict[str, Any]:
-    """A video's record, uploaded at `SECOND`."""
-    return {"id": (SECOND << 32) + number, "create_time": SECOND, "username": "beet", **own}
+def make_video(number: int = 0, **fields: Any) -> dict[str, Any]:
+    """Return a video record, uploaded at `SECOND`."""
+    return {"id": (SECOND << 32) + number, "create_time": SECOND, "username": "beet", **fields}
 
 
 def make_answer(entity: str, rows: object, key: str | None = None) -> bytes:
-    """An answer's body with rows as its records."""
+    """Return the body of a response with the rows as its records."""
     endpoint = BY_ENTITY[entity]
     data: Any
     if endpoint.flat:
@@ -43,7 +43,7 @@ def make_capture(
     units: Iterable[Mapping[str, Any]] = (),
     study: str = "s",
 ) -> Path:
-    """A sealed capture of the given answers, a minute apart; a page may bring header fields of its own."""
+    """Seal a capture of the given bodies, one per minute; a page may have header fields of its own."""
     journal = Journal.create(
         root / "captures",
         entity=entity,
@@ -55,24 +55,24 @@ def make_capture(
         header={},
     )
     for number, page in enumerate(pages):
-        body, own = page if isinstance(page, tuple) else (page, {})
-        moment = NOON + timedelta(minutes=number)
-        journal.append("page", {"observed_at": moment, "rows": 1, "context": {}, "unknown": [], **own}, body)
+        body, header = page if isinstance(page, tuple) else (page, {})
+        observed_at = NOON + timedelta(minutes=number)
+        journal.append("page", {"observed_at": observed_at, "rows": 1, "context": {}, "unknown": [], **header}, body)
     for unit in units:
         journal.append("unit", unit)
     return journal.seal()
 
 
 def read_rows(root: Path, table: str = "*") -> list[dict[str, Any]]:
-    """Everything below a raw table as dicts, in no particular order; moments and days as text."""
+    """Return all rows of a raw table as dicts, in no particular order; times and days as text."""
     with duckdb.connect() as db:
         db.execute("SET TimeZone = 'UTC'")
         glob = f"{root}/raw/{table}/**/*.parquet"
-        reading = f"read_parquet('{glob}', hive_partitioning = true, union_by_name = true)"
-        described = db.execute(f"DESCRIBE SELECT * FROM {reading}").fetchall()
+        source = f"read_parquet('{glob}', hive_partitioning = true, union_by_name = true)"
+        described = db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
         columns = ", ".join(
             f'"{name}"::VARCHAR AS "{name}"' if kind.startswith(("TIMESTAMP", "DATE")) else f'"{name}"'
             for name, kind, *_ in described
         )
-        found = db.execute(f"SELECT {columns} FROM {reading}").fetchall()
-        return [dict(zip([name for name, *_ in described], row, strict=True)) for row in found]
+        rows = db.execute(f"SELECT {columns} FROM {source}").fetchall()
+        return [dict(zip([name for name, *_ in described], row, strict=True)) for row in rows]

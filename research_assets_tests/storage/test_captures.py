@@ -1,4 +1,4 @@
-"""Journals and sealed captures: what is appended is found again, damage is said, and only one writes."""
+"""Journals and sealed captures: appended events are read back, damage raises an error, and one writer is admitted."""
 
 import json
 import threading
@@ -42,7 +42,7 @@ def create_journal(
     )
 
 
-def test_a_capture_goes_from_journal_to_sealed_file_with_its_totals(tmp_path: Path) -> None:
+def test_sealed_capture_has_the_events_and_totals_of_its_journal(tmp_path: Path) -> None:
     journal = create_journal(tmp_path, days=31)
     assert journal.path.parent == tmp_path / "videos/study=s/2026-02-01..2026-03-03"
     assert list_open_journals(tmp_path, "videos", "s") == [journal.path]
@@ -50,14 +50,14 @@ def test_a_capture_goes_from_journal_to_sealed_file_with_its_totals(tmp_path: Pa
     journal.append("fail", {"status": 504}, b"<html>gateway</html>")
     journal.append("page", {"observed_at": NOON + timedelta(minutes=1), "rows": 2}, PAGE)
     journal.append("unit", {"unit": "2026-02-01", "state": "complete", "partition": date(2026, 2, 1)})
-    held = list(journal.events())
+    events = list(journal.events())
     path = journal.seal()
-    assert list(read_events(path)) == held
+    assert list(read_events(path)) == events
     assert path == journal.seal(), "sealing again changes nothing"
-    assert [event["event"] for event in held] == ["start", "page", "fail", "page", "unit"]
-    assert held[0]["header"] == {"query": {"and": []}, "fields": ["id"]}
-    assert [event["seq"] for event in held if event["event"] == "page"] == [0, 1]
-    assert held[2]["answer"] == "<html>gateway</html>"
+    assert [event["event"] for event in events] == ["start", "page", "fail", "page", "unit"]
+    assert events[0]["header"] == {"query": {"and": []}, "fields": ["id"]}
+    assert [event["seq"] for event in events if event["event"] == "page"] == [0, 1]
+    assert events[2]["answer"] == "<html>gateway</html>"
     (manifest,) = list_sealed(tmp_path)
     assert manifest == Manifest.load(path)
     manifest.verify()
@@ -75,7 +75,7 @@ def test_a_capture_goes_from_journal_to_sealed_file_with_its_totals(tmp_path: Pa
     assert {p.name for p in path.parent.iterdir()} == {path.name, f"{manifest.capture}.json"}
 
 
-def test_an_answer_is_kept_byte_for_byte_as_the_last_member(tmp_path: Path) -> None:
+def test_journal_keeps_a_response_byte_for_byte_as_the_last_member(tmp_path: Path) -> None:
     journal = create_journal(tmp_path)
     answer = '{"data": {"id":7503867840092128259, "n":1.10, "t":"\\u0000 \\"é🍅"}}'.encode()
     journal.append("page", {"unit": 'with "answer": inside'}, answer)
@@ -84,7 +84,7 @@ def test_an_answer_is_kept_byte_for_byte_as_the_last_member(tmp_path: Path) -> N
     assert Manifest.load(journal.seal()).nul
 
 
-def test_an_answer_on_several_lines_stays_one_line(tmp_path: Path) -> None:
+def test_journal_writes_a_response_of_several_lines_as_one_line(tmp_path: Path) -> None:
     journal = create_journal(tmp_path)
     journal.append("page", {}, b'{\r\n "data": {\n"a": 1}\n}')
     assert [event.get("answer") for event in journal.events()] == [None, {"data": {"a": 1}}]
@@ -92,7 +92,7 @@ def test_an_answer_on_several_lines_stays_one_line(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=40))
-def test_whatever_a_failed_request_brought_can_be_kept(tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
+def test_journal_stores_any_body_of_a_failed_request(tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
     with create_journal(tmp_path_factory.mktemp("fail")) as journal:
         journal.append("fail", {"status": 502}, body)
         *_, fail = journal.events()
@@ -102,13 +102,13 @@ def test_whatever_a_failed_request_brought_can_be_kept(tmp_path_factory: pytest.
         assert fail["answer"] == body.decode("utf-8", "replace")
 
 
-def test_files_and_folders_are_the_owners_alone(tmp_path: Path) -> None:
+def test_captures_are_readable_by_the_owner_only(tmp_path: Path) -> None:
     path = create_journal(tmp_path / "captures").seal()
     assert {p.stat().st_mode & 0o777 for p in path.parent.iterdir()} == {0o600}
     assert {p.stat().st_mode & 0o777 for p in (tmp_path / "captures").rglob("*") if p.is_dir()} == {0o700}
 
 
-def test_captures_are_found_by_entity_and_study_oldest_first(tmp_path: Path) -> None:
+def test_captures_are_listed_by_entity_and_study_oldest_first(tmp_path: Path) -> None:
     for hours, (entity, study) in enumerate([("videos", "b"), ("users", "a"), ("videos", "a"), ("videos", "a")]):
         create_journal(tmp_path, entity, study, now=NOON - timedelta(hours=hours)).seal()
     create_journal(tmp_path, "videos", "a").close()
@@ -122,9 +122,9 @@ def test_captures_are_found_by_entity_and_study_oldest_first(tmp_path: Path) -> 
     assert len(list_open_journals(tmp_path, "videos", "a")) == 1
 
 
-def test_only_one_has_a_journal_open(tmp_path: Path) -> None:
+def test_journal_has_one_writer_at_a_time(tmp_path: Path) -> None:
     journal = create_journal(tmp_path)
-    with pytest.raises(JournalBusy, match="left alone"):
+    with pytest.raises(JournalBusy, match="Nothing was changed"):
         Journal.resume(journal.path)
     journal.close()
     with pytest.raises(JournalWriteError, match="closed"):
@@ -134,7 +134,7 @@ def test_only_one_has_a_journal_open(tmp_path: Path) -> None:
     assert resumed.pages == 1
 
 
-def test_threads_append_whole_lines(tmp_path: Path) -> None:
+def test_threads_append_complete_lines(tmp_path: Path) -> None:
     journal = create_journal(tmp_path)
 
     def append() -> None:
@@ -149,14 +149,14 @@ def test_threads_append_whole_lines(tmp_path: Path) -> None:
     assert [event["seq"] for event in read_events(journal.seal()) if event["event"] == "page"] == list(range(100))
 
 
-def test_the_reserved_names_are_refused(tmp_path: Path) -> None:
+def test_append_rejects_reserved_field_names(tmp_path: Path) -> None:
     with create_journal(tmp_path) as journal:
         for fields in ({"answer": 1}, {"event": "x"}):
-            with pytest.raises(ValueError, match="no fields"):
+            with pytest.raises(ValueError, match="not fields"):
                 journal.append("page", fields)
 
 
-def test_damage_before_the_last_line_is_said_and_nothing_is_changed(tmp_path: Path) -> None:
+def test_damage_before_the_last_line_raises_and_changes_nothing(tmp_path: Path) -> None:
     journal = create_journal(tmp_path)
     for _ in range(3):
         journal.append("page", {}, PAGE)
@@ -177,26 +177,26 @@ def _corrupt(content: bytes) -> dict[str, bytes]:
     return {"cut": content[: len(content) // 2], "flipped": content[:30] + b"\xff" + content[31:], "empty": b""}
 
 
-@pytest.mark.parametrize("how", ["cut", "flipped", "empty"])
-def test_a_damaged_sealed_capture_is_never_read_as_a_short_one(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+def test_damaged_sealed_capture_is_never_read_as_a_shorter_one(tmp_path: Path, damage: str) -> None:
     journal = create_journal(tmp_path)
     for number in range(200):
         journal.append("page", {"rows": number}, PAGE)
     path = journal.seal()
-    path.write_bytes(_corrupt(path.read_bytes())[how])
+    path.write_bytes(_corrupt(path.read_bytes())[damage])
     with pytest.raises(DamagedCapture, match="Restore"):
         list(read_events(path))
     with pytest.raises(DamagedCapture, match="Restore"):
         Manifest.load(path).verify()
 
 
-def test_a_damaged_or_missing_manifest_is_said(tmp_path: Path) -> None:
+def test_damaged_or_missing_manifest_raises(tmp_path: Path) -> None:
     path = create_journal(tmp_path).seal()
     manifest = path.with_name(path.name.replace(".jsonl.zst", ".json"))
-    held: dict[str, Any] = json.loads(manifest.read_bytes())
-    for content in (b"{", json.dumps({**held, "unknown": None}).encode(), b"{}"):
+    stored: dict[str, Any] = json.loads(manifest.read_bytes())
+    for content in (b"{", json.dumps({**stored, "unknown": None}).encode(), b"{}"):
         manifest.write_bytes(content)
-        with pytest.raises(DamagedCapture, match="not understood"):
+        with pytest.raises(DamagedCapture, match="manifest is invalid"):
             list(list_sealed(tmp_path))
     manifest.unlink()
     with pytest.raises(DamagedCapture, match="never published"):

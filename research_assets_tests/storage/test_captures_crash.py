@@ -1,4 +1,4 @@
-"""Kills, power loss, full disks: every page that was durable is held, and the next run goes on behind it."""
+"""Kills, power loss, full disks: every durable page is kept, and the next run resumes after it."""
 
 import errno
 import os
@@ -32,7 +32,7 @@ EVENTS = st.lists(st.tuples(st.sampled_from(["page", "fail", "unit", "note"]), T
 
 
 @given(EVENTS, st.data())
-def test_cut_at_any_byte_every_whole_line_counts_and_the_rest_follows_cleanly(
+def test_journal_cut_at_any_byte_keeps_every_complete_line_and_can_be_resumed(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, str]], data: st.DataObject
 ) -> None:
     root = tmp_path_factory.mktemp("cut")
@@ -42,32 +42,32 @@ def test_cut_at_any_byte_every_whole_line_counts_and_the_rest_follows_cleanly(
         before = list(journal.events())
     content = journal.path.read_bytes()
     at = data.draw(st.integers(0, len(content)))
-    rubbish = data.draw(st.sampled_from([b"", b"\0" * 7, b"\0\n", b'{"event":"page"', b"{}\n"]))
-    journal.path.write_bytes(content[:at] + (rubbish if content[:at].endswith(b"\n") else b""))
-    whole = content[:at].count(b"\n")
-    if not whole:
+    garbage = data.draw(st.sampled_from([b"", b"\0" * 7, b"\0\n", b'{"event":"page"', b"{}\n"]))
+    journal.path.write_bytes(content[:at] + (garbage if content[:at].endswith(b"\n") else b""))
+    n_complete = content[:at].count(b"\n")
+    if not n_complete:
         if not journal.path.read_bytes().endswith(b"\n"):
             with pytest.raises(DamagedCapture):
                 Journal.resume(journal.path)
             assert list_open_journals(root, "videos", "s") == []
         return
     (path,) = list_open_journals(root, "videos", "s")
-    assert list(read_events(path)) == before[:whole]
+    assert list(read_events(path)) == before[:n_complete]
     resumed = Journal.resume(path)
-    assert list(resumed.events()) == before[:whole]
-    assert path.read_bytes() == b"".join(content.splitlines(keepends=True)[:whole])
+    assert list(resumed.events()) == before[:n_complete]
+    assert path.read_bytes() == b"".join(content.splitlines(keepends=True)[:n_complete])
     resumed.append("page", {"unit": "after", "rows": 1}, PAGE)
-    found = list(read_events(resumed.seal()))
-    assert found[:-1] == before[:whole]
-    assert found[-1]["unit"] == "after"
-    assert [event["seq"] for event in found if event["event"] == "page"] == list(range(resumed.pages))
+    events_after = list(read_events(resumed.seal()))
+    assert events_after[:-1] == before[:n_complete]
+    assert events_after[-1]["unit"] == "after"
+    assert [event["seq"] for event in events_after if event["event"] == "page"] == list(range(resumed.pages))
     (manifest,) = list_sealed(root)
     assert (manifest.pages, manifest.rows) == (resumed.pages, resumed.pages)
 
 
 @contextmanager
 def child_process(work: Callable[[], object]) -> Iterator[int]:
-    """Run something in a child process, which is dead at the end of the block."""
+    """Run a function in a child process; the process is killed at the end of the block."""
     child = os.fork()
     if child == 0:
         try:
@@ -82,13 +82,13 @@ def child_process(work: Callable[[], object]) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("pages", [1, 2, 9, 40])
-def test_kill_9_loses_no_page_that_was_durable(tmp_path: Path, pages: int) -> None:
-    reported, tell = os.pipe()
-    with child_process(lambda: append_until_killed(tmp_path, tell)):
+def test_sigkill_loses_no_durable_page(tmp_path: Path, pages: int) -> None:
+    reported, report = os.pipe()
+    with child_process(lambda: append_until_killed(tmp_path, report)):
         durable = 0
         while durable < pages:
             durable = int.from_bytes(os.read(reported, 4), "big")
-    os.close(tell)
+    os.close(report)
     while last := os.read(reported, 4):
         durable = int.from_bytes(last, "big")
     os.close(reported)
@@ -101,7 +101,7 @@ def test_kill_9_loses_no_page_that_was_durable(tmp_path: Path, pages: int) -> No
 
 
 def is_killed_at(step: int, work: Callable[[], object]) -> bool:
-    """Whether the work was killed at that step, rather than being done before."""
+    """Return whether the function was killed at that step; false if it ended before."""
     child = os.fork()
     if child == 0:
         kill_at_disk_operation(step)
@@ -110,7 +110,7 @@ def is_killed_at(step: int, work: Callable[[], object]) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
 
 
-def test_sealingkilled_at_any_step_leaves_one_form_that_counts_and_can_be_finished(tmp_path: Path) -> None:
+def test_sealing_killed_at_any_step_leaves_one_form_and_can_be_completed(tmp_path: Path) -> None:
     step, killed = 0, True
     while killed:
         root = tmp_path / str(step)
@@ -119,24 +119,24 @@ def test_sealingkilled_at_any_step_leaves_one_form_that_counts_and_can_be_finish
                 journal.append("page", {"rows": 1}, PAGE)
             before = list(journal.events())
         killed = is_killed_at(step, lambda: Journal.resume(journal.path).seal())
-        open_ones, published = list_open_journals(root, "videos", "s"), list(list_sealed(root))
-        assert len(open_ones) + len(published) == 1, f"step {step}"
-        for path in open_ones:
+        open_journals, published = list_open_journals(root, "videos", "s"), list(list_sealed(root))
+        assert len(open_journals) + len(published) == 1, f"step {step}"
+        for path in open_journals:
             resumed = Journal.resume(path)
             resumed.append("page", {"rows": 1}, PAGE)
             resumed.seal()
         (manifest,) = list_sealed(root)
         manifest.verify()
-        found = list(read_events(manifest.path))
-        assert found[: len(before)] == before
-        assert len(found) == len(before) + len(open_ones)
-        left = {p.name for p in manifest.path.parent.iterdir()}
-        assert left == {manifest.path.name, f"{manifest.capture}.json"}, f"step {step}"
+        events = list(read_events(manifest.path))
+        assert events[: len(before)] == before
+        assert len(events) == len(before) + len(open_journals)
+        files = {p.name for p in manifest.path.parent.iterdir()}
+        assert files == {manifest.path.name, f"{manifest.capture}.json"}, f"step {step}"
         step += 1
     assert step > 10
 
 
-def test_beginningkilled_at_any_step_leaves_nothing_or_a_journal_that_can_be_resumed(tmp_path: Path) -> None:
+def test_creating_killed_at_any_step_leaves_nothing_or_a_journal_that_can_be_resumed(tmp_path: Path) -> None:
     step, killed = 0, True
     while killed:
         root = tmp_path / str(step)
@@ -148,13 +148,15 @@ def test_beginningkilled_at_any_step_leaves_nothing_or_a_journal_that_can_be_res
     assert len(list_open_journals(root, "videos", "s")) == 1
 
 
-@pytest.mark.parametrize("room", [0, 1, 40, 119])
-def test_a_full_disk_leaves_no_half_line_and_the_journal_goes_on_when_there_is_room(tmp_path: Path, room: int) -> None:
+@pytest.mark.parametrize("space", [0, 1, 40, 119])
+def test_full_disk_leaves_no_incomplete_line_and_journal_continues_once_there_is_room(
+    tmp_path: Path, space: int
+) -> None:
     journal = create_journal(tmp_path)
     journal.append("page", {"rows": 1}, PAGE)
     size = journal.path.stat().st_size
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + space, limits[1]))
     try:
         for _ in range(2):
             with pytest.raises(JournalWriteError, match=r"File too large.*Make room"):
@@ -166,7 +168,7 @@ def test_a_full_disk_leaves_no_half_line_and_the_journal_goes_on_when_there_is_r
     assert [event["seq"] for event in read_events(journal.seal()) if event["event"] == "page"] == [0, 1]
 
 
-def test_a_full_disk_while_sealing_or_beginning_leaves_what_was_there(tmp_path: Path) -> None:
+def test_full_disk_while_sealing_or_creating_changes_nothing(tmp_path: Path) -> None:
     journal = create_journal(tmp_path)
     for _ in range(50):
         journal.append("page", {"noise": os.urandom(2000).hex()}, PAGE)
@@ -185,7 +187,7 @@ def test_a_full_disk_while_sealing_or_beginning_leaves_what_was_there(tmp_path: 
 
 
 @pytest.mark.parametrize("also_truncate", [False, True])
-def test_an_event_whose_flush_failed_is_not_in_the_journal(
+def test_journal_does_not_contain_an_event_whose_flush_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, also_truncate: bool
 ) -> None:
     journal = create_journal(tmp_path)
@@ -204,16 +206,16 @@ def test_an_event_whose_flush_failed_is_not_in_the_journal(
     resumed = Journal.resume(journal.path)
     resumed.append("page", {"unit": "third"}, PAGE)
     units = [event["unit"] for event in resumed.events() if event["event"] == "page"]
-    # Where not even the cut was possible, the whole line may be found by the next run, but never behind a half one.
+    # If the truncation also failed, the next run may find the complete line, but never after an incomplete one.
     assert units in (["first", "third"], ["first", "second", "third"])
 
 
-def test_a_partition_is_claimed_by_one_and_a_dead_process_holds_nobody_up(tmp_path: Path) -> None:
-    ready, say = os.pipe()
-    with child_process(lambda: hold_lock(tmp_path, DAYS[:2], say)):
+def test_one_process_locks_a_partition_until_it_ends(tmp_path: Path) -> None:
+    ready, report = os.pipe()
+    with child_process(lambda: hold_lock(tmp_path, DAYS[:2], report)):
         assert os.read(ready, 1) == b"y"
         with (
-            pytest.raises(PartitionBusy, match="2026-02-02 is being collected by another process"),
+            pytest.raises(PartitionBusy, match="2026-02-02 is locked by another process"),
             lock_partitions(tmp_path, "s", "videos", [DAYS[2], DAYS[1]]),
         ):
             pass
@@ -223,16 +225,16 @@ def test_a_partition_is_claimed_by_one_and_a_dead_process_holds_nobody_up(tmp_pa
             lock_partitions(tmp_path, "s", "users", DAYS),
         ):
             pass
-    with lock_partitions(tmp_path, "s", "videos", DAYS), child_process(lambda: hold_lock(tmp_path, DAYS[:1], say)):
+    with lock_partitions(tmp_path, "s", "videos", DAYS), child_process(lambda: hold_lock(tmp_path, DAYS[:1], report)):
         assert os.read(ready, 1) == b"n"
-    with child_process(lambda: hold_lock(tmp_path, DAYS, say)):
-        assert os.read(ready, 1) == b"y", "the block has ended, so others may"
+    with child_process(lambda: hold_lock(tmp_path, DAYS, report)):
+        assert os.read(ready, 1) == b"y", "the lock ends with the block"
     os.close(ready)
-    os.close(say)
+    os.close(report)
 
 
-def test_a_claim_is_all_or_nothing_within_one_process_too(tmp_path: Path) -> None:
-    ready, say = os.pipe()
+def test_process_locks_all_partitions_or_none(tmp_path: Path) -> None:
+    ready, report = os.pipe()
     with lock_partitions(tmp_path, "s", "videos", DAYS[1:2]):
         with (
             pytest.raises(PartitionBusy, match="another run in this process"),
@@ -241,11 +243,11 @@ def test_a_claim_is_all_or_nothing_within_one_process_too(tmp_path: Path) -> Non
             pass
         with lock_partitions(tmp_path, "s", "videos", DAYS[:1]):
             pass
-        with child_process(lambda: hold_lock(tmp_path, DAYS[1:2], say)):
-            assert os.read(ready, 1) == b"n", "a sibling's end did not let go of this lock"
+        with child_process(lambda: hold_lock(tmp_path, DAYS[1:2], report)):
+            assert os.read(ready, 1) == b"n", "the end of another lock does not release this lock"
     with pytest.raises(RuntimeError, match="boom"), lock_partitions(tmp_path, "s", "videos", DAYS):
         raise RuntimeError("boom")
     with lock_partitions(tmp_path, "s", "videos", DAYS):
         pass
     os.close(ready)
-    os.close(say)
+    os.close(report)

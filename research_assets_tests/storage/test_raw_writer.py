@@ -1,4 +1,4 @@
-"""What a capture becomes: nothing lost, nothing twice, types exact."""
+"""Captures become raw tables without lost or duplicate rows and with exact types."""
 
 import json
 from datetime import date
@@ -25,7 +25,7 @@ from research_assets_tests.storage.capture_factory import (
 )
 
 
-def test_ids_are_exact_and_missing_values_null(tmp_path: Path) -> None:
+def test_rows_have_exact_ids_and_null_for_missing_values(tmp_path: Path) -> None:
     rows = [make_video(id=ID, music_id=2**63 - 1, hashtag_names=["a", "b"], is_stem_verified=False)]
     write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [make_answer("videos", rows)]))
     (row,) = read_rows(tmp_path, "videos")
@@ -36,7 +36,7 @@ def test_ids_are_exact_and_missing_values_null(tmp_path: Path) -> None:
     assert (row["study"], row["day"], row["observed_at"][:19]) == ("s", "2026-02-01", "2026-02-03 12:00:00")
 
 
-def test_each_column_has_the_type_of_the_registry_and_json_comes_back_as_json(tmp_path: Path) -> None:
+def test_columns_have_the_types_of_the_registry(tmp_path: Path) -> None:
     rows = [make_video(video_label={"content": "", "warn": False}, video_tag=[{"number": 1}])]
     written = write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [make_answer("videos", rows)]))
     (path,) = written.paths["videos"]
@@ -49,7 +49,7 @@ def test_each_column_has_the_type_of_the_registry_and_json_comes_back_as_json(tm
     assert json.loads(row["video_label"]) == {"content": "", "warn": False}
 
 
-def test_a_window_is_split_by_day_and_a_capture_written_again_replaces_itself(tmp_path: Path) -> None:
+def test_writer_splits_a_window_by_day_and_replaces_an_earlier_write(tmp_path: Path) -> None:
     rows = [make_video(1), make_video(2, create_time=SECOND + 86400), make_video(3, create_time=SECOND + 86400)]
     sealed = make_capture(tmp_path, "videos", [make_answer("videos", rows)], last=date(2026, 2, 2))
     first = write_capture(tmp_path / "raw", sealed)
@@ -62,7 +62,7 @@ def test_a_window_is_split_by_day_and_a_capture_written_again_replaces_itself(tm
     assert [p for p in (tmp_path / "raw").rglob("*") if p.is_file() and p.suffix != ".parquet"] == []
 
 
-def test_a_row_without_create_time_goes_by_its_id_and_without_both_by_the_moment_seen(tmp_path: Path) -> None:
+def test_row_without_create_time_is_dated_by_its_id_or_its_observation(tmp_path: Path) -> None:
     rows = [
         {"id": (SECOND << 32) + 5},
         {"username": "x"},
@@ -74,7 +74,7 @@ def test_a_row_without_create_time_goes_by_its_id_and_without_both_by_the_moment
     assert written.rows == {date(2026, 2, 1): 3, date(2026, 2, 3): 2}
 
 
-def test_of_one_key_the_newest_is_kept_and_rows_without_a_key_all_are(tmp_path: Path) -> None:
+def test_writer_keeps_the_newest_row_of_a_key_and_all_rows_without_a_key(tmp_path: Path) -> None:
     pages = [make_answer("videos", [make_video(1, view_count=1), {"username": "no key"}]) for _ in range(2)]
     pages.append(make_answer("videos", [make_video(1, view_count=7), make_video(2), make_video(2)]))
     write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", pages))
@@ -108,11 +108,11 @@ RECORDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("careful", [False, True])
+@pytest.mark.parametrize("lenient", [False, True])
 @pytest.mark.parametrize("entity", ENTITIES)
-def test_every_entity_becomes_its_table(tmp_path: Path, entity: str, careful: bool) -> None:
+def test_writer_writes_every_entity_to_its_table(tmp_path: Path, entity: str, lenient: bool) -> None:
     context = {"asked_username": "beet", "asked_video_id": ID, "asked_comment_id": None, "position": 100}
-    record = RECORDS[entity] | ({"display_name": "x\0"} if careful else {})
+    record = RECORDS[entity] | ({"display_name": "x\0"} if lenient else {})
     rows: Any = [record] if entity == "users" else [record, record | {"username": "other", "id": 1}]
     header = {"context": context, "partition": "2026-02-02", "rows": len(rows)}
     written = write_capture(
@@ -131,7 +131,7 @@ def test_every_entity_becomes_its_table(tmp_path: Path, entity: str, careful: bo
             assert found[1]["position"] == 101
 
 
-def test_both_keys_of_reposts_are_read(tmp_path: Path) -> None:
+def test_writer_reads_both_keys_of_reposts(tmp_path: Path) -> None:
     pages = [
         (make_answer("reposted_videos", [make_video(n)], key), {"context": {"asked_username": "a"}})
         for n, key in enumerate(("reposted_videos", "user_reposted_videos"))
@@ -144,7 +144,7 @@ EMPTY: tuple[dict[str, Any], ...] = ({"data": {}}, {}, {"data": {"videos": []}},
 
 
 @pytest.mark.parametrize("entity", ["videos", "users", "comments", "followers"])
-def test_a_capture_without_rows_leaves_its_coverage(tmp_path: Path, entity: str) -> None:
+def test_capture_without_rows_still_writes_its_coverage(tmp_path: Path, entity: str) -> None:
     pages = [(orjson.dumps(body), {"rows": 0}) for body in EMPTY]
     unit = {"entity": entity, "partition": "2026-02-01", "unit": 5, "state": "complete", "requests": 0.5}
     sealed = make_capture(tmp_path, entity, pages, units=[unit])
@@ -156,16 +156,18 @@ def test_a_capture_without_rows_leaves_its_coverage(tmp_path: Path, entity: str)
     assert (row["unit"], row["requests"], row["capture"], row["day"]) == ("5", 0.5, written.capture, "2026-02-03")
 
 
-def test_a_capture_without_pages_is_dated_by_its_verdicts_or_its_name(tmp_path: Path) -> None:
-    late = make_capture(
+def test_capture_without_pages_is_dated_by_its_attempts_or_its_name(tmp_path: Path) -> None:
+    with_attempt = make_capture(
         tmp_path, "videos", [], units=[{"state": "quarantined", "last_at": "2026-02-05T00:30:00+00:00"}]
     )
-    bare = make_capture(tmp_path, "videos", [])
-    days = [write_capture(tmp_path / "raw", sealed).paths["coverage"][0].parent.name for sealed in (late, bare)]
+    empty = make_capture(tmp_path, "videos", [])
+    days = [
+        write_capture(tmp_path / "raw", sealed).paths["coverage"][0].parent.name for sealed in (with_attempt, empty)
+    ]
     assert days == ["day=2026-02-05", "day=2026-02-03"]
 
 
-def test_replay_gives_the_same_rows_and_what_has_no_capture_goes(tmp_path: Path) -> None:
+def test_replay_restores_the_same_rows_and_removes_files_without_a_capture(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     for number in range(3):
         rows = [make_video(number), make_video(10, view_count=number), make_video(10, view_count=0)]
@@ -175,12 +177,12 @@ def test_replay_gives_the_same_rows_and_what_has_no_capture_goes(tmp_path: Path)
                 tmp_path, "videos", [make_answer("videos", rows)], study=f"s{number % 2}", units=[{"unit": "u"}]
             ),
         )
-    write_rows(raw, "wanted", study="s0", day=DAY, name="now", rows=[{"unit": "2026-02-01"}])
-    before = {table: read_rows(tmp_path, table) for table in ("videos", "coverage", "wanted")}
-    note = partial(write_rows, raw, "coverage", study="s0", day=DAY, rows=[{"unit": "open"}])
-    note(name="20260203T120000Z-00000000-open")
+    write_rows(raw, "expected_units", study="s0", day=DAY, name="now", rows=[{"unit": "2026-02-01"}])
+    before = {table: read_rows(tmp_path, table) for table in ("videos", "coverage", "expected_units")}
+    write_open_coverage = partial(write_rows, raw, "coverage", study="s0", day=DAY, rows=[{"unit": "open"}])
+    write_open_coverage(name="20260203T120000Z-00000000-open")
     before["coverage"] = read_rows(tmp_path, "coverage")
-    note(name=f"{next(list_sealed(tmp_path / 'captures', study='s0')).capture}-open")
+    write_open_coverage(name=f"{next(list_sealed(tmp_path / 'captures', study='s0')).capture}-open")
     (orphan,) = [raw / "users/study=s0/day=2026-02-01/x.parquet"]
     orphan.parent.mkdir(parents=True)
     orphan.write_bytes(next((raw / "videos").rglob("*.parquet")).read_bytes())
@@ -192,19 +194,19 @@ def test_replay_gives_the_same_rows_and_what_has_no_capture_goes(tmp_path: Path)
     assert not orphan.exists()
 
 
-def test_a_broken_capture_says_so_and_changes_nothing(tmp_path: Path) -> None:
+def test_damaged_capture_raises_and_changes_nothing(tmp_path: Path) -> None:
     sealed = make_capture(tmp_path, "videos", [make_answer("videos", [make_video(n) for n in range(100)])] * 20)
     write_capture(tmp_path / "raw", sealed)
     before = sorted(p for p in (tmp_path / "raw").rglob("*.parquet"))
     content = sealed.read_bytes()
-    for broken in (content[: len(content) // 2], content[:40] + b"\0\1\2" + content[43:], b""):
-        sealed.write_bytes(broken)
+    for damaged in (content[: len(content) // 2], content[:40] + b"\0\1\2" + content[43:], b""):
+        sealed.write_bytes(damaged)
         with pytest.raises(DamagedCapture, match="Restore"):
             write_capture(tmp_path / "raw", sealed)
         assert sorted(p for p in (tmp_path / "raw").rglob("*.parquet")) == before
 
 
-def test_every_raw_table_binds_before_anything_is_collected_and_follows_the_registry(tmp_path: Path) -> None:
+def test_raw_tables_bind_without_data_and_follow_the_registry(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     ensure_tables(raw)
     stamps = {path: path.stat().st_mtime_ns for path in raw.rglob("*.parquet")}
@@ -220,15 +222,15 @@ def test_every_raw_table_binds_before_anything_is_collected_and_follows_the_regi
         assert [row[0] for row in described.fetchall()] == [*(column.name for column in columns), "day", "study"]
 
 
-def test_small_tables_from_python(tmp_path: Path) -> None:
+def test_writer_writes_rows_from_python(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [
         {"entity": "videos", "partition": DAY, "unit_kind": "day", "unit": "x"},
         {"entity": "users"},
     ]
-    path = write_rows(tmp_path / "raw", "wanted", study="s", day=DAY, name="now", rows=rows)
-    assert path == tmp_path / "raw/wanted/study=s/day=2026-02-01/now.parquet"
-    assert [row["partition"] for row in read_rows(tmp_path, "wanted")] == ["2026-02-01", None]
-    write_rows(tmp_path / "raw", "wanted", study="s", day=DAY, name="now", rows=[])
-    assert read_rows(tmp_path, "wanted") == []
+    path = write_rows(tmp_path / "raw", "expected_units", study="s", day=DAY, name="now", rows=rows)
+    assert path == tmp_path / "raw/expected_units/study=s/day=2026-02-01/now.parquet"
+    assert [row["partition"] for row in read_rows(tmp_path, "expected_units")] == ["2026-02-01", None]
+    write_rows(tmp_path / "raw", "expected_units", study="s", day=DAY, name="now", rows=[])
+    assert read_rows(tmp_path, "expected_units") == []
     with pytest.raises(ValueError, match="no column state"):
-        write_rows(tmp_path / "raw", "wanted", study="s", day=DAY, name="now", rows=[{"state": 1}])
+        write_rows(tmp_path / "raw", "expected_units", study="s", day=DAY, name="now", rows=[{"state": 1}])

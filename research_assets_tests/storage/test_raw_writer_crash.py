@@ -1,4 +1,4 @@
-"""Writing Parquet that is killed on the way: no half file is ever seen, and writing again makes it whole."""
+"""Killed writes of Parquet: readers never see a partial file, and writing again completes the tables."""
 
 from datetime import date
 from pathlib import Path
@@ -20,7 +20,7 @@ def _sealed(root: Path) -> Path:
     )
 
 
-def test_writing_killed_at_any_step_is_known_to_be_unfinished_and_can_be_repeated(tmp_path: Path) -> None:
+def test_writing_killed_at_any_step_is_incomplete_and_can_be_repeated(tmp_path: Path) -> None:
     step, killed = 0, True
     while killed:
         root = tmp_path / str(step)
@@ -28,19 +28,19 @@ def test_writing_killed_at_any_step_is_known_to_be_unfinished_and_can_be_repeate
         killed = is_killed_at(step, lambda: write_capture(raw, sealed))  # noqa: B023 (called at once)
         files = [path for path in raw.rglob("*.parquet") if ".tmp" not in path.parts]
         if files:
-            assert len(read_rows(root)) <= 4, "what can be seen can be read"
+            assert len(read_rows(root)) <= 4, "every visible file can be read"
         if is_written(raw, Manifest.load(sealed)):
-            assert len(read_rows(root, "videos")) == 3, f"step {step}: the verdicts come last"
+            assert len(read_rows(root, "videos")) == 3, f"step {step}: the attempts are written last"
         write_capture(raw, sealed)
         assert len(read_rows(root, "videos")) == 3
         assert len(read_rows(root, "coverage")) == 1
-        left = [path for path in raw.rglob("*") if path.is_file() and path.suffix != ".parquet"]
-        assert left == [], f"step {step}"
+        other_files = [path for path in raw.rglob("*") if path.is_file() and path.suffix != ".parquet"]
+        assert other_files == [], f"step {step}"
         step += 3
     assert step > 10
 
 
-def test_a_replay_killed_at_any_step_is_mended_by_the_next(tmp_path: Path) -> None:
+def test_replay_killed_at_any_step_is_completed_by_the_next_one(tmp_path: Path) -> None:
     step, killed = 0, True
     while killed:
         root = tmp_path / str(step)

@@ -1,4 +1,4 @@
-"""What a capture becomes where the API does not keep to its word: no row and no value is lost."""
+"""Captures with responses that differ from the documentation: no row and no value is lost."""
 
 import json
 from pathlib import Path
@@ -13,15 +13,15 @@ from research_assets.storage.raw_writer import write_capture
 from research_assets_tests.storage.capture_factory import ID, SECOND, make_answer, make_capture, make_video, read_rows
 
 
-@pytest.mark.parametrize("plain", [True, False])
-def test_other_spellings_end_in_the_same_column(tmp_path: Path, plain: bool) -> None:
-    rows = [{"video_id": ID, "create_time": SECOND, "favourites_count": 5, "username": "x" if plain else "x\0"}]
+@pytest.mark.parametrize("typed", [True, False])
+def test_aliases_are_written_to_the_same_column(tmp_path: Path, typed: bool) -> None:
+    rows = [{"video_id": ID, "create_time": SECOND, "favourites_count": 5, "username": "x" if typed else "x\0"}]
     write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [make_answer("videos", rows)]))
     (row,) = read_rows(tmp_path, "videos")
     assert (row["id"], row["favorites_count"], row["username"]) == (ID, 5, "x")
 
 
-def test_nul_characters_are_left_out_and_escaped_backslashes_stay(tmp_path: Path) -> None:
+def test_writer_removes_nul_characters_and_keeps_escaped_backslashes(tmp_path: Path) -> None:
     rows = [
         make_video(
             username="a\0b\0",
@@ -40,7 +40,7 @@ def test_nul_characters_are_left_out_and_escaped_backslashes_stay(tmp_path: Path
 
 
 @pytest.mark.parametrize("name", ["new", 'we"ird name', "ID", "it's", "/path~"])
-def test_unknown_fields_are_kept(tmp_path: Path, name: str) -> None:
+def test_writer_keeps_unknown_fields(tmp_path: Path, name: str) -> None:
     rows = [make_video(1, **{name: {"deep": [1, None]}}), make_video(2)]
     page = make_answer("videos", rows), {"unknown": [name, "data.next", "answer.extra"]}
     write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [page]))
@@ -49,7 +49,7 @@ def test_unknown_fields_are_kept(tmp_path: Path, name: str) -> None:
     assert kept[1]["unknown_fields"] is None
 
 
-def test_new_members_of_a_structure_are_kept(tmp_path: Path) -> None:
+def test_writer_keeps_new_members_of_a_structure(tmp_path: Path) -> None:
     tags = [{"hashtag_id": 1, "hashtag_name": "x", "colour": "red"}]
     page = (
         make_answer("videos", [make_video(1, hashtag_info_list=tags), make_video(2)]),
@@ -75,7 +75,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", [name for name in WRONG if name != "video_duration"])
-def test_a_value_of_the_wrong_type_loses_neither_row_nor_value(tmp_path: Path, name: str) -> None:
+def test_value_of_the_wrong_type_loses_neither_row_nor_value(tmp_path: Path, name: str) -> None:
     rows = [
         make_video(1, **{name: WRONG[name]}),
         make_video(2, like_count="12", video_duration=4.0),
@@ -89,7 +89,7 @@ def test_a_value_of_the_wrong_type_loses_neither_row_nor_value(tmp_path: Path, n
     assert kept[2]["username"] == "55"
 
 
-def test_all_that_can_be_wrong_at_once(tmp_path: Path) -> None:
+def test_writer_keeps_rows_with_all_kinds_of_invalid_values(tmp_path: Path) -> None:
     rows: list[Any] = [make_video(1, **WRONG, extra=None, other="\0"), "no record", None, make_video(2)]
     page = make_answer("videos", rows), {"unknown": ["extra", "other", "data.videos[]"]}
     write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [page]))
@@ -121,7 +121,7 @@ NAMES = st.sampled_from(
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(NAMES, VALUES, max_size=4), min_size=1, max_size=4))
-def test_whatever_a_field_holds_each_row_arrives_once(
+def test_each_row_is_written_once_for_any_field_values(
     tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, Any]]
 ) -> None:
     root = tmp_path_factory.mktemp("any")

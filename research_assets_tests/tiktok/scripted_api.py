@@ -1,4 +1,4 @@
-"""A scripted API behind httpx's transport, and one request of each kind. Values are invented."""
+"""A scripted API behind the transport of httpx, and one request of each kind. All values are invented."""
 
 from collections.abc import Awaitable, Callable
 from datetime import date
@@ -23,7 +23,7 @@ KEY, SECRET, TOKEN = "key-of-a-test", "secret-of-a-test", "clt.token-of-a-test"
 LOG_ID = "20250515090640A1B2C3D4E5F60718293A"
 URL = "https://api.test"
 
-Answering = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
+ScriptEntry = httpx.Response | Exception | Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
 
 QUERY = {"and": ({"operation": "EQ", "field_name": "hashtag_name", "field_values": ["gardening"]},)}
 SEARCH = video_query(QUERY, date(2025, 5, 1), date(2025, 5, 30))
@@ -42,9 +42,9 @@ EVERY_REQUEST: dict[str, Request] = {
 
 
 class ScriptedApi:
-    """Answers data calls and token calls from two scripts, in order; the last answer is repeated."""
+    """Returns responses to data calls and token calls from two scripts, in order; the last one is repeated."""
 
-    def __init__(self, *data: Answering, tokens: tuple[Answering, ...] | None = None) -> None:
+    def __init__(self, *data: ScriptEntry, tokens: tuple[ScriptEntry, ...] | None = None) -> None:
         self.data = list(data)
         self.tokens = list(tokens if tokens is not None else (token(),))
         self.sent: list[httpx.Request] = []
@@ -54,14 +54,14 @@ class ScriptedApi:
         is_token = request.url.path.endswith("/v2/oauth/token/")
         (self.token_calls if is_token else self.sent).append(request)
         script = self.tokens if is_token else self.data
-        answer = script.pop(0) if len(script) > 1 else script[0]
-        if isinstance(answer, Exception):
-            raise answer
-        if isinstance(answer, httpx.Response):
-            # A response can be read once, and a script may repeat it.
-            return httpx.Response(answer.status_code, headers=answer.headers, content=answer.content)
-        given = answer(request)
-        return given if isinstance(given, httpx.Response) else await given
+        entry = script.pop(0) if len(script) > 1 else script[0]
+        if isinstance(entry, Exception):
+            raise entry
+        if isinstance(entry, httpx.Response):
+            # A response can be read only once, and a script may repeat it.
+            return httpx.Response(entry.status_code, headers=entry.headers, content=entry.content)
+        response = entry(request)
+        return response if isinstance(response, httpx.Response) else await response
 
     def client(self, clock: FakeClock | None = None, **options: Any) -> Client:
         options = {"key": KEY, "secret": SECRET, "base_url": URL} | options
@@ -83,7 +83,7 @@ def make_error(status: int, code: str, message: str = "", **headers: str) -> htt
 
 
 def oauth_error(status: int, code: str, description: str = "") -> httpx.Response:
-    """The token endpoint's own way of failing."""
+    """Return an error in the form of the token endpoint."""
     return httpx.Response(status, json={"error": code, "error_description": description, "log_id": "L"})
 
 

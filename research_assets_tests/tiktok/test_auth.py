@@ -1,4 +1,4 @@
-"""The token's life: fetched once, shared, renewed in time, dropped when refused."""
+"""The lifetime of the token: fetched once, shared, renewed before it expires, dropped when rejected."""
 
 import asyncio
 from datetime import timedelta
@@ -24,7 +24,7 @@ from research_assets_tests.tiktok.scripted_api import (
 )
 
 
-async def test_the_form_of_the_call(clock: FakeClock) -> None:
+async def test_token_call_has_the_documented_form(clock: FakeClock) -> None:
     api = ScriptedApi(PAGE)
     async with api.client(clock) as client:
         assert await client.token() == clock.now() + timedelta(seconds=7200)
@@ -37,7 +37,7 @@ async def test_the_form_of_the_call(clock: FakeClock) -> None:
     assert api.sent[0].headers["authorization"] == f"Bearer {TOKEN}"
 
 
-async def test_one_token_serves_until_five_minutes_before_its_end(clock: FakeClock) -> None:
+async def test_client_keeps_a_token_until_five_minutes_before_it_expires(clock: FakeClock) -> None:
     api = ScriptedApi(PAGE, tokens=(token("first"), token("second")))
     async with api.client(clock) as client:
         await client.send(SEARCH)
@@ -50,14 +50,15 @@ async def test_one_token_serves_until_five_minutes_before_its_end(clock: FakeClo
 
 
 @pytest.mark.parametrize(
-    ("told", "seconds"), [(7200, 7200), ("60", 60), (None, 7200), ("soon", 7200), (-1, 7200), (10**30, 7200), (0, 7200)]
+    ("expires_in", "seconds"),
+    [(7200, 7200), ("60", 60), (None, 7200), ("soon", 7200), (-1, 7200), (10**30, 7200), (0, 7200)],
 )
-async def test_life_of_a_token(clock: FakeClock, told: Any, seconds: int) -> None:
-    async with ScriptedApi(tokens=(token(expires_in=told),)).client(clock) as client:
+async def test_client_reads_the_lifetime_of_a_token(clock: FakeClock, expires_in: Any, seconds: int) -> None:
+    async with ScriptedApi(tokens=(token(expires_in=expires_in),)).client(clock) as client:
         assert await client.token() == clock.now() + timedelta(seconds=seconds)
 
 
-async def test_a_short_lived_token_is_not_fetched_for_each_request(clock: FakeClock) -> None:
+async def test_client_fetches_a_short_lived_token_once_for_several_requests(clock: FakeClock) -> None:
     api = ScriptedApi(PAGE, tokens=(token(expires_in=60),))
     async with api.client(clock) as client:
         for _ in range(3):
@@ -74,23 +75,23 @@ async def test_concurrent_callers_share_one_fetch(clock: FakeClock) -> None:
 
     api = ScriptedApi(PAGE, tokens=(slow,))
     async with api.client(clock) as client:
-        asked = [asyncio.create_task(client.send(SEARCH)) for _ in range(20)]
+        tasks = [asyncio.create_task(client.send(SEARCH)) for _ in range(20)]
         while not api.token_calls:
             await asyncio.sleep(0)
         gate.set()
-        await asyncio.gather(*asked)
+        await asyncio.gather(*tasks)
     assert (len(api.token_calls), len(api.sent)) == (1, 20)
 
 
-async def test_concurrent_callers_share_its_failure(clock: FakeClock) -> None:
+async def test_concurrent_callers_share_one_failure(clock: FakeClock) -> None:
     api = ScriptedApi(PAGE, tokens=(oauth_error(401, "invalid_client"),))
     async with api.client(clock) as client:
-        ends = await asyncio.gather(*(client.send(SEARCH) for _ in range(5)), return_exceptions=True)
-    assert {type(end) for end in ends} == {BadCredentials}
+        results = await asyncio.gather(*(client.send(SEARCH) for _ in range(5)), return_exceptions=True)
+    assert {type(result) for result in results} == {BadCredentials}
     assert (len(api.token_calls), len(api.sent)) == (1, 0)
 
 
-async def test_a_caller_that_gives_up_leaves_the_fetch_to_the_others(clock: FakeClock) -> None:
+async def test_cancelled_caller_leaves_the_fetch_to_the_others(clock: FakeClock) -> None:
     gate = asyncio.Event()
 
     async def slow(_: httpx.Request) -> httpx.Response:
@@ -110,22 +111,22 @@ async def test_a_caller_that_gives_up_leaves_the_fetch_to_the_others(clock: Fake
     assert len(api.token_calls) == 1
 
 
-async def test_closing_ends_a_fetch_that_is_under_way(clock: FakeClock) -> None:
+async def test_closing_cancels_a_running_fetch(clock: FakeClock) -> None:
     async def never(_: httpx.Request) -> httpx.Response:
         await asyncio.Event().wait()
         raise AssertionError
 
     api = ScriptedApi(PAGE, tokens=(never,))
     client = api.client(clock)
-    asked = asyncio.create_task(client.send(SEARCH))
+    task = asyncio.create_task(client.send(SEARCH))
     while not api.token_calls:
         await asyncio.sleep(0)
     await client.aclose()
     with pytest.raises(asyncio.CancelledError):
-        await asked
+        await task
 
 
-async def test_a_refused_token_is_dropped_and_the_call_not_repeated(clock: FakeClock) -> None:
+async def test_client_drops_a_rejected_token_and_does_not_repeat_the_call(clock: FakeClock) -> None:
     api = ScriptedApi(make_error(401, "access_token_invalid"), PAGE, tokens=(token("first"), token("second")))
     async with api.client(clock) as client:
         with pytest.raises(TokenRejected):
@@ -135,7 +136,7 @@ async def test_a_refused_token_is_dropped_and_the_call_not_repeated(clock: FakeC
     assert [call.headers["authorization"] for call in api.sent] == ["Bearer first", "Bearer second"]
 
 
-async def test_late_news_of_an_old_token_does_not_drop_the_new_one(clock: FakeClock) -> None:
+async def test_rejection_of_an_old_token_keeps_the_new_token(clock: FakeClock) -> None:
     gate = asyncio.Event()
 
     async def late(_: httpx.Request) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""When no token is given: what is retried and how long, what is told at once; and that no secret is ever seen."""
+"""Failures of the token call: which are retried and how long, which are raised at once; no secret is shown."""
 
 import logging
 
@@ -24,14 +24,14 @@ from research_assets_tests.tiktok.scripted_api import (
     SEARCH,
     SECRET,
     TOKEN,
-    Answering,
     ScriptedApi,
+    ScriptEntry,
     make_error,
     oauth_error,
     token,
 )
 
-SPORADIC: list[Answering] = [
+SPORADIC: list[ScriptEntry] = [
     oauth_error(500, "server_error"),
     oauth_error(503, "temporarily_unavailable"),
     httpx.Response(504, html="<html>gateway</html>"),
@@ -46,7 +46,7 @@ SPORADIC: list[Answering] = [
 
 
 @pytest.mark.parametrize("failure", SPORADIC)
-async def test_sporadic_failures_are_retried(clock: FakeClock, failure: Answering) -> None:
+async def test_client_retries_sporadic_failures(clock: FakeClock, failure: ScriptEntry) -> None:
     api = ScriptedApi(tokens=(failure, failure, token()))
     async with api.client(clock) as client:
         await client.token()
@@ -54,7 +54,7 @@ async def test_sporadic_failures_are_retried(clock: FakeClock, failure: Answerin
 
 
 @pytest.mark.parametrize("failure", SPORADIC)
-async def test_but_not_for_ever(clock: FakeClock, failure: Answering) -> None:
+async def test_client_stops_retrying_after_the_last_backoff(clock: FakeClock, failure: ScriptEntry) -> None:
     api = ScriptedApi(tokens=(failure,))
     async with api.client(clock) as client:
         with pytest.raises((ServerError, RateLimited, Unreachable)) as caught:
@@ -64,7 +64,7 @@ async def test_but_not_for_ever(clock: FakeClock, failure: Answering) -> None:
     assert len(api.token_calls) == len(BACKOFF_SECONDS) + 1
 
 
-async def test_whoever_answers_with_a_page_of_its_own_is_not_the_api(clock: FakeClock) -> None:
+async def test_web_page_instead_of_a_token_reports_a_wrong_address(clock: FakeClock) -> None:
     page = httpx.Response(200, text="<html>Welcome</html>", headers={"Content-Type": "text/html"})
     api = ScriptedApi(PAGE, tokens=(page,) * 5)
     async with api.client(clock) as client:
@@ -74,7 +74,7 @@ async def test_whoever_answers_with_a_page_of_its_own_is_not_the_api(clock: Fake
     assert not api.sent
 
 
-async def test_without_a_token_no_quota_can_have_been_spent(clock: FakeClock) -> None:
+async def test_failed_token_call_marks_the_request_as_not_sent(clock: FakeClock) -> None:
     api = ScriptedApi(PAGE, tokens=(httpx.Response(503),) * 5)
     async with api.client(clock) as client:
         with pytest.raises(ServerError) as caught:
@@ -82,7 +82,7 @@ async def test_without_a_token_no_quota_can_have_been_spent(clock: FakeClock) ->
     assert not caught.value.sent
 
 
-async def test_the_server_s_own_wish_is_waited_for_within_reason(clock: FakeClock) -> None:
+async def test_client_waits_for_retry_after_up_to_60_seconds(clock: FakeClock) -> None:
     api = ScriptedApi(
         tokens=(
             httpx.Response(429, headers={"Retry-After": "7"}),
@@ -95,7 +95,7 @@ async def test_the_server_s_own_wish_is_waited_for_within_reason(clock: FakeCloc
     assert clock.slept == [7.0, 60.0]
 
 
-async def test_a_token_that_still_lasts_bridges_a_failing_renewal(clock: FakeClock) -> None:
+async def test_client_uses_a_valid_token_while_its_renewal_fails(clock: FakeClock) -> None:
     api = ScriptedApi(PAGE, tokens=(token(), httpx.Response(500)))
     async with api.client(clock) as client:
         await client.send(SEARCH)
@@ -108,7 +108,7 @@ async def test_a_token_that_still_lasts_bridges_a_failing_renewal(clock: FakeClo
 
 
 @pytest.mark.parametrize(
-    ("failure", "kind", "says"),
+    ("failure", "kind", "text"),
     [
         (
             oauth_error(401, "invalid_client", "Client key or secret is incorrect."),
@@ -122,27 +122,27 @@ async def test_a_token_that_still_lasts_bridges_a_failing_renewal(clock: FakeClo
         (httpx.Response(301, headers={"Location": "https://other.test/"}), EndpointNotFound, "https://other.test/"),
     ],
 )
-async def test_final_failures_are_told_at_once(
-    clock: FakeClock, failure: httpx.Response, kind: type[ApiError], says: str
+async def test_client_raises_fatal_errors_without_a_retry(
+    clock: FakeClock, failure: httpx.Response, kind: type[ApiError], text: str
 ) -> None:
     api = ScriptedApi(PAGE, tokens=(failure,))
     async with api.client(clock) as client:
-        with pytest.raises(kind, match=says) as caught:
+        with pytest.raises(kind, match=text) as caught:
             await client.send(SEARCH)
     assert isinstance(caught.value, FatalError)
     assert (len(api.token_calls), len(api.sent), clock.slept) == (1, 0, [])
 
 
 @pytest.mark.parametrize(("key", "secret"), [("", SECRET), (KEY, "")])
-async def test_without_credentials_nothing_is_sent(clock: FakeClock, key: str, secret: str) -> None:
+async def test_client_without_credentials_sends_no_request(clock: FakeClock, key: str, secret: str) -> None:
     api = ScriptedApi(PAGE)
     async with api.client(clock, key=key, secret=secret) as client:
-        with pytest.raises(BadCredentials, match="nothing was sent"):
+        with pytest.raises(BadCredentials, match="no request was sent"):
             await client.send(SEARCH)
     assert not api.token_calls
 
 
-async def test_nobody_at_the_address(clock: FakeClock) -> None:
+async def test_client_reports_an_address_without_a_server_at_once(clock: FakeClock) -> None:
     async with Client(key=KEY, secret=SECRET, base_url="http://127.0.0.1:9", clock=clock) as client:
         with pytest.raises(Unreachable, match=r"http://127\.0\.0\.1:9.*TIKTOK_API_URL") as caught:
             await client.token()
@@ -150,10 +150,10 @@ async def test_nobody_at_the_address(clock: FakeClock) -> None:
     assert clock.slept == []
 
 
-async def test_no_secret_is_ever_seen(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_errors_and_logs_contain_no_secret(clock: FakeClock, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     reported = f"{SECRET} {KEY} {TOKEN}"
-    scripts: list[tuple[Answering, tuple[Answering, ...]]] = [
+    scripts: list[tuple[ScriptEntry, tuple[ScriptEntry, ...]]] = [
         (make_error(400, "invalid_params", reported), (token(),)),
         (make_error(401, "access_token_invalid", reported), (token(),)),
         (httpx.Response(504, text=reported), (token(),)),
@@ -174,8 +174,8 @@ async def test_no_secret_is_ever_seen(clock: FakeClock, caplog: pytest.LogCaptur
         assert secret not in " ".join(seen)
 
 
-async def test_a_held_token_does_not_show(clock: FakeClock) -> None:
+async def test_repr_contains_no_token(clock: FakeClock) -> None:
     async with ScriptedApi(PAGE).client(clock) as client:
         await client.token()
-        held = await client._tokens.get()
-        assert TOKEN not in f"{held!r} {client!r} {client._tokens!r} {client._wire!r}"
+        current = await client._tokens.get()
+        assert TOKEN not in f"{current!r} {client!r} {client._tokens!r} {client._transport!r}"

@@ -1,4 +1,4 @@
-"""One request goes out and one answer or error comes back, whatever the network does."""
+"""The client sends one request and returns one response or error for any behaviour of the network."""
 
 import asyncio
 import gzip
@@ -28,8 +28,8 @@ from research_assets_tests.tiktok.scripted_api import (
     PROFILE,
     SEARCH,
     URL,
-    Answering,
     ScriptedApi,
+    ScriptEntry,
     body_of,
     make_error,
     make_response,
@@ -37,7 +37,7 @@ from research_assets_tests.tiktok.scripted_api import (
 
 
 @pytest.mark.parametrize("request_", EVERY_REQUEST.values(), ids=EVERY_REQUEST.keys())
-async def test_what_goes_out(clock: FakeClock, request_: Request) -> None:
+async def test_client_sends_path_headers_body_and_fields(clock: FakeClock, request_: Request) -> None:
     api = ScriptedApi(make_response({}))
     async with api.client(clock) as client:
         await client.send(request_)
@@ -49,22 +49,22 @@ async def test_what_goes_out(clock: FakeClock, request_: Request) -> None:
     assert call.url.params.get("fields", "") == ",".join(request_.fields)
 
 
-async def test_an_address_with_a_path_and_a_port(clock: FakeClock) -> None:
+async def test_client_accepts_an_address_with_a_path_and_a_port(clock: FakeClock) -> None:
     api = ScriptedApi(make_response({}))
     async with api.client(clock, base_url="http://127.0.0.1:8100/api") as client:
         await client.send(LISTS["followers"])
     assert str(api.sent[0].url) == "http://127.0.0.1:8100/api/v2/research/user/followers/"
 
 
-async def test_what_comes_back(clock: FakeClock) -> None:
+async def test_client_returns_rows_date_and_request(clock: FakeClock) -> None:
     date = format_datetime(clock.now(), usegmt=True)
     api = ScriptedApi(
         make_response({"videos": [{"id": 7503867840092128259}], "cursor": 1, "has_more": False}, Date=date)
     )
     async with api.client(clock) as client:
-        got = await client.send(SEARCH)
-    assert (got.rows, got.date, got.request) == ([{"id": 7503867840092128259}], date, SEARCH)
-    assert got.latency >= 0
+        page = await client.send(SEARCH)
+    assert (page.rows, page.date, page.request) == ([{"id": 7503867840092128259}], date, SEARCH)
+    assert page.latency >= 0
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ async def test_what_comes_back(clock: FakeClock) -> None:
         httpx.ReadTimeout("slow"),
     ],
 )
-async def test_a_data_request_is_never_repeated(clock: FakeClock, failure: Answering) -> None:
+async def test_client_never_repeats_a_data_request(clock: FakeClock, failure: ScriptEntry) -> None:
     api = ScriptedApi(failure)
     async with api.client(clock) as client:
         with pytest.raises(RetryableError):
@@ -101,21 +101,23 @@ async def test_a_data_request_is_never_repeated(clock: FakeClock, failure: Answe
         (httpx.RemoteProtocolError("gone"), True),
     ],
 )
-async def test_no_answer_tells_whether_it_may_have_cost_quota(clock: FakeClock, failure: Exception, sent: bool) -> None:
+async def test_unreachable_states_whether_the_request_may_have_cost_quota(
+    clock: FakeClock, failure: Exception, sent: bool
+) -> None:
     async with ScriptedApi(failure).client(clock) as client:
         with pytest.raises(Unreachable, match=rf"{URL}.*{type(failure).__name__}") as caught:
             await client.send(SEARCH)
     assert (caught.value.sent, caught.value.status, caught.value.request) == (sent, None, SEARCH)
 
 
-async def test_the_html_of_a_gateway(clock: FakeClock) -> None:
+async def test_html_of_a_gateway_is_a_server_error(clock: FakeClock) -> None:
     async with ScriptedApi(httpx.Response(504, html="<html>504</html>")).client(clock) as client:
         with pytest.raises(ServerError, match=r"HTTP 504.*text/html") as caught:
             await client.send(SEARCH)
     assert caught.value.raw == b"<html>504</html>"
 
 
-async def test_redirections_are_not_followed(clock: FakeClock) -> None:
+async def test_client_does_not_follow_redirects(clock: FakeClock) -> None:
     api = ScriptedApi(httpx.Response(307, headers={"Location": "https://other.test/"}))
     async with api.client(clock) as client:
         with pytest.raises(EndpointNotFound, match=r"https://other\.test/"):
@@ -123,7 +125,7 @@ async def test_redirections_are_not_followed(clock: FakeClock) -> None:
     assert len(api.sent) == 1
 
 
-async def test_the_day_s_quota(clock: FakeClock) -> None:
+async def test_exhausted_daily_quota_raises_its_error(clock: FakeClock) -> None:
     message = "The API daily quota limit exceeded. Please try again later"
     async with ScriptedApi(make_error(429, "daily_quota_limit_exceeded", message)).client(clock) as client:
         with pytest.raises(DailyQuotaExceeded, match="00:00 UTC"):
@@ -144,7 +146,9 @@ async def test_the_day_s_quota(clock: FakeClock) -> None:
         ("soon", None),
     ],
 )
-async def test_retry_after_in_seconds_or_as_a_date(clock: FakeClock, value: str, seconds: float | None) -> None:
+async def test_client_reads_retry_after_in_seconds_or_as_a_date(
+    clock: FakeClock, value: str, seconds: float | None
+) -> None:
     headers = {"Retry-After": value, "Date": "Thu, 15 May 2025 09:06:40 GMT"}
     async with ScriptedApi(make_error(429, "rate_limit_exceeded", **headers)).client(clock) as client:
         with pytest.raises(RateLimited) as caught:
@@ -152,7 +156,7 @@ async def test_retry_after_in_seconds_or_as_a_date(clock: FakeClock, value: str,
     assert caught.value.retry_after == seconds
 
 
-async def test_retry_after_as_a_date_counts_from_the_clock_without_a_date_header(clock: FakeClock) -> None:
+async def test_retry_after_date_counts_from_the_clock_without_a_date_header(clock: FakeClock) -> None:
     at = format_datetime(clock.now() + timedelta(seconds=30), usegmt=True)
     async with ScriptedApi(make_error(503, "", **{"Retry-After": at})).client(clock) as client:
         with pytest.raises(ServerError) as caught:
@@ -160,7 +164,7 @@ async def test_retry_after_as_a_date_counts_from_the_clock_without_a_date_header
     assert caught.value.retry_after == 30.0
 
 
-async def test_an_answer_beyond_all_sense_is_not_read_to_its_end(
+async def test_client_stops_reading_a_response_above_the_size_limit(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transport, "MAX_BODY_BYTES", 1000)
@@ -170,17 +174,17 @@ async def test_an_answer_beyond_all_sense_is_not_read_to_its_end(
             await client.send(SEARCH)
 
 
-async def test_compressed_answers(clock: FakeClock) -> None:
-    packed = gzip.compress(make_response({"videos": [{"id": 1}]}).content)
+async def test_client_reads_compressed_responses(clock: FakeClock) -> None:
+    compressed = gzip.compress(make_response({"videos": [{"id": 1}]}).content)
 
     def respond(_: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(packed))
+        return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(compressed))
 
     async with ScriptedApi(respond).client(clock) as client:
         assert (await client.send(SEARCH)).rows == [{"id": 1}]
 
 
-async def test_wrongly_compressed_answers_are_a_server_error(clock: FakeClock) -> None:
+async def test_wrongly_compressed_response_is_a_server_error(clock: FakeClock) -> None:
     def respond(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"no gzip"))
 
@@ -189,7 +193,7 @@ async def test_wrongly_compressed_answers_are_a_server_error(clock: FakeClock) -
             await client.send(SEARCH)
 
 
-async def test_a_body_that_breaks_off(clock: FakeClock) -> None:
+async def test_interrupted_body_is_unreachable(clock: FakeClock) -> None:
     class Broken(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             yield b'{"data":'
@@ -201,7 +205,7 @@ async def test_a_body_that_breaks_off(clock: FakeClock) -> None:
     assert caught.value.sent
 
 
-async def test_a_body_that_drips_for_ever_ends_with_the_time_out(clock: FakeClock) -> None:
+async def test_endless_body_ends_with_the_time_out(clock: FakeClock) -> None:
     class Dripping(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             while True:
@@ -210,12 +214,12 @@ async def test_a_body_that_drips_for_ever_ends_with_the_time_out(clock: FakeCloc
 
     async with ScriptedApi(lambda _: httpx.Response(200, stream=Dripping())).client(clock) as client:
         await client.token()
-        client._wire._timeout = 0.01
+        client._transport._timeout = 0.01
         with pytest.raises(Unreachable):
             await client.send(SEARCH)
 
 
-async def test_time_outs_are_minutes_for_the_answer_and_seconds_for_the_connection(clock: FakeClock) -> None:
+async def test_client_waits_minutes_for_a_response_and_seconds_for_a_connection(clock: FakeClock) -> None:
     api = ScriptedApi(make_response({}))
     async with api.client(clock) as client:
         await client.send(PROFILE)
@@ -223,7 +227,7 @@ async def test_time_outs_are_minutes_for_the_answer_and_seconds_for_the_connecti
 
 
 @pytest.mark.parametrize("base_url", ["", "localhost:80", "ftp://a.test", "http://", "http://a:port"])
-def test_an_address_that_is_none(clock: FakeClock, base_url: str) -> None:
+def test_client_rejects_an_invalid_address(clock: FakeClock, base_url: str) -> None:
     with pytest.raises(ValueError, match="base_url"):
         ScriptedApi(make_response({})).client(clock, base_url=base_url)
 
@@ -231,16 +235,16 @@ def test_an_address_that_is_none(clock: FakeClock, base_url: str) -> None:
 @pytest.mark.parametrize(
     ("base_url", "through_proxy"), [("http://127.0.0.1:1", False), ("http://localhost:1", False), (URL, True)]
 )
-async def test_a_proxy_serves_the_real_api_only(
+async def test_client_uses_a_proxy_only_for_the_real_api(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch, base_url: str, through_proxy: bool
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-    found = transport.HttpTransport(base_url=base_url, clock=clock, timeout=1, connections=1)
-    assert any(found._http._mounts.values()) is through_proxy
-    await found.aclose()
+    http = transport.HttpTransport(base_url=base_url, clock=clock, timeout=1, connections=1)
+    assert any(http._http._mounts.values()) is through_proxy
+    await http.aclose()
 
 
-async def test_many_at_once(clock: FakeClock) -> None:
+async def test_client_sends_many_requests_concurrently(clock: FakeClock) -> None:
     def respond(request: httpx.Request) -> httpx.Response:
         name: Any = body_of(request)["username"]
         return make_response({"user_followers": [{"username": name}]})
@@ -248,12 +252,12 @@ async def test_many_at_once(clock: FakeClock) -> None:
     api = ScriptedApi(respond)
     requests = [Request(LISTS["followers"].endpoint, {"username": f"user{n}"}, ()) for n in range(100)]
     async with api.client(clock) as client:
-        answers = await asyncio.gather(*(client.send(request) for request in requests))
-    assert [a.rows[0]["username"] for a in answers] == [f"user{n}" for n in range(100)]
+        pages = await asyncio.gather(*(client.send(request) for request in requests))
+    assert [page.rows[0]["username"] for page in pages] == [f"user{n}" for n in range(100)]
     assert len(api.token_calls) == 1
 
 
-async def test_every_error_names_the_attempt(clock: FakeClock) -> None:
+async def test_every_error_states_the_endpoint_and_the_unit(clock: FakeClock) -> None:
     for name, request in EVERY_REQUEST.items():
         async with ScriptedApi(make_error(400, "invalid_params", "No.")).client(clock) as client:
             with pytest.raises(ApiError) as caught:

@@ -1,4 +1,4 @@
-"""The three calls of batch compliance: a wrong reading here would delete data that may be kept."""
+"""The three calls of batch compliance; a wrong result would delete data that may be kept."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ IDS = (7503867840092128259, 7503867840092128260)
 DOWNLOAD = compliance.task_request("validation_download", TASK)
 
 
-async def test_ids_go_up_as_a_file_with_one_a_line(clock: FakeClock) -> None:
+async def test_client_uploads_ids_as_a_file_with_one_id_per_line(clock: FakeClock) -> None:
     api = ScriptedApi(make_response({"task_id": TASK}))
     async with api.client(clock) as client:
         assert await client.validate(IDS, "video") == TASK
@@ -32,12 +32,12 @@ async def test_ids_go_up_as_a_file_with_one_a_line(clock: FakeClock) -> None:
     assert "\r\n\r\n7503867840092128259\n7503867840092128260\n\r\n" in body
 
 
-async def test_a_task_id_as_text(clock: FakeClock) -> None:
+async def test_client_accepts_a_task_id_as_text(clock: FakeClock) -> None:
     async with ScriptedApi(make_response({"task_id": str(TASK)})).client(clock) as client:
         assert await client.validate(IDS, "comment") == TASK
 
 
-async def test_no_task_id_is_a_server_error(clock: FakeClock) -> None:
+async def test_response_without_a_task_id_is_a_server_error(clock: FakeClock) -> None:
     async with ScriptedApi(make_response({})).client(clock) as client:
         with pytest.raises(ServerError, match="task_id"):
             await client.validate(IDS, "video")
@@ -47,7 +47,9 @@ async def test_no_task_id_is_a_server_error(clock: FakeClock) -> None:
     ("ids", "category", "argument"),
     [([], "video", "ids"), ([1] * 10_001, "video", "ids"), ([0], "video", "ids"), ([1], "user", "category")],
 )
-async def test_bad_arguments_are_refused_by_name(clock: FakeClock, ids: Any, category: Any, argument: str) -> None:
+async def test_client_rejects_invalid_arguments_by_name(
+    clock: FakeClock, ids: Any, category: Any, argument: str
+) -> None:
     api = ScriptedApi(make_response({"task_id": TASK}))
     async with api.client(clock) as client:
         with pytest.raises(ValueError, match=f"^{argument}"):
@@ -56,11 +58,11 @@ async def test_bad_arguments_are_refused_by_name(clock: FakeClock, ids: Any, cat
 
 
 @pytest.mark.parametrize(
-    ("told", "status"),
+    ("reported", "status"),
     [("Completed", "Completed"), ("PROCESSING", "Processing"), (" failed ", "Failed"), ("Queued", "Queued")],
 )
-async def test_state_of_a_task(clock: FakeClock, told: str, status: str) -> None:
-    api = ScriptedApi(make_response({"task_status": told}))
+async def test_client_returns_the_state_of_a_task(clock: FakeClock, reported: str, status: str) -> None:
+    api = ScriptedApi(make_response({"task_status": reported}))
     async with api.client(clock) as client:
         assert await client.validation_status(TASK) == status
     assert api.sent[0].url.path == "/v2/research/validation_task_status/get/"
@@ -68,13 +70,13 @@ async def test_state_of_a_task(clock: FakeClock, told: str, status: str) -> None
 
 
 @pytest.mark.parametrize("data", [{}, {"task_status": ""}, {"task_status": 3}])
-async def test_no_state_is_a_server_error(clock: FakeClock, data: Any) -> None:
+async def test_response_without_a_state_is_a_server_error(clock: FakeClock, data: Any) -> None:
     async with ScriptedApi(make_response(data)).client(clock) as client:
         with pytest.raises(ServerError, match="task_status"):
             await client.validation_status(TASK)
 
 
-async def test_what_is_still_valid(clock: FakeClock) -> None:
+async def test_client_returns_the_ids_that_are_still_valid(clock: FakeClock) -> None:
     api = ScriptedApi(httpx.Response(200, text="7503867840092128259\n7503867840092128260\n"))
     async with api.client(clock) as client:
         assert await client.validation_result(TASK) == IDS
@@ -91,7 +93,7 @@ def read(body: bytes, status: int = 200) -> tuple[int, ...]:
     st.sampled_from(["\n", "\r\n", ",", ", ", ";", "\t", " ", "|", ",\n", '","']),
     st.sampled_from([("", ""), ("", "\n"), ("[", "]"), ('["', '"]'), ("\ufeff", "")]),
 )
-def test_any_separator(ids: list[int], separator: str, around: tuple[str, str]) -> None:
+def test_result_file_may_use_any_separator(ids: list[int], separator: str, around: tuple[str, str]) -> None:
     body = f"{around[0]}{separator.join(map(str, ids))}{around[1]}".encode()
     assert read(body) == tuple(ids)
 
@@ -114,7 +116,7 @@ def test_repeated_ids_count_once() -> None:
         "\u0663\n".encode(),
     ],
 )
-def test_ids_are_not_fished_out_of_anything_else(body: bytes) -> None:
+def test_other_responses_yield_no_ids(body: bytes) -> None:
     with pytest.raises(ServerError):
         read(body)
 
@@ -129,7 +131,9 @@ def test_ids_are_not_fished_out_of_anything_else(body: bytes) -> None:
         (httpx.Response(500, text="7503867840092128259"), ServerError),
     ],
 )
-async def test_errors_of_the_download(clock: FakeClock, response: httpx.Response, kind: type[ApiError]) -> None:
+async def test_download_raises_the_error_of_the_response(
+    clock: FakeClock, response: httpx.Response, kind: type[ApiError]
+) -> None:
     async with ScriptedApi(response).client(clock) as client:
         with pytest.raises(kind) as caught:
             await client.validation_result(TASK)

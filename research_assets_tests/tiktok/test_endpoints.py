@@ -1,4 +1,4 @@
-"""The endpoints are those of reference §1.2, and agree with the field registry."""
+"""The endpoints match reference §1.2 and the field registry."""
 
 import pytest
 
@@ -23,22 +23,22 @@ from research_assets.tiktok.endpoints import BY_ENTITY, ENDPOINTS
         ("validation_download", "/v2/research/validation_task/download/"),
     ],
 )
-def test_path(name: str, path: str) -> None:
+def test_endpoint_has_the_documented_path(name: str, path: str) -> None:
     assert ENDPOINTS[name].path == path
     assert ENDPOINTS[name].name == name
 
 
-def test_there_are_no_others() -> None:
+def test_there_are_twelve_endpoints() -> None:
     assert len(ENDPOINTS) == 12
 
 
-def test_every_entity_has_its_endpoint() -> None:
+def test_every_entity_has_an_endpoint() -> None:
     assert BY_ENTITY.keys() == ENTITIES.keys()
 
 
-def test_only_follow_lists_are_paid_from_the_large_pool() -> None:
+def test_only_follow_lists_use_the_follow_pool() -> None:
     assert {e.name for e in ENDPOINTS.values() if e.pool == "follow"} == {"followers", "following"}
 
 
-def test_both_spellings_of_reposts_are_known_the_likelier_first() -> None:
+def test_reposts_accept_both_keys_with_the_likelier_first() -> None:
     assert ENDPOINTS["reposted_videos"].payload_keys == ("reposted_videos", "user_reposted_videos")

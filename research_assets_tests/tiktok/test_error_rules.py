@@ -1,4 +1,4 @@
-"""Every row of the tables of reference §6 ends in the meaning that they give it."""
+"""Every row of the tables in reference §6 maps to its error type."""
 
 import pytest
 
@@ -13,7 +13,6 @@ from research_assets.tiktok.errors import (
     EndpointNotFound,
     FatalError,
     InvalidRequest,
-    QuotaSpent,
     RateLimited,
     RetryableError,
     ScopeMissing,
@@ -73,11 +72,11 @@ CASES: list[tuple[type[ApiError], tuple[str, ...], int, str, str]] = [
     (ServerError, DATA, 500, "invalid_params", "Something went wrong. Please try again later."),
     (ServerError, DATA, 500, "", "Server Internal Error"),
     (ServerError, DATA, 500, "", ""),
-    # A user's message in a search does not condemn the whole window.
+    # A message about one account in a search does not apply to the whole window.
     (InvalidRequest, ("video_query",), 400, "invalid_params", NOT_FOUND),
-    # A name may contain the words of a message.
+    # A username may contain the text of a message.
     (UserNotFound, USER, 400, "invalid_params", "`username: is private` is invalid: cannot find the user"),
-    # statuses without a useful body
+    # statuses without a usable body
     (AccessDenied, ("user_info", "liked_videos", "comment_list", "playlist_info"), 403, "", ""),
     (AccessDenied, ("liked_videos",), 403, "invalid_params", "Not for you"),
     (ScopeNotAuthorized, ("video_query", "validation_create"), 403, "", ""),
@@ -90,7 +89,7 @@ CASES: list[tuple[type[ApiError], tuple[str, ...], int, str, str]] = [
     (ServerError, DATA, 504, "", ""),
     (ServerError, DATA, 408, "", ""),
     (InvalidRequest, DATA, 418, "", ""),
-    # HTTP 200 with an error inside: the code counts, and one that nobody knows is worth another try
+    # HTTP 200 with an error in the body: the code decides, and an unknown code can be retried
     (InvalidRequest, DATA, 200, "invalid_params", ""),
     (RateLimited, DATA, 200, "rate_limit_exceeded", ""),
     (ServerError, DATA, 200, "never_seen", ""),
@@ -114,30 +113,32 @@ CASES: list[tuple[type[ApiError], tuple[str, ...], int, str, str]] = [
 
 
 @pytest.mark.parametrize(("expected", "endpoints", "status", "code", "message"), CASES)
-def test_table(expected: type[ApiError], endpoints: tuple[str, ...], status: int, code: str, message: str) -> None:
+def test_response_has_the_error_type_of_the_reference(
+    expected: type[ApiError], endpoints: tuple[str, ...], status: int, code: str, message: str
+) -> None:
     for name in endpoints:
         endpoint = TOKEN if name == "token" else ENDPOINTS[name]
         assert classify_error(endpoint, status, code, message) is expected, name
 
 
 @pytest.mark.parametrize(
-    ("meaning_of", "kinds"),
+    ("category", "kinds"),
     [
         (RetryableError, {RateLimited, ServerError, SearchIdRejected, CursorRejected, Unreachable}),
         (TokenRefreshRequired, {TokenRejected}),
-        (QuotaSpent, {DailyQuotaExceeded}),
+        (DailyQuotaExceeded, set()),
         (UnitError, {UserNotFound, AccessDenied, InvalidRequest}),
         (FatalError, {BadCredentials, ScopeNotAuthorized, ScopeMissing, EndpointNotFound}),
     ],
 )
-def test_every_error_has_one_meaning(meaning_of: type[ApiError], kinds: set[type[ApiError]]) -> None:
-    assert set(meaning_of.__subclasses__()) == kinds
+def test_every_error_belongs_to_one_category(category: type[ApiError], kinds: set[type[ApiError]]) -> None:
+    assert set(category.__subclasses__()) == kinds
 
 
-def test_states_for_coverage() -> None:
+def test_unit_errors_have_their_state_in_coverage() -> None:
     assert (UserNotFound.state, AccessDenied.state, InvalidRequest.state) == ("missing", "refused", "quarantined")
 
 
 @pytest.mark.parametrize("status", range(100, 600))
-def test_every_status_has_a_meaning(status: int) -> None:
+def test_every_status_has_an_error_type(status: int) -> None:
     assert all(issubclass(classify_error(e, status, "", ""), ApiError) for e in (*ENDPOINTS.values(), TOKEN))

@@ -1,4 +1,4 @@
-"""An error says what was attempted, what came back and what to do, and nothing that must stay secret."""
+"""An error states the attempt, the response and the advice, and contains no secret."""
 
 import inspect
 
@@ -15,7 +15,7 @@ def leaves() -> list[type[ApiError]]:
 
 
 @pytest.mark.parametrize("kind", leaves())
-def test_every_error_tells_all_three_on_one_line(kind: type[ApiError]) -> None:
+def test_every_error_states_attempt_response_and_advice_on_one_line(kind: type[ApiError]) -> None:
     error = kind(SEARCH, status=400, code="invalid_params", message="Something\nhappened.", log_id=LOG_ID)
     assert str(error) == (
         "video_query 2025-05-01..2025-05-30: HTTP 400 invalid_params: Something happened "
@@ -24,26 +24,28 @@ def test_every_error_tells_all_three_on_one_line(kind: type[ApiError]) -> None:
     assert kind.advice.endswith(".")
 
 
-def test_without_an_answer() -> None:
-    assert str(AccessDenied(PROFILE)).startswith("user_info @beet.und.balkon: no answer. It is recorded as refused")
+def test_error_without_a_response_states_so() -> None:
+    assert str(AccessDenied(PROFILE)).startswith(
+        "user_info @beet.und.balkon: no response. The unit is recorded as refused"
+    )
 
 
-def test_the_body_is_kept_but_bounded() -> None:
+def test_error_keeps_a_bounded_part_of_the_body() -> None:
     assert ServerError(PROFILE, raw=b"x" * RAW_BYTES * 2).raw == b"x" * RAW_BYTES
     assert len(str(ServerError(PROFILE, message="x" * 10_000))) < 1_000
 
 
-def test_secrets_that_came_back_are_blotted_out() -> None:
+def test_redact_replaces_secrets_in_message_and_body() -> None:
     error = ServerError(PROFILE, message="bad clt.abc", raw=b'{"m":"clt.abc"}')
     error.redact(["clt.abc"])
     assert (error.message, error.raw) == ("bad ***", b'{"m":"***"}')
 
 
-def test_the_body_shows_in_no_repr() -> None:
+def test_repr_contains_no_body() -> None:
     assert "personal" not in repr(ServerError(PROFILE, status=500, raw=b"personal"))
 
 
-def test_facts_are_attributes() -> None:
+def test_error_has_its_details_as_attributes() -> None:
     error = UserNotFound(PROFILE, status=400, code="invalid_params", date="D", latency=0.5, retry_after=3.0)
     assert isinstance(error, UnitError)
     assert (error.endpoint, error.unit, error.request) == ("user_info", "@beet.und.balkon", PROFILE)

@@ -1,4 +1,4 @@
-"""A body becomes one line of JSON whose numbers are the bytes that arrived."""
+"""A body becomes one line of JSON whose numbers are the received bytes."""
 
 import json
 import re
@@ -31,7 +31,7 @@ def without_nul(value: Any) -> Any:
 
 
 @given(VALUES, st.sampled_from([None, 1, "\t"]), st.booleans())
-def test_any_json_in_any_layout(value: Any, indent: Any, ascii_only: bool) -> None:
+def test_parser_reads_any_json_in_any_layout(value: Any, indent: Any, ascii_only: bool) -> None:
     body = json.dumps(value, indent=indent, ensure_ascii=ascii_only).replace("\n", "\r\n").encode()
     read_value, line = parse_json_line(body)
     assert read_value == without_nul(value)
@@ -41,23 +41,23 @@ def test_any_json_in_any_layout(value: Any, indent: Any, ascii_only: bool) -> No
 
 
 @given(st.lists(st.integers(0, 2**64 * 1000)))
-def test_numbers_in_the_line_are_untouched(numbers: list[int]) -> None:
+def test_line_keeps_numbers_unchanged(numbers: list[int]) -> None:
     assert re.findall(rb"\d+", parse_json_line(b"[%s]" % b",\n".join(b"%d" % n for n in numbers))[1]) == [
         b"%d" % n for n in numbers
     ]
 
 
-def test_numbers_that_no_double_can_hold() -> None:
+def test_parser_keeps_numbers_beyond_double_precision() -> None:
     body = b'{"id":7503867840092128259,"x":1.10,"y":1E400}'
     assert parse_json_line(b'{"id":7503867840092128259}')[0] == {"id": 7503867840092128259}
     assert parse_json_line(body.replace(b"1E400", b"1E4"))[1] == body.replace(b"1E400", b"1E4")
 
 
-def test_escaped_backslash_before_u0000_is_text() -> None:
+def test_parser_keeps_an_escaped_backslash_before_u0000() -> None:
     assert parse_json_line(rb'["\\u0000", "a\u0000b", "\\\u0000"]')[0] == ["\\u0000", "ab", "\\"]
 
 
-def test_nul_stays_in_the_line() -> None:
+def test_line_keeps_nul_characters() -> None:
     assert parse_json_line(rb'{"username":"a\u0000b"}') == ({"username": "ab"}, rb'{"username":"a\u0000b"}')
 
 
@@ -74,7 +74,7 @@ def test_nul_stays_in_the_line() -> None:
         (b'{\n"a":"\x01",\n"id":7503867840092128259}', {"a": "\x01", "id": 7503867840092128259}),
     ],
 )
-def test_one_broken_character_does_not_cost_the_page(body: bytes, value: Any) -> None:
+def test_parser_repairs_single_invalid_characters(body: bytes, value: Any) -> None:
     read_value, line = parse_json_line(body)
     assert read_value == value
     assert b"\n" not in line
@@ -82,13 +82,13 @@ def test_one_broken_character_does_not_cost_the_page(body: bytes, value: Any) ->
 
 
 @pytest.mark.parametrize("body", [b"", b"  ", b"<html>", b'{"a":', b'{"a":1}}', b'{"a":NaN}', b'{"a":"', b"[1,]"])
-def test_what_is_no_json_is_not_made_json(body: bytes) -> None:
+def test_parser_rejects_what_is_not_json(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_json_line(body)
 
 
 @given(st.binary(max_size=60))
-def test_any_bytes_are_read_or_refused(body: bytes) -> None:
+def test_parser_reads_or_rejects_any_bytes(body: bytes) -> None:
     try:
         _, line = parse_json_line(body)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Pages are read as delivered, in both spellings of whatever the documentation contradicts itself on."""
+"""Pages are decoded as received, in each spelling that the documentation or the API uses."""
 
 import json
 from typing import Any
@@ -29,65 +29,65 @@ OK = {"code": "ok", "message": "", "log_id": LOG_ID}
 VIDEO = {"id": 7503867840092128259, "create_time": 1747130400, "username": "beet.und.balkon"}
 
 
-def reply(body: Any, status: int = 200) -> HttpResponse:
+def http_response(body: Any, status: int = 200) -> HttpResponse:
     content = body if isinstance(body, bytes) else orjson.dumps(body)
     return HttpResponse(status, content, "application/json", "Thu, 15 May 2025 09:06:40 GMT", None, None, 0.25)
 
 
-def page(request: Request, data: Any, status: int = 200, error: Any = OK) -> ResponsePage:
-    return decode_page(request, reply({"data": data, "error": error}, status))
+def decode(request: Request, data: Any, status: int = 200, error: Any = OK) -> ResponsePage:
+    return decode_page(request, http_response({"data": data, "error": error}, status))
 
 
-def test_a_page_of_videos() -> None:
-    answer = page(SEARCH, {"search_id": "7504596358308462638", "videos": [VIDEO], "cursor": 100, "has_more": True})
-    assert answer.rows == [VIDEO]
-    assert (answer.cursor, answer.has_more, answer.search_id) == (100, True, "7504596358308462638")
-    assert (answer.status, answer.log_id, answer.latency) == (200, LOG_ID, 0.25)
-    assert answer.date == "Thu, 15 May 2025 09:06:40 GMT"
-    assert answer.unknown == frozenset()
-    assert answer.request is SEARCH
+def test_page_of_videos_has_rows_paging_and_metadata() -> None:
+    page = decode(SEARCH, {"search_id": "7504596358308462638", "videos": [VIDEO], "cursor": 100, "has_more": True})
+    assert page.rows == [VIDEO]
+    assert (page.cursor, page.has_more, page.search_id) == (100, True, "7504596358308462638")
+    assert (page.status, page.log_id, page.latency) == (200, LOG_ID, 0.25)
+    assert page.date == "Thu, 15 May 2025 09:06:40 GMT"
+    assert page.unknown == frozenset()
+    assert page.request is SEARCH
 
 
 @given(st.lists(st.integers(0, 2**63 - 1), max_size=20), st.sampled_from(["id", "video_id"]))
-def test_ids_keep_every_bit_in_rows_and_line(ids: list[int], key: str) -> None:
-    answer = page(SEARCH, {"videos": [{key: number} for number in ids]})
-    assert [row[key] for row in answer.rows] == ids
-    assert orjson.loads(answer.raw)["data"]["videos"] == [{key: number} for number in ids]
-    assert not answer.unknown
+def test_rows_and_line_keep_every_bit_of_an_id(ids: list[int], key: str) -> None:
+    page = decode(SEARCH, {"videos": [{key: number} for number in ids]})
+    assert [row[key] for row in page.rows] == ids
+    assert orjson.loads(page.raw)["data"]["videos"] == [{key: number} for number in ids]
+    assert not page.unknown
 
 
 @given(st.text(), st.text())
-def test_rows_hold_no_nul(name: str, inside: str) -> None:
-    answer = page(SEARCH, {"videos": [{"id": 1, "username": name, "video_mention_list": [inside]}]})
-    row = answer.rows[0]
+def test_rows_contain_no_nul_characters(name: str, inside: str) -> None:
+    page = decode(SEARCH, {"videos": [{"id": 1, "username": name, "video_mention_list": [inside]}]})
+    row = page.rows[0]
     assert (row["username"], row["video_mention_list"]) == (name.replace("\0", ""), [inside.replace("\0", "")])
 
 
 @pytest.mark.parametrize("entity", [name for name, e in BY_ENTITY.items() if not e.flat])
-def test_every_payload_key(entity: str) -> None:
+def test_decoder_accepts_every_payload_key(entity: str) -> None:
     request = EVERY_REQUEST[BY_ENTITY[entity].name]
     for key in request.endpoint.payload_keys:
-        answer = page(request, {key: [{"username": "a"}], "has_more": False})
-        assert (answer.rows, answer.has_more) == ([{"username": "a"}], False)
-        assert not {name for name in answer.unknown if name.startswith("data.")}
+        page = decode(request, {key: [{"username": "a"}], "has_more": False})
+        assert (page.rows, page.has_more) == ([{"username": "a"}], False)
+        assert not {name for name in page.unknown if name.startswith("data.")}
 
 
-def test_all_documented_fields_are_known() -> None:
+def test_decoder_knows_all_documented_fields() -> None:
     for name, entity in ENTITIES.items():
         endpoint = BY_ENTITY[name]
         row: dict[str, Any] = dict.fromkeys(entity.known, 1)
         data = row if endpoint.flat else {endpoint.payload_keys[0]: [row]}
-        assert page(EVERY_REQUEST[endpoint.name], data).unknown == frozenset()
+        assert decode(EVERY_REQUEST[endpoint.name], data).unknown == frozenset()
 
 
-def test_a_profile_is_one_row() -> None:
-    assert page(PROFILE, {"display_name": "Beet", "bio_url": "x"}).rows == [{"display_name": "Beet", "bio_url": "x"}]
+def test_profile_is_one_row() -> None:
+    assert decode(PROFILE, {"display_name": "Beet", "bio_url": "x"}).rows == [{"display_name": "Beet", "bio_url": "x"}]
 
 
-def test_a_playlist_is_one_row_with_paging_beside_it() -> None:
-    answer = page(PLAYLIST, {"playlist_id": 1, "playlist_video_ids": [2**62], "cursor": 1, "has_more": True})
-    assert (answer.rows, answer.cursor) == ([{"playlist_id": 1, "playlist_video_ids": [2**62]}], 1)
-    assert not answer.unknown
+def test_playlist_is_one_row_without_its_paging_keys() -> None:
+    page = decode(PLAYLIST, {"playlist_id": 1, "playlist_video_ids": [2**62], "cursor": 1, "has_more": True})
+    assert (page.rows, page.cursor) == ([{"playlist_id": 1, "playlist_video_ids": [2**62]}], 1)
+    assert not page.unknown
 
 
 @pytest.mark.parametrize(
@@ -108,9 +108,11 @@ def test_a_playlist_is_one_row_with_paging_beside_it() -> None:
         ({"videos": [], "cursor": 0}, 0, False, None),
     ],
 )
-def test_paging_in_every_spelling(data: Any, cursor: int | None, has_more: bool, search_id: str | None) -> None:
-    answer = page(SEARCH, data)
-    assert (answer.rows, answer.cursor, answer.has_more, answer.search_id) == ([], cursor, has_more, search_id)
+def test_decoder_reads_every_spelling_of_paging(
+    data: Any, cursor: int | None, has_more: bool, search_id: str | None
+) -> None:
+    page = decode(SEARCH, data)
+    assert (page.rows, page.cursor, page.has_more, page.search_id) == ([], cursor, has_more, search_id)
 
 
 @pytest.mark.parametrize(
@@ -125,12 +127,12 @@ def test_paging_in_every_spelling(data: Any, cursor: int | None, has_more: bool,
         b'{"data":{"comments":[{"id":1}]}}',
     ],
 )
-def test_success_in_every_spelling(body: bytes) -> None:
-    assert decode_page(REPLIES, reply(body)).rows == [{"id": 1}]
+def test_decoder_accepts_every_spelling_of_success(body: bytes) -> None:
+    assert decode_page(REPLIES, http_response(body)).rows == [{"id": 1}]
 
 
-def test_ok_without_data_is_an_empty_page() -> None:
-    assert decode_page(COMMENTS, reply({"error": OK})).rows == []
+def test_success_without_data_is_an_empty_page() -> None:
+    assert decode_page(COMMENTS, http_response({"error": OK})).rows == []
 
 
 @pytest.mark.parametrize(
@@ -144,9 +146,11 @@ def test_ok_without_data_is_an_empty_page() -> None:
 )
 @pytest.mark.parametrize("status", [200, 400])
 @pytest.mark.parametrize("more", [{}, {"data": {}}, {"data": None}])
-def test_an_error_in_every_spelling(error: Any, code: str, message: str, log_id: str, status: int, more: Any) -> None:
+def test_decoder_raises_for_every_spelling_of_an_error(
+    error: Any, code: str, message: str, log_id: str, status: int, more: Any
+) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        decode_page(SEARCH, reply({"error": error} | more, status))
+        decode_page(SEARCH, http_response({"error": error} | more, status))
     assert (caught.value.code, caught.value.message, caught.value.log_id) == (code, message, log_id)
     assert caught.value.status == status
     assert caught.value.request is SEARCH
@@ -155,11 +159,11 @@ def test_an_error_in_every_spelling(error: Any, code: str, message: str, log_id:
 
 @pytest.mark.parametrize("request_", [PROFILE, PLAYLIST, *LISTS.values()], ids=lambda r: r.endpoint.name)
 @pytest.mark.parametrize("error", [OK, None, {"code": "internal_error", "message": ""}])
-def test_a_500_may_hold_the_result(request_: Request, error: Any) -> None:
+def test_decoder_reads_the_result_in_a_500(request_: Request, error: Any) -> None:
     row: Any = {"playlist_id": 1} if request_.endpoint.flat else {"username": "a"}
     data = row if request_.endpoint.flat else {request_.endpoint.payload_keys[-1]: [row]}
-    answer = page(request_, data | {"cursor": 1, "has_more": True}, 500, error)
-    assert (answer.status, answer.rows, answer.cursor) == (500, [row], 1)
+    page = decode(request_, data | {"cursor": 1, "has_more": True}, 500, error)
+    assert (page.status, page.rows, page.cursor) == (500, [row], 1)
 
 
 @pytest.mark.parametrize(
@@ -174,37 +178,37 @@ def test_a_500_may_hold_the_result(request_: Request, error: Any) -> None:
         (COMMENTS, {"comments": [{"id": 1}]}, OK),
     ],
 )
-def test_a_500_without_a_result_is_a_server_error(request_: Request, data: Any, error: Any) -> None:
+def test_500_without_a_result_is_a_server_error(request_: Request, data: Any, error: Any) -> None:
     with pytest.raises(ServerError):
-        page(request_, data, 500, error)
+        decode(request_, data, 500, error)
 
 
-def test_an_empty_list_in_a_500_that_says_ok_is_a_result() -> None:
-    assert page(LISTS["followers"], {"user_followers": []}, 500).rows == []
+def test_empty_list_in_a_500_with_code_ok_is_a_result() -> None:
+    assert decode(LISTS["followers"], {"user_followers": []}, 500).rows == []
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"\n", b"<html>", b'{"data":', b"[]", b"7", b'"ok"', b"null", b"{}", b'{"log_id":"L"}']
 )
 @pytest.mark.parametrize("status", [200, 500, 504])
-def test_what_is_no_answer_is_a_server_error(body: bytes, status: int) -> None:
+def test_body_without_data_and_error_is_a_server_error(body: bytes, status: int) -> None:
     with pytest.raises(ServerError) as caught:
-        decode_page(SEARCH, reply(body, status))
+        decode_page(SEARCH, http_response(body, status))
     assert (caught.value.raw, caught.value.status) == (body, status)
 
 
-def test_a_list_that_is_none_is_not_taken_for_an_empty_one() -> None:
+def test_payload_that_is_not_a_list_is_a_server_error() -> None:
     with pytest.raises(ServerError, match=r"data\.videos"):
-        page(SEARCH, {"videos": {"id": 1}})
+        decode(SEARCH, {"videos": {"id": 1}})
 
 
-def test_a_missing_user_is_told_by_the_message() -> None:
+def test_message_identifies_a_missing_user() -> None:
     message = "`username: X` is invalid: cannot find the user"
     with pytest.raises(UserNotFound, match="cannot find the user"):
-        page(PROFILE, {}, 400, {"code": "invalid_params", "message": message})
+        decode(PROFILE, {}, 400, {"code": "invalid_params", "message": message})
 
 
-def test_unknown_fields_are_named_wherever_they_stand() -> None:
+def test_page_lists_unknown_fields_at_every_level() -> None:
     body = {
         "data": {
             "videos": [
@@ -218,14 +222,14 @@ def test_unknown_fields_are_named_wherever_they_stand() -> None:
         "error": OK,
         "extra": 1,
     }
-    assert decode_page(SEARCH, reply(body)).unknown == {
+    assert decode_page(SEARCH, http_response(body)).unknown == {
         *("new_count", "other", "hashtag_info_list.trend", "effect_info_list.glow"),
         *("data.total", "data.videos[]", "answer.extra"),
     }
 
 
-def test_unknown_fields_of_a_profile() -> None:
-    assert page(PROFILE, {"display_name": "a", "age": 5}).unknown == {"age"}
+def test_page_lists_unknown_fields_of_a_profile() -> None:
+    assert decode(PROFILE, {"display_name": "a", "age": 5}).unknown == {"age"}
 
 
 KEYS = ["data", "error", "videos", "code", "message", "cursor", "has_more", "search_id", "id", "x"]
@@ -237,9 +241,9 @@ ANYTHING = st.recursive(
 
 
 @given(ANYTHING, st.sampled_from([SEARCH, PROFILE]), st.sampled_from([200, 400, 500]))
-def test_any_json_is_an_answer_or_an_api_error(value: Any, request_: Request, status: int) -> None:
+def test_any_json_is_a_page_or_an_api_error(value: Any, request_: Request, status: int) -> None:
     try:
-        answer = decode_page(request_, reply(json.dumps(value).encode(), status))
+        page = decode_page(request_, http_response(json.dumps(value).encode(), status))
     except ApiError:
         return
-    assert all(isinstance(row, dict) for row in answer.rows)
+    assert all(isinstance(row, dict) for row in page.rows)

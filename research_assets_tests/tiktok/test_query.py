@@ -1,4 +1,4 @@
-"""A study's query becomes the API's, and each mistake is told where it is and what is allowed."""
+"""The query of a study is converted into the form of the API; errors state the path and the allowed values."""
 
 from datetime import date
 from typing import Any
@@ -13,11 +13,11 @@ from research_assets.tiktok.query import GROUPS, QueryError, format_query, parse
 
 
 def one(**entry: Any) -> dict[str, Any]:
-    """The API's form of a query's only condition."""
+    """Return the only condition of a query, in the form of the API."""
     return parse_query({"and": [entry]})["and"][0]
 
 
-def test_the_design_s_example() -> None:
+def test_parser_converts_a_study_query() -> None:
     query = parse_query(
         yaml.safe_load("""
         and:
@@ -59,31 +59,31 @@ def test_the_design_s_example() -> None:
         ("create_date", 20260201, "20260201"),
     ],
 )
-def test_values_are_written_as_the_api_takes_them(field: str, given_value: Any, written: str) -> None:
+def test_parser_writes_values_in_the_form_of_the_api(field: str, given_value: Any, written: str) -> None:
     assert one(field=field, eq=given_value)["field_values"] == [written]
 
 
-def test_repeated_values_are_left_out() -> None:
+def test_parser_removes_repeated_values() -> None:
     assert one(field="region_code", **{"in": ["DE", "at", "de"]})["field_values"] == ["DE", "AT"]
 
 
-def test_empty_groups_are_left_out() -> None:
+def test_parser_removes_empty_groups() -> None:
     assert parse_query({"and": [{"field": "keyword", "eq": "a"}], "or": [], "not": None}).keys() == {"and"}
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 @pytest.mark.parametrize("field", ["create_date", "view_count", "comment_count"])
-def test_what_has_an_order_takes_every_operation(field: str, operation: str) -> None:
+def test_ordered_fields_accept_every_operation(field: str, operation: str) -> None:
     value: Any = "20260201"
-    found = one(**{"field": field, operation: [value] if operation == "in" else value})
-    assert found["operation"] == OPERATIONS[operation]
+    condition = one(**{"field": field, operation: [value] if operation == "in" else value})
+    assert condition["operation"] == OPERATIONS[operation]
 
 
 NAMED = sorted(CONDITIONS)
 
 
 @pytest.mark.parametrize(
-    ("query", "path", "says"),
+    ("query", "path", "text"),
     [
         (None, (), "`and`, `or`, `not`"),
         ([], (), "`and`, `or`, `not`"),
@@ -115,30 +115,30 @@ NAMED = sorted(CONDITIONS)
         ({"or": [{"field": "view_count", "gt": True}]}, ("or", 0, "gt"), "whole number"),
         ({"or": [{"field": "video_id", "eq": 2**63}]}, ("or", 0, "eq"), "whole number"),
         ({"or": [{"field": "video_id", "eq": "9" * 5000}]}, ("or", 0, "eq"), "whole number"),
-        ({"or": [{"field": "create_date", "lt": "2026-02-30"}]}, ("or", 0, "lt"), "is no day"),
+        ({"or": [{"field": "create_date", "lt": "2026-02-30"}]}, ("or", 0, "lt"), "is not a day"),
         ({"or": [{"field": "keyword", "eq": "  "}]}, ("or", 0, "eq"), "empty"),
         ({"or": [{"field": "keyword", "in": ["a", None]}]}, ("or", 0, "in", 1), "empty"),
         ({"or": [{"field": "keyword", "eq": 1.0}]}, ("or", 0, "eq"), "in quotes"),
         ({"or": [{"field": "keyword", "eq": "a\nb"}]}, ("or", 0, "eq"), "line break"),
         ({"or": [{"field": "keyword", "eq": {"a": 1}}]}, ("or", 0, "eq"), "one text"),
-        ({"or": [{"field": "username", "eq": "@"}]}, ("or", 0, "eq"), "no handle"),
+        ({"or": [{"field": "username", "eq": "@"}]}, ("or", 0, "eq"), "is not a username"),
         ({"or": [{"field": "hashtag_name", "eq": "two words"}]}, ("or", 0, "eq"), "`keyword` for phrases"),
     ],
 )
-def test_mistake(query: Any, path: tuple[str | int, ...], says: str) -> None:
+def test_parser_reports_an_invalid_query_with_its_path(query: Any, path: tuple[str | int, ...], text: str) -> None:
     with pytest.raises(QueryError) as caught:
         parse_query(query)
     assert caught.value.path == path
-    assert says in caught.value.message
-    assert says in str(caught.value)
+    assert text in caught.value.message
+    assert text in str(caught.value)
 
 
-def test_a_country_that_yaml_reads_as_no() -> None:
+def test_parser_reports_a_country_code_that_yaml_reads_as_false() -> None:
     with pytest.raises(QueryError, match="in quotes"):
         parse_query(yaml.safe_load("and: [{field: region_code, in: [SE, NO]}]"))
 
 
-def test_the_mistake_s_place_reads_as_a_path() -> None:
+def test_query_error_shows_its_path() -> None:
     with pytest.raises(QueryError, match=r"^query\.and\[0\]\.in\[1\]: "):
         parse_query({"and": [{"field": "region_code", "in": ["DE", "UK"]}]})
 
@@ -149,7 +149,7 @@ def test_there_are_245_region_codes() -> None:
     assert not {"UK", "CC", "CX", "GS", "HM", "KP", "SJ"} & REGIONS
 
 
-def test_long_lists_are_cut_short_for_people() -> None:
+def test_formatter_shortens_long_lists() -> None:
     query = parse_query({"or": [{"field": "video_id", "in": list(range(30))}, {"field": "keyword", "eq": "a b"}]})
     assert format_query(query) == '(video_id in 0, 1, 2, 3, 4, 5, 6, 7 and 22 more or keyword = "a b")'
 
@@ -178,21 +178,21 @@ QUERIES = st.dictionaries(st.sampled_from(GROUPS), st.lists(entries(), min_size=
 
 
 @given(QUERIES)
-def test_round_trip(study: dict[str, list[dict[str, Any]]]) -> None:
+def test_parsing_a_parsed_query_returns_the_same_query(study: dict[str, list[dict[str, Any]]]) -> None:
     query = parse_query(study)
-    spelt = {api: own for own, api in OPERATIONS.items()}
-    again = {
+    study_spelling = {api: own for own, api in OPERATIONS.items()}
+    rebuilt = {
         group: [
             {
                 "field": c["field_name"],
-                spelt[c["operation"]]: c["field_values"] if c["operation"] == "IN" else c["field_values"][0],
+                study_spelling[c["operation"]]: c["field_values"] if c["operation"] == "IN" else c["field_values"][0],
             }
             for c in conditions
         ]
         for group, conditions in query.items()
     }
-    assert parse_query(again) == query
-    assert {g: [c["field"] for c in cs] for g, cs in again.items()} == {
+    assert parse_query(rebuilt) == query
+    assert {g: [c["field"] for c in cs] for g, cs in rebuilt.items()} == {
         g: [c["field"] for c in cs] for g, cs in study.items()
     }
     assert all(isinstance(v, str) for cs in query.values() for c in cs for v in c["field_values"])
