@@ -1,4 +1,7 @@
-"""How a failure is told: a line in a log, a message to a webhook. What is told is decided by the sensors."""
+"""Delivery of alerts: a line in `alerts.jsonl`, and a message to a webhook.
+
+Not here: what causes an alert and what it says (see sensors/run_failures.py and sensors/sensor_failures.py).
+"""
 
 import json
 import os
@@ -11,39 +14,39 @@ from research_assets.storage.files import private_folder
 WEBHOOK_NOT_SET = "no webhook is set"
 
 
-def append_alert(settings: Settings, facts: Mapping[str, Any]) -> None:
-    """Append one line to `alerts.jsonl`, readable by its owner alone."""
+def append_alert(settings: Settings, alert: Mapping[str, Any]) -> None:
+    """Append one line to `alerts.jsonl`, readable by its owner only."""
     private_folder(settings.alerts.parent)
     with os.fdopen(os.open(settings.alerts, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
-        # A line that a full disk cut off must not take this one with it.
-        torn = file.seek(0, os.SEEK_END) > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
-        file.write(b"\n" * torn + json.dumps(facts).encode() + b"\n")
+        # A full disk may have cut off the last line. Without a line break it would make this line unreadable too.
+        is_cut_off = file.seek(0, os.SEEK_END) > 0 and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n"
+        file.write(b"\n" * is_cut_off + json.dumps(alert).encode() + b"\n")
 
 
 def read_alerts(settings: Settings) -> Iterator[dict[str, Any]]:
-    """The lines of `alerts.jsonl`, oldest first. What a full disk or a power loss cut off is passed over."""
+    """Yield the lines of `alerts.jsonl`, oldest first, without lines that a full disk or a power failure cut off."""
     if not settings.alerts.exists():
         return
     for line in settings.alerts.read_bytes().splitlines():
         try:
-            facts = json.loads(line)
+            alert = json.loads(line)
         except ValueError:
             continue
-        if isinstance(facts, dict):
-            yield facts
+        if isinstance(alert, dict):
+            yield alert
 
 
 def post_webhook(settings: Settings, text: str) -> str:
-    """Post, if an address is set, and say what came of it in words that do not hold the address: it may be a secret.
+    """Post a message if an address is set, and return the outcome as text without the address, which may be a secret.
 
-    The message leaves the machine: `text` must hold no error, which could quote data, and no setting.
+    The message leaves the machine: `text` must contain no error message, which could quote data, and no setting.
     """
     if not settings.alert_webhook:
         return WEBHOOK_NOT_SET
-    import httpx  # a tenth of a second that only a failure pays
+    import httpx  # takes a tenth of a second, so only a failure imports it
 
     try:
-        answer = httpx.post(settings.alert_webhook, json={"text": text}, timeout=10)
+        response = httpx.post(settings.alert_webhook, json={"text": text}, timeout=10)
     except httpx.HTTPError as error:
         return f"not reached ({type(error).__name__})"
-    return f"HTTP {answer.status_code}"
+    return f"HTTP {response.status_code}"

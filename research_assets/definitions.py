@@ -1,4 +1,7 @@
-"""The code location: studies of `defs/` and of other folders, the warehouse, reports, exports, and what they share."""
+"""The code location: the studies of all folders, the warehouse, reports, exports, sensors and resources.
+
+Not here: the definitions of one study (see component.py).
+"""
 
 import warnings
 from functools import partial
@@ -14,14 +17,15 @@ from research_assets.fields import ENTITIES
 from research_assets.planning.inputs import study_entities
 from research_assets.resources import CollectorResource, build_resources, write_bookkeeping_tables
 from research_assets.sensors import CheckKeys, build_automation
-from research_assets.settings import DEFS_DIR, PROJECT_DIR, Settings
+from research_assets.settings import DEFS_DIR, IN_CHECKOUT, PROJECT_DIR, Settings
 from research_assets.study.loader import find_studies
 
 
 def _load_defs_folder() -> dg.Definitions:
-    """What stands in `defs/`, as `dg.load_from_defs_folder` loads it, without the manual of all installed components.
+    """Return the definitions in `defs/`, as `dg.load_from_defs_folder` does, without the docs of installed components.
 
-    That manual takes a tenth of the time of loading everything, and nothing of it is ours.
+    Building those docs takes a tenth of the time of loading the code location, and no component in them is this
+    project's.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.PreviewWarning)
@@ -29,26 +33,27 @@ def _load_defs_folder() -> dg.Definitions:
 
 
 def build_definitions(settings: Settings, *, collector: CollectorResource | None = None) -> dg.Definitions:
-    """Everything that Dagster shows; `collection` replaces what the collected assets work with.
+    """Return all definitions of the code location; `collector` replaces the resource of the collected assets.
 
-    Raises StudyError with file and line for each mistake in a study file.
+    Raises StudyError with file and line for each issue in a study file.
     """
     studies = find_studies(settings)
-    outside = [study.spec for study in studies if not study.file.is_relative_to(DEFS_DIR)]
+    in_defs = [study for study in studies if study.file.is_relative_to(DEFS_DIR)] if IN_CHECKOUT else []
+    outside = [study.spec for study in studies if study not in in_defs]
     upstream = {
         entity: [dg.AssetKey([study.spec.name, entity]) for study in studies if entity in study_entities(study.spec)]
         for entity in ENTITIES
     }
-    books = partial(write_bookkeeping_tables, settings, [study.spec for study in studies])
-    marts = warehouse_definitions(upstream, settings, pre_build=books)
-    # Not the specs, which name the collected assets as well.
+    pre_build = partial(write_bookkeeping_tables, settings, [study.spec for study in studies])
+    marts = warehouse_definitions(upstream, settings, pre_build=pre_build)
+    # Without the specs, because they include the collected assets.
     models = [asset for asset in marts.assets or () if isinstance(asset, dg.AssetsDefinition)]
     warehouse = [key for asset in models for key in asset.keys]
     tests = [key for asset in models for key in asset.check_keys]
     checks = [key for study in studies for key in check_keys(study.spec)]
     reports = [report_asset(study.spec, settings, warehouse) for study in studies]
     return dg.Definitions.merge(
-        _load_defs_folder(),
+        *([_load_defs_folder()] if IN_CHECKOUT else []),
         *(dg.build_defs_for_component(Study(spec)) for spec in outside),
         marts,
         dg.Definitions(assets=reports),
@@ -64,12 +69,12 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
             ),
             [report.key for report in reports],
         ),
-        # A process for each step would spend its time on imports.
+        # With a process per step, most of the time would go into imports.
         dg.Definitions(resources=build_resources(settings, collector), executor=dg.in_process_executor),
     )
 
 
 @dg.definitions
 def definitions() -> dg.Definitions:
-    """The code location, with the settings of the environment."""
+    """Return the code location with the settings of the environment."""
     return build_definitions(Settings.from_env())

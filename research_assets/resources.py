@@ -1,4 +1,8 @@
-"""What the assets work with: ordinary library objects, made from the settings. Dagster hands them over and no more."""
+"""The resources of the assets and checks: they are built from the settings and hand over ordinary library objects.
+
+Not here: the client, the ledger and the collector themselves (see tiktok/, quota/ and collect/), which do not use
+Dagster.
+"""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -20,14 +24,15 @@ if TYPE_CHECKING:
 
 
 class MissingCredentials(SettingsError):
-    """The API cannot be asked, because no key or secret is set."""
+    """No request can be sent, because the key or the secret is not set."""
 
 
 @dataclass(frozen=True, slots=True)
 class CollectorResource:
     """Opens the client and the ledger for one run.
 
-    `clock` and `transport` are for tests; `watch` is told of each request beside the run itself.
+    `clock` and `transport` are for tests. `on_progress` is called after each request, in addition to the callback of
+    the run.
     """
 
     settings: Settings
@@ -37,12 +42,12 @@ class CollectorResource:
 
     @asynccontextmanager
     async def open(self, progress: Callable[[RunProgress], None] | None = None) -> AsyncIterator[CollectorContext]:
-        """The tools of the collector, on a data root that can be written to.
+        """Yield the context of the collector, on a data folder that is writable.
 
-        Raises CredentialsMissing or SettingsError before anything is asked or created, and FinalForAll if the API does
-        not take the credentials.
+        Raises MissingCredentials or SettingsError before any request is sent or file created, and FatalError if the API
+        rejects the credentials.
         """
-        # Whoever only loads the code location does not pay for the client.
+        # Imported here, so that loading the code location does not load the client.
         from research_assets.tiktok.client import Client
         from research_assets.tiktok.errors import RetryableError
 
@@ -60,17 +65,19 @@ class CollectorResource:
             transport=self.transport,
         )
         async with client:
-            # The quota's day and the running period are the server's: without its time a run would wait for a midnight
-            # that has passed there. Who cannot be reached now may not be needed, if all is held.
+            # The quota day and the running period follow server time. The token response reports it; without it a run
+            # could wait for a midnight that has already passed on the server. An API that cannot be reached is no error
+            # here, because a run over complete units sends no request.
             with suppress(RetryableError):
                 await client.token()
             yield CollectorContext(client, ledger, clock, settings, progress=self._combined_progress(progress))
 
     def server_clock(self) -> ServerClock:
-        """The server's clock, if collecting could begin now: credentials are set and the data root can be written to.
+        """Return the server's clock if a collection could start now.
 
-        Nothing is asked of the real API; of a simulated one its time is, because that may be moved while nobody asks.
-        Raises CredentialsMissing, SettingsError or Unready.
+        That is the case if credentials are set and the data folder is writable. Sends no request to the real API. Reads
+        the time of a simulated API, because its clock can be moved while no request is sent.
+        Raises MissingCredentials, SettingsError or SandboxUnreachable.
         """
         self._check()
         return server_clock(self.settings, self.clock)
@@ -82,28 +89,29 @@ class CollectorResource:
         ]
         if missing:
             raise MissingCredentials(
-                f"Nothing was asked of {settings.api_url}: {' and '.join(missing)} not set. Set them in the "
-                "environment or in .env beside pyproject.toml, or use the simulated API: research-assets sandbox."
+                f"Cannot collect from {settings.api_url}: {' and '.join(missing)} not set. No request was sent. "
+                "Set them in the environment or in .env next to pyproject.toml, or use the simulated API: "
+                "research-assets sandbox."
             )
         prepare_root(settings)
 
     def _combined_progress(self, progress: Callable[[RunProgress], None] | None) -> Callable[[RunProgress], None]:
-        listeners = [listener for listener in (progress, self.on_progress) if listener]
+        callbacks = [callback for callback in (progress, self.on_progress) if callback]
 
-        def tell(step: RunProgress) -> None:
-            for listener in listeners:
-                listener(step)
+        def report(run_progress: RunProgress) -> None:
+            for callback in callbacks:
+                callback(run_progress)
 
-        return tell
+        return report
 
 
 def warehouse_resource(settings: Settings) -> DuckDBResource:
-    """The published warehouse for readers: nothing but the dbt build writes it."""
+    """Return the published warehouse, read-only: only the dbt build writes it."""
     return DuckDBResource(database=str(settings.warehouse), connection_config={"access_mode": "READ_ONLY"})
 
 
 def build_resources(settings: Settings, collector: CollectorResource | None = None) -> dict[str, object]:
-    """The resources of the code location, by the names that assets and checks ask for them."""
+    """Return the resources of the code location by key: `collector` and `warehouse`."""
     return {
         "collector": dg.ResourceDefinition.hardcoded_resource(collector or CollectorResource(settings)),
         "warehouse": warehouse_resource(settings),
@@ -111,7 +119,7 @@ def build_resources(settings: Settings, collector: CollectorResource | None = No
 
 
 def write_bookkeeping_tables(settings: Settings, studies: Sequence[StudySpec]) -> None:
-    """Bring the raw tables up to date that no collection writes: what is wanted, and what was requested."""
+    """Update the raw tables that no collection writes: the expected units and the log of requests."""
     from research_assets.planning.expected_units import write_expected_units, write_request_log
 
     clock = server_clock_or_local(settings, SystemClock())

@@ -1,4 +1,7 @@
-"""What the collected assets share: keys, partitions, descriptions, and the asset around a run of the collector."""
+"""The parts that all collected assets share: keys, partitions, descriptions, run config and the step that collects.
+
+Not here: the entities themselves (see entities.py), and what a run reports to Dagster (see run_events.py).
+"""
 
 import asyncio
 import hashlib
@@ -19,23 +22,28 @@ from research_assets.study.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
 
 FRESHNESS_WINDOW = timedelta(days=3)
-"""Without a new day for so long, a study without end needs a person: a dead day, a quota that others use up."""
+"""Time without a new day after which an open-ended study is stale and needs a person. Causes are days that the API does
+not return, or a quota that others use up."""
 
 _AUTOMATION_TAGS = ("dagster/sensor_name", "dagster/schedule_name", "dagster/backfill")
 
-
-_EVENTS_HINT = "Why one is not, and when it is tried again, stands under Events."
+_COMPLETE_HINT = (
+    "A partition is materialized if and only if it is complete. "
+    "Events shows the reason and the next try of an incomplete partition."
+)
 
 
 @dataclass(frozen=True, slots=True)
 class CollectedEntity:
-    """What sets one collected asset apart.
+    """The properties in which one collected asset differs from the others.
 
-    `cost` and `again` complete the description: what a partition costs, what a re-run does. `asked` is what of the
-    study changes the data asked for: the code version comes from it, so that the UI shows what an edit made stale.
+    `summary`, `cost` and `rerun_note` complete the description: what the asset contains, what a partition costs, what a
+    re-run does. `code_version_inputs` are the parts of the study that change the requested data. The code version is
+    their digest, so the UI marks the asset as stale after an edit of them.
     """
 
     entity: str
+    summary: str
     cost: str
     rerun_note: str
     code_version_inputs: Mapping[str, Any]
@@ -44,144 +52,159 @@ class CollectedEntity:
 
 
 class CollectConfig(dg.Config):
-    """What a person can ask of a run beyond its partitions."""
+    """Options of a run, beyond its partitions."""
 
-    recollect: bool = Field(False, description="Ask what is complete once more: a new observation, at the full cost")
-    retry_now: bool = Field(False, description="Ask what was given up before its next try is due")
+    recollect: bool = Field(
+        False, description="Collect complete units again: a new observation that costs as much as the first"
+    )
+    retry_now: bool = Field(False, description="Retry quarantined and suspicious units before their next try is due")
     canary_check: bool = Field(
-        False, description="Collect nothing, but look whether videos of these held days are still found: a request each"
+        False,
+        description="Collect nothing. Check whether the API still returns the videos collected on these days "
+        "(one request per day)",
     )
 
 
 def asset_key(study: StudySpec, entity: str) -> dg.AssetKey:
-    """`<study>/<entity>`."""
+    """Return the key `<study>/<entity>`."""
     return dg.AssetKey([study.name, entity])
 
 
 def partitions_def(study: StudySpec, entity: str) -> dg.TimeWindowPartitionsDefinition:
-    """UTC days from start to end for content; for what is observed, weeks or days up to and with the running one.
+    """Return UTC days from start to end for content, and weeks or days up to the running one for observed entities.
 
-    Observation goes on after a study's last day, because the videos of its days still have authors.
+    Observation continues after the study's last day, because the authors of its videos still exist.
     """
     if ENTITIES[entity].time_axis == "content":
-        after = study.end + timedelta(days=1) if study.end else None
+        end = study.end + timedelta(days=1) if study.end else None
         return dg.DailyPartitionsDefinition(
-            start_date=study.start.isoformat(), end_date=after.isoformat() if after else None
+            start_date=study.start.isoformat(), end_date=end.isoformat() if end else None
         )
     if study.observe == "daily":
         return dg.DailyPartitionsDefinition(start_date=study.start.isoformat(), end_offset=1)
     return dg.WeeklyPartitionsDefinition(start_date=week_of(study.start).isoformat(), day_offset=1, end_offset=1)
 
 
-def code_version(study: StudySpec, family: CollectedEntity) -> str:
-    """A digest of what the asset asks for; the same for two files that ask for the same."""
-    asked = {
-        **family.code_version_inputs,
-        "fields": sorted(study.fields.get(family.entity, ENTITIES[family.entity].requested)),
+def code_version(study: StudySpec, collected_entity: CollectedEntity) -> str:
+    """Return a digest of the requested data. Two study files that request the same data have the same digest."""
+    entity = collected_entity.entity
+    inputs = {
+        **collected_entity.code_version_inputs,
+        "fields": sorted(study.fields.get(entity, ENTITIES[entity].requested)),
     }
-    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()[:12]
-
-
-def _partition_text(study: StudySpec, entity: str) -> str:
-    if entity == "videos":
-        return "the UTC day on which the video was published"
-    if entity == "comments":
-        return "the UTC day on which the video was published, not the comment's"
-    period = "UTC day" if study.observe == "daily" else "UTC week, named by its Monday,"
-    return f"the {period} in which it was observed; the API knows only now, so a past period cannot be asked any more"
-
-
-def _description(study: StudySpec, family: CollectedEntity) -> str:
-    return "\n\n".join(
-        (
-            # Lists of assets show the first line as it is written.
-            f"Grain: {ENTITIES[family.entity].grain}.",
-            f"**Partition:** {_partition_text(study, family.entity)}. It is materialized if and only if it is complete. {_EVENTS_HINT}",
-            f"**Cost:** {family.cost}.",
-            f"**Again:** {family.rerun_note}",
-        )
-    )
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def freshness_policy(study: StudySpec, entity: str) -> dg.FreshnessPolicy | None:
-    """What the UI calls stale: videos of a study without end to which no day was added for `STALE`.
+    """Return the policy that marks videos of an open-ended study as stale after `FRESHNESS_WINDOW` without a new day.
 
-    Dagster counts from the last materialization of whatever partition. So nothing can be said of a study with an end,
-    which would be stale for good; of comments and accounts, which wait for the quota behind days that have settled; and
-    a backfill of old days hides that new ones are missing: the checks tell that.
+    Return None for every other asset, because Dagster counts from the last materialization of any partition. A study
+    with an end would be stale for ever. Comments and accounts wait until newly settled days have used the quota. A
+    backfill of old days hides that new ones are missing; the checks report that.
     """
     if study.end is not None or entity != "videos":
         return None
-    # Each day a day settles, and it is asked before anything else.
+    # One day settles each day, and it is collected before all other work.
     return dg.FreshnessPolicy.time_window(
         fail_window=FRESHNESS_WINDOW, warn_window=FRESHNESS_WINDOW - timedelta(days=1)
     )
 
 
-def _asset_spec(study: StudySpec, family: CollectedEntity) -> dg.AssetSpec:
-    entity = ENTITIES[family.entity]
-    columns = [
-        dg.TableColumn(column.name, type=column.type, description=column.description)
-        for column in table_columns(entity)
-    ]
-    return dg.AssetSpec(
-        asset_key(study, family.entity),
-        deps=family.deps,
-        description=_description(study, family),
-        group_name=study.name,
-        kinds={"tiktok", "parquet"},
-        owners=[f"team:{study.name}"],
-        tags={"study": study.name, "time_axis": entity.time_axis, "quota_pool": BY_ENTITY[family.entity].pool},
-        code_version=code_version(study, family),
-        freshness_policy=freshness_policy(study, family.entity),
-        metadata={
-            "dagster/column_schema": dg.TableSchema(columns=columns),
-            "reference": dg.MetadataValue.url(family.reference),
-        },
-        # Without an output the steps below wait: a run that pauses has not failed, and has not finished either.
-        skippable=True,
-    )
+def collected_asset(study: StudySpec, name: str, collected_entities: Sequence[CollectedEntity]) -> dg.AssetsDefinition:
+    """Return the step that collects entities of a study with the same partitions and pool, any number of days per run.
 
-
-def _is_manual_single_partition(context: dg.AssetExecutionContext) -> bool:
-    """Whether a person asked for one partition: then what was given up on is tried now, not when it is due."""
-    return len(context.partition_keys) == 1 and not any(tag in context.run.tags for tag in _AUTOMATION_TAGS)
-
-
-def collected_asset(study: StudySpec, name: str, families: Sequence[CollectedEntity]) -> dg.AssetsDefinition:
-    """The step that collects entities of a study that share partitions and a pool: any number of days in one run.
-
-    Entities that follow from one another go through one step, one after the other: in steps of their own, a single dead
-    day among the videos would hold back the comments of every other day of the run.
+    Entities that depend on one another share a step and are collected in sequence. In separate steps, a single day
+    without videos would hold back the comments of every other day of the run.
     """
-    entity = families[0].entity
+    entity = collected_entities[0].entity
 
     @dg.multi_asset(
         name=f"{study.name}__{name}",
-        specs=[_asset_spec(study, family) for family in families],
+        specs=[_asset_spec(study, collected_entity) for collected_entity in collected_entities],
         can_subset=True,
         partitions_def=partitions_def(study, entity),
-        # Neighbouring days share requests, and a process costs more than a day: one run for all that is asked at once.
+        # Neighbouring days share requests, and starting a process costs more than collecting a day. So all partitions
+        # of a backfill go into one run.
         backfill_policy=dg.BackfillPolicy.single_run(),
-        # The ledger keeps the quota whole; the pool keeps two runs from meeting at the API's rate limit.
+        # The ledger enforces the quota. The pool prevents two runs from meeting the API's rate limit together.
         pool=BY_ENTITY[entity].pool,
     )
     def collected(
         context: dg.AssetExecutionContext, config: CollectConfig, collector: dg.ResourceParam[CollectorResource]
     ) -> Iterator[dg.MaterializeResult[None]]:
-        # The collector and its pictures are paid for by the runs, not by whoever loads the code location.
+        # Imported here, so that loading the code location does not load the collector and the charts.
         from research_assets.assets.run_events import CollectionRun
 
         days = tuple(date.fromisoformat(key) for key in context.partition_keys)
-        retry = config.retry_now or _is_manual_single_partition(context)
-        for family in families:
-            if asset_key(study, family.entity) in context.selected_asset_keys:
-                canary = config.canary_check and family.entity == "videos"
+        retry_now = config.retry_now or _is_manual_single_partition(context)
+        for collected_entity in collected_entities:
+            if asset_key(study, collected_entity.entity) in context.selected_asset_keys:
                 task = CollectionTask(
-                    study, family.entity, days, recollect=config.recollect, retry_now=retry, canary_check=canary
+                    study,
+                    collected_entity.entity,
+                    days,
+                    recollect=config.recollect,
+                    retry_now=retry_now,
+                    canary_check=config.canary_check and collected_entity.entity == "videos",
                 )
                 run = CollectionRun(context, task, collector)
                 asyncio.run(run.execute())
                 yield from run.results()
 
     return collected
+
+
+def _asset_spec(study: StudySpec, collected_entity: CollectedEntity) -> dg.AssetSpec:
+    entity = ENTITIES[collected_entity.entity]
+    columns = [
+        dg.TableColumn(column.name, type=column.type, description=column.description)
+        for column in table_columns(entity)
+    ]
+    return dg.AssetSpec(
+        asset_key(study, entity.name),
+        deps=collected_entity.deps,
+        description=_description(study, collected_entity),
+        group_name=study.name,
+        kinds={"tiktok", "parquet"},
+        owners=[f"team:{study.name}"],
+        tags={"study": study.name, "time_axis": entity.time_axis, "quota_pool": BY_ENTITY[entity.name].pool},
+        code_version=code_version(study, collected_entity),
+        freshness_policy=freshness_policy(study, entity.name),
+        metadata={
+            "dagster/column_schema": dg.TableSchema(columns=columns),
+            "reference": dg.MetadataValue.url(collected_entity.reference),
+        },
+        # A paused run has neither failed nor finished. It yields no output, so the steps below wait.
+        skippable=True,
+    )
+
+
+def _description(study: StudySpec, collected_entity: CollectedEntity) -> str:
+    entity = collected_entity.entity
+    return "\n\n".join(
+        (
+            # Lists of assets show the first line without rendering it, so it contains no Markdown.
+            f"{collected_entity.summary}. Grain: {ENTITIES[entity].grain}.",
+            f"**Partition:** {_partition_text(study, entity)}. {_COMPLETE_HINT}",
+            f"**Cost:** {collected_entity.cost}.",
+            f"**Re-run:** {collected_entity.rerun_note}",
+            "Terms: docs/glossary.md",
+        )
+    )
+
+
+def _partition_text(study: StudySpec, entity: str) -> str:
+    if entity == "videos":
+        return "the UTC day on which the video was published"
+    if entity == "comments":
+        return "the UTC day on which the video was published, not the day of the comment"
+    period = "UTC day" if study.observe == "daily" else "UTC week, named by its Monday,"
+    return (
+        f"the {period} in which it was observed; "
+        "the API returns current values only, so past periods cannot be collected"
+    )
+
+
+def _is_manual_single_partition(context: dg.AssetExecutionContext) -> bool:
+    """Return whether a person started the run for one partition. Its quarantined units are then retried at once."""
+    return len(context.partition_keys) == 1 and not any(tag in context.run.tags for tag in _AUTOMATION_TAGS)

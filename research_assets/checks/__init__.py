@@ -1,7 +1,8 @@
-"""What must hold for the data of a study, looked at after each run: in the raw tables, and in the published warehouse.
+"""The asset checks of a study: on the raw tables after each run, and on the published warehouse.
 
-A check reads and judges, it mends nothing and asks nothing. Without data there is nothing wrong. What dbt can say
-about its own models (keys, relations, values) is tested there. The rules are in `rules.py`; here they become Dagster's.
+A check reads and reports. It changes nothing and sends no request. Without data every check passes. The rules are data
+(see rules.py), `runner.py` runs them, and here they become Dagster's checks. Not here: tests of the dbt models such as
+keys, relations and accepted values (see dbt_project/).
 """
 
 from collections.abc import Iterator
@@ -20,11 +21,11 @@ from research_assets.study.spec import StudySpec
 __all__ = ["COVERAGE_MART", "blocking_check_keys", "check_keys", "study_checks"]
 
 COVERAGE_MART = dg.AssetKey(["marts", "coverage"])
-"""The mart with one row per unit of work."""
+"""The mart with one row per unit."""
 
 
 def study_checks(study: StudySpec) -> list[dg.AssetChecksDefinition]:
-    """The checks of one study."""
+    """Return the checks of one study."""
     return [
         *(_entity_checks(study, entity) for entity in study_entities(study)),
         _completeness_check(study),
@@ -32,18 +33,8 @@ def study_checks(study: StudySpec) -> list[dg.AssetChecksDefinition]:
     ]
 
 
-def blocking_check_keys(study: StudySpec) -> list[dg.AssetCheckKey]:
-    """The checks of a study that hold the marts back while they fail."""
-    return [
-        dg.AssetCheckKey(dg.AssetKey([study.name, entity]), rule.name)
-        for entity in study_entities(study)
-        for rule in rules(study, entity)
-        if rule.blocking
-    ]
-
-
 def check_keys(study: StudySpec) -> list[dg.AssetCheckKey]:
-    """All checks of a study, without making them: loading everything should not cost twice."""
+    """Return the keys of all checks of a study, without the cost of building the checks a second time."""
     return [
         *(
             dg.AssetCheckKey(dg.AssetKey([study.name, entity]), rule.name)
@@ -57,24 +48,34 @@ def check_keys(study: StudySpec) -> list[dg.AssetCheckKey]:
     ]
 
 
+def blocking_check_keys(study: StudySpec) -> list[dg.AssetCheckKey]:
+    """Return the keys of the checks that prevent a build of the marts while they fail."""
+    return [
+        dg.AssetCheckKey(dg.AssetKey([study.name, entity]), rule.name)
+        for entity in study_entities(study)
+        for rule in rules(study, entity)
+        if rule.blocking
+    ]
+
+
 def _entity_checks(study: StudySpec, entity: str) -> dg.AssetChecksDefinition:
-    """All rules of an entity in one step: each step of a run has a price of its own."""
+    """Return all rules of an entity as one step, because each step of a run has a fixed cost."""
     asset = dg.AssetKey([study.name, entity])
-    held = {rule.name: rule for rule in rules(study, entity)}
+    rule_of = {rule.name: rule for rule in rules(study, entity)}
 
     @dg.multi_asset_check(
         name=f"{study.name}__{entity}_checks",
         specs=[
             dg.AssetCheckSpec(rule.name, asset=asset, description=rule.description, blocking=rule.blocking)
-            for rule in held.values()
+            for rule in rule_of.values()
         ],
         can_subset=True,
     )
     def check(
         context: dg.AssetCheckExecutionContext, collector: dg.ResourceParam[CollectorResource]
     ) -> Iterator[dg.AssetCheckResult]:
-        wanted = [held[key.name] for key in sorted(context.selected_asset_check_keys)]
-        for rule, result in run_rules(collector.settings.raw, study.name, entity, wanted):
+        selected = [rule_of[key.name] for key in sorted(context.selected_asset_check_keys)]
+        for rule, result in run_rules(collector.settings.raw, study.name, entity, selected):
             yield result._replace(asset_key=asset, check_name=rule.name)
 
     return check
@@ -92,7 +93,9 @@ def _completeness_check(study: StudySpec) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=COVERAGE_MART,
         name=_completeness_check_name(study),
-        description=f"All that {study.name} wants is held, refused, not there, or not due yet.",
+        description=(
+            f"Every expected unit of {study.name} is complete, refused, missing or too fresh. Terms: docs/glossary.md"
+        ),
     )
     def check(warehouse: DuckDBResource) -> dg.AssetCheckResult:
         return study_health.completeness_result(warehouse, study.name)
@@ -105,8 +108,8 @@ def _failures_check(study: StudySpec) -> dg.AssetChecksDefinition:
         asset=COVERAGE_MART,
         name=_failures_check_name(study),
         description=(
-            f"No unit of {study.name} is quarantined or suspicious, no journal was left unfinished, and every capture "
-            "is whole and in the tables. Lists what is broken now, and for how long."
+            f"No unit of {study.name} is quarantined or suspicious, no journal is stalled, and every capture is intact "
+            "and loaded into the raw tables. Lists the present problems, oldest first. Terms: docs/glossary.md"
         ),
     )
     def check(collector: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:

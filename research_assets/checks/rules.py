@@ -1,4 +1,10 @@
-"""A rule for the rows of a collected entity, as data, and words that several rules share. No Dagster."""
+"""The rules that the rows and units of a collected entity must meet, as data: a name, a description, SQL and advice.
+
+The SQL of a rule selects the rows that fail it. It reads three views: `rows_held`, the rows of one entity of one study
+with all columns of the registry and `day`; `units`, the current attempt of each unit; and `canaries`, the newest
+attempt at each canary. Not here: how rules run and what their results say (see runner.py), and Dagster's checks (see
+`checks/__init__.py`).
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,42 +15,27 @@ from research_assets.storage.raw_sql import sql_literal
 from research_assets.study.spec import QueryGroups, StudySpec
 from research_assets.units.coverage import SETTLED_SQL
 
-# JOINED: """A study's query held against the rows that it brought, as SQL. Only what a row can show is judged.
-#
-# Keywords and effects are matched by the API in ways that a row does not tell, counts move between the search and the
-# answer: conditions on them are left out, and an `or` that holds one of them cannot fail.
-# """
-
-
-# JOINED: """Rules for a series as a whole: its volume, the fields that arrive, the units that are open. See `rules.py`."""
-
-
-# JOINED: """What must hold for the rows of a collected entity, as data: a name, a meaning, SQL that finds what breaks it, advice.
-#
-# The SQL asks `held`, the rows of one study's entity with all columns of the registry, `study` left out and `day` added,
-# `units`, the attempt that counts of each unit asked, and `canaries`, known videos as they were looked for last. How
-# rules are run and told is in `look.py`. No Dagster.
-# """
-
+IS_OPEN_SQL = f"state not in {SETTLED_SQL} and state <> 'too_fresh'"
+"""SQL condition for units that need more work. Settled units are final for now, and units that are too fresh are
+collected later."""
 
 RETRY_ADVICE = (
-    "The sensor quota_window asks what is partial or not asked as soon as the quota allows, and what is quarantined or "
-    "suspicious at its next try. To ask it now, or with the sensor switched off, materialize its partition alone."
+    "The sensor quota_window collects partial and unrequested units when quota is available, and retries quarantined "
+    "and suspicious units at their next try. To collect a unit now, or with the sensor off, materialize its partition "
+    "alone."
 )
-"""What to do about units that are not complete."""
+"""Advice for units that are not complete."""
 
-IS_OPEN_SQL = f"state not in {SETTLED_SQL} and state <> 'too_fresh'"
-"""Which units are a lack, in SQL: what is settled is final for now, and days that are too fresh will come."""
-
-RECOLLECT_ADVICE = "Materialize these partitions once more with `again`, and look whether it stays."
-"""What to do about rows that one more look may mend."""
+RECOLLECT_ADVICE = "Materialize these partitions with `recollect: true` and check whether the result stays the same."
+"""Advice for rows that a new observation may correct."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckRule:
-    """Rows of `over` that should not be: `sql` finds them, `advice` says what to do.
+    """One rule: `description` is the condition that it checks, `sql` selects the rows of `table` that fail it.
 
-    `blocking` where the marts would be built on wrong data. `numbers` is SQL for one row that is shown in any case.
+    `advice` says what to do about failing rows. A `blocking` rule prevents a build of the marts, because they would be
+    wrong. `summary_sql` selects one row of figures that the check always shows.
     """
 
     name: str
@@ -56,6 +47,159 @@ class CheckRule:
     summary_sql: str | None = None
 
 
+def rules(study: StudySpec, entity: str) -> tuple[CheckRule, ...]:
+    """Return the rules for an entity as this study collects it."""
+    return tuple(_rules(study, entity))
+
+
+def _rules(study: StudySpec, entity: str) -> Iterator[CheckRule]:
+    yield _no_duplicate_rows(entity)
+    if "id" in ENTITIES[entity].key:
+        yield _IDS_ARE_WHOLE
+        yield _COMMENT_IDS_MATCH_TIMESTAMPS if entity == "comments" else _VIDEO_IDS_MATCH_TIMESTAMPS
+    yield _ROWS_MATCH_PARTITION[entity if entity in _ROWS_MATCH_PARTITION else "observed"]
+    if entity == "videos":
+        yield _VIDEOS_IN_ONE_PARTITION
+        yield _VIEWS_DO_NOT_DECREASE
+        yield CANARIES_FOUND
+    mismatch_sql = violated_condition_sql(study.query) if entity == "videos" else _MISMATCH_SQL.get(entity)
+    if mismatch_sql:
+        yield _rows_match_request(entity, mismatch_sql)
+    if entity in _COUNT_COLUMNS:
+        yield _counts_are_plausible(entity)
+    if entity in VOLUME_RULES:
+        yield VOLUME_RULES[entity]
+    yield NO_UNKNOWN_FIELDS
+    if fields := study.fields.get(entity, ENTITIES[entity].requested):
+        yield requested_fields_present(tuple(fields))
+    yield ALL_UNITS_SETTLED
+
+
+# Rules for single rows: keys, ids, times and counts.
+
+
+def _no_duplicate_rows(entity: str) -> CheckRule:
+    key = ", ".join(ENTITIES[entity].key)
+    return CheckRule(
+        "no_duplicate_rows",
+        f"No two rows of a capture have the same {key}.",
+        f"select {key}, capture, count(*) as rows from rows_held group by {key}, capture having count(*) > 1",
+        "A capture was loaded more than once, so sums over these rows would be too high. "
+        "Rebuild the raw tables from the captures with `research-assets replay`.",
+        blocking=True,
+    )
+
+
+_IDS_ARE_WHOLE = CheckRule(
+    "ids_are_whole",
+    "Every row has an id, and no id was rounded by a float conversion (rounded 64-bit ids end in binary zeros).",
+    """
+    select id, day, capture from rows_held where id is null or id <= 0
+    or (id % 1024 = 0 and (select count(*) >= 20 and 3 * count(*) filter (id % 1024 = 0) > count(*) from rows_held))
+    """,
+    "Rows that refer to these ids would not find them. Compare the ids with the captures, which contain the responses "
+    "as received. If they are right there, run `research-assets replay`; if not, report it to the API's support.",
+    blocking=True,
+)
+
+MAX_PUBLICATION_LAG = 7 * 86_400
+"""Seconds between upload and publication above which a video's time is doubtful. Recorded lags were up to 2.5 days
+(reference §3.1.3)."""
+
+_VIDEO_IDS_MATCH_TIMESTAMPS = CheckRule(
+    "ids_match_timestamps",
+    "The upload time in a video's id (id >> 32) is before its publication, by at most 7 days.",
+    "select id, day, create_time - (id >> 32) as seconds_after_upload, capture from rows_held"
+    f" where create_time - (id >> 32) not between -60 and {MAX_PUBLICATION_LAG}",
+    "Single videos may be drafts that were published long after their upload. Many such rows mean that ids or times "
+    "are damaged: compare them with the captures.",
+)
+
+_COMMENT_IDS_MATCH_TIMESTAMPS = CheckRule(
+    "ids_match_timestamps",
+    "A comment's time is within one day after the time in its id (id >> 32), and after the upload of its video.",
+    "select id, video_id, create_time - (id >> 32) as seconds_after_id, create_time - (video_id >> 32)"
+    " as seconds_after_video, capture from rows_held where create_time - (id >> 32) not between -60 and 86400"
+    " or create_time - (video_id >> 32) < -60",
+    "Many such rows mean that ids or times are damaged. " + RECOLLECT_ADVICE,
+)
+
+_ROWS_MATCH_PARTITION = {
+    "videos": CheckRule(
+        "rows_match_partition",
+        "Each video was published on the UTC day of its partition.",
+        "select id, day, to_timestamp(create_time) as published, capture from rows_held"
+        " where to_timestamp(create_time)::date <> day",
+        "Pages of a search contained other data, so the day's rows are unreliable. " + RECOLLECT_ADVICE,
+    ),
+    "comments": CheckRule(
+        "rows_match_partition",
+        "The video of each comment was uploaded between 8 days before and 1 day after the comment's partition.",
+        "select id, video_id, day, to_timestamp(video_id >> 32)::date as uploaded, capture from rows_held"
+        " where day - to_timestamp(video_id >> 32)::date not between -1 and 8",
+        "The API returned comments of other videos. " + RECOLLECT_ADVICE,
+    ),
+    "observed": CheckRule(
+        "rows_match_partition",
+        "Each row is in the folder of the UTC day on which it was observed.",
+        "select asked_username, day, observed_at, capture from rows_held where observed_at::date <> day",
+        "These rows were loaded into a wrong folder. Rebuild the raw tables from the captures with "
+        "`research-assets replay`.",
+    ),
+}
+
+_VIDEOS_IN_ONE_PARTITION = CheckRule(
+    "videos_in_one_partition",
+    "Each video is in one partition only, however often it was collected.",
+    "select id, count(distinct day) as days, min(day) as first, max(day) as last from rows_held"
+    " group by id having count(distinct day) > 1",
+    "The API changed the video's publication time. The marts use the newest one, so the earlier day contains fewer "
+    "videos than its coverage says. Take counts by day from the marts.",
+)
+
+_VIEWS_DO_NOT_DECREASE = CheckRule(
+    "views_do_not_decrease",
+    "From one observation to the next, a video's views decrease by at most one tenth (or by at most 10 views).",
+    """
+    select id, observed_at, view_count,
+        lag(view_count) over (partition by id order by observed_at, capture) as views_before
+    from rows_held qualify view_count + 10 < views_before and view_count * 10 < views_before * 9
+    """,
+    "The API returned older or other counts (reference §7 #13), so changes over time may be wrong. Compare all "
+    "observations in the mart video_observations.",
+)
+
+_VIDEO_LISTS = ("liked_videos", "reposted_videos", "pinned_videos")
+
+_COUNT_COLUMNS = {
+    "comments": ("like_count", "reply_count"),
+    "users": ("follower_count", "following_count", "likes_count", "video_count"),
+    **dict.fromkeys(
+        ("videos", *_VIDEO_LISTS), ("view_count", "like_count", "comment_count", "share_count", "favorites_count")
+    ),
+}
+
+
+def _counts_are_plausible(entity: str) -> CheckRule:
+    counts = _COUNT_COLUMNS[entity]
+    conditions = [f"{count} < 0" for count in counts]
+    description = "No count is negative."
+    if "view_count" in counts:
+        conditions.append("like_count > view_count")
+        description = "No count is negative, and no video has more likes than views."
+    key = "asked_username" if entity == "users" else "id"
+    return CheckRule(
+        "counts_are_plausible",
+        description,
+        f"select {key}, day, {', '.join(counts)}, capture from rows_held where {' or '.join(conditions)}",
+        "The API has returned wrong counts before (reference §7 #13). " + RECOLLECT_ADVICE,
+    )
+
+
+# Rules that compare rows with the request. The API matches keywords and effects in ways that a row does not show, and
+# counts change between the search and its response. Conditions on them are left out, and an `or` that contains one of
+# them cannot fail.
+
 _CONDITION_SQL = {
     "region_code": "lower(trim(region_code)) in ({values})",
     "username": "lower(trim(username)) in ({values})",
@@ -63,20 +207,34 @@ _CONDITION_SQL = {
     "music_id": "music_id::varchar in ({values})",
     "video_id": "id::varchar in ({values})",
 }
-"""By field of the API: whether a row fulfils `is one of`. Null where the row lacks the field."""
+"""SQL by field of the API: whether a row has one of the values. Null if the row lacks the field."""
+
+_MISMATCH_SQL = {
+    "comments": "case when video_id <> asked_video_id then 'another video' "
+    "when parent_comment_id <> asked_comment_id then 'another comment' end",
+    "users": "case when lower(username) <> lower(asked_username) then 'another account' end",
+    "pinned_videos": "case when lower(username) <> lower(asked_username) then 'another account' end",
+    "followers": "case when lower(username) = lower(asked_username) then 'the account itself' end",
+    "following": "case when lower(username) = lower(asked_username) then 'the account itself' end",
+}
+"""SQL by entity: how a row differs from its request; null if it matches or if the row does not show it."""
 
 
 def violated_condition_sql(query: QueryGroups) -> str | None:
-    """An SQL expression: which part of the query a row does not fulfil, null if none; None if nothing can be judged."""
+    """Return an SQL expression for the part of the query that a row does not meet, null if it meets all.
+
+    Return None if a row shows nothing about the query.
+    """
     cases = [
         f"when not {_condition_sql(condition)} then {sql_literal('not ' + _condition_text(condition))}"
         for condition in query.get("and", ())
         if _is_checkable(condition)
     ]
-    either = query.get("or", ())
-    if either and all(map(_is_checkable, either)):
-        words = " nor ".join(map(_condition_text, either))
-        cases.append(f"when not ({' or '.join(map(_condition_sql, either))}) then {sql_literal(f'neither {words}')}")
+    alternatives = query.get("or", ())
+    if alternatives and all(map(_is_checkable, alternatives)):
+        text = " nor ".join(map(_condition_text, alternatives))
+        is_met = " or ".join(map(_condition_sql, alternatives))
+        cases.append(f"when not ({is_met}) then {sql_literal(f'neither {text}')}")
     cases += [
         f"when {_condition_sql(condition)} then {sql_literal(_condition_text(condition))}"
         for condition in query.get("not", ())
@@ -98,6 +256,91 @@ def _condition_text(condition: Mapping[str, Any]) -> str:
     return f"{condition['field_name']} {', '.join(map(str, condition['field_values']))}"
 
 
+def _rows_match_request(entity: str, mismatch_sql: str) -> CheckRule:
+    columns = {
+        "videos": "id, username, region_code, hashtag_names",
+        "comments": "id, asked_video_id, video_id, asked_comment_id, parent_comment_id",
+        "pinned_videos": "id, asked_username, username",
+    }.get(entity, "asked_username, username")
+    description = (
+        "The region, hashtags, username and sound of each video match the study's query (letter case is ignored)."
+        if entity == "videos"
+        else "Each row belongs to the video, comment or account that was requested."
+    )
+    return CheckRule(
+        "rows_match_request",
+        description,
+        f"select {mismatch_sql} as mismatch, {columns}, capture from rows_held where {mismatch_sql} is not null",
+        "The API matches loosely, and rows may come from another search (reference §3.1.1, §7 #7). Exclude these rows "
+        "from your analysis; if there are many, materialize their partitions with `recollect: true`.",
+    )
+
+
+# Rules for a series as a whole: its volume, its fields, its open units and its canaries.
+
+_LIST_VOLUME = CheckRule(
+    "volume_is_as_usual",
+    "A list of 50 or more rows is at least half as long at its next observation.",
+    """
+    select unit as account, "partition", kept, lag(kept) over (partition by unit order by "partition") as kept_before
+    from units where state = 'complete' qualify kept_before >= 50 and kept * 2 < kept_before
+    """,
+    "The account may have hidden many entries, or the API ended the list early. Materialize the running period with "
+    "`recollect: true`.",
+    table="units",
+)
+
+VOLUME_RULES = {
+    "videos": CheckRule(
+        "volume_is_as_usual",
+        "The volume of a complete day is between one fifth and five times the median of the days within 15 days of it.",
+        """
+        with days as (select "partition" as day, offered from units where unit_kind = 'day' and state = 'complete')
+        select days.day, any_value(days.offered) as offered, median(near.offered) as median, count(*) as days_compared
+        from days join days as near on near.day <> days.day and abs(near.day - days.day) <= 15
+        group by days.day
+        having count(*) >= 5 and (
+            (median(near.offered) >= 20 and any_value(days.offered) * 5 < median(near.offered))
+            or (any_value(days.offered) >= 100 and any_value(days.offered) > 5 * median(near.offered))
+        )
+        order by days.day
+        """,
+        "An event or a holiday may explain the volume, or the API lost part of the day. " + RECOLLECT_ADVICE,
+        table="units",
+    ),
+    "comments": CheckRule(
+        "volume_is_as_usual",
+        "The share of expected comments that arrived for a day is at least one third of the median share of all days.",
+        """
+        with days as (
+            select "partition" as day, sum(kept) / sum(expected) as share, sum(kept) as kept, sum(expected) as expected
+            from units where unit_kind = 'video' and state = 'complete'
+            group by "partition" having sum(expected) >= 50
+        )
+        select day, kept, expected, round(share, 2) as share, round(median(share) over (), 2) as median from days
+        qualify count(*) over () >= 5 and share * 3 < median(share) over () order by day
+        """,
+        "The API may have ended lists of comments early. " + RECOLLECT_ADVICE,
+        table="units",
+    ),
+    **dict.fromkeys(("followers", "following", *_VIDEO_LISTS), _LIST_VOLUME),
+}
+"""The rule for the volume, by entity."""
+
+NO_UNKNOWN_FIELDS = CheckRule(
+    "no_unknown_fields",
+    "Every returned field is in the codebook, with the type that the codebook states.",
+    """
+    select field, count(*) as rows, min(observed_at) as first_seen, max(observed_at) as last_seen
+    from (
+        select unnest(json_keys(unknown_fields)) as field, observed_at from rows_held where unknown_fields is not null
+    )
+    group by field order by rows desc, field
+    """,
+    "The API added or changed a field. No data is lost: the values are in the column unknown_fields. Add the field to "
+    "research_assets/fields.py, then run `research-assets replay`.",
+)
+
 SPARSE_FIELDS = frozenset(
     {
         "effect_ids",
@@ -114,79 +357,18 @@ SPARSE_FIELDS = frozenset(
 """Fields that most records lack by nature (reference §3.1, §3.3)."""
 
 MIN_ROWS, MIN_ROWS_IF_SPARSE = 100, 20_000
-"""Rows after which a field that never came is missed."""
-
-_VIDEO_LISTS = ("liked_videos", "reposted_videos", "pinned_videos")
-
-_LIST_VOLUME = CheckRule(
-    "volume_is_as_usual",
-    "A list that had 50 rows or more is not half as long the next time.",
-    """
-    select unit as account, "partition", kept, lag(kept) over (partition by unit order by "partition") as kept_before
-    from units where state = 'complete' qualify kept_before >= 50 and kept * 2 < kept_before
-    """,
-    "The account may have hidden much, or the list ended early. Materialize the running period once more with `again`.",
-    table="units",
-)
-
-VOLUME_RULES = {
-    "videos": CheckRule(
-        "volume_is_as_usual",
-        "A complete day has neither a fifth nor five times of what the days around it have (15 days before and after).",
-        """
-        with days as (select "partition" as day, offered from units where unit_kind = 'day' and state = 'complete')
-        select days.day, any_value(days.offered) as offered, median(near.offered) as usual, count(*) as days_around
-        from days join days as near on near.day <> days.day and abs(near.day - days.day) <= 15
-        group by days.day
-        having count(*) >= 5 and (
-            (median(near.offered) >= 20 and any_value(days.offered) * 5 < median(near.offered))
-            or (any_value(days.offered) >= 100 and any_value(days.offered) > 5 * median(near.offered))
-        )
-        order by days.day
-        """,
-        "It may be so, an event or a feast; or the API lost a part of the day. " + RECOLLECT_ADVICE,
-        table="units",
-    ),
-    "comments": CheckRule(
-        "volume_is_as_usual",
-        "Of the comments that a day's videos promise, no less than a third of the usual share arrived.",
-        """
-        with days as (
-            select "partition" as day, sum(kept) / sum(expected) as share, sum(kept) as kept, sum(expected) as promised
-            from units where unit_kind = 'video' and state = 'complete'
-            group by "partition" having sum(expected) >= 50
-        )
-        select day, kept, promised, round(share, 2) as share, round(median(share) over (), 2) as usual from days
-        qualify count(*) over () >= 5 and share * 3 < median(share) over () order by day
-        """,
-        "Lists of comments may have ended early. " + RECOLLECT_ADVICE,
-        table="units",
-    ),
-    **dict.fromkeys(("followers", "following", *_VIDEO_LISTS), _LIST_VOLUME),
-}
-
-NO_UNKNOWN_FIELDS = CheckRule(
-    "no_unknown_fields",
-    "Every field of the answers is one that the codebook knows, in the type that it gives.",
-    """
-    select field, count(*) as rows, min(observed_at) as first_seen, max(observed_at) as last_seen
-    from (select unnest(json_keys(unknown_fields)) as field, observed_at from rows_held where unknown_fields is not null)
-    group by field order by rows desc, field
-    """,
-    "Nothing is lost: the values are in the column unknown_fields. Add the field to research_assets/fields.py, then "
-    "run research-assets replay.",
-)
+"""Number of rows from which a field without any value counts as missing: for most fields, and for `SPARSE_FIELDS`."""
 
 
 def requested_fields_present(fields: tuple[str, ...]) -> CheckRule:
-    """The rule for the fields that are asked for. One that never came is missed once enough rows could have had it."""
+    """Return the rule for the requested fields. A field without values fails from `MIN_ROWS` rows on."""
     counts = ", ".join(
         f'count("{name}") as "{name}", count("{name}") filter (is_new) as "new {name}"' for name in fields
     )
-    reported = " union all ".join(
+    missing_fields = " union all ".join(
         f"""
-        select '{name}' as field, case when "{name}" = 0 then 'never arrived' else 'no longer arrives' end as what,
-        "{name}" as rows_with_it, rows, newest_day, new_rows from counted
+        select '{name}' as field, case when "{name}" = 0 then 'never arrived' else 'no longer arrives' end as issue,
+        "{name}" as rows_with_field, rows, newest_day, new_rows from counted
         where ("{name}" = 0 and rows >= {MIN_ROWS_IF_SPARSE if name in SPARSE_FIELDS else MIN_ROWS})
         or ("new {name}" = 0 and new_rows >= {MIN_ROWS} and "{name}" * 2 > rows - new_rows and rows > new_rows)
         """
@@ -194,7 +376,7 @@ def requested_fields_present(fields: tuple[str, ...]) -> CheckRule:
     )
     return CheckRule(
         "requested_fields_present",
-        "Every field that is asked for has arrived, and those that most rows have still arrive on the newest day.",
+        "Every requested field has arrived, and fields that most earlier rows have still arrive on the newest day.",
         f"""
         with newest as (select max(observed_at)::date as newest_day from rows_held),
         marked as (select *, observed_at::date = newest_day as is_new from rows_held, newest),
@@ -202,15 +384,16 @@ def requested_fields_present(fields: tuple[str, ...]) -> CheckRule:
             select count(*) as rows, count(*) filter (is_new) as new_rows, any_value(newest_day) as newest_day, {counts}
             from marked
         )
-        {reported}
+        {missing_fields}
         """,
-        "The API may have dropped or renamed the field: see no_unknown_fields, and the API's changelog.",
+        "The API may have dropped or renamed the field, so new rows lack it. See the check no_unknown_fields and the "
+        "API's changelog.",
     )
 
 
 ALL_UNITS_SETTLED = CheckRule(
     "all_units_settled",
-    "Everything that was asked is complete, or known not to be had.",
+    "Every unit with an attempt is complete, refused, missing or too fresh.",
     f"""
     select "partition", unit_kind as kind, unit, state, reason, next_try from units
     where {IS_OPEN_SQL} order by "partition", unit
@@ -222,192 +405,25 @@ ALL_UNITS_SETTLED = CheckRule(
 _LAST_CANARY_CHECK = "capture = (select arg_max(capture, last_at) from canaries)"
 
 CANARIES_FOUND = CheckRule(
-    "canaries",
-    "When videos known from before were looked for last, half of them or more were found.",
+    "canaries_found",
+    "The last canary check found at least half of the videos that it searched for.",
     f"""
-    select "partition" as day, unit as video, state, last_at as looked_at from canaries
+    select "partition" as day, unit as video, state, last_at as checked_at from canaries
     where {_LAST_CANARY_CHECK} and state <> 'complete' and (
         select 2 * count(*) filter (state = 'complete') < count(*) from canaries where {_LAST_CANARY_CHECK}
     )
     order by unit
     """,
-    "Some videos vanish: deleted, private, moderated. If nearly all do at once, the API is not answering this study's "
-    "query, and an empty day of these weeks is not to be believed. It is looked for again by itself; if it stays, ask "
-    "the API's support with the log id from the capture. To look now, materialize a held day with `canary`.",
+    "Single videos disappear: deleted, made private or moderated. If most are not found at the same time, the API does "
+    "not answer this study's query, and an empty day of these weeks proves nothing. The sensor repeats the check. If "
+    "it still fails, report it to the API's support with the log id from the capture. To check now, materialize a "
+    "collected day with `canary_check: true`.",
     table="canaries",
     summary_sql="""
-    select count(*) as "videos searched", count(*) filter (state = 'complete') as "found",
+    select count(*) as "videos searched", count(*) filter (state = 'complete') as "videos found",
         coalesce(strftime(max(last_at), '%Y-%m-%d %H:%M UTC'), 'never') as "last check",
         coalesce(array_to_string(list(unit order by last_at desc, unit) filter (state <> 'complete')[:5], ', '), '')
             as "not found (examples)"
     from canaries
     """,
 )
-
-MAX_PUBLICATION_LAG = 7 * 86_400
-"""Seconds after the upload at which a publication is doubtful: recorded were up to 2.5 days (reference §3.1.3)."""
-_COUNT_COLUMNS = {
-    "comments": ("like_count", "reply_count"),
-    "users": ("follower_count", "following_count", "likes_count", "video_count"),
-    **dict.fromkeys(
-        ("videos", *_VIDEO_LISTS), ("view_count", "like_count", "comment_count", "share_count", "favorites_count")
-    ),
-}
-
-
-def rules(study: StudySpec, entity: str) -> tuple[CheckRule, ...]:
-    """The rules for an entity as this study asks for it."""
-    return tuple(_rules(study, entity))
-
-
-def _rules(study: StudySpec, entity: str) -> Iterator[CheckRule]:
-    yield _no_duplicate_rows(entity)
-    if "id" in ENTITIES[entity].key:
-        yield _IDS_ARE_WHOLE
-        yield _COMMENT_IDS_MATCH_TIMESTAMPS if entity == "comments" else _VIDEO_IDS_MATCH_TIMESTAMPS
-    yield _ROWS_MATCH_PARTITION[entity if entity in _ROWS_MATCH_PARTITION else "observed"]
-    if entity == "videos":
-        yield _VIDEOS_IN_ONE_PARTITION
-        yield _VIEWS_DO_NOT_DECREASE
-        yield CANARIES_FOUND
-    answers = violated_condition_sql(study.query) if entity == "videos" else _MISMATCH_SQL.get(entity)
-    if answers:
-        yield _rows_match_request(entity, answers)
-    if entity in _COUNT_COLUMNS:
-        yield _counts_are_plausible(entity)
-    if entity in VOLUME_RULES:
-        yield VOLUME_RULES[entity]
-    yield NO_UNKNOWN_FIELDS
-    if fields := study.fields.get(entity, ENTITIES[entity].requested):
-        yield requested_fields_present(tuple(fields))
-    yield ALL_UNITS_SETTLED
-
-
-def _no_duplicate_rows(entity: str) -> CheckRule:
-    key = ", ".join(ENTITIES[entity].key)
-    return CheckRule(
-        "no_duplicate_rows",
-        f"A capture holds each {key} once.",
-        f"select {key}, capture, count(*) as rows from rows_held group by {key}, capture having count(*) > 1",
-        "Sums over these rows would be too high. Build the raw tables anew from the captures: research-assets replay.",
-        blocking=True,
-    )
-
-
-_IDS_ARE_WHOLE = CheckRule(
-    "ids_are_whole",
-    "Each row has an id, and ids were not rounded on their way: 64-bit ids that went through a float end in zeros.",
-    """
-    select id, day, capture from rows_held where id is null or id <= 0
-    or (id % 1024 = 0 and (select count(*) >= 20 and 3 * count(*) filter (id % 1024 = 0) > count(*) from rows_held))
-    """,
-    "What refers to these rows would not find them. Nothing mends an id: compare with the captures, which hold the "
-    "answers as they came. If they are right there, run research-assets replay; if not, tell the API's support.",
-    blocking=True,
-)
-
-_VIDEO_IDS_MATCH_TIMESTAMPS = CheckRule(
-    "ids_match_timestamps",
-    "The moment of upload in a video's id (id >> 32) lies before its publication, by a week at most.",
-    "select id, day, create_time - (id >> 32) as seconds_after_upload, capture from rows_held"
-    f" where create_time - (id >> 32) not between -60 and {MAX_PUBLICATION_LAG}",
-    "Single videos may be drafts that were kept for long; many mean that ids or times arrived damaged.",
-)
-
-_COMMENT_IDS_MATCH_TIMESTAMPS = CheckRule(
-    "ids_match_timestamps",
-    "A comment was written when its id says (id >> 32), give or take a day, and after its video was uploaded.",
-    "select id, video_id, create_time - (id >> 32) as seconds_after_id, create_time - (video_id >> 32)"
-    " as seconds_after_video, capture from rows_held where create_time - (id >> 32) not between -60 and 86400"
-    " or create_time - (video_id >> 32) < -60",
-    "Many such rows mean that ids or times arrived damaged. " + RECOLLECT_ADVICE,
-)
-
-_ROWS_MATCH_PARTITION = {
-    "videos": CheckRule(
-        "rows_match_partition",
-        "Each video was published on the UTC day of its partition.",
-        "select id, day, to_timestamp(create_time) as published, capture from rows_held"
-        " where to_timestamp(create_time)::date <> day",
-        "Pages of one search came from other data. " + RECOLLECT_ADVICE,
-    ),
-    "comments": CheckRule(
-        "rows_match_partition",
-        "Each comment lies under the UTC day of its video, which was uploaded a week before at most.",
-        "select id, video_id, day, to_timestamp(video_id >> 32)::date as uploaded, capture from rows_held"
-        " where day - to_timestamp(video_id >> 32)::date not between -1 and 8",
-        "Comments of other videos were delivered. " + RECOLLECT_ADVICE,
-    ),
-    "observed": CheckRule(
-        "rows_match_partition",
-        "Each row lies under the UTC day on which it was observed.",
-        "select asked_username, day, observed_at, capture from rows_held where observed_at::date <> day",
-        "Build the raw tables anew from the captures: research-assets replay.",
-    ),
-}
-
-_VIDEOS_IN_ONE_PARTITION = CheckRule(
-    "videos_in_one_partition",
-    "A video stands under one day only, however often it was collected.",
-    "select id, count(distinct day) as days, min(day) as first, max(day) as last from rows_held"
-    " group by id having count(distinct day) > 1",
-    "The API changed the time of publication. The marts take the newest: the earlier day holds less than it says.",
-)
-
-_VIEWS_DO_NOT_DECREASE = CheckRule(
-    "views_do_not_decrease",
-    "From one observation to the next, a video's views do not fall by more than a tenth (and ten views).",
-    """
-    select id, observed_at, view_count,
-        lag(view_count) over (partition by id order by observed_at, capture) as views_before
-    from rows_held qualify view_count + 10 < views_before and view_count * 10 < views_before * 9
-    """,
-    "The API served older or other counts (reference §7 #13). Be careful with changes over time; all observations stay "
-    "in video_observations.",
-)
-
-_MISMATCH_SQL = {
-    "comments": "case when video_id <> asked_video_id then 'another video' "
-    "when parent_comment_id <> asked_comment_id then 'another comment' end",
-    "users": "case when lower(username) <> lower(asked_username) then 'another account' end",
-    "pinned_videos": "case when lower(username) <> lower(asked_username) then 'another account' end",
-    "followers": "case when lower(username) = lower(asked_username) then 'the account itself' end",
-    "following": "case when lower(username) = lower(asked_username) then 'the account itself' end",
-}
-"""What is wrong with a row as an answer; null if nothing is, or if it cannot be told."""
-
-
-def _rows_match_request(entity: str, wrong: str) -> CheckRule:
-    reported = {
-        "videos": "id, username, region_code, hashtag_names",
-        "comments": "id, asked_video_id, video_id, asked_comment_id, parent_comment_id",
-        "pinned_videos": "id, asked_username, username",
-    }.get(entity, "asked_username, username")
-    meaning = (
-        "Region, hashtag, username and sound of each video are those of the study's query, in whatever case."
-        if entity == "videos"
-        else "What was delivered belongs to what was asked for."
-    )
-    return CheckRule(
-        "rows_match_request",
-        meaning,
-        f"select {wrong} as wrong, {reported}, capture from rows_held where {wrong} is not null",
-        "The API matches roughly, and answers may come from another search (reference §3.1.1, §7 #7). Leave these rows "
-        "out of your analysis; if there are many, materialize their partitions once more with `again`.",
-    )
-
-
-def _counts_are_plausible(entity: str) -> CheckRule:
-    counts = _COUNT_COLUMNS[entity]
-    wrong = [f"{count} < 0" for count in counts]
-    meaning = "No count is below zero."
-    if "view_count" in counts:
-        wrong.append("like_count > view_count")
-        meaning = "No count is below zero, and a video has no more likes than views."
-    who = "asked_username" if entity == "users" else "id"
-    return CheckRule(
-        "counts_are_plausible",
-        meaning,
-        f"select {who}, day, {', '.join(counts)}, capture from rows_held where {' or '.join(wrong)}",
-        "The API has served wrong counts before (reference §7 #13). " + RECOLLECT_ADVICE,
-    )

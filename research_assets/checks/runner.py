@@ -1,6 +1,7 @@
-"""Rules held against what is held, and what is told of the outcome. One connection for all rules of an entity.
+"""Runs check rules on the raw tables of one entity of one study, and turns failing rows into check results.
 
-Opens the files of one study's entity and no others. Without data there is nothing wrong.
+All rules of an entity share one DuckDB connection, which opens the files of that entity only. Without data every rule
+passes. Not here: the rules (see rules.py).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,12 +17,12 @@ from research_assets.storage.raw_sql import sql_literal
 from research_assets.units.coverage import CURRENT_ATTEMPT_ORDER
 
 MAX_INLINE_CHARACTERS = 980
-"""Characters of Markdown that the UI shows at once rather than behind a link."""
+"""Upper limit in characters: the UI shows shorter Markdown inline, and longer Markdown behind a link."""
 
-_LONGEST_CELL = 60
+_MAX_CELL_CHARACTERS = 60
 _MAX_ATTEMPTS = 3
 
-_UNITS = """
+_UNIT_VIEWS = """
 create or replace temp view canaries as select * exclude (study, day) from all_units
 where entity = {entity} and unit_kind = 'canary'
 qualify row_number() over (partition by unit order by last_at desc, capture desc) = 1;
@@ -37,10 +38,10 @@ qualify row_number() over (
 def run_rules(
     raw: Path, study: str, entity: str, rules: Iterable[CheckRule]
 ) -> Iterator[tuple[CheckRule, dg.AssetCheckResult]]:
-    """Hold rules against a study's entity; passes where nothing is held."""
+    """Yield each rule with its result for an entity of a study. Every rule passes if no data was collected."""
     if not _files(raw, entity, study) and not _files(raw, "coverage", study):
         for rule in rules:
-            yield rule, dg.AssetCheckResult(passed=True, description="Nothing is held yet.")
+            yield rule, dg.AssetCheckResult(passed=True, description="No data collected yet.")
         return
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'UTC'")
@@ -50,10 +51,13 @@ def run_rules(
 
 
 def markdown_sample(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """As many rows as the UI shows at once, one at least, as a table in Markdown; ids are text, browsers round them."""
+    """Return a Markdown table of as many rows as the UI shows inline, at least one.
+
+    Ids are text, because browsers round 64-bit integers.
+    """
     lines = ["| " + " | ".join(column.replace("_", " ") for column in columns) + " |", "|" + " --- |" * len(columns)]
     for row in rows:
-        line = "| " + " | ".join(map(_cell, row)) + " |"
+        line = "| " + " | ".join(map(_format_cell, row)) + " |"
         if len(lines) > 2 and sum(map(len, lines)) + len(line) + len(lines) > MAX_INLINE_CHARACTERS:
             break
         lines.append(line)
@@ -61,15 +65,15 @@ def markdown_sample(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> st
 
 
 def format_row(row: Sequence[Any]) -> str:
-    """A row in one line."""
-    return " · ".join(filter(None, map(_cell, row)))
+    """Return a row as one line of text."""
+    return " · ".join(filter(None, map(_format_cell, row)))
 
 
-def _cell(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if value is None:
         return ""
-    words = " ".join(str(value).replace("|", "¦").split()).removesuffix("+00:00")
-    return words if len(words) <= _LONGEST_CELL else words[: _LONGEST_CELL - 1] + "…"
+    text = " ".join(str(value).replace("|", "¦").split()).removesuffix("+00:00")
+    return text if len(text) <= _MAX_CELL_CHARACTERS else text[: _MAX_CELL_CHARACTERS - 1] + "…"
 
 
 def _files(raw: Path, table: str, study: str) -> list[str]:
@@ -85,22 +89,22 @@ def _run_rule(
             connection.execute(rule.sql)
             columns = [column[0] for column in connection.description or ()]
             rows = connection.fetchall()
-            numbers = _read_summary(connection, rule)
+            summary = _read_summary(connection, rule)
             break
         except duckdb.IOException:
-            # Somebody published or removed a file between the listing and the reading.
+            # Another process published or removed a file after the files were listed.
             if attempt == _MAX_ATTEMPTS:
                 raise
             _create_views(connection, raw, study, entity)
-    metadata: dict[str, Any] = {"rows checked": total, "failing rows": len(rows), **numbers}
+    metadata: dict[str, Any] = {"rows checked": total, "failing rows": len(rows), **summary}
     if not rows:
         return dg.AssetCheckResult(passed=True, metadata=metadata)
     return dg.AssetCheckResult(
         passed=False,
         severity=dg.AssetCheckSeverity.ERROR if rule.blocking else dg.AssetCheckSeverity.WARN,
-        # The sample opens at a click only, so the first of it is told here.
-        description=f"{len(rows):,} of {total:,} break the rule, such as {format_row(rows[0])}. {rule.advice}",
-        metadata=metadata | {"sample": dg.MetadataValue.md(markdown_sample(columns, rows))},
+        # The UI shows the example rows only after a click, so the description names the first one.
+        description=f"Failing rows: {len(rows):,} of {total:,}, for example {format_row(rows[0])}. {rule.advice}",
+        metadata=metadata | {"example rows": dg.MetadataValue.md(markdown_sample(columns, rows))},
     )
 
 
@@ -113,7 +117,7 @@ def _read_summary(connection: duckdb.DuckDBPyConnection, rule: CheckRule) -> dic
 
 
 def _create_views(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, entity: str) -> None:
-    """Views `held` and `units`, over the files that are there now. A column that no file has is null."""
+    """Create the views `rows_held`, `units` and `canaries` over the present files. Columns without data are null."""
     for view, table, columns in (
         ("rows_held", entity, table_columns(ENTITIES[entity])),
         ("all_units", "coverage", COVERAGE),
@@ -122,10 +126,10 @@ def _create_views(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, 
         connection.execute(f"create or replace temp table empty_{view} (study varchar, {definitions}, day date)")
         source = f"select * from empty_{view}"
         if files := _files(raw, table, study):
-            listed = ", ".join(map(sql_literal, files))
+            file_list = ", ".join(map(sql_literal, files))
             source += (
-                f" union all by name select * from read_parquet([{listed}], hive_partitioning = true,"
+                f" union all by name select * from read_parquet([{file_list}], hive_partitioning = true,"
                 f" union_by_name = {view == 'rows_held'}, hive_types = {{'study': varchar, 'day': date}})"
             )
         connection.execute(f"create or replace temp view {view} as {source}")
-    connection.execute(_UNITS.format(entity=sql_literal(entity), order=CURRENT_ATTEMPT_ORDER))
+    connection.execute(_UNIT_VIEWS.format(entity=sql_literal(entity), order=CURRENT_ATTEMPT_ORDER))

@@ -1,7 +1,9 @@
-"""What a study lacks, by the published warehouse, and what is broken now, by the files.
+"""The two checks of a whole study: its incomplete units, and its present problems.
 
-Broken are units that were given up on, journals that nobody goes on with, and captures that are damaged or never became
-tables. Bounded retries make failures quiet; this says what is still broken, since when, and what to do.
+Incomplete units are read from the published warehouse, problems from the files. Problems are quarantined and suspicious
+units, stalled journals, damaged captures, and captures that were not loaded into the raw tables. Retries are bounded,
+so a problem can stop causing failed runs; this check still reports it, with its age and the action to take. Not here:
+rules for single entities (see rules.py).
 """
 
 from collections import Counter
@@ -30,11 +32,11 @@ from research_assets.storage.raw_reader import query_raw
 from research_assets.units.coverage import CURRENT_ATTEMPT_ORDER
 
 JOURNAL_IDLE_LIMIT = timedelta(days=2)
-"""How long nothing must have been added to an open journal: a pause ends at midnight, and a night without quota may
-follow it."""
+"""Time without a new event after which an open journal is stalled. A pause ends at midnight, and a day without quota
+may follow it."""
 
 PUBLISH_GRACE = timedelta(hours=1)
-"""How long a capture may take from its seal to its tables."""
+"""Time that a capture may take from its seal to its raw tables."""
 
 _OPEN_UNITS_SQL = f"""
 select entity, cast(partition_day as varchar), unit_kind, unit, state, reason, next_try_at
@@ -56,17 +58,20 @@ select entity, "partition", unit, state, reason, next_try, since from (
 """
 
 _ADVICE = {
-    "quarantined": "What is quarantined is asked again at its next try; materialize its partition alone to ask now.",
-    "suspicious": "What is suspicious is asked again at its next try; if TikTok's app shows videos there, report it.",
-    "stalled journal": "Materialize the partition of an unfinished journal: the work goes on where it stopped.",
-    "not loaded": "Materialize a partition of the entity, or run research-assets replay; no request is needed.",
-    "damaged": "Restore a damaged file from a copy, or move it away and collect its partition with `again`.",
+    "quarantined": "A quarantined unit is retried at its next try; to retry it now, materialize its partition alone.",
+    "suspicious": "A suspicious unit is retried at its next try; if TikTok's app shows videos there, report it to the "
+    "API's support.",
+    "stalled journal": "Materialize the partition of the stalled journal: collection resumes after its last page.",
+    "not loaded": "Materialize a partition of the entity, or run `research-assets replay`; no request is needed.",
+    "damaged file": "Restore the file from a backup; or move it away and materialize its partition with "
+    "`recollect: true`.",
 }
+"""Advice by kind of problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is broken: what, where, since when (UTC), and why."""
+    """A present problem: its kind, location, begin (UTC) and reason."""
 
     kind: str
     where: str
@@ -75,10 +80,13 @@ class Problem:
 
 
 def completeness_result(warehouse: DuckDBResource, study: str) -> dg.AssetCheckResult:
-    """What a study wants and lacks (see `IS_LACKING`), by the published warehouse; passes before the first build."""
+    """Return the result for the incomplete units of a study in the mart `coverage`; passes before the first build.
+
+    A unit is incomplete if `IS_OPEN_SQL` is true for it.
+    """
     if not Path(warehouse.database).exists():
-        # Connecting would try for minutes.
-        return dg.AssetCheckResult(passed=True, description="The warehouse was not built yet.")
+        # Connecting to a file that does not exist would retry for minutes.
+        return dg.AssetCheckResult(passed=True, description="The warehouse is not built yet.")
     with warehouse.get_connection() as connection:
         rows = connection.execute(_OPEN_UNITS_SQL, {"study": study}).fetchall()
     if not rows:
@@ -91,7 +99,7 @@ def completeness_result(warehouse: DuckDBResource, study: str) -> dg.AssetCheckR
         description=f"{len(rows):,} units are not complete: {counts}. {RETRY_ADVICE}",
         metadata={
             "incomplete units": len(rows),
-            "sample": dg.MetadataValue.md(
+            "example rows": dg.MetadataValue.md(
                 markdown_sample(("entity", "partition", "kind", "unit", "state", "reason", "next try"), rows)
             ),
         },
@@ -99,78 +107,82 @@ def completeness_result(warehouse: DuckDBResource, study: str) -> dg.AssetCheckR
 
 
 def failures_result(settings: Settings, study: str, now: datetime) -> dg.AssetCheckResult:
-    """The inventory of what is broken now, oldest first."""
-    found = sorted(find_problems(settings, study, now), key=lambda one: (one.since or now, one.where))
-    counts = Counter(one.kind for one in found)
-    metadata: dict[str, Any] = {"broken": len(found), **{what: counts[what] for what in _ADVICE}}
-    if not found:
+    """Return the result for the present problems of a study, oldest first."""
+    problems = sorted(find_problems(settings, study, now), key=lambda problem: (problem.since or now, problem.where))
+    counts = Counter(problem.kind for problem in problems)
+    metadata: dict[str, Any] = {"problems": len(problems), **{kind: counts[kind] for kind in _ADVICE}}
+    if not problems:
         return dg.AssetCheckResult(passed=True, metadata=metadata)
-    listed = ", ".join(f"{number:,} {what}" for what, number in counts.items())
-    advice = " ".join(_ADVICE[what] for what in counts)
-    rows = [(one.kind, one.where, format_age(one.since, now), one.why) for one in found]
+    counts_text = ", ".join(f"{number:,} {kind}" for kind, number in counts.items())
+    advice = " ".join(_ADVICE[kind] for kind in counts)
+    rows = [(problem.kind, problem.where, format_age(problem.since, now), problem.why) for problem in problems]
     return dg.AssetCheckResult(
         passed=False,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"Broken now: {listed}, such as {found[0].where}. {advice}",
-        metadata=metadata | {"sample": dg.MetadataValue.md(markdown_sample(("what", "where", "for", "why"), rows))},
+        description=f"Problems: {counts_text}. Oldest: {problems[0].where}. {advice}",
+        metadata=metadata
+        | {"example rows": dg.MetadataValue.md(markdown_sample(("kind", "location", "age", "reason"), rows))},
     )
 
 
 def format_age(since: datetime | None, now: datetime) -> str:
-    """How long ago something began, in words."""
+    """Return the time since a problem began as text, such as `30 hours` or `12 days`."""
     if since is None:
         return "unknown"
     hours = max(0, round((now - since) / timedelta(hours=1)))
-    return f"{hours} hours" if hours < 48 else f"{hours // 24} days"
+    return pluralize(hours, "hour") if hours < 48 else pluralize(hours // 24, "day")
 
 
 def find_problems(settings: Settings, study: str, now: datetime) -> Iterator[Problem]:
-    """Everything of a study that is broken now."""
+    """Yield the present problems of a study."""
     for entity, partition, unit, state, reason, next_try, since in query_raw(
         settings.raw, "coverage", f"study={study}/day=*", _FAILED_UNITS_SQL
     ):
         where = f"{entity} {partition}" if unit == str(partition) else f"{entity} {partition}: {unit}"
-        again = f" Next try: {next_try:%Y-%m-%d %H:%M} UTC." if next_try else ""
-        yield Problem(state, where, since, f"{reason or ''}{again}".strip())
+        next_try_text = f" Next try: {next_try:%Y-%m-%d %H:%M} UTC." if next_try else ""
+        yield Problem(state, where, since, f"{reason or ''}{next_try_text}".strip())
     for folder in sorted(settings.captures.glob(f"*/study={study}")):
-        written = {path.stem for path in (settings.raw / "coverage" / folder.name).glob("day=*/*.parquet")}
+        loaded = {path.stem for path in (settings.raw / "coverage" / folder.name).glob("day=*/*.parquet")}
         for path in sorted(folder.glob("*/[!.]*.jsonl")):
             yield from _journal_problems(path, settings.captures, now)
         for path in sorted(folder.glob("*/[!.]*.jsonl.zst")):
-            yield from _capture_problems(path, settings.captures, written, now)
+            yield from _capture_problems(path, settings.captures, loaded, now)
 
 
 def _journal_problems(path: Path, captures: Path, now: datetime) -> Iterator[Problem]:
-    """An open journal that cannot be read, or that nobody goes on with."""
-    where, touched = str(path.relative_to(captures)), _modified_at(path)
-    if touched is None or manifest_path(sealed_path(path)).exists():
+    """Yield a problem if an open journal cannot be read, or if no run has resumed it for `JOURNAL_IDLE_LIMIT`."""
+    where, modified_at = str(path.relative_to(captures)), _modified_at(path)
+    if modified_at is None or manifest_path(sealed_path(path)).exists():
         return
     try:
         pages = sum(event["event"] == "page" for event in read_events(path))
     except CaptureError as error:
-        yield Problem("damaged", where, touched, str(error))
+        yield Problem("damaged file", where, modified_at, str(error))
     except FileNotFoundError:
         return
     else:
-        if now - touched > JOURNAL_IDLE_LIMIT:
-            yield Problem("stalled journal", where, touched, f"{pluralize(pages, 'page')}, and nobody went on")
+        if now - modified_at > JOURNAL_IDLE_LIMIT:
+            yield Problem("stalled journal", where, modified_at, f"{pluralize(pages, 'page')}; no run resumed it")
 
 
-def _capture_problems(path: Path, captures: Path, written: set[str], now: datetime) -> Iterator[Problem]:
-    """A capture whose manifest and file do not fit each other, or whose rows never came into the tables."""
-    where, touched = str(path.relative_to(captures)), _modified_at(path)
-    if touched is None or (not manifest_path(path).exists() and path.with_suffix("").exists()):
-        # Gone, or sealing was cut short: the journal beside it is what counts.
+def _capture_problems(path: Path, captures: Path, loaded: set[str], now: datetime) -> Iterator[Problem]:
+    """Yield a problem if a capture does not match its manifest, or if its rows are not in the raw tables."""
+    where, modified_at = str(path.relative_to(captures)), _modified_at(path)
+    if modified_at is None or (not manifest_path(path).exists() and path.with_suffix("").exists()):
+        # The file was removed, or sealing was interrupted: then the journal next to it is the valid one.
         return
     try:
         manifest = Manifest.load(path)
     except DamagedCapture as error:
-        yield Problem("damaged", where, touched, str(error))
+        yield Problem("damaged file", where, modified_at, str(error))
         return
-    if path.stat().st_size != manifest.size:
-        yield Problem("damaged", where, touched, f"It has {path.stat().st_size:,} bytes, not {manifest.size:,}.")
-    elif manifest.units and manifest.capture not in written and now - touched > PUBLISH_GRACE:
-        yield Problem("not loaded", where, touched, f"{manifest.rows:,} rows wait")
+    size = path.stat().st_size
+    if size != manifest.size:
+        yield Problem(
+            "damaged file", where, modified_at, f"The file has {size:,} bytes; its manifest states {manifest.size:,}."
+        )
+    elif manifest.units and manifest.capture not in loaded and now - modified_at > PUBLISH_GRACE:
+        yield Problem("not loaded", where, modified_at, f"{pluralize(manifest.rows, 'row')} not in the raw tables")
 
 
 def _modified_at(path: Path) -> datetime | None:

@@ -1,1 +1,4 @@
-"""Your studies: one folder each, with a `defs.yaml` in it. Dagster loads whatever stands here."""
+"""Your studies: one folder per study, with its `defs.yaml`. Dagster loads every study in this folder.
+
+Not here: studies of other folders (see RESEARCH_STUDIES in .env.example) and code.
+"""

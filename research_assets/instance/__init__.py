@@ -1,6 +1,7 @@
-"""The home of the Dagster instance: a folder below the data root with a copy of `dagster.yaml` from beside this module.
+"""The home folder of the Dagster instance: a folder in the data root with a copy of the `dagster.yaml` of this package.
 
-Dagster reads its settings from `DAGSTER_HOME`, not from the project, and forgets history and pool limits without one.
+Dagster reads the settings of an instance from `DAGSTER_HOME`, not from the project. Without a home it keeps neither
+history nor pool limits. Not here: the settings of the project (see settings.py).
 """
 
 import os
@@ -10,17 +11,18 @@ from research_assets.settings import INSTANCE_DIR, Settings
 
 
 def prepare_home(settings: Settings) -> Path:
-    """The folder for `DAGSTER_HOME`, with the current `dagster.yaml` in it; one that differs is replaced by one rename.
+    """Return the folder for `DAGSTER_HOME` with the current `dagster.yaml` in it.
 
-    Call it before starting Dagster's processes: two that begin in an empty home at once would race each other.
+    One rename replaces a copy that differs. Call it before starting Dagster's processes, because two processes that
+    start in an empty home would create it at the same time.
     """
     home = settings.dagster_home
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    wanted = (INSTANCE_DIR / "dagster.yaml").read_bytes()
-    held = home / "dagster.yaml"
-    if not held.exists() or held.read_bytes() != wanted:
-        beside = home / f".dagster.yaml.{os.getpid()}"
-        beside.write_bytes(wanted)
-        beside.chmod(0o600)
-        beside.replace(held)
+    content = (INSTANCE_DIR / "dagster.yaml").read_bytes()
+    path = home / "dagster.yaml"
+    if not path.exists() or path.read_bytes() != content:
+        temporary = home / f".dagster.yaml.{os.getpid()}"
+        temporary.write_bytes(content)
+        temporary.chmod(0o600)
+        temporary.replace(path)
     return home

@@ -18,6 +18,7 @@ Not here: when and what to send (see collect/), the pool of an endpoint (see tik
 between studies (see fair_share.py).
 """
 
+import logging
 import os
 import sqlite3
 import threading
@@ -34,6 +35,8 @@ from research_assets.settings import Settings
 from research_assets.storage.files import fsync_folder, private_folder
 
 QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "fair_share"]
+
+_LOGGER = logging.getLogger(__name__)
 
 DEMAND_TTL = timedelta(hours=1)
 """Time for which the demand of a study counts after its last reservation or declaration."""
@@ -360,7 +363,8 @@ class Ledger:
                 "probe = ? WHERE pool = ? AND day = ?",
                 (exhausted, available_at.isoformat(), probes, probe, pool, day["day"]),
             )
-            return available_at
+        _LOGGER.warning("The API refused a request of pool %s: closed until %s", pool, available_at)
+        return available_at
 
     def declare_demand(self, study: str, weight: float, n_requests: int, *, pool: str = "research") -> None:
         """Set the number of requests that a study still needs; 0 if it is done. Each reservation reduces it by one.

@@ -1,8 +1,9 @@
-"""What happens by itself: thin shells around pure decisions.
+"""The sensors and the schedule of the code location. Each is a thin wrapper around a pure decision function.
 
-`quota_window` asks what is worth most while quota is free, `build_marts_on_new_data` builds the marts once per batch of new
-data, `alert_on_run_failure` writes down which runs failed and tells whoever wants to know, `alert_on_sensor_failure` the
-same of sensors, `fail_orphaned_runs` ends runs whose process is gone, `run_checks_daily` makes the checks.
+`collection.py` starts collection runs while quota is free, and `build_marts.py` builds the marts once per batch of new
+data. `run_failures.py` and `sensor_failures.py` write alerts, `orphaned_runs.py` fails runs whose process no longer
+exists, and `daily_checks.py` runs the checks. `run_history.py` reads runs for them. Not here: which work comes next
+(see planning/agenda.py), and how an alert is delivered (see alerts.py).
 """
 
 from collections.abc import Sequence
@@ -24,10 +25,10 @@ __all__ = ["CheckKeys", "build_automation"]
 
 @dataclass(frozen=True, slots=True)
 class CheckKeys:
-    """Checks by when they are made besides the runs that bring data.
+    """Checks by the time at which they run, besides the collection runs that include their own checks.
 
-    `blocking` ones before each build of the marts, which they hold back while they fail; those `of_marts` after it;
-    `daily` ones each morning.
+    `blocking` checks run before each build of the marts and prevent it while they fail, `after_build` checks run after
+    it, and `daily` checks run each morning.
     """
 
     blocking: Sequence[dg.AssetCheckKey] = ()
@@ -42,7 +43,7 @@ def build_automation(
     checks: CheckKeys = CheckKeys(),
     reports: Sequence[dg.AssetKey] = (),
 ) -> dg.Definitions:
-    """The sensors and schedules of the code location; `reports` are written after the marts."""
+    """Return the sensors and schedules of the code location. The `reports` are written after the marts."""
     settings, clock = collector.settings, collector.clock
     sensors = [
         alert_on_run_failure(settings, clock),

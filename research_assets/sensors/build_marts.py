@@ -1,4 +1,7 @@
-"""The sensor that builds the marts: once per batch of new data, not once per partition."""
+"""The sensor `build_marts_on_new_data`, which builds the marts once per batch of new data, not once per partition.
+
+Not here: the build itself (see assets/warehouse.py and warehouse/build.py).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,23 +17,33 @@ from research_assets.sensors.run_history import active_runs, selected_keys
 from research_assets.study.spec import StudySpec
 
 QUIET_INTERVALS = 4
-"""For so many looks nothing new must have come: the quota window has then looked too, so the batch is over."""
+"""Sensor intervals without new data after which a batch is over. By then the sensor quota_window has had a tick that
+could have started more runs."""
 
 DATA_UNTIL_TAG = ".dagster/research_data_until"
-"""Tag of a build: the newest data that it was asked for. It tells people nothing, and the UI hides tags like it."""
+"""Run tag of a build: the time of the newest data for which it was requested. The UI hides tags with this prefix."""
 
-DESCRIPTION = """Builds and tests the marts once per batch of new data: when collecting has come to rest, whether it
-is done or the quota has ended. The blocking checks are made first, in the same run, and hold the build back where they
-fail; until they pass again it waits, and says which. A build whose models or tests failed is not repeated until there
-is new data; materialize the group `warehouse` to build by hand. The reports of the studies are written in the same run,
-after the marts."""
+DESCRIPTION = """Builds and tests the marts, and writes the reports of the studies, once per batch of new data.
+
+A batch is over when no collection run is active and no data has arrived for a few sensor intervals, whether the
+collection is complete or the quota is used up. The blocking checks run first, in the same run. While one of them fails,
+the sensor starts no build and its tick names the check.
+
+**Cost:** no request.
+
+**Re-run:** a build with failed models or tests is not repeated until there is new data. To build by hand, materialize
+the group `warehouse`.
+
+Terms: docs/glossary.md"""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildState:
-    """What decides: when the newest data came, when the published marts were begun, and what stands in the way.
+    """The facts for the decision: times of the newest data and of the last build, active runs and failing checks.
 
-    `asked_for` is the newest data that a build was asked for already.
+    `data_until` is the time of the newest data, `built` the start of the run that published the marts, and
+    `requested_until` the tag of the newest data for which a build was already requested. `collecting` counts collection
+    runs, `building` says whether a build is active.
     """
 
     data_until: datetime | None
@@ -41,33 +54,35 @@ class BuildState:
     failing_checks: Sequence[str] = ()
 
 
-def build_blocker(seen: BuildState, now: datetime, quiet: timedelta) -> str | None:
-    """Why the marts are not built now; None if they are. `quiet` is how long nothing new must have come."""
-    if seen.data_until is None:
-        return "Nothing was collected yet."
-    if seen.built is not None and seen.data_until <= seen.built:
-        return f"The marts hold all that was collected, up to {seen.data_until:%Y-%m-%d %H:%M} UTC."
-    if seen.building:
-        return "A build is under way."
-    if seen.collecting:
-        return f"{pluralize(seen.collecting, 'run')} of the collection go on; the marts follow when they have ended."
-    if now - seen.data_until < quiet:
-        return "New data came a moment ago; the marts follow when nothing more comes."
-    if seen.failing_checks:
+def build_blocker(state: BuildState, now: datetime, quiet: timedelta) -> str | None:
+    """Return why no build starts now, None if one starts. `quiet` is the time without new data that ends a batch."""
+    if state.data_until is None:
+        return "No data collected yet."
+    if state.built is not None and state.data_until <= state.built:
+        return f"The marts contain all data collected until {state.data_until:%Y-%m-%d %H:%M} UTC."
+    if state.building:
+        return "A build is running."
+    if state.collecting:
         return (
-            f"New data waits, but {pluralize(len(seen.failing_checks), 'blocking check')} failed: {', '.join(seen.failing_checks)}. "
-            "Look at the check in the UI and mend what it names, then run it again."
+            f"{pluralize(state.collecting, 'collection run')} in progress. The marts are built after the last one ends."
         )
-    if seen.requested_until == data_until_tag(seen.data_until):
+    if now - state.data_until < quiet:
+        return f"New data arrived recently. The marts are built once no data has arrived for {_format_duration(quiet)}."
+    if state.failing_checks:
         return (
-            "The build of this data did not publish; its run says why. It is built again when new data comes. "
-            "To build now, materialize the group `warehouse`."
+            f"New data is waiting, but {pluralize(len(state.failing_checks), 'blocking check')} failed: "
+            f"{', '.join(state.failing_checks)}. Open the check in the UI, fix the cause and run the check again."
+        )
+    if state.requested_until == data_until_tag(state.data_until):
+        return (
+            "The build of this data was not published; see its run for the reason. The sensor builds again when new "
+            "data arrives. To build now, materialize the group `warehouse`."
         )
     return None
 
 
 def data_until_tag(newest: datetime) -> str:
-    """The newest data, as a run's tag."""
+    """Return the time of the newest data as the value of a run tag."""
     return newest.astimezone(UTC).isoformat()
 
 
@@ -75,14 +90,11 @@ def build_marts_on_new_data(
     studies: Sequence[StudySpec],
     collector: CollectorResource,
     warehouse: Sequence[dg.AssetKey],
-    checks: Sequence[dg.AssetCheckKey],
+    blocking_checks: Sequence[dg.AssetCheckKey],
     reports: Sequence[dg.AssetKey] = (),
-    of_marts: Sequence[dg.AssetCheckKey] = (),
+    checks_after_build: Sequence[dg.AssetCheckKey] = (),
 ) -> dg.SensorDefinition:
-    """The sensor over all assets of the warehouse, and over the `reports`, which are written in the same run.
-
-    `checks` are the blocking ones of the collected assets, `of_marts` those that are made after each build.
-    """
+    """Return the sensor over all assets of the warehouse, and over the `reports`, which the same run writes."""
     collected = [dg.AssetKey([study.name, entity]) for study in studies for entity in study_entities(study)]
     settings = collector.settings
 
@@ -97,24 +109,24 @@ def build_marts_on_new_data(
         instance = context.instance
         runs = active_runs(instance, collector.clock.now())
         newest = last_publication(settings.raw)
-        seen = BuildState(
+        state = BuildState(
             data_until=newest,
             built=_last_build_started_at(instance, warehouse) if settings.warehouse.exists() else None,
             requested_until=_last_requested(instance),
             collecting=sum(1 for run in runs if selected_keys(run, collected)),
             building=any(selected_keys(run, warehouse) for run in runs),
-            failing_checks=_failing(instance, checks),
+            failing_checks=_failing_checks(instance, blocking_checks),
         )
         reason = build_blocker(
-            seen, collector.clock.now(), timedelta(seconds=QUIET_INTERVALS * settings.sensor_interval)
+            state, collector.clock.now(), timedelta(seconds=QUIET_INTERVALS * settings.sensor_interval)
         )
         if reason is not None or newest is None:
             return dg.SkipReason(reason)
         request = dg.RunRequest(
             run_key=data_until_tag(newest),
             asset_selection=[*warehouse, *reports],
-            # The blocking ones are made in the same run and before the build: a run that paused made none.
-            asset_check_keys=[*checks, *of_marts] or None,
+            # The blocking checks run in the same run, before the build: a run that paused may not have run them.
+            asset_check_keys=[*blocking_checks, *checks_after_build] or None,
             tags={DATA_UNTIL_TAG: data_until_tag(newest), "dagster/priority": "1"},
         )
         return dg.SensorResult(run_requests=[request], cursor=data_until_tag(newest))
@@ -123,18 +135,18 @@ def build_marts_on_new_data(
 
 
 def last_publication(raw: Path) -> datetime | None:
-    """When the collection last published something: each of its publications writes coverage."""
-    stamps = [path.stat().st_mtime for path in (raw / "coverage").glob("study=[!_]*/day=*/*.parquet")]
-    return datetime.fromtimestamp(max(stamps), UTC) if stamps else None
+    """Return the time at which a collection last published data. Each publication writes a file of raw/coverage."""
+    timestamps = [path.stat().st_mtime for path in (raw / "coverage").glob("study=[!_]*/day=*/*.parquet")]
+    return datetime.fromtimestamp(max(timestamps), UTC) if timestamps else None
 
 
 def _last_build_started_at(instance: dg.DagsterInstance, warehouse: Sequence[dg.AssetKey]) -> datetime | None:
-    """When the run began that published the marts last: it has read what was there then."""
+    """Return the start of the run that last published the marts. The build contains the data that existed then."""
     events = instance.get_latest_materialization_events(list(warehouse))
     runs = {event.run_id for event in events.values() if event is not None}
     records = instance.get_run_records(filters=dg.RunsFilter(run_ids=list(runs))) if runs else []
-    begun = [record.start_time for record in records if record.start_time is not None]
-    return datetime.fromtimestamp(max(begun), UTC) if begun else None
+    started = [record.start_time for record in records if record.start_time is not None]
+    return datetime.fromtimestamp(max(started), UTC) if started else None
 
 
 def _last_requested(instance: dg.DagsterInstance) -> str | None:
@@ -143,12 +155,18 @@ def _last_requested(instance: dg.DagsterInstance) -> str | None:
     return records[0].dagster_run.tags.get(DATA_UNTIL_TAG) if records else None
 
 
-def _failing(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -> list[str]:
-    """Blocking checks whose last verdict is an error."""
+def _failing_checks(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -> list[str]:
+    """Return the checks whose last result is a failure of severity error, as `<study>/<entity>: <check>`."""
     failing = []
     for key in checks:
-        evaluation = instance.get_latest_asset_check_evaluation_record(key)
-        reported = evaluation.event.asset_check_evaluation if evaluation and evaluation.event else None
-        if reported is not None and not reported.passed and reported.severity == dg.AssetCheckSeverity.ERROR:
+        record = instance.get_latest_asset_check_evaluation_record(key)
+        evaluation = record.event.asset_check_evaluation if record and record.event else None
+        if evaluation is not None and not evaluation.passed and evaluation.severity == dg.AssetCheckSeverity.ERROR:
             failing.append(f"{key.asset_key.to_user_string()}: {key.name}")
     return failing
+
+
+def _format_duration(duration: timedelta) -> str:
+    """Return a duration in minutes, or in seconds if it is no whole number of minutes."""
+    seconds = round(duration.total_seconds())
+    return pluralize(seconds, "second") if seconds % 60 else pluralize(seconds // 60, "minute")

@@ -1,6 +1,8 @@
-"""Days that are held but not yet shown as materialized: events of the sensor itself, since a run would ask nothing.
+"""The sensor `quota_window`, which turns free quota into collection runs.
 
-A day whose videos have no comments is held without a request, and so is one whose run died after it was published.
+A tick reads the collected data, the quota and the runs, starts the planned runs, and records days that are already
+collected as materialized. Not here: which work comes first (see planning/agenda.py), and how runs are read from the
+instance (see run_history.py).
 """
 
 import hashlib
@@ -25,62 +27,36 @@ from research_assets.study.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.units.coverage import SETTLED, UnitStatus, read_unit_status
 
-# JOINED: """The sensor that turns free quota into runs. What is worth asking is decided in `planning/agenda.py`."""
+DESCRIPTION = """Starts collection runs while the day's quota has free requests, in order of priority.
+
+**Order:** first days that have just settled, days that have reached an age of `reobserve_days`, and units whose next
+try is due; then paused work, comments and the accounts of the running period; then earlier days. Studies share the
+quota by their `quota_weight`. Once a week, one request per study checks whether previously collected videos are still
+found (canary check).
+
+**Cost:** no more requests than the quota has left. If no run fits, the tick says how many requests remain, how many
+units wait, and when quota is available.
+
+**Re-run:** the sensor resumes paused runs. Switch it off to collect by hand only.
+
+Terms: docs/glossary.md"""
 
 
-def is_already_collected(item: PlannedRun) -> bool:
-    """Whether all days of an item are only to be shown. An observed period may be held by another study's rows."""
-    return item.reasons == ("mark_materialized",) and ENTITIES[item.entity].time_axis == "content"
+@dataclass(frozen=True, slots=True)
+class NoProgress:
+    """Digest of a study's entity, and the number of ticks that started runs for it without changing the digest."""
 
-
-def materialization_events(items: Iterable[PlannedRun], settings: Settings) -> Iterator[dg.AssetMaterialization]:
-    """One materialization for each day of the items, with the same counts as a run gives it."""
-    for item in items:
-        records = read_unit_status(
-            settings.raw, item.entity, study=item.study, partitions=item.partitions, captures=settings.captures
-        )
-        by_day: dict[date, list[UnitStatus]] = {day: [] for day in item.partitions}
-        for record in records:
-            if record.attempt.state in SETTLED:
-                by_day[record.attempt.partition].append(record)
-        for day, of_day in by_day.items():
-            yield dg.AssetMaterialization(
-                [item.study, item.entity],
-                partition=day.isoformat(),
-                description="Held already; shown without a run, which would have asked nothing.",
-                metadata=_counts(of_day),
-            )
-
-
-def _counts(records: list[UnitStatus]) -> dict[str, float]:
-    kept = sum(record.attempt.kept for record in records)
-    return {
-        "dagster/partition_row_count": kept,
-        "rows asked": sum(record.attempt.asked for record in records),
-        "rows offered": sum(record.attempt.offered for record in records),
-        "rows kept": kept,
-        "requests": round(sum(record.attempt.requests for record in records), 2),
-        "units": len(records),
-        "incomplete units": 0,
-    }
-
-
-DESCRIPTION = """Collects by itself. Whenever requests of the day's quota are free, it starts the runs that are worth
-most: days that have just settled, days that have reached an age of `reobserve_days`, days whose next try has come;
-then comments and the accounts of the running period; then earlier days. Once a week and study, one request looks
-whether videos known from before are still found. Studies share the quota by their `quota_weight`.
-
-It never asks for more than the quota has left. When nothing fits, it says so with the numbers: what is left, how many
-units wait, when the quota opens. A run that pauses is taken up here. Switch it off to collect by hand only."""
+    state_digest: str
+    n_ticks: int
 
 
 def quota_window(studies: Sequence[StudySpec], collector: CollectorResource) -> dg.SensorDefinition:
-    """The sensor over all collected assets of some studies."""
+    """Return the sensor over all collected assets of some studies."""
     keys = [dg.AssetKey([study.name, entity]) for study in studies for entity in study_entities(study)]
 
     @dg.sensor(
         name="quota_window",
-        # As `target` it would need one axis of partitions for all of them.
+        # A `target` would require the same partitions for all assets.
         asset_selection=dg.AssetSelection.assets(*keys),
         minimum_interval_seconds=collector.settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -92,35 +68,28 @@ def quota_window(studies: Sequence[StudySpec], collector: CollectorResource) -> 
         except (SettingsError, SandboxUnreachable) as error:
             return dg.SkipReason(str(error))
         now = clock.now()
-        inputs, tried = _read_inputs(context.instance, studies, keys, collector, clock)
+        inputs, progress = _read_inputs(context.instance, studies, keys, collector, clock)
         agenda = build_agenda(inputs, now)
-        asked = [item for item in agenda.items if not is_already_collected(item)]
-        shown = materialization_events(
-            (item for item in agenda.items if is_already_collected(item)), collector.settings
-        )
-        requests = [_run_request(item, tried[item.study, item.entity], now) for item in asked]
+        planned_runs = [item for item in agenda.items if not is_already_collected(item)]
+        requests = [_run_request(item, progress[item.study, item.entity], now) for item in planned_runs]
         if requests:
             _declare_demand(agenda, inputs, collector.settings, clock)
         for item in agenda.items:
             context.log.info(describe_run(item))
-        said = "; ".join(map(describe_run, asked)) if asked else describe_deferred(agenda, inputs.pools, now)
+        message = (
+            "; ".join(map(describe_run, planned_runs)) if planned_runs else describe_deferred(agenda, inputs.pools, now)
+        )
         return dg.SensorResult(
             run_requests=requests,
-            asset_events=[*shown],
-            skip_reason=None if requests else said,
-            # For people only: the UI shows it at the sensor, and what counts is read anew at each tick.
-            cursor=f"{now:%Y-%m-%d %H:%M} UTC: {said}",
+            asset_events=[
+                *materialization_events(filter(is_already_collected, agenda.items), collector.settings),
+            ],
+            skip_reason=None if requests else message,
+            # For readers only: the UI shows the cursor at the sensor. Each tick reads its inputs again.
+            cursor=f"{now:%Y-%m-%d %H:%M} UTC: {message}",
         )
 
     return sensor
-
-
-@dataclass(frozen=True, slots=True)
-class NoProgress:
-    """How a study's entity stands, as a digest, and how many ticks asked for its work while it stood just so."""
-
-    state_digest: str
-    n_ticks: int
 
 
 def _read_inputs(
@@ -130,40 +99,44 @@ def _read_inputs(
     collector: CollectorResource,
     clock: Clock,
 ) -> tuple[AgendaInputs, Mapping[StudyEntity, NoProgress]]:
-    """What is held, what runs, and what was asked in vain. A read that fails fails the tick."""
-    # Before the files are read: a run that ends in between has then already changed them.
-    going_on = run_history.running_requests(run_history.active_runs(instance, collector.clock.now()), keys)
+    """Return the inputs of the agenda, and the ticks without progress of each entity. A failed read fails the tick."""
+    # Runs are read before the files. A run that ends in between has then already changed the files.
+    running_requests = run_history.running_requests(run_history.active_runs(instance, collector.clock.now()), keys)
     settings, now = collector.settings, clock.now()
     pools, used = read_pools(settings, clock)
 
-    def shown(study: str, entity: str) -> list[object]:
-        found = instance.get_materialized_partitions(dg.AssetKey([study, entity]))
-        return [datetime.fromisoformat(key).date() for key in found]
+    def materialized(study: str, entity: str) -> list[date]:
+        partitions = instance.get_materialized_partitions(dg.AssetKey([study, entity]))
+        return [date.fromisoformat(partition) for partition in partitions]
 
-    inputs = read_agenda_inputs(settings, studies, pools, now, used=used, shown=shown)  # type: ignore[arg-type]
-    halted: dict[StudyEntity, datetime] = {}
-    tried: dict[StudyEntity, NoProgress] = {}
+    inputs = read_agenda_inputs(settings, studies, pools, now, used=used, materialized=materialized)
+    backing_off_until: dict[StudyEntity, datetime] = {}
+    progress: dict[StudyEntity, NoProgress] = {}
     for key in inputs.partition_status:
-        work = state_digest(inputs, key, settings)
-        times, ended = run_history.runs_without_progress(instance, key, work)
-        tried[key] = NoProgress(work, times)
-        # Runs end by the machine's clock, which need not be the server's.
-        rest = ended + run_history.backoff(times) - collector.clock.now() if ended else None
-        if rest is not None and rest.total_seconds() > 0:
-            halted[key] = now + rest
-    return replace(inputs, running_requests=going_on, backing_off_until=halted), tried
+        digest = state_digest(inputs, key, settings)
+        n_ticks, ended_at = run_history.runs_without_progress(instance, key, digest)
+        progress[key] = NoProgress(digest, n_ticks)
+        # Runs end by the machine's clock, which may differ from server time.
+        wait = ended_at + run_history.backoff(n_ticks) - collector.clock.now() if ended_at else None
+        if wait is not None and wait.total_seconds() > 0:
+            backing_off_until[key] = now + wait
+    return replace(inputs, running_requests=running_requests, backing_off_until=backing_off_until), progress
 
 
 def state_digest(inputs: AgendaInputs, key: StudyEntity, settings: Settings) -> str:
-    """How a study's entity stands, in short: the same for two moments between which no run got anywhere."""
+    """Return a digest of a study's entity that stays the same until a run makes progress."""
     statuses = sorted(inputs.partition_status.get(key, {}).items())
     size = open_journal_bytes(settings.captures, *key)
     canary = inputs.canary_days.get(key[0]) if key[1] == "videos" else None
     return hashlib.sha256(repr((statuses, size, canary)).encode()).hexdigest()[:16]
 
 
-def _run_request(item: PlannedRun, tried: NoProgress, now: datetime) -> dg.RunRequest:
-    """The run of an item. Its key names what makes another run legitimate: the day, and how things stand."""
+def _run_request(item: PlannedRun, progress: NoProgress, now: datetime) -> dg.RunRequest:
+    """Return the run request of a planned run.
+
+    Dagster ignores a run key that it has seen. So the key contains what justifies another run of the same partitions:
+    the day, the digest, and the number of ticks without progress.
+    """
     key = (item.study, item.entity)
     first, last = item.partitions[0].isoformat(), item.partitions[-1].isoformat()
     step = f"{item.study}__{'content' if item.entity in ('videos', 'comments') else item.entity}"
@@ -176,8 +149,8 @@ def _run_request(item: PlannedRun, tried: NoProgress, now: datetime) -> dg.RunRe
                 f"{first}..{last}",
                 *config,
                 f"{now.date()}",
-                tried.state_digest,
-                f"{tried.n_ticks}",
+                progress.state_digest,
+                f"{progress.n_ticks}",
             )
         ),
         asset_selection=[dg.AssetKey(list(key))],
@@ -185,12 +158,12 @@ def _run_request(item: PlannedRun, tried: NoProgress, now: datetime) -> dg.RunRe
         tags={
             "dagster/asset_partition_range_start": first,
             "dagster/asset_partition_range_end": last,
-            # The queue takes what is worth most first.
+            # The queue starts the run with the highest number first.
             "dagster/priority": str(-item.priority),
             "research/partitions": first if first == last else f"{first}..{last}",
             "research/reason": ", ".join(item.reasons),
             run_history.ASSET_TAG: "/".join(key),
-            run_history.STATE_TAG: tried.state_digest,
+            run_history.STATE_TAG: progress.state_digest,
             run_history.TICK_TAG: now.isoformat(),
             run_history.REQUESTS_TAG: str(item.requests),
         },
@@ -198,14 +171,58 @@ def _run_request(item: PlannedRun, tried: NoProgress, now: datetime) -> dg.RunRe
 
 
 def _declare_demand(agenda: Agenda, inputs: AgendaInputs, settings: Settings, clock: Clock) -> None:
-    """Tell the ledger what the studies that run next want, so that the first in the queue leaves the others' shares."""
-    begins = {(item.study, BY_ENTITY[item.entity].pool) for item in agenda.items}
-    begins |= {(study, BY_ENTITY[entity].pool) for study, entity in inputs.running_requests}
+    """Declare in the ledger how many requests the studies of the next runs need.
+
+    Without it the first run in the queue would also take the shares of the studies behind it.
+    """
+    active = {(item.study, BY_ENTITY[item.entity].pool) for item in agenda.items}
+    active |= {(study, BY_ENTITY[entity].pool) for study, entity in inputs.running_requests}
     ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
     try:
         for study in inputs.studies:
             for pool in inputs.pools:
-                wanted = agenda.demand[study.name, pool] if (study.name, pool) in begins else 0
-                ledger.declare_demand(study.name, study.quota_weight, wanted, pool=pool)
+                demand = agenda.demand[study.name, pool] if (study.name, pool) in active else 0
+                ledger.declare_demand(study.name, study.quota_weight, demand, pool=pool)
     finally:
         ledger.close()
+
+
+def is_already_collected(item: PlannedRun) -> bool:
+    """Return whether all days of a planned run only need to be recorded as materialized.
+
+    Such a run would send no request: the days have no comments, or an earlier run died after it published them. An
+    observed period always needs a run, because its rows may belong to another study.
+    """
+    return item.reasons == ("mark_materialized",) and ENTITIES[item.entity].time_axis == "content"
+
+
+def materialization_events(items: Iterable[PlannedRun], settings: Settings) -> Iterator[dg.AssetMaterialization]:
+    """Yield one materialization for each day of the planned runs, with the counts that a run would record."""
+    for item in items:
+        records = read_unit_status(
+            settings.raw, item.entity, study=item.study, partitions=item.partitions, captures=settings.captures
+        )
+        records_by_day: dict[date, list[UnitStatus]] = {day: [] for day in item.partitions}
+        for record in records:
+            if record.attempt.state in SETTLED:
+                records_by_day[record.attempt.partition].append(record)
+        for day, day_records in records_by_day.items():
+            yield dg.AssetMaterialization(
+                [item.study, item.entity],
+                partition=day.isoformat(),
+                description="Already collected. Recorded without a run, because a run would send no request.",
+                metadata=_counts(day_records),
+            )
+
+
+def _counts(records: Sequence[UnitStatus]) -> dict[str, float]:
+    kept = sum(record.attempt.kept for record in records)
+    return {
+        "dagster/partition_row_count": kept,
+        "rows asked": sum(record.attempt.asked for record in records),
+        "rows offered": sum(record.attempt.offered for record in records),
+        "rows kept": kept,
+        "requests": round(sum(record.attempt.requests for record in records), 2),
+        "units": len(records),
+        "incomplete units": 0,
+    }

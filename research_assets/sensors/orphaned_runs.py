@@ -1,9 +1,9 @@
-"""The sensor that ends runs whose process is gone, after a power loss or when all was stopped while they worked.
+"""The sensor `fail_orphaned_runs`, which marks runs as failed whose process no longer exists.
 
-Dagster notices the death of a process only while the server lives that started it. Without this such a run would stay
-in progress for ever, and everything would wait for it. As long as that server lives it comes first: it knows what the
-process died of. Where runs do not work on this machine there is no process to look for, and Dagster's own monitoring
-sees to them.
+Processes are lost in a power failure, or when everything is stopped during a run. Dagster notices the death of a
+process only while the server that started it is alive. Without this sensor such a run would stay in progress for ever,
+and every other run would wait for it. While that server is alive it reports first, because it knows the cause of death.
+Not here: runs on other machines, which have no process to look for on this one; Dagster's run monitoring handles them.
 """
 
 import json
@@ -16,15 +16,18 @@ import dagster as dg
 
 from research_assets.settings import Settings
 
-DESCRIPTION = """Ends runs whose process is gone, after a power loss or when everything was stopped while they worked.
-Dagster then starts them once more, and they go on where they stopped."""
+DESCRIPTION = """Marks runs as failed whose process no longer exists, for example after a power failure.
+
+**Re-run:** Dagster retries such a run once, and the collection resumes from its journals.
+
+Terms: docs/glossary.md"""
 
 _PID_REUSE_TOLERANCE = timedelta(minutes=1)
-"""A process is not the run's if it began this much later: numbers of processes are used again."""
+"""A process that started this much later than the run is another one: the system reuses process ids."""
 
 
 def fail_orphaned_runs(settings: Settings) -> dg.SensorDefinition:
-    """The sensor over all runs of the instance."""
+    """Return the sensor over all runs of the instance."""
 
     @dg.sensor(
         name="fail_orphaned_runs",
@@ -33,66 +36,72 @@ def fail_orphaned_runs(settings: Settings) -> dg.SensorDefinition:
         description=DESCRIPTION,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        gone = find_orphaned(context.instance)
-        ended = fail_orphaned(context.instance, gone, before=json.loads(context.cursor or "[]"))
-        context.update_cursor(json.dumps([*gone]))
-        return dg.SkipReason(f"Ended: {', '.join(ended)}." if ended else "Every run that goes on has its process.")
+        orphaned = find_orphaned(context.instance)
+        failed = fail_orphaned(context.instance, orphaned, before=json.loads(context.cursor or "[]"))
+        context.update_cursor(json.dumps([*orphaned]))
+        return dg.SkipReason(
+            f"Marked as failed: {', '.join(failed)}." if failed else "Every started run has its process."
+        )
 
     return sensor
 
 
-def find_orphaned(instance: dg.DagsterInstance, lives: Callable[[int, datetime], bool] | None = None) -> dict[str, int]:
-    """The runs in progress whose process is gone, by id, with the process."""
-    lives = lives or _process_exists
-    gone = {}
+def find_orphaned(
+    instance: dg.DagsterInstance, process_exists: Callable[[int, datetime], bool] | None = None
+) -> dict[str, int]:
+    """Return the started runs whose process no longer exists, as process id by run id."""
+    process_exists = process_exists or _process_exists
+    orphaned = {}
     for record in instance.get_run_records(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
         run_id, pid = record.dagster_run.run_id, run_process_id(instance, record.dagster_run.run_id)
-        began = None if record.start_time is None else datetime.fromtimestamp(record.start_time, UTC)
-        if pid is not None and began is not None and not lives(pid, began):
-            gone[run_id] = pid
-    return gone
+        started_at = None if record.start_time is None else datetime.fromtimestamp(record.start_time, UTC)
+        if pid is not None and started_at is not None and not process_exists(pid, started_at):
+            orphaned[run_id] = pid
+    return orphaned
 
 
-def fail_orphaned(instance: dg.DagsterInstance, gone: Mapping[str, int], before: Collection[str]) -> list[str]:
-    """End the lost runs that were lost at the look `before` as well, so nobody else has seen to them; gives their ids.
+def fail_orphaned(instance: dg.DagsterInstance, orphaned: Mapping[str, int], before: Collection[str]) -> list[str]:
+    """Mark the orphaned runs that were already orphaned at the tick `before` as failed, and return their ids.
 
-    Between a process's death and the word of the server that started it lies a moment.
+    A short time passes between the death of a process and the report of the server that started it. Two ticks leave
+    that server the time to report first.
     """
-    ended = []
-    for run_id in [one for one in gone if one in before]:
-        # It may have ended since it was listed.
+    failed = []
+    for run_id in [run_id for run_id in orphaned if run_id in before]:
+        # The run may have ended since it was listed.
         run = instance.get_run_by_id(run_id)
         if run is not None and run.status == dg.DagsterRunStatus.STARTED:
             instance.report_run_failed(
-                run, f"The process of this run, {gone[run_id]}, is gone: it was killed or lost its machine."
+                run,
+                f"Process {orphaned[run_id]} of this run no longer exists: it was killed or its machine stopped.",
             )
-            ended.append(run_id)
-    return ended
+            failed.append(run_id)
+    return failed
 
 
 def run_process_id(instance: dg.DagsterInstance, run_id: str) -> int | None:
-    """The process that works on a run, on this machine; None if Dagster did not note any."""
-    found = None
+    """Return the id of the process that executes a run on this machine; None if Dagster recorded none."""
+    process_id = None
     for entry in instance.all_logs(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT):
         event = entry.dagster_event
         pid = event.engine_event_data.metadata.get("pid") if event else None
-        found = int(str(pid.value)) if pid else found
-    return found
+        process_id = int(str(pid.value)) if pid else process_id
+    return process_id
 
 
 def _process_exists(pid: int, since: datetime) -> bool:
-    """Whether a process exists and is the one that existed at a moment."""
+    """Return whether a process exists and already existed at the time `since`."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
-        return False  # somebody else's, so the number was used again
+        return False  # a process of another user, so the id was reused
     try:
-        # Field 22: clock ticks from the machine's start; the second field may hold spaces.
+        # Field 22: clock ticks since the machine's start. The second field may contain spaces.
         ticks = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-        booted = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+        boot_line = next(line for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
     except OSError:
-        return True  # no Linux: the number has to do
-    began = datetime.fromtimestamp(int(booted.split()[1]) + ticks / os.sysconf("SC_CLK_TCK"), UTC)
-    return began < since + _PID_REUSE_TOLERANCE
+        return True  # not Linux: the id alone has to suffice
+    started_at = datetime.fromtimestamp(int(boot_line.split()[1]) + ticks / os.sysconf("SC_CLK_TCK"), UTC)
+    return started_at < since + _PID_REUSE_TOLERANCE

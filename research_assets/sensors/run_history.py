@@ -1,4 +1,7 @@
-"""What the Dagster instance knows of runs: which collect now, and which of late changed nothing."""
+"""Runs as the Dagster instance records them: active runs, their estimated requests, and recent runs without progress.
+
+Not here: the decisions that the sensors base on them (see collection.py and build_marts.py).
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -8,10 +11,10 @@ import dagster as dg
 from research_assets.planning.types import StudyEntity
 
 ASSET_TAG, STATE_TAG, TICK_TAG = ".dagster/research_asset", ".dagster/research_state", ".dagster/research_tick"
-"""Tags of a run that the quota window asked for: study and entity; a digest of how they stood then; the tick. They tell
-people nothing, and the UI hides tags of this prefix."""
+"""Tags of a run of the sensor quota_window: study and entity, digest of their state at the tick, and time of the
+tick. The UI hides tags with this prefix."""
 REQUESTS_TAG = "research/estimated_requests"
-"""Tag with the requests that were estimated."""
+"""Tag with the estimated number of requests."""
 
 ACTIVE_STATUSES = [
     dg.DagsterRunStatus.QUEUED,
@@ -21,36 +24,37 @@ ACTIVE_STATUSES = [
     dg.DagsterRunStatus.CANCELING,
 ]
 MIN_BACKOFF, MAX_BACKOFF = timedelta(minutes=15), timedelta(hours=4)
-"""The pause after a run that changed nothing; it doubles with each further one."""
+"""Wait after a run without progress. It doubles with each further one, up to the maximum."""
 
 WILL_RETRY_TAG = "dagster/will_retry"
-"""Dagster's tag of a run that crashed and is started once more, without a hand."""
+"""Dagster's tag of a crashed run that it retries by itself."""
 
 _RETRIED_TAG = "dagster/auto_retry_run_id"
-_RETRY_GRACE_SECONDS = 120  # seconds; Dagster looks for crashed runs every 5
+_RETRY_GRACE_SECONDS = 120
+"""Time in which Dagster retries a crashed run. It looks for crashed runs every 5 seconds."""
 _MAX_RUNS = 16
 
 
 def selected_keys(run: dg.DagsterRun, keys: Iterable[dg.AssetKey]) -> set[dg.AssetKey]:
-    """Which of `keys` a run materializes; one without a selection takes all."""
+    """Return the `keys` that a run materializes. A run without a selection materializes all."""
     return set(keys) if run.asset_selection is None else set(keys) & set(run.asset_selection)
 
 
 def active_runs(instance: dg.DagsterInstance, now: datetime) -> Sequence[dg.DagsterRun]:
-    """Runs that wait, start or go on, whoever asked for them, and crashed ones that Dagster is about to start again.
+    """Return runs that are queued or running, by any cause, and crashed runs that Dagster is about to retry.
 
-    `now` is the machine's time, by which runs end.
+    `now` is the machine's time, because Dagster records the end of a run in it.
     """
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])
-    # The tag comes a moment after the failure.
-    unsaid = "true" if instance.run_retries_enabled else "false"
+    # Dagster sets the tag shortly after the failure. Until then a crashed run counts as retried if retries are enabled.
+    without_tag = "true" if instance.run_retries_enabled else "false"
     return [
         *instance.get_runs(filters=dg.RunsFilter(statuses=ACTIVE_STATUSES)),
         *(
             record.dagster_run
             for record in instance.get_run_records(filters=failed, limit=_MAX_RUNS)
             if _RETRIED_TAG not in record.dagster_run.tags
-            and record.dagster_run.tags.get(WILL_RETRY_TAG, unsaid) == "true"
+            and record.dagster_run.tags.get(WILL_RETRY_TAG, without_tag) == "true"
             and record.end_time is not None
             and now.timestamp() - record.end_time < _RETRY_GRACE_SECONDS
         ),
@@ -58,30 +62,32 @@ def active_runs(instance: dg.DagsterInstance, now: datetime) -> Sequence[dg.Dags
 
 
 def running_requests(runs: Iterable[dg.DagsterRun], keys: Sequence[dg.AssetKey]) -> dict[StudyEntity, int]:
-    """Study and entity of what runs, with the requests that were estimated for it (0 where nobody estimated)."""
-    found: dict[StudyEntity, int] = {}
+    """Return the estimated requests of the runs by study and entity; 0 for runs without an estimate."""
+    requests: dict[StudyEntity, int] = {}
     for run in runs:
         for key in selected_keys(run, keys):
             study, entity = key.path
-            found[study, entity] = found.get((study, entity), 0) + int(run.tags.get(REQUESTS_TAG, 0))
-    return found
+            requests[study, entity] = requests.get((study, entity), 0) + int(run.tags.get(REQUESTS_TAG, 0))
+    return requests
 
 
-def runs_without_progress(instance: dg.DagsterInstance, key: StudyEntity, work: str) -> tuple[int, datetime | None]:
-    """How often work was asked for that stands just as it stood then, and when the last of these runs ended."""
+def runs_without_progress(
+    instance: dg.DagsterInstance, key: StudyEntity, state_digest: str
+) -> tuple[int, datetime | None]:
+    """Return the number of ticks whose runs ended without changing the state, and the end of the last of these runs."""
     records = instance.get_run_records(filters=dg.RunsFilter(tags={ASSET_TAG: "/".join(key)}), limit=_MAX_RUNS)
-    ticks, ended = set(), None
+    ticks, ended_at = set(), None
     for record in records:
         run = record.dagster_run
-        if run.tags.get(STATE_TAG) != work:
+        if run.tags.get(STATE_TAG) != state_digest:
             break
         if run.is_finished:
             ticks.add(run.tags.get(TICK_TAG))
-            if ended is None and record.end_time is not None:
-                ended = datetime.fromtimestamp(record.end_time, UTC)
-    return len(ticks), ended
+            if ended_at is None and record.end_time is not None:
+                ended_at = datetime.fromtimestamp(record.end_time, UTC)
+    return len(ticks), ended_at
 
 
-def backoff(times: int) -> timedelta:
-    """How long nothing is asked after so many ticks in vain."""
-    return min(MIN_BACKOFF * (1 << min(times - 1, 16)), MAX_BACKOFF)
+def backoff(n_ticks: int) -> timedelta:
+    """Return the wait after a number of ticks without progress: 15, 30, 60 … minutes, at most 4 hours."""
+    return min(MIN_BACKOFF * (1 << min(n_ticks - 1, 16)), MAX_BACKOFF)

@@ -1,4 +1,8 @@
-"""The sensor that tells when a sensor or schedule itself fails: then nothing is asked, and no run turns red for it."""
+"""The sensor `alert_on_sensor_failure`, which alerts on failed ticks of sensors and schedules.
+
+A sensor that fails starts no runs, so no failed run shows the problem. Not here: failed runs (see run_failures.py), and
+the delivery of an alert (see alerts.py).
+"""
 
 import hashlib
 import json
@@ -13,20 +17,22 @@ from research_assets.clock import Clock
 from research_assets.settings import Settings
 
 REPEAT_AFTER = timedelta(days=1)
-"""After which the same error is told once more, if it is still there."""
+"""Time after which an error that is still present is reported again."""
 
 LOOKBACK = timedelta(hours=1)
-"""How far back is looked for failed looks at first, and after the daemon stood still."""
+"""How far back the sensor reads ticks. It covers the first tick, and the first one after a stop of the daemon."""
 
-DESCRIPTION = """Tells when a sensor or schedule could not look at how things stand: a file that cannot be read, say. As
-long as that lasts it starts no run, so no run turns red. Each new error is written into `alerts.jsonl` in the data
-folder, posted to RESEARCH_ALERT_WEBHOOK if that is set, and shown by `research-assets status`; one that lasts is told
-once a day. If the code location itself cannot be loaded, no sensor runs at all: the UI says so under Deployment."""
+DESCRIPTION = """Alerts when a sensor or schedule fails, for example because it cannot read a file. Until the error is
+fixed it starts no runs, so no failed run shows the problem.
+
+Each new error is written to `alerts.jsonl` in the data folder, posted to RESEARCH_ALERT_WEBHOOK if it is set, and
+shown by `research-assets status`. An error that stays is reported once a day. If the code location itself cannot be
+loaded, no sensor runs at all: see Deployment in the UI."""
 
 
 @dataclass(frozen=True, slots=True)
 class TickFailure:
-    """A tick of a sensor or schedule that failed: which, when (UTC), and the error at its root."""
+    """A failed tick of a sensor or schedule: its name, its time (UTC), and the error at the root."""
 
     name: str
     at: datetime
@@ -34,25 +40,30 @@ class TickFailure:
 
     @property
     def key(self) -> str:
-        """The same for two failures of one kind."""
+        """Digest of name and error, the same for all failures of one kind."""
         return hashlib.blake2b(f"{self.name}: {self.error}".encode(), digest_size=8).hexdigest()
 
 
 def new_failures(
-    looks: Iterable[TickFailure], reported: Mapping[str, datetime]
+    failures: Iterable[TickFailure], reported: Mapping[str, datetime]
 ) -> tuple[list[TickFailure], dict[str, datetime]]:
-    """The failed looks to tell of, the newest of each kind, and by mark when each was told; old marks are forgotten."""
+    """Return the failures to report, the newest of each kind, and `reported` with their times added.
+
+    `reported` is the time of the last report by failure key. Keys older than twice `REPEAT_AFTER` are dropped.
+    """
     newest: dict[str, TickFailure] = {}
-    for look in sorted(looks, key=lambda one: one.at):
-        newest[look.key] = look
-    fresh = [look for mark, look in newest.items() if mark not in reported or look.at - reported[mark] >= REPEAT_AFTER]
-    last = max((look.at for look in newest.values()), default=None)
-    kept = {mark: at for mark, at in reported.items() if last is None or last - at < 2 * REPEAT_AFTER}
-    return fresh, kept | {look.key: look.at for look in fresh}
+    for failure in sorted(failures, key=lambda failure: failure.at):
+        newest[failure.key] = failure
+    to_report = [
+        failure for key, failure in newest.items() if key not in reported or failure.at - reported[key] >= REPEAT_AFTER
+    ]
+    last_at = max((failure.at for failure in newest.values()), default=None)
+    recent = {key: at for key, at in reported.items() if last_at is None or last_at - at < 2 * REPEAT_AFTER}
+    return to_report, recent | {failure.key: failure.at for failure in to_report}
 
 
 def alert_on_sensor_failure(settings: Settings, clock: Clock) -> dg.SensorDefinition:
-    """The sensor over the ticks of all others."""
+    """Return the sensor over the ticks of all sensors and schedules."""
 
     @dg.sensor(
         name="alert_on_sensor_failure",
@@ -62,39 +73,43 @@ def alert_on_sensor_failure(settings: Settings, clock: Clock) -> dg.SensorDefini
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         now = clock.now()
-        state = json.loads(context.cursor or "{}")
-        reported = {mark: datetime.fromisoformat(at) for mark, at in state.get("reported", {}).items()}
-        looks = _failed_ticks(context.instance, now - LOOKBACK)
-        fresh, reported = new_failures(looks, reported)
-        for look in fresh:
-            _send_alert(settings, look)
-            context.log.warning("%s could not look: %s; noted in %s", look.name, look.error, settings.alerts)
-        context.update_cursor(json.dumps({"reported": {mark: at.isoformat() for mark, at in reported.items()}}))
-        names = ", ".join(sorted({look.name for look in looks}))
-        return dg.SkipReason(f"Could not look within the last hour: {names}." if names else "All could look.")
+        cursor = json.loads(context.cursor or "{}")
+        reported = {key: datetime.fromisoformat(at) for key, at in cursor.get("reported", {}).items()}
+        failures = _failed_ticks(context.instance, now - LOOKBACK)
+        to_report, reported = new_failures(failures, reported)
+        for failure in to_report:
+            _send_alert(settings, failure)
+            context.log.warning("Wrote the failure of %s to %s: %s", failure.name, settings.alerts, failure.error)
+        context.update_cursor(json.dumps({"reported": {key: at.isoformat() for key, at in reported.items()}}))
+        names = ", ".join(sorted({failure.name for failure in failures}))
+        return dg.SkipReason(
+            f"Failed within the last hour: {names}." if names else "No sensor or schedule failed within the last hour."
+        )
 
     return sensor
 
 
-def _send_alert(settings: Settings, look: TickFailure) -> None:
+def _send_alert(settings: Settings, failure: TickFailure) -> None:
     text = (
-        f"research-assets: {look.name} could not look at how things stand, so it starts nothing. "
-        "It needs a person: the reason stands in Dagster's UI under Automation."
+        f"research-assets: {failure.name} failed and starts no runs until the error is fixed. "
+        "See Automation in Dagster's UI."
     )
-    posted = post_webhook(settings, text)
-    at = look.at.isoformat(timespec="seconds")
-    append_alert(settings, {"at": at, "sensor": look.name, "message": [look.error], "webhook": posted})
+    webhook = post_webhook(settings, text)
+    at = failure.at.isoformat(timespec="seconds")
+    append_alert(settings, {"at": at, "sensor": failure.name, "message": [failure.error], "webhook": webhook})
 
 
 def _failed_ticks(instance: dg.DagsterInstance, since: datetime) -> list[TickFailure]:
-    """Ticks that failed since then, of whatever sensor and schedule."""
-    looks = []
+    """Return the ticks of all sensors and schedules that failed after a time."""
+    failures = []
     for state in instance.all_instigator_state():
         for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id, after=since.timestamp()):
             if tick.is_failure:
                 error = tick.error
                 while error is not None and error.cause is not None:
                     error = error.cause
-                reason = error.message.strip() if error is not None else "no reason is known"
-                looks.append(TickFailure(state.instigator_name, datetime.fromtimestamp(tick.timestamp, UTC), reason))
-    return looks
+                message = error.message.strip() if error is not None else "no error message recorded"
+                failures.append(
+                    TickFailure(state.instigator_name, datetime.fromtimestamp(tick.timestamp, UTC), message)
+                )
+    return failures

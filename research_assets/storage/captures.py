@@ -14,6 +14,7 @@ Not here: the meaning of the events (see collect/), typed rows (see raw_writer.p
 import fcntl
 import hashlib
 import io
+import logging
 import os
 import secrets
 import threading
@@ -29,6 +30,8 @@ import orjson
 import zstandard
 
 from research_assets.storage.files import fsync_folder, private_folder, publish_file, temporary_path, write_private
+
+_LOGGER = logging.getLogger(__name__)
 
 JOURNAL_FORMAT = 1
 """Version of the format of journals, stored in the start event."""
@@ -422,6 +425,8 @@ class Journal:
                 raise _write_error(self.path, error, "seal") from error
             self.path.unlink(missing_ok=True)
             self.close()
+        totals = self._totals
+        _LOGGER.info("Sealed capture %s: %s pages, %s rows", self.capture, totals.pages, totals.rows)
         return sealed
 
     def _compress(self, target: Path) -> tuple[str, int]:

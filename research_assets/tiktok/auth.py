@@ -5,6 +5,7 @@ library repeats, because it costs no quota. Not here: data requests (see client.
 """
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -15,6 +16,8 @@ from research_assets.tiktok.envelope import decode_envelope, error_from_response
 from research_assets.tiktok.errors import ApiError, BadCredentials, EndpointNotFound, RetryableError, Unreachable
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpTransport
+
+_LOGGER = logging.getLogger(__name__)
 
 RENEW_BEFORE = timedelta(minutes=5)
 """Time before its expiry at which a token is replaced, so that no token expires during a request."""
@@ -93,6 +96,7 @@ class TokenProvider:
         for pause in (*BACKOFF_SECONDS, None):
             try:
                 self._token = await self._request_token()
+                _LOGGER.info("Fetched an access token that expires at %s", self._token.expires_at)
                 return self._token
             except RetryableError as error:
                 # If no connection can be opened, the address is probably wrong, so the error is raised without a retry.
@@ -102,6 +106,7 @@ class TokenProvider:
                     if not_the_api := _not_the_api_message(error):
                         raise not_the_api from error
                     raise
+                _LOGGER.warning("Fetching an access token failed, trying again: %s", error)
                 await self._clock.sleep(max(pause, min(error.retry_after or 0.0, _MAX_RETRY_AFTER_SECONDS)))
         raise AssertionError("the last attempt returns or raises")
 

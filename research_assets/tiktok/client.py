@@ -4,6 +4,7 @@ It never repeats a data request, because the caller must reserve each request in
 requests (see requests.py), the token (see auth.py).
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -21,6 +22,8 @@ from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse, HttpTransport
 
 __all__ = ["Client", "ResponsePage"]
+
+_LOGGER = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -104,13 +107,17 @@ class Client:
         token = await self._tokens.get()
         headers = {"Authorization": f"Bearer {token.value}", **options.pop("headers", {})}
         try:
-            return decode(request, await self._transport.post(request, headers=headers, **options))
+            response = await self._transport.post(request, headers=headers, **options)
+            result = decode(request, response)
         except ApiError as error:
             error.redact(self._tokens.secrets)
             error.redact([token.value])
+            _LOGGER.debug("%s failed: %s", request.endpoint.name, error)
             if isinstance(error, TokenRejected):
                 self._tokens.invalidate(token)
             raise
+        _LOGGER.debug("%s returned HTTP %s", request.endpoint.name, response.status)
+        return result
 
 
 def _json(request: Request) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Assets and checks: on an ephemeral Dagster instance, with the real collector against the sandbox over HTTP."""
+"""Tests of assets and checks, on an ephemeral Dagster instance, with the real collector and the sandbox over HTTP."""

@@ -1,4 +1,4 @@
-"""A study, a sandbox and a Dagster instance, put together for tests."""
+"""A harness for tests of the collected assets: a study, a sandbox and a Dagster instance."""
 
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -27,7 +27,7 @@ NO_COMMENTS = replace(STUDY, comments=CommentRule("none"))
 
 @dataclass
 class AssetHarness:
-    """Runs assets of a study against a sandbox, each run in a fresh set of definitions, all on one instance."""
+    """Runs assets of a study against a sandbox. Each run loads the definitions again; all runs use one instance."""
 
     sandbox: RunningSandbox
     root: Path
@@ -36,7 +36,7 @@ class AssetHarness:
 
     @property
     def settings(self) -> Settings:
-        """The data root and the sandbox's address."""
+        """Settings with the data folder and the sandbox's address."""
         return Settings.from_env(
             {
                 VARIABLES["root"].name: str(self.root),
@@ -51,7 +51,7 @@ class AssetHarness:
     def run(
         self, *entities: str, first: str, last: str | None = None, settings: Settings | None = None, **config: bool
     ) -> dg.ExecuteInProcessResult:
-        """Materialize entities for a range of partitions."""
+        """Materialize entities for one partition or a range of partitions."""
         keys = [dg.AssetKey([self.study.name, entity]) for entity in entities]
         assets = study_assets(self.study)
         steps = [asset.op.name for asset in assets if asset.keys & set(keys)]
@@ -72,22 +72,22 @@ class AssetHarness:
         )
 
     def requests_sent(self, endpoint: str) -> int:
-        """How often an endpoint was asked, by the sandbox's books."""
+        """Return the number of requests to an endpoint, from the sandbox's request log."""
         return int(self.sandbox.state["requests"].get(endpoint, 0))
 
     def materialized(self, entity: str) -> list[str]:
-        """The partitions that the UI shows as materialized."""
+        """Return the partitions that the UI shows as materialized."""
         return sorted(self.instance.get_materialized_partitions(dg.AssetKey([self.study.name, entity])))
 
 
 def observations_by_partition(result: dg.ExecuteInProcessResult) -> dict[str | None, dg.AssetObservation]:
-    """The observations of a run, by partition."""
+    """Return the observations of a run, by partition."""
     events = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
     return {event.partition: event.asset_observation_data.asset_observation for event in events}
 
 
 def failure_message(result: dg.ExecuteInProcessResult) -> str:
-    """What the failed step of a run says."""
+    """Return the message of the failed step of a run."""
     [event] = [event for event in result.all_events if event.is_step_failure]
     data = event.step_failure_data
     return str(data.user_failure_data.description if data.user_failure_data else data.error)

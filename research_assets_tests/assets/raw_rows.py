@@ -1,4 +1,4 @@
-"""Raw rows of a study made by hand, good ones at first, and what the checks say of them."""
+"""Raw rows and units of a study for tests of the checks, valid by default, and the results of the check rules."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -17,12 +17,12 @@ from research_assets_tests.assets.harness import STUDY
 FULL_STUDY = replace(STUDY, users=UserRule("authors"), panel=("beet",))
 DAY = date(2026, 2, 3)
 NOON = 1_770_120_000  # 2026-02-03T12:00:00Z
-SEEN = datetime(2026, 2, 6, 9, tzinfo=UTC)
+OBSERVED_AT = datetime(2026, 2, 6, 9, tzinfo=UTC)
 Row = dict[str, Any]
 
 
 def make_id(seconds: int, number: int = 1) -> int:
-    """An id whose upload lies so many seconds from noon."""
+    """Return an id with an upload time that many seconds after noon (before, if negative)."""
     return (NOON + seconds) << 32 | number
 
 
@@ -43,39 +43,41 @@ def video(number: int = 1, **changes: Any) -> Row:
 
 
 def comment(number: int = 1, **changes: Any) -> Row:
-    written = NOON + 3600
-    row = {"id": written << 32 | number, "create_time": written + 40, "video_id": make_id(0), "like_count": 0}
+    written_at = NOON + 3600
+    row = {"id": written_at << 32 | number, "create_time": written_at + 40, "video_id": make_id(0), "like_count": 0}
     return {**row, "parent_comment_id": make_id(0), "reply_count": 0, "asked_video_id": make_id(0), **changes}
 
 
 def add_rows(raw: Path, entity: str, rows: list[Row], *, day: date | None = None, capture: str = "a") -> None:
     """Write rows into a day of the study's raw table."""
     if day is None:
-        day = SEEN.date() if ENTITIES[entity].time_axis == "observation" else DAY
-    stamped = [{"observed_at": SEEN, "capture": capture, **row} for row in rows]
+        day = OBSERVED_AT.date() if ENTITIES[entity].time_axis == "observation" else DAY
+    stamped = [{"observed_at": OBSERVED_AT, "capture": capture, **row} for row in rows]
     write_rows(raw, entity, study="gardening", day=day, name=capture, rows=stamped)
 
 
-def check_results(raw: Path, entity: str, units: list[Row]) -> None:
-    base = {"entity": entity, "partition": DAY, "unit_kind": "day", "state": "complete", "last_at": SEEN}
-    rows = [{**base, "unit": str(place), **unit} for place, unit in enumerate(units)]
-    write_rows(raw, "coverage", study="gardening", day=SEEN.date(), name="c", rows=rows)
+def add_units(raw: Path, entity: str, units: list[Row]) -> None:
+    """Write attempts at units into the study's coverage, complete days by default."""
+    base = {"entity": entity, "partition": DAY, "unit_kind": "day", "state": "complete", "last_at": OBSERVED_AT}
+    rows = [{**base, "unit": str(index), **unit} for index, unit in enumerate(units)]
+    write_rows(raw, "coverage", study="gardening", day=OBSERVED_AT.date(), name="c", rows=rows)
 
 
 def results(raw: Path, entity: str, study: StudySpec = FULL_STUDY) -> dict[str, tuple[CheckRule, dg.AssetCheckResult]]:
+    """Return each rule of an entity with its result, by name."""
     return {rule.name: (rule, result) for rule, result in run_rules(raw, "gardening", entity, rules(study, entity))}
 
 
 def failing_rules(raw: Path, entity: str, study: StudySpec = FULL_STUDY) -> dict[str, int]:
-    """The rules that are broken, and by how many rows; looks at what a person is told on the way."""
-    found = {}
+    """Return the number of failing rows by failing rule, and assert that each result has advice and examples."""
+    failing = {}
     for name, (rule, result) in results(raw, entity, study).items():
         if result.passed:
             continue
         count = result.metadata["failing rows"].value
         assert isinstance(count, int)
-        found[name] = count
+        failing[name] = count
         assert rule.advice in (result.description or "")
         assert result.severity == (dg.AssetCheckSeverity.ERROR if rule.blocking else dg.AssetCheckSeverity.WARN)
-        assert "| --- |" in str(result.metadata["sample"].value)
-    return found
+        assert "| --- |" in str(result.metadata["example rows"].value)
+    return failing

@@ -1,4 +1,4 @@
-"""The shape of a study's assets: keys, groups, partitions, what follows from what, and what an edit makes stale."""
+"""The asset graph of a study: keys, groups, partitions, dependencies, and the assets that an edit makes stale."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -39,8 +39,11 @@ def test_demo_study_has_all_eight_entities() -> None:
         assert spec.tags["time_axis"] == ENTITIES[entity].time_axis
         assert spec.tags["quota_pool"] == ("follow" if entity in {"followers", "following"} else "research")
         first, *more = (spec.description or "").split("\n\n")
-        assert first == f"Grain: {ENTITIES[entity].grain}.", "lists show it as it is written"
-        assert [part.partition(" ")[0] for part in more] == ["**Partition:**", "**Cost:**", "**Again:**"]
+        summary, _, grain = first.partition(" Grain: ")
+        assert grain == f"{ENTITIES[entity].grain}."
+        assert summary.endswith(".")
+        assert not {"*", "`"} & set(summary), "lists of assets show the first line without rendering Markdown"
+        assert [part.partition(" ")[0] for part in more] == ["**Partition:**", "**Cost:**", "**Re-run:**", "Terms:"]
         schema = spec.metadata["dagster/column_schema"]
         assert {"observed_at", "capture"} <= {column.name for column in schema.columns}
     parents = {entity: [dep.asset_key.path[-1] for dep in spec.deps] for entity, spec in assets.items()}
@@ -50,23 +53,23 @@ def test_demo_study_has_all_eight_entities() -> None:
     }
 
 
-def test_only_a_study_without_end_can_become_stale_and_only_where_each_day_brings_a_new_one() -> None:
+def test_only_videos_of_an_open_ended_study_can_become_stale() -> None:
     policies = {entity: spec.freshness_policy for entity, spec in specs(replace(STUDY, end=None)).items()}
     assert {entity for entity, policy in policies.items() if policy} == {"videos"}
     assert not any(spec.freshness_policy for spec in specs(STUDY).values())
 
 
-def test_what_a_study_does_not_want_is_no_asset() -> None:
+def test_study_has_no_asset_for_entities_that_it_does_not_collect() -> None:
     study = replace(STUDY, comments=CommentRule("none"), users=UserRule("none"))
     assert set(specs(study)) == {"videos"}
     assert set(specs(replace(study, users=UserRule("panel"), panel=("a",)))) == set(ENTITIES) - {"comments"}
 
 
-def test_profiles_of_the_panel_do_not_wait_for_videos() -> None:
+def test_profiles_of_the_panel_do_not_depend_on_videos() -> None:
     assert not list(specs(replace(STUDY, users=UserRule("panel"), panel=("a",)))["users"].deps)
 
 
-def test_definitions_of_a_study_hold_together(settings: Settings) -> None:
+def test_definitions_of_a_study_are_loadable(settings: Settings) -> None:
     [declared] = read_study_file(DEMO)
     mart = dg.AssetSpec(["marts", "coverage"])
     defs = dg.Definitions(
@@ -77,25 +80,25 @@ def test_definitions_of_a_study_hold_together(settings: Settings) -> None:
     dg.Definitions.validate_loadable(defs)
 
 
-def test_partitions() -> None:
-    closed, endless = specs(STUDY), specs(replace(STUDY, end=None, users=UserRule(), panel=("a",)))
+def test_partitions_cover_the_study_up_to_now() -> None:
+    closed, open_ended = specs(STUDY), specs(replace(STUDY, end=None, users=UserRule(), panel=("a",)))
     assert keys(closed["videos"].partitions_def, "2026-03-02") == [f"2026-02-{day:02}" for day in range(1, 11)]
     assert keys(closed["videos"].partitions_def, "2026-02-03T10:00") == ["2026-02-01", "2026-02-02"]
     assert closed["comments"].partitions_def == closed["videos"].partitions_def
-    assert keys(endless["videos"].partitions_def, "2026-02-13T00:30")[-1] == "2026-02-12"
+    assert keys(open_ended["videos"].partitions_def, "2026-02-13T00:30")[-1] == "2026-02-12"
     # 2026-02-01 is a Sunday: its week began on Monday, the 26th.
-    assert keys(endless["users"].partitions_def, "2026-02-08T23:59") == ["2026-01-26", "2026-02-02"]
-    assert keys(endless["followers"].partitions_def, "2026-02-09")[-1] == "2026-02-09"
+    assert keys(open_ended["users"].partitions_def, "2026-02-08T23:59") == ["2026-01-26", "2026-02-02"]
+    assert keys(open_ended["followers"].partitions_def, "2026-02-09")[-1] == "2026-02-09"
     daily = specs(replace(STUDY, users=UserRule(), observe="daily"))["users"]
     assert keys(daily.partitions_def, "2026-02-02T00:01") == ["2026-02-01", "2026-02-02"]
 
 
-def test_observation_goes_on_after_the_last_day() -> None:
+def test_observation_continues_after_the_last_day() -> None:
     users = specs(replace(STUDY, users=UserRule()))["users"]
     assert keys(users.partitions_def, "2026-06-03")[-1] == "2026-06-01"
 
 
-def test_code_version_changes_with_what_is_asked_and_with_nothing_else() -> None:
+def test_code_version_changes_with_the_requested_data_only() -> None:
     def versions(study: StudySpec) -> dict[str, str | None]:
         return {entity: spec.code_version for entity, spec in specs(study).items()}
 

@@ -1,4 +1,4 @@
-"""The checks of a study: silent without data and on whole data, and clear about rows that should not be."""
+"""The checks of a study pass without data and on valid data, and name the rows that fail."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,10 +18,10 @@ from research_assets_tests.assets.raw_rows import (
     DAY,
     FULL_STUDY,
     NOON,
-    SEEN,
+    OBSERVED_AT,
     Row,
     add_rows,
-    check_results,
+    add_units,
     comment,
     failing_rules,
     make_id,
@@ -33,15 +33,15 @@ Case = tuple[str, str, list[Row], int]
 
 
 @pytest.mark.parametrize("entity", ENTITIES)
-def test_without_data_nothing_is_wrong(tmp_path: Path, entity: str) -> None:
+def test_checks_pass_without_data(tmp_path: Path, entity: str) -> None:
     assert not failing_rules(tmp_path, entity)
-    # Coverage alone, of a search that brought nothing yet.
-    check_results(tmp_path, entity, [{}])
+    # Coverage without rows, of a search that returned nothing yet.
+    add_units(tmp_path, entity, [{}])
     assert not failing_rules(tmp_path, entity)
 
 
 USER = {"asked_username": "ute", "follower_count": 1, "following_count": 1, "likes_count": 1, "video_count": 1}
-GOOD: dict[str, list[Row]] = {
+VALID_ROWS: dict[str, list[Row]] = {
     "videos": [video(1), video(2, region_code="de", music_id=None)],
     "comments": [comment(1), comment(2, asked_comment_id=9, parent_comment_id=9)],
     "users": [USER, USER | {"asked_username": "Ida", "username": "ida"}],
@@ -54,18 +54,18 @@ GOOD: dict[str, list[Row]] = {
 
 
 @pytest.mark.parametrize("entity", ENTITIES)
-def test_good_rows_break_no_rule(tmp_path: Path, entity: str) -> None:
-    add_rows(tmp_path, entity, GOOD[entity])
+def test_valid_rows_pass_every_rule(tmp_path: Path, entity: str) -> None:
+    add_rows(tmp_path, entity, VALID_ROWS[entity])
     assert not failing_rules(tmp_path, entity)
     assert all(result.metadata["rows checked"].value is not None for _, result in results(tmp_path, entity).values())
 
 
-ROWS: list[Case] = [
+INVALID_ROWS: list[Case] = [
     ("videos", "rows_match_partition", [video(1, create_time=NOON + 86_400)], 1),
     ("videos", "ids_match_timestamps", [video(id=make_id(100)), video(id=make_id(-8 * 86_400))], 2),
     ("videos", "no_duplicate_rows", [video(1), video(1), video(2)], 1),
     ("videos", "ids_are_whole", [video(id=None), video(id=-5, create_time=None)], 2),
-    ("videos", "ids_are_whole", [video(id=make_id(-30, 1024 * place)) for place in range(30)], 30),
+    ("videos", "ids_are_whole", [video(id=make_id(-30, 1024 * index)) for index in range(30)], 30),
     ("videos", "rows_match_request", [video(1, hashtag_names=["cooking"]), video(2, hashtag_names=None)], 1),
     ("videos", "counts_are_plausible", [video(1, like_count=101), video(2, share_count=-1)], 2),
     ("videos", "no_unknown_fields", [video(1, unknown_fields={"ai_score": 1, "b": 2}), video(2)], 2),
@@ -76,7 +76,7 @@ ROWS: list[Case] = [
     ("comments", "no_duplicate_rows", [comment(1), comment(1)], 1),
     ("users", "counts_are_plausible", [USER | {"follower_count": -1}], 1),
     ("users", "rows_match_request", [USER | {"username": "otto"}], 1),
-    ("users", "rows_match_partition", [USER | {"observed_at": SEEN + timedelta(days=1)}], 1),
+    ("users", "rows_match_partition", [USER | {"observed_at": OBSERVED_AT + timedelta(days=1)}], 1),
     ("liked_videos", "counts_are_plausible", [video(1, like_count=101, asked_username="beet")], 1),
     ("reposted_videos", "ids_match_timestamps", [video(1, id=make_id(100), asked_username="beet")], 1),
     ("pinned_videos", "rows_match_request", [video(1, asked_username="beet")], 1),
@@ -85,13 +85,13 @@ ROWS: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize(("entity", "rule", "rows", "count"), ROWS, ids=lambda value: str(value)[:40])
-def test_a_row_that_should_not_be_is_found(tmp_path: Path, entity: str, rule: str, rows: list[Row], count: int) -> None:
+@pytest.mark.parametrize(("entity", "rule", "rows", "count"), INVALID_ROWS, ids=lambda value: str(value)[:40])
+def test_invalid_row_fails_its_rule(tmp_path: Path, entity: str, rule: str, rows: list[Row], count: int) -> None:
     add_rows(tmp_path, entity, rows)
     assert failing_rules(tmp_path, entity) == {rule: count}
 
 
-def test_a_second_capture_is_no_second_video_but_a_second_day_is(tmp_path: Path) -> None:
+def test_video_in_a_second_partition_fails_and_in_a_second_capture_passes(tmp_path: Path) -> None:
     add_rows(tmp_path, "videos", [video(1)])
     add_rows(tmp_path, "videos", [video(1)], capture="b")
     assert not failing_rules(tmp_path, "videos")
@@ -99,17 +99,17 @@ def test_a_second_capture_is_no_second_video_but_a_second_day_is(tmp_path: Path)
     assert failing_rules(tmp_path, "videos") == {"videos_in_one_partition": 1}
 
 
-def test_views_that_fall_are_found_and_a_small_step_back_is_not(tmp_path: Path) -> None:
+def test_large_decrease_of_views_fails_and_small_one_passes(tmp_path: Path) -> None:
     for hour, views in enumerate((1000, 950, 940, 300, 400)):
         add_rows(
             tmp_path,
             "videos",
-            [video(1, view_count=views, observed_at=SEEN + timedelta(hours=hour))],
+            [video(1, view_count=views, observed_at=OBSERVED_AT + timedelta(hours=hour))],
             capture=f"{hour}",
         )
     assert failing_rules(tmp_path, "videos") == {"views_do_not_decrease": 1}
     [(_, result)] = [results(tmp_path, "videos")["views_do_not_decrease"]]
-    assert "| 300 | 940 |" in str(result.metadata["sample"].value)
+    assert "| 300 | 940 |" in str(result.metadata["example rows"].value)
 
 
 QUERY = {
@@ -136,15 +136,15 @@ QUERY = {
         ({"hashtag_names": ["it's AN ad"]}, "hashtag_name it's an ad"),
     ],
 )
-def test_the_query_is_held_against_the_rows(tmp_path: Path, changes: Row, wrong: str | None) -> None:
+def test_rows_match_request_compares_rows_with_the_query(tmp_path: Path, changes: Row, wrong: str | None) -> None:
     add_rows(tmp_path, "videos", [video(1, **changes)])
     _, result = results(tmp_path, "videos", replace(FULL_STUDY, query=QUERY))["rows_match_request"]
     assert result.passed is (wrong is None)
-    assert wrong is None or f"| {wrong} |" in str(result.metadata["sample"].value)
+    assert wrong is None or f"| {wrong} |" in str(result.metadata["example rows"].value)
 
 
 @pytest.mark.parametrize("field", ["keyword", "view_count"])
-def test_what_a_row_cannot_show_is_no_rule(field: str) -> None:
+def test_conditions_that_rows_do_not_show_make_no_rule(field: str) -> None:
     condition = {"operation": "EQ", "field_name": field, "field_values": ["1"]}
     one_of = {"or": (condition, {"operation": "EQ", "field_name": "username", "field_values": ["ute"]})}
     for query in ({"and": (condition,)}, {"not": (condition,)}, one_of):
@@ -152,16 +152,16 @@ def test_what_a_row_cannot_show_is_no_rule(field: str) -> None:
         assert "rows_match_request" not in names
 
 
-def test_a_sample_is_as_long_as_the_ui_shows_at_once() -> None:
-    rows = [(1 << 62 | place, "a | b\nc", "x" * 100) for place in range(50)]
-    reported = markdown_sample(("id", "reason_why", "long"), rows)
-    assert len(reported) <= MAX_INLINE_CHARACTERS
-    assert reported.splitlines()[0] == "| id | reason why | long |"
-    assert reported.splitlines()[2].startswith(f"| {1 << 62} | a ¦ b c | xxx")
-    assert len(reported.splitlines()) > 8
+def test_sample_has_the_length_that_the_ui_shows_inline() -> None:
+    rows = [(1 << 62 | index, "a | b\nc", "x" * 100) for index in range(50)]
+    sample = markdown_sample(("id", "reason_why", "long"), rows)
+    assert len(sample) <= MAX_INLINE_CHARACTERS
+    assert sample.splitlines()[0] == "| id | reason why | long |"
+    assert sample.splitlines()[2].startswith(f"| {1 << 62} | a ¦ b c | xxx")
+    assert len(sample.splitlines()) > 8
 
 
-def test_each_collected_asset_has_its_checks_and_two_kinds_block() -> None:
+def test_each_collected_asset_has_checks_and_two_kinds_block() -> None:
     specs = [spec for check in study_checks(FULL_STUDY) for spec in check.check_specs]
     checked = {spec.asset_key.path[-1] for spec in specs}
     assert checked == {*ENTITIES, "coverage"}
@@ -177,16 +177,16 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AssetHarness
         yield AssetHarness(sandbox, tmp_path_factory.mktemp("collected") / "data", NO_COMMENTS)
 
 
-def test_the_checks_pass_on_what_the_collector_brings(collected: AssetHarness) -> None:
+def test_checks_pass_on_collected_data(collected: AssetHarness) -> None:
     result = collected.run("videos", first="2026-02-01", last="2026-02-03")
     assert result.success
     evaluations = result.get_asset_check_evaluations()
     assert {one.check_name for one in evaluations} == {rule.name for rule in rules(NO_COMMENTS, "videos")}
     assert all(one.passed for one in evaluations), [one.metadata for one in evaluations if not one.passed]
-    assert all(one.metadata["rows checked"].value for one in evaluations if one.check_name != "canaries")
+    assert all(one.metadata["rows checked"].value for one in evaluations if one.check_name != "canaries_found")
 
 
-def test_damaged_ids_make_the_run_red_and_say_so(collected: AssetHarness) -> None:
+def test_damaged_ids_fail_the_run_and_name_the_check(collected: AssetHarness) -> None:
     add_rows(collected.settings.raw, "videos", [{"id": None}])
     result = collected.run("videos", first="2026-02-01")
     assert not result.success

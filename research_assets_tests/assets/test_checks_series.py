@@ -1,4 +1,4 @@
-"""The checks of a series as a whole: its volume, the fields that arrive, the units that are open, known videos."""
+"""The checks of a series as a whole: its volume, its fields, its open units and its canaries."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -12,95 +12,100 @@ from research_assets.storage.raw_writer import write_rows
 from research_assets_tests.assets.raw_rows import (
     DAY,
     FULL_STUDY,
-    SEEN,
+    OBSERVED_AT,
     Row,
     add_rows,
-    check_results,
+    add_units,
     failing_rules,
     results,
     video,
 )
 
 
-def test_a_field_that_never_came_or_no_longer_comes_is_missed(tmp_path: Path) -> None:
+def test_field_that_never_arrived_or_no_longer_arrives_fails(tmp_path: Path) -> None:
     study = replace(FULL_STUDY, fields={"videos": ("id", "create_time", "like_count", "music_id", "playlist_id")})
-    add_rows(tmp_path, "videos", [video(place) for place in range(1, 90)])
-    assert not failing_rules(tmp_path, "videos", study), "too few rows to miss anything"
-    add_rows(tmp_path, "videos", [video(place) for place in range(90, 200)], capture="b")
-    assert failing_rules(tmp_path, "videos", study) == {"requested_fields_present": 1}, "music_id; a playlist is rare"
+    add_rows(tmp_path, "videos", [video(index) for index in range(1, 90)])
+    assert not failing_rules(tmp_path, "videos", study), "too few rows for a field to count as missing"
+    add_rows(tmp_path, "videos", [video(index) for index in range(90, 200)], capture="b")
+    assert failing_rules(tmp_path, "videos", study) == {"requested_fields_present": 1}, (
+        "music_id; playlist_id is a sparse field"
+    )
     later = [
-        video(place, music_id=1, like_count=None, observed_at=SEEN + timedelta(days=1)) for place in range(200, 310)
+        video(index, music_id=1, like_count=None, observed_at=OBSERVED_AT + timedelta(days=1))
+        for index in range(200, 310)
     ]
     add_rows(tmp_path, "videos", later, capture="c")
     _, result = results(tmp_path, "videos", study)["requested_fields_present"]
-    assert "| like count | no longer arrives |" in str(result.metadata["sample"].value).replace(
+    assert "| like count | no longer arrives |" in str(result.metadata["example rows"].value).replace(
         "like_count", "like count"
     )
     assert failing_rules(tmp_path, "videos", study) == {"requested_fields_present": 1}
 
 
 def series(*offered: int) -> list[Row]:
-    return [{"partition": DAY + timedelta(days=place), "offered": hits} for place, hits in enumerate(offered)]
+    return [{"partition": DAY + timedelta(days=index), "offered": hits} for index, hits in enumerate(offered)]
 
 
-def test_the_volume_of_a_day_is_held_against_the_days_around(tmp_path: Path) -> None:
-    check_results(tmp_path, "videos", series(100, 90, 110, 95, 105, 0, 100, 900))
+def test_volume_of_a_day_is_compared_with_neighbouring_days(tmp_path: Path) -> None:
+    add_units(tmp_path, "videos", series(100, 90, 110, 95, 105, 0, 100, 900))
     assert failing_rules(tmp_path, "videos") == {"volume_is_as_usual": 2}
-    check_results(tmp_path, "videos", series(100, 90, 500, 30, 105))
+    add_units(tmp_path, "videos", series(100, 90, 500, 30, 105))
     assert not failing_rules(tmp_path, "videos")
-    check_results(tmp_path, "videos", series(100, 0))
-    assert not failing_rules(tmp_path, "videos"), "too little is known to judge"
+    add_units(tmp_path, "videos", series(100, 0))
+    assert not failing_rules(tmp_path, "videos"), "too few days to compare with"
 
 
-def test_the_share_of_comments_is_held_against_the_other_days(tmp_path: Path) -> None:
+def test_share_of_comments_is_compared_with_other_days(tmp_path: Path) -> None:
     units = [
-        {"partition": DAY + timedelta(days=place), "unit_kind": "video", "expected": 100, "kept": kept}
-        for place, kept in enumerate((80, 85, 70, 90, 75, 10))
+        {"partition": DAY + timedelta(days=index), "unit_kind": "video", "expected": 100, "kept": kept}
+        for index, kept in enumerate((80, 85, 70, 90, 75, 10))
     ]
-    check_results(tmp_path, "comments", units)
+    add_units(tmp_path, "comments", units)
     assert failing_rules(tmp_path, "comments") == {"volume_is_as_usual": 1}
 
 
 @pytest.mark.parametrize("entity", ["followers", "following", "liked_videos", "reposted_videos", "pinned_videos"])
-def test_a_list_that_shrank_is_found(tmp_path: Path, entity: str) -> None:
+def test_list_that_lost_half_of_its_rows_fails(tmp_path: Path, entity: str) -> None:
     weeks = [DAY + timedelta(weeks=week) for week in range(3)]
     units = [
         {"partition": week, "unit_kind": "account", "unit": name, "kept": kept}
         for name, lengths in {"beet": (100, 90, 20), "ute": (40, 1, 1)}.items()
         for week, kept in zip(weeks, lengths, strict=True)
     ]
-    check_results(tmp_path, entity, units)
+    add_units(tmp_path, entity, units)
     assert failing_rules(tmp_path, entity) == {"volume_is_as_usual": 1}
 
 
 @pytest.mark.parametrize("entity", ENTITIES)
-def test_units_that_are_open_are_told(tmp_path: Path, entity: str) -> None:
+def test_open_units_fail_with_their_reason(tmp_path: Path, entity: str) -> None:
     states = ("partial", "quarantined", "suspicious", "not_asked", "complete", "refused", "missing", "too_fresh")
-    check_results(tmp_path, entity, [{"state": state, "reason": f"so {state}"} for state in states])
+    add_units(tmp_path, entity, [{"state": state, "reason": f"reason for {state}"} for state in states])
     assert failing_rules(tmp_path, entity) == {"all_units_settled": 4}
     _, result = results(tmp_path, entity)["all_units_settled"]
-    assert "so quarantined" in str(result.metadata["sample"].value)
+    assert "reason for quarantined" in str(result.metadata["example rows"].value)
 
 
-def test_the_newest_attempt_counts_and_other_studies_do_not(tmp_path: Path) -> None:
-    again = {"unit": "a", "last_at": SEEN + timedelta(hours=1), "state": "complete"}
-    check_results(tmp_path, "videos", [{"unit": "a", "state": "quarantined"}, again])
+def test_newest_attempt_counts_and_other_studies_do_not(tmp_path: Path) -> None:
+    retried = {"unit": "a", "last_at": OBSERVED_AT + timedelta(hours=1), "state": "complete"}
+    add_units(tmp_path, "videos", [{"unit": "a", "state": "quarantined"}, retried])
     other = {"entity": "videos", "partition": DAY, "unit_kind": "day", "unit": "x", "state": "partial"}
     write_rows(tmp_path, "coverage", study="other", day=DAY, name="o", rows=[other])
     assert not failing_rules(tmp_path, "videos")
 
 
-def test_known_videos_that_are_lost_are_counted_and_told_once_most_of_them_are(tmp_path: Path) -> None:
-    def looked(lost: int, **changes: Any) -> list[Row]:
+def test_canary_check_fails_once_most_videos_are_not_found(tmp_path: Path) -> None:
+    def canaries(missing: int, **changes: Any) -> list[Row]:
         kind = {"unit_kind": "canary", "capture": "k", **changes}
-        return [{**kind, "unit": f"7{place}", "state": "missing" if place < lost else "complete"} for place in range(8)]
+        return [
+            {**kind, "unit": f"7{index}", "state": "missing" if index < missing else "complete"} for index in range(8)
+        ]
 
-    earlier = looked(0, capture="j", last_at=SEEN - timedelta(days=7))
-    check_results(tmp_path, "videos", [{}, *looked(4), *earlier])
-    result = results(tmp_path, "videos")["canaries"][1]
+    earlier = canaries(0, capture="j", last_at=OBSERVED_AT - timedelta(days=7))
+    add_units(tmp_path, "videos", [{}, *canaries(4), *earlier])
+    result = results(tmp_path, "videos")["canaries_found"][1]
     assert result.passed
-    reported = {name: result.metadata[name].value for name in ("videos searched", "found", "last check")}
-    assert reported == {"videos searched": 8, "found": 4, "last check": f"{SEEN:%Y-%m-%d %H:%M} UTC"}
+    figures = {name: result.metadata[name].value for name in ("videos searched", "videos found", "last check")}
+    assert figures == {"videos searched": 8, "videos found": 4, "last check": f"{OBSERVED_AT:%Y-%m-%d %H:%M} UTC"}
     assert result.metadata["not found (examples)"].value == "70, 71, 72, 73"
-    check_results(tmp_path, "videos", [{}, *looked(5), *earlier])
-    assert failing_rules(tmp_path, "videos") == {"canaries": 5}
+    add_units(tmp_path, "videos", [{}, *canaries(5), *earlier])
+    assert failing_rules(tmp_path, "videos") == {"canaries_found": 5}

@@ -1,4 +1,4 @@
-"""Materialized if and only if complete: what runs of the collected assets tell Dagster."""
+"""Runs of the collected assets materialize a partition if and only if it is complete."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -28,92 +28,92 @@ DAYS = [f"2026-02-{day:02}" for day in range(1, 11)]
 
 
 @pytest.fixture
-def harness(tmp_path: Path) -> Iterator[Build]:
-    """Builds a bench whose sandbox holds exactly 30 videos every day, changed by keywords."""
+def make_harness(tmp_path: Path) -> Iterator[Build]:
+    """Return a function that builds a harness; its sandbox has 30 videos every day, changed by keywords."""
     with ExitStack() as stack:
 
-        def build(**knobs: object) -> AssetHarness:
-            sandbox = stack.enter_context(run_in_thread(SandboxConfig(**{"fixed_volume": 30, **knobs})))  # type: ignore[arg-type]
+        def build(**options: object) -> AssetHarness:
+            sandbox = stack.enter_context(run_in_thread(SandboxConfig(**{"fixed_volume": 30, **options})))  # type: ignore[arg-type]
             return AssetHarness(sandbox, tmp_path / "data")
 
         yield build
 
 
-def test_one_day(harness: Build) -> None:
-    world = harness()
-    result = world.run("videos", first="2026-02-03")
+def test_run_of_one_day_records_its_counts(make_harness: Build) -> None:
+    harness = make_harness()
+    result = harness.run("videos", first="2026-02-03")
     assert result.success
-    assert world.materialized("videos") == ["2026-02-03"]
+    assert harness.materialized("videos") == ["2026-02-03"]
     [event] = result.asset_materializations_for_node("gardening__content")
     metadata = {key: entry.value for key, entry in event.metadata.items()}
     assert metadata["dagster/partition_row_count"] == metadata["rows kept"] == 30
-    assert metadata["requests"] == world.requests_sent("video/query") == 1
+    assert metadata["requests"] == harness.requests_sent("video/query") == 1
     assert (metadata["units"], metadata["incomplete units"]) == (1, 0)
     assert str(metadata["captures"]).endswith("captures/videos/study=gardening")
     assert "data:image/svg+xml;base64," in str(metadata["rows by partition"])
     assert "data:image/svg+xml;base64," in str(metadata["chart"])
 
 
-def test_what_is_held_is_not_asked_again(harness: Build) -> None:
-    world = harness()
-    world.run("videos", first="2026-02-03")
-    world.instance.wipe_assets([dg.AssetKey(["gardening", "videos"])])
-    result = world.run("videos", first="2026-02-01", last="2026-02-10")
+def test_complete_units_are_not_requested_again(make_harness: Build) -> None:
+    harness = make_harness()
+    harness.run("videos", first="2026-02-03")
+    harness.instance.wipe_assets([dg.AssetKey(["gardening", "videos"])])
+    result = harness.run("videos", first="2026-02-01", last="2026-02-10")
     assert result.success
-    assert world.materialized("videos") == DAYS
-    spent = world.requests_sent("video/query")
-    again = world.run("videos", first="2026-02-01", last="2026-02-10")
-    assert again.success
-    assert world.requests_sent("video/query") == spent
-    world.run("videos", first="2026-02-03", recollect=True)
-    assert world.requests_sent("video/query") == spent + 1
+    assert harness.materialized("videos") == DAYS
+    requests = harness.requests_sent("video/query")
+    second = harness.run("videos", first="2026-02-01", last="2026-02-10")
+    assert second.success
+    assert harness.requests_sent("video/query") == requests
+    harness.run("videos", first="2026-02-03", recollect=True)
+    assert harness.requests_sent("video/query") == requests + 1
 
 
-def test_a_dead_day_is_not_materialized_and_stops_nothing(harness: Build) -> None:
-    world = harness(dead_days=frozenset({date(2026, 2, 4)}), fixed_comments=2, fixed_volume=3)
-    result = world.run("videos", "comments", first="2026-02-01", last="2026-02-10")
-    alive = [day for day in DAYS if day != "2026-02-04"]
+def test_dead_day_is_not_materialized_and_stops_no_other_day(make_harness: Build) -> None:
+    harness = make_harness(dead_days=frozenset({date(2026, 2, 4)}), fixed_comments=2, fixed_volume=3)
+    result = harness.run("videos", "comments", first="2026-02-01", last="2026-02-10")
+    other_days = [day for day in DAYS if day != "2026-02-04"]
     assert result.success
-    assert world.materialized("videos") == alive
-    assert world.materialized("comments") == alive
-    reported = [
+    assert harness.materialized("videos") == other_days
+    assert harness.materialized("comments") == other_days
+    observations = [
         event.asset_observation_data.asset_observation for event in result.all_events if event.is_asset_observation
     ]
-    of_the_day = [one for one in reported if one.partition == "2026-02-04"]
-    assert [one.metadata["state"].value for one in of_the_day] == ["quarantined", "not_asked"]
-    assert all(one.metadata["reason"].value for one in of_the_day)
+    of_dead_day = [observation for observation in observations if observation.partition == "2026-02-04"]
+    assert [observation.metadata["state"].value for observation in of_dead_day] == ["quarantined", "not_asked"]
+    assert all(observation.metadata["reason"].value for observation in of_dead_day)
 
 
 VIDEOS = dg.AssetKey(["gardening", "videos"])
 
 
-def test_a_pause_is_no_failure(harness: Build) -> None:
-    world = harness(
+def test_paused_run_succeeds_and_reports_remaining_partitions(make_harness: Build) -> None:
+    harness = make_harness(
         research_cap=3, fixed_volume=90, search_lifetime=10 * 86_400, start_time=datetime(2026, 3, 2, 9, tzinfo=UTC)
     )
-    assert world.run("videos", first="2026-02-09", last="2026-02-10").success
-    world.instance.wipe_assets([dg.AssetKey(["gardening", "videos"])])
-    paused = world.run("videos", first="2026-02-01", last="2026-02-10")
+    assert harness.run("videos", first="2026-02-09", last="2026-02-10").success
+    harness.instance.wipe_assets([dg.AssetKey(["gardening", "videos"])])
+    paused = harness.run("videos", first="2026-02-01", last="2026-02-10")
     assert paused.success
-    assert world.materialized("videos") == ["2026-02-09", "2026-02-10"]
+    assert harness.materialized("videos") == ["2026-02-09", "2026-02-10"]
     [spec] = [asset.specs_by_key[VIDEOS] for asset in study_assets(STUDY) if VIDEOS in asset.keys]
-    shown = world.instance.fetch_materializations(VIDEOS, limit=2).records
-    tags = [record.asset_materialization.tags for record in shown if record.asset_materialization]
+    materializations = harness.instance.fetch_materializations(VIDEOS, limit=2).records
+    tags = [record.asset_materialization.tags for record in materializations if record.asset_materialization]
     assert [(tag or {})["dagster/code_version"] for tag in tags] == [spec.code_version] * 2, (
-        "an edited query makes them stale"
+        "an edited query must make them stale"
     )
-    reported = observations_by_partition(paused)[None]
-    assert "Paused, not failed" in (reported.description or "")
-    assert reported.metadata["pool"].value == "research"
-    assert reported.metadata["remaining partitions"].value == "2026-02-01..2026-02-08"
-    assert reported.metadata["quota available at"].value == "2026-03-03 00:00 UTC"
-    assert (reported.metadata["remaining requests"].value, reported.metadata["estimate basis"].value) == (
+    observation = observations_by_partition(paused)[None]
+    assert "Paused, not failed" in (observation.description or "")
+    assert observation.metadata["pool"].value == "research"
+    assert observation.metadata["remaining partitions"].value == "2026-02-01..2026-02-08"
+    assert observation.metadata["quota available at"].value == "2026-03-03 00:00 UTC"
+    assert (observation.metadata["remaining requests"].value, observation.metadata["estimate basis"].value) == (
         8,
         "observed density",
     )
-    assert reported.metadata["estimated completion"].value == "2026-03-05, if nothing else is asked"
-    # The steps of the checks waited for an output that did not come, but what came was looked at.
-    record = world.instance.get_latest_asset_check_evaluation_record(
+    assert observation.metadata["estimated completion"].value == "2026-03-05, if no other work uses the quota"
+    # The check steps waited for an output that did not come. The run itself checked its rows.
+    record = harness.instance.get_latest_asset_check_evaluation_record(
         dg.AssetCheckKey(dg.AssetKey(["gardening", "videos"]), "all_units_settled")
     )
     assert record is not None
@@ -121,45 +121,45 @@ def test_a_pause_is_no_failure(harness: Build) -> None:
     assert record.event.asset_check_evaluation is not None
     assert not record.event.asset_check_evaluation.passed
     for day in (3, 4, 5):
-        world.sandbox.clock.set(datetime(2026, 3, day, 0, 1, tzinfo=UTC))
-        assert world.run("videos", first="2026-02-01", last="2026-02-10").success
-    assert world.materialized("videos") == DAYS
-    assert world.requests_sent("video/query") == 10
+        harness.sandbox.clock.set(datetime(2026, 3, day, 0, 1, tzinfo=UTC))
+        assert harness.run("videos", first="2026-02-01", last="2026-02-10").success
+    assert harness.materialized("videos") == DAYS
+    assert harness.requests_sent("video/query") == 10
 
 
-def test_a_day_that_is_too_fresh_is_refused(harness: Build) -> None:
-    world = harness(start_time=datetime(2026, 2, 10, 9, tzinfo=UTC))
-    result = world.run("videos", first="2026-02-09")
+def test_day_that_is_too_fresh_fails_without_a_request(make_harness: Build) -> None:
+    harness = make_harness(start_time=datetime(2026, 2, 10, 9, tzinfo=UTC))
+    result = harness.run("videos", first="2026-02-09")
     assert not result.success
     assert "2026-02-09: too fresh" in failure_message(result)
     assert "settle_days" in failure_message(result)
-    assert world.requests_sent("video/query") == 0
+    assert harness.requests_sent("video/query") == 0
 
 
-def test_a_range_that_ends_in_fresh_days_collects_the_others(harness: Build) -> None:
-    world = harness(start_time=datetime(2026, 2, 10, 9, tzinfo=UTC))
-    result = world.run("videos", first="2026-02-05", last="2026-02-09")
+def test_range_that_ends_in_fresh_days_collects_the_other_days(make_harness: Build) -> None:
+    harness = make_harness(start_time=datetime(2026, 2, 10, 9, tzinfo=UTC))
+    result = harness.run("videos", first="2026-02-05", last="2026-02-09")
     assert result.success
-    assert world.materialized("videos") == ["2026-02-05", "2026-02-06", "2026-02-07"]
+    assert harness.materialized("videos") == ["2026-02-05", "2026-02-06", "2026-02-07"]
     assert observations_by_partition(result)["2026-02-09"].metadata["state"].value == "too_fresh"
 
 
-def test_observed_assets_take_the_running_period_only(harness: Build) -> None:
-    world = harness()
-    world.study = replace(STUDY, users=UserRule("panel"), panel=("sandbox_beet", "sandbox_missing"))
-    past = world.run("users", first="2026-02-09")
+def test_observed_assets_collect_the_running_period_only(make_harness: Build) -> None:
+    harness = make_harness()
+    harness.study = replace(STUDY, users=UserRule("panel"), panel=("sandbox_beet", "sandbox_missing"))
+    past = harness.run("users", first="2026-02-09")
     assert not past.success
-    assert "the API knows users only as they are now" in failure_message(past)
-    assert world.requests_sent("user/info") == 0
-    day = world.sandbox.clock.now().date()
+    assert "the API returns only current values of users" in failure_message(past)
+    assert harness.requests_sent("user/info") == 0
+    day = harness.sandbox.clock.now().date()
     running_week = date.fromordinal(day.toordinal() - day.weekday()).isoformat()
     for entity in ("users", "followers", "pinned_videos"):
-        assert world.run(entity, first=running_week).success
-        assert world.materialized(entity) == [running_week]
+        assert harness.run(entity, first=running_week).success
+        assert harness.materialized(entity) == [running_week]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("client_key", "", "TIKTOK_CLIENT_KEY not set"),
         ("client_secret", "s3cret-typo", "invalid_client"),
@@ -167,24 +167,24 @@ def test_observed_assets_take_the_running_period_only(harness: Build) -> None:
         ("root", "/proc/nowhere", "cannot be written to"),
     ],
 )
-def test_what_a_person_has_to_mend(harness: Build, name: str, value: str, said: str) -> None:
-    world = harness()
+def test_wrong_setting_fails_the_run_with_a_reason(make_harness: Build, name: str, value: str, message: str) -> None:
+    harness = make_harness()
     change: dict[str, Any] = {name: Path(value) if name == "root" else value}
-    result = world.run("videos", first="2026-02-03", settings=replace(world.settings, **change))
+    result = harness.run("videos", first="2026-02-03", settings=replace(harness.settings, **change))
     assert not result.success
-    assert said in failure_message(result)
+    assert message in failure_message(result)
     assert "s3cret-typo" not in failure_message(result)
-    assert world.materialized("videos") == []
+    assert harness.materialized("videos") == []
 
 
-def test_rows_of_another_origin_are_refused(harness: Build) -> None:
-    world = harness()
-    assert world.run("videos", first="2026-02-03").success
-    real = replace(world.settings, api_url="https://open.tiktokapis.com")
-    assert "must not mix" in failure_message(world.run("videos", first="2026-02-04", settings=real))
+def test_rows_of_another_origin_fail_the_run(make_harness: Build) -> None:
+    harness = make_harness()
+    assert harness.run("videos", first="2026-02-03").success
+    real = replace(harness.settings, api_url="https://open.tiktokapis.com")
+    assert "must not mix" in failure_message(harness.run("videos", first="2026-02-04", settings=real))
 
 
-def test_without_comments_the_videos_stand_alone(harness: Build) -> None:
-    world = harness()
-    world.study = NO_COMMENTS
-    assert world.run("videos", first="2026-02-01", last="2026-02-02").success
+def test_study_without_comments_collects_videos(make_harness: Build) -> None:
+    harness = make_harness()
+    harness.study = NO_COMMENTS
+    assert harness.run("videos", first="2026-02-01", last="2026-02-02").success

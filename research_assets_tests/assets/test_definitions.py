@@ -1,4 +1,4 @@
-"""The code location as a whole: what it loads, and one way through it from the search to a check of the warehouse."""
+"""The code location as a whole: its definitions, and one path from a search to a check of the warehouse."""
 
 import tomllib
 from collections.abc import Iterator
@@ -25,13 +25,13 @@ from research_assets_tests.study.study_files import MINIMAL_STUDY, write
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[RunningSandbox]:
-    with run_in_thread(SandboxConfig(videos_per_day=300)) as one:
-        yield one
+    with run_in_thread(SandboxConfig(videos_per_day=300)) as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def module_settings(sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Settings of a data root for this module, with the demo study and another one in a folder elsewhere."""
+    """Settings of a data folder for this module, with the demo study and a second study in another folder."""
     folder = tmp_path_factory.mktemp("location")
     write(folder / "studies" / "two", MINIMAL_STUDY.replace("gardening", "balcony") + "comments: none")
     values = {
@@ -49,25 +49,25 @@ def code_location(module_settings: Settings) -> dg.Definitions:
     return build_definitions(module_settings)
 
 
-def test_every_check_of_the_studies_is_made_each_morning(
+def test_daily_schedule_runs_every_check_of_the_studies(
     code_location: dg.Definitions, module_settings: Settings
 ) -> None:
     studies = [study.spec for study in find_studies(module_settings)]
     assert len(studies) == 2
-    made = {key for study in studies for check in study_checks(study) for key in check.check_keys}
-    assert {key for study in studies for key in check_keys(study)} == made
+    keys = {key for study in studies for check in study_checks(study) for key in check.check_keys}
+    assert {key for study in studies for key in check_keys(study)} == keys
     repository = code_location.get_repository_def()
     [schedule] = repository.schedule_defs
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
     job = repository.get_job(schedule.job_name)
     assert job.asset_layer.selected_asset_keys == set()
-    assert set(job.asset_layer.asset_graph.asset_check_keys) >= made
+    assert set(job.asset_layer.asset_graph.asset_check_keys) >= keys
     result = job.execute_in_process(instance=dg.DagsterInstance.ephemeral())
     assert result.success
-    assert {one.asset_check_key for one in result.get_asset_check_evaluations()} == made
+    assert {evaluation.asset_check_key for evaluation in result.get_asset_check_evaluations()} == keys
 
 
-def test_two_studies_and_the_warehouse_stand_in_one_graph(code_location: dg.Definitions) -> None:
+def test_two_studies_and_the_warehouse_are_in_one_graph(code_location: dg.Definitions) -> None:
     keys = {key.to_user_string() for key in code_location.resolve_all_asset_keys()}
     assert {f"gardening/{entity}" for entity in ENTITIES} <= keys
     balcony = {key for key in keys if key.startswith("balcony/")}
@@ -81,26 +81,30 @@ def test_two_studies_and_the_warehouse_stand_in_one_graph(code_location: dg.Defi
     assert {f"marts/{mart}" for mart in REQUIRED_MARTS} <= parents["balcony/report"]
 
 
-def test_the_marts_and_reports_are_built_without_collecting(code_location: dg.Definitions) -> None:
+def test_build_sensor_selects_marts_and_reports_only(code_location: dg.Definitions) -> None:
     repository = code_location.get_repository_def()
     selections = {
         name: repository.get_sensor_def(name).asset_selection for name in ("quota_window", "build_marts_on_new_data")
     }
-    resolved = {name: one.resolve(repository.asset_graph) for name, one in selections.items() if one is not None}
+    resolved = {
+        name: selection.resolve(repository.asset_graph)
+        for name, selection in selections.items()
+        if selection is not None
+    }
     reports = {dg.AssetKey([study, "report"]) for study in ("gardening", "balcony")}
     assert reports <= resolved["build_marts_on_new_data"]
     assert {key.path[0] for key in resolved["build_marts_on_new_data"] - reports} == {"staging", "marts"}
     assert {key.path[0] for key in resolved["quota_window"]} == {"gardening", "balcony"}
 
 
-def test_everything_collected_runs_as_one_run_for_any_number_of_partitions(code_location: dg.Definitions) -> None:
+def test_backfill_of_a_collected_asset_is_one_run(code_location: dg.Definitions) -> None:
     assets = [asset for asset in code_location.assets or () if isinstance(asset, dg.AssetsDefinition)]
     collected = [asset for asset in assets if asset.partitions_def]
     assert collected
     assert {asset.backfill_policy for asset in collected} == {dg.BackfillPolicy.single_run()}
 
 
-def test_from_the_search_to_a_check_of_the_warehouse(code_location: dg.Definitions, module_settings: Settings) -> None:
+def test_search_leads_to_marts_and_study_checks(code_location: dg.Definitions, module_settings: Settings) -> None:
     job = code_location.resolve_implicit_global_asset_job_def()
     instance = dg.DagsterInstance.ephemeral()
     videos = dg.AssetKey(["gardening", "videos"])
@@ -109,20 +113,20 @@ def test_from_the_search_to_a_check_of_the_warehouse(code_location: dg.Definitio
     result = job.execute_in_process(instance=instance, asset_selection=marts)
     assert result.success
     assert module_settings.warehouse.exists()
-    reported = {one.check_name: one for one in result.get_asset_check_evaluations()}
-    assert {"gardening_is_complete", "balcony_is_complete"} <= set(reported)
-    # Only one day was asked, of one of the two studies.
-    assert "not asked" in (reported["balcony_is_complete"].description or "")
+    evaluations = {evaluation.check_name: evaluation for evaluation in result.get_asset_check_evaluations()}
+    assert {"gardening_is_complete", "balcony_is_complete"} <= set(evaluations)
+    # Only one day of one of the two studies was collected.
+    assert "not asked" in (evaluations["balcony_is_complete"].description or "")
     with duckdb.connect(str(module_settings.warehouse), read_only=True) as connection:
-        [(held,)] = connection.execute("select count(*) from marts.videos").fetchall()
+        [(videos_in_mart,)] = connection.execute("select count(*) from marts.videos").fetchall()
         complete = connection.execute(
             "select unit from marts.coverage where study = 'gardening' and entity = 'videos' and state = 'complete'"
         ).fetchall()
     assert complete == [("2026-02-03",)]
-    assert held > 0
+    assert videos_in_mart > 0
 
 
-def test_without_credentials_the_graph_is_there_and_a_run_says_what_is_missing(module_settings: Settings) -> None:
+def test_graph_loads_without_credentials_and_a_run_names_the_missing_ones(module_settings: Settings) -> None:
     location = build_definitions(replace(module_settings, client_key="", client_secret=""))
     job = location.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(
@@ -132,7 +136,7 @@ def test_without_credentials_the_graph_is_there_and_a_run_says_what_is_missing(m
     assert "TIKTOK_CLIENT_KEY and TIKTOK_CLIENT_SECRET not set" in str(failed.step_failure_data.user_failure_data)
 
 
-def test_the_location_has_one_name() -> None:
+def test_code_location_has_one_name() -> None:
     workspace = yaml.safe_load((PROJECT_DIR / "workspace.yaml").read_text())
     project = tomllib.loads((PROJECT_DIR / "pyproject.toml").read_text())["tool"]["dg"]["project"]
     [entry] = workspace["load_from"]
@@ -142,7 +146,7 @@ def test_the_location_has_one_name() -> None:
     }
 
 
-def test_home_of_the_instance(tmp_path: Path, settings: Settings) -> None:
+def test_prepare_home_writes_private_folder_with_current_settings(tmp_path: Path, settings: Settings) -> None:
     home = prepare_home(settings)
     assert home == tmp_path / "data" / "dagster"
     assert (home / "dagster.yaml").read_bytes() == (INSTANCE_DIR / "dagster.yaml").read_bytes()

@@ -1,4 +1,4 @@
-"""The asset of a study's export: what the Launchpad asks for is what is made, and a refusal is a plain failure."""
+"""The export asset of a study makes what the Launchpad requests, and fails with a reason if it cannot."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ MARTS = [dg.AssetKey(["marts", "videos"]), dg.AssetKey(["staging", "stg_tiktok__
 
 @pytest.fixture
 def export_settings(tmp_path: Path) -> Settings:
-    return make_warehouse(tmp_path / "house")
+    return make_warehouse(tmp_path / "data")
 
 
 def run(settings: Settings, **config: Any) -> dg.ExecuteInProcessResult:
@@ -31,7 +31,7 @@ def run(settings: Settings, **config: Any) -> dg.ExecuteInProcessResult:
         )
 
 
-def test_it_follows_the_marts_and_nothing_starts_it_by_itself(export_settings: Settings) -> None:
+def test_export_depends_on_the_marts_and_has_no_automation(export_settings: Settings) -> None:
     asset = export_asset(STUDY, export_settings, MARTS)
     (spec,) = asset.specs
     assert spec.key == dg.AssetKey(["garden", "export"])
@@ -40,26 +40,26 @@ def test_it_follows_the_marts_and_nothing_starts_it_by_itself(export_settings: S
     assert spec.automation_condition is None
 
 
-def test_without_an_answer_everything_of_the_study_is_exported(export_settings: Settings) -> None:
+def test_export_without_config_contains_the_whole_study(export_settings: Settings) -> None:
     result = run(export_settings)
     assert result.success
     (event,) = result.asset_materializations_for_node("garden__export")
-    (one,) = list_exports(export_settings)
-    assert (one.request.studies, one.request.formats) == (("garden",), ("parquet", "csv"))
-    assert event.metadata["folder"].value == str(one.folder)
-    assert event.metadata["rows"].value == sum(one.rows.values()) == 12
+    (listed,) = list_exports(export_settings)
+    assert (listed.request.studies, listed.request.formats) == (("garden",), ("parquet", "csv"))
+    assert event.metadata["folder"].value == str(listed.folder)
+    assert event.metadata["rows"].value == sum(listed.rows.values()) == 12
     assert "| videos | 2 |" in str(event.metadata["tables"].value)
 
 
-def test_what_the_launchpad_asks_for_is_made(export_settings: Settings) -> None:
+def test_export_follows_the_run_config(export_settings: Settings) -> None:
     assert run(export_settings, formats=["stata"], first="2026-02-02", pseudonymous=True).success
-    (one,) = list_exports(export_settings)
-    assert (one.rows["videos"], one.request.pseudonymous, list(one.skipped)) == (1, True, ["users"])
+    (listed,) = list_exports(export_settings)
+    assert (listed.rows["videos"], listed.request.pseudonymous, list(listed.skipped)) == (1, True, ["users"])
     assert run(export_settings, ids_only=True).success
-    assert {"ids": 4} in [each.rows for each in list_exports(export_settings)]
+    assert {"ids": 4} in [export.rows for export in list_exports(export_settings)]
 
 
-def test_what_cannot_be_made_fails_with_the_reason(export_settings: Settings) -> None:
+def test_impossible_export_fails_with_a_reason(export_settings: Settings) -> None:
     result = run(export_settings, marts=["vids"])
     assert not result.success
     (failure,) = (event for event in result.all_events if event.is_step_failure)

@@ -1,4 +1,4 @@
-"""The pictures in the UI: short enough to be shown at once, and honest about gaps."""
+"""The charts in the UI are short enough to be shown inline, and mark gaps."""
 
 import base64
 from datetime import date, timedelta
@@ -21,41 +21,44 @@ BARS = st.lists(st.tuples(st.integers(0, 10**9), st.booleans()), min_size=1, max
 
 
 def bars(values: list[tuple[int, bool]]) -> list[PartitionBar]:
-    return [PartitionBar(date(2018, 1, 1) + timedelta(days=at), rows, whole) for at, (rows, whole) in enumerate(values)]
+    return [
+        PartitionBar(date(2018, 1, 1) + timedelta(days=day), rows, complete)
+        for day, (rows, complete) in enumerate(values)
+    ]
 
 
-def drawn(markdown: str) -> str:
+def decode_svg(markdown: str) -> str:
     return base64.b64decode(markdown.split("base64,")[1].split(")")[0]).decode()
 
 
 @given(BARS)
-def test_any_number_of_partitions_fits(values: list[tuple[int, bool]]) -> None:
+def test_sparkline_of_any_number_of_partitions_is_short(values: list[tuple[int, bool]]) -> None:
     assert len(sparkline(bars(values))) < MAX_INLINE_CHARACTERS
 
 
-def test_gaps_are_marked_even_without_rows() -> None:
-    gap = bars([(10, True), (0, False), (10, True)])
-    whole = bars([(10, True), (0, True), (10, True)])
-    assert drawn(sparkline(gap)).count("<path") == 2
-    assert drawn(sparkline(whole)).count("<path") == 1
-    assert "20 rows, 1 of 3 partitions not complete" in sparkline(gap)
-    assert "20 rows, 3 partitions, all complete" in sparkline(whole)
-    assert "not complete" in drawn(chart(gap, "held"))
+def test_charts_mark_gaps_without_rows() -> None:
+    with_gap = bars([(10, True), (0, False), (10, True)])
+    complete = bars([(10, True), (0, True), (10, True)])
+    assert decode_svg(sparkline(with_gap)).count("<path") == 2
+    assert decode_svg(sparkline(complete)).count("<path") == 1
+    assert "20 rows, 1 of 3 partitions not complete" in sparkline(with_gap)
+    assert "20 rows, 3 partitions, all complete" in sparkline(complete)
+    assert "not complete" in decode_svg(chart(with_gap, "videos"))
 
 
-def test_partitions_that_were_never_asked_are_gaps() -> None:
+def test_partitions_without_attempts_are_gaps() -> None:
     monday = date(2026, 2, 2)
     week = timedelta(days=7)
-    some = [PartitionBar(monday + week, 3, True), PartitionBar(monday + 3 * week, 4, True)]
-    assert fill_gaps(some, monday, monday + 3 * week, week) == [
+    present = [PartitionBar(monday + week, 3, True), PartitionBar(monday + 3 * week, 4, True)]
+    assert fill_gaps(present, monday, monday + 3 * week, week) == [
         PartitionBar(monday, 0, False),
-        some[0],
+        present[0],
         PartitionBar(monday + 2 * week, 0, False),
-        some[1],
+        present[1],
     ]
 
 
-def test_the_attempt_that_counts(tmp_path: Path) -> None:
+def test_bars_show_the_current_attempt(tmp_path: Path) -> None:
     def attempt(name: str, hour: int, state: str, kept: int) -> None:
         row = {
             "entity": "videos",

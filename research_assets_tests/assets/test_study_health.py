@@ -1,4 +1,4 @@
-"""What a study lacks by the warehouse, and the inventory of what is broken now by the files."""
+"""The checks of a whole study: incomplete units in the warehouse, and present problems in the files."""
 
 import os
 from datetime import UTC, date, datetime, timedelta
@@ -22,7 +22,7 @@ UNIT = {"entity": "videos", "partition": DAY, "unit_kind": "day", "unit": str(DA
 
 @pytest.fixture
 def published(settings: Settings) -> Settings:
-    """Settings whose warehouse holds a mart `coverage` with one unit in each of several states."""
+    """Settings with a warehouse whose mart `coverage` has one unit in each of several states."""
     prepare_root(settings)
     with duckdb.connect(str(settings.warehouse)) as connection:
         connection.execute("create schema marts")
@@ -35,20 +35,20 @@ def published(settings: Settings) -> Settings:
     return settings
 
 
-def test_coverage_tells_what_is_lacking(published: Settings) -> None:
+def test_completeness_check_counts_incomplete_units_by_state(published: Settings) -> None:
     result = completeness_result(warehouse_resource(published), "gardening")
     assert not result.passed
     assert result.severity == dg.AssetCheckSeverity.WARN
     assert result.metadata["incomplete units"].value == 4
     assert "1 not asked, 1 partial, 1 quarantined, 1 suspicious" in (result.description or "")
-    assert "because" in str(result.metadata["sample"].value)
+    assert "because" in str(result.metadata["example rows"].value)
 
 
-def test_coverage_of_a_study_that_is_complete(published: Settings) -> None:
-    assert completeness_result(warehouse_resource(published), "unheard_of").passed
+def test_completeness_check_passes_for_a_complete_study(published: Settings) -> None:
+    assert completeness_result(warehouse_resource(published), "without_units").passed
 
 
-def test_coverage_before_the_first_build(settings: Settings) -> None:
+def test_completeness_check_passes_before_the_first_build(settings: Settings) -> None:
     assert completeness_result(warehouse_resource(settings), "gardening").passed
 
 
@@ -57,20 +57,20 @@ def test_readers_cannot_write_the_warehouse(published: Settings) -> None:
         connection.execute("delete from marts.coverage")
 
 
-def sealed(settings: Settings, study: str = "gardening") -> Path:
-    """A sealed capture of one video, a day old and not in the tables."""
+def write_capture(settings: Settings, study: str = "gardening") -> Path:
+    """Write a sealed capture of one video, a day old and not in the raw tables."""
     page = make_answer("videos", [{"id": 1 << 32, "create_time": 1769900400}])
     return set_modified(make_capture(settings.root, "videos", [page], units=[UNIT], study=study), timedelta(days=1))
 
 
-def journal(settings: Settings, idle: timedelta) -> Path:
-    """An open journal with one page, that was last added to so long ago."""
-    open_ = Journal.create(
+def write_journal(settings: Settings, idle: timedelta) -> Path:
+    """Write an open journal with one page, last modified `idle` ago."""
+    open_journal = Journal.create(
         settings.captures, entity="videos", study="gardening", first=DAY, last=DAY, now=NOW, origin="sandbox", header={}
     )
-    open_.append("page", {"observed_at": NOW, "rows": 1}, make_answer("videos", []))
-    open_.close()
-    return set_modified(open_.path, idle)
+    open_journal.append("page", {"observed_at": NOW, "rows": 1}, make_answer("videos", []))
+    open_journal.close()
+    return set_modified(open_journal.path, idle)
 
 
 def set_modified(path: Path, ago: timedelta) -> Path:
@@ -79,31 +79,33 @@ def set_modified(path: Path, ago: timedelta) -> Path:
 
 
 def report_problems(settings: Settings) -> tuple[dict[str, int], str]:
-    """What is broken by kind, and all that a person reads about it."""
+    """Return the number of problems by kind, and the whole text of the check result."""
     result = failures_result(settings, "gardening", NOW)
-    counts = {key: int(str(entry.value)) for key, entry in result.metadata.items() if key not in ("sample", "broken")}
-    bad = {what: count for what, count in counts.items() if count}
-    assert result.passed is not bool(bad)
-    assert result.metadata["broken"].value == sum(bad.values())
-    if not bad:
+    counts = {
+        key: int(str(entry.value)) for key, entry in result.metadata.items() if key not in ("example rows", "problems")
+    }
+    present = {kind: count for kind, count in counts.items() if count}
+    assert result.passed is not bool(present)
+    assert result.metadata["problems"].value == sum(present.values())
+    if not present:
         return {}, ""
     assert result.severity == dg.AssetCheckSeverity.WARN
-    return bad, f"{result.description}\n{result.metadata['sample'].value}"
+    return present, f"{result.description}\n{result.metadata['example rows'].value}"
 
 
-def test_where_nothing_is_held_nothing_is_broken(settings: Settings) -> None:
+def test_empty_folder_has_no_problems(settings: Settings) -> None:
     assert report_problems(settings) == ({}, "")
 
 
-def test_a_healthy_folder(settings: Settings) -> None:
-    sealed(settings)
-    sealed(settings, study="other")
+def test_folder_without_damage_has_no_problems(settings: Settings) -> None:
+    write_capture(settings)
+    write_capture(settings, study="other")
     recover_unpublished(settings.captures, settings.raw, "videos", "gardening")
-    journal(settings, timedelta(hours=20))
+    write_journal(settings, timedelta(hours=20))
     assert report_problems(settings) == ({}, "")
 
 
-def test_what_was_given_up_on(settings: Settings) -> None:
+def test_quarantined_and_suspicious_units_are_problems(settings: Settings) -> None:
     base = {"entity": "videos", "unit_kind": "day", "last_at": NOW - timedelta(days=3)}
     days = [date(2026, 2, number) for number in (3, 4, 5)]
     rows = [
@@ -123,37 +125,37 @@ def test_what_was_given_up_on(settings: Settings) -> None:
     assert "Next try: 2026-02-20 12:00 UTC." in text
 
 
-def test_a_journal_that_nobody_goes_on_with(settings: Settings) -> None:
-    path = journal(settings, timedelta(days=3))
+def test_journal_that_no_run_resumed_is_stalled(settings: Settings) -> None:
+    path = write_journal(settings, timedelta(days=3))
     counts, text = report_problems(settings)
     assert counts == {"stalled journal": 1}
     assert f"{path.name[:8]}" in text
-    assert "3 days | 1 page, and nobody went on" in text
-    assert "goes on where it stopped" in text
+    assert "3 days | 1 page; no run resumed it" in text
+    assert "resumes after its last page" in text
 
 
-def test_a_damaged_journal(settings: Settings) -> None:
-    path = journal(settings, timedelta(hours=1))
+def test_journal_with_a_damaged_line_is_a_damaged_file(settings: Settings) -> None:
+    path = write_journal(settings, timedelta(hours=1))
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0], b"{torn\n", *lines[1:]]))
-    held = path.read_bytes()
+    content = path.read_bytes()
     counts, text = report_problems(settings)
-    assert counts == {"damaged": 1}
-    assert "Restore a damaged file" in text
-    assert path.read_bytes() == held
+    assert counts == {"damaged file": 1}
+    assert "Restore the file from a backup" in text
+    assert path.read_bytes() == content
 
 
-def test_a_capture_that_never_became_a_table(settings: Settings) -> None:
-    sealed(settings)
+def test_capture_without_raw_rows_is_not_loaded(settings: Settings) -> None:
+    write_capture(settings)
     counts, text = report_problems(settings)
     assert counts == {"not loaded": 1}
-    assert "research-assets replay; no request" in text
-    assert "1 rows wait" in text
+    assert "`research-assets replay`; no request" in text
+    assert "1 row not in the raw tables" in text
 
 
 @pytest.mark.parametrize("damage", ["cut", "no manifest", "manifest"])
-def test_a_damaged_capture(settings: Settings, damage: str) -> None:
-    path = sealed(settings)
+def test_capture_that_does_not_match_its_manifest_is_a_damaged_file(settings: Settings, damage: str) -> None:
+    path = write_capture(settings)
     manifest = path.with_name(path.name.replace(".jsonl.zst", ".json"))
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-1])
@@ -162,10 +164,10 @@ def test_a_damaged_capture(settings: Settings, damage: str) -> None:
     else:
         manifest.unlink()
     counts, _ = report_problems(settings)
-    assert counts == {"damaged": 1}
+    assert counts == {"damaged file": 1}
 
 
-def test_age_in_words() -> None:
+def test_age_has_hours_or_days() -> None:
     assert [format_age(since, NOW) for since in (None, NOW + timedelta(hours=3), NOW - timedelta(hours=30))] == [
         "unknown",
         "0 hours",

@@ -1,4 +1,4 @@
-"""The sensors with real runs on an ephemeral instance and a sandbox: a daemon without processes, ticked by hand."""
+"""A harness for sensors: real runs on an ephemeral instance with a sandbox, and ticks that tests call themselves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ MARTS = dg.AssetKey(["marts", "coverage"])
 
 @dataclass
 class SensorHarness:
-    """Studies, their sensors, and a stand-in for the warehouse that only leaves a file."""
+    """Studies, their sensors, and a replacement of the warehouse that only writes a file."""
 
     sandbox: RunningSandbox
     root: Path
@@ -38,7 +38,7 @@ class SensorHarness:
         return AssetHarness(self.sandbox, self.root).settings
 
     def definitions(self) -> dg.Definitions:
-        """Built anew each time, as after a restart."""
+        """Return new definitions each time, as after a restart."""
         settings, harness = self.settings, self
         collector = CollectorResource(settings, clock=SystemClock())
 
@@ -54,7 +54,7 @@ class SensorHarness:
         return dg.Definitions.merge(
             dg.Definitions(
                 assets=[marts, *collected],
-                # The stand-in holds no table that a check could read.
+                # The replacement has no table that a check could read.
                 asset_checks=[
                     check
                     for study in self.studies
@@ -75,12 +75,12 @@ class SensorHarness:
             ),
         )
 
-    def at(self, moment: datetime) -> None:
+    def at(self, time: datetime) -> None:
         """Move the sandbox's clock."""
-        self.sandbox.clock.set(moment)
+        self.sandbox.clock.set(time)
 
     def tick(self, sensor: str = "quota_window") -> list[dg.RunRequest]:
-        """One tick of the real evaluator; runs that were asked for before are left out, as the daemon does."""
+        """Return the run requests of one tick, without requests whose run key exists, as the daemon does."""
         definitions = self.definitions()
         repository = definitions.get_repository_def()
         context = dg.build_sensor_context(
@@ -97,7 +97,7 @@ class SensorHarness:
         ]
 
     def launch(self, request: dg.RunRequest, sensor: str = "quota_window") -> dg.ExecuteInProcessResult:
-        """Run what a tick asked for, in the job that the sensor targets."""
+        """Execute a run request in the job that the sensor targets."""
         repository = self.definitions().get_repository_def()
         job = repository.get_job(str(request.job_name))
         if request.asset_check_keys:
@@ -113,20 +113,21 @@ class SensorHarness:
             raise_on_error=False,
         )
 
-    def advance(self, most: int = 20) -> list[dg.ExecuteInProcessResult]:
-        """Tick, and run what is asked for, the most urgent first, until a tick asks for nothing."""
+    def advance(self, max_ticks: int = 20) -> list[dg.ExecuteInProcessResult]:
+        """Tick and execute the run requests in order of priority, until a tick requests no run."""
         results: list[dg.ExecuteInProcessResult] = []
-        for _ in range(most):
+        for _ in range(max_ticks):
             requests = self.tick()
             if not requests:
                 return results
-            for request in sorted(requests, key=lambda one: -int(one.tags["dagster/priority"])):
+            for request in sorted(requests, key=lambda request: -int(request.tags["dagster/priority"])):
                 results.append(self.launch(request))
-        raise AssertionError("the sensor does not come to rest")
+        raise AssertionError(f"the sensor still requests runs after {max_ticks} ticks")
 
     def requests_sent(self) -> int:
-        """Data requests that reached the sandbox."""
+        """Return the number of data requests that reached the sandbox."""
         return sum(n for name, n in self.sandbox.state["requests"].items() if not name.startswith("oauth"))
 
     def materialized(self, study: str, entity: str) -> list[str]:
+        """Return the partitions that the UI shows as materialized."""
         return sorted(self.instance.get_materialized_partitions(dg.AssetKey([study, entity])))

@@ -1,4 +1,4 @@
-"""The marts follow the data: one build per batch, none while something collects or a blocking check fails."""
+"""The sensor builds the marts once per batch, and not while a collection runs or a blocking check fails."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,33 +19,35 @@ from research_assets_tests.sensors.sensor_harness import SensorHarness
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 QUIET = timedelta(minutes=2)
-FRESH = BuildState(data_until=NOW - timedelta(hours=1), built=None, requested_until=None, collecting=0, building=False)
+NEW_DATA = BuildState(
+    data_until=NOW - timedelta(hours=1), built=None, requested_until=None, collecting=0, building=False
+)
 
 
-def test_new_data_that_has_come_to_rest_is_built() -> None:
-    assert build_blocker(FRESH, NOW, QUIET) is None
-    assert build_blocker(replace(FRESH, built=NOW - timedelta(hours=2)), NOW, QUIET) is None
+def test_finished_batch_is_built() -> None:
+    assert build_blocker(NEW_DATA, NOW, QUIET) is None
+    assert build_blocker(replace(NEW_DATA, built=NOW - timedelta(hours=2)), NOW, QUIET) is None
 
 
 @pytest.mark.parametrize(
-    ("seen", "said"),
+    ("state", "message"),
     [
-        (replace(FRESH, data_until=None), "Nothing was collected yet"),
-        (replace(FRESH, built=NOW), "hold all that was collected"),
-        (replace(FRESH, building=True), "under way"),
-        (replace(FRESH, collecting=2), "2 runs of the collection go on"),
-        (replace(FRESH, data_until=NOW - QUIET / 2), "a moment ago"),
-        (replace(FRESH, failing_checks=["gardening/videos: ids"]), "gardening/videos: ids"),
-        (replace(FRESH, requested_until=data_until_tag(NOW - timedelta(hours=1))), "did not publish"),
+        (replace(NEW_DATA, data_until=None), "No data collected yet"),
+        (replace(NEW_DATA, built=NOW), "contain all data collected"),
+        (replace(NEW_DATA, building=True), "A build is running"),
+        (replace(NEW_DATA, collecting=2), "2 collection runs in progress"),
+        (replace(NEW_DATA, data_until=NOW - QUIET / 2), "no data has arrived for 2 minutes"),
+        (replace(NEW_DATA, failing_checks=["gardening/videos: ids"]), "gardening/videos: ids"),
+        (replace(NEW_DATA, requested_until=data_until_tag(NOW - timedelta(hours=1))), "was not published"),
     ],
 )
-def test_what_stands_in_the_way_is_said(seen: BuildState, said: str) -> None:
-    assert said in str(build_blocker(seen, NOW, QUIET))
+def test_skipped_tick_names_what_blocks_the_build(state: BuildState, message: str) -> None:
+    assert message in str(build_blocker(state, NOW, QUIET))
 
 
 @pytest.fixture
 def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SensorHarness]:
-    # Files carry the machine's time; the quiet before a build is shown above.
+    # Files have the machine's time. The tests above cover the time without new data before a build.
     monkeypatch.setattr(build_marts, "QUIET_INTERVALS", 0)
     with ExitStack() as stack:
         config = SandboxConfig(fixed_volume=3, start_time=NOW, search_lifetime=40 * 86_400)
@@ -53,28 +55,28 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SensorH
 
 
 def build(harness: SensorHarness) -> bool | None:
-    """A tick of the sensor, and the build if it asks for one: whether it succeeded."""
+    """Tick the sensor and execute the build that it requests: return whether it succeeded, None without a request."""
     requests = harness.tick("build_marts_on_new_data")
     return harness.launch(requests[0], "build_marts_on_new_data").success if requests else None
 
 
-def test_one_build_for_a_batch_and_none_without_new_data(harness: SensorHarness) -> None:
+def test_sensor_builds_once_per_batch(harness: SensorHarness) -> None:
     assert build(harness) is None
-    assert "Nothing was collected yet" in str(harness.skipped)
+    assert "No data collected yet" in str(harness.skipped)
     harness.advance()
     assert build(harness)
     assert build(harness) is None
-    assert "hold all that was collected" in str(harness.skipped)
+    assert "contain all data collected" in str(harness.skipped)
     assert harness.builds == 1
 
 
-def test_a_failed_build_is_repeated_only_for_new_data(harness: SensorHarness) -> None:
+def test_failed_build_is_repeated_only_for_new_data(harness: SensorHarness) -> None:
     harness.studies = (replace(NO_COMMENTS, reobserve_days=(40,)),)
     harness.advance()
     harness.build_fails.add("marts")
     assert build(harness) is False
     assert build(harness) is None
-    assert "did not publish" in str(harness.skipped)
+    assert "was not published" in str(harness.skipped)
     harness.build_fails.clear()
     harness.at(NOW + timedelta(days=30))
     harness.advance()
@@ -82,9 +84,9 @@ def test_a_failed_build_is_repeated_only_for_new_data(harness: SensorHarness) ->
     assert harness.builds == 2
 
 
-def test_no_build_on_wrong_data_though_no_run_has_checked_them(harness: SensorHarness) -> None:
+def test_wrong_data_prevents_a_build_before_any_run_has_checked_them(harness: SensorHarness) -> None:
     harness.advance()
-    # As a run leaves it that paused after it published: rows, and no check.
+    # The state after a run that paused after it published: rows, and no check results.
     rows = [{"id": None, "capture": "c", "observed_at": NOW}]
     write_rows(harness.settings.raw, "videos", study="gardening", day=date(2026, 2, 3), name="c", rows=rows)
     assert build(harness) is False
@@ -92,12 +94,12 @@ def test_no_build_on_wrong_data_though_no_run_has_checked_them(harness: SensorHa
     assert build(harness) is None
     assert "gardening/videos: ids_are_whole" in str(harness.skipped)
     next(harness.settings.raw.glob("videos/study=gardening/day=2026-02-03/c.parquet")).unlink()
-    [held] = (harness.settings.raw / "coverage" / "study=gardening").glob("day=*/*.parquet")
-    held.touch()
-    assert build(harness) is None, "until somebody makes the check again"
+    [coverage] = (harness.settings.raw / "coverage" / "study=gardening").glob("day=*/*.parquet")
+    coverage.touch()
+    assert build(harness) is None, "until the check runs again"
 
 
-def test_a_running_collection_is_waited_for(harness: SensorHarness) -> None:
+def test_build_waits_for_a_running_collection(harness: SensorHarness) -> None:
     [request] = harness.tick()
     harness.launch(request)
     repository = harness.definitions().get_repository_def()
@@ -107,4 +109,4 @@ def test_a_running_collection_is_waited_for(harness: SensorHarness) -> None:
         status=dg.DagsterRunStatus.STARTED,
     )
     assert build(harness) is None
-    assert "1 run of the collection go" in str(harness.skipped)
+    assert "1 collection run in progress" in str(harness.skipped)

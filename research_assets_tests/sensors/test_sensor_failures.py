@@ -1,4 +1,4 @@
-"""A sensor that cannot look is told of once, not at each look, and again when it lasts or when the error is another."""
+"""A failing sensor causes one alert, not one per tick, and another one when the error stays or changes."""
 
 import json
 from dataclasses import replace
@@ -7,7 +7,7 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-# There is no public way to make ticks but a daemon with a code server, which takes ten seconds.
+# The only public way to create ticks is a daemon with a code server, which takes ten seconds.
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.remote_origin import (
     InProcessCodeLocationOrigin,
@@ -31,15 +31,15 @@ from research_assets_tests.sensors.test_sensor_run_failures import webhook
 
 
 class TickHistory:
-    """An instance whose sensor `quota_window` was ticked, and the sensor that watches over it."""
+    """An instance with ticks of the sensor `quota_window`, and the sensor that alerts on their failures."""
 
     def __init__(self, settings: Settings, clock: FakeClock) -> None:
         prepare_root(settings)
         self.instance = dg.DagsterInstance.local_temp(str(settings.dagster_home))
         self.clock, self.settings = clock, settings
-        place = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="anything"), location_name="research")
+        origin = InProcessCodeLocationOrigin(LoadableTargetOrigin(module_name="anything"), location_name="research")
         self.state = InstigatorState(
-            RemoteInstigatorOrigin(RemoteRepositoryOrigin(place, "here"), "quota_window"),
+            RemoteInstigatorOrigin(RemoteRepositoryOrigin(origin, "repository"), "quota_window"),
             InstigatorType.SENSOR,
             InstigatorStatus.DECLARED_IN_CODE,
             SensorInstigatorData(min_interval=30),
@@ -48,7 +48,7 @@ class TickHistory:
         self.cursor: str | None = None
 
     def tick(self, error: str | None = None) -> None:
-        """One look of the sensor, which fails with an error around another one, or does not."""
+        """Record a tick of the sensor. With an error it failed, with that error as the root of another one."""
         self.clock.advance(seconds=30)
         root = SerializableErrorInfo(f"{error}\n", [], "IOException")
         self.instance.create_tick(
@@ -64,7 +64,7 @@ class TickHistory:
         )
 
     def watch(self) -> str:
-        """Tick the watcher; what it says for people."""
+        """Tick the alerting sensor and return its skip message."""
         sensor = alert_on_sensor_failure(self.settings, self.clock)
         repository = dg.Definitions(sensors=[sensor]).get_repository_def()
         context = dg.build_sensor_context(self.instance, cursor=self.cursor, repository_def=repository)
@@ -73,44 +73,46 @@ class TickHistory:
         return str(data.skip_message)
 
     @property
-    def told(self) -> list[str]:
-        """The errors in the log so far."""
+    def alerts(self) -> list[str]:
+        """The errors in `alerts.jsonl` so far."""
         if not self.settings.alerts.exists():
             return []
         return [json.loads(line)["message"][0] for line in self.settings.alerts.read_text().splitlines()]
 
 
-def test_an_error_is_told_once_and_without_its_words_outside(settings: Settings, clock: FakeClock) -> None:
-    with webhook() as (address, heard):
+def test_error_causes_one_alert_and_a_message_without_its_text(settings: Settings, clock: FakeClock) -> None:
+    with webhook() as (address, received):
         ticks = TickHistory(replace(settings, alert_webhook=address), clock)
-        assert ticks.watch() == "All could look."
+        assert ticks.watch() == "No sensor or schedule failed within the last hour."
         for _ in range(3):
             ticks.tick("moosfreund.parquet is torn")
-            assert ticks.watch() == "Could not look within the last hour: quota_window."
+            assert ticks.watch() == "Failed within the last hour: quota_window."
         ticks.tick()
         ticks.tick("moosfreund.parquet is torn")
         ticks.watch()
-    assert ticks.told == ["moosfreund.parquet is torn"]
-    [message] = heard
-    assert "quota_window could not look" in message["text"]
+    assert ticks.alerts == ["moosfreund.parquet is torn"]
+    [message] = received
+    assert "quota_window failed" in message["text"]
     assert "moosfreund" not in message["text"]
 
 
 @pytest.mark.parametrize("after", [timedelta(minutes=1), REPEAT_AFTER])
-def test_another_error_and_one_that_lasts_are_told(settings: Settings, clock: FakeClock, after: timedelta) -> None:
+def test_another_error_and_one_that_stays_cause_an_alert(
+    settings: Settings, clock: FakeClock, after: timedelta
+) -> None:
     ticks = TickHistory(settings, clock)
     ticks.tick("torn")
     ticks.watch()
     clock.moment += after
     ticks.tick("torn" if after == REPEAT_AFTER else "full")
     ticks.watch()
-    assert ticks.told == (["torn", "torn"] if after == REPEAT_AFTER else ["torn", "full"])
+    assert ticks.alerts == (["torn", "torn"] if after == REPEAT_AFTER else ["torn", "full"])
     assert json.loads(settings.alerts.read_text().splitlines()[0])["sensor"] == "quota_window"
 
 
-def test_what_failed_long_ago_is_no_news(settings: Settings, clock: FakeClock) -> None:
+def test_failure_before_the_lookback_causes_no_alert(settings: Settings, clock: FakeClock) -> None:
     ticks = TickHistory(settings, clock)
     ticks.tick("torn")
     clock.advance(hours=2)
     ticks.watch()
-    assert ticks.told == []
+    assert ticks.alerts == []
