@@ -1,1 +1,1 @@
-"""The documentation, held against the project: every command in it is run, every name in it exists."""
+"""Tests of the documentation: every command in it runs, and every name in it exists."""

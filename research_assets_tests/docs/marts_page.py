@@ -1,4 +1,4 @@
-"""The page of the marts, made from dbt's own descriptions: `make docs` writes it, a test holds it against them."""
+"""The page docs/marts.md, generated from dbt's descriptions; `make docs` writes it and test_docs.py compares it."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,14 +13,15 @@ PAGE = PROJECT_DIR / "docs" / "marts.md"
 
 _HEAD = """# The marts
 
-Tables of the schema `marts` in `warehouse.duckdb`, in every export, and in a notebook by their names. All moments and
-days are UTC. Made from dbt's descriptions by `make docs`; the mart `codebook` has the same with types, origins and how
-much of each column is filled in your own data, and [its page](data.md#the-codebook) shows it by month.
+The [marts](glossary.md#mart) are the tables of the schema `marts` in `warehouse.duckdb`. Exports and notebooks use the
+same names. All timestamps and days are UTC. `make docs` writes this page from dbt's descriptions. The mart `codebook`
+contains the same descriptions together with the share of rows that fill each column in your own data, and
+[its page](data.md#the-codebook) shows that share by month.
 """
 
 
 def manifest() -> Mapping[str, Any]:
-    """The manifest of dbt, of the project as it is now."""
+    """Return dbt's manifest of the current project."""
     with tempfile.TemporaryDirectory() as folder:
         path = prepare_manifest(Settings.from_env({"RESEARCH_DATA": folder, "TIKTOK_API_URL": "http://127.0.0.1"}))
         parsed: Mapping[str, Any] = orjson.loads(path.read_bytes())
@@ -28,7 +29,7 @@ def manifest() -> Mapping[str, Any]:
 
 
 def page(parsed: Mapping[str, Any]) -> str:
-    """The whole page, Markdown."""
+    """Return the page as Markdown."""
     models = [
         node for node in parsed["nodes"].values() if node["resource_type"] == "model" and node["fqn"][1] == "marts"
     ]
@@ -40,7 +41,7 @@ def page(parsed: Mapping[str, Any]) -> str:
 def _mart(model: Mapping[str, Any]) -> Iterator[str]:
     sources = model["config"]["meta"].get("source", {})
     yield f"\n## {model['name']}\n\n{_line(model['description'])}\n"
-    yield "| column | type | meaning | from |\n| --- | --- | --- | --- |"
+    yield "| column | type | description | API field |\n| --- | --- | --- | --- |"
     for name, column in model["columns"].items():
         source = f"`{sources[name]}`" if name in sources else ""
         yield f"| `{name}` | {column['data_type']} | {_line(column['description'])} | {source} |"

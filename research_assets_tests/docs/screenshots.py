@@ -1,4 +1,7 @@
-"""The pictures of the documentation, taken of the real UI on what the demo collects; `make screenshots` takes them."""
+"""Screenshots of the documentation, taken from the UI and the report of the demo's data; `make screenshots` runs this.
+
+Not here: the browser itself (see ../browser/page.py).
+"""
 
 import os
 import subprocess
@@ -11,13 +14,13 @@ from research_assets.settings import PROJECT_DIR, VARIABLES
 from research_assets_tests.browser.page import Page
 from research_assets_tests.browser.processes import chromium, ui_process
 
-FOLDER = PROJECT_DIR / "docs" / "pictures"
+FOLDER = PROJECT_DIR / "docs" / "images"
 
 
 def take_screenshots(data: Path, scratch: Path) -> None:
-    """Collect the demo study into a data folder, and take the pictures of it."""
+    """Collect the demo study into the folder `data` and take the screenshots."""
     environment = {**os.environ, **{variable.name: "" for variable in VARIABLES.values()}}
-    environment |= {VARIABLES["root"].name: str(data), "RESEARCH_SENSOR_INTERVAL": "3600"}
+    environment |= {VARIABLES["root"].name: str(data), VARIABLES["sensor_interval"].name: "3600"}
     subprocess.run([Path(sys.executable).with_name("research-assets"), "demo"], env=environment, check=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with chromium(scratch / "profile") as browser, ui_process(environment, scratch / "ui.log") as url:
@@ -39,7 +42,7 @@ def take_screenshots(data: Path, scratch: Path) -> None:
 
 
 def main() -> None:
-    """Take them all, on a data folder of their own or on the one that is named."""
+    """Take all screenshots, from the data folder that the first argument names or from a temporary one."""
     with tempfile.TemporaryDirectory() as scratch:
         take_screenshots(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(scratch) / "data", Path(scratch))
 

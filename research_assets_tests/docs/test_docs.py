@@ -1,4 +1,8 @@
-"""Every command of the documentation is run: on what the demo collected, with the sandbox as the API."""
+"""Tests of the documentation, on the demo's data and with the sandbox as the API.
+
+Every command, snippet and query of the users' pages runs. Every link, path, variable, command, option and `make` target
+that a page names exists.
+"""
 
 import os
 import re
@@ -9,18 +13,25 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
+from typing import get_args
 
 import duckdb
 import httpx
 import pytest
 
+from research_assets.checks.rules import rules
 from research_assets.cli.main import COMMANDS
+from research_assets.fields import ENTITIES
+from research_assets.report.codebook import MART_ORDER
 from research_assets.settings import DEMO_STUDIES_DIR, PROJECT_DIR, VARIABLES, Settings, child_environment
+from research_assets.study.spec import StudySpec
 from research_assets.tiktok.conditions import CONDITIONS
+from research_assets.units.coverage import UnitState
 from research_assets_tests.cli.test_demo import demo, demo_settings, sandbox
 from research_assets_tests.docs import marts_page
-from research_assets_tests.docs.commands import PAGES, blocks, commands, links
+from research_assets_tests.docs.commands import LINKED_PAGES, PAGES, anchors, blocks, commands, links
 
 pytestmark = pytest.mark.timeout(900)
 __all__ = ["demo_settings", "sandbox"]
@@ -34,25 +45,27 @@ TESTED_ELSEWHERE = {
     "make check-studies": ".ci/run",
     "make check": ".ci/run",
     "make bench": "research_assets_tests/benchmarks/test_runner.py",
+    "pip install research_assets-*.whl": ".ci/wheel",
+    "research-assets demo": "research_assets_tests/cli/test_demo.py",
     "research-assets new-study": "research_assets_tests/cli/test_new_study.py",
 }
-"""Commands that a test of their own, or CI itself, runs: where."""
+"""Commands that another test or the continuous integration runs, with the file that runs them."""
 
 SERVER_COMMANDS = ("research-assets sandbox", "dagster-webserver", "dagster-daemon")
-"""Commands that go on until they are stopped."""
+"""Commands that run until they are stopped."""
 
 
 @dataclass(frozen=True)
 class Shell:
-    """A folder to work in, with the environment of somebody who has the demo's data."""
+    """A working folder and the environment of a user who has the demo's data."""
 
     folder: Path
     settings: Settings
     environment: dict[str, str]
 
     def run(self, *words: str) -> str:
-        """Run a command to its end; gives what it printed."""
-        done = subprocess.run(
+        """Run a command to its end and return what it printed. Fails unless its exit code is 0."""
+        finished = subprocess.run(
             words,
             cwd=self.folder,
             env=self.environment,
@@ -61,93 +74,93 @@ class Shell:
             timeout=300,
             stdin=subprocess.DEVNULL,
         )
-        assert done.returncode == 0, f"{' '.join(words)}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        assert finished.returncode == 0, f"{' '.join(words)}\n{finished.stdout}\n{finished.stderr}"
+        return finished.stdout
 
 
 @pytest.fixture(scope="module")
 def shell(demo_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Shell:
     demo(demo_settings)
-    folder = tmp_path_factory.mktemp("desk")
+    folder = tmp_path_factory.mktemp("shell")
     (folder / "studies").mkdir()
     shutil.copy(PROJECT_DIR / "workspace.yaml", folder)
     environment = child_environment(demo_settings) | {
         VARIABLES["studies"].name: os.pathsep.join([str(folder / "studies"), str(DEMO_STUDIES_DIR)]),
         "PATH": os.pathsep.join([str(BIN), os.environ["PATH"]]),
     }
-    desk = Shell(folder, demo_settings, environment)
-    desk.run("research-assets", "export", "gardening", "--ids-only")
+    shell = Shell(folder, demo_settings, environment)
+    shell.run("research-assets", "export", "gardening", "--ids-only")
     (ids,) = demo_settings.exports.glob("*/ids.csv")
     shutil.copy(ids, folder / "ids.csv")
     lines = ids.read_text().splitlines()[1:200]
     videos = [line.split(",")[1] for line in lines if line.startswith("videos")]
     (folder / "donation.csv").write_text("id,source\n" + "".join(f"{video},watched\n" for video in videos))
-    return desk
+    return shell
 
 
-def test_every_command_is_run(shell: Shell) -> None:
+def test_every_command_runs(shell: Shell) -> None:
     seen = set()
     for page in PAGES:
         for words in commands(page):
             text = " ".join(words)
             if text in TESTED_ELSEWHERE:
-                assert (PROJECT_DIR / TESTED_ELSEWHERE[text]).exists()
+                assert (PROJECT_DIR / TESTED_ELSEWHERE[text]).exists(), text
             elif words[0] == "export" or text in seen:
                 continue
             elif text.startswith(SERVER_COMMANDS):
-                serve(shell, words)
+                start_and_stop(shell, words)
             else:
                 shell.run(*words)
             seen.add(text)
-    names = {text.split()[1] for text in seen if text.startswith("research-assets ")}
-    assert names >= COMMANDS.keys() - {"demo", "ui"}, "commands that no page tells of"
+    documented = {text.split()[1] for text in seen if text.startswith("research-assets ")}
+    assert documented >= COMMANDS.keys() - {"ui"}, "commands without documentation"
 
 
-def serve(shell: Shell, words: list[str]) -> None:
-    """Start what serves on a free port of its own, wait until it does, and stop it."""
+def start_and_stop(shell: Shell, command: list[str]) -> None:
+    """Start a server on a free port, wait until it responds, and stop it."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    for flag in ("-p", "--port"):
-        if flag in words:
-            words = [*words[: words.index(flag) + 1], port, *words[words.index(flag) + 2 :]]
+    for option in ("-p", "--port"):
+        if option in command:
+            command = [*command[: command.index(option) + 1], port, *command[command.index(option) + 2 :]]
     process = subprocess.Popen(
-        words,
-        cwd=PROJECT_DIR if words[0].startswith("dagster") else shell.folder,
+        command,
+        cwd=PROJECT_DIR if command[0].startswith("dagster") else shell.folder,
         env=shell.environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
     try:
-        if words[0] == "dagster-daemon":
+        if command[0] == "dagster-daemon":
             assert any("Instance is configured with the following daemons" in line for line in process.stdout or ())
         else:
-            path = "/server_info" if words[0] == "dagster-webserver" else "/"
-            wait(lambda: answers(f"http://127.0.0.1:{port}{path}"), process)
+            path = "/server_info" if command[0] == "dagster-webserver" else "/"
+            wait_until(lambda: responds(f"http://127.0.0.1:{port}{path}"), process)
     finally:
         process.terminate()
         process.wait(60)
 
 
-def wait(done: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+def wait_until(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
     for _ in range(1200):
-        if done():
+        if condition():
             return
         with suppress(subprocess.TimeoutExpired):
             process.wait(0.1)
-            raise AssertionError((process.stdout and process.stdout.read()) or "it ended")
-    raise AssertionError("it did not answer within two minutes")
+            raise AssertionError((process.stdout and process.stdout.read()) or "the server ended")
+    raise AssertionError("the server did not respond within two minutes")
 
 
-def answers(url: str) -> bool:
+def responds(url: str) -> bool:
     try:
         return httpx.get(url, timeout=5).status_code == 200
     except httpx.TransportError:
         return False
 
 
-def test_every_snippet_and_every_query_is_run(shell: Shell) -> None:
+def test_every_snippet_and_query_runs(shell: Shell) -> None:
     for page in PAGES:
         for code in blocks(page, "python"):
             shell.run(sys.executable, "-c", code)
@@ -156,17 +169,57 @@ def test_every_snippet_and_every_query_is_run(shell: Shell) -> None:
                 warehouse.execute(query).fetchall()
 
 
-def test_the_page_of_the_marts_is_what_dbt_says() -> None:
-    assert marts_page.PAGE.read_text() == marts_page.page(marts_page.manifest()), "make docs writes it anew"
+def test_marts_page_equals_dbt_descriptions() -> None:
+    assert marts_page.PAGE.read_text() == marts_page.page(marts_page.manifest()), "run make docs"
 
 
-def test_every_link_leads_somewhere() -> None:
-    for page in PAGES:
-        for target in links(page):
-            assert (page.parent / target).exists(), f"{page.name} points to {target}"
+def test_every_link_and_anchor_exists() -> None:
+    for page in LINKED_PAGES:
+        for target, anchor in links(page):
+            assert target.exists(), f"{page.name} links to {target}"
+            assert not anchor or anchor in anchors(target), f"{page.name} links to {target.name}#{anchor}"
 
 
-def test_every_variable_and_condition_that_is_named_exists_and_none_is_left_out() -> None:
+def test_every_named_path_exists() -> None:
+    written_by_users = "research_assets/defs/gardening/defs.yaml"
+    named = re.compile(r"`((?:research_assets|research_assets_tests|dbt_project)/[\w./]+)`")
+    for page in LINKED_PAGES:
+        for path in set(named.findall(page.read_text())) - {written_by_users}:
+            assert (PROJECT_DIR / path).exists(), f"{page.name} names {path}"
+
+
+def test_every_named_make_target_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT_DIR / "Makefile").read_text(), re.MULTILINE))
+    for page in LINKED_PAGES:
+        assert set(re.findall(r"(?:^ *|`)make ([a-z-]+)", page.read_text(), re.MULTILINE)) <= targets, page.name
+
+
+def names_in_table(page: Path, heading: str) -> set[str]:
+    """Return the names in backticks of the first column of the table below a heading."""
+    table = re.search(rf"^\| {heading} \|.*\n((?:\|.*\n)+)", page.read_text(), re.MULTILINE)
+    assert table, f"{page.name} has no table with the first column {heading!r}"
+    return {name for row in table[1].splitlines() for name in re.findall(r"`([^`]+)`", row.split("|")[1])}
+
+
+def test_tables_name_every_mart_check_and_sensor() -> None:
+    docs = PROJECT_DIR / "docs"
+    condition = {"field_name": "region_code", "operation": "EQ", "field_values": ["DE"]}
+    study = StudySpec("study", date(2026, 2, 1), {"and": (condition,)})
+    assert names_in_table(PROJECT_DIR / "README.md", "mart") == set(MART_ORDER)
+    assert names_in_table(docs / "coverage.md", "check") == {
+        r.name for entity in ENTITIES for r in rules(study, entity)
+    }
+    assert names_in_table(docs / "coverage.md", "state") == set(get_args(UnitState))
+    declared = "".join(file.read_text() for file in (PROJECT_DIR / "research_assets" / "sensors").glob("*.py"))
+    assert names_in_table(docs / "running.md", "name") == set(re.findall(r' name="(\w+)"', declared))
+
+
+def test_glossary_is_alphabetical() -> None:
+    headings = re.findall(r"^### (.+)$", (PROJECT_DIR / "docs" / "glossary.md").read_text(), re.MULTILINE)
+    assert headings == sorted(headings, key=str.lower)
+
+
+def test_every_named_variable_and_condition_exists_and_every_condition_is_documented() -> None:
     variables = {variable.name for variable in VARIABLES.values()}
     text = "".join(page.read_text() for page in PAGES)
     assert set(re.findall(r"\b(?:RESEARCH|TIKTOK)_[A-Z_]+\b", text)) <= variables
