@@ -1,4 +1,4 @@
-"""The collector: send the requests of planned units within the quota, and store what comes back.
+"""The collector: sends the requests of planned units within the quota and stores the responses.
 
 `run.collect` is the entry point; `types.CollectionTask` states what to collect, `types.PartitionResult` and
 `types.Paused` state the outcome. `search/` pages through video searches, `lists/` through the lists of a video or an

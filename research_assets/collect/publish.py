@@ -1,6 +1,8 @@
-"""From a journal to what others read: verdicts written, capture sealed, rows and coverage published.
+"""Publication of a journal: append its attempts, seal the capture, write rows and coverage.
 
-The same steps for every entity, in an order that a crash may break anywhere: what is done twice replaces itself.
+The steps are the same for every entity. A crash between any two is safe: a repeated step replaces its own result.
+
+Not here: the journal (see storage/captures.py); the Parquet files (see storage/raw_writer.py).
 """
 
 import asyncio
@@ -18,42 +20,46 @@ from research_assets.units.coverage import Attempt
 
 @cache
 def _writer(_process: int) -> ThreadPoolExecutor:
-    """One thread for all, since each that ever wrote keeps memory; by process, since a fork takes no thread along."""
+    """Return the writer thread of a process.
+
+    There is one thread, because each thread that wrote Parquet keeps memory, and one per process, because a fork does
+    not copy threads.
+    """
     return ThreadPoolExecutor(1, "publish")
 
 
 async def publish_in_background(raw: Path, journal: Journal, attempts: Iterable[Attempt] = ()) -> None:
-    """`publish`, while the loop goes on; captures that end together are written one after the other."""
+    """Run `publish_capture` without blocking the event loop; captures that end together are written in turn."""
     await asyncio.get_running_loop().run_in_executor(_writer(os.getpid()), publish_capture, raw, journal, attempts)
 
 
 def publish_capture(raw: Path, journal: Journal, attempts: Iterable[Attempt] = ()) -> None:
-    """End a capture: its verdicts, the seal, the raw tables; the notes of its pauses go."""
+    """Append the attempts to a journal, seal it, write the raw tables and delete the coverage of its pauses."""
     for attempt in attempts:
         journal.append("unit", attempt.to_event())
     raw_writer.write_capture(raw, journal.seal())
-    for note in _open_coverage_files(raw, str(journal.start["study"]), journal.capture):
-        note.unlink(missing_ok=True)
+    for path in _open_coverage_files(raw, str(journal.start["study"]), journal.capture):
+        path.unlink(missing_ok=True)
 
 
 def write_open_coverage(raw: Path, journal: Journal, attempts: Sequence[Attempt], now: datetime) -> None:
-    """Make the units of a journal that stays open visible in raw/coverage: a gap is a row."""
+    """Write the units of a journal that stays open to raw/coverage, so that a gap has a row."""
     study = str(journal.start["study"])
-    for note in _open_coverage_files(raw, study, journal.capture):
-        note.unlink(missing_ok=True)
+    for path in _open_coverage_files(raw, study, journal.capture):
+        path.unlink(missing_ok=True)
     rows = [attempt.to_event() for attempt in attempts]
     raw_writer.write_rows(raw, "coverage", study=study, day=now.date(), name=f"{journal.capture}-open", rows=rows)
 
 
 def recover_unpublished(captures: Path, raw: Path, entity: str, study: str) -> None:
-    """Do what a crash left undone: publish what was sealed only, and remove notes of journals that are sealed."""
+    """Publish captures that a crash left sealed but unwritten, and delete open coverage of sealed journals."""
     written = {path.stem: path for path in (raw / "coverage" / f"study={study}").glob("day=*/*.parquet")}
     for manifest in list_sealed(captures, entity=entity, study=study):
         if manifest.units and manifest.capture not in written:
             raw_writer.write_capture(raw, manifest.path)
-        note = written.get(f"{manifest.capture}-open")
-        if note is not None:
-            note.unlink(missing_ok=True)
+        open_coverage = written.get(f"{manifest.capture}-open")
+        if open_coverage is not None:
+            open_coverage.unlink(missing_ok=True)
 
 
 def _open_coverage_files(raw: Path, study: str, capture: str) -> Iterable[Path]:

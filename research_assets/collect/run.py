@@ -1,4 +1,7 @@
-"""`collect`: partitions of an entity in, finished partitions out as they come. Picks who does the work, and no more."""
+"""Entry point of the collector: `collect` takes partitions of an entity and yields their results.
+
+Not here: the work itself (see search/run.py for videos, lists/run.py for everything else).
+"""
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -32,31 +35,31 @@ from research_assets.units.periods import current_period
 from research_assets.units.usernames import days_missing_accounts
 
 MAX_CONCURRENT_PARTITIONS = 4
-"""Partitions of lists that are open at a time; what is in flight is bounded for all of them together."""
+"""List partitions that are open at a time. The limit on concurrent requests applies to all of them together."""
 
 
 class PeriodNotCurrent(ValueError):
-    """An observation was asked for a period that is not the running one: the API knows only now."""
+    """An observed entity was requested for a past or future period, but the API returns current values only."""
 
 
 def require_current_period(study: StudySpec, entity: str, partition: date, now: datetime) -> None:
-    """Raise PastObservation if an observed entity is asked for a period other than the running one."""
+    """Raise PeriodNotCurrent if an observed entity is requested for a period other than the current one."""
     if ENTITIES[entity].time_axis != "observation":
         return
-    running = current_period(study, now)
-    if partition != running:
-        when = "is over" if partition < running else "has not begun"
+    current = current_period(study, now)
+    if partition != current:
+        when = "is over" if partition < current else "has not begun"
         raise PeriodNotCurrent(
-            f"{study.name}/{entity} cannot be collected for {partition}: that period {when}, and the API knows "
-            f"{entity} only as they are now. Nothing was asked. Materialize the running period, {running}."
+            f"{study.name}/{entity} cannot be collected for {partition}: that period {when}, and the API returns only "
+            f"current values of {entity}. No request was sent. Materialize the current period, {current}."
         )
 
 
 async def collect(task: CollectionTask, context: CollectorContext) -> AsyncIterator[PartitionResult | Paused]:
-    """Collect partitions, giving each as soon as it is known and its Parquet is published; a pause comes last.
+    """Collect partitions and yield each result once its Parquet is published; a pause comes last.
 
-    What is held is not asked again and comes back at once with `held`. Raises PastObservation, Busy (another process
-    collects a partition), and errors that are final for all.
+    A partition without open units is yielded at once with `was_complete`. Raise PeriodNotCurrent, PartitionBusy
+    (another process collects a partition), and errors that are final for all units.
     """
     study, now = task.study, context.clock.now()
     for partition in task.partitions:
@@ -75,21 +78,21 @@ async def _collect_videos(
 ) -> AsyncGenerator[PartitionResult | Paused, None]:
     settings, now = context.settings, context.clock.now()
     records = read_unit_status(settings.raw, "videos", study=task.study.name, captures=settings.captures)
-    status = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
+    day_status = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
     if task.canary_check:
         for day in task.partitions:
             async for result in recheck_known_videos(task, context, day, records):
                 yield result
         return
-    part = days_missing_accounts(task.study.query, records, now, retry=task.retry_now)
+    missing_accounts = days_missing_accounts(task.study.query, records, now, retry=task.retry_now)
     missing = []
     for day in sorted(set(task.partitions)):
-        known = status.get(day)
-        fresh = too_fresh_result(task.study, day, now)
-        if fresh:
-            yield fresh
-        elif known and day not in part and _can_skip(task, known, now):
-            yield result_from_attempt(known.attempt, was_complete=True)
+        status = day_status.get(day)
+        too_fresh = too_fresh_result(task.study, day, now)
+        if too_fresh:
+            yield too_fresh
+        elif status and day not in missing_accounts and _can_skip(task, status, now):
+            yield result_from_attempt(status.attempt, was_complete=True)
         else:
             missing.append(day)
     if missing or list_open_journals(settings.captures, "videos", task.study.name):
@@ -98,9 +101,9 @@ async def _collect_videos(
                 yield result
 
 
-def _can_skip(task: CollectionTask, known: UnitStatus, now: datetime) -> bool:
-    """Whether a day is left as it is: it is complete, or was given up for now and its next try has not come."""
-    attempt = known.attempt
+def _can_skip(task: CollectionTask, status: UnitStatus, now: datetime) -> bool:
+    """Return whether a day needs no request: it is complete, or its next try is not due yet."""
+    attempt = status.attempt
     if attempt.state in SETTLED:
         return not task.recollect
     if attempt.state not in ("quarantined", "suspicious") or task.retry_now:
@@ -116,32 +119,32 @@ async def _collect_lists(
         sender = RequestSender(
             context.client, context.ledger, context.clock, rate=settings.rate_limit, concurrency=settings.concurrency
         )
-        counter, sources = RunCounter(task, context.progress), ListInputs(task, context)
-        if sources.is_observation:
+        counter, inputs = RunCounter(task, context.progress), ListInputs(task, context)
+        if inputs.is_observation:
             close_past_periods(task, context)
-        context.ledger.declare_demand(study.name, study.quota_weight, sources.estimate(), pool=pool)
+        context.ledger.declare_demand(study.name, study.quota_weight, inputs.estimate(), pool=pool)
         pauses: list[Paused] = []
 
         async def work(partition: date) -> PartitionResult | Paused:
-            unready = sources.blocked_reason(partition)
-            if unready:
-                return PartitionResult(partition=partition, state="not_asked", units={"not_asked": 1}, reason=unready)
-            status, elsewhere = sources.unit_status(partition), sources.status_elsewhere(partition)
+            blocked = inputs.blocked_reason(partition)
+            if blocked:
+                return PartitionResult(partition=partition, state="not_asked", units={"not_asked": 1}, reason=blocked)
+            status, elsewhere = inputs.unit_status(partition), inputs.status_elsewhere(partition)
             return await ListPartitionRun(task, context, sender, counter, partition, status, elsewhere).run(
-                sources.targets(partition)
+                inputs.targets(partition)
             )
 
-        left = set(task.partitions)
-        # The newest first: a reserve of the quota is for them.
-        jobs = deque(sorted(left, reverse=True))
+        remaining = set(task.partitions)
+        # Newest first, because the newest partitions may use the reserved part of the quota.
+        jobs = deque(sorted(remaining, reverse=True))
         async with aclosing(run_concurrently(jobs, work, MAX_CONCURRENT_PARTITIONS, lambda: not pauses)) as results:
             async for result in results:
                 if isinstance(result, Paused):
                     pauses.append(result)
                 else:
-                    left.discard(result.partition)
+                    remaining.discard(result.partition)
                     yield result
     if pauses:
-        yield replace(pauses[0], remaining=tuple(sorted(left)))
+        yield replace(pauses[0], remaining=tuple(sorted(remaining)))
     else:
         context.ledger.declare_demand(study.name, study.quota_weight, 0, pool=pool)

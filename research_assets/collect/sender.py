@@ -1,7 +1,9 @@
-"""One request on its way: a place in flight, a place in the quota, the answer, and what an error means for a retry.
+"""Sending of one request: concurrency, rate, quota reservation, retries with backoff.
 
-Every attempt takes its own place in the ledger before it is sent, retries included, because failed calls cost quota.
-What is asked, and what a final answer means for a unit, is decided by the caller.
+Every attempt reserves its own request in the ledger before it is sent, retries included, because failed calls cost
+quota.
+
+Not here: which requests to send, and what a final response or error means for a unit (see search/, lists/, id_lists/).
 """
 
 import asyncio
@@ -36,63 +38,66 @@ BACKOFF_SECONDS: dict[type[RetryableError], tuple[float, ...]] = {
     ServerError: (2, 6, 20, 60),
     Unreachable: (5, 15, 60, 120),
 }
-"""Seconds before each further try, by what went wrong (reference §§5, 6.2, 6.3); after the last the error stands."""
+"""Backoff in seconds, by error type (reference §§5, 6.2, 6.3). After the last one the error is raised."""
 
 MAX_RETRY_AFTER_SECONDS = 300.0
-"""Seconds that a server may make one request wait by its `Retry-After`."""
+"""Longest wait that a `Retry-After` header may impose (seconds)."""
 
 OUTAGE_FAILURES = 16
-"""Calls failing one after the other, whatever they asked, after which it is not what was asked: the API is down."""
+"""Consecutive failed calls, across all units, after which the API counts as down."""
 
 
 class RateController:
-    """How much may be in flight, and how fast: slower after a short 429, faster again while all is quiet.
+    """Concurrency and request rate, which fall after `rate_limit_exceeded` and rise again with each success.
 
-    Halves what is in flight and the rate when the server says `rate_limit_exceeded`, and adds a little for each
-    answer, up to the settings. `flight` is a limiter whose size moves, `rounds` the pauses since the last answer: what
-    was in flight together is refused together, and makes one.
+    After `rate_limit_exceeded` both are halved. Each success raises them a little, up to the settings. `in_flight` is
+    a limiter with a variable size. `n_throttled` counts the pauses since the last success: requests that were in
+    flight together are rejected together and count as one.
     """
 
     def __init__(self, clock: Clock, *, rate: float, concurrency: int) -> None:
         self._clock = clock
-        self._most_rate = self.rate = rate
-        self._most = concurrency
-        self._size = float(concurrency)
-        self._next = self._round_ends = clock.now().timestamp()
+        self._max_rate = self.rate = rate
+        self._max_concurrency = concurrency
+        self._concurrency = float(concurrency)
+        self._next_slot = self._pause_ends = clock.now().timestamp()
         self.n_throttled = 0
         self.in_flight = anyio.CapacityLimiter(concurrency)
 
     async def wait_for_slot(self) -> None:
-        """Wait for the next moment at which a request may be sent."""
+        """Wait for the next time at which a request may be sent."""
         now = self._clock.now().timestamp()
-        slot = max(now, self._next)
-        self._next = slot + 1 / self.rate
+        slot = max(now, self._next_slot)
+        self._next_slot = slot + 1 / self.rate
         if slot > now:
             await self._clock.sleep(slot - now)
 
     def on_rate_limited(self, retry_after: float | None) -> None:
-        """The server refused for the moment: less in flight, slower, and nobody sends during the pause."""
+        """Halve concurrency and rate, and hold back all requests until the pause ends."""
         now, pauses = self._clock.now().timestamp(), BACKOFF_SECONDS[RateLimited]
-        self.n_throttled += now >= self._round_ends
-        self._round_ends = now + (retry_after or pauses[min(self.n_throttled, len(pauses)) - 1])
-        self._next = max(self._next, self._round_ends)
-        self._resize(max(1.0, self._size / 2))
+        self.n_throttled += now >= self._pause_ends
+        self._pause_ends = now + (retry_after or pauses[min(self.n_throttled, len(pauses)) - 1])
+        self._next_slot = max(self._next_slot, self._pause_ends)
+        self._resize(max(1.0, self._concurrency / 2))
         self.rate = max(0.2, self.rate / 2)
 
     def on_success(self) -> None:
-        """An answer came: a little more may be in flight."""
+        """Raise concurrency and rate a little, up to the settings."""
         self.n_throttled = 0
-        self._resize(min(float(self._most), self._size + 1 / self._size))
-        self.rate = min(self._most_rate, self.rate * 1.02)
+        self._resize(min(float(self._max_concurrency), self._concurrency + 1 / self._concurrency))
+        self.rate = min(self._max_rate, self.rate * 1.02)
 
-    def _resize(self, size: float) -> None:
-        self._size = size
-        self.in_flight.total_tokens = int(size)
+    def _resize(self, concurrency: float) -> None:
+        self._concurrency = concurrency
+        self.in_flight.total_tokens = int(concurrency)
 
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """Whom a request serves: it names the study, entity and unit in the ledger and the journal."""
+    """Study, entity and unit of a request, for the ledger and the journal.
+
+    `is_due`: the request may use the part of the quota that is reserved for due units.
+    """
 
     study: str
     entity: str
@@ -101,21 +106,21 @@ class RequestContext:
 
 
 class RequestSender:
-    """Sends requests through the ledger and retries those whose error says that waiting may help.
+    """Sender of requests through the ledger, which retries those whose error is retryable.
 
-    `failures` counts the calls that the server failed to answer since the last one that it did, be it with a refusal.
+    `consecutive_failures` counts the failed calls since the last success or refusal of a unit.
     """
 
     def __init__(self, client: Client, ledger: Ledger, clock: Clock, *, rate: float, concurrency: int) -> None:
         self._client = client
         self._ledger = ledger
         self._clock = clock
-        self._pace = RateController(clock, rate=rate, concurrency=concurrency)
+        self._rate_controller = RateController(clock, rate=rate, concurrency=concurrency)
         self.consecutive_failures = 0
 
     @property
     def api_is_down(self) -> bool:
-        """Whether so many calls failed one after the other that no further try is worth its request."""
+        """Return whether `OUTAGE_FAILURES` calls in a row have failed."""
         return self.consecutive_failures >= OUTAGE_FAILURES
 
     async def send(
@@ -127,27 +132,27 @@ class RequestSender:
         max_attempts: Callable[[RetryableError], int | None] = lambda _: None,
         wait_for: "asyncio.Future[None] | None" = None,
     ) -> ResponsePage:
-        """Send until an answer comes.
+        """Send a request, with retries, and return its response page.
 
-        `failed` is told of each attempt that cost a request and brought no answer, as fields of a journal event.
-        `tries` may bound the attempts for an error (None leaves the table `PAUSES` to decide). Nothing is sent before
-        `after` has ended well; what it raises is raised. Raises QuotaSpent when
-        the ledger or the API has no request left, and the last ApiError when waiting did not help or cannot help.
+        `on_failure` receives each failed attempt as the facts of a journal event. `max_attempts` limits the attempts
+        for an error; None applies `BACKOFF_SECONDS`. The request is sent after `wait_for` has finished; an error of
+        `wait_for` is raised. Raise QuotaExhausted if the ledger or the API has no request left, and the last ApiError
+        if the retries are used up or the error is not retryable.
         """
         failures: dict[type[ApiError], int] = {}
         endpoint = request.endpoint.name
 
-        def again(error: BaseException) -> bool:
+        def should_retry(error: BaseException) -> bool:
             if isinstance(error, TokenRefreshRequired):
                 return failures[TokenRefreshRequired] < 2
             if not isinstance(error, RetryableError) or self.api_is_down:
                 return False
-            if isinstance(error, RateLimited) and self._pace.n_throttled > len(BACKOFF_SECONDS[RateLimited]):
+            if isinstance(error, RateLimited) and self._rate_controller.n_throttled > len(BACKOFF_SECONDS[RateLimited]):
                 return False
-            most = max_attempts(error)
-            return failures[_error_class(error)] < (len(_backoff(error)) + 1 if most is None else most)
+            limit = max_attempts(error)
+            return failures[_error_class(error)] < (len(_backoff(error)) + 1 if limit is None else limit)
 
-        def pause(state: RetryCallState) -> float:
+        def wait_seconds(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
             if not isinstance(error, RetryableError) or isinstance(error, RateLimited):
                 return 0.0
@@ -155,7 +160,7 @@ class RequestSender:
             return _retry_after_seconds(error) or pauses[min(failures[_error_class(error)], len(pauses)) - 1]
 
         async for attempt in AsyncRetrying(
-            retry=retry_if_exception(again), wait=pause, sleep=self._clock.sleep, reraise=True
+            retry=retry_if_exception(should_retry), wait=wait_seconds, sleep=self._clock.sleep, reraise=True
         ):
             with attempt:
                 try:
@@ -166,7 +171,7 @@ class RequestSender:
                     if error.endpoint == endpoint:
                         on_failure(_failure_event(request, context, error, self._clock))
                     raise
-        raise AssertionError("tenacity ends with an answer or an exception")
+        raise AssertionError("tenacity ends with a result or an exception")
 
     def _count_failure(self, error: ApiError) -> None:
         if isinstance(error, ServerError | Unreachable):
@@ -174,17 +179,17 @@ class RequestSender:
         elif isinstance(error, UnitError):
             self.consecutive_failures = 0
         elif isinstance(error, RateLimited):
-            self._pace.on_rate_limited(_retry_after_seconds(error))
+            self._rate_controller.on_rate_limited(_retry_after_seconds(error))
 
     async def _send_once(
-        self, request: Request, context: RequestContext, after: "asyncio.Future[None] | None"
+        self, request: Request, context: RequestContext, wait_for: "asyncio.Future[None] | None"
     ) -> ResponsePage:
         endpoint, ledger = request.endpoint, self._ledger
-        async with self._pace.in_flight:
-            # Before the place in the quota is taken: a token costs none, and its answer tells the server's time.
+        async with self._rate_controller.in_flight:
+            # Before the reservation: a token request costs no quota, and its response sets the server time.
             await self._client.token()
-            await self._pace.wait_for_slot()
-            place = ledger.reserve(
+            await self._rate_controller.wait_for_slot()
+            reservation = ledger.reserve(
                 endpoint.pool,
                 study=context.study,
                 entity=context.entity,
@@ -193,52 +198,52 @@ class RequestSender:
                 due=context.is_due,
             )
             try:
-                if after is not None:
-                    await asyncio.shield(after)
+                if wait_for is not None:
+                    await asyncio.shield(wait_for)
             except BaseException:
-                ledger.settle(place, status=None, code=None, rows=0, latency=None, log_id=None, sent=False)
+                ledger.settle(reservation, status=None, code=None, rows=0, latency=None, log_id=None, sent=False)
                 raise
             try:
-                answer = await self._client.send(request)
+                page = await self._client.send(request)
             except ApiError as error:
-                opens_at = (
-                    ledger.mark_exhausted(endpoint.pool, place) if isinstance(error, DailyQuotaExceeded) else None
+                retry_at = (
+                    ledger.mark_exhausted(endpoint.pool, reservation) if isinstance(error, DailyQuotaExceeded) else None
                 )
                 ledger.settle(
-                    place,
+                    reservation,
                     status=error.status,
                     code=error.code,
                     rows=0,
                     latency=error.latency,
                     log_id=error.log_id,
-                    # An error of the token's endpoint says that the data request was never sent.
+                    # An error of the token endpoint means that the data request was not sent.
                     sent=error.sent and error.endpoint == endpoint.name,
                 )
-                if opens_at:
+                if retry_at:
                     state = ledger.pool_state(endpoint.pool)
-                    raise QuotaExhausted(state.pool, state.cap, state.used, opens_at, "api_refused") from error
+                    raise QuotaExhausted(state.pool, state.cap, state.used, retry_at, "api_refused") from error
                 raise
             ledger.settle(
-                place,
-                status=answer.status,
+                reservation,
+                status=page.status,
                 code="ok",
-                rows=len(answer.rows),
-                latency=answer.latency,
-                log_id=answer.log_id,
+                rows=len(page.rows),
+                latency=page.latency,
+                log_id=page.log_id,
             )
-            self._pace.on_success()
+            self._rate_controller.on_success()
             self.consecutive_failures = 0
-            return answer
+            return page
 
 
 def summarize_error(error: ApiError) -> str:
-    """What came back, for the reason of a state, such as `HTTP 500 internal_error: Server Internal Error`."""
-    status = f"HTTP {error.status}" if error.status is not None else "No answer"
+    """Return status, code and message of an error, such as `HTTP 500 internal_error: Server Internal Error`."""
+    status = f"HTTP {error.status}" if error.status is not None else "No response"
     return ": ".join(part for part in (f"{status} {error.code}".strip(), error.message) if part)
 
 
 def _retry_after_seconds(error: RetryableError) -> float | None:
-    """The server's own wish for a pause, within reason."""
+    """Return the `Retry-After` of a response, at most `MAX_RETRY_AFTER_SECONDS`; None if it has none."""
     return min(error.retry_after, MAX_RETRY_AFTER_SECONDS) if error.retry_after and error.retry_after > 0 else None
 
 

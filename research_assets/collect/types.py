@@ -1,29 +1,28 @@
-"""The values that pass between the collector and whoever calls it: what to ask, with what, and what came of it."""
+"""Values that pass between the collector and its callers: tasks, results, pauses, progress.
+
+Also what all parts of the collector share to produce them: the bounded job queue and the results of days.
+
+Not here: the attempts that are stored (see units/coverage.py); sending (see sender.py).
+"""
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from research_assets.clock import Clock, midnight
+from research_assets.clock import Clock
 from research_assets.quota.ledger import Ledger, QuotaExhausted
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
+from research_assets.units.coverage import Attempt, format_utc
 
 if TYPE_CHECKING:
     from research_assets.tiktok.client import Client
-from collections.abc import Iterable
-from dataclasses import replace
-
-from research_assets.units.coverage import Attempt, format_utc
-
-# JOINED: """Days of a search as whoever asked for them gets them: finished as their verdict says, or too fresh to be asked."""
-
 
 COOL_DOWN = timedelta(hours=4)
-"""How long an API that answers nothing, or nothing but refusals to be so fast, is left alone."""
+"""Wait after an outage, or after rate limiting that slower requests did not end."""
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -33,9 +32,9 @@ Result = TypeVar("Result")
 class CollectionTask:
     """Partitions of one entity of one study to collect.
 
-    `again` asks what is complete once more (a new observation). `retry` asks quarantined and suspicious units even
-    before their next try is due: what a person means who asks for one day. `canary` collects nothing: it looks for
-    videos of held days that are known from before.
+    `recollect` collects complete units again, as a new observation. `retry_now` retries quarantined and suspicious
+    units before their next try is due, for runs that a person starts. `canary_check` collects nothing: it searches for
+    previously collected videos of the given days.
     """
 
     study: StudySpec
@@ -50,7 +49,7 @@ class CollectionTask:
 class PartitionResult:
     """One partition after this run: its state, counts in rows, requests, and the number of units in each state.
 
-    `held` says that nothing was asked, because everything was held already.
+    `was_complete`: no request was sent, because nothing in the partition was open.
     """
 
     partition: date
@@ -67,7 +66,7 @@ class PartitionResult:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """The quota ended: which partitions are left, and when the pool opens again (UTC)."""
+    """A run that stopped early: the remaining partitions, and when the pool is available again (UTC)."""
 
     pool: str
     reason: str
@@ -77,26 +76,26 @@ class Paused:
 
 @dataclass(frozen=True, slots=True)
 class StopCondition:
-    """Why no further request is sent in this run, and when the next may be."""
+    """The run-wide reason to send no further request, and when the next one may be sent (UTC)."""
 
     pool: str
     reason: str
     retry_at: datetime
 
     @classmethod
-    def from_quota(cls, spent: QuotaExhausted) -> "StopCondition":
-        """The quota's end as a halt."""
-        return cls(spent.pool, str(spent), spent.retry_at)
+    def from_quota(cls, error: QuotaExhausted) -> "StopCondition":
+        """Return the stop condition for a pool without a free request."""
+        return cls(error.pool, str(error), error.retry_at)
 
     @classmethod
-    def cool_down(cls, pool: str, why: str, now: datetime) -> "StopCondition":
-        """A wait for a better hour, where asking on would only spend requests."""
-        return cls(pool, why, now + COOL_DOWN)
+    def cool_down(cls, pool: str, reason: str, now: datetime) -> "StopCondition":
+        """Return a stop condition that ends after `COOL_DOWN`, because further requests would only cost quota."""
+        return cls(pool, reason, now + COOL_DOWN)
 
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """How far the run is: totals since it began, and what it works on."""
+    """Totals of a run since it began, and the partition or window of its last request."""
 
     study: str
     entity: str
@@ -108,7 +107,7 @@ class RunProgress:
 
 @dataclass(frozen=True, slots=True)
 class CollectorContext:
-    """What the collector works with."""
+    """Client, ledger, clock and settings of a run; `progress` is called after each request."""
 
     client: "Client"
     ledger: Ledger
@@ -118,10 +117,10 @@ class CollectorContext:
 
 
 class RunCounter:
-    """Counts a run's requests, pages and rows, and tells whoever wants to know."""
+    """Counter of a run's requests, pages and rows, which reports each change."""
 
-    def __init__(self, task: CollectionTask, tell: Callable[[RunProgress], None] | None) -> None:
-        self._study, self._entity, self._tell = task.study.name, task.entity, tell
+    def __init__(self, task: CollectionTask, on_progress: Callable[[RunProgress], None] | None) -> None:
+        self._study, self._entity, self._on_progress = task.study.name, task.entity, on_progress
         self._pages = self._rows = self._requests = 0
 
     def add(self, partition: str, rows: int | None) -> None:
@@ -129,16 +128,19 @@ class RunCounter:
         self._requests += 1
         self._pages += rows is not None
         self._rows += rows or 0
-        if self._tell:
-            self._tell(RunProgress(self._study, self._entity, partition, self._pages, self._rows, self._requests))
+        if self._on_progress:
+            self._on_progress(
+                RunProgress(self._study, self._entity, partition, self._pages, self._rows, self._requests)
+            )
 
 
 async def run_concurrently(
     jobs: deque[Job], work: Callable[[Job], Awaitable[Result]], max_concurrent: int, should_continue: Callable[[], bool]
 ) -> AsyncGenerator[Result, None]:
-    """Work off a queue, `width` jobs at a time, giving each result as it comes; results may add to the queue.
+    """Run queued jobs, at most `max_concurrent` at a time, and yield results as they finish.
 
-    No new job is begun once `go_on` says no. Whatever still runs when the caller stops is cancelled and waited for.
+    The caller may enqueue more jobs for a result. No new job starts once `should_continue` returns False. When the
+    caller stops iterating, running jobs are cancelled and awaited.
     """
     running: set[asyncio.Future[Result]] = set()
     done: set[asyncio.Future[Result]] = set()
@@ -152,12 +154,13 @@ async def run_concurrently(
     finally:
         for task in running:
             task.cancel()
-        # Of several that failed together one is told; the others are looked at too, or Python would complain of them.
+        # If several jobs fail together, one error is raised. Without this, Python would log the others as never
+        # retrieved.
         await asyncio.gather(*running, *done, return_exceptions=True)
 
 
 def result_from_attempt(attempt: Attempt, *, was_complete: bool = False) -> PartitionResult:
-    """A day as its verdict says."""
+    """Return the result of a day from its attempt."""
     return PartitionResult(
         partition=attempt.partition,
         state=attempt.state,
@@ -173,16 +176,24 @@ def result_from_attempt(attempt: Attempt, *, was_complete: bool = False) -> Part
 
 
 def too_fresh_result(study: StudySpec, day: date, now: datetime) -> PartitionResult | None:
-    """The refusal to ask a day that has not settled yet (new videos lag up to 48 hours); None if it has."""
-    due = midnight(day) + timedelta(days=1 + study.settle_days)
-    if now >= due:
+    """Return the result of a day that has not settled yet (new videos lag up to 48 hours); None if it has."""
+    if not study.is_too_fresh(day, now):
         return None
-    reason = f"The day settles on {format_utc(due)} (settle_days: {study.settle_days}); asked earlier it would be incomplete."
+    due = study.settles_at(day)
+    reason = (
+        f"The day settles at {format_utc(due)} (settle_days: {study.settle_days}). Collected earlier, it would be "
+        "incomplete."
+    )
     return PartitionResult(partition=day, state="too_fresh", units={"too_fresh": 1}, reason=reason, next_try=due)
 
 
-def take_results(attempts: Iterable[Attempt], left: set[date], spent: Mapping[date, float]) -> list[PartitionResult]:
-    """The days that verdicts finish, taken off what is left, with the requests that they cost in this run."""
-    done = [attempt for attempt in attempts if attempt.partition in left and attempt.state != "partial"]
-    left.difference_update(attempt.partition for attempt in done)
-    return [result_from_attempt(replace(attempt, requests=spent[attempt.partition])) for attempt in done]
+def take_results(
+    attempts: Iterable[Attempt], remaining: set[date], requests: Mapping[date, float]
+) -> list[PartitionResult]:
+    """Remove the days that attempts finish from `remaining`, and return their results.
+
+    `requests` are those that each day cost in this run.
+    """
+    finished = [attempt for attempt in attempts if attempt.partition in remaining and attempt.state != "partial"]
+    remaining.difference_update(attempt.partition for attempt in finished)
+    return [result_from_attempt(replace(attempt, requests=requests[attempt.partition])) for attempt in finished]

@@ -1,4 +1,7 @@
-"""A bench for the collector: the real client, ledger, journal and tables on a sandbox, with one clock for all."""
+"""Test harness of the collector: the real client, ledger, journal and tables on a sandbox, with one clock.
+
+Not here: the harness whose sandbox is a real server (see process_harness.py).
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +29,7 @@ START = date(2026, 2, 1)
 
 
 def study(name: str = "garden", **changes: Any) -> StudySpec:
-    """A study from `START` on; the flat world answers any query."""
+    """Return a study that starts on `START`; a sandbox with a fixed volume answers any query."""
     return replace(StudySpec(name=name, start=START, query=QUERY), **changes)
 
 
@@ -36,7 +39,7 @@ def days(number: int, first: date = START) -> tuple[date, ...]:
 
 @dataclass
 class CollectorHarness:
-    """A sandbox, a data root and a clock. The clock stands still but for what is slept."""
+    """A sandbox, a data root and a clock, which advances only when the collector sleeps."""
 
     settings: Settings
     config: SandboxConfig
@@ -61,14 +64,14 @@ class CollectorHarness:
         return CollectorContext(client, self.ledger, self.server_clock, replace(self.settings, **changes))
 
     async def collect(
-        self, entity: str, partitions: Sequence[date], spec: StudySpec | None = None, **how: Any
+        self, entity: str, partitions: Sequence[date], spec: StudySpec | None = None, **options: Any
     ) -> tuple[dict[date, PartitionResult], Paused | None]:
-        """Collect; gives what was finished by partition, and the pause if there was one."""
-        asked = {name: how.pop(name) for name in ("recollect", "retry_now", "canary_check") if name in how}
-        task = CollectionTask(spec or study(), entity, tuple(partitions), **asked)
+        """Collect; return the results by partition, and the pause if there was one."""
+        modes = {name: options.pop(name) for name in ("recollect", "retry_now", "canary_check") if name in options}
+        task = CollectionTask(spec or study(), entity, tuple(partitions), **modes)
         finished: dict[date, PartitionResult] = {}
         pause = None
-        context = self.tools(**how)
+        context = self.tools(**options)
         async with context.client:
             async for result in collect(task, context):
                 if isinstance(result, Paused):
@@ -79,17 +82,19 @@ class CollectorHarness:
 
     @property
     def requests_sent(self) -> int:
-        """Data requests that reached the sandbox, refused ones included."""
-        return sum(count for endpoint, count in self.app.books.asked.items() if not endpoint.startswith("oauth"))
+        """Data requests that the sandbox received, including those it refused."""
+        return sum(
+            count for endpoint, count in self.app.request_log.requests.items() if not endpoint.startswith("oauth")
+        )
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
-        """Ask the raw tables: `{videos}` stands for the table of that name."""
+        """Query the raw tables; `{videos}` stands for the table of that name."""
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
             return connection.execute(query.format_map(_Tables(self.settings.raw))).fetchall()
 
     def ids(self) -> list[int]:
-        """Every video id in the raw table, repeats included."""
+        """Return every video id in the raw table, including duplicates."""
         return [row[0] for row in self.sql("SELECT id FROM {videos}")]
 
 
@@ -97,7 +102,7 @@ Edit = Callable[[httpx.Request, httpx.Response], httpx.Response | None]
 
 
 class TamperingTransport(httpx.AsyncBaseTransport):
-    """The way to a sandbox, on which the answers of data requests may be changed: `edit` gives another one, or None."""
+    """Transport to a sandbox that may change the responses of data requests: `edit` returns another one, or None."""
 
     def __init__(self, harness: CollectorHarness, edit: Edit) -> None:
         self._inner, self._edit = httpx.ASGITransport(harness.app), edit
@@ -111,14 +116,14 @@ class TamperingTransport(httpx.AsyncBaseTransport):
 
 
 def change_data(response: httpx.Response, **data: Any) -> httpx.Response:
-    """An answer with other values in its `data`; None takes one away."""
+    """Return a response with other values in its `data`; None removes a value."""
     body = orjson.loads(response.content)
     body["data"] = {key: value for key, value in (body["data"] | data).items() if value is not None}
     return httpx.Response(200, json=body, headers={"date": response.headers["date"]})
 
 
 def ids_as_text(response: httpx.Response) -> httpx.Response | None:
-    """An answer of videos or comments with its ids as text; None if it holds none."""
+    """Return a response of videos or comments with its ids as text; None if it has none."""
     data = orjson.loads(response.content).get("data", {})
     lists = {
         name: [row | {"id": str(row["id"])} for row in data[name]] for name in ("videos", "comments") if data.get(name)
@@ -127,7 +132,7 @@ def ids_as_text(response: httpx.Response) -> httpx.Response | None:
 
 
 def error_response(response: httpx.Response, status: int, code: str, message: str) -> httpx.Response:
-    """A refusal in an answer's place."""
+    """Return an error response instead of a response."""
     body = {"error": {"code": code, "message": message, "log_id": "1"}}
     return httpx.Response(status, json=body, headers={"date": response.headers["date"]})
 

@@ -1,6 +1,8 @@
-"""A lab whose sandbox is a real server on loopback, and collections in processes of their own, which can be killed.
+"""Test harness with a real server on loopback, and collections in processes of their own, which can be killed.
 
-For the crash tests and for the benchmarks. Children are forked from a process that has imported everything once.
+It serves the crash tests and the benchmarks. Children are forked from a process that has imported everything once.
+
+Not here: the harness without a server (see harness.py).
 """
 
 import asyncio
@@ -35,18 +37,21 @@ from research_assets_tests.conftest import FakeClock
 from research_assets_tests.workers import kill_at_disk_operation
 
 PATIENCE = 120.0
-"""Seconds after which a child that should have ended is taken for hung."""
+"""Seconds after which a child process counts as hung."""
 
 
 class ServedHarness(CollectorHarness):
-    """A lab that is asked over HTTP. `served` makes it."""
+    """A harness whose sandbox is reached over HTTP; `serve_harness` creates it."""
 
     def tools(self, **changes: Any) -> CollectorContext:
         settings = replace(self.settings, **changes)
         return open_tools(settings, self.server_clock, self.ledger)
 
     def copy(self, name: str, *, forget: bool = True) -> "ServedHarness":
-        """The same server for a copy of this data root beside it; with `forget` its books, searches and quota too."""
+        """Return a harness on a copy of this data root, with the same server.
+
+        `forget` resets the server's request log, searches and quota.
+        """
         if forget:
             self.app.reset()
         other = copy(self)
@@ -58,21 +63,21 @@ class ServedHarness(CollectorHarness):
         return other
 
     def at_request(self, number: int, act: Callable[[], object]) -> None:
-        """Do something when the n-th data request from now has its answer, which has not left yet."""
-        enter, left = self.app.books.add, [number]
+        """Call `act` when the n-th data request from now has its response, before the response is sent."""
+        add, remaining = self.app.request_log.add, [number]
 
-        def entered(entry: LogEntry) -> None:
-            enter(entry)
-            left[0] -= not entry.endpoint.startswith("oauth")
-            if left[0] == 0:
+        def add_and_act(entry: LogEntry) -> None:
+            add(entry)
+            remaining[0] -= not entry.endpoint.startswith("oauth")
+            if remaining[0] == 0:
                 act()
 
-        self.app.books.add = entered  # type: ignore[method-assign]
+        self.app.request_log.add = add_and_act  # type: ignore[method-assign]
 
 
 @contextmanager
 def serve_harness(settings: Settings, config: SandboxConfig, clock: FakeClock | None = None) -> Iterator[ServedHarness]:
-    """A lab on a data root, its sandbox listening on loopback and running on the lab's clock."""
+    """Yield a harness on a data root; its sandbox listens on loopback and uses the harness's clock."""
     harness = ServedHarness(settings, config, clock) if clock else ServedHarness(settings, config)
     with run_in_thread(config, clock=harness.clock) as sandbox:
         harness.app = sandbox.app
@@ -86,7 +91,7 @@ def open_tools(
     ledger: Ledger | None = None,
     progress: Callable[[RunProgress], None] | None = None,
 ) -> CollectorContext:
-    """The collector's tools as a run has them: client, ledger and clock for these settings."""
+    """Return the context of a run with these settings: client, ledger and clock."""
     client = Client(
         key=settings.client_key,
         secret=settings.client_secret,
@@ -95,16 +100,16 @@ def open_tools(
         timeout=settings.timeout,
         connections=settings.concurrency,
     )
-    held = ledger or Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
-    return CollectorContext(client, held, clock, settings, progress)
+    ledger = ledger or Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
+    return CollectorContext(client, ledger, clock, settings, progress)
 
 
 @dataclass(frozen=True, slots=True)
 class CollectorProcess:
-    """One collection in a process of its own, and where it ends by SIGKILL, if it does.
+    """One collection in a process of its own, and the point at which SIGKILL ends it, if any.
 
-    `pages`: once so many pages of this process are durable. `place`: where a function of `PLACES` is called.
-    `step`: at the n-th operation on the disk while a capture is published.
+    `pages`: when N pages of this process are durable. `place`: at a point of `KILL_POINTS`. `step`: at the n-th disk
+    operation while a capture is published.
     """
 
     settings: Settings
@@ -117,7 +122,7 @@ class CollectorProcess:
     step: int | None = None
 
     def begin(self) -> BaseProcess:
-        """Start it."""
+        """Start the process."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         process = context.Process(target=_run_child, args=(self,), daemon=True)
@@ -125,35 +130,35 @@ class CollectorProcess:
         return process
 
     def end(self) -> bool:
-        """Start it and wait for its end; whether it was killed rather than done."""
+        """Start the process and wait for its end; return whether it was killed."""
         return wait_for_exit(self.begin())
 
 
 KILL_POINTS: dict[str, tuple[tuple[object, str], ...]] = {
     "before the seal": ((publishing, "publish_capture"),),
     "between seal and table": ((raw_writer, "write_capture"),),
-    "between table and coverage": ((raw_writer, "_write_verdicts"),),
+    "between table and coverage": ((raw_writer, "_write_attempts"),),
 }
-"""Steps at which a life may end, as the functions that begin them."""
+"""Points at which a process may be killed, as the functions that begin them."""
 
 
 def wait_for_exit(process: BaseProcess) -> bool:
-    """Wait for a child's end; whether it was killed. Raises if it failed by itself, or hangs."""
+    """Wait for a child's end and return whether it was killed. Raise RuntimeError if it failed by itself or hangs."""
     process.join(PATIENCE)
     code = process.exitcode
     if code not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"The child ended with {code}; its words stand above.")
+        raise RuntimeError(f"The child process ended with {code}; its output is above.")
     return code != 0
 
 
 def kill(process: BaseProcess) -> None:
-    """SIGKILL; returns when the process is gone, so that nothing that is sent afterwards reaches it."""
+    """Kill a process and return when it is gone, so that no later response reaches it."""
     process.kill()
     wait([process.sentinel], PATIENCE)
 
 
-def kill_at_page(harness: ServedHarness, page: int, life: CollectorProcess) -> None:
-    """Run a child and kill it when the server has the n-th page ready, before a byte of it has left."""
+def kill_at_page(harness: ServedHarness, page: int, process: CollectorProcess) -> None:
+    """Run a child and kill it when the server has the n-th page ready, before it sends a byte of it."""
     child: list[BaseProcess] = []
     begun = Event()
 
@@ -162,39 +167,39 @@ def kill_at_page(harness: ServedHarness, page: int, life: CollectorProcess) -> N
         kill(child[0])
 
     harness.at_request(page, act)
-    child.append(life.begin())
+    child.append(process.begin())
     begun.set()
     if not wait_for_exit(child[0]):
-        raise RuntimeError(f"The process outlived page {page}.")
+        raise RuntimeError(f"The process was not killed at page {page}.")
 
 
 def _kill_self(*_: object, **__: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _run_child(life: CollectorProcess) -> None:
-    if life.place:
-        for owner, name in KILL_POINTS[life.place]:
+def _run_child(process: CollectorProcess) -> None:
+    if process.place:
+        for owner, name in KILL_POINTS[process.place]:
             setattr(owner, name, _kill_self)
-    if life.step is not None:
-        publishing.publish_capture = _kill_before(publishing.publish_capture, life.step)
-    asyncio.run(_collect(life))
+    if process.step is not None:
+        publishing.publish_capture = _kill_before(publishing.publish_capture, process.step)
+    asyncio.run(_collect(process))
 
 
 def _kill_before(publish: Callable[..., None], step: int) -> Callable[..., None]:
-    def published(*args: Any) -> None:
+    def publish_and_kill(*args: Any) -> None:
         kill_at_disk_operation(step)
         publish(*args)
 
-    return published
+    return publish_and_kill
 
 
-async def _collect(life: CollectorProcess) -> None:
-    def durable(progress: RunProgress) -> None:
-        if progress.pages == life.pages:
+async def _collect(process: CollectorProcess) -> None:
+    def on_progress(progress: RunProgress) -> None:
+        if progress.pages == process.pages:
             _kill_self()
 
-    context = open_tools(life.settings, ServerClock(FakeClock(life.moment)), progress=durable)
+    context = open_tools(process.settings, ServerClock(FakeClock(process.moment)), progress=on_progress)
     async with context.client:
-        async for _ in collect(CollectionTask(life.spec, life.entity, life.partitions), context):
+        async for _ in collect(CollectionTask(process.spec, process.entity, process.partitions), context):
             pass

@@ -1,4 +1,4 @@
-"""Known videos are looked for again: what was found, what was not, when the next look is due, and what it costs."""
+"""Canary rechecks: which videos are found, when the next recheck is due, and what it costs."""
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
@@ -37,7 +37,7 @@ RUNNING = study(end=None)
 
 
 async def collected_harness(settings: Settings, **knobs: object) -> CollectorHarness:
-    """A lab that holds five days of 20 videos for long enough."""
+    """Return a harness that collected five days of 20 videos one canary interval ago."""
     harness = CollectorHarness(settings, SandboxConfig(**{"fixed_volume": 20, "search_lifetime": 40 * 86_400, **knobs}))  # type: ignore[arg-type]
     await harness.collect("videos", days(5))
     harness.clock.advance(days=CANARY_INTERVAL.days)
@@ -45,14 +45,14 @@ async def collected_harness(settings: Settings, **knobs: object) -> CollectorHar
 
 
 def due(harness: CollectorHarness) -> date | None:
-    """The day that the study is to look at now."""
+    """Return the day of the canary recheck that is due now."""
     pools, used = read_pools(harness.settings, harness.server_clock)
     return read_agenda_inputs(harness.settings, [RUNNING], pools, harness.clock.now(), used=used).canary_days.get(
         "garden"
     )
 
 
-async def test_a_look_costs_one_request_and_says_of_each_video_whether_it_is_still_found(settings: Settings) -> None:
+async def test_recheck_costs_one_request_and_records_each_video(settings: Settings) -> None:
     harness = await collected_harness(settings)
     sent = harness.requests_sent
 
@@ -70,16 +70,16 @@ async def test_a_look_costs_one_request_and_says_of_each_video_whether_it_is_sti
     )
     assert sorted(harness.sql(CANARY_SQL)) == [
         ("complete", 17, 0.85, None),
-        ("missing", 3, 0.15, "Known from before, not found when it was looked for again."),
+        ("missing", 3, 0.15, "Previously collected, but not found in the canary check."),
     ]
-    assert len(harness.ids()) == 100, "a look brings no rows"
-    # The days stand as they did, for the collector and for the agenda.
+    assert len(harness.ids()) == 100, "a recheck stores no rows"
+    # The status of the days is unchanged, for the collector and for the agenda.
     finished, _ = await harness.collect("videos", days(5))
     assert {one.was_complete for one in finished.values()} == {True}
     assert harness.requests_sent - sent == 1
 
 
-async def test_ids_that_come_as_text_are_found_too(settings: Settings) -> None:
+async def test_recheck_finds_ids_as_text(settings: Settings) -> None:
     harness = await collected_harness(settings)
     await harness.collect(
         "videos", [START], canary_check=True, transport=TamperingTransport(harness, lambda _, r: ids_as_text(r))
@@ -87,7 +87,7 @@ async def test_ids_that_come_as_text_are_found_too(settings: Settings) -> None:
     assert harness.sql(CANARY_SQL) == [("complete", 20, 1, None)]
 
 
-async def test_a_query_that_is_not_answered_is_suspicious_and_looked_at_again_tomorrow(settings: Settings) -> None:
+async def test_unanswered_query_is_suspicious_and_due_for_a_recheck_after_a_day(settings: Settings) -> None:
     harness = await collected_harness(settings)
     sent = harness.requests_sent
     nothing = TamperingTransport(
@@ -97,13 +97,13 @@ async def test_a_query_that_is_not_answered_is_suspicious_and_looked_at_again_to
     assert harness.requests_sent - sent == 2
     [(state, number, requests, reason)] = harness.sql(CANARY_SQL)
     assert (state, number, requests) == ("suspicious", 20, 2)
-    assert "20 videos known from before" in reason
+    assert "20 previously collected videos" in reason
     assert due(harness) is None
     harness.clock.advance(days=1)
     assert due(harness) is not None
 
 
-async def test_a_look_waits_for_the_quota(settings: Settings) -> None:
+async def test_recheck_waits_for_the_quota(settings: Settings) -> None:
     harness = await collected_harness(settings)
     harness.ledger.mark_exhausted("research")
     finished, pause = await harness.collect("videos", [START], canary_check=True)
@@ -113,64 +113,64 @@ async def test_a_look_waits_for_the_quota(settings: Settings) -> None:
     assert harness.sql(CANARY_SQL) == []
 
 
-async def test_an_api_that_is_down_is_left_alone_and_nothing_is_said_of_the_videos(settings: Settings) -> None:
+async def test_outage_pauses_the_recheck_and_records_no_video(settings: Settings) -> None:
     harness = await collected_harness(settings)
     sent = harness.requests_sent
     down = TamperingTransport(harness, lambda _, r: error_response(r, 500, "internal_error", "Server Internal Error"))
     finished, pause = await harness.collect("videos", [START], canary_check=True, transport=down)
     assert not finished
     assert pause is not None
-    assert "could not be looked for" in pause.reason
+    assert "The canary check failed" in pause.reason
     assert harness.requests_sent - sent == 2
     assert harness.sql(CANARY_SQL) == []
 
 
-async def test_of_a_query_by_many_accounts_those_are_looked_for_that_go_into_one_search(settings: Settings) -> None:
+async def test_recheck_of_many_accounts_uses_those_that_fit_into_one_search(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig(fixed_volume=20, search_lifetime=40 * 86_400))
     authors = sorted({name for (name,) in (await _any_day(harness))})
     wide = study(query={"and": ({"operation": "IN", "field_name": "username", "field_values": tuple(authors)},)})
-    asked: list[set[str]] = []
+    searched: list[set[str]] = []
 
-    def seen(request: httpx.Request, _: httpx.Response) -> None:
+    def record(request: httpx.Request, _: httpx.Response) -> None:
         for one in orjson.loads(request.content)["query"]["and"]:
             if one["field_name"] == "username":
-                asked.append(set(one["field_values"]))
+                searched.append(set(one["field_values"]))
 
-    await harness.collect("videos", [START], wide, canary_check=True, transport=TamperingTransport(harness, seen))
+    await harness.collect("videos", [START], wide, canary_check=True, transport=TamperingTransport(harness, record))
     assert len(authors) > harness.settings.username_batch
-    [names] = asked
+    [names] = searched
     assert len(names) == harness.settings.username_batch
     assert names < set(authors)
 
 
-@pytest.mark.parametrize("spelt", [str, str.upper])
-async def test_an_account_that_breaks_searches_is_left_out_of_the_look(
-    settings: Settings, spelt: Callable[[str], str]
+@pytest.mark.parametrize("spell", [str, str.upper])
+async def test_recheck_leaves_out_an_account_that_breaks_searches(
+    settings: Settings, spell: Callable[[str], str]
 ) -> None:
     harness = make_harness(settings, search_lifetime=40 * 86_400)
-    names = [spelt(name) for name in panel(harness, 10)]
+    names = [spell(name) for name in panel(harness, 10)]
     harness = make_harness(replaced(settings), search_lifetime=40 * 86_400, breaking_usernames=frozenset({names[3]}))
-    heard = RecordingEdit()
+    recorded = RecordingEdit()
     await harness.collect("videos", days(5), usernames_of(names))
     harness.clock.advance(days=CANARY_INTERVAL.days)
     sent = harness.requests_sent
     finished, pause = await harness.collect(
-        "videos", [START], usernames_of(names), canary_check=True, transport=TamperingTransport(harness, heard)
+        "videos", [START], usernames_of(names), canary_check=True, transport=TamperingTransport(harness, recorded)
     )
     assert (pause, finished[START].state, harness.requests_sent - sent) == (None, "complete", 1)
-    # Of the two that failed last it is not known which one it was: both are asked by themselves.
-    [together] = heard.searches
+    # It is unknown which of the two that failed last is the cause, so both are searched separately.
+    [together] = recorded.searches
     assert len(together) == 8
     assert set(together) < set(names) - {names[3]}
     assert harness.sql(CANARY_SQL) == [("complete", 8, 1, None)]
 
 
-async def test_few_videos_are_looked_for_too_but_say_nothing_of_the_query(settings: Settings) -> None:
+async def test_recheck_of_few_videos_says_nothing_about_the_query(settings: Settings) -> None:
     harness = await collected_harness(settings)
     [(name, number)] = harness.sql(
         f"SELECT username, count(*) FROM {{videos}} WHERE day = '{START}' GROUP BY ALL HAVING count(*) < 3 LIMIT 1"
     )
-    few = usernames_of([name, "somebody.else"])
+    few = usernames_of([name, "some.other"])
     nothing = TamperingTransport(
         harness, lambda _, r: change_data(r, videos=None, cursor=0, has_more=False, search_id=None)
     )
@@ -184,7 +184,7 @@ async def _any_day(harness: CollectorHarness) -> list[tuple[str]]:
     return harness.sql("SELECT DISTINCT username FROM {videos}")
 
 
-async def test_a_look_is_due_a_week_after_the_last_and_not_before_videos_are_known_for_a_week(
+async def test_recheck_is_due_a_week_after_the_last_one_and_a_week_after_collection(
     settings: Settings,
 ) -> None:
     harness = await collected_harness(settings)
@@ -200,11 +200,11 @@ async def test_a_look_is_due_a_week_after_the_last_and_not_before_videos_are_kno
     assert due(harness) in days(5)
 
 
-def test_the_day_changes_from_week_to_week_and_looking_ends_with_the_study() -> None:
+def test_recheck_day_changes_weekly_and_rechecks_end_with_the_study() -> None:
     now = datetime(2026, 6, 1, 9, tzinfo=UTC)
     weeks = [canary_day(RUNNING, days(40), None, None, now + CANARY_INTERVAL * i) for i in range(20)]
     assert len(set(weeks)) > 10
     assert canary_day(RUNNING, (), None, None, now) is None
     over = study(end=START + timedelta(days=4))
-    assert canary_day(over, days(5), None, None, now) in days(5), "once more after the end"
+    assert canary_day(over, days(5), None, None, now) in days(5), "one recheck after the end"
     assert canary_day(over, days(5), now - CANARY_INTERVAL, None, now) is None

@@ -1,7 +1,7 @@
-"""A collection that is killed at any point goes on after its last durable page: nothing lost, nothing twice.
+"""Kill tests: a collection that is killed at any point resumes after its last durable page, without loss or duplicates.
 
-Real processes, killed by SIGKILL, and a real server. The kill comes before a page's answer has left the server, or
-right after the page has become durable; all that may differ is one request.
+The tests use real processes, killed by SIGKILL, and a real server. The kill comes before the server sends a page, or
+right after the page is durable. At most one request is repeated.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ from research_assets_tests.collect.process_harness import (
 
 @dataclass(frozen=True)
 class Case:
-    """A collection of some pages, one after the other, and what tells its rows apart."""
+    """A collection of N consecutive pages, and the key of its rows."""
 
     entity: str
     pages: int
@@ -46,9 +46,9 @@ class Case:
     spec: StudySpec = field(default_factory=study)
     before: tuple[str, ...] = ()
 
-    def life(self, harness: ServedHarness, **death: Any) -> CollectorProcess:
+    def process(self, harness: ServedHarness, **kill_at: Any) -> CollectorProcess:
         return CollectorProcess(
-            harness.settings, self.entity, self.partitions(harness), harness.clock.moment, self.spec, **death
+            harness.settings, self.entity, self.partitions(harness), harness.clock.moment, self.spec, **kill_at
         )
 
 
@@ -62,7 +62,7 @@ CASES = {
         11,
         {},
         50,
-        lambda lab: (week_of(lab.clock.now().date()),),
+        lambda harness: (week_of(harness.clock.now().date()),),
         "username",
         study(panel=("sandbox_popular",)),
     ),
@@ -74,7 +74,7 @@ NUMBERS = count()
 def base(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Case, ServedHarness]]:
-    """A case, a server for it, and a data root that holds what it builds upon."""
+    """A case, a server for it, and a data root with the entities that it depends on."""
     case = CASES[request.param]
     settings = Settings.from_env(
         {
@@ -86,50 +86,50 @@ def base(
     )
     small = replace(settings, page_size=case.page_size, concurrency=1)
     with serve_harness(small, SandboxConfig(**case.knobs)) as harness:
-        for spec in (
+        for process in (
             CollectorProcess(harness.settings, name, days(1), harness.clock.moment, case.spec) for name in case.before
         ):
-            assert not spec.end()
+            assert not process.end()
         yield case, harness
 
 
 @pytest.fixture
 def case_harness(base: tuple[Case, ServedHarness]) -> tuple[Case, ServedHarness]:
-    """The case on a data root of this test's own."""
+    """The case on a separate data root for each test."""
     case, harness = base
     return case, harness.copy(str(next(NUMBERS)))
 
 
-def held(harness: ServedHarness, case: Case) -> list[Any]:
-    """What tells the rows apart, for every row in the raw table."""
+def stored_keys(harness: ServedHarness, case: Case) -> list[Any]:
+    """Return the key of every row in the raw table."""
     return sorted(row[0] for row in harness.sql(f"SELECT {case.key} FROM {{{case.entity}}}"))
 
 
-def truth(harness: ServedHarness, case: Case) -> list[Any]:
-    """What a perfect collector would hold."""
-    known = harness.app.truth
+def expected_keys(harness: ServedHarness, case: Case) -> list[Any]:
+    """Return the keys of all rows that the API returns."""
+    ground_truth = harness.app.ground_truth
     if case.entity == "followers":
-        return sorted(known.user("sandbox_popular")["followers"])
-    hits = known.videos(
+        return sorted(ground_truth.user("sandbox_popular")["followers"])
+    hits = ground_truth.videos(
         {group: list(conditions) for group, conditions in QUERY.items()}, START, case.partitions(harness)[-1]
     )
     videos = [video for day in hits.values() for video in day.deliverable]
     if case.entity == "videos":
         return sorted(videos)
-    top = [comment for video in videos for comment in known.comments(video)]
-    return sorted(top + [reply for comment in top for reply in known.replies(comment)])
+    top = [comment for video in videos for comment in ground_truth.comments(video)]
+    return sorted(top + [reply for comment in top for reply in ground_truth.replies(comment)])
 
 
-async def assert_completes(harness: ServedHarness, case: Case, *, again: int, failed: int = 0) -> None:
-    """A second run finishes: no row lost, none twice, so many pages asked again in all, and no journal left.
+async def assert_completes(harness: ServedHarness, case: Case, *, repeated: int, failed: int = 0) -> None:
+    """Assert that a second run completes without lost or duplicate rows, with `repeated` requests and no open journal.
 
-    `failed` of them were answered with an error, so that the coverage counts them too.
+    `failed` of these were answered with an error, so that the coverage counts them too.
     """
     finished, pause = await harness.collect(case.entity, case.partitions(harness), case.spec)
     assert pause is None
     assert {result.state for result in finished.values()} == {"complete"}
-    assert held(harness, case) == truth(harness, case)
-    assert harness.requests_sent == case.pages + again
+    assert stored_keys(harness, case) == expected_keys(harness, case)
+    assert harness.requests_sent == case.pages + repeated
     assert sum(result.requests for result in finished.values()) == pytest.approx(case.pages + failed)
     assert list_open_journals(harness.settings.captures, case.entity, case.spec.name) == []
     assert harness.sql("SELECT count(*) FROM {coverage} WHERE state <> 'complete'") == [(0,)]
@@ -139,63 +139,69 @@ EACH_PAGE = [(name, page) for name, case in CASES.items() for page in range(1, c
 
 
 @pytest.mark.parametrize(("base", "page"), EACH_PAGE, indirect=["base"])
-async def test_killed_before_a_page_arrives(case_harness: tuple[Case, ServedHarness], page: int) -> None:
+async def test_run_killed_before_a_page_arrives_repeats_one_request(
+    case_harness: tuple[Case, ServedHarness], page: int
+) -> None:
     case, harness = case_harness
-    kill_at_page(harness, page, case.life(harness))
-    await assert_completes(harness, case, again=1)
+    kill_at_page(harness, page, case.process(harness))
+    await assert_completes(harness, case, repeated=1)
 
 
 @pytest.mark.parametrize(
     ("base", "page"), [each for each in EACH_PAGE if each[1] in (1, 2, CASES[each[0]].pages)], indirect=["base"]
 )
-async def test_killed_after_a_page_is_durable(case_harness: tuple[Case, ServedHarness], page: int) -> None:
+async def test_run_killed_after_a_durable_page_repeats_no_request(
+    case_harness: tuple[Case, ServedHarness], page: int
+) -> None:
     case, harness = case_harness
-    assert case.life(harness, pages=page).end()
-    await assert_completes(harness, case, again=0)
+    assert case.process(harness, pages=page).end()
+    await assert_completes(harness, case, repeated=0)
 
 
 @pytest.mark.parametrize("base", CASES, indirect=True)
-async def test_killed_after_each_page_again_and_again(case_harness: tuple[Case, ServedHarness]) -> None:
+async def test_run_killed_after_every_page_repeats_no_request(case_harness: tuple[Case, ServedHarness]) -> None:
     case, harness = case_harness
     for _ in range(case.pages):
-        assert case.life(harness, pages=1).end()
-    assert not case.life(harness, pages=1).end()
-    await assert_completes(harness, case, again=0)
+        assert case.process(harness, pages=1).end()
+    assert not case.process(harness, pages=1).end()
+    await assert_completes(harness, case, repeated=0)
 
 
 @pytest.mark.parametrize("place", KILL_POINTS)
 @pytest.mark.parametrize("base", CASES, indirect=True)
-async def test_killed_while_publishing(case_harness: tuple[Case, ServedHarness], place: str) -> None:
+async def test_run_killed_while_publishing_repeats_no_request(
+    case_harness: tuple[Case, ServedHarness], place: str
+) -> None:
     case, harness = case_harness
-    assert case.life(harness, place=place).end()
-    await assert_completes(harness, case, again=0)
+    assert case.process(harness, place=place).end()
+    await assert_completes(harness, case, repeated=0)
 
 
 @pytest.mark.parametrize("base", ["videos"], indirect=True)
-async def test_killed_at_any_step_of_publishing(base: tuple[Case, ServedHarness]) -> None:
+async def test_run_killed_at_any_step_of_publishing_repeats_no_request(base: tuple[Case, ServedHarness]) -> None:
     case, harness = base
     short = replace(case, pages=7, partitions=lambda _: days(1))
     for step in count(0, 6):
-        at = harness.copy(str(next(NUMBERS)))
-        if not short.life(at, step=step).end():
+        copy = harness.copy(str(next(NUMBERS)))
+        if not short.process(copy, step=step).end():
             break
-        await assert_completes(at, short, again=0)
+        await assert_completes(copy, short, repeated=0)
     assert step > 20
 
 
 @pytest.fixture(scope="module")
 def torn_journal(base: tuple[Case, ServedHarness]) -> tuple[Case, ServedHarness]:
-    """A data root whose journal holds all but the last pages."""
+    """A data root whose journal has all but the last pages."""
     case, harness = base
     root = harness.copy(str(next(NUMBERS)))
-    assert case.life(root, pages=case.pages - 2).end()
+    assert case.process(root, pages=case.pages - 2).end()
     return case, root
 
 
 @pytest.mark.parametrize("base", CASES, indirect=True)
 @hypothesis_settings(max_examples=8)
 @given(data=st.data())
-async def test_a_journal_cut_at_any_byte_costs_the_pages_that_were_cut(
+async def test_journal_cut_at_any_byte_repeats_only_the_pages_that_were_cut(
     torn_journal: tuple[Case, ServedHarness], data: st.DataObject
 ) -> None:
     case, root = torn_journal
@@ -204,83 +210,85 @@ async def test_a_journal_cut_at_any_byte_costs_the_pages_that_were_cut(
     content = journal.read_bytes()
     at = data.draw(st.integers(0, len(content)))
     journal.write_bytes(content[:at])
-    whole = content[: content.rfind(b"\n", 0, at) + 1].splitlines()
-    kept = sum(line.startswith(b'{"event":"page"') for line in whole)
+    complete_lines = content[: content.rfind(b"\n", 0, at) + 1].splitlines()
+    kept = sum(line.startswith(b'{"event":"page"') for line in complete_lines)
     before = harness.requests_sent
     finished, pause = await harness.collect(case.entity, case.partitions(harness), case.spec)
     assert pause is None
     assert {result.state for result in finished.values()} == {"complete"}
-    assert held(harness, case) == truth(harness, case)
+    assert stored_keys(harness, case) == expected_keys(harness, case)
     assert harness.requests_sent - before == case.pages - kept
 
 
 @pytest.mark.parametrize("base", CASES, indirect=True)
-async def test_of_two_processes_one_works_and_the_other_says_so_at_once(
+async def test_second_process_raises_partition_busy_at_once(
     case_harness: tuple[Case, ServedHarness],
 ) -> None:
     case, harness = case_harness
-    reached, go_on = Event(), Event()
+    reached, may_continue = Event(), Event()
 
-    def hold() -> None:
+    def wait() -> None:
         reached.set()
-        go_on.wait()
+        may_continue.wait()
 
-    harness.at_request(3, hold)
-    child = case.life(harness).begin()
+    harness.at_request(3, wait)
+    child = case.process(harness).begin()
     assert reached.wait(60)
     try:
         with pytest.raises(PartitionBusy, match="another process"):
             await harness.collect(case.entity, case.partitions(harness), case.spec)
     finally:
-        go_on.set()
+        may_continue.set()
     assert not wait_for_exit(child)
     assert harness.requests_sent == case.pages
-    assert held(harness, case) == truth(harness, case)
+    assert stored_keys(harness, case) == expected_keys(harness, case)
 
 
 @pytest.mark.parametrize("base", ["comments"], indirect=True)
 @pytest.mark.parametrize("page", [1, 4, 9])
-async def test_with_many_in_flight_no_more_than_those_are_asked_again(
+async def test_killed_run_repeats_at_most_the_requests_in_flight(
     case_harness: tuple[Case, ServedHarness], page: int
 ) -> None:
     case, harness = case_harness
     harness.settings = replace(harness.settings, concurrency=4)
-    kill_at_page(harness, page, case.life(harness))
+    kill_at_page(harness, page, case.process(harness))
     finished, _ = await harness.collect(case.entity, case.partitions(harness), case.spec)
     assert {result.state for result in finished.values()} == {"complete"}
-    assert held(harness, case) == truth(harness, case)
+    assert stored_keys(harness, case) == expected_keys(harness, case)
     assert harness.requests_sent <= case.pages + 4
 
 
 @pytest.mark.parametrize("base", CASES, indirect=True)
-async def test_the_token_ends_in_the_middle(case_harness: tuple[Case, ServedHarness]) -> None:
+async def test_run_completes_after_its_token_is_revoked(case_harness: tuple[Case, ServedHarness]) -> None:
     case, harness = case_harness
     harness.at_request(4, harness.app.tokens.revoke_all)
-    await assert_completes(harness, case, again=1, failed=1)
-    assert harness.app.books.outcomes["access_token_invalid"] == 1
+    await assert_completes(harness, case, repeated=1, failed=1)
+    assert harness.app.request_log.outcomes["access_token_invalid"] == 1
 
 
-async def test_tokens_that_live_shorter_than_the_run_are_renewed_in_time(settings: Settings) -> None:
+async def test_short_lived_tokens_are_renewed_in_time(settings: Settings) -> None:
     with serve_harness(replace(settings, page_size=40), SandboxConfig(fixed_volume=260, token_lifetime=1)) as harness:
-        await assert_completes(harness, CASES["videos"], again=0)
+        await assert_completes(harness, CASES["videos"], repeated=0)
         assert harness.app.tokens.issued > 1
 
 
-@pytest.mark.parametrize("night", [timedelta(hours=15), timedelta(days=4)])
-async def test_a_search_that_expired_overnight_goes_on_near_where_it_stopped(
-    settings: Settings, night: timedelta
+@pytest.mark.parametrize("pause_length", [timedelta(hours=15), timedelta(days=4)])
+async def test_search_that_expired_overnight_resumes_near_its_position(
+    settings: Settings, pause_length: timedelta
 ) -> None:
     config = SandboxConfig(fixed_volume=95, research_cap=120, search_lifetime=3600)
     with serve_harness(replace(settings, page_size=10), config) as harness:
         finished, pause = await harness.collect("videos", days(14))
         assert finished == {}
         assert pause is not None
-        harness.clock.moment += night
+        harness.clock.moment += pause_length
         finished, pause = await harness.collect("videos", days(14))
         assert pause is None
         assert {result.state for result in finished.values()} == {"complete"}
         assert len(finished) == 14
-        assert sorted(set(harness.ids())) == truth(harness, replace(CASES["videos"], partitions=lambda _: days(14)))
-        # 133 pages, those of the two and a half days in which ids and moments overlap, and the refused search id.
-        assert harness.app.books.outcomes["ok"] - harness.app.books.asked["oauth/token"] <= 133 + 1 + 26
-        assert harness.app.books.outcomes["invalid_params"] <= 2
+        assert sorted(set(harness.ids())) == expected_keys(
+            harness, replace(CASES["videos"], partitions=lambda _: days(14))
+        )
+        # 133 pages, those of the 2.5 days in which upload and publication overlap, and the rejected search id.
+        assert harness.app.request_log.outcomes["ok"] - harness.app.request_log.requests["oauth/token"] <= 133 + 1 + 26
+        assert harness.app.request_log.outcomes["invalid_params"] <= 2

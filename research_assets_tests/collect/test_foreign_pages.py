@@ -1,4 +1,4 @@
-"""Pages of another search: they complete no day, and an ordinary page in lower case is none of them."""
+"""Pages of another search: they complete no day, and an ordinary page with lower-case regions is not one of them."""
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
@@ -7,8 +7,8 @@ from research_assets_tests.collect.harness import QUERY, CollectorHarness, days,
 GARDEN = study(query=QUERY)
 
 
-async def test_quiet_nights_in_lower_case_are_believed(settings: Settings) -> None:
-    # The last pages of single days held few hits, some uploaded days before, and were taken for another search's.
+async def test_sparse_pages_with_lower_case_regions_are_trusted(settings: Settings) -> None:
+    # The last pages of single days have few hits, some uploaded days before; they once counted as another search's.
     harness = CollectorHarness(settings, SandboxConfig(profile="typical", p_fresh_search_id=0.1))
     for day in days(12):
         finished, _ = await harness.collect("videos", [day], GARDEN)
@@ -16,13 +16,13 @@ async def test_quiet_nights_in_lower_case_are_believed(settings: Settings) -> No
 
 
 async def test_foreign_pages_complete_no_day_that_lacks_rows(settings: Settings) -> None:
-    # Some of them are empty and end the search: then what is missing shows only in what was to be expected.
+    # Some of them are empty and end the search: then only the expected hits show that rows are missing.
     harness = CollectorHarness(
         settings, SandboxConfig(profile="typical", p_fresh_search_id=0.1, p_foreign_page=1.0, seed=9)
     )
     query = {group: list(conditions) for group, conditions in QUERY.items()}
     for day in days(12):
         finished, _ = await harness.collect("videos", [day], GARDEN)
-        held = {row[0] for row in harness.sql(f"SELECT id FROM {{videos}} WHERE day = DATE '{day}'")}
-        missing = set(harness.app.truth.videos(query, day, day)[day].deliverable) - held
+        stored = {row[0] for row in harness.sql(f"SELECT id FROM {{videos}} WHERE day = DATE '{day}'")}
+        missing = set(harness.app.ground_truth.videos(query, day, day)[day].deliverable) - stored
         assert not missing or finished[day].state != "complete"

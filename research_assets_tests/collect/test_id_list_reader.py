@@ -1,4 +1,4 @@
-"""Lists of ids as people have them: links, spreadsheets, exports. What cannot be an id is told, never dropped."""
+"""Id lists from exports, spreadsheets and data donations: ids and links are read, invalid lines are reported."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -8,16 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_assets.collect.id_lists.batches import batch_ids
-from research_assets.collect.id_lists.reader import IdListError, ListedVideo, read_id_list, upload_time
+from research_assets.collect.id_lists.reader import IdListError, ListedVideo, read_id_list
+from research_assets.tiktok.ids import upload_time
 from research_assets.tiktok.requests import MAX_COUNT
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ID = 7503867840092128259
 
 
-def listed(tmp_path: Path, text: str, **how: str) -> list[int]:
+def listed(tmp_path: Path, text: str, **options: str) -> list[int]:
     (tmp_path / "list.csv").write_text(text, encoding="utf-8")
-    return [one.id for one in read_id_list(tmp_path / "list.csv", NOW, **how).videos]
+    return [one.id for one in read_id_list(tmp_path / "list.csv", NOW, **options).videos]
 
 
 @pytest.mark.parametrize(
@@ -32,16 +33,18 @@ def listed(tmp_path: Path, text: str, **how: str) -> list[int]:
         f"entity,id,video_id,date\nvideos,{ID},{ID},2025-05-13\ncomments,77,{ID},2025-05-13\n",
     ],
 )
-def test_ids_and_links_are_found_wherever_they_stand(tmp_path: Path, text: str) -> None:
+def test_ids_and_links_are_found_in_any_column(tmp_path: Path, text: str) -> None:
     assert listed(tmp_path, text) == [ID]
 
 
-def test_what_is_repeated_or_no_id_is_told(tmp_path: Path) -> None:
+def test_duplicates_and_invalid_lines_are_reported(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(f"id,how\n{ID},liked\n{ID},watched\nabc,liked\n12,x\n{2**62},x\n")
     found = read_id_list(tmp_path / "list.csv", NOW, group="how")
     assert found.videos == (ListedVideo(ID, None, "liked"),)
     assert found.n_duplicates == 1
-    assert [line for line, _ in found.invalid_lines] == [4, 5, 6], "a word, no moment, a moment far ahead"
+    assert [line for line, _ in found.invalid_lines] == [4, 5, 6], (
+        "a word, a number without an upload time, an upload time in the future"
+    )
 
 
 @pytest.mark.parametrize("cell", ["7.50387E+18", "7,50387e18", "7503867840092128259.0"])
@@ -51,22 +54,22 @@ def test_ids_that_a_spreadsheet_rounded_are_refused(tmp_path: Path, cell: str) -
 
 
 @pytest.mark.parametrize(
-    ("text", "how", "said"),
+    ("text", "options", "message"),
     [
         ("", {}, "is empty"),
         ("name\nanna\n", {}, "Name it with --column"),
         (f"a,b\n{ID},{ID}\n", {}, "Name it with --column"),
         (f"a\n{ID}\n", {"column": "b"}, "has no column 'b'; it has a"),
         (f"id\n{ID}\n", {"group": "c"}, "has no column 'c'"),
-        ("id\nanna\n", {}, "holds no id of a video"),
+        ("id\nanna\n", {}, "contains no video id"),
     ],
 )
-def test_a_list_that_cannot_be_used_says_why(tmp_path: Path, text: str, how: dict[str, str], said: str) -> None:
-    with pytest.raises(IdListError, match=said):
-        listed(tmp_path, text, **how)
+def test_unusable_list_raises_with_the_reason(tmp_path: Path, text: str, options: dict[str, str], message: str) -> None:
+    with pytest.raises(IdListError, match=message):
+        listed(tmp_path, text, **options)
 
 
-def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+def test_binary_file_raises(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(IdListError, match="cannot be read"):
         read_id_list(tmp_path / "list.csv", NOW)
@@ -74,8 +77,8 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 
 LISTS = st.lists(
     st.builds(
-        lambda day, low, told: ListedVideo(
-            (1_700_000_000 + day * 40_000 << 32) | low, uploaded_day(day) if told else None
+        lambda day, low, has_day: ListedVideo(
+            (1_700_000_000 + day * 40_000 << 32) | low, uploaded_day(day) if has_day else None
         ),
         st.integers(0, 900),
         st.integers(0, 2**31),
@@ -91,14 +94,14 @@ def uploaded_day(day: int) -> date:
 
 
 @given(LISTS)
-def test_each_id_is_in_one_batch_whose_window_holds_its_days(ids: list[ListedVideo]) -> None:
-    found = batch_ids(ids, NOW.date())
-    assert sorted(identifier for batch in found for identifier in batch.ids) == sorted(one.id for one in ids)
+def test_each_id_is_in_one_batch_whose_window_contains_its_days(ids: list[ListedVideo]) -> None:
+    batches = batch_ids(ids, NOW.date())
+    assert sorted(identifier for batch in batches for identifier in batch.ids) == sorted(one.id for one in ids)
     days = {one.id: one.day for one in ids}
-    for batch in found:
+    for batch in batches:
         assert len(batch.ids) <= MAX_COUNT
         assert (batch.last - batch.first).days < 31
         for identifier in batch.ids:
-            reported, up = days[identifier], upload_time(identifier).date()
-            assert batch.first <= (reported or up) <= batch.last
-            assert reported or batch.last >= min(up + timedelta(days=2), NOW.date())
+            listed_day, uploaded = days[identifier], upload_time(identifier).date()
+            assert batch.first <= (listed_day or uploaded) <= batch.last
+            assert listed_day or batch.last >= min(uploaded + timedelta(days=2), NOW.date())

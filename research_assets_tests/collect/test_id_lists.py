@@ -1,4 +1,4 @@
-"""Lists of ids asked on the sandbox: each id in one known state, nothing asked twice, shares held against the truth."""
+"""Id lists on the sandbox: each id has one state, no answered id is requested twice, rates equal the ground truth."""
 
 from dataclasses import replace
 from datetime import date
@@ -32,24 +32,24 @@ INVALID_IDS = (None, "", "abc", "9" * 5000, 10**19, 1.5, {"high": 1})
 DAY = (START - date(1970, 1, 1)).days
 
 
-def world(settings: Settings, **knobs: Any) -> CollectorHarness:
-    known: dict[str, Any] = {"fixed_volume": 20, "profile": "clean"} | knobs
-    return CollectorHarness(settings, SandboxConfig(**known))
+def make_harness(settings: Settings, **knobs: Any) -> CollectorHarness:
+    config: dict[str, Any] = {"fixed_volume": 20, "profile": "clean"} | knobs
+    return CollectorHarness(settings, SandboxConfig(**config))
 
 
-def held(harness: CollectorHarness, number: int) -> list[int]:
-    """The ids of all videos of the first days."""
-    flat = harness.app.world.flat
+def video_ids(harness: CollectorHarness, number: int) -> list[int]:
+    """Return the ids of all videos of the first days."""
+    flat = harness.app.world.fixed_volume
     assert flat is not None
     return [identifier for day in range(DAY, DAY + number) for identifier in flat.ids(day)]
 
 
 def nonexistent_ids(ids: list[int]) -> list[int]:
-    """Ids of the same moments that never were."""
+    """Return ids with the same upload times that no video has."""
     return [identifier ^ 1 for identifier in ids]
 
 
-def question(
+def make_task(
     harness: CollectorHarness, ids: list[int], purpose: Literal["audit", "rehydrate"] = "audit", name: str = "donation"
 ) -> IdListTask:
     folder = harness.settings.captures if purpose == "rehydrate" else harness.settings.audits / "captures"
@@ -57,91 +57,91 @@ def question(
     return IdListTask(purpose, name, tuple(map(ListedVideo, ids)), folder, fields)
 
 
-async def asked(harness: CollectorHarness, what: IdListTask, **how: Any) -> IdListResult:
-    context = harness.tools(**how)
+async def run_task(harness: CollectorHarness, task: IdListTask, **options: Any) -> IdListResult:
+    context = harness.tools(**options)
 
-    def done(journal: Any, known: Any) -> None:
-        if what.purpose == "rehydrate":
-            publish_rehydrated(harness.settings.raw, journal, what.videos, known)
+    def on_complete(journal: Any, progress: Any) -> None:
+        if task.purpose == "rehydrate":
+            publish_rehydrated(harness.settings.raw, journal, task.videos, progress)
         else:
             journal.seal()
 
     reported: list[int] = []
     async with context.client:
-        found = await fetch_id_list(what, context, done, reported.append)
+        found = await fetch_id_list(task, context, on_complete, reported.append)
     assert sum(reported) == len(found.known.states)
     return found
 
 
-async def test_an_audit_tells_what_is_returned_and_costs_a_request_a_hundred(settings: Settings) -> None:
-    harness = world(settings)
-    real = held(harness, 28)
-    what = question(harness, [*real, *nonexistent_ids(real[::4])])
-    assert min_requests(what, harness.clock.now().date(), 31) == 7
-    found = await asked(harness, what)
+async def test_audit_finds_the_returned_ids_with_one_request_per_hundred(settings: Settings) -> None:
+    harness = make_harness(settings)
+    real = video_ids(harness, 28)
+    task = make_task(harness, [*real, *nonexistent_ids(real[::4])])
+    assert min_requests(task, harness.clock.now().date(), 31) == 7
+    found = await run_task(harness, task)
     assert found.n_remaining == 0
     assert found.known.states == dict.fromkeys(real, "returned") | dict.fromkeys(nonexistent_ids(real[::4]), "absent")
     assert harness.requests_sent == found.known.requests == 7
-    whole = return_rates(what.videos, found.known.states)[0]
+    whole = return_rates(task.videos, found.known.states)[0]
     assert (whole.listed, whole.answered, whole.returned, whole.rate) == (700, 700, 560, 0.8)
     assert whole.interval is not None
     assert whole.interval[0] < 0.8 < whole.interval[1]
-    assert not list(harness.settings.raw.glob("videos/study=donation/**/*")), "an audit brings no rows"
+    assert not list(harness.settings.raw.glob("videos/study=donation/**/*")), "an audit stores no rows"
 
 
-async def test_ids_that_come_as_text_are_returned_and_a_row_without_one_is_nothing(settings: Settings) -> None:
-    harness = world(settings)
-    ids = held(harness, 4)
+async def test_ids_as_text_count_as_returned_and_rows_without_an_id_are_ignored(settings: Settings) -> None:
+    harness = make_harness(settings)
+    ids = video_ids(harness, 4)
 
     def mixed(_: httpx.Request, response: httpx.Response) -> httpx.Response:
         text = ids_as_text(response) or response
         videos = orjson.loads(text.content)["data"]["videos"]
         return change_data(text, videos=[*videos, *({"id": odd} for odd in INVALID_IDS)])
 
-    found = await asked(harness, question(harness, ids), transport=TamperingTransport(harness, mixed))
+    found = await run_task(harness, make_task(harness, ids), transport=TamperingTransport(harness, mixed))
     assert set(found.known.states.values()) == {"returned"}
     assert harness.requests_sent == 1
 
 
-async def test_what_is_withdrawn_is_absent(settings: Settings) -> None:
-    harness = world(settings, withdrawn_per_year=0.5, fixed_volume=40)
-    ids = held(harness, 10)
-    found = await asked(harness, question(harness, ids))
-    there = set(harness.app.world.deliverable(ids, harness.clock.now().timestamp()))
-    assert 0 < len(there) < len(ids)
-    assert {one for one, state in found.known.states.items() if state == "returned"} == there
+async def test_withdrawn_videos_are_absent(settings: Settings) -> None:
+    harness = make_harness(settings, withdrawn_per_year=0.5, fixed_volume=40)
+    ids = video_ids(harness, 10)
+    found = await run_task(harness, make_task(harness, ids))
+    available = set(harness.app.world.deliverable(ids, harness.clock.now().timestamp()))
+    assert 0 < len(available) < len(ids)
+    assert {one for one, state in found.known.states.items() if state == "returned"} == available
 
 
-async def test_nothing_is_believed_only_the_second_time(settings: Settings) -> None:
-    harness = world(settings, empty_searches=1)
-    ids = held(harness, 4)
-    found = await asked(harness, question(harness, ids))
+async def test_empty_response_is_checked_by_a_second_request(settings: Settings) -> None:
+    harness = make_harness(settings, empty_searches=1)
+    ids = video_ids(harness, 4)
+    found = await run_task(harness, make_task(harness, ids))
     assert set(found.known.states.values()) == {"returned"}
     assert harness.requests_sent == 2
 
 
-async def test_a_dead_day_leaves_its_own_ids_unanswered_with_the_reason(settings: Settings) -> None:
+async def test_dead_day_leaves_only_its_own_ids_unanswered_with_the_reason(settings: Settings) -> None:
     dead = START.replace(day=9)
-    harness = world(settings, dead_days=frozenset({dead}))
-    ids = held(harness, 20)
+    harness = make_harness(settings, dead_days=frozenset({dead}))
+    ids = video_ids(harness, 20)
     listed = tuple(
         ListedVideo(identifier, START.fromordinal(START.toordinal() + i // 20)) for i, identifier in enumerate(ids)
     )
-    found = await asked(harness, replace(question(harness, []), videos=listed))
-    lost = {one for one, state in found.known.states.items() if state == "unanswered"}
-    assert lost == {one.id for one in listed if one.day == dead}
-    assert {found.known.reasons[one][:8] for one in lost} == {"HTTP 500"}
+    found = await run_task(harness, replace(make_task(harness, []), videos=listed))
+    unanswered = {one for one, state in found.known.states.items() if state == "unanswered"}
+    assert unanswered == {one.id for one in listed if one.day == dead}
+    assert {found.known.reasons[one][:8] for one in unanswered} == {"HTTP 500"}
     assert harness.requests_sent <= 4 + 12
     (whole, *_) = return_rates(listed, found.known.states)
-    assert (whole.answered, whole.rate) == (380, 1.0), "what was not answered says nothing of the videos"
+    assert (whole.answered, whole.rate) == (380, 1.0), "unanswered ids are not part of the rate"
 
 
-async def test_the_quota_ends_and_the_list_goes_on_where_it_stopped(settings: Settings) -> None:
-    harness = world(settings, research_cap=3)
-    what = question(harness, held(harness, 28))
+async def test_id_list_resumes_when_the_quota_is_available_again(settings: Settings) -> None:
+    harness = make_harness(settings, research_cap=3)
+    task = make_task(harness, video_ids(harness, 28))
     nights = []
     while True:
-        found = await asked(harness, what, concurrency=1)
+        found = await run_task(harness, task, concurrency=1)
         nights.append(found.n_remaining)
         if found.stop is None:
             break
@@ -150,26 +150,26 @@ async def test_the_quota_ends_and_the_list_goes_on_where_it_stopped(settings: Se
     assert nights[-1] == 0
     assert len(nights) == 2
     assert set(found.known.states.values()) == {"returned"}
-    assert harness.app.books.outcomes["ok"] - harness.app.books.asked.get("oauth", 0) <= 6 + 2
-    assert list_open_journals(what.captures, "videos", what.name) == []
+    assert harness.app.request_log.outcomes["ok"] - harness.app.request_log.requests.get("oauth", 0) <= 6 + 2
+    assert list_open_journals(task.captures, "videos", task.name) == []
 
 
 async def test_another_list_under_the_same_name_is_refused(settings: Settings) -> None:
-    harness = world(settings, research_cap=1)
-    ids = held(harness, 28)
-    assert (await asked(harness, question(harness, ids), concurrency=1)).stop is not None
+    harness = make_harness(settings, research_cap=1)
+    ids = video_ids(harness, 28)
+    assert (await run_task(harness, make_task(harness, ids), concurrency=1)).stop is not None
     with pytest.raises(IdListError, match="choose another name"):
-        await asked(harness, question(harness, ids[1:]))
+        await run_task(harness, make_task(harness, ids[1:]))
 
 
-async def test_rebuilt_rows_are_those_that_were_collected(settings: Settings) -> None:
-    harness = world(settings, undeliverable=0.1)
+async def test_rehydrated_rows_equal_the_collected_rows(settings: Settings) -> None:
+    harness = make_harness(settings, undeliverable=0.1)
     await harness.collect("videos", days(6), study())
     collected = "SELECT * EXCLUDE (observed_at, capture, study) FROM {videos} WHERE study = 'garden' ORDER BY id"
     before = harness.sql(collected)
     ids = [row[0] for row in harness.sql("SELECT id FROM {videos} WHERE study = 'garden'")]
-    what = question(harness, [*ids, *nonexistent_ids(ids[:5])], "rehydrate", "colleague")
-    found = await asked(harness, what)
+    task = make_task(harness, [*ids, *nonexistent_ids(ids[:5])], "rehydrate", "colleague")
+    found = await run_task(harness, task)
     assert found.n_remaining == 0
     assert harness.sql(collected.replace("garden", "colleague")) == before
     states = dict(harness.sql("SELECT state, count(*) FROM {coverage} WHERE study = 'colleague' GROUP BY ALL"))
@@ -177,20 +177,20 @@ async def test_rebuilt_rows_are_those_that_were_collected(settings: Settings) ->
     assert len(list(list_sealed(harness.settings.captures, study="colleague"))) == 1
 
 
-async def test_a_fault_of_the_api_at_large_halts_instead_of_spending_on(settings: Settings) -> None:
-    harness = world(settings)
-    what = question(harness, held(harness, 400 // 20))
+async def test_outage_stops_the_id_list_within_40_requests(settings: Settings) -> None:
+    harness = make_harness(settings)
+    task = make_task(harness, video_ids(harness, 400 // 20))
 
     def down(_: httpx.Request, response: httpx.Response) -> httpx.Response:
         return error_response(response, 500, "internal_error", "Try again.")
 
-    found = await asked(harness, what, transport=TamperingTransport(harness, down))
+    found = await run_task(harness, task, transport=TamperingTransport(harness, down))
     assert found.stop is not None or set(found.known.states.values()) == {"unanswered"}
     assert harness.requests_sent <= 40
 
 
 @given(st.integers(0, 200), st.integers(0, 200))
-def test_the_interval_holds_the_share_and_shrinks_with_the_number(hits: int, others: int) -> None:
+def test_interval_contains_the_share_and_narrows_with_the_number(hits: int, others: int) -> None:
     number = hits + others
     interval = wilson_interval(hits, number)
     if not number:
@@ -204,14 +204,14 @@ def test_the_interval_holds_the_share_and_shrinks_with_the_number(hits: int, oth
     assert larger[1] - larger[0] < high - low
 
 
-def test_the_interval_is_the_one_in_the_books() -> None:
+def test_interval_equals_the_published_one() -> None:
     # 81 of 263: 0.255 to 0.366 (Newcombe 1998, table I).
     interval = wilson_interval(81, 263)
     assert interval is not None
     assert [round(bound, 4) for bound in interval] == [0.2553, 0.3662]
 
 
-def test_shares_are_by_class_and_month() -> None:
+def test_return_rates_are_by_group_and_month() -> None:
     january, february = 1_767_900_000 << 32, 1_770_900_000 << 32
     listed = [
         ListedVideo(january, None, "liked"),

@@ -1,4 +1,4 @@
-"""Answers that nobody ordered: no loop, no early end, no dead run, no day called complete on the strength of them."""
+"""Invalid responses: no endless loop, no early end, no failed run, and no day that is complete because of them."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -63,22 +63,22 @@ INVALID_PAGES: dict[str, tuple[int, Change]] = {
     "a cursor far ahead": (1, always(cursor=9_000_000)),
     "a cursor below zero": (1, always(cursor=-5)),
     "a cursor as text": (1, always(cursor="soon")),
-    "a search id that is no number": (2, always(search_id="nobody knows")),
+    "a search id that is no number": (2, always(search_id="not a number")),
     "a search id beyond all numbers": (2, always(search_id="9" * 40)),
     "an id as an object": (1, with_row(id={"high": 1, "low": 2})),
     "an id beyond 64 bits": (1, with_row(id=10**19)),
-    "a moment beyond all time": (1, with_row(create_time=10**15)),
-    "a moment as an object": (1, with_row(create_time={"at": 1})),
-    "a list that ends before what was promised": (2, always(videos=None, cursor=0, has_more=False, search_id=None)),
+    "a create_time beyond all time": (1, with_row(create_time=10**15)),
+    "a create_time as an object": (1, with_row(create_time={"at": 1})),
+    "a list that ends although has_more was true": (2, always(videos=None, cursor=0, has_more=False, search_id=None)),
     "a page of other days": (2, of_another_day),
 }
 
 
-@pytest.mark.parametrize("what", INVALID_PAGES)
-async def test_an_odd_answer_costs_some_requests_and_no_row(settings: Settings, what: str) -> None:
+@pytest.mark.parametrize("case", INVALID_PAGES)
+async def test_invalid_response_costs_some_requests_and_no_row(settings: Settings, case: str) -> None:
     harness = CollectorHarness(settings, dense())
     finished, pause = await harness.collect(
-        "videos", days(4), transport=TamperingTransport(harness, nth(*INVALID_PAGES[what]))
+        "videos", days(4), transport=TamperingTransport(harness, nth(*INVALID_PAGES[case]))
     )
     assert pause is None
     assert {f.state for f in finished.values()} == {"complete"}
@@ -86,14 +86,14 @@ async def test_an_odd_answer_costs_some_requests_and_no_row(settings: Settings, 
     assert harness.requests_sent <= 20
 
 
-async def test_days_of_an_api_that_is_down_are_not_given_up_but_left_for_a_better_hour(settings: Settings) -> None:
+async def test_outage_pauses_the_run_and_quarantines_no_day(settings: Settings) -> None:
     harness = CollectorHarness(settings, dense())
     await harness.collect("videos", days(2))
     before = harness.requests_sent
     down = TamperingTransport(harness, lambda _, r: error_response(r, 500, "internal_error", "Server Internal Error"))
     finished, pause = await harness.collect("videos", days(60), transport=down)
     assert pause is not None
-    assert "not even what it answered before" in pause.reason
+    assert "not even a canary check" in pause.reason
     assert {f.state for f in finished.values() if not f.was_complete} <= {"quarantined"}
     assert len(finished) == 2
     assert harness.requests_sent - before <= 40
@@ -103,7 +103,7 @@ async def test_days_of_an_api_that_is_down_are_not_given_up_but_left_for_a_bette
     assert len(set(harness.ids())) == 60 * 250
 
 
-async def test_no_server_at_all_ends_the_run_with_the_error_and_the_next_goes_on(settings: Settings) -> None:
+async def test_missing_server_raises_and_the_next_run_resumes(settings: Settings) -> None:
     harness = CollectorHarness(settings, dense())
     count = 0
 
@@ -111,9 +111,9 @@ async def test_no_server_at_all_ends_the_run_with_the_error_and_the_next_goes_on
         nonlocal count
         count += 1
         if count > 3:
-            raise httpx.ConnectError("nobody there", request=request)
+            raise httpx.ConnectError("no server", request=request)
 
-    with pytest.raises(Unreachable, match="nobody there"):
+    with pytest.raises(Unreachable, match="no server"):
         await harness.collect("videos", days(4), transport=TamperingTransport(harness, cut))
     assert harness.sql("SELECT DISTINCT state FROM {coverage}") == [("partial",)]
     assert harness.ledger.pool_state("research").used == 3
@@ -122,20 +122,20 @@ async def test_no_server_at_all_ends_the_run_with_the_error_and_the_next_goes_on
     assert len(harness.ids()) == len(set(harness.ids())) == 1000
 
 
-async def test_a_throttle_that_does_not_end_pauses_before_it_eats_the_day(settings: Settings) -> None:
+async def test_endless_rate_limiting_pauses_the_run_within_45_requests(settings: Settings) -> None:
     harness = CollectorHarness(settings, dense())
     await harness.collect("videos", days(1))
-    throttle = TamperingTransport(harness, lambda _, r: error_response(r, 429, "rate_limit_exceeded", "Too fast."))
+    rate_limited = TamperingTransport(harness, lambda _, r: error_response(r, 429, "rate_limit_exceeded", "Too fast."))
     before = harness.requests_sent
-    finished, pause = await harness.collect("videos", days(300), transport=throttle)
+    finished, pause = await harness.collect("videos", days(300), transport=rate_limited)
     assert pause is not None
-    assert "too fast" in pause.reason
+    assert "even at the lowest request rate" in pause.reason
     assert [f.state for f in finished.values() if f.state != "too_fresh"] == ["complete"]
     assert len(pause.remaining) + len(finished) == 300
     assert harness.requests_sent - before <= 45
 
 
-async def test_a_window_that_the_api_does_not_take_holds_up_no_other(settings: Settings) -> None:
+async def test_rejected_window_blocks_no_other_window(settings: Settings) -> None:
     harness = CollectorHarness(settings, dense(fixed_volume=20))
     await harness.collect("videos", days(40, START - timedelta(days=40)), study(start=START - timedelta(days=40)))
 
@@ -154,7 +154,7 @@ async def test_a_window_that_the_api_does_not_take_holds_up_no_other(settings: S
     assert harness.requests_sent - before <= 16
 
 
-async def test_a_list_that_never_ends_is_left_with_its_gap(settings: Settings) -> None:
+async def test_endless_list_is_suspicious_with_the_reason_of_its_gap(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     week = this_week(harness)
 
@@ -169,11 +169,11 @@ async def test_a_list_that_never_ends_is_left_with_its_gap(settings: Settings) -
         0
     ]
     assert state == "suspicious"
-    assert "share the moment" in reason or "nothing new" in reason
+    assert "share the time" in reason or "no new rows" in reason
     assert requests <= 20
 
 
-async def test_odd_lists_hold_up_nobody_else(settings: Settings) -> None:
+async def test_invalid_lists_block_no_other_account(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     week, spec = this_week(harness), garden_config(users=UserRule("panel"))
     odd = study(panel=("two words", "\x00\x00", "", *spec.panel), users=UserRule("panel"))
@@ -187,9 +187,9 @@ async def test_odd_lists_hold_up_nobody_else(settings: Settings) -> None:
     assert states["two words"] == states[""] == "missing"
     assert states["sandbox_star"] == "suspicious"
     assert list(states.values()).count("complete") == len(spec.panel) - 3
-    people = [{"username": {"a": 1}}, {"nobody": 1}, 7]
+    rows = [{"username": {"a": 1}}, {"other": 1}, 7]
     objects = TamperingTransport(
-        harness, lambda _, r: change_data(r, user_followers=people) if r.status_code == 200 else None
+        harness, lambda _, r: change_data(r, user_followers=rows) if r.status_code == 200 else None
     )
     await harness.collect("followers", [week], odd, transport=objects)
     pinned = TamperingTransport(
@@ -203,15 +203,15 @@ async def test_odd_lists_hold_up_nobody_else(settings: Settings) -> None:
     }
 
 
-async def test_a_refusal_between_failures_is_an_answer(settings: Settings) -> None:
+async def test_refusals_between_failures_do_not_count_as_an_outage(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig(every_500=2))
-    names = tuple(f"nobody{number}" for number in range(40))
+    names = tuple(f"nonexistent{number}" for number in range(40))
     finished, pause = await harness.collect("users", [this_week(harness)], study(panel=names, users=UserRule("panel")))
     assert pause is None
     assert finished[this_week(harness)].units["missing"] > 30
 
 
-async def test_the_reserve_is_kept_from_a_backfill_and_given_to_what_is_due(settings: Settings) -> None:
+async def test_quota_reserve_is_open_to_due_days_and_closed_to_a_backfill(settings: Settings) -> None:
     harness = CollectorHarness(settings, dense(fixed_volume=150))
     due = harness.clock.now().date() - timedelta(days=3)
     harness.ledger = type(harness.ledger)(

@@ -1,4 +1,4 @@
-"""Comments, profiles and lists: what can be had is held, what is refused is known, nothing is asked twice."""
+"""Comments, profiles and lists: every available row is stored, every refusal recorded, no unit requested twice."""
 
 from datetime import date, timedelta
 from typing import Any
@@ -31,19 +31,21 @@ def this_week(harness: CollectorHarness) -> date:
 
 
 def expected_comments(harness: CollectorHarness, day: date) -> tuple[set[int], set[int]]:
-    """What the API can deliver of a day: ids of comments, and of replies."""
+    """Return the comment ids and the reply ids that the API returns for a day."""
     query = {group: list(conditions) for group, conditions in GARDEN.items()}
-    hits = harness.app.truth.videos(query, day, day)[day]
-    top = {comment for video in hits.deliverable for comment in harness.app.truth.comments(video)}
-    return top, {reply for comment in top for reply in harness.app.truth.replies(comment)}
+    hits = harness.app.ground_truth.videos(query, day, day)[day]
+    top = {comment for video in hits.deliverable for comment in harness.app.ground_truth.comments(video)}
+    return top, {reply for comment in top for reply in harness.app.ground_truth.replies(comment)}
 
 
 @pytest.mark.parametrize(("profile", "text"), [("clean", False), ("typical", False), ("clean", True)])
-async def test_comments_and_replies_are_those_that_can_be_had(settings: Settings, profile: str, text: bool) -> None:
+async def test_comments_and_replies_equal_those_that_the_api_returns(
+    settings: Settings, profile: str, text: bool
+) -> None:
     harness = CollectorHarness(settings, SandboxConfig(profile=profile))
-    way = TamperingTransport(harness, lambda _, response: ids_as_text(response) if text else None)
-    await harness.collect("videos", days(2), garden_config(), transport=way)
-    finished, pause = await harness.collect("comments", days(2), garden_config(), transport=way)
+    transport = TamperingTransport(harness, lambda _, response: ids_as_text(response) if text else None)
+    await harness.collect("videos", days(2), garden_config(), transport=transport)
+    finished, pause = await harness.collect("comments", days(2), garden_config(), transport=transport)
     assert pause is None
     assert {f.state for f in finished.values()} == {"complete"}
     for day in days(2):
@@ -55,15 +57,15 @@ async def test_comments_and_replies_are_those_that_can_be_had(settings: Settings
         assert finished[day].kept == len(rows)
 
 
-async def test_settled_comments_cost_nothing_and_videos_without_comments_never_do(settings: Settings) -> None:
+async def test_settled_comments_and_videos_without_comments_cost_no_request(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     await harness.collect("videos", days(1), garden_config())
-    silent = harness.sql("SELECT count(*) FROM {videos} WHERE comment_count = 0")[0][0]
-    assert silent > 0
+    without_comments = harness.sql("SELECT count(*) FROM {videos} WHERE comment_count = 0")[0][0]
+    assert without_comments > 0
     await harness.collect("comments", days(1), garden_config())
-    asked = harness.sql("SELECT count(*) FROM {coverage} WHERE unit_kind = 'video' AND requests > 0")[0][0]
+    requested = harness.sql("SELECT count(*) FROM {coverage} WHERE unit_kind = 'video' AND requests > 0")[0][0]
     videos = harness.sql("SELECT count(*) FROM {videos}")[0][0]
-    assert asked == videos - silent
+    assert requested == videos - without_comments
     before = harness.requests_sent
     finished, _ = await harness.collect("comments", days(1), garden_config())
     assert harness.requests_sent == before
@@ -77,11 +79,11 @@ async def test_comments_wait_for_their_videos(settings: Settings) -> None:
     assert harness.requests_sent == 0
 
 
-async def test_a_sample_keeps_its_chance_and_a_top_asks_the_most_commented(settings: Settings) -> None:
+async def test_sample_stores_its_inclusion_probability_and_top_takes_the_most_commented(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     await harness.collect("videos", days(1), garden_config())
-    drawn = garden_config(comments=CommentRule("sample", fraction=0.25, seed=3, replies="none"))
-    await harness.collect("comments", days(1), drawn)
+    sample = garden_config(comments=CommentRule("sample", fraction=0.25, seed=3, replies="none"))
+    await harness.collect("comments", days(1), sample)
     videos = harness.sql("SELECT count(*) FROM {videos}")[0][0]
     units = harness.sql("SELECT unit, inclusion_probability FROM {coverage} WHERE entity = 'comments'")
     assert {row[1] for row in units} == {0.25}
@@ -89,35 +91,35 @@ async def test_a_sample_keeps_its_chance_and_a_top_asks_the_most_commented(setti
     top = garden_config(comments=CommentRule("top", n=3, replies="none"))
     await harness.collect("comments", days(1), top)
     counts = [row[0] for row in harness.sql("SELECT comment_count FROM {videos} ORDER BY 1 DESC LIMIT 3")]
-    asked = harness.sql(
+    collected = harness.sql(
         "SELECT v.comment_count FROM {coverage} c JOIN {videos} v ON c.unit = v.id::VARCHAR "
         "WHERE c.entity = 'comments' ORDER BY 1 DESC LIMIT 3"
     )
-    assert [row[0] for row in asked] == counts
+    assert [row[0] for row in collected] == counts
 
 
-async def test_every_list_of_the_panel_is_what_the_account_shows(settings: Settings) -> None:
+async def test_lists_of_the_panel_equal_those_of_the_accounts(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig(profile="typical"))
     week = this_week(harness)
     for entity in LISTS:
         finished, _ = await harness.collect(entity, [week], garden_config())
         assert finished[week].state == "complete"
         for name in PANEL:
-            shown = harness.app.truth.user(name).get(entity)
+            expected = harness.app.ground_truth.user(name).get(entity)
             key = "username" if entity in ("followers", "following") else "id"
-            held = [row[0] for row in harness.sql(f"SELECT {key} FROM {{{entity}}} WHERE asked_username = '{name}'")]
+            stored = [row[0] for row in harness.sql(f"SELECT {key} FROM {{{entity}}} WHERE asked_username = '{name}'")]
             state = harness.sql(f"SELECT state FROM {{coverage}} WHERE entity = '{entity}' AND unit = '{name}'")[0][0]
-            if shown is None:
+            if expected is None:
                 assert state in ("refused", "missing"), (entity, name)
-                assert held == []
+                assert stored == []
             else:
                 assert state == "complete", (entity, name)
-                assert len(held) == len(set(held))
-                assert set(held) <= set(shown)
-                assert len(held) == min(len(shown), len(held) if name == "sandbox_star" else len(shown))
+                assert len(stored) == len(set(stored))
+                assert set(stored) <= set(expected)
+                assert len(stored) == min(len(expected), len(stored) if name == "sandbox_star" else len(expected))
 
 
-async def test_profiles_of_authors_and_panel_and_what_is_refused(settings: Settings) -> None:
+async def test_profiles_cover_authors_and_panel_with_refusals(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig(profile="typical"))
     await harness.collect("videos", days(1), garden_config())
     week = this_week(harness)
@@ -127,12 +129,12 @@ async def test_profiles_of_authors_and_panel_and_what_is_refused(settings: Setti
     assert set(states) == authors
     assert states["sandbox_missing"] == "missing"
     assert states["sandbox_private"] == "refused"
-    held = {row[0] for row in harness.sql("SELECT asked_username FROM {users}")}
-    assert held == {name for name, state in states.items() if state == "complete"}
-    assert finished[week].units["complete"] == len(held)
+    stored = {row[0] for row in harness.sql("SELECT asked_username FROM {users}")}
+    assert stored == {name for name, state in states.items() if state == "complete"}
+    assert finished[week].units["complete"] == len(stored)
 
 
-async def test_an_account_is_asked_once_a_period_for_all_studies(settings: Settings) -> None:
+async def test_account_is_requested_once_per_period_for_all_studies(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     week = this_week(harness)
     await harness.collect("users", [week], garden_config(name="one", users=UserRule("panel")))
@@ -156,22 +158,22 @@ async def test_a_refusal_is_not_repeated_next_period(settings: Settings) -> None
     assert finished[this_week(harness)].units["missing"] == 1
 
 
-async def test_a_past_period_is_refused_before_anything_is_asked(settings: Settings) -> None:
+async def test_past_period_raises_without_a_request(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
-    with pytest.raises(PeriodNotCurrent, match="knows followers only as they are now"):
+    with pytest.raises(PeriodNotCurrent, match="returns only current values of followers"):
         await harness.collect("followers", [this_week(harness) - timedelta(days=7)], garden_config())
     assert harness.requests_sent == 0
 
 
-async def test_a_pause_in_the_middle_of_comments_goes_on_with_the_units_left(settings: Settings) -> None:
+async def test_paused_comments_resume_with_the_open_units(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig(research_cap=30))
     await harness.collect("videos", days(1), garden_config())
     finished, pause = await harness.collect("comments", days(1), garden_config())
     while pause is not None:
         assert pause.remaining == (START,)
         assert finished == {}
-        waiting = harness.sql("SELECT count(*) FROM {coverage} WHERE state IN ('not_asked', 'partial')")[0][0]
-        assert waiting > 0
+        n_open = harness.sql("SELECT count(*) FROM {coverage} WHERE state IN ('not_asked', 'partial')")[0][0]
+        assert n_open > 0
         harness.clock.moment = pause.retry_at
         finished, pause = await harness.collect("comments", days(1), garden_config())
     assert finished[START].state == "complete"
@@ -181,7 +183,7 @@ async def test_a_pause_in_the_middle_of_comments_goes_on_with_the_units_left(set
     assert set(ids) >= top
 
 
-async def test_follow_lists_say_by_how_much_they_fall_short(settings: Settings) -> None:
+async def test_follow_list_states_its_missing_rows(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     week, spec = this_week(harness), garden_config(users=UserRule("panel"))
     await harness.collect("users", [week], spec)
@@ -190,7 +192,7 @@ async def test_follow_lists_say_by_how_much_they_fall_short(settings: Settings) 
         "SELECT kept, expected, reason FROM {coverage} WHERE entity = 'followers' AND unit = 'sandbox_star'"
     )[0]
     assert kept < expected
-    assert reason == f"{expected - kept} of {expected} were not delivered."
+    assert reason == f"{expected - kept} of {expected} were not returned."
 
 
 async def test_follow_lists_out_of_scope_stop_the_run_with_the_reason(settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Random troubles, kills, quotas and days: what is called complete is complete, and every request is accounted for."""
+"""Random faults, kills, quotas and days: complete days have every row, and every request is accounted for."""
 
 import asyncio
 import tempfile
@@ -54,7 +54,7 @@ runs = st.lists(
         {
             "first": st.integers(0, DAYS - 1),
             "count": st.integers(1, DAYS),
-            "again": st.sampled_from([False, False, False, True]),
+            "recollect": st.sampled_from([False, False, False, True]),
             "kill_at": st.one_of(st.none(), st.integers(1, 12)),
             "wait_days": st.integers(0, 3),
         }
@@ -65,16 +65,16 @@ runs = st.lists(
 
 
 class KillingTransport(httpx.AsyncBaseTransport):
-    """The way to the sandbox; the process ends while the n-th data request is under way, answered but not kept."""
+    """Transport to the sandbox that cancels the run during the n-th data request, answered but not stored."""
 
     def __init__(self, harness: CollectorHarness, number: int | None, victim: list[asyncio.Task[Any]]) -> None:
-        self._inner, self._left, self._victim = httpx.ASGITransport(harness.app), number, victim
+        self._inner, self._remaining, self._victim = httpx.ASGITransport(harness.app), number, victim
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         response = await self._inner.handle_async_request(request)
-        if self._left is not None and "oauth" not in request.url.path:
-            self._left -= 1
-            if not self._left:
+        if self._remaining is not None and "oauth" not in request.url.path:
+            self._remaining -= 1
+            if not self._remaining:
                 self._victim[0].cancel()
                 await asyncio.sleep(3600)
         return response
@@ -82,14 +82,14 @@ class KillingTransport(httpx.AsyncBaseTransport):
 
 async def run_once(harness: CollectorHarness, run: Mapping[str, Any], spec: StudySpec) -> None:
     victim: list[asyncio.Task[Any]] = []
-    wanted = days(min(run["count"], DAYS - run["first"]), START + timedelta(days=run["first"]))
+    partitions = days(min(run["count"], DAYS - run["first"]), START + timedelta(days=run["first"]))
     victim.append(
         asyncio.ensure_future(
             harness.collect(
                 "videos",
-                wanted,
+                partitions,
                 spec,
-                recollect=run["again"],
+                recollect=run["recollect"],
                 transport=KillingTransport(harness, run["kill_at"], victim),
             )
         )
@@ -99,33 +99,33 @@ async def run_once(harness: CollectorHarness, run: Mapping[str, Any], spec: Stud
         raise error
 
 
-def truth(harness: CollectorHarness, day: date, spec: StudySpec) -> set[int]:
+def expected_ids(harness: CollectorHarness, day: date, spec: StudySpec) -> set[int]:
     world, names = harness.app.world, batchable_usernames(spec.query)
-    assert world.flat is not None
-    ids = world.flat.ids((day - EPOCH).days)
+    assert world.fixed_volume is not None
+    ids = world.fixed_volume.ids((day - EPOCH).days)
     if names:
-        ids = [one for one in ids if (video := world.flat.video(one)) and video.creator.username in names]
+        ids = [one for one in ids if (video := world.fixed_volume.video(one)) and video.creator.username in names]
     return set(world.deliverable(ids, harness.clock.now().timestamp()))
 
 
 def assert_invariants(harness: CollectorHarness, cap: int, spec: StudySpec) -> None:
-    """What must hold after each run."""
-    held: dict[date, set[int]] = {}
+    """Assert what is true after each run."""
+    stored: dict[date, set[int]] = {}
     if any((harness.settings.raw / "videos").glob("*/*/*.parquet")):
         for day, video in harness.sql("SELECT day, id FROM {videos}"):
-            held.setdefault(day, set()).add(video)
+            stored.setdefault(day, set()).add(video)
         assert harness.sql("SELECT capture, id FROM {videos} GROUP BY ALL HAVING count(*) > 1") == []
     if any((harness.settings.raw / "coverage").glob("*/*/*.parquet")):
         for (day,) in harness.sql(
             "SELECT DISTINCT partition FROM {coverage} WHERE state = 'complete' AND unit_kind = 'day'"
         ):
-            assert truth(harness, day, spec) <= held.get(day, set()), f"{day} is called complete but is not"
+            assert expected_ids(harness, day, spec) <= stored.get(day, set()), f"{day} is called complete but is not"
     ledger = list(harness.ledger.iter_requests())
     refused = [row for row in ledger if row["code"] == "daily_quota_limit_exceeded"]
-    charged = {day: books.spent for day, books in harness.app.quota.pools["research"].days.items() if books.spent}
+    charged = {day: charges.used for day, charges in harness.app.quota.pools["research"].days.items() if charges.used}
     counted = Counter(row["day"] for row in ledger if row["code"] != "daily_quota_limit_exceeded")
     unknown = Counter(row["day"] for row in ledger if row["code"] is None)
-    # Nobody knows whether what was under way at a kill was charged or refused.
+    # It is unknown whether the API charged or refused the requests in flight at a kill.
     assert all(0 <= count - charged.get(day, 0) <= unknown[day] for day, count in counted.items())
     assert charged.keys() <= counted.keys()
     assert all(spent <= cap for spent in charged.values())
@@ -133,18 +133,18 @@ def assert_invariants(harness: CollectorHarness, cap: int, spec: StudySpec) -> N
 
 
 async def run_until_complete(harness: CollectorHarness, plan: list[dict[str, Any]], cap: int, spec: StudySpec) -> None:
-    """Runs as planned, then undisturbed ones until all is held that can be had."""
+    """Run as planned, then without kills until all available days are complete."""
     killed = False
     for run in plan:
         await run_once(harness, run, spec)
         killed = killed or run["kill_at"] is not None
         assert_invariants(harness, cap, spec)
         harness.clock.advance(days=run["wait_days"])
-    can_be_had = set(days(DAYS)) - harness.config.dead_days
+    available = set(days(DAYS)) - harness.config.dead_days
     for _ in range(40):
         finished, pause = await harness.collect("videos", days(DAYS), spec)
         assert_invariants(harness, cap, spec)
-        if pause is None and all(finished[day].state == "complete" for day in can_be_had):
+        if pause is None and all(finished[day].state == "complete" for day in available):
             break
         harness.clock.advance(days=2)
     else:
@@ -177,9 +177,9 @@ async def at_once(work: Callable[..., Any], *arguments: Any) -> Any:
     knobs={"dead_days": frozenset({START})},
     cap=7,
     fixed_volume=130,
-    plan=[{"first": 0, "count": 6, "again": False, "kill_at": 5, "wait_days": 0}],
+    plan=[{"first": 0, "count": 6, "recollect": False, "kill_at": 5, "wait_days": 0}],
 )
-def test_whatever_happens(knobs: dict[str, Any], cap: int, fixed_volume: int, plan: list[dict[str, Any]]) -> None:
+def test_random_faults(knobs: dict[str, Any], cap: int, fixed_volume: int, plan: list[dict[str, Any]]) -> None:
     run_scenario(knobs, cap, fixed_volume, plan, study())
 
 
@@ -191,7 +191,7 @@ def test_whatever_happens(knobs: dict[str, Any], cap: int, fixed_volume: int, pl
     derandomize=True,
 )
 @example(knobs={"dead_days": frozenset({START})}, cap=9, plan=[], bad={3, 17})
-def test_whatever_happens_to_a_query_of_accounts(
+def test_random_faults_with_username_query(
     knobs: dict[str, Any], cap: int, plan: list[dict[str, Any]], bad: set[int]
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -207,9 +207,9 @@ def run_scenario(knobs: dict[str, Any], cap: int, flat: int, plan: list[dict[str
         )
         settings = replace(settings, client_key="sandbox-key", client_secret="sandbox-secret")
         if flat < 30 or batchable_usernames(spec.query):
-            # Too few to tell a search that finds nothing for no reason from a day without videos.
+            # Too few videos to distinguish an empty search from a day without videos.
             knobs = {name: value for name, value in knobs.items() if name != "p_empty_search"}
         config = SandboxConfig(fixed_volume=flat, research_cap=cap, **knobs)
-        # Which page is durable first would decide which request the sandbox takes for its n-th.
+        # With threads, the order in which pages become durable would decide which request the sandbox counts as n-th.
         with patch("asyncio.to_thread", at_once):
             asyncio.run(run_until_complete(CollectorHarness(settings, config), plan, cap, spec))

@@ -1,4 +1,4 @@
-"""Runs that were cut off: what is held is used, what is over is ended, nothing is called complete that is not."""
+"""Interrupted runs: open journals are resumed or ended, and no day is complete without all its rows."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
@@ -35,13 +35,13 @@ def open_journals(harness: CollectorHarness, entity: str = "videos") -> int:
 
 
 class SimulatedKill(BaseException):
-    """Stands for a process that is gone."""
+    """Stand-in for the end of a process."""
 
 
 async def collect_until_killed(
-    harness: CollectorHarness, monkeypatch: pytest.MonkeyPatch, wanted: Sequence[date], event: str, number: int
+    harness: CollectorHarness, monkeypatch: pytest.MonkeyPatch, partitions: Sequence[date], event: str, number: int
 ) -> None:
-    """Collect days in a process that ends before the n-th event of a kind is written."""
+    """Collect days in a run that ends before the n-th event of a kind is written."""
     append, count = Journal.append, 0
 
     def counted(self: Journal, kind: str, fields: Mapping[str, Any], answer: bytes | None = None) -> None:
@@ -54,15 +54,15 @@ async def collect_until_killed(
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "append", counted)
         with pytest.raises(SimulatedKill):
-            await harness.collect("videos", wanted)
+            await harness.collect("videos", partitions)
 
 
-@pytest.mark.parametrize("verdict", [1, 2, 4])
-async def test_a_run_killed_between_verdicts_is_finished_without_a_request(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, verdict: int
+@pytest.mark.parametrize("attempt", [1, 2, 4])
+async def test_run_killed_between_attempts_is_finished_without_a_request(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, attempt: int
 ) -> None:
     harness = CollectorHarness(settings, dense(fixed_volume=20))
-    await collect_until_killed(harness, monkeypatch, days(4), "unit", verdict)
+    await collect_until_killed(harness, monkeypatch, days(4), "unit", attempt)
     before = harness.requests_sent
     finished, _ = await harness.collect("videos", days(4))
     assert harness.requests_sent == before
@@ -71,7 +71,7 @@ async def test_a_run_killed_between_verdicts_is_finished_without_a_request(
     assert open_journals(harness) == 0
 
 
-async def test_a_dead_day_judged_before_the_kill_is_not_asked_again(
+async def test_dead_day_evaluated_before_a_crash_costs_no_request(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     harness = CollectorHarness(settings, dense(fixed_volume=20, dead_days=frozenset({START})))
@@ -86,7 +86,7 @@ async def test_a_dead_day_judged_before_the_kill_is_not_asked_again(
     assert harness.requests_sent == before
 
 
-async def test_a_window_that_spans_a_held_day_is_gone_on_with(settings: Settings) -> None:
+async def test_window_that_spans_a_complete_day_is_resumed(settings: Settings) -> None:
     harness = CollectorHarness(settings, dense(fixed_volume=5, research_cap=2))
     await harness.collect("videos", [START + timedelta(days=1)], page_size=10)
     _, pause = await harness.collect("videos", days(3), page_size=10)
@@ -94,12 +94,12 @@ async def test_a_window_that_spans_a_held_day_is_gone_on_with(settings: Settings
     harness.clock.moment = pause.retry_at
     finished, _ = await harness.collect("videos", days(3), page_size=10)
     assert {f.state for f in finished.values()} == {"complete"}
-    assert harness.app.quota.pools["research"].day(harness.clock.now()).spent == 1
+    assert harness.app.quota.pools["research"].day(harness.clock.now()).used == 1
     assert open_journals(harness) == 0
 
 
 @pytest.mark.parametrize("page", [1, 2])
-async def test_no_window_reaches_across_days_that_are_gone_on_with(
+async def test_no_window_spans_the_days_of_a_resumed_window(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, page: int
 ) -> None:
     harness = CollectorHarness(settings, dense(fixed_volume=50))
@@ -113,7 +113,7 @@ async def test_no_window_reaches_across_days_that_are_gone_on_with(
 
 
 @pytest.mark.parametrize(("first", "requests", "open_after"), [(12, 3, 1), (11, 0, 0), (9, 8, 0), (0, 24, 0)])
-async def test_a_window_of_which_some_days_are_wanted_is_treated_as_is_cheapest(
+async def test_open_window_with_some_missing_days_takes_the_cheapest_option(
     settings: Settings, first: int, requests: int, open_after: int
 ) -> None:
     harness = CollectorHarness(settings, dense(research_cap=17))
@@ -121,15 +121,15 @@ async def test_a_window_of_which_some_days_are_wanted_is_treated_as_is_cheapest(
     assert pause is not None
     harness.app.quota.pools["research"].cap = 1000
     harness.clock.moment = pause.retry_at
-    wanted = days(14)[first:] if first != 12 else [days(14)[12]]
-    finished, pause = await harness.collect("videos", wanted)
+    partitions = days(14)[first:] if first != 12 else [days(14)[12]]
+    finished, pause = await harness.collect("videos", partitions)
     assert pause is None
-    assert {finished[day].state for day in wanted} == {"complete"}
-    assert harness.app.quota.pools["research"].day(harness.clock.now()).spent <= requests
+    assert {finished[day].state for day in partitions} == {"complete"}
+    assert harness.app.quota.pools["research"].day(harness.clock.now()).used <= requests
     assert open_journals(harness) == open_after
 
 
-async def test_no_window_reaches_across_a_day_that_is_given_up(settings: Settings) -> None:
+async def test_no_window_spans_a_quarantined_day(settings: Settings) -> None:
     harness = CollectorHarness(settings, dense(fixed_volume=3, dead_days=frozenset({START + timedelta(days=15)})))
     await harness.collect("videos", days(31)[13:18])
     before = harness.requests_sent
@@ -149,7 +149,7 @@ async def test_pages_of_another_query_complete_no_day(settings: Settings, change
     assert harness.sql("SELECT unit FROM {coverage} WHERE state = 'complete'") == [(START.isoformat(),)]
 
 
-async def test_an_interrupted_observation_goes_on_while_it_is_of_one_moment(settings: Settings) -> None:
+async def test_interrupted_recollection_resumes_within_two_days(settings: Settings) -> None:
     harness = CollectorHarness(settings, dense(research_cap=13))
     await harness.collect("videos", days(4))
     _, pause = await harness.collect("videos", days(4), recollect=True)
@@ -157,27 +157,27 @@ async def test_an_interrupted_observation_goes_on_while_it_is_of_one_moment(sett
     harness.clock.moment = pause.retry_at
     finished, _ = await harness.collect("videos", days(4))
     assert all(f.was_complete for f in finished.values())
-    assert open_journals(harness) == 1, "a plain run is no observation"
+    assert open_journals(harness) == 1, "a run without recollect resumes no re-collection"
     finished, pause = await harness.collect("videos", days(4), recollect=True)
     assert pause is None
-    assert harness.app.quota.pools["research"].day(harness.clock.now()).spent == 7
+    assert harness.app.quota.pools["research"].day(harness.clock.now()).used == 7
     assert open_journals(harness) == 0
     assert harness.sql("SELECT count(*), count(DISTINCT id) FROM {videos}") == [(2000, 1000)]
 
 
-async def test_an_observation_interrupted_long_ago_is_begun_anew(settings: Settings) -> None:
+async def test_recollection_interrupted_long_ago_starts_from_scratch(settings: Settings) -> None:
     harness = CollectorHarness(settings, dense(research_cap=13))
     await harness.collect("videos", days(4))
     await harness.collect("videos", days(4), recollect=True)
     harness.clock.advance(days=5)
     _, pause = await harness.collect("videos", days(4), recollect=True)
     assert pause is None
-    assert harness.app.quota.pools["research"].day(harness.clock.now()).spent == 10
+    assert harness.app.quota.pools["research"].day(harness.clock.now()).used == 10
     assert open_journals(harness) == 0
-    assert len(harness.ids()) == 1000 + 300 + 1000, "the pages of the first attempt are kept too"
+    assert len(harness.ids()) == 1000 + 300 + 1000, "the pages of the first attempt are stored too"
 
 
-async def test_a_period_that_ended_in_a_pause_keeps_what_it_brought(settings: Settings) -> None:
+async def test_period_that_ended_in_a_pause_keeps_its_rows(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig(follow_cap=3))
     _, pause = await harness.collect("followers", [this_week(harness)], garden_config())
     assert pause is not None
@@ -192,7 +192,7 @@ async def test_a_period_that_ended_in_a_pause_keeps_what_it_brought(settings: Se
     assert harness.sql("SELECT count(*) FROM {coverage} WHERE state = 'partial' AND reason LIKE 'The period ended%'")
 
 
-async def test_a_caller_that_loses_interest_leaves_nothing_locked(settings: Settings) -> None:
+async def test_caller_that_stops_iterating_leaves_nothing_locked(settings: Settings) -> None:
     harness = CollectorHarness(settings, dense())
     context = harness.tools()
     async with context.client:
@@ -205,11 +205,11 @@ async def test_a_caller_that_loses_interest_leaves_nothing_locked(settings: Sett
     assert len(set(harness.ids())) == 90 * 250
 
 
-async def test_replies_that_a_paused_observation_told_of_are_asked_by_whoever_goes_on(settings: Settings) -> None:
+async def test_resumed_run_collects_the_replies_of_a_paused_recollection(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     await harness.collect("videos", days(1), garden_config())
     await harness.collect("comments", days(1), garden_config())
-    settled = dict(harness.sql("SELECT unit, expected FROM {coverage} WHERE unit_kind = 'comment'"))
+    before = dict(harness.sql("SELECT unit, expected FROM {coverage} WHERE unit_kind = 'comment'"))
     harness.clock.advance(days=20)
     harness.config = SandboxConfig(research_cap=60)
     harness.app = type(harness.app)(harness.config, harness.clock)
@@ -224,10 +224,10 @@ async def test_replies_that_a_paused_observation_told_of_are_asked_by_whoever_go
     )
     now = dict(harness.sql("SELECT unit, max(expected) FROM {coverage} WHERE unit_kind = 'comment' GROUP BY 1"))
     for comment, count in grown:
-        assert now[str(comment)] == count, (comment, settled.get(str(comment)))
+        assert now[str(comment)] == count, (comment, before.get(str(comment)))
 
 
-async def test_units_that_are_wanted_no_more_hold_nothing_up(settings: Settings) -> None:
+async def test_units_that_are_no_targets_any_more_block_nothing(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     await harness.collect("videos", days(1), garden_config())
     broken = harness.sql("SELECT min(id) FROM {videos} WHERE comment_count > 0")[0][0]
@@ -236,8 +236,10 @@ async def test_units_that_are_wanted_no_more_hold_nothing_up(settings: Settings)
         hit = orjson.loads(request.content).get("video_id") == broken
         return error_response(response, 500, "internal_error", "Server Internal Error") if hit else None
 
-    alone = garden_config(comments=CommentRule(replies="none"))
-    finished, _ = await harness.collect("comments", days(1), alone, transport=TamperingTransport(harness, fail))
+    without_replies = garden_config(comments=CommentRule(replies="none"))
+    finished, _ = await harness.collect(
+        "comments", days(1), without_replies, transport=TamperingTransport(harness, fail)
+    )
     assert finished[START].state == "quarantined"
     finished, _ = await harness.collect(
         "comments", days(1), garden_config(comments=CommentRule("top", n=1, replies="none"))
@@ -246,26 +248,26 @@ async def test_units_that_are_wanted_no_more_hold_nothing_up(settings: Settings)
     assert finished[START].kept > 0
 
 
-async def test_pages_with_fewer_fields_are_not_taken_over(settings: Settings) -> None:
+async def test_pages_with_fewer_fields_are_not_copied(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     week, panel = this_week(harness), UserRule("panel")
     narrow = garden_config(name="narrow", users=panel, fields={"users": ("display_name",)})
     await harness.collect("users", [week], narrow)
     await harness.collect("users", [week], garden_config(name="whole", users=panel))
-    known = dict(harness.sql("SELECT study, count(follower_count) FROM {users} GROUP BY 1"))
-    assert known["narrow"] == 0 < known["whole"]
+    counts = dict(harness.sql("SELECT study, count(follower_count) FROM {users} GROUP BY 1"))
+    assert counts["narrow"] == 0 < counts["whole"]
     before = harness.requests_sent
     await harness.collect("users", [week], garden_config(name="third", users=panel))
     assert harness.requests_sent == before
 
 
-async def test_refusals_rest_longer_each_time(settings: Settings) -> None:
+async def test_refusals_back_off_longer_each_time(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     spec = study(panel=("sandbox_missing",), users=UserRule("panel"))
-    rests = []
+    backoff_days = []
     for _ in range(3):
         await harness.collect("users", [this_week(harness)], spec)
         next_try = harness.sql("SELECT max(next_try) FROM {coverage}")[0][0]
-        rests.append((next_try - harness.clock.now()).days)
+        backoff_days.append((next_try - harness.clock.now()).days)
         harness.clock.moment = next_try + timedelta(days=1)
-    assert rests == [16, 32, 32]
+    assert backoff_days == [16, 32, 32]

@@ -1,4 +1,4 @@
-"""Jobs side by side: what several of them raise at once is told once, and nobody complains of the rest."""
+"""Concurrent jobs: if several raise at once, one error is raised and Python logs no unretrieved one."""
 
 import asyncio
 import gc
@@ -9,7 +9,7 @@ import pytest
 from research_assets.collect.types import run_concurrently
 
 
-async def test_jobs_that_fail_together_leave_no_complaint_behind(caplog: pytest.LogCaptureFixture) -> None:
+async def test_jobs_that_fail_together_log_no_unretrieved_error(caplog: pytest.LogCaptureFixture) -> None:
     gate = asyncio.Event()
 
     async def fails(job: int) -> int:

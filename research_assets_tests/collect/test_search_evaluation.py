@@ -1,4 +1,4 @@
-"""What is believed: empty days, thin days, canaries, and how wide windows may be."""
+"""Evaluation of windows: empty days, low-volume days, canary checks, and the window width."""
 
 from datetime import date, timedelta
 
@@ -24,34 +24,34 @@ from research_assets_tests.collect.test_lists import garden_config, this_week
 from research_assets_tests.collect.test_username_batches import panel, usernames_of
 
 
-def flat(number: int, **knobs: object) -> SandboxConfig:
+def volume_config(number: int, **knobs: object) -> SandboxConfig:
     return SandboxConfig(**{"fixed_volume": number, "profile": "clean"} | knobs)  # type: ignore[arg-type]
 
 
-def canaries(harness: CollectorHarness) -> int:
+def count_canary_requests(harness: CollectorHarness) -> int:
     rows = list(harness.ledger.iter_requests())
     return sum(row["unit"].startswith("canary") for row in rows)
 
 
-async def test_a_sparse_month_that_falls_silent_is_no_complete_month(settings: Settings) -> None:
+async def test_empty_month_after_a_sparse_month_is_suspicious(settings: Settings) -> None:
     month = days(31, START + timedelta(days=31))
-    harness = CollectorHarness(settings, flat(3, empty_days=frozenset(month)))
+    harness = CollectorHarness(settings, volume_config(3, empty_days=frozenset(month)))
     await harness.collect("videos", days(31))
     before = harness.requests_sent
     finished, pause = await harness.collect("videos", month)
     assert pause is None
     assert {f.state for f in finished.values()} == {"suspicious"}
     assert "31 days" in (finished[month[0]].reason or "")
-    assert harness.requests_sent - before == 3, "the window, the window once more, the canary"
-    assert canaries(harness) == 1
-    assert sum(f.requests for f in finished.values()) == pytest.approx(3), "two looks and the canary"
+    assert harness.requests_sent - before == 3, "the window twice and the canary check"
+    assert count_canary_requests(harness) == 1
+    assert sum(f.requests for f in finished.values()) == pytest.approx(3), "two searches and the canary check"
     harness.clock.advance(days=1, seconds=1)
     finished, _ = await harness.collect("videos", month)
     assert {f.state for f in finished.values()} == {"complete"}
 
 
-async def test_a_query_that_is_not_answered_any_more_stops_the_run(settings: Settings) -> None:
-    harness = CollectorHarness(settings, flat(50))
+async def test_unanswered_query_stops_the_run(settings: Settings) -> None:
+    harness = CollectorHarness(settings, volume_config(50))
     await harness.collect("videos", days(10))
     nothing = TamperingTransport(
         harness, lambda _, r: change_data(r, videos=None, cursor=0, has_more=False, search_id=None)
@@ -74,16 +74,16 @@ async def test_a_query_that_is_not_answered_any_more_stops_the_run(settings: Set
 
 
 @pytest.mark.parametrize(("by_accounts", "text"), [(False, False), (True, False), (False, True)])
-async def test_a_thin_day_is_believed_if_the_canary_sings_and_says_why(
+async def test_low_volume_day_is_complete_with_a_reason_if_the_canary_check_finds_videos(
     settings: Settings, by_accounts: bool, text: bool
 ) -> None:
-    harness = CollectorHarness(settings, flat(90))
-    # The API matches handles in whatever case: a study's need not be spelt as its answers spell them.
+    harness = CollectorHarness(settings, volume_config(90))
+    # The API matches handles case-insensitively, so a study may spell them differently than the responses.
     spec = usernames_of([name.upper() for name in panel(harness, 64)]) if by_accounts else study()
     await harness.collect("videos", days(10), spec)
-    thin = START + timedelta(days=10)
+    low_volume = START + timedelta(days=10)
 
-    def thinned(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+    def drop_videos(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         body = orjson.loads(request.content)
         data = orjson.loads(response.content)["data"]
         canary = any(c["field_name"] == "video_id" for c in body["query"]["and"])
@@ -92,15 +92,15 @@ async def test_a_thin_day_is_believed_if_the_canary_sings_and_says_why(
         return change_data(response, videos=data["videos"][:2], cursor=2, has_more=False)
 
     finished, _ = await harness.collect(
-        "videos", [thin], spec, transport=TamperingTransport(harness, thinned), username_batch=64
+        "videos", [low_volume], spec, transport=TamperingTransport(harness, drop_videos), username_batch=64
     )
-    assert finished[thin].state == "complete"
-    assert finished[thin].reason == "Only 2 hits, where 90 are usual."
-    assert canaries(harness) == 1
+    assert finished[low_volume].state == "complete"
+    assert finished[low_volume].reason == "Only 2 hits; 90 are usual."
+    assert count_canary_requests(harness) == 1
 
 
-async def test_a_day_that_had_videos_and_has_none_is_not_believed_either(settings: Settings) -> None:
-    harness = CollectorHarness(settings, flat(20))
+async def test_day_that_lost_all_its_videos_is_suspicious(settings: Settings) -> None:
+    harness = CollectorHarness(settings, volume_config(20))
     await harness.collect("videos", days(2))
     nothing = TamperingTransport(
         harness, lambda _, r: change_data(r, videos=[], cursor=0, has_more=False, search_id=None)
@@ -108,18 +108,18 @@ async def test_a_day_that_had_videos_and_has_none_is_not_believed_either(setting
     finished, _ = await harness.collect("videos", days(1), recollect=True, transport=nothing)
     assert finished[START].state == "suspicious"
     finished, _ = await harness.collect("videos", days(1))
-    assert finished[START].state == "complete", "what was complete once stays complete"
+    assert finished[START].state == "complete", "a complete day stays complete"
 
 
 def make_progress(first: int, last: int, *, hits: int = 0, failures: int = 0) -> SearchProgress:
     window = SearchWindow(START + timedelta(days=first), START + timedelta(days=last), failures)
-    made = SearchProgress(window, pages=1, has_more=False)
+    progress = SearchProgress(window, pages=1, has_more=False)
     for day in window.days:
-        made.offered[day] = made.kept[day] = hits
-    return made
+        progress.offered[day] = progress.kept[day] = hits
+    return progress
 
 
-def test_wide_windows_are_given_up_while_they_fail_and_grow_again_as_they_work() -> None:
+def test_window_width_falls_with_failures_and_rises_with_successes() -> None:
     evaluator = SearchEvaluator({}, configured_max_days=31, page_size=100)
     widths = []
     for first in range(4):
@@ -132,16 +132,16 @@ def test_wide_windows_are_given_up_while_they_fail_and_grow_again_as_they_work()
     assert widths[4:] == [6, 12, 24, 31]
 
 
-def test_a_window_that_was_halved_says_nothing_about_width() -> None:
+def test_split_window_does_not_change_the_window_width() -> None:
     evaluator = SearchEvaluator({}, configured_max_days=31, page_size=100)
     for first in range(9):
         evaluator.record_outcome(make_progress(first, first + 7, failures=1), "failed")
     assert evaluator.max_window_days == 31
 
 
-async def test_months_that_fail_as_wholes_are_asked_in_narrower_windows(settings: Settings) -> None:
+async def test_months_that_fail_as_one_window_are_collected_in_narrower_windows(settings: Settings) -> None:
     first = date(2025, 6, 1)
-    harness = CollectorHarness(settings, flat(3))
+    harness = CollectorHarness(settings, volume_config(3))
 
     def too_wide(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         body = orjson.loads(request.content)
@@ -156,18 +156,18 @@ async def test_months_that_fail_as_wholes_are_asked_in_narrower_windows(settings
     assert harness.requests_sent <= 16 + 12
 
 
-async def test_what_a_study_still_wants_is_known_to_the_ledger(settings: Settings) -> None:
-    harness = CollectorHarness(settings, flat(250, research_cap=20))
+async def test_run_declares_its_remaining_demand_in_the_ledger(settings: Settings) -> None:
+    harness = CollectorHarness(settings, volume_config(250, research_cap=20))
 
-    def wanted(pool: str) -> int:
+    def demand(pool: str) -> int:
         with harness.ledger._file.reading() as db:
-            row = db.execute("SELECT units FROM wants WHERE pool = ?", (pool,)).fetchone()
-        return int(row["units"]) if row else -1
+            row = db.execute("SELECT requested FROM demand WHERE pool = ?", (pool,)).fetchone()
+        return int(row["requested"]) if row else -1
 
     await harness.collect("videos", days(4))
-    assert wanted("research") == 0
+    assert demand("research") == 0
     _, pause = await harness.collect("videos", days(14))
     assert pause is not None
-    assert 10 <= wanted("research") <= 25
+    assert 10 <= demand("research") <= 25
     await harness.collect("followers", [this_week(harness)], garden_config())
-    assert wanted("follow") == 0
+    assert demand("follow") == 0

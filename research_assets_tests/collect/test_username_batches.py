@@ -1,4 +1,4 @@
-"""A query of many accounts: asked in parts, each video once, and the name that breaks a search holds up nobody else."""
+"""A query of many accounts: collected in batches, each video once; an account that breaks searches blocks no other."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,15 +43,15 @@ def about(names: list[str], group: str = "and", *others: dict[str, Any]) -> dict
 
 
 def panel(harness: CollectorHarness, number: int) -> list[str]:
-    """Accounts of the flat world: with as many videos a day as authors, each has one."""
-    flat = harness.app.world.flat
+    """Return accounts of the sandbox with a fixed volume: with as many videos a day as authors, each has one."""
+    flat = harness.app.world.fixed_volume
     assert flat is not None
     return [video.creator.username for index in range(number) if (video := flat.at(20_000, index))]
 
 
 def make_harness(settings: Settings, **knobs: Any) -> CollectorHarness:
-    known: dict[str, Any] = {"fixed_volume": 64, "profile": "clean", "username_batch": 10} | knobs
-    return CollectorHarness(settings, SandboxConfig(**known))
+    config: dict[str, Any] = {"fixed_volume": 64, "profile": "clean", "username_batch": 10} | knobs
+    return CollectorHarness(settings, SandboxConfig(**config))
 
 
 def usernames_of(names: list[str]) -> StudySpec:
@@ -66,7 +66,7 @@ def agenda(harness: CollectorHarness, spec: StudySpec, end: date) -> Agenda:
 
 
 class RecordingEdit:
-    """A transport's edit that notes whom each search asked for, and fails those that `breaks` says."""
+    """Transport edit that records the accounts of each search, and fails those for which `breaks` returns True."""
 
     def __init__(self, breaks: Callable[[list[str], date, date], bool] = lambda *_: False) -> None:
         self.breaks = breaks
@@ -102,7 +102,7 @@ def test_only_a_condition_that_all_hits_must_meet_is_split() -> None:
 
 
 @pytest.mark.parametrize(
-    ("authors", "enough", "chosen"),
+    ("authors", "max_videos", "chosen"),
     [
         ("aaabbcd", None, "abc"),
         ("aaabbcd", 4, "ab"),
@@ -116,82 +116,85 @@ def test_only_a_condition_that_all_hits_must_meet_is_split() -> None:
         ("", None, ""),
     ],
 )
-def test_known_videos_are_looked_for_with_accounts_that_can_be_asked_together(
-    authors: str, enough: int | None, chosen: str
-) -> None:
-    moment = datetime(2026, 3, 1, tzinfo=UTC)
-    answered = seen(moment, "x")
-    alone = {"x": answered, "y": answered, "z": replace(answered, state="quarantined")}
-    assert most_frequent_usernames(authors, alone, 3, enough) == tuple(chosen)
+def test_canary_check_uses_accounts_that_fit_into_one_search(authors: str, max_videos: int | None, chosen: str) -> None:
+    answered = complete_attempt(datetime(2026, 3, 1, tzinfo=UTC), "x")
+    isolated = {"x": answered, "y": answered, "z": replace(answered, state="quarantined")}
+    assert most_frequent_usernames(authors, isolated, 3, max_videos) == tuple(chosen)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_what_is_said_of_a_day_last_never_looks_older_than_what_was_said_before(order: tuple[int, int]) -> None:
-    moment = datetime(2026, 3, 1, tzinfo=UTC)
-    parts = UsernameBatches(
-        about(["a", "b"]), [], moment, most=1, recollect=False, retry=False, same=lambda _: True
+def test_later_attempt_at_a_day_is_never_older_than_an_earlier_one(order: tuple[int, int]) -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    batches = UsernameBatches(
+        about(["a", "b"]),
+        [],
+        now,
+        batch_size=1,
+        recollect=False,
+        retry_now=False,
+        has_same_query=lambda _: True,
     )
-    said = [
-        parts.record_attempt(
-            SearchWindow(START, START, usernames=(name,)), seen(moment + timedelta(minutes=minute), name)
+    attempts = [
+        batches.record_attempt(
+            SearchWindow(START, START, usernames=(name,)), complete_attempt(now + timedelta(minutes=minute), name)
         )[-1]
-        for minute, name in [((0, "a"), (9, "b"))[place] for place in order]
+        for minute, name in [((0, "a"), (9, "b"))[index] for index in order]
     ]
-    assert [attempt.state for attempt in said] == ["partial", "complete"]
-    assert said[0].last_at <= said[1].last_at == moment + timedelta(minutes=9)  # type: ignore[operator]
-    assert said[1].kept == 2
+    assert [attempt.state for attempt in attempts] == ["partial", "complete"]
+    assert attempts[0].last_at <= attempts[1].last_at == now + timedelta(minutes=9)  # type: ignore[operator]
+    assert attempts[1].kept == 2
 
 
-def seen(at: datetime, capture: str) -> Attempt:
+def complete_attempt(at: datetime, capture: str) -> Attempt:
     return Attempt("videos", START, "day", START.isoformat(), "complete", at, at, kept=1, requests=1, capture=capture)
 
 
-async def test_many_accounts_are_asked_in_batches_and_each_video_is_held_once(settings: Settings) -> None:
-    harness, heard = make_harness(settings), RecordingEdit()
+async def test_many_accounts_are_collected_in_batches_with_each_video_once(settings: Settings) -> None:
+    harness, recorded = make_harness(settings), RecordingEdit()
     spec = usernames_of(panel(harness, 25))
-    finished, pause = await harness.collect("videos", days(20), spec, transport=TamperingTransport(harness, heard))
+    finished, pause = await harness.collect("videos", days(20), spec, transport=TamperingTransport(harness, recorded))
     assert pause is None
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 25)}
     assert len(harness.ids()) == len(set(harness.ids())) == 25 * 20
-    assert max(map(len, heard.searches)) <= 10
-    # 25 videos a day for 20 days, asked in 3 parts: 8, 8 and 9 accounts.
+    assert max(map(len, recorded.searches)) <= 10
+    # 25 videos a day for 20 days, in 3 batches: 8, 8 and 9 accounts.
     assert harness.requests_sent == 2 + 2 + 2
     assert sum(f.requests for f in finished.values()) == pytest.approx(harness.requests_sent)
     spent = harness.requests_sent
-    again, _ = await harness.collect("videos", days(20), spec)
-    assert all(f.was_complete for f in again.values())
+    second, _ = await harness.collect("videos", days(20), spec)
+    assert all(f.was_complete for f in second.values())
     assert harness.requests_sent == spent
     rows = harness.sql("SELECT sum(requests), sum(kept) FILTER (unit_kind = 'account') FROM {coverage}")
     assert rows == [(pytest.approx(spent), 500)]
 
 
-async def test_a_name_that_breaks_a_search_is_found_and_asked_by_itself_from_then_on(settings: Settings) -> None:
+async def test_account_that_breaks_searches_is_isolated_from_then_on(settings: Settings) -> None:
     harness = make_harness(settings)
     names = panel(harness, 10)
     harness = make_harness(replaced(settings), breaking_usernames=frozenset({names[3]}))
-    spec, heard = usernames_of(names), RecordingEdit()
-    finished, _ = await harness.collect("videos", days(14), spec, transport=TamperingTransport(harness, heard))
+    spec, recorded = usernames_of(names), RecordingEdit()
+    finished, _ = await harness.collect("videos", days(14), spec, transport=TamperingTransport(harness, recorded))
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 10)}
     assert len(harness.ids()) == len(set(harness.ids())) == 140
     assert harness.requests_sent <= 14
     spent = harness.requests_sent
-    more, heard = days(14, START + timedelta(days=14)), RecordingEdit()
-    finished, _ = await harness.collect("videos", more, spec, transport=TamperingTransport(harness, heard))
+    more, recorded = days(14, START + timedelta(days=14)), RecordingEdit()
+    finished, _ = await harness.collect("videos", more, spec, transport=TamperingTransport(harness, recorded))
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 10)}
-    assert [names[3]] in heard.searches
-    assert harness.requests_sent - spent == len(heard.searches) <= 4, "nothing fails any more"
+    assert [names[3]] in recorded.searches
+    assert harness.requests_sent - spent == len(recorded.searches) <= 4, "no search fails any more"
     spent, later = harness.requests_sent, days(14, START + timedelta(days=28))
     finished, _ = await harness.collect("videos", later, spec)
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 10)}
-    assert harness.requests_sent - spent == len(heard.searches), "nor later"
+    assert harness.requests_sent - spent == len(recorded.searches), "nor later"
 
 
-async def test_an_account_that_no_search_finds_is_told_and_holds_up_no_other(settings: Settings) -> None:
+async def test_account_that_fails_every_search_is_reported_and_blocks_no_other(settings: Settings) -> None:
     harness = make_harness(settings)
     names = panel(harness, 12)
-    heard = RecordingEdit(lambda asked, *_: names[7] in asked)
-    spec, way = usernames_of(names), TamperingTransport(harness, heard)
-    finished, _ = await harness.collect("videos", days(14), spec, transport=way)
+    recorded = RecordingEdit(lambda searched, *_: names[7] in searched)
+    spec, transport = usernames_of(names), TamperingTransport(harness, recorded)
+    finished, _ = await harness.collect("videos", days(14), spec, transport=transport)
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 11)}
     assert all(names[7] in str(f.reason) for f in finished.values())
     gaps = harness.sql("SELECT DISTINCT unit, state, next_try IS NOT NULL FROM {coverage} WHERE state <> 'complete'")
@@ -200,24 +203,26 @@ async def test_an_account_that_no_search_finds_is_told_and_holds_up_no_other(set
         (14,)
     ]
     assert len(set(harness.ids())) == 11 * 14
-    # It rests: neither these days nor later ones cost a request for it, and its gap is told there too.
-    heard.searches.clear()
+    # It is in backoff: neither these days nor later ones cost a request for it, and later days have its gap too.
+    recorded.searches.clear()
     later = days(3, START + timedelta(days=14))
-    finished, _ = await harness.collect("videos", [*days(14), *later], spec, transport=way)
+    finished, _ = await harness.collect("videos", [*days(14), *later], spec, transport=transport)
     assert [f.kept for f in finished.values()] == [11] * 17
-    assert names[7] not in {name for part in heard.searches for name in part}
+    assert names[7] not in {name for part in recorded.searches for name in part}
     assert harness.sql("SELECT count(*) FROM {coverage} WHERE unit_kind = 'account' AND state = 'quarantined'") == [
         (17,)
     ]
-    # At its next try it alone is asked, for all days at once; the agenda knows what that costs.
+    # At its next try only this account is requested, for all days at once; the agenda knows the cost.
     assert agenda(harness, spec, end=later[-1]).items == ()
     harness.clock.advance(days=1, minutes=1)
     due = agenda(harness, spec, end=later[-1])
-    assert [(item.reasons, item.partitions, item.requests) for item in due.items] == [(("missing_accounts",), (*days(17),), 1)]
-    heard.searches.clear()
-    heard.breaks = lambda *_: False
-    finished, _ = await harness.collect("videos", [*days(14), *later], spec, transport=way)
-    assert heard.searches == [[names[7]]]
+    assert [(item.reasons, item.partitions, item.requests) for item in due.items] == [
+        (("missing_accounts",), (*days(17),), 1)
+    ]
+    recorded.searches.clear()
+    recorded.breaks = lambda *_: False
+    finished, _ = await harness.collect("videos", [*days(14), *later], spec, transport=transport)
+    assert recorded.searches == [[names[7]]]
     assert [f.kept for f in finished.values()] == [12] * 17
     assert {f.reason for f in finished.values()} == {None}
     assert len(harness.ids()) == len(set(harness.ids())) == 12 * 17
@@ -227,12 +232,12 @@ async def test_an_account_that_no_search_finds_is_told_and_holds_up_no_other(set
 async def test_a_pause_while_a_missing_account_is_tried_leaves_the_days_complete(settings: Settings) -> None:
     harness = make_harness(settings)
     names = panel(harness, 6)
-    heard = RecordingEdit(lambda asked, *_: names[1] in asked)
-    await harness.collect("videos", days(8), usernames_of(names), transport=TamperingTransport(harness, heard))
+    recorded = RecordingEdit(lambda searched, *_: names[1] in searched)
+    await harness.collect("videos", days(8), usernames_of(names), transport=TamperingTransport(harness, recorded))
     harness.clock.advance(days=2)
     harness.ledger.caps["research"] = 0
     finished, pause = await harness.collect(
-        "videos", days(8), usernames_of(names), transport=TamperingTransport(harness, heard)
+        "videos", days(8), usernames_of(names), transport=TamperingTransport(harness, recorded)
     )
     assert pause is not None
     assert not finished
@@ -243,7 +248,7 @@ async def test_a_pause_while_a_missing_account_is_tried_leaves_the_days_complete
     assert (item.reasons, item.recollect) == (("missing_accounts",), False)
 
 
-async def test_several_names_that_break_searches_are_each_found(settings: Settings) -> None:
+async def test_several_accounts_that_break_searches_are_each_isolated(settings: Settings) -> None:
     harness = make_harness(settings)
     names = panel(harness, 30)
     bad = frozenset({names[0], names[5], names[14]})
@@ -255,7 +260,7 @@ async def test_several_names_that_break_searches_are_each_found(settings: Settin
 
 
 @pytest.mark.parametrize("number", [10, 30])
-async def test_a_dead_day_is_not_blamed_on_accounts(settings: Settings, number: int) -> None:
+async def test_dead_day_isolates_no_account(settings: Settings, number: int) -> None:
     dead = START + timedelta(days=9)
     harness = make_harness(settings, dead_days=frozenset({dead}))
     spec = usernames_of(panel(harness, number))
@@ -264,14 +269,14 @@ async def test_a_dead_day_is_not_blamed_on_accounts(settings: Settings, number: 
     assert finished[dead].next_try is not None
     assert {f.kept for f in finished.values()} == {0, number}
     assert harness.sql("SELECT DISTINCT unit_kind FROM {coverage} WHERE state = 'quarantined'") == [("day",)]
-    # Each part finds the day by itself, because they are asked side by side.
+    # Each batch finds the dead day separately, because they run concurrently.
     assert harness.requests_sent <= 13 * (number // 10)
     spent = harness.requests_sent
     await harness.collect("videos", days(14), spec)
     assert harness.requests_sent == spent
 
 
-async def test_a_pause_between_the_parts_of_a_day_goes_on_with_what_is_missing(settings: Settings) -> None:
+async def test_paused_day_resumes_with_its_missing_batches(settings: Settings) -> None:
     harness = make_harness(settings, research_cap=4)
     spec = usernames_of(panel(harness, 40))
     nights = 0
@@ -280,17 +285,17 @@ async def test_a_pause_between_the_parts_of_a_day_goes_on_with_what_is_missing(s
         if pause is None:
             break
         nights += 1
-        held = harness.sql("SELECT DISTINCT state FROM {coverage} WHERE unit_kind = 'day'")
-        assert ("partial",) in held or finished
+        states = harness.sql("SELECT DISTINCT state FROM {coverage} WHERE unit_kind = 'day'")
+        assert ("partial",) in states or finished
         harness.clock.moment = pause.retry_at
     assert {(f.state, f.kept) for f in finished.values()} == {("complete", 40)}
     assert len(harness.ids()) == len(set(harness.ids())) == 40 * 30
-    # 4 parts with 300 videos each; each night ends with one refusal.
-    assert harness.app.books.outcomes["ok"] - 1 <= 4 * 3 + nights
+    # 4 batches with 300 videos each; each night ends with one refusal.
+    assert harness.app.request_log.outcomes["ok"] - 1 <= 4 * 3 + nights
     assert nights <= 4
 
 
-async def test_parts_that_were_asked_with_another_query_count_for_nothing(settings: Settings) -> None:
+async def test_batches_of_another_query_do_not_count(settings: Settings) -> None:
     harness = make_harness(settings, research_cap=3)
     names = panel(harness, 20)
     _, pause = await harness.collect("videos", days(20), usernames_of(names), concurrency=1)
@@ -299,26 +304,26 @@ async def test_parts_that_were_asked_with_another_query_count_for_nothing(settin
         (True,)
     ]
     harness.clock.moment = pause.retry_at
-    spec, heard = study(query=about([*names, "somebody_else"])), RecordingEdit()
-    await harness.collect("videos", days(20), spec, concurrency=1, transport=TamperingTransport(harness, heard))
-    assert set(names[:2]) <= {name for part in heard.searches for name in part}
+    spec, recorded = study(query=about([*names, "somebody_else"])), RecordingEdit()
+    await harness.collect("videos", days(20), spec, concurrency=1, transport=TamperingTransport(harness, recorded))
+    assert set(names[:2]) <= {name for part in recorded.searches for name in part}
 
 
-async def test_days_asked_again_are_asked_for_all_accounts(settings: Settings) -> None:
+async def test_recollected_days_request_all_accounts(settings: Settings) -> None:
     harness = make_harness(settings)
     names = panel(harness, 15)
     harness = make_harness(replaced(settings), breaking_usernames=frozenset({names[2]}))
-    spec, heard = usernames_of(names), RecordingEdit()
+    spec, recorded = usernames_of(names), RecordingEdit()
     await harness.collect("videos", days(4), spec)
     harness.clock.advance(days=10)
     finished, _ = await harness.collect(
-        "videos", days(4), spec, recollect=True, transport=TamperingTransport(harness, heard)
+        "videos", days(4), spec, recollect=True, transport=TamperingTransport(harness, recorded)
     )
     assert {(f.state, f.kept, f.was_complete) for f in finished.values()} == {("complete", 15, False)}
-    assert sorted(name for part in heard.searches for name in part) == sorted(names)
+    assert sorted(name for part in recorded.searches for name in part) == sorted(names)
     assert len(harness.ids()) == 2 * len(set(harness.ids())) == 2 * 15 * 4
 
 
 def replaced(settings: Settings) -> Settings:
-    """The same settings on another root: a world whose faults name its own accounts is made twice."""
+    """Return the settings on another root, for a second sandbox whose faults name accounts of the first."""
     return replace(settings, root=settings.root / "second")

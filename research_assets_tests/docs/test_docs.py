@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import chdir, suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -20,9 +20,10 @@ from typing import get_args
 import duckdb
 import httpx
 import pytest
+from click.testing import CliRunner
 
 from research_assets.checks.rules import rules
-from research_assets.cli.main import COMMANDS
+from research_assets.cli.main import COMMANDS, main
 from research_assets.fields import ENTITIES
 from research_assets.report.codebook import MART_ORDER
 from research_assets.settings import DEMO_STUDIES_DIR, PROJECT_DIR, VARIABLES, Settings, child_environment
@@ -64,7 +65,15 @@ class Shell:
     environment: dict[str, str]
 
     def run(self, *words: str) -> str:
-        """Run a command to its end and return what it printed. Fails unless its exit code is 0."""
+        """Run a command to its end and return what it printed. Fails unless its exit code is 0.
+
+        The project's own commands run in this process, where its modules are imported already.
+        """
+        if words[0] == "research-assets":
+            with chdir(self.folder):
+                result = CliRunner().invoke(main, words[1:], env=self.environment, catch_exceptions=False)
+            assert result.exit_code == 0, f"{' '.join(words)}\n{result.output}"
+            return result.output
         finished = subprocess.run(
             words,
             cwd=self.folder,

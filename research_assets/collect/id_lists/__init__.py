@@ -1,4 +1,7 @@
-"""Lists of ids from elsewhere, asked of the API: how many of them it returns (audit), and their rows anew (rebuild).
+"""Id lists from files: which of the ids the API returns (audit), and their rows (rehydrate).
 
-Reading such a list is here, asking for it, and what the answers say. No Dagster, no study: the command line calls it.
+`reader` reads a file, `batches` and `run` request its ids, `audit` and `rehydrate` evaluate the responses. The command
+line calls them.
+
+Not here: Dagster and studies.
 """

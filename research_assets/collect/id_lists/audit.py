@@ -1,4 +1,7 @@
-"""What the answers say of a list: the share that the API returns, with the interval of chance, by class and month."""
+"""Return rates of an id list, with confidence intervals, by group and month; and the files that contain them.
+
+Not here: requesting the ids (see run.py).
+"""
 
 import csv
 import io
@@ -14,11 +17,12 @@ from research_assets.collect.id_lists.run import IdListProgress, IdState
 from research_assets.storage.files import private_folder, write_private
 
 CONFIDENCE_LEVEL = 0.95
+"""Level of the confidence intervals."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReturnRate:
-    """Videos of one class and month (`all` for every one), and how many of them the API returned, of those answered."""
+    """Numbers of listed, answered and returned videos of one group and month; `all` stands for every group or month."""
 
     group: str
     month: str
@@ -28,17 +32,17 @@ class ReturnRate:
 
     @property
     def rate(self) -> float | None:
-        """Returned of answered; None if nothing was answered."""
+        """Returned videos as a share of the answered ones; None if none was answered."""
         return self.returned / self.answered if self.answered else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Wilson's interval of the share at the level of 95 %: of what a list drawn in the same way would give."""
+        """95 % Wilson interval of the rate, for lists that are drawn in the same way."""
         return wilson_interval(self.returned, self.answered)
 
 
 def wilson_interval(hits: int, number: int, level: float = CONFIDENCE_LEVEL) -> tuple[float, float] | None:
-    """Wilson's score interval of a share (E. B. Wilson 1927), which also holds near 0 and 1; None of nothing."""
+    """Return Wilson's score interval of a share (E. B. Wilson 1927), valid near 0 and 1 too; None if `number` is 0."""
     if not number:
         return None
     z = NormalDist().inv_cdf((1 + level) / 2)
@@ -48,53 +52,53 @@ def wilson_interval(hits: int, number: int, level: float = CONFIDENCE_LEVEL) -> 
     return (middle - half if hits else 0.0), (middle + half if hits < number else 1.0)
 
 
-def return_rates(listed: Iterable[ListedVideo], states: Mapping[int, IdState]) -> list[ReturnRate]:
-    """The share of the whole list first, then of each class and of each month, then of both together."""
+def return_rates(listed: Iterable[ListedVideo], id_states: Mapping[int, IdState]) -> list[ReturnRate]:
+    """Return the rates of the whole list, then of each group and each month, then of each group and month."""
     counts: dict[tuple[str, str], Counter[str]] = {}
     for one in listed:
-        for label in {"all", one.group or "all"}:
+        for group in {"all", one.group or "all"}:
             for month in ("all", one.month):
-                counts.setdefault((label, month), Counter())[states.get(one.id, "unanswered")] += 1
+                counts.setdefault((group, month), Counter())[id_states.get(one.id, "unanswered")] += 1
     order = sorted(counts, key=lambda key: (key[0] != "all", key[1] != "all", key))
     return [
-        ReturnRate(label, month, sum(found.values()), found["returned"] + found["absent"], found["returned"])
-        for label, month in order
-        for found in (counts[label, month],)
+        ReturnRate(group, month, sum(states.values()), states["returned"] + states["absent"], states["returned"])
+        for group, month in order
+        for states in (counts[group, month],)
     ]
 
 
 def write_results(
-    folder: Path, listed: Sequence[ListedVideo], known: IdListProgress, found: Sequence[ReturnRate]
+    folder: Path, listed: Sequence[ListedVideo], progress: IdListProgress, rates: Sequence[ReturnRate]
 ) -> tuple[Path, Path]:
-    """Write `ids.csv` (each id with its state) and `shares.csv` into a folder that its owner alone can read."""
+    """Write `ids.csv` (each id with its state) and `shares.csv` to a folder that only its owner can read."""
     private_folder(folder)
     ids, summary = folder / "ids.csv", folder / "shares.csv"
-    _table(
+    _write_csv(
         ids,
         ("id", "class", "month", "state", "reason"),
         (
-            (one.id, one.group, one.month, known.states.get(one.id, "unanswered"), known.reasons.get(one.id, ""))
+            (one.id, one.group, one.month, progress.states.get(one.id, "unanswered"), progress.reasons.get(one.id, ""))
             for one in listed
         ),
     )
-    _table(
+    _write_csv(
         summary,
         ("class", "month", "listed", "answered", "returned", "share", "low", "high"),
         (
             (one.group, one.month, one.listed, one.answered, one.returned, *_rate_columns(one.rate, one.interval))
-            for one in found
+            for one in rates
         ),
     )
     return ids, summary
 
 
-def _rate_columns(share: float | None, interval: tuple[float, float] | None) -> tuple[str, str, str]:
-    if share is None or interval is None:
+def _rate_columns(rate: float | None, interval: tuple[float, float] | None) -> tuple[str, str, str]:
+    if rate is None or interval is None:
         return "", "", ""
-    return f"{share:.4f}", f"{interval[0]:.4f}", f"{interval[1]:.4f}"
+    return f"{rate:.4f}", f"{interval[0]:.4f}", f"{interval[1]:.4f}"
 
 
-def _table(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def _write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(names)

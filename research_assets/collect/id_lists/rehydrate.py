@@ -1,11 +1,14 @@
-"""Rows anew from a list of ids: into the raw tables, under a name of their own, with a coverage row for every id."""
+"""Rehydration of an id list: rows in the raw tables under a name of their own, and a coverage row for every id.
+
+Not here: requesting the ids of videos (see run.py).
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from research_assets.collect.id_lists.reader import ListedVideo, upload_time
+from research_assets.collect.id_lists.reader import ListedVideo
 from research_assets.collect.id_lists.run import IdListProgress, IdState
 from research_assets.collect.lists.run import ListPartitionRun
 from research_assets.collect.publish import publish_capture
@@ -16,45 +19,49 @@ from research_assets.storage.captures import Journal
 from research_assets.storage.locks import lock_partitions
 from research_assets.storage.raw_reader import query_raw
 from research_assets.study.spec import StudySpec
+from research_assets.tiktok.ids import upload_time
 from research_assets.units.coverage import Attempt, UnitState, read_unit_status
 from research_assets.units.targets import Target
 
 UNIT_STATE_OF: Mapping[IdState, UnitState] = {"returned": "complete", "absent": "missing", "unanswered": "quarantined"}
+"""State of the unit by the state of its id."""
+
 REASON_OF: Mapping[IdState, str | None] = {
     "returned": None,
     "absent": "The API does not return this video: removed, private, or never public.",
     "unanswered": "The API did not answer for this video.",
 }
+"""Default reason by the state of an id."""
 
 
-def publish_rehydrated(raw: Path, journal: Journal, listed: Iterable[ListedVideo], known: IdListProgress) -> None:
-    """Publish what a journal brought; `raw/coverage` gets one row per id, of the unit kind `video`."""
-    publish_capture(raw, journal, _attempts(journal.capture, listed, known))
+def publish_rehydrated(raw: Path, journal: Journal, listed: Iterable[ListedVideo], progress: IdListProgress) -> None:
+    """Publish the rows of a journal; `raw/coverage` gets one row per id, of the unit kind `video`."""
+    publish_capture(raw, journal, _attempts(journal.capture, listed, progress))
 
 
-def _attempts(capture: str, listed: Iterable[ListedVideo], known: IdListProgress) -> Iterator[Attempt]:
-    each = known.requests / max(1, len(known.states))
+def _attempts(capture: str, listed: Iterable[ListedVideo], progress: IdListProgress) -> Iterator[Attempt]:
+    requests_per_id = progress.requests / max(1, len(progress.states))
     for one in listed:
-        found = known.states[one.id]
+        id_state = progress.states[one.id]
         yield Attempt(
             entity="videos",
             partition=one.day or upload_time(one.id).date(),
             unit_kind="video",
             unit=str(one.id),
-            state=UNIT_STATE_OF[found],
-            first_at=known.first_at,
-            last_at=known.last_at,
+            state=UNIT_STATE_OF[id_state],
+            first_at=progress.first_at,
+            last_at=progress.last_at,
             asked=1,
-            offered=int(found == "returned"),
-            kept=int(found == "returned"),
-            requests=each,
-            reason=known.reasons.get(one.id) or REASON_OF[found],
+            offered=int(id_state == "returned"),
+            kept=int(id_state == "returned"),
+            requests=requests_per_id,
+            reason=progress.reasons.get(one.id) or REASON_OF[id_state],
             capture=capture,
         )
 
 
 def already_rehydrated(settings: Settings, name: str) -> set[int]:
-    """The ids whose videos an earlier rebuild of this name brought."""
+    """Return the ids whose videos an earlier rehydration with this name returned."""
     records = read_unit_status(settings.raw, "videos", study=name, captures=settings.captures)
     return {
         int(record.attempt.unit)
@@ -65,7 +72,7 @@ def already_rehydrated(settings: Settings, name: str) -> set[int]:
 
 @dataclass(frozen=True, slots=True)
 class RehydratedComments:
-    """What came of listed comments: those that are held now, and the pause that left videos unasked."""
+    """The listed comments that are collected now, and the pause that left videos open, if any."""
 
     returned: frozenset[int]
     paused: Paused | None
@@ -74,10 +81,10 @@ class RehydratedComments:
 async def rehydrate_comments(
     name: str, listed: Mapping[int, Set[int]], context: CollectorContext
 ) -> RehydratedComments:
-    """Ask for the comments of all videos that listed ones belong to, since single ones cannot be asked for.
+    """Collect the comments of all videos with listed comments; the API cannot return single comments.
 
-    They go where a study's comments go, with what else those videos have. What is held is not asked again. Raises Busy
-    if another process does the same.
+    All comments of these videos are stored in the raw tables under `name`. Settled videos are not requested again.
+    Raise PartitionBusy if another process collects under the same name.
     """
     settings = context.settings
     by_day: dict[date, list[Target]] = {}
@@ -101,5 +108,5 @@ async def rehydrate_comments(
                 pause = result
                 break
     rows = query_raw(settings.raw, "comments", f"study={name}/day=*", "SELECT DISTINCT id FROM {table}")
-    wanted = {comment for own in listed.values() for comment in own}
-    return RehydratedComments(frozenset(comment for (comment,) in rows if comment in wanted), pause)
+    comments = {comment for of_video in listed.values() for comment in of_video}
+    return RehydratedComments(frozenset(comment for (comment,) in rows if comment in comments), pause)

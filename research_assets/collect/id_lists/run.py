@@ -1,7 +1,9 @@
-"""Ids asked of the API, batch by batch, on a journal: what was answered is never asked again, whatever happens.
+"""Requests for an id list, batch by batch, on a journal: an answered id is never requested again.
 
-The same way as for a study: each request has its place in the ledger, each page is durable before the next is sent, a
-pause ends in good order. What the answers mean for a list is in `audit.py` and `rehydrate.py`.
+As in a study, each request is reserved in the ledger, each page is durable before the next request of its batch, and a
+paused list resumes.
+
+Not here: what the states of the ids mean for a list (see audit.py and rehydrate.py).
 """
 
 import hashlib
@@ -28,19 +30,19 @@ from research_assets.tiktok.pages import ResponsePage
 from research_assets.tiktok.requests import video_query
 
 IdState = Literal["returned", "absent", "unanswered"]
-"""What the API says of an id: its video; nothing; or the request was not answered, which says nothing of the video."""
+"""State of an id: the API returned its video, did not return it, or did not answer the request for it."""
 
 POOL = BY_ENTITY["videos"].pool
-"""What pays for asking ids."""
+"""Quota pool of the requests."""
 
 _LOCK_DAY = date(2000, 1, 1)
 _MAX_PAGES = 5
-"""Pages after which a batch is no longer followed: one takes all its ids."""
+"""Limit on the pages of a batch; one page takes all its ids."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdListTask:
-    """A list to ask: for what, under which name, with which fields, and where its pages go."""
+    """An id list to request: its purpose and name, the fields, and the folder of its captures."""
 
     purpose: Literal["audit", "rehydrate"]
     name: str
@@ -50,14 +52,14 @@ class IdListTask:
 
     @property
     def digest(self) -> str:
-        """What tells this list from another."""
+        """Digest of the ids and fields, which identifies the list."""
         text = ",".join(map(str, sorted(one.id for one in self.videos)))
         return hashlib.sha256(f"{self.fields}{text}".encode()).hexdigest()
 
 
 @dataclass(slots=True)
 class IdListProgress:
-    """What is known of each id, and why some were not answered; the fold of the journal's events."""
+    """State of each id so far, and the reasons of unanswered ones, rebuilt from the journal's events."""
 
     states: dict[int, IdState] = field(default_factory=dict)
     reasons: dict[int, str] = field(default_factory=dict)
@@ -66,7 +68,7 @@ class IdListProgress:
     last_at: datetime | None = None
 
     def apply(self, event: Mapping[str, Any]) -> None:
-        """Fold one event."""
+        """Apply one event."""
         if event["event"] in ("page", "fail"):
             self.requests += event.get("requests", 1)
             at = event["observed_at"]
@@ -80,113 +82,111 @@ class IdListProgress:
 
 @dataclass(frozen=True, slots=True)
 class IdListResult:
-    """How far a list came: what is known, the journal's capture, and the halt that left something open."""
+    """Progress of a list after a run, its remaining ids, and the stop condition that left them open, if any."""
 
     known: IdListProgress
     stop: StopCondition | None
     n_remaining: int
 
 
-def min_requests(question: IdListTask, today: date, window_days: int) -> int:
-    """Requests that a list needs at least."""
-    return len(batch_ids(question.videos, today, window_days=window_days))
+def min_requests(task: IdListTask, today: date, window_days: int) -> int:
+    """Return the minimum number of requests for a list."""
+    return len(batch_ids(task.videos, today, window_days=window_days))
 
 
 async def fetch_id_list(
-    question: IdListTask,
+    task: IdListTask,
     context: CollectorContext,
     on_complete: Callable[[Journal, IdListProgress], object],
     on_progress: Callable[[int], None],
 ) -> IdListResult:
-    """Ask for all ids of a list that the journal does not hold yet.
+    """Request all ids of a list without a state in its journal.
 
-    `tell` hears of each batch how many ids it had. `done` ends the journal once all are asked. Raises Busy if another
-    process asks under the same name, IdListError if a journal of another list is open under it, and what is final for
-    all.
+    `on_progress` receives the number of new states after each batch. `on_complete` ends the journal once all ids have a
+    state. Raise PartitionBusy if another process uses the same name, IdListError if a journal of another list is open
+    under it, and errors that are final for all ids.
     """
-    if not question.videos:
+    if not task.videos:
         return IdListResult(IdListProgress(), None, 0)
     with ExitStack() as stack:
-        stack.enter_context(lock_partitions(context.settings.state, question.name, question.purpose, [_LOCK_DAY]))
-        journal, known = _open_journal(question, context)
+        stack.enter_context(lock_partitions(context.settings.state, task.name, task.purpose, [_LOCK_DAY]))
+        journal, progress = _open_journal(task, context)
         stack.callback(journal.close)
-        run = _IdListRun(question, context, journal, known)
-        on_progress(len(known.states))
-        results = run_concurrently(run.jobs, run.work, context.settings.concurrency, lambda: run.halt is None)
+        run = _IdListRun(task, context, journal, progress)
+        on_progress(len(progress.states))
+        results = run_concurrently(run.jobs, run.work, context.settings.concurrency, lambda: run.stop is None)
         async with aclosing(results):
-            async for reported, again in results:
-                run.jobs.extend(again)
-                on_progress(reported)
-        left = len(question.videos) - len(known.states)
-        if not left:
-            on_complete(journal, known)
-        return IdListResult(known, run.halt, left)
+            async for n_new, next_batches in results:
+                run.jobs.extend(next_batches)
+                on_progress(n_new)
+        n_remaining = len(task.videos) - len(progress.states)
+        if not n_remaining:
+            on_complete(journal, progress)
+        return IdListResult(progress, run.stop, n_remaining)
 
 
-def _open_journal(question: IdListTask, context: CollectorContext) -> tuple[Journal, IdListProgress]:
-    """The open journal of the same list, or a new one."""
-    known = IdListProgress()
-    for path in list_open_journals(question.captures, "videos", question.name):
+def _open_journal(task: IdListTask, context: CollectorContext) -> tuple[Journal, IdListProgress]:
+    """Return the open journal of the same list, or a new one."""
+    progress = IdListProgress()
+    for path in list_open_journals(task.captures, "videos", task.name):
         journal = Journal.resume(path)
-        if journal.start["header"].get("digest") == question.digest:
+        if journal.start["header"].get("digest") == task.digest:
             for event in journal.events():
-                known.apply(event)
-            return journal, known
+                progress.apply(event)
+            return journal, progress
         journal.close()
         raise IdListError(
-            f"Another list is being asked under the name {question.name}: it is not finished yet. Nothing was asked. "
-            "Finish that one with the same command, or choose another name with --name."
+            f"Another id list with the name {task.name} is not finished. No request was sent. "
+            "Finish it with the same command, or choose another name with --name."
         )
     today = context.clock.now().date()
-    days = [day for batch in batch_ids(question.videos, today) for day in (batch.first, batch.last)]
-    header = {"purpose": question.purpose, "digest": question.digest, "fields": question.fields}
+    days = [day for batch in batch_ids(task.videos, today) for day in (batch.first, batch.last)]
+    header = {"purpose": task.purpose, "digest": task.digest, "fields": task.fields}
     return Journal.create(
-        question.captures,
+        task.captures,
         entity="videos",
-        study=question.name,
+        study=task.name,
         first=min(days, default=today),
         last=max(days, default=today),
         now=context.clock.now(),
         origin=context.settings.origin,
         header=header,
-    ), known
+    ), progress
 
 
 class _IdListRun:
-    """One run over what is left of a list."""
+    """One run over the remaining ids of a list. `stop` is the stop condition that ended it early, else None."""
 
-    def __init__(
-        self, question: IdListTask, context: CollectorContext, journal: Journal, known: IdListProgress
-    ) -> None:
+    def __init__(self, task: IdListTask, context: CollectorContext, journal: Journal, progress: IdListProgress) -> None:
         settings = context.settings
-        self._question, self._context, self._journal, self._known = question, context, journal, known
-        self._listed = {one.id: one for one in question.videos}
+        self._task, self._context, self._journal, self._progress = task, context, journal, progress
+        self._listed = {one.id: one for one in task.videos}
         self._today = context.clock.now().date()
         self._sender = RequestSender(
             context.client, context.ledger, context.clock, rate=settings.rate_limit, concurrency=settings.concurrency
         )
-        left = [one for one in question.videos if one.id not in known.states]
-        self.jobs: deque[IdBatch] = deque(batch_ids(left, self._today, window_days=settings.window_days))
-        self.halt: StopCondition | None = None
+        remaining = [one for one in task.videos if one.id not in progress.states]
+        self.jobs: deque[IdBatch] = deque(batch_ids(remaining, self._today, window_days=settings.window_days))
+        self.stop: StopCondition | None = None
 
     async def work(self, batch: IdBatch) -> tuple[int, Sequence[IdBatch]]:
-        """Ask one batch; gives how many of its ids are known now, and what is asked instead."""
+        """Request one batch; return the number of ids with a new state, and the batches that replace it."""
         try:
             found = await self._fetch_batch(batch)
             if not found and len(batch.ids) > 1:
-                # An empty answer is a claim to be checked (reference §7 #10).
+                # An empty response may be wrong (reference §7 #10), so a second request checks it.
                 found = await self._fetch_batch(batch)
-        except QuotaExhausted as spent:
-            self.halt = StopCondition.from_quota(spent)
+        except QuotaExhausted as error:
+            self.stop = StopCondition.from_quota(error)
             return 0, ()
         except RateLimited as error:
-            self.halt = StopCondition.cool_down(POOL, summarize_error(error), self._context.clock.now())
+            self.stop = StopCondition.cool_down(POOL, summarize_error(error), self._context.clock.now())
             return 0, ()
         except (RetryableError, UnitError) as error:
             if self._sender.api_is_down:
-                self.halt = StopCondition.cool_down(
-                    POOL, f"The API answers nothing just now: {summarize_error(error)}.", self._context.clock.now()
-                )
+                n_failures = self._sender.consecutive_failures
+                reason = f"The API answered {n_failures} calls in a row with errors: {summarize_error(error)}."
+                self.stop = StopCondition.cool_down(POOL, reason, self._context.clock.now())
                 return 0, ()
             if narrower := list(split_batch(batch, self._listed, self._today)):
                 return 0, narrower
@@ -194,27 +194,27 @@ class _IdListRun:
         return self._record_states(returned=found, absent=[one for one in batch.ids if one not in found]), ()
 
     async def _fetch_batch(self, batch: IdBatch) -> set[int]:
-        """The ids of a batch that the API returns."""
+        """Return the ids of a batch that the API returns."""
         condition = {"operation": "IN", "field_name": "video_id", "field_values": [str(one) for one in batch.ids]}
-        context = RequestContext(self._question.name, "videos", f"{self._question.purpose}: {batch}", is_due=False)
+        context = RequestContext(self._task.name, "videos", f"{self._task.purpose}: {batch}", is_due=False)
         found: set[int] = set()
-        answer: ResponsePage | None = None
+        page: ResponsePage | None = None
         for _ in range(_MAX_PAGES):
             request = video_query(
                 {"and": (condition,)},
                 batch.first,
                 batch.last,
-                fields=self._question.fields,
-                cursor=answer.cursor if answer else None,
-                search_id=answer.search_id if answer else None,
+                fields=self._task.fields,
+                cursor=page.cursor if page else None,
+                search_id=page.search_id if page else None,
             )
-            answer = await self._sender.send(
-                request, context, self._failed, max_attempts=lambda error: _max_attempts(error, batch)
+            page = await self._sender.send(
+                request, context, self._record_failure, max_attempts=lambda error: _max_attempts(error, batch)
             )
-            facts = answer_facts(answer, self._context.clock.now())
-            self._note("page", {"unit": str(batch), "partition": None, "context": {}, **facts}, answer.raw)
-            found |= {one for row in answer.rows if (one := video_id_of(row)) is not None} & set(batch.ids)
-            if not answer.has_more or len(found) == len(batch.ids):
+            facts = answer_facts(page, self._context.clock.now())
+            self._record_event("page", {"unit": str(batch), "partition": None, "context": {}, **facts}, page.raw)
+            found |= {one for row in page.rows if (one := video_id_of(row)) is not None} & set(batch.ids)
+            if not page.has_more or len(found) == len(batch.ids):
                 break
         return found
 
@@ -226,21 +226,21 @@ class _IdListRun:
         unanswered: Iterable[int] = (),
         reason: str | None = None,
     ) -> int:
-        before = len(self._known.states)
+        n_before = len(self._progress.states)
         facts = {"returned": sorted(returned), "absent": sorted(absent), "unanswered": sorted(unanswered)}
-        self._note("states", facts | {"reason": reason})
-        return len(self._known.states) - before
+        self._record_event("states", facts | {"reason": reason})
+        return len(self._progress.states) - n_before
 
-    def _failed(self, facts: dict[str, Any]) -> None:
-        self._note("fail", facts)
+    def _record_failure(self, facts: dict[str, Any]) -> None:
+        self._record_event("fail", facts)
 
-    def _note(self, event: str, facts: dict[str, Any], answer: bytes | None = None) -> None:
+    def _record_event(self, event: str, facts: dict[str, Any], answer: bytes | None = None) -> None:
         self._journal.append(event, facts, answer)
-        self._known.apply({"event": event, **facts})
+        self._progress.apply({"event": event, **facts})
 
 
 def _max_attempts(error: RetryableError, batch: IdBatch) -> int | None:
-    """What can be halved is not tried again; a throttle is waited for."""
+    """Return 1 for a batch that can be split, else 3; None for rate limiting, which is waited for."""
     if isinstance(error, RateLimited):
         return None
     return 1 if batch.first < batch.last else 3

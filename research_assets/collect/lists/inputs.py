@@ -1,6 +1,9 @@
-"""What the run of a list starts from: which units are wanted, what is held of them, what others know of them.
+"""Inputs of a list run: the targets of a partition, their unit status, and units that need no request.
 
-Reads the raw tables for `lists.py`; sends nothing.
+A unit needs no request if its list is known to be empty, if its refusal is in backoff, or if another study has
+collected it in the same period.
+
+Not here: sending requests (see run.py and pager.py).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,14 +26,12 @@ from research_assets.units.coverage import (
 )
 from research_assets.units.targets import Target, account_targets, count_video_targets, video_targets
 
-# JOINED: """Units that need no request: nothing to ask, refused not long ago, or asked by another study in the same period."""
-
 
 class ListInputs:
-    """What is known of an entity when a run begins. Accounts are known across studies and periods."""
+    """Targets and unit status of an entity when a run begins. The status of accounts covers all studies and periods."""
 
     def __init__(self, task: CollectionTask, context: CollectorContext) -> None:
-        """Read what all partitions share; what belongs to one is read when its turn comes, to keep memory flat."""
+        """Read what all partitions share; the rest is read per partition to keep memory flat."""
         self._task, self._context, self._settings = task, context, context.settings
         self.is_observation = ENTITIES[task.entity].time_axis == "observation"
         settings = context.settings
@@ -40,53 +41,59 @@ class ListInputs:
             if record.attempt.unit_kind == "day"
         }
         self._accounts = account_targets(settings.raw, task.study, task.entity) if self.is_observation else []
-        self._unanswered = (
+        self._failed_units = (
             read_failed_units(settings.raw, task.entity, captures=settings.captures) if self.is_observation else {}
         )
 
     def blocked_reason(self, partition: date) -> str | None:
-        """Why a partition cannot be asked yet: comments follow a day's videos, and authors any videos at all."""
+        """Return why a partition cannot be collected yet; None if it can.
+
+        Comments need the complete videos of the day, and profiles of authors need one complete day of videos.
+        """
         study = self._task.study
         if self._task.entity == "comments" and self._days.get(partition) != "complete":
             state = self._days.get(partition, "not_asked")
-            return f"The day's videos are {state}; its comments follow once they are complete."
+            return f"The day's videos are {state}. Its comments are collected once they are complete."
         by_videos = self._task.entity == "users" and study.users.who in ("authors", "top")
         if by_videos and "complete" not in self._days.values():
-            return "No day of videos is held yet; its authors follow once one is."
+            return "No day of videos is complete yet. Authors are collected once one is."
         return None
 
     def targets(self, partition: date) -> list[Target]:
-        """The units of a partition."""
+        """Return the units of a partition."""
         return self._accounts if self.is_observation else video_targets(self._settings.raw, self._task.study, partition)
 
     def unit_status(self, partition: date) -> dict[str, UnitStatus]:
-        """What the study holds of a partition, by unit."""
+        """Return the study's own status of a partition, by unit."""
         study = self._task.study.name
         records = self._read(study, [partition])
         return {record.attempt.unit: record for record in records}
 
     def status_elsewhere(self, partition: date) -> Mapping[str, UnitStatus]:
-        """Looks of other studies and periods: accounts whose newest did not succeed, and what this period brought."""
+        """Return the status from other studies and periods, by unit.
+
+        It has the accounts whose newest attempt failed, and those that another study completed in this period.
+        """
         if not self.is_observation:
             return {}
         others = [record for record in self._read(None, [partition]) if record.study != self._task.study.name]
         complete = {record.attempt.unit: record for record in others if record.attempt.state == "complete"}
-        return self._unanswered | complete
+        return self._failed_units | complete
 
     def estimate(self) -> int:
-        """About how many requests the run wants: one for each open unit."""
+        """Estimate the requests of the run: one for each open unit."""
         ready = [partition for partition in self._task.partitions if self.blocked_reason(partition) is None]
         if not ready:
             return 0
-        wanted = (
+        n_targets = (
             len(self._accounts)
             if self.is_observation
             else count_video_targets(self._settings.raw, self._task.study, ready)
         )
         if self._task.recollect:
-            return wanted
+            return n_targets
         raw, captures, study = self._settings.raw, self._settings.captures, self._task.study.name
-        return max(0, wanted - count_settled_units(raw, self._task.entity, study, ready, captures=captures))
+        return max(0, n_targets - count_settled_units(raw, self._task.entity, study, ready, captures=captures))
 
     def _read(self, study: str | None, partitions: list[date]) -> list[UnitStatus]:
         settings = self._settings
@@ -96,14 +103,14 @@ class ListInputs:
 
 
 def attempt_without_request(
-    target: Target, partition: date, state: UnitState, reason: str | None, when: datetime | None, now: datetime
+    target: Target, partition: date, state: UnitState, reason: str | None, next_try: datetime | None, now: datetime
 ) -> Attempt:
-    """A unit's state without a request; `when` is its next try."""
-    return ListProgress().attempt(target, partition, now, state, reason, when)
+    """Return an attempt that sets the state of a unit without a request."""
+    return ListProgress().attempt(target, partition, now, state, reason, next_try)
 
 
 class UnitReuse:
-    """What others know of a partition's units."""
+    """Units of a partition that need no request, and the pages that other studies have of them."""
 
     def __init__(
         self,
@@ -111,43 +118,43 @@ class UnitReuse:
         task: CollectionTask,
         partition: date,
         elsewhere: Mapping[str, UnitStatus],
-        visits: dict[str, ListProgress],
+        progress_by_unit: dict[str, ListProgress],
     ) -> None:
-        """`elsewhere` are looks of other studies and periods, `visits` what is under way in the journal."""
+        """`elsewhere` is the status from other studies and periods, `progress_by_unit` what the journal has begun."""
         self._context, self._task, self._partition = context, task, partition
-        self._elsewhere, self._visits = elsewhere, visits
+        self._elsewhere, self._progress_by_unit = elsewhere, progress_by_unit
 
     def attempts(self, journal: Journal, targets: Iterable[Target]) -> Iterator[Attempt]:
-        """Verdicts of the targets that need no request; pages of other studies are copied into the journal."""
+        """Yield attempts for the targets that need no request; pages of other studies are copied to the journal."""
         now = self._context.clock.now()
-        taken: dict[str, list[Target]] = {}
+        by_capture: dict[str, list[Target]] = {}
         for target in targets:
-            record = self._elsewhere.get(target.unit)
+            status = self._elsewhere.get(target.unit)
             if target.expected == 0 and target.kind == "video":
                 yield attempt_without_request(
                     target, self._partition, "complete", "The video has no comments.", None, now
                 )
-            elif record is None or target.unit in self._visits:
+            elif status is None or target.unit in self._progress_by_unit:
                 continue
-            elif record.attempt.state == "complete":
+            elif status.attempt.state == "complete":
                 if not self._task.recollect:
-                    taken.setdefault(str(record.attempt.capture), []).append(target)
-            elif self._is_backing_off(record.attempt, now):
-                old = record.attempt
-                when = f" Asked again from {format_utc(old.next_try)}." if old.next_try else ""
+                    by_capture.setdefault(str(status.attempt.capture), []).append(target)
+            elif self._is_backing_off(status.attempt, now):
+                old = status.attempt
+                next_try = f" Next try: {format_utc(old.next_try)}." if old.next_try else ""
                 yield attempt_without_request(
-                    target, self._partition, old.state, f"{old.reason}{when}", old.next_try, now
+                    target, self._partition, old.state, f"{old.reason}{next_try}", old.next_try, now
                 )
-        for capture, own in taken.items():
-            yield from self._copy_pages(journal, capture, {target.unit: target for target in own})
+        for capture, copied in by_capture.items():
+            yield from self._copy_pages(journal, capture, {target.unit: target for target in copied})
 
     def _is_backing_off(self, attempt: Attempt, now: datetime) -> bool:
-        """Whether a refusal is not to be repeated yet."""
+        """Return whether the next try of a refused or missing unit is not due yet."""
         final = attempt.state in ("refused", "missing") and not self._task.retry_now
         return final and attempt.next_try is not None and attempt.next_try > now
 
     def _copy_pages(self, journal: Journal, capture: str, targets: Mapping[str, Target]) -> Iterator[Attempt]:
-        """Copy the pages that another study's capture holds of these accounts, if it asked for all that is wanted."""
+        """Copy another study's pages of these accounts, if they were requested with all needed fields."""
         folder = self._context.settings.captures / self._task.entity
         fields = {unit: set(target.request(self._task.study, 1, None).fields) for unit, target in targets.items()}
         copied: dict[str, ListProgress] = {}
@@ -166,5 +173,5 @@ class UnitReuse:
                 journal.append("page", facts, answer)
                 copied.setdefault(unit, ListProgress()).apply({"event": "page", **facts})
         for unit, progress in copied.items():
-            reason = f"Taken over from {self._elsewhere[unit].study}."
+            reason = f"Copied from the study {self._elsewhere[unit].study}."
             yield progress.attempt(targets[unit], self._partition, self._context.clock.now(), "complete", reason)

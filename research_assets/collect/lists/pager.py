@@ -1,7 +1,8 @@
-"""One unit's list, page by page, on its partition's journal: comments, replies, profiles, follow lists, likes, pins.
+"""Paging through the list of one unit, and its progress, which is rebuilt from the events of the journal.
 
-Like a window's trail, a `Visit` is folded from the events of the journal, while collecting and while resuming. Whom to
-visit is decided in `targets.py`.
+Collecting and resuming apply the same events, so there is no second record of progress.
+
+Not here: which units a partition has (see units/targets.py); which of them need a request (see run.py and inputs.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -21,24 +22,31 @@ from research_assets.units.coverage import Attempt, UnitState, UnitStatus, backo
 from research_assets.units.targets import Target
 
 TIME_CURSORS = frozenset({"followers", "following"})
-"""Lists whose cursor is a moment in seconds (reference 3.7): relations may share one."""
+"""Lists whose cursor is a time in seconds (reference 3.7), which several relations may share."""
 
 OFFSET_CURSORS = frozenset({"comments", "reposted_videos"})
-"""Lists whose cursor is a place in the list (reference 3.2, 3.6)."""
+"""Lists whose cursor is a position in the list (reference 3.2, 3.6)."""
 
 SINGLE_PAGE_ENTITIES = frozenset({"users", "pinned_videos"})
-"""What comes in one answer (reference 3.3, 3.5), whatever it says of more."""
+"""Entities that the API returns in one page (reference 3.3, 3.5), even if `has_more` is true."""
 
 OLD_COMMENT_LIMIT = 1000
-"""Place in a comment list that a page must not reach across: it is refused if the old ceiling still holds (reference
-3.2), and with it the comments before."""
+"""Position in a comment list that no page crosses. If the old limit still applies (reference 3.2), the API rejects a
+page that crosses it, including the comments before the limit."""
+
+REFUSAL_BACKOFF_OFFSET = 4
+"""Failure count at which a refusal starts: its backoff is 16 days at first, then 32."""
 
 RecordEvent = Callable[[str, dict[str, Any], bytes | None], None]
+"""Record an event: its kind, its facts, and the bytes of the response if there is one."""
 
 
 @dataclass(slots=True)
 class ListProgress:
-    """How far a unit's list has come: the fold of the journal's events that name the unit."""
+    """Position and counts of a unit's list, rebuilt from the journal's events of the unit.
+
+    `seen` are the keys of the rows so far, and `reply_counts` the replies by comment id.
+    """
 
     pages: int = 0
     requests: int = 0
@@ -54,7 +62,7 @@ class ListProgress:
     reply_counts: dict[str, int] = field(default_factory=dict)
 
     def apply(self, event: Mapping[str, Any]) -> None:
-        """Fold one event of the unit."""
+        """Apply one event of the unit."""
         if event["event"] not in ("page", "fail"):
             return
         self.requests += event.get("requests", 1)
@@ -68,9 +76,9 @@ class ListProgress:
         self.offered += event["offered"]
         self.cursor, self.has_more = event["cursor"], event["has_more"]
         self.gap_reason = self.gap_reason or event["gap_reason"]
-        held = len(self.seen)
-        self.seen.update(event["keys"])
-        self.n_pages_without_news = 0 if len(self.seen) > held else self.n_pages_without_news + 1
+        n_seen = len(self.seen)
+        self.seen.update(event["seen"])
+        self.n_pages_without_news = 0 if len(self.seen) > n_seen else self.n_pages_without_news + 1
         self.reply_counts.update(event["reply_counts"])
 
     def attempt(
@@ -80,9 +88,9 @@ class ListProgress:
         now: datetime,
         state: UnitState,
         reason: str | None,
-        resting: datetime | None = None,
+        next_try: datetime | None = None,
     ) -> Attempt:
-        """What the visit amounts to."""
+        """Return the attempt at the unit: the given state with the counts so far."""
         return Attempt(
             entity=target.entity,
             partition=partition,
@@ -98,7 +106,7 @@ class ListProgress:
             expected=target.expected,
             inclusion_probability=target.inclusion_probability,
             reason=reason,
-            next_try=resting,
+            next_try=next_try,
         )
 
 
@@ -108,47 +116,48 @@ async def fetch_list(
     study: StudySpec,
     sender: RequestSender,
     clock: Clock,
-    note: RecordEvent,
+    record_event: RecordEvent,
     *,
     partition: date,
     page_size: int,
-    ceiling: int,
+    comment_limit: int,
     due: bool,
     previous: UnitStatus | None,
 ) -> Attempt:
-    """Read a unit's pages from where its visit ends, and give the verdict.
+    """Read the pages of a unit's list from the position of `progress`, and return the attempt.
 
-    `ceiling` is the number of comments after which a list is not asked further (0: none). Raises QuotaSpent, and what
-    is no fault of the unit: no server, a throttle that does not end, errors that are final for all.
+    `comment_limit` is the number of comments after which a list is not read further (0: no limit). `previous` is the
+    unit's status before this run. Raise QuotaExhausted, and errors that the unit did not cause: no connection, rate
+    limiting that does not end, errors that are final for all units.
     """
     context = RequestContext(study.name, target.entity, target.unit, due)
     state: UnitState = "complete"
     reason: str | None = None
-    resting: datetime | None = None
+    next_try: datetime | None = None
 
-    def failed(facts: dict[str, Any]) -> None:
-        note("fail", facts | {"rows": None}, None)
+    def on_failure(facts: dict[str, Any]) -> None:
+        record_event("fail", facts | {"rows": None}, None)
         progress.apply({"event": "fail", **facts})
 
     try:
         while progress.has_more:
-            size = _page_size(target, progress.cursor or 0, page_size, ceiling)
+            size = _page_size(target, progress.cursor or 0, page_size, comment_limit)
             if size <= 0:
-                reason = f"The list goes on; comment_ceiling is {ceiling}."
+                reason = f"The list has more comments; the comment limit is {comment_limit}."
                 break
             try:
                 request = target.request(study, size, progress.cursor)
             except ValueError as error:
-                state, reason = "missing", f"Nothing was asked: {error}."
+                state, reason = "missing", f"No request was sent: {error}."
                 break
-            answer = await sender.send(
-                request, context, failed, max_attempts=lambda error: _max_attempts(error, target, progress)
+            page = await sender.send(
+                request, context, on_failure, max_attempts=lambda error: _max_attempts(error, target, progress)
             )
-            facts = _page_facts(answer, target, progress, clock.now(), partition, size)
-            note("page", facts, answer.raw)
+            facts = _page_facts(page, target, progress, clock.now(), partition, size)
+            record_event("page", facts, page.raw)
             progress.apply({"event": "page", **facts})
     except CursorRejected:
-        reason = f"The API gives nothing beyond place {progress.cursor} of this list."
+        reason = f"The API returns nothing beyond position {progress.cursor} of this list."
         if not progress.pages or target.entity != "comments":
             state = "quarantined"
     except UnitError as error:
@@ -160,103 +169,107 @@ async def fetch_list(
     if state == "complete":
         state, reason = _final_state(progress, target, reason)
     if state != "complete":
-        resting = backoff_until(clock.now(), 1 + _n_same_state(state, previous))
-    return progress.attempt(target, partition, clock.now(), state, reason, resting)
+        next_try = backoff_until(clock.now(), 1 + _n_same_state(state, previous))
+    return progress.attempt(target, partition, clock.now(), state, reason, next_try)
 
 
-REFUSAL_BACKOFF_OFFSET = 4
-"""Failures with which a refusal begins: it rests 16 days at first, then 32."""
-
-
-def _n_same_state(state: UnitState, before: UnitStatus | None) -> int:
-    """How often the unit ended in this state before."""
+def _n_same_state(state: UnitState, previous: UnitStatus | None) -> int:
+    """Return how many earlier attempts ended in this state, plus the offset of a refusal."""
     if state in ("refused", "missing"):
-        return REFUSAL_BACKOFF_OFFSET + (before.n_refused if before else 0)
-    return (before.n_quarantined if state == "quarantined" else before.n_suspicious) if before else 0
+        return REFUSAL_BACKOFF_OFFSET + (previous.n_refused if previous else 0)
+    return (previous.n_quarantined if state == "quarantined" else previous.n_suspicious) if previous else 0
 
 
-def _page_size(target: Target, place: int, page_size: int, ceiling: int) -> int:
-    """Rows to ask for at a place of a list; none if the setting's ceiling is reached."""
+def _page_size(target: Target, position: int, page_size: int, comment_limit: int) -> int:
+    """Return the rows to request at a position of a list; 0 or less once the comment limit is reached."""
     if target.entity != "comments":
         return page_size
-    size = min(page_size, OLD_COMMENT_LIMIT - place) if place < OLD_COMMENT_LIMIT else page_size
-    return min(size, ceiling - place) if ceiling else size
+    size = min(page_size, OLD_COMMENT_LIMIT - position) if position < OLD_COMMENT_LIMIT else page_size
+    return min(size, comment_limit - position) if comment_limit else size
 
 
 def _final_state(progress: ListProgress, target: Target, reason: str | None) -> tuple[UnitState, str | None]:
     if progress.gap_reason:
         return "suspicious", progress.gap_reason
     if target.entity == "users" and not progress.seen:
-        return "suspicious", "The API answered without a profile."
-    short = (target.expected or 0) - len(progress.seen)
-    if target.entity != "users" and short > 0 and not reason:
-        return "complete", f"{short} of {target.expected} were not delivered."
+        return "suspicious", "The response contains no profile."
+    n_missing = (target.expected or 0) - len(progress.seen)
+    if target.entity != "users" and n_missing > 0 and not reason:
+        return "complete", f"{n_missing} of {target.expected} were not returned."
     return "complete", reason
 
 
 def _max_attempts(error: RetryableError, target: Target, progress: ListProgress) -> int | None:
-    """A place beyond the first page that is refused is the ceiling of a comment list: asking again wastes quota."""
+    """Return 1 for a rejected cursor after the first page of comments: it is the end of the list, not a fault."""
     if isinstance(error, CursorRejected) and target.entity == "comments" and progress.pages:
         return 1
     return None
 
 
 def _page_facts(
-    answer: ResponsePage, target: Target, progress: ListProgress, now: datetime, partition: date, size: int
+    page: ResponsePage, target: Target, progress: ListProgress, now: datetime, partition: date, size: int
 ) -> dict[str, Any]:
-    """What the journal keeps about a page beside its bytes."""
-    keys = _keys(answer, target)
-    cursor, has_more, gap = _next_cursor(answer, target, progress, fresh=any(key not in progress.seen for key in keys))
-    threads = {}
+    """Return the facts of a page, from which `ListProgress` is rebuilt without the bytes of the response."""
+    keys = _keys(page, target)
+    cursor, has_more, gap_reason = _next_cursor(
+        page, target, progress, has_news=any(key not in progress.seen for key in keys)
+    )
+    reply_counts = {}
     if target.kind == "video":
-        counts = ((parse_id(row.get("id")), row.get("reply_count")) for row in answer.rows)
-        threads = {str(comment): count for comment, count in counts if comment and isinstance(count, int) and count > 0}
+        counts = ((parse_id(row.get("id")), row.get("reply_count")) for row in page.rows)
+        reply_counts = {
+            str(comment): count for comment, count in counts if comment and isinstance(count, int) and count > 0
+        }
     return {
         "unit": target.unit,
         "kind": target.kind,
         "partition": partition,
         "context": {**target.context, "position": progress.offered},
-        **answer_facts(answer, now),
+        **answer_facts(page, now),
         "cursor": cursor,
         "has_more": has_more,
         "search_id": None,
         "asked": 1 if target.entity == "users" else size,
-        "offered": len(answer.rows),
-        "gap_reason": gap,
-        "keys": keys,
-        "reply_counts": threads,
+        "offered": len(page.rows),
+        "gap_reason": gap_reason,
+        "seen": keys,
+        "reply_counts": reply_counts,
     }
 
 
-def _keys(answer: ResponsePage, target: Target) -> list[int | str]:
-    """What tells the page's records apart: the key of the entity, less the account that was asked."""
+def _keys(page: ResponsePage, target: Target) -> list[int | str]:
+    """Return the key of each row within its list: the key of the entity without the requested account."""
     name = ENTITIES[target.entity].key[-1]
     if name in target.context:
-        return [target.unit] if answer.rows else []
+        return [target.unit] if page.rows else []
     aliases = (name, *ENTITIES[target.entity].field(name).aliases)
-    keys = [next((row[alias] for alias in aliases if alias in row), "") for row in answer.rows]
+    keys = [next((row[alias] for alias in aliases if alias in row), "") for row in page.rows]
     return [key if isinstance(key, int | str) else repr(key) for key in keys]
 
 
 def _next_cursor(
-    answer: ResponsePage, target: Target, progress: ListProgress, *, fresh: bool
+    page: ResponsePage, target: Target, progress: ListProgress, *, has_news: bool
 ) -> tuple[int | None, bool, str | None]:
-    """The next cursor, whether to go on, and the gap that opens there: no endless loop, no early end."""
-    before, after = progress.cursor, answer.cursor
+    """Return the next cursor, whether the list has more pages, and the reason of a gap that opens here.
+
+    `has_news`: the page has a row that no earlier page had. Cursors that are missing or repeated must neither loop
+    for ever nor end the list early.
+    """
+    before, after = progress.cursor, page.cursor
     if after is not None and after < 0:
         after = None
-    if not answer.has_more or target.entity in SINGLE_PAGE_ENTITIES:
+    if not page.has_more or target.entity in SINGLE_PAGE_ENTITIES:
         return after, False, None
-    if not fresh and progress.n_pages_without_news + 1 >= MAX_EMPTY_PAGES:
-        return after, False, f"{MAX_EMPTY_PAGES} pages in a row brought nothing new and claim to have more."
+    if not has_news and progress.n_pages_without_news + 1 >= MAX_EMPTY_PAGES:
+        return after, False, f"{MAX_EMPTY_PAGES} pages in a row had no new rows although has_more was true."
     if after is not None and after != before:
         return after, True, None
     if target.entity in TIME_CURSORS and before is not None:
-        if fresh:
+        if has_news:
             return before, True, None
-        gap = f"More relations share the moment {before} than one page holds; the list goes on one second before it."
-        return max(0, before - 1), True, gap
-    if target.entity in OFFSET_CURSORS and answer.rows:
-        # The cursor is the place of the next record, so what was delivered tells it.
-        return (before or 0) + len(answer.rows), True, None
-    return after, False, "The list claims to have more but does not say where."
+        reason = f"More relations share the time {before} than fit on one page; the list resumes one second before it."
+        return max(0, before - 1), True, reason
+    if target.entity in OFFSET_CURSORS and page.rows:
+        # The cursor is the position of the next row, so the rows of this page give it.
+        return (before or 0) + len(page.rows), True, None
+    return after, False, "The response has has_more true but no cursor."

@@ -1,7 +1,10 @@
-"""Units of a partition, side by side, on one journal: comments of a day's videos, observations of a period's accounts.
+"""Collection of the units of one list partition, concurrently and on one journal.
 
-One refusal never stops the rest. A unit that is settled is not asked again, nor is an account that another study has
-asked in the same period: its pages are taken over.
+A partition is the comments of a day's videos, or an observation of the accounts of a period. A refused unit does not
+stop the others. A settled unit is not requested again. An account that another study collected in the same period is
+not requested either: its pages are copied.
+
+Not here: paging inside a list (see pager.py); the targets of a partition (see inputs.py).
 """
 
 from collections import deque
@@ -41,7 +44,7 @@ from research_assets.units.targets import Target, reply_target, reply_targets
 
 
 class ListPartitionRun:
-    """One partition's units: what is settled, what is asked now, what came of it."""
+    """One run over the open units of a partition. `stop` is the stop condition that ended it early, else None."""
 
     def __init__(
         self,
@@ -53,59 +56,61 @@ class ListPartitionRun:
         status: Mapping[str, UnitStatus],
         elsewhere: Mapping[str, UnitStatus],
     ) -> None:
-        """`held` are the units of this partition, `elsewhere` what other studies or periods know of the same ones."""
+        """`status` is the study's status of the units, `elsewhere` that from other studies and periods."""
         self._task, self._context, self._sender, self._counter = task, context, sender, counter
         self._partition, self._status, self._elsewhere = partition, status, elsewhere
         self._pool, self._recollect = BY_ENTITY[task.entity].pool, task.recollect
-        self._wanted: dict[str, Target] = {}
-        self._visits: dict[str, ListProgress] = {}
+        self._targets: dict[str, Target] = {}
+        self._progress_by_unit: dict[str, ListProgress] = {}
         self._attempts: dict[str, Attempt] = {}
-        self.halt: StopCondition | None = None
+        self.stop: StopCondition | None = None
 
     async def run(self, targets: Sequence[Target]) -> PartitionResult | Paused:
-        """Ask what is not settled; gives the partition, or the pause with what is left to do."""
+        """Collect the open units; return the result of the partition, or the pause."""
         settings = self._context.settings
-        self._wanted = {target.unit: target for target in targets}
+        self._targets = {target.unit: target for target in targets}
         with ExitStack() as stack:
             journal = self._resume_journal()
-            self._wanted |= {target.unit: target for target in self._open_replies()}
-            self._visits = {unit: progress for unit, progress in self._visits.items() if unit not in self._attempts}
-            jobs = deque(target for target in self._wanted.values() if self._is_open(target))
+            self._targets |= {target.unit: target for target in self._open_replies()}
+            self._progress_by_unit = {
+                unit: progress for unit, progress in self._progress_by_unit.items() if unit not in self._attempts
+            }
+            jobs = deque(target for target in self._targets.values() if self._is_open(target))
             if journal is None and not jobs:
                 return self._result(was_complete=True)
             journal = stack.enter_context(journal or self._create_journal())
-            known = UnitReuse(self._context, self._task, self._partition, self._elsewhere, self._visits)
-            for needless in known.attempts(journal, jobs):
-                self._record_attempt(journal, needless)
+            reuse = UnitReuse(self._context, self._task, self._partition, self._elsewhere, self._progress_by_unit)
+            for attempt in reuse.attempts(journal, jobs):
+                self._record_attempt(journal, attempt)
             jobs = deque(target for target in jobs if target.unit not in self._attempts)
             results = run_concurrently(
                 jobs,
                 lambda target: self._collect_unit(journal, target),
                 settings.concurrency,
-                lambda: self.halt is None,
+                lambda: self.stop is None,
             )
             try:
                 async with aclosing(results):
-                    async for target, attempt in results:
-                        if attempt is not None:
-                            self._record_attempt(journal, attempt)
+                    async for target, outcome in results:
+                        if outcome is not None:
+                            self._record_attempt(journal, outcome)
                             jobs.extend(self._replies_of(target))
             except ApiError as error:
                 self._write_remaining(
                     journal, StopCondition(self._pool, summarize_error(error), self._context.clock.now())
                 )
                 raise
-            if self.halt is not None:
-                self._write_remaining(journal, self.halt)
-                return Paused(self.halt.pool, self.halt.reason, self.halt.retry_at, (self._partition,))
+            if self.stop is not None:
+                self._write_remaining(journal, self.stop)
+                return Paused(self.stop.pool, self.stop.reason, self.stop.retry_at, (self._partition,))
             await publish_in_background(settings.raw, journal)
         return self._result(was_complete=False)
 
     async def _collect_unit(self, journal: Journal, target: Target) -> tuple[Target, Attempt | None]:
         settings = self._context.settings
-        progress = self._visits.setdefault(target.unit, ListProgress())
+        progress = self._progress_by_unit.setdefault(target.unit, ListProgress())
 
-        def note(event: str, facts: dict[str, Any], answer: bytes | None) -> None:
+        def record_event(event: str, facts: dict[str, Any], answer: bytes | None) -> None:
             journal.append(event, facts, answer)
             self._counter.add(self._partition.isoformat(), facts.get("rows", 0))
 
@@ -116,33 +121,34 @@ class ListPartitionRun:
                 self._task.study,
                 self._sender,
                 self._context.clock,
-                note,
+                record_event,
                 partition=self._partition,
                 page_size=settings.page_size,
-                ceiling=settings.comment_limit,
-                due=not is_backfill(self._task, self._partition, self._context.clock.now()),
+                comment_limit=settings.comment_limit,
+                due=not is_backfill(self._task.study, self._task.entity, self._partition, self._context.clock.now()),
                 previous=self._elsewhere.get(target.unit) or self._status.get(target.unit),
             )
-        except QuotaExhausted as spent:
-            self.halt = StopCondition.from_quota(spent)
+        except QuotaExhausted as error:
+            self.stop = StopCondition.from_quota(error)
             return target, None
         except RateLimited as error:
-            why = f"The API refuses requests as too fast, however slowly they come: {summarize_error(error)}."
-            self.halt = StopCondition.cool_down(self._pool, why, self._context.clock.now())
+            reason = f"The API keeps rejecting requests, even at the lowest request rate: {summarize_error(error)}."
+            self.stop = StopCondition.cool_down(self._pool, reason, self._context.clock.now())
             return target, None
         if self._sender.api_is_down:
-            why = f"The API answered {self._sender.consecutive_failures} calls in a row with errors: {attempt.reason}."
-            self.halt = StopCondition.cool_down(self._pool, why, self._context.clock.now())
+            n_failures = self._sender.consecutive_failures
+            reason = f"The API answered {n_failures} calls in a row with errors: {attempt.reason}."
+            self.stop = StopCondition.cool_down(self._pool, reason, self._context.clock.now())
         return target, attempt
 
     def _resume_journal(self) -> Journal | None:
-        """The journal that an earlier run left open, with its visits and verdicts folded."""
+        """Return the journal that an earlier run left open, after applying its events."""
         for path in list_open_journals(self._context.settings.captures, self._task.entity, self._task.study.name):
             if path.parent.name != self._partition.isoformat():
                 continue
             journal = Journal.resume(path)
             self._recollect = self._recollect or journal.start["header"].get("recollect", False)
-            replay_journal(journal, self._visits, self._attempts)
+            replay_journal(journal, self._progress_by_unit, self._attempts)
             return journal
         return None
 
@@ -163,7 +169,7 @@ class ListPartitionRun:
         self._attempts[attempt.unit] = attempt
 
     def _is_open(self, target: Target) -> bool:
-        """Whether a unit is to be asked in this run."""
+        """Return whether this run collects a unit."""
         if target.unit in self._attempts:
             return False
         status = self._status.get(target.unit)
@@ -171,29 +177,29 @@ class ListPartitionRun:
             return True
         old = status.attempt
         if old.state in SETTLED:
-            # Comments that did not grow since the last look are not worth a request.
+            # A comment count that has not grown since the last observation is not worth a request.
             grown = target.expected is None or old.expected is None or target.expected > old.expected
             return self._recollect and (grown or self._task.entity != "comments") and old.state == "complete"
-        resting = old.next_try is not None and old.next_try > self._context.clock.now() and old.state != "partial"
-        return self._task.retry_now or not resting
+        backing_off = old.next_try is not None and old.next_try > self._context.clock.now() and old.state != "partial"
+        return self._task.retry_now or not backing_off
 
     def _write_remaining(self, journal: Journal, stop: StopCondition) -> None:
-        """Make what is left visible in raw/coverage."""
+        """Write the open units to raw/coverage."""
         now = self._context.clock.now()
-        left = []
-        for target in self._wanted.values():
+        remaining = []
+        for target in self._targets.values():
             if self._is_open(target):
-                progress = self._visits.get(target.unit)
+                progress = self._progress_by_unit.get(target.unit)
                 state: UnitState = "partial" if progress and progress.pages else "not_asked"
-                left.append(
+                remaining.append(
                     attempt_without_request(
                         target, self._partition, state, f"Paused: {stop.reason}", stop.retry_at, now
                     )
                 )
-        write_open_coverage(self._context.settings.raw, journal, left, now)
+        write_open_coverage(self._context.settings.raw, journal, remaining, now)
 
     def _open_replies(self) -> Iterable[Target]:
-        """Replies that earlier runs, or the journal, know of and that are not held."""
+        """Yield targets for uncollected replies to the comments of earlier runs and of the journal."""
         if self._task.entity != "comments" or self._task.study.comments.replies == "none":
             return
         for target in reply_targets(self._context.settings.raw, self._task.study, self._partition):
@@ -204,58 +210,61 @@ class ListPartitionRun:
                 or (status.attempt.expected or 0) < (target.expected or 0)
             ):
                 yield target
-        for unit, progress in self._visits.items():
+        for unit, progress in self._progress_by_unit.items():
             if unit in self._attempts:
-                yield from self._threads(int(unit), progress)
+                yield from self._reply_targets(int(unit), progress)
 
     def _replies_of(self, target: Target) -> list[Target]:
-        """The replies that a list told of, which are wanted from now on; what was seen of it is let go."""
-        progress = self._visits.pop(target.unit, None)
+        """Return targets for the replies of a finished list of comments, and drop its progress to free memory."""
+        progress = self._progress_by_unit.pop(target.unit, None)
         if progress is None or target.kind != "video" or self._task.study.comments.replies == "none":
             return []
-        more = [reply for reply in self._threads(int(target.unit), progress) if self._is_open(reply)]
-        self._wanted |= {reply.unit: reply for reply in more}
-        return more
+        replies = [reply for reply in self._reply_targets(int(target.unit), progress) if self._is_open(reply)]
+        self._targets |= {reply.unit: reply for reply in replies}
+        return replies
 
-    def _threads(self, video: int, progress: ListProgress) -> Iterable[Target]:
+    def _reply_targets(self, video: int, progress: ListProgress) -> Iterable[Target]:
         for comment, replies in progress.reply_counts.items():
             yield reply_target(video, int(comment), replies)
 
     def _result(self, *, was_complete: bool) -> PartitionResult:
-        known = {unit: record.attempt for unit, record in self._status.items()} | self._attempts
-        # What the study does not want any more holds nothing up, but what it brought still counts.
-        present = [attempt for unit, attempt in known.items() if attempt.state in SETTLED or unit in self._wanted]
-        states = [attempt.state for attempt in present]
-        speaking = worst_state("complete" if state in SETTLED else state for state in states)
-        waiting = [attempt for attempt in present if attempt.state not in SETTLED]
-        resting = [attempt.next_try for attempt in waiting if attempt.next_try]
+        attempts = {unit: status.attempt for unit, status in self._status.items()} | self._attempts
+        # Open units that are no targets any more are left out; their settled rows still count.
+        counted = [attempt for unit, attempt in attempts.items() if attempt.state in SETTLED or unit in self._targets]
+        states = [attempt.state for attempt in counted]
+        not_settled = [attempt for attempt in counted if attempt.state not in SETTLED]
+        next_tries = [attempt.next_try for attempt in not_settled if attempt.next_try]
+        reason = None
+        if not_settled:
+            example = not_settled[0]
+            reason = f"{len(not_settled)} units are open, for example {example.unit}: {example.reason}"
         return PartitionResult(
             partition=self._partition,
-            state=speaking,
-            asked=sum(attempt.asked for attempt in present),
-            offered=sum(attempt.offered for attempt in present),
-            kept=sum(attempt.kept for attempt in present),
-            requests=sum(attempt.requests for attempt in present),
+            state=worst_state("complete" if state in SETTLED else state for state in states),
+            asked=sum(attempt.asked for attempt in counted),
+            offered=sum(attempt.offered for attempt in counted),
+            kept=sum(attempt.kept for attempt in counted),
+            requests=sum(attempt.requests for attempt in counted),
             units=count_states(states),
-            reason=f"{len(waiting)} units wait, such as {waiting[0].unit}: {waiting[0].reason}" if waiting else None,
-            next_try=min(resting, default=None),
+            reason=reason,
+            next_try=min(next_tries, default=None),
             was_complete=was_complete,
         )
 
 
-def replay_journal(journal: Journal, visits: dict[str, ListProgress], attempts: dict[str, Attempt]) -> None:
-    """Read a journal back: visits under way with what they saw, settled ones with no more than their threads."""
+def replay_journal(journal: Journal, progress_by_unit: dict[str, ListProgress], attempts: dict[str, Attempt]) -> None:
+    """Apply the events of a journal to `progress_by_unit` and `attempts`; finished units keep only reply counts."""
     for event in journal.events():
         if event["event"] == "unit":
             attempts[event["unit"]] = attempt_from_event(event)
-            if progress := visits.get(event["unit"]):
+            if progress := progress_by_unit.get(event["unit"]):
                 progress.seen.clear()
         elif event["event"] in ("page", "fail"):
-            visits.setdefault(event["unit"], ListProgress()).apply(event)
+            progress_by_unit.setdefault(event["unit"], ListProgress()).apply(event)
 
 
 def close_past_periods(task: CollectionTask, context: CollectorContext) -> None:
-    """Publish what journals of past periods hold: nobody can go on with them, because the API knows only now."""
+    """Publish open journals of past periods, which cannot be resumed because the API returns current values only."""
     settings, now = context.settings, context.clock.now()
     for path in list_open_journals(settings.captures, task.entity, task.study.name):
         period = date.fromisoformat(path.parent.name)
@@ -266,13 +275,13 @@ def close_past_periods(task: CollectionTask, context: CollectorContext) -> None:
         except JournalBusy:
             continue
         with journal:
-            visits: dict[str, ListProgress] = {}
+            progress_by_unit: dict[str, ListProgress] = {}
             attempts: dict[str, Attempt] = {}
-            replay_journal(journal, visits, attempts)
-            targets = [Target(task.entity, "account", unit) for unit in visits if unit not in attempts]
-            reason = "The period ended before the rest was asked."
+            replay_journal(journal, progress_by_unit, attempts)
+            targets = [Target(task.entity, "account", unit) for unit in progress_by_unit if unit not in attempts]
+            reason = "The period ended before the list was complete."
             publish_capture(
                 settings.raw,
                 journal,
-                [visits[t.unit].attempt(t, period, now, "partial", reason) for t in targets],
+                [progress_by_unit[t.unit].attempt(t, period, now, "partial", reason) for t in targets],
             )

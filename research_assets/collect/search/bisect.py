@@ -1,7 +1,9 @@
-"""A search of several accounts that got no answer: whether its days are at fault or its accounts, and how to learn it.
+"""Bisection of failing searches by username: find out whether the days or the accounts of a search cause the failure.
 
-Days fail for everybody, an account fails all who are asked with it (reference §7 #3, #24). Decisions only, drawn from
-what was answered in this run. Which accounts make a part, and what parts add up to, is in `accounts.py`.
+A dead day fails for every account, and a breaking account fails every search that names it (reference §7 #3, #24).
+Here are decisions only, based on the searches that were answered in this run.
+
+Not here: how usernames are batched and how batches combine to a day (see username_batches.py).
 """
 
 from collections.abc import Iterable, Set
@@ -11,95 +13,96 @@ from datetime import date
 from research_assets.units.windows import SearchWindow, split_at_dead_days, split_window
 
 MAX_PROBES = 2
-"""How many accounts of a failing search are asked by themselves to learn whether accounts are at fault or days."""
+"""Accounts of a failing search that are searched separately to find out whether the accounts or the days cause it."""
 
 QUARANTINE_FAILURES = 4
-"""Failures with which a day begins that was given up before: it may fail twice more, which caps its cost."""
+"""Failure count at which a quarantined day starts: it may fail twice more, which limits its cost."""
 
 
 class AccountBisect:
-    """What one run has learned of the days and accounts of a search; of a query without parts, nothing."""
+    """Answered and failed windows of one run, by days and accounts; without effect for a query that is not batched."""
 
-    def __init__(self, names: tuple[str, ...], before: Iterable[SearchWindow]) -> None:
-        """`names` are all accounts of the query; `before` are windows that were answered in earlier runs."""
+    def __init__(self, names: tuple[str, ...], answered_before: Iterable[SearchWindow]) -> None:
+        """`names` are all accounts of the query; `answered_before` are windows that earlier runs collected."""
         self._names = names
-        self._before = [window for window in before if len(window.usernames) < len(names)]
+        self._answered_before = [window for window in answered_before if len(window.usernames) < len(names)]
         self._answered: list[SearchWindow] = []
-        self._waiting: list[SearchWindow] = []
-        self._whole: dict[SearchWindow, SearchWindow] = {}
+        self._undecided: list[SearchWindow] = []
+        self._probed: dict[SearchWindow, SearchWindow] = {}
 
-    def record_answer(self, window: SearchWindow, doubt: str | None) -> None:
-        """A page came for a window: unless it is in doubt, neither days nor accounts keep the API from answering."""
-        if self._names and doubt is None and window not in self._answered:
+    def record_answer(self, window: SearchWindow, distrust_reason: str | None) -> None:
+        """Record that the API answered a window; a distrusted page does not count."""
+        if self._names and distrust_reason is None and window not in self._answered:
             self._answered.append(window)
 
     def record_failure(self, window: SearchWindow) -> tuple[SearchWindow, ...] | None:
-        """What is asked instead of a window that got no answer; None: nothing can be learned from its accounts.
+        """Return the windows that replace a failed one; None if its accounts cannot explain the failure.
 
-        While it is open whether accounts or days are at fault, that is nothing, and `resolved` says so later.
+        While the cause is undecided, the result is empty, and `next_windows` returns the replacement later.
         """
         if not self._names or window.bisect_exhausted or (window.days_answer and len(window.usernames) == 1):
             return None
         if self._accounts_at_fault(window):
-            return self._halves(window)
-        self._waiting.append(window)
+            return self._split_usernames(window)
+        self._undecided.append(window)
         return ()
 
-    def next_windows(self, under_way: Iterable[SearchWindow], dead: Set[date]) -> list[SearchWindow]:
-        """Windows instead of those that got no answer, as far as nothing `under_way` can still say what is at fault.
+    def next_windows(self, running: Iterable[SearchWindow], dead: Set[date]) -> list[SearchWindow]:
+        """Return replacements for undecided windows whose days no `running` window overlaps.
 
-        The narrowest goes ahead: where days are at fault, it finds them for all others.
+        An overlapping window may still show the cause. The narrowest window comes first: if a day is dead, it finds
+        the day for all others.
         """
-        going, windows = list(under_way), list[SearchWindow]()
-        for window in sorted(self._waiting, key=lambda one: (len(one.days), -one.n_probes)):
-            if window in self._waiting and not any(
-                one.first <= window.last and window.first <= one.last for one in going
+        overlapping, windows = list(running), list[SearchWindow]()
+        for window in sorted(self._undecided, key=lambda one: (len(one.days), -one.n_probes)):
+            if window in self._undecided and not any(
+                one.first <= window.last and window.first <= one.last for one in overlapping
             ):
-                self._waiting.remove(window)
-                new = self._next(window, dead)
-                windows += new
-                going += new
+                self._undecided.remove(window)
+                replacements = self._replace(window, dead)
+                windows += replacements
+                overlapping += replacements
         return windows
 
-    def _next(self, window: SearchWindow, dead: Set[date]) -> tuple[SearchWindow, ...]:
-        """How to go on with a window that got no answer, now that nothing else can say why."""
+    def _replace(self, window: SearchWindow, dead: Set[date]) -> tuple[SearchWindow, ...]:
+        """Return the windows that replace a failed one that no running window can explain."""
         if not dead.isdisjoint(window.days):
             groups = [group for group in split_at_dead_days(window.days, dead) if group[0] not in dead]
             return tuple(replace(window, first=group[0], last=group[-1], n_failures=0) for group in groups)
         if self._accounts_at_fault(window):
-            return self._halves(window)
+            return self._split_usernames(window)
         names = window.usernames or self._names
-        elsewhere = any(set(names) <= set(other.usernames or self._names) for other in self._answered)
-        if not elsewhere and len(names) > 1 and window.n_probes <= window.n_failures and window.n_probes < MAX_PROBES:
-            # An account that was answered before tells for sure: where it fails too, the days are at fault.
-            sure = {name for other in (*self._before, *self._answered) for name in other.usernames}
-            teller = next((name for name in names if name in sure), names[window.n_probes])
-            asked = replace(window, n_probes=MAX_PROBES if teller in sure else window.n_probes + 1)
-            rest = replace(asked, usernames=tuple(name for name in names if name != teller))
-            self._waiting.append(rest)
-            asked = replace(asked, usernames=(teller,))
-            self._whole |= {
-                asked: replace(window, n_probes=asked.n_probes),
-                rest: replace(window, n_probes=asked.n_probes),
+        answered = any(set(names) <= set(other.usernames or self._names) for other in self._answered)
+        if not answered and len(names) > 1 and window.n_probes <= window.n_failures and window.n_probes < MAX_PROBES:
+            # If an account fails that was answered before, the days cause the failure: one probe is enough.
+            reliable = {name for other in (*self._answered_before, *self._answered) for name in other.usernames}
+            chosen = next((name for name in names if name in reliable), names[window.n_probes])
+            probe = replace(window, n_probes=MAX_PROBES if chosen in reliable else window.n_probes + 1)
+            rest = replace(probe, usernames=tuple(name for name in names if name != chosen))
+            self._undecided.append(rest)
+            probe = replace(probe, usernames=(chosen,))
+            self._probed |= {
+                probe: replace(window, n_probes=probe.n_probes),
+                rest: replace(window, n_probes=probe.n_probes),
             }
-            return (asked,)
-        whole = self._whole.get(window, window)
-        self._waiting = [other for other in self._waiting if self._whole.get(other) != whole]
+            return (probe,)
+        whole = self._probed.get(window, window)
+        self._undecided = [other for other in self._undecided if self._probed.get(other) != whole]
         return split_window(whole, {}) if len(whole.days) > 1 else (replace(whole, bisect_exhausted=True),)
 
-    def _halves(self, window: SearchWindow) -> tuple[SearchWindow, ...]:
-        """The accounts of a window whose days answer, in halves; a single one is to be tried in earnest."""
+    def _split_usernames(self, window: SearchWindow) -> tuple[SearchWindow, ...]:
+        """Split the accounts of a window whose days are answered in two; a single account stays as it is."""
         names, middle = window.usernames or self._names, len(window.usernames or self._names) // 2
         return tuple(
-            replace(window, usernames=part, days_answer=True) for part in (names[:middle], names[middle:]) if part
+            replace(window, usernames=half, days_answer=True) for half in (names[:middle], names[middle:]) if half
         )
 
     def _accounts_at_fault(self, window: SearchWindow) -> bool:
-        """Whether each day of a window was answered for other accounts: what fails then are its own."""
+        """Return whether every day of a window was answered for other accounts, so that its own accounts fail."""
         names = set(window.usernames or self._names)
         answered = {
             day
-            for other in (*self._before, *self._answered)
+            for other in (*self._answered_before, *self._answered)
             if names.isdisjoint(other.usernames or self._names)
             for day in other.days
         }

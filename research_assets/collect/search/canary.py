@@ -1,9 +1,14 @@
-"""Canaries: videos that were found before must be found again, or the API is not answering this study's query.
+"""Canary checks: searches for previously collected videos, which show whether the API answers a study's query.
 
-The API has been known to give keyword queries nothing at all, without an error (reference §7 #10). One request with
-the study's own query, narrowed to videos that are held, tells that from days that are truly empty; and where nothing
-is answered, it tells an API that is down from days that are dead. Here is how such videos are chosen and asked for, and
-the canary that a run listens to; what is looked for by routine and recorded is in `roll_call.py`.
+From 9 March 2026 keyword queries returned 0 results without an error while username queries worked (reference §7 #10).
+One request with the study's own query, restricted to previously collected videos, distinguishes this from days that
+are empty. If searches fail, the same request distinguishes an API that is down from dead days.
+
+`CanaryProbe` runs a check during a collection when a decision depends on it. `recheck_known_videos` is the weekly
+recheck, one request per study and week: each video is a unit of the kind `canary` in raw/coverage, `complete` if it
+was found and `missing` if not. So attrition and a query that is no longer answered become visible. No data is deleted.
+
+Not here: when a recheck is due (see units/periods.py); what a result means for a day (see evaluation.py).
 """
 
 import asyncio
@@ -43,23 +48,19 @@ from research_assets.units.usernames import (
     restrict_query,
 )
 
-# JOINED: """The roll call: videos known from before are looked for again now and then, and what is no longer found is recorded.
-#
-# `canary.py` asks when a verdict hangs on it; this asks by routine, one request a week and study. Each video is a unit of
-# the kind `canary` in raw/coverage, `complete` if it was found and `missing` if not, so that attrition and a query that
-# is no longer answered can be seen. Nothing is removed for it. When a look is due is said in `observing.py`.
-# """
-
+POOL = BY_ENTITY["videos"].pool
+NONE_FOUND = "None of {} previously collected videos was found in two searches: the API is not answering this query."
+NOT_FOUND = "Previously collected, but not found in the canary check."
 
 CanaryResult = Literal["found", "none", "error"]
-"""Some of the videos were found; none was, twice; the request was not answered."""
+"""Outcome of a canary check: at least one video was found; none was found in two searches; the request failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryVideos:
-    """Videos of a day that a study found before, as many as one page takes.
+    """Previously collected videos of a day, at most as many as fit on one page.
 
-    `names` are the accounts for which the study's query is asked, none for the whole query.
+    `names` are the accounts to which the study's query is restricted; empty for the whole query.
     """
 
     study: StudySpec
@@ -69,7 +70,7 @@ class CanaryVideos:
 
     @property
     def request(self) -> Request:
-        """The search that finds them."""
+        """The search for these videos."""
         condition = {"operation": "IN", "field_name": "video_id", "field_values": [str(video) for video in self.videos]}
         query = restrict_query(self.study.query, self.names)
         query = {**query, "and": (*query.get("and", ()), condition)}
@@ -77,178 +78,178 @@ class CanaryVideos:
 
 
 def sample_known_videos(
-    settings: Settings, study: StudySpec, day: date, alone: Mapping[str, Attempt], max_videos: int | None = None
+    settings: Settings, study: StudySpec, day: date, isolated: Mapping[str, Attempt], max_videos: int | None = None
 ) -> CanaryVideos:
-    """Videos of a day, by lot; where the query must be asked in parts, those of the accounts `with_most` of them."""
+    """Return a pseudo-random sample of a day's collected videos.
+
+    If the query is batched by username, the sample has the videos of the most frequent accounts that one search can
+    name; `max_videos` limits these accounts. `isolated` are the accounts that are searched separately.
+    """
     rows = query_raw(
         settings.raw,
         "videos",
         f"study={study.name}/day={day}",
         "SELECT id, any_value(username) FROM {table} WHERE id IS NOT NULL GROUP BY id ORDER BY hash(id), id",
     )
-    # The API matches handles in whatever case, and answers in its own.
-    spelt = {name.casefold(): name for name in batchable_usernames(study.query)}
-    if not spelt:
+    # The API matches handles case-insensitively and returns its own spelling.
+    names_by_folded = {name.casefold(): name for name in batchable_usernames(study.query)}
+    if not names_by_folded:
         return CanaryVideos(study, day, tuple(video for video, _ in rows[:MAX_COUNT]))
-    authors = {video: spelt[author.casefold()] for video, author in rows if author and author.casefold() in spelt}
-    names = most_frequent_usernames(authors.values(), alone, settings.username_batch, max_videos)
+    authors = {
+        video: names_by_folded[author.casefold()]
+        for video, author in rows
+        if author and author.casefold() in names_by_folded
+    }
+    names = most_frequent_usernames(authors.values(), isolated, settings.username_batch, max_videos)
     return CanaryVideos(study, day, tuple(video for video, name in authors.items() if name in names)[:MAX_COUNT], names)
 
 
 async def search_known_videos(
-    sought: CanaryVideos, sender: RequestSender, clock: Clock, note: RecordEvent, *, tries: int
+    canary: CanaryVideos, sender: RequestSender, clock: Clock, record_event: RecordEvent, *, max_attempts: int
 ) -> set[int]:
-    """Ask for known videos, and once more if not one is found; gives those that were found.
+    """Search for previously collected videos, a second time if none is found, and return the ids that were found.
 
-    Each request is noted as an event. One that fails is tried `tries` times, a throttle is waited for. Raises
-    QuotaSpent, and the ApiError that stands after the last try.
+    Each request is recorded as an event. A failing request is sent at most `max_attempts` times; rate limiting is
+    waited for. Raise QuotaExhausted, and the ApiError of the last attempt.
     """
-    context = RequestContext(sought.study.name, "videos", f"canary of {sought.day}")
+    context = RequestContext(canary.study.name, "videos", f"canary of {canary.day}")
     found: set[int] = set()
-    # A search that finds nothing for no reason is rarer than a query that is not answered, but it happens.
+    # A single search may return nothing by accident (reference §7 #10), so one empty response is no proof.
     for _ in range(2):
-        answer = await sender.send(
-            sought.request,
+        page = await sender.send(
+            canary.request,
             context,
-            lambda facts: note("fail", facts, None),
-            max_attempts=lambda error: None if isinstance(error, RateLimited) else tries,
+            lambda facts: record_event("fail", facts, None),
+            max_attempts=lambda error: None if isinstance(error, RateLimited) else max_attempts,
         )
-        found = {video for row in answer.rows if (video := video_id_of(row)) is not None} & set(sought.videos)
-        facts = {"unit": context.unit, "known": len(sought.videos), "found": len(found), "requests": 1}
-        note("canary", facts | {"observed_at": clock.now(), "log_id": answer.log_id}, answer.raw)
+        found = {video for row in page.rows if (video := video_id_of(row)) is not None} & set(canary.videos)
+        facts = {"unit": context.unit, "known": len(canary.videos), "found": len(found), "requests": 1}
+        record_event("canary", facts | {"observed_at": clock.now(), "log_id": page.log_id}, page.raw)
         if found:
             break
     return found
 
 
 class CanaryProbe:
-    """Asks once per run, when something hangs on it; everybody who waits hears the same."""
+    """The canary check of one run: sent at most once, with one result for all windows that wait for it."""
 
     def __init__(
         self,
         settings: Settings,
         study: StudySpec,
         status: Mapping[date, UnitStatus],
-        alone: Mapping[str, Attempt],
+        isolated: Mapping[str, Attempt],
         sender: RequestSender,
         clock: Clock,
     ) -> None:
-        """`alone` are the accounts that are asked by themselves, as far as the run has learned of them."""
+        """`isolated` are the accounts that are searched separately; the run adds to it while the check is pending."""
         self._settings, self._study, self._status, self._sender, self._clock = settings, study, status, sender, clock
-        self._alone = alone
-        self._turn = asyncio.Lock()
-        self._song: CanaryResult | None = None
-        self._asked = False
+        self._isolated = isolated
+        self._lock = asyncio.Lock()
+        self._result: CanaryResult | None = None
 
-    async def check(self, without: Collection[date], note: RecordEvent) -> CanaryResult | None:
-        """What the canary sings; None if no day outside `without` is held from which one could be taken.
+    async def check(self, excluded: Collection[date], record_event: RecordEvent) -> CanaryResult | None:
+        """Return the result of the check; None if no day outside `excluded` has enough collected videos.
 
-        Its requests are noted as events of the caller's journal. Raises QuotaSpent and what is final for all.
+        Its requests are recorded as events of the caller's journal. Raise QuotaExhausted, and errors that are final
+        for all units.
         """
-        async with self._turn:
-            if not self._asked:
-                day = self._best_day(without)
+        async with self._lock:
+            if self._result is None:
+                day = self._best_day(excluded)
                 if day is None:
                     return None
-                self._song = await self._search(day, note)
-                self._asked = self._song is not None
-            return self._song
+                self._result = await self._search(day, record_event)
+            return self._result
 
-    def _best_day(self, without: Collection[date]) -> date | None:
+    def _best_day(self, excluded: Collection[date]) -> date | None:
         days = (
             day
             for day, record in self._status.items()
-            if record.attempt.state == "complete" and record.attempt.kept >= MIN_CANARY_VIDEOS and day not in without
+            if record.attempt.state == "complete" and record.attempt.kept >= MIN_CANARY_VIDEOS and day not in excluded
         )
         return max(days, default=None)
 
-    async def _search(self, day: date, note: RecordEvent) -> CanaryResult | None:
-        sought = sample_known_videos(self._settings, self._study, day, self._alone, max_videos=MIN_CANARY_VIDEOS)
-        if len(sought.videos) < MIN_CANARY_VIDEOS:
+    async def _search(self, day: date, record_event: RecordEvent) -> CanaryResult | None:
+        canary = sample_known_videos(self._settings, self._study, day, self._isolated, max_videos=MIN_CANARY_VIDEOS)
+        if len(canary.videos) < MIN_CANARY_VIDEOS:
             return None
         try:
-            found = await search_known_videos(sought, self._sender, self._clock, note, tries=1)
+            found = await search_known_videos(canary, self._sender, self._clock, record_event, max_attempts=1)
         except (RetryableError, UnitError):
             return "error"
         return "found" if found else "none"
 
 
-POOL = BY_ENTITY["videos"].pool
-NONE_FOUND = "None of {} videos known from before was found, twice: the API is not answering this query."
-NOT_FOUND = "Known from before, not found when it was looked for again."
-
-
 async def recheck_known_videos(
     task: CollectionTask, context: CollectorContext, day: date, records: Collection[UnitStatus]
 ) -> AsyncGenerator[PartitionResult | Paused, None]:
-    """Look for a day's known videos and record what came of it; gives the day as it is held, or a pause.
+    """Search for a day's collected videos and record which were found; yield the day unchanged, or a pause.
 
-    `records` are what is held of the study's videos. Raises errors that are final for all.
+    `records` are the unit status of the study's videos. Raise errors that are final for all units.
     """
     study = task.study
-    known = next((r for r in records if r.attempt.unit_kind == "day" and r.attempt.partition == day), None)
-    if known is None or known.attempt.state != "complete":
-        reason = "The day is not held, so none of its videos is known."
+    status = next((r for r in records if r.attempt.unit_kind == "day" and r.attempt.partition == day), None)
+    if status is None or status.attempt.state != "complete":
+        reason = "The day is not complete, so there is no canary check for it."
         yield PartitionResult(partition=day, state="not_asked", units={"not_asked": 1}, reason=reason)
         return
-    sought = sample_known_videos(
+    canary = sample_known_videos(
         context.settings, study, day, isolated_usernames(batchable_usernames(study.query), records)
     )
     try:
-        if sought.videos:
-            await _run_recheck(sought, context)
-    except QuotaExhausted as spent:
-        stop = StopCondition.from_quota(spent)
+        if canary.videos:
+            await _run_recheck(canary, context)
+    except QuotaExhausted as error:
+        stop = StopCondition.from_quota(error)
         yield Paused(stop.pool, stop.reason, stop.retry_at, (day,))
         return
     except (RetryableError, UnitError) as error:
-        stop = StopCondition.cool_down(
-            POOL, f"Known videos could not be looked for: {summarize_error(error)}.", context.clock.now()
-        )
+        stop = StopCondition.cool_down(POOL, f"The canary check failed: {summarize_error(error)}.", context.clock.now())
         yield Paused(stop.pool, stop.reason, stop.retry_at, (day,))
         return
-    yield result_from_attempt(known.attempt, was_complete=True)
+    yield result_from_attempt(status.attempt, was_complete=True)
 
 
-async def _run_recheck(sought: CanaryVideos, context: CollectorContext) -> None:
-    """Look for known videos; the answers and the verdicts become a capture of their own."""
+async def _run_recheck(canary: CanaryVideos, context: CollectorContext) -> None:
+    """Search for the videos; the responses and the attempts become a capture of their own."""
     settings, clock = context.settings, context.clock
     sender = RequestSender(
         context.client, context.ledger, clock, rate=settings.rate_limit, concurrency=settings.concurrency
     )
     events: list[tuple[str, dict[str, Any], bytes | None]] = []
-    found = await search_known_videos(sought, sender, clock, lambda *event: events.append(event), tries=2)
+    found = await search_known_videos(canary, sender, clock, lambda *event: events.append(event), max_attempts=2)
     with Journal.create(
         settings.captures,
         entity="videos",
-        study=sought.study.name,
-        first=sought.day,
-        last=sought.day,
+        study=canary.study.name,
+        first=canary.day,
+        last=canary.day,
         now=clock.now(),
         origin=settings.origin,
-        header={"canary": True},
+        header={"canary_check": True},
     ) as journal:
         for event, facts, raw in events:
             journal.append(event, facts, raw)
         requests = sum(facts.get("requests", 1) for _, facts, _ in events)
         await publish_in_background(
-            settings.raw, journal, _canary_attempts(sought, found, requests, clock.now(), journal.capture)
+            settings.raw, journal, _canary_attempts(canary, found, requests, clock.now(), journal.capture)
         )
 
 
 def _canary_attempts(
-    sought: CanaryVideos, found: Collection[int], requests: float, now: datetime, capture: str
+    canary: CanaryVideos, found: Collection[int], requests: float, now: datetime, capture: str
 ) -> list[Attempt]:
-    number = len(sought.videos)
-    # One or two may both have been withdrawn.
-    silent = not found and number >= MIN_CANARY_VIDEOS
+    number = len(canary.videos)
+    # Fewer videos may all have been withdrawn, so they say nothing about the query.
+    none_found = not found and number >= MIN_CANARY_VIDEOS
 
-    def verdict(video: int) -> Attempt:
-        state: UnitState = "suspicious" if silent else "complete" if video in found else "missing"
-        reason = NONE_FOUND.format(number) if silent else None if video in found else NOT_FOUND
+    def attempt(video: int) -> Attempt:
+        state: UnitState = "suspicious" if none_found else "complete" if video in found else "missing"
+        reason = NONE_FOUND.format(number) if none_found else None if video in found else NOT_FOUND
         return Attempt(
             entity="videos",
-            partition=sought.day,
+            partition=canary.day,
             unit_kind="canary",
             unit=str(video),
             state=state,
@@ -260,8 +261,8 @@ def _canary_attempts(
             requests=requests / number,
             expected=1,
             reason=reason,
-            next_try=backoff_until(now, 1) if silent else None,
+            next_try=backoff_until(now, 1) if none_found else None,
             capture=capture,
         )
 
-    return [verdict(video) for video in sought.videos]
+    return [attempt(video) for video in canary.videos]

@@ -1,181 +1,187 @@
-"""What a page of a search means: which days its videos are of, where the search goes on, whether it can be believed.
+"""Facts of a search page: the days of its videos, the next cursor, and whether the page can be trusted.
 
-The facts of a page are all that the journal keeps beside its bytes; `window.py` folds them into a trail. What is the
-same for pages of lists is here too, the rest of theirs in `visit.py`.
+The journal stores the facts beside the bytes of the response; `SearchProgress` is rebuilt from them. `answer_facts` and
+`MAX_EMPTY_PAGES` also serve pages of lists.
+
+Not here: the facts that only pages of lists have (see lists/pager.py).
 """
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from research_assets.clock import midnight
+from research_assets.collect.search.progress import SearchProgress
 from research_assets.tiktok.client import ResponsePage
-
-if TYPE_CHECKING:
-    from research_assets.collect.search.progress import SearchProgress
 from research_assets.tiktok.ids import upload_time, video_id_of
 
 STALE_SEARCH_AGE = timedelta(days=1)
-"""A search id whose time bits fall back by more than this belongs to another, older search (reference §7 #6)."""
+"""Age difference of search ids, by their time bits, from which the new id is of an older search (reference §7 #6)."""
 
 MAX_EMPTY_PAGES = 5
-"""Pages in a row without anything new after which `has_more` is no longer believed (reference §7 #9, #31)."""
+"""Consecutive pages without new rows after which `has_more` is no longer trusted (reference §7 #9, #31)."""
 
 SPARSE_FACTOR = 8
-"""How much sparser than before a page in lower case must be to count as another search's (reference §7 #7): nights
-are up to five times quieter than evenings."""
+"""Ratio of the earlier density to that of a page with lower-case region codes from which the page counts as another
+search's (reference §7 #7). A lower value would reject real pages: nights have up to five times fewer videos than
+evenings."""
 
 GAP_FACTOR = 8
-"""How many of a page's usual distances between hits may lie between it and the page before."""
+"""Largest gap between two pages, as a multiple of the usual time between two hits of the page."""
 
 MIN_SAMPLE_HITS = 30
-"""Hits that must be expected of a stretch of time before their lack says anything."""
-
+"""Expected hits of a time span below which missing hits are no evidence."""
 
 _EPOCH, _MAX_SECONDS = date(1970, 1, 1), 2**33
 
 
-def answer_facts(answer: ResponsePage, now: datetime) -> dict[str, Any]:
-    """What the journal keeps about any page: what was asked, when, and what the answer says of itself."""
+def answer_facts(page: ResponsePage, now: datetime) -> dict[str, Any]:
+    """Return the facts of any page: its request, the time, and the counts and cursors of the response."""
     return {
-        "request": answer.request.to_dict,
+        "request": page.request.to_dict,
         "observed_at": now,
-        "status": answer.status,
-        "log_id": answer.log_id,
-        "rows": len(answer.rows),
-        "cursor": answer.cursor,
-        "has_more": answer.has_more,
-        "search_id": answer.search_id,
-        "unknown": sorted(answer.unknown),
+        "status": page.status,
+        "log_id": page.log_id,
+        "rows": len(page.rows),
+        "cursor": page.cursor,
+        "has_more": page.has_more,
+        "search_id": page.search_id,
+        "unknown": sorted(page.unknown),
     }
 
 
-def page_facts(answer: ResponsePage, progress: "SearchProgress", now: datetime, page_size: int) -> dict[str, Any]:
-    """What the journal keeps about a page of a search: enough to fold the trail without reading its bytes again."""
-    found = [(identifier, row) for row in answer.rows if (identifier := video_id_of(row)) is not None]
-    ids = [identifier for identifier, _ in found]
-    days = _count_by_day(found)
+def page_facts(page: ResponsePage, progress: SearchProgress, now: datetime, page_size: int) -> dict[str, Any]:
+    """Return the facts of a search page, from which `SearchProgress` is rebuilt without the bytes of the response."""
+    videos = [(identifier, row) for row in page.rows if (identifier := video_id_of(row)) is not None]
+    ids = [identifier for identifier, _ in videos]
+    days = _count_by_day(videos)
     before = progress.cursor or 0
-    after, has_more = answer.cursor, answer.has_more
-    if progress.pages and not has_more and not answer.rows and (after or 0) < before:
-        # The page before promised more, and this one, shaped like the answer of a search without a hit, takes it back.
+    after, has_more = page.cursor, page.has_more
+    if progress.pages and not has_more and not page.rows and (after or 0) < before:
+        # The previous page had has_more true; this one looks like the response of a search without a hit.
         has_more = True
     if has_more and (after is None or after <= before):
-        # The cursor counts raw hits, of which a page takes as many as were asked for; a page without any took none.
+        # The cursor counts raw hits, and a page advances it by its max_count; a page without a video advances it by 0.
         after = before + page_size if ids else progress.cursor
-    advance = max(len(answer.rows), (after or before) - before)
-    upper = any(str(row.get("region_code", "")).isupper() for row in answer.rows)
+    advance = max(len(page.rows), (after or before) - before)
+    has_uppercase = any(str(row.get("region_code", "")).isupper() for row in page.rows)
     inside = {day: count for day, count in days.items() if progress.window.first <= day <= progress.window.last}
-    strays = len(ids) - sum(inside.values())
+    n_outside = len(ids) - sum(inside.values())
     return {
         "unit": str(progress.window),
         "partition": None,
         "context": {},
-        **answer_facts(answer, now),
+        **answer_facts(page, now),
         "cursor": after,
         "has_more": has_more,
-        "search_id": answer.search_id or progress.search_id,
+        "search_id": page.search_id or progress.search_id,
         "highest_id": max(ids, default=None),
         "lowest_id": min(ids, default=None),
-        "by_day": {day.isoformat(): count for day, count in inside.items()},
-        "n_outside_window": strays,
+        "kept": {day.isoformat(): count for day, count in inside.items()},
+        "n_outside_window": n_outside,
         "asked": page_size,
-        "offered": min(advance, max(page_size, len(answer.rows))),
-        "has_uppercase_regions": upper,
+        "offered": min(advance, max(page_size, len(page.rows))),
+        "has_uppercase_regions": has_uppercase,
         "distrust_reason": _distrust_reason(
-            answer, ids, progress, upper=upper, hits=advance, strays=strays, more=has_more, size=page_size
+            page,
+            ids,
+            progress,
+            has_uppercase=has_uppercase,
+            hits=advance,
+            n_outside=n_outside,
+            has_more=has_more,
+            page_size=page_size,
         ),
     }
 
 
 def _distrust_reason(
-    answer: ResponsePage,
+    page: ResponsePage,
     ids: Sequence[int],
-    progress: "SearchProgress",
+    progress: SearchProgress,
     *,
-    upper: bool,
+    has_uppercase: bool,
     hits: int,
-    strays: int,
-    more: bool,
-    size: int,
+    n_outside: int,
+    has_more: bool,
+    page_size: int,
 ) -> str | None:
-    """Why a page cannot be trusted to continue this search (reference §7 #6, #7, #9), if it cannot."""
-    if len(ids) < len(answer.rows):
-        return "a page holds a row without an id"
+    """Return the reason why a page does not continue this search (reference §7 #6, #7, #9); None if it does."""
+    if len(ids) < len(page.rows):
+        return "a page has a row without an id"
     if any(later >= earlier for earlier, later in pairwise(ids)):
-        return "the ids of a page do not fall"
+        return "the ids of a page do not decrease"
     if progress.lowest_id is not None and ids and ids[0] >= progress.lowest_id:
-        return "a page reaches above the page before it"
-    if strays * 2 > len(ids):
-        return "most videos of a page are of days that were not asked for"
-    if hits > max(size, len(answer.rows)):
-        return f"the cursor moves by {hits} where {size} were asked for"
-    if _is_older_search(answer.search_id, progress.search_id):
+        return "a page starts above the lowest id of the page before it"
+    if n_outside * 2 > len(ids):
+        return "most videos of a page are outside the window"
+    if hits > max(page_size, len(page.rows)):
+        return f"the cursor advanced by {hits} although {page_size} rows were requested"
+    if _is_older_search(page.search_id, progress.search_id):
         return "the search was replaced by an older one"
-    if progress.has_uppercase_regions and not upper and _is_too_sparse(ids, hits, progress, last=not more):
-        return f"a page comes from other data: no region code as before, and {SPARSE_FACTOR} times sparser"
-    if progress.has_uppercase_regions and ids and not upper and _skips_hits(ids, hits, progress):
-        return "a page comes from other data: no region code as before, and it begins far below the page before it"
-    if (
-        progress.pages
-        and not answer.has_more
-        and not answer.rows
-        and answer.search_id not in (None, progress.search_id)
-    ):
-        return "the search ended under another id where more was promised"
-    if more and not ids and progress.n_empty_pages + 1 >= MAX_EMPTY_PAGES:
-        return f"{MAX_EMPTY_PAGES} empty pages in a row where more were promised"
+    if progress.has_uppercase_regions and not has_uppercase and _is_too_sparse(ids, hits, progress, last=not has_more):
+        return f"a page comes from other data: no upper-case region code, and {SPARSE_FACTOR} times sparser"
+    if progress.has_uppercase_regions and ids and not has_uppercase and _skips_hits(ids, hits, progress):
+        return "a page comes from other data: no upper-case region code, and a large gap to the page before it"
+    if progress.pages and not page.has_more and not page.rows and page.search_id not in (None, progress.search_id):
+        return "the search ended with another search id although has_more was true"
+    if has_more and not ids and progress.n_empty_pages + 1 >= MAX_EMPTY_PAGES:
+        return f"{MAX_EMPTY_PAGES} empty pages in a row although has_more was true"
     return None
 
 
-def _is_older_search(search_id: str | None, before: str | None) -> bool:
-    now, then = (upload_time(int(text)) if text and text.isdecimal() else None for text in (search_id, before))
-    return now is not None and then is not None and then - now > STALE_SEARCH_AGE
+def _is_older_search(search_id: str | None, previous: str | None) -> bool:
+    new, old = (upload_time(int(text)) if text and text.isdecimal() else None for text in (search_id, previous))
+    return new is not None and old is not None and old - new > STALE_SEARCH_AGE
 
 
-def _is_too_sparse(ids: Sequence[int], hits: int, progress: "SearchProgress", *, last: bool) -> bool:
-    """Whether a page has far fewer hits than the pages before it let expect of the time that it spans.
+def _is_too_sparse(ids: Sequence[int], hits: int, progress: SearchProgress, *, last: bool) -> bool:
+    """Return whether a page has far fewer hits than expected for its time span from the pages before it.
 
-    The last page spans all that is left of the window. Videos uploaded before the window and published in it come at
-    the very end of a search and say nothing about its density.
+    The last page spans the rest of the window. Videos that were uploaded before the window and published in it come at
+    the end of a search and are no evidence about its density.
     """
     if progress.highest_id is None or progress.lowest_id is None or not (ids or last):
         return False
-    begin = int(midnight(progress.window.first).timestamp())
-    seconds_a_hit = ((progress.highest_id >> 32) - (progress.lowest_id >> 32)) / max(1, sum(progress.offered.values()))
-    inside = sum(identifier >> 32 >= begin for identifier in ids)
-    span = (progress.lowest_id >> 32) - max(begin, 0 if last else ids[-1] >> 32)
-    expected = span / max(1.0, seconds_a_hit)
+    start = int(midnight(progress.window.first).timestamp())
+    seconds_per_hit = ((progress.highest_id >> 32) - (progress.lowest_id >> 32)) / max(
+        1, sum(progress.offered.values())
+    )
+    inside = sum(identifier >> 32 >= start for identifier in ids)
+    span = (progress.lowest_id >> 32) - max(start, 0 if last else ids[-1] >> 32)
+    expected = span / max(1.0, seconds_per_hit)
     return expected >= MIN_SAMPLE_HITS and expected > SPARSE_FACTOR * max(1.0, hits * inside / max(1, len(ids)))
 
 
-def _skips_hits(ids: Sequence[int], hits: int, progress: "SearchProgress") -> bool:
-    """Whether a page begins so far below the one before it that hits must lie between, by its own density too."""
+def _skips_hits(ids: Sequence[int], hits: int, progress: SearchProgress) -> bool:
+    """Return whether the gap to the page before is so long that hits are missing, by the page's own density too."""
     if (
         progress.highest_id is None
         or progress.lowest_id is None
         or ids[0] >> 32 < midnight(progress.window.first).timestamp()
     ):
         return False
-    seconds_a_hit = ((progress.highest_id >> 32) - (progress.lowest_id >> 32)) / max(1, sum(progress.offered.values()))
-    inside = ((ids[0] >> 32) - (ids[-1] >> 32)) / max(1, hits)
+    seconds_per_hit = ((progress.highest_id >> 32) - (progress.lowest_id >> 32)) / max(
+        1, sum(progress.offered.values())
+    )
+    own_seconds_per_hit = ((ids[0] >> 32) - (ids[-1] >> 32)) / max(1, hits)
     gap = (progress.lowest_id >> 32) - (ids[0] >> 32)
-    return gap > MIN_SAMPLE_HITS * max(1.0, seconds_a_hit) and gap > GAP_FACTOR * inside
+    return gap > MIN_SAMPLE_HITS * max(1.0, seconds_per_hit) and gap > GAP_FACTOR * own_seconds_per_hit
 
 
-def _count_by_day(found: Sequence[tuple[int, Mapping[str, Any]]]) -> Counter[date]:
-    """How many videos of a page are of which day; one whose `create_time` cannot be read is of its id's day."""
+def _count_by_day(videos: Sequence[tuple[int, Mapping[str, Any]]]) -> Counter[date]:
+    """Return the number of videos per day; a video with an invalid `create_time` counts on the day of its id."""
     days: Counter[date] = Counter()
-    by_number: Counter[int] = Counter()
-    for identifier, row in found:
+    by_day_number: Counter[int] = Counter()
+    for identifier, row in videos:
         created = row.get("create_time")
         if type(created) is int and 0 <= created < _MAX_SECONDS:
-            by_number[created // 86400] += 1
+            by_day_number[created // 86400] += 1
         else:
             days[_day(identifier, row)] += 1
-    return days + Counter({_EPOCH + timedelta(days=number): count for number, count in by_number.items()})
+    return days + Counter({_EPOCH + timedelta(days=number): count for number, count in by_day_number.items()})
 
 
 def _day(identifier: int, row: Mapping[str, Any]) -> date:

@@ -1,7 +1,6 @@
-"""One search window, page by page, on its journal: the only code that pages through the video query.
+"""Paging through one search window: the only code that reads pages of the video query.
 
-A page's facts are written into the journal beside it, and the same `Trail` is folded from them while collecting and
-while resuming, so that there is no second record of progress. Which windows there are is decided in `plan.py`.
+Not here: the position of the search (see progress.py); the choice of windows (see units/windows.py).
 """
 
 import asyncio
@@ -27,20 +26,21 @@ from research_assets.units.usernames import restrict_query
 from research_assets.units.windows import MAX_WINDOW_PAGES, requests_for_hits
 
 FRESH_SEARCH_ID_AGE = timedelta(minutes=10)
-"""A younger search id that is refused may not be known everywhere yet, and is tried patiently (reference §7 #5)."""
+"""Age up to which a rejected search id is retried, because a new one may need some seconds to become valid
+(reference §7 #5)."""
 
 SPLIT_PAGES = 4 * MAX_WINDOW_PAGES
-"""Pages that a window's first one must promise for the window to be asked as several instead, side by side: read in one
-row they would take most of a day, and lie in one capture."""
+"""Estimated pages, after the first page of a window, from which the window is split into concurrent ones. As one
+search they would take most of a day and end in one capture."""
 
 SINGLE_ACCOUNT_ATTEMPTS = 3
-"""How often a search with a single account is tried, where the same days were answered for others."""
+"""Attempts for a search with a single account whose days were answered for other accounts."""
 
 WritePage = Callable[[dict[str, Any], bytes], Coroutine[Any, Any, None]]
-"""Writes a page into the journal: its facts, the answer's bytes. It is durable when this has ended."""
+"""Write a page's facts and the bytes of its response to the journal; the page is durable when the coroutine ends."""
 
 RecordEvent = Callable[[str, dict[str, Any], bytes | None], None]
-"""Keeps an event: its kind, its facts, the answer's bytes."""
+"""Record an event: its kind, its facts, and the bytes of the response if there is one."""
 
 
 async def fetch_window(
@@ -55,16 +55,16 @@ async def fetch_window(
     record_event: RecordEvent,
     write_page: WritePage,
 ) -> tuple[WindowOutcome, str | None]:
-    """Read a window's pages from where its trail ends.
+    """Read the pages of a window from the position of `progress`, and return the outcome with its reason.
 
-    `note` keeps an event in the journal and in the trail. `keep` writes a page into the journal: that goes on while the
-    next request takes its place in the quota, and has ended before it is sent. `may_split`: end after the first page if
-    that shows the window to be `WIDE`. Gives `done`, or what
-    stopped it with the reason. Raises QuotaSpent, and what is no fault of the window: no server, a throttle that does
-    not end, errors that are final for all.
+    `record_event` stores an event in the journal and applies it to the progress. `write_page` writes a page to the
+    journal while the next request is reserved; the page is durable before that request is sent. With `may_split` the
+    outcome is `wide` if the first page shows that the window has `SPLIT_PAGES` pages or more. Raise QuotaExhausted,
+    and errors that the window did not cause: no connection, rate limiting that does not end, errors that are final for
+    all units.
     """
     context = RequestContext(study.name, "videos", str(progress.window), due)
-    kept: asyncio.Future[None] | None = None
+    page_write: asyncio.Future[None] | None = None
     try:
         while progress.has_more and progress.distrust_reason is None:
             if may_split and progress.pages == 1 and len(progress.window.days) > 1:
@@ -80,15 +80,15 @@ async def fetch_window(
                 cursor=progress.cursor,
                 search_id=progress.search_id,
             )
-            answer = await sender.send(
+            page = await sender.send(
                 request,
                 context,
                 lambda facts: record_event("fail", facts, None),
-                max_attempts=lambda e: _max_attempts(e, progress, clock),
-                wait_for=kept,
+                max_attempts=lambda error: _max_attempts(error, progress, clock),
+                wait_for=page_write,
             )
-            facts = page_facts(answer, progress, clock.now(), page_size)
-            kept = asyncio.ensure_future(write_page(facts, answer.raw))
+            facts = page_facts(page, progress, clock.now(), page_size)
+            page_write = asyncio.ensure_future(write_page(facts, page.raw))
             progress.apply({"event": "page", **facts})
     except UnitError as error:
         return ("lost" if progress.pages else "refused"), summarize_error(error)
@@ -97,33 +97,36 @@ async def fetch_window(
             raise
         return ("lost" if isinstance(error, SearchIdRejected) else "failed"), summarize_error(error)
     finally:
-        if kept is not None:
-            await _await_write(kept)
+        if page_write is not None:
+            await _await_write(page_write)
     if progress.distrust_reason is not None:
         return "doubtful", progress.distrust_reason
     return "done", None
 
 
-async def _await_write(kept: "asyncio.Future[None]") -> None:
-    """Wait for a page's writing, however often this is cancelled: its journal is closed next. Raises what it raised."""
+async def _await_write(page_write: "asyncio.Future[None]") -> None:
+    """Wait until a page is written, even if this task is cancelled, because its journal is closed next.
+
+    Raise the error of the write, else the cancellation.
+    """
     cancelled: asyncio.CancelledError | None = None
-    while not kept.done():
+    while not page_write.done():
         try:
-            await asyncio.wait([kept])
+            await asyncio.wait([page_write])
         except asyncio.CancelledError as error:
             cancelled = error
-    kept.result()
+    page_write.result()
     if cancelled is not None:
         raise cancelled
 
 
 def _max_attempts(error: RetryableError, progress: SearchProgress, clock: Clock) -> int | None:
-    """How often a call is tried: what can be halved is rather halved, a dead day has failed in wider windows."""
+    """Return the attempts for a request: one if the window can be split, fewer if wider windows failed before."""
     window = progress.window
     if not progress.pages and (isinstance(error, ServerError) or (isinstance(error, Unreachable) and error.sent)):
         if window.days_answer:
             return 1 if len(window.usernames) > 1 else SINGLE_ACCOUNT_ATTEMPTS
-        # Parts of a query are tried by asking others for the same days.
+        # A failing username batch is not retried: searches for other accounts on the same days show the cause.
         return (
             1 if len(window.days) > 1 or window.usernames or window.bisect_exhausted else max(1, 3 - window.n_failures)
         )

@@ -1,4 +1,9 @@
-"""TODO charter."""
+"""Progress of a search window: its position, counts by day and outcome, rebuilt from the events of its journal.
+
+Collecting and resuming apply the same events, so there is no second record of progress.
+
+Not here: reading pages (see pager.py); the facts of a page (see page.py); the state of a day (see evaluation.py).
+"""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -12,17 +17,17 @@ from research_assets.units.coverage import Attempt, attempt_from_event
 from research_assets.units.windows import ONE_DAY, SearchWindow, apportion
 
 PUBLICATION_LAG = timedelta(hours=60)
-"""How long after its id's moment of upload a video may be published (reference 3.1.3: up to about 2.5 days)."""
+"""Longest time between the upload time in a video's id and its publication (reference 3.1.3: about 2.5 days)."""
 
 WindowOutcome = Literal["done", "failed", "refused", "lost", "doubtful", "wide", "dropped", "changed"]
-"""How a window ended: `done`; `failed` (the server could not answer), `refused` (the API does not take the request),
-`lost` (the search id was refused for good), `doubtful` (pages that cannot belong to this search), `wide` (better asked
-as several); `dropped` (going on costs more than asking anew), `changed` (the study asks for something else by now)."""
+"""The end of a window: `done`; `failed` (server errors), `refused` (the API rejects the request), `lost` (the search
+id was rejected in every attempt), `doubtful` (pages of another search), `wide` (cheaper as several windows), `dropped`
+(a new search costs less than resuming), `changed` (the study's query or fields changed)."""
 
 
 @dataclass(slots=True)
 class SearchProgress:
-    """How far a window has come: the fold of its journal's events."""
+    """Position, counts and outcome of a window. `asked`, `offered` and `kept` are raw hits and rows by day."""
 
     window: SearchWindow
     pages: int = 0
@@ -48,7 +53,7 @@ class SearchProgress:
     recorded_attempts: dict[tuple[str, date], Attempt] = field(default_factory=dict)
 
     def apply(self, event: Mapping[str, Any]) -> None:
-        """Fold one event of the journal; events of other kinds change nothing."""
+        """Apply one event of the journal; other kinds of events change nothing."""
         kind = event["event"]
         if kind == "end":
             self.outcome, self.reason = event["outcome"], event["reason"]
@@ -76,29 +81,32 @@ class SearchProgress:
         self.n_empty_pages = self.n_empty_pages + 1 if not event["rows"] else 0
         self.has_uppercase_regions = self.has_uppercase_regions or event["has_uppercase_regions"]
         self.n_outside_window += event["n_outside_window"]
-        by_day = {date.fromisoformat(day): count for day, count in event["by_day"].items()}
-        self.kept.update(by_day)
-        weights = by_day or {self.reached_day: 1}
+        kept = {date.fromisoformat(day): count for day, count in event["kept"].items()}
+        self.kept.update(kept)
+        weights = kept or {self.reached_day: 1}
         self.offered.update(apportion(event["offered"], weights))
         self.asked.update(apportion(event["asked"], weights))
 
     @property
     def reached_day(self) -> date:
-        """The day on which the search has arrived, for counts of a page that delivered nothing."""
+        """The day that the search has reached; counts of a page without a row go to it."""
         if self.lowest_id is None:
             return self.window.last
         return min(max(upload_time(self.lowest_id).date(), self.window.first), self.window.last)
 
     @property
     def hits_per_day(self) -> float:
-        """Raw hits a day, as far as the search has come; 0 before it found any."""
+        """Raw hits per day in the part of the window that was read; 0 before the first hit."""
         if self.lowest_id is None:
             return 0.0
         passed = midnight(self.window.last + ONE_DAY) - upload_time(self.lowest_id)
         return self.offered.total() / max(passed / ONE_DAY, 1 / 86400)
 
     def complete_days(self) -> tuple[date, ...]:
-        """Days of which every video was passed: all of them at the end, else those well above the lowest id."""
+        """Return the days whose videos were all read: every day at the end, else those above the lowest id.
+
+        `PUBLICATION_LAG` separates the lowest id from the last complete day.
+        """
         if self.outcome == "changed":
             return ()
         if not self.has_more and self.distrust_reason is None and self.pages:
@@ -108,7 +116,7 @@ class SearchProgress:
         return tuple(day for day in self.window.days if midnight(day) - PUBLICATION_LAG > upload_time(self.lowest_id))
 
     def day_attempts(self, capture: str) -> list[Attempt]:
-        """The counts of each day of the window, as yet `partial`; its requests are shared by raw hits."""
+        """Return a `partial` attempt for each day of the window; requests are divided by raw hits."""
         days = self.window.days
         hits = sum(self.offered.values())
         return [

@@ -1,4 +1,7 @@
-"""Journals of searches that an earlier run left open: go on with one, end it, or leave it to whoever it belongs to."""
+"""Open journals of searches from earlier runs: resume each, end it, or leave it to a later run.
+
+Not here: the position of a resumed search (see progress.py); locks on its partitions (see run.py).
+"""
 
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ _WINDOW_FIELDS = ("n_failures", "is_recheck", "usernames", "days_answer", "n_pro
 
 @dataclass(frozen=True, slots=True)
 class OpenJournal:
-    """An open journal with its trail. `outcome` says how it is to be ended; None: go on with it."""
+    """An open journal with its progress. `outcome` is the outcome with which to end it; None if it is resumed."""
 
     journal: Journal
     progress: SearchProgress
@@ -33,7 +36,7 @@ class OpenJournal:
 
 
 def journal_header(task: CollectionTask, window: SearchWindow) -> dict[str, Any]:
-    """What the journal of a search keeps in order to be gone on with."""
+    """Return the header that makes the journal of a window resumable."""
     return {name: getattr(window, name) for name in _WINDOW_FIELDS} | {
         "recollect": task.recollect,
         **requested_query(task),
@@ -41,99 +44,105 @@ def journal_header(task: CollectionTask, window: SearchWindow) -> dict[str, Any]
 
 
 def requested_query(task: CollectionTask) -> dict[str, Any]:
-    """What the pages of one search must have in common."""
+    """Return the query and the fields that all pages of one search share."""
     study = task.study
     query = {group: [dict(condition) for condition in conditions] for group, conditions in study.query.items()}
     return {"query": query, "fields": list(study.fields.get("videos", ENTITIES["videos"].requested))}
 
 
 def has_same_query(captures: Path, task: CollectionTask, capture: str) -> bool:
-    """Whether a sealed capture was asked with the query and the fields that the study has now."""
+    """Return whether a sealed capture was collected with the study's current query and fields."""
     for path in (captures / "videos" / f"study={task.study.name}").glob(f"*/{capture}.jsonl.zst"):
-        kept = next(iter(read_events(path)))["header"]
-        return all(kept.get(name) == value for name, value in requested_query(task).items())
+        header = next(iter(read_events(path)))["header"]
+        return all(header.get(name) == value for name, value in requested_query(task).items())
     return False
 
 
 def resume_journals(
     captures: Path,
     task: CollectionTask,
-    left: Set[date],
+    missing: Set[date],
     status: Mapping[date, UnitStatus],
-    density: Callable[[tuple[str, ...]], Mapping[date, float]],
+    hits_per_day: Callable[[tuple[str, ...]], Mapping[date, float]],
     now: datetime,
     *,
     page_size: int,
     claim_more: Callable[[Collection[date]], bool],
 ) -> list[OpenJournal]:
-    """The journals of a study that are gone on with or ended now; all others stay as they are.
+    """Return the journals of a study that are resumed or ended now; all others stay open.
 
-    `left` are the days wanted, `density` gives the raw hits of days by the accounts that were asked. Going on may bring
-    days that are not wanted: then they are claimed by `claim_more`, which says whether nobody else is at them.
+    `missing` are the days to collect. `hits_per_day` returns the raw hits by day for a username batch. A resumed search
+    may collect further days: `claim_more` locks them and returns False if another process collects them.
     """
-    found = []
+    journals = []
     for path in list_open_journals(captures, "videos", task.study.name):
         try:
             journal = Journal.resume(path)
         except JournalBusy:
-            # Another process is at it, for other days: what it brings need not be waited for.
+            # Another process works on it, for days that this run does not collect.
             continue
         start = journal.start
-        kept = start["header"]
+        header = start["header"]
         first, last = date.fromisoformat(start["first"]), date.fromisoformat(start["last"])
-        names = tuple(kept.get("usernames", ()))
-        about = {name: kept[name] for name in _WINDOW_FIELDS if name in kept} | {"usernames": names}
-        progress = SearchProgress(SearchWindow(first, last, **about))
+        names = tuple(header.get("usernames", ()))
+        fields = {name: header[name] for name in _WINDOW_FIELDS if name in header} | {"usernames": names}
+        progress = SearchProgress(SearchWindow(first, last, **fields))
         for event in journal.events():
             progress.apply(event)
         rest = set(progress.window.days) - set(progress.complete_days())
-        recollect = kept.get("recollect", False)
+        recollect = header.get("recollect", False)
         stale = recollect and progress.first_at is not None and now - progress.first_at > MAX_REOBSERVATION_AGE
         needed = [day for day in rest if recollect or day not in status or status[day].attempt.state != "complete"]
         if progress.outcome is not None:
-            found.append(OpenJournal(journal, progress, progress.outcome, progress.reason))
-        elif any(kept.get(name, value) != value for name, value in requested_query(task).items()):
-            found.append(OpenJournal(journal, progress, "changed", "The study's query or fields have changed since."))
+            journals.append(OpenJournal(journal, progress, progress.outcome, progress.reason))
+        elif any(header.get(name, value) != value for name, value in requested_query(task).items()):
+            reason = "The study's query or fields changed after this search began."
+            journals.append(OpenJournal(journal, progress, "changed", reason))
         elif stale or not needed:
-            found.append(
-                OpenJournal(journal, progress, "dropped" if rest else "done", "Its days were collected meanwhile.")
+            reason = (
+                "The interrupted re-collection is too old to resume."
+                if stale
+                else "Its days were collected by another search in the meantime."
             )
-        elif (recollect and not task.recollect) or not left & set(progress.window.days):
+            journals.append(OpenJournal(journal, progress, "dropped" if rest else "done", reason))
+        elif (recollect and not task.recollect) or not missing & set(progress.window.days):
             journal.close()
         else:
-            choice = _cheapest_option(progress, rest, left & set(progress.window.days), density(names), page_size)
-            if choice == "resume" and not claim_more(rest - left):
+            missing_in_window = missing & set(progress.window.days)
+            choice = _cheapest_option(progress, rest, missing_in_window, hits_per_day(names), page_size)
+            if choice == "resume" and not claim_more(rest - missing):
                 choice = "leave"
             if choice == "leave":
                 journal.close()
             elif choice == "end":
-                found.append(
-                    OpenJournal(journal, progress, "dropped", "Going on would cost more than asking the rest anew.")
-                )
+                reason = "Resuming the search would cost more requests than a new search for the rest."
+                journals.append(OpenJournal(journal, progress, "dropped", reason))
             else:
-                found.append(OpenJournal(journal, progress))
-    return found
+                journals.append(OpenJournal(journal, progress))
+    return journals
 
 
 def _cheapest_option(
-    progress: SearchProgress, rest: Set[date], wanted: Set[date], density: Mapping[date, float], page_size: int
+    progress: SearchProgress, rest: Set[date], missing: Set[date], hits_per_day: Mapping[date, float], page_size: int
 ) -> Literal["resume", "end", "leave"]:
-    """What costs the fewest requests: going on to the window's end, ending it, or leaving it to a run that wants more.
+    """Return the option with the fewest requests: resume to the window's end, end it now, or leave it to a later run.
 
-    Ended, it gives the days it has passed, but those that it was just passing will be asked a second time. Left, all
-    that is wanted is asked anew.
+    If it is ended, its complete days are published and the days around its position are requested a second time. If it
+    is left open, all `missing` days are requested in new searches.
     """
     expected = estimate_hits_per_day(
-        {**density, **{day: progress.offered[day] for day in progress.complete_days()}}, progress.window.days
+        {**hits_per_day, **{day: progress.offered[day] for day in progress.complete_days()}}, progress.window.days
     )
 
-    def anew(days: Set[date]) -> int:
+    def new_search_requests(days: Set[date]) -> int:
         windows = plan_windows(sorted(days), expected, page_size=page_size)
         return sum(requests_for_hits(expected_hits(window.days, expected), page_size) for window in windows)
 
-    onward = requests_for_hits(expected_hits([day for day in rest if day <= progress.reached_day], expected), page_size)
-    again = anew({day for day in rest if day >= progress.reached_day} - wanted) if progress.pages else 0
-    prices = {"end": anew(wanted & rest) + again, "leave": anew(wanted)}
-    if wanted & rest and onward <= min(prices.values()):
+    resume = requests_for_hits(expected_hits([day for day in rest if day <= progress.reached_day], expected), page_size)
+    repeated = (
+        new_search_requests({day for day in rest if day >= progress.reached_day} - missing) if progress.pages else 0
+    )
+    end, leave = new_search_requests(missing & rest) + repeated, new_search_requests(missing)
+    if missing & rest and resume <= min(end, leave):
         return "resume"
-    return "end" if prices["end"] <= prices["leave"] else "leave"
+    return "end" if end <= leave else "leave"

@@ -1,4 +1,7 @@
-"""TODO charter."""
+"""Username batches of one study's search: which are missing for a day, and what they add up to.
+
+Not here: how usernames are batched (see units/usernames.py); which account makes a search fail (see bisect.py).
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
@@ -12,11 +15,11 @@ from research_assets.units.coverage import (
     USERNAME_SEPARATOR,
     Attempt,
     UnitStatus,
+    attempt_time,
 )
 from research_assets.units.usernames import (
-    _ISOLATED_REASON,
+    ISOLATED_REASON,
     Usernames,
-    _last_at,
     batch_usernames,
     batchable_usernames,
     isolated_usernames,
@@ -25,7 +28,12 @@ from research_assets.units.windows import SearchWindow
 
 
 class UsernameBatches:
-    """The parts of one study's search in one run. For a query that has no parts there is one, the whole."""
+    """The username batches of one study's search in one run. A query that is not batched counts as one batch.
+
+    `names` are all accounts of the query; empty if it is not batched. `isolated` are the accounts that are searched
+    separately, each with its newest attempt, `dead` the days on which a batch failed although its accounts are not the
+    cause, and `requests` the requests of this run by day.
+    """
 
     def __init__(
         self,
@@ -33,168 +41,185 @@ class UsernameBatches:
         records: Sequence[UnitStatus],
         now: datetime,
         *,
-        most: int,
+        batch_size: int,
         recollect: bool,
-        retry: bool,
-        same: Callable[[Attempt], bool],
+        retry_now: bool,
+        has_same_query: Callable[[Attempt], bool],
     ) -> None:
-        """`records` are what is held of the study's videos; `same` says whether a part was asked as it would be now."""
+        """`records` are the unit status of the study's videos.
+
+        `has_same_query` returns whether an attempt was collected with the study's current query and fields.
+        """
         self.names = batchable_usernames(query)
-        self._batches = batch_usernames(self.names, most)
+        self._batches = batch_usernames(self.names, batch_size)
         self._days = {r.attempt.partition: r for r in records if r.attempt.unit_kind == "day"}
-        self._parts: dict[tuple[Usernames, date], UnitStatus] = {}
-        self._pieces: dict[date, dict[Usernames, Attempt]] = defaultdict(dict)
-        self._ended: dict[date, dict[Usernames, Attempt]] = defaultdict(dict)
-        self.spent: dict[date, float] = defaultdict(float)
+        self._batch_status: dict[tuple[Usernames, date], UnitStatus] = {}
+        self._complete: dict[date, dict[Usernames, Attempt]] = defaultdict(dict)
+        self._failed: dict[date, dict[Usernames, Attempt]] = defaultdict(dict)
+        self.requests: dict[date, float] = defaultdict(float)
         self.dead: dict[date, Attempt] = {}
-        broken: dict[date, set[str]] = defaultdict(set)
+        missing: dict[date, set[str]] = defaultdict(set)
         for record in records if self.names else ():
             attempt = record.attempt
             if attempt.unit_kind != "account":
                 continue
             names = tuple(attempt.unit.split(USERNAME_SEPARATOR))
-            self._parts[names, attempt.partition] = record
+            self._batch_status[names, attempt.partition] = record
             if attempt.state != "complete" and len(names) == 1 and names[0] in self.names:
-                broken[attempt.partition].add(names[0])
-            full = self._last_complete_attempt(attempt.partition)
-            fresh = _last_at(attempt) > _last_at(full) and not (
-                recollect and now - _last_at(attempt) > MAX_REOBSERVATION_AGE
+                missing[attempt.partition].add(names[0])
+            day_attempt = self._last_complete_attempt(attempt.partition)
+            is_current = attempt_time(attempt) > attempt_time(day_attempt) and not (
+                recollect and now - attempt_time(attempt) > MAX_REOBSERVATION_AGE
             )
-            if attempt.state == "complete" and fresh and same(attempt):
-                self._pieces[attempt.partition][names] = attempt
-        self.alone = isolated_usernames(self.names, records)
-        self._resting = {
+            if attempt.state == "complete" and is_current and has_same_query(attempt):
+                self._complete[attempt.partition][names] = attempt
+        self.isolated = isolated_usernames(self.names, records)
+        self._backing_off = {
             name: attempt
-            for name, attempt in self.alone.items()
-            if attempt.state != "complete" and not retry and attempt.next_try is not None and attempt.next_try > now
+            for name, attempt in self.isolated.items()
+            if attempt.state != "complete" and not retry_now and attempt.next_try is not None and attempt.next_try > now
         }
         if not recollect:
             for day, record in self._days.items():
                 if record.attempt.state == "complete":
-                    self._pieces[day] = {tuple(n for n in self.names if n not in broken[day]): record.attempt}
+                    self._complete[day] = {tuple(n for n in self.names if n not in missing[day]): record.attempt}
 
     def _last_complete_attempt(self, day: date) -> Attempt | None:
-        """The newest look that saw all of a day."""
+        """Return the newest attempt that completed a day."""
         record = self._days.get(day)
         return record.attempt if record and record.attempt.state == "complete" else None
 
-    def missing_batches(self, day: date, taken: Set[str]) -> list[Usernames]:
-        """The parts in which what is missing of a day is asked. `taken` are accounts that are under way."""
+    def missing_batches(self, day: date, running: Set[str]) -> list[Usernames]:
+        """Return the batches to search for the missing accounts of a day. `running` accounts are in other windows."""
         if not self.names:
             return [()]
-        done = self._completed_usernames(day) | taken
-        rest = [name for name in self.names if name not in done and name not in self._resting]
-        if not rest and not taken:
-            # A day that lacks nothing but what is resting is only asked because somebody wants just that.
+        done = self._completed_usernames(day) | running
+        rest = [name for name in self.names if name not in done and name not in self._backing_off]
+        if not rest and not running:
+            # A day that misses only accounts in backoff was requested for the sake of these accounts.
             rest = [name for name in self.names if name not in done]
-        parts = [tuple(n for n in batch if n in rest and n not in self.alone) for batch in self._batches]
-        parts = [part for part in (*parts, *((n,) for n in rest if n in self.alone)) if part]
-        if not parts and not taken:
-            # All parts are held, but not the day that they make: it is asked anew.
-            parts = self._batches
-        return [()] if parts == [self.names] else parts
+        batches = [tuple(n for n in batch if n in rest and n not in self.isolated) for batch in self._batches]
+        batches = [batch for batch in (*batches, *((n,) for n in rest if n in self.isolated)) if batch]
+        if not batches and not running:
+            # Every batch is complete, but the day is not: collect it again from scratch.
+            batches = self._batches
+        return [()] if batches == [self.names] else batches
 
     def answered_windows(self) -> list[SearchWindow]:
-        """Days that were answered for a part of the accounts before: what fails there now is the others' fault."""
+        """Return the days that were answered for some accounts; if they fail now, the other accounts are the cause."""
         return [
-            SearchWindow(day, day, usernames=names) for day, parts in self._pieces.items() for names in parts if names
+            SearchWindow(day, day, usernames=names)
+            for day, batches in self._complete.items()
+            for names in batches
+            if names
         ]
 
     def history(self, names: Usernames) -> Mapping[date, UnitStatus]:
-        """What is held of a part, by day: of its videos what it brought itself, of its failures what the day knows."""
+        """Return the status of a batch by day: its own if it has one, else the failures of the whole day."""
         if not names:
             return self._days
-        known = {}
+        status = {}
         for day, record in self._days.items():
             attempt = record.attempt
             state = "partial" if attempt.state == "complete" else attempt.state
-            # Other parts had hits on a day that was suspicious for this one.
-            known[day] = replace(record, attempt=replace(attempt, state=state), max_kept=0, n_empty=record.n_suspicious)
-        return known | {day: record for (part, day), record in self._parts.items() if part == names}
+            # A day that is suspicious for this batch had hits for other batches.
+            status[day] = replace(
+                record, attempt=replace(attempt, state=state), max_kept=0, n_empty=record.n_suspicious
+            )
+        return status | {day: record for (batch, day), record in self._batch_status.items() if batch == names}
 
-    def record_attempt(self, window: SearchWindow, piece: Attempt) -> list[Attempt]:
-        """Take in how a window ended for one of its days; gives the rows that say so, the day's own last."""
-        day, names = piece.partition, window.usernames
-        self.spent[day] += piece.requests
-        if not self.names or (not names and piece.state in ("complete", "partial")):
-            return [piece]
+    def record_attempt(self, window: SearchWindow, batch_attempt: Attempt) -> list[Attempt]:
+        """Record the result of a window for one of its days; return the attempts to store, the day's own last."""
+        day, names = batch_attempt.partition, window.usernames
+        self.requests[day] += batch_attempt.requests
+        if not self.names or (not names and batch_attempt.state in ("complete", "partial")):
+            return [batch_attempt]
         names = names or self.names
-        own = replace(piece, unit_kind="account", unit=USERNAME_SEPARATOR.join(names), requests=0.0)
-        rows = []
-        if piece.state == "complete":
-            if len(names) == 1 and (window.days_answer or names[0] in self.alone):
-                self.alone[names[0]] = own = replace(own, reason=_ISOLATED_REASON)
-            self._pieces[day][names] = own
-            rows = [own]
-        elif piece.state != "partial":
-            self._ended[day][names] = own
-            if piece.state == "quarantined" and not window.days_answer:
-                self.dead[day] = piece
+        own = replace(batch_attempt, unit_kind="account", unit=USERNAME_SEPARATOR.join(names), requests=0.0)
+        attempts = []
+        if batch_attempt.state == "complete":
+            if len(names) == 1 and (window.days_answer or names[0] in self.isolated):
+                self.isolated[names[0]] = own = replace(own, reason=ISOLATED_REASON)
+            self._complete[day][names] = own
+            attempts = [own]
+        elif batch_attempt.state != "partial":
+            self._failed[day][names] = own
+            if batch_attempt.state == "quarantined" and not window.days_answer:
+                self.dead[day] = batch_attempt
             if window.days_answer and len(names) == 1:
-                own = replace(own, reason=f"No search with this account is answered: {piece.reason}")
-                self._ended[day][names] = own
-                self.alone[names[0]] = self._resting[names[0]] = own
-                rows = [own]
-        found = self.combine(piece)
-        if found.state == "complete":
-            rows += self._skipped_usernames(found)
-        return [*rows, found]
+                own = replace(own, reason=f"Every search with this account fails: {batch_attempt.reason}")
+                self._failed[day][names] = own
+                self.isolated[names[0]] = self._backing_off[names[0]] = own
+                attempts = [own]
+        day_attempt = self.combine(batch_attempt)
+        if day_attempt.state == "complete":
+            attempts += self._skipped_usernames(day_attempt)
+        return [*attempts, day_attempt]
 
-    def combine(self, piece: Attempt) -> Attempt:
-        """The day of a verdict as all its parts make it: their counts, and the state in which they leave it."""
+    def combine(self, batch_attempt: Attempt) -> Attempt:
+        """Return the attempt of the whole day: the counts of all its batches, and the state that follows from them."""
         if not self.names:
-            return piece
-        day = piece.partition
-        pieces = list(self._pieces[day].values())
-        if piece.state != "complete":
-            pieces.append(piece)
-        done, ended = self._completed_usernames(day), self._ended[day]
-        given_up = {name for names in ended for name in names if len(names) > 1 or name not in self._resting}
-        broken = [name for name in self.names if name not in done and name not in given_up and name in self._resting]
-        pending = len(self.names) - len(done | given_up | set(broken))
-        found = replace(
-            piece,
-            asked=sum(one.asked for one in pieces),
-            offered=sum(one.offered for one in pieces),
-            kept=sum(one.kept for one in pieces),
-            first_at=min((one.first_at for one in pieces if one.first_at), default=piece.first_at),
-            # Parts end in any order: what is said of the day last must not look older than what was said before.
-            last_at=max((one.last_at for one in pieces if one.last_at), default=piece.last_at),
+            return batch_attempt
+        day = batch_attempt.partition
+        attempts = list(self._complete[day].values())
+        if batch_attempt.state != "complete":
+            attempts.append(batch_attempt)
+        done, failed = self._completed_usernames(day), self._failed[day]
+        failing = {name for names in failed for name in names if len(names) > 1 or name not in self._backing_off}
+        skipped = [
+            name for name in self.names if name not in done and name not in failing and name in self._backing_off
+        ]
+        n_open = len(self.names) - len(done | failing | set(skipped))
+        day_attempt = replace(
+            batch_attempt,
+            asked=sum(one.asked for one in attempts),
+            offered=sum(one.offered for one in attempts),
+            kept=sum(one.kept for one in attempts),
+            first_at=min((one.first_at for one in attempts if one.first_at), default=batch_attempt.first_at),
+            # Batches end in any order. Without the maximum a later attempt at the day could look older than an
+            # earlier one.
+            last_at=max((one.last_at for one in attempts if one.last_at), default=batch_attempt.last_at),
         )
-        if (seen := self._last_complete_attempt(day)) in pieces and seen is not None:
-            # An account that was missing is asked: the others were last seen when they were, the day stays complete.
-            lacking = [name for name in self.names if name not in done]
+        if (complete := self._last_complete_attempt(day)) in attempts and complete is not None:
+            # Only missing accounts were requested. The day stays complete, as of the last observation of the others.
+            missing = [name for name in self.names if name not in done]
             return replace(
-                found, state="complete", reason=_missing_accounts_text(lacking), next_try=None, last_at=seen.last_at
+                day_attempt,
+                state="complete",
+                reason=_missing_accounts_text(missing),
+                next_try=None,
+                last_at=complete.last_at,
             )
         if day in self.dead:
-            # What fails for one part of the accounts for no fault of theirs is not asked for the others.
+            # A day that failed for one batch, although its accounts are not the cause, fails for the others too.
             dead = self.dead[day]
-            return replace(found, state=dead.state, reason=dead.reason, next_try=dead.next_try)
-        if pending or piece.state == "partial":
-            held = f"Held for {len(done)} of {len(self.names)} accounts."
-            why = held if piece.state != "partial" or not piece.reason else f"{held} {piece.reason}"
-            return replace(found, state="partial", reason=why, next_try=None)
-        bad = [attempt for names, attempt in ended.items() if set(names) & given_up]
-        if bad:
-            speaks = min(bad, key=lambda attempt: STATES_WORST_FIRST.index(attempt.state))
-            return replace(found, state=speaks.state, reason=speaks.reason, next_try=speaks.next_try)
-        return replace(found, state="complete", reason=_missing_accounts_text(broken), next_try=None)
+            return replace(day_attempt, state=dead.state, reason=dead.reason, next_try=dead.next_try)
+        if n_open or batch_attempt.state == "partial":
+            reason = f"Collected for {len(done)} of {len(self.names)} accounts."
+            if batch_attempt.state == "partial" and batch_attempt.reason:
+                reason = f"{reason} {batch_attempt.reason}"
+            return replace(day_attempt, state="partial", reason=reason, next_try=None)
+        failures = [attempt for names, attempt in failed.items() if set(names) & failing]
+        if failures:
+            worst = min(failures, key=lambda attempt: STATES_WORST_FIRST.index(attempt.state))
+            return replace(day_attempt, state=worst.state, reason=worst.reason, next_try=worst.next_try)
+        return replace(day_attempt, state="complete", reason=_missing_accounts_text(skipped), next_try=None)
 
-    def _skipped_usernames(self, found: Attempt) -> list[Attempt]:
-        """Rows of the accounts that were not asked for a day because no search with them was answered lately."""
-        done, ended = self._completed_usernames(found.partition), self._ended[found.partition]
+    def _skipped_usernames(self, day_attempt: Attempt) -> list[Attempt]:
+        """Return attempts for the accounts in backoff, which were not requested for this day."""
+        day = day_attempt.partition
+        done, failed = self._completed_usernames(day), self._failed[day]
         return [
-            replace(attempt, partition=found.partition, asked=0, offered=0, kept=0, capture=found.capture)
-            for name, attempt in self._resting.items()
-            if name not in done and (name,) not in ended
+            replace(attempt, partition=day, asked=0, offered=0, kept=0, capture=day_attempt.capture)
+            for name, attempt in self._backing_off.items()
+            if name not in done and (name,) not in failed
         ]
 
     def _completed_usernames(self, day: date) -> set[str]:
-        return {name for names in self._pieces[day] for name in names}
+        return {name for names in self._complete[day] for name in names}
 
 
 def _missing_accounts_text(names: Sequence[str]) -> str | None:
-    """What a complete day lacks, in words."""
+    """Return the reason of a complete day that misses some accounts."""
     some = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"Without {some}: no search with such a name is answered." if names else None
+    return f"Without {some}: searches with such a name fail." if names else None
