@@ -3,6 +3,7 @@
 Not here: the work itself (see search/run.py for videos, lists/run.py for everything else).
 """
 
+import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -33,6 +34,8 @@ from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.units.coverage import SETTLED, UnitStatus, read_unit_status
 from research_assets.units.periods import current_period
 from research_assets.units.usernames import days_missing_accounts
+
+_LOGGER = logging.getLogger(__name__)
 
 MAX_CONCURRENT_PARTITIONS = 4
 """List partitions that are open at a time. The limit on concurrent requests applies to all of them together."""
@@ -70,7 +73,18 @@ async def collect(task: CollectionTask, context: CollectorContext) -> AsyncItera
         _collect_videos(task, context) if task.entity == "videos" else _collect_lists(task, context)
     ) as results:
         async for result in results:
+            _log(task, result)
             yield result
+
+
+def _log(task: CollectionTask, result: PartitionResult | Paused) -> None:
+    name = f"{task.study.name}/{task.entity}"
+    if isinstance(result, Paused):
+        _LOGGER.warning("Paused %s until %s: %s", name, result.retry_at, result.reason)
+    elif result.state == "complete":
+        _LOGGER.info("%s %s is complete: %s rows, %.1f requests", name, result.partition, result.kept, result.requests)
+    else:
+        _LOGGER.warning("%s %s is %s: %s", name, result.partition, result.state, result.reason)
 
 
 async def _collect_videos(

@@ -7,6 +7,7 @@ Not here: which requests to send, and what a final response or error means for a
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,8 @@ from research_assets.tiktok.errors import (
     Unreachable,
 )
 from research_assets.tiktok.requests import Request
+
+_LOGGER = logging.getLogger(__name__)
 
 BACKOFF_SECONDS: dict[type[RetryableError], tuple[float, ...]] = {
     RateLimited: (10, 20, 30, 60, 60, 60, 60, 60, 60, 60),
@@ -166,6 +169,7 @@ class RequestSender:
                 try:
                     return await self._send_once(request, context, wait_for)
                 except ApiError as error:
+                    _LOGGER.info("%s of %s failed: %s", endpoint, context.unit, summarize_error(error))
                     self._count_failure(error)
                     failures[_error_class(error)] = failures.get(_error_class(error), 0) + 1
                     if error.endpoint == endpoint:
