@@ -1,4 +1,9 @@
-"""How work of one kind is cut to what fits a pool: by rank, by the studies' weights, partition by partition. Pure."""
+"""Allocation of the free requests of a pool to groups of partitions, and the runs that collect the chosen partitions.
+
+The order: `allocate` takes partitions by priority and by the studies' weights, then `combine_into_runs` combines them
+to runs. Both are pure. Not here: which partitions are candidates, and why (see agenda.py); the shares of the studies
+(see quota/fair_share.py).
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -9,21 +14,16 @@ from research_assets.planning.types import NOT_A_DAY_SEARCH, PRIORITY, AgendaInp
 from research_assets.quota.fair_share import StudyDemand, fair_shares
 from research_assets.units.estimates import Basis, Estimate, sum_estimates
 
-# JOINED: """What was chosen, joined to the stretches of partitions that one run can take, with what each will cost. Pure.
-#
-# Which partitions are worth asking, and how many of them fit, is decided in `agenda.py` and `lots.py`.
-# """
-
-
-BACKFILL_PRIORITY = 2
-"""The rank of backfill."""
+BACKFILL_PRIORITY = PRIORITY["backfill"]
+"""The priority of backfill."""
 
 
 @dataclass(slots=True)
 class WorkGroup:
-    """Partitions of one entity that are asked for one reason, in their order, and how many of them were taken.
+    """Partitions of one entity that are collected for one reason, in their order, and the number of them taken.
 
-    `price` gives the cost of the first n; it must not fall as n grows.
+    `cost` returns the cost of the first n partitions; it must not fall as n grows. `requests` are the requests of the
+    partitions taken. `is_partial` is true if they do not suffice for the last one.
     """
 
     study: str
@@ -37,7 +37,7 @@ class WorkGroup:
     cost: Callable[[int], Estimate]
     n_taken: int = 0
     requests: int = 0
-    basis: Basis = "held"
+    basis: Basis = "nothing to request"
     is_partial: bool = False
 
     @property
@@ -47,7 +47,7 @@ class WorkGroup:
 
     @property
     def total_requests(self) -> int:
-        """Requests for all of it."""
+        """Requests for all of its partitions."""
         return ceil(self.cost(len(self.partitions)).requests)
 
     @property
@@ -57,14 +57,14 @@ class WorkGroup:
 
     @property
     def requests_left(self) -> float:
-        """Requests for what was not taken."""
+        """Requests for the partitions that were not taken."""
         return max(0.0, self.cost(len(self.partitions)).requests - self.requests) if self.units_left else 0.0
 
-    def take(self, budget: int, cap: float, *, begin: bool = False) -> int:
-        """Take as many partitions as `budget` more requests allow; gives the requests that this adds.
+    def take(self, budget: int, cap: float, *, start_first: bool = False) -> int:
+        """Take as many partitions as `budget` more requests allow, and return the requests that this adds.
 
-        A partition that costs more than a whole day's `cap` is begun with what there is: it can never fit. With `begin`
-        the first is begun that way whatever it costs.
+        A partition that costs more than a day's `cap` never fits, so it is started with the requests that remain. With
+        `start_first` the first partition is started that way at any cost.
         """
         if self.is_partial:
             return 0
@@ -76,19 +76,21 @@ class WorkGroup:
                 low = middle
             else:
                 high = middle - 1
-        price = self.cost(low)
+        cost = self.cost(low)
         if low > self.n_taken:
-            self.n_taken, self.requests, self.basis = low, ceil(price.requests), price.basis
-        left = allowed - self.requests
-        if left > 0 and self.n_taken < len(self.partitions):
-            more = self.cost(self.n_taken + 1)
-            if (begin and not self.n_taken) or more.requests - self.cost(self.n_taken).requests > cap:
-                self.n_taken, self.requests, self.basis, self.is_partial = self.n_taken + 1, allowed, more.basis, True
+            self.n_taken, self.requests, self.basis = low, ceil(cost.requests), cost.basis
+        remaining = allowed - self.requests
+        if remaining > 0 and self.n_taken < len(self.partitions):
+            with_next = self.cost(self.n_taken + 1)
+            never_fits = with_next.requests - self.cost(self.n_taken).requests > cap
+            if (start_first and not self.n_taken) or never_fits:
+                self.n_taken, self.requests, self.basis = self.n_taken + 1, allowed, with_next.basis
+                self.is_partial = True
         return self.requests - before
 
     def reset(self) -> None:
-        """Take nothing, as at first."""
-        self.n_taken, self.requests, self.basis, self.is_partial = 0, 0, "held", False
+        """Take no partition, as at the start."""
+        self.n_taken, self.requests, self.basis, self.is_partial = 0, 0, "nothing to request", False
 
 
 def allocate(
@@ -99,19 +101,20 @@ def allocate(
     used: Mapping[str, int],
     reserve: int,
 ) -> None:
-    """Take from the lots of one pool what fits `budget`, rank by rank and by the studies' weights.
+    """Take from the groups of one pool the partitions that fit `budget`, by priority and by the studies' weights.
 
-    `used` are today's requests by study: whoever had little gets more. `reserve` is closed to backfill. Backfill is
-    never starved by what recurs (rank 1): while it waits, half of what is left after the most urgent is its own.
+    `used` are today's requests by study: a study that used less gets more. Backfill must not use the `reserve`. Work of
+    the priority before backfill must not starve it: while backfill waits, half of the requests that the most urgent
+    work leaves are kept for it.
 
-    What would not fit a whole day's quota either, beside all that is wanted just as urgently, is begun with what there
-    is: it would wait for ever.
+    A group may not fit even a full day's quota together with all work of its priority. Its first partition is then
+    started with the requests that remain, because it would wait for ever.
     """
     _allocate_by_priority(groups, cap, inf, weights, {}, reserve)
-    stuck = {id(group) for group in groups if not group.n_taken}
+    never_fitting = {id(group) for group in groups if not group.n_taken}
     for group in groups:
         group.reset()
-    _allocate_by_priority(groups, budget, cap, weights, used, reserve, stuck)
+    _allocate_by_priority(groups, budget, cap, weights, used, reserve, never_fitting)
 
 
 def _allocate_by_priority(
@@ -121,18 +124,18 @@ def _allocate_by_priority(
     weights: Mapping[str, float],
     used: Mapping[str, int],
     reserve: int,
-    stuck: Set[int] = frozenset(),
+    never_fitting: Set[int] = frozenset(),
 ) -> None:
-    had = {study: used.get(study, 0) for study in weights}
-    for rank in sorted({group.priority for group in groups}):
-        mine = [group for group in groups if group.priority == rank]
+    used_by_study = {study: used.get(study, 0) for study in weights}
+    for priority in sorted({group.priority for group in groups}):
+        matching = [group for group in groups if group.priority == priority]
         allowed = budget
-        if rank == BACKFILL_PRIORITY:
+        if priority == BACKFILL_PRIORITY:
             allowed = max(0, budget - reserve)
-        elif rank == BACKFILL_PRIORITY - 1:
-            waits = sum(group.total_requests for group in groups if group.priority == BACKFILL_PRIORITY)
-            allowed = max(ceil(budget / 2), budget - waits)
-        budget -= _allocate_by_weight(mine, allowed, cap, weights, had, stuck)
+        elif priority == BACKFILL_PRIORITY - 1:
+            backfill = sum(group.total_requests for group in groups if group.priority == BACKFILL_PRIORITY)
+            allowed = max(ceil(budget / 2), budget - backfill)
+        budget -= _allocate_by_weight(matching, allowed, cap, weights, used_by_study, never_fitting)
 
 
 def _allocate_by_weight(
@@ -140,87 +143,98 @@ def _allocate_by_weight(
     budget: int,
     cap: float,
     weights: Mapping[str, float],
-    had: dict[str, int],
-    stuck: Set[int],
+    used: dict[str, int],
+    never_fitting: Set[int],
 ) -> int:
-    """Take from lots of one rank; gives the requests taken, which are added to `had`."""
-    wanted = {study: sum(group.total_requests for group in groups if group.study == study) for study in weights}
-    claims = {study: StudyDemand(weight, had[study], wanted[study]) for study, weight in weights.items()}
-    fair = fair_shares(sum(had.values()) + budget, claims)
-    begun = dict(had)
-    left = budget
-    # First each study within its share, then whoever can still use what the shares left over.
+    """Take from groups of one priority, add the requests to `used`, and return their number."""
+    needed = {study: sum(group.total_requests for group in groups if group.study == study) for study in weights}
+    demand = {study: StudyDemand(weight, used[study], needed[study]) for study, weight in weights.items()}
+    fair = fair_shares(sum(used.values()) + budget, demand)
+    used_before = sum(used.values())
+    remaining = budget
+    # First each study takes within its share. Then every study may use what the shares left.
     for within_share in (True, False):
         for study in sorted(weights, key=lambda name: (-weights[name], name)):
-            room = min(left, fair[study] - had[study]) if within_share else left
+            allowed = min(remaining, fair[study] - used[study]) if within_share else remaining
             for group in groups:
                 if group.study == study:
-                    took = group.take(max(0, room), cap, begin=id(group) in stuck)
-                    room, left = room - took, left - took
-                    had[study] += took
-    return sum(had.values()) - sum(begun.values())
+                    taken = group.take(max(0, allowed), cap, start_first=id(group) in never_fitting)
+                    allowed, remaining = allowed - taken, remaining - taken
+                    used[study] += taken
+    return sum(used.values()) - used_before
 
 
 def combine_into_runs(inputs: AgendaInputs, groups: Sequence[WorkGroup]) -> Iterator[PlannedRun]:
-    """What was chosen, joined to stretches of partitions that one run can take."""
+    """Yield the partitions taken, combined into ranges that one run can collect, with their costs."""
     for study, entity, recollect in dict.fromkeys((group.study, group.entity, group.recollect) for group in groups):
-        mine = [group for group in groups if (group.study, group.entity, group.recollect) == (study, entity, recollect)]
-        chosen = {
+        matching = [
+            group for group in groups if (group.study, group.entity, group.recollect) == (study, entity, recollect)
+        ]
+        taken = {
             partition: (group, units)
-            for group in mine
+            for group in matching
             for partition, units in zip(group.partitions[: group.n_taken], group.units, strict=False)
         }
-        known = inputs.partition_status.get((study, entity), {})
-        # Comments are known for days whose videos are held; without a look there is nothing to ask.
-        looked = {day for day, one in known.items() if one.last_complete_at is not None or entity == "comments"}
-        held = {day for day in looked if not known[day].open_units and not known[day].waiting_units}
-        left = {id(group): group.requests for group in mine}
-        for stretch in _run_ranges(inputs, study, entity, sorted(chosen), held, recollect):
-            lots_of = {id(chosen[partition][0]): chosen[partition][0] for partition in stretch}
-            part = any(group.is_partial for group in lots_of.values())
-            if entity == "videos" and not part and not {group.reason for group in lots_of.values()} <= NOT_A_DAY_SEARCH:
-                asked = [day for day in stretch if chosen[day][0].reason not in NOT_A_DAY_SEARCH]
-                requests = ceil(inputs.search_cost(study, asked).requests)
+        complete = _complete_partitions(inputs, study, entity)
+        unassigned = {id(group): group.requests for group in matching}
+        for partitions in _run_ranges(inputs, study, entity, sorted(taken), complete, recollect):
+            in_run = {id(taken[partition][0]): taken[partition][0] for partition in partitions}
+            reasons = {group.reason for group in in_run.values()}
+            is_partial = any(group.is_partial for group in in_run.values())
+            if entity == "videos" and not is_partial and not reasons <= NOT_A_DAY_SEARCH:
+                searched = [day for day in partitions if taken[day][0].reason not in NOT_A_DAY_SEARCH]
+                requests = ceil(inputs.search_cost(study, searched).requests)
             else:
                 requests = 0
-                for mark, group in lots_of.items():
-                    # Each lot's requests are shared out over its stretches without losing or gaining one.
-                    number = sum(1 for partition in stretch if chosen[partition][0] is group)
-                    share = min(left[mark], ceil(group.requests * number / group.n_taken))
-                    left[mark] -= share
+                for mark, group in in_run.items():
+                    # The runs of a group together have exactly the requests of the group.
+                    number = sum(1 for partition in partitions if taken[partition][0] is group)
+                    share = min(unassigned[mark], ceil(group.requests * number / group.n_taken))
+                    unassigned[mark] -= share
                     requests += share
             yield PlannedRun(
                 study=study,
                 entity=entity,
-                partitions=stretch,
+                partitions=partitions,
                 recollect=recollect,
-                reasons=tuple(
-                    sorted({group.reason for group in lots_of.values()}, key=lambda why: (PRIORITY[why], why))
-                ),
-                units=sum(chosen[partition][1] for partition in stretch),
+                reasons=tuple(sorted(reasons, key=lambda reason: (PRIORITY[reason], reason))),
+                units=sum(taken[partition][1] for partition in partitions),
                 requests=requests,
-                basis=sum_estimates(Estimate(0, group.basis) for group in lots_of.values()).basis,
-                is_partial=part,
+                basis=sum_estimates(Estimate(0, group.basis) for group in in_run.values()).basis,
+                is_partial=is_partial,
             )
+
+
+def _complete_partitions(inputs: AgendaInputs, study: str, entity: str) -> Set[date]:
+    """Return the partitions in which a run would send no request."""
+    statuses = inputs.partition_status.get((study, entity), {})
+    # Comments have a status only for days whose videos are collected, so they need no complete observation.
+    return {
+        partition
+        for partition, status in statuses.items()
+        if (status.last_complete_at is not None or entity == "comments")
+        and not status.open_units
+        and not status.waiting_units
+    }
 
 
 def _run_ranges(
-    inputs: AgendaInputs, study: str, entity: str, days: Sequence[date], held: Set[date], recollect: bool
+    inputs: AgendaInputs, study: str, entity: str, days: Sequence[date], complete: Set[date], recollect: bool
 ) -> Iterator[tuple[date, ...]]:
-    """Partitions that one run can take: neighbours; days that are sparse enough to share a window; any for comments.
+    """Yield partitions for one run each: consecutive ones; sparse days that share a window; any days of comments.
 
-    A run takes every day from its first to its last, so between them may only lie days that are held.
+    A run collects every day from its first to its last one, so all other days between them must be complete.
     """
-    stretch: list[date] = []
+    current: list[date] = []
     for day in days:
-        if stretch and (day - stretch[-1]).days > 1:
-            between = [date.fromordinal(n) for n in range(stretch[-1].toordinal() + 1, day.toordinal())]
-            apart = entity == "videos" and (
-                len(between) >= inputs.window_days or inputs.search_cost(study, [stretch[-1], day]).requests > 1
+        if current and (day - current[-1]).days > 1:
+            between = [date.fromordinal(n) for n in range(current[-1].toordinal() + 1, day.toordinal())]
+            is_apart = entity == "videos" and (
+                len(between) >= inputs.window_days or inputs.search_cost(study, [current[-1], day]).requests > 1
             )
-            if recollect or apart or not set(between) <= held:
-                yield tuple(stretch)
-                stretch = []
-        stretch.append(day)
-    if stretch:
-        yield tuple(stretch)
+            if recollect or is_apart or not set(between) <= complete:
+                yield tuple(current)
+                current = []
+        current.append(day)
+    if current:
+        yield tuple(current)

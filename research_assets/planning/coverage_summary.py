@@ -1,4 +1,7 @@
-"""How all that is known stands, counted: by study, entity, partition and state, in one reading of raw/coverage."""
+"""Number of units by study, entity, partition and state, read from raw/coverage in one query, and the coverage bar.
+
+Not here: the status of partitions that planning needs (see inputs.py); coverage in the marts (see dbt_project/).
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +21,15 @@ STATE_MARKS: Mapping[UnitState, str] = {
     "quarantined": "!",
     "not_asked": "·",
 }
-"""What stands for a partition in a bar; to be told apart without colour."""
+"""Character of a partition in the coverage bar, by state; distinguishable without colour."""
 
-LEGEND = "█ complete or known to give nothing   ▒ begun   ? suspicious   ! quarantined   ░ too fresh   · not asked"
+LEGEND = "█ complete or unavailable   ▒ partial   ? suspicious   ! quarantined   ░ too fresh   · not requested"
+"""Explanation of the characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateCount:
-    """Units of a partition that are in one state: how many, the rows they brought, their first next try, a reason."""
+    """Units of a partition in one state: their number, the rows kept, their earliest next try, one of their reasons."""
 
     study: str
     entity: str
@@ -38,7 +42,7 @@ class StateCount:
 
 
 def read_state_counts(raw: Path | RawTables, study: str = "*", entity: str | None = None) -> list[StateCount]:
-    """Every partition that was asked; of each unit the attempt that counts."""
+    """Return the counts of every partition with an attempt; each unit has the state of the attempt that counts."""
     rows = query_raw(
         raw,
         "coverage",
@@ -61,15 +65,15 @@ def read_state_counts(raw: Path | RawTables, study: str = "*", entity: str | Non
 
 
 def partition_states(counts: Iterable[StateCount]) -> dict[date, UnitState]:
-    """The state that speaks for each partition."""
+    """Return the state of each partition: the first of its units' states in `STATES_WORST_FIRST`."""
     states: dict[date, list[str]] = {}
     for count in counts:
         states.setdefault(count.partition, []).append("complete" if count.state in SETTLED else count.state)
-    return {partition: worst_state(of) for partition, of in sorted(states.items())}
+    return {partition: worst_state(found) for partition, found in sorted(states.items())}
 
 
 def coverage_bar(states: Sequence[UnitState], width: int) -> str:
-    """One mark for each partition; if there are more than `width`, one for several, and the worst of them speaks."""
+    """Return one character per partition; above `width` partitions, one for several, with the worst of their states."""
     if not states:
         return ""
     per_mark = -(-len(states) // width)

@@ -1,13 +1,15 @@
-"""What the studies want, and what the ledger knows, as raw tables: with them a mart can say what nobody asked for yet.
+"""Writing of the raw tables that the marts need before a build: the expected units of the studies, and the request log.
 
-Brought up to date before each build of the marts, from the studies, the clock and the raw tables. Nothing is asked.
+With the expected units a mart can show which units have no attempt yet. They come from the studies, the time and the
+raw tables; the log comes from the quota ledger. No request is sent. Not here: the targets of a partition (see
+units/targets.py); the build itself (see assets/).
 """
 
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
@@ -22,132 +24,122 @@ from research_assets.units.partition_status import PartitionStatus
 from research_assets.units.periods import current_period, period_length, should_observe
 from research_assets.units.targets import account_targets, video_targets_by_day
 
-ONE_DAY = timedelta(days=1)
 Row = dict[str, Any]
-"""A wanted unit, in the columns of `fields.WANTED`."""
-
-CollectedPartitions = Sequence[tuple[str, date, bool, datetime]]
-"""Entities and partitions that were ever asked, whether any unit of them is complete, and the last moment."""
+"""An expected unit, in the columns of `fields.EXPECTED_UNITS`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _ExpectedFile:
-    """A file of raw/wanted: what a study wants of one partition, from when on it is due.
+    """A file of raw/expected_units: the units that a study expects of one partition, and when they are due (UTC).
 
-    Its name says what it is made of, so that one that is there need not be made again. Only then are its rows made;
-    those of the comments that are wanted video by video are not among them yet.
+    Its name contains a digest of its inputs, so an existing file of that name is not written again. `rows` are read
+    only for a new file. `by_video` is true if the rows of comments, one per video, are still to be added.
     """
 
     day: date
     name: str
     due_at: datetime
     rows: Iterable[Row]
-    video_by_video: bool = False
+    by_video: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Collected:
+    """Data that a study has collected: the status of its days of videos, and the last attempt per entity and period."""
+
+    days: dict[date, PartitionStatus] = field(default_factory=dict)
+    last_attempts: dict[str, dict[date, datetime]] = field(default_factory=dict)
 
 
 def write_expected_units(raw: Path, studies: Iterable[StudySpec], now: datetime) -> None:
-    """Bring raw/wanted up to date: the units that each study wants, as far as they are known without asking.
+    """Update raw/expected_units: the units that each study expects, as far as they are known without a request.
 
-    Days of videos up to today; comments by day, and by video once the day's videos are held; accounts by period, from
-    the first period in which the study observed any to the running one. A period that is over wants the accounts that
-    were known while it ran.
+    These are the days of videos up to today; comments by day, and by video once the videos of the day are collected;
+    accounts by period, from the first period that the study observed to the current one. A past period keeps the
+    accounts that were known while it ran.
     """
     for study in studies:
-        files = (raw / "wanted" / f"study={study.name}").glob("day=*/*.parquet")
-        held = {(path.parent.name.removeprefix("day="), path.stem): path for path in files}
-        seen = _collected_partitions(raw, study)
-        parts = [*_day_files(raw, study, seen, now), *_account_files(raw, study, seen, now, held.keys())]
-        new = [part for part in parts if (part.day.isoformat(), part.name) not in held]
-        raw_writer.write_files(raw, "wanted", study=study.name, files=_with_video_rows(raw, study, new))
-        for key in held.keys() - {(part.day.isoformat(), part.name) for part in parts}:
-            held[key].unlink()
+        paths = (raw / "expected_units" / f"study={study.name}").glob("day=*/*.parquet")
+        existing = {(path.parent.name.removeprefix("day="), path.stem): path for path in paths}
+        collected = _read_collected(raw, study)
+        expected = [
+            *_day_files(raw, study, collected, now),
+            *_account_files(raw, study, collected, now, existing.keys()),
+        ]
+        new = [file for file in expected if (file.day.isoformat(), file.name) not in existing]
+        raw_writer.write_files(raw, "expected_units", study=study.name, files=_with_video_rows(raw, study, new))
+        for key in existing.keys() - {(file.day.isoformat(), file.name) for file in expected}:
+            existing[key].unlink()
 
 
 def write_request_log(raw: Path, ledger: Ledger) -> None:
-    """Bring raw/requests up to what the ledger has on record; days that are over are written once."""
+    """Update raw/requests from the ledger; past days are written once."""
     written = {path.parent.name.removeprefix("day=") for path in (raw / "requests").glob("study=*/day=*/*.parquet")}
     days = sorted(date.fromisoformat(day) for day in written if day != "1970-01-01")
-    # The newest day on file may have gone on since.
+    # The newest day in the files may have more requests by now.
     rows = ledger.iter_requests(days[-1] if days else None)
     for day, of_day in groupby(rows, key=lambda row: row["day"]):
         by_study: dict[str, list[dict[str, Any]]] = {}
         for row in of_day:
             by_study.setdefault(row.pop("study"), []).append({k: v for k, v in row.items() if k != "day"})
-        for study, own in by_study.items():
-            raw_writer.write_rows(raw, "requests", study=study, day=day, name="requests", rows=own)
+        for study, of_study in by_study.items():
+            raw_writer.write_rows(raw, "requests", study=study, day=day, name="requests", rows=of_study)
 
 
-def _day_files(raw: Path, study: StudySpec, seen: CollectedPartitions, now: datetime) -> Iterator[_ExpectedFile]:
-    """The part of each day of a study up to today."""
-    last = min(study.end or now.date(), now.date())
-    held = {day for entity, day, complete, _ in seen if entity == "videos" and complete}
-    for number in range((last - study.start).days + 1):
-        day = study.start + ONE_DAY * number
-        due = midnight(day) + ONE_DAY * (1 + study.settle_days)
-        rows = [_row("videos", day, "day", day.isoformat(), due)]
-        video_by_video = study.comments.videos != "none" and day in held
-        if study.comments.videos != "none" and not video_by_video:
-            rows.append(_row("comments", day, "day", day.isoformat(), due))
-        made_of: list[object] = [due, len(rows)]
-        if video_by_video:
-            made_of += [study.comments, _video_files(raw, study, day)]
-        yield _ExpectedFile(day, f"day-{_digest(made_of)}", due, rows, video_by_video)
+def _read_collected(raw: Path, study: StudySpec) -> _Collected:
+    rows = query_raw(
+        raw,
+        "coverage",
+        f"study={study.name}/*",
+        "SELECT entity, partition, bool_or(state = 'complete'), max(last_at) FROM {table} "
+        "WHERE unit_kind <> 'canary' GROUP BY 1, 2",
+    )
+    collected = _Collected()
+    for entity, partition, is_complete, last_at in rows:
+        collected.last_attempts.setdefault(entity, {})[partition] = last_at
+        if entity == "videos":
+            collected.days[partition] = (
+                PartitionStatus(last_complete_at=last_at) if is_complete else PartitionStatus(open_units=1)
+            )
+    return collected
 
 
-def _account_files(
-    raw: Path, study: StudySpec, seen: CollectedPartitions, now: datetime, held: Iterable[tuple[str, str]]
-) -> Iterator[_ExpectedFile]:
-    """The part of each period in which accounts were observed or still are to be."""
-    wanted: dict[date, list[str]] = {}
-    names: dict[str, list[str]] = {}
-    days_held = {
-        day: PartitionStatus(last_complete_at=moment) if complete else PartitionStatus(open_units=1)
-        for entity, day, complete, moment in seen
-        if entity == "videos"
-    }
-    for entity in (name for name, entity in ENTITIES.items() if entity.time_axis == "observation"):
-        names[entity] = [target.unit for target in account_targets(raw, study, entity)]
-        observed = {period: moment for name, period, _, moment in seen if name == entity}
-        by_videos = entity == "users" and study.users.who != "panel"
-        for period in _periods(study, observed, days_held if by_videos else {}, now) if names[entity] else ():
-            wanted.setdefault(period, []).append(entity)
-    digests = {entity: _digest(names[entity]) for entity in names}
-    known = {date.fromisoformat(day): name for day, name in held if name.startswith("accounts-")}
-    for period, entities in sorted(wanted.items()):
-        name = f"accounts-{_digest([(entity, digests[entity]) for entity in entities])}"
-        if period < current_period(study, now):
-            name = known.get(period, name)
-        due = midnight(period)
-        yield _ExpectedFile(
-            period, name, due, _account_rows(period, {entity: names[entity] for entity in entities}, due)
-        )
+# Days: videos and their comments.
 
 
-def _account_rows(period: date, names: Mapping[str, Sequence[str]], due: datetime) -> Iterator[Row]:
-    """The rows of a period: `names` are the accounts that are wanted, by entity."""
-    for entity, units in names.items():
-        for unit in units:
-            yield _row(entity, period, "account", unit, due)
+def _day_files(raw: Path, study: StudySpec, collected: _Collected, now: datetime) -> Iterator[_ExpectedFile]:
+    """Yield the file of each day of a study up to today."""
+    for day in study.days_until(now):
+        due_at = study.settles_at(day)
+        rows = [_row("videos", day, "day", day.isoformat(), due_at)]
+        status = collected.days.get(day)
+        by_video = study.comments.videos != "none" and status is not None and not status.open_units
+        if study.comments.videos != "none" and not by_video:
+            rows.append(_row("comments", day, "day", day.isoformat(), due_at))
+        inputs: list[object] = [due_at, len(rows)]
+        if by_video:
+            inputs += [study.comments, _video_files(raw, study, day)]
+        yield _ExpectedFile(day, f"day-{_digest(inputs)}", due_at, rows, by_video)
 
 
 def _with_video_rows(
-    raw: Path, study: StudySpec, parts: Iterable[_ExpectedFile]
+    raw: Path, study: StudySpec, files: Iterable[_ExpectedFile]
 ) -> Iterator[tuple[date, str, Iterable[Row]]]:
-    """The files of some parts; the videos of a month are looked up together."""
-    for _, of_month in groupby(parts, key=lambda part: f"{part.day:%Y-%m}"):
+    """Yield the day, name and all rows of each file. The videos of a month are read in one query."""
+    for _, of_month in groupby(files, key=lambda file: f"{file.day:%Y-%m}"):
         month = list(of_month)
-        videos = video_targets_by_day(raw, study, [part.day for part in month if part.video_by_video])
-        for part in month:
-            of_videos = (
-                _row("comments", part.day, "video", target.unit, part.due_at)
-                for target in (videos.get(part.day, ()) if part.video_by_video else ())
+        videos = video_targets_by_day(raw, study, [file.day for file in month if file.by_video])
+        for file in month:
+            video_rows = (
+                _row("comments", file.day, "video", target.unit, file.due_at)
+                for target in (videos.get(file.day, ()) if file.by_video else ())
                 if target.expected != 0
             )
-            yield part.day, part.name, chain(part.rows, of_videos)
+            yield file.day, file.name, chain(file.rows, video_rows)
 
 
 def _video_files(raw: Path, study: StudySpec, day: date) -> list[tuple[str, int]]:
-    """The files that hold a day's videos, each with its size; none is ever changed in place."""
+    """Return the name and size of each file with videos of a day. No such file is changed after it was written."""
     try:
         with os.scandir(raw / "videos" / f"study={study.name}" / f"day={day}") as entries:
             return sorted((entry.name, entry.stat().st_size) for entry in entries)
@@ -155,28 +147,52 @@ def _video_files(raw: Path, study: StudySpec, day: date) -> list[tuple[str, int]
         return []
 
 
-def _digest(made_of: Sequence[object]) -> str:
-    return hashlib.blake2b(repr(made_of).encode(), digest_size=8).hexdigest()
+# Periods: accounts.
 
 
-def _collected_partitions(raw: Path, study: StudySpec) -> CollectedPartitions:
-    sql = (
-        "SELECT entity, partition, bool_or(state = 'complete'), max(last_at) FROM {table} "
-        "WHERE unit_kind <> 'canary' GROUP BY 1, 2"
-    )
-    return [(*row,) for row in query_raw(raw, "coverage", f"study={study.name}/*", sql)]
+def _account_files(
+    raw: Path, study: StudySpec, collected: _Collected, now: datetime, existing: Iterable[tuple[str, str]]
+) -> Iterator[_ExpectedFile]:
+    """Yield the file of each period in which accounts were observed or are due."""
+    entities_by_period: dict[date, list[str]] = {}
+    names: dict[str, list[str]] = {}
+    for entity in (name for name, entity in ENTITIES.items() if entity.time_axis == "observation"):
+        names[entity] = [target.unit for target in account_targets(raw, study, entity)]
+        if not names[entity]:
+            continue
+        days = collected.days if entity == "users" and study.users.who != "panel" else {}
+        for period in _periods(study, collected.last_attempts.get(entity, {}), days, now):
+            entities_by_period.setdefault(period, []).append(entity)
+    digests = {entity: _digest(names[entity]) for entity in names}
+    existing_names = {date.fromisoformat(day): name for day, name in existing if name.startswith("accounts-")}
+    for period, entities in sorted(entities_by_period.items()):
+        name = f"accounts-{_digest([(entity, digests[entity]) for entity in entities])}"
+        if period < current_period(study, now):
+            name = existing_names.get(period, name)
+        due_at = midnight(period)
+        yield _ExpectedFile(
+            period, name, due_at, _account_rows(period, {entity: names[entity] for entity in entities}, due_at)
+        )
+
+
+def _account_rows(period: date, names: Mapping[str, Sequence[str]], due_at: datetime) -> Iterator[Row]:
+    """Yield the rows of a period; `names` are the expected accounts by entity."""
+    for entity, units in names.items():
+        for unit in units:
+            yield _row(entity, period, "account", unit, due_at)
 
 
 def _periods(
-    study: StudySpec, observed: Mapping[date, datetime], days: Mapping[date, PartitionStatus], now: datetime
+    study: StudySpec, last_attempts: Mapping[date, datetime], days: Mapping[date, PartitionStatus], now: datetime
 ) -> list[date]:
-    """The periods that were observed, and those in which the study was still to be; see `observes`."""
-    running, step = current_period(study, now), period_length(study)
-    period = min(observed, default=running)
+    """Return the periods that were observed, and those in which accounts were due; see `should_observe`."""
+    current, step = current_period(study, now), period_length(study)
+    period = min(last_attempts, default=current)
     periods: list[date] = []
-    while period <= running:
-        seen_at = max((moment for earlier, moment in observed.items() if earlier < period), default=None)
-        if period in observed or should_observe(study, days, seen_at, min(now, midnight(period + step))):
+    while period <= current:
+        last_observed_at = max((time for earlier, time in last_attempts.items() if earlier < period), default=None)
+        period_end = min(now, midnight(period + step))
+        if period in last_attempts or should_observe(study, days, last_observed_at, period_end):
             periods.append(period)
         period += step
     return periods
@@ -184,3 +200,7 @@ def _periods(
 
 def _row(entity: str, partition: date, kind: str, unit: str, due_at: datetime) -> Row:
     return {"entity": entity, "partition": partition, "unit_kind": kind, "unit": unit, "due_at": due_at}
+
+
+def _digest(inputs: Sequence[object]) -> str:
+    return hashlib.blake2b(repr(inputs).encode(), digest_size=8).hexdigest()

@@ -1,35 +1,35 @@
-"""What all that is still wanted will cost, and when it will be done. Pure, from the same facts as the agenda.
+"""The forecast: the requests that the studies still need, and the day on which they are done. Pure functions.
 
-The agenda says what fits now; here nothing is cut. What recurs for ever (periods, new days of a study without end) is
-told as a load of each day, beside what is left once.
+It uses the same inputs as the agenda, without the limit of the quota. Requests that recur without end (periods of
+accounts, new days of a study without end) are given per day, separate from the remaining requests. Not here: what fits
+into the quota now (see agenda.py).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from math import ceil
 
 from research_assets.fields import ENTITIES
-from research_assets.planning.agenda import observation_due_at
 from research_assets.planning.inputs import study_entities
 from research_assets.planning.types import AgendaInputs
 from research_assets.quota.ledger import PoolState
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets.units.estimates import NO_COST, Estimate, sum_estimates
+from research_assets.units.estimates import Estimate, sum_estimates
 from research_assets.units.partition_status import PartitionStatus
-from research_assets.units.periods import CANARY_INTERVAL, period_length, remaining_canary_checks, study_ends_at
-
-ONE_DAY = timedelta(days=1)
+from research_assets.units.periods import CANARY_INTERVAL, period_length, remaining_canary_checks
+from research_assets.units.windows import ONE_DAY
 
 
 @dataclass(frozen=True, slots=True)
 class EntityForecast:
-    """What is left of one entity of a study: partitions, requests, and the requests a day that recur beside them.
+    """Remaining work of one entity of a study: partitions, requests, and the requests per day that recur.
 
-    `by_partition` says it for each partition; its sum may be higher, because sparse days share windows. `more` says
-    that something will come on top which nobody can count yet. `ends` is when the last of it can be asked; None if it
-    goes on for ever. `looks` marks the line of the looks for known videos, which have no partitions.
+    `by_partition` has the estimate of each partition. Its sum may be higher than `remaining`, because sparse days share
+    windows. `last_due_at` is when the last observation is due (UTC); None for a study without end and for accounts.
+    `is_lower_bound` is true if some requests cannot be estimated yet. `is_canary` marks the canary checks, which have
+    no partitions.
     """
 
     study: str
@@ -44,13 +44,16 @@ class EntityForecast:
 
     @property
     def unknown(self) -> bool:
-        """Whether the true number may be far higher: nothing is known to found it on, or something is not counted."""
+        """Whether the true number may be far higher: the estimate has no data, or leaves something out."""
         return self.is_lower_bound or self.remaining.basis == "no data yet"
 
 
 @dataclass(frozen=True, slots=True)
 class PoolForecast:
-    """A pool's days: requests left, full days of quota, and the day on which they are spent; None if never."""
+    """Remaining requests of a pool, the days of full quota that they need, and the day on which they are done.
+
+    Both are None if the recurring requests use the whole quota.
+    """
 
     pool: str
     requests: int
@@ -58,126 +61,31 @@ class PoolForecast:
     finish_day: date | None
 
 
-def forecast(inputs: AgendaInputs, pages: Mapping[str, float], now: datetime) -> list[EntityForecast]:
-    """One line for each entity of each study. `pages` are requests for a day's comments on average, by study."""
-    return [line for study in inputs.studies for line in _study_forecast(inputs, study, pages.get(study.name), now)]
+def forecast(inputs: AgendaInputs, comment_requests: Mapping[str, float], now: datetime) -> list[EntityForecast]:
+    """Return one forecast for each entity of each study.
 
-
-def forecast_pool(lines: Sequence[EntityForecast], pool: PoolState, now: datetime) -> PoolForecast:
-    """When a pool has given what the lines want of it: what is left today first, then whole days less what recurs."""
-    mine = [line for line in lines if BY_ENTITY[line.entity].pool == pool.pool]
-    requests = ceil(sum_estimates(line.remaining for line in mine).requests)
-    last = max(
-        (line.last_due_at.date() for line in mine if line.last_due_at and line.remaining.requests), default=now.date()
-    )
-    rest = max(0, requests - pool.remaining)
-    free = pool.cap - sum(line.recurring_per_day for line in mine)
-    if rest and free <= 0:
-        return PoolForecast(pool.pool, requests, None, None)
-    days = ceil(rest / free) if rest else 0
-    return PoolForecast(pool.pool, requests, ceil(requests / pool.cap), max(last, now.date() + ONE_DAY * days))
-
-
-def _study_forecast(
-    inputs: AgendaInputs, study: StudySpec, pages: float | None, now: datetime
-) -> Iterator[EntityForecast]:
-    for entity in study_entities(study):
-        if entity == "videos":
-            yield _videos(inputs, study, now)
-        elif entity == "comments":
-            yield _comments(inputs, study, pages, now)
-        else:
-            yield _accounts(inputs, study, entity, now)
-
-
-def _study_days(study: StudySpec, now: datetime) -> list[date]:
-    """The days of a study: to its end, or to today."""
-    last = study.end or now.date()
-    return [study.start + ONE_DAY * n for n in range((last - study.start).days + 1)]
-
-
-def _open_days(inputs: AgendaInputs, study: StudySpec, now: datetime) -> list[date]:
-    known = inputs.partition_status.get((study.name, "videos"), {})
-    return [day for day in _study_days(study, now) if known.get(day, PartitionStatus()).last_complete_at is None]
-
-
-def _videos(inputs: AgendaInputs, study: StudySpec, now: datetime) -> EntityForecast:
-    density = inputs.hits_per_day.get(study.name, {})
-
-    def cost(days: Sequence[date]) -> Estimate:
-        return inputs.search_cost(study.name, days)
-
-    missing = _open_days(inputs, study, now)
-    known = inputs.partition_status.get((study.name, "videos"), {})
-    costs = [cost(missing)]
-    for age in study.reobserve_days:
-        again = [
-            day
-            for day in _study_days(study, now)
-            if (
-                (seen := known.get(day, PartitionStatus()).last_complete_at) is None
-                and now < observation_due_at(day, age)
-            )
-            or (seen is not None and seen < observation_due_at(day, age))
-        ]
-        costs.append(cost(again))
-    by_partition = {day: cost([day]) for day in missing}
-    daily = 0.0 if study.end or not density else (1 + len(study.reobserve_days)) * sum(density.values()) / len(density)
-    return EntityForecast(
-        study.name,
-        "videos",
-        len(missing),
-        sum_estimates(costs),
-        daily / inputs.page_size,
-        by_partition,
-        study_ends_at(study),
-    )
-
-
-def _comments(inputs: AgendaInputs, study: StudySpec, pages: float | None, now: datetime) -> EntityForecast:
-    known = inputs.partition_status.get((study.name, "comments"), {})
-    by_partition = {day: one.estimate for day, one in known.items() if one.open_units or one.waiting_units}
-    open_days = _open_days(inputs, study, now)
-    counted = [one.requests for one in by_partition.values()]
-    if pages is not None:
-        each = Estimate(pages, "observed pages")
-    elif counted:
-        each = Estimate(sum(counted) / len(counted), "observed density")
-    else:
-        each = Estimate(1, "no data yet")
-    by_partition |= dict.fromkeys(open_days, each)
-    # Before any was asked nobody knows how many comments have replies, at a request each or more.
-    more = bool(by_partition) and pages is None and study.comments.replies != "none"
-    ends = observation_due_at(study.end, study.settle_days) if study.end else None
-    daily = 0.0 if study.end or pages is None else pages
-    left = sum_estimates(by_partition.values())
-    return EntityForecast(
-        study.name, "comments", len(by_partition), left, daily, dict(sorted(by_partition.items())), ends, more
-    )
-
-
-def _accounts(inputs: AgendaInputs, study: StudySpec, entity: str, now: datetime) -> EntityForecast:
-    known = inputs.partition_status.get((study.name, entity), {})
-    by_partition = {period: one.estimate for period, one in known.items() if one.open_units}
-    left = sum_estimates(by_partition.values())
-    by_videos = entity == "users" and study.users.who != "panel"
-    if by_videos and not known and not inputs.hits_per_day.get(study.name):
-        left = Estimate(1, "no data yet")
-    # Days that are still to come name authors whom nobody knows yet.
-    more = by_videos and study.users.who == "authors" and bool(_open_days(inputs, study, now))
-    return EntityForecast(study.name, entity, len(by_partition), left, 0.0, by_partition, None, more)
+    `comment_requests` are the mean requests for the comments of a day, by study.
+    """
+    return [
+        line
+        for study in inputs.studies
+        for line in _study_forecast(inputs, study, comment_requests.get(study.name), now)
+    ]
 
 
 def add_recurring(
     lines: Sequence[EntityForecast], studies: Sequence[StudySpec], accounts: Mapping[tuple[str, str], float]
 ) -> list[EntityForecast]:
-    """The lines, with what each period of accounts costs again, by study and entity, spread over its days."""
-    length = {study.name: period_length(study) / ONE_DAY for study in studies}
+    """Return the forecasts with the recurring requests of accounts.
+
+    `accounts` are the requests of one period, by study and entity; they are divided by the days of a period.
+    """
+    period_days = {study.name: period_length(study) / ONE_DAY for study in studies}
     return [
         replace(
             line,
             recurring_per_day=line.recurring_per_day
-            + accounts.get((line.study, line.entity), 0.0) / length[line.study],
+            + accounts.get((line.study, line.entity), 0.0) / period_days[line.study],
         )
         if ENTITIES[line.entity].time_axis == "observation"
         else line
@@ -186,26 +94,142 @@ def add_recurring(
 
 
 def forecast_canary_checks(inputs: AgendaInputs, now: datetime) -> list[EntityForecast]:
-    """One line for each study that still looks for videos known from before: a request a week; see `observing.py`."""
+    """Return one forecast for each study with canary checks to come: one request per `CANARY_INTERVAL`."""
     lines = []
     for study in inputs.studies:
-        left = remaining_canary_checks(study, inputs.last_canary_check.get(study.name), now)
-        daily = ONE_DAY / CANARY_INTERVAL if left is None else 0.0
-        left = int(study.name in inputs.canary_days) if left is None else left
-        if left or daily:
-            price = Estimate(left, "one request each")
-            lines.append(
-                EntityForecast(study.name, "videos", 0, price, daily, {}, study_ends_at(study), is_canary=True)
-            )
+        number = remaining_canary_checks(study, inputs.last_canary_check.get(study.name), now)
+        recurring = ONE_DAY / CANARY_INTERVAL if number is None else 0.0
+        number = int(study.name in inputs.canary_days) if number is None else number
+        if number or recurring:
+            cost, last_due_at = Estimate(number, "one request each"), study.last_observation_due_at()
+            lines.append(EntityForecast(study.name, "videos", 0, cost, recurring, {}, last_due_at, is_canary=True))
     return lines
 
 
-__all__ = [
-    "NO_COST",
-    "EntityForecast",
-    "PoolForecast",
-    "add_recurring",
-    "forecast",
-    "forecast_canary_checks",
-    "forecast_pool",
-]
+def forecast_pool(lines: Sequence[EntityForecast], pool: PoolState, now: datetime) -> PoolForecast:
+    """Return when the requests that the forecasts need of a pool are done.
+
+    The requests remaining today are used first, then the quota of whole days without the recurring requests.
+    """
+    of_pool = [line for line in lines if BY_ENTITY[line.entity].pool == pool.pool]
+    requests = ceil(sum_estimates(line.remaining for line in of_pool).requests)
+    last_due = max(
+        (line.last_due_at.date() for line in of_pool if line.last_due_at and line.remaining.requests),
+        default=now.date(),
+    )
+    after_today = max(0, requests - pool.remaining)
+    free_per_day = pool.cap - sum(line.recurring_per_day for line in of_pool)
+    if after_today and free_per_day <= 0:
+        return PoolForecast(pool.pool, requests, None, None)
+    days = ceil(after_today / free_per_day) if after_today else 0
+    return PoolForecast(pool.pool, requests, ceil(requests / pool.cap), max(last_due, now.date() + ONE_DAY * days))
+
+
+# The forecast of one entity.
+
+
+def _study_forecast(
+    inputs: AgendaInputs, study: StudySpec, comment_requests: float | None, now: datetime
+) -> Iterator[EntityForecast]:
+    for entity in study_entities(study):
+        if entity == "videos":
+            yield _videos(inputs, study, now)
+        elif entity == "comments":
+            yield _comments(inputs, study, comment_requests, now)
+        else:
+            yield _accounts(inputs, study, entity, now)
+
+
+def _study_days(study: StudySpec, now: datetime) -> list[date]:
+    """Return all days of a study; for a study without end the days up to today."""
+    last = study.end or now.date()
+    return [study.start + ONE_DAY * n for n in range((last - study.start).days + 1)]
+
+
+def _incomplete_days(inputs: AgendaInputs, study: StudySpec, now: datetime) -> list[date]:
+    statuses = inputs.partition_status.get((study.name, "videos"), {})
+    return [day for day in _study_days(study, now) if statuses.get(day, PartitionStatus()).last_complete_at is None]
+
+
+def _videos(inputs: AgendaInputs, study: StudySpec, now: datetime) -> EntityForecast:
+    hits_per_day = inputs.hits_per_day.get(study.name, {})
+    statuses = inputs.partition_status.get((study.name, "videos"), {})
+    incomplete = _incomplete_days(inputs, study, now)
+    costs = [inputs.search_cost(study.name, incomplete)]
+    for age in study.reobserve_days:
+        reobserved = [
+            day
+            for day in _study_days(study, now)
+            if _needs_observation(study, day, age, statuses.get(day, PartitionStatus()).last_complete_at, now)
+        ]
+        costs.append(inputs.search_cost(study.name, reobserved))
+    hits_of_new_day = 0.0
+    if study.end is None and hits_per_day:
+        n_observations = 1 + len(study.reobserve_days)
+        hits_of_new_day = n_observations * sum(hits_per_day.values()) / len(hits_per_day)
+    return EntityForecast(
+        study=study.name,
+        entity="videos",
+        partitions=len(incomplete),
+        remaining=sum_estimates(costs),
+        recurring_per_day=hits_of_new_day / inputs.page_size,
+        by_partition={day: inputs.search_cost(study.name, [day]) for day in incomplete},
+        last_due_at=study.last_observation_due_at(),
+    )
+
+
+def _needs_observation(study: StudySpec, day: date, age: int, last_complete_at: datetime | None, now: datetime) -> bool:
+    """Return whether a day still needs the observation at an age, apart from its first one.
+
+    The first observation of a day that has passed the age already counts for the age.
+    """
+    due_at = study.observation_due_at(day, age)
+    return now < due_at if last_complete_at is None else last_complete_at < due_at
+
+
+def _comments(inputs: AgendaInputs, study: StudySpec, comment_requests: float | None, now: datetime) -> EntityForecast:
+    statuses = inputs.partition_status.get((study.name, "comments"), {})
+    by_partition = {
+        day: status.estimate for day, status in statuses.items() if status.open_units or status.waiting_units
+    }
+    counted = [estimate.requests for estimate in by_partition.values()]
+    if comment_requests is not None:
+        per_day = Estimate(comment_requests, "observed pages")
+    elif counted:
+        per_day = Estimate(sum(counted) / len(counted), "observed density")
+    else:
+        per_day = Estimate(1, "no data yet")
+    by_partition |= dict.fromkeys(_incomplete_days(inputs, study, now), per_day)
+    return EntityForecast(
+        study=study.name,
+        entity="comments",
+        partitions=len(by_partition),
+        remaining=sum_estimates(by_partition.values()),
+        recurring_per_day=0.0 if study.end or comment_requests is None else comment_requests,
+        by_partition=dict(sorted(by_partition.items())),
+        last_due_at=study.settles_at(study.end) if study.end else None,
+        # Without collected comments the number of comments with replies is unknown; each costs a request or more.
+        is_lower_bound=bool(by_partition) and comment_requests is None and study.comments.replies != "none",
+    )
+
+
+def _accounts(inputs: AgendaInputs, study: StudySpec, entity: str, now: datetime) -> EntityForecast:
+    statuses = inputs.partition_status.get((study.name, entity), {})
+    by_partition = {period: status.estimate for period, status in statuses.items() if status.open_units}
+    remaining = sum_estimates(by_partition.values())
+    depends_on_videos = entity == "users" and study.users.who != "panel"
+    if depends_on_videos and not statuses and not inputs.hits_per_day.get(study.name):
+        remaining = Estimate(1, "no data yet")
+    return EntityForecast(
+        study=study.name,
+        entity=entity,
+        partitions=len(by_partition),
+        remaining=remaining,
+        recurring_per_day=0.0,
+        by_partition=by_partition,
+        last_due_at=None,
+        # Videos of days that are not collected yet have authors that are unknown now.
+        is_lower_bound=depends_on_videos
+        and study.users.who == "authors"
+        and bool(_incomplete_days(inputs, study, now)),
+    )

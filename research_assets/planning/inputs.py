@@ -1,7 +1,11 @@
-"""How the days of a study's search stand, and which of them its canary is to call; read from raw/coverage.
+"""The inputs of the agenda and the forecast, read from the raw tables.
 
-A day is one unit here, whatever windows it was asked in. What is asked about its videos afterwards (comments, accounts)
-is read in `standing_lists.py`; when a canary is due is decided in `observing.py`.
+From top to bottom: the inputs of all studies together; the days of a study's search, and the day of its canary check;
+the lists of a study (the comments of each day, and the accounts of the current period). For a list the units that the
+study expects are compared with the units collected. A read that fails raises an error: it must never pass for "nothing
+to do".
+
+Not here: the decision (see agenda.py); which units a study expects of a partition (see units/targets.py).
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -18,7 +22,7 @@ from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.study.spec import StudySpec
 from research_assets.units.coverage import ATTEMPT_RECENCY, SETTLED, SETTLED_SQL, UnitStatus, read_unit_status
 from research_assets.units.estimates import (
-    NO_COST,
+    Estimate,
     estimate_list,
     mean_requests_per_list,
     reply_request_ratio,
@@ -29,25 +33,107 @@ from research_assets.units.periods import CANARY_INTERVAL, MIN_CANARY_VIDEOS, ca
 from research_assets.units.targets import Target, account_targets, reply_targets_by_day, video_targets_by_day
 from research_assets.units.usernames import batch_usernames, batchable_usernames, days_missing_accounts
 
-# JOINED: """How the lists of a study stand: the comments of each day, and the accounts of the running period.
-#
-# A list is a unit of its own: what is wanted of a partition is drawn up in `targets.py` and compared here with what is
-# held. Days of the search are no lists; they are read in `standing_days.py`.
-# """
+MaterializedPartitions = Callable[[str, str], Collection[date]]
+"""Function that returns the materialized partitions of a study's entity in Dagster."""
+
+_DAYS_PER_READ = 31
+"""Days whose comment units are read in one query and are in memory together."""
 
 
-# JOINED: """Where everything stands: what is held of each study, what is open, and what that will cost, read from files alone.
-#
-# The reading side of the agenda and the plan: here the facts are put together, of all studies and entities. Days of a
-# search are read in `standing_days.py`, comments and accounts in `standing_lists.py`. A read that fails raises: it is
-# never taken for nothing to do.
-# """
+def study_entities(study: StudySpec) -> tuple[str, ...]:
+    """Return the entities that a study collects."""
+    collected = {"videos"}
+    if study.comments.videos != "none":
+        collected.add("comments")
+    if study.users.who != "none":
+        collected.add("users")
+    if study.panel:
+        collected |= {
+            name for name, entity in ENTITIES.items() if entity.time_axis == "observation" and name != "users"
+        }
+    return tuple(name for name in ENTITIES if name in collected)
+
+
+def read_agenda_inputs(
+    settings: Settings,
+    studies: Sequence[StudySpec],
+    pools: Mapping[str, PoolState],
+    now: datetime,
+    *,
+    used: Mapping[str, Mapping[str, int]] | None = None,
+    materialized: MaterializedPartitions | None = None,
+    raw: RawTables | None = None,
+) -> AgendaInputs:
+    """Return the inputs of a decision at `now`.
+
+    Without `materialized` all partitions count as materialized. `raw` are the raw tables if the caller has them open.
+    """
+    statuses: dict[StudyEntity, Mapping[date, PartitionStatus]] = {}
+    hits_per_day: dict[str, Mapping[date, float]] = {}
+    canary_days: dict[str, date] = {}
+    last_canary_check: dict[str, datetime] = {}
+    with nullcontext(raw) if raw else RawTables(settings.raw) as tables:
+        for study in studies:
+            days, hits_per_day[study.name] = read_day_status(tables, study, now)
+            seen = _materialized(materialized, study.name, "videos")
+            statuses[study.name, "videos"] = _with_materialized(days, seen)
+            day, last_check = read_canary_day(tables, study, now)
+            if day is not None:
+                canary_days[study.name] = day
+            if last_check is not None:
+                last_canary_check[study.name] = last_check
+            lists = ListStatusReader(settings, tables, study, now)
+            for entity in study_entities(study):
+                if entity == "comments":
+                    seen = _materialized(materialized, study.name, entity)
+                    statuses[study.name, entity] = _with_materialized(lists.comments(days, seen or ()), seen)
+                elif entity != "videos":
+                    periods = lists.accounts(entity, days)
+                    statuses[study.name, entity] = (
+                        _with_materialized(periods, _materialized(materialized, study.name, entity)) if periods else {}
+                    )
+    return AgendaInputs(
+        studies=tuple(studies),
+        partition_status=statuses,
+        hits_per_day=hits_per_day,
+        pools=pools,
+        used_today=used or {},
+        quota_reserve=settings.quota_reserve,
+        page_size=settings.page_size,
+        window_days=settings.window_days,
+        n_username_batches={
+            study.name: len(batch_usernames(batchable_usernames(study.query), settings.username_batch)) or 1
+            for study in studies
+        },
+        canary_days=canary_days,
+        last_canary_check=last_canary_check,
+    )
+
+
+def _materialized(materialized: MaterializedPartitions | None, study: str, entity: str) -> Collection[date] | None:
+    return None if materialized is None else frozenset(materialized(study, entity))
+
+
+def _with_materialized(
+    statuses: Mapping[date, PartitionStatus], materialized: Collection[date] | None
+) -> Mapping[date, PartitionStatus]:
+    """Return the statuses with `is_materialized` set; unchanged if the materialized partitions are unknown (None)."""
+    if materialized is None:
+        return statuses
+    return {
+        partition: replace(status, is_materialized=partition in materialized) for partition, status in statuses.items()
+    }
+
+
+def open_journal_bytes(captures: Path, study: str, entity: str) -> int:
+    """Return the size of the open journals in bytes. It grows with each page, so a change of it shows progress."""
+    return sum(path.stat().st_size for path in (captures / entity / f"study={study}").glob("*/*.jsonl"))
 
 
 def read_day_status(
     raw: RawTables, study: StudySpec, now: datetime
 ) -> tuple[dict[date, PartitionStatus], dict[date, float]]:
-    """The days of the search, and the raw hits of those that are held."""
+    """Return the status of each day of a study's search with an attempt, and the raw hits of the collected days."""
     rows = query_raw(
         raw,
         "coverage",
@@ -59,29 +145,29 @@ def read_day_status(
         FROM {{table}} WHERE entity = 'videos' AND unit_kind = 'day' GROUP BY partition
         """,
     )
-    # Only a search by accounts can lack one; for others what is held need not be read.
-    status = read_unit_status(raw, "videos", study=study.name) if batchable_usernames(study.query) else []
-    part = days_missing_accounts(study.query, status, now, retry=False)
-    statuses, density = {}, {}
-    for day, looked_at, offered, newest in rows:
-        ended = newest["state"] in SETTLED
-        rests = not ended and newest["next_try"] is not None and newest["next_try"] > now
+    # Only a search in batches of usernames can miss an account; for other searches the units need not be read.
+    units = read_unit_status(raw, "videos", study=study.name) if batchable_usernames(study.query) else []
+    missing_accounts = days_missing_accounts(study.query, units, now, retry=False)
+    statuses, hits_per_day = {}, {}
+    for day, last_complete_at, offered, newest in rows:
+        is_settled = newest["state"] in SETTLED
+        is_waiting = not is_settled and newest["next_try"] is not None and newest["next_try"] > now
         statuses[day] = PartitionStatus(
-            open_units=int(not ended and not rests),
-            waiting_units=int(rests),
-            next_try=newest["next_try"] if rests else None,
-            last_complete_at=looked_at,
-            failed_before=not ended,
+            open_units=int(not is_settled and not is_waiting),
+            waiting_units=int(is_waiting),
+            next_try=newest["next_try"] if is_waiting else None,
+            last_complete_at=last_complete_at,
+            failed_before=not is_settled,
             in_progress=newest["state"] == "partial",
-            is_missing_accounts=day in part,
+            is_missing_accounts=day in missing_accounts,
         )
-        if looked_at is not None:
-            density[day] = float(offered)
-    return statuses, density
+        if last_complete_at is not None:
+            hits_per_day[day] = float(offered)
+    return statuses, hits_per_day
 
 
 def read_canary_day(raw: RawTables, study: StudySpec, now: datetime) -> tuple[date | None, datetime | None]:
-    """The day whose videos are looked for now, if the study's last look is old enough; and when that was."""
+    """Return the day of the canary check that is due now, and the time of the last check; None if there is none."""
     rows = query_raw(
         raw,
         "coverage",
@@ -99,74 +185,81 @@ def read_canary_day(raw: RawTables, study: StudySpec, now: datetime) -> tuple[da
     )
     if not rows:
         return None, None
-    [(days, last, waits_until)] = rows
-    return canary_day(study, days or (), last, waits_until, now), last
-
-
-_DAYS_PER_READ = 31
-"""Days whose units are in memory together."""
+    [(days, last_check, next_try)] = rows
+    return canary_day(study, days or (), last_check, next_try, now), last_check
 
 
 class ListStatusReader:
-    """Reads the standings of one study's lists at one moment."""
+    """Reader of the partition status of one study's lists at one time."""
 
     def __init__(self, settings: Settings, raw: RawTables, study: StudySpec, now: datetime) -> None:
         self._settings, self._raw, self._study, self._now = settings, raw, study, now
 
-    def comments(self, days: Mapping[date, PartitionStatus], shown: Collection[date]) -> dict[date, PartitionStatus]:
-        """The comments of each day whose videos are held. A day that is `shown` and has no row had nothing to ask."""
-        seen = {
-            day: (ended, moment)
-            for day, ended, moment in query_raw(
+    def comments(
+        self, days: Mapping[date, PartitionStatus], materialized: Collection[date]
+    ) -> dict[date, PartitionStatus]:
+        """Return the status of the comments of each day whose videos are collected.
+
+        A `materialized` day without attempts had nothing to collect.
+        """
+        attempts = {
+            day: (is_settled, last_at)
+            for day, is_settled, last_at in query_raw(
                 self._raw,
                 "coverage",
                 f"study={self._study.name}/day=*",
                 f"""
-                SELECT partition, bool_and(ended), max(moment) FROM (
-                    SELECT partition, bool_or(state = 'complete') OR arg_max(state, {ATTEMPT_RECENCY}) IN {SETTLED_SQL} AS ended,
-                        max(last_at) AS moment
+                SELECT partition, bool_and(is_settled), max(last_at) FROM (
+                    SELECT partition, max(last_at) AS last_at,
+                        bool_or(state = 'complete') OR arg_max(state, {ATTEMPT_RECENCY}) IN {SETTLED_SQL} AS is_settled
                     FROM {{table}} WHERE entity = 'comments' GROUP BY partition, unit_kind, unit
                 ) GROUP BY partition
                 """,
             )
         }
-        held = {day: status.last_complete_at for day, status in days.items() if status.last_complete_at is not None}
-        statuses, look = {}, []
-        for day, looked_at in held.items():
-            ended, moment = seen.get(day, (False, None))
-            closed = ended and moment is not None and moment >= looked_at
-            if closed or (day not in seen and day in shown):
-                statuses[day] = PartitionStatus(last_complete_at=moment)
+        statuses, unread = {}, []
+        for day, status in days.items():
+            if status.last_complete_at is None:
+                continue
+            is_settled, last_at = attempts.get(day, (False, None))
+            is_current = is_settled and last_at is not None and last_at >= status.last_complete_at
+            if is_current or (day not in attempts and day in materialized):
+                statuses[day] = PartitionStatus(last_complete_at=last_at)
             else:
-                look.append(day)
-        replies = reply_request_ratio(self._raw, self._study.name) if look else 0.0
-        for day, units, targets in self._comment_units(look):
+                unread.append(day)
+        reply_ratio = reply_request_ratio(self._raw, self._study.name) if unread else 0.0
+        for day, units, targets in self._comment_units(unread):
             status = self._status("comments", targets, units, None)
-            if not any(unit.attempt.unit_kind == "comment" for unit in units.values()) and replies:
+            if not any(unit.attempt.unit_kind == "comment" for unit in units.values()) and reply_ratio:
                 estimate = status.estimate
-                status = replace(status, estimate=replace(estimate, requests=estimate.requests * (1 + replies)))
+                status = replace(status, estimate=replace(estimate, requests=estimate.requests * (1 + reply_ratio)))
             statuses[day] = status
         return statuses
 
     def _comment_units(self, days: Sequence[date]) -> Iterator[tuple[date, Mapping[str, UnitStatus], list[Target]]]:
-        """The units of comments that are known of each day, and those that are wanted; a month is read at a time."""
+        """Yield for each day the status of its comment units and the units that the study expects."""
         for begin in range(0, len(days), _DAYS_PER_READ):
-            some = days[begin : begin + _DAYS_PER_READ]
-            status = read_unit_status(
-                self._raw, "comments", study=self._study.name, partitions=some, captures=self._settings.captures
+            chunk = days[begin : begin + _DAYS_PER_READ]
+            units_by_day = _by_partition(
+                read_unit_status(
+                    self._raw, "comments", study=self._study.name, partitions=chunk, captures=self._settings.captures
+                )
             )
-            known = _by_partition(status)
-            videos = video_targets_by_day(self._raw, self._study, some)
-            replies = reply_targets_by_day(self._raw, self._study, some)
-            for day in some:
-                units = known.get(day, {})
-                more = [one for one in replies.get(day, []) if _has_new_replies(units, one)]
-                yield day, units, [*videos.get(day, []), *more]
+            videos = video_targets_by_day(self._raw, self._study, chunk)
+            replies = reply_targets_by_day(self._raw, self._study, chunk)
+            for day in chunk:
+                units = units_by_day.get(day, {})
+                open_replies = [target for target in replies.get(day, []) if _has_new_replies(units, target)]
+                yield day, units, [*videos.get(day, []), *open_replies]
 
     def accounts(self, entity: str, days: Mapping[date, PartitionStatus]) -> dict[date, PartitionStatus]:
-        """The running period of an observed entity; nothing while no account is known, or once the study is over."""
+        """Return the status of the current period of an observed entity.
+
+        It is empty while no account is known, and once the study has ended.
+        """
         study, period = self._study, current_period(self._study, self._now)
-        if entity == "users" and study.users.who != "panel" and not any(day.last_complete_at for day in days.values()):
+        depends_on_videos = entity == "users" and study.users.who != "panel"
+        if depends_on_videos and not any(day.last_complete_at for day in days.values()):
             return {}
         earlier = query_raw(
             self._raw,
@@ -175,15 +268,15 @@ class ListStatusReader:
             "SELECT max(last_at) FROM {table} WHERE entity = ? AND partition < ?",
             [entity, period],
         )
-        found = days if entity == "users" and study.users.who != "panel" else {}
-        if not should_observe(study, found, earlier[0][0] if earlier else None, self._now):
+        last_observed_at = earlier[0][0] if earlier else None
+        if not should_observe(study, days if depends_on_videos else {}, last_observed_at, self._now):
             return {}
         units = {
             record.attempt.unit: record
             for record in read_unit_status(self._raw, entity, partitions=[period], captures=self._settings.captures)
             if record.study == study.name or record.attempt.state == "complete"
         }
-        refused = {
+        unavailable = {
             unit
             for (unit,) in query_raw(
                 self._raw,
@@ -194,153 +287,73 @@ class ListStatusReader:
                 [entity, self._now],
             )
         }
-        targets, pages = account_targets(self._raw, study, entity), mean_requests_per_list(self._raw, entity)
-        return {period: self._status(entity, targets, units, pages, refused)}
+        targets, mean_pages = account_targets(self._raw, study, entity), mean_requests_per_list(self._raw, entity)
+        return {period: self._status(entity, targets, units, mean_pages, unavailable)}
 
     def _status(
         self,
         entity: str,
         targets: Iterable[Target],
-        status: Mapping[str, UnitStatus],
-        pages: float | None,
-        refused: Collection[str] = (),
+        units: Mapping[str, UnitStatus],
+        mean_pages: float | None,
+        unavailable: Collection[str] = (),
     ) -> PartitionStatus:
-        """The standing of a partition of lists, from what is wanted and what is held of it."""
-        opened: list[Target] = []
-        rests: list[datetime] = []
-        again, begun = 0, False
+        """Return the status of a partition of lists from its expected units and their status.
+
+        `unavailable` units are closed without a request, so the estimate leaves them out.
+        """
+        open_targets: list[Target] = []
+        next_tries: list[datetime] = []
+        n_retries, in_progress = 0, False
         for target in targets:
-            record = status.get(target.unit)
-            if record is None:
+            unit = units.get(target.unit)
+            if unit is None:
                 if target.expected != 0 or target.kind != "video":
-                    opened.append(target)
+                    open_targets.append(target)
                 continue
-            attempt = record.attempt
-            if attempt.state in SETTLED and not (target.kind == "comment" and _has_new_replies(status, target)):
+            attempt = unit.attempt
+            if attempt.state in SETTLED and not (target.kind == "comment" and _has_new_replies(units, target)):
                 continue
-            begun = begun or attempt.state in ("partial", "not_asked")
+            in_progress = in_progress or attempt.state in ("partial", "not_asked")
             if attempt.next_try is not None and attempt.next_try > self._now:
-                rests.append(attempt.next_try)
+                next_tries.append(attempt.next_try)
             else:
-                opened.append(target)
-                again += 1
-        moments = [record.attempt.last_at for record in status.values() if record.attempt.last_at is not None]
-        paid = [target for target in opened if target.unit not in refused]
-        settings = self._settings
+                open_targets.append(target)
+                n_retries += 1
+        ended = [unit.attempt.last_at for unit in units.values() if unit.attempt.last_at is not None]
+        is_complete = not open_targets and not next_tries
         return PartitionStatus(
-            open_units=len(opened),
-            waiting_units=len(rests),
-            next_try=min(rests, default=None),
-            last_complete_at=max(moments, default=None) if not opened and not rests else None,
-            failed_before=bool(opened) and again == len(opened),
-            in_progress=begun,
-            estimate=sum_estimates(
-                estimate_list(entity, t.expected, pages, page_size=settings.page_size, ceiling=settings.comment_limit)
-                for t in paid
+            open_units=len(open_targets),
+            waiting_units=len(next_tries),
+            next_try=min(next_tries, default=None),
+            last_complete_at=max(ended, default=None) if is_complete else None,
+            failed_before=bool(open_targets) and n_retries == len(open_targets),
+            in_progress=in_progress,
+            estimate=self._estimate(
+                entity, (target for target in open_targets if target.unit not in unavailable), mean_pages
+            ),
+        )
+
+    def _estimate(self, entity: str, targets: Iterable[Target], mean_pages: float | None) -> Estimate:
+        settings = self._settings
+        return sum_estimates(
+            estimate_list(
+                entity, target.expected, mean_pages, page_size=settings.page_size, ceiling=settings.comment_limit
             )
-            if paid
-            else NO_COST,
+            for target in targets
         )
 
 
-def _has_new_replies(status: Mapping[str, UnitStatus], target: Target) -> bool:
-    """Whether a comment has more replies than when they were last asked: the collector's own rule."""
-    record = status.get(target.unit)
-    if record is None or record.attempt.state not in SETTLED:
+def _has_new_replies(units: Mapping[str, UnitStatus], target: Target) -> bool:
+    """Return whether a comment has more replies than at its last attempt. The collector has the same rule."""
+    unit = units.get(target.unit)
+    if unit is None or unit.attempt.state not in SETTLED:
         return True
-    return (record.attempt.expected or 0) < (target.expected or 0)
+    return (unit.attempt.expected or 0) < (target.expected or 0)
 
 
-def _by_partition(records: Iterable[UnitStatus]) -> dict[date, dict[str, UnitStatus]]:
+def _by_partition(units: Iterable[UnitStatus]) -> dict[date, dict[str, UnitStatus]]:
     found: dict[date, dict[str, UnitStatus]] = {}
-    for record in records:
-        found.setdefault(record.attempt.partition, {})[record.attempt.unit] = record
+    for unit in units:
+        found.setdefault(unit.attempt.partition, {})[unit.attempt.unit] = unit
     return found
-
-
-MaterializedPartitions = Callable[[str, str], Collection[date]]
-"""The partitions of a study's entity that the UI shows as materialized."""
-
-
-def study_entities(study: StudySpec) -> tuple[str, ...]:
-    """The entities that a study collects."""
-    wanted = {"videos"}
-    if study.comments.videos != "none":
-        wanted.add("comments")
-    if study.users.who != "none":
-        wanted.add("users")
-    if study.panel:
-        wanted |= {name for name, entity in ENTITIES.items() if entity.time_axis == "observation" and name != "users"}
-    return tuple(name for name in ENTITIES if name in wanted)
-
-
-def read_agenda_inputs(
-    settings: Settings,
-    studies: Sequence[StudySpec],
-    pools: Mapping[str, PoolState],
-    now: datetime,
-    *,
-    used: Mapping[str, Mapping[str, int]] | None = None,
-    shown: MaterializedPartitions | None = None,
-    raw: RawTables | None = None,
-) -> AgendaInputs:
-    """The facts for a decision at `now`; without `shown`, nobody has to be shown anything.
-
-    `raw` are the raw tables where the caller has them open.
-    """
-    statuses: dict[StudyEntity, Mapping[date, PartitionStatus]] = {}
-    density: dict[str, Mapping[date, float]] = {}
-    canaries: dict[str, date] = {}
-    called: dict[str, datetime] = {}
-    with nullcontext(raw) if raw else RawTables(settings.raw) as tables:
-        for study in studies:
-            days, density[study.name] = read_day_status(tables, study, now)
-            statuses[study.name, "videos"] = _with_materialized(days, _materialized(shown, study.name, "videos"))
-            day, last = read_canary_day(tables, study, now)
-            if day is not None:
-                canaries[study.name] = day
-            if last is not None:
-                called[study.name] = last
-            lists = ListStatusReader(settings, tables, study, now)
-            for entity in study_entities(study):
-                if entity == "comments":
-                    seen = _materialized(shown, study.name, entity)
-                    statuses[study.name, entity] = _with_materialized(lists.comments(days, seen or ()), seen)
-                elif entity != "videos":
-                    periods = lists.accounts(entity, days)
-                    statuses[study.name, entity] = (
-                        _with_materialized(periods, _materialized(shown, study.name, entity)) if periods else {}
-                    )
-    return AgendaInputs(
-        studies=tuple(studies),
-        partition_status=statuses,
-        hits_per_day=density,
-        pools=pools,
-        used_today=used or {},
-        quota_reserve=settings.quota_reserve,
-        page_size=settings.page_size,
-        window_days=settings.window_days,
-        n_username_batches={
-            s.name: len(batch_usernames(batchable_usernames(s.query), settings.username_batch)) or 1 for s in studies
-        },
-        canary_days=canaries,
-        last_canary_check=called,
-    )
-
-
-def _materialized(shown: MaterializedPartitions | None, study: str, entity: str) -> Collection[date] | None:
-    return None if shown is None else frozenset(shown(study, entity))
-
-
-def _with_materialized(
-    statuses: Mapping[date, PartitionStatus], seen: Collection[date] | None
-) -> Mapping[date, PartitionStatus]:
-    """The standings with what the UI has `seen` of them; None where nobody has to be shown anything."""
-    if seen is None:
-        return statuses
-    return {partition: replace(status, is_materialized=partition in seen) for partition, status in statuses.items()}
-
-
-def open_journal_bytes(captures: Path, study: str, entity: str) -> int:
-    """The size of the open journals: grows with each page, so that two looks tell whether a run got anywhere."""
-    return sum(path.stat().st_size for path in (captures / entity / f"study={study}").glob("*/*.jsonl"))

@@ -1,6 +1,10 @@
-"""The agenda in words, for the UI and the terminal: what is asked, what waits, until when, with the numbers."""
+"""Texts about planned runs and deferred units, with their numbers; the terminal and the UI use the same ones.
 
-from collections.abc import Iterable, Mapping, Sequence
+Each text has this order: state, number, next time in UTC. Not here: the decision that the texts describe (see
+agenda.py).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from research_assets.planning.types import REASON_TEXT, Agenda, DeferredUnits, PlannedRun
@@ -8,60 +12,63 @@ from research_assets.quota.ledger import PoolState
 from research_assets.tiktok.endpoints import BY_ENTITY
 
 
-def describe_run(item: PlannedRun) -> str:
-    """One piece of work: `gardening/videos 2026-02-01..2026-02-07: 7 units, about 3 requests (density); …`."""
-    first, last = item.partitions[0], item.partitions[-1]
+def describe_run(run: PlannedRun) -> str:
+    """Return a run as text: `gardening/videos 2026-02-01..2026-02-07: 7 units, about 3 requests (known counts); …`."""
+    first, last = run.partitions[0], run.partitions[-1]
     partitions = f"{first}..{last}" if first != last else f"{first}"
-    more = ", the rest at the next window" if item.is_partial else ""
-    why = ", ".join(REASON_TEXT[why] for why in item.reasons)
-    cost = f"about {pluralize(item.requests, 'request')} ({item.basis}{more})" if item.requests else "no request"
-    return f"{item.study}/{item.entity} {partitions}: {pluralize(item.units, 'unit')}, {cost}; {why}"
+    rest = ", the rest in the next quota window" if run.is_partial else ""
+    cost = f"about {pluralize(run.requests, 'request')} ({run.basis}{rest})" if run.requests else "no request"
+    reasons = ", ".join(REASON_TEXT[reason] for reason in run.reasons)
+    return f"{run.study}/{run.entity} {partitions}: {pluralize(run.units, 'unit')}, {cost}; {reasons}"
 
 
 def describe_deferred(agenda: Agenda, pools: Mapping[str, PoolState], now: datetime) -> str:
-    """Why nothing is asked now: `0 of 1,000 left; 37 units wait; opens 00:00 UTC`, and what else waits for what."""
-    parts = [*_describe_pools(agenda.deferred, pools, now)]
-    for why, one, many in (
-        ("backing_off", "unit that failed or paused rests", "units that failed or paused rest"),
+    """Return why no run starts now: the remaining quota, the number of deferred units, and the next time of each.
+
+    An example is `research: 0 of 1,000 requests remaining; 37 units wait; available at 00:00 UTC.`
+    """
+    sentences = [*_describe_pools(agenda.deferred, pools, now)]
+    for reason, one, many in (
+        ("backing_off", "unit waits for its next try", "units wait for their next try"),
         ("too_fresh", "day has not settled", "days have not settled"),
-        ("running", "unit is being asked", "units are being asked"),
-        ("no_progress", "unit was asked in vain of late", "units were asked in vain of late"),
+        ("running", "unit is being collected", "units are being collected"),
+        ("no_progress", "unit made no progress in recent runs", "units made no progress in recent runs"),
     ):
-        mine = [wait for wait in agenda.deferred if wait.reason == why]
-        units = sum(wait.units for wait in mine)
+        matching = [deferred for deferred in agenda.deferred if deferred.reason == reason]
+        units = sum(deferred.units for deferred in matching)
         if units:
-            until = min((wait.until for wait in mine if wait.until), default=None)
-            following = f" (next: {format_short_time(until, now)})" if until else ""
-            parts.append(f"{units:,} {one if units == 1 else many}{following}")
-    if not parts:
-        parts = ["Everything that the studies want is held"]
-    return ". ".join(parts) + "."
+            until = min((deferred.until for deferred in matching if deferred.until), default=None)
+            next_time = f" (next: {format_short_time(until, now)})" if until else ""
+            sentences.append(f"{pluralize(units, one, many)}{next_time}")
+    return ". ".join(sentences or ["All available data was collected"]) + "."
 
 
-def _describe_pools(waiting: Iterable[DeferredUnits], pools: Mapping[str, PoolState], now: datetime) -> Sequence[str]:
-    reported = []
-    quota = [wait for wait in waiting if wait.reason == "quota"]
+def _describe_pools(
+    deferred_units: Iterable[DeferredUnits], pools: Mapping[str, PoolState], now: datetime
+) -> Iterator[str]:
+    without_quota = [deferred for deferred in deferred_units if deferred.reason == "quota"]
     for name, pool in pools.items():
-        mine = [wait for wait in quota if BY_ENTITY[wait.entity].pool == name]
-        if mine:
-            units, requests = sum(wait.units for wait in mine), sum(wait.requests for wait in mine)
-            opens = min(wait.until for wait in mine if wait.until)
-            # What nobody has an idea of costs something too.
-            so = "at least" if any(wait.units and not wait.requests for wait in mine) else "about"
-            about = f" for {so} {pluralize(requests, 'request')}" if requests else ""
-            reported.append(
-                f"{name}: {pool.remaining:,} of {pool.cap:,} left; {pluralize(units, 'unit')} wait"
-                f"{'s' * (units == 1)}{about}; opens {format_short_time(opens, now)}"
-            )
-    return reported
+        matching = [deferred for deferred in without_quota if BY_ENTITY[deferred.entity].pool == name]
+        if not matching:
+            continue
+        units, requests = sum(d.units for d in matching), sum(d.requests for d in matching)
+        available_at = min(deferred.until for deferred in matching if deferred.until)
+        # Units without an estimate need requests too, so the sum is then a lower bound.
+        bound = "at least" if any(d.units and not d.requests for d in matching) else "about"
+        cost = f" for {bound} {pluralize(requests, 'request')}" if requests else ""
+        yield (
+            f"{name}: {pool.remaining:,} of {pool.cap:,} requests remaining; "
+            f"{pluralize(units, 'unit waits', 'units wait')}{cost}; "
+            f"available at {format_short_time(available_at, now)}"
+        )
 
 
-def pluralize(number: int, noun: str) -> str:
-    """`1 unit`, `1,000 units`."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+def pluralize(value: int, one: str, many: str | None = None) -> str:
+    """Return a number with its noun: `1 unit`, `1,000 units`; `many` is the plural if it is not `one` with an s."""
+    return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
-def format_short_time(moment: datetime, now: datetime) -> str:
-    """A moment as people read it; the day is left out for the next 24 hours."""
-    near = 0 <= (moment - now).total_seconds() <= 86_400
-    return f"{moment:%H:%M} UTC" if near else f"{moment:%Y-%m-%d %H:%M} UTC"
+def format_short_time(time: datetime, now: datetime) -> str:
+    """Return a time as text, without the day if it is within the next 24 hours: `00:00 UTC`."""
+    is_near = 0 <= (time - now).total_seconds() <= 86_400
+    return f"{time:%H:%M} UTC" if is_near else f"{time:%Y-%m-%d %H:%M} UTC"

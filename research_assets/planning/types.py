@@ -1,4 +1,7 @@
-"""The values of the agenda: what it looks at, and what it says. Plain data; the decision is in `agenda.py`."""
+"""Values of the agenda: its inputs, planned runs with their reasons, and deferred units.
+
+Not here: the decision (see agenda.py); the texts for people (see messages.py).
+"""
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -24,21 +27,23 @@ RunReason = Literal[
     "period",
     "backfill",
 ]
-"""Why work is asked for now; `MEANING` says it in words."""
+"""Reason for collecting a partition now; see `REASON_TEXT`."""
 
 REASON_TEXT: Mapping[RunReason, str] = {
     "settled": "days that have just settled",
-    "reobserve": "days that have reached an age at which they are asked again",
-    "retry": "units whose next try has come",
-    "missing_accounts": "accounts that no search was answered for, whose next try has come",
-    "canary": "videos known from before that are looked for again",
-    "mark_materialized": "held, but not yet shown as materialized",
-    "resume": "begun before, and paused",
+    "reobserve": "days due for re-observation",
+    "retry": "units whose next try is due",
+    "missing_accounts": "accounts missing from a search, whose next try is due",
+    "canary": "canary check of previously collected videos",
+    "mark_materialized": "collected, but not yet shown as materialized",
+    "resume": "paused collection that resumes",
     "new_comments": "comments of days that have just settled",
     "period_ending": "accounts of a period that ends today",
-    "period": "accounts of the running period",
+    "period": "accounts of the current period",
     "backfill": "earlier days",
 }
+"""Text for each reason, for the terminal and the UI."""
+
 PRIORITY: Mapping[RunReason, int] = {
     "settled": 0,
     "reobserve": 0,
@@ -52,24 +57,25 @@ PRIORITY: Mapping[RunReason, int] = {
     "period": 1,
     "backfill": 2,
 }
-"""What comes first."""
+"""Priority of each reason; 0 comes first."""
 
 NOT_A_DAY_SEARCH: Set[RunReason] = frozenset({"mark_materialized", "missing_accounts"})
-"""What is no search over whole days: to show what is held, and to ask accounts that were missing."""
+"""Reasons that search no whole days: events for collected data, and searches for missing accounts."""
 
 StudyEntity = tuple[str, str]
-"""A study's name and an entity."""
+"""Name of a study, and an entity."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgendaInputs:
-    """All that the decision looks at.
+    """Inputs of the agenda and of the forecast.
 
-    `standings` by study and entity: for videos a day that is not in it was never asked, for everything else it is
-    nothing to ask. `density` are raw hits of held days by study, `used` today's requests by pool and study, `running`
-    the requests that active runs are expected to need, `halted` until when nothing is begun after runs in vain. `parts`
-    says in how many parts a study's search is asked, where its query names more accounts than go into one, `canaries`
-    names the day whose known videos a study is to look for now, `called` when it last looked for any.
+    `partition_status` is by study and entity. A day of videos without a status has no attempt yet; a partition of
+    another entity without one has nothing to collect. `hits_per_day` are the raw hits of collected days by study.
+    `used_today` are today's requests by pool and study. `running_requests` are the requests that active runs are
+    expected to need. `backing_off_until` is set for a study's entity whose recent runs made no progress.
+    `n_username_batches` is the number of batches in which a study's query is searched. `canary_days` is the day of each
+    study that is due for a canary check, and `last_canary_check` the time of its last one.
     """
 
     studies: Sequence[StudySpec]
@@ -87,16 +93,22 @@ class AgendaInputs:
     last_canary_check: Mapping[str, datetime] = field(default_factory=dict)
 
     def search_cost(self, study: str, days: Sequence[date]) -> Estimate:
-        """What a search over some days of a study will cost."""
-        density, parts = self.hits_per_day.get(study, {}), self.n_username_batches.get(study, 1)
-        return estimate_search(days, density, page_size=self.page_size, window_days=self.window_days, parts=parts)
+        """Return the cost of a search over some days of a study."""
+        return estimate_search(
+            days,
+            self.hits_per_day.get(study, {}),
+            page_size=self.page_size,
+            window_days=self.window_days,
+            n_batches=self.n_username_batches.get(study, 1),
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedRun:
-    """Neighbouring partitions of one entity to ask in one run. `units` are open in them, `requests` fit the pool.
+    """Partitions of one entity that one run collects.
 
-    `part` says that the whole is more than a day's quota: what fits is done, the rest follows.
+    `units` is the number of open units in them, `requests` the part of the quota that is planned for them. `is_partial`
+    is true if the partitions need more requests than that; the rest follows in later runs.
     """
 
     study: str
@@ -111,16 +123,17 @@ class PlannedRun:
 
     @property
     def priority(self) -> int:
-        """The rank of what is most urgent in it."""
-        return min(PRIORITY[why] for why in self.reasons)
+        """The priority of its most urgent reason."""
+        return min(PRIORITY[reason] for reason in self.reasons)
 
 
 @dataclass(frozen=True, slots=True)
 class DeferredUnits:
-    """Units that are not asked now, and until when.
+    """Units that are not collected now, and the time from which they can be; None if it is unknown.
 
-    `quota` (no request is left for them), `rests` (they failed, or paused), `fresh` (the day has not settled),
-    `running` (a run is at it), `in vain` (runs of late changed nothing).
+    `reason` is `quota` (the pool has no request left for them), `backing_off` (the last attempt failed or paused),
+    `too_fresh` (the day has not settled), `running` (an active run collects them), or `no_progress` (recent runs
+    changed nothing).
     """
 
     study: str
@@ -133,7 +146,7 @@ class DeferredUnits:
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """Work in order of its worth, what waits, and what each study wants of each pool, in requests."""
+    """Planned runs by priority, deferred units, and the demand in requests by study and pool."""
 
     items: tuple[PlannedRun, ...]
     deferred: tuple[DeferredUnits, ...]

@@ -1,6 +1,7 @@
-"""The parts of a study's JSON schema that come from the API's own lists: conditions of a query, fields of an entity.
+"""Parts of a study's JSON schema that come from the API's lists: conditions of a query, and fields of an entity.
 
-An editor and `dg check yaml` work with it. What a schema cannot say is checked when the file is loaded.
+Editors and `dg check yaml` use the schema. Not here: the other keys, and the rules that a schema cannot express (see
+model.py).
 """
 
 from typing import Any
@@ -11,7 +12,7 @@ from research_assets.tiktok.query import GROUPS
 
 
 def fields_schema() -> dict[str, Any]:
-    """Lists of fields by entity; entities whose fields cannot be chosen are left out."""
+    """Return the schema of `fields`: lists of fields by entity, without entities whose fields cannot be selected."""
     lists = {
         name: {"type": "array", "items": {"enum": list(entity.requested)}}
         for name, entity in ENTITIES.items()
@@ -21,15 +22,20 @@ def fields_schema() -> dict[str, Any]:
 
 
 def _region_pattern() -> str:
-    """The region codes in either case; shorter than the list of them, which an error would print in full."""
-    firsts = sorted({code[0] for code in REGIONS})
-    seconds = {first: "".join(sorted(code[1] for code in REGIONS if code[0] == first)) for first in firsts}
-    parts = [f"[{first}{first.lower()}][{more}{more.lower()}]" for first, more in seconds.items()]
+    """Return a pattern of the region codes in upper or lower case.
+
+    An error message prints a pattern, or a list, in full; the pattern is shorter.
+    """
+    first_letters = sorted({code[0] for code in REGIONS})
+    second_letters = {
+        first: "".join(sorted(code[1] for code in REGIONS if code[0] == first)) for first in first_letters
+    }
+    parts = [f"[{first}{first.lower()}][{second}{second.lower()}]" for first, second in second_letters.items()]
     return f"^({'|'.join(parts)})$"
 
 
 def query_schema() -> dict[str, Any]:
-    """Groups of conditions: the fields, and for each its operations and values where they are a list."""
+    """Return the schema of `query`: groups of conditions with their fields and operations, and any list of values."""
     value: dict[str, Any] = {"type": ["string", "integer"]}
     lists = {
         "region_code": {"type": "string", "pattern": _region_pattern()},
@@ -37,10 +43,10 @@ def query_schema() -> dict[str, Any]:
     }
     rules = []
     for field, condition in CONDITIONS.items():
-        one = lists.get(field, value)
+        value_schema = lists.get(field, value)
         then = {
             "propertyNames": {"enum": ["field", *condition.operations]},
-            "properties": {"eq": one, "in": {"type": "array", "minItems": 1, "items": one}},
+            "properties": {"eq": value_schema, "in": {"type": "array", "minItems": 1, "items": value_schema}},
             "additionalProperties": value,
         }
         rules.append({"if": {"properties": {"field": {"const": field}}}, "then": then})

@@ -1,7 +1,7 @@
-"""Study files: where they are, what they say, and on which line they are wrong.
+"""Loading of study files: their folders, their YAML, and their issues with file and line.
 
-`load_studies` is the one way from YAML to `StudySpec`: the Dagster component and the command line both take it, so a
-file is accepted by both or by neither. It starts nothing of Dagster. What a study may say is in `study_model`.
+The Dagster component and the terminal both read YAML with this module, so that both accept the same files. Not here:
+the keys of a study file and their rules (see model.py).
 """
 
 import difflib
@@ -21,14 +21,15 @@ from research_assets.study.model import MODEL_BY_KEY, KeyPath, StudyFile, parse_
 from research_assets.study.spec import StudySpec
 
 COMPONENT_TYPE = "research_assets.Study"
+"""The `type` of a study file."""
 
 COMPONENT_KEYS = ("type", "attributes", "requirements", "template_vars_module", "post_processing")
-"""What Dagster allows at the top of a component file."""
+"""Keys that Dagster allows at the top level of a component file."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudyIssue:
-    """One thing that is wrong: in which file, on which line (0: no line), at which key, and what is allowed instead."""
+    """An error in a study file: the file, the line (0: no line), the key, and a message with the allowed values."""
 
     file: Path
     line: int
@@ -36,26 +37,26 @@ class StudyIssue:
     message: str
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else str(self.file)
-        return ": ".join(part for part in (place, self.key, self.message) if part)
+        position = f"{self.file}:{self.line}" if self.line else str(self.file)
+        return ": ".join(part for part in (position, self.key, self.message) if part)
 
 
 class StudyError(ValueError):
-    """Studies cannot be used; `mistakes` holds all that was found, in every file. Nothing was loaded.
+    """Study files are invalid; `issues` has every error of every file. No study was loaded.
 
-    `sound` are the studies without a mistake, for who only looks.
+    `valid_studies` are the studies without an error, for commands that only read.
     """
 
-    def __init__(self, mistakes: list[StudyIssue], sound: Sequence[StudySpec] = ()) -> None:
-        self.valid_studies = tuple(sound)
-        self.issues = tuple(sorted(set(mistakes), key=lambda m: (str(m.file), m.line, m.key)))
-        count = "1 mistake" if len(self.issues) == 1 else f"{len(self.issues)} mistakes"
+    def __init__(self, issues: list[StudyIssue], valid_studies: Sequence[StudySpec] = ()) -> None:
+        self.valid_studies = tuple(valid_studies)
+        self.issues = tuple(sorted(set(issues), key=lambda issue: (str(issue.file), issue.line, issue.key)))
+        count = "1 error" if len(self.issues) == 1 else f"{len(self.issues)} errors"
         super().__init__(f"{count} in the study files:\n" + "\n".join(map(str, self.issues)))
 
 
 @dataclass(frozen=True, slots=True)
 class DeclaredStudy:
-    """A study and the place where it is declared."""
+    """A study, with the file and line that declare it."""
 
     spec: StudySpec
     file: Path
@@ -63,7 +64,7 @@ class DeclaredStudy:
 
 
 class _YamlLoader(yaml.SafeLoader):
-    """Days stay text, as in Dagster's own reading of component files."""
+    """YAML loader that keeps dates as text, as Dagster does for component files."""
 
 
 _YamlLoader.yaml_implicit_resolvers = {
@@ -73,12 +74,12 @@ _YamlLoader.yaml_implicit_resolvers = {
 
 
 class _Document:
-    """One YAML document: its plain value, and the line of each key and list entry."""
+    """One YAML document: its plain value, the line of each key and list entry, and its issues."""
 
     def __init__(self, node: yaml.Node, file: Path) -> None:
         self.file = file
         self.lines: dict[KeyPath, int] = {(): node.start_mark.line + 1}
-        self.mistakes: list[StudyIssue] = []
+        self.issues: list[StudyIssue] = []
         self._loader = _YamlLoader("")
         self.value = self._plain(node, ())
 
@@ -89,7 +90,7 @@ class _Document:
                 key = self._plain(key_node, path)
                 key = key if isinstance(key, (str, int)) else str(key)
                 if key in value:
-                    self.add_issue((*path, key), "this key stands there twice; keep one", key_node.start_mark.line + 1)
+                    self.add_issue((*path, key), "duplicate key; remove one", key_node.start_mark.line + 1)
                     continue
                 self.lines[(*path, key)] = key_node.start_mark.line + 1
                 value[key] = self._plain(child, (*path, key))
@@ -105,25 +106,25 @@ class _Document:
         return plain
 
     def line(self, path: KeyPath) -> int:
-        """The line of a key, or of the nearest one above it that the file has."""
+        """Return the line of a key, or of the nearest parent that the file contains."""
         while path not in self.lines:
             path = path[:-1]
         return self.lines[path]
 
     def add_issue(self, path: KeyPath, message: str, line: int | None = None) -> None:
-        where = ".".join(map(str, path))
-        self.mistakes.append(StudyIssue(self.file, line or self.line(path), where, message))
+        key = ".".join(map(str, path))
+        self.issues.append(StudyIssue(self.file, line or self.line(path), key, message))
 
 
 def _unknown_key_message(key: object, allowed: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(str(key), allowed, n=1)
-    hint = f" Do you mean {close[0]!r}?" if close else ""
-    return f"there is no key {str(key)!r} here; allowed: {', '.join(allowed)}.{hint}"
+    similar = difflib.get_close_matches(str(key), allowed, n=1)
+    hint = f" Do you mean {similar[0]!r}?" if similar else ""
+    return f"unknown key {str(key)!r}; allowed: {', '.join(allowed)}.{hint}"
 
 
 def _validation_message(error: Mapping[str, Any], path: KeyPath) -> str:
-    """A pydantic error in the words of the other mistakes."""
-    got = "" if isinstance(error["input"], (dict, list)) else f", not {error['input']!r}"
+    """Return a message for a pydantic error, in the form of the other messages."""
+    actual = "" if isinstance(error["input"], (dict, list)) else f", not {error['input']!r}"
     match error["type"]:
         case "extra_forbidden":
             return _unknown_key_message(path[-1], tuple(MODEL_BY_KEY[path[:-1]].model_fields))
@@ -132,24 +133,25 @@ def _validation_message(error: Mapping[str, Any], path: KeyPath) -> str:
         case "value_error":
             return str(error["ctx"]["error"])
         case "string_pattern_mismatch":
-            return f"must be small letters, digits and _, beginning with a letter{got}"
+            return f"must be lowercase letters, digits and _, and begin with a letter{actual}"
         case "model_type" | "model_attributes_type":
             allowed = MODEL_BY_KEY[path].model_fields if path in MODEL_BY_KEY else StudyFile.model_fields
-            return f"must be a mapping with the keys {', '.join(allowed)}{got}"
-    return str(error["msg"]).replace("Input should be", "must be") + got
+            return f"must be a mapping with the keys {', '.join(allowed)}{actual}"
+    return str(error["msg"]).replace("Input should be", "must be") + actual
 
 
-def _read(document: _Document, today: date, ours: bool) -> StudySpec | None:
-    """The study of a document, or None if it declares something else or mistakes were noted."""
+def _read_document(document: _Document, today: date, studies_only: bool) -> StudySpec | None:
+    """Return the study of a document; None if it declares another component or has an error."""
     value = document.value
-    kind = value.get("type") if isinstance(value, dict) else None
-    if kind != COMPONENT_TYPE:
-        if ours:
+    component_type = value.get("type") if isinstance(value, dict) else None
+    if component_type != COMPONENT_TYPE:
+        if studies_only:
             document.add_issue(
-                ("type",), f"must be `type: {COMPONENT_TYPE}`, as this folder is for studies, not {kind!r}"
+                ("type",),
+                f"must be `type: {COMPONENT_TYPE}`, not {component_type!r}: this folder may contain only studies",
             )
         else:
-            document.mistakes.clear()
+            document.issues.clear()
         return None
     for key in value:
         if key not in COMPONENT_KEYS:
@@ -167,16 +169,16 @@ def _read(document: _Document, today: date, ours: bool) -> StudySpec | None:
             for path, message in parse_query_groups(attributes["query"])[1]:
                 document.add_issue(("attributes", *path), message)
         return None
-    spec, mistakes = to_spec(study, document.file.parent, today)
-    for path, message in mistakes:
+    spec, issues = to_spec(study, document.file.parent, today)
+    for path, message in issues:
         document.add_issue(("attributes", *path), message)
-    return None if document.mistakes else spec
+    return None if document.issues else spec
 
 
 def read_study_file(file: Path, *, today: date | None = None, studies_only: bool = False) -> list[DeclaredStudy]:
-    """The studies of one file. `ours`: the file must hold studies and nothing else.
+    """Return the studies of one file; with `studies_only` any other component in it is an error.
 
-    Raises StudyError with each mistake of the file.
+    Raise StudyError with every error of the file.
     """
     today = today or SystemClock().now().date()
     try:
@@ -188,16 +190,16 @@ def read_study_file(file: Path, *, today: date | None = None, studies_only: bool
         mark = getattr(error, "problem_mark", None)
         problem = getattr(error, "problem", error)
         raise StudyError([StudyIssue(file, mark.line + 1 if mark else 1, "", f"is not YAML: {problem}")]) from error
-    declared, mistakes = [], []
+    declared, issues = [], []
     if studies_only and not documents:
-        mistakes.append(StudyIssue(file, 1, "", f"is empty; a study begins with `type: {COMPONENT_TYPE}`"))
+        issues.append(StudyIssue(file, 1, "", f"is empty; a study begins with `type: {COMPONENT_TYPE}`"))
     for document in documents:
-        spec = _read(document, today, studies_only)
-        mistakes += document.mistakes
+        spec = _read_document(document, today, studies_only)
+        issues += document.issues
         if spec is not None:
             declared.append(DeclaredStudy(spec, file, document.line(("attributes", "name"))))
-    if mistakes:
-        raise StudyError(mistakes)
+    if issues:
+        raise StudyError(issues)
     return declared
 
 
@@ -207,38 +209,39 @@ def _files(folder: Path) -> Iterator[Path]:
             yield file.resolve()
 
 
-def find_studies(settings: Settings, *, defs: Path = DEFS_DIR, today: date | None = None) -> list[DeclaredStudy]:
-    """Every study of the project's `defs/` and of the folders in `settings.studies`, sorted by name.
+def find_studies(settings: Settings, *, defs: Path | None = None, today: date | None = None) -> list[DeclaredStudy]:
+    """Return every study of the installation's own folder and of the folders in `settings.studies`, sorted by name.
 
-    Raises StudyError with each mistake of all files, two studies of one name included.
+    `defs` replaces the own folder. Raise StudyError with every error of all files, including two studies with one name.
     """
-    mistakes: list[StudyIssue] = []
+    issues: list[StudyIssue] = []
     found: dict[Path, list[DeclaredStudy]] = {}
-    for folder in (defs, *settings.studies):
-        if folder != defs and not folder.is_dir():
+    own = defs or settings.own_studies
+    for folder in (own, *settings.studies):
+        if folder != own and not folder.is_dir():
             name = VARIABLES["studies"].name
-            mistakes.append(
-                StudyIssue(folder, 0, "", f"is no folder, but {name} names it. Create it or correct {name}")
+            issues.append(
+                StudyIssue(folder, 0, "", f"is not a folder, but {name} contains it. Create it or correct {name}")
             )
             continue
         for file in _files(folder):
             if file in found:
                 continue
             try:
-                found[file] = read_study_file(file, today=today, studies_only=folder != defs)
+                found[file] = read_study_file(file, today=today, studies_only=folder not in (defs, DEFS_DIR))
             except StudyError as error:
-                mistakes += error.issues
+                issues += error.issues
     studies = sorted((study for studies in found.values() for study in studies), key=lambda study: study.spec.name)
     for one, other in itertools.pairwise(studies):
         if one.spec.name == other.spec.name:
-            message = f"the name {one.spec.name!r} is taken by {one.file}:{one.line}; choose another"
-            mistakes.append(StudyIssue(other.file, other.line, "attributes.name", message))
-    if mistakes:
-        wrong = {(mistake.file, mistake.line) for mistake in mistakes}
-        raise StudyError(mistakes, [study.spec for study in studies if (study.file, study.line) not in wrong])
+            message = f"the name {one.spec.name!r} is already used in {one.file}:{one.line}; choose another name"
+            issues.append(StudyIssue(other.file, other.line, "attributes.name", message))
+    if issues:
+        invalid = {(issue.file, issue.line) for issue in issues}
+        raise StudyError(issues, [study.spec for study in studies if (study.file, study.line) not in invalid])
     return studies
 
 
-def load_studies(settings: Settings, *, defs: Path = DEFS_DIR, today: date | None = None) -> list[StudySpec]:
-    """The studies themselves, sorted by name; errors as in `find_studies`."""
+def load_studies(settings: Settings, *, defs: Path | None = None, today: date | None = None) -> list[StudySpec]:
+    """Return the specs of all studies, sorted by name; errors as in `find_studies`."""
     return [study.spec for study in find_studies(settings, defs=defs, today=today)]

@@ -1,12 +1,16 @@
-"""What a study wants, as plain values: the collector's input. No YAML, no Dagster, no files.
+"""The plain form of a study, and the rules for when its days can be collected.
 
-`research_assets.component` reads a study file into a `StudySpec`; tests build one by hand.
+A `StudySpec` is the input of planning and collection. `study/loader.py` builds it from a study file; tests build one
+by hand. Not here: the keys of a study file and their validation (see model.py); the periods in which accounts are
+observed (see units/periods.py).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime, timedelta
 from typing import Any, Literal
+
+from research_assets.clock import midnight
 
 QueryGroups = Mapping[str, tuple[Mapping[str, Any], ...]]
 """The API's query (reference 3.1.1): groups `and`, `or`, `not` of conditions in the API's own form. No empty group."""
@@ -14,9 +18,10 @@ QueryGroups = Mapping[str, tuple[Mapping[str, Any], ...]]
 
 @dataclass(frozen=True, slots=True)
 class CommentRule:
-    """Which videos' comments are collected: all, the `n` most commented of a day, or a random share of a day's.
+    """Rule for whose comments are collected: all videos, the `n` most commented of a day, or a random share of a day.
 
-    `replies` says whether the replies of a comment that has some are asked too, at one request or more per comment.
+    `replies` states whether the replies of a comment are collected too. They cost one request or more per comment that
+    has replies.
     """
 
     videos: Literal["all", "top", "sample", "none"] = "all"
@@ -28,7 +33,7 @@ class CommentRule:
 
 @dataclass(frozen=True, slots=True)
 class UserRule:
-    """Whose profiles are observed: authors of the study's videos, the `n` with most videos, the panel, or nobody."""
+    """Rule for whose profiles are observed: all authors of videos, the `n` with most videos, the panel, or none."""
 
     who: Literal["authors", "top", "panel", "none"] = "authors"
     n: int = 0
@@ -36,7 +41,11 @@ class UserRule:
 
 @dataclass(frozen=True, slots=True)
 class StudySpec:
-    """One study. `fields` narrows the requested fields by entity; an entity that is not named asks for all."""
+    """One study.
+
+    A day is collected once it is `settle_days` old, and again at the ages in `reobserve_days`. `fields` narrows the
+    requested fields by entity; for an entity without an entry all fields are requested.
+    """
 
     name: str
     start: date
@@ -50,3 +59,39 @@ class StudySpec:
     observe: Literal["weekly", "daily"] = "weekly"
     quota_weight: float = 1.0
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def observation_due_at(self, day: date, age: int) -> datetime:
+        """Return the time (UTC) at which a day is `age` days old, counted from the midnight that ends the day."""
+        return midnight(day) + timedelta(days=1 + age)
+
+    def settles_at(self, day: date) -> datetime:
+        """Return the time (UTC) from which a day can be collected; new videos appear up to 48 hours late."""
+        return self.observation_due_at(day, self.settle_days)
+
+    def is_too_fresh(self, day: date, now: datetime) -> bool:
+        """Return whether a day has not settled at `now`, so that no request may be sent for it."""
+        return now < self.settles_at(day)
+
+    def last_settled_day(self, now: datetime) -> date:
+        """Return the newest day of the study that has settled at `now`; it is before `start` if none has."""
+        settled = now.date() - timedelta(days=1 + self.settle_days)
+        return settled if self.end is None else min(self.end, settled)
+
+    def days_until(self, now: datetime) -> tuple[date, ...]:
+        """Return the days of the study up to its end or today, oldest first, whether they have settled or not."""
+        last = now.date() if self.end is None else min(self.end, now.date())
+        return tuple(self.start + timedelta(days=n) for n in range((last - self.start).days + 1))
+
+    def reobservation_due_at(self, day: date, now: datetime) -> datetime | None:
+        """Return when the latest re-observation that is due at `now` became due; None if none is due yet.
+
+        An observation after that time counts for all ages that the day had reached.
+        """
+        due = [self.observation_due_at(day, age) for age in self.reobserve_days]
+        return max((time for time in due if time <= now), default=None)
+
+    def last_observation_due_at(self) -> datetime | None:
+        """Return when the last day of the study reaches the last of its ages; None for a study without end."""
+        if self.end is None:
+            return None
+        return self.observation_due_at(self.end, max((self.settle_days, *self.reobserve_days)))

@@ -1,7 +1,9 @@
-"""What state each asked unit is in: the states, the record of one attempt, and reading back what is held.
+"""Attempts at units: their states, the rule for which attempt counts, and the unit status read from raw/coverage.
 
-A unit is what can be complete: a day of a search, a video's comments, a comment's replies, an account's profile or
-list. The record of an attempt is an event of the journal, which `tables.py` turns into raw/coverage.
+A unit can be complete: a day of a search, a video's comments, a comment's replies, an account's profile or list. An
+attempt is an event of the journal; `storage/raw_writer.py` writes it to raw/coverage.
+
+Not here: the status of a partition (see partition_status.py); how an attempt is judged (see collect/).
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,13 +18,13 @@ UnitState = Literal["complete", "partial", "too_fresh", "suspicious", "refused",
 UnitKind = Literal["day", "video", "comment", "account", "canary"]
 
 USERNAME_SEPARATOR = ","
-"""Stands between the accounts that were asked together: they are one unit."""
+"""Separator of the accounts of one request: together they are one unit."""
 
 SETTLED: frozenset[str] = frozenset({"complete", "refused", "missing"})
-"""States in which a unit is done: everything the API gives is held, or it is known that it gives nothing."""
+"""States in which a unit is done: all rows that the API returns are collected, or the API returns none for it."""
 
 SETTLED_SQL = f"({', '.join(repr(state) for state in sorted(SETTLED))})"
-"""The same as a list of SQL."""
+"""`SETTLED` as an SQL list."""
 
 STATES_WORST_FIRST: tuple[UnitState, ...] = (
     "partial",
@@ -34,30 +36,34 @@ STATES_WORST_FIRST: tuple[UnitState, ...] = (
     "missing",
     "complete",
 )
-"""Which state speaks for a partition that holds units in several."""
+"""The states by rank: a partition with units in several states has the first of them in this order."""
 
 CURRENT_ATTEMPT_ORDER = "state = 'complete' DESC, last_at DESC NULLS LAST, state = 'partial', capture DESC"
-"""Which attempt at a unit speaks, as the order of SQL: the newest, but what was complete once stays complete. In one
-instant a window's rest is given to narrower windows and these are judged: `partial` is the older."""
+"""Rule for which attempt at a unit counts, as an SQL order: the newest complete one, else the newest.
+
+A later failed attempt therefore never replaces collected data. If a window is split, its `partial` attempt and the
+attempts of the narrower windows can have the same `last_at`; `partial` is then the older one."""
 
 ATTEMPT_RECENCY = (
     "row(coalesce(last_at, timezone('UTC', try_strptime(left(capture, 16), '%Y%m%dT%H%M%SZ')), "
     "TIMESTAMPTZ '1970-01-01'), state <> 'partial', coalesce(capture, ''))"
 )
-"""What orders attempts by when they ended, as a value of SQL: the newest is the greatest. A pause before the first page
-has no page to tell its moment, but its capture has one."""
+"""Sort key of attempts by the time they ended, as an SQL value: the newest attempt has the greatest.
+
+A pause before the first page has no `last_at`; the time in the name of its capture takes its place."""
 
 MAX_BACKOFF = timedelta(days=32)
+"""The longest wait between two attempts at a unit that failed."""
 
 MAX_REOBSERVATION_AGE = timedelta(days=2)
-"""Age from which an interrupted re-observation is begun anew: a day's counts shall be of about one moment."""
+"""Age from which an interrupted re-observation starts from scratch, so that the counts of a day have about one age."""
 
-_MOMENTS = ("first_at", "last_at", "next_try")
+_TIME_FIELDS = ("first_at", "last_at", "next_try")
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The outcome of one attempt at one unit: a row of raw/coverage (`fields.COVERAGE` says what each column means)."""
+    """The outcome of one attempt at one unit: a row of raw/coverage (`fields.COVERAGE` describes the columns)."""
 
     entity: str
     partition: date
@@ -77,16 +83,17 @@ class Attempt:
     capture: str | None = None
 
     def to_event(self) -> dict[str, Any]:
-        """The verdict as fields of a journal event."""
+        """Return the attempt as fields of a journal event."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
 
 @dataclass(frozen=True, slots=True)
 class UnitStatus:
-    """What is known of a unit from its attempts so far: the one that speaks, and how many ended in which state.
+    """Status of a unit: the attempt that counts, and counters of all attempts.
 
-    `refusals` counts the looks that were answered with `refused` or `missing`, `empty_looks` those that found nothing
-    where something was to be expected; `most` is the largest number of rows that any attempt kept.
+    `n_refused` counts the attempts that ended as `refused` or `missing` and sent a request. `n_empty` counts the
+    suspicious attempts that returned no row although rows were expected. `max_kept` is the largest number of rows that
+    one attempt kept.
     """
 
     attempt: Attempt
@@ -106,31 +113,36 @@ def read_unit_status(
     partitions: Iterable[date] | None = None,
     captures: Path | None = None,
 ) -> list[UnitStatus]:
-    """What is held of an entity, one record per study, partition and unit; an empty folder holds nothing.
+    """Return the status of an entity's units, one record per study, partition and unit; none for an empty folder.
 
-    The newest attempt speaks, except that a unit which was complete once stays complete: a later look that failed
-    takes nothing away. With the folder of the captures only the files of this entity are opened.
+    `CURRENT_ATTEMPT_ORDER` selects the attempt that counts. With the folder of the captures only the files of this
+    entity are opened.
     """
-    where, values = "true", []
+    condition, values = "true", []
     if partitions is not None:
-        where = "partition IN (SELECT unnest(?::DATE[]))"
+        condition = "partition IN (SELECT unnest(?::DATE[]))"
         values.append(sorted(set(partitions)))
     return _read(
-        raw, entity, study, captures, "study, partition, unit_kind, unit", CURRENT_ATTEMPT_ORDER, where, values
+        raw, entity, study, captures, "study, partition, unit_kind, unit", CURRENT_ATTEMPT_ORDER, condition, values
     )
 
 
 def read_failed_units(raw: Path | RawTables, entity: str, *, captures: Path | None = None) -> dict[str, UnitStatus]:
-    """Units whose newest look, of any study and period, did not succeed; a state carried on unasked is no look."""
-    order = "last_at DESC NULLS LAST, capture DESC"
-    found = _read(raw, entity, None, captures, "unit_kind, unit", order, "requests > 0", [], "state <> 'complete'")
-    return {record.attempt.unit: record for record in found}
+    """Return the units whose newest attempt in any study and period is not complete, by unit.
+
+    Only attempts that sent a request count: a state that was carried over from another partition is no attempt.
+    """
+    newest_first = "last_at DESC NULLS LAST, capture DESC"
+    failed = _read(
+        raw, entity, None, captures, "unit_kind, unit", newest_first, "requests > 0", [], "state <> 'complete'"
+    )
+    return {status.attempt.unit: status for status in failed}
 
 
 def count_settled_units(
     raw: Path | RawTables, entity: str, study: str, partitions: Iterable[date], *, captures: Path
 ) -> int:
-    """How many units of some partitions are settled by requests: replies and what had nothing to ask are left out."""
+    """Return the number of settled units of some partitions, without replies and without units that need no request."""
     rows = query_raw(
         raw,
         "coverage",
@@ -150,30 +162,31 @@ def _read(
     captures: Path | None,
     key: str,
     order: str,
-    where: str,
+    condition: str,
     values: list[Any],
-    which: str = "true",
+    status_condition: str = "true",
 ) -> list[UnitStatus]:
+    """Return one status for each `key`: the first attempt in `order` among those that meet `condition`."""
     columns = [item.name for item in fields(Attempt)]
     rows = query_raw(
         raw,
         "coverage",
         f"study={study or '*'}/day=*",
         f"""
-        SELECT {", ".join(columns)}, study, quarantines, suspicions, refusals, empty_looks, coalesce(most, 0)
+        SELECT {", ".join(columns)}, study, n_quarantined, n_suspicious, n_refused, n_empty, coalesce(max_kept, 0)
         FROM (
             SELECT *,
-                count(*) FILTER (state = 'quarantined') OVER unit AS quarantines,
-                count(*) FILTER (state = 'suspicious') OVER unit AS suspicions,
-                count(*) FILTER (state IN ('refused', 'missing') AND requests > 0) OVER unit AS refusals,
-                count(*) FILTER (state = 'suspicious' AND coalesce(offered, 0) = 0) OVER unit AS empty_looks,
-                max(kept) OVER unit AS most
+                count(*) FILTER (state = 'quarantined') OVER unit AS n_quarantined,
+                count(*) FILTER (state = 'suspicious') OVER unit AS n_suspicious,
+                count(*) FILTER (state IN ('refused', 'missing') AND requests > 0) OVER unit AS n_refused,
+                count(*) FILTER (state = 'suspicious' AND coalesce(offered, 0) = 0) OVER unit AS n_empty,
+                max(kept) OVER unit AS max_kept
             FROM {{table}}
-            WHERE entity = ? AND {where}
+            WHERE entity = ? AND {condition}
             WINDOW unit AS (PARTITION BY {key})
             QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {order}) = 1
         )
-        WHERE {which}
+        WHERE {status_condition}
         ORDER BY study, partition, unit
         """,
         [entity, *values],
@@ -184,7 +197,7 @@ def _read(
 
 
 def _captures_of_other_entities(captures: Path, entity: str, study: str | None) -> set[str]:
-    """Captures that hold other entities: their coverage need not be opened."""
+    """Return the captures of other entities; their coverage files need not be opened."""
     return {
         path.name.partition(".")[0]
         for path in captures.glob(f"*/study={study or '*'}/*/[!.]*")
@@ -193,33 +206,38 @@ def _captures_of_other_entities(captures: Path, entity: str, study: str | None) 
 
 
 def attempt_from_event(event: Mapping[str, Any]) -> Attempt:
-    """The verdict that a journal's event holds."""
+    """Return the attempt that a journal event contains."""
     values: dict[str, Any] = {item.name: event.get(item.name) for item in fields(Attempt)}
-    for name, read in (("partition", date.fromisoformat), *((n, datetime.fromisoformat) for n in _MOMENTS)):
+    for name, read in (("partition", date.fromisoformat), *((n, datetime.fromisoformat) for n in _TIME_FIELDS)):
         if isinstance(values[name], str):
             values[name] = read(values[name])
     return Attempt(**values)
 
 
+def attempt_time(attempt: Attempt | None) -> datetime:
+    """Return when an attempt ended, for comparisons; without attempt or response the earliest possible time."""
+    return (attempt and attempt.last_at) or datetime.min.replace(tzinfo=UTC)
+
+
 def backoff_until(now: datetime, times: int) -> datetime:
-    """When a unit that failed `times` times in all is asked again: after 1, 2, 4 … days, 32 at most."""
+    """Return when the next try of a unit is due that failed `times` times in all: after 1, 2, 4 … 32 days."""
     return now + min(timedelta(days=2 ** max(0, times - 1)), MAX_BACKOFF)
 
 
 def worst_state(states: Iterable[str]) -> UnitState:
-    """The state that speaks for several units; `complete` for none at all."""
+    """Return the first of some states in `STATES_WORST_FIRST`; `complete` if there are none."""
     present = set(states)
     return next((state for state in STATES_WORST_FIRST if state in present), "complete")
 
 
 def count_states(states: Iterable[str]) -> dict[str, int]:
-    """How many units are in each state."""
+    """Return the number of units in each state."""
     counts: dict[str, int] = {}
     for state in states:
         counts[state] = counts.get(state, 0) + 1
     return counts
 
 
-def format_utc(moment: datetime) -> str:
-    """A moment as people read it: `2026-02-01 00:00 UTC`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+def format_utc(time: datetime) -> str:
+    """Return a time as text: `2026-02-01 00:00 UTC`."""
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,6 +1,10 @@
-"""What work will cost, in requests, and on what that is founded. Arithmetic only: the plan and the agenda share it.
+"""Estimates of requests, with their basis. Planning, the forecast and the collector share them.
 
-Never 100 rows a page by faith: what a page brings is known from what was held, or it is said that nothing is known.
+Estimates use observed rows per page, never the page size: recorded pages of 100 hits returned 74 to 79 rows (reference
+§7 #8). Without observations the basis is "no data yet".
+
+The first part is arithmetic; the second part reads from raw/coverage how many requests the same work has needed before.
+Not here: how days are grouped into windows (see windows.py).
 """
 
 import math
@@ -14,70 +18,72 @@ from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
 from research_assets.units.windows import estimate_hits_per_day, expected_hits, plan_windows, requests_for_hits
 
-# JOINED: """What work has cost so far, read from raw/coverage: the ground for what the same work will cost again."""
+Basis = Literal[
+    "nothing to request", "one request each", "known counts", "observed density", "observed pages", "no data yet"
+]
+"""Basis of an estimate.
 
-
-Basis = Literal["known counts", "observed density", "observed pages", "one request each", "no data yet", "held"]
-"""From the surest to the least: counts that the API told; hits of days nearby; pages that such lists had; entities that
-cost one request each; a guess of one request; nothing to ask."""
+Counts that the API reported; hits of days nearby; pages that such lists had; entities that cost one request each;
+without any data one request, or `DEFAULT_PAGES`."""
 
 BASIS_BY_CERTAINTY: tuple[Basis, ...] = (
-    "held",
+    "nothing to request",
     "one request each",
     "known counts",
     "observed density",
     "observed pages",
     "no data yet",
 )
+"""Each basis, the most certain first."""
 
 MAX_FOLLOW_ROWS = 5_000
-"""Accounts of a follow list that the API gives at most (reference 3.7)."""
+"""Accounts of a follow list that the API returns at most (reference 3.7)."""
 
 DEFAULT_PAGES: Mapping[str, float] = {"liked_videos": 2.0, "reposted_videos": 2.0, "followers": 1.0, "following": 1.0}
-"""Pages taken for a list of which nothing is known, where it may have more than one."""
+"""Pages assumed for a list without data, for entities whose lists may have more than one page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Requests that work will need, and the least certain of the grounds for it."""
+    """Number of requests, and its basis. A sum has the least certain basis of its terms."""
 
     requests: float = 0.0
-    basis: Basis = "held"
+    basis: Basis = "nothing to request"
 
     def __add__(self, other: "Estimate") -> "Estimate":
         return Estimate(self.requests + other.requests, max(self.basis, other.basis, key=BASIS_BY_CERTAINTY.index))
 
 
 NO_COST = Estimate()
-"""What costs nothing."""
+"""The estimate of work that needs no request."""
 
 
 def sum_estimates(estimates: Iterable[Estimate]) -> Estimate:
-    """The sum of several estimates."""
+    """Return the sum of several estimates."""
     return sum(estimates, NO_COST)
 
 
 def estimate_search(
     days: Sequence[date],
-    density: Mapping[date, float],
+    hits_per_day: Mapping[date, float],
     *,
     page_size: int = MAX_COUNT,
     window_days: int = MAX_WINDOW_DAYS,
-    parts: int = 1,
+    n_batches: int = 1,
 ) -> Estimate:
-    """Requests of a search over some days, in the windows that the collector will choose.
+    """Return the requests of a search over some days, in the windows that the collector will choose.
 
-    `density` gives the raw hits of days that are held. Without any, the windows are counted: one request each at least.
-    A query of many accounts is asked in `parts`, each of which is taken to have as many hits as the others.
+    `hits_per_day` are the raw hits of collected days. If there are none, each window counts as one request, which is a
+    lower bound. A query with many usernames is searched in `n_batches`; the hits are divided evenly among them.
     """
     if not days:
-        return Estimate()
+        return NO_COST
     first, last = min(days), max(days)
-    around = [date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1)]
-    expected = {day: hits / parts for day, hits in estimate_hits_per_day(density, around).items()}
-    windows = plan_windows(days, expected, most_days=window_days, page_size=page_size)
+    all_days = [date.fromordinal(number) for number in range(first.toordinal(), last.toordinal() + 1)]
+    expected = {day: hits / n_batches for day, hits in estimate_hits_per_day(hits_per_day, all_days).items()}
+    windows = plan_windows(days, expected, max_days=window_days, page_size=page_size)
     requests = sum(requests_for_hits(expected_hits(window.days, expected), page_size) for window in windows)
-    return Estimate(parts * requests, "observed density" if expected else "no data yet")
+    return Estimate(n_batches * requests, "observed density" if expected else "no data yet")
 
 
 def estimate_list(
@@ -88,9 +94,9 @@ def estimate_list(
     page_size: int = MAX_COUNT,
     ceiling: int = 0,
 ) -> Estimate:
-    """Requests of one list: `expected` rows if a count promises them, else the pages that such lists had on average.
+    """Return the requests of one list: from the `expected` rows if known, else from the mean pages of such lists.
 
-    `ceiling` is the number of comments after which a list is not asked further (0: none).
+    `ceiling` is the number of comments after which a list is not continued (0: no limit).
     """
     if entity in ("users", "pinned_videos"):
         return Estimate(1, "one request each")
@@ -106,7 +112,7 @@ def estimate_list(
 
 
 def mean_comment_requests_per_day(raw: Path | RawTables) -> dict[str, float]:
-    """Requests for the comments of a day on average, by study, over the days that were asked."""
+    """Return the mean requests for the comments of a day, by study, over the days with an attempt."""
     rows = query_raw(
         raw,
         "coverage",
@@ -117,7 +123,7 @@ def mean_comment_requests_per_day(raw: Path | RawTables) -> dict[str, float]:
 
 
 def reply_request_ratio(raw: Path | RawTables, study: str) -> float:
-    """Requests for replies on each request for top-level comments, as they were in a study so far."""
+    """Return the requests for replies per request for top-level comments of a study so far; 0 without data."""
     [(ratio,)] = query_raw(
         raw,
         "coverage",
@@ -131,7 +137,7 @@ def reply_request_ratio(raw: Path | RawTables, study: str) -> float:
 
 
 def mean_requests_per_list(raw: Path | RawTables, entity: str) -> float | None:
-    """Requests that a list of an entity took on average, over all studies; None if none was ever complete."""
+    """Return the mean requests of a complete list of an entity, over all studies; None if no list is complete."""
     [(mean,)] = query_raw(
         raw,
         "coverage",
@@ -143,7 +149,7 @@ def mean_requests_per_list(raw: Path | RawTables, entity: str) -> float | None:
 
 
 def max_requests_per_period(raw: Path | RawTables) -> dict[tuple[str, str], float]:
-    """Requests that the costliest period of an entity of accounts took so far, by study and entity."""
+    """Return the requests of the costliest period of each entity of accounts so far, by study and entity."""
     rows = query_raw(
         raw,
         "coverage",

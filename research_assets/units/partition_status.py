@@ -1,4 +1,8 @@
-"""TODO charter."""
+"""The status of a partition: how many of its units are open or waiting, and since when it is complete.
+
+Not here: the status of a single unit (see coverage.py); how the status is read from the raw tables (see
+planning/inputs.py).
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,11 +12,13 @@ from research_assets.units.estimates import NO_COST, Estimate
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """How one partition stands. `open` units can be asked now, `resting` ones from `wakes` on.
+    """Status of one partition of an entity.
 
-    `looked_at` is when all of it was seen complete, `tried` says that what is open failed before, `begun` that a pause
-    interrupted it, `shown` that the UI has it as materialized, `lacks` that a day is held but for accounts that can be
-    tried again. `estimate` is for the open units.
+    `open_units` can be collected now, `waiting_units` from `next_try` on (UTC). `last_complete_at` is the end of the
+    newest observation in which all units were complete. `failed_before` is true if every open unit had an earlier
+    attempt, `in_progress` if a pause interrupted the collection. `is_materialized` is true if Dagster has a
+    materialization of the partition. `is_missing_accounts` is true if a day is collected except for accounts whose next
+    try is due. `estimate` is the cost of the open units.
     """
 
     open_units: int = 0

@@ -1,105 +1,91 @@
-"""In which periods and how long a study is observed, and when it looks for videos known from before. Pure.
+"""The times at which a study is observed: backfill, periods of accounts, and canary checks. Pure functions.
 
-Accounts are observed period after period while a study goes on, and once more when it is over.
+Accounts are observed once per period until the study ends, and in one more period after that. Not here: when a day
+settles or is due for re-observation (see study/spec.py); how a canary check is made (see collect/search/canary.py).
 """
 
-from collections.abc import Mapping
-from datetime import date, datetime, timedelta
-from typing import TYPE_CHECKING
-
-from research_assets.clock import midnight
-from research_assets.fields import ENTITIES
-from research_assets.study.spec import StudySpec
-
-if TYPE_CHECKING:
-    pass
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
 
 from research_assets.clock import week_of
-from research_assets.collect.types import CollectionTask
+from research_assets.fields import ENTITIES
+from research_assets.study.spec import StudySpec
 from research_assets.units.partition_status import PartitionStatus
 
-
-def is_backfill(task: CollectionTask, day: date, now: datetime) -> bool:
-    """Whether a day was due before yesterday: the quota's reserve for what is due today is closed to it."""
-    if ENTITIES[task.entity].time_axis == "observation":
-        return False
-    return now - midnight(day) > timedelta(days=2 + task.study.settle_days)
-
-
 CANARY_INTERVAL = timedelta(days=7)
-"""Between two looks for known videos, and the time after which a day's videos count as known from before."""
+"""Time between two canary checks, and the age from which a collected video is used in one."""
 
 MIN_CANARY_VIDEOS = 3
-"""Videos of a day that must be known, because a single one may have been withdrawn."""
+"""Videos that a day needs for a canary check, because a single one may have been withdrawn."""
+
+
+def is_backfill(study: StudySpec, entity: str, day: date, now: datetime) -> bool:
+    """Return whether a day settled more than a day ago. Backfill must not use the reserve of the quota."""
+    if ENTITIES[entity].time_axis == "observation":
+        return False
+    return now > study.settles_at(day) + timedelta(days=1)
 
 
 def period_length(study: StudySpec) -> timedelta:
-    """How long a period is in which a study's accounts are observed once."""
+    """Return the length of a period; a study observes each account once per period."""
     return timedelta(days=1 if study.observe == "daily" else 7)
 
 
 def current_period(study: StudySpec, now: datetime) -> date:
-    """The partition in which a study's accounts are observed now: the UTC day, or the Monday of its week."""
+    """Return the partition of accounts observed at `now`: the UTC day, or the Monday of its week."""
     return now.date() if study.observe == "daily" else week_of(now.date())
 
 
-def study_ends_at(study: StudySpec) -> datetime | None:
-    """When a study's last day reaches the last of its ages; None for a study without end."""
-    if study.end is None:
-        return None
-    return midnight(study.end) + timedelta(days=1 + max(study.settle_days, *study.reobserve_days, 0))
-
-
 def should_observe(
-    study: StudySpec, days: Mapping[date, PartitionStatus], seen_at: datetime | None, now: datetime
+    study: StudySpec, days: Mapping[date, PartitionStatus], last_observed_at: datetime | None, now: datetime
 ) -> bool:
-    """Whether a new period of a study's accounts begins by itself; `seen_at` is the last moment of earlier periods.
+    """Return whether a new period of a study's accounts starts at `now`.
 
-    A study is under way until it is over, see `over_at`. `days` are those whose videos name the accounts, none for a
-    panel: as long as some are missing, not all accounts are known. After that comes one period more.
+    `last_observed_at` is the newest observation in earlier periods. `days` are the days whose videos name the accounts;
+    none for a panel. Periods start until the last day of the study reached its last age and every one of `days` is
+    complete, because until then accounts may be missing. One more period follows after that.
     """
-    over = study_ends_at(study)
-    if study.end is None or over is None or now < over or seen_at is None:
+    ends_at = study.last_observation_due_at()
+    if study.end is None or ends_at is None or now < ends_at or last_observed_at is None:
         return True
-    number = (study.end - study.start).days + 1
-    for offset in range(number if days else 0):
+    n_days = (study.end - study.start).days + 1
+    for offset in range(n_days if days else 0):
         status = days.get(study.start + timedelta(days=offset))
         if status is None or status.open_units:
             return True
         if status.last_complete_at is not None:
-            over = max(over, status.last_complete_at)
-    return seen_at < over
+            ends_at = max(ends_at, status.last_complete_at)
+    return last_observed_at < ends_at
 
 
 def canary_day(
-    study: StudySpec, days: Sequence[date], last: datetime | None, waits_until: datetime | None, now: datetime
+    study: StudySpec, days: Sequence[date], last_check: datetime | None, next_try: datetime | None, now: datetime
 ) -> date | None:
-    """The day whose videos are looked for now; None if no look is due.
+    """Return the day whose videos the canary check searches for now; None if no check is due.
 
-    `days` are held for `EVERY` at least and have `SEVERAL` videos or more, `last` is when the study last looked,
-    `waits_until` the next try that a look without any answer set. Which day it is changes with the week, by lot.
+    Each of `days` was collected at least `CANARY_INTERVAL` ago and has `MIN_CANARY_VIDEOS` videos or more. `next_try`
+    is set if the last check was not answered. A hash of the study's name and the week selects one of `days`.
     """
-    if not days or not should_observe(study, {}, last, now):
+    if not days or not should_observe(study, {}, last_check, now):
         return None
-    if last is not None and now < (waits_until or last + CANARY_INTERVAL):
+    if last_check is not None and now < (next_try or last_check + CANARY_INTERVAL):
         return None
     week = now.date().toordinal() // CANARY_INTERVAL.days
-    group = hashlib.blake2b(f"{study.name}:{week}".encode(), digest_size=8).digest()
-    return sorted(days)[int.from_bytes(group) % len(days)]
+    digest = hashlib.blake2b(f"{study.name}:{week}".encode(), digest_size=8).digest()
+    return sorted(days)[int.from_bytes(digest) % len(days)]
 
 
-def remaining_canary_checks(study: StudySpec, last: datetime | None, now: datetime) -> int | None:
-    """How many looks for known videos are still to come, one each `EVERY`; None for a study without end.
+def remaining_canary_checks(study: StudySpec, last_check: datetime | None, now: datetime) -> int | None:
+    """Return the number of canary checks to come, one per `CANARY_INTERVAL`; None for a study without end.
 
-    `last` is when the study last looked. The first look comes when its first day may have been held for `EVERY`.
+    The first check is due `CANARY_INTERVAL` after the first day settled.
     """
     if study.end is None:
         return None
-    first = midnight(study.start) + timedelta(days=1 + study.settle_days) + CANARY_INTERVAL
-    at = max(now, last + CANARY_INTERVAL if last else first)
+    first_due = study.settles_at(study.start) + CANARY_INTERVAL
+    due_at = max(now, last_check + CANARY_INTERVAL if last_check else first_due)
     number = 0
-    while should_observe(study, {}, last, at):
-        number, last, at = number + 1, at, at + CANARY_INTERVAL
+    while should_observe(study, {}, last_check, due_at):
+        number, last_check, due_at = number + 1, due_at, due_at + CANARY_INTERVAL
     return number

@@ -1,6 +1,7 @@
-"""Whom and what to ask: the units of a partition, drawn from the study's rules and from what is already held.
+"""The units of a partition that a study collects: from the study's rules and the data collected before.
 
-Reads the raw tables; sends nothing. Days of videos are no targets: their windows are planned in `plan.py`.
+The functions read the raw tables and send no request. Not here: days of videos, which are searched in windows (see
+windows.py).
 """
 
 import hashlib
@@ -19,9 +20,10 @@ from research_assets.units.coverage import UnitKind
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One unit to ask: a video's comments, a comment's replies, an account's profile or list.
+    """One unit to collect: a video's comments, a comment's replies, an account's profile or list.
 
-    `expected` is the number of rows that another field promises; `probability` the chance with which it was drawn.
+    `expected` is the number of rows according to a field of another entity. `inclusion_probability` is the probability
+    of the unit to be in the sample; 1 without sampling.
     """
 
     entity: str
@@ -32,7 +34,7 @@ class Target:
     inclusion_probability: float = 1.0
 
     def request(self, study: StudySpec, page_size: int, cursor: int | None) -> Request:
-        """The request for the page at `cursor`."""
+        """Return the request for the page at `cursor`."""
         fields = study.fields.get(self.entity)
         if self.kind == "video":
             return comment_list(video_id=int(self.unit), fields=fields, max_count=page_size, cursor=cursor)
@@ -44,12 +46,15 @@ class Target:
 
 
 def video_targets(raw: Path | RawTables, study: StudySpec, day: date) -> list[Target]:
-    """The videos of a day whose comments the study wants, in falling order of comments; newest counts decide."""
+    """Return the videos of a day whose comments the study collects, those with most comments first.
+
+    The counts are those of the newest observation.
+    """
     return video_targets_by_day(raw, study, [day]).get(day, [])
 
 
 def video_targets_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable[date]) -> dict[date, list[Target]]:
-    """The same for several days in one look."""
+    """Return `video_targets` for several days, read in one query."""
     rows = query_raw(
         raw,
         "videos",
@@ -60,16 +65,21 @@ def video_targets_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable
     return {
         day: [
             Target(
-                "comments", "video", str(video), {"asked_video_id": video}, expected=count, inclusion_probability=chance
+                "comments",
+                "video",
+                str(video),
+                {"asked_video_id": video},
+                expected=count,
+                inclusion_probability=probability,
             )
-            for video, count, chance in _apply_rule([(video, count) for _, video, count in of_day], study.comments)
+            for video, count, probability in _apply_rule([(video, count) for _, video, count in group], study.comments)
         ]
-        for day, of_day in groupby(rows, key=lambda row: row[0])
+        for day, group in groupby(rows, key=lambda row: row[0])
     }
 
 
 def count_video_targets(raw: Path | RawTables, study: StudySpec, days: Iterable[date]) -> int:
-    """About how many videos of some days have comments that the study wants."""
+    """Return the approximate number of videos of some days whose comments the study collects."""
     rule = study.comments
     rows = query_raw(
         raw,
@@ -88,12 +98,12 @@ def count_video_targets(raw: Path | RawTables, study: StudySpec, days: Iterable[
 
 
 def reply_targets(raw: Path | RawTables, study: StudySpec, day: date) -> list[Target]:
-    """Comments of a day's videos whose `reply_count` exceeds the replies that are held."""
+    """Return the comments of a day's videos whose `reply_count` exceeds the number of collected replies."""
     return reply_targets_by_day(raw, study, [day]).get(day, [])
 
 
 def reply_targets_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable[date]) -> dict[date, list[Target]]:
-    """The same for several days in one look."""
+    """Return `reply_targets` for several days, read in one query."""
     if study.comments.replies == "none":
         return {}
     rows = query_raw(
@@ -104,39 +114,40 @@ def reply_targets_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable
         SELECT c.day, c.video_id, c.id, c.reply_count
         FROM (SELECT day, id, max_by(video_id, observed_at) AS video_id, max_by(reply_count, observed_at) AS reply_count
               FROM {table} WHERE asked_comment_id IS NULL GROUP BY day, id) c
-        LEFT JOIN (SELECT day, asked_comment_id AS id, count(DISTINCT id) AS held
+        LEFT JOIN (SELECT day, asked_comment_id AS id, count(DISTINCT id) AS n_replies
                    FROM {table} WHERE asked_comment_id IS NOT NULL GROUP BY ALL) r USING (day, id)
-        WHERE c.reply_count > coalesce(r.held, 0)
+        WHERE c.reply_count > coalesce(r.n_replies, 0)
         ORDER BY c.day, c.video_id, c.id
         """,
     )
     return {
-        day: [reply_target(video, comment, count) for _, video, comment, count in of_day]
-        for day, of_day in groupby(rows, key=lambda row: row[0])
+        day: [reply_target(video, comment, count) for _, video, comment, count in group]
+        for day, group in groupby(rows, key=lambda row: row[0])
     }
 
 
 def reply_target(video: int, comment: int, replies: int) -> Target:
-    """The replies of one comment."""
+    """Return the target for the replies of one comment."""
     return Target(
         "comments", "comment", str(comment), {"asked_video_id": video, "asked_comment_id": comment}, expected=replies
     )
 
 
 def account_targets(raw: Path | RawTables, study: StudySpec, entity: str) -> list[Target]:
-    """The accounts that a study observes: for `users` by its rule, for everything else its panel.
+    """Return the accounts that a study observes: for `users` by its rule, for other entities its panel.
 
-    Handles differ in more than their case, so each is asked once in its first spelling.
+    Two handles that differ only in case are one account; it is collected once, with its first spelling.
     """
     names: Iterable[str] = study.panel
     if entity == "users":
         names = _user_names(raw, study)
-    once: dict[str, str] = {}
+    unique: dict[str, str] = {}
     for name in names:
-        once.setdefault(name.casefold(), name)
-    promised = _expected_list_lengths(raw, entity)
+        unique.setdefault(name.casefold(), name)
+    expected = _expected_list_lengths(raw, entity)
     return [
-        Target(entity, "account", name, {"asked_username": name}, expected=promised.get(name)) for name in once.values()
+        Target(entity, "account", name, {"asked_username": name}, expected=expected.get(name))
+        for name in unique.values()
     ]
 
 
@@ -157,7 +168,7 @@ def _user_names(raw: Path | RawTables, study: StudySpec) -> list[str]:
 
 
 def _expected_list_lengths(raw: Path | RawTables, entity: str) -> dict[str, int]:
-    """How long an account's list should be, by the newest profile that any study holds."""
+    """Return the expected rows of each account's list, from the newest profile collected by any study."""
     column = {"followers": "follower_count", "following": "following_count"}.get(entity)
     if column is None:
         return {}
@@ -183,6 +194,6 @@ def _apply_rule(rows: Sequence[tuple[int, int | None]], rule: CommentRule) -> li
 
 
 def _sampling_draw(video: int, seed: int) -> float:
-    """A number in [0, 1) that depends on nothing but the video and the seed: the same draw at each run."""
+    """Return a number in [0, 1) that depends on the video and the seed only, so that each run draws the same sample."""
     digest = hashlib.blake2b(f"{seed}:{video}".encode(), digest_size=8).digest()
     return int.from_bytes(digest) / 2**64

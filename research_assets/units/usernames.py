@@ -1,49 +1,53 @@
-"""A search by accounts in parts: which accounts are asked together, and which are held for which day.
+"""Batches of the usernames in a query, and the usernames that are searched separately.
 
-A query that names many accounts fails, and one name can break it for all others (reference 3.1.1, §7 #24). Here is what
-a part of such a query is and what its parts add up to. Which of them fails a search is found out in `blame.py`.
+A query that names many accounts fails, and one name can make it fail for all others (reference 3.1.1, §7 #24). Not
+here: which username makes a search fail (see collect/search/bisect.py); the progress of the batches (see
+collect/search/username_batches.py).
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from itertools import pairwise
 from typing import Any
 
 from research_assets.study.spec import QueryGroups
-from research_assets.units.coverage import Attempt, UnitStatus
+from research_assets.units.coverage import Attempt, UnitStatus, attempt_time
 from research_assets.units.periods import MIN_CANARY_VIDEOS
 
 Usernames = tuple[str, ...]
-"""The accounts of a part; none stands for the whole query."""
+"""The usernames of one batch; an empty tuple stands for the whole query."""
 
-_ISOLATED_REASON = "Asked by itself: a search for it and others was not answered."
+ISOLATED_REASON = "Searched separately: the API did not answer a search with other usernames."
+"""Reason of the attempt at a username that has been taken out of its batch."""
 
 
 def batchable_usernames(query: QueryGroups) -> Usernames:
-    """The accounts by which a query can be asked in parts: none if it names one at most, or not as a condition for all.
+    """Return the usernames by which a query can be divided into batches.
 
-    A hit must satisfy each condition of `and`, and a lone condition of `or`; so each hit is in exactly one part.
+    The result is empty if the query names one username at most, or if its username condition does not apply to all
+    hits. It applies to all hits as a condition of `and` or as the only condition of `or`; each hit is then in exactly
+    one batch.
     """
     condition = _condition(query)
     return tuple(dict.fromkeys(condition[1]["field_values"])) if condition else ()
 
 
 def restrict_query(query: QueryGroups, names: Usernames) -> QueryGroups:
-    """The query for some of its accounts; for none of them named, the query itself."""
+    """Return the query restricted to some of its usernames; the query itself if `names` is empty."""
     condition = _condition(query)
     if not names or condition is None:
         return query
-    group, whole = condition
-    part = {**whole, "field_values": list(names)}
-    return {**query, group: tuple(part if one is whole else one for one in query[group])}
+    group, original = condition
+    restricted = {**original, "field_values": list(names)}
+    return {**query, group: tuple(restricted if other is original else other for other in query[group])}
 
 
-def batch_usernames(names: Usernames, most: int) -> list[Usernames]:
-    """Accounts in as few batches of `most` as they need, all about as large."""
-    number = -(-len(names) // most)
-    cuts = [len(names) * i // number for i in range(number + 1)] if number else [0]
-    return [names[begin:end] for begin, end in pairwise(cuts)]
+def batch_usernames(names: Usernames, max_size: int) -> list[Usernames]:
+    """Return the usernames in as few batches of at most `max_size` as possible, all of about the same size."""
+    n_batches = -(-len(names) // max_size)
+    bounds = [len(names) * i // n_batches for i in range(n_batches + 1)] if n_batches else [0]
+    return [names[begin:end] for begin, end in pairwise(bounds)]
 
 
 def _condition(query: QueryGroups) -> tuple[str, Mapping[str, Any]] | None:
@@ -58,41 +62,46 @@ def _condition(query: QueryGroups) -> tuple[str, Mapping[str, Any]] | None:
 
 
 def isolated_usernames(names: Usernames, records: Iterable[UnitStatus]) -> dict[str, Attempt]:
-    """Accounts that are asked by themselves since a search for them and others failed, each with its newest verdict."""
-    wanted, newest = set(names), dict[str, Attempt]()
+    """Return the usernames that are searched separately since a batch with them failed, with their newest attempts."""
+    requested, newest = set(names), dict[str, Attempt]()
     for record in records:
         attempt = record.attempt
-        if attempt.unit_kind == "account" and attempt.unit in wanted:
-            newest[attempt.unit] = max(newest.get(attempt.unit, attempt), attempt, key=_last_at)
-    return {name: one for name, one in newest.items() if one.state != "complete" or one.reason == _ISOLATED_REASON}
+        if attempt.unit_kind == "account" and attempt.unit in requested:
+            newest[attempt.unit] = max(newest.get(attempt.unit, attempt), attempt, key=attempt_time)
+    return {
+        name: attempt
+        for name, attempt in newest.items()
+        if attempt.state != "complete" or attempt.reason == ISOLATED_REASON
+    }
 
 
 def most_frequent_usernames(
-    authors: Iterable[str], alone: Mapping[str, Attempt], most: int, enough: int | None = None
+    authors: Iterable[str], isolated: Mapping[str, Attempt], max_usernames: int, max_videos: int | None = None
 ) -> Usernames:
-    """The accounts by which some of the videos with these `authors` are found in one search: those with most of them.
+    """Return the usernames with most of the videos that have these `authors`, for one search that finds the videos.
 
-    They are `most` at most, and no more than have `enough` videos. One that is asked by itself is taken only where the
-    others have fewer than `SEVERAL` and it has more; one that no search finds is never.
+    There are at most `max_usernames`; a further one is added only while they have fewer than `max_videos` videos. One
+    of the `isolated` usernames is returned, alone, if the others have fewer than `MIN_CANARY_VIDEOS` videos and it has
+    more. An isolated username without a complete search is never returned.
     """
-    found = Counter(authors)
-    ranked = [name for name, _ in found.most_common()]
+    n_videos = Counter(authors)
+    ranked = [name for name, _ in n_videos.most_common()]
     chosen: list[str] = []
-    videos = 0
+    total = 0
     for name in ranked:
-        if len(chosen) == most or (enough is not None and videos >= enough):
+        if len(chosen) == max_usernames or (max_videos is not None and total >= max_videos):
             break
-        if name not in alone:
+        if name not in isolated:
             chosen.append(name)
-            videos += found[name]
-    single = next((name for name in ranked if name in alone and alone[name].state == "complete"), None)
-    return (single,) if single and videos < min(MIN_CANARY_VIDEOS, found[single]) else tuple(chosen)
+            total += n_videos[name]
+    single = next((name for name in ranked if name in isolated and isolated[name].state == "complete"), None)
+    return (single,) if single and total < min(MIN_CANARY_VIDEOS, n_videos[single]) else tuple(chosen)
 
 
 def days_missing_accounts(
     query: QueryGroups, records: Iterable[UnitStatus], now: datetime, *, retry: bool
 ) -> set[date]:
-    """Days that lack an account whose next try has come; with `retry`, whether it has come or not."""
+    """Return the days that miss a quarantined account whose next try is due; with `retry`, whether it is due or not."""
     names = set(batchable_usernames(query))
     return {
         record.attempt.partition
@@ -101,7 +110,3 @@ def days_missing_accounts(
         and record.attempt.state == "quarantined"
         and (retry or record.attempt.next_try is None or record.attempt.next_try <= now)
     }
-
-
-def _last_at(attempt: Attempt | None) -> datetime:
-    return (attempt and attempt.last_at) or datetime.min.replace(tzinfo=UTC)

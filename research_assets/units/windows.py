@@ -1,7 +1,8 @@
-"""Which windows a search is asked in, and what they will cost. Pure functions of days and densities: no I/O, no clock.
+"""The windows of a search, and their cost. Pure functions of days and expected hits.
 
-A window is one search over neighbouring days. Its cost is the pages that its raw hits fill, at least one, so sparse
-days share a request and dense days pay at most one partial page per window.
+A window is one search over consecutive days. It costs as many requests as its raw hits fill pages, at least one. Sparse
+days therefore share a request, and dense days cost at most one partial page per window. Not here: how a window is
+collected and when it is split (see collect/search/).
 """
 
 import math
@@ -13,18 +14,21 @@ from datetime import date, timedelta
 from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
 
 MAX_WINDOW_PAGES = 64
-"""Windows of known density are cut at about this many pages: they run side by side, at under 1 % for partial pages."""
+"""Approximate size in pages at which windows with known hits end, so that several run concurrently.
+
+The partial pages cost less than 1 % of the requests."""
 
 ONE_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class SearchWindow:
-    """Days `first` to `last`, both included, asked as one search.
+    """Days `first` to `last`, both included, collected with one search.
 
-    `failures` counts the wider windows that failed; `confirms` says that an empty answer is asked once more. `names`
-    are the accounts of the query that it is asked for, none for the whole query: `answers` says that its days were
-    answered for others, `tellers` how many accounts were asked alone to learn that, `told` that nothing can be learned.
+    `n_failures` counts the wider windows that failed. `is_recheck` is true if the window repeats a search with an
+    implausible result. `usernames` is the batch of the query that is searched; empty for the whole query. `days_answer`
+    is true if the API answered a search for other usernames on the same days, and `n_probes` counts the usernames that
+    were searched alone to find out. `bisect_exhausted` is true if no further bisection can find the failing username.
     """
 
     first: date
@@ -38,11 +42,11 @@ class SearchWindow:
 
     @property
     def days(self) -> tuple[date, ...]:
-        """Every day of the window."""
+        """Every day of the window, oldest first."""
         return tuple(self.first + ONE_DAY * i for i in range((self.last - self.first).days + 1))
 
     def __str__(self) -> str:
-        """The window as people write it."""
+        """The window as text: `2026-02-01..2026-02-07 for anna and 2 more`."""
         days = f"{self.first}..{self.last}" if self.first != self.last else f"{self.first}"
         if not self.usernames:
             return days
@@ -52,67 +56,67 @@ class SearchWindow:
 
 
 def requests_for_hits(hits: float, page_size: int = MAX_COUNT) -> int:
-    """Requests that a search with so many raw hits needs: an empty one costs one."""
+    """Return the requests of a search with `hits` raw hits; a search without hits costs one."""
     return max(1, math.ceil(hits / page_size - 1e-9))
 
 
 def plan_windows(
     days: Sequence[date],
-    density: Mapping[date, float],
+    hits_per_day: Mapping[date, float],
     *,
-    most_days: int = MAX_WINDOW_DAYS,
+    max_days: int = MAX_WINDOW_DAYS,
     page_size: int = MAX_COUNT,
-    most_pages: int = MAX_WINDOW_PAGES,
+    max_pages: int = MAX_WINDOW_PAGES,
 ) -> list[SearchWindow]:
-    """Cut the wanted days into the windows that cost the fewest requests, newest first.
+    """Return the windows that collect some days with the fewest requests, newest first.
 
-    `density` gives the raw hits expected for a day; a day that is not in it counts as empty, so that a first contact
-    asks wide windows and learns. A window may span days that are not wanted where that is cheaper than a second
-    search. It is at most `most_days` long and, where the density is known, about `most_pages` large (a single day may
-    be larger). Ties go to fewer windows.
+    `hits_per_day` are the expected raw hits; a day without a value counts as empty, so that the first searches of a
+    study use wide windows. A window may include other days if that is cheaper than a second search. It has at most
+    `max_days` days. If the hits are known it has about `max_pages` pages at most; a single day may have more. Of plans
+    with equal cost the one with fewer windows is returned.
     """
-    wanted = sorted(set(days))
+    requested = sorted(set(days))
     best: list[tuple[int, int]] = [(0, 0)]
     start: list[int] = []
-    for end in range(len(wanted)):
+    for end in range(len(requested)):
         options = []
         hits = 0.0
-        edge = wanted[end] + ONE_DAY
+        edge = requested[end] + ONE_DAY
         for begin in range(end, -1, -1):
-            if (wanted[end] - wanted[begin]).days >= most_days:
+            if (requested[end] - requested[begin]).days >= max_days:
                 break
-            while edge > wanted[begin]:
+            while edge > requested[begin]:
                 edge -= ONE_DAY
-                hits += density.get(edge, 0.0)
+                hits += hits_per_day.get(edge, 0.0)
             pages = requests_for_hits(hits, page_size)
-            if begin < end and pages > most_pages:
+            if begin < end and pages > max_pages:
                 break
             options.append((best[begin][0] + pages, best[begin][1] + 1, begin))
         requests, windows, begin = min(options)
         best.append((requests, windows))
         start.append(begin)
     plan = []
-    end = len(wanted) - 1
+    end = len(requested) - 1
     while end >= 0:
-        plan.append(SearchWindow(wanted[start[end]], wanted[end]))
+        plan.append(SearchWindow(requested[start[end]], requested[end]))
         end = start[end] - 1
     return plan
 
 
 def split_window(
-    window: SearchWindow, density: Mapping[date, float], page_size: int = MAX_COUNT
+    window: SearchWindow, hits_per_day: Mapping[date, float], page_size: int = MAX_COUNT
 ) -> tuple[SearchWindow, SearchWindow]:
-    """Cut a failed window of several days in two, near the middle, where the halves waste the least of their pages."""
+    """Split a failed window of several days in two, near the middle, where the two need the fewest requests."""
     days = window.days
     middle = len(days) // 2
-    near = [i for i in (middle, middle - 1, middle + 1) if 0 < i < len(days)]
+    candidates = [i for i in (middle, middle - 1, middle + 1) if 0 < i < len(days)]
 
-    def pages(i: int) -> int:
-        return requests_for_hits(expected_hits(days[:i], density), page_size) + requests_for_hits(
-            expected_hits(days[i:], density), page_size
+    def requests(i: int) -> int:
+        return requests_for_hits(expected_hits(days[:i], hits_per_day), page_size) + requests_for_hits(
+            expected_hits(days[i:], hits_per_day), page_size
         )
 
-    cut = min(near, key=pages)
+    cut = min(candidates, key=requests)
     return (
         replace(window, last=days[cut - 1], n_failures=window.n_failures + 1),
         replace(window, first=days[cut], n_failures=window.n_failures + 1),
@@ -120,18 +124,18 @@ def split_window(
 
 
 def date_ranges(days: Sequence[date]) -> list[tuple[date, date]]:
-    """First and last day of each stretch of neighbouring days."""
-    stretches: list[tuple[date, date]] = []
+    """Return the first and last day of each range of consecutive days."""
+    ranges: list[tuple[date, date]] = []
     for day in sorted(days):
-        if stretches and stretches[-1][1] + ONE_DAY == day:
-            stretches[-1] = (stretches[-1][0], day)
+        if ranges and ranges[-1][1] + ONE_DAY == day:
+            ranges[-1] = (ranges[-1][0], day)
         else:
-            stretches.append((day, day))
-    return stretches
+            ranges.append((day, day))
+    return ranges
 
 
 def split_at_dead_days(days: Iterable[date], dead: Collection[date]) -> list[list[date]]:
-    """Days in groups between which a window must not reach: across a dead day it could only fail."""
+    """Return the days in groups. A window must not span two groups, because it fails if it contains a dead day."""
     groups: list[list[date]] = []
     last: date | None = None
     for day in sorted(days):
@@ -143,38 +147,45 @@ def split_at_dead_days(days: Iterable[date], dead: Collection[date]) -> list[lis
     return groups
 
 
-def expected_hits(days: Sequence[date], density: Mapping[date, float]) -> float:
-    """Raw hits expected for some days."""
-    return sum(density.get(day, 0.0) for day in days)
+def expected_hits(days: Sequence[date], hits_per_day: Mapping[date, float]) -> float:
+    """Return the raw hits expected for some days together."""
+    return sum(hits_per_day.get(day, 0.0) for day in days)
 
 
-def estimate_hits_per_day(density: Mapping[date, float], days: Sequence[date]) -> dict[date, float]:
-    """Raw hits expected for each of `days`: what was seen, else the mean of the nearest days seen on either side.
+def estimate_hits_per_day(observed: Mapping[date, float], days: Sequence[date]) -> dict[date, float]:
+    """Return the raw hits expected for each of `days`: the observed hits, else the mean of the 7 nearest observed days.
 
-    Nothing seen at all gives an empty answer: the density is unknown, which is not the same as zero.
+    Without any observed day the result is empty: the hits are unknown, not zero.
     """
-    seen = sorted(density)
-    if not seen:
+    observed_days = sorted(observed)
+    if not observed_days:
         return {}
     expected = {}
     for day in days:
-        if day in density:
-            expected[day] = density[day]
+        if day in observed:
+            expected[day] = observed[day]
             continue
-        place = bisect(seen, day)
-        near = sorted(seen[max(0, place - 7) : place + 7], key=lambda other: abs((other - day).days))[:7]
-        expected[day] = sum(density[other] for other in near) / len(near)
+        index = bisect(observed_days, day)
+        nearby = observed_days[max(0, index - 7) : index + 7]
+        nearest = sorted(nearby, key=lambda other: abs((other - day).days))[:7]
+        expected[day] = sum(observed[other] for other in nearest) / len(nearest)
     return expected
 
 
 def apportion(total: int, weights: Mapping[date, float]) -> dict[date, int]:
-    """Share a whole number out by weight without losing one: largest remainders first, equal shares without weights."""
+    """Divide a whole number by weight with the largest-remainder method; the shares are equal if all weights are 0.
+
+    The shares are whole numbers and sum up to `total`.
+    """
     if not weights:
         return {}
-    mass = sum(weights.values())
-    shares = {day: total * weight / mass if mass else total / len(weights) for day, weight in weights.items()}
-    whole = {day: math.floor(share) for day, share in shares.items()}
-    order = sorted(shares, key=lambda day: (whole[day] - shares[day], day))
-    for day in order[: total - sum(whole.values())]:
-        whole[day] += 1
-    return whole
+    sum_of_weights = sum(weights.values())
+    exact = {
+        day: total * weight / sum_of_weights if sum_of_weights else total / len(weights)
+        for day, weight in weights.items()
+    }
+    shares = {day: math.floor(share) for day, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda day: (shares[day] - exact[day], day))
+    for day in by_remainder[: total - sum(shares.values())]:
+        shares[day] += 1
+    return shares

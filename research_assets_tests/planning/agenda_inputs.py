@@ -1,4 +1,4 @@
-"""Facts for the agenda, made by hand, and what it asks of a study."""
+"""Inputs of the agenda for tests, and the partitions that an agenda plans."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -14,20 +14,21 @@ TODAY = NOW.date()
 DAY = timedelta(days=1)
 
 
-def pool(left: int, cap: int = 1000, name: str = "research") -> PoolState:
-    return PoolState(name, TODAY, cap, cap - left, left, 0, None if left else next_midnight(NOW))
+def pool(remaining: int, cap: int = 1000, name: str = "research") -> PoolState:
+    return PoolState(name, TODAY, cap, cap - remaining, remaining, 0, None if remaining else next_midnight(NOW))
 
 
-def make_inputs(*studies: StudySpec, left: int = 1000, cap: int = 1000, **more: Any) -> AgendaInputs:
-    known: dict[str, Any] = {
+def make_inputs(*studies: StudySpec, remaining: int = 1000, cap: int = 1000, **values: Any) -> AgendaInputs:
+    inputs: dict[str, Any] = {
         "partition_status": {},
         "hits_per_day": {one.name: {one.start: 100.0} for one in studies},
-    } | more
-    return AgendaInputs(studies, pools={"research": pool(left, cap), "follow": pool(20000, 20000, "follow")}, **known)
+    } | values
+    pools = {"research": pool(remaining, cap), "follow": pool(20000, 20000, "follow")}
+    return AgendaInputs(studies, pools=pools, **inputs)
 
 
-def completed(*days: date, looked_at: datetime = NOW) -> dict[date, PartitionStatus]:
-    return {day: PartitionStatus(last_complete_at=looked_at) for day in days}
+def completed(*days: date, at: datetime = NOW) -> dict[date, PartitionStatus]:
+    return {day: PartitionStatus(last_complete_at=at) for day in days}
 
 
 def date_range(first: date, last: date) -> list[date]:
@@ -35,6 +36,4 @@ def date_range(first: date, last: date) -> list[date]:
 
 
 def planned_partitions(agenda: Agenda, name: str = "garden", entity: str = "videos") -> list[date]:
-    return sorted(
-        day for item in agenda.items if (item.study, item.entity) == (name, entity) for day in item.partitions
-    )
+    return sorted(day for run in agenda.items if (run.study, run.entity) == (name, entity) for day in run.partitions)

@@ -1,4 +1,4 @@
-"""What holds of every agenda, whatever stands where: within the quota, by weight, nothing left out."""
+"""Properties of every agenda: it fits the quota, follows the weights, and accounts for every open unit."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,7 +19,7 @@ from research_assets_tests.collect.harness import QUERY, study
 from research_assets_tests.planning.agenda_inputs import DAY, NOW, TODAY, date_range, make_inputs, pool
 
 few = hypothesis_settings(max_examples=60)
-moments = st.integers(-40 * 24, 40 * 24).map(lambda hours: NOW + timedelta(hours=hours))
+times = st.integers(-40 * 24, 40 * 24).map(lambda hours: NOW + timedelta(hours=hours))
 
 
 @st.composite
@@ -30,7 +30,7 @@ def partition_status(draw: st.DrawFn, costs: bool) -> PartitionStatus:
         open_units=units if kind in ("open", "both") else 0,
         waiting_units=draw(st.integers(1, 5)) if kind in ("backing_off", "both") else 0,
         next_try=NOW + DAY if kind in ("backing_off", "both") else None,
-        last_complete_at=draw(moments) if kind == "done" else None,
+        last_complete_at=draw(times) if kind == "done" else None,
         failed_before=draw(st.booleans()),
         in_progress=draw(st.booleans()),
         is_materialized=draw(st.booleans()),
@@ -41,7 +41,7 @@ def partition_status(draw: st.DrawFn, costs: bool) -> PartitionStatus:
 @st.composite
 def agenda_inputs(draw: st.DrawFn) -> AgendaInputs:
     names = draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True))
-    studies, statuses, density = [], {}, {}
+    studies, statuses, hits_per_day = [], {}, {}
     for name in names:
         start = TODAY - DAY * draw(st.integers(0, 50))
         one = StudySpec(
@@ -64,13 +64,13 @@ def agenda_inputs(draw: st.DrawFn) -> AgendaInputs:
         }
         statuses[name, "users"] = {week_of(TODAY): draw(partition_status(costs=True))}
         statuses[name, "followers"] = {week_of(TODAY): draw(partition_status(costs=True))}
-        density[name] = {start: float(hits)} if (hits := draw(st.integers(0, 900))) else {}
+        hits_per_day[name] = {start: float(hits)} if (hits := draw(st.integers(0, 900))) else {}
     keys = st.sampled_from(sorted(statuses))
     cap = draw(st.integers(1, 60))
     return AgendaInputs(
         studies=studies,
         partition_status=statuses,
-        hits_per_day=density,
+        hits_per_day=hits_per_day,
         pools={
             "research": pool(draw(st.integers(0, cap)), cap),
             "follow": pool(draw(st.integers(0, 50)), 50, "follow"),
@@ -91,25 +91,25 @@ def by_pool(items: tuple[PlannedRun, ...]) -> Mapping[str, int]:
 
 @few
 @given(agenda_inputs())
-def test_never_more_than_fits(world: AgendaInputs) -> None:
-    agenda = build_agenda(world, NOW)
+def test_agenda_never_exceeds_the_free_requests(inputs: AgendaInputs) -> None:
+    agenda = build_agenda(inputs, NOW)
     for name, spent in by_pool(agenda.items).items():
-        expected = sum(n for (_, entity), n in world.running_requests.items() if BY_ENTITY[entity].pool == name)
-        assert spent <= max(0, world.pools[name].remaining - expected)
+        expected = sum(n for (_, entity), n in inputs.running_requests.items() if BY_ENTITY[entity].pool == name)
+        assert spent <= max(0, inputs.pools[name].remaining - expected)
 
 
 @few
 @given(agenda_inputs())
-def test_never_what_is_settled_rests_runs_or_is_too_fresh(world: AgendaInputs) -> None:
-    studies = {one.name: one for one in world.studies}
+def test_agenda_plans_no_settled_waiting_running_or_too_fresh_partition(inputs: AgendaInputs) -> None:
+    studies = {one.name: one for one in inputs.studies}
     seen = set()
-    for item in build_agenda(world, NOW).items:
+    for item in build_agenda(inputs, NOW).items:
         one = studies[item.study]
-        assert (item.study, item.entity) not in world.running_requests
-        assert (item.study, item.entity) not in world.backing_off_until
+        assert (item.study, item.entity) not in inputs.running_requests
+        assert (item.study, item.entity) not in inputs.backing_off_until
         if item.entity == "videos" and not item.recollect:
-            known = world.partition_status[item.study, "videos"]
-            # A run takes all from its first day to its last: in between lies nothing that it would ask.
+            known = inputs.partition_status[item.study, "videos"]
+            # A run collects every day from its first to its last, so no other day between them may be open.
             for day in set(date_range(item.partitions[0], item.partitions[-1])) - set(item.partitions):
                 assert not known.get(day, PartitionStatus(open_units=1)).open_units or known[day].last_complete_at
         else:
@@ -117,7 +117,7 @@ def test_never_what_is_settled_rests_runs_or_is_too_fresh(world: AgendaInputs) -
         for day in item.partitions:
             assert (item.entity, item.study, day) not in seen
             seen.add((item.entity, item.study, day))
-            one_day = world.partition_status[item.study, item.entity].get(day)
+            one_day = inputs.partition_status[item.study, item.entity].get(day)
             if item.entity == "videos":
                 assert one.start <= day <= min(one.end or TODAY, TODAY)
                 assert datetime(day.year, day.month, day.day, tzinfo=UTC) + DAY * (1 + one.settle_days) <= NOW
@@ -131,36 +131,38 @@ def test_never_what_is_settled_rests_runs_or_is_too_fresh(world: AgendaInputs) -
 
 @few
 @given(agenda_inputs())
-def test_the_same_facts_give_the_same_agenda(world: AgendaInputs) -> None:
-    again = replace(
-        world,
-        partition_status={key: dict(reversed(list(days.items()))) for key, days in world.partition_status.items()},
+def test_agenda_does_not_depend_on_the_order_of_its_inputs(inputs: AgendaInputs) -> None:
+    reordered = replace(
+        inputs,
+        partition_status={key: dict(reversed(list(days.items()))) for key, days in inputs.partition_status.items()},
     )
-    assert build_agenda(world, NOW) == build_agenda(again, NOW)
+    assert build_agenda(inputs, NOW) == build_agenda(reordered, NOW)
 
 
 @few
 @given(agenda_inputs())
-def test_every_open_unit_is_on_the_agenda_or_waits(world: AgendaInputs) -> None:
-    agenda = build_agenda(world, NOW)
-    for (name, entity), days in world.partition_status.items():
+def test_agenda_plans_or_defers_every_open_unit(inputs: AgendaInputs) -> None:
+    agenda = build_agenda(inputs, NOW)
+    for (name, entity), days in inputs.partition_status.items():
         if entity == "videos":
             continue
         reported = sum(item.units for item in agenda.items if (item.study, item.entity) == (name, entity))
         reported += sum(
             w.units for w in agenda.deferred if (w.study, w.entity) == (name, entity) and w.reason != "backing_off"
         )
-        shut = world.pools[BY_ENTITY[entity].pool].available_at is not None
-        assert reported == sum(one.open_units + one.waiting_units * (one.in_progress and shut) for one in days.values())
+        is_exhausted = inputs.pools[BY_ENTITY[entity].pool].available_at is not None
+        assert reported == sum(
+            one.open_units + one.waiting_units * (one.in_progress and is_exhausted) for one in days.values()
+        )
 
 
 @given(
     st.dictionaries(st.sampled_from("abcd"), st.integers(1, 5).map(float), min_size=2),
     st.integers(0, 100),
 )
-def test_with_equal_demand_the_weights_are_kept(weights: dict[str, float], left: int) -> None:
+def test_planned_requests_follow_the_weights_at_equal_demand(weights: dict[str, float], remaining: int) -> None:
     studies = [study(name, start=TODAY, quota_weight=weight) for name, weight in sorted(weights.items())]
-    # One request for each period and entity, and more of them than the pool holds.
+    # Each partition needs one request; together they need more than the pool has.
     statuses = {
         (one.name, "comments"): {
             one.start - DAY * n: PartitionStatus(open_units=1, estimate=Estimate(1, "known counts"))
@@ -168,9 +170,9 @@ def test_with_equal_demand_the_weights_are_kept(weights: dict[str, float], left:
         }
         for one in studies
     }
-    agenda = build_agenda(make_inputs(*studies, left=left, partition_status=statuses), NOW)
+    agenda = build_agenda(make_inputs(*studies, remaining=remaining, partition_status=statuses), NOW)
     spent = {name: sum(item.requests for item in agenda.items if item.study == name) for name in weights}
-    assert sum(spent.values()) == left
-    whole = sum(weights.values())
+    assert sum(spent.values()) == remaining
+    sum_of_weights = sum(weights.values())
     for name, weight in weights.items():
-        assert abs(spent[name] - left * weight / whole) <= len(weights)
+        assert abs(spent[name] - remaining * weight / sum_of_weights) <= len(weights)

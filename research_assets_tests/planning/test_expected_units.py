@@ -1,4 +1,4 @@
-"""What the studies want, as a table: every unit that is known of without asking, and no other."""
+"""The table of expected units: every unit that is known without a request, and no other."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,25 +13,30 @@ from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets_tests.collect.harness import START, CollectorHarness, days
 from research_assets_tests.collect.test_lists import garden_config, this_week
 
-Wanted = list[tuple[str, date, str, str]]
+ExpectedUnits = list[tuple[str, date, str, str]]
 
 
-def expected_units(harness: CollectorHarness, spec: StudySpec) -> Wanted:
-    """What a study wants now: entity, partition, kind and unit."""
+def expected_units(harness: CollectorHarness, spec: StudySpec) -> ExpectedUnits:
+    """Return the units that a study expects now: entity, partition, kind and unit."""
     write_expected_units(harness.settings.raw, [spec], harness.clock.now())
-    return [(*row,) for row in harness.sql("SELECT entity, partition, unit_kind, unit FROM {wanted} ORDER BY ALL")]
+    return [
+        (*row,) for row in harness.sql("SELECT entity, partition, unit_kind, unit FROM {expected_units} ORDER BY ALL")
+    ]
 
 
 def files(harness: CollectorHarness) -> dict[Path, int]:
-    """The files of the table, by the moment at which each was written."""
-    return {path: path.stat().st_mtime_ns for path in (harness.settings.raw / "wanted").glob("study=*/day=*/*.parquet")}
+    """Return the files of the table with the time at which each was written."""
+    return {
+        path: path.stat().st_mtime_ns
+        for path in (harness.settings.raw / "expected_units").glob("study=*/day=*/*.parquet")
+    }
 
 
 def folders(paths: Iterable[Path]) -> set[str]:
     return {path.parent.name.removeprefix("day=") for path in paths}
 
 
-async def test_days_videos_and_accounts_are_wanted_as_far_as_they_are_known(settings: Settings) -> None:
+async def test_study_expects_known_days_videos_and_accounts(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     spec = garden_config(end=START + timedelta(days=40), users=UserRule("panel"))
     await harness.collect("videos", days(2, START + timedelta(days=27)), spec)
@@ -43,24 +48,24 @@ async def test_days_videos_and_accounts_are_wanted_as_far_as_they_are_known(sett
     assert found["comments", "day"] == 39
     assert found["comments", "video"] == harness.sql("SELECT count(*) FROM {videos} WHERE comment_count > 0")[0][0]
     assert {day for _, day, kind, _ in rows if kind == "video"} == set(days(2, START + timedelta(days=27)))
-    # The study is over: what was observed once since is not wanted again.
+    # The study has ended. Entities that were observed after its end have no further period.
     assert found["users", "account"] == len(spec.panel)
     assert found["followers", "account"] == len(spec.panel)
     assert len(rows) == len(set(rows))
 
 
-async def test_no_period_is_wanted_after_the_last_observation_of_a_study_that_is_over(settings: Settings) -> None:
+async def test_ended_study_expects_no_period_after_its_last_observation(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     spec = garden_config(end=START + timedelta(days=1), users=UserRule("panel"))
     await harness.collect("users", [this_week(harness)], spec)
     observed = this_week(harness)
     harness.clock.advance(days=21)
     assert {day for entity, day, _, _ in expected_units(harness, spec) if entity == "users"} == {observed}
-    endless = expected_units(harness, replace(spec, end=None))
-    assert len({day for entity, day, _, _ in endless if entity == "users"}) == 4
+    without_end = expected_units(harness, replace(spec, end=None))
+    assert len({day for entity, day, _, _ in without_end if entity == "users"}) == 4
 
 
-async def test_only_what_has_changed_is_written_again(settings: Settings) -> None:
+async def test_only_changed_files_are_written_again(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     spec = garden_config(end=START + timedelta(days=9))
     await harness.collect("videos", days(3), spec)
@@ -74,20 +79,20 @@ async def test_only_what_has_changed_is_written_again(settings: Settings) -> Non
     assert folders(before.keys() ^ files(harness).keys()) == {str(START + timedelta(days=3)), str(this_week(harness))}
     assert {day for _, day, kind, _ in set(second) - set(first) if kind == "video"} == {START + timedelta(days=3)}
 
-    # Another rule speaks of the same days, and a study that ends earlier of fewer.
+    # With an earlier end the study expects fewer days, and with another rule fewer videos.
     fewer = replace(spec, end=START + timedelta(days=2), comments=CommentRule("top", n=1))
     assert Counter(kind for _, _, kind, _ in expected_units(harness, fewer))["video"] == 3
     assert folders(files(harness)) == {str(day) for day in days(3)} | {str(this_week(harness))}
 
 
-async def test_a_period_that_is_over_wants_the_accounts_that_were_known_while_it_ran(settings: Settings) -> None:
+async def test_past_period_expects_the_accounts_that_were_known_while_it_ran(settings: Settings) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     spec = replace(garden_config(end=None, users=UserRule("panel")), panel=("anna", "ben"))
     await harness.collect("users", [this_week(harness)], spec)
-    over = this_week(harness)
+    past = this_week(harness)
     expected_units(harness, spec)
     harness.clock.advance(days=7)
     rows = expected_units(harness, replace(spec, panel=("anna", "ben", "carl")))
     users = {(day, unit) for entity, day, _, unit in rows if entity == "users"}
-    assert {unit for day, unit in users if day == over} == {"anna", "ben"}
+    assert {unit for day, unit in users if day == past} == {"anna", "ben"}
     assert {unit for day, unit in users if day == this_week(harness)} == {"anna", "ben", "carl"}

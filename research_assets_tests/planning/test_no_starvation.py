@@ -1,6 +1,6 @@
-"""Whatever the days cost and whoever else wants the quota: each is done in the end, and none waits for ever.
+"""No starvation: every day is collected after a bounded number of quota days, at any cost and any competing demand.
 
-The agenda is asked tick by tick over many quota days, and what it asks for is done on paper.
+The tests build the agenda tick by tick over many quota days and simulate its runs.
 """
 
 from collections.abc import Mapping
@@ -28,147 +28,156 @@ Need = dict[tuple[str, str, date], int]
 
 @dataclass
 class SimulatedStudies:
-    """Studies whose days need so many requests each, by study, entity and day; `live` ones get a new day each day."""
+    """Studies whose days each need a number of requests (`need`); a study in `live` gets a new day every day."""
 
     cap: int
-    shares: Mapping[str, float]
-    price: Need
+    weights: Mapping[str, float]
+    need: Need
     live: Mapping[str, int] = field(default_factory=dict)
     now: datetime = NOW
 
     def __post_init__(self) -> None:
-        self.left, self.open = self.cap, dict(self.price)
+        self.remaining, self.open = self.cap, dict(self.need)
         self.used: dict[str, int] = {}
 
-    def facts(self) -> AgendaInputs:
-        """How things stand, with every price known."""
+    def inputs(self) -> AgendaInputs:
+        """Return the inputs of the agenda, in which every need is known."""
         statuses: dict[tuple[str, str], dict[date, PartitionStatus]] = {}
-        density: dict[str, dict[date, float]] = {name: {} for name in (*self.shares, *self.live)}
-        for (name, entity, day), price in self.price.items():
-            rest = self.open[name, entity, day]
-            begun = 0 < rest < price
+        hits_per_day: dict[str, dict[date, float]] = {name: {} for name in (*self.weights, *self.live)}
+        for (name, entity, day), need in self.need.items():
+            remaining = self.open[name, entity, day]
+            in_progress = 0 < remaining < need
             one = PartitionStatus(
-                open_units=int(rest > 0), in_progress=begun, last_complete_at=None if rest else self.now
+                open_units=int(remaining > 0),
+                in_progress=in_progress,
+                last_complete_at=None if remaining else self.now,
             )
             if entity == "comments":
                 one = PartitionStatus(
-                    open_units=rest,
-                    in_progress=begun,
-                    estimate=Estimate(rest, "known counts"),
+                    open_units=remaining,
+                    in_progress=in_progress,
+                    estimate=Estimate(remaining, "known counts"),
                     last_complete_at=one.last_complete_at,
                 )
             statuses.setdefault((name, entity), {})[day] = one
             if entity == "videos":
-                density[name][day] = 100.0 * price
-        last = {name: max(day for other, _, day in self.price if other == name) for name in density}
+                hits_per_day[name][day] = 100.0 * need
+        last = {name: max(day for other, _, day in self.need if other == name) for name in hits_per_day}
         studies = [
             StudySpec(
-                name, min(density[name]), QUERY, end=last[name], settle_days=0, quota_weight=self.shares.get(name, 1.0)
+                name,
+                min(hits_per_day[name]),
+                QUERY,
+                end=last[name],
+                settle_days=0,
+                quota_weight=self.weights.get(name, 1.0),
             )
-            for name in density
+            for name in hits_per_day
         ]
-        opens = None if self.left else next_midnight(self.now)
-        pool = PoolState("research", self.now.date(), self.cap, self.cap - self.left, self.left, 0, opens)
+        available_at = None if self.remaining else next_midnight(self.now)
+        pool = PoolState(
+            "research", self.now.date(), self.cap, self.cap - self.remaining, self.remaining, 0, available_at
+        )
         follow = PoolState("follow", self.now.date(), 1, 0, 1, 0, None)
         return AgendaInputs(
-            studies, statuses, density, {"research": pool, "follow": follow}, used_today={"research": self.used}
+            studies, statuses, hits_per_day, {"research": pool, "follow": follow}, used_today={"research": self.used}
         )
 
     def run_agenda(self, item: PlannedRun) -> None:
-        """Do what an item asks for, the newest day first, as far as its requests go."""
-        budget = min(item.requests, self.left)
+        """Simulate a run: use its requests for its days, the newest first."""
+        budget = min(item.requests, self.remaining)
         for day in sorted(item.partitions, reverse=True):
             key = item.study, item.entity, day
             done = min(budget, self.open.get(key, 0))
             self.open[key] = self.open.get(key, 0) - done
-            budget, self.left = budget - done, self.left - done
+            budget, self.remaining = budget - done, self.remaining - done
             self.used[item.study] = self.used.get(item.study, 0) + done
 
     def next_day(self) -> None:
-        """Tick until nothing more is asked, then let midnight come."""
-        for name, price in self.live.items():
+        """Build agendas and run them until one is empty, then go to the next day."""
+        for name, need in self.live.items():
             yesterday = self.now.date() - DAY
-            self.price[name, "videos", yesterday] = self.open[name, "videos", yesterday] = price
+            self.need[name, "videos", yesterday] = self.open[name, "videos", yesterday] = need
         for _ in range(60):
-            items = build_agenda(self.facts(), self.now).items
+            items = build_agenda(self.inputs(), self.now).items
             if not items:
                 break
             for item in items:
                 self.run_agenda(item)
         else:
-            raise AssertionError("the agenda asks for ever")
-        self.now, self.left, self.used = self.now + DAY, self.cap, {}
+            raise AssertionError("the agenda never becomes empty")
+        self.now, self.remaining, self.used = self.now + DAY, self.cap, {}
 
     @property
-    def lacking(self) -> list[tuple[str, str, date]]:
-        """What is still open, but for the days of the live studies."""
-        return [key for key, rest in self.open.items() if rest and key[0] not in self.live]
+    def incomplete(self) -> list[tuple[str, str, date]]:
+        """The open days of all studies that get no new days."""
+        return [key for key, remaining in self.open.items() if remaining and key[0] not in self.live]
 
 
-def done_after(paper: SimulatedStudies, most: int) -> int:
-    """The number of quota days until all is done."""
-    for number in range(1, most + 1):
-        paper.next_day()
-        if not paper.lacking:
+def done_after(studies: SimulatedStudies, max_days: int) -> int:
+    """Return the number of quota days until all days are collected."""
+    for number in range(1, max_days + 1):
+        studies.next_day()
+        if not studies.incomplete:
             return number
-    raise AssertionError(f"after {most} days there still wait: {paper.lacking}")
+    raise AssertionError(f"after {max_days} days still open: {studies.incomplete}")
 
 
-def videos(name: str, *prices: int) -> Need:
-    return {(name, "videos", FIRST + DAY * i): price for i, price in enumerate(prices)}
+def videos(name: str, *needs: int) -> Need:
+    return {(name, "videos", FIRST + DAY * i): need for i, need in enumerate(needs)}
 
 
-def test_a_day_that_costs_more_than_the_quota_goes_on_over_several_days() -> None:
+def test_day_that_needs_more_than_the_quota_takes_several_days() -> None:
     assert done_after(SimulatedStudies(10, {"a": 1.0}, videos("a", 35)), 10) == 4
 
 
-def test_work_that_waits_for_the_window_begins_with_it() -> None:
-    paper = SimulatedStudies(10, {"a": 1.0}, videos("a", 4, 8))
-    paper.next_day()
-    # The newest first; the other costs more than was left, and less than a day's quota.
-    assert paper.lacking == [("a", "videos", FIRST)]
-    paper.next_day()
-    assert not paper.lacking
+def test_day_that_waits_for_the_next_quota_window_starts_with_it() -> None:
+    studies = SimulatedStudies(10, {"a": 1.0}, videos("a", 4, 8))
+    studies.next_day()
+    # The newest day comes first. The other needs more than the rest of today's quota, but less than a full quota.
+    assert studies.incomplete == [("a", "videos", FIRST)]
+    studies.next_day()
+    assert not studies.incomplete
 
 
-def test_what_is_due_each_day_leaves_a_large_day_not_waiting_for_ever() -> None:
-    assert done_after(SimulatedStudies(10, {"a": 1.0}, videos("a", 9), live={"new_comments": 3}), 10) <= 3
+def test_daily_new_work_does_not_starve_a_large_day() -> None:
+    assert done_after(SimulatedStudies(10, {"a": 1.0}, videos("a", 9), live={"daily": 3}), 10) <= 3
 
 
-def test_a_day_larger_than_its_studys_share_is_begun() -> None:
-    paper = SimulatedStudies(10, {"a": 1.0, "b": 1.0}, videos("a", 8) | videos("b", *[1] * 80))
+def test_day_larger_than_the_share_of_its_study_is_started() -> None:
+    studies = SimulatedStudies(10, {"a": 1.0, "b": 1.0}, videos("a", 8) | videos("b", *[1] * 80))
     for _ in range(4):
-        paper.next_day()
-    assert not paper.open["a", "videos", FIRST]
+        studies.next_day()
+    assert not studies.open["a", "videos", FIRST]
 
 
-def test_new_comments_that_cost_more_than_backfill_leaves_them_are_begun() -> None:
+def test_new_comments_that_need_more_than_backfill_leaves_are_started() -> None:
     yesterday = NOW.date() - DAY
     need = {("a", "videos", yesterday): 0, ("a", "comments", yesterday): 8} | videos("b", *[1] * 80)
-    paper = SimulatedStudies(10, {"a": 1.0, "b": 1.0}, need)
-    paper.next_day()
-    assert paper.open["a", "comments", yesterday] == 3, "half of the day is theirs"
-    paper.next_day()
-    assert not paper.open["a", "comments", yesterday]
+    studies = SimulatedStudies(10, {"a": 1.0, "b": 1.0}, need)
+    studies.next_day()
+    assert studies.open["a", "comments", yesterday] == 3, "half of the quota is theirs"
+    studies.next_day()
+    assert not studies.open["a", "comments", yesterday]
 
 
 @st.composite
 def simulated_studies(draw: st.DrawFn) -> SimulatedStudies:
     cap = draw(st.integers(4, 20))
     need: Need = {}
-    shares = {}
+    weights = {}
     for name in draw(st.lists(st.sampled_from("abc"), min_size=1, max_size=3, unique=True)):
-        shares[name] = draw(st.sampled_from([0.5, 1.0, 3.0]))
-        prices = draw(st.lists(st.integers(1, 2 * cap), min_size=1, max_size=5))
-        need |= videos(name, *prices)
+        weights[name] = draw(st.sampled_from([0.5, 1.0, 3.0]))
+        needs = draw(st.lists(st.integers(1, 2 * cap), min_size=1, max_size=5))
+        need |= videos(name, *needs)
         need[name, "comments", FIRST] = draw(st.integers(0, 2 * cap))
-    live = {"new_comments": draw(st.integers(1, cap // 2))} if draw(st.booleans()) else {}
-    return SimulatedStudies(cap, shares, need, live)
+    live = {"daily": draw(st.integers(1, cap // 2))} if draw(st.booleans()) else {}
+    return SimulatedStudies(cap, weights, need, live)
 
 
 @hypothesis_settings(max_examples=25)
 @given(simulated_studies())
-def test_everything_is_done_in_the_end(paper: SimulatedStudies) -> None:
-    # What recurs takes half of a day at most; no window may be left without progress.
-    free = paper.cap - sum(paper.live.values())
-    assert done_after(paper, 3 + 2 * -(-sum(paper.price.values()) // free))
+def test_all_days_are_complete_after_a_bounded_time(studies: SimulatedStudies) -> None:
+    # Recurring work uses half of the quota at most; every quota window must make progress.
+    free = studies.cap - sum(studies.live.values())
+    assert done_after(studies, 3 + 2 * -(-sum(studies.need.values()) // free))

@@ -1,1 +1,1 @@
-"""Study files: what is accepted, what is refused and how it is said."""
+"""Study files: accepted files, rejected files and their messages."""

@@ -1,4 +1,4 @@
-"""Writing study files for tests."""
+"""Study files for tests, and a function that writes them."""
 
 from pathlib import Path
 from textwrap import dedent, indent
@@ -39,7 +39,7 @@ fields:
 
 
 def write(folder: Path, attributes: str) -> Path:
-    """A study file in a folder that is made for it; the attributes begin on line 3."""
+    """Write a study file into a folder, which may be new. The attributes begin on line 3."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "defs.yaml"
     file.write_text(HEADER + indent(dedent(attributes), "  "))

@@ -1,4 +1,4 @@
-"""Studies as Dagster's own commands see them, on a copy of the project with studies put into it."""
+"""Studies in Dagster's own commands, on a copy of the project that contains studies."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ PARTS = ("pyproject.toml", "workspace.yaml", "research_assets", "dbt_project")
 
 
 class Project:
-    """A copy of the project, and a way to run `dg` there."""
+    """A copy of the project in which `dg` runs."""
 
     def __init__(self, root: Path, settings: Settings) -> None:
         self.root = root
@@ -30,12 +30,12 @@ class Project:
         }
 
     def dg(self, *command: str) -> tuple[int, str]:
-        """Exit code, and all that was printed."""
+        """Run `dg` and return its exit code and output."""
         program = str(Path(sys.executable).with_name("dg"))
-        done = subprocess.run(
+        process = subprocess.run(
             [program, *command], cwd=self.root, env=self._environment, capture_output=True, text=True, check=False
         )
-        return done.returncode, done.stdout + done.stderr
+        return process.returncode, process.stdout + process.stderr
 
 
 @pytest.fixture(scope="module")
@@ -47,42 +47,42 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             shutil.copytree(source, root / part, ignore=shutil.ignore_patterns("__pycache__", ".*", "target", "logs"))
         else:
             shutil.copy(source, root / part)
-    for held in (root / "research_assets" / "defs").iterdir():
-        if held.is_dir():
-            shutil.rmtree(held)
+    for path in (root / "research_assets" / "defs").iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
     (root / "elsewhere").mkdir()
     return Project(root, Settings.from_env({VARIABLES["root"].name: str(root / "data")}))
 
 
-def test_two_studies_one_of_them_elsewhere(project: Project) -> None:
+def test_dg_loads_studies_of_the_project_and_of_another_folder(project: Project) -> None:
     write(project.defs / "one", MINIMAL_STUDY)
     write(project.root / "elsewhere" / "two", MINIMAL_STUDY.replace("gardening", "balcony"))
-    code, said = project.dg("check", "defs")
-    assert code == 0, said
-    assert "All definitions loaded successfully." in said
+    code, output = project.dg("check", "defs")
+    assert code == 0, output
+    assert "All definitions loaded successfully." in output
 
 
-def test_mistakes_of_shape(project: Project) -> None:
+def test_dg_check_yaml_reports_errors_of_the_schema(project: Project) -> None:
     file = write(project.defs / "one", MINIMAL_STUDY.replace("hashtag_name", "hashtag") + "observe: never")
-    code, said = project.dg("check", "yaml")
+    code, output = project.dg("check", "yaml")
     assert code == 1
-    assert f"{file}:7 - research_assets.Study attributes.query.and.0.field 'hashtag' is not one of" in said
-    assert f"{file}:8 - research_assets.Study attributes.observe 'never' is not one of ['weekly', 'daily']" in said
+    assert f"{file}:7 - research_assets.Study attributes.query.and.0.field 'hashtag' is not one of" in output
+    assert f"{file}:8 - research_assets.Study attributes.observe 'never' is not one of ['weekly', 'daily']" in output
 
 
-def test_mistakes_of_meaning(project: Project) -> None:
+def test_dg_check_defs_reports_errors_of_all_files(project: Project) -> None:
     file = write(project.defs / "one", MINIMAL_STUDY.replace("2026-02-01", "2999-02-01"))
     outside = write(project.root / "elsewhere" / "two", MINIMAL_STUDY.replace("hashtag_name", "hashtag"))
-    code, said = project.dg("check", "defs")
+    code, output = project.dg("check", "defs")
     assert code == 1
-    assert "2 mistakes in the study files" in said
-    assert f"{file}:4: attributes.start: 2999-02-01 is in the future" in said
-    assert f"{outside}:7: attributes.query.and.0.field: `hashtag` is unknown; allowed: " in said
+    assert "2 errors in the study files" in output
+    assert f"{file}:4: attributes.start: 2999-02-01 is in the future" in output
+    assert f"{outside}:7: attributes.query.and.0.field: `hashtag` is unknown; allowed: " in output
 
 
-def test_a_new_study_is_scaffolded(project: Project) -> None:
+def test_dg_scaffold_writes_a_study_file(project: Project) -> None:
     options = ("--hashtags", "garten,balkon", "--start", "2026-02-01")
-    code, said = project.dg("scaffold", "defs", "research_assets.Study", "balcony", *options)
-    assert code == 0, said
+    code, output = project.dg("scaffold", "defs", "research_assets.Study", "balcony", *options)
+    assert code == 0, output
     (declared,) = read_study_file(project.defs / "balcony" / "defs.yaml")
     assert declared.spec.query["and"][0]["field_values"] == ["garten", "balkon"]

@@ -1,4 +1,4 @@
-"""A new study file says what was answered, as the real loader reads it, and a wrong answer writes nothing."""
+"""Drafts of study files: the loader reads every answer back, and an invalid answer writes no file."""
 
 from dataclasses import replace
 from datetime import date
@@ -40,7 +40,7 @@ FULL = StudyDraft(
 )
 
 
-def test_every_answer_is_read_back(tmp_path: Path) -> None:
+def test_loader_reads_every_answer_back(tmp_path: Path) -> None:
     (declared,) = read_study_file(write_draft(FULL, tmp_path / "garden"), studies_only=True)
     spec = declared.spec
     assert (spec.name, spec.start, spec.end, spec.observe) == ("garden", date(2026, 2, 1), date(2026, 2, 28), "daily")
@@ -59,55 +59,54 @@ def test_every_answer_is_read_back(tmp_path: Path) -> None:
     assert spec.panel == ("no", "_x_")
 
 
-def test_the_smallest_study_has_the_defaults_and_tells_the_rest_in_comments(tmp_path: Path) -> None:
+def test_smallest_draft_has_defaults_and_shows_other_options_as_comments(tmp_path: Path) -> None:
     file = write_draft(SMALLEST, tmp_path / "garden")
     (declared,) = read_study_file(file, studies_only=True)
     assert (declared.spec.end, declared.spec.panel, declared.spec.comments) == (None, (), CommentRule())
     assert list(declared.spec.query) == ["and"]
-    for reported in ("# end:", "# reobserve_days:", "# panel:", "# quota_weight:"):
-        assert reported in file.read_text()
+    for comment in ("# end:", "# reobserve_days:", "# panel:", "# quota_weight:"):
+        assert comment in file.read_text()
 
 
 @given(st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=3))
-def test_whatever_the_words_the_file_holds_them_or_says_why_not(texts: list[str]) -> None:
+def test_draft_contains_any_keywords_or_reports_an_issue_of_the_query(texts: list[str]) -> None:
     draft = replace(SMALLEST, hashtags=(), keywords=tuple(texts))
-    found = draft_issues(draft)
-    assert all(mistake.startswith("query.") for mistake in found)
+    assert all(issue.startswith("query.") for issue in draft_issues(draft))
     assert render_yaml(draft).count("\nattributes:") == 1
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("answer", "message"),
     [
-        ({"name": "Garden"}, "name: must be small letters"),
-        ({"start": "2026-02-30"}, "start: must be a day of the calendar"),
+        ({"name": "Garden"}, "name: must be lowercase letters"),
+        ({"start": "2026-02-30"}, "start: must be a date"),
         ({"end": "2026-01-01"}, "end: 2026-01-01 is before the start"),
-        ({"regions": ("XX",)}, "`XX` is no region code"),
-        ({"hashtags": ()}, "query: holds no condition"),
+        ({"regions": ("XX",)}, "`XX` is not a region code"),
+        ({"hashtags": ()}, "query: contains no condition"),
         ({"comments": "some"}, "comments.videos: must be 'all'"),
         ({"comments": "sample:2"}, "comments.fraction: "),
         ({"comments": "top:many"}, "comments.n: "),
-        ({"users": "panel"}, "users of the panel are wanted"),
+        ({"users": "panel"}, "who: panel needs accounts"),
         ({"observe": "yearly\nname: x"}, "observe: must be 'weekly' or 'daily'"),
-        ({"start": "2026-02-01\n  name: other"}, "start: must be a day"),
+        ({"start": "2026-02-01\n  name: other"}, "start: must be a date"),
     ],
 )
-def test_a_wrong_answer_is_told_and_nothing_is_written(tmp_path: Path, wrong: dict[str, str], said: str) -> None:
-    with pytest.raises(DraftError, match=r"The study .* was not written") as reported:
-        write_draft(replace(SMALLEST, **wrong), tmp_path / "garden")  # type: ignore[arg-type]
-    assert said in str(reported.value)
+def test_invalid_answer_is_reported_and_writes_no_file(tmp_path: Path, answer: dict[str, str], message: str) -> None:
+    with pytest.raises(DraftError, match=r"The study .* was not written") as caught:
+        write_draft(replace(SMALLEST, **answer), tmp_path / "garden")  # type: ignore[arg-type]
+    assert message in str(caught.value)
     assert not (tmp_path / "garden").exists()
 
 
 @pytest.mark.parametrize("name", ["defs.yaml", "defs.yml"])
-def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
+def test_draft_overwrites_no_file(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
-    with pytest.raises(DraftError, match="is there already; nothing is overwritten"):
+    with pytest.raises(DraftError, match=r"already exists\. Nothing was changed\."):
         write_draft(SMALLEST, tmp_path)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_a_name_is_taken_once_and_the_first_folder_of_studies_comes_first(tmp_path: Path) -> None:
+def test_new_study_needs_an_unused_name_and_goes_into_the_first_folder(tmp_path: Path) -> None:
     write(tmp_path / "old", MINIMAL_STUDY)
     settings = Settings.from_env({"RESEARCH_STUDIES": f"{tmp_path}:{tmp_path / 'old'}"})
     assert study_folder(settings, "new") == tmp_path / "new"
@@ -127,17 +126,17 @@ def request(folder: Path, **params: str) -> dg.ScaffoldRequest[StudyParams]:
     )
 
 
-def test_dg_writes_the_same_file(tmp_path: Path) -> None:
+def test_scaffolder_writes_the_same_file(tmp_path: Path) -> None:
     StudyScaffolder().scaffold(request(tmp_path / "garden", start="2026-02-01", hashtags="garten, balkon", panel="a"))
     (declared,) = read_study_file(tmp_path / "garden" / "defs.yaml")
     assert declared.spec.query["and"][0]["field_values"] == ["garten", "balkon"]
     assert (declared.spec.name, declared.spec.panel) == ("garden", ("a",))
     StudyScaffolder().scaffold(request(tmp_path / "balcony"))
-    (bare,) = read_study_file(tmp_path / "balcony" / "defs.yaml")
-    assert bare.spec.query["and"][0]["field_values"] == ["balcony"]
+    (without_options,) = read_study_file(tmp_path / "balcony" / "defs.yaml")
+    assert without_options.spec.query["and"][0]["field_values"] == ["balcony"]
 
 
-def test_dg_writes_no_python_and_adds_to_no_file(tmp_path: Path) -> None:
-    for wrong in ({"scaffold_format": "python"}, {"append": True}):
+def test_scaffolder_rejects_python_and_appending(tmp_path: Path) -> None:
+    for option in ({"scaffold_format": "python"}, {"append": True}):
         with pytest.raises(DraftError, match="a YAML file of its own"):
-            StudyScaffolder().scaffold(replace(request(tmp_path / "garden"), **wrong))
+            StudyScaffolder().scaffold(replace(request(tmp_path / "garden"), **option))
