@@ -1,4 +1,5 @@
-{# Which observation of each thing is the newest, and how often it was seen: narrow, to be joined to the rows. #}
+{# The capture of the newest observation of each key, and the number of observations. The result is narrow, to be
+   joined to the rows. #}
 {% macro newest_observation(relation, keys) %}
 with ranked as (
     select

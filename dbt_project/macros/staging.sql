@@ -1,4 +1,4 @@
-{# The columns that every delivered video has, renamed and typed. #}
+{# The columns of every delivered video, renamed and typed. #}
 {% macro video_columns() %}
     id as video_id,
     username,
@@ -23,7 +23,7 @@
     cast(video_tag as string) as tag_json
 {% endmacro %}
 
-{# One list around an account, of videos or of other accounts: who was asked, `columns` of what is listed, and when. #}
+{# One list of an account, of videos or of other accounts: the account, `columns` of the listed rows, and the time. #}
 {% macro account_list(table, columns) %}
 with source as (
     select * from {{ source('raw', table) }}

@@ -1,7 +1,8 @@
-"""The warehouse as assets: every dbt model an asset, every dbt test a check, built together and published as one file.
+"""The warehouse as assets: an asset per dbt model and a check per dbt test, built together and published as one file.
 
-Nothing but this module starts dbt, and nothing but dbt writes the warehouse; whoever reads it in Dagster takes the
-resource `warehouse`. How dbt runs is in `_dbt.py`, what is said about its tables in `_dbt_events.py`.
+Only this module starts dbt, and only dbt writes the warehouse. Assets that read it use the resource `warehouse`.
+
+Not here: how dbt runs (see the package `warehouse`), and the metadata of the tables (see warehouse_metadata.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,29 +23,34 @@ from research_assets.warehouse.dbt_runner import NodeResult, prepare_manifest
 __all__ = ["prepare_manifest", "warehouse_definitions"]
 
 GROUP = "warehouse"
+"""Asset group of all models and seeds."""
+
 POOL = "warehouse"
+"""Concurrency pool of builds."""
+
 UNIQUE_ID = "dagster_dbt/unique_id"
-"""Under this key dagster-dbt keeps the id of the model or test in the metadata of its spec."""
+"""Metadata key under which dagster-dbt stores dbt's id of the model or test in its spec."""
 
 
 class WarehouseConfig(dg.Config):
-    """What a person may ask of one build in the launchpad.
+    """Options of one build in the launchpad.
 
-    `whole` builds everything anew instead of taking in what came since; by itself a build does so where it has to.
+    `full_refresh` builds all marts from scratch instead of an increment. A build also does so if an increment is not
+    possible or fails.
     """
 
     full_refresh: bool = False
 
 
 class WarehouseTranslator(DagsterDbtTranslator):
-    """Puts the models into one group and, in the place of dbt's sources, the assets that fill them."""
+    """Translator that puts the models into one group and replaces dbt's sources by the assets that write them."""
 
     def __init__(self, upstream: Mapping[str, Sequence[dg.AssetKey]]) -> None:
         super().__init__()
         self._upstream = upstream
 
     def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
-        """The spec of a model; a staging model depends on the collected assets of every study."""
+        """Return the spec of a model; a staging model depends on the collected assets of every study."""
         spec = super().get_asset_spec(manifest, unique_id, project)
         sources = _source_tables(manifest)
         node = manifest["nodes"].get(unique_id)
@@ -58,20 +64,20 @@ class WarehouseTranslator(DagsterDbtTranslator):
         }
         source_keys = {dg.AssetKey(["raw", table]) for table in sources.values()}
         models = [dep for dep in spec.deps if dep.asset_key not in source_keys]
-        # The columns that were built are told with their origin; in the UI the project's words would hide that.
+        # Each build reports the columns with their origin; in the UI the project's column descriptions would hide it.
         metadata = {key: value for key, value in spec.metadata.items() if key != "dagster/column_schema"}
         return spec.replace_attributes(group_name=GROUP, deps=[*models, *sorted(collected)], metadata=metadata)
 
     def get_asset_check_spec(
         self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
     ) -> dg.AssetCheckSpec | None:
-        """The spec of a test, with what it means in words; dbt has no words for its generic tests."""
+        """Return the spec of a test with a description; dbt has none for its generic tests."""
         spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
         return spec and spec._replace(description=_test_description(manifest["nodes"][unique_id]) or spec.description)
 
 
 def _test_description(test: Mapping[str, Any]) -> str | None:
-    """What holds while a test passes; None for a test that is not one of the project's kinds."""
+    """Return the condition that holds when a test passes; None for a test of another kind."""
     kind, values = test["test_metadata"]["name"], test["test_metadata"]["kwargs"]
     match kind:
         case "grain":
@@ -85,7 +91,7 @@ def _test_description(test: Mapping[str, Any]) -> str | None:
 
 
 def upstream_assets(table: str, upstream: Mapping[str, Sequence[dg.AssetKey]]) -> Sequence[dg.AssetKey]:
-    """The assets that write a raw table: for `coverage` all, for what the build itself writes none."""
+    """Return the assets that write a raw table: all for `coverage`, none for tables that the build writes itself."""
     if table == "coverage":
         return sorted({key for keys in upstream.values() for key in keys})
     return upstream.get(table, ())
@@ -98,14 +104,14 @@ def warehouse_definitions(
     pre_build: Callable[[], None] | None = None,
     clock: Clock | None = None,
 ) -> dg.Definitions:
-    """All dbt models as assets and all dbt tests as checks.
+    """Return all dbt models as assets and all dbt tests as checks.
 
-    `upstream` gives, by raw table, the assets of all studies that fill it; it may be empty. `before` is called at the
-    start of each build, to write the raw tables that no study's asset writes (`wanted`, `requests`).
-    Parses the dbt project if no manifest fits it, which takes seconds; afterwards loading reads the manifest only.
+    `upstream` contains the assets of all studies that write each raw table, by table; it may be empty. Each build
+    starts with a call of `pre_build`, which writes the raw tables that no asset writes (`expected_units`, `requests`).
+    Parsing the dbt project takes seconds; it happens only if no stored manifest matches the project.
     """
     manifest = orjson.loads(prepare_manifest(settings).read_bytes())
-    present = clock or SystemClock()
+    build_clock = clock or SystemClock()
 
     specs, check_specs = dbt_specs(manifest, WarehouseTranslator(upstream))
 
@@ -115,7 +121,7 @@ def warehouse_definitions(
         check_specs=check_specs,
         can_subset=True,
         pool=POOL,
-        # A test of two models is a check of one and names the other.
+        # A test of two models is a check of one model that refers to the other.
         allow_arbitrary_check_specs=True,
     )
     def warehouse(
@@ -123,16 +129,16 @@ def warehouse_definitions(
     ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         """Build all models in a file beside the warehouse, test them, and publish by one rename.
 
-        The warehouse is one file, so all of it is built whatever was selected: from what came since the published one,
-        or anew. Only what was published is reported as materialized; when a model or test fails, the published
-        warehouse stays as it was.
+        The warehouse is one file, so a build always builds all models, for any selection: as an increment or a full
+        refresh. Models are reported as materialized after they are published. If a model or test fails, the published
+        warehouse does not change.
         """
         with build.build_lock(settings):
             raw_writer.ensure_tables(settings.raw)
             if pre_build is not None:
                 pre_build()
             build_input, results = build.build_warehouse(
-                settings, full_refresh=config.full_refresh, now=present.now(), progress=context.log.log
+                settings, full_refresh=config.full_refresh, now=build_clock.now(), progress=context.log.log
             )
             failed = [result for result in results if result.failed]
             if not failed:
@@ -152,10 +158,10 @@ def warehouse_definitions(
 def dbt_specs(
     manifest: Mapping[str, Any], translator: DagsterDbtTranslator
 ) -> tuple[list[dg.AssetSpec], list[dg.AssetCheckSpec]]:
-    """An asset for each model and seed, and a check for each of its tests: what `@dbt_assets` makes of a whole project.
+    """Return an asset spec for each model and seed and a check spec for each test, as `@dbt_assets` would.
 
-    The decorator asks dbt's selection engine even for everything, and importing that takes a tenth of the time of
-    loading the code location.
+    The decorator imports dbt's selection engine even if everything is selected, which takes a tenth of the load time
+    of the code location.
     """
     specs: list[dg.AssetSpec] = []
     checks: dict[str, dg.AssetCheckSpec] = {}
@@ -178,7 +184,7 @@ def _source_tables(manifest: Mapping[str, Any]) -> dict[str, str]:
 def _asset_keys(
     assets: dg.AssetsDefinition, manifest: Mapping[str, Any], upstream: Mapping[str, Sequence[dg.AssetKey]]
 ) -> dict[str, Sequence[dg.AssetKey]]:
-    """The assets whose columns are those of each model and source; nobody shows columns of `coverage`."""
+    """Return the assets that have the columns of each model and source; no asset has the columns of `coverage`."""
     models = {unique_id: (key,) for unique_id, key in _by_unique_id(assets).items()}
     return models | {source: upstream.get(table, ()) for source, table in _source_tables(manifest).items()}
 
@@ -190,7 +196,7 @@ def _by_unique_id(assets: dg.AssetsDefinition) -> dict[str, dg.AssetKey]:
 def _materializations(
     context: dg.AssetExecutionContext, metadata: Mapping[str, dict[str, Any]]
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """One event for each model, parents first; those that were built without being selected are recorded as well."""
+    """Yield one event for each model, parents first; log an event for models that were built but not selected."""
     keys = _by_unique_id(context.assets_def)
     for unique_id, described in metadata.items():
         key = keys[unique_id]
@@ -201,7 +207,7 @@ def _materializations(
 
 
 def _check_results(context: dg.AssetExecutionContext, results: Iterable[NodeResult]) -> Iterator[dg.AssetCheckResult]:
-    """The verdicts of the tests that ran, as far as they were selected."""
+    """Yield the results of the selected tests that ran."""
     checks = {(spec.metadata or {})[UNIQUE_ID]: spec.key for spec in context.assets_def.check_specs}
     for result in results:
         key = checks.get(result.unique_id)
@@ -212,18 +218,18 @@ def _check_results(context: dg.AssetExecutionContext, results: Iterable[NodeResu
             asset_key=key.asset_key,
             check_name=key.name,
             severity=dg.AssetCheckSeverity.WARN if result.status == "warn" else dg.AssetCheckSeverity.ERROR,
-            metadata={"failing rows": result.failures or 0, "seconds": round(result.seconds, 3)},
+            metadata={"failing rows": result.failures or 0, "duration (seconds)": round(result.seconds, 3)},
         )
 
 
 def _failure(settings: Settings, failed: Sequence[NodeResult]) -> dg.Failure:
-    held = "The published warehouse is as it was." if settings.warehouse.exists() else "No warehouse is published yet."
+    published = "did not change" if settings.warehouse.exists() else "does not exist yet"
     reasons = "\n".join(f"- {result.name}: {result.message.strip()}" for result in failed)
     return dg.Failure(
         f"The warehouse was built but not published, because {len(failed)} of its models or tests failed:\n{reasons}\n"
-        f"{held} To see what is wrong, open {settings.warehouse_build}, attach {scratch_path(settings)} and run the "
-        f"SQL of the failed test from {settings.dbt_target / 'compiled'}; dbt's own account is in "
-        f"{dbt_runner.log_path(settings)}.",
-        # Another attempt on the same data would fail again.
+        f"The published warehouse {published}. To see the failing rows, open {settings.warehouse_build}, attach "
+        f"{scratch_path(settings)} and run the SQL of the failed test from {settings.dbt_target / 'compiled'}. "
+        f"dbt's log is {dbt_runner.log_path(settings)}.",
+        # A retry with the same data would fail again.
         allow_retries=False,
     )

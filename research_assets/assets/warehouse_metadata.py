@@ -1,6 +1,8 @@
-"""What can be said about a finished build: row counts, schemas and the origin of each column, as Dagster metadata.
+"""Metadata of a finished build for Dagster: row counts, schemas and the origin of each column.
 
-Reads the build file over one connection, after dbt has closed it. It neither runs dbt nor decides what is reported.
+It is read from the build file after dbt has closed it.
+
+Not here: calls of dbt (see the package `warehouse`), and the events that report the metadata (see warehouse.py).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +26,10 @@ Columns = Mapping[str, str]
 """Column name to DuckDB type."""
 
 ColumnOrigins = Mapping[str, Sequence[tuple[str, str]]]
-"""Column name to the columns that it comes from: dbt's id of the parent, and the name there."""
+"""Column name to its source columns: dbt's id of the parent, and the column name there."""
 
 MAX_ORIGINS = 4
-"""Assets that a column's description names: a staging model comes from those of every study."""
+"""Maximum number of assets in a column's description: a staging model has one parent per study."""
 
 
 def model_metadata(
@@ -36,11 +38,12 @@ def model_metadata(
     results: Sequence[NodeResult],
     keys: Mapping[str, Sequence[dg.AssetKey]],
 ) -> dict[str, dict[str, Any]]:
-    """Metadata of every model and seed, by dbt's unique id, parents first.
+    """Return the metadata of every model and seed, by dbt's unique id, parents first.
 
-    `keys` gives the assets that stand for a model or source, by unique id; columns of a source are traced to all of
-    them. Each gets `dagster/column_schema`, a table `dagster/row_count`, what was run its time in seconds, and a model
-    `dagster/column_lineage`: that of the newest whole build, since an increment reads less and makes the same.
+    `keys` contains the assets of each model or source, by unique id; columns of a source are traced to all of its
+    assets. All have `dagster/column_schema`, tables have `dagster/row_count`, nodes that ran have their duration, and
+    models have `dagster/column_lineage`. The lineage is that of the newest full refresh: an increment reads fewer
+    relations, but its result has the same origin.
     """
     schemas, counts = _read_schemas_and_counts(settings)
     ran = {result.unique_id: result for result in results}
@@ -67,7 +70,7 @@ def model_metadata(
         relation = (node["schema"], node["alias"])
         described: dict[str, Any] = {}
         if unique_id in ran:
-            described["seconds"] = round(ran[unique_id].seconds, 3)
+            described["duration (seconds)"] = round(ran[unique_id].seconds, 3)
         if relation in counts:
             described["dagster/row_count"] = counts[relation]
         origin = _lineage(traced.get(unique_id), keys)
@@ -79,7 +82,7 @@ def model_metadata(
 
 
 def _read_schemas_and_counts(settings: Settings) -> tuple[dict[tuple[str, str], Columns], dict[tuple[str, str], int]]:
-    """Columns of every relation of the build and its staging, and rows of every table, by schema and name."""
+    """Return the columns of every relation of the build and of staging, and the row count of every table."""
     schemas: dict[tuple[str, str], dict[str, str]] = {}
     counts: dict[tuple[str, str], int] = {}
     for path in (settings.warehouse_build, scratch_path(settings)):
@@ -98,28 +101,25 @@ def _read_schemas_and_counts(settings: Settings) -> tuple[dict[tuple[str, str], 
 def _table_schema(
     columns: Columns, documented: Mapping[str, Mapping[str, Any]], origin: dg.TableColumnLineage | None
 ) -> dg.TableSchema:
-    """The columns with what they mean and where they come from: the UI shows no lineage of columns of its own."""
+    """Return the columns with description and origin, because the UI shows no column lineage."""
     deps = origin.deps_by_column if origin else {}
+
+    def description(name: str) -> str:
+        return f"{documented.get(name, {}).get('description', '')} {_origin_text(deps.get(name, ()))}".strip()
+
     return dg.TableSchema(
-        columns=[
-            dg.TableColumn(
-                name,
-                type=kind,
-                description=f"{documented.get(name, {}).get('description', '')} {_origin_text(deps.get(name, ()))}".strip(),
-            )
-            for name, kind in columns.items()
-        ]
+        columns=[dg.TableColumn(name, type=kind, description=description(name)) for name, kind in columns.items()]
     )
 
 
 def _origin_text(deps: Sequence[dg.TableColumnDep]) -> str:
-    """Where a column comes from, as Markdown; the columns of one asset together, the first assets only."""
+    """Return the origin of a column as Markdown, grouped by asset, for the first `MAX_ORIGINS` assets."""
     columns: dict[str, list[str]] = {}
     for dep in deps:
         columns.setdefault(dep.asset_key.to_user_string(), []).append(dep.column_name)
-    reported = [f"`{asset}` ({', '.join(names)})" for asset, names in columns.items()]
-    more = [f"{len(reported) - MAX_ORIGINS} more"] if len(reported) > MAX_ORIGINS else []
-    return f"*From* {', '.join([*reported[:MAX_ORIGINS], *more])}." if reported else ""
+    parts = [f"`{asset}` ({', '.join(names)})" for asset, names in columns.items()]
+    more = [f"{len(parts) - MAX_ORIGINS} more"] if len(parts) > MAX_ORIGINS else []
+    return f"*From* {', '.join([*parts[:MAX_ORIGINS], *more])}." if parts else ""
 
 
 def _raw_columns(table: str) -> dict[str, str]:
@@ -128,7 +128,7 @@ def _raw_columns(table: str) -> dict[str, str]:
 
 
 def _upstream_nodes(node: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
-    """What a model's SQL reads: its parents, and those of the ephemeral ones, which stand in its own SQL."""
+    """Yield the parents that a model's SQL reads; for ephemeral parents, which dbt inlines, yield theirs."""
     for unique_id in node["depends_on"].get("nodes", ()):
         parent = manifest["nodes"].get(unique_id)
         if parent is not None and parent["config"]["materialized"] == "ephemeral":
@@ -140,7 +140,7 @@ def _upstream_nodes(node: Mapping[str, Any], manifest: Mapping[str, Any]) -> Ite
 def _origins(
     node: Mapping[str, Any], sql: str, manifest: Mapping[str, Any], schemas: Mapping[tuple[str, str], Columns]
 ) -> ColumnOrigins | None:
-    """From which columns of which parents each column comes; None if the SQL is beyond the parser."""
+    """Return the source columns of each column; None if sqlglot cannot parse the SQL."""
     mapping = MappingSchema(dialect="duckdb")
     parents: dict[str, str] = {}
     for unique_id in _upstream_nodes(node, manifest):
@@ -168,7 +168,7 @@ def _origins(
 
 
 def _lineage(origins: ColumnOrigins | None, keys: Mapping[str, Sequence[dg.AssetKey]]) -> dg.TableColumnLineage | None:
-    """The same with the assets that stand for the parents."""
+    """Return the origins with the assets of the parents instead of dbt's ids."""
     if origins is None:
         return None
     return dg.TableColumnLineage(

@@ -1,7 +1,7 @@
-"""One build of the warehouse: into a file of its own beside the published one, tested, published by one rename.
+"""Build the warehouse in a file of its own beside the published one, test it, and publish it by one rename.
 
-What a build takes in is `_intake.py`'s matter, how dbt runs `_dbt.py`'s, how the tests of an increment run
-`_tests.py`'s, what a build means for assets `warehouse.py`'s.
+Not here: which raw files a build reads (see changes.py), how dbt is called (see dbt_runner.py), how the tests of an
+increment run (see dbt_tests.py), and the assets of a build (see assets/warehouse.py).
 """
 
 import gc
@@ -25,29 +25,30 @@ from research_assets.warehouse.changes import BuildInput, BuildRecord
 from research_assets.warehouse.dbt_runner import DbtError, LogCallback, NodeResult
 
 BUILD_ARGUMENTS = ["build", "--exclude-resource-type", "unit_test"]
+"""Arguments of dbt for a full refresh."""
 
 
 class PublishError(RuntimeError):
-    """The warehouse that was built is not whole in its file."""
+    """A warehouse that was built but not written completely to its file."""
 
 
 class BuildInProgress(RuntimeError):
-    """Another build of this warehouse is running."""
+    """Another process that is building this warehouse."""
 
 
 @contextmanager
 def build_lock(settings: Settings) -> Iterator[None]:
-    """Keep every other build of this warehouse out, in whatever process; one that died holds nobody up.
+    """Exclude other builds of this warehouse in all processes; a process that dies releases the lock.
 
-    Raises WarehouseBusy at once if another build is running.
+    Raises BuildInProgress at once if another build is running.
     """
     with ExitStack() as stack:
         try:
             stack.enter_context(dbt_runner.file_lock(settings, "build", wait=False))
         except BlockingIOError:
             raise BuildInProgress(
-                f"The warehouse {settings.warehouse} is being built by another process, so this build did not start. "
-                "Nothing was changed. Wait for the other one to end, then start again if it is still needed."
+                f"The build of the warehouse {settings.warehouse} did not start, because the warehouse is being built "
+                "by another process. Nothing was changed. Wait for that build to end, then start again if needed."
             ) from None
         _remove_build(settings)
         yield
@@ -56,13 +57,13 @@ def build_lock(settings: Settings) -> Iterator[None]:
 def build_warehouse(
     settings: Settings, *, now: datetime, progress: LogCallback, full_refresh: bool = False
 ) -> tuple[BuildInput, list[NodeResult]]:
-    """Build and test the models in `settings.warehouse_build`; what was taken in, and what became of each of them.
+    """Build and test the models in `settings.warehouse_build`, and return the input and the result of each node.
 
-    What came since the published build is taken in, or everything: with `whole`, and by itself where an increment would
-    not do or fails. `progress` is called from other threads. A failed model or test is a result, not an exception.
-    Call it within `building`. Raises DbtError if dbt could not run at all.
+    The build is an increment of the published warehouse. It is a full refresh if `full_refresh` is set, or if an
+    increment is not possible or fails. `progress` is called from other threads. A failed model or test is a result,
+    not an exception. Call it inside `build_lock`. Raises DbtError if dbt could not run.
     """
-    why = "it was asked for" if full_refresh else "no warehouse that fits this project is held"
+    reason = "requested in the run config" if full_refresh else "no published warehouse matches this dbt project"
     record = None if full_refresh else changes.read_record(settings, dbt_runner.project_digest())
     if record is not None:
         try:
@@ -70,16 +71,16 @@ def build_warehouse(
                 build_input, results = _build_increment(settings, record, now, progress)
             if not (failed := [result for result in results if result.failed]):
                 return build_input, results
-            why = _fallback_reason("; ".join(f"{result.name}: {result.message.strip()}" for result in failed))
-        except changes.IncrementNotPossible as gone:
-            why = str(gone)
+            reason = _fallback_reason("; ".join(f"{result.name}: {result.message.strip()}" for result in failed))
+        except changes.IncrementNotPossible as error:
+            reason = str(error)
         except (DbtError, duckdb.Error, OSError) as error:
-            # A warehouse that cannot be copied is no reason to have none.
-            why = _fallback_reason(str(error))
+            # The published warehouse may be unreadable; a full refresh does not need it.
+            reason = _fallback_reason(str(error))
         _remove_build(settings)
-    progress(INFO, f"Building {settings.warehouse_build} from everything, because {why}")
+    progress(INFO, f"Full refresh of {settings.warehouse_build}: {reason}")
     manifest = dbt_runner.parse_project(settings)
-    build_input = changes.full_input(settings, why)
+    build_input = changes.full_input(settings, reason)
     changes.create_raw_views(settings, build_input)
     with dbt_runner.dbt_session(settings) as dbt:
         return build_input, dbt.call(BUILD_ARGUMENTS, _variables(now), manifest, progress)
@@ -88,67 +89,74 @@ def build_warehouse(
 def _build_increment(
     settings: Settings, record: BuildRecord, now: datetime, progress: LogCallback
 ) -> tuple[BuildInput, list[NodeResult]]:
-    """Bring a copy of the published build up to date. Raises NotAdded if that would not do."""
+    """Update a copy of the published warehouse. Raises IncrementNotPossible if a full refresh is necessary."""
     dbt_runner.clear_artifacts(settings)
-    with ThreadPoolExecutor(2) as aside:
-        copied = aside.submit(_copy_published, settings)
-        opened = aside.submit(_open_changes, settings, record)
+    with ThreadPoolExecutor(2) as background:
+        copied = background.submit(_copy_published, settings)
+        opened = background.submit(_open_changes, settings, record)
         manifest = dbt_runner.parse_project(settings)
         build_input = opened.result()
-        progress(INFO, f"Building {settings.warehouse_build} from {_describe_changes(build_input)}")
-        idle = _unchanged_marts(manifest, build_input)
-        # The views are those of the build before, and what follows from the project's files alone is no model.
-        chosen = {
+        progress(INFO, f"Increment of {settings.warehouse_build}: {_describe_changes(build_input)}")
+        unchanged_marts = _unchanged_marts(manifest, build_input)
+        # The views are those of the previous build, and the seed depends on the project's files alone.
+        selected = {
             unique_id: node.name
             for unique_id, node in manifest.nodes.items()
-            if node.resource_type == "model" and node.config.materialized != "view" and node.name not in idle
+            if node.resource_type == "model" and node.config.materialized != "view" and node.name not in unchanged_marts
         }
-        # To close the gaps of replaced rows takes longer than to replace them: that is done when it is worth it.
-        vacuum = 100 if build_input.compact_bytes is None else 0
-        variables = _variables(now) | {"is_increment": True, "unchanged_marts": idle, "vacuum_tasks": vacuum}
+        # Closing the gaps of replaced rows takes longer than replacing the rows, so only a build that compacts does it.
+        vacuum_tasks = 100 if build_input.compact_bytes is None else 0
+        variables = _variables(now) | {
+            "is_increment": True,
+            "unchanged_marts": unchanged_marts,
+            "vacuum_tasks": vacuum_tasks,
+        }
         copied.result()
-        # The disk works while dbt does, which leaves the flushing to us (`fsync_mode` in its profile).
-        flushed = aside.submit(files.fsync_file, settings.warehouse_build)
-        # With little to read, most of the time goes into dbt's own work between the queries.
-        arguments = ["run", "--select", *chosen.values(), "--threads", "2", "--no-populate-cache"]
+        # dbt's profile turns off DuckDB's flushing (`fsync_mode`), so the copy is flushed here while dbt works.
+        flushed = background.submit(files.fsync_file, settings.warehouse_build)
+        # With little to read, dbt's own work between the queries takes most of the time, so two threads help.
+        arguments = ["run", "--select", *selected.values(), "--threads", "2", "--no-populate-cache"]
         with dbt_runner.dbt_session(settings) as dbt:
             tests = dbt_tests.compile_tests(dbt, manifest, variables)
-            with dbt_tests.IncrementTestRunner(dbt, tests, chosen.keys(), progress) as testing:
-                models = dbt.call(arguments, variables, manifest, progress, testing.on_model_built)
-                # Should dbt have left one unsaid: no model goes untested.
+            with dbt_tests.IncrementTestRunner(dbt, tests, selected.keys(), progress) as test_runner:
+                models = dbt.call(arguments, variables, manifest, progress, test_runner.on_model_built)
+                # If dbt sent no event for a model, the model is still tested.
                 for model in models:
                     if not model.failed:
-                        testing.on_model_built(model.unique_id)
-                results = testing.results()
+                        test_runner.on_model_built(model.unique_id)
+                results = test_runner.results()
         flushed.result()
     return build_input, [*models, *results]
 
 
 def publish_warehouse(settings: Settings, build_input: BuildInput) -> None:
-    """Put the finished build in the place of the warehouse by one rename; call it within `building`.
+    """Replace the published warehouse with the finished build by one rename; call it inside `build_lock`.
 
-    Whoever has the old one open keeps reading the old one. Raises NotPublished if rows stand in DuckDB's log only.
+    Open readers keep reading the old file. Raises PublishError if some rows are only in DuckDB's log.
     """
     if reason := _checkpoint_error(settings.warehouse_build):
-        # Whoever collects needs the room more.
+        # The collector may need the disk space.
         _remove_build(settings)
         raise PublishError(
-            f"The warehouse was built but not published, because DuckDB could not write all of it into its file: "
-            f"{reason}. The published warehouse, if there is one, is as it was, and the raw tables are untouched. Make "
-            f"room on the disk of {settings.warehouse} (a build needs the warehouse's size once more), and build again."
+            f"The warehouse was built but not published, because DuckDB could not write all of it to its file: "
+            f"{reason}. The published warehouse, if there is one, and the raw tables were not changed. Free space on "
+            f"the disk of {settings.warehouse} (a build needs the size of the warehouse again), and repeat the build."
         )
-    # Neither was flushed by DuckDB (`fsync_mode` in dbt's profile).
+    # DuckDB flushed neither of these files (`fsync_mode` in dbt's profile).
     for path in (settings.warehouse_build, changes.scratch_path(settings)):
         files.fsync_file(path)
     changes.write_record(settings, build_input, dbt_runner.project_digest())
-    # A change that somebody made to the old warehouse must not be replayed into the new one.
+    # Another program may have left a log beside the old warehouse; DuckDB would replay it into the new file.
     _wal(settings.warehouse).unlink(missing_ok=True)
     with _close_in_background(settings.warehouse):
         files.publish_file(settings.warehouse_build, settings.warehouse)
 
 
 def _checkpoint_error(database: Path) -> str:
-    """Why a closed database is not all in its file, or nothing: on closing DuckDB keeps that to itself."""
+    """Return why a closed database is not completely in its file, or an empty text.
+
+    DuckDB does not report this when it closes the file.
+    """
     log = _wal(database)
     if not log.exists():
         return ""
@@ -157,26 +165,26 @@ def _checkpoint_error(database: Path) -> str:
             db.execute("CHECKPOINT")
     except duckdb.Error as error:
         return str(error)
-    return f"the log {log} stayed behind" if log.exists() else ""
+    return f"the log {log} still exists" if log.exists() else ""
 
 
 @contextmanager
 def _close_in_background(path: Path) -> Iterator[None]:
-    """Keep a file that is replaced meanwhile open, and let a thread close it: to give up half a gigabyte takes time."""
+    """Keep a file open while it is replaced, and close it in a thread: freeing half a gigabyte takes time."""
     try:
         old = os.open(path, os.O_RDONLY)
     except OSError:
-        # There is none yet, or none that can be read: then its room is given up at once.
+        # There is no file yet, or it cannot be read; then the rename itself frees the space.
         yield
         return
     try:
         yield
     finally:
-        Thread(target=os.close, args=(old,), name="give up the old warehouse").start()
+        Thread(target=os.close, args=(old,), name="close the old warehouse").start()
 
 
 def _open_changes(settings: Settings, record: BuildRecord) -> BuildInput:
-    """Show dbt what came since the published build."""
+    """Create the views of the data that arrived since the published build, and return the input."""
     build_input = changes.incremental_input(settings, record)
     changes.create_raw_views(settings, build_input)
     return build_input
@@ -184,7 +192,7 @@ def _open_changes(settings: Settings, record: BuildRecord) -> BuildInput:
 
 @contextmanager
 def _freeze_gc() -> Iterator[None]:
-    """Let Python look for garbage only among what is new: dbt and Dagster are large, and are there to stay."""
+    """Restrict garbage collection to new objects: dbt and Dagster are large, and their objects stay."""
     gc.freeze()
     try:
         yield
@@ -193,13 +201,13 @@ def _freeze_gc() -> Iterator[None]:
 
 
 def _copy_published(settings: Settings) -> None:
-    """The published warehouse, to be brought up to date."""
+    """Copy the published warehouse to the build file."""
     shutil.copyfile(settings.warehouse, settings.warehouse_build)
     settings.warehouse_build.chmod(0o600)
 
 
-def _fallback_reason(why: str) -> str:
-    return f"what came since the last build cannot be taken in ({why})"
+def _fallback_reason(reason: str) -> str:
+    return f"the increment failed ({reason})"
 
 
 def _variables(now: datetime) -> dict[str, Any]:
@@ -207,17 +215,19 @@ def _variables(now: datetime) -> dict[str, Any]:
 
 
 def _describe_changes(build_input: BuildInput) -> str:
-    """How much an increment takes in, for the log."""
-    days = {table: len(places) for table, places in build_input.changed_days.items() if places}
-    return (
-        f"what came since the last build ({', '.join(f'{n} days of {table}' for table, n in days.items()) or 'no day'})"
-    )
+    """Describe how much an increment reads, for the log."""
+    counts = {table: len(days) for table, days in build_input.changed_days.items() if days}
+    changed = ", ".join(f"{count} days of {table}" for table, count in counts.items())
+    return f"{changed or 'no day'} changed since the last build"
 
 
 def _unchanged_marts(manifest: Any, build_input: BuildInput) -> list[str]:
-    """The marts that nothing came for; one that does not say what feeds it depends on the hour as well."""
-    fed = (node for node in manifest.nodes.values() if "raw_tables" in node.config.meta)
-    return sorted(node.name for node in fed if not build_input.changed_tables & set(node.config.meta["raw_tables"]))
+    """Return the marts whose raw tables have no new data.
+
+    Marts without `raw_tables` in their meta depend on the time of the build as well and are never among them.
+    """
+    nodes = (node for node in manifest.nodes.values() if "raw_tables" in node.config.meta)
+    return sorted(node.name for node in nodes if not build_input.changed_tables & set(node.config.meta["raw_tables"]))
 
 
 def _wal(database: Path) -> Path:
@@ -225,6 +235,6 @@ def _wal(database: Path) -> Path:
 
 
 def _remove_build(settings: Settings) -> None:
-    """Take away what a build that failed left for inspection."""
+    """Remove the files that a failed build left for inspection."""
     for path in (settings.warehouse_build, _wal(settings.warehouse_build)):
         path.unlink(missing_ok=True)

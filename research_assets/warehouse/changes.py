@@ -1,9 +1,11 @@
-"""What a build takes in: the raw files that are there, against those from which the published warehouse was built.
+"""Input of a build: the raw files that exist, compared with those from which the published warehouse was built.
 
-A build reads the files that were there when it began, and says with the warehouse which they were. The next one takes
-in what came since, or builds everything anew: when a file of the collected entities is gone or changed (a removal must
-not live on in the unused pages of a file), when the dbt project changed, and whenever it is not sure. Nothing here runs
-dbt; it writes one small DuckDB file, through which dbt sees the raw tables.
+A build reads the files that exist when it begins, and records them with the warehouse. The next build reads only the
+new data, as an increment. It is a full refresh if a file of a collected entity was removed or changed (removed data
+must not remain in unused pages of the warehouse file), if the dbt project changed, or if the record is uncertain.
+This module also writes the small DuckDB file through which dbt reads the raw tables.
+
+Not here: calls of dbt (see dbt_runner.py) and the build itself (see build.py).
 """
 
 import os
@@ -22,33 +24,34 @@ from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.raw_writer import PLACEHOLDER_STUDY
 
 FileStamps = Mapping[str, Mapping[str, str]]
-"""Below one raw table: `study=…/day=…` to file name to a stamp that changes with the file."""
+"""Files of one raw table: `study=…/day=…` to file name to a stamp that changes with the file."""
 
 BuildRecord = Mapping[str, Any]
-"""What is held on disk about the published build: from which files it was made, and which file it is."""
+"""Stored record of the published build: the files from which it was built, and the file that it is."""
 
 DAY_TABLES = ("videos", "comments", "requests")
-"""Raw tables whose marts are made anew day by day: a day's rows follow from the files of that day alone."""
+"""Raw tables whose marts are rebuilt day by day: a day's rows follow from the files of that day alone."""
 
-REWRITTEN_TABLES = ("requests", "wanted")
-"""Raw tables that are rewritten as a matter of course; every other file is only ever added, except notes."""
+REWRITTEN_TABLES = ("requests", "expected_units")
+"""Raw tables whose files are rewritten regularly; files of other tables are only added, except open coverage."""
 
 MAX_GROWTH = 1.25
-"""From this multiple of its compact size on, a warehouse is made compact again."""
+"""Multiple of its compact size from which a warehouse is compacted."""
 
 OPEN_COVERAGE_SUFFIX = "-open.parquet"
-"""Ending of the coverage of a journal that is still open: rewritten as it goes on, gone when it is sealed."""
+"""File ending of the coverage of an open journal: rewritten while the journal grows, removed when it is sealed."""
 
 
 @dataclass(frozen=True, slots=True)
 class BuildInput:
-    """What one build reads: `stamps` is every raw file; `why_whole` says why all of it, and is None for an increment.
+    """Input of one build.
 
-    `reads` gives the paths below `raw/` to read, by table; `days` the (study, day) pairs to make anew, by table.
-    `spoken` says of which study, entity and partition each file of `coverage` speaks: it need not be that of its
-    folder, and once a file is gone, it cannot be asked. `news` are the raw tables of which files or verdicts came.
-    `compact` is the size of the warehouse (bytes) when rows that were replaced last left no gap in it; None if this
-    build is to leave none.
+    `file_stamps` contains every raw file, and `files` the paths below `raw/` to read, both by table.
+    `full_refresh_reason` is None for an increment. `changed_days` are the (study, day) pairs to rebuild, by table.
+    `coverage_partitions` are the (study, entity, partition) of the rows of each file of `coverage`: they can differ
+    from the file's folder, and cannot be read any more once the file is gone. `changed_tables` are the raw tables with
+    new files or attempts. `compact_bytes` is the size of the warehouse (bytes) when replaced rows last left no gaps in
+    it; None if this build is to close all gaps.
     """
 
     file_stamps: Mapping[str, FileStamps]
@@ -61,59 +64,65 @@ class BuildInput:
 
 
 class IncrementNotPossible(Exception):
-    """An increment would not do: something did not come, but go."""
+    """A raw file was removed or changed, so an increment would keep its rows."""
 
 
-def full_input(settings: Settings, why: str) -> BuildInput:
-    """All that is there, for a build of everything; `why` is the reason for it."""
+def full_input(settings: Settings, reason: str) -> BuildInput:
+    """Return all raw files as the input of a full refresh; `reason` says why it is one."""
     present = list_raw_files(settings.raw)
-    reads = {table: _paths(table, days) for table, days in present.items()}
+    paths = {table: _paths(table, stamps) for table, stamps in present.items()}
     return BuildInput(
-        present, why, reads, {}, _read_coverage_partitions(settings.raw, reads["coverage"]), present.keys(), None
+        present, reason, paths, {}, _read_coverage_partitions(settings.raw, paths["coverage"]), present.keys(), None
     )
 
 
 def incremental_input(settings: Settings, record: BuildRecord) -> BuildInput:
-    """What came since the published build, of which `record` says from what it was made.
+    """Return the data that arrived since the published build, whose input is in `record`.
 
-    Raises NotAdded if an increment would not do.
+    Raises IncrementNotPossible if a full refresh is necessary.
     """
     present = list_raw_files(settings.raw)
     past: Mapping[str, FileStamps] = record["file_stamps"]
     _require_append_only(past, present)
-    results = _paths("coverage", present["coverage"])
-    changed = {table: _changed(past.get(table, {}), days) for table, days in present.items()}
-    news = set(_new_paths("coverage", past, present, changed))
-    reported, kept = _read_coverage_partitions(settings.raw, sorted(news)), set(results) - news
-    # Of a file that is gone or was written again, what it said before has changed as well.
-    taken_back = [places for path, places in record["coverage_partitions"].items() if path not in kept]
-    touched = [(at, entity, day) for places in (*reported.values(), *taken_back) for at, entity, day in places]
-    spoken = reported | {path: record["coverage_partitions"][path] for path in kept}
+    coverage = _paths("coverage", present["coverage"])
+    changed = {table: _changed(past.get(table, {}), stamps) for table, stamps in present.items()}
+    new_coverage = set(_new_paths("coverage", past, present, changed))
+    new_partitions = _read_coverage_partitions(settings.raw, sorted(new_coverage))
+    unchanged_coverage = set(coverage) - new_coverage
+    # The earlier partitions of a file that was removed or rewritten have changed as well.
+    withdrawn = [
+        partitions for path, partitions in record["coverage_partitions"].items() if path not in unchanged_coverage
+    ]
+    affected = [row for partitions in (*new_partitions.values(), *withdrawn) for row in partitions]
+    coverage_partitions = new_partitions | {path: record["coverage_partitions"][path] for path in unchanged_coverage}
     days = {table: {_parse_folder(folder) for folder in changed[table]} for table in DAY_TABLES}
-    days["coverage"] = {(study, day) for study, _, day in touched}
-    days["coverage"] |= {_parse_folder(folder) for folder in changed["wanted"]}
-    # The chance with which a video was drawn stands in the coverage of its comments.
-    days["comments"] |= {(study, day) for study, entity, day in touched if entity == "comments"}
-    by_folder = {table: days[table] for table in DAY_TABLES} | {"wanted": days["coverage"]}
-    reads = {}
+    days["coverage"] = {(study, day) for study, _, day in affected}
+    days["coverage"] |= {_parse_folder(folder) for folder in changed["expected_units"]}
+    # The inclusion probability of a video is in the coverage of its comments.
+    days["comments"] |= {(study, day) for study, entity, day in affected if entity == "comments"}
+    by_folder = {table: days[table] for table in DAY_TABLES} | {"expected_units": days["coverage"]}
+    paths = {}
     for table in present:
         if table == "coverage":
-            wanted = days["coverage"] | days["comments"]
-            reads[table] = [path for path in results if any((at, day) in wanted for at, _, day in spoken[path])]
+            needed = days["coverage"] | days["comments"]
+            paths[table] = [
+                path for path in coverage if any((study, day) in needed for study, _, day in coverage_partitions[path])
+            ]
         elif table in by_folder:
             folders = (f"study={study}/day={day}" for study, day in by_folder[table])
-            reads[table] = _paths(table, {folder: present[table].get(folder, {}) for folder in folders})
+            paths[table] = _paths(table, {folder: present[table].get(folder, {}) for folder in folders})
         else:
-            reads[table] = _new_paths(table, past, present, changed)
-    came = {table for table, folders in changed.items() if folders} | {entity for _, entity, _ in touched}
-    sorted_days = {table: sorted(found) for table, found in days.items()}
-    grown = settings.warehouse.stat().st_size > MAX_GROWTH * record["compact_bytes"]
-    return BuildInput(present, None, reads, sorted_days, spoken, came, None if grown else record["compact_bytes"])
+            paths[table] = _new_paths(table, past, present, changed)
+    changed_tables = {table for table, folders in changed.items() if folders} | {entity for _, entity, _ in affected}
+    sorted_days = {table: sorted(pairs) for table, pairs in days.items()}
+    has_grown = settings.warehouse.stat().st_size > MAX_GROWTH * record["compact_bytes"]
+    compact_bytes = None if has_grown else record["compact_bytes"]
+    return BuildInput(present, None, paths, sorted_days, coverage_partitions, changed_tables, compact_bytes)
 
 
 def list_raw_files(raw: Path) -> dict[str, dict[str, dict[str, str]]]:
-    """Every Parquet file of the raw tables that readers see, with a stamp: inode, size and time of change."""
-    found: dict[str, dict[str, dict[str, str]]] = {}
+    """Return every Parquet file of the raw tables that readers see, with a stamp: inode, size and time of change."""
+    listed: dict[str, dict[str, dict[str, str]]] = {}
     for table in fields.raw_tables():
         days: dict[str, dict[str, str]] = {}
         for study in _entries(raw / table, "study="):
@@ -122,32 +131,32 @@ def list_raw_files(raw: Path) -> dict[str, dict[str, dict[str, str]]]:
                     stamps = {e.name: _stamp(e.stat()) for e in entries if e.name.endswith(".parquet")}
                 if stamps and study.name != f"study={PLACEHOLDER_STUDY}":
                     days[f"{study.name}/{day.name}"] = stamps
-        found[table] = days
-    return found
+        listed[table] = days
+    return listed
 
 
 def scratch_path(settings: Settings) -> Path:
-    """The DuckDB file of views that a build reads through, made anew by each; none of it is published.
+    """Return the path of the DuckDB file with the views that a build reads; it is never published.
 
-    dbt's profile calls it as the file is called, so that its views are right whoever opens it.
+    dbt's profile attaches it under the name of the file, so its views also work if a person opens it.
     """
     return settings.dbt_target / "scratch.duckdb"
 
 
 def create_raw_views(settings: Settings, build_input: BuildInput) -> None:
-    """Make the file through which dbt sees the raw tables: a view of each over the files to read, and what changed.
+    """Write the file through which dbt reads the raw tables: a view of each table, and the changed days.
 
-    For an increment the file of the build before is taken, with the views that dbt made in it.
+    An increment keeps the file of the previous build, with the views that dbt created in it.
     """
     path = scratch_path(settings)
     if build_input.full_refresh_reason is not None:
-        # If this build fails, its views stay behind: then they must not be taken for those of the published one.
+        # If this build fails, its views remain. Without the record they cannot be taken for those of the published one.
         for old in (_record_path(settings), path, path.with_name(path.name + ".wal")):
             old.unlink(missing_ok=True)
     with duckdb.connect(str(path)) as db:
         db.execute("CREATE SCHEMA IF NOT EXISTS raw")
         for table in fields.raw_tables():
-            # The empty file lets a view bind that has nothing to read.
+            # A view without other files takes its columns from the empty file.
             paths = [
                 f"{table}/study={PLACEHOLDER_STUDY}/day=1970-01-01/empty.parquet",
                 *build_input.files.get(table, ()),
@@ -155,38 +164,39 @@ def create_raw_views(settings: Settings, build_input: BuildInput) -> None:
             rows = f"SELECT * FROM {_read_parquet(settings.raw, paths)} WHERE study <> '{PLACEHOLDER_STUDY}'"
             db.execute(f"CREATE OR REPLACE VIEW raw.{table} AS {rows}")
         db.execute("CREATE OR REPLACE TABLE raw.changed_days (raw_table VARCHAR, study VARCHAR, day DATE)")
-        changed = [(table, *place) for table, places in build_input.changed_days.items() for place in places]
+        changed = [(table, *pair) for table, pairs in build_input.changed_days.items() for pair in pairs]
         if changed:
             db.executemany("INSERT INTO raw.changed_days VALUES (?, ?, ?)", changed)
     path.chmod(0o600)
 
 
 def read_record(settings: Settings, project: str) -> BuildRecord | None:
-    """What the published warehouse was made of; None unless it is certain that it is this one.
+    """Return the record of the published warehouse; None unless it certainly describes this file and this project.
 
-    `project` stands for the dbt project and its tools.
+    `project` is the digest of the dbt project and its tools.
     """
     try:
         record: BuildRecord = orjson.loads(_record_path(settings).read_bytes())
-        fits = record["project"] == project and record["file"] == _stamp(settings.warehouse.stat())
-        return record if fits and record["compact_bytes"] and scratch_path(settings).exists() else None
+        matches = record["project"] == project and record["file"] == _stamp(settings.warehouse.stat())
+        return record if matches and record["compact_bytes"] and scratch_path(settings).exists() else None
     except (OSError, ValueError, KeyError, TypeError):
-        # Lost or damaged: everything is built anew, which needs no record.
+        # The record is lost or damaged; a full refresh needs none.
         return None
 
 
 def write_record(settings: Settings, build_input: BuildInput, project: str) -> None:
-    """Say of the finished build, before it is published, from what it was made.
+    """Record the input of the finished build before it is published.
 
-    The record names the very file, so that it says nothing of any other that may come to stand in its place.
+    The record identifies this file, so it does not apply to another file that may replace it.
     """
     file = settings.warehouse_build.stat()
-    made_of = {
+    record = {
+        "project": project,
+        "file": _stamp(file),
         "file_stamps": build_input.file_stamps,
         "coverage_partitions": build_input.coverage_partitions,
         "compact_bytes": build_input.compact_bytes or file.st_size,
     }
-    record = {"project": project, "file": _stamp(file)} | made_of
     files.write_private(_record_path(settings), orjson.dumps(record))
 
 
@@ -195,42 +205,42 @@ def _record_path(settings: Settings) -> Path:
 
 
 def _require_append_only(past: Mapping[str, FileStamps], present: Mapping[str, FileStamps]) -> None:
-    """Raises NotAdded if a file is gone or another: of what was added an increment knows, of what went it does not."""
+    """Raise IncrementNotPossible if a file was removed or changed: an increment cannot find the rows that it had."""
     for table, days in past.items():
         for folder, stamps in days.items():
-            held = present.get(table, {}).get(folder, {})
+            present_stamps = present.get(table, {}).get(folder, {})
             for name, stamp in stamps.items():
                 if (
-                    held.get(name) != stamp
+                    present_stamps.get(name) != stamp
                     and table not in REWRITTEN_TABLES
                     and not name.endswith(OPEN_COVERAGE_SUFFIX)
                 ):
                     raise IncrementNotPossible(
-                        f"raw/{table}/{folder}/{name} is {'changed' if name in held else 'gone'}"
+                        f"raw/{table}/{folder}/{name} was {'changed' if name in present_stamps else 'removed'}"
                     )
 
 
 def _changed(past: FileStamps, present: FileStamps) -> list[str]:
-    """The folders in which anything differs, those that are gone included."""
+    """Return the folders in which any file differs, including removed folders."""
     return sorted(folder for folder in past.keys() | present.keys() if past.get(folder) != present.get(folder))
 
 
 def _new_paths(
     table: str, past: Mapping[str, FileStamps], present: Mapping[str, FileStamps], changed: Mapping[str, Sequence[str]]
 ) -> list[str]:
-    """The files of a table that were not there, or were others, when the held warehouse was built."""
-    held, found = past.get(table, {}), present.get(table, {})
+    """Return the files of a table that are new or rewritten since the published warehouse was built."""
+    past_files, present_files = past.get(table, {}), present.get(table, {})
     return [
         f"{table}/{folder}/{name}"
         for folder in changed.get(table, ())
-        for name, stamp in sorted(found.get(folder, {}).items())
-        if held.get(folder, {}).get(name) != stamp
+        for name, stamp in sorted(present_files.get(folder, {}).items())
+        if past_files.get(folder, {}).get(name) != stamp
     ]
 
 
 def _read_coverage_partitions(raw: Path, coverage: Sequence[str]) -> dict[str, list[tuple[str, str, str]]]:
-    """The study, entity and partition of which each of some files of coverage speaks."""
-    spoken: dict[str, list[tuple[str, str, str]]] = {path: [] for path in coverage}
+    """Return the study, entity and partition of the rows of each of some files of `coverage`."""
+    partitions: dict[str, list[tuple[str, str, str]]] = {path: [] for path in coverage}
     if coverage:
         with duckdb.connect() as db:
             rows = db.execute(
@@ -238,8 +248,8 @@ def _read_coverage_partitions(raw: Path, coverage: Sequence[str]) -> dict[str, l
                 "WHERE partition IS NOT NULL ORDER BY ALL"
             ).fetchall()
         for path, study, entity, day in rows:
-            spoken[Path(path).relative_to(raw).as_posix()].append((study, entity, day))
-    return spoken
+            partitions[Path(path).relative_to(raw).as_posix()].append((study, entity, day))
+    return partitions
 
 
 def _paths(table: str, days: FileStamps) -> list[str]:
@@ -247,7 +257,7 @@ def _paths(table: str, days: FileStamps) -> list[str]:
 
 
 def _parse_folder(folder: str) -> tuple[str, str]:
-    """`study=garden/day=2026-02-01` as ("garden", "2026-02-01")."""
+    """Parse `study=garden/day=2026-02-01` as ("garden", "2026-02-01")."""
     study, _, day = folder.partition("/")
     return study.removeprefix("study="), day.removeprefix("day=")
 
@@ -265,8 +275,8 @@ def _stamp(status: os.stat_result) -> str:
 
 
 def _read_parquet(raw: Path, paths: Sequence[str]) -> str:
-    """The rows of some files of one raw table, as a table expression."""
+    """Return a table expression of the rows of some files of one raw table."""
     listed = ", ".join(sql_literal(raw / path) for path in paths)
-    # Typed here, so that a study called 2026 stays text.
+    # With explicit types, a study called 2026 stays text.
     types = "{'study': VARCHAR, 'day': DATE}"
     return f"read_parquet([{listed}], hive_partitioning = true, union_by_name = true, hive_types = {types})"

@@ -1,6 +1,6 @@
-"""dbt inside this process: the manifest, one call after another, and what became of each model and test.
+"""Calls of dbt in this process: the manifest, one call at a time, and the result of each model and test.
 
-Nothing here knows Dagster, nor what a build is for: that is `_build.py`'s matter.
+Not here: which raw files a build reads (see changes.py), and what a build calls and publishes (see build.py).
 """
 
 import fcntl
@@ -26,28 +26,28 @@ from research_assets.storage import files
 from research_assets.warehouse import changes
 
 LogCallback = Callable[[int, str], None]
-"""Takes a line about the build and its level, as `logging` counts levels."""
+"""Callback for a log line of the build: the level, as in `logging`, and the text."""
 
 BUILD_PATH_VARIABLE = "RESEARCH_WAREHOUSE_BUILD"
-"""Tells dbt's profile which file to build; set here for the time of a call, read by nothing else."""
+"""Environment variable that passes the build file to dbt's profile; set only during a call."""
 
 SCRATCH_PATH_VARIABLE = "RESEARCH_WAREHOUSE_SCRATCH"
-"""Tells dbt's profile the file of the views that are not published; like the other."""
+"""Environment variable that passes the file of the unpublished views to dbt's profile; set only during a call."""
 
 MAX_LOG_BYTES = 10 * 2**20
-"""Bytes of dbt's log from which on a new one is begun."""
+"""Size of dbt's log (bytes) above which the next call starts a new log."""
 
 _DBT_LOCK = threading.Lock()
-"""dbt keeps its state in globals, so one process makes one call at a time."""
+"""Lock for one call at a time in this process, because dbt keeps its state in globals."""
 
 
 class DbtError(RuntimeError):
-    """dbt could not do what it was asked to do."""
+    """A call that dbt could not execute."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeResult:
-    """What became of one model or test. `seconds` is its run time, `failures` the rows that a test objects to."""
+    """Result of one model or test. `seconds` is its run time, `failures` the number of failing rows of a test."""
 
     unique_id: str
     name: str
@@ -59,12 +59,12 @@ class NodeResult:
 
     @property
     def failed(self) -> bool:
-        """Whether it stands in the way of publishing; a skipped one only follows from another."""
+        """Return whether the result prevents publishing; a skipped node follows from another node's failure."""
         return self.status in {"error", "fail", "runtime error"}
 
 
 def prepare_manifest(settings: Settings) -> Path:
-    """The path of a manifest that fits the dbt project as it is now; parses only if there is none.
+    """Return the path of a manifest of the current dbt project; parse the project only if there is none.
 
     Raises DbtError if the project cannot be parsed.
     """
@@ -74,19 +74,19 @@ def prepare_manifest(settings: Settings) -> Path:
 
 
 def _manifest_is_current(settings: Settings, digest: str) -> bool:
-    """Whether the manifest that is there is that of a project."""
+    """Return whether the stored manifest is that of the project with this digest."""
     mark = settings.dbt_target / "manifest.sha256"
     return (settings.dbt_target / "manifest.json").exists() and mark.exists() and mark.read_text() == digest
 
 
 def parse_project(settings: Settings) -> Any:
-    """Parse the project, as far as anything changed, and leave its manifest for the next load; dbt's Manifest.
+    """Parse the project, as far as files changed, store its manifest for the next load, and return dbt's Manifest.
 
     Raises DbtError if the project cannot be parsed.
     """
     with file_lock(settings, "parse", wait=True), dbt_session(settings):
         digest = project_digest()
-        # dbt writes its manifest in place; the one that others load is renamed into place.
+        # dbt writes its manifest in place, so the copy for other processes is renamed into place.
         outcome = _invoke(settings, ["parse"])
         if not outcome.success:
             raise DbtError(
@@ -102,7 +102,7 @@ def parse_project(settings: Settings) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class DbtSession:
-    """Calls of dbt, with the build file open from the first that needs it; `session` begins and ends one."""
+    """Calls of dbt that share one open build file; `dbt_session` creates and closes a session."""
 
     settings: Settings
 
@@ -112,18 +112,18 @@ class DbtSession:
         variables: Mapping[str, Any],
         manifest: Any,
         progress: LogCallback | None = None,
-        built: Callable[[str], None] | None = None,
+        on_model_built: Callable[[str], None] | None = None,
     ) -> list[NodeResult]:
-        """Call dbt; what became of each model and test, in the order in which they ended. A failed one is a result.
+        """Call dbt and return the result of each model and test, in order of completion.
 
-        `progress`, and `built` with the id of each model that was built, are called from dbt's own threads.
-        Raises DbtError if dbt could not run at all.
+        A failed model or test is a result, not an exception. dbt's own threads call `progress` with log lines, and
+        `on_model_built` with the id of each model that was built. Raises DbtError if dbt could not run.
         """
-        words = [*arguments, "--vars", json.dumps(variables)]
-        outcome = _invoke(self.settings, words, manifest, progress, built)
+        command = [*arguments, "--vars", json.dumps(variables)]
+        outcome = _invoke(self.settings, command, manifest, progress, on_model_built)
         if not hasattr(outcome.result, "results"):
             raise DbtError(
-                f"The warehouse could not be built: {outcome.exception or 'dbt gave no reason'}. "
+                f"The warehouse could not be built: {outcome.exception or 'dbt reported no reason'}. "
                 f"Nothing was published. See {log_path(self.settings)}."
             )
         return [
@@ -140,23 +140,25 @@ class DbtSession:
         ]
 
     def open_build(self) -> duckdb.DuckDBPyConnection:
-        """A further connection to the file that dbt builds, for one thread; whoever asks closes it within the session.
+        """Open another connection to the file that dbt builds, for one thread; close it before the session ends.
 
         Raises DbtError if dbt has not opened the file.
         """
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
-        # As dbt's own threads do.
+        # dbt's own threads take this lock too.
         with DuckDBConnectionManager._LOCK:
             if DuckDBConnectionManager._ENV is None:
-                raise DbtError("dbt had not opened the build when it was to be tested")
+                raise DbtError(
+                    "The increment could not be tested, because dbt had not opened the build. Nothing was published."
+                )
             handle = DuckDBConnectionManager.env().handle()
         return cast("duckdb.DuckDBPyConnection", handle.cursor())
 
 
 @contextmanager
 def dbt_session(settings: Settings) -> Iterator[DbtSession]:
-    """Dbt to oneself, in this process, and the build file closed at the end: all that uses it has to end before."""
+    """Reserve dbt in this process and close the build file at the end; other connections must be closed before."""
     with _DBT_LOCK, _environment(settings):
         try:
             yield DbtSession(settings)
@@ -165,9 +167,9 @@ def dbt_session(settings: Settings) -> Iterator[DbtSession]:
 
 
 def clear_artifacts(settings: Settings) -> None:
-    """Remove what earlier calls wrote for each model: while the disk is busy, to replace a file takes long.
+    """Remove the files that earlier calls wrote for each model: replacing them takes long while the disk is busy.
 
-    Whoever calls this keeps every other build out.
+    Call it inside `build_lock`.
     """
     for folder in ("compiled", "run"):
         shutil.rmtree(settings.dbt_target / folder, ignore_errors=True)
@@ -175,19 +177,19 @@ def clear_artifacts(settings: Settings) -> None:
 
 
 def log_path(settings: Settings) -> Path:
-    """Dbt's own log, the newest lines last."""
+    """Return the path of dbt's log, newest lines last."""
     return settings.dbt_target / "dbt.log"
 
 
 def field_availability() -> dict[str, str]:
-    """Since when the API has each field, by `entity.field`."""
+    """Return the date since which the API has each field, by `entity.field`."""
     return {
         f"{entity.name}.{field.name}": field.since for entity in fields.ENTITIES.values() for field in entity.fields
     }
 
 
 def project_digest() -> str:
-    """What the manifest and the tables depend on, besides the data: the project's files, and the tools' versions."""
+    """Return a digest of all that the marts depend on, except data: the project's files and the tools' versions."""
     digest = hashlib.sha256()
     for tool in ("dbt-core", "dbt-duckdb", "duckdb"):
         digest.update(version(tool).encode() + b"\0")
@@ -205,35 +207,39 @@ def _invoke(
     arguments: Sequence[str],
     manifest: Any = None,
     progress: LogCallback | None = None,
-    built: Callable[[str], None] | None = None,
+    on_model_built: Callable[[str], None] | None = None,
 ) -> Any:
-    """One call of dbt; its dbtRunnerResult."""
-    # dbt takes seconds to import, and loading the definitions does without it.
+    """Call dbt and return its dbtRunnerResult."""
+    # Importing dbt takes seconds, and loading the definitions does not need it.
     from dbt.cli.main import dbtRunner
 
-    def passed_on(event: Any) -> None:
+    def handle_event(event: Any) -> None:
         if event.info.level in ("info", "warn", "error"):
             log.write(f"{event.info.ts.ToJsonString()} {event.info.level}: {event.info.msg}\n")
-        if progress is not None and (reported := _log_line(event)):
-            progress(*reported)
-        if built is not None and event.info.name == "NodeFinished" and event.data.node_info.node_status == "success":
-            built(event.data.node_info.unique_id)
+        if progress is not None and (line := _log_line(event)):
+            progress(*line)
+        if (
+            on_model_built is not None
+            and event.info.name == "NodeFinished"
+            and event.data.node_info.node_status == "success"
+        ):
+            on_model_built(event.data.node_info.unique_id)
 
-    places = {
+    paths = {
         "--project-dir": DBT_PROJECT_DIR,
         "--profiles-dir": DBT_PROJECT_DIR,
         "--target-path": settings.dbt_target,
         "--log-path": settings.dbt_target,
     }
-    options = [str(word) for pair in places.items() for word in pair]
-    # dbt's own log and the account of what it ran cost it a fifth of the time that it takes beside its queries.
+    options = [str(word) for pair in paths.items() for word in pair]
+    # Writing its own log and run results takes a fifth of dbt's time outside the queries.
     quiet = ["--log-level", "none", "--log-level-file", "none", "--no-write-json", "--no-version-check"]
     with _log(settings) as log:
-        return dbtRunner(manifest=manifest, callbacks=[passed_on]).invoke([*arguments, *options, *quiet])
+        return dbtRunner(manifest=manifest, callbacks=[handle_event]).invoke([*arguments, *options, *quiet])
 
 
 def _close_build() -> None:
-    """Close DuckDB's file: the adapter would keep it open, and the next build would write to the one before it."""
+    """Close DuckDB's file: the adapter would keep it open, and the next build would write to the previous file."""
     from dbt.adapters.duckdb.connections import DuckDBConnectionManager
 
     if DuckDBConnectionManager._ENV is not None:
@@ -244,44 +250,44 @@ def _close_build() -> None:
 
 
 def _log(settings: Settings) -> TextIO:
-    """The log of dbt, open to be added to; an old one that has grown large is given up."""
+    """Open dbt's log for appending; replace a log that is larger than `MAX_LOG_BYTES`."""
     path = log_path(settings)
     large = path.exists() and path.stat().st_size > MAX_LOG_BYTES
     return path.open("w" if large else "a", encoding="utf-8")
 
 
 def _log_line(event: Any) -> tuple[int, str] | None:
-    """One line for each model, and for each test that objects to something; None for the rest of dbt's events."""
+    """Return a log line for each model and for each test with failing rows; None for dbt's other events."""
     data = event.data
     if event.info.name == "LogModelResult":
         relation = f"{data.node_info.node_relation.schema}.{data.node_info.node_name}"
         return logging.INFO, f"{data.index} of {data.total}: {relation} in {data.execution_time:.2f} s"
     if event.info.name == "LogTestResult" and data.status not in {"pass", "skipped"}:
-        return logging.WARNING, f"{data.index} of {data.num_models}: {data.name}: {data.num_failures} rows object"
+        return logging.WARNING, f"{data.index} of {data.num_models}: {data.name}: {data.num_failures} failing rows"
     return None
 
 
 @contextmanager
 def _environment(settings: Settings) -> Iterator[None]:
-    """The variables that the dbt project reads, for the time of one call."""
-    wanted = {
+    """Set the environment variables that the dbt project reads, for the duration of one call."""
+    values = {
         BUILD_PATH_VARIABLE: str(settings.warehouse_build),
         SCRATCH_PATH_VARIABLE: str(changes.scratch_path(settings)),
     }
-    before = {name: os.environ[name] for name in wanted if name in os.environ}
-    os.environ.update(wanted)
+    before = {name: os.environ[name] for name in values if name in os.environ}
+    os.environ.update(values)
     try:
         yield
     finally:
-        for name in wanted:
+        for name in values:
             del os.environ[name]
         os.environ.update(before)
 
 
 @contextmanager
-def file_lock(settings: Settings, what: str, *, wait: bool) -> Iterator[None]:
-    """Keep others out, in whatever process. Raises BlockingIOError at once if they are in and nobody waits."""
+def file_lock(settings: Settings, name: str, *, wait: bool) -> Iterator[None]:
+    """Lock out other threads and processes. Raises BlockingIOError at once if `wait` is False and the lock is taken."""
     files.private_folder(settings.dbt_target)
-    with (settings.dbt_target / f"{what}.lock").open("w") as lock:
+    with (settings.dbt_target / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

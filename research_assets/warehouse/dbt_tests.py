@@ -1,8 +1,9 @@
-"""The tests of an increment: dbt compiles them once for each state of the project, and here their SQL is run.
+"""Tests of an increment: dbt compiles them once for each state of the project, and this module runs their SQL.
 
-An increment's tests are twenty small queries, and around each of them dbt works several times as long as DuckDB does
-on it. Here they are run beside the last models. A build of everything has its tests run by dbt; they are the same
-tests, and pass and fail in the same way.
+An increment has about twenty small test queries, and dbt's own work around each of them takes several times DuckDB's
+time. Here they run beside the last models. In a full refresh dbt runs the same tests, with the same results.
+
+Not here: the definitions of the tests (see the YAML files and `tests/` in `dbt_project/`).
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -21,12 +22,12 @@ from research_assets.warehouse import dbt_runner
 from research_assets.warehouse.dbt_runner import DbtSession, LogCallback, NodeResult
 
 MODELS_LEFT_AT_START = 2
-"""So many models are left when the tests begin: as many as dbt builds side by side."""
+"""Number of remaining models at which the tests begin: as many as dbt builds in parallel."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledTest:
-    """A test of dbt. `sql` yields the rows that it objects to, in the models of the ids `models`."""
+    """A test of dbt. `sql` yields its failing rows in the models with the ids `models`."""
 
     unique_id: str
     name: str
@@ -36,13 +37,13 @@ class CompiledTest:
 
 
 def compile_tests(dbt: DbtSession, manifest: Any, variables: Mapping[str, Any]) -> list[CompiledTest]:
-    """The tests of the project with the SQL of an increment; `variables` are those of one.
+    """Return the tests of the project with the SQL of an increment; `variables` are those of an increment.
 
-    Which increment it is does not show in the SQL: what changed stands in a table.
+    The SQL is the same for all increments, because the changed days are in a table.
     """
-    kept, project = dbt.settings.dbt_target / "tests.json", dbt_runner.project_digest()
-    if (held := _cached_tests(kept, project)) is not None:
-        return held
+    cache, project = dbt.settings.dbt_target / "tests.json", dbt_runner.project_digest()
+    if (cached := _cached_tests(cache, project)) is not None:
+        return cached
     sql = {
         result.unique_id: result.sql
         for result in dbt.call(["compile", "--select", "test_type:data"], variables, manifest)
@@ -54,25 +55,25 @@ def compile_tests(dbt: DbtSession, manifest: Any, variables: Mapping[str, Any]) 
         )
         for unique_id, node in nodes.items()
     ]
-    files.write_private(kept, orjson.dumps({"project": project, "tests": [asdict(test) for test in tests]}))
+    files.write_private(cache, orjson.dumps({"project": project, "tests": [asdict(test) for test in tests]}))
     return tests
 
 
 class IncrementTestRunner:
-    """The tests that look at what an increment builds, each run when all of that is built; a context manager.
+    """The tests of the models of an increment, each run when all its models are built; a context manager.
 
-    They begin when few models are left, which follow one from the other: until then dbt keeps every core busy.
-    dbt may end long before they do; its session goes on until the end of the block.
+    The tests begin when only `MODELS_LEFT_AT_START` models remain, which depend on each other: until then dbt uses
+    every core. dbt may end before the tests do; its session lasts until the end of the block.
     """
 
     def __init__(self, dbt: DbtSession, tests: Sequence[CompiledTest], models: Set[str], progress: LogCallback) -> None:
         self._dbt = dbt
         self._waiting = [test for test in tests if models & set(test.models)]
-        self._left = set(models)
+        self._remaining_models = set(models)
         self._progress = progress
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._thread = ThreadPoolExecutor(1, "tests")
-        self._attempts: list[Future[list[NodeResult]]] = []
+        self._futures: list[Future[list[NodeResult]]] = []
 
     def __enter__(self) -> "IncrementTestRunner":
         return self
@@ -83,42 +84,45 @@ class IncrementTestRunner:
             self._connection.close()
 
     def on_model_built(self, model: str) -> None:
-        """Take note, once or more, that a model is built; dbt calls it from its own threads and waits for no test."""
-        self._attempts.append(self._thread.submit(self._built, model))
+        """Note that a model is built, and start the tests that are ready; repeated calls for a model are allowed.
+
+        dbt calls it from its own threads and does not wait for the tests.
+        """
+        self._futures.append(self._thread.submit(self._run_ready_tests, model))
 
     def results(self) -> list[NodeResult]:
-        """The verdicts on all that was built, once they are there."""
-        return [verdict for found in self._attempts for verdict in found.result()]
+        """Wait for the tests of all built models and return their results."""
+        return [result for future in self._futures for result in future.result()]
 
-    def _built(self, model: str) -> list[NodeResult]:
-        """The verdicts for which this model was waited."""
+    def _run_ready_tests(self, model: str) -> list[NodeResult]:
+        """Run the tests that waited for this model and return their results."""
         if self._connection is None:
             self._connection = self._dbt.open_build()
-        self._left.discard(model)
-        if len(self._left) > MODELS_LEFT_AT_START:
+        self._remaining_models.discard(model)
+        if len(self._remaining_models) > MODELS_LEFT_AT_START:
             return []
-        ready = [test for test in self._waiting if not self._left & set(test.models)]
+        ready = [test for test in self._waiting if not self._remaining_models & set(test.models)]
         self._waiting = [test for test in self._waiting if test not in ready]
         return [self._run(self._connection, test) for test in ready]
 
     def _run(self, db: duckdb.DuckDBPyConnection, test: CompiledTest) -> NodeResult:
-        """One verdict, in dbt's words."""
-        began, failures = perf_counter(), None
+        """Run one test and return its result, with dbt's names of states."""
+        started, failures = perf_counter(), None
         try:
-            ((failures,),) = db.execute(f"SELECT count(*) FROM ({test.sql}) AS objected").fetchall()
+            ((failures,),) = db.execute(f"SELECT count(*) FROM ({test.sql}) AS failing_rows").fetchall()
             status = "pass" if not failures else "warn" if test.warns else "fail"
-            message = f"{failures} rows object" if failures else ""
+            message = f"{failures} failing rows" if failures else ""
         except (duckdb.Error, RuntimeError) as error:
             status, message = "error", str(error)
         if message:
             self._progress(WARNING, f"{test.name}: {message}")
-        return NodeResult(test.unique_id, test.name, status, message, failures, perf_counter() - began, test.sql)
+        return NodeResult(test.unique_id, test.name, status, message, failures, perf_counter() - started, test.sql)
 
 
 def _cached_tests(path: Path, project: str) -> list[CompiledTest] | None:
-    """The tests as they were compiled before, if the project is still the same."""
+    """Return the tests that were compiled before, or None if they are lost or belong to another project state."""
     try:
-        held = orjson.loads(path.read_bytes())
-        return [CompiledTest(**test) for test in held["tests"]] if held["project"] == project else None
+        cached = orjson.loads(path.read_bytes())
+        return [CompiledTest(**test) for test in cached["tests"]] if cached["project"] == project else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -1,7 +1,9 @@
-"""The marts in a notebook: `research_assets.open("data").videos(study="gardening")` gives a pandas DataFrame.
+"""The marts in a notebook: `research_assets.open("data").videos(study="gardening")` returns a pandas DataFrame.
 
-Types survive the way from DuckDB to pandas: ids stay 64-bit integers also where some are missing, moments are UTC,
-lists are lists. Read-only. Which marts and columns there are is read from the warehouse.
+Access is read-only. Types are preserved from DuckDB to pandas: ids stay 64-bit integers even if some are missing,
+timestamps are UTC, lists are lists. The marts and their columns are read from the warehouse.
+
+Not here: the connection and the filters (see reader.py).
 """
 
 from datetime import date
@@ -12,6 +14,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from research_assets.storage.raw_sql import sql_identifier
 from research_assets.warehouse.reader import (
     Mart,
     WarehouseReadError,
@@ -23,15 +26,14 @@ from research_assets.warehouse.reader import (
     read_marts,
     read_studies,
     require_studies,
-    sql_identifier,
 )
 
 
 class MartReader:
-    """One mart: called, a DataFrame of it; `relation()`, the same as a query that DuckDB has not run yet."""
+    """One mart: a call returns a DataFrame, `relation()` a query that DuckDB runs later."""
 
-    def __init__(self, reading: "Warehouse", mart: Mart) -> None:
-        self._reading, self._mart = reading, mart
+    def __init__(self, warehouse: "Warehouse", mart: Mart) -> None:
+        self._warehouse, self._mart = warehouse, mart
         self.__doc__ = mart.description
 
     def __call__(
@@ -41,9 +43,9 @@ class MartReader:
         last: str | date | None = None,
         columns: list[str] | None = None,
     ) -> pd.DataFrame:
-        """Rows of one study (without it: of all) from the first to the last UTC day, as a DataFrame.
+        """Return the rows of one study (default: all) from the first to the last UTC day, as a DataFrame.
 
-        Raises ReadingError for a study or column that is not there, and for days where rows belong to no single day.
+        Raises WarehouseReadError for an unknown study or column, and for days if rows belong to no single day.
         """
         return to_dataframe(self.relation(study, first, last, columns))
 
@@ -54,23 +56,23 @@ class MartReader:
         last: str | date | None = None,
         columns: list[str] | None = None,
     ) -> duckdb.DuckDBPyRelation:
-        """The same rows as a DuckDB relation: nothing is read before it is asked for, whatever its size."""
+        """Return the same rows as a DuckDB relation, which reads nothing until its rows are fetched."""
         mart = self._mart
         if study is not None:
-            require_studies([study], self._reading.studies)
+            require_studies([study], self._warehouse.studies)
         if unknown := [name for name in columns or () if name not in mart.names]:
             raise WarehouseReadError(
-                f"{mart.name} has no column {', '.join(unknown)}; it has: {', '.join(mart.names)}."
+                f"The mart {mart.name} has no column {', '.join(unknown)}; it has: {', '.join(mart.names)}."
             )
         chosen = ", ".join(map(sql_identifier, columns)) if columns else "*"
         where = filter_condition(mart, [study] if study is not None else [], parse_day(first), parse_day(last))
-        return self._reading.sql(
+        return self._warehouse.sql(
             f"SELECT {chosen} FROM {sql_identifier(mart.name)}" + (f" WHERE {where}" if where else "")
         )
 
     @property
     def columns(self) -> pd.DataFrame:
-        """What each column is: name, type, description."""
+        """Return the name, type and description of each column."""
         rows = [(column.name, column.type, column.description) for column in self._mart.columns]
         return pd.DataFrame(rows, columns=["column", "type", "description"])
 
@@ -79,7 +81,7 @@ class MartReader:
 
 
 class Warehouse:
-    """The marts of one data folder, as they were published when it was opened; an attribute for each mart."""
+    """The marts of one data folder, as published when it was opened, with an attribute for each mart."""
 
     def __init__(self, warehouse: Path, *, simulated: bool) -> None:
         self.path = warehouse
@@ -91,41 +93,41 @@ class Warehouse:
 
     @property
     def marts(self) -> list[str]:
-        """The names of the marts."""
+        """Return the names of the marts."""
         return list(self._marts)
 
     @property
     def studies(self) -> list[str]:
-        """The names of the studies of which anything is held."""
+        """Return the names of the studies with data."""
         if self._studies is None:
             self._studies = read_studies(self._connection, self._marts)
         return self._studies
 
     def sql(self, query: str) -> duckdb.DuckDBPyRelation:
-        """A query of one's own over the marts, not run before it is asked for: `sql("SELECT … FROM videos")`.
+        """Return a query over the marts that DuckDB runs later: `sql("SELECT … FROM videos")`.
 
-        `frame(…)` makes a DataFrame of it with the types that the marts have; its own `.df()` turns ids into floats
-        where some are missing.
+        `frame(…)` converts it to a DataFrame with the types of the marts; DuckDB's own `.df()` converts ids to floats
+        if some are missing.
         """
         return self._connection.sql(query)
 
     def frame(self, query: str | duckdb.DuckDBPyRelation) -> pd.DataFrame:
-        """The result of a query or relation as a DataFrame with right types."""
+        """Return the result of a query or relation as a DataFrame with the types of the marts."""
         return to_dataframe(self.sql(query) if isinstance(query, str) else query)
 
     def relation(
         self, mart: str, study: str | None = None, first: str | date | None = None, last: str | date | None = None
     ) -> duckdb.DuckDBPyRelation:
-        """A mart by its name, narrowed as in a call of it, as a relation that DuckDB has not run yet."""
+        """Return a mart by its name, filtered as in a call of it, as a relation that DuckDB runs later."""
         return self._reader(mart).relation(study, first, last)
 
     @property
     def superseded(self) -> bool:
-        """Whether a newer build was published since; to see it, open again."""
+        """Return whether a newer build was published since this one was opened; open again to read it."""
         return not self.path.exists() or self.path.stat().st_ino != self._opened
 
     def close(self) -> None:
-        """Let go of the file; relations that came from it end with it."""
+        """Close the file; its relations become invalid."""
         self._connection.close()
 
     def __enter__(self) -> "Warehouse":
@@ -152,25 +154,25 @@ class Warehouse:
 
     def __repr__(self) -> str:
         kind = "simulated data" if self.simulated else "collected data"
-        newer = "; a newer build was published since, open again to see it" if self.superseded else ""
+        newer = "; a newer build was published since, open again to read it" if self.superseded else ""
         return (
             f"{self.path} ({kind}{newer})\nStudies: {', '.join(self.studies) or 'none'}\nMarts: {', '.join(self.marts)}"
         )
 
 
-def open_warehouse(place: str | Path | None = None) -> Warehouse:
-    """Open the warehouse of a data folder to read it; without a name, the folder of the environment.
+def open_warehouse(folder: str | Path | None = None) -> Warehouse:
+    """Open the warehouse of a data folder for reading; the default is the data folder of the environment.
 
-    Raises ReadingError if there is none.
+    Raises WarehouseReadError if there is no warehouse.
     """
-    settings = data_folder_settings(place)
+    settings = data_folder_settings(folder)
     return Warehouse(settings.warehouse, simulated=is_simulated(settings))
 
 
 def to_dataframe(relation: duckdb.DuckDBPyRelation) -> pd.DataFrame:
-    """A relation as a DataFrame: Int64, boolean, str, float64, datetime64[us, UTC], datetime64 for days, lists.
+    """Convert a relation to a DataFrame: Int64, boolean, str, float64, datetime64[us, UTC], datetime64 for days, lists.
 
-    Whole numbers wider than 64 bits, as `sum` makes them, become Int64; DuckDB refuses if one does not fit.
+    Integers wider than 64 bits, such as results of `sum`, become Int64; DuckDB raises an error if a value does not fit.
     """
     kinds = dict(zip(relation.columns, map(str, relation.types), strict=True))
     if "HUGEINT" in kinds.values():
@@ -183,7 +185,7 @@ def to_dataframe(relation: duckdb.DuckDBPyRelation) -> pd.DataFrame:
 
 
 def _series(values: Any, kind: str) -> Any:
-    """One column of DuckDB in pandas' type for it."""
+    """Convert one column of DuckDB to the pandas type for it."""
     if kind.endswith("]") or kind.startswith(("STRUCT", "MAP")):
         return pd.Series([_plain(value) for value in np.ma.asarray(values).tolist()], dtype=object)
     mask = np.ma.getmaskarray(values)
@@ -199,7 +201,7 @@ def _series(values: Any, kind: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Nested values as lists and dicts, missing ones as None."""
+    """Convert nested values to lists and dicts, missing values to None."""
     if isinstance(value, np.ndarray):
         return [_plain(item) for item in value.tolist()]
     if isinstance(value, dict):

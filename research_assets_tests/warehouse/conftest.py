@@ -1,4 +1,4 @@
-"""One built warehouse for all tests that only read: dbt's import and parse are paid once."""
+"""Fixtures: one built warehouse for all tests that only read it, so dbt is imported and the project parsed once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,13 +16,14 @@ from research_assets_tests.warehouse.raw_data import UPSTREAM, new_settings, wri
 
 
 def materialize(settings: Settings, **options: Any) -> dg.ExecuteInProcessResult:
-    """Build and publish, in this process, on an instance that is forgotten."""
-    definitions = warehouse_definitions(UPSTREAM, settings, clock=FakeClock(), pre_build=options.pop("before", None))
+    """Build and publish in this process, on an ephemeral Dagster instance."""
+    definitions = warehouse_definitions(UPSTREAM, settings, clock=FakeClock(), pre_build=options.pop("pre_build", None))
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(list(definitions.assets or []), instance=instance, **options)  # type: ignore[arg-type]
 
 
 def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
+    """Return the rows of a query on the published warehouse."""
     with duckdb.connect(str(settings.warehouse), read_only=True) as connection:
         connection.execute("set TimeZone = 'UTC'")
         return connection.execute(sql).fetchall()
@@ -30,25 +31,27 @@ def query(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
 
 @dataclass(frozen=True)
 class BuiltWarehouse:
+    """A published warehouse and the result of its build."""
+
     settings: Settings
     result: dg.ExecuteInProcessResult
 
 
 @pytest.fixture(scope="session")
 def built_warehouse(tmp_path_factory: pytest.TempPathFactory) -> BuiltWarehouse:
-    """The world of `rawdata`, built and published."""
-    settings = new_settings(tmp_path_factory.mktemp("world") / "data")
+    """Return a warehouse that was built and published from the raw tables of `raw_data`."""
+    settings = new_settings(tmp_path_factory.mktemp("warehouse") / "data")
     write_raw_data(settings.raw)
     return BuiltWarehouse(settings, materialize(settings))
 
 
 @pytest.fixture(scope="session")
 def rows(built_warehouse: BuiltWarehouse) -> Callable[[str], Sequence[tuple[Any, ...]]]:
-    """Ask the published warehouse."""
+    """Return a function that queries the published warehouse."""
     return lambda sql: query(built_warehouse.settings, sql)
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A data root of the test's own, without data."""
+    """Return settings with an empty data root of the test."""
     return new_settings(tmp_path / "own")

@@ -1,4 +1,4 @@
-"""A small world of raw tables, as the collector would write them: two studies, known by heart."""
+"""A small set of raw tables, as the collector would write them, with fixed rows of two studies."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -17,35 +17,37 @@ UPSTREAM = {entity: [dg.AssetKey([study, entity]) for study in STUDIES] for enti
 
 
 def at(day: int, hour: int = 10, month: int = 2, minute: int = 0) -> datetime:
-    """A moment of 2026, UTC."""
+    """Return a UTC time of 2026."""
     return datetime(2026, month, day, hour, minute, tzinfo=UTC)
 
 
-def seconds(moment: datetime) -> int:
-    return int(moment.timestamp())
+def seconds(time: datetime) -> int:
+    """Return a time in Unix seconds."""
+    return int(time.timestamp())
 
 
-def new_id(moment: datetime, number: int) -> int:
-    """An id as the API makes them: the moment of upload in the upper 32 bits."""
-    return seconds(moment) << 32 | number
+def new_id(time: datetime, number: int) -> int:
+    """Return an id as the API assigns it: the upload time is in the upper 32 bits."""
+    return seconds(time) << 32 | number
 
 
 def new_settings(root: Path) -> Settings:
+    """Create a data root and return its settings."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Settings.from_env({"RESEARCH_DATA": str(root), "TIKTOK_API_URL": "http://127.0.0.1:9"})
 
 
 def write(raw: Path, table: str, study: str, day: date, capture: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One Parquet file of a raw table; columns that a row does not name are null."""
+    """Write one Parquet file of a raw table; columns that a row does not contain are null."""
     folder = raw / table / f"study={study}" / f"day={day}"
     folder.mkdir(parents=True, exist_ok=True)
     columns = fields.raw_tables()[table]
-    named = {column.name for column in columns}
+    names_of_table = {column.name for column in columns}
     with duckdb.connect() as connection:
         connection.execute("set TimeZone = 'UTC'")
         connection.execute(f"create table rows ({fields.column_definitions(columns)})")
         for row in rows:
-            values = dict(row) | ({"capture": capture} if "capture" in named else {})
+            values = dict(row) | ({"capture": capture} if "capture" in names_of_table else {})
             names = ", ".join(f'"{name}"' for name in values)
             marks = ", ".join("?" for _ in values)
             connection.execute(f"insert into rows ({names}) values ({marks})", list(values.values()))
@@ -62,7 +64,7 @@ REPLY_TO_REPLY = new_id(at(1, 17), 13)
 
 
 def video(identity: int, username: str, observed: datetime, **more: Any) -> dict[str, Any]:
-    """A video published half a minute after its upload."""
+    """Return a video that was published half a minute after its upload."""
     values = {"id": identity, "username": username, "create_time": (identity >> 32) + 30, "region_code": "de"}
     return values | {"observed_at": observed} | more
 
@@ -70,12 +72,13 @@ def video(identity: int, username: str, observed: datetime, **more: Any) -> dict
 def make_attempt(
     entity: str, partition: date, kind: str, unit: str, state: str, last: datetime, **more: Any
 ) -> dict[str, Any]:
+    """Return a row of `coverage` with one request."""
     values = {"entity": entity, "partition": partition, "unit_kind": kind, "unit": unit, "state": state}
     return values | {"first_at": last, "last_at": last, "requests": 1.0, "inclusion_probability": 1.0} | more
 
 
 def write_raw_data(raw: Path) -> None:
-    """Study `garden`: three videos of two days, all entities. Study `bikes`: one video, which garden has too."""
+    """Write study `garden` (three videos of two days, all entities) and study `bikes`, which shares a video with it."""
     counted = {"like_count": 10, "comment_count": 3, "share_count": 1, "favorites_count": 0}
     tags = {"hashtag_names": ["Garten", "BALKON", "garten"]}
     info = {"hashtag_info_list": [{"hashtag_id": 7, "hashtag_name": "Garten", "hashtag_description": "Green"}]}
@@ -85,8 +88,8 @@ def write_raw_data(raw: Path) -> None:
     bike = video(BIKE_VIDEO, "anna", at(3), view_count=50, comment_count=1)
     write(raw, "videos", "garden", DAY1, "v1", [anna, ben])
     write(raw, "videos", "garden", DAY2, "v2", [carl])
-    again = anna | {"observed_at": at(11), "view_count": 900, "comment_count": 2, "region_code": "AT"}
-    write(raw, "videos", "garden", DAY1, "v3", [again])
+    later = anna | {"observed_at": at(11), "view_count": 900, "comment_count": 2, "region_code": "AT"}
+    write(raw, "videos", "garden", DAY1, "v3", [later])
     write(raw, "videos", "bikes", DAY1, "b1", [bike, anna])
 
     listed = {"video_id": ANNA_VIDEO, "asked_video_id": ANNA_VIDEO, "observed_at": at(5)}
@@ -114,8 +117,8 @@ def write_raw_data(raw: Path) -> None:
         }
         write(raw, "users", "garden", date(2026, 2, day), capture, [profile])
 
-    def relation(asked: str, other: str, observed: datetime, position: int = 0) -> dict[str, Any]:
-        return {"asked_username": asked, "username": other, "observed_at": observed, "position": position}
+    def relation(account: str, other: str, observed: datetime, position: int = 0) -> dict[str, Any]:
+        return {"asked_username": account, "username": other, "observed_at": observed, "position": position}
 
     write(raw, "followers", "garden", date(2026, 2, 2), "f1", [relation("anna", n, at(2)) for n in ("ben", "carl")])
     write(raw, "followers", "garden", date(2026, 2, 9), "f2", [relation("anna", "ben", at(9))])
@@ -152,12 +155,12 @@ def write_raw_data(raw: Path) -> None:
     )
     due = {"partition": date(2026, 3, 1), "unit_kind": "day", "unit": "2026-03-01", "due_at": at(3, 0, month=3)}
     comments = {"entity": "comments", "partition": DAY2, "unit_kind": "day", "unit": "2026-02-02", "due_at": at(4)}
-    write(raw, "wanted", "garden", date(2026, 3, 1), "w1", [{"entity": "videos"} | due])
-    write(raw, "wanted", "garden", DAY2, "w1", [comments])
-    asked: dict[str, Any] = {"pool": "research", "endpoint": "video_query", "entity": "videos"}
+    write(raw, "expected_units", "garden", date(2026, 3, 1), "w1", [{"entity": "videos"} | due])
+    write(raw, "expected_units", "garden", DAY2, "w1", [comments])
+    request: dict[str, Any] = {"pool": "research", "endpoint": "video_query", "entity": "videos"}
     codes = [("ok", 200, 2, 100.0), ("ok", 200, 0, 300.0), ("internal_error", 500, None, 900.0)]
     sent = [
-        asked | {"code": code, "status": status, "rows": rows, "latency_ms": latency, "sent_at": at(3, minute=i)}
+        request | {"code": code, "status": status, "rows": rows, "latency_ms": latency, "sent_at": at(3, minute=i)}
         for i, (code, status, rows, latency) in enumerate([*codes, ("daily_quota_limit_exceeded", 429, None, None)])
     ]
     write(raw, "requests", "garden", date(2026, 2, 3), "q1", sent)

@@ -1,4 +1,4 @@
-"""Builds: what is reported, what is published, and what a failure or a reader changes about it."""
+"""Builds: reported metadata, publishing, failures, and other programs that have the warehouse open."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ MARTS = {
     *("hashtag_pairs", "creators", "study_days", "coverage", "quota_usage", "api_changes", "codebook"),
 }
 
-HOLD = """
+READER_SCRIPT = """
 import sys, duckdb
 connection = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "read")
 if sys.argv[2] == "write":
@@ -31,10 +31,13 @@ for line in sys.stdin:
 
 
 @contextmanager
-def held_by_somebody(warehouse: Path, how: str) -> Iterator[subprocess.Popen[str]]:
-    """Another program that has the warehouse open and counts its videos whenever it is sent a line."""
+def open_in_another_process(warehouse: Path, mode: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a program that has the warehouse open and counts its videos for each line of input."""
     with subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(warehouse), how], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", READER_SCRIPT, str(warehouse), mode],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as program:
         try:
             yield program
@@ -42,7 +45,8 @@ def held_by_somebody(warehouse: Path, how: str) -> Iterator[subprocess.Popen[str
             program.kill()
 
 
-def count(program: subprocess.Popen[str]) -> int:
+def count_videos(program: subprocess.Popen[str]) -> int:
+    """Return the number of videos that the program reads."""
     assert program.stdin
     assert program.stdout
     program.stdin.write("\n")
@@ -51,32 +55,33 @@ def count(program: subprocess.Popen[str]) -> int:
 
 
 def metadata_of(built_warehouse: BuiltWarehouse, key: list[str]) -> dict[str, dg.MetadataValue]:
+    """Return the metadata of an asset's materialization."""
     (event,) = [e for e in built_warehouse.result.get_asset_materialization_events() if e.asset_key == dg.AssetKey(key)]
     return dict(event.step_materialization_data.materialization.metadata)
 
 
-def test_a_checkout_without_data_builds_empty_marts(settings: Settings) -> None:
+def test_build_without_data_publishes_empty_marts(settings: Settings) -> None:
     before = sorted(path.relative_to(DBT_PROJECT_DIR) for path in DBT_PROJECT_DIR.rglob("*"))
-    called = []
+    calls = []
 
-    def before_build() -> None:
-        called.append(settings.raw.exists())
+    def pre_build() -> None:
+        calls.append(settings.raw.exists())
         due = {"entity": "videos", "partition": DAY1, "unit_kind": "day", "unit": "2026-02-01", "due_at": at(3)}
-        write(settings.raw, "wanted", "garden", DAY1, "w", [due])
+        write(settings.raw, "expected_units", "garden", DAY1, "w", [due])
 
-    assert materialize(settings, before=before_build).success
-    assert called == [True]
+    assert materialize(settings, pre_build=pre_build).success
+    assert calls == [True]
     tables = query(settings, "select table_name, estimated_size from duckdb_tables() where schema_name = 'marts'")
     assert {name for name, _ in tables} == MARTS
     assert query(settings, "select study, unit, state from marts.coverage") == [("garden", "2026-02-01", "not_asked")]
     assert {name for name, size in tables if size} == {"coverage", "study_days", "api_changes", "codebook"}
     assert settings.warehouse.stat().st_mode & 0o777 == 0o600
     assert not settings.warehouse_build.exists()
-    # dbt keeps what it writes to itself: nothing appears in the checkout.
+    # dbt writes its files to the data folder only, not to the project folder.
     assert sorted(path.relative_to(DBT_PROJECT_DIR) for path in DBT_PROJECT_DIR.rglob("*")) == before
 
 
-def test_each_model_is_materialized_with_rows_schema_and_origin(built_warehouse: BuiltWarehouse) -> None:
+def test_materializations_have_row_count_schema_and_origin(built_warehouse: BuiltWarehouse) -> None:
     assert built_warehouse.result.success
     metadata = metadata_of(built_warehouse, ["marts", "videos"])
     assert metadata["dagster/row_count"].value == 5
@@ -86,11 +91,11 @@ def test_each_model_is_materialized_with_rows_schema_and_origin(built_warehouse:
     assert view_count.type == "BIGINT"
     assert view_count.description is not None
     assert "(views)" in view_count.description
-    # The UI shows no lineage of columns, so the description tells it.
+    # The UI shows no column lineage, so the description contains it.
     assert "*From* `staging/stg_tiktok__videos` (view_count)" in view_count.description
 
 
-def test_columns_are_traced_from_marts_to_the_assets_of_each_study(built_warehouse: BuiltWarehouse) -> None:
+def test_column_lineage_leads_from_marts_to_the_assets_of_each_study(built_warehouse: BuiltWarehouse) -> None:
     def origin(key: list[str], column: str) -> set[tuple[str, str]]:
         lineage = metadata_of(built_warehouse, key)["dagster/column_lineage"].value
         assert isinstance(lineage, dg.TableColumnLineage)
@@ -104,22 +109,22 @@ def test_columns_are_traced_from_marts_to_the_assets_of_each_study(built_warehou
     }
     for event in built_warehouse.result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
-        # A seed comes from nowhere but its file.
+        # A seed has no upstream columns.
         seed = materialization.asset_key.path[-1] == "api_changelog"
         assert ("dagster/column_lineage" in materialization.metadata) is not seed
 
 
-def test_dbt_tests_are_checks_and_pass(built_warehouse: BuiltWarehouse) -> None:
+def test_dbt_tests_are_reported_as_passed_checks(built_warehouse: BuiltWarehouse) -> None:
     checks = built_warehouse.result.get_asset_check_evaluations()
     assert {tuple(check.asset_key.path) for check in checks} >= {("marts", mart) for mart in MARTS}
     assert all(check.passed for check in checks)
 
 
-def test_a_failing_test_leaves_the_published_warehouse_alone(built_warehouse: BuiltWarehouse) -> None:
+def test_failing_dbt_test_keeps_the_published_warehouse(built_warehouse: BuiltWarehouse) -> None:
     published = built_warehouse.settings.warehouse.stat()
-    doubled = video(ANNA_VIDEO, "anna", at(20))
+    duplicate = video(ANNA_VIDEO, "anna", at(20))
     for day in (DAY1, DAY2):
-        write(built_warehouse.settings.raw, "videos", "garden", day, "zz", [doubled])
+        write(built_warehouse.settings.raw, "videos", "garden", day, "zz", [duplicate])
     try:
         result = materialize(built_warehouse.settings, raise_on_error=False)
     finally:
@@ -135,46 +140,44 @@ def test_a_failing_test_leaves_the_published_warehouse_alone(built_warehouse: Bu
     message = failure.user_failure_data.description or ""
     assert "video_observations_grain" in message
     assert str(built_warehouse.settings.warehouse_build) in message
-    assert "The published warehouse is as it was" in message
+    assert "The published warehouse did not change" in message
     now = built_warehouse.settings.warehouse.stat()
     assert (now.st_ino, now.st_mtime_ns, now.st_size) == (published.st_ino, published.st_mtime_ns, published.st_size)
 
 
-@pytest.mark.parametrize("how", ["read", "write"])
-def test_somebody_with_the_warehouse_open_blocks_nothing_and_sees_no_half_build(
-    built_warehouse: BuiltWarehouse, how: str
-) -> None:
-    more = built_warehouse.settings.raw / "videos" / "study=garden" / f"day={DAY2}" / "zz.parquet"
-    with held_by_somebody(built_warehouse.settings.warehouse, how) as program:
-        assert count(program) == 5
+@pytest.mark.parametrize("mode", ["read", "write"])
+def test_open_warehouse_blocks_no_build_and_reads_no_partial_build(built_warehouse: BuiltWarehouse, mode: str) -> None:
+    new_file = built_warehouse.settings.raw / "videos" / "study=garden" / f"day={DAY2}" / "zz.parquet"
+    with open_in_another_process(built_warehouse.settings.warehouse, mode) as program:
+        assert count_videos(program) == 5
         write(built_warehouse.settings.raw, "videos", "garden", DAY2, "zz", [video(ANNA_VIDEO + 1, "eva", at(20))])
         try:
             assert materialize(built_warehouse.settings).success
-            # The other program still holds the old file; the new one can be read beside it.
+            # The other program still reads the old file, and the new file can be read at the same time.
             assert query(built_warehouse.settings, "select count(*) from marts.videos") == [(6,)]
-            assert count(program) == 5
+            assert count_videos(program) == 5
             assert query(
                 built_warehouse.settings, "select count(*) from duckdb_tables() where table_name = 'mine'"
             ) == [(0,)]
         finally:
-            more.unlink()
+            new_file.unlink()
             assert materialize(built_warehouse.settings).success
     assert query(built_warehouse.settings, "select count(*) from marts.videos") == [(5,)]
 
 
-def test_an_increment_tells_of_all_models_too(built_warehouse: BuiltWarehouse) -> None:
+def test_increment_reports_metadata_of_all_models(built_warehouse: BuiltWarehouse) -> None:
     first = metadata_of(built_warehouse, ["marts", "videos"])
     result = materialize(built_warehouse.settings)
     assert result.success
-    again = BuiltWarehouse(built_warehouse.settings, result)
+    second = BuiltWarehouse(built_warehouse.settings, result)
     for key in (["marts", "videos"], ["staging", "stg_tiktok__videos"], ["marts", "api_changes"]):
-        assert metadata_of(again, key).keys() >= {"dagster/column_schema", "dagster/column_lineage"}
-    assert metadata_of(again, ["marts", "videos"])["dagster/row_count"] == first["dagster/row_count"]
-    assert metadata_of(again, ["marts", "videos"])["dagster/column_schema"] == first["dagster/column_schema"]
-    assert "seconds" not in metadata_of(again, ["marts", "api_changes"])
+        assert metadata_of(second, key).keys() >= {"dagster/column_schema", "dagster/column_lineage"}
+    assert metadata_of(second, ["marts", "videos"])["dagster/row_count"] == first["dagster/row_count"]
+    assert metadata_of(second, ["marts", "videos"])["dagster/column_schema"] == first["dagster/column_schema"]
+    assert "duration (seconds)" not in metadata_of(second, ["marts", "api_changes"])
 
 
-def test_a_selection_builds_all_and_records_all(built_warehouse: BuiltWarehouse) -> None:
+def test_selection_builds_and_records_all_models(built_warehouse: BuiltWarehouse) -> None:
     selection = dg.AssetSelection.assets(["marts", "study_days"])
     result = materialize(built_warehouse.settings, selection=selection)
     assert result.success
@@ -183,7 +186,7 @@ def test_a_selection_builds_all_and_records_all(built_warehouse: BuiltWarehouse)
     assert {check.asset_key.path[-1] for check in result.get_asset_check_evaluations()} == {"study_days"}
 
 
-def test_two_builds_do_not_mix(built_warehouse: BuiltWarehouse) -> None:
+def test_second_build_does_not_start_during_a_build(built_warehouse: BuiltWarehouse) -> None:
     with build.build_lock(built_warehouse.settings):
         result = materialize(built_warehouse.settings, raise_on_error=False)
     assert not result.success

@@ -1,4 +1,4 @@
-"""The graph that the dbt project becomes, and how it is loaded."""
+"""The asset graph of the dbt project, and how it is loaded."""
 
 import os
 from pathlib import Path
@@ -14,6 +14,7 @@ from research_assets_tests.warehouse.raw_data import UPSTREAM
 
 
 def deps(definitions: dg.Definitions, *path: str) -> set[str]:
+    """Return the keys of an asset's parents."""
     graph = definitions.resolve_asset_graph()
     return {key.to_user_string() for key in graph.get(dg.AssetKey(path)).parent_keys}
 
@@ -30,7 +31,7 @@ def test_staging_depends_on_the_assets_of_every_study(built_warehouse: BuiltWare
     assert deps(definitions, "staging", "stg_research__requests") == set()
 
 
-def test_every_model_is_in_the_group_with_a_description_and_a_code_version(built_warehouse: BuiltWarehouse) -> None:
+def test_every_model_has_group_description_and_code_version(built_warehouse: BuiltWarehouse) -> None:
     definitions = warehouse_definitions(UPSTREAM, built_warehouse.settings)
     specs = [spec for spec in definitions.resolve_all_asset_specs() if spec.key.path[0] in {"staging", "marts"}]
     assert len(specs) > 30
@@ -39,7 +40,7 @@ def test_every_model_is_in_the_group_with_a_description_and_a_code_version(built
     assert all(spec.code_version and {"dbt", "duckdb"} <= spec.kinds for spec in specs)
 
 
-def test_every_test_has_a_name_and_a_meaning_for_people(built_warehouse: BuiltWarehouse) -> None:
+def test_every_test_has_a_short_name_and_a_description(built_warehouse: BuiltWarehouse) -> None:
     [assets] = warehouse_definitions(UPSTREAM, built_warehouse.settings).assets or ()
     assert isinstance(assets, dg.AssetsDefinition)
     specs = {spec.name: spec for spec in assets.check_specs}
@@ -52,37 +53,35 @@ def test_every_test_has_a_name_and_a_meaning_for_people(built_warehouse: BuiltWa
     assert not specs["comments_refer_to_videos"].blocking
 
 
-def test_without_a_study_the_location_loads(built_warehouse: BuiltWarehouse) -> None:
+def test_code_location_loads_without_studies(built_warehouse: BuiltWarehouse) -> None:
     definitions = warehouse_definitions({}, built_warehouse.settings)
     dg.Definitions.validate_loadable(definitions)
     assert deps(definitions, "staging", "stg_tiktok__videos") == set()
 
 
-def test_loading_again_parses_nothing(built_warehouse: BuiltWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_load_parses_nothing(built_warehouse: BuiltWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dbt_runner, "parse_project", lambda _: pytest.fail("parsed"))
     warehouse_definitions(UPSTREAM, built_warehouse.settings)
 
 
-def test_a_manifest_that_does_not_fit_the_project_is_made_anew(
-    built_warehouse: BuiltWarehouse, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_outdated_manifest_is_parsed_again(built_warehouse: BuiltWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[Settings] = []
     monkeypatch.setattr(dbt_runner, "parse_project", parsed.append)
-    mark = built_warehouse.settings.dbt_target / "manifest.sha256"
-    fitting = mark.read_text()
+    digest_file = built_warehouse.settings.dbt_target / "manifest.sha256"
+    digest = digest_file.read_text()
     try:
-        mark.write_text("of another project")
+        digest_file.write_text("of another project")
         prepare_manifest(built_warehouse.settings)
     finally:
-        mark.write_text(fitting)
+        digest_file.write_text(digest)
     assert parsed == [built_warehouse.settings]
 
 
-def test_a_project_that_cannot_be_parsed_says_so(
+def test_project_that_cannot_be_parsed_raises_dbt_error(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dbt_runner, "DBT_PROJECT_DIR", tmp_path)
-    (tmp_path / "dbt_project.yml").write_text("name: broken\nprofile: nobody\n")
+    (tmp_path / "dbt_project.yml").write_text("name: broken\nprofile: missing\n")
     (tmp_path / "profiles.yml").write_text("{}\n")
     environment = dict(os.environ)
     with pytest.raises(dbt_runner.DbtError, match=r"(?s)cannot be parsed.*dbt\.log"):

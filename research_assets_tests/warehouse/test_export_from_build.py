@@ -1,4 +1,4 @@
-"""Exports of the marts as dbt builds them: every column is classified, every mart goes through every format."""
+"""Exports of the marts that dbt builds: every column has a treatment, and every mart is exported in every format."""
 
 import duckdb
 import pandas as pd
@@ -15,89 +15,93 @@ from research_assets_tests.warehouse.raw_data import ANNA_VIDEO, COMMENT
 PEOPLE = ("anna", "ben", "carl", "dora")
 
 
-def test_every_column_of_every_mart_is_kept_replaced_or_left_out(built_warehouse: BuiltWarehouse) -> None:
-    """A new column fails here until `research_assets/export/treatment.py` says what becomes of it."""
+def test_every_column_of_every_mart_has_a_treatment(built_warehouse: BuiltWarehouse) -> None:
+    """Fail for a new column until `research_assets/export/treatment.py` defines its treatment."""
     with connect_read_only(built_warehouse.settings.warehouse) as connection:
-        known = read_marts(connection)
+        marts = read_marts(connection)
     unclassified = []
-    for mart in known.values():
+    for mart in marts.values():
         try:
             mart_treatments(mart)
         except ExportError as error:
             unclassified.append(str(error))
     assert not unclassified, "\n".join(unclassified)
-    gone = {
+    unknown = {
         f"{name}.{column}"
         for name, treated in TREATMENTS.items()
         for columns in treated.values()
         for column in columns.split()
-        if name not in known or column not in known[name].names
+        if name not in marts or column not in marts[name].names
     }
-    assert not gone, "columns that no mart has any more"
+    assert not unknown, "treatments of columns that no mart has"
 
 
 @pytest.fixture(scope="module")
-def whole(built_warehouse: BuiltWarehouse) -> Export:
+def full_export(built_warehouse: BuiltWarehouse) -> Export:
     return export(built_warehouse.settings, ExportRequest(formats=FORMATS), [], NOW)
 
 
 @pytest.fixture(scope="module")
-def veiled(built_warehouse: BuiltWarehouse) -> Export:
+def pseudonymous_export(built_warehouse: BuiltWarehouse) -> Export:
     return export(built_warehouse.settings, ExportRequest(formats=("parquet", "csv"), pseudonymous=True), [], NOW)
 
 
-def test_every_mart_is_read_back_with_all_its_rows(whole: Export, built_warehouse: BuiltWarehouse) -> None:
+def test_every_exported_mart_has_all_rows(full_export: Export, built_warehouse: BuiltWarehouse) -> None:
     names = [
         name
         for (name,) in query(
             built_warehouse.settings, "select table_name from duckdb_tables() where schema_name = 'marts'"
         )
     ]
-    assert sorted(whole.rows) == sorted(names)
+    assert sorted(full_export.rows) == sorted(names)
     for name in names:
         (count,) = query(built_warehouse.settings, f"select count(*) from marts.{name}")[0]
-        assert len(pd.read_stata(whole.folder / "stata" / f"{name}.dta")) == count
-        assert len(pd.read_csv(whole.folder / "csv" / f"{name}.csv")) == count
+        assert len(pd.read_stata(full_export.folder / "stata" / f"{name}.dta")) == count
+        assert len(pd.read_csv(full_export.folder / "csv" / f"{name}.csv")) == count
         with duckdb.connect() as connection:
-            parquet = connection.sql(f"FROM '{whole.folder}/parquet/{name}.parquet'")
+            parquet = connection.sql(f"FROM '{full_export.folder}/parquet/{name}.parquet'")
             assert parquet.aggregate("count(*)").fetchall() == [(count,)]
 
 
-def test_ids_are_unharmed_in_each_format(whole: Export) -> None:
-    comments = pd.read_stata(whole.folder / "stata" / "comments.dta")
+def test_ids_are_exact_in_each_format(full_export: Export) -> None:
+    comments = pd.read_stata(full_export.folder / "stata" / "comments.dta")
     assert str(COMMENT) in set(comments["comment_id"])
     assert set(comments["video_id"]) == {str(ANNA_VIDEO)}
-    assert set(pd.read_csv(whole.folder / "csv" / "comments.csv")["video_id"]) == {f"id_{ANNA_VIDEO}"}
+    assert set(pd.read_csv(full_export.folder / "csv" / "comments.csv")["video_id"]) == {f"id_{ANNA_VIDEO}"}
     with duckdb.connect() as connection:
-        rows = connection.sql(f"SELECT DISTINCT video_id FROM '{whole.folder}/parquet/comments.parquet'").fetchall()
+        rows = connection.sql(
+            f"SELECT DISTINCT video_id FROM '{full_export.folder}/parquet/comments.parquet'"
+        ).fetchall()
     assert rows == [(ANNA_VIDEO,)]
 
 
-def test_a_pseudonymous_export_of_all_marts_names_nobody(veiled: Export, whole: Export) -> None:
-    assert veiled.rows == whole.rows
-    for path in (veiled.folder / "csv").iterdir():
+def test_pseudonymous_files_contain_no_names_or_ids(pseudonymous_export: Export, full_export: Export) -> None:
+    assert pseudonymous_export.rows == full_export.rows
+    for path in (pseudonymous_export.folder / "csv").iterdir():
         cells = pd.read_csv(path, dtype=str, keep_default_na=False)
         found = {str(cell) for column in cells for cell in cells[column]}
         assert not found & {*PEOPLE, *(f"@{name}" for name in PEOPLE), f"id_{ANNA_VIDEO}", str(ANNA_VIDEO)}, path
 
 
-def test_the_page_of_the_codebook_goes_with_its_mart(
-    whole: Export, veiled: Export, built_warehouse: BuiltWarehouse
+def test_export_contains_the_codebook_page_with_the_codebook_mart(
+    full_export: Export, pseudonymous_export: Export, built_warehouse: BuiltWarehouse
 ) -> None:
-    page = ParsedReport((whole.folder / "codebook.html").read_text())
+    page = ParsedReport((full_export.folder / "codebook.html").read_text())
     page.is_self_contained()
-    book = pd.read_csv(whole.folder / "csv" / "codebook.csv")
+    book = pd.read_csv(full_export.folder / "csv" / "codebook.csv")
     assert set(page.cells) == {
         f"{mart}.{column}" for mart, column in zip(book["mart"], book["column_name"], strict=True)
     }
-    assert "`codebook.html` shows the table `codebook`" in (whole.folder / "README.md").read_text()
-    assert not any(name in (veiled.folder / "codebook.html").read_text() for name in (*PEOPLE, str(ANNA_VIDEO)))
+    assert "`codebook.html` shows the table `codebook`" in (full_export.folder / "README.md").read_text()
+    assert not any(
+        name in (pseudonymous_export.folder / "codebook.html").read_text() for name in (*PEOPLE, str(ANNA_VIDEO))
+    )
     narrow = export(built_warehouse.settings, ExportRequest(marts=("videos",), formats=("csv",)), [], NOW)
     assert not (narrow.folder / "codebook.html").exists()
     assert "codebook.html" not in (narrow.folder / "README.md").read_text()
 
 
-def test_the_codebook_of_an_export_describes_every_column(whole: Export) -> None:
-    book = pd.read_csv(whole.folder / "codebook.csv", keep_default_na=False)
-    assert set(book["mart"]) == set(whole.rows)
+def test_codebook_of_an_export_describes_every_column(full_export: Export) -> None:
+    book = pd.read_csv(full_export.folder / "codebook.csv", keep_default_na=False)
+    assert set(book["mart"]) == set(full_export.rows)
     assert not (book["description"] == "").any()

@@ -1,4 +1,4 @@
-"""A build that takes in what came since the last one ends with the same marts as a build of everything."""
+"""An increment ends with the same marts as a full refresh."""
 
 import shutil
 from collections.abc import Callable
@@ -28,19 +28,21 @@ FIRST = date(2026, 2, 1)
 NAMES = ("anna", "ben", "carl", "dora", "eva")
 
 
-def build_and_publish(settings: Settings, *, whole: bool = False) -> str | None:
-    """Build and publish without Dagster; why it was built whole, None if it was not."""
+def build_and_publish(settings: Settings, *, full_refresh: bool = False) -> str | None:
+    """Build and publish without Dagster; return the reason for a full refresh, None for an increment."""
     with build.build_lock(settings):
         raw_writer.ensure_tables(settings.raw)
         now = datetime(2026, 6, 1, tzinfo=UTC)
-        build_input, results = build.build_warehouse(settings, full_refresh=whole, now=now, progress=lambda *_: None)
+        build_input, results = build.build_warehouse(
+            settings, full_refresh=full_refresh, now=now, progress=lambda *_: None
+        )
         assert [f"{result.name}: {result.message}" for result in results if result.failed] == []
         build.publish_warehouse(settings, build_input)
     return build_input.full_refresh_reason
 
 
 def differences(one: Settings, other: Settings) -> dict[str, int]:
-    """Rows that only one of two warehouses has, by mart."""
+    """Return the number of rows that only one of two warehouses has, by mart."""
     with duckdb.connect() as db:
         for name, settings in (("one", one), ("other", other)):
             db.execute(f"attach '{settings.warehouse}' as {name} (read_only)")
@@ -48,118 +50,118 @@ def differences(one: Settings, other: Settings) -> dict[str, int]:
             "select distinct schema_name || '.' || table_name from duckdb_tables() "
             "where database_name in ('one', 'other')"
         ).fetchall()
-        found = {}
+        counts = {}
         for (mart,) in marts:
-            # An increment keeps percentiles of days that are no longer among the newest, which nobody reads.
+            # An increment keeps percentiles of days that are not among the newest any more; nothing reads them.
             rows = "select * exclude (numbers, texts)" if mart == "staging.int_codebook__column_fill" else "select *"
             ((n,),) = db.execute(
                 f"select count(*) from (({rows} from one.{mart} except all {rows} from other.{mart}) union all "
                 f"({rows} from other.{mart} except all {rows} from one.{mart}))"
             ).fetchall()
-            found[mart] = n
-    return {mart: n for mart, n in found.items() if n}
+            counts[mart] = n
+    return {mart: n for mart, n in counts.items() if n}
 
 
-class Story:
-    """Raw files as a collector may leave them: new days, late ones, days seen again, pauses, lists, second studies."""
+class RandomCollection:
+    """Raw files as a collector may write them: new days, late days, re-observed days, pauses, lists, second studies."""
 
     def __init__(self, raw: Path, seed: int) -> None:
         self.raw, self.random, self.captures = raw, Random(seed), 0
         self.days = 0
-        self.noted: list[tuple[date, str]] = []
+        self.open_journals: list[tuple[date, str]] = []
 
     def events(self) -> list[Callable[[], None]]:
-        """What may happen; a list, so that a seed always tells the same story."""
-        return [self.new_day, self.new_day, self.see_again, self.comments, self.profiles, self.lists, self.likes,
-                self.pause, self.quota, self.want]  # fmt: skip
+        """Return the possible events in a fixed order, so that a seed always yields the same events."""
+        return [self.new_day, self.new_day, self.reobserve, self.comments, self.profiles, self.lists, self.likes,
+                self.pause, self.requests, self.expected_units]  # fmt: skip
 
     def new_day(self) -> None:
+        """Write the videos of the next day."""
         self.days += 1
         self._videos(self.days, age=3)
 
-    def see_again(self) -> None:
+    def reobserve(self) -> None:
+        """Write another observation of an earlier day."""
         if self.days:
             self._videos(self.random.randint(1, self.days), age=self.random.randint(4, 30))
 
     def comments(self) -> None:
-        """The comments of some videos of a day, with replies; sampled or not."""
+        """Write the comments of some videos of a day, with replies; sampled or not."""
         day = FIRST + timedelta(days=self.random.randint(0, 6))
-        capture, seen = self._capture(), self._moment(day, self.random.randint(3, 30))
-        chance = self.random.choice([0.1, 0.5, 1.0])
-        rows, results = [], []
+        capture, observed_at = self._capture(), self._time(day, self.random.randint(3, 30))
+        probability = self.random.choice([0.1, 0.5, 1.0])
+        rows, attempts = [], []
         for number in self.random.sample(range(8), 3):
-            of = self._id(day, number)
-            known: list[int] = []
-            for place in range(self.random.randint(0, 3)):
-                parent = self.random.choice([of, *known])
-                identity = (seconds(self._moment(day, 1)) << 32) | number * 10 + place
-                known.append(identity)
+            video_id = self._id(day, number)
+            comment_ids: list[int] = []
+            for position in range(self.random.randint(0, 3)):
+                parent = self.random.choice([video_id, *comment_ids])
+                identity = (seconds(self._time(day, 1)) << 32) | number * 10 + position
+                comment_ids.append(identity)
                 rows.append({
-                    "id": identity, "video_id": of, "asked_video_id": of, "parent_comment_id": parent, "text": "x",
-                    "asked_comment_id": None if parent == of else known[0], "position": place, "observed_at": seen,
+                    "id": identity, "video_id": video_id, "asked_video_id": video_id, "parent_comment_id": parent,
+                    "asked_comment_id": None if parent == video_id else comment_ids[0], "position": position,
+                    "text": "x", "observed_at": observed_at,
                     "create_time": identity >> 32, "like_count": self.random.randint(0, 9),
                 })  # fmt: skip
             state = self.random.choice(["complete", "complete", "partial"])
-            results.append(
-                make_attempt(
-                    "comments", day, "video", str(of), state, seen, inclusion_probability=chance, kept=len(rows)
-                )
-            )
+            attempt = make_attempt("comments", day, "video", str(video_id), state, observed_at, kept=len(rows))
+            attempts.append(attempt | {"inclusion_probability": probability})
         if rows:
             write(self.raw, "comments", STUDY, day, capture, rows)
-        self._verdicts(capture, seen, results)
+        self._write_attempts(capture, observed_at, attempts)
 
     def profiles(self) -> None:
-        """Profiles of a period, which may be older than what is held."""
+        """Write profiles of a period, which may be older than the stored ones."""
         day = FIRST + timedelta(days=self.random.randint(0, 40))
-        capture, seen = self._capture(), self._moment(day, 0)
-        chosen = self.random.sample(NAMES, 3)
+        capture, observed_at = self._capture(), self._time(day, 0)
+        names = self.random.sample(NAMES, 3)
         rows = [
-            {"asked_username": name, "follower_count": self.random.randint(0, 99), "observed_at": seen}
-            for name in chosen
+            {"asked_username": name, "follower_count": self.random.randint(0, 99), "observed_at": observed_at}
+            for name in names
         ]
         write(self.raw, "users", STUDY, day, capture, rows)
-        self._verdicts(
-            capture, seen, [make_attempt("users", day, "account", name, "complete", seen) for name in chosen]
-        )
+        attempts = [make_attempt("users", day, "account", name, "complete", observed_at) for name in names]
+        self._write_attempts(capture, observed_at, attempts)
 
     def lists(self) -> None:
-        """A list of followers or of followed accounts, whole or cut short."""
+        """Write a list of followers or of followed accounts, complete or partial."""
         self._list(self.random.choice(["followers", "following"]), lambda name: {"username": name})
 
     def likes(self) -> None:
-        """Liked, reposted or pinned videos of an account."""
+        """Write the liked, reposted or pinned videos of an account."""
         self._list(
             self.random.choice(["liked_videos", "reposted_videos", "pinned_videos"]),
             lambda name: video(self._id(FIRST, len(name)), name, at(1), view_count=self.random.randint(0, 99)),
         )
 
     def pause(self) -> None:
-        """A journal that stays open leaves a note; the next time it is sealed, and the note goes."""
-        if self.noted:
-            day, capture = self.noted.pop()
-            for note in (self.raw / "coverage").glob(f"study=*/day=*/{capture}-open.parquet"):
-                note.unlink()
+        """Write the coverage of an open journal; the next call seals the journal and removes that file."""
+        if self.open_journals:
+            day, capture = self.open_journals.pop()
+            for path in (self.raw / "coverage").glob(f"study=*/day=*/{capture}-open.parquet"):
+                path.unlink()
             state = "complete"
         else:
             day, capture, state = FIRST + timedelta(days=self.random.randint(0, 9)), self._capture(), "partial"
-            self.noted.append((day, capture))
+            self.open_journals.append((day, capture))
         suffix = "" if state == "complete" else "-open"
-        seen = self._moment(day, 5)
-        self._verdicts(f"{capture}{suffix}", seen, [make_attempt("videos", day, "day", str(day), state, seen)])
+        observed_at = self._time(day, 5)
+        attempt = make_attempt("videos", day, "day", str(day), state, observed_at)
+        self._write_attempts(f"{capture}{suffix}", observed_at, [attempt])
 
-    def quota(self) -> None:
-        """The requests of the running day, written again with more of them."""
+    def requests(self) -> None:
+        """Rewrite the requests of a day with another number of them."""
         rows = [
             {"pool": "research", "endpoint": "video_query", "code": "ok", "rows": n, "sent_at": at(20), "latency_ms": n}
             for n in range(self.random.randint(1, 9))
         ]
         write(self.raw, "requests", STUDY, date(2026, 2, self.random.randint(20, 22)), "requests", rows)
 
-    def want(self) -> None:
-        """What the study wants of some days: as days or video by video, in place of what it wanted of them before."""
+    def expected_units(self) -> None:
+        """Replace the expected units of some days: the day, and comments of single videos."""
         for day in (FIRST + timedelta(days=n) for n in self.random.sample(range(12), 4)):
-            shutil.rmtree(self.raw / "wanted" / f"study={STUDY}" / f"day={day}", ignore_errors=True)
+            shutil.rmtree(self.raw / "expected_units" / f"study={STUDY}" / f"day={day}", ignore_errors=True)
             due = at(self.random.randint(1, 28), month=self.random.choice([5, 6]))
             rows = [{"entity": "videos", "partition": day, "unit_kind": "day", "unit": str(day), "due_at": due}]
             rows += [
@@ -172,97 +174,97 @@ class Story:
                 }
                 for n in self.random.sample(range(8), self.random.randint(0, 3))
             ]
-            write(self.raw, "wanted", STUDY, day, f"day-{self.random.randint(1, 999)}", rows)
+            write(self.raw, "expected_units", STUDY, day, f"day-{self.random.randint(1, 999)}", rows)
 
     def _videos(self, number: int, age: int) -> None:
         day = FIRST + timedelta(days=number - 1)
-        capture, seen = self._capture(), self._moment(day, age)
+        capture, observed_at = self._capture(), self._time(day, age)
         rows = [
             video(
-                self._id(day, place), self._creator(), seen, hashtag_names=self.random.sample("abcdE", 2),
-                view_count=self.random.randint(0, 999), like_count=self.random.randint(0, 99), comment_count=place,
+                self._id(day, index), self._creator(), observed_at, hashtag_names=self.random.sample("abcdE", 2),
+                view_count=self.random.randint(0, 999), like_count=self.random.randint(0, 99), comment_count=index,
             )
-            for place in self.random.sample(range(14), self.random.randint(1, 14))
+            for index in self.random.sample(range(14), self.random.randint(1, 14))
         ]  # fmt: skip
         write(self.raw, "videos", STUDY, day, capture, rows)
-        self._verdicts(capture, seen, [make_attempt("videos", day, "day", str(day), "complete", seen, kept=len(rows))])
+        attempt = make_attempt("videos", day, "day", str(day), "complete", observed_at, kept=len(rows))
+        self._write_attempts(capture, observed_at, [attempt])
 
     def _creator(self) -> str:
-        """Whose video it is at this sight; some names go again with the only video that they had."""
+        """Return the creator at this observation; some names disappear again with their only video."""
         return self.random.choice([*NAMES, f"rare{self.random.randint(1, 20)}"])
 
     def _list(self, entity: str, record: Callable[[str], dict[str, Any]]) -> None:
-        asked, day = self.random.choice(NAMES), FIRST + timedelta(days=7 * self.random.randint(0, 4))
-        capture, seen = self._capture(), self._moment(day, 0)
-        shown = self.random.sample(NAMES, self.random.randint(0, 3))
+        account, day = self.random.choice(NAMES), FIRST + timedelta(days=7 * self.random.randint(0, 4))
+        capture, observed_at = self._capture(), self._time(day, 0)
+        listed = self.random.sample(NAMES, self.random.randint(0, 3))
         rows = [
-            record(name) | {"asked_username": asked, "observed_at": seen, "position": place}
-            for place, name in enumerate(shown)
+            record(name) | {"asked_username": account, "observed_at": observed_at, "position": position}
+            for position, name in enumerate(listed)
         ]
         if rows:
             write(self.raw, entity, STUDY, day, capture, rows)
         state = self.random.choice(["complete", "partial"])
-        looked = make_attempt(
-            entity, day, "account", asked, state, seen - timedelta(minutes=5), kept=len(rows), expected=4
-        )
-        self._verdicts(capture, seen, [looked])
+        started_at = observed_at - timedelta(minutes=5)
+        attempt = make_attempt(entity, day, "account", account, state, started_at, kept=len(rows), expected=4)
+        self._write_attempts(capture, observed_at, [attempt])
 
-    def _verdicts(self, capture: str, seen: datetime, rows: list[dict[str, Any]]) -> None:
-        write(self.raw, "coverage", STUDY, seen.date(), capture, [row | {"capture": capture} for row in rows])
+    def _write_attempts(self, capture: str, ended_at: datetime, rows: list[dict[str, Any]]) -> None:
+        write(self.raw, "coverage", STUDY, ended_at.date(), capture, [row | {"capture": capture} for row in rows])
 
     def _capture(self) -> str:
         self.captures += 1
         return f"c{self.captures:03}"
 
-    def _moment(self, day: date, later: int) -> datetime:
-        """No two captures are of one moment, as with a real clock."""
+    def _time(self, day: date, later: int) -> datetime:
+        """Return a time that no other capture has, as with a real clock."""
         return datetime(day.year, day.month, day.day, 10, tzinfo=UTC) + timedelta(days=later, seconds=self.captures)
 
     def _id(self, day: date, number: int) -> int:
         return new_id(datetime(day.year, day.month, day.day, 8, tzinfo=UTC), number)
 
 
-def test_increments_end_where_a_whole_build_ends(tmp_path: Path) -> None:
-    held, fresh = new_settings(tmp_path / "held"), new_settings(tmp_path / "fresh")
-    write_raw_data(held.raw)
-    story = Story(held.raw, seed=23)
-    for what in story.events():
-        what()
-    assert build_and_publish(held) == "no warehouse that fits this project is held"
+def test_increment_equals_full_refresh(tmp_path: Path) -> None:
+    incremental, refreshed = new_settings(tmp_path / "incremental"), new_settings(tmp_path / "refreshed")
+    write_raw_data(incremental.raw)
+    collection = RandomCollection(incremental.raw, seed=23)
+    for event in collection.events():
+        event()
+    assert build_and_publish(incremental) == "no published warehouse matches this dbt project"
     for _ in range(3):
-        for what in story.random.choices(story.events(), k=8):
-            what()
-        assert build_and_publish(held) is None
-        shutil.rmtree(fresh.raw, ignore_errors=True)
-        shutil.copytree(held.raw, fresh.raw)
-        build_and_publish(fresh, whole=True)
-        assert differences(held, fresh) == {}
-    gone = max((held.raw / "videos").glob(f"study={STUDY}/day=*/*.parquet"))
-    gone.unlink()
-    (fresh.raw / gone.relative_to(held.raw)).unlink()
-    assert build_and_publish(held) == f"raw/{gone.relative_to(held.raw)} is gone"
-    assert differences(held, fresh)["marts.videos"] > 0
-    build_and_publish(fresh)
-    assert differences(held, fresh) == {}
+        for event in collection.random.choices(collection.events(), k=8):
+            event()
+        assert build_and_publish(incremental) is None
+        shutil.rmtree(refreshed.raw, ignore_errors=True)
+        shutil.copytree(incremental.raw, refreshed.raw)
+        build_and_publish(refreshed, full_refresh=True)
+        assert differences(incremental, refreshed) == {}
+    removed = max((incremental.raw / "videos").glob(f"study={STUDY}/day=*/*.parquet"))
+    removed.unlink()
+    (refreshed.raw / removed.relative_to(incremental.raw)).unlink()
+    assert build_and_publish(incremental) == f"raw/{removed.relative_to(incremental.raw)} was removed"
+    assert differences(incremental, refreshed)["marts.videos"] > 0
+    build_and_publish(refreshed)
+    assert differences(incremental, refreshed) == {}
 
 
-def test_a_creator_goes_with_the_only_videos_and_examples_are_of_the_newest_days(tmp_path: Path) -> None:
-    held, fresh = new_settings(tmp_path / "held"), new_settings(tmp_path / "fresh")
+def test_increment_removes_renamed_creators_and_updates_examples(tmp_path: Path) -> None:
+    incremental, refreshed = new_settings(tmp_path / "incremental"), new_settings(tmp_path / "refreshed")
 
-    def seen(raw: Path, capture: str, day: date, age: int, creator: str, likes: int) -> None:
-        moment = datetime(day.year, day.month, day.day, 9, tzinfo=UTC)
+    def write_videos(raw: Path, capture: str, day: date, age: int, creator: str, likes: int) -> None:
+        published_at = datetime(day.year, day.month, day.day, 9, tzinfo=UTC)
         rows = [
-            video(new_id(moment, n), creator, moment + timedelta(days=age), like_count=likes, share_count=n)
+            video(new_id(published_at, n), creator, published_at + timedelta(days=age), like_count=likes, share_count=n)
             for n in range(12)
         ]
         write(raw, "videos", STUDY, day, capture, rows)
 
-    seen(held.raw, "c1", FIRST, 3, "renamed_later", 1)
-    build_and_publish(held)
-    seen(held.raw, "c2", FIRST, 30, "renamed", 2)
-    seen(held.raw, "c3", FIRST + timedelta(days=10), 3, "newcomer", 3)
-    assert build_and_publish(held) is None
-    with duckdb.connect(str(held.warehouse), read_only=True) as db:
+    write_videos(incremental.raw, "c1", FIRST, 3, "renamed_later", 1)
+    build_and_publish(incremental)
+    write_videos(incremental.raw, "c2", FIRST, 30, "renamed", 2)
+    write_videos(incremental.raw, "c3", FIRST + timedelta(days=10), 3, "newcomer", 3)
+    assert build_and_publish(incremental) is None
+    with duckdb.connect(str(incremental.warehouse), read_only=True) as db:
         assert db.execute("select username, n_videos from marts.creators order by 1").fetchall() == [
             ("newcomer", 12),
             ("renamed", 12),
@@ -272,6 +274,6 @@ def test_a_creator_goes_with_the_only_videos_and_examples_are_of_the_newest_days
             "where mart = 'videos' and column_name in ('day', 'like_count', 'share_count') order by 1"
         ).fetchall()
     assert examples == [("day", "2026-02-01, 2026-02-11"), ("like_count", "3, 3, 3"), ("share_count", "1, 5, 10")]
-    shutil.copytree(held.raw, fresh.raw)
-    build_and_publish(fresh, whole=True)
-    assert differences(held, fresh) == {}
+    shutil.copytree(incremental.raw, refreshed.raw)
+    build_and_publish(refreshed, full_refresh=True)
+    assert differences(incremental, refreshed) == {}

@@ -1,4 +1,4 @@
-"""What an increment's tests say, and what is done when an increment fails: everything is built anew."""
+"""Tests of an increment, and the full refresh that follows a failed increment."""
 
 import errno
 import resource
@@ -33,21 +33,21 @@ STUDY, DAY = "story", date(2026, 2, 7)
 
 @pytest.fixture
 def published_warehouse(tmp_path: Path) -> Settings:
-    """A published warehouse."""
-    settings = new_settings(tmp_path / "held")
+    """Return settings with a published warehouse."""
+    settings = new_settings(tmp_path / "published")
     write_raw_data(settings.raw)
     assert not [result for result in build_and_publish(settings)[1] if result.failed]
     return settings
 
 
-def build_and_publish(settings: Settings, said: list[str] | None = None) -> tuple[BuildInput, list[NodeResult]]:
-    """Build, and publish what did not fail; what is said about it is added to `said`."""
+def build_and_publish(settings: Settings, log: list[str] | None = None) -> tuple[BuildInput, list[NodeResult]]:
+    """Build, and publish if nothing failed; log lines are added to `log`."""
     with build.build_lock(settings):
         raw_writer.ensure_tables(settings.raw)
         build_input, results = build.build_warehouse(
             settings,
             now=datetime(2026, 6, 1, tzinfo=UTC),
-            progress=lambda _, line: said.append(line) if said is not None else None,
+            progress=lambda _, line: log.append(line) if log is not None else None,
         )
         if not any(result.failed for result in results):
             build.publish_warehouse(settings, build_input)
@@ -55,7 +55,7 @@ def build_and_publish(settings: Settings, said: list[str] | None = None) -> tupl
 
 
 def add_day(settings: Settings, capture: str = "one") -> None:
-    """One more day with a video."""
+    """Add a day with one video."""
     row = video(new_id(at(7), 1), "anna", at(10))
     write(settings.raw, "videos", STUDY, DAY, capture, [row])
     complete = make_attempt("videos", DAY, "day", str(DAY), "complete", at(10), kept=1) | {"capture": capture}
@@ -63,104 +63,105 @@ def add_day(settings: Settings, capture: str = "one") -> None:
 
 
 def result_by_test(results: list[NodeResult]) -> dict[str, str]:
+    """Return the status of each dbt test, by name."""
     return {result.name: result.status for result in results if result.unique_id.startswith("test.")}
 
 
-def test_an_increment_is_held_to_the_tests_of_a_whole_build(published_warehouse: Settings) -> None:
+def test_increment_runs_the_tests_of_a_full_refresh(published_warehouse: Settings) -> None:
     add_day(published_warehouse)
     build_input, results = build_and_publish(published_warehouse)
     assert build_input.full_refresh_reason is None
-    said = result_by_test(results)
-    assert set(said.values()) == {"pass"}
-    everything = {
+    statuses = result_by_test(results)
+    assert set(statuses.values()) == {"pass"}
+    all_tests = {
         test["name"]: test
         for test in orjson.loads((published_warehouse.dbt_target / "tests.json").read_bytes())["tests"]
     }
-    whole = new_settings(published_warehouse.root.parent / "whole")
-    write_raw_data(whole.raw)
-    assert everything.keys() == result_by_test(build_and_publish(whole)[1]).keys()
-    # A test is left out only if nothing that it looks at was built.
+    refreshed = new_settings(published_warehouse.root.parent / "refreshed")
+    write_raw_data(refreshed.raw)
+    assert all_tests.keys() == result_by_test(build_and_publish(refreshed)[1]).keys()
+    # A test is skipped only if none of its models was built.
     built = {result.unique_id for result in results}
-    assert said.keys() == {name for name, test in everything.items() if built & set(test["models"])}
-    assert {"videos_grain", "comments_refer_to_videos", "coverage_state_is_known"} <= said.keys()
-    assert "api_changes_grain" not in said
+    assert statuses.keys() == {name for name, test in all_tests.items() if built & set(test["models"])}
+    assert {"videos_grain", "comments_refer_to_videos", "coverage_state_is_known"} <= statuses.keys()
+    assert "api_changes_grain" not in statuses
 
 
-def test_models_that_dbt_did_not_tell_of_do_not_go_untested(
-    published_warehouse: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    really = dbt_runner.DbtSession.call
+def test_models_without_a_dbt_event_are_tested(published_warehouse: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    original_call = dbt_runner.DbtSession.call
 
-    def silent(dbt: dbt_runner.DbtSession, arguments: list[str], *rest: Any) -> list[NodeResult]:
-        return really(dbt, arguments, *rest[:3])
+    def call_without_events(dbt: dbt_runner.DbtSession, arguments: list[str], *rest: Any) -> list[NodeResult]:
+        return original_call(dbt, arguments, *rest[:3])
 
-    monkeypatch.setattr(dbt_runner.DbtSession, "call", silent)
+    monkeypatch.setattr(dbt_runner.DbtSession, "call", call_without_events)
     add_day(published_warehouse)
     build_input, results = build_and_publish(published_warehouse)
     assert build_input.full_refresh_reason is None
     assert result_by_test(results)["videos_grain"] == "pass"
 
 
-def test_tests_that_outlast_dbt_are_waited_for(published_warehouse: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    ended, dbt, test = Event(), dbt_runner.DbtSession.call, dbt_tests.IncrementTestRunner._run
+def test_increment_waits_for_tests_that_outlast_dbt(
+    published_warehouse: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended, original_call, original_run = Event(), dbt_runner.DbtSession.call, dbt_tests.IncrementTestRunner._run
 
     def call(*arguments: Any) -> list[NodeResult]:
-        results = dbt(*arguments)
+        results = original_call(*arguments)
         ended.set()
         return results
 
-    def late(*arguments: Any) -> NodeResult:
+    def late_run(*arguments: Any) -> NodeResult:
         assert ended.wait(60)
-        return test(*arguments)
+        return original_run(*arguments)
 
-    build_and_publish(published_warehouse)  # which compiles the tests, by another call of dbt
+    build_and_publish(published_warehouse)  # compiles the tests with another call of dbt
     monkeypatch.setattr(dbt_runner.DbtSession, "call", call)
-    monkeypatch.setattr(dbt_tests.IncrementTestRunner, "_run", late)
+    monkeypatch.setattr(dbt_tests.IncrementTestRunner, "_run", late_run)
     add_day(published_warehouse)
     build_input, results = build_and_publish(published_warehouse)
     assert build_input.full_refresh_reason is None
     assert set(result_by_test(results).values()) == {"pass"}
 
 
-def test_a_test_that_only_warns_lets_the_increment_be_published(published_warehouse: Settings) -> None:
-    lonely = {"id": new_id(at(6), 3), "video_id": 404, "asked_video_id": 404, "observed_at": at(10), "text": "x"}
-    write(published_warehouse.raw, "comments", STUDY, DAY, "two", [lonely])
-    said: list[str] = []
-    build_input, results = build_and_publish(published_warehouse, said)
+def test_increment_with_a_warning_is_published(published_warehouse: Settings) -> None:
+    orphan = {"id": new_id(at(6), 3), "video_id": 404, "asked_video_id": 404, "observed_at": at(10), "text": "x"}
+    write(published_warehouse.raw, "comments", STUDY, DAY, "two", [orphan])
+    log: list[str] = []
+    build_input, results = build_and_publish(published_warehouse, log)
     assert build_input.full_refresh_reason is None
-    [lonely_comment] = [result for result in results if result.name == "comments_refer_to_videos"]
-    assert (lonely_comment.status, lonely_comment.failures) == ("warn", 1)
-    assert "comments_refer_to_videos: 1 rows object" in said
+    [warning] = [result for result in results if result.name == "comments_refer_to_videos"]
+    assert (warning.status, warning.failures) == ("warn", 1)
+    assert "comments_refer_to_videos: 1 failing rows" in log
 
 
-def test_data_that_break_a_rule_are_not_published_by_an_increment_either(published_warehouse: Settings) -> None:
+def test_increment_with_a_failing_test_is_not_published(published_warehouse: Settings) -> None:
     published = published_warehouse.warehouse.read_bytes()
-    odd = make_attempt("videos", DAY, "day", str(DAY), "mislaid", at(10)) | {"capture": "odd"}
-    write(published_warehouse.raw, "coverage", STUDY, date(2026, 2, 10), "odd", [odd])
+    invalid = make_attempt("videos", DAY, "day", str(DAY), "mislaid", at(10)) | {"capture": "odd"}
+    write(published_warehouse.raw, "coverage", STUDY, date(2026, 2, 10), "odd", [invalid])
     build_input, results = build_and_publish(published_warehouse)
-    # What an increment cannot take in is looked at together with all the rest.
-    assert "coverage_state_is_known: 1 rows object" in str(build_input.full_refresh_reason)
+    # A failed increment is followed by a full refresh, which fails as well.
+    assert "coverage_state_is_known: 1 failing rows" in str(build_input.full_refresh_reason)
     assert result_by_test(results)["coverage_state_is_known"] == "fail"
     assert published_warehouse.warehouse.read_bytes() == published
 
 
-def test_an_increment_that_cannot_run_is_built_anew(published_warehouse: Settings) -> None:
+def test_increment_that_cannot_run_becomes_a_full_refresh(published_warehouse: Settings) -> None:
     add_day(published_warehouse)
     with duckdb.connect(str(scratch_path(published_warehouse))) as db:
         db.execute("DROP VIEW staging.stg_tiktok__videos")
-    said: list[str] = []
-    build_input, results = build_and_publish(published_warehouse, said)
-    assert "cannot be taken in (" in str(build_input.full_refresh_reason)
+    log: list[str] = []
+    build_input, results = build_and_publish(published_warehouse, log)
+    assert "the increment failed (" in str(build_input.full_refresh_reason)
     assert not [result for result in results if result.failed]
-    assert any("from everything" in line for line in said)
-    fresh = new_settings(published_warehouse.root.parent / "fresh")
-    write_raw_data(fresh.raw)
-    add_day(fresh)
-    build_and_publish(fresh)
-    assert differences(published_warehouse, fresh) == {}
+    assert any("Full refresh of" in line for line in log)
+    refreshed = new_settings(published_warehouse.root.parent / "refreshed")
+    write_raw_data(refreshed.raw)
+    add_day(refreshed)
+    build_and_publish(refreshed)
+    assert differences(published_warehouse, refreshed) == {}
 
 
-def test_a_warehouse_that_cannot_be_copied_is_built_anew(
+def test_unreadable_published_warehouse_causes_a_full_refresh(
     published_warehouse: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def damaged(*_: object) -> None:
@@ -175,16 +176,16 @@ def test_a_warehouse_that_cannot_be_copied_is_built_anew(
         assert db.execute("SELECT count(*) FROM marts.videos WHERE study = 'story'").fetchall() == [(1,)]
 
 
-def test_what_is_published_was_made_durable_first(
+def test_files_are_flushed_before_they_are_published(
     published_warehouse: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # DuckDB is told not to, and the views count as those of the published file.
+    # dbt's profile turns off DuckDB's flushing, and the views must match the published file.
     flushed: list[Path] = []
-    really = files.fsync_file
+    original_fsync = files.fsync_file
 
     def flush(path: Path) -> None:
         flushed.append(path)
-        really(path)
+        original_fsync(path)
 
     monkeypatch.setattr(files, "fsync_file", flush)
     add_day(published_warehouse)
@@ -194,19 +195,19 @@ def test_what_is_published_was_made_durable_first(
     assert at_the_end[-1] == published_warehouse.warehouse_build
 
 
-@pytest.mark.parametrize("whole", [False, True])
-def test_on_a_full_disk_nothing_is_published(published_warehouse: Settings, whole: bool) -> None:
-    # DuckDB says nothing when it cannot put its log into the file that it closes.
+@pytest.mark.parametrize("full_refresh", [False, True])
+def test_build_on_a_full_disk_is_not_published(published_warehouse: Settings, full_refresh: bool) -> None:
+    # DuckDB reports no error if it cannot write its log into the file that it closes.
     published = published_warehouse.warehouse.read_bytes()
     add_day(published_warehouse)
-    if whole:
-        # What an increment would need is not there.
+    if full_refresh:
+        # Without the record no increment is possible.
         (published_warehouse.dbt_target / "build_record.json").unlink()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(0.95 * len(published)), limits[1]))
     try:
         for _ in range(2):
-            with pytest.raises(build.PublishError, match=r"File too large.*Make room on the disk"):
+            with pytest.raises(build.PublishError, match=r"File too large.*Free space on the disk"):
                 build_and_publish(published_warehouse)
             assert published_warehouse.warehouse.read_bytes() == published
             assert not published_warehouse.warehouse_build.exists()
@@ -217,7 +218,7 @@ def test_on_a_full_disk_nothing_is_published(published_warehouse: Settings, whol
         assert db.execute("SELECT count(*) FROM marts.videos WHERE study = 'story'").fetchall() == [(1,)]
 
 
-def test_a_log_that_could_not_be_put_into_the_file_is_as_soon_as_there_is_room(published_warehouse: Settings) -> None:
+def test_publish_writes_the_log_to_the_file_once_the_disk_has_space(published_warehouse: Settings) -> None:
     add_day(published_warehouse)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with build.build_lock(published_warehouse):
@@ -234,11 +235,11 @@ def test_a_log_that_could_not_be_put_into_the_file_is_as_soon_as_there_is_room(p
         assert db.execute("SELECT count(*) FROM marts.videos WHERE study = 'story'").fetchall() == [(1,)]
 
 
-def test_tests_that_were_lost_are_compiled_again(published_warehouse: Settings) -> None:
-    kept = published_warehouse.dbt_target / "tests.json"
+def test_lost_compiled_tests_are_compiled_again(published_warehouse: Settings) -> None:
+    cache = published_warehouse.dbt_target / "tests.json"
     for damage in (b"", b"{", b'{"project": "another", "tests": []}', b'{"tests": [1]}'):
-        kept.write_bytes(damage)
-        assert dbt_tests._cached_tests(kept, dbt_runner.project_digest()) is None
+        cache.write_bytes(damage)
+        assert dbt_tests._cached_tests(cache, dbt_runner.project_digest()) is None
     add_day(published_warehouse)
     assert build_and_publish(published_warehouse)[0].full_refresh_reason is None
-    assert dbt_tests._cached_tests(kept, dbt_runner.project_digest())
+    assert dbt_tests._cached_tests(cache, dbt_runner.project_digest())

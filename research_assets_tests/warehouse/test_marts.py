@@ -1,4 +1,4 @@
-"""The rows of each mart, for raw tables known by heart."""
+"""The rows of each mart, for the fixed raw tables of `raw_data`."""
 
 from collections.abc import Callable, Sequence
 from datetime import date
@@ -22,7 +22,7 @@ from research_assets_tests.warehouse.raw_data import (
 Rows = Callable[[str], Sequence[tuple[Any, ...]]]
 
 
-def test_videos_shows_the_newest_observation_per_study(rows: Rows) -> None:
+def test_videos_contains_the_newest_observation_per_study(rows: Rows) -> None:
     assert rows(
         "select study, video_id, day, username, region_code, view_count, comment_count, hashtags, n_observations, "
         "first_seen_at, last_seen_at, capture from marts.videos order by study, video_id"
@@ -35,17 +35,17 @@ def test_videos_shows_the_newest_observation_per_study(rows: Rows) -> None:
     ]
 
 
-def test_videos_knows_upload_publication_and_the_age_of_its_counts(rows: Rows) -> None:
-    ((uploaded, created, counted),) = rows(
+def test_videos_has_upload_time_publication_time_and_age_of_counts(rows: Rows) -> None:
+    ((uploaded, created, observed_age_days),) = rows(
         "select uploaded_at, created_at, observed_age_days from marts.videos "
         f"where study = 'garden' and video_id = {BEN_VIDEO}"
     )
     assert uploaded == at(1, 9)
     assert (created - uploaded).total_seconds() == 30
-    assert counted == pytest.approx((at(3) - created).total_seconds() / 86400)
+    assert observed_age_days == pytest.approx((at(3) - created).total_seconds() / 86400)
 
 
-def test_every_observation_is_kept_and_falls_are_marked(rows: Rows) -> None:
+def test_video_observations_contains_every_observation_and_marks_decreases(rows: Rows) -> None:
     assert rows(
         "select capture, observation_number, view_count, view_count_change, comment_count_change, has_decreased "
         f"from marts.video_observations where study = 'garden' and video_id = {ANNA_VIDEO} order by observed_at"
@@ -63,7 +63,7 @@ def test_replies_belong_to_the_thread_of_the_top_comment(rows: Rows) -> None:
     ]
 
 
-def test_users_shows_the_newest_profile_and_observations_keep_both(rows: Rows) -> None:
+def test_users_contains_the_newest_profile_and_user_observations_both(rows: Rows) -> None:
     assert rows(
         "select study, username, follower_count, first_seen_at, last_seen_at, n_observations from marts.users"
     ) == [("garden", "anna", 12, at(2), at(9), 2)]
@@ -72,7 +72,7 @@ def test_users_shows_the_newest_profile_and_observations_keep_both(rows: Rows) -
     ) == [(1, 10, None), (2, 12, 2)]
 
 
-def test_follows_join_both_kinds_of_lists(rows: Rows) -> None:
+def test_follows_combines_both_kinds_of_lists(rows: Rows) -> None:
     assert rows(
         "select source_username, target_username, first_seen_at, last_seen_at, is_in_followers, is_in_following, "
         "is_current, is_mutual, missed_at from marts.follows order by 1, 2"
@@ -83,7 +83,7 @@ def test_follows_join_both_kinds_of_lists(rows: Rows) -> None:
     ]
 
 
-def test_engagements_say_which_video_and_whether_it_still_stands(rows: Rows) -> None:
+def test_engagements_contains_the_video_and_whether_it_is_current(rows: Rows) -> None:
     assert rows(
         "select username, video_id, kind, video_username, video_hashtags, video_view_count, is_current, missed_at "
         "from marts.engagements order by kind"
@@ -93,7 +93,7 @@ def test_engagements_say_which_video_and_whether_it_still_stands(rows: Rows) -> 
     ]
 
 
-def test_days_add_up_what_is_held_and_say_whether_that_is_all(rows: Rows) -> None:
+def test_study_days_contains_sums_and_state_of_each_day(rows: Rows) -> None:
     assert rows(
         "select study, day, state, offered, kept, n_videos, n_creators, n_comments, view_count_sum, view_count_median "
         "from marts.study_days order by study, day"
@@ -105,28 +105,40 @@ def test_days_add_up_what_is_held_and_say_whether_that_is_all(rows: Rows) -> Non
     ]
 
 
-def test_coverage_has_a_row_for_all_that_was_asked_or_is_wanted(rows: Rows) -> None:
+def test_coverage_has_a_row_for_every_requested_or_expected_unit(rows: Rows) -> None:
     assert rows(
         "select entity, unit_kind, unit, state, kept, n_attempts, requests, last_attempt_state, reason, next_try_at "
         "from marts.coverage order by entity, unit"
     ) == [
-        ("comments", "day", "2026-02-02", "not_asked", 0, 0, 0.0, None, "Wanted by the study, not asked yet", at(4)),
+        (
+            "comments",
+            "day",
+            "2026-02-02",
+            "not_asked",
+            0,
+            0,
+            0.0,
+            None,
+            "Expected by the study, not requested yet",
+            at(4),
+        ),
         ("comments", "video", str(ANNA_VIDEO), "complete", 3, 1, 1.0, "complete", None, None),
         ("followers", "account", "anna", "complete", 1, 1, 1.0, "complete", None, None),
         ("pinned_videos", "account", "anna", "complete", 0, 1, 1.0, "complete", None, None),
         ("videos", "day", "2026-02-01", "complete", 2, 1, 2.0, "quarantined", "dead day", at(13)),
         ("videos", "day", "2026-02-02", "partial", 1, 1, 1.0, "partial", None, None),
-        ("videos", "day", "2026-03-01", "too_fresh", 0, 0, 0.0, None, "Not old enough to be asked", at(3, 0, month=3)),
+        ("videos", "day", "2026-03-01", "too_fresh", 0, 0, 0.0, None, "Too recent to be collected", at(3, 0, month=3)),
     ]
 
 
-def test_quota_counts_what_failed_and_what_was_refused(rows: Rows) -> None:
+def test_quota_usage_counts_failed_and_over_quota_requests(rows: Rows) -> None:
     assert rows(
-        "select day, pool, study, endpoint, n_requests, n_failed, n_over_quota, n_rows, latency_ms_median from marts.quota_usage"
+        "select day, pool, study, endpoint, n_requests, n_failed, n_over_quota, n_rows, latency_ms_median "
+        "from marts.quota_usage"
     ) == [(date(2026, 2, 3), "research", "garden", "video_query", 4, 2, 1, 2, 300.0)]
 
 
-def test_hashtags_pairs_and_creators(rows: Rows) -> None:
+def test_hashtags_pairs_and_creators_count_videos(rows: Rows) -> None:
     assert rows(
         "select day, hashtag, hashtag_id, description, n_videos, n_creators, view_count_sum from marts.hashtags "
         "where study = 'garden' order by hashtag"
@@ -145,5 +157,5 @@ def test_hashtags_pairs_and_creators(rows: Rows) -> None:
     ]
 
 
-def test_whole_numbers_stay_64_bits_wide(rows: Rows) -> None:
+def test_integers_are_at_most_64_bits_wide(rows: Rows) -> None:
     assert rows("select table_name, column_name from duckdb_columns() where data_type in ('HUGEINT', 'UHUGEINT')") == []

@@ -1,4 +1,4 @@
-"""The marts in a notebook: right types, lazily too, never in a build's way, and errors that say what is there."""
+"""The marts in a notebook: types, lazy relations, errors, and reading during a build."""
 
 import shutil
 import subprocess
@@ -33,11 +33,11 @@ from research_assets_tests.warehouse.raw_data import (
 
 @pytest.fixture
 def marts(built_warehouse: BuiltWarehouse) -> Iterator[Warehouse]:
-    with ra.open(built_warehouse.settings.root) as reading:
-        yield reading
+    with ra.open(built_warehouse.settings.root) as warehouse:
+        yield warehouse
 
 
-def test_every_mart_has_its_types(marts: Warehouse, built_warehouse: BuiltWarehouse) -> None:
+def test_every_mart_has_the_pandas_types_of_its_columns(marts: Warehouse, built_warehouse: BuiltWarehouse) -> None:
     expected = {
         "BIGINT": "Int64",
         "INTEGER": "Int64",
@@ -59,7 +59,7 @@ def test_every_mart_has_its_types(marts: Warehouse, built_warehouse: BuiltWareho
         assert len(frame) == query(built_warehouse.settings, f"select count(*) from marts.{name}")[0][0]
 
 
-def test_values_are_those_of_the_world(marts: Warehouse) -> None:
+def test_values_match_the_raw_data(marts: Warehouse) -> None:
     videos = marts.videos(study="garden").set_index("video_id")
     assert set(videos.index) == {ANNA_VIDEO, BEN_VIDEO, CARL_VIDEO}
     assert videos.view_count[CARL_VIDEO] == 2**53 + 1
@@ -71,18 +71,18 @@ def test_values_are_those_of_the_world(marts: Warehouse) -> None:
     assert videos.hashtags[CARL_VIDEO] == []
     assert videos.mentions[ANNA_VIDEO] is None
     assert videos.music_id[ANNA_VIDEO] is pd.NA
-    # An id beside a missing one is where a float would lose the last digits.
+    # With a missing value in the column, a float type would lose the last digits of the ids.
     parents = marts.comments().set_index("comment_id").parent_comment_id
     assert parents[COMMENT] is pd.NA
     assert parents[REPLY] == COMMENT
 
 
-def test_a_mart_is_narrowed_to_a_study_days_and_columns(marts: Warehouse) -> None:
+def test_mart_is_filtered_by_study_days_and_columns(marts: Warehouse) -> None:
     assert len(marts.videos()) == 5
     assert set(marts.videos(study="garden", last=DAY1).video_id) == {ANNA_VIDEO, BEN_VIDEO}
     assert list(marts.videos(first="2026-02-02", columns=["video_id"]).video_id) == [CARL_VIDEO]
-    covered = marts.coverage(study="garden", first=at(2, 23), last=date(2026, 2, 2))
-    assert set(covered.partition_day) == {pd.Timestamp(DAY2)}
+    coverage = marts.coverage(study="garden", first=at(2, 23), last=date(2026, 2, 2))
+    assert set(coverage.partition_day) == {pd.Timestamp(DAY2)}
 
 
 def test_relations_are_lazy_and_queries_keep_the_types(marts: Warehouse) -> None:
@@ -99,23 +99,23 @@ def test_relations_are_lazy_and_queries_keep_the_types(marts: Warehouse) -> None
     assert np.isnan(marts.frame("SELECT NULL::DOUBLE AS x").x[0])
 
 
-def test_nothing_can_be_changed(marts: Warehouse) -> None:
+def test_warehouse_is_read_only(marts: Warehouse) -> None:
     with pytest.raises(Exception, match="read-only"):
         marts.sql("DELETE FROM videos")
 
 
-def test_what_is_not_there_is_told_with_what_is(marts: Warehouse, tmp_path: Path) -> None:
-    with pytest.raises(WarehouseReadError, match="Nothing is held of the study gardn; there are: bikes, garden"):
+def test_errors_list_the_available_names(marts: Warehouse, tmp_path: Path) -> None:
+    with pytest.raises(WarehouseReadError, match="There is no data of the study gardn; there are: bikes, garden"):
         marts.videos(study="gardn")
     with pytest.raises(AttributeError, match=r"There is no mart 'video'; there are: .*videos"):
         _ = marts.video
     with pytest.raises(WarehouseReadError, match="There is no mart 'video'"):
         marts.relation("video")
-    with pytest.raises(WarehouseReadError, match="videos has no column views; it has: study, video_id"):
+    with pytest.raises(WarehouseReadError, match="The mart videos has no column views; it has: study, video_id"):
         marts.videos(columns=["views"])
     with pytest.raises(WarehouseReadError, match="users belong to no single day"):
         marts.users(first=DAY1)
-    with pytest.raises(WarehouseReadError, match="'February' is no day"):
+    with pytest.raises(WarehouseReadError, match="'February' is not a calendar day"):
         marts.videos(first="February")
     with pytest.raises(WarehouseReadError, match=r"none does not exist, .* no warehouse.*research-assets demo"):
         ra.open(tmp_path / "none")
@@ -126,22 +126,20 @@ def test_what_is_not_there_is_told_with_what_is(marts: Warehouse, tmp_path: Path
         ra.open(tmp_path)
 
 
-def test_simulated_data_is_found_below_the_real_ones_folder_and_says_so(
-    built_warehouse: BuiltWarehouse, tmp_path: Path
-) -> None:
-    place = tmp_path / "sandbox"
-    (place / "state").mkdir(parents=True)
-    (place / "state" / "origin").write_text("sandbox")
-    (place / "warehouse.duckdb").hardlink_to(built_warehouse.settings.warehouse)
-    with ra.open(tmp_path) as reading:
-        assert repr(reading).startswith(
-            f"{place / 'warehouse.duckdb'} (simulated data)\nStudies: bikes, garden\nMarts:"
+def test_simulated_data_is_opened_if_there_is_no_other_data(built_warehouse: BuiltWarehouse, tmp_path: Path) -> None:
+    folder = tmp_path / "sandbox"
+    (folder / "state").mkdir(parents=True)
+    (folder / "state" / "origin").write_text("sandbox")
+    (folder / "warehouse.duckdb").hardlink_to(built_warehouse.settings.warehouse)
+    with ra.open(tmp_path) as warehouse:
+        assert repr(warehouse).startswith(
+            f"{folder / 'warehouse.duckdb'} (simulated data)\nStudies: bikes, garden\nMarts:"
         )
-        assert "videos: Grain: one video" in repr(reading.videos)
-        assert {"videos", "sql", "frame"} <= set(dir(reading))
+        assert "videos: Grain: one video" in repr(warehouse.videos)
+        assert {"videos", "sql", "frame"} <= set(dir(warehouse))
 
 
-def test_an_open_reader_is_not_in_a_builds_way_and_opening_again_shows_the_new_build(
+def test_open_reader_blocks_no_build_and_opening_again_reads_the_new_build(
     built_warehouse: BuiltWarehouse, settings: Settings
 ) -> None:
     write_raw_data(settings.raw)
@@ -159,10 +157,10 @@ def test_an_open_reader_is_not_in_a_builds_way_and_opening_again_shows_the_new_b
             assert "a newer build was published since" in repr(before)
 
 
-def test_the_readme_leads_to_a_first_figure(
+def test_readme_code_draws_a_first_figure(
     built_warehouse: BuiltWarehouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The README's own lines, on a data folder in which only simulated data was collected."""
+    """Run the code of the README on a data folder that contains only simulated data."""
     section = (PROJECT_DIR / "README.md").read_text().split("### In a notebook\n")[1].split("\n### ")[0]
     lines = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
     (tmp_path / "data" / "sandbox").mkdir(parents=True)
@@ -171,13 +169,13 @@ def test_the_readme_leads_to_a_first_figure(
     names: dict[str, object] = {}
     exec(lines.replace("gardening", "garden"), names)
     assert (tmp_path / "volume.png").read_bytes().startswith(b"\x89PNG")
-    days, reading = names["days"], names["marts"]
+    days, warehouse = names["days"], names["marts"]
     assert isinstance(days, pd.DataFrame)
-    assert isinstance(reading, Warehouse)
-    reading.close()
+    assert isinstance(warehouse, Warehouse)
+    warehouse.close()
     assert days["n_videos"].sum() == 3
 
 
-def test_importing_the_package_stays_light() -> None:
+def test_importing_the_package_imports_no_large_library() -> None:
     code = "import sys, research_assets; print(sorted({'pandas', 'duckdb', 'dagster', 'dotenv'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -1,4 +1,4 @@
-with sightings as (
+with observations as (
     select
         study,
         username as source_username,
@@ -27,6 +27,6 @@ select
     count(*) as n_observations,
     bool_or(is_in_followers) as is_in_followers,
     bool_or(is_in_following) as is_in_following
-from sightings
+from observations
 where source_username is not null and target_username is not null
 group by study, source_username, target_username

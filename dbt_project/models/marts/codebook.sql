@@ -22,42 +22,47 @@ rates as (
 ),
 
 newest as (
-    select mart, max(day) - interval '7' day as before_them
+    select mart, max(day) - interval '7' day as cutoff_day
     from {{ ref('int_codebook__column_fill') }}
     group by mart
 ),
 
--- Fewer than ten values may point at somebody.
-by_age as (
+-- Fewer than ten values could identify a person.
+by_recency as (
     select
         filled.mart,
         filled.column_name,
         filled.numbers,
         row_number() over (
             partition by filled.mart, filled.column_name order by filled.day desc, filled.n_filled desc, filled.study
-        ) as place
+        ) as recency
     from {{ ref('int_codebook__column_fill') }} as filled
     inner join newest on filled.mart = newest.mart
     where filled.numbers is not null
         and filled.n_filled >= 10
-        and (filled.day > newest.before_them or newest.before_them is null)
+        and (filled.day > newest.cutoff_day or newest.cutoff_day is null)
 ),
 
-each_text as (
+text_values as (
     select mart, column_name, {{ explode('texts') }} as value
     from {{ ref('int_codebook__column_fill') }}
     where texts is not null
 ),
 
 texts as (
-    select mart, column_name, min(value) as first_value, max(value) as last_value, {{ distinct_texts('value') }} as texts
-    from each_text
+    select
+        mart,
+        column_name,
+        min(value) as first_value,
+        max(value) as last_value,
+        {{ distinct_texts('value') }} as texts
+    from text_values
     group by mart, column_name
 ),
 
 described (mart, column_number, column_name, description, type, unit, source_field, available_since) as (
     {%- if is_increment() %}
-    -- What the project says is what it said when everything was built.
+    -- The descriptions are those of the last full refresh: a changed project forces one.
     select mart, column_number, column_name, description, type, unit, source_field, available_since from {{ this }}
     {%- else %}
     {{ column_descriptions(names + ['codebook']) }}
@@ -79,11 +84,12 @@ select
     rates.fill_by_month,
     case
         when rates.n_filled < 10 then null
-        when described.type in ('date', 'timestamptz') then substring(texts.first_value, 1, 10) || ', ' || substring(texts.last_value, 1, 10)
-        else coalesce({{ first_five('texts.texts') }}, {{ format_numbers('by_age.numbers') }})
+        when described.type in ('date', 'timestamptz')
+            then substring(texts.first_value, 1, 10) || ', ' || substring(texts.last_value, 1, 10)
+        else coalesce({{ first_five('texts.texts') }}, {{ format_numbers('by_recency.numbers') }})
     end as examples
 from described
 left join rates on described.mart = rates.mart and described.column_name = rates.column_name
 left join texts on described.mart = texts.mart and described.column_name = texts.column_name
-left join by_age
-    on described.mart = by_age.mart and described.column_name = by_age.column_name and by_age.place = 1
+left join by_recency
+    on described.mart = by_recency.mart and described.column_name = by_recency.column_name and by_recency.recency = 1

@@ -24,7 +24,7 @@ replies as (
     select study, comment_id, parent_comment_id from newest where parent_comment_id is not null
 ),
 
-drawn as (
+sampled_videos as (
     {{ rows_to_rebuild(ref('int_comments__sampled'), 'comments') }}
 )
 
@@ -52,8 +52,8 @@ select
     newest.uploaded_at,
     newest.display_name,
     newest.unknown_fields_json,
-    drawn.inclusion_probability as inclusion_probability,
-    1 / drawn.inclusion_probability as sampling_weight,
+    sampled_videos.inclusion_probability as inclusion_probability,
+    1 / sampled_videos.inclusion_probability as sampling_weight,
     newest.first_seen_at,
     newest.last_seen_at,
     newest.n_observations,
@@ -62,7 +62,7 @@ from newest
 left join replies as parent
     on newest.study = parent.study
     and newest.parent_comment_id = parent.comment_id
-left join drawn
-    on newest.study = drawn.study
-    and newest.day = drawn.day
-    and newest.video_id = drawn.video_id
+left join sampled_videos
+    on newest.study = sampled_videos.study
+    and newest.day = sampled_videos.day
+    and newest.video_id = sampled_videos.video_id

@@ -1,11 +1,10 @@
 {{ config(rebuild_days_of='coverage', day='partition_day', always_rebuild_where='n_attempts = 0') }}
 {%- set unit = ['study', 'entity', 'partition_day', 'unit_kind', 'unit'] -%}
-{%- set wanted_unit = ['wanted.study', 'wanted.entity', 'wanted.partition_day', 'wanted.unit_kind', 'wanted.unit'] -%}
 with attempts as (
     select
         *,
-        -- A unit that is held complete stays complete: a later attempt that failed took nothing away. Of a video that
-        -- is looked for again and again, the last look speaks.
+        -- A complete unit stays complete, because a later attempt that failed removed no data. A canary is searched for
+        -- every week, so its newest attempt counts.
         row_number() over (
             partition by {{ unit | join(', ') }}
             order by
@@ -24,7 +23,7 @@ with attempts as (
     {%- endif %}
 ),
 
-asked as (
+attempted as (
     select
         {{ unit | join(', ') }},
         max(case when preference = 1 then state end) as state,
@@ -34,7 +33,7 @@ asked as (
         max(case when preference = 1 then expected end) as expected,
         max(case when preference = 1 then inclusion_probability end) as inclusion_probability,
         max(case when preference = 1 then capture end) as capture,
-        -- One attempt may have left notes before it ended; they name the same capture.
+        -- One attempt may have several rows of an open journal; they name the same capture.
         count(distinct coalesce(capture, '')) as n_attempts,
         cast(sum(requests) as double) as requests,
         min(first_at) as first_at,
@@ -48,21 +47,25 @@ asked as (
     group by {{ unit | join(', ') }}
 ),
 
-unasked as (
+unattempted as (
     select
-        {{ wanted_unit | join(', ') }},
-        wanted.due_at
-    from {{ ref('stg_research__expected_units') }} as wanted
-    left join asked
-        on wanted.study = asked.study
-        and wanted.entity = asked.entity
-        and wanted.partition_day = asked.partition_day
-        and wanted.unit_kind = asked.unit_kind
-        and wanted.unit = asked.unit
-    where asked.study is null
+        expected_units.study,
+        expected_units.entity,
+        expected_units.partition_day,
+        expected_units.unit_kind,
+        expected_units.unit,
+        expected_units.due_at
+    from {{ ref('stg_research__expected_units') }} as expected_units
+    left join attempted
+        on expected_units.study = attempted.study
+        and expected_units.entity = attempted.entity
+        and expected_units.partition_day = attempted.partition_day
+        and expected_units.unit_kind = attempted.unit_kind
+        and expected_units.unit = attempted.unit
+    where attempted.study is null
     {%- if is_increment() %}
     union all
-    -- Elsewhere nothing came, but time went on.
+    -- In the other partitions only the time changed, so a unit may have become due.
     select {{ unit | join(', ') }}, next_try_at as due_at
     from {{ this }}
     where n_attempts = 0 and not {{ in_changed_days('coverage', 'partition_day') }}
@@ -87,7 +90,7 @@ select
     reason,
     next_try_at,
     capture
-from asked
+from attempted
 union all
 select
     {{ unit | join(', ') }},
@@ -105,9 +108,9 @@ select
     {{ to_timestamp_utc('null') }} as completed_at,
     cast(null as string) as last_attempt_state,
     case
-        when due_at > {{ now() }} then 'Not old enough to be asked'
-        else 'Wanted by the study, not asked yet'
+        when due_at > {{ now() }} then 'Too recent to be collected'
+        else 'Expected by the study, not requested yet'
     end as reason,
     due_at as next_try_at,
     cast(null as string) as capture
-from unasked
+from unattempted

@@ -6,15 +6,15 @@ with creators as (
     union
     select study, username from {{ ref('stg_tiktok__users') }}
     union
-    -- A video that was seen again under another name is one fewer for the name that it had.
-    select held.study, held.username
-    from {{ this }} as held
+    -- If a video was observed again under another name, its earlier name has one video fewer.
+    select stored.study, stored.username
+    from {{ this }} as stored
     left join (
         select study, username, count(*) as n_videos from {{ ref('videos') }} group by study, username
     ) as counted
-        on held.study = counted.study
-        and held.username = counted.username
-    where held.n_videos <> coalesce(counted.n_videos, 0)
+        on stored.study = counted.study
+        and stored.username = counted.username
+    where stored.n_videos <> coalesce(counted.n_videos, 0)
     {%- else %}
     select distinct study, username from {{ ref('videos') }} where username is not null
     {%- endif %}

@@ -1,10 +1,10 @@
-with sightings as (
+with observations as (
     select * from {{ ref('int_follows__observations') }}
 ),
 
-held as (
+relations as (
     {%- if is_increment() %}
-    -- What is held and what came since, put together.
+    -- Stored relations merged with the new observations.
     select
         study,
         source_username,
@@ -15,7 +15,7 @@ held as (
         bool_or(is_in_followers) as is_in_followers,
         bool_or(is_in_following) as is_in_following
     from (
-        select * from sightings
+        select * from observations
         union all
         select
             study,
@@ -27,56 +27,61 @@ held as (
             is_in_followers,
             is_in_following
         from {{ this }}
-    ) as together
+    ) as merged
     group by study, source_username, target_username
     {%- else %}
-    select * from sightings
+    select * from observations
     {%- endif %}
 ),
 
-looks as (
+complete_attempts as (
     select * from {{ ref('int_lists__complete_attempts') }}
 ),
 
-judged as (
+checked as (
     select
-        held.*,
+        relations.*,
         followers.completeness as followers_completeness,
         following.completeness as following_completeness,
-        -- The newest complete look, begun after the last sighting, at a list that should have shown the relation.
+        -- Start of the newest complete attempt that began after the last observation, at a list that should contain
+        -- the relation.
         greatest(
-            case when followers.last_complete_started_at > held.last_seen_at then followers.last_complete_started_at end,
-            case when following.last_complete_started_at > held.last_seen_at then following.last_complete_started_at end
+            case
+                when followers.last_complete_started_at > relations.last_seen_at then followers.last_complete_started_at
+            end,
+            case
+                when following.last_complete_started_at > relations.last_seen_at then following.last_complete_started_at
+            end
         ) as missed_at
-    from held
-    left join looks as followers
-        on held.study = followers.study
-        and held.target_username = followers.username
+    from relations
+    left join complete_attempts as followers
+        on relations.study = followers.study
+        and relations.target_username = followers.username
         and followers.entity = 'followers'
-    left join looks as following
-        on held.study = following.study
-        and held.source_username = following.username
+    left join complete_attempts as following
+        on relations.study = following.study
+        and relations.source_username = following.username
         and following.entity = 'following'
 )
 
 select
-    judged.study,
-    judged.source_username,
-    judged.target_username,
-    judged.first_seen_at,
-    judged.last_seen_at,
-    judged.missed_at,
-    judged.n_observations,
-    judged.is_in_followers,
-    judged.is_in_following,
-    judged.missed_at is null as is_current,
-    judged.missed_at is null
+    checked.study,
+    checked.source_username,
+    checked.target_username,
+    checked.first_seen_at,
+    checked.last_seen_at,
+    checked.missed_at,
+    checked.n_observations,
+    checked.is_in_followers,
+    checked.is_in_following,
+    checked.missed_at is null as is_current,
+    checked.missed_at is null
     and reverse.source_username is not null
     and reverse.missed_at is null as is_mutual,
-    judged.followers_completeness,
-    judged.following_completeness
-from judged
-left join judged as reverse
-    on judged.study = reverse.study
-    and judged.source_username = reverse.target_username
-    and judged.target_username = reverse.source_username
+    checked.followers_completeness,
+    checked.following_completeness
+from checked
+left join checked as reverse
+    on checked.study = reverse.study
+    and checked.source_username = reverse.target_username
+    and checked.target_username = reverse.source_username

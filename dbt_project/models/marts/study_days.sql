@@ -48,7 +48,7 @@ comments as (
     where (study, day) in (
         select study, day from {{ changed_days() }} where raw_table = 'comments'
         union
-        -- A day of which only comments were held is new as soon as its videos are asked.
+        -- A day that had only comments becomes a new row once its videos are requested.
         (select study, day from all_days except select study, day from {{ this }})
     )
     {%- endif %}
@@ -61,40 +61,40 @@ comments as (
     {%- endif %}
 ),
 
--- A break in the API touches a day by its date, or by the date on which its videos were observed last.
+-- An API change affects a day by its date, or by the date of the last observation of its videos.
 dates as (
-    select study, day, 'published' as date_basis, day as at_day from all_days
+    select study, day, 'published' as date_basis, day as basis_day from all_days
     union all
-    select study, day, 'observed' as date_basis, cast(last_seen_at as date) as at_day from videos
+    select study, day, 'observed' as date_basis, cast(last_seen_at as date) as basis_day from videos
 ),
 
-touched as (
+affected as (
     select dates.study, dates.day, api_changes.change_id
     from dates
     inner join {{ ref('api_changes') }} as api_changes
         on dates.date_basis = api_changes.date_basis
-        and dates.at_day >= coalesce(api_changes.first_day, date '0001-01-01')
-        and dates.at_day <= coalesce(api_changes.last_day, date '9999-12-31')
+        and dates.basis_day >= coalesce(api_changes.first_day, date '0001-01-01')
+        and dates.basis_day <= coalesce(api_changes.last_day, date '9999-12-31')
 ),
 
-begun as (
+started as (
     select all_days.study, all_days.day, api_changes.change_id
     from all_days
     inner join {{ ref('api_changes') }} as api_changes on all_days.day = api_changes.first_day
 ),
 
-breaks as (
+changes_by_day as (
     select
         study,
         day,
         {{ collect_sorted('change_id') }} as api_changes,
-        {{ collect_sorted('case when has_begun then change_id end') }} as api_changes_started
+        {{ collect_sorted('case when has_started then change_id end') }} as api_changes_started
     from (
-        select study, day, change_id, max(has_begun) as has_begun
+        select study, day, change_id, max(has_started) as has_started
         from (
-            select study, day, change_id, false as has_begun from touched
+            select study, day, change_id, false as has_started from affected
             union all
-            select study, day, change_id, true as has_begun from begun
+            select study, day, change_id, true as has_started from started
         ) as found
         group by study, day, change_id
     ) as found
@@ -104,7 +104,7 @@ breaks as (
 select
     all_days.study,
     all_days.day,
-    -- Videos that are held without a verdict come from a collection that has not ended.
+    -- Videos without an attempt come from a collection that has not ended.
     coalesce(searches.state, 'partial') as state,
     searches.offered,
     searches.kept,
@@ -117,10 +117,10 @@ select
     videos.{{ count }}_median,
     {%- endfor %}
     videos.last_seen_at,
-    breaks.api_changes,
-    breaks.api_changes_started
+    changes_by_day.api_changes,
+    changes_by_day.api_changes_started
 from all_days
 left join searches on all_days.study = searches.study and all_days.day = searches.day
 left join videos on all_days.study = videos.study and all_days.day = videos.day
 left join comments on all_days.study = comments.study and all_days.day = comments.day
-left join breaks on all_days.study = breaks.study and all_days.day = breaks.day
+left join changes_by_day on all_days.study = changes_by_day.study and all_days.day = changes_by_day.day

@@ -1,20 +1,20 @@
 {{ config(unique_key=['study', 'username']) }}
 {%- set counts = ['follower_count', 'following_count', 'like_count', 'video_count'] -%}
-{%- set facts = [
+{%- set columns = [
     'study', 'username', 'observed_at', 'capture', 'day', 'display_name', 'bio_description', 'bio_url', 'avatar_url',
     'is_verified', 'follower_count', 'following_count', 'like_count', 'video_count', 'unknown_fields_json'
 ] -%}
-with news as (
-    select {{ facts | join(', ') }} from {{ ref('stg_tiktok__users') }}
+with new_observations as (
+    select {{ columns | join(', ') }} from {{ ref('stg_tiktok__users') }}
 ),
 
 observations as (
-    select * from news
+    select * from new_observations
     {%- if is_increment() %}
     union all
-    -- What is held of the accounts that were observed again.
-    select {{ facts | join(', ') }} from {{ this }}
-    where (study, username) in (select study, username from news)
+    -- Stored observations of the accounts that were observed again.
+    select {{ columns | join(', ') }} from {{ this }}
+    where (study, username) in (select study, username from new_observations)
     {%- endif %}
 )
 

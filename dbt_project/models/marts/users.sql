@@ -1,16 +1,16 @@
 {{ config(unique_key=['study', 'username']) }}
-with news as (
+with observed_accounts as (
     select study, username from {{ ref('stg_tiktok__users') }}
 ),
 
 observations as (
     select * from {{ ref('user_observations') }}
     {%- if is_increment() %}
-    where (study, username) in (select study, username from news)
+    where (study, username) in (select study, username from observed_accounts)
     {%- endif %}
 ),
 
-seen as (
+series as (
     select
         study,
         username,
@@ -34,12 +34,12 @@ select
     observations.like_count,
     observations.video_count,
     observations.unknown_fields_json,
-    seen.first_seen_at,
-    seen.last_seen_at,
-    seen.n_observations,
+    series.first_seen_at,
+    series.last_seen_at,
+    series.n_observations,
     observations.capture
 from observations
-inner join seen
-    on observations.study = seen.study
-    and observations.username = seen.username
-    and observations.observation_number = seen.n_observations
+inner join series
+    on observations.study = series.study
+    and observations.username = series.username
+    and observations.observation_number = series.n_observations

@@ -30,7 +30,7 @@ select
     {{ count }}_change,
     {%- endfor %}
     {% for count in counts %}coalesce({{ count }}_change < 0, false){{ ' or ' if not loop.last }}{% endfor %} as has_decreased,
-    -- Likes, comments and favourites can be taken back; a view or a share cannot.
+    -- Users can withdraw likes, comments and favourites, but not views or shares.
     coalesce(view_count_change < 0, false)
     or coalesce(share_count_change < 0, false)
     or coalesce(like_count > view_count, false)

@@ -1,5 +1,5 @@
 with source as (
-    select * from {{ source('raw', 'wanted') }}
+    select * from {{ source('raw', 'expected_units') }}
 ),
 
 renamed as (

@@ -8,7 +8,7 @@ renamed as (
         day,
         id as comment_id,
         coalesce(video_id, asked_video_id) as video_id,
-        -- The API gives the video as the parent of a top-level comment.
+        -- The API returns the video as the parent of a top-level comment.
         case when parent_comment_id <> coalesce(video_id, asked_video_id) then parent_comment_id end as parent_comment_id,
         text,
         like_count,

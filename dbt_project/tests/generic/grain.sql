@@ -1,6 +1,6 @@
-{# The columns together identify a row, and none of them is null. With `rebuild_days_of`, the raw table from whose days the model
-   is made, an increment looks at the keys of the days that were made anew: the others were looked at before. Where the
-   day is a part of the key, two rows of one key are of one day. #}
+{# The columns together identify a row, and none of them is null. With `rebuild_days_of`, the raw table from whose days
+   the model is built, an increment checks only the keys of the rebuilt days: earlier builds checked the others. If the
+   day is part of the key, all rows of a key are of one day. #}
 {% test grain(model, columns, rebuild_days_of=none, day='day') %}
 {%- set key = columns | join(', ') %}
 select {{ key }}, count(*) as n_rows
