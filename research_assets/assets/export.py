@@ -1,6 +1,6 @@
-"""The asset of a study's export: a folder of files for people, made anew from the published marts.
+"""The Dagster asset `<study>/export`, which writes a study's marts as files.
 
-What stands in it is the business of the package `export`, which is imported when an export is made.
+Not here: the contents of an export (see export/). That package is imported when an export is written.
 """
 
 from collections.abc import Collection
@@ -12,32 +12,40 @@ from research_assets.clock import Clock, SystemClock
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 
-DESCRIPTION = """Export: the marts of the study {study} as files for people, with a codebook and a README: Parquet
-with all types, CSV that Excel and R read without spoiling an id, Stata; whole, pseudonymous, or only ids.
+DESCRIPTION = """Writes the marts of the study {study} as Parquet, CSV or Stata files, with a codebook and a README.
+An export is complete, pseudonymous, or only ids. In CSV and Stata files ids are text, because Excel, R and Stata would
+round them.
 
-**Where:** a new folder below `{exports}` each time. **What:** everything, as Parquet and CSV; *Open launchpad*, below
-the arrow beside *Materialize*, asks for other formats, marts, days and pseudonyms. In a terminal:
-`research-assets export {study}`.
+**Folder:** a new folder below `{exports}` for each run. Without configuration it contains all marts as Parquet and CSV.
+To choose formats, marts, days or pseudonyms, open the menu next to *Materialize* and select *Open launchpad*, or run
+`research-assets export {study}` in a terminal.
 
-**Cost:** no request, but disk space for each copy. It is made when somebody asks for it, never by itself."""
+**Partition:** none; an export covers all days of the study unless the configuration names days.
+
+**Cost:** no request; disk space for each export. No sensor or schedule runs it.
+
+**Re-run:** writes another folder; earlier exports remain."""
+"""Description of the asset; placeholders are filled by `export_asset`."""
 
 
 class ExportConfig(dg.Config):
-    """What the Launchpad asks for; empty means all."""
+    """Run configuration of an export. Empty lists and days mean all."""
 
-    formats: list[str] = Field(["parquet", "csv"], description="Of parquet, csv, stata")
-    marts: list[str] = Field([], description="Names of marts")
-    first: str = Field("", description="First UTC day, such as 2026-02-01")
-    last: str = Field("", description="Last UTC day, included")
-    pseudonymous: bool = Field(False, description="Keyed pseudonyms for accounts and ids; what points to people goes")
-    ids_only: bool = Field(False, description="Only the ids of videos and comments, to be rebuilt by a colleague")
+    formats: list[str] = Field(["parquet", "csv"], description="Formats: parquet, csv, stata")
+    marts: list[str] = Field([], description="Names of marts; empty for all")
+    first: str = Field("", description="First UTC day, such as 2026-02-01; empty for no limit")
+    last: str = Field("", description="Last UTC day, inclusive; empty for no limit")
+    pseudonymous: bool = Field(
+        False, description="Replace accounts and ids with keyed pseudonyms; drop identifying columns"
+    )
+    ids_only: bool = Field(False, description="Export only the ids of videos and comments, for rehydration")
 
 
 def export_asset(
     study: StudySpec, settings: Settings, marts: Collection[dg.AssetKey], *, clock: Clock | None = None
 ) -> dg.AssetsDefinition:
-    """`<study>/export`, after all `marts`."""
-    present = clock or SystemClock()
+    """Return the asset `<study>/export`, which depends on all `marts`."""
+    now = (clock or SystemClock()).now
 
     @dg.asset(
         key=dg.AssetKey([study.name, "export"]),
@@ -47,7 +55,7 @@ def export_asset(
         description=DESCRIPTION.format(study=study.name, exports=settings.exports),
     )
     def export(config: ExportConfig) -> dg.MaterializeResult[None]:
-        """Made from the marts that are published."""
+        """Write the export from the published marts."""
         from research_assets.export import ExportError, ExportRequest, export
         from research_assets.warehouse.reader import WarehouseReadError, parse_day
 
@@ -61,18 +69,18 @@ def export_asset(
                 pseudonymous=config.pseudonymous,
                 ids_only=config.ids_only,
             )
-            made = export(settings, request, [study], present.now())
+            result = export(settings, request, [study], now())
         except (ExportError, WarehouseReadError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        rows = "\n".join(f"| {name} | {number:,} |" for name, number in made.rows.items())
-        left = [f"{', '.join(names)}: {reason}" for reason, names in made.skipped_by_reason.items()]
+        rows = "\n".join(f"| {name} | {number:,} |" for name, number in result.rows.items())
+        skipped = [f"{', '.join(names)}: {reason}" for reason, names in result.skipped_by_reason.items()]
         return dg.MaterializeResult(
             metadata={
-                "folder": dg.MetadataValue.path(made.folder),
+                "folder": dg.MetadataValue.path(result.folder),
                 "tables": dg.MetadataValue.md(f"| table | rows |\n| --- | ---: |\n{rows}"),
-                "rows": sum(made.rows.values()),
-                "size (bytes)": sum(file.bytes for file in made.files),
-                **({"skipped": "; ".join(left)} if left else {}),
+                "rows": sum(result.rows.values()),
+                "size (bytes)": sum(file.bytes for file in result.files),
+                **({"skipped": "; ".join(skipped)} if skipped else {}),
             }
         )
 

@@ -1,6 +1,7 @@
-"""The asset of a study's report: one HTML file, written anew from the published marts, and the codebook beside it.
+"""The Dagster asset `<study>/report`, which writes a study's report and the codebook from the published marts.
 
-What stands in it is the business of the package `report`, which is imported when a report is written.
+Not here: the contents of a report (see report/). That package is imported when a report is written, because its
+drawing libraries take about a second to import.
 """
 
 import base64
@@ -14,26 +15,31 @@ from research_assets.report import OPTIONAL_MARTS, REQUIRED_MARTS
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 
-DESCRIPTION = """Report: one HTML file about the study {study}: volume by day with gaps, coverage, quota, hashtags,
-creators, engagement, comment threads, the follow graph, the age of counts, and the methods that a paper must state.
-It needs no network and no script, and prints. Beside it stands the codebook of all marts: every column, what it means,
-where it comes from, and how often it is filled, by month.
+DESCRIPTION = """Writes the report of the study {study} as one HTML file, and the codebook of all marts next to it.
+The report contains volume by day, observations over time, coverage, quota usage, hashtags, creators, engagement,
+comment threads, the follow graph, the age of counts, and a methods section for a paper. The codebook describes every
+column of the marts, with its source and its monthly fill rate. Both files work without a network and can be printed.
 
-**Where:** `{path}`. {opening}
+**File:** `{path}`. {opening}
 
-**Cost:** no request. **Again:** the report is replaced by one of the marts as they are then."""
+**Partition:** none; a report covers all days of the study.
+
+**Cost:** no request.
+
+**Re-run:** replaces both files with the contents of the marts at that time."""
+"""Description of the asset; placeholders are filled by `report_asset`."""
 
 
 def report_asset(
     study: StudySpec, settings: Settings, marts: Collection[dg.AssetKey], *, clock: Clock | None = None
 ) -> dg.AssetsDefinition:
-    """`<study>/report`, after those of the `marts` that it reads."""
-    present = clock or SystemClock()
+    """Return the asset `<study>/report`, which depends on the `marts` that a report reads."""
+    now = (clock or SystemClock()).now
     address = f"{settings.reports_url}/{study.name}.html" if settings.reports_url else None
     opening = (
         f"[Open it]({address})."
         if address
-        else f"It opens from a terminal: `research-assets report --open {study.name}`; a browser does not follow links "
+        else f"Open it from a terminal with `research-assets report --open {study.name}`; browsers do not follow links "
         "from this page to files."
     )
 
@@ -46,12 +52,12 @@ def report_asset(
         metadata={"open": dg.MetadataValue.url(address)} if address else None,
     )
     def report() -> dg.MaterializeResult[None]:
-        """Written from the marts that are published."""
+        """Write the report from the published marts."""
         from research_assets.report.write import write_report
         from research_assets.warehouse.reader import WarehouseReadError
 
         try:
-            written = write_report(settings, study, present.now())
+            written = write_report(settings, study, now())
         except WarehouseReadError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         data = written.data
@@ -74,14 +80,14 @@ def report_asset(
 
 
 def _codebook(path: Path | None, address: str) -> dict[str, dg.UrlMetadataValue | dg.PathMetadataValue]:
-    """Where the codebook is, if there is one: under the address of the reports, or on the disk."""
+    """Return the address of the codebook below that of the reports, or its path; empty without a codebook."""
     if path is None:
         return {}
     return {"codebook": dg.MetadataValue.url(f"{address}/{path.name}") if address else dg.MetadataValue.path(path)}
 
 
 def _inline_pictures(pictures: Mapping[str, bytes]) -> dict[str, dg.MarkdownMetadataValue]:
-    """Pictures for the page of the asset, which shows them behind a click."""
+    """Return pictures as Markdown, which Dagster's UI shows after a click on the metadata entry."""
     return {
         name: dg.MetadataValue.md(f"![{name}](data:image/png;base64,{base64.b64encode(picture).decode()})")
         for name, picture in pictures.items()

@@ -1,8 +1,8 @@
-"""Exports: marts as files for people, in a folder that says of itself what it holds.
+"""Exports: marts as Parquet, CSV or Stata files, complete or pseudonymous, or only the ids.
 
-Reads the published warehouse and writes one folder below `exports/` for each export: Parquet, CSV or Stata, whole or
-pseudonymous, or only ids. DuckDB streams the rows; only Stata passes through pandas. No Dagster: the assets are in
-`assets/export.py`, the command in `cli/export.py`.
+The package reads the published warehouse and writes one folder below `exports/` per export, with a codebook, a README
+and a manifest. DuckDB streams the rows; only Stata files pass through pandas.
+Not here: the Dagster asset (see assets/export.py), the command (see cli/export.py).
 """
 
 from research_assets.export.build import export, list_exports

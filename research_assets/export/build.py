@@ -1,6 +1,7 @@
-"""Making an export: a folder built beside, published by one rename, with a manifest by which it is found again.
+"""Building of an export: a temporary folder that is renamed when it is complete, and its manifest.
 
-The manifest says what went in, so that a removal can reach each export that the project made.
+The manifest lists the contents of an export, so that a removal of data finds every export in the data folder.
+Not here: the request (see request.py), the SQL of columns (see columns.py), the file formats (see formats.py).
 """
 
 import json
@@ -43,17 +44,17 @@ from research_assets.warehouse.reader import (
 )
 
 MEMORY = "2GB"
-"""What DuckDB may take; pandas, for Stata, takes its own."""
+"""Memory limit of DuckDB. pandas, which writes Stata files, is not limited by it."""
 MANIFEST = "manifest.json"
 _STALE_AFTER = timedelta(days=1)
-"""A folder under construction that is older was left by a process that died."""
+"""Age from which a temporary folder is treated as left behind by a process that died."""
 
 
 def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec], now: datetime) -> Export:
-    """Export what is ordered from the published warehouse; returns what was made.
+    """Write the requested export from the published warehouse and return it.
 
-    `specs` are the studies as they are declared now: the README quotes their queries. Raises ReadingError if there is
-    no warehouse or study of that name, and ExportError if the request cannot be met; nothing of it is left then.
+    `specs` are the current study definitions; the README quotes their queries. Raise WarehouseReadError if there is no
+    warehouse or no data of a requested study. Raise ExportError if the request cannot be fulfilled; no files remain.
     """
     validate_request(request)
     require_warehouse(settings)
@@ -82,7 +83,9 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
         build.rename(folder)
         files.fsync_folder(folder.parent)
     except duckdb.Error as error:
-        raise ExportError(f"The export could not be written: {error}. Nothing of it is left.") from error
+        raise ExportError(
+            f"The export could not be written: {error}. Its files were removed. Fix the cause and run the export again."
+        ) from error
     finally:
         if build.exists():
             shutil.rmtree(build)
@@ -90,9 +93,9 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
 
 
 def list_exports(settings: Settings) -> list[Export]:
-    """The exports that are in the data folder, oldest first: what a removal has to reach."""
-    found = [_from_manifest(path) for path in settings.exports.glob(f"*/{MANIFEST}")]
-    return sorted(found, key=lambda one: (one.made_at, one.folder.name))
+    """Return the exports in the data folder, oldest first."""
+    exports = [_from_manifest(path) for path in settings.exports.glob(f"*/{MANIFEST}")]
+    return sorted(exports, key=lambda one: (one.made_at, one.folder.name))
 
 
 def _write_all(
@@ -104,26 +107,27 @@ def _write_all(
     folder: Path,
     build: Path,
 ) -> Export:
-    known = read_marts(connection)
-    held = read_studies(connection, known)
-    chosen, left = select_marts(request, known, held)
+    marts = read_marts(connection)
+    studies = read_studies(connection, marts)
+    selections, skipped = select_marts(request, marts, studies)
     if request.ids_only:
-        chosen, left = [], {}
-        rows = write_ids(connection, known, request, build / "ids.csv")
+        selections, skipped = [], {}
+        rows = write_ids(connection, marts, request, build / "ids.csv")
         written = [ExportedFile("ids.csv", "", "csv", rows, (build / "ids.csv").stat().st_size)]
     else:
         if "stata" in request.formats:
-            stata.check_size(connection, chosen)
-        written = [file for part in chosen for file in _write_mart(connection, part, request, build)]
-        book = codebook_csv(chosen, request, read_column_origins(connection, known))
-        (build / "codebook.csv").write_text(book, encoding="utf-8")
-        if any(part.mart.name == "codebook" for part in chosen) and (shown := read_codebook(connection)):
-            page = render_codebook(shown, simulated=is_simulated(settings), built=published_at(settings), now=now)
+            stata.check_size(connection, selections)
+        written = [file for selection in selections for file in _write_mart(connection, selection, request, build)]
+        columns_csv = codebook_csv(selections, request, read_column_origins(connection, marts))
+        (build / "codebook.csv").write_text(columns_csv, encoding="utf-8")
+        has_codebook = any(selection.mart.name == "codebook" for selection in selections)
+        if has_codebook and (codebook := read_codebook(connection)):
+            page = render_codebook(codebook, simulated=is_simulated(settings), built=published_at(settings), now=now)
             (build / "codebook.html").write_text(page, encoding="utf-8")
-    result = Export(folder, now, request, tuple(written), left)
-    asked = [spec for spec in specs if spec.name in (request.studies or held)]
-    held_units = read_coverage_counts(connection, known, request)
-    text = render_readme(result, chosen, asked, held_units, simulated=is_simulated(settings))
+    result = Export(folder, now, request, tuple(written), skipped)
+    exported_specs = [spec for spec in specs if spec.name in (request.studies or studies)]
+    counts = read_coverage_counts(connection, marts, request)
+    text = render_readme(result, selections, exported_specs, counts, simulated=is_simulated(settings))
     (build / "README.md").write_text(text, encoding="utf-8")
     (build / MANIFEST).write_text(
         json.dumps(_to_manifest(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -132,20 +136,21 @@ def _write_all(
 
 
 def _write_mart(
-    connection: duckdb.DuckDBPyConnection, part: MartSelection, request: ExportRequest, build: Path
+    connection: duckdb.DuckDBPyConnection, selection: MartSelection, request: ExportRequest, build: Path
 ) -> list[ExportedFile]:
-    chosen = columns.export_columns(part.mart, pseudonymous=request.pseudonymous)
+    mart = selection.mart
+    export_columns = columns.export_columns(mart, pseudonymous=request.pseudonymous)
     written = []
-    for form in request.formats:
-        path = build / form / f"{part.mart.name}.{SUFFIXES[form]}"
+    for file_format in request.formats:
+        path = build / file_format / f"{mart.name}.{SUFFIXES[file_format]}"
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        rows = WRITERS[form](connection, part, chosen, path)
-        written.append(ExportedFile(str(path.relative_to(build)), part.mart.name, form, rows, path.stat().st_size))
+        rows = WRITERS[file_format](connection, selection, export_columns, path)
+        written.append(ExportedFile(str(path.relative_to(build)), mart.name, file_format, rows, path.stat().st_size))
     return written
 
 
 def _unused_folder(folder: Path) -> Path:
-    """The folder's name, numbered if it is taken: two exports may be made in one second."""
+    """Return an unused folder name, numbered if another export of the same second has the name."""
     number, free = 1, folder
     while free.exists() or files.temporary_path(free).exists():
         number += 1
@@ -154,10 +159,10 @@ def _unused_folder(folder: Path) -> Path:
 
 
 def _remove_stale_builds(settings: Settings, now: datetime) -> None:
-    """Remove what exports that were killed have left."""
-    for left in settings.exports.glob(".*.tmp"):
-        if left.stat().st_mtime < (now - _STALE_AFTER).timestamp():
-            shutil.rmtree(left)
+    """Remove temporary folders of exports that were killed."""
+    for folder in settings.exports.glob(".*.tmp"):
+        if folder.stat().st_mtime < (now - _STALE_AFTER).timestamp():
+            shutil.rmtree(folder)
 
 
 def _to_manifest(result: Export) -> dict[str, Any]:
@@ -173,21 +178,24 @@ def _to_manifest(result: Export) -> dict[str, Any]:
 
 
 def _from_manifest(path: Path) -> Export:
-    """An export by its manifest. Raises ExportError rather than leave out one that a removal would then not reach."""
+    """Return the export of a manifest.
+
+    Raise ExportError if the manifest cannot be read, because a removal of data would miss a skipped export.
+    """
     try:
-        reported = json.loads(path.read_text(encoding="utf-8"))
-        request = reported["request"]
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        request = manifest["request"]
         days = {name: parse_day(request[name]) for name in ("first", "last")}
         lists = {name: tuple(request[name]) for name in ("studies", "marts", "formats")}
         return Export(
             folder=path.parent,
-            made_at=datetime.fromisoformat(reported["made_at"]),
+            made_at=datetime.fromisoformat(manifest["made_at"]),
             request=ExportRequest(**(request | lists | days)),
-            files=tuple(ExportedFile(**file) for file in reported["files"]),
-            skipped=reported["skipped"],
+            files=tuple(ExportedFile(**file) for file in manifest["files"]),
+            skipped=manifest["skipped"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ExportError(
-            f"{path} cannot be read as the manifest of an export ({error}), so nobody knows what is in its folder. Put "
-            "it back as it was, or remove the whole folder."
+            f"{path} cannot be read as the manifest of an export ({error}), so the contents of its folder are unknown. "
+            "Restore the file, or delete the whole folder."
         ) from error

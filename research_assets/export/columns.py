@@ -1,11 +1,11 @@
-"""The SQL of an export: each column of a mart as a format takes it, after what a pseudonymous export makes of it.
+"""SQL expressions of exported columns, by format, after the treatment of a pseudonymous export.
 
-What the expressions promise, by format:
+- Parquet: types of the warehouse.
+- CSV: ids begin with `id_`, because spreadsheets and R would read them as numbers and lose their last digits. A text
+  that a spreadsheet would run as a formula begins with an apostrophe. Times are ISO 8601 in UTC, lists are JSON text.
+- Stata: ids are text, times are UTC without a time zone, lists are JSON text.
 
-- Parquet: the types of the warehouse.
-- CSV: ids begin with `id_`, or spreadsheets and R would read them as numbers and lose their last digits; a text that a
-  spreadsheet would run as a formula begins with an apostrophe; moments are ISO 8601 in UTC; lists are JSON text.
-- Stata: ids as text, moments in UTC without a zone, lists as JSON text.
+Not here: which column gets which treatment (see treatment.py), the files (see formats.py and stata.py).
 """
 
 import re
@@ -13,23 +13,24 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from research_assets.export.treatment import PSEUDONYM_KINDS, Treatment, mart_treatments
+from research_assets.storage.raw_sql import sql_identifier
 from research_assets.units.coverage import USERNAME_SEPARATOR
-from research_assets.warehouse.reader import Mart, MartColumn, sql_identifier
+from research_assets.warehouse.reader import Mart, MartColumn
 
 TEXT_ID_PREFIX = "id_"
 _MIN_TEXT_ID_DIGITS = 16
-"""Digits from which on a number cannot pass through a float unharmed."""
+"""Number of digits from which a conversion to float may round a number."""
 
-# With the apostrophes in it, one can be taken away again without taking one that was there before.
-# The last four are the wide forms, which spreadsheets take too.
+# Matches leading apostrophes too, so that removing one apostrophe always restores the original text.
+# The last four characters are the full-width forms, which spreadsheets accept as well.
 _FORMULA_START = "^''*[=+@\\t\\r\\n\\-\uff1d\uff0b\uff0d\uff20]"
 
 
 @dataclass(frozen=True, slots=True)
 class ExportColumn:
-    """A column of an exported file: its name, its type in the warehouse or after the treatment, its SQL, its meaning.
+    """A column of an exported file: name, type after the treatment, SQL, and description.
 
-    `treatment` is empty in an export that is not pseudonymous.
+    `treatment` is empty if the export is not pseudonymous.
     """
 
     name: str
@@ -40,22 +41,22 @@ class ExportColumn:
 
     @property
     def is_id(self) -> bool:
-        """Whether it is a 64-bit id: to be told apart, never to be reckoned with."""
+        """Return whether the column is a 64-bit id, which must not be converted to a number of lower precision."""
         return self.type == "BIGINT" and (self.name == "id" or self.name.endswith("_id"))
 
     @property
     def is_nested(self) -> bool:
-        """Whether it is a list or a struct."""
+        """Return whether the column is a list, a struct or a map."""
         return self.type.endswith("]") or self.type.startswith(("STRUCT", "MAP"))
 
 
 def export_columns(mart: Mart, *, pseudonymous: bool) -> list[ExportColumn]:
-    """The columns that are exported of a mart. Raises ExportError for one without a treatment."""
+    """Return the exported columns of a mart. Raise ExportError for a column without a treatment."""
     if not pseudonymous:
         return [ExportColumn(c.name, c.type, sql_identifier(c.name), c.description) for c in mart.columns]
-    known = mart_treatments(mart)
-    kept = [column for column in mart.columns if known[column.name] is not Treatment.DROP]
-    return [_pseudonymized(column, known[column.name], mart) for column in kept]
+    treatments = mart_treatments(mart)
+    exported = [column for column in mart.columns if treatments[column.name] is not Treatment.DROP]
+    return [_pseudonymized(column, treatments[column.name], mart) for column in exported]
 
 
 def _pseudonymized(column: MartColumn, treatment: Treatment, mart: Mart) -> ExportColumn:
@@ -64,13 +65,13 @@ def _pseudonymized(column: MartColumn, treatment: Treatment, mart: Mart) -> Expo
         case Treatment.USERS:
             sql = _pseudonym_list_sql("user", name)
         case Treatment.TEXT:
-            # The names that the API found in a caption tell of mentions that no pattern would find.
+            # The API's mentions of a caption include display names with spaces, which no pattern finds.
             names = '"mentions"' if column.name == "description" and "mentions" in mart.names else "NULL"
             sql = _scrubbed(name, names)
         case Treatment.TEXTS:
             sql = f"list_transform({name}, lambda value: {_scrubbed('value', 'NULL')})"
         case Treatment.UNIT:
-            # A canary is a video.
+            # The unit of a canary check is a video.
             accounts = _pseudonym_list_sql("user", f"string_split({name}, '{USERNAME_SEPARATOR}')")
             sql = f"CASE unit_kind WHEN 'day' THEN {name} WHEN 'canary' THEN {_pseudonym_sql('video', name)} "
             sql += f"WHEN 'account' THEN array_to_string({accounts}, '{USERNAME_SEPARATOR}') "
@@ -89,54 +90,53 @@ def _pseudonym_list_sql(kind: str, sql: str) -> str:
 
 
 def _scrubbed(sql: str, names: str) -> str:
-    # DuckDB answers null for a function of which one argument is null.
+    # DuckDB returns null if any argument of a function is null.
     return f"scrub({sql}, coalesce({names}::VARCHAR[], []::VARCHAR[]))"
 
 
-def parquet_sql(field: ExportColumn) -> str:
-    """The column with its type."""
-    return field.sql
+def parquet_sql(column: ExportColumn) -> str:
+    """Return the column with its type."""
+    return column.sql
 
 
-def csv_sql(field: ExportColumn) -> str:
-    """The column as text for CSV; what is missing stays null, so that the writer can tell it from an empty text."""
-    if field.is_id:
-        return f"'{TEXT_ID_PREFIX}' || {field.sql}::VARCHAR"
-    if field.type == "TIMESTAMP WITH TIME ZONE":
-        return f"strftime({field.sql} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')"
-    if field.is_nested:
-        return _text(_json(field))
-    if field.type == "VARCHAR":
-        guarded = (
-            f"CASE WHEN regexp_matches({field.sql}, '{_FORMULA_START}') THEN '''' || {field.sql} ELSE {field.sql} END"
-        )
-        digits = f"regexp_matches({field.sql}, '^[0-9]{{{_MIN_TEXT_ID_DIGITS},}}$')"
-        return _text(f"CASE WHEN {digits} THEN '{TEXT_ID_PREFIX}' || {field.sql} ELSE {guarded} END")
-    return field.sql
+def csv_sql(column: ExportColumn) -> str:
+    """Return the column as text for CSV. Missing values stay null, because the writer marks empty texts differently."""
+    if column.is_id:
+        return f"'{TEXT_ID_PREFIX}' || {column.sql}::VARCHAR"
+    if column.type == "TIMESTAMP WITH TIME ZONE":
+        return f"strftime({column.sql} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')"
+    if column.is_nested:
+        return _text(_json(column))
+    if column.type == "VARCHAR":
+        is_formula = f"regexp_matches({column.sql}, '{_FORMULA_START}')"
+        guarded = f"CASE WHEN {is_formula} THEN '''' || {column.sql} ELSE {column.sql} END"
+        digits = f"regexp_matches({column.sql}, '^[0-9]{{{_MIN_TEXT_ID_DIGITS},}}$')"
+        return _text(f"CASE WHEN {digits} THEN '{TEXT_ID_PREFIX}' || {column.sql} ELSE {guarded} END")
+    return column.sql
 
 
-def stata_sql(field: ExportColumn) -> str:
-    """The column in a type that pandas writes to Stata."""
-    if field.is_id:
-        return f"{field.sql}::VARCHAR"
-    if field.type == "TIMESTAMP WITH TIME ZONE":
-        return f"{field.sql} AT TIME ZONE 'UTC'"
-    if field.is_nested:
-        return _text(_json(field))
-    return _text(field.sql) if field.type == "VARCHAR" else field.sql
+def stata_sql(column: ExportColumn) -> str:
+    """Return the column in a type that pandas can write to a Stata file."""
+    if column.is_id:
+        return f"{column.sql}::VARCHAR"
+    if column.type == "TIMESTAMP WITH TIME ZONE":
+        return f"{column.sql} AT TIME ZONE 'UTC'"
+    if column.is_nested:
+        return _text(_json(column))
+    return _text(column.sql) if column.type == "VARCHAR" else column.sql
 
 
-def _json(field: ExportColumn) -> str:
-    """Nested values as JSON; ids in it as text, because most readers of JSON make floats of numbers."""
-    kind = re.sub(r"(^|\w*id\"? )BIGINT\b", r"\1VARCHAR", field.type)
-    return f"to_json({field.sql}::{kind})::VARCHAR"
+def _json(column: ExportColumn) -> str:
+    """Return nested values as JSON. Ids in it are text, because most JSON readers convert numbers to floats."""
+    kind = re.sub(r"(^|\w*id\"? )BIGINT\b", r"\1VARCHAR", column.type)
+    return f"to_json({column.sql}::{kind})::VARCHAR"
 
 
 def _text(sql: str) -> str:
-    """Text without the character 0, at which R and Stata would end it."""
+    """Return a text without NUL characters, at which R and Stata would cut it off."""
     return f"replace({sql}, chr(0), '')"
 
 
 def select_sql(mart: Mart, columns: Iterator[str], where: str) -> str:
-    """The query of a mart's rows."""
+    """Return the query of a mart's rows."""
     return f"SELECT {', '.join(columns)} FROM {sql_identifier(mart.name)}" + (f" WHERE {where}" if where else "")

@@ -1,4 +1,7 @@
-"""What stands behind an export's tables: the codebook of its columns, the coverage of its studies, the software."""
+"""Documentation data of an export: the codebook of its columns, the coverage of its studies, the software version.
+
+Not here: the README that quotes them (see readme.py), the codebook page (see report/codebook.py).
+"""
 
 import csv
 import io
@@ -14,12 +17,12 @@ from research_assets.export.stata import stata_names
 from research_assets.warehouse.reader import Mart, filter_condition
 
 ORIGIN_COLUMNS = ("unit", "source_field", "available_since")
-"""What the mart `codebook` knows beyond the descriptions."""
+"""Columns of the mart `codebook` that codebook.csv adds to the descriptions."""
 
 
 @dataclass(frozen=True, slots=True)
 class CoverageCount:
-    """What is held of an entity of a study: units in a state, and the rows asked, offered and kept for them."""
+    """Units of an entity of a study in one state, with the rows requested, reported by the API and retained."""
 
     study: str
     entity: str
@@ -31,17 +34,17 @@ class CoverageCount:
 
 
 def software_version() -> str:
-    """What made the export."""
+    """Return the names and versions of the software that writes exports."""
     return f"research-assets {version('research-assets')}, DuckDB {duckdb.__version__}"
 
 
 def read_coverage_counts(
-    connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart], request: ExportRequest
+    connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart], request: ExportRequest
 ) -> list[CoverageCount]:
-    """The coverage of the exported studies and days, from the mart `coverage`; empty if there is none."""
-    if "coverage" not in known:
+    """Return the coverage of the exported studies and days; empty without the mart `coverage`."""
+    if "coverage" not in marts:
         return []
-    where = filter_condition(known["coverage"], request.studies, request.first, request.last)
+    where = filter_condition(marts["coverage"], request.studies, request.first, request.last)
     rows = connection.sql(
         "SELECT study, entity, state, count(*), sum(asked)::BIGINT, sum(offered)::BIGINT, sum(kept)::BIGINT "
         f"FROM coverage {'WHERE ' + where if where else ''} GROUP BY ALL ORDER BY ALL"
@@ -50,29 +53,30 @@ def read_coverage_counts(
 
 
 def read_column_origins(
-    connection: duckdb.DuckDBPyConnection, known: Mapping[str, Mart]
+    connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart]
 ) -> dict[tuple[str, str], Sequence[str]]:
-    """Unit, source field and since when the API has it, by mart and column; empty without the mart `codebook`."""
-    if "codebook" not in known:
+    """Return `ORIGIN_COLUMNS` by mart and column; empty without the mart `codebook`."""
+    if "codebook" not in marts:
         return {}
     rows = connection.sql(f"SELECT mart, column_name, {', '.join(ORIGIN_COLUMNS)} FROM codebook").fetchall()
     return {(mart, column): [value or "" for value in values] for mart, column, *values in rows}
 
 
 def codebook_csv(
-    chosen: Sequence[MartSelection], request: ExportRequest, origin: Mapping[tuple[str, str], Sequence[str]]
+    selections: Sequence[MartSelection], request: ExportRequest, origins: Mapping[tuple[str, str], Sequence[str]]
 ) -> str:
-    """The columns of the exported tables as CSV: one line for each, in the order of the files."""
+    """Return codebook.csv: one line per exported column, in the order of the files."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    stata, treated = "stata" in request.formats, request.pseudonymous
-    heading = ["mart", "column", "type", "description", *(ORIGIN_COLUMNS if origin else ())]
-    writer.writerow([*heading, *["name_in_stata"] * stata, *["treatment"] * treated])
-    for part in chosen:
-        fields = columns.export_columns(part.mart, pseudonymous=treated)
-        short = stata_names([field.name for field in fields])
-        for field in fields:
-            reported = origin.get((part.mart.name, field.name), [""] * len(ORIGIN_COLUMNS)) if origin else []
-            more = [short[field.name]] * stata + [field.treatment] * treated
-            writer.writerow([part.mart.name, field.name, field.type, field.description, *reported, *more])
+    stata, pseudonymous = "stata" in request.formats, request.pseudonymous
+    heading = ["mart", "column", "type", "description", *(ORIGIN_COLUMNS if origins else ())]
+    writer.writerow([*heading, *["name_in_stata"] * stata, *["treatment"] * pseudonymous])
+    for selection in selections:
+        mart = selection.mart.name
+        export_columns = columns.export_columns(selection.mart, pseudonymous=pseudonymous)
+        short = stata_names([column.name for column in export_columns])
+        for column in export_columns:
+            origin = origins.get((mart, column.name), [""] * len(ORIGIN_COLUMNS)) if origins else []
+            more = [short[column.name]] * stata + [column.treatment] * pseudonymous
+            writer.writerow([mart, column.name, column.type, column.description, *origin, *more])
     return text.getvalue()

@@ -1,8 +1,8 @@
-"""Keyed pseudonyms: the same account or id has the same one in every export of a project.
+"""Keyed pseudonyms: the same account or id has the same pseudonym in every export of a project.
 
-Nobody without the key can compute or reverse it: HMAC-SHA256 of the kind and the value, cut to 80 bits. The key lies in
-a file of its own, is created at the first use, and goes into no export, log or error. Which columns get a pseudonym is
-said in `treatment`.
+A pseudonym is the HMAC-SHA256 of kind and value, cut to 80 bits. It can be neither computed nor reversed without the
+key. The key is in a separate file, is created at the first use, and is never written to an export, log or error.
+Not here: which columns get a pseudonym (see treatment.py).
 """
 
 import hashlib
@@ -21,20 +21,20 @@ from research_assets.storage import files
 
 KEY_BYTES = 32
 _HEX = 20
-"""Characters of a pseudonym: among a hundred million values two are alike with a chance of 1 in 240 million."""
+"""Hexadecimal digits of a pseudonym. Two of 100 million values have the same with a probability of 1 in 240 million."""
 
 _BLOCK = 64
-"""Bytes that SHA-256 works on at once: HMAC fills the key up to them."""
+"""Block size of SHA-256 (bytes), to which HMAC pads the key."""
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
 _LINK = r"(?P<link>(?:https?://|www\.)\S+)"
-# Looked for at the beginning of a word only, or each letter of it would be tried.
+# Matched at the beginning of a word only; otherwise the search would start at every letter of the word.
 _MAIL = r"(?P<mail>(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
 _HANDLE = r"[@\uff20](?P<handle>[\w.]*\w)"
-# As long as an id is; a telephone number has 15 digits at most.
+# The length of an id; a telephone number has at most 15 digits.
 _ID = r"(?P<id>(?<!\d)\d{16,20}(?!\d))"
 _MAY_IDENTIFY = re.compile(r"[@\uff20]|://|www\.|\d{16}", re.IGNORECASE)
-"""Without one of these in it, a text holds nothing to be taken out: most texts are done with at once."""
+"""Quick test: a text without a match contains no identifier. Most texts have none."""
 _IDENTIFIERS = re.compile("|".join((_LINK, _MAIL, _HANDLE, _ID)), re.IGNORECASE)
 
 Scrub = Callable[[str, Sequence[str] | None], str]
@@ -42,9 +42,9 @@ Pseudonym = Callable[[str, str], str]
 
 
 def load_or_create_key(path: Path) -> bytes:
-    """The project's key; created where there is none, readable by its owner alone.
+    """Return the project's key. A new key is created if the file does not exist, readable by its owner only.
 
-    Raises ExportError if the file holds no key, or if others can read it.
+    Raise ExportError if the file contains no key, or if other users can read it.
     """
     if not path.exists():
         files.private_folder(path.parent)
@@ -53,7 +53,7 @@ def load_or_create_key(path: Path) -> bytes:
             file.write(secrets.token_hex(KEY_BYTES) + "\n")
         files.fsync_file(temporary)
         try:
-            # Not a rename: of two processes that begin at once, one key must win.
+            # A rename would let two processes that start at the same time use different keys.
             path.hardlink_to(temporary)
         except FileExistsError:
             pass
@@ -61,21 +61,21 @@ def load_or_create_key(path: Path) -> bytes:
             temporary.unlink()
         files.fsync_folder(path.parent)
     if path.stat().st_mode & 0o077:
-        raise ExportError(f"The key {path} can be read by others. Nothing was exported. Run: chmod 600 {path}")
+        raise ExportError(f"The key {path} can be read by other users. Nothing was exported. Run: chmod 600 {path}")
     try:
         key = bytes.fromhex(path.read_text().strip())
     except ValueError:
         key = b""
     if len(key) < KEY_BYTES:
         raise ExportError(
-            f"The file {path} holds no key of {KEY_BYTES * 2} hexadecimal digits. Nothing was exported. Put the key "
-            "back that earlier exports were made with, or remove the file to begin with a new one."
+            f"The file {path} contains no key of {KEY_BYTES * 2} hexadecimal digits. Nothing was exported. Restore the "
+            "key of earlier exports, or delete the file to create a new key."
         )
     return key
 
 
 def make_pseudonymizer(key: bytes) -> Pseudonym:
-    """The function from kind and value to a pseudonym such as `video_3f9a…`; accounts are the same in capitals."""
+    """Return the function from kind and value to a pseudonym such as `video_3f9a…`. The case of accounts is ignored."""
 
     def pseudonym(kind: str, value: str) -> str:
         folded = value.translate(_LOWER) if kind == "user" else value
@@ -86,13 +86,13 @@ def make_pseudonymizer(key: bytes) -> Pseudonym:
 
 
 def register(connection: duckdb.DuckDBPyConnection, key: bytes) -> None:
-    """Make `pseudonym(kind, value)` and `scrub(text, names)` known to a connection; `unregister` before it is closed.
+    """Define `pseudonym(kind, value)` and `scrub(text, names)` on a connection; call `unregister` before closing it.
 
-    The first is HMAC written out in SQL: in half the time of a call of Python, and on all cores.
+    `pseudonym` is HMAC written in SQL, which takes half the time of a Python function and uses all cores.
     """
     block = (key if len(key) <= _BLOCK else hashlib.sha256(key).digest()).ljust(_BLOCK, b"\0")
     for name, byte in (("pad_inner", 0x36), ("pad_outer", 0x5C)):
-        # A variable, so that no statement and no error holds the key.
+        # A variable keeps the key out of statements and errors.
         connection.execute(f"SET VARIABLE {name} = $pad::BLOB", {"pad": bytes(part ^ byte for part in block)})
     folded = f"CASE kind WHEN 'user' THEN translate(value, '{ascii_uppercase}', '{ascii_lowercase}') ELSE value END"
     inner = f"unhex(sha256(getvariable('pad_inner') || encode(kind || chr(0) || {folded})))"
@@ -105,29 +105,30 @@ def register(connection: duckdb.DuckDBPyConnection, key: bytes) -> None:
 
 
 def unregister(connection: duckdb.DuckDBPyConnection) -> None:
-    """Forget them: a function that outlives its connection is told of as a leak when the process ends."""
+    """Remove the function `scrub`; otherwise a memory leak is reported when the process ends."""
     connection.remove_function("scrub")
 
 
 def make_scrubber(pseudonym: Pseudonym) -> Scrub:
-    """The function that takes people out of a text: mentions become pseudonyms, links, addresses and ids go.
+    """Return the function that removes identifiers from a text.
 
-    Its second argument are names that the text is known to mention, such as display names with blanks.
+    Mentions become pseudonyms; links, e-mail addresses and ids become placeholders. The second argument of the function
+    is a list of mentioned names that no pattern finds, such as display names with spaces.
     """
 
-    def replaced(found: re.Match[str]) -> str:
-        if found.lastgroup in ("name", "handle"):
-            return "@" + pseudonym("user", found[found.lastgroup])
-        return {"link": "[link]", "mail": "[address]"}.get(found.lastgroup or "", "[id]")
+    def replacement(match: re.Match[str]) -> str:
+        if match.lastgroup in ("name", "handle"):
+            return "@" + pseudonym("user", match[match.lastgroup])
+        return {"link": "[link]", "mail": "[address]"}.get(match.lastgroup or "", "[id]")
 
     def scrub(text: str, names: Sequence[str] | None) -> str:
         if not _MAY_IDENTIFY.search(text):
             return text
-        known = sorted(filter(None, names or ()), key=len, reverse=True)
-        if not known:
-            return _IDENTIFIERS.sub(replaced, text)
-        name = rf"[@\uff20](?P<name>{'|'.join(map(re.escape, known))})(?!\w)"
-        # In one pass: what was put in is not looked at again.
-        return re.sub("|".join((_LINK, _MAIL, name, _HANDLE, _ID)), replaced, text, flags=re.IGNORECASE)
+        longest_first = sorted(filter(None, names or ()), key=len, reverse=True)
+        if not longest_first:
+            return _IDENTIFIERS.sub(replacement, text)
+        name = rf"[@\uff20](?P<name>{'|'.join(map(re.escape, longest_first))})(?!\w)"
+        # In one pass, because a second pass would replace parts of the pseudonyms.
+        return re.sub("|".join((_LINK, _MAIL, name, _HANDLE, _ID)), replacement, text, flags=re.IGNORECASE)
 
     return scrub

@@ -1,4 +1,7 @@
-"""What an export shall hold, and what that comes to on a given warehouse: marts, narrowed, with what was left out."""
+"""Types of an export: the request, the selected marts, the written files; and the selection of marts.
+
+Not here: writing an export (see build.py).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +16,18 @@ from research_assets.warehouse.reader import (
 
 FORMATS = ("parquet", "csv", "stata")
 DEFAULT_FORMATS = ("parquet", "csv")
-"""The formats when none is named."""
+"""Formats if the request names none."""
 
 
 class ExportError(Exception):
-    """An export was not made; nothing of it is left."""
+    """An export was not written; no files remain."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportRequest:
-    """What is wanted: of which studies, marts and days (both ends included), in which formats; empty means all.
+    """A requested export: studies, marts, days (both inclusive) and formats. Empty studies, marts or days mean all.
 
-    `pseudonymous` replaces what points to people; `ids_only` leaves nothing but ids, to be asked again by a colleague.
+    `pseudonymous` replaces or drops everything that identifies people. `ids_only` exports only ids, for rehydration.
     """
 
     studies: tuple[str, ...] = ()
@@ -37,7 +40,7 @@ class ExportRequest:
 
     @property
     def folder_name(self) -> str:
-        """The first part of the folder's name."""
+        """First part of the name of the folder."""
         studies = "-".join(self.studies) if len(self.studies) <= 3 else f"{len(self.studies)}-studies"
         studies = studies or "all"
         return studies + "-pseudonymous" * self.pseudonymous + "-ids" * self.ids_only
@@ -45,7 +48,7 @@ class ExportRequest:
 
 @dataclass(frozen=True, slots=True)
 class MartSelection:
-    """A mart in an export: the condition that narrows it (empty: none), and what a reader must know of that."""
+    """A mart in an export, the SQL condition on its rows (empty: all rows), and a note on it for readers."""
 
     mart: Mart
     condition: str
@@ -53,49 +56,57 @@ class MartSelection:
 
 
 def validate_request(request: ExportRequest) -> None:
-    """Raise ExportError for an order that contradicts itself."""
+    """Raise ExportError if the request is invalid or contradictory."""
     if unknown := [name for name in request.formats if name not in FORMATS]:
-        raise ExportError(f"There is no format {', '.join(unknown)}; there are: {', '.join(FORMATS)}.")
+        raise ExportError(
+            f"There is no format {', '.join(unknown)}; there are: {', '.join(FORMATS)}. Nothing was exported."
+        )
     if request.first and request.last and request.last < request.first:
         raise ExportError(f"The last day, {request.last}, is before the first, {request.first}. Nothing was exported.")
     if request.ids_only and request.pseudonymous:
         raise ExportError(
-            "Pseudonyms cannot be asked for again, so an export is either pseudonymous or of ids only. Choose one."
+            "The API cannot look up pseudonyms, so an export is either pseudonymous or of ids only. Nothing was "
+            "exported. Choose one of the two."
         )
     if request.ids_only and request.marts:
-        raise ExportError("Ids are those of videos and comments; leave the marts out.")
+        raise ExportError(
+            "An export of ids only contains the ids of videos and comments. Nothing was exported. Name no marts."
+        )
 
 
 def select_marts(
-    request: ExportRequest, known: Mapping[str, Mart], held: Sequence[str]
+    request: ExportRequest, marts: Mapping[str, Mart], available_studies: Sequence[str]
 ) -> tuple[list[MartSelection], dict[str, str]]:
-    """The marts of an export, and for each that is left out the reason.
+    """Return the marts of an export, and the reason for each skipped mart.
 
-    Days leave out marts whose rows belong to no day, unless they were named: a total over all days beside rows of some
-    would be misread. Raises ExportError for a mart and ReadingError for a study that is not there.
+    A request for some days skips marts whose rows belong to no single day, unless the request names them: readers would
+    take a total over all days for a total over these days. Raise ExportError for a mart and WarehouseReadError for a
+    study that does not exist.
     """
-    if missing := [name for name in request.marts if name not in known]:
-        raise ExportError(f"There is no mart {', '.join(missing)}; there are: {', '.join(known)}.")
-    require_studies(request.studies, held)
-    chosen, left = [], {}
-    for name, mart in known.items():
+    if missing := [name for name in request.marts if name not in marts]:
+        raise ExportError(
+            f"There is no mart {', '.join(missing)}; there are: {', '.join(marts)}. Nothing was exported."
+        )
+    require_studies(request.studies, available_studies)
+    selections, skipped = [], {}
+    for name, mart in marts.items():
         if request.marts and name not in request.marts:
             continue
         studies = request.studies if "study" in mart.names else ()
         if (request.first or request.last) and mart.day_column is None:
-            # A mart of no study is about the API or the columns, not about days of anybody.
+            # A mart without studies describes the API or the columns, so it does not depend on days.
             if not request.marts and "study" in mart.names:
-                left[name] = "rows belong to no single day; name such a mart to have it whole"
+                skipped[name] = "rows belong to no single day; name the mart to export all of its rows"
                 continue
-            chosen.append(MartSelection(mart, filter_condition(mart, studies), "not narrowed to the days"))
+            selections.append(MartSelection(mart, filter_condition(mart, studies), "all days"))
         else:
-            chosen.append(MartSelection(mart, filter_condition(mart, studies, request.first, request.last)))
-    return chosen, left
+            selections.append(MartSelection(mart, filter_condition(mart, studies, request.first, request.last)))
+    return selections, skipped
 
 
 @dataclass(frozen=True, slots=True)
 class ExportedFile:
-    """A table of an export: its path in the folder, the mart it is of, its format, rows and bytes."""
+    """A file of an export: path in the folder, mart (empty for ids), format, rows and bytes."""
 
     path: str
     mart: str
@@ -106,7 +117,7 @@ class ExportedFile:
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """An export as its manifest tells it. `left_out` gives the reason why a mart is not in it, by name."""
+    """An export as described by its manifest. `skipped` contains the reason for each skipped mart, by name."""
 
     folder: Path
     made_at: datetime
@@ -116,12 +127,12 @@ class Export:
 
     @property
     def rows(self) -> dict[str, int]:
-        """Rows by mart; an export of ids has one table, `ids`."""
+        """Rows by mart. An export of ids has one table, `ids`."""
         return {file.mart or "ids": file.rows for file in self.files}
 
     @property
     def skipped_by_reason(self) -> dict[str, list[str]]:
-        """The marts that were left out, by the reason."""
+        """Skipped marts, by reason."""
         reasons: dict[str, list[str]] = {}
         for name, reason in self.skipped.items():
             reasons.setdefault(reason, []).append(name)

@@ -1,8 +1,9 @@
-"""A part of an export as a Stata file, by Stata's rules: what it has no type for becomes text.
+"""Writer of Stata files, by the limits of Stata.
 
-Ids and whole numbers beyond 2^53 are text, because Stata's widest number is a double; missing texts are empty, because
-Stata knows no other; moments are %tc in UTC, days %td; texts beyond 2,045 bytes are strL; names have 32 characters at
-most and labels 80. pandas writes the file, so it must fit into memory.
+Ids and integers beyond 2^53 become text, because Stata's widest number type is a double. Missing texts become empty,
+because Stata has no missing text. Times are %tc in UTC, days %td. Texts beyond 2,045 bytes are strL. Names have at most
+32 characters and labels at most 80. pandas writes the file, so a mart must fit into memory.
+Not here: Parquet and CSV (see formats.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,58 +15,65 @@ import duckdb
 from research_assets.export import columns
 from research_assets.export.columns import ExportColumn, select_sql
 from research_assets.export.request import ExportError, MartSelection
-from research_assets.warehouse.reader import sql_identifier
+from research_assets.storage.raw_sql import sql_identifier
 
 MAX_ROWS = 1_000_000
+"""Maximum number of rows of a mart in a Stata file."""
+
 VERSION = 118
-"""Of the file format: Stata 14 and later read it."""
+"""Version of the file format, which Stata 14 and later can read."""
+
 NAME, LABEL, STR = 32, 80, 2045
-"""The longest name and label in characters, the longest text of fixed width in bytes."""
+"""Maximum length of a name and of a label (characters), and of a text of fixed width (bytes)."""
+
 _EXACT = 2**53
+"""Largest integer up to which a double represents every integer."""
 
 RESERVED = frozenset(
     {"_all", "_b", "byte", "_coef", "_cons", "double", "float", "if", "in", "int", "long", "_n", "_N", "_pi", "_pred"}
     | {"_rc", "_skip", "str", "strL", "using", "with"}
 )
+"""Reserved words, which cannot be names of variables."""
 
 
-def check_size(connection: duckdb.DuckDBPyConnection, parts: Sequence[MartSelection]) -> None:
-    """Raise ExportError if a mart has more than MOST_ROWS rows, before anything is written."""
-    for part in parts:
-        ((rows,),) = connection.sql(select_sql(part.mart, iter(["count(*)"]), part.condition)).fetchall()
+def check_size(connection: duckdb.DuckDBPyConnection, selections: Sequence[MartSelection]) -> None:
+    """Raise ExportError if a mart has more than `MAX_ROWS` rows. Call it before writing."""
+    for selection in selections:
+        query = select_sql(selection.mart, iter(["count(*)"]), selection.condition)
+        ((rows,),) = connection.sql(query).fetchall()
         if rows > MAX_ROWS:
             raise ExportError(
-                f"The mart {part.mart.name} has {rows:,} rows, too many for Stata: the file is made in memory, so "
-                f"{MAX_ROWS:,} at most. Nothing was exported. Name fewer days or one study, or export csv and read it "
-                "in Stata: import delimited."
+                f"The mart {selection.mart.name} has {rows:,} rows, too many for Stata: the limit is {MAX_ROWS:,}, "
+                "because the file is created in memory. Nothing was exported. Request fewer days or one study, or "
+                "export csv and read it in Stata with: import delimited."
             )
 
 
 def write_stata(
-    connection: duckdb.DuckDBPyConnection, part: MartSelection, fields: Sequence[ExportColumn], path: Path
+    connection: duckdb.DuckDBPyConnection, selection: MartSelection, export_columns: Sequence[ExportColumn], path: Path
 ) -> int:
-    """Write a .dta file; returns the rows written."""
-    # pandas takes a second to import, and the other formats do without it.
+    """Write a .dta file and return the number of rows."""
+    # Importing pandas takes a second, and the other formats do not need it.
     from research_assets.warehouse.notebook import to_dataframe
 
-    chosen = (f"{columns.stata_sql(field)} AS {sql_identifier(field.name)}" for field in fields)
-    table: Any = to_dataframe(connection.sql(select_sql(part.mart, chosen, part.condition)))
-    names = stata_names([field.name for field in fields])
+    expressions = (f"{columns.stata_sql(column)} AS {sql_identifier(column.name)}" for column in export_columns)
+    table: Any = to_dataframe(connection.sql(select_sql(selection.mart, expressions, selection.condition)))
+    names = stata_names([column.name for column in export_columns])
     dates: dict[str, str] = {}
     long: list[str] = []
-    for field in fields:
-        series = table[field.name]
+    for column in export_columns:
+        series = table[column.name]
         kind = str(series.dtype)
         if kind == "Int64" and bool((series.abs() > _EXACT).any()):
             series, kind = series.astype("str"), "str"
         if kind in ("str", "object"):
             series = series.fillna("").astype(object)
             if series.map(lambda text: len(text.encode())).max() > STR:
-                long.append(names[field.name])
+                long.append(names[column.name])
         elif kind.startswith("datetime64"):
-            dates[names[field.name]] = "td" if field.type == "DATE" else "tc"
-        table[field.name] = series
-    labels = {names[field.name]: label(field.description) for field in fields}
+            dates[names[column.name]] = "td" if column.type == "DATE" else "tc"
+        table[column.name] = series
+    labels = {names[column.name]: label(column.description) for column in export_columns}
     table.rename(columns=names).to_stata(
         path,
         write_index=False,
@@ -73,25 +81,25 @@ def write_stata(
         convert_dates=dates,
         convert_strl=long,
         variable_labels=labels,
-        data_label=label(part.mart.name),
+        data_label=label(selection.mart.name),
     )
     return len(table)
 
 
 def stata_names(names: Sequence[str]) -> Mapping[str, str]:
-    """The name that each column has in Stata: as it is, or cut and numbered where it is too long or reserved."""
-    given: dict[str, str] = {}
+    """Return the name of each column in Stata: unchanged, or shortened and numbered if it is too long or reserved."""
+    short_names: dict[str, str] = {}
     for name in names:
         short = name if name not in RESERVED else f"{name}_"
         number = 1
-        while len(short) > NAME or short in given.values():
+        while len(short) > NAME or short in short_names.values():
             number += 1
             short = f"{name[: NAME - len(str(number)) - 1]}_{number}"
-        given[name] = short
-    return given
+        short_names[name] = short
+    return short_names
 
 
 def label(description: str) -> str:
-    """What Stata shows beside a variable; the codebook has the whole sentence."""
+    """Return a description as a label of Stata, cut to its maximum length. The codebook has the full text."""
     plain = description.replace("`", "")
     return plain if len(plain) <= LABEL else plain[: LABEL - 1] + "…"

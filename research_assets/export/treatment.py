@@ -1,6 +1,7 @@
-"""What becomes of each column in a pseudonymous export: kept, replaced or left out. The whole table, mart by mart.
+"""Treatment of every column of every mart in a pseudonymous export: kept, replaced or dropped.
 
-A column that is not in it is refused, so that a new one is never published before somebody has thought about it.
+An export fails for a column without a treatment, so that a new column is never exported before it was classified.
+Not here: how pseudonyms are computed (see pseudonyms.py), the SQL of a treatment (see columns.py).
 """
 
 from collections.abc import Mapping
@@ -11,19 +12,19 @@ from research_assets.warehouse.reader import Mart
 
 
 class Treatment(StrEnum):
-    """What becomes of a column; the value is told in the codebook."""
+    """Treatment of a column. The value is the text in codebook.csv."""
 
     KEEP = "kept"
-    DROP = "skipped"
+    DROP = "dropped"
     USER = "pseudonym of the account"
     VIDEO = "pseudonym of the video"
     COMMENT = "pseudonym of the comment"
     MUSIC = "pseudonym of the sound"
     PLAYLIST = "pseudonym of the playlist"
     USERS = "pseudonyms of the accounts"
-    TEXT = "text; mentions are pseudonyms, links, addresses and ids are taken out"
-    TEXTS = "texts; mentions are pseudonyms, links, addresses and ids are taken out"
-    UNIT = "pseudonym of the video, comment or each account; days are kept"
+    TEXT = "text; mentions replaced by pseudonyms; links, e-mail addresses and ids removed"
+    TEXTS = "texts; mentions replaced by pseudonyms; links, e-mail addresses and ids removed"
+    UNIT = "pseudonym of the video, the comment or each account; days kept"
 
 
 PSEUDONYM_KINDS = {
@@ -34,7 +35,7 @@ PSEUDONYM_KINDS = {
     Treatment.MUSIC: "music",
     Treatment.PLAYLIST: "playlist",
 }
-"""The kind of each pseudonym: an account has the same one wherever it appears."""
+"""Kind of the pseudonym by treatment. An account has the same pseudonym in every column."""
 
 _T = Treatment
 
@@ -48,10 +49,10 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         _T.USERS: "mentions",
         _T.TEXT: "description voice_to_text tag_json",
         _T.TEXTS: "sticker_names",
-        # An original sound leads to the account that made it.
+        # An original sound identifies the account that created it.
         _T.MUSIC: "music_id",
         _T.PLAYLIST: "playlist_id",
-        # The shape of the label is not documented, and of unknown fields nothing is known.
+        # The structure of the label and the content of unknown fields are not documented.
         _T.DROP: "label_json unknown_fields_json capture",
     },
     "video_observations": {
@@ -110,17 +111,17 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         "share_count_median last_seen_at api_changes api_changes_started",
     },
     "coverage": {
-        _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected inclusion_probability n_attempts "
-        "requests first_at last_at last_complete_started_at completed_at last_attempt_state next_try_at",
+        _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected inclusion_probability "
+        "n_attempts requests first_at last_at last_complete_started_at completed_at last_attempt_state next_try_at",
         _T.UNIT: "unit",
-        # The API's own words, which name accounts.
+        # Reasons quote error messages of the API, which contain names of accounts.
         _T.DROP: "reason capture",
     },
     "quota_usage": {
         _T.KEEP: "day pool study endpoint n_requests n_failed n_over_quota n_rows latency_ms_median first_sent_at "
         "last_sent_at",
     },
-    # Its examples are no names, ids, links or texts, by the mart's own rule.
+    # The mart excludes names, ids, links and texts from its examples.
     "codebook": {
         _T.KEEP: "mart column_number column_name description type unit source_field available_since n_rows n_filled "
         "fill_rate fill_by_month examples",
@@ -130,13 +131,13 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
 
 
 def mart_treatments(mart: Mart) -> dict[str, Treatment]:
-    """What becomes of each column of a mart. Raises ExportError for a column that the table does not have."""
-    known = {
+    """Return the treatment of each column of a mart. Raise ExportError for a column without one."""
+    treatments = {
         column: treatment for treatment, columns in TREATMENTS.get(mart.name, {}).items() for column in columns.split()
     }
-    if missing := [name for name in mart.names if name not in known]:
+    if missing := [name for name in mart.names if name not in treatments]:
         raise ExportError(
-            f"The mart {mart.name} has columns of which nobody has said what becomes of them in a pseudonymous export: "
-            f"{', '.join(missing)}. Nothing was exported. Add them to the table in {__file__}, or name other marts."
+            f"The mart {mart.name} has columns without a treatment for pseudonymous exports: {', '.join(missing)}. "
+            f"Nothing was exported. Add them to TREATMENTS in {__file__}, or name other marts."
         )
-    return {name: known[name] for name in mart.names}
+    return {name: treatments[name] for name in mart.names}

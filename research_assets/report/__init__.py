@@ -1,9 +1,9 @@
-"""The report: one HTML file per study that says what is held of it, what is not, and what a paper must state.
+"""The report of a study: one HTML file with volume, coverage, quota usage, content and a methods section.
 
-Reads the published warehouse and nothing else; writes one file below `reports/`. The file stands for itself: no
-script, no request, no font from elsewhere, so that it can be mailed, printed and opened in twenty years. No Dagster:
-the asset that shows a report in the UI is `assets/report.py`. Altair, vl-convert and Jinja are imported where a
-report is drawn, not before.
+The package reads the published warehouse and writes files below `reports/`. A report is self-contained: it loads no
+script, font or picture, so it can be mailed, printed and opened without a network. Altair, vl-convert and Jinja are
+imported when a report is drawn, because importing them takes about a second.
+Not here: the Dagster asset (see assets/report.py), the command (see cli/report.py).
 """
 
 REQUIRED_MARTS = (
@@ -19,7 +19,7 @@ REQUIRED_MARTS = (
     "coverage",
     "quota_usage",
 )
-"""Marts that a report is made of."""
+"""Marts that a report reads."""
 
 OPTIONAL_MARTS = ("api_changes", "codebook")
-"""Marts that it does without in a warehouse that lacks them."""
+"""Marts that a report reads if the warehouse has them."""

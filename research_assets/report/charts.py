@@ -1,47 +1,323 @@
-"""Charts of the content: rankings, distributions, degrees."""
+"""The charts of a report: volume, coverage, quota usage, observations, rankings, distributions and degrees.
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+Bars and points have a field `tip`, which becomes their tooltip. Times are UTC.
+Not here: theme, axes, markers and conversion to SVG (see drawing.py), captions (see sections.py).
+"""
 
-from research_assets.report import drawing
-from research_assets.report.data import DegreeShare, Distribution, RankedItem
-from research_assets.report.drawing import WIDTH, chart_data, log_axis_ticks, with_theme
-from research_assets.report.formatting import format_number, format_percent
-
-if TYPE_CHECKING:
-    import altair as alt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from research_assets.report.data import DailyRequests, StudyDay, UnitGroup
-from research_assets.report.drawing import MIN_DAYS, ChangeMarker, marker_layers, time_axis, vega_time
-from research_assets.report.formatting import pluralize, unit_label
+from research_assets.planning.messages import pluralize
+from research_assets.report import drawing
+from research_assets.report.data import (
+    DailyObservations,
+    DailyRequests,
+    DegreeShare,
+    Distribution,
+    RankedItem,
+    StudyDay,
+    UnitGroup,
+)
+from research_assets.report.drawing import (
+    MIN_DAYS,
+    WIDTH,
+    ChangeMarker,
+    chart_data,
+    log_axis_ticks,
+    marker_layers,
+    time_axis,
+    vega_time,
+    with_theme,
+)
+from research_assets.report.formatting import format_number, format_percent, unit_label
 
 if TYPE_CHECKING:
     import altair as alt
-from typing import TYPE_CHECKING
 
-from research_assets.report.data import DailyObservations
 
-if TYPE_CHECKING:
+def _state_fill(names: Sequence[str], domain: Sequence[str], *, legend: bool = True) -> "alt.Fill":
+    """Return the fill by label. `names` are the labels in the data, `domain` the states whose style they take."""
     import altair as alt
 
-# JOINED: """Charts of what is held and what it cost: volume by day, coverage by entity, quota by day. Time is UTC."""
+    colours = [drawing.key_colour(state) for state in domain]
+    return alt.Fill(
+        "state:N",
+        scale=alt.Scale(domain=list(names), range=colours),
+        legend=alt.Legend(columns=4, columnPadding=24, symbolStrokeColor=drawing.SOFT) if legend else None,
+    )
 
 
-# JOINED: """The chart of observations: when the videos held were looked at, on the clock of asking, not of publication."""
+def volume_chart(days: Sequence[StudyDay], markers: Sequence[ChangeMarker], step: int) -> "alt.TopLevelMixin":
+    """Return videos by publication day, with a band behind days that are not complete.
+
+    `markers` are those of publication dates. A bar covers `step` days.
+    """
+    import altair as alt
+
+    first, last = days[0].day, days[-1].day + timedelta(days=step - 1)
+    present = [state for state in drawing.STATE_STYLES if any(day.state == state for day in days)]
+    labels = {state: style.label for state, style in drawing.STATE_STYLES.items()}
+    margin = 0.04 * 24 * step
+    bars = [
+        {
+            "start": vega_time(day.day, margin),
+            "end": vega_time(day.day, 24 * step - margin),
+            "videos": day.videos,
+            "state": labels[day.state],
+            "tip": f"{day.day}: {pluralize(day.videos, 'video')}, {labels[day.state]}",
+        }
+        for day in days
+    ]
+    top = max(1, 1.06 * max(day.videos for day in days))
+    last = max(last, first + timedelta(days=MIN_DAYS - 1))
+    x = time_axis(first, last)
+    layers: list[alt.Chart] = []
+    bands = _state_bands(days, step)
+    if bands:
+        layers.append(
+            alt.Chart(chart_data(bands))
+            .mark_rect(stroke="#c9c3b6", strokeWidth=0.6, clip=True)
+            .encode(
+                x=x,
+                x2="end:T",
+                fill=_state_fill([labels[state] for state in present], present),
+                fillOpacity=alt.value(0.4),
+                description="tip:N",
+            )
+        )
+    layers.append(
+        alt.Chart(chart_data(bars))
+        .mark_bar(stroke=drawing.INK, strokeWidth=0.4, clip=True)
+        .encode(
+            x=x,
+            x2="end:T",
+            y=alt.Y(
+                "videos:Q",
+                title="videos",
+                axis=alt.Axis(tickCount=5, format=",d", tickMinStep=1),
+                scale=alt.Scale(domain=[0, top], nice=False),
+            ),
+            y2=alt.Y2Datum(0),
+            fill=_state_fill([labels[state] for state in present], present, legend=not bands and len(present) > 1),
+            description="tip:N",
+        )
+    )
+    layers += marker_layers(markers, first, last)
+    return with_theme(alt.layer(*layers).properties(width=WIDTH, height=230))
+
+
+def _state_bands(days: Sequence[StudyDay], step: int) -> list[dict[str, Any]]:
+    """Return one band for each run of adjacent days in the same state, other than `complete`."""
+    bands = []
+    for state, together in groupby(days, key=lambda day: day.state):
+        run = list(together)
+        if state != "complete":
+            until = run[-1].day + timedelta(days=step)
+            label = drawing.STATE_STYLES[state].label
+            dates = f"{run[0].day}" if len(run) == 1 and step == 1 else f"{run[0].day} to {until - timedelta(days=1)}"
+            bands.append(
+                {"start": vega_time(run[0].day), "end": vega_time(until), "state": label, "tip": f"{dates}: {label}"}
+            )
+    return bands
+
+
+def coverage_chart(units: Sequence[UnitGroup]) -> "alt.TopLevelMixin":
+    """Return the share of units in each state, by kind of unit, with the numbers of units in the bars."""
+    import altair as alt
+
+    present = [state for state in drawing.STATE_STYLES if any(group.state == state for group in units)]
+    rows = []
+    for (entity, kind), together in groupby(units, key=lambda group: (group.entity, group.kind)):
+        groups = sorted(together, key=lambda group: list(drawing.STATE_STYLES).index(group.state))
+        total, begin = sum(group.units for group in groups), 0
+        label = f"{unit_label(entity, kind)} ({pluralize(total, kind)})"
+        for group in groups:
+            style, share, end = drawing.STATE_STYLES[group.state], group.units / total, begin + group.units
+            rows.append(
+                {
+                    "row": label,
+                    "low": begin / total,
+                    "high": end / total,
+                    "middle": (begin + end) / 2 / total,
+                    "state": style.label,
+                    "n": format_number(group.units) if share >= 0.05 else "",
+                    "ink": "white" if group.state == "complete" else drawing.INK,
+                    "tip": f"{label}: {format_number(group.units)} {style.label}, {format_percent(share)}",
+                }
+            )
+            begin = end
+    base = alt.Chart(chart_data(rows)).encode(
+        y=alt.Y(
+            "row:N", sort=None, title=None, axis=alt.Axis(labelLimit=260, domain=False, ticks=False, labelPadding=8)
+        )
+    )
+    names = [drawing.STATE_STYLES[state].label for state in present]
+    bars = base.mark_bar(stroke=drawing.INK, strokeWidth=0.5, height=17).encode(
+        x=alt.X(
+            "low:Q", title="share of units", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5)
+        ),
+        x2="high:Q",
+        fill=_state_fill(names, present),
+        description="tip:N",
+    )
+    # Without a white edge numbers would be illegible on a pattern.
+    position = {"x": alt.X("middle:Q"), "text": alt.Text("n:N")}
+    halo = (
+        base.mark_text(stroke="white", strokeWidth=3.5, fontWeight="bold")
+        .encode(**position)
+        .transform_filter("datum.ink != 'white'")
+    )
+    text = base.mark_text(fontWeight="bold").encode(**position, color=alt.Color("ink:N", scale=None, legend=None))
+    return with_theme(alt.layer(bars, halo, text).properties(width=WIDTH - 210, height=alt.Step(26)))
+
+
+def quota_chart(
+    requests: Sequence[DailyRequests], caps: Mapping[str, int], markers: Sequence[ChangeMarker], step: int
+) -> "alt.TopLevelMixin":
+    """Return requests by UTC day, pool and outcome.
+
+    `markers` are those of collection dates. A bar covers `step` days. The cap of a pool is drawn only if a bar covers
+    one day and the largest is above 30 % of the cap.
+    """
+    import altair as alt
+
+    first = min(one.day for one in requests)
+    last = max(one.day for one in requests) + timedelta(days=step - 1)
+    first = min(first, last - timedelta(days=MIN_DAYS - 1))
+    present = {row["state"] for row in _stack_outcomes(requests, step)}
+    outcomes = [name for name in drawing.OUTCOME_STATES if name in present]
+    fill = _state_fill(outcomes, [drawing.OUTCOME_STATES[name] for name in outcomes])
+    panels = []
+    for pool in sorted({one.pool for one in requests}, reverse=True):
+        rows = _stack_outcomes([one for one in requests if one.pool == pool], step)
+        bars = (
+            alt.Chart(chart_data(rows))
+            .mark_bar(stroke=drawing.INK, strokeWidth=0.4)
+            .encode(
+                x=time_axis(first, last),
+                x2="end:T",
+                y=alt.Y("low:Q", title="requests", axis=alt.Axis(tickCount=4, format=",d")),
+                y2="high:Q",
+                fill=fill,
+                description="tip:N",
+            )
+        )
+        layers: list[alt.Chart] = [bars, *marker_layers(markers, first, last)]
+        cap = caps.get(pool)
+        if cap and step == 1 and max(row["high"] for row in rows) > 0.3 * cap:
+            value = {"cap": cap, "tip": f"daily cap of the pool: {format_number(cap)} requests"}
+            line = alt.Chart(chart_data([value])).encode(y="cap:Q")
+            layers.append(line.mark_rule(strokeDash=[6, 3], color=drawing.INK).encode(description="tip:N"))
+        title = f"Pool {pool}" + (f": {format_number(cap)} requests per day, shared by all studies" if cap else "")
+        panels.append(alt.layer(*layers).properties(width=WIDTH, height=110, title=title))
+    return with_theme(alt.vconcat(*panels, spacing=14))
+
+
+def _stack_outcomes(requests: Sequence[DailyRequests], step: int) -> list[dict[str, Any]]:
+    """Return one stacked bar for each outcome that occurred on a day."""
+    rows = []
+    for one in requests:
+        low = 0
+        for name, count in zip(drawing.OUTCOME_STATES, (one.answered, one.failed, one.refused), strict=True):
+            if count:
+                rows.append(
+                    {
+                        "start": vega_time(one.day, 2 * step),
+                        "end": vega_time(one.day, 22 * step),
+                        "low": low,
+                        "high": low + count,
+                        "state": name,
+                        "tip": f"{one.day}, pool {one.pool}: {format_number(count)} {name}",
+                    }
+                )
+            low += count
+    return rows
+
+
+OBSERVATION_COLOURS = {"first observation": drawing.BLUE, "later observation": drawing.SKY}
+"""Colours of kinds of observations, which differ in lightness for grey print."""
+
+
+def observations_chart(
+    observed: Sequence[DailyObservations], markers: Sequence[ChangeMarker], step: int
+) -> "alt.TopLevelMixin":
+    """Return first and later observations by UTC day, above the median views at the first observation.
+
+    `markers` are those of collection dates. A bar covers `step` days.
+    """
+    import altair as alt
+
+    first, last = observed[0].day, observed[-1].day + timedelta(days=step - 1)
+    first = min(first, last - timedelta(days=MIN_DAYS - 1))
+    x = time_axis(first, last)
+    bars: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
+    for one in observed:
+        low = 0
+        for kind, count in zip(OBSERVATION_COLOURS, (one.n_first, one.n_observations - one.n_first), strict=True):
+            if count:
+                tip = f"{one.day}: {pluralize(count, 'video')}, {kind}"
+                times = {"start": vega_time(one.day, 2 * step), "end": vega_time(one.day, 22 * step)}
+                bars.append(times | {"low": low, "high": low + count, "kind": kind, "tip": tip})
+            low += count
+        if one.views_median is not None:
+            tip = (
+                f"{one.day}: median {format_number(one.views_median)} views at first observation, median age "
+                f"{format_number(one.age_median)} days"
+            )
+            points.append({"start": vega_time(one.day, 12 * step), "views": one.views_median, "tip": tip})
+    present = [kind for kind in OBSERVATION_COLOURS if any(bar["kind"] == kind for bar in bars)]
+    volume = (
+        alt.Chart(chart_data(bars))
+        .mark_bar(stroke=drawing.INK, strokeWidth=0.4)
+        .encode(
+            x=x,
+            x2="end:T",
+            y=alt.Y("low:Q", title="observations", axis=alt.Axis(tickCount=4, format=",d", tickMinStep=1)),
+            y2="high:Q",
+            fill=alt.Fill(
+                "kind:N", scale=alt.Scale(domain=present, range=[OBSERVATION_COLOURS[kind] for kind in present])
+            ),
+            description="tip:N",
+        )
+    )
+    panels = [alt.layer(volume, *marker_layers(markers, first, last)).properties(width=WIDTH, height=150)]
+    if points:
+        medians = (
+            alt.Chart(chart_data(points))
+            .mark_point(shape="diamond", filled=True, fill=drawing.RED, stroke=drawing.INK, strokeWidth=0.6, opacity=1)
+            .encode(
+                x=x,
+                y=alt.Y(
+                    "views:Q",
+                    title="median views",
+                    scale=alt.Scale(zero=True),
+                    axis=alt.Axis(tickCount=4, format=",d" if max(p["views"] for p in points) < 100_000 else "~s"),
+                ),
+                size=alt.value(55),
+                description="tip:N",
+            )
+        )
+        title = "Views of videos at their first observation"
+        panels.append(
+            alt.layer(medians, *marker_layers(markers, first, last)).properties(width=WIDTH, height=110, title=title)
+        )
+    return with_theme(alt.vconcat(*panels, spacing=14))
 
 
 _BAR_WIDTH = 310
 """Width of the bars of a ranking (pixels)."""
 _LABEL_WIDTH = 190
-"""Width of its names at most (pixels)."""
+"""Maximum width of the labels of a ranking (pixels)."""
 
 
-def ranking_chart(rows: Sequence[RankedItem], what: str, sign: str) -> "alt.TopLevelMixin":
-    """Hashtags or creators by videos, with the median views of these videos beside."""
+def ranking_chart(rows: Sequence[RankedItem], axis_title: str, sign: str) -> "alt.TopLevelMixin":
+    """Return hashtags or creators by number of videos, next to the median views of these videos.
+
+    `sign` precedes each name: `#` or `@`.
+    """
     import altair as alt
 
     values = [
@@ -50,7 +326,9 @@ def ranking_chart(rows: Sequence[RankedItem], what: str, sign: str) -> "alt.TopL
             "videos": row.videos,
             "n": format_number(row.videos),
             "views": row.views_median,
-            "tip": f"{sign}{row.name}: {format_number(row.videos)} videos, median {format_number(row.views_median)} views",
+            "tip": (
+                f"{sign}{row.name}: {pluralize(row.videos, 'video')}, median {format_number(row.views_median)} views"
+            ),
         }
         for row in rows
     ]
@@ -66,20 +344,20 @@ def ranking_chart(rows: Sequence[RankedItem], what: str, sign: str) -> "alt.TopL
     most = max(row.videos for row in rows)
     x = alt.X(
         "videos:Q",
-        title=f"videos {what}",
+        title=axis_title,
         scale=alt.Scale(domain=[0, most * 1.12], nice=False),
         axis=alt.Axis(tickCount=5, format=",d", tickMinStep=1),
     )
     bars = base.mark_bar(fill=drawing.BLUE, height=12).encode(x=x, y=y, description="tip:N")
     numbers = base.mark_text(align="left", dx=4).encode(x=x, y=y, text="n:N")
     left = alt.layer(bars, numbers).properties(width=_BAR_WIDTH, height=height)
-    seen = [value for value in values if value["views"]]
+    with_views = [value for value in values if value["views"]]
     medians = [row.views_median for row in rows if row.views_median]
     if not medians:
         return with_theme(left)
     ticks = log_axis_ticks(min(medians), max(medians) * 1.01)
     right = (
-        alt.Chart(chart_data(seen))
+        alt.Chart(chart_data(with_views))
         .mark_point(
             shape="diamond", filled=True, fill=drawing.RED, stroke=drawing.INK, strokeWidth=0.6, size=55, opacity=1
         )
@@ -101,7 +379,7 @@ def ranking_chart(rows: Sequence[RankedItem], what: str, sign: str) -> "alt.TopL
 
 
 def distribution_chart(parts: Sequence[Distribution], *, log: bool = True) -> "alt.TopLevelMixin":
-    """Histograms two by two, each with its median; on a log scale zeros stand apart on the left."""
+    """Return histograms in rows of two, each with its median. On a log scale zeros are a separate bar on the left."""
     import altair as alt
 
     panels = [_histogram(part, log=log) for part in parts]
@@ -118,7 +396,7 @@ def _histogram(part: Distribution, *, log: bool) -> "alt.LayerChart | alt.FacetC
             "low": one.low,
             "high": one.high,
             "n": one.number,
-            "tip": f"{_span(one.low, one.high, log=log)}: {format_number(one.number)} {part.unit}",
+            "tip": f"{_bin_text(one.low, one.high, log=log)}: {format_number(one.number)} {part.unit}",
         }
         for one in part.bins
     ]
@@ -135,7 +413,7 @@ def _histogram(part: Distribution, *, log: bool) -> "alt.LayerChart | alt.FacetC
         )
     else:
         least, most = min(one.low for one in part.bins), max(one.high for one in part.bins)
-        # Some twenty bins wide, so that a single one is a bar.
+        # At least ten bins wide; without it a single bin would fill the panel.
         most = max(most, least + 10 * (part.bins[0].high - part.bins[0].low))
         scale = alt.Scale(domain=[least, most], nice=False)
         axis = alt.Axis(tickCount=6, grid=False, format="~r" if most < 10 else ",d")
@@ -154,49 +432,52 @@ def _histogram(part: Distribution, *, log: bool) -> "alt.LayerChart | alt.FacetC
         description="tip:N",
     )
     median = part.median if part.median is not None else 0.0
-    place = {"at": max(median, 0.42) if log else median, "words": f"median {format_number(part.median)}"}
-    rule = alt.Chart(chart_data([place])).encode(x="at:Q")
+    label = {"x": max(median, 0.42) if log else median, "text": f"median {format_number(part.median)}"}
+    rule = alt.Chart(chart_data([label])).encode(x="x:Q")
     right = (log and median > 0 and median**2 > most) or (not log and median > (least + most) / 2)
     layers = [
         bars,
         rule.mark_rule(color=drawing.RED, strokeWidth=2, strokeDash=[5, 3]),
         rule.mark_text(align="right" if right else "left", dx=-5 if right else 5, y=5, fontWeight="bold").encode(
-            text="words:N"
+            text="text:N"
         ),
     ]
     return alt.layer(*layers).properties(width=(WIDTH - 60) // 2, height=130, title=part.name)
 
 
-def _span(low: float, high: float, *, log: bool) -> str:
+def _bin_text(low: float, high: float, *, log: bool) -> str:
     if not log:
         return f"{low:g} to under {high:g}"
     return f"{low:,.0f}" if high - low <= 1 else f"{low:,.0f} to {high - 1:,.0f}"
 
 
 def degree_chart(rows: Sequence[DegreeShare]) -> "alt.TopLevelMixin":
-    """The share of accounts with at least a degree, for followers and followed accounts, both axes logarithmic."""
+    """Return the share of accounts with at least a given degree, by direction, on two logarithmic axes."""
     import altair as alt
 
-    words = {"followers": "followers held (in-degree)", "following": "followed accounts held (out-degree)"}
+    labels = {"followers": "followers (in-degree)", "following": "followed accounts (out-degree)"}
     values = [
         {
             "degree": row.degree,
             "share": row.share,
-            "kind": words[row.direction],
-            "tip": f"{format_percent(row.share)} of accounts have {format_number(row.degree)} or more {words[row.direction]}",
+            "kind": labels[row.direction],
+            "tip": (
+                f"{format_percent(row.share)} of accounts have {format_number(row.degree)} or more "
+                f"{labels[row.direction]}"
+            ),
         }
         for row in rows
     ]
     least = min(row.share for row in rows)
-    present = [words[name] for name in words if any(row.direction == name for row in rows)]
-    looks = {words["followers"]: ("circle", drawing.BLUE), words["following"]: ("triangle-up", drawing.ORANGE)}
+    present = [labels[name] for name in labels if any(row.direction == name for row in rows)]
+    styles = {labels["followers"]: ("circle", drawing.BLUE), labels["following"]: ("triangle-up", drawing.ORANGE)}
     points = (
         alt.Chart(chart_data(values))
         .mark_point(filled=True, size=70, opacity=1, stroke=drawing.INK, strokeWidth=0.6)
         .encode(
             x=alt.X(
                 "degree:Q",
-                title="degree, at least (log scale)",
+                title="minimum degree (log scale)",
                 scale=alt.Scale(type="log", domain=[0.8, 1.5 * max(row.degree for row in rows)], nice=False),
                 axis=alt.Axis(format="~s", values=log_axis_ticks(1, max(row.degree for row in rows))),
             ),
@@ -206,275 +487,9 @@ def degree_chart(rows: Sequence[DegreeShare]) -> "alt.TopLevelMixin":
                 scale=alt.Scale(type="log", domain=[0.7 * least, 1.4], nice=False),
                 axis=alt.Axis(format="~%", values=log_axis_ticks(least, 1)),
             ),
-            shape=alt.Shape("kind:N", scale=alt.Scale(domain=present, range=[looks[name][0] for name in present])),
-            fill=alt.Fill("kind:N", scale=alt.Scale(domain=present, range=[looks[name][1] for name in present])),
+            shape=alt.Shape("kind:N", scale=alt.Scale(domain=present, range=[styles[name][0] for name in present])),
+            fill=alt.Fill("kind:N", scale=alt.Scale(domain=present, range=[styles[name][1] for name in present])),
             description="tip:N",
         )
     )
     return with_theme(points.properties(width=WIDTH, height=230))
-
-
-def _state_fill(names: Sequence[str], domain: Sequence[str], *, legend: bool = True) -> "alt.Fill":
-    """Fill by state; `names` are the words in the data, `domain` the states whose look they take."""
-    import altair as alt
-
-    colours = [drawing.key_colour(state) for state in domain]
-    return alt.Fill(
-        "state:N",
-        scale=alt.Scale(domain=list(names), range=colours),
-        legend=alt.Legend(columns=4, symbolStrokeColor=drawing.SOFT) if legend else None,
-    )
-
-
-def volume_chart(days: Sequence[StudyDay], marks: Sequence[ChangeMarker], step: int) -> "alt.TopLevelMixin":
-    """Videos held by day; days that are not complete stand in a band with their state; epochs are marked.
-
-    The marks are those of publication; `step` says how many days a bar stands for.
-    """
-    import altair as alt
-
-    first, last = days[0].day, days[-1].day + timedelta(days=step - 1)
-    present = [state for state in drawing.STATE_STYLES if any(day.state == state for day in days)]
-    words = {state: drawing.STATE_STYLES[state].label for state in drawing.STATE_STYLES}
-    margin = 0.04 * 24 * step
-    bars = [
-        {
-            "start": vega_time(day.day, margin),
-            "end": vega_time(day.day, 24 * step - margin),
-            "videos": day.videos,
-            "state": words[day.state],
-            "tip": f"{day.day}: {format_number(day.videos)} videos, {words[day.state]}",
-        }
-        for day in days
-    ]
-    top = max(1, 1.06 * max(day.videos for day in days))
-    last = max(last, first + timedelta(days=MIN_DAYS - 1))
-    x = time_axis(first, last)
-    layers: list[alt.Chart] = []
-    bands = _state_bands(days, step)
-    if bands:
-        layers.append(
-            alt.Chart(chart_data(bands))
-            .mark_rect(stroke="#c9c3b6", strokeWidth=0.6, clip=True)
-            .encode(
-                x=x,
-                x2="end:T",
-                fill=_state_fill([words[state] for state in present], present),
-                fillOpacity=alt.value(0.4),
-                description="tip:N",
-            )
-        )
-    layers.append(
-        alt.Chart(chart_data(bars))
-        .mark_bar(stroke=drawing.INK, strokeWidth=0.4, clip=True)
-        .encode(
-            x=x,
-            x2="end:T",
-            y=alt.Y(
-                "videos:Q",
-                title="videos held",
-                axis=alt.Axis(tickCount=5, format=",d", tickMinStep=1),
-                scale=alt.Scale(domain=[0, top], nice=False),
-            ),
-            y2=alt.Y2Datum(0),
-            fill=_state_fill([words[state] for state in present], present, legend=not bands and len(present) > 1),
-            description="tip:N",
-        )
-    )
-    layers += marker_layers(marks, first, last)
-    return with_theme(alt.layer(*layers).properties(width=WIDTH, height=230))
-
-
-def _state_bands(days: Sequence[StudyDay], step: int) -> list[dict[str, Any]]:
-    """Neighbouring days of one state that is not complete, together."""
-    bands = []
-    for state, together in groupby(days, key=lambda day: day.state):
-        run = list(together)
-        if state != "complete":
-            until = run[-1].day + timedelta(days=step)
-            words = drawing.STATE_STYLES[state].label
-            span = f"{run[0].day}" if len(run) == 1 and step == 1 else f"{run[0].day} to {until - timedelta(days=1)}"
-            bands.append(
-                {"start": vega_time(run[0].day), "end": vega_time(until), "state": words, "tip": f"{span}: {words}"}
-            )
-    return bands
-
-
-def coverage_chart(units: Sequence[UnitGroup]) -> "alt.TopLevelMixin":
-    """Of each entity's units the share in each state, with their numbers in the bars."""
-    import altair as alt
-
-    present = [state for state in drawing.STATE_STYLES if any(group.state == state for group in units)]
-    rows = []
-    for (entity, kind), together in groupby(units, key=lambda group: (group.entity, group.kind)):
-        groups = sorted(together, key=lambda group: list(drawing.STATE_STYLES).index(group.state))
-        total, begin = sum(group.units for group in groups), 0
-        label = f"{unit_label(entity, kind)} ({pluralize(total, kind)})"
-        for group in groups:
-            share, end = group.units / total, begin + group.units
-            rows.append(
-                {
-                    "row": label,
-                    "low": begin / total,
-                    "high": end / total,
-                    "middle": (begin + end) / 2 / total,
-                    "state": drawing.STATE_STYLES[group.state].label,
-                    "n": format_number(group.units) if share >= 0.05 else "",
-                    "ink": "white" if group.state == "complete" else drawing.INK,
-                    "tip": f"{label}: {format_number(group.units)} {drawing.STATE_STYLES[group.state].label}, {format_percent(share)}",
-                }
-            )
-            begin = end
-    base = alt.Chart(chart_data(rows)).encode(
-        y=alt.Y(
-            "row:N", sort=None, title=None, axis=alt.Axis(labelLimit=260, domain=False, ticks=False, labelPadding=8)
-        )
-    )
-    names = [drawing.STATE_STYLES[state].label for state in present]
-    bars = base.mark_bar(stroke=drawing.INK, strokeWidth=0.5, height=17).encode(
-        x=alt.X(
-            "low:Q", title="share of units", scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format="%", tickCount=5)
-        ),
-        x2="high:Q",
-        fill=_state_fill(names, present),
-        description="tip:N",
-    )
-    # A white edge keeps numbers legible on a pattern.
-    shown = {"x": alt.X("middle:Q"), "text": alt.Text("n:N")}
-    halo = (
-        base.mark_text(stroke="white", strokeWidth=3.5, fontWeight="bold")
-        .encode(**shown)
-        .transform_filter("datum.ink != 'white'")
-    )
-    text = base.mark_text(fontWeight="bold").encode(**shown, color=alt.Color("ink:N", scale=None, legend=None))
-    return with_theme(alt.layer(bars, halo, text).properties(width=WIDTH - 210, height=alt.Step(26)))
-
-
-def quota_chart(
-    spent: Sequence[DailyRequests], caps: Mapping[str, int], marks: Sequence[ChangeMarker], step: int
-) -> "alt.TopLevelMixin":
-    """Requests of the study by UTC day and pool, by how they ended; the pool's cap where it comes near.
-
-    The marks are those of observation; `step` says how many days a bar stands for; there is no cap for several.
-    """
-    import altair as alt
-
-    first, last = min(one.day for one in spent), max(one.day for one in spent) + timedelta(days=step - 1)
-    first = min(first, last - timedelta(days=MIN_DAYS - 1))
-    present = {row["state"] for row in _stack_outcomes(spent, step)}
-    outcomes = [name for name in drawing.OUTCOME_STATES if name in present]
-    fill = _state_fill(outcomes, [drawing.OUTCOME_STATES[name] for name in outcomes])
-    panels = []
-    for pool in sorted({one.pool for one in spent}, reverse=True):
-        rows = _stack_outcomes([one for one in spent if one.pool == pool], step)
-        bars = (
-            alt.Chart(chart_data(rows))
-            .mark_bar(stroke=drawing.INK, strokeWidth=0.4)
-            .encode(
-                x=time_axis(first, last),
-                x2="end:T",
-                y=alt.Y("low:Q", title="requests", axis=alt.Axis(tickCount=4, format=",d")),
-                y2="high:Q",
-                fill=fill,
-                description="tip:N",
-            )
-        )
-        layers: list[alt.Chart] = [bars, *marker_layers(marks, first, last)]
-        cap = caps.get(pool)
-        if cap and step == 1 and max(row["high"] for row in rows) > 0.3 * cap:
-            line = alt.Chart(chart_data([{"cap": cap, "tip": f"cap of the pool: {format_number(cap)}"}])).encode(
-                y="cap:Q"
-            )
-            layers.append(line.mark_rule(strokeDash=[6, 3], color=drawing.INK).encode(description="tip:N"))
-        title = f"Pool {pool}" + (f": {format_number(cap)} requests a day for all studies together" if cap else "")
-        panels.append(alt.layer(*layers).properties(width=WIDTH, height=110, title=title))
-    return with_theme(alt.vconcat(*panels, spacing=14))
-
-
-def _stack_outcomes(spent: Sequence[DailyRequests], step: int) -> list[dict[str, Any]]:
-    """A bar for each outcome that occurred, on top of those before it."""
-    rows = []
-    for one in spent:
-        low = 0
-        for name, count in zip(drawing.OUTCOME_STATES, (one.answered, one.failed, one.refused), strict=True):
-            if count:
-                rows.append(
-                    {
-                        "start": vega_time(one.day, 2 * step),
-                        "end": vega_time(one.day, 22 * step),
-                        "low": low,
-                        "high": low + count,
-                        "state": name,
-                        "tip": f"{one.day}, pool {one.pool}: {format_number(count)} {name}",
-                    }
-                )
-            low += count
-    return rows
-
-
-OBSERVATION_COLOURS = {"first look": drawing.BLUE, "looked at again": drawing.SKY}
-"""Kinds of observations and their colours, light and dark enough for grey print."""
-
-
-def observations_chart(
-    observed: Sequence[DailyObservations], marks: Sequence[ChangeMarker], step: int
-) -> "alt.TopLevelMixin":
-    """Observations by UTC day, first looks and later ones; below, the median views at first look; epochs are marked.
-
-    The marks are those of observation; `step` says how many days a bar stands for.
-    """
-    import altair as alt
-
-    first, last = observed[0].day, observed[-1].day + timedelta(days=step - 1)
-    first = min(first, last - timedelta(days=MIN_DAYS - 1))
-    x = time_axis(first, last)
-    bars: list[dict[str, Any]] = []
-    points: list[dict[str, Any]] = []
-    for one in observed:
-        low = 0
-        for kind, count in zip(OBSERVATION_COLOURS, (one.n_first, one.n_observations - one.n_first), strict=True):
-            if count:
-                tip = f"{one.day}: {format_number(count)} videos, {kind}"
-                times = {"start": vega_time(one.day, 2 * step), "end": vega_time(one.day, 22 * step)}
-                bars.append(times | {"low": low, "high": low + count, "kind": kind, "tip": tip})
-            low += count
-        if one.views_median is not None:
-            tip = f"{one.day}: median {format_number(one.views_median)} views at first look, {format_number(one.age_median)} days old"
-            points.append({"start": vega_time(one.day, 12 * step), "views": one.views_median, "tip": tip})
-    present = [kind for kind in OBSERVATION_COLOURS if any(bar["kind"] == kind for bar in bars)]
-    volume = (
-        alt.Chart(chart_data(bars))
-        .mark_bar(stroke=drawing.INK, strokeWidth=0.4)
-        .encode(
-            x=x,
-            x2="end:T",
-            y=alt.Y("low:Q", title="videos observed", axis=alt.Axis(tickCount=4, format=",d", tickMinStep=1)),
-            y2="high:Q",
-            fill=alt.Fill(
-                "kind:N", scale=alt.Scale(domain=present, range=[OBSERVATION_COLOURS[kind] for kind in present])
-            ),
-            description="tip:N",
-        )
-    )
-    panels = [alt.layer(volume, *marker_layers(marks, first, last)).properties(width=WIDTH, height=150)]
-    if points:
-        medians = (
-            alt.Chart(chart_data(points))
-            .mark_point(shape="diamond", filled=True, fill=drawing.RED, stroke=drawing.INK, strokeWidth=0.6, opacity=1)
-            .encode(
-                x=x,
-                y=alt.Y(
-                    "views:Q",
-                    title="median views",
-                    scale=alt.Scale(zero=True),
-                    axis=alt.Axis(tickCount=4, format=",d" if max(p["views"] for p in points) < 100_000 else "~s"),
-                ),
-                size=alt.value(55),
-                description="tip:N",
-            )
-        )
-        title = "Views of videos when first looked at"
-        panels.append(
-            alt.layer(medians, *marker_layers(marks, first, last)).properties(width=WIDTH, height=110, title=title)
-        )
-    return with_theme(alt.vconcat(*panels, spacing=14))

@@ -1,6 +1,6 @@
-"""What a report tells, as plain values: shapes only. How they are read is `queries`' business, how shown `sections`'.
+"""Contents of a report as plain values. Days and times are UTC.
 
-Days are UTC days, moments are UTC, counts are rows or requests as each line says.
+Not here: the SQL that reads them (see queries.py), the sections that show them (see sections.py and methods.py).
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from datetime import date, datetime
 
 @dataclass(frozen=True, slots=True)
 class StudyTotals:
-    """The study in single numbers. Moments are None while there is nothing."""
+    """Totals of a study. Times are None if no request was sent."""
 
     videos: int
     creators: int
@@ -28,7 +28,7 @@ class StudyTotals:
 
 @dataclass(frozen=True, slots=True)
 class StudyDay:
-    """A day of publication: the state of its search, raw hits offered, rows kept, what is held of it."""
+    """A publication day: the state of its search, raw hits reported, rows retained, and the rows in the marts."""
 
     day: date
     state: str
@@ -42,7 +42,7 @@ class StudyDay:
 
 @dataclass(frozen=True, slots=True)
 class UnitGroup:
-    """Units of one entity and kind that are in one state, with their rows and requests."""
+    """Units of one entity, kind and state, with their rows and requests."""
 
     entity: str
     kind: str
@@ -59,7 +59,7 @@ class UnitGroup:
 
 @dataclass(frozen=True, slots=True)
 class MissingUnits:
-    """Units that are not held, for one reason; the unit's own name is left out of the reason."""
+    """Units that are not complete, by reason. The reason does not contain the name of the unit."""
 
     entity: str
     kind: str
@@ -71,7 +71,7 @@ class MissingUnits:
 
 @dataclass(frozen=True, slots=True)
 class DailyRequests:
-    """Requests of one pool on one UTC day, by how they ended."""
+    """Requests of one pool on one UTC day, by outcome."""
 
     day: date
     pool: str
@@ -82,7 +82,7 @@ class DailyRequests:
 
 @dataclass(frozen=True, slots=True)
 class EndpointRequests:
-    """Requests to one endpoint over all days; `latency` is the largest of the daily medians (milliseconds)."""
+    """Requests to one endpoint on all days. `latency` is the largest of the daily medians (milliseconds)."""
 
     pool: str
     endpoint: str
@@ -95,7 +95,10 @@ class EndpointRequests:
 
 @dataclass(frozen=True, slots=True)
 class RankedItem:
-    """A hashtag or a creator: videos, a second count (creators of the hashtag, days of the creator), median views."""
+    """A hashtag or a creator with its videos and views.
+
+    `other` counts the creators who use the hashtag, or the days on which the creator published.
+    """
 
     name: str
     videos: int
@@ -106,7 +109,7 @@ class RankedItem:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Values from `low` up to, not including, `high`."""
+    """Number of values from `low` up to, but not including, `high`."""
 
     low: float
     high: float
@@ -115,7 +118,10 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """How a number is distributed over things: zeros apart, the rest in bins; `absent` are things without it."""
+    """Distribution of a count over `number` videos or comments.
+
+    On a log scale `zeros` are counted apart from the bins. `absent` is the number of rows without a value.
+    """
 
     name: str
     unit: str
@@ -131,7 +137,10 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class DegreeShare:
-    """Accounts of a degree, and the share of accounts with at least that degree. `direction`: followers, following."""
+    """Accounts with a degree, and the share of accounts with at least that degree.
+
+    `direction` is `followers` (in-degree) or `following` (out-degree).
+    """
 
     direction: str
     degree: int
@@ -141,7 +150,7 @@ class DegreeShare:
 
 @dataclass(frozen=True, slots=True)
 class FollowList:
-    """A follow list that was asked, as it stands: rows held, and how many the profile or the list promised."""
+    """A requested follow list with its rows, and the number of rows that the profile or the list announced."""
 
     entity: str
     account: str
@@ -155,8 +164,8 @@ class FollowList:
 class DailyObservations:
     """Observations of videos on one UTC day, or in the week that begins with it.
 
-    `looks` are all of them, `first_looks` those of videos seen for the first time; of the latter `views_median` and
-    `age_median` (days).
+    `n_first` counts the videos that were observed for the first time. `views_median` and `age_median` (days) are
+    medians of these videos.
     """
 
     day: date
@@ -168,10 +177,11 @@ class DailyObservations:
 
 @dataclass(frozen=True, slots=True)
 class ApiChange:
-    """A known break in the API's data, by whom it is told, and how exact its days are.
+    """A known change or incident of the API, with its source and the precision of its dates.
 
-    `number` is its place in the mart `epochs` by time, from 1. `clock` says which day decides whether a row is touched:
-    `published` or `observed`. `first` is None if the beginning is not known, `last` if it goes on.
+    `number` is its position in the mart `api_changes`, ordered by time, from 1. `date_basis` says which date of a row
+    decides whether it is affected: `published` or `observed`. `first` is None if the start is unknown, `last` if the
+    change is still in force.
     """
 
     number: int
@@ -184,13 +194,13 @@ class ApiChange:
     source: str
 
     def affects(self, first: date, last: date) -> bool:
-        """Whether any of the days from `first` to `last` lies in it."""
+        """Return whether any day from `first` to `last` lies within the change."""
         return (self.first is None or self.first <= last) and (self.last is None or self.last >= first)
 
 
 @dataclass(frozen=True, slots=True)
 class SampledUnits:
-    """Units that were drawn with one probability."""
+    """Sampled units of an entity with the same inclusion probability."""
 
     entity: str
     inclusion_probability: float
@@ -199,7 +209,7 @@ class SampledUnits:
 
 @dataclass(frozen=True, slots=True)
 class ColumnFill:
-    """A column of the mart `videos`: how many of the study's videos fill it, and since when the API has it."""
+    """A column of the mart `videos`: the number of the study's videos with a value, and when the API introduced it."""
 
     column: str
     description: str
@@ -209,9 +219,9 @@ class ColumnFill:
 
 @dataclass(frozen=True, slots=True)
 class ReportData:
-    """Everything that is read from the warehouse for one report; `built_at` is when the marts were published.
+    """Everything that one report reads from the warehouse. `built_at` is the time at which the marts were published.
 
-    `observed_step` is the number of days that one of `observed` stands for: 1 or 7.
+    `observed_step` is the number of days that each item of `observed` covers: 1 or 7.
     """
 
     built_at: datetime
@@ -239,6 +249,6 @@ class ReportData:
     sampled: Sequence[SampledUnits]
     column_fill: Sequence[ColumnFill]
 
-    def api_changes_of(self, clock: str) -> list[ApiChange]:
-        """The breaks of one clock, `published` or `observed`."""
-        return [change for change in self.api_changes if change.date_basis == clock]
+    def api_changes_of(self, date_basis: str) -> list[ApiChange]:
+        """Return the API changes of one date basis, `published` or `observed`."""
+        return [change for change in self.api_changes if change.date_basis == date_basis]

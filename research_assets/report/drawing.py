@@ -1,52 +1,25 @@
-"""How a report looks where shape carries meaning: states, colours, patterns. One table, for charts and page alike.
+"""Drawing of charts: state styles, theme, time axis, markers of API changes, and conversion to SVG and PNG.
 
-Colours are from Okabe and Ito's palette, which people with any kind of colour vision can tell apart. Each state has a
-pattern or a lightness of its own besides, so that a page printed in grey says the same.
+Colours are from the palette of Okabe and Ito, which is distinguishable with any kind of colour vision. Each state
+also has its own pattern or lightness, so that a page printed in grey shows the same information.
+Not here: the charts of a report (see charts.py), the bars of the codebook (see codebook.py).
 """
 
+import re
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from math import ceil, floor, log10
 from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import altair as alt
-from typing import TYPE_CHECKING
-
-from research_assets.report.data import ApiChange
-from research_assets.report.formatting import change_period
-
-if TYPE_CHECKING:
-    import altair as alt
-import re
-import struct
-import zlib
-from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from research_assets.report.data import ApiChange
+from research_assets.report.formatting import change_period, state_label
+
 if TYPE_CHECKING:
     import altair as alt
-
-# JOINED: """What all charts of a report share: the data, the look, the size, the axis of time (UTC).
-#
-# Every mark tells its number in words (`tip`), which becomes its tooltip.
-# """
-
-
-# JOINED: """Breaks in the API's data as marks on an axis of time: a dashed line where one begins or ends, with its number.
-#
-# Only epochs whose clock is that of the axis belong on it: whoever calls chooses them. A number is the same on every
-# chart, in the table of the methods and in the codebook.
-# """
-
-
-# JOINED: """A chart into a picture: SVG for the page, PNG for the UI. Drawn here, with nothing fetched and no script left in.
-#
-# What Vega cannot do is done to its SVG: patterns, tooltips that need no script (`<title>`), names that stay unique when
-# several pictures stand on one page.
-# """
-
 
 INK = "#1d2329"
 SOFT = "#5b6670"
@@ -58,10 +31,22 @@ ORANGE = "#e69f00"
 RED = "#d55e00"
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 
+WIDTH = 700
+"""Width of a chart (pixels)."""
+
+MIN_DAYS = 14
+"""Minimum number of days on a time axis, so that a single day is drawn as a bar of normal width."""
+
+MAX_DAYS = 184
+"""Maximum number of days that are drawn as days, so that patterns stay visible. More days are drawn as weeks."""
+
+MAX_PNG_BYTES = 100_000
+"""Maximum size of a PNG, because Dagster stores one in its event log for each run."""
+
 
 @dataclass(frozen=True, slots=True)
 class StateStyle:
-    """How a state is drawn: its fill, and the lines over it if it has some; `words` is what a reader is told."""
+    """Style of a state: fill colour, SVG path of the pattern over it (empty: none), and label in the legend."""
 
     fill: str
     pattern: str
@@ -72,13 +57,13 @@ STATE_STYLES: dict[str, StateStyle] = {
     "complete": StateStyle(BLUE, "", "complete"),
     "refused": StateStyle("#8a939b", "", "refused (not disclosed)"),
     "missing": StateStyle("#c9ced3", "M2 -1V7M5 -1V7", "missing (not found)"),
-    "partial": StateStyle("#d3ecfa", "M-1 5L5 -1M1 7L7 1", "partial (goes on)"),
-    "too_fresh": StateStyle("#ffffff", "M-1 3H7", "too fresh"),
-    "suspicious": StateStyle("#fdf0cf", "M1 1h1.6v1.6h-1.6zM4 4h1.6v1.6h-1.6z", "suspicious (asked again)"),
-    "quarantined": StateStyle("#f3c9ad", "M-1 -1L7 7M-1 7L7 -1", "quarantined (given up for now)"),
-    "not_asked": StateStyle("#f1eee7", "", "not asked"),
+    "partial": StateStyle("#d3ecfa", "M-1 5L5 -1M1 7L7 1", "partial (continues)"),
+    "too_fresh": StateStyle("#ffffff", "M-1 3H7", state_label("too_fresh")),
+    "suspicious": StateStyle("#fdf0cf", "M1 1h1.6v1.6h-1.6zM4 4h1.6v1.6h-1.6z", "suspicious (rechecked)"),
+    "quarantined": StateStyle("#f3c9ad", "M-1 -1L7 7M-1 7L7 -1", "quarantined (retried later)"),
+    "not_asked": StateStyle("#f1eee7", "", state_label("not_asked")),
 }
-"""By the states of the mart `coverage`, in the order of a legend."""
+"""Styles by the states of the mart `coverage`, in the order of a legend."""
 
 PATTERN_COLOURS: dict[str, str] = {
     "missing": "#5b6670",
@@ -87,25 +72,28 @@ PATTERN_COLOURS: dict[str, str] = {
     "suspicious": "#b67c00",
     "quarantined": "#a84300",
 }
-"""Colour of a pattern's lines."""
+"""Line colours of patterns, by state."""
 
 OUTCOME_STATES: dict[str, str] = {
     "answered": "complete",
     "failed": "quarantined",
-    "refused at the day's end": "refused",
+    "rejected (daily quota exhausted)": "refused",
 }
-"""What became of a request, and the state whose look it borrows."""
+"""Labels of request outcomes, with the state whose style they share."""
 
 
 def key_colour(name: str) -> str:
-    """The colour that stands for a pattern while Vega draws; Vega has no patterns, so `draw` puts them in later."""
-    look = STATE_STYLES[name]
-    return f"#fe00{list(STATE_STYLES).index(name):02x}" if look.pattern else look.fill
+    """Return the fill of a state while Vega draws it.
+
+    Vega has no patterns, so a state with a pattern gets a reserved colour that `to_svg` replaces by the pattern.
+    """
+    style = STATE_STYLES[name]
+    return f"#fe00{list(STATE_STYLES).index(name):02x}" if style.pattern else style.fill
 
 
 def svg_pattern(name: str, identity: str) -> str:
-    """An SVG `<pattern>` of a state."""
-    look = STATE_STYLES[name]
+    """Return the SVG element `<pattern>` of a state."""
+    style = STATE_STYLES[name]
     filled = name == "suspicious"
     paint = (
         f'fill="{PATTERN_COLOURS[name]}"'
@@ -114,34 +102,24 @@ def svg_pattern(name: str, identity: str) -> str:
     )
     return (
         f'<pattern id="{identity}" width="6" height="6" patternUnits="userSpaceOnUse">'
-        f'<rect width="6" height="6" fill="{look.fill}"/><path d="{look.pattern}" {paint}/></pattern>'
+        f'<rect width="6" height="6" fill="{style.fill}"/><path d="{style.pattern}" {paint}/></pattern>'
     )
 
 
 def pattern_names() -> list[str]:
-    """States that have a pattern."""
-    return [name for name, look in STATE_STYLES.items() if look.pattern]
-
-
-WIDTH = 700
-"""Width of a whole chart (pixels)."""
-
-MIN_DAYS = 14
-"""Days on an axis of time at least, so that a single day is a bar and no wall."""
-
-MAX_DAYS = 184
-"""Days that are drawn as days, so that each is wide enough to show its pattern; more are drawn as weeks."""
+    """Return the states that have a pattern."""
+    return [name for name, style in STATE_STYLES.items() if style.pattern]
 
 
 def chart_data(rows: Sequence[Mapping[str, Any]]) -> "alt.Data":
-    """Rows as the data of a chart."""
+    """Return rows as the data of a chart. The field `tip` of a row becomes the tooltip of its mark."""
     import altair as alt
 
     return alt.Data(values=[dict(row) for row in rows])  # type: ignore[no-untyped-call]
 
 
 def with_theme(chart: "alt.TopLevelMixin") -> "alt.TopLevelMixin":
-    """The chart with the look that all share."""
+    """Return the chart with the theme that all charts share."""
     text = {"labelFont": FONT, "titleFont": FONT, "labelColor": INK, "titleColor": SOFT}
     axis = {"gridColor": GRID, "domainColor": SOFT, "tickColor": SOFT, "titleFontWeight": "normal"}
     config: dict[str, Any] = {
@@ -168,23 +146,23 @@ def with_theme(chart: "alt.TopLevelMixin") -> "alt.TopLevelMixin":
         "text": {"font": FONT, "fontSize": 12, "color": INK},
         "background": "white",
     }
-    look: alt.TopLevelMixin = chart.configure(**config)
-    return look
+    configured: alt.TopLevelMixin = chart.configure(**config)
+    return configured
 
 
 def log_axis_ticks(least: float, most: float) -> list[float]:
-    """Powers of ten for an axis from at most `least` to at least `most`, both above 0."""
+    """Return powers of ten for an axis that covers `least` to `most`, both above 0."""
     low, high = floor(log10(least)), ceil(log10(most))
     return [10.0**power for power in range(low, high + 1)]
 
 
 def vega_time(day: date, hours: float = 0) -> str:
-    """A moment so many hours after a day's start, as Vega reads it."""
+    """Return the time that is `hours` after the start of a UTC day, in the format of Vega."""
     return (datetime.combine(day, time(0)) + timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def time_axis(first: date, last: date) -> "alt.X":
-    """An axis of UTC time from the start of one day to the end of another."""
+    """Return a time axis from the start of one UTC day to the end of another."""
     import altair as alt
 
     days = (last - first).days + 1
@@ -198,15 +176,15 @@ def time_axis(first: date, last: date) -> "alt.X":
 
 
 START_MARK, END_MARK = "\N{BLACK RIGHT-POINTING POINTER}", "\N{BLACK LEFT-POINTING POINTER}"
-"""Beside a number: on which side of the line the break lies."""
+"""Marks next to the number of an API change: the side of the line on which the change is in force."""
 
 _CHARACTER = 7.5
-"""Width of a character of a label at most (pixels)."""
+"""Maximum width of a character of a label (pixels)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeMarker:
-    """Where a line stands: before the first hour of `day`; its label, and the break that it is of."""
+    """A line at the start of `day` where an API change begins or has ended, with its label and tooltip text."""
 
     day: date
     number: int
@@ -215,41 +193,50 @@ class ChangeMarker:
 
 
 def change_markers(changes: Sequence[ApiChange], first: date, last: date) -> list[ChangeMarker]:
-    """The beginnings and ends that lie within these days, in order of time."""
-    marks = []
+    """Return markers of the changes that begin or end within these days, in order of time.
+
+    Callers pass only changes whose date basis is that of the axis. The number of a change is the same on every chart,
+    in the methods section and in the codebook.
+    """
+    markers = []
     for change in changes:
-        words = f"{change.number}: {change.title} ({change_period(change)})"
+        text = f"{change.number}: {change.title} ({change_period(change)})"
         if change.first and change.first == change.last:
-            marks.append(ChangeMarker(change.first, change.number, str(change.number), words))
+            markers.append(ChangeMarker(change.first, change.number, str(change.number), text))
             continue
         if change.first:
-            marks.append(ChangeMarker(change.first, change.number, f"{change.number}{START_MARK}", words))
+            markers.append(ChangeMarker(change.first, change.number, f"{change.number}{START_MARK}", text))
         if change.last:
-            marks.append(
-                ChangeMarker(change.last + timedelta(days=1), change.number, f"{END_MARK}{change.number}", words)
-            )
-    return sorted((mark for mark in marks if first <= mark.day <= last), key=lambda mark: (mark.day, mark.label))
+            day_after = change.last + timedelta(days=1)
+            markers.append(ChangeMarker(day_after, change.number, f"{END_MARK}{change.number}", text))
+    return sorted(
+        (marker for marker in markers if first <= marker.day <= last), key=lambda marker: (marker.day, marker.label)
+    )
 
 
-def markers_text(marks: Sequence[ChangeMarker]) -> str:
-    """The marks of a chart in words for its caption; empty if there are none."""
-    if not marks:
+def markers_text(markers: Sequence[ChangeMarker]) -> str:
+    """Return the caption sentence about the markers of a chart; empty without markers."""
+    if not markers:
         return ""
-    words = "; ".join(dict.fromkeys(mark.text for mark in marks))
-    return f"Dashed lines are known breaks in the API's data (1{START_MARK} begins, {END_MARK}1 has ended): {words}."
+    changes = "; ".join(dict.fromkeys(marker.text for marker in markers))
+    return f"Dashed lines mark known API changes (1{START_MARK} begins, {END_MARK}1 has ended): {changes}."
 
 
-def marker_layers(marks: Sequence[ChangeMarker], first: date, last: date) -> "list[alt.Chart]":
-    """The lines with their labels, as layers of a chart whose axis of time has these ends; none without marks."""
+def marker_layers(markers: Sequence[ChangeMarker], first: date, last: date) -> "list[alt.Chart]":
+    """Return lines and labels as layers of a chart whose time axis has these ends; no layers without markers."""
     import altair as alt
 
-    if not marks:
+    if not markers:
         return []
     x = time_axis(first, last)
-    lines = [{"start": vega_time(mark.day), "tip": mark.text} for mark in marks]
+    lines = [{"start": vega_time(marker.day), "tip": marker.text} for marker in markers]
     labels = [
-        {"start": vega_time(group[0].day), "label": _marker_label(group), "tip": "; ".join(mark.text for mark in group)}
-        for group in _group_markers(marks, ((last - first).days + 1) / WIDTH)
+        {
+            "start": vega_time(group[0].day),
+            "label": _marker_label(group),
+            "tip": "; ".join(marker.text for marker in group),
+        }
+        for group in _group_markers(markers, ((last - first).days + 1) / WIDTH)
     ]
     return [
         alt.Chart(chart_data(lines))
@@ -262,24 +249,21 @@ def marker_layers(marks: Sequence[ChangeMarker], first: date, last: date) -> "li
 
 
 def _marker_label(group: Sequence[ChangeMarker]) -> str:
-    return ", ".join(mark.label for mark in group)
+    return ", ".join(marker.label for marker in group)
 
 
-def _group_markers(marks: Sequence[ChangeMarker], days_per_pixel: float) -> list[list[ChangeMarker]]:
-    """Marks whose labels would touch share one."""
+def _group_markers(markers: Sequence[ChangeMarker], days_per_pixel: float) -> list[list[ChangeMarker]]:
+    """Return markers in groups that share a label, because separate labels would overlap."""
     groups: list[list[ChangeMarker]] = []
-    for mark in marks:
+    for marker in markers:
         if groups:
-            wide = (len(_marker_label(groups[-1])) + 1) * _CHARACTER * days_per_pixel
-            if (mark.day - groups[-1][0].day).days < wide:
-                groups[-1].append(mark)
+            label_days = (len(_marker_label(groups[-1])) + 1) * _CHARACTER * days_per_pixel
+            if (marker.day - groups[-1][0].day).days < label_days:
+                groups[-1].append(marker)
                 continue
-        groups.append([mark])
+        groups.append([marker])
     return groups
 
-
-MAX_PNG_BYTES = 100_000
-"""A picture goes into the event log of Dagster, which keeps one of each run."""
 
 _SVG = "http://www.w3.org/2000/svg"
 _MARK = f"{{{_SVG}}}"
@@ -287,16 +271,16 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 
 
-def to_svg(chart: "alt.TopLevelMixin", name: str, words: str) -> str:
-    """A chart as an SVG element that can stand in HTML.
+def to_svg(chart: "alt.TopLevelMixin", name: str, alternative_text: str) -> str:
+    """Return a chart as an SVG element for HTML, with patterns and with tooltips that need no script (`<title>`).
 
-    `name` makes its ids unique on the page; `words` say to those who do not see it what it shows.
+    `name` makes the ids in it unique on the page. Screen readers read `alternative_text`.
     """
     import vl_convert
 
-    drawn: str = vl_convert.vegalite_to_svg(chart.to_dict())
+    svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
     ElementTree.register_namespace("", _SVG)
-    root = ElementTree.fromstring(drawn)
+    root = ElementTree.fromstring(svg)
     for element in list(root.iter()):
         _add_tooltip(element)
         _rename(element, name)
@@ -310,29 +294,29 @@ def to_svg(chart: "alt.TopLevelMixin", name: str, words: str) -> str:
             )
     root.insert(0, definitions)
     root.set("role", "img")
-    root.set("aria-label", words)
+    root.set("aria-label", alternative_text)
     return ElementTree.tostring(root, encoding="unicode")
 
 
 def to_png(svg_text: str) -> bytes:
-    """A picture made by `svg`, as PNG; sharp if that stays below `MOST_BYTES`."""
+    """Return an SVG of `to_svg` as PNG, at 1.5 times its size if that stays below `MAX_PNG_BYTES`."""
     import vl_convert
 
-    drawn = b""
+    png = b""
     for scale in (1.5, 1.0):
-        drawn = _recompress(vl_convert.svg_to_png(svg_text, scale=scale))
-        if len(drawn) < MAX_PNG_BYTES:
+        png = _recompress(vl_convert.svg_to_png(svg_text, scale=scale))
+        if len(png) < MAX_PNG_BYTES:
             break
-    return drawn
+    return png
 
 
-def _recompress(picture: bytes) -> bytes:
-    """The same PNG, packed as small as it goes: vl-convert packs fast, to several times the size."""
-    chunks, place = [], len(_PNG)
-    while place < len(picture):
-        (length,) = struct.unpack_from(">I", picture, place)
-        chunks.append((picture[place + 4 : place + 8], picture[place + 8 : place + 8 + length]))
-        place += 12 + length
+def _recompress(png: bytes) -> bytes:
+    """Return the same PNG at the highest compression level; vl-convert writes files of several times that size."""
+    chunks, offset = [], len(_PNG)
+    while offset < len(png):
+        (length,) = struct.unpack_from(">I", png, offset)
+        chunks.append((png[offset + 4 : offset + 8], png[offset + 8 : offset + 8 + length]))
+        offset += 12 + length
     pixels = zlib.compress(zlib.decompress(b"".join(data for kind, data in chunks if kind == b"IDAT")), 9)
     head, *_ = chunks
     parts = [head, (b"IDAT", pixels), (b"IEND", b"")]
@@ -342,7 +326,7 @@ def _recompress(picture: bytes) -> bytes:
 
 
 def _add_tooltip(element: ElementTree.Element) -> None:
-    """Turn what Vega tells of a mark into a tooltip, and leave out what only tells that it is a mark."""
+    """Turn the label of a mark into a tooltip and remove the attributes that only say that it is a mark."""
     label = element.attrib.pop("aria-label", None)
     role = element.attrib.pop("aria-roledescription", None)
     element.attrib.pop("role", None)
@@ -355,7 +339,7 @@ def _add_tooltip(element: ElementTree.Element) -> None:
 
 
 def _rename(element: ElementTree.Element, name: str) -> None:
-    """Ids and references get the picture's name; the colours that stand for patterns become these."""
+    """Prefix ids and references with the name of the chart and replace reserved colours by patterns."""
     colours = {key_colour(state): f"url(#{name}-{state})" for state in pattern_names()}
     for attribute, value in element.attrib.items():
         if attribute == "id":

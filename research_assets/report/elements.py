@@ -1,4 +1,7 @@
-"""The parts of a page: a section with its sentences, figures and tables. Plain values; the template draws them."""
+"""Building blocks of a page as plain values: sections with their sentences, figures and tables.
+
+Not here: their HTML (see page.py and templates/), the sections of a report (see sections.py and methods.py).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """A column of a table. `kind` is `n` for numbers, set flush right, `t` for times, kept on a line, else empty."""
+    """A column of a table.
+
+    `kind` is the CSS class of its cells: `n` for numbers (right-aligned), `t` for times (not wrapped), empty for text.
+    """
 
     title: str
     kind: str = "n"
@@ -14,7 +20,7 @@ class TableColumn:
 
 @dataclass(frozen=True, slots=True)
 class ReportTable:
-    """A table, its cells as text; `folded` ones are opened by a click, and in print."""
+    """A table whose cells are text. One with `is_collapsed` opens by a click; `length` decides whether it prints."""
 
     caption: str
     columns: Sequence[TableColumn]
@@ -24,13 +30,19 @@ class ReportTable:
 
     @property
     def length(self) -> str:
-        """`few` rows that stay on one printed page, `some` that may need two, `many` that print only if unfolded."""
+        """Size class of the table in print.
+
+        `few` rows (up to 24) stay on one page, `some` (up to 40) may need two, `many` are printed only if opened.
+        """
         return "few" if len(self.rows) <= 24 else "some" if len(self.rows) <= 40 else "many"
 
 
 @dataclass(frozen=True, slots=True)
 class ReportFigure:
-    """A picture as SVG, drawn by this project and therefore put into the page as it is; `name` is its file's name."""
+    """A chart as SVG. Its name is unique on the page.
+
+    The page includes the SVG without escaping, because `drawing.to_svg` wrote it.
+    """
 
     name: str
     svg: str
@@ -39,7 +51,10 @@ class ReportFigure:
 
 @dataclass(frozen=True, slots=True)
 class ReportSection:
-    """A part of the report under its own heading; `code` is set as written. Sentences may have a head of their own."""
+    """A section of the report under its own heading.
+
+    A sentence is text, or a pair of a run-in heading and text. `code` is shown verbatim in a fixed-width font.
+    """
 
     name: str
     title: str
@@ -50,15 +65,15 @@ class ReportSection:
 
 
 def text_columns(*titles: str) -> list[TableColumn]:
-    """Columns of words."""
+    """Return columns of text."""
     return [TableColumn(title, "") for title in titles]
 
 
 def number_columns(*titles: str) -> list[TableColumn]:
-    """Columns of numbers."""
+    """Return columns of numbers."""
     return [TableColumn(title) for title in titles]
 
 
 def time_columns(*titles: str) -> list[TableColumn]:
-    """Columns of days or moments."""
+    """Return columns of days or times."""
     return [TableColumn(title, "t") for title in titles]

@@ -1,4 +1,7 @@
-"""Numbers, days and names of things as a reader of the report is told them."""
+"""Numbers, dates, states, queries and periods as text for readers of a report.
+
+Not here: `pluralize` (see planning/messages.py), the sentences of a report (see sections.py and methods.py).
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -6,38 +9,40 @@ from typing import Any
 
 from research_assets.report.data import ApiChange
 
-# JOINED: """A study's query in words, for readers who do not know the API's names."""
-
-
-# JOINED: """The days of a break in the API's data in words, as exactly as they are known."""
-
+NO_VALUE = "\N{EN DASH}"
+"""Placeholder for a number or date that does not exist."""
 
 UNIT_LABELS: Mapping[tuple[str, str], str] = {
     ("videos", "day"): "Video search",
     ("comments", "video"): "Comments",
     ("comments", "comment"): "Replies",
-    ("comments", "day"): "Comments of days not begun",
+    ("comments", "day"): "Comments of days not started",
     ("users", "account"): "Profiles",
-    ("users", "day"): "Profiles of periods not begun",
+    ("users", "day"): "Profiles of periods not started",
     ("followers", "account"): "Follower lists",
     ("following", "account"): "Lists of followed accounts",
     ("liked_videos", "account"): "Lists of likes",
     ("reposted_videos", "account"): "Lists of reposts",
     ("pinned_videos", "account"): "Pinned videos",
 }
-"""What is asked, by entity and kind of unit."""
+"""Labels of units, by entity and unit kind, in the order of a report."""
 
-NO_VALUE = "\N{EN DASH}"
-"""Stands where there is no number."""
+_STATE_LABELS = {"too_fresh": "too fresh", "not_asked": "not requested"}
+"""Labels of states whose name is not a word of its own."""
 
 
 def unit_label(entity: str, kind: str) -> str:
-    """What is asked: `Follower lists`; a combination without a name is told by its parts."""
+    """Return the label of a kind of unit, such as `Follower lists`. A pair without a label is named by its parts."""
     return UNIT_LABELS.get((entity, kind), f"{entity.replace('_', ' ').capitalize()} by {kind}")
 
 
+def state_label(state: str) -> str:
+    """Return the label of a unit state: `not requested` for `not_asked`."""
+    return _STATE_LABELS.get(state, state)
+
+
 def format_number(value: float | None) -> str:
-    """`1,234`, `0.5`, `12.3`, `under 0.1`; a dash where there is none."""
+    """Return `1,234`, `0.5`, `12.3` or `under 0.1`; a dash without a value."""
     if value is None:
         return NO_VALUE
     if 0 < abs(value) < 0.05:
@@ -48,7 +53,7 @@ def format_number(value: float | None) -> str:
 
 
 def format_percent(share: float | None) -> str:
-    """`71.4 %`; shares that would be rounded to none or all are told as such limits."""
+    """Return `71.4 %`. A share that would be rounded to 0 % or 100 % becomes `under 0.1 %` or `over 99.9 %`."""
     if share is None:
         return NO_VALUE
     if 0 < share < 0.001:
@@ -59,42 +64,42 @@ def format_percent(share: float | None) -> str:
 
 
 def format_share(part: float, whole: float) -> str:
-    """A share in percent; a dash where there is no whole."""
+    """Return a share in percent; a dash if the denominator is 0."""
     return format_percent(part / whole) if whole else NO_VALUE
 
 
-def pluralize(value: int, one: str, many: str | None = None) -> str:
-    """`1 video`, `1,132 videos`."""
-    return f"{value:,} {one if value == 1 else many or one + 's'}"
-
-
-def state_label(state: str) -> str:
-    """`not asked` for `not_asked`."""
-    return state.replace("_", " ")
-
-
 def format_time(value: datetime | None) -> str:
-    """`2026-02-03 10:00 UTC`."""
+    """Return `2026-02-03 10:00 UTC`."""
     return f"{value:%Y-%m-%d %H:%M} UTC" if value else NO_VALUE
 
 
 def format_minute(value: datetime | None) -> str:
-    """`2026-02-03 10:00`, where a heading says that times are UTC."""
+    """Return `2026-02-03 10:00`, for columns whose heading names UTC."""
     return f"{value:%Y-%m-%d %H:%M}" if value else NO_VALUE
 
 
 def format_day(value: date | None) -> str:
-    """`3 February 2026`."""
+    """Return `3 February 2026`."""
     return f"{value.day} {value:%B %Y}" if value else NO_VALUE
 
 
+def format_day_and_time(value: datetime | None) -> str:
+    """Return `3 February 2026 (10:00 UTC)`, the form of dates and times in prose."""
+    return f"{format_day(value)} ({value:%H:%M} UTC)" if value else NO_VALUE
+
+
+def was_were(value: int) -> str:
+    """Return the verb for a number of things: `was` for 1, else `were`."""
+    return "was" if value == 1 else "were"
+
+
 def join_words(parts: list[str]) -> str:
-    """`a, b and c`."""
+    """Return `a, b and c`."""
     return ", ".join(parts[:-1]) + f" and {parts[-1]}" if len(parts) > 1 else "".join(parts)
 
 
 _FIELD_LABELS = {
-    "create_date": "day of publication",
+    "create_date": "publication date",
     "username": "creator",
     "region_code": "creator's country of registration",
     "video_id": "video id",
@@ -115,40 +120,50 @@ _OPERATION_LABELS = {
     "LTE": "is at most",
 }
 _MAX_VALUES = 12
+"""Values of a condition that a sentence lists."""
 
 
 def describe_query(query: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """A query of the API's form as part of a sentence: `hashtag is gardening and none of these holds: ...`."""
+    """Return a query of the API as part of a sentence, for readers who do not know the API's field names.
+
+    The groups `and`, `or` and `not` are joined with `and` (reference §3.1.1): `the hashtag is “a”; and it is not the
+    case that the creator is “b”`.
+    """
     parts = []
-    if every := query.get("and"):
-        parts.append(" and ".join(map(_describe_condition, every)))
-    if some := query.get("or"):
-        reported = "; or ".join(map(_describe_condition, some))
-        parts.append(f"at least one of these holds: {reported}" if len(some) > 1 else reported)
-    if none := query.get("not"):
-        parts.append(f"it does not hold that {' or that '.join(map(_describe_condition, none))}")
+    if conditions := query.get("and"):
+        parts.append(" and ".join(map(_describe_condition, conditions)))
+    if conditions := query.get("or"):
+        alternatives = "; or ".join(map(_describe_condition, conditions))
+        parts.append(f"at least one of the following applies: {alternatives}" if len(conditions) > 1 else alternatives)
+    if conditions := query.get("not"):
+        exclusions = "; or ".join(map(_describe_condition, conditions))
+        several = "none of the following applies: "
+        parts.append(f"{several if len(conditions) > 1 else 'it is not the case that '}{exclusions}")
     return "; and ".join(parts)
 
 
 def _describe_condition(condition: Mapping[str, Any]) -> str:
     values = [str(value) for value in condition["field_values"]]
-    shown = [f"\N{LEFT DOUBLE QUOTATION MARK}{value}\N{RIGHT DOUBLE QUOTATION MARK}" for value in values[:_MAX_VALUES]]
-    more = len(values) - len(shown)
+    listed = [f"\N{LEFT DOUBLE QUOTATION MARK}{value}\N{RIGHT DOUBLE QUOTATION MARK}" for value in values[:_MAX_VALUES]]
+    more = len(values) - len(listed)
     if more:
-        shown.append(f"one of {more} more")
-    either = f"{', '.join(shown[:-1])} or {shown[-1]}" if len(shown) > 1 else shown[0]
+        listed.append(f"one of {more} more")
+    either = f"{', '.join(listed[:-1])} or {listed[-1]}" if len(listed) > 1 else listed[0]
     name = condition["field_name"]
     return f"the {_FIELD_LABELS.get(name, name)} {_OPERATION_LABELS[condition['operation']]} {either}"
 
 
-_FORMS = {"day": "%Y-%m-%d", "about": "about %Y-%m-%d", "month": "%B %Y", "year": "%Y"}
+_PERIOD_FORMATS = {"month": "%B %Y", "year": "%Y"}
 
 
 def change_period(change: ApiChange) -> str:
-    """`March 2021 to July 2022`, `since 2024-07-09`, `until June 2024`."""
+    """Return the period of an API change at the precision of its dates.
+
+    Examples: `March 2021 to July 2022`, `since 9 July 2024`, `until June 2024`.
+    """
     first, last = (_format_precise_day(day, change.precision) for day in (change.first, change.last))
     if change.first is None:
-        return f"until {last}" if change.last else "at unknown times"
+        return f"until {last}" if change.last else "at an unknown time"
     if change.last is None:
         return f"since {first}"
     return first if first == last else f"{first} to {last}"
@@ -159,4 +174,6 @@ def _format_precise_day(day: date | None, precision: str) -> str:
         return ""
     if precision == "quarter":
         return f"quarter {(day.month + 2) // 3} of {day.year}"
-    return day.strftime(_FORMS.get(precision, "%Y-%m-%d"))
+    if precision in _PERIOD_FORMATS:
+        return day.strftime(_PERIOD_FORMATS[precision])
+    return f"about {format_day(day)}" if precision == "about" else format_day(day)

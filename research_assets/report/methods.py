@@ -1,13 +1,20 @@
-"""The tables of the methods section, and the sums that its sentences are made of."""
+"""The methods section of a report: paragraphs for the methods section of a paper, the query as sent, and tables.
+
+Paragraphs are in the past tense and passive or neutral, name the numerator and denominator of every share, and avoid
+terms of this project, so that they can be used unchanged. Numbers are those of the marts; design parameters are those
+of the study file.
+Not here: the other sections (see sections.py), the SQL behind the numbers (see queries.py).
+"""
 
 import json
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 
 from research_assets.fields import ENTITIES
+from research_assets.planning.messages import pluralize
 from research_assets.report.data import ApiChange, ReportData, UnitGroup
 from research_assets.report.drawing import change_markers
 from research_assets.report.elements import ReportSection, ReportTable, number_columns, text_columns, time_columns
@@ -16,74 +23,348 @@ from research_assets.report.formatting import (
     change_period,
     describe_query,
     format_day,
+    format_day_and_time,
     format_minute,
     format_number,
     format_percent,
     format_share,
-    format_time,
     join_words,
-    pluralize,
-    state_label,
+    was_were,
 )
 from research_assets.study.spec import QueryGroups, StudySpec
 
-# JOINED: """The methods section: every number that a paper must state, in sentences that can be copied into one.
-#
-# Numbers are those of the marts; what was asked, and of whom, is the study's own words.
-# """
+MAX_REASONS = 8
+"""Maximum number of reasons in the sentence about missing data; the coverage section has a table of all reasons."""
 
+SOFTWARE = ("research-assets", "dagster", "dbt-core", "duckdb", "altair", "vl-convert-python")
+"""Packages whose versions are stated."""
 
-DATE_BASIS_LABELS = {"published": "day of publication", "observed": "day of asking"}
-"""Which day decides whether a row is touched by a break."""
+DATE_BASIS_LABELS = {"published": "publication date", "observed": "collection date"}
+"""The date of a row that decides whether an API change affects it."""
 
 NUMBERING_NOTE = (
-    "Numbers are those on the charts and in the codebook. A break decided by the day of asking touches every row that "
-    "was asked in it, whenever the video was published."
+    "Numbers are those on the charts and in the codebook. A change that depends on the collection date affects every "
+    "row that was collected while it was in force, regardless of its publication date."
 )
+
+_MISSING_LABELS = {
+    "partial": "partially collected",
+    "too_fresh": "too recent for collection",
+    "suspicious": "unexpectedly empty, to be verified",
+    "refused": "refused by the API",
+    "missing": "not found",
+    "quarantined": "repeatedly failed",
+    "not_asked": "not requested",
+}
+"""Why a unit is missing, by its state, in the terms of a paper."""
+
+_LIST_NOUNS = {
+    "followers": ("follower list", "follower lists"),
+    "following": ("list of followed accounts", "lists of followed accounts"),
+    "liked_videos": ("list of likes", "lists of likes"),
+    "reposted_videos": ("list of reposts", "lists of reposts"),
+    "pinned_videos": ("list of pinned videos", "lists of pinned videos"),
+}
+_SAMPLED_NOUNS = {"comments": ("list of comments or replies", "lists of comments or replies")}
+
+
+def methods_section(data: ReportData, study: StudySpec, origin: str, written: datetime) -> ReportSection:
+    """Return the methods section. `origin` is the address of the API, or `sandbox`."""
+    paragraphs = {
+        "Source": _source(study, origin),
+        "Videos": _videos(data),
+        "Comments": _comments(data, study),
+        "Accounts": _accounts(data, study),
+        "Requests": _requests_and_observations(data),
+        "Missing data": _missing(data),
+        "Sampling": _sampling(data, study),
+        "API changes": _api_changes(data),
+        "Software": _software(data, written),
+    }
+    tables = [totals_table(data), requested_fields_table(study)]
+    if data.overall.videos:
+        tables.append(column_fill_table(data))
+    if data.api_changes:
+        tables.append(api_changes_table(data.api_changes))
+    present = [(heading, text) for heading, text in paragraphs.items() if text]
+    return ReportSection("methods", "Methods", present, tables=tables, code=_query_json(study.query))
+
+
+def _query_json(query: QueryGroups) -> str:
+    """Return the query as JSON with one condition per line."""
+    groups = [
+        f"    {json.dumps(name)}: [\n"
+        + ",\n".join(f"      {json.dumps(dict(condition), ensure_ascii=False)}" for condition in conditions)
+        + "\n    ]"
+        for name, conditions in query.items()
+    ]
+    return '{\n  "query": {\n' + ",\n".join(groups) + "\n  }\n}"
+
+
+def _source(study: StudySpec, origin: str) -> str:
+    source = (
+        "These data are simulated. They were collected from a sandbox that imitates TikTok's Research API, and do not "
+        "describe real videos or accounts."
+        if origin == "sandbox"
+        else f"Data were collected with TikTok's Research API ({origin})."
+    )
+    period = (
+        f"between {format_day(study.start)} and {format_day(study.end)} (UTC)"
+        if study.end
+        else f"from {format_day(study.start)} (UTC) onwards"
+    )
+    ages = [str(age) for age in study.reobserve_days]
+    reobservation = (
+        f", with re-observation at {'an age' if len(ages) == 1 else 'ages'} of {join_words(ages)} days" if ages else ""
+    )
+    return (
+        f"{source} The target population comprised all public videos published {period} that met the following "
+        f"criteria: {describe_query(study.query)}. The query is reproduced verbatim below. Each day was collected no "
+        f"earlier than {pluralize(study.settle_days, 'day')} after it ended{reobservation}."
+    )
+
+
+def _videos(data: ReportData) -> str:
+    days, overall = combine_units(data, "videos", "day"), data.overall
+    if not days.last_at:
+        return "No day had been requested when this report was written."
+    n_complete = _n_complete(data, "videos", "day")
+    not_returned = days.offered - days.kept
+    difference = (
+        f" The other {format_number(not_returned)} ({format_share(not_returned, days.offered)}) "
+        f"{was_were(not_returned)} reported but not returned; the API does not return videos that were deleted, made "
+        "private or moderated."
+        if not_returned > 0
+        else ""
+    )
+    return (
+        f"Of {pluralize(days.units, 'day')}, {format_number(n_complete)} ({format_share(n_complete, days.units)}) "
+        f"{was_were(n_complete)} complete. Up to {pluralize(days.asked, 'row')} {was_were(days.asked)} requested. The "
+        f"API reported {pluralize(days.offered, 'matching video')}, of which {format_number(days.kept)} "
+        f"({format_share(days.kept, days.offered)}) {was_were(days.kept)} returned and retained.{difference} The "
+        f"dataset comprised {pluralize(overall.videos, 'distinct video')} by {pluralize(overall.creators, 'creator')}."
+    )
+
+
+def _comments(data: ReportData, study: StudySpec) -> str:
+    rule = study.comments
+    if rule.videos == "none":
+        return "Comments were not collected."
+    videos = {
+        "all": "all videos with a comment count above zero",
+        "top": f"the {format_number(rule.n)} most commented videos of each day",
+        "sample": f"a random sample of {format_percent(rule.fraction)} of each day's videos (seed {rule.seed})",
+    }[rule.videos]
+    replies = "including" if rule.replies == "all" else "excluding"
+    lists, overall = combine_units(data, "comments", "video"), data.overall
+    n_complete = _n_complete(data, "comments", "video")
+    expected = (
+        f"; the comment counts of these videos added up to {format_number(lists.expected)}" if lists.expected else ""
+    )
+    return (
+        f"Comments were collected for {videos}, {replies} replies. Of {pluralize(lists.units, 'selected video')}, "
+        f"{format_number(n_complete)} ({format_share(n_complete, lists.units)}) had a complete comment list; a video "
+        "with a comment count of zero was considered complete without a request. "
+        f"In total, {pluralize(overall.comments, 'comment')} and {pluralize(overall.replies, 'reply', 'replies')} were "
+        f"retained{expected}."
+    )
+
+
+def _accounts(data: ReportData, study: StudySpec) -> str:
+    sentences = []
+    profiles = combine_units(data, "users")
+    if profiles.units:
+        accounts = {
+            "authors": "the authors of the videos",
+            "top": f"the {format_number(study.users.n)} authors with the most videos",
+            "panel": "the accounts of a panel",
+            "none": "selected accounts",
+        }[study.users.who]
+        sentences.append(
+            f"Profiles of {accounts} were observed {study.observe}; profiles of "
+            f"{pluralize(data.overall.profiles, 'account')} were retained, from "
+            f"{pluralize(profiles.units, 'profile observation')} that {was_were(profiles.units)} requested or due."
+        )
+    if study.panel:
+        panel = f"a panel of {pluralize(len(study.panel), 'account')}"
+        lists = [
+            f"{format_number(_n_complete(data, entity, 'account'))} of {pluralize(group.units, one, many)} "
+            f"({pluralize(group.kept, 'row')})"
+            for entity, (one, many) in _LIST_NOUNS.items()
+            if (group := combine_units(data, entity)).units
+        ]
+        sentences.append(
+            f"The lists of {panel} were observed {study.observe}. Of these lists, {join_words(lists)} were complete."
+            if lists
+            else f"The study included {panel}, whose lists had not been requested when this report was written."
+        )
+    return " ".join(sentences)
+
+
+def _requests_and_observations(data: ReportData) -> str:
+    overall, age = data.overall, data.ages[0]
+    if not overall.requests:
+        return "No request had been sent when this report was written."
+    n_failed = overall.failed - overall.refused
+    first, last = data.observed_range
+    observations = (
+        f" Videos were observed between {format_day_and_time(first)} and {format_day_and_time(last)}. Counts of views, "
+        "likes, comments and shares were taken from the newest observation of each video, when the median age of the "
+        f"{pluralize(overall.videos, 'video')} was {format_number(age.median)} days."
+        if first
+        else ""
+    )
+    return (
+        f"Data were retrieved between {format_day_and_time(overall.first_request)} and "
+        f"{format_day_and_time(overall.last_request)}. A total of {pluralize(overall.requests, 'request')} "
+        f"{was_were(overall.requests)} sent; {format_number(n_failed)} ({format_share(n_failed, overall.requests)}) "
+        f"failed and {format_number(overall.refused)} ({format_share(overall.refused, overall.requests)}) "
+        f"{was_were(overall.refused)} rejected because the daily quota was exhausted.{observations}"
+    )
+
+
+def _missing(data: ReportData) -> str:
+    n_units = sum(group.units for group in data.units)
+    if not n_units:
+        return "No data were due for collection when this report was written."
+    if not data.gaps:
+        return f"No data were missing: all {pluralize(n_units, 'unit')} of collection {was_were(n_units)} complete."
+    by_reason: Counter[tuple[str, str]] = Counter()
+    for gap in data.gaps:
+        by_reason[gap.state, gap.reason] += gap.units
+    reasons = [
+        f"{format_number(units)} {_MISSING_LABELS.get(state, state)} ({reason.rstrip('.')})"
+        for (state, reason), units in by_reason.most_common(MAX_REASONS)
+    ]
+    n_more = len(by_reason) - len(reasons)
+    more = f"; and others for {pluralize(n_more, 'further reason')}" if n_more else ""
+    n_missing = sum(by_reason.values())
+    return (
+        f"Of {pluralize(n_units, 'unit')} of collection (days, comment lists, profiles and lists of accounts), "
+        f"{format_number(n_missing)} ({format_share(n_missing, n_units)}) {was_were(n_missing)} missing, by reason: "
+        f"{'; '.join(reasons)}{more}. Missing units are tabulated by reason in the section on coverage."
+    )
+
+
+def _sampling(data: ReportData, study: StudySpec) -> str:
+    if not data.sampled:
+        return (
+            "No sampling was applied; every unit had an inclusion probability and a sampling weight of 1."
+            if study.comments.videos != "top"
+            else "Comments were collected for the most commented videos only. These videos are not a random sample, so "
+            "no sampling weights apply."
+        )
+    sampled = []
+    for group in data.sampled:
+        nouns = _SAMPLED_NOUNS.get(group.entity, (f"unit of {group.entity}", f"units of {group.entity}"))
+        weight = format_number(round(1 / group.inclusion_probability, 2))
+        sampled.append(
+            f"{pluralize(group.units, *nouns)} {was_were(group.units)} sampled with inclusion probability "
+            f"{group.inclusion_probability:g} (sampling weight {weight})"
+        )
+    return (
+        f"For the collection of these data, {join_words(sampled)}. The sampling weight of each comment is provided in "
+        "the dataset (table comments, column sampling_weight)."
+    )
+
+
+def _api_changes(data: ReportData) -> str:
+    if not data.api_changes:
+        return "No documented change or incident of the API is listed for the publication or collection dates."
+    dates = {
+        "published": [day.day for day in data.days],
+        "observed": [one.day for one in data.daily_requests],
+    }
+    edges = [
+        marker.text
+        for date_basis, days in dates.items()
+        if days
+        for marker in change_markers(data.api_changes_of(date_basis), min(days), max(days))
+    ]
+    n_changes = len(data.api_changes)
+    during = (
+        f"The following began or ended within these dates: {'; '.join(dict.fromkeys(edges))}. Data from before and "
+        "after these changes should be compared with caution."
+        if edges
+        else "None of them began or ended within these dates, so none of them separates earlier from later data."
+    )
+    return (
+        "The publication or collection dates of these data were affected by "
+        f"{pluralize(n_changes, 'documented change or incident', 'documented changes or incidents')} of the API (see "
+        f"table, with sources). {during}"
+    )
+
+
+def _software(data: ReportData, written: datetime) -> str:
+    packages = [f"{name} {installed}" for name in SOFTWARE if (installed := _installed_version(name))]
+    return (
+        f"The dataset was built on {format_day_and_time(data.built_at)}. This report was written on "
+        f"{format_day_and_time(written)} with {join_words([*packages, f'Python {platform.python_version()}'])}."
+    )
+
+
+def _installed_version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _n_complete(data: ReportData, entity: str, kind: str) -> int:
+    return sum(
+        group.units for group in data.units if (group.entity, group.kind, group.state) == (entity, kind, "complete")
+    )
 
 
 def combine_units(data: ReportData, entity: str, kind: str | None = None) -> UnitGroup:
-    """All units of an entity together, whatever their state."""
+    """Return the units of an entity, or of one kind of it, as one group over all states."""
     groups = [group for group in data.units if group.entity == entity and kind in (None, group.kind)]
-    promised = [group.expected for group in groups if group.expected is not None]
+    expected = [group.expected for group in groups if group.expected is not None]
     first = [group.first_at for group in groups if group.first_at]
     last = [group.last_at for group in groups if group.last_at]
     return UnitGroup(
-        entity,
-        kind or "",
-        "",
-        sum(group.units for group in groups),
-        sum(group.asked for group in groups),
-        sum(group.offered for group in groups),
-        sum(group.kept for group in groups),
-        sum(promised) if promised else None,
-        sum(group.requests for group in groups),
-        min(first, default=None),
-        max(last, default=None),
+        entity=entity,
+        kind=kind or "",
+        state="",
+        units=sum(group.units for group in groups),
+        asked=sum(group.asked for group in groups),
+        offered=sum(group.offered for group in groups),
+        kept=sum(group.kept for group in groups),
+        expected=sum(expected) if expected else None,
+        requests=sum(group.requests for group in groups),
+        first_at=min(first, default=None),
+        last_at=max(last, default=None),
     )
 
 
 def totals_table(data: ReportData) -> ReportTable:
-    """What was asked, offered and kept of each entity."""
+    """Return the units, rows, requests and retrieval dates of each entity."""
     rows = []
     for entity in ENTITIES:
-        together = combine_units(data, entity)
-        if together.units:
+        group = combine_units(data, entity)
+        if group.units:
             rows.append(
-                [entity, format_number(together.units), format_number(together.asked), format_number(together.offered),
-                 format_number(together.kept), format_number(round(together.requests, 1)),
-                 format_minute(together.first_at), format_minute(together.last_at)]
+                [entity, format_number(group.units), format_number(group.asked), format_number(group.offered),
+                 format_number(group.kept), format_number(round(group.requests, 1)),
+                 format_minute(group.first_at), format_minute(group.last_at)]
             )  # fmt: skip
     columns = [
         *text_columns("entity"),
-        *number_columns("units", "asked", "offered", "kept", "requests"),
-        *time_columns("first asked (UTC)", "last asked (UTC)"),
+        *number_columns("units", "rows requested", "rows reported by the API", "rows retained", "requests"),
+        *time_columns("first retrieval (UTC)", "last retrieval (UTC)"),
     ]
-    return ReportTable("Asked, offered and kept", columns, rows, is_collapsed=False)
+    return ReportTable("Requested, reported and retained", columns, rows, is_collapsed=False)
+
+
+def requested_fields_table(study: StudySpec) -> ReportTable:
+    """Return the fields that the requests for each entity name."""
+    requested = {name: study.fields.get(name, entity.requested) for name, entity in ENTITIES.items()}
+    rows = [[name, ", ".join(names) or "none (no such parameter)"] for name, names in requested.items()]
+    return ReportTable("Requested fields", text_columns("entity", "fields"), rows)
 
 
 def column_fill_table(data: ReportData) -> ReportTable:
-    """How often the columns of the videos are filled."""
+    """Return the fill rates of the columns of the mart `videos`."""
     rows = [
         [
             one.column,
@@ -95,25 +376,15 @@ def column_fill_table(data: ReportData) -> ReportTable:
         for one in data.column_fill
         if one.column != "study"
     ]
-    columns = [*text_columns("column", "meaning", "API has it since"), *number_columns("filled", "share")]
-    note = "The codebook of the marts has every other one, and what is filled by month, of all studies together."
-    known = any(one.since for one in data.column_fill)
-    return ReportTable(
-        "Columns of the mart videos, and how often they are filled", columns, rows, note=note if known else ""
-    )
-
-
-def requested_fields_table(study: StudySpec) -> ReportTable:
-    """The fields that the requests name."""
-    asked: Mapping[str, tuple[str, ...]] = {
-        name: study.fields.get(name, entity.requested) for name, entity in ENTITIES.items()
-    }
-    rows = [[name, ", ".join(names) or "the endpoint takes none"] for name, names in asked.items()]
-    return ReportTable("Fields asked for", [*text_columns("entity", "fields")], rows)
+    columns = [*text_columns("column", "description", "available since"), *number_columns("filled", "share")]
+    note = f"Filled: videos with a value. Share: filled of {pluralize(data.overall.videos, 'video')}."
+    if any(one.since for one in data.column_fill):
+        note += " The codebook of the marts describes all other columns, with monthly fill rates over all studies."
+    return ReportTable("Columns of the mart videos and their fill rates", columns, rows, note=note)
 
 
 def api_changes_table(changes: Sequence[ApiChange]) -> ReportTable:
-    """Known breaks in the API's data."""
+    """Return the known API changes with their sources."""
     rows = [
         [
             str(change.number),
@@ -125,238 +396,5 @@ def api_changes_table(changes: Sequence[ApiChange]) -> ReportTable:
         ]
         for change in changes
     ]
-    columns = [*number_columns("no."), *text_columns("when", "decided by", "break", "what", "source")]
-    return ReportTable("Breaks in the API's data", columns, rows, note=NUMBERING_NOTE)
-
-
-MAX_REASONS = 8
-"""Reasons told in a sentence; the table under coverage has all."""
-
-SOFTWARE = ("research-assets", "dagster", "dbt-core", "duckdb", "altair", "vl-convert-python")
-"""Packages whose versions are told."""
-
-
-def methods_section(data: ReportData, study: StudySpec, origin: str, written: datetime) -> ReportSection:
-    """Sentences, the query as sent, and tables. `origin` is the API's address, or `sandbox`."""
-    paragraphs = {
-        "Source": _source(study, origin),
-        "Videos": _videos(data, study),
-        "Comments": _comments(data, study),
-        "Accounts": _accounts(data, study),
-        "Time and cost": _requests_and_observations(data),
-        "Missing": _missing(data),
-        "Sampling": _sampling(data, study),
-        "Breaks in the API": _api_changes(data),
-        "Versions": _versions(data, written),
-    }
-    tables = [totals_table(data), requested_fields_table(study)]
-    if data.overall.videos:
-        tables.append(column_fill_table(data))
-    if data.api_changes:
-        tables.append(api_changes_table(data.api_changes))
-    reported = [(head, words) for head, words in paragraphs.items() if words]
-    return ReportSection("methods", "Methods", reported, tables=tables, code=_query_json(study.query))
-
-
-def _query_json(query: QueryGroups) -> str:
-    """The query as JSON, one condition a line."""
-    groups = [
-        f"    {json.dumps(name)}: [\n"
-        + ",\n".join(f"      {json.dumps(dict(condition), ensure_ascii=False)}" for condition in conditions)
-        + "\n    ]"
-        for name, conditions in query.items()
-    ]
-    return '{\n  "query": {\n' + ",\n".join(groups) + "\n  }\n}"
-
-
-def _source(study: StudySpec, origin: str) -> str:
-    whence = (
-        "These data are simulated: they come from the project's sandbox and say nothing about the world. They were "
-        "asked as TikTok's Research API is asked"
-        if origin == "sandbox"
-        else f"Data were collected with TikTok's Research API ({origin})"
-    )
-    until = f"to {format_day(study.end)}" if study.end else "on, without an end"
-    again = (
-        f" and again at ages of {join_words([str(age) for age in study.reobserve_days])} days"
-        if study.reobserve_days
-        else ""
-    )
-    return (
-        f"{whence}. The study wants all public videos published from {format_day(study.start)} {until} (UTC) for which "
-        f"holds: {describe_query(study.query)}. The query as sent stands below. A day was asked once it was "
-        f"{pluralize(study.settle_days, 'day')} old{again}."
-    )
-
-
-def _n_complete(data: ReportData, entity: str, kind: str) -> int:
-    return sum(
-        group.units for group in data.units if (group.entity, group.kind, group.state) == (entity, kind, "complete")
-    )
-
-
-def _videos(data: ReportData, study: StudySpec) -> str:
-    together, overall = combine_units(data, "videos", "day"), data.overall
-    if not together.last_at:
-        return f"No day of {study.name} was asked yet."
-    lost = together.offered - together.kept
-    gap = (
-        f" {format_number(lost)} hits were counted by the API but not delivered, as happens to videos that were deleted, "
-        "made private or moderated."
-        if lost > 0
-        else ""
-    )
-    return (
-        f"Of {pluralize(together.units, 'day')}, {format_number(_n_complete(data, 'videos', 'day'))} are complete. The "
-        f"searches asked for {pluralize(together.asked, 'row')}; the API offered "
-        f"{pluralize(together.offered, 'raw hit')}, of which {format_number(together.kept)} "
-        f"({format_share(together.kept, together.offered)}) were delivered and kept.{gap} The data hold "
-        f"{pluralize(overall.videos, 'video')} by {pluralize(overall.creators, 'creator')}."
-    )
-
-
-def _comments(data: ReportData, study: StudySpec) -> str | None:
-    rule = study.comments
-    if rule.videos == "none":
-        return "Comments were not collected."
-    whose = {
-        "all": "every video whose comment count is above zero",
-        "top": f"the {format_number(rule.n)} most commented videos of each day",
-        "sample": f"a random {format_percent(rule.fraction)} of each day's videos (seed {rule.seed})",
-    }[rule.videos]
-    lists = combine_units(data, "comments", "video")
-    replies = "with replies" if rule.replies == "all" else "without replies"
-    promised = f" where comment counts had promised {format_number(lists.expected)}" if lists.expected else ""
-    return (
-        f"Comments were wanted of {whose}, {replies}. Of {pluralize(lists.units, 'video')}, "
-        f"{format_number(_n_complete(data, 'comments', 'video'))} have a complete list (a video with a count of zero has one "
-        f"without a request); {pluralize(data.overall.comments, 'comment')} and "
-        f"{pluralize(data.overall.replies, 'reply', 'replies')} are held{promised}."
-    )
-
-
-def _accounts(data: ReportData, study: StudySpec) -> str | None:
-    words = []
-    profiles = combine_units(data, "users")
-    if profiles.units:
-        whose = {
-            "authors": "the authors of the videos",
-            "top": f"the {format_number(study.users.n)} authors of most videos",
-            "panel": "the accounts of a panel",
-            "none": "nobody",
-        }[study.users.who]
-        words.append(
-            f"Profiles of {whose} were asked {study.observe}; {pluralize(data.overall.profiles, 'account')} are held "
-            f"of {pluralize(profiles.units, 'profile')} asked or wanted."
-        )
-    if study.panel:
-        lists = [
-            f"{format_number(_n_complete(data, entity, 'account'))} of {pluralize(together.units, one, many)} "
-            f"({pluralize(together.kept, 'row')})"
-            for entity, one, many in (
-                ("followers", "follower list", "follower lists"),
-                ("following", "list of followed accounts", "lists of followed accounts"),
-                ("liked_videos", "list of likes", "lists of likes"),
-                ("reposted_videos", "list of reposts", "lists of reposts"),
-                ("pinned_videos", "list of pinned videos", "lists of pinned videos"),
-            )
-            if (together := combine_units(data, entity)).units
-        ]
-        words.append(
-            f"A panel of {pluralize(len(study.panel), 'account')} was asked {study.observe} for its lists; complete "
-            f"are {join_words(lists)}."
-            if lists
-            else f"A panel of {pluralize(len(study.panel), 'account')} is wanted; its lists were not asked yet."
-        )
-    return " ".join(words) or None
-
-
-def _requests_and_observations(data: ReportData) -> str:
-    overall, age = data.overall, data.ages[0]
-    if not overall.requests:
-        return "No request was sent."
-    counts = (
-        f" Videos were observed between {format_time(data.observed_range[0])} and {format_time(data.observed_range[1])}; counts of views, likes, "
-        f"comments and shares are those of the newest observation, when the median video was {format_number(age.median)} "
-        "days old."
-        if data.observed_range[0]
-        else ""
-    )
-    return (
-        f"Requests were sent between {format_time(overall.first_request)} and {format_time(overall.last_request)}: "
-        f"{format_number(overall.requests)} in all, of which {format_number(overall.failed - overall.refused)} failed and "
-        f"{format_number(overall.refused)} found the day's quota spent.{counts}"
-    )
-
-
-def _missing(data: ReportData) -> str:
-    if not data.gaps:
-        return "Nothing that the study wants is missing."
-    by_reason: Counter[tuple[str, str]] = Counter()
-    for gap in data.gaps:
-        by_reason[gap.state, gap.reason] += gap.units
-    reported = [
-        f"{format_number(units)} {state_label(state)} ({reason.rstrip('.')})"
-        for (state, reason), units in by_reason.most_common(MAX_REASONS)
-    ]
-    more = len(by_reason) - len(reported)
-    rest = f"; and for {pluralize(more, 'further reason')}" if more else ""
-    total = sum(by_reason.values())
-    return (
-        f"Of all units that were wanted (days, lists of comments or accounts, profiles), {format_number(total)} are not "
-        f"held, by state and reason: {'; '.join(reported)}{rest}. The table under coverage tells them by entity."
-    )
-
-
-def _sampling(data: ReportData, study: StudySpec) -> str:
-    if not data.sampled:
-        return (
-            "Nothing was sampled: every unit that the study wants has a sampling weight of 1."
-            if study.comments.videos != "top"
-            else "Comments are of the most commented videos only; they are no random sample and have no weights."
-        )
-    drawn = [
-        (
-            f"{pluralize(group.units, 'unit')} of {group.entity} with probability {group.inclusion_probability:g}, so that each "
-            f"stands for {format_number(round(1 / group.inclusion_probability, 2))}"
-        )
-        for group in data.sampled
-    ]
-    return f"Sampled: {join_words(drawn)}. The mart comments holds the weight of each comment (sampling_weight)."
-
-
-def _api_changes(data: ReportData) -> str:
-    if not data.api_changes:
-        return "No known break in the API's data is listed for these days."
-    published, asked = [day.day for day in data.days], [one.day for one in data.daily_requests]
-    parting = [
-        mark.text
-        for clock, days in (("published", published), ("observed", asked))
-        if days
-        for mark in change_markers(data.api_changes_of(clock), min(days), max(days))
-    ]
-    within = (
-        f"Within these days began or ended: {'; '.join(dict.fromkeys(parting))}. Compare rows from before and after "
-        "with care."
-        if parting
-        else "None of them began or ended within these days, so none parts these rows from each other."
-    )
-    return (
-        f"{pluralize(len(data.api_changes), 'known break')} in the API's data touch the days of publication or of asking; "
-        f"the table says which, and who tells of them. {within}"
-    )
-
-
-def _versions(data: ReportData, written: datetime) -> str:
-    found = [f"{name} {installed}" for name in SOFTWARE if (installed := _installed(name))]
-    return (
-        f"The marts were published on {format_time(data.built_at)}; this report was written on {format_time(written)} with "
-        f"{join_words([*found, f'Python {platform.python_version()}'])}."
-    )
-
-
-def _installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    columns = [*number_columns("no."), *text_columns("period", "depends on", "change", "description", "source")]
+    return ReportTable("Known API changes and incidents", columns, rows, note=NUMBERING_NOTE)

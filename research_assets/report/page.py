@@ -1,16 +1,17 @@
-"""Templates into HTML. They escape every text; only pictures and the style go in as they are."""
+"""Rendering of pages: Jinja templates to HTML, and the page of a report with its header and sections.
+
+Templates escape every text; only charts and the style sheet are included without escaping.
+Not here: the contents of sections (see sections.py and methods.py), the page of the codebook (see codebook.py).
+"""
 
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-from collections import Counter
-from collections.abc import Sequence
-from datetime import datetime
-
+from research_assets.planning.messages import pluralize
 from research_assets.report import drawing
 from research_assets.report.data import ReportData
 from research_assets.report.elements import ReportSection
@@ -20,20 +21,47 @@ from research_assets.report.formatting import (
     format_number,
     format_time,
     join_words,
-    pluralize,
     state_label,
 )
 from research_assets.study.spec import StudySpec
 
-# JOINED: """The page of a report: its head, and the sections in their order."""
-
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 TEMPLATE_FOLDER = Path(__file__).parent / "templates"
-_TICKS = re.compile("`([^`]+)`")
+_CODE = re.compile("`([^`]+)`")
+
+
+def render_report(
+    data: ReportData,
+    study: StudySpec,
+    origin: str,
+    now: datetime,
+    sections: Sequence[ReportSection],
+    codebook_file: str = "",
+) -> str:
+    """Return the HTML of a report.
+
+    `origin` is the address of the API, or `sandbox`, which shows a banner at the top of the page. `codebook_file` is
+    the name of the codebook in the same folder; empty if there is none.
+    """
+    return render_template(
+        "page.html",
+        study=study.name,
+        simulated=origin == "sandbox",
+        period=_period(study),
+        query=describe_query(study.query),
+        completeness=_completeness_sentence(data),
+        totals=_totals(data),
+        sections=sections,
+        written=format_time(now),
+        published=format_time(data.built_at),
+        codebook_file=codebook_file,
+    )
 
 
 def render_template(template: str, style: str = "", **values: Any) -> str:
-    """A whole document from a template of this folder, with the style that all share and more of its own."""
+    """Return the HTML of a template. `style` is CSS after that of page.css."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -44,57 +72,33 @@ def render_template(template: str, style: str = "", **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"ticked": _ticked, "breakable": _breakable}
+    environment.filters |= {"code": _mark_code, "breakable": _mark_breaks}
     shared: Mapping[str, Any] = {"style": Markup((TEMPLATE_FOLDER / "page.css").read_text() + style), "markup": Markup}
     return environment.get_template(template).render(**shared, **values)
 
 
-def _ticked(text: str) -> "Markup":
-    """A description with what stands between backticks set as code."""
+def _mark_code(text: str) -> "Markup":
+    """Return a text in which parts between backticks are marked as code."""
     from markupsafe import Markup, escape
 
-    return Markup(_TICKS.sub(r"<code>\1</code>", str(escape(text))))
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
 
 
-def _breakable(name: str) -> "Markup":
-    """A name that may be parted after its dots and underscores, where a line is too short for it."""
+def _mark_breaks(name: str) -> "Markup":
+    """Return a name with possible line breaks after its dots and underscores."""
     from markupsafe import Markup, escape
 
     return Markup(re.sub("([._])", r"\1<wbr>", str(escape(name))))
 
 
-def render_report(
-    data: ReportData, study: StudySpec, origin: str, now: datetime, sections: Sequence[ReportSection], beside: str = ""
-) -> str:
-    """The whole document. `origin` is the API's address, or `sandbox`, which the page says above everything.
-
-    `beside` is the name of the codebook in the same folder, empty if there is none.
-    """
-    return render_template(
-        "page.html",
-        study=study.name,
-        simulated=origin == "sandbox",
-        span=_span(study),
-        query=describe_query(study.query),
-        verdict=_completeness_sentence(data),
-        tiles=_tiles(data),
-        sections=sections,
-        written=format_time(now),
-        built=format_time(data.built_at),
-        beside=beside,
-    )
-
-
-def _span(study: StudySpec) -> str:
-    return (
-        f"{format_day(study.start)} to {format_day(study.end)}" if study.end else f"from {format_day(study.start)} on"
-    )
+def _period(study: StudySpec) -> str:
+    return f"{format_day(study.start)} to {format_day(study.end)}" if study.end else f"since {format_day(study.start)}"
 
 
 def _completeness_sentence(data: ReportData) -> str:
-    """Whether the days are all there, in one sentence."""
+    """Return how many days are complete, and the states of the others."""
     if not data.days:
-        return "No day was asked yet."
+        return "No day was requested yet."
     states = Counter(one.state for one in data.days)
     if states["complete"] == len(data.days):
         return f"All {pluralize(len(data.days), 'day')} are complete."
@@ -103,10 +107,13 @@ def _completeness_sentence(data: ReportData) -> str:
         for state in drawing.STATE_STYLES
         if state != "complete" and states[state]
     ]
-    return f"{states['complete']} of {pluralize(len(data.days), 'day')} are complete; the others are not: {join_words(others)}."
+    return (
+        f"{states['complete']} of {pluralize(len(data.days), 'day')} {'is' if states['complete'] == 1 else 'are'} "
+        f"complete; the others are not: {join_words(others)}."
+    )
 
 
-def _tiles(data: ReportData) -> list[tuple[str, str]]:
+def _totals(data: ReportData) -> list[tuple[str, str]]:
     overall = data.overall
     values = {
         "videos": overall.videos,

@@ -1,6 +1,8 @@
-"""What a report asks of the marts, as SQL: a constant for each query. `$study` is the study's name.
+"""Queries of a report: one SQL constant per query, and the functions that read `ReportData` from the marts.
 
-Columns come in the order of the dataclass that takes them. Braces are filled by `queries`, never with data.
+`$study` is the name of the study. The columns of a query are in the order of the fields of its dataclass. Braces are
+filled with SQL by `_Reader`, never with data.
+Not here: the shapes that are read (see data.py), the connection to the warehouse (see warehouse/reader.py).
 """
 
 from collections.abc import Sequence
@@ -30,20 +32,16 @@ from research_assets.report.data import (
 )
 from research_assets.report.drawing import MAX_DAYS
 from research_assets.settings import Settings
+from research_assets.storage.raw_sql import sql_identifier
 from research_assets.warehouse.reader import (
     WarehouseReadError,
     connect_read_only,
     read_marts,
     require_warehouse,
-    sql_identifier,
 )
 
-# JOINED: """The marts into `Facts`: every number of a report comes from here, none is made up elsewhere.
-#
-# The published warehouse is opened read-only, for as long as the queries take. It may have been built by another version
-# of the project; a mart that it lacks is an error that says so, but for those that the report can do without.
-# """
-
+TOP_N = 20
+"""Number of hashtags and of creators in a ranking."""
 
 TOTALS_SQL = """
 select
@@ -67,7 +65,7 @@ select day, state, n_videos, n_creators, n_comments, offered, kept, view_count_m
 from marts.study_days where study = $study order by day
 """
 
-# Windows of a search are units too where they were kept; only its days are what a study wants.
+# Search windows and canary videos can be units too; the days of the search are the expected units of a study.
 UNITS_SQL = """
 select
   entity, unit_kind, state, count(*),
@@ -78,18 +76,18 @@ where study = $study and (entity <> 'videos' or unit_kind = 'day')
 group by all order by entity, unit_kind, state
 """
 
-# A reason that names its unit would be as many reasons as units, and would name people.
+# Without the replacement there would be one reason per unit, and reasons would contain the names of people.
 MISSING_UNITS_SQL = """
 select
   entity, unit_kind, state,
-  min(told) || case when count(distinct told) > 1 then ' (and the like with other numbers)' else '' end,
+  min(masked) || case when count(distinct masked) > 1 then ' (and similar reasons with other numbers)' else '' end,
   count(*), min(next_try_at)
 from (
-  select *, coalesce(replace(reason, unit, '…'), 'no reason was given') as told
+  select *, coalesce(replace(reason, unit, '…'), 'no reason recorded') as masked
   from marts.coverage
   where study = $study and state <> 'complete' and (entity <> 'videos' or unit_kind = 'day')
 )
-group by entity, unit_kind, state, regexp_replace(told, '[0-9]+', '0', 'g')
+group by entity, unit_kind, state, regexp_replace(masked, '[0-9]+', '0', 'g')
 order by entity, unit_kind, state, count(*) desc
 """
 
@@ -106,7 +104,7 @@ select
 from marts.quota_usage where study = $study group by pool, endpoint order by pool desc, sum(n_requests) desc
 """
 
-# The mart counts by day; creators and medians of all days do not follow from those of each.
+# Not from the mart `hashtags`, which counts by day: creators and medians over all days do not follow from it.
 HASHTAGS_SQL = """
 select hashtag, count(*) as videos, count(distinct username), median(view_count)::double, sum(view_count)::bigint
 from (select username, view_count, unnest(hashtags) as hashtag from marts.videos where study = $study)
@@ -149,21 +147,22 @@ select floor(x / $width) * $width as low, count(*) from ({relation}) where x is 
 """
 
 COMMENTS_PER_VIDEO_SQL = """
-select coalesce(held, 0) as x
+select coalesce(n_comments, 0) as x
 from (
   select try_cast(unit as bigint) as video_id from marts.coverage
   where study = $study and entity = 'comments' and unit_kind = 'video' and state = 'complete'
-) as asked
+) as lists
 left join (
-  select video_id, count(*) as held from marts.comments where study = $study group by video_id
+  select video_id, count(*) as n_comments from marts.comments where study = $study group by video_id
 ) as comments using (video_id)
 """
 
 REPLIES_PER_COMMENT_SQL = """
-select coalesce(held, 0) as x
+select coalesce(n_replies, 0) as x
 from marts.comments as top
 left join (
-  select thread_root_id, count(*) as held from marts.comments where study = $study and is_reply group by thread_root_id
+  select thread_root_id, count(*) as n_replies from marts.comments
+  where study = $study and is_reply group by thread_root_id
 ) as replies on replies.thread_root_id = top.comment_id
 where top.study = $study and not top.is_reply
 """
@@ -208,13 +207,15 @@ select
 from marts.video_observations where study = $study group by 1 order by 1
 """
 
-# Numbered among all, so that a break has one number in every report and in the codebook.
+# Numbered over the whole mart, so that a change has the same number in every report and in the codebook.
 API_CHANGES_SQL = """
 select
   row_number() over (order by first_day nulls first, change_id),
   date_basis, first_day, last_day, "precision", title, description, source
 from marts.api_changes order by 1
 """
+
+OBSERVED_RANGE_SQL = "select min(observed_at), max(observed_at) from marts.video_observations where study = $study"
 
 AVAILABLE_SINCE_SQL = "select column_name, available_since from marts.codebook where mart = 'videos'"
 
@@ -231,36 +232,36 @@ select
 from marts.codebook order by mart, column_number
 """
 
-TOP_N = 20
-"""Hashtags and creators in a ranking."""
-
 
 def read_report_data(settings: Settings, study: str) -> ReportData:
-    """All that is told of a study. Raises ReadingError without a warehouse, or if it lacks a mart."""
+    """Return the contents of a study's report.
+
+    Raise WarehouseReadError if there is no warehouse, or if it lacks one of `REQUIRED_MARTS`.
+    """
     require_warehouse(settings)
     with connect_read_only(settings.warehouse) as connection:
         return _Reader(connection, study).read(published_at(settings))
 
 
 def published_at(settings: Settings) -> datetime:
-    """When the marts were published."""
+    """Return when the marts were published."""
     return datetime.fromtimestamp(settings.warehouse.stat().st_mtime, UTC)
 
 
 class _Reader:
-    """Queries about one study on one open connection."""
+    """Reads one study through one open connection."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, study: str) -> None:
         self._connection, self._study = connection, study
         self._marts = read_marts(connection)
-        if lacking := [mart for mart in REQUIRED_MARTS if mart not in self._marts]:
+        if missing := [mart for mart in REQUIRED_MARTS if mart not in self._marts]:
             raise WarehouseReadError(
-                f"The report on {study} cannot be written: the published warehouse has no mart {', '.join(lacking)}. "
-                "It was built by another version; build it anew by materializing the group warehouse."
+                f"The report on {study} cannot be written: the published warehouse has no mart {', '.join(missing)}, "
+                "because another version built it. Nothing was changed. Materialize the group warehouse."
             )
 
     def _rows(self, query: str, **more: Any) -> list[tuple[Any, ...]]:
-        # DuckDB refuses values for names that the query does not use.
+        # DuckDB raises an error for values whose name the query does not use.
         values = {name: value for name, value in ({"study": self._study} | more).items() if f"${name}" in query}
         return self._connection.execute(query, values).fetchall()
 
@@ -269,10 +270,9 @@ class _Reader:
         days = [StudyDay(*row) for row in self._rows(DAYS_SQL)]
         [(n_hashtags,)] = self._rows(N_HASHTAGS_SQL)
         [(top_share,)] = self._rows(TOP_SHARE_SQL)
-        [seen] = self._rows(
-            "select min(observed_at), max(observed_at) from marts.video_observations where study = $study"
-        )
-        weekly = seen[0] is not None and (seen[1] - seen[0]).days > MAX_DAYS
+        [observed_range] = self._rows(OBSERVED_RANGE_SQL)
+        first, last = observed_range
+        weekly = first is not None and (last - first).days > MAX_DAYS
         return ReportData(
             built_at=built,
             overall=StudyTotals(*self._rows(TOTALS_SQL)[0]),
@@ -292,32 +292,32 @@ class _Reader:
                 for name in ("Views", "Likes", "Comments", "Shares")
             ],
             threads=[
-                self._distribution("Comments held of a video", COMMENTS_PER_VIDEO_SQL, "videos"),
-                self._distribution("Replies held to a comment", REPLIES_PER_COMMENT_SQL, "comments"),
+                self._distribution("Comments per video", COMMENTS_PER_VIDEO_SQL, "videos"),
+                self._distribution("Replies per comment", REPLIES_PER_COMMENT_SQL, "comments"),
             ],
             depths=[(depth, number) for depth, number in self._rows(DEPTHS_SQL)],
             degrees=[DegreeShare(*row) for row in self._rows(DEGREES_SQL)],
             follow_lists=[FollowList(*row) for row in self._rows(FOLLOW_LISTS_SQL)],
             ages=[
-                self._distribution("Age of the video when counted, days", AGE_AT_OBSERVATION_SQL, linear=True),
+                self._distribution("Age of the video when observed, days", AGE_AT_OBSERVATION_SQL, linear=True),
                 self._distribution("Age of the counts, days", DATA_AGE_SQL, linear=True, built=built),
             ],
-            observed_range=seen,
+            observed_range=observed_range,
             observations=[(times, videos) for times, videos in self._rows(OBSERVATIONS_SQL)],
             observed=[
                 DailyObservations(*row)
                 for row in self._rows(DAILY_OBSERVATIONS_SQL.format(unit="week" if weekly else "day"))
             ],
             observed_step=7 if weekly else 1,
-            api_changes=self._epochs(days, units, seen),
+            api_changes=self._api_changes(days, units, observed_range),
             sampled=[SampledUnits(*row) for row in self._rows(SAMPLED_SQL)],
-            column_fill=self._filled(),
+            column_fill=self._column_fill(),
         )
 
     def _distribution(
         self, name: str, relation: str, unit: str = "videos", *, linear: bool = False, **more: Any
     ) -> Distribution:
-        """The distribution of column `x` of a query; in bins 1, 2, 5, 10, 20, ... or of equal width."""
+        """Return the distribution of column `x` of a query, in bins from 1, 2, 5, 10, 20 … or of equal width."""
         [counts] = self._rows(QUARTILES_SQL.format(relation=relation), **more)
         if linear:
             least, most = counts[6], counts[7]
@@ -330,32 +330,38 @@ class _Reader:
         number, absent, zeros, quartile, median, upper, _, most = counts
         return Distribution(name, unit, number, absent, zeros, bins, quartile, median, upper, most)
 
-    def _filled(self) -> list[ColumnFill]:
-        """The columns of the videos as the study fills them; the codebook knows since when the API has them."""
+    def _column_fill(self) -> list[ColumnFill]:
+        """Return the columns of the mart `videos` with the number of the study's videos that have a value."""
         columns = self._marts["videos"].columns
         counts = ", ".join(f"count({sql_identifier(column.name)})" for column in columns)
-        [filled] = self._rows(f"select {counts} from marts.videos where study = $study")
+        [n_filled] = self._rows(f"select {counts} from marts.videos where study = $study")
         since = dict(self._rows(AVAILABLE_SINCE_SQL)) if "codebook" in self._marts else {}
         return [
             ColumnFill(column.name, column.description, number, since.get(column.name))
-            for column, number in zip(columns, filled, strict=True)
+            for column, number in zip(columns, n_filled, strict=True)
         ]
 
-    def _epochs(
-        self, days: Sequence[StudyDay], units: Sequence[UnitGroup], seen: Sequence[datetime | None]
+    def _api_changes(
+        self, days: Sequence[StudyDay], units: Sequence[UnitGroup], observed_range: Sequence[datetime | None]
     ) -> list[ApiChange]:
-        """The breaks that touch the days of the study, or the time in which it was asked."""
+        """Return the API changes that affect the publication dates or the collection dates of the study."""
         if "api_changes" not in self._marts:
             return []
-        moments = [*seen, *(moment for unit in units for moment in (unit.first_at, unit.last_at))]
-        asked = [moment.date() for moment in moments if moment]
-        touched: dict[str, Sequence[date]] = {"published": [day.day for day in days], "observed": asked}
+        times = [*observed_range, *(time for group in units for time in (group.first_at, group.last_at))]
+        dates: dict[str, Sequence[date]] = {
+            "published": [day.day for day in days],
+            "observed": [time.date() for time in times if time],
+        }
         changes = [ApiChange(*row) for row in self._rows(API_CHANGES_SQL)]
-        return [change for change in changes if (of := touched[change.date_basis]) and change.affects(min(of), max(of))]
+        return [
+            change
+            for change in changes
+            if (affected := dates[change.date_basis]) and change.affects(min(affected), max(affected))
+        ]
 
 
 def _bin_width(spread: float) -> float:
-    """A round width that gives about twenty bins, at least one day wide."""
+    """Return a round bin width of at least 1 that divides the range into at most twenty bins."""
     for exponent in range(6):
         for digit in (1, 2, 5):
             if spread / (digit * 10**exponent) <= 20:

@@ -1,6 +1,8 @@
-"""Reports over HTTP on this machine alone, because a browser follows no link from a page of the UI to a file.
+"""HTTP server for reports, on the loopback interface only.
 
-Serves the finished reports of one folder, by their names, and nothing else. Who may open the UI may open them.
+A browser does not follow links from a page of Dagster's UI to a file, so `research-assets ui` serves the reports. The
+server answers requests for the reports of one folder and for nothing else. Anyone who can open the UI can open them.
+Not here: the process that starts it (see cli/ui.py).
 """
 
 import threading
@@ -21,14 +23,14 @@ HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-"""With every answer: a report needs its own style and pictures, and nothing else may run or be fetched."""
+"""Headers of every response: only the page's own style and pictures are allowed; no script runs, nothing is fetched."""
 
 
 @contextmanager
 def serve_reports(folder: Path, port: int = 0) -> Iterator[str]:
-    """Serve the reports of a folder while the block lasts; gives the address. Port 0 takes a free one.
+    """Serve the reports of a folder within a `with` block and yield the address. Port 0 selects a free port.
 
-    The folder need not be there yet. Raises OSError if the port is taken.
+    The folder may be created later. Raise OSError if the port is in use.
     """
     server = ThreadingHTTPServer((HOST, port), _handler(folder))
     server.daemon_threads = True
@@ -44,17 +46,17 @@ def serve_reports(folder: Path, port: int = 0) -> Iterator[str]:
 
 def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
     class Reports(BaseHTTPRequestHandler):
-        """Answers GET for `/` and `/<study>.html`."""
+        """Handles GET requests for `/` and `/<study>.html`."""
 
         server_version = "reports"
         sys_version = ""
 
         def do_GET(self) -> None:
-            """One report, or the list of them."""
-            # A page from elsewhere could reach this server under a name of its own that resolves to this machine.
+            """Send a report, or the list of reports."""
+            # DNS rebinding: a foreign page could reach this server under a host name that resolves to this machine.
             host, _, _ = self.headers.get("Host", "").rpartition(":")
             if host not in (HOST, "localhost"):
-                self._answer(HTTPStatus.FORBIDDEN, "<p>This server answers to its own address only.</p>")
+                self._answer(HTTPStatus.FORBIDDEN, "<p>This server accepts requests for its own address only.</p>")
                 return
             name = self.path.partition("?")[0].removeprefix("/")
             found = {path.name: path for path in folder.glob("*.html") if not path.name.startswith(".")}
@@ -76,12 +78,12 @@ def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Say nothing: names of studies in a terminal help nobody."""
+            """Log nothing: requests for reports are of no use in the terminal of the UI."""
 
     return Reports
 
 
 _NOT_FOUND_PAGE = (
-    "<!doctype html><title>No report</title><p>There is no such report. Write it: materialize the asset "
+    "<!doctype html><title>No report</title><p>This report does not exist. To write it, materialize the asset "
     "<code>report</code> of the study in Dagster's UI, or run <code>research-assets report</code>.</p>"
 )

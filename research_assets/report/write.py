@@ -1,4 +1,8 @@
-"""A report from the warehouse to its file: read, drawn, published by one rename, for its owner's eyes alone."""
+"""Writing of reports: read the marts, build the sections, replace the files of a report and the codebook atomically.
+
+Files are readable by their owner only.
+Not here: the Dagster asset (see assets/report.py), the command (see cli/report.py).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,17 +34,17 @@ from research_assets.study.spec import StudySpec
 from research_assets.warehouse.reader import connect_read_only, is_simulated
 
 UI_PICTURES = ("volume", "coverage", "quota")
-"""Figures that are shown in the UI as well."""
-
+"""Figures that Dagster's UI shows as well."""
 
 SANDBOX_ORIGIN = "sandbox"
+"""Origin of simulated data, in place of the address of the API."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenReport:
-    """A report on the disk: its file, what it is founded on, and its main pictures as PNG by name.
+    """A written report: its file, its data, and the pictures for Dagster's UI as PNG by name.
 
-    `codebook` is the page of all marts beside it, None if the warehouse has no codebook.
+    `codebook` is the file of the codebook; None if the warehouse has no codebook.
     """
 
     path: Path
@@ -50,14 +54,14 @@ class WrittenReport:
 
 
 def report_path(settings: Settings, study: str) -> Path:
-    """Where the report of a study is."""
+    """Return the path of a study's report."""
     return settings.reports / f"{study}.html"
 
 
 def write_report(settings: Settings, study: StudySpec, now: datetime) -> WrittenReport:
-    """Write the report of a study from the published marts, and the codebook beside it; older ones are replaced.
+    """Write the report of a study and the codebook from the published marts; older files are replaced.
 
-    Raises ReadingError if there is no warehouse, or none that holds what is needed.
+    Raise WarehouseReadError if there is no warehouse or if it lacks a required mart.
     """
     data = read_report_data(settings, study.name)
     origin = _origin(settings)
@@ -65,30 +69,31 @@ def write_report(settings: Settings, study: StudySpec, now: datetime) -> Written
     path = report_path(settings, study.name)
     private_folder(settings.reports)
     codebook = write_codebook(settings, now)
-    beside = codebook.name if codebook else ""
-    write_private(path, render_report(data, study, origin, now, sections, beside).encode())
+    codebook_file = codebook.name if codebook else ""
+    write_private(path, render_report(data, study, origin, now, sections, codebook_file).encode())
     figures = {figure.name: figure for section in sections for figure in section.figures}
     pictures = {name: drawing.to_png(figures[name].svg) for name in UI_PICTURES if name in figures}
     return WrittenReport(path, codebook, data, pictures)
 
 
 def write_codebook(settings: Settings, now: datetime) -> Path | None:
-    """Write the page of all marts into the folder of the reports; None, and no page, without the mart `codebook`."""
+    """Write the codebook of all marts into the folder of the reports and return its path.
+
+    Without the mart `codebook` return None and remove an older file.
+    """
     path = settings.reports / CODEBOOK_FILE
     with connect_read_only(settings.warehouse) as connection:
         codebook = read_codebook(connection)
     if codebook is None:
         path.unlink(missing_ok=True)
         return None
-    built = published_at(settings)
-    write_private(
-        path, render_codebook(codebook, simulated=_origin(settings) == SANDBOX_ORIGIN, built=built, now=now).encode()
-    )
+    simulated, built = _origin(settings) == SANDBOX_ORIGIN, published_at(settings)
+    write_private(path, render_codebook(codebook, simulated=simulated, built=built, now=now).encode())
     return path
 
 
 def _origin(settings: Settings) -> str:
-    """The API's address, or `sandbox`: where the data root was filled from, or would be."""
+    """Return the address of the API that the data come from, or `sandbox`."""
     return SANDBOX_ORIGIN if is_simulated(settings) else settings.origin
 
 

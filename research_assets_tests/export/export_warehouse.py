@@ -1,4 +1,4 @@
-"""A warehouse made by hand, with what is hard to export: long ids, formulas, line ends, nulls, mentions."""
+"""A warehouse with values that are difficult to export: long ids, formulas, line ends, nulls, mentions."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -92,7 +92,7 @@ COVERAGE: list[tuple[Any, ...]] = [
 
 
 def make_warehouse(root: Path) -> Settings:
-    """A data root with that warehouse."""
+    """Return settings of a new data folder with this warehouse."""
     (root / "state").mkdir(mode=0o700, parents=True)
     settings = Settings.from_env({"RESEARCH_DATA": str(root)})
     with duckdb.connect(str(settings.warehouse)) as connection:

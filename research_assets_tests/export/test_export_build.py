@@ -1,4 +1,4 @@
-"""Making an export: what goes in, what is told of it, and that it is whole or not there."""
+"""Building an export: its contents, its README and manifest; a failed export leaves no files."""
 
 import csv
 import json
@@ -22,29 +22,29 @@ def tables(result: Export) -> dict[str, int]:
     return result.rows
 
 
-def test_everything_is_exported_in_every_format(full_export: Export) -> None:
+def test_export_contains_every_mart_in_every_format(full_export: Export) -> None:
     assert tables(full_export) == {"videos": 3, "comments": 2, "users": 2, "coverage": 5, "quota_usage": 1}
     assert {file.format for file in full_export.files} == {"parquet", "csv", "stata"}
     assert all((full_export.folder / file.path).stat().st_size == file.bytes for file in full_export.files)
     assert full_export.folder.name == "all-20260302T090000Z"
 
 
-def test_the_folder_is_private_and_says_what_it_is(full_export: Export, export_settings: Settings) -> None:
+def test_folder_is_private_and_has_a_readme_and_a_codebook(full_export: Export, export_settings: Settings) -> None:
     assert all(
         path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
         for path in (export_settings.exports, full_export.folder, *full_export.folder.rglob("*"))
     )
     text = (full_export.folder / "README.md").read_text()
-    for said in (
+    for sentence in (
         "Exported at 2026-03-02 09:00:00 UTC by research-assets ",
         "| `videos` | 3 | one video of one study. |",
         "Study `garden`, 2026-02-01 to now",
         '"hashtag_name", "field_values": ["garten"]',
         "| garden | comments | complete | 1 | 100 | 2 | 2 |",
         "| garden | users | missing | 1 | 0 | 0 | 0 |",
-        "a panel of 1 accounts",
+        "a panel of 1 account",
     ):
-        assert said in text
+        assert sentence in text
     assert "Simulated data" not in text
     with (full_export.folder / "codebook.csv").open() as file:
         columns = list(csv.DictReader(file))
@@ -56,7 +56,7 @@ def test_the_folder_is_private_and_says_what_it_is(full_export: Export, export_s
     assert len(described) == len(columns) == number[0]
 
 
-def test_the_codebook_takes_in_what_the_mart_of_that_name_knows(own_export_settings: Settings) -> None:
+def test_codebook_csv_includes_columns_of_the_mart_codebook(own_export_settings: Settings) -> None:
     with duckdb.connect(str(own_export_settings.warehouse)) as connection:
         connection.execute(
             "CREATE TABLE marts.codebook AS SELECT 'videos' AS mart, 'view_count' AS column_name, 'views' AS unit, "
@@ -65,37 +65,37 @@ def test_the_codebook_takes_in_what_the_mart_of_that_name_knows(own_export_setti
     request = ExportRequest(marts=("videos",), formats=CSV, pseudonymous=True)
     with (export(own_export_settings, request, [], NOW).folder / "codebook.csv").open() as file:
         columns = {row["column"]: row for row in csv.DictReader(file)}
-    reported = {name: columns["view_count"][name] for name in ("unit", "source_field", "available_since", "treatment")}
-    assert list(reported.values()) == ["views", "videos.view_count", "2023", "kept"]
+    values = {name: columns["view_count"][name] for name in ("unit", "source_field", "available_since", "treatment")}
+    assert list(values.values()) == ["views", "videos.view_count", "2023", "kept"]
     assert columns["day"]["unit"] == ""
 
 
-def test_simulated_data_says_so(own_export_settings: Settings) -> None:
+def test_readme_declares_simulated_data(own_export_settings: Settings) -> None:
     (own_export_settings.state / "origin").write_text("sandbox")
     text = (export(own_export_settings, ExportRequest(formats=CSV), [], NOW).folder / "README.md").read_text()
     assert "**Simulated data**" in text
     assert "> Simulated data: TikTok Research API" in text
 
 
-def test_a_study_some_marts_and_days(own_export_settings: Settings) -> None:
+def test_export_is_limited_to_studies_marts_and_days(own_export_settings: Settings) -> None:
     one = export(own_export_settings, ExportRequest(studies=("bikes",), formats=CSV), [STUDY], NOW)
     assert tables(one) == {"videos": 1, "comments": 0, "users": 0, "coverage": 0, "quota_usage": 0}
     assert one.folder.name == "bikes-20260302T090000Z"
-    # The README quotes the studies that are exported, not those that are declared.
+    # The README quotes the exported studies, not all defined studies.
     assert "no study file any more" in (one.folder / "README.md").read_text()
     days = export(
         own_export_settings, ExportRequest(first=date(2026, 2, 2), last=date(2026, 2, 2), formats=CSV), [], NOW
     )
     assert tables(days) == {"videos": 2, "comments": 0, "coverage": 1, "quota_usage": 0}
-    assert "Left out: `users`: " in (days.folder / "README.md").read_text()
+    assert "Skipped: `users`. Reason: rows belong to no single day" in (days.folder / "README.md").read_text()
     named = export(
         own_export_settings, ExportRequest(marts=("users", "videos"), last=date(2026, 2, 1), formats=CSV), [], NOW
     )
     assert tables(named) == {"users": 2, "videos": 1}
-    assert "| `users` | 2 |  (not narrowed to the days) |" in (named.folder / "README.md").read_text()
+    assert "| `users` | 2 |  (all days) |" in (named.folder / "README.md").read_text()
 
 
-def test_only_ids(own_export_settings: Settings) -> None:
+def test_export_of_ids_contains_only_ids(own_export_settings: Settings) -> None:
     result = export(own_export_settings, ExportRequest(studies=("garden",), ids_only=True), [STUDY], NOW)
     assert (result.folder / "ids.csv").read_text().splitlines() == [
         "entity,id,video_id,date",
@@ -110,19 +110,19 @@ def test_only_ids(own_export_settings: Settings) -> None:
     assert "research-assets rehydrate ids.csv" in text
 
 
-def test_what_was_made_is_found_again(own_export_settings: Settings) -> None:
+def test_list_exports_returns_every_export(own_export_settings: Settings) -> None:
     assert list_exports(own_export_settings) == []
     first = export(
         own_export_settings, ExportRequest(studies=("garden",), first=date(2026, 2, 1), pseudonymous=True), [STUDY], NOW
     )
     second = export(own_export_settings, ExportRequest(ids_only=True), [STUDY], NOW + timedelta(seconds=1))
-    again = export(own_export_settings, ExportRequest(ids_only=True), [STUDY], NOW + timedelta(seconds=1))
-    assert again.folder.name == f"{second.folder.name}-2"
-    assert list_exports(own_export_settings) == [first, second, again]
+    third = export(own_export_settings, ExportRequest(ids_only=True), [STUDY], NOW + timedelta(seconds=1))
+    assert third.folder.name == f"{second.folder.name}-2"
+    assert list_exports(own_export_settings) == [first, second, third]
     assert json.loads((first.folder / "manifest.json").read_text())["software"].startswith("research-assets ")
 
 
-def test_a_manifest_that_cannot_be_read_is_told_not_passed_over(own_export_settings: Settings) -> None:
+def test_list_exports_fails_for_an_unreadable_manifest(own_export_settings: Settings) -> None:
     result = export(own_export_settings, ExportRequest(ids_only=True), [], NOW)
     for broken in ("", "{}", '{"request": {"studies": []}}'):
         (result.folder / "manifest.json").write_text(broken)
@@ -134,37 +134,42 @@ def test_a_manifest_that_cannot_be_read_is_told_not_passed_over(own_export_setti
     ("studies", "title"),
     [((), "all"), (("a",), "a"), (("a", "b", "c"), "a-b-c"), (("a", "b", "c", "d"), "4-studies")],
 )
-def test_the_folder_is_named_for_its_studies(studies: tuple[str, ...], title: str) -> None:
+def test_folder_name_contains_the_studies(studies: tuple[str, ...], title: str) -> None:
     assert ExportRequest(studies=studies).folder_name == title
 
 
 @pytest.mark.parametrize(
-    ("order", "said"),
+    ("export_request", "message"),
     [
-        (ExportRequest(marts=("vids",)), "There is no mart vids; there are: comments, coverage, quota_usage, users, videos"),
+        (
+            ExportRequest(marts=("vids",)),
+            "There is no mart vids; there are: comments, coverage, quota_usage, users, videos",
+        ),
         (ExportRequest(formats=("xlsx",)), "There is no format xlsx; there are: parquet, csv, stata"),
         (ExportRequest(first=date(2026, 2, 2), last=date(2026, 2, 1)), "The last day, 2026-02-01, is before the first"),
         (ExportRequest(ids_only=True, pseudonymous=True), "either pseudonymous or of ids only"),
-        (ExportRequest(ids_only=True, marts=("videos",)), "leave the marts out"),
+        (ExportRequest(ids_only=True, marts=("videos",)), "Name no marts"),
     ],
 )
-def test_an_order_that_cannot_be_met_says_what_can(
-    own_export_settings: Settings, order: ExportRequest, said: str
+def test_invalid_export_requestfails_with_a_message(
+    own_export_settings: Settings, export_request: ExportRequest, message: str
 ) -> None:
-    with pytest.raises(ExportError, match=said):
-        export(own_export_settings, order, [], NOW)
+    with pytest.raises(ExportError, match=message):
+        export(own_export_settings, export_request, [], NOW)
     assert list_exports(own_export_settings) == []
 
 
-def test_an_unknown_study_and_a_missing_warehouse(own_export_settings: Settings, settings: Settings) -> None:
-    with pytest.raises(WarehouseReadError, match="Nothing is held of the study gardn; there are: bikes, garden"):
+def test_export_fails_for_an_unknown_study_and_without_a_warehouse(
+    own_export_settings: Settings, settings: Settings
+) -> None:
+    with pytest.raises(WarehouseReadError, match="There is no data of the study gardn; there are: bikes, garden"):
         export(own_export_settings, ExportRequest(studies=("gardn",)), [], NOW)
     with pytest.raises(WarehouseReadError, match="no warehouse"):
         export(settings, ExportRequest(), [], NOW)
     assert not settings.exports.exists()
 
 
-def test_too_much_for_stata_is_told_and_leaves_nothing(
+def test_too_many_rows_for_stata_fail_and_leave_no_files(
     own_export_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stata, "MAX_ROWS", 2)
@@ -173,7 +178,7 @@ def test_too_much_for_stata_is_told_and_leaves_nothing(
     assert list(own_export_settings.exports.iterdir()) == []
 
 
-def test_a_failure_of_the_disk_leaves_nothing(own_export_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_fails_and_leaves_no_files(own_export_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> int:
         raise duckdb.IOException("No space left on device")
 
@@ -183,12 +188,12 @@ def test_a_failure_of_the_disk_leaves_nothing(own_export_settings: Settings, mon
     assert list(own_export_settings.exports.iterdir()) == []
 
 
-def test_what_a_killed_export_left_is_cleared_away_after_a_day(own_export_settings: Settings) -> None:
+def test_temporary_folder_of_a_killed_export_is_removed_after_a_day(own_export_settings: Settings) -> None:
     export(own_export_settings, ExportRequest(ids_only=True), [], NOW)
     for name, age in ((".old.tmp", 25), (".new.tmp", 1)):
-        left: Path = own_export_settings.exports / name
-        (left / "csv").mkdir(parents=True)
-        moment = (NOW - timedelta(hours=age)).timestamp()
-        os.utime(left, (moment, moment))
+        folder: Path = own_export_settings.exports / name
+        (folder / "csv").mkdir(parents=True)
+        modified = (NOW - timedelta(hours=age)).timestamp()
+        os.utime(folder, (modified, modified))
     export(own_export_settings, ExportRequest(ids_only=True), [], NOW)
     assert sorted(path.name for path in own_export_settings.exports.glob(".*")) == [".new.tmp"]

@@ -1,4 +1,4 @@
-"""What was exported is read back by pandas and DuckDB, and held against what R, Excel and Stata make of a file."""
+"""Exported files, read with pandas and DuckDB and checked by the rules of R, Excel and Stata."""
 
 import json
 import re
@@ -15,13 +15,13 @@ from research_assets.settings import Settings
 from research_assets_tests.export.export_warehouse import COMMENT, LONG, OTHER, REPLY, THIRD, VIDEO, VIDEOS, VIEWS, at
 
 R_NUMBER = re.compile(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?L?\s*|0[xX][0-9a-fA-F]+|NA|NaN|[-+]?Inf")
-"""What R's `type.convert` takes for a number."""
+"""Text that R's `type.convert` converts to a number."""
 
 FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")
 
 
 def as_text(export: Export, mart: str) -> list[dict[str, str | None]]:
-    """A CSV file cell by cell, as DuckDB reads it without guessing."""
+    """Return the cells of a CSV file as text; DuckDB detects no types."""
     with duckdb.connect() as connection:
         relation = connection.sql(
             f"FROM read_csv('{export.folder / 'csv' / mart}.csv', all_varchar = true, header = true, "
@@ -31,7 +31,7 @@ def as_text(export: Export, mart: str) -> list[dict[str, str | None]]:
 
 
 def undo_escaping(cell: str | None) -> str | None:
-    """A text as it was before it was made safe, by the rules that the README states."""
+    """Return the original text of a CSV cell, by the rules in the README."""
     if cell is None:
         return None
     if re.fullmatch(r"id_\d{16,}", cell):
@@ -39,7 +39,7 @@ def undo_escaping(cell: str | None) -> str | None:
     return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(FORMULA) else cell
 
 
-def test_parquet_is_what_the_warehouse_holds(full_export: Export, export_settings: Settings) -> None:
+def test_parquet_equals_the_warehouse(full_export: Export, export_settings: Settings) -> None:
     with duckdb.connect(str(export_settings.warehouse), read_only=True) as connection:
         for mart in ("videos", "comments", "users", "coverage", "quota_usage"):
             file = f"'{full_export.folder}/parquet/{mart}.parquet'"
@@ -48,7 +48,7 @@ def test_parquet_is_what_the_warehouse_holds(full_export: Export, export_setting
             assert connection.sql(f"FROM marts.{mart} EXCEPT ALL FROM {file}").fetchall() == []
 
 
-def test_csv_keeps_every_character_and_tells_missing_from_empty(full_export: Export) -> None:
+def test_csv_keeps_every_character_and_separates_missing_from_empty(full_export: Export) -> None:
     rows = {row["video_id"]: row for row in as_text(full_export, "videos")}
     assert set(rows) == {f"id_{video}" for video in (VIDEO, OTHER, THIRD)}
     for video in VIDEOS:
@@ -71,7 +71,7 @@ def test_csv_keeps_every_character_and_tells_missing_from_empty(full_export: Exp
     assert (one["is_stem_verified"], two["is_stem_verified"], three["is_stem_verified"]) == ("true", None, "false")
 
 
-def test_no_cell_is_a_formula_and_no_id_a_number(full_export: Export) -> None:
+def test_csv_has_no_formula_and_no_numeric_id(full_export: Export) -> None:
     for mart in ("videos", "comments", "users", "coverage", "quota_usage"):
         for row in as_text(full_export, mart):
             for column, cell in row.items():
@@ -83,7 +83,7 @@ def test_no_cell_is_a_formula_and_no_id_a_number(full_export: Export) -> None:
                 assert not cell.startswith(FORMULA) or R_NUMBER.fullmatch(cell), (mart, column, cell)
 
 
-def test_csv_begins_with_the_mark_for_excel_and_ends_lines_plainly(full_export: Export) -> None:
+def test_csv_begins_with_a_byte_order_mark_and_ends_with_a_line_feed(full_export: Export) -> None:
     for path in (full_export.folder / "csv").iterdir():
         content = path.read_bytes()
         assert content.startswith(b"\xef\xbb\xbf")
@@ -92,22 +92,22 @@ def test_csv_begins_with_the_mark_for_excel_and_ends_lines_plainly(full_export: 
         assert b"\0" not in content
 
 
-def test_csv_is_read_by_pandas_as_the_readme_says(full_export: Export) -> None:
-    said: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
-    videos = pd.read_csv(full_export.folder / "csv" / "videos.csv", **said)
+def test_pandas_reads_csv_with_the_options_of_the_readme(full_export: Export) -> None:
+    options: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
+    videos = pd.read_csv(full_export.folder / "csv" / "videos.csv", **options)
     assert list(videos["video_id"].str.removeprefix("id_").astype("int64")) == [VIDEO, OTHER, THIRD]
     assert list(videos["region_code"][:2]) == ["NA", "DE"]
     assert videos["view_count"][2] == 12
-    comments = pd.read_csv(full_export.folder / "csv" / "comments.csv", **said)
+    comments = pd.read_csv(full_export.folder / "csv" / "comments.csv", **options)
     assert comments["parent_comment_id"][1] == f"id_{COMMENT}"
-    # Also a reader who sets nothing gets the ids unharmed.
+    # Without options the ids are intact too.
     assert list(pd.read_csv(full_export.folder / "csv" / "comments.csv")["comment_id"]) == [
         f"id_{COMMENT}",
         f"id_{REPLY}",
     ]
 
 
-def test_stata_holds_ids_as_text_and_the_rest_by_its_own_rules(full_export: Export) -> None:
+def test_stata_file_has_ids_as_text_and_values_in_stata_types(full_export: Export) -> None:
     path = full_export.folder / "stata" / "videos.dta"
     videos = pd.read_stata(path).set_index("video_id")
     assert list(videos.index) == [str(VIDEO), str(OTHER), str(THIRD)]
@@ -137,12 +137,12 @@ def test_stata_holds_ids_as_text_and_the_rest_by_its_own_rules(full_export: Expo
 
 
 @pytest.mark.parametrize("mart", ["videos", "comments", "users", "coverage", "quota_usage"])
-def test_every_stata_file_has_the_rows_of_its_mart(full_export: Export, mart: str) -> None:
+def test_stata_file_has_every_row_of_its_mart(full_export: Export, mart: str) -> None:
     (rows,) = {file.rows for file in full_export.files if file.mart == mart}
     assert len(pd.read_stata(full_export.folder / "stata" / f"{mart}.dta")) == rows
 
 
-def test_stata_names_are_short_and_different() -> None:
+def test_stata_names_are_short_and_unique() -> None:
     long = "a_name_that_is_longer_than_stata_takes"
     names = stata_names([long + "_one", long + "_two", "in", "views"])
     assert len(set(names.values())) == 4

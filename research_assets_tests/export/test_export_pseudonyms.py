@@ -1,4 +1,4 @@
-"""Pseudonyms: what points to people is gone from every file, the same value has the same pseudonym everywhere."""
+"""Pseudonyms: no file identifies people, and the same value has the same pseudonym in every export."""
 
 import hashlib
 import hmac
@@ -33,7 +33,7 @@ def rows(export: Export, mart: str) -> list[dict[str, Any]]:
         return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
 
 
-def test_a_pseudonym_is_the_keyed_hash_of_kind_and_value() -> None:
+def test_pseudonym_is_the_keyed_hash_of_kind_and_value() -> None:
     expected = hmac.new(KEY, b"user\0anna", hashlib.sha256).hexdigest()[:20]
     pseudonym = make_pseudonymizer(KEY)
     assert pseudonym("user", "anna") == pseudonym("user", "Anna") == f"user_{expected}"
@@ -78,7 +78,7 @@ def test_accounts_and_ids_join_across_tables(pseudonymous_export: Export, export
     ]
 
 
-def test_nothing_in_the_folder_points_to_anybody(pseudonymous_export: Export, export_settings: Settings) -> None:
+def test_no_file_of_the_folder_identifies_people(pseudonymous_export: Export, export_settings: Settings) -> None:
     people = re.compile(r"anna|ben\.k|carla|x\.org|Ben K|12345678901234567", re.IGNORECASE)
     ids = {str(number) for number in (VIDEO, OTHER, THIRD, COMMENT, REPLY)}
     for path in pseudonymous_export.folder.rglob("*"):
@@ -93,25 +93,25 @@ def test_nothing_in_the_folder_points_to_anybody(pseudonymous_export: Export, ex
         assert export_settings.pseudonym_key.read_text().strip() not in content
 
 
-def test_the_readme_leaves_names_out_of_the_query_and_warns(pseudonymous_export: Export, full_export: Export) -> None:
+def test_readme_omits_names_of_the_query_and_warns(pseudonymous_export: Export, full_export: Export) -> None:
     text = (pseudonymous_export.folder / "README.md").read_text()
-    assert '"field_values": "2 left out"' in text
+    assert '"field_values": "2 omitted"' in text
     assert '"garten"' in text
-    assert "A pseudonym is not anonymity" in text
+    assert "Pseudonymous data are not anonymous" in text
     assert "pseudonym of the account" in (pseudonymous_export.folder / "codebook.csv").read_text()
     assert '"field_values": ["anna", "ben"]' in (full_export.folder / "README.md").read_text()
 
 
-def test_the_same_key_gives_the_same_pseudonyms_in_the_next_export(
+def test_same_key_yields_the_same_pseudonyms_in_the_next_export(
     pseudonymous_export: Export, export_settings: Settings, tmp_path: Path
 ) -> None:
-    again = export(export_settings, ExportRequest(marts=("users",), formats=("parquet",), pseudonymous=True), [], NOW)
-    assert rows(again, "users") == rows(pseudonymous_export, "users")
-    elsewhere = export(make_warehouse(tmp_path / "own"), again.request, [], NOW)
-    assert rows(elsewhere, "users") != rows(pseudonymous_export, "users")
+    second = export(export_settings, ExportRequest(marts=("users",), formats=("parquet",), pseudonymous=True), [], NOW)
+    assert rows(second, "users") == rows(pseudonymous_export, "users")
+    other_project = export(make_warehouse(tmp_path / "own"), second.request, [], NOW)
+    assert rows(other_project, "users") != rows(pseudonymous_export, "users")
 
 
-def test_the_key_is_private_and_lies_apart(tmp_path: Path) -> None:
+def test_key_is_private_and_in_its_own_file(tmp_path: Path) -> None:
     path = tmp_path / "keys" / "project.key"
     key = load_or_create_key(path)
     assert (len(key), path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (32, 0o600, 0o700)
@@ -121,22 +121,22 @@ def test_the_key_is_private_and_lies_apart(tmp_path: Path) -> None:
     assert settings.pseudonym_key == path
 
 
-def test_a_key_that_others_can_read_or_that_is_none_is_refused(own_export_settings: Settings) -> None:
+def test_export_rejects_a_readable_or_invalid_key(own_export_settings: Settings) -> None:
     path = own_export_settings.pseudonym_key
     key = load_or_create_key(path)
     path.chmod(0o640)
-    with pytest.raises(ExportError, match="can be read by others"):
+    with pytest.raises(ExportError, match="can be read by other users"):
         export(own_export_settings, ExportRequest(pseudonymous=True), [], NOW)
     path.chmod(0o600)
     path.write_text("secret")
-    with pytest.raises(ExportError, match="holds no key of 64") as reported:
+    with pytest.raises(ExportError, match="contains no key of 64") as raised:
         export(own_export_settings, ExportRequest(pseudonymous=True), [], NOW)
-    assert "secret" not in str(reported.value)
-    assert key.hex() not in str(reported.value)
+    assert "secret" not in str(raised.value)
+    assert key.hex() not in str(raised.value)
     assert not own_export_settings.exports.exists()
 
 
-def test_a_column_that_nobody_thought_about_is_refused(own_export_settings: Settings) -> None:
+def test_export_rejects_a_column_without_a_treatment(own_export_settings: Settings) -> None:
     with duckdb.connect(str(own_export_settings.warehouse)) as connection:
         connection.execute("ALTER TABLE marts.users ADD COLUMN phone VARCHAR")
     with pytest.raises(ExportError, match=r"The mart users has columns .*: phone\. Nothing was exported"):
@@ -145,13 +145,13 @@ def test_a_column_that_nobody_thought_about_is_refused(own_export_settings: Sett
     assert export(own_export_settings, ExportRequest(marts=("videos",), pseudonymous=True), [], NOW).files
 
 
-def test_no_column_is_in_the_table_twice() -> None:
+def test_every_column_has_one_treatment() -> None:
     for mart, treated in TREATMENTS.items():
         names = [name for columns in treated.values() for name in columns.split()]
         assert len(names) == len(set(names)), mart
 
 
-@example([], ["ĸ¼澚Æ"])  # its pseudonym holds as many digits as an id
+@example([], ["ĸ¼澚Æ"])  # its pseudonym contains as many digits as an id
 @given(
     st.lists(
         st.one_of(
@@ -164,7 +164,7 @@ def test_no_column_is_in_the_table_twice() -> None:
     ),
     st.lists(st.from_regex(r"\w[\w .]{0,8}\w", fullmatch=True), max_size=2),
 )
-def test_no_mention_outlives_the_scrubbing(words: list[str], names: list[str]) -> None:
+def test_scrubbed_text_contains_no_mention(words: list[str], names: list[str]) -> None:
     pseudonym = make_pseudonymizer(KEY)
     text = " ".join([*words, *(f"@{name}" for name in names)])
     scrubbed = make_scrubber(pseudonym)(text, names)

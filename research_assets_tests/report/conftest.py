@@ -1,4 +1,4 @@
-"""One report of the known rows for all tests that only look at it."""
+"""Fixtures: one report of the known rows for all tests that only read it."""
 
 from datetime import UTC, datetime
 
@@ -14,7 +14,7 @@ NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
 
 @pytest.fixture(scope="package")
 def report_settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """A data root with the known rows."""
+    """A data folder with the known rows."""
     root = tmp_path_factory.mktemp("report") / "data"
     settings = Settings.from_env({VARIABLES["root"].name: str(root), VARIABLES["api_url"].name: "http://127.0.0.1:9"})
     publish(settings, garden_rows())
@@ -29,11 +29,11 @@ def written(report_settings: Settings) -> WrittenReport:
 
 @pytest.fixture(scope="package")
 def html(written: WrittenReport) -> str:
-    """Its text."""
+    """The HTML of the report."""
     return written.path.read_text()
 
 
 @pytest.fixture(scope="package")
 def page(html: str) -> ParsedReport:
-    """The same, understood."""
+    """The parsed report."""
     return ParsedReport(html)

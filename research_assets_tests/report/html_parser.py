@@ -1,4 +1,4 @@
-"""A report as a browser would understand it: its elements, its words, what it links to."""
+"""Parser of a report for tests: its elements, texts and links."""
 
 from collections import Counter
 from html.parser import HTMLParser
@@ -7,7 +7,7 @@ VOID = frozenset({"meta", "link", "br", "img", "input", "hr"})
 
 
 class ParsedReport(HTMLParser):
-    """Elements by tag, ids, attributes, the text of each section of a page, the cells of each row that has an id."""
+    """Elements by tag, ids, attributes, the text of each section, and the cells of each table row with an id."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -22,15 +22,15 @@ class ParsedReport(HTMLParser):
         self._open: list[str] = []
         self._section = ""
         self.feed(page.replace("<wbr>", ""))
-        assert not self._open, f"left open: {self._open}"
+        assert not self._open, f"elements without an end tag: {self._open}"
 
     @property
     def links(self) -> list[str]:
-        """Where it leads beyond itself."""
+        """Targets of links to other files."""
         return [value for name, value in self.attributes if name == "href" and value[0] != "#" and value != "data:,"]
 
     def is_self_contained(self) -> None:
-        """Nothing is fetched, nothing runs, and links within the page lead somewhere."""
+        """Assert that the page loads nothing, runs nothing, and that its internal links have targets."""
         assert not {"script", "iframe", "object", "embed", "img", "form"} & set(self.tags)
         assert not [name for name, _ in self.attributes if name.startswith("on")]
         assert not [name for name, _ in self.attributes if name in ("src", "xlink:href", "action", "data")]
@@ -39,14 +39,14 @@ class ParsedReport(HTMLParser):
         assert [identity for identity, times in self.ids.items() if times > 1] == []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._seen(tag, attrs)
+        self._add(tag, attrs)
         if tag not in VOID:
             self._open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._seen(tag, attrs)
+        self._add(tag, attrs)
 
-    def _seen(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def _add(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags[tag] += 1
         named = {name: value or "" for name, value in attrs}
         self.attributes += named.items()

@@ -1,4 +1,4 @@
-"""A published warehouse of a few rows, known by heart: its tables are those of the marts' contracts."""
+"""A published warehouse of a few known rows; its tables have the columns of the marts' contracts."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -8,12 +8,12 @@ import duckdb
 import yaml
 
 from research_assets.settings import DBT_PROJECT_DIR, Settings
+from research_assets.storage.raw_sql import sql_identifier
 from research_assets.study.spec import CommentRule, StudySpec
-from research_assets.warehouse.reader import sql_identifier
 
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = '"><img src=x onerror=alert(1)>'
-"""What a hashtag and a name may hold in the worst case."""
+"""HTML in a hashtag and in a name, which must stay text."""
 
 STUDY = StudySpec(
     name="garden",
@@ -29,26 +29,26 @@ STUDY = StudySpec(
 )
 
 STATES = ("complete", "complete", "quarantined", "suspicious", "partial", "not_asked")
-"""Of the six days."""
+"""States of the six days."""
 
 VIDEOS = (3, 2, 0, 0, 1, 0)
-"""Videos of these days."""
+"""Videos of the six days."""
 
 
 def at(day: int, hour: int = 10) -> datetime:
-    """A moment of February 2026, UTC."""
+    """Return a time in February 2026 (UTC)."""
     return datetime(2026, 2, day, hour, tzinfo=UTC)
 
 
 def contracts() -> dict[str, Mapping[str, str]]:
-    """Columns of each mart with their types, as dbt is held to them."""
+    """Return the columns of each mart with their types, from the contracts that dbt enforces."""
     files = (DBT_PROJECT_DIR / "models" / "marts").glob("_*.yml")
     models = [model for file in files for model in yaml.safe_load(file.read_text()).get("models", ())]
     return {model["name"]: {column["name"]: column["data_type"] for column in model["columns"]} for model in models}
 
 
 def publish(settings: Settings, rows: Mapping[str, Sequence[Mapping[str, Any]]], *, leave_out: str = "") -> None:
-    """A warehouse with every mart but `leave_out`, holding these rows; columns that a row does not name are null."""
+    """Write a warehouse with these rows and every mart except `leave_out`. Columns missing from a row are null."""
     settings.root.mkdir(mode=0o700, parents=True, exist_ok=True)
     with duckdb.connect(str(settings.warehouse)) as connection:
         connection.execute("set TimeZone = 'UTC'")
@@ -59,9 +59,9 @@ def publish(settings: Settings, rows: Mapping[str, Sequence[Mapping[str, Any]]],
             definitions = ", ".join(f"{sql_identifier(name)} {kind}" for name, kind in columns.items())
             connection.execute(f"create table marts.{sql_identifier(mart)} ({definitions})")
             for row in rows.get(mart, ()):
-                names, marks = ", ".join(map(sql_identifier, row)), ", ".join("?" for _ in row)
+                names, values = ", ".join(map(sql_identifier, row)), ", ".join("?" for _ in row)
                 connection.execute(
-                    f"insert into marts.{sql_identifier(mart)} ({names}) values ({marks})", [*row.values()]
+                    f"insert into marts.{sql_identifier(mart)} ({names}) values ({values})", [*row.values()]
                 )
 
 
@@ -75,50 +75,50 @@ def unit(entity: str, kind: str, name: str, state: str = "complete", **more: Any
 
 
 def column(number: int, name: str, *filled: int, **more: Any) -> dict[str, Any]:
-    """A column of the mart `videos` in the codebook: of 100 rows in each month from February 2024 on so many filled."""
+    """Return a codebook row of the mart `videos`: filled rows of 100 for each month from February 2024."""
     months = [
-        {"month": date(2024, 2 + place, 1), "n_rows": 100, "n_filled": count, "fill_rate": count / 100}
-        for place, count in enumerate(filled)
+        {"month": date(2024, 2 + index, 1), "n_rows": 100, "n_filled": count, "fill_rate": count / 100}
+        for index, count in enumerate(filled)
     ]
-    reported = {
+    row = {
         "mart": "videos",
         "column_number": number,
         "column_name": name,
-        "description": "What it is.",
+        "description": "A description.",
         "type": "bigint",
     }
-    return reported | {"n_rows": 100 * len(filled), "n_filled": sum(filled), "fill_by_month": months} | more
+    return row | {"n_rows": 100 * len(filled), "n_filled": sum(filled), "fill_by_month": months} | more
 
 
 def garden_rows() -> dict[str, list[dict[str, Any]]]:
-    """Six videos of two creators, on days of which some are not complete; and one video of a study of another name."""
+    """Return six videos of two creators on days with different states, and one video of another study."""
     days = [STUDY.start + timedelta(days=n) for n in range(6)]
     videos: list[dict[str, Any]] = []
     for day, number in zip(days, VIDEOS, strict=True):
         for _ in range(number):
-            place = len(videos)
+            index = len(videos)
             videos.append(
                 {
                     "study": "garden",
-                    "video_id": 10 + place,
+                    "video_id": 10 + index,
                     "day": day,
-                    "username": "anna" if place else IMAGE,
-                    "view_count": (0, 5, 50, 500, 5_000, 50_000)[place],
-                    "like_count": place,
+                    "username": "anna" if index else IMAGE,
+                    "view_count": (0, 5, 50, 500, 5_000, 50_000)[index],
+                    "like_count": index,
                     "comment_count": 0,
                     "share_count": None,
-                    "hashtags": [SCRIPT, "garten"] if place % 2 else [SCRIPT],
-                    "observed_age_days": 5.0 + place,
+                    "hashtags": [SCRIPT, "garten"] if index % 2 else [SCRIPT],
+                    "observed_age_days": 5.0 + index,
                     "last_seen_at": at(9),
-                    "n_observations": 2 if place == 1 else 1,
+                    "n_observations": 2 if index == 1 else 1,
                 }
             )
     other = {"study": "bikes", "video_id": 99, "view_count": 7, "last_seen_at": at(9), "n_observations": 1}
-    asked = dict(zip(days, ((200, 5, 3), (100, 4, 2), (0, 0, 0), (0, 0, 0), (100, 9, 1), (0, 0, 0)), strict=True))
+    rows_of_day = dict(zip(days, ((200, 5, 3), (100, 4, 2), (0, 0, 0), (0, 0, 0), (100, 9, 1), (0, 0, 0)), strict=True))
     searches = [
         unit("videos", "day", str(day), state, partition_day=day, asked=a, offered=o, kept=k,
              reason=None if state == "complete" else f"Search of {day} failed: {SCRIPT}")
-        for (day, (a, o, k)), state in zip(asked.items(), STATES, strict=True)
+        for (day, (a, o, k)), state in zip(rows_of_day.items(), STATES, strict=True)
     ]  # fmt: skip
     lists = [
         unit("comments", "video", "10", asked=100, offered=4, kept=3, expected=4, inclusion_probability=0.25),
@@ -148,9 +148,9 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
     return {
         "videos": [*videos, other],
         "video_observations": [
-            {"study": "garden", "video_id": 10 + place, "observed_at": at(8), "observation_number": 1,
+            {"study": "garden", "video_id": 10 + index, "observed_at": at(8), "observation_number": 1,
              "view_count": views, "age_days": 4.0}
-            for place, views in enumerate((100, 300))
+            for index, views in enumerate((100, 300))
         ]
         + [{"study": "garden", "video_id": 10, "observed_at": at(9, 23), "observation_number": 2, "view_count": 900}],
         "comments": [comment | {"study": "garden", "video_id": 10} for comment in comments],
@@ -165,7 +165,7 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
         ],
         "study_days": [
             {"study": "garden", "day": day, "state": state, "n_videos": n, "n_creators": min(n, 2), "n_comments": 0,
-             "offered": asked[day][1], "kept": asked[day][2]}
+             "offered": rows_of_day[day][1], "kept": rows_of_day[day][2]}
             for day, state, n in zip(days, STATES, VIDEOS, strict=True)
         ],
         "coverage": [*searches, *lists],
@@ -180,7 +180,8 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
             column(2, "view_count", 0, 40, 50, unit="views", source_field="videos.view_count",
                    available_since="2024-03-15", description=f"Views, see `video_observations`. {SCRIPT}"),
             column(3, "like_count", 100, 10, 10, examples="1, 2, 3"),
-            {"mart": "codebook", "column_number": 1, "column_name": "mart", "type": "varchar", "description": "The mart."},
+            {"mart": "codebook", "column_number": 1, "column_name": "mart", "type": "varchar",
+             "description": "The mart."},
         ],
         "api_changes": [
             {"change_id": "a", "date_basis": "published", "first_day": date(2026, 2, 2), "precision": "day",

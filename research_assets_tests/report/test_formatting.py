@@ -1,4 +1,4 @@
-"""Numbers, queries and spans as a reader is told them; looks that grey print and any eye can tell apart."""
+"""Numbers, queries and periods as text; styles of states that are distinguishable in grey print."""
 
 from datetime import date
 from itertools import pairwise
@@ -13,7 +13,7 @@ from research_assets.report.formatting import NO_VALUE, change_period, describe_
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "expected"),
     [
         (None, NO_VALUE),
         (0, "0"),
@@ -24,77 +24,81 @@ from research_assets.report.formatting import NO_VALUE, change_period, describe_
         (1e9, "1,000,000,000"),
     ],
 )
-def test_numbers(value: float | None, told: str) -> None:
-    assert format_number(value) == told
+def test_format_number_groups_and_rounds(value: float | None, expected: str) -> None:
+    assert format_number(value) == expected
 
 
 @pytest.mark.parametrize(
-    ("share", "told"),
+    ("share", "expected"),
     [(0, "0 %"), (0.0001, "under 0.1 %"), (0.714, "71.4 %"), (0.9996, "over 99.9 %"), (1, "100 %"), (None, NO_VALUE)],
 )
-def test_shares_are_never_rounded_to_none_or_all(share: float | None, told: str) -> None:
-    assert format_percent(share) == told
+def test_format_percent_never_rounds_to_0_or_100(share: float | None, expected: str) -> None:
+    assert format_percent(share) == expected
 
 
 def condition(field: str, operation: str, *values: str) -> dict[str, object]:
     return {"field_name": field, "operation": operation, "field_values": list(values)}
 
 
-def test_a_query_in_words() -> None:
+def test_describe_query_names_each_group() -> None:
     query = {
         "and": (condition("hashtag_name", "EQ", "rad"), condition("view_count", "GTE", "100")),
         "or": (condition("region_code", "IN", "DE", "AT"), condition("username", "EQ", "anna")),
         "not": (condition("video_length", "EQ", "SHORT"),),
     }
     assert describe_query(query) == (
-        "the hashtag is “rad” and the number of views is at least “100”; and at least one of these holds: the "
-        "creator's country of registration is “DE” or “AT”; or the creator is “anna”; and it does not hold that the "
-        "length class is “SHORT”"
+        "the hashtag is “rad” and the number of views is at least “100”; and at least one of the following applies: "
+        "the creator's country of registration is “DE” or “AT”; or the creator is “anna”; and it is not the case that "
+        "the length class is “SHORT”"
     )
+    exclusions = {"not": (condition("keyword", "EQ", "a"), condition("creator", "EQ", "b"))}
+    assert describe_query(exclusions) == "none of the following applies: the keyword is “a”; or the creator is “b”"
 
 
-def test_a_query_of_many_accounts_stays_a_sentence() -> None:
-    reported = describe_query({"and": (condition("username", "IN", *(f"name{n}" for n in range(500))),)})
-    assert reported.endswith("or one of 488 more")
-    assert len(reported) < 300
+def test_describe_query_shortens_a_long_list_of_accounts() -> None:
+    text = describe_query({"and": (condition("username", "IN", *(f"name{n}" for n in range(500))),)})
+    assert text.endswith("or one of 488 more")
+    assert len(text) < 300
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "precision", "told"),
+    ("first", "last", "precision", "expected"),
     [
-        (date(2024, 7, 9), None, "day", "since 2024-07-09"),
+        (date(2024, 7, 9), None, "day", "since 9 July 2024"),
         (None, date(2024, 6, 30), "month", "until June 2024"),
         (date(2021, 3, 1), date(2022, 7, 31), "month", "March 2021 to July 2022"),
         (date(2018, 1, 1), date(2018, 12, 31), "year", "2018"),
-        (date(2023, 10, 8), date(2023, 10, 8), "about", "about 2023-10-08"),
+        (date(2023, 10, 8), date(2023, 10, 8), "about", "about 8 October 2023"),
         (date(2024, 1, 1), None, "quarter", "since quarter 1 of 2024"),
-        (None, None, "day", "at unknown times"),
+        (None, None, "day", "at an unknown time"),
     ],
 )
-def test_spans_are_as_exact_as_they_are_known(first: date | None, last: date | None, precision: str, told: str) -> None:
-    assert change_period(ApiChange(1, "observed", first, last, precision, "", "", "")) == told
+def test_change_period_has_the_precision_of_its_dates(
+    first: date | None, last: date | None, precision: str, expected: str
+) -> None:
+    assert change_period(ApiChange(1, "observed", first, last, precision, "", "", "")) == expected
 
 
-def test_states_differ_in_grey() -> None:
-    def light(colour: str) -> float:
-        red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+def test_states_differ_in_lightness_or_pattern() -> None:
+    def lightness(colour: str) -> float:
+        red, green, blue = (int(colour[start : start + 2], 16) for start in (1, 3, 5))
         return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
-    plain = sorted(light(look.fill) for look in drawing.STATE_STYLES.values() if not look.pattern)
+    plain = sorted(lightness(style.fill) for style in drawing.STATE_STYLES.values() if not style.pattern)
     assert all(second - first > 40 for first, second in pairwise(plain))
-    patterns = [look.pattern for look in drawing.STATE_STYLES.values() if look.pattern]
+    patterns = [style.pattern for style in drawing.STATE_STYLES.values() if style.pattern]
     assert len(patterns) == len(set(patterns))
 
 
-def test_a_picture_has_a_pattern_for_each_state_and_a_tooltip_for_each_mark() -> None:
+def test_svg_has_a_pattern_for_each_state_and_a_tooltip_for_each_mark() -> None:
     units = [
         UnitGroup("videos", "day", state, n, 0, 0, 0, 0, 0, None, None)
         for n, state in enumerate(drawing.STATE_STYLES, 20)
     ]
-    drawn = to_svg(coverage_chart(units), "one", "Coverage")
+    svg = to_svg(coverage_chart(units), "one", "Coverage")
     for state in drawing.pattern_names():
-        assert f'<pattern id="one-{state}"' in drawn
-        assert f"url(#one-{state})" in drawn
-        assert drawing.key_colour(state) not in drawn
-    assert "<title>Video search (188 days): 20 complete, 10.6 %</title>" in drawn
-    assert len(to_png(drawn)) < 100_000
+        assert f'<pattern id="one-{state}"' in svg
+        assert f"url(#one-{state})" in svg
+        assert drawing.key_colour(state) not in svg
+    assert "<title>Video search (188 days): 20 complete, 10.6 %</title>" in svg
+    assert len(to_png(svg)) < 100_000

@@ -1,4 +1,4 @@
-"""A report tells what the marts hold, in a file that needs nothing, and what people wrote stays text."""
+"""Reports show the contents of the marts, are self-contained, and escape the texts of people."""
 
 import re
 from dataclasses import replace
@@ -44,7 +44,7 @@ SECTIONS = (
 )
 
 
-def test_the_facts_are_those_of_the_marts(written: WrittenReport) -> None:
+def test_report_data_equal_the_marts(written: WrittenReport) -> None:
     data = written.data
     assert [(day.state, day.videos) for day in data.days] == list(zip(STATES, VIDEOS, strict=True))
     overall = data.overall
@@ -89,18 +89,18 @@ def test_the_facts_are_those_of_the_marts(written: WrittenReport) -> None:
     ]
 
 
-def test_two_private_files_and_nothing_beside_them(written: WrittenReport, report_settings: Settings) -> None:
+def test_write_report_creates_two_private_files_only(written: WrittenReport, report_settings: Settings) -> None:
     assert sorted(report_settings.reports.iterdir()) == [written.path, written.codebook]
     assert {path.stat().st_mode & 0o777 for path in report_settings.reports.iterdir()} == {0o600}
     assert report_settings.reports.stat().st_mode & 0o777 == 0o700
 
 
-def test_nothing_is_fetched_and_nothing_runs(page: ParsedReport) -> None:
+def test_report_is_self_contained(page: ParsedReport) -> None:
     page.is_self_contained()
     assert page.links == ["marts-codebook.html"]
 
 
-def test_what_people_wrote_stays_text(html: str, page: ParsedReport) -> None:
+def test_report_escapes_texts_of_people(html: str, page: ParsedReport) -> None:
     assert SCRIPT not in html
     assert IMAGE not in html
     assert f"#{SCRIPT}" in page.sections["hashtags"]
@@ -109,101 +109,115 @@ def test_what_people_wrote_stays_text(html: str, page: ParsedReport) -> None:
     assert f"Search of … failed: {SCRIPT}" in page.sections["coverage"]
 
 
-def test_every_section_is_there_and_can_be_reached(page: ParsedReport) -> None:
+def test_report_has_every_section_and_links_to_it(page: ParsedReport) -> None:
     assert tuple(page.sections) == SECTIONS
     assert {f"#{name}" for name in SECTIONS} <= {value for name, value in page.attributes if name == "href"}
     assert [identity for identity, times in page.ids.items() if times > 1] == []
 
 
-def test_every_picture_has_its_numbers_in_a_table(page: ParsedReport) -> None:
+def test_every_figure_has_a_table(page: ParsedReport) -> None:
     assert page.figures
     assert all(page.tables[section] for section in page.figures)
 
 
-def test_references_inside_pictures_lead_somewhere(html: str, page: ParsedReport) -> None:
+def test_references_inside_figures_have_targets(html: str, page: ParsedReport) -> None:
     assert set(re.findall(r"url\(#([^)]+)\)", html)) <= set(page.ids)
 
 
-def test_days_that_are_not_complete_are_told(html: str, page: ParsedReport) -> None:
-    reported = "2 of 6 days are complete; the others are not: 1 partial, 1 suspicious, 1 quarantined and 1 not asked."
-    assert reported in html
-    assert "Where a day is not complete" in page.sections["volume"]
-    assert "3: Broken tags (since 2026-02-02)" in page.sections["volume"]
+def test_report_names_days_that_are_not_complete(html: str, page: ParsedReport) -> None:
+    sentence = (
+        "2 of 6 days are complete; the others are not: 1 partial, 1 suspicious, 1 quarantined and 1 not requested."
+    )
+    assert sentence in html
+    assert "marks a day that is not complete" in page.sections["volume"]
+    assert "3: Broken tags (since 2 February 2026)" in page.sections["volume"]
     for state in ("quarantined", "suspicious", "partial"):
         assert f'id="volume-{state}"' in html
 
 
-def test_a_break_stands_on_the_chart_of_its_own_clock(html: str, page: ParsedReport) -> None:
+def test_api_change_appears_on_charts_of_its_date_basis(html: str, page: ParsedReport) -> None:
     assert "New rules" not in page.sections["volume"]
-    assert "decided by the day of asking stand under the next heading" in page.sections["volume"]
+    assert "API changes that depend on the collection date are shown in the next section." in page.sections["volume"]
     for section in ("observed", "quota"):
-        assert "4: New rules (since 2026-02-09)" in page.sections[section]
+        assert "4: New rules (since 9 February 2026)" in page.sections[section]
         assert "Broken tags" not in page.sections[section]
-    assert "1 known break began before the first of these days" in page.sections["observed"]
-    assert "2 in the table of breaks under methods" in page.sections["observed"]
-    assert "Videos were observed between 2026-02-08 and 2026-02-09 (UTC): 2 first looks and 1 later one." in html
-    drawn = dict(re.findall(r'<svg[^>]*aria-label="([^"]*)"(.*?)</svg>', html, re.DOTALL))
-    marks = {
+    assert "1 known API change began before the first of these days" in page.sections["observed"]
+    assert "2 in the table of API changes in the methods section" in page.sections["observed"]
+    sentence = (
+        "Videos were observed between 8 February 2026 and 9 February 2026 (UTC): 2 first observations and 1 later "
+        "observation."
+    )
+    assert sentence in html
+    svg_of = dict(re.findall(r'<svg[^>]*aria-label="([^"]*)"(.*?)</svg>', html, re.DOTALL))
+    markers = {
         name: re.findall(rf">(\S*\d[{START_MARK}{END_MARK}]|[{START_MARK}{END_MARK}]\d\S*)<", svg)
-        for name, svg in drawn.items()
+        for name, svg in svg_of.items()
     }
-    assert marks["Videos held by day of publication"] == [f"3{START_MARK}"]
-    assert marks["Observations of videos by day of asking"] == [f"4{START_MARK}"] * 2
-    assert marks["Requests by day"] == [f"4{START_MARK}"] * 2
+    assert markers["Videos by day of publication"] == [f"3{START_MARK}"]
+    assert markers["Observations of videos by day of collection"] == [f"4{START_MARK}"] * 2
+    assert markers["Requests by day"] == [f"4{START_MARK}"] * 2
 
 
-def test_marks_that_would_touch_share_a_label() -> None:
-    def epoch(number: int, first: date | None, last: date | None) -> ApiChange:
-        return ApiChange(number, "observed", first, last, "day", f"break {number}", "", "")
+def test_markers_share_a_label_if_labels_would_overlap() -> None:
+    def change(number: int, first: date | None, last: date | None) -> ApiChange:
+        return ApiChange(number, "observed", first, last, "day", f"change {number}", "", "")
 
     ended, one_day, late = date(2026, 2, 9), date(2026, 2, 10), date(2026, 6, 1)
-    changes = [epoch(1, None, ended), epoch(2, one_day, one_day), epoch(3, late, None), epoch(4, None, None)]
-    marks = change_markers(changes, date(2026, 1, 1), date(2026, 6, 30))
-    assert [(mark.day, mark.label) for mark in marks] == [
+    changes = [change(1, None, ended), change(2, one_day, one_day), change(3, late, None), change(4, None, None)]
+    markers = change_markers(changes, date(2026, 1, 1), date(2026, 6, 30))
+    assert [(marker.day, marker.label) for marker in markers] == [
         (one_day, "2"),
         (one_day, f"{END_MARK}1"),
         (late, f"3{START_MARK}"),
     ]
-    _, labels = marker_layers(marks, date(2026, 1, 1), date(2026, 6, 30))
+    _, labels = marker_layers(markers, date(2026, 1, 1), date(2026, 6, 30))
     assert [row["label"] for row in labels.to_dict()["data"]["values"]] == [f"2, {END_MARK}1", f"3{START_MARK}"]
-    # A break that ends with the last day leaves nothing after it to be parted.
+    # A change that ends on the last day has no line, because no later data exist.
     assert change_markers(changes[:1], date(2026, 1, 1), ended) == []
     assert marker_layers([], date(2026, 1, 1), ended) == []
 
 
-def test_the_methods_state_what_a_paper_must(page: ParsedReport) -> None:
-    reported = page.sections["methods"]
-    for words in (
+def test_methods_state_every_fact(page: ParsedReport) -> None:
+    methods = page.sections["methods"]
+    for text in (
         "These data are simulated",
-        "published from 1 February 2026 to 6 February 2026 (UTC)",
-        "the creator's country of registration is “DE” or “AT”; and it does not hold that the keyword is",
-        "and again at ages of 10 days",
-        "Of 6 days, 2 are complete. The searches asked for 400 rows; the API offered 18 raw hits, of which 6 (33.3 %)",
-        "a random 25 % of each day's videos (seed 7)",
-        "25 in all, of which 4 failed and 1 found the day's quota spent",
-        "2 units of comments with probability 0.25, so that each stands for 4",
-        "Of all units that were wanted (days, lists of comments or accounts, profiles), 6 are not held",
-        "Within these days began or ended: 3: Broken tags (since 2026-02-02); 4: New rules (since 2026-02-09).",
-        "The marts were published on",
+        "published between 1 February 2026 and 6 February 2026 (UTC)",
+        "the creator's country of registration is “DE” or “AT”; and it is not the case that the keyword is",
+        "Each day was collected no earlier than 2 days after it ended, with re-observation at an age of 10 days.",
+        "Of 6 days, 2 (33.3 %) were complete. Up to 400 rows were requested.",
+        "The API reported 18 matching videos, of which 6 (33.3 %) were returned and retained.",
+        "The other 12 (66.7 %) were reported but not returned",
+        "a random sample of 25 % of each day's videos (seed 7), including replies",
+        "Of 2 selected videos, 1 (50 %) had a complete comment list",
+        "Data were retrieved between 8 February 2026 (10:00 UTC) and 9 February 2026 (11:00 UTC).",
+        "25 requests were sent; 4 (16 %) failed and 1 (4 %) was rejected because the daily quota was exhausted.",
+        "2 lists of comments or replies were sampled with inclusion probability 0.25 (sampling weight 4)",
+        "Of 11 units of collection (days, comment lists, profiles and lists of accounts), 6 (54.5 %) were missing",
+        "by reason: 1 refused by the API (Comments of … are closed);",
+        "affected by 3 documented changes or incidents of the API",
+        "The following began or ended within these dates: 3: Broken tags (since 2 February 2026); 4: New rules",
+        "4: New rules (since 9 February 2026). Data from before and after these changes",
+        "The dataset was built on",
+        "This report was written on 2 March 2026 (09:00 UTC) with research-assets",
         "duckdb",
         '"operation": "IN", "field_name": "region_code", "field_values": ["DE", "AT"]',
     ):
-        assert words in reported, words
+        assert text in methods, text
 
 
-def test_names_of_units_are_left_out_of_reasons(page: ParsedReport) -> None:
+def test_reasons_do_not_contain_names_of_units(page: ParsedReport) -> None:
     assert "`username: …` is unknown" in page.sections["coverage"]
     assert "Comments of … are closed" in page.sections["coverage"]
 
 
-def test_pictures_for_the_ui_are_small(written: WrittenReport) -> None:
+def test_pictures_for_the_ui_are_below_100_kb(written: WrittenReport) -> None:
     assert set(written.pictures) == {"volume", "coverage", "quota"}
     for picture in written.pictures.values():
         assert picture.startswith(b"\x89PNG")
         assert len(picture) < 100_000
 
 
-def test_an_empty_study_says_so_in_each_section(settings: Settings) -> None:
+def test_report_of_an_empty_study_says_so_in_each_section(settings: Settings) -> None:
     publish(settings, {})
     written = write_report(settings, replace(STUDY, comments=CommentRule("none"), panel=()), NOW)
     page = ParsedReport(written.path.read_text())
@@ -212,26 +226,26 @@ def test_an_empty_study_says_so_in_each_section(settings: Settings) -> None:
     assert not written.pictures
     for section in SECTIONS[:-1]:
         assert re.search(r"\b(No|no|Nothing|nothing)\b", page.sections[section]), section
-    assert "No day was asked yet." in written.path.read_text()
-    # A codebook without columns is none.
+    assert "No day was requested yet." in written.path.read_text()
+    # A codebook without columns is not written.
     assert written.codebook is None
     assert page.links == []
 
 
-def test_a_long_study_is_drawn_by_weeks(settings: Settings) -> None:
+def test_volume_of_a_long_study_is_drawn_by_week(settings: Settings) -> None:
     rows = garden_rows()
     [template, *_] = rows["study_days"]
     rows["study_days"] = [template | {"day": date.fromordinal(STUDY.start.toordinal() + n)} for n in range(500)]
     publish(settings, rows)
     section = volume_section(read_report_data(settings, "garden"))
     [figure] = section.figures
-    assert "Videos held by week" in figure.caption
-    assert "1,500 videos of 500 days are held. Every day is complete." in str(section.sentences[0])
-    # 71 weeks and a rest of three days.
+    assert "Videos by week" in figure.caption
+    assert "1,500 videos of 500 days were collected. Every day is complete." in str(section.sentences[0])
+    # 71 weeks and three more days.
     assert figure.svg.count("videos, complete</title>") == 72
 
 
-def test_a_long_observation_is_drawn_by_weeks(settings: Settings) -> None:
+def test_observations_over_a_long_time_are_drawn_by_week(settings: Settings) -> None:
     rows = garden_rows()
     [template, *_] = rows["video_observations"]
     rows["video_observations"] = [template | {"observed_at": at(1) + timedelta(days=n)} for n in range(200)]
@@ -244,35 +258,35 @@ def test_a_long_observation_is_drawn_by_weeks(settings: Settings) -> None:
         (date(2026, 2, 2), 7),
     ]
     section = observations_section(data)
-    assert "between 2026-02-01 and 2026-08-19" in str(section.sentences[0])
+    assert "between 1 February 2026 and 19 August 2026" in str(section.sentences[0])
     [figure] = section.figures
-    assert "by UTC week of asking" in figure.caption
+    assert "by UTC week of collection" in figure.caption
 
 
-def test_another_report_replaces_the_first(settings: Settings) -> None:
+def test_second_report_replaces_the_first(settings: Settings) -> None:
     publish(settings, {})
     first = write_report(settings, STUDY, NOW)
     second = write_report(settings, STUDY, NOW.replace(year=2027))
     assert first.path == second.path
-    assert "written on 2027-03-02" in second.path.read_text()
+    assert "written on 2 March 2027" in second.path.read_text()
 
 
-def test_without_a_warehouse_it_says_what_to_do(settings: Settings) -> None:
-    with pytest.raises(WarehouseReadError, match="materialize the group warehouse"):
+def test_write_report_names_the_remedy_without_a_warehouse(settings: Settings) -> None:
+    with pytest.raises(WarehouseReadError, match="Materialize the group warehouse"):
         write_report(settings, STUDY, NOW)
     assert not settings.reports.exists()
 
 
-def test_a_warehouse_of_another_version_is_named(settings: Settings) -> None:
+def test_write_report_fails_if_a_required_mart_is_missing(settings: Settings) -> None:
     publish(settings, garden_rows(), leave_out="quota_usage")
     with pytest.raises(WarehouseReadError, match="no mart quota"):
         write_report(settings, STUDY, NOW)
 
 
-def test_a_warehouse_without_epochs_is_fine(settings: Settings) -> None:
+def test_report_data_have_no_api_changes_without_that_mart(settings: Settings) -> None:
     publish(settings, garden_rows(), leave_out="api_changes")
     assert read_report_data(settings, "garden").api_changes == []
 
 
-def test_the_marts_that_are_read_exist() -> None:
+def test_required_marts_exist() -> None:
     assert set(REQUIRED_MARTS) < set(contracts())

@@ -27,7 +27,7 @@ def materialize(settings: Settings) -> dg.ExecuteInProcessResult:
         )
 
 
-def test_it_follows_the_marts_that_it_reads(settings: Settings) -> None:
+def test_report_asset_depends_on_the_marts_that_it_reads(settings: Settings) -> None:
     [spec] = report_asset(STUDY, settings, KEYS).specs
     assert spec.key == dg.AssetKey(["garden", "report"])
     assert spec.group_name == "garden"
@@ -36,40 +36,40 @@ def test_it_follows_the_marts_that_it_reads(settings: Settings) -> None:
     assert "research-assets report --open garden" in str(spec.description)
 
 
-def test_the_ui_shows_where_it_is_and_its_pictures(settings: Settings) -> None:
+def test_metadata_have_the_address_and_the_pictures(settings: Settings) -> None:
     settings = replace(settings, reports_url="http://127.0.0.1:3001")
     publish(settings, garden_rows())
     [event] = materialize(settings).get_asset_materialization_events()
-    reported = event.materialization.metadata
-    assert reported["open"] == dg.MetadataValue.url("http://127.0.0.1:3001/garden.html")
-    assert reported["file"] == dg.MetadataValue.path(settings.reports / "garden.html")
-    assert reported["codebook"] == dg.MetadataValue.url("http://127.0.0.1:3001/marts-codebook.html")
-    assert (reported["videos"].value, reported["days"].value, reported["complete days"].value) == (6, 6, 2)
+    metadata = event.materialization.metadata
+    assert metadata["open"] == dg.MetadataValue.url("http://127.0.0.1:3001/garden.html")
+    assert metadata["file"] == dg.MetadataValue.path(settings.reports / "garden.html")
+    assert metadata["codebook"] == dg.MetadataValue.url("http://127.0.0.1:3001/marts-codebook.html")
+    assert (metadata["videos"].value, metadata["days"].value, metadata["complete days"].value) == (6, 6, 2)
     for picture in ("volume", "coverage", "quota"):
-        shown = reported[picture]
-        assert isinstance(shown, dg.MarkdownMetadataValue)
-        assert str(shown.md_str).startswith(f"![{picture}](data:image/png;base64,")
+        value = metadata[picture]
+        assert isinstance(value, dg.MarkdownMetadataValue)
+        assert str(value.md_str).startswith(f"![{picture}](data:image/png;base64,")
     [spec] = report_asset(STUDY, settings, KEYS).specs
     assert "http://127.0.0.1:3001/garden.html" in str(spec.description)
 
 
-def test_without_marts_the_run_says_what_is_missing(settings: Settings) -> None:
+def test_run_fails_with_a_message_without_a_warehouse(settings: Settings) -> None:
     [failed] = [event for event in materialize(settings).all_events if event.is_step_failure]
     assert "no warehouse" in str(failed.step_failure_data.user_failure_data)
 
 
-def test_loading_the_asset_imports_nothing_that_draws() -> None:
+def test_loading_the_asset_imports_no_drawing_library() -> None:
     code = (
         "import sys, research_assets.assets.report\n"
         "print([name for name in ('altair', 'vl_convert', 'jinja2', 'pandas', 'http.server') if name in sys.modules])"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout.strip() == "[]"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert output.stdout.strip() == "[]"
 
 
 @pytest.fixture
 def report_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    """A data root and one study, as the command line finds them."""
+    """A data folder and one study in the environment of a command."""
     write(tmp_path / "studies" / "garden", MINIMAL_STUDY.replace("gardening", "garden", 1))
     monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "studies"))
     return Settings.from_env()
@@ -79,7 +79,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["report", *arguments])
 
 
-def test_the_command_writes_and_says_where(report_settings: Settings) -> None:
+def test_command_writes_the_report_and_prints_its_path(report_settings: Settings) -> None:
     publish(report_settings, {"codebook": garden_rows()["codebook"]})
     result = run("garden")
     assert result.exit_code == 0, result.output
@@ -88,7 +88,7 @@ def test_the_command_writes_and_says_where(report_settings: Settings) -> None:
     assert all(path.exists() for path in paths)
 
 
-def test_the_command_knows_its_studies(report_settings: Settings) -> None:
+def test_command_rejects_an_unknown_study(report_settings: Settings) -> None:
     publish(report_settings, {})
     result = run("gardn")
     assert result.exit_code == 2
@@ -97,7 +97,7 @@ def test_the_command_knows_its_studies(report_settings: Settings) -> None:
     assert not report_settings.reports.exists()
 
 
-def test_the_command_without_marts(report_settings: Settings) -> None:
+def test_command_fails_without_a_warehouse(report_settings: Settings) -> None:
     assert not report_settings.warehouse.exists()
     result = run()
     assert result.exit_code == 1
