@@ -1,11 +1,14 @@
-"""What every test stands on: its own environment and data folder, no network but loopback, a clock that stands still.
+"""What every test is given: its own environment and data folder, no network but loopback, a clock that stands still.
 
-Fixtures of one room belong in that room's folder.
+Also the lanes (`--lane unit`), the order in which parallel workers take the modules, and the profiles of property
+tests. Fixtures of one package belong in that package's folder.
 """
 
 import ipaddress
+import os
 import socket
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,16 +18,108 @@ from hypothesis import settings as hypothesis_settings
 
 from research_assets.settings import VARIABLES, Settings
 
-# A deadline would be a timed assertion; a busy machine is no bug.
-hypothesis_settings.register_profile("project", deadline=None, print_blob=True)
-hypothesis_settings.load_profile("project")
-
+TESTS = Path(__file__).parent
 UNREACHABLE_URL = "http://127.0.0.1:9"
-"""An address that nobody listens at."""
+"""An address on which no server listens."""
+
+INTEGRATION = (
+    "browser/",
+    "docs/test_docs.py",
+    "end_to_end/",
+    "warehouse/",
+    "assets/test_asset_graph.py",
+    "assets/test_definitions.py",
+    "assets/test_export_asset.py",
+    "benchmarks/",
+    "cli/test_child_process.py",
+    "cli/test_demo.py",
+    "cli/test_group.py",
+    "cli/test_ui.py",
+    "collect/test_crash.py",
+    "quota/test_ledger.py",
+    "quota/test_ledger_properties.py",
+    "storage/test_captures_crash.py",
+    "storage/test_raw_writer_crash.py",
+    "study/test_dg.py",
+    "test_bad_input.py",
+    "test_import_rules.py",
+    "test_setup.py",
+)
+"""Modules and folders whose tests run dbt, start processes or open a browser: `make test-unit` leaves them out."""
+
+DURABLE = ("storage/test_captures_crash.py", "storage/test_raw_writer_crash.py", "collect/test_crash.py", "warehouse/")
+"""Modules and folders whose tests need `fsync`, because they kill processes or assert what is durable."""
+
+GROUPS = {
+    # Both need the data of one demo run.
+    "cli/test_demo.py": "demo",
+    "docs/test_docs.py": "demo",
+    # All of them read one built warehouse.
+    "warehouse/test_build.py": "warehouse",
+    "warehouse/test_codebook.py": "warehouse",
+    "warehouse/test_codebook_page.py": "warehouse",
+    "warehouse/test_export_from_build.py": "warehouse",
+    "warehouse/test_marts.py": "warehouse",
+    "warehouse/test_notebook.py": "warehouse",
+    "warehouse/test_project.py": "warehouse",
+}
+"""Modules that share a costly session fixture, by the group that keeps them on one worker."""
+
+LONGEST_FIRST = ("end_to_end/", "demo", "browser/test_ui.py", "warehouse", "warehouse/test_increment_tests.py")
+"""The groups that take longest: parallel workers begin with them, so that none is left over at the end."""
+
+# A deadline would be a timed assertion. The default profile repeats the same examples on every run; the long one draws
+# others each time.
+hypothesis_settings.register_profile("default", deadline=None, print_blob=True, derandomize=True)
+hypothesis_settings.register_profile("long", deadline=None, print_blob=True, max_examples=1000)
+hypothesis_settings.load_profile("default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the lanes."""
+    group = parser.getgroup("research-assets")
+    group.addoption("--lane", choices=("unit", "all"), default="all", help="unit: no dbt, no process, no browser")
+    group.addoption("--long", action="store_true", help="large property profiles and all seeds")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the large property profile for `--long`."""
+    config.addinivalue_line("markers", "long: runs with `--long` only")
+    # Registered by pytest-xdist, which need not be active (`-p no:xdist`).
+    config.addinivalue_line("markers", "xdist_group(name): tests that one worker runs")
+    if config.option.long:
+        hypothesis_settings.load_profile("long")
+
+
+def _matches(path: str, patterns: tuple[str, ...]) -> bool:
+    return any(path == pattern or (pattern.endswith("/") and path.startswith(pattern)) for pattern in patterns)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Select the lane, keep each module (or group of modules) on one worker, and put the longest first."""
+    lane, long = config.option.lane, config.option.long
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        path = item.path.relative_to(TESTS).as_posix()
+        group = GROUPS.get(path, path)
+        item.add_marker(pytest.mark.xdist_group(group))
+        item.stash[_RANK] = next(
+            (rank for rank, first in enumerate(LONGEST_FIRST) if _matches(group, (first,))), len(LONGEST_FIRST)
+        )
+        unwanted = (lane == "unit" and _matches(path, INTEGRATION)) or (
+            item.get_closest_marker("long") is not None and not long
+        )
+        (left_out if unwanted else kept).append(item)
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = sorted(kept, key=lambda item: item.stash[_RANK])
+
+
+_RANK = pytest.StashKey[int]()
 
 
 class FakeClock:
-    """A `Clock` that stands still: sleeping moves it on at once and is written down in `slept`, in seconds."""
+    """A `Clock` that stands still: sleeping advances it at once and is recorded in `slept`, in seconds."""
 
     def __init__(self, start: datetime = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)) -> None:
         self.moment = start
@@ -38,13 +133,13 @@ class FakeClock:
         self.advance(seconds=seconds)
 
     def advance(self, **by: float) -> None:
-        """Move on by the arguments of a `timedelta`."""
+        """Advance by the arguments of a `timedelta`."""
         self.moment += timedelta(**by)
 
 
 @pytest.fixture(autouse=True)
 def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Hide the developer's credentials and data: what a test sets explicitly is all that it sees."""
+    """Hide the developer's credentials and data: a test sees only what it sets."""
     for variable in VARIABLES.values():
         # Empty rather than absent, so that a .env file beside the checkout does not show through.
         monkeypatch.setenv(variable.name, "")
@@ -72,6 +167,30 @@ def block_network() -> None:
         patch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def no_fsync(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Do not wait for the disk, except in tests of what is durable: no test cuts the power."""
+    patch = pytest.MonkeyPatch()
+    if not _matches(request.path.relative_to(TESTS).as_posix(), DURABLE):
+        patch.setattr(os, "fsync", lambda _: None)
+        patch.setattr(os, "fdatasync", lambda _: None)
+    yield
+    patch.undo()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_processes_in_unit_lane(request: pytest.FixtureRequest) -> None:
+    """In the unit lane, fail a test that starts a process: it belongs in `INTEGRATION`."""
+    if request.config.option.lane == "unit":
+
+        def refused(*_: object, **__: object) -> None:
+            raise AssertionError("The unit lane starts no process. List the module under INTEGRATION in conftest.py.")
+
+        patch = pytest.MonkeyPatch()
+        patch.setattr(subprocess.Popen, "_execute_child", refused)
+        patch.setattr(os, "fork", refused)
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     """A clock that stands still on a Monday morning."""
@@ -80,7 +199,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """Settings for a data root of this test's own; nothing is created, nobody listens at the address."""
+    """Settings for a data root of the test's own; nothing is created, and no server listens at the address."""
     return Settings.from_env(
         {
             VARIABLES["root"].name: str(tmp_path / "data"),
@@ -93,7 +212,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """A session in which every test was skipped has shown nothing: it fails like one that found no test."""
+    """Fail a session in which every test was skipped, like one that found no test."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if exitstatus or reporter is None or hasattr(session.config, "workerinput") or session.config.option.collectonly:
         return

@@ -38,10 +38,13 @@ STATES_WORST_FIRST: tuple[UnitState, ...] = (
 )
 """The states by rank: a partition with units in several states has the first of them in this order."""
 
-CURRENT_ATTEMPT_ORDER = "state = 'complete' DESC, last_at DESC NULLS LAST, state = 'partial', capture DESC"
+CURRENT_ATTEMPT_ORDER = (
+    "(state = 'complete' AND unit_kind <> 'canary') DESC, last_at DESC NULLS LAST, state = 'partial', capture DESC"
+)
 """Rule for which attempt at a unit counts, as an SQL order: the newest complete one, else the newest.
 
-A later failed attempt therefore never replaces collected data. If a window is split, its `partial` attempt and the
+A later failed attempt therefore never replaces collected data. A canary is searched for every week, so its newest
+attempt counts. The mart `coverage` follows the same rule (`warehouse/test_current_attempt.py` compares the two). If a window is split, its `partial` attempt and the
 attempts of the narrower windows can have the same `last_at`; `partial` is then the older one."""
 
 ATTEMPT_RECENCY = (
