@@ -1,4 +1,4 @@
-# The project's verbs. Each one does the set-up it needs; `make` alone lists them.
+# The commands of the project. Each one does the set-up it needs; `make` alone lists them.
 # Works with GNU make 3.81 and later, and in folders whose path holds spaces.
 
 SHELL := /bin/sh
@@ -9,45 +9,62 @@ PYTHON ?=
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: help setup demo ui test lint typecheck check-studies check docs screenshots bench clean
+# A module stays on one worker, because its fixtures (servers, a built warehouse) cost more than its tests. The modules
+# that take longest come first (see research_assets_tests/conftest.py).
+PYTEST := $(BIN)/python -m pytest --dist loadgroup --no-loadscope-reorder
+WORKERS := 3
 
-help: ## List what can be made
+.PHONY: help setup demo ui test test-unit test-long coverage lint typecheck check-studies check docs screenshots bench \
+	wheel clean
+
+help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
-setup: ## Make .venv with the locked dependencies; does nothing when they are there
+setup: ## Create .venv with the locked dependencies; does nothing if they are installed
 	@PYTHON='$(PYTHON)' sh .ci/setup
 
-demo: setup ## A first run on the simulated API: collects, builds, shows; no credentials needed
+demo: setup ## Collect a demo study from the simulated API and build its marts; needs no credentials
 	@$(BIN)/research-assets demo $(ARGS)
 
-ui: setup ## Open Dagster's UI; on the simulated API as long as no credentials are set
+ui: setup ## Open Dagster's UI; uses the simulated API while no credentials are set
 	@$(BIN)/research-assets ui $(ARGS)
 
-# A module's fixtures (servers, a built warehouse) cost more than its tests: loadscope keeps a module on one worker.
 test: setup ## Run all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
+	@$(PYTEST) -n $(WORKERS) $(ARGS)
 
-lint: setup ## Check style and format
+test-unit: setup ## Run the tests that need no dbt, no process and no browser (under 90 seconds)
+	@$(PYTEST) -n 2 --lane=unit $(ARGS)
+
+test-long: setup ## Run all tests with large property-test profiles and all seeds
+	@$(PYTEST) -n $(WORKERS) --long $(ARGS)
+
+coverage: setup ## Measure which lines the unit tests run
+	@$(PYTEST) -n 2 --lane=unit --cov --cov-report= -q $(ARGS) && $(BIN)/coverage report --skip-covered --skip-empty
+
+lint: setup ## Check style, format and the word list of the texts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m research_assets_tests.word_list
 
 typecheck: setup ## Check types
 	@$(BIN)/mypy
 
-# dg asks to be told that this environment is the active one.
+# dg requires that the active environment is named.
 check-studies: setup ## Check the study files and load all definitions
 	@VIRTUAL_ENV="$$PWD/.venv" $(BIN)/dg check defs --check-yaml
 
-check: lint typecheck check-studies ## Everything that can be checked without running the tests
+check: lint typecheck check-studies ## Run all checks that run no tests
 
-docs: setup ## Write the page of the marts anew from dbt's descriptions
+docs: setup ## Generate docs/marts.md from the descriptions in the dbt project
 	@$(BIN)/python -m research_assets_tests.docs.marts_page
 
-screenshots: setup ## Take the pictures of the documentation anew; needs chromium and chromium-driver
+screenshots: setup ## Take the screenshots of the documentation; needs chromium and chromium-driver
 	@$(BIN)/python -m research_assets_tests.docs.screenshots
 
-bench: setup ## Measure what the project promises, each figure with its bound; ARGS names cases
+bench: setup ## Measure the budgets of the project, each figure with its bound; ARGS names cases
 	@$(BIN)/python -m research_assets_tests.benchmarks $(ARGS)
 
-clean: ## Remove the environment and all caches; data is never touched
-	@rm -rf .venv .venv-uv .mypy_cache .ruff_cache .pytest_cache .hypothesis dbt_project/target dbt_project/logs
+wheel: setup ## Build a wheel into dist/ and try it in an empty environment outside the checkout
+	@sh .ci/wheel
+
+clean: ## Remove environments, builds and caches; never touches data
+	@rm -rf .venv .venv-* dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis dbt_project/target dbt_project/logs
 	@find research_assets research_assets_tests -name __pycache__ -type d -prune -exec rm -rf {} +
