@@ -1,1 +1,1 @@
-"""All tests: one folder per room, the layers, the browser, the benchmarks."""
+"""Tests of the project: one folder per package, the import rules, the browser tests and the benchmarks."""

@@ -1,7 +1,7 @@
-"""The command `research-assets`: what Dagster's own commands do not do.
+"""The command `research-assets`, for tasks that Dagster's own commands do not cover.
 
-One module per command, imported when it is called, so that `--help` answers at once. What a command does beyond
-reading its arguments and printing belongs to the room that does it.
+Each command is one module, imported only when it is called, so that `--help` answers without delay. A command reads
+arguments and prints results. Not here: the work itself (see the package that each command calls).
 """
 
 from research_assets.cli.main import main

@@ -1,4 +1,4 @@
-"""`research-assets audit`: the share of a list of videos that the API returns, with its interval of chance."""
+"""`research-assets audit`: measure the share of listed videos that the API returns, with confidence intervals."""
 
 from pathlib import Path
 
@@ -7,18 +7,23 @@ import click
 
 @click.command("audit")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--column", metavar="NAME", help="Column of the ids or links. Default: id, video_id, link or url.")
 @click.option(
-    "--group-by", "group", metavar="NAME", help="Column of a class, such as how a video came into a data donation."
+    "--column", metavar="NAME", help="Read ids or links from this column. Default: id, video_id, link or url."
 )
-@click.option("--name", metavar="NAME", help="Name of the audit. Default: the file's name.")
-@click.option("--yes", is_flag=True, help="Do not ask back before the quota is used.")
+@click.option(
+    "--group-by",
+    "group",
+    metavar="NAME",
+    help="Report shares by the classes in this column, such as the source in a data donation.",
+)
+@click.option("--name", metavar="NAME", help="Set the name of the audit. Default: the file's name.")
+@click.option("--yes", is_flag=True, help="Send the requests without a confirmation prompt.")
 def command(file: Path, column: str | None, group: str | None, name: str | None, yes: bool) -> None:
-    """Say which share of the videos listed in FILE the API returns, by class and month of upload.
+    """Measure the share of the videos in FILE that the API returns, by class and month of upload.
 
-    FILE is a CSV file with ids or links, with or without a header. 100 ids share a request. Each share comes with its
-    95 % interval (Wilson), which holds for lists drawn in the same way. Results are kept below audits/ in the data
-    folder; an audit that was cut short goes on where it stopped.
+    FILE is a CSV file with ids or links, with or without a header. Sends at least one request per 100 ids. Each share
+    has a 95 % confidence interval (Wilson), which applies to lists drawn in the same way. Results are stored below
+    audits/ in the data folder. Run the command again to resume an interrupted audit.
     """
     from rich.console import Console
     from rich.table import Table
@@ -35,30 +40,34 @@ def command(file: Path, column: str | None, group: str | None, name: str | None,
     listed = read_id_list(file, now, column=column, group=group)
     print_list(console, listed)
     if not listed.videos:
-        raise IdListError(f"{file} lists comments only; an audit is about videos. Nothing was asked.")
+        raise IdListError(
+            f"An audit needs videos, but {file} lists comments only. No request was sent. Use a list of videos."
+        )
     with api_settings() as settings:
         folder = settings.audits / list_name(file, name)
-        question = IdListTask("audit", folder.name, listed.videos, settings.audits / "captures", ("id", "create_time"))
-        confirm_cost(console, settings, question, now.date(), yes)
-        asked = run_id_list(console, settings, question, lambda journal, _: journal.seal())
-    found = return_rates(listed.videos, asked.known.states)
-    table = Table("class", "month", "listed", "answered", "returned", "share", "95 % interval", box=None)
-    for one in found:
-        interval = one.interval
+        task = IdListTask("audit", folder.name, listed.videos, settings.audits / "captures", ("id", "create_time"))
+        confirm_cost(console, settings, task, now.date(), yes)
+        result = run_id_list(console, settings, task, lambda journal, _: journal.seal())
+    rates = return_rates(listed.videos, result.known.states)
+    table = Table("class", "month", box=None, pad_edge=False)
+    for heading in ("listed", "checked", "returned", "share", "95 % interval"):
+        table.add_column(heading, justify="right")
+    for rate in rates:
+        interval = rate.interval
         table.add_row(
-            one.group,
-            one.month,
-            f"{one.listed:,}",
-            f"{one.answered:,}",
-            f"{one.returned:,}",
-            "" if one.rate is None else f"{one.rate:.1%}",
+            rate.group,
+            rate.month,
+            f"{rate.listed:,}",
+            f"{rate.answered:,}",
+            f"{rate.returned:,}",
+            "" if rate.rate is None else f"{rate.rate:.1%}",
             "" if interval is None else f"{interval[0]:.1%} to {interval[1]:.1%}",
         )
     console.print(table)
-    if asked.known.reasons:
-        reasons = "; ".join(sorted(set(asked.known.reasons.values()))[:3])
+    if result.known.reasons:
+        reasons = "; ".join(sorted(set(result.known.reasons.values()))[:3])
         console.print(
-            f"[yellow]{len(asked.known.reasons):,} ids were not answered and count in no share:[/] {reasons}."
+            f"[yellow]{len(result.known.reasons):,} ids were not checked and are part of no share:[/] {reasons}."
         )
-    ids, summary = write_results(folder, listed.videos, asked.known, found)
-    console.print(f"Each id: {ids}\nThe table: {summary}\n{asked.known.requests:,} requests in all.")
+    ids, summary = write_results(folder, listed.videos, result.known, rates)
+    console.print(f"State of each id: {ids}\nTable of shares: {summary}\nRequests sent: {result.known.requests:,}")

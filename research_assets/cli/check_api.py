@@ -1,4 +1,4 @@
-"""`research-assets check-api`: whether the API accepts the credentials."""
+"""`research-assets check-api`: check that the API accepts the credentials."""
 
 import asyncio
 
@@ -13,30 +13,34 @@ from research_assets.tiktok.errors import ApiError, BadCredentials, Unreachable
 
 @click.command("check-api")
 def command() -> None:
-    """Check the API's address and the credentials. Fetches one token and sends no data request."""
+    """Check the API's address and the credentials. Uses no quota.
+
+    Fetches one access token and sends no data request.
+    """
     settings = Settings.from_env()
     if uses_sandbox(settings):
         key, secret = (VARIABLES[name].name for name in ("client_key", "client_secret"))
         raise SettingsError(
-            f"No credentials: {key} and {secret} are not set, so nothing was asked of {settings.api_url}. Set both in "
-            "the environment or in the file .env beside pyproject.toml. To try things out without: make ui."
+            f"The check of {settings.api_url} needs credentials, but {key} and {secret} are not set. No request was "
+            "sent. Set both in the environment or in the file .env next to pyproject.toml. To try the project without "
+            "credentials: make ui."
         )
     server = "simulated API" if settings.origin == "sandbox" else "real API"
     click.echo(f"Address      {settings.api_url} ({server})")
     try:
-        life = asyncio.run(_token_minutes(settings))
+        minutes = asyncio.run(_token_minutes(settings))
     except ApiError as error:
         click.echo(f"Server       {'not reached' if isinstance(error, Unreachable) else 'reached'}")
         click.echo(f"Credentials  {'not accepted' if isinstance(error, BadCredentials) else 'not checked'}")
         raise
     click.echo("Server       reached")
     click.echo("Credentials  accepted")
-    click.echo(f"Token        fetched, good for {life} minutes")
-    click.echo("Quota        untouched: no data was asked for")
+    click.echo(f"Token        fetched, valid for {minutes} minutes")
+    click.echo("Quota        unchanged: no data request was sent")
 
 
 async def _token_minutes(settings: Settings) -> int:
-    """How long the token lasts that the API hands out now, in minutes."""
+    """Return the remaining validity of the token that the API issues now, in minutes."""
     clock = SystemClock()
     async with Client(
         key=settings.client_key,

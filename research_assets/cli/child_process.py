@@ -1,6 +1,6 @@
-"""A child process with children of its own, run until it ends or this process is told to stop. Nothing is left behind.
+"""A child process with its own children, run until it ends or this process receives a stop signal.
 
-Knows nothing of what it runs. It waits for real processes, so it counts real time.
+No process of the group survives. The module is independent of the command that it runs, and counts real time.
 """
 
 import os
@@ -15,7 +15,7 @@ from typing import IO
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 POLL_SECONDS = 0.2
-"""Seconds between two looks at the child."""
+"""Seconds between two checks of the child."""
 
 
 def run_until_stopped(
@@ -29,35 +29,37 @@ def run_until_stopped(
     when_stopping: Callable[[], None],
     grace_seconds: float = 30.0,
 ) -> int:
-    """Run `command`; returns its exit code, or 0 if it ended because this process was told to stop.
+    """Run `command`. Return its exit code, or 0 if it ended because this process received a stop signal.
 
-    What the family says goes to `log`, which is begun anew. `when_ready` is called once, as soon as `ready` says so;
-    `when_stopping` when the end was asked for. A stop is handed on as SIGINT, which Dagster takes as the wish to end in
-    good order; after a second one, or `patience` seconds, the whole family is killed. So it is if this process fails.
+    The output of the process group goes to `log`, which is truncated first. `when_ready` is called once, as soon as
+    `ready` returns True; `when_stopping` is called at the first stop signal. The child receives a stop as SIGINT, on
+    which Dagster ends cleanly. After a second signal or `grace_seconds` seconds, the whole group is killed. The group
+    is also killed if this process fails.
     """
-    with _catch_stop_signals() as asked, _truncate(log) as said:
-        # A session of its own: a Ctrl-C in the terminal reaches this process alone, and the family can be named.
-        # Signals with a handler here are at their defaults there; one ignored by our parent would be ignored for good.
+    with _catch_stop_signals() as stops, _truncate(log) as output:
+        # A session of its own: Ctrl-C in the terminal reaches only this process, and the group can be killed by its id.
+        # Signals with a handler here have their default in the child. A signal that our parent ignores would stay
+        # ignored in the child.
         child = subprocess.Popen(
             command,
             env=dict(environment),
             cwd=folder,
             stdin=subprocess.DEVNULL,
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
-            handed_on: float | None = None
+            interrupted_at: float | None = None
             reported = False
             while child.poll() is None:
-                if len(asked) > 1 or (handed_on is not None and time.monotonic() - handed_on > grace_seconds):
+                if len(stops) > 1 or (interrupted_at is not None and time.monotonic() - interrupted_at > grace_seconds):
                     break
-                if asked and handed_on is None:
+                if stops and interrupted_at is None:
                     child.send_signal(signal.SIGINT)
-                    handed_on = time.monotonic()
+                    interrupted_at = time.monotonic()
                     when_stopping()
-                if not (asked or reported) and ready():
+                if not (stops or reported) and ready():
                     reported = True
                     when_ready()
                 with suppress(subprocess.TimeoutExpired):
@@ -66,26 +68,26 @@ def run_until_stopped(
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-        return 0 if asked else child.returncode
+        return 0 if stops else child.returncode
 
 
 def _truncate(log: Path) -> IO[bytes]:
-    """The file, empty and private."""
+    """Open a log file, empty and readable by its owner only."""
     log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     return os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
 
 
 @contextmanager
 def _catch_stop_signals() -> Iterator[list[int]]:
-    """The stops asked for so far, instead of their usual effect."""
-    asked: list[int] = []
+    """Yield the list of stop signals received while the block runs. They have no other effect."""
+    stops: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
-        asked.append(number)
+        stops.append(number)
 
     before = {number: signal.signal(number, note) for number in STOP_SIGNALS}
     try:
-        yield asked
+        yield stops
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

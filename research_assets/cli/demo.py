@@ -1,7 +1,7 @@
-"""`research-assets demo`: a first run on the simulated API, from a study file to tested marts, through Dagster.
+"""`research-assets demo`: collect the demo study from a simulated API, and build its marts and its report.
 
-Collects the demo study stage by stage, builds the marts, and sums up what is held, what it cost and what is missing.
-It shows what the UI does when assets are materialized there, on the same data; it has no way of its own.
+The command materializes the same assets as Dagster's UI, stage by stage, in the same data folder. It then prints the
+rows of the marts, the requests sent and the missing units.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @click.command("demo")
 def command() -> None:
-    """Collect the demo study from a simulated API and build its marts; needs no credentials.
+    """Collect the demo study from a simulated API, and build its marts and its report. Needs no credentials.
 
-    The data is simulated and goes to a folder of its own. Run again, it spends no request for what is held. The same
-    data is then shown by: make ui.
+    All data is simulated and has its own folder. Sends no request to TikTok. A second run requests only data that is
+    not complete yet. Afterwards `make ui` shows the same data.
     """
     from rich.console import Console
 
@@ -39,9 +39,9 @@ def command() -> None:
 
     if not uses_sandbox(Settings.from_env()):
         raise click.UsageError(
-            "The demo runs on a simulated API of its own, but credentials or the address of a sandbox are set. "
-            "Nothing was asked. Unset TIKTOK_CLIENT_KEY, TIKTOK_CLIENT_SECRET and TIKTOK_API_URL for the demo; "
-            "for studies of your own: make ui."
+            "The demo runs on its own simulated API, but credentials or the address of a sandbox are set. "
+            "No request was sent. Unset TIKTOK_CLIENT_KEY, TIKTOK_CLIENT_SECRET and TIKTOK_API_URL for the demo. "
+            "For your own studies, use: make ui."
         )
     console = Console(highlight=False, soft_wrap=True)
     with api_settings() as settings:
@@ -49,14 +49,16 @@ def command() -> None:
         prepare_home(settings)
         demo = [found.spec for found in find_studies(settings) if found.file.is_relative_to(DEMO_STUDIES_DIR)]
         if not demo:
-            raise click.UsageError("RESEARCH_STUDIES is set, so the demo study is not loaded. Unset it for the demo.")
-        console.print(f"A simulated Research API answers at {settings.api_url}.\nThe data goes to {settings.root}.\n")
+            raise click.UsageError(
+                "RESEARCH_STUDIES is set, so the demo study is not loaded. No request was sent. Unset it for the demo."
+            )
+        console.print(f"Simulated Research API: {settings.api_url}\nData folder: {settings.root}\n")
         Demo(settings, demo[0], console).run()
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One run of Dagster: assets, and the partitions from `first` to `last` if they have any."""
+    """One Dagster run: its assets, and the partitions from `first` to `last` if the assets have partitions."""
 
     title: str
     keys: tuple["dg.AssetKey", ...]
@@ -65,7 +67,7 @@ class Stage:
 
     @property
     def tags(self) -> dict[str, str]:
-        """The run's tags, which name its partitions."""
+        """The run's tags, which select its partitions."""
         if self.first is None:
             return {}
         return {
@@ -75,27 +77,27 @@ class Stage:
 
 
 class Demo:
-    """The stages of a study on one Dagster instance, and the summary."""
+    """The stages of a study on one Dagster instance, and their summary."""
 
     def __init__(self, settings: Settings, study: "StudySpec", console: "Console") -> None:
         self._settings, self._study, self._console = settings, study, console
 
     def run(self) -> None:
-        """Run every stage, then print the summary. Raises ClickException if a run failed."""
+        """Run all stages and print the summary. Raises ClickException if a run fails."""
         with self._console.status("Loading Dagster and parsing the dbt project ..."):
             import dagster as dg
 
             from research_assets.definitions import build_definitions
             from research_assets.resources import CollectorResource
 
-            shown = _ProgressDisplay(self._console)
-            collector = CollectorResource(self._settings, on_progress=shown.step)
+            display = _ProgressDisplay(self._console)
+            collector = CollectorResource(self._settings, on_progress=display.step)
             definitions = build_definitions(self._settings, collector=collector)
             job = definitions.resolve_implicit_global_asset_job_def()
             instance = dg.DagsterInstance.from_config(str(self._settings.dagster_home))
         before = self._requests_used()
         for stage in self._stages(list(definitions.resolve_all_asset_keys())):
-            with shown.stage(stage.title):
+            with display.stage(stage.title):
                 result = job.execute_in_process(
                     instance=instance,
                     asset_selection=list(stage.keys),
@@ -106,8 +108,8 @@ class Demo:
             if not result.success:
                 failed = [event for event in result.all_events if event.is_failure]
                 raise click.ClickException(
-                    f"The stage {stage.title!r} failed: {failed[0].message if failed else 'see the run in the UI'} "
-                    "What was collected before is kept. Look at the run with: make ui."
+                    f"The stage {stage.title!r} failed: {failed[0].message if failed else 'see the run in the UI.'} "
+                    "Collected data is stored. To inspect the run: make ui."
                 )
         self._summarize(self._requests_used() - before)
 
@@ -122,9 +124,7 @@ class Demo:
             if name not in own:
                 continue
             if entity.time_axis == "content":
-                today = now.date()
-                last = min(study.end or today, today - timedelta(days=study.settle_days + 1))
-                yield Stage(name.replace("_", " "), (own[name],), study.start, last)
+                yield Stage(name.replace("_", " "), (own[name],), study.start, study.last_settled_day(now))
             else:
                 period = current_period(study, now)
                 yield Stage(name.replace("_", " "), (own[name],), period, period)
@@ -141,7 +141,7 @@ class Demo:
         states, _ = read_pools(self._settings, SystemClock())
         return states.values()
 
-    def _summarize(self, spent: int) -> None:
+    def _summarize(self, requests: int) -> None:
         import duckdb
 
         from research_assets.report.codebook import CODEBOOK_FILE
@@ -161,25 +161,27 @@ class Demo:
             ).fetchall()
         console = self._console
         console.print(_rows_table(rows))
-        console.print(f"\n{spent:,} requests were spent." if spent else "\nNo request was spent: all was held.")
+        console.print(
+            f"\n{requests:,} requests were sent." if requests else "\nNo request was sent: all data is collected."
+        )
         for pool in self._pools():
-            console.print(f"The pool {pool.pool!r} has {pool.remaining:,} of {pool.cap:,} left today.")
-        waiting = [gap for gap in gaps if gap[1] not in SETTLED]
-        console.print("\nNothing that can be had is missing." if not waiting else "\nSomething is missing; see below.")
+            console.print(f"Pool {pool.pool!r}: {pool.remaining:,} of {pool.cap:,} requests remaining today.")
+        is_open = any(state not in SETTLED for _, state, *_ in gaps)
+        console.print("\nSome data is missing; see below." if is_open else "\nAll available data was collected.")
         if gaps:
             console.print(_gaps_table(gaps))
         console.print(
-            f"\nThe warehouse: {self._settings.warehouse}\n"
-            f"The report, for a browser: {self._settings.reports / f'{self._study.name}.html'}\n"
-            f"What each column means, likewise: {self._settings.reports / CODEBOOK_FILE}\n"
-            "Next, look at all this in Dagster: [bold]make ui[/bold]"
+            f"\nWarehouse: {self._settings.warehouse}\n"
+            f"Report:    {self._settings.reports / f'{self._study.name}.html'}\n"
+            f"Codebook:  {self._settings.reports / CODEBOOK_FILE}\n\n"
+            "To see the same data in Dagster: [bold]make ui[/bold]"
         )
 
 
 class _ProgressDisplay:
-    """Progress on the console: a live line in a terminal, a line now and then elsewhere."""
+    """Progress on the console: a live line in a terminal, otherwise a line every `INTERVAL`."""
 
-    EVERY = timedelta(seconds=5)
+    INTERVAL = timedelta(seconds=5)
 
     def __init__(self, console: "Console") -> None:
         from research_assets.clock import SystemClock
@@ -192,11 +194,11 @@ class _ProgressDisplay:
 
     @contextmanager
     def stage(self, title: str) -> Iterator[None]:
-        """Show a stage while the block lasts, and what it took afterwards."""
+        """Show a stage while the block lasts, and its requests, rows and duration afterwards."""
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         self._title, self._requests, self._rows = title, 0, 0
-        begun = self._clock.now()
+        started = self._clock.now()
         if self._console.is_terminal:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
             with Progress(*columns, console=self._console, transient=True) as progress:
@@ -207,16 +209,16 @@ class _ProgressDisplay:
             self._console.print(f"{title} ...")
             self._line = None
             yield
-        seconds = (self._clock.now() - begun).total_seconds()
+        seconds = (self._clock.now() - started).total_seconds()
         self._console.print(f"[green]✓[/green] {title:16} {self._counts()}[dim]{seconds:6.1f} s[/dim]")
 
     def step(self, progress: Any) -> None:
-        """One request was answered, or failed."""
+        """Show the counts after a request."""
         self._requests, self._rows = progress.requests, progress.rows
         text = f"{self._title:16} {self._counts()} {progress.partition}"
         if self._line:
             self._line(text)
-        elif self._clock.now() - self._last_printed >= self.EVERY:
+        elif self._clock.now() - self._last_printed >= self.INTERVAL:
             self._last_printed = self._clock.now()
             self._console.print(f"  {text}")
 
@@ -227,7 +229,7 @@ class _ProgressDisplay:
 def _rows_table(rows: Mapping[str, int]) -> "Table":
     from rich.table import Table
 
-    table = Table("mart", title="\nRows", title_justify="left", box=None, pad_edge=False)
+    table = Table("mart", title="\nRows by mart", title_justify="left", box=None, pad_edge=False)
     table.add_column("rows", justify="right")
     for name, number in rows.items():
         table.add_row(name, f"{number:,}")
@@ -237,10 +239,10 @@ def _rows_table(rows: Mapping[str, int]) -> "Table":
 def _gaps_table(gaps: list[tuple[str, str, int, str, str | None]]) -> "Table":
     from rich.table import Table
 
-    table = Table("entity", "state", title="\nNot held, and why", title_justify="left", box=None, pad_edge=False)
+    table = Table("entity", "state", title="\nMissing units by reason", title_justify="left", box=None, pad_edge=False)
     table.add_column("units", justify="right")
-    table.add_column("such as", overflow="fold")
-    table.add_column("because", overflow="fold")
+    table.add_column("example", overflow="fold")
+    table.add_column("reason", overflow="fold")
     for entity, state, number, unit, reason in gaps:
         table.add_row(entity, state, f"{number:,}", unit, reason or "")
     return table

@@ -1,6 +1,6 @@
-"""Where a command works: on the real API's data, or, as long as there are no credentials, on the sandbox's.
+"""The choice between the real API and the sandbox: without credentials, commands use the sandbox and its data.
 
-The one place for this decision; which folder then holds the data follows from the API's address, in `settings`.
+Not here: the data folder, which follows from the API's address (see settings.py).
 """
 
 from collections.abc import Iterator
@@ -12,22 +12,24 @@ _URL, _KEY, _SECRET, _RATE, _STUDIES = (
     VARIABLES[name].name for name in ("api_url", "client_key", "client_secret", "rate_limit", "studies")
 )
 SANDBOX_RATE_LIMIT = 50
-"""Requests a second that the sandbox takes and is sent."""
+"""Requests per second that the sandbox accepts and the client sends."""
 
 
 def uses_sandbox(settings: Settings) -> bool:
-    """Whether nothing points to an API: neither credentials nor the address of a running sandbox.
+    """Return whether the settings name no API: neither credentials nor the address of a running sandbox.
 
-    Raises SettingsError if only one half of the credentials is set: that is a slip, not a wish to try things out.
+    Raises SettingsError if only the key or only the secret is set, which is an error and no choice of the sandbox.
     """
     if bool(settings.client_key) != bool(settings.client_secret):
-        there, missing = (_KEY, _SECRET) if settings.client_key else (_SECRET, _KEY)
-        raise SettingsError(f"{there} is set but {missing} is not. Set both for the real API, or neither.")
+        present, missing = (_KEY, _SECRET) if settings.client_key else (_SECRET, _KEY)
+        raise SettingsError(
+            f"{present} is set but {missing} is not. No request was sent. Set both for the real API, or unset both."
+        )
     return not settings.client_key and settings.origin != "sandbox"
 
 
 def data_settings() -> Settings:
-    """Settings for commands that only read what is held."""
+    """Return the settings for commands that only read collected data."""
     settings = Settings.from_env()
     return (
         Settings.from_env(over={_URL: "http://127.0.0.1"} | _with_demo_study(settings))
@@ -37,13 +39,13 @@ def data_settings() -> Settings:
 
 
 def _with_demo_study(settings: Settings) -> dict[str, str]:
-    """The demo study stands beside the sandbox, unless studies are named in the environment."""
+    """Return the setting that adds the demo study; empty if the environment names studies."""
     return {} if settings.studies else {_STUDIES: str(DEMO_STUDIES_DIR)}
 
 
 @contextmanager
 def api_settings() -> Iterator[Settings]:
-    """Settings for commands that ask the API; if there is none, a sandbox serves while the block lasts."""
+    """Yield the settings for commands that send requests. Without an API, a sandbox runs while the block lasts."""
     settings = Settings.from_env()
     if not uses_sandbox(settings):
         yield settings
@@ -51,7 +53,7 @@ def api_settings() -> Iterator[Settings]:
     from research_assets.sandbox.config import SandboxConfig
     from research_assets.sandbox.server import run_in_thread
 
-    # As capricious as the API on a usual day, but quick: nobody learns from waiting for a simulation.
+    # The faults of the API on a usual day, with a higher rate limit so that commands finish quickly.
     config = SandboxConfig(profile="typical", rate=SANDBOX_RATE_LIMIT, p_fresh_search_id=0.1)
     over = {_KEY: config.client_key, _SECRET: config.client_secret, _RATE: str(SANDBOX_RATE_LIMIT)}
     with run_in_thread(config) as sandbox:

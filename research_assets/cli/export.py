@@ -1,4 +1,4 @@
-"""`research-assets export`: the marts as files for people, in a folder of their own."""
+"""`research-assets export`: write the marts as files, each export in its own folder."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -19,13 +19,23 @@ DAY = click.DateTime(["%Y-%m-%d"])
 @click.command("export")
 @click.argument("studies", nargs=-1, metavar="[STUDY]...")
 @click.option(
-    "--format", "formats", multiple=True, type=click.Choice(FORMATS), help="May be repeated. Default: parquet and csv."
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(FORMATS),
+    help="Write this format; may be repeated. Default: parquet and csv.",
 )
-@click.option("--mart", "marts", multiple=True, metavar="NAME", help="Only this mart; may be repeated.")
-@click.option("--first", type=DAY, metavar="DAY", help="First UTC day, such as 2026-02-01.")
-@click.option("--last", type=DAY, metavar="DAY", help="Last UTC day, included.")
-@click.option("--pseudonymous", is_flag=True, help="Keyed pseudonyms for accounts and ids; what points to people goes.")
-@click.option("--ids-only", is_flag=True, help="Only the ids of videos and comments, to be rebuilt by a colleague.")
+@click.option(
+    "--mart", "marts", multiple=True, metavar="NAME", help="Export only this mart; may be repeated. Default: all."
+)
+@click.option("--first", type=DAY, metavar="DAY", help="Set the first UTC day, such as 2026-02-01. Default: no limit.")
+@click.option("--last", type=DAY, metavar="DAY", help="Set the last UTC day, inclusive. Default: no limit.")
+@click.option(
+    "--pseudonymous",
+    is_flag=True,
+    help="Replace accounts and ids with keyed pseudonyms; drop identifying columns.",
+)
+@click.option("--ids-only", is_flag=True, help="Export only the ids of videos and comments, for rehydration.")
 def command(
     studies: tuple[str, ...],
     formats: tuple[str, ...],
@@ -35,10 +45,11 @@ def command(
     pseudonymous: bool,
     ids_only: bool,
 ) -> None:
-    """Write the marts of some studies, or of all, as files for people; sends no request.
+    """Write the marts of the named studies as files. Sends no request.
 
-    Each export is a folder below exports/ in the data folder, with a codebook and a README. In CSV, ids are text that
-    neither Excel nor R rounds. The key of the pseudonyms is created once and kept apart from every export.
+    Default: all studies. Each export is a folder below exports/ in the data folder, with a codebook and a README. In
+    CSV files ids are text, which neither Excel nor R rounds. The pseudonym key is created once and stored outside of
+    all exports.
     """
     from rich.console import Console
 
@@ -48,7 +59,7 @@ def command(
     from research_assets.study.loader import load_studies
 
     if ids_only and (formats or marts or pseudonymous):
-        raise click.UsageError("--ids-only is a file of its own: leave out --format, --mart and --pseudonymous.")
+        raise click.UsageError("--ids-only cannot be combined with --format, --mart or --pseudonymous.")
     settings = data_settings()
     request = ExportRequest(
         studies=studies,
@@ -61,12 +72,12 @@ def command(
     )
     console = Console(highlight=False, soft_wrap=True)
     with console.status("Exporting ..."):
-        made = export(settings, request, load_studies(settings), SystemClock().now())
-    _show(console, made, settings)
+        result = export(settings, request, load_studies(settings), SystemClock().now())
+    _show(console, result, settings)
 
 
 def _show(console: "Console", export: "Export", settings: "Settings") -> None:
-    """What was written, what was not and why, and where it is."""
+    """Print the exported tables, the skipped ones with the reason, and the folder."""
     from rich.table import Table
 
     table = Table("table", box=None, pad_edge=False)
@@ -77,9 +88,7 @@ def _show(console: "Console", export: "Export", settings: "Settings") -> None:
         table.add_row(name, f"{number:,}", f"{size / 1e6:,.1f}")
     console.print(table)
     for reason, names in export.skipped_by_reason.items():
-        console.print(f"\nLeft out: {', '.join(names)}: {reason}.")
-    console.print(f"\nExported to {export.folder}; begin with its README.md.")
+        console.print(f"\nSkipped: {', '.join(names)}\n  Reason: {reason}.")
+    console.print(f"\nExported to {export.folder}; see its README.md.")
     if export.request.pseudonymous:
-        console.print(
-            f"The key of the pseudonyms is {settings.pseudonym_key}. Keep a copy of it, apart from every export."
-        )
+        console.print(f"Pseudonym key: {settings.pseudonym_key}.\nKeep a copy of it outside of all exports.")

@@ -1,4 +1,7 @@
-"""What `audit` and `rehydrate` share: the list told, its price agreed to, the asking shown, a pause explained."""
+"""Steps that `audit` and `rehydrate` share: print the list, confirm the cost, send the requests, report a pause.
+
+Not here: reading a list and sending its requests (see collect/id_lists/).
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -19,6 +22,7 @@ from research_assets.collect.id_lists.run import (
     fetch_id_list,
     min_requests,
 )
+from research_assets.planning.messages import pluralize
 from research_assets.storage.captures import Journal
 
 if TYPE_CHECKING:
@@ -30,62 +34,68 @@ _MAX_SHOWN = 5
 
 
 def print_list(console: "Console", listed: IdList) -> None:
-    """Say what was found in the file, and what was not understood."""
+    """Print the number of videos and comments in the file, and its invalid lines."""
+    n_comments = sum(map(len, listed.comments.values()))
     console.print(
-        f"{listed.path.name}: {len(listed.videos):,} videos"
-        + (f", {sum(map(len, listed.comments.values())):,} comments" if listed.comments else "")
-        + (f"; {listed.n_duplicates:,} lines repeat one" if listed.n_duplicates else "")
+        f"{listed.path.name}: {pluralize(len(listed.videos), 'video')}"
+        + (f", {pluralize(n_comments, 'comment')}" if n_comments else "")
+        + (f"; {pluralize(listed.n_duplicates, 'duplicate line')}" if listed.n_duplicates else "")
         + "."
     )
     if listed.invalid_lines:
-        some = "; ".join(f"line {line}: {text!r}" for line, text in listed.invalid_lines[:_MAX_SHOWN])
+        examples = "; ".join(f"line {line}: {text!r}" for line, text in listed.invalid_lines[:_MAX_SHOWN])
         more = f" and {len(listed.invalid_lines) - _MAX_SHOWN:,} more" if len(listed.invalid_lines) > _MAX_SHOWN else ""
         console.print(
-            f"[yellow]{len(listed.invalid_lines):,} lines hold no id of a video and are left out:[/] {some}{more}."
+            f"[yellow]Skipped {pluralize(len(listed.invalid_lines), 'line')} without a video id:[/] {examples}{more}."
         )
 
 
 def confirm_cost(
-    console: "Console", settings: "Settings", question: IdListTask, today: date, yes: bool, more: int = 0
+    console: "Console", settings: "Settings", task: IdListTask, today: date, yes: bool, extra_requests: int = 0
 ) -> None:
-    """Say what the asking costs, `more` requests included, and ask back unless it was agreed to; else end."""
+    """Print the least number of requests, including `extra_requests`, and prompt for confirmation unless `yes` is set.
+
+    Aborts the command if the user declines.
+    """
     from research_assets.clock import SystemClock
     from research_assets.quota.ledger import read_pools
 
     pools, _ = read_pools(settings, SystemClock())
-    pool, least = pools[POOL], min_requests(question, today, settings.window_days) + more
-    console.print(f"It takes {least:,} requests at least; {pool.remaining:,} of {pool.cap:,} are left today (UTC).")
+    pool, least = pools[POOL], min_requests(task, today, settings.window_days) + extra_requests
+    console.print(
+        f"Cost: at least {pluralize(least, 'request')}; {pool.remaining:,} of {pool.cap:,} remaining today (UTC)."
+    )
     if least > pool.remaining:
-        console.print("What does not fit waits: run the same command again when the quota opens.")
+        console.print("The rest needs quota of a later day: run the same command again then.")
     if not yes:
-        click.confirm("Ask now?", abort=True)
+        click.confirm("Send these requests?", abort=True)
 
 
 def run_id_list(
-    console: "Console", settings: "Settings", question: IdListTask, done: Callable[[Journal, IdListProgress], object]
+    console: "Console", settings: "Settings", task: IdListTask, done: Callable[[Journal, IdListProgress], object]
 ) -> IdListResult:
-    """Ask, with a bar of progress where somebody looks on; says why and until when, if something is left."""
-    from rich.progress import Progress as Bar
+    """Send the requests, with a progress bar in a terminal. Print the reason and the next time if ids remain."""
+    from rich.progress import Progress
 
     from research_assets.resources import CollectorResource
 
-    async def asking(tell: Callable[[int], None]) -> IdListResult:
+    async def fetch(on_progress: Callable[[int], None]) -> IdListResult:
         async with CollectorResource(settings).open() as context:
-            return await fetch_id_list(question, replace(context, progress=None), done, tell)
+            return await fetch_id_list(task, replace(context, progress=None), done, on_progress)
 
-    with Bar(console=console, transient=True) if console.is_terminal else nullcontext() as bar:
-        task = bar.add_task("asking", total=len(question.videos)) if bar else None
-        asked = asyncio.run(asking(lambda number: bar.advance(task, number) if bar and task is not None else None))
-    if asked.n_remaining:
-        console.print(f"[yellow]{asked.n_remaining:,} ids are still to be asked.[/]")
-        if asked.stop:
-            console.print(f"{asked.stop.reason} Next: {asked.stop.retry_at:%Y-%m-%d %H:%M} UTC.")
-        console.print("What was answered is kept. Run the same command again then; nothing is asked twice.")
-    return asked
+    with Progress(console=console, transient=True) if console.is_terminal else nullcontext() as bar:
+        row = bar.add_task("requesting", total=len(task.videos)) if bar else None
+        result = asyncio.run(fetch(lambda number: bar.advance(row, number) if bar and row is not None else None))
+    if result.n_remaining:
+        console.print(f"[yellow]Remaining: {pluralize(result.n_remaining, 'id')}.[/]")
+        if result.stop:
+            console.print(f"{result.stop.reason} Next: {result.stop.retry_at:%Y-%m-%d %H:%M} UTC.")
+        console.print("All results are stored. Run the same command again then; it requests only the remaining ids.")
+    return result
 
 
 def list_name(path: Path, name: str | None) -> str:
-    """The name under which a list is asked: as given, or from the file's name."""
+    """Return the name of a list: the given one, or one derived from the file's name. Raises BadParameter."""
     import re
 
     chosen = name or re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_") or "ids"
@@ -93,6 +103,6 @@ def list_name(path: Path, name: str | None) -> str:
         chosen = f"ids_{chosen}" if name is None else chosen
     if not re.fullmatch(r"[a-z][a-z0-9_]*", chosen):
         raise click.BadParameter(
-            f"{chosen!r} must begin with a letter and hold a-z, 0-9 and _ only.", param_hint="--name"
+            f"{chosen!r} must begin with a letter and contain a-z, 0-9 and _ only.", param_hint="--name"
         )
     return chosen

@@ -1,4 +1,7 @@
-"""The group of all commands: found by name when called, and the one place where a known error becomes a message."""
+"""The group of all commands. It imports a command when it is called, and turns known errors into messages.
+
+Not here: the commands (see the module of each).
+"""
 
 import sys
 from importlib import import_module
@@ -8,22 +11,22 @@ import click
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("research_assets.cli.demo:command", "Collect a demo study from a simulated API; needs no credentials."),
-    "ui": ("research_assets.cli.ui:command", "Open Dagster's UI; on the simulated API while no credentials are set."),
-    "new-study": ("research_assets.cli.new_study:command", "Write the file of a new study, and say what it will cost."),
-    "plan": ("research_assets.cli.plan:command", "Say what is still to be asked, what it costs and when it is done."),
-    "status": ("research_assets.cli.status:command", "Say what is left of the quota and what is held."),
-    "check-api": ("research_assets.cli.check_api:command", "Check the address and credentials of the API."),
+    "ui": ("research_assets.cli.ui:command", "Open Dagster's UI; without credentials it uses a simulated API."),
+    "new-study": ("research_assets.cli.new_study:command", "Write a study file and estimate its cost in requests."),
+    "plan": ("research_assets.cli.plan:command", "Estimate the remaining requests and the completion date."),
+    "status": ("research_assets.cli.status:command", "Show the remaining quota and the units of each study by state."),
+    "check-api": ("research_assets.cli.check_api:command", "Check the address and the credentials of the API."),
     "export": (
         "research_assets.cli.export:command",
         "Write the marts as Parquet, CSV or Stata files, with a codebook.",
     ),
-    "report": ("research_assets.cli.report:command", "Write a study's report: one HTML file, from the marts."),
-    "audit": ("research_assets.cli.audit:command", "Say which share of a list of videos the API returns."),
+    "report": ("research_assets.cli.report:command", "Write the HTML report of each study from the marts."),
+    "audit": ("research_assets.cli.audit:command", "Measure the share of listed videos that the API returns."),
     "rehydrate": ("research_assets.cli.rehydrate:command", "Fetch the videos listed in a file of ids."),
-    "replay": ("research_assets.cli.replay:command", "Rebuild the raw tables from the captures, without a request."),
+    "replay": ("research_assets.cli.replay:command", "Rebuild the raw tables from the captures; sends no request."),
     "sandbox": ("research_assets.sandbox.server:command", "Serve a simulated Research API on this machine."),
 }
-"""Where each command is, and what the list says of it."""
+"""The module of each command, and its line in the list of commands."""
 
 KNOWN_ERRORS = (
     "research_assets.settings:SettingsError",
@@ -41,42 +44,45 @@ KNOWN_ERRORS = (
     "research_assets.collect.id_lists.reader:IdListError",
     "research_assets.sandbox.server:PortInUse",
 )
-"""Errors whose message says all that a person needs; anything else is a bug and keeps its traceback."""
+"""Errors that are printed as a message. Any other exception is a bug and keeps its traceback."""
 
 
 def import_reference(reference: str) -> Any:
-    """What `package.module:name` stands for."""
+    """Return the object that `package.module:name` refers to."""
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)
 
 
 def is_known_error(error: Exception) -> bool:
-    """Whether an error is one of `KNOWN_ERRORS`; a module that was never imported cannot have raised it."""
+    """Return whether an error is one of `KNOWN_ERRORS`.
+
+    Modules that are not loaded are skipped, because they cannot have raised it.
+    """
     loaded = [reference for reference in KNOWN_ERRORS if reference.partition(":")[0] in sys.modules]
     return isinstance(error, tuple(import_reference(reference) for reference in loaded))
 
 
 class LazyGroup(click.Group):
-    """The commands of `COMMANDS`, each imported when it is called."""
+    """The group of `COMMANDS`. It imports a command when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """The names, in the order of the table."""
+        """Return the names in the order of `COMMANDS`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import a command; None if there is none of this name."""
+        """Import and return a command; None if no command has this name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_reference(COMMANDS[cmd_name][0])
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write the list without importing anything."""
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a known error becomes one message on stderr and exit code 1."""
+        """Run the command. A known error becomes one message on stderr and exit code 1."""
         try:
             return super().invoke(ctx)
         except Exception as error:
@@ -85,11 +91,15 @@ class LazyGroup(click.Group):
             raise
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Terms such as unit, partition and pool are explained in docs/glossary.md.",
+)
 @click.version_option(package_name="research-assets")
 def main() -> None:
-    """Collect TikTok's public data through its Research API, and know at any time what is held and what is not.
+    """Collect public TikTok data through the Research API, and show at any time which data is collected or missing.
 
-    Studies, data and API are chosen by environment variables or a .env file; .env.example lists them. Without
-    credentials everything works on a simulated API, with data of its own.
+    Environment variables or a .env file select studies, data folder and API; .env.example lists them. Without
+    credentials, all commands use a simulated API and a data folder of its own.
     """

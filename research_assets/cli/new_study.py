@@ -1,4 +1,7 @@
-"""`research-assets new-study`: questions in a terminal, flags in a script; writes a study file and says its price."""
+"""`research-assets new-study`: write a study file from prompts or options, and estimate its cost.
+
+Not here: the text of a study file (see study/draft.py).
+"""
 
 import sys
 from dataclasses import replace
@@ -17,32 +20,61 @@ if TYPE_CHECKING:
 
 
 def split_option(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG001
-    """The values of an option that may be repeated, or hold several with commas."""
+    """Return the values of an option that may be repeated or contain several values, separated by commas."""
     return split_list(",".join(values))
 
 
 def split_list(text: str) -> tuple[str, ...]:
-    """The words of a list with commas."""
+    """Return the distinct values of a comma-separated list."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
 @click.command("new-study")
 @click.argument("name", required=False)
-@click.option("--start", metavar="DAY", help="First UTC day. Default: four weeks ago.")
-@click.option("--end", metavar="DAY", help="Last UTC day. Without it the study runs on.")
-@click.option("--region", "regions", multiple=True, callback=split_option, help="Regions of accounts, such as DE,AT.")
+@click.option("--start", metavar="DAY", help="Set the first UTC day. Default: 28 days ago.")
+@click.option("--end", metavar="DAY", help="Set the last UTC day. Default: no end.")
 @click.option(
-    "--hashtag", "hashtags", multiple=True, callback=split_option, help="Hashtags, of which a video needs one."
+    "--region",
+    "regions",
+    multiple=True,
+    callback=split_option,
+    help="Select videos of accounts registered in these regions, such as DE,AT.",
 )
-@click.option("--keyword", "keywords", multiple=True, callback=split_option, help="Words of captions; like hashtags.")
 @click.option(
-    "--username", "usernames", multiple=True, callback=split_option, help="Accounts whose videos are searched."
+    "--hashtag",
+    "hashtags",
+    multiple=True,
+    callback=split_option,
+    help="Select videos with any of these hashtags or keywords.",
 )
-@click.option("--comments", default="all", show_default=True, help="all, none, top:<n> of a day, or sample:<fraction>.")
-@click.option("--users", default="authors", show_default=True, help="Whose profiles: authors, panel, none or top:<n>.")
-@click.option("--panel", multiple=True, callback=split_option, help="Accounts whose lists are asked.")
-@click.option("--observe", default="weekly", show_default=True, help="Period of profiles and lists: weekly or daily.")
-@click.option("--yes", is_flag=True, help="Ask nothing. So it is where the input is no terminal.")
+@click.option(
+    "--keyword",
+    "keywords",
+    multiple=True,
+    callback=split_option,
+    help="Select videos with any of these keywords or hashtags.",
+)
+@click.option("--username", "usernames", multiple=True, callback=split_option, help="Select videos of these accounts.")
+@click.option(
+    "--comments",
+    default="all",
+    show_default=True,
+    help="Collect the comments of: all videos, none, top:<n> of a day, or sample:<fraction>.",
+)
+@click.option(
+    "--users",
+    default="authors",
+    show_default=True,
+    help="Collect the profiles of: authors, panel, none or top:<n>.",
+)
+@click.option(
+    "--panel",
+    multiple=True,
+    callback=split_option,
+    help="Collect the followers, likes, reposts and pins of these accounts.",
+)
+@click.option("--observe", default="weekly", show_default=True, help="Collect profiles and lists: weekly or daily.")
+@click.option("--yes", is_flag=True, help="Do not prompt (default when stdin is not a terminal).")
 def command(
     name: str | None,
     start: str | None,
@@ -57,10 +89,11 @@ def command(
     observe: str,
     yes: bool,
 ) -> None:
-    """Write the file of a new study, with comments on all that can be said, and say what it will cost.
+    """Write a commented study file and estimate the cost of the study. Sends no request.
 
-    It goes to the first folder of RESEARCH_STUDIES, or to research_assets/defs. Nothing is overwritten, and nothing is
-    asked of the API; but the sensor of a running UI collects each study that it finds.
+    The file is written to the first folder of RESEARCH_STUDIES, or to research_assets/defs. No file is overwritten.
+    The sensors of a running UI collect each study file that they find, which uses quota. Options that take several
+    values may be repeated or contain commas.
     """
     from rich.console import Console
 
@@ -70,7 +103,7 @@ def command(
     from research_assets.study.draft import StudyDraft, require_unused_name, study_folder
 
     console = Console(highlight=False, soft_wrap=True)
-    held = data_settings()
+    settings = data_settings()
     draft = StudyDraft(
         name=name or "",
         start=start or str(SystemClock().now().date() - timedelta(days=28)),
@@ -84,77 +117,77 @@ def command(
         panel=panel,
         observe=observe,
     )
-    asks = not yes and is_interactive()
-    if asks:
-        draft = _prompt_all(draft, held)
+    prompts = not yes and is_interactive()
+    if prompts:
+        draft = _prompt_all(draft, settings)
     elif not name:
         raise click.UsageError("A study needs a name: research-assets new-study NAME --hashtag …")
     elif not draft.has_condition:
         raise click.UsageError("A study needs a condition: --region, --hashtag, --keyword or --username.")
     else:
-        require_unused_name(held, draft.name)
-    # The demo's folder is the sandbox's own; a new study belongs where the user keeps studies.
-    _write(console, held, draft, study_folder(Settings.from_env(), draft.name), asks)
+        require_unused_name(settings, draft.name)
+    # `settings` may name the demo's folder. A new study belongs in the folder of the user's environment.
+    _write(console, settings, draft, study_folder(Settings.from_env(), draft.name), prompts)
 
 
 def is_interactive() -> bool:
-    """Whether somebody is there to answer."""
+    """Return whether stdin is a terminal."""
     return sys.stdin.isatty()
 
 
 NAME_PROMPTS = (
-    ("name", "Name, of small letters, digits and _"),
+    ("name", "Name (lowercase letters, digits and _)"),
     ("start", "First day, UTC"),
-    ("end", "Last day, UTC (empty: it runs on)"),
+    ("end", "Last day, UTC (empty: no end)"),
 )
 QUERY_PROMPTS = (
-    ("regions", "Regions where accounts are registered, such as DE, AT"),
+    ("regions", "Regions of the accounts, such as DE, AT"),
     ("hashtags", "Hashtags"),
-    ("keywords", "Words of captions"),
+    ("keywords", "Keywords in captions"),
     ("usernames", "Accounts"),
 )
 OPTION_PROMPTS = (
     ("comments", "Comments: all, none, top:<n> of a day, sample:<fraction>"),
-    ("panel", "Panel: accounts whose followers, likes, reposts and pins are asked"),
+    ("panel", "Panel: accounts whose followers, likes, reposts and pins to collect"),
     ("users", "Profiles: authors, panel, none, top:<n>"),
 )
-"""The questions: which answer, and its words."""
+"""The prompts: attribute of the draft, and text."""
 
 DEPENDS_ON = {"end": "start", "users": "panel"}
-"""Answers that are judged together with an earlier one."""
+"""Answers that are validated together with an earlier one."""
 
 
 def _prompt_all(draft: "StudyDraft", settings: "Settings") -> "StudyDraft":
-    """Put the questions, each until its answer is one that the loader takes; flags are the defaults."""
+    """Prompt for all values, each until the loader of study files accepts it. Options are the defaults."""
     for attribute, text in NAME_PROMPTS:
         draft = _prompt(draft, attribute, text, settings)
-    click.echo("\nWhich videos? Lists are written with commas; leave empty what does not matter.")
+    click.echo("\nSelect videos. Separate values by commas; leave a condition empty to omit it.")
     while True:
         for attribute, text in QUERY_PROMPTS:
             draft = _prompt(draft, attribute, text, settings)
         if draft.has_condition:
             break
-        click.echo("At least one of these is needed.\n")
-    click.echo("\nWhat else?")
+        click.echo("At least one of these conditions is required.\n")
+    click.echo("\nSelect further data.")
     for attribute, text in OPTION_PROMPTS:
         draft = _prompt(draft, attribute, text, settings)
     return draft
 
 
 def _prompt(draft: "StudyDraft", attribute: str, text: str, settings: "Settings") -> "StudyDraft":
-    """The draft with one more answer."""
+    """Return the draft with one more answer."""
     from research_assets.study.draft import DraftError, StudyDraft, draft_issues, require_unused_name
 
     before = getattr(draft, attribute)
-    # All else is in order here, so that what the loader objects to is the answer.
+    # All other values are valid, so that issues of the loader concern this answer.
     trial = StudyDraft(name="study", start="2026-02-01", hashtags=("word",), usernames=("account",), panel=("account",))
     if attribute in DEPENDS_ON:
         trial = replace(trial, **{DEPENDS_ON[attribute]: getattr(draft, DEPENDS_ON[attribute])})
 
     def accepted(answer: str) -> "StudyDraft":
         value: Any = split_list(answer) if isinstance(before, tuple) else answer.strip()
-        if found := draft_issues(replace(trial, **{attribute: value})):
-            raise click.UsageError("; ".join(found))
+        if issues := draft_issues(replace(trial, **{attribute: value})):
+            raise click.UsageError("; ".join(issues))
         if attribute == "name":
             try:
                 require_unused_name(settings, answer.strip())
@@ -162,24 +195,25 @@ def _prompt(draft: "StudyDraft", attribute: str, text: str, settings: "Settings"
                 raise click.UsageError(str(error)) from error
         return replace(draft, **{attribute: value})
 
-    shown = ", ".join(before) if isinstance(before, tuple) else before
-    default = None if attribute == "name" and not shown else shown
-    answered: StudyDraft = click.prompt(text, default=default, show_default=bool(shown), value_proc=accepted)
+    current = ", ".join(before) if isinstance(before, tuple) else before
+    default = None if attribute == "name" and not current else current
+    answered: StudyDraft = click.prompt(text, default=default, show_default=bool(current), value_proc=accepted)
     return answered
 
 
-def _write(console: "Console", held: "Settings", draft: "StudyDraft", folder: "Path", asks: bool) -> None:
-    """Show the file, write it, and say what it costs and what comes next."""
+def _write(console: "Console", settings: "Settings", draft: "StudyDraft", folder: "Path", prompts: bool) -> None:
+    """Write the study file, after a confirmation if `prompts` is set. Print its cost and the next steps."""
     from research_assets.cli.plan import print_plan
     from research_assets.study.draft import render_yaml, write_draft
     from research_assets.study.loader import load_studies
 
-    if asks:
+    if prompts:
         console.print(f"\n{folder / 'defs.yaml'}:\n\n{render_yaml(draft)}", markup=False)
-        click.confirm("Write it?", default=True, abort=True)
+        click.confirm("Write this file?", default=True, abort=True)
     file = write_draft(draft, folder)
     console.print(f"Written: {file}\n")
-    print_plan(console, held, [study for study in load_studies(held) if study.name == draft.name])
+    print_plan(console, settings, [study for study in load_studies(settings) if study.name == draft.name])
     console.print(
-        "\nEdit the file as you like, and check it: make check-studies. To collect it: make ui, which spends quota by itself."
+        "\nTo change the study, edit the file and check it with: make check-studies\n"
+        "To collect it, run: make ui (the sensors start by themselves and use quota)"
     )

@@ -1,4 +1,7 @@
-"""`research-assets plan`: what the studies will still cost, before it is spent; a first look where nothing is known."""
+"""`research-assets plan`: estimate the remaining requests and the completion date, with an optional probe.
+
+Not here: the estimates (see planning/forecast.py) and the collection of probed days (see collect/probe.py).
+"""
 
 from typing import TYPE_CHECKING
 
@@ -17,21 +20,22 @@ if TYPE_CHECKING:
     from research_assets.study.spec import StudySpec
 
 MAX_PROBE_REQUESTS = 15
-"""Requests of a probe at most, for each study."""
+"""Highest number of requests of a probe, per study."""
 
 
 @click.command("plan")
 @click.argument("studies", nargs=-1, metavar="[STUDY]...")
-@click.option("--by-partition", is_flag=True, help="Say it for each day or period too.")
+@click.option("--by-partition", is_flag=True, help="Print the estimate of each day or period too.")
 @click.option(
-    "--probe", is_flag=True, help="Ask a few days of studies of which nothing is known; says its price first."
+    "--probe",
+    is_flag=True,
+    help=f"Collect up to 3 days of each study without data. Sends at most {MAX_PROBE_REQUESTS} requests per study.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask back before a probe.")
+@click.option("--yes", is_flag=True, help="Send the probe's requests without a confirmation prompt.")
 def command(studies: tuple[str, ...], by_partition: bool, probe: bool, yes: bool) -> None:
-    """Say how many requests are still needed, on what that is founded, and when all will be done.
+    """Estimate the remaining requests, the basis of the estimate and the completion date.
 
-    Reads what is held and asks nothing; only --probe sends requests, after its price was agreed to. What it brings is
-    kept, like all that is collected.
+    Default: all studies. Sends no request without --probe. Days that a probe collects are stored like all other days.
     """
     from contextlib import nullcontext
 
@@ -46,9 +50,9 @@ def command(studies: tuple[str, ...], by_partition: bool, probe: bool, yes: bool
         chosen = [study for study in known if not studies or study.name in studies]
         if missing := set(studies) - {study.name for study in known}:
             names = ", ".join(study.name for study in known) or "none"
-            raise click.UsageError(f"There is no study {', '.join(sorted(missing))}; there are: {names}.")
+            raise click.UsageError(f"There is no study {', '.join(sorted(missing))}. Known studies: {names}.")
         if not chosen:
-            console.print("There is no study yet. Write one; the README says how.")
+            console.print("There is no study yet. Write one with: research-assets new-study")
             return
         clock = _clock(settings)
         inputs = _inputs(settings, chosen, clock)
@@ -74,20 +78,20 @@ def _inputs(settings: "Settings", studies: "Sequence[StudySpec]", clock: "Clock"
 
 
 def print_plan(console: "Console", settings: "Settings", studies: "Sequence[StudySpec]") -> None:
-    """Say what some studies still need, as the command does."""
+    """Print the estimate of some studies, as the command does."""
     clock = _clock(settings)
-    _show(console, settings, _inputs(settings, studies, clock), clock.now(), days=False)
+    _show(console, settings, _inputs(settings, studies, clock), clock.now(), by_partition=False)
 
 
-def _show(console: "Console", settings: "Settings", inputs: "AgendaInputs", now: "datetime", days: bool) -> None:
-    """The table of what is left, and when it will be done."""
+def _show(
+    console: "Console", settings: "Settings", inputs: "AgendaInputs", now: "datetime", by_partition: bool
+) -> None:
+    """Print the table of remaining requests, the completion date of each pool, and what is not counted."""
     from math import ceil
 
     from rich.table import Table
 
-    from research_assets.planning.forecast import add_recurring, forecast, forecast_canary_checks, forecast_pool
-    from research_assets.planning.messages import pluralize
-    from research_assets.tiktok.endpoints import BY_ENTITY
+    from research_assets.planning.forecast import add_recurring, forecast, forecast_canary_checks
     from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
 
     lines = add_recurring(
@@ -97,54 +101,77 @@ def _show(console: "Console", settings: "Settings", inputs: "AgendaInputs", now:
     )
     names = [study.name for study in inputs.studies]
     lines = sorted([*lines, *forecast_canary_checks(inputs, now)], key=lambda line: names.index(line.study))
-    table = Table("study", "entity", title="Still needed", title_justify="left", box=None, pad_edge=False)
-    for heading in ("partitions", "requests", "each day more"):
-        table.add_column(heading, justify="right")
-    table.add_column("estimate basis")
+    table = Table(title="Remaining requests", title_justify="left", box=None, pad_edge=False)
+    # In 80 columns only the study and the heading "recurring per day" may wrap.
+    table.add_column("study", overflow="fold")
+    table.add_column("entity", no_wrap=True)
+    table.add_column("partitions", justify="right", no_wrap=True)
+    table.add_column("requests", justify="right", no_wrap=True)
+    table.add_column("recurring per day", justify="right")
+    table.add_column("basis", no_wrap=True)
     for line in lines:
         requests = f"{ceil(line.remaining.requests):,}" + (" or more" if line.unknown else "")
-        daily = f"{line.recurring_per_day:,.1f}" if line.recurring_per_day else ""
-        what = ("known videos", "") if line.is_canary else (line.entity, f"{line.partitions:,}")
-        table.add_row(line.study, *what, requests, daily, line.remaining.basis)
+        recurring = f"{line.recurring_per_day:,.1f}" if line.recurring_per_day else ""
+        entity = ("canary check", "") if line.is_canary else (line.entity, f"{line.partitions:,}")
+        table.add_row(line.study, *entity, requests, recurring, line.remaining.basis)
     console.print(table)
-    if days:
+    if by_partition:
         _print_partitions(console, lines)
     console.print()
-    for pool in inputs.pools.values():
-        end = forecast_pool(lines, pool, now)
-        head = f"Pool {pool.pool!r}: {pluralize(end.requests, 'request')}"
-        if end.days is None or end.finish_day is None:
-            console.print(f"{head}; what recurs each day takes all of the {pool.cap:,} a day, so it is never done.")
-        else:
-            guess = any(line.unknown for line in lines if BY_ENTITY[line.entity].pool == pool.pool)
-            console.print(
-                f"{head}, {pluralize(end.days, 'day')} of quota at {pool.cap:,} a day; {pool.remaining:,} are left today. "
-                f"Done on {end.finish_day}{' at the earliest' if guess else ''}, if nothing else is asked."
-            )
+    _print_pools(console, inputs, lines, now)
     not_counted = {line.entity for line in lines if line.is_lower_bound}
     reasons = [
         text
-        for entity, text in (("comments", "replies, before any was asked"), ("users", "authors of days to come"))
+        for entity, text in (
+            ("comments", "replies, before the first was requested"),
+            ("users", "authors of days not yet collected"),
+        )
         if entity in not_counted
     ]
     if reasons:
-        console.print(f"Not counted yet, and on top where it says `or more`: {'; '.join(reasons)}.")
-    unknown = [study for study in inputs.studies if not inputs.hits_per_day[study.name]]
-    for study in unknown:
-        console.print(
-            f"\n{study.name}: nothing is held, so nobody knows how many videos a day has. The numbers are the least "
-            f"that it can cost. To find out: research-assets plan {study.name} --probe"
-        )
+        console.print(f"`or more` marks a lower bound. Not counted yet:\n  {'; '.join(reasons)}.")
+    for study in inputs.studies:
+        if not inputs.hits_per_day[study.name]:
+            console.print(
+                f"\n{study.name}: no data yet, so the number of videos per day is unknown.\n"
+                f"The figures are lower bounds. For an estimate run:\n  research-assets plan {study.name} --probe"
+            )
+
+
+def _print_pools(
+    console: "Console", inputs: "AgendaInputs", lines: "Sequence[EntityForecast]", now: "datetime"
+) -> None:
+    """Print the requests, the days of quota and the completion date of each pool."""
+    from research_assets.planning.forecast import forecast_pool
+    from research_assets.planning.messages import pluralize
+    from research_assets.tiktok.endpoints import BY_ENTITY
+
+    for pool in inputs.pools.values():
+        result = forecast_pool(lines, pool, now)
+        head = f"Pool {pool.pool!r}: {pluralize(result.requests, 'request')}"
+        if result.days is None or result.finish_day is None:
+            console.print(
+                f"{head}. There is no completion date,\n"
+                f"  because recurring requests use the whole cap of {pool.cap:,} per day."
+            )
+        else:
+            unknown = any(line.unknown for line in lines if BY_ENTITY[line.entity].pool == pool.pool)
+            console.print(
+                f"{head}, {pluralize(result.days, 'day')} of quota at {pool.cap:,} per day.\n"
+                f"  Remaining today: {pool.remaining:,}. Estimated completion: {result.finish_day}"
+                f"{' at the earliest' if unknown else ''}."
+            )
+    console.print("Completion dates assume that no other requests are sent.")
 
 
 def _print_partitions(console: "Console", lines: "Sequence[EntityForecast]") -> None:
     from rich.table import Table
 
     table = Table(
-        "study", "entity", "partition", title="\nEach by itself", title_justify="left", box=None, pad_edge=False
+        "study", "entity", "partition", title="\nBy partition", title_justify="left", box=None, pad_edge=False
     )
     table.add_column("requests", justify="right")
-    table.add_column("estimate basis")
+    table.add_column("basis")
     for line in lines:
         for partition, estimate in line.by_partition.items():
             table.add_row(line.study, line.entity, str(partition), f"{estimate.requests:,.1f}", estimate.basis)
@@ -152,7 +179,7 @@ def _print_partitions(console: "Console", lines: "Sequence[EntityForecast]") -> 
 
 
 def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpec]", yes: bool) -> None:
-    """Say the price, ask, and look at each study."""
+    """Print the cost, prompt for confirmation unless `yes` is set, and probe each study."""
     import asyncio
 
     from research_assets.collect.probe import probe, probe_days
@@ -162,30 +189,34 @@ def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpe
 
     collector = CollectorResource(settings)
     clock = collector.server_clock()
-    asked = {study.name: days for study in studies if (days := probe_days(study, clock.now()))}
-    if not asked:
-        console.print("No probe is needed: something is held of each study, or no day of it has settled yet.\n")
+    days_by_study = {study.name: days for study in studies if (days := probe_days(study, clock.now()))}
+    if not days_by_study:
+        console.print("No probe is needed: each study has data, or none of its days has settled yet.\n")
         return
     pools, _ = read_pools(settings, clock)
-    number = sum(len(days) for days in asked.values())
+    n_days = sum(len(days) for days in days_by_study.values())
     console.print(
-        f"The probe asks {number} single days of {', '.join(asked)}. Price: {number} requests at least, one more for "
-        f"each further 100 videos of a day, {MAX_PROBE_REQUESTS * len(asked)} at most. {pools['research'].remaining:,} of "
-        f"{pools['research'].cap:,} are left today. What it brings is kept."
+        f"The probe collects {n_days} single days of {', '.join(days_by_study)} and stores them.\n"
+        f"Cost: at least {n_days} requests, plus one for each further 100 videos of a day, "
+        f"at most {MAX_PROBE_REQUESTS * len(days_by_study)}.\n"
+        f"Remaining today: {pools['research'].remaining:,} of {pools['research'].cap:,}."
     )
     if not yes:
         click.confirm("Send these requests?", abort=True)
 
-    async def look(study: "StudySpec") -> None:
+    async def probe_study(study: "StudySpec") -> None:
         async with collector.open() as context:
-            async for result in probe(study, asked[study.name], MAX_PROBE_REQUESTS, context):
+            async for result in probe(study, days_by_study[study.name], MAX_PROBE_REQUESTS, context):
                 if isinstance(result, Paused):
                     days = ", ".join(map(str, result.remaining))
-                    console.print(f"{study.name} {days}: more than was agreed to; it goes on when it is collected.")
+                    console.print(
+                        f"{study.name} {days}: paused at the limit of {MAX_PROBE_REQUESTS} requests; "
+                        "collection resumes there."
+                    )
                 else:
                     console.print(f"{study.name} {result.partition}: {result.offered:,} videos, {result.state}")
 
     for study in studies:
-        if study.name in asked:
-            asyncio.run(look(study))
+        if study.name in days_by_study:
+            asyncio.run(probe_study(study))
     console.print()

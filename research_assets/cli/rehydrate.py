@@ -1,4 +1,4 @@
-"""`research-assets rehydrate`: the rows of a list of video ids, asked anew, and what of it cannot be had any more."""
+"""`research-assets rehydrate`: fetch the rows of listed video ids, and report the ids that the API does not return."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,16 +14,22 @@ if TYPE_CHECKING:
 
 @click.command("rehydrate")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--column", metavar="NAME", help="Column of the ids or links. Default: id, video_id, link or url.")
-@click.option("--name", metavar="NAME", help="Name under which the rows stand in the marts. Default: the file's name.")
-@click.option("--comments", is_flag=True, help="Ask for all comments of the videos that listed comments belong to.")
-@click.option("--yes", is_flag=True, help="Do not ask back before the quota is used.")
+@click.option(
+    "--column", metavar="NAME", help="Read ids or links from this column. Default: id, video_id, link or url."
+)
+@click.option("--name", metavar="NAME", help="Set the study name of the rows in the marts. Default: the file's name.")
+@click.option(
+    "--comments",
+    is_flag=True,
+    help="Fetch all comments of the videos of listed comments. Sends at least one request per video.",
+)
+@click.option("--yes", is_flag=True, help="Send the requests without a confirmation prompt.")
 def command(file: Path, column: str | None, name: str | None, comments: bool, yes: bool) -> None:
-    """Ask for the videos listed in FILE, and say which of them cannot be rebuilt.
+    """Fetch the videos listed in FILE and report the ids that the API no longer returns.
 
-    FILE is the ids.csv of an export, or any CSV file with ids or links. 100 ids share a request. The rows go where
-    collected ones go, as a study of the list's name; the marts take them in with their next build. Single comments
-    cannot be asked for, only all of a video: --comments does that, at a request or more for each video.
+    FILE is the ids.csv of an export, or any CSV file with ids or links. Sends at least one request per 100 ids. The
+    rows are stored with the collected ones, as a study with the list's name; the next build of the marts includes
+    them. Run the command again to resume an interrupted list.
     """
     from rich.console import Console
     from rich.table import Table
@@ -35,67 +41,77 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
     from research_assets.collect.id_lists.reader import IdListError, read_id_list
     from research_assets.collect.id_lists.rehydrate import already_rehydrated, publish_rehydrated
     from research_assets.collect.id_lists.run import IdListTask
+    from research_assets.planning.messages import pluralize
     from research_assets.study.loader import load_studies
 
     console = Console(highlight=False, soft_wrap=True)
     now = SystemClock().now()
     listed = read_id_list(file, now, column=column)
     print_list(console, listed)
-    number = sum(map(len, listed.comments.values()))
-    if number and not comments:
+    n_comments = sum(map(len, listed.comments.values()))
+    if n_comments and not comments:
         console.print(
-            f"[yellow]{number:,} comments are left out:[/] the API gives a video's comments only all together. With "
-            f"--comments those of their {len(listed.comments):,} videos are asked for, at a request or more for each."
+            f"[yellow]Skipped {pluralize(n_comments, 'comment')},[/] because the API returns comments only by video.\n"
+            f"To fetch all comments of {pluralize(len(listed.comments), 'video')}, add --comments "
+            "(at least one request per video)."
         )
     if not listed.videos and not comments:
-        raise IdListError(f"{file} lists comments only, so nothing was asked. Add --comments.")
+        raise IdListError(f"{file} lists comments only. No request was sent. Add --comments.")
     with api_settings() as settings:
-        chosen = list_name(file, name)
-        if chosen in {study.name for study in load_studies(settings)}:
-            raise IdListError(f"There is a study {chosen} already. Nothing was asked. Choose another name with --name.")
-        held = already_rehydrated(settings, chosen)
-        left = tuple(one for one in listed.videos if one.id not in held)
-        if len(left) < len(listed.videos):
-            console.print(f"{len(listed.videos) - len(left):,} videos are held already and are not asked for again.")
-        question = IdListTask("rehydrate", chosen, left, settings.captures)
-        confirm_cost(console, settings, question, now.date(), yes, more=len(listed.comments) if comments else 0)
-        asked = run_id_list(
-            console, settings, question, lambda journal, known: publish_rehydrated(settings.raw, journal, left, known)
+        study = list_name(file, name)
+        if study in {spec.name for spec in load_studies(settings)}:
+            raise IdListError(
+                f"The list cannot have the name {study}, because a study has it. No request was sent. "
+                "Choose another name with --name."
+            )
+        collected = already_rehydrated(settings, study)
+        remaining = tuple(one for one in listed.videos if one.id not in collected)
+        if len(remaining) < len(listed.videos):
+            console.print(
+                f"Already collected: {pluralize(len(listed.videos) - len(remaining), 'video')}, not requested again."
+            )
+        task = IdListTask("rehydrate", study, remaining, settings.captures)
+        confirm_cost(console, settings, task, now.date(), yes, extra_requests=len(listed.comments) if comments else 0)
+        result = run_id_list(
+            console,
+            settings,
+            task,
+            lambda journal, known: publish_rehydrated(settings.raw, journal, remaining, known),
         )
-        asked.known.states |= {one.id: "returned" for one in listed.videos if one.id in held}
-        if comments and listed.comments and not asked.n_remaining:
-            _comments(console, settings, chosen, listed)
-        folder = settings.rehydrated / chosen
-    table = Table("month", "listed", "rehydrated", "not returned", "not answered", box=None)
-    found = return_rates(listed.videos, asked.known.states)
-    for one in found:
-        if one.group == "all" and one.month != "all":
-            numbers = (one.listed, one.returned, one.answered - one.returned, one.listed - one.answered)
-            table.add_row(one.month, *(f"{number:,}" for number in numbers))
+        result.known.states |= {one.id: "returned" for one in listed.videos if one.id in collected}
+        if comments and listed.comments and not result.n_remaining:
+            _fetch_comments(console, settings, study, listed)
+        folder = settings.rehydrated / study
+    table = Table("month", box=None, pad_edge=False)
+    for heading in ("listed", "rehydrated", "not returned", "not checked"):
+        table.add_column(heading, justify="right")
+    rates = return_rates(listed.videos, result.known.states)
+    for rate in rates:
+        if rate.group == "all" and rate.month != "all":
+            numbers = (rate.listed, rate.returned, rate.answered - rate.returned, rate.listed - rate.answered)
+            table.add_row(rate.month, *(f"{number:,}" for number in numbers))
     console.print(table)
-    ids, _ = write_results(folder, listed.videos, asked.known, found)
-    console.print(f"Each id: {ids}\n{asked.known.requests:,} requests in all.")
-    if not asked.n_remaining:
-        console.print(
-            f"The rows are in the raw tables as the study {chosen}; materialize the marts to have them there."
-        )
+    ids, _ = write_results(folder, listed.videos, result.known, rates)
+    console.print(f"State of each id: {ids}\nRequests sent: {result.known.requests:,}")
+    if not result.n_remaining:
+        console.print(f"The raw tables contain the rows as the study {study}.\nMaterialize the marts to include them.")
 
 
-def _comments(console: "Console", settings: "Settings", name: str, listed: "IdList") -> None:
-    """Ask for the comments, and say how many of the listed ones came back."""
+def _fetch_comments(console: "Console", settings: "Settings", name: str, listed: "IdList") -> None:
+    """Fetch the comments, and print how many of the listed ones the API returned."""
     import asyncio
 
     from research_assets.collect.id_lists.rehydrate import RehydratedComments, rehydrate_comments
     from research_assets.resources import CollectorResource
 
-    async def asking() -> RehydratedComments:
+    async def fetch() -> RehydratedComments:
         async with CollectorResource(settings).open() as context:
             return await rehydrate_comments(name, listed.comments, context)
 
-    with console.status("Asking for comments ..."):
-        found = asyncio.run(asking())
-    number = sum(map(len, listed.comments.values()))
-    console.print(f"{len(found.returned):,} of {number:,} listed comments came back.")
+    with console.status("Fetching comments ..."):
+        found = asyncio.run(fetch())
+    n_listed = sum(map(len, listed.comments.values()))
+    console.print(f"{len(found.returned):,} of {n_listed:,} listed comments were returned.")
     if found.paused:
         console.print(
             f"{found.paused.reason} Run the same command again from {found.paused.retry_at:%Y-%m-%d %H:%M} UTC."

@@ -1,4 +1,4 @@
-"""`research-assets replay`: the raw tables once more, from the captures."""
+"""`research-assets replay`: rebuild the raw tables from the captures."""
 
 from collections import Counter
 
@@ -8,10 +8,10 @@ import click
 @click.command("replay")
 @click.argument("studies", nargs=-1, metavar="[STUDY]...")
 def command(studies: tuple[str, ...]) -> None:
-    """Rebuild the raw tables from the captures of some studies, or of all; no request is sent.
+    """Rebuild the raw tables from the captures of the named studies. Sends no request.
 
-    The present tables stay until the new ones are whole. Stop collecting meanwhile. Afterwards build the marts anew:
-    materialize the group warehouse in the UI.
+    Default: all studies. The current tables remain until the new ones are complete. Stop collection while the command
+    runs. Afterwards rebuild the marts: materialize the group warehouse in the UI.
     """
     from research_assets.cli.environment import data_settings
     from research_assets.storage.replay import replay

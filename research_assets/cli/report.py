@@ -1,4 +1,4 @@
-"""`research-assets report`: reports and codebook, written from the published marts; opened or served on request."""
+"""`research-assets report`: write reports and the codebook from the published marts, and open or serve them."""
 
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,18 @@ PORT = 3001
 @click.argument("studies", nargs=-1, metavar="[STUDY]...")
 @click.option("--open", "show", is_flag=True, help="Open each report in the browser.")
 @click.option("--serve", is_flag=True, help="Serve the reports on this machine until Ctrl-C.")
-@click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="With --serve.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=PORT,
+    show_default=True,
+    help="Set the port of --serve; 0 selects one.",
+)
 def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> None:
-    """Write the reports of some studies, or of all: one HTML file each, from the marts as they are now.
+    """Write the HTML reports of the named studies from the current marts. Sends no request.
 
-    A report says what is held and what is not, shows it in charts, and states what a paper must state. The codebook of
-    the marts is written beside them. Neither needs a network. No request is sent.
+    Default: all studies. A report shows collected and missing data with charts, and contains the methods paragraph for
+    a paper. The codebook of the marts is written next to the reports. Neither needs a network connection.
     """
     from research_assets.cli.environment import data_settings
     from research_assets.clock import SystemClock
@@ -42,29 +48,30 @@ def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> Non
 
 
 def _select_studies(known: "list[StudySpec]", names: tuple[str, ...]) -> "list[StudySpec]":
-    """The studies that were named, or all; UsageError for a name that no study has."""
+    """Return the named studies, or all. Raises UsageError for an unknown name."""
     by_name = {study.name: study for study in known}
     if unknown := [name for name in names if name not in by_name]:
         raise click.UsageError(
-            f"There is no study {', '.join(unknown)}, so no report was written. There are: "
+            f"There is no study {', '.join(unknown)}. No report was written. Known studies: "
             f"{', '.join(by_name) or 'none'}."
         )
     return [by_name[name] for name in names] if names else known
 
 
 def _serve(settings: "Settings", port: int) -> None:
-    """Until Ctrl-C."""
+    """Serve the reports until Ctrl-C."""
     import signal
 
     from research_assets.report.serve import serve_reports
 
     try:
         with serve_reports(settings.reports, port) as address:
-            click.echo(f"The reports are served at {address}, for this machine alone. Ctrl-C stops it.")
+            click.echo(f"Serving the reports at {address}, for this machine only. Press Ctrl-C to stop.")
             signal.pause()
     except OSError as error:
         raise click.ClickException(
-            f"Port {port} cannot be used: {error.strerror}. Choose another: --port 0 takes a free one."
+            f"The reports cannot be served on port {port}: {error.strerror}. Choose another port; --port 0 selects a "
+            "free one."
         ) from error
     except KeyboardInterrupt:
         click.echo("Stopped.")

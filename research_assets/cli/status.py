@@ -1,10 +1,11 @@
-"""`research-assets status`: the quota that is left and what is held, from files alone.
+"""`research-assets status`: show the remaining quota, the units by state, the open units and recent failures.
 
-Nothing is written. Nothing is asked either, but a simulated API for its time: that may have been moved.
+The command writes nothing. It sends no request, except for the time of a simulated API, whose clock can be moved.
 """
 
 from collections import Counter
 from datetime import UTC, datetime, timedelta
+from textwrap import fill
 from typing import TYPE_CHECKING, get_args
 
 import click
@@ -12,9 +13,10 @@ import click
 from research_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import date
 
+    from rich.console import Console
     from rich.table import Table
 
     from research_assets.planning.coverage_summary import StateCount
@@ -23,30 +25,31 @@ if TYPE_CHECKING:
     from research_assets.units.coverage import UnitState
 
 BAR_WIDTH = 60
-"""Marks in a bar at most."""
+"""Highest number of characters of a coverage bar."""
 OPEN_STATES = ("partial", "suspicious", "quarantined", "not_asked")
 MAX_OPEN_ROWS = 12
-"""Lines of what waits at most."""
+"""Highest number of rows in the table of open units."""
 FAILURE_WINDOW = timedelta(days=7)
+"""Age up to which failures are shown."""
 MAX_FAILURE_ROWS = 5
-"""How long what failed is shown, and lines of it at most."""
+"""Highest number of rows in the table of failures."""
 
 UnitCounts = dict[tuple[str, str], Counter[str]]
-"""By study and entity: the units in each state, and under `rows` the rows that they brought."""
+"""Units in each state, by study and entity; `rows` counts their rows."""
 
 
 @click.command("status")
 def command() -> None:
-    """Say what is left of the day's quota and what is held of each study.
+    """Show the remaining quota and the units of each study by state. Sends no request.
 
-    Counts units by their state: a day of a search, the comments of a video, a profile, a list of an account.
-    Shows the partitions of each entity as a bar, the open units, and the failures of the last 7 days.
+    A unit is a day of a search, the comments of a video, a profile, or a list of an account. The command also shows
+    the partitions of each entity as a bar, the open units, and the failures of the last 7 days.
     """
     from rich.console import Console
 
     from research_assets.cli.environment import data_settings
     from research_assets.clock import SystemClock
-    from research_assets.planning.coverage_summary import read_state_counts
+    from research_assets.planning.coverage_summary import LEGEND, read_state_counts
     from research_assets.quota.ledger import read_pools
     from research_assets.quota.server_time import server_clock_or_local
 
@@ -55,26 +58,27 @@ def command() -> None:
     console = Console(highlight=False, soft_wrap=True)
     source = "simulated" if settings.origin == "sandbox" else f"from {settings.origin}"
     console.print(f"Data in {settings.root}, {source}.\n")
-    states, _ = read_pools(settings, clock)
-    console.print(_pool_table([*states.values()]))
+    pools, _ = read_pools(settings, clock)
+    console.print(_pool_table([*pools.values()]))
     counts = read_state_counts(settings.raw)
-    studies, mistakes = _studies(settings)
+    studies, issues = _studies(settings)
     if counts:
-        console.print(_units_table(count_units(counts)))
-        console.print(_coverage_table(studies, counts, clock.now()))
-        if waiting := [count for count in counts if count.state in OPEN_STATES]:
-            console.print(_open_units_table(waiting))
+        _print_units(console, count_units(counts))
+        console.print(_coverage_table(studies, counts, clock.now(), console.width))
+        console.print(_wrap_legend(LEGEND, console.width))
+        if open_counts := [count for count in counts if count.state in OPEN_STATES]:
+            _print_open_units(console, open_counts)
     else:
-        console.print("\nNothing was collected yet. It begins by itself with: make ui. What it will cost says: plan.")
+        console.print("\nNo data collected yet. Start with: make ui\nEstimate the cost with: research-assets plan")
     if failures := _failures(settings):
         console.print(_failure_table(failures))
-        console.print(f"All of them stand in {settings.alerts}; in the UI under Runs and Automation.")
-    if mistakes:
-        console.print(f"\nAs long as a study file is wrong nothing is collected. {mistakes}")
+        console.print(f"All failures: {settings.alerts}\nIn Dagster's UI, see Runs and Automation.")
+    if issues:
+        console.print(f"\nCollection is stopped until the study files are corrected.\n{issues}")
 
 
 def _studies(settings: Settings) -> "tuple[Sequence[StudySpec], str]":
-    """The studies whose files are right, and what is wrong with the others."""
+    """Return the studies with valid files, and the issues of the other files."""
     from research_assets.study.loader import StudyError, load_studies
 
     try:
@@ -84,121 +88,148 @@ def _studies(settings: Settings) -> "tuple[Sequence[StudySpec], str]":
 
 
 def _failures(settings: Settings) -> "list[tuple[datetime, str, str]]":
-    """What failed within `LATELY` by the machine's clock, the newest first: when, what, and why."""
+    """Return time, run or sensor, and error of the failures within `FAILURE_WINDOW`, newest first.
+
+    The window is measured by the machine's clock, as are the times of alerts.
+    """
     from research_assets.alerts import read_alerts
     from research_assets.clock import SystemClock
 
-    since, found = SystemClock().now() - FAILURE_WINDOW, []
-    for reported in read_alerts(settings):
-        what = reported.get("sensor") or " ".join(
-            [", ".join(reported.get("assets", ())) or "a run", reported.get("partitions", "")]
+    since, failures = SystemClock().now() - FAILURE_WINDOW, []
+    for alert in read_alerts(settings):
+        subject = alert.get("sensor") or " ".join(
+            [", ".join(alert.get("assets", ())) or "a run", alert.get("partitions", "")]
         )
-        found.append((datetime.fromisoformat(reported["at"]), what.strip(), " ".join(reported["message"])))
-    return sorted((one for one in found if one[0] >= since), reverse=True)
+        failures.append((datetime.fromisoformat(alert["at"]), subject.strip(), " ".join(alert["message"])))
+    return sorted((failure for failure in failures if failure[0] >= since), reverse=True)
 
 
 def count_units(counts: "Sequence[StateCount]") -> UnitCounts:
-    """What is held of each entity by study."""
+    """Return the units in each state by study and entity."""
     from research_assets.fields import ENTITIES
 
     order = list(ENTITIES)
-    found: dict[tuple[str, str], Counter[str]] = {}
+    units: UnitCounts = {}
     for count in sorted(counts, key=lambda one: (one.study, order.index(one.entity))):
-        entry = found.setdefault((count.study, count.entity), Counter())
+        entry = units.setdefault((count.study, count.entity), Counter())
         entry[count.state] += count.units
         entry["rows"] += count.rows
-    return found
+    return units
 
 
-def _pool_table(states: "list[PoolState]") -> "Table":
-    """The quota of the running UTC day."""
+def _pool_table(pools: "list[PoolState]") -> "Table":
+    """Return the quota of the current UTC day."""
     from rich.table import Table
 
-    table = Table("pool", title=f"Quota of {states[0].day} UTC", title_justify="left", box=None, pad_edge=False)
-    for heading in ("used", "cap", "left", "refused", "opens (UTC)"):
+    table = Table("pool", title=f"Quota of {pools[0].day} UTC", title_justify="left", box=None, pad_edge=False)
+    for heading in ("used", "cap", "remaining", "refused", "available (UTC)"):
         table.add_column(heading, justify="right")
-    for state in states:
-        opens = f"{state.available_at.astimezone(UTC):%Y-%m-%d %H:%M}" if state.available_at else "open"
+    for pool in pools:
+        available = f"{pool.available_at.astimezone(UTC):%Y-%m-%d %H:%M}" if pool.available_at else "now"
         table.add_row(
-            state.pool, *(f"{n:,}" for n in (state.used, state.cap, state.remaining, state.n_refused_by_api)), opens
+            pool.pool, *(f"{n:,}" for n in (pool.used, pool.cap, pool.remaining, pool.n_refused_by_api)), available
         )
     return table
 
 
-def _units_table(found: UnitCounts) -> "Table":
-    """Units by state, with the states that occur as columns."""
+def _print_units(console: "Console", units: UnitCounts) -> None:
+    """Print the units by state, with the states that occur as columns; as text where the columns do not fit."""
+    from rich.measure import Measurement
     from rich.table import Table
 
     from research_assets.units.coverage import UnitState
 
-    states = [state for state in get_args(UnitState) if any(state in entry for entry in found.values())]
-    table = Table("study", "entity", title="\nHeld, in units", title_justify="left", box=None, pad_edge=False)
+    title = "\nUnits by state"
+    states = [state for state in get_args(UnitState) if any(state in entry for entry in units.values())]
+    table = Table("study", "entity", title=title, title_justify="left", box=None, pad_edge=False)
     for heading in (*states, "rows"):
         table.add_column(heading, justify="right")
-    for (study, entity), entry in found.items():
+    for (study, entity), entry in units.items():
         table.add_row(study, entity, *(f"{entry[column]:,}" for column in (*states, "rows")))
-    return table
+    if Measurement.get(console, console.options.update(max_width=1_000), table).maximum > console.width:
+        table = Table("study", "entity", title=title, title_justify="left", box=None, pad_edge=False)
+        table.add_column("rows", justify="right")
+        table.add_column("units")
+        for (study, entity), entry in units.items():
+            parts = ", ".join(f"{entry[state]:,} {state}" for state in states if entry[state])
+            table.add_row(study, entity, f"{entry['rows']:,}", parts)
+    console.print(table)
 
 
-def _coverage_table(known: "Sequence[StudySpec]", counts: "Sequence[StateCount]", now: datetime) -> "Table":
-    """Each entity's partitions in a row, days that were never asked included."""
+def _coverage_table(known: "Sequence[StudySpec]", counts: "Sequence[StateCount]", now: datetime, width: int) -> "Table":
+    """Return a bar of partitions for each entity. Days that were not requested yet are included."""
     from rich.table import Table
 
-    from research_assets.planning.coverage_summary import LEGEND, coverage_bar, partition_states
+    from research_assets.planning.coverage_summary import coverage_bar, partition_states
 
     studies = {study.name: study for study in known}
-    table = Table("study", "entity", "from", title="\nCoverage", caption=LEGEND, box=None, pad_edge=False)
-    table.title_justify = table.caption_justify = "left"
+    rows = count_units(counts)
+    names = max(len(study) for study, _ in rows) + max(len(entity) for _, entity in rows)
+    bar_width = max(10, min(BAR_WIDTH, width - names - 2 * len("2026-01-01") - 4 * 2))
+    table = Table("study", "entity", "from", title="\nCoverage", box=None, pad_edge=False)
+    table.title_justify = "left"
     table.add_column("", no_wrap=True)
     table.add_column("to")
-    for study, entity in count_units(counts):
+    for study, entity in rows:
         states = partition_states(count for count in counts if (count.study, count.entity) == (study, entity))
         if study in studies and entity in ("videos", "comments"):
             states = _uncollected_days(studies[study], now) | states
         partitions = sorted(states)
-        picture = coverage_bar([states[partition] for partition in partitions], BAR_WIDTH)
-        table.add_row(study, entity, str(partitions[0]), picture, str(partitions[-1]))
+        bar = coverage_bar([states[partition] for partition in partitions], bar_width)
+        table.add_row(study, entity, str(partitions[0]), bar, str(partitions[-1]))
     return table
+
+
+def _wrap_legend(legend: str, width: int) -> str:
+    """Break the legend of the bars into lines, but not within an entry."""
+    entries = [entry.replace(" ", "\N{NO-BREAK SPACE}") for entry in legend.split("   ")]
+    return fill("   ".join(entries), width).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def _uncollected_days(study: "StudySpec", now: datetime) -> "dict[date, UnitState]":
-    """The days of a study as they stand while nothing is known of them."""
-    from research_assets.planning.agenda import observation_due_at
-
-    last = min(study.end or now.date(), now.date())
-    days = [study.start + timedelta(days=n) for n in range((last - study.start).days + 1)]
-    return {day: "too_fresh" if now < observation_due_at(day, study.settle_days) else "not_asked" for day in days}
+    """Return the state of each day of a study if nothing was collected."""
+    return {day: "too_fresh" if study.is_too_fresh(day, now) else "not_asked" for day in study.days_until(now)}
 
 
-def _open_units_table(counts: "Sequence[StateCount]") -> "Table":
-    """What is paused, suspicious or quarantined, and when it is asked again."""
+def _print_open_units(console: "Console", counts: "Iterable[StateCount]") -> None:
+    """Print the units that are partial, suspicious, quarantined or not requested, and their next try.
+
+    Reasons follow the table, because they do not fit into a column of a narrow terminal.
+    """
     from rich.table import Table
 
-    title = "\nWaiting for another try"
-    table = Table("study", "entity", "partition", "state", title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(title="\nOpen units", box=None, pad_edge=False)
+    table.title_justify = table.caption_justify = "left"
+    table.add_column("study", overflow="fold")
+    for heading in ("entity", "partition", "state"):
+        table.add_column(heading, no_wrap=True)
     table.add_column("units", justify="right")
     table.add_column("next try (UTC)")
-    table.add_column("reason")
-    soonest = sorted(counts, key=lambda one: (one.next_try is not None, one.next_try, one.study, one.entity))
-    for count in soonest[:MAX_OPEN_ROWS]:
-        when = f"{count.next_try.astimezone(UTC):%Y-%m-%d %H:%M}" if count.next_try else "at once"
-        reason = (count.reason or "").split(". ")[0][:100]
-        table.add_row(count.study, count.entity, str(count.partition), count.state, f"{count.units:,}", when, reason)
-    if len(soonest) > MAX_OPEN_ROWS:
-        table.caption = f"and {len(soonest) - MAX_OPEN_ROWS:,} more"
-        table.caption_justify = "left"
-    return table
+    table.add_column("reason", justify="right")
+    reasons: dict[str, int] = {}
+    by_next_try = sorted(counts, key=lambda one: (one.next_try is not None, one.next_try, one.study, one.entity))
+    for count in by_next_try[:MAX_OPEN_ROWS]:
+        next_try = f"{count.next_try.astimezone(UTC):%Y-%m-%d %H:%M}" if count.next_try else "now"
+        reason = (count.reason or "").split(". ")[0]
+        number = f"({reasons.setdefault(reason, len(reasons) + 1)})" if reason else ""
+        row = (count.study, count.entity, str(count.partition), count.state, f"{count.units:,}", next_try, number)
+        table.add_row(*row)
+    if len(by_next_try) > MAX_OPEN_ROWS:
+        table.caption = f"and {len(by_next_try) - MAX_OPEN_ROWS:,} more"
+    console.print(table)
+    for reason, position in reasons.items():
+        console.print(fill(f"({position}) {reason}", console.width, subsequent_indent="    "), markup=False)
 
 
 def _failure_table(failures: "Sequence[tuple[datetime, str, str]]") -> "Table":
-    """What failed of late, and was told."""
+    """Return the newest failures."""
     from rich.table import Table
 
-    title = f"\nFailed within {FAILURE_WINDOW.days} days"
-    table = Table("at (UTC)", "what", "why", title=title, title_justify="left", box=None, pad_edge=False)
-    for at, what, why in failures[:MAX_FAILURE_ROWS]:
-        table.add_row(f"{at.astimezone(UTC):%Y-%m-%d %H:%M}", what, " ".join(why.split())[:100])
+    title = f"\nFailures in the last {FAILURE_WINDOW.days} days"
+    table = Table("at (UTC)", "run or sensor", "error", title=title, box=None, pad_edge=False)
+    table.title_justify = table.caption_justify = "left"
+    for at, subject, error in failures[:MAX_FAILURE_ROWS]:
+        table.add_row(f"{at.astimezone(UTC):%Y-%m-%d %H:%M}", subject, " ".join(error.split())[:100])
     if len(failures) > MAX_FAILURE_ROWS:
         table.caption = f"and {len(failures) - MAX_FAILURE_ROWS:,} more"
-        table.caption_justify = "left"
     return table

@@ -1,4 +1,4 @@
-"""`research-assets ui`: Dagster's webserver and daemon, and the sandbox beside where there is no API."""
+"""`research-assets ui`: run Dagster's webserver and daemon, and a sandbox if no API is configured."""
 
 import http.client
 import socket
@@ -14,7 +14,7 @@ from research_assets.cli.child_process import run_until_stopped
 from research_assets.cli.environment import api_settings
 from research_assets.instance import prepare_home
 from research_assets.report.serve import serve_reports
-from research_assets.settings import PROJECT_DIR, Settings, child_environment, prepare_root
+from research_assets.settings import WORKSPACE_FILE, Settings, child_environment, home_folder, prepare_root
 from research_assets.study.loader import load_studies
 
 HOST = "127.0.0.1"
@@ -22,41 +22,44 @@ HOST = "127.0.0.1"
 
 @click.command("ui")
 @click.option(
-    "--port", "-p", type=click.IntRange(0, 65535), default=3000, show_default=True, help="0 takes a free one."
+    "--port",
+    "-p",
+    type=click.IntRange(0, 65535),
+    default=3000,
+    show_default=True,
+    help="Listen on this port; 0 selects a free one.",
 )
 def command(port: int) -> None:
     """Open Dagster's UI on this machine: the asset graph, partitions, runs, backfills, checks.
 
-    Without credentials a simulated API is started beside it, and its data goes to a folder of its own. Ctrl-C stops
-    everything that was started here; unfinished collections go on where they stopped.
+    While it runs, the sensors collect all studies and use quota. Without credentials it also starts a simulated API,
+    whose data has its own folder. Ctrl-C stops all processes; collection resumes at the next start.
     """
     port = _free_port(port)
     with api_settings() as settings:
         load_studies(settings)
         prepare_root(settings)
         prepare_home(settings)
-        click.echo("Starting Dagster; this takes about 20 seconds ...", err=True)
-        dagster = f"dg dev --workspace workspace.yaml --host {HOST} --port {port} --log-level warning".split()
+        click.echo("Starting Dagster, which takes about 20 seconds ...", err=True)
+        dagster = f"dg dev --host {HOST} --port {port} --log-level warning --workspace".split()
         with _reports(settings, port) as served:
             code = run_until_stopped(
-                [str(Path(sys.executable).with_name(dagster[0])), *dagster[1:]],
+                [str(Path(sys.executable).with_name(dagster[0])), *dagster[1:], str(WORKSPACE_FILE)],
                 environment=child_environment(served),
-                folder=PROJECT_DIR,
+                folder=home_folder(),
                 log=settings.ui_log,
                 ready=lambda: _is_up(port),
                 when_ready=lambda: _show(served, port),
-                when_stopping=lambda: click.echo("Stopping; again to stop at once ...", err=True),
+                when_stopping=lambda: click.echo("Stopping ... Press Ctrl-C again to stop immediately.", err=True),
             )
     if code:
         last = "\n".join(settings.ui_log.read_text(errors="replace").splitlines()[-20:])
-        raise click.ClickException(
-            f"Dagster ended with exit code {code}. Its last words, from {settings.ui_log}:\n{last}"
-        )
+        raise click.ClickException(f"Dagster ended with exit code {code}. The last lines of {settings.ui_log}:\n{last}")
 
 
 @contextmanager
 def _reports(settings: Settings, port: int) -> Iterator[Settings]:
-    """Serve the reports beside the UI, at the next port or a free one, unless the settings name who serves them."""
+    """Serve the reports at the next port or a free one, unless the settings contain the address of a server."""
     if settings.reports_url:
         yield settings
         return
@@ -69,22 +72,22 @@ def _reports(settings: Settings, port: int) -> Iterator[Settings]:
 
 
 def _free_port(port: int) -> int:
-    """The port itself, or a free one for 0; ClickException if it is taken."""
+    """Return the port, or a free one for 0. Raises ClickException if the port is taken."""
     with closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
             raise click.ClickException(
-                f"Port {port} cannot be used: {error.strerror}. Nothing was started. Choose another: --port 0 takes a "
-                "free one."
+                f"Port {port} cannot be used: {error.strerror}. Nothing was started. Choose another port; --port 0 "
+                "selects a free one."
             ) from error
         number: int = probe.getsockname()[1]
         return number
 
 
 def _is_up(port: int) -> bool:
-    """Whether the webserver serves already."""
+    """Return whether the webserver answers."""
     connection = http.client.HTTPConnection(HOST, port, timeout=2)
     try:
         connection.request("GET", "/server_info")
@@ -96,7 +99,7 @@ def _is_up(port: int) -> bool:
 
 
 def _show(settings: Settings, port: int) -> None:
-    """Say where everything is."""
+    """Print the addresses, the data folder and the log file."""
     from rich.console import Console
     from rich.panel import Panel
 
@@ -107,6 +110,6 @@ def _show(settings: Settings, port: int) -> None:
         f"Data           {settings.root}",
         f"Reports        {settings.reports_url}",
         f"Log            {settings.ui_log}",
-        "Ctrl-C stops it.",
+        "Press Ctrl-C to stop.",
     ]
     Console(highlight=False).print(Panel.fit("\n".join(lines), title="Ready"))

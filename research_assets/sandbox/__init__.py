@@ -1,6 +1,8 @@
-"""A simulated Research API, for trying, teaching, tests and benchmarks.
+"""A simulated Research API for trials, teaching, tests and benchmarks.
 
-Everything here answers from a made-up world that a seed determines. Of the rest of the package it shares only the field
-registry, the clock and the settings: paths, payload keys, codes and rules are its own reading of the API reference, so
-that a mistake of the client is not mirrored by its test double.
+All answers come from an invented world that a seed determines. This package shares only the field registry and the
+clock with the rest of the project. Paths, payload keys, codes and rules are its own reading of the API reference. A
+shared constant would copy an error of the client into its test double.
+
+Not here: the invented accounts, videos and comments (see world/).
 """

@@ -1,4 +1,4 @@
-"""`python -m research_assets.sandbox`."""
+"""Entry point of `python -m research_assets.sandbox`."""
 
 from research_assets.sandbox.server import command
 

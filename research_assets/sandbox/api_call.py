@@ -1,4 +1,7 @@
-"""One data call as an endpoint sees it, and how its parameters are read."""
+"""A data call, its parameters, and the route of the endpoint that answers it.
+
+Not here: the checks that a call passes before its endpoint (see app.py).
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +13,10 @@ from research_assets.sandbox.responses import ApiResponse, invalid
 
 @dataclass(frozen=True, slots=True)
 class ApiCall:
-    """A data call that was let through: its JSON body, the chosen fields, the moment, the raw body if it is no JSON."""
+    """An authorized data call: JSON body, requested fields and time (UTC).
+
+    `raw` and `content_type` hold the body and its type if the call is a multipart form.
+    """
 
     body: Mapping[str, Any]
     fields: tuple[str, ...]
@@ -20,11 +26,14 @@ class ApiCall:
 
     @property
     def at(self) -> float:
-        """The moment in Unix seconds."""
+        """The time of the call in Unix seconds."""
         return self.now.timestamp()
 
     def integer(self, name: str, default: int, low: int = 0, high: int = 1 << 63) -> int:
-        """An integer parameter, sent as number or digits; null counts as absent. Raises ApiFailure out of range."""
+        """Return an integer parameter, sent as a number or as digits; null counts as absent.
+
+        Raises ApiFailure if the value is out of range.
+        """
         value = self.body.get(name)
         if value is None:
             return default
@@ -35,11 +44,11 @@ class ApiCall:
         return value
 
     def count(self, default: int) -> int:
-        """`max_count`."""
+        """Return `max_count`, 1 to 100."""
         return self.integer("max_count", default, 1, 100)
 
     def text(self, name: str) -> str:
-        """A text that must not be empty."""
+        """Return a text parameter. Raises ApiFailure if it is missing or empty."""
         value = self.body.get(name)
         if not isinstance(value, str) or not value:
             raise invalid(f"{name} is missing or empty")
@@ -48,7 +57,10 @@ class ApiCall:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A data endpoint: its name in the books, who pays, the fields that it knows (None: it takes none), its handler."""
+    """A data endpoint: its name in the request log, its quota pool, its fields and its handler.
+
+    `fields` is None if the endpoint takes no `fields` parameter.
+    """
 
     name: str
     pool: Literal["research", "follow"]

@@ -1,7 +1,9 @@
-"""The sandbox as an ASGI application: routes, gates and clock.
+"""The sandbox as an ASGI application: routes, the checks before an endpoint, and HTTP answers.
 
-A data call passes token, scope, quota and faults, in this order, and reaches its endpoint. It does so without a web
-framework, because the sandbox must never be what is measured; whatever people look at is left to `control`.
+A data call passes the checks of token, scope, quota and faults, in this order, and reaches its endpoint. No web
+framework handles these calls: benchmarks of the client must not measure the sandbox.
+
+Not here: the page and the control endpoints (see control.py).
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -14,75 +16,29 @@ from urllib.parse import parse_qs
 
 import orjson
 
-from research_assets.clock import Clock, SystemClock
-from research_assets.fields import ENTITIES
+from research_assets.clock import Clock
 from research_assets.sandbox.api_call import ApiCall, Route
-from research_assets.sandbox.clock import SandboxClock
-from research_assets.sandbox.compliance import Compliance
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.control import control
-from research_assets.sandbox.faults import Faults
-from research_assets.sandbox.ground_truth import GroundTruth
-from research_assets.sandbox.list_endpoints import ListEndpoints
-from research_assets.sandbox.quota import QuotaLimits
-from research_assets.sandbox.request_log import LogEntry, RequestLog
-from research_assets.sandbox.responses import ApiFailure, ApiResponse, ResponseBuilder, invalid
-from research_assets.sandbox.search import SearchEndpoint
-from research_assets.sandbox.tokens import TokenStore
-from research_assets.sandbox.world.randomness import hash_parts
-from research_assets.sandbox.world.world import World
+from research_assets.sandbox.request_log import LogEntry
+from research_assets.sandbox.responses import ApiFailure, ApiResponse, invalid
+from research_assets.sandbox.simulation import Simulation
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 TOKEN_PATH = "/v2/oauth/token/"
+_MAX_CACHED_FIELD_LISTS = 1000
 
 
-class Sandbox:
-    """One simulated Research API. An ASGI application; its parts are open to tests."""
+class Sandbox(Simulation):
+    """One simulated Research API as an ASGI application."""
 
     def __init__(self, config: SandboxConfig, clock: Clock | None = None) -> None:
-        self.config = config
-        self.clock = SandboxClock(clock or SystemClock(), config.start_time)
-        self.world = World(config, self.clock)
+        super().__init__(config, clock)
         self._control = control(self)
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget every request, token, search and charge; the world and the clock stay."""
-        config = self.config
-        self.books = RequestLog()
-        self.quota = QuotaLimits(config)
-        self.faults = Faults(config)
-        self.tokens = TokenStore(config)
-        self._envelopes = ResponseBuilder(hash_parts(config.seed, 11))
-        self._fields: dict[tuple[str, bytes], tuple[str, ...]] = {}
-        self.routes = self._data_routes()
-
-    def _data_routes(self) -> dict[str, Route]:
-        config, world, faults, envelopes = self.config, self.world, self.faults, self._envelopes
-        lists = ListEndpoints(config, world, faults, envelopes)
-        compliance = Compliance(world, lists.threads, envelopes)
-        self.truth = GroundTruth(world, lists.threads, lists.network)
-        videos = SearchEndpoint(config, world, faults, envelopes)
-        known = {name: entity.requested for name, entity in ENTITIES.items()}
-        liked = (*known["liked_videos"], "favourites_count")
-        routes = (
-            Route("video/query", "research", known["videos"], videos),
-            Route("video/comment/list", "research", known["comments"], lists.comments),
-            Route("user/info", "research", known["users"], lists.user_info),
-            Route("user/liked_videos", "research", liked, lists.liked),
-            Route("user/reposted_videos", "research", known["reposted_videos"], lists.reposted),
-            Route("user/pinned_videos", "research", known["pinned_videos"], lists.pinned),
-            Route("user/followers", "follow", None, lists.followers),
-            Route("user/following", "follow", None, lists.following),
-            Route("playlist/info", "research", None, lists.playlist),
-            Route("validation_task/create", "research", None, compliance.create),
-            Route("validation_task_status/get", "research", None, compliance.status),
-            Route("validation_task/download", "research", None, compliance.download),
-        )
-        return {f"/v2/research/{route.name}/": route for route in routes}
+        self._field_lists: dict[tuple[str, bytes], tuple[str, ...]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI scope."""
@@ -94,29 +50,30 @@ class Sandbox:
         started = perf_counter()
         now = self.clock.now()
         try:
-            reply = self._authorize(route, scope, now)
+            response = self._authorize(route, scope, now)
             if self.config.latency:
                 await self.clock.sleep(self.config.latency)
                 started, now = perf_counter(), self.clock.now()
-            reply = reply or self.faults.after(route.handler(self._call(route, scope, body, now)))
+            response = response or self.faults.after(route.handler(self._call(route, scope, body, now)))
         except ApiFailure as failure:
-            reply = self._envelopes.failure(failure, now)
+            response = self.responses.failure(failure, now)
         ms = (perf_counter() - started) * 1000
-        self.books.add(LogEntry(now, route.name, reply.status, reply.code, reply.rows, ms))
-        await self._send(send, reply, now)
+        self.request_log.add(LogEntry(now, route.name, response.status, response.code, response.rows, ms))
+        await self._send(send, response, now)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a token request; pass everything else to the control endpoints."""
         if scope["type"] != "http" or scope["path"] != TOKEN_PATH or scope["method"] != "POST":
             await self._control(scope, receive, self._dated(send))
             return
         body, now = await _read(receive), self.clock.now()
         fails = self.faults.token(self.tokens.issued + 1)
-        reply = self.tokens.fetch(body, now.timestamp(), self._envelopes.log_id(now), fails=fails)
-        self.books.add(LogEntry(now, "oauth/token", reply.status, reply.code, 0, 0.0))
-        await self._send(send, reply, now)
+        response = self.tokens.fetch(body, now.timestamp(), self.responses.log_id(now), fails=fails)
+        self.request_log.add(LogEntry(now, "oauth/token", response.status, response.code, 0, 0.0))
+        await self._send(send, response, now)
 
     def _dated(self, send: Send) -> Send:
-        """Every answer tells the sandbox's time, as a server's do."""
+        """Return `send` with a Date header of the sandbox's clock, from which clients read the server time."""
 
         async def dated(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -127,7 +84,10 @@ class Sandbox:
         return dated
 
     def _authorize(self, route: Route, scope: Scope, now: datetime) -> ApiResponse | None:
-        """Token, scope, quota, faults. Raises ApiFailure, or gives an answer that replaces the real one."""
+        """Check token, scope and quota, then apply faults. Return an answer that replaces the real one, or None.
+
+        Raises ApiFailure if a check fails.
+        """
         self.tokens.check(_header(scope, b"authorization"), now.timestamp())
         if route.pool == "follow" and not self.config.follow_scope:
             message = "The user did not authorize the scope required for completing this request."
@@ -136,7 +96,7 @@ class Sandbox:
         return self.faults.before()
 
     def _call(self, route: Route, scope: Scope, body: bytes, now: datetime) -> ApiCall:
-        fields = self._chosen(route, scope.get("query_string", b""))
+        fields = self._requested_fields(route, scope.get("query_string", b""))
         content_type = _header(scope, b"content-type")
         if content_type.startswith("multipart/form-data"):
             return ApiCall({}, fields, now, body, content_type)
@@ -148,31 +108,31 @@ class Sandbox:
             raise invalid("the request body is not a JSON object")
         return ApiCall(parsed, fields, now)
 
-    def _chosen(self, route: Route, query_string: bytes) -> tuple[str, ...]:
+    def _requested_fields(self, route: Route, query_string: bytes) -> tuple[str, ...]:
         if route.fields is None:
             return ()
-        place = (route.name, query_string)
-        held = self._fields.get(place)
-        if held is None:
+        key = (route.name, query_string)
+        fields = self._field_lists.get(key)
+        if fields is None:
             names = ",".join(parse_qs(query_string.decode("ascii", "replace")).get("fields", ())).split(",")
-            held = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
-            if not held:
+            fields = tuple(dict.fromkeys(name.strip() for name in names if name.strip()))
+            if not fields:
                 raise invalid("fields is missing")
-            unknown = [name for name in held if name not in route.fields]
+            unknown = [name for name in fields if name not in route.fields]
             if unknown:
                 raise invalid(f"fields is invalid: {', '.join(unknown)}")
-            if len(self._fields) < 1000:
-                self._fields[place] = held
-        return held
+            if len(self._field_lists) < _MAX_CACHED_FIELD_LISTS:
+                self._field_lists[key] = fields
+        return fields
 
-    async def _send(self, send: Send, reply: ApiResponse, now: datetime) -> None:
+    async def _send(self, send: Send, response: ApiResponse, now: datetime) -> None:
         headers = [
-            (b"content-type", reply.content_type),
-            (b"content-length", b"%d" % len(reply.body)),
+            (b"content-type", response.content_type),
+            (b"content-length", b"%d" % len(response.body)),
             (b"date", _date(now.replace(microsecond=0))),
         ]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        await send({"type": "http.response.body", "body": response.body})
 
 
 @lru_cache(maxsize=4)
@@ -197,5 +157,5 @@ def _header(scope: Scope, name: bytes) -> str:
 
 
 def create_app(config: SandboxConfig | None = None, clock: Clock | None = None) -> Sandbox:
-    """A sandbox, for `httpx.ASGITransport` or any ASGI server. Its clock runs with the handed-in one."""
+    """Return a sandbox for `httpx.ASGITransport` or any ASGI server. Its clock follows `clock`."""
     return Sandbox(config or SandboxConfig(), clock)

@@ -1,4 +1,4 @@
-"""The sandbox's own clock: another clock, moved. Quotas, tokens, counts and withdrawals all go by it."""
+"""The sandbox's clock: another clock with an offset. Quota, tokens, counts and withdrawals use this clock."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,7 @@ from research_assets.clock import Clock
 
 
 class SandboxClock:
-    """A clock that can be set, moved and stopped. Waiting is left to the inner clock."""
+    """A clock that can be set, advanced and stopped. `sleep` waits on the inner clock."""
 
     def __init__(self, inner: Clock, start: datetime | None = None) -> None:
         self._inner = inner
@@ -14,34 +14,34 @@ class SandboxClock:
         self._stopped: datetime | None = None
 
     def now(self) -> datetime:
-        """The present moment of the world, UTC."""
+        """Return the sandbox's current time, UTC."""
         return self._stopped or (self._inner.now() + self._offset).astimezone(UTC)
 
     @property
     def stopped(self) -> bool:
-        """Whether the present moment stands still."""
+        """Whether the clock is stopped."""
         return self._stopped is not None
 
     async def sleep(self, seconds: float) -> None:
         """Wait on the inner clock."""
         await self._inner.sleep(seconds)
 
-    def set(self, moment: datetime) -> None:
-        """Jump to a moment; a stopped clock stays stopped there."""
+    def set(self, time: datetime) -> None:
+        """Set the clock; a stopped clock stays stopped."""
         if self._stopped is not None:
-            self._stopped = moment.astimezone(UTC)
-        self._offset = moment - self._inner.now()
+            self._stopped = time.astimezone(UTC)
+        self._offset = time - self._inner.now()
 
     def advance(self, seconds: float) -> None:
-        """Jump ahead, or back with a negative number."""
+        """Set the clock forward, or back if `seconds` is negative."""
         self.set(self.now() + timedelta(seconds=seconds))
 
     def stop(self) -> None:
-        """Let the present moment stand still."""
+        """Stop the clock."""
         self._stopped = self.now()
 
     def resume(self) -> None:
-        """Let time pass again, from the moment shown."""
+        """Start a stopped clock again from the time that it shows."""
         if self._stopped is not None:
-            moment, self._stopped = self._stopped, None
-            self.set(moment)
+            time, self._stopped = self._stopped, None
+            self.set(time)

@@ -1,4 +1,4 @@
-"""The three batch-compliance calls (reference §3.11): hand in ids, ask for the state, fetch those still valid."""
+"""The three batch-compliance calls (reference §3.11): submit ids, get the task's status, download the valid ids."""
 
 from dataclasses import dataclass
 from email.parser import BytesParser
@@ -18,7 +18,7 @@ _PROCESSING = 1.0  # seconds of the sandbox's clock until a task is done
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Ids that were handed in at a moment."""
+    """Submitted ids of one category, and the time from which their result is available (Unix seconds)."""
 
     category: str
     ids: tuple[int, ...]
@@ -26,34 +26,34 @@ class Task:
 
 
 class Compliance:
-    """All tasks of a sandbox, and the calls about them."""
+    """The tasks of a sandbox and the three calls on them."""
 
-    def __init__(self, world: World, threads: CommentThreads, envelopes: ResponseBuilder) -> None:
+    def __init__(self, world: World, threads: CommentThreads, responses: ResponseBuilder) -> None:
         self._world = world
         self._threads = threads
-        self._envelopes = envelopes
+        self._responses = responses
         self._tasks: dict[int, Task] = {}
 
     def create(self, call: ApiCall) -> ApiResponse:
-        """Take in a file of ids, one a line; commas do as well."""
+        """Create a task from a file of ids, separated by line breaks or commas."""
         parts = _form(call)
         category = parts.get("category", b"").decode("utf-8", "replace").strip()
         if category not in ("video", "comment"):
             raise invalid("category must be video or comment")
-        words = parts.get("file_data", b"").replace(b",", b"\n").split()
-        if not words or len(words) > MOST_IDS or not all(word.isdigit() for word in words):
+        ids = parts.get("file_data", b"").replace(b",", b"\n").split()
+        if not ids or len(ids) > MOST_IDS or not all(text.isdigit() for text in ids):
             raise ApiFailure(400, "invalid_file_upload", f"file_data must hold 1 to {MOST_IDS} ids, one a line")
         number = hash_parts(self._world.config.seed, 34, len(self._tasks)) >> 2
-        self._tasks[number] = Task(category, tuple(int(word) for word in words), call.at + _PROCESSING)
+        self._tasks[number] = Task(category, tuple(int(text) for text in ids), call.at + _PROCESSING)
         return self._answer(call, {"task_id": number})
 
     def status(self, call: ApiCall) -> ApiResponse:
-        """The state of a task."""
+        """Return the status of a task."""
         done = call.at >= self._task(call).done_at
         return self._answer(call, {"task_status": "Completed" if done else "Processing"})
 
     def download(self, call: ApiCall) -> ApiResponse:
-        """The ids of a task that are still valid, one a line."""
+        """Return the ids of a task that are still valid, one per line."""
         task = self._task(call)
         if call.at < task.done_at:
             raise invalid("the task is still being processed")
@@ -61,12 +61,12 @@ class Compliance:
         return ApiResponse(200, "".join(f"{i}\n" for i in valid).encode(), rows=len(valid), content_type=b"text/plain")
 
     def valid(self, category: str, identity: int, at: float) -> bool:
-        """Whether an item can still be delivered at a moment."""
+        """Return whether a video or comment can still be delivered at `at` (Unix seconds)."""
         if category == "video":
             video = self._world.video(identity)
             return video is not None and self._world.delivers(video, at)
-        place = self._threads.find(identity)
-        return place is not None and self._threads.delivers(*place, at)
+        found = self._threads.find(identity)
+        return found is not None and self._threads.delivers(*found, at)
 
     def _task(self, call: ApiCall) -> Task:
         task = self._tasks.get(call.integer("task_id", 0))
@@ -76,11 +76,11 @@ class Compliance:
 
     def _answer(self, call: ApiCall, data: dict[str, object]) -> ApiResponse:
         encoded = {name: orjson.dumps(value) for name, value in data.items()}
-        return ApiResponse(200, self._envelopes.success(encoded, call.now, message="ok.", http_status_code=200))
+        return ApiResponse(200, self._responses.success(encoded, call.now, message="ok.", http_status_code=200))
 
 
 def _form(call: ApiCall) -> dict[str, bytes]:
-    """The parts of a multipart form by name."""
+    """Return the parts of a multipart form by name."""
     if not call.content_type:
         raise invalid("the request body is not a multipart form")
     head = f"Content-Type: {call.content_type}\r\n\r\n".encode()

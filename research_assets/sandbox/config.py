@@ -1,4 +1,4 @@
-"""What a sandbox can be told: one frozen record of knobs, and the three profiles that fill in what is not said."""
+"""The configuration of a sandbox, and the three profiles that supply values for fields that are not given."""
 
 from dataclasses import dataclass, fields
 from datetime import date, datetime
@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 FROM_PROFILE: Any = type("FromProfile", (), {"__repr__": lambda _: "<from the profile>"})()
-"""Default of a knob whose value the profile decides."""
+"""Default of a field whose value comes from the profile."""
 
 _CLEAN: dict[str, Any] = {
     "rate": 0.0,
@@ -82,14 +82,17 @@ _HOSTILE = _TYPICAL | {
 PROFILES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
     {"clean": _CLEAN, "typical": _TYPICAL, "hostile": _HOSTILE}
 )
-"""`clean`: as documented, nothing goes wrong. `typical`: what users report every week. `hostile`: all of it at once."""
+"""Field values by profile.
+
+`clean` behaves as documented, without faults. `typical` has faults that users often report. `hostile` has all of them.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SandboxConfig:
-    """Everything about a sandbox. Shares and chances are in [0, 1]; `every_…` strikes each n-th data call, 0 never.
+    """The configuration of a sandbox. Fields with the default FROM_PROFILE take the value of `profile` (reference §10).
 
-    Knobs marked with the profile's default take the value of `profile` (reference §10) unless given.
+    Shares and probabilities are in [0, 1]. `every_…` makes each n-th data call fail; 0 means never.
     """
 
     profile: str = "clean"
@@ -97,46 +100,46 @@ class SandboxConfig:
     client_key: str = "sandbox-key"
     client_secret: str = "sandbox-secret"
 
-    # Time: `now` is where the clock starts (UTC); without it the clock shows the handed-in clock's time.
+    # Time. Without `start_time` (UTC) the clock shows the time of the clock that it was given.
     start_time: datetime | None = None
     token_lifetime: int = 7200  # seconds
-    single_token: bool = False  # a new token ends the old one
+    single_token: bool = False  # a new token revokes the old one
 
-    # Quota: requests a UTC day by pool; `quota_delay` seconds after midnight the day is still refused.
+    # Quota: requests per UTC day by pool. Requests are refused until `quota_delay` seconds after midnight.
     research_cap: int = 1000
     follow_cap: int = 20_000
     quota_delay: float = 0.0
-    rate: float = FROM_PROFILE  # requests a second, 0 for no limit
+    rate: float = FROM_PROFILE  # requests per second, 0 for no limit
     latency: float = 0.0  # seconds before each data answer
     follow_scope: bool = True  # False: followers and following answer scope_not_authorized
 
-    # The world. `flat` replaces its videos by exactly so many a day, which match any query.
+    # The world. `fixed_volume` replaces its videos by exactly this number per day; all of them match any query.
     videos_per_day: int = 1100
     fixed_volume: int | None = None
-    fixed_comments: int = 0  # comments of each video of the flat world
-    undeliverable: float = FROM_PROFILE  # share of raw hits never delivered; flat: exactly each round(1/share)-th
+    fixed_comments: int = 0  # comments of each video if `fixed_volume` is set
+    undeliverable: float = FROM_PROFILE  # share of raw hits never delivered; fixed volume: each round(1/share)-th
     withdrawn_per_year: float = FROM_PROFILE  # share of videos and comments withdrawn within a year
-    count_lag_days: float = FROM_PROFILE  # counts of a page are 0 to so many days old
+    count_lag_days: float = FROM_PROFILE  # counts of a page are 0 to this number of days old
     fresh_missing: float = FROM_PROFILE  # share of videos that appear only within their first 48 hours
     account_private: float = FROM_PROFILE
-    account_refused: float = FROM_PROFILE  # videos are delivered, the profile is not
+    account_refused: float = FROM_PROFILE  # the API delivers the videos and refuses the profile
     account_gone_per_year: float = FROM_PROFILE
     comments_closed: float = FROM_PROFILE
-    comment_limit: int = FROM_PROFILE  # cursor + max_count at most, 0 for no ceiling
+    comment_limit: int = FROM_PROFILE  # cursor + max_count at most, 0 for no limit
     nul_characters: float = FROM_PROFILE  # share of captions and handles with U+0000 inside
 
-    # Faults by count and by place.
+    # Faults by count, by day and by username.
     every_500: int = 0
     every_504: int = 0
     every_429: int = 0
     dead_days: frozenset[date] = frozenset()  # a search whose window holds one always fails with 500
-    empty_days: frozenset[date] = frozenset()  # a search finds nothing of these days and says nothing
-    empty_searches: int = 0  # so many first searches find nothing and say nothing
+    empty_days: frozenset[date] = frozenset()  # a search returns no hits of these days and no error
+    empty_searches: int = 0  # the first N searches return no hits and no error
     breaking_usernames: frozenset[str] = frozenset()  # a search with one among several names fails with 500
     username_batch: int = FROM_PROFILE  # more names in one condition fail with 500, 0 for any number
     empty_group_500: bool = FROM_PROFILE
 
-    # Faults by chance, seeded by the number of the call.
+    # Faults by probability, drawn from the seed and the number of the call.
     p_500: float = FROM_PROFILE
     p_504: float = FROM_PROFILE
     p_undecodable: float = FROM_PROFILE  # status 200, body cut off
@@ -144,37 +147,37 @@ class SandboxConfig:
     p_no_cursor: float = FROM_PROFILE  # has_more without cursor
     p_stuck_cursor: float = FROM_PROFILE  # rows, has_more, and the cursor that was sent
     p_empty_page: float = FROM_PROFILE  # no rows, has_more, and the cursor that was sent
-    p_empty_search: float = FROM_PROFILE  # a new search finds nothing and says nothing
+    p_empty_search: float = FROM_PROFILE  # a new search returns no hits and no error
     playlist_500: bool = FROM_PROFILE  # status 500 with the result in the body
     users_500: float = FROM_PROFILE  # the same for user/*
     likes_status: int = FROM_PROFILE
     token_error_status: int = FROM_PROFILE
 
     # Searches.
-    fresh_search_id_refusals: int = 0  # each search id is refused so many times before it works
+    fresh_search_id_refusals: int = 0  # each search id is refused this number of times before it works
     p_fresh_search_id: float = FROM_PROFILE  # a search id is refused for 3 to 10 seconds after its issue
     search_lifetime: int = 86_400  # seconds until a search id expires
     p_foreign_page: float = FROM_PROFILE  # continuation pages come from an older cached search
-    foreign_page_searches: int = 0  # the same for so many first searches
+    foreign_page_searches: int = 0  # the same for the first N searches
     p_new_search_id: float = FROM_PROFILE  # a page carries another, equivalent id
     lower_case_regions: bool = FROM_PROFILE  # on continuation pages
 
     def __post_init__(self) -> None:
-        """Fill in the profile's values. Raises ValueError naming the knob that cannot be used and what is allowed."""
+        """Fill in the profile's values. Raises ValueError with the name of an invalid field and its allowed values."""
         if self.profile not in PROFILES:
-            raise ValueError(f"Sandbox profile {self.profile!r} is not known. Known: {', '.join(PROFILES)}.")
+            raise ValueError(f"Sandbox profile {self.profile!r} is not known. Known profiles: {', '.join(PROFILES)}.")
         for name, value in PROFILES[self.profile].items():
             if getattr(self, name) is FROM_PROFILE:
                 object.__setattr__(self, name, value)
         for field in fields(self):
             value = getattr(self, field.name)
             if field.type is float and value < 0:
-                raise ValueError(f"Sandbox knob {field.name}={value} must not be below 0.")
+                raise ValueError(f"Sandbox field {field.name}={value} must not be below 0.")
             if field.name.startswith(("p_", "account_", "undeliverable", "users_500")) and value > 1:
-                raise ValueError(f"Sandbox knob {field.name}={value} is a share and must lie between 0 and 1.")
+                raise ValueError(f"Sandbox field {field.name}={value} is a share and must be between 0 and 1.")
         if not 1 <= self.videos_per_day <= 5000:
-            raise ValueError(f"Sandbox knob videos_per_day={self.videos_per_day} must lie between 1 and 5000.")
+            raise ValueError(f"Sandbox field videos_per_day={self.videos_per_day} must be between 1 and 5000.")
         if self.fixed_volume is not None and not 0 <= self.fixed_volume <= 1_000_000:
-            raise ValueError(f"Sandbox knob flat={self.fixed_volume} must lie between 0 and 1,000,000.")
+            raise ValueError(f"Sandbox field fixed_volume={self.fixed_volume} must be between 0 and 1,000,000.")
         if self.start_time is not None and self.start_time.tzinfo is None:
-            raise ValueError("Sandbox knob now needs a time zone, such as datetime(2026, 3, 1, tzinfo=UTC).")
+            raise ValueError("Sandbox field start_time needs a time zone, such as datetime(2026, 3, 1, tzinfo=UTC).")

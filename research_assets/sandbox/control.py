@@ -1,10 +1,13 @@
-"""What people and tests use besides the API: the page, the state, the truth, the clock, withdrawals and the reset."""
+"""The page and the control endpoints: state, ground truth, clock, withdrawals and reset. They cost no quota.
+
+Not here: data calls and tokens (see app.py).
+"""
 
 from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from time import process_time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from starlette.applications import Starlette
@@ -14,10 +17,8 @@ from starlette.routing import Route
 
 from research_assets.sandbox.query import parse_date
 from research_assets.sandbox.responses import ApiFailure
+from research_assets.sandbox.simulation import Simulation
 from research_assets.sandbox.world.accounts import PANEL
-
-if TYPE_CHECKING:
-    from research_assets.sandbox.app import Sandbox
 
 _KINDS = (
     "kind=videos&query={…}&start_date=…&end_date=…, "
@@ -30,11 +31,11 @@ def _page() -> str:
     return resources.files(__package__).joinpath("page.html").read_text("utf-8")
 
 
-def state(sandbox: "Sandbox") -> dict[str, Any]:
-    """The sandbox's books at this moment."""
-    config, now, books = sandbox.config, sandbox.clock.now(), sandbox.books
+def state(sandbox: Simulation) -> dict[str, Any]:
+    """Return the current state: clock, configuration, quota and request log."""
+    config, now, log = sandbox.config, sandbox.clock.now(), sandbox.request_log
     pools = {
-        name: {"cap": pool.cap, "spent": pool.day(now).spent, "refused": pool.day(now).refused}
+        name: {"cap": pool.cap, "used": pool.day(now).used, "refused": pool.day(now).refused}
         for name, pool in sandbox.quota.pools.items()
     }
     return {
@@ -50,15 +51,15 @@ def state(sandbox: "Sandbox") -> dict[str, Any]:
         "pools": pools,
         "calls": sandbox.faults.calls,
         "cpu_seconds": process_time(),
-        "rows": books.rows,
-        "requests": dict(books.asked.most_common()),
-        "outcomes": dict(books.outcomes.most_common()),
-        "latest": list(books.latest()),
+        "rows": log.rows,
+        "requests": dict(log.requests.most_common()),
+        "outcomes": dict(log.outcomes.most_common()),
+        "latest": list(log.latest()),
     }
 
 
-def control(sandbox: "Sandbox") -> Starlette:
-    """The application behind everything that is not a data call."""
+def control(sandbox: Simulation) -> Starlette:
+    """Return the application that answers everything except data calls and token requests."""
 
     async def page(_: Request) -> Response:
         return HTMLResponse(_page())
@@ -66,31 +67,31 @@ def control(sandbox: "Sandbox") -> Starlette:
     async def show_state(_: Request) -> Response:
         return JSONResponse(state(sandbox))
 
-    async def truth(request: Request) -> Response:
+    async def ground_truth(request: Request) -> Response:
         try:
-            return JSONResponse(_truth(sandbox, dict(request.query_params)))
+            return JSONResponse(_ground_truth(sandbox, dict(request.query_params)))
         except (KeyError, ValueError, ApiFailure) as error:
             return JSONResponse({"error": f"{error!r}. Ask one of: {_KINDS}"}, 400)
 
     async def clock(request: Request) -> Response:
-        wish = await _parse_clock_request(request)
+        body = await _parse_json_object(request)
         try:
-            if "now" in wish:
-                moment = datetime.fromisoformat(str(wish["now"]))
-                sandbox.clock.set(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
-            if "advance" in wish:
-                sandbox.clock.advance(float(wish["advance"]))
+            if "now" in body:
+                time = datetime.fromisoformat(str(body["now"]))
+                sandbox.clock.set(time if time.tzinfo else time.replace(tzinfo=UTC))
+            if "advance" in body:
+                sandbox.clock.advance(float(body["advance"]))
         except (ValueError, OverflowError) as error:
-            ways = '{"now": "2026-03-01T00:00:00Z"}, {"advance": 3600}, {"stopped": true}'
-            return JSONResponse({"error": f"the clock was not moved: {error}. Send one of: {ways}"}, 400)
-        if "stopped" in wish:
-            (sandbox.clock.stop if wish["stopped"] else sandbox.clock.resume)()
+            examples = '{"now": "2026-03-01T00:00:00Z"}, {"advance": 3600}, {"stopped": true}'
+            return JSONResponse({"error": f"the clock was not moved: {error}. Send one of: {examples}"}, 400)
+        if "stopped" in body:
+            (sandbox.clock.stop if body["stopped"] else sandbox.clock.resume)()
         return JSONResponse({"now": sandbox.clock.now().isoformat(), "stopped": sandbox.clock.stopped})
 
     async def withdraw(request: Request) -> Response:
-        wish = await _parse_clock_request(request)
-        sandbox.world.withdrawn.update(int(i) for i in (*wish.get("videos", ()), *wish.get("comments", ())))
-        sandbox.world.removed.update(str(name).lower() for name in wish.get("users", ()))
+        body = await _parse_json_object(request)
+        sandbox.world.withdrawn.update(int(i) for i in (*body.get("videos", ()), *body.get("comments", ())))
+        sandbox.world.removed.update(str(name).lower() for name in body.get("users", ()))
         return JSONResponse({"withdrawn": len(sandbox.world.withdrawn), "removed": len(sandbox.world.removed)})
 
     async def reset(_: Request) -> Response:
@@ -101,7 +102,7 @@ def control(sandbox: "Sandbox") -> Starlette:
         routes=[
             Route("/", page),
             Route("/sandbox/state", show_state),
-            Route("/sandbox/truth", truth),
+            Route("/sandbox/ground-truth", ground_truth),
             Route("/sandbox/clock", clock, methods=["POST"]),
             Route("/sandbox/withdraw", withdraw, methods=["POST"]),
             Route("/sandbox/reset", reset, methods=["POST"]),
@@ -109,28 +110,29 @@ def control(sandbox: "Sandbox") -> Starlette:
     )
 
 
-async def _parse_clock_request(request: Request) -> dict[str, Any]:
+async def _parse_json_object(request: Request) -> dict[str, Any]:
+    """Return the body as a JSON object; empty if it is none."""
     try:
-        wish = orjson.loads(await request.body() or b"{}")
+        body = orjson.loads(await request.body() or b"{}")
     except orjson.JSONDecodeError:
         return {}
-    return wish if isinstance(wish, dict) else {}
+    return body if isinstance(body, dict) else {}
 
 
-def _truth(sandbox: "Sandbox", asked: dict[str, str]) -> dict[str, Any]:
-    truth, kind = sandbox.truth, asked["kind"]
-    answer: dict[str, Any] = {"kind": kind, "at": truth.moment().isoformat()}
+def _ground_truth(sandbox: Simulation, parameters: dict[str, str]) -> dict[str, Any]:
+    ground_truth, kind = sandbox.ground_truth, parameters["kind"]
+    answer: dict[str, Any] = {"kind": kind, "at": ground_truth.now().isoformat()}
     if kind == "videos":
-        start = parse_date(asked["start_date"].replace("-", ""), "start_date")
-        end = parse_date(asked["end_date"].replace("-", ""), "end_date")
-        days = truth.videos(orjson.loads(asked["query"]), start, end)
+        start = parse_date(parameters["start_date"].replace("-", ""), "start_date")
+        end = parse_date(parameters["end_date"].replace("-", ""), "end_date")
+        days = ground_truth.videos(orjson.loads(parameters["query"]), start, end)
         return answer | {
             "days": {str(day): {"raw": hits.raw, "deliverable": hits.deliverable} for day, hits in days.items()}
         }
     if kind == "comments":
-        return answer | {"ids": truth.comments(int(asked["video_id"]))}
+        return answer | {"ids": ground_truth.comments(int(parameters["video_id"]))}
     if kind == "replies":
-        return answer | {"ids": truth.replies(int(asked["comment_id"]))}
+        return answer | {"ids": ground_truth.replies(int(parameters["comment_id"]))}
     if kind == "user":
-        return answer | truth.user(asked["username"])
+        return answer | ground_truth.user(parameters["username"])
     raise ValueError(f"kind {kind!r} is not known")

@@ -1,4 +1,4 @@
-"""What is the case, told to tests: which items a perfect collector could have, by the sandbox's clock."""
+"""The ground truth for tests: the items that a perfect collector would receive at the current sandbox time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ from research_assets.sandbox.world.world import World
 
 @dataclass(frozen=True, slots=True)
 class DayHits:
-    """Ids of a day's raw hits, falling, and those among them that a page delivers."""
+    """The ids of a day's raw hits in descending order, and those of them that a page delivers."""
 
     raw: tuple[int, ...]
     deliverable: tuple[int, ...]
 
 
 class GroundTruth:
-    """Answers about the present moment of a world. It costs no quota and meets no fault."""
+    """Answers about the current state of a world. They cost no quota and meet no fault."""
 
     def __init__(self, world: World, threads: CommentThreads, network: Network) -> None:
         self._world = world
@@ -28,23 +28,23 @@ class GroundTruth:
         self._network = network
 
     def videos(self, query: Mapping[str, Any], start: date, end: date) -> dict[date, DayHits]:
-        """The hits of a query in the API's own form, by UTC day of publication; days without a hit are there too.
+        """Return the hits of a query by UTC day of publication; days without hits are included.
 
-        Any number of days can be asked for. Days that are dead or silent for the API are told all the same. Raises
-        ApiFailure for a query that the API would refuse.
+        `query` has the API's own form, and the window may have any length. Hits of dead and of empty days are included
+        although the API does not return them. Raises ApiFailure for a query that the API would refuse.
         """
         at = self._world.now()
-        found: dict[date, DayHits] = {}
+        hits: dict[date, DayHits] = {}
         for number in range(start.toordinal(), end.toordinal() + 1):
             day = date.fromordinal(number)
             text = day.strftime("%Y%m%d")
             checked = parse({"query": query, "start_date": text, "end_date": text}, self._world.config)
-            raw = self._world.hits(checked, at, silent=False)
-            found[day] = DayHits(tuple(raw), tuple(self._world.deliverable(raw, at)))
-        return found
+            raw = self._world.hits(checked, at, skip_empty_days=False)
+            hits[day] = DayHits(tuple(raw), tuple(self._world.deliverable(raw, at)))
+        return hits
 
     def comments(self, video_id: int) -> tuple[int, ...]:
-        """Ids of the top-level comments that the list of a video delivers, in its order and within the ceiling."""
+        """Return the ids of a video's top-level comments that its list delivers, in its order and up to its limit."""
         at, video = self._world.now(), self._world.video(video_id)
         if video is None or self._threads.closed(video):
             return ()
@@ -52,20 +52,20 @@ class GroundTruth:
         return tuple(comment.id for comment in hits if self._threads.delivers(video, comment, at))
 
     def replies(self, comment_id: int) -> tuple[int, ...]:
-        """Ids of the replies to a comment that can be had."""
-        at, place = self._world.now(), self._threads.find(comment_id)
-        if place is None or self._threads.closed(place[0]):
+        """Return the ids of a comment's replies that the list delivers."""
+        at, found = self._world.now(), self._threads.find(comment_id)
+        if found is None or self._threads.closed(found[0]):
             return ()
-        hits = self._threads.replies(*place, at)[: self._world.config.comment_limit or None]
-        return tuple(reply.id for reply in hits if self._threads.delivers(place[0], reply, at))
+        hits = self._threads.replies(*found, at)[: self._world.config.comment_limit or None]
+        return tuple(reply.id for reply in hits if self._threads.delivers(found[0], reply, at))
 
     def state(self, username: str) -> str:
-        """`open`, `private`, `refused`, or `missing`."""
+        """Return the state of an account: `open`, `private`, `refused` or `missing`."""
         account = self._world.account(username, self._world.now())
         return "missing" if account is None else account.state
 
     def user(self, username: str) -> dict[str, Any]:
-        """The state of an account and every list that the API gives of it; a list that is refused is null."""
+        """Return the state of an account and all lists that the API returns for it; a refused list is null."""
         at = self._world.now()
         account = self._world.account(username, at)
         if account is None or account.state != "open":
@@ -91,6 +91,6 @@ class GroundTruth:
             for name, videos in lists.items()
         }
 
-    def moment(self) -> datetime:
-        """The moment to which all this applies, UTC."""
+    def now(self) -> datetime:
+        """Return the sandbox time to which the answers apply, UTC."""
         return datetime.fromtimestamp(self._world.now(), UTC)

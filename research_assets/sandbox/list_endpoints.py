@@ -1,4 +1,7 @@
-"""Comments, profiles and the lists of accounts: the endpoints of reference §§3.2 to 3.9."""
+"""The endpoints of comments, profiles, account lists and playlists (reference §§3.2 to 3.9).
+
+Not here: the video search (see search.py).
+"""
 
 from collections.abc import Callable, Sequence
 from random import Random
@@ -24,13 +27,13 @@ T = TypeVar("T")
 
 
 class ListEndpoints:
-    """The endpoints that ask about one video, one comment or one account."""
+    """The endpoints for one video, one comment, one account or one playlist."""
 
-    def __init__(self, config: SandboxConfig, world: World, faults: Faults, envelopes: ResponseBuilder) -> None:
+    def __init__(self, config: SandboxConfig, world: World, faults: Faults, responses: ResponseBuilder) -> None:
         self._config = config
         self._world = world
         self._faults = faults
-        self._envelopes = envelopes
+        self._responses = responses
         self.threads = CommentThreads(world)
         self.network = Network(world)
         self._renderer = VideoRenderer(config)
@@ -39,12 +42,12 @@ class ListEndpoints:
     # Comments
 
     def comments(self, call: ApiCall) -> ApiResponse:
-        """Comments of a video, or replies to a comment."""
+        """Return comments of a video, or replies to a comment."""
         video_id, comment_id = call.integer("video_id", 0), call.integer("comment_id", 0)
         if bool(video_id) == bool(comment_id):
             raise invalid("exactly one of video_id and comment_id is needed")
-        size, cursor, ceiling = call.count(10), call.integer("cursor", 0), self._config.comment_limit
-        if ceiling and cursor + size > ceiling:
+        size, cursor, limit = call.count(10), call.integer("cursor", 0), self._config.comment_limit
+        if limit and cursor + size > limit:
             raise invalid("Invalid count or cursor")
         video, hits = self._comment_hits(video_id, comment_id, call.at)
         if not hits or video is None:
@@ -62,16 +65,16 @@ class ListEndpoints:
 
     def _comment_hits(self, video_id: int, comment_id: int, at: float) -> tuple[Video | None, Sequence[Comment]]:
         if comment_id:
-            place = self.threads.find(comment_id)
-            if place is None:
-                return None, []
-            video, comment = place
-            hits = self.threads.replies(video, comment, at)
-        else:
-            found = self._world.video(video_id)
+            found = self.threads.find(comment_id)
             if found is None:
                 return None, []
-            video, hits = found, self.threads.top_level(found, at)
+            video, comment = found
+            hits = self.threads.replies(video, comment, at)
+        else:
+            listed = self._world.video(video_id)
+            if listed is None:
+                return None, []
+            video, hits = listed, self.threads.top_level(listed, at)
         if self.threads.closed(video):
             raise invalid("The comments of this video are not allowed to be disclosed")
         return (video, hits) if self._world.delivers(video, at) else (None, [])
@@ -80,9 +83,9 @@ class ListEndpoints:
         data = {"has_more": b"true" if has_more else b"false", "cursor": b"%d" % after}
         data["comments"] = b"[%s]" % b",".join(found)
         if not found and not has_more and self._rng.random() < 0.5:
-            # Either may be missing for a video without comments (reference §3.2).
+            # The API may omit either key for a video without comments (reference §3.2).
             del data[self._rng.choice(("cursor", "comments"))]
-        return ApiResponse(200, self._envelopes.success(data, call.now), rows=len(found))
+        return ApiResponse(200, self._responses.success(data, call.now), rows=len(found))
 
     # Accounts
 
@@ -96,18 +99,18 @@ class ListEndpoints:
         return account
 
     def _result(self, body: bytes, rows: int, *, broken: bool = False) -> ApiResponse:
-        """A result; now and then with status 500 all the same (reference §3.9, §6.2)."""
+        """Return a result; some correct results have status 500 (reference §3.9, §6.2)."""
         return ApiResponse(500 if broken or self._faults.result_as_500() else 200, body, "ok", rows)
 
     def user_info(self, call: ApiCall) -> ApiResponse:
-        """A profile, with live counts."""
+        """Return a profile with its current counts."""
         account = self._account(call)
         record = {name: value for name, value in self.profile(account, call.at).items() if name in call.fields}
         data = {name: orjson.dumps(value) for name, value in record.items()}
-        return self._result(self._envelopes.success(data, call.now), 1)
+        return self._result(self._responses.success(data, call.now), 1)
 
     def profile(self, account: Account, at: float) -> dict[str, Any]:
-        """The whole profile of an account at a moment."""
+        """Return all profile fields of an account at `at` (Unix seconds)."""
         seed = hash_parts(self._config.seed, 33, account.index)
         rng = Random(seed)
         days = max(0.0, (at - account.joined) / 86400)
@@ -135,10 +138,10 @@ class ListEndpoints:
             if self._world.delivers(video, at)
         ]
         data = paging | {name: b"[%s]" % b",".join(found)}
-        return self._result(self._envelopes.success(data, call.now, message="ok"), len(found))
+        return self._result(self._responses.success(data, call.now, message="ok"), len(found))
 
     def liked(self, call: ApiCall) -> ApiResponse:
-        """Liked videos; for nearly everybody refused. The cursor is a time, in milliseconds as in the documentation."""
+        """Return liked videos; nearly all accounts refuse. The cursor is a time in milliseconds, as documented."""
         account = self._account(call)
         if not account.likes_public:
             refusal = invalid("This user's liked videos list is private")
@@ -146,13 +149,13 @@ class ListEndpoints:
             raise refusal
         cursor = call.integer("cursor", 0)
         cursor = cursor * 1000 if 0 < cursor < 10**11 else cursor
-        picks = [(moment * 1000, video) for moment, video in self.network.liked(account, call.at)]
+        picks = [(second * 1000, video) for second, video in self.network.liked(account, call.at)]
         page, after, has_more = _by_time(picks, cursor or int(call.at * 1000), call.count(20), lambda pick: pick[0])
         paging = {"cursor": b"%d" % after, "has_more": b"true" if has_more else b"false"}
         return self._videos(call, "user_liked_videos", [video for _, video in page], paging)
 
     def reposted(self, call: ApiCall) -> ApiResponse:
-        """Reposted videos, paged by index."""
+        """Return reposted videos, paged by index."""
         account, cursor, size = self._account(call), call.integer("cursor", 0), call.count(20)
         picks = self.network.reposted(account, call.at)
         page = picks[cursor : cursor + size]
@@ -161,16 +164,16 @@ class ListEndpoints:
         return self._videos(call, "reposted_videos", [video for _, video in page], paging)
 
     def pinned(self, call: ApiCall) -> ApiResponse:
-        """Pinned videos, all at once."""
+        """Return all pinned videos on one page."""
         account = self._account(call)
         return self._videos(call, "pinned_videos_list", self.network.pinned(account, call.at), {})
 
     def followers(self, call: ApiCall) -> ApiResponse:
-        """Followers, the newest first."""
+        """Return followers, newest first."""
         return self._relations(call, "user_followers", self.network.followers(self._account(call), call.at))
 
     def following(self, call: ApiCall) -> ApiResponse:
-        """Accounts that the user follows, the newest first."""
+        """Return the accounts that the user follows, newest first."""
         account = self._account(call)
         if not account.following_public:
             raise invalid("The following list of this user is private")
@@ -190,12 +193,12 @@ class ListEndpoints:
             "cursor": b"%d" % after,
             "has_more": b"true" if has_more else b"false",
         }
-        return self._result(self._envelopes.success(data, call.now, message="ok"), len(found))
+        return self._result(self._responses.success(data, call.now, message="ok"), len(found))
 
     # Playlists
 
     def playlist(self, call: ApiCall) -> ApiResponse:
-        """A playlist; all keys whatever `fields` says."""
+        """Return a playlist with all keys; `fields` has no effect."""
         identity, cursor, size = call.integer("playlist_id", 0), call.integer("cursor", 0), call.count(20)
         found = self.network.playlist(identity)
         if found is None:
@@ -216,19 +219,20 @@ class ListEndpoints:
             "has_more": after < len(kept),
         }
         encoded = {name: orjson.dumps(value) for name, value in data.items()}
-        body = self._envelopes.success(encoded, call.now, message="ok")
+        body = self._responses.success(encoded, call.now, message="ok")
         return self._result(body, 1, broken=self._config.playlist_500)
 
 
-def _by_time(items: Sequence[T], cursor: int, size: int, moment: Callable[[T], int]) -> tuple[list[T], int, bool]:
-    """A page of items, newest first, not later than the cursor; the cursor after it, and whether more come.
+def _by_time(items: Sequence[T], cursor: int, size: int, time_of: Callable[[T], int]) -> tuple[list[T], int, bool]:
+    """Return a page of items not later than the cursor, the next cursor, and whether more items follow.
 
-    The next page begins at the moment of the last item of this one, so that items of one moment are never lost between
-    pages but come twice. Only where a whole page shares one moment does the cursor step back, or it would stand still.
+    Items are sorted from newest to oldest. The next page begins at the time of this page's last item. Items with equal
+    times are therefore repeated on two pages and never skipped. If all items of a page have the same time, the cursor
+    is decremented; otherwise paging would not advance.
     """
-    rest = [item for item in items if moment(item) <= cursor]
+    rest = [item for item in items if time_of(item) <= cursor]
     page = rest[:size]
     if len(page) == len(rest):
-        return page, moment(page[-1]) if page else cursor, False
-    last = moment(page[-1])
-    return page, last if last < moment(page[0]) else last - 1, True
+        return page, time_of(page[-1]) if page else cursor, False
+    last = time_of(page[-1])
+    return page, last if last < time_of(page[0]) else last - 1, True

@@ -1,4 +1,7 @@
-"""The region codes that the API takes (reference §4): data only."""
+"""The query of a video search: its rules (reference §3.1.1, §4), its check, and a predicate on videos.
+
+Not here: search ids and pages (see search.py).
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,10 +13,7 @@ from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.responses import ApiFailure, invalid
 from research_assets.sandbox.world.videos import Video
 
-# JOINED: """The query of a video search: checked against reference §3.1.1, then turned into a test on videos."""
-
-
-_CODES = """
+_REGION_CODE_TEXT = """
 AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY BZ
 CA CD CF CG CH CI CK CL CM CN CO CR CU CV CW CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK FM FO FR GA
 GB GD GE GF GG GH GI GL GM GN GP GQ GR GT GU GW GY HK HN HR HT HU ID IE IL IM IN IO IQ IR IS IT JE JM JO JP KE
@@ -23,8 +23,8 @@ RU RW SA SB SC SD SE SG SH SI SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF TG TH
 TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS XK YE YT ZA ZM ZW
 """
 
-REGION_CODES = frozenset(_CODES.split())
-"""245 codes; content from CA is never delivered."""
+REGION_CODES = frozenset(_REGION_CODE_TEXT.split())
+"""The 245 region codes of reference §4. The API never delivers content from CA."""
 
 VideoPredicate = Callable[[Video], bool]
 
@@ -44,16 +44,17 @@ OPERATIONS: dict[str, frozenset[str]] = {
     "view_count": _ORDERED,
     "comment_count": _ORDERED,
 }
-"""Condition fields and the operations that each takes."""
+"""Condition fields and the operations that each accepts."""
 
 _NUMBERS = frozenset({"video_id", "music_id", "effect_id", "view_count", "comment_count"})
 _LENGTHS = {"SHORT": (0, 15), "MID": (15, 60), "LONG": (60, 300), "EXTRA_LONG": (300, 10**9)}
 MAX_WINDOW = timedelta(days=30)
+"""Longest distance from start date to end date."""
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition, its values as text and in the case in which they are compared."""
+    """One condition. Its values are lower-case text, because the API ignores case."""
 
     field: str
     operation: str
@@ -62,31 +63,27 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A checked query over a window of days, both inclusive, UTC."""
+    """A checked query over a window of UTC days, both inclusive."""
 
     groups: tuple[tuple[str, tuple[Condition, ...]], ...]
     start: date
     end: date
 
     def conditions(self, field: str) -> tuple[Condition, ...]:
-        """All conditions on a field that must hold."""
+        """Return the conditions on a field in the `and` groups."""
         return tuple(c for name, group in self.groups if name == "and" for c in group if c.field == field)
 
-    def matches(self, video: Video) -> bool:
-        """Whether a video is a hit; the window is not looked at."""
-        return all(_GROUPS[name](_test(condition)(video) for condition in group) for name, group in self.groups)
-
-    def test(self) -> VideoPredicate:
-        """The same as one function, for many videos."""
-        compiled = [(_GROUPS[name], [_test(condition) for condition in group]) for name, group in self.groups]
-        return lambda video: all(hold(test(video) for test in tests) for hold, tests in compiled)
+    def predicate(self) -> VideoPredicate:
+        """Return a function that checks the conditions on a video. The window is not checked."""
+        groups = [(_GROUPS[name], [_predicate(condition) for condition in group]) for name, group in self.groups]
+        return lambda video: all(combine(one(video) for one in predicates) for combine, predicates in groups)
 
 
-_GROUPS: dict[str, Callable[[Any], bool]] = {"and": all, "or": any, "not": lambda found: not any(found)}
+_GROUPS: dict[str, Callable[[Any], bool]] = {"and": all, "or": any, "not": lambda results: not any(results)}
 
 
 def parse_date(value: object, name: str) -> date:
-    """A date as the API takes it, `YYYYMMDD`."""
+    """Parse a date in the API's form, `YYYYMMDD`. Raises ApiFailure for other text."""
     if isinstance(value, str) and len(value) == 8 and value.isdigit():
         try:
             return date(int(value[:4]), int(value[4:6]), int(value[6:]))
@@ -96,7 +93,7 @@ def parse_date(value: object, name: str) -> date:
 
 
 def parse(body: Mapping[str, Any], config: SandboxConfig) -> Query:
-    """Check a search's body. Raises ApiFailure as the API would answer."""
+    """Check the body of a search and return its query. Raises ApiFailure with the API's own error."""
     start, end = parse_date(body.get("start_date"), "start_date"), parse_date(body.get("end_date"), "end_date")
     if end < start:
         raise invalid("end_date is before start_date")
@@ -140,31 +137,32 @@ def _condition(entry: object, config: SandboxConfig) -> Condition:
         if field == "create_date":
             parse_date(value, field)
     if field == "username":
-        _names(values, config)
+        _check_usernames(values, config)
     return Condition(field, operation, tuple(value.lower() for value in values))
 
 
-def _names(values: list[str], config: SandboxConfig) -> None:
+def _check_usernames(values: list[str], config: SandboxConfig) -> None:
+    """Raise the 500 of a list of usernames that is too long or contains a breaking one."""
     batch = config.username_batch
     breaks = len(values) > 1 and not config.breaking_usernames.isdisjoint(values)
     if breaks or (batch and len(values) > batch):
         raise ApiFailure(500, "internal_error", "Something is wrong. Please try again later.")
 
 
-def _test(condition: Condition) -> VideoPredicate:
+def _predicate(condition: Condition) -> VideoPredicate:
     field, values = condition.field, condition.values
-    wanted = frozenset(values)
+    accepted = frozenset(values)
     match field:
         case "username":
-            return lambda video: video.creator.username in wanted
+            return lambda video: video.creator.username in accepted
         case "region_code":
-            return lambda video: video.creator.region.lower() in wanted
+            return lambda video: video.creator.region.lower() in accepted
         case "hashtag_name":
-            return lambda video: any(tag.lower() in wanted for tag in video.tags)
+            return lambda video: any(tag.lower() in accepted for tag in video.tags)
         case "video_id":
-            return lambda video: str(video.id) in wanted
+            return lambda video: str(video.id) in accepted
         case "music_id":
-            return lambda video: str(video.music_id) in wanted
+            return lambda video: str(video.music_id) in accepted
         case "effect_id":
             return lambda _: False
         case "video_length":
@@ -182,7 +180,10 @@ def _test(condition: Condition) -> VideoPredicate:
 
 
 def _contains(caption: str, phrase: list[str]) -> bool:
-    """The API's approximate match of a phrase, as far as it is known: all words, wherever they stand."""
+    """Return whether a caption contains all words of a phrase, in any position.
+
+    Assumption: the API documents an approximate match and does not define it.
+    """
     return all(word in caption for word in phrase)
 
 

@@ -1,4 +1,4 @@
-"""The sandbox's own books: how often each endpoint was asked, and the newest requests. For its page and for tests."""
+"""The sandbox's request log: requests by endpoint and by outcome, and the newest requests."""
 
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One request as it was answered; `ms` is the sandbox's own time for it."""
+    """One answered request. `ms` is the time that the sandbox needed for it, in milliseconds."""
 
     at: datetime
     endpoint: str
@@ -20,22 +20,22 @@ class LogEntry:
 
 
 class RequestLog:
-    """What was asked and answered since the start or the last reset."""
+    """Requests and answers since the start or the last reset."""
 
-    def __init__(self, kept: int = 40) -> None:
-        self.asked: Counter[str] = Counter()
+    def __init__(self, n_latest: int = 40) -> None:
+        self.requests: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
         self.rows = 0
-        self._latest: deque[LogEntry] = deque(maxlen=kept)
+        self._latest: deque[LogEntry] = deque(maxlen=n_latest)
 
     def add(self, entry: LogEntry) -> None:
-        """Note a request."""
-        self.asked[entry.endpoint] += 1
+        """Add a request."""
+        self.requests[entry.endpoint] += 1
         self.outcomes[entry.code] += 1
         self.rows += entry.rows
         self._latest.append(entry)
 
     def latest(self) -> Iterator[dict[str, Any]]:
-        """The newest requests, newest first."""
+        """Yield the newest requests, newest first."""
         for entry in reversed(self._latest):
             yield asdict(entry) | {"at": entry.at.isoformat(timespec="seconds"), "ms": round(entry.ms, 2)}

@@ -1,4 +1,4 @@
-"""Bodies of answers: the envelope of reference §1.1, and the errors of §6 in the forms in which they were recorded."""
+"""Answer bodies: the envelope of reference §1.1, and the errors of §6 in their recorded forms."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ HTML = b"text/html"
 
 @dataclass(slots=True)
 class ApiResponse:
-    """What goes back: `rows` and `code` are for the sandbox's own books."""
+    """An answer. `rows` and `code` are for the sandbox's request log."""
 
     status: int
     body: bytes
@@ -23,9 +23,9 @@ class ApiResponse:
 
 
 class ApiFailure(Exception):
-    """The request cannot be served: an HTTP status with a code and a message of reference §6.
+    """A request that is answered with an error: an HTTP status, and a code and message of reference §6.
 
-    `gateway` failures carry an empty `data`; those of the application carry none.
+    Errors of the gateway contain an empty `data`; errors of the application contain no `data`.
     """
 
     def __init__(self, status: int, code: str, message: str, *, gateway: bool = False) -> None:
@@ -34,18 +34,18 @@ class ApiFailure(Exception):
 
 
 def invalid(message: str) -> ApiFailure:
-    """The failure for parameters that cannot be used."""
+    """Return the failure for invalid parameters."""
     return ApiFailure(400, "invalid_params", message)
 
 
 class ResponseBuilder:
-    """Makes bodies, each with a `log_id` of its own and keys in random order."""
+    """A builder of bodies. Each body has its own `log_id` and its keys in random order."""
 
     def __init__(self, seed: int) -> None:
         self._rng = Random(seed)
 
     def log_id(self, now: datetime) -> str:
-        """34 characters: the second, then upper-case hex."""
+        """Return an id of 34 characters: the time to the second, then upper-case hexadecimal digits."""
         return f"{now:%Y%m%d%H%M%S}{self._rng.getrandbits(80):020X}"
 
     def _error(self, code: str, message: str, now: datetime, **more: Any) -> bytes:
@@ -54,7 +54,7 @@ class ResponseBuilder:
         return orjson.dumps(dict(entries))
 
     def success(self, data: dict[str, bytes], now: datetime, *, message: str = "", **more: Any) -> bytes:
-        """A good answer from members of `data` that are JSON already."""
+        """Return the body of a successful answer. The members of `data` must be encoded as JSON already."""
         names = list(data)
         self._rng.shuffle(names)
         parts = [b'"data":{']  # joined once, because a page is large
@@ -66,7 +66,7 @@ class ResponseBuilder:
         return b"".join(parts)
 
     def failure(self, failure: ApiFailure, now: datetime) -> ApiResponse:
-        """The answer for a failure."""
+        """Return the answer for a failure."""
         error = self._error(failure.code, failure.message, now)
         body = b'{"data":{},"error":%s}' % error if failure.gateway else b'{"error":%s}' % error
         return ApiResponse(failure.status, body, failure.code)
@@ -79,4 +79,4 @@ GATEWAY_TIMEOUT = ApiResponse(
     "504",
     content_type=HTML,
 )
-"""What a gateway says that lost patience (reference §7 #25)."""
+"""The recorded HTML answer of a gateway timeout (reference §7 #25)."""

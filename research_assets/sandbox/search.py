@@ -1,4 +1,9 @@
-"""Cached searches: their ids, how long these are good for, and which hits stand behind them (reference §3.1.3, §7)."""
+"""The video search: `/v2/research/video/query/`, its cached searches and its pages (reference §3.1, §3.1.3, §7).
+
+A cached search is a query with a search id, an expiry time and a snapshot of its hits.
+
+Not here: the check of a query (see query.py).
+"""
 
 import re
 from array import array
@@ -17,42 +22,42 @@ from research_assets.sandbox.responses import ApiResponse, ResponseBuilder, inva
 from research_assets.sandbox.world.randomness import hash_parts, uniform
 from research_assets.sandbox.world.world import World
 
-# JOINED: """`/v2/research/video/query/`: search, pages, and all that is peculiar about them (reference §3.1, §7)."""
-
-
-_KEPT_SEARCHES = 50_000
-_KEPT_HITS = 32
-_OLD = 240 * 86400  # how much older the time bits of a foreign search are
+_MAX_SEARCHES = 50_000
+_MAX_HIT_LISTS = 32
+_FOREIGN_AGE = 240 * 86400  # seconds by which the time bits of a foreign search are older
 
 
 @dataclass(slots=True)
 class CachedSearch:
-    """One cached search. `foreign` ones answer continuations from an older search of the same query."""
+    """One cached search. Times are Unix seconds.
+
+    If `serves_foreign_pages` is set, continuation pages come from an older search of the same query.
+    """
 
     id: str
     query: Query
-    opened: float  # the moment whose hits it holds, Unix seconds
+    opened: float  # its hits are those of this time
     expires: float
     usable_from: float
-    refusals: int
+    refusals: int  # continuations that are still refused
     serves_foreign_pages: bool
     old: bool = False  # this is the older search itself
 
 
 class SearchCache:
-    """All cached searches of a sandbox."""
+    """The cached searches of a sandbox."""
 
     def __init__(self, config: SandboxConfig, world: World) -> None:
         self._config = config
         self._world = world
         self._seed = hash_parts(config.seed, 7)
         self._rng = Random(self._seed)
-        self._status: OrderedDict[str, CachedSearch] = OrderedDict()
+        self._searches: OrderedDict[str, CachedSearch] = OrderedDict()
         self._hits: OrderedDict[tuple[Query, float], array[int]] = OrderedDict()
         self._count = 0
 
     def open(self, query: Query, at: float) -> CachedSearch:
-        """A new search at a moment."""
+        """Open a new search at `at` (Unix seconds)."""
         self._count += 1
         config, number = self._config, self._count
         delay = (
@@ -72,13 +77,16 @@ class SearchCache:
         )
 
     def returns_empty(self) -> bool:
-        """Whether the search opened last finds nothing and says nothing."""
+        """Return whether the newest search returns no hits and no error."""
         config = self._config
         return self._count <= config.empty_searches or uniform(self._seed, self._count, 4) < config.p_empty_search
 
     def resume(self, search_id: object, query: Query, at: float) -> CachedSearch:
-        """The search with an id, for the same query. Raises ApiFailure while the id is too fresh, or no longer good."""
-        search = self._status.get(search_id) if isinstance(search_id, str) else None
+        """Return the search with an id and the same query.
+
+        Raises ApiFailure if the id is unknown, too fresh or expired.
+        """
+        search = self._searches.get(search_id) if isinstance(search_id, str) else None
         if search is None or search.query != query or at >= search.expires:
             raise invalid(f"Search Id {search_id} is invalid or expired")
         if search.refusals > 0:
@@ -89,7 +97,7 @@ class SearchCache:
         if search.serves_foreign_pages and not search.old:
             search = self._keep(
                 CachedSearch(
-                    self._new_id(at - _OLD),
+                    self._new_id(at - _FOREIGN_AGE),
                     query,
                     search.opened,
                     search.expires,
@@ -102,7 +110,7 @@ class SearchCache:
         return search
 
     def renewed(self, search: CachedSearch, at: float) -> CachedSearch:
-        """The search under the id that an answer carries: now and then another one, as good as the first."""
+        """Return the search whose id the answer contains: usually the same, sometimes an equivalent new one."""
         if self._rng.random() >= self._config.p_new_search_id:
             return search
         return self._keep(
@@ -119,26 +127,26 @@ class SearchCache:
         )
 
     def hits(self, search: CachedSearch) -> Sequence[int]:
-        """The ids of its raw hits, falling; an older search holds about one in six."""
-        place = (search.query, search.opened)
-        found = self._hits.get(place)
+        """Return the ids of the raw hits in descending order; an older search has about one in six of them."""
+        key = (search.query, search.opened)
+        found = self._hits.get(key)
         if found is None:
-            # Forgotten hits are found again: the world at that moment has not changed.
-            found = self._hits[place] = array("Q", self._world.hits(search.query, search.opened))
-            if len(self._hits) > _KEPT_HITS:
+            # Evicted hits can be recomputed, because the world at a past time does not change.
+            found = self._hits[key] = array("Q", self._world.hits(search.query, search.opened))
+            if len(self._hits) > _MAX_HIT_LISTS:
                 self._hits.popitem(last=False)
         else:
-            self._hits.move_to_end(place)
+            self._hits.move_to_end(key)
         return [i for i in found if hash_parts(self._seed, i) % 6 == 0] if search.old else found
 
     def _keep(self, search: CachedSearch) -> CachedSearch:
-        self._status[search.id] = search
-        if len(self._status) > _KEPT_SEARCHES:
-            self._status.popitem(last=False)
+        self._searches[search.id] = search
+        if len(self._searches) > _MAX_SEARCHES:
+            self._searches.popitem(last=False)
         return search
 
     def _new_id(self, at: float) -> str:
-        """Its time bits lie 7 to 37 minutes in the past; searches of the same half hour share them."""
+        """Return an id whose time bits are 7 to 37 minutes old; searches of the same half hour share them."""
         return str((int(at) // 1800 * 1800 - 420) << 32 | self._rng.getrandbits(32))
 
 
@@ -146,18 +154,18 @@ _REGION = re.compile(rb'"region_code":"[A-Z]{2}"')
 
 
 class SearchEndpoint:
-    """The endpoint."""
+    """The endpoint of the video search."""
 
-    def __init__(self, config: SandboxConfig, world: World, faults: Faults, envelopes: ResponseBuilder) -> None:
+    def __init__(self, config: SandboxConfig, world: World, faults: Faults, responses: ResponseBuilder) -> None:
         self._config = config
         self._world = world
         self._faults = faults
-        self._envelopes = envelopes
+        self._responses = responses
         self._searches = SearchCache(config, world)
         self._rng = Random(hash_parts(config.seed, 10))
 
     def __call__(self, call: ApiCall) -> ApiResponse:
-        """Answer one page."""
+        """Return one page."""
         query = parse(call.body, self._config)
         size, cursor = call.count(20), call.integer("cursor", 0)
         is_random = call.body.get("is_random") or False
@@ -176,7 +184,7 @@ class SearchEndpoint:
             return self._empty_page(call)
         if cursor > len(hits) and not search.old:
             raise invalid("Invalid count or cursor")
-        # An older search is sparser, and what it holds overlaps the page before (reference §7 #7).
+        # An older search is sparser, and its page overlaps the previous page (reference §7 #7).
         first = cursor // 2 if search.old else cursor
         page = hits[first : first + size]
         after, has_more = cursor + len(page), first + len(page) < len(hits)
@@ -197,15 +205,15 @@ class SearchEndpoint:
         }
         if fault == "no_cursor":
             del data["cursor"]
-        return ApiResponse(200, self._envelopes.success(data, call.now), rows=len(found))
+        return ApiResponse(200, self._responses.success(data, call.now), rows=len(found))
 
     def _random(self, call: ApiCall, query: Query, size: int) -> ApiResponse:
         search = self._searches.open(query, call.at)
         hits = self._searches.hits(search)
         if not hits:
             return self._empty_page(call)
-        drawn = self._rng.sample(range(len(hits)), min(size, len(hits)))
-        page = [hits[place] for place in drawn]
+        indexes = self._rng.sample(range(len(hits)), min(size, len(hits)))
+        page = [hits[index] for index in indexes]
         found = self._world.render(self._world.deliverable(page, call.at), call.fields, call.at)
         data = {
             "videos": b"[%s]" % b",".join(found),
@@ -213,9 +221,9 @@ class SearchEndpoint:
             "has_more": b"false",
             "search_id": orjson.dumps(search.id),
         }
-        return ApiResponse(200, self._envelopes.success(data, call.now), rows=len(found))
+        return ApiResponse(200, self._responses.success(data, call.now), rows=len(found))
 
     def _empty_page(self, call: ApiCall) -> ApiResponse:
-        """No hits: no search id, and the empty list may be missing too."""
+        """Return a page without hits. It has no search id, and the empty list may be absent too."""
         data = {"cursor": b"0", "has_more": b"false"} | ({"videos": b"[]"} if self._rng.random() < 0.5 else {})
-        return ApiResponse(200, self._envelopes.success(data, call.now))
+        return ApiResponse(200, self._responses.success(data, call.now))

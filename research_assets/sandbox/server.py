@@ -1,4 +1,4 @@
-"""The sandbox as a real server on loopback: for a person at a terminal, or in a thread for a test or benchmark."""
+"""The sandbox as a server on loopback: the command `research-assets sandbox`, or a thread for tests and benchmarks."""
 
 import socket
 import threading
@@ -36,7 +36,7 @@ def _listen(port: int) -> socket.socket:
         listener.close()
         raise PortInUse(
             f"The sandbox could not listen on port {port} of this machine: {error.strerror}. "
-            "Another program, perhaps another sandbox, uses it. Stop that one or choose another port with --port."
+            "Another program uses the port. Stop that program, or choose another port with --port."
         ) from error
     return listener
 
@@ -60,24 +60,24 @@ def _server(app: Sandbox) -> uvicorn.Server:
 
 @dataclass(frozen=True, slots=True)
 class RunningSandbox:
-    """A sandbox that listens at `url`; `app` is the whole of it."""
+    """A sandbox that listens at `url`; `app` is its application."""
 
     url: str
     app: Sandbox
 
     @property
     def world(self) -> World:
-        """All that is the case."""
+        """The simulated world."""
         return self.app.world
 
     @property
-    def truth(self) -> GroundTruth:
-        """What a perfect collector could have."""
-        return self.app.truth
+    def ground_truth(self) -> GroundTruth:
+        """The items that a perfect collector would receive."""
+        return self.app.ground_truth
 
     @property
     def state(self) -> dict[str, Any]:
-        """The sandbox's books, as `GET /sandbox/state` tells them."""
+        """The sandbox's state, as `GET /sandbox/state` returns it."""
         return state(self.app)
 
     @property
@@ -90,7 +90,7 @@ class RunningSandbox:
 def run_in_thread(
     config: SandboxConfig | None = None, port: int = 0, clock: Clock | None = None
 ) -> Iterator[RunningSandbox]:
-    """A sandbox in a thread of this process, on loopback; port 0 takes a free one. Raises PortInUse."""
+    """Run a sandbox on loopback in a thread of this process. Port 0 selects a free port. Raises PortInUse."""
     app = create_app(config, clock)
     listener = _listen(port)
     server = _server(app)
@@ -105,14 +105,14 @@ def run_in_thread(
 
 
 def _banner(config: SandboxConfig, app: Sandbox, port: int) -> str:
-    flat = f", flat: {config.fixed_volume} videos every day" if config.fixed_volume is not None else ""
+    volume = f", {config.fixed_volume:,} videos every day" if config.fixed_volume is not None else ""
     return f"""
-  A simulated TikTok Research API is listening. Nothing in it is real.
+  A simulated TikTok Research API is running. All of its data is invented.
 
     page      http://{HOST}:{port}/
-    profile   {config.profile}, seed {config.seed}{flat}
+    profile   {config.profile}, seed {config.seed}{volume}
     clock     {app.clock.now():%Y-%m-%d %H:%M:%S} UTC
-    quota     {config.research_cap:,} requests a day, {config.follow_cap:,} for follow lists
+    quota     {config.research_cap:,} requests per day, {config.follow_cap:,} for follow lists
 
   To use it:
 
@@ -120,12 +120,12 @@ def _banner(config: SandboxConfig, app: Sandbox, port: int) -> str:
     export TIKTOK_CLIENT_KEY={config.client_key}
     export TIKTOK_CLIENT_SECRET={config.client_secret}
 
-  Ctrl-C ends it.
+  Press Ctrl-C to stop it.
 """
 
 
 def serve(config: SandboxConfig, port: int) -> None:
-    """Serve a sandbox on loopback until interrupted. Raises PortInUse."""
+    """Serve a sandbox on loopback until it is interrupted. Raises PortInUse."""
     app = create_app(config)
     listener = _listen(port)
     click.echo(_banner(config, app, listener.getsockname()[1]))
@@ -133,29 +133,59 @@ def serve(config: SandboxConfig, port: int) -> None:
 
 
 @click.command(name="sandbox")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one.")
-@click.option("--profile", type=click.Choice(list(PROFILES)), default="typical", show_default=True)
-@click.option("--seed", type=int, default=7, show_default=True, help="Another seed, another world.")
-@click.option("--quota", type=click.IntRange(0), default=1000, show_default=True, help="Requests a UTC day.")
 @click.option(
-    "--follow-quota", type=click.IntRange(0), default=20_000, show_default=True, help="The same for follow lists."
-)
-@click.option("--rate", type=click.FloatRange(0), help="Requests a second, 0 for no limit; the profile's if not given.")
-@click.option("--latency", type=click.FloatRange(0), default=0.0, show_default=True, help="Seconds before each answer.")
-@click.option(
-    "--start-time",
-    type=click.DateTime(),
-    help="Where the sandbox's clock starts, UTC; the machine's time if not given.",
+    "--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="Listen on this port; 0 selects one."
 )
 @click.option(
-    "--fixed-volume", type=click.IntRange(0), help="A benchmark world: exactly so many videos a day match any query."
+    "--profile",
+    type=click.Choice(list(PROFILES)),
+    default="typical",
+    show_default=True,
+    help="Set the kind and number of faults.",
 )
-@click.option("--undeliverable", type=click.FloatRange(0, 1), help="Share of hits that no page delivers.")
-def command(port: int, quota: int, follow_quota: int, start_time: datetime | None, **knobs: Any) -> None:
-    """Start a simulated Research API on this machine, for trying, teaching and tests."""
-    given = {name: value for name, value in knobs.items() if value is not None}
-    moment = start_time.replace(tzinfo=UTC) if start_time else None
+@click.option("--seed", type=int, default=7, show_default=True, help="Set the seed that determines all data.")
+@click.option(
+    "--quota", type=click.IntRange(0), default=1000, show_default=True, help="Accept this many requests per UTC day."
+)
+@click.option(
+    "--follow-quota",
+    type=click.IntRange(0),
+    default=20_000,
+    show_default=True,
+    help="Accept this many follow-list requests per UTC day.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(0),
+    help="Accept this many requests per second; 0 for no limit. Default: the profile's.",
+)
+@click.option(
+    "--latency",
+    type=click.FloatRange(0),
+    default=0.0,
+    show_default=True,
+    help="Delay each answer by this many seconds.",
+)
+@click.option("--start-time", type=click.DateTime(), help="Start the clock at this time, UTC. Default: now.")
+@click.option(
+    "--fixed-volume",
+    type=click.IntRange(0),
+    help="Publish exactly this many videos per day; all match any query. For benchmarks.",
+)
+@click.option(
+    "--undeliverable",
+    type=click.FloatRange(0, 1),
+    help="Withhold this share of hits from all pages. Default: the profile's.",
+)
+def command(port: int, quota: int, follow_quota: int, start_time: datetime | None, **options: Any) -> None:
+    """Serve a simulated Research API on this machine, for trials, teaching and tests.
+
+    The page at its address shows the quota and the newest requests. Use the printed variables in another terminal to
+    send requests to it. Nothing is sent to TikTok.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    start = start_time.replace(tzinfo=UTC) if start_time else None
     try:
-        serve(SandboxConfig(research_cap=quota, follow_cap=follow_quota, start_time=moment, **given), port)
+        serve(SandboxConfig(research_cap=quota, follow_cap=follow_quota, start_time=start, **given), port)
     except (PortInUse, ValueError) as error:
         raise click.ClickException(str(error)) from error

@@ -128,7 +128,7 @@ def list_raw_files(raw: Path) -> dict[str, dict[str, dict[str, str]]]:
         for study in _entries(raw / table, "study="):
             for day in _entries(Path(study.path), "day="):
                 with os.scandir(day.path) as entries:
-                    stamps = {e.name: _stamp(e.stat()) for e in entries if e.name.endswith(".parquet")}
+                    stamps = {e.name: file_stamp(e.stat()) for e in entries if e.name.endswith(".parquet")}
                 if stamps and study.name != f"study={PLACEHOLDER_STUDY}":
                     days[f"{study.name}/{day.name}"] = stamps
         listed[table] = days
@@ -177,7 +177,7 @@ def read_record(settings: Settings, project: str) -> BuildRecord | None:
     """
     try:
         record: BuildRecord = orjson.loads(_record_path(settings).read_bytes())
-        matches = record["project"] == project and record["file"] == _stamp(settings.warehouse.stat())
+        matches = record["project"] == project and record["file"] == file_stamp(settings.warehouse.stat())
         return record if matches and record["compact_bytes"] and scratch_path(settings).exists() else None
     except (OSError, ValueError, KeyError, TypeError):
         # The record is lost or damaged; a full refresh needs none.
@@ -192,7 +192,7 @@ def write_record(settings: Settings, build_input: BuildInput, project: str) -> N
     file = settings.warehouse_build.stat()
     record = {
         "project": project,
-        "file": _stamp(file),
+        "file": file_stamp(file),
         "file_stamps": build_input.file_stamps,
         "coverage_partitions": build_input.coverage_partitions,
         "compact_bytes": build_input.compact_bytes or file.st_size,
@@ -270,7 +270,8 @@ def _entries(folder: Path, prefix: str) -> list[os.DirEntry[str]]:
         return []
 
 
-def _stamp(status: os.stat_result) -> str:
+def file_stamp(status: os.stat_result) -> str:
+    """Return a stamp that changes with the file: inode, size and time of change."""
     return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
 
 

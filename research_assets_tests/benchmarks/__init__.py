@@ -1,7 +1,7 @@
-"""What the project promises in figures, measured. `make bench` runs it; the test suite does not, for time is no test.
+"""Benchmarks of the figures that the project promises. `make bench` runs them; the test suite does not.
 
-Each module `bench_*.py` here offers `run() -> Iterable[Row]`. Peers are measured in the same run as what they are
-compared with.
+Each module `bench_*.py` defines `run() -> Iterable[Row]`. A peer is measured in the same run as the code that is
+compared with it.
 """
 
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure: what was measured, in which unit, and the bound that it must keep.
+    """One figure: case, measured value, unit and bound.
 
-    `bound` is the most that is allowed (`sense="at most"`), the least, or the exact value; None for a figure that is
-    only shown, such as a peer's.
+    `bound` is the highest allowed value (`sense="at most"`), the lowest, or the exact one. It is None for a figure that
+    is only shown, such as a peer's.
     """
 
     case: str
@@ -25,7 +25,7 @@ class Row:
 
     @property
     def kept(self) -> bool:
-        """Whether the figure keeps its bound. A figure that is not a number keeps none."""
+        """Whether the figure meets its bound. A figure that is not a number meets none."""
         if self.bound is None:
             return True
         return {

@@ -1,6 +1,7 @@
-"""What orchestration adds to a long backfill: a year of sparse days as one run of Dagster, in a process of its own.
+"""Duration of a long backfill in Dagster: a year of sparse days as one run in its own process.
 
-The same command as a person's, imports and asset checks included; the collector alone is measured in `bench_requests`.
+It runs the command that a user runs, with imports and asset checks. Not here: the collector alone (see
+bench_requests.py).
 """
 
 import subprocess
@@ -29,7 +30,7 @@ STUDY = f"""
 
 
 def run() -> Iterable[Row]:
-    """The run of an empty year, and once more when all of it is held."""
+    """Measure the run of a year without data, and a second run after all of it is collected."""
     with (
         sandbox("--fixed-volume", str(VIDEOS)) as url,
         study_folder(STUDY) as studies,
@@ -37,30 +38,32 @@ def run() -> Iterable[Row]:
     ):
         prepare_home(settings)
         _python(["-m", "dagster", "definitions", "validate", "-m", "research_assets.definitions"], settings)
-        case = f"{DAYS} days of {VIDEOS} videos, one run of Dagster"
+        case = f"{DAYS} days of {VIDEOS} videos, one Dagster run"
         before = getrusage(RUSAGE_CHILDREN)
         yield Row(case, _materialize(settings), "s", 60, "a fresh process, all checks included")
         after = getrusage(RUSAGE_CHILDREN)
-        worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        yield Row(f"{case}: of it work", worked, "s of one processor", None, "the rest is the disk and other processes")
+        cpu_seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        yield Row(
+            f"{case}: CPU time", cpu_seconds, "CPU s", None, "the rest is waiting for the disk and other processes"
+        )
         yield Row(f"{case}: runs", _count("runs", settings), "runs", 1, sense="exactly")
         yield Row(f"{case}: days materialized", _count("days", settings), "days", DAYS, sense="exactly")
         windows = len(list((settings.captures / "videos" / "study=garden").iterdir()))
         yield Row(f"{case}: windows", windows, "windows", 12)
-        yield Row(f"{case}, all held", _materialize(settings), "s", 60, "asks nothing")
+        yield Row(f"{case}, all collected", _materialize(settings), "s", 60, "sends no request")
 
 
 def _materialize(settings: Settings) -> float:
-    """Seconds that the whole command takes."""
+    """Return the seconds that the whole command takes."""
     partitions = f"{FIRST}...{FIRST + timedelta(days=DAYS - 1)}"
     command = ["-m", "dagster", "asset", "materialize", "-m", "research_assets.definitions"]
-    began = perf_counter()
+    started = perf_counter()
     _python([*command, "--select", "garden/videos", "--partition-range", partitions], settings)
-    return perf_counter() - began
+    return perf_counter() - started
 
 
 def _count(what: str, settings: Settings) -> int:
-    """What the instance knows: its runs, or the days of the videos that are materialized."""
+    """Return the number of runs of the instance, or of materialized days of the videos."""
     counts = {
         "runs": "len(instance.get_runs())",
         "days": "len(instance.get_materialized_partitions(dagster.AssetKey(['garden', 'videos'])))",
@@ -71,10 +74,10 @@ def _count(what: str, settings: Settings) -> int:
 
 
 def _python(arguments: list[str], settings: Settings) -> str:
-    """Run Python with these settings; its words are shown if it fails."""
-    done = subprocess.run(
+    """Run Python with these settings and return its output. Raises RuntimeError with the error output if it fails."""
+    result = subprocess.run(
         [sys.executable, *arguments], cwd=PROJECT_DIR, env=child_environment(settings), capture_output=True, text=True
     )
-    if done.returncode:
-        raise RuntimeError(f"{Path(sys.executable).name} {' '.join(arguments)} failed:\n{done.stderr[-3000:]}")
-    return done.stdout
+    if result.returncode:
+        raise RuntimeError(f"{Path(sys.executable).name} {' '.join(arguments)} failed:\n{result.stderr[-3000:]}")
+    return result.stdout

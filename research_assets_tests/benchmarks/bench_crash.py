@@ -1,4 +1,4 @@
-"""What a kill costs: a collection of 14 pages is killed after each in turn, before and after its journal has it."""
+"""Cost of a kill: a collection of 14 pages is killed at each page, before and after the journal contains the page."""
 
 import asyncio
 from collections.abc import Iterable
@@ -14,24 +14,24 @@ PAGES, ROWS = 14, 1400
 
 
 def run() -> Iterable[Row]:
-    """The worst of all kills."""
-    lost = twice = again = kills = 0
+    """Measure lost, duplicate and repeated rows and pages over all kills."""
+    lost = duplicate = repeated = kills = 0
     with data_root() as settings, serve_harness(settings, SandboxConfig(fixed_volume=ROWS)) as base:
         for page in range(1, PAGES + 1):
             for before in (True, False):
                 harness = base.copy(f"{page}{before}")
-                life = CollectorProcess(harness.settings, "videos", days(1), harness.clock.moment, study())
+                process = CollectorProcess(harness.settings, "videos", days(1), harness.clock.moment, study())
                 if before:
-                    kill_at_page(harness, page, life)
-                elif not replace(life, pages=page).end():
-                    raise RuntimeError(f"The process outlived page {page}.")
+                    kill_at_page(harness, page, process)
+                elif not replace(process, pages=page).end():
+                    raise RuntimeError(f"The process was not killed at page {page}.")
                 asyncio.run(harness.collect("videos", days(1)))
-                held = harness.ids()
+                collected = harness.ids()
                 kills += 1
-                lost += ROWS - len(set(held))
-                twice += len(held) - len(set(held))
-                again = max(again, harness.requests_sent - PAGES)
+                lost += ROWS - len(set(collected))
+                duplicate += len(collected) - len(set(collected))
+                repeated = max(repeated, harness.requests_sent - PAGES)
     note = f"{kills} kills of a process"
-    yield Row("killed after each page in turn: rows lost", lost, "rows", 0, note, "exactly")
-    yield Row("killed after each page in turn: rows twice", twice, "rows", 0, note, "exactly")
-    yield Row("killed after each page in turn: pages asked again, at worst", again, "pages", 1, note)
+    yield Row("killed at each page in turn: lost rows", lost, "rows", 0, note, "exactly")
+    yield Row("killed at each page in turn: duplicate rows", duplicate, "rows", 0, note, "exactly")
+    yield Row("killed at each page in turn: repeated pages, at worst", repeated, "pages", 1, note)

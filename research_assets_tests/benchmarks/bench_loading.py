@@ -1,4 +1,4 @@
-"""Loading the code location with a study, against importing Dagster and its dbt library, which nobody is spared."""
+"""Loading the code location with a study, compared with the import of Dagster and its dbt library."""
 
 import subprocess
 import sys
@@ -11,8 +11,8 @@ from research_assets_tests.benchmarks import Row
 from research_assets_tests.benchmarks.environment import data_root, study_folder
 
 DEPTHS = range(0, 50, 5)
-"""Frames below the measured code, another number in each round: CPython 3.11 keeps frames in chunks of 16 KiB, and an
-import whose inner loop crosses the border of a chunk takes half a second more. That is nobody's merit or fault."""
+"""Stack frames below the measured code, a different number in each round. CPython 3.11 stores frames in chunks of
+16 KiB, and an import whose inner loop crosses the border of a chunk takes half a second longer."""
 
 DEEP = """
 def deep(frames):
@@ -21,8 +21,8 @@ deep({frames})
 """
 IMPORTS = "import dagster, dagster_dbt"
 LOCATION = (
-    "from research_assets.definitions import build; from research_assets.settings import Settings; "
-    "build(Settings.from_env()).get_repository_def()"
+    "from research_assets.definitions import build_definitions; from research_assets.settings import Settings; "
+    "build_definitions(Settings.from_env()).get_repository_def()"
 )
 STUDY = """
   start: 2026-02-01
@@ -31,25 +31,25 @@ STUDY = """
   users: {who: authors}
   panel: {usernames: [a, b]}
 """
-"""A study that collects every entity there is."""
+"""A study that collects all entities."""
 
 
 def run() -> Iterable[Row]:
-    """Means over fresh processes, in turns."""
+    """Measure means over new processes, in turns."""
     with study_folder(STUDY) as studies, data_root(studies=studies) as settings:
         _seconds(LOCATION, 0, settings)  # the first load prepares the manifest of dbt's models
         peers, ours = [], []
         for frames in DEPTHS:
             peers.append(_seconds(IMPORTS, frames, settings))
             ours.append(_seconds(LOCATION, frames, settings))
-    note = f"mean of {len(DEPTHS)} fresh processes, in turns"
-    yield Row("importing dagster and dagster_dbt", mean(peers), "s of one processor", None, note)
-    yield Row("loading the code location", mean(ours), "s of one processor", None, note)
-    yield Row("loading the code location, against the imports", mean(ours) / mean(peers), "times", 1.3)
+    note = f"mean of {len(DEPTHS)} new processes, in turns"
+    yield Row("importing dagster and dagster_dbt", mean(peers), "CPU s", None, note)
+    yield Row("loading the code location", mean(ours), "CPU s", None, note)
+    yield Row("loading the code location, relative to the imports", mean(ours) / mean(peers), "times", 1.3)
 
 
 def _seconds(code: str, frames: int, settings: Settings) -> float:
-    """Time that a process takes of a processor: on an idle machine the time one waits, and elsewhere still the same."""
+    """Return the CPU seconds of a process. On an idle machine they equal the wall time; load does not change them."""
     before = getrusage(RUSAGE_CHILDREN)
     command = [sys.executable, "-c", DEEP.format(code=code, frames=frames)]
     subprocess.run(command, check=True, cwd=PROJECT_DIR, env=child_environment(settings))

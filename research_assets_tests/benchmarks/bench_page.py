@@ -1,7 +1,7 @@
-"""A page's way from the socket to the durable journal, against a bare httpx loop over the same pages.
+"""Time of a page from the socket to the durable journal, compared with a plain httpx loop over the same pages.
 
-Both run in this process, in turns, against one sandbox in another process: what is compared is the median time of a
-page in each turn. The collector reserves, sends, checks, journals and settles each page; the loop only reads it.
+Both run in this process, in turns, against one sandbox in another process. The median times of a page in each turn are
+compared. The collector reserves, sends, checks, journals and settles each page; the loop only reads it.
 """
 
 import asyncio
@@ -30,34 +30,35 @@ ROUNDS, PAGES = 12, 60
 
 
 def run() -> Iterable[Row]:
-    """The median page of both in the median turn, and the median ratio of two turns that follow each other."""
-    with sandbox("--fixed-volume", str(PAGES * 100)) as url, data_root(url, rate=1e9, research_cap=10**9) as settings:
-        bare, ours, flushes = asyncio.run(_in_turns(settings))
+    """Measure the median page of both in the median turn, and the median ratio of two consecutive turns."""
+    with (
+        sandbox("--fixed-volume", str(PAGES * 100)) as url,
+        data_root(url, rate_limit=1e9, research_cap=10**9) as settings,
+    ):
+        peer, ours, flushes = asyncio.run(_in_turns(settings))
     note = f"{ROUNDS} x {PAGES} pages of 100 videos, in turns"
-    yield Row("a page by a bare httpx loop", 1000 * median(bare), "ms", None, note)
-    yield Row(
-        "a flush of the disk, of which each page needs two", 1000 * median(flushes), "ms", None, "100 KB, fdatasync"
-    )
+    yield Row("a page in a plain httpx loop", 1000 * median(peer), "ms", None, note)
+    yield Row("a flush of the disk; each page needs two", 1000 * median(flushes), "ms", None, "100 KB, fdatasync")
     yield Row("a page from socket to durable journal", 1000 * median(ours), "ms", None, note)
-    ratio = median(after / before for before, after in zip(bare, ours, strict=True))
-    yield Row("a page to the journal, against the bare loop", ratio, "times", 2.0, "median of the rounds")
+    ratio = median(after / before for before, after in zip(peer, ours, strict=True))
+    yield Row("a page to the journal, relative to the plain loop", ratio, "times", 2.0, "median of the rounds")
 
 
 def _flush(path: Path) -> float:
-    """Seconds that the disk takes for what the journal and the ledger ask of it; it varies with all that writes."""
-    took = []
+    """Return the seconds of a flush such as those of journal and ledger. It varies with all other writes."""
+    seconds = []
     with path.open("ab", buffering=0) as file:
         for _ in range(20):
             file.write(b"x" * 100_000)
             before = perf_counter()
             os.fdatasync(file.fileno())
-            took.append(perf_counter() - before)
-    return median(took)
+            seconds.append(perf_counter() - before)
+    return median(seconds)
 
 
 async def _in_turns(settings: Settings) -> tuple[list[float], list[float], list[float]]:
-    """Seconds of the median page of the loop and of the collector, and of the median flush, by turn."""
-    bare: list[float] = []
+    """Return the seconds of the median page of the loop and of the collector, and of the median flush, by turn."""
+    peer: list[float] = []
     ours: list[float] = []
     flushes: list[float] = []
     async with httpx.AsyncClient(base_url=settings.api_url, timeout=60) as client:
@@ -65,14 +66,14 @@ async def _in_turns(settings: Settings) -> tuple[list[float], list[float], list[
         answer = await client.post("/v2/oauth/token/", data=form | {"grant_type": "client_credentials"})
         client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
         for number in range(ROUNDS):
-            bare.append(median(await _bare(client, number)))
-            ours.append(median(await _ours(settings, number)))
+            peer.append(median(await _plain_loop(client, number)))
+            ours.append(median(await _collector(settings, number)))
             flushes.append(_flush(settings.root / "flushed"))
-    return bare, ours, flushes
+    return peer, ours, flushes
 
 
-async def _bare(client: httpx.AsyncClient, number: int) -> list[float]:
-    """Seconds of each page but the first, which has the search to make."""
+async def _plain_loop(client: httpx.AsyncClient, number: int) -> list[float]:
+    """Return the seconds of each page except the first, for which the sandbox runs the search."""
     day = f"{START + timedelta(days=number):%Y%m%d}"
     body: dict[str, Any] = {
         "query": {group: list(conditions) for group, conditions in QUERY.items()},
@@ -81,28 +82,28 @@ async def _bare(client: httpx.AsyncClient, number: int) -> list[float]:
         "max_count": 100,
     }
     params = {"fields": ",".join(ENTITIES["videos"].requested)}
-    took = []
+    seconds = []
     before = perf_counter()
     while True:
         answer = await client.post("/v2/research/video/query/", params=params, json=body)
         data = answer.json()["data"]
         now = perf_counter()
-        took.append(now - before)
+        seconds.append(now - before)
         before = now
         if not data["has_more"]:
-            return took[1:]
+            return seconds[1:]
         body |= {"cursor": data["cursor"], "search_id": data["search_id"]}
 
 
-async def _ours(settings: Settings, number: int) -> list[float]:
-    """The same of the collector: from one page being durable to the next being so."""
-    moments: list[float] = []
+async def _collector(settings: Settings, number: int) -> list[float]:
+    """Return the seconds between the times at which consecutive pages are durable."""
+    times: list[float] = []
 
-    def durable(_: RunProgress) -> None:
-        moments.append(perf_counter())
+    def note_time(_: RunProgress) -> None:
+        times.append(perf_counter())
 
-    context = open_tools(settings, ServerClock(SystemClock()), progress=durable)
+    context = open_tools(settings, ServerClock(SystemClock()), progress=note_time)
     async with context.client:
         async for _ in collect(CollectionTask(study(), "videos", (START + timedelta(days=number),)), context):
             pass
-    return [after - before for before, after in pairwise(moments)]
+    return [after - before for before, after in pairwise(times)]

@@ -1,7 +1,7 @@
-"""How many pages of 100 videos the sandbox serves for each second of its own CPU time.
+"""Pages of 100 videos that the sandbox serves per second of its own CPU time.
 
-It must never be what another benchmark measures, so what counts is the server process's CPU, not the wall clock: the
-client here shares the machine.
+Other benchmarks must not measure the sandbox. The CPU time of the server process counts, not the wall time, because the
+client of this benchmark shares the machine.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ import orjson
 from research_assets.fields import ENTITIES
 from research_assets_tests.benchmarks import Row
 
-MARK = 2000  # pages a CPU second
-_FLAT = ("--profile", "clean", "--fixed-volume", "950")
+MIN_PAGES_PER_CPU_SECOND = 2000
+_FIXED_VOLUME = ("--profile", "clean", "--fixed-volume", "950")
 _SOCIAL = ("--profile", "clean")
 _QUERY = {"and": [{"operation": "IN", "field_name": "region_code", "field_values": ["DE", "AT", "US", "GB", "MX"]}]}
 _MONTHS = ("20260101", "20260131"), ("20260201", "20260228"), ("20260301", "20260331"), ("20260401", "20260430")
@@ -38,12 +38,12 @@ async def _page(
     text = await reader.readexactly(size)
     if not answer.startswith(b"http/1.1 200"):
         raise RuntimeError(f"The sandbox answered {answer[:20]!r} {text[:200]!r}")
-    # Only the paging is read: parsing whole pages would take the server's share of the machine.
+    # Only the paging values are read: parsing whole pages would take CPU time from the server.
     found: dict[str, Any] = {"size": size, "more": b'"has_more":true' in text}
     for name in (b"cursor", b"search_id"):
-        place = text.find(b'"%s":' % name)
-        if place >= 0:
-            found[name.decode()] = text[place:].split(b":", 1)[1].split(b",")[0].split(b"}")[0].strip(b'"').decode()
+        position = text.find(b'"%s":' % name)
+        if position >= 0:
+            found[name.decode()] = text[position:].split(b":", 1)[1].split(b",")[0].split(b"}")[0].strip(b'"').decode()
     return found
 
 
@@ -66,14 +66,14 @@ async def _crawls(port: int, token: str, months: Sequence[tuple[str, str]]) -> t
 
 
 def run() -> Iterable[Row]:
-    """Pages a CPU second of the flat world, which benchmarks use, and for comparison of the one with people in it."""
-    with _serving(*_FLAT) as url:
-        yield _measure("flat world, 23 fields", url, _MONTHS, MARK)
-    with _serving(*_FLAT, "--undeliverable", "0.1") as url:
-        yield _measure("flat world, 1 in 10 undeliverable", url, _MONTHS, MARK)
+    """Measure a fixed volume, which benchmarks use, and the social world for comparison."""
+    with _serving(*_FIXED_VOLUME) as url:
+        yield _measure("fixed volume, 23 fields", url, _MONTHS, MIN_PAGES_PER_CPU_SECOND)
+    with _serving(*_FIXED_VOLUME, "--undeliverable", "0.1") as url:
+        yield _measure("fixed volume, 1 in 10 undeliverable", url, _MONTHS, MIN_PAGES_PER_CPU_SECOND)
     with _serving(*_SOCIAL) as url:
-        yield _measure("social world, pages never seen", url, _MONTHS[:1])
-        yield _measure("social world, the same pages again", url, _MONTHS[:1])
+        yield _measure("social world, first request of each page", url, _MONTHS[:1])
+        yield _measure("social world, second request of each page", url, _MONTHS[:1])
 
 
 def _measure(case: str, url: str, months: Sequence[tuple[str, str]], bound: float | None = None) -> Row:
@@ -82,7 +82,7 @@ def _measure(case: str, url: str, months: Sequence[tuple[str, str]], bound: floa
     before, started = httpx.get(f"{url}/sandbox/state").json()["cpu_seconds"], perf_counter()
     pages, size = asyncio.run(_crawls(int(url.rsplit(":", 1)[1]), token, months))
     cpu, wall = httpx.get(f"{url}/sandbox/state").json()["cpu_seconds"] - before, perf_counter() - started
-    note = f"{pages} pages of {size / pages / 1024:.0f} KB, {pages / wall:.0f} a second of wall time"
+    note = f"{pages} pages of {size / pages / 1024:.0f} KB, {pages / wall:.0f} per second of wall time"
     return Row(f"sandbox: {case}", pages / cpu, "pages/CPU s", bound, note, "at least")
 
 
@@ -96,6 +96,6 @@ def _serving(*options: str) -> Iterator[str]:
                 if "TIKTOK_API_URL=" in line:
                     yield line.split("=")[1].strip()
                     return
-            raise RuntimeError("The sandbox did not start; its words stand above.")
+            raise RuntimeError("The sandbox did not start; see its output above.")
         finally:
             server.terminate()

@@ -1,7 +1,7 @@
-"""A sealed capture into Parquet, against what DuckDB needs to read the same JSON with the same columns.
+"""A sealed capture to Parquet, compared with DuckDB reading the same JSON with the same columns.
 
-The peer reads the file as it lies there, compressed, with the types of the answers given, and adds up every value, so
-that nothing is left out; it writes nothing. Both have the same memory and threads, and run in turns.
+The peer reads the compressed file with the given column types and sums a hash of every value, so that it skips no
+column; it writes nothing. Both have the same memory and threads, and run in turns.
 """
 
 import shutil
@@ -27,20 +27,20 @@ MANY = 10**6
 
 
 def run() -> Iterable[Row]:
-    """A day of 200,000 videos; and, without a bound, a window of usual size, which costs little but what is fixed."""
+    """Measure a day of 200,000 videos, and a window of usual size without a bound, which is mostly fixed cost."""
     peer, ours, note = _measure(200_000, 1)
     yield Row("DuckDB reads a capture's JSON", peer, "s", None, note)
     yield Row("a capture to Parquet", ours, "s", None, note)
-    yield Row("a capture to Parquet, against reading its JSON", ours / peer, "times", 1.5, note)
+    yield Row("a capture to Parquet, relative to reading its JSON", ours / peer, "times", 1.5, note)
     peer, ours, note = _measure(950, 7)
     yield Row("a window of usual size to Parquet, 7 files", ours, "s", None, f"{note}; reading: {peer:.2g} s")
 
 
-def _measure(flat: int, days: int) -> tuple[float, float, str]:
-    """Median seconds of reading and of writing, and what was measured."""
+def _measure(videos_per_day: int, days: int) -> tuple[float, float, str]:
+    """Return the median seconds of reading and of writing, and a note on the data."""
     with (
-        run_in_thread(SandboxConfig(fixed_volume=flat, research_cap=MANY)) as server,
-        data_root(server.url, rate=MANY, research_cap=MANY) as settings,
+        run_in_thread(SandboxConfig(fixed_volume=videos_per_day, research_cap=MANY)) as server,
+        data_root(server.url, rate_limit=MANY, research_cap=MANY) as settings,
     ):
         collect(settings, "tables", "videos", date(2026, 2, 1), days)
         manifest = max(list_sealed(settings.captures), key=lambda found: found.rows)
@@ -52,14 +52,14 @@ def _measure(flat: int, days: int) -> tuple[float, float, str]:
 def _read(manifest: Manifest, settings: Settings) -> float:
     query = typed_rows(ENTITIES["videos"], manifest, with_day=False)
     with temporary_folder(settings.raw, "peer") as folder, open_duckdb(folder) as db:
-        began = perf_counter()
+        started = perf_counter()
         db.execute(f"SELECT sum(hash(COLUMNS(*))) FROM ({query})").fetchall()
-        return perf_counter() - began
+        return perf_counter() - started
 
 
 def _write(manifest: Manifest, settings: Settings) -> float:
-    raw = Path(settings.root / "again")
+    raw = Path(settings.root / "rewritten")
     shutil.rmtree(raw, ignore_errors=True)
-    began = perf_counter()
+    started = perf_counter()
     raw_writer.write_capture(raw, manifest.path)
-    return perf_counter() - began
+    return perf_counter() - started

@@ -1,4 +1,4 @@
-"""What the benchmarks work with: data roots that vanish, a sandbox in a process of its own, measured children."""
+"""Tools of the benchmarks: temporary data folders, a sandbox in its own process, and measured child processes."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ from research_assets_tests.conftest import UNREACHABLE_URL
 
 @contextmanager
 def data_root(url: str = UNREACHABLE_URL, **values: float | str) -> Iterator[Settings]:
-    """Settings for a prepared data root that is gone afterwards; `values` are attributes of `Settings`."""
+    """Yield settings for a prepared, temporary data folder. `values` are fields of `Settings`."""
     with TemporaryDirectory(prefix="research-bench-") as folder:
         texts = {"client_key": "sandbox-key", "client_secret": "sandbox-secret", "api_url": url}
         texts |= {"root": f"{folder}/data"} | {name: str(value) for name, value in values.items()}
@@ -27,7 +27,7 @@ def data_root(url: str = UNREACHABLE_URL, **values: float | str) -> Iterator[Set
 
 @contextmanager
 def study_folder(attributes: str, name: str = "garden") -> Iterator[str]:
-    """A folder with the file of one study, for the setting `studies`; `attributes` are YAML without the name."""
+    """Yield a folder with one study file, for the setting `studies`. `attributes` are YAML without the name."""
     with TemporaryDirectory(prefix="research-bench-") as folder:
         file = Path(folder, name, "defs.yaml")
         file.parent.mkdir()
@@ -37,7 +37,7 @@ def study_folder(attributes: str, name: str = "garden") -> Iterator[str]:
 
 @contextmanager
 def sandbox(*options: str) -> Iterator[str]:
-    """The address of a sandbox in a process of its own; without limits unless they are given."""
+    """Run a sandbox in its own process and yield its address. It has no limits unless `options` set them."""
     command = [sys.executable, "-m", "research_assets.sandbox", "--port", "0", "--profile", "clean"]
     command += ["--quota", "1000000000", "--rate", "0", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
@@ -47,26 +47,26 @@ def sandbox(*options: str) -> Iterator[str]:
                 if "TIKTOK_API_URL=" in line:
                     yield line.split("=")[1].strip()
                     return
-            raise RuntimeError("The sandbox did not start; its words stand above.")
+            raise RuntimeError("The sandbox did not start; see its output above.")
         finally:
             server.terminate()
 
 
 def collect(settings: Settings, study: str, entity: str, first: date, days: int) -> dict[str, Any]:
-    """Collect in a process of its own: rows, requests, seconds, states, whether it paused, and its peak memory."""
+    """Collect in a child process. Return rows, requests, seconds, states, `paused` and the peak memory in MiB."""
     return collect_together(settings, [study], entity, first, days)[0]
 
 
 def collect_together(
     settings: Settings, studies: Sequence[str], entity: str, first: date, days: int
 ) -> list[dict[str, Any]]:
-    """The same for several studies at once, each in a process of its own."""
+    """Collect several studies concurrently, each in its own child process, and return their results."""
     environment = child_environment(settings)
     processes = []
     for study in studies:
         command = [sys.executable, "-m", f"{__package__}.worker", study, entity, str(first), str(days)]
         processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=PROJECT_DIR, env=environment))
-    said = [process.communicate()[0] for process in processes]
+    outputs = [process.communicate()[0] for process in processes]
     if any(process.returncode for process in processes):
-        raise RuntimeError("A process that collected has failed; its words stand above.")
-    return [json.loads(text) for text in said]
+        raise RuntimeError("A collecting process failed; see its output above.")
+    return [json.loads(output) for output in outputs]

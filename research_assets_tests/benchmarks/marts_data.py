@@ -1,8 +1,8 @@
-"""A year of raw tables of realistic size, written straight as Parquet: what `bench_marts` builds the marts from.
+"""A year of raw tables of realistic size, written directly as Parquet: the input of bench_marts.py.
 
-One study with 950 videos a day, each observed three times (when settled, after 10 and after 30 days), thirty comments
-a video, 300 profiles and 1,000 requests a day, and forty follower lists of 500 accounts a week. Rows follow from their
-numbers alone, so that each world is the same.
+One study has 950 videos per day, each observed three times (when settled, after 10 and after 30 days), 30 comments per
+video, 300 profiles and 1,000 requests per day, and 40 follower lists of 500 accounts per week. A row depends only on
+its numbers, so the data is always the same.
 """
 
 import shutil
@@ -20,7 +20,7 @@ DAYS = 365
 VIDEOS, COMMENTS, PROFILES, REQUESTS = 950, 30, 300, 1000
 LISTS, FOLLOWERS, ACCOUNTS = 40, 500, 20_000
 AGES = (3, 10, 30)
-"""Days after publication on which a day's videos are observed; their comments are asked with the first."""
+"""Days after publication on which a day's videos are observed. Their comments are collected with the first."""
 
 # In the SQL: `o` is the day of observation, `d` that of publication, `v` the number of a video, profile or unit.
 _WORDS = "['garten','balkon','tomaten','hochbeet','kompost','saatgut','ernte','gießen','fyp','foryou','diy','natur']"
@@ -33,18 +33,18 @@ _TAGS = (
 
 
 def write_year(raw: Path) -> None:
-    """The raw tables as they are on the morning after the last of `DAYS` days."""
+    """Write the raw tables of the first `DAYS` days."""
     _write(raw, FIRST, FIRST + timedelta(days=DAYS - 1))
 
 
 def write_day(raw: Path, number: int) -> None:
-    """What one more day brings: new videos and comments, and those of older days observed again."""
+    """Write one more day: new videos and comments, and re-observations of older days."""
     day = FIRST + timedelta(days=number)
     _write(raw, day, day)
 
 
 def _write(raw: Path, first: date, last: date) -> None:
-    """What the days of observation from `first` to `last` bring."""
+    """Write the rows of the days of observation from `first` to `last`."""
     with duckdb.connect(config={"memory_limit": "2GB", "preserve_insertion_order": False}) as db:
         db.execute("SET TimeZone = 'UTC'")
         db.execute(
@@ -53,7 +53,7 @@ def _write(raw: Path, first: date, last: date) -> None:
         )
         for age in AGES:
             _copy(db, raw, "videos", f"v{age}", _rows(f"0, {VIDEOS}", age), "d", _videos(age))
-        known = _rows("0, 1", AGES[0])
+        collected = _rows("0, 1", AGES[0])
         with_comments = f"(SELECT * FROM {_rows(f'0, {VIDEOS}', AGES[0])}, range({COMMENTS}) s(c))"
         _copy(db, raw, "comments", "c", with_comments, "d", _comments())
         _copy(db, raw, "coverage", "k", _rows(f"-{len(AGES)}, {VIDEOS}", AGES[0]), "o", _coverage())
@@ -61,18 +61,18 @@ def _write(raw: Path, first: date, last: date) -> None:
         _copy(db, raw, "requests", "requests", _rows(f"0, {REQUESTS}", 0), "o", _requests())
         lists = f"(SELECT * FROM days, range({LISTS}) r(a), range({FOLLOWERS}) s(f) WHERE isodow(o) = 1)"
         _copy(db, raw, "followers", "f", lists, "o", _followers())
-        # Days that are wanted from now on, and those whose videos are known from now on and wanted one by one.
-        wanted = (
-            f"(SELECT TIMESTAMPTZ '{last}' AS o, d, v FROM (SELECT o AS d FROM days UNION SELECT d FROM {known}), "
+        # Days that are expected from now on, and the videos of days whose comments are expected from now on.
+        expected = (
+            f"(SELECT TIMESTAMPTZ '{last}' AS o, d, v FROM (SELECT o AS d FROM days UNION SELECT d FROM {collected}), "
             f"range(-1, {VIDEOS}) s(v) WHERE v < 0 OR d <= TIMESTAMPTZ '{last}' - INTERVAL {AGES[0]} DAY)"
         )
-        for (day,) in db.execute(f"SELECT DISTINCT d::DATE FROM {wanted}").fetchall():
-            shutil.rmtree(raw / "wanted" / f"study={STUDY}" / f"day={day}", ignore_errors=True)
-        _copy(db, raw, "wanted", "wanted", wanted, "d", _wanted())
+        for (day,) in db.execute(f"SELECT DISTINCT d::DATE FROM {expected}").fetchall():
+            shutil.rmtree(raw / "expected_units" / f"study={STUDY}" / f"day={day}", ignore_errors=True)
+        _copy(db, raw, "expected_units", "expected", expected, "d", _expected_units())
 
 
 def _rows(numbers: str, age: int) -> str:
-    """Numbered things of each day of observation, published `age` days before."""
+    """Return SQL for numbered items of each day of observation, published `age` days before."""
     d = f"o - INTERVAL {age} DAY"
     return f"(SELECT o, {d} AS d, v FROM days, range({numbers}) r(v) WHERE {d} >= TIMESTAMPTZ '{FIRST}')"
 
@@ -80,7 +80,7 @@ def _rows(numbers: str, age: int) -> str:
 def _copy(
     db: duckdb.DuckDBPyConnection, raw: Path, table: str, name: str, rows: str, day: str, values: Mapping[str, str]
 ) -> None:
-    """Write rows into a raw table, one file a day; columns without a value are null."""
+    """Write rows to a raw table, one file per day. Columns without a value are null."""
     stamp = {"observed_at": "o + INTERVAL 12 HOUR", "capture": f"strftime(o, '%Y%m%dT120000Z') || '-{name}'"}
     values = stamp | dict(values)
     columns = ", ".join(
@@ -94,23 +94,23 @@ def _copy(
 
 
 def _videos(age: int) -> dict[str, str]:
-    grown = f"(1 + hash(v, epoch(d)) % 100000) * {age + 10}"
+    views = f"(1 + hash(v, epoch(d)) % 100000) * {age + 10}"
     tag = "{'hashtag_id': (hash(t) >> 2)::BIGINT, 'hashtag_name': t, 'hashtag_description': ''}"
     return {
         "id": _VIDEO,
         "video_description": "'Heute: ' || repeat('gießen, jäten, ernten ', (1 + v % 4)::INTEGER) || '#garten ' || v",
         "create_time": "epoch(d)::BIGINT + v * 90 + 27",
         "region_code": "['DE', 'de', 'AT', 'CH'][1 + v % 4]",
-        "share_count": f"({grown}) // 200",
-        "view_count": grown,
-        "like_count": f"({grown}) // 20",
+        "share_count": f"({views}) // 200",
+        "view_count": views,
+        "like_count": f"({views}) // 20",
         "comment_count": str(COMMENTS),
         "music_id": "7000000000000000000 + v",
         "hashtag_names": _TAGS,
         "username": _CREATOR,
         "voice_to_text": "CASE WHEN v % 6 = 0 THEN repeat('und dann nehmen wir die Schaufel ', 5) END",
         "is_stem_verified": "false",
-        "favorites_count": f"({grown}) // 100",
+        "favorites_count": f"({views}) // 100",
         "video_duration": "10 + v % 60",
         "hashtag_info_list": f"[{tag} FOR t IN {_TAGS}]",
         "video_label": '\'{"content":"","sink":false,"type":0,"vote":false,"warn":false}\'',
@@ -125,7 +125,7 @@ def _comments() -> dict[str, str]:
         "text": "'Kommentar ' || c || ': ' || repeat('sehr schön ', (hash(v, c) % 8)::INTEGER)",
         "like_count": "c",
         "reply_count": "0",
-        # Each third comment answers the one before.
+        # Each third comment is a reply to the one before it.
         "parent_comment_id": f"CASE WHEN c % 3 = 2 THEN (({written} - 60) << 32 | (v * 100 + c - 1)) ELSE {_VIDEO} END",
         "create_time": f"{written} + 30",
         "asked_video_id": _VIDEO,
@@ -148,7 +148,7 @@ def _users() -> dict[str, str]:
 
 
 def _coverage() -> dict[str, str]:
-    """A row for each day whose videos were asked, and for each video whose comments were."""
+    """Return SQL for the attempts: a row for each day of videos, and one for the comments of each video."""
     day = f"CASE WHEN v < 0 THEN (o - INTERVAL 1 DAY * ({list(AGES)}[-v]))::DATE ELSE d::DATE END"
     return {
         "entity": "CASE WHEN v < 0 THEN 'videos' ELSE 'comments' END",
@@ -167,7 +167,7 @@ def _coverage() -> dict[str, str]:
     }
 
 
-def _wanted() -> dict[str, str]:
+def _expected_units() -> dict[str, str]:
     return {
         "entity": "CASE WHEN v < 0 THEN 'videos' ELSE 'comments' END",
         "partition": "d::DATE",
@@ -193,7 +193,7 @@ def _requests() -> dict[str, str]:
 
 
 def _followers() -> dict[str, str]:
-    """Each list changes by a tenth from week to week."""
+    """Return SQL for follower lists. Each list changes by a tenth per week."""
     week = "epoch(o)::BIGINT // 604800"
     return {
         "username": f"'follower_' || a || '_' || (f + {week} * {FOLLOWERS // 10})",

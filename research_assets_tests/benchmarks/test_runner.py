@@ -1,4 +1,4 @@
-"""The runner tells a kept bound from a missed one, and never passes by measuring nothing."""
+"""The runner of the benchmarks: met and missed bounds, failing benchmarks, and runs without measurements."""
 
 import math
 from collections.abc import Iterator
@@ -23,18 +23,18 @@ from research_assets_tests.benchmarks import __main__ as runner
         (Row("peer", 5, "s"), True),
     ],
 )
-def test_a_bound_is_kept_or_not(row: Row, kept: bool) -> None:
+def test_row_meets_or_misses_its_bound(row: Row, kept: bool) -> None:
     assert row.kept is kept
 
 
-def run(monkeypatch: pytest.MonkeyPatch, found: dict[str, list[Row] | Exception], *args: str) -> tuple[int, str]:
+def run(monkeypatch: pytest.MonkeyPatch, results: dict[str, list[Row] | Exception], *args: str) -> tuple[int, str]:
     def measure(name: str) -> Iterator[Row]:
-        outcome = found[name]
+        outcome = results[name]
         if isinstance(outcome, Exception):
             raise outcome
         yield from outcome
 
-    monkeypatch.setattr(runner, "names", lambda: list(found))
+    monkeypatch.setattr(runner, "names", lambda: list(results))
     monkeypatch.setattr(runner, "measure", measure)
     result = CliRunner().invoke(runner.main, list(args))
     return result.exit_code, result.output
@@ -43,31 +43,31 @@ def run(monkeypatch: pytest.MonkeyPatch, found: dict[str, list[Row] | Exception]
 GOOD, BAD = Row("good case", 1, "s", 2), Row("bad case", 3, "s", 2)
 
 
-def test_all_bounds_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, said = run(monkeypatch, {"a": [GOOD], "b": [BAD]}, "a")
+def test_runner_succeeds_if_all_bounds_are_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, output = run(monkeypatch, {"a": [GOOD], "b": [BAD]}, "a")
     assert code == 0
-    assert "good case" in said
-    assert "bad case" not in said
+    assert "good case" in output
+    assert "bad case" not in output
 
 
-def test_a_missed_bound_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, said = run(monkeypatch, {"a": [GOOD, BAD]})
+def test_runner_fails_if_a_bound_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, output = run(monkeypatch, {"a": [GOOD, BAD]})
     assert code == 1
-    assert "missed: bad case" in said
+    assert "missed: bad case" in output
 
 
-def test_a_benchmark_that_breaks_does_not_hide_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, said = run(monkeypatch, {"a": ZeroDivisionError("broken"), "b": [GOOD]})
+def test_failing_benchmark_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, output = run(monkeypatch, {"a": ZeroDivisionError("broken"), "b": [GOOD]})
     assert code == 1
-    assert "failed: a" in said
-    assert "good case" in said
+    assert "failed: a" in output
+    assert "good case" in output
 
 
-def test_nothing_measured_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_runner_fails_without_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(monkeypatch, {})[0] == 1
 
 
-def test_an_unknown_name_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    code, said = run(monkeypatch, {"a": [GOOD]}, "b")
+def test_unknown_name_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    code, output = run(monkeypatch, {"a": [GOOD]}, "b")
     assert code == 2
-    assert "There are: a" in said
+    assert "Known: a" in output

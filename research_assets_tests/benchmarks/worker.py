@@ -1,4 +1,4 @@
-"""A child of the benchmarks: collects in a process of its own and prints what it took as one line of JSON."""
+"""A child process of the benchmarks: it collects and prints its measurements as one line of JSON."""
 
 import asyncio
 import json
@@ -36,7 +36,7 @@ async def _collect(settings: Settings, name: str, entity: str, first: date, numb
     )
     spec = StudySpec(name, first, QUERY, comments=CommentRule(replies="none"))
     partitions = tuple(first + timedelta(days=i) for i in range(number))
-    began, states, paused = perf_counter(), set(), False
+    started, states, paused = perf_counter(), set(), False
     async with client:
         async for result in collect(
             CollectionTask(spec, entity, partitions), CollectorContext(client, ledger, clock, settings, note)
@@ -48,7 +48,7 @@ async def _collect(settings: Settings, name: str, entity: str, first: date, numb
     return {
         "rows": latest.rows,
         "requests": latest.requests,
-        "seconds": perf_counter() - began,
+        "seconds": perf_counter() - started,
         "states": sorted(states),
         "paused": paused,
         "mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -1,4 +1,4 @@
-"""A real browser on the real UI: headless Chromium, and `research-assets ui` as a person starts it."""
+"""Fixtures for tests in a browser: headless Chromium, and the UI that `research-assets ui` starts."""
 
 import os
 import subprocess
@@ -13,12 +13,12 @@ from selenium.webdriver import Chrome
 
 from research_assets.instance import prepare_home
 from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, child_environment, prepare_root
-from research_assets_tests.browser.processes import PATIENCE, chromium, ui_process
+from research_assets_tests.browser.processes import WAIT_TIMEOUT, chromium, ui_process
 
 
 @dataclass(frozen=True)
 class Ui:
-    """The running UI: where it is, its study, the days of the study, and the folder of its data."""
+    """The running UI: its address, its study, the days of the study, and the data folder."""
 
     url: str
     study: str
@@ -28,16 +28,16 @@ class Ui:
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """A browser for all tests."""
+    """Yield one browser for all tests."""
     with chromium(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
 
 
 @pytest.fixture(scope="module")
 def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
-    """`research-assets ui` on a fresh data root, without credentials, with one small study of ten past days.
+    """Run `research-assets ui` on a new data folder, without credentials, with one study of ten past days.
 
-    Collecting by itself is switched off: here a person clicks.
+    The sensor `quota_window` is stopped, because the tests start all runs in the UI.
     """
     root = tmp_path_factory.mktemp("ui")
     today = datetime.now(UTC).date()
@@ -61,13 +61,13 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         VARIABLES["root"].name: str(root / "data"),
         VARIABLES["studies"].name: str(root / "studies"),
     }
-    _switch_off("quota_window", environment)
+    _stop_sensor("quota_window", environment)
     with ui_process(environment, root / "ui.log") as url:
         yield Ui(url, "gardening", days, root / "data")
 
 
-def _switch_off(sensor: str, environment: dict[str, str]) -> None:
-    """Stop a sensor of the code location before its daemon runs for the first time."""
+def _stop_sensor(sensor: str, environment: dict[str, str]) -> None:
+    """Stop a sensor of the code location before the daemon starts."""
     settings = Settings.from_env(environment | {VARIABLES["api_url"].name: "http://127.0.0.1:9"})
     prepare_root(settings)
     prepare_home(settings)
@@ -76,5 +76,5 @@ def _switch_off(sensor: str, environment: dict[str, str]) -> None:
         cwd=PROJECT_DIR,
         env=child_environment(settings),
         check=True,
-        timeout=PATIENCE,
+        timeout=WAIT_TIMEOUT,
     )

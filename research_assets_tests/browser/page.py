@@ -1,4 +1,4 @@
-"""A page of the UI as a person uses it: by what can be read on it. Every step waits for its condition."""
+"""A page of the UI, addressed by its visible text. Every step waits for its condition."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,70 +12,71 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.expected_conditions import element_to_be_clickable
 from selenium.webdriver.support.ui import WebDriverWait
 
-PATIENCE = 300
-"""Seconds after which something that was waited for is given up: a bound, no measure."""
+WAIT_TIMEOUT = 300
+"""Seconds after which waiting for a condition fails. The limit is generous and measures nothing."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """The browser at one UI; pictures of what it showed go to a folder."""
+    """A browser on one UI. Screenshots are stored in a folder."""
 
     browser: Chrome
     url: str
-    pictures: Path
+    screenshots: Path
 
     def open(self, path: str) -> None:
-        """Go to a path of the UI."""
+        """Open a path of the UI."""
         self.browser.get(self.url + path)
 
     def wait_for_text(self, *texts: str) -> None:
-        """Wait until all texts stand on the page, each a line; the error says which do not, and where a picture is."""
-        self._until_there(lambda: [text for text in texts if text not in self.text.splitlines()])
+        """Wait until the page contains each text as a line. The error names missing texts and a screenshot."""
+        self._wait_until_none_missing(lambda: [text for text in texts if text not in self.text.splitlines()])
 
     def read(self, *texts: str) -> None:
-        """The same for texts that stand within others."""
-        self._until_there(lambda: [text for text in texts if text not in self.text])
+        """Wait until the page contains each text, also within a line."""
+        self._wait_until_none_missing(lambda: [text for text in texts if text not in self.text])
 
     def wait_for_no_text(self, text: str) -> None:
-        """Wait until a text stands on the page no more."""
-        self._until_there(lambda: [f"{text} still"] if text in self.text else [])
+        """Wait until the page no longer contains a text."""
+        self._wait_until_none_missing(lambda: [f"{text} still"] if text in self.text else [])
 
     def click(self, label: str, *, within: str = "//body") -> None:
-        """Press the button whose label begins with a text, as soon as that is possible."""
+        """Click the button whose label begins with a text, as soon as it is enabled."""
         path = f"{within}//button[starts-with(normalize-space(.), '{label}')]"
         found: WebElement = self._wait().until(element_to_be_clickable((By.XPATH, path)), f"no button {label!r}")
         found.click()
 
     def type_text(self, text: str, *, within: str) -> None:
-        """Replace what stands in the text field, as soon as there is one, and leave it."""
+        """Replace the content of the text field, as soon as it is enabled, and leave the field."""
         path = f"{within}//input[@type='text']"
         found: WebElement = self._wait().until(element_to_be_clickable((By.XPATH, path)), "no text field")
         found.clear()
         found.send_keys(text, Keys.TAB)
 
     def follow(self, label: str) -> None:
-        """Go where the link with a text leads, as soon as there is one."""
+        """Follow the link with a text, as soon as it appears."""
         found: WebElement = self._wait().until(element_to_be_clickable((By.LINK_TEXT, label)), f"no link {label!r}")
         found.click()
 
     @property
     def text(self) -> str:
-        """All that can be read on the page."""
+        """The visible text of the page."""
         return self.browser.find_element(By.TAG_NAME, "body").text
 
     def screenshot(self, name: str) -> Path:
-        """Keep a picture of the page; returns its path."""
-        path = self.pictures / f"{name}.png"
+        """Store a screenshot of the page and return its path."""
+        path = self.screenshots / f"{name}.png"
         self.browser.save_screenshot(str(path))
         return path
 
-    def _until_there(self, unseen: Callable[[], list[str]]) -> None:
+    def _wait_until_none_missing(self, missing: Callable[[], list[str]]) -> None:
         try:
-            self._wait().until(lambda _: not unseen())
+            self._wait().until(lambda _: not missing())
         except TimeoutException:
             raise AssertionError(
-                f"{unseen()} not on {self.browser.current_url}; see {self.screenshot('missing')}. It says: {self.text!r}"
+                f"{missing()} not on {self.browser.current_url}; see {self.screenshot('missing')}. "
+                f"Text of the page: {self.text!r}"
             ) from None
 
     def _wait(self) -> "WebDriverWait[Chrome]":
-        return WebDriverWait(self.browser, PATIENCE, ignored_exceptions=[StaleElementReferenceException])
+        return WebDriverWait(self.browser, WAIT_TIMEOUT, ignored_exceptions=[StaleElementReferenceException])

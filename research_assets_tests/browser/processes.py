@@ -1,4 +1,4 @@
-"""Headless Chromium, and `research-assets ui` as a person starts it. Nothing that is started here outlives its test."""
+"""Processes for tests in a browser: headless Chromium, and `research-assets ui`. Each ends with its test."""
 
 import os
 import queue
@@ -16,13 +16,15 @@ from typing import IO
 import pytest
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-PATIENCE = 240
-"""Seconds after which something that was waited for is given up. Far more than it takes: a bound, no measure."""
+WAIT_TIMEOUT = 240
+"""Seconds after which waiting for the UI fails. The limit is generous and measures nothing."""
 
 CHROMIUM_FLAGS = (
     "--headless=new",
     "--no-sandbox",
     "--disable-gpu",
+    # Without it, a click on a link below the fold can be sent before smooth scrolling has ended.
+    "--force-prefers-reduced-motion",
     "--disable-quic",
     "--disable-dev-shm-usage",
     "--no-first-run",
@@ -35,7 +37,7 @@ CHROMIUM_FLAGS = (
 
 @contextmanager
 def chromium(profile: Path) -> Iterator[Chrome]:
-    """Debian's Chromium with a profile of its own. Without it the tests are skipped, but never where CI is set."""
+    """Yield Debian's Chromium with its own profile. Without Chromium the tests are skipped; with CI set they fail."""
     found = {name: shutil.which(name) for name in ("chromium", "chromedriver")}
     missing = [name for name, path in found.items() if path is None]
     if missing:
@@ -54,7 +56,7 @@ def chromium(profile: Path) -> Iterator[Chrome]:
 
 @contextmanager
 def ui_process(environment: Mapping[str, str], log: Path) -> Iterator[str]:
-    """`research-assets ui` on a free port, in an environment; gives its address. What it says goes to `log`."""
+    """Run `research-assets ui` on a free port in an environment and yield its address. Its output goes to `log`."""
     process = subprocess.Popen(
         [Path(sys.executable).with_name("research-assets"), "ui", "--port", "0"],
         env={**environment, "PYTHONUNBUFFERED": "1"},
@@ -70,26 +72,26 @@ def ui_process(environment: Mapping[str, str], log: Path) -> Iterator[str]:
         try:
             process.wait(60)
         finally:
-            # Whatever did not end in good order must not outlive the test.
+            # A process that did not end cleanly must not outlive the test.
             process.kill()
 
 
 def _address(process: "subprocess.Popen[str]", log: Path) -> str:
-    """The address from the banner; fails with all that was said if the UI ended before it was ready."""
-    said: queue.Queue[str | None] = queue.Queue()
+    """Return the address from the banner. Fails with the whole output if the UI ended before it was ready."""
+    lines: queue.Queue[str | None] = queue.Queue()
     assert process.stdout is not None
-    threading.Thread(target=_copy, args=(process.stdout, log, said), daemon=True).start()
-    while (line := said.get(timeout=PATIENCE)) is not None:
+    threading.Thread(target=_copy, args=(process.stdout, log, lines), daemon=True).start()
+    while (line := lines.get(timeout=WAIT_TIMEOUT)) is not None:
         if address := re.search(r"Dagster's UI\s+(http://\S+)", line):
             return address[1]
     pytest.fail(f"The UI ended before it was ready:\n{log.read_text()}")
 
 
-def _copy(source: IO[str], log: Path, said: "queue.Queue[str | None]") -> None:
-    """Keep the pipe empty: what is said goes to a file and to who waits; None at the end."""
-    with log.open("w") as kept:
+def _copy(source: IO[str], log: Path, lines: "queue.Queue[str | None]") -> None:
+    """Copy output to a file and to a queue, with None at the end. A full pipe would block the process."""
+    with log.open("w") as file:
         for line in source:
-            kept.write(line)
-            kept.flush()
-            said.put(line)
-    said.put(None)
+            file.write(line)
+            file.flush()
+            lines.put(line)
+    lines.put(None)

@@ -1,4 +1,4 @@
-"""`check-api` says in plain words whether the API can be asked, and never asks for data."""
+"""`check-api` reports whether the API accepts the credentials, and sends no data request."""
 
 from collections.abc import Iterator
 
@@ -18,14 +18,14 @@ def sandbox() -> Iterator[RunningSandbox]:
         yield server
 
 
-def status(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Result:
+def check_api(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Result:
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     return CliRunner().invoke(main, ["check-api"])
 
 
-def test_right_credentials(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = status(
+def test_valid_credentials_are_accepted(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = check_api(
         monkeypatch,
         TIKTOK_API_URL=sandbox.url,
         TIKTOK_CLIENT_KEY=CONFIG.client_key,
@@ -33,12 +33,12 @@ def test_right_credentials(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPa
     )
     assert result.exit_code == 0, result.output
     assert "Credentials  accepted" in result.stdout
-    assert "good for 120 minutes" in result.stdout
-    assert not any(pool["spent"] for pool in sandbox.state["pools"].values())
+    assert "valid for 120 minutes" in result.stdout
+    assert not any(pool["used"] for pool in sandbox.state["pools"].values())
 
 
-def test_wrong_credentials(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    result = status(
+def test_wrong_credentials_are_not_accepted(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = check_api(
         monkeypatch, TIKTOK_API_URL=sandbox.url, TIKTOK_CLIENT_KEY=CONFIG.client_key, TIKTOK_CLIENT_SECRET="not-the-one"
     )
     assert result.exit_code == 1
@@ -47,15 +47,15 @@ def test_wrong_credentials(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPa
     assert "not-the-one" not in result.output
 
 
-def test_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fixtures point to an address where nobody listens."""
-    result = status(monkeypatch, TIKTOK_CLIENT_KEY="key", TIKTOK_CLIENT_SECRET="secret")
+def test_unreachable_server_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No server listens at the address that the fixtures set."""
+    result = check_api(monkeypatch, TIKTOK_CLIENT_KEY="key", TIKTOK_CLIENT_SECRET="secret")
     assert result.exit_code == 1
     assert "Server       not reached" in result.stdout
     assert "TIKTOK_API_URL" in result.stderr
 
 
-def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = status(monkeypatch, TIKTOK_API_URL="")
+def test_missing_credentials_are_reported_without_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = check_api(monkeypatch, TIKTOK_API_URL="")
     assert result.exit_code == 1
-    assert "nothing was asked" in result.stderr
+    assert "No request was sent" in result.stderr

@@ -1,6 +1,6 @@
-"""A family of processes ends with the one that started it, whatever way it is told to.
+"""A process group ends with the process that started it, for each kind of stop.
 
-All of them hold the same pipe, so its end proves that none is left.
+All processes share one pipe, so its end proves that none of them is left.
 """
 
 import signal
@@ -12,11 +12,10 @@ import pytest
 
 from research_assets.cli.child_process import run_until_stopped
 
-# The child starts a grandchild, says so, waits for a signal, and says goodbye if it is given the time.
+# The child starts a grandchild, prints a line, waits for a signal, and prints a line if SIGINT reaches it.
 CHILD = """
 import os, signal, subprocess, sys
-deaf = sys.argv[1] == "deaf"
-if deaf: signal.signal(signal.SIGINT, signal.SIG_IGN)
+if sys.argv[1] == "ignores": signal.signal(signal.SIGINT, signal.SIG_IGN)
 subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=False)
 print("started", flush=True)
 try:
@@ -37,7 +36,7 @@ print("code", code, flush=True)
 
 
 def start(*command: str, ignore: bool = False) -> "subprocess.Popen[str]":
-    """The driver on a command; `ignore` starts it as a shell's `&` in a script does, deaf to SIGINT."""
+    """Start the driver on a command. `ignore` makes it ignore SIGINT, as `&` does in a shell script."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if ignore else None
     try:
         return subprocess.Popen(
@@ -48,29 +47,29 @@ def start(*command: str, ignore: bool = False) -> "subprocess.Popen[str]":
             signal.signal(signal.SIGINT, before)
 
 
-def lines(process: "subprocess.Popen[str]", *wanted: str) -> list[str]:
-    """Read until all of `wanted` were said."""
+def lines(process: "subprocess.Popen[str]", *expected: str) -> list[str]:
+    """Read lines until all of `expected` were printed."""
     assert process.stdout is not None
-    said: list[str] = []
-    while not set(wanted) <= set(said):
+    printed: list[str] = []
+    while not set(expected) <= set(printed):
         line = process.stdout.readline()
-        assert line, f"ended after {said}"
-        said.append(line.strip())
-    return said
+        assert line, f"ended after {printed}"
+        printed.append(line.strip())
+    return printed
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("ignore", [False, True])
-def test_a_stop_ends_the_family_in_good_order(stop: signal.Signals, ignore: bool) -> None:
-    process = start(sys.executable, "-c", CHILD, "kind", ignore=ignore)
+def test_stop_signal_ends_the_process_group_cleanly(stop: signal.Signals, ignore: bool) -> None:
+    process = start(sys.executable, "-c", CHILD, "stops", ignore=ignore)
     lines(process, "started", "ready")
     process.send_signal(stop)
     rest, _ = process.communicate(timeout=60)
     assert rest.split("\n")[:2] == ["goodbye", "code 0"]
 
 
-def test_a_deaf_family_is_killed_at_the_second_stop() -> None:
-    process = start(sys.executable, "-c", CHILD, "deaf")
+def test_second_stop_kills_a_group_that_ignores_signals() -> None:
+    process = start(sys.executable, "-c", CHILD, "ignores")
     lines(process, "started", "ready")
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)
@@ -78,16 +77,18 @@ def test_a_deaf_family_is_killed_at_the_second_stop() -> None:
     assert rest == "code 0\n"
 
 
-def test_the_childs_failure_is_told_and_ends_its_children() -> None:
+def test_failed_child_returns_its_code_and_ends_its_children() -> None:
     source = CHILD.replace("try:", "sys.exit(3)\ntry:")
-    rest, _ = start(sys.executable, "-c", source, "kind").communicate(timeout=60)
+    rest, _ = start(sys.executable, "-c", source, "stops").communicate(timeout=60)
     assert "code 3" in rest
 
 
-def test_a_failure_of_ours_leaves_nobody_behind(tmp_path: Path) -> None:
+def test_failing_parent_ends_the_child(tmp_path: Path) -> None:
     def broken() -> bool:
         raise ZeroDivisionError
 
+    # A background shell job or cron starts this test with SIGINT ignored; the handler must be restored.
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(ZeroDivisionError):
         run_until_stopped(
             [sys.executable, "-c", "import signal; signal.pause()"],
@@ -98,14 +99,14 @@ def test_a_failure_of_ours_leaves_nobody_behind(tmp_path: Path) -> None:
             when_ready=lambda: None,
             when_stopping=lambda: None,
         )
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_the_log_is_private_and_begun_anew(tmp_path: Path) -> None:
+def test_log_is_private_and_truncated(tmp_path: Path) -> None:
     log = tmp_path / "logs" / "child.log"
-    for said in ("first", "second"):
+    for text in ("first", "second"):
         code = run_until_stopped(
-            [sys.executable, "-c", f"print({said!r})"],
+            [sys.executable, "-c", f"print({text!r})"],
             environment={},
             folder=tmp_path,
             log=log,
@@ -114,5 +115,5 @@ def test_the_log_is_private_and_begun_anew(tmp_path: Path) -> None:
             when_stopping=lambda: None,
         )
         assert code == 0
-        assert log.read_text() == f"{said}\n"
+        assert log.read_text() == f"{text}\n"
     assert log.stat().st_mode & 0o777 == 0o600

@@ -1,4 +1,4 @@
-"""Where commands work: real with credentials, simulated without, never half of each."""
+"""The choice between the real API and the sandbox by credentials and address."""
 
 from pathlib import Path
 
@@ -19,17 +19,19 @@ CREDENTIALS = {"TIKTOK_CLIENT_KEY": "key", "TIKTOK_CLIENT_SECRET": "secret"}
         ({"TIKTOK_API_URL": "http://127.0.0.1:8080"} | CREDENTIALS, False),
     ],
 )
-def test_a_sandbox_is_needed_where_nothing_points_to_an_api(environ: dict[str, str], expected: bool) -> None:
+def test_sandbox_is_used_without_credentials_and_address(environ: dict[str, str], expected: bool) -> None:
     assert uses_sandbox(Settings.from_env(environ)) is expected
 
 
 @pytest.mark.parametrize("name", CREDENTIALS)
-def test_half_of_the_credentials_is_a_slip(name: str) -> None:
+def test_incomplete_credentials_are_an_error(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} is set but"):
         uses_sandbox(Settings.from_env({name: CREDENTIALS[name]}))
 
 
-def test_without_credentials_the_data_is_the_sandboxs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_data_settings_without_credentials_use_the_sandbox_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("TIKTOK_API_URL", "")
     monkeypatch.setenv("RESEARCH_DATA", "")
     assert data_settings().root == PROJECT_DIR / "data" / "sandbox"
@@ -38,7 +40,7 @@ def test_without_credentials_the_data_is_the_sandboxs(monkeypatch: pytest.Monkey
     assert data_settings().origin == "sandbox"
 
 
-def test_with_credentials_the_data_is_real(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_settings_with_credentials_use_the_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (CREDENTIALS | {"TIKTOK_API_URL": "", "RESEARCH_DATA": ""}).items():
         monkeypatch.setenv(name, value)
     assert data_settings().root == PROJECT_DIR / "data"

@@ -1,4 +1,4 @@
-"""`export` as a user runs it: the folder it names is there, and what cannot be had is told in one line."""
+"""The command `export`: it writes the folder that it prints, and reports invalid arguments in one message."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from research_assets_tests.export.export_warehouse import make_warehouse
 
 @pytest.fixture
 def export_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    settings = make_warehouse(tmp_path / "house")
+    settings = make_warehouse(tmp_path / "data")
     (tmp_path / "studies").mkdir()
     monkeypatch.setenv("RESEARCH_DATA", str(settings.root))
     monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "studies"))
@@ -25,7 +25,7 @@ def export(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["export", *arguments], terminal_width=200)
 
 
-def test_the_folder_that_it_names_holds_what_it_says(export_settings: Settings) -> None:
+def test_export_writes_the_named_files(export_settings: Settings) -> None:
     assert list_exports(export_settings) == []
     result = export("garden", "--mart", "videos", "--mart", "users", "--format", "stata", "--format", "csv")
     assert result.exit_code == 0, result.output
@@ -37,32 +37,34 @@ def test_the_folder_that_it_names_holds_what_it_says(export_settings: Settings) 
     assert ["videos", "2"] in [line.split()[:2] for line in result.stdout.splitlines()]
 
 
-def test_days_pseudonyms_and_the_place_of_the_key(export_settings: Settings) -> None:
+def test_export_applies_days_and_pseudonyms_and_prints_the_key_path(export_settings: Settings) -> None:
     result = export("--first", "2026-02-02", "--pseudonymous")
     assert result.exit_code == 0, result.output
-    assert "Left out: users: rows belong to no single day" in result.stdout
-    assert f"The key of the pseudonyms is {export_settings.pseudonym_key}." in result.stdout
+    assert "Skipped: users\n  Reason: rows belong to no single day" in result.stdout
+    assert f"Pseudonym key: {export_settings.pseudonym_key}." in result.stdout
     assert {file.format for file in list_exports(export_settings)[0].files} == {"parquet", "csv"}
 
 
-def test_ids(export_settings: Settings) -> None:
+def test_ids_only_export_writes_ids_of_the_days(export_settings: Settings) -> None:
     result = export("--ids-only", "--last", "2026-02-01")
     assert result.exit_code == 0, result.output
     assert (list_exports(export_settings)[0].folder / "ids.csv").read_text().count("\n") == 4
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
-        (["gardn"], 1, "Error: Nothing is held of the study gardn; there are: bikes, garden."),
+        (["gardn"], 1, "Error: There is no data of the study gardn; there are: bikes, garden."),
         (["--mart", "vids"], 1, "Error: There is no mart vids; there are: "),
         (["--format", "xlsx"], 2, "'xlsx' is not one of 'parquet', 'csv', 'stata'"),
         (["--first", "2026-02-30"], 2, "Invalid value for '--first'"),
-        (["--ids-only", "--pseudonymous"], 2, "--ids-only is a file of its own"),
+        (["--ids-only", "--pseudonymous"], 2, "--ids-only cannot be combined"),
     ],
 )
-def test_what_cannot_be_had_is_told(export_settings: Settings, arguments: list[str], code: int, said: str) -> None:
+def test_invalid_arguments_are_reported_and_write_nothing(
+    export_settings: Settings, arguments: list[str], code: int, message: str
+) -> None:
     result = export(*arguments)
     assert result.exit_code == code
-    assert said in result.stderr
+    assert message in result.stderr
     assert list_exports(export_settings) == []

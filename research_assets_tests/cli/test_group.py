@@ -1,4 +1,4 @@
-"""The command as a whole: quick help, and errors that a person can act on."""
+"""The group of commands: help without large imports, and errors as messages."""
 
 import os
 import subprocess
@@ -12,21 +12,21 @@ from click.testing import CliRunner
 from research_assets.cli.main import COMMANDS, KNOWN_ERRORS, import_reference, main
 from research_assets.settings import SettingsError
 
-HEAVY = {"dagster", "dbt", "duckdb", "httpx", "pandas", "rich", "starlette", "uvicorn", "yaml"}
+LARGE_PACKAGES = {"dagster", "dbt", "duckdb", "httpx", "pandas", "rich", "starlette", "uvicorn", "yaml"}
 
 
-def test_help_imports_nothing_heavy() -> None:
+def test_help_imports_no_large_package() -> None:
     code = (
         "import sys; from research_assets.cli import main; main(['--help'], standalone_mode=False);"
-        f"print('heavy:', sorted({HEAVY!r} & set(sys.modules)))"
+        f"print('imported:', sorted({LARGE_PACKAGES!r} & set(sys.modules)))"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert "heavy: []" in said
-    assert all(name in said for name in COMMANDS)
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "imported: []" in output
+    assert all(name in output for name in COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_explains_itself(name: str) -> None:
+def test_each_command_has_help(name: str) -> None:
     result = CliRunner().invoke(main, [name, "--help"])
     assert result.exit_code == 0, result.output
     assert import_reference(COMMANDS[name][0]).name == name
@@ -39,7 +39,7 @@ def test_each_known_error_exists(reference: str) -> None:
 
 
 @pytest.mark.parametrize("args", [["nope"], ["status", "--nope"], ["ui", "--port", "66000"]])
-def test_wrong_usage_is_exit_code_2(args: list[str]) -> None:
+def test_wrong_usage_has_exit_code_2(args: list[str]) -> None:
     assert CliRunner().invoke(main, args).exit_code == 2
 
 
@@ -51,18 +51,18 @@ def failing(error: Exception) -> click.Command:
     return command
 
 
-def test_a_known_error_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_known_error_prints_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(main, "get_command", lambda *_: failing(SettingsError("Tried. Failed. Do this.")))
     result = CliRunner().invoke(main, ["status"])
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "Error: Tried. Failed. Do this.\n")
 
 
-def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(main, "get_command", lambda *_: failing(ZeroDivisionError("bug")))
     assert isinstance(CliRunner().invoke(main, ["status"]).exception, ZeroDivisionError)
 
 
-def test_the_installed_command_says_what_is_wrong_and_no_more() -> None:
+def test_installed_command_prints_only_the_error() -> None:
     script = Path(sys.executable).with_name("research-assets")
     environment = os.environ | {"RESEARCH_QUOTA": "many"}
     result = subprocess.run([script, "status"], env=environment, capture_output=True, text=True, check=False)

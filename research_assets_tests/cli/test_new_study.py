@@ -1,4 +1,4 @@
-"""`new-study`: a script gives flags, a person answers questions; both end with a file and its price, or with none."""
+"""The command `new-study`, with options and with prompts: it writes a file and prints its cost, or writes nothing."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def run(*arguments: str, answers: str = "") -> Result:
     return CliRunner().invoke(main, ["new-study", *arguments], input=answers, terminal_width=200)
 
 
-def test_flags_write_a_study_and_say_its_price(studies: Path) -> None:
+def test_options_write_a_study_and_print_its_cost(studies: Path) -> None:
     result = run(
         "garden", "--start", "2026-02-01", "--end", "2026-02-10", "--hashtag", "garten,balkon", "--region", "DE"
     )
@@ -35,28 +35,28 @@ def test_flags_write_a_study_and_say_its_price(studies: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
         ([], 2, "A study needs a name"),
         (["garden"], 2, "A study needs a condition"),
-        (["garden", "--region", "XX"], 1, "`XX` is no region code"),
-        (["Garden", "--hashtag", "x"], 1, "must be small letters"),
+        (["garden", "--region", "XX"], 1, "`XX` is not a region code"),
+        (["Garden", "--hashtag", "x"], 1, "must be lowercase letters"),
     ],
 )
-def test_what_a_script_lacks_is_told_and_nothing_is_written(
-    studies: Path, arguments: list[str], code: int, said: str
+def test_missing_option_is_reported_and_nothing_is_written(
+    studies: Path, arguments: list[str], code: int, message: str
 ) -> None:
     result = run(*arguments)
-    assert (result.exit_code, said in result.stderr) == (code, True)
+    assert (result.exit_code, message in result.stderr) == (code, True)
     assert list(studies.iterdir()) == []
 
 
-def test_a_study_is_not_overwritten(studies: Path) -> None:
+def test_existing_study_is_not_overwritten(studies: Path) -> None:
     assert run("garden", "--hashtag", "garten").exit_code == 0
     before = (studies / "garden" / "defs.yaml").read_text()
-    again = run("garden", "--hashtag", "balkon")
-    assert again.exit_code == 1
-    assert "The study garden is declared in" in again.stderr
+    second = run("garden", "--hashtag", "balkon")
+    assert second.exit_code == 1
+    assert "The study garden is declared in" in second.stderr
     assert (studies / "garden" / "defs.yaml").read_text() == before
 
 
@@ -70,23 +70,23 @@ def interactive(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("interactive")
-def test_questions_are_put_until_the_answer_is_good(studies: Path) -> None:
+def test_prompts_repeat_until_the_answer_is_valid(studies: Path) -> None:
     result = run(answers="\n".join([*ANSWERS, "y", ""]))
     assert result.exit_code == 0, result.output
-    for said in (
-        "must be small letters",
-        "must be a day of the calendar",
+    for message in (
+        "must be lowercase letters",
+        "must be a date such as 2026-02-01",
         "is before the start",
         "At least one of these",
     ):
-        assert result.output.count(said) == 1
+        assert result.output.count(message) == 1
     (declared,) = read_study_file(studies / "garden" / "defs.yaml")
     assert declared.spec.query["and"][0]["field_values"] == ["garten", "balkon"]
     assert (declared.spec.comments.fraction, declared.spec.users.who, declared.spec.panel) == (0.1, "panel", ("a", "b"))
 
 
 @pytest.mark.usefixtures("interactive")
-def test_flags_are_the_defaults_of_the_questions(studies: Path) -> None:
+def test_options_are_the_defaults_of_the_prompts(studies: Path) -> None:
     result = run("garden", "--start", "2026-02-01", "--hashtag", "garten", answers="\n" * 20)
     assert result.exit_code == 0, result.output
     assert "Hashtags [garten]" in result.output
@@ -94,7 +94,7 @@ def test_flags_are_the_defaults_of_the_questions(studies: Path) -> None:
 
 
 @pytest.mark.usefixtures("interactive")
-def test_who_says_no_has_written_nothing(studies: Path) -> None:
+def test_declined_confirmation_writes_nothing(studies: Path) -> None:
     result = run(answers="\n".join([*ANSWERS, "n", ""]))
     assert result.exit_code == 1
     assert "name: garden" in result.output
@@ -102,6 +102,6 @@ def test_who_says_no_has_written_nothing(studies: Path) -> None:
 
 
 @pytest.mark.usefixtures("interactive")
-def test_yes_asks_nothing(studies: Path) -> None:
+def test_yes_option_prompts_for_nothing(studies: Path) -> None:
     assert run("garden", "--hashtag", "garten", "--yes").exit_code == 0
     assert (studies / "garden" / "defs.yaml").exists()

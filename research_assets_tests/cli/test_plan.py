@@ -1,4 +1,4 @@
-"""`plan` says what is still to be paid, and a probe asks only what was agreed to."""
+"""`plan` prints the remaining requests, and a probe sends no more requests than it announces."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,11 +19,11 @@ STUDY = MINIMAL_STUDY + "comments: none\nend: 2026-02-10\n"
 @pytest.fixture
 def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunningSandbox]:
     with ExitStack() as stack:
-        one = stack.enter_context(run_in_thread(SandboxConfig(fixed_volume=250)))
+        server = stack.enter_context(run_in_thread(SandboxConfig(fixed_volume=250)))
         write(tmp_path / "studies" / "one", STUDY)
-        config = one.app.config
+        config = server.app.config
         values = {
-            "TIKTOK_API_URL": one.url,
+            "TIKTOK_API_URL": server.url,
             "TIKTOK_CLIENT_KEY": config.client_key,
             "TIKTOK_CLIENT_SECRET": config.client_secret,
             "RESEARCH_STUDIES": str(tmp_path / "studies"),
@@ -31,78 +31,80 @@ def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Running
         }
         for name, value in values.items():
             monkeypatch.setenv(name, value)
-        yield one
+        yield server
 
 
 def plan(*arguments: str, answer: str = "") -> Result:
     return CliRunner().invoke(main, ["plan", *arguments], input=answer, terminal_width=200)
 
 
-def asked(sandbox: RunningSandbox) -> int:
+def requests_sent(sandbox: RunningSandbox) -> int:
     return int(sandbox.state["requests"].get("video/query", 0))
 
 
-def test_a_study_not_begun_offers_a_probe_and_asks_nothing(sandbox: RunningSandbox) -> None:
+def test_plan_of_a_new_study_suggests_a_probe_and_sends_no_request(sandbox: RunningSandbox) -> None:
     result = plan()
     assert result.exit_code == 0, result.output
-    assert "gardening: nothing is held" in result.stdout
+    assert "gardening: no data yet" in result.stdout
     assert "1 or more" in result.stdout
     assert "research-assets plan gardening --probe" in result.stdout
-    assert asked(sandbox) == 0
+    assert requests_sent(sandbox) == 0
 
 
-def test_a_probe_says_its_price_and_can_be_refused(sandbox: RunningSandbox) -> None:
+def test_probe_prints_its_cost_and_can_be_declined(sandbox: RunningSandbox) -> None:
     result = plan("--probe", answer="n\n")
     assert result.exit_code == 1
-    assert "Price: 3 requests at least" in result.stdout
-    assert asked(sandbox) == 0
+    assert "Cost: at least 3 requests" in result.stdout
+    assert requests_sent(sandbox) == 0
 
 
-def test_a_probe_is_kept_and_founds_the_plan(sandbox: RunningSandbox) -> None:
+def test_probe_is_stored_and_is_the_basis_of_the_plan(sandbox: RunningSandbox) -> None:
     result = plan("--probe", answer="y\n")
     assert result.exit_code == 0, result.output
-    spent = asked(sandbox)
-    assert 9 <= spent <= 12
+    sent = requests_sent(sandbox)
+    assert 9 <= sent <= 12
     assert "gardening 2026-02-01: 250 videos, complete" in result.stdout
     assert "observed density" in result.stdout
-    # Seven days of 250 videos are left, before and after the day in the middle: 1,750 videos in all.
+    # Seven days of 250 videos remain, before and after the middle day: 1,750 videos in all.
     assert ["gardening", "videos", "7", "18", "observed", "density"] in [
         line.split() for line in result.stdout.splitlines()
     ]
-    assert ["gardening", "known", "videos", "1", "one", "request", "each"] in [line.split() for line in result.stdout.splitlines()]
-    again = plan("--probe", "--yes")
-    assert "No probe is needed" in again.stdout
-    assert asked(sandbox) == spent
+    assert ["gardening", "canary", "check", "1", "one", "request", "each"] in [
+        line.split() for line in result.stdout.splitlines()
+    ]
+    second = plan("--probe", "--yes")
+    assert "No probe is needed" in second.stdout
+    assert requests_sent(sandbox) == sent
 
 
-def test_a_probe_of_a_dense_study_stops_at_its_bound(sandbox: RunningSandbox) -> None:
+def test_probe_of_a_dense_study_stops_at_its_limit(sandbox: RunningSandbox) -> None:
     sandbox.app.config = SandboxConfig(fixed_volume=250)
     result = CliRunner().invoke(main, ["plan", "--probe", "--yes"], env={"RESEARCH_PAGE_SIZE": "10"})
     assert result.exit_code == 0, result.output
-    assert "more than was agreed to" in result.stdout
-    assert asked(sandbox) == 15
+    assert "paused at the limit of 15 requests" in result.stdout
+    assert requests_sent(sandbox) == 15
 
 
-def test_each_day_is_told(sandbox: RunningSandbox) -> None:
+def test_by_partition_prints_each_day(sandbox: RunningSandbox) -> None:
     result = plan("--by-partition")
     assert all(f"2026-02-{day:02}" in result.stdout for day in range(1, 11))
-    assert asked(sandbox) == 0
+    assert requests_sent(sandbox) == 0
 
 
-def test_the_time_is_that_of_a_simulated_api(sandbox: RunningSandbox) -> None:
+def test_plan_uses_the_time_of_a_simulated_api(sandbox: RunningSandbox) -> None:
     sandbox.clock.set(datetime(2026, 2, 20, 9, tzinfo=UTC))
-    assert "Done on 2026-02-20" in plan().stdout
-    assert asked(sandbox) == 0
+    assert "Estimated completion: 2026-02-20" in plan().stdout
+    assert requests_sent(sandbox) == 0
 
 
-def test_an_unknown_study_is_named(sandbox: RunningSandbox) -> None:
+def test_unknown_study_is_named(sandbox: RunningSandbox) -> None:
     result = plan("gardenning")
     assert result.exit_code == 2
     assert "There is no study gardenning" in result.stderr
-    assert asked(sandbox) == 0
+    assert requests_sent(sandbox) == 0
 
 
-def test_without_a_study_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_plan_without_studies_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "none"))
     assert "no study yet" in plan().stdout

@@ -1,4 +1,4 @@
-"""`replay` from the command line: what it rebuilt, or why nothing was touched."""
+"""The command `replay`: it prints the rebuilt tables, or the reason why nothing was changed."""
 
 import shutil
 from pathlib import Path
@@ -25,7 +25,7 @@ def replay(*studies: str) -> Result:
     return CliRunner().invoke(main, ["replay", *studies])
 
 
-def test_all_studies_are_rebuilt(data_folder: Settings) -> None:
+def test_replay_rebuilds_all_studies(data_folder: Settings) -> None:
     result = replay()
     assert result.exit_code == 0, result.output
     assert ["videos", "2", "captures", "3", "rows"] in [line.split() for line in result.stdout.splitlines()]
@@ -33,21 +33,21 @@ def test_all_studies_are_rebuilt(data_folder: Settings) -> None:
     assert replay().stdout == result.stdout
 
 
-def test_one_study_is_rebuilt(data_folder: Settings) -> None:
+def test_replay_rebuilds_one_study(data_folder: Settings) -> None:
     assert ["videos", "1", "captures", "2", "rows"] in [
         line.split() for line in replay("gardening").stdout.splitlines()
     ]
     assert not list(data_folder.raw.glob("videos/study=cooking/**/*.parquet"))
 
 
-def test_a_study_that_is_not_there_is_one_message(data_folder: Settings) -> None:
+def test_unknown_study_is_one_message(data_folder: Settings) -> None:
     result = replay("nothing")
     assert result.exit_code == 1
     assert str(data_folder.captures) in result.stderr
     assert not data_folder.raw.exists()
 
 
-def test_a_damaged_capture_is_named(data_folder: Settings) -> None:
+def test_damaged_capture_is_named(data_folder: Settings) -> None:
     damaged = next(data_folder.captures.rglob("*.jsonl.zst"))
     damaged.write_bytes(damaged.read_bytes()[:-5])
     result = replay()

@@ -1,4 +1,4 @@
-"""`status` tells what is held and what is left of the quota, and leaves no trace."""
+"""`status` prints collected units and remaining quota, and writes no file."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -41,15 +41,15 @@ def data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     return Settings.from_env()
 
 
-def test_an_empty_folder_is_fine_and_stays_empty(data_folder: Settings) -> None:
+def test_status_of_an_empty_folder_creates_no_file(data_folder: Settings) -> None:
     result = status()
     assert result.exit_code == 0, result.output
-    assert "Nothing was collected yet" in result.stdout
+    assert "No data collected yet" in result.stdout
     assert "1,000" in result.stdout
     assert not data_folder.root.exists()
 
 
-def test_units_are_counted_by_their_newest_state(data_folder: Settings) -> None:
+def test_units_are_counted_by_their_current_state(data_folder: Settings) -> None:
     day, other = date(2026, 2, 1), date(2026, 2, 2)
     first = [unit(day, "partial", 40), unit(other, "complete", 90)]
     later = [unit(day, "complete", 100, hour=10, capture="c2")]
@@ -60,27 +60,27 @@ def test_units_are_counted_by_their_newest_state(data_folder: Settings) -> None:
     assert ["gardening", "videos", "2", "190"] in lines
 
 
-def test_coverage_is_a_picture_that_needs_no_colour(
+def test_coverage_bar_has_a_character_for_each_state(
     data_folder: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     write(tmp_path / "studies" / "one", MINIMAL_STUDY + "comments: none\nend: 2026-02-04\n")
     monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "studies"))
-    dead = unit(date(2026, 2, 2), "quarantined", 0) | {
+    quarantined = unit(date(2026, 2, 2), "quarantined", 0) | {
         "reason": "HTTP 500 internal_error. It fails each time.",
         "next_try": datetime(2026, 3, 4, 9, tzinfo=UTC),
     }
-    rows = [unit(date(2026, 2, 1), "complete", 9), dead, unit(date(2026, 2, 3), "partial", 4)]
+    rows = [unit(date(2026, 2, 1), "complete", 9), quarantined, unit(date(2026, 2, 3), "partial", 4)]
     write_rows(data_folder.raw, "coverage", study="gardening", day=date(2026, 3, 2), name="c1", rows=rows)
-    reported = status().stdout
-    lines = [line.split() for line in reported.splitlines()]
+    output = status().stdout
+    lines = [line.split() for line in output.splitlines()]
     assert ["gardening", "videos", "2026-02-01", "█!▒·", "2026-02-04"] in lines
-    assert "! quarantined" in reported
+    assert "! quarantined" in output
     assert ["gardening", "videos", "2026-02-02", "quarantined", "1", "2026-03-04"] in [line[:6] for line in lines]
-    assert "HTTP 500" in reported
+    assert "HTTP 500" in output
     assert any(line[:4] == ["gardening", "videos", "2026-02-03", "partial"] for line in lines)
 
 
-def test_a_study_file_that_is_wrong_hides_no_other_study(
+def test_invalid_study_file_hides_no_other_study(
     data_folder: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     write(tmp_path / "studies" / "one", MINIMAL_STUDY + "comments: none\nend: 2026-02-02\n")
@@ -93,11 +93,11 @@ def test_a_study_file_that_is_wrong_hides_no_other_study(
     assert ["gardening", "videos", "2026-02-01", "█·", "2026-02-02"] in [
         line.split() for line in result.stdout.splitlines()
     ]
-    assert "1 mistake in the study files" in result.stdout
+    assert "1 error in the study files" in result.stdout
     assert "sttart" in result.stdout
 
 
-def test_what_failed_of_late_is_told(data_folder: Settings) -> None:
+def test_recent_failures_are_shown(data_folder: Settings) -> None:
     data_folder.root.mkdir()
     now = SystemClock().now()
     lines = [
@@ -106,21 +106,21 @@ def test_what_failed_of_late_is_told(data_folder: Settings) -> None:
         {"at": now, "sensor": "quota_window", "message": ["IO Error: torn.parquet"]},
     ]
     data_folder.alerts.write_bytes(b"".join(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines))
-    reported = status().stdout
-    assert "HTTP 401" in reported
-    assert "gardening/videos 2026-02-01" in reported
-    assert "torn.parquet" in reported
-    assert "long ago" not in reported
+    output = status().stdout
+    assert "HTTP 401" in output
+    assert "gardening/videos 2026-02-01" in output
+    assert "torn.parquet" in output
+    assert "long ago" not in output
 
 
-def test_spent_quota_is_told(data_folder: Settings) -> None:
+def test_used_quota_is_shown(data_folder: Settings) -> None:
     ledger = Ledger(data_folder.ledger, data_folder.caps, SystemClock())
     ledger.reserve("research", study="gardening", entity="videos", unit="2026-02-01", endpoint="video_query")
     ledger.close()
-    assert ["research", "1", "1,000", "999", "0", "open"] in [line.split() for line in status().stdout.splitlines()]
+    assert ["research", "1", "1,000", "999", "0", "now"] in [line.split() for line in status().stdout.splitlines()]
 
 
-def test_the_day_is_that_of_a_simulated_api_and_nothing_is_left_behind(
+def test_status_uses_the_day_of_a_simulated_api_and_creates_no_file(
     data_folder: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     write(tmp_path / "studies" / "one", MINIMAL_STUDY + "comments: none\nend: 2026-02-04\n")
@@ -138,15 +138,15 @@ def test_the_day_is_that_of_a_simulated_api_and_nothing_is_left_behind(
         assert not data_folder.root.exists()
         rows = [unit(date(2026, 2, 1), "complete", 9)]
         write_rows(data_folder.raw, "coverage", study="gardening", day=date(2026, 2, 4), name="c1", rows=rows)
-        # Two days old is the first day alone: the others are too fresh.
+        # Only the first day is two days old; the others are too fresh.
         assert "█░░░" in status().stdout
         assert sandbox.state["requests"] == {}
-    assert f"Quota of {SystemClock().now():%Y-%m-%d} UTC" in status().stdout, "the machine's, if none answers"
+    assert f"Quota of {SystemClock().now():%Y-%m-%d} UTC" in status().stdout, "the machine's clock without a server"
 
 
-def test_a_damaged_ledger_is_one_message(data_folder: Settings) -> None:
+def test_damaged_ledger_is_one_message(data_folder: Settings) -> None:
     data_folder.ledger.parent.mkdir(parents=True)
-    data_folder.ledger.write_text("this is no database")
+    data_folder.ledger.write_text("this is not a database")
     result = status()
     assert result.exit_code == 1
     assert str(data_folder.ledger) in result.stderr

@@ -1,4 +1,4 @@
-"""What keeps the UI from starting is said before anything is started. The running UI has its tests in `browser`."""
+"""Errors that `ui` reports before it starts a process. Not here: the running UI (see browser/)."""
 
 import socket
 from pathlib import Path
@@ -11,7 +11,7 @@ from research_assets.cli import main
 
 @pytest.fixture
 def studies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """No API and no credentials, as on a first day; one study of the test's own."""
+    """Set no API and no credentials, as in a new installation. Return the file of a test study."""
     folder = tmp_path / "studies" / "one"
     folder.mkdir(parents=True)
     for name, value in {
@@ -23,7 +23,7 @@ def studies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return folder / "defs.yaml"
 
 
-GOOD = """\
+VALID_STUDY = """\
 type: research_assets.Study
 attributes:
   name: one
@@ -37,32 +37,32 @@ def ui(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["ui", *arguments])
 
 
-def told(result: Result, *texts: str) -> None:
+def assert_fails_with(result: Result, *texts: str) -> None:
     assert result.exit_code == 1, result.output
     assert all(text in result.stderr for text in texts), result.stderr
     assert "Traceback" not in result.output
 
 
-def test_a_port_that_is_taken(studies: Path) -> None:
-    studies.write_text(GOOD)
+def test_ui_reports_a_port_in_use(studies: Path) -> None:
+    studies.write_text(VALID_STUDY)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        told(ui("--port", port), f"Port {port} cannot be used", "--port 0")
+        assert_fails_with(ui("--port", port), f"Port {port} cannot be used", "--port 0")
 
 
-def test_a_study_with_a_mistake(studies: Path) -> None:
-    studies.write_text(GOOD.replace("hashtag_name", "hash_tag"))
-    told(ui("--port", "0"), f"{studies}:6", "hash_tag", "hashtag_name")
+def test_ui_reports_an_invalid_study(studies: Path) -> None:
+    studies.write_text(VALID_STUDY.replace("hashtag_name", "hash_tag"))
+    assert_fails_with(ui("--port", "0"), f"{studies}:6", "hash_tag", "hashtag_name")
     assert not (studies.parents[2] / "data").exists()
 
 
-def test_a_data_folder_that_cannot_be_written_to(studies: Path) -> None:
-    studies.write_text(GOOD)
+def test_ui_reports_a_data_folder_that_is_not_writable(studies: Path) -> None:
+    studies.write_text(VALID_STUDY)
     (studies.parents[2] / "data").write_text("a file, where a folder should be")
-    told(ui("--port", "0"), "cannot be written to", "RESEARCH_DATA")
+    assert_fails_with(ui("--port", "0"), "cannot be written to", "RESEARCH_DATA")
 
 
-def test_half_of_the_credentials(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    studies.write_text(GOOD)
+def test_ui_reports_incomplete_credentials(studies: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studies.write_text(VALID_STUDY)
     monkeypatch.setenv("TIKTOK_CLIENT_KEY", "key")
-    told(ui("--port", "0"), "TIKTOK_CLIENT_SECRET is not")
+    assert_fails_with(ui("--port", "0"), "TIKTOK_CLIENT_SECRET is not")

@@ -1,6 +1,6 @@
-"""Daemon and webserver as `make ui` starts them, on a sandbox whose clock is moved. Nobody clicks and nobody helps.
+"""Daemon and webserver as `make ui` starts them, on a sandbox whose clock the tests set. No user interacts with them.
 
-What a test does here: move the clock, wait until nothing goes on, look. What fate does: `mishaps.py`.
+A test sets the clock, waits until no run is active, and checks the result. Not here: injected faults (see faults.py).
 """
 
 import json
@@ -25,15 +25,15 @@ from research_assets.sensors.run_history import active_runs
 from research_assets.settings import VARIABLES, Settings, prepare_root
 from research_assets_tests.browser.processes import ui_process
 
-PATIENCE = 300.0
-"""Seconds after which a state that was waited for is given up: a bound, no measure."""
+WAIT_TIMEOUT = 300.0
+"""Seconds after which waiting for a state fails. The limit is generous and measures nothing."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Tick:
-    """One look of a sensor: when it began (seconds since 1970, the machine's time), how it ended, what it said."""
+    """One tick of a sensor: its start (Unix seconds by the machine's clock), its status and its message."""
 
     at: float
     status: str
@@ -49,61 +49,62 @@ class Deployment:
     url: str
     instance: dg.DagsterInstance
 
-    def set_clock(self, moment: datetime) -> None:
-        """Set the sandbox's clock, as a person may: over HTTP."""
-        httpx.post(f"{self.sandbox.url}/sandbox/clock", json={"now": moment.isoformat()}).raise_for_status()
+    def set_clock(self, time: datetime) -> None:
+        """Set the sandbox's clock over HTTP."""
+        httpx.post(f"{self.sandbox.url}/sandbox/clock", json={"now": time.isoformat()}).raise_for_status()
 
     def wait_until_idle(self) -> str:
-        """Wait until the quota window finds nothing to do and nothing goes on; gives what it says.
+        """Wait until no run is active and the sensor `quota_window` starts none. Return its message.
 
-        Only a look counts that began after this call and after the last run.
+        Only a tick that started after this call and after the last run counts.
         """
         since = time.time()
 
-        def resting() -> str | None:
+        def idle_message() -> str | None:
             if self.active():
                 return None
             ends = [record.end_time or 0.0 for record in self.instance.get_run_records(limit=5)]
             tick = self.tick("quota_window")
             if tick is None or tick.at <= max(since, *ends, 0.0):
                 return None
-            assert tick.status != "FAILURE", f"The quota window failed: {tick.message}\n{self.event_log()}"
+            assert tick.status != "FAILURE", f"The sensor quota_window failed: {tick.message}\n{self.event_log()}"
             return tick.message if tick.status == "SKIPPED" else None
 
-        return self.wait(resting, "the quota window rests")
+        return self.wait(idle_message, "quota_window starts no run")
 
-    def marts(self) -> None:
-        """Wait until the published marts hold all that was collected."""
+    def wait_for_marts(self) -> None:
+        """Wait until the published marts contain all collected data."""
         since = time.time()
 
         def built() -> bool:
             tick = self.tick("build_marts_on_new_data")
-            return not self.active() and tick is not None and tick.at > since and "hold all" in tick.message
+            return not self.active() and tick is not None and tick.at > since and "contain all" in tick.message
 
-        self.wait(built, "the marts hold all")
+        self.wait(built, "the marts contain all data")
 
-    def wait(self, state: Callable[[], T | None], what: str) -> T:
-        """What `state` gives as soon as it gives something; fails with all that is known after `PATIENCE`."""
-        begun, pause = time.monotonic(), threading.Event()
-        while not (found := state()):
-            assert time.monotonic() - begun < PATIENCE, f"Waited in vain: {what}.\n{self.event_log()}"
+    def wait(self, condition: Callable[[], T | None], description: str) -> T:
+        """Return the first true value of `condition`. Fails with the event log after `WAIT_TIMEOUT`."""
+        started, pause = time.monotonic(), threading.Event()
+        while not (result := condition()):
+            waited = time.monotonic() - started
+            assert waited < WAIT_TIMEOUT, f"Not reached in {waited:.0f} s: {description}.\n{self.event_log()}"
             pause.wait(0.5)
-        return found
+        return result
 
     def active(self) -> Sequence[dg.DagsterRun]:
-        """Runs that wait or go on, or are about to be started again."""
+        """Return the runs that are queued, in progress or about to be retried."""
         return active_runs(self.instance, datetime.now(UTC))
 
     def runs(self) -> list[dg.DagsterRun]:
-        """All runs, oldest first."""
+        """Return all runs, oldest first."""
         return [*reversed(self.instance.get_runs())]
 
     def tick(self, sensor: str) -> Tick | None:
-        """The newest look of a sensor that has ended."""
+        """Return the newest finished tick of a sensor."""
         return next(iter(self.ticks(sensor, limit=2)), None)
 
     def ticks(self, sensor: str, limit: int | None = None) -> list[Tick]:
-        """Looks of a sensor that have ended, newest first."""
+        """Return the finished ticks of a sensor, newest first."""
         for state in self.instance.all_instigator_state():
             if state.instigator_name == sensor:
                 found = self.instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=limit)
@@ -115,16 +116,16 @@ class Deployment:
         return []
 
     def materialized(self, study: str, entity: str) -> set[str]:
-        """Partitions that the UI shows as materialized."""
+        """Return the partitions that the UI shows as materialized."""
         return set(self.instance.get_materialized_partitions(dg.AssetKey([study, entity])))
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
-        """Ask the published warehouse."""
+        """Return the rows of a query on the published warehouse."""
         with duckdb.connect(str(self.settings.warehouse), read_only=True) as warehouse:
             return warehouse.execute(query).fetchall()
 
     def event_log(self) -> str:
-        """What happened so far, for a person who wants to know why it went wrong."""
+        """Return the sandbox's state, the runs and the newest ticks as text, for messages of failed assertions."""
         lines = [f"sandbox: {json.dumps({k: self.sandbox.state[k] for k in ('now', 'pools', 'requests', 'outcomes')})}"]
         for run in self.runs():
             tags = {k.partition("/")[2]: v for k, v in run.tags.items() if "research/" in k or "partition_range" in k}
@@ -138,7 +139,7 @@ class Deployment:
 def running_deployment(
     config: SandboxConfig, studies: dict[str, str], root: Path, **variables: str
 ) -> Iterator[Deployment]:
-    """Everything started, with studies as files outside the checkout; `variables` by the attributes of `Settings`."""
+    """Yield the running project with studies in files outside the checkout. `variables` are fields of `Settings`."""
     for name, text in studies.items():
         (root / "studies" / name).mkdir(parents=True)
         (root / "studies" / name / "defs.yaml").write_text(text)
@@ -152,9 +153,9 @@ def running_deployment(
             "client_secret": config.client_secret,
             **variables,
         }
-        ours = {variable.name: values.get(attribute, "") for attribute, variable in VARIABLES.items()}
-        settings = Settings.from_env(ours)
+        environment = {variable.name: values.get(attribute, "") for attribute, variable in VARIABLES.items()}
+        settings = Settings.from_env(environment)
         prepare_root(settings)
         instance = stack.enter_context(dg.DagsterInstance.from_config(str(prepare_home(settings))))
-        url = stack.enter_context(ui_process({**os.environ, **ours}, root / "ui.log"))
+        url = stack.enter_context(ui_process({**os.environ, **environment}, root / "ui.log"))
         yield Deployment(sandbox, settings, url, instance)

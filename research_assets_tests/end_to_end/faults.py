@@ -1,4 +1,4 @@
-"""What goes wrong while nobody looks: after so many data requests a run's process is killed, or all tokens end."""
+"""Faults that a scenario injects after a number of data requests, such as the kill of a run's process."""
 
 import os
 import signal
@@ -10,29 +10,30 @@ from research_assets.sandbox.request_log import LogEntry
 from research_assets.sandbox.server import RunningSandbox
 
 
-def inject_after_requests(sandbox: RunningSandbox, mishaps: Mapping[int, Callable[[], object]]) -> list[int]:
-    """Do something when the n-th data request has its answer, which has not left yet; gives those that happened."""
-    enter, seen, happened = sandbox.app.books.add, [0], list[int]()
+def inject_after_requests(sandbox: RunningSandbox, faults: Mapping[int, Callable[[], object]]) -> list[int]:
+    """Call a fault when the answer to the n-th data request is ready but not sent. Return the list of injected n."""
+    add, n_requests, injected = sandbox.app.request_log.add, [0], list[int]()
 
-    def entered(entry: LogEntry) -> None:
-        enter(entry)
-        seen[0] += not entry.endpoint.startswith("oauth")
-        if seen[0] in mishaps and seen[0] not in happened:
-            happened.append(seen[0])
-            mishaps[seen[0]]()
+    def add_and_inject(entry: LogEntry) -> None:
+        add(entry)
+        n_requests[0] += not entry.endpoint.startswith("oauth")
+        number = n_requests[0]
+        if number in faults and number not in injected:
+            injected.append(number)
+            faults[number]()
 
-    sandbox.app.books.add = entered  # type: ignore[method-assign]
-    return happened
+    sandbox.app.request_log.add = add_and_inject  # type: ignore[method-assign]
+    return injected
 
 
 def kill_run_process(instance: dg.DagsterInstance) -> None:
-    """SIGKILL to the process of the run that goes on."""
-    going_on = instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    for run in going_on:
+    """Send SIGKILL to the process of the run in progress."""
+    in_progress = instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    for run in in_progress:
         for entry in instance.all_logs(run.run_id):
             event = entry.dagster_event
             pid = event.engine_event_data.metadata.get("pid") if event and event.is_engine_event else None
             if pid is not None:
                 os.kill(int(str(pid.value)), signal.SIGKILL)
                 return
-    raise AssertionError(f"No process to kill: {len(going_on)} runs go on")
+    raise AssertionError(f"No process to kill: {len(in_progress)} runs are in progress")

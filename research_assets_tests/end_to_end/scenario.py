@@ -1,4 +1,4 @@
-"""Sixty days of two studies at 40 requests a day, and nobody there: what is the case, what happens, and how it ends."""
+"""The scenario: sixty days of two studies at 40 requests per day, with injected faults and without any user."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,13 +15,13 @@ from research_assets_tests.end_to_end.faults import inject_after_requests, kill_
 
 QUOTA = 40
 DEAD_DAY = date(2026, 3, 5)
-"""A search whose window holds this day always fails."""
+"""A search whose window contains this day always fails."""
 EVENING = datetime(2026, 4, 4, 18, tzinfo=UTC)
 NIGHTS = tuple(datetime(2026, 4, day, 0, 0, 30, tzinfo=UTC) for day in (5, 6, 7, 8))
-"""When it begins, and where the clock is moved to. In these nights the last days of `garden` settle one by one, and in
-the last two its first days reach the age at which they are asked again."""
+"""Start of the scenario, and the times to which the clock is set. In these nights the last days of `garden` settle one
+by one. In the last two nights its first days reach the age of their re-observation."""
 KILLED_AT, TOKENS_END_AT = 12, 52
-"""Data requests after which it happens: on the first evening, and in the first night."""
+"""Data requests after which the faults occur: on the first evening, and in the first night."""
 
 GARDEN = """\
 type: research_assets.Study
@@ -31,7 +31,7 @@ attributes:
   end: 2026-04-05
   reobserve_days: [60]
   query: {and: [{field: hashtag_name, eq: gardening}]}
-  comments: {videos: sample, share: 0.01, seed: 7}
+  comments: {videos: sample, fraction: 0.01, seed: 7}
   users: none
 """
 KITCHEN = """\
@@ -43,13 +43,13 @@ attributes:
   query: {and: [{field: region_code, eq: DE}]}
   comments: none
   users: {who: top, n: 3}
-  share: 2
+  quota_weight: 2
 """
 
 
 @dataclass(frozen=True)
 class ScenarioResult:
-    """The house at the end; what the quota window said when each day's work was done; which mishaps happened."""
+    """The deployment at the end, the messages of `quota_window` after each day's work, and the injected faults."""
 
     deployment: Deployment
     sensor_messages: list[str]
@@ -64,17 +64,17 @@ class ScenarioResult:
         return garden, kitchen
 
     def days(self, study: StudySpec) -> list[date]:
-        """All days of a study."""
+        """Return all days of a study."""
         assert study.end is not None
         return [study.start + timedelta(days=number) for number in range((study.end - study.start).days + 1)]
 
     def failing(self) -> set[str]:
-        """The checks of the studies whose last verdict is not good."""
+        """Return the checks of the studies whose newest evaluation did not pass."""
         failing = set()
         for spec in (spec for study in self.studies for check in study_checks(study) for spec in check.check_specs):
             record = self.deployment.instance.get_latest_asset_check_evaluation_record(spec.key)
-            reported = record.event.asset_check_evaluation if record and record.event else None
-            if reported is None or not reported.passed:
+            evaluation = record.event.asset_check_evaluation if record and record.event else None
+            if evaluation is None or not evaluation.passed:
                 asset = spec.asset_key.to_user_string()
                 failing.add(spec.name if spec.asset_key == COVERAGE_MART else f"{asset}: {spec.name}")
         return failing
@@ -82,7 +82,10 @@ class ScenarioResult:
 
 @contextmanager
 def run_scenario(root: Path, when_paused: Callable[[Deployment], None]) -> Iterator[ScenarioResult]:
-    """Live through it; `when_paused` looks on the first evening, when the quota is spent and most is still missing."""
+    """Run the scenario and yield its result.
+
+    `when_paused` is called on the first evening, when the quota is used up and most data is still missing.
+    """
     config = SandboxConfig(
         fixed_volume=50,
         fixed_comments=3,
@@ -91,20 +94,20 @@ def run_scenario(root: Path, when_paused: Callable[[Deployment], None]) -> Itera
         dead_days=frozenset({DEAD_DAY}),
         start_time=EVENING,
     )
-    variables = {"research_cap": str(QUOTA), "look_every": "5", "rate": "200"}
-    with running_deployment(config, {"garden": GARDEN, "kitchen": KITCHEN}, root, **variables) as home:
-        happened = inject_after_requests(
-            home.sandbox,
+    variables = {"research_cap": str(QUOTA), "sensor_interval": "5", "rate_limit": "200"}
+    with running_deployment(config, {"garden": GARDEN, "kitchen": KITCHEN}, root, **variables) as deployment:
+        injected = inject_after_requests(
+            deployment.sandbox,
             {
-                KILLED_AT: lambda: kill_run_process(home.instance),
-                TOKENS_END_AT: lambda: home.sandbox.clock.advance(config.token_lifetime + 1),
+                KILLED_AT: lambda: kill_run_process(deployment.instance),
+                TOKENS_END_AT: lambda: deployment.sandbox.clock.advance(config.token_lifetime + 1),
             },
         )
-        said = [home.wait_until_idle()]
-        home.marts()
-        when_paused(home)
+        messages = [deployment.wait_until_idle()]
+        deployment.wait_for_marts()
+        when_paused(deployment)
         for night in NIGHTS:
-            home.set_clock(night)
-            said.append(home.wait_until_idle())
-        home.marts()
-        yield ScenarioResult(home, said, happened)
+            deployment.set_clock(night)
+            messages.append(deployment.wait_until_idle())
+        deployment.wait_for_marts()
+        yield ScenarioResult(deployment, messages, injected)

@@ -1,4 +1,4 @@
-"""Asking a sandbox in this process, the way a researcher's script would: no client of ours in between."""
+"""A minimal client of a sandbox in this process. It shares no code with the project's own client."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
@@ -25,7 +25,7 @@ def condition(field: str, operation: str, *values: str) -> dict[str, Any]:
 
 
 class SandboxClient:
-    """Holds a token and asks."""
+    """A client with a token."""
 
     def __init__(self, config: SandboxConfig, clock: Clock | None = None) -> None:
         self.sandbox: Sandbox = create_app(config, clock)
@@ -37,7 +37,7 @@ class SandboxClient:
         self.token = (await self.http.post("/v2/oauth/token/", data=FORM)).json()["access_token"]
 
     async def post(self, endpoint: str, body: Any, entity: str | None = None, **more: Any) -> httpx.Response:
-        """One call; `entity` names the fields to ask for."""
+        """Send one call. `entity` selects the requested fields."""
         if not self.token:
             await self.log_in()
         fields = {"fields": ",".join(ENTITIES[entity].requested)} if entity else {}
@@ -51,7 +51,7 @@ class SandboxClient:
         return await self.post("video/query", body, "videos")
 
     async def pages(self, query: Any, start: str, end: str, **more: Any) -> AsyncIterator[dict[str, Any]]:
-        """The `data` of each page of a search on which nothing goes wrong."""
+        """Yield the `data` of each page of a search. All answers must have status 200."""
         paging: dict[str, Any] = {}
         while True:
             answer = await self.search(query, start, end, **more, **paging)
@@ -66,7 +66,7 @@ class SandboxClient:
         return [video async for data in self.pages(query, start, end, **more) for video in data.get("videos", [])]
 
     async def listed(self, endpoint: str, key: str, body: dict[str, Any], entity: str | None) -> list[dict[str, Any]]:
-        """All records of a list that pages by cursor alone."""
+        """Return all records of a list that pages by cursor only."""
         found: list[dict[str, Any]] = []
         cursor: dict[str, int] = {}
         while True:

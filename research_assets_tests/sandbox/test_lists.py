@@ -15,7 +15,7 @@ DAY = date(2026, 2, 1).toordinal() - EPOCH
 
 
 @pytest.fixture(scope="module")
-def researcher() -> SandboxClient:
+def client() -> SandboxClient:
     return SandboxClient(SandboxConfig(research_cap=10**6), FakeClock(LATER))
 
 
@@ -25,19 +25,19 @@ def message(answer: Any, status: int = 400) -> str:
     return str(answer.json()["error"]["message"])
 
 
-def talked_about(researcher: SandboxClient, low: int = 150, high: int = 900) -> Video:
-    videos = (video for day in range(DAY, DAY + 20) for video in researcher.sandbox.world.social.day(day))
+def commented_video(client: SandboxClient, low: int = 150, high: int = 900) -> Video:
+    videos = (video for day in range(DAY, DAY + 20) for video in client.sandbox.world.social.day(day))
     return next(video for video in videos if low < video.comments < high)
 
 
 # Comments
 
 
-async def test_the_comments_of_a_video_are_the_truth(researcher: SandboxClient) -> None:
-    video, truth = talked_about(researcher), researcher.sandbox.truth
+async def test_comment_list_equals_the_ground_truth(client: SandboxClient) -> None:
+    video, ground_truth = commented_video(client), client.sandbox.ground_truth
     body = {"video_id": video.id, "max_count": 40}
-    found = await researcher.listed("video/comment/list", "comments", body, "comments")
-    assert tuple(ids(found)) == truth.comments(video.id)
+    found = await client.listed("video/comment/list", "comments", body, "comments")
+    assert tuple(ids(found)) == ground_truth.comments(video.id)
     assert all(comment["parent_comment_id"] == comment["video_id"] == video.id for comment in found)
     assert all(20 <= comment["create_time"] - (comment["id"] >> 32) <= 100 for comment in found)
     likes = [comment["like_count"] for comment in found]
@@ -46,22 +46,22 @@ async def test_the_comments_of_a_video_are_the_truth(researcher: SandboxClient) 
     for comment in found:
         if comment["reply_count"]:
             body = {"comment_id": comment["id"], "max_count": 100}
-            answers = await researcher.listed("video/comment/list", "comments", body, "comments")
-            assert tuple(ids(answers)) == truth.replies(comment["id"])
+            answers = await client.listed("video/comment/list", "comments", body, "comments")
+            assert tuple(ids(answers)) == ground_truth.replies(comment["id"])
             assert len(answers) == comment["reply_count"]
             assert {answer["parent_comment_id"] for answer in answers} == {comment["id"]}
             replies += len(answers)
     assert len(found) + replies == video.comments
 
 
-async def test_texts_are_masked_and_may_be_empty(researcher: SandboxClient) -> None:
+async def test_comment_texts_are_masked_or_empty(client: SandboxClient) -> None:
     texts = [
         comment["text"]
         for low in (150, 200, 300, 400)
-        for comment in await researcher.listed(
+        for comment in await client.listed(
             "video/comment/list",
             "comments",
-            {"video_id": talked_about(researcher, low).id, "max_count": 100},
+            {"video_id": commented_video(client, low).id, "max_count": 100},
             "comments",
         )
     ]
@@ -69,60 +69,60 @@ async def test_texts_are_masked_and_may_be_empty(researcher: SandboxClient) -> N
     assert any("***" in text for text in texts)
 
 
-async def test_exactly_one_of_the_two_ids(researcher: SandboxClient) -> None:
+async def test_comment_list_requires_exactly_one_id(client: SandboxClient) -> None:
     for body in ({}, {"video_id": 1, "comment_id": 2}, {"video_id": "x"}):
-        message(await researcher.post("video/comment/list", body, "comments"))
+        message(await client.post("video/comment/list", body, "comments"))
 
 
-async def test_ids_may_be_text(researcher: SandboxClient) -> None:
-    video = talked_about(researcher)
+async def test_comment_list_accepts_ids_as_text(client: SandboxClient) -> None:
+    video = commented_video(client)
     body = {"video_id": str(video.id), "max_count": "100"}
-    assert len((await researcher.post("video/comment/list", body, "comments")).json()["data"]["comments"]) == 100
+    assert len((await client.post("video/comment/list", body, "comments")).json()["data"]["comments"]) == 100
 
 
-async def test_without_comments_there_may_be_no_list(researcher: SandboxClient) -> None:
-    quiet = next(video for video in researcher.sandbox.world.social.day(DAY) if not video.comments)
-    for video_id in (quiet.id, 123):
+async def test_video_without_comments_may_have_no_list(client: SandboxClient) -> None:
+    uncommented = next(video for video in client.sandbox.world.social.day(DAY) if not video.comments)
+    for video_id in (uncommented.id, 123):
         shapes = set()
         for _ in range(20):
-            data = (await researcher.post("video/comment/list", {"video_id": video_id}, "comments")).json()["data"]
+            data = (await client.post("video/comment/list", {"video_id": video_id}, "comments")).json()["data"]
             assert data["has_more"] is False
             assert not data.get("comments")
             shapes.add(frozenset(data))
         assert len(shapes) == 3
 
 
-async def test_the_ceiling_refuses_what_lies_beyond() -> None:
-    researcher = SandboxClient(SandboxConfig(comment_limit=100), FakeClock(LATER))
-    body: dict[str, Any] = {"video_id": talked_about(researcher).id, "max_count": 60}
-    assert (await researcher.post("video/comment/list", body | {"cursor": 40}, "comments")).status_code == 200
-    answer = await researcher.post("video/comment/list", body | {"cursor": 60}, "comments")
+async def test_comment_limit_refuses_later_pages() -> None:
+    client = SandboxClient(SandboxConfig(comment_limit=100), FakeClock(LATER))
+    body: dict[str, Any] = {"video_id": commented_video(client).id, "max_count": 60}
+    assert (await client.post("video/comment/list", body | {"cursor": 40}, "comments")).status_code == 200
+    answer = await client.post("video/comment/list", body | {"cursor": 60}, "comments")
     assert message(answer) == "Invalid count or cursor"
-    assert len(researcher.sandbox.truth.comments(body["video_id"])) == 100
+    assert len(client.sandbox.ground_truth.comments(body["video_id"])) == 100
 
 
-async def test_closed_comments_are_refused() -> None:
-    researcher = SandboxClient(SandboxConfig(comments_closed=1.0), FakeClock(LATER))
-    video = talked_about(researcher)
-    answer = await researcher.post("video/comment/list", {"video_id": video.id}, "comments")
+async def test_comment_list_refuses_closed_comments() -> None:
+    client = SandboxClient(SandboxConfig(comments_closed=1.0), FakeClock(LATER))
+    video = commented_video(client)
+    answer = await client.post("video/comment/list", {"video_id": video.id}, "comments")
     assert message(answer) == "The comments of this video are not allowed to be disclosed"
-    assert researcher.sandbox.truth.comments(video.id) == ()
+    assert client.sandbox.ground_truth.comments(video.id) == ()
 
 
-async def test_a_flat_video_has_its_comments_too() -> None:
-    researcher = SandboxClient(SandboxConfig(fixed_volume=30, fixed_comments=12), FakeClock(LATER))
-    video = (await researcher.videos(ANYTHING, "20260201", "20260201"))[0]
+async def test_fixed_volume_video_has_comments() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=30, fixed_comments=12), FakeClock(LATER))
+    video = (await client.videos(ANYTHING, "20260201", "20260201"))[0]
     assert video["comment_count"] == 12
     body = {"video_id": video["id"], "max_count": 100}
-    found = await researcher.listed("video/comment/list", "comments", body, "comments")
+    found = await client.listed("video/comment/list", "comments", body, "comments")
     assert len(found) + sum(comment["reply_count"] for comment in found) == 12
 
 
 # Profiles
 
 
-async def test_a_profile_is_flat_and_does_not_say_its_name(researcher: SandboxClient) -> None:
-    data = (await researcher.post("user/info", {"username": "sandbox_popular"}, "users")).json()["data"]
+async def test_profile_is_flat_and_has_no_username(client: SandboxClient) -> None:
+    data = (await client.post("user/info", {"username": "sandbox_popular"}, "users")).json()["data"]
     assert data.keys() - {"bio_url"} == {
         "display_name", "bio_description", "avatar_url", "is_verified",
         "follower_count", "following_count", "likes_count", "video_count",
@@ -130,20 +130,20 @@ async def test_a_profile_is_flat_and_does_not_say_its_name(researcher: SandboxCl
     assert data["follower_count"] > 300
 
 
-async def test_profiles_are_refused_for_a_reason(researcher: SandboxClient) -> None:
-    ask = researcher.post
-    missing = await ask("user/info", {"username": "sandbox_missing"}, "users")
+async def test_profile_error_states_the_reason(client: SandboxClient) -> None:
+    post = client.post
+    missing = await post("user/info", {"username": "sandbox_missing"}, "users")
     assert message(missing) == "`username: sandbox_missing` is invalid: cannot find the user"
-    private = await ask("user/info", {"username": "sandbox_private"}, "users")
+    private = await post("user/info", {"username": "sandbox_private"}, "users")
     assert message(private) == "API cannot return this user's information"
     for body in ({}, {"username": ""}, {"username": 5}):
-        message(await ask("user/info", body, "users"))
+        message(await post("user/info", body, "users"))
 
 
-async def test_refused_accounts_still_have_videos() -> None:
-    researcher = SandboxClient(SandboxConfig(account_refused=0.5, research_cap=10**6), FakeClock(LATER))
-    videos = await researcher.videos(ANYTHING, "20260201", "20260201")
-    states = {researcher.sandbox.truth.state(video["username"]) for video in videos}
+async def test_refused_accounts_have_videos() -> None:
+    client = SandboxClient(SandboxConfig(account_refused=0.5, research_cap=10**6), FakeClock(LATER))
+    videos = await client.videos(ANYTHING, "20260201", "20260201")
+    states = {client.sandbox.ground_truth.state(video["username"]) for video in videos}
     assert states == {"open", "refused"}
 
 
@@ -152,107 +152,107 @@ async def test_refused_accounts_still_have_videos() -> None:
 
 @pytest.mark.parametrize(("entity", "key"), [("followers", "user_followers"), ("following", "user_following")])
 @pytest.mark.parametrize("size", [7, 20, 100])
-async def test_follow_lists_are_the_truth_with_repeats_at_page_borders(
-    researcher: SandboxClient, entity: str, key: str, size: int
+async def test_follow_list_equals_the_ground_truth_with_repeats_between_pages(
+    client: SandboxClient, entity: str, key: str, size: int
 ) -> None:
     body = {"username": "sandbox_popular", "max_count": size}
-    found = await researcher.listed(f"user/{entity}", key, body, None)
+    found = await client.listed(f"user/{entity}", key, body, None)
     names = [relation["username"] for relation in found]
-    truth = researcher.sandbox.truth.user("sandbox_popular")[entity]
-    assert list(dict.fromkeys(names)) == truth
-    assert len(truth) < len(names) or len(truth) <= size
+    ground_truth = client.sandbox.ground_truth.user("sandbox_popular")[entity]
+    assert list(dict.fromkeys(names)) == ground_truth
+    assert len(ground_truth) < len(names) or len(ground_truth) <= size
     assert all(set(relation) == {"username", "display_name"} for relation in found)
 
 
-async def test_a_star_shows_no_more_than_the_reach(researcher: SandboxClient) -> None:
-    user = researcher.sandbox.truth.user("sandbox_star")
+async def test_follower_list_ends_at_5000_accounts(client: SandboxClient) -> None:
+    user = client.sandbox.ground_truth.user("sandbox_star")
     assert user["follower_count"] > 9000
     assert 4500 <= len(user["followers"]) <= 5000
 
 
-async def test_the_cursor_of_a_follow_list_is_a_time(researcher: SandboxClient) -> None:
+async def test_follow_list_cursor_is_a_time(client: SandboxClient) -> None:
     body = {"username": "sandbox_popular", "max_count": 100}
-    first = (await researcher.post("user/followers", body | {"cursor": 0})).json()
+    first = (await client.post("user/followers", body | {"cursor": 0})).json()
     assert 1_500_000_000 < first["data"]["cursor"] < LATER.timestamp()
     assert first["error"]["message"] == "ok"
-    early = (await researcher.post("user/followers", body | {"cursor": 1_300_000_000})).json()["data"]
+    early = (await client.post("user/followers", body | {"cursor": 1_300_000_000})).json()["data"]
     assert (early["user_followers"], early["has_more"]) == ([], False)
 
 
-async def test_whom_an_account_follows_may_be_private(researcher: SandboxClient) -> None:
-    assert "private" in message(await researcher.post("user/following", {"username": "sandbox_balkon"}))
+async def test_private_following_list_is_refused(client: SandboxClient) -> None:
+    assert "private" in message(await client.post("user/following", {"username": "sandbox_balkon"}))
 
 
 # Videos of accounts
 
 
-async def test_likes_are_refused_unless_public(researcher: SandboxClient) -> None:
-    answer = await researcher.post("user/liked_videos", {"username": "sandbox_beet"}, "liked_videos")
+async def test_likes_are_refused_unless_public(client: SandboxClient) -> None:
+    answer = await client.post("user/liked_videos", {"username": "sandbox_beet"}, "liked_videos")
     assert "is private" in message(answer)
     body = {"username": "sandbox_likes", "max_count": 50}
-    found = await researcher.listed("user/liked_videos", "user_liked_videos", body, "liked_videos")
-    truth = researcher.sandbox.truth.user("sandbox_likes")["liked_videos"]
-    assert list(dict.fromkeys(ids(found))) == truth
-    assert len(truth) > 100
-    first = (await researcher.post("user/liked_videos", body, "liked_videos")).json()["data"]
+    found = await client.listed("user/liked_videos", "user_liked_videos", body, "liked_videos")
+    ground_truth = client.sandbox.ground_truth.user("sandbox_likes")["liked_videos"]
+    assert list(dict.fromkeys(ids(found))) == ground_truth
+    assert len(ground_truth) > 100
+    first = (await client.post("user/liked_videos", body, "liked_videos")).json()["data"]
     assert first["cursor"] > 10**12, "milliseconds, as in the documentation's example"
     assert all(not {"effect_ids", "playlist_id", "voice_to_text"} & set(video) for video in found)
 
 
-async def test_likes_can_be_refused_with_403() -> None:
-    researcher = SandboxClient(SandboxConfig(likes_status=403), FakeClock(LATER))
-    answer = await researcher.post("user/liked_videos", {"username": "sandbox_beet"}, "liked_videos")
+async def test_likes_status_sets_the_refusal_status() -> None:
+    client = SandboxClient(SandboxConfig(likes_status=403), FakeClock(LATER))
+    answer = await client.post("user/liked_videos", {"username": "sandbox_beet"}, "liked_videos")
     message(answer, 403)
 
 
-async def test_reposts_page_by_index_and_pins_do_not_page(researcher: SandboxClient) -> None:
-    truth = researcher.sandbox.truth.user("sandbox_beet")
+async def test_reposts_page_by_index_and_pins_have_one_page(client: SandboxClient) -> None:
+    ground_truth = client.sandbox.ground_truth.user("sandbox_beet")
     body = {"username": "sandbox_beet", "max_count": 5}
-    first = (await researcher.post("user/reposted_videos", body, "reposted_videos")).json()["data"]
+    first = (await client.post("user/reposted_videos", body, "reposted_videos")).json()["data"]
     assert first["cursor"] == 5
-    found = await researcher.listed("user/reposted_videos", "reposted_videos", body, "reposted_videos")
-    assert ids(found) == truth["reposted_videos"]
-    pinned = (await researcher.post("user/pinned_videos", {"username": "sandbox_beet"}, "pinned_videos")).json()["data"]
+    found = await client.listed("user/reposted_videos", "reposted_videos", body, "reposted_videos")
+    assert ids(found) == ground_truth["reposted_videos"]
+    pinned = (await client.post("user/pinned_videos", {"username": "sandbox_beet"}, "pinned_videos")).json()["data"]
     assert set(pinned) == {"pinned_videos_list"}
-    assert ids(pinned["pinned_videos_list"]) == truth["pinned_videos"]
+    assert ids(pinned["pinned_videos_list"]) == ground_truth["pinned_videos"]
     assert {video["username"] for video in pinned["pinned_videos_list"]} == {"sandbox_beet"}
 
 
-async def test_every_name_of_the_panel_does_what_is_said_of_it(researcher: SandboxClient) -> None:
-    truth = researcher.sandbox.truth
-    states = {name: truth.state(name) for name in PANEL}
+async def test_panel_accounts_match_their_descriptions(client: SandboxClient) -> None:
+    ground_truth = client.sandbox.ground_truth
+    states = {name: ground_truth.state(name) for name in PANEL}
     assert states.pop("sandbox_private") == "private"
     assert states.pop("sandbox_missing") == "missing"
     assert set(states.values()) == {"open"}
-    assert truth.user("sandbox_beet")["following"]
-    assert truth.user("sandbox_beet")["pinned_videos"]
+    assert ground_truth.user("sandbox_beet")["following"]
+    assert ground_truth.user("sandbox_beet")["pinned_videos"]
 
 
 # Playlists
 
 
-async def test_a_playlist_of_a_video_holds_it(researcher: SandboxClient) -> None:
-    videos = await researcher.videos(ANYTHING, "20260201", "20260203")
+async def test_playlist_contains_the_video_that_names_it(client: SandboxClient) -> None:
+    videos = await client.videos(ANYTHING, "20260201", "20260203")
     video = next(video for video in videos if "playlist_id" in video)
-    data = (await researcher.post("playlist/info", {"playlist_id": video["playlist_id"]})).json()["data"]
+    data = (await client.post("playlist/info", {"playlist_id": video["playlist_id"]})).json()["data"]
     assert data["playlist_id"] == video["playlist_id"]
     assert video["id"] in data["playlist_video_ids"]
     assert data["playlist_item_total"] == len(data["playlist_video_ids"]) == data["cursor"]
     assert data["has_more"] is False
     for identity in (0, 12345, playlist_id(5, 2900, 3), "x"):
-        message(await researcher.post("playlist/info", {"playlist_id": identity}))
+        message(await client.post("playlist/info", {"playlist_id": identity}))
 
 
-async def test_a_result_may_come_with_status_500() -> None:
-    researcher = SandboxClient(SandboxConfig(playlist_500=True, users_500=1.0), FakeClock(LATER))
-    videos = await researcher.videos(ANYTHING, "20260201", "20260203")
+async def test_correct_result_may_have_status_500() -> None:
+    client = SandboxClient(SandboxConfig(playlist_500=True, users_500=1.0), FakeClock(LATER))
+    videos = await client.videos(ANYTHING, "20260201", "20260203")
     identity = next(video["playlist_id"] for video in videos if "playlist_id" in video)
     for endpoint, body, entity in (
         ("playlist/info", {"playlist_id": identity}, None),
         ("user/info", {"username": "sandbox_beet"}, "users"),
         ("user/followers", {"username": "sandbox_beet"}, None),
     ):
-        answer = await researcher.post(endpoint, body, entity)
+        answer = await client.post(endpoint, body, entity)
         assert answer.status_code == 500
         assert answer.json()["error"]["code"] == "ok"
         assert answer.json()["data"]

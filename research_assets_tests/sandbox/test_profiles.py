@@ -1,4 +1,4 @@
-"""Each profile, met by somebody stubborn who knows no more than the reference says."""
+"""Each profile, collected by a persistent client that follows only the API reference."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -12,70 +12,70 @@ from research_assets_tests.sandbox.client import GARDENING, SandboxClient, ids
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-async def one_week(researcher: SandboxClient, seen: dict[int, Any], met: set[str]) -> bool:
-    """Walk a week once; whether its end was reached by the pages of one and the same search."""
+async def collect_week(client: SandboxClient, seen: dict[int, Any], outcomes: set[str]) -> bool:
+    """Request the pages of a week once. Return whether all of them came from one search."""
     paging: dict[str, Any] = {}
     for _ in range(40):
-        researcher.sandbox.clock.advance(4)
-        answer = await researcher.search(GARDENING, "20260201", "20260207", **paging)
+        client.sandbox.clock.advance(4)
+        answer = await client.search(GARDENING, "20260201", "20260207", **paging)
         try:
             body = answer.json()
         except ValueError:
-            met.add(f"undecodable {answer.status_code}")
+            outcomes.add(f"undecodable {answer.status_code}")
             continue
-        met.add(body["error"]["code"])
+        outcomes.add(body["error"]["code"])
         if answer.status_code == 401:
-            await researcher.log_in()
+            await client.log_in()
         if answer.status_code != 200:
             continue
         data = body["data"]
         old = int(data.get("search_id", paging.get("search_id", 0))) >> 32 < LATER.timestamp() - 100 * 86400
-        met.add("foreign" if paging and old else "own")
+        outcomes.add("foreign" if paging and old else "own")
         seen.update({video["id"]: video for video in data.get("videos", [])})
         if not data["has_more"]:
             return "search_id" in data and not old
         if old:
             return False
         if "cursor" not in data:
-            met.add("no cursor")
+            outcomes.add("no cursor")
             continue
         paging = {"cursor": data["cursor"], "search_id": data["search_id"]}
     return False
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-async def test_persistence_gets_everything_in_every_profile(profile: str) -> None:
-    researcher = SandboxClient(SandboxConfig(profile=profile, research_cap=10**6), FakeClock(LATER))
-    while not researcher.token:
-        answer = await researcher.http.post("/v2/oauth/token/", data={
+async def test_persistent_client_collects_everything_in_every_profile(profile: str) -> None:
+    client = SandboxClient(SandboxConfig(profile=profile, research_cap=10**6), FakeClock(LATER))
+    while not client.token:
+        answer = await client.http.post("/v2/oauth/token/", data={
             "client_key": "sandbox-key", "client_secret": "sandbox-secret", "grant_type": "client_credentials",
         })  # fmt: skip
-        researcher.token = answer.json().get("access_token", "")
-    days = researcher.sandbox.truth.videos(GARDENING, date(2026, 2, 1), date(2026, 2, 7))
-    truth = {video_id for hits in days.values() for video_id in hits.deliverable}
+        client.token = answer.json().get("access_token", "")
+    days = client.sandbox.ground_truth.videos(GARDENING, date(2026, 2, 1), date(2026, 2, 7))
+    ground_truth = {video_id for hits in days.values() for video_id in hits.deliverable}
     seen: dict[int, Any] = {}
-    met: set[str] = set()
-    walks = 0
-    while not await one_week(researcher, seen, met) or walks < 25:
-        walks += 1
-    assert set(seen) == truth
+    outcomes: set[str] = set()
+    passes = 0
+    while not await collect_week(client, seen, outcomes) or passes < 25:
+        passes += 1
+    assert set(seen) == ground_truth
     raw = sum(len(hits.raw) for hits in days.values())
     if profile == "clean":
-        assert met == {"ok", "own"}
-        assert len(truth) > raw * 0.97
+        assert outcomes == {"ok", "own"}
+        assert len(ground_truth) > raw * 0.97
     else:
-        assert 0.5 * raw < len(truth) < 0.85 * raw
-        assert {"invalid_params", "internal_error"} <= met
+        assert 0.5 * raw < len(ground_truth) < 0.85 * raw
+        assert {"invalid_params", "internal_error"} <= outcomes
     if profile == "hostile":
-        assert met >= {"foreign", "no cursor", "undecodable 504", "undecodable 200"}
+        assert outcomes >= {"foreign", "no cursor", "undecodable 504", "undecodable 200"}
         texts = [video["video_description"] + video["username"] for video in seen.values()]
         assert any("\0" in text for text in texts)
 
 
-async def test_texts_are_as_odd_as_recorded() -> None:
-    researcher = SandboxClient(SandboxConfig(), FakeClock(LATER))
+async def test_texts_contain_the_recorded_irregularities() -> None:
+    client = SandboxClient(SandboxConfig(), FakeClock(LATER))
     query = {"not": [{"operation": "EQ", "field_name": "video_id", "field_values": ["1"]}]}
-    videos = await researcher.videos(query, "20260201", "20260203")
+    videos = await client.videos(query, "20260201", "20260203")
     captions = [video["video_description"] for video in videos]
     assert any(caption.endswith(" ") for caption in captions)
     assert any("##" in caption for caption in captions)

@@ -1,4 +1,4 @@
-"""Every way in which the API says no, in the form in which it was recorded."""
+"""All errors of the API in their recorded forms."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -32,7 +32,7 @@ BAD_SEARCHES: dict[str, dict[str, Any]] = {
     "an empty value": query(condition("keyword", "EQ", "")),
     "values that are no text": query({"field_name": "view_count", "operation": "GT", "field_values": [5]}),
     "a value alone": query({"field_name": "keyword", "operation": "EQ", "field_values": "a"}),
-    "a key too many": query(condition("keyword", "EQ", "a") | {"more": 1}),
+    "an unknown key": query(condition("keyword", "EQ", "a") | {"more": 1}),
     "bad region": query(condition("region_code", "EQ", "UK")),
     "bad length": query(condition("video_length", "EQ", "HUGE")),
     "bad number": query(condition("video_id", "EQ", "12x")),
@@ -44,7 +44,7 @@ BAD_SEARCHES: dict[str, dict[str, Any]] = {
     "32 days": {"end_date": "20260304"},
     "max_count 101": {"max_count": 101},
     "max_count 0": {"max_count": 0},
-    "max_count as words": {"max_count": "many"},
+    "max_count as text": {"max_count": "many"},
     "negative cursor": {"cursor": -1},
     "is_random as text": {"is_random": "yes"},
     "cursor beyond the end": {"cursor": 10_000},
@@ -53,7 +53,7 @@ BAD_SEARCHES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def researcher() -> SandboxClient:
+def client() -> SandboxClient:
     return SandboxClient(SandboxConfig(fixed_volume=20), FakeClock(LATER))
 
 
@@ -71,39 +71,39 @@ def check_error(answer: httpx.Response, status: int, code: str, *, gateway: bool
 
 
 @pytest.mark.parametrize("name", BAD_SEARCHES)
-async def test_a_bad_search_is_refused_and_charged(researcher: SandboxClient, name: str) -> None:
-    before = researcher.sandbox.quota.pools["research"].day(LATER).spent
-    check_error(await researcher.post("video/query", GOOD | BAD_SEARCHES[name], "videos"), 400, "invalid_params")
-    assert researcher.sandbox.quota.pools["research"].day(LATER).spent == before + 1
+async def test_invalid_search_is_refused_and_charged(client: SandboxClient, name: str) -> None:
+    before = client.sandbox.quota.pools["research"].day(LATER).used
+    check_error(await client.post("video/query", GOOD | BAD_SEARCHES[name], "videos"), 400, "invalid_params")
+    assert client.sandbox.quota.pools["research"].day(LATER).used == before + 1
 
 
-async def test_the_longest_window_has_31_days(researcher: SandboxClient) -> None:
-    answer = await researcher.post("video/query", GOOD | {"end_date": "20260303"}, "videos")
+async def test_longest_window_has_31_days(client: SandboxClient) -> None:
+    answer = await client.post("video/query", GOOD | {"end_date": "20260303"}, "videos")
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("fields", [{}, {"fields": ""}, {"fields": "id,colour"}, {"fields": "favourites_count"}])
-async def test_fields_are_needed_and_must_be_known(researcher: SandboxClient, fields: dict[str, str]) -> None:
-    check_error(await researcher.post("video/query", GOOD, **fields), 400, "invalid_params")
+async def test_fields_are_required_and_must_be_known(client: SandboxClient, fields: dict[str, str]) -> None:
+    check_error(await client.post("video/query", GOOD, **fields), 400, "invalid_params")
 
 
-async def test_only_the_chosen_fields_come_back(researcher: SandboxClient) -> None:
-    answer = await researcher.post("video/query", GOOD, fields="id, create_time,username")
+async def test_page_contains_only_the_requested_fields(client: SandboxClient) -> None:
+    answer = await client.post("video/query", GOOD, fields="id, create_time,username")
     assert all(set(video) == {"id", "create_time", "username"} for video in answer.json()["data"]["videos"])
-    answer = await researcher.post("video/query", GOOD, fields="username")
+    answer = await client.post("video/query", GOOD, fields="username")
     assert all(set(video) == {"username"} for video in answer.json()["data"]["videos"])
 
 
 @pytest.mark.parametrize("body", [[], "text", None, 7])
-async def test_a_body_that_is_no_object_is_refused(researcher: SandboxClient, body: Any) -> None:
-    check_error(await researcher.post("video/query", body, "videos"), 400, "invalid_params")
+async def test_body_that_is_not_an_object_is_refused(client: SandboxClient, body: Any) -> None:
+    check_error(await client.post("video/query", body, "videos"), 400, "invalid_params")
 
 
-async def test_an_empty_group_is_taken_or_fails_as_the_profile_says() -> None:
+async def test_empty_group_is_accepted_or_fails_as_configured() -> None:
     body = GOOD | {"query": ANYTHING | {"or": []}}
     for fails in (False, True):
-        researcher = SandboxClient(SandboxConfig(fixed_volume=20, empty_group_500=fails), FakeClock(LATER))
-        answer = await researcher.post("video/query", body, "videos")
+        client = SandboxClient(SandboxConfig(fixed_volume=20, empty_group_500=fails), FakeClock(LATER))
+        answer = await client.post("video/query", body, "videos")
         if fails:
             check_error(answer, 500, "internal_error")
         else:
@@ -111,39 +111,39 @@ async def test_an_empty_group_is_taken_or_fails_as_the_profile_says() -> None:
 
 
 @pytest.mark.parametrize("token", ["", "Bearer", "Bearer clt.wrong", "Basic abc"])
-async def test_a_wrong_token_is_401_and_costs_nothing(token: str) -> None:
-    researcher = SandboxClient(SandboxConfig(fixed_volume=20), FakeClock(LATER))
+async def test_invalid_token_is_401_and_not_charged(token: str) -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=20), FakeClock(LATER))
     headers = {"Authorization": token} if token else {}
-    answer = await researcher.http.post("/v2/research/video/query/", json=GOOD, headers=headers)
+    answer = await client.http.post("/v2/research/video/query/", json=GOOD, headers=headers)
     check_error(answer, 401, "access_token_invalid", gateway=True)
-    assert researcher.sandbox.quota.pools["research"].day(LATER).spent == 0
+    assert client.sandbox.quota.pools["research"].day(LATER).used == 0
 
 
-async def test_a_token_ends_after_two_hours() -> None:
-    researcher = SandboxClient(SandboxConfig(fixed_volume=20), FakeClock(LATER))
-    assert (await researcher.post("video/query", GOOD, "videos")).status_code == 200
-    researcher.sandbox.clock.advance(7199)
-    assert (await researcher.post("video/query", GOOD, "videos")).status_code == 200
-    researcher.sandbox.clock.advance(1)
-    assert (await researcher.post("video/query", GOOD, "videos")).status_code == 401
-    await researcher.log_in()
-    assert (await researcher.post("video/query", GOOD, "videos")).status_code == 200
+async def test_token_expires_after_two_hours() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=20), FakeClock(LATER))
+    assert (await client.post("video/query", GOOD, "videos")).status_code == 200
+    client.sandbox.clock.advance(7199)
+    assert (await client.post("video/query", GOOD, "videos")).status_code == 200
+    client.sandbox.clock.advance(1)
+    assert (await client.post("video/query", GOOD, "videos")).status_code == 401
+    await client.log_in()
+    assert (await client.post("video/query", GOOD, "videos")).status_code == 200
 
 
 @pytest.mark.parametrize("alone", [False, True])
-async def test_a_new_token_may_end_the_old_one(alone: bool) -> None:
-    researcher = SandboxClient(SandboxConfig(fixed_volume=20, single_token=alone), FakeClock(LATER))
-    await researcher.log_in()
-    old = researcher.token
-    await researcher.log_in()
-    assert old != researcher.token
-    researcher.token = old
-    assert (await researcher.post("video/query", GOOD, "videos")).status_code == (401 if alone else 200)
+async def test_new_token_revokes_the_old_one_if_configured(alone: bool) -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=20, single_token=alone), FakeClock(LATER))
+    await client.log_in()
+    old = client.token
+    await client.log_in()
+    assert old != client.token
+    client.token = old
+    assert (await client.post("video/query", GOOD, "videos")).status_code == (401 if alone else 200)
 
 
-async def test_a_token_is_flat_and_its_failures_too() -> None:
-    researcher = SandboxClient(SandboxConfig(), FakeClock(LATER))
-    good = (await researcher.http.post("/v2/oauth/token/", data=FORM)).json()
+async def test_token_answers_are_flat() -> None:
+    client = SandboxClient(SandboxConfig(), FakeClock(LATER))
+    good = (await client.http.post("/v2/oauth/token/", data=FORM)).json()
     assert set(good) == {"access_token", "expires_in", "token_type"}
     assert good["access_token"].startswith("clt.")
     assert good["expires_in"] == 7200
@@ -153,41 +153,41 @@ async def test_a_token_is_flat_and_its_failures_too() -> None:
         "invalid_request": {"client_key": "sandbox-key"},
     }
     for error, form in wrong.items():
-        answer = await researcher.http.post("/v2/oauth/token/", data=form)
+        answer = await client.http.post("/v2/oauth/token/", data=form)
         assert answer.status_code == 401
         assert set(answer.json()) == {"error", "error_description", "log_id"}
         assert answer.json()["error"] == error
         assert "no" not in answer.json()["error_description"].split()
 
 
-async def test_token_failures_can_come_with_status_200_or_out_of_the_blue() -> None:
+async def test_token_failures_have_the_configured_status_or_occur_at_random() -> None:
     config = SandboxConfig(token_error_status=200, p_token_failure=0.5)
-    researcher = SandboxClient(config, FakeClock(LATER))
-    answers = [await researcher.http.post("/v2/oauth/token/", data=FORM) for _ in range(20)]
+    client = SandboxClient(config, FakeClock(LATER))
+    answers = [await client.http.post("/v2/oauth/token/", data=FORM) for _ in range(20)]
     assert {answer.json().get("error") for answer in answers} == {None, "temporarily_unavailable"}
-    bad = [await researcher.http.post("/v2/oauth/token/", data={}) for _ in range(20)]
+    bad = [await client.http.post("/v2/oauth/token/", data={}) for _ in range(20)]
     assert {answer.status_code for answer in bad} == {200, 503}
 
 
-async def test_follow_lists_can_be_out_of_scope() -> None:
-    researcher = SandboxClient(SandboxConfig(follow_scope=False), FakeClock(LATER))
+async def test_follow_lists_require_their_scope() -> None:
+    client = SandboxClient(SandboxConfig(follow_scope=False), FakeClock(LATER))
     for endpoint in ("user/followers", "user/following"):
-        answer = await researcher.post(endpoint, {"username": "sandbox_beet"})
+        answer = await client.post(endpoint, {"username": "sandbox_beet"})
         check_error(answer, 401, "scope_not_authorized", gateway=True)
-    assert (await researcher.post("user/info", {"username": "sandbox_beet"}, "users")).status_code == 200
+    assert (await client.post("user/info", {"username": "sandbox_beet"}, "users")).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/v2/research/video/query", "/v2/research/tts/shop/", "/v2/research/hashtag/query/"])
-async def test_what_does_not_exist_is_404(researcher: SandboxClient, path: str) -> None:
-    assert (await researcher.http.post(path, json={})).status_code == 404
+async def test_unknown_path_is_404(client: SandboxClient, path: str) -> None:
+    assert (await client.http.post(path, json={})).status_code == 404
 
 
-async def test_reading_needs_post(researcher: SandboxClient) -> None:
-    assert (await researcher.http.get("/v2/research/video/query/")).status_code == 404
+async def test_get_of_a_data_endpoint_is_404(client: SandboxClient) -> None:
+    assert (await client.http.get("/v2/research/video/query/")).status_code == 404
 
 
-async def test_success_has_an_envelope_and_no_null(researcher: SandboxClient) -> None:
-    answer = await researcher.post("video/query", GOOD, "videos")
+async def test_success_has_an_envelope_without_nulls(client: SandboxClient) -> None:
+    answer = await client.post("video/query", GOOD, "videos")
     assert answer.headers["date"] == "Sun, 01 Nov 2026 05:06:07 GMT"
     assert answer.headers["content-type"].startswith("application/json")
     assert b'": ' not in answer.content
@@ -195,5 +195,5 @@ async def test_success_has_an_envelope_and_no_null(researcher: SandboxClient) ->
     assert answer.json()["error"]["code"] == "ok"
     orders = {tuple(video) for video in answer.json()["data"]["videos"]}
     assert len(orders) > 10
-    tops = {tuple((await researcher.post("video/query", GOOD, "videos")).json()) for _ in range(12)}
+    tops = {tuple((await client.post("video/query", GOOD, "videos")).json()) for _ in range(12)}
     assert len(tops) == 2

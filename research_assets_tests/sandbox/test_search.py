@@ -29,48 +29,48 @@ def refused(answer: Any) -> str:
         SandboxConfig(fixed_volume=40, profile="typical", **QUIET),
     ],
 )
-async def test_the_pages_of_a_search_are_the_truth(config: SandboxConfig) -> None:
-    researcher = SandboxClient(config, FakeClock(LATER))
-    pages = [page async for page in researcher.pages(GARDENING, "20260201", "20260205")]
-    truth = researcher.sandbox.truth.videos(GARDENING, FIRST, LAST)
+async def test_search_pages_equal_the_ground_truth(config: SandboxConfig) -> None:
+    client = SandboxClient(config, FakeClock(LATER))
+    pages = [page async for page in client.pages(GARDENING, "20260201", "20260205")]
+    ground_truth = client.sandbox.ground_truth.videos(GARDENING, FIRST, LAST)
     found = [video for page in pages for video in page["videos"]]
-    assert sorted(ids(found)) == sorted(i for day in truth.values() for i in day.deliverable)
+    assert sorted(ids(found)) == sorted(i for day in ground_truth.values() for i in day.deliverable)
     assert ids(found) == sorted(set(ids(found)), reverse=True)
-    assert pages[-1]["cursor"] == sum(len(day.raw) for day in truth.values())
+    assert pages[-1]["cursor"] == sum(len(day.raw) for day in ground_truth.values())
     assert [page["cursor"] for page in pages[:-1]] == [100 * n for n in range(1, len(pages))]
     for video in found:
         day = datetime.fromtimestamp(video["create_time"], UTC).date()
-        assert video["id"] in truth[day].deliverable
+        assert video["id"] in ground_truth[day].deliverable
         assert None not in video.values()
 
 
-async def test_seven_days_of_950_are_67_pages() -> None:
-    researcher = SandboxClient(SandboxConfig(fixed_volume=950), FakeClock(LATER))
-    assert len(await researcher.videos(ANYTHING, "20260201", "20260207")) == 6650
-    assert researcher.sandbox.quota.pools["research"].day(LATER).spent == 67
+async def test_seven_days_of_950_videos_take_67_pages() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=950), FakeClock(LATER))
+    assert len(await client.videos(ANYTHING, "20260201", "20260207")) == 6650
+    assert client.sandbox.quota.pools["research"].day(LATER).used == 67
 
 
-async def test_both_ends_of_a_window_are_inside() -> None:
-    researcher = SandboxClient(SandboxConfig(fixed_volume=100), FakeClock(LATER))
-    found = await researcher.videos(ANYTHING, "20260203", "20260203")
+async def test_window_includes_both_ends() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=100), FakeClock(LATER))
+    found = await client.videos(ANYTHING, "20260203", "20260203")
     times = sorted(video["create_time"] for video in found)
     midnight = datetime(2026, 2, 3, tzinfo=UTC)
     assert times[0] == midnight.timestamp()
     assert midnight + timedelta(hours=23) < datetime.fromtimestamp(times[-1], UTC) < midnight + timedelta(days=1)
 
 
-async def test_counts_grow_with_age_and_lag_behind() -> None:
+async def test_counts_grow_with_age_and_lag() -> None:
     found = {}
     for lag in (0.0, 10.0):
-        researcher = SandboxClient(
+        client = SandboxClient(
             SandboxConfig(fixed_volume=50, count_lag_days=lag), FakeClock(datetime(2026, 2, 8, tzinfo=UTC))
         )
         views = []
         for _ in range(3):
-            videos = await researcher.videos(ANYTHING, "20260205", "20260205")
+            videos = await client.videos(ANYTHING, "20260205", "20260205")
             views.append(sum(video["view_count"] for video in videos))
-            researcher.sandbox.clock.advance(40 * 86400)
-            await researcher.log_in()
+            client.sandbox.clock.advance(40 * 86400)
+            await client.log_in()
         found[lag] = views
     assert found[0.0][0] < found[0.0][1] < found[0.0][2] == found[10.0][2]
     assert found[10.0][0] < found[0.0][0]
@@ -105,101 +105,101 @@ QUERIES: list[tuple[dict[str, Any], Any]] = [
 
 
 @pytest.mark.parametrize(("query", "holds"), QUERIES, ids=[str(query) for query, _ in QUERIES])
-async def test_a_query_finds_what_it_says_and_nothing_else(query: dict[str, Any], holds: Any) -> None:
-    researcher = SandboxClient(SandboxConfig(videos_per_day=300), FakeClock(LATER))
+async def test_query_returns_exactly_the_matching_videos(query: dict[str, Any], holds: Any) -> None:
+    client = SandboxClient(SandboxConfig(videos_per_day=300), FakeClock(LATER))
     everything = {"not": [condition("video_id", "EQ", "1")]}
-    videos = await researcher.videos(everything, "20260201", "20260203")
-    found = await researcher.videos(query, "20260201", "20260203")
+    videos = await client.videos(everything, "20260201", "20260203")
+    found = await client.videos(query, "20260201", "20260203")
     assert ids(found) == [video["id"] for video in videos if holds(video)]
 
 
 @pytest.mark.parametrize("config", [SandboxConfig(), SandboxConfig(fixed_volume=200)])
-async def test_videos_are_found_by_id_music_and_name(config: SandboxConfig) -> None:
-    researcher = SandboxClient(config, FakeClock(LATER))
-    some = (await researcher.videos(GARDENING, "20260201", "20260202"))[3:40:9]
+async def test_search_finds_videos_by_id_and_username(config: SandboxConfig) -> None:
+    client = SandboxClient(config, FakeClock(LATER))
+    some = (await client.videos(GARDENING, "20260201", "20260202"))[3:40:9]
     named = {"and": [condition("video_id", "IN", *(str(i) for i in ids(some)), "123")]}
-    assert ids(await researcher.videos(named, "20260201", "20260202")) == ids(some)
-    assert await researcher.videos(named, "20260205", "20260206") == []
+    assert ids(await client.videos(named, "20260201", "20260202")) == ids(some)
+    assert await client.videos(named, "20260205", "20260206") == []
     by_name = {"and": [condition("username", "EQ", some[0]["username"])]}
-    found = await researcher.videos(by_name, "20260201", "20260202")
+    found = await client.videos(by_name, "20260201", "20260202")
     assert {video["username"] for video in found} == {some[0]["username"]}
 
 
-async def test_nothing_found_has_no_search_id() -> None:
-    researcher = SandboxClient(SandboxConfig(), FakeClock(LATER))
+async def test_search_without_hits_has_no_search_id() -> None:
+    client = SandboxClient(SandboxConfig(), FakeClock(LATER))
     for _ in range(6):
         query = {"and": [condition("hashtag_name", "EQ", "nobodyeverusedthis")]}
-        data = (await researcher.search(query, "20260201", "20260202")).json()["data"]
+        data = (await client.search(query, "20260201", "20260202")).json()["data"]
         assert "search_id" not in data
         assert data["has_more"] is False
         assert not data.get("videos")
 
 
-async def test_a_search_id_is_text_whose_time_lies_some_minutes_back() -> None:
-    researcher = SandboxClient(SandboxConfig(fixed_volume=10), FakeClock(LATER))
-    data = (await researcher.search(ANYTHING, "20260201", "20260202")).json()["data"]
+async def test_search_id_is_text_with_a_time_some_minutes_ago() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=10), FakeClock(LATER))
+    data = (await client.search(ANYTHING, "20260201", "20260202")).json()["data"]
     assert isinstance(data["search_id"], str)
     assert 7 * 60 <= LATER.timestamp() - (int(data["search_id"]) >> 32) <= 75 * 60
 
 
-async def test_a_random_draw_differs_from_call_to_call() -> None:
-    researcher = SandboxClient(SandboxConfig(fixed_volume=400), FakeClock(LATER))
-    draws = [(await researcher.search(ANYTHING, "20260201", "20260201", is_random=True)).json() for _ in range(2)]
+async def test_random_sample_differs_between_calls() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=400), FakeClock(LATER))
+    draws = [(await client.search(ANYTHING, "20260201", "20260201", is_random=True)).json() for _ in range(2)]
     one, other = (ids(draw["data"]["videos"]) for draw in draws)
     assert len(one) == len(other) == 100
     assert one != other
 
 
-async def test_null_and_empty_paging_mean_the_first_page() -> None:
-    researcher = SandboxClient(SandboxConfig(fixed_volume=150), FakeClock(LATER))
-    plain = await researcher.search(ANYTHING, "20260201", "20260201")
-    empty = await researcher.search(ANYTHING, "20260201", "20260201", cursor=None, search_id="", is_random=None)
+async def test_null_and_empty_paging_return_the_first_page() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=150), FakeClock(LATER))
+    plain = await client.search(ANYTHING, "20260201", "20260201")
+    empty = await client.search(ANYTHING, "20260201", "20260201", cursor=None, search_id="", is_random=None)
     assert ids(plain.json()["data"]["videos"]) == ids(empty.json()["data"]["videos"])
 
 
-async def test_a_fresh_search_id_is_refused_once() -> None:
-    researcher = SandboxClient(SandboxConfig(fixed_volume=150, fresh_search_id_refusals=1), FakeClock(LATER))
-    first = (await researcher.search(ANYTHING, "20260201", "20260201")).json()["data"]
+async def test_fresh_search_id_is_refused_once() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=150, fresh_search_id_refusals=1), FakeClock(LATER))
+    first = (await client.search(ANYTHING, "20260201", "20260201")).json()["data"]
     paging = {"cursor": first["cursor"], "search_id": first["search_id"]}
-    message = refused(await researcher.search(ANYTHING, "20260201", "20260201", **paging))
+    message = refused(await client.search(ANYTHING, "20260201", "20260201", **paging))
     assert message == f"Search Id {first['search_id']} is invalid or expired"
-    second = await researcher.search(ANYTHING, "20260201", "20260201", **paging)
+    second = await client.search(ANYTHING, "20260201", "20260201", **paging)
     assert len(second.json()["data"]["videos"]) == 50
 
 
-async def test_a_fresh_search_id_works_after_ten_seconds_and_ends_after_its_life() -> None:
-    researcher = SandboxClient(
+async def test_fresh_search_id_works_after_ten_seconds_and_expires() -> None:
+    client = SandboxClient(
         SandboxConfig(fixed_volume=150, p_fresh_search_id=1.0, search_lifetime=3600), FakeClock(LATER)
     )
-    first = (await researcher.search(ANYTHING, "20260201", "20260201")).json()["data"]
+    first = (await client.search(ANYTHING, "20260201", "20260201")).json()["data"]
     paging = {"cursor": first["cursor"], "search_id": first["search_id"]}
-    refused(await researcher.search(ANYTHING, "20260201", "20260201", **paging))
-    researcher.sandbox.clock.advance(10)
-    assert (await researcher.search(ANYTHING, "20260201", "20260201", **paging)).status_code == 200
-    researcher.sandbox.clock.advance(3600)
-    refused(await researcher.search(ANYTHING, "20260201", "20260201", **paging))
+    refused(await client.search(ANYTHING, "20260201", "20260201", **paging))
+    client.sandbox.clock.advance(10)
+    assert (await client.search(ANYTHING, "20260201", "20260201", **paging)).status_code == 200
+    client.sandbox.clock.advance(3600)
+    refused(await client.search(ANYTHING, "20260201", "20260201", **paging))
 
 
-async def test_a_search_id_belongs_to_its_query() -> None:
-    researcher = SandboxClient(SandboxConfig(fixed_volume=150), FakeClock(LATER))
-    first = (await researcher.search(ANYTHING, "20260201", "20260201")).json()["data"]
+async def test_search_id_works_only_for_its_query() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=150), FakeClock(LATER))
+    first = (await client.search(ANYTHING, "20260201", "20260201")).json()["data"]
     paging = {"cursor": 100, "search_id": first["search_id"]}
-    refused(await researcher.search(GARDENING, "20260201", "20260201", **paging))
-    refused(await researcher.search(ANYTHING, "20260201", "20260202", **paging))
-    refused(await researcher.search(ANYTHING, "20260201", "20260201", cursor=100, search_id="77"))
-    refused(await researcher.search(ANYTHING, "20260201", "20260201", **(paging | {"cursor": 151})))
+    refused(await client.search(GARDENING, "20260201", "20260201", **paging))
+    refused(await client.search(ANYTHING, "20260201", "20260202", **paging))
+    refused(await client.search(ANYTHING, "20260201", "20260201", cursor=100, search_id="77"))
+    refused(await client.search(ANYTHING, "20260201", "20260201", **(paging | {"cursor": 151})))
 
 
-async def test_a_renewed_search_id_goes_on_where_the_first_was() -> None:
-    researcher = SandboxClient(SandboxConfig(fixed_volume=350, p_new_search_id=1.0), FakeClock(LATER))
-    pages = [page async for page in researcher.pages(ANYTHING, "20260201", "20260201")]
+async def test_renewed_search_id_continues_the_search() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=350, p_new_search_id=1.0), FakeClock(LATER))
+    pages = [page async for page in client.pages(ANYTHING, "20260201", "20260201")]
     assert len({page["search_id"] for page in pages}) == 4
     assert sum(len(page["videos"]) for page in pages) == 350
 
 
-async def test_a_page_from_an_older_search_is_sparse_lower_case_and_overlaps() -> None:
-    researcher = SandboxClient(SandboxConfig(fixed_volume=600, foreign_page_searches=1), FakeClock(LATER))
-    pages = [page async for page in researcher.pages(ANYTHING, "20260201", "20260201")]
+async def test_foreign_page_is_sparse_lower_case_and_overlaps() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=600, foreign_page_searches=1), FakeClock(LATER))
+    pages = [page async for page in client.pages(ANYTHING, "20260201", "20260201")]
     assert len(pages) == 2
     first, second = pages
     assert int(first["search_id"]) >> 32 > (int(second["search_id"]) >> 32) + 200 * 86400
@@ -207,56 +207,54 @@ async def test_a_page_from_an_older_search_is_sparse_lower_case_and_overlaps() -
     assert {video["region_code"] for video in second["videos"]} == {"de"}
     assert len(second["videos"]) < 100
     assert max(ids(second["videos"])) > min(ids(first["videos"])) or len(ids(second["videos"])) < 60
-    again = [page async for page in researcher.pages(ANYTHING, "20260201", "20260201")]
+    again = [page async for page in client.pages(ANYTHING, "20260201", "20260201")]
     assert sum(len(page["videos"]) for page in again) == 600
 
 
-async def test_a_window_with_a_dead_day_always_fails_and_the_others_never() -> None:
-    researcher = SandboxClient(
-        SandboxConfig(fixed_volume=10, dead_days=frozenset({date(2026, 2, 3)})), FakeClock(LATER)
-    )
+async def test_only_windows_with_a_dead_day_fail() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=10, dead_days=frozenset({date(2026, 2, 3)})), FakeClock(LATER))
     for start, end in (("20260201", "20260214"), ("20260203", "20260203"), ("20260202", "20260203")):
-        answer = await researcher.search(ANYTHING, start, end)
+        answer = await client.search(ANYTHING, start, end)
         assert answer.status_code == 500
         assert answer.json()["error"]["code"] == "internal_error"
-    assert len(await researcher.videos(ANYTHING, "20260204", "20260214")) == 110
+    assert len(await client.videos(ANYTHING, "20260204", "20260214")) == 110
 
 
-async def test_silence_is_no_error() -> None:
+async def test_empty_searches_and_days_return_no_error() -> None:
     config = SandboxConfig(fixed_volume=10, empty_days=frozenset({date(2026, 2, 3)}), empty_searches=1)
-    researcher = SandboxClient(config, FakeClock(LATER))
-    assert await researcher.videos(ANYTHING, "20260201", "20260205") == []
-    assert len(await researcher.videos(ANYTHING, "20260201", "20260205")) == 40
-    assert len(researcher.sandbox.truth.videos(ANYTHING, FIRST, LAST)[date(2026, 2, 3)].raw) == 10
+    client = SandboxClient(config, FakeClock(LATER))
+    assert await client.videos(ANYTHING, "20260201", "20260205") == []
+    assert len(await client.videos(ANYTHING, "20260201", "20260205")) == 40
+    assert len(client.sandbox.ground_truth.videos(ANYTHING, FIRST, LAST)[date(2026, 2, 3)].raw) == 10
 
 
-async def test_broken_paging_loses_no_row() -> None:
+async def test_paging_faults_lose_no_row() -> None:
     config = SandboxConfig(fixed_volume=950, p_no_cursor=0.2, p_stuck_cursor=0.3, p_empty_page=0.4)
-    researcher = SandboxClient(config, FakeClock(LATER))
+    client = SandboxClient(config, FakeClock(LATER))
     seen: set[int] = set()
-    met = set()
+    outcomes = set()
     paging: dict[str, Any] = {}
     for _ in range(200):
-        data = (await researcher.search(ANYTHING, "20260201", "20260202", **paging)).json()["data"]
+        data = (await client.search(ANYTHING, "20260201", "20260202", **paging)).json()["data"]
         seen.update(ids(data["videos"]))
         if not data["has_more"]:
             break
         before = paging.get("cursor", 0)
-        met.add("no cursor" if "cursor" not in data else "stuck" if data["cursor"] == before else "fine")
-        met.add("rows" if data["videos"] else "empty")
+        outcomes.add("no cursor" if "cursor" not in data else "stuck" if data["cursor"] == before else "fine")
+        outcomes.add("rows" if data["videos"] else "empty")
         paging = {"cursor": max(len(seen) // 100 * 100, before), "search_id": data["search_id"]}
-    assert met == {"no cursor", "stuck", "fine", "rows", "empty"}
+    assert outcomes == {"no cursor", "stuck", "fine", "rows", "empty"}
     assert len(seen) == 1900
 
 
 @pytest.mark.parametrize("username_batch", [0, 3])
-async def test_a_name_breaks_a_batch_and_so_does_a_large_one(username_batch: int) -> None:
+async def test_breaking_username_and_large_batch_fail(username_batch: int) -> None:
     config = SandboxConfig(breaking_usernames=frozenset({"sandbox_star"}), username_batch=username_batch)
-    researcher = SandboxClient(config, FakeClock(LATER))
+    client = SandboxClient(config, FakeClock(LATER))
 
     async def status(*names: str) -> int:
         query = {"and": [condition("username", "IN", *names)]}
-        return (await researcher.search(query, "20260201", "20260202")).status_code
+        return (await client.search(query, "20260201", "20260202")).status_code
 
     assert await status("sandbox_star", "sandbox_beet") == 500
     assert await status("sandbox_star") == 200

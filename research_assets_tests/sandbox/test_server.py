@@ -14,7 +14,7 @@ from research_assets.sandbox.server import PortInUse, command, run_in_thread
 from research_assets_tests.sandbox.client import ANYTHING, FORM
 
 
-def test_a_page_over_http() -> None:
+def test_server_answers_over_http() -> None:
     with run_in_thread(SandboxConfig(fixed_volume=150, start_time=datetime(2026, 3, 1, tzinfo=UTC))) as sandbox:
         with httpx.Client(base_url=sandbox.url) as http:
             token = http.post("/v2/oauth/token/", data=FORM).json()["access_token"]
@@ -27,20 +27,20 @@ def test_a_page_over_http() -> None:
             assert answer.headers.get_list("date")[0].startswith("Sun, 01 Mar 2026")
             assert len(answer.headers.get_list("date")) == 1
             assert "simulated" in http.get("/").text
-        assert sandbox.state["pools"]["research"]["spent"] == 1
+        assert sandbox.state["pools"]["research"]["used"] == 1
         assert sandbox.url.startswith("http://127.0.0.1:")
     with pytest.raises(httpx.ConnectError):
         httpx.get(sandbox.url)
 
 
-def test_two_sandboxes_side_by_side_know_nothing_of_each_other() -> None:
+def test_two_sandboxes_are_independent() -> None:
     with run_in_thread(SandboxConfig(fixed_volume=1)) as one, run_in_thread(SandboxConfig(fixed_volume=2)) as other:
         httpx.post(f"{one.url}/v2/oauth/token/", data=FORM)
         assert one.state["requests"] == {"oauth/token": 1}
         assert other.state["requests"] == {}
 
 
-def test_a_port_in_use_is_a_clear_error() -> None:
+def test_port_in_use_is_reported() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -52,30 +52,30 @@ def test_a_port_in_use_is_a_clear_error() -> None:
     assert f"could not listen on port {port}" in result.output
 
 
-def test_a_bad_option_is_refused() -> None:
+def test_command_refuses_an_invalid_option() -> None:
     assert CliRunner().invoke(command, ["--profile", "nasty"]).exit_code == 2
     result = CliRunner().invoke(command, ["--fixed-volume", "9999999"])
     assert result.exit_code == 1
     assert "between 0 and 1,000,000" in result.output
 
 
-def test_the_module_serves_and_says_how_to_use_it() -> None:
+def test_module_serves_and_prints_its_variables() -> None:
     options = ["--port", "0", "--fixed-volume", "3", "--start-time", "2026-03-01", "--quota", "7"]
     server = subprocess.Popen(
         [sys.executable, "-m", "research_assets.sandbox", *options], stdout=subprocess.PIPE, text=True
     )
     try:
         assert server.stdout
-        said = ""
+        output = ""
         for line in server.stdout:
-            said += line
+            output += line
             if "Ctrl-C" in line:
                 break
-        url = next(line for line in said.splitlines() if "TIKTOK_API_URL" in line).split("=")[1]
+        url = next(line for line in output.splitlines() if "TIKTOK_API_URL" in line).split("=")[1]
         state = httpx.get(f"{url}/sandbox/state").json()
         assert state["pools"]["research"]["cap"] == 7
         assert state["now"].startswith("2026-03-01T00:00")
-        assert "sandbox-key" in said
+        assert "sandbox-key" in output
     finally:
         server.terminate()
         server.wait(20)

@@ -17,7 +17,7 @@ FEBRUARY = date(2026, 2, 1).toordinal() - EPOCH
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
 
 
-def test_a_world_is_the_same_whenever_and_in_whatever_order_it_is_asked_about() -> None:
+def test_world_does_not_depend_on_time_or_order_of_access() -> None:
     one, other = create_app(SandboxConfig()).world, create_app(SandboxConfig(), FakeClock()).world
     days = list(range(FEBRUARY, FEBRUARY + 5))
     forward = {day: [video.id for video in one.social.day(day)] for day in days}
@@ -27,12 +27,12 @@ def test_a_world_is_the_same_whenever_and_in_whatever_order_it_is_asked_about() 
     assert [video.caption for video in one.social.day(FEBRUARY)] == [v.caption for v in other.social.day(FEBRUARY)]
 
 
-def test_another_seed_makes_another_world() -> None:
+def test_seed_determines_the_world() -> None:
     one, other = create_app(SandboxConfig(seed=1)).world, create_app(SandboxConfig(seed=2)).world
     assert {v.id for v in one.social.day(FEBRUARY)}.isdisjoint(v.id for v in other.social.day(FEBRUARY))
 
 
-def test_days_are_forgotten_and_come_back_the_same() -> None:
+def test_evicted_days_are_regenerated_identically() -> None:
     world = create_app(SandboxConfig(videos_per_day=3)).world
     before = [video.id for video in world.social.day(FEBRUARY)]
     for day in range(FEBRUARY - 200, FEBRUARY):
@@ -40,9 +40,9 @@ def test_days_are_forgotten_and_come_back_the_same() -> None:
     assert [video.id for video in world.social.day(FEBRUARY)] == before
 
 
-def test_the_demo_study_finds_about_a_hundred_hits_a_day() -> None:
+def test_demo_study_has_about_a_hundred_hits_per_day() -> None:
     sandbox = create_app(SandboxConfig(profile="typical"), FakeClock(LATER))
-    days = sandbox.truth.videos(GARDENING, date(2026, 2, 1), date(2026, 2, 14))
+    days = sandbox.ground_truth.videos(GARDENING, date(2026, 2, 1), date(2026, 2, 14))
     hits = [video_id for day in days.values() for video_id in day.raw]
     assert 1300 <= len(hits) <= 2000
     assert all(60 <= len(day.raw) <= 200 for day in days.values())
@@ -51,7 +51,7 @@ def test_the_demo_study_finds_about_a_hundred_hits_a_day() -> None:
     assert sum(video.comments > 0 for video in videos) < len(videos) / 5
 
 
-def test_a_video_is_found_again_by_its_id_alone() -> None:
+def test_world_finds_a_video_by_its_id() -> None:
     world = create_app(SandboxConfig()).world
     videos = world.social.day(FEBRUARY)
     assert len({video.id for video in videos}) == len(videos)
@@ -68,7 +68,7 @@ def test_a_video_is_found_again_by_its_id_alone() -> None:
     days=st.integers(0, 3),
     data=st.data(),
 )
-def test_ids_lead_back_to_their_place(bits: int, upload: int, days: int, data: st.DataObject) -> None:
+def test_ids_encode_their_position(bits: int, upload: int, days: int, data: st.DataObject) -> None:
     layout = IdLayout(bits)
     index = data.draw(st.integers(0, (1 << bits) - 1))
     video_id = layout.video_id(upload, upload // DAY + days, index, data.draw(st.integers(0, 1 << 20)))
@@ -83,7 +83,7 @@ def test_ids_lead_back_to_their_place(bits: int, upload: int, days: int, data: s
 
 
 @given(final=st.integers(1, 5000), data=st.data())
-def test_the_time_of_a_comment_is_that_at_which_the_count_passes_it(final: int, data: st.DataObject) -> None:
+def test_comment_time_is_when_the_count_exceeds_its_number(final: int, data: st.DataObject) -> None:
     number = data.draw(st.integers(0, final - 1))
     age = age_at_count(final, number)
     assert count_at_age(final, age) > number
@@ -91,15 +91,15 @@ def test_the_time_of_a_comment_is_that_at_which_the_count_passes_it(final: int, 
 
 
 @given(final=st.integers(0, 10**7), ages=st.lists(st.floats(-1e6, 1e8), min_size=2, max_size=5))
-def test_counts_never_fall_and_end_where_they_should(final: int, ages: list[float]) -> None:
+def test_counts_never_decrease_and_reach_their_final_value(final: int, ages: list[float]) -> None:
     counts = [count_at_age(final, age) for age in sorted(ages)]
     assert counts == sorted(counts)
     assert count_at_age(final, 61 * DAY) == final
 
 
-def test_a_thread_and_the_count_of_its_video_agree_at_any_moment() -> None:
+def test_thread_and_comment_count_agree_at_any_time() -> None:
     sandbox = create_app(SandboxConfig())
-    threads = sandbox.truth._threads
+    threads = sandbox.ground_truth._threads
     video = max(sandbox.world.social.day(FEBRUARY), key=lambda video: (video.comments < 800, video.comments))
     assert video.comments > 20
     comments = threads.thread(video)
@@ -111,30 +111,30 @@ def test_a_thread_and_the_count_of_its_video_agree_at_any_moment() -> None:
         assert comment.parent is None or comments[comment.parent].create_time <= comment.create_time
 
 
-def test_followers_and_following_are_one_graph() -> None:
+def test_followers_and_following_agree() -> None:
     sandbox = create_app(SandboxConfig(), FakeClock(LATER))
-    network, at = sandbox.truth._network, LATER.timestamp()
+    network, at = sandbox.ground_truth._network, LATER.timestamp()
     for creator in sandbox.world.accounts.creators[:40]:
-        for moment, follower in network.followers(creator, at)[:5]:
-            assert (moment, creator.index) in network.following(sandbox.world.accounts[follower], at)
-    watcher = sandbox.world.accounts[20_000]
-    for moment, followed in network.following(watcher, at):
-        assert (moment, watcher.index) in network.followers(sandbox.world.accounts[followed], at) or (
+        for followed_at, follower in network.followers(creator, at)[:5]:
+            assert (followed_at, creator.index) in network.following(sandbox.world.accounts[follower], at)
+    account = sandbox.world.accounts[20_000]
+    for followed_at, followed in network.following(account, at):
+        assert (followed_at, account.index) in network.followers(sandbox.world.accounts[followed], at) or (
             network.follower_count(sandbox.world.accounts[followed], at) > 5000
         )
 
 
-def test_a_graph_grows_and_relations_keep_their_moment() -> None:
+def test_graph_grows_and_relations_keep_their_time() -> None:
     sandbox = create_app(SandboxConfig())
-    network, account = sandbox.truth._network, sandbox.world.accounts.creators[2]
+    network, account = sandbox.ground_truth._network, sandbox.world.accounts.creators[2]
     early = network.followers(account, (LATER - timedelta(days=200)).timestamp())
     late = network.followers(account, LATER.timestamp())
     assert set(early) < set(late)
     assert late == sorted(late, key=lambda relation: -relation[0])
-    assert len({moment for moment, _ in late}) < len(late), "some share a second"
+    assert len({followed_at for followed_at, _ in late}) < len(late), "some share a second"
 
 
-def test_names_lead_back_to_their_accounts() -> None:
+def test_usernames_identify_their_accounts() -> None:
     accounts = create_app(SandboxConfig()).world.accounts
     for index in (*range(300), 5999, 6000, 39_999, 40_008):
         account = accounts[index]
@@ -143,13 +143,13 @@ def test_names_lead_back_to_their_accounts() -> None:
         assert accounts.named(unknown) is None
 
 
-def test_time_takes_videos_and_never_gives_them_back() -> None:
+def test_withdrawn_videos_never_return() -> None:
     sandbox = create_app(SandboxConfig(profile="typical"), FakeClock(LATER))
     day = date(2026, 2, 3)
     before: set[int] = set()
     for months in (8, 5, 3, 0):
         sandbox.clock.set(LATER - timedelta(days=30 * months))
-        hits = sandbox.truth.videos(GARDENING, day, day)[day]
+        hits = sandbox.ground_truth.videos(GARDENING, day, day)[day]
         assert not before or set(hits.deliverable) < before
         before = set(hits.deliverable)
 
@@ -159,16 +159,16 @@ def test_new_videos_appear_within_two_days() -> None:
     day = date(2026, 2, 3)
     found = []
     for _ in range(4):
-        found.append(len(sandbox.truth.videos(GARDENING, day, day)[day].raw))
+        found.append(len(sandbox.ground_truth.videos(GARDENING, day, day)[day].raw))
         sandbox.clock.advance(DAY)
     assert found[0] < found[1] < found[2] == found[3]
 
 
-def test_nothing_is_there_before_it_is_published() -> None:
+def test_no_video_exists_before_its_publication() -> None:
     noon = datetime(2026, 2, 3, 12, tzinfo=UTC)
     for config in (SandboxConfig(), SandboxConfig(fixed_volume=950)):
         sandbox = create_app(config, FakeClock(noon))
-        days = sandbox.truth.videos(GARDENING, date(2026, 2, 3), date(2026, 2, 5))
+        days = sandbox.ground_truth.videos(GARDENING, date(2026, 2, 3), date(2026, 2, 5))
         times = [video.create_time for i in days[date(2026, 2, 3)].raw if (video := sandbox.world.video(i))]
         assert times
         assert max(times) <= noon.timestamp()
@@ -176,9 +176,9 @@ def test_nothing_is_there_before_it_is_published() -> None:
 
 
 @pytest.mark.parametrize("share", [0.1, 0.25, 0.5])
-def test_the_flat_world_is_exact(share: float) -> None:
+def test_fixed_volume_is_exact(share: float) -> None:
     sandbox = create_app(SandboxConfig(fixed_volume=950, undeliverable=share), FakeClock(LATER))
-    for hits in sandbox.truth.videos(GARDENING, date(2025, 12, 25), date(2026, 1, 5)).values():
+    for hits in sandbox.ground_truth.videos(GARDENING, date(2025, 12, 25), date(2026, 1, 5)).values():
         assert len(set(hits.raw)) == 950
         assert len(hits.deliverable) == 950 - 950 // round(1 / share)
     for video_id in hits.raw[:50]:

@@ -1,5 +1,7 @@
 """A small set of raw tables, as the collector would write them, with fixed rows of two studies."""
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -10,6 +12,7 @@ import duckdb
 
 from research_assets import fields
 from research_assets.settings import Settings
+from research_assets.warehouse import changes
 
 DAY1, DAY2 = date(2026, 2, 1), date(2026, 2, 2)
 STUDIES = ("bikes", "garden")
@@ -35,6 +38,20 @@ def new_settings(root: Path) -> Settings:
     """Create a data root and return its settings."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     return Settings.from_env({"RESEARCH_DATA": str(root), "TIKTOK_API_URL": "http://127.0.0.1:9"})
+
+
+def copy_published(source: Settings, root: Path) -> Settings:
+    """Copy a data root with a published warehouse; its record of the raw files is that of the copies."""
+    shutil.copytree(source.root, root)
+    settings = new_settings(root)
+    path = settings.dbt_target / "build_record.json"
+    record = json.loads(path.read_text())
+    record |= {
+        "file_stamps": changes.list_raw_files(settings.raw),
+        "file": changes.file_stamp(settings.warehouse.stat()),
+    }
+    path.write_text(json.dumps(record))
+    return settings
 
 
 def write(raw: Path, table: str, study: str, day: date, capture: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import duckdb
+import pytest
 
 from research_assets.settings import Settings
 from research_assets.storage import raw_writer
@@ -224,10 +225,11 @@ class RandomCollection:
         return new_id(datetime(day.year, day.month, day.day, 8, tzinfo=UTC), number)
 
 
-def test_increment_equals_full_refresh(tmp_path: Path) -> None:
+@pytest.mark.parametrize("seed", [23, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(12))])
+def test_increment_equals_full_refresh(tmp_path: Path, seed: int) -> None:
     incremental, refreshed = new_settings(tmp_path / "incremental"), new_settings(tmp_path / "refreshed")
     write_raw_data(incremental.raw)
-    collection = RandomCollection(incremental.raw, seed=23)
+    collection = RandomCollection(incremental.raw, seed)
     for event in collection.events():
         event()
     assert build_and_publish(incremental) == "no published warehouse matches this dbt project"

@@ -19,6 +19,7 @@ from research_assets.warehouse.changes import BuildInput, scratch_path
 from research_assets.warehouse.dbt_runner import NodeResult
 from research_assets_tests.warehouse.raw_data import (
     at,
+    copy_published,
     make_attempt,
     new_id,
     new_settings,
@@ -31,13 +32,19 @@ from research_assets_tests.warehouse.test_increment import differences
 STUDY, DAY = "story", date(2026, 2, 7)
 
 
-@pytest.fixture
-def published_warehouse(tmp_path: Path) -> Settings:
-    """Return settings with a published warehouse."""
-    settings = new_settings(tmp_path / "published")
+@pytest.fixture(scope="module")
+def first_build(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Return settings with a published warehouse, which each test copies: building it takes longer than a test."""
+    settings = new_settings(tmp_path_factory.mktemp("first") / "data")
     write_raw_data(settings.raw)
     assert not [result for result in build_and_publish(settings)[1] if result.failed]
     return settings
+
+
+@pytest.fixture
+def published_warehouse(first_build: Settings, tmp_path: Path) -> Settings:
+    """Return settings with a published warehouse of the test's own."""
+    return copy_published(first_build, tmp_path / "published")
 
 
 def build_and_publish(settings: Settings, log: list[str] | None = None) -> tuple[BuildInput, list[NodeResult]]:

@@ -1,6 +1,6 @@
-"""The people of the world: creators on a power law, and the many who only watch, follow and like.
+"""The accounts of the world: creators, whose posting follows a power law, and accounts that only follow and like.
 
-Creators are made at start, everybody else when looked at. An account's number is all that is needed to know it.
+Creators are generated at start, other accounts on first access. An account's index determines all its properties.
 """
 
 from bisect import bisect
@@ -15,13 +15,13 @@ from research_assets.sandbox.world.randomness import hash_parts, time_to_event, 
 
 CREATORS = 6000
 POPULATION = 40_009  # a prime, so that a multiplication permutes the accounts (see `network`)
-HORIZON = 1_767_225_600  # 2026-01-01: the moment for which `followers` is given
+HORIZON = 1_767_225_600  # 2026-01-01: the time to which `followers` refers
 _NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account. `state` is open, private (nothing is delivered) or refused (videos are, the profile is not)."""
+    """One account. `state` is open, private (the API delivers nothing) or refused (it delivers videos, no profile)."""
 
     index: int
     username: str
@@ -40,20 +40,20 @@ class Account:
 
     @property
     def language(self) -> str:
-        """The language it writes in."""
+        """The language of its texts."""
         return vocabulary.REGIONS[self.region][1]
 
 
 PANEL: dict[str, str] = {
-    "sandbox_beet": "an ordinary gardener in DE, a few pins, reposts and a public list of whom it follows",
-    "sandbox_balkon": "an ordinary gardener in AT, whose list of whom it follows is not public",
+    "sandbox_beet": "an ordinary gardener in DE with pins, reposts and a public following list",
+    "sandbox_balkon": "an ordinary gardener in AT with a private following list",
     "sandbox_popular": "a gardener in DE with several hundred followers",
-    "sandbox_star": "a gardener in AT with more followers than the API will list",
+    "sandbox_star": "a gardener in AT with more followers than the API lists",
     "sandbox_likes": "an account in DE whose likes are public",
-    "sandbox_private": "a private account: every question about it is refused",
-    "sandbox_missing": "no such account",
+    "sandbox_private": "a private account: all requests for it are refused",
+    "sandbox_missing": "an account that does not exist",
 }
-"""Usernames that exist in every world, whatever its seed, and what each is for."""
+"""Usernames that exist in every world, for any seed, and the purpose of each."""
 
 _PANEL_ACCOUNTS = (
     Account(0, "sandbox_beet", "Beet 🌱", "DE", "gardening", 30, 140, 1_600_000_000, pins=3),
@@ -66,7 +66,7 @@ _PANEL_ACCOUNTS = (
 
 
 class Accounts:
-    """All accounts of a world, by number and by name."""
+    """All accounts of a world, by index and by username."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self._config = config
@@ -76,14 +76,14 @@ class Accounts:
         self.creators = [*_PANEL_ACCOUNTS, *(self._make(index) for index in range(len(_PANEL_ACCOUNTS), CREATORS))]
         self._panel = {account.username: account for account in _PANEL_ACCOUNTS}
         self._cumulated = list(accumulate(account.weight for account in self.creators))
-        self._watcher = lru_cache(maxsize=20_000)(self._make)
+        self._non_creator = lru_cache(maxsize=20_000)(self._make)
 
     def __getitem__(self, index: int) -> Account:
-        """The account with a number below POPULATION."""
-        return self.creators[index] if index < CREATORS else self._watcher(index)
+        """Return the account with an index below POPULATION."""
+        return self.creators[index] if index < CREATORS else self._non_creator(index)
 
     def named(self, username: str) -> Account | None:
-        """The account with a username, as the API matches it: without regard to case; None if there never was one."""
+        """Return the account with a username; None if it never existed. Like the API, it ignores case."""
         username = username.replace("\0", "").lower()
         if username in self._panel:
             return self._panel[username]
@@ -95,11 +95,11 @@ class Accounts:
 
     @property
     def total_weight(self) -> float:
-        """Of all creators together."""
+        """The sum of all creators' weights."""
         return self._cumulated[-1]
 
     def posting(self, draw: float) -> Account:
-        """The creator of a new video, for a draw in [0, 1)."""
+        """Return the creator of a new video for a random number in [0, 1)."""
         return self.creators[bisect(self._cumulated, draw * self._cumulated[-1])]
 
     def _make(self, index: int) -> Account:
@@ -109,9 +109,9 @@ class Accounts:
         topic = self._topics[0][bisect(self._topics[1], rng.random() * self._topics[1][-1])]
         creator = index < CREATORS
         config = self._config
-        fate = rng.random()
-        state = "private" if fate < config.account_private else "open"
-        if config.account_private <= fate < config.account_private + config.account_refused:
+        draw = rng.random()
+        state = "private" if draw < config.account_private else "open"
+        if config.account_private <= draw < config.account_private + config.account_refused:
             state = "refused"
         popularity = rng.paretovariate(0.75) if creator else 0.0
         return Account(
@@ -124,7 +124,7 @@ class Accounts:
             followers=min(POPULATION // 3, int(12 * popularity)),
             joined=1_546_300_800 + int(rng.random() * 170_000_000),
             state=state,
-            # Nobody leaves before the days that studies usually ask for, or old days would be deserted.
+            # No account leaves before HORIZON. Otherwise days that studies often request would have few videos.
             gone_at=HORIZON + time_to_event(config.account_gone_per_year, uniform(seed, 2)),
             likes_public=rng.random() < 0.04,
             following_public=rng.random() < 0.6,

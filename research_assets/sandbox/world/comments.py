@@ -1,7 +1,7 @@
-"""Comment threads: who wrote when under which video, what replies to what, and what of it the API lists.
+"""Comment threads: the comments and replies of each video, their times, and those that the API lists.
 
-Nothing is kept but the newest used threads. A comment's id tells its video and its number, and the time of the n-th
-comment follows from how the video's count grows, so that `comment_count` and the thread never disagree.
+Only the most recently generated threads stay in memory. A comment's id encodes its video and its number. The time of
+the n-th comment follows from the growth of the video's count, so `comment_count` and the thread always agree.
 """
 
 from collections import OrderedDict
@@ -15,13 +15,13 @@ from research_assets.sandbox.world.time_effects import age_at_count, count_at_ag
 from research_assets.sandbox.world.videos import Video
 from research_assets.sandbox.world.world import World
 
-_KEPT = 4000
-_REPLIES = 0.12
+_MAX_THREADS = 4000
+_REPLY_SHARE = 0.12
 
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """One comment. `parent` is the number of the comment that it replies to, None at top level."""
+    """One comment. `parent` is the number of the comment that it replies to, None for a top-level comment."""
 
     id: int
     number: int
@@ -32,28 +32,28 @@ class Comment:
 
 
 class CommentThreads:
-    """All comments of a world."""
+    """The comments of a world, by video."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._seed = hash_parts(world.config.seed, 30)
-        self._status: OrderedDict[int, list[Comment]] = OrderedDict()
+        self._threads: OrderedDict[int, list[Comment]] = OrderedDict()
 
     def thread(self, video: Video) -> list[Comment]:
-        """All comments that a video will ever have, by number; the order is that of writing."""
-        held = self._status.get(video.id)
-        if held is None:
-            held = self._status[video.id] = self._make(video)
-            if len(self._status) > _KEPT:
-                self._status.popitem(last=False)
-        return held
+        """Return all comments that a video will ever have, by number, in the order of writing."""
+        thread = self._threads.get(video.id)
+        if thread is None:
+            thread = self._threads[video.id] = self._make(video)
+            if len(self._threads) > _MAX_THREADS:
+                self._threads.popitem(last=False)
+        return thread
 
     def closed(self, video: Video) -> bool:
-        """Whether the comments of a video are not disclosed."""
+        """Return whether the API refuses to disclose the comments of a video."""
         return uniform(self._seed, video.id, 1) < self._world.config.comments_closed
 
     def find(self, comment_id: int) -> tuple[Video, Comment] | None:
-        """The comment with an id and its video; None if there never was one."""
+        """Return the comment with an id and its video; None if it never existed."""
         day, index, number = self._world.layout.comment_place(comment_id)
         video = self._world.video_at(day, index)
         if video is None or number >= min(video.comments, self._world.layout.comment_limit):
@@ -62,16 +62,16 @@ class CommentThreads:
         return (video, comment) if comment.id == comment_id else None
 
     def top_level(self, video: Video, at: float) -> list[Comment]:
-        """Raw hits of a video's list at a moment: top-level comments, the most liked first."""
+        """Return the raw hits of a video's list at a time: top-level comments, the most liked first."""
         found = [c for c in self.thread(video) if c.parent is None and c.create_time <= at]
         return sorted(found, key=lambda comment: (-comment.likes, comment.id))
 
     def replies(self, video: Video, comment: Comment, at: float) -> list[Comment]:
-        """Raw hits of a comment's replies at a moment, the oldest first."""
+        """Return the raw hits of a comment's replies at a time, the oldest first."""
         return [c for c in self.thread(video) if c.parent == comment.number and c.create_time <= at]
 
     def delivers(self, video: Video, comment: Comment, at: float) -> bool:
-        """Whether a comment can be delivered at a moment."""
+        """Return whether the list can deliver a comment at a time."""
         world = self._world
         return (
             comment.create_time <= at
@@ -81,7 +81,7 @@ class CommentThreads:
         )
 
     def record(self, video: Video, comment: Comment, fields: tuple[str, ...], at: float) -> dict[str, Any]:
-        """A comment's record with the named fields."""
+        """Return a comment's record with the named fields."""
         parent = video.id if comment.parent is None else self.thread(video)[comment.parent].id
         record = {
             "id": comment.id,
@@ -104,8 +104,8 @@ class CommentThreads:
         tops: list[int] = []
         found = []
         for number in range(total):
-            # Replies gather below few comments: the list of top-level ones is drawn from by a cube.
-            reply = bool(tops) and rng.random() < _REPLIES
+            # The cube concentrates replies on a few top-level comments.
+            reply = bool(tops) and rng.random() < _REPLY_SHARE
             parent = tops[int(len(tops) * rng.random() ** 3)] if reply else None
             if parent is None:
                 tops.append(number)

@@ -1,7 +1,7 @@
-"""The flat world for benchmarks and counting tests: exactly so many videos every day, whatever the query.
+"""Videos of fixed volume, for benchmarks and counting tests: exactly N videos per day match any query.
 
-A year of it costs no memory: an id tells all there is to know, and a page is a row of prepared templates. Only
-conditions on `video_id`, `username` and `create_date` are looked at, so that canaries and batches of names work.
+They take no memory: an id encodes all properties of its video, and a page is a series of prepared templates. Only
+conditions on `video_id`, `username` and `create_date` have an effect, which canary checks and username batches need.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,17 +19,17 @@ from research_assets.sandbox.world.render import VideoRenderer
 from research_assets.sandbox.world.time_effects import count_at_age, snapshot_time
 from research_assets.sandbox.world.videos import Video
 
-_KINDS = 64  # templates: as many different authors, captions, sizes and orders of keys
+_KINDS = 64  # templates: the number of different authors, captions, sizes and orders of keys
 _CHANGING = ("id", "create_time", "view_count", "like_count", "comment_count", "share_count", "favorites_count")
-_MARK = 8_000_000_000_000_000_000  # numbers above it stand for what changes, while a template is made
-_SETTLED = 80 * DAY  # from this age of the upload on no count changes any more, whatever the lag
+_MARK = 8_000_000_000_000_000_000  # numbers from here on mark the changing values while a template is made
+_SETTLED = 80 * DAY  # from this age of the upload no count changes, for any lag
 
 Fields = tuple[str, ...]
 Template = tuple[bytes, Callable[[Sequence[int]], Any]]
 
 
 class FixedVolumeVideos:
-    """`flat` videos a day, evenly spread, 1 in 97 uploaded a day and a half before it was published."""
+    """`fixed_volume` videos per day, evenly spread. One in 97 is uploaded a day and a half before its publication."""
 
     def __init__(self, config: SandboxConfig, accounts: Accounts) -> None:
         self._config = config
@@ -41,7 +41,7 @@ class FixedVolumeVideos:
         gap = min(61, max(1, DAY // max(1, count)))
         self._created = [index * DAY // count for index in range(count)]
         self._late = [index * 31 % gap + (129_600 if index % 97 == 48 else 0) for index in range(count)]
-        self._places = [self._place(index) for index in range(count)]
+        self._id_parts = [self._id_part(index) for index in range(count)]
         self.delivers = [not every or index % every != every - 1 for index in range(count)]
         self.delivers_all = all(self.delivers)
         kinds = [self._kind(kind, 0, 0, kind) for kind in range(_KINDS)]
@@ -50,14 +50,14 @@ class FixedVolumeVideos:
         self._renderer = VideoRenderer(config)
 
     def ids(self, number: int) -> list[int]:
-        """The ids of a day (days since 1970), by index."""
-        return self.layout.day_ids(number, self._places)
+        """Return the ids of a day (days since 1970), by index."""
+        return self.layout.day_ids(number, self._id_parts)
 
     def at(self, day: int, index: int) -> Video | None:
-        """The video with a place in the world; None if there is none."""
+        """Return the video with an index of a day; None if it does not exist."""
         if not (10_000 <= day <= 40_000 and index < self.count):
             return None
-        return self._kind(index % _KINDS, self.layout.day_ids(day, [self._places[index]])[0], day, index)
+        return self._kind(index % _KINDS, self.layout.day_ids(day, [self._id_parts[index]])[0], day, index)
 
     def _kind(self, kind: int, video_id: int, day: int, index: int) -> Video:
         seed = hash_parts(self._seed, kind) >> 1
@@ -81,49 +81,50 @@ class FixedVolumeVideos:
         )
 
     def video(self, video_id: int) -> Video | None:
-        """The video with an id; None if there never was one."""
+        """Return the video with an id; None if it never existed."""
         found = self.at(*self.layout.video_place(video_id))
         return found if found and found.id == video_id else None
 
     def render(self, ids: Sequence[int], fields: Fields, now: float) -> list[bytes]:
-        """One JSON object per id, all of videos that exist."""
+        """Return one JSON object per id. All ids must be of existing videos."""
         late, indexes = self._late, self.layout.indexes(ids)
-        # Old pages are by far the most: nothing but id and time changes from one video of a kind to the next.
+        # Most pages are old: only id and time differ between videos of one template.
         if ids and now - (max(ids) >> 32) > _SETTLED and "id" in fields and "create_time" in fields:
-            templates = [template for template, _ in self._made(fields, settled=True)]
-            return [templates[n % _KINDS] % (i, (i >> 32) + late[n]) for i, n in zip(ids, indexes, strict=True)]
-        made, found, lag = self._made(fields, settled=False), [], self._config.count_lag_days
+            settled = [template for template, _ in self._templates_of(fields, settled=True)]
+            return [settled[n % _KINDS] % (i, (i >> 32) + late[n]) for i, n in zip(ids, indexes, strict=True)]
+        templates, found, lag = self._templates_of(fields, settled=False), [], self._config.count_lag_days
         for video_id, index in zip(ids, indexes, strict=True):
             create = (video_id >> 32) + late[index]
             age = (snapshot_time(video_id, now, lag) if lag else now) - create
-            template, pick = made[index % _KINDS]
+            template, pick = templates[index % _KINDS]
             counts = [count_at_age(final, age) for final in self._finals[index % _KINDS]]
             found.append(template % pick((video_id, create, *counts)))
         return found
 
-    def _place(self, index: int) -> tuple[int, int]:
+    def _id_part(self, index: int) -> tuple[int, int]:
+        """Return the upload time of a video in seconds after midnight, and the lower bits of its id."""
         second = self._created[index] - self._late[index]
         return second, self.layout.low(-(second // DAY), index, index * 0x9E3779B1 & 0xFF)
 
-    def _made(self, fields: Fields, *, settled: bool) -> list[Template]:
-        held = self._templates.get((fields, settled))
-        if held is None:
-            held = [self._template(kind, fields, settled=settled) for kind in range(_KINDS)]
-            self._templates[fields, settled] = held
-        return held
+    def _templates_of(self, fields: Fields, *, settled: bool) -> list[Template]:
+        templates = self._templates.get((fields, settled))
+        if templates is None:
+            templates = [self._template(kind, fields, settled=settled) for kind in range(_KINDS)]
+            self._templates[fields, settled] = templates
+        return templates
 
     def _template(self, kind: int, fields: Fields, *, settled: bool) -> Template:
         record = self._renderer.record(self._kind(kind, 0, 0, kind), fields, 10**10)
         names = list(record)
         Random(hash_parts(self._seed, kind)).shuffle(names)
         changing = _CHANGING[:2] if settled else _CHANGING
-        if settled:  # a fixed order of these two spares picking
+        if settled:  # a fixed order of these two makes the selection below unnecessary
             present = [name for name in changing if name in record]
-            for place, name in zip(sorted(map(names.index, present)), present, strict=True):
-                names[place] = name
-        record |= {name: _MARK + place for place, name in enumerate(changing) if name in record}
+            for index, name in zip(sorted(map(names.index, present)), present, strict=True):
+                names[index] = name
+        record |= {name: _MARK + number for number, name in enumerate(changing) if name in record}
         template = orjson.dumps({name: record[name] for name in names}).replace(b"%", b"%%")
-        for place in range(len(changing)):
-            template = template.replace(b"%d" % (_MARK + place), b"%d")
-        places = [changing.index(name) for name in names if name in changing]
-        return template, lambda values: tuple([values[place] for place in places])
+        for number in range(len(changing)):
+            template = template.replace(b"%d" % (_MARK + number), b"%d")
+        order = [changing.index(name) for name in names if name in changing]
+        return template, lambda values: tuple([values[number] for number in order])

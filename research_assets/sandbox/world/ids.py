@@ -1,8 +1,8 @@
-"""How the world's 64-bit ids are made, and how a video or comment is found again from its id alone.
+"""The layout of the world's 64-bit ids, which encode a video or comment completely.
 
-The upper 32 bits are a moment in Unix seconds, as with the real API (reference §3.1.3). The lower 32 look random but
-hold the place in the world: the day, the number within the day, and for comments the number within the thread. So no
-index of all ids is needed, and a world of any length costs no memory.
+The upper 32 bits are a time in Unix seconds, as in the real API (reference §3.1.3). The lower 32 bits look random and
+encode the position: the day, the index within the day, and for comments the number within the thread. So no index of
+all ids is needed, and a world of any length takes no memory.
 """
 
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ def _scramble(second: int) -> int:
 
 
 class IdLayout:
-    """Places of days, videos and comments in the lower bits. `index_bits` hold the number of a video within its day."""
+    """The layout of the lower bits. `index_bits` of them encode the index of a video within its day."""
 
     __slots__ = ("_index", "comment_limit", "index_bits")
 
@@ -31,37 +31,37 @@ class IdLayout:
         self.comment_limit = 1 << (32 - _COMMENT_DAYS - index_bits)
 
     def video_id(self, upload: int, create_day: int, index: int, noise: int) -> int:
-        """The id of video `index` of the day number `create_day` (days since 1970) that was uploaded at a second."""
+        """Return the id of video `index` of day `create_day` (days since 1970), uploaded at `upload` (Unix seconds)."""
         return upload << 32 | self.low(create_day - upload // DAY, index, noise) ^ _scramble(upload)
 
     def low(self, days: int, index: int, noise: int) -> int:
-        """The lower bits of a video's id, before they are made to look random."""
+        """Return the lower bits of a video's id before scrambling."""
         return (index | days << self.index_bits | noise << (self.index_bits + _VIDEO_DAYS)) & _LOW
 
-    def day_ids(self, day: int, places: Iterable[tuple[int, int]]) -> list[int]:
-        """The ids of many videos of a day, each given by its upload (seconds after midnight) and its lower bits."""
+    def day_ids(self, day: int, parts: Iterable[tuple[int, int]]) -> list[int]:
+        """Return the ids of videos of a day, each given by its upload (seconds after midnight) and its lower bits."""
         start = day * DAY
-        return [(u := start + second) << 32 | low ^ (u * _FACTOR + _TERM & _LOW) for second, low in places]
+        return [(u := start + second) << 32 | low ^ (u * _FACTOR + _TERM & _LOW) for second, low in parts]
 
     def indexes(self, ids: Iterable[int]) -> list[int]:
-        """The indexes that many video ids point to."""
+        """Return the indexes that video ids encode."""
         mask = self._index
         return [(i ^ (i >> 32) * _FACTOR + _TERM) & mask for i in ids]
 
     def video_place(self, video_id: int) -> tuple[int, int]:
-        """The day number and the index that an id points to; whether such a video exists is not checked."""
+        """Return the day and the index that a video id encodes. The existence of the video is not checked."""
         upload = video_id >> 32
         low = (video_id & _LOW) ^ _scramble(upload)
         return upload // DAY + (low >> self.index_bits & 3), low & self._index
 
     def comment_id(self, written: int, video_day: int, index: int, number: int) -> int:
-        """The id of comment `number` of a video, for the second in its upper bits."""
+        """Return the id of comment `number` of a video, written at `written` (Unix seconds)."""
         days = written // DAY - video_day
         low = index | (days << self.index_bits) | number << (self.index_bits + _COMMENT_DAYS)
         return written << 32 | (low & _LOW) ^ _scramble(written)
 
     def comment_place(self, comment_id: int) -> tuple[int, int, int]:
-        """The video's day number and index, and the comment's number, that an id points to."""
+        """Return the video's day and index, and the comment's number, that a comment id encodes."""
         written = comment_id >> 32
         low = (comment_id & _LOW) ^ _scramble(written)
         days = low >> self.index_bits & ((1 << _COMMENT_DAYS) - 1)

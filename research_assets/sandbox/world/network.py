@@ -1,8 +1,8 @@
-"""Who follows whom, who likes, reposts and pins what, and which videos make a playlist.
+"""The relations of the world: follows, likes, reposts, pins and playlists.
 
-The follow graph is one rule read in two directions: the k-th follower of X is account (a·k + b) mod P with a and b
-drawn for X, and P prime. So the followers of X are listed by counting k up, and whether Y follows X is one inversion:
-both lists always agree, and no edge is stored.
+One rule defines the follow graph in both directions: the k-th follower of X is account (a·k + b) mod P, with a and b
+drawn for X, and P prime. Counting k up lists the followers of X. Inverting the rule shows whether Y follows X. Both
+lists always agree, and no edge is stored.
 """
 
 from functools import cached_property, lru_cache
@@ -16,30 +16,30 @@ from research_assets.sandbox.world.videos import Video
 from research_assets.sandbox.world.world import World
 
 MAX_RELATIONS = 5000  # followers that the API lists at most (reference §7 #20)
-Relation = tuple[int, int]  # moment of following in Unix seconds, number of the other account
+Relation = tuple[int, int]  # time of the follow in Unix seconds, index of the other account
 
 
 class Network:
-    """The relations of a world. Lists of relations run from the newest to the oldest."""
+    """The relations of a world. Lists are sorted from newest to oldest."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._seed = hash_parts(world.config.seed, 40)
-        self._lines = lru_cache(maxsize=CREATORS)(self._line)
+        self._coefficients = lru_cache(maxsize=CREATORS)(self._draw_coefficients)
 
-    def _line(self, index: int) -> tuple[int, int, int]:
-        """The a, its inverse and the b of an account's followers."""
+    def _draw_coefficients(self, index: int) -> tuple[int, int, int]:
+        """Return a, its inverse, and b of an account's followers."""
         a = 1 + hash_parts(self._seed, index) % (POPULATION - 1)
         return a, pow(a, -1, POPULATION), hash_parts(self._seed, index, 1) % POPULATION
 
-    def _when(self, account: Account, k: int) -> int:
-        """When the k-th follower came, more and more of them as time goes on; every other three in the same second."""
+    def _followed_at(self, account: Account, k: int) -> int:
+        """Return the time of the k-th follow. The rate grows with time; every second group of three shares a second."""
         k -= k % 3 if k // 3 % 2 else 0
         span = HORIZON - account.joined
         return account.joined + int(span * ((k + 1) / max(1, account.followers)) ** 0.5)
 
     def follower_count(self, account: Account, at: float) -> int:
-        """All followers of an account at a moment, listed or not."""
+        """Return the number of all followers of an account at a time, listed or not."""
         return len(self._draw_indexes(account, at))
 
     def _draw_indexes(self, account: Account, at: float) -> range:
@@ -47,74 +47,76 @@ class Network:
             return range(0)
         share = ((at - account.joined) / (HORIZON - account.joined)) ** 2
         count = min(POPULATION // 2, int(account.followers * share) + 3)
-        while count and self._when(account, count - 1) > at:
+        while count and self._followed_at(account, count - 1) > at:
             count -= 1
         return range(count)
 
     def followers(self, account: Account, at: float) -> list[Relation]:
-        """The followers of an account that the API reaches at a moment: the newest 5,000, self excluded."""
-        a, _, b = self._lines(account.index)
+        """Return the followers of an account that the API lists at a time: the newest 5,000, without itself."""
+        a, _, b = self._coefficients(account.index)
         found = [
-            (self._when(account, k), (a * k + b) % POPULATION)
+            (self._followed_at(account, k), (a * k + b) % POPULATION)
             for k in reversed(self._draw_indexes(account, at)[-MAX_RELATIONS:])
         ]
         return [relation for relation in found if relation[1] != account.index]
 
     def following(self, account: Account, at: float) -> list[Relation]:
-        """The accounts that an account follows at a moment."""
+        """Return the accounts that an account follows at a time."""
         index = account.index
-        near = [
+        candidates = [
             (other, k)
-            for other, inverse, b, most in self._followed
-            if (k := (index - b) * inverse % POPULATION) < most and other != index
+            for other, inverse, b, max_followers in self._followed
+            if (k := (index - b) * inverse % POPULATION) < max_followers and other != index
         ]
         creators = self._world.accounts.creators
-        found = [(self._when(creators[o], k), o) for o, k in near if k in self._draw_indexes(creators[o], at)]
+        found = [
+            (self._followed_at(creators[o], k), o) for o, k in candidates if k in self._draw_indexes(creators[o], at)
+        ]
         return sorted(found, reverse=True)
 
     @cached_property
     def _followed(self) -> list[tuple[int, int, int, int]]:
-        """Of each account that anybody follows: number, inverse and b of its followers, how many at most."""
+        """Index, inverse, b and maximum number of followers of each account that has followers."""
         creators = (account for account in self._world.accounts.creators if account.followers)
-        return [(c.index, *self._lines(c.index)[1:], 4 * c.followers + 10) for c in creators]
+        return [(c.index, *self._coefficients(c.index)[1:], 4 * c.followers + 10) for c in creators]
 
     def listed(self, relation: Relation, at: float) -> bool:
-        """Whether the other account of a relation shows on a list: it is public and still there."""
+        """Return whether a list contains the other account of a relation: it is open and exists."""
         account = self._world.accounts[relation[1]]
         return account.state == "open" and not self._world.gone(account, at)
 
     def liked(self, account: Account, at: float) -> list[tuple[int, Video]]:
-        """Videos that an account liked, with the moment, the newest first: some each week of the past three months."""
-        return self._picked(account, at, kind=1, most=30)
+        """Return the videos that an account liked, with the time: up to 30 in each of the past 13 weeks."""
+        return self._picked(account, at, kind=1, max_per_week=30)
 
     def reposted(self, account: Account, at: float) -> list[tuple[int, Video]]:
-        """Videos that an account reposted, with the moment, the newest first; many accounts never do."""
+        """Return the videos that an account reposted, with the time; a third of the accounts repost none."""
         never = account.index >= len(PANEL) and hash_parts(self._seed, account.index, 5) % 3 == 0
-        return [] if never else self._picked(account, at, kind=2, most=3)
+        return [] if never else self._picked(account, at, kind=2, max_per_week=3)
 
-    def _picked(self, account: Account, at: float, *, kind: int, most: int) -> list[tuple[int, Video]]:
-        """Each week an account picks some videos of one day; a pick does not depend on when it is asked about."""
+    def _picked(self, account: Account, at: float, *, kind: int, max_per_week: int) -> list[tuple[int, Video]]:
+        """Return videos that an account picked, each with its time. A pick does not depend on `at`."""
         found = []
-        this = int(at // (7 * DAY))
-        for week in range(this - 12, this + 1):
+        current_week = int(at // (7 * DAY))
+        for week in range(current_week - 12, current_week + 1):
             rng = Random(hash_parts(self._seed, account.index, kind, week))
-            for _ in range(rng.randrange(most + 1)):
-                moment = week * 7 * DAY + rng.randrange(7 * DAY)
-                # All pick from one day, so that few days of the world need to be made.
+            for _ in range(rng.randrange(max_per_week + 1)):
+                picked_at = week * 7 * DAY + rng.randrange(7 * DAY)
+                # All picks of a week come from one day, so that few days of the world must be generated.
                 video = self._world.video_at(week * 7 - 3, int(self._world.typical_volume * rng.random()))
-                if video and moment <= at:
-                    found.append((moment, video))
+                if video and picked_at <= at:
+                    found.append((picked_at, video))
         newest = sorted(found, key=lambda pick: (-pick[0], pick[1].id))
-        return list({video.id: (moment, video) for moment, video in reversed(newest)}.values())[::-1]
+        return list({video.id: (picked_at, video) for picked_at, video in reversed(newest)}.values())[::-1]
 
     def pinned(self, account: Account, at: float) -> list[Video]:
-        """An account's pinned videos: its most seen of the two weeks before the month began."""
+        """Return an account's pinned videos: those with most views of the 14 days before the current 30-day period."""
         first = int(at // DAY) // 30 * 30 - 14
         videos = self._world.posted(account, range(first, first + 14))
         return sorted(videos, key=lambda video: (-video.views, video.id))[: account.pins]
 
     def playlist(self, identity: int) -> tuple[Account, int, list[Video]] | None:
-        """The playlist with an id: its owner, its week (since 1970), its videos; None if there never was one."""
+        """Return the owner, week (since 1970) and videos of a playlist; None if it never existed."""
         index, week, number = playlist_parts(identity)
         if index >= CREATORS or not 1400 <= week <= 5700 or playlist_id(index, week, number) != identity:
             return None

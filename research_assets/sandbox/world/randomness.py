@@ -1,7 +1,7 @@
-"""Chance that depends on nothing but the seed and what is asked about.
+"""Random numbers that depend only on the seed and on the item for which they are drawn.
 
-Every property of the world is drawn from a hash of the seed and of the thing's own number, never from a running
-generator, so that the world is the same in whatever order it is looked at.
+Every property of the world comes from a hash of the seed and the item's own number. A shared generator would make the
+world depend on the order of access.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ YEAR = 365.25 * 86400
 
 
 def hash_parts(*parts: int) -> int:
-    """A 64-bit number that looks random and is the same for the same parts."""
+    """Return a pseudorandom 64-bit number, equal for equal parts."""
     state = 0x9E3779B97F4A7C15
     for part in parts:
         state = ((state ^ (part & _MASK)) * 0xBF58476D1CE4E5B9) & _MASK
@@ -23,17 +23,17 @@ def hash_parts(*parts: int) -> int:
 
 
 def uniform(*parts: int) -> float:
-    """A number in [0, 1) that looks random and is the same for the same parts."""
+    """Return a pseudorandom number in [0, 1), equal for equal parts."""
     return hash_parts(*parts) * _SCALE
 
 
 def hash_text(text: str) -> int:
-    """A text as a number for `mix`, the same in every process."""
+    """Return a text as a number for `hash_parts`, equal in every process."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def time_to_event(share_per_year: float, draw: float) -> float:
-    """Seconds until an event that befalls a share of all things within a year, for a draw in [0, 1)."""
+    """Return the seconds until an event that affects a share of all items per year, for a random number in [0, 1)."""
     if share_per_year <= 0:
         return float("inf")
     rate = -log(1 - min(share_per_year, 0.999_999)) / YEAR

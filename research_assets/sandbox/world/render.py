@@ -1,4 +1,4 @@
-"""Videos and comments as the JSON of an answer: compact, keys in a different order from object to object, no nulls."""
+"""Videos and comments as JSON: compact, with a different key order in each object, without nulls."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ from research_assets.sandbox.world.randomness import hash_parts, hash_text, unif
 from research_assets.sandbox.world.time_effects import count_at_age, snapshot_time
 from research_assets.sandbox.world.videos import Video
 
-_KEPT = 30_000  # fragments of one choice of fields
-_CHOICES = 4
+_MAX_FRAGMENTS = 30_000  # of one selection of fields
+_MAX_SELECTIONS = 4
 _VIDEO_TAGS = (("AIGC Type", 1), ("AIGC Type", 2), ("Branded Type", 1), ("Branded Type", 7))
-_YEAR_2024 = 19_723  # days since 1970: from then on effects are nearly always absent
+_YEAR_2024 = 19_723  # days since 1970; from then on effects are nearly always absent
 
 
 def shuffled_json(record: dict[str, Any], rng: Random) -> bytes:
-    """A record as JSON with its keys in a random order."""
+    """Return a record as JSON with its keys in a random order."""
     draw = rng.random
     return orjson.dumps(dict(sorted(record.items(), key=lambda _: draw())))
 
@@ -32,41 +32,41 @@ def _hashtag_id(tag: str) -> int:
 
 
 def playlist_id(account: int, week: int, number: int) -> int:
-    """The id of a creator's playlist of a week (since 1970); account, week and number stand in its lower bits."""
+    """Return the id of a creator's playlist of a week (since 1970). Its lower bits encode account, week and number."""
     return (week * 7 * 86400 + account) << 32 | account << 16 | week << 2 | number
 
 
 def playlist_parts(identity: int) -> tuple[int, int, int]:
-    """The account, the week and the number that a playlist's id points to."""
+    """Return the account, the week and the number that a playlist's id encodes."""
     return identity >> 16 & 0xFFFF, identity >> 2 & 0x3FFF, identity & 3
 
 
 class VideoRenderer:
-    """Renders videos with a choice of fields, and keeps the newest fragments."""
+    """A renderer of videos with a selection of fields. It caches the newest fragments."""
 
     def __init__(self, config: SandboxConfig) -> None:
         self._config = config
-        self._kept: dict[tuple[str, ...], OrderedDict[int, tuple[int, bytes]]] = {}
+        self._cache: dict[tuple[str, ...], OrderedDict[int, tuple[int, bytes]]] = {}
 
     def fragments(self, videos: Sequence[Video], fields: tuple[str, ...], now: float) -> list[bytes]:
-        """One JSON object per video, with counts as delivered at a moment."""
-        if fields not in self._kept and len(self._kept) >= _CHOICES:
-            self._kept.pop(next(iter(self._kept)))
-        kept, hour, found = self._kept.setdefault(fields, OrderedDict()), int(now // 3600), []
+        """Return one JSON object per video, with counts as delivered at `now` (Unix seconds)."""
+        if fields not in self._cache and len(self._cache) >= _MAX_SELECTIONS:
+            self._cache.pop(next(iter(self._cache)))
+        cache, hour, found = self._cache.setdefault(fields, OrderedDict()), int(now // 3600), []
         for video in videos:
-            held = kept.get(video.id)
-            if held is None or held[0] != hour:
+            entry = cache.get(video.id)
+            if entry is None or entry[0] != hour:
                 fragment = shuffled_json(self.record(video, fields, now), Random(hash_parts(video.seed, 21)))
-                # A copy, because what the serializer returns keeps eight kilobytes of room.
-                held = (hour, memoryview(fragment).tobytes())
-                kept[video.id] = held
-                if len(kept) > _KEPT:
-                    kept.popitem(last=False)
-            found.append(held[1])
+                # A copy, because the serializer's own bytes object occupies eight kilobytes.
+                entry = (hour, memoryview(fragment).tobytes())
+                cache[video.id] = entry
+                if len(cache) > _MAX_FRAGMENTS:
+                    cache.popitem(last=False)
+            found.append(entry[1])
         return found
 
     def record(self, video: Video, fields: tuple[str, ...], now: float) -> dict[str, Any]:
-        """A video's record with the named fields; what the video lacks is left out."""
+        """Return a video's record with the named fields. Absent values have no key."""
         config = self._config
         age = snapshot_time(video.seed, now, config.count_lag_days) - video.create_time
         caption, username = video.caption, video.creator.username
@@ -131,7 +131,7 @@ class VideoRenderer:
 
 
 def as_user_video(record: dict[str, Any]) -> dict[str, Any]:
-    """A video's record as the lists of an account spell it (reference §3.1, §3.1.2): two keys differ."""
+    """Return a video's record with the keys of account lists, two of which differ (reference §3.1, §3.1.2)."""
     if "effect_info_list" in record:
         record["effect_info_list"] = [
             {"effect_photo_URI" if name == "effect_photo_url" else name: value for name, value in effect.items()}

@@ -1,6 +1,6 @@
-"""What people of the world write: captions, transcripts, remarks, profiles, names.
+"""The texts of the world: captions, transcripts, comments, profiles and names.
 
-A text depends on the seed of the thing that carries it, so it is made when it is looked at and kept by nobody.
+A text depends on the seed of its video, comment or account. It is generated on each access and not stored.
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 def pick(rng: Random, items: Sequence[T]) -> T:
-    """One of the items; several times as fast as `choice`, whose evenness to the last bit nobody needs here."""
+    """Return one of the items. Faster than `Random.choice`; its slight bias does not matter here."""
     return items[int(rng.random() * len(items))]
 
 
 def handle(index: int) -> str:
-    """The username of account `index`, unlike that of any other; the digits at its end are the index."""
+    """Return the unique username of account `index`; it ends with the digits of the index."""
     first = vocabulary.HANDLE_FIRST_PARTS[index % len(vocabulary.HANDLE_FIRST_PARTS)]
     second = vocabulary.HANDLE_SECOND_PARTS[
         index // len(vocabulary.HANDLE_FIRST_PARTS) % len(vocabulary.HANDLE_SECOND_PARTS)
@@ -27,24 +27,24 @@ def handle(index: int) -> str:
 
 
 def display_name(rng: Random) -> str:
-    """A display name."""
+    """Return a display name."""
     return pick(rng, vocabulary.DISPLAY_NAMES) + pick(
         rng, ("", "", "", " 🌿", " Official", f" {rng.randrange(70, 99)}")
     )
 
 
 def bio(rng: Random, language: str) -> str:
-    """The text of a profile, often empty, sometimes with line breaks."""
+    """Return the text of a profile, often empty, sometimes with line breaks."""
     return pick(rng, vocabulary.BIOS[language])
 
 
 def _subject(rng: Random, language: str, topic: str) -> str:
-    things = vocabulary.SUBJECTS[language]
-    return pick(rng, things.get(topic) or things[""])
+    subjects = vocabulary.SUBJECTS[language]
+    return pick(rng, subjects.get(topic) or subjects[""])
 
 
 def caption(rng: Random, language: str, topic: str, tags: Sequence[str], mention: str | None) -> str:
-    """A caption with its tags: trailing blanks, repeated tags and `##tag` as recorded (reference §7 #17)."""
+    """Return a caption with its tags: trailing blanks, repeated tags and `##tag` as recorded (reference §7 #17)."""
     parts = []
     if rng.random() > 0.06:
         parts.append(pick(rng, vocabulary.OPENERS[language]).format(n=rng.randrange(2, 90)))
@@ -65,7 +65,7 @@ def caption(rng: Random, language: str, topic: str, tags: Sequence[str], mention
 
 
 def transcript(rng: Random, language: str, topic: str) -> str:
-    """What is said in a video; up to some 2,000 characters."""
+    """Return the spoken text of a video, at most about 2,000 characters."""
     length = min(60, 2 + int(rng.expovariate(1 / 6)))
     return " ".join(
         f"{pick(rng, vocabulary.OPENERS[language]).format(n=rng.randrange(2, 90))} {_subject(rng, language, topic)}"
@@ -74,7 +74,7 @@ def transcript(rng: Random, language: str, topic: str) -> str:
 
 
 def comment_text(rng: Random, language: str) -> str:
-    """The text of a comment: empty for a sticker, personal data masked."""
+    """Return the text of a comment: empty for a sticker, personal data masked."""
     draw = rng.random()
     if draw < 0.03:
         return ""
@@ -84,12 +84,12 @@ def comment_text(rng: Random, language: str) -> str:
     return text if draw < 0.8 else f"{text} {pick(rng, vocabulary.COMMENT_TEXTS[language])}"
 
 
-def insert_nul(text: str, place: int) -> str:
-    """The text with U+0000 in two places, as recorded in 2024 (reference §7 #16)."""
-    cut = 1 + place % max(1, len(text))
+def insert_nul(text: str, seed: int) -> str:
+    """Return the text with U+0000 in two places, as recorded in 2024 (reference §7 #16)."""
+    cut = 1 + seed % max(1, len(text))
     return f"{text[:cut]}\0{text[cut:]}\0"
 
 
 def playlist_name(rng: Random) -> str:
-    """The name of a playlist."""
+    """Return the name of a playlist."""
     return pick(rng, vocabulary.PLAYLISTS)

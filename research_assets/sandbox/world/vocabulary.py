@@ -1,6 +1,6 @@
-"""The vocabulary of the world: regions, languages, topics, tags and phrases. Data only; `text` puts it together.
+"""The vocabulary of the world: regions, languages, topics, tags and phrases. All names are invented.
 
-All names are invented. Weights are relative.
+Weights are relative. Not here: the generation of texts (see text.py).
 """
 
 from typing import NamedTuple
@@ -20,11 +20,11 @@ REGIONS: dict[str, tuple[float, str]] = {
     "CO": (3, "es"),
     "FR": (6, "fr"),
 }
-"""Regions in which the world's creators registered: weight and language."""
+"""Regions of registration of the world's creators: weight and language."""
 
 
 class Topic(NamedTuple):
-    """What a creator mostly talks about: its weight, its tags from the most to the least used, its pictures."""
+    """The main topic of a creator: its weight, its tags from the most to the least used, its emoji."""
 
     weight: float
     tags: tuple[str, ...]
@@ -141,7 +141,7 @@ SUBJECTS: dict[str, dict[str, tuple[str, ...]]] = {
         "": ("ma journée", "du nouveau", "cette semaine", "le résultat"),
     },
 }
-"""What captions are about, by language and topic; "" serves every other topic."""
+"""Subjects of captions, by language and topic; "" is for all other topics."""
 
 COMMENT_TEXTS: dict[str, tuple[str, ...]] = {
     "de": (
