@@ -1,4 +1,4 @@
-"""What every test is given: its own environment and data folder, no network but loopback, a clock that stands still.
+"""Fixtures for every test: its own environment and data folder, no network but loopback, a clock that stands still.
 
 Also the lanes (`--lane unit`), the order in which parallel workers take the modules, and the profiles of property
 tests. Fixtures of one package belong in that package's folder.
@@ -95,6 +95,7 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
     return any(path == pattern or (pattern.endswith("/") and path.startswith(pattern)) for pattern in patterns)
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Select the lane, keep each module (or group of modules) on one worker, and put the longest first."""
     lane, long = config.option.lane, config.option.long

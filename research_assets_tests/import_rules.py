@@ -47,7 +47,7 @@ _BELOW_DAGSTER = _ORCHESTRATION | _TABLE_LIBRARIES
 
 @dataclass(frozen=True, slots=True)
 class PackageRule:
-    """What a package may import: which other packages, and which third-party ones (None: all but `banned`)."""
+    """Imports that a package may have: which other packages, and which third-party ones (None: all but `banned`)."""
 
     packages_allowed: frozenset[str]
     third_party: frozenset[str] | None = None

@@ -44,8 +44,9 @@ CURRENT_ATTEMPT_ORDER = (
 """Rule for which attempt at a unit counts, as an SQL order: the newest complete one, else the newest.
 
 A later failed attempt therefore never replaces collected data. A canary is searched for every week, so its newest
-attempt counts. The mart `coverage` follows the same rule (`warehouse/test_current_attempt.py` compares the two). If a window is split, its `partial` attempt and the
-attempts of the narrower windows can have the same `last_at`; `partial` is then the older one."""
+attempt counts. If a window is split, its `partial` attempt and the attempts of the narrower windows can have the same
+`last_at`; `partial` is then the older one. The mart `coverage` follows the same rule; warehouse/test_current_attempt.py
+in the tests compares the two."""
 
 ATTEMPT_RECENCY = (
     "row(coalesce(last_at, timezone('UTC', try_strptime(left(capture, 16), '%Y%m%dT%H%M%SZ')), "
