@@ -95,28 +95,37 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
     return any(path == pattern or (pattern.endswith("/") and path.startswith(pattern)) for pattern in patterns)
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
+def _group(item: pytest.Item) -> str:
+    path = _path(item)
+    return GROUPS.get(path, path)
+
+
+def _path(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).as_posix()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Keep each module, or group of modules, on one worker of pytest-xdist."""
+    item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Select the lane, keep each module (or group of modules) on one worker, and put the longest first."""
+    """Select the lane, and put the groups that take longest first."""
     lane, long = config.option.lane, config.option.long
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
-        path = item.path.relative_to(TESTS).as_posix()
-        group = GROUPS.get(path, path)
-        item.add_marker(pytest.mark.xdist_group(group))
-        item.stash[_RANK] = next(
-            (rank for rank, first in enumerate(LONGEST_FIRST) if _matches(group, (first,))), len(LONGEST_FIRST)
-        )
-        unwanted = (lane == "unit" and _matches(path, INTEGRATION)) or (
+        unwanted = (lane == "unit" and _matches(_path(item), INTEGRATION)) or (
             item.get_closest_marker("long") is not None and not long
         )
         (left_out if unwanted else kept).append(item)
     config.hook.pytest_deselected(items=left_out)
-    items[:] = sorted(kept, key=lambda item: item.stash[_RANK])
+    items[:] = sorted(kept, key=_rank)
 
 
-_RANK = pytest.StashKey[int]()
+def _rank(item: pytest.Item) -> int:
+    group = _group(item)
+    return next((rank for rank, first in enumerate(LONGEST_FIRST) if _matches(group, (first,))), len(LONGEST_FIRST))
 
 
 class FakeClock:

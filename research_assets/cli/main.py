@@ -3,7 +3,9 @@
 Not here: the commands (see the module of each).
 """
 
+import logging
 import sys
+import time
 from importlib import import_module
 from typing import Any
 
@@ -91,15 +93,32 @@ class LazyGroup(click.Group):
             raise
 
 
+def _configure_logging(verbosity: int) -> None:
+    """Log what the package does to stderr: warnings, with 1 also progress, with 2 also every request. Times are UTC."""
+    level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
+    logger = logging.getLogger("research_assets")
+    logger.setLevel(level)
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler = logging.StreamHandler()
+    handler.setFormatter(formatter)
+    # Replaced rather than added, so that a second call in one process does not log each line twice.
+    logger.handlers = [handler] if verbosity else []
+
+
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Terms such as unit, partition and pool are explained in docs/glossary.md.",
 )
+@click.option(
+    "-v", "--verbose", count=True, help="Log progress to stderr; -vv logs every request. Default: warnings only."
+)
 @click.version_option(package_name="research-assets")
-def main() -> None:
+def main(verbose: int) -> None:
     """Collect public TikTok data through the Research API, and show at any time which data is collected or missing.
 
     Environment variables or a .env file select studies, data folder and API; .env.example lists them. Without
     credentials, all commands use a simulated API and a data folder of its own.
     """
+    _configure_logging(verbose)

@@ -1,6 +1,8 @@
 """The group of commands: help without large imports, and errors as messages."""
 
+import logging
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +62,23 @@ def test_known_error_prints_one_message(monkeypatch: pytest.MonkeyPatch) -> None
 def test_unknown_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(main, "get_command", lambda *_: failing(ZeroDivisionError("bug")))
     assert isinstance(CliRunner().invoke(main, ["status"]).exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(("flags", "levels"), [([], set()), (["-v"], {"INFO"}), (["-vv"], {"INFO", "DEBUG"})])
+def test_verbose_logs_to_stderr(flags: list[str], levels: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = logging.getLogger("research_assets.collect.run")
+
+    @click.command()
+    def command() -> None:
+        logger.info("collected a day")
+        logger.debug("sent a request")
+
+    monkeypatch.setattr(main, "get_command", lambda *_: command)
+    result = CliRunner().invoke(main, [*flags, "status"])
+    lines = [line.split() for line in result.stderr.splitlines()]
+    assert {line[1] for line in lines} == levels
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line[0]) for line in lines)
+    assert result.stdout == ""
 
 
 def test_installed_command_prints_only_the_error() -> None:
