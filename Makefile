@@ -11,7 +11,7 @@ BIN := .venv/bin
 
 # A module stays on one worker, because its fixtures (servers, a built warehouse) cost more than its tests. The modules
 # that take longest come first (see research_assets_tests/conftest.py).
-PYTEST := $(BIN)/python -m pytest --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest --dist loadscope --no-loadscope-reorder
 WORKERS := 3
 
 .PHONY: help setup demo ui test test-unit test-long coverage lint typecheck check-studies check docs screenshots bench \
@@ -39,7 +39,7 @@ test-long: setup ## Run all tests with large property-test profiles and all seed
 	@$(PYTEST) -n $(WORKERS) --long $(ARGS)
 
 coverage: setup ## Measure which lines the unit tests run
-	@$(PYTEST) -n 2 --lane=unit --cov --cov-report= -q $(ARGS) && $(BIN)/coverage report --skip-covered --skip-empty
+	@$(PYTEST) -n 2 -q --lane=unit --cov --cov-report=term:skip-covered $(ARGS)
 
 lint: setup ## Check style, format and the word list of the texts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m research_assets_tests.word_list

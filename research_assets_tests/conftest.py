@@ -17,6 +17,11 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 
 from research_assets.settings import VARIABLES, Settings
+from research_assets_tests.cli.demo_fixtures import demo_sandbox, demo_settings, demo_summary
+from research_assets_tests.profiles import LONG_EXAMPLES
+
+# Session fixtures that several packages use.
+__all__ = ["demo_sandbox", "demo_settings", "demo_summary"]
 
 TESTS = Path(__file__).parent
 UNREACHABLE_URL = "http://127.0.0.1:9"
@@ -71,7 +76,7 @@ LONGEST_FIRST = ("end_to_end/", "demo", "browser/test_ui.py", "warehouse", "ware
 # A deadline would be a timed assertion. The default profile repeats the same examples on every run; the long one draws
 # others each time.
 hypothesis_settings.register_profile("default", deadline=None, print_blob=True, derandomize=True)
-hypothesis_settings.register_profile("long", deadline=None, print_blob=True, max_examples=1000)
+hypothesis_settings.register_profile("long", deadline=None, print_blob=True, max_examples=LONG_EXAMPLES)
 hypothesis_settings.load_profile("default")
 
 
@@ -85,8 +90,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Load the large property profile for `--long`."""
     config.addinivalue_line("markers", "long: runs with `--long` only")
-    # Registered by pytest-xdist, which need not be active (`-p no:xdist`).
-    config.addinivalue_line("markers", "xdist_group(name): tests that one worker runs")
     if config.option.long:
         hypothesis_settings.load_profile("long")
 
@@ -95,8 +98,7 @@ def _matches(path: str, patterns: tuple[str, ...]) -> bool:
     return any(path == pattern or (pattern.endswith("/") and path.startswith(pattern)) for pattern in patterns)
 
 
-def _group(item: pytest.Item) -> str:
-    path = _path(item)
+def _group(path: str) -> str:
     return GROUPS.get(path, path)
 
 
@@ -104,9 +106,16 @@ def _path(item: pytest.Item) -> str:
     return item.path.relative_to(TESTS).as_posix()
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Keep each module, or group of modules, on one worker of pytest-xdist."""
-    item.add_marker(pytest.mark.xdist_group(_group(item)))
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid.split("::")[0].removeprefix(f"{TESTS.name}/"))
+
+    return GroupScheduling(config, log)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -124,7 +133,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _rank(item: pytest.Item) -> int:
-    group = _group(item)
+    group = _group(_path(item))
     return next((rank for rank, first in enumerate(LONGEST_FIRST) if _matches(group, (first,))), len(LONGEST_FIRST))
 
 

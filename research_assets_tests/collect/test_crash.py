@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from research_assets.clock import week_of
@@ -31,6 +30,7 @@ from research_assets_tests.collect.process_harness import (
     serve_harness,
     wait_for_exit,
 )
+from research_assets_tests.profiles import sized
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def torn_journal(base: tuple[Case, ServedHarness]) -> tuple[Case, ServedHarness]
 
 
 @pytest.mark.parametrize("base", CASES, indirect=True)
-@hypothesis_settings(max_examples=8)
+@sized(8, 100)
 @given(data=st.data())
 async def test_journal_cut_at_any_byte_repeats_only_the_pages_that_were_cut(
     torn_journal: tuple[Case, ServedHarness], data: st.DataObject

@@ -12,7 +12,6 @@ from unittest.mock import patch
 
 import httpx
 from hypothesis import HealthCheck, Phase, example, given
-from hypothesis import settings as how
 from hypothesis import strategies as st
 
 from research_assets.sandbox.config import SandboxConfig
@@ -21,6 +20,7 @@ from research_assets.study.spec import StudySpec
 from research_assets.units.usernames import batchable_usernames
 from research_assets_tests.collect.harness import START, CollectorHarness, days, study
 from research_assets_tests.collect.test_username_batches import make_harness, panel, usernames_of
+from research_assets_tests.profiles import sized
 
 DAYS = 6
 EPOCH = date(1970, 1, 1)
@@ -166,11 +166,11 @@ async def at_once(work: Callable[..., Any], *arguments: Any) -> Any:
 @given(
     knobs=fault_configs, cap=st.sampled_from([7, 25, 1000]), fixed_volume=st.sampled_from([0, 4, 30, 130]), plan=runs
 )
-@how(
-    max_examples=8,
+@sized(
+    8,
+    200,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
-    derandomize=True,
 )
 @example(knobs={"p_foreign_page": 0.6, "p_empty_search": 0.1, "search_lifetime": 4}, cap=25, fixed_volume=130, plan=[])
 @example(
@@ -184,11 +184,11 @@ def test_random_faults(knobs: dict[str, Any], cap: int, fixed_volume: int, plan:
 
 
 @given(knobs=fault_configs, cap=st.sampled_from([9, 40, 1000]), plan=runs, bad=st.sets(st.integers(0, 23), max_size=3))
-@how(
-    max_examples=4,
+@sized(
+    4,
+    200,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=[HealthCheck.too_slow],
-    derandomize=True,
 )
 @example(knobs={"dead_days": frozenset({START})}, cap=9, plan=[], bad={3, 17})
 def test_random_faults_with_username_query(

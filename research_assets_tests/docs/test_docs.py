@@ -30,12 +30,10 @@ from research_assets.settings import DEMO_STUDIES_DIR, PROJECT_DIR, VARIABLES, S
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.conditions import CONDITIONS
 from research_assets.units.coverage import UnitState
-from research_assets_tests.cli.test_demo import demo, demo_settings, sandbox
 from research_assets_tests.docs import marts_page
 from research_assets_tests.docs.commands import LINKED_PAGES, PAGES, anchors, blocks, commands, links
 
 pytestmark = pytest.mark.timeout(900)
-__all__ = ["demo_settings", "sandbox"]
 
 BIN = Path(sys.executable).parent
 
@@ -88,8 +86,8 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def shell(demo_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Shell:
-    demo(demo_settings)
+def shell(demo_summary: str, demo_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    assert demo_summary
     folder = tmp_path_factory.mktemp("shell")
     (folder / "studies").mkdir()
     shutil.copy(PROJECT_DIR / "workspace.yaml", folder)

@@ -19,7 +19,7 @@ def assert_ui_shows_pause(page: Page, deployment: Deployment) -> None:
     page.screenshot("paused-events")
 
     n_materialized = len(deployment.materialized("kitchen", "videos"))
-    assert 0 < n_materialized < 59
+    assert 0 < n_materialized < 59, f"{n_materialized} days are materialized.\n{deployment.event_log()}"
     page.open("/assets/kitchen/videos?view=partitions")
     page.wait_for_text(f"Materialized ({n_materialized})", f"Missing ({60 - n_materialized})", "Failed (0)")
     page.screenshot("paused-partitions")

@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from research_assets.clock import week_of
@@ -17,8 +16,9 @@ from research_assets.units.estimates import Estimate
 from research_assets.units.partition_status import PartitionStatus
 from research_assets_tests.collect.harness import QUERY, study
 from research_assets_tests.planning.agenda_inputs import DAY, NOW, TODAY, date_range, make_inputs, pool
+from research_assets_tests.profiles import sized
 
-few = hypothesis_settings(max_examples=60)
+few = sized(40, 1000)
 times = st.integers(-40 * 24, 40 * 24).map(lambda hours: NOW + timedelta(hours=hours))
 
 

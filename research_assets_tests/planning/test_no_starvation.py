@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from research_assets.clock import next_midnight
@@ -19,6 +18,7 @@ from research_assets.study.spec import StudySpec
 from research_assets.units.estimates import Estimate
 from research_assets.units.partition_status import PartitionStatus
 from research_assets_tests.collect.harness import QUERY
+from research_assets_tests.profiles import sized
 
 NOW = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
 FIRST = date(2026, 1, 1)
@@ -175,7 +175,7 @@ def simulated_studies(draw: st.DrawFn) -> SimulatedStudies:
     return SimulatedStudies(cap, weights, need, live)
 
 
-@hypothesis_settings(max_examples=25)
+@sized(15, 500)
 @given(simulated_studies())
 def test_all_days_are_complete_after_a_bounded_time(studies: SimulatedStudies) -> None:
     # Recurring work uses half of the quota at most; every quota window must make progress.

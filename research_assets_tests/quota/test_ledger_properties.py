@@ -6,13 +6,14 @@ from math import floor
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
 from research_assets.quota.fair_share import StudyDemand, fair_shares, may_reserve
 from research_assets.quota.ledger import DEMAND_TTL, Ledger, QuotaExhausted
 from research_assets_tests.conftest import FakeClock
+from research_assets_tests.profiles import sized
 
 CAP = 12
 START = datetime(2026, 3, 2, 22, 0, tzinfo=UTC)
@@ -109,7 +110,7 @@ def test_ledger_keeps_its_rules_for_any_order_of_processes_refusals_and_clock_ch
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     LedgerMachine.folders = tmp_path_factory
-    run_state_machine_as_test(LedgerMachine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(LedgerMachine, settings=sized(60, 1000, stateful_step_count=40))
 
 
 DEMANDS = st.dictionaries(

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from research_assets.fields import ENTITIES
 from research_assets.storage.raw_writer import write_capture
+from research_assets_tests.profiles import sized
 from research_assets_tests.storage.capture_factory import ID, SECOND, make_answer, make_capture, make_video, read_rows
 
 
@@ -119,7 +120,7 @@ NAMES = st.sampled_from(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@sized(30, 1000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(NAMES, VALUES, max_size=4), min_size=1, max_size=4))
 def test_each_row_is_written_once_for_any_field_values(
     tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, Any]]

@@ -42,9 +42,15 @@ def first_build(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 @pytest.fixture
-def published_warehouse(first_build: Settings, tmp_path: Path) -> Settings:
-    """Return settings with a published warehouse of the test's own."""
-    return copy_published(first_build, tmp_path / "published")
+def published_warehouse(first_build: Settings) -> Settings:
+    """Return settings with a published warehouse of the test's own, always at the same path.
+
+    A data root at another path would make dbt parse the project again, because its profile names the paths.
+    """
+    root = first_build.root.parent / "published"
+    shutil.rmtree(root.parent / "refreshed", ignore_errors=True)
+    shutil.rmtree(root, ignore_errors=True)
+    return copy_published(first_build, root)
 
 
 def build_and_publish(settings: Settings, log: list[str] | None = None) -> tuple[BuildInput, list[NodeResult]]:
