@@ -54,7 +54,7 @@ class CollectorResource:
         settings = self.settings
         self._check()
         clock = ServerClock(self.clock)
-        ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
+        ledger = Ledger(settings.ledger, settings.caps, clock, quota_reserve=settings.quota_reserve)
         client = Client(
             key=settings.client_key,
             secret=settings.client_secret,

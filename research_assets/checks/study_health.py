@@ -74,9 +74,9 @@ class Problem:
     """A present problem: its kind, location, begin (UTC) and reason."""
 
     kind: str
-    where: str
+    location: str
     since: datetime | None
-    why: str
+    reason: str
 
 
 def completeness_result(warehouse: DuckDBResource, study: str) -> dg.AssetCheckResult:
@@ -108,18 +108,18 @@ def completeness_result(warehouse: DuckDBResource, study: str) -> dg.AssetCheckR
 
 def failures_result(settings: Settings, study: str, now: datetime) -> dg.AssetCheckResult:
     """Return the result for the present problems of a study, oldest first."""
-    problems = sorted(find_problems(settings, study, now), key=lambda problem: (problem.since or now, problem.where))
+    problems = sorted(find_problems(settings, study, now), key=lambda problem: (problem.since or now, problem.location))
     counts = Counter(problem.kind for problem in problems)
     metadata: dict[str, Any] = {"problems": len(problems), **{kind: counts[kind] for kind in _ADVICE}}
     if not problems:
         return dg.AssetCheckResult(passed=True, metadata=metadata)
     counts_text = ", ".join(f"{number:,} {kind}" for kind, number in counts.items())
     advice = " ".join(_ADVICE[kind] for kind in counts)
-    rows = [(problem.kind, problem.where, format_age(problem.since, now), problem.why) for problem in problems]
+    rows = [(problem.kind, problem.location, format_age(problem.since, now), problem.reason) for problem in problems]
     return dg.AssetCheckResult(
         passed=False,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"Problems: {counts_text}. Oldest: {problems[0].where}. {advice}",
+        description=f"Problems: {counts_text}. Oldest: {problems[0].location}. {advice}",
         metadata=metadata
         | {"example rows": dg.MetadataValue.md(markdown_sample(("kind", "location", "age", "reason"), rows))},
     )

@@ -48,7 +48,7 @@ def command(file: Path, column: str | None, group: str | None, name: str | None,
         task = IdListTask("audit", folder.name, listed.videos, settings.audits / "captures", ("id", "create_time"))
         confirm_cost(console, settings, task, now.date(), yes)
         result = run_id_list(console, settings, task, lambda journal, _: journal.seal())
-    rates = return_rates(listed.videos, result.known.states)
+    rates = return_rates(listed.videos, result.progress.states)
     table = Table("class", "month", box=None, pad_edge=False)
     for heading in ("listed", "checked", "returned", "share", "95 % interval"):
         table.add_column(heading, justify="right")
@@ -64,10 +64,10 @@ def command(file: Path, column: str | None, group: str | None, name: str | None,
             "" if interval is None else f"{interval[0]:.1%} to {interval[1]:.1%}",
         )
     console.print(table)
-    if result.known.reasons:
-        reasons = "; ".join(sorted(set(result.known.reasons.values()))[:3])
+    if result.progress.reasons:
+        reasons = "; ".join(sorted(set(result.progress.reasons.values()))[:3])
         console.print(
-            f"[yellow]{len(result.known.reasons):,} ids were not checked and are part of no share:[/] {reasons}."
+            f"[yellow]{len(result.progress.reasons):,} ids were not checked and are part of no share:[/] {reasons}."
         )
-    ids, summary = write_results(folder, listed.videos, result.known, rates)
-    console.print(f"State of each id: {ids}\nTable of shares: {summary}\nRequests sent: {result.known.requests:,}")
+    ids, summary = write_results(folder, listed.videos, result.progress, rates)
+    console.print(f"State of each id: {ids}\nTable of shares: {summary}\nRequests sent: {result.progress.requests:,}")

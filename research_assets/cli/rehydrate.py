@@ -78,21 +78,21 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
             task,
             lambda journal, known: publish_rehydrated(settings.raw, journal, remaining, known),
         )
-        result.known.states |= {one.id: "returned" for one in listed.videos if one.id in collected}
+        result.progress.states |= {one.id: "returned" for one in listed.videos if one.id in collected}
         if comments and listed.comments and not result.n_remaining:
             _fetch_comments(console, settings, study, listed)
         folder = settings.rehydrated / study
     table = Table("month", box=None, pad_edge=False)
     for heading in ("listed", "rehydrated", "not returned", "not checked"):
         table.add_column(heading, justify="right")
-    rates = return_rates(listed.videos, result.known.states)
+    rates = return_rates(listed.videos, result.progress.states)
     for rate in rates:
         if rate.group == "all" and rate.month != "all":
             numbers = (rate.listed, rate.returned, rate.answered - rate.returned, rate.listed - rate.answered)
             table.add_row(rate.month, *(f"{number:,}" for number in numbers))
     console.print(table)
-    ids, _ = write_results(folder, listed.videos, result.known, rates)
-    console.print(f"State of each id: {ids}\nRequests sent: {result.known.requests:,}")
+    ids, _ = write_results(folder, listed.videos, result.progress, rates)
+    console.print(f"State of each id: {ids}\nRequests sent: {result.progress.requests:,}")
     if not result.n_remaining:
         console.print(f"The raw tables contain the rows as the study {study}.\nMaterialize the marts to include them.")
 

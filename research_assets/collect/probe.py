@@ -25,7 +25,7 @@ class RunBudget(Ledger):
     """The quota ledger with an additional limit on the requests of one caller."""
 
     def __init__(self, settings: Settings, clock: Clock, max_requests: int) -> None:
-        super().__init__(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
+        super().__init__(settings.ledger, settings.caps, clock, quota_reserve=settings.quota_reserve)
         self._budget_clock, self.remaining = clock, max_requests
 
     def reserve(self, pool: str, **details: Any) -> int:

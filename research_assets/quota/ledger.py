@@ -239,12 +239,12 @@ class PoolState:
 class Ledger:
     """The quota ledger at a path, created at its first use; safe to share between threads and across a fork.
 
-    `caps` are the requests per UTC day by pool. In the pool `research`, `due_reserve` requests are reserved for work
+    `caps` are the requests per UTC day by pool. In the pool `research`, `quota_reserve` requests are reserved for work
     that is due.
     """
 
-    def __init__(self, path: Path, caps: Mapping[str, int], clock: Clock, *, due_reserve: int = 0) -> None:
-        self.path, self.caps, self._clock, self._due_reserve = path, dict(caps), clock, due_reserve
+    def __init__(self, path: Path, caps: Mapping[str, int], clock: Clock, *, quota_reserve: int = 0) -> None:
+        self.path, self.caps, self._clock, self._quota_reserve = path, dict(caps), clock, quota_reserve
         self._file = LedgerFile(path)
 
     def reserve(self, pool: str, *, study: str, entity: str, unit: str, endpoint: str, due: bool = True) -> int:
@@ -287,7 +287,7 @@ class Ledger:
             raise QuotaExhausted(pool, cap, used, available_at, "api_refused" if day["exhausted"] else "not_reset")
         if used >= cap:
             raise QuotaExhausted(pool, cap, used, tomorrow, "cap")
-        if not due and pool == "research" and cap - used <= self._due_reserve:
+        if not due and pool == "research" and cap - used <= self._quota_reserve:
             raise QuotaExhausted(pool, cap, used, tomorrow, "reserved")
         demands, expires_at = _study_demands(db, pool, now, study)
         others_need = any(demand.requested for name, demand in demands.items() if name != study)
@@ -481,7 +481,7 @@ def read_pools(settings: Settings, clock: Clock) -> tuple[dict[str, PoolState], 
     if not settings.ledger.exists():
         today = clock.now().date()
         return {pool: PoolState(pool, today, cap, 0, cap, 0, None) for pool, cap in settings.caps.items()}, {}
-    ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
+    ledger = Ledger(settings.ledger, settings.caps, clock, quota_reserve=settings.quota_reserve)
     try:
         return {pool: ledger.pool_state(pool) for pool in settings.caps}, {
             pool: ledger.used_by_study(pool) for pool in settings.caps

@@ -177,7 +177,7 @@ def _declare_demand(agenda: Agenda, inputs: AgendaInputs, settings: Settings, cl
     """
     active = {(item.study, BY_ENTITY[item.entity].pool) for item in agenda.items}
     active |= {(study, BY_ENTITY[entity].pool) for study, entity in inputs.running_requests}
-    ledger = Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
+    ledger = Ledger(settings.ledger, settings.caps, clock, quota_reserve=settings.quota_reserve)
     try:
         for study in inputs.studies:
             for pool in inputs.pools:

@@ -100,7 +100,7 @@ def open_tools(
         timeout=settings.timeout,
         connections=settings.concurrency,
     )
-    ledger = ledger or Ledger(settings.ledger, settings.caps, clock, due_reserve=settings.quota_reserve)
+    ledger = ledger or Ledger(settings.ledger, settings.caps, clock, quota_reserve=settings.quota_reserve)
     return CollectorContext(client, ledger, clock, settings, progress)
 
 

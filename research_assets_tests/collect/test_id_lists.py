@@ -69,7 +69,7 @@ async def run_task(harness: CollectorHarness, task: IdListTask, **options: Any) 
     reported: list[int] = []
     async with context.client:
         found = await fetch_id_list(task, context, on_complete, reported.append)
-    assert sum(reported) == len(found.known.states)
+    assert sum(reported) == len(found.progress.states)
     return found
 
 
@@ -80,9 +80,11 @@ async def test_audit_finds_the_returned_ids_with_one_request_per_hundred(setting
     assert min_requests(task, harness.clock.now().date(), 31) == 7
     found = await run_task(harness, task)
     assert found.n_remaining == 0
-    assert found.known.states == dict.fromkeys(real, "returned") | dict.fromkeys(nonexistent_ids(real[::4]), "absent")
-    assert harness.requests_sent == found.known.requests == 7
-    whole = return_rates(task.videos, found.known.states)[0]
+    assert found.progress.states == dict.fromkeys(real, "returned") | dict.fromkeys(
+        nonexistent_ids(real[::4]), "absent"
+    )
+    assert harness.requests_sent == found.progress.requests == 7
+    whole = return_rates(task.videos, found.progress.states)[0]
     assert (whole.listed, whole.answered, whole.returned, whole.rate) == (700, 700, 560, 0.8)
     assert whole.interval is not None
     assert whole.interval[0] < 0.8 < whole.interval[1]
@@ -99,7 +101,7 @@ async def test_ids_as_text_count_as_returned_and_rows_without_an_id_are_ignored(
         return change_data(text, videos=[*videos, *({"id": odd} for odd in INVALID_IDS)])
 
     found = await run_task(harness, make_task(harness, ids), transport=TamperingTransport(harness, mixed))
-    assert set(found.known.states.values()) == {"returned"}
+    assert set(found.progress.states.values()) == {"returned"}
     assert harness.requests_sent == 1
 
 
@@ -109,14 +111,14 @@ async def test_withdrawn_videos_are_absent(settings: Settings) -> None:
     found = await run_task(harness, make_task(harness, ids))
     available = set(harness.app.world.deliverable(ids, harness.clock.now().timestamp()))
     assert 0 < len(available) < len(ids)
-    assert {one for one, state in found.known.states.items() if state == "returned"} == available
+    assert {one for one, state in found.progress.states.items() if state == "returned"} == available
 
 
 async def test_empty_response_is_checked_by_a_second_request(settings: Settings) -> None:
     harness = make_harness(settings, empty_searches=1)
     ids = video_ids(harness, 4)
     found = await run_task(harness, make_task(harness, ids))
-    assert set(found.known.states.values()) == {"returned"}
+    assert set(found.progress.states.values()) == {"returned"}
     assert harness.requests_sent == 2
 
 
@@ -128,11 +130,11 @@ async def test_dead_day_leaves_only_its_own_ids_unanswered_with_the_reason(setti
         ListedVideo(identifier, START.fromordinal(START.toordinal() + i // 20)) for i, identifier in enumerate(ids)
     )
     found = await run_task(harness, replace(make_task(harness, []), videos=listed))
-    unanswered = {one for one, state in found.known.states.items() if state == "unanswered"}
+    unanswered = {one for one, state in found.progress.states.items() if state == "unanswered"}
     assert unanswered == {one.id for one in listed if one.day == dead}
-    assert {found.known.reasons[one][:8] for one in unanswered} == {"HTTP 500"}
+    assert {found.progress.reasons[one][:8] for one in unanswered} == {"HTTP 500"}
     assert harness.requests_sent <= 4 + 12
-    (whole, *_) = return_rates(listed, found.known.states)
+    (whole, *_) = return_rates(listed, found.progress.states)
     assert (whole.answered, whole.rate) == (380, 1.0), "unanswered ids are not part of the rate"
 
 
@@ -149,7 +151,7 @@ async def test_id_list_resumes_when_the_quota_is_available_again(settings: Setti
         harness.clock.moment = found.stop.retry_at
     assert nights[-1] == 0
     assert len(nights) == 2
-    assert set(found.known.states.values()) == {"returned"}
+    assert set(found.progress.states.values()) == {"returned"}
     assert harness.app.request_log.outcomes["ok"] - harness.app.request_log.requests.get("oauth", 0) <= 6 + 2
     assert list_open_journals(task.captures, "videos", task.name) == []
 
@@ -185,7 +187,7 @@ async def test_outage_stops_the_id_list_within_40_requests(settings: Settings) -
         return error_response(response, 500, "internal_error", "Try again.")
 
     found = await run_task(harness, task, transport=TamperingTransport(harness, down))
-    assert found.stop is not None or set(found.known.states.values()) == {"unanswered"}
+    assert found.stop is not None or set(found.progress.states.values()) == {"unanswered"}
     assert harness.requests_sent <= 40
 
 

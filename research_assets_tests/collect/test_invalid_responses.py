@@ -215,7 +215,7 @@ async def test_quota_reserve_is_open_to_due_days_and_closed_to_a_backfill(settin
     harness = CollectorHarness(settings, dense(fixed_volume=150))
     due = harness.clock.now().date() - timedelta(days=3)
     harness.ledger = type(harness.ledger)(
-        settings.ledger, {"research": 10, "follow": 10}, harness.server_clock, due_reserve=8
+        settings.ledger, {"research": 10, "follow": 10}, harness.server_clock, quota_reserve=8
     )
     finished, pause = await harness.collect("videos", [*days(9), due])
     assert pause is not None

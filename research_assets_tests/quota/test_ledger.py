@@ -20,8 +20,10 @@ from research_assets_tests.workers import reserve_until_exhausted
 MORNING = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
 
 
-def ledger_at(tmp_path: Path, clock: FakeClock, cap: int = 10, due_reserve: int = 0) -> Ledger:
-    return Ledger(tmp_path / "state/quota.sqlite", {"research": cap, "follow": 2 * cap}, clock, due_reserve=due_reserve)
+def ledger_at(tmp_path: Path, clock: FakeClock, cap: int = 10, quota_reserve: int = 0) -> Ledger:
+    return Ledger(
+        tmp_path / "state/quota.sqlite", {"research": cap, "follow": 2 * cap}, clock, quota_reserve=quota_reserve
+    )
 
 
 def reserve(ledger: Ledger, study: str = "s", pool: str = "research", *, due: bool = True) -> int:
@@ -171,7 +173,7 @@ def test_concurrent_refusals_lengthen_the_probe_interval_once(tmp_path: Path) ->
 
 
 def test_ledger_keeps_the_reserve_for_due_work(tmp_path: Path) -> None:
-    ledger = ledger_at(tmp_path, FakeClock(MORNING), due_reserve=4)
+    ledger = ledger_at(tmp_path, FakeClock(MORNING), quota_reserve=4)
     for _ in range(6):
         reserve(ledger, due=False)
     assert refused(ledger, due=False).reason == "reserved"

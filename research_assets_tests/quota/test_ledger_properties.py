@@ -30,7 +30,7 @@ class LedgerMachine(RuleBasedStateMachine):
         super().__init__()
         path = self.folders.mktemp("ledger") / "quota.sqlite"
         self.clocks = [FakeClock(START), FakeClock(START)]
-        self.ledgers = [Ledger(path, {"research": CAP}, clock, due_reserve=2) for clock in self.clocks]
+        self.ledgers = [Ledger(path, {"research": CAP}, clock, quota_reserve=2) for clock in self.clocks]
         self.taken: dict[str, int] = {}
         self.sent = 0
         self.refusal: tuple[QuotaExhausted, datetime, int] | None = None

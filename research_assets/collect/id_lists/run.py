@@ -84,7 +84,7 @@ class IdListProgress:
 class IdListResult:
     """Progress of a list after a run, its remaining ids, and the stop condition that left them open, if any."""
 
-    known: IdListProgress
+    progress: IdListProgress
     stop: StopCondition | None
     n_remaining: int
 

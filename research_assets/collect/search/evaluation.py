@@ -77,7 +77,7 @@ class SearchEvaluator:
     `max_window_days` the current limit on the width of a window.
     """
 
-    held: Mapping[date, UnitStatus]
+    status: Mapping[date, UnitStatus]
     configured_max_days: int
     page_size: int
     hits_per_day: dict[date, float] = field(init=False)
@@ -88,7 +88,7 @@ class SearchEvaluator:
         """Set raw hits and window width from earlier runs."""
         self.hits_per_day = {
             day: float(record.attempt.offered)
-            for day, record in self.held.items()
+            for day, record in self.status.items()
             if record.attempt.state == "complete"
         }
         self.max_window_days = self.configured_max_days
@@ -118,7 +118,7 @@ class SearchEvaluator:
         """
         span = [days[0] + ONE_DAY * i for i in range((days[-1] - days[0]).days + 1)]
         expected = estimate_hits_per_day(self.hits_per_day, span)
-        dead = {day for day, record in self.held.items() if record.attempt.state == "quarantined"}
+        dead = {day for day, record in self.status.items() if record.attempt.state == "quarantined"}
         plan: list[SearchWindow] = []
         for group in split_at_dead_days(days, dead if expected else dead | running):
             windows = plan_windows(group, expected, max_days=self.max_window_days, page_size=self.page_size)
@@ -195,7 +195,7 @@ class SearchEvaluator:
 
     def _earlier_max(self, day: date) -> int:
         """Return the largest number of videos that an earlier attempt at a day kept."""
-        return self.held[day].max_kept if day in self.held else 0
+        return self.status[day].max_kept if day in self.status else 0
 
     def _nearby_hits(self, first: date, last: date, excluded: set[date]) -> list[float] | None:
         """Return the raw hits of complete days near `first` to `last`; None if no day at all has a hit."""
@@ -256,7 +256,11 @@ class SearchEvaluator:
             return "partial", reason, None
         if outcome == "doubtful":
             return self._suspicious(day, str(reason), now)
-        return "quarantined", reason, backoff_until(now, (self.held[day].n_quarantined if day in self.held else 0) + 1)
+        return (
+            "quarantined",
+            reason,
+            backoff_until(now, (self.status[day].n_quarantined if day in self.status else 0) + 1),
+        )
 
     def _decide_empty_day(
         self, day: date, doubt: EmptyDayDoubt, now: datetime, canary: CanaryResult | None
@@ -265,7 +269,7 @@ class SearchEvaluator:
 
         It is complete if the doubt is weak or if attempts on other days found it empty too, else suspicious.
         """
-        n_empty = self.held[day].n_empty if day in self.held else 0
+        n_empty = self.status[day].n_empty if day in self.status else 0
         if not doubt.needs_other_day and canary != "none":
             return "complete", None, None
         if n_empty >= MAX_EMPTY_ATTEMPTS or (
@@ -275,4 +279,8 @@ class SearchEvaluator:
         return self._suspicious(day, f"{doubt.reason} {_CANARY_NOT_FOUND}" if canary == "none" else doubt.reason, now)
 
     def _suspicious(self, day: date, reason: str, now: datetime) -> StateDecision:
-        return "suspicious", reason, backoff_until(now, (self.held[day].n_suspicious if day in self.held else 0) + 1)
+        return (
+            "suspicious",
+            reason,
+            backoff_until(now, (self.status[day].n_suspicious if day in self.status else 0) + 1),
+        )
