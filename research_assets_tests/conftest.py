@@ -33,6 +33,7 @@ INTEGRATION = (
     "end_to_end/",
     "warehouse/",
     "assets/test_asset_graph.py",
+    "assets/test_collected_assets.py",
     "assets/test_definitions.py",
     "assets/test_export_asset.py",
     "benchmarks/",
@@ -41,8 +42,11 @@ INTEGRATION = (
     "cli/test_group.py",
     "cli/test_ui.py",
     "collect/test_crash.py",
+    "collect/test_random_faults.py",
     "quota/test_ledger.py",
     "quota/test_ledger_properties.py",
+    "sensors/test_sensor_build_marts.py",
+    "sensors/test_sensor_collection.py",
     "storage/test_captures_crash.py",
     "storage/test_raw_writer_crash.py",
     "study/test_dg.py",
@@ -50,7 +54,9 @@ INTEGRATION = (
     "test_import_rules.py",
     "test_setup.py",
 )
-"""Modules and folders whose tests run dbt, start processes or open a browser: `make test-unit` leaves them out."""
+"""Modules and folders that `make test-unit` leaves out: they run dbt or Dagster, start processes or open a browser.
+
+A single test of another module has the marker `integration` instead."""
 
 DURABLE = ("storage/test_captures_crash.py", "storage/test_raw_writer_crash.py", "collect/test_crash.py", "warehouse/")
 """Modules and folders whose tests need `fsync`, because they kill processes or assert what is durable."""
@@ -90,6 +96,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Load the large property profile for `--long`."""
     config.addinivalue_line("markers", "long: runs with `--long` only")
+    config.addinivalue_line("markers", "integration: starts a process; not in the unit lane")
     if config.option.long:
         hypothesis_settings.load_profile("long")
 
@@ -124,9 +131,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
-        unwanted = (lane == "unit" and _matches(_path(item), INTEGRATION)) or (
-            item.get_closest_marker("long") is not None and not long
-        )
+        is_integration = _matches(_path(item), INTEGRATION) or item.get_closest_marker("integration") is not None
+        unwanted = (is_integration and lane == "unit") or (item.get_closest_marker("long") is not None and not long)
         (left_out if unwanted else kept).append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = sorted(kept, key=_rank)
@@ -203,7 +209,7 @@ def no_processes_in_unit_lane(request: pytest.FixtureRequest) -> None:
     if request.config.option.lane == "unit":
 
         def refused(*_: object, **__: object) -> None:
-            raise AssertionError("The unit lane starts no process. List the module under INTEGRATION in conftest.py.")
+            raise AssertionError("The unit lane starts no process. Mark the test with pytest.mark.integration.")
 
         patch = pytest.MonkeyPatch()
         patch.setattr(subprocess.Popen, "_execute_child", refused)

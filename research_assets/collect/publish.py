@@ -29,8 +29,17 @@ def _writer(_process: int) -> ThreadPoolExecutor:
 
 
 async def publish_in_background(raw: Path, journal: Journal, attempts: Iterable[Attempt] = ()) -> None:
-    """Run `publish_capture` without blocking the event loop; captures that end together are written in turn."""
-    await asyncio.get_running_loop().run_in_executor(_writer(os.getpid()), publish_capture, raw, journal, attempts)
+    """Run `publish_capture` without blocking the event loop; captures that end together are written in turn.
+
+    A cancelled caller waits until the files are written: otherwise it would release the lock of the partition while
+    they are, and the next run would publish the same capture at the same time.
+    """
+    writing = asyncio.get_running_loop().run_in_executor(_writer(os.getpid()), publish_capture, raw, journal, attempts)
+    try:
+        await asyncio.shield(writing)
+    except asyncio.CancelledError:
+        await asyncio.wait([writing])
+        raise
 
 
 def publish_capture(raw: Path, journal: Journal, attempts: Iterable[Attempt] = ()) -> None:

@@ -1,13 +1,18 @@
 """Interrupted runs: open journals are resumed or ended, and no day is complete without all its rows."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
+from pathlib import Path
+from threading import Event
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import orjson
 import pytest
 
+from research_assets.collect import publish
 from research_assets.collect.run import collect
 from research_assets.collect.types import CollectionTask
 from research_assets.sandbox.config import SandboxConfig
@@ -203,6 +208,25 @@ async def test_caller_that_stops_iterating_leaves_nothing_locked(settings: Setti
     finished, _ = await harness.collect("videos", days(90))
     assert {f.state for f in finished.values()} == {"complete"}
     assert len(set(harness.ids())) == 90 * 250
+
+
+async def test_cancelled_caller_waits_for_the_publication(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started, may_end = Event(), Event()
+
+    def publish_slowly(*_: object) -> None:
+        started.set()
+        assert may_end.wait(60)
+
+    monkeypatch.setattr(publish, "publish_capture", publish_slowly)
+    caller = asyncio.create_task(publish.publish_in_background(tmp_path, Mock(spec=Journal)))
+    await asyncio.to_thread(started.wait, 60)
+    caller.cancel()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert not caller.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
 
 
 async def test_resumed_run_collects_the_replies_of_a_paused_recollection(settings: Settings) -> None:

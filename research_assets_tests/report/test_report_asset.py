@@ -58,6 +58,7 @@ def test_run_fails_with_a_message_without_a_warehouse(settings: Settings) -> Non
     assert "no warehouse" in str(failed.step_failure_data.user_failure_data)
 
 
+@pytest.mark.integration
 def test_loading_the_asset_imports_no_drawing_library() -> None:
     code = (
         "import sys, research_assets.assets.report\n"

@@ -59,6 +59,7 @@ def test_command_refuses_an_invalid_option() -> None:
     assert "between 0 and 1,000,000" in result.output
 
 
+@pytest.mark.integration
 def test_module_serves_and_prints_its_variables() -> None:
     options = ["--port", "0", "--fixed-volume", "3", "--start-time", "2026-03-01", "--quota", "7"]
     server = subprocess.Popen(

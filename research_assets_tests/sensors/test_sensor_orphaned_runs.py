@@ -84,6 +84,7 @@ def test_process_that_is_younger_than_the_run_is_another_one(age: timedelta, exi
     assert orphaned_runs._process_exists(os.getpid(), datetime.now(UTC) + age) == exists
 
 
+@pytest.mark.integration
 def test_ended_process_does_not_exist() -> None:
     child = subprocess.Popen(["true"])
     child.wait()
