@@ -15,7 +15,7 @@ from typing import Literal
 
 PROJECT = Path(__file__).parent.parent
 SUFFIXES = {".py", ".sql", ".yml", ".yaml", ".md", ".html", ".csv", ".toml", ".cff"}
-EXCLUDED = {"research_assets_tests/word_list.py", "uv.lock"}
+EXCLUDED = {"research_assets_tests/word_list.py", "research_assets_tests/test_word_list.py", "uv.lock"}
 
 
 @dataclass(frozen=True, slots=True)

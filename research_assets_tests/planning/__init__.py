@@ -1,1 +1,1 @@
-"""TODO charter."""
+"""Tests of planning/: the agenda, allocation, forecasts and their inputs."""

@@ -1,1 +1,1 @@
-"""TODO charter."""
+"""Tests of units/: the windows of a search."""
