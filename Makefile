@@ -12,7 +12,7 @@ BIN := .venv/bin
 # A module stays on one worker, because its fixtures (servers, a built warehouse) cost more than its tests. The modules
 # that take longest come first (see research_assets_tests/conftest.py).
 PYTEST := $(BIN)/python -m pytest --dist loadscope --no-loadscope-reorder
-WORKERS := 3
+WORKERS := 2
 
 .PHONY: help setup demo ui test test-unit test-long coverage lint typecheck check-studies check docs screenshots bench \
 	wheel clean

@@ -76,7 +76,7 @@ GROUPS = {
 }
 """Modules that share a costly session fixture, by the group that keeps them on one worker."""
 
-LONGEST_FIRST = ("end_to_end/", "demo", "browser/test_ui.py", "warehouse", "warehouse/test_increment_tests.py")
+LONGEST_FIRST = ("end_to_end/", "demo", "warehouse/test_increment_tests.py", "warehouse", "browser/test_ui.py")
 """The groups that take longest: parallel workers begin with them, so that none is left over at the end."""
 
 # A deadline would be a timed assertion. The default profile repeats the same examples on every run; the long one draws
