@@ -15,13 +15,12 @@ from research_assets.collect.lists.run import ListPartitionRun, close_past_perio
 from research_assets.collect.publish import recover_unpublished
 from research_assets.collect.search.canary import recheck_known_videos
 from research_assets.collect.search.run import VideoSearch
-from research_assets.collect.sender import RequestSender
+from research_assets.collect.session import RunState
 from research_assets.collect.types import (
     CollectionTask,
     CollectorContext,
     PartitionResult,
     Paused,
-    RunCounter,
     result_from_attempt,
     run_concurrently,
     too_fresh_result,
@@ -130,10 +129,8 @@ async def _collect_lists(
 ) -> AsyncGenerator[PartitionResult | Paused, None]:
     settings, study, pool = context.settings, task.study, BY_ENTITY[task.entity].pool
     with lock_partitions(settings.state, study.name, task.entity, task.partitions):
-        sender = RequestSender(
-            context.client, context.ledger, context.clock, rate=settings.rate_limit, concurrency=settings.concurrency
-        )
-        counter, inputs = RunCounter(task, context.progress), ListInputs(task, context)
+        run = RunState(study.name, task.entity, pool, context, budget=task.budget)
+        inputs = ListInputs(task, context)
         if inputs.is_observation:
             close_past_periods(task, context)
         context.ledger.declare_demand(study.name, study.quota_weight, inputs.estimate(), pool=pool)
@@ -144,9 +141,7 @@ async def _collect_lists(
             if blocked:
                 return PartitionResult(partition=partition, state="not_asked", units={"not_asked": 1}, reason=blocked)
             status, elsewhere = inputs.unit_status(partition), inputs.status_elsewhere(partition)
-            return await ListPartitionRun(task, context, sender, counter, partition, status, elsewhere).run(
-                inputs.targets(partition)
-            )
+            return await ListPartitionRun(task, run, partition, status, elsewhere).run(inputs.targets(partition))
 
         remaining = set(task.partitions)
         # Newest first, because the newest partitions may use the reserved part of the quota.

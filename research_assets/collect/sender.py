@@ -10,38 +10,29 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import anyio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from research_assets.clock import Clock
+from research_assets.collect.resolution import RESOLUTIONS, Action, error_class, resolve
+from research_assets.collect.types import RequestBudget
 from research_assets.quota.ledger import Ledger, QuotaExhausted
 from research_assets.tiktok.client import Client, ResponsePage
 from research_assets.tiktok.errors import (
     ApiError,
-    CursorRejected,
     DailyQuotaExceeded,
     RateLimited,
     RetryableError,
-    SearchIdRejected,
     ServerError,
-    TokenRefreshRequired,
     UnitError,
     Unreachable,
 )
 from research_assets.tiktok.requests import Request
 
 _LOGGER = logging.getLogger(__name__)
-
-BACKOFF_SECONDS: dict[type[RetryableError], tuple[float, ...]] = {
-    RateLimited: (10, 20, 30, 60, 60, 60, 60, 60, 60, 60),
-    SearchIdRejected: (5, 10, 15, 20),
-    CursorRejected: (5, 10, 15, 20),
-    ServerError: (2, 6, 20, 60),
-    Unreachable: (5, 15, 60, 120),
-}
-"""Backoff in seconds, by error type (reference §§5, 6.2, 6.3). After the last one the error is raised."""
 
 MAX_RETRY_AFTER_SECONDS = 300.0
 """Longest wait that a `Retry-After` header may impose (seconds)."""
@@ -77,7 +68,7 @@ class RateController:
 
     def on_rate_limited(self, retry_after: float | None) -> None:
         """Halve concurrency and rate, and hold back all requests until the pause ends."""
-        now, pauses = self._clock.now().timestamp(), BACKOFF_SECONDS[RateLimited]
+        now, pauses = self._clock.now().timestamp(), RESOLUTIONS[RateLimited].backoff
         self.n_throttled += now >= self._pause_ends
         self._pause_ends = now + (retry_after or pauses[min(self.n_throttled, len(pauses)) - 1])
         self._next_slot = max(self._next_slot, self._pause_ends)
@@ -114,11 +105,23 @@ class RequestSender:
     `consecutive_failures` counts the failed calls since the last success or refusal of a unit.
     """
 
-    def __init__(self, client: Client, ledger: Ledger, clock: Clock, *, rate: float, concurrency: int) -> None:
+    def __init__(
+        self,
+        client: Client,
+        ledger: Ledger,
+        clock: Clock,
+        *,
+        rate: float,
+        concurrency: int,
+        budget: RequestBudget | None = None,
+    ) -> None:
+        """`budget` limits the requests of the run; None for what the pool has left."""
         self._client = client
         self._ledger = ledger
         self._clock = clock
+        self._budget = budget
         self._rate_controller = RateController(clock, rate=rate, concurrency=concurrency)
+        self._refused_until: dict[str, datetime] = {}
         self.consecutive_failures = 0
 
     @property
@@ -138,29 +141,32 @@ class RequestSender:
         """Send a request, with retries, and return its response page.
 
         `on_failure` receives each failed attempt as the facts of a journal event. `max_attempts` limits the attempts
-        for an error; None applies `BACKOFF_SECONDS`. The request is sent after `wait_for` has finished; an error of
-        `wait_for` is raised. Raise QuotaExhausted if the ledger or the API has no request left, and the last ApiError
-        if the retries are used up or the error is not retryable.
+        for an error; None applies the backoff of `RESOLUTIONS`. The request is sent after `wait_for` has finished; an
+        error of `wait_for` is raised. Raise QuotaExhausted if the run, the ledger or the API has no request left, and
+        the last ApiError if the retries are used up or the error is not retryable.
         """
         failures: dict[type[ApiError], int] = {}
         endpoint = request.endpoint.name
 
         def should_retry(error: BaseException) -> bool:
-            if isinstance(error, TokenRefreshRequired):
-                return failures[TokenRefreshRequired] < 2
-            if not isinstance(error, RetryableError) or self.api_is_down:
+            if not isinstance(error, ApiError):
                 return False
-            if isinstance(error, RateLimited) and self._rate_controller.n_throttled > len(BACKOFF_SECONDS[RateLimited]):
+            resolution = resolve(error)
+            if resolution.action is Action.REFRESH_TOKEN:
+                return failures[error_class(error)] < 2
+            if resolution.action is not Action.RETRY or not isinstance(error, RetryableError) or self.api_is_down:
+                return False
+            if isinstance(error, RateLimited) and self._rate_controller.n_throttled > len(resolution.backoff):
                 return False
             limit = max_attempts(error)
-            return failures[_error_class(error)] < (len(_backoff(error)) + 1 if limit is None else limit)
+            return failures[error_class(error)] < (len(resolution.backoff) + 1 if limit is None else limit)
 
         def wait_seconds(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
             if not isinstance(error, RetryableError) or isinstance(error, RateLimited):
                 return 0.0
-            pauses = _backoff(error)
-            return _retry_after_seconds(error) or pauses[min(failures[_error_class(error)], len(pauses)) - 1]
+            pauses = resolve(error).backoff
+            return _retry_after_seconds(error) or pauses[min(failures[error_class(error)], len(pauses)) - 1]
 
         async for attempt in AsyncRetrying(
             retry=retry_if_exception(should_retry), wait=wait_seconds, sleep=self._clock.sleep, reraise=True
@@ -171,11 +177,35 @@ class RequestSender:
                 except ApiError as error:
                     _LOGGER.info("%s of %s failed: %s", endpoint, context.unit, summarize_error(error))
                     self._count_failure(error)
-                    failures[_error_class(error)] = failures.get(_error_class(error), 0) + 1
+                    failures[error_class(error)] = failures.get(error_class(error), 0) + 1
                     if error.endpoint == endpoint:
                         on_failure(_failure_event(request, context, error, self._clock))
                     raise
         raise AssertionError("tenacity ends with a result or an exception")
+
+    def available(self, pool: str, *, due: bool) -> int:
+        """Return the requests that may still be sent: what the budget of the run and the pool have left."""
+        remaining = self._ledger.available(pool, due=due)
+        return remaining if self._budget is None else min(remaining, self._budget.remaining)
+
+    def _take_from_budget(self, pool: str) -> None:
+        """Count a request against the budget of the run. Raise QuotaExhausted if none is left."""
+        if self._budget is None:
+            return
+        if self._budget.remaining <= 0:
+            state = self._ledger.pool_state(pool)
+            raise QuotaExhausted(pool, state.cap, state.used, self._clock.now(), "budget")
+        self._budget.remaining -= 1
+
+    def _require_open(self, pool: str) -> None:
+        """Raise QuotaExhausted if the API refused a request of this pool after the caller's reservation."""
+        retry_at = self._refused_until.get(pool)
+        if retry_at is not None and self._clock.now() < retry_at:
+            raise self._refusal(pool, retry_at)
+
+    def _refusal(self, pool: str, retry_at: datetime) -> QuotaExhausted:
+        state = self._ledger.pool_state(pool)
+        return QuotaExhausted(state.pool, state.cap, state.used, retry_at, "api_refused")
 
     def _count_failure(self, error: ApiError) -> None:
         if isinstance(error, ServerError | Unreachable):
@@ -193,6 +223,7 @@ class RequestSender:
             # Before the reservation: a token request costs no quota, and its response sets the server time.
             await self._client.token()
             await self._rate_controller.wait_for_slot()
+            self._take_from_budget(endpoint.pool)
             reservation = ledger.reserve(
                 endpoint.pool,
                 study=context.study,
@@ -204,6 +235,7 @@ class RequestSender:
             try:
                 if wait_for is not None:
                     await asyncio.shield(wait_for)
+                self._require_open(endpoint.pool)
             except BaseException:
                 ledger.settle(reservation, status=None, code=None, rows=0, latency=None, log_id=None, sent=False)
                 raise
@@ -224,8 +256,8 @@ class RequestSender:
                     sent=error.sent and error.endpoint == endpoint.name,
                 )
                 if retry_at:
-                    state = ledger.pool_state(endpoint.pool)
-                    raise QuotaExhausted(state.pool, state.cap, state.used, retry_at, "api_refused") from error
+                    self._refused_until[endpoint.pool] = retry_at
+                    raise self._refusal(endpoint.pool, retry_at) from error
                 raise
             ledger.settle(
                 reservation,
@@ -249,16 +281,6 @@ def summarize_error(error: ApiError) -> str:
 def _retry_after_seconds(error: RetryableError) -> float | None:
     """Return the `Retry-After` of a response, at most `MAX_RETRY_AFTER_SECONDS`; None if it has none."""
     return min(error.retry_after, MAX_RETRY_AFTER_SECONDS) if error.retry_after and error.retry_after > 0 else None
-
-
-def _error_class(error: ApiError) -> type[ApiError]:
-    return next((kind for kind in (*BACKOFF_SECONDS, TokenRefreshRequired) if isinstance(error, kind)), type(error))
-
-
-def _backoff(error: RetryableError) -> tuple[float, ...]:
-    return next(
-        (pauses for kind, pauses in BACKOFF_SECONDS.items() if isinstance(error, kind)), BACKOFF_SECONDS[ServerError]
-    )
 
 
 def _failure_event(request: Request, context: RequestContext, error: ApiError, clock: Clock) -> dict[str, Any]:

@@ -28,13 +28,21 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 
+@dataclass(slots=True)
+class RequestBudget:
+    """The requests that one or several runs may still send together."""
+
+    remaining: int
+
+
 @dataclass(frozen=True, slots=True)
 class CollectionTask:
     """Partitions of one entity of one study to collect.
 
     `recollect` collects complete units again, as a new observation. `retry_now` retries quarantined and suspicious
     units before their next try is due, for runs that a person starts. `canary_check` collects nothing: it searches for
-    previously collected videos of the given days.
+    previously collected videos of the given days. `budget` limits the requests of the run; None for what the pool has
+    left.
     """
 
     study: StudySpec
@@ -43,6 +51,7 @@ class CollectionTask:
     recollect: bool = False
     retry_now: bool = False
     canary_check: bool = False
+    budget: RequestBudget | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,29 +125,20 @@ class CollectorContext:
     progress: Callable[[RunProgress], None] | None = None
 
 
-class RunCounter:
-    """Counter of a run's requests, pages and rows, which reports each change."""
-
-    def __init__(self, task: CollectionTask, on_progress: Callable[[RunProgress], None] | None) -> None:
-        self._study, self._entity, self._on_progress = task.study.name, task.entity, on_progress
-        self._pages = self._rows = self._requests = 0
-
-    def add(self, partition: str, rows: int | None) -> None:
-        """Count one request; `rows` is None if it failed."""
-        self._requests += 1
-        self._pages += rows is not None
-        self._rows += rows or 0
-        if self._on_progress:
-            self._on_progress(
-                RunProgress(self._study, self._entity, partition, self._pages, self._rows, self._requests)
-            )
+def _always(_: object) -> bool:
+    return True
 
 
 async def run_concurrently(
-    jobs: deque[Job], work: Callable[[Job], Awaitable[Result]], max_concurrent: int, should_continue: Callable[[], bool]
+    jobs: deque[Job],
+    work: Callable[[Job], Awaitable[Result]],
+    max_concurrent: int,
+    should_continue: Callable[[], bool],
+    may_start: Callable[[Job], bool] = _always,
 ) -> AsyncGenerator[Result, None]:
     """Run queued jobs, at most `max_concurrent` at a time, and yield results as they finish.
 
+    The first job in the queue that `may_start` starts next; without any such job and any running one, the first.
     The caller may enqueue more jobs for a result. No new job starts once `should_continue` returns False. When the
     caller stops iterating, running jobs are cancelled and awaited.
     """
@@ -147,7 +147,14 @@ async def run_concurrently(
     try:
         while running or (jobs and should_continue()):
             while jobs and should_continue() and len(running) < max_concurrent:
-                running.add(asyncio.ensure_future(work(jobs.popleft())))
+                index = next((i for i, job in enumerate(jobs) if may_start(job)), None)
+                if index is None and running:
+                    break
+                job = jobs[index or 0]
+                del jobs[index or 0]
+                running.add(asyncio.ensure_future(work(job)))
+                # The job begins before the next one is chosen, so that `may_start` knows of it.
+                await asyncio.sleep(0)
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 yield task.result()

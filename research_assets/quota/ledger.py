@@ -34,7 +34,7 @@ from research_assets.quota.fair_share import StudyDemand, may_reserve
 from research_assets.settings import Settings
 from research_assets.storage.files import fsync_folder, private_folder
 
-QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "fair_share"]
+QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "fair_share", "budget"]
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -206,6 +206,7 @@ class QuotaExhausted(Exception):
     - `not_reset`: the API has refused every request since midnight; the pool is probed at growing intervals.
     - `reserved`: the remaining requests are reserved for work that is due today.
     - `fair_share`: the remaining requests are the share of other studies.
+    - `budget`: the run has used the requests that it was given.
     """
 
     def __init__(self, pool: str, cap: int, used: int, retry_at: datetime, reason: QuotaReason) -> None:
@@ -215,6 +216,7 @@ class QuotaExhausted(Exception):
             "not_reset": "the API has refused every request since midnight; the pool is probed at growing intervals",
             "reserved": f"the remaining {cap - used} requests are reserved for work that is due today",
             "fair_share": f"the remaining {cap - used} requests are the share of other studies",
+            "budget": "the run has used all requests that it was given",
         }[reason]
         super().__init__(
             f"Pool {pool} has no request available: {explanation}. No request was sent. "
@@ -394,6 +396,11 @@ class Ledger:
         if used >= cap:
             available_at = next_midnight(now)
         return PoolState(pool, now.date(), cap, used, 0 if available_at else cap - used, n_refused, available_at)
+
+    def available(self, pool: str, *, due: bool = True) -> int:
+        """Return the remaining requests of a pool; without the reserve for work that is not `due`."""
+        reserve = 0 if due or pool != "research" else self._quota_reserve
+        return max(0, self.pool_state(pool).remaining - reserve)
 
     def used_by_study(self, pool: str) -> dict[str, int]:
         """Return the number of reserved requests of today by study."""

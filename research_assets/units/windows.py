@@ -9,8 +9,9 @@ import math
 from bisect import bisect
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
+from research_assets.clock import midnight
 from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
 
 MAX_WINDOW_PAGES = 64
@@ -29,6 +30,7 @@ class SearchWindow:
     implausible result. `usernames` is the batch of the query that is searched; empty for the whole query. `days_answer`
     is true if the API answered a search for other usernames on the same days, and `n_probes` counts the usernames that
     were searched alone to find out. `bisect_exhausted` is true if no further bisection can find the failing username.
+    `search_last` is the last day of the search if another journal has collected its newer days; None without one.
     """
 
     first: date
@@ -39,6 +41,12 @@ class SearchWindow:
     days_answer: bool = False
     n_probes: int = 0
     bisect_exhausted: bool = False
+    search_last: date | None = None
+
+    @property
+    def search_end(self) -> datetime:
+        """The end of the last day of the search (UTC)."""
+        return midnight((self.search_last or self.last) + ONE_DAY)
 
     @property
     def days(self) -> tuple[date, ...]:

@@ -144,7 +144,10 @@ async def run_until_complete(harness: CollectorHarness, plan: list[dict[str, Any
     for _ in range(40):
         finished, pause = await harness.collect("videos", days(DAYS), spec)
         assert_invariants(harness, cap, spec)
-        if pause is None and all(finished[day].state == "complete" for day in available):
+        states = {finished[day].state for day in available if day in finished}
+        # Without a single video nothing shows that the query works, so no day is complete.
+        wanted = {"complete"} if harness.config.fixed_volume or not available else {"suspicious"}
+        if pause is None and states == (wanted if available else set()) and available <= finished.keys():
             break
         harness.clock.advance(days=2)
     else:

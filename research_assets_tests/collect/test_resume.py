@@ -117,7 +117,7 @@ async def test_no_window_spans_the_days_of_a_resumed_window(
     assert harness.sql("SELECT count(*), count(DISTINCT id) FROM {videos}") == [(700, 700)]
 
 
-@pytest.mark.parametrize(("first", "requests", "open_after"), [(12, 3, 1), (11, 0, 0), (9, 8, 0), (0, 24, 0)])
+@pytest.mark.parametrize(("first", "requests", "open_after"), [(12, 0, 1), (11, 0, 1), (9, 8, 0), (0, 24, 0)])
 async def test_open_window_with_some_missing_days_takes_the_cheapest_option(
     settings: Settings, first: int, requests: int, open_after: int
 ) -> None:
@@ -148,10 +148,12 @@ async def test_pages_of_another_query_complete_no_day(settings: Settings, change
     harness = CollectorHarness(settings, dense(research_cap=12))
     _, pause = await harness.collect("videos", days(14))
     assert pause is not None
+    before = {unit for (unit,) in harness.sql("SELECT unit FROM {coverage} WHERE state = 'complete'")}
     harness.clock.moment = pause.retry_at
     await harness.collect("videos", days(1), study(**changes))
     assert open_journals(harness) == 0
-    assert harness.sql("SELECT unit FROM {coverage} WHERE state = 'complete'") == [(START.isoformat(),)]
+    after = {unit for (unit,) in harness.sql("SELECT unit FROM {coverage} WHERE state = 'complete'")}
+    assert after - before == {START.isoformat()}
 
 
 async def test_interrupted_recollection_resumes_within_two_days(settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """Videos: every deliverable row, within the request budgets of `make bench`, and a reason for every gap."""
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -88,24 +89,41 @@ async def test_a_year_of_sparse_days_shares_requests(settings: Settings) -> None
     assert len(set(harness.ids())) == 3 * 365
 
 
-async def test_search_resumes_after_its_last_page_when_the_quota_is_available_again(settings: Settings) -> None:
+async def test_pause_publishes_the_days_that_the_search_has_passed(settings: Settings) -> None:
+    # Colleagues use the quota, so the run does not know that only 40 requests are left.
     harness = CollectorHarness(settings, dense_config(research_cap=40))
     finished, pause = await harness.collect("videos", days(7))
-    assert finished == {}
     assert pause is not None
-    assert harness.app.request_log.outcomes["daily_quota_limit_exceeded"] == 1
-    assert pause.remaining == days(7)
     assert pause.retry_at.hour == 0
-    partial = harness.sql("SELECT DISTINCT state FROM {coverage}")
-    assert partial == [("partial",)]
+    assert harness.app.request_log.outcomes["daily_quota_limit_exceeded"] == 1
+    # Ids of the last day can lie 60 hours before it, so the days that the search has passed since then are complete.
+    assert {day: result.state for day, result in finished.items()} == {days(7)[-1]: "complete"}
+    assert harness.sql("SELECT count(DISTINCT id) FROM {videos} WHERE day = DATE '2026-02-07'") == [(950,)]
+    assert pause.remaining == days(6)
+    harness.clock.moment = pause.retry_at
+    finished, pause = await harness.collect("videos", days(7))
+    assert pause is None
+    assert {f.state for f in finished.values()} == {"complete"}
+    assert [f.kept for _, f in sorted(finished.items())] == [950] * 7
+    assert len(harness.ids()) == len(set(harness.ids())) == 7 * 950
+    assert harness.app.request_log.outcomes["ok"] - 2 <= 67
+    assert harness.app.request_log.outcomes["daily_quota_limit_exceeded"] == 1
+
+
+async def test_search_that_does_not_fit_is_replaced_by_windows_that_do(settings: Settings) -> None:
+    settings = replace(settings, research_cap=40)
+    harness = CollectorHarness(settings, dense_config(research_cap=40))
+    finished, pause = await harness.collect("videos", days(7))
+    assert pause is not None
+    assert sorted(finished) == list(days(7))[3:], "38 of 40 requests complete four days"
+    assert {f.state for f in finished.values()} == {"complete"}
+    assert harness.app.request_log.outcomes["daily_quota_limit_exceeded"] == 0
     harness.clock.moment = pause.retry_at
     finished, pause = await harness.collect("videos", days(7))
     assert pause is None
     assert {f.state for f in finished.values()} == {"complete"}
     assert len(harness.ids()) == len(set(harness.ids())) == 7 * 950
-    assert harness.app.request_log.outcomes["ok"] - 2 <= 67
-    assert harness.app.request_log.outcomes["daily_quota_limit_exceeded"] == 1
-    assert harness.sql("SELECT count(*) FROM {coverage} WHERE state <> 'complete'") == [(0,)]
+    assert harness.requests_sent <= 70
 
 
 async def test_too_fresh_days_cost_no_request(settings: Settings) -> None:

@@ -12,13 +12,14 @@ from research_assets.collect.id_lists.reader import ListedVideo
 from research_assets.collect.id_lists.run import IdListProgress, IdState
 from research_assets.collect.lists.run import ListPartitionRun
 from research_assets.collect.publish import publish_capture
-from research_assets.collect.sender import RequestSender
-from research_assets.collect.types import CollectionTask, CollectorContext, Paused, RunCounter
+from research_assets.collect.session import RunState
+from research_assets.collect.types import CollectionTask, CollectorContext, Paused
 from research_assets.settings import Settings
 from research_assets.storage.captures import Journal
 from research_assets.storage.locks import lock_partitions
 from research_assets.storage.raw_reader import query_raw
 from research_assets.study.spec import StudySpec
+from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.ids import upload_time
 from research_assets.units.coverage import Attempt, UnitState, read_unit_status
 from research_assets.units.targets import Target
@@ -92,9 +93,7 @@ async def rehydrate_comments(
         target = Target("comments", "video", str(video), {"asked_video_id": video})
         by_day.setdefault(upload_time(video).date(), []).append(target)
     task = CollectionTask(StudySpec(name, min(by_day), {}), "comments", tuple(by_day))
-    sender = RequestSender(
-        context.client, context.ledger, context.clock, rate=settings.rate_limit, concurrency=settings.concurrency
-    )
+    run = RunState(name, "comments", BY_ENTITY["comments"].pool, context)
     pause = None
     with lock_partitions(settings.state, name, "comments", task.partitions):
         for day, targets in by_day.items():
@@ -102,8 +101,7 @@ async def rehydrate_comments(
                 settings.raw, "comments", study=name, partitions=[day], captures=settings.captures
             )
             status = {record.attempt.unit: record for record in records}
-            counter = RunCounter(task, context.progress)
-            result = await ListPartitionRun(task, context, sender, counter, day, status, {}).run(targets)
+            result = await ListPartitionRun(task, run, day, status, {}).run(targets)
             if isinstance(result, Paused):
                 pause = result
                 break

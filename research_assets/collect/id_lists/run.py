@@ -10,24 +10,26 @@ import hashlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from research_assets.clock import Clock
 from research_assets.collect.id_lists.batches import IdBatch, batch_ids, split_batch
 from research_assets.collect.id_lists.reader import IdListError, ListedVideo
 from research_assets.collect.search.page import answer_facts
-from research_assets.collect.sender import RequestContext, RequestSender, summarize_error
+from research_assets.collect.sender import RequestContext, summarize_error
+from research_assets.collect.session import RunState, Session, read_pages
 from research_assets.collect.types import CollectorContext, StopCondition, run_concurrently
 from research_assets.quota.ledger import QuotaExhausted
 from research_assets.storage.captures import Journal, list_open_journals
 from research_assets.storage.locks import lock_partitions
 from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets.tiktok.errors import RateLimited, RetryableError, UnitError
+from research_assets.tiktok.errors import ApiError, RateLimited, RetryableError
 from research_assets.tiktok.ids import video_id_of
 from research_assets.tiktok.pages import ResponsePage
-from research_assets.tiktok.requests import video_query
+from research_assets.tiktok.requests import Request, video_query
 
 IdState = Literal["returned", "absent", "unanswered"]
 """State of an id: the API returned its video, did not return it, or did not answer the request for it."""
@@ -112,17 +114,20 @@ async def fetch_id_list(
         stack.enter_context(lock_partitions(context.settings.state, task.name, task.purpose, [_LOCK_DAY]))
         journal, progress = _open_journal(task, context)
         stack.callback(journal.close)
-        run = _IdListRun(task, context, journal, progress)
+        list_run = _IdListRun(task, context, journal, progress)
+        run = list_run.run
         on_progress(len(progress.states))
-        results = run_concurrently(run.jobs, run.work, context.settings.concurrency, lambda: run.stop is None)
+        results = run_concurrently(
+            list_run.jobs, list_run.work, context.settings.concurrency, lambda: not (run.stop or run.backfill_stop)
+        )
         async with aclosing(results):
             async for n_new, next_batches in results:
-                run.jobs.extend(next_batches)
+                list_run.jobs.extend(next_batches)
                 on_progress(n_new)
         n_remaining = len(task.videos) - len(progress.states)
         if not n_remaining:
             on_complete(journal, progress)
-        return IdListResult(progress, run.stop, n_remaining)
+        return IdListResult(progress, run.stop or run.backfill_stop, n_remaining)
 
 
 def _open_journal(task: IdListTask, context: CollectorContext) -> tuple[Journal, IdListProgress]:
@@ -154,72 +159,85 @@ def _open_journal(task: IdListTask, context: CollectorContext) -> tuple[Journal,
     ), progress
 
 
+@dataclass(slots=True)
+class _BatchPager:
+    """Pager of one batch: `found` are its ids that the API returned so far."""
+
+    task: IdListTask
+    batch: IdBatch
+    clock: Clock
+    found: set[int] = field(default_factory=set)
+    n_pages: int = 0
+    page: ResponsePage | None = None
+
+    def next_request(self) -> Request | None:
+        """Return the next request; None once all ids are found, at the end, and after `_MAX_PAGES`."""
+        batch, page = self.batch, self.page
+        if page is not None and (
+            not page.has_more or len(self.found) == len(batch.ids) or self.n_pages % _MAX_PAGES == 0
+        ):
+            return None
+        condition = {"operation": "IN", "field_name": "video_id", "field_values": [str(one) for one in batch.ids]}
+        return video_query(
+            {"and": (condition,)},
+            batch.first,
+            batch.last,
+            fields=self.task.fields,
+            cursor=page.cursor if page else None,
+            search_id=page.search_id if page else None,
+        )
+
+    def page_facts(self, page: ResponsePage) -> dict[str, Any]:
+        """Return the facts of a page."""
+        self.page, self.n_pages = page, self.n_pages + 1
+        self.found |= {one for row in page.rows if (one := video_id_of(row)) is not None} & set(self.batch.ids)
+        facts = answer_facts(page, self.clock.now())
+        return {"unit": str(self.batch), "partition": None, "context": {}, **facts}
+
+    def start_over(self) -> None:
+        """Begin with the first page again."""
+        self.page = None
+
+
 class _IdListRun:
-    """One run over the remaining ids of a list. `stop` is the stop condition that ended it early, else None."""
+    """One run over the remaining ids of a list."""
 
     def __init__(self, task: IdListTask, context: CollectorContext, journal: Journal, progress: IdListProgress) -> None:
-        settings = context.settings
-        self._task, self._context, self._journal, self._progress = task, context, journal, progress
+        self._task, self._clock, self._journal, self._progress = task, context.clock, journal, progress
         self._listed = {one.id: one for one in task.videos}
         self._today = context.clock.now().date()
-        self._sender = RequestSender(
-            context.client, context.ledger, context.clock, rate=settings.rate_limit, concurrency=settings.concurrency
-        )
+        self.run = RunState(task.name, "videos", POOL, replace(context, progress=None))
         remaining = [one for one in task.videos if one.id not in progress.states]
-        self.jobs: deque[IdBatch] = deque(batch_ids(remaining, self._today, window_days=settings.window_days))
-        self.stop: StopCondition | None = None
+        windows = batch_ids(remaining, self._today, window_days=context.settings.window_days)
+        self.jobs: deque[IdBatch] = deque(windows)
 
     async def work(self, batch: IdBatch) -> tuple[int, Sequence[IdBatch]]:
         """Request one batch; return the number of ids with a new state, and the batches that replace it."""
+        session = Session(self.run, self._journal, self._progress, str(batch))
+        pager = _BatchPager(self._task, batch, self._clock)
+        context = RequestContext(self._task.name, "videos", f"{self._task.purpose}: {batch}", is_due=False)
         try:
-            found = await self._fetch_batch(batch)
-            if not found and len(batch.ids) > 1:
+            for _ in range(2):
+                await read_pages(session, pager, context, max_attempts=lambda error: _max_attempts(error, batch))
+                if pager.found or len(batch.ids) == 1:
+                    break
                 # An empty response may be wrong (reference §7 #10), so a second request checks it.
-                found = await self._fetch_batch(batch)
+                pager.start_over()
         except QuotaExhausted as error:
-            self.stop = StopCondition.from_quota(error)
+            self.run.stop_for(error)
             return 0, ()
-        except RateLimited as error:
-            self.stop = StopCondition.cool_down(POOL, summarize_error(error), self._context.clock.now())
-            return 0, ()
-        except (RetryableError, UnitError) as error:
-            if self._sender.api_is_down:
-                n_failures = self._sender.consecutive_failures
-                reason = f"The API answered {n_failures} calls in a row with errors: {summarize_error(error)}."
-                self.stop = StopCondition.cool_down(POOL, reason, self._context.clock.now())
+        except ApiError as error:
+            if self.run.stop_for(error) is not None:
                 return 0, ()
             if narrower := list(split_batch(batch, self._listed, self._today)):
                 return 0, narrower
-            return self._record_states(unanswered=batch.ids, reason=summarize_error(error)), ()
-        return self._record_states(returned=found, absent=[one for one in batch.ids if one not in found]), ()
-
-    async def _fetch_batch(self, batch: IdBatch) -> set[int]:
-        """Return the ids of a batch that the API returns."""
-        condition = {"operation": "IN", "field_name": "video_id", "field_values": [str(one) for one in batch.ids]}
-        context = RequestContext(self._task.name, "videos", f"{self._task.purpose}: {batch}", is_due=False)
-        found: set[int] = set()
-        page: ResponsePage | None = None
-        for _ in range(_MAX_PAGES):
-            request = video_query(
-                {"and": (condition,)},
-                batch.first,
-                batch.last,
-                fields=self._task.fields,
-                cursor=page.cursor if page else None,
-                search_id=page.search_id if page else None,
-            )
-            page = await self._sender.send(
-                request, context, self._record_failure, max_attempts=lambda error: _max_attempts(error, batch)
-            )
-            facts = answer_facts(page, self._context.clock.now())
-            self._record_event("page", {"unit": str(batch), "partition": None, "context": {}, **facts}, page.raw)
-            found |= {one for row in page.rows if (one := video_id_of(row)) is not None} & set(batch.ids)
-            if not page.has_more or len(found) == len(batch.ids):
-                break
-        return found
+            return self._record_states(session, unanswered=batch.ids, reason=summarize_error(error)), ()
+        absent = [one for one in batch.ids if one not in pager.found]
+        return self._record_states(session, returned=pager.found, absent=absent), ()
 
     def _record_states(
         self,
+        session: Session[IdListProgress],
         *,
         returned: Iterable[int] = (),
         absent: Iterable[int] = (),
@@ -228,15 +246,8 @@ class _IdListRun:
     ) -> int:
         n_before = len(self._progress.states)
         facts = {"returned": sorted(returned), "absent": sorted(absent), "unanswered": sorted(unanswered)}
-        self._record_event("states", facts | {"reason": reason})
+        session.record("states", facts | {"reason": reason})
         return len(self._progress.states) - n_before
-
-    def _record_failure(self, facts: dict[str, Any]) -> None:
-        self._record_event("fail", facts)
-
-    def _record_event(self, event: str, facts: dict[str, Any], answer: bytes | None = None) -> None:
-        self._journal.append(event, facts, answer)
-        self._progress.apply({"event": event, **facts})
 
 
 def _max_attempts(error: RetryableError, batch: IdBatch) -> int | None:

@@ -5,19 +5,22 @@ Collecting and resuming apply the same events, so there is no second record of p
 Not here: which units a partition has (see units/targets.py); which of them need a request (see run.py and inputs.py).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
 from research_assets.clock import Clock
+from research_assets.collect.resolution import Action, resolve
 from research_assets.collect.search.page import MAX_EMPTY_PAGES, answer_facts
-from research_assets.collect.sender import RequestContext, RequestSender, summarize_error
+from research_assets.collect.sender import RequestContext, summarize_error
+from research_assets.collect.session import Session, read_pages
 from research_assets.fields import ENTITIES
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.client import ResponsePage
 from research_assets.tiktok.errors import CursorRejected, RateLimited, RetryableError, UnitError
 from research_assets.tiktok.ids import parse_id
+from research_assets.tiktok.requests import Request
 from research_assets.units.coverage import Attempt, UnitState, UnitStatus, backoff_until
 from research_assets.units.targets import Target
 
@@ -36,9 +39,6 @@ page that crosses it, including the comments before the limit."""
 
 REFUSAL_BACKOFF_OFFSET = 4
 """Failure count at which a refusal starts: its backoff is 16 days at first, then 32."""
-
-RecordEvent = Callable[[str, dict[str, Any], bytes | None], None]
-"""Record an event: its kind, its facts, and the bytes of the response if there is one."""
 
 
 @dataclass(slots=True)
@@ -110,52 +110,60 @@ class ListProgress:
         )
 
 
-async def fetch_list(
-    progress: ListProgress,
-    target: Target,
-    study: StudySpec,
-    sender: RequestSender,
-    clock: Clock,
-    record_event: RecordEvent,
-    *,
-    partition: date,
-    page_size: int,
-    comment_limit: int,
-    due: bool,
-    previous: UnitStatus | None,
-) -> Attempt:
-    """Read the pages of a unit's list from the position of `progress`, and return the attempt.
+@dataclass(frozen=True, slots=True)
+class ListPager:
+    """Pager of one unit's list. `comment_limit` is the number of comments after which it is not read (0: no limit)."""
 
-    `comment_limit` is the number of comments after which a list is not read further (0: no limit). `previous` is the
-    unit's status before this run. Raise QuotaExhausted, and errors that the unit did not cause: no connection, rate
-    limiting that does not end, errors that are final for all units.
+    progress: ListProgress
+    target: Target
+    study: StudySpec
+    clock: Clock
+    partition: date
+    page_size: int
+    comment_limit: int
+
+    @property
+    def size(self) -> int:
+        """Rows of the next request; 0 or less once the comment limit is reached."""
+        return _page_size(self.target, self.progress.cursor or 0, self.page_size, self.comment_limit)
+
+    def next_request(self) -> Request | None:
+        """Return the next request; None at the end of the list and at the comment limit.
+
+        Raise ValueError if the unit has no valid name or id.
+        """
+        if not self.progress.has_more or self.size <= 0:
+            return None
+        return self.target.request(self.study, self.size, self.progress.cursor)
+
+    def page_facts(self, page: ResponsePage) -> dict[str, Any]:
+        """Return the facts of a page."""
+        return _page_facts(page, self.target, self.progress, self.clock.now(), self.partition, self.size)
+
+
+async def fetch_list(
+    session: Session[ListProgress], pager: ListPager, *, due: bool, previous: UnitStatus | None
+) -> Attempt:
+    """Read the pages of a unit's list from the position of its progress, and return the attempt.
+
+    `previous` is the unit's status before this run. Raise QuotaExhausted, and errors that the unit did not cause: no
+    connection, rate limiting that does not end, errors that are final for all units.
     """
-    context = RequestContext(study.name, target.entity, target.unit, due)
+    progress, target, now = session.progress, pager.target, pager.clock.now
+    context = RequestContext(pager.study.name, target.entity, target.unit, due)
     state: UnitState = "complete"
     reason: str | None = None
     next_try: datetime | None = None
-
-    def on_failure(facts: dict[str, Any]) -> None:
-        record_event("fail", facts | {"rows": None}, None)
-        progress.apply({"event": "fail", **facts})
-
     try:
-        while progress.has_more:
-            size = _page_size(target, progress.cursor or 0, page_size, comment_limit)
-            if size <= 0:
-                reason = f"The list has more comments; the comment limit is {comment_limit}."
-                break
-            try:
-                request = target.request(study, size, progress.cursor)
-            except ValueError as error:
-                state, reason = "missing", f"No request was sent: {error}."
-                break
-            page = await sender.send(
-                request, context, on_failure, max_attempts=lambda error: _max_attempts(error, target, progress)
-            )
-            facts = _page_facts(page, target, progress, clock.now(), partition, size)
-            record_event("page", facts, page.raw)
-            progress.apply({"event": "page", **facts})
+        pager.next_request()
+    except ValueError as error:
+        reason = f"No request was sent: {error}."
+        next_try = backoff_until(now(), 1 + _n_same_state("missing", previous))
+        return progress.attempt(target, pager.partition, now(), "missing", reason, next_try)
+    try:
+        await read_pages(session, pager, context, max_attempts=lambda error: _max_attempts(error, target, progress))
+        if progress.has_more:
+            reason = f"The list has more comments; the comment limit is {pager.comment_limit}."
     except CursorRejected:
         reason = f"The API returns nothing beyond position {progress.cursor} of this list."
         if not progress.pages or target.entity != "comments":
@@ -163,14 +171,14 @@ async def fetch_list(
     except UnitError as error:
         state, reason = error.state, error.message or error.code
     except RetryableError as error:
-        if isinstance(error, RateLimited) or not error.sent:
+        if isinstance(error, RateLimited) or resolve(error).then is Action.STOP:
             raise
         state, reason = "quarantined", summarize_error(error)
     if state == "complete":
         state, reason = _final_state(progress, target, reason)
     if state != "complete":
-        next_try = backoff_until(clock.now(), 1 + _n_same_state(state, previous))
-    return progress.attempt(target, partition, clock.now(), state, reason, next_try)
+        next_try = backoff_until(now(), 1 + _n_same_state(state, previous))
+    return progress.attempt(target, pager.partition, now(), state, reason, next_try)
 
 
 def _n_same_state(state: UnitState, previous: UnitStatus | None) -> int:

@@ -11,25 +11,23 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, aclosing
 from datetime import date
-from typing import Any
 
 from research_assets.collect.lists.inputs import UnitReuse, attempt_without_request
-from research_assets.collect.lists.pager import ListProgress, fetch_list
+from research_assets.collect.lists.pager import ListPager, ListProgress, fetch_list
 from research_assets.collect.publish import publish_capture, publish_in_background, write_open_coverage
-from research_assets.collect.sender import RequestSender, summarize_error
+from research_assets.collect.sender import summarize_error
+from research_assets.collect.session import RunState, Session
 from research_assets.collect.types import (
     CollectionTask,
     CollectorContext,
     PartitionResult,
     Paused,
-    RunCounter,
     StopCondition,
     run_concurrently,
 )
 from research_assets.quota.ledger import QuotaExhausted
 from research_assets.storage.captures import Journal, JournalBusy, list_open_journals
-from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets.tiktok.errors import ApiError, RateLimited
+from research_assets.tiktok.errors import ApiError
 from research_assets.units.coverage import (
     SETTLED,
     Attempt,
@@ -44,26 +42,24 @@ from research_assets.units.targets import Target, reply_target, reply_targets
 
 
 class ListPartitionRun:
-    """One run over the open units of a partition. `stop` is the stop condition that ended it early, else None."""
+    """One run over the open units of a partition."""
 
     def __init__(
         self,
         task: CollectionTask,
-        context: CollectorContext,
-        sender: RequestSender,
-        counter: RunCounter,
+        run: RunState,
         partition: date,
         status: Mapping[str, UnitStatus],
         elsewhere: Mapping[str, UnitStatus],
     ) -> None:
         """`status` is the study's status of the units, `elsewhere` that from other studies and periods."""
-        self._task, self._context, self._sender, self._counter = task, context, sender, counter
+        self._task, self._run, self._context = task, run, run.context
         self._partition, self._status, self._elsewhere = partition, status, elsewhere
-        self._pool, self._recollect = BY_ENTITY[task.entity].pool, task.recollect
+        self._recollect = task.recollect
+        self._is_due = not is_backfill(task.study, task.entity, partition, run.context.clock.now())
         self._targets: dict[str, Target] = {}
         self._progress_by_unit: dict[str, ListProgress] = {}
         self._attempts: dict[str, Attempt] = {}
-        self.stop: StopCondition | None = None
 
     async def run(self, targets: Sequence[Target]) -> PartitionResult | Paused:
         """Collect the open units; return the result of the partition, or the pause."""
@@ -87,7 +83,7 @@ class ListPartitionRun:
                 jobs,
                 lambda target: self._collect_unit(journal, target),
                 settings.concurrency,
-                lambda: self.stop is None,
+                lambda: self._stop is None,
             )
             try:
                 async with aclosing(results):
@@ -97,48 +93,37 @@ class ListPartitionRun:
                             jobs.extend(self._replies_of(target))
             except ApiError as error:
                 self._write_remaining(
-                    journal, StopCondition(self._pool, summarize_error(error), self._context.clock.now())
+                    journal, StopCondition(self._run.pool, summarize_error(error), self._context.clock.now())
                 )
                 raise
-            if self.stop is not None:
-                self._write_remaining(journal, self.stop)
-                return Paused(self.stop.pool, self.stop.reason, self.stop.retry_at, (self._partition,))
+            if (stop := self._stop) is not None:
+                self._write_remaining(journal, stop)
+                return Paused(stop.pool, stop.reason, stop.retry_at, (self._partition,))
             await publish_in_background(settings.raw, journal)
         return self._result(was_complete=False)
 
+    @property
+    def _stop(self) -> StopCondition | None:
+        """The stop condition that ends the run for this partition, else None."""
+        return self._run.stop or (None if self._is_due else self._run.backfill_stop)
+
     async def _collect_unit(self, journal: Journal, target: Target) -> tuple[Target, Attempt | None]:
-        settings = self._context.settings
+        settings, clock, study = self._context.settings, self._context.clock, self._task.study
         progress = self._progress_by_unit.setdefault(target.unit, ListProgress())
-
-        def record_event(event: str, facts: dict[str, Any], answer: bytes | None) -> None:
-            journal.append(event, facts, answer)
-            self._counter.add(self._partition.isoformat(), facts.get("rows", 0))
-
+        session = Session(self._run, journal, progress, self._partition.isoformat())
+        pager = ListPager(progress, target, study, clock, self._partition, settings.page_size, settings.comment_limit)
         try:
             attempt = await fetch_list(
-                progress,
-                target,
-                self._task.study,
-                self._sender,
-                self._context.clock,
-                record_event,
-                partition=self._partition,
-                page_size=settings.page_size,
-                comment_limit=settings.comment_limit,
-                due=not is_backfill(self._task.study, self._task.entity, self._partition, self._context.clock.now()),
+                session,
+                pager,
+                due=self._is_due,
                 previous=self._elsewhere.get(target.unit) or self._status.get(target.unit),
             )
-        except QuotaExhausted as error:
-            self.stop = StopCondition.from_quota(error)
+        except (QuotaExhausted, ApiError) as error:
+            self._run.stop_for(error)
             return target, None
-        except RateLimited as error:
-            reason = f"The API keeps rejecting requests, even at the lowest request rate: {summarize_error(error)}."
-            self.stop = StopCondition.cool_down(self._pool, reason, self._context.clock.now())
-            return target, None
-        if self._sender.api_is_down:
-            n_failures = self._sender.consecutive_failures
-            reason = f"The API answered {n_failures} calls in a row with errors: {attempt.reason}."
-            self.stop = StopCondition.cool_down(self._pool, reason, self._context.clock.now())
+        if self._run.sender.api_is_down:
+            self._run.stop_for_outage(str(attempt.reason))
         return target, attempt
 
     def _resume_journal(self) -> Journal | None:

@@ -8,7 +8,7 @@ are empty. If searches fail, the same request distinguishes an API that is down 
 recheck, one request per study and week: each video is a unit of the kind `canary` in raw/coverage, `complete` if it
 was found and `missing` if not. So attrition and a query that is no longer answered become visible. No data is deleted.
 
-Not here: when a recheck is due (see units/periods.py); what a result means for a day (see evaluation.py).
+Not here: when a recheck is due (see units/periods.py); what a result means for a day (see conclude.py).
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 from research_assets.clock import Clock
 from research_assets.collect.publish import publish_in_background
-from research_assets.collect.search.pager import RecordEvent
 from research_assets.collect.sender import RequestContext, RequestSender, summarize_error
+from research_assets.collect.session import RecordEvent, RunState
 from research_assets.collect.types import (
     CollectionTask,
     CollectorContext,
@@ -139,11 +139,11 @@ class CanaryProbe:
         study: StudySpec,
         status: Mapping[date, UnitStatus],
         isolated: Mapping[str, Attempt],
-        sender: RequestSender,
-        clock: Clock,
+        run: RunState,
     ) -> None:
         """`isolated` are the accounts that are searched separately; the run adds to it while the check is pending."""
-        self._settings, self._study, self._status, self._sender, self._clock = settings, study, status, sender, clock
+        self._settings, self._study, self._status = settings, study, status
+        self._sender, self._clock = run.sender, run.context.clock
         self._isolated = isolated
         self._lock = asyncio.Lock()
         self._result: CanaryResult | None = None
@@ -197,28 +197,25 @@ async def recheck_known_videos(
     canary = sample_known_videos(
         context.settings, study, day, isolated_usernames(batchable_usernames(study.query), records)
     )
+    run = RunState(study.name, "videos", POOL, context)
     try:
         if canary.videos:
-            await _run_recheck(canary, context)
-    except QuotaExhausted as error:
-        stop = StopCondition.from_quota(error)
-        yield Paused(stop.pool, stop.reason, stop.retry_at, (day,))
-        return
-    except (RetryableError, UnitError) as error:
-        stop = StopCondition.cool_down(POOL, f"The canary check failed: {summarize_error(error)}.", context.clock.now())
+            await _run_recheck(canary, run)
+    except (QuotaExhausted, RetryableError, UnitError) as error:
+        stop = run.stop_for(error)
+        if stop is None:
+            reason = f"The canary check failed: {summarize_error(error)}."  # type: ignore[arg-type]
+            stop = StopCondition.cool_down(POOL, reason, context.clock.now())
         yield Paused(stop.pool, stop.reason, stop.retry_at, (day,))
         return
     yield result_from_attempt(status.attempt, was_complete=True)
 
 
-async def _run_recheck(canary: CanaryVideos, context: CollectorContext) -> None:
+async def _run_recheck(canary: CanaryVideos, run: RunState) -> None:
     """Search for the videos; the responses and the attempts become a capture of their own."""
-    settings, clock = context.settings, context.clock
-    sender = RequestSender(
-        context.client, context.ledger, clock, rate=settings.rate_limit, concurrency=settings.concurrency
-    )
+    settings, clock = run.context.settings, run.context.clock
     events: list[tuple[str, dict[str, Any], bytes | None]] = []
-    found = await search_known_videos(canary, sender, clock, lambda *event: events.append(event), max_attempts=2)
+    found = await search_known_videos(canary, run.sender, clock, lambda *event: events.append(event), max_attempts=2)
     with Journal.create(
         settings.captures,
         entity="videos",

@@ -10,23 +10,19 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from research_assets.clock import midnight
-from research_assets.collect.search.progress import SearchProgress
+from research_assets.collect.search.progress import OVERLAP_HITS, SearchProgress
 from research_assets.tiktok.client import ResponsePage
 from research_assets.tiktok.ids import upload_time, video_id_of
-
-STALE_SEARCH_AGE = timedelta(days=1)
-"""Age difference of search ids, by their time bits, from which the new id is of an older search (reference §7 #6)."""
 
 MAX_EMPTY_PAGES = 5
 """Consecutive pages without new rows after which `has_more` is no longer trusted (reference §7 #9, #31)."""
 
 SPARSE_FACTOR = 8
-"""Ratio of the earlier density to that of a page with lower-case region codes from which the page counts as another
-search's (reference §7 #7). A lower value would reject real pages: nights have up to five times fewer videos than
-evenings."""
+"""Ratio of the earlier density to that of a page from which the page counts as another search's (reference §7 #7). A
+lower value would doubt real pages: nights have up to five times fewer videos than evenings."""
 
 GAP_FACTOR = 8
 """Largest gap between two pages, as a multiple of the usual time between two hits of the page."""
@@ -56,19 +52,24 @@ def page_facts(page: ResponsePage, progress: SearchProgress, now: datetime, page
     """Return the facts of a search page, from which `SearchProgress` is rebuilt without the bytes of the response."""
     videos = [(identifier, row) for row in page.rows if (identifier := video_id_of(row)) is not None]
     ids = [identifier for identifier, _ in videos]
-    days = _count_by_day(videos)
-    before = progress.cursor or 0
-    after, has_more = page.cursor, page.has_more
-    if progress.pages and not has_more and not page.rows and (after or 0) < before:
-        # The previous page had has_more true; this one looks like the response of a search without a hit.
-        has_more = True
+    relocation = progress.relocation
+    before = (relocation.cursor if relocation else progress.cursor) or 0
+    after, has_more, search_id = page.cursor, page.has_more, page.search_id or progress.search_id
+    advance = max(len(page.rows), (before if after is None else after) - before)
     if has_more and (after is None or after <= before):
         # The cursor counts raw hits, and a page advances it by its max_count; a page without a video advances it by 0.
         after = before + page_size if ids else progress.cursor
-    advance = max(len(page.rows), (after or before) - before)
-    has_uppercase = any(str(row.get("region_code", "")).isupper() for row in page.rows)
-    inside = {day: count for day, count in days.items() if progress.window.first <= day <= progress.window.last}
-    n_outside = len(ids) - sum(inside.values())
+        advance = max(advance, (after or before) - before)
+    if has_more and not ids and not advance and progress.lowest_id is None:
+        # Nothing was read, so a fresh search costs no more than this one, whose next page may be another search's.
+        after = search_id = None
+    place = _place(ids, has_more=has_more, after=after or 0, progress=progress) if relocation else _Place()
+    new = [(identifier, row) for identifier, row in videos if not relocation or identifier < (progress.lowest_id or 0)]
+    days = _count_by_day(new)
+    first, last = progress.window.first, progress.window.last
+    outside = _count_by_day(videos)
+    n_outside = sum(n for day, n in outside.items() if not first <= day <= (progress.window.search_last or last))
+    offered = min(advance, max(page_size, len(page.rows)))
     return {
         "unit": str(progress.window),
         "partition": None,
@@ -76,25 +77,56 @@ def page_facts(page: ResponsePage, progress: SearchProgress, now: datetime, page
         **answer_facts(page, now),
         "cursor": after,
         "has_more": has_more,
-        "search_id": page.search_id or progress.search_id,
+        "search_id": search_id,
         "highest_id": max(ids, default=None),
         "lowest_id": min(ids, default=None),
-        "kept": {day.isoformat(): count for day, count in inside.items()},
+        "kept": {day.isoformat(): count for day, count in days.items() if first <= day <= last},
         "n_outside_window": n_outside,
         "asked": page_size,
-        "offered": min(advance, max(page_size, len(page.rows))),
-        "has_uppercase_regions": has_uppercase,
+        "offered": round(offered * len(new) / len(videos)) if relocation and videos else offered,
+        **place._asdict(),
         "distrust_reason": _distrust_reason(
-            page,
-            ids,
-            progress,
-            has_uppercase=has_uppercase,
-            hits=advance,
-            n_outside=n_outside,
-            has_more=has_more,
-            page_size=page_size,
+            page, ids, progress, hits=advance, n_outside=n_outside, has_more=has_more, page_size=page_size
         ),
     }
+
+
+class _Place(NamedTuple):
+    """Where a page of a fresh search lies, and the bounds and the cursor of the next one; `place` None: unknown."""
+
+    place: Literal["found", "above", "below"] | None = None
+    low: int = 0
+    high: int | None = None
+    next_cursor: int = 0
+
+
+def _place(ids: Sequence[int], *, has_more: bool, after: int, progress: SearchProgress) -> _Place:
+    """Return where a page of a fresh search lies relative to the lowest id that was read.
+
+    It is found if the page begins at or above that id and reaches it, or if it follows a page that lies above.
+    """
+    relocation, lowest = progress.relocation, progress.lowest_id
+    assert relocation is not None
+    assert lowest is not None
+    cursor, low, high = relocation.cursor, relocation.low, relocation.high
+    name: Literal["above", "below"]
+    if not ids and has_more:
+        return _Place()
+    if ids and (ids[0] >= lowest >= ids[-1] or (ids[0] < lowest and cursor <= low)):
+        return _Place("found")
+    if ids and ids[-1] > lowest:
+        if not has_more:
+            return _Place()
+        name, low = "above", after
+        hits = int(((ids[-1] >> 32) - (lowest >> 32)) / progress.seconds_per_hit)
+        guess = after + max(0, hits - OVERLAP_HITS)
+    else:
+        name, high = "below", cursor
+        hits = int(((lowest >> 32) - (ids[0] >> 32)) / progress.seconds_per_hit) if ids else 0
+        guess = cursor - OVERLAP_HITS - max(OVERLAP_HITS, hits)
+    if guess < low or (high is not None and guess >= high):
+        guess = low if high is None else (low + high) // 2
+    return _Place(name, low, high, guess)
 
 
 def _distrust_reason(
@@ -102,39 +134,37 @@ def _distrust_reason(
     ids: Sequence[int],
     progress: SearchProgress,
     *,
-    has_uppercase: bool,
     hits: int,
     n_outside: int,
     has_more: bool,
     page_size: int,
 ) -> str | None:
-    """Return the reason why a page does not continue this search (reference §7 #6, #7, #9); None if it does."""
+    """Return the reason why a page does not continue this search (reference §7 #6, #7, #9); None if it does.
+
+    A search id alone is no reason: the API hands out new ones, and some carry an old time (reference §3.1.3). Only
+    order, overlap and density show that a page comes from other data.
+    """
     if len(ids) < len(page.rows):
         return "a page has a row without an id"
     if any(later >= earlier for earlier, later in pairwise(ids)):
         return "the ids of a page do not decrease"
-    if progress.lowest_id is not None and ids and ids[0] >= progress.lowest_id:
-        return "a page starts above the lowest id of the page before it"
     if n_outside * 2 > len(ids):
         return "most videos of a page are outside the window"
     if hits > max(page_size, len(page.rows)):
         return f"the cursor advanced by {hits} although {page_size} rows were requested"
-    if _is_older_search(page.search_id, progress.search_id):
-        return "the search was replaced by an older one"
-    if progress.has_uppercase_regions and not has_uppercase and _is_too_sparse(ids, hits, progress, last=not has_more):
-        return f"a page comes from other data: no upper-case region code, and {SPARSE_FACTOR} times sparser"
-    if progress.has_uppercase_regions and ids and not has_uppercase and _skips_hits(ids, hits, progress):
-        return "a page comes from other data: no upper-case region code, and a large gap to the page before it"
-    if progress.pages and not page.has_more and not page.rows and page.search_id not in (None, progress.search_id):
-        return "the search ended with another search id although has_more was true"
     if has_more and not ids and progress.n_empty_pages + 1 >= MAX_EMPTY_PAGES:
         return f"{MAX_EMPTY_PAGES} empty pages in a row although has_more was true"
+    if progress.relocation is not None or progress.lowest_id is None:
+        return None
+    if ids and ids[0] >= progress.lowest_id:
+        return "a page starts above the lowest id of the page before it"
+    if not has_more and not page.rows and hits <= 0:
+        return "the search ended although has_more was true on the page before"
+    if _is_too_sparse(ids, hits, progress, last=not has_more):
+        return f"a page is {SPARSE_FACTOR} times sparser than the pages before it"
+    if ids and _skips_hits(ids, hits, progress):
+        return "there is a large gap between a page and the page before it"
     return None
-
-
-def _is_older_search(search_id: str | None, previous: str | None) -> bool:
-    new, old = (upload_time(int(text)) if text and text.isdecimal() else None for text in (search_id, previous))
-    return new is not None and old is not None and old - new > STALE_SEARCH_AGE
 
 
 def _is_too_sparse(ids: Sequence[int], hits: int, progress: SearchProgress, *, last: bool) -> bool:
@@ -143,32 +173,22 @@ def _is_too_sparse(ids: Sequence[int], hits: int, progress: SearchProgress, *, l
     The last page spans the rest of the window. Videos that were uploaded before the window and published in it come at
     the end of a search and are no evidence about its density.
     """
-    if progress.highest_id is None or progress.lowest_id is None or not (ids or last):
+    if progress.lowest_id is None or not (ids or last):
         return False
     start = int(midnight(progress.window.first).timestamp())
-    seconds_per_hit = ((progress.highest_id >> 32) - (progress.lowest_id >> 32)) / max(
-        1, sum(progress.offered.values())
-    )
     inside = sum(identifier >> 32 >= start for identifier in ids)
     span = (progress.lowest_id >> 32) - max(start, 0 if last else ids[-1] >> 32)
-    expected = span / max(1.0, seconds_per_hit)
+    expected = span / progress.seconds_per_hit
     return expected >= MIN_SAMPLE_HITS and expected > SPARSE_FACTOR * max(1.0, hits * inside / max(1, len(ids)))
 
 
 def _skips_hits(ids: Sequence[int], hits: int, progress: SearchProgress) -> bool:
     """Return whether the gap to the page before is so long that hits are missing, by the page's own density too."""
-    if (
-        progress.highest_id is None
-        or progress.lowest_id is None
-        or ids[0] >> 32 < midnight(progress.window.first).timestamp()
-    ):
+    if progress.lowest_id is None or ids[0] >> 32 < midnight(progress.window.first).timestamp():
         return False
-    seconds_per_hit = ((progress.highest_id >> 32) - (progress.lowest_id >> 32)) / max(
-        1, sum(progress.offered.values())
-    )
     own_seconds_per_hit = ((ids[0] >> 32) - (ids[-1] >> 32)) / max(1, hits)
     gap = (progress.lowest_id >> 32) - (ids[0] >> 32)
-    return gap > MIN_SAMPLE_HITS * max(1.0, seconds_per_hit) and gap > GAP_FACTOR * own_seconds_per_hit
+    return gap > MIN_SAMPLE_HITS * progress.seconds_per_hit and gap > GAP_FACTOR * own_seconds_per_hit
 
 
 def _count_by_day(videos: Sequence[tuple[int, Mapping[str, Any]]]) -> Counter[date]:

@@ -1,19 +1,31 @@
 """Paging through one search window: the only code that reads pages of the video query.
 
-Not here: the position of the search (see progress.py); the choice of windows (see units/windows.py).
+A search that cannot go on is continued at the place where it stopped, with fresh searches (see progress.Relocation).
+
+Not here: the position of the search (see progress.py); the choice of windows (see units/windows.py); what the outcome
+means for the days (see conclude.py).
 """
 
-import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from research_assets.clock import Clock
+from research_assets.collect.resolution import Action, resolve
 from research_assets.collect.search.page import page_facts
-from research_assets.collect.search.progress import SearchProgress, WindowOutcome
-from research_assets.collect.sender import RequestContext, RequestSender, summarize_error
+from research_assets.collect.search.progress import (
+    MAX_RELOCATION_REQUESTS,
+    OVERLAP_HITS,
+    SearchProgress,
+    WindowOutcome,
+)
+from research_assets.collect.sender import RequestContext, summarize_error
+from research_assets.collect.session import Session, read_pages
 from research_assets.study.spec import StudySpec
+from research_assets.tiktok.client import ResponsePage
 from research_assets.tiktok.errors import (
+    ApiError,
     RateLimited,
     RetryableError,
     SearchIdRejected,
@@ -21,7 +33,7 @@ from research_assets.tiktok.errors import (
     UnitError,
     Unreachable,
 )
-from research_assets.tiktok.requests import video_query
+from research_assets.tiktok.requests import Request, video_query
 from research_assets.units.usernames import restrict_query
 from research_assets.units.windows import MAX_WINDOW_PAGES, requests_for_hits
 
@@ -29,95 +41,122 @@ FRESH_SEARCH_ID_AGE = timedelta(minutes=10)
 """Age up to which a rejected search id is retried, because a new one may need some seconds to become valid
 (reference §7 #5)."""
 
-SPLIT_PAGES = 4 * MAX_WINDOW_PAGES
-"""Estimated pages, after the first page of a window, from which the window is split into concurrent ones. As one
-search they would take most of a day and end in one capture."""
+SPLIT_PAGES = 3 * MAX_WINDOW_PAGES // 2
+"""Estimated pages of the rest of a window from which it is split into concurrent ones, as soon as a page shows it."""
+
+MAX_SPLIT_WASTE = 0.05
+"""Largest share of the rest of a window that a split may request a second time."""
 
 SINGLE_ACCOUNT_ATTEMPTS = 3
 """Attempts for a search with a single account whose days were answered for other accounts."""
 
-WritePage = Callable[[dict[str, Any], bytes], Coroutine[Any, Any, None]]
-"""Write a page's facts and the bytes of its response to the journal; the page is durable when the coroutine ends."""
 
-RecordEvent = Callable[[str, dict[str, Any], bytes | None], None]
-"""Record an event: its kind, its facts, and the bytes of the response if there is one."""
+@dataclass(slots=True)
+class SearchPager:
+    """Pager of one window. `expected_hits` are the raw hits for which the window was planned; None if unknown.
 
-
-async def fetch_window(
-    progress: SearchProgress,
-    study: StudySpec,
-    sender: RequestSender,
-    clock: Clock,
-    *,
-    page_size: int,
-    due: bool,
-    may_split: bool,
-    record_event: RecordEvent,
-    write_page: WritePage,
-) -> tuple[WindowOutcome, str | None]:
-    """Read the pages of a window from the position of `progress`, and return the outcome with its reason.
-
-    `record_event` stores an event in the journal and applies it to the progress. `write_page` writes a page to the
-    journal while the next request is reserved; the page is durable before that request is sent. With `may_split` the
-    outcome is `wide` if the first page shows that the window has `SPLIT_PAGES` pages or more. Raise QuotaExhausted,
-    and errors that the window did not cause: no connection, rate limiting that does not end, errors that are final for
-    all units.
+    `available` returns the requests that the run may still send. `on_page` receives the facts of each page.
     """
-    context = RequestContext(study.name, "videos", str(progress.window), due)
-    page_write: asyncio.Future[None] | None = None
-    try:
-        while progress.has_more and progress.distrust_reason is None:
-            if may_split and progress.pages == 1 and len(progress.window.days) > 1:
-                pages = requests_for_hits(progress.hits_per_day * len(progress.window.days), page_size)
-                if pages >= SPLIT_PAGES:
-                    return "wide", f"About {pages} pages."
-            request = video_query(
-                restrict_query(study.query, progress.window.usernames),
-                progress.window.first,
-                progress.window.last,
-                fields=study.fields.get("videos"),
-                max_count=page_size,
-                cursor=progress.cursor,
-                search_id=progress.search_id,
-            )
-            page = await sender.send(
-                request,
-                context,
-                lambda facts: record_event("fail", facts, None),
-                max_attempts=lambda error: _max_attempts(error, progress, clock),
-                wait_for=page_write,
-            )
-            facts = page_facts(page, progress, clock.now(), page_size)
-            page_write = asyncio.ensure_future(write_page(facts, page.raw))
-            progress.apply({"event": "page", **facts})
-    except UnitError as error:
-        return ("lost" if progress.pages else "refused"), summarize_error(error)
-    except RetryableError as error:
-        if isinstance(error, RateLimited) or not error.sent:
-            raise
-        return ("lost" if isinstance(error, SearchIdRejected) else "failed"), summarize_error(error)
-    finally:
-        if page_write is not None:
-            await _await_write(page_write)
-    if progress.distrust_reason is not None:
-        return "doubtful", progress.distrust_reason
-    return "done", None
+
+    session: Session[SearchProgress]
+    study: StudySpec
+    clock: Clock
+    page_size: int
+    expected_hits: float | None
+    available: Callable[[], int]
+    on_page: Callable[[dict[str, Any]], None]
+
+    def next_request(self) -> Request | None:
+        """Return the next request; None at the end, after a doubtful page, and if the window should be split."""
+        progress = self.session.progress
+        relocation = progress.relocation
+        if relocation is not None:
+            if relocation.requests >= MAX_RELOCATION_REQUESTS:
+                return None
+            return self._request(relocation.cursor or None, None)
+        if not progress.has_more or progress.doubt is not None or self.should_split():
+            return None
+        return self._request(progress.cursor, progress.search_id)
+
+    def page_facts(self, page: ResponsePage) -> dict[str, Any]:
+        """Return the facts of a page."""
+        facts = page_facts(page, self.session.progress, self.clock.now(), self.page_size)
+        self.on_page(facts)
+        return facts
+
+    def should_split(self) -> bool:
+        """Return whether the rest of the window is cheaper or sooner collected in narrower windows.
+
+        It is if the newest pages are far denser than planned: one search would take hours, or no day of it would be
+        complete before the requests are used up.
+        """
+        progress = self.session.progress
+        window = progress.window
+        if len(window.days) < 2 or not progress.pages or not progress.has_more:
+            return False
+        rest = [day for day in window.days if day <= progress.reached_day]
+        if len(rest) < 2:
+            return False
+        pages = requests_for_hits(progress.hits_per_day * len(rest), self.page_size)
+        if self.expected_hits is not None and pages * self.page_size < 2 * self.expected_hits:
+            return False
+        if progress.wasted_requests(self.page_size) > max(1.0, MAX_SPLIT_WASTE * pages):
+            return False
+        return pages >= SPLIT_PAGES or (pages > self.available() and pages > len(rest))
+
+    def _request(self, cursor: int | None, search_id: str | None) -> Request:
+        window = self.session.progress.window
+        return video_query(
+            restrict_query(self.study.query, window.usernames),
+            window.first,
+            window.search_last or window.last,
+            fields=self.study.fields.get("videos"),
+            max_count=self.page_size,
+            cursor=cursor,
+            search_id=search_id,
+        )
 
 
-async def _await_write(page_write: "asyncio.Future[None]") -> None:
-    """Wait until a page is written, even if this task is cancelled, because its journal is closed next.
+async def fetch_window(pager: SearchPager, *, due: bool) -> tuple[WindowOutcome, str | None]:
+    """Read the pages of a window from the position of its progress, and return the outcome with its reason.
 
-    Raise the error of the write, else the cancellation.
+    Raise QuotaExhausted, and errors that the window did not cause: no connection, rate limiting that does not end,
+    errors that are final for all units.
     """
-    cancelled: asyncio.CancelledError | None = None
-    while not page_write.done():
+    session, progress = pager.session, pager.session.progress
+    context = RequestContext(pager.study.name, "videos", str(progress.window), due)
+    while True:
         try:
-            await asyncio.wait([page_write])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    page_write.result()
-    if cancelled is not None:
-        raise cancelled
+            await read_pages(
+                session, pager, context, max_attempts=lambda error: _max_attempts(error, progress, pager.clock)
+            )
+        except ApiError as error:
+            if isinstance(error, RateLimited) or resolve(error).then is Action.STOP:
+                raise
+            outcome, reason = _outcome_of_error(error, progress), summarize_error(error)
+            if progress.relocation is not None:
+                if outcome == "lost":
+                    session.record("jump_refused", {"reason": reason})
+                return outcome, f"The search could not be continued at position {progress.cursor}: {reason}"
+            if session.run.sender.api_is_down or not progress.can_relocate:
+                return outcome, reason
+        else:
+            if progress.done:
+                return "done", None
+            if progress.doubt is None and progress.relocation is None:
+                return "wide", f"About {progress.hits_per_day:.0f} hits a day, more than planned."
+            reason = progress.doubt or "The place at which the search stopped was not found again"
+            if progress.relocation is not None or not progress.can_relocate:
+                return "doubtful", reason
+        cursor = max(0, (progress.cursor or 0) - min(OVERLAP_HITS, pager.page_size // 2))
+        session.record("relocate", {"cursor": cursor, "reason": reason})
+
+
+def _outcome_of_error(error: ApiError, progress: SearchProgress) -> WindowOutcome:
+    """Return the outcome of a window whose search ended with an error that only concerns this window."""
+    if isinstance(error, UnitError):
+        return "lost" if progress.pages else "refused"
+    return "lost" if resolve(error).then is Action.CONTINUE_ELSEWHERE else "failed"
 
 
 def _max_attempts(error: RetryableError, progress: SearchProgress, clock: Clock) -> int | None:
@@ -130,10 +169,8 @@ def _max_attempts(error: RetryableError, progress: SearchProgress, clock: Clock)
         return (
             1 if len(window.days) > 1 or window.usernames or window.bisect_exhausted else max(1, 3 - window.n_failures)
         )
-    if (
-        isinstance(error, SearchIdRejected)
-        and progress.search_id_issued_at is not None
-        and clock.now() - progress.search_id_issued_at > FRESH_SEARCH_ID_AGE
-    ):
-        return 2
+    if resolve(error).then is Action.CONTINUE_ELSEWHERE and progress.can_relocate:
+        issued_at = progress.search_id_issued_at
+        is_fresh = issued_at is not None and clock.now() - issued_at <= FRESH_SEARCH_ID_AGE
+        return None if is_fresh and isinstance(error, SearchIdRejected) else 1
     return None

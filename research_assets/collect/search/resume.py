@@ -4,13 +4,14 @@ Not here: the position of a resumed search (see progress.py); locks on its parti
 """
 
 from collections.abc import Callable, Collection, Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from research_assets.collect.search.progress import SearchProgress, WindowOutcome
-from research_assets.collect.types import CollectionTask
+from research_assets.collect.types import CollectionTask, CollectorContext
 from research_assets.fields import ENTITIES
 from research_assets.storage.captures import Journal, JournalBusy, list_open_journals, read_events
 from research_assets.units.coverage import MAX_REOBSERVATION_AGE, UnitStatus
@@ -22,7 +23,7 @@ from research_assets.units.windows import (
     requests_for_hits,
 )
 
-_WINDOW_FIELDS = ("n_failures", "is_recheck", "usernames", "days_answer", "n_probes", "bisect_exhausted")
+_WINDOW_FIELDS = ("n_failures", "is_recheck", "usernames", "days_answer", "n_probes", "bisect_exhausted", "search_last")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,49 @@ class OpenJournal:
     reason: str | None = None
 
 
-def journal_header(task: CollectionTask, window: SearchWindow) -> dict[str, Any]:
-    """Return the header that makes the journal of a window resumable."""
-    return {name: getattr(window, name) for name in _WINDOW_FIELDS} | {
-        "recollect": task.recollect,
-        **requested_query(task),
-    }
+def create_journal(
+    task: CollectionTask,
+    context: CollectorContext,
+    window: SearchWindow,
+    header: Mapping[str, Any] = MappingProxyType({}),
+) -> Journal:
+    """Create the journal of a window; its header makes it resumable, together with `header`."""
+    return Journal.create(
+        context.settings.captures,
+        entity="videos",
+        study=task.study.name,
+        first=window.first,
+        last=window.last,
+        now=context.clock.now(),
+        origin=context.settings.origin,
+        header={name: getattr(window, name) for name in _WINDOW_FIELDS}
+        | {"recollect": task.recollect, **requested_query(task), **header},
+    )
+
+
+def rest_window(progress: SearchProgress) -> SearchWindow:
+    """Return the window of the days that a search has not passed; its requests keep the days of the whole search."""
+    days, window = progress.open_days(), progress.window
+    return replace(window, first=days[0], last=days[-1], search_last=window.search_last or window.last)
+
+
+def continuation_header(journal: Journal, progress: SearchProgress) -> dict[str, Any]:
+    """Return what the header of a journal needs to continue another one from its position."""
+    header = journal.start["header"]
+    return {"continues": journal.capture, "rest": progress.rest(), "recollect": header["recollect"]}
+
+
+def read_progress(journal: Journal) -> SearchProgress:
+    """Return the progress of a window, rebuilt from the header and the events of its journal."""
+    start, header = journal.start, journal.start["header"]
+    fields = {name: header[name] for name in _WINDOW_FIELDS} | {"usernames": tuple(header["usernames"])}
+    if header["search_last"] is not None:
+        fields["search_last"] = date.fromisoformat(header["search_last"])
+    window = SearchWindow(date.fromisoformat(start["first"]), date.fromisoformat(start["last"]), **fields)
+    progress = SearchProgress.continued(window, header["rest"]) if "rest" in header else SearchProgress(window)
+    for event in journal.events():
+        progress.apply(event)
+    return progress
 
 
 def requested_query(task: CollectionTask) -> dict[str, Any]:
@@ -74,21 +112,23 @@ def resume_journals(
     `missing` are the days to collect. `hits_per_day` returns the raw hits by day for a username batch. A resumed search
     may collect further days: `claim_more` locks them and returns False if another process collects them.
     """
-    journals = []
+    opened = []
     for path in list_open_journals(captures, "videos", task.study.name):
         try:
             journal = Journal.resume(path)
         except JournalBusy:
             # Another process works on it, for days that this run does not collect.
             continue
-        start = journal.start
-        header = start["header"]
-        first, last = date.fromisoformat(start["first"]), date.fromisoformat(start["last"])
-        names = tuple(header.get("usernames", ()))
-        fields = {name: header[name] for name in _WINDOW_FIELDS if name in header} | {"usernames": names}
-        progress = SearchProgress(SearchWindow(first, last, **fields))
-        for event in journal.events():
-            progress.apply(event)
+        opened.append((journal, read_progress(journal)))
+    unfinished = {journal.capture for journal, progress in opened if progress.outcome is None}
+    journals = []
+    for journal, progress in opened:
+        header = journal.start["header"]
+        if header.get("continues") in unfinished:
+            # A crash came between the creation of this journal and the end of the one that it continues.
+            journal.close()
+            journal.path.unlink()
+            continue
         rest = set(progress.window.days) - set(progress.complete_days())
         recollect = header.get("recollect", False)
         stale = recollect and progress.first_at is not None and now - progress.first_at > MAX_REOBSERVATION_AGE
@@ -109,7 +149,9 @@ def resume_journals(
             journal.close()
         else:
             missing_in_window = missing & set(progress.window.days)
-            choice = _cheapest_option(progress, rest, missing_in_window, hits_per_day(names), page_size)
+            choice = _cheapest_option(
+                progress, rest, missing_in_window, hits_per_day(progress.window.usernames), page_size
+            )
             if choice == "resume" and not claim_more(rest - missing):
                 choice = "leave"
             if choice == "leave":

@@ -1,32 +1,40 @@
 """Collection of a study's missing days of videos: plan windows, run them, publish the days. One window is one capture.
 
+A search is opened only if what it probably needs fits into what the run has left once the open ones are finished, or
+if none is open: days are completed one after the other rather than all begun.
+
 Not here: paging inside a window (see pager.py); the choice of windows (see units/windows.py); the state of a day (see
-evaluation.py); which open journals are resumed (see resume.py).
+conclude.py); which open journals are resumed (see resume.py).
 """
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Collection, Sequence, Set
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import Any
 
 from research_assets.collect.publish import publish_in_background, write_open_coverage
 from research_assets.collect.search.bisect import QUARANTINE_FAILURES, AccountBisect
-from research_assets.collect.search.canary import CanaryProbe, CanaryResult
-from research_assets.collect.search.evaluation import SearchEvaluator
-from research_assets.collect.search.pager import fetch_window
+from research_assets.collect.search.canary import POOL, CanaryProbe, CanaryResult
+from research_assets.collect.search.conclude import Conclusion, conclude, needs_canary
+from research_assets.collect.search.history import SearchHistory
+from research_assets.collect.search.pager import SearchPager, fetch_window
 from research_assets.collect.search.progress import SearchProgress, WindowOutcome
-from research_assets.collect.search.resume import OpenJournal, has_same_query, journal_header, resume_journals
+from research_assets.collect.search.resume import (
+    OpenJournal,
+    continuation_header,
+    create_journal,
+    has_same_query,
+    rest_window,
+    resume_journals,
+)
 from research_assets.collect.search.username_batches import UsernameBatches
-from research_assets.collect.sender import RequestSender, summarize_error
+from research_assets.collect.session import RunState, Session
 from research_assets.collect.types import (
     CollectionTask,
     CollectorContext,
     PartitionResult,
     Paused,
-    RunCounter,
     StopCondition,
     run_concurrently,
     take_results,
@@ -35,16 +43,12 @@ from research_assets.quota.ledger import QuotaExhausted
 from research_assets.storage.captures import Journal
 from research_assets.storage.locks import PartitionBusy, lock_partitions
 from research_assets.study.spec import StudySpec
-from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets.tiktok.errors import ApiError, RateLimited
+from research_assets.tiktok.errors import ApiError
 from research_assets.units.coverage import Attempt, UnitStatus, backoff_until
 from research_assets.units.periods import is_backfill
 from research_assets.units.usernames import Usernames
-from research_assets.units.windows import SearchWindow, estimate_hits_per_day, expected_hits, requests_for_hits
+from research_assets.units.windows import SearchWindow, requests_for_hits
 
-POOL = BY_ENTITY["videos"].pool
-
-_RATE_LIMITED = "The API keeps rejecting requests, even at the lowest request rate:"
 _API_DOWN = "The API answers no request, not even a canary check:"
 
 
@@ -59,10 +63,11 @@ class _WindowJob:
 
 @dataclass(frozen=True, slots=True)
 class _WindowResult:
-    """The result of a job: attempts of days, and windows to collect next."""
+    """The result of a job: attempts of days, and the windows that follow; `next` are collected before all others."""
 
     attempts: tuple[Attempt, ...] = ()
-    next_windows: tuple[SearchWindow, ...] = ()
+    next: tuple[SearchWindow, ...] = ()
+    later: tuple[SearchWindow, ...] = ()
 
 
 class VideoSearch:
@@ -74,9 +79,7 @@ class VideoSearch:
         day_status = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
         self._task, self._context, self._day_status = task, context, day_status
         self._study: StudySpec = task.study
-        self._sender = RequestSender(
-            context.client, context.ledger, context.clock, rate=settings.rate_limit, concurrency=settings.concurrency
-        )
+        self._run = RunState(task.study.name, "videos", POOL, context, budget=task.budget)
         self._batches = UsernameBatches(
             task.study.query,
             records,
@@ -87,13 +90,8 @@ class VideoSearch:
             has_same_query=lambda attempt: has_same_query(settings.captures, task, str(attempt.capture)),
         )
         self._bisect = AccountBisect(self._batches.names, self._batches.answered_windows())
-        self._evaluators: dict[Usernames, SearchEvaluator] = {}
-        self._canary = CanaryProbe(
-            settings, task.study, day_status, self._batches.isolated, self._sender, context.clock
-        )
-        self._counter = RunCounter(task, context.progress)
-        self._stop: StopCondition | None = None
-        self._reserve_reached: StopCondition | None = None
+        self._histories: dict[Usernames, SearchHistory] = {}
+        self._canary = CanaryProbe(settings, task.study, day_status, self._batches.isolated, self._run)
         self._running: list[SearchProgress] = []
         self._held_back: dict[date, list[SearchWindow]] = {}
 
@@ -107,27 +105,30 @@ class VideoSearch:
                 stack.callback(opened.journal.close)
                 if opened.outcome is None:
                     jobs.append(_WindowJob(opened.progress.window, opened.journal, opened.progress))
-                    self._evaluator(opened.progress.window.usernames).record_density(opened.progress)
+                    self._history(opened.progress.window.usernames).record_density(opened.progress)
                     continue
-                ended = await self._conclude(opened.journal, opened.progress, opened.outcome, opened.reason)
+                ended = await self._conclude(self._session(opened), opened.outcome, opened.reason)
                 for day_result in take_results(ended.attempts, remaining, self._batches.requests):
                     yield day_result
             jobs.extend(_WindowJob(window) for window in self._plan(remaining, [job.window for job in jobs]))
             self._declare_demand(jobs)
-            results = run_concurrently(jobs, self._run_window, settings.concurrency, lambda: self._stop is None)
+            results = run_concurrently(
+                jobs, self._run_window, settings.concurrency, lambda: self._run.may_continue, self._may_open
+            )
             async with aclosing(results):
                 async for result in results:
-                    jobs.extend(_WindowJob(window) for window in result.next_windows)
+                    jobs.extendleft(_WindowJob(window) for window in reversed(result.next))
+                    jobs.extend(_WindowJob(window) for window in result.later)
                     unfinished = [progress.window for progress in self._running] + [job.window for job in jobs]
                     jobs.extend(
                         _WindowJob(window)
                         for window in self._bisect.next_windows(unfinished, self._batches.dead.keys())
                     )
-                    if self._stop is None:
+                    if self._run.may_continue:
                         self._declare_demand(jobs)
                     for day_result in take_results(result.attempts, remaining, self._batches.requests):
                         yield day_result
-        stop = self._stop or self._reserve_reached
+        stop = self._run.stop or self._run.backfill_stop
         if stop is not None:
             yield Paused(stop.pool, stop.reason, stop.retry_at, tuple(sorted(remaining)))
         else:
@@ -151,20 +152,25 @@ class VideoSearch:
             self._task,
             missing,
             self._day_status,
-            lambda names: self._evaluator(names).hits_per_day,
+            lambda names: self._history(names).hits_per_day,
             self._context.clock.now(),
             page_size=settings.page_size,
             claim_more=claim_more,
         )
 
-    def _evaluator(self, names: Usernames) -> SearchEvaluator:
-        """Return the evaluator of a username batch; of the whole query if `names` is empty."""
-        if names not in self._evaluators:
+    def _history(self, names: Usernames) -> SearchHistory:
+        """Return what is known about the days of a username batch; of the whole query if `names` is empty."""
+        if names not in self._histories:
             settings = self._context.settings
-            self._evaluators[names] = SearchEvaluator(
+            self._histories[names] = SearchHistory(
                 self._batches.history(names), settings.window_days, settings.page_size
             )
-        return self._evaluators[names]
+        return self._histories[names]
+
+    def _available(self, last: date) -> int:
+        """Return the requests that the run may still send for a window that ends on a day."""
+        due = not is_backfill(self._study, "videos", last, self._context.clock.now())
+        return self._run.sender.available(POOL, due=due)
 
     def _plan(self, missing: Collection[date], resumed: Sequence[SearchWindow]) -> list[SearchWindow]:
         """Return windows over the missing days, without what the resumed windows collect."""
@@ -178,7 +184,8 @@ class VideoSearch:
         windows = []
         for names, days in days_by_batch.items():
             running = {day for window in resumed if window.usernames == names for day in window.days}
-            windows += [replace(window, usernames=names) for window in self._evaluator(names).windows(days, running)]
+            planned = self._history(names).windows(days, running, self._available(days[-1]))
+            windows += [replace(window, usernames=names) for window in planned]
         plan = []
         for window in sorted(windows, key=lambda window: window.last, reverse=True):
             # A quarantined day is requested for one batch first: if that fails, the day fails for all batches.
@@ -188,146 +195,166 @@ class VideoSearch:
                 plan.append(window)
         return [*plan, *(replace(batches.pop(0), bisect_exhausted=True) for batches in self._held_back.values())]
 
+    def _rest_requests(self, progress: SearchProgress) -> int | None:
+        """Return the requests that a search probably still needs; None if no density is known."""
+        rest = [day for day in progress.window.days if day <= progress.reached_day]
+        hits = self._history(progress.window.usernames).expected_hits(rest)
+        if progress.recent_pages:
+            # The search itself knows better how dense its rest is.
+            hits = progress.hits_per_day * len(rest) if hits is None else max(hits, 0.0)
+        return None if hits is None else requests_for_hits(hits, self._context.settings.page_size)
+
+    def _may_open(self, job: _WindowJob) -> bool:
+        """Return whether a search may be opened beside those that run: what it needs fits, or none runs.
+
+        While nothing is known about the density of a query, one search shows it.
+        """
+        if not self._running or job.window.usernames:
+            return True
+        committed = [self._rest_requests(progress) for progress in self._running]
+        needed = self._rest_requests(job.progress or SearchProgress(job.window))
+        if needed is None:
+            return False
+        return needed <= self._available(job.window.last) - sum(n or 0 for n in committed)
+
     def _declare_demand(self, jobs: Collection[_WindowJob]) -> None:
         """Declare the estimated requests of this run in the ledger, so that studies can share the day's quota."""
-        page_size = self._context.settings.page_size
-        n_requests = 0
-        for progress in (*self._running, *(job.progress or SearchProgress(job.window) for job in jobs)):
-            rest = [day for day in progress.window.days if day <= progress.reached_day]
-            n_requests += requests_for_hits(
-                expected_hits(
-                    rest, estimate_hits_per_day(self._evaluator(progress.window.usernames).hits_per_day, rest)
-                ),
-                page_size,
-            )
+        progresses = (*self._running, *(job.progress or SearchProgress(job.window) for job in jobs))
+        n_requests = sum(self._rest_requests(progress) or 1 for progress in progresses)
         self._context.ledger.declare_demand(self._study.name, self._study.quota_weight, n_requests, pool=POOL)
 
     async def _run_window(self, job: _WindowJob) -> _WindowResult:
-        window, settings = job.window, self._context.settings
-        evaluator = self._evaluator(window.usernames)
+        window, settings, run = job.window, self._context.settings, self._run
+        history = self._history(window.usernames)
         if job.journal is None and not window.bisect_exhausted:
-            narrower = evaluator.narrow(window, self._batches.dead.keys())
+            narrower = history.narrow(window, self._batches.dead.keys(), self._available(window.last))
             if narrower is not None:
-                return _WindowResult(next_windows=narrower)
+                return _WindowResult(later=narrower)
         due = not is_backfill(self._study, "videos", window.last, self._context.clock.now())
-        if self._reserve_reached is not None and not due:
+        if run.backfill_stop is not None and not due:
             return _WindowResult()
         progress = job.progress or SearchProgress(window)
         if progress.pages:
-            self._bisect.record_answer(window, progress.distrust_reason)
+            self._bisect.record_answer(window, progress.doubt)
         with ExitStack() as stack:
-            journal = stack.enter_context(job.journal or self._create_journal(window))
             self._running.append(progress)
             stack.callback(self._running.remove, progress)
-
-            def record_event(event: str, facts: dict[str, Any], answer: bytes | None = None) -> None:
-                journal.append(event, facts, answer)
-                progress.apply({"event": event, **facts})
-                self._counter.add(str(window), 0 if event == "canary" else None)
-
-            async def write_page(facts: dict[str, Any], answer: bytes) -> None:
-                self._bisect.record_answer(window, facts["distrust_reason"])
-                await asyncio.to_thread(journal.append, "page", facts, answer)
-                self._counter.add(str(window), facts["rows"])
-
+            journal = stack.enter_context(job.journal or create_journal(self._task, self._context, window))
+            session = Session(run, journal, progress, str(window))
+            pager = SearchPager(
+                session,
+                self._study,
+                self._context.clock,
+                settings.page_size,
+                expected_hits=history.expected_hits(window.days),
+                available=lambda: self._available(window.last),
+                on_page=lambda facts: self._bisect.record_answer(window, facts["distrust_reason"]),
+            )
+            canary: CanaryResult | None = None
             try:
-                outcome, reason = await fetch_window(
-                    progress,
-                    self._study,
-                    self._sender,
-                    self._context.clock,
-                    page_size=settings.page_size,
-                    due=due,
-                    may_split=not evaluator.hits_per_day,
-                    record_event=record_event,
-                    write_page=write_page,
-                )
-                api_is_down, canary = self._sender.api_is_down, None
-                if (outcome == "failed" and api_is_down) or evaluator.needs_canary(progress):
-                    canary = await self._canary.check(window.days, record_event)
-            except QuotaExhausted as error:
-                stop = StopCondition.from_quota(error)
-                if error.reason == "reserved":
-                    self._reserve_reached = stop
-                else:
-                    self._stop = stop
-                return self._pause(journal, progress, stop)
-            except RateLimited as error:
-                self._stop = StopCondition.cool_down(
-                    POOL, f"{_RATE_LIMITED} {summarize_error(error)}.", self._context.clock.now()
-                )
-                return self._pause(journal, progress, self._stop)
-            except ApiError as error:
-                now = self._context.clock.now()
-                self._pause(journal, progress, StopCondition(POOL, summarize_error(error), now))
-                raise
+                outcome, reason = await fetch_window(pager, due=due)
+                history.record_density(progress)
+                if (outcome == "failed" and run.sender.api_is_down) or needs_canary(progress, history):
+                    canary = await self._canary.check(window.days, session.record)
+            except (QuotaExhausted, ApiError) as error:
+                try:
+                    stop = run.stop_for(error)
+                except ApiError as final:
+                    await self._pause(session, StopCondition(POOL, str(final), self._context.clock.now()))
+                    raise
+                assert stop is not None, "fetch_window turns all other errors into an outcome"
+                return await self._pause(session, stop)
             if outcome == "failed" and canary == "error":
-                self._stop = StopCondition.cool_down(POOL, f"{_API_DOWN} {reason}.", self._context.clock.now())
-                return self._pause(journal, progress, self._stop)
-            return await self._conclude(journal, progress, outcome, reason, api_is_down=api_is_down, canary=canary)
+                run.stop = StopCondition.cool_down(POOL, f"{_API_DOWN} {reason}.", self._context.clock.now())
+                return await self._pause(session, run.stop)
+            return await self._conclude(session, outcome, reason, canary=canary)
 
-    def _create_journal(self, window: SearchWindow) -> Journal:
-        return Journal.create(
-            self._context.settings.captures,
-            entity="videos",
-            study=self._study.name,
-            first=window.first,
-            last=window.last,
-            now=self._context.clock.now(),
-            origin=self._context.settings.origin,
-            header=journal_header(self._task, window),
-        )
+    def _session(self, opened: OpenJournal) -> Session[SearchProgress]:
+        return Session(self._run, opened.journal, opened.progress, str(opened.progress.window))
 
     async def _conclude(
         self,
-        journal: Journal,
-        progress: SearchProgress,
+        session: Session[SearchProgress],
         outcome: WindowOutcome,
         reason: str | None,
         *,
-        api_is_down: bool = False,
         canary: CanaryResult | None = None,
     ) -> _WindowResult:
-        """Evaluate a window, seal its journal and publish its rows; attempts in the journal stay unchanged."""
-        now, window = self._context.clock.now(), progress.window
-        evaluator = self._evaluator(window.usernames)
+        """Record how a window ended, seal its journal and publish its rows; attempts in the journal stay unchanged."""
+        progress, window = session.progress, session.progress.window
+        history = self._history(window.usernames)
         was_concluded = progress.outcome is not None
         if not was_concluded:
-            end = {"outcome": outcome, "reason": reason}
-            journal.append("end", end)
-            progress.apply({"event": "end", **end})
-        evaluator.record_outcome(progress, outcome)
-        replacements: tuple[SearchWindow, ...] | None = None
-        if outcome in ("failed", "refused") and not (progress.pages or api_is_down or was_concluded):
-            replacements = self._bisect.record_failure(window)
-        is_bisected = replacements is not None
-        if replacements is None:
-            replacements = evaluator.replacement_windows(progress, outcome, api_is_down=api_is_down)
-        if outcome == "done":
-            replacements = (*replacements, *self._held_back.pop(window.first, ()))
-        batch_attempts, rechecks = evaluator.evaluate_days(
+            session.record("end", {"outcome": outcome, "reason": reason})
+        history.record_outcome(progress, outcome)
+        conclusion = conclude(
             progress,
-            journal.capture,
             outcome,
             reason,
-            now,
-            has_replacement=is_bisected or bool(replacements),
+            history,
+            self._context.clock.now(),
+            replacements=self._replacements(session, outcome, was_concluded=was_concluded),
             canary=canary,
         )
-        attempts = [one for attempt in batch_attempts for one in self._batches.record_attempt(window, attempt)]
-        attempts = [progress.recorded_attempts.get((one.unit, one.partition), one) for one in attempts]
-        day_attempts = [attempt for attempt in attempts if attempt.unit_kind == "day"]
-        suspicious = [one for one in day_attempts if one.state == "suspicious"] if canary == "none" else []
-        if suspicious:
-            first = suspicious[0]
-            self._stop = StopCondition(POOL, str(first.reason), first.next_try or backoff_until(now, 1))
-        new = [one for one in attempts if (one.unit, one.partition) not in progress.recorded_attempts]
-        await publish_in_background(self._context.settings.raw, journal, new)
-        return _WindowResult(tuple(day_attempts), (*replacements, *rechecks))
+        if conclusion.next_windows and not history.found_anything:
+            history.empty_query_checked = True
+        if conclusion.stop is not None and self._run.stop is None:
+            retry_at = conclusion.stop.next_try or backoff_until(self._context.clock.now(), 1)
+            self._run.stop = StopCondition(POOL, str(conclusion.stop.reason), retry_at)
+        day_attempts = await self._publish(session, conclusion)
+        if outcome in ("failed", "refused", "lost", "doubtful"):
+            # Other windows show first whether the API answers at all.
+            return _WindowResult(day_attempts, later=conclusion.next_windows)
+        held_back = self._held_back.pop(window.first, []) if outcome == "done" else []
+        return _WindowResult(day_attempts, (*conclusion.next_windows, *held_back))
 
-    def _pause(self, journal: Journal, progress: SearchProgress, stop: StopCondition) -> _WindowResult:
-        reason = f"Paused after page {progress.pages} of its window. {stop.reason}"
+    def _replacements(
+        self, session: Session[SearchProgress], outcome: WindowOutcome, *, was_concluded: bool
+    ) -> tuple[SearchWindow, ...] | None:
+        """Return the windows that collect the open days of a window; None if there are none.
+
+        The result is empty while it is undecided whether the days or the accounts of the window cause a failure.
+        """
+        progress, api_is_down = session.progress, self._run.sender.api_is_down
+        if outcome in ("failed", "refused") and not (progress.pages or api_is_down or was_concluded):
+            bisected = self._bisect.record_failure(progress.window)
+            if bisected is not None:
+                return bisected
+        if api_is_down:
+            return None
+        history = self._history(progress.window.usernames)
+        return history.replacement_windows(progress, outcome, self._available(progress.window.last)) or None
+
+    async def _publish(self, session: Session[SearchProgress], conclusion: Conclusion) -> tuple[Attempt, ...]:
+        """Seal the journal and publish its rows with the attempts of its days; return the attempts of whole days."""
+        progress = session.progress
+        batch_attempts = [
+            replace(attempt, **conclusion.states[attempt.partition]._asdict())
+            for attempt in progress.day_attempts(session.journal.capture)
+            if attempt.partition in conclusion.states
+        ]
+        attempts = [one for attempt in batch_attempts for one in self._batches.record_attempt(progress.window, attempt)]
+        attempts = [progress.recorded_attempts.get((one.unit, one.partition), one) for one in attempts]
+        new = [one for one in attempts if (one.unit, one.partition) not in progress.recorded_attempts]
+        await publish_in_background(self._context.settings.raw, session.journal, new)
+        return tuple(attempt for attempt in attempts if attempt.unit_kind == "day")
+
+    async def _pause(self, session: Session[SearchProgress], stop: StopCondition) -> _WindowResult:
+        """Publish the days that the search has passed, and keep a journal from which the rest is continued."""
+        progress = session.progress
+        if not progress.complete_days():
+            self._write_open(session.journal, progress, stop)
+            return _WindowResult()
+        window = rest_window(progress)
+        header = continuation_header(session.journal, progress)
+        with create_journal(self._task, self._context, window, header) as rest:
+            result = await self._conclude(session, "paused", "The rest is continued in another capture.")
+            self._write_open(rest, SearchProgress.continued(window, progress.rest()), stop)
+        return _WindowResult(result.attempts)
+
+    def _write_open(self, journal: Journal, progress: SearchProgress, stop: StopCondition) -> None:
+        """Write the open days of a journal to raw/coverage."""
+        reason = f"Paused on {progress.reached_day} after page {progress.pages} of its window. {stop.reason}"
         batch_attempts = [replace(attempt, reason=reason) for attempt in progress.day_attempts(journal.capture)]
         attempts = [replace(self._batches.combine(one), next_try=stop.retry_at) for one in batch_attempts]
         write_open_coverage(self._context.settings.raw, journal, attempts, self._context.clock.now())
-        return _WindowResult()

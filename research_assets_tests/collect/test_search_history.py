@@ -6,7 +6,7 @@ import httpx
 import orjson
 import pytest
 
-from research_assets.collect.search.evaluation import SearchEvaluator
+from research_assets.collect.search.history import SearchHistory
 from research_assets.collect.search.progress import SearchProgress
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
@@ -120,23 +120,23 @@ def make_progress(first: int, last: int, *, hits: int = 0, failures: int = 0) ->
 
 
 def test_window_width_falls_with_failures_and_rises_with_successes() -> None:
-    evaluator = SearchEvaluator({}, configured_max_days=31, page_size=100)
+    history = SearchHistory({}, configured_max_days=31, page_size=100)
     widths = []
     for first in range(4):
-        evaluator.record_outcome(make_progress(first, first + evaluator.max_window_days - 1), "failed")
-        widths.append(evaluator.max_window_days)
+        history.record_outcome(make_progress(first, first + history.max_window_days - 1), "failed")
+        widths.append(history.max_window_days)
     assert widths == [31, 15, 7, 3]
     for first in range(4):
-        evaluator.record_outcome(make_progress(first, first + evaluator.max_window_days - 1, hits=1), "done")
-        widths.append(evaluator.max_window_days)
+        history.record_outcome(make_progress(first, first + history.max_window_days - 1, hits=1), "done")
+        widths.append(history.max_window_days)
     assert widths[4:] == [6, 12, 24, 31]
 
 
 def test_split_window_does_not_change_the_window_width() -> None:
-    evaluator = SearchEvaluator({}, configured_max_days=31, page_size=100)
+    history = SearchHistory({}, configured_max_days=31, page_size=100)
     for first in range(9):
-        evaluator.record_outcome(make_progress(first, first + 7, failures=1), "failed")
-    assert evaluator.max_window_days == 31
+        history.record_outcome(make_progress(first, first + 7, failures=1), "failed")
+    assert history.max_window_days == 31
 
 
 async def test_months_that_fail_as_one_window_are_collected_in_narrower_windows(settings: Settings) -> None:
