@@ -31,6 +31,7 @@ _CLEAN: dict[str, Any] = {
     "p_fresh_search_id": 0.0,
     "p_foreign_page": 0.0,
     "p_new_search_id": 0.0,
+    "p_old_search_id": 0.0,
     "lower_case_regions": False,
     "playlist_500": False,
     "users_500": 0.0,
@@ -73,6 +74,7 @@ _HOSTILE = _TYPICAL | {
     "p_fresh_search_id": 0.9,
     "p_foreign_page": 0.3,
     "p_new_search_id": 0.3,
+    "p_old_search_id": 0.1,
     "users_500": 0.1,
     "empty_group_500": True,
     "username_batch": 10,
@@ -160,6 +162,8 @@ class SandboxConfig:
     p_foreign_page: float = FROM_PROFILE  # continuation pages come from an older cached search
     foreign_page_searches: int = 0  # the same for the first N searches
     p_new_search_id: float = FROM_PROFILE  # a page carries another, equivalent id
+    p_old_search_id: float = FROM_PROFILE  # the same, on continuation pages, with an id that looks eight months old
+    only_newest_search_id: bool = False  # an id that was replaced by another is refused
     lower_case_regions: bool = FROM_PROFILE  # on continuation pages
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ import re
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 import orjson
@@ -24,7 +24,7 @@ from research_assets.sandbox.world.world import World
 
 _MAX_SEARCHES = 50_000
 _MAX_HIT_LISTS = 32
-_FOREIGN_AGE = 240 * 86400  # seconds by which the time bits of a foreign search are older
+_OLD_AGE = 240 * 86400  # seconds by which the time bits of an old id are older (reference §7 #6)
 
 
 @dataclass(slots=True)
@@ -95,9 +95,10 @@ class SearchCache:
         if search.opened <= at < search.usable_from:
             raise invalid(f"Search Id {search_id} is invalid or expired")
         if search.serves_foreign_pages and not search.old:
+            self._forget_replaced(search)
             search = self._keep(
                 CachedSearch(
-                    self._new_id(at - _FOREIGN_AGE),
+                    self._new_id(at - _OLD_AGE),
                     query,
                     search.opened,
                     search.expires,
@@ -109,22 +110,20 @@ class SearchCache:
             )
         return search
 
-    def renewed(self, search: CachedSearch, at: float) -> CachedSearch:
-        """Return the search whose id the answer contains: usually the same, sometimes an equivalent new one."""
-        if self._rng.random() >= self._config.p_new_search_id:
+    def renewed(self, search: CachedSearch, at: float, *, continues: bool) -> CachedSearch:
+        """Return the search whose id the answer contains: usually the same, sometimes an equivalent with another id.
+
+        On pages that continue a search, the time bits of the other id may be months old although its hits are not.
+        """
+        config = self._config
+        if continues and config.p_old_search_id and self._rng.random() < config.p_old_search_id:
+            new_id = self._new_id(at - _OLD_AGE)
+        elif self._rng.random() < config.p_new_search_id:
+            new_id = self._new_id(at)
+        else:
             return search
-        return self._keep(
-            CachedSearch(
-                self._new_id(at),
-                search.query,
-                search.opened,
-                search.expires,
-                0.0,
-                0,
-                search.serves_foreign_pages,
-                search.old,
-            )
-        )
+        self._forget_replaced(search)
+        return self._keep(replace(search, id=new_id, usable_from=0.0, refusals=0))
 
     def hits(self, search: CachedSearch) -> Sequence[int]:
         """Return the ids of the raw hits in descending order; an older search has about one in six of them."""
@@ -144,6 +143,11 @@ class SearchCache:
         if len(self._searches) > _MAX_SEARCHES:
             self._searches.popitem(last=False)
         return search
+
+    def _forget_replaced(self, search: CachedSearch) -> None:
+        """Forget an id that an answer replaces by another, if only the newest id works."""
+        if self._config.only_newest_search_id:
+            self._searches.pop(search.id, None)
 
     def _new_id(self, at: float) -> str:
         """Return an id whose time bits are 7 to 37 minutes old; searches of the same half hour share them."""
@@ -201,7 +205,7 @@ class SearchEndpoint:
             "videos": videos,
             "cursor": b"%d" % after,
             "has_more": b"true" if has_more else b"false",
-            "search_id": b'"%s"' % self._searches.renewed(search, at).id.encode(),
+            "search_id": b'"%s"' % self._searches.renewed(search, at, continues=bool(search_id)).id.encode(),
         }
         if fault == "no_cursor":
             del data["cursor"]

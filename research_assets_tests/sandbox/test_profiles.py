@@ -56,7 +56,7 @@ async def test_persistent_client_collects_everything_in_every_profile(profile: s
     seen: dict[int, Any] = {}
     outcomes: set[str] = set()
     passes = 0
-    while not await collect_week(client, seen, outcomes) or passes < 25:
+    while not await collect_week(client, seen, outcomes) or passes < 60:
         passes += 1
     assert set(seen) == ground_truth
     raw = sum(len(hits.raw) for hits in days.values())

@@ -197,6 +197,36 @@ async def test_renewed_search_id_continues_the_search() -> None:
     assert sum(len(page["videos"]) for page in pages) == 350
 
 
+async def test_old_search_id_continues_the_same_search() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=350, p_old_search_id=1.0), FakeClock(LATER))
+    pages = [page async for page in client.pages(ANYTHING, "20260201", "20260201")]
+    ages = [(LATER.timestamp() - (int(page["search_id"]) >> 32)) / 86400 for page in pages]
+    assert ages[0] < 1
+    assert all(239 < age < 242 for age in ages[1:])
+    found = [video for page in pages for video in page["videos"]]
+    expected = client.sandbox.ground_truth.videos(ANYTHING, FIRST, FIRST)[FIRST].deliverable
+    assert tuple(ids(found)) == expected
+    assert {video["region_code"] for video in found} == {"DE"}
+
+
+@pytest.mark.parametrize("only_newest", [False, True])
+@pytest.mark.parametrize("replaced_by", ["p_old_search_id", "p_new_search_id"])
+async def test_replaced_search_id_works_unless_only_the_newest_does(replaced_by: str, only_newest: bool) -> None:
+    config = SandboxConfig(fixed_volume=350, only_newest_search_id=only_newest, **{replaced_by: 1.0})  # type: ignore[arg-type]
+    client = SandboxClient(config, FakeClock(LATER))
+    first = (await client.search(ANYTHING, "20260201", "20260201")).json()["data"]
+    paging = {"cursor": 100, "search_id": first["search_id"]}
+    second = (await client.search(ANYTHING, "20260201", "20260201", **paging)).json()["data"]
+    again = await client.search(ANYTHING, "20260201", "20260201", **paging)
+    if only_newest:
+        assert refused(again) == f"Search Id {first['search_id']} is invalid or expired"
+    else:
+        assert ids(again.json()["data"]["videos"]) == ids(second["videos"])
+    newest = {"cursor": 200, "search_id": second["search_id"]}
+    third = await client.search(ANYTHING, "20260201", "20260201", **newest)
+    assert len(third.json()["data"]["videos"]) == 100
+
+
 async def test_foreign_page_is_sparse_lower_case_and_overlaps() -> None:
     client = SandboxClient(SandboxConfig(fixed_volume=600, foreign_page_searches=1), FakeClock(LATER))
     pages = [page async for page in client.pages(ANYTHING, "20260201", "20260201")]
