@@ -164,6 +164,7 @@ class SandboxConfig:
     p_new_search_id: float = FROM_PROFILE  # a page carries another, equivalent id
     p_old_search_id: float = FROM_PROFILE  # the same, on continuation pages, with an id that looks eight months old
     only_newest_search_id: bool = False  # an id that was replaced by another is refused
+    refuse_jumps: bool = False  # only cursors that the search has handed out are accepted; a new search begins at 0
     lower_case_regions: bool = FROM_PROFILE  # on continuation pages
 
     def __post_init__(self) -> None:

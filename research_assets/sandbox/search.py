@@ -9,7 +9,7 @@ import re
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import orjson
@@ -31,7 +31,8 @@ _OLD_AGE = 240 * 86400  # seconds by which the time bits of an old id are older 
 class CachedSearch:
     """One cached search. Times are Unix seconds.
 
-    If `serves_foreign_pages` is set, continuation pages come from an older search of the same query.
+    If `serves_foreign_pages` is set, continuation pages come from an older search of the same query. The ids that
+    replace one another share one set of `cursors`.
     """
 
     id: str
@@ -42,6 +43,7 @@ class CachedSearch:
     refusals: int  # continuations that are still refused
     serves_foreign_pages: bool
     old: bool = False  # this is the older search itself
+    cursors: set[int] = field(default_factory=lambda: {0})  # handed out so far, by any of its ids
 
 
 class SearchCache:
@@ -106,6 +108,7 @@ class SearchCache:
                     0,
                     serves_foreign_pages=True,
                     old=True,
+                    cursors=search.cursors,
                 )
             )
         return search
@@ -180,7 +183,11 @@ class SearchEndpoint:
         if is_random:
             return self._random(call, query, size)
         search_id, at = call.body.get("search_id"), call.at
+        if cursor and not search_id and self._config.refuse_jumps:
+            raise invalid("Invalid count or cursor")
         search = self._searches.resume(search_id, query, at) if search_id else self._searches.open(query, at)
+        if self._config.refuse_jumps and cursor not in search.cursors:
+            raise invalid("Invalid count or cursor")
         if not search_id and self._searches.returns_empty():
             return self._empty_page(call)
         hits = self._searches.hits(search)
@@ -192,6 +199,7 @@ class SearchEndpoint:
         first = cursor // 2 if search.old else cursor
         page = hits[first : first + size]
         after, has_more = cursor + len(page), first + len(page) < len(hits)
+        search.cursors.add(after)
         fault = self._faults.page() if has_more else None
         if fault == "empty_page":
             page, after = page[:0], cursor

@@ -197,6 +197,39 @@ async def test_renewed_search_id_continues_the_search() -> None:
     assert sum(len(page["videos"]) for page in pages) == 350
 
 
+async def test_search_that_starts_at_a_cursor_continues_from_there() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=350), FakeClock(LATER))
+    raw = client.sandbox.ground_truth.videos(ANYTHING, FIRST, FIRST)[FIRST].raw
+    first = (await client.search(ANYTHING, "20260201", "20260201", cursor=130)).json()["data"]
+    assert tuple(ids(first["videos"])) == raw[130:230]
+    assert (first["cursor"], first["has_more"]) == (230, True)
+    paging = {"cursor": first["cursor"], "search_id": first["search_id"]}
+    second = (await client.search(ANYTHING, "20260201", "20260201", **paging)).json()["data"]
+    assert tuple(ids(second["videos"])) == raw[230:330]
+    jump = (await client.search(ANYTHING, "20260201", "20260201", **(paging | {"cursor": 7}))).json()["data"]
+    assert tuple(ids(jump["videos"])) == raw[7:107]
+    refused(await client.search(ANYTHING, "20260201", "20260201", cursor=351))
+
+
+@pytest.mark.parametrize("replaced_by", [{}, {"p_old_search_id": 1.0}, {"p_new_search_id": 1.0}])
+async def test_jumps_are_refused_if_configured(replaced_by: dict[str, float]) -> None:
+    config = SandboxConfig(fixed_volume=350, refuse_jumps=True, **replaced_by)  # type: ignore[arg-type]
+    client = SandboxClient(config, FakeClock(LATER))
+
+    async def search(**paging: Any) -> Any:
+        return await client.search(ANYTHING, "20260201", "20260201", **paging)
+
+    assert refused(await search(cursor=100)) == "Invalid count or cursor"
+    pages = [page async for page in client.pages(ANYTHING, "20260201", "20260201")]
+    assert sum(len(page["videos"]) for page in pages) == 350
+    first = (await search()).json()["data"]
+    assert refused(await search(cursor=200, search_id=first["search_id"])) == "Invalid count or cursor"
+    assert refused(await search(cursor=50, search_id=first["search_id"])) == "Invalid count or cursor"
+    second = (await search(cursor=100, search_id=first["search_id"])).json()["data"]
+    assert (await search(cursor=100, search_id=first["search_id"])).json()["data"]["cursor"] == 200
+    assert (await search(cursor=200, search_id=second["search_id"])).status_code == 200
+
+
 async def test_old_search_id_continues_the_same_search() -> None:
     client = SandboxClient(SandboxConfig(fixed_volume=350, p_old_search_id=1.0), FakeClock(LATER))
     pages = [page async for page in client.pages(ANYTHING, "20260201", "20260201")]
