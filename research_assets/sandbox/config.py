@@ -1,6 +1,7 @@
 """The configuration of a sandbox, and the three profiles that supply values for fields that are not given."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any
@@ -115,9 +116,11 @@ class SandboxConfig:
     latency: float = 0.0  # seconds before each data answer
     follow_scope: bool = True  # False: followers and following answer scope_not_authorized
 
-    # The world. `fixed_volume` replaces its videos by exactly this number per day; all of them match any query.
+    # The world. `fixed_volume` replaces its videos by exactly this number per day. Of a query, only conditions on
+    # video_id, username, create_date, video_length and music_id then have an effect; all videos match all others.
     videos_per_day: int = 1100
     fixed_volume: int | None = None
+    volume_by_day: Mapping[date, int] = field(default_factory=dict, hash=False)  # instead of `fixed_volume`, by UTC day
     fixed_comments: int = 0  # comments of each video if `fixed_volume` is set
     undeliverable: float = FROM_PROFILE  # share of raw hits never delivered; fixed volume: each round(1/share)-th
     withdrawn_per_year: float = FROM_PROFILE  # share of videos and comments withdrawn within a year
@@ -174,15 +177,21 @@ class SandboxConfig:
         for name, value in PROFILES[self.profile].items():
             if getattr(self, name) is FROM_PROFILE:
                 object.__setattr__(self, name, value)
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.type is float and value < 0:
-                raise ValueError(f"Sandbox field {field.name}={value} must not be below 0.")
-            if field.name.startswith(("p_", "account_", "undeliverable", "users_500")) and value > 1:
-                raise ValueError(f"Sandbox field {field.name}={value} is a share and must be between 0 and 1.")
+        object.__setattr__(self, "volume_by_day", MappingProxyType(dict(self.volume_by_day)))
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.type is float and value < 0:
+                raise ValueError(f"Sandbox field {option.name}={value} must not be below 0.")
+            if option.name.startswith(("p_", "account_", "undeliverable", "users_500")) and value > 1:
+                raise ValueError(f"Sandbox field {option.name}={value} is a share and must be between 0 and 1.")
         if not 1 <= self.videos_per_day <= 5000:
             raise ValueError(f"Sandbox field videos_per_day={self.videos_per_day} must be between 1 and 5000.")
         if self.fixed_volume is not None and not 0 <= self.fixed_volume <= 1_000_000:
             raise ValueError(f"Sandbox field fixed_volume={self.fixed_volume} must be between 0 and 1,000,000.")
+        if self.volume_by_day and self.fixed_volume is None:
+            raise ValueError("Sandbox field volume_by_day needs fixed_volume, the volume of all other days.")
+        for day, volume in self.volume_by_day.items():
+            if not 0 <= volume <= 1_000_000:
+                raise ValueError(f"Sandbox field volume_by_day={volume} of {day} must be between 0 and 1,000,000.")
         if self.start_time is not None and self.start_time.tzinfo is None:
             raise ValueError("Sandbox field start_time needs a time zone, such as datetime(2026, 3, 1, tzinfo=UTC).")

@@ -3,7 +3,7 @@
 Not here: search ids and pages (see search.py).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from operator import eq, ge, gt, le, lt
@@ -72,6 +72,22 @@ class Query:
     def conditions(self, field: str) -> tuple[Condition, ...]:
         """Return the conditions on a field in the `and` groups."""
         return tuple(c for name, group in self.groups if name == "and" for c in group if c.field == field)
+
+    def has_condition(self, *names: str) -> bool:
+        """Return whether any group contains a condition on one of the fields."""
+        return any(condition.field in names for _, group in self.groups for condition in group)
+
+    def restricted_to(self, names: Container[str]) -> "Query":
+        """Return the query for videos that match all conditions on fields other than `names`.
+
+        A group `or` with such a condition holds for all videos, so it is left out.
+        """
+        groups = []
+        for name, group in self.groups:
+            kept = tuple(condition for condition in group if condition.field in names)
+            if kept and (name != "or" or kept == group):
+                groups.append((name, kept))
+        return Query(tuple(groups), self.start, self.end)
 
     def predicate(self) -> VideoPredicate:
         """Return a function that checks the conditions on a video. The window is not checked."""

@@ -11,7 +11,7 @@ from research_assets.sandbox.world.ids import DAY, IdLayout
 from research_assets.sandbox.world.time_effects import age_at_count, count_at_age
 from research_assets.sandbox.world.videos import EPOCH
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.client import GARDENING
+from research_assets_tests.sandbox.client import ANYTHING, GARDENING, SandboxClient, condition, ids
 
 FEBRUARY = date(2026, 2, 1).toordinal() - EPOCH
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
@@ -186,3 +186,60 @@ def test_fixed_volume_is_exact(share: float) -> None:
         assert video
         assert video.id == video_id
         assert video.create_time // DAY == date(2026, 1, 5).toordinal() - EPOCH
+
+
+async def test_volume_by_day_overrides_single_days() -> None:
+    volumes = {date(2026, 2, 2): 10, date(2026, 2, 3): 5100, date(2026, 2, 4): 0}
+    config = SandboxConfig(fixed_volume=120, undeliverable=0.1, fixed_comments=1, volume_by_day=volumes)
+    client = SandboxClient(config, FakeClock(LATER))
+    hits = client.sandbox.ground_truth.videos(ANYTHING, date(2026, 2, 1), date(2026, 2, 5))
+    assert [len(set(day.raw)) for day in hits.values()] == [120, 10, 5100, 0, 120]
+    found = await client.videos(ANYTHING, "20260201", "20260205")
+    assert sorted(ids(found)) == sorted(i for day in hits.values() for i in day.deliverable)
+    for record in found[::7]:
+        video = client.sandbox.world.video(record["id"])
+        assert video
+        assert (video.create_time, video.creator.username) == (record["create_time"], record["username"])
+        assert video.day == record["create_time"] // DAY
+    assert client.sandbox.world.video_at(FEBRUARY + 1, 10) is None
+    assert client.sandbox.world.video_at(FEBRUARY + 3, 0) is None
+
+
+def test_volume_by_day_cannot_be_changed_and_is_checked() -> None:
+    volumes = {date(2026, 2, 2): 10}
+    config = SandboxConfig(fixed_volume=1, volume_by_day=volumes)
+    volumes[date(2026, 2, 3)] = 7
+    assert dict(config.volume_by_day) == {date(2026, 2, 2): 10}
+    with pytest.raises(TypeError):
+        config.volume_by_day[date(2026, 2, 2)] = 4  # type: ignore[index]
+    assert config == SandboxConfig(fixed_volume=1, volume_by_day={date(2026, 2, 2): 10})
+    assert hash(config) == hash(SandboxConfig(fixed_volume=1))
+    with pytest.raises(ValueError, match="volume_by_day"):
+        SandboxConfig(volume_by_day=volumes)
+    with pytest.raises(ValueError, match="volume_by_day"):
+        SandboxConfig(fixed_volume=1, volume_by_day={date(2026, 2, 2): -1})
+
+
+def test_conditions_divide_a_day_of_fixed_volume_exactly() -> None:
+    truth = create_app(SandboxConfig(fixed_volume=4000), FakeClock(LATER)).ground_truth
+    day = date(2026, 2, 3)
+
+    def raw(**groups: object) -> tuple[int, ...]:
+        return truth.videos({"and": [condition("keyword", "EQ", "a")]} | groups, day, day)[day].raw
+
+    whole = raw()
+    parts = [
+        raw(**{"and": [condition("keyword", "EQ", "a"), condition("video_length", "EQ", length)]})
+        for length in ("SHORT", "MID", "LONG", "EXTRA_LONG")
+    ]
+    assert [len(part) for part in parts] == [630, 2812, 558, 0]
+    assert sorted((i for part in parts for i in part), reverse=True) == list(whole)
+    assert raw(**{"not": [condition("video_length", "EQ", "SHORT")]}) == tuple(sorted(parts[1] + parts[2])[::-1])
+    assert raw(**{"or": [condition("video_length", "EQ", "SHORT"), condition("hashtag_name", "EQ", "b")]}) == whole
+    assert raw(**{"not": [condition("video_id", "EQ", str(whole[5]))]}) == whole[:5] + whole[6:]
+    names = {video.creator.username for i in whole if (video := truth._world.video(i))}
+    author = raw(**{"or": [condition("username", "IN", *sorted(names)[:9])]})
+    assert 9 * 60 < len(author) < 9 * 65
+    dates = [condition("create_date", operation, "20260203") for operation in ("EQ", "GT")]
+    assert raw(**{"and": dates[:1]}) == whole
+    assert raw(**{"and": dates[1:]}) == ()

@@ -9,7 +9,7 @@ from research_assets.sandbox.clock import SandboxClock
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.query import Query
 from research_assets.sandbox.world.accounts import Account, Accounts
-from research_assets.sandbox.world.fixed_volume import FixedVolumeVideos
+from research_assets.sandbox.world.fixed_volume import EFFECTIVE, FixedVolumeVideos
 from research_assets.sandbox.world.ids import DAY, IdLayout
 from research_assets.sandbox.world.randomness import hash_parts, uniform
 from research_assets.sandbox.world.render import VideoRenderer
@@ -52,8 +52,8 @@ class World:
 
     @property
     def typical_volume(self) -> int:
-        """The smallest number of videos of a day."""
-        return self.fixed_volume.count if self.fixed_volume else int(self.config.videos_per_day * 0.7)
+        """A number of videos that most days have at least."""
+        return self.fixed_volume.usual_count if self.fixed_volume else int(self.config.videos_per_day * 0.7)
 
     @property
     def posting_rate(self) -> float:
@@ -63,7 +63,7 @@ class World:
     def posted(self, account: Account, days: Iterable[int]) -> list[Video]:
         """Return an account's videos of some days, by day. With a fixed volume only the first 400 of a day are read."""
         if self.fixed_volume:
-            positions = ((day, index) for day in days for index in range(min(self.fixed_volume.count, 400)))
+            positions = ((day, index) for day in days for index in range(min(self.fixed_volume.count(day), 400)))
             videos = (video for position in positions if (video := self.fixed_volume.at(*position)))
         else:
             videos = (video for day in days for video in self.social.day(day))
@@ -94,17 +94,18 @@ class World:
     def _fixed_volume_hits(self, query: Query, days: Sequence[int], at: float) -> list[int]:
         fixed = self.fixed_volume
         assert fixed is not None
+        matches = query.restricted_to(EFFECTIVE).predicate()
         id_conditions = query.conditions("video_id")
-        is_narrow = any(query.conditions(field) for field in ("video_id", "username", "create_date"))
         if id_conditions:
-            ids = [int(value) for value in set(id_conditions[0].values) if fixed.video(int(value))]
-            ids = [video_id for video_id in ids if fixed.layout.video_place(video_id)[0] in days]
+            videos = [fixed.video(int(value)) for value in set(id_conditions[0].values)]
+            ids = [video.id for video in videos if video and video.day in days and matches(video)]
+        elif query.has_condition("create_date", "video_id"):
+            positions = ((day, index) for day in days for index in range(fixed.count(day)))
+            ids = [video.id for position in positions if (video := fixed.at(*position)) and matches(video)]
+        elif query.has_condition(*EFFECTIVE):
+            ids = [video_id for day in days for video_id in fixed.matching(day, matches)]
         else:
             ids = [video_id for day in days for video_id in fixed.ids(day)]
-        if is_narrow:
-            kept = [c for f in ("video_id", "username", "create_date") for c in query.conditions(f)]
-            matches = Query((("and", tuple(kept)),), query.start, query.end).predicate()
-            ids = [video_id for video_id in ids if (video := fixed.video(video_id)) and matches(video)]
         if days and days[-1] * DAY > at - 3 * DAY:
             share = self.config.fresh_missing
             ids = [i for i in ids if visible_from(i, self.published(i), share) <= at]
