@@ -121,11 +121,14 @@ class SandboxConfig:
     videos_per_day: int = 1100
     fixed_volume: int | None = None
     volume_by_day: Mapping[date, int] = field(default_factory=dict, hash=False)  # instead of `fixed_volume`, by UTC day
+    videos_per_second: int = 1  # fixed volume: number of successive videos that share one upload second
     fixed_comments: int = 0  # comments of each video if `fixed_volume` is set
     undeliverable: float = FROM_PROFILE  # share of raw hits never delivered; fixed volume: each round(1/share)-th
     withdrawn_per_year: float = FROM_PROFILE  # share of videos and comments withdrawn within a year
     count_lag_days: float = FROM_PROFILE  # counts of a page are 0 to this number of days old
-    fresh_missing: float = FROM_PROFILE  # share of videos that appear only within their first 48 hours
+    fresh_missing: float = FROM_PROFILE  # share of videos that searches find late
+    fresh_missing_days: float = 2.0  # these appear evenly within this number of days after their publication
+    withdrawn_are_hits: bool = True  # False: searches opened after a withdrawal do not count the video as a raw hit
     account_private: float = FROM_PROFILE
     account_refused: float = FROM_PROFILE  # the API delivers the videos and refuses the profile
     account_gone_per_year: float = FROM_PROFILE
@@ -188,6 +191,8 @@ class SandboxConfig:
             raise ValueError(f"Sandbox field videos_per_day={self.videos_per_day} must be between 1 and 5000.")
         if self.fixed_volume is not None and not 0 <= self.fixed_volume <= 1_000_000:
             raise ValueError(f"Sandbox field fixed_volume={self.fixed_volume} must be between 0 and 1,000,000.")
+        if self.videos_per_second < 1:
+            raise ValueError(f"Sandbox field videos_per_second={self.videos_per_second} must be 1 or more.")
         if self.volume_by_day and self.fixed_volume is None:
             raise ValueError("Sandbox field volume_by_day needs fixed_volume, the volume of all other days.")
         for day, volume in self.volume_by_day.items():

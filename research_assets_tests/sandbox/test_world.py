@@ -1,5 +1,8 @@
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -162,6 +165,76 @@ def test_new_videos_appear_within_two_days() -> None:
         found.append(len(sandbox.ground_truth.videos(GARDENING, day, day)[day].raw))
         sandbox.clock.advance(DAY)
     assert found[0] < found[1] < found[2] == found[3]
+
+
+@pytest.mark.parametrize(
+    "config", [{}, {"fixed_volume": 400}, {"fixed_volume": 1, "volume_by_day": {date(2026, 2, 3): 400}}]
+)
+async def test_late_videos_shift_the_positions_of_a_passed_day(config: dict[str, Any]) -> None:
+    config = config | {"fresh_missing": 0.3, "fresh_missing_days": 60.0}
+    client = SandboxClient(SandboxConfig(**config), FakeClock(datetime(2026, 2, 20, tzinfo=UTC)))
+    day, found = date(2026, 2, 3), []
+    for _ in range(6):
+        await client.log_in()
+        raw = client.sandbox.ground_truth.videos(ANYTHING, day, day)[day].raw
+        assert tuple(ids(await client.videos(ANYTHING, "20260203", "20260203"))) == raw
+        found.append(raw)
+        client.sandbox.clock.advance(10 * DAY)
+    for one, other in pairwise(found):
+        assert set(one) < set(other)
+        assert one[100:200] != other[100:200]
+    client.sandbox.clock.advance(300 * DAY)
+    assert len(found[5]) == len(client.sandbox.ground_truth.videos(ANYTHING, day, day)[day].raw)
+
+
+async def test_open_search_keeps_its_hits_while_a_new_one_has_more() -> None:
+    config = SandboxConfig(fixed_volume=300, fresh_missing=0.5, fresh_missing_days=30.0, search_lifetime=10**7)
+    client = SandboxClient(config, FakeClock(datetime(2026, 2, 10, tzinfo=UTC)))
+    day = date(2026, 2, 3)
+    before = client.sandbox.ground_truth.videos(ANYTHING, day, day)[day].raw
+    first = (await client.search(ANYTHING, "20260203", "20260203")).json()["data"]
+    client.sandbox.clock.advance(9 * DAY)
+    await client.log_in()
+    paging = {"cursor": 100, "search_id": first["search_id"]}
+    continued = (await client.search(ANYTHING, "20260203", "20260203", **paging)).json()["data"]
+    assert tuple(ids(continued["videos"])) == before[100:200]
+    after = client.sandbox.ground_truth.videos(ANYTHING, day, day)[day].raw
+    moved = (await client.search(ANYTHING, "20260203", "20260203", cursor=100)).json()["data"]
+    assert tuple(ids(moved["videos"])) == after[100:200] != before[100:200]
+    assert before[99] in after[100:]
+
+
+@pytest.mark.parametrize("config", [{}, {"fixed_volume": 400}])
+@pytest.mark.parametrize("are_hits", [True, False])
+def test_withdrawn_videos_remain_raw_hits_unless_configured(config: dict[str, Any], are_hits: bool) -> None:
+    config = config | {"withdrawn_per_year": 0.5, "withdrawn_are_hits": are_hits}
+    sandbox = create_app(SandboxConfig(**config), FakeClock(datetime(2026, 2, 10, tzinfo=UTC)))
+    day = date(2026, 2, 3)
+    before = sandbox.ground_truth.videos(ANYTHING, day, day)[day]
+    sandbox.clock.advance(100 * DAY)
+    sandbox.world.withdrawn.add(before.deliverable[7])
+    after = sandbox.ground_truth.videos(ANYTHING, day, day)[day]
+    assert set(after.deliverable) < set(before.deliverable) - {before.deliverable[7]}
+    assert (after.raw == before.raw) is are_hits
+    assert set(after.raw) <= set(before.raw)
+    if not are_hits:
+        assert before.deliverable[7] not in after.raw
+
+
+@pytest.mark.parametrize("per_second", [1, 5, 250])
+async def test_videos_of_fixed_volume_can_share_a_second(per_second: int) -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=500, videos_per_second=per_second), FakeClock(LATER))
+    found = await client.videos(ANYTHING, "20260203", "20260203")
+    assert len(set(ids(found))) == 500
+    assert ids(found) == sorted(ids(found), reverse=True)
+    # One in 97 is uploaded a day and a half earlier, which takes it out of its group.
+    uploads = Counter(video["id"] >> 32 for video in found if video["create_time"] - (video["id"] >> 32) < DAY)
+    assert len(uploads) == sum(uploads.values()) if per_second == 1 else 500 // per_second
+    assert all(per_second - 3 <= number <= per_second for number in uploads.values())
+    for record in found[::50]:
+        video = client.sandbox.world.video(record["id"])
+        assert video
+        assert video.create_time == record["create_time"]
 
 
 def test_no_video_exists_before_its_publication() -> None:

@@ -44,8 +44,9 @@ class FixedVolumeVideos:
         self.layout = IdLayout(max(10, (largest - 1).bit_length()))
         self._seed = hash_parts(config.seed, 5)
         every = round(1 / config.undeliverable) if config.undeliverable else 0
+        self._group = group = config.videos_per_second
         gap = min(61, max(1, DAY // max(1, largest)))
-        self._late = [index * 31 % gap + (129_600 if index % 97 == 48 else 0) for index in range(largest)]
+        self._late = [index // group * 31 % gap + (129_600 if index % 97 == 48 else 0) for index in range(largest)]
         self._id_parts = {count: self._parts(count) for count in {self.usual_count, *self._counts.values()}}
         self.delivers = [not every or index % every != every - 1 for index in range(largest)]
         self.delivers_all = all(self.delivers)
@@ -62,6 +63,15 @@ class FixedVolumeVideos:
         """Return the ids of a day (days since 1970), by index."""
         return self.layout.day_ids(day, self._id_parts[self.count(day)])
 
+    def create_times(self, ids: Sequence[int]) -> list[int]:
+        """Return the publication times of videos (Unix seconds). All ids must be of existing videos."""
+        late = self._late
+        return [(i >> 32) + late[index] for i, index in zip(ids, self.layout.indexes(ids), strict=True)]
+
+    def _second(self, index: int, count: int) -> int:
+        """Return the publication of a video in a day of `count` videos, in seconds after midnight."""
+        return index // self._group * self._group * DAY // count
+
     def matching(self, day: int, matches: Callable[[Video], bool]) -> list[int]:
         """Return the ids of a day's videos that match by what their kind determines: all but id, day and time."""
         kinds = [matches(video) for video in self._kinds]
@@ -73,7 +83,7 @@ class FixedVolumeVideos:
         if not (10_000 <= day <= 40_000 and index < count):
             return None
         video_id = self.layout.day_ids(day, [self._id_parts[count][index]])[0]
-        return self._kind(index % _KINDS, video_id, day * DAY + index * DAY // count, day, index)
+        return self._kind(index % _KINDS, video_id, day * DAY + self._second(index, count), day, index)
 
     def _kind(self, kind: int, video_id: int, create_time: int, day: int, index: int) -> Video:
         seed = hash_parts(self._seed, kind) >> 1
@@ -119,7 +129,7 @@ class FixedVolumeVideos:
 
     def _parts(self, count: int) -> list[tuple[int, int]]:
         """Return, by index in a day of `count` videos, the upload in seconds after midnight and the id's lower bits."""
-        seconds = [index * DAY // count - self._late[index] for index in range(count)]
+        seconds = [self._second(index, count) - self._late[index] for index in range(count)]
         return [
             (second, self.layout.low(-(second // DAY), index, index * 0x9E3779B1 & 0xFF))
             for index, second in enumerate(seconds)

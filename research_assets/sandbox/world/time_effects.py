@@ -40,6 +40,6 @@ def withdrawn_at(seed: int, create_time: int, per_year: float) -> float:
     return create_time + time_to_event(per_year, uniform(seed, 11))
 
 
-def visible_from(seed: int, create_time: int, share: float) -> float:
-    """Return the time from which searches find a video; for a share of videos up to 48 hours after publication."""
-    return create_time + 48 * 3600 * uniform(seed, 13) if uniform(seed, 12) < share else create_time
+def visible_from(seed: int, create_time: int, share: float, days: float) -> float:
+    """Return the time from which searches find a video; for a share of videos up to `days` after publication."""
+    return create_time + days * 86400 * uniform(seed, 13) if uniform(seed, 12) < share else create_time

@@ -78,18 +78,26 @@ class World:
         first, last = query.start.toordinal() - EPOCH, query.end.toordinal() - EPOCH
         days = [day for day in range(first, min(last, int(at // DAY)) + 1) if day not in skipped]
         found = self._fixed_volume_hits(query, days, at) if self.fixed_volume else self._social_hits(query, days, at)
+        if not self.config.withdrawn_are_hits:
+            found = [video_id for video_id in found if not self._is_withdrawn(video_id, at)]
         found.sort(reverse=True)
         return found
 
     def _social_hits(self, query: Query, days: Iterable[int], at: float) -> list[int]:
-        matches, share, recent = query.predicate(), self.config.fresh_missing, at - 3 * DAY
+        matches = query.predicate()
         return [
             video.id
             for day in days
             for video in self.social.day(day)
-            if matches(video)
-            and (video.create_time <= recent or visible_from(video.seed, video.create_time, share) <= at)
+            if matches(video) and self._is_visible(video.seed, video.create_time, at)
         ]
+
+    def _is_visible(self, seed: int, create_time: int, at: float) -> bool:
+        """Return whether searches find a video at a time."""
+        days = self.config.fresh_missing_days
+        if create_time <= at - days * DAY:
+            return True
+        return visible_from(seed, create_time, self.config.fresh_missing, days) <= at
 
     def _fixed_volume_hits(self, query: Query, days: Sequence[int], at: float) -> list[int]:
         fixed = self.fixed_volume
@@ -106,15 +114,20 @@ class World:
             ids = [video_id for day in days for video_id in fixed.matching(day, matches)]
         else:
             ids = [video_id for day in days for video_id in fixed.ids(day)]
-        if days and days[-1] * DAY > at - 3 * DAY:
-            share = self.config.fresh_missing
-            ids = [i for i in ids if visible_from(i, self.published(i), share) <= at]
+        if days and (days[-1] + 1) * DAY > at - self.config.fresh_missing_days * DAY:
+            created = zip(ids, fixed.create_times(ids), strict=True)
+            ids = [video_id for video_id, create_time in created if self._is_visible(video_id, create_time, at)]
         return ids
 
-    def published(self, video_id: int) -> int:
-        """Return the time at which a video was published."""
+    def _is_withdrawn(self, video_id: int, at: float) -> bool:
+        """Return whether a video was withdrawn, by the seed or by a test."""
+        if video_id in self.withdrawn:
+            return True
+        per_year = self.config.withdrawn_per_year
+        if self.fixed_volume:
+            return withdrawn_at(video_id, video_id >> 32, per_year) <= at
         video = self.video(video_id)
-        return video.create_time if video else video_id >> 32
+        return video is not None and withdrawn_at(video.seed, video.create_time, per_year) <= at
 
     def deliverable(self, ids: Sequence[int], at: float) -> list[int]:
         """Return those of the ids that a page delivers at a time, in the same order."""
