@@ -1,4 +1,4 @@
-"""The configuration of a sandbox, and the three profiles that supply values for fields that are not given."""
+"""The configuration of a sandbox, and the profiles that supply values for fields that are not given."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -10,6 +10,9 @@ FROM_PROFILE: Any = type("FromProfile", (), {"__repr__": lambda _: "<from the pr
 """Default of a field whose value comes from the profile."""
 
 _CLEAN: dict[str, Any] = {
+    "research_cap": 1000,
+    "fixed_volume": None,
+    "search_lifetime": 86_400,
     "rate": 0.0,
     "undeliverable": 0.0,
     "withdrawn_per_year": 0.0,
@@ -82,12 +85,23 @@ _HOSTILE = _TYPICAL | {
     "token_error_status": 200,
     "likes_status": 403,
 }
+_DENSE = _CLEAN | {
+    "research_cap": 60,
+    "fixed_volume": 4000,
+    "search_lifetime": 6 * 3600,
+    "rate": 10.0,
+    "undeliverable": 0.20,
+    "p_500": 0.005,
+    "p_fresh_search_id": 0.1,
+}
 PROFILES: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
-    {"clean": _CLEAN, "typical": _TYPICAL, "hostile": _HOSTILE}
+    {"clean": _CLEAN, "typical": _TYPICAL, "hostile": _HOSTILE, "dense": _DENSE}
 )
 """Field values by profile.
 
 `clean` behaves as documented, without faults. `typical` has faults that users often report. `hostile` has all of them.
+`dense` has few faults, and days that need 40 requests under a quota of 60 a day, with search ids that expire overnight:
+no search of several days can be finished within a day.
 """
 
 
@@ -109,7 +123,7 @@ class SandboxConfig:
     single_token: bool = False  # a new token revokes the old one
 
     # Quota: requests per UTC day by pool. Requests are refused until `quota_delay` seconds after midnight.
-    research_cap: int = 1000
+    research_cap: int = FROM_PROFILE
     follow_cap: int = 20_000
     quota_delay: float = 0.0
     rate: float = FROM_PROFILE  # requests per second, 0 for no limit
@@ -119,7 +133,7 @@ class SandboxConfig:
     # The world. `fixed_volume` replaces its videos by exactly this number per day. Of a query, only conditions on
     # video_id, username, create_date, video_length and music_id then have an effect; all videos match all others.
     videos_per_day: int = 1100
-    fixed_volume: int | None = None
+    fixed_volume: int | None = FROM_PROFILE
     volume_by_day: Mapping[date, int] = field(default_factory=dict, hash=False)  # instead of `fixed_volume`, by UTC day
     videos_per_second: int = 1  # fixed volume: number of successive videos that share one upload second
     fixed_comments: int = 0  # comments of each video if `fixed_volume` is set
@@ -164,7 +178,7 @@ class SandboxConfig:
     # Searches.
     fresh_search_id_refusals: int = 0  # each search id is refused this number of times before it works
     p_fresh_search_id: float = FROM_PROFILE  # a search id is refused for 3 to 10 seconds after its issue
-    search_lifetime: int = 86_400  # seconds until a search id expires
+    search_lifetime: int = FROM_PROFILE  # seconds until a search id expires
     p_foreign_page: float = FROM_PROFILE  # continuation pages come from an older cached search
     foreign_page_searches: int = 0  # the same for the first N searches
     p_new_search_id: float = FROM_PROFILE  # a page carries another, equivalent id
