@@ -139,7 +139,7 @@ class SandboxConfig:
     fixed_comments: int = 0  # comments of each video if `fixed_volume` is set
     undeliverable: float = FROM_PROFILE  # share of raw hits never delivered; fixed volume: each round(1/share)-th
     withdrawn_per_year: float = FROM_PROFILE  # share of videos and comments withdrawn within a year
-    count_lag_days: float = FROM_PROFILE  # counts of a page are 0 to this number of days old
+    count_lag_days: float = FROM_PROFILE  # counts are refreshed in steps, video by video: 0 to this old
     fresh_missing: float = FROM_PROFILE  # share of videos that searches find late
     fresh_missing_days: float = 2.0  # these appear evenly within this number of days after their publication
     withdrawn_are_hits: bool = True  # False: searches opened after a withdrawal do not count the video as a raw hit

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.world.time_effects import count_at_age
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.sandbox.client import ANYTHING, GARDENING, SandboxClient, condition, ids
 
@@ -74,6 +75,32 @@ async def test_counts_grow_with_age_and_lag() -> None:
         found[lag] = views
     assert found[0.0][0] < found[0.0][1] < found[0.0][2] == found[10.0][2]
     assert found[10.0][0] < found[0.0][0]
+
+
+async def test_counts_come_from_snapshots_that_are_refreshed_in_steps() -> None:
+    lag, comments = 10, 20
+    config = SandboxConfig(fixed_volume=60, fixed_comments=comments, count_lag_days=lag)
+    client = SandboxClient(config, FakeClock(datetime(2026, 2, 7, tzinfo=UTC)))
+    seen: dict[int, list[int]] = {}
+    for hours in range(0, 80 * 24, 6):
+        client.sandbox.clock.set(datetime(2026, 2, 7, tzinfo=UTC) + timedelta(hours=hours))
+        await client.log_in()
+        now = client.sandbox.clock.now().timestamp()
+        videos = await client.videos(ANYTHING, "20260204", "20260204")
+        for video in videos:
+            age = now - video["create_time"]
+            low, high = count_at_age(comments, age - lag * 86400), count_at_age(comments, age)
+            assert low <= video["comment_count"] <= high
+            seen.setdefault(video["id"], []).append(video["comment_count"])
+        if hours == 0:
+            unseen = [video["id"] for video in videos if video["comment_count"] == 0]
+            assert 10 < len(unseen) < 50
+            assert all(client.sandbox.ground_truth.comments(video_id) for video_id in unseen)
+        assert hours < (60 + lag) * 24 or {video["comment_count"] for video in videos} == {comments}
+    for counts in seen.values():
+        assert counts == sorted(counts)
+    at_lag = [counts[lag * 4] for counts in seen.values()]
+    assert min(at_lag) > 0
 
 
 QUERIES: list[tuple[dict[str, Any], Any]] = [

@@ -23,7 +23,7 @@ from research_assets.sandbox.world.videos import EPOCH, Video
 _KINDS = 64  # templates: the number of different authors, captions, sizes and orders of keys
 _CHANGING = ("id", "create_time", "view_count", "like_count", "comment_count", "share_count", "favorites_count")
 _MARK = 8_000_000_000_000_000_000  # numbers from here on mark the changing values while a template is made
-_SETTLED = 80 * DAY  # from this age of the upload no count changes, for any lag
+_SETTLED = 62 * DAY  # from this age of the upload no count changes, apart from the lag
 
 EFFECTIVE = frozenset({"video_id", "username", "create_date", "video_length", "music_id"})
 """Condition fields that have an effect on videos of fixed volume; all videos match all other conditions."""
@@ -113,12 +113,12 @@ class FixedVolumeVideos:
 
     def render(self, ids: Sequence[int], fields: Fields, now: float) -> list[bytes]:
         """Return one JSON object per id. All ids must be of existing videos."""
-        late, indexes = self._late, self.layout.indexes(ids)
+        late, indexes, lag = self._late, self.layout.indexes(ids), self._config.count_lag_days
         # Most pages are old: only id and time differ between videos of one template.
-        if ids and now - (max(ids) >> 32) > _SETTLED and "id" in fields and "create_time" in fields:
+        if ids and now - (max(ids) >> 32) > _SETTLED + lag * DAY and "id" in fields and "create_time" in fields:
             settled = [template for template, _ in self._templates_of(fields, settled=True)]
             return [settled[n % _KINDS] % (i, (i >> 32) + late[n]) for i, n in zip(ids, indexes, strict=True)]
-        templates, found, lag = self._templates_of(fields, settled=False), [], self._config.count_lag_days
+        templates, found = self._templates_of(fields, settled=False), []
         for video_id, index in zip(ids, indexes, strict=True):
             create = (video_id >> 32) + late[index]
             age = (snapshot_time(video_id, now, lag) if lag else now) - create
