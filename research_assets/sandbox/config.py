@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal, get_args
 
+DateHeader = Literal["right", "wrong", "absent"]
 FROM_PROFILE: Any = type("FromProfile", (), {"__repr__": lambda _: "<from the profile>"})()
 """Default of a field whose value comes from the profile."""
 
@@ -128,6 +129,7 @@ class SandboxConfig:
     quota_delay: float = 0.0
     rate: float = FROM_PROFILE  # requests per second, 0 for no limit
     latency: float = 0.0  # seconds before each data answer
+    date_header: DateHeader = "right"  # wrong: an hour ahead, an hour behind and unreadable
     follow_scope: bool = True  # False: followers and following answer scope_not_authorized
 
     # The world. `fixed_volume` replaces its videos by exactly this number per day. Of a query, only conditions on
@@ -205,6 +207,8 @@ class SandboxConfig:
             raise ValueError(f"Sandbox field videos_per_day={self.videos_per_day} must be between 1 and 5000.")
         if self.fixed_volume is not None and not 0 <= self.fixed_volume <= 1_000_000:
             raise ValueError(f"Sandbox field fixed_volume={self.fixed_volume} must be between 0 and 1,000,000.")
+        if self.date_header not in (allowed := get_args(DateHeader)):
+            raise ValueError(f"Sandbox field date_header={self.date_header!r} must be one of {', '.join(allowed)}.")
         if self.videos_per_second < 1:
             raise ValueError(f"Sandbox field videos_per_second={self.videos_per_second} must be 1 or more.")
         if self.volume_by_day and self.fixed_volume is None:
