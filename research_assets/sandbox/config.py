@@ -38,6 +38,8 @@ _CLEAN: dict[str, Any] = {
     "p_new_search_id": 0.0,
     "p_old_search_id": 0.0,
     "lower_case_regions": False,
+    "empty_keys": True,
+    "empty_followers_key": True,
     "playlist_500": False,
     "users_500": 0.0,
     "empty_group_500": False,
@@ -59,6 +61,8 @@ _TYPICAL = _CLEAN | {
     "p_fresh_search_id": 0.5,
     "p_new_search_id": 0.1,
     "lower_case_regions": True,
+    "empty_keys": False,
+    "empty_followers_key": False,
     "playlist_500": True,
 }
 _HOSTILE = _TYPICAL | {
@@ -172,10 +176,15 @@ class SandboxConfig:
     p_stuck_cursor: float = FROM_PROFILE  # rows, has_more, and the cursor that was sent
     p_empty_page: float = FROM_PROFILE  # no rows, has_more, and the cursor that was sent
     p_empty_search: float = FROM_PROFILE  # a new search returns no hits and no error
-    playlist_500: bool = FROM_PROFILE  # status 500 with the result in the body
+    playlist_500: bool = FROM_PROFILE  # status 500 with the result in the body and no `message`
     users_500: float = FROM_PROFILE  # the same for user/*
     likes_status: int = FROM_PROFILE
     token_error_status: int = FROM_PROFILE
+
+    # Forms of answers and requests that differ between reports (reference §13).
+    empty_keys: bool = FROM_PROFILE  # False: answers without rows may lack `videos`, or `comments` or `cursor`
+    empty_followers_key: bool = FROM_PROFILE  # False: accounts without followers have no key `user_followers`
+    integer_values: bool = True  # conditions on numbers accept integers besides text
 
     # Searches.
     fresh_search_id_refusals: int = 0  # each search id is refused this number of times before it works

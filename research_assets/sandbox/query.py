@@ -139,6 +139,8 @@ def _condition(entry: object, config: SandboxConfig) -> Condition:
         raise invalid(f"field_name {field!r} is invalid")
     if operation not in OPERATIONS[field]:
         raise invalid(f"operation {operation!r} is invalid for {field}")
+    if isinstance(values, list) and config.integer_values and field in _NUMBERS:
+        values = [str(value) if type(value) is int else value for value in values]
     if not isinstance(values, list) or not values or not all(isinstance(value, str) and value for value in values):
         raise invalid(f"field_values of {field} must be strings, one at least")
     if operation != "IN" and len(values) > 1:

@@ -236,6 +236,8 @@ class SearchEndpoint:
         return ApiResponse(200, self._responses.success(data, call.now), rows=len(found))
 
     def _empty_page(self, call: ApiCall) -> ApiResponse:
-        """Return a page without hits. It has no search id, and the empty list may be absent too."""
-        data = {"cursor": b"0", "has_more": b"false"} | ({"videos": b"[]"} if self._rng.random() < 0.5 else {})
+        """Return a page without hits. It has no search id; the empty list may be absent too, as configured."""
+        data = {"cursor": b"0", "has_more": b"false"}
+        if self._config.empty_keys or self._rng.random() < 0.5:
+            data["videos"] = b"[]"
         return ApiResponse(200, self._responses.success(data, call.now))

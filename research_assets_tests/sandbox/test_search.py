@@ -152,14 +152,19 @@ async def test_search_finds_videos_by_id_and_username(config: SandboxConfig) -> 
     assert {video["username"] for video in found} == {some[0]["username"]}
 
 
-async def test_search_without_hits_has_no_search_id() -> None:
-    client = SandboxClient(SandboxConfig(), FakeClock(LATER))
-    for _ in range(6):
-        query = {"and": [condition("hashtag_name", "EQ", "nobodyeverusedthis")]}
+@pytest.mark.parametrize(("empty_keys", "shapes"), [(True, 1), (False, 2)])
+async def test_search_without_hits_has_no_search_id_and_may_lack_the_list(empty_keys: bool, shapes: int) -> None:
+    client = SandboxClient(SandboxConfig(empty_keys=empty_keys), FakeClock(LATER))
+    query = {"and": [condition("hashtag_name", "EQ", "nobodyeverusedthis")]}
+    seen = set()
+    for _ in range(12):
         data = (await client.search(query, "20260201", "20260202")).json()["data"]
-        assert "search_id" not in data
         assert data["has_more"] is False
         assert not data.get("videos")
+        seen.add(frozenset(data))
+    assert len(seen) == shapes
+    assert frozenset({"videos", "cursor", "has_more"}) in seen
+    assert seen <= {frozenset({"videos", "cursor", "has_more"}), frozenset({"cursor", "has_more"})}
 
 
 async def test_search_id_is_text_with_a_time_some_minutes_ago() -> None:
