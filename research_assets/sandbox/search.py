@@ -43,6 +43,7 @@ class CachedSearch:
     refusals: int  # continuations that are still refused
     serves_foreign_pages: bool
     old: bool = False  # this is the older search itself
+    withdrawn: int = 0  # videos that a test had withdrawn when it was opened
     cursors: set[int] = field(default_factory=lambda: {0})  # handed out so far, by any of its ids
 
 
@@ -55,7 +56,7 @@ class SearchCache:
         self._seed = hash_parts(config.seed, 7)
         self._rng = Random(self._seed)
         self._searches: OrderedDict[str, CachedSearch] = OrderedDict()
-        self._hits: OrderedDict[tuple[Query, float], array[int]] = OrderedDict()
+        self._hits: OrderedDict[tuple[Query, float, int], array[int]] = OrderedDict()
         self._count = 0
 
     def open(self, query: Query, at: float) -> CachedSearch:
@@ -75,6 +76,7 @@ class SearchCache:
                 at + delay,
                 config.fresh_search_id_refusals,
                 foreign,
+                withdrawn=len(self._world.withdrawn),
             )
         )
 
@@ -108,6 +110,7 @@ class SearchCache:
                     0,
                     serves_foreign_pages=True,
                     old=True,
+                    withdrawn=search.withdrawn,
                     cursors=search.cursors,
                 )
             )
@@ -130,10 +133,10 @@ class SearchCache:
 
     def hits(self, search: CachedSearch) -> Sequence[int]:
         """Return the ids of the raw hits in descending order; an older search has about one in six of them."""
-        key = (search.query, search.opened)
+        key = (search.query, search.opened, search.withdrawn)
         found = self._hits.get(key)
         if found is None:
-            # Evicted hits can be recomputed, because the world at a past time does not change.
+            # Evicted hits can be recomputed: the world at a past time does not change, unless a test withdraws videos.
             found = self._hits[key] = array("Q", self._world.hits(search.query, search.opened))
             if len(self._hits) > _MAX_HIT_LISTS:
                 self._hits.popitem(last=False)

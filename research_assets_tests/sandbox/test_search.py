@@ -243,6 +243,19 @@ async def test_search_that_starts_at_a_cursor_continues_from_there() -> None:
     refused(await client.search(ANYTHING, "20260201", "20260201", cursor=351))
 
 
+async def test_withdrawal_moves_the_positions_of_a_new_search_only() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=350, withdrawn_are_hits=False), FakeClock(LATER))
+    raw = client.sandbox.ground_truth.videos(ANYTHING, FIRST, FIRST)[FIRST].raw
+    first = (await client.search(ANYTHING, "20260201", "20260201")).json()["data"]
+    await client.http.post("/sandbox/withdraw", json={"videos": raw[10:13]})
+    paging = {"cursor": 100, "search_id": first["search_id"]}
+    continued = (await client.search(ANYTHING, "20260201", "20260201", **paging)).json()["data"]
+    assert tuple(ids(continued["videos"])) == raw[100:200]
+    moved = (await client.search(ANYTHING, "20260201", "20260201", cursor=100)).json()["data"]
+    assert tuple(ids(moved["videos"])) == raw[103:203]
+    assert client.sandbox.ground_truth.videos(ANYTHING, FIRST, FIRST)[FIRST].raw == raw[:10] + raw[13:]
+
+
 @pytest.mark.parametrize("replaced_by", [{}, {"p_old_search_id": 1.0}, {"p_new_search_id": 1.0}])
 async def test_jumps_are_refused_if_configured(replaced_by: dict[str, float]) -> None:
     config = SandboxConfig(fixed_volume=350, refuse_jumps=True, **replaced_by)  # type: ignore[arg-type]

@@ -17,8 +17,7 @@ from research_assets.sandbox.world.videos import Video
 from research_assets.sandbox.world.world import World
 
 MAX_RELATIONS = 5000  # followers that the API lists at most (reference §7 #20)
-_MANY_FOLLOWED = list(PANEL).index("sandbox_popular")
-_EVERY = 25
+_POPULAR = list(PANEL).index("sandbox_popular")
 Relation = tuple[int, int]  # time of the follow in Unix seconds, index of the other account
 
 
@@ -44,10 +43,10 @@ class Network:
     def _popular_since(self, account: Account) -> int | None:
         """Return the time since which `sandbox_popular` follows an account apart from the rule; None if it does not."""
         draw, (_, inverse, b) = hash_parts(self._seed, account.index, 6), self._coefficients(account.index)
-        in_rule = (_MANY_FOLLOWED - b) * inverse % POPULATION < 4 * account.followers + 10
-        if account.index == _MANY_FOLLOWED or account.index >= CREATORS or draw % _EVERY or in_rule:
+        in_rule = (_POPULAR - b) * inverse % POPULATION < 4 * account.followers + 10
+        if account.index == _POPULAR or account.index >= CREATORS or draw % 25 or in_rule:
             return None
-        return account.joined + draw // _EVERY % (HORIZON - account.joined)
+        return account.joined + draw // 25 % (HORIZON - account.joined)
 
     def follower_count(self, account: Account, at: float) -> int:
         """Return the number of all followers of an account at a time, listed or not."""
@@ -74,7 +73,7 @@ class Network:
         since = self._popular_since(account)
         if since is None or since > at:
             return found
-        return sorted([*found, (since, _MANY_FOLLOWED)], key=lambda relation: -relation[0])[:MAX_RELATIONS]
+        return sorted([*found, (since, _POPULAR)], key=lambda relation: -relation[0])[:MAX_RELATIONS]
 
     def following(self, account: Account, at: float) -> list[Relation]:
         """Return the accounts that an account follows at a time."""
@@ -88,7 +87,7 @@ class Network:
         found: list[Relation] = [
             (self._followed_at(creators[o], k), o) for o, k in candidates if k in self._draw_indexes(creators[o], at)
         ]
-        if index == _MANY_FOLLOWED:
+        if index == _POPULAR:
             others = ((self._popular_since(creator), creator.index) for creator in creators)
             found += [(since, other) for since, other in others if since is not None and since <= at]
         return sorted(found, reverse=True)
