@@ -7,7 +7,7 @@ Not here: the page and the control endpoints (see control.py).
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache
 from time import perf_counter
@@ -30,6 +30,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 TOKEN_PATH = "/v2/oauth/token/"
 _MAX_CACHED_FIELD_LISTS = 1000
+_HOUR = timedelta(hours=1)
 
 
 class Sandbox(Simulation):
@@ -38,6 +39,7 @@ class Sandbox(Simulation):
     def __init__(self, config: SandboxConfig, clock: Clock | None = None) -> None:
         super().__init__(config, clock)
         self._control = control(self)
+        self._wrong_dates = 0
         self._field_lists: dict[tuple[str, bytes], tuple[str, ...]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -77,11 +79,21 @@ class Sandbox(Simulation):
 
         async def dated(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                date = _date(self.clock.now().replace(microsecond=0))
-                message = {**message, "headers": [*message.get("headers", ()), (b"date", date)]}
+                message = {**message, "headers": [*message.get("headers", ()), *self._date_header(self.clock.now())]}
             await send(message)
 
         return dated
+
+    def _date_header(self, now: datetime) -> list[tuple[bytes, bytes]]:
+        """Return the Date header of an answer. If it is wrong, it is ahead, behind and unreadable in turn."""
+        second = now.replace(microsecond=0)
+        if self.config.date_header == "absent":
+            return []
+        if self.config.date_header == "wrong":
+            self._wrong_dates += 1
+            wrong = (_date(second + _HOUR), _date(second - _HOUR), b"yesterday")
+            return [(b"date", wrong[self._wrong_dates % 3 - 1])]
+        return [(b"date", _date(second))]
 
     def _authorize(self, route: Route, scope: Scope, now: datetime) -> ApiResponse | None:
         """Check token, scope and quota, then apply faults. Return an answer that replaces the real one, or None.
@@ -129,7 +141,7 @@ class Sandbox(Simulation):
         headers = [
             (b"content-type", response.content_type),
             (b"content-length", b"%d" % len(response.body)),
-            (b"date", _date(now.replace(microsecond=0))),
+            *self._date_header(now),
         ]
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": response.body})

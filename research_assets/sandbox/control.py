@@ -98,6 +98,13 @@ def control(sandbox: Simulation) -> Starlette:
         sandbox.reset()
         return JSONResponse(state(sandbox))
 
+    async def unsupported(request: Request, error: Exception) -> Response:
+        # Assumption: the code is not documented, but the gateway's other errors have this form.
+        message = f"Unsupported path or method: {request.method} {request.url.path}"
+        failure = ApiFailure(getattr(error, "status_code", 404), "unsupported_path", message, gateway=True)
+        answer = sandbox.responses.failure(failure, sandbox.clock.now())
+        return Response(answer.body, answer.status, media_type="application/json")
+
     return Starlette(
         routes=[
             Route("/", page),
@@ -106,7 +113,8 @@ def control(sandbox: Simulation) -> Starlette:
             Route("/sandbox/clock", clock, methods=["POST"]),
             Route("/sandbox/withdraw", withdraw, methods=["POST"]),
             Route("/sandbox/reset", reset, methods=["POST"]),
-        ]
+        ],
+        exception_handlers={404: unsupported, 405: unsupported},
     )
 
 

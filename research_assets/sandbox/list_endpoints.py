@@ -82,7 +82,7 @@ class ListEndpoints:
     def _comment_page(self, found: list[bytes], after: int, has_more: bool, call: ApiCall) -> ApiResponse:
         data = {"has_more": b"true" if has_more else b"false", "cursor": b"%d" % after}
         data["comments"] = b"[%s]" % b",".join(found)
-        if not found and not has_more and self._rng.random() < 0.5:
+        if not found and not has_more and not self._config.empty_keys and self._rng.random() < 0.5:
             # The API may omit either key for a video without comments (reference §3.2).
             del data[self._rng.choice(("cursor", "comments"))]
         return ApiResponse(200, self._responses.success(data, call.now), rows=len(found))
@@ -98,16 +98,20 @@ class ListEndpoints:
             raise invalid("API cannot return this user's information")
         return account
 
-    def _result(self, body: bytes, rows: int, *, broken: bool = False) -> ApiResponse:
-        """Return a result; some correct results have status 500 (reference §3.9, §6.2)."""
-        return ApiResponse(500 if broken or self._faults.result_as_500() else 200, body, "ok", rows)
+    def _result(
+        self, call: ApiCall, data: dict[str, bytes], rows: int, *, message: str = "ok", broken: bool = False
+    ) -> ApiResponse:
+        """Return a result. Some correct results have status 500 and no `message` (reference §3.9, §6.2, §13)."""
+        if broken or self._faults.result_as_500():
+            return ApiResponse(500, self._responses.success(data, call.now, message=None), "ok", rows)
+        return ApiResponse(200, self._responses.success(data, call.now, message=message), "ok", rows)
 
     def user_info(self, call: ApiCall) -> ApiResponse:
         """Return a profile with its current counts."""
         account = self._account(call)
         record = {name: value for name, value in self.profile(account, call.at).items() if name in call.fields}
         data = {name: orjson.dumps(value) for name, value in record.items()}
-        return self._result(self._responses.success(data, call.now), 1)
+        return self._result(call, data, 1, message="")
 
     def profile(self, account: Account, at: float) -> dict[str, Any]:
         """Return all profile fields of an account at `at` (Unix seconds)."""
@@ -138,7 +142,7 @@ class ListEndpoints:
             if self._world.delivers(video, at)
         ]
         data = paging | {name: b"[%s]" % b",".join(found)}
-        return self._result(self._responses.success(data, call.now, message="ok"), len(found))
+        return self._result(call, data, len(found))
 
     def liked(self, call: ApiCall) -> ApiResponse:
         """Return liked videos; nearly all accounts refuse. The cursor is a time in milliseconds, as documented."""
@@ -188,12 +192,10 @@ class ListEndpoints:
                 other = self._world.accounts[relation[1]]
                 record = {"username": other.username, "display_name": other.display_name}
                 found.append(shuffled_json(record, self._rng))
-        data = {
-            name: b"[%s]" % b",".join(found),
-            "cursor": b"%d" % after,
-            "has_more": b"true" if has_more else b"false",
-        }
-        return self._result(self._responses.success(data, call.now, message="ok"), len(found))
+        data = {"cursor": b"%d" % after, "has_more": b"true" if has_more else b"false"}
+        if relations or name != "user_followers" or self._config.empty_followers_key:
+            data[name] = b"[%s]" % b",".join(found)
+        return self._result(call, data, len(found))
 
     # Playlists
 
@@ -219,8 +221,7 @@ class ListEndpoints:
             "has_more": after < len(kept),
         }
         encoded = {name: orjson.dumps(value) for name, value in data.items()}
-        body = self._responses.success(encoded, call.now, message="ok")
-        return self._result(body, 1, broken=self._config.playlist_500)
+        return self._result(call, encoded, 1, broken=self._config.playlist_500)
 
 
 def _by_time(items: Sequence[T], cursor: int, size: int, time_of: Callable[[T], int]) -> tuple[list[T], int, bool]:

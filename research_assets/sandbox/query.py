@@ -3,7 +3,7 @@
 Not here: search ids and pages (see search.py).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from operator import eq, ge, gt, le, lt
@@ -73,6 +73,22 @@ class Query:
         """Return the conditions on a field in the `and` groups."""
         return tuple(c for name, group in self.groups if name == "and" for c in group if c.field == field)
 
+    def has_condition(self, *names: str) -> bool:
+        """Return whether any group contains a condition on one of the fields."""
+        return any(condition.field in names for _, group in self.groups for condition in group)
+
+    def restricted_to(self, names: Container[str]) -> "Query":
+        """Return the query for videos that match all conditions on fields other than `names`.
+
+        A group `or` with such a condition holds for all videos, so it is left out.
+        """
+        groups = []
+        for name, group in self.groups:
+            kept = tuple(condition for condition in group if condition.field in names)
+            if kept and (name != "or" or kept == group):
+                groups.append((name, kept))
+        return Query(tuple(groups), self.start, self.end)
+
     def predicate(self) -> VideoPredicate:
         """Return a function that checks the conditions on a video. The window is not checked."""
         groups = [(_GROUPS[name], [_predicate(condition) for condition in group]) for name, group in self.groups]
@@ -123,6 +139,8 @@ def _condition(entry: object, config: SandboxConfig) -> Condition:
         raise invalid(f"field_name {field!r} is invalid")
     if operation not in OPERATIONS[field]:
         raise invalid(f"operation {operation!r} is invalid for {field}")
+    if isinstance(values, list) and config.integer_values and field in _NUMBERS:
+        values = [str(value) if type(value) is int else value for value in values]
     if not isinstance(values, list) or not values or not all(isinstance(value, str) and value for value in values):
         raise invalid(f"field_values of {field} must be strings, one at least")
     if operation != "IN" and len(values) > 1:

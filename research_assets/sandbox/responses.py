@@ -48,13 +48,18 @@ class ResponseBuilder:
         """Return an id of 34 characters: the time to the second, then upper-case hexadecimal digits."""
         return f"{now:%Y%m%d%H%M%S}{self._rng.getrandbits(80):020X}"
 
-    def _error(self, code: str, message: str, now: datetime, **more: Any) -> bytes:
-        entries = [("code", code), ("message", message), ("log_id", self.log_id(now)), *more.items()]
+    def _error(self, code: str, message: str | None, now: datetime, **more: Any) -> bytes:
+        entries = [("code", code), ("log_id", self.log_id(now)), *more.items()]
+        if message is not None:
+            entries.append(("message", message))
         self._rng.shuffle(entries)
         return orjson.dumps(dict(entries))
 
-    def success(self, data: dict[str, bytes], now: datetime, *, message: str = "", **more: Any) -> bytes:
-        """Return the body of a successful answer. The members of `data` must be encoded as JSON already."""
+    def success(self, data: dict[str, bytes], now: datetime, *, message: str | None = "", **more: Any) -> bytes:
+        """Return the body of a successful answer. The members of `data` must be encoded as JSON already.
+
+        Without `message` its `error` has none.
+        """
         names = list(data)
         self._rng.shuffle(names)
         parts = [b'"data":{']  # joined once, because a page is large

@@ -9,7 +9,7 @@ import re
 from array import array
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import orjson
@@ -24,14 +24,15 @@ from research_assets.sandbox.world.world import World
 
 _MAX_SEARCHES = 50_000
 _MAX_HIT_LISTS = 32
-_FOREIGN_AGE = 240 * 86400  # seconds by which the time bits of a foreign search are older
+_OLD_AGE = 240 * 86400  # seconds by which the time bits of an old id are older (reference §7 #6)
 
 
 @dataclass(slots=True)
 class CachedSearch:
     """One cached search. Times are Unix seconds.
 
-    If `serves_foreign_pages` is set, continuation pages come from an older search of the same query.
+    If `serves_foreign_pages` is set, continuation pages come from an older search of the same query. The ids that
+    replace one another share one set of `cursors`.
     """
 
     id: str
@@ -42,6 +43,8 @@ class CachedSearch:
     refusals: int  # continuations that are still refused
     serves_foreign_pages: bool
     old: bool = False  # this is the older search itself
+    withdrawn: int = 0  # videos that a test had withdrawn when it was opened
+    cursors: set[int] = field(default_factory=lambda: {0})  # handed out so far, by any of its ids
 
 
 class SearchCache:
@@ -53,7 +56,7 @@ class SearchCache:
         self._seed = hash_parts(config.seed, 7)
         self._rng = Random(self._seed)
         self._searches: OrderedDict[str, CachedSearch] = OrderedDict()
-        self._hits: OrderedDict[tuple[Query, float], array[int]] = OrderedDict()
+        self._hits: OrderedDict[tuple[Query, float, int], array[int]] = OrderedDict()
         self._count = 0
 
     def open(self, query: Query, at: float) -> CachedSearch:
@@ -73,6 +76,7 @@ class SearchCache:
                 at + delay,
                 config.fresh_search_id_refusals,
                 foreign,
+                withdrawn=len(self._world.withdrawn),
             )
         )
 
@@ -95,9 +99,10 @@ class SearchCache:
         if search.opened <= at < search.usable_from:
             raise invalid(f"Search Id {search_id} is invalid or expired")
         if search.serves_foreign_pages and not search.old:
+            self._forget_replaced(search)
             search = self._keep(
                 CachedSearch(
-                    self._new_id(at - _FOREIGN_AGE),
+                    self._new_id(at - _OLD_AGE),
                     query,
                     search.opened,
                     search.expires,
@@ -105,33 +110,33 @@ class SearchCache:
                     0,
                     serves_foreign_pages=True,
                     old=True,
+                    withdrawn=search.withdrawn,
+                    cursors=search.cursors,
                 )
             )
         return search
 
-    def renewed(self, search: CachedSearch, at: float) -> CachedSearch:
-        """Return the search whose id the answer contains: usually the same, sometimes an equivalent new one."""
-        if self._rng.random() >= self._config.p_new_search_id:
+    def renewed(self, search: CachedSearch, at: float, *, continues: bool) -> CachedSearch:
+        """Return the search whose id the answer contains: usually the same, sometimes an equivalent with another id.
+
+        On pages that continue a search, the time bits of the other id may be months old although its hits are not.
+        """
+        config = self._config
+        if continues and config.p_old_search_id and self._rng.random() < config.p_old_search_id:
+            new_id = self._new_id(at - _OLD_AGE)
+        elif self._rng.random() < config.p_new_search_id:
+            new_id = self._new_id(at)
+        else:
             return search
-        return self._keep(
-            CachedSearch(
-                self._new_id(at),
-                search.query,
-                search.opened,
-                search.expires,
-                0.0,
-                0,
-                search.serves_foreign_pages,
-                search.old,
-            )
-        )
+        self._forget_replaced(search)
+        return self._keep(replace(search, id=new_id, usable_from=0.0, refusals=0))
 
     def hits(self, search: CachedSearch) -> Sequence[int]:
         """Return the ids of the raw hits in descending order; an older search has about one in six of them."""
-        key = (search.query, search.opened)
+        key = (search.query, search.opened, search.withdrawn)
         found = self._hits.get(key)
         if found is None:
-            # Evicted hits can be recomputed, because the world at a past time does not change.
+            # Evicted hits can be recomputed: the world at a past time does not change, unless a test withdraws videos.
             found = self._hits[key] = array("Q", self._world.hits(search.query, search.opened))
             if len(self._hits) > _MAX_HIT_LISTS:
                 self._hits.popitem(last=False)
@@ -144,6 +149,11 @@ class SearchCache:
         if len(self._searches) > _MAX_SEARCHES:
             self._searches.popitem(last=False)
         return search
+
+    def _forget_replaced(self, search: CachedSearch) -> None:
+        """Forget an id that an answer replaces by another, if only the newest id works."""
+        if self._config.only_newest_search_id:
+            self._searches.pop(search.id, None)
 
     def _new_id(self, at: float) -> str:
         """Return an id whose time bits are 7 to 37 minutes old; searches of the same half hour share them."""
@@ -176,7 +186,11 @@ class SearchEndpoint:
         if is_random:
             return self._random(call, query, size)
         search_id, at = call.body.get("search_id"), call.at
+        if cursor and not search_id and self._config.refuse_jumps:
+            raise invalid("Invalid count or cursor")
         search = self._searches.resume(search_id, query, at) if search_id else self._searches.open(query, at)
+        if self._config.refuse_jumps and cursor not in search.cursors:
+            raise invalid("Invalid count or cursor")
         if not search_id and self._searches.returns_empty():
             return self._empty_page(call)
         hits = self._searches.hits(search)
@@ -188,6 +202,7 @@ class SearchEndpoint:
         first = cursor // 2 if search.old else cursor
         page = hits[first : first + size]
         after, has_more = cursor + len(page), first + len(page) < len(hits)
+        search.cursors.add(after)
         fault = self._faults.page() if has_more else None
         if fault == "empty_page":
             page, after = page[:0], cursor
@@ -201,7 +216,7 @@ class SearchEndpoint:
             "videos": videos,
             "cursor": b"%d" % after,
             "has_more": b"true" if has_more else b"false",
-            "search_id": b'"%s"' % self._searches.renewed(search, at).id.encode(),
+            "search_id": b'"%s"' % self._searches.renewed(search, at, continues=bool(search_id)).id.encode(),
         }
         if fault == "no_cursor":
             del data["cursor"]
@@ -224,6 +239,8 @@ class SearchEndpoint:
         return ApiResponse(200, self._responses.success(data, call.now), rows=len(found))
 
     def _empty_page(self, call: ApiCall) -> ApiResponse:
-        """Return a page without hits. It has no search id, and the empty list may be absent too."""
-        data = {"cursor": b"0", "has_more": b"false"} | ({"videos": b"[]"} if self._rng.random() < 0.5 else {})
+        """Return a page without hits. It has no search id; the empty list may be absent too, as configured."""
+        data = {"cursor": b"0", "has_more": b"false"}
+        if self._config.empty_keys or self._rng.random() < 0.5:
+            data["videos"] = b"[]"
         return ApiResponse(200, self._responses.success(data, call.now))

@@ -141,11 +141,14 @@ def serve(config: SandboxConfig, port: int) -> None:
     type=click.Choice(list(PROFILES)),
     default="typical",
     show_default=True,
-    help="Set the kind and number of faults.",
+    help="Set the kind and number of faults: clean has none, typical those that users often report, hostile all. "
+    "dense publishes 4,000 videos per day under a quota of 60 requests, and its search ids expire after 6 hours.",
 )
 @click.option("--seed", type=int, default=7, show_default=True, help="Set the seed that determines all data.")
 @click.option(
-    "--quota", type=click.IntRange(0), default=1000, show_default=True, help="Accept this many requests per UTC day."
+    "--quota",
+    type=click.IntRange(0),
+    help="Accept this many requests per UTC day. Default: the profile's (1,000; dense: 60).",
 )
 @click.option(
     "--follow-quota",
@@ -170,22 +173,22 @@ def serve(config: SandboxConfig, port: int) -> None:
 @click.option(
     "--fixed-volume",
     type=click.IntRange(0),
-    help="Publish exactly this many videos per day; all match any query. For benchmarks.",
+    help="Publish exactly this many videos per day; all match any query. For benchmarks. Default: the profile's.",
 )
 @click.option(
     "--undeliverable",
     type=click.FloatRange(0, 1),
     help="Withhold this share of hits from all pages. Default: the profile's.",
 )
-def command(port: int, quota: int, follow_quota: int, start_time: datetime | None, **options: Any) -> None:
+def command(port: int, quota: int | None, follow_quota: int, start_time: datetime | None, **options: Any) -> None:
     """Serve a simulated Research API on this machine, for trials, teaching and tests.
 
     The page at its address shows the quota and the newest requests. Use the printed variables in another terminal to
     send requests to it. Nothing is sent to TikTok.
     """
-    given = {name: value for name, value in options.items() if value is not None}
+    given = {name: value for name, value in (options | {"research_cap": quota}).items() if value is not None}
     start = start_time.replace(tzinfo=UTC) if start_time else None
     try:
-        serve(SandboxConfig(research_cap=quota, follow_cap=follow_quota, start_time=start, **given), port)
+        serve(SandboxConfig(follow_cap=follow_quota, start_time=start, **given), port)
     except (PortInUse, ValueError) as error:
         raise click.ClickException(str(error)) from error

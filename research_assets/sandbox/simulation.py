@@ -47,13 +47,13 @@ class Simulation:
         self.ground_truth = GroundTruth(world, lists.threads, lists.network)
         videos = SearchEndpoint(config, world, faults, responses)
         fields = {name: entity.requested for name, entity in ENTITIES.items()}
-        liked = (*fields["liked_videos"], "favourites_count")
+        reposted = (*fields["reposted_videos"], "favourites_count")  # the other lists refuse it (reference §13)
         routes = (
             Route("video/query", "research", fields["videos"], videos),
             Route("video/comment/list", "research", fields["comments"], lists.comments),
             Route("user/info", "research", fields["users"], lists.user_info),
-            Route("user/liked_videos", "research", liked, lists.liked),
-            Route("user/reposted_videos", "research", fields["reposted_videos"], lists.reposted),
+            Route("user/liked_videos", "research", fields["liked_videos"], lists.liked),
+            Route("user/reposted_videos", "research", reposted, lists.reposted),
             Route("user/pinned_videos", "research", fields["pinned_videos"], lists.pinned),
             Route("user/followers", "follow", None, lists.followers),
             Route("user/following", "follow", None, lists.following),

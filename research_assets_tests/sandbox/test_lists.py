@@ -80,16 +80,19 @@ async def test_comment_list_accepts_ids_as_text(client: SandboxClient) -> None:
     assert len((await client.post("video/comment/list", body, "comments")).json()["data"]["comments"]) == 100
 
 
-async def test_video_without_comments_may_have_no_list(client: SandboxClient) -> None:
+@pytest.mark.parametrize(("empty_keys", "shapes"), [(True, 1), (False, 3)])
+async def test_video_without_comments_may_lack_keys_if_configured(empty_keys: bool, shapes: int) -> None:
+    client = SandboxClient(SandboxConfig(empty_keys=empty_keys), FakeClock(LATER))
     uncommented = next(video for video in client.sandbox.world.social.day(DAY) if not video.comments)
     for video_id in (uncommented.id, 123):
-        shapes = set()
+        seen = set()
         for _ in range(20):
             data = (await client.post("video/comment/list", {"video_id": video_id}, "comments")).json()["data"]
             assert data["has_more"] is False
             assert not data.get("comments")
-            shapes.add(frozenset(data))
-        assert len(shapes) == 3
+            seen.add(frozenset(data))
+        assert len(seen) == shapes
+        assert frozenset({"comments", "cursor", "has_more"}) in seen
 
 
 async def test_comment_limit_refuses_later_pages() -> None:
@@ -162,6 +165,49 @@ async def test_follow_list_equals_the_ground_truth_with_repeats_between_pages(
     assert list(dict.fromkeys(names)) == ground_truth
     assert len(ground_truth) < len(names) or len(ground_truth) <= size
     assert all(set(relation) == {"username", "display_name"} for relation in found)
+
+
+async def test_following_list_of_several_pages_exists(client: SandboxClient) -> None:
+    following = client.sandbox.ground_truth.user("sandbox_popular")["following"]
+    assert 200 < len(following) < 400
+    network, at = client.sandbox.ground_truth._network, LATER.timestamp()
+    popular = client.sandbox.world.accounts[2]
+    for followed_at, index in network.following(popular, at):
+        account = client.sandbox.world.accounts[index]
+        assert (followed_at, 2) in network.followers(account, at) or network.follower_count(account, at) > 5000
+    for other in (account for account in client.sandbox.world.accounts.creators[:300] if account.followers < 5000):
+        followers = network.followers(other, at)
+        assert len({follower for _, follower in followers}) == len(followers) <= network.follower_count(other, at)
+        assert followers == sorted(followers, key=lambda relation: -relation[0])
+
+
+@pytest.mark.parametrize("present", [True, False])
+async def test_account_without_followers_lacks_the_key_if_configured(present: bool) -> None:
+    client = SandboxClient(SandboxConfig(empty_followers_key=present), FakeClock(LATER))
+    accounts, at = client.sandbox.world.accounts, LATER.timestamp()
+    follower = next(a for a in map(accounts.__getitem__, range(20_000, 20_100)) if a.following_public)
+    assert client.sandbox.ground_truth._network.follower_count(follower, at) == 0
+    body = (await client.post("user/followers", {"username": follower.username})).json()
+    assert body["error"]["code"] == "ok"
+    assert body["data"].get("user_followers") == ([] if present else None)
+    assert ("user_followers" in body["data"]) is present
+    following = (await client.post("user/following", {"username": follower.username})).json()["data"]
+    assert following["user_following"]
+    popular = (await client.post("user/followers", {"username": "sandbox_popular"})).json()["data"]
+    assert popular["user_followers"]
+
+
+async def test_favourites_count_is_accepted_only_for_reposts(client: SandboxClient) -> None:
+    for endpoint, username in (("user/liked_videos", "sandbox_likes"), ("user/pinned_videos", "sandbox_beet")):
+        message(await client.post(endpoint, {"username": username}, fields="id,favourites_count"))
+    body = {"username": "sandbox_beet"}
+    answer = await client.post("user/reposted_videos", body, fields="id,favourites_count,favorites_count")
+    videos = answer.json()["data"]["reposted_videos"]
+    assert videos
+    assert all(set(video) == {"id", "favourites_count", "favorites_count"} for video in videos)
+    assert all(video["favourites_count"] == video["favorites_count"] for video in videos)
+    answer = await client.post("user/reposted_videos", body, "reposted_videos")
+    assert all("favourites_count" not in video for video in answer.json()["data"]["reposted_videos"])
 
 
 async def test_follower_list_ends_at_5000_accounts(client: SandboxClient) -> None:
@@ -255,4 +301,5 @@ async def test_correct_result_may_have_status_500() -> None:
         answer = await client.post(endpoint, body, entity)
         assert answer.status_code == 500
         assert answer.json()["error"]["code"] == "ok"
+        assert set(answer.json()["error"]) == {"code", "log_id"}
         assert answer.json()["data"]

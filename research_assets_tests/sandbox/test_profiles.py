@@ -7,7 +7,7 @@ import pytest
 
 from research_assets.sandbox.config import PROFILES, SandboxConfig
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.client import GARDENING, SandboxClient, ids
+from research_assets_tests.sandbox.client import ANYTHING, GARDENING, SandboxClient, ids
 
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -45,7 +45,8 @@ async def collect_week(client: SandboxClient, seen: dict[int, Any], outcomes: se
 
 @pytest.mark.parametrize("profile", PROFILES)
 async def test_persistent_client_collects_everything_in_every_profile(profile: str) -> None:
-    client = SandboxClient(SandboxConfig(profile=profile, research_cap=10**6), FakeClock(LATER))
+    volume: dict[str, Any] = {"fixed_volume": 400} if profile == "dense" else {}
+    client = SandboxClient(SandboxConfig(profile=profile, research_cap=10**6, **volume), FakeClock(LATER))
     while not client.token:
         answer = await client.http.post("/v2/oauth/token/", data={
             "client_key": "sandbox-key", "client_secret": "sandbox-secret", "grant_type": "client_credentials",
@@ -56,7 +57,7 @@ async def test_persistent_client_collects_everything_in_every_profile(profile: s
     seen: dict[int, Any] = {}
     outcomes: set[str] = set()
     passes = 0
-    while not await collect_week(client, seen, outcomes) or passes < 25:
+    while not await collect_week(client, seen, outcomes) or passes < 60:
         passes += 1
     assert set(seen) == ground_truth
     raw = sum(len(hits.raw) for hits in days.values())
@@ -70,6 +71,27 @@ async def test_persistent_client_collects_everything_in_every_profile(profile: s
         assert outcomes >= {"foreign", "no cursor", "undecodable 504", "undecodable 200"}
         texts = [video["video_description"] + video["username"] for video in seen.values()]
         assert any("\0" in text for text in texts)
+
+
+async def test_dense_day_takes_40_of_60_requests_and_its_search_expires_overnight() -> None:
+    quiet: dict[str, Any] = {"p_500": 0.0, "p_fresh_search_id": 0.0, "rate": 0.0}
+    client = SandboxClient(SandboxConfig(profile="dense", **quiet), FakeClock(LATER))
+    pages = [page async for page in client.pages(ANYTHING, "20260201", "20260201")]
+    assert len(pages) == 40
+    assert 3100 < sum(len(page["videos"]) for page in pages) < 3300
+    assert client.sandbox.quota.pools["research"].day(LATER).used == 40
+    paging: dict[str, Any] = {}
+    for _ in range(20):
+        data = (await client.search(ANYTHING, "20260202", "20260202", **paging)).json()["data"]
+        paging = {"cursor": data["cursor"], "search_id": data["search_id"]}
+    spent = await client.search(ANYTHING, "20260202", "20260202", **paging)
+    assert spent.json()["error"]["code"] == "daily_quota_limit_exceeded"
+    client.sandbox.clock.advance(86_400)
+    await client.log_in()
+    expired = await client.search(ANYTHING, "20260202", "20260202", **paging)
+    assert expired.json()["error"]["message"] == f"Search Id {paging['search_id']} is invalid or expired"
+    moved = await client.search(ANYTHING, "20260202", "20260202", cursor=paging["cursor"])
+    assert moved.json()["data"]["cursor"] == paging["cursor"] + 100
 
 
 async def test_texts_contain_the_recorded_irregularities() -> None:

@@ -30,7 +30,10 @@ BAD_SEARCHES: dict[str, dict[str, Any]] = {
     "GT with several values": query(condition("view_count", "GT", "1", "2")),
     "no value": query(condition("keyword", "EQ")),
     "an empty value": query(condition("keyword", "EQ", "")),
-    "values that are no text": query({"field_name": "view_count", "operation": "GT", "field_values": [5]}),
+    "an integer for a text": query({"field_name": "keyword", "operation": "EQ", "field_values": [5]}),
+    "a fraction": query({"field_name": "view_count", "operation": "GT", "field_values": [5.5]}),
+    "a boolean for a number": query({"field_name": "view_count", "operation": "GT", "field_values": [True]}),
+    "a negative number": query({"field_name": "view_count", "operation": "GT", "field_values": [-5]}),
     "a value alone": query({"field_name": "keyword", "operation": "EQ", "field_values": "a"}),
     "an unknown key": query(condition("keyword", "EQ", "a") | {"more": 1}),
     "bad region": query(condition("region_code", "EQ", "UK")),
@@ -75,6 +78,18 @@ async def test_invalid_search_is_refused_and_charged(client: SandboxClient, name
     before = client.sandbox.quota.pools["research"].day(LATER).used
     check_error(await client.post("video/query", GOOD | BAD_SEARCHES[name], "videos"), 400, "invalid_params")
     assert client.sandbox.quota.pools["research"].day(LATER).used == before + 1
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+async def test_integers_in_conditions_are_accepted_or_refused_as_configured(accepted: bool) -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=20, integer_values=accepted), FakeClock(LATER))
+    video_id = (await client.videos(ANYTHING, "20260201", "20260202"))[3]["id"]
+    body = GOOD | query({"field_name": "video_id", "operation": "IN", "field_values": [video_id, "7"]})
+    answer = await client.post("video/query", body, "videos")
+    if accepted:
+        assert [video["id"] for video in answer.json()["data"]["videos"]] == [video_id]
+    else:
+        check_error(answer, 400, "invalid_params")
 
 
 async def test_longest_window_has_31_days(client: SandboxClient) -> None:
@@ -177,13 +192,23 @@ async def test_follow_lists_require_their_scope() -> None:
     assert (await client.post("user/info", {"username": "sandbox_beet"}, "users")).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/v2/research/video/query", "/v2/research/tts/shop/", "/v2/research/hashtag/query/"])
-async def test_unknown_path_is_404(client: SandboxClient, path: str) -> None:
-    assert (await client.http.post(path, json={})).status_code == 404
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v2/research/video/query"),
+        ("POST", "/v2/research/tts/shop/"),
+        ("GET", "/v2/research/video/query/"),
+        ("POST", "/nothing"),
+    ],
+)
+async def test_unknown_path_is_a_404_with_a_json_error(client: SandboxClient, method: str, path: str) -> None:
+    answer = await client.http.request(method, path, json={})
+    check_error(answer, 404, "unsupported_path", gateway=True)
+    assert answer.headers["content-type"].startswith("application/json")
 
 
-async def test_get_of_a_data_endpoint_is_404(client: SandboxClient) -> None:
-    assert (await client.http.get("/v2/research/video/query/")).status_code == 404
+async def test_wrong_method_of_a_control_endpoint_is_a_405_with_a_json_error(client: SandboxClient) -> None:
+    check_error(await client.http.get("/sandbox/reset"), 405, "unsupported_path", gateway=True)
 
 
 async def test_success_has_an_envelope_without_nulls(client: SandboxClient) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 
 from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.world.time_effects import count_at_age
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.sandbox.client import ANYTHING, GARDENING, SandboxClient, condition, ids
 
@@ -76,6 +77,32 @@ async def test_counts_grow_with_age_and_lag() -> None:
     assert found[10.0][0] < found[0.0][0]
 
 
+async def test_counts_come_from_snapshots_that_are_refreshed_in_steps() -> None:
+    lag, comments = 10, 20
+    config = SandboxConfig(fixed_volume=60, fixed_comments=comments, count_lag_days=lag)
+    client = SandboxClient(config, FakeClock(datetime(2026, 2, 7, tzinfo=UTC)))
+    seen: dict[int, list[int]] = {}
+    for hours in range(0, 80 * 24, 6):
+        client.sandbox.clock.set(datetime(2026, 2, 7, tzinfo=UTC) + timedelta(hours=hours))
+        await client.log_in()
+        now = client.sandbox.clock.now().timestamp()
+        videos = await client.videos(ANYTHING, "20260204", "20260204")
+        for video in videos:
+            age = now - video["create_time"]
+            low, high = count_at_age(comments, age - lag * 86400), count_at_age(comments, age)
+            assert low <= video["comment_count"] <= high
+            seen.setdefault(video["id"], []).append(video["comment_count"])
+        if hours == 0:
+            unseen = [video["id"] for video in videos if video["comment_count"] == 0]
+            assert 10 < len(unseen) < 50
+            assert all(client.sandbox.ground_truth.comments(video_id) for video_id in unseen)
+        assert hours < (60 + lag) * 24 or {video["comment_count"] for video in videos} == {comments}
+    for counts in seen.values():
+        assert counts == sorted(counts)
+    at_lag = [counts[lag * 4] for counts in seen.values()]
+    assert min(at_lag) > 0
+
+
 QUERIES: list[tuple[dict[str, Any], Any]] = [
     ({"and": [condition("region_code", "EQ", "at")]}, lambda v: v["region_code"] == "AT"),
     ({"not": [condition("region_code", "IN", "AT", "DE")]}, lambda v: v["region_code"] not in ("AT", "DE")),
@@ -125,14 +152,19 @@ async def test_search_finds_videos_by_id_and_username(config: SandboxConfig) -> 
     assert {video["username"] for video in found} == {some[0]["username"]}
 
 
-async def test_search_without_hits_has_no_search_id() -> None:
-    client = SandboxClient(SandboxConfig(), FakeClock(LATER))
-    for _ in range(6):
-        query = {"and": [condition("hashtag_name", "EQ", "nobodyeverusedthis")]}
+@pytest.mark.parametrize(("empty_keys", "shapes"), [(True, 1), (False, 2)])
+async def test_search_without_hits_has_no_search_id_and_may_lack_the_list(empty_keys: bool, shapes: int) -> None:
+    client = SandboxClient(SandboxConfig(empty_keys=empty_keys), FakeClock(LATER))
+    query = {"and": [condition("hashtag_name", "EQ", "nobodyeverusedthis")]}
+    seen = set()
+    for _ in range(12):
         data = (await client.search(query, "20260201", "20260202")).json()["data"]
-        assert "search_id" not in data
         assert data["has_more"] is False
         assert not data.get("videos")
+        seen.add(frozenset(data))
+    assert len(seen) == shapes
+    assert frozenset({"videos", "cursor", "has_more"}) in seen
+    assert seen <= {frozenset({"videos", "cursor", "has_more"}), frozenset({"cursor", "has_more"})}
 
 
 async def test_search_id_is_text_with_a_time_some_minutes_ago() -> None:
@@ -195,6 +227,82 @@ async def test_renewed_search_id_continues_the_search() -> None:
     pages = [page async for page in client.pages(ANYTHING, "20260201", "20260201")]
     assert len({page["search_id"] for page in pages}) == 4
     assert sum(len(page["videos"]) for page in pages) == 350
+
+
+async def test_search_that_starts_at_a_cursor_continues_from_there() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=350), FakeClock(LATER))
+    raw = client.sandbox.ground_truth.videos(ANYTHING, FIRST, FIRST)[FIRST].raw
+    first = (await client.search(ANYTHING, "20260201", "20260201", cursor=130)).json()["data"]
+    assert tuple(ids(first["videos"])) == raw[130:230]
+    assert (first["cursor"], first["has_more"]) == (230, True)
+    paging = {"cursor": first["cursor"], "search_id": first["search_id"]}
+    second = (await client.search(ANYTHING, "20260201", "20260201", **paging)).json()["data"]
+    assert tuple(ids(second["videos"])) == raw[230:330]
+    jump = (await client.search(ANYTHING, "20260201", "20260201", **(paging | {"cursor": 7}))).json()["data"]
+    assert tuple(ids(jump["videos"])) == raw[7:107]
+    refused(await client.search(ANYTHING, "20260201", "20260201", cursor=351))
+
+
+async def test_withdrawal_moves_the_positions_of_a_new_search_only() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=350, withdrawn_are_hits=False), FakeClock(LATER))
+    raw = client.sandbox.ground_truth.videos(ANYTHING, FIRST, FIRST)[FIRST].raw
+    first = (await client.search(ANYTHING, "20260201", "20260201")).json()["data"]
+    await client.http.post("/sandbox/withdraw", json={"videos": raw[10:13]})
+    paging = {"cursor": 100, "search_id": first["search_id"]}
+    continued = (await client.search(ANYTHING, "20260201", "20260201", **paging)).json()["data"]
+    assert tuple(ids(continued["videos"])) == raw[100:200]
+    moved = (await client.search(ANYTHING, "20260201", "20260201", cursor=100)).json()["data"]
+    assert tuple(ids(moved["videos"])) == raw[103:203]
+    assert client.sandbox.ground_truth.videos(ANYTHING, FIRST, FIRST)[FIRST].raw == raw[:10] + raw[13:]
+
+
+@pytest.mark.parametrize("replaced_by", [{}, {"p_old_search_id": 1.0}, {"p_new_search_id": 1.0}])
+async def test_jumps_are_refused_if_configured(replaced_by: dict[str, float]) -> None:
+    config = SandboxConfig(fixed_volume=350, refuse_jumps=True, **replaced_by)  # type: ignore[arg-type]
+    client = SandboxClient(config, FakeClock(LATER))
+
+    async def search(**paging: Any) -> Any:
+        return await client.search(ANYTHING, "20260201", "20260201", **paging)
+
+    assert refused(await search(cursor=100)) == "Invalid count or cursor"
+    pages = [page async for page in client.pages(ANYTHING, "20260201", "20260201")]
+    assert sum(len(page["videos"]) for page in pages) == 350
+    first = (await search()).json()["data"]
+    assert refused(await search(cursor=200, search_id=first["search_id"])) == "Invalid count or cursor"
+    assert refused(await search(cursor=50, search_id=first["search_id"])) == "Invalid count or cursor"
+    second = (await search(cursor=100, search_id=first["search_id"])).json()["data"]
+    assert (await search(cursor=100, search_id=first["search_id"])).json()["data"]["cursor"] == 200
+    assert (await search(cursor=200, search_id=second["search_id"])).status_code == 200
+
+
+async def test_old_search_id_continues_the_same_search() -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=350, p_old_search_id=1.0), FakeClock(LATER))
+    pages = [page async for page in client.pages(ANYTHING, "20260201", "20260201")]
+    ages = [(LATER.timestamp() - (int(page["search_id"]) >> 32)) / 86400 for page in pages]
+    assert ages[0] < 1
+    assert all(239 < age < 242 for age in ages[1:])
+    found = [video for page in pages for video in page["videos"]]
+    expected = client.sandbox.ground_truth.videos(ANYTHING, FIRST, FIRST)[FIRST].deliverable
+    assert tuple(ids(found)) == expected
+    assert {video["region_code"] for video in found} == {"DE"}
+
+
+@pytest.mark.parametrize("only_newest", [False, True])
+@pytest.mark.parametrize("replaced_by", ["p_old_search_id", "p_new_search_id"])
+async def test_replaced_search_id_works_unless_only_the_newest_does(replaced_by: str, only_newest: bool) -> None:
+    config = SandboxConfig(fixed_volume=350, only_newest_search_id=only_newest, **{replaced_by: 1.0})  # type: ignore[arg-type]
+    client = SandboxClient(config, FakeClock(LATER))
+    first = (await client.search(ANYTHING, "20260201", "20260201")).json()["data"]
+    paging = {"cursor": 100, "search_id": first["search_id"]}
+    second = (await client.search(ANYTHING, "20260201", "20260201", **paging)).json()["data"]
+    again = await client.search(ANYTHING, "20260201", "20260201", **paging)
+    if only_newest:
+        assert refused(again) == f"Search Id {first['search_id']} is invalid or expired"
+    else:
+        assert ids(again.json()["data"]["videos"]) == ids(second["videos"])
+    newest = {"cursor": 200, "search_id": second["search_id"]}
+    third = await client.search(ANYTHING, "20260201", "20260201", **newest)
+    assert len(third.json()["data"]["videos"]) == 100
 
 
 async def test_foreign_page_is_sparse_lower_case_and_overlaps() -> None:

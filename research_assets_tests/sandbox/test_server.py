@@ -9,7 +9,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.config import DateHeader, SandboxConfig
 from research_assets.sandbox.server import PortInUse, command, run_in_thread
 from research_assets_tests.sandbox.client import ANYTHING, FORM
 
@@ -31,6 +31,32 @@ def test_server_answers_over_http() -> None:
         assert sandbox.url.startswith("http://127.0.0.1:")
     with pytest.raises(httpx.ConnectError):
         httpx.get(sandbox.url)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("right", ["Sun, 01 Mar 2026 12:00:00 GMT"] * 3),
+        ("wrong", ["Sun, 01 Mar 2026 13:00:00 GMT", "Sun, 01 Mar 2026 11:00:00 GMT", "yesterday"]),
+        ("absent", []),
+    ],
+)
+def test_date_header_is_right_wrong_or_absent(kind: DateHeader, expected: list[str]) -> None:
+    with run_in_thread(SandboxConfig(date_header=kind, start_time=datetime(2026, 3, 1, 12, tzinfo=UTC))) as sandbox:
+        sandbox.clock.set(datetime(2026, 3, 1, 12, tzinfo=UTC))
+        sandbox.clock.stop()
+        answers = [
+            httpx.post(f"{sandbox.url}/v2/oauth/token/", data=FORM),
+            httpx.post(f"{sandbox.url}/v2/research/user/info/", json={}),
+            httpx.get(f"{sandbox.url}/sandbox/state"),
+        ]
+    assert [answer.status_code for answer in answers] == [200, 401, 200]
+    assert [date for answer in answers for date in answer.headers.get_list("date")] == expected
+
+
+def test_unknown_date_header_is_refused() -> None:
+    with pytest.raises(ValueError, match="right, wrong, absent"):
+        SandboxConfig(date_header="late")  # type: ignore[arg-type]
 
 
 def test_two_sandboxes_are_independent() -> None:

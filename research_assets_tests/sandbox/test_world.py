@@ -1,5 +1,8 @@
+from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,7 +14,7 @@ from research_assets.sandbox.world.ids import DAY, IdLayout
 from research_assets.sandbox.world.time_effects import age_at_count, count_at_age
 from research_assets.sandbox.world.videos import EPOCH
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.sandbox.client import GARDENING
+from research_assets_tests.sandbox.client import ANYTHING, GARDENING, SandboxClient, condition, ids
 
 FEBRUARY = date(2026, 2, 1).toordinal() - EPOCH
 LATER = datetime(2026, 11, 1, tzinfo=UTC)
@@ -164,6 +167,76 @@ def test_new_videos_appear_within_two_days() -> None:
     assert found[0] < found[1] < found[2] == found[3]
 
 
+@pytest.mark.parametrize(
+    "config", [{}, {"fixed_volume": 400}, {"fixed_volume": 1, "volume_by_day": {date(2026, 2, 3): 400}}]
+)
+async def test_late_videos_shift_the_positions_of_a_passed_day(config: dict[str, Any]) -> None:
+    config = config | {"fresh_missing": 0.3, "fresh_missing_days": 60.0}
+    client = SandboxClient(SandboxConfig(**config), FakeClock(datetime(2026, 2, 20, tzinfo=UTC)))
+    day, found = date(2026, 2, 3), []
+    for _ in range(6):
+        await client.log_in()
+        raw = client.sandbox.ground_truth.videos(ANYTHING, day, day)[day].raw
+        assert tuple(ids(await client.videos(ANYTHING, "20260203", "20260203"))) == raw
+        found.append(raw)
+        client.sandbox.clock.advance(10 * DAY)
+    for one, other in pairwise(found):
+        assert set(one) < set(other)
+        assert one[100:200] != other[100:200]
+    client.sandbox.clock.advance(300 * DAY)
+    assert len(found[5]) == len(client.sandbox.ground_truth.videos(ANYTHING, day, day)[day].raw)
+
+
+async def test_open_search_keeps_its_hits_while_a_new_one_has_more() -> None:
+    config = SandboxConfig(fixed_volume=300, fresh_missing=0.5, fresh_missing_days=30.0, search_lifetime=10**7)
+    client = SandboxClient(config, FakeClock(datetime(2026, 2, 10, tzinfo=UTC)))
+    day = date(2026, 2, 3)
+    before = client.sandbox.ground_truth.videos(ANYTHING, day, day)[day].raw
+    first = (await client.search(ANYTHING, "20260203", "20260203")).json()["data"]
+    client.sandbox.clock.advance(9 * DAY)
+    await client.log_in()
+    paging = {"cursor": 100, "search_id": first["search_id"]}
+    continued = (await client.search(ANYTHING, "20260203", "20260203", **paging)).json()["data"]
+    assert tuple(ids(continued["videos"])) == before[100:200]
+    after = client.sandbox.ground_truth.videos(ANYTHING, day, day)[day].raw
+    moved = (await client.search(ANYTHING, "20260203", "20260203", cursor=100)).json()["data"]
+    assert tuple(ids(moved["videos"])) == after[100:200] != before[100:200]
+    assert before[99] in after[100:]
+
+
+@pytest.mark.parametrize("config", [{}, {"fixed_volume": 400}])
+@pytest.mark.parametrize("are_hits", [True, False])
+def test_withdrawn_videos_remain_raw_hits_unless_configured(config: dict[str, Any], are_hits: bool) -> None:
+    config = config | {"withdrawn_per_year": 0.5, "withdrawn_are_hits": are_hits}
+    sandbox = create_app(SandboxConfig(**config), FakeClock(datetime(2026, 2, 10, tzinfo=UTC)))
+    day = date(2026, 2, 3)
+    before = sandbox.ground_truth.videos(ANYTHING, day, day)[day]
+    sandbox.clock.advance(100 * DAY)
+    sandbox.world.withdrawn.add(before.deliverable[7])
+    after = sandbox.ground_truth.videos(ANYTHING, day, day)[day]
+    assert set(after.deliverable) < set(before.deliverable) - {before.deliverable[7]}
+    assert (after.raw == before.raw) is are_hits
+    assert set(after.raw) <= set(before.raw)
+    if not are_hits:
+        assert before.deliverable[7] not in after.raw
+
+
+@pytest.mark.parametrize("per_second", [1, 5, 250])
+async def test_videos_of_fixed_volume_can_share_a_second(per_second: int) -> None:
+    client = SandboxClient(SandboxConfig(fixed_volume=500, videos_per_second=per_second), FakeClock(LATER))
+    found = await client.videos(ANYTHING, "20260203", "20260203")
+    assert len(set(ids(found))) == 500
+    assert ids(found) == sorted(ids(found), reverse=True)
+    # One in 97 is uploaded a day and a half earlier, which takes it out of its group.
+    uploads = Counter(video["id"] >> 32 for video in found if video["create_time"] - (video["id"] >> 32) < DAY)
+    assert len(uploads) == sum(uploads.values()) if per_second == 1 else 500 // per_second
+    assert all(per_second - 3 <= number <= per_second for number in uploads.values())
+    for record in found[::50]:
+        video = client.sandbox.world.video(record["id"])
+        assert video
+        assert video.create_time == record["create_time"]
+
+
 def test_no_video_exists_before_its_publication() -> None:
     noon = datetime(2026, 2, 3, 12, tzinfo=UTC)
     for config in (SandboxConfig(), SandboxConfig(fixed_volume=950)):
@@ -186,3 +259,60 @@ def test_fixed_volume_is_exact(share: float) -> None:
         assert video
         assert video.id == video_id
         assert video.create_time // DAY == date(2026, 1, 5).toordinal() - EPOCH
+
+
+async def test_volume_by_day_overrides_single_days() -> None:
+    volumes = {date(2026, 2, 2): 10, date(2026, 2, 3): 5100, date(2026, 2, 4): 0}
+    config = SandboxConfig(fixed_volume=120, undeliverable=0.1, fixed_comments=1, volume_by_day=volumes)
+    client = SandboxClient(config, FakeClock(LATER))
+    hits = client.sandbox.ground_truth.videos(ANYTHING, date(2026, 2, 1), date(2026, 2, 5))
+    assert [len(set(day.raw)) for day in hits.values()] == [120, 10, 5100, 0, 120]
+    found = await client.videos(ANYTHING, "20260201", "20260205")
+    assert sorted(ids(found)) == sorted(i for day in hits.values() for i in day.deliverable)
+    for record in found[::7]:
+        video = client.sandbox.world.video(record["id"])
+        assert video
+        assert (video.create_time, video.creator.username) == (record["create_time"], record["username"])
+        assert video.day == record["create_time"] // DAY
+    assert client.sandbox.world.video_at(FEBRUARY + 1, 10) is None
+    assert client.sandbox.world.video_at(FEBRUARY + 3, 0) is None
+
+
+def test_volume_by_day_cannot_be_changed_and_is_checked() -> None:
+    volumes = {date(2026, 2, 2): 10}
+    config = SandboxConfig(fixed_volume=1, volume_by_day=volumes)
+    volumes[date(2026, 2, 3)] = 7
+    assert dict(config.volume_by_day) == {date(2026, 2, 2): 10}
+    with pytest.raises(TypeError):
+        config.volume_by_day[date(2026, 2, 2)] = 4  # type: ignore[index]
+    assert config == SandboxConfig(fixed_volume=1, volume_by_day={date(2026, 2, 2): 10})
+    assert hash(config) == hash(SandboxConfig(fixed_volume=1))
+    with pytest.raises(ValueError, match="volume_by_day"):
+        SandboxConfig(volume_by_day=volumes)
+    with pytest.raises(ValueError, match="volume_by_day"):
+        SandboxConfig(fixed_volume=1, volume_by_day={date(2026, 2, 2): -1})
+
+
+def test_conditions_divide_a_day_of_fixed_volume_exactly() -> None:
+    truth = create_app(SandboxConfig(fixed_volume=4000), FakeClock(LATER)).ground_truth
+    day = date(2026, 2, 3)
+
+    def raw(**groups: object) -> tuple[int, ...]:
+        return truth.videos({"and": [condition("keyword", "EQ", "a")]} | groups, day, day)[day].raw
+
+    whole = raw()
+    parts = [
+        raw(**{"and": [condition("keyword", "EQ", "a"), condition("video_length", "EQ", length)]})
+        for length in ("SHORT", "MID", "LONG", "EXTRA_LONG")
+    ]
+    assert [len(part) for part in parts] == [630, 2812, 558, 0]
+    assert sorted((i for part in parts for i in part), reverse=True) == list(whole)
+    assert raw(**{"not": [condition("video_length", "EQ", "SHORT")]}) == tuple(sorted(parts[1] + parts[2])[::-1])
+    assert raw(**{"or": [condition("video_length", "EQ", "SHORT"), condition("hashtag_name", "EQ", "b")]}) == whole
+    assert raw(**{"not": [condition("video_id", "EQ", str(whole[5]))]}) == whole[:5] + whole[6:]
+    names = {video.creator.username for i in whole if (video := truth._world.video(i))}
+    author = raw(**{"or": [condition("username", "IN", *sorted(names)[:9])]})
+    assert 9 * 60 < len(author) < 9 * 65
+    dates = [condition("create_date", operation, "20260203") for operation in ("EQ", "GT")]
+    assert raw(**{"and": dates[:1]}) == whole
+    assert raw(**{"and": dates[1:]}) == ()

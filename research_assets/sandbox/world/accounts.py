@@ -47,7 +47,7 @@ class Account:
 PANEL: dict[str, str] = {
     "sandbox_beet": "an ordinary gardener in DE with pins, reposts and a public following list",
     "sandbox_balkon": "an ordinary gardener in AT with a private following list",
-    "sandbox_popular": "a gardener in DE with several hundred followers",
+    "sandbox_popular": "a gardener in DE with several hundred followers, following several hundred accounts",
     "sandbox_star": "a gardener in AT with more followers than the API lists",
     "sandbox_likes": "an account in DE whose likes are public",
     "sandbox_private": "a private account: all requests for it are refused",

@@ -2,7 +2,8 @@
 
 One rule defines the follow graph in both directions: the k-th follower of X is account (a·k + b) mod P, with a and b
 drawn for X, and P prime. Counting k up lists the followers of X. Inverting the rule shows whether Y follows X. Both
-lists always agree, and no edge is stored.
+lists always agree, and no edge is stored. By this rule an account follows some fifty others. `sandbox_popular` also
+follows one in 25 creators, so that a following list of several pages exists.
 """
 
 from functools import cached_property, lru_cache
@@ -16,6 +17,7 @@ from research_assets.sandbox.world.videos import Video
 from research_assets.sandbox.world.world import World
 
 MAX_RELATIONS = 5000  # followers that the API lists at most (reference §7 #20)
+_POPULAR = list(PANEL).index("sandbox_popular")
 Relation = tuple[int, int]  # time of the follow in Unix seconds, index of the other account
 
 
@@ -38,9 +40,18 @@ class Network:
         span = HORIZON - account.joined
         return account.joined + int(span * ((k + 1) / max(1, account.followers)) ** 0.5)
 
+    def _popular_since(self, account: Account) -> int | None:
+        """Return the time since which `sandbox_popular` follows an account apart from the rule; None if it does not."""
+        draw, (_, inverse, b) = hash_parts(self._seed, account.index, 6), self._coefficients(account.index)
+        in_rule = (_POPULAR - b) * inverse % POPULATION < 4 * account.followers + 10
+        if account.index == _POPULAR or account.index >= CREATORS or draw % 25 or in_rule:
+            return None
+        return account.joined + draw // 25 % (HORIZON - account.joined)
+
     def follower_count(self, account: Account, at: float) -> int:
         """Return the number of all followers of an account at a time, listed or not."""
-        return len(self._draw_indexes(account, at))
+        since = self._popular_since(account)
+        return len(self._draw_indexes(account, at)) + (since is not None and since <= at)
 
     def _draw_indexes(self, account: Account, at: float) -> range:
         if not account.followers or at <= account.joined:
@@ -58,7 +69,11 @@ class Network:
             (self._followed_at(account, k), (a * k + b) % POPULATION)
             for k in reversed(self._draw_indexes(account, at)[-MAX_RELATIONS:])
         ]
-        return [relation for relation in found if relation[1] != account.index]
+        found = [relation for relation in found if relation[1] != account.index]
+        since = self._popular_since(account)
+        if since is None or since > at:
+            return found
+        return sorted([*found, (since, _POPULAR)], key=lambda relation: -relation[0])[:MAX_RELATIONS]
 
     def following(self, account: Account, at: float) -> list[Relation]:
         """Return the accounts that an account follows at a time."""
@@ -69,9 +84,12 @@ class Network:
             if (k := (index - b) * inverse % POPULATION) < max_followers and other != index
         ]
         creators = self._world.accounts.creators
-        found = [
+        found: list[Relation] = [
             (self._followed_at(creators[o], k), o) for o, k in candidates if k in self._draw_indexes(creators[o], at)
         ]
+        if index == _POPULAR:
+            others = ((self._popular_since(creator), creator.index) for creator in creators)
+            found += [(since, other) for since, other in others if since is not None and since <= at]
         return sorted(found, reverse=True)
 
     @cached_property

@@ -87,6 +87,8 @@ class VideoRenderer:
             "favorites_count": count_at_age(video.favorites, age),
             "video_duration": video.duration,
         }
+        if "favourites_count" in fields:
+            record["favourites_count"] = record["favorites_count"]
         if video.music_id:
             record["music_id"] = video.music_id
         return {name: value for name, value in (record | self._extras(video)).items() if name in fields}

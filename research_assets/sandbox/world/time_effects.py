@@ -28,11 +28,15 @@ def age_at_count(final: int, number: int) -> int:
 
 
 def snapshot_time(seed: int, now: float, lag_days: float) -> float:
-    """Return the time of the counts delivered at `now`: 0 to `lag_days` earlier, drawn for each item and UTC day."""
+    """Return the time of the counts delivered at `now`: the newest refresh of the item, 0 to `lag_days` earlier.
+
+    Each item is refreshed at its own constant interval (a tenth of the lag to all of it) and phase. So its counts
+    change in steps, and later counts are never older.
+    """
     if lag_days <= 0:
         return now
-    draw = uniform(seed, int(now // 86400))
-    return now - lag_days * 86400 * draw * draw
+    interval = lag_days * 86400 * (0.1 + 0.9 * uniform(seed, 15))
+    return now - (now - interval * uniform(seed, 16)) % interval
 
 
 def withdrawn_at(seed: int, create_time: int, per_year: float) -> float:
@@ -40,6 +44,6 @@ def withdrawn_at(seed: int, create_time: int, per_year: float) -> float:
     return create_time + time_to_event(per_year, uniform(seed, 11))
 
 
-def visible_from(seed: int, create_time: int, share: float) -> float:
-    """Return the time from which searches find a video; for a share of videos up to 48 hours after publication."""
-    return create_time + 48 * 3600 * uniform(seed, 13) if uniform(seed, 12) < share else create_time
+def visible_from(seed: int, create_time: int, share: float, days: float) -> float:
+    """Return the time from which searches find a video; for a share of videos up to `days` after publication."""
+    return create_time + days * 86400 * uniform(seed, 13) if uniform(seed, 12) < share else create_time

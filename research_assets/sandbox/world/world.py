@@ -9,7 +9,7 @@ from research_assets.sandbox.clock import SandboxClock
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.query import Query
 from research_assets.sandbox.world.accounts import Account, Accounts
-from research_assets.sandbox.world.fixed_volume import FixedVolumeVideos
+from research_assets.sandbox.world.fixed_volume import EFFECTIVE, FixedVolumeVideos
 from research_assets.sandbox.world.ids import DAY, IdLayout
 from research_assets.sandbox.world.randomness import hash_parts, uniform
 from research_assets.sandbox.world.render import VideoRenderer
@@ -52,8 +52,8 @@ class World:
 
     @property
     def typical_volume(self) -> int:
-        """The smallest number of videos of a day."""
-        return self.fixed_volume.count if self.fixed_volume else int(self.config.videos_per_day * 0.7)
+        """A number of videos that most days have at least."""
+        return self.fixed_volume.usual_count if self.fixed_volume else int(self.config.videos_per_day * 0.7)
 
     @property
     def posting_rate(self) -> float:
@@ -63,7 +63,7 @@ class World:
     def posted(self, account: Account, days: Iterable[int]) -> list[Video]:
         """Return an account's videos of some days, by day. With a fixed volume only the first 400 of a day are read."""
         if self.fixed_volume:
-            positions = ((day, index) for day in days for index in range(min(self.fixed_volume.count, 400)))
+            positions = ((day, index) for day in days for index in range(min(self.fixed_volume.count(day), 400)))
             videos = (video for position in positions if (video := self.fixed_volume.at(*position)))
         else:
             videos = (video for day in days for video in self.social.day(day))
@@ -78,42 +78,56 @@ class World:
         first, last = query.start.toordinal() - EPOCH, query.end.toordinal() - EPOCH
         days = [day for day in range(first, min(last, int(at // DAY)) + 1) if day not in skipped]
         found = self._fixed_volume_hits(query, days, at) if self.fixed_volume else self._social_hits(query, days, at)
+        if not self.config.withdrawn_are_hits:
+            found = [video_id for video_id in found if not self._is_withdrawn(video_id, at)]
         found.sort(reverse=True)
         return found
 
     def _social_hits(self, query: Query, days: Iterable[int], at: float) -> list[int]:
-        matches, share, recent = query.predicate(), self.config.fresh_missing, at - 3 * DAY
+        matches = query.predicate()
         return [
             video.id
             for day in days
             for video in self.social.day(day)
-            if matches(video)
-            and (video.create_time <= recent or visible_from(video.seed, video.create_time, share) <= at)
+            if matches(video) and self._is_visible(video.seed, video.create_time, at)
         ]
+
+    def _is_visible(self, seed: int, create_time: int, at: float) -> bool:
+        """Return whether searches find a video at a time."""
+        days = self.config.fresh_missing_days
+        if create_time <= at - days * DAY:
+            return True
+        return visible_from(seed, create_time, self.config.fresh_missing, days) <= at
 
     def _fixed_volume_hits(self, query: Query, days: Sequence[int], at: float) -> list[int]:
         fixed = self.fixed_volume
         assert fixed is not None
+        matches = query.restricted_to(EFFECTIVE).predicate()
         id_conditions = query.conditions("video_id")
-        is_narrow = any(query.conditions(field) for field in ("video_id", "username", "create_date"))
         if id_conditions:
-            ids = [int(value) for value in set(id_conditions[0].values) if fixed.video(int(value))]
-            ids = [video_id for video_id in ids if fixed.layout.video_place(video_id)[0] in days]
+            videos = [fixed.video(int(value)) for value in set(id_conditions[0].values)]
+            ids = [video.id for video in videos if video and video.day in days and matches(video)]
+        elif query.has_condition("create_date", "video_id"):
+            positions = ((day, index) for day in days for index in range(fixed.count(day)))
+            ids = [video.id for position in positions if (video := fixed.at(*position)) and matches(video)]
+        elif query.has_condition(*EFFECTIVE):
+            ids = [video_id for day in days for video_id in fixed.matching(day, matches)]
         else:
             ids = [video_id for day in days for video_id in fixed.ids(day)]
-        if is_narrow:
-            kept = [c for f in ("video_id", "username", "create_date") for c in query.conditions(f)]
-            matches = Query((("and", tuple(kept)),), query.start, query.end).predicate()
-            ids = [video_id for video_id in ids if (video := fixed.video(video_id)) and matches(video)]
-        if days and days[-1] * DAY > at - 3 * DAY:
-            share = self.config.fresh_missing
-            ids = [i for i in ids if visible_from(i, self.published(i), share) <= at]
+        if days and (days[-1] + 1) * DAY > at - self.config.fresh_missing_days * DAY:
+            created = zip(ids, fixed.create_times(ids), strict=True)
+            ids = [video_id for video_id, create_time in created if self._is_visible(video_id, create_time, at)]
         return ids
 
-    def published(self, video_id: int) -> int:
-        """Return the time at which a video was published."""
+    def _is_withdrawn(self, video_id: int, at: float) -> bool:
+        """Return whether a video was withdrawn, by the seed or by a test."""
+        if video_id in self.withdrawn:
+            return True
+        per_year = self.config.withdrawn_per_year
+        if self.fixed_volume:
+            return withdrawn_at(video_id, video_id >> 32, per_year) <= at
         video = self.video(video_id)
-        return video.create_time if video else video_id >> 32
+        return video is not None and withdrawn_at(video.seed, video.create_time, per_year) <= at
 
     def deliverable(self, ids: Sequence[int], at: float) -> list[int]:
         """Return those of the ids that a page delivers at a time, in the same order."""
