@@ -138,7 +138,8 @@ async def run_concurrently(
 ) -> AsyncGenerator[Result, None]:
     """Run queued jobs, at most `max_concurrent` at a time, and yield results as they finish.
 
-    The first job in the queue that `may_start` starts next; without any such job and any running one, the first.
+    The first job in the queue for which `may_start` returns True starts at once; if there is none and no job is
+    running, the first one starts.
     The caller may enqueue more jobs for a result. No new job starts once `should_continue` returns False. When the
     caller stops iterating, running jobs are cancelled and awaited.
     """
@@ -153,8 +154,6 @@ async def run_concurrently(
                 job = jobs[index or 0]
                 del jobs[index or 0]
                 running.add(asyncio.ensure_future(work(job)))
-                # The job begins before the next one is chosen, so that `may_start` knows of it.
-                await asyncio.sleep(0)
             done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 yield task.result()

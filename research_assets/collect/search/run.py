@@ -8,7 +8,7 @@ conclude.py); which open journals are resumed (see resume.py).
 """
 
 from collections import deque
-from collections.abc import AsyncGenerator, Collection, Sequence, Set
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence, Set
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import date
@@ -52,13 +52,21 @@ from research_assets.units.windows import SearchWindow, requests_for_hits
 _API_DOWN = "The API answers no request, not even a canary check:"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _WindowJob:
-    """A window to collect; with the journal and progress of an earlier run, one to resume."""
+    """A window to collect; with the journal of an earlier run, one to resume."""
 
-    window: SearchWindow
+    progress: SearchProgress
     journal: Journal | None = None
-    progress: SearchProgress | None = None
+
+    @property
+    def window(self) -> SearchWindow:
+        """The window of the job."""
+        return self.progress.window
+
+
+def _jobs(windows: Iterable[SearchWindow]) -> list[_WindowJob]:
+    return [_WindowJob(SearchProgress(window)) for window in windows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +100,7 @@ class VideoSearch:
         self._bisect = AccountBisect(self._batches.names, self._batches.answered_windows())
         self._histories: dict[Usernames, SearchHistory] = {}
         self._canary = CanaryProbe(settings, task.study, day_status, self._batches.isolated, self._run)
-        self._running: list[SearchProgress] = []
+        self._running: set[_WindowJob] = set()
         self._held_back: dict[date, list[SearchWindow]] = {}
 
     async def run(self, days: Sequence[date]) -> AsyncGenerator[PartitionResult | Paused, None]:
@@ -104,26 +112,23 @@ class VideoSearch:
             for opened in self._resume_journals(stack, remaining):
                 stack.callback(opened.journal.close)
                 if opened.outcome is None:
-                    jobs.append(_WindowJob(opened.progress.window, opened.journal, opened.progress))
+                    jobs.append(_WindowJob(opened.progress, opened.journal))
                     self._history(opened.progress.window.usernames).record_density(opened.progress)
                     continue
                 ended = await self._conclude(self._session(opened), opened.outcome, opened.reason)
                 for day_result in take_results(ended.attempts, remaining, self._batches.requests):
                     yield day_result
-            jobs.extend(_WindowJob(window) for window in self._plan(remaining, [job.window for job in jobs]))
+            jobs.extend(_jobs(self._plan(remaining, [job.window for job in jobs])))
             self._declare_demand(jobs)
             results = run_concurrently(
                 jobs, self._run_window, settings.concurrency, lambda: self._run.may_continue, self._may_open
             )
             async with aclosing(results):
                 async for result in results:
-                    jobs.extendleft(_WindowJob(window) for window in reversed(result.next))
-                    jobs.extend(_WindowJob(window) for window in result.later)
-                    unfinished = [progress.window for progress in self._running] + [job.window for job in jobs]
-                    jobs.extend(
-                        _WindowJob(window)
-                        for window in self._bisect.next_windows(unfinished, self._batches.dead.keys())
-                    )
+                    jobs.extendleft(reversed(_jobs(result.next)))
+                    jobs.extend(_jobs(result.later))
+                    unfinished = [job.window for job in (*self._running, *jobs)]
+                    jobs.extend(_jobs(self._bisect.next_windows(unfinished, self._batches.dead.keys())))
                     if self._run.may_continue:
                         self._declare_demand(jobs)
                     for day_result in take_results(result.attempts, remaining, self._batches.requests):
@@ -209,22 +214,29 @@ class VideoSearch:
 
         While nothing is known about the density of a query, one search shows it.
         """
-        if not self._running or job.window.usernames:
-            return True
-        committed = [self._rest_requests(progress) for progress in self._running]
-        needed = self._rest_requests(job.progress or SearchProgress(job.window))
-        if needed is None:
-            return False
-        return needed <= self._available(job.window.last) - sum(n or 0 for n in committed)
+        opens = not self._running or bool(job.window.usernames)
+        if not opens:
+            committed = sum(self._rest_requests(other.progress) or 0 for other in self._running)
+            needed = self._rest_requests(job.progress)
+            opens = needed is not None and needed <= self._available(job.window.last) - committed
+        if opens:
+            self._running.add(job)
+        return opens
 
     def _declare_demand(self, jobs: Collection[_WindowJob]) -> None:
         """Declare the estimated requests of this run in the ledger, so that studies can share the day's quota."""
-        progresses = (*self._running, *(job.progress or SearchProgress(job.window) for job in jobs))
-        n_requests = sum(self._rest_requests(progress) or 1 for progress in progresses)
+        n_requests = sum(self._rest_requests(job.progress) or 1 for job in (*self._running, *jobs))
         self._context.ledger.declare_demand(self._study.name, self._study.quota_weight, n_requests, pool=POOL)
 
     async def _run_window(self, job: _WindowJob) -> _WindowResult:
-        window, settings, run = job.window, self._context.settings, self._run
+        self._running.add(job)
+        try:
+            return await self._collect_window(job)
+        finally:
+            self._running.discard(job)
+
+    async def _collect_window(self, job: _WindowJob) -> _WindowResult:
+        progress, window, settings, run = job.progress, job.window, self._context.settings, self._run
         history = self._history(window.usernames)
         if job.journal is None and not window.bisect_exhausted:
             narrower = history.narrow(window, self._batches.dead.keys(), self._available(window.last))
@@ -233,13 +245,9 @@ class VideoSearch:
         due = not is_backfill(self._study, "videos", window.last, self._context.clock.now())
         if run.backfill_stop is not None and not due:
             return _WindowResult()
-        progress = job.progress or SearchProgress(window)
         if progress.pages:
             self._bisect.record_answer(window, progress.doubt)
-        with ExitStack() as stack:
-            self._running.append(progress)
-            stack.callback(self._running.remove, progress)
-            journal = stack.enter_context(job.journal or create_journal(self._task, self._context, window))
+        with job.journal or create_journal(self._task, self._context, window) as journal:
             session = Session(run, journal, progress, str(window))
             pager = SearchPager(
                 session,
