@@ -26,6 +26,7 @@ from research_assets_tests.conftest import FakeClock
 
 QUERY = {"and": ({"operation": "EQ", "field_name": "hashtag_name", "field_values": ["gardening"]},)}
 START = date(2026, 2, 1)
+TASK_OPTIONS = ("recollect", "retry_now", "canary_check", "budget")
 
 
 def study(name: str = "garden", **changes: Any) -> StudySpec:
@@ -67,7 +68,7 @@ class CollectorHarness:
         self, entity: str, partitions: Sequence[date], spec: StudySpec | None = None, **options: Any
     ) -> tuple[dict[date, PartitionResult], Paused | None]:
         """Collect; return the results by partition, and the pause if there was one."""
-        modes = {name: options.pop(name) for name in ("recollect", "retry_now", "canary_check") if name in options}
+        modes = {name: options.pop(name) for name in TASK_OPTIONS if name in options}
         task = CollectionTask(spec or study(), entity, tuple(partitions), **modes)
         finished: dict[date, PartitionResult] = {}
         pause = None
