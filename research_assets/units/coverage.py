@@ -242,6 +242,12 @@ def count_states(states: Iterable[str]) -> dict[str, int]:
     return counts
 
 
+def join_sentences(*texts: str | None) -> str | None:
+    """Return the texts as sentences, each with a capital letter and a full stop; None if there are none."""
+    sentences = [f"{text[0].upper()}{text[1:]}" for one in texts if one and (text := one.strip())]
+    return " ".join(one if one.endswith((".", "!", "?")) else f"{one}." for one in sentences) or None
+
+
 def format_utc(time: datetime) -> str:
     """Return a time as text: `2026-02-01 00:00 UTC`."""
     return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from research_assets.collect.search.bisect import QUARANTINE_FAILURES
 from research_assets.collect.search.canary import CanaryResult
 from research_assets.collect.search.progress import SearchProgress, WindowOutcome
-from research_assets.units.coverage import Attempt, UnitState, UnitStatus, backoff_until
+from research_assets.units.coverage import Attempt, UnitState, UnitStatus, backoff_until, join_sentences
 from research_assets.units.windows import (
     ONE_DAY,
     SearchWindow,
@@ -232,18 +232,21 @@ class SearchEvaluator:
         attempts, unconfirmed = [], []
         for attempt in progress.day_attempts(capture):
             day = attempt.partition
+            rejected = progress.rejected_text(day)
             decision: StateDecision = ("complete", low_volume.get(day), None)
             if day not in complete:
                 decision = self._incomplete(day, outcome, reason, now, has_replacement=has_replacement)
             elif day in doubts and not progress.window.is_recheck and canary != "none":
-                decision = ("partial", f"{doubts[day].reason} A second request checks it.", None)
+                decision = ("partial", join_sentences(doubts[day].reason, "A second request checks it."), None)
                 unconfirmed.append(day)
             elif day in doubts:
                 decision = self._decide_empty_day(day, doubts[day], now, canary)
             elif day in low_volume and canary == "none":
                 decision = self._suspicious(day, f"{low_volume[day]} {_CANARY_NOT_FOUND}", now)
             state, state_reason, next_try = decision
-            attempts.append(replace(attempt, state=state, reason=state_reason, next_try=next_try))
+            attempts.append(
+                replace(attempt, state=state, reason=join_sentences(state_reason, rejected), next_try=next_try)
+            )
         template = replace(progress.window, n_failures=0, is_recheck=True)
         return attempts, [replace(template, first=first, last=last) for first, last in date_ranges(unconfirmed)]
 
@@ -251,7 +254,7 @@ class SearchEvaluator:
         self, day: date, outcome: WindowOutcome, reason: str | None, now: datetime, *, has_replacement: bool
     ) -> StateDecision:
         if has_replacement:
-            return "partial", f"{reason} The rest is requested in other windows.", None
+            return "partial", join_sentences(reason, "The rest is requested in other windows."), None
         if outcome in ("dropped", "changed"):
             return "partial", reason, None
         if outcome == "doubtful":

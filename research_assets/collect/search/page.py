@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from research_assets.clock import midnight
+from research_assets.collect.rejections import NO_USABLE_ROW, rejection_facts
 from research_assets.collect.search.progress import SearchProgress
 from research_assets.tiktok.client import ResponsePage
 from research_assets.tiktok.ids import upload_time, video_id_of
@@ -45,6 +46,7 @@ def answer_facts(page: ResponsePage, now: datetime) -> dict[str, Any]:
         "status": page.status,
         "log_id": page.log_id,
         "rows": len(page.rows),
+        "rejected": rejection_facts(page),
         "cursor": page.cursor,
         "has_more": page.has_more,
         "search_id": page.search_id,
@@ -64,8 +66,8 @@ def page_facts(page: ResponsePage, progress: SearchProgress, now: datetime, page
         has_more = True
     if has_more and (after is None or after <= before):
         # The cursor counts raw hits, and a page advances it by its max_count; a page without a video advances it by 0.
-        after = before + page_size if ids else progress.cursor
-    advance = max(len(page.rows), (after or before) - before)
+        after = before + page_size if page.offered else progress.cursor
+    advance = max(page.offered, (after or before) - before)
     has_uppercase = any(str(row.get("region_code", "")).isupper() for row in page.rows)
     inside = {day: count for day, count in days.items() if progress.window.first <= day <= progress.window.last}
     n_outside = len(ids) - sum(inside.values())
@@ -74,6 +76,7 @@ def page_facts(page: ResponsePage, progress: SearchProgress, now: datetime, page
         "partition": None,
         "context": {},
         **answer_facts(page, now),
+        "rejected": _rejections_by_day(page, progress),
         "cursor": after,
         "has_more": has_more,
         "search_id": page.search_id or progress.search_id,
@@ -82,7 +85,7 @@ def page_facts(page: ResponsePage, progress: SearchProgress, now: datetime, page
         "kept": {day.isoformat(): count for day, count in inside.items()},
         "n_outside_window": n_outside,
         "asked": page_size,
-        "offered": min(advance, max(page_size, len(page.rows))),
+        "offered": min(advance, max(page_size, page.offered)),
         "has_uppercase_regions": has_uppercase,
         "distrust_reason": _distrust_reason(
             page,
@@ -109,15 +112,15 @@ def _distrust_reason(
     page_size: int,
 ) -> str | None:
     """Return the reason why a page does not continue this search (reference §7 #6, #7, #9); None if it does."""
-    if len(ids) < len(page.rows):
-        return "a page has a row without an id"
+    if page.offered and not page.rows:
+        return NO_USABLE_ROW
     if any(later >= earlier for earlier, later in pairwise(ids)):
         return "the ids of a page do not decrease"
     if progress.lowest_id is not None and ids and ids[0] >= progress.lowest_id:
         return "a page starts above the lowest id of the page before it"
     if n_outside * 2 > len(ids):
         return "most videos of a page are outside the window"
-    if hits > max(page_size, len(page.rows)):
+    if hits > max(page_size, page.offered):
         return f"the cursor advanced by {hits} although {page_size} rows were requested"
     if _is_older_search(page.search_id, progress.search_id):
         return "the search was replaced by an older one"
@@ -130,6 +133,28 @@ def _distrust_reason(
     if has_more and not ids and progress.n_empty_pages + 1 >= MAX_EMPTY_PAGES:
         return f"{MAX_EMPTY_PAGES} empty pages in a row although has_more was true"
     return None
+
+
+def _rejections_by_day(page: ResponsePage, progress: SearchProgress) -> list[dict[str, Any]]:
+    """Return the rejected elements and values of a page, each with the day of its search that it belongs to.
+
+    Pages are in descending order, so an element without a usable id or time has the day of the row before it.
+    """
+    facts = rejection_facts(page)
+    if not facts:
+        return []
+    window, rows = progress.window, iter(page.rows)
+    whole = {fact["position"] for fact in facts if fact["field"] is None}
+    days, day = [], progress.reached_day
+    for position in range(page.offered):
+        if position not in whole:
+            row = next(rows)
+            day = min(max(_day(video_id_of(row) or 0, row), window.first), window.last)
+        days.append(day)
+    return [
+        {**fact, "partition": (days[fact["position"]] if fact["position"] is not None else day).isoformat()}
+        for fact in facts
+    ]
 
 
 def _is_older_search(search_id: str | None, previous: str | None) -> bool:

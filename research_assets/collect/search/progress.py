@@ -12,6 +12,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from research_assets.clock import midnight
+from research_assets.collect.rejections import describe_rejections
 from research_assets.tiktok.ids import upload_time
 from research_assets.units.coverage import Attempt, attempt_from_event
 from research_assets.units.windows import ONE_DAY, SearchWindow, apportion
@@ -27,7 +28,10 @@ id was rejected in every attempt), `doubtful` (pages of another search), `wide` 
 
 @dataclass(slots=True)
 class SearchProgress:
-    """Position, counts and outcome of a window. `asked`, `offered` and `kept` are raw hits and rows by day."""
+    """Position, counts and outcome of a window. `asked`, `offered` and `kept` are raw hits and rows by day.
+
+    `rejected` are the elements and values that cannot be used, by day and reason.
+    """
 
     window: SearchWindow
     pages: int = 0
@@ -48,6 +52,7 @@ class SearchProgress:
     kept: Counter[date] = field(default_factory=Counter)
     offered: Counter[date] = field(default_factory=Counter)
     asked: Counter[date] = field(default_factory=Counter)
+    rejected: Counter[tuple[date, str]] = field(default_factory=Counter)
     outcome: WindowOutcome | None = None
     reason: str | None = None
     recorded_attempts: dict[tuple[str, date], Attempt] = field(default_factory=dict)
@@ -83,9 +88,14 @@ class SearchProgress:
         self.n_outside_window += event["n_outside_window"]
         kept = {date.fromisoformat(day): count for day, count in event["kept"].items()}
         self.kept.update(kept)
+        self.rejected.update((date.fromisoformat(one["partition"]), one["reason"]) for one in event["rejected"])
         weights = kept or {self.reached_day: 1}
         self.offered.update(apportion(event["offered"], weights))
         self.asked.update(apportion(event["asked"], weights))
+
+    def rejected_text(self, day: date) -> str | None:
+        """Return the sentences about the rejected elements and values of a day; None if there are none."""
+        return describe_rejections({reason: count for (of, reason), count in self.rejected.items() if of == day})
 
     @property
     def reached_day(self) -> date:
