@@ -50,11 +50,16 @@ def probe_days(study: StudySpec, now: datetime) -> tuple[date, ...]:
 async def probe(
     study: StudySpec, days: Sequence[date], max_requests: int, context: CollectorContext
 ) -> AsyncIterator[PartitionResult | Paused]:
-    """Collect the days one by one with at most `max_requests` requests in all, and yield their results."""
+    """Collect the days one by one with at most `max_requests` requests in all, and yield their results.
+
+    A person starts a probe, so suspicious days are requested before their next try is due.
+    """
     budget = RunBudget(context.settings, context.clock, max_requests)
     try:
         for day in days:
-            async for result in collect(CollectionTask(study, "videos", (day,)), replace(context, ledger=budget)):
+            async for result in collect(
+                CollectionTask(study, "videos", (day,), retry_now=True), replace(context, ledger=budget)
+            ):
                 yield result
                 if isinstance(result, Paused):
                     return
