@@ -361,7 +361,12 @@ COVERAGE: tuple[Field, ...] = (
     ),
     Field("first_at", "TIMESTAMPTZ", "Time of the first request of this attempt (UTC)", "collect", unit="UTC"),
     Field("last_at", "TIMESTAMPTZ", "Time of the last request of this attempt (UTC)", "collect", unit="UTC"),
-    Field("reason", "VARCHAR", "Reason why the unit is not complete, as text", "collect"),
+    Field(
+        "reason",
+        "VARCHAR",
+        "Reason why the unit is not complete, or what a complete unit lacks (such as rejected rows), as text",
+        "collect",
+    ),
     Field("next_try", "TIMESTAMPTZ", "Time of the next try (UTC); null if none is planned", "collect", unit="UTC"),
     Field("capture", "VARCHAR", "Id of the capture that contains the pages", "collect"),
 )
@@ -391,6 +396,28 @@ REQUESTS: tuple[Field, ...] = (
 """Columns of raw/requests: one row per reserved request. `day` is the UTC quota day, `study` the requesting study."""
 
 
+REJECTED: tuple[Field, ...] = (
+    Field("entity", "VARCHAR", "Collected entity", "collect"),
+    Field("partition", "DATE", "Partition of the asset that the unit belongs to", "collect"),
+    Field("unit", "VARCHAR", "Unit whose list contains the element: day, video id, comment id or username", "collect"),
+    Field(
+        "position",
+        "BIGINT",
+        "Position of the element on its page, from 0; in a list of a video or an account, on the list",
+        "collect",
+    ),
+    Field("field", "VARCHAR", "Name of the rejected value; null if the whole element was rejected", "collect"),
+    Field("reason", "VARCHAR", "Reason of the rejection, such as `not an object` or `no id`", "collect"),
+    Field("value", "JSON", "Element or value as delivered; text that is not JSON as a string", "collect"),
+    Field("observed_at", "TIMESTAMPTZ", "Arrival time of the page (UTC)", "capture", unit="UTC"),
+    Field("capture", "VARCHAR", "Id of the capture that contains the page", "capture"),
+)
+"""Columns of raw/rejected: one row per element or value that cannot be used.
+
+`day` is the UTC day of the capture's first page.
+"""
+
+
 def table_columns(entity: Entity) -> tuple[Field, ...]:
     """Return the columns of the raw table of an entity in order: API fields, request context, capture columns."""
     return (*entity.fields, *entity.context, *CAPTURE_COLUMNS)
@@ -399,7 +426,12 @@ def table_columns(entity: Entity) -> tuple[Field, ...]:
 def raw_tables() -> dict[str, tuple[Field, ...]]:
     """Return the columns of every raw table by name, without `study` and `day`, which are folder names."""
     tables = {name: table_columns(entity) for name, entity in ENTITIES.items()}
-    return tables | {"coverage": COVERAGE, "expected_units": EXPECTED_UNITS, "requests": REQUESTS}
+    return tables | {
+        "coverage": COVERAGE,
+        "expected_units": EXPECTED_UNITS,
+        "rejected": REJECTED,
+        "requests": REQUESTS,
+    }
 
 
 def column_definitions(columns: Iterable[Field]) -> str:

@@ -1,9 +1,9 @@
 """The rules that the rows and units of a collected entity must meet, as data: a name, a description, SQL and advice.
 
-The SQL of a rule selects the rows that fail it. It reads three views: `rows_held`, the rows of one entity of one study
-with all columns of the registry and `day`; `units`, the current attempt of each unit; and `canaries`, the newest
-attempt at each canary. Not here: how rules run and what their results say (see runner.py), and Dagster's checks (see
-`checks/__init__.py`).
+The SQL of a rule selects the rows that fail it. It reads four views: `rows_held`, the rows of one entity of one study
+with all columns of the registry and `day`; `units`, the current attempt of each unit; `canaries`, the newest attempt at
+each canary; and `rejected`, the elements and values of pages that cannot be used. Not here: how rules run and what
+their results say (see runner.py), and Dagster's checks (see `checks/__init__.py`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,12 @@ from typing import Any, Literal
 from research_assets.fields import ENTITIES
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.study.spec import QueryGroups, StudySpec
-from research_assets.units.coverage import SETTLED_SQL
+from research_assets.units.coverage import (
+    DAYS_WITHOUT_VIDEOS_SQL,
+    NO_VIDEO_FOUND_ADVICE,
+    NO_VIDEO_FOUND_SQL,
+    SETTLED_SQL,
+)
 
 IS_OPEN_SQL = f"state not in {SETTLED_SQL} and state <> 'too_fresh'"
 """SQL condition for units that need more work. Settled units are final for now, and units that are too fresh are
@@ -42,7 +47,7 @@ class CheckRule:
     description: str
     sql: str
     advice: str
-    table: Literal["rows_held", "units", "canaries"] = "rows_held"
+    table: Literal["rows_held", "units", "canaries", "rejected"] = "rows_held"
     blocking: bool = False
     summary_sql: str | None = None
 
@@ -61,6 +66,7 @@ def _rules(study: StudySpec, entity: str) -> Iterator[CheckRule]:
     if entity == "videos":
         yield _VIDEOS_IN_ONE_PARTITION
         yield _VIEWS_DO_NOT_DECREASE
+        yield QUERY_FINDS_ANYTHING
         yield CANARIES_FOUND
     mismatch_sql = violated_condition_sql(study.query) if entity == "videos" else _MISMATCH_SQL.get(entity)
     if mismatch_sql:
@@ -69,6 +75,7 @@ def _rules(study: StudySpec, entity: str) -> Iterator[CheckRule]:
         yield _counts_are_plausible(entity)
     if entity in VOLUME_RULES:
         yield VOLUME_RULES[entity]
+    yield _NO_REJECTED_ROWS
     yield NO_UNKNOWN_FIELDS
     if fields := study.fields.get(entity, ENTITIES[entity].requested):
         yield requested_fields_present(tuple(fields))
@@ -326,6 +333,31 @@ VOLUME_RULES = {
     **dict.fromkeys(("followers", "following", *_VIDEO_LISTS), _LIST_VOLUME),
 }
 """The rule for the volume, by entity."""
+
+QUERY_FINDS_ANYTHING = CheckRule(
+    "query_finds_anything",
+    "The study's query has found at least one video, or no day was searched yet.",
+    f"""
+    select {DAYS_WITHOUT_VIDEOS_SQL} as "days without a video", min("partition") as "first day",
+        max("partition") as "last day", sum(requests) as requests
+    from units where unit_kind = 'day' having {NO_VIDEO_FOUND_SQL}
+    """,
+    "No video was ever found for this query, so its empty days prove nothing and stay suspicious. "
+    + NO_VIDEO_FOUND_ADVICE,
+    table="units",
+)
+
+_NO_REJECTED_ROWS = CheckRule(
+    "no_rejected_rows",
+    "Every element that the API returned is a usable row: an object with a valid key and JSON values.",
+    """
+    select reason, field, count(*) as rejected, min(unit) as "unit (example)", max(observed_at) as last_seen
+    from rejected group by reason, field order by rejected desc, reason, field
+    """,
+    "The other rows of these pages were kept, and the reason of each unit counts its rejected rows. The elements are "
+    "in the raw table `rejected` as delivered. " + RECOLLECT_ADVICE,
+    table="rejected",
+)
 
 NO_UNKNOWN_FIELDS = CheckRule(
     "no_unknown_fields",

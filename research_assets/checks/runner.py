@@ -12,7 +12,7 @@ import dagster as dg
 import duckdb
 
 from research_assets.checks.rules import CheckRule
-from research_assets.fields import COVERAGE, ENTITIES, column_definitions, table_columns
+from research_assets.fields import COVERAGE, ENTITIES, REJECTED, column_definitions, table_columns
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.units.coverage import CURRENT_ATTEMPT_ORDER
 
@@ -23,6 +23,7 @@ _MAX_CELL_CHARACTERS = 60
 _MAX_ATTEMPTS = 3
 
 _UNIT_VIEWS = """
+create or replace temp view rejected as select * exclude (study, day) from all_rejected where entity = {entity};
 create or replace temp view canaries as select * exclude (study, day) from all_units
 where entity = {entity} and unit_kind = 'canary'
 qualify row_number() over (partition by unit order by last_at desc, capture desc) = 1;
@@ -117,10 +118,11 @@ def _read_summary(connection: duckdb.DuckDBPyConnection, rule: CheckRule) -> dic
 
 
 def _create_views(connection: duckdb.DuckDBPyConnection, raw: Path, study: str, entity: str) -> None:
-    """Create the views `rows_held`, `units` and `canaries` over the present files. Columns without data are null."""
+    """Create the views that rules read over the present files. Columns without data are null."""
     for view, table, columns in (
         ("rows_held", entity, table_columns(ENTITIES[entity])),
         ("all_units", "coverage", COVERAGE),
+        ("all_rejected", "rejected", REJECTED),
     ):
         definitions = column_definitions(columns)
         connection.execute(f"create or replace temp table empty_{view} (study varchar, {definitions}, day date)")

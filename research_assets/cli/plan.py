@@ -29,7 +29,7 @@ MAX_PROBE_REQUESTS = 15
 @click.option(
     "--probe",
     is_flag=True,
-    help=f"Collect up to 3 days of each study without data. Sends at most {MAX_PROBE_REQUESTS} requests per study.",
+    help=f"Collect up to 3 days of each study without videos. Sends at most {MAX_PROBE_REQUESTS} requests per study.",
 )
 @click.option("--yes", is_flag=True, help="Send the probe's requests without a confirmation prompt.")
 def command(studies: tuple[str, ...], by_partition: bool, probe: bool, yes: bool) -> None:
@@ -57,7 +57,9 @@ def command(studies: tuple[str, ...], by_partition: bool, probe: bool, yes: bool
         clock = _clock(settings)
         inputs = _inputs(settings, chosen, clock)
         if probe:
-            _probe(console, settings, [study for study in chosen if not inputs.hits_per_day[study.name]], yes)
+            _probe(
+                console, settings, [study for study in chosen if not any(inputs.hits_per_day[study.name].values())], yes
+            )
             inputs = _inputs(settings, chosen, clock)
         _show(console, settings, inputs, clock.now(), by_partition)
 
@@ -91,7 +93,9 @@ def _show(
 
     from rich.table import Table
 
+    from research_assets.cli.status import print_studies_without_videos
     from research_assets.planning.forecast import add_recurring, forecast, forecast_canary_checks
+    from research_assets.units.coverage import read_days_without_videos
     from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
 
     lines = add_recurring(
@@ -130,8 +134,10 @@ def _show(
     ]
     if reasons:
         console.print(f"`or more` marks a lower bound. Not counted yet:\n  {'; '.join(reasons)}.")
+    found_nothing = {name: days for name, days in read_days_without_videos(settings.raw).items() if name in names}
+    print_studies_without_videos(console, found_nothing)
     for study in inputs.studies:
-        if not inputs.hits_per_day[study.name]:
+        if not inputs.hits_per_day[study.name] and study.name not in found_nothing:
             console.print(
                 f"\n{study.name}: no data yet, so the number of videos per day is unknown.\n"
                 f"The figures are lower bounds. For an estimate run:\n  research-assets plan {study.name} --probe"
@@ -184,6 +190,7 @@ def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpe
 
     from research_assets.collect.probe import probe, probe_days
     from research_assets.collect.types import Paused
+    from research_assets.planning.messages import pluralize
     from research_assets.quota.ledger import read_pools
     from research_assets.resources import CollectorResource
 
@@ -191,7 +198,7 @@ def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpe
     clock = collector.server_clock()
     days_by_study = {study.name: days for study in studies if (days := probe_days(study, clock.now()))}
     if not days_by_study:
-        console.print("No probe is needed: each study has data, or none of its days has settled yet.\n")
+        console.print("No probe is needed: each study has videos, or none of its days has settled yet.\n")
         return
     pools, _ = read_pools(settings, clock)
     n_days = sum(len(days) for days in days_by_study.values())
@@ -205,6 +212,7 @@ def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpe
         click.confirm("Send these requests?", abort=True)
 
     async def probe_study(study: "StudySpec") -> None:
+        hits, requests, n_days = 0, 0.0, 0
         async with collector.open() as context:
             async for result in probe(study, days_by_study[study.name], MAX_PROBE_REQUESTS, context):
                 if isinstance(result, Paused):
@@ -214,7 +222,13 @@ def _probe(console: "Console", settings: "Settings", studies: "Sequence[StudySpe
                         "collection resumes there."
                     )
                 else:
+                    hits, requests, n_days = hits + result.offered, requests + result.requests, n_days + 1
                     console.print(f"{study.name} {result.partition}: {result.offered:,} videos, {result.state}")
+        if n_days:
+            found = pluralize(hits, "video") if hits else "no video was found for this query"
+            console.print(
+                f"{study.name}, {pluralize(n_days, 'day')}: {found}; {pluralize(round(requests), 'request')}."
+            )
 
     for study in studies:
         if study.name in days_by_study:

@@ -13,7 +13,7 @@ import click
 from research_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import date
 
     from rich.console import Console
@@ -52,6 +52,7 @@ def command() -> None:
     from research_assets.planning.coverage_summary import LEGEND, read_state_counts
     from research_assets.quota.ledger import read_pools
     from research_assets.quota.server_time import server_clock_or_local
+    from research_assets.units.coverage import read_days_without_videos
 
     settings = data_settings()
     clock = server_clock_or_local(settings, SystemClock())
@@ -68,6 +69,7 @@ def command() -> None:
         console.print(_wrap_legend(LEGEND, console.width))
         if open_counts := [count for count in counts if count.state in OPEN_STATES]:
             _print_open_units(console, open_counts)
+        print_studies_without_videos(console, read_days_without_videos(settings.raw))
     else:
         console.print("\nNo data collected yet. Start with: make ui\nEstimate the cost with: research-assets plan")
     if failures := _failures(settings):
@@ -219,6 +221,17 @@ def _print_open_units(console: "Console", counts: "Iterable[StateCount]") -> Non
     console.print(table)
     for reason, position in reasons.items():
         console.print(fill(f"({position}) {reason}", console.width, subsequent_indent="    "), markup=False)
+
+
+def print_studies_without_videos(console: "Console", days: "Mapping[str, int]") -> None:
+    """Print for each study whether no video was ever found. `days` are the searched days of such studies."""
+    from research_assets.planning.messages import pluralize
+    from research_assets.units.coverage import NO_VIDEO_FOUND, NO_VIDEO_FOUND_ADVICE
+
+    for study, number in days.items():
+        text = f"{study}: {NO_VIDEO_FOUND} Searched: {pluralize(number, 'day')}. "
+        text += NO_VIDEO_FOUND_ADVICE.replace("STUDY", study)
+        console.print(f"\n{fill(text, console.width, break_on_hyphens=False)}", markup=False)
 
 
 def _failure_table(failures: "Sequence[tuple[datetime, str, str]]") -> "Table":

@@ -28,10 +28,14 @@ def probe_days(study: StudySpec, now: datetime) -> tuple[date, ...]:
 async def probe(
     study: StudySpec, days: Sequence[date], max_requests: int, context: CollectorContext
 ) -> AsyncIterator[PartitionResult | Paused]:
-    """Collect the days one by one with at most `max_requests` requests in all, and yield their results."""
+    """Collect the days one by one with at most `max_requests` requests in all, and yield their results.
+
+    A person starts a probe, so suspicious days are requested before their next try is due.
+    """
     budget = RequestBudget(max_requests)
     for day in days:
-        async for result in collect(CollectionTask(study, "videos", (day,), budget=budget), context):
+        task = CollectionTask(study, "videos", (day,), retry_now=True, budget=budget)
+        async for result in collect(task, context):
             yield result
             if isinstance(result, Paused):
                 return

@@ -129,6 +129,15 @@ def _videos(data: ReportData) -> str:
     if not days.last_at:
         return "No day had been requested when this report was written."
     n_complete = _n_complete(data, "videos", "day")
+    n_searched = n_complete + sum(
+        group.units for group in data.units if (group.kind, group.state) == ("day", "suspicious")
+    )
+    if n_searched and not days.offered and not overall.videos:
+        return (
+            f"No video was found for this query: the API reported no matching video on any of the "
+            f"{pluralize(n_searched, 'searched day')}. Empty responses do not show whether the query matches no public "
+            "video or was not answered."
+        )
     not_returned = days.offered - days.kept
     difference = (
         f" The other {format_number(not_returned)} ({format_share(not_returned, days.offered)}) "

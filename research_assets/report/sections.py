@@ -33,7 +33,7 @@ from research_assets.report.formatting import (
     unit_label,
     was_were,
 )
-from research_assets.units.coverage import SETTLED, worst_state
+from research_assets.units.coverage import NO_VIDEO_FOUND, SETTLED, worst_state
 
 MAX_MISSING_ROWS = 100
 """Maximum number of reasons in the table of missing units; the most frequent are shown."""
@@ -95,6 +95,9 @@ def _volume_sentences(days: Sequence[StudyDay]) -> list[str]:
         else "Every day is complete."
     )
     sentences = [f"{total} {complete} A video belongs to the day on which it was published (UTC)."]
+    searched = [day for day in days if day.state in ("complete", "suspicious")]
+    if searched and not any(day.videos or day.offered for day in days):
+        sentences.insert(0, f"{NO_VIDEO_FOUND} {pluralize(len(searched), 'day')} {was_were(len(searched))} searched.")
     if counted := [day for day in days if day.state == "complete" and day.videos]:
         most, least = max(counted, key=lambda day: day.videos), min(counted, key=lambda day: day.videos)
         mean = sum(day.videos for day in counted) / len(counted)

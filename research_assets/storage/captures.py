@@ -65,10 +65,11 @@ class DamagedCapture(CaptureError):
 class Manifest:
     """Contents of a sealed capture. Times are ISO 8601 in UTC; sizes are in bytes.
 
-    `requests` counts pages and failed requests. `unknown` contains the names of fields that the registry does not
-    define. `longest` is the length of the longest line, `plain_size` the size before compression, and `nul` is true if
-    a response contains an escaped NUL character; the raw writer chooses its method by them. `path` is the sealed file;
-    it is not part of the JSON.
+    `requests` counts pages and failed requests. `rejected` is the number of elements and values that cannot be used,
+    `repeated` that of rows that an earlier page or capture of the same search already has.
+    `unknown` contains the names of fields that the registry does not define. `longest` is the length of the longest
+    line, `plain_size` the size before compression, and `nul` is true if a response contains an escaped NUL character;
+    the raw writer chooses its method by them. `path` is the sealed file; it is not part of the JSON.
     """
 
     path: Path
@@ -84,6 +85,8 @@ class Manifest:
     rows: int
     requests: int
     units: int
+    rejected: int
+    repeated: int
     unknown: tuple[str, ...]
     first_at: str | None
     last_at: str | None
@@ -221,6 +224,8 @@ class CaptureTotals:
     rows: int = 0
     requests: int = 0
     units: int = 0
+    rejected: int = 0
+    repeated: int = 0
     longest: int = 0
     nul: bool = False
     first_at: str | None = None
@@ -235,6 +240,8 @@ class CaptureTotals:
             self.pages += 1
             self.requests += 1
             self.rows += event.get("rows") or 0
+            self.rejected += len(event.get("rejected") or ())
+            self.repeated += event.get("n_repeated") or 0
             self.nul = self.nul or b"\\u0000" in line
             if observed_at := event.get("observed_at"):
                 text = observed_at.isoformat() if isinstance(observed_at, datetime) else str(observed_at)
@@ -448,7 +455,10 @@ class Journal:
         return {
             **{key: self.start[key] for key in start_keys},
             "software": _software_version(),
-            **{key: totals[key] for key in ("pages", "rows", "requests", "units", "first_at", "last_at", "nul")},
+            **{
+                key: totals[key]
+                for key in ("pages", "rows", "requests", "units", "rejected", "repeated", "first_at", "last_at", "nul")
+            },
             "unknown": sorted(self._unknown)[:_MAX_UNKNOWN_FIELDS],
             "longest": self._totals.longest,
             "plain_size": self._totals.size,

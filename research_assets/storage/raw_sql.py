@@ -19,6 +19,9 @@ from research_assets.tiktok.endpoints import BY_ENTITY
 DAY_COLUMN = "_day"
 """Temporary column with the day of a row, for entities whose columns do not determine it."""
 
+_REJECTION = {"position": "BIGINT", "field": "VARCHAR", "reason": "VARCHAR", "text": "VARCHAR"}
+"""Columns of a rejection in the facts of a page (see tiktok/pages.py)."""
+
 _MAX_UNKNOWN_COLUMNS = 50
 _LAST_SECOND = 253_402_300_799
 _POINTER = "'/' || replace(replace(k, '~', '~0'), '/', '~1')"
@@ -122,14 +125,51 @@ def lenient_rows(
         f"json_extract(r, {_POINTER})::VARCHAR)"
     )
     unknown = (
-        "CASE WHEN r NOT LIKE '{%' THEN '{\"\":' || r::VARCHAR || '}' ELSE "
         f"nullif('{{' || array_to_string(list_filter([{misfits}] || {others}, lambda e: e IS NOT NULL), ',') || '}}', "
-        "'{}') END::JSON"
+        "'{}')::JSON"
     )
     values = {field.name: _value(field, raw[field.name], fits[field.name], structures) for field in entity.fields}
     cleaned = f"(SELECT * REPLACE ({clean} AS r) FROM {records})"
     source = f"(SELECT *, struct_pack({members}) AS raw FROM (SELECT *, {parts} AS part FROM {cleaned}))"
     return _rows(entity, manifest, source, values, unknown, with_day)
+
+
+def rejected_elements(entity: Entity, manifest: Manifest) -> str:
+    """Return a query for the rejected elements and values of a capture in the columns of the raw table `rejected`."""
+    endpoint = BY_ENTITY[entity.name]
+    if endpoint.flat:
+        data, records = "JSON", "[answer.data]"
+    else:
+        data = _struct(dict.fromkeys(endpoint.payload_keys, "JSON[]"))
+        records = _coalesce([f"answer.data.{sql_identifier(key)}" for key in endpoint.payload_keys])
+    columns = {
+        "event": "VARCHAR",
+        "partition": "VARCHAR",
+        "unit": "VARCHAR",
+        "observed_at": "TIMESTAMPTZ",
+        "context": _struct({"position": "BIGINT"}),
+        "rejected": f"{_struct(_REJECTION | {'partition': 'VARCHAR'})}[]",
+        "answer": _struct({"data": data}),
+    }
+    lines = read_json_sql(manifest.path, columns, manifest.longest)
+    values = {
+        "entity": sql_literal(entity.name),
+        "partition": 'TRY_CAST(coalesce(e."partition", page_partition) AS DATE)',
+        "unit": 'coalesce(e."partition", unit)',
+        "position": "coalesce(context.position, 0) + e.position",
+        "field": "e.field",
+        "reason": "e.reason",
+        # An element that is null is an SQL null in the list.
+        "value": "CASE WHEN e.field IS NULL THEN coalesce(records[e.position + 1], 'null'::JSON) "
+        "ELSE to_json(e.text) END",
+        "observed_at": "observed_at",
+        "capture": sql_literal(manifest.capture),
+    }
+    selected = ", ".join(f"{value} AS {sql_identifier(name)}" for name, value in values.items())
+    return (
+        f'SELECT {selected} FROM (SELECT *, {records} AS records, "partition" AS page_partition, unnest(rejected) AS e '
+        f"FROM {lines} WHERE event = 'page')"
+    )
 
 
 def day_of(entity: Entity) -> str | None:
@@ -172,12 +212,23 @@ def _records(entity: Entity, manifest: Manifest, data: str, records: str) -> str
         "rows": "BIGINT",
         "observed_at": "TIMESTAMPTZ",
         "context": context,
+        "rejected": f"{_struct(_REJECTION)}[]",
+        "n_repeated": "BIGINT",
         "answer": _struct({"data": data}),
     }
     lines = read_json_sql(manifest.path, columns, manifest.longest)
     pages = f"(SELECT *, {records} AS records FROM {lines} WHERE event = 'page')"
-    item_index = ", generate_subscripts(records, 1) - 1 AS item_index" if POSITION in entity.context else ""
-    return f'(SELECT observed_at, "partition", context, unnest(records) AS r{item_index} FROM {pages})'
+    with_index = POSITION in entity.context or manifest.rejected or manifest.repeated
+    item_index = ", generate_subscripts(records, 1) - 1 AS item_index" if with_index else ""
+    columns_of_page = 'observed_at, "partition", context, rejected, n_repeated'
+    rows = f"(SELECT {columns_of_page}, unnest(records) AS r{item_index} FROM {pages})"
+    if manifest.repeated:
+        # The ids of a page fall, so the rows that were read before come first.
+        rows = f"(SELECT * FROM {rows} WHERE item_index >= coalesce(n_repeated, 0))"
+    if not manifest.rejected:
+        return rows
+    whole = "list_transform(list_filter(rejected, lambda e: e.field IS NULL), lambda e: e.position)"
+    return f"(SELECT * FROM {rows} WHERE NOT coalesce(list_contains({whole}, item_index), false))"
 
 
 def _rows(

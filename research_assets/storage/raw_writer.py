@@ -32,6 +32,7 @@ from research_assets.storage.raw_sql import (
     lenient_rows,
     pruning_column,
     read_json_sql,
+    rejected_elements,
     sql_identifier,
     sql_literal,
     typed_rows,
@@ -52,9 +53,9 @@ class WrittenCapture:
 
 
 def write_capture(raw: Path, sealed: Path) -> WrittenCapture:
-    """Write the rows and attempts of a sealed capture as Parquet; of rows with the same key, the newest is kept.
+    """Write the rows, rejected elements and attempts of a sealed capture as Parquet.
 
-    Raises DamagedCapture if the capture cannot be read.
+    Of rows with the same key, the newest is kept. Raises DamagedCapture if the capture cannot be read.
     """
     manifest = Manifest.load(sealed)
     manifest.verify()  # DuckDB reads a truncated file without an error
@@ -69,6 +70,8 @@ def write_capture(raw: Path, sealed: Path) -> WrittenCapture:
                 days = _write_rows(db, raw, folder, entity, manifest)
         _remove_others(raw / entity.name, manifest, days)
         with open_duckdb(folder) as db:
+            rejected = _write_rejected(db, raw, entity, manifest)
+            _remove_others(raw / "rejected", manifest, rejected)
             coverage = _write_attempts(db, raw, folder, manifest)
         _remove_others(raw / "coverage", manifest, [coverage])
     rows = {date.fromisoformat(path.parent.name.removeprefix("day=")): n for path, n in days.items()}
@@ -209,6 +212,15 @@ def _parse(db: duckdb.DuckDBPyConnection, target: Path, entity: Entity, manifest
             str(error).splitlines()[0],
             "Nothing was written. The file is unchanged since it was published; report this as a bug.",
         ) from error
+
+
+def _write_rejected(db: duckdb.DuckDBPyConnection, raw: Path, entity: Entity, manifest: Manifest) -> list[Path]:
+    """Publish the elements of a capture that cannot be used; returns the path, or none if there are none."""
+    if not manifest.rejected or manifest.first_at is None:
+        return []
+    path = _path(raw, "rejected", manifest.study, manifest.first_at[:10], manifest.capture)
+    publish_parquet(db, rejected_elements(entity, manifest), path)
+    return [path]
 
 
 def _write_attempts(db: duckdb.DuckDBPyConnection, raw: Path, folder: Path, manifest: Manifest) -> Path:

@@ -35,7 +35,7 @@ def replay(captures: Path, raw: Path, study: str | None = None) -> list[WrittenC
             raw, fresh, {manifest.study for manifest in manifests}, {manifest.capture for manifest in manifests}
         )
         for name in sorted({manifest.study for manifest in manifests}):
-            for table in (*ENTITIES, "coverage"):
+            for table in (*ENTITIES, "rejected", "coverage"):
                 _swap(fresh / table / f"study={name}", raw / table / f"study={name}", folder / f"old.{table}.{name}")
     ensure_tables(raw)
     return written + [write_capture(raw, manifest.path) for manifest in _missing(captures, raw, study)]

@@ -10,7 +10,8 @@ from typing import Any
 from research_assets.tiktok import jsonline
 from research_assets.tiktok.endpoints import USER_ENDPOINTS, Endpoint
 from research_assets.tiktok.error_rules import classify_error
-from research_assets.tiktok.errors import ApiError
+from research_assets.tiktok.errors import ApiError, ServerError
+from research_assets.tiktok.jsonline import UnreadableValue
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
 
@@ -25,8 +26,9 @@ _RESULT_IN_500 = USER_ENDPOINTS | {"playlist_info"}
 class Envelope:
     """The decoded outer object of a response.
 
-    `fields` is the whole object, `data` its member of that name or empty, `raw` the body as one line of JSON. `code`
-    and `message` are empty if the response has none.
+    `fields` is the whole object, `data` its member of that name or empty, `raw` the body as one line of JSON, and
+    `unreadable` the values that both have as null because they are not JSON. `code` and `message` are empty if the
+    response has none.
     """
 
     fields: dict[str, Any]
@@ -35,6 +37,7 @@ class Envelope:
     message: str
     log_id: str | None
     raw: bytes
+    unreadable: tuple[UnreadableValue, ...]
 
     @property
     def ok(self) -> bool:
@@ -45,7 +48,7 @@ class Envelope:
 def decode_envelope(request: Request, response: HttpResponse) -> Envelope:
     """Decode the outer object of a response. Raises the matching ApiError if the body is not a JSON object."""
     try:
-        value, raw = jsonline.parse_json_line(response.body)
+        value, raw, unreadable = jsonline.parse_json_line(response.body)
     except ValueError as error:
         content_type = response.content_type.split(";")[0].strip() or "no content type"
         problem = f"({content_type}) cannot be decoded as JSON: {error}" if response.body.strip() else "is empty"
@@ -65,6 +68,7 @@ def decode_envelope(request: Request, response: HttpResponse) -> Envelope:
         message=_text(message),
         log_id=_text(log_id) or None,
         raw=raw,
+        unreadable=unreadable,
     )
 
 
@@ -72,6 +76,10 @@ def require_success(request: Request, response: HttpResponse) -> Envelope:
     """Return the envelope of a response with a result. Raises the matching ApiError for any other response."""
     envelope = decode_envelope(request, response)
     if envelope.ok and 200 <= response.status < 300:
+        if envelope.fields.get("data") and not isinstance(envelope.fields["data"], dict):
+            raise error_from_response(
+                request, response, message="`data` is not an object", log_id=envelope.log_id, kind=ServerError
+            )
         if envelope.fields.keys() & {"data", "error"}:
             return envelope
         raise error_from_response(

@@ -25,7 +25,7 @@ def require_id(name: str, value: object) -> int:
 
 def video_id_of(video: Mapping[str, Any]) -> int | None:
     """Return the id of a video record, from the key `id` or `video_id`; None if it has no valid id."""
-    return parse_id(video["id"] if "id" in video else video.get("video_id"))
+    return parse_id(video["id"] if video.get("id") is not None else video.get("video_id"))
 
 
 def upload_time(identifier: int) -> datetime:

@@ -1,39 +1,62 @@
 """A page of records: the rows in the `data` of a response, its cursor, and the names of its unknown fields.
 
-Where the documentation contradicts itself, both spellings of a key are accepted. Rows are kept as received. Not here:
-typed columns (see storage/raw_writer.py), requests for further pages (see collect/).
+Where the documentation contradicts itself, both spellings of a key are accepted. Rows are kept as received. Elements of
+the list that are no rows (no object, no id) are rejected one by one: they never cost the other rows. Not here: typed
+columns and the raw table of rejected elements (see storage/raw_writer.py), requests for further pages (see collect/).
 """
 
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from research_assets.fields import ENTITIES, PLAYLIST, Field
+from research_assets.fields import ENTITIES, PLAYLIST, Entity, Field
 from research_assets.tiktok.endpoints import ENDPOINTS
-from research_assets.tiktok.envelope import PAGING, error_from_response, require_success
+from research_assets.tiktok.envelope import PAGING, Envelope, error_from_response, require_success
 from research_assets.tiktok.errors import ServerError
+from research_assets.tiktok.ids import parse_id
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
 
 Row = dict[str, Any]
+
+NOT_AN_OBJECT = "not an object"
+NO_PROFILE_FIELD = "none of the fields of a profile"
+NOT_JSON = "not JSON, stored as null"
+
+
+class Rejection(NamedTuple):
+    """One element of a page that cannot be used, or one value of an element.
+
+    `position` is the place of the element in the list, from 0; None for a value outside the list. `field` is the name
+    of the value; None if the whole element is rejected. `reason` completes "rejected: …". `text` is the value as
+    received if the line of JSON does not contain it.
+    """
+
+    position: int | None
+    field: str | None
+    reason: str
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ResponsePage:
     """A page as received.
 
-    `raw` is the body as one line of JSON with unchanged numbers. `rows` are the records without NUL characters: one row
-    for a flat endpoint, no row if the list is absent. `cursor` and `search_id` are the values for the next request, or
-    None. `unknown` contains the keys that `research_assets.fields` does not define: `name` for a key of a record,
-    `name.key` for a key in a structure of a record, `data.name` or `answer.name` for a key of the envelope. `date` is
-    the `Date` header; `latency` is in seconds.
+    `raw` is the body as one line of JSON with unchanged numbers. `rows` are the usable records without NUL characters:
+    one row for a flat endpoint, no row if the list is absent. `rejected` are the other elements of the list, and values
+    that are not JSON. `offered` is the number of elements in the list, usable or not. `cursor` and `search_id` are the
+    values for the next request, or None. `unknown` contains the keys that `research_assets.fields` does not define:
+    `name` for a key of a record, `name.key` for a key in a structure of a record, `data.name` or `answer.name` for a
+    key of the envelope. `date` is the `Date` header; `latency` is in seconds.
     """
 
     request: Request
     status: int
     raw: bytes
     rows: list[Row]
+    rejected: tuple[Rejection, ...]
+    offered: int
     cursor: int | None
     has_more: bool
     search_id: str | None
@@ -49,18 +72,21 @@ def decode_page(request: Request, response: HttpResponse) -> ResponsePage:
     envelope = require_success(request, response)
     data = envelope.data
     unknown = {f"answer.{key}" for key in envelope.fields.keys() - {"data", "error"}}
+    key, items = "", list[Any]()
     if endpoint.flat:
-        row = {key: value for key, value in data.items() if key not in PAGING}
-        rows = [row] if row else []
+        items = [row] if (row := {key: value for key, value in data.items() if key not in PAGING}) else []
     else:
         key = next((key for key in endpoint.payload_keys if data.get(key) is not None), "")
         items = data.get(key, [])
         if not isinstance(items, list):
             raise error_from_response(request, response, message=f"`data.{key}` is not a list", kind=ServerError)
-        rows = [row for row in items if isinstance(row, dict)]
-        if len(rows) < len(items):
+        if not all(isinstance(item, dict) for item in items):
             unknown.add(f"data.{key}[]")
         unknown |= {f"data.{name}" for name in data.keys() - PAGING - set(endpoint.payload_keys)}
+    entity = ENTITIES.get(endpoint.entity or "")
+    reasons = [_rejection_reason(item, entity) for item in items]
+    rows = [item for item, reason in zip(items, reasons, strict=True) if reason is None]
+    rejected = [Rejection(position, None, reason) for position, reason in enumerate(reasons) if reason is not None]
     known_names, structures = _KNOWN_KEYS[endpoint.name]
     unknown |= set().union(*rows) - known_names
     for name, known_keys in structures:
@@ -70,14 +96,48 @@ def decode_page(request: Request, response: HttpResponse) -> ResponsePage:
         status=response.status,
         raw=envelope.raw,
         rows=rows,
+        rejected=(*rejected, *_unreadable_values(envelope, key)),
+        offered=len(items),
         cursor=_integer(data.get("cursor")),
-        has_more=str(data.get("has_more")).lower() in {"true", "1"},
+        has_more=_boolean(data.get("has_more"), default=bool(items)),
         search_id=_search_id(data.get("search_id")),
         log_id=envelope.log_id,
         date=response.date,
         latency=response.latency,
         unknown=frozenset(unknown),
     )
+
+
+def _rejection_reason(item: object, entity: Entity | None) -> str | None:
+    """Return the reason why an element of a list is no record of an entity; None if it is one."""
+    if not isinstance(item, dict):
+        return NOT_AN_OBJECT
+    if entity is None:
+        return None
+    key = entity.key[-1]
+    if any(key == field.name for field in entity.context):
+        return None if any(item.get(name) is not None for name in entity.known) else NO_PROFILE_FIELD
+    field = entity.field(key)
+    value = next((item[name] for name in (field.name, *field.aliases) if item.get(name) is not None), None)
+    if parse_id(value) is not None if field.type == "BIGINT" else _is_name(value):
+        return None
+    return f"no {key}" if value is None or value == "" else f"an invalid {key}"
+
+
+def _is_name(value: object) -> bool:
+    return type(value) is int or (isinstance(value, str) and bool(value.strip()))
+
+
+def _unreadable_values(envelope: Envelope, key: str) -> Iterable[Rejection]:
+    """Yield the values of a response that are not JSON, by the record that contains them. `key` is that of the list."""
+    for path, text in envelope.unreadable:
+        position, names = None, path
+        if key and path[:2] == ("data", key) and len(path) > 2:
+            position, names = int(path[2]), path[3:]
+        elif not key and path[:1] == ("data",):
+            position, names = 0, path[1:]
+        if names:  # without a name, the element as a whole is rejected
+            yield Rejection(position, ".".join(map(str, names)), NOT_JSON, text)
 
 
 def _unknown_member_keys(rows: Iterable[Row], name: str, known_keys: frozenset[str]) -> set[str]:
@@ -105,10 +165,19 @@ _KNOWN_KEYS: dict[str, _KnownKeys] = {"playlist_info": _known_keys(PLAYLIST)} | 
 
 def _search_id(value: object) -> str | None:
     """Return a search id as text, the form in which the next request sends it."""
-    return str(value) if value and isinstance(value, int | str) else None
+    return str(value) if value and isinstance(value, int | str) and not isinstance(value, bool) else None
+
+
+def _boolean(value: object, *, default: bool) -> bool:
+    """Return a flag given as a boolean, a number or a text. Absent or null is false, and anything else `default`."""
+    if value is None or isinstance(value, bool | int | float):
+        return bool(value)
+    return {"true": True, "1": True, "false": False, "0": False, "": False}.get(str(value).strip().lower(), default)
 
 
 def _integer(value: object) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     try:

@@ -56,6 +56,23 @@ ATTEMPT_RECENCY = (
 
 A pause before the first page has no `last_at`; the time in the name of its capture takes its place."""
 
+NO_VIDEO_FOUND = "No video was ever found for this query."
+"""Reason of a day, and the sentence about a study, whose searches have found no video on any day."""
+
+NO_VIDEO_FOUND_ADVICE = (
+    "Check hashtags, keywords, usernames, region codes and dates in the study file: the API returns an empty page for "
+    "a value that does not exist. Then run `research-assets plan STUDY --probe`, which sends at most 15 requests. If "
+    "the query is right, report it to the API's support: some queries returned nothing without an error (reference "
+    "§7 #10)."
+)
+"""Advice about a study for which no video was ever found."""
+
+DAYS_WITHOUT_VIDEOS_SQL = "count(DISTINCT \"partition\") FILTER (state IN ('complete', 'suspicious') AND offered = 0)"
+"""Number of searched days without a hit, as an SQL aggregate over the attempts at days."""
+
+NO_VIDEO_FOUND_SQL = f"max(coalesce(offered, 0) + coalesce(kept, 0)) = 0 AND {DAYS_WITHOUT_VIDEOS_SQL} > 0"
+"""SQL aggregate condition: no attempt at a day found a video, and at least one day was searched to its end."""
+
 MAX_BACKOFF = timedelta(days=32)
 """The longest wait between two attempts at a unit that failed."""
 
@@ -209,6 +226,21 @@ def _captures_of_other_entities(captures: Path, entity: str, study: str | None) 
     }
 
 
+def read_days_without_videos(raw: Path | RawTables, study: str = "*") -> dict[str, int]:
+    """Return the studies for which no search ever found a video, with the number of days that were searched.
+
+    A study without a finished day is left out, because nothing is known about its query.
+    """
+    rows = query_raw(
+        raw,
+        "coverage",
+        f"study={study}/day=*",
+        f"SELECT study, {DAYS_WITHOUT_VIDEOS_SQL} FROM {{table}} WHERE entity = 'videos' AND unit_kind = 'day' "
+        f"GROUP BY study HAVING {NO_VIDEO_FOUND_SQL} ORDER BY study",
+    )
+    return dict(rows)
+
+
 def attempt_from_event(event: Mapping[str, Any]) -> Attempt:
     """Return the attempt that a journal event contains."""
     values: dict[str, Any] = {item.name: event.get(item.name) for item in fields(Attempt)}
@@ -240,6 +272,12 @@ def count_states(states: Iterable[str]) -> dict[str, int]:
     for state in states:
         counts[state] = counts.get(state, 0) + 1
     return counts
+
+
+def join_sentences(*texts: str | None) -> str | None:
+    """Return the texts as sentences, each with a capital letter and a full stop; None if there are none."""
+    sentences = [f"{text[0].upper()}{text[1:]}" for one in texts if one and (text := one.strip())]
+    return " ".join(one if one.endswith((".", "!", "?")) else f"{one}." for one in sentences) or None
 
 
 def format_utc(time: datetime) -> str:

@@ -1,7 +1,7 @@
 """Raw rows and units of a study for tests of the checks, valid by default, and the results of the check rules."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from research_assets.checks.runner import run_rules
 from research_assets.fields import ENTITIES
 from research_assets.storage.raw_writer import write_rows
 from research_assets.study.spec import StudySpec, UserRule
+from research_assets.units.coverage import NO_VIDEO_FOUND
 from research_assets_tests.assets.harness import STUDY
 
 FULL_STUDY = replace(STUDY, users=UserRule("authors"), panel=("beet",))
@@ -61,6 +62,13 @@ def add_units(raw: Path, entity: str, units: list[Row]) -> None:
     base = {"entity": entity, "partition": DAY, "unit_kind": "day", "state": "complete", "last_at": OBSERVED_AT}
     rows = [{**base, "unit": str(index), **unit} for index, unit in enumerate(units)]
     write_rows(raw, "coverage", study="gardening", day=OBSERVED_AT.date(), name="c", rows=rows)
+
+
+def add_empty_days(raw: Path, number: int, *, state: str = "suspicious") -> None:
+    """Write a number of searched days without a hit into the study's coverage, until `DAY`."""
+    empty = {"state": state, "asked": 100, "offered": 0, "kept": 0, "requests": 2.0, "reason": NO_VIDEO_FOUND}
+    days = [DAY - timedelta(days=age) for age in range(number)]
+    add_units(raw, "videos", [{**empty, "partition": day, "unit": day.isoformat()} for day in days])
 
 
 def results(raw: Path, entity: str, study: StudySpec = FULL_STUDY) -> dict[str, tuple[CheckRule, dg.AssetCheckResult]]:

@@ -14,6 +14,7 @@ from research_assets_tests.assets.raw_rows import (
     FULL_STUDY,
     OBSERVED_AT,
     Row,
+    add_empty_days,
     add_rows,
     add_units,
     failing_rules,
@@ -109,3 +110,33 @@ def test_canary_check_fails_once_most_videos_are_not_found(tmp_path: Path) -> No
     assert result.metadata["not found (examples)"].value == "70, 71, 72, 73"
     add_units(tmp_path, "videos", [{}, *canaries(5), *earlier])
     assert failing_rules(tmp_path, "videos") == {"canaries_found": 5}
+
+
+@pytest.mark.parametrize("state", ["suspicious", "complete"])
+def test_query_that_never_found_a_video_fails(tmp_path: Path, state: str) -> None:
+    add_empty_days(tmp_path, 31, state=state)
+    assert failing_rules(tmp_path, "videos")["query_finds_anything"] == 1
+    result = results(tmp_path, "videos")["query_finds_anything"][1]
+    assert "31 · 2026-01-04 · 2026-02-03 · 62.0" in (result.description or "")
+    assert "research-assets plan STUDY --probe" in (result.description or "")
+
+
+def test_query_that_found_one_video_or_was_never_searched_passes(tmp_path: Path) -> None:
+    add_units(tmp_path, "videos", [{"state": "quarantined", "offered": 0}, {"state": "not_asked", "offered": None}])
+    assert "query_finds_anything" not in failing_rules(tmp_path, "videos")
+    empty, found = {"offered": 0, "kept": 0}, {"offered": 3, "kept": 1}
+    add_units(tmp_path, "videos", [{"state": "suspicious", **empty}, {"state": "partial", **found}])
+    assert "query_finds_anything" not in failing_rules(tmp_path, "videos")
+
+
+def test_rejected_rows_fail_by_reason(tmp_path: Path) -> None:
+    add_rows(tmp_path, "videos", [video()])
+    rows = [
+        {"entity": entity, "reason": reason, "unit": "u", "position": position, "capture": "a"}
+        for position, (entity, reason) in enumerate(
+            [("videos", "no id"), ("videos", "no id"), ("videos", "not an object"), ("comments", "no id")]
+        )
+    ]
+    write_rows(tmp_path, "rejected", study="gardening", day=DAY, name="a", rows=rows)
+    assert failing_rules(tmp_path, "videos") == {"no_rejected_rows": 2}
+    assert results(tmp_path, "videos")["no_rejected_rows"][1].metadata["rows checked"].value == 3

@@ -20,18 +20,22 @@ STUDY = MINIMAL_STUDY + "comments: none\nend: 2026-02-10\n"
 def sandbox(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RunningSandbox]:
     with ExitStack() as stack:
         server = stack.enter_context(run_in_thread(SandboxConfig(fixed_volume=250)))
-        write(tmp_path / "studies" / "one", STUDY)
-        config = server.app.config
-        values = {
-            "TIKTOK_API_URL": server.url,
-            "TIKTOK_CLIENT_KEY": config.client_key,
-            "TIKTOK_CLIENT_SECRET": config.client_secret,
-            "RESEARCH_STUDIES": str(tmp_path / "studies"),
-            "RESEARCH_RATE_LIMIT": "10000",
-        }
-        for name, value in values.items():
-            monkeypatch.setenv(name, value)
+        set_up(monkeypatch, tmp_path, server, STUDY)
         yield server
+
+
+def set_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, server: RunningSandbox, study: str) -> None:
+    write(tmp_path / "studies" / "one", study)
+    config = server.app.config
+    values = {
+        "TIKTOK_API_URL": server.url,
+        "TIKTOK_CLIENT_KEY": config.client_key,
+        "TIKTOK_CLIENT_SECRET": config.client_secret,
+        "RESEARCH_STUDIES": str(tmp_path / "studies"),
+        "RESEARCH_RATE_LIMIT": "10000",
+    }
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
 
 
 def plan(*arguments: str, answer: str = "") -> Result:
@@ -75,6 +79,31 @@ def test_probe_is_stored_and_is_the_basis_of_the_plan(sandbox: RunningSandbox) -
     second = plan("--probe", "--yes")
     assert "No probe is needed" in second.stdout
     assert requests_sent(sandbox) == sent
+
+
+def test_probe_says_that_the_query_finds_nothing_and_plan_repeats_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with run_in_thread(SandboxConfig()) as server:
+        set_up(monkeypatch, tmp_path, server, STUDY.replace("eq: gardening", "eq: gardenning"))
+        result = plan("--probe", "--yes")
+        assert result.exit_code == 0, result.output
+        sent = requests_sent(server)
+        assert f"gardening, 3 days: no video was found for this query; {sent} requests." in result.stdout
+        sentence = "gardening: No video was ever found for this query. Searched: 3 days."
+        assert sentence in " ".join(result.stdout.split())
+        assert sent <= 15
+        again = plan()
+        assert sentence in " ".join(again.stdout.split())
+        assert "no data yet" not in again.stdout
+        assert requests_sent(server) == sent
+        # As long as nothing was found, another probe is offered.
+        assert "The probe collects 3 single days" in plan("--probe", answer="n\n").stdout
+
+
+def test_probe_prints_what_it_found_and_what_it_cost(sandbox: RunningSandbox) -> None:
+    result = plan("--probe", "--yes")
+    assert f"gardening, 3 days: 750 videos; {requests_sent(sandbox)} requests." in result.stdout
 
 
 def test_probe_of_a_dense_study_stops_at_its_limit(sandbox: RunningSandbox) -> None:

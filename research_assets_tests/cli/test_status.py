@@ -151,3 +151,14 @@ def test_damaged_ledger_is_one_message(data_folder: Settings) -> None:
     assert result.exit_code == 1
     assert str(data_folder.ledger) in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_study_that_never_found_a_video_is_named_with_what_to_do(data_folder: Settings) -> None:
+    empty = [unit(date(2026, 2, 1 + n), "suspicious", 0) | {"offered": 0} for n in range(3)]
+    found = [unit(date(2026, 2, 1), "complete", 5) | {"offered": 5}]
+    for study, rows in (("typo", empty), ("gardening", found)):
+        write_rows(data_folder.raw, "coverage", study=study, day=date(2026, 3, 2), name="c1", rows=rows)
+    text = " ".join(status().stdout.split())
+    assert "typo: No video was ever found for this query. Searched: 3 days. Check hashtags" in text
+    assert "`research-assets plan typo --probe`" in text
+    assert "gardening: No video" not in text

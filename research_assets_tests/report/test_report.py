@@ -27,6 +27,7 @@ from research_assets_tests.report.report_warehouse import (
     contracts,
     garden_rows,
     publish,
+    unit,
 )
 
 SECTIONS = (
@@ -230,6 +231,22 @@ def test_report_of_an_empty_study_says_so_in_each_section(settings: Settings) ->
     # A codebook without columns is not written.
     assert written.codebook is None
     assert page.links == []
+
+
+def test_report_says_that_no_video_was_ever_found(settings: Settings) -> None:
+    states = ("suspicious", "suspicious", "too_fresh")
+    days = [
+        {"study": "garden", "day": date(2026, 2, 1 + n), "state": state, "n_videos": 0, "offered": 0, "kept": 0}
+        for n, state in enumerate(states)
+    ]
+    units = [
+        unit("videos", "day", f"2026-02-0{1 + n}", state, asked=100, offered=0, kept=0)
+        for n, state in enumerate(states)
+    ]
+    publish(settings, {"study_days": days, "coverage": units})
+    page = ParsedReport(write_report(settings, STUDY, NOW).path.read_text())
+    assert "No video was ever found for this query. 2 days were searched." in page.sections["volume"]
+    assert "the API reported no matching video on any of the 2 searched days" in page.sections["methods"]
 
 
 def test_volume_of_a_long_study_is_drawn_by_week(settings: Settings) -> None:

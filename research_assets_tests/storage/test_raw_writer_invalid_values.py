@@ -1,6 +1,7 @@
 """Captures with responses that differ from the documentation: no row and no value is lost."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from research_assets.fields import ENTITIES
 from research_assets.storage.raw_writer import write_capture
+from research_assets.storage.replay import replay
 from research_assets_tests.profiles import sized
 from research_assets_tests.storage.capture_factory import ID, SECOND, make_answer, make_capture, make_video, read_rows
 
@@ -92,15 +94,84 @@ def test_value_of_the_wrong_type_loses_neither_row_nor_value(tmp_path: Path, nam
 
 def test_writer_keeps_rows_with_all_kinds_of_invalid_values(tmp_path: Path) -> None:
     rows: list[Any] = [make_video(1, **WRONG, extra=None, other="\0"), "no record", None, make_video(2)]
-    page = make_answer("videos", rows), {"unknown": ["extra", "other", "data.videos[]"]}
+    rejected = [rejection(1, "not an object"), rejection(2, "not an object")]
+    page = make_answer("videos", rows), {"unknown": ["extra", "other", "data.videos[]"], "rejected": rejected}
     write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [page]))
     kept = read_rows(tmp_path, "videos")
-    assert len(kept) == 4
+    assert len(kept) == 2
     unknown = sorted(row["unknown_fields"] or "" for row in kept)
     assert unknown[0] == ""
-    assert {"": "no record"} in [json.loads(text) for text in unknown if text]
+    assert sorted((row["position"], row["value"]) for row in read_rows(tmp_path, "rejected")) == [
+        (1, '"no record"'),
+        (2, "null"),
+    ]
     (all_wrong,) = (json.loads(row["unknown_fields"]) for row in kept if row["id"] == (SECOND << 32) + 1)
     assert all_wrong == {**WRONG, "extra": None, "other": ""}
+
+
+def rejection(position: int | None, reason: str, field: str | None = None, text: str | None = None) -> dict[str, Any]:
+    return {"position": position, "field": field, "reason": reason, "text": text}
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_rejected_elements_are_in_their_table_and_nowhere_else(tmp_path: Path, typed: bool) -> None:
+    name = "x" if typed else "x\0"
+    no_id = {"create_time": SECOND, "username": name, "view_count": 5}
+    rows: list[Any] = [make_video(1, view_count=None), no_id, make_video(2, username=name)]
+    rejected = [rejection(1, "no id"), rejection(0, "not JSON", "view_count", "NaN"), rejection(None, "x", "y", "z")]
+    of_day = [one | {"partition": "2026-01-31"} for one in rejected]
+    pages: list[Any] = [
+        (make_answer("videos", rows), {"unit": "2026-01-31..2026-02-01", "rejected": of_day}),
+        make_answer("videos", [make_video(3)]),
+    ]
+    sealed = make_capture(tmp_path, "videos", pages, units=[{"unit": "u", "state": "complete"}])
+    write_capture(tmp_path / "raw", sealed)
+    assert {row["id"] & 0xFF for row in read_rows(tmp_path, "videos")} == {1, 2, 3}
+    found = {row["position"]: row for row in read_rows(tmp_path, "rejected")}
+    assert json.loads(found[1]["value"]) == no_id | {"username": name}
+    assert (found[0]["field"], found[0]["value"], found[None]["value"]) == ("view_count", '"NaN"', '"z"')
+    assert {(row["entity"], row["partition"], row["unit"], row["study"]) for row in found.values()} == {
+        ("videos", "2026-01-31", "2026-01-31", "s")
+    }
+
+
+@pytest.mark.parametrize("entity", ["comments", "followers", "users"])
+def test_rejected_elements_keep_the_position_in_their_list(tmp_path: Path, entity: str) -> None:
+    elements: list[Any] = (
+        [["odd"]] if entity == "users" else [{"id": 5, "username": "a"}, ["odd"], {"id": 7, "username": "b"}]
+    )
+    bad = 0 if entity == "users" else 1
+    facts: dict[str, Any] = {
+        "unit": "u",
+        "partition": "2026-02-01",
+        "context": {"position": 40},
+        "unknown": ["data.x[]"],
+    }
+    facts |= {"rows": len(elements) - 1, "rejected": [rejection(bad, "not an object")]}
+    write_capture(tmp_path / "raw", make_capture(tmp_path, entity, [(make_answer(entity, elements), facts)]))
+    (rejected,) = read_rows(tmp_path, "rejected")
+    assert (rejected["unit"], rejected["partition"], rejected["position"]) == ("u", "2026-02-01", 40 + bad)
+    assert json.loads(rejected["value"]) == ["odd"]
+    if entity != "users":
+        assert sorted(row["position"] for row in read_rows(tmp_path, entity)) == [40, 42]
+    else:
+        assert not list((tmp_path / "raw" / "users").glob("**/*.parquet"))
+
+
+def test_replay_restores_the_rejected_elements(tmp_path: Path) -> None:
+    page = make_answer("videos", [make_video(1), {}]), {"unit": "2026-02-01", "rejected": [rejection(1, "no id")]}
+    sealed = make_capture(tmp_path, "videos", [page], units=[{"unit": "u", "state": "complete"}])
+    write_capture(tmp_path / "raw", sealed)
+    before = read_rows(tmp_path, "rejected")
+    shutil.rmtree(tmp_path / "raw" / "rejected")
+    replay(tmp_path / "captures", tmp_path / "raw")
+    assert [row for row in read_rows(tmp_path, "rejected") if row["study"] == "s"] == before != []
+
+
+def test_row_with_a_key_twice_loses_no_other_row(tmp_path: Path) -> None:
+    body = make_answer("videos", [make_video(1), make_video(2)]).replace(b'"username":"beet"', b'"id":5,"username":"x"')
+    write_capture(tmp_path / "raw", make_capture(tmp_path, "videos", [body]))
+    assert len(read_rows(tmp_path, "videos")) == 2
 
 
 VALUES = st.recursive(

@@ -33,7 +33,8 @@ def without_nul(value: Any) -> Any:
 @given(VALUES, st.sampled_from([None, 1, "\t"]), st.booleans())
 def test_parser_reads_any_json_in_any_layout(value: Any, indent: Any, ascii_only: bool) -> None:
     body = json.dumps(value, indent=indent, ensure_ascii=ascii_only).replace("\n", "\r\n").encode()
-    read_value, line = parse_json_line(body)
+    read_value, line, unreadable = parse_json_line(body)
+    assert not unreadable
     assert read_value == without_nul(value)
     assert b"\n" not in line
     assert b"\r" not in line
@@ -58,7 +59,7 @@ def test_parser_keeps_an_escaped_backslash_before_u0000() -> None:
 
 
 def test_line_keeps_nul_characters() -> None:
-    assert parse_json_line(rb'{"username":"a\u0000b"}') == ({"username": "ab"}, rb'{"username":"a\u0000b"}')
+    assert parse_json_line(rb'{"username":"a\u0000b"}')[:2] == ({"username": "ab"}, rb'{"username":"a\u0000b"}')
 
 
 @pytest.mark.parametrize(
@@ -75,13 +76,30 @@ def test_line_keeps_nul_characters() -> None:
     ],
 )
 def test_parser_repairs_single_invalid_characters(body: bytes, value: Any) -> None:
-    read_value, line = parse_json_line(body)
+    read_value, line, _ = parse_json_line(body)
     assert read_value == value
     assert b"\n" not in line
     orjson.loads(line)
 
 
-@pytest.mark.parametrize("body", [b"", b"  ", b"<html>", b'{"a":', b'{"a":1}}', b'{"a":NaN}', b'{"a":"', b"[1,]"])
+@pytest.mark.parametrize(
+    "literal", ["NaN", "-Infinity", "nan", "undefined", "None", "1E999", "9" * 400, "01", "+1", ".5", "1.", "0x10"]
+)
+def test_parser_reads_null_for_a_literal_that_is_not_json(literal: str) -> None:
+    body = f'\ufeff{{"id":7503867840092128259,"rows":[1,{{"n":{literal}}}],"text":"{literal} \\"{literal}"}}'.encode()
+    value, line, unreadable = parse_json_line(body)
+    text = f'{literal} "{literal}'
+    assert value == {"id": 7503867840092128259, "rows": [1, {"n": None}], "text": text}
+    assert orjson.loads(line) == value
+    assert unreadable == ((("rows", 1, "n"), literal),)
+
+
+def test_parser_reports_the_error_of_the_received_text() -> None:
+    with pytest.raises(ValueError, match="line 1 column 6"):
+        parse_json_line(b'{"a":NaN,b:1}')
+
+
+@pytest.mark.parametrize("body", [b"", b"  ", b"<html>", b'{"a":', b'{"a":1}}', b"{NaN:1}", b'{"a":"', b"[1,]"])
 def test_parser_rejects_what_is_not_json(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_json_line(body)
@@ -90,7 +108,7 @@ def test_parser_rejects_what_is_not_json(body: bytes) -> None:
 @given(st.binary(max_size=60))
 def test_parser_reads_or_rejects_any_bytes(body: bytes) -> None:
     try:
-        _, line = parse_json_line(body)
+        _, line, _ = parse_json_line(body)
     except ValueError:
         return
     orjson.loads(line)

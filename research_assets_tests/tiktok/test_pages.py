@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from research_assets.fields import ENTITIES
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import ApiError, InvalidRequest, ServerError, UserNotFound
-from research_assets.tiktok.pages import ResponsePage, decode_page
+from research_assets.tiktok.pages import NO_PROFILE_FIELD, NOT_AN_OBJECT, NOT_JSON, ResponsePage, decode_page
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
 from research_assets_tests.tiktok.scripted_api import (
@@ -48,7 +48,7 @@ def test_page_of_videos_has_rows_paging_and_metadata() -> None:
     assert page.request is SEARCH
 
 
-@given(st.lists(st.integers(0, 2**63 - 1), max_size=20), st.sampled_from(["id", "video_id"]))
+@given(st.lists(st.integers(1, 2**63 - 1), max_size=20), st.sampled_from(["id", "video_id"]))
 def test_rows_and_line_keep_every_bit_of_an_id(ids: list[int], key: str) -> None:
     page = decode(SEARCH, {"videos": [{key: number} for number in ids]})
     assert [row[key] for row in page.rows] == ids
@@ -67,8 +67,9 @@ def test_rows_contain_no_nul_characters(name: str, inside: str) -> None:
 def test_decoder_accepts_every_payload_key(entity: str) -> None:
     request = EVERY_REQUEST[BY_ENTITY[entity].name]
     for key in request.endpoint.payload_keys:
-        page = decode(request, {key: [{"username": "a"}], "has_more": False})
-        assert (page.rows, page.has_more) == ([{"username": "a"}], False)
+        row = {"id": 1, "username": "a"}
+        page = decode(request, {key: [row], "has_more": False})
+        assert (page.rows, page.has_more) == ([row], False)
         assert not {name for name in page.unknown if name.startswith("data.")}
 
 
@@ -160,7 +161,7 @@ def test_decoder_raises_for_every_spelling_of_an_error(
 @pytest.mark.parametrize("request_", [PROFILE, PLAYLIST, *LISTS.values()], ids=lambda r: r.endpoint.name)
 @pytest.mark.parametrize("error", [OK, None, {"code": "internal_error", "message": ""}])
 def test_decoder_reads_the_result_in_a_500(request_: Request, error: Any) -> None:
-    row: Any = {"playlist_id": 1} if request_.endpoint.flat else {"username": "a"}
+    row: Any = {"playlist_id": 1} if request_ is PLAYLIST else {"id": 1, "username": "a"}
     data = row if request_.endpoint.flat else {request_.endpoint.payload_keys[-1]: [row]}
     page = decode(request_, data | {"cursor": 1, "has_more": True}, 500, error)
     assert (page.status, page.rows, page.cursor) == (500, [row], 1)
@@ -247,3 +248,85 @@ def test_any_json_is_a_page_or_an_api_error(value: Any, request_: Request, statu
     except ApiError:
         return
     assert all(isinstance(row, dict) for row in page.rows)
+
+
+UNUSABLE: list[tuple[Any, str]] = [
+    ("text", NOT_AN_OBJECT),
+    (None, NOT_AN_OBJECT),
+    ([VIDEO], NOT_AN_OBJECT),
+    (7, NOT_AN_OBJECT),
+    ({}, "no id"),
+    ({"id": None, "create_time": 5}, "no id"),
+    ({"video": VIDEO}, "no id"),
+    ({"id": "soon"}, "an invalid id"),
+    ({"id": 10**19}, "an invalid id"),
+    ({"id": -1}, "an invalid id"),
+    ({"id": 7503867840092128259.0}, "an invalid id"),
+    ({"id": True}, "an invalid id"),
+    ({"id": {"high": 1}}, "an invalid id"),
+]
+
+
+@pytest.mark.parametrize(("item", "reason"), UNUSABLE)
+def test_decoder_rejects_an_unusable_element_and_keeps_the_others(item: Any, reason: str) -> None:
+    page = decode(SEARCH, {"videos": [VIDEO, item, VIDEO | {"id": "5"}]})
+    assert page.rows == [VIDEO, VIDEO | {"id": "5"}]
+    assert page.rejected == ((1, None, reason, None),)
+    assert page.offered == 3
+
+
+@pytest.mark.parametrize("entity", [name for name, e in BY_ENTITY.items() if not e.flat])
+def test_decoder_rejects_elements_without_the_key_of_the_entity(entity: str) -> None:
+    key = ENTITIES[entity].key[-1]
+    request = EVERY_REQUEST[BY_ENTITY[entity].name]
+    page = decode(request, {request.endpoint.payload_keys[0]: [{key: 5}, {key: ""}, {"other": 1}, {key: {"a": 1}}]})
+    assert page.rows == [{key: 5}]
+    assert [(rejection.position, rejection.reason) for rejection in page.rejected] == [
+        (1, f"no {key}"),
+        (2, f"no {key}"),
+        (3, f"an invalid {key}"),
+    ]
+
+
+@pytest.mark.parametrize("data", [{"user": {"display_name": "Beet"}}, {"users": []}, {"display_name": None}])
+def test_decoder_rejects_a_profile_without_a_profile_field(data: Any) -> None:
+    page = decode(PROFILE, data)
+    assert page.rows == []
+    assert page.rejected == ((0, None, NO_PROFILE_FIELD, None),)
+
+
+def test_decoder_keeps_the_rows_of_a_page_with_nan() -> None:
+    body = (
+        b'{"data":{"videos":[{"id":7503867840092128259,"view_count":NaN},{"id":NaN},{"id":5,"username":"NaN",'
+        b'"hashtag_info_list":[{"hashtag_id":-Infinity}]},Infinity],"cursor":100,"has_more":true},"error":{"code":"ok"}}'
+    )
+    page = decode_page(SEARCH, http_response(body))
+    assert [(row["id"], row.get("username"), row.get("view_count")) for row in page.rows] == [
+        (7503867840092128259, None, None),
+        (5, "NaN", None),
+    ]
+    assert set(page.rejected) == {
+        (0, "view_count", NOT_JSON, "NaN"),
+        (1, None, "no id", None),
+        (1, "id", NOT_JSON, "NaN"),
+        (2, "hashtag_info_list.0.hashtag_id", NOT_JSON, "-Infinity"),
+        (3, None, NOT_AN_OBJECT, None),
+    }
+    assert (page.offered, page.cursor, page.has_more) == (4, 100, True)
+    assert orjson.loads(page.raw)["data"]["videos"][1] == {"id": None}
+
+
+@pytest.mark.parametrize("data", [[VIDEO], "text", 7])
+def test_decoder_raises_server_error_if_data_is_not_an_object(data: Any) -> None:
+    with pytest.raises(ServerError, match="`data` is not an object"):
+        decode(SEARCH, data)
+
+
+@pytest.mark.parametrize(
+    ("has_more", "expected"),
+    [(1.0, True), ("True ", True), ("false", False), (0, False), (None, False), ("yes", True), ({"a": 1}, True)],
+)
+def test_decoder_does_not_end_a_list_because_of_the_type_of_has_more(has_more: Any, expected: bool) -> None:
+    page = decode(SEARCH, {"videos": [VIDEO], "cursor": 100.0, "has_more": has_more, "search_id": True})
+    assert (page.has_more, page.cursor, page.search_id) == (expected, 100, None)
+    assert decode(SEARCH, {"videos": [], "has_more": "yes"}).has_more is False

@@ -5,12 +5,14 @@ Collecting and resuming apply the same events, so there is no second record of p
 Not here: which units a partition has (see units/targets.py); which of them need a request (see run.py and inputs.py).
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
 from research_assets.clock import Clock
+from research_assets.collect.rejections import NO_USABLE_ROW, count_reasons, describe_rejections
 from research_assets.collect.resolution import Action, resolve
 from research_assets.collect.search.page import MAX_EMPTY_PAGES, answer_facts
 from research_assets.collect.sender import RequestContext, summarize_error
@@ -21,7 +23,7 @@ from research_assets.tiktok.client import ResponsePage
 from research_assets.tiktok.errors import CursorRejected, RateLimited, RetryableError, UnitError
 from research_assets.tiktok.ids import parse_id
 from research_assets.tiktok.requests import Request
-from research_assets.units.coverage import Attempt, UnitState, UnitStatus, backoff_until
+from research_assets.units.coverage import Attempt, UnitState, UnitStatus, backoff_until, join_sentences
 from research_assets.units.targets import Target
 
 TIME_CURSORS = frozenset({"followers", "following"})
@@ -45,7 +47,8 @@ REFUSAL_BACKOFF_OFFSET = 4
 class ListProgress:
     """Position and counts of a unit's list, rebuilt from the journal's events of the unit.
 
-    `seen` are the keys of the rows so far, and `reply_counts` the replies by comment id.
+    `seen` are the keys of the rows so far, `rejected` the elements and values that cannot be used, by reason, and
+    `reply_counts` the replies by comment id.
     """
 
     pages: int = 0
@@ -59,6 +62,7 @@ class ListProgress:
     first_at: datetime | None = None
     last_at: datetime | None = None
     seen: set[int | str] = field(default_factory=set)
+    rejected: Counter[str] = field(default_factory=Counter)
     reply_counts: dict[str, int] = field(default_factory=dict)
 
     def apply(self, event: Mapping[str, Any]) -> None:
@@ -79,6 +83,7 @@ class ListProgress:
         n_seen = len(self.seen)
         self.seen.update(event["seen"])
         self.n_pages_without_news = 0 if len(self.seen) > n_seen else self.n_pages_without_news + 1
+        self.rejected.update(count_reasons(event["rejected"]))
         self.reply_counts.update(event["reply_counts"])
 
     def attempt(
@@ -176,6 +181,7 @@ async def fetch_list(
         state, reason = "quarantined", summarize_error(error)
     if state == "complete":
         state, reason = _final_state(progress, target, reason)
+    reason = join_sentences(reason, describe_rejections(progress.rejected))
     if state != "complete":
         next_try = backoff_until(now(), 1 + _n_same_state(state, previous))
     return progress.attempt(target, pager.partition, now(), state, reason, next_try)
@@ -238,8 +244,8 @@ def _page_facts(
         "has_more": has_more,
         "search_id": None,
         "asked": 1 if target.entity == "users" else size,
-        "offered": len(page.rows),
-        "gap_reason": gap_reason,
+        "offered": page.offered,
+        "gap_reason": gap_reason or (NO_USABLE_ROW if page.offered and not page.rows else None),
         "seen": keys,
         "reply_counts": reply_counts,
     }
@@ -250,9 +256,10 @@ def _keys(page: ResponsePage, target: Target) -> list[int | str]:
     name = ENTITIES[target.entity].key[-1]
     if name in target.context:
         return [target.unit] if page.rows else []
-    aliases = (name, *ENTITIES[target.entity].field(name).aliases)
-    keys = [next((row[alias] for alias in aliases if alias in row), "") for row in page.rows]
-    return [key if isinstance(key, int | str) else repr(key) for key in keys]
+    names = (name, *ENTITIES[target.entity].field(name).aliases)
+    keys = [next(row[name] for name in names if row.get(name) is not None) for row in page.rows]
+    # An id given as text is the same id.
+    return [parse_id(key) or key for key in keys] if name == "id" else keys
 
 
 def _next_cursor(
@@ -277,7 +284,7 @@ def _next_cursor(
             return before, True, None
         reason = f"More relations share the time {before} than fit on one page; the list resumes one second before it."
         return max(0, before - 1), True, reason
-    if target.entity in OFFSET_CURSORS and page.rows:
+    if target.entity in OFFSET_CURSORS and page.offered:
         # The cursor is the position of the next row, so the rows of this page give it.
-        return (before or 0) + len(page.rows), True, None
+        return (before or 0) + page.offered, True, None
     return after, False, "The response has has_more true but no cursor."

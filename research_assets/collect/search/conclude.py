@@ -20,11 +20,9 @@ from typing import NamedTuple
 from research_assets.collect.search.canary import CanaryResult
 from research_assets.collect.search.history import SearchHistory
 from research_assets.collect.search.progress import SearchProgress, WindowOutcome
-from research_assets.units.coverage import UnitState, backoff_until
+from research_assets.units.coverage import NO_VIDEO_FOUND, UnitState, backoff_until, join_sentences
 from research_assets.units.plausibility import ALPHA, probability_of_at_most
 from research_assets.units.windows import SearchWindow, date_ranges
-
-NEVER_FOUND_REASON = "No video was ever found for this query."
 
 MAX_EMPTY_ATTEMPTS = 3
 """Suspicious attempts without a video, on different days, after which an empty day counts as complete."""
@@ -88,10 +86,11 @@ def conclude(
         elif (doubt := found.get(day)) is None:
             states[day] = DayState("complete")
         elif _may_repeat(progress, history) and canary != "none":
-            states[day] = DayState("partial", f"{doubt.reason} A second request checks it.")
+            states[day] = DayState("partial", join_sentences(doubt.reason, "A second request checks it."))
             unconfirmed.append(day)
         else:
             states[day] = _checked_day(day, doubt, history, now, canary)
+        states[day] = states[day]._replace(reason=join_sentences(states[day].reason, progress.rejected_text(day)))
     template = replace(progress.window, n_failures=0, is_recheck=True, search_last=None)
     rechecks = [replace(template, first=first, last=last) for first, last in date_ranges(unconfirmed)]
     if not progress.offered.total():
@@ -114,7 +113,7 @@ def doubts(progress: SearchProgress, history: SearchHistory) -> dict[date, Doubt
     complete = progress.complete_days()
     result: dict[date, Doubt] = {}
     if complete and not history.found_anything and not any(progress.offered.values()):
-        return dict.fromkeys(complete, Doubt(NEVER_FOUND_REASON))
+        return dict.fromkeys(complete, Doubt(NO_VIDEO_FOUND))
     for first, last in date_ranges([day for day in complete if not progress.kept[day]]):
         days = SearchWindow(first, last).days
         known = history.nearby_hits(first, last)
@@ -160,7 +159,7 @@ def _open_day(
 ) -> DayState:
     """Return the state of a day that the search did not read to its end."""
     if has_replacement:
-        return DayState("partial", f"{_sentence(reason)} The rest is requested in other windows.")
+        return DayState("partial", join_sentences(reason, "The rest is requested in other windows."))
     if outcome in ("paused", "dropped", "changed"):
         return DayState("partial", reason)
     if outcome == "doubtful":
@@ -174,7 +173,7 @@ def _checked_day(
 ) -> DayState:
     """Return the state of a questioned day for which a second search found the same."""
     reason = f"{doubt.reason} {_CANARY_NOT_FOUND}" if canary == "none" else doubt.reason
-    if doubt.reason == NEVER_FOUND_REASON:
+    if doubt.reason == NO_VIDEO_FOUND:
         return _suspicious(day, reason, history, now)
     if not doubt.is_empty:
         return _suspicious(day, reason, history, now) if canary == "none" else DayState("complete", reason)
@@ -189,8 +188,3 @@ def _checked_day(
 def _suspicious(day: date, reason: str, history: SearchHistory, now: datetime) -> DayState:
     n_suspicious = history.status[day].n_suspicious if day in history.status else 0
     return DayState("suspicious", reason, backoff_until(now, n_suspicious + 1))
-
-
-def _sentence(reason: str | None) -> str:
-    """Return a reason as a sentence that others can follow."""
-    return f"{reason.rstrip('.')}." if reason else ""

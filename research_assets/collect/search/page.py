@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from research_assets.clock import midnight
+from research_assets.collect.rejections import NO_USABLE_ROW, rejection_facts
 from research_assets.collect.search.progress import OVERLAP_HITS, SearchProgress
 from research_assets.tiktok.client import ResponsePage
 from research_assets.tiktok.ids import upload_time, video_id_of
@@ -41,6 +42,7 @@ def answer_facts(page: ResponsePage, now: datetime) -> dict[str, Any]:
         "status": page.status,
         "log_id": page.log_id,
         "rows": len(page.rows),
+        "rejected": rejection_facts(page),
         "cursor": page.cursor,
         "has_more": page.has_more,
         "search_id": page.search_id,
@@ -55,10 +57,10 @@ def page_facts(page: ResponsePage, progress: SearchProgress, now: datetime, page
     relocation = progress.relocation
     before = (relocation.cursor if relocation else progress.cursor) or 0
     after, has_more, search_id = page.cursor, page.has_more, page.search_id or progress.search_id
-    advance = max(len(page.rows), (before if after is None else after) - before)
+    advance = max(page.offered, (before if after is None else after) - before)
     if has_more and (after is None or after <= before):
         # The cursor counts raw hits, and a page advances it by its max_count; a page without a video advances it by 0.
-        after = before + page_size if ids else progress.cursor
+        after = before + page_size if page.offered else progress.cursor
         advance = max(advance, (after or before) - before)
     if has_more and not ids and not advance and progress.lowest_id is None:
         # Nothing was read, so a fresh search costs no more than this one, whose next page may be another search's.
@@ -69,12 +71,13 @@ def page_facts(page: ResponsePage, progress: SearchProgress, now: datetime, page
     first, last = progress.window.first, progress.window.last
     outside = _count_by_day(videos)
     n_outside = sum(n for day, n in outside.items() if not first <= day <= (progress.window.search_last or last))
-    offered = min(advance, max(page_size, len(page.rows)))
+    offered = min(advance, max(page_size, page.offered))
     return {
         "unit": str(progress.window),
         "partition": None,
         "context": {},
         **answer_facts(page, now),
+        "rejected": _rejections_by_day(page, progress),
         "cursor": after,
         "has_more": has_more,
         "search_id": search_id,
@@ -83,12 +86,22 @@ def page_facts(page: ResponsePage, progress: SearchProgress, now: datetime, page
         "kept": {day.isoformat(): count for day, count in days.items() if first <= day <= last},
         "n_outside_window": n_outside,
         "asked": page_size,
+        "n_repeated": _n_repeated(page, progress) if relocation else 0,
         "offered": round(offered * len(new) / len(videos)) if relocation and videos else offered,
         **place._asdict(),
         "distrust_reason": _distrust_reason(
             page, ids, progress, hits=advance, n_outside=n_outside, has_more=has_more, page_size=page_size
         ),
     }
+
+
+def _n_repeated(page: ResponsePage, progress: SearchProgress) -> int:
+    """Return the number of elements at the beginning of a page that the search has read before."""
+    known = [not (row_id := video_id_of(row)) or row_id >= (progress.lowest_id or 0) for row in page.rows]
+    if page.offered > len(page.rows) or False in known[: sum(known)]:
+        # With rejected elements or in another order, the rows before the place are not those at the beginning.
+        return 0
+    return sum(known)
 
 
 class _Place(NamedTuple):
@@ -144,13 +157,13 @@ def _distrust_reason(
     A search id alone is no reason: the API hands out new ones, and some carry an old time (reference §3.1.3). Only
     order, overlap and density show that a page comes from other data.
     """
-    if len(ids) < len(page.rows):
-        return "a page has a row without an id"
+    if page.offered and not page.rows:
+        return NO_USABLE_ROW
     if any(later >= earlier for earlier, later in pairwise(ids)):
         return "the ids of a page do not decrease"
     if n_outside * 2 > len(ids):
         return "most videos of a page are outside the window"
-    if hits > max(page_size, len(page.rows)):
+    if hits > max(page_size, page.offered):
         return f"the cursor advanced by {hits} although {page_size} rows were requested"
     if has_more and not ids and progress.n_empty_pages + 1 >= MAX_EMPTY_PAGES:
         return f"{MAX_EMPTY_PAGES} empty pages in a row although has_more was true"
@@ -158,13 +171,35 @@ def _distrust_reason(
         return None
     if ids and ids[0] >= progress.lowest_id:
         return "a page starts above the lowest id of the page before it"
-    if not has_more and not page.rows and hits <= 0:
+    if not has_more and not page.offered and hits <= 0:
         return "the search ended although has_more was true on the page before"
     if _is_too_sparse(ids, hits, progress, last=not has_more):
         return f"a page is {SPARSE_FACTOR} times sparser than the pages before it"
     if ids and _skips_hits(ids, hits, progress):
         return "there is a large gap between a page and the page before it"
     return None
+
+
+def _rejections_by_day(page: ResponsePage, progress: SearchProgress) -> list[dict[str, Any]]:
+    """Return the rejected elements and values of a page, each with the day of its search that it belongs to.
+
+    Pages are in descending order, so an element without a usable id or time has the day of the row before it.
+    """
+    facts = rejection_facts(page)
+    if not facts:
+        return []
+    window, rows = progress.window, iter(page.rows)
+    whole = {fact["position"] for fact in facts if fact["field"] is None}
+    days, day = [], progress.reached_day
+    for position in range(page.offered):
+        if position not in whole:
+            row = next(rows)
+            day = min(max(_day(video_id_of(row) or 0, row), window.first), window.last)
+        days.append(day)
+    return [
+        {**fact, "partition": (days[fact["position"]] if fact["position"] is not None else day).isoformat()}
+        for fact in facts
+    ]
 
 
 def _is_too_sparse(ids: Sequence[int], hits: int, progress: SearchProgress, *, last: bool) -> bool:

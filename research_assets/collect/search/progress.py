@@ -15,6 +15,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Literal
 
 from research_assets.clock import midnight
+from research_assets.collect.rejections import describe_rejections
 from research_assets.tiktok.ids import upload_time
 from research_assets.units.coverage import Attempt, attempt_from_event
 from research_assets.units.windows import ONE_DAY, SearchWindow, apportion
@@ -62,6 +63,7 @@ class SearchProgress:
     raw hits from which `seconds_per_hit` counts. `doubt` is the reason why the newest page does not belong to this
     search. While `relocation` is set, fresh searches look for the place at which this search stopped; `jumps_refused`
     is true if the API does not allow that.
+    `rejected` are the elements and values that cannot be used, by day and reason.
     """
 
     window: SearchWindow
@@ -87,6 +89,7 @@ class SearchProgress:
     kept: Counter[date] = field(default_factory=Counter)
     offered: Counter[date] = field(default_factory=Counter)
     asked: Counter[date] = field(default_factory=Counter)
+    rejected: Counter[tuple[date, str]] = field(default_factory=Counter)
     outcome: WindowOutcome | None = None
     reason: str | None = None
     recorded_attempts: dict[tuple[str, date], Attempt] = field(default_factory=dict)
@@ -129,6 +132,7 @@ class SearchProgress:
             return
         n_hits_before = self.offered.total()
         self.kept.update(kept)
+        self.rejected.update((date.fromisoformat(one["partition"]), one["reason"]) for one in event["rejected"])
         self.offered.update(apportion(event["offered"], kept or {self.reached_day: 1}))
         if event["lowest_id"] is not None and (self.lowest_id is None or event["lowest_id"] < self.lowest_id):
             if place == "found" or self.density_from is None:
@@ -158,6 +162,10 @@ class SearchProgress:
             and not self.jumps_refused
             and self.n_relocations < MAX_RELOCATIONS
         )
+
+    def rejected_text(self, day: date) -> str | None:
+        """Return the sentences about the rejected elements and values of a day; None if there are none."""
+        return describe_rejections({reason: count for (of, reason), count in self.rejected.items() if of == day})
 
     @property
     def reached_day(self) -> date:

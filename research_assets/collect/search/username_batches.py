@@ -3,7 +3,7 @@
 Not here: how usernames are batched (see units/usernames.py); which account makes a search fail (see bisect.py).
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from datetime import date, datetime
@@ -16,6 +16,7 @@ from research_assets.units.coverage import (
     Attempt,
     UnitStatus,
     attempt_time,
+    join_sentences,
 )
 from research_assets.units.usernames import (
     ISOLATED_REASON,
@@ -203,7 +204,10 @@ class UsernameBatches:
         if failures:
             worst = min(failures, key=lambda attempt: STATES_WORST_FIRST.index(attempt.state))
             return replace(day_attempt, state=worst.state, reason=worst.reason, next_try=worst.next_try)
-        return replace(day_attempt, state="complete", reason=_missing_accounts_text(skipped), next_try=None)
+        notes = Counter(one.reason for one in attempts if one.reason and one.reason != ISOLATED_REASON)
+        texts = [note if count == 1 else f"In each of {count} searches: {note}" for note, count in notes.items()]
+        complete_reason = join_sentences(_missing_accounts_text(skipped), *texts)
+        return replace(day_attempt, state="complete", reason=complete_reason, next_try=None)
 
     def _skipped_usernames(self, day_attempt: Attempt) -> list[Attempt]:
         """Return attempts for the accounts in backoff, which were not requested for this day."""
