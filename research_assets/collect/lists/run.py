@@ -37,6 +37,7 @@ from research_assets.units.coverage import (
     UnitStatus,
     attempt_from_event,
     count_states,
+    join_sentences,
     worst_state,
 )
 from research_assets.units.periods import is_backfill
@@ -137,8 +138,8 @@ class ListPartitionRun:
             return target, None
         if self._sender.api_is_down:
             n_failures = self._sender.consecutive_failures
-            reason = f"The API answered {n_failures} calls in a row with errors: {attempt.reason}."
-            self.stop = StopCondition.cool_down(self._pool, reason, self._context.clock.now())
+            stop_reason = join_sentences(f"The API answered {n_failures} calls in a row with errors: {attempt.reason}")
+            self.stop = StopCondition.cool_down(self._pool, str(stop_reason), self._context.clock.now())
         return target, attempt
 
     def _resume_journal(self) -> Journal | None:
