@@ -10,7 +10,7 @@
 {% macro marts_in_codebook() %}
     {{ return([
         'videos', 'video_observations', 'comments', 'users', 'user_observations', 'follows', 'engagements', 'hashtags',
-        'hashtag_pairs', 'creators', 'study_days', 'coverage', 'quota_usage', 'api_changes'
+        'hashtag_pairs', 'creators', 'study_days', 'coverage', 'rejected_rows', 'quota_usage', 'api_changes'
     ]) }}
 {% endmacro %}
 

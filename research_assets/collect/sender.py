@@ -40,6 +40,9 @@ MAX_RETRY_AFTER_SECONDS = 300.0
 OUTAGE_FAILURES = 16
 """Consecutive failed calls, across all units, after which the API counts as down."""
 
+OUTAGE_CHECK_FAILURES = 5
+"""Failed calls at the beginning of a run after which a check of the API is worth a request."""
+
 
 class RateController:
     """Concurrency and request rate, which fall after `rate_limit_exceeded` and rise again with each success.
@@ -122,12 +125,18 @@ class RequestSender:
         self._budget = budget
         self._rate_controller = RateController(clock, rate=rate, concurrency=concurrency)
         self._refused_until: dict[str, datetime] = {}
+        self._has_succeeded = False
         self.consecutive_failures = 0
 
     @property
     def api_is_down(self) -> bool:
         """Return whether `OUTAGE_FAILURES` calls in a row have failed."""
         return self.consecutive_failures >= OUTAGE_FAILURES
+
+    @property
+    def api_may_be_down(self) -> bool:
+        """Return whether a check should tell an outage from units that fail: earlier if no call has succeeded yet."""
+        return self.api_is_down or (not self._has_succeeded and self.consecutive_failures >= OUTAGE_CHECK_FAILURES)
 
     async def send(
         self,
@@ -268,6 +277,7 @@ class RequestSender:
                 log_id=page.log_id,
             )
             self._rate_controller.on_success()
+            self._has_succeeded = True
             self.consecutive_failures = 0
             return page
 

@@ -19,6 +19,7 @@ from research_assets.storage.captures import Journal
 from research_assets.tiktok.client import ResponsePage
 from research_assets.tiktok.errors import ApiError, RateLimited, RetryableError
 from research_assets.tiktok.requests import Request
+from research_assets.units.coverage import join_sentences
 
 _THROTTLED = "The API keeps rejecting requests, even at the lowest request rate:"
 
@@ -111,7 +112,9 @@ class RunState:
         if not isinstance(error, ApiError):
             raise error
         if isinstance(error, RateLimited):
-            self.stop = StopCondition.cool_down(self.pool, f"{_THROTTLED} {summarize_error(error)}.", now)
+            self.stop = StopCondition.cool_down(
+                self.pool, str(join_sentences(f"{_THROTTLED} {summarize_error(error)}")), now
+            )
             return self.stop
         if resolve(error).then is Action.STOP:
             raise error
@@ -122,8 +125,8 @@ class RunState:
     def stop_for_outage(self, reason: str) -> StopCondition:
         """Stop the run because the API answers no request; `reason` is its last error."""
         n_failures = self.sender.consecutive_failures
-        text = f"The API answered {n_failures} calls in a row with errors: {reason.rstrip('.')}."
-        self.stop = StopCondition.cool_down(self.pool, text, self.context.clock.now())
+        text = join_sentences(f"The API answered {n_failures} calls in a row with errors: {reason}")
+        self.stop = StopCondition.cool_down(self.pool, str(text), self.context.clock.now())
         return self.stop
 
 

@@ -117,6 +117,10 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         # Reasons quote error messages of the API, which contain names of accounts.
         _T.DROP: "reason capture",
     },
+    "rejected_rows": {
+        _T.KEEP: "study day entity partition_day field reason n_rejected first_seen_at last_seen_at",
+        _T.DROP: "unit",
+    },
     "quota_usage": {
         _T.KEEP: "day pool study endpoint n_requests n_failed n_over_quota n_rows latency_ms_median first_sent_at "
         "last_sent_at",

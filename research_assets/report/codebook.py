@@ -43,6 +43,7 @@ MART_ORDER = (
     "creators",
     "study_days",
     "coverage",
+    "rejected_rows",
     "quota_usage",
     "api_changes",
     "codebook",
@@ -62,6 +63,7 @@ MONTH_BASIS: Mapping[str, tuple[str, str]] = {
     "follows": ("last_seen_at", "observed"),
     "engagements": ("last_seen_at", "observed"),
     "quota_usage": ("day", "observed"),
+    "rejected_rows": ("day", "observed"),
     "coverage": ("partition_day", ""),
 }
 """The column that determines the month of a row (`month_column` in dbt's meta), and the date basis of that column.

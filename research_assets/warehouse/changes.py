@@ -29,7 +29,7 @@ FileStamps = Mapping[str, Mapping[str, str]]
 BuildRecord = Mapping[str, Any]
 """Stored record of the published build: the files from which it was built, and the file that it is."""
 
-DAY_TABLES = ("videos", "comments", "requests")
+DAY_TABLES = ("videos", "comments", "rejected", "requests")
 """Raw tables whose marts are rebuilt day by day: a day's rows follow from the files of that day alone."""
 
 REWRITTEN_TABLES = ("requests", "expected_units")

@@ -18,6 +18,7 @@ from research_assets_tests.collect.harness import (
     change_data,
     days,
     error_response,
+    study,
 )
 from research_assets_tests.collect.test_lists import garden_config, this_week
 from research_assets_tests.collect.test_username_batches import make_harness, panel, usernames_of
@@ -247,3 +248,34 @@ async def test_day_in_username_batches_reports_rejected_rows(settings: Settings)
     finished, _ = await harness.collect("videos", days(1), spec, transport=transport)
     assert finished[START].state == "complete"
     assert finished[START].reason == "In each of 2 searches: 1 row was rejected: not an object."
+
+
+async def test_copied_unit_reports_its_rejected_rows_too(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    week, spec = this_week(harness), study("first", panel=("sandbox_star",), users=UserRule("panel"))
+
+    def spoil(_: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        rows = orjson.loads(response.content).get("data", {}).get("user_followers")
+        return change_data(response, user_followers=[*rows, 7], has_more=False) if rows else None
+
+    await harness.collect("followers", [week], spec, transport=TamperingTransport(harness, spoil))
+    await harness.collect("followers", [week], study("second", panel=("sandbox_star",), users=UserRule("panel")))
+    reasons = dict(harness.sql("SELECT study, reason FROM {coverage}"))
+    assert reasons == {
+        "first": "1 row was rejected: not an object.",
+        "second": "Copied from the study first. 1 row was rejected: not an object.",
+    }
+    assert harness.sql("SELECT study, count(*) FROM {rejected} GROUP BY study ORDER BY study") == [
+        ("first", 1),
+        ("second", 1),
+    ]
+
+
+async def test_pause_of_lists_during_an_outage_has_one_full_stop(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    names = tuple(f"somebody{number}" for number in range(30))
+    down = TamperingTransport(harness, lambda _, r: error_response(r, 500, "internal_error", "Server Internal Error"))
+    spec = study(panel=names, users=UserRule("panel"))
+    _, pause = await harness.collect("users", [this_week(harness)], spec, transport=down)
+    assert pause is not None
+    assert pause.reason.endswith("calls in a row with errors: HTTP 500 internal_error: Server Internal Error.")

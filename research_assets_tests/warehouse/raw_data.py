@@ -181,3 +181,6 @@ def write_raw_data(raw: Path) -> None:
         for i, (code, status, rows, latency) in enumerate([*codes, ("daily_quota_limit_exceeded", 429, None, None)])
     ]
     write(raw, "requests", "garden", date(2026, 2, 3), "q1", sent)
+    rejected = {"entity": "videos", "partition": DAY1, "unit": "2026-02-01", "observed_at": at(3)}
+    reasons = [{"reason": "no id"}, {"reason": "no id"}, {"reason": "not JSON, stored as null", "field": "view_count"}]
+    write(raw, "rejected", "garden", date(2026, 2, 3), "v1", [rejected | reason for reason in reasons])

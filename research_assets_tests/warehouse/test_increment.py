@@ -74,7 +74,7 @@ class RandomCollection:
     def events(self) -> list[Callable[[], None]]:
         """Return the possible events in a fixed order, so that a seed always yields the same events."""
         return [self.new_day, self.new_day, self.reobserve, self.comments, self.profiles, self.lists, self.likes,
-                self.pause, self.requests, self.expected_units]  # fmt: skip
+                self.pause, self.requests, self.rejected, self.expected_units]  # fmt: skip
 
     def new_day(self) -> None:
         """Write the videos of the next day."""
@@ -158,6 +158,14 @@ class RandomCollection:
             for n in range(self.random.randint(1, 9))
         ]
         write(self.raw, "requests", STUDY, date(2026, 2, self.random.randint(20, 22)), "requests", rows)
+
+    def rejected(self) -> None:
+        """Add rejected elements of two units on one collection day."""
+        rows = [
+            {"entity": "videos", "unit": f"2026-02-0{n % 2 + 1}", "reason": "no id", "observed_at": at(21)}
+            for n in range(self.random.randint(1, 9))
+        ]
+        write(self.raw, "rejected", STUDY, date(2026, 2, self.random.randint(20, 22)), self._capture(), rows)
 
     def expected_units(self) -> None:
         """Replace the expected units of some days: the day, and comments of single videos."""

@@ -138,6 +138,15 @@ def test_quota_usage_counts_failed_and_over_quota_requests(rows: Rows) -> None:
     ) == [(date(2026, 2, 3), "research", "garden", "video_query", 4, 2, 1, 2, 300.0)]
 
 
+def test_rejected_rows_are_counted_by_unit_and_reason(rows: Rows) -> None:
+    assert rows(
+        "select study, day, entity, unit, partition_day, field, reason, n_rejected from marts.rejected_rows order by 8"
+    ) == [
+        ("garden", date(2026, 2, 3), "videos", "2026-02-01", DAY1, field, reason, number)
+        for field, reason, number in (("view_count", "not JSON, stored as null", 1), ("", "no id", 2))
+    ]
+
+
 def test_hashtags_pairs_and_creators_count_videos(rows: Rows) -> None:
     assert rows(
         "select day, hashtag, hashtag_id, description, n_videos, n_creators, view_count_sum from marts.hashtags "

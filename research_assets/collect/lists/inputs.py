@@ -12,6 +12,7 @@ from datetime import date, datetime
 import orjson
 
 from research_assets.collect.lists.pager import ListProgress
+from research_assets.collect.rejections import describe_rejections
 from research_assets.collect.types import CollectionTask, CollectorContext
 from research_assets.fields import ENTITIES
 from research_assets.storage.captures import Journal, read_events
@@ -21,6 +22,7 @@ from research_assets.units.coverage import (
     UnitStatus,
     count_settled_units,
     format_utc,
+    join_sentences,
     read_failed_units,
     read_unit_status,
 )
@@ -141,10 +143,9 @@ class UnitReuse:
                     by_capture.setdefault(str(status.attempt.capture), []).append(target)
             elif self._is_backing_off(status.attempt, now):
                 old = status.attempt
-                next_try = f" Next try: {format_utc(old.next_try)}." if old.next_try else ""
-                yield attempt_without_request(
-                    target, self._partition, old.state, f"{old.reason}{next_try}", old.next_try, now
-                )
+                next_try = f"Next try: {format_utc(old.next_try)}." if old.next_try else None
+                reason = join_sentences(old.reason, next_try)
+                yield attempt_without_request(target, self._partition, old.state, reason, old.next_try, now)
         for capture, copied in by_capture.items():
             yield from self._copy_pages(journal, capture, {target.unit: target for target in copied})
 
@@ -173,5 +174,6 @@ class UnitReuse:
                 journal.append("page", facts, answer)
                 copied.setdefault(unit, ListProgress()).apply({"event": "page", **facts})
         for unit, progress in copied.items():
-            reason = f"Copied from the study {self._elsewhere[unit].study}."
+            source = f"Copied from the study {self._elsewhere[unit].study}."
+            reason = join_sentences(source, describe_rejections(progress.rejected))
             yield progress.attempt(targets[unit], self._partition, self._context.clock.now(), "complete", reason)

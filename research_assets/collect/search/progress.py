@@ -128,11 +128,13 @@ class SearchProgress:
                 self.relocation = None
             elif place is not None:
                 relocation.low, relocation.high, relocation.cursor = event["low"], event["high"], event["next_cursor"]
+        if self.relocation is None:
+            # Pages of fresh searches that are above or below the place repeat or precede what is counted elsewhere.
+            self.rejected.update((date.fromisoformat(one["partition"]), one["reason"]) for one in event["rejected"])
         if self.doubt is not None or self.relocation is not None:
             return
         n_hits_before = self.offered.total()
         self.kept.update(kept)
-        self.rejected.update((date.fromisoformat(one["partition"]), one["reason"]) for one in event["rejected"])
         self.offered.update(apportion(event["offered"], kept or {self.reached_day: 1}))
         if event["lowest_id"] is not None and (self.lowest_id is None or event["lowest_id"] < self.lowest_id):
             if place == "found" or self.density_from is None:

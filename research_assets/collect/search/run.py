@@ -44,7 +44,7 @@ from research_assets.storage.captures import Journal
 from research_assets.storage.locks import PartitionBusy, lock_partitions
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.errors import ApiError
-from research_assets.units.coverage import Attempt, UnitStatus, backoff_until
+from research_assets.units.coverage import Attempt, UnitStatus, backoff_until, join_sentences
 from research_assets.units.periods import is_backfill
 from research_assets.units.usernames import Usernames
 from research_assets.units.windows import SearchWindow, requests_for_hits
@@ -262,7 +262,7 @@ class VideoSearch:
             try:
                 outcome, reason = await fetch_window(pager, due=due)
                 history.record_density(progress)
-                if (outcome == "failed" and run.sender.api_is_down) or needs_canary(progress, history):
+                if (outcome == "failed" and run.sender.api_may_be_down) or needs_canary(progress, history):
                     canary = await self._canary.check(window.days, session.record)
             except (QuotaExhausted, ApiError) as error:
                 try:
@@ -273,7 +273,9 @@ class VideoSearch:
                 assert stop is not None, "fetch_window turns all other errors into an outcome"
                 return await self._pause(session, stop)
             if outcome == "failed" and canary == "error":
-                run.stop = StopCondition.cool_down(POOL, f"{_API_DOWN} {reason}.", self._context.clock.now())
+                run.stop = StopCondition.cool_down(
+                    POOL, str(join_sentences(f"{_API_DOWN} {reason}")), self._context.clock.now()
+                )
                 return await self._pause(session, run.stop)
             return await self._conclude(session, outcome, reason, canary=canary)
 

@@ -1,0 +1,21 @@
+with source as (
+    select * from {{ source('raw', 'rejected') }}
+),
+
+renamed as (
+    select
+        study,
+        day,
+        entity,
+        partition as partition_day,
+        unit,
+        position,
+        field,
+        reason,
+        value,
+        observed_at,
+        capture
+    from source
+)
+
+select * from renamed
