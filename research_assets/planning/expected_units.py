@@ -133,7 +133,7 @@ def _with_video_rows(
             video_rows = (
                 _row("comments", file.day, "video", target.unit, file.due_at)
                 for target in (videos.get(file.day, ()) if file.by_video else ())
-                if target.expected != 0
+                if target.expected != 0 or not target.is_confirmed
             )
             yield file.day, file.name, chain(file.rows, video_rows)
 
