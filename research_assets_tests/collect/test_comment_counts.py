@@ -16,6 +16,7 @@ from research_assets.quota.ledger import read_pools
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
+from research_assets.units.estimates import mean_comment_requests_per_day
 from research_assets.units.partition_status import PartitionStatus
 from research_assets_tests.collect.harness import (
     START,
@@ -108,6 +109,10 @@ async def test_every_commented_video_of_a_week_ends_with_its_comments(settings: 
     with_comments = harness.sql("SELECT count(DISTINCT video_id) FROM {comments}")[0][0]
     assert with_comments == 7 * WEEK
     assert harness.app.request_log.requests["video/comment/list"] > requested
+    requests = mean_comment_requests_per_day(harness.settings.raw)["garden"]
+    assert requests.first * WEEK >= 7 * WEEK - zeros
+    assert requests.after_reobservation is not None
+    assert requests.after_reobservation * WEEK >= zeros
     for day in days(WEEK):
         assert comments_status(harness, ONLY_COMMENTS, day).last_complete_at is not None
 

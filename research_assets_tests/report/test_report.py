@@ -189,6 +189,8 @@ def test_methods_state_every_fact(page: ParsedReport) -> None:
         "The other 12 (66.7 %) were reported but not returned",
         "a random sample of 25 % of each day's videos (seed 7), including replies",
         "Of 2 selected videos, 1 (50 %) had a complete comment list",
+        "only if the count was observed at least 12 days after the end of the day of publication.",
+        "Comments were last requested at a median age of 8.4 days after publication (range 8.4 to 8.4 days; 1 video).",
         "Data were retrieved between 8 February 2026 (10:00 UTC) and 9 February 2026 (11:00 UTC).",
         "25 requests were sent; 4 (16 %) failed and 1 (4 %) was rejected because the daily quota was exhausted.",
         "2 lists of comments or replies were sampled with inclusion probability 0.25 (sampling weight 4)",
