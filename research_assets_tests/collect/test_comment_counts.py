@@ -27,6 +27,7 @@ from research_assets_tests.collect.harness import (
     error_response,
     study,
 )
+from research_assets_tests.collect.test_lists import GARDEN
 from research_assets_tests.conftest import FakeClock
 
 WEEK = 7
@@ -115,6 +116,32 @@ async def test_every_commented_video_of_a_week_ends_with_its_comments(settings: 
     assert requests.after_reobservation * WEEK >= zeros
     for day in days(WEEK):
         assert comments_status(harness, ONLY_COMMENTS, day).last_complete_at is not None
+
+
+async def test_world_with_frequent_faults_ends_with_the_comments_of_each_settled_video(settings: Settings) -> None:
+    spec = replace(ONLY_COMMENTS, query=GARDEN, end=START + timedelta(days=1))
+    harness = harness_at(settings, 2, SandboxConfig(profile="typical"))
+    for _ in range(20):
+        await run_agenda(harness, spec)
+        harness.clock.advance(days=1)
+    assert states(harness).keys() <= {"complete", "refused", "missing"}
+    collected = {row[0] for row in harness.sql("SELECT DISTINCT video_id FROM {comments}")}
+    refused = {
+        int(unit)
+        for (unit,) in harness.sql("SELECT unit FROM {coverage} WHERE state IN ('refused', 'missing')")
+        if unit.isdigit()
+    }
+    commented = set()
+    for video, day in harness.sql("SELECT DISTINCT id, day FROM {videos}"):
+        settles_at = spec.settles_at(day).timestamp()
+        if any(comment >> 32 <= settles_at for comment in harness.app.ground_truth.comments(video)):
+            commented.add(video)
+    assert len(commented) > 10
+    assert commented <= collected | refused
+    first = harness.sql(
+        "SELECT count(DISTINCT unit) FROM {coverage} WHERE entity = 'comments' AND state = 'too_fresh'"
+    )[0][0]
+    assert first > 5, "the world must have counts that lag"
 
 
 async def test_zero_is_complete_only_after_an_observation_that_proves_it(settings: Settings) -> None:
