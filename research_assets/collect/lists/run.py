@@ -1,8 +1,8 @@
 """Collection of the units of one list partition, concurrently and on one journal.
 
 A partition is the comments of a day's videos, or an observation of the accounts of a period. A refused unit does not
-stop the others. A settled unit is not requested again. An account that another study collected in the same period is
-not requested either: its pages are copied.
+stop the others. A settled unit is not requested again, unless a newer count reopens it. An account that another study
+collected in the same period is not requested either: its pages are copied.
 
 Not here: paging inside a list (see pager.py); the targets of a partition (see inputs.py).
 """
