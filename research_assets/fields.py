@@ -345,7 +345,13 @@ COVERAGE: tuple[Field, ...] = (
     Field("asked", "BIGINT", "Rows requested from the API (rows)", "collect", unit="rows"),
     Field("offered", "BIGINT", "Raw hits counted by the cursor, deliverable or not (rows)", "collect", unit="rows"),
     Field("kept", "BIGINT", "Distinct rows that were returned and retained (rows)", "collect", unit="rows"),
-    Field("expected", "BIGINT", "Rows expected from a field such as comment_count (rows)", "collect", unit="rows"),
+    Field(
+        "expected",
+        "BIGINT",
+        "Rows expected from a field such as comment_count at the time of the request (rows)",
+        "collect",
+        unit="rows",
+    ),
     Field(
         "requests",
         "DOUBLE",

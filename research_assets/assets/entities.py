@@ -73,7 +73,10 @@ def comments(study: StudySpec) -> CollectedEntity | None:
         + (", and one per 100 replies of a comment" if with_replies else "; no replies"),
         rerun_note=(
             f"Collects the comments of {_COMMENTS_TEXT[study.comments.videos].format(**rule)}. "
-            "Skips videos without comments and videos whose comment count has not grown. Requires the day's videos."
+            "Skips videos with a count of zero, and lists whose newer count shows no more comments than the API "
+            "withholds. "
+            f"A count of zero is confirmed by an observation at an age of {study.count_confirmation_age} days or more; "
+            "until then the day is too fresh. Requires the day's videos."
         ),
         code_version_inputs={"query": study.query, "comments": rule},
         reference=f"{_DOCS_URL}-video-comments",

@@ -75,13 +75,18 @@ class CollectionRun:
         """Yield the output if every partition of the run is complete; otherwise nothing, so that the steps below wait.
 
         Dagster records the output as one more materialization of each partition, with the same metadata.
-        Raises Failure without a retry if all partitions are too fresh.
+        Raises Failure without a retry if all days of videos are too fresh. Comments are too fresh while counts of zero
+        wait for the re-observation of their day. That is no failure of their run.
         """
         incomplete = [result for result in self._partition_results if result.state != "complete"]
         if self._paused is not None:
             self._report_pause(self._paused)
             self._run_checks()
-        elif incomplete and all(result.state == "too_fresh" for result in self._partition_results):
+        elif (
+            self._task.entity == "videos"
+            and incomplete
+            and all(result.state == "too_fresh" for result in self._partition_results)
+        ):
             raise dg.Failure(description=self._too_fresh_message(), allow_retries=False)
         elif incomplete:
             self._log_observation(f"{len(incomplete)} of {len(self._task.partitions)} partitions are not complete", {})

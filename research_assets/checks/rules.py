@@ -80,6 +80,8 @@ def _rules(study: StudySpec, entity: str) -> Iterator[CheckRule]:
     if fields := study.fields.get(entity, ENTITIES[entity].requested):
         yield requested_fields_present(tuple(fields))
     yield ALL_UNITS_SETTLED
+    if entity == "comments":
+        yield zero_counts_confirmed(study)
 
 
 # Rules for single rows: keys, ids, times and counts.
@@ -425,7 +427,8 @@ def requested_fields_present(fields: tuple[str, ...]) -> CheckRule:
 
 ALL_UNITS_SETTLED = CheckRule(
     "all_units_settled",
-    "Every unit with an attempt is complete, refused, missing or too fresh.",
+    "Every unit with an attempt is complete, refused, missing or too fresh (a video with a comment count of 0 that is "
+    "not confirmed yet is too fresh).",
     f"""
     select "partition", unit_kind as kind, unit, state, reason, next_try from units
     where {IS_OPEN_SQL} order by "partition", unit
@@ -433,6 +436,25 @@ ALL_UNITS_SETTLED = CheckRule(
     RETRY_ADVICE,
     table="units",
 )
+
+
+def zero_counts_confirmed(study: StudySpec) -> CheckRule:
+    """Return the rule for comment counts of zero, which may be older than the first comment (reference §7 #14)."""
+    age = study.count_confirmation_age
+    return CheckRule(
+        "zero_counts_confirmed",
+        f"Every comment count of 0 was observed at an age of {age} days or more, or a re-observation at such an age is "
+        "planned.",
+        f"""
+        select "partition", unit as video, reason from units
+        where unit_kind = 'video' and state = 'too_fresh' and {study.leaves_counts_unconfirmed}
+        order by "partition", unit
+        """,
+        f"These videos may have comments that the API did not count yet. Add an age of {age} days or more to "
+        "reobserve_days, or materialize their days of videos with `recollect: true`.",
+        table="units",
+    )
+
 
 _LAST_CANARY_CHECK = "capture = (select arg_max(capture, last_at) from canaries)"
 

@@ -123,6 +123,7 @@ def _show(
         _print_partitions(console, lines)
     console.print()
     _print_pools(console, inputs, lines, now)
+    _print_reobservations(console, inputs, lines, now)
     not_counted = {line.entity for line in lines if line.is_lower_bound}
     reasons = [
         text
@@ -141,6 +142,34 @@ def _show(
             console.print(
                 f"\n{study.name}: no data yet, so the number of videos per day is unknown.\n"
                 f"The figures are lower bounds. For an estimate run:\n  research-assets plan {study.name} --probe"
+            )
+
+
+def _print_reobservations(
+    console: "Console", inputs: "AgendaInputs", lines: "Sequence[EntityForecast]", now: "datetime"
+) -> None:
+    """Print the part of the estimate that re-observations cause, and the studies whose counts stay unconfirmed."""
+    from math import ceil
+
+    from research_assets.planning.forecast import days_with_unconfirmed_counts
+    from research_assets.planning.messages import pluralize
+
+    for study in inputs.studies:
+        parts = [
+            f"{ceil(line.after_reobservation.requests):,} for "
+            f"{'searches' if line.entity == 'videos' else 'comments that newer counts show'}"
+            f" ({line.after_reobservation.basis})"
+            for line in lines
+            if line.study == study.name and line.after_reobservation.requests
+        ]
+        if parts:
+            ages = ", ".join(map(str, study.reobserve_days))
+            console.print(f"{study.name}: re-observation at an age of {ages} days is included:\n  {'; '.join(parts)}.")
+        if days := days_with_unconfirmed_counts(inputs, study, now):
+            console.print(
+                f"{study.name}: comment counts of 0 on {pluralize(len(days), 'day')} cannot be confirmed, because "
+                f"reobserve_days\n  has no age of {study.count_confirmation_age} days or more. "
+                "These videos stay too_fresh."
             )
 
 

@@ -67,6 +67,7 @@ def command() -> None:
         _print_units(console, count_units(counts))
         console.print(_coverage_table(studies, counts, clock.now(), console.width))
         console.print(_wrap_legend(LEGEND, console.width))
+        _print_unconfirmed_counts(console, counts)
         if open_counts := [count for count in counts if count.state in OPEN_STATES]:
             _print_open_units(console, open_counts)
         print_studies_without_videos(console, read_days_without_videos(settings.raw))
@@ -191,6 +192,22 @@ def _wrap_legend(legend: str, width: int) -> str:
 def _uncollected_days(study: "StudySpec", now: datetime) -> "dict[date, UnitState]":
     """Return the state of each day of a study if nothing was collected."""
     return {day: "too_fresh" if study.is_too_fresh(day, now) else "not_asked" for day in study.days_until(now)}
+
+
+def _print_unconfirmed_counts(console: "Console", counts: "Iterable[StateCount]") -> None:
+    """Print for each study the videos whose comment count of 0 is not confirmed, and the next re-observation."""
+    from research_assets.planning.messages import pluralize
+    from research_assets.units.coverage import format_utc
+
+    unconfirmed: dict[str, list[StateCount]] = {}
+    for count in counts:
+        if (count.entity, count.state) == ("comments", "too_fresh"):
+            unconfirmed.setdefault(count.study, []).append(count)
+    for study, of_study in unconfirmed.items():
+        videos = pluralize(sum(count.units for count in of_study), "video")
+        next_try = min((count.next_try for count in of_study if count.next_try), default=None)
+        when = f"next re-observation: {format_utc(next_try)}" if next_try else "no re-observation is planned"
+        console.print(f"{study}: {videos} with an unconfirmed comment count of 0; {when}.")
 
 
 def _print_open_units(console: "Console", counts: "Iterable[StateCount]") -> None:

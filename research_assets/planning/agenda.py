@@ -102,6 +102,9 @@ def _candidates(
                 yield DeferredUnits(study.name, entity, status.waiting_units, "quota", until)
             else:
                 yield DeferredUnits(study.name, entity, status.waiting_units, "backing_off", status.next_try)
+        if status.unconfirmed_units:
+            due_at = study.counts_confirmed_at(partition)
+            yield DeferredUnits(study.name, entity, status.unconfirmed_units, "unconfirmed", due_at)
         candidate = _candidate_for(study, entity, partition, status, now)
         if candidate is not None:
             yield candidate
@@ -117,7 +120,7 @@ def _candidate_for(
     if status.open_units:
         recollect = status.last_complete_at is not None and entity == "videos"
         return _Candidate(partition, status, _open_reason(study, entity, partition, status, now), recollect)
-    if status.waiting_units:
+    if status.waiting_units or status.unconfirmed_units:
         return None
     if entity == "videos" and status.last_complete_at is not None:
         due_at = study.reobservation_due_at(partition, now)
@@ -134,13 +137,15 @@ def _open_reason(study: StudySpec, entity: str, partition: date, status: Partiti
     if ENTITIES[entity].time_axis == "observation":
         # The API returns current values only, so a period cannot be observed after its end.
         reason = "period_ending" if now >= _last_day_begins_at(study, partition) else "period"
+    elif status.is_recounted:
+        reason = "recounted"
     elif is_backfill(study, entity, partition, now):
         reason = "backfill"
     else:
         reason = "new_comments" if entity == "comments" else "settled"
     if status.in_progress and reason != "period_ending":
         return "resume"
-    return "retry" if status.failed_before else reason
+    return "retry" if status.failed_before and not status.is_recounted else reason
 
 
 def _last_day_begins_at(study: StudySpec, period: date) -> datetime:

@@ -118,7 +118,7 @@ def _day_files(raw: Path, study: StudySpec, collected: _Collected, now: datetime
             rows.append(_row("comments", day, "day", day.isoformat(), due_at))
         inputs: list[object] = [due_at, len(rows)]
         if by_video:
-            inputs += [study.comments, _video_files(raw, study, day)]
+            inputs += [study.comments, study.count_confirmation_age, _video_files(raw, study, day)]
         yield _ExpectedFile(day, f"day-{_digest(inputs)}", due_at, rows, by_video)
 
 
@@ -133,7 +133,7 @@ def _with_video_rows(
             video_rows = (
                 _row("comments", file.day, "video", target.unit, file.due_at)
                 for target in (videos.get(file.day, ()) if file.by_video else ())
-                if target.expected != 0
+                if target.expected != 0 or not target.is_confirmed
             )
             yield file.day, file.name, chain(file.rows, video_rows)
 

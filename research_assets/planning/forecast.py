@@ -16,7 +16,7 @@ from research_assets.planning.types import AgendaInputs
 from research_assets.quota.ledger import PoolState
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets.units.estimates import Estimate, sum_estimates
+from research_assets.units.estimates import BASIS_BY_CERTAINTY, NO_COST, CommentRequests, Estimate, sum_estimates
 from research_assets.units.partition_status import PartitionStatus
 from research_assets.units.periods import CANARY_INTERVAL, period_length, remaining_canary_checks
 from research_assets.units.windows import ONE_DAY
@@ -26,10 +26,11 @@ from research_assets.units.windows import ONE_DAY
 class EntityForecast:
     """Remaining work of one entity of a study: partitions, requests, and the requests per day that recur.
 
-    `by_partition` has the estimate of each partition. Its sum may be higher than `remaining`, because sparse days share
-    windows. `last_due_at` is when the last observation is due (UTC); None for a study without end and for accounts.
-    `is_lower_bound` is true if some requests cannot be estimated yet. `is_canary` marks the canary checks, which have
-    no partitions.
+    `after_reobservation` is the part of `remaining` for re-observations, and for the lists of comments that their newer
+    counts are expected to open. `by_partition` has the estimate of each other partition. Its sum may be higher than
+    their part of `remaining`, because sparse days share windows. `last_due_at` is when the last observation is due
+    (UTC); None for a study without end and for accounts. `is_lower_bound` is true if some requests cannot be estimated
+    yet. `is_canary` marks the canary checks, which have no partitions.
     """
 
     study: str
@@ -41,6 +42,7 @@ class EntityForecast:
     last_due_at: datetime | None
     is_lower_bound: bool = False
     is_canary: bool = False
+    after_reobservation: Estimate = NO_COST
 
     @property
     def unknown(self) -> bool:
@@ -61,7 +63,9 @@ class PoolForecast:
     finish_day: date | None
 
 
-def forecast(inputs: AgendaInputs, comment_requests: Mapping[str, float], now: datetime) -> list[EntityForecast]:
+def forecast(
+    inputs: AgendaInputs, comment_requests: Mapping[str, CommentRequests], now: datetime
+) -> list[EntityForecast]:
     """Return one forecast for each entity of each study.
 
     `comment_requests` are the mean requests for the comments of a day, by study.
@@ -91,6 +95,13 @@ def add_recurring(
         else line
         for line in lines
     ]
+
+
+def days_with_unconfirmed_counts(inputs: AgendaInputs, study: StudySpec, now: datetime) -> list[date]:
+    """Return the days whose comment counts of zero no planned observation confirms."""
+    if not study.leaves_counts_unconfirmed:
+        return []
+    return _days_to_reobserve(inputs, study, study.count_confirmation_age, now)
 
 
 def forecast_canary_checks(inputs: AgendaInputs, now: datetime) -> list[EntityForecast]:
@@ -129,7 +140,7 @@ def forecast_pool(lines: Sequence[EntityForecast], pool: PoolState, now: datetim
 
 
 def _study_forecast(
-    inputs: AgendaInputs, study: StudySpec, comment_requests: float | None, now: datetime
+    inputs: AgendaInputs, study: StudySpec, comment_requests: CommentRequests | None, now: datetime
 ) -> Iterator[EntityForecast]:
     for entity in study_entities(study):
         if entity == "videos":
@@ -153,16 +164,10 @@ def _incomplete_days(inputs: AgendaInputs, study: StudySpec, now: datetime) -> l
 
 def _videos(inputs: AgendaInputs, study: StudySpec, now: datetime) -> EntityForecast:
     hits_per_day = inputs.hits_per_day.get(study.name, {})
-    statuses = inputs.partition_status.get((study.name, "videos"), {})
     incomplete = _incomplete_days(inputs, study, now)
-    costs = [inputs.search_cost(study.name, incomplete)]
-    for age in study.reobserve_days:
-        reobserved = [
-            day
-            for day in _study_days(study, now)
-            if _needs_observation(study, day, age, statuses.get(day, PartitionStatus()).last_complete_at, now)
-        ]
-        costs.append(inputs.search_cost(study.name, reobserved))
+    reobservations = sum_estimates(
+        inputs.search_cost(study.name, _days_to_reobserve(inputs, study, age, now)) for age in study.reobserve_days
+    )
     hits_of_new_day = 0.0
     if study.end is None and hits_per_day:
         n_observations = 1 + len(study.reobserve_days)
@@ -171,11 +176,22 @@ def _videos(inputs: AgendaInputs, study: StudySpec, now: datetime) -> EntityFore
         study=study.name,
         entity="videos",
         partitions=len(incomplete),
-        remaining=sum_estimates(costs),
+        remaining=inputs.search_cost(study.name, incomplete) + reobservations,
         recurring_per_day=hits_of_new_day / inputs.page_size,
         by_partition={day: inputs.search_cost(study.name, [day]) for day in incomplete},
         last_due_at=study.last_observation_due_at(),
+        after_reobservation=reobservations,
     )
+
+
+def _days_to_reobserve(inputs: AgendaInputs, study: StudySpec, age: int, now: datetime) -> list[date]:
+    """Return the days that still need the observation at an age."""
+    statuses = inputs.partition_status.get((study.name, "videos"), {})
+    return [
+        day
+        for day in _study_days(study, now)
+        if _needs_observation(study, day, age, statuses.get(day, PartitionStatus()).last_complete_at, now)
+    ]
 
 
 def _needs_observation(study: StudySpec, day: date, age: int, last_complete_at: datetime | None, now: datetime) -> bool:
@@ -187,30 +203,64 @@ def _needs_observation(study: StudySpec, day: date, age: int, last_complete_at: 
     return now < due_at if last_complete_at is None else last_complete_at < due_at
 
 
-def _comments(inputs: AgendaInputs, study: StudySpec, comment_requests: float | None, now: datetime) -> EntityForecast:
+def _comments(
+    inputs: AgendaInputs, study: StudySpec, comment_requests: CommentRequests | None, now: datetime
+) -> EntityForecast:
     statuses = inputs.partition_status.get((study.name, "comments"), {})
     by_partition = {
         day: status.estimate for day, status in statuses.items() if status.open_units or status.waiting_units
     }
     counted = [estimate.requests for estimate in by_partition.values()]
     if comment_requests is not None:
-        per_day = Estimate(comment_requests, "observed pages")
+        per_day = Estimate(comment_requests.first, "observed pages")
     elif counted:
         per_day = Estimate(sum(counted) / len(counted), "observed density")
     else:
         per_day = Estimate(1, "no data yet")
     by_partition |= dict.fromkeys(_incomplete_days(inputs, study, now), per_day)
+    reopened = _reopened_comments(inputs, study, comment_requests, per_day, now)
+    recurring = 0.0
+    if study.end is None and comment_requests is not None:
+        later = comment_requests.after_reobservation
+        recurring = comment_requests.first
+        if study.reobserve_days:
+            recurring += comment_requests.first if later is None else later
     return EntityForecast(
         study=study.name,
         entity="comments",
         partitions=len(by_partition),
-        remaining=sum_estimates(by_partition.values()),
-        recurring_per_day=0.0 if study.end or comment_requests is None else comment_requests,
+        remaining=sum_estimates([*by_partition.values(), reopened]),
+        recurring_per_day=recurring,
         by_partition=dict(sorted(by_partition.items())),
-        last_due_at=study.settles_at(study.end) if study.end else None,
+        last_due_at=study.last_observation_due_at(),
         # Without collected comments the number of comments with replies is unknown; each costs a request or more.
         is_lower_bound=bool(by_partition) and comment_requests is None and study.comments.replies != "none",
+        after_reobservation=reopened,
     )
+
+
+def _reopened_comments(
+    inputs: AgendaInputs,
+    study: StudySpec,
+    comment_requests: CommentRequests | None,
+    first_collection: Estimate,
+    now: datetime,
+) -> Estimate:
+    """Return the requests for the lists of comments that re-observations are expected to open.
+
+    Each day counts once, at the age at which its counts are confirmed: counts change little later. Until a
+    re-observation has opened lists, each list counts as requested again, which is an upper bound if counts do not lag.
+    """
+    if not study.reobserve_days:
+        return NO_COST
+    age = study.confirming_reobservation_age() or max(study.reobserve_days)
+    days = _days_to_reobserve(inputs, study, age, now)
+    if not days:
+        return NO_COST
+    if comment_requests is not None and comment_requests.after_reobservation is not None:
+        return Estimate(len(days) * comment_requests.after_reobservation, "observed pages")
+    basis = max("first collection", first_collection.basis, key=BASIS_BY_CERTAINTY.index)
+    return Estimate(len(days) * first_collection.requests, basis)
 
 
 def _accounts(inputs: AgendaInputs, study: StudySpec, entity: str, now: datetime) -> EntityForecast:

@@ -20,6 +20,7 @@ from research_assets.quota.ledger import PoolState
 from research_assets.settings import Settings
 from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.study.spec import StudySpec
+from research_assets.units.comment_counts import has_new_replies, is_reopened, waits_for_confirmation
 from research_assets.units.coverage import ATTEMPT_RECENCY, SETTLED, SETTLED_SQL, UnitStatus, read_unit_status
 from research_assets.units.estimates import (
     Estimate,
@@ -203,15 +204,16 @@ class ListStatusReader:
         A `materialized` day without attempts had nothing to collect.
         """
         attempts = {
-            day: (is_settled, last_at)
-            for day, is_settled, last_at in query_raw(
+            day: (is_settled, n_unconfirmed, last_at)
+            for day, is_settled, n_unconfirmed, last_at in query_raw(
                 self._raw,
                 "coverage",
                 f"study={self._study.name}/day=*",
                 f"""
-                SELECT partition, bool_and(is_settled), max(last_at) FROM (
-                    SELECT partition, max(last_at) AS last_at,
-                        bool_or(state = 'complete') OR arg_max(state, {ATTEMPT_RECENCY}) IN {SETTLED_SQL} AS is_settled
+                SELECT partition, bool_and(newest IN {SETTLED_SQL} OR newest = 'too_fresh'),
+                    count(*) FILTER (newest = 'too_fresh'), max(last_at)
+                FROM (
+                    SELECT partition, max(last_at) AS last_at, arg_max(state, {ATTEMPT_RECENCY}) AS newest
                     FROM {{table}} WHERE entity = 'comments' GROUP BY partition, unit_kind, unit
                 ) GROUP BY partition
                 """,
@@ -221,15 +223,24 @@ class ListStatusReader:
         for day, status in days.items():
             if status.last_complete_at is None:
                 continue
-            is_settled, last_at = attempts.get(day, (False, None))
+            is_settled, n_unconfirmed, last_at = attempts.get(day, (False, 0, None))
             is_current = is_settled and last_at is not None and last_at >= status.last_complete_at
+            if n_unconfirmed and self._study.comments.videos == "top":
+                # After a newer observation other videos may be the most commented ones.
+                is_current = False
             if is_current or (day not in attempts and day in materialized):
-                statuses[day] = PartitionStatus(last_complete_at=last_at)
+                statuses[day] = PartitionStatus(
+                    unconfirmed_units=n_unconfirmed,
+                    next_try=self._study.counts_confirmed_at(day) if n_unconfirmed else None,
+                    last_complete_at=None if n_unconfirmed else last_at,
+                )
             else:
                 unread.append(day)
         reply_ratio = reply_request_ratio(self._raw, self._study.name) if unread else 0.0
         for day, units, targets in self._comment_units(unread):
             status = self._status("comments", targets, units, None)
+            if status.unconfirmed_units and not status.waiting_units:
+                status = replace(status, next_try=self._study.counts_confirmed_at(day))
             if not any(unit.attempt.unit_kind == "comment" for unit in units.values()) and reply_ratio:
                 estimate = status.estimate
                 status = replace(status, estimate=replace(estimate, requests=estimate.requests * (1 + reply_ratio)))
@@ -249,7 +260,9 @@ class ListStatusReader:
             replies = reply_targets_by_day(self._raw, self._study, chunk)
             for day in chunk:
                 units = units_by_day.get(day, {})
-                open_replies = [target for target in replies.get(day, []) if _has_new_replies(units, target)]
+                open_replies = [
+                    target for target in replies.get(day, []) if has_new_replies(target, units.get(target.unit))
+                ]
                 yield day, units, [*videos.get(day, []), *open_replies]
 
     def accounts(self, entity: str, days: Mapping[date, PartitionStatus]) -> dict[date, PartitionStatus]:
@@ -304,30 +317,39 @@ class ListStatusReader:
         """
         open_targets: list[Target] = []
         next_tries: list[datetime] = []
-        n_retries, in_progress = 0, False
+        n_retries, n_unconfirmed, n_recounted, in_progress = 0, 0, 0, False
         for target in targets:
             unit = units.get(target.unit)
             if unit is None:
-                if target.expected != 0 or target.kind != "video":
+                # Without a request, but with a run, a video with a count of zero that is not confirmed gets its state.
+                if target.expected != 0 or target.kind != "video" or not target.is_confirmed:
                     open_targets.append(target)
                 continue
             attempt = unit.attempt
-            if attempt.state in SETTLED and not (target.kind == "comment" and _has_new_replies(units, target)):
+            if waits_for_confirmation(target, unit):
+                n_unconfirmed += 1
                 continue
-            in_progress = in_progress or attempt.state in ("partial", "not_asked")
-            if attempt.next_try is not None and attempt.next_try > self._now:
-                next_tries.append(attempt.next_try)
+            is_recounted = attempt.state == "too_fresh" or is_reopened(target, unit, self._settings.comment_limit)
+            if attempt.state in SETTLED and not is_recounted:
+                continue
+            in_progress = in_progress or unit.newest_state in ("partial", "not_asked")
+            next_try = None if unit.newest_state in ("too_fresh", *SETTLED) else unit.newest_next_try
+            if next_try is not None and next_try > self._now:
+                next_tries.append(next_try)
             else:
                 open_targets.append(target)
                 n_retries += 1
+                n_recounted += is_recounted
         ended = [unit.attempt.last_at for unit in units.values() if unit.attempt.last_at is not None]
-        is_complete = not open_targets and not next_tries
+        is_complete = not open_targets and not next_tries and not n_unconfirmed
         return PartitionStatus(
             open_units=len(open_targets),
             waiting_units=len(next_tries),
+            unconfirmed_units=n_unconfirmed,
             next_try=min(next_tries, default=None),
             last_complete_at=max(ended, default=None) if is_complete else None,
             failed_before=bool(open_targets) and n_retries == len(open_targets),
+            is_recounted=bool(open_targets) and n_recounted == len(open_targets),
             in_progress=in_progress,
             estimate=self._estimate(
                 entity, (target for target in open_targets if target.unit not in unavailable), mean_pages
@@ -341,15 +363,8 @@ class ListStatusReader:
                 entity, target.expected, mean_pages, page_size=settings.page_size, ceiling=settings.comment_limit
             )
             for target in targets
+            if not (target.kind == "video" and target.expected == 0)
         )
-
-
-def _has_new_replies(units: Mapping[str, UnitStatus], target: Target) -> bool:
-    """Return whether a comment has more replies than at its last attempt. The collector has the same rule."""
-    unit = units.get(target.unit)
-    if unit is None or unit.attempt.state not in SETTLED:
-        return True
-    return (unit.attempt.expected or 0) < (target.expected or 0)
 
 
 def _by_partition(units: Iterable[UnitStatus]) -> dict[date, dict[str, UnitStatus]]:

@@ -31,6 +31,7 @@ def describe_deferred(agenda: Agenda, pools: Mapping[str, PoolState], now: datet
     for reason, one, many in (
         ("backing_off", "unit waits for its next try", "units wait for their next try"),
         ("too_fresh", "day has not settled", "days have not settled"),
+        ("unconfirmed", "video without a confirmed comment count", "videos without a confirmed comment count"),
         ("running", "unit is being collected", "units are being collected"),
         ("no_progress", "unit made no progress in recent runs", "units made no progress in recent runs"),
     ):

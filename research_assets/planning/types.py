@@ -23,6 +23,7 @@ RunReason = Literal[
     "mark_materialized",
     "resume",
     "new_comments",
+    "recounted",
     "period_ending",
     "period",
     "backfill",
@@ -38,6 +39,7 @@ REASON_TEXT: Mapping[RunReason, str] = {
     "mark_materialized": "collected, but not yet shown as materialized",
     "resume": "paused collection that resumes",
     "new_comments": "comments of days that have just settled",
+    "recounted": "comments of re-observed videos whose newer counts show more",
     "period_ending": "accounts of a period that ends today",
     "period": "accounts of the current period",
     "backfill": "earlier days",
@@ -53,6 +55,7 @@ PRIORITY: Mapping[RunReason, int] = {
     "mark_materialized": 0,
     "resume": 1,
     "new_comments": 1,
+    "recounted": 1,
     "period_ending": 0,
     "period": 1,
     "backfill": 2,
@@ -132,14 +135,15 @@ class DeferredUnits:
     """Units that are not collected now, and the time from which they can be; None if it is unknown.
 
     `reason` is `quota` (the pool has no request left for them), `backing_off` (the last attempt failed or paused),
-    `too_fresh` (the day has not settled), `running` (an active run collects them), or `no_progress` (recent runs
+    `too_fresh` (the day has not settled), `unconfirmed` (a comment count of 0 is to be confirmed by a re-observation of
+    its day; `until` is when it is due), `running` (an active run collects them), or `no_progress` (recent runs
     changed nothing).
     """
 
     study: str
     entity: str
     units: int
-    reason: Literal["quota", "backing_off", "too_fresh", "running", "no_progress"]
+    reason: Literal["quota", "backing_off", "too_fresh", "unconfirmed", "running", "no_progress"]
     until: datetime | None
     requests: int = 0
 

@@ -136,6 +136,16 @@ class Distribution:
 
 
 @dataclass(frozen=True, slots=True)
+class CommentAges:
+    """Ages of videos in days when their comments were last requested, over the videos with a complete list."""
+
+    videos: int
+    median: float | None
+    youngest: float | None
+    oldest: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class DegreeShare:
     """Accounts with a degree, and the share of accounts with at least that degree.
 
@@ -241,6 +251,7 @@ class ReportData:
     degrees: Sequence[DegreeShare]
     follow_lists: Sequence[FollowList]
     ages: Sequence[Distribution]
+    comment_ages: CommentAges
     observed_range: tuple[datetime | None, datetime | None]
     observations: Sequence[tuple[int, int]]
     observed: Sequence[DailyObservations]

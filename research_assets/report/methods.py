@@ -172,10 +172,49 @@ def _comments(data: ReportData, study: StudySpec) -> str:
     )
     return (
         f"Comments were collected for {videos}, {replies} replies. Of {pluralize(lists.units, 'selected video')}, "
-        f"{format_number(n_complete)} ({format_share(n_complete, lists.units)}) had a complete comment list; a video "
-        "with a comment count of zero was considered complete without a request. "
+        f"{format_number(n_complete)} ({format_share(n_complete, lists.units)}) had a complete comment list. "
+        f"{_zero_counts(data, study)}{_comment_ages(data)}"
         f"In total, {pluralize(overall.comments, 'comment')} and {pluralize(overall.replies, 'reply', 'replies')} were "
         f"retained{expected}."
+    )
+
+
+def _zero_counts(data: ReportData, study: StudySpec) -> str:
+    """Return how comment counts of zero were treated, and how many were not confirmed."""
+    if not study.count_lag_days:
+        return "A video with a comment count of zero was considered complete without a request. "
+    n_unconfirmed = sum(
+        group.units
+        for group in data.units
+        if (group.entity, group.kind, group.state) == ("comments", "video", "too_fresh")
+    )
+    unconfirmed = (
+        f"; {pluralize(n_unconfirmed, 'video')} with an earlier count of zero {was_were(n_unconfirmed)} not counted as "
+        "complete"
+        if n_unconfirmed
+        else ""
+    )
+    planned = (
+        ", and no such observation was planned"
+        if n_unconfirmed and study.confirming_reobservation_age() is None
+        else ""
+    )
+    return (
+        f"Comment counts were assumed to be up to {pluralize(study.count_lag_days, 'day')} old when the API returned "
+        "them. A video with a comment count of zero was therefore considered complete without a request only if the "
+        f"count was observed at least {pluralize(study.count_confirmation_age, 'day')} after the end of the day of "
+        f"publication{unconfirmed}{planned}. "
+    )
+
+
+def _comment_ages(data: ReportData) -> str:
+    """Return at which age of the videos their comments were requested."""
+    ages = data.comment_ages
+    if not ages.videos or ages.youngest is None or ages.oldest is None:
+        return ""
+    return (
+        f"Comments were last requested at a median age of {format_number(ages.median)} days after publication (range "
+        f"{format_number(ages.youngest)} to {format_number(ages.oldest)} days; {pluralize(ages.videos, 'video')}). "
     )
 
 

@@ -16,6 +16,7 @@ from research_assets.report.data import (
     ApiChange,
     Bin,
     ColumnFill,
+    CommentAges,
     DailyObservations,
     DailyRequests,
     DegreeShare,
@@ -217,6 +218,16 @@ from marts.api_changes order by 1
 
 OBSERVED_RANGE_SQL = "select min(observed_at), max(observed_at) from marts.video_observations where study = $study"
 
+# Lists of videos without comments need no request; their age says nothing about the time of a request.
+COMMENT_AGES_SQL = """
+select count(age), median(age), min(age), max(age) from (
+  select date_diff('second', videos.created_at, coverage.completed_at) / 86400.0 as age
+  from marts.coverage as coverage
+  join marts.videos as videos on videos.study = coverage.study and videos.video_id::varchar = coverage.unit
+  where coverage.study = $study and entity = 'comments' and unit_kind = 'video' and state = 'complete' and requests > 0
+)
+"""
+
 AVAILABLE_SINCE_SQL = "select column_name, available_since from marts.codebook where mart = 'videos'"
 
 SAMPLED_SQL = """
@@ -302,6 +313,7 @@ class _Reader:
                 self._distribution("Age of the video when observed, days", AGE_AT_OBSERVATION_SQL, linear=True),
                 self._distribution("Age of the counts, days", DATA_AGE_SQL, linear=True, built=built),
             ],
+            comment_ages=CommentAges(*self._rows(COMMENT_AGES_SQL)[0]),
             observed_range=observed_range,
             observations=[(times, videos) for times, videos in self._rows(OBSERVATIONS_SQL)],
             observed=[

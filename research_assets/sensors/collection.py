@@ -30,7 +30,8 @@ from research_assets.units.coverage import SETTLED, UnitStatus, read_unit_status
 DESCRIPTION = """Starts collection runs while the day's quota has free requests, in order of priority.
 
 **Order:** first days that have just settled, days that have reached an age of `reobserve_days`, and units whose next
-try is due; then paused work, comments and the accounts of the running period; then earlier days. Studies share the
+try is due; then paused work, comments (also those that the newer counts of re-observed videos show to be missing) and
+the accounts of the running period; then earlier days. Studies share the
 quota by their `quota_weight`. Once a week, one request per study checks whether previously collected videos are still
 found (canary check).
 

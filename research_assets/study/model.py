@@ -111,7 +111,12 @@ class StudyFile(StrictModel):
     end: UtcDay | None = Field(None, description="Last day, UTC; without it the study continues")
     settle_days: int = Field(2, ge=0, le=30, description="Age of a day in days at which it is collected")
     reobserve_days: list[Annotated[int, Field(ge=1, le=3650)]] = Field(
-        [], description="Ages in days at which a day is collected again"
+        default_factory=list,
+        description="Ages in days at which a day is collected again; by default settle_days + count_lag_days if the "
+        "study collects comments, else none; [] for none",
+    )
+    count_lag_days: int = Field(
+        10, ge=0, le=60, description="Highest age in days that a count of the API has when it is returned"
     )
     query: Annotated[Any, WithJsonSchema(query_schema())] = Field(description="Groups and, or, not of conditions")
     comments: CommentsConfig = CommentsConfig()
@@ -235,6 +240,17 @@ def parse_query_groups(value: object) -> tuple[dict[str, tuple[dict[str, Any], .
     return {}, [first, *(issue for issue in issues if issue != first)]
 
 
+def _reobserve_days(study: StudyFile) -> tuple[int, ...]:
+    """Return the ages of re-observation, in order.
+
+    Without the key a study with comments re-observes each day once, at the age at which its counts are confirmed.
+    """
+    if "reobserve_days" in study.model_fields_set:
+        return tuple(sorted(study.reobserve_days))
+    needs_counts = study.comments.videos != "none" and study.count_lag_days > 0
+    return (study.settle_days + study.count_lag_days,) if needs_counts else ()
+
+
 def to_spec(study: StudyFile, folder: Path, today: date) -> tuple[StudySpec, list[tuple[KeyPath, str]]]:
     """Return the plain form of a study, and its issues; the spec is valid only if there are none."""
     query, issues = parse_query_groups(study.query)
@@ -246,7 +262,8 @@ def to_spec(study: StudyFile, folder: Path, today: date) -> tuple[StudySpec, lis
         end=study.end,
         query=query,
         settle_days=study.settle_days,
-        reobserve_days=tuple(sorted(study.reobserve_days)),
+        reobserve_days=_reobserve_days(study),
+        count_lag_days=study.count_lag_days,
         comments=CommentRule(
             videos=study.comments.videos,
             n=study.comments.n or 0,

@@ -43,8 +43,9 @@ class UserRule:
 class StudySpec:
     """One study.
 
-    A day is collected once it is `settle_days` old, and again at the ages in `reobserve_days`. `fields` narrows the
-    requested fields by entity; for an entity without an entry all fields are requested.
+    A day is collected once it is `settle_days` old, and again at the ages in `reobserve_days`. `count_lag_days` is the
+    highest assumed age of a count when the API returns it, in days (reference §7 #14). `fields` narrows the requested
+    fields by entity; for an entity without an entry all fields are requested.
     """
 
     name: str
@@ -53,6 +54,7 @@ class StudySpec:
     end: date | None = None
     settle_days: int = 2
     reobserve_days: tuple[int, ...] = ()
+    count_lag_days: int = 10
     comments: CommentRule = CommentRule()
     users: UserRule = UserRule()
     panel: tuple[str, ...] = ()
@@ -89,6 +91,37 @@ class StudySpec:
         """
         due = [self.observation_due_at(day, age) for age in self.reobserve_days]
         return max((time for time in due if time <= now), default=None)
+
+    @property
+    def count_confirmation_age(self) -> int:
+        """Age of a day in days from which its counts show it at an age of `settle_days` or more, whatever their lag."""
+        return self.settle_days + self.count_lag_days
+
+    def confirms_counts(self, day: date, observed_at: datetime) -> bool:
+        """Return whether a count observed at that time is certainly of a settled day.
+
+        A count of zero observed earlier may be older than the first comment, so it does not show that there is none.
+        """
+        return observed_at >= self.observation_due_at(day, self.count_confirmation_age)
+
+    def confirming_reobservation_age(self) -> int | None:
+        """Return the first of `reobserve_days` at which counts are confirmed; None if the study has no such age."""
+        return min((age for age in self.reobserve_days if age >= self.count_confirmation_age), default=None)
+
+    def counts_confirmed_at(self, day: date) -> datetime | None:
+        """Return when the re-observation that confirms the counts of a day is due; None if the study plans none."""
+        age = self.confirming_reobservation_age()
+        return None if age is None else self.observation_due_at(day, age)
+
+    @property
+    def leaves_counts_unconfirmed(self) -> bool:
+        """Whether the study collects comments but re-observes no day at an age at which its counts are confirmed.
+
+        A day whose first observation is at `settle_days` then keeps its counts of zero unconfirmed.
+        """
+        return (
+            self.comments.videos != "none" and self.count_lag_days > 0 and self.confirming_reobservation_age() is None
+        )
 
     def last_observation_due_at(self) -> datetime | None:
         """Return when the last day of the study reaches the last of its ages; None for a study without end."""

@@ -114,7 +114,9 @@ class UnitStatus:
 
     `n_refused` counts the attempts that ended as `refused` or `missing` and sent a request. `n_empty` counts the
     suspicious attempts that returned no row although rows were expected. `max_kept` is the largest number of rows that
-    one attempt kept.
+    one attempt kept. `settled_count` is the largest `expected` of an attempt that settled the unit; None if none did or
+    if the count was unknown. `newest_state` and `newest_next_try` are those of the newest attempt, which differs from
+    `attempt` if a complete unit was collected again without success.
     """
 
     attempt: Attempt
@@ -124,6 +126,9 @@ class UnitStatus:
     n_refused: int
     n_empty: int
     max_kept: int
+    settled_count: int | None
+    newest_state: UnitState
+    newest_next_try: datetime | None
 
 
 def read_unit_status(
@@ -161,16 +166,21 @@ def read_failed_units(raw: Path | RawTables, entity: str, *, captures: Path | No
 
 
 def count_settled_units(
-    raw: Path | RawTables, entity: str, study: str, partitions: Iterable[date], *, captures: Path
+    raw: Path | RawTables, entity: str, study: str, partitions: Mapping[date, datetime], *, captures: Path
 ) -> int:
-    """Return the number of settled units of some partitions, without replies and without units that need no request."""
+    """Return the number of settled units of some partitions, without replies and without units that need no request.
+
+    Only attempts from the time of the partition on count: a newer count may have reopened earlier ones.
+    """
     rows = query_raw(
         raw,
         "coverage",
         f"study={study}/day=*",
-        "SELECT count(DISTINCT (partition, unit)) FROM {table} WHERE entity = ? AND state IN (SELECT unnest(?)) "
-        "AND unit_kind <> 'comment' AND expected IS DISTINCT FROM 0 AND partition IN (SELECT unnest(?::DATE[]))",
-        [entity, sorted(SETTLED), sorted(set(partitions))],
+        "SELECT count(DISTINCT (partition, unit)) FROM {table} "
+        "JOIN (SELECT unnest(?::DATE[]) AS partition, unnest(?::TIMESTAMPTZ[]) AS since) USING (partition) "
+        "WHERE entity = ? AND state IN (SELECT unnest(?)) AND last_at >= since "
+        "AND unit_kind <> 'comment' AND expected IS DISTINCT FROM 0",
+        [list(partitions), list(partitions.values()), entity, sorted(SETTLED)],
         skip_captures=_captures_of_other_entities(captures, entity, study),
     )
     return int(rows[0][0]) if rows else 0
@@ -194,14 +204,17 @@ def _read(
         "coverage",
         f"study={study or '*'}/day=*",
         f"""
-        SELECT {", ".join(columns)}, study, n_quarantined, n_suspicious, n_refused, n_empty, coalesce(max_kept, 0)
+        SELECT {", ".join(columns)}, study, n_quarantined, n_suspicious, n_refused, n_empty, coalesce(max_kept, 0),
+            settled_count, newest.state, newest.next_try
         FROM (
             SELECT *,
                 count(*) FILTER (state = 'quarantined') OVER unit AS n_quarantined,
                 count(*) FILTER (state = 'suspicious') OVER unit AS n_suspicious,
                 count(*) FILTER (state IN ('refused', 'missing') AND requests > 0) OVER unit AS n_refused,
                 count(*) FILTER (state = 'suspicious' AND coalesce(offered, 0) = 0) OVER unit AS n_empty,
-                max(kept) OVER unit AS max_kept
+                max(kept) OVER unit AS max_kept,
+                max(expected) FILTER (state IN {SETTLED_SQL}) OVER unit AS settled_count,
+                arg_max(struct_pack(state := state, next_try := next_try), {ATTEMPT_RECENCY}) OVER unit AS newest
             FROM {{table}}
             WHERE entity = ? AND {condition}
             WINDOW unit AS (PARTITION BY {key})

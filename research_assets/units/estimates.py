@@ -16,15 +16,23 @@ from typing import Literal
 
 from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
+from research_assets.units.coverage import ATTEMPT_RECENCY
 from research_assets.units.windows import estimate_hits_per_day, expected_hits, plan_windows, requests_for_hits
 
 Basis = Literal[
-    "nothing to request", "one request each", "known counts", "observed density", "observed pages", "no data yet"
+    "nothing to request",
+    "one request each",
+    "known counts",
+    "observed density",
+    "observed pages",
+    "first collection",
+    "no data yet",
 ]
 """Basis of an estimate.
 
-Counts that the API reported; hits of days nearby; pages that such lists had; entities that cost one request each;
-without any data one request, or `DEFAULT_PAGES`."""
+Counts that the API reported; hits of days nearby; pages that such lists had; entities that cost one request each; for
+lists that a newer count may reopen, the requests of their first collection; without any data one request, or
+`DEFAULT_PAGES`."""
 
 BASIS_BY_CERTAINTY: tuple[Basis, ...] = (
     "nothing to request",
@@ -32,6 +40,7 @@ BASIS_BY_CERTAINTY: tuple[Basis, ...] = (
     "known counts",
     "observed density",
     "observed pages",
+    "first collection",
     "no data yet",
 )
 """Each basis, the most certain first."""
@@ -111,15 +120,39 @@ def estimate_list(
     return Estimate(DEFAULT_PAGES.get(entity, 1.0), "no data yet")
 
 
-def mean_comment_requests_per_day(raw: Path | RawTables) -> dict[str, float]:
+@dataclass(frozen=True, slots=True)
+class CommentRequests:
+    """Mean requests for the comments of a day: of its first collection, and of the units that newer counts opened.
+
+    `after_reobservation` is None if no unit was opened yet.
+    """
+
+    first: float
+    after_reobservation: float | None = None
+
+
+def mean_comment_requests_per_day(raw: Path | RawTables) -> dict[str, CommentRequests]:
     """Return the mean requests for the comments of a day, by study, over the days with an attempt."""
     rows = query_raw(
         raw,
         "coverage",
         "study=*/day=*",
-        "SELECT study, sum(requests) / count(DISTINCT partition) FROM {table} WHERE entity = 'comments' GROUP BY study",
+        f"""
+        SELECT study, coalesce(sum(requests) FILTER (NOT is_later), 0) / count(DISTINCT partition),
+            sum(requests) FILTER (is_later) / nullif(count(DISTINCT partition) FILTER (is_later), 0)
+        FROM (
+            SELECT study, partition, requests,
+                coalesce(bool_or(state IN ('complete', 'too_fresh')) OVER (
+                    PARTITION BY study, partition, unit_kind, unit ORDER BY {ATTEMPT_RECENCY}
+                    ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                ), false) AS is_later
+            FROM {{table}} WHERE entity = 'comments'
+        ) GROUP BY study
+        """,
     )
-    return {study: float(mean) for study, mean in rows}
+    return {
+        study: CommentRequests(float(first), None if later is None else float(later)) for study, first, later in rows
+    }
 
 
 def reply_request_ratio(raw: Path | RawTables, study: str) -> float:

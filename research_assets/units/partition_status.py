@@ -14,18 +14,21 @@ from research_assets.units.estimates import NO_COST, Estimate
 class PartitionStatus:
     """Status of one partition of an entity.
 
-    `open_units` can be collected now, `waiting_units` from `next_try` on (UTC). `last_complete_at` is the end of the
-    newest observation in which all units were complete. `failed_before` is true if every open unit had an earlier
-    attempt, `in_progress` if a pause interrupted the collection. `is_materialized` is true if Dagster has a
-    materialization of the partition. `is_missing_accounts` is true if a day is collected except for accounts whose next
-    try is due. `estimate` is the cost of the open units.
+    `open_units` can be collected now, `waiting_units` from `next_try` on (UTC). `unconfirmed_units` are videos with a
+    comment count of zero that a re-observation of their day is to confirm. `last_complete_at` is the end of the newest
+    observation in which all units were complete. `failed_before` is true if every open unit had an earlier attempt,
+    `is_recounted` if a newer comment count opened every open unit, `in_progress` if a pause interrupted the collection.
+    `is_materialized` is true if Dagster has a materialization of the partition. `is_missing_accounts` is true if a day
+    is collected except for accounts whose next try is due. `estimate` is the cost of the open units.
     """
 
     open_units: int = 0
     waiting_units: int = 0
+    unconfirmed_units: int = 0
     next_try: datetime | None = None
     last_complete_at: datetime | None = None
     failed_before: bool = False
+    is_recounted: bool = False
     in_progress: bool = False
     is_materialized: bool = True
     is_missing_accounts: bool = False

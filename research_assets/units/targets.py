@@ -7,7 +7,7 @@ windows.py).
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from research_assets.units.coverage import UnitKind
 class Target:
     """One unit to collect: a video's comments, a comment's replies, an account's profile or list.
 
-    `expected` is the number of rows according to a field of another entity. `inclusion_probability` is the probability
-    of the unit to be in the sample; 1 without sampling.
+    `expected` is the number of rows according to a field of another entity. `is_confirmed` is false for a comment count
+    of zero that may be older than the first comment. `inclusion_probability` is the probability of the unit to be in
+    the sample; 1 without sampling.
     """
 
     entity: str
@@ -31,6 +32,7 @@ class Target:
     unit: str
     context: Mapping[str, Any] = field(default_factory=dict)
     expected: int | None = None
+    is_confirmed: bool = True
     inclusion_probability: float = 1.0
 
     def request(self, study: StudySpec, page_size: int, cursor: int | None) -> Request:
@@ -48,20 +50,31 @@ class Target:
 def video_targets(raw: Path | RawTables, study: StudySpec, day: date) -> list[Target]:
     """Return the videos of a day whose comments the study collects, those with most comments first.
 
-    The counts are those of the newest observation.
+    The counts are those of the newest observation. A count of zero that was observed too early is not confirmed; if
+    the day was observed later without this video, its count is unknown (None).
     """
     return video_targets_by_day(raw, study, [day]).get(day, [])
 
 
 def video_targets_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable[date]) -> dict[date, list[Target]]:
-    """Return `video_targets` for several days, read in one query."""
+    """Return `video_targets` for several days, read in two queries."""
+    folders = [f"study={study.name}/day={day}" for day in days]
     rows = query_raw(
         raw,
         "videos",
-        [f"study={study.name}/day={day}" for day in days],
-        "SELECT day, id, max_by(comment_count, observed_at) FROM {table} WHERE id IS NOT NULL GROUP BY day, id "
-        "ORDER BY day, 3 DESC NULLS FIRST, id DESC",
+        folders,
+        "SELECT day, id, max_by(comment_count, observed_at), max(observed_at) FROM {table} WHERE id IS NOT NULL "
+        "GROUP BY day, id ORDER BY day, 3 DESC NULLS FIRST, id DESC",
     )
+    is_unconfirmed = {
+        (day, video) for day, video, count, seen_at in rows if count == 0 and not study.confirms_counts(day, seen_at)
+    }
+    observed_at = _last_complete_observations(raw, study, {day for day, _ in is_unconfirmed})
+    vanished = {
+        (day, video)
+        for day, video in is_unconfirmed
+        if day in observed_at and study.confirms_counts(day, observed_at[day])
+    }
     return {
         day: [
             Target(
@@ -69,13 +82,31 @@ def video_targets_by_day(raw: Path | RawTables, study: StudySpec, days: Iterable
                 "video",
                 str(video),
                 {"asked_video_id": video},
-                expected=count,
+                expected=None if (day, video) in vanished else count,
+                is_confirmed=(day, video) not in is_unconfirmed or (day, video) in vanished,
                 inclusion_probability=probability,
             )
-            for video, count, probability in _apply_rule([(video, count) for _, video, count in group], study.comments)
+            for video, count, probability in _apply_rule([(row[1], row[2]) for row in group], study.comments)
         ]
         for day, group in groupby(rows, key=lambda row: row[0])
     }
+
+
+def _last_complete_observations(raw: Path | RawTables, study: StudySpec, days: Iterable[date]) -> dict[date, datetime]:
+    """Return when the newest complete observation of each of some days of videos ended."""
+    rows = (
+        query_raw(
+            raw,
+            "coverage",
+            f"study={study.name}/day=*",
+            "SELECT partition, max(last_at) FROM {table} WHERE entity = 'videos' AND unit_kind = 'day' "
+            "AND state = 'complete' AND partition IN (SELECT unnest(?::DATE[])) GROUP BY partition",
+            [sorted(days)],
+        )
+        if (days := set(days))
+        else []
+    )
+    return dict(rows)
 
 
 def count_video_targets(raw: Path | RawTables, study: StudySpec, days: Iterable[date]) -> int:

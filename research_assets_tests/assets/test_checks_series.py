@@ -86,6 +86,16 @@ def test_open_units_fail_with_their_reason(tmp_path: Path, entity: str) -> None:
     assert "reason for quarantined" in str(result.metadata["example rows"].value)
 
 
+def test_zero_counts_that_no_reobservation_confirms_fail(tmp_path: Path) -> None:
+    zeros = [{"unit_kind": "video", "state": "too_fresh"}, {"unit_kind": "video", "state": "complete"}]
+    add_units(tmp_path, "comments", [{"unit": str(index), **zero} for index, zero in enumerate(zeros)])
+    assert not failing_rules(tmp_path, "comments", replace(FULL_STUDY, reobserve_days=(12,)))
+    for ages in ((), (11,)):
+        study = replace(FULL_STUDY, reobserve_days=ages)
+        assert failing_rules(tmp_path, "comments", study) == {"zero_counts_confirmed": 1}
+    assert not failing_rules(tmp_path, "comments", replace(FULL_STUDY, reobserve_days=(), count_lag_days=0))
+
+
 def test_newest_attempt_counts_and_other_studies_do_not(tmp_path: Path) -> None:
     retried = {"unit": "a", "last_at": OBSERVED_AT + timedelta(hours=1), "state": "complete"}
     add_units(tmp_path, "videos", [{"unit": "a", "state": "quarantined"}, retried])

@@ -55,6 +55,24 @@ def test_plan_of_a_new_study_suggests_a_probe_and_sends_no_request(sandbox: Runn
     assert requests_sent(sandbox) == 0
 
 
+@pytest.mark.usefixtures("sandbox")
+def test_plan_shows_what_reobservations_cost_and_which_counts_stay_unconfirmed(tmp_path: Path) -> None:
+    write(tmp_path / "studies" / "one", MINIMAL_STUDY)
+    result = plan()
+    assert result.exit_code == 0, result.output
+    assert "gardening: re-observation at an age of 12 days is included:" in result.stdout
+    assert "for searches (no data yet)" in result.stdout
+    assert "for comments that newer counts show (no data yet)" in result.stdout
+    assert "cannot be confirmed" not in result.stdout
+    write(tmp_path / "studies" / "one", MINIMAL_STUDY + "reobserve_days: []\n")
+    result = plan()
+    assert "re-observation" not in result.stdout
+    # The days that are younger than 12 days, and today.
+    assert "gardening: comment counts of 0 on 13 days cannot be confirmed" in result.stdout
+    write(tmp_path / "studies" / "one", MINIMAL_STUDY + "reobserve_days: []\nend: 2026-02-10\n")
+    assert "cannot be confirmed" not in plan().stdout
+
+
 def test_probe_prints_its_cost_and_can_be_declined(sandbox: RunningSandbox) -> None:
     result = plan("--probe", answer="n\n")
     assert result.exit_code == 1

@@ -49,6 +49,21 @@ def test_status_of_an_empty_folder_creates_no_file(data_folder: Settings) -> Non
     assert not data_folder.root.exists()
 
 
+def test_videos_with_unconfirmed_counts_are_shown_with_the_next_reobservation(data_folder: Settings) -> None:
+    def zero(video: str, next_try: datetime | None) -> dict[str, object]:
+        changes = {"entity": "comments", "unit_kind": "video", "unit": video, "expected": 0, "next_try": next_try}
+        return unit(date(2026, 2, 1), "too_fresh", 0) | changes
+
+    due_at = datetime(2026, 2, 14, tzinfo=UTC)
+    for study, next_try in (("gardening", due_at), ("kitchen", None)):
+        rows = [zero("1", next_try), zero("2", next_try)]
+        write_rows(data_folder.raw, "coverage", study=study, day=date(2026, 2, 4), name="c1", rows=rows)
+    lines = status().stdout.splitlines()
+    begin = "2 videos with an unconfirmed comment count of 0"
+    assert f"gardening: {begin}; next re-observation: 2026-02-14 00:00 UTC." in lines
+    assert f"kitchen: {begin}; no re-observation is planned." in lines
+
+
 def test_units_are_counted_by_their_current_state(data_folder: Settings) -> None:
     day, other = date(2026, 2, 1), date(2026, 2, 2)
     first = [unit(day, "partial", 40), unit(other, "complete", 90)]

@@ -234,11 +234,15 @@ async def test_sentences_of_a_reason_end_with_a_full_stop(settings: Settings) ->
     def fail_late(_: httpx.Request, response: httpx.Response) -> httpx.Response | None:
         nonlocal count
         count += 1
-        return error_response(response, 400, "invalid_params", "start_date is odd") if count == 3 else None
+        # The third page, and the fresh search that looks for its place.
+        return error_response(response, 400, "invalid_params", "start_date is odd") if count in (3, 4) else None
 
     await harness.collect("videos", days(2), transport=TamperingTransport(harness, fail_late))
     reasons = [reason for (reason,) in harness.sql("SELECT reason FROM {coverage} WHERE reason IS NOT NULL")]
-    assert "HTTP 400 invalid_params: start_date is odd. The rest is requested in other windows." in reasons
+    assert (
+        "The search could not be continued at position 200: HTTP 400 invalid_params: start_date is odd. The rest is "
+        "requested in other windows."
+    ) in reasons
 
 
 async def test_day_in_username_batches_reports_rejected_rows(settings: Settings) -> None:

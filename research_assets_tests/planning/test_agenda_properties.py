@@ -59,7 +59,7 @@ def agenda_inputs(draw: st.DrawFn) -> AgendaInputs:
             start + DAY * n: replace(one, open_units=min(1, one.open_units)) for n, one in days.items()
         }
         statuses[name, "comments"] = {
-            start + DAY * n: one
+            start + DAY * n: replace(one, unconfirmed_units=draw(st.sampled_from([0, 0, 3])))
             for n, one in draw(st.dictionaries(st.integers(0, 50), partition_status(costs=True), max_size=6)).items()
         }
         statuses[name, "users"] = {week_of(TODAY): draw(partition_status(costs=True))}
@@ -123,7 +123,8 @@ def test_agenda_plans_no_settled_waiting_running_or_too_fresh_partition(inputs: 
                 assert datetime(day.year, day.month, day.day, tzinfo=UTC) + DAY * (1 + one.settle_days) <= NOW
                 one_day = one_day or PartitionStatus(open_units=1)
             assert one_day is not None
-            assert one_day.open_units or (not one_day.waiting_units and (item.recollect or not one_day.is_materialized))
+            has_waiting_units = one_day.waiting_units or one_day.unconfirmed_units
+            assert one_day.open_units or (not has_waiting_units and (item.recollect or not one_day.is_materialized))
             if item.recollect and not one_day.open_units:
                 assert one_day.last_complete_at is not None
                 assert one.reobserve_days
@@ -148,8 +149,13 @@ def test_agenda_plans_or_defers_every_open_unit(inputs: AgendaInputs) -> None:
             continue
         reported = sum(item.units for item in agenda.items if (item.study, item.entity) == (name, entity))
         reported += sum(
-            w.units for w in agenda.deferred if (w.study, w.entity) == (name, entity) and w.reason != "backing_off"
+            w.units
+            for w in agenda.deferred
+            if (w.study, w.entity) == (name, entity) and w.reason not in ("backing_off", "unconfirmed")
         )
+        unconfirmed = [w.units for w in agenda.deferred if (w.study, w.reason) == (name, "unconfirmed")]
+        if entity == "comments":
+            assert sum(unconfirmed) == sum(one.unconfirmed_units for one in days.values())
         is_exhausted = inputs.pools[BY_ENTITY[entity].pool].available_at is not None
         assert reported == sum(
             one.open_units + one.waiting_units * (one.in_progress and is_exhausted) for one in days.values()

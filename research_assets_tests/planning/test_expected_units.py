@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from research_assets.planning.expected_units import write_expected_units
@@ -12,6 +12,7 @@ from research_assets.settings import Settings
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets_tests.collect.harness import START, CollectorHarness, days
 from research_assets_tests.collect.test_lists import garden_config, this_week
+from research_assets_tests.conftest import FakeClock
 
 ExpectedUnits = list[tuple[str, date, str, str]]
 
@@ -52,6 +53,19 @@ async def test_study_expects_known_days_videos_and_accounts(settings: Settings) 
     assert found["users", "account"] == len(spec.panel)
     assert found["followers", "account"] == len(spec.panel)
     assert len(rows) == len(set(rows))
+
+
+async def test_videos_with_an_unconfirmed_count_of_zero_are_expected(settings: Settings) -> None:
+    clock = FakeClock(datetime(2026, 2, 4, 1, tzinfo=UTC))
+    harness = CollectorHarness(settings, SandboxConfig(fixed_volume=4), clock)
+    spec = replace(garden_config(end=START, users=UserRule("none")), panel=())
+    await harness.collect("videos", [START], spec)
+    assert [kind for _, _, kind, _ in expected_units(harness, spec)] == ["video"] * 4 + ["day"]
+    # Another lag changes which counts are confirmed, so the file is written again.
+    assert [kind for _, _, kind, _ in expected_units(harness, replace(spec, count_lag_days=0))] == ["day"]
+    clock.advance(days=10)
+    await harness.collect("videos", [START], spec, recollect=True)
+    assert [kind for _, _, kind, _ in expected_units(harness, spec)] == ["day"]
 
 
 async def test_ended_study_expects_no_period_after_its_last_observation(settings: Settings) -> None:

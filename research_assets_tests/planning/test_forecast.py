@@ -9,7 +9,7 @@ from research_assets.planning.types import AgendaInputs
 from research_assets.quota.ledger import PoolState
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets.units.coverage import UnitState
-from research_assets.units.estimates import Estimate, estimate_list, estimate_search
+from research_assets.units.estimates import CommentRequests, Estimate, estimate_list, estimate_search
 from research_assets.units.partition_status import PartitionStatus
 from research_assets_tests.collect.harness import START, days, study
 
@@ -60,9 +60,31 @@ def test_estimate_of_comments_uses_known_counts_and_the_mean_of_collected_days()
         ("garden", "comments"): {START: PartitionStatus(open_units=4, estimate=Estimate(6, "known counts"))},
     }
     _, line = forecast(
-        make_inputs(spec, partition_status=known, hits_per_day={"garden": {START: 9.0}}), {"garden": 5.0}, NOW
+        make_inputs(spec, partition_status=known, hits_per_day={"garden": {START: 9.0}}),
+        {"garden": CommentRequests(5.0)},
+        NOW,
     )
     assert line.remaining == Estimate(6 + 9 * 5, "observed pages")
+
+
+def test_forecast_includes_the_lists_that_a_reobservation_opens() -> None:
+    spec = replace(ONLY_VIDEOS, comments=CommentRule("all"), reobserve_days=(12, 60))
+    # On 2026-03-02 the days up to 02-17 are 12 days old. The last of ten days was observed at 2 days, the others later.
+    early = NOW - timedelta(days=12)
+    collected = {day: PartitionStatus(last_complete_at=NOW) for day in days(9)}
+    collected[date(2026, 2, 10)] = PartitionStatus(last_complete_at=early)
+    complete = {("garden", "videos"): collected}
+    inputs = make_inputs(spec, partition_status=complete, hits_per_day={"garden": {START: 100.0}})
+    videos, comments = forecast(inputs, {"garden": CommentRequests(5.0)}, NOW)
+    assert videos.after_reobservation == Estimate(1 + 10, "observed density")
+    assert comments.remaining == comments.after_reobservation == Estimate(5, "first collection")
+    _, comments = forecast(inputs, {"garden": CommentRequests(5.0, 3.0)}, NOW)
+    assert comments.remaining == Estimate(3, "observed pages")
+    without_end = replace(spec, end=None)
+    _, comments = forecast(make_inputs(without_end), {"garden": CommentRequests(5.0, 3.0)}, NOW)
+    assert comments.recurring_per_day == 8
+    _, comments = forecast(make_inputs(replace(spec, reobserve_days=())), {"garden": CommentRequests(5.0, 3.0)}, NOW)
+    assert comments.after_reobservation.requests == 0
 
 
 def test_future_days_cost_as_much_as_known_days_and_uncounted_work_makes_a_lower_bound() -> None:
@@ -80,7 +102,7 @@ def test_future_days_cost_as_much_as_known_days_and_uncounted_work_makes_a_lower
     assert comments.remaining == Estimate(70 + 8 * 35, "observed density")
     assert (comments.is_lower_bound, users.is_lower_bound) == (True, True)
     assert comments.unknown
-    _, comments, _ = forecast(inputs, {"garden": 5.0}, NOW)
+    _, comments, _ = forecast(inputs, {"garden": CommentRequests(5.0)}, NOW)
     assert not comments.is_lower_bound
 
 

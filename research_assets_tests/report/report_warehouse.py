@@ -109,6 +109,7 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
                     "share_count": None,
                     "hashtags": [SCRIPT, "garten"] if index % 2 else [SCRIPT],
                     "observed_age_days": 5.0 + index,
+                    "created_at": datetime(2026, 2, 1, tzinfo=UTC),
                     "last_seen_at": at(9),
                     "n_observations": 2 if index == 1 else 1,
                 }
@@ -121,7 +122,17 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
         for (day, (a, o, k)), state in zip(rows_of_day.items(), STATES, strict=True)
     ]  # fmt: skip
     lists = [
-        unit("comments", "video", "10", asked=100, offered=4, kept=3, expected=4, inclusion_probability=0.25),
+        unit(
+            "comments",
+            "video",
+            "10",
+            asked=100,
+            offered=4,
+            kept=3,
+            expected=4,
+            inclusion_probability=0.25,
+            completed_at=at(9),
+        ),
         unit(
             "comments",
             "video",

@@ -9,11 +9,12 @@ import pytest
 from research_assets.report import REQUIRED_MARTS
 from research_assets.report.data import ApiChange
 from research_assets.report.drawing import END_MARK, START_MARK, change_markers, marker_layers
+from research_assets.report.methods import methods_section
 from research_assets.report.queries import read_report_data
 from research_assets.report.sections import observations_section, volume_section
 from research_assets.report.write import WrittenReport, write_report
 from research_assets.settings import Settings
-from research_assets.study.spec import CommentRule
+from research_assets.study.spec import CommentRule, StudySpec
 from research_assets.warehouse.reader import WarehouseReadError
 from research_assets_tests.report.conftest import NOW
 from research_assets_tests.report.html_parser import ParsedReport
@@ -190,6 +191,8 @@ def test_methods_state_every_fact(page: ParsedReport) -> None:
         "The other 12 (66.7 %) were reported but not returned",
         "a random sample of 25 % of each day's videos (seed 7), including replies",
         "Of 2 selected videos, 1 (50 %) had a complete comment list",
+        "only if the count was observed at least 12 days after the end of the day of publication.",
+        "Comments were last requested at a median age of 8.4 days after publication (range 8.4 to 8.4 days; 1 video).",
         "Data were retrieved between 8 February 2026 (10:00 UTC) and 9 February 2026 (11:00 UTC).",
         "25 requests were sent; 4 (16 %) failed and 1 (4 %) was rejected because the daily quota was exhausted.",
         "2 lists of comments or replies were sampled with inclusion probability 0.25 (sampling weight 4)",
@@ -278,6 +281,22 @@ def test_observations_over_a_long_time_are_drawn_by_week(settings: Settings) -> 
     assert "between 1 February 2026 and 19 August 2026" in str(section.sentences[0])
     [figure] = section.figures
     assert "by UTC week of collection" in figure.caption
+
+
+def test_methods_state_how_counts_of_zero_were_treated(settings: Settings) -> None:
+    rows = garden_rows()
+    rows["coverage"] += [unit("comments", "video", str(video), "too_fresh", requests=0.0) for video in (12, 13)]
+    publish(settings, rows)
+    data = read_report_data(settings, "garden")
+
+    def methods(study: StudySpec) -> str:
+        return str(methods_section(data, study, "sandbox", NOW).sentences)
+
+    assert "2 videos with an earlier count of zero were not counted as complete. " in methods(
+        replace(STUDY, reobserve_days=(12,))
+    )
+    assert "not counted as complete, and no such observation was planned. " in methods(STUDY)
+    assert "considered complete without a request. " in methods(replace(STUDY, count_lag_days=0))
 
 
 def test_second_report_replaces_the_first(settings: Settings) -> None:

@@ -165,6 +165,22 @@ def test_days_are_reobserved_at_their_age_only_once(make_harness: Build) -> None
     assert not harness.tick()
 
 
+def test_comments_with_unconfirmed_counts_are_green_only_after_the_reobservation(make_harness: Build) -> None:
+    study = replace(NO_COMMENTS, comments=CommentRule("all"), end=date(2026, 2, 1), reobserve_days=(12,))
+    early = datetime(2026, 2, 4, 1, tzinfo=UTC)
+    harness = make_harness(study, fixed_volume=6, fixed_comments=20, count_lag_days=10.0, start_time=early)
+    # A run that leaves counts unconfirmed is no failure, and the sensor does not repeat it.
+    assert all(result.success for result in harness.advance())
+    assert harness.materialized(study.name, "videos") == ["2026-02-01"]
+    assert harness.materialized(study.name, "comments") == []
+    assert "without a confirmed comment count (next: 2026-02-14 00:00 UTC)" in str(harness.skipped)
+    harness.at(datetime(2026, 2, 14, 0, 1, tzinfo=UTC))
+    results = harness.advance()
+    assert all(result.success for result in results)
+    assert "recounted" in {result.dagster_run.tags["research/reason"] for result in results}
+    assert harness.materialized(study.name, "comments") == ["2026-02-01"]
+
+
 def test_canary_check_runs_once_a_week_and_reports_its_counts(make_harness: Build) -> None:
     harness = make_harness(replace(NO_COMMENTS, end=None), fixed_volume=5)
     harness.advance()

@@ -46,7 +46,27 @@ def test_minimal_study_has_defaults(tmp_path: Path) -> None:
         name="gardening",
         start=date(2026, 2, 1),
         query={"and": ({"operation": "EQ", "field_name": "hashtag_name", "field_values": ["gardening"]},)},
+        reobserve_days=(12,),
+        count_lag_days=10,
     )
+
+
+@pytest.mark.parametrize(
+    ("lines", "ages"),
+    [
+        ("comments: none", ()),
+        ("comments: {videos: top, n: 5}", (12,)),
+        ("count_lag_days: 5", (7,)),
+        ("count_lag_days: 0", ()),
+        ("settle_days: 4", (14,)),
+        ("reobserve_days: []", ()),
+        ("reobserve_days: [30]", (30,)),
+    ],
+)
+def test_study_with_comments_reobserves_its_days_once_their_counts_have_caught_up(
+    tmp_path: Path, lines: str, ages: tuple[int, ...]
+) -> None:
+    assert read(tmp_path, f"{MINIMAL_STUDY}{lines}\n").reobserve_days == ages
 
 
 def test_full_study_sets_every_key(tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """The attempt that counts is the same one for Python and for the mart `coverage`."""
 
-from datetime import date, timedelta
+import asyncio
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any, get_args
 
+from research_assets.planning.expected_units import write_expected_units
+from research_assets.sandbox.config import SandboxConfig
 from research_assets.storage import raw_writer
+from research_assets.study.spec import CommentRule
 from research_assets.units.coverage import UnitState, UnitStatus, read_unit_status
+from research_assets_tests.collect.harness import START, CollectorHarness, study
+from research_assets_tests.conftest import FakeClock
 from research_assets_tests.warehouse.conftest import materialize, query
 from research_assets_tests.warehouse.raw_data import DAY1, at, make_attempt, new_settings
 
@@ -47,6 +53,31 @@ def test_mart_and_python_agree_on_the_attempt_that_counts(tmp_path: Path) -> Non
     ]
     assert in_mart == sorted(in_python)
     assert len(in_python) == N_UNITS
+
+
+def test_mart_and_python_agree_on_comment_counts_that_lag(tmp_path: Path) -> None:
+    config = SandboxConfig(fixed_volume=8, fixed_comments=20, count_lag_days=10.0)
+    clock = FakeClock(datetime(2026, 2, 4, 1, tzinfo=UTC))
+    harness = CollectorHarness(new_settings(tmp_path / "data"), config, clock)
+    spec = study(end=START, comments=CommentRule("all", replies="none"), reobserve_days=(12,))
+    states = []
+    for age in (2, 12):
+        clock.moment = datetime(2026, 2, 2 + age, 1, tzinfo=UTC)
+        asyncio.run(harness.collect("videos", [START], spec, recollect=age > 2))
+        asyncio.run(harness.collect("comments", [START], spec))
+        write_expected_units(harness.settings.raw, [spec], clock.now())
+        assert materialize(harness.settings).success
+        columns = "unit, state, expected, kept, reason, next_try_at"
+        in_mart = query(
+            harness.settings, f"select {columns} from marts.coverage where entity = 'comments' order by unit"
+        )
+        attempts = [status.attempt for status in read_unit_status(harness.settings.raw, "comments", study="garden")]
+        assert in_mart == [
+            (one.unit, one.state, one.expected, one.kept, one.reason, one.next_try)
+            for one in sorted(attempts, key=lambda one: one.unit)
+        ]
+        states.append({row[1] for row in in_mart})
+    assert states == [{"too_fresh", "complete"}, {"complete"}]
 
 
 def _row(status: UnitStatus) -> tuple[Any, ...]:

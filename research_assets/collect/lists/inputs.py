@@ -16,10 +16,12 @@ from research_assets.collect.rejections import describe_rejections
 from research_assets.collect.types import CollectionTask, CollectorContext
 from research_assets.fields import ENTITIES
 from research_assets.storage.captures import Journal, read_events
+from research_assets.units.comment_counts import zero_count_outcome
 from research_assets.units.coverage import (
     Attempt,
     UnitState,
     UnitStatus,
+    attempt_time,
     count_settled_units,
     format_utc,
     join_sentences,
@@ -38,7 +40,7 @@ class ListInputs:
         self.is_observation = ENTITIES[task.entity].time_axis == "observation"
         settings = context.settings
         self._days = {
-            record.attempt.partition: record.attempt.state
+            record.attempt.partition: record.attempt
             for record in read_unit_status(settings.raw, "videos", study=task.study.name, captures=settings.captures)
             if record.attempt.unit_kind == "day"
         }
@@ -53,11 +55,11 @@ class ListInputs:
         Comments need the complete videos of the day, and profiles of authors need one complete day of videos.
         """
         study = self._task.study
-        if self._task.entity == "comments" and self._days.get(partition) != "complete":
-            state = self._days.get(partition, "not_asked")
+        state = self._days[partition].state if partition in self._days else "not_asked"
+        if self._task.entity == "comments" and state != "complete":
             return f"The day's videos are {state}. Its comments are collected once they are complete."
         by_videos = self._task.entity == "users" and study.users.who in ("authors", "top")
-        if by_videos and "complete" not in self._days.values():
+        if by_videos and not any(day.state == "complete" for day in self._days.values()):
             return "No day of videos is complete yet. Authors are collected once one is."
         return None
 
@@ -95,7 +97,8 @@ class ListInputs:
         if self._task.recollect:
             return n_targets
         raw, captures, study = self._settings.raw, self._settings.captures, self._task.study.name
-        return max(0, n_targets - count_settled_units(raw, self._task.entity, study, ready, captures=captures))
+        since = {day: attempt_time(None if self.is_observation else self._days[day]) for day in ready}
+        return max(0, n_targets - count_settled_units(raw, self._task.entity, study, since, captures=captures))
 
     def _read(self, study: str | None, partitions: list[date]) -> list[UnitStatus]:
         settings = self._settings
@@ -133,9 +136,8 @@ class UnitReuse:
         for target in targets:
             status = self._elsewhere.get(target.unit)
             if target.expected == 0 and target.kind == "video":
-                yield attempt_without_request(
-                    target, self._partition, "complete", "The video has no comments.", None, now
-                )
+                outcome = zero_count_outcome(target, self._task.study, self._partition)
+                yield attempt_without_request(target, self._partition, *outcome, now)
             elif status is None or target.unit in self._progress_by_unit:
                 continue
             elif status.attempt.state == "complete":

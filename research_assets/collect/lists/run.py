@@ -1,8 +1,8 @@
 """Collection of the units of one list partition, concurrently and on one journal.
 
 A partition is the comments of a day's videos, or an observation of the accounts of a period. A refused unit does not
-stop the others. A settled unit is not requested again. An account that another study collected in the same period is
-not requested either: its pages are copied.
+stop the others. A settled unit is not requested again, unless a newer count reopens it. An account that another study
+collected in the same period is not requested either: its pages are copied.
 
 Not here: paging inside a list (see pager.py); the targets of a partition (see inputs.py).
 """
@@ -28,6 +28,7 @@ from research_assets.collect.types import (
 from research_assets.quota.ledger import QuotaExhausted
 from research_assets.storage.captures import Journal, JournalBusy, list_open_journals
 from research_assets.tiktok.errors import ApiError
+from research_assets.units.comment_counts import has_new_replies, is_reopened, retry_due_at, waits_for_confirmation
 from research_assets.units.coverage import (
     SETTLED,
     Attempt,
@@ -161,6 +162,12 @@ class ListPartitionRun:
         if status is None:
             return True
         old = status.attempt
+        if old.state == "too_fresh":
+            return not waits_for_confirmation(target, status)
+        if is_reopened(target, status, self._context.settings.comment_limit):
+            retry_at = retry_due_at(status)
+            if self._task.retry_now or retry_at is None or retry_at <= self._context.clock.now():
+                return True
         if old.state in SETTLED:
             # A comment count that has not grown since the last observation is not worth a request.
             grown = target.expected is None or old.expected is None or target.expected > old.expected
@@ -188,12 +195,7 @@ class ListPartitionRun:
         if self._task.entity != "comments" or self._task.study.comments.replies == "none":
             return
         for target in reply_targets(self._context.settings.raw, self._task.study, self._partition):
-            status = self._status.get(target.unit)
-            if (
-                status is None
-                or status.attempt.state not in SETTLED
-                or (status.attempt.expected or 0) < (target.expected or 0)
-            ):
+            if has_new_replies(target, self._status.get(target.unit)):
                 yield target
         for unit, progress in self._progress_by_unit.items():
             if unit in self._attempts:
