@@ -2,26 +2,46 @@
 
 import asyncio
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, timedelta
 from time import perf_counter
 from typing import Any
 
+from research_assets.clock import midnight
 from research_assets.sandbox.config import SandboxConfig
+from research_assets.storage.captures import list_sealed
+from research_assets.study.spec import CommentRule
 from research_assets_tests.benchmarks import Row
 from research_assets_tests.benchmarks.environment import data_root
-from research_assets_tests.collect.harness import START, days, study
+from research_assets_tests.collect.harness import QUERY, START, days, study
 from research_assets_tests.collect.process_harness import ServedHarness, serve_harness
 
 DENSE = 950
 
 
 @contextmanager
-def _harness(**fields: Any) -> Iterator[ServedHarness]:
-    config = SandboxConfig(**{"fixed_volume": DENSE, "research_cap": 10_000} | fields)
-    with data_root(research_cap=10_000) as settings, serve_harness(settings, config) as harness:
+def _harness(*, cap: int = 10_000, **fields: Any) -> Iterator[ServedHarness]:
+    """Yield a harness whose ledger, and whose sandbox unless `fields` says otherwise, has `cap` requests per day."""
+    config = SandboxConfig(**{"fixed_volume": DENSE, "research_cap": cap} | fields)
+    with data_root(research_cap=cap) as settings, serve_harness(settings, config) as harness:
         yield harness
+
+
+def _nights(harness: ServedHarness, partitions: Sequence[date], limit: int = 6) -> list[int]:
+    """Collect until everything is done; return the number of days that each night completed."""
+    completed = []
+    for _ in range(limit):
+        finished, pause = asyncio.run(harness.collect("videos", partitions))
+        completed.append(sum(one.state == "complete" and not one.was_complete for one in finished.values()))
+        if pause is None:
+            break
+        harness.clock.moment = max(pause.retry_at, harness.clock.now())
+    return completed
+
+
+def _lost(harness: ServedHarness, case: str, deliverable: int) -> Row:
+    return Row(f"{case}: lost rows", deliverable - len(set(harness.ids())), "rows", 0, sense="exactly")
 
 
 def run() -> Iterable[Row]:
@@ -32,6 +52,13 @@ def run() -> Iterable[Row]:
     yield from _dead_day()
     yield from _across_midnight()
     yield from _sparse()
+    yield from _very_sparse()
+    yield from _depth_before_breadth()
+    yield from _denser_than_the_quota()
+    yield from _old_search_ids()
+    yield from _denser_than_expected()
+    yield from _passed_days()
+    yield from _lagging_counts()
 
 
 def _rows(harness: ServedHarness, case: str, deliverable: int) -> Iterator[Row]:
@@ -74,7 +101,13 @@ def _windows(harness: ServedHarness, first: date) -> Iterator[int]:
 
 
 def _with_faults() -> Iterator[Row]:
-    faults = {"fresh_search_id_refusals": 1, "every_500": 17, "every_504": 23, "every_429": 29, "undeliverable": 0.1}
+    faults: dict[str, Any] = {
+        "fresh_search_id_refusals": 1,
+        "every_500": 17,
+        "every_504": 23,
+        "every_429": 29,
+        "undeliverable": 0.1,
+    }
     with _harness(**faults) as harness:
         asyncio.run(harness.collect("videos", days(7)))
         case = "7 days with refusals, 500s, 504s, 429s, 1 in 10 undeliverable"
@@ -120,3 +153,88 @@ def _sparse() -> Iterator[Row]:
         yield Row(f"{case}: windows", windows, "windows", 12)
         yield Row(f"{case}: wall time", perf_counter() - started, "s", 60)
         yield from _rows(harness, case, 365 * 3)
+
+
+def _very_sparse() -> Iterator[Row]:
+    first = date(2025, 4, 1)
+    volumes = {day: int(i % 2 == 0 and i // 7 % 3 != 0) for i, day in enumerate(days(365, first))}
+    with _harness(fixed_volume=0, volume_by_day=volumes) as harness:
+        asyncio.run(harness.collect("videos", days(365, first), study(start=first)))
+        case = "365 days of 0.3 videos, in stretches"
+        yield Row(case, harness.requests_sent, "requests", 13)
+        yield from _rows(harness, case, sum(volumes.values()))
+
+
+def _depth_before_breadth() -> Iterator[Row]:
+    with _harness(cap=1000, fixed_volume=8000) as harness:
+        completed = _nights(harness, days(14))
+        case = "14 days of 80 pages, 1,000 requests per day"
+        yield Row(f"{case}: days complete after the first", completed[0], "days", 11, sense="at least")
+        wasted = 1000 - 80 * completed[0]
+        yield Row(f"{case}: requests in days that it did not complete", wasted / 10, "%", 10)
+        yield Row(case, harness.requests_sent, "requests", 1.01 * 14 * 80)
+        yield _lost(harness, case, 14 * 8000)
+
+
+def _denser_than_the_quota() -> Iterator[Row]:
+    for number in (1, 2, 3):
+        with _harness(cap=60, fixed_volume=4000, search_lifetime=6 * 3600) as harness:
+            completed = _nights(harness, days(number))
+            case = f"{number} x 4,000 videos, 60 requests per day, ids dead overnight"
+            yield Row(f"{case}: days of quota", len(completed), "days", number)
+            yield Row(case, harness.requests_sent, "requests", 44 * number)
+            yield _lost(harness, case, number * 4000)
+
+
+def _old_search_ids() -> Iterator[Row]:
+    for only_newest in (False, True):
+        with _harness(p_old_search_id=0.5, only_newest_search_id=only_newest) as harness:
+            asyncio.run(harness.collect("videos", days(7)))
+            case = "7 days, half of the pages with an old search id" + (
+                ", only the newest valid" if only_newest else ""
+            )
+            yield Row(case, harness.requests_sent, "requests", 67)
+            yield from _rows(harness, case, 7 * DENSE)
+
+
+def _denser_than_expected() -> Iterator[Row]:
+    dense = days(20)[:19]
+    with _harness(fixed_volume=10, volume_by_day=dict.fromkeys(dense, 5100)) as harness:
+        asyncio.run(harness.collect("videos", [days(20)[19]]))
+        before = harness.requests_sent
+        _nights(harness, days(20))
+        case = "19 days of 5,100 videos where 10 were expected"
+        yield Row(case, harness.requests_sent - before, "requests", 1.01 * 19 * 51)
+        longest = max(capture.pages for capture in list_sealed(harness.settings.captures))
+        yield Row(f"{case}: longest search", longest, "pages", 120)
+        yield _lost(harness, case, 19 * 5100 + 10)
+
+
+def _passed_days() -> Iterator[Row]:
+    for known in (True, False):
+        with _harness(cap=40 if known else 1000, research_cap=40) as harness:
+            completed = _nights(harness, days(7), limit=1)
+            case = f"67 pages, 40 requests, {'known' if known else 'used by colleagues'}: days published at the pause"
+            yield Row(case, completed[0], "days", 4 if known else 1, sense="at least")
+
+
+def _lagging_counts() -> Iterator[Row]:
+    """Collect a week at the age of 2 days and again at 12; count the commented videos without a comment."""
+    spec = study(comments=CommentRule("all", replies="none"), reobserve_days=(12,))
+    with _harness(fixed_volume=30, fixed_comments=2, count_lag_days=10.0) as harness:
+        for age in (2, 12):
+            harness.clock.moment = midnight(START + timedelta(days=7 + age)) + timedelta(hours=1)
+            asyncio.run(harness.collect("videos", days(7), spec, recollect=age > 2))
+            asyncio.run(harness.collect("comments", days(7), spec))
+        truth = harness.app.ground_truth
+        query = {group: list(conditions) for group, conditions in QUERY.items()}
+        videos = truth.videos(query, START, START + timedelta(days=6)).values()
+        commented = {video for of_day in videos for video in of_day.deliverable if truth.comments(video)}
+        missing = commented - {row[0] for row in harness.sql("SELECT DISTINCT video_id FROM {comments}")}
+        complete = {
+            int(unit)
+            for (unit,) in harness.sql("SELECT unit FROM {coverage} WHERE unit_kind = 'video' AND state = 'complete'")
+        }
+        case = f"7 days of {len(commented)} commented videos, counts up to 10 days old"
+        yield Row(f"{case}: without their comments", len(missing), "videos", 0, sense="exactly")
+        yield Row(f"{case}: of them called complete", len(missing & complete), "videos", 0, sense="exactly")
