@@ -128,8 +128,14 @@ def _path(item: pytest.Item) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Keep each module, or group of modules, on one worker of pytest-xdist."""
+    """Keep each module, or group of modules, on one worker of pytest-xdist, whatever `--dist` says.
+
+    The fixtures of a module (servers, a built warehouse) cost more than its tests.
+    """
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    # Otherwise the workers would begin with the groups that have most tests, not with those that take longest.
+    config.option.loadscopereorder = False
 
     class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
