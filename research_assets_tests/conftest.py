@@ -215,7 +215,7 @@ _sqlite_connect = sqlite3.connect
 
 
 def _connect_without_flushing(*arguments: Any, **options: Any) -> sqlite3.Connection:
-    connection = _sqlite_connect(*arguments, **options)
+    connection: sqlite3.Connection = _sqlite_connect(*arguments, **options)
     with suppress(sqlite3.Error):
         connection.execute("PRAGMA synchronous = OFF")
     return connection
