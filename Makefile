@@ -9,10 +9,10 @@ PYTHON ?=
 ARGS ?=
 BIN := .venv/bin
 
-# A module stays on one worker, because its fixtures (servers, a built warehouse) cost more than its tests. The modules
-# that take longest come first (see research_assets_tests/conftest.py).
-PYTEST := $(BIN)/python -m pytest --dist loadscope --no-loadscope-reorder
-WORKERS := 2
+# How the workers share the modules is in research_assets_tests/conftest.py. One more than two cores, because the tests
+# with a browser wait most of the time.
+PYTEST := $(BIN)/python -m pytest
+WORKERS := 3
 
 .PHONY: help setup demo ui test test-unit test-long coverage lint typecheck check-studies check docs screenshots bench \
 	wheel clean

@@ -7,8 +7,10 @@ tests. Fixtures of one package belong in that package's folder.
 import ipaddress
 import os
 import socket
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,7 @@ GROUPS = {
     "warehouse/test_build.py": "warehouse",
     "warehouse/test_codebook.py": "warehouse",
     "warehouse/test_codebook_page.py": "warehouse",
+    "warehouse/test_definitions.py": "warehouse",
     "warehouse/test_export_from_build.py": "warehouse",
     "warehouse/test_marts.py": "warehouse",
     "warehouse/test_notebook.py": "warehouse",
@@ -76,7 +79,17 @@ GROUPS = {
 }
 """Modules that share a costly session fixture, by the group that keeps them on one worker."""
 
-LONGEST_FIRST = ("end_to_end/", "demo", "warehouse/test_increment_tests.py", "warehouse", "browser/test_ui.py")
+LONGEST_FIRST = (
+    "end_to_end/",
+    "browser/test_ui.py",
+    "demo",
+    "warehouse",
+    "collect/test_crash.py",
+    "warehouse/test_increment_tests.py",
+    "warehouse/test_increment.py",
+    "sensors/test_sensor_collection.py",
+    "collect/test_random_faults.py",
+)
 """The groups that take longest: parallel workers begin with them, so that none is left over at the end."""
 
 # A deadline would be a timed assertion. The default profile repeats the same examples on every run; the long one draws
@@ -115,8 +128,14 @@ def _path(item: pytest.Item) -> str:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Keep each module, or group of modules, on one worker of pytest-xdist."""
+    """Keep each module, or group of modules, on one worker of pytest-xdist, whatever `--dist` says.
+
+    The fixtures of a module (servers, a built warehouse) cost more than its tests.
+    """
     from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    # Otherwise the workers would begin with the groups that have most tests, not with those that take longest.
+    config.option.loadscopereorder = False
 
     class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
@@ -192,6 +211,16 @@ def block_network() -> None:
         patch.setattr(socket.socket, name, guarded(getattr(socket.socket, name)))
 
 
+_sqlite_connect = sqlite3.connect
+
+
+def _connect_without_flushing(*arguments: Any, **options: Any) -> sqlite3.Connection:
+    connection: sqlite3.Connection = _sqlite_connect(*arguments, **options)
+    with suppress(sqlite3.Error):
+        connection.execute("PRAGMA synchronous = OFF")
+    return connection
+
+
 @pytest.fixture(autouse=True, scope="module")
 def no_fsync(request: pytest.FixtureRequest) -> Iterator[None]:
     """Do not wait for the disk, except in tests of what is durable: no test cuts the power."""
@@ -199,6 +228,9 @@ def no_fsync(request: pytest.FixtureRequest) -> Iterator[None]:
     if not _matches(request.path.relative_to(TESTS).as_posix(), DURABLE):
         patch.setattr(os, "fsync", lambda _: None)
         patch.setattr(os, "fdatasync", lambda _: None)
+        # SQLite flushes by itself. Dagster opens a connection and commits for each event.
+        for module in (sqlite3, sqlite3.dbapi2):
+            patch.setattr(module, "connect", _connect_without_flushing)
     yield
     patch.undo()
 

@@ -2,7 +2,8 @@
 
 Only this module starts dbt, and only dbt writes the warehouse. Assets that read it use the resource `warehouse`.
 
-Not here: how dbt runs (see the package `warehouse`), and the metadata of the tables (see warehouse_metadata.py).
+Not here: the specs of the models and tests (see dbt_specs.py), how dbt runs (see the package `warehouse`), and the
+metadata of the tables (see warehouse_metadata.py).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -10,9 +11,9 @@ from typing import Any
 
 import dagster as dg
 import orjson
-from dagster_dbt import DagsterDbtTranslator, DbtProject
 
 from research_assets.assets import warehouse_metadata
+from research_assets.assets.dbt_specs import UNIQUE_ID, dbt_specs, source_tables
 from research_assets.clock import Clock, SystemClock
 from research_assets.settings import Settings
 from research_assets.storage import raw_writer
@@ -22,14 +23,8 @@ from research_assets.warehouse.dbt_runner import NodeResult, prepare_manifest
 
 __all__ = ["prepare_manifest", "warehouse_definitions"]
 
-GROUP = "warehouse"
-"""Asset group of all models and seeds."""
-
 POOL = "warehouse"
 """Concurrency pool of builds."""
-
-UNIQUE_ID = "dagster_dbt/unique_id"
-"""Metadata key under which dagster-dbt stores dbt's id of the model or test in its spec."""
 
 
 class WarehouseConfig(dg.Config):
@@ -40,61 +35,6 @@ class WarehouseConfig(dg.Config):
     """
 
     full_refresh: bool = False
-
-
-class WarehouseTranslator(DagsterDbtTranslator):
-    """Translator that puts the models into one group and replaces dbt's sources by the assets that write them."""
-
-    def __init__(self, upstream: Mapping[str, Sequence[dg.AssetKey]]) -> None:
-        super().__init__()
-        self._upstream = upstream
-
-    def get_asset_spec(self, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None) -> dg.AssetSpec:
-        """Return the spec of a model; a staging model depends on the collected assets of every study."""
-        spec = super().get_asset_spec(manifest, unique_id, project)
-        sources = _source_tables(manifest)
-        node = manifest["nodes"].get(unique_id)
-        if node is None:
-            return spec
-        collected = {
-            key
-            for parent in node["depends_on"].get("nodes", ())  # a seed has none
-            if parent in sources
-            for key in upstream_assets(sources[parent], self._upstream)
-        }
-        source_keys = {dg.AssetKey(["raw", table]) for table in sources.values()}
-        models = [dep for dep in spec.deps if dep.asset_key not in source_keys]
-        # Each build reports the columns with their origin; in the UI the project's column descriptions would hide it.
-        metadata = {key: value for key, value in spec.metadata.items() if key != "dagster/column_schema"}
-        return spec.replace_attributes(group_name=GROUP, deps=[*models, *sorted(collected)], metadata=metadata)
-
-    def get_asset_check_spec(
-        self, asset_spec: dg.AssetSpec, manifest: Mapping[str, Any], unique_id: str, project: DbtProject | None
-    ) -> dg.AssetCheckSpec | None:
-        """Return the spec of a test with a description; dbt has none for its generic tests."""
-        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
-        return spec and spec._replace(description=_test_description(manifest["nodes"][unique_id]) or spec.description)
-
-
-def _test_description(test: Mapping[str, Any]) -> str | None:
-    """Return the condition that holds when a test passes; None for a test of another kind."""
-    kind, values = test["test_metadata"]["name"], test["test_metadata"]["kwargs"]
-    match kind:
-        case "grain":
-            return f"No two rows have the same {', '.join(values['columns'])}, and none of these is null."
-        case "accepted_values":
-            return f"Each {values['column_name']} is one of: {', '.join(values['values'])}."
-        case "foreign_key":
-            parent = values["to"].removeprefix("ref('").removesuffix("')")
-            return f"Each row's {', '.join(values['columns'])} are those of a row of {parent}."
-    return None
-
-
-def upstream_assets(table: str, upstream: Mapping[str, Sequence[dg.AssetKey]]) -> Sequence[dg.AssetKey]:
-    """Return the assets that write a raw table: all for `coverage`, none for tables that the build writes itself."""
-    if table == "coverage":
-        return sorted({key for keys in upstream.values() for key in keys})
-    return upstream.get(table, ())
 
 
 def warehouse_definitions(
@@ -113,7 +53,7 @@ def warehouse_definitions(
     manifest = orjson.loads(prepare_manifest(settings).read_bytes())
     build_clock = clock or SystemClock()
 
-    specs, check_specs = dbt_specs(manifest, WarehouseTranslator(upstream))
+    specs, check_specs = dbt_specs(manifest, upstream)
 
     @dg.multi_asset(
         name="warehouse",
@@ -155,38 +95,12 @@ def warehouse_definitions(
     return dg.Definitions(assets=[warehouse])
 
 
-def dbt_specs(
-    manifest: Mapping[str, Any], translator: DagsterDbtTranslator
-) -> tuple[list[dg.AssetSpec], list[dg.AssetCheckSpec]]:
-    """Return an asset spec for each model and seed and a check spec for each test, as `@dbt_assets` would.
-
-    The decorator imports dbt's selection engine even if everything is selected, which takes a tenth of the load time
-    of the code location.
-    """
-    specs: list[dg.AssetSpec] = []
-    checks: dict[str, dg.AssetCheckSpec] = {}
-    for unique_id, node in manifest["nodes"].items():
-        if node["resource_type"] not in ("model", "seed", "snapshot") or node["config"]["materialized"] == "ephemeral":
-            continue
-        spec = translator.get_asset_spec(manifest, unique_id, None)
-        specs.append(spec)
-        for test in manifest["child_map"].get(unique_id, ()):
-            check = test.startswith("test.") and translator.get_asset_check_spec(spec, manifest, test, None)
-            if check:
-                checks[check.get_python_identifier()] = check
-    return specs, list(checks.values())
-
-
-def _source_tables(manifest: Mapping[str, Any]) -> dict[str, str]:
-    return {unique_id: source["name"] for unique_id, source in manifest["sources"].items()}
-
-
 def _asset_keys(
     assets: dg.AssetsDefinition, manifest: Mapping[str, Any], upstream: Mapping[str, Sequence[dg.AssetKey]]
 ) -> dict[str, Sequence[dg.AssetKey]]:
     """Return the assets that have the columns of each model and source; no asset has the columns of `coverage`."""
     models = {unique_id: (key,) for unique_id, key in _by_unique_id(assets).items()}
-    return models | {source: upstream.get(table, ()) for source, table in _source_tables(manifest).items()}
+    return models | {source: upstream.get(table, ()) for source, table in source_tables(manifest).items()}
 
 
 def _by_unique_id(assets: dg.AssetsDefinition) -> dict[str, dg.AssetKey]:

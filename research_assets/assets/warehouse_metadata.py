@@ -12,9 +12,6 @@ from typing import Any
 import dagster as dg
 import duckdb
 import orjson
-from sqlglot import MappingSchema, exp
-from sqlglot.errors import SqlglotError
-from sqlglot.lineage import lineage
 
 from research_assets import fields
 from research_assets.settings import Settings
@@ -141,6 +138,11 @@ def _origins(
     node: Mapping[str, Any], sql: str, manifest: Mapping[str, Any], schemas: Mapping[tuple[str, str], Columns]
 ) -> ColumnOrigins | None:
     """Return the source columns of each column; None if sqlglot cannot parse the SQL."""
+    # Imported here, because only builds need it, and every process loads this module.
+    from sqlglot import MappingSchema, exp
+    from sqlglot.errors import SqlglotError
+    from sqlglot.lineage import lineage
+
     mapping = MappingSchema(dialect="duckdb")
     parents: dict[str, str] = {}
     for unique_id in _upstream_nodes(node, manifest):

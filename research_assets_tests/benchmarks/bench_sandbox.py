@@ -5,10 +5,7 @@ client of this benchmark shares the machine.
 """
 
 import asyncio
-import subprocess
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from time import perf_counter
 from typing import Any
 from urllib.parse import urlencode
@@ -18,10 +15,10 @@ import orjson
 
 from research_assets.fields import ENTITIES
 from research_assets_tests.benchmarks import Row
+from research_assets_tests.benchmarks.environment import sandbox
 
 MIN_PAGES_PER_CPU_SECOND = 2000
-_FIXED_VOLUME = ("--profile", "clean", "--fixed-volume", "950")
-_SOCIAL = ("--profile", "clean")
+_FIXED_VOLUME = ("--fixed-volume", "950")
 _QUERY = {"and": [{"operation": "IN", "field_name": "region_code", "field_values": ["DE", "AT", "US", "GB", "MX"]}]}
 _MONTHS = ("20260101", "20260131"), ("20260201", "20260228"), ("20260301", "20260331"), ("20260401", "20260430")
 
@@ -67,11 +64,11 @@ async def _crawls(port: int, token: str, months: Sequence[tuple[str, str]]) -> t
 
 def run() -> Iterable[Row]:
     """Measure a fixed volume, which benchmarks use, and the social world for comparison."""
-    with _serving(*_FIXED_VOLUME) as url:
+    with sandbox(*_FIXED_VOLUME) as url:
         yield _measure("fixed volume, 23 fields", url, _MONTHS, MIN_PAGES_PER_CPU_SECOND)
-    with _serving(*_FIXED_VOLUME, "--undeliverable", "0.1") as url:
+    with sandbox(*_FIXED_VOLUME, "--undeliverable", "0.1") as url:
         yield _measure("fixed volume, 1 in 10 undeliverable", url, _MONTHS, MIN_PAGES_PER_CPU_SECOND)
-    with _serving(*_SOCIAL) as url:
+    with sandbox() as url:
         yield _measure("social world, first request of each page", url, _MONTHS[:1])
         yield _measure("social world, second request of each page", url, _MONTHS[:1])
 
@@ -84,18 +81,3 @@ def _measure(case: str, url: str, months: Sequence[tuple[str, str]], bound: floa
     cpu, wall = httpx.get(f"{url}/sandbox/state").json()["cpu_seconds"] - before, perf_counter() - started
     note = f"{pages} pages of {size / pages / 1024:.0f} KB, {pages / wall:.0f} per second of wall time"
     return Row(f"sandbox: {case}", pages / cpu, "pages/CPU s", bound, note, "at least")
-
-
-@contextmanager
-def _serving(*options: str) -> Iterator[str]:
-    command = [sys.executable, "-m", "research_assets.sandbox", "--port", "0", "--quota", "1000000000", "--rate", "0"]
-    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            for line in server.stdout:
-                if "TIKTOK_API_URL=" in line:
-                    yield line.split("=")[1].strip()
-                    return
-            raise RuntimeError("The sandbox did not start; see its output above.")
-        finally:
-            server.terminate()

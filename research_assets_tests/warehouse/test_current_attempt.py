@@ -39,10 +39,11 @@ def random_attempts(random: Random) -> list[dict[str, Any]]:
 def test_mart_and_python_agree_on_the_attempt_that_counts(tmp_path: Path) -> None:
     settings, random = new_settings(tmp_path / "data"), Random(7)
     raw_writer.ensure_tables(settings.raw)
-    files = [
-        (date(2026, 2, 10), f"{attempt['unit_kind']}-{attempt['unit']}-{attempt['capture']}", [attempt])
-        for attempt in random_attempts(random)
-    ]
+    by_capture: dict[str, list[dict[str, Any]]] = {}
+    for attempt in random_attempts(random):
+        by_capture.setdefault(attempt["capture"], []).append(attempt)
+    assert len(by_capture) == 8
+    files = [(date(2026, 2, 10), capture, attempts) for capture, attempts in by_capture.items()]
     raw_writer.write_files(settings.raw, "coverage", study="garden", files=files)
     assert materialize(settings).success
     in_mart = query(settings, "select unit_kind, unit, state, kept, capture from marts.coverage order by 1, 2")

@@ -1,13 +1,18 @@
 """The asset graph of the dbt project, and how it is loaded."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
+import orjson
 import pytest
+from dagster_dbt import DagsterDbtTranslator
 
+from research_assets.assets.dbt_specs import UNIQUE_ID, dbt_specs
 from research_assets.assets.warehouse import prepare_manifest, warehouse_definitions
-from research_assets.settings import Settings
+from research_assets.settings import Settings, child_environment
 from research_assets.warehouse import dbt_runner
 from research_assets_tests.warehouse.conftest import BuiltWarehouse
 from research_assets_tests.warehouse.raw_data import UPSTREAM
@@ -51,6 +56,52 @@ def test_every_test_has_a_short_name_and_a_description(built_warehouse: BuiltWar
     assert all(spec.description for spec in specs.values())
     assert specs["study_days_grain"].blocking
     assert not specs["comments_refer_to_videos"].blocking
+
+
+def test_specs_equal_those_of_dagster_dbt(built_warehouse: BuiltWarehouse) -> None:
+    manifest = orjson.loads(prepare_manifest(built_warehouse.settings).read_bytes())
+    translator = DagsterDbtTranslator()
+    # Without collected assets, staging has no parents: the sources are not assets of this project.
+    specs, checks = dbt_specs(manifest, {})
+    own_metadata = {"dagster_dbt/manifest", "dagster_dbt/dagster_dbt_translator", "dagster_dbt/project_id"}
+    for spec in specs:
+        expected = translator.get_asset_spec(manifest, spec.metadata[UNIQUE_ID], None)
+        sources = {key for key in (dep.asset_key for dep in expected.deps) if key.path[0] == "raw"}
+        # In the UI the column descriptions of the project would hide those that each build reports.
+        dropped = own_metadata | {"dagster/column_schema"}
+        metadata = {key: value for key, value in expected.metadata.items() if key not in dropped}
+        assert (spec.key, spec.description, spec.code_version) == (
+            expected.key,
+            expected.description,
+            expected.code_version,
+        )
+        assert (spec.metadata, spec.tags, spec.kinds) == (metadata, expected.tags, expected.kinds)
+        assert (spec.owners, spec.skippable) == (expected.owners, expected.skippable)
+        assert {dep.asset_key for dep in spec.deps} == {dep.asset_key for dep in expected.deps} - sources
+    assert {spec.metadata[UNIQUE_ID] for spec in specs} == {
+        unique_id for unique_id, node in manifest["nodes"].items() if node["resource_type"] in {"model", "seed"}
+    }
+    tests = {unique_id for unique_id, node in manifest["nodes"].items() if node["resource_type"] == "test"}
+    by_id = {(check.metadata or {})[UNIQUE_ID]: check for check in checks}
+    assert by_id.keys() == tests
+    assets = {spec.key: spec for spec in specs}
+    for unique_id, check in by_id.items():
+        expected_check = translator.get_asset_check_spec(assets[check.asset_key], manifest, unique_id, None)
+        assert expected_check is not None
+        assert check._replace(description=None) == expected_check._replace(description=None)
+
+
+def test_loading_the_definitions_imports_neither_dagster_dbt_nor_dbt(built_warehouse: BuiltWarehouse) -> None:
+    code = (
+        "import sys\n"
+        "from research_assets.definitions import build_definitions\n"
+        "from research_assets.settings import Settings\n"
+        "build_definitions(Settings.from_env()).get_repository_def()\n"
+        "print({'dagster_dbt', 'dbt', 'sqlglot'} & sys.modules.keys())"
+    )
+    environment = child_environment(built_warehouse.settings)
+    loaded = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert loaded.stdout.strip() == "set()"
 
 
 def test_code_location_loads_without_studies(built_warehouse: BuiltWarehouse) -> None:

@@ -34,23 +34,31 @@ STUDY, DAY = "story", date(2026, 2, 7)
 
 @pytest.fixture(scope="module")
 def first_build(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Return settings with a published warehouse, which each test copies: building it takes longer than a test."""
-    settings = new_settings(tmp_path_factory.mktemp("first") / "data")
+    """Return settings with a published warehouse, which each test restores: building it takes longer than a test."""
+    settings = new_settings(tmp_path_factory.mktemp("first") / "published")
     write_raw_data(settings.raw)
     assert not [result for result in build_and_publish(settings)[1] if result.failed]
+    shutil.copytree(settings.root, settings.root.with_name("copy"))
     return settings
 
 
 @pytest.fixture
 def published_warehouse(first_build: Settings) -> Settings:
-    """Return settings with a published warehouse of the test's own, always at the same path.
+    """Return settings with the published warehouse as it was first built, always at the path where it was built.
 
-    A data root at another path would make dbt parse the project again, because its profile names the paths.
+    At another path dbt would parse the whole project again, because its profile names the paths.
     """
-    root = first_build.root.parent / "published"
-    shutil.rmtree(root.parent / "refreshed", ignore_errors=True)
-    shutil.rmtree(root, ignore_errors=True)
-    return copy_published(first_build, root)
+    shutil.rmtree(first_build.root)
+    return copy_published(new_settings(first_build.root.with_name("copy")), first_build.root)
+
+
+@pytest.fixture(scope="module")
+def refreshed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, list[NodeResult]]:
+    """Return settings with a full refresh of the data of `first_build` and of `add_day`, and its results."""
+    settings = new_settings(tmp_path_factory.mktemp("refreshed") / "data")
+    write_raw_data(settings.raw)
+    add_day(settings)
+    return settings, build_and_publish(settings)[1]
 
 
 def build_and_publish(settings: Settings, log: list[str] | None = None) -> tuple[BuildInput, list[NodeResult]]:
@@ -80,7 +88,9 @@ def result_by_test(results: list[NodeResult]) -> dict[str, str]:
     return {result.name: result.status for result in results if result.unique_id.startswith("test.")}
 
 
-def test_increment_runs_the_tests_of_a_full_refresh(published_warehouse: Settings) -> None:
+def test_increment_runs_the_tests_of_a_full_refresh(
+    published_warehouse: Settings, refreshed: tuple[Settings, list[NodeResult]]
+) -> None:
     add_day(published_warehouse)
     build_input, results = build_and_publish(published_warehouse)
     assert build_input.full_refresh_reason is None
@@ -90,9 +100,7 @@ def test_increment_runs_the_tests_of_a_full_refresh(published_warehouse: Setting
         test["name"]: test
         for test in orjson.loads((published_warehouse.dbt_target / "tests.json").read_bytes())["tests"]
     }
-    refreshed = new_settings(published_warehouse.root.parent / "refreshed")
-    write_raw_data(refreshed.raw)
-    assert all_tests.keys() == result_by_test(build_and_publish(refreshed)[1]).keys()
+    assert all_tests.keys() == result_by_test(refreshed[1]).keys()
     # A test is skipped only if none of its models was built.
     built = {result.unique_id for result in results}
     assert statuses.keys() == {name for name, test in all_tests.items() if built & set(test["models"])}
@@ -158,7 +166,9 @@ def test_increment_with_a_failing_test_is_not_published(published_warehouse: Set
     assert published_warehouse.warehouse.read_bytes() == published
 
 
-def test_increment_that_cannot_run_becomes_a_full_refresh(published_warehouse: Settings) -> None:
+def test_increment_that_cannot_run_becomes_a_full_refresh(
+    published_warehouse: Settings, refreshed: tuple[Settings, list[NodeResult]]
+) -> None:
     add_day(published_warehouse)
     with duckdb.connect(str(scratch_path(published_warehouse))) as db:
         db.execute("DROP VIEW staging.stg_tiktok__videos")
@@ -167,11 +177,7 @@ def test_increment_that_cannot_run_becomes_a_full_refresh(published_warehouse: S
     assert "the increment failed (" in str(build_input.full_refresh_reason)
     assert not [result for result in results if result.failed]
     assert any("Full refresh of" in line for line in log)
-    refreshed = new_settings(published_warehouse.root.parent / "refreshed")
-    write_raw_data(refreshed.raw)
-    add_day(refreshed)
-    build_and_publish(refreshed)
-    assert differences(published_warehouse, refreshed) == {}
+    assert differences(published_warehouse, refreshed[0]) == {}
 
 
 def test_unreadable_published_warehouse_causes_a_full_refresh(
