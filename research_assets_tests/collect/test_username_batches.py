@@ -276,6 +276,20 @@ async def test_dead_day_isolates_no_account(settings: Settings, number: int) -> 
     assert harness.requests_sent == spent
 
 
+async def test_batch_without_any_video_completes_its_day_after_an_attempt_on_another_day(settings: Settings) -> None:
+    harness = make_harness(settings)
+    names = panel(harness, 20)
+    spec = usernames_of([*names[:10], *(f"silent{number}" for number in range(5))])
+    finished, _ = await harness.collect("videos", days(2), spec)
+    assert {result.state for result in finished.values()} == {"suspicious"}
+    harness.clock.advance(days=2)
+    finished, _ = await harness.collect("videos", days(2), spec)
+    assert {result.state for result in finished.values()} == {"complete"}
+    # From then on a day without videos of these accounts is no surprise: a second search is enough.
+    finished, _ = await harness.collect("videos", days(4), spec)
+    assert {result.state for result in finished.values()} == {"complete"}
+
+
 async def test_paused_day_resumes_with_its_missing_batches(settings: Settings) -> None:
     harness = make_harness(settings, research_cap=4)
     spec = usernames_of(panel(harness, 40))

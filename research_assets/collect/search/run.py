@@ -168,9 +168,18 @@ class VideoSearch:
         if names not in self._histories:
             settings = self._context.settings
             self._histories[names] = SearchHistory(
-                self._batches.history(names), settings.window_days, settings.page_size
+                self._batches.history(names),
+                settings.window_days,
+                settings.page_size,
+                others_found=self._found_anything if names else lambda: False,
             )
         return self._histories[names]
+
+    def _found_anything(self) -> bool:
+        """Return whether any search of this query found a video."""
+        return any(record.max_kept for record in self._day_status.values()) or any(
+            history.found_anything for history in self._histories.values()
+        )
 
     def _available(self, last: date) -> int:
         """Return the requests that the run may still send for a window that ends on a day."""
