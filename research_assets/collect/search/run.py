@@ -357,9 +357,12 @@ class VideoSearch:
         return tuple(attempt for attempt in attempts if attempt.unit_kind == "day")
 
     async def _pause(self, session: Session[SearchProgress], stop: StopCondition) -> _WindowResult:
-        """Publish the days that the search has passed, and keep a journal from which the rest is continued."""
+        """Publish the days that the search has passed, and keep a journal from which the rest is continued.
+
+        If the search was read to its end and only a canary check is missing, its journal is kept as it is.
+        """
         progress = session.progress
-        if not progress.complete_days():
+        if not progress.complete_days() or progress.done:
             self._write_open(session.journal, progress, stop)
             return _WindowResult()
         window = rest_window(progress)
