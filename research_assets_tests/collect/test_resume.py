@@ -297,3 +297,25 @@ async def test_refusals_back_off_longer_each_time(settings: Settings) -> None:
         backoff_days.append((next_try - harness.clock.now()).days)
         harness.clock.moment = next_try + timedelta(days=1)
     assert backoff_days == [16, 32, 32]
+
+
+async def test_finished_search_keeps_its_journal_if_no_request_is_left_for_its_canary_check(settings: Settings) -> None:
+    few = START + timedelta(days=1)
+    harness = CollectorHarness(settings, dense(fixed_volume=90, volume_by_day={few: 1}))
+    for day in (START, START + timedelta(days=2)):
+        await harness.collect("videos", [day])
+    pool = harness.app.quota.pools["research"]
+    # One request finds a single video where 90 are usual, the second confirms it, and none is left for the canary.
+    pool.cap = harness.requests_sent + 2
+    finished, pause = await harness.collect("videos", [few])
+    assert finished == {}
+    assert pause is not None
+    assert open_journals(harness) == 1
+    pool.cap = 1000
+    harness.clock.advance(days=1)
+    before = harness.requests_sent
+    finished, _ = await harness.collect("videos", [few])
+    assert finished[few].state == "complete"
+    assert finished[few].reason == "Only 1 hits; 90 are usual."
+    assert harness.requests_sent == before + 1  # the canary check
+    assert open_journals(harness) == 0

@@ -18,7 +18,7 @@ from research_assets.planning.types import Agenda
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
-from research_assets.units.coverage import Attempt
+from research_assets.units.coverage import Attempt, UnitState
 from research_assets.units.usernames import (
     batch_usernames,
     batchable_usernames,
@@ -143,6 +143,26 @@ def test_later_attempt_at_a_day_is_never_older_than_an_earlier_one(order: tuple[
     assert [attempt.state for attempt in attempts] == ["partial", "complete"]
     assert attempts[0].last_at <= attempts[1].last_at == now + timedelta(minutes=9)  # type: ignore[operator]
     assert attempts[1].kept == 2
+
+
+@pytest.mark.parametrize(("state", "isolated"), [("suspicious", False), ("quarantined", True)])
+def test_account_is_isolated_if_its_searches_fail_but_not_if_they_find_nothing(
+    state: UnitState, isolated: bool
+) -> None:
+    now = datetime(2026, 3, 1, tzinfo=UTC)
+    batches = UsernameBatches(
+        about(["a", "b"]),
+        [],
+        now,
+        batch_size=1,
+        recollect=False,
+        retry_now=False,
+        has_same_query=lambda _: True,
+    )
+    window = SearchWindow(START, START, usernames=("a",), days_answer=True)
+    attempts = batches.record_attempt(window, replace(complete_attempt(now, "x"), state=state, kept=0))
+    assert ("a" in batches.isolated) == isolated
+    assert [attempt.unit for attempt in attempts] == (["a"] if isolated else []) + [START.isoformat()]
 
 
 def complete_attempt(at: datetime, capture: str) -> Attempt:
@@ -274,6 +294,19 @@ async def test_dead_day_isolates_no_account(settings: Settings, number: int) -> 
     spent = harness.requests_sent
     await harness.collect("videos", days(14), spec)
     assert harness.requests_sent == spent
+
+
+async def test_batch_without_any_video_completes_its_day_after_an_attempt_on_another_day(settings: Settings) -> None:
+    harness = make_harness(settings)
+    spec = usernames_of([*panel(harness, 10), *(f"silent{number}" for number in range(10))])
+    finished, _ = await harness.collect("videos", days(2), spec)
+    assert {result.state for result in finished.values()} == {"suspicious"}
+    harness.clock.advance(days=2)
+    finished, _ = await harness.collect("videos", days(2), spec)
+    assert {result.state for result in finished.values()} == {"complete"}
+    # From then on a day without videos of these accounts is no surprise: a second search is enough.
+    finished, _ = await harness.collect("videos", days(4), spec)
+    assert {result.state for result in finished.values()} == {"complete"}
 
 
 async def test_paused_day_resumes_with_its_missing_batches(settings: Settings) -> None:

@@ -7,7 +7,8 @@
   hits show that the API answers the query.
 - Implausible days are requested a second time. If the second search agrees, an empty day is suspicious until an attempt
   on another day has confirmed it, and a day with few hits is complete if previously collected videos are found.
-- If no video was ever found for a query, nothing shows that the query works, so no day is complete.
+- If no video was ever found for a query, nothing shows that the query works, so no day is complete. If only a username
+  batch never found one, its first empty day is complete once an attempt on another day has confirmed it.
 
 Not here: sending requests (see run.py and pager.py); whether days or accounts cause a failure (see bisect.py).
 """
@@ -31,6 +32,7 @@ MIN_RELIABLE_HITS = 7
 """Videos that an earlier attempt found from which their absence is no chance."""
 
 _CANARY_NOT_FOUND = "Previously collected videos are not found either: the API is not answering this query."
+_NO_VIDEO_OF_ACCOUNTS = "No video was ever found for these accounts."
 _NOTHING_FOUND = "The search returned no video at all."
 
 
@@ -113,7 +115,10 @@ def doubts(progress: SearchProgress, history: SearchHistory) -> dict[date, Doubt
     complete = progress.complete_days()
     result: dict[date, Doubt] = {}
     if complete and not history.found_anything and not any(progress.offered.values()):
-        return dict.fromkeys(complete, Doubt(NO_VIDEO_FOUND))
+        if not history.others_found():
+            return dict.fromkeys(complete, Doubt(NO_VIDEO_FOUND))
+        if not history.has_complete_day:
+            return dict.fromkeys(complete, Doubt(_NO_VIDEO_OF_ACCOUNTS, needs_other_day=True))
     for first, last in date_ranges([day for day in complete if not progress.kept[day]]):
         days = SearchWindow(first, last).days
         known = history.nearby_hits(first, last)

@@ -5,7 +5,7 @@ It learns from each finished window. Planning uses it to choose windows, and `co
 Not here: sending requests (see run.py and pager.py); whether days or accounts cause a failure (see bisect.py).
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
@@ -48,8 +48,9 @@ class SearchHistory:
     """Knowledge about the days of one query, or of one username batch of it.
 
     `status` is the status of its days from earlier runs, `hits_per_day` the raw hits of each complete day, and
-    `max_window_days` the current limit on the width of a window. `empty_query_checked` is true once a second search
-    has found nothing either for a query that never found a video.
+    `max_window_days` the current limit on the width of a window. `others_found` returns whether other
+    batches of the query have found a video. `empty_query_checked` is true once a second search has found nothing either
+    for a query that never found a video.
     """
 
     status: Mapping[date, UnitStatus]
@@ -57,6 +58,7 @@ class SearchHistory:
     page_size: int
     hits_per_day: dict[date, float] = field(init=False)
     max_window_days: int = field(init=False)
+    others_found: Callable[[], bool] = lambda: False
     empty_query_checked: bool = False
     _consecutive_failures: int = 0
 
@@ -78,6 +80,11 @@ class SearchHistory:
     def found_anything(self) -> bool:
         """Return whether any attempt at any day found a video."""
         return any(self.hits_per_day.values()) or any(record.max_kept for record in self.status.values())
+
+    @property
+    def has_complete_day(self) -> bool:
+        """Return whether an earlier run completed a day."""
+        return any(record.attempt.state == "complete" for record in self.status.values())
 
     def record_density(self, progress: SearchProgress) -> None:
         """Store the raw hits of the complete days of a window."""

@@ -138,6 +138,9 @@ def resume_journals(
         elif any(header.get(name, value) != value for name, value in requested_query(task).items()):
             reason = "The study's query or fields changed after this search began."
             journals.append(OpenJournal(journal, progress, "changed", reason))
+        elif progress.done and missing & set(progress.window.days) and claim_more(set(progress.window.days) - missing):
+            # Only its conclusion is missing, for example because no request was left for a canary check.
+            journals.append(OpenJournal(journal, progress))
         elif stale or not needed:
             reason = (
                 "The interrupted re-collection is too old to resume."

@@ -168,9 +168,18 @@ class VideoSearch:
         if names not in self._histories:
             settings = self._context.settings
             self._histories[names] = SearchHistory(
-                self._batches.history(names), settings.window_days, settings.page_size
+                self._batches.history(names),
+                settings.window_days,
+                settings.page_size,
+                others_found=self._found_anything if names else lambda: False,
             )
         return self._histories[names]
+
+    def _found_anything(self) -> bool:
+        """Return whether any search of this query found a video."""
+        return any(record.max_kept for record in self._day_status.values()) or any(
+            history.found_anything for history in self._histories.values()
+        )
 
     def _available(self, last: date) -> int:
         """Return the requests that the run may still send for a window that ends on a day."""
@@ -350,9 +359,12 @@ class VideoSearch:
         return tuple(attempt for attempt in attempts if attempt.unit_kind == "day")
 
     async def _pause(self, session: Session[SearchProgress], stop: StopCondition) -> _WindowResult:
-        """Publish the days that the search has passed, and keep a journal from which the rest is continued."""
+        """Publish the days that the search has passed, and keep a journal from which the rest is continued.
+
+        If the search was read to its end and only a canary check is missing, its journal is kept as it is.
+        """
         progress = session.progress
-        if not progress.complete_days():
+        if not progress.complete_days() or progress.done:
             self._write_open(session.journal, progress, stop)
             return _WindowResult()
         window = rest_window(progress)

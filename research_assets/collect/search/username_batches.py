@@ -147,7 +147,7 @@ class UsernameBatches:
             self._failed[day][names] = own
             if batch_attempt.state == "quarantined" and not window.days_answer:
                 self.dead[day] = batch_attempt
-            if window.days_answer and len(names) == 1:
+            if window.days_answer and len(names) == 1 and batch_attempt.state != "suspicious":
                 own = replace(own, reason=f"Every search with this account fails: {batch_attempt.reason}")
                 self._failed[day][names] = own
                 self.isolated[names[0]] = self._backing_off[names[0]] = own
