@@ -255,7 +255,9 @@ class Teller:
             return {"quarantined", "not_asked"}
         # Without a single video nothing shows that the query works.
         found = any(ids for (entity, _), ids in self.ids.items() if entity == "videos")
-        return {"complete"} if found else {"complete", "suspicious", "not_asked"}
+        # A comment count of 0 stays open until a re-observation, which no run here makes.
+        confirmed = {"complete"} | ({"too_fresh"} if self.story.comments else set())
+        return confirmed if found else {*confirmed, "suspicious", "not_asked"}
 
     # Truth
 
