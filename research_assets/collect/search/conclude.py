@@ -21,16 +21,13 @@ from research_assets.collect.search.canary import CanaryResult
 from research_assets.collect.search.history import SearchHistory
 from research_assets.collect.search.progress import SearchProgress, WindowOutcome
 from research_assets.units.coverage import UnitState, backoff_until
-from research_assets.units.plausibility import ALPHA, probability_of_at_most
+from research_assets.units.plausibility import ALPHA, MIN_RELIABLE_HITS, probability_of_at_most
 from research_assets.units.windows import SearchWindow, date_ranges
 
 NEVER_FOUND_REASON = "No video was ever found for this query."
 
 MAX_EMPTY_ATTEMPTS = 3
 """Suspicious attempts without a video, on different days, after which an empty day counts as complete."""
-
-MIN_RELIABLE_HITS = 7
-"""Videos that an earlier attempt found from which their absence is no chance."""
 
 _CANARY_NOT_FOUND = "Previously collected videos are not found either: the API is not answering this query."
 _NOTHING_FOUND = "The search returned no video at all."
@@ -94,7 +91,7 @@ def conclude(
             states[day] = _checked_day(day, doubt, history, now, canary)
     template = replace(progress.window, n_failures=0, is_recheck=True, search_last=None)
     rechecks = [replace(template, first=first, last=last) for first, last in date_ranges(unconfirmed)]
-    if not progress.offered.total():
+    if not progress.offered.total() and not progress.window.part:
         rechecks = [history.widened_to_known_day(window) for window in rechecks]
     suspicious = [state for day, state in sorted(states.items()) if state.state == "suspicious" and day in complete]
     return Conclusion(

@@ -45,16 +45,18 @@ FAILURES_BEFORE_NARROWING = 2
 
 @dataclass(slots=True)
 class SearchHistory:
-    """Knowledge about the days of one query, or of one username batch of it.
+    """Knowledge about the days of one query, or of one username batch or part of it.
 
     `status` is the status of its days from earlier runs, `hits_per_day` the raw hits of each complete day, and
-    `max_window_days` the current limit on the width of a window. `empty_query_checked` is true once a second search
-    has found nothing either for a query that never found a video.
+    `max_window_days` the current limit on the width of a window. `query_found` is true for a part of a query that has
+    found videos, so that an empty part is no query that never found one. `empty_query_checked` is true once a second
+    search has found nothing either for a query that never found a video.
     """
 
     status: Mapping[date, UnitStatus]
     configured_max_days: int
     page_size: int
+    query_found: bool = False
     hits_per_day: dict[date, float] = field(init=False)
     max_window_days: int = field(init=False)
     empty_query_checked: bool = False
@@ -77,7 +79,11 @@ class SearchHistory:
     @property
     def found_anything(self) -> bool:
         """Return whether any attempt at any day found a video."""
-        return any(self.hits_per_day.values()) or any(record.max_kept for record in self.status.values())
+        return (
+            self.query_found
+            or any(self.hits_per_day.values())
+            or any(record.max_kept for record in self.status.values())
+        )
 
     def record_density(self, progress: SearchProgress) -> None:
         """Store the raw hits of the complete days of a window."""
