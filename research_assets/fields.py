@@ -334,12 +334,16 @@ COVERAGE: tuple[Field, ...] = (
     Field(
         "unit_kind",
         "VARCHAR",
-        "Kind of the unit: day, video, comment, account (for videos: accounts of the query that are searched "
-        "separately), or canary (a previously collected video that is searched for each week)",
+        "Kind of the unit: day, part (of a day whose search was divided by further conditions), video, comment, "
+        "account (for videos: accounts of the query that are searched separately), or canary (a previously collected "
+        "video that is searched for each week)",
         "collect",
     ),
     Field(
-        "unit", "VARCHAR", "Day, video id, comment id or username; several values are separated by commas", "collect"
+        "unit",
+        "VARCHAR",
+        "Day, conditions of a part, video id, comment id or username; several values are separated by commas",
+        "collect",
     ),
     Field("state", "VARCHAR", "State of the unit after this attempt", "collect"),
     Field("asked", "BIGINT", "Rows requested from the API (rows)", "collect", unit="rows"),

@@ -71,9 +71,10 @@ def _pseudonymized(column: MartColumn, treatment: Treatment, mart: Mart) -> Expo
         case Treatment.TEXTS:
             sql = f"list_transform({name}, lambda value: {_scrubbed('value', 'NULL')})"
         case Treatment.UNIT:
-            # The unit of a canary check is a video.
+            # The unit of a canary check is a video. A part of a day names lengths and regions only.
             accounts = _pseudonym_list_sql("user", f"string_split({name}, '{USERNAME_SEPARATOR}')")
-            sql = f"CASE unit_kind WHEN 'day' THEN {name} WHEN 'canary' THEN {_pseudonym_sql('video', name)} "
+            sql = f"CASE unit_kind WHEN 'day' THEN {name} WHEN 'part' THEN {name} "
+            sql += f"WHEN 'canary' THEN {_pseudonym_sql('video', name)} "
             sql += f"WHEN 'account' THEN array_to_string({accounts}, '{USERNAME_SEPARATOR}') "
             sql += f"ELSE pseudonym(unit_kind, {name}) END"
         case _ if treatment in PSEUDONYM_KINDS:

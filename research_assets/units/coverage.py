@@ -7,7 +7,7 @@ Not here: the status of a partition (see partition_status.py); how an attempt is
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from research_assets.storage.raw_reader import RawTables, query_raw
 
 UnitState = Literal["complete", "partial", "too_fresh", "suspicious", "refused", "missing", "quarantined", "not_asked"]
-UnitKind = Literal["day", "video", "comment", "account", "canary"]
+UnitKind = Literal["day", "part", "video", "comment", "account", "canary"]
 
 USERNAME_SEPARATOR = ","
 """Separator of the accounts of one request: together they are one unit."""
@@ -261,6 +261,30 @@ def attempt_from_event(event: Mapping[str, Any]) -> Attempt:
         if isinstance(values[name], str):
             values[name] = read(values[name])
     return Attempt(**values)
+
+
+def sum_counts(attempt: Attempt, parts: Iterable[Attempt]) -> Attempt:
+    """Return the attempt with the counts of `parts` together, from their earliest to their latest time."""
+    parts = list(parts)
+    return replace(
+        attempt,
+        asked=sum(one.asked for one in parts),
+        offered=sum(one.offered for one in parts),
+        kept=sum(one.kept for one in parts),
+        first_at=min((one.first_at for one in parts if one.first_at), default=attempt.first_at),
+        # Parts end in any order. Without the maximum a later attempt at the unit could look older than an earlier one.
+        last_at=max((one.last_at for one in parts if one.last_at), default=attempt.last_at),
+    )
+
+
+def is_newer_observation(attempt: Attempt, complete: Attempt | None, now: datetime, *, recollect: bool) -> bool:
+    """Return whether a unit of a day belongs to the observation that follows `complete`, the day's newest complete one.
+
+    A re-collection only uses what is at most `MAX_REOBSERVATION_AGE` old.
+    """
+    return attempt_time(attempt) > attempt_time(complete) and not (
+        recollect and now - attempt_time(attempt) > MAX_REOBSERVATION_AGE
+    )
 
 
 def attempt_time(attempt: Attempt | None) -> datetime:

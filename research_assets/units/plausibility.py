@@ -22,6 +22,18 @@ ALPHA = 0.001
 MIN_SIZE_DAYS = 2
 """Limit of the size for days without a known day beside them; each known day raises it by one."""
 
+MIN_REFOUND_SHARE = 0.9
+"""Share of the videos of an interrupted search below which its repetition lacks some. Assumption: within some days,
+fewer than one video in ten is deleted or made private."""
+
+MIN_RELIABLE_HITS = 7
+"""Videos that an earlier attempt found from which their absence is no chance."""
+
+
+def lost_known_videos(found: int, earlier: int) -> bool:
+    """Return whether a repeated search `found` clearly fewer videos than an `earlier` one that was interrupted."""
+    return earlier >= MIN_RELIABLE_HITS and found < MIN_REFOUND_SHARE * earlier
+
 
 def probability_of_at_most(hits: int, n_days: int, known: Sequence[float]) -> float:
     """Return the probability of at most `hits` in `n_days` days together, given the hits of other `known` days.

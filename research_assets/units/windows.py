@@ -31,6 +31,7 @@ class SearchWindow:
     is true if the API answered a search for other usernames on the same days, and `n_probes` counts the usernames that
     were searched alone to find out. `bisect_exhausted` is true if no further bisection can find the failing username.
     `search_last` is the last day of the search if another journal has collected its newer days; None without one.
+    `part` is the part of the query that is searched (see query_parts.py); empty for the whole query.
     """
 
     first: date
@@ -42,6 +43,7 @@ class SearchWindow:
     n_probes: int = 0
     bisect_exhausted: bool = False
     search_last: date | None = None
+    part: str = ""
 
     @property
     def search_end(self) -> datetime:
@@ -56,6 +58,8 @@ class SearchWindow:
     def __str__(self) -> str:
         """The window as text: `2026-02-01..2026-02-07 for anna and 2 more`."""
         days = f"{self.first}..{self.last}" if self.first != self.last else f"{self.first}"
+        if self.part:
+            days = f"{days} {self.part}"
         if not self.usernames:
             return days
         return f"{days} for {self.usernames[0]}" + (

@@ -22,14 +22,11 @@ from research_assets.collect.search.canary import CanaryResult
 from research_assets.collect.search.history import SearchHistory
 from research_assets.collect.search.progress import SearchProgress, WindowOutcome
 from research_assets.units.coverage import NO_VIDEO_FOUND, UnitState, backoff_until, join_sentences
-from research_assets.units.plausibility import ALPHA, probability_of_at_most
+from research_assets.units.plausibility import ALPHA, MIN_RELIABLE_HITS, probability_of_at_most
 from research_assets.units.windows import SearchWindow, date_ranges
 
 MAX_EMPTY_ATTEMPTS = 3
 """Suspicious attempts without a video, on different days, after which an empty day counts as complete."""
-
-MIN_RELIABLE_HITS = 7
-"""Videos that an earlier attempt found from which their absence is no chance."""
 
 _CANARY_NOT_FOUND = "Previously collected videos are not found either: the API is not answering this query."
 _NO_VIDEO_OF_ACCOUNTS = "No video was ever found for these accounts."
@@ -95,7 +92,7 @@ def conclude(
         states[day] = states[day]._replace(reason=join_sentences(states[day].reason, progress.rejected_text(day)))
     template = replace(progress.window, n_failures=0, is_recheck=True, search_last=None)
     rechecks = [replace(template, first=first, last=last) for first, last in date_ranges(unconfirmed)]
-    if not progress.offered.total():
+    if not progress.offered.total() and not progress.window.part:
         rechecks = [history.widened_to_known_day(window) for window in rechecks]
     suspicious = [state for day, state in sorted(states.items()) if state.state == "suspicious" and day in complete]
     return Conclusion(

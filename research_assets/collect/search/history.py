@@ -45,17 +45,19 @@ FAILURES_BEFORE_NARROWING = 2
 
 @dataclass(slots=True)
 class SearchHistory:
-    """Knowledge about the days of one query, or of one username batch of it.
+    """Knowledge about the days of one query, or of one username batch or part of it.
 
     `status` is the status of its days from earlier runs, `hits_per_day` the raw hits of each complete day, and
-    `max_window_days` the current limit on the width of a window. `others_found` returns whether other
-    batches of the query have found a video. `empty_query_checked` is true once a second search has found nothing either
-    for a query that never found a video.
+    `max_window_days` the current limit on the width of a window. `query_found` is true for a part of a query that has
+    found videos, so that an empty part is no query that never found one. `others_found` returns whether other batches
+    of the query have found a video. `empty_query_checked` is true once a second search has found nothing either for a
+    query that never found a video.
     """
 
     status: Mapping[date, UnitStatus]
     configured_max_days: int
     page_size: int
+    query_found: bool = False
     hits_per_day: dict[date, float] = field(init=False)
     max_window_days: int = field(init=False)
     others_found: Callable[[], bool] = lambda: False
@@ -79,7 +81,11 @@ class SearchHistory:
     @property
     def found_anything(self) -> bool:
         """Return whether any attempt at any day found a video."""
-        return any(self.hits_per_day.values()) or any(record.max_kept for record in self.status.values())
+        return (
+            self.query_found
+            or any(self.hits_per_day.values())
+            or any(record.max_kept for record in self.status.values())
+        )
 
     @property
     def has_complete_day(self) -> bool:

@@ -34,6 +34,7 @@ from research_assets.tiktok.errors import (
     Unreachable,
 )
 from research_assets.tiktok.requests import Request, video_query
+from research_assets.units.query_parts import restrict_to_part
 from research_assets.units.usernames import restrict_query
 from research_assets.units.windows import MAX_WINDOW_PAGES, requests_for_hits
 
@@ -46,6 +47,9 @@ SPLIT_PAGES = 3 * MAX_WINDOW_PAGES // 2
 
 MAX_SPLIT_WASTE = 0.05
 """Largest share of the rest of a window that a split may request a second time."""
+
+JUMP_ATTEMPTS = 2
+"""Attempts for the first page of a fresh search that begins at a cursor: it has no search id that is too new."""
 
 SINGLE_ACCOUNT_ATTEMPTS = 3
 """Attempts for a search with a single account whose days were answered for other accounts."""
@@ -107,7 +111,7 @@ class SearchPager:
     def _request(self, cursor: int | None, search_id: str | None) -> Request:
         window = self.session.progress.window
         return video_query(
-            restrict_query(self.study.query, window.usernames),
+            restrict_to_part(restrict_query(self.study.query, window.usernames), window.part),
             window.first,
             window.search_last or window.last,
             fields=self.study.fields.get("videos"),
@@ -155,7 +159,7 @@ async def fetch_window(pager: SearchPager, *, due: bool) -> tuple[WindowOutcome,
 def _outcome_of_error(error: ApiError, progress: SearchProgress) -> WindowOutcome:
     """Return the outcome of a window whose search ended with an error that only concerns this window."""
     if isinstance(error, UnitError):
-        return "lost" if progress.pages else "refused"
+        return "lost" if progress.pages or progress.cursor else "refused"
     return "lost" if resolve(error).then is Action.CONTINUE_ELSEWHERE else "failed"
 
 
@@ -169,6 +173,8 @@ def _max_attempts(error: RetryableError, progress: SearchProgress, clock: Clock)
         return (
             1 if len(window.days) > 1 or window.usernames or window.bisect_exhausted else max(1, 3 - window.n_failures)
         )
+    if resolve(error).then is Action.CONTINUE_ELSEWHERE and progress.relocation is not None:
+        return JUMP_ATTEMPTS
     if resolve(error).then is Action.CONTINUE_ELSEWHERE and progress.can_relocate:
         issued_at = progress.search_id_issued_at
         is_fresh = issued_at is not None and clock.now() - issued_at <= FRESH_SEARCH_ID_AGE

@@ -14,7 +14,7 @@ from research_assets.collect.search.progress import SearchProgress, WindowOutcom
 from research_assets.collect.types import CollectionTask, CollectorContext
 from research_assets.fields import ENTITIES
 from research_assets.storage.captures import Journal, JournalBusy, list_open_journals, read_events
-from research_assets.units.coverage import MAX_REOBSERVATION_AGE, UnitStatus
+from research_assets.units.coverage import MAX_REOBSERVATION_AGE
 from research_assets.units.windows import (
     SearchWindow,
     estimate_hits_per_day,
@@ -23,7 +23,16 @@ from research_assets.units.windows import (
     requests_for_hits,
 )
 
-_WINDOW_FIELDS = ("n_failures", "is_recheck", "usernames", "days_answer", "n_probes", "bisect_exhausted", "search_last")
+_WINDOW_FIELDS = (
+    "n_failures",
+    "is_recheck",
+    "usernames",
+    "days_answer",
+    "n_probes",
+    "bisect_exhausted",
+    "search_last",
+    "part",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +109,8 @@ def resume_journals(
     captures: Path,
     task: CollectionTask,
     missing: Set[date],
-    status: Mapping[date, UnitStatus],
-    hits_per_day: Callable[[tuple[str, ...]], Mapping[date, float]],
+    is_complete: Callable[[SearchWindow, date], bool],
+    hits_per_day: Callable[[SearchWindow], Mapping[date, float]],
     now: datetime,
     *,
     page_size: int,
@@ -109,8 +118,9 @@ def resume_journals(
 ) -> list[OpenJournal]:
     """Return the journals of a study that are resumed or ended now; all others stay open.
 
-    `missing` are the days to collect. `hits_per_day` returns the raw hits by day for a username batch. A resumed search
-    may collect further days: `claim_more` locks them and returns False if another process collects them.
+    `missing` are the days to collect. `is_complete` returns whether a day of a window is collected, and `hits_per_day`
+    the raw hits by day for the query of a window. A resumed search may collect further days: `claim_more` locks them
+    and returns False if another process collects them.
     """
     opened = []
     for path in list_open_journals(captures, "videos", task.study.name):
@@ -132,7 +142,7 @@ def resume_journals(
         rest = set(progress.window.days) - set(progress.complete_days())
         recollect = header.get("recollect", False)
         stale = recollect and progress.first_at is not None and now - progress.first_at > MAX_REOBSERVATION_AGE
-        needed = [day for day in rest if recollect or day not in status or status[day].attempt.state != "complete"]
+        needed = [day for day in rest if recollect or not is_complete(progress.window, day)]
         if progress.outcome is not None:
             journals.append(OpenJournal(journal, progress, progress.outcome, progress.reason))
         elif any(header.get(name, value) != value for name, value in requested_query(task).items()):
@@ -152,9 +162,7 @@ def resume_journals(
             journal.close()
         else:
             missing_in_window = missing & set(progress.window.days)
-            choice = _cheapest_option(
-                progress, rest, missing_in_window, hits_per_day(progress.window.usernames), page_size
-            )
+            choice = _cheapest_option(progress, rest, missing_in_window, hits_per_day(progress.window), page_size)
             if choice == "resume" and not claim_more(rest - missing):
                 choice = "leave"
             if choice == "leave":

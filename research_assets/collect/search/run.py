@@ -20,6 +20,7 @@ from research_assets.collect.search.conclude import Conclusion, conclude, needs_
 from research_assets.collect.search.history import SearchHistory
 from research_assets.collect.search.pager import SearchPager, fetch_window
 from research_assets.collect.search.progress import SearchProgress, WindowOutcome
+from research_assets.collect.search.query_parts import QueryParts
 from research_assets.collect.search.resume import (
     OpenJournal,
     continuation_header,
@@ -97,8 +98,16 @@ class VideoSearch:
             retry_now=task.retry_now,
             has_same_query=lambda attempt: has_same_query(settings.captures, task, str(attempt.capture)),
         )
+        self._parts = QueryParts(
+            task.study.query,
+            records,
+            context.clock.now(),
+            page_size=settings.page_size,
+            recollect=task.recollect,
+            has_same_query=lambda attempt: has_same_query(settings.captures, task, str(attempt.capture)),
+        )
         self._bisect = AccountBisect(self._batches.names, self._batches.answered_windows())
-        self._histories: dict[Usernames, SearchHistory] = {}
+        self._histories: dict[tuple[Usernames, str], SearchHistory] = {}
         self._canary = CanaryProbe(settings, task.study, day_status, self._batches.isolated, self._run)
         self._running: set[_WindowJob] = set()
         self._held_back: dict[date, list[SearchWindow]] = {}
@@ -111,9 +120,10 @@ class VideoSearch:
             jobs: deque[_WindowJob] = deque()
             for opened in self._resume_journals(stack, remaining):
                 stack.callback(opened.journal.close)
+                self._parts.mark_cut(opened.progress.window.first, opened.progress.window.part)
                 if opened.outcome is None:
                     jobs.append(_WindowJob(opened.progress, opened.journal))
-                    self._history(opened.progress.window.usernames).record_density(opened.progress)
+                    self._history(opened.progress.window).record_density(opened.progress)
                     continue
                 ended = await self._conclude(self._session(opened), opened.outcome, opened.reason)
                 for day_result in take_results(ended.attempts, remaining, self._batches.requests):
@@ -156,24 +166,44 @@ class VideoSearch:
             settings.captures,
             self._task,
             missing,
-            self._day_status,
-            lambda names: self._history(names).hits_per_day,
+            self._is_complete,
+            lambda window: self._history(window).hits_per_day,
             self._context.clock.now(),
             page_size=settings.page_size,
             claim_more=claim_more,
         )
 
-    def _history(self, names: Usernames) -> SearchHistory:
-        """Return what is known about the days of a username batch; of the whole query if `names` is empty."""
-        if names not in self._histories:
+    def _is_complete(self, window: SearchWindow, day: date) -> bool:
+        """Return whether a day of a window was collected by earlier runs, or the part of it that the window asks."""
+        status = self._day_status.get(day)
+        return (status is not None and status.attempt.state == "complete") or self._parts.is_complete(window)
+
+    def _history(self, window: SearchWindow) -> SearchHistory:
+        """Return what is known about the days of a window's username batch or part; else of the whole query."""
+        key = window.usernames, window.part
+        if key not in self._histories:
             settings = self._context.settings
-            self._histories[names] = SearchHistory(
-                self._batches.history(names),
+            status = self._parts.history(window.part) if window.part else self._batches.history(window.usernames)
+            self._histories[key] = SearchHistory(
+                status,
                 settings.window_days,
                 settings.page_size,
-                others_found=self._found_anything if names else lambda: False,
+                # A query is only cut after it found more videos than one day's quota can read.
+                query_found=bool(window.part),
+                others_found=self._found_anything if window.usernames else lambda: False,
             )
-        return self._histories[names]
+        return self._histories[key]
+
+    def _expected_hits(self, window: SearchWindow, days: Sequence[date]) -> float | None:
+        """Return the raw hits expected for some days of a window; None if nothing is known."""
+        hits = self._history(window).expected_hits(days)
+        return self._parts.expected_hits(window, hits) if window.part else hits
+
+    def _day_requests(self, last: date) -> int:
+        """Return the requests that one day's quota has for a window that ends on a day."""
+        settings = self._context.settings
+        backfill = is_backfill(self._study, "videos", last, self._context.clock.now())
+        return settings.caps[POOL] - (settings.quota_reserve if backfill else 0)
 
     def _found_anything(self) -> bool:
         """Return whether any search of this query found a video."""
@@ -189,7 +219,11 @@ class VideoSearch:
     def _plan(self, missing: Collection[date], resumed: Sequence[SearchWindow]) -> list[SearchWindow]:
         """Return windows over the missing days, without what the resumed windows collect."""
         days_by_batch: dict[Usernames, list[date]] = {}
-        for day in sorted(missing):
+        parts: list[SearchWindow] = []
+        for day in sorted(missing, reverse=True):
+            parts += self._parts.missing(day, {window.part for window in resumed if day in window.days})
+        in_parts = {window.first for window in parts} | {window.first for window in resumed if window.part}
+        for day in sorted(set(missing) - in_parts):
             resumed_names = [window.usernames or self._batches.names for window in resumed if day in window.days]
             if resumed_names and not self._batches.names:
                 continue
@@ -198,7 +232,9 @@ class VideoSearch:
         windows = []
         for names, days in days_by_batch.items():
             running = {day for window in resumed if window.usernames == names for day in window.days}
-            planned = self._history(names).windows(days, running, self._available(days[-1]))
+            planned = self._history(SearchWindow(days[0], days[-1], usernames=names)).windows(
+                days, running, self._available(days[-1])
+            )
             windows += [replace(window, usernames=names) for window in planned]
         plan = []
         for window in sorted(windows, key=lambda window: window.last, reverse=True):
@@ -207,12 +243,16 @@ class VideoSearch:
                 self._held_back.setdefault(window.first, []).append(window)
             else:
                 plan.append(window)
-        return [*plan, *(replace(batches.pop(0), bisect_exhausted=True) for batches in self._held_back.values())]
+        return [
+            *parts,
+            *plan,
+            *(replace(batches.pop(0), bisect_exhausted=True) for batches in self._held_back.values()),
+        ]
 
     def _rest_requests(self, progress: SearchProgress) -> int | None:
         """Return the requests that a search probably still needs; None if no density is known."""
         rest = [day for day in progress.window.days if day <= progress.reached_day]
-        hits = self._history(progress.window.usernames).expected_hits(rest)
+        hits = self._expected_hits(progress.window, rest)
         if progress.recent_pages:
             # The search itself knows better how dense its rest is.
             hits = progress.hits_per_day * len(rest) if hits is None else max(hits, 0.0)
@@ -221,9 +261,11 @@ class VideoSearch:
     def _may_open(self, job: _WindowJob) -> bool:
         """Return whether a search may be opened beside those that run: what it needs fits, or none runs.
 
-        While nothing is known about the density of a query, one search shows it.
+        While nothing is known about the density of a query, one search shows it. Where jumps are refused, a search that
+        does not fit into today's quota is opened last, because it may have to begin again.
         """
-        opens = not self._running or bool(job.window.usernames)
+        may_not_end = bool(job.window.part) or self._parts.jumps_refused
+        opens = bool(job.window.usernames) or not (self._running or may_not_end)
         if not opens:
             committed = sum(self._rest_requests(other.progress) or 0 for other in self._running)
             needed = self._rest_requests(job.progress)
@@ -246,8 +288,13 @@ class VideoSearch:
 
     async def _collect_window(self, job: _WindowJob) -> _WindowResult:
         progress, window, settings, run = job.progress, job.window, self._context.settings, self._run
-        history = self._history(window.usernames)
+        history = self._history(window)
+        if job.journal is None and window.part and self._parts.is_complete(window):
+            return _WindowResult()
         if job.journal is None and not window.bisect_exhausted:
+            expected = self._expected_hits(window, window.days)
+            if parts := self._parts.cut_planned(window, expected, self._day_requests(window.last)):
+                return _WindowResult(next=parts)
             narrower = history.narrow(window, self._batches.dead.keys(), self._available(window.last))
             if narrower is not None:
                 return _WindowResult(later=narrower)
@@ -263,7 +310,7 @@ class VideoSearch:
                 self._study,
                 self._context.clock,
                 settings.page_size,
-                expected_hits=history.expected_hits(window.days),
+                expected_hits=self._expected_hits(window, window.days),
                 available=lambda: self._available(window.last),
                 on_page=lambda facts: self._bisect.record_answer(window, facts["distrust_reason"]),
             )
@@ -301,7 +348,7 @@ class VideoSearch:
     ) -> _WindowResult:
         """Record how a window ended, seal its journal and publish its rows; attempts in the journal stay unchanged."""
         progress, window = session.progress, session.progress.window
-        history = self._history(window.usernames)
+        history = self._history(window)
         was_concluded = progress.outcome is not None
         if not was_concluded:
             session.record("end", {"outcome": outcome, "reason": reason})
@@ -321,7 +368,7 @@ class VideoSearch:
             retry_at = conclusion.stop.next_try or backoff_until(self._context.clock.now(), 1)
             self._run.stop = StopCondition(POOL, str(conclusion.stop.reason), retry_at)
         day_attempts = await self._publish(session, conclusion)
-        if outcome in ("failed", "refused", "lost", "doubtful"):
+        if outcome in ("failed", "refused", "lost", "doubtful") and not progress.jumps_refused:
             # Other windows show first whether the API answers at all.
             return _WindowResult(day_attempts, later=conclusion.next_windows)
         held_back = self._held_back.pop(window.first, []) if outcome == "done" else []
@@ -341,7 +388,9 @@ class VideoSearch:
                 return bisected
         if api_is_down:
             return None
-        history = self._history(progress.window.usernames)
+        if outcome == "lost" and (parts := self._parts.cut_lost(progress, self._day_requests(progress.window.last))):
+            return parts
+        history = self._history(progress.window)
         return history.replacement_windows(progress, outcome, self._available(progress.window.last)) or None
 
     async def _publish(self, session: Session[SearchProgress], conclusion: Conclusion) -> tuple[Attempt, ...]:
@@ -352,7 +401,15 @@ class VideoSearch:
             for attempt in progress.day_attempts(session.journal.capture)
             if attempt.partition in conclusion.states
         ]
-        attempts = [one for attempt in batch_attempts for one in self._batches.record_attempt(progress.window, attempt)]
+        attempts = []
+        for attempt in batch_attempts:
+            at_parts, whole = self._parts.record_attempt(progress.window, attempt)
+            attempts += at_parts
+            if whole is not None:
+                attempts += self._batches.record_attempt(progress.window, whole)
+                if progress.window.part and whole.state == "complete":
+                    day_history = self._history(SearchWindow(whole.partition, whole.partition))
+                    day_history.hits_per_day[whole.partition] = float(whole.offered)
         attempts = [progress.recorded_attempts.get((one.unit, one.partition), one) for one in attempts]
         new = [one for one in attempts if (one.unit, one.partition) not in progress.recorded_attempts]
         await publish_in_background(self._context.settings.raw, session.journal, new)
@@ -377,6 +434,9 @@ class VideoSearch:
     def _write_open(self, journal: Journal, progress: SearchProgress, stop: StopCondition) -> None:
         """Write the open days of a journal to raw/coverage."""
         reason = f"Paused on {progress.reached_day} after page {progress.pages} of its window. {stop.reason}"
-        batch_attempts = [replace(attempt, reason=reason) for attempt in progress.day_attempts(journal.capture)]
-        attempts = [replace(self._batches.combine(one), next_try=stop.retry_at) for one in batch_attempts]
+        window_attempts = [replace(attempt, reason=reason) for attempt in progress.day_attempts(journal.capture)]
+        attempts = [
+            replace(self._batches.combine(self._parts.combine(progress.window, one)), next_try=stop.retry_at)
+            for one in window_attempts
+        ]
         write_open_coverage(self._context.settings.raw, journal, attempts, self._context.clock.now())

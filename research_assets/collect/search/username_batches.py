@@ -10,13 +10,13 @@ from datetime import date, datetime
 
 from research_assets.study.spec import QueryGroups
 from research_assets.units.coverage import (
-    MAX_REOBSERVATION_AGE,
     STATES_WORST_FIRST,
     USERNAME_SEPARATOR,
     Attempt,
     UnitStatus,
-    attempt_time,
+    is_newer_observation,
     join_sentences,
+    sum_counts,
 )
 from research_assets.units.usernames import (
     ISOLATED_REASON,
@@ -69,9 +69,7 @@ class UsernameBatches:
             if attempt.state != "complete" and len(names) == 1 and names[0] in self.names:
                 missing[attempt.partition].add(names[0])
             day_attempt = self._last_complete_attempt(attempt.partition)
-            is_current = attempt_time(attempt) > attempt_time(day_attempt) and not (
-                recollect and now - attempt_time(attempt) > MAX_REOBSERVATION_AGE
-            )
+            is_current = is_newer_observation(attempt, day_attempt, now, recollect=recollect)
             if attempt.state == "complete" and is_current and has_same_query(attempt):
                 self._complete[attempt.partition][names] = attempt
         self.isolated = isolated_usernames(self.names, records)
@@ -171,16 +169,7 @@ class UsernameBatches:
             name for name in self.names if name not in done and name not in failing and name in self._backing_off
         ]
         n_open = len(self.names) - len(done | failing | set(skipped))
-        day_attempt = replace(
-            batch_attempt,
-            asked=sum(one.asked for one in attempts),
-            offered=sum(one.offered for one in attempts),
-            kept=sum(one.kept for one in attempts),
-            first_at=min((one.first_at for one in attempts if one.first_at), default=batch_attempt.first_at),
-            # Batches end in any order. Without the maximum a later attempt at the day could look older than an
-            # earlier one.
-            last_at=max((one.last_at for one in attempts if one.last_at), default=batch_attempt.last_at),
-        )
+        day_attempt = sum_counts(batch_attempt, attempts)
         if (complete := self._last_complete_attempt(day)) in attempts and complete is not None:
             # Only missing accounts were requested. The day stays complete, as of the last observation of the others.
             missing = [name for name in self.names if name not in done]
