@@ -143,22 +143,6 @@ def read_failed_units(raw: Path | RawTables, entity: str, *, captures: Path | No
     return {status.attempt.unit: status for status in failed}
 
 
-def count_settled_units(
-    raw: Path | RawTables, entity: str, study: str, partitions: Iterable[date], *, captures: Path
-) -> int:
-    """Return the number of settled units of some partitions, without replies and without units that need no request."""
-    rows = query_raw(
-        raw,
-        "coverage",
-        f"study={study}/day=*",
-        "SELECT count(DISTINCT (partition, unit)) FROM {table} WHERE entity = ? AND state IN (SELECT unnest(?)) "
-        "AND unit_kind <> 'comment' AND expected IS DISTINCT FROM 0 AND partition IN (SELECT unnest(?::DATE[]))",
-        [entity, sorted(SETTLED), sorted(set(partitions))],
-        skip_captures=_captures_of_other_entities(captures, entity, study),
-    )
-    return int(rows[0][0]) if rows else 0
-
-
 def _read(
     raw: Path | RawTables,
     entity: str,

@@ -67,8 +67,9 @@ class CollectorHarness:
         self, entity: str, partitions: Sequence[date], spec: StudySpec | None = None, **options: Any
     ) -> tuple[dict[date, PartitionResult], Paused | None]:
         """Collect; return the results by partition, and the pause if there was one."""
-        modes = {name: options.pop(name) for name in ("recollect", "retry_now", "canary_check") if name in options}
-        task = CollectionTask(spec or study(), entity, tuple(partitions), **modes)
+        names = ("recollect", "retry_now", "canary_check", "budget")
+        task_options = {name: options.pop(name) for name in names if name in options}
+        task = CollectionTask(spec or study(), entity, tuple(partitions), **task_options)
         finished: dict[date, PartitionResult] = {}
         pause = None
         context = self.tools(**options)
