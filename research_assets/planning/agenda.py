@@ -59,7 +59,8 @@ def build_agenda(inputs: AgendaInputs, now: datetime) -> Agenda:
     )
     deferred += without_quota
     deferred += [_deferred(inputs, group) for group in groups if group.units_left]
-    return Agenda(tuple(_with_budgets(given, [*canary_runs, *runs], groups, weights)), tuple(deferred))
+    budgeted = {pool: _budgeted(given, pool) for pool in inputs.pools}
+    return Agenda(tuple(_with_budgets(given, [*canary_runs, *runs], groups, weights)), tuple(deferred), budgeted)
 
 
 # Candidates: the partitions that can be collected now, and those that have to wait.
@@ -215,8 +216,12 @@ def _cost_function(
 
 def _free_requests(inputs: AgendaInputs, pool: str) -> int:
     """Return the remaining requests of a pool that are in the budget of no active run."""
-    budgeted = sum(n for (_, entity), n in inputs.running_requests.items() if BY_ENTITY[entity].pool == pool)
-    return max(0, inputs.pools[pool].remaining - budgeted)
+    return max(0, inputs.pools[pool].remaining - _budgeted(inputs, pool))
+
+
+def _budgeted(inputs: AgendaInputs, pool: str) -> int:
+    """Return the requests of a pool that active runs may still send."""
+    return sum(n for (_, entity), n in inputs.running_requests.items() if BY_ENTITY[entity].pool == pool)
 
 
 def _committed(inputs: AgendaInputs, pool: str) -> dict[str, int]:

@@ -158,7 +158,8 @@ class DeferredUnits:
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """Planned runs by priority, and deferred units."""
+    """Planned runs by priority, deferred units, and by pool the requests that active runs may still send."""
 
     items: tuple[PlannedRun, ...]
     deferred: tuple[DeferredUnits, ...]
+    budgeted: Mapping[str, int] = field(default_factory=dict)

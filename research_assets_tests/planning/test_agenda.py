@@ -146,8 +146,16 @@ def test_budgets_divide_unplanned_requests_by_weight() -> None:
     budgets = {item.study: item.budget for item in build_agenda(inputs, NOW).items}
     assert budgets == {"heavy": 600, "light": 200}
     # The share of a study with an active run stays free for its next run.
-    inputs = replace(inputs, running_requests={("heavy", "videos"): 100})
-    assert {item.study: item.budget for item in build_agenda(inputs, NOW).items} == {"light": 200}
+    active = replace(inputs, running_requests={("heavy", "videos"): 100})
+    assert {item.study: item.budget for item in build_agenda(active, NOW).items} == {"light": 200}
+    # A budget is not free until its run ends.
+    active = replace(inputs, running_requests={("heavy", "videos"): 800})
+    agenda = build_agenda(active, NOW)
+    assert not agenda.items
+    assert describe_deferred(agenda, active.pools, NOW).startswith(
+        "research: 800 of 1,000 requests remaining, 800 of them in the budgets of active runs; 27 units wait for "
+        "about 2 requests; available when these runs end, or at 00:00 UTC."
+    )
     # A study whose units wait for their next try needs no request now.
     waiting = {("heavy", "videos"): NOW + DAY}
     inputs = replace(inputs, running_requests={}, backing_off_until=waiting)
