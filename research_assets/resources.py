@@ -4,7 +4,7 @@ Not here: the client, the ledger and the collector themselves (see tiktok/, quot
 Dagster.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,14 +13,18 @@ import dagster as dg
 from dagster_duckdb import DuckDBResource
 
 from research_assets.clock import Clock, ServerClock, SystemClock
-from research_assets.collect.types import CollectorContext, RunProgress
-from research_assets.quota.ledger import Ledger
+from research_assets.collect.types import CollectorContext, RequestBudget, RunProgress
+from research_assets.quota.ledger import Ledger, read_used_by_run
 from research_assets.quota.server_time import server_clock, server_clock_or_local
 from research_assets.settings import VARIABLES, Settings, SettingsError, prepare_root
 from research_assets.study.spec import StudySpec
 
 if TYPE_CHECKING:
     import httpx
+
+
+_RETRY_TAG = "dagster/retry_number"
+"""Dagster's tag of a run that retries a crashed run by itself."""
 
 
 class MissingCredentials(SettingsError):
@@ -72,6 +76,22 @@ class CollectorResource:
                 await client.token()
             yield CollectorContext(client, ledger, clock, settings, progress=self._combined_progress(progress))
 
+    def request_budget(
+        self, max_requests: int | None, run: str, study: str, entities: Collection[str]
+    ) -> RequestBudget | None:
+        """Return the budget of a run for some entities, without what a crashed attempt of it used; None if unlimited.
+
+        `run` is the id that `budget_run_id` returns.
+        """
+        if max_requests is None:
+            return None
+        used = sum(
+            n
+            for (name, entity), n in read_used_by_run(self.settings, self.clock, [run])[run].items()
+            if name == study and entity in entities
+        )
+        return RequestBudget(max(0, max_requests - used), run)
+
     def server_clock(self) -> ServerClock:
         """Return the server's clock if a collection could start now.
 
@@ -103,6 +123,19 @@ class CollectorResource:
                 callback(run_progress)
 
         return report
+
+
+def budget_run_id(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """Return the id under which the ledger counts the budget of a run: that of the run that this one retries, if any.
+
+    A retry after a crash continues the budget. A run that a person starts again has its own.
+    """
+    while _RETRY_TAG in run.tags and run.parent_run_id is not None:
+        parent = instance.get_run_by_id(run.parent_run_id)
+        if parent is None:
+            return run.parent_run_id
+        run = parent
+    return run.run_id
 
 
 def warehouse_resource(settings: Settings) -> DuckDBResource:

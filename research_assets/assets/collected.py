@@ -17,7 +17,7 @@ from pydantic import Field
 from research_assets.clock import week_of
 from research_assets.collect.types import CollectionTask
 from research_assets.fields import ENTITIES, table_columns
-from research_assets.resources import CollectorResource
+from research_assets.resources import CollectorResource, budget_run_id
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
 
@@ -58,6 +58,11 @@ class CollectConfig(dg.Config):
         False, description="Collect complete units again: a new observation that costs as much as the first"
     )
     retry_now: bool = Field(False, description="Retry quarantined and suspicious units before their next try is due")
+    max_requests: int | None = Field(
+        None,
+        ge=0,
+        description="Requests that this step may send at most. The sensor sets it. Default: all that the pool has left",
+    )
     canary_check: bool = Field(
         False,
         description="Collect nothing. Check whether the API still returns the videos collected on these days "
@@ -136,6 +141,10 @@ def collected_asset(study: StudySpec, name: str, collected_entities: Sequence[Co
         from research_assets.assets.run_events import CollectionRun
 
         days = tuple(date.fromisoformat(key) for key in context.partition_keys)
+        entities = [collected_entity.entity for collected_entity in collected_entities]
+        budget = collector.request_budget(
+            config.max_requests, budget_run_id(context.instance, context.run), study.name, entities
+        )
         retry_now = config.retry_now or _is_manual_single_partition(context)
         for collected_entity in collected_entities:
             if asset_key(study, collected_entity.entity) in context.selected_asset_keys:
@@ -146,6 +155,7 @@ def collected_asset(study: StudySpec, name: str, collected_entities: Sequence[Co
                     recollect=config.recollect,
                     retry_now=retry_now,
                     canary_check=config.canary_check and collected_entity.entity == "videos",
+                    budget=budget,
                 )
                 run = CollectionRun(context, task, collector)
                 asyncio.run(run.execute())

@@ -141,7 +141,7 @@ class CollectionRun:
         text = (
             f"Paused, not failed: {paused.reason.rstrip('.')}. "
             f"{pluralize(len(paused.remaining), 'partition')} remaining. "
-            f"The sensor quota_window resumes them from {retry_at}; no action is needed. "
+            f"The sensor quota_window resumes them from {retry_at}, once requests are free; no action is needed. "
             "With the sensor off, materialize them again after that time: complete units are not requested again. "
             "Dagster has no paused state, so a backfill that contains this run shows these partitions as failed. "
             "No data is lost."

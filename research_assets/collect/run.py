@@ -133,7 +133,6 @@ async def _collect_lists(
         inputs = ListInputs(task, context)
         if inputs.is_observation:
             close_past_periods(task, context)
-        context.ledger.declare_demand(study.name, study.quota_weight, inputs.estimate(), pool=pool)
         pauses: list[Paused] = []
 
         async def work(partition: date) -> PartitionResult | Paused:
@@ -155,5 +154,3 @@ async def _collect_lists(
                     yield result
     if pauses:
         yield replace(pauses[0], remaining=tuple(sorted(remaining)))
-    else:
-        context.ledger.declare_demand(study.name, study.quota_weight, 0, pool=pool)

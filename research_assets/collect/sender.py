@@ -197,14 +197,35 @@ class RequestSender:
         remaining = self._ledger.available(pool, due=due)
         return remaining if self._budget is None else min(remaining, self._budget.remaining)
 
-    def _take_from_budget(self, pool: str) -> None:
-        """Count a request against the budget of the run. Raise QuotaExhausted if none is left."""
-        if self._budget is None:
-            return
-        if self._budget.remaining <= 0:
+    def _reserve(self, pool: str, endpoint: str, context: RequestContext) -> int:
+        """Take a request from the budget of the run and reserve it. Raise QuotaExhausted if either has none left."""
+        budget = self._budget
+        if budget is not None and budget.remaining <= 0:
             state = self._ledger.pool_state(pool)
-            raise QuotaExhausted(pool, state.cap, state.used, self._clock.now(), "budget")
-        self._budget.remaining -= 1
+            # Another run may use what the pool has left at once.
+            retry_at = state.available_at or self._clock.now()
+            raise QuotaExhausted(pool, state.cap, state.used, retry_at, "cap" if state.used >= state.cap else "budget")
+        reservation = self._ledger.reserve(
+            pool,
+            study=context.study,
+            entity=context.entity,
+            unit=context.unit,
+            endpoint=endpoint,
+            due=context.is_due,
+            run=budget.run if budget else None,
+        )
+        if budget is not None:
+            budget.remaining -= 1
+        return reservation
+
+    def _release(self, reservation: int) -> None:
+        """Give a reserved request that was not sent back to the ledger and to the budget of the run."""
+        self._ledger.settle(reservation, status=None, code=None, rows=0, latency=None, log_id=None, sent=False)
+        self._return_to_budget()
+
+    def _return_to_budget(self) -> None:
+        if self._budget is not None:
+            self._budget.remaining += 1
 
     def _require_open(self, pool: str) -> None:
         """Raise QuotaExhausted if the API refused a request of this pool after the caller's reservation."""
@@ -232,21 +253,13 @@ class RequestSender:
             # Before the reservation: a token request costs no quota, and its response sets the server time.
             await self._client.token()
             await self._rate_controller.wait_for_slot()
-            self._take_from_budget(endpoint.pool)
-            reservation = ledger.reserve(
-                endpoint.pool,
-                study=context.study,
-                entity=context.entity,
-                unit=context.unit,
-                endpoint=endpoint.name,
-                due=context.is_due,
-            )
+            reservation = self._reserve(endpoint.pool, endpoint.name, context)
             try:
                 if wait_for is not None:
                     await asyncio.shield(wait_for)
                 self._require_open(endpoint.pool)
             except BaseException:
-                ledger.settle(reservation, status=None, code=None, rows=0, latency=None, log_id=None, sent=False)
+                self._release(reservation)
                 raise
             try:
                 page = await self._client.send(request)
@@ -254,6 +267,8 @@ class RequestSender:
                 retry_at = (
                     ledger.mark_exhausted(endpoint.pool, reservation) if isinstance(error, DailyQuotaExceeded) else None
                 )
+                # An error of the token endpoint means that the data request was not sent.
+                was_sent = error.sent and error.endpoint == endpoint.name
                 ledger.settle(
                     reservation,
                     status=error.status,
@@ -261,9 +276,10 @@ class RequestSender:
                     rows=0,
                     latency=error.latency,
                     log_id=error.log_id,
-                    # An error of the token endpoint means that the data request was not sent.
-                    sent=error.sent and error.endpoint == endpoint.name,
+                    sent=was_sent,
                 )
+                if not was_sent:
+                    self._return_to_budget()
                 if retry_at:
                     self._refused_until[endpoint.pool] = retry_at
                     raise self._refusal(endpoint.pool, retry_at) from error

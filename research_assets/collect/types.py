@@ -30,9 +30,13 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True)
 class RequestBudget:
-    """The requests that one or several runs may still send together."""
+    """The requests that one or several collections may still send together.
+
+    The ledger records them under the name `run`, if there is one.
+    """
 
     remaining: int
+    run: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ The decision is pure: it reads no file, sends no request, and uses the time that
 inputs.py); how candidates are fitted to the quota and combined into runs (see allocation.py).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from math import ceil
@@ -12,6 +12,7 @@ from math import ceil
 from research_assets.clock import midnight
 from research_assets.fields import ENTITIES
 from research_assets.planning.allocation import WorkGroup, allocate, combine_into_runs
+from research_assets.planning.budgets import set_budgets
 from research_assets.planning.types import (
     NOT_A_DAY_SEARCH,
     PRIORITY,
@@ -31,7 +32,7 @@ from research_assets.units.periods import is_backfill, period_length
 
 def build_agenda(inputs: AgendaInputs, now: datetime) -> Agenda:
     """Return the runs to start now, by priority and within the remaining quota, and the deferred units."""
-    canary_runs = list(_canary_runs(inputs))
+    given, canary_runs = inputs, list(_canary_runs(inputs))
     inputs = replace(
         inputs,
         running_requests={**inputs.running_requests, **{(run.study, "videos"): run.requests for run in canary_runs}},
@@ -48,24 +49,18 @@ def build_agenda(inputs: AgendaInputs, now: datetime) -> Agenda:
         for group in groups
         if group.key not in inputs.running_requests and group.key not in inputs.backing_off_until
     ]
-    demand = {
-        (study.name, pool): _demand(
-            inputs, [group for group in groups if (group.study, group.pool) == (study.name, pool)], pool
-        )
-        for study in inputs.studies
-        for pool in inputs.pools
-    }
     weights = {study.name: study.quota_weight for study in inputs.studies}
     for pool, state in inputs.pools.items():
         reserve = inputs.quota_reserve if pool == "research" else 0
         of_pool = [group for group in startable if group.pool == pool]
-        allocate(of_pool, _free_requests(inputs, pool), state.cap, weights, inputs.used_today.get(pool, {}), reserve)
+        allocate(of_pool, _free_requests(inputs, pool), state.cap, weights, _committed(inputs, pool), reserve)
     runs, without_quota = _fit_to_quota(
         inputs, sorted(combine_into_runs(inputs, startable), key=lambda run: run.priority)
     )
     deferred += without_quota
     deferred += [_deferred(inputs, group) for group in groups if group.units_left]
-    return Agenda((*canary_runs, *runs), tuple(deferred), demand)
+    budgeted = {pool: _budgeted(given, pool) for pool in inputs.pools}
+    return Agenda(tuple(_with_budgets(given, [*canary_runs, *runs], groups, weights)), tuple(deferred), budgeted)
 
 
 # Candidates: the partitions that can be collected now, and those that have to wait.
@@ -96,7 +91,7 @@ def _candidates(
             continue
         if status.waiting_units:
             if status.in_progress and pool.available_at is not None:
-                # The next try of a pause within a study's share can be due while the pool has no request left.
+                # The next try after the end of a run's budget can be due while the pool has no request left.
                 until = max(pool.available_at, status.next_try or pool.available_at)
                 paused.append(partition)
                 yield DeferredUnits(study.name, entity, status.waiting_units, "quota", until)
@@ -225,18 +220,38 @@ def _cost_function(
 
 
 def _free_requests(inputs: AgendaInputs, pool: str) -> int:
-    """Return the remaining requests of a pool that no active run is expected to need."""
-    expected = sum(n for (_, entity), n in inputs.running_requests.items() if BY_ENTITY[entity].pool == pool)
-    return max(0, inputs.pools[pool].remaining - expected)
+    """Return the remaining requests of a pool that are in the budget of no active run."""
+    return max(0, inputs.pools[pool].remaining - _budgeted(inputs, pool))
 
 
-def _demand(inputs: AgendaInputs, groups: Sequence[WorkGroup], pool: str) -> int:
-    """Return the requests that a study needs of a pool, at most its cap; the cap if nothing is known about them."""
-    total = sum_estimates(
-        group.cost(len(group.partitions)) for group in groups if group.key not in inputs.backing_off_until
-    )
-    cap = inputs.pools[pool].cap
-    return cap if total.basis == "no data yet" else min(cap, ceil(total.requests))
+def _budgeted(inputs: AgendaInputs, pool: str) -> int:
+    """Return the requests of a pool that active runs may still send."""
+    return sum(n for (_, entity), n in inputs.running_requests.items() if BY_ENTITY[entity].pool == pool)
+
+
+def _committed(inputs: AgendaInputs, pool: str) -> dict[str, int]:
+    """Return the requests of a pool by study that were used today or that active runs may still send."""
+    committed = dict(inputs.used_today.get(pool, {}))
+    for (study, entity), n in inputs.running_requests.items():
+        if BY_ENTITY[entity].pool == pool:
+            committed[study] = committed.get(study, 0) + n
+    return committed
+
+
+def _with_budgets(
+    inputs: AgendaInputs, runs: Sequence[PlannedRun], groups: Sequence[WorkGroup], weights: Mapping[str, float]
+) -> list[PlannedRun]:
+    """Return the runs, in their order, with their budgets."""
+    budgeted: dict[PlannedRun, PlannedRun] = {}
+    for pool in inputs.pools:
+        of_pool = [run for run in runs if BY_ENTITY[run.entity].pool == pool]
+        active = {group.study for group in groups if group.pool == pool and group.key in inputs.running_requests}
+        reserve = inputs.quota_reserve if pool == "research" else 0
+        with_budgets = set_budgets(
+            of_pool, _free_requests(inputs, pool), weights, _committed(inputs, pool), active, reserve
+        )
+        budgeted |= zip(of_pool, with_budgets, strict=True)
+    return [budgeted[run] for run in runs]
 
 
 def _fit_to_quota(inputs: AgendaInputs, runs: Sequence[PlannedRun]) -> tuple[list[PlannedRun], list[DeferredUnits]]:

@@ -103,9 +103,9 @@ def allocate(
 ) -> None:
     """Take from the groups of one pool the partitions that fit `budget`, by priority and by the studies' weights.
 
-    `used` are today's requests by study: a study that used less gets more. Backfill must not use the `reserve`. Work of
-    the priority before backfill must not starve it: while backfill waits, half of the requests that the most urgent
-    work leaves are kept for it.
+    `used` are today's requests by study, with those that active runs may still send: a study that used less gets more.
+    Backfill must not use the `reserve`. Work of the priority before backfill must not starve it: while backfill waits,
+    half of the requests that the most urgent work leaves are kept for it.
 
     A group may not fit even a full day's quota together with all work of its priority. Its first partition is then
     started with the requests that remain, because it would wait for ever.

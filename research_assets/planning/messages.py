@@ -4,10 +4,10 @@ Each text has this order: state, number, next time in UTC. Not here: the decisio
 agenda.py).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
-from research_assets.planning.types import REASON_TEXT, Agenda, DeferredUnits, PlannedRun
+from research_assets.planning.types import REASON_TEXT, Agenda, PlannedRun
 from research_assets.quota.ledger import PoolState
 from research_assets.tiktok.endpoints import BY_ENTITY
 
@@ -27,7 +27,7 @@ def describe_deferred(agenda: Agenda, pools: Mapping[str, PoolState], now: datet
 
     An example is `research: 0 of 1,000 requests remaining; 37 units wait; available at 00:00 UTC.`
     """
-    sentences = [*_describe_pools(agenda.deferred, pools, now)]
+    sentences = [*_describe_pools(agenda, pools, now)]
     for reason, one, many in (
         ("backing_off", "unit waits for its next try", "units wait for their next try"),
         ("too_fresh", "day has not settled", "days have not settled"),
@@ -44,10 +44,8 @@ def describe_deferred(agenda: Agenda, pools: Mapping[str, PoolState], now: datet
     return ". ".join(sentences or ["All available data was collected"]) + "."
 
 
-def _describe_pools(
-    deferred_units: Iterable[DeferredUnits], pools: Mapping[str, PoolState], now: datetime
-) -> Iterator[str]:
-    without_quota = [deferred for deferred in deferred_units if deferred.reason == "quota"]
+def _describe_pools(agenda: Agenda, pools: Mapping[str, PoolState], now: datetime) -> Iterator[str]:
+    without_quota = [deferred for deferred in agenda.deferred if deferred.reason == "quota"]
     for name, pool in pools.items():
         matching = [deferred for deferred in without_quota if BY_ENTITY[deferred.entity].pool == name]
         if not matching:
@@ -57,10 +55,12 @@ def _describe_pools(
         # Units without an estimate need requests too, so the sum is then a lower bound.
         bound = "at least" if any(d.units and not d.requests for d in matching) else "about"
         cost = f" for {bound} {pluralize(requests, 'request')}" if requests else ""
+        budgeted = min(agenda.budgeted.get(name, 0), pool.remaining)
         yield (
-            f"{name}: {pool.remaining:,} of {pool.cap:,} requests remaining; "
+            f"{name}: {pool.remaining:,} of {pool.cap:,} requests remaining"
+            f"{f', {budgeted:,} of them in the budgets of active runs' if budgeted else ''}; "
             f"{pluralize(units, 'unit waits', 'units wait')}{cost}; "
-            f"available at {format_short_time(available_at, now)}"
+            f"available {'when these runs end, or ' if budgeted else ''}at {format_short_time(available_at, now)}"
         )
 
 

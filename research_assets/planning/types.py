@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal
 
+from research_assets.fields import ENTITIES
 from research_assets.quota.ledger import PoolState
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
@@ -75,10 +76,10 @@ class AgendaInputs:
 
     `partition_status` is by study and entity. A day of videos without a status has no attempt yet; a partition of
     another entity without one has nothing to collect. `hits_per_day` are the raw hits of collected days by study.
-    `used_today` are today's requests by pool and study. `running_requests` are the requests that active runs are
-    expected to need. `backing_off_until` is set for a study's entity whose recent runs made no progress.
-    `n_username_batches` is the number of batches in which a study's query is searched. `canary_days` is the day of each
-    study that is due for a canary check, and `last_canary_check` the time of its last one.
+    `used_today` are today's requests by pool and study. `running_requests` are the requests that active runs may still
+    send: their budgets without what they used. `backing_off_until` is set for a study's entity whose recent runs made
+    no progress. `n_username_batches` is the number of batches in which a study's query is searched. `canary_days` is
+    the day of each study that is due for a canary check, and `last_canary_check` the time of its last one.
     """
 
     studies: Sequence[StudySpec]
@@ -111,7 +112,8 @@ class PlannedRun:
     """Partitions of one entity that one run collects.
 
     `units` is the number of open units in them, `requests` the part of the quota that is planned for them. `is_partial`
-    is true if the partitions need more requests than that; the rest follows in later runs.
+    is true if the partitions need more requests than that; the rest follows in later runs. `budget` is the number of
+    requests that the run may send: at least `requests`, and more if the pool has requests that are not planned.
     """
 
     study: str
@@ -123,6 +125,16 @@ class PlannedRun:
     requests: int
     basis: Basis
     is_partial: bool = False
+    budget: int = 0
+
+    @property
+    def needs_no_run(self) -> bool:
+        """Return whether all days only need to be recorded as materialized.
+
+        A run would send no request: the days have no comments, or an earlier run died after it published them. An
+        observed period always needs a run, because its rows may belong to another study.
+        """
+        return self.reasons == ("mark_materialized",) and ENTITIES[self.entity].time_axis == "content"
 
     @property
     def priority(self) -> int:
@@ -150,8 +162,8 @@ class DeferredUnits:
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """Planned runs by priority, deferred units, and the demand in requests by study and pool."""
+    """Planned runs by priority, deferred units, and by pool the requests that active runs may still send."""
 
     items: tuple[PlannedRun, ...]
     deferred: tuple[DeferredUnits, ...]
-    demand: Mapping[tuple[str, str], int]
+    budgeted: Mapping[str, int] = field(default_factory=dict)

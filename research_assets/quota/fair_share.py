@@ -1,6 +1,7 @@
 """Weighted fair shares of the requests of a day between studies.
 
-Pure arithmetic: no request stays unused while a study needs it. Not here: the stored demand and use (see ledger.py).
+Pure arithmetic: no request stays unused while a study needs it. Not here: the requests used today (see ledger.py);
+what the studies need (see planning/).
 """
 
 from collections.abc import Mapping
@@ -47,18 +48,3 @@ def fair_shares(cap: int, demands: Mapping[str, StudyDemand]) -> dict[str, int]:
             break
         level, shares = threshold, next_shares
     return {name: floor(share) for name, share in shares.items()}
-
-
-def may_reserve(study: str, cap: int, demands: Mapping[str, StudyDemand]) -> bool:
-    """Return whether a study may reserve one request: it is below its share, or no share of another study shrinks.
-
-    While a request remains and a study needs it, at least one study may reserve: if no study is below its rounded
-    share, no share can shrink.
-    """
-    own, shares = demands[study], fair_shares(cap, demands)
-    if sum(demand.used for demand in demands.values()) >= cap:
-        return False
-    if own.used < shares[study]:
-        return True
-    after = fair_shares(cap, {**demands, study: StudyDemand(own.weight, own.used + 1, own.requested - 1)})
-    return all(after[name] >= share for name, share in shares.items())

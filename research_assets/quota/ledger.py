@@ -5,24 +5,23 @@ so all processes together never reserve more than the cap of a pool on a UTC day
 
 Tables (times are ISO 8601 text in UTC):
 
-- `requests`: one row per reservation, completed by `settle`. Rows are never deleted.
+- `requests`: one row per reservation, completed by `settle`. Rows are never deleted. `run` is the run whose budget the
+  request was taken from; null without a budget and for a request that was not sent.
 - `days`: per pool and UTC day the reserved requests (`used`), the responses that prove that the quota works
   (`answered`), the daily 429s (`n_refused_by_api`), whether the API reported the day as used up (`exhausted`), the time
   until which the pool is closed (`available_at`), the number of failed probes on a day without a response (`probes`),
   and the reservation that is the current probe (`probe`).
 - `used`: per pool, UTC day and study the reserved requests.
-- `demand`: per pool and study its weight and the requests that it still needs. A row counts for one hour after the last
-  reservation or declaration of the study, so that a study whose process died does not block the others.
 
 Not here: when and what to send (see collect/), the pool of an endpoint (see tiktok/endpoints.py), the division of a day
-between studies (see fair_share.py).
+between studies, which the agenda decides (see planning/ and fair_share.py).
 """
 
 import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -30,16 +29,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from research_assets.clock import Clock, midnight, next_midnight
-from research_assets.quota.fair_share import StudyDemand, may_reserve
 from research_assets.settings import Settings
 from research_assets.storage.files import fsync_folder, private_folder
 
-QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "fair_share", "budget"]
+QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "budget"]
 
 _LOGGER = logging.getLogger(__name__)
-
-DEMAND_TTL = timedelta(hours=1)
-"""Time for which the demand of a study counts after its last reservation or declaration."""
 
 MIN_PROBE_INTERVAL, MAX_PROBE_INTERVAL = timedelta(minutes=15), timedelta(hours=4)
 """The first and the longest interval between probes of a pool that was not reset at midnight."""
@@ -56,10 +51,11 @@ PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_VERSION};
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY, pool TEXT NOT NULL, day TEXT NOT NULL, study TEXT NOT NULL, entity TEXT NOT NULL,
-    unit TEXT NOT NULL, endpoint TEXT NOT NULL, sent_at TEXT NOT NULL, settled INTEGER NOT NULL DEFAULT 0,
+    unit TEXT NOT NULL, endpoint TEXT NOT NULL, sent_at TEXT NOT NULL, run TEXT, settled INTEGER NOT NULL DEFAULT 0,
     status INTEGER, code TEXT, rows INTEGER, latency REAL, log_id TEXT
 ) STRICT;
 CREATE INDEX requests_by_day ON requests (day);
+CREATE INDEX requests_by_run ON requests (run) WHERE run IS NOT NULL;
 CREATE TABLE days (
     pool TEXT NOT NULL, day TEXT NOT NULL, used INTEGER NOT NULL DEFAULT 0, answered INTEGER NOT NULL DEFAULT 0,
     n_refused_by_api INTEGER NOT NULL DEFAULT 0, exhausted INTEGER NOT NULL DEFAULT 0, available_at TEXT,
@@ -67,10 +63,6 @@ CREATE TABLE days (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE used (
     pool TEXT NOT NULL, day TEXT NOT NULL, study TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (pool, day, study)
-) STRICT, WITHOUT ROWID;
-CREATE TABLE demand (
-    pool TEXT NOT NULL, study TEXT NOT NULL, weight REAL NOT NULL, requested INTEGER NOT NULL, seen_at TEXT NOT NULL,
-    PRIMARY KEY (pool, study)
 ) STRICT, WITHOUT ROWID;
 """
 
@@ -205,8 +197,7 @@ class QuotaExhausted(Exception):
     - `api_refused`: the API reports that the daily quota is used up, for example by colleagues.
     - `not_reset`: the API has refused every request since midnight; the pool is probed at growing intervals.
     - `reserved`: the remaining requests are reserved for work that is due today.
-    - `fair_share`: the remaining requests are the share of other studies.
-    - `budget`: the run has used the requests that it was given.
+    - `budget`: the run has used its budget. Another run may start at `retry_at` if requests are free then.
     """
 
     def __init__(self, pool: str, cap: int, used: int, retry_at: datetime, reason: QuotaReason) -> None:
@@ -215,11 +206,11 @@ class QuotaExhausted(Exception):
             "api_refused": f"the API reports that the daily quota is used up (the ledger counts {used} of {cap})",
             "not_reset": "the API has refused every request since midnight; the pool is probed at growing intervals",
             "reserved": f"the remaining {cap - used} requests are reserved for work that is due today",
-            "fair_share": f"the remaining {cap - used} requests are the share of other studies",
-            "budget": "the run has used all requests that it was given",
+            "budget": f"the run has used its budget ({used} of {cap} requests of the day are used)",
         }[reason]
+        available = "for this run" if reason == "budget" else "available"
         super().__init__(
-            f"Pool {pool} has no request available: {explanation}. No request was sent. "
+            f"Pool {pool} has no request {available}: {explanation}. No request was sent. "
             f"Retry after {retry_at:%Y-%m-%d %H:%M} UTC."
         )
         self.pool, self.cap, self.used, self.retry_at, self.reason = pool, cap, used, retry_at, reason
@@ -249,9 +240,12 @@ class Ledger:
         self.path, self.caps, self._clock, self._quota_reserve = path, dict(caps), clock, quota_reserve
         self._file = LedgerFile(path)
 
-    def reserve(self, pool: str, *, study: str, entity: str, unit: str, endpoint: str, due: bool = True) -> int:
+    def reserve(
+        self, pool: str, *, study: str, entity: str, unit: str, endpoint: str, due: bool = True, run: str | None = None
+    ) -> int:
         """Reserve one request of today in a pool durably; returns its number for `settle`.
 
+        `run` names the run for `used_by_run`. The ledger does not check the budget of a run (see collect/sender.py).
         Raises QuotaExhausted if no request is available for the caller, LedgerError if the ledger cannot be used.
         """
         cap = self._cap(pool)
@@ -259,18 +253,14 @@ class Ledger:
             now = self._now()
             today = now.date().isoformat()
             day = _day_row(db, pool, today)
-            is_probe = self._check(db, pool, cap, day, now, study, due)
+            is_probe = self._check(pool, cap, day, now, due)
             (number,) = db.execute(
-                "INSERT INTO requests (pool, day, study, entity, unit, endpoint, sent_at) VALUES (?,?,?,?,?,?,?) "
-                "RETURNING id",
-                (pool, today, study, entity, unit, endpoint, now.isoformat()),
+                "INSERT INTO requests (pool, day, study, entity, unit, endpoint, sent_at, run) "
+                "VALUES (?,?,?,?,?,?,?,?) RETURNING id",
+                (pool, today, study, entity, unit, endpoint, now.isoformat(), run),
             ).fetchone()
             db.execute("UPDATE days SET used = used + 1 WHERE pool = ? AND day = ?", (pool, today))
             db.execute("INSERT INTO used VALUES (?,?,?,1) ON CONFLICT DO UPDATE SET n = n + 1", (pool, today, study))
-            db.execute(
-                "UPDATE demand SET requested = max(0, requested - 1), seen_at = ? WHERE pool = ? AND study = ?",
-                (now.isoformat(), pool, study),
-            )
             if is_probe:
                 # One probe at a time: other callers wait for its result, or until `available_at` if its process dies.
                 db.execute(
@@ -279,9 +269,7 @@ class Ledger:
                 )
             return int(number)
 
-    def _check(
-        self, db: sqlite3.Connection, pool: str, cap: int, day: sqlite3.Row, now: datetime, study: str, due: bool
-    ) -> bool:
+    def _check(self, pool: str, cap: int, day: sqlite3.Row, now: datetime, due: bool) -> bool:
         """Raise QuotaExhausted if no request is available; return whether the request probes a closed pool."""
         tomorrow, used = next_midnight(now), day["used"]
         available_at = _parse_time(day["available_at"])
@@ -291,10 +279,6 @@ class Ledger:
             raise QuotaExhausted(pool, cap, used, tomorrow, "cap")
         if not due and pool == "research" and cap - used <= self._quota_reserve:
             raise QuotaExhausted(pool, cap, used, tomorrow, "reserved")
-        demands, expires_at = _study_demands(db, pool, now, study)
-        others_need = any(demand.requested for name, demand in demands.items() if name != study)
-        if others_need and not may_reserve(study, cap, demands):
-            raise QuotaExhausted(pool, cap, used, min(expires_at, tomorrow), "fair_share")
         return available_at is not None
 
     def settle(
@@ -323,6 +307,7 @@ class Ledger:
                 return
             where = (reserved["pool"], reserved["day"])
             if not sent:
+                db.execute("UPDATE requests SET run = NULL WHERE id = ?", (reservation,))
                 db.execute("UPDATE days SET used = used - 1 WHERE pool = ? AND day = ?", where)
                 db.execute(
                     "UPDATE used SET n = n - 1 WHERE pool = ? AND day = ? AND study = ?", (*where, reserved["study"])
@@ -368,22 +353,6 @@ class Ledger:
         _LOGGER.warning("The API refused a request of pool %s: closed until %s", pool, available_at)
         return available_at
 
-    def declare_demand(self, study: str, weight: float, n_requests: int, *, pool: str = "research") -> None:
-        """Set the number of requests that a study still needs; 0 if it is done. Each reservation reduces it by one.
-
-        The ledger keeps the share of the study by `weight` (above 0) free for one hour after its last reservation or
-        declaration.
-        """
-        self._cap(pool)
-        if not 0 < weight < float("inf") or n_requests < 0:
-            raise ValueError(f"weight must be above 0 and n_requests at least 0, not {weight} and {n_requests}")
-        with self._file.transaction() as db:
-            db.execute(
-                "INSERT INTO demand VALUES (?,?,?,?,?) ON CONFLICT DO UPDATE "
-                "SET weight = excluded.weight, requested = excluded.requested, seen_at = excluded.seen_at",
-                (pool, study, float(weight), n_requests, self._now().isoformat()),
-            )
-
     def pool_state(self, pool: str, now: datetime | None = None) -> PoolState:
         """Return the state of a pool now, or at another time if no further request is reserved until then."""
         cap, now = self._cap(pool), (now or self._now()).astimezone(UTC)
@@ -409,6 +378,14 @@ class Ledger:
                 "SELECT study, n FROM used WHERE pool = ? AND day = ?", (pool, self._now().date().isoformat())
             ).fetchall()
         return dict(map(tuple, rows))
+
+    def used_by_run(self, run: str) -> dict[tuple[str, str], int]:
+        """Return the number of requests that a run reserved, on all days, by study and entity."""
+        with self._file.reading() as db:
+            rows = db.execute(
+                "SELECT study, entity, count(*) FROM requests WHERE run = ? GROUP BY study, entity", (run,)
+            ).fetchall()
+        return {(study, entity): n for study, entity, n in rows}
 
     def iter_requests(self, since: date | None = None) -> Iterator[dict[str, Any]]:
         """Yield the reservations since a UTC day, by day: the columns of `fields.REQUESTS`, `study` and `day`."""
@@ -450,28 +427,6 @@ def _day_row(db: sqlite3.Connection, pool: str, day: str) -> sqlite3.Row:
     return row
 
 
-def _study_demands(
-    db: sqlite3.Connection, pool: str, now: datetime, study: str
-) -> tuple[dict[str, StudyDemand], datetime]:
-    """Return the demand of each study, and the time at which the first demand of another study expires."""
-    used = dict(
-        db.execute("SELECT study, n FROM used WHERE pool = ? AND day = ?", (pool, now.date().isoformat())).fetchall()
-    )
-    demands = {name: StudyDemand(1.0, n, 0) for name, n in used.items()}
-    expires_at = now + DEMAND_TTL
-    demands.setdefault(study, StudyDemand(1.0, 0, 0))
-    for row in db.execute("SELECT * FROM demand WHERE pool = ?", (pool,)):
-        seen_at = datetime.fromisoformat(row["seen_at"])
-        # A time in the future comes from a clock that was wrong; it must not keep a share free until then.
-        if abs(now - seen_at) < DEMAND_TTL:
-            demands[row["study"]] = StudyDemand(row["weight"], used.get(row["study"], 0), row["requested"])
-            if row["study"] != study and row["requested"]:
-                expires_at = min(expires_at, seen_at + DEMAND_TTL)
-    own = demands[study]
-    demands[study] = StudyDemand(own.weight, own.used, max(1, own.requested))
-    return demands, expires_at
-
-
 def _probe_interval(probes: int) -> timedelta:
     interval = MIN_PROBE_INTERVAL
     for _ in range(1, probes):
@@ -481,6 +436,17 @@ def _probe_interval(probes: int) -> timedelta:
 
 def _parse_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
+
+
+def read_used_by_run(settings: Settings, clock: Clock, runs: Collection[str]) -> dict[str, dict[tuple[str, str], int]]:
+    """Return `Ledger.used_by_run` for some runs; does not create a ledger."""
+    if not runs or not settings.ledger.exists():
+        return {run: {} for run in runs}
+    ledger = Ledger(settings.ledger, settings.caps, clock)
+    try:
+        return {run: ledger.used_by_run(run) for run in runs}
+    finally:
+        ledger.close()
 
 
 def read_pools(settings: Settings, clock: Clock) -> tuple[dict[str, PoolState], dict[str, dict[str, int]]]:

@@ -13,18 +13,16 @@ from datetime import date, datetime
 import dagster as dg
 
 from research_assets.clock import Clock
-from research_assets.fields import ENTITIES
 from research_assets.planning.agenda import build_agenda
 from research_assets.planning.inputs import open_journal_bytes, read_agenda_inputs, study_entities
 from research_assets.planning.messages import describe_deferred, describe_run
-from research_assets.planning.types import Agenda, AgendaInputs, PlannedRun, StudyEntity
-from research_assets.quota.ledger import Ledger, read_pools
+from research_assets.planning.types import AgendaInputs, PlannedRun, StudyEntity
+from research_assets.quota.ledger import read_pools, read_used_by_run
 from research_assets.quota.server_time import SandboxUnreachable
-from research_assets.resources import CollectorResource
+from research_assets.resources import CollectorResource, budget_run_id
 from research_assets.sensors import run_history
 from research_assets.settings import Settings, SettingsError
 from research_assets.study.spec import StudySpec
-from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.units.coverage import SETTLED, UnitStatus, read_unit_status
 
 DESCRIPTION = """Starts collection runs while the day's quota has free requests, in order of priority.
@@ -71,10 +69,8 @@ def quota_window(studies: Sequence[StudySpec], collector: CollectorResource) -> 
         now = clock.now()
         inputs, progress = _read_inputs(context.instance, studies, keys, collector, clock)
         agenda = build_agenda(inputs, now)
-        planned_runs = [item for item in agenda.items if not is_already_collected(item)]
+        planned_runs = [item for item in agenda.items if not item.needs_no_run]
         requests = [_run_request(item, progress[item.study, item.entity], now) for item in planned_runs]
-        if requests:
-            _declare_demand(agenda, inputs, collector.settings, clock)
         for item in agenda.items:
             context.log.info(describe_run(item))
         message = (
@@ -83,7 +79,7 @@ def quota_window(studies: Sequence[StudySpec], collector: CollectorResource) -> 
         return dg.SensorResult(
             run_requests=requests,
             asset_events=[
-                *materialization_events(filter(is_already_collected, agenda.items), collector.settings),
+                *materialization_events((item for item in agenda.items if item.needs_no_run), collector.settings),
             ],
             skip_reason=None if requests else message,
             # For readers only: the UI shows the cursor at the sensor. Each tick reads its inputs again.
@@ -102,8 +98,14 @@ def _read_inputs(
 ) -> tuple[AgendaInputs, Mapping[StudyEntity, NoProgress]]:
     """Return the inputs of the agenda, and the ticks without progress of each entity. A failed read fails the tick."""
     # Runs are read before the files. A run that ends in between has then already changed the files.
-    running_requests = run_history.running_requests(run_history.active_runs(instance, collector.clock.now()), keys)
     settings, now = collector.settings, clock.now()
+    runs = run_history.active_runs(instance, collector.clock.now())
+    # The used requests are read before the pools, so that no request of a run counts as free twice.
+    ids = [budget_run_id(instance, run) for run in runs]
+    used_by_run = read_used_by_run(settings, clock, ids)
+    running_requests = run_history.running_requests(
+        [(run, used_by_run[run_id]) for run, run_id in zip(runs, ids, strict=True)], keys
+    )
     pools, used = read_pools(settings, clock)
 
     def materialized(study: str, entity: str) -> list[date]:
@@ -140,22 +142,22 @@ def _run_request(item: PlannedRun, progress: NoProgress, now: datetime) -> dg.Ru
     """
     key = (item.study, item.entity)
     first, last = item.partitions[0].isoformat(), item.partitions[-1].isoformat()
-    step = f"{item.study}__{'content' if item.entity in ('videos', 'comments') else item.entity}"
-    config = {"recollect": True} if item.recollect else {"canary_check": True} if item.reasons == ("canary",) else {}
+    mode = {"recollect": True} if item.recollect else {"canary_check": True} if item.reasons == ("canary",) else {}
+    config = {**mode, "max_requests": item.budget}
     return dg.RunRequest(
         run_key="/".join(
             (
                 item.study,
                 item.entity,
                 f"{first}..{last}",
-                *config,
+                *mode,
                 f"{now.date()}",
                 progress.state_digest,
                 f"{progress.n_ticks}",
             )
         ),
         asset_selection=[dg.AssetKey(list(key))],
-        run_config={"ops": {step: {"config": config}}} if config else {},
+        run_config={"ops": {run_history.step_name(*key): {"config": config}}},
         tags={
             "dagster/asset_partition_range_start": first,
             "dagster/asset_partition_range_end": last,
@@ -169,32 +171,6 @@ def _run_request(item: PlannedRun, progress: NoProgress, now: datetime) -> dg.Ru
             run_history.REQUESTS_TAG: str(item.requests),
         },
     )
-
-
-def _declare_demand(agenda: Agenda, inputs: AgendaInputs, settings: Settings, clock: Clock) -> None:
-    """Declare in the ledger how many requests the studies of the next runs need.
-
-    Without it the first run in the queue would also take the shares of the studies behind it.
-    """
-    active = {(item.study, BY_ENTITY[item.entity].pool) for item in agenda.items}
-    active |= {(study, BY_ENTITY[entity].pool) for study, entity in inputs.running_requests}
-    ledger = Ledger(settings.ledger, settings.caps, clock, quota_reserve=settings.quota_reserve)
-    try:
-        for study in inputs.studies:
-            for pool in inputs.pools:
-                demand = agenda.demand[study.name, pool] if (study.name, pool) in active else 0
-                ledger.declare_demand(study.name, study.quota_weight, demand, pool=pool)
-    finally:
-        ledger.close()
-
-
-def is_already_collected(item: PlannedRun) -> bool:
-    """Return whether all days of a planned run only need to be recorded as materialized.
-
-    Such a run would send no request: the days have no comments, or an earlier run died after it published them. An
-    observed period always needs a run, because its rows may belong to another study.
-    """
-    return item.reasons == ("mark_materialized",) and ENTITIES[item.entity].time_axis == "content"
 
 
 def materialization_events(items: Iterable[PlannedRun], settings: Settings) -> Iterator[dg.AssetMaterialization]:

@@ -1,20 +1,22 @@
-"""Runs as the Dagster instance records them: active runs, their estimated requests, and recent runs without progress.
+"""Runs as the Dagster instance records them: active runs, their budgets, and recent runs without progress.
 
 Not here: the decisions that the sensors base on them (see collection.py and build_marts.py).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import dagster as dg
 
+from research_assets.fields import ENTITIES
 from research_assets.planning.types import StudyEntity
 
 ASSET_TAG, STATE_TAG, TICK_TAG = ".dagster/research_asset", ".dagster/research_state", ".dagster/research_tick"
 """Tags of a run of the sensor quota_window: study and entity, digest of their state at the tick, and time of the
 tick. The UI hides tags with this prefix."""
 REQUESTS_TAG = "research/estimated_requests"
-"""Tag with the estimated number of requests."""
+"""Tag with the estimated number of requests, for readers. The budget of a run is in its config."""
 
 ACTIVE_STATUSES = [
     dg.DagsterRunStatus.QUEUED,
@@ -61,14 +63,38 @@ def active_runs(instance: dg.DagsterInstance, now: datetime) -> Sequence[dg.Dags
     ]
 
 
-def running_requests(runs: Iterable[dg.DagsterRun], keys: Sequence[dg.AssetKey]) -> dict[StudyEntity, int]:
-    """Return the estimated requests of the runs by study and entity; 0 for runs without an estimate."""
+def step_name(study: str, entity: str) -> str:
+    """Return the name of the step that collects an entity; a step collects all content of a study."""
+    return f"{study}__{'content' if ENTITIES[entity].time_axis == 'content' else entity}"
+
+
+def running_requests(
+    runs: Iterable[tuple[dg.DagsterRun, Mapping[StudyEntity, int]]], keys: Sequence[dg.AssetKey]
+) -> dict[StudyEntity, int]:
+    """Return the requests that the runs may still send, by study and entity; 0 for runs without a budget.
+
+    `runs` are runs with the requests that each has taken from its budget. Entities of one step share its budget, which
+    is counted for one of them.
+    """
     requests: dict[StudyEntity, int] = {}
-    for run in runs:
-        for key in selected_keys(run, keys):
+    for run, used in runs:
+        budgets = _budgets(run)
+        for key in sorted(selected_keys(run, keys)):
             study, entity = key.path
-            requests[study, entity] = requests.get((study, entity), 0) + int(run.tags.get(REQUESTS_TAG, 0))
+            requests.setdefault((study, entity), 0)
+            step = step_name(study, entity)
+            budget = budgets.pop(step, None)
+            if budget is not None:
+                used_by_step = sum(n for (name, other), n in used.items() if step_name(name, other) == step)
+                requests[study, entity] += max(0, budget - used_by_step)
     return requests
+
+
+def _budgets(run: dg.DagsterRun) -> dict[str, int]:
+    """Return the budgets in the config of a run by step."""
+    config: Mapping[str, Any] = run.run_config
+    steps = {step: (values or {}).get("config") or {} for step, values in config.get("ops", {}).items()}
+    return {step: values["max_requests"] for step, values in steps.items() if values.get("max_requests") is not None}
 
 
 def runs_without_progress(

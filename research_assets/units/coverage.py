@@ -165,27 +165,6 @@ def read_failed_units(raw: Path | RawTables, entity: str, *, captures: Path | No
     return {status.attempt.unit: status for status in failed}
 
 
-def count_settled_units(
-    raw: Path | RawTables, entity: str, study: str, partitions: Mapping[date, datetime], *, captures: Path
-) -> int:
-    """Return the number of settled units of some partitions, without replies and without units that need no request.
-
-    Only attempts from the time of the partition on count: a newer count may have reopened earlier ones.
-    """
-    rows = query_raw(
-        raw,
-        "coverage",
-        f"study={study}/day=*",
-        "SELECT count(DISTINCT (partition, unit)) FROM {table} "
-        "JOIN (SELECT unnest(?::DATE[]) AS partition, unnest(?::TIMESTAMPTZ[]) AS since) USING (partition) "
-        "WHERE entity = ? AND state IN (SELECT unnest(?)) AND last_at >= since "
-        "AND unit_kind <> 'comment' AND expected IS DISTINCT FROM 0",
-        [list(partitions), list(partitions.values()), entity, sorted(SETTLED)],
-        skip_captures=_captures_of_other_entities(captures, entity, study),
-    )
-    return int(rows[0][0]) if rows else 0
-
-
 def _read(
     raw: Path | RawTables,
     entity: str,

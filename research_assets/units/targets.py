@@ -109,25 +109,6 @@ def _last_complete_observations(raw: Path | RawTables, study: StudySpec, days: I
     return dict(rows)
 
 
-def count_video_targets(raw: Path | RawTables, study: StudySpec, days: Iterable[date]) -> int:
-    """Return the approximate number of videos of some days whose comments the study collects."""
-    rule = study.comments
-    rows = query_raw(
-        raw,
-        "videos",
-        f"study={study.name}/day=*",
-        "SELECT count(DISTINCT id) FROM {table} WHERE day IN (SELECT unnest(?::DATE[])) "
-        "AND comment_count IS DISTINCT FROM 0 GROUP BY day",
-        [sorted(set(days))],
-    )
-    counts = [int(count) for (count,) in rows]
-    if rule.videos == "none":
-        return 0
-    if rule.videos == "top":
-        return sum(min(rule.n, count) for count in counts)
-    return round(sum(counts) * (rule.fraction if rule.videos == "sample" else 1))
-
-
 def reply_targets(raw: Path | RawTables, study: StudySpec, day: date) -> list[Target]:
     """Return the comments of a day's videos whose `reply_count` exceeds the number of collected replies."""
     return reply_targets_by_day(raw, study, [day]).get(day, [])

@@ -49,7 +49,12 @@ class AssetHarness:
         )
 
     def run(
-        self, *entities: str, first: str, last: str | None = None, settings: Settings | None = None, **config: bool
+        self,
+        *entities: str,
+        first: str,
+        last: str | None = None,
+        settings: Settings | None = None,
+        **config: bool | int,
     ) -> dg.ExecuteInProcessResult:
         """Materialize entities for one partition or a range of partitions."""
         keys = [dg.AssetKey([self.study.name, entity]) for entity in entities]

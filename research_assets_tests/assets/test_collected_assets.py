@@ -127,6 +127,20 @@ def test_paused_run_succeeds_and_reports_remaining_partitions(make_harness: Buil
     assert harness.requests_sent("video/query") == 10
 
 
+def test_run_with_a_limit_of_requests_pauses_at_it(make_harness: Build) -> None:
+    harness = make_harness(fixed_volume=90, start_time=datetime(2026, 3, 2, 9, tzinfo=UTC))
+    limited = harness.run("videos", "comments", first="2026-02-01", last="2026-02-10", max_requests=3)
+    assert limited.success
+    assert sum(harness.requests_sent(endpoint) for endpoint in ("video/query", "video/comment/list")) == 3
+    [record] = harness.instance.fetch_observations(VIDEOS, limit=1).records
+    observation = record.asset_observation
+    assert observation is not None
+    assert "the run has used its budget (3 of 1000 requests of the day are used)" in (observation.description or "")
+    assert observation.metadata["quota available at"].value == "2026-03-02 09:00 UTC"
+    assert harness.run("videos", first="2026-02-01", last="2026-02-10").success
+    assert harness.materialized("videos") == DAYS
+
+
 def test_day_that_is_too_fresh_fails_without_a_request(make_harness: Build) -> None:
     harness = make_harness(start_time=datetime(2026, 2, 10, 9, tzinfo=UTC))
     result = harness.run("videos", first="2026-02-09")

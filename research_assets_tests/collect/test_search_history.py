@@ -20,7 +20,6 @@ from research_assets_tests.collect.harness import (
     ids_as_text,
     study,
 )
-from research_assets_tests.collect.test_lists import garden_config, this_week
 from research_assets_tests.collect.test_username_batches import panel, usernames_of
 
 
@@ -154,20 +153,3 @@ async def test_months_that_fail_as_one_window_are_collected_in_narrower_windows(
     )
     assert {f.state for f in finished.values()} == {"complete"}
     assert harness.requests_sent <= 16 + 12
-
-
-async def test_run_declares_its_remaining_demand_in_the_ledger(settings: Settings) -> None:
-    harness = CollectorHarness(settings, volume_config(250, research_cap=20))
-
-    def demand(pool: str) -> int:
-        with harness.ledger._file.reading() as db:
-            row = db.execute("SELECT requested FROM demand WHERE pool = ?", (pool,)).fetchone()
-        return int(row["requested"]) if row else -1
-
-    await harness.collect("videos", days(4))
-    assert demand("research") == 0
-    _, pause = await harness.collect("videos", days(14))
-    assert pause is not None
-    assert 10 <= demand("research") <= 25
-    await harness.collect("followers", [this_week(harness)], garden_config())
-    assert demand("follow") == 0

@@ -65,7 +65,7 @@ def test_canary_check_comes_before_the_days_of_its_study_and_next_to_those_of_ot
 
 def test_paused_units_wait_until_the_pool_is_available_and_have_an_estimate() -> None:
     days = date_range(date(2026, 2, 10), date(2026, 2, 13))
-    # The pause was for the study's share, which is free again after an hour.
+    # The next try is due before the pool has requests again.
     paused = {
         day: PartitionStatus(waiting_units=1, next_try=NOW + timedelta(hours=1), in_progress=True) for day in days
     }
@@ -127,10 +127,46 @@ def test_run_does_not_span_a_day_that_does_not_fit_its_window() -> None:
     assert (dead,) in [item.partitions for item in agenda.items]
 
 
-def test_study_without_data_demands_the_whole_quota() -> None:
-    agenda = build_agenda(make_inputs(study(), hits_per_day={}), NOW)
-    assert {item.basis for item in agenda.items} == {"no data yet"}
-    assert agenda.demand["garden", "research"] == 1000
+def test_run_of_a_study_without_data_may_send_all_free_requests() -> None:
+    [item] = build_agenda(make_inputs(study(), hits_per_day={}), NOW).items
+    assert (item.basis, item.requests, item.budget) == ("no data yet", 1, 1000)
+    with_active_run = make_inputs(
+        study(), hits_per_day={}, running_requests={("garden", "users"): 40}, quota_reserve=100
+    )
+    [item] = build_agenda(with_active_run, NOW).items
+    # The run has days that have just settled, so it may use the reserve. The budget of the active run is not free.
+    assert item.budget == 960
+    backfill = replace(with_active_run, studies=[study(end=date(2026, 2, 10))])
+    assert [item.budget for item in build_agenda(backfill, NOW).items] == [860]
+
+
+def test_budgets_divide_unplanned_requests_by_weight() -> None:
+    heavy, light = study("heavy", quota_weight=3.0), study("light")
+    inputs = make_inputs(heavy, light, remaining=800, hits_per_day={})
+    budgets = {item.study: item.budget for item in build_agenda(inputs, NOW).items}
+    assert budgets == {"heavy": 600, "light": 200}
+    # The share of a study with an active run stays free for its next run.
+    active = replace(inputs, running_requests={("heavy", "videos"): 100})
+    assert {item.study: item.budget for item in build_agenda(active, NOW).items} == {"light": 200}
+    # A budget is not free until its run ends.
+    active = replace(inputs, running_requests={("heavy", "videos"): 800})
+    agenda = build_agenda(active, NOW)
+    assert not agenda.items
+    assert describe_deferred(agenda, active.pools, NOW).startswith(
+        "research: 800 of 1,000 requests remaining, 800 of them in the budgets of active runs; 27 units wait for "
+        "about 2 requests; available when these runs end, or at 00:00 UTC."
+    )
+    # A study whose units wait for their next try needs no request now.
+    waiting = {("heavy", "videos"): NOW + DAY}
+    inputs = replace(inputs, running_requests={}, backing_off_until=waiting)
+    assert {item.study: item.budget for item in build_agenda(inputs, NOW).items} == {"light": 800}
+
+
+def test_canary_check_has_a_budget_for_its_retries() -> None:
+    inputs = make_inputs(study(), study("other"), canary_days={"garden": date(2026, 2, 3)})
+    canary, *others = build_agenda(inputs, NOW).items
+    assert (canary.requests, canary.budget) == (1, 4)
+    assert sum(item.budget for item in others) == 996
 
 
 def test_settled_days_come_before_comments_before_backfill() -> None:
@@ -203,7 +239,6 @@ def test_running_entity_is_not_planned_and_its_requests_are_not_free() -> None:
     agenda = build_agenda(make_inputs(study(), remaining=10, running_requests={("garden", "videos"): 7}), NOW)
     assert not agenda.items
     assert {deferred.reason for deferred in agenda.deferred} == {"running", "too_fresh"}
-    assert agenda.demand["garden", "research"] == 27
     other = build_agenda(
         make_inputs(study(), study("other"), remaining=10, running_requests={("garden", "videos"): 7}), NOW
     )
@@ -216,7 +251,6 @@ def test_entity_without_progress_backs_off_and_others_get_its_share() -> None:
         make_inputs(study(), study("other"), remaining=10, backing_off_until={("garden", "videos"): until}), NOW
     )
     assert {item.study for item in agenda.items} == {"other"}
-    assert agenda.demand["garden", "research"] == 0
     assert [(one.study, one.until) for one in agenda.deferred if one.reason == "no_progress"] == [("garden", until)] * 2
 
 

@@ -98,6 +98,37 @@ def test_agenda_never_exceeds_the_free_requests(inputs: AgendaInputs) -> None:
         assert spent <= max(0, inputs.pools[name].remaining - expected)
 
 
+def free_requests(inputs: AgendaInputs, name: str) -> int:
+    budgeted = sum(n for (_, entity), n in inputs.running_requests.items() if BY_ENTITY[entity].pool == name)
+    return max(0, inputs.pools[name].remaining - budgeted)
+
+
+@few
+@given(agenda_inputs())
+def test_budgets_of_active_and_planned_runs_never_exceed_the_free_requests(inputs: AgendaInputs) -> None:
+    items = build_agenda(inputs, NOW).items
+    for name in inputs.pools:
+        of_pool = [item for item in items if BY_ENTITY[item.entity].pool == name]
+        assert all(item.budget >= item.requests for item in of_pool)
+        assert sum(item.budget for item in of_pool) <= free_requests(inputs, name)
+        backfill = sum(item.budget for item in of_pool if item.reasons == ("backfill",))
+        reserve = inputs.quota_reserve if name == "research" else 0
+        assert backfill <= max(0, free_requests(inputs, name) - reserve)
+
+
+@few
+@given(agenda_inputs())
+def test_one_study_with_work_may_use_everything_that_is_free(inputs: AgendaInputs) -> None:
+    inputs = replace(inputs, studies=inputs.studies[:1], canary_days={})
+    items = build_agenda(inputs, NOW).items
+    for name in inputs.pools:
+        of_pool = [item for item in items if BY_ENTITY[item.entity].pool == name and not item.needs_no_run]
+        if of_pool and not any(BY_ENTITY[entity].pool == name for _, entity in inputs.running_requests):
+            is_backfill = all(set(item.reasons) == {"backfill"} for item in of_pool)
+            reserve = inputs.quota_reserve if name == "research" and is_backfill else 0
+            assert sum(item.budget for item in of_pool) == max(0, free_requests(inputs, name) - reserve)
+
+
 @few
 @given(agenda_inputs())
 def test_agenda_plans_no_settled_waiting_running_or_too_fresh_partition(inputs: AgendaInputs) -> None:
@@ -182,3 +213,24 @@ def test_planned_requests_follow_the_weights_at_equal_demand(weights: dict[str, 
     sum_of_weights = sum(weights.values())
     for name, weight in weights.items():
         assert abs(spent[name] - remaining * weight / sum_of_weights) <= len(weights)
+
+
+@given(
+    st.dictionaries(st.sampled_from("abcd"), st.integers(1, 5).map(float), min_size=2),
+    st.dictionaries(st.sampled_from("abcd"), st.integers(0, 100)),
+    st.integers(4, 200),
+)
+def test_budgets_without_data_follow_the_weights_of_the_day(
+    weights: dict[str, float], used: dict[str, int], remaining: int
+) -> None:
+    studies = [study(name, start=TODAY - 20 * DAY, quota_weight=weight) for name, weight in sorted(weights.items())]
+    used = {name: n for name, n in used.items() if name in weights}
+    inputs = make_inputs(*studies, remaining=remaining, hits_per_day={}, used_today={"research": used})
+    items = build_agenda(inputs, NOW).items
+    budgets = {name: sum(item.budget for item in items if item.study == name) for name in weights}
+    assert sum(budgets.values()) == remaining
+    levels = {name: (used.get(name, 0) + budgets[name]) / weight for name, weight in weights.items()}
+    # No study gets more than its planned request while another one is below its level of use.
+    lowest = min(levels.values())
+    for name, weight in weights.items():
+        assert budgets[name] <= 2 or levels[name] <= lowest + len(weights) * (1 + 1 / weight)

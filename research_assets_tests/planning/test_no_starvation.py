@@ -28,20 +28,26 @@ Need = dict[tuple[str, str, date], int]
 
 @dataclass
 class SimulatedStudies:
-    """Studies whose days each need a number of requests (`need`); a study in `live` gets a new day every day."""
+    """Studies whose days each need a number of requests (`need`); a study in `live` gets a new day every day.
+
+    Estimates are the need divided by `underestimate`, so that runs may need more than is planned for them.
+    """
 
     cap: int
     weights: Mapping[str, float]
     need: Need
     live: Mapping[str, int] = field(default_factory=dict)
     now: datetime = NOW
+    underestimate: int = 1
 
     def __post_init__(self) -> None:
         self.remaining, self.open = self.cap, dict(self.need)
         self.used: dict[str, int] = {}
+        self.used_on_first_day: dict[str, int] = {}
+        self.n_runs = 0
 
     def inputs(self) -> AgendaInputs:
-        """Return the inputs of the agenda, in which every need is known."""
+        """Return the inputs of the agenda."""
         statuses: dict[tuple[str, str], dict[date, PartitionStatus]] = {}
         hits_per_day: dict[str, dict[date, float]] = {name: {} for name in (*self.weights, *self.live)}
         for (name, entity, day), need in self.need.items():
@@ -56,12 +62,12 @@ class SimulatedStudies:
                 one = PartitionStatus(
                     open_units=remaining,
                     in_progress=in_progress,
-                    estimate=Estimate(remaining, "known counts"),
+                    estimate=Estimate(-(-remaining // self.underestimate), "known counts"),
                     last_complete_at=one.last_complete_at,
                 )
             statuses.setdefault((name, entity), {})[day] = one
             if entity == "videos":
-                hits_per_day[name][day] = 100.0 * need
+                hits_per_day[name][day] = 100.0 * -(-need // self.underestimate)
         last = {name: max(day for other, _, day in self.need if other == name) for name in hits_per_day}
         studies = [
             StudySpec(
@@ -84,8 +90,9 @@ class SimulatedStudies:
         )
 
     def run_agenda(self, item: PlannedRun) -> None:
-        """Simulate a run: use its requests for its days, the newest first."""
-        budget = min(item.requests, self.remaining)
+        """Simulate a run: use its budget for its days, the newest first."""
+        assert item.budget <= self.remaining, "the budgets of all runs together fit the pool"
+        budget, self.n_runs = item.budget, self.n_runs + 1
         for day in sorted(item.partitions, reverse=True):
             key = item.study, item.entity, day
             done = min(budget, self.open.get(key, 0))
@@ -106,6 +113,7 @@ class SimulatedStudies:
                 self.run_agenda(item)
         else:
             raise AssertionError("the agenda never becomes empty")
+        self.used_on_first_day = self.used_on_first_day or self.used
         self.now, self.remaining, self.used = self.now + DAY, self.cap, {}
 
     @property
@@ -161,6 +169,18 @@ def test_new_comments_that_need_more_than_backfill_leaves_are_started() -> None:
     assert not studies.open["a", "comments", yesterday]
 
 
+def test_low_estimates_do_not_divide_the_work_into_many_runs() -> None:
+    alone = SimulatedStudies(100, {"a": 1.0}, videos("a", 90), underestimate=90)
+    alone.next_day()
+    assert (alone.incomplete, alone.n_runs) == ([], 1)
+    two = SimulatedStudies(100, {"a": 1.0, "b": 1.0}, videos("a", 90) | videos("b", 90), underestimate=90)
+    two.next_day()
+    assert two.used_on_first_day == {"a": 50, "b": 50}
+    assert two.n_runs == 2
+    two.next_day()
+    assert (two.incomplete, two.n_runs) == ([], 4)
+
+
 @st.composite
 def simulated_studies(draw: st.DrawFn) -> SimulatedStudies:
     cap = draw(st.integers(4, 20))
@@ -172,7 +192,7 @@ def simulated_studies(draw: st.DrawFn) -> SimulatedStudies:
         need |= videos(name, *needs)
         need[name, "comments", FIRST] = draw(st.integers(0, 2 * cap))
     live = {"daily": draw(st.integers(1, cap // 2))} if draw(st.booleans()) else {}
-    return SimulatedStudies(cap, weights, need, live)
+    return SimulatedStudies(cap, weights, need, live, underestimate=draw(st.sampled_from([1, 3, 20])))
 
 
 @sized(15, 500)

@@ -12,7 +12,9 @@ import duckdb
 import pytest
 
 from research_assets.clock import ServerClock, SystemClock
-from research_assets.quota.ledger import read_pools
+from research_assets.collect.types import RequestBudget
+from research_assets.quota.ledger import Ledger, read_pools
+from research_assets.resources import CollectorResource, budget_run_id
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.sensors import run_history
@@ -242,6 +244,83 @@ def test_two_studies_share_a_quota_day_by_weight(make_harness: Build) -> None:
     clock.offset = harness.sandbox.clock.now() - clock.now()
     _, used = read_pools(harness.settings, clock)
     assert used["research"] == {"heavy": 6, "light": 2}
+
+
+def test_run_ends_at_its_budget_and_the_next_one_starts_at_once(make_harness: Build) -> None:
+    harness = make_harness()
+    [request] = harness.tick()
+    assert request.run_config == {"ops": {"gardening__content": {"config": {"max_requests": 1000}}}}
+    limited = {"ops": {"gardening__content": {"config": {"max_requests": 3}}}}
+    assert harness.launch(request._replace(run_config=limited)).success
+    assert harness.requests_sent() == 3
+    [event] = harness.instance.fetch_observations(dg.AssetKey(["gardening", "videos"]), limit=1).records
+    assert event.asset_observation is not None
+    assert "the run has used its budget (3 of 1000 requests" in str(event.asset_observation.description)
+    harness.at(NOW + timedelta(minutes=1))
+    [request] = harness.tick()
+    assert request.run_config["ops"]["gardening__content"]["config"] == {"max_requests": 997}
+    assert harness.launch(request).success
+    assert harness.materialized("gardening", "videos") == DAYS
+    assert harness.requests_sent() <= 11
+
+
+def test_two_runs_never_send_more_than_their_budgets(make_harness: Build) -> None:
+    harness = make_harness(NO_COMMENTS, replace(NO_COMMENTS, name="second"), research_cap=12)
+    first, second = harness.tick()
+    assert harness.launch(first).success
+    assert harness.requests_sent() == 6, "the other half of the quota is the budget of the second run"
+    assert harness.launch(second).success
+    assert harness.requests_sent() == 12
+    assert not harness.tick()
+
+
+def test_budget_of_an_active_run_is_not_free(make_harness: Build) -> None:
+    second = replace(NO_COMMENTS, name="second")
+    harness = make_harness(NO_COMMENTS, second, research_cap=100)
+    [first, _] = harness.tick()
+    job = harness.definitions().get_repository_def().get_job("__ASSET_JOB")
+    run = harness.instance.create_run_for_job(
+        job,
+        asset_selection=frozenset(first.asset_selection or ()),
+        run_config=first.run_config,
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    clock = ServerClock(SystemClock())
+    clock.offset = harness.sandbox.clock.now() - clock.now()
+    ledger = Ledger(harness.settings.ledger, harness.settings.caps, clock)
+    for _ in range(20):
+        ledger.reserve("research", study="gardening", entity="videos", unit="u", endpoint="video_query", run=run.run_id)
+    # The active run has used 20 of 50 requests, so 50 of the 80 remaining ones are free, all for the second study.
+    [request] = harness.tick()
+    assert request.run_config == {"ops": {"second__content": {"config": {"max_requests": 50}}}}
+    ledger.close()
+
+
+def test_retry_of_a_crashed_run_continues_its_budget(make_harness: Build) -> None:
+    harness = make_harness()
+    ledger = Ledger(harness.settings.ledger, harness.settings.caps, SystemClock())
+
+    @dg.job
+    def empty_job() -> None: ...
+
+    def again(parent: dg.DagsterRun, **tags: str) -> dg.DagsterRun:
+        return harness.instance.create_run_for_job(
+            empty_job, parent_run_id=parent.run_id, root_run_id=parent.run_id, tags=tags
+        )
+
+    crashed = harness.instance.create_run_for_job(empty_job)
+    for entity in ("videos", "videos", "comments", "users"):
+        ledger.reserve("research", study="gardening", entity=entity, unit="u", endpoint="e", run=crashed.run_id)
+    ledger.close()
+    retried, by_a_person = again(crashed, **{"dagster/retry_number": "1"}), again(crashed)
+    collector = CollectorResource(harness.settings)
+
+    def budget(run: dg.DagsterRun) -> RequestBudget | None:
+        run_id = budget_run_id(harness.instance, run)
+        return collector.request_budget(10, run_id, "gardening", ("videos", "comments"))
+
+    assert budget(retried) == RequestBudget(7, crashed.run_id)
+    assert budget(by_a_person) == RequestBudget(10, by_a_person.run_id)
 
 
 def test_failed_read_fails_the_tick(make_harness: Build) -> None:

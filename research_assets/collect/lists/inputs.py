@@ -21,14 +21,12 @@ from research_assets.units.coverage import (
     Attempt,
     UnitState,
     UnitStatus,
-    attempt_time,
-    count_settled_units,
     format_utc,
     join_sentences,
     read_failed_units,
     read_unit_status,
 )
-from research_assets.units.targets import Target, account_targets, count_video_targets, video_targets
+from research_assets.units.targets import Target, account_targets, video_targets
 
 
 class ListInputs:
@@ -83,22 +81,6 @@ class ListInputs:
         others = [record for record in self._read(None, [partition]) if record.study != self._task.study.name]
         complete = {record.attempt.unit: record for record in others if record.attempt.state == "complete"}
         return self._failed_units | complete
-
-    def estimate(self) -> int:
-        """Estimate the requests of the run: one for each open unit."""
-        ready = [partition for partition in self._task.partitions if self.blocked_reason(partition) is None]
-        if not ready:
-            return 0
-        n_targets = (
-            len(self._accounts)
-            if self.is_observation
-            else count_video_targets(self._settings.raw, self._task.study, ready)
-        )
-        if self._task.recollect:
-            return n_targets
-        raw, captures, study = self._settings.raw, self._settings.captures, self._task.study.name
-        since = {day: attempt_time(None if self.is_observation else self._days[day]) for day in ready}
-        return max(0, n_targets - count_settled_units(raw, self._task.entity, study, since, captures=captures))
 
     def _read(self, study: str | None, partitions: list[date]) -> list[UnitStatus]:
         settings = self._settings

@@ -129,7 +129,6 @@ class VideoSearch:
                 for day_result in take_results(ended.attempts, remaining, self._batches.requests):
                     yield day_result
             jobs.extend(_jobs(self._plan(remaining, [job.window for job in jobs])))
-            self._declare_demand(jobs)
             results = run_concurrently(
                 jobs, self._run_window, settings.concurrency, lambda: self._run.may_continue, self._may_open
             )
@@ -139,15 +138,11 @@ class VideoSearch:
                     jobs.extend(_jobs(result.later))
                     unfinished = [job.window for job in (*self._running, *jobs)]
                     jobs.extend(_jobs(self._bisect.next_windows(unfinished, self._batches.dead.keys())))
-                    if self._run.may_continue:
-                        self._declare_demand(jobs)
                     for day_result in take_results(result.attempts, remaining, self._batches.requests):
                         yield day_result
         stop = self._run.stop or self._run.backfill_stop
         if stop is not None:
             yield Paused(stop.pool, stop.reason, stop.retry_at, tuple(sorted(remaining)))
-        else:
-            self._context.ledger.declare_demand(self._study.name, self._study.quota_weight, 0, pool=POOL)
 
     def _resume_journals(self, stack: ExitStack, missing: Set[date]) -> list[OpenJournal]:
         settings, claimed = self._context.settings, set(missing)
@@ -273,11 +268,6 @@ class VideoSearch:
         if opens:
             self._running.add(job)
         return opens
-
-    def _declare_demand(self, jobs: Collection[_WindowJob]) -> None:
-        """Declare the estimated requests of this run in the ledger, so that studies can share the day's quota."""
-        n_requests = sum(self._rest_requests(job.progress) or 1 for job in (*self._running, *jobs))
-        self._context.ledger.declare_demand(self._study.name, self._study.quota_weight, n_requests, pool=POOL)
 
     async def _run_window(self, job: _WindowJob) -> _WindowResult:
         self._running.add(job)
