@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.world import world as world_module
 from research_assets.settings import Settings
-from research_assets_tests.collect.harness import QUERY, START, CollectorHarness, days
+from research_assets_tests.collect.harness import QUERY, CollectorHarness, days
 from research_assets_tests.collect.test_resume import collect_until_killed
 
 HOUR = 3600
@@ -101,36 +100,3 @@ async def test_run_killed_in_a_part_is_resumed_there(
     assert await collect_nightly(harness, 1, 3) <= 3
     assert harness.requests_sent <= 60 * 3 + 10
     assert_no_row_lost(harness, 1)
-
-
-async def test_part_larger_than_the_quota_is_cut_by_region(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Videos of a fixed volume match any region otherwise.
-    monkeypatch.setattr(world_module, "EFFECTIVE", (*world_module.EFFECTIVE, "region_code"))
-    harness = dense_harness(settings, 1200)
-    assert await collect_nightly(harness, 1, 7) <= 7
-    assert_no_row_lost(harness, 1)
-    states = dict(
-        harness.sql("SELECT unit, arg_max(state, capture) FROM {coverage} WHERE unit_kind = 'part' GROUP BY 1")
-    )
-    assert set(states.values()) == {"complete"}
-    assert any(" region_code!=" in unit for unit in states)
-    assert "video_length=MID" in states
-
-
-async def test_parts_that_lack_known_videos_are_suspicious_until_another_day_confirms_them(settings: Settings) -> None:
-    harness = dense_harness(settings, 800)
-    _, pause = await harness.collect("videos", days(1))
-    assert pause is not None
-    harness.clock.moment = pause.retry_at
-    for video in harness.ids()[:500]:
-        harness.app.world.withdraw(video)
-    finished, _ = await harness.collect("videos", days(1))
-    harness.clock.moment = pause.retry_at.replace(day=pause.retry_at.day + 1)
-    finished, _ = await harness.collect("videos", days(1))
-    assert finished[START].state == "suspicious"
-    assert "an earlier search of the day found 600" in str(finished[START].reason)
-    assert finished[START].next_try is not None
-    harness.clock.moment = finished[START].next_try
-    finished, _ = await harness.collect("videos", days(1))
-    assert finished[START].state == "complete"
-    assert newest_days(harness)[START][2] is not None

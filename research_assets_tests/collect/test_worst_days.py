@@ -157,5 +157,5 @@ async def test_run_takes_no_more_than_its_budget(settings: Settings) -> None:
     assert harness.requests_sent == 12
     assert budget.remaining == 0
     assert pause is not None
-    assert "all requests that it was given" in pause.reason
+    assert "the run has used its budget" in pause.reason
     assert len([one for one in finished.values() if one.state == "complete"]) == math.floor(11 / 5)

@@ -86,6 +86,7 @@ def page_facts(page: ResponsePage, progress: SearchProgress, now: datetime, page
         "kept": {day.isoformat(): count for day, count in days.items() if first <= day <= last},
         "n_outside_window": n_outside,
         "asked": page_size,
+        "has_uppercase_regions": _has_uppercase_regions(page),
         "n_repeated": _n_repeated(page, progress) if relocation else 0,
         "offered": round(offered * len(new) / len(videos)) if relocation and videos else offered,
         **place._asdict(),
@@ -155,7 +156,8 @@ def _distrust_reason(
     """Return the reason why a page does not continue this search (reference §7 #6, #7, #9); None if it does.
 
     A search id alone is no reason: the API hands out new ones, and some carry an old time (reference §3.1.3). Only
-    order, overlap and density show that a page comes from other data.
+    order, overlap and density show that a page comes from other data. The number of videos may also change for good,
+    so density counts only if the page has another search id, or lower-case region codes after upper-case ones.
     """
     if page.offered and not page.rows:
         return NO_USABLE_ROW
@@ -173,11 +175,18 @@ def _distrust_reason(
         return "a page starts above the lowest id of the page before it"
     if not has_more and not page.offered and hits <= 0:
         return "the search ended although has_more was true on the page before"
+    is_other = page.search_id not in (None, progress.search_id)
+    if not is_other and not (progress.has_uppercase_regions and not _has_uppercase_regions(page)):
+        return None
     if _is_too_sparse(ids, hits, progress, last=not has_more):
         return f"a page is {SPARSE_FACTOR} times sparser than the pages before it"
     if ids and _skips_hits(ids, hits, progress):
         return "there is a large gap between a page and the page before it"
     return None
+
+
+def _has_uppercase_regions(page: ResponsePage) -> bool:
+    return any(str(row.get("region_code", "")).isupper() for row in page.rows)
 
 
 def _rejections_by_day(page: ResponsePage, progress: SearchProgress) -> list[dict[str, Any]]:

@@ -77,6 +77,7 @@ class SearchProgress:
     highest_id: int | None = None
     lowest_id: int | None = None
     n_empty_pages: int = 0
+    has_uppercase_regions: bool = False
     n_outside_window: int = 0
     doubt: str | None = None
     relocation: Relocation | None = None
@@ -148,6 +149,7 @@ class SearchProgress:
         if event["search_id"] != self.search_id:
             self.search_id, self.search_id_issued_at = event["search_id"], self.last_at
         self.n_empty_pages = self.n_empty_pages + 1 if not event["rows"] else 0
+        self.has_uppercase_regions = self.has_uppercase_regions or event["has_uppercase_regions"]
 
     @property
     def done(self) -> bool:
@@ -225,6 +227,7 @@ class SearchProgress:
             "search_id_issued_at": self.search_id_issued_at,
             "highest_id": self.highest_id,
             "lowest_id": self.lowest_id,
+            "has_uppercase_regions": self.has_uppercase_regions,
             "jumps_refused": self.jumps_refused,
             "first_at": self.first_at,
             **{
@@ -237,7 +240,7 @@ class SearchProgress:
     def continued(cls, window: SearchWindow, rest: Mapping[str, Any]) -> "SearchProgress":
         """Return the progress of a journal that continues another one; `rest` is its `rest`."""
         progress = cls(window)
-        for name in ("cursor", "search_id", "highest_id", "lowest_id", "jumps_refused"):
+        for name in ("cursor", "search_id", "highest_id", "lowest_id", "has_uppercase_regions", "jumps_refused"):
             setattr(progress, name, rest[name])
         for name in ("search_id_issued_at", "first_at"):
             setattr(progress, name, _time(rest[name]) if rest[name] else None)
