@@ -26,3 +26,14 @@ async def test_foreign_pages_complete_no_day_that_lacks_rows(settings: Settings)
         stored = {row[0] for row in harness.sql(f"SELECT id FROM {{videos}} WHERE day = DATE '{day}'")}
         missing = set(harness.app.ground_truth.videos(query, day, day)[day].deliverable) - stored
         assert not missing or finished[day].state != "complete"
+
+
+async def test_gap_beside_pages_with_few_delivered_videos_is_trusted(settings: Settings) -> None:
+    # Two thirds of the hits of these pages were withdrawn, so long gaps between two pages are usual.
+    harness = CollectorHarness(
+        settings,
+        SandboxConfig(fixed_volume=6, volume_by_day={days(2)[1]: 30}, undeliverable=0.34, withdrawn_per_year=0.9),
+    )
+    finished, _ = await harness.collect("videos", days(2), page_size=20)
+    assert [finished[day].state for day in days(2)] == ["complete", "complete"]
+    assert harness.requests_sent == 2

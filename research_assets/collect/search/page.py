@@ -26,10 +26,10 @@ SPARSE_FACTOR = 8
 lower value would doubt real pages: nights have up to five times fewer videos than evenings."""
 
 GAP_FACTOR = 8
-"""Largest gap between two pages, as a multiple of the usual time between two hits of the page."""
+"""Largest gap between two pages, as a multiple of the usual time between two rows from the gap to the page's end."""
 
 MIN_SAMPLE_HITS = 30
-"""Expected hits of a time span below which missing hits are no evidence."""
+"""Expected hits (or rows) of a time span below which missing ones are no evidence."""
 
 _EPOCH, _MAX_SECONDS = date(1970, 1, 1), 2**33
 
@@ -180,7 +180,7 @@ def _distrust_reason(
         return None
     if _is_too_sparse(ids, hits, progress, last=not has_more):
         return f"a page is {SPARSE_FACTOR} times sparser than the pages before it"
-    if ids and _skips_hits(ids, hits, progress):
+    if ids and _skips_rows(ids, progress):
         return "there is a large gap between a page and the page before it"
     return None
 
@@ -226,13 +226,16 @@ def _is_too_sparse(ids: Sequence[int], hits: int, progress: SearchProgress, *, l
     return expected >= MIN_SAMPLE_HITS and expected > SPARSE_FACTOR * max(1.0, hits * inside / max(1, len(ids)))
 
 
-def _skips_hits(ids: Sequence[int], hits: int, progress: SearchProgress) -> bool:
-    """Return whether the gap to the page before is so long that hits are missing, by the page's own density too."""
+def _skips_rows(ids: Sequence[int], progress: SearchProgress) -> bool:
+    """Return whether the gap to the page before is so long that rows are missing, by the page's own density too.
+
+    It counts rows, not raw hits: of a page of 20 hits with 3 rows, the other 17 may lie in the gap.
+    """
     if progress.lowest_id is None or ids[0] >> 32 < midnight(progress.window.first).timestamp():
         return False
-    own_seconds_per_hit = ((ids[0] >> 32) - (ids[-1] >> 32)) / max(1, hits)
     gap = (progress.lowest_id >> 32) - (ids[0] >> 32)
-    return gap > MIN_SAMPLE_HITS * progress.seconds_per_hit and gap > GAP_FACTOR * own_seconds_per_hit
+    own_seconds_per_row = ((progress.lowest_id >> 32) - (ids[-1] >> 32)) / len(ids)
+    return gap > MIN_SAMPLE_HITS * progress.seconds_per_row and gap > GAP_FACTOR * own_seconds_per_row
 
 
 def _count_by_day(videos: Sequence[tuple[int, Mapping[str, Any]]]) -> Counter[date]:

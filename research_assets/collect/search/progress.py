@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from math import inf
 from typing import Any, Literal
 
 from research_assets.clock import midnight
@@ -180,11 +181,28 @@ class SearchProgress:
 
     @property
     def seconds_per_hit(self) -> float:
-        """Usual time between two raw hits of this search, by the ids read since its last relocation; at least 1."""
+        """Usual time between two raw hits of this search, by the ids read since its last relocation; at least 1.
+
+        The ids span one interval less than there are rows. With a single row nothing is known: infinity.
+        """
         if self.density_from is None or self.lowest_id is None:
             return 1.0
         top, n_before = self.density_from
-        return max(1.0, ((top >> 32) - (self.lowest_id >> 32)) / max(1, self.offered.total() - n_before))
+        n_hits = max(1, self.offered.total() - n_before)
+        n_rows = n_hits / self._hits_per_row
+        if n_rows <= 1 and top != self.lowest_id:
+            n_rows = 2.0
+        seconds = (top >> 32) - (self.lowest_id >> 32)
+        return max(1.0, seconds / n_hits * n_rows / (n_rows - 1)) if n_rows > 1 else inf
+
+    @property
+    def seconds_per_row(self) -> float:
+        """Usual time between two rows of this search; longer than that between hits, which are not all delivered."""
+        return self.seconds_per_hit * self._hits_per_row
+
+    @property
+    def _hits_per_row(self) -> float:
+        return max(1.0, self.offered.total() / max(1, self.kept.total()))
 
     @property
     def hits_per_day(self) -> float:
