@@ -57,7 +57,9 @@ def test_paused_collection_resumes_after_midnight(make_harness: Build) -> None:
     harness = make_harness(research_cap=4)
     harness.advance()
     assert harness.requests_sent() == 4
-    assert harness.skipped == "research: 0 of 4 requests remaining; 10 units wait; available at 00:00 UTC."
+    assert harness.skipped == (
+        "research: 0 of 4 requests remaining; 7 units wait for about 7 requests; available at 00:00 UTC."
+    )
     # The UI shows the cursor without a click.
     assert str(harness.cursors["quota_window"]).endswith(f" UTC: {harness.skipped}")
     assert not harness.tick()

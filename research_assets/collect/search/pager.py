@@ -17,6 +17,7 @@ from research_assets.collect.search.page import page_facts
 from research_assets.collect.search.progress import (
     MAX_RELOCATION_REQUESTS,
     OVERLAP_HITS,
+    PUBLICATION_LAG,
     SearchProgress,
     WindowOutcome,
 )
@@ -36,7 +37,7 @@ from research_assets.tiktok.errors import (
 from research_assets.tiktok.requests import Request, video_query
 from research_assets.units.query_parts import restrict_to_part
 from research_assets.units.usernames import restrict_query
-from research_assets.units.windows import MAX_WINDOW_PAGES, requests_for_hits
+from research_assets.units.windows import MAX_WINDOW_PAGES, ONE_DAY, requests_for_hits
 
 FRESH_SEARCH_ID_AGE = timedelta(minutes=10)
 """Age up to which a rejected search id is retried, because a new one may need some seconds to become valid
@@ -106,7 +107,12 @@ class SearchPager:
             return False
         if progress.wasted_requests(self.page_size) > max(1.0, MAX_SPLIT_WASTE * pages):
             return False
-        return pages >= SPLIT_PAGES or (pages > self.available() and pages > len(rest))
+        available = self.available()
+        # If it goes on, a search completes the days that it passes, except the newest of `PUBLICATION_LAG`: a loss if
+        # these are worth more than the page that narrower windows repeat.
+        loses_days = PUBLICATION_LAG / ONE_DAY * progress.hits_per_day > self.page_size
+        day_fits = progress.hits_per_day <= available * self.page_size
+        return pages >= SPLIT_PAGES or (pages > available and loses_days and day_fits)
 
     def _request(self, cursor: int | None, search_id: str | None) -> Request:
         window = self.session.progress.window

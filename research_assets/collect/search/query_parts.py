@@ -79,7 +79,8 @@ class QueryParts:
 
     def mark_cut(self, day: date, part: str) -> None:
         """Record that a day is collected in parts of which `part` is one."""
-        self._cut[day].update(enclosing_parts(part))
+        if part:
+            self._cut[day].update(enclosing_parts(part))
 
     def history(self, part: str) -> Mapping[date, UnitStatus]:
         """Return the status of a part by day."""
