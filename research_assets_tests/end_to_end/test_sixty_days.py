@@ -154,7 +154,8 @@ def test_pages_are_requested_again_only_after_injected_faults(scenario: Scenario
 
 def test_days_are_reobserved_at_their_age(scenario: ScenarioResult) -> None:
     reobserved = scenario.deployment.rows(
-        "SELECT day FROM marts.videos WHERE study = 'garden' GROUP BY day HAVING min(n_observations) > 1 ORDER BY day"
+        "SELECT DISTINCT day FROM marts.video_observations WHERE study = 'garden' "
+        "AND observed_at >= day + INTERVAL 60 DAYS ORDER BY day"
     )
     assert reobserved == [(date(2026, 2, 5),), (date(2026, 2, 6),)]
 
