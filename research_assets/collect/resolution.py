@@ -1,4 +1,4 @@
-"""What follows an error of the API: one table for searches, lists and batches of ids.
+"""Actions that follow an error of the API: one table for searches, lists and batches of ids.
 
 Not here: the types of the errors (see tiktok/errors.py); sending and waiting (see sender.py).
 """
@@ -21,7 +21,7 @@ from research_assets.tiktok.errors import (
 
 
 class Action(Enum):
-    """What to do after an error."""
+    """The next step after an error."""
 
     RETRY = "repeat the request after a wait"
     REFRESH_TOKEN = "repeat the request with a new token"

@@ -25,14 +25,14 @@ _THROTTLED = "The API keeps rejecting requests, even at the lowest request rate:
 
 
 class Progress(Protocol):
-    """The fold of a journal: what its events so far mean."""
+    """The fold of a journal: the state that follows from its events."""
 
     def apply(self, event: Mapping[str, Any]) -> None:
         """Apply one event; kinds that do not concern the progress change nothing."""
 
 
 class Pager(Protocol):
-    """What reads one search, list or batch of ids: its next request, and the facts of an answered one.
+    """The reader of one search, list or batch of ids: its next request, and the facts of an answered one.
 
     The facts become the `page` event; the progress that the pager reads is the fold of these events.
     """
@@ -51,7 +51,7 @@ P = TypeVar("P", bound=Progress)
 
 
 class RunState:
-    """What the searches or lists of one run share: the sender, the totals, and the reason to stop.
+    """State that the searches or lists of one run share: the sender, the totals, and the reason to stop.
 
     `stop` ends the run; `backfill_stop` ends only its backfill, because the rest of the quota is reserved.
     """

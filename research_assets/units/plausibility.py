@@ -5,7 +5,7 @@ negative binomial distribution with the mean and the variance of all known days,
 mean + mean² / size; a small size means a large spread, and makes the test cautious. With few known days the spread is
 uncertain, so the size is limited by their number.
 
-Error rates: a day or an empty stretch of days is questioned by mistake with a probability of at most `ALPHA`, if the
+Error rates: a day or an empty stretch of days is questioned without cause with a probability of at most `ALPHA`, if the
 days follow the model. A day that lost all its hits is noticed from an expected `-ln(ALPHA)` = 6.9 hits on (days of
 equal volume), a day that lost nine tenths of them from about 20.
 

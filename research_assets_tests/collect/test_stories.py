@@ -150,7 +150,7 @@ comment_stories = st.builds(
 
 @dataclass
 class Teller:
-    """One story while it is told: its harness, and what its raw tables held after the run before."""
+    """One story that is being run: its harness, and what its raw tables held after the run before."""
 
     harness: CollectorHarness
     story: Story

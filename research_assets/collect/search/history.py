@@ -1,4 +1,4 @@
-"""What a run knows about the days of one query: their status, their hits, and how wide its windows may be.
+"""Knowledge of a run about the days of one query: their status, their hits, and how wide its windows may be.
 
 It learns from each finished window. Planning uses it to choose windows, and `conclude` to judge a result.
 

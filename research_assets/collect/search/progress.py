@@ -34,7 +34,7 @@ OVERLAP_HITS = 10
 """Raw hits before the place of a search with which a fresh search begins, so that known ids show the place."""
 
 MAX_RELOCATION_REQUESTS = 8
-"""Requests after which the place of a search is given up; halving 10,000 hits takes seven."""
+"""Requests after which the place of a search is abandoned; halving 10,000 hits takes seven."""
 
 MAX_RELOCATIONS = 3
 """Relocations without a new row after which a search cannot be continued."""
