@@ -33,6 +33,10 @@ from research_assets.units.windows import ONE_DAY, SearchWindow, requests_for_hi
 LOST_SEARCH_REQUESTS = 1 + JUMP_ATTEMPTS
 """Requests that show that a search id has expired and that a jump is refused."""
 
+MIN_READ_SHARE = 0.25
+"""Share of one day's quota that a search must have read before it is cut. A search that is lost earlier is not too
+large, and its parts would be lost too."""
+
 
 class QueryParts:
     """The parts of one study's search in one run. A part that is empty text stands for the whole query.
@@ -118,7 +122,8 @@ class QueryParts:
         read = max((end - reached) / ONE_DAY, 1 / 86400)
         hits = self._estimates[day, window.part] = progress.offered[day] / read
         fits = requests_for_hits(hits, self._page_size) <= day_requests - LOST_SEARCH_REQUESTS
-        if fits and not window.n_failures:
+        read_requests = requests_for_hits(progress.offered[day], self._page_size)
+        if (fits and not window.n_failures) or read_requests < MIN_READ_SHARE * day_requests:
             return ()
         if not window.part:
             self._found[day] = progress.kept[day]
