@@ -7,7 +7,7 @@ import pytest
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
-from research_assets_tests.collect.harness import QUERY, CollectorHarness, days
+from research_assets_tests.collect.harness import QUERY, START, CollectorHarness, days
 from research_assets_tests.collect.test_resume import collect_until_killed
 
 HOUR = 3600
@@ -91,3 +91,23 @@ async def test_run_killed_in_a_part_is_resumed_there(
     assert await collect_nightly(harness, 1, 3) <= 3
     assert harness.requests_sent <= 60 * 3 + 10
     assert_no_row_lost(harness, 1)
+
+
+async def test_parts_that_lack_known_videos_are_suspicious_until_another_day_confirms_them(settings: Settings) -> None:
+    harness = dense_harness(settings, withdrawn_are_hits=False)
+    _, pause = await harness.collect("videos", days(1))
+    assert pause is not None
+    harness.clock.moment = pause.retry_at
+    query = {group: list(conditions) for group, conditions in QUERY.items()}
+    hits = harness.app.ground_truth.videos(query, START, START)[START].raw
+    harness.app.world.withdrawn.update(hits[::3])
+    results = []
+    for _ in range(5):
+        finished, pause = await harness.collect("videos", days(1))
+        results += [finished[START]] if START in finished else []
+        if pause is None and results[-1].state == "complete":
+            break
+        harness.clock.moment = pause.retry_at if pause else results[-1].next_try or harness.clock.now()
+    assert [result.state for result in results] == ["suspicious", "complete"]
+    assert "an earlier search of the day found 6000" in str(results[0].reason)
+    assert "Confirmed on another day" in str(results[1].reason)

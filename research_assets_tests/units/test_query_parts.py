@@ -1,5 +1,6 @@
 """Parts of a query: each hit of the query is in exactly one part, whatever its length and region."""
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -22,7 +23,7 @@ def condition(field: str, *values: str) -> dict[str, Any]:
 TAG = condition("hashtag_name", "gardening")
 
 
-def matches(query: Query, video: dict[str, str | None]) -> bool:
+def matches(query: Mapping[str, Any], video: dict[str, str | None]) -> bool:
     """Return whether a video matches, by the rule of the API: all of `and`, one of `or`, none of `not`."""
     holds = {
         group: [one["field_name"] not in video or video[one["field_name"]] in one["field_values"] for one in conditions]
@@ -58,8 +59,8 @@ def test_hit_is_in_exactly_one_part_at_every_depth(query: Query, video: dict[str
     assert restrict_to_part(query, "") == query
     while part is not None:
         children = cut_query(query, part)
-        found = [child for child in children if matches(dict(restrict_to_part(query, child)), video)]
-        inside = matches(dict(restrict_to_part(query, part)), video)
+        found = [child for child in children if matches(restrict_to_part(query, child), video)]
+        inside = matches(restrict_to_part(query, part), video)
         assert len(found) == (inside and len(children) > 0)
         assert len(children) != 1
         assert all(enclosing_parts(child)[0] == part for child in children)

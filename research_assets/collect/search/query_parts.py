@@ -133,11 +133,14 @@ class QueryParts:
         """Return the windows of the parts that replace a planned search; none if it is sent as it is.
 
         A day that needs more requests than one day's quota cannot be read to its end where jumps are refused.
+        `expected` are the raw hits by the collected days; what other parts leave is too uncertain to cut a part.
         """
         if not (self.jumps_refused and self._can_cut and len(window.days) == 1):
             return ()
         day = window.first
-        if expected is None and not window.part:
+        if window.part:
+            expected = self._estimates.get((day, window.part), expected)
+        elif expected is None:
             others = [hits for (_, part), hits in self._estimates.items() if not part]
             expected = sum(others) / len(others) if others else None
         if expected is None or requests_for_hits(expected, self._page_size) <= day_requests:
