@@ -33,6 +33,10 @@ from research_assets.units.windows import ONE_DAY, SearchWindow, requests_for_hi
 LOST_SEARCH_REQUESTS = 1 + JUMP_ATTEMPTS
 """Requests that show that a search id has expired and that a jump is refused."""
 
+MIN_READ_SHARE = 0.25
+"""Share of one day's quota that a search must have read before it is cut. A search that is lost earlier is not too
+large, and its parts would be lost too."""
+
 
 class QueryParts:
     """The parts of one study's search in one run. A part that is empty text stands for the whole query.
@@ -119,7 +123,8 @@ class QueryParts:
         read = max((end - reached) / ONE_DAY, 1 / 86400)
         hits = self._estimates[day, window.part] = progress.offered[day] / read
         fits = requests_for_hits(hits, self._page_size) <= day_requests - LOST_SEARCH_REQUESTS
-        if fits and not window.n_failures:
+        read_requests = requests_for_hits(progress.offered[day], self._page_size)
+        if (fits and not window.n_failures) or read_requests < MIN_READ_SHARE * day_requests:
             return ()
         if not window.part:
             self._found[day] = progress.kept[day]
@@ -129,11 +134,14 @@ class QueryParts:
         """Return the windows of the parts that replace a planned search; none if it is sent as it is.
 
         A day that needs more requests than one day's quota cannot be read to its end where jumps are refused.
+        `expected` are the raw hits by the collected days; what other parts leave is too uncertain to cut a part.
         """
         if not (self.jumps_refused and self._can_cut and len(window.days) == 1):
             return ()
         day = window.first
-        if expected is None and not window.part:
+        if window.part:
+            expected = self._estimates.get((day, window.part), expected)
+        elif expected is None:
             others = [hits for (_, part), hits in self._estimates.items() if not part]
             expected = sum(others) / len(others) if others else None
         if expected is None or requests_for_hits(expected, self._page_size) <= day_requests:

@@ -282,7 +282,7 @@ class VideoSearch:
         if job.journal is None and window.part and self._parts.is_complete(window):
             return _WindowResult()
         if job.journal is None and not window.bisect_exhausted:
-            expected = self._expected_hits(window, window.days)
+            expected = history.expected_hits(window.days)
             if parts := self._parts.cut_planned(window, expected, self._day_requests(window.last)):
                 return _WindowResult(next=parts)
             narrower = history.narrow(window, self._batches.dead.keys(), self._available(window.last))
