@@ -82,8 +82,9 @@ class QueryParts:
         self.jumps_refused = bool(self._status)
 
     def mark_cut(self, day: date, part: str) -> None:
-        """Record that a day is collected in parts of which `part` is one."""
-        self._cut[day].update(enclosing_parts(part))
+        """Record that a day is collected in parts of which `part` is one; the whole query changes nothing."""
+        if part:
+            self._cut[day].update(enclosing_parts(part))
 
     def history(self, part: str) -> Mapping[date, UnitStatus]:
         """Return the status of a part by day."""
