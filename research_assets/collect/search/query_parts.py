@@ -82,7 +82,7 @@ class QueryParts:
         self.jumps_refused = bool(self._status)
 
     def mark_cut(self, day: date, part: str) -> None:
-        """Record that a day is collected in parts of which `part` is one."""
+        """Record that a day is collected in parts of which `part` is one; the whole query changes nothing."""
         if part:
             self._cut[day].update(enclosing_parts(part))
 
