@@ -141,7 +141,8 @@ class Session(Generic[P]):
     def record(self, event: str, facts: dict[str, Any], answer: bytes | None = None) -> None:
         """Append an event to the journal durably and apply it to the progress."""
         self.journal.append(event, facts, answer)
-        self._apply(event, facts)
+        self.progress.apply({"event": event, **facts})
+        self._count(event, facts)
 
     def record_failure(self, facts: dict[str, Any]) -> None:
         """Record a failed request; `facts` come from the sender."""
@@ -152,8 +153,13 @@ class Session(Generic[P]):
 
         The next request of this session is sent once the page is durable; `finish_writing` waits for the last one.
         """
-        self._page_write = asyncio.ensure_future(asyncio.to_thread(self.journal.append, "page", facts, answer))
-        self._apply("page", facts)
+
+        async def write() -> None:
+            await asyncio.to_thread(self.journal.append, "page", facts, answer)
+            self._count("page", facts)
+
+        self._page_write = asyncio.ensure_future(write())
+        self.progress.apply({"event": "page", **facts})
 
     async def send(
         self,
@@ -185,8 +191,8 @@ class Session(Generic[P]):
         if cancelled is not None:
             raise cancelled
 
-    def _apply(self, event: str, facts: Mapping[str, Any]) -> None:
-        self.progress.apply({"event": event, **facts})
+    def _count(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Report a request once its event is durable."""
         if event in ("page", "fail", "canary"):
             self.run.count(self._label, None if event == "fail" else facts.get("rows", 0))
 

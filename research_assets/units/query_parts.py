@@ -15,9 +15,10 @@ from typing import Any
 
 from research_assets.study.spec import QueryGroups
 
-_VIDEO_LENGTHS = (("SHORT",), ("LONG",), ("MID",))
-"""Groups of `video_length`, probably smallest first; the rest, at present `EXTRA_LONG`, is smaller still. Assumption:
-no distribution of lengths is published."""
+_VIDEO_LENGTHS = (("LONG",), ("MID",))
+"""Groups of `video_length`, probably smallest first; the rest, at present `SHORT` and `EXTRA_LONG`, is collected before
+them. `EXTRA_LONG` is in the rest because a part without any video needs a second look on another day. Assumption: no
+distribution of lengths is published."""
 
 _REGIONS = (
     ("US", "CA"),

@@ -49,11 +49,11 @@ async def test_day_larger_than_the_quota_is_completed_in_parts(
         "SELECT partition, count(DISTINCT unit), sum(kept), sum(requests) FROM {coverage} "
         "WHERE unit_kind = 'part' AND state = 'complete' GROUP BY 1 ORDER BY 1"
     )
-    assert parts == [(day, 4, 8000, 0.0) for day in days(number)]
+    assert parts == [(day, 3, 8000, 0.0) for day in days(number)]
     complete = harness.sql(
         "SELECT partition, kept, reason FROM {coverage} WHERE unit_kind = 'day' AND state = 'complete'"
     )
-    assert sorted(complete) == [(day, 8000, "Collected in 4 parts.") for day in days(number)]
+    assert sorted(complete) == [(day, 8000, "Collected in 3 parts.") for day in days(number)]
     assert harness.sql("SELECT sum(requests) FROM {coverage}") == [(pytest.approx(harness.requests_sent),)]
     before = harness.requests_sent
     finished, _ = await harness.collect("videos", days(number))
@@ -68,7 +68,7 @@ async def test_day_that_is_collected_in_some_parts_says_so(settings: Settings) -
         assert pause is not None
         harness.clock.moment = pause.retry_at
     reasons = harness.sql("SELECT reason FROM {coverage} WHERE unit_kind = 'day' AND state = 'partial'")
-    assert any(str(reason).startswith("Collected in 3 of 4 parts. video_length=MID: Paused") for (reason,) in reasons)
+    assert any(str(reason).startswith("Collected in 2 of 3 parts. video_length=MID: Paused") for (reason,) in reasons)
 
 
 async def test_day_that_fits_into_the_quota_is_not_cut(settings: Settings) -> None:

@@ -71,8 +71,7 @@ def test_query_is_cut_by_length_then_by_region_until_nothing_divides_it() -> Non
     query = {"and": (TAG,)}
     by_length = cut_query(query)
     assert by_length == (
-        "video_length!=SHORT,LONG,MID",
-        "video_length=SHORT",
+        "video_length!=LONG,MID",
         "video_length=LONG",
         "video_length=MID",
     )

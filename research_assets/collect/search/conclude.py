@@ -4,7 +4,7 @@
 
 - A day is complete if the search read it to its end and its hits are plausible (units/plausibility.py).
 - A search that found nothing at all proves nothing. It is repeated together with a day whose videos are known, whose
-  hits show that the API answers the query.
+  hits show that the API answers the query. An empty part of a day is confirmed by an attempt on another day.
 - Implausible days are requested a second time. If the second search agrees, an empty day is suspicious until an attempt
   on another day has confirmed it, and a day with few hits is complete if previously collected videos are found.
 - If no video was ever found for a query, nothing shows that the query works, so no day is complete. If only a username
@@ -127,7 +127,8 @@ def doubts(progress: SearchProgress, history: SearchHistory) -> dict[date, Doubt
             doubt = Doubt(f"No video{span}; {len(known)} nearby days have {mean:.0f} hits on average.", True)
             result |= dict.fromkeys(days, doubt)
         elif not progress.offered.total():
-            result |= dict.fromkeys(days, Doubt(_NOTHING_FOUND))
+            # No neighbouring day shows that a part is answered, so an empty one is asked again on another day.
+            result |= dict.fromkeys(days, Doubt(_NOTHING_FOUND, needs_other_day=bool(progress.window.part)))
         for day in days:
             if earlier := history.earlier_max(day):
                 result[day] = Doubt(f"No video; an earlier attempt found {earlier}.", earlier >= MIN_RELIABLE_HITS)
