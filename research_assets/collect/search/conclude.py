@@ -127,7 +127,7 @@ def doubts(progress: SearchProgress, history: SearchHistory) -> dict[date, Doubt
             doubt = Doubt(f"No video{span}; {len(known)} nearby days have {mean:.0f} hits on average.", True)
             result |= dict.fromkeys(days, doubt)
         elif not progress.offered.total():
-            # No neighbouring day shows that a part is answered, so an empty one is asked again on another day.
+            # No neighbouring day shows that a part is answered, so an empty one is requested again on another day.
             result |= dict.fromkeys(days, Doubt(_NOTHING_FOUND, needs_other_day=bool(progress.window.part)))
         for day in days:
             if earlier := history.earlier_max(day):
