@@ -65,9 +65,10 @@ def error_class(error: ApiError) -> type[ApiError]:
 def resolve(error: ApiError) -> ErrorResolution:
     """Return what follows an error.
 
-    A request that certainly did not leave this machine says nothing about its unit, so it stops the run.
+    A request that certainly did not leave this machine, for example without a token, says nothing about its unit, so it
+    stops the run.
     """
     resolution = RESOLUTIONS[error_class(error)]
-    if isinstance(error, Unreachable) and not error.sent:
+    if resolution.action is Action.RETRY and not error.sent:
         return ErrorResolution(resolution.action, Action.STOP, resolution.backoff)
     return resolution
