@@ -53,10 +53,10 @@ SITUATIONS = {
     "a day lost nine tenths of its hits": Situation(
         (5,), (50, 50, 50, 50), states=("partial",), rechecked=(0,), reason="Only 5 hits; 50 are usual"
     ),
-    "few hits are confirmed by known videos": Situation(
+    "few hits are confirmed by a canary check": Situation(
         (5,), (50, 50, 50, 50), is_recheck=True, canary="found", states=("complete",), reason="Only 5 hits"
     ),
-    "few hits without known videos": Situation(
+    "few hits without a canary that is found": Situation(
         (5,), (50, 50, 50, 50), is_recheck=True, canary="none", states=("suspicious",), stops=True, reason="Only 5 hits"
     ),
     "a search of a sparse study finds nothing": Situation(
