@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.tiktok.requests import MAX_COUNT, MAX_WINDOW_DAYS
@@ -28,21 +28,13 @@ Basis = Literal[
     "first collection",
     "no data yet",
 ]
-"""Basis of an estimate.
+"""Basis of an estimate, the most certain first.
 
 Counts that the API reported; hits of days nearby; pages that such lists had; entities that cost one request each; for
 lists that a newer count may reopen, the requests of their first collection; without any data one request, or
 `DEFAULT_PAGES`."""
 
-BASIS_BY_CERTAINTY: tuple[Basis, ...] = (
-    "nothing to request",
-    "one request each",
-    "known counts",
-    "observed density",
-    "observed pages",
-    "first collection",
-    "no data yet",
-)
+BASIS_BY_CERTAINTY: tuple[Basis, ...] = get_args(Basis)
 """Each basis, the most certain first."""
 
 MAX_FOLLOW_ROWS = 5_000

@@ -67,10 +67,10 @@ def page_facts(page: ResponsePage, progress: SearchProgress, now: datetime, page
         after = search_id = None
     place = _place(ids, has_more=has_more, after=after or 0, progress=progress) if relocation else _Place()
     new = [(identifier, row) for identifier, row in videos if not relocation or identifier < (progress.lowest_id or 0)]
-    days = _count_by_day(new)
+    all_days = _count_by_day(videos)
+    days = _count_by_day(new) if relocation else all_days
     first, last = progress.window.first, progress.window.last
-    outside = _count_by_day(videos)
-    n_outside = sum(n for day, n in outside.items() if not first <= day <= (progress.window.search_last or last))
+    n_outside = sum(n for day, n in all_days.items() if not first <= day <= (progress.window.search_last or last))
     offered = min(advance, max(page_size, page.offered))
     return {
         "unit": str(progress.window),

@@ -5,7 +5,7 @@ Collecting and resuming apply the same events, so there is no second record of p
 A search that breaks is continued. Its cursor counts raw hits, and ids fall as it grows, so a fresh search that begins
 a little before the cursor shows by the ids it returns whether it is at the place, above or below it (`Relocation`).
 
-Not here: reading pages (see pager.py); the facts of a page (see page.py); the state of a day (see evaluation.py).
+Not here: reading pages (see pager.py); the facts of a page (see page.py); the state of a day (see conclude.py).
 """
 
 from collections import Counter, deque
@@ -63,8 +63,8 @@ class SearchProgress:
     `recent_pages` are the newest pages: the id above each, and its raw hits. `density_from` is the id and the number of
     raw hits from which `seconds_per_hit` counts. `doubt` is the reason why the newest page does not belong to this
     search. While `relocation` is set, fresh searches look for the place at which this search stopped; `jumps_refused`
-    is true if the API does not allow that.
-    `rejected` are the elements and values that cannot be used, by day and reason.
+    is true if the API does not allow that. `rejected` are the elements and values that cannot be used, by day and
+    reason.
     """
 
     window: SearchWindow

@@ -89,6 +89,10 @@ class VideoSearch:
         self._task, self._context, self._day_status = task, context, day_status
         self._study: StudySpec = task.study
         self._run = RunState(task.study.name, "videos", POOL, context, budget=task.budget)
+
+        def same_query(attempt: Attempt) -> bool:
+            return has_same_query(settings.captures, task, str(attempt.capture))
+
         self._batches = UsernameBatches(
             task.study.query,
             records,
@@ -96,7 +100,7 @@ class VideoSearch:
             batch_size=settings.username_batch,
             recollect=task.recollect,
             retry_now=task.retry_now,
-            has_same_query=lambda attempt: has_same_query(settings.captures, task, str(attempt.capture)),
+            has_same_query=same_query,
         )
         self._parts = QueryParts(
             task.study.query,
@@ -104,7 +108,7 @@ class VideoSearch:
             context.clock.now(),
             page_size=settings.page_size,
             recollect=task.recollect,
-            has_same_query=lambda attempt: has_same_query(settings.captures, task, str(attempt.capture)),
+            has_same_query=same_query,
         )
         self._bisect = AccountBisect(self._batches.names, self._batches.answered_windows())
         self._histories: dict[tuple[Usernames, str], SearchHistory] = {}
@@ -248,9 +252,8 @@ class VideoSearch:
         """Return the requests that a search probably still needs; None if no density is known."""
         rest = [day for day in progress.window.days if day <= progress.reached_day]
         hits = self._expected_hits(progress.window, rest)
-        if progress.recent_pages:
-            # The search itself knows better how dense its rest is.
-            hits = progress.hits_per_day * len(rest) if hits is None else max(hits, 0.0)
+        if hits is None and progress.recent_pages:
+            hits = progress.hits_per_day * len(rest)
         return None if hits is None else requests_for_hits(hits, self._context.settings.page_size)
 
     def _may_open(self, job: _WindowJob) -> bool:
