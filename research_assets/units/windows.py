@@ -19,6 +19,12 @@ MAX_WINDOW_PAGES = 64
 
 The partial pages cost less than 1 % of the requests."""
 
+MIN_WINDOW_PAGES = 3 * MAX_WINDOW_PAGES // 4
+"""Smallest size in pages at which windows end so that as many run concurrently as may; smaller ones cost requests."""
+
+SPLIT_PAGES = 3 * MAX_WINDOW_PAGES // 2
+"""Estimated pages of the rest of a window from which it is split into concurrent ones, as soon as a page shows it."""
+
 ONE_DAY = timedelta(days=1)
 
 
@@ -70,6 +76,17 @@ class SearchWindow:
 def requests_for_hits(hits: float, page_size: int = MAX_COUNT) -> int:
     """Return the requests of a search with `hits` raw hits; a search without hits costs one."""
     return max(1, math.ceil(hits / page_size - 1e-9))
+
+
+def even_window_pages(pages: float, pages_per_day: float, concurrency: int) -> int:
+    """Return the size in pages at which windows end if `pages` are left and `concurrency` searches run at a time.
+
+    The windows fill whole rounds of concurrent searches. One or two windows more would run alone in the end, as long as
+    a whole round; because windows hold whole days, the size allows for a further day.
+    """
+    rounds = max(1, math.ceil(pages / (MAX_WINDOW_PAGES * concurrency)))
+    even = max(MIN_WINDOW_PAGES, math.ceil(pages / (rounds * concurrency)))
+    return min(SPLIT_PAGES, even + math.floor(pages_per_day))
 
 
 def plan_windows(

@@ -138,6 +138,29 @@ def test_split_window_does_not_change_the_window_width() -> None:
     assert history.max_window_days == 31
 
 
+def test_windows_are_no_more_than_searches_that_run_at_a_time() -> None:
+    """One window more would run alone in the end, and take as long as all others together."""
+    history = SearchHistory({}, configured_max_days=31, page_size=100, concurrency=16)
+    history.hits_per_day = {START - timedelta(days=1): 1000.0}
+    windows = history.windows([START + timedelta(days=i) for i in range(100)], set(), 10_000)
+    assert len(windows) <= 16
+    assert sum(len(window.days) for window in windows) == 100
+
+
+def test_split_window_shows_the_density_of_the_others_before_any_day_is_complete() -> None:
+    history = SearchHistory({}, configured_max_days=31, page_size=100, concurrency=16)
+    first, second = history.windows([START + timedelta(days=i) for i in range(62)], set(), 10_000)
+    assert history.expected_hits(second.days) is None
+    highest_id = int((first.search_end - timedelta(minutes=1)).timestamp()) << 32
+    progress = SearchProgress(first, pages=1, highest_id=highest_id, lowest_id=highest_id - (8640 << 32))
+    progress.recent_pages.append((highest_id, 100))
+    history.record_outcome(progress, "wide")
+    assert history.expected_hits(second.days) == pytest.approx(31 * 1000, rel=0.02)
+    narrower = history.narrow(second, set(), 10_000)
+    assert narrower is not None
+    assert len(narrower) > 3
+
+
 async def test_months_that_fail_as_one_window_are_collected_in_narrower_windows(settings: Settings) -> None:
     first = date(2025, 6, 1)
     harness = CollectorHarness(settings, volume_config(3))

@@ -1,5 +1,6 @@
 """Windows of a search: they cover the requested days, and no other plan needs fewer requests."""
 
+import math
 from datetime import date, timedelta
 from functools import cache
 
@@ -8,9 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from research_assets.units.windows import (
+    MAX_WINDOW_PAGES,
+    MIN_WINDOW_PAGES,
+    SPLIT_PAGES,
     SearchWindow,
     apportion,
     estimate_hits_per_day,
+    even_window_pages,
     plan_windows,
     requests_for_hits,
     split_window,
@@ -81,6 +86,16 @@ def test_dense_days_are_in_several_windows_that_cost_under_one_percent_more() ->
     windows = plan_windows(list(hits_per_day), hits_per_day)
     assert len(windows) >= 10
     assert total_requests(windows, hits_per_day) <= 950 * 1.01
+
+
+@given(pages=st.floats(1, 100_000), per_day=st.floats(0, 60), concurrency=st.integers(1, 32))
+def test_windows_fill_whole_rounds_of_concurrent_searches(pages: float, per_day: float, concurrency: int) -> None:
+    size = even_window_pages(pages, per_day, concurrency)
+    assert MIN_WINDOW_PAGES <= size <= SPLIT_PAGES
+    rounds = math.ceil(pages / (MAX_WINDOW_PAGES * concurrency))
+    # A window that ends with a whole day may be shorter than its size by a day.
+    if size < SPLIT_PAGES:
+        assert pages / (size - math.floor(per_day)) <= rounds * concurrency + 1e-6
 
 
 def test_dense_missing_days_have_a_window_each() -> None:

@@ -10,15 +10,16 @@ from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 
 from research_assets.collect.search.bisect import QUARANTINE_FAILURES
-from research_assets.collect.search.pager import SPLIT_PAGES
 from research_assets.collect.search.progress import SearchProgress, WindowOutcome
 from research_assets.tiktok.requests import MAX_WINDOW_DAYS
 from research_assets.units.coverage import UnitStatus
 from research_assets.units.windows import (
     MAX_WINDOW_PAGES,
     ONE_DAY,
+    SPLIT_PAGES,
     SearchWindow,
     estimate_hits_per_day,
+    even_window_pages,
     expected_hits,
     plan_windows,
     requests_for_hits,
@@ -51,18 +52,21 @@ class SearchHistory:
     `max_window_days` the current limit on the width of a window. `query_found` is true for a part of a query that has
     found videos, so that an empty part is no query that never found one. `others_found` returns whether other batches
     of the query have found a video. `empty_query_checked` is true once a second search has found nothing either for a
-    query that never found a video.
+    query that never found a video. `concurrency` is the number of searches of this query that run at a time.
     """
 
     status: Mapping[date, UnitStatus]
     configured_max_days: int
     page_size: int
+    concurrency: int = 1
     query_found: bool = False
     hits_per_day: dict[date, float] = field(init=False)
     max_window_days: int = field(init=False)
     others_found: Callable[[], bool] = lambda: False
     empty_query_checked: bool = False
     _consecutive_failures: int = 0
+    _missing: set[date] = field(default_factory=set)
+    _shown_density: float | None = None
 
     def __post_init__(self) -> None:
         """Set raw hits and window width from earlier runs."""
@@ -96,14 +100,20 @@ class SearchHistory:
         """Store the raw hits of the complete days of a window."""
         for day in progress.complete_days():
             self.hits_per_day[day] = float(progress.offered[day])
+            self._missing.discard(day)
 
     def record_outcome(self, progress: SearchProgress, outcome: WindowOutcome) -> None:
-        """Store the raw hits of a finished window and adapt the window width: narrower after failures, then wider."""
+        """Store the raw hits of a finished window and adapt the window width: narrower after failures, then wider.
+
+        The pages of a window that is split show a density before any day is complete.
+        """
         self.record_density(progress)
         if outcome == "failed" and not progress.window.n_failures:
             self._consecutive_failures += 1
             if self._consecutive_failures >= FAILURES_BEFORE_NARROWING:
                 self.max_window_days = max(1, min(self.max_window_days, len(progress.window.days)) // 2)
+        elif outcome == "wide":
+            self._shown_density = progress.hits_per_day
         elif outcome == "done":
             self._consecutive_failures = 0
             self.max_window_days = min(
@@ -111,9 +121,15 @@ class SearchHistory:
             )
 
     def expected_hits(self, days: Sequence[date]) -> float | None:
-        """Return the raw hits expected for some days together; None if no day is known."""
-        expected = estimate_hits_per_day(self.hits_per_day, days)
+        """Return the raw hits expected for some days together; None if no density is known."""
+        expected = self._estimate(days)
         return expected_hits(days, expected) if expected else None
+
+    def _estimate(self, days: Sequence[date]) -> dict[date, float]:
+        """Return the raw hits expected for each day; empty if neither a complete day nor a split window shows any."""
+        if self.hits_per_day or self._shown_density is None:
+            return estimate_hits_per_day(self.hits_per_day, days)
+        return dict.fromkeys(days, self._shown_density)
 
     def windows(self, days: Sequence[date], running: Set[date], available: int) -> list[SearchWindow]:
         """Plan windows over the days, newest first. A quarantined day gets its own window, and no window spans it.
@@ -122,7 +138,8 @@ class SearchHistory:
         `available` are the requests that the run may send.
         """
         span = [days[0] + ONE_DAY * i for i in range((days[-1] - days[0]).days + 1)]
-        expected = estimate_hits_per_day(self.hits_per_day, span)
+        expected = self._estimate(span)
+        self._missing.update(days)
         dead = self.dead_days
         groups = split_at_dead_days(days, dead if expected else dead | running)
         plan: list[SearchWindow] = []
@@ -140,7 +157,7 @@ class SearchHistory:
         if len(window.days) > self.max_window_days:
             halves = split_window(window, self.hits_per_day, self.page_size)
             return tuple(replace(half, n_failures=window.n_failures) for half in halves)
-        expected = estimate_hits_per_day(self.hits_per_day, window.days)
+        expected = self._estimate(window.days)
         if requests_for_hits(expected_hits(window.days, expected), self.page_size) >= SPLIT_PAGES:
             narrower = self._plan(window.days, expected, available)
             if len(narrower) > 1:
@@ -207,6 +224,12 @@ class SearchHistory:
         """Return windows over some days, newest first; the first ones end before the requests are used up."""
         head: list[SearchWindow] = []
         rest = sorted(days)
+        pages_per_day = expected_hits(rest, expected) / len(rest) / self.page_size
+        missing_pages = pages_per_day * len(self._missing.union(rest))
+        max_pages = MAX_WINDOW_PAGES
+        if missing_pages <= available:
+            # The run collects everything that is missing: it takes as long as its last search.
+            max_pages = even_window_pages(missing_pages, pages_per_day, self.concurrency)
 
         def pages(part: Sequence[date]) -> int:
             spanned = SearchWindow(part[0], part[-1]).days
@@ -217,8 +240,7 @@ class SearchHistory:
             fitting = [
                 n
                 for n in range(1, len(rest) + 1)
-                if (rest[-1] - rest[-n]).days < self.max_window_days
-                and pages(rest[-n:]) <= min(available, MAX_WINDOW_PAGES)
+                if (rest[-1] - rest[-n]).days < self.max_window_days and pages(rest[-n:]) <= min(available, max_pages)
             ]
             if not fitting:
                 break
@@ -227,4 +249,7 @@ class SearchHistory:
             rest = rest[: -fitting[-1]]
         if not rest:
             return head
-        return [*head, *plan_windows(rest, expected, max_days=self.max_window_days, page_size=self.page_size)]
+        return [
+            *head,
+            *plan_windows(rest, expected, max_days=self.max_window_days, page_size=self.page_size, max_pages=max_pages),
+        ]

@@ -37,14 +37,11 @@ from research_assets.tiktok.errors import (
 from research_assets.tiktok.requests import Request, video_query
 from research_assets.units.query_parts import restrict_to_part
 from research_assets.units.usernames import restrict_query
-from research_assets.units.windows import MAX_WINDOW_PAGES, ONE_DAY, requests_for_hits
+from research_assets.units.windows import ONE_DAY, SPLIT_PAGES, requests_for_hits
 
 FRESH_SEARCH_ID_AGE = timedelta(minutes=10)
 """Age up to which a rejected search id is retried, because a new one may need some seconds to become valid
 (reference §7 #5)."""
-
-SPLIT_PAGES = 3 * MAX_WINDOW_PAGES // 2
-"""Estimated pages of the rest of a window from which it is split into concurrent ones, as soon as a page shows it."""
 
 MAX_SPLIT_WASTE = 0.05
 """Largest share of the rest of a window that a split may request a second time."""

@@ -187,6 +187,7 @@ class VideoSearch:
                 status,
                 settings.window_days,
                 settings.page_size,
+                concurrency=max(1, settings.concurrency // self._batches.n_batches),
                 # A query is only cut after it found more videos than one day's quota can read.
                 query_found=bool(window.part),
                 others_found=self._found_anything if window.usernames else lambda: False,

@@ -83,6 +83,11 @@ class UsernameBatches:
                 if record.attempt.state == "complete":
                     self._complete[day] = {tuple(n for n in self.names if n not in missing[day]): record.attempt}
 
+    @property
+    def n_batches(self) -> int:
+        """The number of batches of a day; 1 if the query does not restrict the usernames."""
+        return max(1, len(self._batches))
+
     def _last_complete_attempt(self, day: date) -> Attempt | None:
         """Return the newest attempt that completed a day."""
         record = self._days.get(day)
