@@ -36,7 +36,7 @@ test-unit: setup ## Run the tests that need no dbt, no process and no browser (u
 	@$(PYTEST) -n 2 --lane=unit $(ARGS)
 
 test-long: setup ## Run all tests with large property-test profiles and all seeds
-	@$(PYTEST) -n $(WORKERS) --long $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --long --timeout 14400 $(ARGS)
 
 coverage: setup ## Measure which lines the unit tests run
 	@$(PYTEST) -n 2 -q --lane=unit --cov --cov-report=term:skip-covered $(ARGS)

@@ -5,6 +5,7 @@ passes. Not here: the rules (see rules.py).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import duckdb
 from research_assets.checks.rules import CheckRule
 from research_assets.fields import COVERAGE, ENTITIES, REJECTED, column_definitions, table_columns
 from research_assets.storage.raw_sql import sql_literal
+from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.units.coverage import CURRENT_ATTEMPT_ORDER
 
 MAX_INLINE_CHARACTERS = 980
@@ -44,8 +46,7 @@ def run_rules(
         for rule in rules:
             yield rule, dg.AssetCheckResult(passed=True, description="No data collected yet.")
         return
-    with duckdb.connect() as connection:
-        connection.execute("set TimeZone = 'UTC'")
+    with closing(connect_shared()) as connection:
         _create_views(connection, raw, study, entity)
         for rule in rules:
             yield rule, _run_rule(connection, raw, study, entity, rule)

@@ -10,20 +10,17 @@ from typing import Any, Self
 import duckdb
 
 from research_assets.storage.raw_sql import sql_literal
+from research_assets.storage.shared_duckdb import connect_shared
 
 _MAX_ATTEMPTS = 3
 
 
 class RawTables:
-    """The raw tables of a folder over one DuckDB connection, for callers with many queries; not thread-safe.
-
-    Opening a connection costs more time than a query.
-    """
+    """The raw tables of a folder over one DuckDB connection; not thread-safe."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._connection = duckdb.connect()
-        self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection = connect_shared()
 
     def __enter__(self) -> Self:
         return self

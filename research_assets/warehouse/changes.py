@@ -10,6 +10,7 @@ Not here: calls of dbt (see dbt_runner.py) and the build itself (see build.py).
 
 import os
 from collections.abc import Mapping, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from research_assets.settings import Settings
 from research_assets.storage import files
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.raw_writer import PLACEHOLDER_STUDY
+from research_assets.storage.shared_duckdb import connect_shared
 
 FileStamps = Mapping[str, Mapping[str, str]]
 """Files of one raw table: `study=…/day=…` to file name to a stamp that changes with the file."""
@@ -242,7 +244,7 @@ def _read_coverage_partitions(raw: Path, coverage: Sequence[str]) -> dict[str, l
     """Return the study, entity and partition of the rows of each of some files of `coverage`."""
     partitions: dict[str, list[tuple[str, str, str]]] = {path: [] for path in coverage}
     if coverage:
-        with duckdb.connect() as db:
+        with closing(connect_shared()) as db:
             rows = db.execute(
                 f"SELECT DISTINCT filename, study, entity, partition::VARCHAR FROM {_read_parquet(raw, coverage)} "
                 "WHERE partition IS NOT NULL ORDER BY ALL"

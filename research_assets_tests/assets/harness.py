@@ -25,6 +25,20 @@ STUDY = StudySpec(
 NO_COMMENTS = replace(STUDY, comments=CommentRule("none"))
 
 
+def sandbox_settings(sandbox: RunningSandbox, root: Path) -> Settings:
+    """Return settings with a data folder and the address of a sandbox."""
+    return Settings.from_env(
+        {
+            VARIABLES["root"].name: str(root),
+            VARIABLES["api_url"].name: sandbox.url,
+            VARIABLES["client_key"].name: sandbox.app.config.client_key,
+            VARIABLES["client_secret"].name: sandbox.app.config.client_secret,
+            VARIABLES["rate_limit"].name: "10000",
+            VARIABLES["research_cap"].name: str(sandbox.app.config.research_cap),
+        }
+    )
+
+
 @dataclass
 class AssetHarness:
     """Runs assets of a study against a sandbox. Each run loads the definitions again; all runs use one instance."""
@@ -37,16 +51,7 @@ class AssetHarness:
     @property
     def settings(self) -> Settings:
         """Settings with the data folder and the sandbox's address."""
-        return Settings.from_env(
-            {
-                VARIABLES["root"].name: str(self.root),
-                VARIABLES["api_url"].name: self.sandbox.url,
-                VARIABLES["client_key"].name: self.sandbox.app.config.client_key,
-                VARIABLES["client_secret"].name: self.sandbox.app.config.client_secret,
-                VARIABLES["rate_limit"].name: "10000",
-                VARIABLES["research_cap"].name: str(self.sandbox.app.config.research_cap),
-            }
-        )
+        return sandbox_settings(self.sandbox, self.root)
 
     def run(
         self,

@@ -4,12 +4,12 @@ Not here: the harness whose sandbox is a real server (see process_harness.py).
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import httpx
 import orjson
 
@@ -20,6 +20,7 @@ from research_assets.quota.ledger import Ledger
 from research_assets.sandbox.app import Sandbox, create_app
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings, prepare_root
+from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.client import Client
 from research_assets_tests.conftest import FakeClock
@@ -90,8 +91,7 @@ class CollectorHarness:
 
     def sql(self, query: str) -> list[tuple[Any, ...]]:
         """Query the raw tables; `{videos}` stands for the table of that name."""
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
+        with closing(connect_shared()) as connection:
             return connection.execute(query.format_map(_Tables(self.settings.raw))).fetchall()
 
     def ids(self) -> list[int]:

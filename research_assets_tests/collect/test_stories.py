@@ -10,12 +10,12 @@ import shutil
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import orjson
 import pytest
 from hypothesis import HealthCheck, Phase, given
@@ -26,6 +26,7 @@ from research_assets.sandbox.config import PROFILES, SandboxConfig
 from research_assets.sandbox.query import parse
 from research_assets.settings import VARIABLES, Settings
 from research_assets.storage.captures import list_open_journals, read_events
+from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.study.spec import CommentRule, StudySpec
 from research_assets.tiktok.requests import MAX_COUNT
 from research_assets.units.coverage import USERNAME_SEPARATOR
@@ -327,8 +328,7 @@ class Teller:
             return []
         self.seen.update(path for path in paths if not path.stem.endswith("-open"))
         files = ", ".join(f"'{path}'" for path in paths)
-        with duckdb.connect() as db:
-            db.execute("SET TimeZone = 'UTC'")
+        with closing(connect_shared()) as db:
             source = f"read_parquet([{files}], hive_partitioning = true, hive_types = {{'day': DATE}})"
             return db.execute(f"SELECT {columns} FROM {source}").fetchall()
 

@@ -15,7 +15,7 @@ from research_assets.sandbox.server import RunningSandbox
 from research_assets.sensors import CheckKeys, build_automation
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
-from research_assets_tests.assets.harness import AssetHarness
+from research_assets_tests.assets.harness import sandbox_settings
 
 MARTS = dg.AssetKey(["marts", "coverage"])
 
@@ -35,7 +35,7 @@ class SensorHarness:
 
     @property
     def settings(self) -> Settings:
-        return AssetHarness(self.sandbox, self.root).settings
+        return sandbox_settings(self.sandbox, self.root)
 
     def definitions(self) -> dg.Definitions:
         """Return new definitions each time, as after a restart."""

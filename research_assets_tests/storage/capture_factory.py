@@ -1,14 +1,15 @@
 """Captures built from given pages, for the tests of the raw tables."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import orjson
 
 from research_assets.storage.captures import Journal
+from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.tiktok.endpoints import BY_ENTITY
 
 NOON = datetime(2026, 2, 3, 12, tzinfo=UTC)
@@ -65,8 +66,7 @@ def make_capture(
 
 def read_rows(root: Path, table: str = "*") -> list[dict[str, Any]]:
     """Return all rows of a raw table as dicts, in no particular order; times and days as text."""
-    with duckdb.connect() as db:
-        db.execute("SET TimeZone = 'UTC'")
+    with closing(connect_shared()) as db:
         glob = f"{root}/raw/{table}/**/*.parquet"
         source = f"read_parquet('{glob}', hive_partitioning = true, union_by_name = true)"
         described = db.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()

@@ -3,15 +3,16 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import duckdb
 
 from research_assets import fields
 from research_assets.settings import Settings
+from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.warehouse import changes
 
 DAY1, DAY2 = date(2026, 2, 1), date(2026, 2, 2)
@@ -60,9 +61,8 @@ def write(raw: Path, table: str, study: str, day: date, capture: str, rows: Sequ
     folder.mkdir(parents=True, exist_ok=True)
     columns = fields.raw_tables()[table]
     names_of_table = {column.name for column in columns}
-    with duckdb.connect() as connection:
-        connection.execute("set TimeZone = 'UTC'")
-        connection.execute(f"create table rows ({fields.column_definitions(columns)})")
+    with closing(connect_shared()) as connection:
+        connection.execute(f"create temp table rows ({fields.column_definitions(columns)})")
         for row in rows:
             values = dict(row) | ({"capture": capture} if "capture" in names_of_table else {})
             names = ", ".join(f'"{name}"' for name in values)
