@@ -8,15 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
-from functools import cache
 from typing import Any
 from unittest.mock import patch
 
 import duckdb
 import httpx
 
-from research_assets.sandbox.config import SandboxConfig
-from research_assets.sandbox.world.accounts import Accounts
+from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.study.spec import StudySpec
 from research_assets_tests.collect.harness import CollectorHarness
 
@@ -83,27 +81,15 @@ async def at_once(work: Callable[..., Any], *arguments: Any) -> Any:
     return work(*arguments)
 
 
-@cache
-def _accounts(seed: int, private: float, refused: float, gone: float) -> Accounts:
-    return Accounts(
-        SandboxConfig(seed=seed, account_private=private, account_refused=refused, account_gone_per_year=gone)
-    )
-
-
 @contextmanager
 def cheap_worlds() -> Iterator[None]:
-    """Share what many small worlds and data folders have in common, without a change in what they do.
+    """Share one DuckDB between the writers of many small captures, without a change in what they do.
 
-    The accounts of a world are generated once per seed, and the connections to DuckDB, which are all in memory, belong
-    to one instance: opening an instance costs more time than a small capture.
+    Opening an instance costs more time than a small capture.
     """
+    connect_shared().close()  # Opened before the patch, because it outlives the block.
     shared = duckdb.connect(config={"threads": 1, "preserve_insertion_order": False})
-
-    def accounts(config: SandboxConfig) -> Accounts:
-        return _accounts(config.seed, config.account_private, config.account_refused, config.account_gone_per_year)
-
     with (
-        patch("research_assets.sandbox.world.world.Accounts", accounts),
         patch("duckdb.connect", lambda **_: shared.cursor()),
         patch("asyncio.to_thread", at_once),
     ):

@@ -66,11 +66,12 @@ _PANEL_ACCOUNTS = (
 
 
 class Accounts:
-    """All accounts of a world, by index and by username."""
+    """All accounts of a world, by index and by username; they never change."""
 
-    def __init__(self, config: SandboxConfig) -> None:
-        self._config = config
-        self._seed = hash_parts(config.seed, 1)
+    def __init__(self, seed: int, private: float, refused: float, gone_per_year: float) -> None:
+        """`private` and `refused` are shares of the accounts; `gone_per_year` is the yearly rate of leaving."""
+        self._private, self._refused, self._gone_per_year = private, refused, gone_per_year
+        self._seed = hash_parts(seed, 1)
         self._regions = list(vocabulary.REGIONS), list(accumulate(weight for weight, _ in vocabulary.REGIONS.values()))
         self._topics = list(vocabulary.TOPICS), list(accumulate(topic.weight for topic in vocabulary.TOPICS.values()))
         self.creators = [*_PANEL_ACCOUNTS, *(self._make(index) for index in range(len(_PANEL_ACCOUNTS), CREATORS))]
@@ -108,10 +109,9 @@ class Accounts:
         region = self._regions[0][bisect(self._regions[1], rng.random() * self._regions[1][-1])]
         topic = self._topics[0][bisect(self._topics[1], rng.random() * self._topics[1][-1])]
         creator = index < CREATORS
-        config = self._config
         draw = rng.random()
-        state = "private" if draw < config.account_private else "open"
-        if config.account_private <= draw < config.account_private + config.account_refused:
+        state = "private" if draw < self._private else "open"
+        if self._private <= draw < self._private + self._refused:
             state = "refused"
         popularity = rng.paretovariate(0.75) if creator else 0.0
         return Account(
@@ -125,9 +125,19 @@ class Accounts:
             joined=1_546_300_800 + int(rng.random() * 170_000_000),
             state=state,
             # No account leaves before HORIZON. Otherwise days that studies often request would have few videos.
-            gone_at=HORIZON + time_to_event(config.account_gone_per_year, uniform(seed, 2)),
+            gone_at=HORIZON + time_to_event(self._gone_per_year, uniform(seed, 2)),
             likes_public=rng.random() < 0.04,
             following_public=rng.random() < 0.6,
             pins=text.pick(rng, (0, 0, 1, 2, 3)) if creator else 0,
             is_verified=popularity > 200,
         )
+
+
+@lru_cache(maxsize=8)
+def _accounts(seed: int, private: float, refused: float, gone_per_year: float) -> Accounts:
+    return Accounts(seed, private, refused, gone_per_year)
+
+
+def accounts_of(config: SandboxConfig) -> Accounts:
+    """Return the accounts of a world; worlds that differ in other settings share them."""
+    return _accounts(config.seed, config.account_private, config.account_refused, config.account_gone_per_year)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from research_assets.sandbox.clock import SandboxClock
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.query import Query
-from research_assets.sandbox.world.accounts import Account, Accounts
+from research_assets.sandbox.world.accounts import Account, accounts_of
 from research_assets.sandbox.world.fixed_volume import EFFECTIVE, FixedVolumeVideos
 from research_assets.sandbox.world.ids import DAY, IdLayout
 from research_assets.sandbox.world.randomness import hash_parts, uniform
@@ -23,7 +23,7 @@ class World:
     def __init__(self, config: SandboxConfig, clock: SandboxClock) -> None:
         self.config = config
         self.clock = clock
-        self.accounts = Accounts(config)
+        self.accounts = accounts_of(config)
         self.fixed_volume = FixedVolumeVideos(config, self.accounts) if config.fixed_volume is not None else None
         self.social = SocialVideos(config, self.accounts)
         self._renderer = VideoRenderer(config)
