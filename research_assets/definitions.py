@@ -17,7 +17,7 @@ from research_assets.fields import ENTITIES
 from research_assets.planning.inputs import study_entities
 from research_assets.resources import CollectorResource, build_resources, write_bookkeeping_tables
 from research_assets.sensors import CheckKeys, build_automation
-from research_assets.settings import DEFS_DIR, IN_CHECKOUT, PROJECT_DIR, Settings
+from research_assets.settings import DEFS_DIR, IN_CHECKOUT, PROJECT_DIR, Settings, keep_new_files_private
 from research_assets.study.loader import find_studies
 
 
@@ -77,4 +77,6 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
 @dg.definitions
 def definitions() -> dg.Definitions:
     """Return the code location with the settings of the environment."""
+    # Dagster loads it in each of its processes that write data, whatever started them.
+    keep_new_files_private()
     return build_definitions(Settings.from_env())

@@ -4,12 +4,14 @@ Not here: the client, the ledger and the collector themselves (see tiktok/, quot
 Dagster.
 """
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import duckdb
 from dagster_duckdb import DuckDBResource
 
 from research_assets.clock import Clock, ServerClock, SystemClock
@@ -18,6 +20,7 @@ from research_assets.quota.ledger import Ledger, read_used_by_run
 from research_assets.quota.server_time import server_clock, server_clock_or_local
 from research_assets.settings import VARIABLES, Settings, SettingsError, prepare_root
 from research_assets.study.spec import StudySpec
+from research_assets.warehouse.reader import connect_read_only
 
 if TYPE_CHECKING:
     import httpx
@@ -138,9 +141,19 @@ def budget_run_id(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     return run.run_id
 
 
-def warehouse_resource(settings: Settings) -> DuckDBResource:
-    """Return the published warehouse, read-only: only the dbt build writes it."""
-    return DuckDBResource(database=str(settings.warehouse), connection_config={"access_mode": "READ_ONLY"})
+class PublishedWarehouse(DuckDBResource):
+    """The published warehouse, read-only: only the dbt build writes it."""
+
+    @contextmanager
+    def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the warehouse as `connect_read_only` does. Raises WarehouseReadError if it cannot be opened."""
+        with connect_read_only(Path(self.database)) as connection:
+            yield connection
+
+
+def warehouse_resource(settings: Settings) -> PublishedWarehouse:
+    """Return the published warehouse of these settings."""
+    return PublishedWarehouse(database=str(settings.warehouse))
 
 
 def build_resources(settings: Settings, collector: CollectorResource | None = None) -> dict[str, object]:

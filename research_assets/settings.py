@@ -5,6 +5,7 @@ environment or defines paths in the data folder.
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -298,24 +299,29 @@ def child_environment(settings: Settings) -> dict[str, str]:
     return dict(os.environ) | texts | {"DAGSTER_HOME": str(settings.dagster_home)}
 
 
+def keep_new_files_private() -> None:
+    """Make all files that this process and its children create readable by their owner alone, whatever the umask.
+
+    Libraries create files as well: DuckDB, SQLite, dbt and Dagster in the data folder.
+    """
+    os.umask(0o077)
+
+
 def prepare_root(settings: Settings) -> None:
-    """Create the data root and its folders, readable by their owner alone.
+    """Create the data root and its folders, readable by their owner alone, like all that this process creates later.
 
     Raises SettingsError if it cannot be written to, or if it already contains data from another API, because simulated
     and real rows must not mix.
     """
+    keep_new_files_private()
     try:
         for folder in (settings.root, settings.captures, settings.raw, settings.state, settings.dagster_home):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # An existing folder may have other permissions, and the umask may allow access by others.
         settings.root.chmod(0o700)
-        probe = settings.state / f".writable.{os.getpid()}"
-        probe.write_text("")
-        probe.unlink()
-        mark = settings.state / "origin"
-        if not mark.exists():
-            mark.write_text(settings.origin)
-        existing = mark.read_text().strip()
+        with tempfile.TemporaryFile(dir=settings.state):
+            pass
+        existing = _read_or_write_origin(settings.state / "origin", settings.origin)
     except OSError as error:
         raise SettingsError(
             f"The data folder {settings.root} cannot be written to: {error.strerror}. Nothing was changed. "
@@ -327,3 +333,21 @@ def prepare_root(settings: Settings) -> None:
             f"{settings.origin}. Simulated and real rows must not mix, so nothing was changed. "
             f"Set {VARIABLES['root'].name} to another folder."
         )
+
+
+def _read_or_write_origin(mark: Path, origin: str) -> str:
+    """Return the origin of the data; durably write it first if there is none.
+
+    A file without text is that of a process that was killed here, before it wrote any data.
+    """
+    if not (mark.exists() and mark.read_text().strip()):
+        with mark.open("w") as file:
+            file.write(origin)
+            file.flush()
+            os.fsync(file.fileno())
+        folder = os.open(mark.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    return mark.read_text().strip()

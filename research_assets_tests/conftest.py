@@ -185,14 +185,17 @@ class FakeClock:
 
 
 @pytest.fixture(autouse=True)
-def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Hide the developer's credentials and data: a test sees only what it sets."""
+def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Hide the developer's credentials and data: a test sees only what it sets. The umask admits everyone."""
+    umask = os.umask(0)
     for variable in VARIABLES.values():
         # Empty rather than absent, so that a .env file beside the checkout does not show through.
         monkeypatch.setenv(variable.name, "")
     monkeypatch.setenv(VARIABLES["root"].name, str(tmp_path / "data"))
     monkeypatch.setenv(VARIABLES["api_url"].name, UNREACHABLE_URL)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    yield
+    os.umask(umask)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -68,6 +68,14 @@ def test_folders_are_readable_by_their_owner_only(settings: Settings) -> None:
     assert {p.stat().st_mode & 0o777 for p in (settings.root, settings.captures, settings.state)} == {0o700}
 
 
+def test_data_folder_whose_creation_was_killed_can_be_used(settings: Settings) -> None:
+    settings.state.mkdir(parents=True)
+    (settings.state / "origin").touch()
+    prepare_root(settings)
+    prepare_root(settings)
+    assert (settings.state / "origin").read_text() == "sandbox"
+
+
 def test_data_folder_rejects_data_of_another_origin(settings: Settings) -> None:
     prepare_root(settings)
     real = Settings.from_env({"RESEARCH_DATA": str(settings.root)})

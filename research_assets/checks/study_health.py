@@ -85,7 +85,6 @@ def completeness_result(warehouse: DuckDBResource, study: str) -> dg.AssetCheckR
     A unit is incomplete if `IS_OPEN_SQL` is true for it.
     """
     if not Path(warehouse.database).exists():
-        # Connecting to a file that does not exist would retry for minutes.
         return dg.AssetCheckResult(passed=True, description="The warehouse is not built yet.")
     with warehouse.get_connection() as connection:
         rows = connection.execute(_OPEN_UNITS_SQL, {"study": study}).fetchall()

@@ -142,20 +142,17 @@ class Demo:
         return states.values()
 
     def _summarize(self, requests: int) -> None:
-        import duckdb
-
         from research_assets.report.codebook import CODEBOOK_FILE
         from research_assets.units.coverage import SETTLED
+        from research_assets.warehouse.reader import connect_read_only, read_marts
 
-        with duckdb.connect(str(self._settings.warehouse), read_only=True) as warehouse:
-            marts = warehouse.execute(
-                "SELECT table_name FROM information_schema.tables WHERE table_schema = 'marts' ORDER BY 1"
-            ).fetchall()
+        with connect_read_only(self._settings.warehouse) as warehouse:
             rows = {
-                name: warehouse.execute(f'SELECT count(*) FROM marts."{name}"').fetchall()[0][0] for (name,) in marts
+                name: warehouse.execute(f'SELECT count(*) FROM "{name}"').fetchall()[0][0]
+                for name in sorted(read_marts(warehouse))
             }
             gaps = warehouse.execute(
-                "SELECT entity, state, count(*), any_value(unit), any_value(reason) FROM marts.coverage "
+                "SELECT entity, state, count(*), any_value(unit), any_value(reason) FROM coverage "
                 "WHERE study = ? AND state <> 'complete' GROUP BY 1, 2 ORDER BY 1, 2",
                 [self._study.name],
             ).fetchall()

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from research_assets.settings import keep_new_files_private
+
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("research_assets.cli.demo:command", "Collect a demo study from a simulated API; needs no credentials."),
     "ui": ("research_assets.cli.ui:command", "Open Dagster's UI; without credentials it uses a simulated API."),
@@ -122,3 +124,4 @@ def main(verbose: int) -> None:
     credentials, all commands use a simulated API and a data folder of its own.
     """
     _configure_logging(verbose)
+    keep_new_files_private()

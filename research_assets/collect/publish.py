@@ -15,6 +15,7 @@ from pathlib import Path
 
 from research_assets.storage import raw_writer
 from research_assets.storage.captures import Journal, list_sealed
+from research_assets.storage.files import temporary_path
 from research_assets.units.coverage import Attempt
 
 
@@ -72,4 +73,7 @@ def recover_unpublished(captures: Path, raw: Path, entity: str, study: str) -> N
 
 
 def _open_coverage_files(raw: Path, study: str, capture: str) -> Iterable[Path]:
-    return (raw / "coverage" / f"study={study}").glob(f"day=*/{capture}-open.parquet")
+    """Return the coverage of the pauses of a capture, and what a killed process left of writing it."""
+    folder = raw / "coverage" / f"study={study}"
+    name = Path(f"{capture}-open.parquet")
+    return [path for one in (name, temporary_path(name)) for path in folder.glob(f"day=*/{one}")]

@@ -4,10 +4,10 @@ Dagster reads the settings of an instance from `DAGSTER_HOME`, not from the proj
 history nor pool limits. Not here: the settings of the project (see settings.py).
 """
 
-import os
 from pathlib import Path
 
 from research_assets.settings import INSTANCE_DIR, Settings
+from research_assets.storage.files import folder_lock, private_folder, write_private
 
 
 def prepare_home(settings: Settings) -> Path:
@@ -17,12 +17,10 @@ def prepare_home(settings: Settings) -> Path:
     start in an empty home would create it at the same time.
     """
     home = settings.dagster_home
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private_folder(home)
     content = (INSTANCE_DIR / "dagster.yaml").read_bytes()
     path = home / "dagster.yaml"
-    if not path.exists() or path.read_bytes() != content:
-        temporary = home / f".dagster.yaml.{os.getpid()}"
-        temporary.write_bytes(content)
-        temporary.chmod(0o600)
-        temporary.replace(path)
+    with folder_lock(home):
+        if not path.exists() or path.read_bytes() != content:
+            write_private(path, content)
     return home

@@ -22,7 +22,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -30,7 +30,7 @@ from typing import Any, Literal
 
 from research_assets.clock import Clock, midnight, next_midnight
 from research_assets.settings import Settings
-from research_assets.storage.files import fsync_folder, private_folder
+from research_assets.storage.files import folder_lock, private_folder, publish_file, temporary_path
 
 QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "budget"]
 
@@ -149,23 +149,21 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _create(path: Path) -> None:
-    """Create a complete ledger in the same folder and link it to the path; if several processes do so, one succeeds."""
+    """Create a complete ledger by one rename; if several processes do so, one succeeds.
+
+    The draft of a process that was killed is overwritten, because its name does not depend on the process.
+    """
     private_folder(path.parent)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
-    os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
-    db = sqlite3.connect(draft)
-    try:
-        db.executescript(_SCHEMA)
-        db.close()
-        try:
-            path.hardlink_to(draft)
-        except FileExistsError:
+    draft = temporary_path(path)
+    with folder_lock(path.parent):
+        if path.exists():
             return
-        fsync_folder(path.parent)
-    finally:
-        db.close()
         for leftover in (draft, draft.with_name(f"{draft.name}-wal"), draft.with_name(f"{draft.name}-shm")):
             leftover.unlink(missing_ok=True)
+        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        with closing(sqlite3.connect(draft)) as db:
+            db.executescript(_SCHEMA)
+        publish_file(draft, path)
 
 
 def _error_message(path: Path, error: Exception) -> str:

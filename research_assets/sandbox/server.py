@@ -2,7 +2,7 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ import click
 import uvicorn
 
 from research_assets.clock import Clock
-from research_assets.sandbox.app import Sandbox, create_app
+from research_assets.sandbox.app import Receive, Sandbox, Scope, Send, create_app
 from research_assets.sandbox.clock import SandboxClock
 from research_assets.sandbox.config import PROFILES, SandboxConfig
 from research_assets.sandbox.control import state
@@ -20,6 +20,9 @@ from research_assets.sandbox.ground_truth import GroundTruth
 from research_assets.sandbox.world.world import World
 
 HOST = "127.0.0.1"
+
+_OWN_NAMES = (HOST.encode(), b"localhost")
+_REFUSAL = b"The sandbox answers requests for its own address only."
 
 
 class PortInUse(OSError):
@@ -43,7 +46,7 @@ def _listen(port: int) -> socket.socket:
 
 def _server(app: Sandbox) -> uvicorn.Server:
     settings = uvicorn.Config(
-        app,
+        _for_own_address(app),
         http="auto",
         loop="auto",
         lifespan="off",
@@ -56,6 +59,25 @@ def _server(app: Sandbox) -> uvicorn.Server:
         timeout_graceful_shutdown=1,
     )
     return uvicorn.Server(settings)
+
+
+def _for_own_address(app: Sandbox) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    """Return an application that refuses requests for another host name.
+
+    DNS rebinding: a foreign page could read and control the sandbox under a name that resolves to this machine.
+    """
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            hosts = [value for name, value in scope["headers"] if name == b"host"]
+            if len(hosts) != 1 or hosts[0].partition(b":")[0].lower() not in _OWN_NAMES:
+                headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(_REFUSAL))]
+                await send({"type": "http.response.start", "status": 403, "headers": headers})
+                await send({"type": "http.response.body", "body": _REFUSAL})
+                return
+        await app(scope, receive, send)
+
+    return serve
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,11 +125,16 @@ class Manifest:
 def list_open_journals(captures: Path, entity: str, study: str) -> list[Path]:
     """Return the open journals of an entity of a study, oldest first.
 
-    Also removes leftovers of a crash: the journal of a published capture, and a journal without a complete first line.
+    Also removes leftovers of a crash: the journal of a published capture, a journal without a complete first line, and
+    the draft of a journal.
     """
     journals = []
-    for path in sorted((captures / entity / f"study={study}").glob("*/*.jsonl"), key=lambda p: p.name):
+    for path in sorted((captures / entity / f"study={study}").glob("*/*.jsonl*"), key=lambda p: p.name):
         if path.name.startswith("."):
+            if path.name.endswith(".jsonl.tmp"):
+                _remove_abandoned_draft(path)
+            continue
+        if path.suffix != ".jsonl":
             continue
         with path.open("rb") as file:
             is_empty = not file.readline().endswith(b"\n")
@@ -138,6 +143,33 @@ def list_open_journals(captures: Path, entity: str, study: str) -> list[Path]:
         else:
             journals.append(path)
     return journals
+
+
+def _create_draft(draft: Path) -> int:
+    """Create the file of a new journal and lock it; returns its handle."""
+    while True:
+        handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if draft.exists():
+            return handle
+        # Another process has taken it for an abandoned one before it was locked.
+        os.close(handle)
+
+
+def _remove_abandoned_draft(draft: Path) -> None:
+    """Remove the draft of a journal unless a process creates that journal now."""
+    try:
+        handle = os.open(draft, os.O_RDWR)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    else:
+        draft.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
 
 
 def list_sealed(captures: Path, *, entity: str | None = None, study: str | None = None) -> Iterator[Manifest]:
@@ -300,12 +332,11 @@ class Journal:
         }
         try:
             private_folder(path.parent)
-            handle = os.open(temporary_path(path), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+            handle = _create_draft(temporary_path(path))
         except OSError as error:
             raise _write_error(path, error, "create") from error
         journal = cls(path, handle, start)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
             journal._write(start, _event_line(start))
             temporary_path(path).rename(path)
             fsync_folder(path.parent)

@@ -1,9 +1,12 @@
-"""Atomic and durable writes of private files and folders.
+"""Atomic and durable writes of private files and folders, one writer at a time where two may create the same file.
 
 Not here: the contents of the files (see captures.py, raw_writer.py).
 """
 
+import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -56,3 +59,17 @@ def write_private(path: Path, content: bytes) -> None:
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
     publish_file(temporary, path)
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Admit one thread of all processes that creates or replaces a file of a folder; the others wait.
+
+    A process that dies releases the lock.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

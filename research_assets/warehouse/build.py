@@ -23,6 +23,7 @@ from research_assets.storage import files
 from research_assets.warehouse import changes, dbt_runner, dbt_tests
 from research_assets.warehouse.changes import BuildInput, BuildRecord
 from research_assets.warehouse.dbt_runner import DbtError, LogCallback, NodeResult
+from research_assets.warehouse.reader import READER_NAMES
 
 BUILD_ARGUMENTS = ["build", "--exclude-resource-type", "unit_test"]
 """Arguments of dbt for a full refresh."""
@@ -92,7 +93,7 @@ def _build_increment(
     """Update a copy of the published warehouse. Raises IncrementNotPossible if a full refresh is necessary."""
     dbt_runner.clear_artifacts(settings)
     with ThreadPoolExecutor(2) as background:
-        copied = background.submit(_copy_published, settings)
+        copied = background.submit(_copy_published, settings, record)
         opened = background.submit(_open_changes, settings, record)
         manifest = dbt_runner.parse_project(settings)
         build_input = opened.result()
@@ -146,8 +147,9 @@ def publish_warehouse(settings: Settings, build_input: BuildInput) -> None:
     for path in (settings.warehouse_build, changes.scratch_path(settings)):
         files.fsync_file(path)
     changes.write_record(settings, build_input, dbt_runner.project_digest())
-    # Another program may have left a log beside the old warehouse; DuckDB would replay it into the new file.
-    _wal(settings.warehouse).unlink(missing_ok=True)
+    # Another program may have left a log beside the old warehouse; DuckDB would replay it into the new file. A program
+    # that keeps the old file open may still write one after this: see `connect_read_only`.
+    changes.write_ahead_log(settings.warehouse).unlink(missing_ok=True)
     with _close_in_background(settings.warehouse):
         files.publish_file(settings.warehouse_build, settings.warehouse)
 
@@ -157,7 +159,7 @@ def _checkpoint_error(database: Path) -> str:
 
     DuckDB does not report this when it closes the file.
     """
-    log = _wal(database)
+    log = changes.write_ahead_log(database)
     if not log.exists():
         return ""
     try:
@@ -200,10 +202,12 @@ def _freeze_gc() -> Iterator[None]:
         gc.unfreeze()
 
 
-def _copy_published(settings: Settings) -> None:
-    """Copy the published warehouse to the build file."""
+def _copy_published(settings: Settings, record: BuildRecord) -> None:
+    """Copy the published warehouse to the build file. Raises IncrementNotPossible if it is not the recorded file."""
+    settings.warehouse_build.touch(mode=0o600)
     shutil.copyfile(settings.warehouse, settings.warehouse_build)
-    settings.warehouse_build.chmod(0o600)
+    if changes.file_stamp(settings.warehouse.stat()) != record["file"]:
+        raise changes.IncrementNotPossible("another program wrote to the published warehouse while it was copied")
 
 
 def _fallback_reason(reason: str) -> str:
@@ -230,11 +234,8 @@ def _unchanged_marts(manifest: Any, build_input: BuildInput) -> list[str]:
     return sorted(node.name for node in nodes if not build_input.changed_tables & set(node.config.meta["raw_tables"]))
 
 
-def _wal(database: Path) -> Path:
-    return database.with_name(database.name + ".wal")
-
-
 def _remove_build(settings: Settings) -> None:
-    """Remove the files that a failed build left for inspection."""
-    for path in (settings.warehouse_build, _wal(settings.warehouse_build)):
+    """Remove the files that a failed build left for inspection, and those of readers that were killed while opening."""
+    leftovers = settings.root.glob(READER_NAMES)
+    for path in (settings.warehouse_build, changes.write_ahead_log(settings.warehouse_build), *leftovers):
         path.unlink(missing_ok=True)

@@ -153,7 +153,7 @@ def create_raw_views(settings: Settings, build_input: BuildInput) -> None:
     path = scratch_path(settings)
     if build_input.full_refresh_reason is not None:
         # If this build fails, its views remain. Without the record they cannot be taken for those of the published one.
-        for old in (_record_path(settings), path, path.with_name(path.name + ".wal")):
+        for old in (_record_path(settings), path, write_ahead_log(path)):
             old.unlink(missing_ok=True)
     with duckdb.connect(str(path)) as db:
         db.execute("CREATE SCHEMA IF NOT EXISTS raw")
@@ -275,6 +275,11 @@ def _entries(folder: Path, prefix: str) -> list[os.DirEntry[str]]:
 def file_stamp(status: os.stat_result) -> str:
     """Return a stamp that changes with the file: inode, size and time of change."""
     return f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+
+
+def write_ahead_log(database: Path) -> Path:
+    """Return the path of the log in which DuckDB keeps the changes of a database until it writes them to the file."""
+    return database.with_name(database.name + ".wal")
 
 
 def _read_parquet(raw: Path, paths: Sequence[str]) -> str:

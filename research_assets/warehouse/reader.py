@@ -1,12 +1,17 @@
 """Read access to the published warehouse: its path, its marts, and the SQL that filters a mart by study and day.
 
-Notebooks, exports and reports share it. A reader never blocks a build, because a build publishes by one rename.
+Notebooks, exports, reports and assets share it. A reader never blocks a build, because a build publishes by one rename.
+A program of a person that has the warehouse open for writing never blocks a reader.
 
 Not here: DataFrames (see notebook.py), exported files (see the package `export`).
 """
 
+import errno
 import os
-from collections.abc import Collection, Mapping, Sequence
+import secrets
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -15,9 +20,15 @@ import duckdb
 
 from research_assets.settings import VARIABLES, Settings
 from research_assets.storage.raw_sql import sql_identifier, sql_literal
+from research_assets.warehouse.changes import file_stamp, write_ahead_log
 
 MARTS_SCHEMA = "marts"
 """Schema of the marts in the warehouse."""
+
+READER_NAMES = ".reader-*.duckdb"
+"""Pattern of the names, beside the warehouse, under which readers open it. A name exists only while a reader opens."""
+
+_COPY_ATTEMPTS = 3
 
 DAY_COLUMNS = ("day", "partition_day", "month")
 """Columns by which a mart is filtered by day: the first of these that the mart has as a date."""
@@ -95,7 +106,8 @@ def connect_read_only(warehouse: Path) -> duckdb.DuckDBPyConnection:
     """Open a read-only connection to a warehouse; times are UTC, and the marts need no schema name.
 
     The connection keeps the file that is published now; a connection opened after the next build reads the next file.
-    Raises WarehouseReadError if the file cannot be opened.
+    It reads what the build wrote, not what another program has written to a log beside it. Raises WarehouseReadError if
+    the file cannot be opened.
     """
     # The file is attached to a separate database, because DuckDB shares one instance per path and process: a second
     # `duckdb.connect(path)` would read the old file while the first connection is open.
@@ -104,15 +116,90 @@ def connect_read_only(warehouse: Path) -> duckdb.DuckDBPyConnection:
         # DuckDB spills to the working directory by default; here the spilled data stays in the private data folder.
         spill = warehouse.with_name(f".spill-{os.getpid()}")
         connection.execute(f"SET temp_directory = {sql_literal(spill)}")
-        connection.execute(f"ATTACH {sql_literal(warehouse)} AS warehouse (READ_ONLY)")
+        _remove_foreign_log(connection, warehouse)
+        _attach(connection, warehouse)
         connection.execute(f"USE warehouse.{MARTS_SCHEMA}")
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError) as error:
         connection.close()
         raise WarehouseReadError(
             f"The warehouse {warehouse} cannot be opened: {error}. Nothing was read. If another program has it open "
             "for writing, close it there. If the file is damaged, materialize the group warehouse to build it again."
         ) from error
     return connection
+
+
+def _attach(connection: duckdb.DuckDBPyConnection, warehouse: Path) -> None:
+    """Attach the published file under a name that no other program knows.
+
+    Beside the published name there can be the log of a program that opened it for writing, before or after the last
+    build. DuckDB would replay this log, or refuse to open the file because the log belongs to another one.
+    """
+    try:
+        _attach_as(connection, warehouse, os.link)
+    except duckdb.IOException:
+        # Another program has this very file open for writing, and DuckDB's lock admits no reader. The program has
+        # its changes in its log until it writes them to the file, so a copy has the published rows.
+        _attach_as(connection, warehouse, _copy_unchanged)
+    except OSError:
+        # The folder is read-only, or the file system has no links.
+        connection.execute(f"ATTACH {sql_literal(warehouse)} AS warehouse (READ_ONLY)")
+
+
+def _attach_as(connection: duckdb.DuckDBPyConnection, warehouse: Path, make: Callable[[Path, Path], None]) -> None:
+    file = warehouse.resolve()
+    for last in (False, True):
+        with _reader_name(file) as name:
+            make(file, name)
+            try:
+                connection.execute(f"ATTACH {sql_literal(name)} AS warehouse (READ_ONLY)")
+                return
+            except duckdb.IOException:
+                # A build that begins removes the names that killed readers left, and may hit a live one.
+                if last or name.exists():
+                    raise
+
+
+@contextmanager
+def _reader_name(warehouse: Path) -> Iterator[Path]:
+    """Yield an unused name in the folder of the warehouse; at the end, what has this name is removed."""
+    name = warehouse.with_name(READER_NAMES.replace("*", f"{os.getpid()}-{secrets.token_hex(4)}"))
+    try:
+        yield name
+    finally:
+        name.unlink(missing_ok=True)
+
+
+def _copy_unchanged(source: Path, target: Path) -> None:
+    """Copy a file that nobody writes to meanwhile. Raises OSError if somebody does, and if the disk is full."""
+    for _ in range(_COPY_ATTEMPTS):
+        before = file_stamp(source.stat())
+        target.touch(mode=0o600)
+        shutil.copyfile(source, target)
+        if file_stamp(source.stat()) == before:
+            return
+    raise OSError(errno.EBUSY, "another program is writing to it")
+
+
+def _remove_foreign_log(connection: duckdb.DuckDBPyConnection, warehouse: Path) -> None:
+    """Remove a log beside the warehouse if DuckDB says that it belongs to another file.
+
+    A program that had an earlier warehouse open for writing leaves it. Our readers ignore the log, but no other program
+    could open the warehouse. The log of a program that writes to this warehouse is kept: DuckDB reports its lock first.
+    """
+    log = write_ahead_log(warehouse)
+    try:
+        before = file_stamp(log.stat())
+    except OSError:
+        return
+    try:
+        connection.execute(f"ATTACH {sql_literal(warehouse)} AS published (READ_ONLY)")
+        connection.execute("DETACH published")
+    except duckdb.Error as error:
+        if "WAL" in str(error):
+            with suppress(OSError):
+                # Otherwise a build was published in the meantime, and the log may be that of a program that opened it.
+                if file_stamp(log.stat()) == before:
+                    log.unlink()
 
 
 def read_marts(connection: duckdb.DuckDBPyConnection) -> dict[str, Mart]:

@@ -1,5 +1,6 @@
 """One run of the demo for all tests that read its data: the commands, the documentation."""
 
+import os
 from collections.abc import Iterator
 from io import StringIO
 
@@ -49,5 +50,10 @@ def run_demo(settings: Settings) -> str:
 
 @pytest.fixture(scope="session")
 def demo_summary(demo_settings: Settings) -> str:
-    """Run the demo once for all tests and return its output."""
-    return run_demo(demo_settings)
+    """Run the demo once for all tests, with a umask that admits everyone, and return its output."""
+    umask = os.umask(0)
+    try:
+        prepare_root(demo_settings)
+        return run_demo(demo_settings)
+    finally:
+        os.umask(umask)

@@ -41,6 +41,13 @@ def charged(demo_sandbox: RunningSandbox) -> int:
     )
 
 
+def test_every_file_and_folder_is_readable_by_its_owner_only(demo_summary: str, demo_settings: Settings) -> None:
+    assert demo_summary
+    found = [demo_settings.root, *demo_settings.root.rglob("*")]
+    assert {path.suffix for path in found} >= {".duckdb", ".sqlite", ".parquet", ".zst", ".html", ".db", ".json"}
+    assert [str(path) for path in found if path.stat().st_mode & 0o077] == []
+
+
 def test_videos_equal_those_that_the_sandbox_delivers(
     demo_summary: str, demo_settings: Settings, demo_sandbox: RunningSandbox
 ) -> None:

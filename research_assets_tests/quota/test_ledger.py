@@ -15,7 +15,7 @@ from research_assets.clock import SystemClock
 from research_assets.fields import REQUESTS
 from research_assets.quota.ledger import Ledger, LedgerError, QuotaExhausted
 from research_assets_tests.conftest import FakeClock
-from research_assets_tests.workers import reserve_until_exhausted
+from research_assets_tests.workers import kill_at_disk_operation, reserve_until_exhausted
 
 MORNING = datetime(2026, 3, 2, 0, 5, tzinfo=UTC)
 
@@ -228,6 +228,24 @@ def test_threads_and_a_forked_child_share_one_ledger(tmp_path: Path) -> None:
     numbers += [reserve(ledger) for _ in range(5)]
     assert len(set(numbers)) == 25
     assert ledger.pool_state("research").used == 30
+
+
+def test_creation_killed_at_any_step_leaves_no_draft_once_the_ledger_is_used(tmp_path: Path) -> None:
+    step, killed = 0, True
+    while killed:
+        ledger = ledger_at(tmp_path / str(step), FakeClock(MORNING))
+        child = os.fork()
+        if child == 0:
+            kill_at_disk_operation(step)
+            reserve(ledger)
+            os._exit(0)
+        killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+        assert reserve(ledger) == (1 if killed else 2)
+        ledger.close()
+        names = {path.name for path in ledger.path.parent.iterdir()}
+        assert names <= {"quota.sqlite", "quota.sqlite-wal", "quota.sqlite-shm"}, f"step {step}"
+        step += 1
+    assert step > 8
 
 
 def test_reservation_survives_the_death_of_its_process(tmp_path: Path) -> None:

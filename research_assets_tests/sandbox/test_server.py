@@ -34,6 +34,23 @@ def test_server_answers_over_http() -> None:
 
 
 @pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:{port}", "127.0.0.1.evil.example:{port}", "", "localhost@x"]
+)
+def test_server_refuses_another_host_name_and_counts_no_request(host: str) -> None:
+    with run_in_thread(SandboxConfig()) as sandbox:
+        headers = {"Host": host.format(port=sandbox.url.rpartition(":")[2])}
+        for answer in (
+            httpx.get(f"{sandbox.url}/sandbox/state", headers=headers),
+            httpx.post(f"{sandbox.url}/sandbox/reset", headers=headers),
+            httpx.post(f"{sandbox.url}/v2/oauth/token/", data=FORM, headers=headers),
+        ):
+            assert answer.status_code == 403
+            assert "sandbox-secret" not in answer.text
+        assert sandbox.state["requests"] == {}
+        assert httpx.get(f"{sandbox.url}/", headers={"Host": "LocalHost:1"}).status_code == 200
+
+
+@pytest.mark.parametrize(
     ("kind", "expected"),
     [
         ("right", ["Sun, 01 Mar 2026 12:00:00 GMT"] * 3),

@@ -1,6 +1,7 @@
 """Kills, power loss, full disks: every durable page is kept, and the next run resumes after it."""
 
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -144,8 +145,30 @@ def test_creating_killed_at_any_step_leaves_nothing_or_a_journal_that_can_be_res
         for path in list_open_journals(root, "videos", "s"):
             with Journal.resume(path) as journal:
                 assert [event["event"] for event in journal.events()] == ["start"]
+        assert [path.name for path in root.rglob(".*")] == [], "the draft of the killed process"
         step += 1
     assert len(list_open_journals(root, "videos", "s")) == 1
+
+
+def test_draft_of_a_journal_that_is_being_created_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock, fdatasync = fcntl.flock, os.fdatasync
+    listed: list[list[Path]] = []
+
+    def list_and(real: Callable[..., None], times: int) -> Callable[..., None]:
+        def call(*arguments: int) -> None:
+            if len(listed) < times:
+                listed.append([])
+                listed[-1] = list_open_journals(tmp_path, "videos", "s")
+            real(*arguments)
+
+        return call
+
+    # Another process looks for journals before the draft is locked, and then after it.
+    monkeypatch.setattr(fcntl, "flock", list_and(flock, 1))
+    monkeypatch.setattr(os, "fdatasync", list_and(fdatasync, 2))
+    journal = create_journal(tmp_path)
+    assert listed == [[], []]
+    assert list_open_journals(tmp_path, "videos", "s") == [journal.path]
 
 
 @pytest.mark.parametrize("space", [0, 1, 40, 119])
