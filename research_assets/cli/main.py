@@ -37,6 +37,7 @@ KNOWN_ERRORS = (
     "research_assets.study.draft:DraftError",
     "research_assets.tiktok.errors:ApiError",
     "research_assets.storage.captures:CaptureError",
+    "research_assets.storage.raw_digests:DamagedRawFile",
     "research_assets.storage.locks:PartitionBusy",
     "research_assets.quota.ledger:LedgerError",
     "research_assets.quota.ledger:QuotaExhausted",

@@ -63,6 +63,10 @@ _RESTORE_ADVICE = (
     "Nothing was changed. Restore the file from a backup; or move it away and materialize its partition with "
     "`recollect: true`."
 )
+_RESUME_ADVICE = (
+    "Nothing was changed. The next collection of its partition resumes before this line and requests the rest again. "
+    "To keep the rest, restore the file from a backup before that."
+)
 
 
 class CaptureError(Exception):
@@ -235,7 +239,8 @@ def complete_lines(path: Path, file: BinaryIO, *, torn_end: bool) -> Iterator[tu
                 raise ValueError("the line does not match its checksum")
             event = orjson.loads(line)
         except ValueError as error:
-            raise DamagedCapture(path, number, str(error), _RESTORE_ADVICE) from error
+            advice = _RESUME_ADVICE if torn_end else _RESTORE_ADVICE
+            raise DamagedCapture(path, number, str(error), advice) from error
         del event["crc32"]
         yield event, line
         line = following
@@ -563,8 +568,7 @@ class Journal:
         ):
             for number, line in enumerate(source, 1):
                 if not is_intact(line):
-                    advice = "It was not sealed. Start the collection again: it resumes before this line."
-                    raise DamagedCapture(self.path, number, "the line does not match its checksum", advice)
+                    raise DamagedCapture(self.path, number, "the line does not match its checksum", _RESUME_ADVICE)
                 chunk = compressor.compress(line)
                 digest.update(chunk)
                 size += file.write(chunk)
