@@ -53,6 +53,9 @@ _VERSION = 1
 _APPLICATION = 0x52415154
 _LOCK_TIMEOUT_SECONDS = 60.0
 _PAGE_SIZE = 4096
+_FRAME = 24 + _PAGE_SIZE
+"""Size in bytes of a page in SQLite's log, with its header."""
+
 _SCHEMA = f"""
 PRAGMA page_size = {_PAGE_SIZE};
 PRAGMA journal_mode = WAL;
@@ -227,64 +230,73 @@ def _compare_counts(db: sqlite3.Connection, rows: str, since: str) -> None:
         raise _DamagedLedger("pool {} of {} has {} requests in one table and {} in another".format(*differing))
 
 
-def _read_log(log: Path) -> bytes:
-    """Return SQLite's log; empty if the last process that used the ledger removed it."""
+def _report_lost_transactions(db: sqlite3.Connection, path: Path) -> None:
+    """Keep a copy of SQLite's log, with a warning, if SQLite does not use all committed transactions in it.
+
+    SQLite ends its log at the first page that is not what was written, as after a power failure, and reports no error.
+    The format is that of https://sqlite.org/fileformat2.html#walformat. Only the log is opened: closing one of the
+    other files would release the locks that SQLite holds on it.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    # While this process could write, no other process is between two pages of a transaction.
+    db.execute("BEGIN IMMEDIATE")
     try:
-        return log.read_bytes()
-    except FileNotFoundError:
-        return b""
-
-
-def _committed_frames(content: bytes) -> int:
-    """Return how many frames of SQLite's log belong to committed transactions, by the headers of the frames alone.
-
-    The format is that of https://sqlite.org/fileformat2.html#the_write_ahead_log.
-    """
-    if len(content) < 56:
-        return 0
-    header, first = content[:32], content[32:56]
-    # Frames of an older log, which are all in the database, have another salt than the header.
-    salt = header[16:24] if _header_checksum(header) == header[24:32] else first[8:16]
-    size, committed = 24 + _PAGE_SIZE, 0
-    for number, at in enumerate(range(32, len(content) - size + 1, size), 1):
-        if content[at + 8 : at + 16] == salt and content[at + 4 : at + 8] != b"\0\0\0\0":
-            committed = number
-    return committed
-
-
-def _header_checksum(header: bytes) -> bytes:
-    order: Literal["big", "little"] = "big" if header[3] & 1 else "little"
-    first = second = 0
-    for at in range(0, 24, 8):
-        first = (first + int.from_bytes(header[at : at + 4], order) + second) & 0xFFFFFFFF
-        second = (second + int.from_bytes(header[at + 4 : at + 8], order) + first) & 0xFFFFFFFF
-    return first.to_bytes(4, "big") + second.to_bytes(4, "big")
-
-
-def _report_lost_frames(db: sqlite3.Connection, log: Path, content: bytes, committed: int) -> None:
-    """Keep a copy of the log, with a warning, if SQLite does not use all transactions that were in it when it opened.
-
-    SQLite ends its log at the first frame without a checksum, as after a power failure, and reports no error.
-    """
+        content = log.read_bytes() if log.exists() else b""
+    finally:
+        db.execute("ROLLBACK")
+    if not content:
+        return
     (_, used, _) = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    # With another salt, another process has begun the log again, after all of it was in the database.
-    if used >= committed or _read_log(log)[16:24] != content[16:24]:
+    if not _is_log_damaged(content, max(0, used)):
         return
     copy = log.with_name(f"{log.name}.damaged")
     write_private(copy, content)
     _LOGGER.warning(
-        "The log %s of the quota ledger is damaged: SQLite cannot use %s of its %s pages. Up to as many of the newest "
-        "requests are not counted, so the API may refuse requests before the cap is reached; the pool is then closed "
-        "until the API accepts requests again. A copy of the log is %s.",
-        *(log, committed - used, committed, copy),
+        "The log %s of the quota ledger is damaged. SQLite uses %s of its %s pages, so the newest requests are not "
+        "counted. The API may refuse requests before the cap is reached; the pool is then closed until the API accepts "
+        "requests again. A copy of the log is %s.",
+        *(log, used, len(content) // _FRAME, copy),
     )
+
+
+def _is_log_damaged(content: bytes, used: int) -> bool:
+    """Return whether the log has a committed transaction after its first `used` pages that is not what was written.
+
+    A transaction that is intact there is either in the database, or was not acknowledged: its process was killed.
+    """
+    if len(content) < 32 + _FRAME:
+        return False
+    order: Literal["big", "little"] = "big" if content[3] & 1 else "little"
+    header_is_intact = _log_checksum(content[:24], bytes(8), order) == content[24:32]
+    # Pages of an older log, which are all in the database, have another salt than the header.
+    salt = content[16:24] if header_is_intact else content[40:48]
+    last = 0
+    for number, at in enumerate(range(32, len(content) - _FRAME + 1, _FRAME), 1):
+        if content[at + 8 : at + 16] == salt and content[at + 4 : at + 8] != bytes(4):
+            last = number
+    if last <= used:
+        return False
+    first = 32 + used * _FRAME
+    checksum = content[first - _PAGE_SIZE - 8 : first - _PAGE_SIZE] if used else content[24:32]
+    for at in range(first, 32 + last * _FRAME, _FRAME):
+        checksum = _log_checksum(content[at : at + 8] + content[at + 24 : at + _FRAME], checksum, order)
+        if checksum != content[at + 16 : at + 24] or content[at + 8 : at + 16] != salt:
+            return True
+    return not header_is_intact
+
+
+def _log_checksum(data: bytes, start: bytes, order: Literal["big", "little"]) -> bytes:
+    """Return the checksum of SQLite's log over some bytes, continued from that of the bytes before them."""
+    first, second = int.from_bytes(start[:4], "big"), int.from_bytes(start[4:], "big")
+    for at in range(0, len(data), 8):
+        first = (first + int.from_bytes(data[at : at + 4], order) + second) & 0xFFFFFFFF
+        second = (second + int.from_bytes(data[at + 4 : at + 8], order) + first) & 0xFFFFFFFF
+    return first.to_bytes(4, "big") + second.to_bytes(4, "big")
 
 
 def _open(path: Path) -> sqlite3.Connection:
     if not path.exists():
         _create(path)
-    log = path.with_name(f"{path.name}-wal")
-    content = _read_log(log)
     db = sqlite3.connect(path, timeout=_LOCK_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False)
     try:
         db.row_factory = sqlite3.Row
@@ -298,8 +310,7 @@ def _open(path: Path) -> sqlite3.Connection:
                 f"The quota ledger {path} was written by a newer version of this project (format {version}; this "
                 f"version supports {_VERSION}). Nothing was changed. Update the project, or use another data folder."
             )
-        if committed := _committed_frames(content):
-            _report_lost_frames(db, log, content, committed)
+        _report_lost_transactions(db, path)
         db.execute("PRAGMA cell_size_check = ON")
         db.create_function("row_checksum", -1, _row_checksum, deterministic=True)
         if path.stat().st_size <= _MAX_OPEN_CHECK:

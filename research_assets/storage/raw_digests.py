@@ -92,20 +92,22 @@ _verified: dict[Path, tuple[int, ...]] = {}
 """Files whose content matched in this process, with a stamp that changes when a file is written."""
 
 
-def find_damaged(paths: Iterable[Path]) -> list[Path]:
+def find_damaged(paths: Iterable[Path], *, again: bool = False) -> list[Path]:
     """Return the raw files whose content was never published: it changed, or its line in the log did.
 
-    A process reads a file once, and again after it was written. Raises FileNotFoundError for a file that was removed.
+    A process reads a file once, and again after it was written or with `again`. Raises FileNotFoundError for a file
+    that was removed.
     """
     damaged = []
     for path in paths:
         status = path.stat()
         stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        if _verified.get(path) != stamp:
+        if again or _verified.get(path) != stamp:
             # The log is read after the file, so it has the line of any version that was read.
             if _digest(path) in recorded_digests(path):
                 _verified[path] = stamp
             else:
+                _verified.pop(path, None)
                 damaged.append(path)
     return damaged
 

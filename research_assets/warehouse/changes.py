@@ -220,6 +220,11 @@ def write_record(settings: Settings, build_input: BuildInput, project: str) -> N
     files.write_private(_record_path(settings), add_checksum(orjson.dumps(record)))
 
 
+def forget_record(settings: Settings) -> None:
+    """Make the next build a full refresh."""
+    _record_path(settings).unlink(missing_ok=True)
+
+
 def _record_path(settings: Settings) -> Path:
     return settings.dbt_target / "build_record.json"
 
