@@ -21,6 +21,9 @@ from research_assets.storage.files import fsync_folder, private_folder, publish_
 DIGEST_LOG = "digests.jsonl"
 """Name of the log in the folder of a study."""
 
+_BEGINNING = 256
+"""Number of bytes by which a log is recognized: its first line contains a digest."""
+
 
 class DamagedRawFile(Exception):
     """A file of the raw tables does not have the content that was published, and cannot be built again.
@@ -80,9 +83,9 @@ def _digest(path: Path) -> tuple[int, str]:
 
 @dataclass(slots=True)
 class _Log:
-    """A log as it was last read: the digests of each file, and how far the log was read in bytes."""
+    """A log as it was last read: the digests of each file, how far it was read in bytes, and how it begins."""
 
-    inode: int = 0
+    beginning: bytes = b""
     size: int = 0
     digests: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
 
@@ -131,10 +134,11 @@ def _read_log(path: Path) -> _Log:
     except FileNotFoundError:
         return _logs.pop(path)
     with file:
-        status = os.fstat(file.fileno())
-        if log.inode != status.st_ino or status.st_size < log.size:
+        beginning = file.read(_BEGINNING)
+        if not beginning.startswith(log.beginning) or os.fstat(file.fileno()).st_size < log.size:
             # `replay` replaced the folder of the study.
-            log = _logs[path] = _Log(status.st_ino)
+            log = _logs[path] = _Log()
+        log.beginning = beginning
         file.seek(log.size)
         for line in file:
             if not line.endswith(b"\n"):
