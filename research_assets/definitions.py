@@ -11,7 +11,7 @@ import dagster as dg
 from research_assets.assets.export import export_asset
 from research_assets.assets.report import report_asset
 from research_assets.assets.warehouse import warehouse_definitions
-from research_assets.checks import COVERAGE_MART, blocking_check_keys, check_keys
+from research_assets.checks import COVERAGE_MART, FILES_CHECK, blocking_check_keys, check_keys, files_check
 from research_assets.component import Study
 from research_assets.fields import ENTITIES
 from research_assets.planning.inputs import study_entities
@@ -56,7 +56,7 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
         *([_load_defs_folder()] if IN_CHECKOUT else []),
         *(dg.build_defs_for_component(Study(spec)) for spec in outside),
         marts,
-        dg.Definitions(assets=reports),
+        dg.Definitions(assets=reports, asset_checks=[files_check]),
         dg.Definitions(assets=[export_asset(study.spec, settings, warehouse) for study in studies]),
         build_automation(
             [study.spec for study in studies],
@@ -66,6 +66,7 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
                 blocking=[key for study in studies for key in blocking_check_keys(study.spec)],
                 after_build=[*tests, *(key for key in checks if key.asset_key == COVERAGE_MART)],
                 daily=checks,
+                files=FILES_CHECK,
             ),
             [report.key for report in reports],
         ),

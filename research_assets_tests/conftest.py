@@ -56,6 +56,7 @@ INTEGRATION = (
     "storage/test_raw_writer_crash.py",
     "study/test_dg.py",
     "test_bad_input.py",
+    "test_flipped_bits.py",
     "test_import_rules.py",
     "test_setup.py",
 )

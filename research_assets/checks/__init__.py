@@ -1,10 +1,12 @@
 """The asset checks of a study: on the raw tables after each run, and on the published warehouse.
 
-A check reads and reports. It changes nothing and sends no request. Without data every check passes. The rules are data
+A check reads and reports. It sends no request and changes nothing, except that damaged raw tables are built again from
+their captures. Without data every check passes. The rules are data
 (see rules.py), `runner.py` runs them, and here they become Dagster's checks. Not here: tests of the dbt models such as
 keys, relations and accepted values (see dbt_project/).
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 import dagster as dg
@@ -17,11 +19,15 @@ from research_assets.planning.inputs import study_entities
 from research_assets.quota.server_time import server_clock_or_local
 from research_assets.resources import CollectorResource
 from research_assets.study.spec import StudySpec
+from research_assets.warehouse.verify_files import SHARE_DAYS, verify_files
 
-__all__ = ["COVERAGE_MART", "blocking_check_keys", "check_keys", "study_checks"]
+__all__ = ["COVERAGE_MART", "FILES_CHECK", "blocking_check_keys", "check_keys", "files_check", "study_checks"]
 
 COVERAGE_MART = dg.AssetKey(["marts", "coverage"])
 """The mart with one row per unit."""
+
+FILES_CHECK = dg.AssetCheckKey(COVERAGE_MART, "files_are_intact")
+"""The check of all stored files, of which each run reads a share."""
 
 
 def study_checks(study: StudySpec) -> list[dg.AssetChecksDefinition]:
@@ -56,6 +62,41 @@ def blocking_check_keys(study: StudySpec) -> list[dg.AssetCheckKey]:
         for rule in rules(study, entity)
         if rule.blocking
     ]
+
+
+MAX_LISTED_FINDINGS = 10
+"""Number of findings in the description of `FILES_CHECK`; its metadata has all of them."""
+
+
+@dg.asset_check(
+    asset=FILES_CHECK.asset_key,
+    name=FILES_CHECK.name,
+    description=(
+        "Every stored file that belongs to the share of today has the content that was written: captures, raw tables, "
+        f"ledger and warehouse. The shares of {SHARE_DAYS} days cover all files. Builds damaged raw tables again from "
+        "their captures. To check all files at once, run `research-assets verify-files`."
+    ),
+)
+def files_check(collector: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
+    """Verify the share of today."""
+    result = verify_files(collector.settings, collector.clock.now().date())
+    counts = Counter(finding.kind for finding in result.findings)
+    metadata = {
+        "files read": result.files,
+        "size (MiB)": round(result.size / 2**20, 1),
+        "damaged": counts["damaged"],
+        "rebuilt": counts["rebuilt"],
+        "set aside": counts["set aside"],
+    }
+    if not result.findings:
+        return dg.AssetCheckResult(passed=True, metadata=metadata)
+    rows = [(finding.kind, finding.message) for finding in result.findings]
+    return dg.AssetCheckResult(
+        passed=False,
+        severity=dg.AssetCheckSeverity.ERROR if counts["damaged"] else dg.AssetCheckSeverity.WARN,
+        description="\n".join(f"{kind}: {message}" for kind, message in rows[:MAX_LISTED_FINDINGS]),
+        metadata=metadata | {"findings": dg.MetadataValue.json([list(row) for row in rows])},
+    )
 
 
 def _entity_checks(study: StudySpec, entity: str) -> dg.AssetChecksDefinition:

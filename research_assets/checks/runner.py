@@ -14,6 +14,7 @@ import duckdb
 
 from research_assets.checks.rules import CheckRule
 from research_assets.fields import COVERAGE, ENTITIES, REJECTED, column_definitions, table_columns
+from research_assets.storage.raw_reader import intact_files
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.units.coverage import CURRENT_ATTEMPT_ORDER
@@ -78,8 +79,8 @@ def _format_cell(value: Any) -> str:
     return text if len(text) <= _MAX_CELL_CHARACTERS else text[: _MAX_CELL_CHARACTERS - 1] + "…"
 
 
-def _files(raw: Path, table: str, study: str) -> list[str]:
-    return sorted(map(str, (raw / table / f"study={study}").glob("**/*.parquet")))
+def _files(raw: Path, table: str, study: str) -> list[Path]:
+    return intact_files(raw, table, [f"study={study}/*"])
 
 
 def _run_rule(
@@ -93,7 +94,7 @@ def _run_rule(
             rows = connection.fetchall()
             summary = _read_summary(connection, rule)
             break
-        except duckdb.IOException:
+        except (duckdb.IOException, FileNotFoundError):
             # Another process published or removed a file after the files were listed.
             if attempt == _MAX_ATTEMPTS:
                 raise

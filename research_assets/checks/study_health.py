@@ -21,6 +21,7 @@ from research_assets.checks.runner import markdown_sample
 from research_assets.planning.messages import pluralize
 from research_assets.settings import Settings
 from research_assets.storage.captures import (
+    DAMAGED_SUFFIX,
     CaptureError,
     DamagedCapture,
     Manifest,
@@ -63,6 +64,10 @@ _ADVICE = {
     "API's support.",
     "stalled journal": "Materialize the partition of the stalled journal: collection resumes after its last page.",
     "not loaded": "Materialize a partition of the entity, or run `research-assets replay`; no request is needed.",
+    "damaged journal": "The next run of its partition resumes before the damaged line and requests the rest again. To "
+    "keep the rest, restore the journal from a backup before that.",
+    "set aside": "A damaged file was set aside, and its content is collected or written again. Remove the file when "
+    "you do not need it.",
     "damaged file": "Restore the file from a backup; or move it away and materialize its partition with "
     "`recollect: true`.",
 }
@@ -142,6 +147,8 @@ def find_problems(settings: Settings, study: str, now: datetime) -> Iterator[Pro
         yield Problem(state, where, since, f"{reason or ''}{next_try_text}".strip())
     for folder in sorted(settings.captures.glob(f"*/study={study}")):
         loaded = {path.stem for path in (settings.raw / "coverage" / folder.name).glob("day=*/*.parquet")}
+        for path in sorted(folder.glob(f"*/*{DAMAGED_SUFFIX}")):
+            yield Problem("set aside", str(path.relative_to(settings.captures)), _modified_at(path), "")
         for path in sorted(folder.glob("*/[!.]*.jsonl")):
             yield from _journal_problems(path, settings.captures, now)
         for path in sorted(folder.glob("*/[!.]*.jsonl.zst")):
@@ -156,7 +163,7 @@ def _journal_problems(path: Path, captures: Path, now: datetime) -> Iterator[Pro
     try:
         pages = sum(event["event"] == "page" for event in read_events(path))
     except CaptureError as error:
-        yield Problem("damaged file", where, modified_at, str(error))
+        yield Problem("damaged journal", where, modified_at, str(error))
     except FileNotFoundError:
         return
     else:

@@ -28,6 +28,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "audit": ("research_assets.cli.audit:command", "Measure the share of listed videos that the API returns."),
     "rehydrate": ("research_assets.cli.rehydrate:command", "Fetch the videos listed in a file of ids."),
     "replay": ("research_assets.cli.replay:command", "Rebuild the raw tables from the captures; sends no request."),
+    "verify-files": (
+        "research_assets.cli.verify_files:command",
+        "Compare the stored files with their checksums, and rebuild damaged raw tables.",
+    ),
     "sandbox": ("research_assets.sandbox.server:command", "Serve a simulated Research API on this machine."),
 }
 """The module of each command, and its line in the list of commands."""
@@ -39,6 +43,7 @@ KNOWN_ERRORS = (
     "research_assets.study.draft:DraftError",
     "research_assets.tiktok.errors:ApiError",
     "research_assets.storage.captures:CaptureError",
+    "research_assets.storage.raw_digests:DamagedRawFile",
     "research_assets.storage.locks:PartitionBusy",
     "research_assets.quota.ledger:LedgerError",
     "research_assets.quota.ledger:QuotaExhausted",

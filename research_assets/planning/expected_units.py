@@ -18,7 +18,9 @@ from research_assets.clock import midnight
 from research_assets.fields import ENTITIES
 from research_assets.quota.ledger import Ledger
 from research_assets.storage import raw_writer
-from research_assets.storage.raw_reader import query_raw
+from research_assets.storage.raw_digests import find_damaged
+from research_assets.storage.raw_reader import intact_files, query_raw
+from research_assets.storage.raw_repair import repair_files
 from research_assets.study.spec import StudySpec
 from research_assets.units.partition_status import PartitionStatus
 from research_assets.units.periods import current_period, period_length, should_observe
@@ -59,7 +61,8 @@ def write_expected_units(raw: Path, studies: Iterable[StudySpec], now: datetime)
     accounts that were known while it ran.
     """
     for study in studies:
-        paths = (raw / "expected_units" / f"study={study.name}").glob("day=*/*.parquet")
+        # A damaged file is set aside, so it is written again.
+        paths = intact_files(raw, "expected_units", [f"study={study.name}/day=*"])
         existing = {(path.parent.name.removeprefix("day="), path.stem): path for path in paths}
         collected = _read_collected(raw, study)
         expected = [
@@ -73,17 +76,23 @@ def write_expected_units(raw: Path, studies: Iterable[StudySpec], now: datetime)
 
 
 def write_request_log(raw: Path, ledger: Ledger) -> None:
-    """Update raw/requests from the ledger; past days are written once."""
-    written = {path.parent.name.removeprefix("day=") for path in (raw / "requests").glob("study=*/day=*/*.parquet")}
-    days = sorted(date.fromisoformat(day) for day in written if day != "1970-01-01")
+    """Update raw/requests from the ledger; past days are written once, unless a file of theirs is damaged."""
+    paths = [path for path in (raw / "requests").glob("study=*/day=*/*.parquet") if path.stem != "empty"]
+    days = sorted(map(_day_of_file, paths))
+    damaged = find_damaged(paths)
+    repair_files(raw, damaged)
     # The newest day in the files may have more requests by now.
-    rows = ledger.iter_requests(days[-1] if days else None)
+    rows = ledger.iter_requests(min([days[-1], *map(_day_of_file, damaged)]) if days else None)
     for day, of_day in groupby(rows, key=lambda row: row["day"]):
         by_study: dict[str, list[dict[str, Any]]] = {}
         for row in of_day:
             by_study.setdefault(row.pop("study"), []).append({k: v for k, v in row.items() if k != "day"})
         for study, of_study in by_study.items():
             raw_writer.write_rows(raw, "requests", study=study, day=day, name="requests", rows=of_study)
+
+
+def _day_of_file(path: Path) -> date:
+    return date.fromisoformat(path.parent.name.removeprefix("day="))
 
 
 def _read_collected(raw: Path, study: StudySpec) -> _Collected:

@@ -5,13 +5,18 @@ so all processes together never reserve more than the cap of a pool on a UTC day
 
 Tables (times are ISO 8601 text in UTC):
 
-- `requests`: one row per reservation, completed by `settle`. Rows are never deleted. `run` is the run whose budget the
+- `requests`: one row per reservation, completed by `settle`. Rows are never deleted. `settled` is 0 until then, 1 for a
+  request that was sent, and 2 for one that was not sent and was released. `run` is the run whose budget the
   request was taken from; null without a budget and for a request that was not sent.
 - `days`: per pool and UTC day the reserved requests (`used`), the responses that prove that the quota works
   (`answered`), the daily 429s (`n_refused_by_api`), whether the API reported the day as used up (`exhausted`), the time
   until which the pool is closed (`available_at`), the number of failed probes on a day without a response (`probes`),
   and the reservation that is the current probe (`probe`).
 - `used`: per pool, UTC day and study the reserved requests.
+
+SQLite has no checksums, so each row has one (`crc`, of its other columns, written by triggers), and the requests of a
+day are counted in three tables. Opening the file compares the counters, the newest requests and, in a small file, its
+structure; `verify` compares all. Rows of `requests` are compared when they are read.
 
 Not here: when and what to send (see collect/), the pool of an endpoint (see tiktok/endpoints.py), the division of a day
 between studies, which the agenda decides (see planning/ and fair_share.py).
@@ -21,6 +26,8 @@ import logging
 import os
 import sqlite3
 import threading
+import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -30,7 +37,7 @@ from typing import Any, Literal
 
 from research_assets.clock import Clock, midnight, next_midnight
 from research_assets.settings import Settings
-from research_assets.storage.files import folder_lock, private_folder, publish_file, temporary_path
+from research_assets.storage.files import folder_lock, private_folder, publish_file, temporary_path, write_private
 
 QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "budget"]
 
@@ -45,26 +52,51 @@ _STATUSES_BEFORE_QUOTA_CHECK = (401, 429)
 _VERSION = 1
 _APPLICATION = 0x52415154
 _LOCK_TIMEOUT_SECONDS = 60.0
+_PAGE_SIZE = 4096
+_FRAME = 24 + _PAGE_SIZE
+"""Size in bytes of a page in SQLite's log, with its header."""
+
 _SCHEMA = f"""
+PRAGMA page_size = {_PAGE_SIZE};
 PRAGMA journal_mode = WAL;
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_VERSION};
 CREATE TABLE requests (
     id INTEGER PRIMARY KEY, pool TEXT NOT NULL, day TEXT NOT NULL, study TEXT NOT NULL, entity TEXT NOT NULL,
     unit TEXT NOT NULL, endpoint TEXT NOT NULL, sent_at TEXT NOT NULL, run TEXT, settled INTEGER NOT NULL DEFAULT 0,
-    status INTEGER, code TEXT, rows INTEGER, latency REAL, log_id TEXT
+    status INTEGER, code TEXT, rows INTEGER, latency REAL, log_id TEXT, crc INTEGER
 ) STRICT;
 CREATE INDEX requests_by_day ON requests (day);
 CREATE INDEX requests_by_run ON requests (run) WHERE run IS NOT NULL;
 CREATE TABLE days (
     pool TEXT NOT NULL, day TEXT NOT NULL, used INTEGER NOT NULL DEFAULT 0, answered INTEGER NOT NULL DEFAULT 0,
     n_refused_by_api INTEGER NOT NULL DEFAULT 0, exhausted INTEGER NOT NULL DEFAULT 0, available_at TEXT,
-    probes INTEGER NOT NULL DEFAULT 0, probe INTEGER, PRIMARY KEY (pool, day)
+    probes INTEGER NOT NULL DEFAULT 0, probe INTEGER, crc INTEGER, PRIMARY KEY (pool, day)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE used (
-    pool TEXT NOT NULL, day TEXT NOT NULL, study TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (pool, day, study)
+    pool TEXT NOT NULL, day TEXT NOT NULL, study TEXT NOT NULL, n INTEGER NOT NULL, crc INTEGER,
+    PRIMARY KEY (pool, day, study)
 ) STRICT, WITHOUT ROWID;
 """
+
+_COLUMNS = {
+    "requests": (
+        *("id", "pool", "day", "study", "entity", "unit", "endpoint", "sent_at", "run"),
+        *("settled", "status", "code", "rows", "latency", "log_id"),
+    ),
+    "days": ("pool", "day", "used", "answered", "n_refused_by_api", "exhausted", "available_at", "probes", "probe"),
+    "used": ("pool", "day", "study", "n"),
+}
+"""The columns of each table that its checksum covers; the key columns come first."""
+
+_KEYS = {"requests": 1, "days": 2, "used": 3}
+"""Number of key columns of each table."""
+
+_MAX_OPEN_CHECK = 16 << 20
+"""Size in bytes up to which opening checks the structure of the whole file, which takes 0.1 s then."""
+
+_NEWEST_REQUESTS = 2000
+"""Number of requests whose rows opening compares."""
 
 
 class LedgerError(Exception):
@@ -100,7 +132,10 @@ class LedgerFile:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """Open the connection for the block. Raises LedgerError if the file cannot be used."""
+        """Open the connection for the block. Raises LedgerError if the file cannot be used.
+
+        Python raises UnicodeDecodeError if a message of SQLite quotes damaged text.
+        """
         if self._owner != os.getpid():
             # A forked child must not use or close the inherited connection: its locks belong to the parent.
             _inherited.append(self._connection)
@@ -110,7 +145,7 @@ class LedgerFile:
                 if self._connection is None:
                     self._connection = _open(self.path)
                 yield self._connection
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, UnicodeDecodeError, _DamagedLedger) as error:
                 raise LedgerError(_error_message(self.path, error)) from error
 
     def close(self) -> None:
@@ -124,6 +159,139 @@ class LedgerFile:
 
 _inherited: list[sqlite3.Connection | None] = []
 """Connections of parent processes; a reference prevents a forked child from closing them."""
+
+
+class _DamagedLedger(Exception):
+    """The content of the file is not what was written."""
+
+
+def _row_checksum(*values: object) -> int:
+    return zlib.crc32(repr(values).encode())
+
+
+def _triggers() -> str:
+    """Return the SQL of the triggers that write the checksum of each new or changed row.
+
+    They exist in the connection alone, because a program without the function `row_checksum` could not write otherwise.
+    """
+    statements = []
+    for table, columns in _COLUMNS.items():
+        values = ", ".join(f"new.{column}" for column in columns)
+        key = " AND ".join(f"{column} = new.{column}" for column in columns[: _KEYS[table]])
+        for event in ("INSERT", f"UPDATE OF {', '.join(columns)}"):
+            statements.append(
+                f"CREATE TEMP TRIGGER {table}_{event[:6].lower()} AFTER {event} ON main.{table} BEGIN "
+                f"UPDATE {table} SET crc = row_checksum({values}) WHERE {key}; END;"
+            )
+    return "\n".join(statements)
+
+
+def _verify_row(table: str, row: sqlite3.Row) -> sqlite3.Row:
+    """Return a row with all columns of a table. Raises _DamagedLedger unless it has its checksum."""
+    if row["crc"] != _row_checksum(*(row[column] for column in _COLUMNS[table])):
+        key = ", ".join(str(row[column]) for column in _COLUMNS[table][: _KEYS[table]])
+        raise _DamagedLedger(f"the row {key} of the table {table} does not match its checksum")
+    return row
+
+
+def _verify_structure(db: sqlite3.Connection) -> None:
+    query = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY name"
+    expected = sqlite3.connect(":memory:")
+    expected.executescript(_SCHEMA)
+    schema = expected.execute(query).fetchall()
+    expected.close()
+    if [tuple(row) for row in db.execute(query)] != schema:
+        raise _DamagedLedger("its tables are not those of this version")
+    [(result,)] = map(tuple, db.execute("PRAGMA integrity_check(1)").fetchall())
+    if result != "ok":
+        raise _DamagedLedger(" ".join(result.split()))
+
+
+def _verify_counters(db: sqlite3.Connection) -> None:
+    for table in ("days", "used"):
+        for row in db.execute(f"SELECT * FROM {table}"):
+            _verify_row(table, row)
+    _compare_counts(db, "SELECT pool, day, n FROM used", "")
+
+
+def _verify_request_counts(db: sqlite3.Connection, since: str) -> None:
+    _compare_counts(db, "SELECT pool, day, 1 FROM requests WHERE settled <> 2", since)
+
+
+def _compare_counts(db: sqlite3.Connection, rows: str, since: str) -> None:
+    """Raise _DamagedLedger unless the numbers in `rows` (pool, day, n) add up to those of `days`; in one snapshot."""
+    differing = db.execute(
+        "SELECT pool, day, sum(used), sum(n) FROM (SELECT pool, day, used, 0 AS n FROM days "
+        f"UNION ALL SELECT pool, day, 0, n FROM (SELECT NULL AS pool, NULL AS day, 0 AS n WHERE 0 UNION ALL {rows})) "
+        "WHERE day >= ? GROUP BY pool, day HAVING sum(used) <> sum(n)",
+        (since,),
+    ).fetchone()
+    if differing is not None:
+        raise _DamagedLedger("pool {} of {} has {} requests in one table and {} in another".format(*differing))
+
+
+def _report_lost_transactions(db: sqlite3.Connection, path: Path) -> None:
+    """Keep a copy of SQLite's log, with a warning, if SQLite does not use all committed transactions in it.
+
+    SQLite ends its log at the first page that is not what was written, as after a power failure, and reports no error.
+    The format is that of https://sqlite.org/fileformat2.html#walformat. Only the log is opened: closing one of the
+    other files would release the locks that SQLite holds on it.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    # While this process could write, no other process is between two pages of a transaction.
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        content = log.read_bytes() if log.exists() else b""
+    finally:
+        db.execute("ROLLBACK")
+    if not content:
+        return
+    (_, used, _) = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    if not _is_log_damaged(content, max(0, used)):
+        return
+    copy = log.with_name(f"{log.name}.damaged")
+    write_private(copy, content)
+    _LOGGER.warning(
+        "The log %s of the quota ledger is damaged. SQLite uses %s of its %s pages, so the newest requests are not "
+        "counted. The API may refuse requests before the cap is reached; the pool is then closed until the API accepts "
+        "requests again. A copy of the log is %s.",
+        *(log, used, len(content) // _FRAME, copy),
+    )
+
+
+def _is_log_damaged(content: bytes, used: int) -> bool:
+    """Return whether the log has a committed transaction after its first `used` pages that is not what was written.
+
+    A transaction that is intact there is either in the database, or was not acknowledged: its process was killed.
+    """
+    if len(content) < 32 + _FRAME:
+        return False
+    order: Literal["big", "little"] = "big" if content[3] & 1 else "little"
+    header_is_intact = _log_checksum(content[:24], bytes(8), order) == content[24:32]
+    # Pages of an older log, which are all in the database, have another salt than the header.
+    salt = content[16:24] if header_is_intact else content[40:48]
+    last = 0
+    for number, at in enumerate(range(32, len(content) - _FRAME + 1, _FRAME), 1):
+        if content[at + 8 : at + 16] == salt and content[at + 4 : at + 8] != bytes(4):
+            last = number
+    if last <= used:
+        return False
+    first = 32 + used * _FRAME
+    checksum = content[first - _PAGE_SIZE - 8 : first - _PAGE_SIZE] if used else content[24:32]
+    for at in range(first, 32 + last * _FRAME, _FRAME):
+        checksum = _log_checksum(content[at : at + 8] + content[at + 24 : at + _FRAME], checksum, order)
+        if checksum != content[at + 16 : at + 24] or content[at + 8 : at + 16] != salt:
+            return True
+    return not header_is_intact
+
+
+def _log_checksum(data: bytes, start: bytes, order: Literal["big", "little"]) -> bytes:
+    """Return the checksum of SQLite's log over some bytes, continued from that of the bytes before them."""
+    first, second = int.from_bytes(start[:4], "big"), int.from_bytes(start[4:], "big")
+    for at in range(0, len(data), 8):
+        first = (first + int.from_bytes(data[at : at + 4], order) + second) & 0xFFFFFFFF
+        second = (second + int.from_bytes(data[at + 4 : at + 8], order) + first) & 0xFFFFFFFF
+    return first.to_bytes(4, "big") + second.to_bytes(4, "big")
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -142,6 +310,15 @@ def _open(path: Path) -> sqlite3.Connection:
                 f"The quota ledger {path} was written by a newer version of this project (format {version}; this "
                 f"version supports {_VERSION}). Nothing was changed. Update the project, or use another data folder."
             )
+        _report_lost_transactions(db, path)
+        db.execute("PRAGMA cell_size_check = ON")
+        db.create_function("row_checksum", -1, _row_checksum, deterministic=True)
+        if path.stat().st_size <= _MAX_OPEN_CHECK:
+            _verify_structure(db)
+        _verify_counters(db)
+        for row in db.execute("SELECT * FROM requests ORDER BY id DESC LIMIT ?", (_NEWEST_REQUESTS,)):
+            _verify_row("requests", row)
+        db.executescript(_triggers())
     except BaseException:
         db.close()
         raise
@@ -167,23 +344,32 @@ def _create(path: Path) -> None:
 
 
 def _error_message(path: Path, error: Exception) -> str:
-    text = str(error)
-    if isinstance(error, sqlite3.OperationalError) and "locked" in text:
-        reason, advice = (
-            text,
-            f"Another process has locked it for {_LOCK_TIMEOUT_SECONDS:.0f} seconds: end that process, then try again.",
-        )
-    elif isinstance(error, (OSError, sqlite3.OperationalError)):
-        reason, advice = text, "Make its folder writable and free disk space, or set RESEARCH_DATA to another folder."
-    else:
-        reason = f"it is damaged ({text})"
+    reason, advice = str(error), _ERROR_ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)
+    if isinstance(error, OSError):
+        advice = _NOT_WRITABLE
+    if advice is None:
+        reason = f"it is damaged ({error})"
         advice = (
-            f"It was not changed. Move it aside (mv {path} {path}.damaged, likewise its -wal and -shm files) and "
-            "start again. A new ledger counts today's requests from 0, so the API may refuse requests before the cap "
-            "is reached; the pool is then closed until the API accepts requests again. The .recover command of sqlite3 "
-            "can restore rows of the old ledger."
+            f"It was not changed. Restore it from a backup of today; or move it aside (mv {path} {path}.damaged, "
+            "likewise its -wal and -shm files) and start again. A new ledger counts today's requests from 0, so the "
+            "API may refuse requests before the cap is reached; the pool is then closed until the API accepts requests "
+            "again. The .recover command of sqlite3 can restore rows of the old ledger."
         )
     return f"The quota ledger {path} cannot be used: {reason}. No request was sent. {advice}"
+
+
+_NOT_WRITABLE = "Make its folder writable, or set RESEARCH_DATA to another folder."
+
+_ERROR_ADVICE = {
+    sqlite3.SQLITE_BUSY: f"Another process has locked it for {_LOCK_TIMEOUT_SECONDS:.0f} seconds: end that process, "
+    "then try again.",
+    sqlite3.SQLITE_FULL: "Free space on its disk, then try again.",
+    sqlite3.SQLITE_IOERR: "Its disk reports an error: check the disk, then try again.",
+    sqlite3.SQLITE_READONLY: _NOT_WRITABLE,
+    sqlite3.SQLITE_CANTOPEN: _NOT_WRITABLE,
+    sqlite3.SQLITE_PERM: _NOT_WRITABLE,
+}
+"""Advice by primary error code of SQLite. Any other error means that the file is damaged."""
 
 
 class QuotaExhausted(Exception):
@@ -258,7 +444,10 @@ class Ledger:
                 (pool, today, study, entity, unit, endpoint, now.isoformat(), run),
             ).fetchone()
             db.execute("UPDATE days SET used = used + 1 WHERE pool = ? AND day = ?", (pool, today))
-            db.execute("INSERT INTO used VALUES (?,?,?,1) ON CONFLICT DO UPDATE SET n = n + 1", (pool, today, study))
+            db.execute(
+                "INSERT INTO used (pool, day, study, n) VALUES (?,?,?,1) ON CONFLICT DO UPDATE SET n = n + 1",
+                (pool, today, study),
+            )
             if is_probe:
                 # One probe at a time: other callers wait for its result, or until `available_at` if its process dies.
                 db.execute(
@@ -297,9 +486,9 @@ class Ledger:
         # If a power failure undoes this, the request stays reserved: at worst one request is lost, the cap still holds.
         with self._file.transaction(durable=False) as db:
             reserved = db.execute(
-                "UPDATE requests SET settled = 1, status = ?, code = ?, rows = ?, latency = ?, log_id = ? "
+                "UPDATE requests SET settled = ?, status = ?, code = ?, rows = ?, latency = ?, log_id = ? "
                 "WHERE id = ? AND settled = 0 RETURNING pool, day, study",
-                (status, code, rows, latency, log_id, reservation),
+                (1 if sent else 2, status, code, rows, latency, log_id, reservation),
             ).fetchone()
             if reserved is None:
                 return
@@ -356,6 +545,8 @@ class Ledger:
         cap, now = self._cap(pool), (now or self._now()).astimezone(UTC)
         with self._file.reading() as db:
             day = db.execute("SELECT * FROM days WHERE pool = ? AND day = ?", (pool, now.date().isoformat())).fetchone()
+            if day is not None:
+                _verify_row("days", day)
         used, n_refused = (day["used"], day["n_refused_by_api"]) if day else (0, 0)
         available_at = _parse_time(day["available_at"]) if day else None
         if available_at and now >= available_at:
@@ -373,26 +564,28 @@ class Ledger:
         """Return the number of reserved requests of today by study."""
         with self._file.reading() as db:
             rows = db.execute(
-                "SELECT study, n FROM used WHERE pool = ? AND day = ?", (pool, self._now().date().isoformat())
+                "SELECT * FROM used WHERE pool = ? AND day = ?", (pool, self._now().date().isoformat())
             ).fetchall()
-        return dict(map(tuple, rows))
+            return {row["study"]: row["n"] for row in rows if _verify_row("used", row)}
 
     def used_by_run(self, run: str) -> dict[tuple[str, str], int]:
         """Return the number of requests that a run reserved, on all days, by study and entity."""
         with self._file.reading() as db:
-            rows = db.execute(
-                "SELECT study, entity, count(*) FROM requests WHERE run = ? GROUP BY study, entity", (run,)
-            ).fetchall()
-        return {(study, entity): n for study, entity, n in rows}
+            rows = db.execute("SELECT * FROM requests WHERE run = ?", (run,)).fetchall()
+            return dict(Counter((row["study"], row["entity"]) for row in rows if _verify_row("requests", row)))
 
     def iter_requests(self, since: date | None = None) -> Iterator[dict[str, Any]]:
         """Yield the reservations since a UTC day, by day: the columns of `fields.REQUESTS`, `study` and `day`."""
         last = (since.isoformat() if since else "", 0)
+        with self._file.reading() as db:
+            _verify_request_counts(db, last[0])
         while True:
             with self._file.reading() as db:
                 page = db.execute(
                     "SELECT * FROM requests WHERE (day, id) > (?, ?) ORDER BY day, id LIMIT 5000", last
                 ).fetchall()
+                for row in page:
+                    _verify_row("requests", row)
             for row in page:
                 yield {
                     **{name: row[name] for name in ("pool", "endpoint", "entity", "unit", "status", "code", "rows")},
@@ -405,6 +598,15 @@ class Ledger:
             if not page:
                 return
             last = (page[-1]["day"], page[-1]["id"])
+
+    def verify(self) -> None:
+        """Raise LedgerError unless the whole file is what was written: its structure, each row, and the counters."""
+        with self._file.reading() as db:
+            _verify_structure(db)
+            _verify_counters(db)
+            _verify_request_counts(db, "")
+            for row in db.execute("SELECT * FROM requests"):
+                _verify_row("requests", row)
 
     def close(self) -> None:
         """Close the file; the next call opens it again."""
@@ -422,7 +624,7 @@ class Ledger:
 def _day_row(db: sqlite3.Connection, pool: str, day: str) -> sqlite3.Row:
     db.execute("INSERT OR IGNORE INTO days (pool, day) VALUES (?, ?)", (pool, day))
     row: sqlite3.Row = db.execute("SELECT * FROM days WHERE pool = ? AND day = ?", (pool, day)).fetchone()
-    return row
+    return _verify_row("days", row)
 
 
 def _probe_interval(probes: int) -> timedelta:

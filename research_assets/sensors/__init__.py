@@ -2,8 +2,8 @@
 
 `collection.py` starts collection runs while quota is free, and `build_marts.py` builds the marts once per batch of new
 data. `run_failures.py` and `sensor_failures.py` write alerts, `orphaned_runs.py` fails runs whose process no longer
-exists, and `daily_checks.py` runs the checks. `run_history.py` reads runs for them. Not here: which work comes next
-(see planning/agenda.py), and how an alert is delivered (see alerts.py).
+exists, and `daily_checks.py` runs the checks and verifies the files. `run_history.py` reads runs for them. Not here:
+which work comes next (see planning/agenda.py), and how an alert is delivered (see alerts.py).
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import dagster as dg
 from research_assets.resources import CollectorResource
 from research_assets.sensors.build_marts import build_marts_on_new_data
 from research_assets.sensors.collection import quota_window
-from research_assets.sensors.daily_checks import run_checks_daily
+from research_assets.sensors.daily_checks import run_checks_daily, verify_files_daily
 from research_assets.sensors.orphaned_runs import fail_orphaned_runs
 from research_assets.sensors.run_failures import alert_on_run_failure
 from research_assets.sensors.sensor_failures import alert_on_sensor_failure
@@ -28,12 +28,13 @@ class CheckKeys:
     """Checks by the time at which they run, besides the collection runs that include their own checks.
 
     `blocking` checks run before each build of the marts and prevent it while they fail, `after_build` checks run after
-    it, and `daily` checks run each morning.
+    it, and `daily` checks run each morning. `files` is the check of a share of all files.
     """
 
     blocking: Sequence[dg.AssetCheckKey] = ()
     after_build: Sequence[dg.AssetCheckKey] = ()
     daily: Sequence[dg.AssetCheckKey] = ()
+    files: dg.AssetCheckKey | None = None
 
 
 def build_automation(
@@ -55,4 +56,7 @@ def build_automation(
             quota_window(studies, collector),
             build_marts_on_new_data(studies, collector, warehouse, checks.blocking, reports, checks.after_build),
         ]
-    return dg.Definitions(sensors=sensors, schedules=[run_checks_daily(checks.daily)] if checks.daily else [])
+    schedules = [run_checks_daily(checks.daily)] if checks.daily else []
+    if checks.files is not None:
+        schedules.append(verify_files_daily(checks.files))
+    return dg.Definitions(sensors=sensors, schedules=schedules)

@@ -4,9 +4,13 @@ An open capture is a journal: a `.jsonl` file of events, one JSON object per lin
 a collection. An event counts once `append` has returned; a crash or a full disk leaves a file that `resume` can open. A
 sealed capture is a `.jsonl.zst` file with a manifest. It counts as published once the manifest exists.
 
+Nothing is believed without its checksum: each line has its own (see checked_lines.py), the manifest has the SHA-256 of
+the sealed file and a checksum of itself. A damaged manifest is rebuilt from its capture. Of a damaged journal the lines
+before the damage are resumed, and a copy of the file is kept as `<journal>.line<number>.damaged`.
+
 Layout: `captures/<entity>/study=<study>/<day>/<capture>.jsonl`, after sealing `<capture>.jsonl.zst` and
-`<capture>.json`; `<day>` is `<first>..<last>` for several days. A line is `{"event": ..., ..., "answer": <body>}`; if
-there is an `answer`, it is the last member and contains the body as received.
+`<capture>.json`; `<day>` is `<first>..<last>` for several days. A line is
+`{"event": ..., ..., "answer": <body>, "crc32": ...}`; an `answer` contains the body as received.
 
 Not here: the meaning of the events (see collect/), typed rows (see raw_writer.py).
 """
@@ -17,6 +21,7 @@ import io
 import logging
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -29,7 +34,15 @@ from typing import Any, BinaryIO, Self
 import orjson
 import zstandard
 
-from research_assets.storage.files import fsync_folder, private_folder, publish_file, temporary_path, write_private
+from research_assets.storage.checked_lines import add_checksum, is_intact, is_torn
+from research_assets.storage.files import (
+    fsync_file,
+    fsync_folder,
+    private_folder,
+    publish_file,
+    temporary_path,
+    write_private,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -43,9 +56,16 @@ CHUNK = 1 << 20
 
 _MAX_UNKNOWN_FIELDS = 1000
 _MANIFEST_OPTIONS = orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
+DAMAGED_SUFFIX = ".damaged"
+"""End of the name of a damaged file that was set aside. No reader opens it; it is reported until it is removed."""
+
 _RESTORE_ADVICE = (
     "Nothing was changed. Restore the file from a backup; or move it away and materialize its partition with "
     "`recollect: true`."
+)
+_RESUME_ADVICE = (
+    "Nothing was changed. The next collection of its partition resumes before this line and requests the rest again. "
+    "To keep the rest, restore the file from a backup before that."
 )
 
 
@@ -98,18 +118,33 @@ class Manifest:
 
     @classmethod
     def load(cls, sealed: Path) -> Self:
-        """Read the manifest of a sealed file. Raises DamagedCapture if it is missing or invalid."""
+        """Read the manifest of a sealed file. A damaged manifest is rebuilt from an intact capture, with a warning.
+
+        Raises DamagedCapture if the capture was never published, or if it and its manifest are damaged.
+        """
         path = manifest_path(sealed)
         try:
-            stored = orjson.loads(path.read_bytes())
-            values: dict[str, Any] = {field.name: stored[field.name] for field in fields(cls) if field.name != "path"}
-            return cls(path=sealed, **values | {"unknown": tuple(values["unknown"])})
+            stored: dict[str, Any] = orjson.loads(path.read_bytes())
+            if stored.pop("checksum") != _manifest_checksum(stored):
+                raise ValueError("its checksum does not match")
+            return cls._from_stored(sealed, stored)
         except FileNotFoundError as error:
-            raise DamagedCapture(
-                path, 0, "the manifest is missing", "The capture was never published. Collect its partition again."
-            ) from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise DamagedCapture(path, 0, f"the manifest is invalid ({error!r})", _RESTORE_ADVICE) from error
+            if not sealed.exists() or (sealed.with_suffix("")).exists():
+                raise DamagedCapture(
+                    path, 0, "the manifest is missing", "The capture was never published. Collect its partition again."
+                ) from error
+            # A journal is deleted after its manifest exists, so this manifest was lost later.
+            reason = "is missing"
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = f"is damaged ({error})"
+        stored = _rebuild_manifest(sealed)
+        _LOGGER.warning("The manifest %s %s; it was rebuilt from its capture.", path, reason)
+        return cls._from_stored(sealed, stored)
+
+    @classmethod
+    def _from_stored(cls, sealed: Path, stored: Mapping[str, Any]) -> Self:
+        values: dict[str, Any] = {field.name: stored[field.name] for field in fields(cls) if field.name != "path"}
+        return cls(path=sealed, **values | {"unknown": tuple(values["unknown"])})
 
     def verify(self) -> None:
         """Raise DamagedCapture unless the sealed file has the published SHA-256."""
@@ -119,14 +154,20 @@ class Manifest:
         except FileNotFoundError as error:
             raise DamagedCapture(self.path, 0, "the file is missing", _RESTORE_ADVICE) from error
         if digest != self.sha256:
-            raise DamagedCapture(self.path, 0, "its content has changed since it was published", _RESTORE_ADVICE)
+            raise DamagedCapture(
+                self.path,
+                0,
+                f"its content has changed since it was published with {self.rows:,} rows in {self.pages:,} pages",
+                _RESTORE_ADVICE,
+            )
 
 
 def list_open_journals(captures: Path, entity: str, study: str) -> list[Path]:
     """Return the open journals of an entity of a study, oldest first.
 
     Also removes leftovers of a crash: the journal of a published capture, a journal without a complete first line, and
-    the draft of a journal.
+    the draft of a journal. Sets a journal aside whose first line is damaged: without the line nothing is known about
+    the others.
     """
     journals = []
     for path in sorted((captures / entity / f"study={study}").glob("*/*.jsonl*"), key=lambda p: p.name):
@@ -137,8 +178,11 @@ def list_open_journals(captures: Path, entity: str, study: str) -> list[Path]:
         if path.suffix != ".jsonl":
             continue
         with path.open("rb") as file:
-            is_empty = not file.readline().endswith(b"\n")
-        if is_empty or manifest_path(sealed_path(path)).exists():
+            first = file.readline()
+        if is_torn(first) or manifest_path(sealed_path(path)).exists():
+            path.unlink(missing_ok=True)
+        elif not is_intact(first):
+            _set_aside(path, 1, 0)
             path.unlink(missing_ok=True)
         else:
             journals.append(path)
@@ -182,49 +226,54 @@ def list_sealed(captures: Path, *, entity: str | None = None, study: str | None 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the events of a journal or a sealed capture in order, with one line in memory at a time.
 
-    Skips an incomplete last line of a journal. Raises DamagedCapture for any other line that cannot be read.
+    Skips an incomplete last line of a journal. Raises DamagedCapture for any other line without its checksum.
     """
     with path.open("rb", buffering=CHUNK) as file:
-        if path.suffix != ".zst":
-            for event, _ in complete_lines(path, file, torn_end=True):
-                yield event
-            return
-        try:
-            yield from _decompressed_events(path, file)
-        except zstandard.ZstdError as error:
-            raise DamagedCapture(path, 0, f"it cannot be decompressed ({error})", _RESTORE_ADVICE) from error
+        is_sealed = path.suffix == ".zst"
+        lines = _decompressed_lines(path, file) if is_sealed else complete_lines(path, file, torn_end=True)
+        yield from (event for event, _ in lines)
 
 
-def _decompressed_events(path: Path, file: BinaryIO) -> Iterator[dict[str, Any]]:
+def _decompressed_lines(path: Path, file: BinaryIO) -> Iterator[tuple[dict[str, Any], bytes]]:
+    try:
+        yield from _read_frame(path, file)
+    except zstandard.ZstdError as error:
+        raise DamagedCapture(path, 0, f"it cannot be decompressed ({error})", _RESTORE_ADVICE) from error
+
+
+def _read_frame(path: Path, file: BinaryIO) -> Iterator[tuple[dict[str, Any], bytes]]:
     expected_size = zstandard.frame_content_size(file.read(18))
     file.seek(0)
     size = 0
     with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False) as reader:
         for event, line in complete_lines(path, io.BufferedReader(reader, CHUNK), torn_end=False):
             size += len(line)
-            yield event
+            yield event, line
     # The decompressor raises no error for a file that ends within a frame.
     if expected_size not in (-1, size):
         raise DamagedCapture(path, 0, f"it ends after {size} of {expected_size} bytes", _RESTORE_ADVICE)
 
 
 def complete_lines(path: Path, file: BinaryIO, *, torn_end: bool) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yield events with their lines. With `torn_end`, a last line that cannot be read is skipped."""
+    """Yield events with their lines, each after its checksum matched.
+
+    With `torn_end`, a last line that was not written completely is skipped. Raises DamagedCapture for any other line.
+    """
     number = 0
     line = file.readline()
     while line:
         number += 1
         following = file.readline()
+        if torn_end and not following and is_torn(line):
+            return
         try:
-            if not line.endswith(b"\n"):
-                raise ValueError("the line is incomplete")
+            if not is_intact(line):
+                raise ValueError("the line does not match its checksum")
             event = orjson.loads(line)
-            if not isinstance(event, dict) or "event" not in event:
-                raise ValueError("the line is not an event")
         except ValueError as error:
-            if torn_end and not following:
-                return
-            raise DamagedCapture(path, number, str(error), _RESTORE_ADVICE) from error
+            advice = _RESUME_ADVICE if torn_end else _RESTORE_ADVICE
+            raise DamagedCapture(path, number, str(error), advice) from error
+        del event["crc32"]
         yield event, line
         line = following
 
@@ -237,6 +286,73 @@ def sealed_path(journal: Path) -> Path:
 def manifest_path(sealed: Path) -> Path:
     """Return the path of the manifest of a sealed capture."""
     return sealed.with_name(sealed.name.removesuffix(".jsonl.zst") + ".json")
+
+
+def _manifest_checksum(stored: Mapping[str, Any]) -> str:
+    """Return the checksum of the other members of a manifest."""
+    return hashlib.sha256(orjson.dumps(stored, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _rebuild_manifest(sealed: Path) -> dict[str, Any]:
+    """Write the manifest of a sealed capture again, and return its members.
+
+    Each line has its checksum and the compressed file has one of the whole, so what can be read is what was sealed.
+    Raises DamagedCapture otherwise.
+    """
+    start: dict[str, Any] | None = None
+    totals, unknown = CaptureTotals(), set[str]()
+    with sealed.open("rb", buffering=CHUNK) as compressed:
+        for event, line in _decompressed_lines(sealed, compressed):
+            start = start or event
+            totals.add(event, line)
+            unknown.update(event.get("unknown") or ())
+    with sealed.open("rb") as file:
+        sha256, size = hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size
+    if start is None or start.get("event") != "start":
+        raise DamagedCapture(sealed, 1, "it does not begin with a start event", _RESTORE_ADVICE)
+    return _write_manifest(sealed, start, totals, unknown, sha256, size)
+
+
+def _write_manifest(
+    sealed: Path, start: Mapping[str, Any], totals: "CaptureTotals", unknown: set[str], sha256: str, size: int
+) -> dict[str, Any]:
+    """Publish the manifest of a sealed capture, and return its members."""
+    counts = asdict(totals)
+    start_keys = ("version", "capture", "entity", "study", "first", "last", "origin", "software")
+    total_keys = ("pages", "rows", "requests", "units", "rejected", "repeated", "first_at", "last_at", "nul", "longest")
+    stored = {
+        **{key: start[key] for key in start_keys},
+        **{key: counts[key] for key in total_keys},
+        "unknown": sorted(unknown)[:_MAX_UNKNOWN_FIELDS],
+        "plain_size": totals.size,
+        "size": size,
+        "sha256": sha256,
+    }
+    content = orjson.dumps(stored | {"checksum": _manifest_checksum(stored)}, option=_MANIFEST_OPTIONS)
+    write_private(manifest_path(sealed), content)
+    return stored
+
+
+def _set_aside(journal: Path, line: int, offset: int) -> None:
+    """Keep a copy of a journal that is damaged at a line, which begins at `offset` bytes, and log what it costs."""
+    copy = journal.with_name(f"{journal.name}.line{line}{DAMAGED_SUFFIX}")
+    shutil.copyfile(journal, copy)
+    fsync_file(copy)
+    fsync_folder(copy.parent)
+    damaged = pages = rows = 0
+    with journal.open("rb", buffering=CHUNK) as file:
+        file.seek(offset)
+        for text in file:
+            if not is_intact(text):
+                damaged += 1
+            elif (event := orjson.loads(text))["event"] == "page":
+                pages, rows = pages + 1, rows + (event.get("rows") or 0)
+    _LOGGER.warning(
+        "The journal %s is damaged at line %s. The collection resumes before this line. It requests again what the "
+        "damaged lines (%s) and the intact pages after them (%s with %s rows) contain. A copy of the damaged file is "
+        "%s. To use a backup of the journal instead, stop this run and put the backup in its place.",
+        *(journal, line, damaged, pages, rows, copy),
+    )
 
 
 class JournalBusy(CaptureError):
@@ -350,7 +466,9 @@ class Journal:
     def resume(cls, path: Path) -> Self:
         """Open a journal to append to it; an incomplete last line is removed, all earlier lines are kept.
 
-        Raises JournalBusy if the journal is open elsewhere, DamagedCapture if an earlier line cannot be read.
+        If a complete line is damaged, the journal resumes before it: the lines before it are a state that the
+        collection had. A copy of the whole file is set aside and a warning says what is requested again. Raises
+        JournalBusy if the journal is open elsewhere, DamagedCapture if it has no intact start event.
         """
         handle = os.open(path, os.O_RDWR | os.O_APPEND)
         try:
@@ -368,10 +486,15 @@ class Journal:
             start: dict[str, Any] | None = None
             totals, unknown = CaptureTotals(), set[str]()
             with path.open("rb", buffering=CHUNK) as file:
-                for event, line in complete_lines(path, file, torn_end=True):
-                    start = start or event
-                    totals.add(event, line)
-                    unknown.update(event.get("unknown") or ())
+                try:
+                    for event, line in complete_lines(path, file, torn_end=True):
+                        start = start or event
+                        totals.add(event, line)
+                        unknown.update(event.get("unknown") or ())
+                except DamagedCapture as error:
+                    if start is None:
+                        raise
+                    _set_aside(path, error.line, totals.size)
             if start is None or start.get("event") != "start":
                 raise DamagedCapture(
                     path, 1, "it does not begin with a start event", "It contains no usable page; move it away."
@@ -404,8 +527,8 @@ class Journal:
         JournalWriteError, for example if the disk is full; the journal then ends with the previous event.
         """
         record = {"event": event, **fields}
-        if "answer" in fields or record["event"] != event:
-            raise ValueError("`event` and `answer` are not fields: pass them as arguments")
+        if not fields.keys().isdisjoint(("answer", "crc32")) or record["event"] != event:
+            raise ValueError("`event`, `answer` and `crc32` are not fields: pass the first two as arguments")
         with self._lock:
             if event == "page":
                 record.setdefault("seq", self._totals.pages)
@@ -456,9 +579,8 @@ class Journal:
             try:
                 sha256, size = self._compress(temporary_path(sealed))
                 publish_file(temporary_path(sealed), sealed)
-                write_private(
-                    manifest_path(sealed), orjson.dumps(self._manifest(sha256, size), option=_MANIFEST_OPTIONS)
-                )
+                start = self.start | {"software": _software_version()}
+                _write_manifest(sealed, start, self._totals, self._unknown, sha256, size)
             except OSError as error:
                 raise _write_error(self.path, error, "seal") from error
             self.path.unlink(missing_ok=True)
@@ -468,34 +590,23 @@ class Journal:
         return sealed
 
     def _compress(self, target: Path) -> tuple[str, int]:
+        """Compress the lines, each after its checksum matched; returns the SHA-256 and the size of the result."""
         digest, size = hashlib.sha256(), 0
-        compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True)
+        compressor = zstandard.ZstdCompressor(level=ZSTD_LEVEL, write_checksum=True).compressobj(self._totals.size)
         with (
-            self.path.open("rb", buffering=0) as source,
+            self.path.open("rb", buffering=CHUNK) as source,
             os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file,
         ):
-            for chunk in compressor.read_to_iter(source, size=self._totals.size, read_size=CHUNK):
+            for number, line in enumerate(source, 1):
+                if not is_intact(line):
+                    raise DamagedCapture(self.path, number, "the line does not match its checksum", _RESUME_ADVICE)
+                chunk = compressor.compress(line)
                 digest.update(chunk)
-                size += len(chunk)
-                file.write(chunk)
+                size += file.write(chunk)
+            chunk = compressor.flush()
+            digest.update(chunk)
+            size += file.write(chunk)
         return digest.hexdigest(), size
-
-    def _manifest(self, sha256: str, size: int) -> dict[str, Any]:
-        totals = asdict(self._totals)
-        start_keys = ("version", "capture", "entity", "study", "first", "last", "origin")
-        return {
-            **{key: self.start[key] for key in start_keys},
-            "software": _software_version(),
-            **{
-                key: totals[key]
-                for key in ("pages", "rows", "requests", "units", "rejected", "repeated", "first_at", "last_at", "nul")
-            },
-            "unknown": sorted(self._unknown)[:_MAX_UNKNOWN_FIELDS],
-            "longest": self._totals.longest,
-            "plain_size": self._totals.size,
-            "size": size,
-            "sha256": sha256,
-        }
 
     def close(self) -> None:
         """Close the file without sealing; the journal can be resumed."""
@@ -514,10 +625,10 @@ class Journal:
 def _event_line(record: Mapping[str, Any], answer: bytes | None = None) -> bytes:
     head = orjson.dumps(record, default=_to_json_value)
     if answer is None:
-        return head + b"\n"
+        return add_checksum(head)
     # In valid JSON, line breaks occur only between tokens; inside a string they are escaped.
     answer = answer.replace(b"\n", b" ").replace(b"\r", b" ")
-    return b"".join((head[:-1], b',"answer":', answer, b"}\n"))
+    return add_checksum(b"".join((head[:-1], b',"answer":', answer, b"}")))
 
 
 def _to_json_value(value: object) -> Any:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import duckdb
 
-from research_assets.storage.files import private_folder, publish_file, temporary_path
+from research_assets.storage.files import private_folder, temporary_path
+from research_assets.storage.raw_digests import publish_raw_files
 from research_assets.storage.raw_sql import sql_literal
 
 MEMORY, LARGE_MEMORY = "256MB", "2GB"
@@ -27,10 +28,15 @@ ROW_GROUP = 10_240
 
 
 def publish_parquet(db: duckdb.DuckDBPyConnection, query: str, path: Path) -> None:
-    """Write the rows of a query to a Parquet file atomically; creates its folder."""
+    """Write the rows of a query to a raw file atomically, with its digest; creates its folder."""
+    publish_raw_files([(write_draft(db, query, path), path)])
+
+
+def write_draft(db: duckdb.DuckDBPyConnection, query: str, path: Path) -> Path:
+    """Write the rows of a query to the temporary file of a raw file, and return its path; creates its folder."""
     private_folder(path.parent)
     write_query(db, query, temporary_path(path))
-    publish_file(temporary_path(path), path)
+    return temporary_path(path)
 
 
 def write_query(db: duckdb.DuckDBPyConnection, query: str, target: Path, compression: str = "zstd") -> None:

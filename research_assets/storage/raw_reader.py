@@ -3,12 +3,13 @@
 Not here: writing them (see raw_writer.py), the marts (see warehouse/reader.py).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import duckdb
 
+from research_assets.storage.raw_digests import find_damaged
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.shared_duckdb import connect_shared
 
@@ -34,25 +35,42 @@ class RawTables:
         """Return the rows of a query; see `query_raw`."""
         globs = [folders] if isinstance(folders, str) else folders
         for attempt in range(1, _MAX_ATTEMPTS + 1):
-            paths = [
-                sql_literal(path)
-                for glob in globs
-                for path in sorted((self.folder / table).glob(f"{glob}/*.parquet"))
-                if path.stem.removesuffix("-open") not in skip_captures
-            ]
-            if not paths:
-                return []
-            source = (
-                f"read_parquet([{', '.join(paths)}], hive_partitioning = true, union_by_name = {table != 'coverage'}, "
-                "hive_types = {'study': VARCHAR, 'day': DATE})"
-            )
             try:
+                paths = intact_files(self.folder, table, globs, skip_captures)
+                if not paths:
+                    return []
+                source = (
+                    f"read_parquet([{', '.join(map(sql_literal, paths))}], hive_partitioning = true, "
+                    f"union_by_name = {table != 'coverage'}, hive_types = {{'study': VARCHAR, 'day': DATE}})"
+                )
                 return self._connection.execute(sql.format(table=source), values).fetchall()
-            except duckdb.IOException:
+            except (duckdb.IOException, FileNotFoundError):
                 # Another process published or removed a file after the files were listed.
                 if attempt == _MAX_ATTEMPTS:
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+
+def intact_files(raw: Path, table: str, folders: Iterable[str], skip_captures: Collection[str] = ()) -> list[Path]:
+    """Return the files of a raw table in `folders`, after each has the content that was published.
+
+    A damaged file is built again from its capture or set aside (see raw_repair.py). Raises DamagedRawFile if that is
+    not possible, FileNotFoundError if another process removed a file after it was listed.
+    """
+    for _ in range(2):
+        paths = [
+            path
+            for folder in folders
+            for path in sorted((raw / table).glob(f"{folder}/*.parquet"))
+            if path.stem.removesuffix("-open") not in skip_captures
+        ]
+        if not find_damaged(paths):
+            return paths
+        # Imported here, because it loads the writer, which readers rarely need.
+        from research_assets.storage.raw_repair import repair_files
+
+        repair_files(raw, paths)
+    raise FileNotFoundError(f"The files of {raw / table} change faster than they are read.")
 
 
 def query_raw(

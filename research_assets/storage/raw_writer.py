@@ -8,6 +8,7 @@ Layout: `raw/<table>/study=<study>/day=<day>/<capture>.parquet`. The coverage of
 its file proves that all rows were written (`is_written`).
 """
 
+import fcntl
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,8 +22,15 @@ import zstandard
 
 from research_assets.fields import COVERAGE, ENTITIES, Entity, raw_tables
 from research_assets.storage.captures import CHUNK, DamagedCapture, Manifest
-from research_assets.storage.files import private_folder, publish_file
-from research_assets.storage.parquet_io import LARGE_MEMORY, open_duckdb, publish_parquet, temporary_folder, write_query
+from research_assets.storage.parquet_io import (
+    LARGE_MEMORY,
+    open_duckdb,
+    publish_parquet,
+    temporary_folder,
+    write_draft,
+    write_query,
+)
+from research_assets.storage.raw_digests import publish_raw_files, remove_raw_file
 from research_assets.storage.raw_sql import (
     DAY_COLUMN,
     day_of,
@@ -55,12 +63,14 @@ class WrittenCapture:
 def write_capture(raw: Path, sealed: Path) -> WrittenCapture:
     """Write the rows, rejected elements and attempts of a sealed capture as Parquet.
 
-    Of rows with the same key, the newest is kept. Raises DamagedCapture if the capture cannot be read.
+    Of rows with the same key, the newest is kept. A capture is written by one process at a time; another one waits.
+    Raises DamagedCapture if the capture cannot be read.
     """
     manifest = Manifest.load(sealed)
     manifest.verify()  # DuckDB reads a truncated file without an error
     entity = ENTITIES[manifest.entity]
-    with temporary_folder(raw, manifest.capture) as folder:
+    with sealed.open("rb") as lock, temporary_folder(raw, manifest.capture) as folder:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             with open_duckdb(folder) as db:
                 days = _write_rows(db, raw, folder, entity, manifest)
@@ -149,16 +159,16 @@ def _write_rows(
         _path(raw, entity.name, manifest.study, group[0].isoformat(), manifest.capture): group[1] for group in groups
     }
     if len(groups) == 1 and day != DAY_COLUMN and kept == _table(whole):
-        for path in counts:
-            private_folder(path.parent)
-            publish_file(whole, path)
+        publish_raw_files([(whole, path) for path in counts])
         return counts
     columns = ", ".join(sql_identifier(column.name) for column in raw_tables()[entity.name])
+    drafts = []
     for path, (date_of_rows, count, low, high, bounded) in zip(counts, groups, strict=True):
         where = f"{day} = DATE {sql_literal(date_of_rows)}"
         if bounded == count:
             where += f" AND {bound} BETWEEN {sql_literal(low)} AND {sql_literal(high)}"
-        publish_parquet(db, f"SELECT {columns} FROM {kept} WHERE {where}", path)
+        drafts.append((write_draft(db, f"SELECT {columns} FROM {kept} WHERE {where}", path), path))
+    publish_raw_files(drafts)
     return counts
 
 
@@ -254,7 +264,7 @@ def _remove_others(table: Path, manifest: Manifest, paths: Iterable[Path]) -> No
     kept = set(paths)
     for path in (table / f"study={manifest.study}").glob(f"day=*/{manifest.capture}.parquet"):
         if path not in kept:
-            path.unlink()
+            remove_raw_file(path)
 
 
 def _path(raw: Path, table: str, study: str, day: str, name: str) -> Path:

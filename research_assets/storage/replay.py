@@ -5,14 +5,18 @@ capture (the tables `expected_units` and `requests`, the coverage of open journa
 capture (see raw_writer.py).
 """
 
+import logging
 import shutil
 from pathlib import Path
 
 from research_assets.fields import ENTITIES
 from research_assets.storage.captures import CaptureError, Manifest, list_sealed
-from research_assets.storage.files import fsync_folder, private_folder
+from research_assets.storage.files import fsync_folder, private_folder, temporary_path
 from research_assets.storage.parquet_io import temporary_folder
+from research_assets.storage.raw_digests import find_damaged, publish_raw_files
 from research_assets.storage.raw_writer import WrittenCapture, ensure_tables, is_written, write_capture
+
+_LOGGER = logging.getLogger(__name__)
 
 
 def replay(captures: Path, raw: Path, study: str | None = None) -> list[WrittenCapture]:
@@ -46,11 +50,17 @@ def _missing(captures: Path, raw: Path, study: str | None) -> list[Manifest]:
 
 
 def _copy_open_coverage(raw: Path, fresh: Path, studies: set[str], captures: set[str]) -> None:
-    """Copy the coverage of journals that are still open; their files are named `<capture>-...`."""
+    """Copy the coverage of journals that are still open, if it is intact; their files are named `<capture>-...`."""
     for path in (raw / "coverage").glob("study=*/day=*/*-*-*.parquet"):
         capture = "-".join(path.stem.split("-")[:2])
         if path.parts[-3].removeprefix("study=") in studies and capture not in captures:
-            shutil.copy2(path, private_folder(fresh / path.relative_to(raw).parent) / path.name)
+            if find_damaged([path]):
+                _LOGGER.warning("%s is damaged and was left out; the next run of its partition writes it again.", path)
+                continue
+            target = fresh / path.relative_to(raw)
+            draft = temporary_path(private_folder(target.parent) / target.name)
+            shutil.copy2(path, draft)
+            publish_raw_files([(draft, target)])
 
 
 def _swap(fresh: Path, target: Path, old: Path) -> None:

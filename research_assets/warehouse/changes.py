@@ -21,6 +21,8 @@ import orjson
 from research_assets import fields
 from research_assets.settings import Settings
 from research_assets.storage import files
+from research_assets.storage.checked_lines import add_checksum, is_intact
+from research_assets.storage.raw_repair import repair_files
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.raw_writer import PLACEHOLDER_STUDY
 from research_assets.storage.shared_duckdb import connect_shared
@@ -73,6 +75,9 @@ def full_input(settings: Settings, reason: str) -> BuildInput:
     """Return all raw files as the input of a full refresh; `reason` says why it is one."""
     present = list_raw_files(settings.raw)
     paths = {table: _paths(table, stamps) for table, stamps in present.items()}
+    if _repair(settings, paths):
+        present = list_raw_files(settings.raw)
+        paths = {table: _paths(table, stamps) for table, stamps in present.items()}
     return BuildInput(
         present, reason, paths, {}, _read_coverage_partitions(settings.raw, paths["coverage"]), present.keys(), None
     )
@@ -88,6 +93,8 @@ def incremental_input(settings: Settings, record: BuildRecord) -> BuildInput:
     _require_append_only(past, present)
     coverage = _paths("coverage", present["coverage"])
     changed = {table: _changed(past.get(table, {}), stamps) for table, stamps in present.items()}
+    if messages := _repair(settings, {table: _new_paths(table, past, present, changed) for table in present}):
+        raise IncrementNotPossible(messages[0])
     new_coverage = set(_new_paths("coverage", past, present, changed))
     new_partitions = _read_coverage_partitions(settings.raw, sorted(new_coverage))
     unchanged_coverage = set(coverage) - new_coverage
@@ -115,11 +122,19 @@ def incremental_input(settings: Settings, record: BuildRecord) -> BuildInput:
             paths[table] = _paths(table, {folder: present[table].get(folder, {}) for folder in folders})
         else:
             paths[table] = _new_paths(table, past, present, changed)
+    # The files of a changed day that are not new are read again.
+    if messages := _repair(settings, paths):
+        raise IncrementNotPossible(messages[0])
     changed_tables = {table for table, folders in changed.items() if folders} | {entity for _, entity, _ in affected}
     sorted_days = {table: sorted(pairs) for table, pairs in days.items()}
     has_grown = settings.warehouse.stat().st_size > MAX_GROWTH * record["compact_bytes"]
     compact_bytes = None if has_grown else record["compact_bytes"]
     return BuildInput(present, None, paths, sorted_days, coverage_partitions, changed_tables, compact_bytes)
+
+
+def _repair(settings: Settings, paths: Mapping[str, Sequence[str]]) -> list[str]:
+    """Repair the damaged files among the raw files that a build reads; returns a sentence about each."""
+    return repair_files(settings.raw, [settings.raw / path for listed in paths.values() for path in listed])
 
 
 def list_raw_files(raw: Path) -> dict[str, dict[str, dict[str, str]]]:
@@ -175,10 +190,15 @@ def create_raw_views(settings: Settings, build_input: BuildInput) -> None:
 def read_record(settings: Settings, project: str) -> BuildRecord | None:
     """Return the record of the published warehouse; None unless it certainly describes this file and this project.
 
+    A damaged record counts as none.
+
     `project` is the digest of the dbt project and its tools.
     """
     try:
-        record: BuildRecord = orjson.loads(_record_path(settings).read_bytes())
+        line = _record_path(settings).read_bytes()
+        if not is_intact(line):
+            return None
+        record: BuildRecord = orjson.loads(line)
         matches = record["project"] == project and record["file"] == file_stamp(settings.warehouse.stat())
         return record if matches and record["compact_bytes"] and scratch_path(settings).exists() else None
     except (OSError, ValueError, KeyError, TypeError):
@@ -199,7 +219,12 @@ def write_record(settings: Settings, build_input: BuildInput, project: str) -> N
         "coverage_partitions": build_input.coverage_partitions,
         "compact_bytes": build_input.compact_bytes or file.st_size,
     }
-    files.write_private(_record_path(settings), orjson.dumps(record))
+    files.write_private(_record_path(settings), add_checksum(orjson.dumps(record)))
+
+
+def forget_record(settings: Settings) -> None:
+    """Make the next build a full refresh."""
+    _record_path(settings).unlink(missing_ok=True)
 
 
 def _record_path(settings: Settings) -> Path:

@@ -1,5 +1,6 @@
 """The code location as a whole: its definitions, and one path from a search to a check of the warehouse."""
 
+import shutil
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,14 +11,14 @@ import duckdb
 import pytest
 import yaml
 
-from research_assets.checks import check_keys, study_checks
+from research_assets.checks import FILES_CHECK, check_keys, study_checks
 from research_assets.definitions import build_definitions
 from research_assets.fields import ENTITIES
 from research_assets.instance import prepare_home
 from research_assets.report import REQUIRED_MARTS
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import RunningSandbox, run_in_thread
-from research_assets.settings import INSTANCE_DIR, PROJECT_DIR, VARIABLES, Settings
+from research_assets.settings import INSTANCE_DIR, PROJECT_DIR, VARIABLES, Settings, prepare_root
 from research_assets.study.loader import find_studies
 from research_assets_tests.assets.test_asset_graph import DEMO
 from research_assets_tests.study.study_files import MINIMAL_STUDY, write
@@ -57,7 +58,7 @@ def test_daily_schedule_runs_every_check_of_the_studies(
     keys = {key for study in studies for check in study_checks(study) for key in check.check_keys}
     assert {key for study in studies for key in check_keys(study)} == keys
     repository = code_location.get_repository_def()
-    [schedule] = repository.schedule_defs
+    schedule = repository.get_schedule_def("run_checks_daily")
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
     job = repository.get_job(schedule.job_name)
     assert job.asset_layer.selected_asset_keys == set()
@@ -65,6 +66,33 @@ def test_daily_schedule_runs_every_check_of_the_studies(
     result = job.execute_in_process(instance=dg.DagsterInstance.ephemeral())
     assert result.success
     assert {evaluation.asset_check_key for evaluation in result.get_asset_check_evaluations()} == keys
+
+
+def test_schedule_verifies_a_share_of_the_files_each_day(
+    code_location: dg.Definitions, module_settings: Settings
+) -> None:
+    repository = code_location.get_repository_def()
+    schedule = repository.get_schedule_def("verify_files")
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    job = repository.get_job(schedule.job_name)
+
+    def evaluate() -> dg.AssetCheckEvaluation:
+        result = job.execute_in_process(instance=dg.DagsterInstance.ephemeral())
+        [evaluation] = result.get_asset_check_evaluations()
+        assert evaluation.asset_check_key == FILES_CHECK
+        return evaluation
+
+    assert evaluate().passed
+    prepare_root(module_settings)
+    journal = module_settings.captures / "videos/study=gardening/2026-02-01/20260203T120000Z-0.jsonl"
+    journal.parent.mkdir(parents=True)
+    journal.write_bytes(b'{"event":"start"}\n{"event":"page"}\n')
+    evaluation = evaluate()
+    assert not evaluation.passed
+    assert evaluation.severity == dg.AssetCheckSeverity.ERROR
+    assert str(journal) in str(evaluation.description)
+    assert evaluation.metadata["damaged"].value == 1
+    shutil.rmtree(module_settings.captures)
 
 
 def test_two_studies_and_the_warehouse_are_in_one_graph(code_location: dg.Definitions) -> None:

@@ -140,9 +140,13 @@ def test_journal_with_a_damaged_line_is_a_damaged_file(settings: Settings) -> No
     path.write_bytes(b"".join([lines[0], b"{torn\n", *lines[1:]]))
     content = path.read_bytes()
     counts, text = report_problems(settings)
-    assert counts == {"damaged file": 1}
-    assert "Restore the file from a backup" in text
+    assert counts == {"damaged journal": 1}
+    assert "resumes before the damaged line" in text
     assert path.read_bytes() == content
+    Journal.resume(path).close()
+    counts, text = report_problems(settings)
+    assert counts == {"set aside": 1}
+    assert f"{path.name[:8]}" in text
 
 
 def test_capture_without_raw_rows_is_not_loaded(settings: Settings) -> None:
@@ -153,18 +157,21 @@ def test_capture_without_raw_rows_is_not_loaded(settings: Settings) -> None:
     assert "1 row not in the raw tables" in text
 
 
-@pytest.mark.parametrize("damage", ["cut", "no manifest", "manifest"])
-def test_capture_that_does_not_match_its_manifest_is_a_damaged_file(settings: Settings, damage: str) -> None:
+def test_capture_that_does_not_match_its_manifest_is_a_damaged_file(settings: Settings) -> None:
     path = write_capture(settings)
-    manifest = path.with_name(path.name.replace(".jsonl.zst", ".json"))
-    if damage == "cut":
-        path.write_bytes(path.read_bytes()[:-1])
-    elif damage == "manifest":
-        manifest.write_text("{}")
-    else:
-        manifest.unlink()
+    path.write_bytes(path.read_bytes()[:-1])
     counts, _ = report_problems(settings)
     assert counts == {"damaged file": 1}
+
+
+def test_damaged_or_lost_manifest_of_an_intact_capture_is_no_problem(settings: Settings) -> None:
+    path = write_capture(settings)
+    manifest = path.with_name(path.name.replace(".jsonl.zst", ".json"))
+    content = manifest.read_bytes()
+    for damage in (lambda: manifest.write_text("{}"), manifest.unlink):
+        damage()
+        assert report_problems(settings)[0] == {"not loaded": 1}
+        assert manifest.read_bytes() == content
 
 
 def test_age_has_hours_or_days() -> None:

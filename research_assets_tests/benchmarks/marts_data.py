@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from research_assets.fields import raw_tables
+from research_assets.storage.raw_digests import publish_raw_files, recorded_digests
 
 STUDY = "year"
 FIRST = date(2025, 1, 1)
@@ -91,6 +92,8 @@ def _copy(
         f"COPY (SELECT {columns}, '{STUDY}' AS study, ({day})::DATE AS day FROM {rows}) TO '{raw / table}' "
         f"(FORMAT parquet, COMPRESSION zstd, PARTITION_BY (study, day), FILENAME_PATTERN '{name}-{{uuid}}', APPEND)"
     )
+    written = (raw / table / f"study={STUDY}").glob("day=*/*.parquet")
+    publish_raw_files([(path, path) for path in written if not recorded_digests(path)])
 
 
 def _videos(age: int) -> dict[str, str]:

@@ -278,10 +278,10 @@ def _overwritten(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda path: path.write_bytes(b"no database" * 500), "is damaged .*Move it aside .* counts .* from 0"),
-        (lambda path: path.write_bytes(b""), "not a quota ledger.*Move it aside"),
-        (_overwritten, "is damaged .*Move it aside"),
-        (_not_a_ledger, "not a quota ledger.*Move it aside"),
+        (lambda path: path.write_bytes(b"no database" * 500), "is damaged .*move it aside .* counts .* from 0"),
+        (lambda path: path.write_bytes(b""), "not a quota ledger.*move it aside"),
+        (_overwritten, "is damaged .*move it aside"),
+        (_not_a_ledger, "not a quota ledger.*move it aside"),
         (_newer, "written by a newer version.*Update the project"),
     ],
 )
@@ -312,3 +312,87 @@ def test_closed_ledger_can_be_moved_away(tmp_path: Path) -> None:
     shutil.move(ledger.path, tmp_path / "old")
     assert ledger.pool_state("research").used == 0
     assert (ledger.path.stat().st_mode & 0o777, ledger.path.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("UPDATE days SET used = 2", "row research, 2026-03-02 of the table days"),
+        ("UPDATE used SET n = 1", "row research, 2026-03-02, s of the table used"),
+        ("UPDATE requests SET rows = 8 WHERE id = 2", "row 2 of the table requests"),
+        ("UPDATE requests SET id = 9 WHERE id = 2", "row 9 of the table requests"),
+        ("DELETE FROM used", "3 requests in one table and 0 in another"),
+        ("DELETE FROM days", "0 requests in one table and 3 in another"),
+        ("DROP INDEX requests_by_day", "tables are not those of this version"),
+    ],
+)
+def test_opening_names_a_row_that_the_ledger_did_not_write(tmp_path: Path, change: str, message: str) -> None:
+    ledger = ledger_at(tmp_path, FakeClock(MORNING))
+    for _ in range(3):
+        settle(ledger, reserve(ledger))
+    ledger.close()
+    with sqlite3.connect(ledger.path) as db:
+        db.execute(change)
+    for use in (lambda: ledger.pool_state("research"), lambda: reserve(ledger), ledger.verify):
+        with pytest.raises(LedgerError, match=f"(?s)is damaged .*{message}.*Restore it from a backup"):
+            use()
+
+
+def test_requests_that_were_not_sent_do_not_count_as_lost(tmp_path: Path) -> None:
+    ledger = ledger_at(tmp_path, FakeClock(MORNING))
+    settle(ledger, reserve(ledger), None, sent=False)
+    settle(ledger, reserve(ledger), None)
+    ledger.verify()
+    assert len([*ledger.iter_requests()]) == 2
+    ledger.close()
+    with sqlite3.connect(ledger.path) as db:
+        db.execute("DELETE FROM requests WHERE id = 2")
+    with pytest.raises(LedgerError, match="1 requests in one table and 0 in another"):
+        [*ledger.iter_requests()]
+
+
+def test_damage_of_old_requests_is_found_when_they_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("research_assets.quota.ledger._NEWEST_REQUESTS", 1)
+    ledger = ledger_at(tmp_path, FakeClock(MORNING))
+    for _ in range(3):
+        ledger.reserve("research", study="s", entity="videos", unit="u", endpoint="e", run="r")
+    ledger.close()
+    with sqlite3.connect(ledger.path) as db:
+        db.execute("UPDATE requests SET entity = 'comments' WHERE id = 1")
+    assert ledger.pool_state("research").used == 3
+    for read in (lambda: ledger.used_by_run("r"), lambda: [*ledger.iter_requests()], ledger.verify):
+        with pytest.raises(LedgerError, match="row 1 of the table requests"):
+            read()
+
+
+@pytest.mark.parametrize("at", [8, 20, 33, 40, 3000, -3000], ids=str)
+def test_damaged_log_is_reported_and_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture, at: int) -> None:
+    ledger = ledger_at(tmp_path / "written", FakeClock(MORNING), cap=100)
+    for _ in range(20):
+        settle(ledger, reserve(ledger))
+    # A copy of the files is what a kill leaves.
+    shutil.copytree(tmp_path / "written", tmp_path / "killed", ignore=shutil.ignore_patterns("*-shm"))
+    log = tmp_path / "killed/state/quota.sqlite-wal"
+    content = bytearray(log.read_bytes())
+    content[at] ^= 4
+    log.write_bytes(content)
+    killed = ledger_at(tmp_path / "killed", FakeClock(MORNING), cap=100)
+    used = killed.pool_state("research").used
+    assert used < 20 or at == -3000
+    assert f"The log {log} of the quota ledger is damaged" in caplog.text
+    assert log.with_name("quota.sqlite-wal.damaged").read_bytes() == content
+    assert log.with_name("quota.sqlite-wal.damaged").stat().st_mode & 0o777 == 0o600
+    killed.verify()
+
+
+def test_log_of_a_killed_process_is_no_damage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    ledger = ledger_at(tmp_path / "written", FakeClock(MORNING), cap=2000)
+    for number in range(300):  # so that SQLite begins its log a second time over the old frames
+        settle(ledger, reserve(ledger))
+        if number % 25 == 0:
+            root = tmp_path / str(number)
+            shutil.copytree(tmp_path / "written", root, ignore=shutil.ignore_patterns("*-shm"))
+            log = root / "state/quota.sqlite-wal"
+            log.write_bytes(log.read_bytes()[: -number * 7 or None])
+            ledger_at(root, FakeClock(MORNING), cap=2000).verify()
+    assert caplog.text == ""

@@ -1,10 +1,9 @@
 """Journals and sealed captures: appended events are read back, damage raises an error, and one writer is admitted."""
 
-import json
 import threading
+import zlib
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -75,12 +74,13 @@ def test_sealed_capture_has_the_events_and_totals_of_its_journal(tmp_path: Path)
     assert {p.name for p in path.parent.iterdir()} == {path.name, f"{manifest.capture}.json"}
 
 
-def test_journal_keeps_a_response_byte_for_byte_as_the_last_member(tmp_path: Path) -> None:
+def test_journal_keeps_a_response_byte_for_byte_before_the_checksum(tmp_path: Path) -> None:
     journal = create_journal(tmp_path)
     answer = '{"data": {"id":7503867840092128259, "n":1.10, "t":"\\u0000 \\"é🍅"}}'.encode()
     journal.append("page", {"unit": 'with "answer": inside'}, answer)
     line = journal.path.read_bytes().splitlines()[-1]
-    assert line.endswith(b',"answer":' + answer + b"}")
+    assert line[:-20].endswith(b',"answer":' + answer)
+    assert orjson.loads(line)["crc32"] == f"{zlib.crc32(line[:-20]):08x}"
     assert Manifest.load(journal.seal()).nul
 
 
@@ -151,26 +151,83 @@ def test_threads_append_complete_lines(tmp_path: Path) -> None:
 
 def test_append_rejects_reserved_field_names(tmp_path: Path) -> None:
     with create_journal(tmp_path) as journal:
-        for fields in ({"answer": 1}, {"event": "x"}):
+        for fields in ({"answer": 1}, {"event": "x"}, {"crc32": ""}):
             with pytest.raises(ValueError, match="not fields"):
                 journal.append("page", fields)
 
 
-def test_damage_before_the_last_line_raises_and_changes_nothing(tmp_path: Path) -> None:
+def _pages(journal: Journal) -> list[int]:
+    return [event["seq"] for event in journal.events() if event["event"] == "page"]
+
+
+@pytest.mark.parametrize("damage", [b"\0", b"7", b"\n"], ids=["zero", "digit", "line feed"])
+def test_damaged_line_is_named_and_the_journal_resumes_before_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: bytes
+) -> None:
     journal = create_journal(tmp_path)
-    for _ in range(3):
-        journal.append("page", {}, PAGE)
+    for _ in range(4):
+        journal.append("page", {"rows": 10}, PAGE)
     journal.close()
     lines = journal.path.read_bytes().splitlines(keepends=True)
-    for number in range(3):
-        damaged = [*lines]
-        damaged[number] = b"\0" * (len(lines[number]) - 1) + b"\n"
-        journal.path.write_bytes(b"".join(damaged))
-        for use in (Journal.resume, lambda path: list(read_events(path))):
-            with pytest.raises(DamagedCapture, match="Nothing was changed") as error:
-                use(journal.path)
-            assert error.value.line == number + 1
-        assert journal.path.read_bytes() == b"".join(damaged)
+    for number in range(1, 5):  # the last line as well: it is complete, so it was acknowledged
+        at = sum(map(len, lines[:number])) + 50
+        content = b"".join(lines)
+        damaged = content[:at] + damage + content[at + 1 :]
+        journal.path.write_bytes(damaged)
+        with pytest.raises(DamagedCapture, match="checksum") as error:
+            list(read_events(journal.path))
+        assert error.value.line == number + 1
+        assert journal.path.read_bytes() == damaged
+        caplog.clear()
+        with Journal.resume(journal.path) as resumed:
+            assert _pages(resumed) == list(range(number - 1))
+        assert f"line {number + 1}." in caplog.text
+        assert f"({4 - number} with {10 * (4 - number)} rows)" in caplog.text
+        assert f"{journal.path.name}.line{number + 1}.damaged" in caplog.text
+        kept = journal.path.with_name(f"{journal.path.name}.line{number + 1}.damaged")
+        assert kept.read_bytes() == damaged
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert journal.path.read_bytes() == b"".join(lines[:number])
+
+
+def test_last_line_without_its_line_feed_was_not_acknowledged(tmp_path: Path) -> None:
+    journal = create_journal(tmp_path)
+    journal.append("page", {}, PAGE)
+    journal.append("page", {}, PAGE)
+    journal.close()
+    content = journal.path.read_bytes()
+    journal.path.write_bytes(content[:-1])
+    assert _pages(Journal.resume(journal.path)) == [0]
+    # A changed line feed is no cut: the rest of the line is there, with its checksum.
+    journal.path.write_bytes(content[:-1] + b"\x1a")
+    with pytest.raises(DamagedCapture, match="line 3"):
+        list(read_events(journal.path))
+
+
+def test_journal_with_a_damaged_first_line_is_set_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal = create_journal(tmp_path)
+    journal.append("page", {"rows": 7}, PAGE)
+    journal.close()
+    damaged = journal.path.read_bytes().replace(b'"study":"s"', b'"study":"t"')
+    journal.path.write_bytes(damaged)
+    with pytest.raises(DamagedCapture, match="checksum"):
+        Journal.resume(journal.path)
+    assert list_open_journals(tmp_path, "videos", "s") == []
+    assert "1 with 7 rows" in caplog.text
+    assert [path.read_bytes() for path in tmp_path.glob("*/*/*/*.damaged")] == [damaged]
+    assert list_open_journals(tmp_path, "videos", "s") == []
+
+
+def test_line_that_changes_before_the_seal_is_not_sealed(tmp_path: Path) -> None:
+    journal = create_journal(tmp_path)
+    journal.append("page", {"rows": 7}, PAGE)
+    content = journal.path.read_bytes()
+    journal.path.write_bytes(content.replace(b'"rows":7', b'"rows":5'))
+    with pytest.raises(DamagedCapture, match=r"line 2.*resumes before"):
+        journal.seal()
+    assert list(list_sealed(tmp_path)) == []
+    journal.close()
+    assert Journal.resume(journal.path).pages == 0
 
 
 def _corrupt(content: bytes) -> dict[str, bytes]:
@@ -190,14 +247,45 @@ def test_damaged_sealed_capture_is_never_read_as_a_shorter_one(tmp_path: Path, d
         Manifest.load(path).verify()
 
 
-def test_damaged_or_missing_manifest_raises(tmp_path: Path) -> None:
-    path = create_journal(tmp_path).seal()
+def test_damaged_or_lost_manifest_is_rebuilt_from_an_intact_capture(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = create_journal(tmp_path)
+    for number in range(3):
+        fields = {"rows": number, "observed_at": NOON + timedelta(minutes=number), "unknown": ["x"], "rejected": [{}]}
+        journal.append("page", fields, PAGE)
+    journal.append("unit", {"unit": "2026-02-01"})
+    path = journal.seal()
     manifest = path.with_name(path.name.replace(".jsonl.zst", ".json"))
-    stored: dict[str, Any] = json.loads(manifest.read_bytes())
-    for content in (b"{", json.dumps({**stored, "unknown": None}).encode(), b"{}"):
-        manifest.write_bytes(content)
-        with pytest.raises(DamagedCapture, match="manifest is invalid"):
-            list(list_sealed(tmp_path))
-    manifest.unlink()
+    published, content = Manifest.load(path), manifest.read_bytes()
+    for changed in (b"{", b"[]", b"{}", content.replace(b'"pages": 3', b'"pages": 0'), content[:-2] + b"\n", None):
+        manifest.unlink() if changed is None else manifest.write_bytes(changed)
+        caplog.clear()
+        assert Manifest.load(path) == published
+        assert f"The manifest {manifest} is" in caplog.text
+        assert manifest.read_bytes() == content
+
+
+def test_damaged_capture_gets_no_new_manifest(tmp_path: Path) -> None:
+    journal = create_journal(tmp_path)
+    for number in range(200):
+        journal.append("page", {"rows": number}, PAGE)
+    path = journal.seal()
+    manifest = path.with_name(path.name.replace(".jsonl.zst", ".json"))
+    manifest.write_bytes(b"{}")
+    content = path.read_bytes()
+    for damaged in _corrupt(content).values():
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedCapture, match="Restore"):
+            Manifest.load(path)
+        assert manifest.read_bytes() == b"{}"
+
+
+def test_capture_without_manifest_beside_its_journal_was_never_published(tmp_path: Path) -> None:
+    journal = create_journal(tmp_path)
+    content = journal.path.read_bytes()
+    path = journal.seal()
+    path.with_name(path.name.replace(".jsonl.zst", ".json")).unlink()
+    journal.path.write_bytes(content)
     with pytest.raises(DamagedCapture, match="never published"):
         Manifest.load(path)

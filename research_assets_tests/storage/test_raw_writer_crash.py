@@ -4,6 +4,7 @@ from datetime import date
 from pathlib import Path
 
 from research_assets.storage.captures import Manifest
+from research_assets.storage.raw_digests import find_damaged
 from research_assets.storage.raw_writer import is_written, write_capture
 from research_assets.storage.replay import replay
 from research_assets_tests.storage.capture_factory import make_answer, make_capture, read_rows
@@ -29,13 +30,15 @@ def test_writing_killed_at_any_step_is_incomplete_and_can_be_repeated(tmp_path: 
         files = [path for path in raw.rglob("*.parquet") if ".tmp" not in path.parts]
         if files:
             assert len(read_rows(root)) <= 4, "every visible file can be read"
+            assert find_damaged(files) == [], "every visible file has its digest"
         if is_written(raw, Manifest.load(sealed)):
             assert len(read_rows(root, "videos")) == 3, f"step {step}: the attempts are written last"
         write_capture(raw, sealed)
         assert len(read_rows(root, "videos")) == 3
         assert len(read_rows(root, "coverage")) == 1
-        other_files = [path for path in raw.rglob("*") if path.is_file() and path.suffix != ".parquet"]
-        assert other_files == [], f"step {step}"
+        files = [path for path in raw.rglob("*") if path.is_file()]
+        assert {path.name for path in files if path.suffix != ".parquet"} == {"digests.jsonl"}, f"step {step}"
+        assert find_damaged([path for path in files if path.suffix == ".parquet"]) == []
         step += 3
     assert step > 10
 

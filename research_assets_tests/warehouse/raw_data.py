@@ -12,6 +12,8 @@ import dagster as dg
 
 from research_assets import fields
 from research_assets.settings import Settings
+from research_assets.storage.checked_lines import add_checksum
+from research_assets.storage.raw_digests import publish_raw_files
 from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.warehouse import changes
 
@@ -47,11 +49,12 @@ def copy_published(source: Settings, root: Path) -> Settings:
     settings = new_settings(root)
     path = settings.dbt_target / "build_record.json"
     record = json.loads(path.read_text())
+    del record["crc32"]
     record |= {
         "file_stamps": changes.list_raw_files(settings.raw),
         "file": changes.file_stamp(settings.warehouse.stat()),
     }
-    path.write_text(json.dumps(record))
+    path.write_bytes(add_checksum(json.dumps(record).encode()))
     return settings
 
 
@@ -68,7 +71,9 @@ def write(raw: Path, table: str, study: str, day: date, capture: str, rows: Sequ
             names = ", ".join(f'"{name}"' for name in values)
             marks = ", ".join("?" for _ in values)
             connection.execute(f"insert into rows ({names}) values ({marks})", list(values.values()))
-        connection.execute(f"copy rows to '{folder / capture}.parquet' (format parquet)")
+        path = folder / f"{capture}.parquet"
+        connection.execute(f"copy rows to '{path}' (format parquet)")
+        publish_raw_files([(path, path)])
 
 
 ANNA_VIDEO = new_id(at(1, 8), 1)

@@ -1,0 +1,154 @@
+"""The digests of the files of the raw tables: recorded when a file is published, compared when a file is read.
+
+Each study of a raw table has an append-only log `raw/<table>/study=<study>/digests.jsonl`, one line with checksum per
+publication: the path in the study's folder, the size in bytes and the SHA-256. A line is durable before its file is
+published, so every file that readers see has one. A file that is published again has several; each of them is a
+version that was written. Not here: what happens to a file that does not match (see raw_repair.py).
+"""
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from research_assets.storage.checked_lines import add_checksum, is_intact
+from research_assets.storage.files import fsync_folder, private_folder, publish_file
+
+DIGEST_LOG = "digests.jsonl"
+"""Name of the log in the folder of a study."""
+
+_BEGINNING = 256
+"""Number of bytes by which a log is recognized: its first line contains a digest."""
+
+
+class DamagedRawFile(Exception):
+    """A file of the raw tables does not have the content that was published, and cannot be built again.
+
+    The message names the file, the cause and what to do.
+    """
+
+
+def publish_raw_files(files: Sequence[tuple[Path, Path]]) -> None:
+    """Record the digests of complete temporary files, then rename each to its final path.
+
+    All files belong to one study of one raw table, whose folders are created.
+    """
+    if not files:
+        return
+    for _, path in files:
+        private_folder(path.parent)
+    study = files[0][1].parents[1]
+    lines = []
+    for temporary, path in files:
+        size, sha256 = _digest(temporary)
+        lines.append(add_checksum(orjson.dumps({"file": str(path.relative_to(study)), "size": size, "sha256": sha256})))
+    _append(study / DIGEST_LOG, b"".join(lines))
+    for temporary, path in files:
+        publish_file(temporary, path)
+
+
+def remove_raw_file(path: Path) -> None:
+    """Remove a raw file for good: after that it is not missing."""
+    study = path.parents[1]
+    path.unlink(missing_ok=True)
+    _append(study / DIGEST_LOG, add_checksum(orjson.dumps({"file": str(path.relative_to(study)), "removed": True})))
+
+
+def _append(log: Path, lines: bytes) -> None:
+    is_new = not log.exists()
+    handle = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        # A kill may have left the beginning of a line; without a line feed it would spoil the next one.
+        size = os.fstat(handle).st_size
+        if size and os.pread(handle, 1, size - 1) != b"\n":
+            lines = b"\n" + lines
+        while lines:
+            lines = lines[os.write(handle, lines) :]
+        os.fdatasync(handle)
+    finally:
+        os.close(handle)
+    if is_new:
+        fsync_folder(log.parent)
+
+
+def _digest(path: Path) -> tuple[int, str]:
+    with path.open("rb") as file:
+        return os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(slots=True)
+class _Log:
+    """A log as it was last read: the digests of each file, how far it was read in bytes, and how it begins."""
+
+    beginning: bytes = b""
+    size: int = 0
+    digests: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
+
+
+_logs: dict[Path, _Log] = {}
+_verified: dict[Path, tuple[int, ...]] = {}
+"""Files whose content matched in this process, with a stamp that changes when a file is written."""
+
+
+def find_damaged(paths: Iterable[Path], *, again: bool = False) -> list[Path]:
+    """Return the raw files whose content was never published: it changed, or its line in the log did.
+
+    A process reads a file once, and again after it was written or with `again`. Raises FileNotFoundError for a file
+    that was removed.
+    """
+    damaged = []
+    for path in paths:
+        status = path.stat()
+        stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        if again or _verified.get(path) != stamp:
+            # The log is read after the file, so it has the line of any version that was read.
+            if _digest(path) in recorded_digests(path):
+                _verified[path] = stamp
+            else:
+                _verified.pop(path, None)
+                damaged.append(path)
+    return damaged
+
+
+def recorded_digests(path: Path) -> set[tuple[int, str]]:
+    """Return the size and SHA-256 of each published version of a raw file."""
+    study = path.parents[1]
+    return _read_log(study / DIGEST_LOG).digests.get(str(path.relative_to(study)), set())
+
+
+def recorded_files(study: Path) -> list[Path]:
+    """Return the paths of the files that were published in the folder of a study of a raw table, and not removed."""
+    return [study / name for name in _read_log(study / DIGEST_LOG).digests]
+
+
+def _read_log(path: Path) -> _Log:
+    """Return the content of a log, reading only the lines that were added since the last call."""
+    log = _logs.setdefault(path, _Log())
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return _logs.pop(path)
+    with file:
+        beginning = file.read(_BEGINNING)
+        if not beginning.startswith(log.beginning) or os.fstat(file.fileno()).st_size < log.size:
+            # `replay` replaced the folder of the study.
+            log = _logs[path] = _Log()
+        log.beginning = beginning
+        file.seek(log.size)
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            log.size += len(line)
+            # A damaged line loses its file, which is then built again.
+            if is_intact(line):
+                entry = orjson.loads(line)
+                if entry.get("removed"):
+                    log.digests.pop(entry["file"], None)
+                else:
+                    log.digests.setdefault(entry["file"], set()).add((entry["size"], entry["sha256"]))
+    return log
