@@ -5,44 +5,74 @@ capture (the tables `expected_units` and `requests`, the coverage of open journa
 capture (see raw_writer.py).
 """
 
+import logging
 import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from research_assets.fields import ENTITIES
-from research_assets.storage.captures import CaptureError, Manifest, list_sealed
+from research_assets.storage.captures import CaptureError, DamagedCapture, capture_of, list_sealed_files
 from research_assets.storage.files import fsync_folder, private_folder
 from research_assets.storage.parquet_io import temporary_folder
-from research_assets.storage.raw_writer import WrittenCapture, ensure_tables, is_written, write_capture
+from research_assets.storage.raw_writer import WrittenCapture, ensure_tables, write_capture
+
+_LOGGER = logging.getLogger(__name__)
 
 
-def replay(captures: Path, raw: Path, study: str | None = None) -> list[WrittenCapture]:
+@dataclass(frozen=True, slots=True)
+class ReplayResult:
+    """The captures that were written, and the errors of those that could not be read."""
+
+    written: Sequence[WrittenCapture]
+    errors: Sequence[DamagedCapture]
+
+
+def replay(captures: Path, raw: Path, study: str | None = None) -> ReplayResult:
     """Rebuild the raw tables of one study or of all studies in a temporary folder, then swap them table by table.
 
-    Nothing is changed before the swap, so DamagedCapture leaves the tables unchanged. Raises CaptureError if there is
-    no sealed capture. No collection should run at the same time; captures sealed during the replay are written at its
-    end.
+    A capture that cannot be read is in the result; the files that it has in the raw tables are kept. Nothing is changed
+    before the swap, so any other error leaves the tables unchanged. Raises CaptureError if there is no sealed capture.
+    No collection should run at the same time; captures sealed during the replay are written at its end.
     """
-    manifests = list(list_sealed(captures, study=study))
-    if not manifests:
+    sealed = list_sealed_files(captures, study=study)
+    if not sealed:
         raise CaptureError(
             f"No sealed capture{f' of {study}' if study else ''} found in {captures}. The raw tables were not changed. "
             "Check that this is the right data folder."
         )
     with temporary_folder(raw, "replay") as folder:
         fresh = private_folder(folder / "raw")
-        written = [write_capture(fresh, manifest.path) for manifest in manifests]
-        _copy_open_coverage(
-            raw, fresh, {manifest.study for manifest in manifests}, {manifest.capture for manifest in manifests}
-        )
-        for name in sorted({manifest.study for manifest in manifests}):
+        written, errors = _write_all(fresh, sealed)
+        studies = {path.parent.parent.name.removeprefix("study=") for path in sealed}
+        _copy_open_coverage(raw, fresh, studies, {capture_of(path) for path in sealed})
+        _copy_files_of(raw, fresh, {capture_of(error.path) for error in errors})
+        for name in sorted(studies):
             for table in (*ENTITIES, "rejected", "coverage"):
                 _swap(fresh / table / f"study={name}", raw / table / f"study={name}", folder / f"old.{table}.{name}")
     ensure_tables(raw)
-    return written + [write_capture(raw, manifest.path) for manifest in _missing(captures, raw, study)]
+    late = [path for path in list_sealed_files(captures, study=study) if path not in set(sealed)]
+    more, late_errors = _write_all(raw, late)
+    return ReplayResult(written + more, errors + late_errors)
 
 
-def _missing(captures: Path, raw: Path, study: str | None) -> list[Manifest]:
-    return [manifest for manifest in list_sealed(captures, study=study) if not is_written(raw, manifest)]
+def _write_all(raw: Path, sealed: Iterable[Path]) -> tuple[list[WrittenCapture], list[DamagedCapture]]:
+    """Write captures; return the written ones, and the errors of the others."""
+    written, errors = list[WrittenCapture](), list[DamagedCapture]()
+    for path in sealed:
+        try:
+            written.append(write_capture(raw, path))
+        except DamagedCapture as error:
+            _LOGGER.warning("%s", error)
+            errors.append(error)
+    return written, errors
+
+
+def _copy_files_of(raw: Path, fresh: Path, captures: set[str]) -> None:
+    """Copy the files of captures from all raw tables."""
+    for path in raw.glob("*/study=*/day=*/*.parquet"):
+        if path.stem in captures:
+            shutil.copy2(path, private_folder(fresh / path.relative_to(raw).parent) / path.name)
 
 
 def _copy_open_coverage(raw: Path, fresh: Path, studies: set[str], captures: set[str]) -> None:

@@ -153,12 +153,17 @@ def test_capture_without_raw_rows_is_not_loaded(settings: Settings) -> None:
     assert "1 row not in the raw tables" in text
 
 
-@pytest.mark.parametrize("damage", ["cut", "no manifest", "manifest"])
+@pytest.mark.parametrize("damage", ["cut", "one bit", "no file", "no manifest", "manifest"])
 def test_capture_that_does_not_match_its_manifest_is_a_damaged_file(settings: Settings, damage: str) -> None:
     path = write_capture(settings)
     manifest = path.with_name(path.name.replace(".jsonl.zst", ".json"))
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-1])
+    elif damage == "one bit":
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "no file":
+        path.unlink()
     elif damage == "manifest":
         manifest.write_text("{}")
     else:
