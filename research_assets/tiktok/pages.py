@@ -45,9 +45,9 @@ class ResponsePage:
     one row for a flat endpoint, no row if the list is absent. `rejected` are the other elements of the list, and values
     that `raw` does not contain as received. `offered` is the number of elements in the list, usable or not. `cursor`
     and `search_id` are the values for the next request, or None. `unknown` contains the keys that
-    `research_assets.fields` does not define: `name` for a key of a record, `name.key` for a key in a structure of a
-    record, `data.name` or `answer.name` for a key of the envelope. `date` is the `Date` header; `latency` is in
-    seconds.
+    `research_assets.fields` does not define: `name` for a key of a record (`record.data.x` for the key `data.x`),
+    `name.key` for a key in a structure of a record, `data.name` or `answer.name` for a key of the envelope. `date` is
+    the `Date` header; `latency` is in seconds.
     """
 
     request: Request
@@ -85,7 +85,9 @@ def decode_page(request: Request, response: HttpResponse) -> ResponsePage:
     rows = [item for item, reason in zip(items, reasons, strict=True) if reason is None]
     rejected = [Rejection(position, None, reason) for position, reason in enumerate(reasons) if reason is not None]
     known_names, structures = _KNOWN_KEYS[endpoint.name]
-    unknown |= set().union(*rows) - known_names
+    # Without the prefix, these would pass for keys of the envelope.
+    new_names = set().union(*rows) - known_names
+    unknown |= {f"record.{name}" if name.startswith(("data.", "answer.")) else name for name in new_names}
     for name, known_keys in structures:
         unknown |= {f"{name}.{key}" for key in _unknown_member_keys(rows, name, known_keys)}
     return ResponsePage(

@@ -113,6 +113,13 @@ def test_last_value_of_a_repeated_key_counts(body: bytes) -> None:
     )
 
 
+@pytest.mark.parametrize("levels", [MAX_DEPTH, 900, 1_000, 3_000])
+def test_deep_value_of_a_repeated_key_is_dropped(levels: int) -> None:
+    value, line, changed = parse_json_line(f'{{"a":{nested(levels)},"a":5}}'.encode())
+    assert (value, line) == ({"a": 5}, b'{"a":5}')
+    assert [(change.path, change.reason) for change in changed] == [(("a",), REPEATED_KEY)]
+
+
 def test_keys_that_differ_in_case_are_not_repeated() -> None:
     body = b'{"Id":1, "id":2, "nested":{"id":3}, "list":[{"id":4},{"id":4}]}'
     assert parse_json_line(body) == (orjson.loads(body), body, ())

@@ -234,6 +234,11 @@ def test_page_lists_unknown_fields_of_a_profile() -> None:
     assert decode(PROFILE, {"display_name": "a", "age": 5}).unknown == {"age"}
 
 
+def test_unknown_field_of_a_record_does_not_pass_for_one_of_the_envelope() -> None:
+    page = decode(SEARCH, {"videos": [VIDEO | {"data.x": 1, "answer.x": 2}], "x": 3})
+    assert page.unknown == {"record.data.x", "record.answer.x", "data.x"}
+
+
 KEYS = ["data", "error", "videos", "code", "message", "cursor", "has_more", "search_id", "id", "x"]
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8"), max_size=5),
