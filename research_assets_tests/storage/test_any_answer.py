@@ -55,7 +55,9 @@ def seal_pages(root: Path, entity: str, pages: Iterable[ResponsePage], study: st
             context = {"position": 0, "asked_username": f"user{number}", "asked_video_id": number}
         facts = {"unit": DAY.isoformat(), "partition": DAY, "context": context, **answer_facts(page, NOON)}
         journal.append("page", facts, page.raw)
-    journal.append("unit", {"entity": entity, "partition": DAY, "unit_kind": "day", "unit": "u", "state": "complete"})
+    kind = "day" if entity == "videos" else "account"
+    unit = {"entity": entity, "partition": DAY, "unit_kind": kind, "unit": DAY.isoformat(), "state": "complete"}
+    journal.append("unit", unit | {"last_at": NOON})
     journal.close()
     return Journal.resume(journal.path).seal()
 
