@@ -9,7 +9,7 @@ rules for single entities (see rules.py).
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +20,15 @@ from research_assets.checks.rules import IS_OPEN_SQL, RETRY_ADVICE
 from research_assets.checks.runner import markdown_sample
 from research_assets.planning.messages import pluralize
 from research_assets.settings import Settings
-from research_assets.storage.captures import (
-    DAMAGED_SUFFIX,
-    CaptureError,
-    DamagedCapture,
-    Manifest,
-    manifest_path,
-    read_events,
-    sealed_path,
-)
+from research_assets.storage import capture_problems
+from research_assets.storage.capture_problems import find_capture_problems, modified_at
+from research_assets.storage.captures import DAMAGED_SUFFIX, CaptureError, manifest_path, read_events, sealed_path
 from research_assets.storage.raw_reader import query_raw
 from research_assets.units.coverage import CURRENT_ATTEMPT_ORDER
 
 JOURNAL_IDLE_LIMIT = timedelta(days=2)
 """Time without a new event after which an open journal is stalled. A pause ends at midnight, and a day without quota
 may follow it."""
-
-PUBLISH_GRACE = timedelta(hours=1)
-"""Time that a capture may take from its seal to its raw tables."""
 
 _OPEN_UNITS_SQL = f"""
 select entity, cast(partition_day as varchar), unit_kind, unit, state, reason, next_try_at
@@ -58,18 +49,16 @@ select entity, "partition", unit, state, reason, next_try, since from (
 ) where state in ('quarantined', 'suspicious') order by since, entity, "partition", unit
 """
 
-_ADVICE = {
+_ADVICE: dict[str, str] = {
     "quarantined": "A quarantined unit is retried at its next try; to retry it now, materialize its partition alone.",
     "suspicious": "A suspicious unit is retried at its next try; if TikTok's app shows videos there, report it to the "
     "API's support.",
     "stalled journal": "Materialize the partition of the stalled journal: collection resumes after its last page.",
-    "not loaded": "Materialize a partition of the entity, or run `research-assets replay`; no request is needed.",
     "damaged journal": "The next run of its partition resumes before the damaged line and requests the rest again. To "
     "keep the rest, restore the journal from a backup before that.",
     "set aside": "A damaged file was set aside, and its content is collected or written again. Remove the file when "
     "you do not need it.",
-    "damaged file": "Restore the file from a backup; or move it away and materialize its partition with "
-    "`recollect: true`.",
+    **capture_problems.ADVICE,
 }
 """Advice by kind of problem."""
 
@@ -146,53 +135,25 @@ def find_problems(settings: Settings, study: str, now: datetime) -> Iterator[Pro
         next_try_text = f" Next try: {next_try:%Y-%m-%d %H:%M} UTC." if next_try else ""
         yield Problem(state, where, since, f"{reason or ''}{next_try_text}".strip())
     for folder in sorted(settings.captures.glob(f"*/study={study}")):
-        loaded = {path.stem for path in (settings.raw / "coverage" / folder.name).glob("day=*/*.parquet")}
         for path in sorted(folder.glob(f"*/*{DAMAGED_SUFFIX}")):
-            yield Problem("set aside", str(path.relative_to(settings.captures)), _modified_at(path), "")
+            yield Problem("set aside", str(path.relative_to(settings.captures)), modified_at(path), "")
         for path in sorted(folder.glob("*/[!.]*.jsonl")):
             yield from _journal_problems(path, settings.captures, now)
-        for path in sorted(folder.glob("*/[!.]*.jsonl.zst")):
-            yield from _capture_problems(path, settings.captures, loaded, now)
+    for found in find_capture_problems(settings.captures, settings.raw, study, now):
+        yield Problem(found.kind, str(found.path.relative_to(settings.captures)), found.since, found.reason)
 
 
 def _journal_problems(path: Path, captures: Path, now: datetime) -> Iterator[Problem]:
     """Yield a problem if an open journal cannot be read, or if no run has resumed it for `JOURNAL_IDLE_LIMIT`."""
-    where, modified_at = str(path.relative_to(captures)), _modified_at(path)
-    if modified_at is None or manifest_path(sealed_path(path)).exists():
+    where, since = str(path.relative_to(captures)), modified_at(path)
+    if since is None or manifest_path(sealed_path(path)).exists():
         return
     try:
         pages = sum(event["event"] == "page" for event in read_events(path))
     except CaptureError as error:
-        yield Problem("damaged journal", where, modified_at, str(error))
+        yield Problem("damaged journal", where, since, str(error))
     except FileNotFoundError:
         return
     else:
-        if now - modified_at > JOURNAL_IDLE_LIMIT:
-            yield Problem("stalled journal", where, modified_at, f"{pluralize(pages, 'page')}; no run resumed it")
-
-
-def _capture_problems(path: Path, captures: Path, loaded: set[str], now: datetime) -> Iterator[Problem]:
-    """Yield a problem if a capture does not match its manifest, or if its rows are not in the raw tables."""
-    where, modified_at = str(path.relative_to(captures)), _modified_at(path)
-    if modified_at is None or (not manifest_path(path).exists() and path.with_suffix("").exists()):
-        # The file was removed, or sealing was interrupted: then the journal next to it is the valid one.
-        return
-    try:
-        manifest = Manifest.load(path)
-    except DamagedCapture as error:
-        yield Problem("damaged file", where, modified_at, str(error))
-        return
-    size = path.stat().st_size
-    if size != manifest.size:
-        yield Problem(
-            "damaged file", where, modified_at, f"The file has {size:,} bytes; its manifest states {manifest.size:,}."
-        )
-    elif manifest.units and manifest.capture not in loaded and now - modified_at > PUBLISH_GRACE:
-        yield Problem("not loaded", where, modified_at, f"{pluralize(manifest.rows, 'row')} not in the raw tables")
-
-
-def _modified_at(path: Path) -> datetime | None:
-    try:
-        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
-    except FileNotFoundError:
-        return None
+        if now - since > JOURNAL_IDLE_LIMIT:
+            yield Problem("stalled journal", where, since, f"{pluralize(pages, 'page')}; no run resumed it")

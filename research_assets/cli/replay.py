@@ -10,20 +10,24 @@ import click
 def command(studies: tuple[str, ...]) -> None:
     """Rebuild the raw tables from the captures of the named studies. Sends no request.
 
-    Default: all studies. The current tables remain until the new ones are complete. Stop collection while the command
-    runs. Afterwards rebuild the marts: materialize the group warehouse in the UI.
+    Default: all studies. The current tables remain until the new ones are complete. A capture that cannot be read is
+    named and keeps its current rows; the exit code is then 1. Stop collection while the command runs. Afterwards
+    rebuild the marts: materialize the group warehouse in the UI.
     """
     from research_assets.cli.environment import data_settings
     from research_assets.storage.replay import replay
 
-    settings = data_settings()
+    settings, errors = data_settings(), list[Exception]()
     for study in studies or (None,):
-        written = replay(settings.captures, settings.raw, study)
+        result = replay(settings.captures, settings.raw, study)
+        errors += result.errors
         captures: Counter[str] = Counter()
         rows: Counter[str] = Counter()
-        for capture in written:
+        for capture in result.written:
             captures[capture.entity] += 1
             rows[capture.entity] += sum(capture.rows.values())
-        click.echo(f"{study or 'All studies'}: {len(written)} captures in {settings.raw}")
+        click.echo(f"{study or 'All studies'}: {len(result.written)} captures in {settings.raw}")
         for entity in captures:
             click.echo(f"  {entity:<16} {captures[entity]:>7,} captures {rows[entity]:>12,} rows")
+    if errors:
+        raise click.ClickException("\n".join(map(str, errors)))

@@ -34,6 +34,9 @@ FAILURE_WINDOW = timedelta(days=7)
 MAX_FAILURE_ROWS = 5
 """Highest number of rows in the table of failures."""
 
+MAX_CAPTURE_ROWS = 5
+"""Highest number of captures with problems that are listed."""
+
 UnitCounts = dict[tuple[str, str], Counter[str]]
 """Units in each state, by study and entity; `rows` counts their rows."""
 
@@ -43,7 +46,8 @@ def command() -> None:
     """Show the remaining quota and the units of each study by state. Sends no request.
 
     A unit is a day of a search, the comments of a video, a profile, or a list of an account. The command also shows
-    the partitions of each entity as a bar, the open units, and the failures of the last 7 days.
+    the partitions of each entity as a bar, the open units, captures that are damaged or not in the raw tables, and the
+    failures of the last 7 days.
     """
     from rich.console import Console
 
@@ -73,6 +77,7 @@ def command() -> None:
         print_studies_without_videos(console, read_days_without_videos(settings.raw))
     else:
         console.print("\nNo data collected yet. Start with: make ui\nEstimate the cost with: research-assets plan")
+    _print_capture_problems(console, settings)
     if failures := _failures(settings):
         console.print(_failure_table(failures))
         console.print(f"All failures: {settings.alerts}\nIn Dagster's UI, see Runs and Automation.")
@@ -181,6 +186,28 @@ def _coverage_table(known: "Sequence[StudySpec]", counts: "Sequence[StateCount]"
         bar = coverage_bar([states[partition] for partition in partitions], bar_width)
         table.add_row(study, entity, str(partitions[0]), bar, str(partitions[-1]))
     return table
+
+
+def _print_capture_problems(console: "Console", settings: Settings) -> None:
+    """Print the captures whose rows are not in the raw tables or whose files are damaged, and what to do."""
+    from research_assets.clock import SystemClock
+    from research_assets.planning.messages import pluralize
+    from research_assets.storage.capture_problems import ADVICE, find_capture_problems
+
+    # The age of a file is measured by the machine's clock, as is its time of change.
+    problems = [*find_capture_problems(settings.captures, settings.raw, "*", SystemClock().now())]
+    if not problems:
+        return
+    waiting = sum(not problem.is_loaded for problem in problems)
+    rest = f", {pluralize(waiting, 'capture')} without rows in the raw tables and the marts" if waiting else ""
+    console.print(f"\nCaptures with problems: {len(problems):,}{rest}")
+    for problem in problems[:MAX_CAPTURE_ROWS]:
+        text = f"{problem.path.relative_to(settings.captures)} ({problem.kind}): {problem.reason.rstrip('.')}."
+        console.print(fill(text, console.width, subsequent_indent="    ", break_on_hyphens=False), markup=False)
+    if len(problems) > MAX_CAPTURE_ROWS:
+        console.print(f"and {len(problems) - MAX_CAPTURE_ROWS:,} more")
+    for kind in dict.fromkeys(problem.kind for problem in problems):
+        console.print(fill(f"{kind}: {ADVICE[kind]}", console.width, break_on_hyphens=False), markup=False)
 
 
 def _wrap_legend(legend: str, width: int) -> str:

@@ -6,6 +6,7 @@ Not here: the journal (see storage/captures.py); the Parquet files (see storage/
 """
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,9 +15,11 @@ from functools import cache
 from pathlib import Path
 
 from research_assets.storage import raw_writer
-from research_assets.storage.captures import Journal, list_sealed
+from research_assets.storage.captures import DamagedCapture, Journal, Manifest, capture_of, list_sealed_files
 from research_assets.storage.files import temporary_path
 from research_assets.units.coverage import Attempt
+
+_LOGGER = logging.getLogger(__name__)
 
 
 @cache
@@ -61,15 +64,25 @@ def write_open_coverage(raw: Path, journal: Journal, attempts: Sequence[Attempt]
     raw_writer.write_rows(raw, "coverage", study=study, day=now.date(), name=f"{journal.capture}-open", rows=rows)
 
 
-def recover_unpublished(captures: Path, raw: Path, entity: str, study: str) -> None:
-    """Publish captures that a crash left sealed but unwritten, and delete open coverage of sealed journals."""
+def recover_unpublished(captures: Path, raw: Path, entity: str, study: str) -> list[DamagedCapture]:
+    """Publish captures that a crash left sealed but unwritten, and delete open coverage of sealed journals.
+
+    Return the errors of the captures that cannot be written; each is logged, and all other captures are written.
+    """
     written = {path.stem: path for path in (raw / "coverage" / f"study={study}").glob("day=*/*.parquet")}
-    for manifest in list_sealed(captures, entity=entity, study=study):
-        if manifest.units and manifest.capture not in written:
-            raw_writer.write_capture(raw, manifest.path)
-        open_coverage = written.get(f"{manifest.capture}-open")
+    errors = []
+    for path in list_sealed_files(captures, entity=entity, study=study):
+        capture = capture_of(path)
+        try:
+            if capture not in written and Manifest.load(path).units:
+                raw_writer.write_capture(raw, path)
+        except DamagedCapture as error:
+            _LOGGER.error("%s", error)
+            errors.append(error)
+        open_coverage = written.get(f"{capture}-open")
         if open_coverage is not None:
             open_coverage.unlink(missing_ok=True)
+    return errors
 
 
 def _open_coverage_files(raw: Path, study: str, capture: str) -> Iterable[Path]:

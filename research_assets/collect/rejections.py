@@ -10,9 +10,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from research_assets.tiktok.pages import NOT_JSON, ResponsePage
+from research_assets.tiktok.jsonline import NOT_JSON, REPEATED_KEY, TOO_DEEP
+from research_assets.tiktok.pages import ResponsePage
 
 NO_USABLE_ROW = "No row of a page could be used."
+
+_CHANGED_VALUES = {
+    NOT_JSON: ("value is null: not valid JSON", "values are null: not valid JSON"),
+    TOO_DEEP: ("value is null: nested too deep", "values are null: nested too deep"),
+    REPEATED_KEY: ("value was dropped: its key is repeated", "values were dropped: their keys are repeated"),
+}
+"""The reasons that concern a value instead of a row, with the sentences for one value and for several."""
 
 
 def rejection_facts(page: ResponsePage) -> list[dict[str, Any]]:
@@ -27,12 +35,13 @@ def count_reasons(facts: Iterable[Mapping[str, Any]]) -> Counter[str]:
 
 def describe_rejections(counts: Mapping[str, int]) -> str | None:
     """Return the sentences about rejected elements and values (`2 rows were rejected: not an object.`), or None."""
-    rows = {reason: count for reason, count in counts.items() if reason != NOT_JSON and count}
-    total, values = sum(rows.values()), counts.get(NOT_JSON, 0)
+    rows = {reason: count for reason, count in counts.items() if reason not in _CHANGED_VALUES and count}
+    total = sum(rows.values())
     sentences = []
     if total:
         parts = [reason if len(rows) == 1 else f"{count} {reason}" for reason, count in sorted(rows.items())]
         sentences.append(f"{total} {'row was' if total == 1 else 'rows were'} rejected: {', '.join(parts)}.")
-    if values:
-        sentences.append(f"{values} {'value is' if values == 1 else 'values are'} null: not valid JSON.")
+    for reason, (one, several) in _CHANGED_VALUES.items():
+        if number := counts.get(reason):
+            sentences.append(f"{number} {one if number == 1 else several}.")
     return " ".join(sentences) or None

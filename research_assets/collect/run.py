@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import date, datetime
+from pathlib import Path
 
 from research_assets.collect.lists.inputs import ListInputs
 from research_assets.collect.lists.run import ListPartitionRun, close_past_periods
@@ -26,7 +27,7 @@ from research_assets.collect.types import (
     too_fresh_result,
 )
 from research_assets.fields import ENTITIES
-from research_assets.storage.captures import list_open_journals
+from research_assets.storage.captures import days_of, list_open_journals
 from research_assets.storage.locks import lock_partitions
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
@@ -60,20 +61,33 @@ def require_current_period(study: StudySpec, entity: str, partition: date, now: 
 async def collect(task: CollectionTask, context: CollectorContext) -> AsyncIterator[PartitionResult | Paused]:
     """Collect partitions and yield each result once its Parquet is published; a pause comes last.
 
-    A partition without open units is yielded at once with `was_complete`. Raise PeriodNotCurrent, PartitionBusy
-    (another process collects a partition), and errors that are final for all units.
+    A partition without open units is yielded at once with `was_complete`. A partition whose capture cannot be loaded
+    into the raw tables is not requested again: the others are collected, then the DamagedCapture is raised. Raise
+    PeriodNotCurrent, PartitionBusy (another process collects a partition), and errors that are final for all units.
     """
     study, now = task.study, context.clock.now()
     for partition in task.partitions:
         require_current_period(study, task.entity, partition, now)
     settings = context.settings
-    recover_unpublished(settings.captures, settings.raw, task.entity, study.name)
+    errors = recover_unpublished(settings.captures, settings.raw, task.entity, study.name)
+    blocked = {day: error for error in errors for day in task.partitions if _contains(error.path, day)}
+    task = replace(task, partitions=tuple(day for day in task.partitions if day not in blocked))
+    if blocked and not task.partitions:
+        raise next(iter(blocked.values()))
     async with aclosing(
         _collect_videos(task, context) if task.entity == "videos" else _collect_lists(task, context)
     ) as results:
         async for result in results:
             _log(task, result)
             yield result
+    if blocked:
+        raise next(iter(blocked.values()))
+
+
+def _contains(capture: Path, day: date) -> bool:
+    """Return whether a capture, given by one of its files, contains pages of a day."""
+    first, last = days_of(capture)
+    return first <= day <= last
 
 
 def _log(task: CollectionTask, result: PartitionResult | Paused) -> None:

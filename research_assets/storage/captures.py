@@ -78,7 +78,7 @@ class DamagedCapture(CaptureError):
 
     def __init__(self, path: Path, line: int, reason: str, advice: str) -> None:
         super().__init__(f"The capture {path} cannot be read{f' at line {line}' if line else ''}: {reason}. {advice}")
-        self.path, self.line = path, line
+        self.path, self.line, self.reason = path, line, reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,10 +217,26 @@ def _remove_abandoned_draft(draft: Path) -> None:
 
 
 def list_sealed(captures: Path, *, entity: str | None = None, study: str | None = None) -> Iterator[Manifest]:
-    """Yield the manifests of the published captures, ordered by entity, study and time of creation."""
+    """Yield the manifests of the published captures in the order of `list_sealed_files`. Raises DamagedCapture."""
+    for path in list_sealed_files(captures, entity=entity, study=study):
+        yield Manifest.load(path)
+
+
+def list_sealed_files(captures: Path, *, entity: str | None = None, study: str | None = None) -> list[Path]:
+    """Return the sealed files of the published captures, ordered by entity, study and time of creation."""
     paths = captures.glob(f"{entity or '*'}/study={study or '*'}/*/[!.]*.json")
-    for path in sorted(paths, key=lambda p: (*p.parts[-4:-2], p.name)):
-        yield Manifest.load(path.with_suffix(".jsonl.zst"))
+    return [path.with_suffix(".jsonl.zst") for path in sorted(paths, key=lambda p: (*p.parts[-4:-2], p.name))]
+
+
+def capture_of(path: Path) -> str:
+    """Return the id of the capture of a journal or a sealed file."""
+    return path.name.partition(".")[0]
+
+
+def days_of(path: Path) -> tuple[date, date]:
+    """Return the first and the last day of a journal or a sealed file, which the name of its folder contains."""
+    first, _, last = path.parent.name.partition("..")
+    return date.fromisoformat(first), date.fromisoformat(last or first)
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

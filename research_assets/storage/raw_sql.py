@@ -24,7 +24,6 @@ _REJECTION = {"position": "BIGINT", "field": "VARCHAR", "reason": "VARCHAR", "te
 
 _MAX_UNKNOWN_COLUMNS = 50
 _LAST_SECOND = 253_402_300_799
-_POINTER = "'/' || replace(replace(k, '~', '~0'), '/', '~1')"
 
 
 def sql_identifier(name: str) -> str:
@@ -55,6 +54,7 @@ def fits_typed_parsing(entity: Entity, manifest: Manifest) -> bool:
         not manifest.nul
         and len(new) <= _MAX_UNKNOWN_COLUMNS
         and len(names) == len(set(names))
+        and "" not in names
         and not any("." in name or name.endswith("[]") for name in new)
         and not any(name.endswith("[]") for name in manifest.unknown)
     )
@@ -119,10 +119,11 @@ def lenient_rows(
         f"THEN {sql_literal(orjson.dumps(field.name).decode() + ':')} || {raw[field.name]} END"
         for field in entity.fields
     )
+    # A map takes time in proportion to the keys; `json_extract` by key would parse the record again for each key.
     others = (
-        f"list_transform(list_filter(json_keys(r), lambda k: k NOT IN ({', '.join(map(sql_literal, known_keys))})), "
-        "lambda k: to_json(k)::VARCHAR || ':' || "
-        f"json_extract(r, {_POINTER})::VARCHAR)"
+        f"list_transform(list_filter({_members('r')}, "
+        f"lambda e: e.key NOT IN ({', '.join(map(sql_literal, known_keys))})), "
+        "lambda e: to_json(e.key)::VARCHAR || ':' || coalesce(e.value::VARCHAR, 'null'))"
     )
     unknown = (
         f"nullif('{{' || array_to_string(list_filter([{misfits}] || {others}, lambda e: e IS NOT NULL), ',') || '}}', "
@@ -254,6 +255,11 @@ def _rows(
     return f"SELECT {columns} FROM {records}"
 
 
+def _members(json: str) -> str:
+    """Return SQL for the members of a JSON object as a list of structures of `key` and `value`."""
+    return f"""map_entries(json_transform({json}, '"MAP(VARCHAR, JSON)"'))"""
+
+
 def _struct(members: Mapping[str, str]) -> str:
     return "STRUCT(" + ", ".join(f"{sql_identifier(name)} {kind}" for name, kind in members.items()) + ")"
 
@@ -289,8 +295,8 @@ def _is_lossless(field: Field, raw: str, structures: Mapping[str, Any]) -> str:
     if not isinstance(inner, dict):
         return f"{raw} LIKE '[%'"
     typed = f"json_transform({raw}, {sql_literal(orjson.dumps(structures[field.name]).decode())})"
-    filled_keys = f"list_filter(json_keys(e), lambda k: json_type(json_extract(e, {_POINTER})) <> 'NULL')"
-    n_members = f"CASE json_type(e) WHEN 'OBJECT' THEN len({filled_keys}) ELSE -1 END"
+    filled = f"list_filter({_members('e')}, lambda m: m.value IS NOT NULL)"
+    n_members = f"CASE json_type(e) WHEN 'OBJECT' THEN len({filled}) ELSE -1 END"
     n_typed = " + ".join(f"CASE WHEN e.{sql_identifier(name)} IS NULL THEN 0 ELSE 1 END" for name in inner)
     given, converted = (
         f"list_transform({values}, lambda e: {count})"

@@ -10,6 +10,7 @@ its file proves that all rows were written (`is_written`).
 
 import fcntl
 import io
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -24,6 +25,7 @@ from research_assets.fields import COVERAGE, ENTITIES, Entity, raw_tables
 from research_assets.storage.captures import CHUNK, DamagedCapture, Manifest
 from research_assets.storage.parquet_io import (
     LARGE_MEMORY,
+    MEMORY,
     open_duckdb,
     publish_parquet,
     temporary_folder,
@@ -31,6 +33,7 @@ from research_assets.storage.parquet_io import (
     write_query,
 )
 from research_assets.storage.raw_digests import publish_raw_files, remove_raw_file
+from research_assets.storage.raw_refused import split_refused
 from research_assets.storage.raw_sql import (
     DAY_COLUMN,
     day_of,
@@ -45,6 +48,8 @@ from research_assets.storage.raw_sql import (
     sql_literal,
     typed_rows,
 )
+
+_LOGGER = logging.getLogger(__name__)
 
 PLACEHOLDER_STUDY = "__none__"
 """Study of the empty files that let a query over a raw table bind before data was collected."""
@@ -63,7 +68,8 @@ class WrittenCapture:
 def write_capture(raw: Path, sealed: Path) -> WrittenCapture:
     """Write the rows, rejected elements and attempts of a sealed capture as Parquet.
 
-    Of rows with the same key, the newest is kept. A capture is written by one process at a time; another one waits.
+    Of rows with the same key, the newest is kept. Records that DuckDB refuses are in the raw table `rejected` instead.
+    A capture is written by one process at a time; another one waits.
     Raises DamagedCapture if the capture cannot be read.
     """
     manifest = Manifest.load(sealed)
@@ -72,17 +78,20 @@ def write_capture(raw: Path, sealed: Path) -> WrittenCapture:
     with sealed.open("rb") as lock, temporary_folder(raw, manifest.capture) as folder:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
+            days, rejected = _write_pages(raw, folder, entity, manifest)
             with open_duckdb(folder) as db:
-                days = _write_rows(db, raw, folder, entity, manifest)
-        except duckdb.OutOfMemoryException:
-            # The pages are many times larger than usual, so this attempt uses more memory.
-            with open_duckdb(folder, memory=LARGE_MEMORY, threads=1) as db:
-                days = _write_rows(db, raw, folder, entity, manifest)
+                coverage = _write_attempts(db, raw, folder, manifest)
+        except duckdb.IOException:
+            raise  # of the disk, not of the capture
+        except duckdb.Error as error:
+            raise DamagedCapture(
+                manifest.path,
+                0,
+                str(error).splitlines()[0],
+                "It is not in the raw tables. The file is unchanged since it was published; report this as a bug.",
+            ) from error
         _remove_others(raw / entity.name, manifest, days)
-        with open_duckdb(folder) as db:
-            rejected = _write_rejected(db, raw, entity, manifest)
-            _remove_others(raw / "rejected", manifest, rejected)
-            coverage = _write_attempts(db, raw, folder, manifest)
+        _remove_others(raw / "rejected", manifest, rejected)
         _remove_others(raw / "coverage", manifest, [coverage])
     rows = {date.fromisoformat(path.parent.name.removeprefix("day=")): n for path, n in days.items()}
     return WrittenCapture(manifest.capture, entity.name, {entity.name: tuple(days), "coverage": (coverage,)}, rows)
@@ -140,15 +149,66 @@ def _types(db: duckdb.DuckDBPyConnection, query: str) -> list[Any]:
         return []
 
 
-def _write_rows(
-    db: duckdb.DuckDBPyConnection, raw: Path, folder: Path, entity: Entity, manifest: Manifest
-) -> dict[Path, int]:
-    """Publish the rows of a capture, one file per day; returns the row count by path."""
+def _write_pages(raw: Path, folder: Path, entity: Entity, manifest: Manifest) -> tuple[dict[Path, int], list[Path]]:
+    """Publish rows and rejected elements of a capture; returns the row count by path, and the path of the rejected.
+
+    A capture that DuckDB refuses as a whole is written record by record.
+    """
     if not manifest.pages:
-        return {}
+        return {}, []
     whole = folder / "whole.tmp"
-    day = day_of(entity) or (f"DATE {sql_literal(manifest.first)}" if manifest.first == manifest.last else DAY_COLUMN)
-    _parse(db, whole, entity, manifest, with_day=day == DAY_COLUMN)
+    # Pages that are many times larger than usual need more memory.
+    for memory in (MEMORY, LARGE_MEMORY):
+        try:
+            with open_duckdb(folder, memory=memory) as db:
+                _parse(db, whole, entity, manifest)
+                days = _publish_rows(db, raw, whole, entity, manifest)
+                return days, _write_rejected(db, raw, entity, manifest)
+        except duckdb.IOException:
+            raise
+        except duckdb.Error as error:
+            _LOGGER.info("DuckDB refuses the capture %s: %s", manifest.path, str(error).splitlines()[0])
+            if not isinstance(error, duckdb.OutOfMemoryException):
+                break
+
+    def write(target: Path, part: Manifest) -> None:
+        # An error may leave the connection unusable, so each part has its own.
+        with open_duckdb(folder, memory=LARGE_MEMORY) as db:
+            _parse(db, target, entity, part)
+
+    parts, rejections = split_refused(folder, entity, manifest, write)
+    _LOGGER.warning(
+        "Loaded the capture %s record by record; %s elements and values are in the raw table rejected.",
+        manifest.path,
+        len(rejections),
+    )
+    with open_duckdb(folder, memory=LARGE_MEMORY) as db:
+        days = {}
+        if parts:
+            files = ", ".join(map(sql_literal, parts))
+            write_query(db, f"SELECT * FROM read_parquet([{files}])", whole)
+            days = _publish_rows(db, raw, whole, entity, manifest)
+    return days, _write_rejections(raw, manifest, rejections)
+
+
+def _write_rejections(raw: Path, manifest: Manifest, rejections: list[dict[str, Any]]) -> list[Path]:
+    """Publish rows of the raw table `rejected`; returns the path, or none if there are none."""
+    if not rejections or manifest.first_at is None:
+        return []
+    day = date.fromisoformat(manifest.first_at[:10])
+    return [write_rows(raw, "rejected", study=manifest.study, day=day, name=manifest.capture, rows=rejections)]
+
+
+def _day_expression(entity: Entity, manifest: Manifest) -> str:
+    """Return the UTC day of a row as SQL: its own, that of the capture, or that of its page in `DAY_COLUMN`."""
+    return day_of(entity) or (f"DATE {sql_literal(manifest.first)}" if manifest.first == manifest.last else DAY_COLUMN)
+
+
+def _publish_rows(
+    db: duckdb.DuckDBPyConnection, raw: Path, whole: Path, entity: Entity, manifest: Manifest
+) -> dict[Path, int]:
+    """Publish the rows of the file `whole`, one file per day; returns the row count by path."""
+    day = _day_expression(entity, manifest)
     kept = _deduplicated(db, whole, entity)
     bound = pruning_column(entity) if day == DAY_COLUMN or day_of(entity) else "observed_at"
     groups = db.execute(
@@ -192,36 +252,26 @@ def _table(whole: Path) -> str:
     return f"read_parquet({sql_literal(whole)}, file_row_number = true)"
 
 
-def _parse(db: duckdb.DuckDBPyConnection, target: Path, entity: Entity, manifest: Manifest, *, with_day: bool) -> None:
+def _parse(db: duckdb.DuckDBPyConnection, target: Path, entity: Entity, manifest: Manifest) -> None:
     """Write all rows of a capture into one file, by typed parsing if its responses match the registry."""
+    with_day = _day_expression(entity, manifest) == DAY_COLUMN
     # A file of several days is temporary and read once to be split, so it gets a fast compression.
     compression = "zstd" if manifest.first == manifest.last else "lz4"
-    try:
-        if fits_typed_parsing(entity, manifest):
-            try:
-                return write_query(db, typed_rows(entity, manifest, with_day=with_day), target, compression)
-            except (duckdb.InvalidInputException, duckdb.ConversionException):
-                target.unlink(missing_ok=True)
-        nested = ", ".join(
-            f"NULL::{f.type} AS {sql_identifier(f.name)}" for f in entity.fields if f.type.endswith("[]")
-        )
-        types = db.sql(f"SELECT {nested}") if nested else None
-        structures = dict(zip(types.columns, map(json_transform_type, types.types), strict=True)) if types else {}
-        # The records are first written to a file, because DuckDB reads JSON in chunks of 32 MB, which would need too
-        # much memory in the field-by-field query.
-        records = target.with_suffix(".records")
-        db.execute("SET threads = 1")
-        write_query(db, json_records(entity, manifest), records, "lz4")
-        source = f"read_parquet({sql_literal(records)})"
-        rows = lenient_rows(entity, manifest, source, structures, with_day=with_day)
-        return write_query(db, rows, target, compression)
-    except duckdb.InvalidInputException as error:
-        raise DamagedCapture(
-            manifest.path,
-            0,
-            str(error).splitlines()[0],
-            "Nothing was written. The file is unchanged since it was published; report this as a bug.",
-        ) from error
+    if fits_typed_parsing(entity, manifest):
+        try:
+            return write_query(db, typed_rows(entity, manifest, with_day=with_day), target, compression)
+        except (duckdb.InvalidInputException, duckdb.ConversionException):
+            target.unlink(missing_ok=True)
+    nested = ", ".join(f"NULL::{f.type} AS {sql_identifier(f.name)}" for f in entity.fields if f.type.endswith("[]"))
+    types = db.sql(f"SELECT {nested}") if nested else None
+    structures = dict(zip(types.columns, map(json_transform_type, types.types), strict=True)) if types else {}
+    # The records are first written to a file, because DuckDB reads JSON in chunks of 32 MB, which would need too
+    # much memory in the field-by-field query.
+    records = target.with_suffix(".records")
+    db.execute("SET threads = 1")
+    write_query(db, json_records(entity, manifest), records, "lz4")
+    source = f"read_parquet({sql_literal(records)})"
+    return write_query(db, lenient_rows(entity, manifest, source, structures, with_day=with_day), target, compression)
 
 
 def _write_rejected(db: duckdb.DuckDBPyConnection, raw: Path, entity: Entity, manifest: Manifest) -> list[Path]:

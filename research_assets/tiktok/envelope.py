@@ -11,7 +11,7 @@ from research_assets.tiktok import jsonline
 from research_assets.tiktok.endpoints import USER_ENDPOINTS, Endpoint
 from research_assets.tiktok.error_rules import classify_error
 from research_assets.tiktok.errors import ApiError, ServerError
-from research_assets.tiktok.jsonline import UnreadableValue
+from research_assets.tiktok.jsonline import REPEATED_KEY, ChangedValue
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
 
@@ -27,8 +27,7 @@ class Envelope:
     """The decoded outer object of a response.
 
     `fields` is the whole object, `data` its member of that name or empty, `raw` the body as one line of JSON, and
-    `unreadable` the values that both have as null because they are not JSON. `code` and `message` are empty if the
-    response has none.
+    `changed` the values that differ from the body. `code` and `message` are empty if the response has none.
     """
 
     fields: dict[str, Any]
@@ -37,7 +36,7 @@ class Envelope:
     message: str
     log_id: str | None
     raw: bytes
-    unreadable: tuple[UnreadableValue, ...]
+    changed: tuple[ChangedValue, ...]
 
     @property
     def ok(self) -> bool:
@@ -48,7 +47,7 @@ class Envelope:
 def decode_envelope(request: Request, response: HttpResponse) -> Envelope:
     """Decode the outer object of a response. Raises the matching ApiError if the body is not a JSON object."""
     try:
-        value, raw, unreadable = jsonline.parse_json_line(response.body)
+        value, raw, changed = jsonline.parse_json_line(response.body)
     except ValueError as error:
         content_type = response.content_type.split(";")[0].strip() or "no content type"
         problem = f"({content_type}) cannot be decoded as JSON: {error}" if response.body.strip() else "is empty"
@@ -68,25 +67,27 @@ def decode_envelope(request: Request, response: HttpResponse) -> Envelope:
         message=_text(message),
         log_id=_text(log_id) or None,
         raw=raw,
-        unreadable=unreadable,
+        changed=changed,
     )
 
 
 def require_success(request: Request, response: HttpResponse) -> Envelope:
     """Return the envelope of a response with a result. Raises the matching ApiError for any other response."""
-    envelope = decode_envelope(request, response)
+    envelope, endpoint = decode_envelope(request, response), request.endpoint
     if envelope.ok and 200 <= response.status < 300:
-        if envelope.fields.get("data") and not isinstance(envelope.fields["data"], dict):
-            raise error_from_response(
-                request, response, message="`data` is not an object", log_id=envelope.log_id, kind=ServerError
-            )
+        if problem := _problem(envelope, endpoint):
+            raise error_from_response(request, response, message=problem, log_id=envelope.log_id, kind=ServerError)
         if envelope.fields.keys() & {"data", "error"}:
             return envelope
         raise error_from_response(
             request, response, message="the response has neither `data` nor `error`", log_id=envelope.log_id
         )
-    endpoint = request.endpoint
-    if response.status >= 500 and endpoint.name in _RESULT_IN_500 and _has_result(envelope, endpoint):
+    if (
+        response.status >= 500
+        and endpoint.name in _RESULT_IN_500
+        and _has_result(envelope, endpoint)
+        and not _problem(envelope, endpoint)
+    ):
         return envelope
     raise error_from_response(request, response, code=envelope.code, message=envelope.message, log_id=envelope.log_id)
 
@@ -114,6 +115,26 @@ def error_from_response(
         raw=response.body,
         retry_after=response.retry_after,
     )
+
+
+def _problem(envelope: Envelope, endpoint: Endpoint) -> str | None:
+    """Return why a response that reports success has no result; None if it has one.
+
+    It has one if readers cannot differ about the records: `data` is an object, one of its members is the list of
+    records, and only keys within a record are repeated (then the last value counts, see jsonline.py).
+    """
+    if not isinstance(envelope.fields.get("data"), dict | None):
+        return "`data` is not an object"
+    for path, reason, _ in envelope.changed:
+        in_record = path[0] == "data" and (len(path) > 3 or (endpoint.flat and len(path) > 1 and path[1] not in PAGING))
+        if reason == REPEATED_KEY and not in_record:
+            return f"the key `{'.'.join(map(str, path))}` is repeated"
+    lists = [key for key in endpoint.payload_keys if envelope.data.get(key) is not None]
+    if len(lists) > 1:
+        return f"`data` contains both `{'` and `'.join(lists)}`"
+    if lists and not isinstance(envelope.data[lists[0]], list):
+        return f"`data.{lists[0]}` is not a list"
+    return None
 
 
 def _has_result(envelope: Envelope, endpoint: Endpoint) -> bool:

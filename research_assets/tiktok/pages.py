@@ -12,8 +12,7 @@ from typing import Any, NamedTuple
 
 from research_assets.fields import ENTITIES, PLAYLIST, Entity, Field
 from research_assets.tiktok.endpoints import ENDPOINTS
-from research_assets.tiktok.envelope import PAGING, Envelope, error_from_response, require_success
-from research_assets.tiktok.errors import ServerError
+from research_assets.tiktok.envelope import PAGING, Envelope, require_success
 from research_assets.tiktok.ids import parse_id
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
@@ -22,7 +21,6 @@ Row = dict[str, Any]
 
 NOT_AN_OBJECT = "not an object"
 NO_PROFILE_FIELD = "none of the fields of a profile"
-NOT_JSON = "not JSON, stored as null"
 
 
 class Rejection(NamedTuple):
@@ -43,12 +41,13 @@ class Rejection(NamedTuple):
 class ResponsePage:
     """A page as received.
 
-    `raw` is the body as one line of JSON with unchanged numbers. `rows` are the usable records without NUL characters:
+    `raw` is the body as one line of JSON with unchanged numbers (see jsonline.py). `rows` are the usable records in it:
     one row for a flat endpoint, no row if the list is absent. `rejected` are the other elements of the list, and values
-    that are not JSON. `offered` is the number of elements in the list, usable or not. `cursor` and `search_id` are the
-    values for the next request, or None. `unknown` contains the keys that `research_assets.fields` does not define:
-    `name` for a key of a record, `name.key` for a key in a structure of a record, `data.name` or `answer.name` for a
-    key of the envelope. `date` is the `Date` header; `latency` is in seconds.
+    that `raw` does not contain as received. `offered` is the number of elements in the list, usable or not. `cursor`
+    and `search_id` are the values for the next request, or None. `unknown` contains the keys that
+    `research_assets.fields` does not define: `name` for a key of a record (`record.data.x` for the key `data.x`),
+    `name.key` for a key in a structure of a record, `data.name` or `answer.name` for a key of the envelope. `date` is
+    the `Date` header; `latency` is in seconds.
     """
 
     request: Request
@@ -78,8 +77,6 @@ def decode_page(request: Request, response: HttpResponse) -> ResponsePage:
     else:
         key = next((key for key in endpoint.payload_keys if data.get(key) is not None), "")
         items = data.get(key, [])
-        if not isinstance(items, list):
-            raise error_from_response(request, response, message=f"`data.{key}` is not a list", kind=ServerError)
         if not all(isinstance(item, dict) for item in items):
             unknown.add(f"data.{key}[]")
         unknown |= {f"data.{name}" for name in data.keys() - PAGING - set(endpoint.payload_keys)}
@@ -88,7 +85,9 @@ def decode_page(request: Request, response: HttpResponse) -> ResponsePage:
     rows = [item for item, reason in zip(items, reasons, strict=True) if reason is None]
     rejected = [Rejection(position, None, reason) for position, reason in enumerate(reasons) if reason is not None]
     known_names, structures = _KNOWN_KEYS[endpoint.name]
-    unknown |= set().union(*rows) - known_names
+    # Without the prefix, these would pass for keys of the envelope.
+    new_names = set().union(*rows) - known_names
+    unknown |= {f"record.{name}" if name.startswith(("data.", "answer.")) else name for name in new_names}
     for name, known_keys in structures:
         unknown |= {f"{name}.{key}" for key in _unknown_member_keys(rows, name, known_keys)}
     return ResponsePage(
@@ -96,7 +95,7 @@ def decode_page(request: Request, response: HttpResponse) -> ResponsePage:
         status=response.status,
         raw=envelope.raw,
         rows=rows,
-        rejected=(*rejected, *_unreadable_values(envelope, key)),
+        rejected=(*rejected, *_changed_values(envelope, key)),
         offered=len(items),
         cursor=_integer(data.get("cursor")),
         has_more=_boolean(data.get("has_more"), default=bool(items)),
@@ -128,16 +127,16 @@ def _is_name(value: object) -> bool:
     return type(value) is int or (isinstance(value, str) and bool(value.strip()))
 
 
-def _unreadable_values(envelope: Envelope, key: str) -> Iterable[Rejection]:
-    """Yield the values of a response that are not JSON, by the record that contains them. `key` is that of the list."""
-    for path, text in envelope.unreadable:
+def _changed_values(envelope: Envelope, key: str) -> Iterable[Rejection]:
+    """Yield the values that differ from the body, by the record that contains them. `key` is that of the list."""
+    for path, reason, text in envelope.changed:
         position, names = None, path
         if key and path[:2] == ("data", key) and len(path) > 2:
             position, names = int(path[2]), path[3:]
         elif not key and path[:1] == ("data",):
             position, names = 0, path[1:]
         if names:  # without a name, the element as a whole is rejected
-            yield Rejection(position, ".".join(map(str, names)), NOT_JSON, text)
+            yield Rejection(position, ".".join(map(str, names)), reason, text)
 
 
 def _unknown_member_keys(rows: Iterable[Row], name: str, known_keys: frozenset[str]) -> set[str]:
@@ -176,11 +175,13 @@ def _boolean(value: object, *, default: bool) -> bool:
 
 
 def _integer(value: object) -> int | None:
+    """Return a 64-bit integer given as a number or as text; None for anything else, which no journal can store."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     try:
-        return int(value)
+        number = int(value)
     except ValueError:
         return None
+    return number if -(2**63) <= number < 2**63 else None

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from research_assets.storage.captures import capture_of
 from research_assets.storage.raw_reader import RawTables, query_raw
 
 UnitState = Literal["complete", "partial", "too_fresh", "suspicious", "refused", "missing", "quarantined", "not_asked"]
@@ -212,7 +213,7 @@ def _read(
 def _captures_of_other_entities(captures: Path, entity: str, study: str | None) -> set[str]:
     """Return the captures of other entities; their coverage files need not be opened."""
     return {
-        path.name.partition(".")[0]
+        capture_of(path)
         for path in captures.glob(f"*/study={study or '*'}/*/[!.]*")
         if path.parent.parent.parent.name != entity
     }

@@ -157,9 +157,16 @@ def test_capture_without_raw_rows_is_not_loaded(settings: Settings) -> None:
     assert "1 row not in the raw tables" in text
 
 
-def test_capture_that_does_not_match_its_manifest_is_a_damaged_file(settings: Settings) -> None:
+@pytest.mark.parametrize("damage", ["cut", "one bit", "no file"])
+def test_capture_that_does_not_match_its_manifest_is_a_damaged_file(settings: Settings, damage: str) -> None:
     path = write_capture(settings)
-    path.write_bytes(path.read_bytes()[:-1])
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+    elif damage == "one bit":
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    else:
+        path.unlink()
     counts, _ = report_problems(settings)
     assert counts == {"damaged file": 1}
 

@@ -54,3 +54,17 @@ def test_damaged_capture_is_named(data_folder: Settings) -> None:
     assert result.exit_code == 1
     assert damaged.name in result.stderr
     assert "Traceback" not in result.output
+    # The captures of the other study are loaded.
+    (line,) = [line.split() for line in result.stdout.splitlines() if line.startswith("  videos")]
+    assert line[1] == "1"
+
+
+def test_damaged_capture_keeps_its_rows_in_the_raw_tables(data_folder: Settings) -> None:
+    assert replay().exit_code == 0
+    before = sorted(path.relative_to(data_folder.raw) for path in data_folder.raw.rglob("*.parquet"))
+    for damaged in data_folder.captures.rglob("*.json"):
+        damaged.write_text("{}")
+    result = replay()
+    assert result.exit_code == 1
+    assert result.stderr.count("the manifest is invalid") == 2
+    assert sorted(path.relative_to(data_folder.raw) for path in data_folder.raw.rglob("*.parquet")) == before

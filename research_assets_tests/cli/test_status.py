@@ -1,5 +1,6 @@
 """`status` prints collected units and remaining quota, and writes no file."""
 
+import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from research_assets.quota.ledger import Ledger
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.settings import Settings
-from research_assets.storage.raw_writer import write_rows
+from research_assets.storage.raw_writer import write_capture, write_rows
+from research_assets_tests.storage.capture_factory import make_answer, make_capture, make_video
 from research_assets_tests.study.study_files import MINIMAL_STUDY, write
 
 
@@ -177,3 +179,30 @@ def test_study_that_never_found_a_video_is_named_with_what_to_do(data_folder: Se
     assert "typo: No video was ever found for this query. Searched: 3 days. Check hashtags" in text
     assert "`research-assets plan typo --probe`" in text
     assert "gardening: No video" not in text
+
+
+def test_captures_that_are_not_in_the_raw_tables_are_shown_with_what_to_do(data_folder: Settings) -> None:
+    page = make_answer("videos", [make_video(1), make_video(2)])
+    unit_event = {"unit": "2026-02-01", "state": "complete"}
+    names = ("waiting", "recent", "damaged", "loaded", "loaded_and_damaged")
+    captures = {
+        name: make_capture(data_folder.root, "videos", [(page, {"rows": 2})], units=[unit_event], study=name)
+        for name in names
+    }
+    for name in ("loaded", "loaded_and_damaged"):
+        write_capture(data_folder.raw, captures[name])
+    for name in ("damaged", "loaded_and_damaged"):
+        captures[name].write_bytes(captures[name].read_bytes()[:-5])
+    an_hour_ago = (datetime.now(UTC) - timedelta(hours=1)).timestamp()
+    os.utime(captures["waiting"], (an_hour_ago, an_hour_ago))
+    result = status()
+    assert result.exit_code == 0, result.output
+    text = " ".join(result.stdout.split())
+    assert "Captures with problems: 3, 2 captures without rows in the raw tables and the marts" in text
+    assert f"{captures['waiting'].name} (not loaded): 2 rows not in the raw tables." in text
+    for name in ("damaged", "loaded_and_damaged"):
+        assert f"study={name}/2026-02-01/{captures[name].name} (damaged file): its content has changed" in text
+    assert captures["recent"].name not in text
+    assert captures["loaded"].name not in text
+    assert "not loaded: Materialize a partition of the entity, or run `research-assets replay`" in text
+    assert "damaged file: Restore the file from a backup" in text

@@ -10,6 +10,7 @@ import pytest
 
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
+from research_assets.storage.captures import list_sealed, read_events
 from research_assets.study.spec import UserRule
 from research_assets.tiktok.errors import Unreachable
 from research_assets_tests.collect.harness import (
@@ -82,6 +83,44 @@ async def test_invalid_response_costs_some_requests_and_no_row(settings: Setting
     assert {f.state for f in finished.values()} == {"complete"}
     assert len(set(harness.ids()) - {None}) == 1000
     assert harness.requests_sent <= 20
+
+
+BAD_ENVELOPES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "an empty list as data": (lambda _: b'{"data":[],"error":{"code":"ok"}}', "`data` is not an object"),
+    "a number as data": (lambda _: b'{"data":0,"error":{"code":"ok"}}', "`data` is not an object"),
+    "an object as the list": (lambda _: b'{"data":{"videos":{}},"error":{"code":"ok"}}', "`data.videos` is not a list"),
+    "the list twice": (lambda b: b.replace(b'"videos":', b'"videos":[],"videos":'), "key `data.videos` is repeated"),
+    "data twice": (lambda b: b.replace(b'"data":', b'"data":null,"data":'), "the key `data` is repeated"),
+    "the cursor twice": (lambda b: b.replace(b'"cursor":', b'"cursor":7,"cursor":'), "`data.cursor` is repeated"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ENVELOPES)
+@pytest.mark.parametrize("n_bad", [1, 1000])
+async def test_page_with_a_bad_envelope_is_a_failed_request_and_never_stored(
+    settings: Settings, case: str, n_bad: int
+) -> None:
+    change, reason = BAD_ENVELOPES[case]
+    harness, changed = CollectorHarness(settings, dense(fixed_volume=60)), 0
+
+    def edit(request: httpx.Request, response: httpx.Response) -> httpx.Response | None:
+        nonlocal changed
+        if orjson.loads(request.content)["start_date"] != "20260202" or changed == n_bad:
+            return None
+        changed += 1
+        return httpx.Response(200, content=change(response.content), headers={"date": response.headers["date"]})
+
+    for day in days(3):
+        finished, pause = await harness.collect("videos", [day], transport=TamperingTransport(harness, edit))
+        assert pause is None
+        is_bad = n_bad > 1 and day.day == 2
+        assert finished[day].state == ("quarantined" if is_bad else "complete")
+        assert (reason in (finished[day].reason or "")) is is_bad
+    assert 1 <= changed <= 5
+    assert len(harness.ids()) == (120 if n_bad > 1 else 180)
+    events = [event for capture in list_sealed(settings.captures) for event in read_events(capture.path)]
+    assert sum(event["event"] == "page" for event in events) == (2 if n_bad > 1 else 3)
+    assert sum(event["event"] == "fail" and reason in event["message"] for event in events) == changed
 
 
 async def test_outage_pauses_the_run_and_quarantines_no_day(settings: Settings) -> None:

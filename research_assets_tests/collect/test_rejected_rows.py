@@ -161,7 +161,7 @@ async def test_odd_has_more_does_not_end_a_search(settings: Settings, has_more: 
     assert harness.requests_sent == 3
 
 
-@pytest.mark.parametrize("data", [[], {"user": {"display_name": "Beet"}}, {"display_name": None}])
+@pytest.mark.parametrize("data", [{}, {"user": {"display_name": "Beet"}}, {"display_name": None}])
 async def test_nested_or_empty_profile_is_no_complete_unit(settings: Settings, data: Any) -> None:
     harness = CollectorHarness(settings, SandboxConfig())
     week, spec = this_week(harness), garden_config(users=UserRule("panel"))

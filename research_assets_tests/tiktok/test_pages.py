@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from research_assets.fields import ENTITIES
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import ApiError, InvalidRequest, ServerError, UserNotFound
-from research_assets.tiktok.pages import NO_PROFILE_FIELD, NOT_AN_OBJECT, NOT_JSON, ResponsePage, decode_page
+from research_assets.tiktok.jsonline import MAX_DEPTH, NOT_JSON, REPEATED_KEY, TOO_DEEP
+from research_assets.tiktok.pages import NO_PROFILE_FIELD, NOT_AN_OBJECT, ResponsePage, decode_page
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
 from research_assets_tests.tiktok.scripted_api import (
@@ -233,6 +234,11 @@ def test_page_lists_unknown_fields_of_a_profile() -> None:
     assert decode(PROFILE, {"display_name": "a", "age": 5}).unknown == {"age"}
 
 
+def test_unknown_field_of_a_record_does_not_pass_for_one_of_the_envelope() -> None:
+    page = decode(SEARCH, {"videos": [VIDEO | {"data.x": 1, "answer.x": 2}], "x": 3})
+    assert page.unknown == {"record.data.x", "record.answer.x", "data.x"}
+
+
 KEYS = ["data", "error", "videos", "code", "message", "cursor", "has_more", "search_id", "id", "x"]
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8"), max_size=5),
@@ -316,10 +322,76 @@ def test_decoder_keeps_the_rows_of_a_page_with_nan() -> None:
     assert orjson.loads(page.raw)["data"]["videos"][1] == {"id": None}
 
 
-@pytest.mark.parametrize("data", [[VIDEO], "text", 7])
-def test_decoder_raises_server_error_if_data_is_not_an_object(data: Any) -> None:
+@pytest.mark.parametrize("data", [[VIDEO], "text", 7, [], "", False, 0, 0.0])
+@pytest.mark.parametrize("request_", [SEARCH, PROFILE])
+def test_decoder_raises_server_error_if_data_is_not_an_object(data: Any, request_: Request) -> None:
     with pytest.raises(ServerError, match="`data` is not an object"):
-        decode(SEARCH, data)
+        decode(request_, data)
+
+
+REPOSTS = EVERY_REQUEST["reposted_videos"]
+AMBIGUOUS = {
+    b'{"data":{"videos":[],"videos":[{"id":5}]},"error":{"code":"ok"}}': "the key `data.videos` is repeated",
+    b'{"data":{"videos":[{"id":5}],"videos":null},"error":{"code":"ok"}}': "the key `data.videos` is repeated",
+    b'{"data":{"videos":[NaN],"videos":[{"id":5}]},"error":{"code":"ok"}}': "the key `data.videos` is repeated",
+    rb'{"data":{"videos":[],"\u0076ideos\u0000":[]},"error":{"code":"ok"}}': "the key `data.videos` is repeated",
+    b'{"data":{"videos":[]},"data":{"videos":[]},"error":{"code":"ok"}}': "the key `data` is repeated",
+    b'{"data":{"videos":[]},"error":{"code":"x"},"error":{"code":"ok"}}': "the key `error` is repeated",
+    b'{"data":{"videos":[]},"error":{"code":"x","code":"ok"}}': "the key `error.code` is repeated",
+    b'{"data":{"videos":[{"id":5}],"cursor":1,"cursor":2},"error":{"code":"ok"}}': "the key `data.cursor` is repeated",
+}
+
+
+@pytest.mark.parametrize("body", AMBIGUOUS)
+def test_decoder_raises_server_error_for_a_repeated_key_outside_a_record(body: bytes) -> None:
+    with pytest.raises(ServerError, match=AMBIGUOUS[body]):
+        decode_page(SEARCH, http_response(body))
+
+
+@pytest.mark.parametrize("second", [[], [VIDEO], [5], 5, {}, "x"])
+def test_decoder_raises_server_error_for_two_lists_of_records(second: Any) -> None:
+    with pytest.raises(ServerError, match="contains both `reposted_videos` and `user_reposted_videos`"):
+        decode(REPOSTS, {"reposted_videos": [VIDEO], "user_reposted_videos": second})
+    assert decode(REPOSTS, {"reposted_videos": None, "user_reposted_videos": [VIDEO]}).rows == [VIDEO]
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_decoder_applies_the_same_rules_to_a_result_with_status_500(status: int) -> None:
+    body = b'{"data":{"display_name":"a","cursor":1,"cursor":2},"error":{"code":"ok"}}'
+    with pytest.raises(ServerError):
+        decode_page(PROFILE, http_response(body, status))
+
+
+def test_record_with_repeated_keys_has_the_last_value_and_the_others_are_rejected() -> None:
+    body = (
+        b'{"data":{"videos":[{"id":7,"id":8,"hashtag_info_list":[{"hashtag_id":1,"hashtag_id":2}]},{"id":5}]},'
+        b'"error":{"code":"ok"}}'
+    )
+    page = decode_page(SEARCH, http_response(body))
+    assert page.rows == [{"id": 8, "hashtag_info_list": [{"hashtag_id": 2}]}, {"id": 5}]
+    assert page.rejected == (
+        (0, "id", REPEATED_KEY, "7"),
+        (0, "hashtag_info_list.0.hashtag_id", REPEATED_KEY, "1"),
+    )
+    assert orjson.loads(page.raw)["data"]["videos"] == page.rows
+    profile = decode_page(PROFILE, http_response(b'{"data":{"display_name":"a","display_name":"b"}}'))
+    assert (profile.rows, profile.rejected) == ([{"display_name": "b"}], ((0, "display_name", REPEATED_KEY, '"a"'),))
+
+
+def test_record_with_a_value_that_is_nested_too_deep_keeps_its_other_values() -> None:
+    deep = "[" * 2000 + "]" * 2000
+    body = f'{{"data":{{"videos":[{{"id":7,"video_label":{deep}}},{deep}]}},"error":{{"code":"ok"}}}}'
+    page = decode_page(SEARCH, http_response(body.encode()))
+    assert [row["id"] for row in page.rows] == [7]
+    label, element, whole = sorted(page.rejected, key=lambda one: (one.position, one.field is None))
+    assert (label.position, (label.field or "")[:15], label.reason) == (0, "video_label.0.0", TOO_DEEP)
+    assert (element.position, element.reason, whole) == (1, TOO_DEEP, (1, None, NOT_AN_OBJECT, None))
+    assert len(str(label.text)) == 2 * (2000 + 4 - MAX_DEPTH)
+
+
+@pytest.mark.parametrize("cursor", [2**63, -1e300, 1e300, "9" * 300, "9" * 5000, [5], True, "x"])
+def test_decoder_reads_no_cursor_from_a_value_beyond_64_bits(cursor: Any) -> None:
+    assert decode(SEARCH, {"videos": [VIDEO], "cursor": cursor}).cursor is None
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ collected it in the same period.
 Not here: sending requests (see run.py and pager.py).
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime
 
@@ -15,7 +16,7 @@ from research_assets.collect.lists.pager import ListProgress
 from research_assets.collect.rejections import describe_rejections
 from research_assets.collect.types import CollectionTask, CollectorContext
 from research_assets.fields import ENTITIES
-from research_assets.storage.captures import Journal, read_events
+from research_assets.storage.captures import DamagedCapture, Journal, Manifest, read_events
 from research_assets.units.comment_counts import zero_count_outcome
 from research_assets.units.coverage import (
     Attempt,
@@ -27,6 +28,8 @@ from research_assets.units.coverage import (
     read_unit_status,
 )
 from research_assets.units.targets import Target, account_targets, video_targets
+
+_LOGGER = logging.getLogger(__name__)
 
 
 class ListInputs:
@@ -144,6 +147,11 @@ class UnitReuse:
         fields = {unit: set(target.request(self._task.study, 1, None).fields) for unit, target in targets.items()}
         copied: dict[str, ListProgress] = {}
         for path in folder.glob(f"study=*/{self._partition}/{capture}.jsonl.zst"):
+            try:
+                Manifest.load(path).verify()
+            except DamagedCapture as error:
+                _LOGGER.warning("%s The accounts are requested instead.", error)
+                continue
             for event in read_events(path):
                 unit = str(event.get("unit"))
                 if (

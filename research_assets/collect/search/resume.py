@@ -3,6 +3,7 @@
 Not here: the position of a resumed search (see progress.py); locks on its partitions (see run.py).
 """
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Set
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -13,7 +14,7 @@ from typing import Any, Literal
 from research_assets.collect.search.progress import SearchProgress, WindowOutcome
 from research_assets.collect.types import CollectionTask, CollectorContext
 from research_assets.fields import ENTITIES
-from research_assets.storage.captures import Journal, JournalBusy, list_open_journals, read_events
+from research_assets.storage.captures import DamagedCapture, Journal, JournalBusy, list_open_journals, read_events
 from research_assets.units.coverage import MAX_REOBSERVATION_AGE
 from research_assets.units.windows import (
     SearchWindow,
@@ -22,6 +23,8 @@ from research_assets.units.windows import (
     plan_windows,
     requests_for_hits,
 )
+
+_LOGGER = logging.getLogger(__name__)
 
 _WINDOW_FIELDS = (
     "n_failures",
@@ -98,9 +101,13 @@ def requested_query(task: CollectionTask) -> dict[str, Any]:
 
 
 def has_same_query(captures: Path, task: CollectionTask, capture: str) -> bool:
-    """Return whether a sealed capture was collected with the study's current query and fields."""
+    """Return whether a sealed capture was collected with the study's current query and fields; False if damaged."""
     for path in (captures / "videos" / f"study={task.study.name}").glob(f"*/{capture}.jsonl.zst"):
-        header = next(iter(read_events(path)))["header"]
+        try:
+            header = next(iter(read_events(path)))["header"]
+        except DamagedCapture as error:
+            _LOGGER.warning("%s", error)
+            continue
         return all(header.get(name) == value for name, value in requested_query(task).items())
     return False
 
