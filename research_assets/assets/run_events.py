@@ -16,7 +16,7 @@ import dagster as dg
 from research_assets.assets.partition_charts import chart, fill_gaps, read_bars, sparkline
 from research_assets.checks.rules import rules
 from research_assets.checks.runner import run_rules
-from research_assets.clock import Clock
+from research_assets.clock import Clock, ClocksDiffer
 from research_assets.collect.run import PeriodNotCurrent, collect
 from research_assets.collect.types import CollectionTask, PartitionResult, Paused, RunProgress
 from research_assets.fields import ENTITIES
@@ -35,7 +35,16 @@ from research_assets.tiktok.errors import FatalError, RetryableError
 from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
 from research_assets.units.periods import period_length
 
-_NOT_RETRYABLE = (SettingsError, PeriodNotCurrent, PartitionBusy, CaptureError, LedgerError, FatalError, RetryableError)
+_NOT_RETRYABLE = (
+    SettingsError,
+    PeriodNotCurrent,
+    PartitionBusy,
+    CaptureError,
+    LedgerError,
+    ClocksDiffer,
+    FatalError,
+    RetryableError,
+)
 """Errors that an immediate retry cannot fix: a person must act, another run collects the partition, or the API
 cannot be reached."""
 
