@@ -276,6 +276,14 @@ def backoff_until(now: datetime, times: int) -> datetime:
     return now + min(timedelta(days=2 ** max(0, times - 1)), MAX_BACKOFF)
 
 
+def is_waiting(next_try: datetime | None, now: datetime) -> bool:
+    """Return whether the next try of a unit is not due yet.
+
+    No try is further away than `MAX_BACKOFF`. A later time was written under a clock that was ahead and does not count.
+    """
+    return next_try is not None and now < next_try <= now + MAX_BACKOFF
+
+
 def worst_state(states: Iterable[str]) -> UnitState:
     """Return the first of some states in `STATES_WORST_FIRST`; `complete` if there are none."""
     present = set(states)
