@@ -43,6 +43,7 @@ INTEGRATION = (
     "cli/test_demo.py",
     "cli/test_group.py",
     "cli/test_ui.py",
+    "collect/test_clock.py",
     "collect/test_crash.py",
     "collect/test_query_parts.py",
     "collect/test_random_faults.py",

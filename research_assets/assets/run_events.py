@@ -48,7 +48,7 @@ _NOT_RETRYABLE = (
 """Errors that an immediate retry cannot fix: a person must act, another run collects the partition, or the API
 cannot be reached."""
 
-_LOG_INTERVAL = timedelta(seconds=10)
+_LOG_INTERVAL_SECONDS = 10.0
 
 
 class CollectionRun:
@@ -61,7 +61,7 @@ class CollectionRun:
         self._key = dg.AssetKey([task.study.name, task.entity])
         self._partition_results: list[PartitionResult] = []
         self._paused: Paused | None = None
-        self._last_logged_at: datetime | None = None
+        self._last_logged_at: float | None = None
         self._clock = collector.clock
 
     async def execute(self) -> None:
@@ -108,8 +108,8 @@ class CollectionRun:
             yield dg.MaterializeResult(asset_key=self._key)
 
     def _log_progress(self, progress: RunProgress) -> None:
-        now = self._collector.clock.now()
-        if self._last_logged_at is None or now - self._last_logged_at >= _LOG_INTERVAL:
+        now = self._collector.clock.monotonic()
+        if self._last_logged_at is None or now - self._last_logged_at >= _LOG_INTERVAL_SECONDS:
             self._last_logged_at = now
             self._context.log.info(
                 "Collecting %s: %s requests, %s pages, %s rows so far",

@@ -47,7 +47,7 @@ NIGHTS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What must not depend on any clock but the server's."""
+    """Results that must not depend on any clock but the server's."""
 
     states: dict[date, str]
     paused_until: datetime | None
