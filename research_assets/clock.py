@@ -24,7 +24,7 @@ NEWEST_ANSWERS = 9
 """Answers that are compared. More than half of them must agree, so that a few wrong ones have no effect."""
 
 CONFIRMATIONS = 4
-"""Additional answers that a client may request before its first data request if the clocks disagree."""
+"""Additional answers that a client may request before its first data request, until the time is known."""
 
 TOLERANCE_SECONDS = 2.0
 """Difference that counts as agreement: the clocks of the servers of one API differ a little."""
@@ -143,9 +143,12 @@ class ServerClock:
         self._has_answer = True
         reported = parse_http_date(date_header or "")
         if reported is None or reported.year not in PLAUSIBLE_YEARS:
-            seen = "no Date header" if date_header is None else f"an unusable Date header ({date_header[:60]!r})"
+            # Foreign text is not logged: it may contain a secret that the server returned.
+            seen = "no" if date_header is None else "an unreadable"
+            if reported is not None:
+                seen = f"an impossible ({date_header})"
             self._warn_once(
-                "unusable", f"The API sent {seen}. Without one, days and the quota follow the clock of this machine."
+                "unusable", f"The API sent {seen} Date header. Without one, the quota day follows this machine's clock."
             )
             return
         if received - sent > MAX_ROUND_TRIP_SECONDS:
@@ -203,8 +206,7 @@ class ServerClock:
             if len(self._answers) > CONFIRMATIONS and self._learned is None:
                 self._warn_once(
                     "contradiction",
-                    "The Date headers of the API contradict each other. Days and the quota follow the clock of this "
-                    "machine.",
+                    "The Date headers of the API contradict each other. The quota day follows this machine's clock.",
                 )
             return
         best = min(agreeing, key=lambda answer: answer.high - answer.low)

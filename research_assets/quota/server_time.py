@@ -25,11 +25,12 @@ def server_clock(settings: Settings, clock: Clock) -> ServerClock:
 
         try:
             with httpx.Client(timeout=10, trust_env=False) as http:
-                for n_answers in range(1 + CONFIRMATIONS):
-                    if n_answers == 0 or server.needs_answers:
-                        sent = server.monotonic()
-                        date_header = http.head(settings.api_url).headers.get("date")
-                        server.observe(date_header, sent, server.monotonic())
+                for _ in range(1 + CONFIRMATIONS):
+                    sent = server.monotonic()
+                    date_header = http.head(settings.api_url).headers.get("date")
+                    server.observe(date_header, sent, server.monotonic())
+                    if not server.needs_answers:
+                        break
         except httpx.HTTPError as error:
             raise SandboxUnreachable(
                 f"The sandbox at {settings.api_url} does not respond ({type(error).__name__}). No request was sent. "
