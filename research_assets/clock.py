@@ -156,7 +156,9 @@ class ServerClock:
         second = (reported - _EPOCH).total_seconds()
         answer = _Answer(second - received, second + 1 - sent)
         self._answers.append(answer)
-        if self._learned is not None and not answer.contains(self._offset):
+        if self._learned is not None:
+            if answer.contains(self._offset):
+                return
             self._warn_once(
                 "jump",
                 f"Ignored the time of an answer: its Date header is {date_header}, but earlier answers say "
