@@ -35,6 +35,9 @@ MAX_ROUND_TRIP_SECONDS = 30.0
 PLAUSIBLE_YEARS = range(2016, 2100)
 """Years that a `Date` header may state. TikTok exists since 2016; a server that has lost its clock shows 1970."""
 
+MAX_CLOCK_SKEW = timedelta(minutes=10)
+"""Difference between the clocks of two processes that has no consequence: times of the other one are believed."""
+
 # RFC 9110 §5.6.7. `parsedate_to_datetime` alone also accepts dates without a zone, with words or with other zones.
 _HTTP_DATE = re.compile(
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d{2} (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) "

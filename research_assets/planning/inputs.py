@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
+from research_assets.clock import MAX_CLOCK_SKEW
 from research_assets.fields import ENTITIES
 from research_assets.planning.types import AgendaInputs, StudyEntity
 from research_assets.quota.ledger import PoolState
@@ -305,7 +306,7 @@ class ListStatusReader:
                 "study=*/day=*",
                 "SELECT DISTINCT unit FROM {table} WHERE entity = ? "
                 "AND state IN ('refused', 'missing') AND next_try > ? AND next_try <= ?",
-                [entity, self._now, self._now + MAX_BACKOFF],
+                [entity, self._now, self._now + MAX_BACKOFF + MAX_CLOCK_SKEW],
             )
         }
         targets, mean_pages = account_targets(self._raw, study, entity), mean_requests_per_list(self._raw, entity)

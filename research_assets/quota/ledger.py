@@ -28,7 +28,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from research_assets.clock import Clock, midnight, next_midnight
+from research_assets.clock import MAX_CLOCK_SKEW, Clock, midnight, next_midnight
 from research_assets.settings import Settings
 from research_assets.storage.files import fsync_folder, private_folder
 
@@ -38,9 +38,6 @@ _LOGGER = logging.getLogger(__name__)
 
 MIN_PROBE_INTERVAL, MAX_PROBE_INTERVAL = timedelta(minutes=15), timedelta(hours=4)
 """The first and the longest interval between probes of a pool that was not reset at midnight."""
-
-MAX_CLOCK_SKEW = timedelta(minutes=10)
-"""Difference between the clocks of two processes that is not worth a warning."""
 
 # The API may return these statuses before it checks the quota, so they do not prove that requests remain.
 _STATUSES_BEFORE_QUOTA_CHECK = (401, 429)
@@ -454,7 +451,7 @@ def _closed_until(day: sqlite3.Row, now: datetime) -> datetime | None:
     if day["available_at"] is None:
         return None
     available_at = datetime.fromisoformat(day["available_at"])
-    is_valid = day["exhausted"] or available_at <= now + _probe_interval(day["probes"])
+    is_valid = day["exhausted"] or available_at <= now + _probe_interval(day["probes"]) + MAX_CLOCK_SKEW
     return available_at if is_valid and now < available_at else None
 
 

@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 
 import dagster as dg
 
-from research_assets.clock import Clock
+from research_assets.clock import MAX_CLOCK_SKEW, Clock
 from research_assets.planning.agenda import build_agenda
 from research_assets.planning.inputs import open_journal_bytes, read_agenda_inputs, study_entities
 from research_assets.planning.messages import describe_deferred, describe_run
@@ -125,7 +125,7 @@ def _read_inputs(
         backoff = run_history.backoff(n_ticks)
         wait = ended_at + backoff - collector.clock.now()
         # A longer wait means that the run ended while the machine's clock was ahead.
-        if timedelta(0) < wait <= backoff:
+        if timedelta(0) < wait <= backoff + MAX_CLOCK_SKEW:
             backing_off_until[key] = now + wait
     return replace(inputs, running_requests=running_requests, backing_off_until=backing_off_until), progress
 

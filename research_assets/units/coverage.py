@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from research_assets.clock import MAX_CLOCK_SKEW
 from research_assets.storage.raw_reader import RawTables, query_raw
 
 UnitState = Literal["complete", "partial", "too_fresh", "suspicious", "refused", "missing", "quarantined", "not_asked"]
@@ -281,7 +282,7 @@ def is_waiting(next_try: datetime | None, now: datetime) -> bool:
 
     No try is further away than `MAX_BACKOFF`. A later time was written under a clock that was ahead and does not count.
     """
-    return next_try is not None and now < next_try <= now + MAX_BACKOFF
+    return next_try is not None and now < next_try <= now + MAX_BACKOFF + MAX_CLOCK_SKEW
 
 
 def worst_state(states: Iterable[str]) -> UnitState:

@@ -172,6 +172,15 @@ def test_process_whose_clock_is_ahead_does_not_close_the_pool_for_the_others(
     assert "has requests until 2026-03-02 09:05 UTC, but it is 2026-03-02 00:05 UTC" in record.getMessage()
 
 
+def test_processes_whose_clocks_differ_a_little_send_one_probe(tmp_path: Path) -> None:
+    right, ahead = (
+        ledger_at(tmp_path, FakeClock(MORNING)),
+        ledger_at(tmp_path, FakeClock(MORNING + timedelta(seconds=5))),
+    )
+    ahead.mark_exhausted("research", reserve(ahead))
+    assert refused(right).reason == "not_reset"
+
+
 @pytest.mark.parametrize("days", [1, 3, 300_000])
 def test_requests_of_a_later_day_cost_only_that_day(tmp_path: Path, days: int) -> None:
     later = datetime(2026, 3, 2, tzinfo=UTC) + timedelta(days=days)
