@@ -17,7 +17,7 @@ from dagster_duckdb import DuckDBResource
 from research_assets.clock import Clock, ServerClock, SystemClock
 from research_assets.collect.types import CollectorContext, RequestBudget, RunProgress
 from research_assets.quota.ledger import Ledger, read_used_by_run
-from research_assets.quota.server_time import server_clock, server_clock_or_local
+from research_assets.quota.server_time import new_clock, server_clock, server_clock_or_local
 from research_assets.settings import VARIABLES, Settings, SettingsError, prepare_root
 from research_assets.study.spec import StudySpec
 from research_assets.warehouse.reader import connect_read_only
@@ -51,8 +51,8 @@ class CollectorResource:
     async def open(self, progress: Callable[[RunProgress], None] | None = None) -> AsyncIterator[CollectorContext]:
         """Yield the context of the collector, on a data folder that is writable.
 
-        Raises MissingCredentials or SettingsError before any request is sent or file created, and FatalError if the API
-        rejects the credentials.
+        Raises MissingCredentials or SettingsError before any request is sent or file created, FatalError if the API
+        rejects the credentials, and ClocksDiffer if the quota day is unknown (see clock.py).
         """
         # Imported here, so that loading the code location does not load the client.
         from research_assets.tiktok.client import Client
@@ -60,7 +60,7 @@ class CollectorResource:
 
         settings = self.settings
         self._check()
-        clock = ServerClock(self.clock)
+        clock = new_clock(settings, self.clock)
         ledger = Ledger(settings.ledger, settings.caps, clock, quota_reserve=settings.quota_reserve)
         client = Client(
             key=settings.client_key,

@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,6 +59,13 @@ def _positive_float(text: str) -> float:
     number = float(text)
     if not 0 < number < float("inf"):
         raise ValueError("must be above 0")
+    return number
+
+
+def _hours(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1_000_000:
+        raise ValueError("must be between 0 and 1,000,000 hours")
     return number
 
 
@@ -123,6 +131,13 @@ VARIABLES: dict[str, Variable] = {
         _not_negative,
         "Maximum number of comments per list; 0 collects until the API refuses",
     ),
+    "max_clock_offset": Variable(
+        "RESEARCH_MAX_CLOCK_OFFSET",
+        # A clock that shows local time as UTC is wrong by at most 14 hours.
+        "15",
+        _hours,
+        "Largest difference (hours) between the clocks of the API and of this machine; 0 uses that of the machine",
+    ),
     "sensor_interval": Variable(
         "RESEARCH_SENSOR_INTERVAL", "30", _positive, "Interval between two ticks of the sensors (seconds)"
     ),
@@ -157,6 +172,7 @@ class Settings:
     username_batch: int
     comment_limit: int
     pseudonym_key_file: str
+    max_clock_offset: float
     sensor_interval: int
     reports_url: str
     alert_webhook: str = field(repr=False)
@@ -207,6 +223,11 @@ class Settings:
     def caps(self) -> dict[str, int]:
         """Requests per UTC day, by pool."""
         return {"research": self.research_cap, "follow": self.follow_cap}
+
+    @property
+    def clock_limit(self) -> timedelta | None:
+        """Largest difference from the machine's clock; None for the sandbox, whose clock is set deliberately."""
+        return None if self.origin == "sandbox" else timedelta(hours=self.max_clock_offset)
 
     @property
     def own_studies(self) -> Path:

@@ -43,6 +43,7 @@ INTEGRATION = (
     "cli/test_demo.py",
     "cli/test_group.py",
     "cli/test_ui.py",
+    "collect/test_clock.py",
     "collect/test_crash.py",
     "collect/test_query_parts.py",
     "collect/test_random_faults.py",
@@ -167,14 +168,23 @@ def _rank(item: pytest.Item) -> int:
 
 
 class FakeClock:
-    """A `Clock` that stands still: sleeping advances it at once and is recorded in `slept`, in seconds."""
+    """A `Clock` that stands still: sleeping advances it at once and is recorded in `slept`, in seconds.
 
-    def __init__(self, start: datetime = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)) -> None:
-        self.moment = start
+    `moment` is the true time, which a server shows. `error` is what the clock of the machine is ahead of it.
+    """
+
+    def __init__(
+        self, start: datetime = datetime(2026, 3, 2, 9, 0, tzinfo=UTC), *, error: timedelta = timedelta(0)
+    ) -> None:
+        self.moment = self._start = start
+        self.error = error
         self.slept: list[float] = []
 
     def now(self) -> datetime:
-        return self.moment
+        return self.moment + self.error
+
+    def monotonic(self) -> float:
+        return (self.moment - self._start).total_seconds()
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -183,6 +193,22 @@ class FakeClock:
     def advance(self, **by: float) -> None:
         """Advance by the arguments of a `timedelta`."""
         self.moment += timedelta(**by)
+
+
+class TrueTime:
+    """The clock of a server beside a `FakeClock`: the same time without its error."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+
+    def now(self) -> datetime:
+        return self._clock.moment
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
 
 
 @pytest.fixture(autouse=True)

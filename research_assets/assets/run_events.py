@@ -16,7 +16,7 @@ import dagster as dg
 from research_assets.assets.partition_charts import chart, fill_gaps, read_bars, sparkline
 from research_assets.checks.rules import rules
 from research_assets.checks.runner import run_rules
-from research_assets.clock import Clock
+from research_assets.clock import Clock, ClocksDiffer
 from research_assets.collect.run import PeriodNotCurrent, collect
 from research_assets.collect.types import CollectionTask, PartitionResult, Paused, RunProgress
 from research_assets.fields import ENTITIES
@@ -35,11 +35,20 @@ from research_assets.tiktok.errors import FatalError, RetryableError
 from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
 from research_assets.units.periods import period_length
 
-_NOT_RETRYABLE = (SettingsError, PeriodNotCurrent, PartitionBusy, CaptureError, LedgerError, FatalError, RetryableError)
+_NOT_RETRYABLE = (
+    SettingsError,
+    PeriodNotCurrent,
+    PartitionBusy,
+    CaptureError,
+    LedgerError,
+    ClocksDiffer,
+    FatalError,
+    RetryableError,
+)
 """Errors that an immediate retry cannot fix: a person must act, another run collects the partition, or the API
 cannot be reached."""
 
-_LOG_INTERVAL = timedelta(seconds=10)
+_LOG_INTERVAL_SECONDS = 10.0
 
 
 class CollectionRun:
@@ -52,7 +61,7 @@ class CollectionRun:
         self._key = dg.AssetKey([task.study.name, task.entity])
         self._partition_results: list[PartitionResult] = []
         self._paused: Paused | None = None
-        self._last_logged_at: datetime | None = None
+        self._last_logged_at: float | None = None
         self._clock = collector.clock
 
     async def execute(self) -> None:
@@ -99,8 +108,8 @@ class CollectionRun:
             yield dg.MaterializeResult(asset_key=self._key)
 
     def _log_progress(self, progress: RunProgress) -> None:
-        now = self._collector.clock.now()
-        if self._last_logged_at is None or now - self._last_logged_at >= _LOG_INTERVAL:
+        now = self._collector.clock.monotonic()
+        if self._last_logged_at is None or now - self._last_logged_at >= _LOG_INTERVAL_SECONDS:
             self._last_logged_at = now
             self._context.log.info(
                 "Collecting %s: %s requests, %s pages, %s rows so far",

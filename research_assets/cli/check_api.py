@@ -6,6 +6,7 @@ import click
 
 from research_assets.cli.environment import uses_sandbox
 from research_assets.clock import SystemClock
+from research_assets.quota.server_time import new_clock
 from research_assets.settings import VARIABLES, Settings, SettingsError
 from research_assets.tiktok.client import Client
 from research_assets.tiktok.errors import ApiError, BadCredentials, Unreachable
@@ -28,7 +29,7 @@ def command() -> None:
     server = "simulated API" if settings.origin == "sandbox" else "real API"
     click.echo(f"Address      {settings.api_url} ({server})")
     try:
-        minutes = asyncio.run(_token_minutes(settings))
+        minutes, clocks = asyncio.run(_token_minutes(settings))
     except ApiError as error:
         click.echo(f"Server       {'not reached' if isinstance(error, Unreachable) else 'reached'}")
         click.echo(f"Credentials  {'not accepted' if isinstance(error, BadCredentials) else 'not checked'}")
@@ -36,12 +37,13 @@ def command() -> None:
     click.echo("Server       reached")
     click.echo("Credentials  accepted")
     click.echo(f"Token        fetched, valid for {minutes} minutes")
+    click.echo(f"Clock        {clocks}")
     click.echo("Quota        unchanged: no data request was sent")
 
 
-async def _token_minutes(settings: Settings) -> int:
-    """Return the remaining validity of the token that the API issues now, in minutes."""
-    clock = SystemClock()
+async def _token_minutes(settings: Settings) -> tuple[int, str]:
+    """Return the validity of the token that the API issues now, in minutes, and a comparison of the clocks."""
+    clock = new_clock(settings, SystemClock())
     async with Client(
         key=settings.client_key,
         secret=settings.client_secret,
@@ -49,4 +51,5 @@ async def _token_minutes(settings: Settings) -> int:
         clock=clock,
         timeout=min(settings.timeout, 60),
     ) as client:
-        return round(((await client.token()) - clock.now()).total_seconds() / 60)
+        expires_at = await client.token()
+        return round((expires_at - clock.now()).total_seconds() / 60), clock.summary

@@ -7,7 +7,7 @@ rows of the marts, the requests sent and the missing units.
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -176,15 +176,15 @@ class Demo:
 
 
 class _ProgressDisplay:
-    """Progress on the console: a live line in a terminal, otherwise a line every `INTERVAL`."""
+    """Progress on the console: a live line in a terminal, otherwise a line every `INTERVAL_SECONDS`."""
 
-    INTERVAL = timedelta(seconds=5)
+    INTERVAL_SECONDS = 5.0
 
     def __init__(self, console: "Console") -> None:
         from research_assets.clock import SystemClock
 
         self._console, self._clock = console, SystemClock()
-        self._last_printed = self._clock.now()
+        self._last_printed = self._clock.monotonic()
         self._title = ""
         self._line: Any = None
         self._requests = self._rows = 0
@@ -195,7 +195,7 @@ class _ProgressDisplay:
         from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         self._title, self._requests, self._rows = title, 0, 0
-        started = self._clock.now()
+        started = self._clock.monotonic()
         if self._console.is_terminal:
             columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
             with Progress(*columns, console=self._console, transient=True) as progress:
@@ -206,7 +206,7 @@ class _ProgressDisplay:
             self._console.print(f"{title} ...")
             self._line = None
             yield
-        seconds = (self._clock.now() - started).total_seconds()
+        seconds = self._clock.monotonic() - started
         self._console.print(f"[green]✓[/green] {title:16} {self._counts()}[dim]{seconds:6.1f} s[/dim]")
 
     def step(self, progress: Any) -> None:
@@ -215,8 +215,8 @@ class _ProgressDisplay:
         text = f"{self._title:16} {self._counts()} {progress.partition}"
         if self._line:
             self._line(text)
-        elif self._clock.now() - self._last_printed >= self.INTERVAL:
-            self._last_printed = self._clock.now()
+        elif self._clock.monotonic() - self._last_printed >= self.INTERVAL_SECONDS:
+            self._last_printed = self._clock.monotonic()
             self._console.print(f"  {text}")
 
     def _counts(self) -> str:

@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """The module of each command, and its line in the list of commands."""
 
 KNOWN_ERRORS = (
+    "research_assets.clock:ClocksDiffer",
     "research_assets.settings:SettingsError",
     "research_assets.study.loader:StudyError",
     "research_assets.study.panel:PanelError",

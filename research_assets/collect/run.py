@@ -31,7 +31,7 @@ from research_assets.storage.captures import days_of, list_open_journals
 from research_assets.storage.locks import lock_partitions
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
-from research_assets.units.coverage import SETTLED, UnitStatus, read_unit_status
+from research_assets.units.coverage import SETTLED, UnitStatus, is_waiting, read_unit_status
 from research_assets.units.periods import current_period
 from research_assets.units.usernames import days_missing_accounts
 
@@ -135,7 +135,7 @@ def _can_skip(task: CollectionTask, status: UnitStatus, now: datetime) -> bool:
         return not task.recollect
     if attempt.state not in ("quarantined", "suspicious") or task.retry_now:
         return False
-    return attempt.next_try is not None and attempt.next_try > now
+    return is_waiting(attempt.next_try, now)
 
 
 async def _collect_lists(

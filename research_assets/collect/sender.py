@@ -57,13 +57,13 @@ class RateController:
         self._max_rate = self.rate = rate
         self._max_concurrency = concurrency
         self._concurrency = float(concurrency)
-        self._next_slot = self._pause_ends = clock.now().timestamp()
+        self._next_slot = self._pause_ends = clock.monotonic()
         self.n_throttled = 0
         self.in_flight = anyio.CapacityLimiter(concurrency)
 
     async def wait_for_slot(self) -> None:
         """Wait for the next time at which a request may be sent."""
-        now = self._clock.now().timestamp()
+        now = self._clock.monotonic()
         slot = max(now, self._next_slot)
         self._next_slot = slot + 1 / self.rate
         if slot > now:
@@ -71,7 +71,7 @@ class RateController:
 
     def on_rate_limited(self, retry_after: float | None) -> None:
         """Halve concurrency and rate, and hold back all requests until the pause ends."""
-        now, pauses = self._clock.now().timestamp(), RESOLUTIONS[RateLimited].backoff
+        now, pauses = self._clock.monotonic(), RESOLUTIONS[RateLimited].backoff
         self.n_throttled += now >= self._pause_ends
         self._pause_ends = now + (retry_after or pauses[min(self.n_throttled, len(pauses)) - 1])
         self._next_slot = max(self._next_slot, self._pause_ends)
@@ -250,7 +250,7 @@ class RequestSender:
     ) -> ResponsePage:
         endpoint, ledger = request.endpoint, self._ledger
         async with self._rate_controller.in_flight:
-            # Before the reservation: a token request costs no quota, and its response sets the server time.
+            # Before the reservation: a token request costs no quota, and its response begins to set the server time.
             await self._client.token()
             await self._rate_controller.wait_for_slot()
             reservation = self._reserve(endpoint.pool, endpoint.name, context)

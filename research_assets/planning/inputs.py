@@ -14,6 +14,7 @@ from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
+from research_assets.clock import MAX_CLOCK_SKEW
 from research_assets.fields import ENTITIES
 from research_assets.planning.types import AgendaInputs, StudyEntity
 from research_assets.quota.ledger import PoolState
@@ -21,7 +22,15 @@ from research_assets.settings import Settings
 from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.study.spec import StudySpec
 from research_assets.units.comment_counts import has_new_replies, is_reopened, waits_for_confirmation
-from research_assets.units.coverage import ATTEMPT_RECENCY, SETTLED, SETTLED_SQL, UnitStatus, read_unit_status
+from research_assets.units.coverage import (
+    ATTEMPT_RECENCY,
+    MAX_BACKOFF,
+    SETTLED,
+    SETTLED_SQL,
+    UnitStatus,
+    is_waiting,
+    read_unit_status,
+)
 from research_assets.units.estimates import (
     Estimate,
     estimate_list,
@@ -152,11 +161,11 @@ def read_day_status(
     statuses, hits_per_day = {}, {}
     for day, last_complete_at, offered, newest in rows:
         is_settled = newest["state"] in SETTLED
-        is_waiting = not is_settled and newest["next_try"] is not None and newest["next_try"] > now
+        waits = not is_settled and is_waiting(newest["next_try"], now)
         statuses[day] = PartitionStatus(
-            open_units=int(not is_settled and not is_waiting),
-            waiting_units=int(is_waiting),
-            next_try=newest["next_try"] if is_waiting else None,
+            open_units=int(not is_settled and not waits),
+            waiting_units=int(waits),
+            next_try=newest["next_try"] if waits else None,
             last_complete_at=last_complete_at,
             failed_before=not is_settled,
             in_progress=newest["state"] == "partial",
@@ -296,8 +305,8 @@ class ListStatusReader:
                 "coverage",
                 "study=*/day=*",
                 "SELECT DISTINCT unit FROM {table} WHERE entity = ? "
-                "AND state IN ('refused', 'missing') AND next_try > ?",
-                [entity, self._now],
+                "AND state IN ('refused', 'missing') AND next_try > ? AND next_try <= ?",
+                [entity, self._now, self._now + MAX_BACKOFF + MAX_CLOCK_SKEW],
             )
         }
         targets, mean_pages = account_targets(self._raw, study, entity), mean_requests_per_list(self._raw, entity)
@@ -334,7 +343,7 @@ class ListStatusReader:
                 continue
             in_progress = in_progress or unit.newest_state in ("partial", "not_asked")
             next_try = None if unit.newest_state in ("too_fresh", *SETTLED) else unit.newest_next_try
-            if next_try is not None and next_try > self._now:
+            if next_try is not None and is_waiting(next_try, self._now):
                 next_tries.append(next_try)
             else:
                 open_targets.append(target)

@@ -35,7 +35,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from research_assets.clock import Clock, midnight, next_midnight
+from research_assets.clock import MAX_CLOCK_SKEW, Clock, midnight, next_midnight
 from research_assets.settings import Settings
 from research_assets.storage.files import folder_lock, private_folder, publish_file, temporary_path, write_private
 
@@ -423,6 +423,7 @@ class Ledger:
     def __init__(self, path: Path, caps: Mapping[str, int], clock: Clock, *, quota_reserve: int = 0) -> None:
         self.path, self.caps, self._clock, self._quota_reserve = path, dict(caps), clock, quota_reserve
         self._file = LedgerFile(path)
+        self._looked_ahead = False
 
     def reserve(
         self, pool: str, *, study: str, entity: str, unit: str, endpoint: str, due: bool = True, run: str | None = None
@@ -438,6 +439,7 @@ class Ledger:
             today = now.date().isoformat()
             day = _day_row(db, pool, today)
             is_probe = self._check(pool, cap, day, now, due)
+            self._warn_of_later_requests(db, today, now)
             (number,) = db.execute(
                 "INSERT INTO requests (pool, day, study, entity, unit, endpoint, sent_at, run) "
                 "VALUES (?,?,?,?,?,?,?,?) RETURNING id",
@@ -456,17 +458,32 @@ class Ledger:
                 )
             return int(number)
 
+    def _warn_of_later_requests(self, db: sqlite3.Connection, today: str, now: datetime) -> None:
+        """Warn once of requests of a later time. They count on the day that they name, at most one cap of it."""
+        if self._looked_ahead:
+            return
+        self._looked_ahead = True
+        (latest,) = db.execute("SELECT max(sent_at) FROM requests WHERE day >= ?", (today,)).fetchone()
+        if latest is not None and datetime.fromisoformat(latest) > now + MAX_CLOCK_SKEW:
+            _LOGGER.warning(
+                "The ledger %s has requests until %s, but it is %s UTC: the clock of a machine was or is wrong. They "
+                "count on the days that they name. Compare the clock of each machine with `research-assets check-api`.",
+                self.path,
+                f"{datetime.fromisoformat(latest):%Y-%m-%d %H:%M} UTC",
+                f"{now:%Y-%m-%d %H:%M}",
+            )
+
     def _check(self, pool: str, cap: int, day: sqlite3.Row, now: datetime, due: bool) -> bool:
         """Raise QuotaExhausted if no request is available; return whether the request probes a closed pool."""
         tomorrow, used = next_midnight(now), day["used"]
-        available_at = _parse_time(day["available_at"])
-        if available_at and now < available_at:
-            raise QuotaExhausted(pool, cap, used, available_at, "api_refused" if day["exhausted"] else "not_reset")
+        closed_until = _closed_until(day, now)
+        if closed_until:
+            raise QuotaExhausted(pool, cap, used, closed_until, "api_refused" if day["exhausted"] else "not_reset")
         if used >= cap:
             raise QuotaExhausted(pool, cap, used, tomorrow, "cap")
         if not due and pool == "research" and cap - used <= self._quota_reserve:
             raise QuotaExhausted(pool, cap, used, tomorrow, "reserved")
-        return available_at is not None
+        return day["available_at"] is not None
 
     def settle(
         self,
@@ -524,12 +541,12 @@ class Ledger:
             now = self._now()
             request = db.execute("SELECT day FROM requests WHERE id = ?", (reservation,)).fetchone()
             day = _day_row(db, pool, request["day"] if request else now.date().isoformat())
-            available_at = _parse_time(day["available_at"])
+            available_at = _closed_until(day, now)
             end = midnight(date.fromisoformat(day["day"]) + timedelta(days=1))
             exhausted, probes, probe = day["exhausted"], day["probes"], day["probe"]
             if day["answered"]:
                 exhausted, available_at, probe = 1, end, None
-            elif available_at is None or now >= available_at or (probe is not None and reservation in (None, probe)):
+            elif available_at is None or (probe is not None and reservation in (None, probe)):
                 probes, probe = probes + 1, None
                 available_at = min(now + _probe_interval(probes), end)
             db.execute(
@@ -548,9 +565,7 @@ class Ledger:
             if day is not None:
                 _verify_row("days", day)
         used, n_refused = (day["used"], day["n_refused_by_api"]) if day else (0, 0)
-        available_at = _parse_time(day["available_at"]) if day else None
-        if available_at and now >= available_at:
-            available_at = None
+        available_at = _closed_until(day, now) if day else None
         if used >= cap:
             available_at = next_midnight(now)
         return PoolState(pool, now.date(), cap, used, 0 if available_at else cap - used, n_refused, available_at)
@@ -627,15 +642,24 @@ def _day_row(db: sqlite3.Connection, pool: str, day: str) -> sqlite3.Row:
     return _verify_row("days", row)
 
 
+def _closed_until(day: sqlite3.Row, now: datetime) -> datetime | None:
+    """Return the time until which a pool is closed; None if it is open.
+
+    A probe is never further away than its interval. A later time was written under a clock that was ahead; it would
+    close the pool for all other processes until the end of the day.
+    """
+    if day["available_at"] is None:
+        return None
+    available_at = datetime.fromisoformat(day["available_at"])
+    is_valid = day["exhausted"] or available_at <= now + _probe_interval(day["probes"]) + MAX_CLOCK_SKEW
+    return available_at if is_valid and now < available_at else None
+
+
 def _probe_interval(probes: int) -> timedelta:
     interval = MIN_PROBE_INTERVAL
     for _ in range(1, probes):
         interval = min(interval * 2, MAX_PROBE_INTERVAL)
     return interval
-
-
-def _parse_time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 def read_used_by_run(settings: Settings, clock: Clock, runs: Collection[str]) -> dict[str, dict[tuple[str, str], int]]:

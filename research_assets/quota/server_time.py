@@ -4,7 +4,7 @@ It sends no request to the real API: the collector learns its time from response
 used. Not here: the clocks (see clock.py).
 """
 
-from research_assets.clock import Clock, ServerClock
+from research_assets.clock import CONFIRMATIONS, Clock, ServerClock
 from research_assets.settings import Settings
 
 
@@ -12,14 +12,25 @@ class SandboxUnreachable(Exception):
     """The sandbox does not respond, so nothing can be collected."""
 
 
+def new_clock(settings: Settings, clock: Clock) -> ServerClock:
+    """Return a clock for the API of the settings that has learned nothing yet and shows the time of `clock`."""
+    return ServerClock(clock, limit=settings.clock_limit)
+
+
 def server_clock(settings: Settings, clock: Clock) -> ServerClock:
     """Return a clock with the server time of a sandbox, or the local time of `clock`. Raises SandboxUnreachable."""
-    server = ServerClock(clock)
+    server = new_clock(settings, clock)
     if settings.origin == "sandbox":
         import httpx
 
         try:
-            server.synchronize(httpx.head(settings.api_url, timeout=10).headers.get("date"))
+            with httpx.Client(timeout=10, trust_env=False) as http:
+                for _ in range(1 + CONFIRMATIONS):
+                    sent = server.monotonic()
+                    date_header = http.head(settings.api_url).headers.get("date")
+                    server.observe(date_header, sent, server.monotonic())
+                    if not server.needs_answers:
+                        break
         except httpx.HTTPError as error:
             raise SandboxUnreachable(
                 f"The sandbox at {settings.api_url} does not respond ({type(error).__name__}). No request was sent. "

@@ -7,7 +7,7 @@ Not here: the page and the control endpoints (see control.py).
 """
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import lru_cache
 from time import perf_counter
@@ -39,7 +39,7 @@ class Sandbox(Simulation):
     def __init__(self, config: SandboxConfig, clock: Clock | None = None) -> None:
         super().__init__(config, clock)
         self._control = control(self)
-        self._wrong_dates = 0
+        self._n_dates = 0
         self._field_lists: dict[tuple[str, bytes], tuple[str, ...]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,15 +85,28 @@ class Sandbox(Simulation):
         return dated
 
     def _date_header(self, now: datetime) -> list[tuple[bytes, bytes]]:
-        """Return the Date header of an answer. If it is wrong, it is ahead, behind and unreadable in turn."""
-        second = now.replace(microsecond=0)
-        if self.config.date_header == "absent":
-            return []
-        if self.config.date_header == "wrong":
-            self._wrong_dates += 1
-            wrong = (_date(second + _HOUR), _date(second - _HOUR), b"yesterday")
-            return [(b"date", wrong[self._wrong_dates % 3 - 1])]
-        return [(b"date", _date(second))]
+        """Return the Date header of the next answer; it may be wrong, missing or double."""
+        second, config = now.replace(microsecond=0), self.config
+        self._n_dates += 1
+        is_right = config.date_answers and self._n_dates not in config.date_answers
+        match "right" if is_right else config.date_header:
+            case "right":
+                texts = [_date(second)]
+            case "absent":
+                texts = []
+            case "wrong":
+                texts = [(_date(second + _HOUR), _date(second - _HOUR), b"yesterday")[self._n_dates % 3 - 1]]
+            case "shifted":
+                texts = [_date(second + timedelta(seconds=config.date_offset))]
+            case "garbage":
+                texts = [b"\xff, 31 Feb -1 99:99"]
+            case "double":
+                texts = [_date(second), _date(second + _HOUR)]
+            case "year_1970":
+                texts = [_date(datetime(1970, 1, 1, tzinfo=UTC))]
+            case _:
+                texts = [_date(datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))]
+        return [(b"date", text) for text in texts]
 
     def _authorize(self, route: Route, scope: Scope, now: datetime) -> ApiResponse | None:
         """Check token, scope and quota, then apply faults. Return an answer that replaces the real one, or None.

@@ -17,6 +17,10 @@ class SandboxClock:
         """Return the sandbox's current time, UTC."""
         return self._stopped or (self._inner.now() + self._offset).astimezone(UTC)
 
+    def monotonic(self) -> float:
+        """Return the monotonic seconds of the inner clock, which setting this clock does not change."""
+        return self._inner.monotonic()
+
     @property
     def stopped(self) -> bool:
         """Whether the clock is stopped."""

@@ -6,7 +6,9 @@ from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
-DateHeader = Literal["right", "wrong", "absent"]
+DateHeader = Literal["right", "wrong", "shifted", "absent", "garbage", "double", "year_1970", "year_9999"]
+"""The `Date` header. `wrong`: an hour ahead, an hour behind and unreadable in turn. `shifted`: `date_offset` ahead."""
+
 FROM_PROFILE: Any = type("FromProfile", (), {"__repr__": lambda _: "<from the profile>"})()
 """Default of a field whose value comes from the profile."""
 
@@ -133,7 +135,9 @@ class SandboxConfig:
     quota_delay: float = 0.0
     rate: float = FROM_PROFILE  # requests per second, 0 for no limit
     latency: float = 0.0  # seconds before each data answer
-    date_header: DateHeader = "right"  # wrong: an hour ahead, an hour behind and unreadable
+    date_header: DateHeader = "right"
+    date_offset: int = 0  # seconds; negative for a server whose clock is behind
+    date_answers: frozenset[int] = frozenset()  # the answers, from 1, with that header; all others: right. Empty: all
     follow_scope: bool = True  # False: followers and following answer scope_not_authorized
 
     # The world. `fixed_volume` replaces its videos by exactly this number per day. Of a query, only conditions on

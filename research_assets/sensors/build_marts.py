@@ -66,7 +66,8 @@ def build_blocker(state: BuildState, now: datetime, quiet: timedelta) -> str | N
         return (
             f"{pluralize(state.collecting, 'collection run')} in progress. The marts are built after the last one ends."
         )
-    if now - state.data_until < quiet:
+    # Data from the future was stored while the machine's clock was ahead.
+    if abs(now - state.data_until) < quiet:
         return f"New data arrived recently. The marts are built once no data has arrived for {_format_duration(quiet)}."
     if state.failing_checks:
         return (

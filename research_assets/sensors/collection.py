@@ -8,11 +8,11 @@ instance (see run_history.py).
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 
-from research_assets.clock import Clock
+from research_assets.clock import MAX_CLOCK_SKEW, Clock
 from research_assets.planning.agenda import build_agenda
 from research_assets.planning.inputs import open_journal_bytes, read_agenda_inputs, study_entities
 from research_assets.planning.messages import describe_deferred, describe_run
@@ -120,8 +120,12 @@ def _read_inputs(
         n_ticks, ended_at = run_history.runs_without_progress(instance, key, digest)
         progress[key] = NoProgress(digest, n_ticks)
         # Runs end by the machine's clock, which may differ from server time.
-        wait = ended_at + run_history.backoff(n_ticks) - collector.clock.now() if ended_at else None
-        if wait is not None and wait.total_seconds() > 0:
+        if ended_at is None:
+            continue
+        backoff = run_history.backoff(n_ticks)
+        wait = ended_at + backoff - collector.clock.now()
+        # A longer wait means that the run ended while the machine's clock was ahead.
+        if timedelta(0) < wait <= backoff + MAX_CLOCK_SKEW:
             backing_off_until[key] = now + wait
     return replace(inputs, running_requests=running_requests, backing_off_until=backing_off_until), progress
 

@@ -58,7 +58,7 @@ def active_runs(instance: dg.DagsterInstance, now: datetime) -> Sequence[dg.Dags
             if _RETRIED_TAG not in record.dagster_run.tags
             and record.dagster_run.tags.get(WILL_RETRY_TAG, without_tag) == "true"
             and record.end_time is not None
-            and now.timestamp() - record.end_time < _RETRY_GRACE_SECONDS
+            and abs(now.timestamp() - record.end_time) < _RETRY_GRACE_SECONDS
         ),
     ]
 

@@ -8,7 +8,6 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from research_assets.clock import Clock
 from research_assets.tiktok.endpoints import TOKEN
@@ -19,8 +18,8 @@ from research_assets.tiktok.transport import HttpTransport
 
 _LOGGER = logging.getLogger(__name__)
 
-RENEW_BEFORE = timedelta(minutes=5)
-"""Time before its expiry at which a token is replaced, so that no token expires during a request."""
+RENEW_BEFORE_SECONDS = 300.0
+"""Seconds before its expiry at which a token is replaced, so that no token expires during a request."""
 
 DEFAULT_LIFETIME_SECONDS = 7200
 """Lifetime of a token if the response does not state it (reference §2)."""
@@ -34,11 +33,11 @@ _REQUEST = Request(TOKEN, {}, ())
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token with the times of its renewal and its expiry, UTC."""
+    """A token with the times of its renewal and its expiry, in seconds of the monotonic clock."""
 
     value: str = field(repr=False)
-    renew_at: datetime
-    expires_at: datetime
+    renew_at: float
+    expires_at: float
 
 
 class TokenProvider:
@@ -69,7 +68,7 @@ class TokenProvider:
         attempt received a web page instead of a response of the API.
         """
         current = self._token
-        if current is not None and self._clock.now() < current.renew_at:
+        if current is not None and self._clock.monotonic() < current.renew_at:
             return current
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.create_task(self._fetch())
@@ -77,7 +76,7 @@ class TokenProvider:
             # Without the shield, cancelling one caller would cancel the fetch that the others wait for.
             return await asyncio.shield(self._fetching)
         except RetryableError:
-            if current is not None and current is self._token and self._clock.now() < current.expires_at:
+            if current is not None and current is self._token and self._clock.monotonic() < current.expires_at:
                 return current
             raise
 
@@ -96,7 +95,9 @@ class TokenProvider:
         for pause in (*BACKOFF_SECONDS, None):
             try:
                 self._token = await self._request_token()
-                _LOGGER.info("Fetched an access token that expires at %s", self._token.expires_at)
+                lifetime = self._token.expires_at - self._clock.monotonic()
+                _LOGGER.info("Fetched an access token that expires in %.0f s", lifetime)
+                await self._transport.confirm_time()
                 return self._token
             except RetryableError as error:
                 # If no connection can be opened, the address is probably wrong, so the error is raised without a retry.
@@ -115,7 +116,7 @@ class TokenProvider:
             raise BadCredentials(
                 _REQUEST, message="no client key or no client secret is set; no request was sent", sent=False
             )
-        began = self._clock.now()
+        began = self._clock.monotonic()
         try:
             response = await self._transport.post(
                 _REQUEST,
@@ -134,8 +135,8 @@ class TokenProvider:
             if error.raw is not None and b"access_token" in error.raw:
                 error.raw = None
             raise
-        lifetime = timedelta(seconds=_lifetime_seconds(envelope.fields.get("expires_in")))
-        return Token(value, began + lifetime - min(RENEW_BEFORE, lifetime / 2), began + lifetime)
+        lifetime = _lifetime_seconds(envelope.fields.get("expires_in"))
+        return Token(value, began + lifetime - min(RENEW_BEFORE_SECONDS, lifetime / 2), began + lifetime)
 
 
 def _not_the_api_message(error: RetryableError) -> EndpointNotFound | None:

@@ -6,7 +6,7 @@ requests (see requests.py), the token (see auth.py).
 
 import logging
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
@@ -50,6 +50,7 @@ class Client:
         self._transport = HttpTransport(
             base_url=base_url, clock=clock, timeout=timeout, connections=connections, transport=transport
         )
+        self._clock = clock
         self._tokens = TokenProvider(self._transport, clock, key=key, secret=secret)
 
     def __repr__(self) -> str:
@@ -73,9 +74,11 @@ class Client:
         """Return the time at which the token expires, UTC; sends a token call if there is no valid token.
 
         Retries temporary failures (see `auth.BACKOFF_SECONDS`). Raises BadCredentials, ScopeNotAuthorized,
-        EndpointNotFound, Unreachable or another RetryableError.
+        EndpointNotFound, Unreachable or another RetryableError, and ClocksDiffer (see clock.py).
         """
-        return (await self._tokens.get()).expires_at
+        token = await self._tokens.get()
+        self._transport.check_time()
+        return self._clock.now() + timedelta(seconds=token.expires_at - self._clock.monotonic())
 
     async def send(self, request: Request) -> ResponsePage:
         """Send exactly one data request and return its page; fetches a token first if necessary. Raises ApiError.

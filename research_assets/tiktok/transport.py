@@ -7,20 +7,21 @@ import asyncio
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
 import httpx
 
-from research_assets.clock import Clock, ServerClock
+from research_assets.clock import CONFIRMATIONS, Clock, ServerClock, parse_http_date
 from research_assets.tiktok.errors import ServerError, Unreachable
 from research_assets.tiktok.requests import Request
 
 CONNECT_SECONDS = 15.0
 """Time to open a connection. Responses may take minutes (reference §7 #25), but a reachable server accepts at once."""
+
+CONFIRMATION_SECONDS = 10.0
+"""Time to wait for an answer that is only read for its time."""
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 """Maximum size of a response in bytes. A page of 100 videos has some hundred kilobytes."""
@@ -84,12 +85,12 @@ class HttpTransport:
         `fields` is the query parameter of that name; the body of the request is ignored. Raises Unreachable if no
         complete response arrived, ServerError if the response is too large or wrongly compressed.
         """
-        # The event loop's time is monotonic; the clock may be set while the request is running.
-        monotonic = asyncio.get_running_loop().time
+        monotonic = self._clock.monotonic
         began = monotonic()
         try:
             url = _endpoint_url(self.base_url, request.endpoint.path, fields)
             async with self._http.stream("POST", url, **options) as response:
+                answered = monotonic()
                 body = await self._body(response, request)
         except (httpx.TransportError, TimeoutError) as error:
             sent = not isinstance(error, _NEVER_SENT_ERRORS)
@@ -100,7 +101,7 @@ class HttpTransport:
             ) from error
         headers = response.headers
         if isinstance(self._clock, ServerClock):
-            self._clock.synchronize(headers.get("date"))
+            self._clock.observe(headers.get("date"), began, answered)
         return HttpResponse(
             status=response.status_code,
             body=body,
@@ -110,6 +111,30 @@ class HttpTransport:
             location=headers.get("location"),
             latency=monotonic() - began,
         )
+
+    async def confirm_time(self) -> None:
+        """Request further `Date` headers, without token and quota, until the time is known, at most `CONFIRMATIONS`.
+
+        Otherwise the first data requests could be counted on the wrong day.
+        """
+        clock = self._clock
+        if not isinstance(clock, ServerClock):
+            return
+        for _ in range(CONFIRMATIONS):
+            if not clock.needs_answers:
+                return
+            began = clock.monotonic()
+            try:
+                async with asyncio.timeout(CONFIRMATION_SECONDS):
+                    response = await self._http.head("/")
+            except (httpx.HTTPError, TimeoutError):
+                return
+            clock.observe(response.headers.get("date"), began, clock.monotonic())
+
+    def check_time(self) -> None:
+        """Raise ClocksDiffer if the clocks of this machine and of the API differ by more than the limit."""
+        if isinstance(self._clock, ServerClock):
+            self._clock.check()
 
     async def _body(self, response: httpx.Response, request: Request) -> bytes:
         chunks = []
@@ -158,17 +183,9 @@ def _retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:
     try:
         seconds = float(text)
     except ValueError:
-        at = _parse_http_date(text)
+        at = parse_http_date(text)
         if at is None:
             return None
-        # The date in the header is a time of the server's clock.
-        seconds = (at - (_parse_http_date(headers.get("date", "")) or clock.now())).total_seconds()
+        # Not from the `Date` header of the same answer: a single header may be wrong.
+        seconds = (at - clock.now()).total_seconds()
     return max(seconds, 0.0) if math.isfinite(seconds) else None
-
-
-def _parse_http_date(text: str) -> datetime | None:
-    try:
-        parsed = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

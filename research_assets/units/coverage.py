@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from research_assets.clock import MAX_CLOCK_SKEW
 from research_assets.storage.captures import capture_of
 from research_assets.storage.raw_reader import RawTables, query_raw
 
@@ -275,6 +276,14 @@ def attempt_time(attempt: Attempt | None) -> datetime:
 def backoff_until(now: datetime, times: int) -> datetime:
     """Return when the next try of a unit is due that failed `times` times in all: after 1, 2, 4 … 32 days."""
     return now + min(timedelta(days=2 ** max(0, times - 1)), MAX_BACKOFF)
+
+
+def is_waiting(next_try: datetime | None, now: datetime) -> bool:
+    """Return whether the next try of a unit is not due yet.
+
+    No try is further away than `MAX_BACKOFF`. A later time was written under a clock that was ahead and does not count.
+    """
+    return next_try is not None and now < next_try <= now + MAX_BACKOFF + MAX_CLOCK_SKEW
 
 
 def worst_state(states: Iterable[str]) -> UnitState:

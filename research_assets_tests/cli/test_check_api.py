@@ -1,6 +1,7 @@
 """`check-api` reports whether the API accepts the credentials, and sends no data request."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -34,7 +35,29 @@ def test_valid_credentials_are_accepted(sandbox: RunningSandbox, monkeypatch: py
     assert result.exit_code == 0, result.output
     assert "Credentials  accepted" in result.stdout
     assert "valid for 120 minutes" in result.stdout
+    assert "Clock        agrees with the API" in result.stdout
     assert not any(pool["used"] for pool in sandbox.state["pools"].values())
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"date_header": "absent"}, "not compared: no usable time from the API"),
+        ({"date_header": "year_9999"}, "not compared: no usable time from the API"),
+        ({"date_header": "shifted", "date_offset": -3 * 3600}, "3:00:00 ahead of the API"),
+    ],
+)
+def test_clocks_are_compared(monkeypatch: pytest.MonkeyPatch, config: dict[str, Any], expected: str) -> None:
+    with run_in_thread(SandboxConfig(**config)) as server:
+        result = check_api(
+            monkeypatch,
+            TIKTOK_API_URL=server.url,
+            TIKTOK_CLIENT_KEY=CONFIG.client_key,
+            TIKTOK_CLIENT_SECRET=CONFIG.client_secret,
+        )
+    assert result.exit_code == 0, result.output
+    assert f"Clock        {expected}" in result.stdout
+    assert "valid for 120 minutes" in result.stdout
 
 
 def test_wrong_credentials_are_not_accepted(sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,9 +62,9 @@ def test_damaged_capture_is_named(data_folder: Settings) -> None:
 def test_damaged_capture_keeps_its_rows_in_the_raw_tables(data_folder: Settings) -> None:
     assert replay().exit_code == 0
     before = sorted(path.relative_to(data_folder.raw) for path in data_folder.raw.rglob("*.parquet"))
-    for damaged in data_folder.captures.rglob("*.json"):
-        damaged.write_text("{}")
+    for damaged in data_folder.captures.rglob("*.jsonl.zst"):
+        damaged.write_bytes(damaged.read_bytes()[:-1])
     result = replay()
     assert result.exit_code == 1
-    assert result.stderr.count("the manifest is invalid") == 2
+    assert result.stderr.count("its content has changed since it was published") == 2
     assert sorted(path.relative_to(data_folder.raw) for path in data_folder.raw.rglob("*.parquet")) == before

@@ -23,7 +23,7 @@ from research_assets.settings import Settings, prepare_root
 from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.client import Client
-from research_assets_tests.conftest import FakeClock
+from research_assets_tests.conftest import FakeClock, TrueTime
 
 QUERY = {"and": ({"operation": "EQ", "field_name": "hashtag_name", "field_values": ["gardening"]},)}
 START = date(2026, 2, 1)
@@ -49,7 +49,7 @@ class CollectorHarness:
     app: Sandbox = field(init=False)
 
     def __post_init__(self) -> None:
-        self.app = create_app(self.config, self.clock)
+        self.app = create_app(self.config, TrueTime(self.clock))
         self.settings = replace(self.settings, api_url="http://127.0.0.1:9")
         prepare_root(self.settings)
         self.server_clock = ServerClock(self.clock)

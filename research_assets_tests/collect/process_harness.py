@@ -33,7 +33,7 @@ from research_assets.storage import raw_writer
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.client import Client
 from research_assets_tests.collect.harness import CollectorHarness
-from research_assets_tests.conftest import FakeClock
+from research_assets_tests.conftest import FakeClock, TrueTime
 from research_assets_tests.workers import kill_at_disk_operation
 
 PATIENCE = 120.0
@@ -79,7 +79,7 @@ class ServedHarness(CollectorHarness):
 def serve_harness(settings: Settings, config: SandboxConfig, clock: FakeClock | None = None) -> Iterator[ServedHarness]:
     """Yield a harness on a data root; its sandbox listens on loopback and uses the harness's clock."""
     harness = ServedHarness(settings, config, clock) if clock else ServedHarness(settings, config)
-    with run_in_thread(config, clock=harness.clock) as sandbox:
+    with run_in_thread(config, clock=TrueTime(harness.clock)) as sandbox:
         harness.app = sandbox.app
         harness.settings = replace(harness.settings, api_url=sandbox.url)
         yield harness

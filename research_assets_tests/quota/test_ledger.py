@@ -154,6 +154,44 @@ def test_probe_of_a_dead_process_does_not_close_the_pool_permanently(tmp_path: P
     assert reserve(ledger)
 
 
+def test_process_whose_clock_is_ahead_does_not_close_the_pool_for_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    right, ahead = ledger_at(tmp_path, FakeClock(MORNING)), ledger_at(tmp_path, FakeClock(MORNING + timedelta(hours=9)))
+    ahead.mark_exhausted("research", reserve(ahead))
+    assert refused(ahead).retry_at == MORNING + timedelta(hours=9, minutes=15)
+    state = right.pool_state("research")
+    assert (state.used, state.remaining, state.available_at) == (1, 9, None)
+    caplog.clear()
+    probe = reserve(right)
+    assert refused(right).retry_at == MORNING + timedelta(minutes=15)
+    settle(right, probe)
+    assert [reserve(right) for _ in range(8)]
+    assert refused(right).reason == "cap"
+    (record,) = caplog.records
+    assert "has requests until 2026-03-02 09:05 UTC, but it is 2026-03-02 00:05 UTC" in record.getMessage()
+
+
+def test_processes_whose_clocks_differ_a_little_send_one_probe(tmp_path: Path) -> None:
+    right, ahead = (
+        ledger_at(tmp_path, FakeClock(MORNING)),
+        ledger_at(tmp_path, FakeClock(MORNING + timedelta(seconds=5))),
+    )
+    ahead.mark_exhausted("research", reserve(ahead))
+    assert refused(right).reason == "not_reset"
+
+
+@pytest.mark.parametrize("days", [1, 3, 300_000])
+def test_requests_of_a_later_day_cost_only_that_day(tmp_path: Path, days: int) -> None:
+    later = datetime(2026, 3, 2, tzinfo=UTC) + timedelta(days=days)
+    right, ahead = ledger_at(tmp_path, FakeClock(MORNING)), ledger_at(tmp_path, FakeClock(later))
+    for _ in range(4):
+        settle(ahead, reserve(ahead))
+    ahead.mark_exhausted("research", reserve(ahead))
+    assert [reserve(right) for _ in range(10)]
+    assert refused(right).retry_at == datetime(2026, 3, 3, tzinfo=UTC)
+
+
 def test_refusal_from_before_midnight_does_not_close_the_new_day(tmp_path: Path) -> None:
     clock = FakeClock(MORNING - timedelta(minutes=6))
     ledger = ledger_at(tmp_path, clock)

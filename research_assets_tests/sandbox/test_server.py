@@ -56,10 +56,16 @@ def test_server_refuses_another_host_name_and_counts_no_request(host: str) -> No
         ("right", ["Sun, 01 Mar 2026 12:00:00 GMT"] * 3),
         ("wrong", ["Sun, 01 Mar 2026 13:00:00 GMT", "Sun, 01 Mar 2026 11:00:00 GMT", "yesterday"]),
         ("absent", []),
+        ("shifted", ["Sun, 01 Mar 2026 09:00:00 GMT"] * 3),
+        ("garbage", ["ÿ, 31 Feb -1 99:99"] * 3),
+        ("double", ["Sun, 01 Mar 2026 12:00:00 GMT", "Sun, 01 Mar 2026 13:00:00 GMT"] * 3),
+        ("year_1970", ["Thu, 01 Jan 1970 00:00:00 GMT"] * 3),
+        ("year_9999", ["Fri, 31 Dec 9999 23:59:59 GMT"] * 3),
     ],
 )
 def test_date_header_is_right_wrong_or_absent(kind: DateHeader, expected: list[str]) -> None:
-    with run_in_thread(SandboxConfig(date_header=kind, start_time=datetime(2026, 3, 1, 12, tzinfo=UTC))) as sandbox:
+    config = SandboxConfig(date_header=kind, date_offset=-10_800, start_time=datetime(2026, 3, 1, 12, tzinfo=UTC))
+    with run_in_thread(config) as sandbox:
         sandbox.clock.set(datetime(2026, 3, 1, 12, tzinfo=UTC))
         sandbox.clock.stop()
         answers = [
@@ -71,8 +77,16 @@ def test_date_header_is_right_wrong_or_absent(kind: DateHeader, expected: list[s
     assert [date for answer in answers for date in answer.headers.get_list("date")] == expected
 
 
+def test_some_answers_have_a_wrong_date_header() -> None:
+    config = SandboxConfig(date_header="year_1970", date_answers=frozenset({2}))
+    with run_in_thread(config) as sandbox:
+        years = [httpx.get(sandbox.url).headers["date"].split()[3] for _ in range(3)]
+        now = f"{sandbox.clock.now():%Y}"
+    assert years == [now, "1970", now]
+
+
 def test_unknown_date_header_is_refused() -> None:
-    with pytest.raises(ValueError, match="right, wrong, absent"):
+    with pytest.raises(ValueError, match="right, wrong, shifted, absent"):
         SandboxConfig(date_header="late")  # type: ignore[arg-type]
 
 

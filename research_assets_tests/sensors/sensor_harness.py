@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from research_assets.checks import blocking_check_keys, study_checks
-from research_assets.clock import SystemClock
+from research_assets.clock import Clock, SystemClock
 from research_assets.component import study_assets
 from research_assets.resources import CollectorResource, warehouse_resource
 from research_assets.sandbox.server import RunningSandbox
@@ -27,6 +27,7 @@ class SensorHarness:
     sandbox: RunningSandbox
     root: Path
     studies: Sequence[StudySpec]
+    clock: Clock = field(default_factory=SystemClock)
     instance: dg.DagsterInstance = field(default_factory=dg.DagsterInstance.ephemeral)
     build_fails: set[str] = field(default_factory=set)
     cursors: dict[str, str | None] = field(default_factory=dict)
@@ -40,7 +41,7 @@ class SensorHarness:
     def definitions(self) -> dg.Definitions:
         """Return new definitions each time, as after a restart."""
         settings, harness = self.settings, self
-        collector = CollectorResource(settings, clock=SystemClock())
+        collector = CollectorResource(settings, clock=self.clock)
 
         collected = [asset for study in self.studies for asset in study_assets(study)]
 

@@ -26,6 +26,7 @@ NEW_DATA = BuildState(
 
 def test_finished_batch_is_built() -> None:
     assert build_blocker(NEW_DATA, NOW, QUIET) is None
+    assert build_blocker(NEW_DATA, NOW - timedelta(days=400), QUIET) is None, "stored while the clock was ahead"
     assert build_blocker(replace(NEW_DATA, built=NOW - timedelta(hours=2)), NOW, QUIET) is None
 
 

@@ -11,9 +11,10 @@ import dagster as dg
 import duckdb
 import pytest
 
-from research_assets.clock import ServerClock, SystemClock
+from research_assets.clock import SystemClock
 from research_assets.collect.types import RequestBudget
 from research_assets.quota.ledger import Ledger, read_pools
+from research_assets.quota.server_time import server_clock
 from research_assets.resources import CollectorResource, budget_run_id
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
@@ -21,6 +22,7 @@ from research_assets.sensors import run_history
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets.units.targets import video_targets
 from research_assets_tests.assets.harness import NO_COMMENTS, STUDY
+from research_assets_tests.conftest import FakeClock
 from research_assets_tests.sensors.sensor_harness import SensorHarness
 
 NOW = datetime(2026, 3, 2, 9, tzinfo=UTC)
@@ -108,6 +110,7 @@ def test_crashed_run_is_active_until_dagster_has_retried_it() -> None:
     assert [run.run_id for run in run_history.active_runs(instance, now)] == [waiting]
     # If Dagster does not retry the crashed run in time, the sensor plans the work again.
     assert not run_history.active_runs(instance, now + timedelta(minutes=3))
+    assert not run_history.active_runs(instance, now - timedelta(days=3)), "it crashed while the clock was ahead"
 
 
 def test_failed_run_is_repeated_after_a_backoff(make_harness: Build, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +127,18 @@ def test_failed_run_is_repeated_after_a_backoff(make_harness: Build, monkeypatch
     (state / "locks").unlink()
     assert harness.launch(second).success
     assert harness.materialized("gardening", "videos") == DAYS
+
+
+def test_run_that_ended_under_a_clock_that_was_ahead_delays_nothing(make_harness: Build) -> None:
+    harness = make_harness()
+    [request] = harness.tick()
+    (harness.settings.state / "locks").write_text("not a folder")
+    assert not harness.launch(request).success
+    (harness.settings.state / "locks").unlink()
+    assert not harness.tick(), "the backoff of 15 minutes"
+    harness.clock = FakeClock(SystemClock().now() - timedelta(days=400))
+    [second] = harness.tick()
+    assert harness.launch(second).success
 
 
 def test_backoff_grows_to_four_hours() -> None:
@@ -242,8 +257,7 @@ def test_two_studies_share_a_quota_day_by_weight(make_harness: Build) -> None:
     harness = make_harness(heavy, light, research_cap=8)
     harness.advance()
     assert harness.requests_sent() == 8
-    clock = ServerClock(SystemClock())
-    clock.offset = harness.sandbox.clock.now() - clock.now()
+    clock = server_clock(harness.settings, SystemClock())
     _, used = read_pools(harness.settings, clock)
     assert used["research"] == {"heavy": 6, "light": 2}
 
@@ -287,8 +301,7 @@ def test_budget_of_an_active_run_is_not_free(make_harness: Build) -> None:
         run_config=first.run_config,
         status=dg.DagsterRunStatus.STARTED,
     )
-    clock = ServerClock(SystemClock())
-    clock.offset = harness.sandbox.clock.now() - clock.now()
+    clock = server_clock(harness.settings, SystemClock())
     ledger = Ledger(harness.settings.ledger, harness.settings.caps, clock)
     for _ in range(20):
         ledger.reserve("research", study="gardening", entity="videos", unit="u", endpoint="video_query", run=run.run_id)

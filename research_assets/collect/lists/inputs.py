@@ -23,6 +23,7 @@ from research_assets.units.coverage import (
     UnitState,
     UnitStatus,
     format_utc,
+    is_waiting,
     join_sentences,
     read_failed_units,
     read_unit_status,
@@ -139,7 +140,7 @@ class UnitReuse:
     def _is_backing_off(self, attempt: Attempt, now: datetime) -> bool:
         """Return whether the next try of a refused or missing unit is not due yet."""
         final = attempt.state in ("refused", "missing") and not self._task.retry_now
-        return final and attempt.next_try is not None and attempt.next_try > now
+        return final and is_waiting(attempt.next_try, now)
 
     def _copy_pages(self, journal: Journal, capture: str, targets: Mapping[str, Target]) -> Iterator[Attempt]:
         """Copy another study's pages of these accounts, if they were requested with all needed fields."""

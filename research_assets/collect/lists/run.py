@@ -36,6 +36,7 @@ from research_assets.units.coverage import (
     UnitStatus,
     attempt_from_event,
     count_states,
+    is_waiting,
     worst_state,
 )
 from research_assets.units.periods import is_backfill
@@ -172,7 +173,7 @@ class ListPartitionRun:
             # A comment count that has not grown since the last observation is not worth a request.
             grown = target.expected is None or old.expected is None or target.expected > old.expected
             return self._recollect and (grown or self._task.entity != "comments") and old.state == "complete"
-        backing_off = old.next_try is not None and old.next_try > self._context.clock.now() and old.state != "partial"
+        backing_off = is_waiting(old.next_try, self._context.clock.now()) and old.state != "partial"
         return self._task.retry_now or not backing_off
 
     def _write_remaining(self, journal: Journal, stop: StopCondition) -> None:

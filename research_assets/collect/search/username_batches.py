@@ -15,6 +15,7 @@ from research_assets.units.coverage import (
     Attempt,
     UnitStatus,
     is_newer_observation,
+    is_waiting,
     join_sentences,
     sum_counts,
 )
@@ -76,7 +77,7 @@ class UsernameBatches:
         self._backing_off = {
             name: attempt
             for name, attempt in self.isolated.items()
-            if attempt.state != "complete" and not retry_now and attempt.next_try is not None and attempt.next_try > now
+            if attempt.state != "complete" and not retry_now and is_waiting(attempt.next_try, now)
         }
         if not recollect:
             for day, record in self._days.items():
