@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 
 from research_assets.report.data import ApiChange
 from research_assets.report.formatting import change_period, state_label
+from research_assets.text import chart_value
 
 if TYPE_CHECKING:
     import altair as alt
@@ -274,11 +275,12 @@ _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 def to_svg(chart: "alt.TopLevelMixin", name: str, alternative_text: str) -> str:
     """Return a chart as an SVG element for HTML, with patterns and with tooltips that need no script (`<title>`).
 
-    `name` makes the ids in it unique on the page. Screen readers read `alternative_text`.
+    `name` makes the ids in it unique on the page. Screen readers read `alternative_text`. The chart library can end the
+    process, so only the process of drawing_process.py calls this function.
     """
     import vl_convert
 
-    svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
+    svg: str = vl_convert.vegalite_to_svg(chart_value(chart.to_dict()))
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(svg)
     for element in list(root.iter()):
