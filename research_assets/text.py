@@ -5,6 +5,7 @@ it came, and changed only where it is shown. Not here: cells of exported CSV fil
 query writes; values in SQL (see storage/raw_sql.py).
 """
 
+import logging
 import re
 import sys
 import unicodedata
@@ -66,7 +67,7 @@ def one_line(text: str, limit: int | None = None) -> str:
 
 
 def terminal_text(text: str) -> str:
-    """Return a text for a terminal or a log file, in which no escape sequence remains."""
+    """Return a text of any length for a terminal, in which no escape sequence remains."""
     return printable_text(text)
 
 
@@ -155,12 +156,26 @@ def csv_text(text: str) -> str:
     return f"'{text}" if re.match(FORMULA_START, text) else text
 
 
-def file_name(text: str) -> str:
-    """Return a name of a file or folder: a-z, 0-9 and _, from a letter on, at most `MAX_NAME_BYTES` long.
+RESERVED_FILE_NAMES = frozenset(
+    {"con", "prn", "aux", "nul", *(f"{device}{number}" for device in ("com", "lpt") for number in range(1, 10))}
+)
+"""Names that Windows reserves for devices, whatever suffix a file has."""
 
-    No reserved name of an operating system and no path results. Empty if the text contains no letter or digit of
-    ASCII.
-    """
+FILE_NAME_RULE = (
+    f"must begin with a letter, contain a-z, 0-9 and _ only, have at most {MAX_NAME_BYTES} characters, and be no name "
+    "that Windows reserves, such as con"
+)
+"""The condition of `is_file_name`, as the end of a sentence."""
+
+
+def is_file_name(name: str) -> bool:
+    """Return whether a name may become part of file names and asset keys on every system."""
+    pattern = rf"[a-z][a-z0-9_]{{0,{MAX_NAME_BYTES - 1}}}"
+    return re.fullmatch(pattern, name) is not None and name not in RESERVED_FILE_NAMES
+
+
+def file_name(text: str) -> str:
+    """Return a text as a name of `is_file_name`; empty if it contains no letter or digit of ASCII."""
     plain = unicodedata.normalize("NFKD", text[: 10 * MAX_NAME_BYTES]).encode("ascii", "ignore").decode()
     name = re.sub("[^a-z0-9]+", "_", plain.lower()).strip("_")
     if name and (not name[0].isalpha() or name in RESERVED_FILE_NAMES):
@@ -172,7 +187,23 @@ def file_name(text: str) -> str:
     return name
 
 
-RESERVED_FILE_NAMES = frozenset(
-    {"con", "prn", "aux", "nul", *(f"{device}{number}" for device in ("com", "lpt") for number in range(1, 10))}
-)
-"""Names that Windows reserves for devices, whatever suffix a file has."""
+MAX_LOG_CHARACTERS = 4_000
+"""Characters of a text in a log."""
+
+
+def log_text(text: str) -> str:
+    """Return a text for a log, which terminals, files and Dagster's UI show: printable, cut to `MAX_LOG_CHARACTERS`."""
+    shown = printable_text(text[:MAX_LOG_CHARACTERS])
+    return shown if len(text) <= MAX_LOG_CHARACTERS else f"{shown}…"
+
+
+def safe_logger(name: str) -> logging.Logger:
+    """Return the logger of a module that logs foreign text; each of its messages passes `log_text`."""
+    logger = logging.getLogger(name)
+    logger.addFilter(_make_printable)
+    return logger
+
+
+def _make_printable(record: logging.LogRecord) -> bool:
+    record.msg, record.args = log_text(record.getMessage()), ()
+    return True

@@ -70,7 +70,7 @@ PACKAGE_RULES: dict[str, PackageRule] = {
     "text": _STANDARD_LIBRARY_ONLY,
     "settings": PackageRule(frozenset(), frozenset({"dotenv"})),
     # A library of its own: usable without this project's settings.
-    "tiktok": PackageRule(frozenset({"fields", "clock"}), frozenset({"httpx", "orjson", "tenacity", "anyio"})),
+    "tiktok": PackageRule(frozenset({"fields", "clock", "text"}), frozenset({"httpx", "orjson", "tenacity", "anyio"})),
     # The simulated API shares the field registry with the client and nothing else, so that an error is not mirrored.
     "sandbox": PackageRule(frozenset({"fields", "clock"}), banned=_BELOW_DAGSTER),
     # The study component and the notebook's marts, by their short names, imported when they are used.

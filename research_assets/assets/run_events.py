@@ -30,6 +30,7 @@ from research_assets.storage.captures import CaptureError
 from research_assets.storage.locks import PartitionBusy
 from research_assets.storage.raw_reader import RawTables
 from research_assets.study.spec import StudySpec
+from research_assets.text import log_text
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import FatalError, RetryableError
 from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
@@ -69,7 +70,7 @@ class CollectionRun:
                     else:
                         self._record_result(result)
         except _NOT_RETRYABLE as error:
-            raise dg.Failure(description=str(error), allow_retries=False) from error
+            raise dg.Failure(description=log_text(str(error)), allow_retries=False) from error
 
     def results(self) -> Iterator[dg.MaterializeResult[None]]:
         """Yield the output if every partition of the run is complete; otherwise nothing, so that the steps below wait.
@@ -124,22 +125,23 @@ class CollectionRun:
                     dg.AssetMaterialization(self._key, partition=partition, metadata=metadata, tags=tags)
                 )
             return
-        metadata |= {"state": result.state, "reason": result.reason or "", "next try": _format_time(result.next_try)}
+        reason = log_text(result.reason or "")
+        metadata |= {"state": result.state, "reason": reason, "next try": _format_time(result.next_try)}
         self._context.log_event(
-            dg.AssetObservation(self._key, partition=partition, description=result.reason, metadata=metadata)
+            dg.AssetObservation(self._key, partition=partition, description=reason or None, metadata=metadata)
         )
         self._context.log.warning(
             "Partition %s is %s: %s. Next try: %s",
             partition,
             result.state,
-            result.reason,
+            reason or "no reason recorded",
             _format_time(result.next_try),
         )
 
     def _report_pause(self, paused: Paused) -> None:
         retry_at = _format_time(paused.retry_at)
         text = (
-            f"Paused, not failed: {paused.reason.rstrip('.')}. "
+            f"Paused, not failed: {log_text(paused.reason).rstrip('.')}. "
             f"{pluralize(len(paused.remaining), 'partition')} remaining. "
             f"The sensor quota_window resumes them from {retry_at}, once requests are free; no action is needed. "
             "With the sensor off, materialize them again after that time: complete units are not requested again. "

@@ -22,6 +22,9 @@ TEXT_ID_PREFIX = "id_"
 _MIN_TEXT_ID_DIGITS = 16
 """Number of digits from which a conversion to float may round a number."""
 
+_STATA_MAX = 8.98e307
+"""Largest number in a Stata file; larger ones, infinity and NaN are missing values there."""
+
 
 @dataclass(frozen=True, slots=True)
 class ExportColumn:
@@ -123,6 +126,8 @@ def stata_sql(column: ExportColumn) -> str:
         return f"{column.sql} AT TIME ZONE 'UTC'"
     if column.is_nested:
         return _text(_json(column))
+    if column.type in ("DOUBLE", "FLOAT"):
+        return f"CASE WHEN abs({column.sql}) <= {_STATA_MAX} THEN {column.sql} END"
     return _text(column.sql) if column.type == "VARCHAR" else column.sql
 
 

@@ -35,7 +35,7 @@ MAX_PICTURE_BYTES = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A drawn chart as SVG, and as PNG if that was asked for. Without a picture, `problem` names the cause."""
+    """A drawn chart as SVG, and as PNG if the caller wants it. Without a picture, `problem` names the cause."""
 
     svg: str = ""
     png: bytes = b""

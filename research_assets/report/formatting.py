@@ -53,6 +53,11 @@ def format_number(value: float | None) -> str:
     return f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
+def round_finite(value: float | None) -> int | None:
+    """Return the nearest integer; None without a value or for one that is not finite."""
+    return round(value) if value is not None and isfinite(value) else None
+
+
 def format_percent(share: float | None) -> str:
     """Return `71.4 %`. A share that would be rounded to 0 % or 100 % becomes `under 0.1 %` or `over 99.9 %`."""
     if share is None or not isfinite(share):

@@ -232,7 +232,7 @@ AVAILABLE_SINCE_SQL = "select column_name, available_since from marts.codebook w
 
 SAMPLED_SQL = """
 select entity, inclusion_probability, count(*) from marts.coverage
-where study = $study and inclusion_probability < 1
+where study = $study and inclusion_probability > 0 and inclusion_probability < 1
 group by entity, inclusion_probability order by entity, inclusion_probability
 """
 

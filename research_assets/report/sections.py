@@ -30,6 +30,7 @@ from research_assets.report.formatting import (
     format_percent,
     format_share,
     join_words,
+    round_finite,
     state_label,
     unit_label,
     was_were,
@@ -303,7 +304,7 @@ def quota_section(data: ReportData, caps: Mapping[str, int]) -> ReportSection:
     caption = f"Requests of this study by UTC {unit} and pool. {markers_text(markers)}".strip()
     endpoint_rows = [
         [one.pool, one.endpoint, format_number(one.requests), format_number(one.failed - one.refused),
-         format_number(one.refused), format_number(one.rows), format_number(one.latency and round(one.latency))]
+         format_number(one.refused), format_number(one.rows), format_number(round_finite(one.latency))]
         for one in data.endpoints
     ]  # fmt: skip
     endpoint_columns = [
