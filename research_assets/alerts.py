@@ -10,14 +10,13 @@ from typing import Any
 
 from research_assets.settings import Settings
 from research_assets.storage.files import private_folder
-from research_assets.text import log_text, webhook_text
+from research_assets.text import webhook_text
 
 WEBHOOK_NOT_SET = "no webhook is set"
 
 
 def append_alert(settings: Settings, alert: Mapping[str, Any]) -> None:
-    """Append one line to `alerts.jsonl`, readable by its owner only. Its messages may quote foreign text."""
-    alert = {**alert, "message": [log_text(message) for message in alert.get("message", ())]}
+    """Append one line to `alerts.jsonl`, readable by its owner only."""
     private_folder(settings.alerts.parent)
     with os.fdopen(os.open(settings.alerts, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "r+b", buffering=0) as file:
         # A full disk may have cut off the last line. Without a line break it would make this line unreadable too.
@@ -49,8 +48,10 @@ def post_webhook(settings: Settings, text: str) -> str:
     import httpx  # takes a tenth of a second, so only a failure imports it
 
     try:
-        response = httpx.post(settings.alert_webhook, json={"text": webhook_text(text)}, timeout=10)
+        message = {"text": webhook_text(text)}
+        # A stream, whose content is not read: it could be of any length.
+        with httpx.stream("POST", settings.alert_webhook, json=message, timeout=10) as response:
+            return f"HTTP {response.status_code}"
     # InvalidURL, and the ValueError of a host name that cannot be encoded, are no HTTPError.
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
         return f"not reached ({type(error).__name__})"
-    return f"HTTP {response.status_code}"

@@ -189,7 +189,8 @@ class Settings:
             text = environ.get(variable.name, "").strip() or variable.default
             try:
                 values[attribute] = variable.read(text)
-            except ValueError as error:
+            # RuntimeError: a path begins with `~` and the name of a user that does not exist.
+            except (ValueError, RuntimeError) as error:
                 shown = "" if attribute in secrets else f"={text!r}"
                 raise SettingsError(
                     f"{variable.name}{shown} cannot be used: {error}. Description: {variable.description}."

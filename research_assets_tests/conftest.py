@@ -51,6 +51,7 @@ INTEGRATION = (
     "quota/test_ledger.py",
     "quota/test_ledger_properties.py",
     "report/test_codebook.py",
+    "report/test_drawing_process.py",
     "report/test_hostile_report.py",
     "report/test_report.py",
     "report/test_report_asset.py",

@@ -76,9 +76,8 @@ def test_export_keeps_hostile_texts(hostile_settings: Settings, pseudonymous: bo
     written = export(hostile_settings, ExportRequest(formats=formats, pseudonymous=pseudonymous), [STUDY], NOW)
     assert set(written.rows) == set(contracts())
     hashtags = [text.replace("\x00", "") for text in HOSTILE]
-    assert duckdb.sql(f"select hashtag from '{written.folder}/parquet/hashtags.parquet'").fetchall() == [
-        (text,) for text in HOSTILE
-    ]
+    parquet = duckdb.execute("select hashtag from read_parquet(?)", [f"{written.folder}/parquet/hashtags.parquet"])
+    assert parquet.fetchall() == [(text,) for text in HOSTILE]
     stata = pd.read_stata(written.folder / "stata" / "hashtags.dta")
     assert list(stata["hashtag"]) == hashtags
     csv.field_size_limit(10_000_000)
