@@ -370,7 +370,12 @@ def ranking_chart(rows: Sequence[RankedItem], axis_title: str, sign: str) -> "al
                 axis=alt.Axis(format="~s", values=ticks),
             ),
             y=alt.Y(
-                "name:N", sort=order, title=None, axis=alt.Axis(labels=False, domain=False, ticks=False, grid=True)
+                "name:N",
+                sort=order,
+                title=None,
+                # All names, so that the rows are those of the bars. Some names have no point.
+                scale=alt.Scale(domain=order),
+                axis=alt.Axis(labels=False, domain=False, ticks=False, grid=True),
             ),
             description="tip:N",
         )

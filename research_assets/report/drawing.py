@@ -152,9 +152,10 @@ def with_theme(chart: "alt.TopLevelMixin") -> "alt.TopLevelMixin":
 
 
 def log_axis_ticks(least: float, most: float) -> list[float]:
-    """Return powers of ten for an axis that covers `least` to `most`, both above 0."""
+    """Return at most 14 powers of ten for an axis that covers `least` to `most`, both above 0."""
     low, high = floor(log10(least)), ceil(log10(most))
-    return [10.0**power for power in range(low, high + 1)]
+    step = 1 + (high - low) // 13
+    return [10.0 ** min(power, 308) for power in range(low, high + step, step)]
 
 
 def vega_time(day: date, hours: float = 0) -> str:
