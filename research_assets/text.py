@@ -99,17 +99,19 @@ def distinct_labels(texts: Sequence[str]) -> list[str]:
 
 
 _MARKDOWN = re.compile(r"[\\`*\[\]|~&<>]|(?<![^\W_])_|_(?![^\W_])")
+_BLOCK_START = re.compile(r"^(?:\d{1,9}(?=[.)])|(?=[#+=-]))")
 _AUTOLINK = re.compile(r"(?<=[a-z]:)(?=//)|(?<=www)(?=\.)|(?<=\w)(?=@\w)", re.IGNORECASE)
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def markdown_text(text: str, limit: int | None = None) -> str:
-    """Return a text within a line or cell of Markdown, on one line: no HTML, link, picture, code or table in it.
+    """Return a text for a paragraph, a line or a cell of Markdown, on one line: no HTML, link, picture or code in it.
 
     An invisible space divides addresses, which a page would turn into links. `limit` counts the shown characters.
     """
     line = _AUTOLINK.sub("\N{ZERO WIDTH SPACE}", one_line(text, limit))
-    return _MARKDOWN.sub(lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), line)
+    escaped = _MARKDOWN.sub(lambda match: _ENTITIES.get(match[0], f"\\{match[0]}"), line)
+    return _BLOCK_START.sub(r"\g<0>\\", escaped)
 
 
 _WEBHOOK = str.maketrans(

@@ -116,6 +116,20 @@ def test_sample_is_a_table_of_plain_texts(row: list[str]) -> None:
     assert len(cells) == len(row)
 
 
+@given(TEXTS)
+@example("# heading")
+@example("1. list")
+@example("- list")
+@example("---")
+@example("1) list")
+@example("> quote")
+def test_markdown_text_is_one_paragraph_of_plain_text(text: str) -> None:
+    tokens = MARKDOWN.parse(sinks.markdown_text(text))
+    assert inline_types(tokens) <= {"paragraph_open", "paragraph_close", "inline", "text", "text_special"}
+    [shown] = ["".join(part.content for part in token.children or ()) for token in tokens if token.children] or [""]
+    assert shown.replace("\u200b", "") == sinks.one_line(text).replace("\u200b", "")
+
+
 @pytest.mark.parametrize("text", ["http://evil.example", "HTTPS://evil.example", "www.evil.example", "a@evil.example"])
 def test_markdown_text_divides_addresses(text: str) -> None:
     shown = sinks.markdown_text(text)

@@ -30,7 +30,7 @@ from research_assets.storage.captures import CaptureError
 from research_assets.storage.locks import PartitionBusy
 from research_assets.storage.raw_reader import RawTables
 from research_assets.study.spec import StudySpec
-from research_assets.text import log_text
+from research_assets.text import log_text, markdown_text
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import FatalError, RetryableError
 from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
@@ -39,6 +39,9 @@ from research_assets.units.periods import period_length
 _NOT_RETRYABLE = (SettingsError, PeriodNotCurrent, PartitionBusy, CaptureError, LedgerError, FatalError, RetryableError)
 """Errors that an immediate retry cannot fix: a person must act, another run collects the partition, or the API
 cannot be reached."""
+
+_DESCRIPTION_CHARACTERS = 1000
+"""Highest number of characters of a reason in the description of an event."""
 
 _LOG_INTERVAL = timedelta(seconds=10)
 
@@ -127,8 +130,10 @@ class CollectionRun:
             return
         reason = log_text(result.reason or "")
         metadata |= {"state": result.state, "reason": reason, "next try": _format_time(result.next_try)}
+        # The UI renders descriptions as Markdown: an error message of the server could load a picture.
+        description = markdown_text(reason, _DESCRIPTION_CHARACTERS) or None
         self._context.log_event(
-            dg.AssetObservation(self._key, partition=partition, description=reason or None, metadata=metadata)
+            dg.AssetObservation(self._key, partition=partition, description=description, metadata=metadata)
         )
         self._context.log.warning(
             "Partition %s is %s: %s. Next try: %s",
@@ -140,17 +145,17 @@ class CollectionRun:
 
     def _report_pause(self, paused: Paused) -> None:
         retry_at = _format_time(paused.retry_at)
-        text = (
-            f"Paused, not failed: {log_text(paused.reason).rstrip('.')}. "
+        rest = (
             f"{pluralize(len(paused.remaining), 'partition')} remaining. "
             f"The sensor quota_window resumes them from {retry_at}, once requests are free; no action is needed. "
             "With the sensor off, materialize them again after that time: complete units are not requested again. "
             "Dagster has no paused state, so a backfill that contains this run shows these partitions as failed. "
             "No data is lost."
         )
-        self._context.log.warning(text)
+        self._context.log.warning(f"Paused, not failed: {log_text(paused.reason).rstrip('.')}. {rest}")
+        reason = markdown_text(paused.reason, _DESCRIPTION_CHARACTERS).rstrip(".")
         self._log_observation(
-            text,
+            f"Paused, not failed: {reason}. {rest}",
             {
                 "quota available at": retry_at,
                 "pool": paused.pool,
@@ -188,9 +193,10 @@ class CollectionRun:
             f"Materialize the partition again from {_format_time(earliest)} on."
         )
 
-    def _log_observation(self, text: str, metadata: dict[str, Any]) -> None:
+    def _log_observation(self, description: str, metadata: dict[str, Any]) -> None:
+        """Log an observation of all partitions. The description is Markdown."""
         all_metadata = {**metadata, **self._chart_metadata(), **self._remaining_metadata(), "captures": self._captures}
-        self._context.log_event(dg.AssetObservation(self._key, description=text, metadata=all_metadata))
+        self._context.log_event(dg.AssetObservation(self._key, description=description, metadata=all_metadata))
 
     @property
     def _captures(self) -> dg.PathMetadataValue:

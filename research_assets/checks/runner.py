@@ -67,8 +67,8 @@ def markdown_sample(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> st
 
 
 def format_row(row: Sequence[Any]) -> str:
-    """Return a row as one line of text."""
-    return " · ".join(filter(None, map(_format_cell, row)))
+    """Return a row as one line of Markdown, which the UI renders in descriptions of results as well."""
+    return " · ".join(filter(None, (markdown_text(_format_cell(value)) for value in row)))
 
 
 def _format_cell(value: Any) -> str:

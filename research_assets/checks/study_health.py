@@ -29,7 +29,7 @@ from research_assets.storage.captures import (
     sealed_path,
 )
 from research_assets.storage.raw_reader import query_raw
-from research_assets.text import one_line
+from research_assets.text import markdown_text
 from research_assets.units.coverage import CURRENT_ATTEMPT_ORDER
 
 JOURNAL_IDLE_LIMIT = timedelta(days=2)
@@ -120,7 +120,7 @@ def failures_result(settings: Settings, study: str, now: datetime) -> dg.AssetCh
     return dg.AssetCheckResult(
         passed=False,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"Problems: {counts_text}. Oldest: {one_line(problems[0].location, 200)}. {advice}",
+        description=f"Problems: {counts_text}. Oldest: {markdown_text(problems[0].location, 200)}. {advice}",
         metadata=metadata
         | {"example rows": dg.MetadataValue.md(markdown_sample(("kind", "location", "age", "reason"), rows))},
     )

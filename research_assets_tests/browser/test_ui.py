@@ -11,7 +11,7 @@ from selenium.webdriver import Chrome
 from research_assets.checks.rules import ALL_UNITS_SETTLED
 from research_assets.checks.runner import run_rules
 from research_assets.storage import raw_writer
-from research_assets.text import log_text
+from research_assets.text import log_text, markdown_text
 from research_assets_tests.browser.conftest import Ui
 from research_assets_tests.browser.page import Page
 from research_assets_tests.hostile import ALERT, HOSTILE
@@ -133,22 +133,22 @@ def test_hostile_texts_are_inert_in_the_ui(page: Page, ui: Ui) -> None:
                 severity=dg.AssetCheckSeverity.WARN, description=result.description,
             )
         )  # fmt: skip
-        for text in texts:
-            reason = log_text(text)
-            instance.report_runless_asset_event(
-                dg.AssetObservation(key, description=reason, metadata={"reason": reason, "state": "quarantined"})
-            )
+        reason = " ".join(text[:200] for text in texts)
+        observation = dg.AssetObservation(
+            key, description=markdown_text(reason, 4000), metadata={"reason": log_text(reason), "state": "quarantined"}
+        )
+        instance.report_runless_asset_event(observation)
 
     page.open(f"/assets/{ui.study}/users?view=checks&checkDetail={rule.name}")
     page.read("Failing rows", ALERT)
     page.screenshot("hostile-check")
     _assert_inert(page)
-    page.click("Show Markdown")
-    page.read("quarantined", ALERT)
+    page.click("[Show Markdown]", element="a")
+    page.read("next\ntry", ALERT)
     page.screenshot("hostile-sample")
     _assert_inert(page)
     page.open(f"/assets/{ui.study}/users?view=events")
-    page.read("hostile")
+    page.read("quarantined", ALERT, "evil.example")
     page.screenshot("hostile-events")
     _assert_inert(page)
 
