@@ -51,13 +51,18 @@ HOSTILE = (
 SURROGATES = ("\ud800hostile", "hostile\udfff", "\udcff\udcfe")
 """Texts that are not valid Unicode, from escapes in JSON and names of files."""
 
-TEXTS: st.SearchStrategy[str] = st.deferred(
-    lambda: st.one_of(
-        st.sampled_from([*HOSTILE, *SURROGATES]),
-        st.text(st.characters(codec=None, exclude_categories=()), max_size=60),
-        st.lists(st.sampled_from([*HOSTILE, *SURROGATES]), max_size=3).map(lambda parts: "".join(parts)[-200:]),
+
+@st.composite
+def _texts(draw: st.DrawFn) -> str:
+    # A function, because the representation of the strategy would contain all texts.
+    return draw(
+        st.sampled_from([*HOSTILE, *SURROGATES])
+        | st.text(st.characters(codec=None, exclude_categories=()), max_size=60)
+        | st.lists(st.sampled_from([*HOSTILE, *SURROGATES]), max_size=3).map(lambda parts: "".join(parts)[-200:])
     )
-)
+
+
+TEXTS = _texts()
 """Hostile and arbitrary texts, surrogates included."""
 
 
