@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -20,11 +21,11 @@ from dataclasses import dataclass
 from research_assets.report import drawing
 from research_assets.report.elements import ReportFigure
 
-MAX_SECONDS = 120
-"""Maximum time for the charts of a report, in seconds."""
-
 MAX_CPU_SECONDS = 60
-"""Maximum processor time of a child, in seconds."""
+"""Maximum processor time of a child, in seconds. Drawing a report takes three."""
+
+MAX_SECONDS = 600
+"""Maximum time for the charts of a report, in seconds: much more than the processor time, for busy machines."""
 
 MAX_MEMORY = 2 * 1024**3
 """Maximum memory of a child for its data, in bytes. Drawing a report takes a tenth of it."""
@@ -62,7 +63,7 @@ def _draw_in_child(
     """Return the pictures that one child drew, and why it ended before it drew all."""
     if seconds <= 0:
         return {}, f"the charts took more than {MAX_SECONDS} seconds"
-    task = pickle.dumps([(figure, figure.name in png) for figure in figures])
+    task = pickle.dumps((MAX_CPU_SECONDS, [(figure, figure.name in png) for figure in figures]))
     try:
         # `-P`: the current folder, which may be anybody's, provides no modules.
         child = subprocess.Popen(
@@ -97,23 +98,26 @@ def _draw_in_child(
 
 
 def _exit_text(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
+    if code >= 0:
+        return f"exit code {code}"
+    return signal.strsignal(-code) or f"signal {-code}"
 
 
-def _set_limits() -> None:
+def _set_limits(cpu_seconds: int) -> None:
     """Limit this process. A system without one of the limits has only the time limit of the parent."""
     try:
         import resource
     except ImportError:
         return
-    for limit, most in (
-        (resource.RLIMIT_CPU, MAX_CPU_SECONDS),
-        (resource.RLIMIT_DATA, MAX_MEMORY),
+    for limit, soft, hard in (
+        # At the soft limit the system sends SIGXCPU, which names the cause, and at the hard limit SIGKILL.
+        (resource.RLIMIT_CPU, cpu_seconds, cpu_seconds + 5),
+        (resource.RLIMIT_DATA, MAX_MEMORY, MAX_MEMORY),
         # A memory dump would store rows of the data outside the data folder.
-        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_CORE, 0, 0),
     ):
         with suppress(ValueError, OSError):
-            resource.setrlimit(limit, (most, most))
+            resource.setrlimit(limit, (soft, hard))
 
 
 def _picture(figure: ReportFigure, as_png: bool) -> Picture:
@@ -129,11 +133,12 @@ def _picture(figure: ReportFigure, as_png: bool) -> Picture:
 
 def _main() -> None:
     """Draw the pickled figures of standard input, and write a line of JSON for each to standard output."""
-    _set_limits()
+    cpu_seconds, figures = pickle.load(sys.stdin.buffer)
+    _set_limits(cpu_seconds)
     # The chart library writes its own messages; they must not get between the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    for figure, as_png in pickle.load(sys.stdin.buffer):
+    for figure, as_png in figures:
         picture = _picture(figure, as_png)
         answer = {"name": figure.name, "svg": picture.svg, "problem": picture.problem}
         answers.write(json.dumps(answer | {"png": base64.b64encode(picture.png).decode()}) + "\n")

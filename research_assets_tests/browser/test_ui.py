@@ -115,7 +115,8 @@ def test_user_backfills_a_range_in_the_ui(page: Page, ui: Ui) -> None:
 def test_hostile_texts_are_inert_in_the_ui(page: Page, ui: Ui) -> None:
     """Report a check of hostile units and an observation as a run of the collector does, and open their pages."""
     key, day = dg.AssetKey([ui.study, "users"]), date.fromisoformat(ui.days[0])
-    texts = [ALERT, *(text for text in HOSTILE if text != ALERT)]
+    # The sample shows the first rows, so these are the texts with scripts, links and pictures.
+    texts = sorted(HOSTILE, key=lambda text: (text != ALERT, "evil" not in text, "<" not in text))
     rows = [
         {
             "entity": "users", "partition": ui.days[0], "unit_kind": "account", "unit": f"{index:02} {text}",
@@ -144,7 +145,7 @@ def test_hostile_texts_are_inert_in_the_ui(page: Page, ui: Ui) -> None:
     page.screenshot("hostile-check")
     _assert_inert(page)
     page.click("[Show Markdown]", element="a")
-    page.read("next\ntry", ALERT)
+    page.read("evil.example", ALERT)
     page.screenshot("hostile-sample")
     _assert_inert(page)
     page.open(f"/assets/{ui.study}/users?view=events")
