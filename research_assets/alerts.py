@@ -10,6 +10,7 @@ from typing import Any
 
 from research_assets.settings import Settings
 from research_assets.storage.files import private_folder
+from research_assets.text import webhook_text
 
 WEBHOOK_NOT_SET = "no webhook is set"
 
@@ -40,13 +41,17 @@ def post_webhook(settings: Settings, text: str) -> str:
     """Post a message if an address is set, and return the outcome as text without the address, which may be a secret.
 
     The message leaves the machine: `text` must contain no error message, which could quote data, and no setting.
+    Never raises for the webhook, so that no failure of it hides the failure that it reports.
     """
     if not settings.alert_webhook:
         return WEBHOOK_NOT_SET
     import httpx  # takes a tenth of a second, so only a failure imports it
 
     try:
-        response = httpx.post(settings.alert_webhook, json={"text": text}, timeout=10)
-    except httpx.HTTPError as error:
+        message = {"text": webhook_text(text)}
+        # A stream, whose content is not read: it could be of any length.
+        with httpx.stream("POST", settings.alert_webhook, json=message, timeout=10) as response:
+            return f"HTTP {response.status_code}"
+    # InvalidURL, and the ValueError of a host name that cannot be encoded, are no HTTPError.
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
         return f"not reached ({type(error).__name__})"
-    return f"HTTP {response.status_code}"

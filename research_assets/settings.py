@@ -5,9 +5,10 @@ environment or defines paths in the data folder.
 """
 
 import os
+import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,16 @@ def _hours(text: str) -> float:
 def _url(text: str) -> str:
     if not text.startswith(("http://", "https://")):
         raise ValueError("must begin with https:// (or http:// for the sandbox)")
+    if re.search(r"[^!-~]", text):
+        raise ValueError("must be without blanks, control characters and letters outside ASCII")
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        # Brackets that enclose no IPv6 address, or a port that is no number. The message would quote the address.
+        host, port = "", None
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9._-]*[a-z0-9.])?|[0-9a-f:.]+", host) or port == 0:
+        raise ValueError("must name a host, and a port from 1 to 65535 if any")
     return text.rstrip("/")
 
 
@@ -190,13 +201,16 @@ class Settings:
             )
         environ = dict(environ) | dict(over or {})
         values = {}
+        secrets = {one.name for one in fields(cls) if not one.repr}
         for attribute, variable in VARIABLES.items():
             text = environ.get(variable.name, "").strip() or variable.default
             try:
                 values[attribute] = variable.read(text)
-            except ValueError as error:
+            # RuntimeError: a path begins with `~` and the name of a user that does not exist.
+            except (ValueError, RuntimeError) as error:
+                shown = "" if attribute in secrets else f"={text!r}"
                 raise SettingsError(
-                    f"{variable.name}={text!r} cannot be used: {error}. Description: {variable.description}."
+                    f"{variable.name}{shown} cannot be used: {error}. Description: {variable.description}."
                 ) from error
         for attribute, most in (("page_size", 100), ("window_days", 31)):
             if values[attribute] > most:

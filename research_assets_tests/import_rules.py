@@ -14,7 +14,7 @@ from pathlib import Path
 PACKAGE = "research_assets"
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"settings", "clock", "fields"}),
+    frozenset({"settings", "clock", "fields", "text"}),
     frozenset({"tiktok"}),
     frozenset({"storage"}),
     frozenset({"quota"}),
@@ -67,9 +67,10 @@ PACKAGE_RULES: dict[str, PackageRule] = {
     **{package: _rule(package, number) for number, layer in enumerate(LAYERS) for package in layer},
     "clock": _STANDARD_LIBRARY_ONLY,
     "fields": _STANDARD_LIBRARY_ONLY,
+    "text": _STANDARD_LIBRARY_ONLY,
     "settings": PackageRule(frozenset(), frozenset({"dotenv"})),
     # A library of its own: usable without this project's settings.
-    "tiktok": PackageRule(frozenset({"fields", "clock"}), frozenset({"httpx", "orjson", "tenacity", "anyio"})),
+    "tiktok": PackageRule(frozenset({"fields", "clock", "text"}), frozenset({"httpx", "orjson", "tenacity", "anyio"})),
     # The simulated API shares the field registry with the client and nothing else, so that an error is not mirrored.
     "sandbox": PackageRule(frozenset({"fields", "clock"}), banned=_BELOW_DAGSTER),
     # The study component and the notebook's marts, by their short names, imported when they are used.

@@ -3,7 +3,10 @@
 import os
 from pathlib import Path
 
+import httpx
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, SettingsError, child_environment, prepare_root
 
@@ -39,6 +42,57 @@ def test_simulated_data_has_its_own_default_folder(url: str, tmp_path: Path) -> 
 def test_settings_reject_an_invalid_value_by_name(name: str, text: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}='?{text}"):
         Settings.from_env({name: text})
+
+
+BAD_ADDRESSES = (
+    "https://",
+    "https:///path",
+    "https://[",
+    "https://[::1",
+    "https://[hostile]/",
+    "https://chat.example:port/s3cret",
+    "https://chat.example:99999/s3cret",
+    "https://chat.example:0/s3cret",
+    "https://chat example/s3cret",
+    "https://chat.example/s3cret\r\nX: y",
+    "https://chat.example/\x1b[31ms3cret",
+    "https://chat.example/\ud800",
+    "https://-/",
+    "https://%zz/s3cret",
+    "https://ch\u00e4t.example/s3cret",
+    "ftp://chat.example/s3cret",
+    "chat.example/s3cret",
+)
+
+
+@pytest.mark.parametrize("address", BAD_ADDRESSES)
+@pytest.mark.parametrize("name", ["RESEARCH_ALERT_WEBHOOK", "RESEARCH_REPORTS_URL", "TIKTOK_API_URL"])
+def test_settings_reject_an_address_that_cannot_be_parsed(name: str, address: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}.* cannot be used: must ") as raised:
+        Settings.from_env({name: address})
+    assert ("s3cret" in str(raised.value)) == ("s3cret" in address and name != "RESEARCH_ALERT_WEBHOOK")
+
+
+@given(st.text(st.characters(codec=None, exclude_categories=()), max_size=40))
+def test_address_that_is_accepted_can_be_parsed(text: str) -> None:
+    try:
+        address = Settings.from_env({"RESEARCH_ALERT_WEBHOOK": f"https://{text}"}).alert_webhook
+    except SettingsError:
+        return
+    assert httpx.URL(address).host
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://hooks.chat.example/T0/B0/x_y-z", "http://[::1]:8080/a?b=c%20d", "http://localhost", "https://a.b./"],
+)
+def test_settings_accept_an_address(address: str) -> None:
+    assert Settings.from_env({"RESEARCH_ALERT_WEBHOOK": address}).alert_webhook == address.rstrip("/")
+
+
+def test_folder_of_an_unknown_user_is_an_error_with_the_variable() -> None:
+    with pytest.raises(SettingsError, match="RESEARCH_DATA='~nobody-has-this-name/x' cannot be used"):
+        Settings.from_env({"RESEARCH_DATA": "~nobody-has-this-name/x"})
 
 
 def test_child_process_gets_the_same_settings(tmp_path: Path) -> None:

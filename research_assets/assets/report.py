@@ -51,7 +51,7 @@ def report_asset(
         description=DESCRIPTION.format(study=study.name, path=settings.reports / f"{study.name}.html", opening=opening),
         metadata={"open": dg.MetadataValue.url(address)} if address else None,
     )
-    def report() -> dg.MaterializeResult[None]:
+    def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         """Write the report from the published marts."""
         from research_assets.report.write import write_report
         from research_assets.warehouse.reader import WarehouseReadError
@@ -60,6 +60,8 @@ def report_asset(
             written = write_report(settings, study, now())
         except WarehouseReadError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
+        if written.problems:
+            context.log.warning("The report has no chart %s", _problems_text(written.problems))
         data = written.data
         complete = sum(day.state == "complete" for day in data.days)
         return dg.MaterializeResult(
@@ -73,10 +75,15 @@ def report_asset(
                 "days": len(data.days),
                 "complete days": complete,
                 **_inline_pictures(written.pictures),
+                **({"charts not drawn": _problems_text(written.problems)} if written.problems else {}),
             }
         )
 
     return report
+
+
+def _problems_text(problems: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {problem}" for name, problem in problems.items())
 
 
 def _codebook(path: Path | None, address: str) -> dict[str, dg.UrlMetadataValue | dg.PathMetadataValue]:

@@ -30,6 +30,7 @@ from research_assets.storage.captures import CaptureError
 from research_assets.storage.locks import PartitionBusy
 from research_assets.storage.raw_reader import RawTables
 from research_assets.study.spec import StudySpec
+from research_assets.text import log_text, markdown_text
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import FatalError, RetryableError
 from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
@@ -47,6 +48,9 @@ _NOT_RETRYABLE = (
 )
 """Errors that an immediate retry cannot fix: a person must act, another run collects the partition, or the API
 cannot be reached."""
+
+_DESCRIPTION_CHARACTERS = 1000
+"""Highest number of characters of a reason in the description of an event."""
 
 _LOG_INTERVAL_SECONDS = 10.0
 
@@ -78,7 +82,7 @@ class CollectionRun:
                     else:
                         self._record_result(result)
         except _NOT_RETRYABLE as error:
-            raise dg.Failure(description=str(error), allow_retries=False) from error
+            raise dg.Failure(description=log_text(str(error)), allow_retries=False) from error
 
     def results(self) -> Iterator[dg.MaterializeResult[None]]:
         """Yield the output if every partition of the run is complete; otherwise nothing, so that the steps below wait.
@@ -133,31 +137,34 @@ class CollectionRun:
                     dg.AssetMaterialization(self._key, partition=partition, metadata=metadata, tags=tags)
                 )
             return
-        metadata |= {"state": result.state, "reason": result.reason or "", "next try": _format_time(result.next_try)}
+        reason = log_text(result.reason or "")
+        metadata |= {"state": result.state, "reason": reason, "next try": _format_time(result.next_try)}
+        # The UI renders descriptions as Markdown: an error message of the server could load a picture.
+        description = markdown_text(reason, _DESCRIPTION_CHARACTERS) or None
         self._context.log_event(
-            dg.AssetObservation(self._key, partition=partition, description=result.reason, metadata=metadata)
+            dg.AssetObservation(self._key, partition=partition, description=description, metadata=metadata)
         )
         self._context.log.warning(
             "Partition %s is %s: %s. Next try: %s",
             partition,
             result.state,
-            result.reason,
+            reason or "no reason recorded",
             _format_time(result.next_try),
         )
 
     def _report_pause(self, paused: Paused) -> None:
         retry_at = _format_time(paused.retry_at)
-        text = (
-            f"Paused, not failed: {paused.reason.rstrip('.')}. "
+        rest = (
             f"{pluralize(len(paused.remaining), 'partition')} remaining. "
             f"The sensor quota_window resumes them from {retry_at}, once requests are free; no action is needed. "
             "With the sensor off, materialize them again after that time: complete units are not requested again. "
             "Dagster has no paused state, so a backfill that contains this run shows these partitions as failed. "
             "No data is lost."
         )
-        self._context.log.warning(text)
+        self._context.log.warning(f"Paused, not failed: {log_text(paused.reason).rstrip('.')}. {rest}")
+        reason = markdown_text(paused.reason, _DESCRIPTION_CHARACTERS).rstrip(".")
         self._log_observation(
-            text,
+            f"Paused, not failed: {reason}. {rest}",
             {
                 "quota available at": retry_at,
                 "pool": paused.pool,
@@ -195,9 +202,10 @@ class CollectionRun:
             f"Materialize the partition again from {_format_time(earliest)} on."
         )
 
-    def _log_observation(self, text: str, metadata: dict[str, Any]) -> None:
+    def _log_observation(self, description: str, metadata: dict[str, Any]) -> None:
+        """Log an observation of all partitions. The description is Markdown."""
         all_metadata = {**metadata, **self._chart_metadata(), **self._remaining_metadata(), "captures": self._captures}
-        self._context.log_event(dg.AssetObservation(self._key, description=text, metadata=all_metadata))
+        self._context.log_event(dg.AssetObservation(self._key, description=description, metadata=all_metadata))
 
     @property
     def _captures(self) -> dg.PathMetadataValue:

@@ -17,6 +17,7 @@ from research_assets.assets.dbt_specs import UNIQUE_ID, dbt_specs, source_tables
 from research_assets.clock import Clock, SystemClock
 from research_assets.settings import Settings
 from research_assets.storage import raw_writer
+from research_assets.text import log_text
 from research_assets.warehouse import build, dbt_runner
 from research_assets.warehouse.changes import scratch_path
 from research_assets.warehouse.dbt_runner import NodeResult, prepare_manifest
@@ -138,7 +139,7 @@ def _check_results(context: dg.AssetExecutionContext, results: Iterable[NodeResu
 
 def _failure(settings: Settings, failed: Sequence[NodeResult]) -> dg.Failure:
     published = "did not change" if settings.warehouse.exists() else "does not exist yet"
-    reasons = "\n".join(f"- {result.name}: {result.message.strip()}" for result in failed)
+    reasons = "\n".join(f"- {result.name}: {log_text(result.message.strip())}" for result in failed)
     return dg.Failure(
         f"The warehouse was built but not published, because {len(failed)} of its models or tests failed:\n{reasons}\n"
         f"The published warehouse {published}. To see the failing rows, open {settings.warehouse_build}, attach "

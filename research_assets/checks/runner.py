@@ -17,6 +17,7 @@ from research_assets.fields import COVERAGE, ENTITIES, REJECTED, column_definiti
 from research_assets.storage.raw_reader import intact_files
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.shared_duckdb import connect_shared
+from research_assets.text import markdown_text, one_line
 from research_assets.units.coverage import CURRENT_ATTEMPT_ORDER
 
 MAX_INLINE_CHARACTERS = 980
@@ -60,7 +61,7 @@ def markdown_sample(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> st
     """
     lines = ["| " + " | ".join(column.replace("_", " ") for column in columns) + " |", "|" + " --- |" * len(columns)]
     for row in rows:
-        line = "| " + " | ".join(map(_format_cell, row)) + " |"
+        line = "| " + " | ".join(markdown_text(_format_cell(value)) for value in row) + " |"
         if len(lines) > 2 and sum(map(len, lines)) + len(line) + len(lines) > MAX_INLINE_CHARACTERS:
             break
         lines.append(line)
@@ -68,15 +69,12 @@ def markdown_sample(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> st
 
 
 def format_row(row: Sequence[Any]) -> str:
-    """Return a row as one line of text."""
-    return " · ".join(filter(None, map(_format_cell, row)))
+    """Return a row as one line of Markdown, which the UI renders in descriptions of results as well."""
+    return " · ".join(filter(None, (markdown_text(_format_cell(value)) for value in row)))
 
 
 def _format_cell(value: Any) -> str:
-    if value is None:
-        return ""
-    text = " ".join(str(value).replace("|", "¦").split()).removesuffix("+00:00")
-    return text if len(text) <= _MAX_CELL_CHARACTERS else text[: _MAX_CELL_CHARACTERS - 1] + "…"
+    return "" if value is None else one_line(str(value).removesuffix("+00:00"), _MAX_CELL_CHARACTERS)
 
 
 def _files(raw: Path, table: str, study: str) -> list[Path]:

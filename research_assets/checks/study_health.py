@@ -24,6 +24,7 @@ from research_assets.storage import capture_problems
 from research_assets.storage.capture_problems import find_capture_problems, modified_at
 from research_assets.storage.captures import DAMAGED_SUFFIX, CaptureError, manifest_path, read_events, sealed_path
 from research_assets.storage.raw_reader import query_raw
+from research_assets.text import markdown_text
 from research_assets.units.coverage import CURRENT_ATTEMPT_ORDER
 
 JOURNAL_IDLE_LIMIT = timedelta(days=2)
@@ -112,7 +113,7 @@ def failures_result(settings: Settings, study: str, now: datetime) -> dg.AssetCh
     return dg.AssetCheckResult(
         passed=False,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"Problems: {counts_text}. Oldest: {problems[0].location}. {advice}",
+        description=f"Problems: {counts_text}. Oldest: {markdown_text(problems[0].location, 200)}. {advice}",
         metadata=metadata
         | {"example rows": dg.MetadataValue.md(markdown_sample(("kind", "location", "age", "reason"), rows))},
     )

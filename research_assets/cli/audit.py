@@ -25,17 +25,17 @@ def command(file: Path, column: str | None, group: str | None, name: str | None,
     has a 95 % confidence interval (Wilson), which applies to lists drawn in the same way. Results are stored below
     audits/ in the data folder. Run the command again to resume an interrupted audit.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from research_assets.cli.environment import api_settings
     from research_assets.cli.id_lists import confirm_cost, list_name, print_list, run_id_list
+    from research_assets.cli.terminal import Terminal, print_warning
     from research_assets.clock import SystemClock
     from research_assets.collect.id_lists.audit import return_rates, write_results
     from research_assets.collect.id_lists.reader import IdListError, read_id_list
     from research_assets.collect.id_lists.run import IdListTask
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     now = SystemClock().now()
     listed = read_id_list(file, now, column=column, group=group)
     print_list(console, listed)
@@ -66,8 +66,7 @@ def command(file: Path, column: str | None, group: str | None, name: str | None,
     console.print(table)
     if result.progress.reasons:
         reasons = "; ".join(sorted(set(result.progress.reasons.values()))[:3])
-        console.print(
-            f"[yellow]{len(result.progress.reasons):,} ids were not checked and are part of no share:[/] {reasons}."
-        )
+        head = f"{len(result.progress.reasons):,} ids were not checked and are part of no share:"
+        print_warning(console, head, f"{reasons}.")
     ids, summary = write_results(folder, listed.videos, result.progress, rates)
     console.print(f"State of each id: {ids}\nTable of shares: {summary}\nRequests sent: {result.progress.requests:,}")

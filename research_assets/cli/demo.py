@@ -30,9 +30,8 @@ def command() -> None:
     All data is simulated and has its own folder. Sends no request to TikTok. A second run requests only data that is
     not complete yet. Afterwards `make ui` shows the same data.
     """
-    from rich.console import Console
-
     from research_assets.cli.environment import api_settings, uses_sandbox
+    from research_assets.cli.terminal import Terminal
     from research_assets.instance import prepare_home
     from research_assets.settings import prepare_root
     from research_assets.study.loader import find_studies
@@ -43,7 +42,7 @@ def command() -> None:
             "No request was sent. Unset TIKTOK_CLIENT_KEY, TIKTOK_CLIENT_SECRET and TIKTOK_API_URL for the demo. "
             "For your own studies, use: make ui."
         )
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     with api_settings() as settings:
         prepare_root(settings)
         prepare_home(settings)
@@ -207,7 +206,8 @@ class _ProgressDisplay:
             self._line = None
             yield
         seconds = self._clock.monotonic() - started
-        self._console.print(f"[green]✓[/green] {title:16} {self._counts()}[dim]{seconds:6.1f} s[/dim]")
+        done = f"[green]✓[/green] {title:16} {self._counts()}[dim]{seconds:6.1f} s[/dim]"
+        self._console.print(done, markup=True)
 
     def step(self, progress: Any) -> None:
         """Show the counts after a request."""

@@ -51,9 +51,8 @@ def command(
     CSV files ids are text, which neither Excel nor R rounds. The pseudonym key is created once and stored outside of
     all exports.
     """
-    from rich.console import Console
-
     from research_assets.cli.environment import data_settings
+    from research_assets.cli.terminal import Terminal
     from research_assets.clock import SystemClock
     from research_assets.export import DEFAULT_FORMATS, ExportRequest, export
     from research_assets.study.loader import load_studies
@@ -70,7 +69,7 @@ def command(
         pseudonymous=pseudonymous,
         ids_only=ids_only,
     )
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     with console.status("Exporting ..."):
         result = export(settings, request, load_studies(settings), SystemClock().now())
     _show(console, result, settings)

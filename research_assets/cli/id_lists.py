@@ -24,6 +24,7 @@ from research_assets.collect.id_lists.run import (
 )
 from research_assets.planning.messages import pluralize
 from research_assets.storage.captures import Journal
+from research_assets.text import FILE_NAME_RULE, file_name, is_file_name, terminal_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +36,8 @@ _MAX_SHOWN = 5
 
 def print_list(console: "Console", listed: IdList) -> None:
     """Print the number of videos and comments in the file, and its invalid lines."""
+    from research_assets.cli.terminal import print_warning
+
     n_comments = sum(map(len, listed.comments.values()))
     console.print(
         f"{listed.path.name}: {pluralize(len(listed.videos), 'video')}"
@@ -45,9 +48,8 @@ def print_list(console: "Console", listed: IdList) -> None:
     if listed.invalid_lines:
         examples = "; ".join(f"line {line}: {text!r}" for line, text in listed.invalid_lines[:_MAX_SHOWN])
         more = f" and {len(listed.invalid_lines) - _MAX_SHOWN:,} more" if len(listed.invalid_lines) > _MAX_SHOWN else ""
-        console.print(
-            f"[yellow]Skipped {pluralize(len(listed.invalid_lines), 'line')} without a video id:[/] {examples}{more}."
-        )
+        head = f"Skipped {pluralize(len(listed.invalid_lines), 'line')} without a video id:"
+        print_warning(console, head, f"{examples}{more}.")
 
 
 def confirm_cost(
@@ -77,6 +79,7 @@ def run_id_list(
     """Send the requests, with a progress bar in a terminal. Print the reason and the next time if ids remain."""
     from rich.progress import Progress
 
+    from research_assets.cli.terminal import print_warning
     from research_assets.resources import CollectorResource
 
     async def fetch(on_progress: Callable[[int], None]) -> IdListResult:
@@ -87,7 +90,7 @@ def run_id_list(
         row = bar.add_task("requesting", total=len(task.videos)) if bar else None
         result = asyncio.run(fetch(lambda number: bar.advance(row, number) if bar and row is not None else None))
     if result.n_remaining:
-        console.print(f"[yellow]Remaining: {pluralize(result.n_remaining, 'id')}.[/]")
+        print_warning(console, f"Remaining: {pluralize(result.n_remaining, 'id')}.")
         if result.stop:
             console.print(f"{result.stop.reason} Next: {result.stop.retry_at:%Y-%m-%d %H:%M} UTC.")
         console.print("All results are stored. Run the same command again then; it requests only the remaining ids.")
@@ -96,13 +99,6 @@ def run_id_list(
 
 def list_name(path: Path, name: str | None) -> str:
     """Return the name of a list: the given one, or one derived from the file's name. Raises BadParameter."""
-    import re
-
-    chosen = name or re.sub(r"[^a-z0-9]+", "_", path.stem.lower()).strip("_") or "ids"
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", chosen):
-        chosen = f"ids_{chosen}" if name is None else chosen
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", chosen):
-        raise click.BadParameter(
-            f"{chosen!r} must begin with a letter and contain a-z, 0-9 and _ only.", param_hint="--name"
-        )
-    return chosen
+    if name is not None and not is_file_name(name):
+        raise click.BadParameter(f"{terminal_text(name[:80])!r} {FILE_NAME_RULE}.", param_hint="--name")
+    return name or file_name(path.stem) or "ids"

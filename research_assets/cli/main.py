@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from research_assets.settings import keep_new_files_private
+from research_assets.text import terminal_text
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("research_assets.cli.demo:command", "Collect a demo study from a simulated API; needs no credentials."),
@@ -96,9 +97,17 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except Exception as error:
-            if is_known_error(error):
-                raise click.ClickException(str(error)) from error
+            # Subclasses of ClickException quote the arguments of the person at the terminal and nothing else.
+            if is_known_error(error) or type(error) is click.ClickException:
+                raise click.ClickException(terminal_text(str(error))) from error
             raise
+
+
+class _LogFormatter(logging.Formatter):
+    """Formats log records for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return terminal_text(super().format(record))
 
 
 def _configure_logging(verbosity: int) -> None:
@@ -106,7 +115,7 @@ def _configure_logging(verbosity: int) -> None:
     level = {0: logging.WARNING, 1: logging.INFO}.get(verbosity, logging.DEBUG)
     logger = logging.getLogger("research_assets")
     logger.setLevel(level)
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    formatter = _LogFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
     formatter.converter = time.gmtime
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)

@@ -95,14 +95,13 @@ def command(
     The sensors of a running UI collect each study file that they find, which uses quota. Options that take several
     values may be repeated or contain commas.
     """
-    from rich.console import Console
-
     from research_assets.cli.environment import data_settings
+    from research_assets.cli.terminal import Terminal
     from research_assets.clock import SystemClock
     from research_assets.settings import Settings
     from research_assets.study.draft import StudyDraft, require_unused_name, study_folder
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     settings = data_settings()
     draft = StudyDraft(
         name=name or "",
@@ -208,7 +207,7 @@ def _write(console: "Console", settings: "Settings", draft: "StudyDraft", folder
     from research_assets.study.loader import load_studies
 
     if prompts:
-        console.print(f"\n{folder / 'defs.yaml'}:\n\n{render_yaml(draft)}", markup=False)
+        console.print(f"\n{folder / 'defs.yaml'}:\n\n{render_yaml(draft)}")
         click.confirm("Write this file?", default=True, abort=True)
     file = write_draft(draft, folder)
     console.print(f"Written: {file}\n")

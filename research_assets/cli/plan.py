@@ -39,12 +39,11 @@ def command(studies: tuple[str, ...], by_partition: bool, probe: bool, yes: bool
     """
     from contextlib import nullcontext
 
-    from rich.console import Console
-
     from research_assets.cli.environment import api_settings, data_settings
+    from research_assets.cli.terminal import Terminal
     from research_assets.study.loader import load_studies
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     with api_settings() if probe else nullcontext(data_settings()) as settings:
         known = load_studies(settings)
         chosen = [study for study in known if not studies or study.name in studies]

@@ -31,11 +31,11 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
     rows are stored with the collected ones, as a study with the list's name; the next build of the marts includes
     them. Run the command again to resume an interrupted list.
     """
-    from rich.console import Console
     from rich.table import Table
 
     from research_assets.cli.environment import api_settings
     from research_assets.cli.id_lists import confirm_cost, list_name, print_list, run_id_list
+    from research_assets.cli.terminal import Terminal, print_warning
     from research_assets.clock import SystemClock
     from research_assets.collect.id_lists.audit import return_rates, write_results
     from research_assets.collect.id_lists.reader import IdListError, read_id_list
@@ -44,16 +44,18 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
     from research_assets.planning.messages import pluralize
     from research_assets.study.loader import load_studies
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     now = SystemClock().now()
     listed = read_id_list(file, now, column=column)
     print_list(console, listed)
     n_comments = sum(map(len, listed.comments.values()))
     if n_comments and not comments:
-        console.print(
-            f"[yellow]Skipped {pluralize(n_comments, 'comment')},[/] because the API returns comments only by video.\n"
+        print_warning(
+            console,
+            f"Skipped {pluralize(n_comments, 'comment')},",
+            "because the API returns comments only by video.\n"
             f"To fetch all comments of {pluralize(len(listed.comments), 'video')}, add --comments "
-            "(at least one request per video)."
+            "(at least one request per video).",
         )
     if not listed.videos and not comments:
         raise IdListError(f"{file} lists comments only. No request was sent. Add --comments.")

@@ -39,6 +39,8 @@ def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> Non
         written = write_report(settings, study, SystemClock().now())
         codebooks.add(written.codebook)
         click.echo(written.path)
+        for chart, problem in written.problems.items():
+            click.echo(f"Warning: the report has no chart {chart}: {problem}.", err=True)
         if show:
             click.launch(written.path.as_uri())
     for path in filter(None, codebooks):

@@ -49,9 +49,8 @@ def command() -> None:
     the partitions of each entity as a bar, the open units, captures that are damaged or not in the raw tables, and the
     failures of the last 7 days.
     """
-    from rich.console import Console
-
     from research_assets.cli.environment import data_settings
+    from research_assets.cli.terminal import Terminal
     from research_assets.clock import SystemClock
     from research_assets.planning.coverage_summary import LEGEND, read_state_counts
     from research_assets.quota.ledger import read_pools
@@ -60,7 +59,7 @@ def command() -> None:
 
     settings = data_settings()
     clock = server_clock_or_local(settings, SystemClock())
-    console = Console(highlight=False, soft_wrap=True)
+    console = Terminal()
     source = "simulated" if settings.origin == "sandbox" else f"from {settings.origin}"
     console.print(f"Data in {settings.root}, {source}.\n")
     pools, _ = read_pools(settings, clock)
@@ -264,7 +263,7 @@ def _print_open_units(console: "Console", counts: "Iterable[StateCount]") -> Non
         table.caption = f"and {len(by_next_try) - MAX_OPEN_ROWS:,} more"
     console.print(table)
     for reason, position in reasons.items():
-        console.print(fill(f"({position}) {reason}", console.width, subsequent_indent="    "), markup=False)
+        console.print(fill(f"({position}) {reason}", console.width, subsequent_indent="    "))
 
 
 def print_studies_without_videos(console: "Console", days: "Mapping[str, int]") -> None:
@@ -275,7 +274,7 @@ def print_studies_without_videos(console: "Console", days: "Mapping[str, int]") 
     for study, number in days.items():
         text = f"{study}: {NO_VIDEO_FOUND} Searched: {pluralize(number, 'day')}. "
         text += NO_VIDEO_FOUND_ADVICE.replace("STUDY", study)
-        console.print(f"\n{fill(text, console.width, break_on_hyphens=False)}", markup=False)
+        console.print(f"\n{fill(text, console.width, break_on_hyphens=False)}")
 
 
 def _failure_table(failures: "Sequence[tuple[datetime, str, str]]") -> "Table":

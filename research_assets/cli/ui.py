@@ -100,8 +100,9 @@ def _is_up(port: int) -> bool:
 
 def _show(settings: Settings, port: int) -> None:
     """Print the addresses, the data folder and the log file."""
-    from rich.console import Console
     from rich.panel import Panel
+
+    from research_assets.cli.terminal import Terminal
 
     simulated = settings.origin == "sandbox"
     lines = [
@@ -112,4 +113,4 @@ def _show(settings: Settings, port: int) -> None:
         f"Log            {settings.ui_log}",
         "Press Ctrl-C to stop.",
     ]
-    Console(highlight=False).print(Panel.fit("\n".join(lines), title="Ready"))
+    Terminal(soft_wrap=False).print(Panel.fit("\n".join(lines), title="Ready"))

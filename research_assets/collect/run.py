@@ -3,7 +3,6 @@
 Not here: the work itself (see search/run.py for videos, lists/run.py for everything else).
 """
 
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -30,12 +29,13 @@ from research_assets.fields import ENTITIES
 from research_assets.storage.captures import days_of, list_open_journals
 from research_assets.storage.locks import lock_partitions
 from research_assets.study.spec import StudySpec
+from research_assets.text import safe_logger
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.units.coverage import SETTLED, UnitStatus, is_waiting, read_unit_status
 from research_assets.units.periods import current_period
 from research_assets.units.usernames import days_missing_accounts
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = safe_logger(__name__)
 
 MAX_CONCURRENT_PARTITIONS = 4
 """List partitions that are open at a time. The limit on concurrent requests applies to all of them together."""

@@ -7,7 +7,6 @@ Not here: which requests to send, and what a final response or error means for a
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +19,7 @@ from research_assets.clock import Clock
 from research_assets.collect.resolution import RESOLUTIONS, Action, error_class, resolve
 from research_assets.collect.types import RequestBudget
 from research_assets.quota.ledger import Ledger, QuotaExhausted
+from research_assets.text import safe_logger
 from research_assets.tiktok.client import Client, ResponsePage
 from research_assets.tiktok.errors import (
     ApiError,
@@ -32,7 +32,7 @@ from research_assets.tiktok.errors import (
 )
 from research_assets.tiktok.requests import Request
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = safe_logger(__name__)
 
 MAX_RETRY_AFTER_SECONDS = 300.0
 """Longest wait that a `Retry-After` header may impose (seconds)."""

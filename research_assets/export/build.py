@@ -58,6 +58,10 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
     """
     validate_request(request)
     require_warehouse(settings)
+    # Before anything is created, because the names of studies become part of the folder's name.
+    with closing(connect_read_only(settings.warehouse)) as connection:
+        marts = read_marts(connection)
+        select_marts(request, marts, read_studies(connection, marts))
     key = load_or_create_key(settings.pseudonym_key) if request.pseudonymous else None
     files.private_folder(settings.exports)
     _remove_stale_builds(settings, now)

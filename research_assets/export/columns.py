@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from research_assets.export.treatment import PSEUDONYM_KINDS, Treatment, mart_treatments
-from research_assets.storage.raw_sql import sql_identifier
+from research_assets.storage.raw_sql import sql_identifier, sql_literal
+from research_assets.text import FORMULA_START
 from research_assets.units.coverage import USERNAME_SEPARATOR
 from research_assets.warehouse.reader import Mart, MartColumn
 
@@ -21,9 +22,8 @@ TEXT_ID_PREFIX = "id_"
 _MIN_TEXT_ID_DIGITS = 16
 """Number of digits from which a conversion to float may round a number."""
 
-# Matches leading apostrophes too, so that removing one apostrophe always restores the original text.
-# The last four characters are the full-width forms, which spreadsheets accept as well.
-_FORMULA_START = "^''*[=+@\\t\\r\\n\\-\uff1d\uff0b\uff0d\uff20]"
+_STATA_MAX = 8.98e307
+"""Largest number in a Stata file; larger ones, infinity and NaN are missing values there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +109,12 @@ def csv_sql(column: ExportColumn) -> str:
     if column.is_nested:
         return _text(_json(column))
     if column.type == "VARCHAR":
-        is_formula = f"regexp_matches({column.sql}, '{_FORMULA_START}')"
-        guarded = f"CASE WHEN {is_formula} THEN '''' || {column.sql} ELSE {column.sql} END"
-        digits = f"regexp_matches({column.sql}, '^[0-9]{{{_MIN_TEXT_ID_DIGITS},}}$')"
-        return _text(f"CASE WHEN {digits} THEN '{TEXT_ID_PREFIX}' || {column.sql} ELSE {guarded} END")
+        # Without NUL characters first: behind one, the pattern would not find the formula.
+        text = _text(column.sql)
+        is_formula = f"regexp_matches({text}, {sql_literal('^' + FORMULA_START)})"
+        guarded = f"CASE WHEN {is_formula} THEN '''' || {text} ELSE {text} END"
+        digits = f"regexp_matches({text}, '^[0-9]{{{_MIN_TEXT_ID_DIGITS},}}$')"
+        return f"CASE WHEN {digits} THEN '{TEXT_ID_PREFIX}' || {text} ELSE {guarded} END"
     return column.sql
 
 
@@ -124,6 +126,8 @@ def stata_sql(column: ExportColumn) -> str:
         return f"{column.sql} AT TIME ZONE 'UTC'"
     if column.is_nested:
         return _text(_json(column))
+    if column.type in ("DOUBLE", "FLOAT"):
+        return f"CASE WHEN abs({column.sql}) <= {_STATA_MAX} THEN {column.sql} END"
     return _text(column.sql) if column.type == "VARCHAR" else column.sql
 
 

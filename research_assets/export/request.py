@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
+from research_assets.text import file_name
 from research_assets.warehouse.reader import (
     Mart,
     filter_condition,
@@ -41,7 +42,7 @@ class ExportRequest:
     @property
     def folder_name(self) -> str:
         """First part of the name of the folder."""
-        studies = "-".join(self.studies) if len(self.studies) <= 3 else f"{len(self.studies)}-studies"
+        studies = "-".join(map(file_name, self.studies)) if len(self.studies) <= 3 else f"{len(self.studies)}-studies"
         studies = studies or "all"
         return studies + "-pseudonymous" * self.pseudonymous + "-ids" * self.ids_only
 

@@ -7,7 +7,8 @@ Not here: theme, axes, markers and conversion to SVG (see drawing.py), captions 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from math import inf, isfinite, sqrt
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from research_assets.planning.messages import pluralize
 from research_assets.report import drawing
@@ -32,6 +33,7 @@ from research_assets.report.drawing import (
     with_theme,
 )
 from research_assets.report.formatting import format_number, format_percent, unit_label
+from research_assets.text import distinct_labels
 
 if TYPE_CHECKING:
     import altair as alt
@@ -206,7 +208,7 @@ def quota_chart(
         )
         layers: list[alt.Chart] = [bars, *marker_layers(markers, first, last)]
         cap = caps.get(pool)
-        if cap and step == 1 and max(row["high"] for row in rows) > 0.3 * cap:
+        if cap and step == 1 and max((row["high"] for row in rows), default=0) > 0.3 * cap:
             value = {"cap": cap, "tip": f"daily cap of the pool: {format_number(cap)} requests"}
             line = alt.Chart(chart_data([value])).encode(y="cap:Q")
             layers.append(line.mark_rule(strokeDash=[6, 3], color=drawing.INK).encode(description="tip:N"))
@@ -262,7 +264,7 @@ def observations_chart(
                 times = {"start": vega_time(one.day, 2 * step), "end": vega_time(one.day, 22 * step)}
                 bars.append(times | {"low": low, "high": low + count, "kind": kind, "tip": tip})
             low += count
-        if one.views_median is not None:
+        if one.views_median is not None and isfinite(one.views_median):
             tip = (
                 f"{one.day}: median {format_number(one.views_median)} views at first observation, median age "
                 f"{format_number(one.age_median)} days"
@@ -320,20 +322,18 @@ def ranking_chart(rows: Sequence[RankedItem], axis_title: str, sign: str) -> "al
     """
     import altair as alt
 
+    order = distinct_labels([sign + row.name for row in rows])
     values = [
         {
-            "name": sign + row.name,
+            "name": label,
             "videos": row.videos,
             "n": format_number(row.videos),
             "views": row.views_median,
-            "tip": (
-                f"{sign}{row.name}: {pluralize(row.videos, 'video')}, median {format_number(row.views_median)} views"
-            ),
+            "tip": f"{label}: {pluralize(row.videos, 'video')}, median {format_number(row.views_median)} views",
         }
-        for row in rows
+        for label, row in zip(order, rows, strict=True)
     ]
     height = alt.Step(20)
-    order = [sign + row.name for row in rows]
     y = alt.Y(
         "name:N",
         sort=order,
@@ -351,8 +351,9 @@ def ranking_chart(rows: Sequence[RankedItem], axis_title: str, sign: str) -> "al
     bars = base.mark_bar(fill=drawing.BLUE, height=12).encode(x=x, y=y, description="tip:N")
     numbers = base.mark_text(align="left", dx=4).encode(x=x, y=y, text="n:N")
     left = alt.layer(bars, numbers).properties(width=_BAR_WIDTH, height=height)
-    with_views = [value for value in values if value["views"]]
-    medians = [row.views_median for row in rows if row.views_median]
+    # A logarithmic axis has no place for 0 or a negative number.
+    medians = [row.views_median for row in rows if _is_positive(row.views_median)]
+    with_views = [value for value, row in zip(values, rows, strict=True) if _is_positive(row.views_median)]
     if not medians:
         return with_theme(left)
     ticks = log_axis_ticks(min(medians), max(medians) * 1.01)
@@ -369,13 +370,22 @@ def ranking_chart(rows: Sequence[RankedItem], axis_title: str, sign: str) -> "al
                 axis=alt.Axis(format="~s", values=ticks),
             ),
             y=alt.Y(
-                "name:N", sort=order, title=None, axis=alt.Axis(labels=False, domain=False, ticks=False, grid=True)
+                "name:N",
+                sort=order,
+                title=None,
+                # All names, so that the rows are those of the bars. Some names have no point.
+                scale=alt.Scale(domain=order),
+                axis=alt.Axis(labels=False, domain=False, ticks=False, grid=True),
             ),
             description="tip:N",
         )
         .properties(width=WIDTH - _BAR_WIDTH - _LABEL_WIDTH, height=height)
     )
     return with_theme(alt.hconcat(left, right, spacing=14))
+
+
+def _is_positive(number: float | None) -> TypeGuard[float]:
+    return number is not None and 0 < number < inf
 
 
 def distribution_chart(parts: Sequence[Distribution], *, log: bool = True) -> "alt.TopLevelMixin":
@@ -417,7 +427,7 @@ def _histogram(part: Distribution, *, log: bool) -> "alt.LayerChart | alt.FacetC
         most = max(most, least + 10 * (part.bins[0].high - part.bins[0].low))
         scale = alt.Scale(domain=[least, most], nice=False)
         axis = alt.Axis(tickCount=6, grid=False, format="~r" if most < 10 else ",d")
-    top = max(row["n"] for row in rows)
+    top = max((row["n"] for row in rows), default=1)
     base = alt.Chart(chart_data(rows))
     bars = base.mark_bar(fill=drawing.BLUE, stroke=drawing.INK, strokeWidth=0.4).encode(
         x=alt.X("low:Q", title=None, scale=scale, axis=axis),
@@ -431,10 +441,10 @@ def _histogram(part: Distribution, *, log: bool) -> "alt.LayerChart | alt.FacetC
         y2=alt.Y2Datum(0),
         description="tip:N",
     )
-    median = part.median if part.median is not None else 0.0
+    median = part.median if part.median is not None and isfinite(part.median) else 0.0
     label = {"x": max(median, 0.42) if log else median, "text": f"median {format_number(part.median)}"}
     rule = alt.Chart(chart_data([label])).encode(x="x:Q")
-    right = (log and median > 0 and median**2 > most) or (not log and median > (least + most) / 2)
+    right = (log and median > sqrt(most)) or (not log and median > (least + most) / 2)
     layers = [
         bars,
         rule.mark_rule(color=drawing.RED, strokeWidth=2, strokeDash=[5, 3]),

@@ -9,7 +9,6 @@ from calendar import monthrange
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
-from html import escape
 from itertools import groupby, pairwise
 
 import duckdb
@@ -22,6 +21,7 @@ from research_assets.report.elements import ReportSection, ReportTable, text_col
 from research_assets.report.formatting import NO_VALUE, format_number, format_percent, format_time, join_words
 from research_assets.report.methods import api_changes_table
 from research_assets.report.page import render_template
+from research_assets.text import svg_text
 from research_assets.warehouse.reader import read_marts
 
 CODEBOOK_FILE = "marts-codebook.html"
@@ -278,10 +278,10 @@ def fill_svg(months: Sequence[MonthFill], axis: Sequence[date]) -> str:
         bars = "".join(scale.bar(one.month, one.rate) for one in run.months if one.filled)
         is_full = all(one.filled == one.rows for one in run.months)
         paths = ("" if is_full else f'<path class="frame" d="{frame}"/>') + (f'<path d="{bars}"/>' if bars else "")
-        parts.append(f"<g><title>{escape(run.counts)}</title>{paths}</g>")
+        parts.append(f"<g><title>{svg_text(run.counts)}</title>{paths}</g>")
     for jump in find_jumps(months):
         left = scale.left(jump.month) + scale.step / 2 - 3.5
-        parts.append(f'<path class="jump" d="M{left:.1f} 0h7l-3.5 5.5z"><title>{escape(jump.text)}</title></path>')
+        parts.append(f'<path class="jump" d="M{left:.1f} 0h7l-3.5 5.5z"><title>{svg_text(jump.text)}</title></path>')
     return scale.svg(label, "".join(parts))
 
 
@@ -295,7 +295,7 @@ def axis_svg(axis: Sequence[date], markers: Sequence[ChangeMarker]) -> str:
     for marker in markers:
         part = (marker.day.day - 1) / monthrange(marker.day.year, marker.day.month)[1]
         line = f"M{scale.left(marker.day) + part * scale.step:.1f} 15V{_HEIGHT}"
-        lines.append(f'<path class="change" d="{line}"><title>{escape(marker.text)}</title></path>')
+        lines.append(f'<path class="change" d="{line}"><title>{svg_text(marker.text)}</title></path>')
     return scale.svg(f"{axis[0]:%Y-%m} to {axis[-1]:%Y-%m}", ends + "".join(lines))
 
 
@@ -319,7 +319,7 @@ class _MonthScale:
     def svg(self, label: str, inner: str) -> str:
         width = max(self.width, MAX_CHARACTERS / 2)
         return (
-            f'<svg class="months" role="img" aria-label="{escape(label)}" width="{width:g}" height="{_HEIGHT}" '
+            f'<svg class="months" role="img" aria-label="{svg_text(label)}" width="{width:g}" height="{_HEIGHT}" '
             f'viewBox="0 0 {width:g} {_HEIGHT}">{inner}</svg>'
         )
 

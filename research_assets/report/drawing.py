@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 
 from research_assets.report.data import ApiChange
 from research_assets.report.formatting import change_period, state_label
+from research_assets.text import chart_value
 
 if TYPE_CHECKING:
     import altair as alt
@@ -151,9 +152,10 @@ def with_theme(chart: "alt.TopLevelMixin") -> "alt.TopLevelMixin":
 
 
 def log_axis_ticks(least: float, most: float) -> list[float]:
-    """Return powers of ten for an axis that covers `least` to `most`, both above 0."""
+    """Return at most 14 powers of ten for an axis that covers `least` to `most`, both above 0."""
     low, high = floor(log10(least)), ceil(log10(most))
-    return [10.0**power for power in range(low, high + 1)]
+    step = 1 + (high - low) // 13
+    return [10.0 ** min(power, 308) for power in range(low, high + step, step)]
 
 
 def vega_time(day: date, hours: float = 0) -> str:
@@ -274,11 +276,12 @@ _REFERENCE = re.compile(r"url\(#([^)]+)\)")
 def to_svg(chart: "alt.TopLevelMixin", name: str, alternative_text: str) -> str:
     """Return a chart as an SVG element for HTML, with patterns and with tooltips that need no script (`<title>`).
 
-    `name` makes the ids in it unique on the page. Screen readers read `alternative_text`.
+    `name` makes the ids in it unique on the page. Screen readers read `alternative_text`. The chart library can end the
+    process, so only the process of drawing_process.py calls this function.
     """
     import vl_convert
 
-    svg: str = vl_convert.vegalite_to_svg(chart.to_dict())
+    svg: str = vl_convert.vegalite_to_svg(chart_value(chart.to_dict()))
     ElementTree.register_namespace("", _SVG)
     root = ElementTree.fromstring(svg)
     for element in list(root.iter()):

@@ -5,6 +5,11 @@ Not here: their HTML (see page.py and templates/), the sections of a report (see
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import altair as alt
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +44,15 @@ class ReportTable:
 
 @dataclass(frozen=True, slots=True)
 class ReportFigure:
-    """A chart as SVG. Its name is unique on the page.
+    """A chart and its caption. `draw` builds the chart; screen readers read `alternative_text`.
 
-    The page includes the SVG without escaping, because `drawing.to_svg` wrote it.
+    The name is unique on the page. `draw` is a partial of a function of charts.py, because another process calls it
+    (see drawing_process.py).
     """
 
     name: str
-    svg: str
+    draw: "partial[alt.TopLevelMixin]"
+    alternative_text: str
     caption: str
 
 

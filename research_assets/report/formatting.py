@@ -5,6 +5,7 @@ Not here: `pluralize` (see planning/messages.py), the sentences of a report (see
 
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
+from math import isfinite
 from typing import Any
 
 from research_assets.report.data import ApiChange
@@ -42,8 +43,8 @@ def state_label(state: str) -> str:
 
 
 def format_number(value: float | None) -> str:
-    """Return `1,234`, `0.5`, `12.3` or `under 0.1`; a dash without a value."""
-    if value is None:
+    """Return `1,234`, `0.5`, `12.3` or `under 0.1`; a dash without a value or for one that is not finite."""
+    if value is None or not isfinite(value):
         return NO_VALUE
     if 0 < abs(value) < 0.05:
         return "under 0.1"
@@ -52,9 +53,14 @@ def format_number(value: float | None) -> str:
     return f"{value:,.1f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
+def round_finite(value: float | None) -> int | None:
+    """Return the nearest integer; None without a value or for one that is not finite."""
+    return round(value) if value is not None and isfinite(value) else None
+
+
 def format_percent(share: float | None) -> str:
     """Return `71.4 %`. A share that would be rounded to 0 % or 100 % becomes `under 0.1 %` or `over 99.9 %`."""
-    if share is None:
+    if share is None or not isfinite(share):
         return NO_VALUE
     if 0 < share < 0.001:
         return "under 0.1 %"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from research_assets.planning.messages import pluralize
 from research_assets.report import drawing
 from research_assets.report.data import ReportData
+from research_assets.report.drawing_process import Picture
 from research_assets.report.elements import ReportSection
 from research_assets.report.formatting import (
     describe_query,
@@ -24,6 +25,7 @@ from research_assets.report.formatting import (
     state_label,
 )
 from research_assets.study.spec import StudySpec
+from research_assets.text import html_text
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -38,12 +40,14 @@ def render_report(
     origin: str,
     now: datetime,
     sections: Sequence[ReportSection],
+    pictures: Mapping[str, Picture],
     codebook_file: str = "",
 ) -> str:
     """Return the HTML of a report.
 
-    `origin` is the address of the API, or `sandbox`, which shows a banner at the top of the page. `codebook_file` is
-    the name of the codebook in the same folder; empty if there is none.
+    `pictures` contains the picture of each figure by name. `origin` is the address of the API, or `sandbox`, which
+    shows a banner at the top of the page. `codebook_file` is the name of the codebook in the same folder; empty if
+    there is none.
     """
     return render_template(
         "page.html",
@@ -54,6 +58,7 @@ def render_report(
         completeness=_completeness_sentence(data),
         totals=_totals(data),
         sections=sections,
+        pictures=pictures,
         written=format_time(now),
         published=format_time(data.built_at),
         codebook_file=codebook_file,
@@ -69,6 +74,8 @@ def render_template(template: str, style: str = "", **values: Any) -> str:
         loader=FileSystemLoader(TEMPLATE_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
+        # Each value of a template passes it before it is escaped.
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -77,18 +84,23 @@ def render_template(template: str, style: str = "", **values: Any) -> str:
     return environment.get_template(template).render(**shared, **values)
 
 
+def _printable(value: Any) -> Any:
+    """Return a text as text of a page. Markup is the page's own."""
+    return html_text(value) if type(value) is str else value
+
+
 def _mark_code(text: str) -> "Markup":
     """Return a text in which parts between backticks are marked as code."""
     from markupsafe import Markup, escape
 
-    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(text))))
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(html_text(text)))))
 
 
 def _mark_breaks(name: str) -> "Markup":
     """Return a name with possible line breaks after its dots and underscores."""
     from markupsafe import Markup, escape
 
-    return Markup(re.sub("([._])", r"\1<wbr>", str(escape(name))))
+    return Markup(re.sub("([._])", r"\1<wbr>", str(escape(html_text(name)))))
 
 
 def _period(study: StudySpec) -> str:

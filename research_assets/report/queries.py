@@ -232,7 +232,7 @@ AVAILABLE_SINCE_SQL = "select column_name, available_since from marts.codebook w
 
 SAMPLED_SQL = """
 select entity, inclusion_probability, count(*) from marts.coverage
-where study = $study and inclusion_probability < 1
+where study = $study and inclusion_probability > 0 and inclusion_probability < 1
 group by entity, inclusion_probability order by entity, inclusion_probability
 """
 
@@ -329,7 +329,11 @@ class _Reader:
     def _distribution(
         self, name: str, relation: str, unit: str = "videos", *, linear: bool = False, **more: Any
     ) -> Distribution:
-        """Return the distribution of column `x` of a query, in bins from 1, 2, 5, 10, 20 … or of equal width."""
+        """Return the distribution of column `x` of a query, in bins from 1, 2, 5, 10, 20 … or of equal width.
+
+        NaN and infinity, which a damaged time or count could cause, are missing values.
+        """
+        relation = f"select case when isfinite(x::double) then x end as x from ({relation})"
         [counts] = self._rows(QUARTILES_SQL.format(relation=relation), **more)
         if linear:
             least, most = counts[6], counts[7]
@@ -374,8 +378,8 @@ class _Reader:
 
 def _bin_width(spread: float) -> float:
     """Return a round bin width of at least 1 that divides the range into at most twenty bins."""
-    for exponent in range(6):
-        for digit in (1, 2, 5):
-            if spread / (digit * 10**exponent) <= 20:
-                return float(digit * 10**exponent)
-    return 1e6
+    width = 1.0
+    while spread / width > 20:
+        # 1, 2, 5, 10, 20, 50 …
+        width *= 2.5 if str(width)[0] == "2" else 2
+    return width

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 
 from research_assets.clock import week_of
 from research_assets.planning.messages import pluralize
@@ -29,14 +30,19 @@ from research_assets.report.formatting import (
     format_percent,
     format_share,
     join_words,
+    round_finite,
     state_label,
     unit_label,
     was_were,
 )
+from research_assets.text import one_line, short_label
 from research_assets.units.coverage import NO_VIDEO_FOUND, SETTLED, worst_state
 
 MAX_MISSING_ROWS = 100
 """Maximum number of reasons in the table of missing units; the most frequent are shown."""
+
+MAX_REASON_CHARACTERS = 300
+"""Maximum length of a reason in the table of missing units."""
 
 MAX_LISTS = 60
 """Maximum number of follow lists in a table."""
@@ -54,7 +60,7 @@ def volume_section(data: ReportData) -> ReportSection:
         return ReportSection(name, title, ["No day of this study was requested yet, and no day is due."])
     days, weekly = data.days, len(data.days) > MAX_DAYS
     markers = change_markers(data.api_changes_of("published"), days[0].day, days[-1].day)
-    chart = charts.volume_chart(_group_by_week(days) if weekly else days, markers, 7 if weekly else 1)
+    chart = partial(charts.volume_chart, _group_by_week(days) if weekly else days, markers, 7 if weekly else 1)
     unit = "week" if weekly else "day"
     caption = [f"Videos by {unit} of publication (UTC)."]
     if any(day.state != "complete" for day in days):
@@ -73,12 +79,12 @@ def volume_section(data: ReportData) -> ReportSection:
         *text_columns("state"),
         *number_columns("reported", "retained", "videos", "creators", "comments", "median views"),
     ]
-    svg = drawing.to_svg(chart, "volume", f"Videos by {unit} of publication")
+    figure = ReportFigure("volume", chart, f"Videos by {unit} of publication", " ".join(filter(None, caption)))
     return ReportSection(
         name,
         title,
         _volume_sentences(days),
-        [ReportFigure("volume", svg, " ".join(filter(None, caption)))],
+        [figure],
         [ReportTable("Days", columns, rows, note=_REPORTED_NOTE)],
     )
 
@@ -176,9 +182,8 @@ def _observations_figure(data: ReportData, unit: str, first: date, last: date) -
         "observation. Older videos have more views; the table lists their median age. "
         f"{markers_text(markers)}"
     )
-    chart = charts.observations_chart(data.observed, markers, data.observed_step)
-    svg = drawing.to_svg(chart, "observed", f"Observations of videos by {unit} of collection")
-    return ReportFigure("observed", svg, caption.strip())
+    chart = partial(charts.observations_chart, data.observed, markers, data.observed_step)
+    return ReportFigure("observed", chart, f"Observations of videos by {unit} of collection", caption.strip())
 
 
 def _changes_in_force(data: ReportData, first: date, last: date) -> str:
@@ -238,8 +243,8 @@ def coverage_section(data: ReportData) -> ReportSection:
     if data.gaps:
         tables.append(_missing_units_table(data))
     caption = "Share of units in each state, by kind of unit. The numbers in the bars are units."
-    svg = drawing.to_svg(charts.coverage_chart(ordered), "coverage", "Coverage by entity")
-    return ReportSection(name, title, sentences, [ReportFigure("coverage", svg, caption)], tables)
+    figure = ReportFigure("coverage", partial(charts.coverage_chart, ordered), "Coverage by entity", caption)
+    return ReportSection(name, title, sentences, [figure], tables)
 
 
 def _missing_units_table(data: ReportData) -> ReportTable:
@@ -248,7 +253,7 @@ def _missing_units_table(data: ReportData) -> ReportTable:
         [
             unit_label(gap.entity, gap.kind),
             state_label(gap.state),
-            gap.reason,
+            one_line(gap.reason, MAX_REASON_CHARACTERS),
             format_number(gap.units),
             format_minute(gap.next_try),
         ]
@@ -293,11 +298,13 @@ def quota_section(data: ReportData, caps: Mapping[str, int]) -> ReportSection:
     weekly = (daily[-1].day - daily[0].day).days > MAX_DAYS
     unit = "week" if weekly else "day"
     markers = change_markers(data.api_changes_of("observed"), daily[0].day, daily[-1].day)
-    chart = charts.quota_chart(_requests_by_week(daily) if weekly else daily, caps, markers, 7 if weekly else 1)
+    chart = partial(
+        charts.quota_chart, _requests_by_week(daily) if weekly else daily, caps, markers, 7 if weekly else 1
+    )
     caption = f"Requests of this study by UTC {unit} and pool. {markers_text(markers)}".strip()
     endpoint_rows = [
         [one.pool, one.endpoint, format_number(one.requests), format_number(one.failed - one.refused),
-         format_number(one.refused), format_number(one.rows), format_number(one.latency and round(one.latency))]
+         format_number(one.refused), format_number(one.rows), format_number(round_finite(one.latency))]
         for one in data.endpoints
     ]  # fmt: skip
     endpoint_columns = [
@@ -318,7 +325,7 @@ def quota_section(data: ReportData, caps: Mapping[str, int]) -> ReportSection:
         name,
         title,
         sentences,
-        [ReportFigure("quota", drawing.to_svg(chart, "quota", f"Requests by {unit}"), caption)],
+        [ReportFigure("quota", chart, f"Requests by {unit}", caption)],
         [
             ReportTable("Requests by endpoint", endpoint_columns, endpoint_rows, note=note),
             ReportTable("Requests by day", daily_columns, daily_rows),
@@ -347,16 +354,16 @@ def hashtags_section(data: ReportData) -> ReportSection:
     sentences = [
         (
             f"The collected videos have {pluralize(data.n_hashtags, 'distinct hashtag')}. The most frequent is "
-            f"#{first.name}, with {format_number(first.videos)} of {pluralize(data.overall.videos, 'video')} "
-            f"({format_share(first.videos, data.overall.videos)}). A hashtag that the query requires is on every video "
-            "by design."
+            f"#{short_label(first.name)}, with {format_number(first.videos)} of "
+            f"{pluralize(data.overall.videos, 'video')} ({format_share(first.videos, data.overall.videos)}). A hashtag "
+            "that the query requires is on every video by design."
         )
     ]
     columns = [*text_columns("hashtag"), *number_columns("videos", "creators", "median views", "total views")]
-    chart = charts.ranking_chart(data.hashtags, "videos with the hashtag", "#")
+    chart = partial(charts.ranking_chart, data.hashtags, "videos with the hashtag", "#")
     shown = pluralize(len(data.hashtags), "hashtag")
     caption = f"The {shown} with the most videos, and the median views of these videos."
-    figure = ReportFigure("hashtags", drawing.to_svg(chart, "hashtags", "Hashtags by videos"), caption)
+    figure = ReportFigure("hashtags", chart, "Hashtags by videos", caption)
     table = ReportTable("Hashtags", columns, _ranking_rows(data.hashtags, "#"))
     return ReportSection(name, title, sentences, [figure], [table])
 
@@ -382,10 +389,10 @@ def creators_section(data: ReportData) -> ReportSection:
         *text_columns("creator"),
         *number_columns("videos", "days with videos", "median views", "total views"),
     ]
-    chart = charts.ranking_chart(data.creators, "videos", "@")
+    chart = partial(charts.ranking_chart, data.creators, "videos", "@")
     shown = pluralize(len(data.creators), "creator")
     caption = f"The {shown} with the most videos, and the median views of these videos."
-    figure = ReportFigure("creators", drawing.to_svg(chart, "creators", "Creators by videos"), caption)
+    figure = ReportFigure("creators", chart, "Creators by videos", caption)
     table = ReportTable("Creators", columns, _ranking_rows(data.creators, "@"))
     return ReportSection(name, title, sentences, [figure], [table])
 
@@ -393,7 +400,7 @@ def creators_section(data: ReportData) -> ReportSection:
 def _ranking_rows(rows: Sequence[RankedItem], sign: str) -> list[list[str]]:
     return [
         [
-            f"{sign}{row.name}",
+            f"{sign}{short_label(row.name)}",
             format_number(row.videos),
             format_number(row.other),
             format_number(row.views_median),
@@ -420,8 +427,7 @@ def engagement_section(data: ReportData) -> ReportSection:
         "Videos by count, in classes from 1, 2, 5, 10, 20 and so on (log scale). Videos with a count of zero are a "
         "separate bar on the left. The dashed line is the median of all videos, including zeros."
     )
-    svg = drawing.to_svg(charts.distribution_chart(parts), "engagement", "Engagement")
-    figure = ReportFigure("engagement", svg, caption)
+    figure = ReportFigure("engagement", partial(charts.distribution_chart, parts), "Engagement", caption)
     return ReportSection(name, title, sentences, [figure], [_distribution_rows(parts)])
 
 
@@ -460,8 +466,8 @@ def threads_section(data: ReportData) -> ReportSection:
         "Size of threads (log scale, zeros as a separate bar): comments and replies of each video with a complete "
         "list, and replies to each comment."
     )
-    svg = drawing.to_svg(charts.distribution_chart(parts), "threads", "Size of threads")
-    return ReportSection(name, title, sentences, [ReportFigure("threads", svg, caption)], [_distribution_rows(parts)])
+    figure = ReportFigure("threads", partial(charts.distribution_chart, parts), "Size of threads", caption)
+    return ReportSection(name, title, sentences, [figure], [_distribution_rows(parts)])
 
 
 def follow_graph_section(data: ReportData) -> ReportSection:
@@ -485,7 +491,7 @@ def follow_graph_section(data: ReportData) -> ReportSection:
     ]
     rows = [
         [
-            "followers" if one.entity == "followers" else "followed accounts", f"@{one.account}",
+            "followers" if one.entity == "followers" else "followed accounts", f"@{short_label(one.account)}",
             state_label(one.state), format_number(one.kept), format_number(one.expected),
             format_share(one.kept, one.expected or 0), format_minute(one.completed_at),
         ]
@@ -501,9 +507,9 @@ def follow_graph_section(data: ReportData) -> ReportSection:
         f" {pluralize(more, 'further list')} not shown." if more > 0 else ""
     )
     caption = "Share of accounts with at least the given degree (complementary cumulative, both axes log)."
-    svg = drawing.to_svg(charts.degree_chart(data.degrees), "network", "Degrees")
+    figure = ReportFigure("network", partial(charts.degree_chart, data.degrees), "Degrees", caption)
     table = ReportTable("Lists", columns, rows, note=note)
-    return ReportSection(name, title, sentences, [ReportFigure("network", svg, caption)], [table])
+    return ReportSection(name, title, sentences, [figure], [table])
 
 
 def data_age_section(data: ReportData) -> ReportSection:
@@ -532,9 +538,9 @@ def data_age_section(data: ReportData) -> ReportSection:
         "Age of each video at its newest observation, and age of these counts when the marts were built. The dashed "
         "line is the median."
     )
-    svg = drawing.to_svg(charts.distribution_chart(parts, log=False), "ages", "Age of counts")
+    figure = ReportFigure("ages", partial(charts.distribution_chart, parts, log=False), "Age of counts", caption)
     tables = [_distribution_rows(parts)]
     if repeated:
         rows = [[format_number(times), format_number(videos)] for times, videos in data.observations]
         tables.append(ReportTable("Observations per video", number_columns("observations", "videos"), rows))
-    return ReportSection(name, title, sentences, [ReportFigure("ages", svg, caption)], tables)
+    return ReportSection(name, title, sentences, [figure], tables)

@@ -5,10 +5,13 @@ server answers requests for the reports of one folder and for nothing else. Anyo
 Not here: the process that starts it (see cli/ui.py).
 """
 
+import os
+import re
+import socket
+import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from html import escape
+from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,8 +25,18 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    "Connection": "close",
 }
 """Headers of every response: only the page's own style and pictures are allowed; no script runs, nothing is fetched."""
+
+_REPORT_NAME = re.compile(r"[a-z][a-z0-9_-]*\.html", re.ASCII)
+"""Names of reports and of the codebook. No name needs an escape in an address or in HTML, and none is a path."""
+
+_IDLE_SECONDS = 10
+"""Seconds without a byte after which the server closes a connection."""
+
+_MAX_UNREAD_BYTES = 1_000_000
+"""Bytes of a request that the server reads and discards after its answer."""
 
 
 @contextmanager
@@ -32,8 +45,7 @@ def serve_reports(folder: Path, port: int = 0) -> Iterator[str]:
 
     The folder may be created later. Raise OSError if the port is in use.
     """
-    server = ThreadingHTTPServer((HOST, port), _handler(folder))
-    server.daemon_threads = True
+    server = _Server((HOST, port), _handler(folder))
     thread = threading.Thread(target=server.serve_forever, name="reports", daemon=True)
     thread.start()
     try:
@@ -44,38 +56,97 @@ def serve_reports(folder: Path, port: int = 0) -> Iterator[str]:
         thread.join()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection after the client has read the answer.
+
+        A socket that is closed with unread bytes resets the connection, and the client may lose the answer.
+        """
+        with suppress(OSError):
+            request.settimeout(1)
+            request.shutdown(socket.SHUT_WR)
+            unread = 0
+            while unread < _MAX_UNREAD_BYTES and (received := request.recv(65536)):
+                unread += len(received)
+        self.close_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log nothing for a client that went away: a traceback in the terminal of the UI helps nobody."""
+
+
+def list_reports(folder: Path) -> list[str]:
+    """Return the names of the reports in a folder, sorted. A symbolic link is no report."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if _REPORT_NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+        )
+    return []
+
+
+def read_report(folder: Path, name: str) -> bytes | None:
+    """Return the content of a report; None if the folder has no regular file of that name, or if it is no report's."""
+    if not _REPORT_NAME.fullmatch(name):
+        return None
+    path = folder / name
+    try:
+        # A link could point to any file of this user. Without O_NONBLOCK a named pipe would wait for its writer.
+        with open(
+            path, "rb", opener=lambda file, _: os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        ) as file:
+            return file.read() if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else None
+    except OSError:
+        return None
+
+
 def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
     class Reports(BaseHTTPRequestHandler):
-        """Handles GET requests for `/` and `/<study>.html`."""
+        """Handles requests for `/` and `/<study>.html`. Every connection has one request."""
 
         server_version = "reports"
         sys_version = ""
+        timeout = _IDLE_SECONDS
 
         def do_GET(self) -> None:
             """Send a report, or the list of reports."""
             # DNS rebinding: a foreign page could reach this server under a host name that resolves to this machine.
-            host, _, _ = self.headers.get("Host", "").rpartition(":")
-            if host not in (HOST, "localhost"):
-                self._answer(HTTPStatus.FORBIDDEN, "<p>This server accepts requests for its own address only.</p>")
+            hosts = self.headers.get_all("Host", [])
+            if [re.sub(":[0-9]*$", "", host.strip()).lower() for host in hosts] not in ([HOST], ["localhost"]):
+                self._answer(HTTPStatus.FORBIDDEN, b"<p>This server accepts requests for its own address only.</p>")
                 return
             name = self.path.partition("?")[0].removeprefix("/")
-            found = {path.name: path for path in folder.glob("*.html") if not path.name.startswith(".")}
-            if name in found:
-                self._answer(HTTPStatus.OK, found[name].read_text())
-            elif not name:
-                links = "".join(f'<li><a href="{escape(one)}">{escape(one)}</a></li>' for one in sorted(found))
-                self._answer(HTTPStatus.OK, f"<title>Reports</title><ul>{links}</ul>" if links else _NOT_FOUND_PAGE)
+            if not name:
+                links = "".join(f'<li><a href="{one}">{one}</a></li>' for one in list_reports(folder))
+                page = f"<title>Reports</title><ul>{links}</ul>" if links else _NOT_FOUND_PAGE
+                self._answer(HTTPStatus.OK, page.encode())
+            elif (content := read_report(folder, name)) is not None:
+                self._answer(HTTPStatus.OK, content)
             else:
-                self._answer(HTTPStatus.NOT_FOUND, _NOT_FOUND_PAGE)
+                self._answer(HTTPStatus.NOT_FOUND, _NOT_FOUND_PAGE.encode())
 
-        def _answer(self, status: HTTPStatus, text: str) -> None:
-            content = text.encode()
+        def do_HEAD(self) -> None:
+            """Send the headers of what GET sends."""
+            self.do_GET()
+
+        def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:  # noqa: ARG002
+            """Answer a request that cannot be understood, without a part of it in the answer."""
+            status = HTTPStatus(code)
+            # Without it, an answer to a line that is not HTTP would have no status and no headers.
+            self.request_version = "HTTP/1.0"
+            self._answer(status, f"<title>{status.phrase}</title><p>{status.phrase}.</p>".encode())
+
+        def _answer(self, status: HTTPStatus, content: bytes) -> None:
+            self.close_connection = True
             self.send_response(status)
             for header, value in HEADERS.items():
                 self.send_header(header, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            if self.command != "HEAD":
+                self.wfile.write(content)
 
         def log_message(self, format: str, *args: Any) -> None:
             """Log nothing: requests for reports are of no use in the terminal of the UI."""

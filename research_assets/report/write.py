@@ -4,14 +4,15 @@ Files are readable by their owner only.
 Not here: the Dagster asset (see assets/report.py), the command (see cli/report.py).
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from research_assets.report import drawing
 from research_assets.report.codebook import CODEBOOK_FILE, read_codebook, render_codebook
 from research_assets.report.data import ReportData
+from research_assets.report.drawing_process import draw_figures
 from research_assets.report.elements import ReportSection
 from research_assets.report.methods import methods_section
 from research_assets.report.page import render_report
@@ -33,6 +34,8 @@ from research_assets.storage.files import private_folder, write_private
 from research_assets.study.spec import StudySpec
 from research_assets.warehouse.reader import connect_read_only, is_simulated
 
+_LOGGER = logging.getLogger(__name__)
+
 UI_PICTURES = ("volume", "coverage", "quota")
 """Figures that Dagster's UI shows as well."""
 
@@ -44,13 +47,15 @@ SANDBOX_ORIGIN = "sandbox"
 class WrittenReport:
     """A written report: its file, its data, and the pictures for Dagster's UI as PNG by name.
 
-    `codebook` is the file of the codebook; None if the warehouse has no codebook.
+    `codebook` is the file of the codebook; None if the warehouse has no codebook. `problems` contains the causes of
+    charts that could not be drawn, by name.
     """
 
     path: Path
     codebook: Path | None
     data: ReportData
     pictures: Mapping[str, bytes]
+    problems: Mapping[str, str]
 
 
 def report_path(settings: Settings, study: str) -> Path:
@@ -66,14 +71,17 @@ def write_report(settings: Settings, study: StudySpec, now: datetime) -> Written
     data = read_report_data(settings, study.name)
     origin = _origin(settings)
     sections = _sections(data, study, settings, origin, now)
+    pictures = draw_figures([figure for section in sections for figure in section.figures], UI_PICTURES)
+    problems = {name: picture.problem for name, picture in pictures.items() if picture.problem}
+    for name, problem in problems.items():
+        _LOGGER.warning("The report on %s has no chart %r: %s", study.name, name, problem)
     path = report_path(settings, study.name)
     private_folder(settings.reports)
     codebook = write_codebook(settings, now)
     codebook_file = codebook.name if codebook else ""
-    write_private(path, render_report(data, study, origin, now, sections, codebook_file).encode())
-    figures = {figure.name: figure for section in sections for figure in section.figures}
-    pictures = {name: drawing.to_png(figures[name].svg) for name in UI_PICTURES if name in figures}
-    return WrittenReport(path, codebook, data, pictures)
+    write_private(path, render_report(data, study, origin, now, sections, pictures, codebook_file).encode())
+    pngs = {name: picture.png for name, picture in pictures.items() if picture.png}
+    return WrittenReport(path, codebook, data, pngs, problems)
 
 
 def write_codebook(settings: Settings, now: datetime) -> Path | None:

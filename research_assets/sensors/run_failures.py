@@ -14,6 +14,7 @@ from research_assets.alerts import append_alert, post_webhook, read_alerts
 from research_assets.clock import Clock
 from research_assets.sensors.run_history import WILL_RETRY_TAG
 from research_assets.settings import Settings
+from research_assets.text import log_text
 
 DESCRIPTION = """Writes each failed run to `alerts.jsonl` in the data folder, and posts a short message to
 RESEARCH_ALERT_WEBHOOK if it is set.
@@ -55,7 +56,7 @@ def alert_on_run_failure(settings: Settings, clock: Clock) -> dg.SensorDefinitio
         line = {
             "at": clock.now().isoformat(timespec="seconds"),
             **alert,
-            "message": messages or ["no error message recorded"],
+            "message": [log_text(message) for message in messages] or ["no error message recorded"],
             "webhook": webhook,
         }
         append_alert(settings, line)

@@ -15,6 +15,7 @@ import dagster as dg
 from research_assets.alerts import append_alert, post_webhook
 from research_assets.clock import Clock
 from research_assets.settings import Settings
+from research_assets.text import log_text
 
 REPEAT_AFTER = timedelta(days=1)
 """Time after which an error that is still present is reported again."""
@@ -108,7 +109,7 @@ def _failed_ticks(instance: dg.DagsterInstance, since: datetime) -> list[TickFai
                 error = tick.error
                 while error is not None and error.cause is not None:
                     error = error.cause
-                message = error.message.strip() if error is not None else "no error message recorded"
+                message = log_text(error.message.strip()) if error is not None else "no error message recorded"
                 failures.append(
                     TickFailure(state.instigator_name, datetime.fromtimestamp(tick.timestamp, UTC), message)
                 )

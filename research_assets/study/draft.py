@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from research_assets.settings import Settings
 from research_assets.storage import files
 from research_assets.study.loader import COMPONENT_TYPE, StudyError, StudyIssue, find_studies, read_study_file
+from research_assets.text import short_label
 
 # Texts that need no quotes, also inside brackets: words, except those that YAML reads as truth values (country NO), and
 # days.
@@ -58,11 +59,13 @@ def write_draft(draft: StudyDraft, folder: Path, *, today: date | None = None) -
 
     Raise DraftError if the folder has a study file, or if the loader would reject the new one.
     """
+    # First, because the name is part of the path: one of 300 letters is no path that could be looked up.
+    if issues := draft_issues(draft, today=today):
+        name = short_label(draft.name)
+        raise DraftError(f"The study {name} was not written:\n" + "\n".join(f"- {issue}" for issue in issues))
     file = folder / "defs.yaml"
     if existing := next((path for path in (file, folder / "defs.yml") if path.exists()), None):
         raise DraftError(f"{existing} already exists. Nothing was changed. Choose another name, or edit that file.")
-    if issues := draft_issues(draft, today=today):
-        raise DraftError(f"The study {draft.name} was not written:\n" + "\n".join(f"- {issue}" for issue in issues))
     folder.mkdir(parents=True, exist_ok=True)
     temporary = files.temporary_path(file)
     temporary.write_text(render_yaml(draft), encoding="utf-8")

@@ -19,6 +19,7 @@ from research_assets.clock import SystemClock
 from research_assets.settings import DEFS_DIR, VARIABLES, Settings
 from research_assets.study.model import MODEL_BY_KEY, KeyPath, StudyFile, parse_query_groups, to_spec
 from research_assets.study.spec import StudySpec
+from research_assets.text import short_label
 
 COMPONENT_TYPE = "research_assets.Study"
 """The `type` of a study file."""
@@ -124,7 +125,7 @@ def _unknown_key_message(key: object, allowed: tuple[str, ...]) -> str:
 
 def _validation_message(error: Mapping[str, Any], path: KeyPath) -> str:
     """Return a message for a pydantic error, in the form of the other messages."""
-    actual = "" if isinstance(error["input"], (dict, list)) else f", not {error['input']!r}"
+    actual = "" if isinstance(error["input"], (dict, list)) else f", not {short_label(repr(error['input']))}"
     match error["type"]:
         case "extra_forbidden":
             return _unknown_key_message(path[-1], tuple(MODEL_BY_KEY[path[:-1]].model_fields))
@@ -132,6 +133,8 @@ def _validation_message(error: Mapping[str, Any], path: KeyPath) -> str:
             return f"the key {path[-1]!r} is missing"
         case "value_error":
             return str(error["ctx"]["error"])
+        case "string_too_long":
+            return f"must have at most {error['ctx']['max_length']} characters, not {len(error['input'])}"
         case "string_pattern_mismatch":
             return f"must be lowercase letters, digits and _, and begin with a letter{actual}"
         case "model_type" | "model_attributes_type":

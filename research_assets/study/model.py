@@ -27,6 +27,7 @@ from research_assets.fields import ENTITIES
 from research_assets.study.json_schema import fields_schema, query_schema
 from research_assets.study.panel import PanelError, parse_username, read_panel
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
+from research_assets.text import FILE_NAME_RULE, MAX_NAME_BYTES, is_file_name
 from research_assets.tiktok.query import QueryError, parse_query
 
 KeyPath = tuple[str | int, ...]
@@ -106,7 +107,9 @@ class PanelConfig(StrictModel):
 class StudyFile(StrictModel):
     """The attributes of a study file. `name`, `start` and `query` are required; all others have a default."""
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=60, description="First part of the asset keys")
+    name: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$", max_length=MAX_NAME_BYTES, description="First part of the asset keys"
+    )
     start: UtcDay = Field(description="First day, UTC")
     end: UtcDay | None = Field(None, description="Last day, UTC; without it the study continues")
     settle_days: int = Field(2, ge=0, le=30, description="Age of a day in days at which it is collected")
@@ -179,6 +182,8 @@ def _rule_issues(study: StudyFile, today: date) -> Iterator[tuple[KeyPath, str]]
             ("name",),
             f"{study.name!r} is reserved for the warehouse; not allowed: {', '.join(sorted(RESERVED_NAMES))}",
         )
+    elif not is_file_name(study.name):
+        yield ("name",), f"{study.name!r} {FILE_NAME_RULE}"
     if study.start > today:
         yield ("start",), f"{study.start} is in the future; the first day must be {today} (UTC) or earlier"
     if study.end is not None and study.end < study.start:

@@ -5,18 +5,18 @@ library repeats, because it costs no quota. Not here: data requests (see client.
 """
 
 import asyncio
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from research_assets.clock import Clock
+from research_assets.text import safe_logger
 from research_assets.tiktok.endpoints import TOKEN
 from research_assets.tiktok.envelope import decode_envelope, error_from_response
 from research_assets.tiktok.errors import ApiError, BadCredentials, EndpointNotFound, RetryableError, Unreachable
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpTransport
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = safe_logger(__name__)
 
 RENEW_BEFORE_SECONDS = 300.0
 """Seconds before its expiry at which a token is replaced, so that no token expires during a request."""

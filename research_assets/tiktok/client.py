@@ -4,7 +4,6 @@ It never repeats a data request, because the caller must reserve each request in
 requests (see requests.py), the token (see auth.py).
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -14,6 +13,7 @@ import httpx
 import orjson
 
 from research_assets.clock import Clock
+from research_assets.text import safe_logger
 from research_assets.tiktok import compliance
 from research_assets.tiktok.auth import TokenProvider
 from research_assets.tiktok.errors import ApiError, TokenRejected
@@ -23,7 +23,7 @@ from research_assets.tiktok.transport import HttpResponse, HttpTransport
 
 __all__ = ["Client", "ResponsePage"]
 
-_LOGGER = logging.getLogger(__name__)
+_LOGGER = safe_logger(__name__)
 
 T = TypeVar("T")
 

@@ -1,9 +1,12 @@
 """The charts in the UI are short enough to be shown inline, and mark gaps."""
 
 import base64
+import re
 from datetime import date, timedelta
 from pathlib import Path
+from xml.etree import ElementTree
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +19,7 @@ from research_assets.assets.partition_charts import (
     sparkline,
 )
 from research_assets.storage import raw_writer
+from research_assets.text import printable_text
 
 BARS = st.lists(st.tuples(st.integers(0, 10**9), st.booleans()), min_size=1, max_size=4000)
 
@@ -43,7 +47,24 @@ def test_charts_mark_gaps_without_rows() -> None:
     assert decode_svg(sparkline(complete)).count("<path") == 1
     assert "20 rows, 1 of 3 partitions not complete" in sparkline(with_gap)
     assert "20 rows, 3 partitions, all complete" in sparkline(complete)
-    assert "not complete" in decode_svg(chart(with_gap, "videos"))
+    colours = [decode_svg(chart(one, "videos")).count("#c8553d") for one in (with_gap, complete)]
+    assert colours == [2, 1]  # The legend has the colour as well.
+
+
+@given(BARS, st.text())
+def test_chart_of_any_bars_is_an_svg_within_its_frame(values: list[tuple[int, bool]], title: str) -> None:
+    svg = ElementTree.fromstring(decode_svg(chart(bars(values), title)))
+    assert (svg.findtext("{*}text") or "") == printable_text(title)
+    heights = [float(height) for height in re.findall(r"v-([0-9.]+)h", decode_svg(chart(bars(values), title)))]
+    assert all(0 < height <= 130 for height in heights)
+    assert len(heights) == sum(rows > 0 or not is_complete for rows, is_complete in values)
+
+
+@pytest.mark.parametrize(("most", "ticks"), [(1, ["0", "1"]), (7, ["0", "2", "4", "6", "8"]), (23, ["0", "5", "25"])])
+def test_rows_have_round_numbers(most: int, ticks: list[str]) -> None:
+    texts = re.findall("text-anchor='end'>([0-9,]+)<", decode_svg(chart(bars([(most, True)]), "videos")))
+    assert set(ticks) <= set(texts)
+    assert len(texts) <= 6
 
 
 def test_partitions_without_attempts_are_gaps() -> None:

@@ -40,9 +40,9 @@ class Page:
         """Wait until the page no longer contains a text."""
         self._wait_until_none_missing(lambda: [f"{text} still"] if text in self.text else [])
 
-    def click(self, label: str, *, within: str = "//body") -> None:
-        """Click the button whose label begins with a text, as soon as it is enabled."""
-        path = f"{within}//button[starts-with(normalize-space(.), '{label}')]"
+    def click(self, label: str, *, within: str = "//body", element: str = "button") -> None:
+        """Click the button whose label begins with a text, as soon as it is enabled. `element` is its HTML element."""
+        path = f"{within}//{element}[starts-with(normalize-space(.), '{label}')]"
         found: WebElement = self._wait().until(element_to_be_clickable((By.XPATH, path)), f"no button {label!r}")
         found.click()
 

@@ -1,13 +1,20 @@
 """Dagster's UI as a user sees it: the groups, the graph, and partitions materialized and backfilled by clicking."""
 
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from selenium.common.exceptions import NoAlertPresentException
 from selenium.webdriver import Chrome
 
+from research_assets.checks.rules import ALL_UNITS_SETTLED
+from research_assets.checks.runner import run_rules
+from research_assets.storage import raw_writer
+from research_assets.text import log_text, markdown_text
 from research_assets_tests.browser.conftest import Ui
 from research_assets_tests.browser.page import Page
+from research_assets_tests.hostile import ALERT, HOSTILE
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -103,3 +110,63 @@ def test_user_backfills_a_range_in_the_ui(page: Page, ui: Ui) -> None:
         f"Materialized ({len(materialized)})", f"Missing ({len(ui.days) - len(materialized)})", "Failed (0)"
     )
     page.screenshot("partitions")
+
+
+def test_hostile_texts_are_inert_in_the_ui(page: Page, ui: Ui) -> None:
+    """Report a check of hostile units and an observation as a run of the collector does, and open their pages."""
+    key, day = dg.AssetKey([ui.study, "users"]), date.fromisoformat(ui.days[0])
+    # The sample shows the first rows, so these are the texts with scripts, links and pictures.
+    texts = sorted(HOSTILE, key=lambda text: (text != ALERT, "evil" not in text, "<" not in text))
+    rows = [
+        {
+            "entity": "users", "partition": ui.days[0], "unit_kind": "account", "unit": f"{index:02} {text}",
+            "state": "quarantined", "reason": text, "last_at": f"{ui.days[0]}T10:00:00Z",
+        }
+        for index, text in enumerate(one.replace("\x00", "") for one in texts)
+    ]  # fmt: skip
+    raw_writer.write_rows(ui.data / "raw", "coverage", study=ui.study, day=day, name="hostile", rows=rows)
+    [(rule, result)] = run_rules(ui.data / "raw", ui.study, "users", [ALL_UNITS_SETTLED])
+    assert not result.passed
+    with dg.DagsterInstance.from_config(str(ui.data / "dagster")) as instance:
+        instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=key, check_name=rule.name, passed=False, metadata=result.metadata,
+                severity=dg.AssetCheckSeverity.WARN, description=result.description,
+            )
+        )  # fmt: skip
+        reason = " ".join(text[:200] for text in texts)
+        observation = dg.AssetObservation(
+            key, description=markdown_text(reason, 4000), metadata={"reason": log_text(reason), "state": "quarantined"}
+        )
+        instance.report_runless_asset_event(observation)
+
+    page.open(f"/assets/{ui.study}/users?view=checks&checkDetail={rule.name}")
+    page.read("Failing rows", ALERT)
+    page.screenshot("hostile-check")
+    _assert_inert(page)
+    page.click("[Show Markdown]", element="a")
+    page.read("evil.example", ALERT)
+    page.screenshot("hostile-sample")
+    _assert_inert(page)
+    page.open(f"/assets/{ui.study}/users?view=events")
+    page.read("quarantined", ALERT, "evil.example")
+    page.screenshot("hostile-events")
+    _assert_inert(page)
+
+
+def _assert_inert(page: Page) -> None:
+    """Assert that no dialog is open and no element of the page leads or belongs to a stranger's text."""
+    with pytest.raises(NoAlertPresentException):
+        page.browser.switch_to.alert.accept()
+    assert page.browser.execute_script(STRANGE_ELEMENTS) == []
+    fetched = page.browser.execute_script("return performance.getEntriesByType('resource').map(one => one.name)")
+    assert [address for address in fetched if "evil.example" in address] == []
+
+
+STRANGE_ELEMENTS = """
+return [...document.querySelectorAll('*')].filter(one =>
+  [...one.attributes].some(({name, value}) => ['href', 'src'].includes(name) && /evil|^javascript:/.test(value)
+    || /^on/.test(name) && /alert/.test(value))
+  || one.tagName === 'SCRIPT' && /hostile/.test(one.textContent)
+).map(one => one.outerHTML.slice(0, 200))
+"""

@@ -41,13 +41,19 @@ def test_options_write_a_study_and_print_its_cost(studies: Path) -> None:
         (["garden"], 2, "A study needs a condition"),
         (["garden", "--region", "XX"], 1, "`XX` is not a region code"),
         (["Garden", "--hashtag", "x"], 1, "must be lowercase letters"),
+        (["a" * 300, "--hashtag", "x"], 1, "name: must have at most 60 characters, not 300"),
+        (["../../escape", "--hashtag", "x"], 1, "must be lowercase letters"),
+        (["\x1b[31mred", "--hashtag", "x"], 1, "must be lowercase letters"),
+        (["con", "--hashtag", "x"], 1, "no name that Windows reserves"),
+        (["", "--hashtag", "x"], 2, "A study needs a name"),
     ],
 )
 def test_missing_option_is_reported_and_nothing_is_written(
     studies: Path, arguments: list[str], code: int, message: str
 ) -> None:
     result = run(*arguments)
-    assert (result.exit_code, message in result.stderr) == (code, True)
+    assert (result.exit_code, message in result.stderr) == (code, True), result.output
+    assert "\x1b" not in result.stderr
     assert list(studies.iterdir()) == []
 
 

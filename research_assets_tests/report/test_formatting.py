@@ -2,12 +2,15 @@
 
 from datetime import date
 from itertools import pairwise
+from math import inf
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from research_assets.report import drawing
-from research_assets.report.charts import coverage_chart
-from research_assets.report.data import ApiChange, UnitGroup
+from research_assets.report.charts import coverage_chart, ranking_chart
+from research_assets.report.data import ApiChange, RankedItem, UnitGroup
 from research_assets.report.drawing import to_png, to_svg
 from research_assets.report.formatting import NO_VALUE, change_period, describe_query, format_number, format_percent
 
@@ -22,6 +25,9 @@ from research_assets.report.formatting import NO_VALUE, change_period, describe_
         (0.01, "under 0.1"),
         (12.34, "12.3"),
         (1e9, "1,000,000,000"),
+        (-12.34, "-12.3"),
+        (float("nan"), NO_VALUE),
+        (float("-inf"), NO_VALUE),
     ],
 )
 def test_format_number_groups_and_rounds(value: float | None, expected: str) -> None:
@@ -30,7 +36,15 @@ def test_format_number_groups_and_rounds(value: float | None, expected: str) -> 
 
 @pytest.mark.parametrize(
     ("share", "expected"),
-    [(0, "0 %"), (0.0001, "under 0.1 %"), (0.714, "71.4 %"), (0.9996, "over 99.9 %"), (1, "100 %"), (None, NO_VALUE)],
+    [
+        (0, "0 %"),
+        (0.0001, "under 0.1 %"),
+        (0.714, "71.4 %"),
+        (0.9996, "over 99.9 %"),
+        (1, "100 %"),
+        (None, NO_VALUE),
+        (inf, NO_VALUE),
+    ],
 )
 def test_format_percent_never_rounds_to_0_or_100(share: float | None, expected: str) -> None:
     assert format_percent(share) == expected
@@ -88,6 +102,22 @@ def test_states_differ_in_lightness_or_pattern() -> None:
     assert all(second - first > 40 for first, second in pairwise(plain))
     patterns = [style.pattern for style in drawing.STATE_STYLES.values() if style.pattern]
     assert len(patterns) == len(set(patterns))
+
+
+@given(st.floats(1e-300, 1e308), st.floats(1, 1e300))
+def test_ticks_cover_the_range_and_are_few(least: float, factor: float) -> None:
+    most = min(least * factor, 1e308)
+    ticks = drawing.log_axis_ticks(least, most)
+    assert ticks[0] <= least * (1 + 1e-9)
+    assert most <= ticks[-1] * (1 + 1e-9)
+    assert len(ticks) <= 15
+
+
+def test_points_of_a_ranking_are_in_the_rows_of_their_bars() -> None:
+    rows = [RankedItem(name, 5, 1, median, 9) for name, median in (("a", 0.0), ("b", 7.0), ("c", None), ("d", 3.0))]
+    bars, points = ranking_chart(rows, "videos", "#").to_dict()["hconcat"]
+    assert bars["layer"][0]["encoding"]["y"]["sort"] == ["#a", "#b", "#c", "#d"]
+    assert points["encoding"]["y"]["scale"]["domain"] == ["#a", "#b", "#c", "#d"]
 
 
 def test_svg_has_a_pattern_for_each_state_and_a_tooltip_for_each_mark() -> None:

@@ -9,6 +9,7 @@ import pytest
 from research_assets.report import REQUIRED_MARTS
 from research_assets.report.data import ApiChange
 from research_assets.report.drawing import END_MARK, START_MARK, change_markers, marker_layers
+from research_assets.report.drawing_process import draw_figures
 from research_assets.report.methods import methods_section
 from research_assets.report.queries import read_report_data
 from research_assets.report.sections import observations_section, volume_section
@@ -262,7 +263,8 @@ def test_volume_of_a_long_study_is_drawn_by_week(settings: Settings) -> None:
     assert "Videos by week" in figure.caption
     assert "1,500 videos of 500 days were collected. Every day is complete." in str(section.sentences[0])
     # 71 weeks and three more days.
-    assert figure.svg.count("videos, complete</title>") == 72
+    svg = draw_figures([figure])[figure.name].svg
+    assert svg.count("videos, complete</title>") == 72
 
 
 def test_observations_over_a_long_time_are_drawn_by_week(settings: Settings) -> None:

@@ -128,7 +128,14 @@ def test_line_after_a_cut_off_line_is_readable(settings: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "webhook_result"), [("", "no webhook is set"), (UNREACHABLE_URL, "not reached (ConnectError)")]
+    ("address", "webhook_result"),
+    [
+        ("", "no webhook is set"),
+        (UNREACHABLE_URL, "not reached (ConnectError)"),
+        ("http://127.0.0.1:port/x", "not reached (InvalidURL)"),
+        ("ftp://127.0.0.1/x", "not reached (UnsupportedProtocol)"),
+        ("http://127.0.0.1:9/\ud800", "not reached (UnicodeEncodeError)"),
+    ],
 )
 def test_unreachable_webhook_does_not_prevent_the_alert(
     settings: Settings, clock: FakeClock, address: str, webhook_result: str

@@ -15,6 +15,7 @@ from statistics import NormalDist
 from research_assets.collect.id_lists.reader import ListedVideo
 from research_assets.collect.id_lists.run import IdListProgress, IdState
 from research_assets.storage.files import private_folder, write_private
+from research_assets.text import csv_text
 
 CONFIDENCE_LEVEL = 0.95
 """Level of the confidence intervals."""
@@ -77,7 +78,13 @@ def write_results(
         ids,
         ("id", "class", "month", "state", "reason"),
         (
-            (one.id, one.group, one.month, progress.states.get(one.id, "unanswered"), progress.reasons.get(one.id, ""))
+            (
+                one.id,
+                one.group,
+                one.month,
+                progress.states.get(one.id, "unanswered"),
+                csv_text(progress.reasons.get(one.id, "")),
+            )
             for one in listed
         ),
     )
