@@ -71,14 +71,13 @@ async def collect(task: CollectionTask, context: CollectorContext) -> AsyncItera
     errors = recover_unpublished(settings.captures, settings.raw, task.entity, study.name)
     blocked = {day: error for error in errors for day in task.partitions if contains_day(error.path, day)}
     task = replace(task, partitions=tuple(day for day in task.partitions if day not in blocked))
-    if blocked and not task.partitions:
-        raise next(iter(blocked.values()))
-    async with aclosing(
-        _collect_videos(task, context) if task.entity == "videos" else _collect_lists(task, context)
-    ) as results:
-        async for result in results:
-            _log(task, result)
-            yield result
+    if task.partitions:
+        async with aclosing(
+            _collect_videos(task, context) if task.entity == "videos" else _collect_lists(task, context)
+        ) as results:
+            async for result in results:
+                _log(task, result)
+                yield result
     if blocked:
         raise next(iter(blocked.values()))
 

@@ -5,7 +5,7 @@ written under a temporary name and published by one rename. Writing a capture ag
 SQL that types the rows (see raw_sql.py), rebuilding all captures (see replay.py).
 
 Layout: `raw/<table>/study=<study>/day=<day>/<capture>.parquet`. The coverage of a capture is published last, so that
-its file proves that all rows were written (`is_written`).
+its file proves that all rows were written.
 """
 
 import io
@@ -91,11 +91,6 @@ def write_capture(raw: Path, sealed: Path) -> WrittenCapture:
         _remove_others(raw / "coverage", manifest, [coverage])
     rows = {date.fromisoformat(path.parent.name.removeprefix("day=")): n for path, n in days.items()}
     return WrittenCapture(manifest.capture, entity.name, {entity.name: tuple(days), "coverage": (coverage,)}, rows)
-
-
-def is_written(raw: Path, manifest: Manifest) -> bool:
-    """Return whether the Parquet of a capture is complete; it is not after a crash between sealing and writing."""
-    return any((raw / "coverage" / f"study={manifest.study}").glob(f"day=*/{manifest.capture}.parquet"))
 
 
 def write_rows(raw: Path, table: str, *, study: str, day: date, name: str, rows: Iterable[Mapping[str, Any]]) -> Path:

@@ -8,7 +8,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from research_assets.storage.captures import Journal
+from research_assets.storage.captures import Journal, Manifest
 from research_assets.tiktok.endpoints import BY_ENTITY
 
 NOON = datetime(2026, 2, 3, 12, tzinfo=UTC)
@@ -76,3 +76,8 @@ def read_rows(root: Path, table: str = "*") -> list[dict[str, Any]]:
         )
         rows = db.execute(f"SELECT {columns} FROM {source}").fetchall()
         return [dict(zip([name for name, *_ in described], row, strict=True)) for row in rows]
+
+
+def is_written(raw: Path, manifest: Manifest) -> bool:
+    """Return whether the Parquet of a capture is complete; it is not after a crash between sealing and writing."""
+    return any((raw / "coverage" / f"study={manifest.study}").glob(f"day=*/{manifest.capture}.parquet"))

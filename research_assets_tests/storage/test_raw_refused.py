@@ -12,8 +12,8 @@ import pytest
 
 from research_assets.storage import raw_refused, raw_writer
 from research_assets.storage.captures import Manifest
-from research_assets.storage.raw_writer import is_written, write_capture
-from research_assets_tests.storage.capture_factory import make_answer, make_capture, make_video, read_rows
+from research_assets.storage.raw_writer import write_capture
+from research_assets_tests.storage.capture_factory import is_written, make_answer, make_capture, make_video, read_rows
 from research_assets_tests.storage.test_raw_writer_invalid_values import rejection
 
 UNIT = {"unit": "u", "state": "complete"}

@@ -4,9 +4,9 @@ from datetime import date
 from pathlib import Path
 
 from research_assets.storage.captures import Manifest
-from research_assets.storage.raw_writer import is_written, write_capture
+from research_assets.storage.raw_writer import write_capture
 from research_assets.storage.replay import replay
-from research_assets_tests.storage.capture_factory import make_answer, make_capture, read_rows
+from research_assets_tests.storage.capture_factory import is_written, make_answer, make_capture, read_rows
 from research_assets_tests.storage.test_captures_crash import is_killed_at
 
 NOON = 1769947200
