@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import date, datetime
-from pathlib import Path
 
 from research_assets.collect.lists.inputs import ListInputs
 from research_assets.collect.lists.run import ListPartitionRun, close_past_periods
@@ -26,7 +25,7 @@ from research_assets.collect.types import (
     too_fresh_result,
 )
 from research_assets.fields import ENTITIES
-from research_assets.storage.captures import days_of, list_open_journals
+from research_assets.storage.captures import DamagedCapture, contains_day, list_open_journals
 from research_assets.storage.locks import lock_partitions
 from research_assets.study.spec import StudySpec
 from research_assets.text import safe_logger
@@ -70,24 +69,17 @@ async def collect(task: CollectionTask, context: CollectorContext) -> AsyncItera
         require_current_period(study, task.entity, partition, now)
     settings = context.settings
     errors = recover_unpublished(settings.captures, settings.raw, task.entity, study.name)
-    blocked = {day: error for error in errors for day in task.partitions if _contains(error.path, day)}
+    blocked = {day: error for error in errors for day in task.partitions if contains_day(error.path, day)}
     task = replace(task, partitions=tuple(day for day in task.partitions if day not in blocked))
-    if blocked and not task.partitions:
-        raise next(iter(blocked.values()))
-    async with aclosing(
-        _collect_videos(task, context) if task.entity == "videos" else _collect_lists(task, context)
-    ) as results:
-        async for result in results:
-            _log(task, result)
-            yield result
+    if task.partitions:
+        async with aclosing(
+            _collect_videos(task, context) if task.entity == "videos" else _collect_lists(task, context)
+        ) as results:
+            async for result in results:
+                _log(task, result)
+                yield result
     if blocked:
         raise next(iter(blocked.values()))
-
-
-def _contains(capture: Path, day: date) -> bool:
-    """Return whether a capture, given by one of its files, contains pages of a day."""
-    first, last = days_of(capture)
-    return first <= day <= last
 
 
 def _log(task: CollectionTask, result: PartitionResult | Paused) -> None:
@@ -147,14 +139,19 @@ async def _collect_lists(
         inputs = ListInputs(task, context)
         if inputs.is_observation:
             close_past_periods(task, context)
-        pauses: list[Paused] = []
+        pauses, damaged = list[Paused](), list[DamagedCapture]()
 
-        async def work(partition: date) -> PartitionResult | Paused:
+        async def work(partition: date) -> PartitionResult | Paused | None:
             blocked = inputs.blocked_reason(partition)
             if blocked:
                 return PartitionResult(partition=partition, state="not_asked", units={"not_asked": 1}, reason=blocked)
             status, elsewhere = inputs.unit_status(partition), inputs.status_elsewhere(partition)
-            return await ListPartitionRun(task, run, partition, status, elsewhere).run(inputs.targets(partition))
+            try:
+                return await ListPartitionRun(task, run, partition, status, elsewhere).run(inputs.targets(partition))
+            except DamagedCapture as error:
+                # The journal of this partition cannot be read; the others are collected.
+                damaged.append(error)
+                return None
 
         remaining = set(task.partitions)
         # Newest first, because the newest partitions may use the reserved part of the quota.
@@ -163,8 +160,10 @@ async def _collect_lists(
             async for result in results:
                 if isinstance(result, Paused):
                     pauses.append(result)
-                else:
+                elif result is not None:
                     remaining.discard(result.partition)
                     yield result
     if pauses:
         yield replace(pauses[0], remaining=tuple(sorted(remaining)))
+    if damaged:
+        raise damaged[0]

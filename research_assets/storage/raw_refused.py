@@ -24,6 +24,9 @@ REFUSED = "refused by the table writer"
 MAX_ATTEMPTS = 1000
 """Attempts to find the refused records of a capture; afterwards a part that is refused is set aside as a whole."""
 
+MIN_LARGE_BYTES = 4 << 20
+"""Length from which a record can be the reason why DuckDB runs out of memory."""
+
 MAX_VALUE_BYTES = 1 << 20
 """Length from which a refused value is cut in the raw table `rejected`; the capture contains all of it."""
 
@@ -43,7 +46,7 @@ def split_refused(
 
     `write` writes the rows of a file of pages, described by a manifest, and raises duckdb.Error if it cannot. Parts of
     the capture that it refuses are halved until single records are left. Raises DamagedCapture if a line of the
-    capture cannot be read.
+    capture cannot be read, and duckdb.Error if the machine is the cause.
     """
     records, rejections = list[_Record](), list[dict[str, Any]]()
     for event in read_events(manifest.path):
@@ -66,6 +69,8 @@ def split_refused(
             if end - start > 1 and attempts < MAX_ATTEMPTS:
                 middle = (start + end) // 2
                 pending += [(middle, end), (start, middle)]
+            elif isinstance(error, duckdb.OutOfMemoryException) and sum(map(len, part)) < MIN_LARGE_BYTES:
+                raise  # of the machine, for example without room for temporary files
             else:
                 reason = f"{REFUSED} ({type(error).__name__})"
                 rejections += [record.rejection | {"reason": reason} for record in records[start:end]]

@@ -5,7 +5,7 @@ written under a temporary name and published by one rename. Writing a capture ag
 SQL that types the rows (see raw_sql.py), rebuilding all captures (see replay.py).
 
 Layout: `raw/<table>/study=<study>/day=<day>/<capture>.parquet`. The coverage of a capture is published last, so that
-its file proves that all rows were written (`is_written`).
+its file proves that all rows were written.
 """
 
 import fcntl

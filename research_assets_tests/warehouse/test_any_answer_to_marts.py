@@ -6,6 +6,7 @@ from random import Random
 from typing import Any
 
 import orjson
+import pytest
 
 from research_assets.collect.publish import recover_unpublished
 from research_assets.fields import ENTITIES
@@ -19,7 +20,7 @@ from research_assets_tests.storage.test_any_answer import decode, keys, seal_pag
 from research_assets_tests.tiktok.any_answers import any_answer
 from research_assets_tests.warehouse.conftest import materialize, query
 
-N_ANSWERS = sized(24, 600).max_examples
+N_ANSWERS = sized(12, 600).max_examples
 """Answers for each entity."""
 
 
@@ -38,6 +39,7 @@ def seal_answers(root: Path, entity: str) -> list[ResponsePage]:
     return accepted
 
 
+@pytest.mark.timeout(900)
 def test_marts_contain_every_usable_row_of_any_answers(settings: Settings) -> None:
     pages = {entity: seal_answers(settings.root, entity) for entity in ENTITIES}
     good, bad = [make_answer("videos", [make_video(900_000 + number)]) for number in range(2)], b'{"data":[]}'
