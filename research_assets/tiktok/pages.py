@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from research_assets.fields import ENTITIES, PLAYLIST, Entity, Field
 from research_assets.tiktok.endpoints import ENDPOINTS
 from research_assets.tiktok.envelope import PAGING, Envelope, error_from_response, require_success
-from research_assets.tiktok.errors import ServerError
+from research_assets.tiktok.errors import LABEL_CHARACTERS, ServerError
 from research_assets.tiktok.ids import parse_id
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
@@ -164,8 +164,11 @@ _KNOWN_KEYS: dict[str, _KnownKeys] = {"playlist_info": _known_keys(PLAYLIST)} | 
 
 
 def _search_id(value: object) -> str | None:
-    """Return a search id as text, the form in which the next request sends it."""
-    return str(value) if value and isinstance(value, int | str) and not isinstance(value, bool) else None
+    """Return a search id as text, the form in which the next request sends it; None if it is longer than any id."""
+    if not value or not isinstance(value, int | str) or isinstance(value, bool):
+        return None
+    text = str(value)
+    return text if len(text) <= LABEL_CHARACTERS else None
 
 
 def _boolean(value: object, *, default: bool) -> bool:
@@ -176,11 +179,13 @@ def _boolean(value: object, *, default: bool) -> bool:
 
 
 def _integer(value: object) -> int | None:
+    """Return a 64-bit integer given as a number or as text, or None."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
     try:
-        return int(value)
+        number = int(value)
     except ValueError:
         return None
+    return number if -(2**63) <= number < 2**63 else None
