@@ -179,7 +179,7 @@ def _with_escapes(form: bytes) -> bytes:
         hexadecimal = "|".join(f"{code:02x}" for code in codes).encode()
         decimal = "|".join(str(code) for code in codes).encode()
         units.append(
-            rb"(?:\\{0,8}+(?:%b|(?:u00|x)(?:%b))|%%(?:25)*(?:%b)|&#x0*(?:%b);?|&#0*(?:%b);?)"
+            rb"(?:(?:\\|%%5c){0,8}+(?:%b|(?:u00|x)(?:%b))|%%(?:25)*(?:%b)|&#x0*(?:%b);?|&#0*(?:%b);?)"
             % (re.escape(bytes([byte])), hexadecimal, hexadecimal, hexadecimal, decimal)
         )
-    return rb"(?:\\{1,8}+(?:u00|x)00|%00|\0)*".join(units)
+    return rb"(?:(?:\\|%5c){1,8}+(?:u00|x)00|%00|\0)*".join(units)

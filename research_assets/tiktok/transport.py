@@ -95,6 +95,7 @@ class HttpTransport:
         self._redactor = redactor
         self._timeout = timeout
         self._reports_sending = transport is None
+        self._has_warned = False
         host = _host(base_url)
         self._http = httpx.AsyncClient(
             base_url=base_url,
@@ -162,8 +163,11 @@ class HttpTransport:
         if access_token:
             self._redactor.add_token(access_token)
         clean = self._redactor.redact(body)
-        if clean != body and access_token is None:
-            _LOGGER.warning("%s returned credentials of this client; *** replaces them", request.endpoint.name)
+        if clean != body and access_token is None and not self._has_warned:
+            self._has_warned = True
+            _LOGGER.warning(
+                "%s returned credentials of this client; *** replaces them in all data", request.endpoint.name
+            )
         texts = {**response.headers, "location": response.extensions.get("location")}
         headers = {
             name: self._redactor.redact_text(text)[:MAX_HEADER_CHARACTERS]

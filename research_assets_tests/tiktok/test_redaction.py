@@ -35,13 +35,10 @@ def test_redactor_removes_each_form_from_json(credential: str, form: str) -> Non
     body = b'{"id":7503867840092128259,"text":"before %b after"}' % forms_of(credential)[form].encode()
     clean = redactor.redact(body)
     assert clean.count(b"***") == 1
-    if clean != b"***":  # escapes of two kinds inside each other: the whole body goes
-        value = orjson.loads(clean)
-        assert value["id"] == 7503867840092128259
-        assert value["text"].startswith("before ")
-        assert value["text"].endswith(" after")
-    else:
-        assert form == "JSON in a URL"
+    value = orjson.loads(clean)
+    assert value["id"] == 7503867840092128259
+    assert value["text"].startswith("before ")
+    assert value["text"].endswith(" after")
 
 
 @given(CREDENTIALS, st.data())
