@@ -105,7 +105,7 @@ VARIABLES: dict[str, Variable] = {
     ),
     "rate_limit": Variable("RESEARCH_RATE_LIMIT", "10", _positive_float, "Maximum number of requests per second"),
     "concurrency": Variable("RESEARCH_CONCURRENCY", "16", _positive, "Maximum number of concurrent requests"),
-    "timeout": Variable("RESEARCH_TIMEOUT", "300", _positive_float, "Time to wait for a response (seconds)"),
+    "timeout": Variable("RESEARCH_TIMEOUT", "300", _positive_float, "Time for a complete response (seconds)"),
     "page_size": Variable("RESEARCH_PAGE_SIZE", "100", _positive, "Rows per request, at most 100"),
     "window_days": Variable(
         "RESEARCH_WINDOW_DAYS", "31", _positive, "Maximum number of days in one search, at most 31"
@@ -134,6 +134,9 @@ VARIABLES: dict[str, Variable] = {
     ),
 }
 """Environment variables, by the name of the attribute of `Settings`."""
+
+# An address of a webhook usually contains its password.
+_SECRETS = frozenset({"client_key", "client_secret", "alert_webhook"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,8 +181,9 @@ class Settings:
             try:
                 values[attribute] = variable.read(text)
             except ValueError as error:
+                shown = "***" if attribute in _SECRETS else repr(text)
                 raise SettingsError(
-                    f"{variable.name}={text!r} cannot be used: {error}. Description: {variable.description}."
+                    f"{variable.name}={shown} cannot be used: {error}. Description: {variable.description}."
                 ) from error
         for attribute, most in (("page_size", 100), ("window_days", 31)):
             if values[attribute] > most:

@@ -6,6 +6,7 @@ import gzip
 import random
 import re
 import time
+import traceback
 import tracemalloc
 import zlib
 from collections.abc import Awaitable, Callable
@@ -25,8 +26,8 @@ from research_assets.tiktok.errors import (
     Unreachable,
 )
 from research_assets.tiktok.transport import MAX_BODY_BYTES
-from research_assets_tests.tiktok.hostile_server import Answer, hostile_server, http, page
-from research_assets_tests.tiktok.scripted_api import SEARCH, SECRET, TOKEN
+from research_assets_tests.tiktok.hostile_server import Answer, forms_of, hostile_server, http, page
+from research_assets_tests.tiktok.scripted_api import KEY, SEARCH, SECRET, TOKEN
 
 DEADLINE = 0.2
 SLACK = 5.0
@@ -291,6 +292,25 @@ async def test_cursor_and_search_id_beyond_all_numbers_are_ignored(number: bytes
 async def test_result_file_with_an_impossible_id_is_rejected(number: str) -> None:
     error = await rejected(http(f"7503867840092128259\n{number}".encode()), ask="validation_result")
     assert isinstance(error, ServerError)
+
+
+async def test_errors_of_the_protocol_contain_no_credential() -> None:
+    """The messages of h11 repeat the line that it rejects."""
+    async with hostile_server() as server, server.client() as client:
+        for echo in [form.encode() for credential in (KEY, SECRET, TOKEN) for form in forms_of(credential).values()]:
+            for server.data in (
+                b"HTTP/1.1 " + echo + b"\r\n\r\n",
+                OK + echo + b" x\r\n\r\n",
+                OK + b"transfer-encoding: " + echo + b"\r\n\r\n",
+                OK + b"transfer-encoding: chunked\r\n\r\n" + echo + b"\r\n",
+                http(b"", content_encoding=echo.decode()),
+                http(b"", "302 " + echo.decode(), location="/?" + echo.decode()),
+                http(b"no JSON", content_type="text/" + echo.decode()),
+            ):
+                with pytest.raises(ApiError) as caught:
+                    await client.send(SEARCH)
+                shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value.__dict__)
+                assert echo.lower() not in shown.lower().encode()
 
 
 async def test_client_keeps_no_cookies() -> None:
