@@ -96,12 +96,10 @@ class _Forms:
 
     def __init__(self, credentials: Iterable[str]) -> None:
         self._forms = {form for text in credentials if _is_recognizable(text) for form in _forms(text)}
-        kept = set[int]()
-        for form in sorted(self._forms):
-            for byte in sorted(set(form), key=_rarity):
-                if sum(byte in kept for byte in form) >= _MIN_RARE:
-                    break
-                kept.add(byte)
+        kept = set(b"".join(self._forms))
+        for byte in sorted(kept, key=_rarity, reverse=True):
+            if all(sum(other in kept and other != byte for other in form) >= _MIN_RARE for form in self._forms):
+                kept.remove(byte)
         self._dropped = bytes(byte for byte in range(256) if _LOWER[byte] not in kept)
         self._rare = {form: form.translate(None, self._dropped) for form in self._forms}
         together = b"".join(self._forms)
