@@ -23,7 +23,6 @@ STATES = ("Completed", "Processing", "Failed")
 """Documented states of a task."""
 
 # The reference documents neither the separator nor quotes or brackets around the ids.
-_ID_LIST = re.compile(r"\s*(?:\[(?P<inner>[^\[\]]*)\]|(?P<plain>[^\[\]]*))\s*")
 _ID_SEPARATORS = re.compile(r"""[\s,;|"']+""")
 
 
@@ -66,11 +65,12 @@ def valid_ids(request: Request, response: HttpResponse) -> tuple[int, ...]:
 
     An empty file is a valid result: no id is valid any more.
     """
-    listed = _ID_LIST.fullmatch(response.body.decode("utf-8-sig", errors="replace"))
-    if response.status == 200 and listed is not None:
-        ids = [parse_id(item) for item in _ID_SEPARATORS.split(listed["inner"] or listed["plain"] or "") if item]
-        if None not in ids:
-            return tuple(dict.fromkeys(number for number in ids if number is not None))
+    text = response.body.decode("utf-8-sig", errors="replace").strip()
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    ids = [parse_id(item) for item in _ID_SEPARATORS.split(text) if item]
+    if response.status == 200 and None not in ids:
+        return tuple(dict.fromkeys(number for number in ids if number is not None))
     if response.status == 200 and not _is_json(response.body):
         # The caller deletes every id that is not in the result, so ids are never extracted from any other text.
         raise error_from_response(request, response, message="the response is not a list of ids", kind=ServerError)
