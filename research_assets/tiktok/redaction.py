@@ -34,6 +34,8 @@ _ESCAPE = re.compile(  # of an ASCII character
     rb"|\0"
 )
 
+_TOKEN = re.compile(r"(?=.*[0-9])\S{16,}")
+
 _tokens: tuple[str, ...] = ()
 
 
@@ -61,9 +63,14 @@ class Redactor:
         return "Redactor()"
 
     def add_token(self, token: str) -> None:
-        """Remove a token from now on, in all clients of this process."""
+        """Remove a token from now on, in all clients of this process.
+
+        A text below 16 characters, without a digit or with blanks stays: otherwise a server could name a field, and all
+        data would lose it.
+        """
         global _tokens
-        _tokens = (*(known for known in _tokens if known != token), token)[-MAX_TOKENS:]
+        if _TOKEN.fullmatch(token):
+            _tokens = (*(known for known in _tokens if known != token), token)[-MAX_TOKENS:]
 
     def redact(self, data: bytes) -> bytes:
         """Return the bytes without credentials; only `***` if a credential cannot be removed.

@@ -89,6 +89,15 @@ def test_redactor_removes_earlier_tokens_of_all_clients() -> None:
 
 
 @pytest.mark.parametrize(
+    "token", ["video_description", "internal_error", "Search Id 7 is invalid or expired", "has_more1", ""]
+)
+def test_redactor_keeps_what_a_server_calls_a_token_but_data_may_contain(token: str) -> None:
+    redactor = Redactor(KEY, SECRET)
+    redactor.add_token(token)
+    assert redactor.redact_text(f'{{"{token}":1}}') == f'{{"{token}":1}}'
+
+
+@pytest.mark.parametrize(
     "piece",
     [
         b"\\",
