@@ -32,6 +32,8 @@ from research_assets_tests.conftest import FakeClock
 from research_assets_tests.tiktok.hostile_server import forms_of
 from research_assets_tests.warehouse.raw_data import UPSTREAM
 
+pytestmark = pytest.mark.timeout(900)
+
 FAULTS: dict[int, tuple[int, str]] = {
     3: (500, "internal_error"),
     5: (504, "html"),
