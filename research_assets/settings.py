@@ -8,7 +8,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -125,7 +125,7 @@ VARIABLES: dict[str, Variable] = {
     ),
     "rate_limit": Variable("RESEARCH_RATE_LIMIT", "10", _positive_float, "Maximum number of requests per second"),
     "concurrency": Variable("RESEARCH_CONCURRENCY", "16", _positive, "Maximum number of concurrent requests"),
-    "timeout": Variable("RESEARCH_TIMEOUT", "300", _positive_float, "Time to wait for a response (seconds)"),
+    "timeout": Variable("RESEARCH_TIMEOUT", "300", _positive_float, "Time for a complete response (seconds)"),
     "page_size": Variable("RESEARCH_PAGE_SIZE", "100", _positive, "Rows per request, at most 100"),
     "window_days": Variable(
         "RESEARCH_WINDOW_DAYS", "31", _positive, "Maximum number of days in one search, at most 31"
@@ -161,6 +161,9 @@ VARIABLES: dict[str, Variable] = {
     ),
 }
 """Environment variables, by the name of the attribute of `Settings`."""
+
+# An address of a webhook usually contains its password.
+_SECRETS = frozenset({"client_key", "client_secret", "alert_webhook"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +204,13 @@ class Settings:
             )
         environ = dict(environ) | dict(over or {})
         values = {}
-        secrets = {one.name for one in fields(cls) if not one.repr}
         for attribute, variable in VARIABLES.items():
             text = environ.get(variable.name, "").strip() or variable.default
             try:
                 values[attribute] = variable.read(text)
             # RuntimeError: a path begins with `~` and the name of a user that does not exist.
             except (ValueError, RuntimeError) as error:
-                shown = "" if attribute in secrets else f"={text!r}"
+                shown = "" if attribute in _SECRETS else f"={text!r}"
                 raise SettingsError(
                     f"{variable.name}{shown} cannot be used: {error}. Description: {variable.description}."
                 ) from error

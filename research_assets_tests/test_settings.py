@@ -141,3 +141,9 @@ def test_data_folder_that_cannot_be_created_raises_settings_error(tmp_path: Path
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="cannot be written to"):
         prepare_root(Settings.from_env({"RESEARCH_DATA": str(tmp_path / "file" / "data")}))
+
+
+def test_error_about_a_webhook_does_not_show_its_address() -> None:
+    with pytest.raises(SettingsError, match=r"RESEARCH_ALERT_WEBHOOK cannot be used") as caught:
+        Settings.from_env({VARIABLES["alert_webhook"].name: "htps://chat.example/s3cret"})
+    assert "s3cret" not in str(caught.value)

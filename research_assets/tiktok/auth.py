@@ -5,7 +5,6 @@ library repeats, because it costs no quota. Not here: data requests (see client.
 """
 
 import asyncio
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from research_assets.clock import Clock
@@ -50,15 +49,6 @@ class TokenProvider:
         self._secret = secret
         self._token: Token | None = None
         self._fetching: asyncio.Task[Token] | None = None
-
-    @property
-    def secrets(self) -> Iterator[str]:
-        """The texts that must not appear in messages; texts below 4 characters are omitted.
-
-        A shorter text would also match ordinary words.
-        """
-        token = self._token.value if self._token else ""
-        return (text for text in (self._secret, self._key, token) if len(text) >= 4)
 
     async def get(self) -> Token:
         """Return a token that is valid for at least 5 minutes (half its lifetime if that is below 10 minutes).
@@ -123,15 +113,14 @@ class TokenProvider:
                 data={"client_key": self._key, "client_secret": self._secret, "grant_type": "client_credentials"},
             )
             envelope = decode_envelope(_REQUEST, response)
-            value = envelope.fields.get("access_token")
+            value = response.access_token
             # The API also reports failures with HTTP 200, so the keys of the body decide, not the status.
-            if not envelope.ok or not (isinstance(value, str) and value.isascii() and value.isprintable() and value):
+            if not envelope.ok or not (value and value.isascii() and value.isprintable()):
                 message = envelope.message or "the response contains no usable token"
                 raise error_from_response(
                     _REQUEST, response, code=envelope.code, message=message, log_id=envelope.log_id
                 )
         except ApiError as error:
-            error.redact(self.secrets)
             if error.raw is not None and b"access_token" in error.raw:
                 error.raw = None
             raise

@@ -18,6 +18,7 @@ from research_assets.tiktok import compliance
 from research_assets.tiktok.auth import TokenProvider
 from research_assets.tiktok.errors import ApiError, TokenRejected
 from research_assets.tiktok.pages import ResponsePage, decode_page
+from research_assets.tiktok.redaction import Redactor
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse, HttpTransport
 
@@ -31,7 +32,7 @@ T = TypeVar("T")
 class Client:
     """The Research API at one address, for one pair of key and secret; an async context manager.
 
-    `timeout` is the time to wait for a response in seconds (some responses of the API take minutes). `connections` is
+    `timeout` is the time for a complete response in seconds (some responses of the API take minutes). `connections` is
     the number of concurrent requests; further requests wait. `transport` replaces the network in tests.
     """
 
@@ -48,7 +49,12 @@ class Client:
     ) -> None:
         """Open no connection yet. Raises ValueError if `base_url` is not a URL."""
         self._transport = HttpTransport(
-            base_url=base_url, clock=clock, timeout=timeout, connections=connections, transport=transport
+            base_url=base_url,
+            clock=clock,
+            redactor=Redactor(key, secret),
+            timeout=timeout,
+            connections=connections,
+            transport=transport,
         )
         self._clock = clock
         self._tokens = TokenProvider(self._transport, clock, key=key, secret=secret)
@@ -113,8 +119,6 @@ class Client:
             response = await self._transport.post(request, headers=headers, **options)
             result = decode(request, response)
         except ApiError as error:
-            error.redact(self._tokens.secrets)
-            error.redact([token.value])
             _LOGGER.debug("%s failed: %s", request.endpoint.name, error)
             if isinstance(error, TokenRejected):
                 self._tokens.invalidate(token)

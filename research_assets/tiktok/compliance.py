@@ -12,7 +12,7 @@ from research_assets.tiktok import jsonline
 from research_assets.tiktok.endpoints import ENDPOINTS
 from research_assets.tiktok.envelope import error_from_response, require_success
 from research_assets.tiktok.errors import ServerError
-from research_assets.tiktok.ids import require_id
+from research_assets.tiktok.ids import parse_id, require_id
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
 
@@ -23,7 +23,7 @@ STATES = ("Completed", "Processing", "Failed")
 """Documented states of a task."""
 
 # The reference documents neither the separator nor quotes or brackets around the ids.
-_ID_SEPARATORS = re.compile(r'[\s,;|\[\]"\']+')
+_ID_SEPARATORS = re.compile(r"""[\s,;|"']+""")
 
 
 def creation_request(ids: Sequence[int], category: Literal["video", "comment"]) -> tuple[Request, dict[str, Any]]:
@@ -65,10 +65,12 @@ def valid_ids(request: Request, response: HttpResponse) -> tuple[int, ...]:
 
     An empty file is a valid result: no id is valid any more.
     """
-    text = response.body.decode("utf-8-sig", errors="replace")
-    items = [item for item in _ID_SEPARATORS.split(text) if item]
-    if response.status == 200 and all(item.isascii() and item.isdigit() for item in items):
-        return tuple(dict.fromkeys(int(item) for item in items))
+    text = response.body.decode("utf-8-sig", errors="replace").strip()
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
+    ids = [parse_id(item) for item in _ID_SEPARATORS.split(text) if item]
+    if response.status == 200 and None not in ids:
+        return tuple(dict.fromkeys(number for number in ids if number is not None))
     if response.status == 200 and not _is_json(response.body):
         # The caller deletes every id that is not in the result, so ids are never extracted from any other text.
         raise error_from_response(request, response, message="the response is not a list of ids", kind=ServerError)
@@ -81,6 +83,6 @@ def valid_ids(request: Request, response: HttpResponse) -> tuple[int, ...]:
 def _is_json(body: bytes) -> bool:
     try:
         jsonline.parse_json_line(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True

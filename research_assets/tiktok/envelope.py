@@ -4,13 +4,14 @@ All endpoints share it, including the token endpoint, whose errors have another 
 (see pages.py), the type of an error (see error_rules.py).
 """
 
+import reprlib
 from dataclasses import dataclass
 from typing import Any
 
 from research_assets.tiktok import jsonline
 from research_assets.tiktok.endpoints import USER_ENDPOINTS, Endpoint
 from research_assets.tiktok.error_rules import classify_error
-from research_assets.tiktok.errors import ApiError, ServerError
+from research_assets.tiktok.errors import LABEL_CHARACTERS, MESSAGE_CHARACTERS, ApiError, ServerError
 from research_assets.tiktok.jsonline import REPEATED_KEY, ChangedValue
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
@@ -48,7 +49,7 @@ def decode_envelope(request: Request, response: HttpResponse) -> Envelope:
     """Decode the outer object of a response. Raises the matching ApiError if the body is not a JSON object."""
     try:
         value, raw, changed = jsonline.parse_json_line(response.body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         content_type = response.content_type.split(";")[0].strip() or "no content type"
         problem = f"({content_type}) cannot be decoded as JSON: {error}" if response.body.strip() else "is empty"
         raise error_from_response(request, response, message=f"the response {problem}") from error
@@ -63,9 +64,9 @@ def decode_envelope(request: Request, response: HttpResponse) -> Envelope:
     return Envelope(
         fields=value,
         data=data if isinstance(data, dict) else {},
-        code=_text(code),
-        message=_text(message),
-        log_id=_text(log_id) or None,
+        code=_text(code, LABEL_CHARACTERS),
+        message=_text(message, MESSAGE_CHARACTERS),
+        log_id=_text(log_id, LABEL_CHARACTERS) or None,
         raw=raw,
         changed=changed,
     )
@@ -149,5 +150,8 @@ def _has_result(envelope: Envelope, endpoint: Endpoint) -> bool:
     return found if envelope.ok else bool(records) and not envelope.message
 
 
-def _text(value: object) -> str:
-    return "" if value is None else str(value)
+def _text(value: object, length: int) -> str:
+    """Return the first characters of a text. Of a list or object, which is no text of the API, only some parts."""
+    if isinstance(value, list | dict):
+        return reprlib.repr(value)[:length]
+    return "" if value is None else str(value)[:length]

@@ -9,7 +9,6 @@
 Not here: the rules that choose the type for a response (see error_rules.py).
 """
 
-from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from research_assets.tiktok.requests import Request
@@ -17,16 +16,21 @@ from research_assets.tiktok.requests import Request
 RAW_BYTES = 64 * 1024
 """Maximum number of bytes of the response body in an error."""
 
-_MESSAGE_CHARACTERS = 500
+MESSAGE_CHARACTERS = 500
+"""Maximum length of a message of the API that is kept."""
+
+LABEL_CHARACTERS = 100
+"""Maximum length of a code and of a log id that is kept; those of the API have at most 40 characters."""
 
 
 class ApiError(Exception):
     """A request without a result.
 
     `request`, `endpoint` and `unit` (as text) describe the attempt. `status` (None without a response), `code`,
-    `message`, `log_id`, `date` (the `Date` header), `latency` (seconds) and `raw` (the first 64 KiB of the body as
-    received, not always JSON) describe the response. `sent` is false if the request certainly did not reach the API and
-    therefore cost no quota. `requests` is the number of requests sent; callers that retry update it.
+    `message`, `log_id`, `date` (the `Date` header), `latency` (seconds) and `raw` (the first 64 KiB of the body, not
+    always JSON) describe the response. `code`, `message` and `log_id` are cut after a maximum length. `sent` is false
+    if the request certainly did not reach the API and therefore cost no quota. `requests` is the number of requests
+    sent; callers that retry update it.
     """
 
     advice: ClassVar[str] = ""
@@ -45,14 +49,14 @@ class ApiError(Exception):
         retry_after: float | None = None,
         sent: bool = True,
     ) -> None:
-        super().__init__(request, status, code)
+        super().__init__(request, status, code[:LABEL_CHARACTERS])
         self.request = request
         self.endpoint = request.endpoint.name
         self.unit = request.unit
         self.status = status
-        self.code = code
-        self.message = message
-        self.log_id = log_id
+        self.code = code[:LABEL_CHARACTERS]
+        self.message = message[:MESSAGE_CHARACTERS]
+        self.log_id = log_id[:LABEL_CHARACTERS] if log_id is not None else None
         self.date = date
         self.latency = latency
         self.raw = raw[:RAW_BYTES] if raw is not None else None
@@ -64,7 +68,7 @@ class ApiError(Exception):
         """Return the attempt, the response and the advice on one line."""
         attempted = f"{self.endpoint} {self.unit}".strip()
         status = f"HTTP {self.status}" if self.status is not None else "no response"
-        message = " ".join(self.message.split())[:_MESSAGE_CHARACTERS]
+        message = " ".join(self.message.split())
         outcome = ": ".join(part for part in (f"{status} {self.code}".strip(), message) if part)
         log_id = f" (log id {self.log_id})" if self.log_id else ""
         return f"{attempted}: {outcome.rstrip('.')}{log_id}. {self.advice}".strip()
@@ -75,14 +79,6 @@ class ApiError(Exception):
             f"{type(self).__name__}(endpoint={self.endpoint!r}, unit={self.unit!r}, status={self.status}, "
             f"code={self.code!r}, log_id={self.log_id!r})"
         )
-
-    def redact(self, secrets: Iterable[str]) -> None:
-        """Replace secrets that the server returned in the message, the unit or the body by `***`."""
-        for secret in secrets:
-            self.message = self.message.replace(secret, "***")
-            self.unit = self.unit.replace(secret, "***")
-            if self.raw is not None:
-                self.raw = self.raw.replace(secret.encode(), b"***")
 
 
 class RetryableError(ApiError):

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from research_assets.fields import ENTITIES, PLAYLIST, Entity, Field
 from research_assets.tiktok.endpoints import ENDPOINTS
 from research_assets.tiktok.envelope import PAGING, Envelope, require_success
+from research_assets.tiktok.errors import LABEL_CHARACTERS
 from research_assets.tiktok.ids import parse_id
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
@@ -163,8 +164,11 @@ _KNOWN_KEYS: dict[str, _KnownKeys] = {"playlist_info": _known_keys(PLAYLIST)} | 
 
 
 def _search_id(value: object) -> str | None:
-    """Return a search id as text, the form in which the next request sends it."""
-    return str(value) if value and isinstance(value, int | str) and not isinstance(value, bool) else None
+    """Return a search id as text, the form in which the next request sends it; None if it is longer than any id."""
+    if not value or not isinstance(value, int | str) or isinstance(value, bool):
+        return None
+    text = str(value)
+    return text if len(text) <= LABEL_CHARACTERS else None
 
 
 def _boolean(value: object, *, default: bool) -> bool:

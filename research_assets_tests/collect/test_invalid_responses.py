@@ -1,6 +1,7 @@
 """Invalid responses: no endless loop, no early end, no failed run, and no day that is complete because of them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -8,6 +9,8 @@ import httpx
 import orjson
 import pytest
 
+from research_assets.collect.run import collect
+from research_assets.collect.types import CollectionTask, Paused
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets.storage.captures import list_sealed, read_events
@@ -23,7 +26,10 @@ from research_assets_tests.collect.harness import (
     error_response,
     study,
 )
+from research_assets_tests.collect.process_harness import open_tools
 from research_assets_tests.collect.test_lists import garden_config, this_week
+from research_assets_tests.tiktok.hostile_server import hostile_server
+from research_assets_tests.tiktok.test_bounds import dripping
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -157,6 +163,21 @@ async def test_missing_server_raises_and_the_next_run_resumes(settings: Settings
     finished, _ = await harness.collect("videos", days(4))
     assert {f.state for f in finished.values()} == {"complete"}
     assert len(harness.ids()) == len(set(harness.ids())) == 1000
+
+
+async def test_answers_after_the_deadline_cost_one_reservation_each(settings: Settings) -> None:
+    harness = CollectorHarness(settings, dense())
+    task = CollectionTask(study(), "videos", days(4))
+    async with hostile_server(dripping(b"HTTP/1.1 200 OK\r\n", b"x: y\r\n")) as server:
+        slow = replace(harness.settings, api_url=server.url, timeout=0.1)
+        context = open_tools(slow, harness.server_clock, harness.ledger)
+        async with context.client:
+            results = [result async for result in collect(task, context)]
+    assert {result.state for result in results if not isinstance(result, Paused)} == {"quarantined"}
+    sent = len([head for head in server.requests if b"/oauth/" not in head])
+    assert harness.ledger.pool_state("research").used == sent > 0
+    [(reason,)] = harness.sql("SELECT DISTINCT reason FROM {coverage} WHERE state = 'quarantined'")
+    assert "(TimeoutError: not complete after 0.1 s)" in reason
 
 
 async def test_endless_rate_limiting_pauses_the_run_within_45_requests(settings: Settings) -> None:

@@ -19,7 +19,7 @@ from research_assets.tiktok.requests import (
 )
 from research_assets_tests.conftest import FakeClock
 
-KEY, SECRET, TOKEN = "key-of-a-test", "secret-of-a-test", "clt.token-of-a-test"
+KEY, SECRET, TOKEN = "key-of-a-test", "secret-of-a-test", "clt.2.token-of-a-test"
 LOG_ID = "20250515090640A1B2C3D4E5F60718293A"
 URL = "https://api.test"
 

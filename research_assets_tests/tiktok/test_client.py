@@ -19,13 +19,16 @@ from research_assets.tiktok.errors import (
     ServerError,
     Unreachable,
 )
+from research_assets.tiktok.redaction import Redactor
 from research_assets.tiktok.requests import Request
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.tiktok.scripted_api import (
     EVERY_REQUEST,
+    KEY,
     LISTS,
     PROFILE,
     SEARCH,
+    SECRET,
     URL,
     ScriptedApi,
     ScriptEntry,
@@ -232,7 +235,9 @@ async def test_client_uses_a_proxy_only_for_the_real_api(
     clock: FakeClock, monkeypatch: pytest.MonkeyPatch, base_url: str, through_proxy: bool
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:9")
-    http = transport.HttpTransport(base_url=base_url, clock=clock, timeout=1, connections=1)
+    http = transport.HttpTransport(
+        base_url=base_url, clock=clock, redactor=Redactor(KEY, SECRET), timeout=1, connections=1
+    )
     assert any(http._http._mounts.values()) is through_proxy
     await http.aclose()
 
