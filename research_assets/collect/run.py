@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from datetime import date, datetime
+from pathlib import Path
 
 from research_assets.collect.lists.inputs import ListInputs
 from research_assets.collect.lists.run import ListPartitionRun, close_past_periods
@@ -25,7 +26,7 @@ from research_assets.collect.types import (
     too_fresh_result,
 )
 from research_assets.fields import ENTITIES
-from research_assets.storage.captures import DamagedCapture, contains_day, list_open_journals
+from research_assets.storage.captures import days_of, list_open_journals
 from research_assets.storage.locks import lock_partitions
 from research_assets.study.spec import StudySpec
 from research_assets.text import safe_logger
@@ -69,7 +70,7 @@ async def collect(task: CollectionTask, context: CollectorContext) -> AsyncItera
         require_current_period(study, task.entity, partition, now)
     settings = context.settings
     errors = recover_unpublished(settings.captures, settings.raw, task.entity, study.name)
-    blocked = {day: error for error in errors for day in task.partitions if contains_day(error.path, day)}
+    blocked = {day: error for error in errors for day in task.partitions if _contains(error.path, day)}
     task = replace(task, partitions=tuple(day for day in task.partitions if day not in blocked))
     if task.partitions:
         async with aclosing(
@@ -80,6 +81,12 @@ async def collect(task: CollectionTask, context: CollectorContext) -> AsyncItera
                 yield result
     if blocked:
         raise next(iter(blocked.values()))
+
+
+def _contains(capture: Path, day: date) -> bool:
+    """Return whether a capture, given by one of its files, contains pages of a day."""
+    first, last = days_of(capture)
+    return first <= day <= last
 
 
 def _log(task: CollectionTask, result: PartitionResult | Paused) -> None:
@@ -139,19 +146,14 @@ async def _collect_lists(
         inputs = ListInputs(task, context)
         if inputs.is_observation:
             close_past_periods(task, context)
-        pauses, damaged = list[Paused](), list[DamagedCapture]()
+        pauses: list[Paused] = []
 
-        async def work(partition: date) -> PartitionResult | Paused | None:
+        async def work(partition: date) -> PartitionResult | Paused:
             blocked = inputs.blocked_reason(partition)
             if blocked:
                 return PartitionResult(partition=partition, state="not_asked", units={"not_asked": 1}, reason=blocked)
             status, elsewhere = inputs.unit_status(partition), inputs.status_elsewhere(partition)
-            try:
-                return await ListPartitionRun(task, run, partition, status, elsewhere).run(inputs.targets(partition))
-            except DamagedCapture as error:
-                # The journal of this partition cannot be read; the others are collected.
-                damaged.append(error)
-                return None
+            return await ListPartitionRun(task, run, partition, status, elsewhere).run(inputs.targets(partition))
 
         remaining = set(task.partitions)
         # Newest first, because the newest partitions may use the reserved part of the quota.
@@ -160,10 +162,8 @@ async def _collect_lists(
             async for result in results:
                 if isinstance(result, Paused):
                     pauses.append(result)
-                elif result is not None:
+                else:
                     remaining.discard(result.partition)
                     yield result
     if pauses:
         yield replace(pauses[0], remaining=tuple(sorted(remaining)))
-    if damaged:
-        raise damaged[0]

@@ -233,10 +233,10 @@ def capture_of(path: Path) -> str:
     return path.name.partition(".")[0]
 
 
-def contains_day(path: Path, day: date) -> bool:
-    """Return whether the days of a journal or a sealed file, which the name of its folder contains, include a day."""
+def days_of(path: Path) -> tuple[date, date]:
+    """Return the first and the last day of a journal or a sealed file, which the name of its folder contains."""
     first, _, last = path.parent.name.partition("..")
-    return date.fromisoformat(first) <= day <= date.fromisoformat(last or first)
+    return date.fromisoformat(first), date.fromisoformat(last or first)
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

@@ -9,12 +9,11 @@ import orjson
 import pytest
 
 from research_assets.collect.publish import recover_unpublished
-from research_assets.collect.types import RequestBudget
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import Settings
 from research_assets.storage.captures import DamagedCapture, Journal, list_sealed_files
 from research_assets.storage.replay import replay
-from research_assets.study.spec import CommentRule, UserRule
+from research_assets.study.spec import UserRule
 from research_assets_tests.collect.harness import START, CollectorHarness, TamperingTransport, days
 from research_assets_tests.collect.test_lists import garden_config, this_week
 from research_assets_tests.storage.capture_factory import make_answer, make_video
@@ -125,47 +124,3 @@ async def test_accounts_are_requested_if_the_capture_of_another_study_is_damaged
     assert harness.requests_sent > before
     assert finished[week].units["complete"] > 0
     assert not harness.sql("SELECT * FROM {coverage} WHERE study = 'colleague' AND reason LIKE 'Copied%'")
-
-
-def damage_journal(journal: Path) -> bytes:
-    """Damage the second line of a journal; return its content."""
-    content = journal.read_bytes()
-    first, second, *rest = content.splitlines(keepends=True)
-    journal.write_bytes(b"".join([first, b"{" + second[:-2] + b"\n", *rest, b"{}\n"]))
-    return content
-
-
-async def test_damaged_journal_blocks_only_its_own_day_of_videos(settings: Settings) -> None:
-    harness = CollectorHarness(settings, SandboxConfig(fixed_volume=300, profile="clean"))
-    await harness.collect("videos", days(1), budget=RequestBudget(2))
-    (journal,) = settings.captures.rglob("*.jsonl")
-    content = damage_journal(journal)
-    transport, sent = record_days(harness)
-    with pytest.raises(DamagedCapture, match="Restore the file from a backup") as caught:
-        await harness.collect("videos", days(3), transport=transport)
-    assert caught.value.path == journal
-    assert set(sent) <= {"20260202", "20260203"}
-    finished, _ = await harness.collect("videos", days(3)[1:])
-    assert [result.was_complete for result in finished.values()] == [True] * 2
-    journal.write_bytes(content)
-    before = harness.requests_sent
-    finished, _ = await harness.collect("videos", days(3))
-    assert {result.state for result in finished.values()} == {"complete"}
-    assert (harness.requests_sent - before, len(harness.ids())) == (1, 900)
-
-
-async def test_damaged_journal_blocks_only_its_own_day_of_comments(settings: Settings) -> None:
-    harness = CollectorHarness(settings, SandboxConfig(profile="clean"))
-    spec = garden_config(comments=CommentRule("top", n=5, replies="none"))
-    await harness.collect("videos", days(3), spec)
-    await harness.collect("comments", days(1), spec, budget=RequestBudget(2))
-    (journal,) = settings.captures.rglob("*.jsonl")
-    content = damage_journal(journal)
-    with pytest.raises(DamagedCapture):
-        await harness.collect("comments", days(3), spec)
-    finished, _ = await harness.collect("comments", days(3)[1:], spec)
-    assert [result.was_complete for result in finished.values()] == [True] * 2
-    assert journal.exists()
-    journal.write_bytes(content)
-    finished, _ = await harness.collect("comments", days(3), spec)
-    assert finished[START].state in ("complete", "too_fresh")

@@ -122,14 +122,12 @@ def resume_journals(
     *,
     page_size: int,
     claim_more: Callable[[Collection[date]], bool],
-    on_damaged: Callable[[DamagedCapture], None],
 ) -> list[OpenJournal]:
     """Return the journals of a study that are resumed or ended now; all others stay open.
 
     `missing` are the days to collect. `is_complete` returns whether a day of a window is collected, and `hits_per_day`
     the raw hits by day for the query of a window. A resumed search may collect further days: `claim_more` locks them
-    and returns False if another process collects them. `on_damaged` receives the error of a journal that cannot be
-    read, and may remove days from `missing`.
+    and returns False if another process collects them.
     """
     opened = []
     for path in list_open_journals(captures, "videos", task.study.name):
@@ -137,9 +135,6 @@ def resume_journals(
             journal = Journal.resume(path)
         except JournalBusy:
             # Another process works on it, for days that this run does not collect.
-            continue
-        except DamagedCapture as error:
-            on_damaged(error)
             continue
         opened.append((journal, read_progress(journal)))
     unfinished = {journal.capture for journal, progress in opened if progress.outcome is None}

@@ -7,9 +7,8 @@ Not here: paging inside a window (see pager.py); the choice of windows (see unit
 conclude.py); which open journals are resumed (see resume.py).
 """
 
-import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterable, Sequence, Set
 from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
 from datetime import date
@@ -42,7 +41,7 @@ from research_assets.collect.types import (
     take_results,
 )
 from research_assets.quota.ledger import QuotaExhausted
-from research_assets.storage.captures import DamagedCapture, Journal, contains_day
+from research_assets.storage.captures import Journal
 from research_assets.storage.locks import PartitionBusy, lock_partitions
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.errors import ApiError
@@ -50,8 +49,6 @@ from research_assets.units.coverage import Attempt, UnitStatus, backoff_until, j
 from research_assets.units.periods import is_backfill
 from research_assets.units.usernames import Usernames
 from research_assets.units.windows import SearchWindow, requests_for_hits
-
-_LOGGER = logging.getLogger(__name__)
 
 _API_DOWN = "The API answers no request, not even a canary check:"
 
@@ -120,15 +117,12 @@ class VideoSearch:
         self._held_back: dict[date, list[SearchWindow]] = {}
 
     async def run(self, days: Sequence[date]) -> AsyncGenerator[PartitionResult | Paused, None]:
-        """Collect the days and yield each as it finishes. Raise PartitionBusy if another process collects one.
-
-        The days of an open journal that cannot be read are left out; its DamagedCapture is raised at the end.
-        """
-        settings, remaining, damaged = self._context.settings, set(days), list[DamagedCapture]()
+        """Collect the days and yield each as it finishes. Raise PartitionBusy if another process collects one."""
+        settings, remaining = self._context.settings, set(days)
         with ExitStack() as stack:
             stack.enter_context(lock_partitions(settings.state, self._study.name, "videos", list(days)))
             jobs: deque[_WindowJob] = deque()
-            for opened in self._resume_journals(stack, remaining, damaged):
+            for opened in self._resume_journals(stack, remaining):
                 stack.callback(opened.journal.close)
                 self._parts.mark_cut(opened.progress.window.first, opened.progress.window.part)
                 if opened.outcome is None:
@@ -153,25 +147,9 @@ class VideoSearch:
         stop = self._run.stop or self._run.backfill_stop
         if stop is not None:
             yield Paused(stop.pool, stop.reason, stop.retry_at, tuple(sorted(remaining)))
-        if damaged:
-            raise damaged[0]
 
-    def _resume_journals(
-        self, stack: ExitStack, missing: set[date], damaged: list[DamagedCapture]
-    ) -> list[OpenJournal]:
-        """Return the open journals to resume or to end.
-
-        A journal that cannot be read takes its days from `missing`, and is in `damaged` if there are such days.
-        """
+    def _resume_journals(self, stack: ExitStack, missing: Set[date]) -> list[OpenJournal]:
         settings, claimed = self._context.settings, set(missing)
-
-        def leave_out(error: DamagedCapture) -> None:
-            affected = {day for day in missing if contains_day(error.path, day)}
-            missing.difference_update(affected)
-            if affected:
-                damaged.append(error)
-            else:
-                _LOGGER.error("%s", error)
 
         def claim_more(days: Collection[date]) -> bool:
             try:
@@ -192,7 +170,6 @@ class VideoSearch:
             self._context.clock.now(),
             page_size=settings.page_size,
             claim_more=claim_more,
-            on_damaged=leave_out,
         )
 
     def _is_complete(self, window: SearchWindow, day: date) -> bool:
