@@ -6,7 +6,6 @@ of 300 flips in each kind of file.
 
 import asyncio
 import logging
-import os
 import random
 import shutil
 import sys
@@ -221,5 +220,4 @@ def main(number: int) -> None:
 
 
 if __name__ == "__main__":
-    os.fsync = os.fdatasync = lambda _: None
     main(int(sys.argv[1]))

@@ -276,8 +276,8 @@ def _rebuild_manifest(sealed: Path) -> dict[str, Any]:
             unknown.update(event.get("unknown") or ())
     with sealed.open("rb") as file:
         sha256, size = hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size
-    if start is None or start.get("event") != "start":
-        raise DamagedCapture(sealed, 1, "it does not begin with a start event", _RESTORE_ADVICE)
+    if start is None or start.get("capture") != sealed.name.removesuffix(".jsonl.zst"):
+        raise DamagedCapture(sealed, 1, "it does not begin with the start event of this capture", _RESTORE_ADVICE)
     return _write_manifest(sealed, start, totals, unknown, sha256, size)
 
 

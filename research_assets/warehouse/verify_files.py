@@ -25,7 +25,6 @@ from research_assets.storage.captures import (
     Manifest,
     manifest_path,
     read_events,
-    sealed_path,
 )
 from research_assets.storage.raw_digests import DIGEST_LOG, DamagedRawFile, find_damaged, recorded_files
 from research_assets.storage.raw_repair import rebuild, repair_files
@@ -65,17 +64,18 @@ def verify_files(settings: Settings, share_of: date | None = None) -> Verificati
     With a day, only its share of the captures, the raw tables and the warehouse is read: the shares of `SHARE_DAYS`
     consecutive days together are all files. Open journals and the ledger are read every time.
     """
-    files = [path for path, _ in _verifiers(settings) if share_of is None or _is_in_share(settings, path, share_of)]
-    size, findings = 0, [*_set_aside(settings)]
-    verify = dict(_verifiers(settings))
-    for path in files:
-        try:
-            size += path.stat().st_size
-            findings += verify[path]()
-        except FileNotFoundError:
-            # Another process published, sealed or removed it after it was listed.
-            continue
-    return Verification(len(files), size, tuple(findings))
+    files = size = 0
+    findings = [*_set_aside(settings)]
+    for path, verify in _verifiers(settings):
+        if share_of is None or _is_in_share(settings, path, share_of):
+            try:
+                size += path.stat().st_size
+                findings += verify()
+            except FileNotFoundError:
+                # Another process published, sealed or removed it after it was listed.
+                continue
+            files += 1
+    return Verification(files, size, tuple(findings))
 
 
 def _is_in_share(settings: Settings, path: Path, day: date) -> bool:
@@ -143,7 +143,7 @@ def _manifest(path: Path) -> Iterator[Finding]:
 
 
 def _capture(settings: Settings, sealed: Path, missing: Path | None) -> Iterator[Finding]:
-    if sealed_path(sealed.with_suffix("")) == sealed and sealed.with_suffix("").exists():
+    if sealed.with_suffix("").exists():
         # Sealing is in progress or was interrupted: the journal is the valid form.
         return
     had_manifest = manifest_path(sealed).exists()

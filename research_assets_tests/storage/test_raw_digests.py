@@ -94,7 +94,19 @@ def test_damaged_file_with_a_damaged_capture_is_never_read(raw: Path) -> None:
         assert str(sealed) in str(error.value)
 
 
-def test_damaged_file_without_a_capture_is_set_aside(raw: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_file_whose_capture_is_lost_is_never_read(raw: Path) -> None:
+    (path,) = raw.glob("coverage/study=s/*/*.parquet")
+    content = flip(path)
+    (sealed,) = raw.parent.glob("captures/*/*/*/*.zst")
+    sealed.unlink()
+    with pytest.raises(DamagedRawFile, match=r"capture is not in .* Restore") as error:
+        read(raw, "coverage")
+    assert str(path) in str(error.value)
+    path.write_bytes(content)
+    assert read(raw, "coverage") == [(1,)]
+
+
+def test_damaged_open_coverage_is_set_aside(raw: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_rows(raw, "coverage", study="s", day=DAY, name="20260201T000000Z-0-open", rows=[UNIT])
     assert read(raw, "coverage") == [(2,)]
     flip(path)
