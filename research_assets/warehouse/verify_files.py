@@ -26,7 +26,13 @@ from research_assets.storage.captures import (
     manifest_path,
     read_events,
 )
-from research_assets.storage.raw_digests import DIGEST_LOG, DamagedRawFile, find_damaged, recorded_files
+from research_assets.storage.raw_digests import (
+    DIGEST_LOG,
+    DamagedRawFile,
+    find_damaged,
+    forget_verified,
+    recorded_files,
+)
 from research_assets.storage.raw_repair import rebuild, repair_files
 from research_assets.storage.raw_sql import sql_identifier
 from research_assets.storage.raw_writer import is_written
@@ -64,6 +70,7 @@ def verify_files(settings: Settings, share_of: date | None = None) -> Verificati
     With a day, only its share of the captures, the raw tables and the warehouse is read: the shares of `SHARE_DAYS`
     consecutive days together are all files. Open journals and the ledger are read every time.
     """
+    forget_verified()
     files = size = 0
     findings = [*_set_aside(settings)]
     for path, verify in _verifiers(settings):
@@ -179,7 +186,7 @@ def _contents(manifest: Manifest) -> str:
 
 def _raw_file(raw: Path, path: Path) -> Iterator[Finding]:
     try:
-        if find_damaged([path], again=True):
+        if find_damaged([path]):
             yield from (Finding("rebuilt", message) for message in repair_files(raw, [path]))
     except DamagedRawFile as error:
         yield Finding("damaged", str(error))

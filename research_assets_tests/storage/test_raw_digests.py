@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from research_assets.storage.raw_digests import DamagedRawFile, find_damaged, recorded_files
+from research_assets.storage.raw_digests import DamagedRawFile, find_damaged, forget_verified, recorded_files
 from research_assets.storage.raw_reader import query_raw
 from research_assets.storage.raw_writer import ensure_tables, write_capture, write_rows
 from research_assets.storage.replay import replay
@@ -56,11 +56,19 @@ def test_file_without_its_line_in_the_log_is_built_again(raw: Path, caplog: pyte
     for damaged, n_damaged in ((content.replace(b"size", b"sise", 1), 1), (content[40:], 1), (b"", 2)):
         log.unlink()
         log.write_bytes(damaged)
-        assert len(find_damaged(paths, again=True)) == n_damaged
+        forget_verified()
+        assert len(find_damaged(paths)) == n_damaged
         caplog.clear()
         assert read(raw) == [(2,)]
         assert "it was built again" in caplog.text
-        assert find_damaged(paths, again=True) == []
+        forget_verified()
+        assert find_damaged(paths) == []
+    # A process that has read a damaged log uses the one from a backup.
+    forget_verified()
+    log.write_bytes(b"")
+    assert len(find_damaged(paths)) == 2
+    log.write_bytes(content)
+    assert find_damaged(paths) == []
 
 
 def test_torn_line_of_the_log_does_not_spoil_the_next_one(raw: Path) -> None:
