@@ -238,6 +238,8 @@ def _report_lost_transactions(db: sqlite3.Connection, path: Path) -> None:
     other files would release the locks that SQLite holds on it.
     """
     log = path.with_name(f"{path.name}-wal")
+    if not log.exists() or not os.access(path, os.W_OK):
+        return
     # While this process could write, no other process is between two pages of a transaction.
     db.execute("BEGIN IMMEDIATE")
     try:

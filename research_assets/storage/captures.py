@@ -15,6 +15,7 @@ Layout: `captures/<entity>/study=<study>/<day>/<capture>.jsonl`, after sealing `
 Not here: the meaning of the events (see collect/), typed rows (see raw_writer.py).
 """
 
+import errno
 import fcntl
 import hashlib
 import io
@@ -324,8 +325,8 @@ def _rebuild_manifest(sealed: Path) -> dict[str, Any]:
             unknown.update(event.get("unknown") or ())
     with sealed.open("rb") as file:
         sha256, size = hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size
-    if start is None or start.get("event") != "start":
-        raise DamagedCapture(sealed, 1, "it does not begin with a start event", _RESTORE_ADVICE)
+    if start is None or start.get("capture") != sealed.name.removesuffix(".jsonl.zst"):
+        raise DamagedCapture(sealed, 1, "it does not begin with the start event of this capture", _RESTORE_ADVICE)
     return _write_manifest(sealed, start, totals, unknown, sha256, size)
 
 
@@ -663,10 +664,21 @@ def _as_json(answer: bytes) -> bytes:
     return answer
 
 
+_WRITE_ADVICE = {
+    errno.ENOSPC: "Free space on its disk",
+    errno.EDQUOT: "Free space in your disk quota",
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f)",
+    errno.EIO: "Check the disk, which reports an error",
+    errno.EROFS: "Make the file system writable",
+    errno.EACCES: "Make its folder writable",
+}
+
+
 def _write_error(path: Path, error: OSError, verb: str) -> JournalWriteError:
+    advice = _WRITE_ADVICE.get(error.errno or 0, "Correct the cause")
     return JournalWriteError(
-        f"Could not {verb} the journal {path}: {error.strerror}. All earlier events are kept. "
-        "Make room (or repair the disk) and start the collection again: it resumes after the last stored page."
+        f"Could not {verb} the journal {path}: {error.strerror}. All earlier events are kept. {advice}, and start the "
+        "collection again: it resumes after the last stored page."
     )
 
 

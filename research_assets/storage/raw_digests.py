@@ -21,9 +21,6 @@ from research_assets.storage.files import fsync_folder, private_folder, publish_
 DIGEST_LOG = "digests.jsonl"
 """Name of the log in the folder of a study."""
 
-_BEGINNING = 256
-"""Number of bytes by which a log is recognized: its first line contains a digest."""
-
 
 class DamagedRawFile(Exception):
     """A file of the raw tables does not have the content that was published, and cannot be built again.
@@ -83,9 +80,8 @@ def _digest(path: Path) -> tuple[int, str]:
 
 @dataclass(slots=True)
 class _Log:
-    """A log as it was last read: the digests of each file, how far it was read in bytes, and how it begins."""
+    """A log as it was last read: the digests of each file, and how far it was read in bytes."""
 
-    beginning: bytes = b""
     size: int = 0
     digests: dict[str, set[tuple[int, str]]] = field(default_factory=dict)
 
@@ -95,50 +91,54 @@ _verified: dict[Path, tuple[int, ...]] = {}
 """Files whose content matched in this process, with a stamp that changes when a file is written."""
 
 
-def find_damaged(paths: Iterable[Path], *, again: bool = False) -> list[Path]:
+def forget_verified() -> None:
+    """Make this process read all files and logs again."""
+    _verified.clear()
+    _logs.clear()
+
+
+def find_damaged(paths: Iterable[Path]) -> list[Path]:
     """Return the raw files whose content was never published: it changed, or its line in the log did.
 
-    A process reads a file once, and again after it was written or with `again`. Raises FileNotFoundError for a file
-    that was removed.
+    A process reads a file once, and again after it was written or after `forget_verified`. Raises FileNotFoundError for
+    a file that was removed.
     """
     damaged = []
     for path in paths:
         status = path.stat()
         stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        if again or _verified.get(path) != stamp:
+        if _verified.get(path) != stamp:
             # The log is read after the file, so it has the line of any version that was read.
-            if _digest(path) in recorded_digests(path):
+            digest = _digest(path)
+            if digest in recorded_digests(path) or digest in recorded_digests(path, again=True):
                 _verified[path] = stamp
             else:
-                _verified.pop(path, None)
                 damaged.append(path)
     return damaged
 
 
-def recorded_digests(path: Path) -> set[tuple[int, str]]:
-    """Return the size and SHA-256 of each published version of a raw file."""
+def recorded_digests(path: Path, *, again: bool = False) -> set[tuple[int, str]]:
+    """Return the size and SHA-256 of each published version of a raw file; `again` reads the whole log again."""
     study = path.parents[1]
-    return _read_log(study / DIGEST_LOG).digests.get(str(path.relative_to(study)), set())
+    return _read_log(study / DIGEST_LOG, again=again).digests.get(str(path.relative_to(study)), set())
 
 
 def recorded_files(study: Path) -> list[Path]:
     """Return the paths of the files that were published in the folder of a study of a raw table, and not removed."""
-    return [study / name for name in _read_log(study / DIGEST_LOG).digests]
+    return [study / name for name in _read_log(study / DIGEST_LOG, again=True).digests]
 
 
-def _read_log(path: Path) -> _Log:
-    """Return the content of a log, reading only the lines that were added since the last call."""
-    log = _logs.setdefault(path, _Log())
+def _read_log(path: Path, *, again: bool) -> _Log:
+    """Return the content of a log, without `again` reading only the lines that were added since the last call.
+
+    After `replay` replaced a log, its files match only with `again`.
+    """
+    log = _logs[path] = _Log() if again else _logs.get(path, _Log())
     try:
         file = path.open("rb")
     except FileNotFoundError:
         return _logs.pop(path)
     with file:
-        beginning = file.read(_BEGINNING)
-        if not beginning.startswith(log.beginning) or os.fstat(file.fileno()).st_size < log.size:
-            # `replay` replaced the folder of the study.
-            log = _logs[path] = _Log()
-        log.beginning = beginning
         file.seek(log.size)
         for line in file:
             if not line.endswith(b"\n"):

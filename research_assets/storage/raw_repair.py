@@ -3,7 +3,7 @@
 Files without a sealed capture are set aside under a name that no reader opens, and reported until they are removed:
 the coverage of an open journal, which the next run of its partition writes again, and the tables that the next build
 writes again (`expected_units`, `requests`). Not here: which files are damaged (see raw_digests.py), and the check of
-all files of a data folder (see warehouse/verify.py).
+all files of a data folder (see warehouse/verify_files.py).
 """
 
 import logging
@@ -15,6 +15,9 @@ from research_assets.storage.raw_digests import DamagedRawFile, find_damaged
 from research_assets.storage.raw_writer import PLACEHOLDER_STUDY, ensure_tables, write_capture
 
 _LOGGER = logging.getLogger(__name__)
+
+_WRITTEN_BY_BUILDS = ("expected_units", "requests")
+"""Raw tables that each build updates from the studies and the ledger."""
 
 
 def captures_beside(raw: Path) -> Path:
@@ -60,6 +63,12 @@ def _repair(raw: Path, path: Path) -> str:
         if path.exists() and find_damaged([path]):
             path.unlink()
         return done
+    table = path.parents[2].name
+    if not (table in _WRITTEN_BY_BUILDS or (table == "coverage" and path.stem.endswith("-open"))):
+        raise CaptureError(
+            f"Its capture is not in {captures_beside(raw)}. Restore the capture or the raw file from a backup; or move "
+            "all raw files of this name away: then their days are collected again."
+        )
     kept = path.with_name(path.name + DAMAGED_SUFFIX)
     path.rename(kept)
     return f"it has no sealed capture. It was set aside as {kept.name}; the next run or build writes it again."

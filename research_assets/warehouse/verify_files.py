@@ -25,9 +25,14 @@ from research_assets.storage.captures import (
     Manifest,
     manifest_path,
     read_events,
-    sealed_path,
 )
-from research_assets.storage.raw_digests import DIGEST_LOG, DamagedRawFile, find_damaged, recorded_files
+from research_assets.storage.raw_digests import (
+    DIGEST_LOG,
+    DamagedRawFile,
+    find_damaged,
+    forget_verified,
+    recorded_files,
+)
 from research_assets.storage.raw_repair import rebuild, repair_files
 from research_assets.storage.raw_sql import sql_identifier
 from research_assets.storage.raw_writer import is_written
@@ -65,17 +70,19 @@ def verify_files(settings: Settings, share_of: date | None = None) -> Verificati
     With a day, only its share of the captures, the raw tables and the warehouse is read: the shares of `SHARE_DAYS`
     consecutive days together are all files. Open journals and the ledger are read every time.
     """
-    files = [path for path, _ in _verifiers(settings) if share_of is None or _is_in_share(settings, path, share_of)]
-    size, findings = 0, [*_set_aside(settings)]
-    verify = dict(_verifiers(settings))
-    for path in files:
-        try:
-            size += path.stat().st_size
-            findings += verify[path]()
-        except FileNotFoundError:
-            # Another process published, sealed or removed it after it was listed.
-            continue
-    return Verification(len(files), size, tuple(findings))
+    forget_verified()
+    files = size = 0
+    findings = [*_set_aside(settings)]
+    for path, verify in _verifiers(settings):
+        if share_of is None or _is_in_share(settings, path, share_of):
+            try:
+                size += path.stat().st_size
+                findings += verify()
+            except FileNotFoundError:
+                # Another process published, sealed or removed it after it was listed.
+                continue
+            files += 1
+    return Verification(files, size, tuple(findings))
 
 
 def _is_in_share(settings: Settings, path: Path, day: date) -> bool:
@@ -143,7 +150,7 @@ def _manifest(path: Path) -> Iterator[Finding]:
 
 
 def _capture(settings: Settings, sealed: Path, missing: Path | None) -> Iterator[Finding]:
-    if sealed_path(sealed.with_suffix("")) == sealed and sealed.with_suffix("").exists():
+    if sealed.with_suffix("").exists():
         # Sealing is in progress or was interrupted: the journal is the valid form.
         return
     had_manifest = manifest_path(sealed).exists()
@@ -179,7 +186,7 @@ def _contents(manifest: Manifest) -> str:
 
 def _raw_file(raw: Path, path: Path) -> Iterator[Finding]:
     try:
-        if find_damaged([path], again=True):
+        if find_damaged([path]):
             yield from (Finding("rebuilt", message) for message in repair_files(raw, [path]))
     except DamagedRawFile as error:
         yield Finding("damaged", str(error))

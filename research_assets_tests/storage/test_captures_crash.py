@@ -182,13 +182,30 @@ def test_full_disk_leaves_no_incomplete_line_and_journal_continues_once_there_is
     resource.setrlimit(resource.RLIMIT_FSIZE, (size + space, limits[1]))
     try:
         for _ in range(2):
-            with pytest.raises(JournalWriteError, match=r"File too large.*Make room"):
+            with pytest.raises(JournalWriteError, match=r"File too large.*ulimit"):
                 journal.append("page", {"rows": 1, "unit": "x" * 100}, PAGE)
             assert journal.path.stat().st_size == size
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     journal.append("page", {"rows": 1}, PAGE)
     assert [event["seq"] for event in read_events(journal.seal()) if event["event"] == "page"] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [(errno.ENOSPC, "Free space"), (errno.EIO, "Check the disk"), (errno.EROFS, "Make the file system writable")],
+)
+def test_advice_fits_the_error_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, advice: str
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    journal = create_journal(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fail)
+        with pytest.raises(JournalWriteError, match=f"All earlier events are kept. {advice}"):
+            journal.append("page", {}, PAGE)
 
 
 def test_full_disk_while_sealing_or_creating_changes_nothing(tmp_path: Path) -> None:
@@ -200,7 +217,7 @@ def test_full_disk_while_sealing_or_creating_changes_nothing(tmp_path: Path) -> 
     try:
         with pytest.raises(JournalWriteError, match="Could not seal"):
             journal.seal()
-        with pytest.raises(JournalWriteError, match="Make room"):
+        with pytest.raises(JournalWriteError, match="ulimit"):
             create_journal(tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from research_assets.storage.raw_digests import DamagedRawFile, find_damaged, recorded_files
+from research_assets.storage.raw_digests import DamagedRawFile, find_damaged, forget_verified, recorded_files
 from research_assets.storage.raw_reader import query_raw
 from research_assets.storage.raw_writer import ensure_tables, write_capture, write_rows
 from research_assets.storage.replay import replay
@@ -56,11 +56,19 @@ def test_file_without_its_line_in_the_log_is_built_again(raw: Path, caplog: pyte
     for damaged, n_damaged in ((content.replace(b"size", b"sise", 1), 1), (content[40:], 1), (b"", 2)):
         log.unlink()
         log.write_bytes(damaged)
-        assert len(find_damaged(paths, again=True)) == n_damaged
+        forget_verified()
+        assert len(find_damaged(paths)) == n_damaged
         caplog.clear()
         assert read(raw) == [(2,)]
         assert "it was built again" in caplog.text
-        assert find_damaged(paths, again=True) == []
+        forget_verified()
+        assert find_damaged(paths) == []
+    # A process that has read a damaged log uses the one from a backup.
+    forget_verified()
+    log.write_bytes(b"")
+    assert len(find_damaged(paths)) == 2
+    log.write_bytes(content)
+    assert find_damaged(paths) == []
 
 
 def test_torn_line_of_the_log_does_not_spoil_the_next_one(raw: Path) -> None:
@@ -94,7 +102,19 @@ def test_damaged_file_with_a_damaged_capture_is_never_read(raw: Path) -> None:
         assert str(sealed) in str(error.value)
 
 
-def test_damaged_file_without_a_capture_is_set_aside(raw: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_file_whose_capture_is_lost_is_never_read(raw: Path) -> None:
+    (path,) = raw.glob("coverage/study=s/*/*.parquet")
+    content = flip(path)
+    (sealed,) = raw.parent.glob("captures/*/*/*/*.zst")
+    sealed.unlink()
+    with pytest.raises(DamagedRawFile, match=r"capture is not in .* Restore") as error:
+        read(raw, "coverage")
+    assert str(path) in str(error.value)
+    path.write_bytes(content)
+    assert read(raw, "coverage") == [(1,)]
+
+
+def test_damaged_open_coverage_is_set_aside(raw: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_rows(raw, "coverage", study="s", day=DAY, name="20260201T000000Z-0-open", rows=[UNIT])
     assert read(raw, "coverage") == [(2,)]
     flip(path)
