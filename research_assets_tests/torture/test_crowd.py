@@ -61,8 +61,8 @@ def test_builds_under_readers(trials: Trials, dbt_zygote: Zygote, tmp_path: Path
         shell.open(settings.warehouse)
         shell.execute("CREATE TABLE marts.mine AS SELECT 1 AS number")
         end = tmp_path / "end"
-        readers = [Job(Readings(settings, end)) for _ in range(3)]
-        outcomes = dbt_zygote.run_all([Job(GrowingBuilds(settings, number, end)), *readers])
+        readers = [Job(Readings(settings, end), patience=7000) for _ in range(3)]
+        outcomes = dbt_zygote.run_all([Job(GrowingBuilds(settings, number, end), patience=7000), *readers])
         shell.execute("CREATE TABLE marts.more AS SELECT 1 AS number")
     for outcome in outcomes:
         assert not outcome.error, outcome.error

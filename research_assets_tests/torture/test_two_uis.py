@@ -63,7 +63,7 @@ def test_two_uis_and_eight_collectors(trials: Trials, zygote: Zygote, tmp_path: 
             jobs = []
             for _ in range(8):
                 process = CollectorProcess(settings, "videos", days(NUMBER_OF_DAYS), datetime.now(UTC), study)
-                fault = Fault(settings.root, rng.randrange(600), KILL, kinds=CHANGES)
+                fault = Fault(settings.root, rng.randrange(60), KILL, kinds=CHANGES)
                 jobs.append(Job(Collection(process, system_clock=True), fault if rng.random() < 0.5 else None))
             outcomes = zygote.run_all(jobs)
             for outcome in outcomes:
