@@ -1,4 +1,4 @@
-"""What is true after a trial: nothing lost, nothing twice, nothing complete that is not, nothing left to clean up.
+"""The conditions after a trial: nothing lost, nothing twice, nothing complete that is not, nothing left to clean up.
 
 The truth is that of the sandbox: its world, its request log and its counts of the quota.
 """

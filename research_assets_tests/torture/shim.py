@@ -37,7 +37,7 @@ def build(folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What happens at the n-th operation, counted from 0, of some kinds below a folder.
+    """The fault at the n-th operation, counted from 0, of some kinds below a folder.
 
     With `sticky`, all later operations of these kinds fail as well, as on a full disk.
     """
