@@ -57,10 +57,10 @@ class GrowingBuilds:
     def __call__(self) -> None:
         try:
             for index in range(self.number):
-                day, capture = date(2026, 2, 1) + timedelta(days=index % 27), f"grown{index}"
+                day, capture = date(2025, 6, 1) + timedelta(days=index), f"grown{index}"
                 row = video(new_id(at(1), 1000 + index), "anna", at(10))
                 write(self.settings.raw, "videos", "grown", day, capture, [row])
-                unit = make_attempt("videos", day, "day", capture, "complete", at(10), kept=1) | {"capture": capture}
+                unit = make_attempt("videos", day, "day", str(day), "complete", at(10), kept=1) | {"capture": capture}
                 write(self.settings.raw, "coverage", "grown", date(2026, 2, 10), capture, [unit])
                 build_and_publish(self.settings, full_refresh=index % 10 == 9)
         finally:
