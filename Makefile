@@ -14,8 +14,8 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 WORKERS := 3
 
-.PHONY: help setup demo ui test test-unit test-long coverage lint typecheck check-studies check docs screenshots bench \
-	wheel clean
+.PHONY: help setup demo ui test test-unit test-long torture coverage lint typecheck check-studies check docs screenshots \
+	bench wheel clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,9 @@ test-unit: setup ## Run the tests that need no dbt, no process and no browser (u
 
 test-long: setup ## Run all tests with large property-test profiles and all seeds
 	@$(PYTEST) -n $(WORKERS) --long --timeout 14400 $(ARGS)
+
+torture: setup ## Kill, fill, flip and move what a collection depends on; prints its seed. TRIALS=200 SEED=7 ARGS="-k kill"
+	@$(PYTEST) -n $(WORKERS) --long -m torture --trials $(or $(TRIALS),60) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 coverage: setup ## Measure which lines the unit tests run
 	@$(PYTEST) -n 2 -q --lane=unit --cov --cov-report=term:skip-covered $(ARGS)

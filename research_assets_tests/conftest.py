@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -63,6 +64,7 @@ INTEGRATION = (
     "study/test_dg.py",
     "test_bad_input.py",
     "test_flipped_bits.py",
+    "torture/",
     "test_import_rules.py",
     "test_setup.py",
 )
@@ -114,11 +116,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("research-assets")
     group.addoption("--lane", choices=("unit", "all"), default="all", help="unit: no dbt, no process, no browser")
     group.addoption("--long", action="store_true", help="large property profiles and all seeds")
+    group.addoption("--seed", type=int, default=Random().randrange(10**6), help="seed of the torture tests")
+    group.addoption("--trials", type=int, default=12, help="trials of each torture test that takes usual time")
+    group.addoption("--trial", type=int, help="the only trial of each torture test to run")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Name the seed with which the torture tests can be repeated."""
+    return f"torture seed: {config.option.seed}, trials: {config.option.trials}" if config.option.long else None
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the large property profile for `--long`."""
     config.addinivalue_line("markers", "long: runs with `--long` only")
+    config.addinivalue_line("markers", "torture: random trials; runs with `--long`, and at length with `make torture`")
     config.addinivalue_line("markers", "integration: starts a process; not in the unit lane")
     if config.option.long:
         hypothesis_settings.load_profile("long")
@@ -161,7 +172,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out: list[pytest.Item] = []
     for item in items:
         is_integration = _matches(_path(item), INTEGRATION) or item.get_closest_marker("integration") is not None
-        unwanted = (is_integration and lane == "unit") or (item.get_closest_marker("long") is not None and not long)
+        is_long = any(item.get_closest_marker(name) is not None for name in ("long", "torture"))
+        unwanted = (is_integration and lane == "unit") or (is_long and not long)
         (left_out if unwanted else kept).append(item)
     config.hook.pytest_deselected(items=left_out)
     items[:] = sorted(kept, key=_rank)
@@ -303,6 +315,18 @@ def settings(tmp_path: Path) -> Settings:
             VARIABLES["client_secret"].name: "sandbox-secret",
         }
     )
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print how many torture trials of each kind were tried and survived."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    calls = [report for report in reports if getattr(report, "when", "") == "call"]
+    rows = [value for call in calls for name, value in call.user_properties if name == "torture"]
+    if rows:
+        terminalreporter.section("torture: kind, tried, survived, what happened")
+    for kind, tried, survived, notes in rows:
+        counts = ", ".join(f"{text}: {count}" for text, count in sorted(notes.items()))
+        terminalreporter.write_line(f"{kind:<45} {tried:>6} {survived:>6}  {counts}")
 
 
 @pytest.hookimpl(trylast=True)

@@ -3,6 +3,7 @@
 Not here: the commands (see the module of each).
 """
 
+import errno
 import logging
 import sys
 import time
@@ -58,6 +59,10 @@ KNOWN_ERRORS = (
 """Errors that are printed as a message. Any other exception is a bug and keeps its traceback."""
 
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
+"""Error numbers of a disk that is full, over the user's quota, faulty or read-only. They can occur in any command."""
+
+
 def import_reference(reference: str) -> Any:
     """Return the object that `package.module:name` refers to."""
     module, _, name = reference.partition(":")
@@ -93,13 +98,19 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. A known error becomes one message on stderr and exit code 1."""
+        """Run the command. A known error or a disk error becomes one message on stderr and exit code 1."""
         try:
             return super().invoke(ctx)
         except Exception as error:
             # Subclasses of ClickException quote the arguments of the person at the terminal and nothing else.
             if is_known_error(error) or type(error) is click.ClickException:
                 raise click.ClickException(terminal_text(str(error))) from error
+            if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+                raise click.ClickException(
+                    f"The disk could not be used: {error.strerror}{f': {error.filename}' if error.filename else ''}. "
+                    "All stored data is kept. Make room on the disk, or repair it, and run the command again: it "
+                    "continues where it stopped."
+                ) from error
             raise
 
 

@@ -37,7 +37,7 @@ from typing import Any, Literal
 
 from research_assets.clock import MAX_CLOCK_SKEW, Clock, midnight, next_midnight
 from research_assets.settings import Settings
-from research_assets.storage.files import folder_lock, private_folder, publish_file, temporary_path, write_private
+from research_assets.storage.files import folder_lock, private_folder, write_private
 
 QuotaReason = Literal["cap", "api_refused", "not_reset", "reserved", "budget"]
 
@@ -58,7 +58,6 @@ _FRAME = 24 + _PAGE_SIZE
 
 _SCHEMA = f"""
 PRAGMA page_size = {_PAGE_SIZE};
-PRAGMA journal_mode = WAL;
 PRAGMA application_id = {_APPLICATION};
 PRAGMA user_version = {_VERSION};
 CREATE TABLE requests (
@@ -333,16 +332,22 @@ def _create(path: Path) -> None:
     The draft of a process that was killed is overwritten, because its name does not depend on the process.
     """
     private_folder(path.parent)
-    draft = temporary_path(path)
     with folder_lock(path.parent):
-        if path.exists():
-            return
-        for leftover in (draft, draft.with_name(f"{draft.name}-wal"), draft.with_name(f"{draft.name}-shm")):
-            leftover.unlink(missing_ok=True)
-        os.close(os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        with closing(sqlite3.connect(draft)) as db:
-            db.executescript(_SCHEMA)
-        publish_file(draft, path)
+        if not path.exists():
+            write_private(path, _new_ledger())
+
+
+def _new_ledger() -> bytes:
+    """Return the content of a ledger without requests.
+
+    It is made in memory: SQLite does not report if closing a file leaves a part of it in its log.
+    """
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.executescript(_SCHEMA)
+        content = bytearray(db.serialize())
+    # The versions that mark write-ahead logging (SQLite's file format, 1.3.3); a database in memory has none.
+    content[18:20] = b"\2\2"
+    return bytes(content)
 
 
 def _error_message(path: Path, error: Exception) -> str:

@@ -1,5 +1,6 @@
 """The group of commands: help without large imports, and errors as messages."""
 
+import errno
 import logging
 import os
 import re
@@ -57,6 +58,17 @@ def test_known_error_prints_one_message(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(main, "get_command", lambda *_: failing(SettingsError("Tried. Failed. Do this.")))
     result = CliRunner().invoke(main, ["status"])
     assert (result.exit_code, result.stdout, result.stderr) == (1, "", "Error: Tried. Failed. Do this.\n")
+
+
+def test_disk_error_prints_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = OSError(errno.ENOSPC, "No space left on device", "/data/raw")
+    monkeypatch.setattr(main, "get_command", lambda *_: failing(error))
+    result = CliRunner().invoke(main, ["replay"])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: The disk could not be used: No space left on device: /data/raw. ")
+    missing = FileNotFoundError(errno.ENOENT, "No such file", "/data/raw")
+    monkeypatch.setattr(main, "get_command", lambda *_: failing(missing))
+    assert CliRunner().invoke(main, ["replay"]).exception is missing
 
 
 def test_unknown_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -284,6 +285,15 @@ def test_creation_killed_at_any_step_leaves_no_draft_once_the_ledger_is_used(tmp
         assert names <= {"quota.sqlite", "quota.sqlite-wal", "quota.sqlite-shm"}, f"step {step}"
         step += 1
     assert step > 8
+
+
+def test_new_ledger_uses_write_ahead_logging(tmp_path: Path) -> None:
+    ledger = ledger_at(tmp_path, FakeClock(MORNING))
+    reserve(ledger)
+    with closing(sqlite3.connect(ledger.path)) as db:
+        assert db.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert ledger.path.with_name("quota.sqlite-wal").exists()
 
 
 def test_reservation_survives_the_death_of_its_process(tmp_path: Path) -> None:
