@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -16,9 +16,13 @@ import duckdb
 from research_assets.storage.files import private_folder, temporary_path
 from research_assets.storage.raw_digests import publish_raw_files
 from research_assets.storage.raw_sql import sql_literal
+from research_assets.storage.shared_duckdb import Config, connect_shared
 
 MEMORY, LARGE_MEMORY = "256MB", "2GB"
 """Memory limits of DuckDB: the default, and the limit of a second attempt after it ran out of memory."""
+
+SMALL_CAPTURE = 16 * 1024 * 1024
+"""Size in bytes, before compression, below which a capture is written without a DuckDB of its own."""
 
 # DuckDB reads a compressed capture with one thread; more threads would use more memory without being faster.
 THREADS = 1
@@ -43,6 +47,14 @@ def write_query(db: duckdb.DuckDBPyConnection, query: str, target: Path, compres
     """Write the rows of a query to a Parquet file."""
     options = f"FORMAT parquet, COMPRESSION {compression}, ROW_GROUP_SIZE {ROW_GROUP}"
     db.execute(f"COPY ({query}) TO {sql_literal(target)} ({options})")
+
+
+_SMALL_WRITER: Config = (("memory_limit", MEMORY), ("threads", THREADS), ("preserve_insertion_order", False))
+
+
+def connect_small_writer() -> closing[duckdb.DuckDBPyConnection]:
+    """Connect, for a block, to the in-memory DuckDB of this process for files that need no more than `MEMORY`."""
+    return closing(connect_shared(_SMALL_WRITER))
 
 
 @contextmanager

@@ -26,6 +26,8 @@ from research_assets.storage.captures import CHUNK, DamagedCapture, Manifest
 from research_assets.storage.parquet_io import (
     LARGE_MEMORY,
     MEMORY,
+    SMALL_CAPTURE,
+    connect_small_writer,
     open_duckdb,
     publish_parquet,
     temporary_folder,
@@ -79,7 +81,7 @@ def write_capture(raw: Path, sealed: Path) -> WrittenCapture:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:
             days, rejected = _write_pages(raw, folder, entity, manifest)
-            with open_duckdb(folder) as db:
+            with connect_small_writer() as db:
                 coverage = _write_attempts(db, raw, folder, manifest)
         except duckdb.IOException:
             raise  # of the disk, not of the capture
@@ -114,7 +116,7 @@ def write_files(
     """Write several files of a study, each with its day, name and rows; each is published as soon as it is written."""
     columns = raw_tables()[table]
     paths: list[Path] = []
-    with temporary_folder(raw, f"{table}-{study}") as folder, open_duckdb(folder) as db:
+    with temporary_folder(raw, f"{table}-{study}") as folder, connect_small_writer() as db:
         for day, name, rows in files:
             path = _path(raw, table, study, day.isoformat(), name)
             lines, longest = folder / "rows.jsonl", 0
@@ -131,7 +133,7 @@ def write_files(
 
 def ensure_tables(raw: Path) -> None:
     """Write an empty file with the current columns for each raw table, so that queries over its folder bind."""
-    with temporary_folder(raw, "empty") as folder, open_duckdb(folder) as db:
+    with connect_small_writer() as db:
         for table, columns in raw_tables().items():
             path = _path(raw, table, PLACEHOLDER_STUDY, "1970-01-01", "empty")
             nulls = ", ".join(f"NULL::{column.type} AS {sql_identifier(column.name)}" for column in columns)
@@ -159,8 +161,9 @@ def _write_pages(raw: Path, folder: Path, entity: Entity, manifest: Manifest) ->
     whole = folder / "whole.tmp"
     # Pages that are many times larger than usual need more memory.
     for memory in (MEMORY, LARGE_MEMORY):
+        is_small = memory == MEMORY and manifest.plain_size < SMALL_CAPTURE
         try:
-            with open_duckdb(folder, memory=memory) as db:
+            with connect_small_writer() if is_small else open_duckdb(folder, memory=memory) as db:
                 _parse(db, whole, entity, manifest)
                 days = _publish_rows(db, raw, whole, entity, manifest)
                 return days, _write_rejected(db, raw, entity, manifest)
