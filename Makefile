@@ -39,7 +39,10 @@ test-long: setup ## Run all tests with large property-test profiles and all seed
 	@$(PYTEST) -n $(WORKERS) --long --timeout 14400 $(ARGS)
 
 torture: setup ## Kill, fill, flip and move what a collection depends on; prints its seed. TRIALS=200 SEED=7 ARGS="-k kill"
-	@$(PYTEST) -n $(WORKERS) --long -m torture --trials $(or $(TRIALS),60) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@$(PYTEST) -n $(WORKERS) --long --timeout 14400 --trials $(or $(TRIALS),60) $(if $(SEED),--seed $(SEED)) $(ARGS) \
+		$(addprefix research_assets_tests/,torture test_flipped_bits.py test_text.py tiktok/test_random_answers.py \
+		storage/test_any_answer.py warehouse/test_any_answer_to_marts.py report/test_hostile_report.py \
+		browser/test_hostile_pages.py end_to_end/test_planted_credentials.py)
 
 coverage: setup ## Measure which lines the unit tests run
 	@$(PYTEST) -n 2 -q --lane=unit --cov --cov-report=term:skip-covered $(ARGS)

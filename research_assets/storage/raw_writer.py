@@ -133,7 +133,8 @@ def write_files(
 
 def ensure_tables(raw: Path) -> None:
     """Write an empty file with the current columns for each raw table, so that queries over its folder bind."""
-    with connect_small_writer() as db:
+    # Builds begin with this call, so it also removes what killed processes left in the temporary folder.
+    with temporary_folder(raw, "empty"), connect_small_writer() as db:
         for table, columns in raw_tables().items():
             path = _path(raw, table, PLACEHOLDER_STUDY, "1970-01-01", "empty")
             nulls = ", ".join(f"NULL::{column.type} AS {sql_identifier(column.name)}" for column in columns)

@@ -64,7 +64,6 @@ class LocalClock:
         os.close(handle)
 
 
-@pytest.mark.xfail(reason="Intervals are measured, and requests booked, by the clock of the machine.", strict=False)
 def test_moved_clock(trials: Trials, zygote: Zygote, bases: Callable[[str], ServedHarness], tmp_path: Path) -> None:
     def trial(rng: Random) -> str:
         case = CASES["videos"]
@@ -102,7 +101,9 @@ def test_moved_clock(trials: Trials, zygote: Zygote, bases: Callable[[str], Serv
                 collection = Collection(process, True, clock.path, before_request)
                 outcome = zygote.run(Job(collection, None, clock.path, rng.choice(TIMEZONES), patience=40))
                 assert not outcome.error, outcome.error
-                assert_recovers(harness, case, repeated=0, late=int("server midnight" in names))
+                # A `Date` header counts whole seconds: the side of midnight of a request next to it is not known.
+                late = case.pages if "server midnight" in names else 0
+                assert_recovers(harness, case, repeated=0, late=late)
             finally:
                 log.add, harness.clock.moment = add, moment  # type: ignore[method-assign]
         return "server midnight" if "server midnight" in names else "local"
