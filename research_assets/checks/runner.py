@@ -6,6 +6,7 @@ passes. Not here: the rules (see rules.py).
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def markdown_sample(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> st
     """
     lines = ["| " + " | ".join(column.replace("_", " ") for column in columns) + " |", "|" + " --- |" * len(columns)]
     for row in rows:
-        line = "| " + " | ".join(markdown_text(_format_cell(value)) for value in row) + " |"
+        line = "| " + " | ".join(map(_markdown_cell, row)) + " |"
         if len(lines) > 2 and sum(map(len, lines)) + len(line) + len(lines) > MAX_INLINE_CHARACTERS:
             break
         lines.append(line)
@@ -70,11 +71,15 @@ def markdown_sample(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> st
 
 def format_row(row: Sequence[Any]) -> str:
     """Return a row as one line of Markdown, which the UI renders in descriptions of results as well."""
-    return " · ".join(filter(None, (markdown_text(_format_cell(value)) for value in row)))
+    return " · ".join(filter(None, map(_markdown_cell, row)))
 
 
-def _format_cell(value: Any) -> str:
-    return "" if value is None else one_line(str(value).removesuffix("+00:00"), _MAX_CELL_CHARACTERS)
+def _markdown_cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int | float | date):
+        return str(value).removesuffix("+00:00")
+    return markdown_text(one_line(str(value), _MAX_CELL_CHARACTERS))
 
 
 def _files(raw: Path, table: str, study: str) -> list[Path]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import duckdb
 import pytest
 
 from research_assets.clock import SystemClock
@@ -19,6 +18,7 @@ from research_assets.resources import CollectorResource, budget_run_id
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.sensors import run_history
+from research_assets.storage.raw_digests import DamagedRawFile
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
 from research_assets.units.targets import video_targets
 from research_assets_tests.assets.harness import NO_COMMENTS, STUDY
@@ -343,7 +343,11 @@ def test_failed_read_fails_the_tick(make_harness: Build) -> None:
     harness.advance()
     [coverage, *_] = (harness.settings.raw / "coverage" / "study=gardening").glob("day=*/*.parquet")
     coverage.write_bytes(b"torn")
-    with pytest.raises(duckdb.Error, match=coverage.name):
+    harness.tick()  # builds the file again from its capture
+    coverage.write_bytes(b"torn")
+    for capture in harness.settings.captures.rglob("*.jsonl.zst"):
+        capture.write_bytes(b"torn")
+    with pytest.raises(DamagedRawFile, match=coverage.name):
         harness.tick()
 
 
