@@ -141,6 +141,8 @@ class Demo:
         return states.values()
 
     def _summarize(self, requests: int) -> None:
+        from rich.text import Text
+
         from research_assets.report.codebook import CODEBOOK_FILE
         from research_assets.units.coverage import SETTLED
         from research_assets.warehouse.reader import connect_read_only, read_marts
@@ -169,9 +171,9 @@ class Demo:
         console.print(
             f"\nWarehouse: {self._settings.warehouse}\n"
             f"Report:    {self._settings.reports / f'{self._study.name}.html'}\n"
-            f"Codebook:  {self._settings.reports / CODEBOOK_FILE}\n\n"
-            "To see the same data in Dagster: [bold]make ui[/bold]"
+            f"Codebook:  {self._settings.reports / CODEBOOK_FILE}\n"
         )
+        console.print(Text.assemble("To see the same data in Dagster: ", ("make ui", "bold")))
 
 
 class _ProgressDisplay:
@@ -196,7 +198,7 @@ class _ProgressDisplay:
         self._title, self._requests, self._rows = title, 0, 0
         started = self._clock.monotonic()
         if self._console.is_terminal:
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+            columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
             with Progress(*columns, console=self._console, transient=True) as progress:
                 task = progress.add_task(f"{title:16} ...")
                 self._line = lambda text: progress.update(task, description=text)

@@ -126,7 +126,7 @@ def test_report_equals_the_ground_truth(
 def test_summary_contains_requests_and_next_step(demo_summary: str, demo_sandbox: RunningSandbox) -> None:
     assert f"{charged(demo_sandbox):,} requests were sent." in demo_summary
     assert "All available data was collected." in demo_summary
-    assert "make ui" in demo_summary
+    assert "in Dagster: make ui\n" in demo_summary
 
 
 def test_second_run_sends_no_request(demo_summary: str, demo_settings: Settings, demo_sandbox: RunningSandbox) -> None:
