@@ -37,6 +37,7 @@ import zstandard
 
 from research_assets.storage.checked_lines import add_checksum, is_intact, is_torn
 from research_assets.storage.files import (
+    claim_abandoned,
     fsync_file,
     fsync_folder,
     private_folder,
@@ -203,18 +204,9 @@ def _create_draft(draft: Path) -> int:
 
 def _remove_abandoned_draft(draft: Path) -> None:
     """Remove the draft of a journal unless a process creates that journal now."""
-    try:
-        handle = os.open(draft, os.O_RDWR)
-    except FileNotFoundError:
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
-    else:
-        draft.unlink(missing_ok=True)
-    finally:
-        os.close(handle)
+    with claim_abandoned(draft) as is_abandoned:
+        if is_abandoned:
+            draft.unlink(missing_ok=True)
 
 
 def list_sealed(captures: Path, *, entity: str | None = None, study: str | None = None) -> Iterator[Manifest]:

@@ -73,3 +73,26 @@ def folder_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextmanager
+def claim_abandoned(path: Path) -> Iterator[bool]:
+    """Yield whether a file or folder exists that no process has locked; it is locked for the block.
+
+    Its creator holds the lock while it uses it, so what is not locked was left by a process that was killed.
+    """
+    try:
+        # A lock on a file needs write access on some network file systems.
+        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except FileNotFoundError:
+        # Its owner has removed it since the folder was listed.
+        yield False
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    else:
+        yield True
+    finally:
+        os.close(handle)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from research_assets.storage.files import private_folder, temporary_path
+from research_assets.storage.files import claim_abandoned, private_folder, temporary_path
 from research_assets.storage.raw_digests import publish_raw_files
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.shared_duckdb import Config, connect_shared
@@ -98,16 +98,6 @@ def temporary_folder(raw: Path, name: str) -> Iterator[Path]:
 
 
 def _remove_if_stale(folder: Path) -> None:
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
-        # Its owner has removed it since the folder was listed.
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    finally:
-        os.close(handle)
+    with claim_abandoned(folder) as is_abandoned:
+        if is_abandoned:
+            shutil.rmtree(folder, ignore_errors=True)
