@@ -77,7 +77,7 @@ def decode_page(request: Request, response: HttpResponse) -> ResponsePage:
         items = [row] if (row := {key: value for key, value in data.items() if key not in PAGING}) else []
     else:
         key = next((key for key in endpoint.payload_keys if data.get(key) is not None), "")
-        items = data.get(key, [])
+        items = data[key] if key else []
         if not all(isinstance(item, dict) for item in items):
             unknown.add(f"data.{key}[]")
         unknown |= {f"data.{name}" for name in data.keys() - PAGING - set(endpoint.payload_keys)}

@@ -204,6 +204,12 @@ def test_payload_that_is_not_a_list_is_a_server_error() -> None:
         decode(SEARCH, {"videos": {"id": 1}})
 
 
+@pytest.mark.parametrize("value", [True, 7, "text", [VIDEO], {"id": 1}])
+def test_empty_key_in_data_is_no_list_of_records(value: Any) -> None:
+    page = decode(SEARCH, {"": value})
+    assert (page.rows, page.offered, page.unknown) == ([], 0, frozenset({"data."}))
+
+
 def test_message_identifies_a_missing_user() -> None:
     message = "`username: X` is invalid: cannot find the user"
     with pytest.raises(UserNotFound, match="cannot find the user"):
