@@ -21,8 +21,10 @@ from research_assets.storage.shared_duckdb import Config, connect_shared
 MEMORY, LARGE_MEMORY = "256MB", "2GB"
 """Memory limits of DuckDB: the default, and the limit of a second attempt after it ran out of memory."""
 
-SMALL_CAPTURE = 16 * 1024 * 1024
-"""Size in bytes, before compression, below which a capture is written without a DuckDB of its own."""
+SMALL_CAPTURE = 1024 * 1024
+"""Size in bytes, before compression, below which a capture is written without a DuckDB of its own.
+
+A DuckDB that stays open keeps memory of what it wrote; for a larger capture, opening another one hardly counts."""
 
 # DuckDB reads a compressed capture with one thread; more threads would use more memory without being faster.
 THREADS = 1
