@@ -87,8 +87,7 @@ class DamagedCapture(CaptureError):
 class Manifest:
     """Contents of a sealed capture. Times are ISO 8601 in UTC; sizes are in bytes.
 
-    `requests` counts pages and failed requests. `rejected` is the number of elements and values that cannot be used,
-    `repeated` that of rows that an earlier page or capture of the same search already has.
+    `requests` counts pages and failed requests. `rejected` is the number of elements and values that cannot be used.
     `unknown` contains the names of fields that the registry does not define. `longest` is the length of the longest
     line, `plain_size` the size before compression, and `nul` is true if a response contains an escaped NUL character;
     the raw writer chooses its method by them. `path` is the sealed file; it is not part of the JSON.
@@ -108,7 +107,6 @@ class Manifest:
     requests: int
     units: int
     rejected: int
-    repeated: int
     unknown: tuple[str, ...]
     first_at: str | None
     last_at: str | None
@@ -328,7 +326,7 @@ def _write_manifest(
     """Publish the manifest of a sealed capture, and return its members."""
     counts = asdict(totals)
     start_keys = ("version", "capture", "entity", "study", "first", "last", "origin", "software")
-    total_keys = ("pages", "rows", "requests", "units", "rejected", "repeated", "first_at", "last_at", "nul", "longest")
+    total_keys = ("pages", "rows", "requests", "units", "rejected", "first_at", "last_at", "nul", "longest")
     stored = {
         **{key: start[key] for key in start_keys},
         **{key: counts[key] for key in total_keys},
@@ -382,7 +380,6 @@ class CaptureTotals:
     requests: int = 0
     units: int = 0
     rejected: int = 0
-    repeated: int = 0
     longest: int = 0
     nul: bool = False
     first_at: str | None = None
@@ -398,7 +395,6 @@ class CaptureTotals:
             self.requests += 1
             self.rows += event.get("rows") or 0
             self.rejected += len(event.get("rejected") or ())
-            self.repeated += event.get("n_repeated") or 0
             self.nul = self.nul or b"\\u0000" in line
             if observed_at := event.get("observed_at"):
                 text = observed_at.isoformat() if isinstance(observed_at, datetime) else str(observed_at)

@@ -62,7 +62,7 @@ def split_refused(
         lines.write_bytes(b"".join(part))
         attempts += 1
         try:
-            write(target, replace(manifest, path=lines, rejected=0, repeated=0, longest=max(map(len, part))))
+            write(target, replace(manifest, path=lines, rejected=0, longest=max(map(len, part))))
         except duckdb.IOException:
             raise  # of the disk, not of the records
         except duckdb.Error as error:
@@ -112,7 +112,7 @@ def _read_page(
         rejections.append(of_page | {"position": None if place is None else offset + place, "value": _bounded(value)})
     has_profile = not BY_ENTITY[entity.name].flat or event.get("rows") != 0
     for place, element in enumerate(elements):
-        if place in whole or place < (event.get("n_repeated") or 0) or not has_profile:
+        if place in whole or not has_profile:
             continue
         position = {POSITION.name: offset + place} if POSITION in entity.context else {}
         page = {

@@ -214,18 +214,14 @@ def _records(entity: Entity, manifest: Manifest, data: str, records: str) -> str
         "observed_at": "TIMESTAMPTZ",
         "context": context,
         "rejected": f"{_struct(_REJECTION)}[]",
-        "n_repeated": "BIGINT",
         "answer": _struct({"data": data}),
     }
     lines = read_json_sql(manifest.path, columns, manifest.longest)
     pages = f"(SELECT *, {records} AS records FROM {lines} WHERE event = 'page')"
-    with_index = POSITION in entity.context or manifest.rejected or manifest.repeated
+    with_index = POSITION in entity.context or manifest.rejected
     item_index = ", generate_subscripts(records, 1) - 1 AS item_index" if with_index else ""
-    columns_of_page = 'observed_at, "partition", context, rejected, n_repeated'
+    columns_of_page = 'observed_at, "partition", context, rejected'
     rows = f"(SELECT {columns_of_page}, unnest(records) AS r{item_index} FROM {pages})"
-    if manifest.repeated:
-        # The ids of a page fall, so the rows that were read before come first.
-        rows = f"(SELECT * FROM {rows} WHERE item_index >= coalesce(n_repeated, 0))"
     if not manifest.rejected:
         return rows
     whole = "list_transform(list_filter(rejected, lambda e: e.field IS NULL), lambda e: e.position)"

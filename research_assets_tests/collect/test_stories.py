@@ -18,7 +18,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, Phase, given
+from hypothesis import HealthCheck, Phase, example, given
 from hypothesis import strategies as st
 
 from research_assets.quota.ledger import Ledger
@@ -374,7 +374,29 @@ OPTIONS: dict[str, Any] = {
 }
 
 
+LATE_VIDEOS = Story(
+    faults={"profile": "typical", "seed": 0, "fresh_missing": 0.9, "fresh_missing_days": 10.0, "every_429": 5}
+    | {"p_undecodable": 0.05, "only_newest_search_id": True, "undeliverable": 0.34, "videos_per_second": 20}
+    | {"lower_case_regions": True, "count_lag_days": 30.0},
+    page_size=100,
+    volumes=(100,) * 5,
+    plan=(
+        {"first": 0, "count": 4, "retry_now": True, "wait_hours": 240},
+        {"first": 1, "count": 2, "cap": 3, "retry_now": True, "recollect": True, "kill_at": 7, "wait_hours": 240},
+        {"first": 2, "count": 4, "cap": 3, "retry_now": True, "recollect": True, "kill_at": 1},
+    ),
+    age=49,
+    api_cap=5,
+    dead=frozenset({3}),
+    n_names=0,
+    comments=0,
+)
+"""A search is continued days later by a fresh one, whose pages also show videos that the API did not have before: they
+lie above the place at which the search stopped, among those that were read."""
+
+
 @given(story=stories)
+@example(story=LATE_VIDEOS)
 @sized(260, 8_500, **OPTIONS)
 def test_complete_days_are_complete_in_random_stories(story: Story) -> None:
     run_story(story)

@@ -65,18 +65,17 @@ def test_page_with_a_repeated_key_is_loaded_with_the_last_value(tmp_path: Path, 
     assert not tables["rejected"]
 
 
-def test_rejected_and_repeated_elements_of_a_refused_capture_are_not_loaded(tmp_path: Path) -> None:
+def test_rejected_elements_of_a_refused_capture_are_not_loaded(tmp_path: Path) -> None:
     rows: list[Any] = [make_video(4), make_video(5), "text", make_video(6, view_count=None)]
     facts = {
         "unit": "2026-02-01",
-        "n_repeated": 1,
         "rejected": [
             rejection(2, "not an object") | {"partition": "2026-01-31"},
             rejection(3, "not JSON", "view_count", "NaN") | {"partition": "2026-01-31"},
         ],
     }
     tables = load(tmp_path, "videos", [GOOD[0], (make_answer("videos", rows), facts), BAD_PAGES["a text as data"]])
-    assert numbers(tables["videos"]) == [1, 2, 5, 6]
+    assert numbers(tables["videos"]) == [1, 2, 4, 5, 6]
     found = {row["position"]: row for row in tables["rejected"]}
     assert (found[2]["value"], found[2]["partition"], found[2]["unit"]) == ('"text"', "2026-01-31", "2026-01-31")
     assert (found[3]["field"], found[3]["value"]) == ("view_count", '"NaN"')

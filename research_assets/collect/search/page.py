@@ -87,22 +87,12 @@ def page_facts(page: ResponsePage, progress: SearchProgress, now: datetime, page
         "n_outside_window": n_outside,
         "asked": page_size,
         "has_uppercase_regions": _has_uppercase_regions(page),
-        "n_repeated": _n_repeated(page, progress) if relocation else 0,
         "offered": round(offered * len(new) / len(videos)) if relocation and videos else offered,
         **place._asdict(),
         "distrust_reason": _distrust_reason(
             page, ids, progress, hits=advance, n_outside=n_outside, has_more=has_more, page_size=page_size
         ),
     }
-
-
-def _n_repeated(page: ResponsePage, progress: SearchProgress) -> int:
-    """Return the number of elements at the beginning of a page that the search has read before."""
-    known = [not (row_id := video_id_of(row)) or row_id >= (progress.lowest_id or 0) for row in page.rows]
-    if page.offered > len(page.rows) or False in known[: sum(known)]:
-        # With rejected elements or in another order, the rows before the place are not those at the beginning.
-        return 0
-    return sum(known)
 
 
 class _Place(NamedTuple):
