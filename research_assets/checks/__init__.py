@@ -1,9 +1,9 @@
 """The asset checks of a study: on the raw tables after each run, and on the published warehouse.
 
 A check reads and reports. It sends no request and changes nothing, except that damaged raw tables are built again from
-their captures. Without data every check passes. The rules are data
-(see rules.py), `runner.py` runs them, and here they become Dagster's checks. Not here: tests of the dbt models such as
-keys, relations and accepted values (see dbt_project/).
+their captures. Without data every check passes. The rules are data (see rules.py), `runner.py` runs them, and here they
+become Dagster's checks. Not here: tests of the dbt models such as keys, relations and accepted values (see
+dbt_project/).
 """
 
 from collections import Counter

@@ -195,10 +195,9 @@ def _verify_row(table: str, row: sqlite3.Row) -> sqlite3.Row:
 
 def _verify_structure(db: sqlite3.Connection) -> None:
     query = "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE name NOT LIKE 'sqlite_stat%' ORDER BY name"
-    expected = sqlite3.connect(":memory:")
-    expected.executescript(_SCHEMA)
-    schema = expected.execute(query).fetchall()
-    expected.close()
+    with closing(sqlite3.connect(":memory:")) as expected:
+        expected.executescript(_SCHEMA)
+        schema = expected.execute(query).fetchall()
     if [tuple(row) for row in db.execute(query)] != schema:
         raise _DamagedLedger("its tables are not those of this version")
     [(result,)] = map(tuple, db.execute("PRAGMA integrity_check(1)").fetchall())

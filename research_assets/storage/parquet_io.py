@@ -60,11 +60,11 @@ def connect_small_writer() -> closing[duckdb.DuckDBPyConnection]:
 
 
 @contextmanager
-def open_duckdb(folder: Path, *, memory: str = MEMORY, threads: int = THREADS) -> Iterator[duckdb.DuckDBPyConnection]:
+def open_duckdb(folder: Path, *, memory: str = MEMORY) -> Iterator[duckdb.DuckDBPyConnection]:
     """Open an in-memory DuckDB in UTC with bounded memory, which spills into `folder`."""
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory,
-        "threads": threads,
+        "threads": THREADS,
         "temp_directory": str(folder / "spill"),
         "preserve_insertion_order": False,
         "autoinstall_known_extensions": False,

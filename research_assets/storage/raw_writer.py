@@ -272,7 +272,6 @@ def _parse(db: duckdb.DuckDBPyConnection, target: Path, entity: Entity, manifest
     # The records are first written to a file, because DuckDB reads JSON in chunks of 32 MB, which would need too
     # much memory in the field-by-field query.
     records = target.with_suffix(".records")
-    db.execute("SET threads = 1")
     write_query(db, json_records(entity, manifest), records, "lz4")
     source = f"read_parquet({sql_literal(records)})"
     return write_query(db, lenient_rows(entity, manifest, source, structures, with_day=with_day), target, compression)
