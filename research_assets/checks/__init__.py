@@ -19,6 +19,7 @@ from research_assets.planning.inputs import study_entities
 from research_assets.quota.server_time import server_clock_or_local
 from research_assets.resources import CollectorResource
 from research_assets.study.spec import StudySpec
+from research_assets.text import markdown_text
 from research_assets.warehouse.verify_files import SHARE_DAYS, verify_files
 
 __all__ = ["COVERAGE_MART", "FILES_CHECK", "blocking_check_keys", "check_keys", "files_check", "study_checks"]
@@ -94,7 +95,7 @@ def files_check(collector: dg.ResourceParam[CollectorResource]) -> dg.AssetCheck
     return dg.AssetCheckResult(
         passed=False,
         severity=dg.AssetCheckSeverity.ERROR if counts["damaged"] else dg.AssetCheckSeverity.WARN,
-        description="\n".join(f"{kind}: {message}" for kind, message in rows[:MAX_LISTED_FINDINGS]),
+        description="\n".join(f"{kind}: {markdown_text(message)}" for kind, message in rows[:MAX_LISTED_FINDINGS]),
         metadata=metadata | {"findings": dg.MetadataValue.json([list(row) for row in rows])},
     )
 

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from research_assets.storage.captures import (
     CaptureError,
     DamagedCapture,
     Manifest,
+    capture_of,
     manifest_path,
     read_events,
 )
@@ -96,17 +98,17 @@ def _verifiers(settings: Settings) -> Iterator[tuple[Path, Callable[[], Iterator
     missing = _missing_raw_files(settings.raw)
     for path in sorted(settings.captures.glob("*/study=*/*/[!.]*")):
         if path.suffix == ".jsonl":
-            yield path, lambda path=path: _journal(path)  # type: ignore[misc]
+            yield path, partial(_journal, path)
         elif path.suffix == ".zst":
-            yield path, lambda path=path: _capture(settings, path, missing.get(path.name.split(".")[0]))  # type: ignore[misc]
+            yield path, partial(_capture, settings, path, missing.get(capture_of(path)))
         elif path.suffix == ".json":
-            yield path, lambda path=path: _manifest(path)  # type: ignore[misc]
+            yield path, partial(_manifest, path)
     for path in sorted(settings.raw.glob("*/study=*/day=*/*.parquet")):
-        yield path, lambda path=path: _raw_file(settings.raw, path)  # type: ignore[misc]
+        yield path, partial(_raw_file, settings.raw, path)
     if settings.ledger.exists():
-        yield settings.ledger, lambda: _ledger(settings)
+        yield settings.ledger, partial(_ledger, settings)
     if settings.warehouse.exists():
-        yield settings.warehouse, lambda: _warehouse(settings)
+        yield settings.warehouse, partial(_warehouse, settings)
 
 
 def _set_aside(settings: Settings) -> Iterator[Finding]:
@@ -169,8 +171,8 @@ def _capture(settings: Settings, sealed: Path, missing: Path | None) -> Iterator
         contents = f"The capture {sealed} with {_contents(manifest)} is not what was published. Nothing was changed."
         if is_written(settings.raw, manifest):
             cost = (
-                "The raw tables and the marts have its rows, so nothing is collected again; `research-assets replay` "
-                "stops at this file. Restore it from a backup."
+                "The raw tables and the marts have its rows, so nothing is collected again, and `research-assets "
+                "replay` keeps them. Restore it from a backup."
             )
         else:
             cost = (
