@@ -26,6 +26,7 @@ async def test_one_budget_limits_all_partitions_and_entities_of_a_run(settings: 
     assert pause is None
     assert {one.state for one in finished.values()} == {"complete"}
     assert budget.remaining == 20 - n_videos > 0
+    began = harness.clock.now()
     finished, pause = await harness.collect("comments", days(5), budget=budget)
     assert finished == {}
     assert pause is not None
@@ -33,9 +34,9 @@ async def test_one_budget_limits_all_partitions_and_entities_of_a_run(settings: 
     assert harness.ledger.used_by_run(RUN) == {("garden", "videos"): n_videos, ("garden", "comments"): 20 - n_videos}
     assert pause.remaining == days(5)
     assert "the run has used its budget (20 of 1000 requests of the day are used)" in pause.reason
-    # The pool has free requests, so another run may start at once. It requests no unit again. Requests that were in
-    # flight at the pause may have advanced the clock.
-    assert pause.retry_at <= harness.clock.now()
+    # The pool has free requests, so another run may start from the time of the pause. It requests no unit again.
+    # Requests that were in flight at the pause may have advanced the clock since.
+    assert began < pause.retry_at <= harness.clock.now()
     finished, pause = await harness.collect("comments", days(5))
     assert pause is None
     assert {one.state for one in finished.values()} == {"complete"}
