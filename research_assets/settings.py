@@ -56,6 +56,12 @@ def _not_negative(text: str) -> int:
     return number
 
 
+def _parse_memory(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*([KMGT]i?B|%)", text):
+        raise ValueError("must be a share such as 50% or a size such as 8GB")
+    return text
+
+
 def _positive_float(text: str) -> float:
     number = float(text)
     if not 0 < number < float("inf"):
@@ -155,6 +161,12 @@ VARIABLES: dict[str, Variable] = {
     "pseudonym_key_file": Variable(
         "RESEARCH_PSEUDONYM_KEY_FILE", "", str, "File with the key for pseudonyms in exports"
     ),
+    "warehouse_memory": Variable(
+        "RESEARCH_WAREHOUSE_MEMORY",
+        "50%",
+        _parse_memory,
+        "Memory limit of a warehouse build: a share of the machine's memory (50%) or a size (8GB)",
+    ),
     "reports_url": Variable("RESEARCH_REPORTS_URL", "", _parse_optional_url, "Address at which the reports are served"),
     "alert_webhook": Variable(
         "RESEARCH_ALERT_WEBHOOK", "", _parse_optional_url, "Webhook that receives a message about each failed run"
@@ -188,6 +200,7 @@ class Settings:
     pseudonym_key_file: str
     max_clock_offset: float
     sensor_interval: int
+    warehouse_memory: str
     reports_url: str
     alert_webhook: str = field(repr=False)
 

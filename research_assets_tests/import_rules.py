@@ -83,14 +83,9 @@ PACKAGE_RULES: dict[str, PackageRule] = {
     ),
 }
 
-PRIVATE_NAMES_ALLOWED: Mapping[str, str] = {
-    "warehouse/dbt_runner.py": "closes the connection of dbt-duckdb; not needed once dbt runs as its own process",
-}
-"""Files that may use private names of dbt, dbt-duckdb or dagster-dbt, with the reason."""
-
 READS_ENVIRONMENT: Mapping[str, str] = {
     "settings.py": "the one place",
-    "warehouse/dbt_runner.py": "dbt runs in this process and reads the folders of its sources from the environment",
+    "warehouse/dbt_runner.py": "dbt inherits the environment without credentials",
 }
 """Files that may touch the process environment, with the reason."""
 
@@ -134,9 +129,8 @@ def violations(source: str, path: Path) -> Iterator[str]:
     if path.as_posix() not in READS_ENVIRONMENT:
         for line in environment_uses(tree):
             yield f"{path}:{line}: touches the process environment; only settings.py does"
-    if path.as_posix() not in PRIVATE_NAMES_ALLOWED:
-        for line, name in private_dbt_uses(tree):
-            yield f"{path}:{line}: uses {name}, which changes without notice"
+    for line, name in private_dbt_uses(tree):
+        yield f"{path}:{line}: uses {name}, which changes without notice"
 
 
 def _violation(name: str, package: str, rule: PackageRule) -> str | None:

@@ -13,12 +13,12 @@ import dagster as dg
 import orjson
 
 from research_assets.assets import warehouse_metadata
-from research_assets.assets.dbt_specs import UNIQUE_ID, dbt_specs, source_tables
+from research_assets.assets.dbt_specs import GROUP, UNIQUE_ID, dbt_specs, source_tables
 from research_assets.clock import Clock, SystemClock
 from research_assets.settings import Settings
 from research_assets.storage import raw_writer
 from research_assets.text import log_text
-from research_assets.warehouse import build, dbt_runner
+from research_assets.warehouse import build, codebook, dbt_runner
 from research_assets.warehouse.changes import scratch_path
 from research_assets.warehouse.dbt_runner import NodeResult, prepare_manifest
 
@@ -55,6 +55,7 @@ def warehouse_definitions(
     build_clock = clock or SystemClock()
 
     specs, check_specs = dbt_specs(manifest, upstream)
+    specs.append(_codebook_spec(specs))
 
     @dg.multi_asset(
         name="warehouse",
@@ -82,18 +83,34 @@ def warehouse_definitions(
                 settings, full_refresh=config.full_refresh, now=build_clock.now(), progress=context.log.log
             )
             failed = [result for result in results if result.failed]
+            samples = warehouse_metadata.failing_rows(settings, results)
             if not failed:
                 keys = _asset_keys(context.assets_def, manifest, upstream)
-                metadata = warehouse_metadata.model_metadata(settings, manifest, results, keys)
+                metadata = warehouse_metadata.model_metadata(
+                    settings, manifest, results, keys, full_refresh=build_input.full_refresh_reason is not None
+                )
                 build.publish_warehouse(settings, build_input)
                 context.log.info("Published %s", settings.warehouse)
         if not failed:
             yield from _materializations(context, metadata)
-        yield from _check_results(context, results)
+        yield from _check_results(context, results, samples)
         if failed:
             raise _failure(settings, failed)
 
     return dg.Definitions(assets=[warehouse])
+
+
+def _codebook_spec(models: Sequence[dg.AssetSpec]) -> dg.AssetSpec:
+    """Return the spec of the codebook, which is counted from all marts after dbt has built them."""
+    return dg.AssetSpec(
+        ["marts", warehouse_metadata.CODEBOOK],
+        deps=[spec.key for spec in models if spec.key.path[0] == "marts"],
+        description=codebook.DESCRIPTION,
+        metadata={UNIQUE_ID: warehouse_metadata.CODEBOOK},
+        skippable=True,
+        group_name=GROUP,
+        kinds={"duckdb"},
+    )
 
 
 def _asset_keys(
@@ -121,7 +138,9 @@ def _materializations(
             context.log_event(dg.AssetMaterialization(asset_key=key, metadata=described))
 
 
-def _check_results(context: dg.AssetExecutionContext, results: Iterable[NodeResult]) -> Iterator[dg.AssetCheckResult]:
+def _check_results(
+    context: dg.AssetExecutionContext, results: Iterable[NodeResult], samples: Mapping[str, dg.MarkdownMetadataValue]
+) -> Iterator[dg.AssetCheckResult]:
     """Yield the results of the selected tests that ran."""
     checks = {(spec.metadata or {})[UNIQUE_ID]: spec.key for spec in context.assets_def.check_specs}
     for result in results:
@@ -133,7 +152,8 @@ def _check_results(context: dg.AssetExecutionContext, results: Iterable[NodeResu
             asset_key=key.asset_key,
             check_name=key.name,
             severity=dg.AssetCheckSeverity.WARN if result.status == "warn" else dg.AssetCheckSeverity.ERROR,
-            metadata={"failing rows": result.failures or 0, "duration (seconds)": round(result.seconds, 3)},
+            metadata={"failing rows": result.failures or 0, "duration (seconds)": round(result.seconds, 3)}
+            | ({"sample": samples[result.unique_id]} if result.unique_id in samples else {}),
         )
 
 
@@ -143,7 +163,7 @@ def _failure(settings: Settings, failed: Sequence[NodeResult]) -> dg.Failure:
     return dg.Failure(
         f"The warehouse was built but not published, because {len(failed)} of its models or tests failed:\n{reasons}\n"
         f"The published warehouse {published}. To see the failing rows, open {settings.warehouse_build}, attach "
-        f"{scratch_path(settings)} and run the SQL of the failed test from {settings.dbt_target / 'compiled'}. "
+        f"{scratch_path(settings)} and run the SQL of the failed test from {dbt_runner.compiled_path(settings)}. "
         f"dbt's log is {dbt_runner.log_path(settings)}.",
         # A retry with the same data would fail again.
         allow_retries=False,

@@ -51,7 +51,7 @@ class ExportColumn:
 
 
 def export_columns(mart: Mart, *, pseudonymous: bool) -> list[ExportColumn]:
-    """Return the exported columns of a mart. Raise ExportError for a column without a treatment."""
+    """Return the exported columns of a mart."""
     if not pseudonymous:
         return [ExportColumn(c.name, c.type, sql_identifier(c.name), c.description) for c in mart.columns]
     treatments = mart_treatments(mart)

@@ -109,14 +109,14 @@ def test_column_lineage_leads_from_marts_to_the_assets_of_each_study(built_wareh
     }
     for event in built_warehouse.result.get_asset_materialization_events():
         materialization = event.step_materialization_data.materialization
-        # A seed has no upstream columns.
-        seed = materialization.asset_key.path[-1] == "api_changelog"
-        assert ("dagster/column_lineage" in materialization.metadata) is not seed
+        # A seed has no upstream columns, and the codebook counts all of them.
+        without = materialization.asset_key.path[-1] in ("api_changelog", "codebook")
+        assert ("dagster/column_lineage" in materialization.metadata) is not without
 
 
 def test_dbt_tests_are_reported_as_passed_checks(built_warehouse: BuiltWarehouse) -> None:
     checks = built_warehouse.result.get_asset_check_evaluations()
-    assert {tuple(check.asset_key.path) for check in checks} >= {("marts", mart) for mart in MARTS}
+    assert {tuple(check.asset_key.path) for check in checks} >= {("marts", mart) for mart in MARTS - {"codebook"}}
     assert all(check.passed for check in checks)
 
 
@@ -174,7 +174,6 @@ def test_increment_reports_metadata_of_all_models(built_warehouse: BuiltWarehous
         assert metadata_of(second, key).keys() >= {"dagster/column_schema", "dagster/column_lineage"}
     assert metadata_of(second, ["marts", "videos"])["dagster/row_count"] == first["dagster/row_count"]
     assert metadata_of(second, ["marts", "videos"])["dagster/column_schema"] == first["dagster/column_schema"]
-    assert "duration (seconds)" not in metadata_of(second, ["marts", "api_changes"])
 
 
 def test_selection_builds_and_records_all_models(built_warehouse: BuiltWarehouse) -> None:

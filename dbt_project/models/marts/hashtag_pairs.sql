@@ -1,6 +1,10 @@
-{{ config(rebuild_days_of='videos') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='replace_days',
+    meta={'raw_table': 'videos'}
+) }}
 with uses as (
-    {{ rows_to_rebuild(ref('int_videos__hashtags'), 'videos') }}
+    {{ changed_rows(ref('int_videos__hashtags'), 'videos') }}
 ),
 
 counted as (
