@@ -115,8 +115,7 @@ class PlainScalar(str):
 class _Document:
     """One YAML document: its plain value, the line of each key and list entry, and its issues.
 
-    No value is converted that would not be written as it stands in the file: a number is in plain decimal form, and any
-    other scalar is its text.
+    A number is in plain decimal form, and any other scalar is its text, so that no value differs from what is written.
     """
 
     def __init__(self, node: yaml.Node, file: Path, source: str) -> None:

@@ -14,12 +14,13 @@ from research_assets.text import REPLACEMENT, clean_text, join_surrogates
 
 _FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _AT, _HASH = "@\ufe6b\uff20", "#\ufe5f\uff03"
-_HOST = r"(?:https?://)?(?:[\w-]+\.)*(?:tiktok\.com|tiktokv\.com|tiktokv\.us)"
+_HOST = r"(?<![\w.-])(?:https?://)?(?:[\w-]+\.)*tiktok[vw]?\.(?:com|us|eu)(?::443)?"
 _IS_LINK = re.compile(r"https?://|www\.|[\w.-]+\.[a-z]{2,}/", re.IGNORECASE)
 _IS_SHORT_LINK = re.compile(r"(?:https?://)?(?:v[a-z]\.tiktok\.com|(?:[\w-]+\.)*tiktok\.com/t)/", re.IGNORECASE)
 _PROFILE_LINK = re.compile(rf"{_HOST}/@([^/?#]+)", re.IGNORECASE)
 _TAG_LINK = re.compile(rf"{_HOST}/tag/([^/?#]+)", re.IGNORECASE)
-_VIDEO_LINK = re.compile(rf"{_HOST}/(?:[^?#]*/)?(?:video|photo|v)/(\d{{6,20}})(?![\d])", re.IGNORECASE)
+_VIDEO_LINK = re.compile(rf"{_HOST}/(?:[^?#\s,;|]*/)?(?:video|photo|v)/(\d{{6,20}})(?![\d])", re.IGNORECASE)
+_VIDEO_PATH = re.compile(r"(?<![\w./])/?@[\w.-]+/(?:video|photo)/(\d{6,20})(?!\d)")
 _NUMBERED_LINK = re.compile(rf"{_HOST}/(?:music|sticker|effect)/(?:[^/?#]*-)?(\d{{1,20}})(?=[/?#]|$)", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\s,;|/\u3001\uff0c\uff1b]+")
 _NUMBER = re.compile("0|[1-9][0-9]{0,18}")
@@ -137,6 +138,12 @@ def parse_video_id(value: str) -> str:
             return parse_number(found[1])
         raise ValueError(f"{_shown(text)} is not a link to a video, such as https://www.tiktok.com/@name/video/7503...")
     return parse_number(text.removeprefix("id_"))
+
+
+def video_ids_in_links(text: str) -> list[int]:
+    """Return the different ids of the links to videos in a text, also of `@name/video/7503...` without the host."""
+    found = [*_VIDEO_LINK.finditer(text), *_VIDEO_PATH.finditer(text)]
+    return list(dict.fromkeys(int(link[1]) for link in found))
 
 
 def parse_numbered_link(value: str) -> str:

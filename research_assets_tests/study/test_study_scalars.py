@@ -1,4 +1,4 @@
-"""What is written in a study file is what is requested: no scalar is read as something else."""
+"""Scalars of study files: each value is requested as it is written, or refused with its line."""
 
 from datetime import date
 from pathlib import Path
