@@ -128,6 +128,10 @@ def _rows(text: str, separator: str, skipped: int) -> Iterator[tuple[int, list[s
                 yield line, row
             line = reader.line_num + 1
     except csv.Error as error:
+        if "field larger" in str(error):
+            raise TextFileError(
+                f"has a cell of more than {csv.field_size_limit():,} characters", line + skipped
+            ) from error
         raise TextFileError(
             f"has wrong quotes in line {line + skipped} ({error}). Close them, and double a quote within quotes",
             line + skipped,

@@ -414,11 +414,11 @@ def id_files(draw: st.DrawFn, ids: Sequence[int]) -> bytes:
         case "text":
             return "\n".join(f"Date: 2026-05-01 10:00:00\nLink: {share.format(one)}\n" for one in ids).encode()
         case "zeeschuimer":
-            rows = [
+            lines: list[dict[str, Any]] = [
                 {"source_platform": "tiktok.com", "data": {"id": str(one), "desc": noise, "author": {"id": "68"}}}
                 for one in ids
             ]
-            return "\n".join(json.dumps(row, ensure_ascii=draw(st.booleans())) for row in rows).encode()
+            return "\n".join(json.dumps(row, ensure_ascii=draw(st.booleans())) for row in lines).encode()
     return json.dumps(
         draw(st.sampled_from([[*ids], [*map(str, ids)], [{"id": one, "text": noise} for one in ids]]))
     ).encode()

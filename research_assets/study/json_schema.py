@@ -34,13 +34,19 @@ def _region_pattern() -> str:
     return rf"^\W*({'|'.join(parts)})\W*$"
 
 
+def _length_pattern() -> str:
+    """Return a pattern of the video lengths in upper or lower case."""
+    words = ("".join(f"[{one}{one.lower()}]" if one.isalpha() else one for one in length) for length in LENGTHS)
+    return rf"^\W*({'|'.join(words)})\W*$"
+
+
 def query_schema() -> dict[str, Any]:
     """Return the schema of `query`: groups of conditions with their fields and operations, and any list of values."""
     # Editors read 0711 as a number and NO as false; the loader keeps the text of the file.
     value: dict[str, Any] = {"type": ["string", "number", "boolean"]}
     lists = {
         "region_code": {"type": ["string", "boolean"], "pattern": _region_pattern()},
-        "video_length": {"enum": [*LENGTHS, *(length.lower() for length in LENGTHS)]},
+        "video_length": {"type": "string", "pattern": _length_pattern()},
     }
     rules = []
     for field, condition in CONDITIONS.items():

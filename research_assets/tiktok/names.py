@@ -32,14 +32,29 @@ _LOOKALIKES = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC")
 
 def parse_text(value: str) -> str:
     """Return a text in the form in which it is requested (see `clean_text`). Raise ValueError if it cannot be one."""
-    text = clean_text(join_surrogates(value))
+    joined = join_surrogates(value)
+    text = clean_text(joined)
     if not text:
-        raise ValueError("is empty" if not value.strip() else f"has only invisible characters: {value!a}")
+        raise ValueError("is empty" if not joined.strip() else f"has only invisible characters: {_shown(joined)}")
     if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in text):
         raise ValueError(f"contains a line break or a control character: {_shown(text)}")
+    if (meant := _read_in_another_encoding(text)) is not None:
+        raise ValueError(f"{_shown(text)} is text in UTF-8 that was read in another encoding. Did you mean `{meant}`?")
     if REPLACEMENT in text:
         raise ValueError(f"contains {REPLACEMENT}, which replaces letters of another encoding. Write the letters again")
     return text
+
+
+def _read_in_another_encoding(text: str) -> str | None:
+    """Return the text that became this one when its bytes in UTF-8 were read as Windows-1252; None if it did not."""
+    if text.isascii():
+        return None
+    for encoding in ("cp1252", "latin-1"):
+        try:
+            return text.encode(encoding).decode("utf-8")
+        except UnicodeError:
+            continue
+    return None
 
 
 def parse_keyword(value: str) -> str:

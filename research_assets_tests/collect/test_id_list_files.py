@@ -132,6 +132,7 @@ def test_links_of_a_download_that_are_no_videos_are_reported_with_their_place(tm
         ("Share History.txt", "Link", "shares"),
         ("Video Browsing History.txt", "Video Link", "browsing history"),
         ("Watch History.txt", "Link", "browsing history"),
+        ("Historial.txt", "Enlace", "historial"),
         ("Posts.txt", "Link", "own posts"),
     ],
 )

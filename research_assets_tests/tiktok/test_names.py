@@ -65,6 +65,7 @@ def test_handle_has_one_form_for_all_spellings(written: str) -> None:
         ("#anna", "contains `#`"),
         ("\u0430nna", "CYRILLIC SMALL LETTER A"),
         ("m\ufffdwe", "another encoding"),
+        ("m\u00c3\u00bcnchen", "Did you mean `m\u00fcnchen`?"),
         ("https://vm.tiktok.com/ZMabcdef/", "short link"),
         ("https://www.tiktok.com/t/ZTabcdef/", "short link"),
         (f"https://www.tiktokv.com/share/video/{ID}/", "link to a profile"),

@@ -42,6 +42,7 @@ _LINK_KEYS = frozenset({"link", "videolink", "url", "videourl"})
 _ID_KEYS = ("video_id", "aweme_id", "item_id", "id", "link", "url", "tiktok_url", "video_link")
 _TEXT_FIELD = re.compile(r"\s*([^:,;\t|]{1,40}):\s+(\S.*)")
 _LOOKS_LIKE_ID = re.compile(r"\d{15}|\de\+?\d", re.IGNORECASE)
+_VIDEO_LINK = re.compile(r"tiktok\S*/(?:video|photo)/\d", re.IGNORECASE)
 _TIKTOK = re.compile(r"tiktok", re.IGNORECASE)
 
 
@@ -101,7 +102,7 @@ def entries_of_text(text: str, stem: str) -> list[FileEntry]:
         return list(_json_entries(text))
     lines = split_lines(text)
     fields = [field for line in [line for line in lines if line.strip()][:20] if (field := _TEXT_FIELD.fullmatch(line))]
-    if any(_key(field[1]) in _LINK_KEYS | {"date"} for field in fields):
+    if any(_key(field[1]) in _LINK_KEYS | {"date"} or _VIDEO_LINK.search(field[2]) for field in fields):
         return list(_text_entries(lines, _class_of_section(stem) or stem.strip().lower()))
     raise NotStructured
 
@@ -109,7 +110,7 @@ def entries_of_text(text: str, stem: str) -> list[FileEntry]:
 def _text_entries(lines: list[str], group: str) -> Iterator[FileEntry]:
     for number, line in enumerate(lines, 1):
         if field := _TEXT_FIELD.fullmatch(line):
-            if _key(field[1]) in _LINK_KEYS or re.search(r"tiktok\S*/(?:video|photo)/\d", field[2]):
+            if _key(field[1]) in _LINK_KEYS or _VIDEO_LINK.search(field[2]):
                 yield FileEntry(f"line {number}", field[2].strip(), group)
         elif line.strip().lower() in _HEADINGS:
             group = _class_of_section(line) or group
