@@ -124,8 +124,14 @@ def clean_text(text: str) -> str:
 def _clean_once(text: str) -> str:
     kept: list[str] = []
     text = unicodedata.normalize("NFC", text)
-    for index, character in enumerate(text):
-        before, after = (kept[-1] if kept else ""), text[index + 1 : index + 2]
+    # What is dropped does not come between a joiner and the letters that it joins.
+    following, after = [""] * len(text), ""
+    for index in range(len(text) - 1, -1, -1):
+        following[index] = after
+        if not _is_invisible(text[index], unicodedata.category(text[index])):
+            after = text[index]
+    for character, after in zip(text, following, strict=True):
+        before = kept[-1] if kept else ""
         category = unicodedata.category(character)
         if category == "Zs" or character in _BLANKS:
             kept.append(" ")

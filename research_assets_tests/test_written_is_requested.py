@@ -365,7 +365,13 @@ def test_profiles_of_a_panel_file_are_requested_as_meant(tmp_path: Path, send: S
     assert [body["username"] for body in send([user_info(name) for name in spec.panel])] == names
 
 
-@given(st.lists(NASTY.filter(lambda text: "\n" not in text and "\r" not in text), min_size=1, max_size=3))
+LINES = st.one_of(
+    NASTY.map(lambda text: re.sub("[\n\r]", "", text)),
+    st.tuples(HANDLES, st.sampled_from("\u2028\u2029\x85\x0b\x0c\x1c\u200b,; \t@#"), HANDLES).map("".join),
+)
+
+
+@given(st.lists(LINES, min_size=1, max_size=3))
 @sized(100, 3_000, **OPTIONS)
 def test_any_lines_of_a_panel_are_requested_as_written_or_refused(tmp_path: Path, lines: list[str]) -> None:
     (tmp_path / "panel.txt").write_bytes("\n".join(lines).encode())
