@@ -8,7 +8,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 SEPARATORS = ",;\t|"
@@ -83,11 +83,12 @@ def split_lines(text: str) -> list[str]:
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def read_table(text: str) -> list[tuple[int, list[str]]]:
+def read_table(text: str, *, is_wanted: Callable[[str], bool] = bool) -> list[tuple[int, list[str]]]:
     """Return each row of a table that is not empty, as the number of its first line and its cells.
 
     The separator is the one that a first line such as `sep=;` names, else the one that divides the rows evenly: a
-    comma, a semicolon, a tab or a vertical bar. Raise TextFileError for a cell whose quotes are wrong, because it might
+    comma, a semicolon, a tab or a vertical bar. If several do, the one counts that divides more cells off for which
+    `is_wanted` is true. Raise TextFileError for a cell whose quotes are wrong, because it might
     contain the lines below it.
     """
     skipped = 0
@@ -96,12 +97,12 @@ def read_table(text: str) -> list[tuple[int, list[str]]]:
         if named[1] not in SEPARATORS:
             raise TextFileError(f"has a separator that no table can have in line 1: {first.strip()!r}", 1)
         text, skipped = rest, 1
-    separator = named[1] if named else _find_separator(text)
+    separator = named[1] if named else _find_separator(text, is_wanted)
     return [(line + skipped, row) for line, row in _rows(text, separator, skipped)]
 
 
-def _find_separator(text: str) -> str:
-    best, separator = (0, 0), _NO_SEPARATOR
+def _find_separator(text: str, is_wanted: Callable[[str], bool]) -> str:
+    best, separator = (0, 0, 0), _NO_SEPARATOR
     for candidate in SEPARATORS:
         rows: list[list[str]] = []
         try:
@@ -113,7 +114,8 @@ def _find_separator(text: str) -> str:
             if not rows:
                 continue
         if rows and len(rows[0]) > 1:
-            score = (sum(len(row) == len(rows[0]) for row in rows), len(rows[0]))
+            n_wanted = sum(any(map(is_wanted, row)) for row in rows)
+            score = (sum(len(row) == len(rows[0]) for row in rows), n_wanted, len(rows[0]))
             best, separator = max((best, separator), (score, candidate), key=lambda pair: pair[0])
     return separator
 

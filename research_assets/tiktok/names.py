@@ -19,7 +19,9 @@ _IS_LINK = re.compile(r"https?://|www\.|[\w.-]+\.[a-z]{2,}/", re.IGNORECASE)
 _IS_SHORT_LINK = re.compile(r"(?:https?://)?(?:v[a-z]\.tiktok\.com|(?:[\w-]+\.)*tiktok\.com/t)/", re.IGNORECASE)
 _PROFILE_LINK = re.compile(rf"{_HOST}/@([^/?#]+)", re.IGNORECASE)
 _TAG_LINK = re.compile(rf"{_HOST}/tag/([^/?#]+)", re.IGNORECASE)
-_VIDEO_LINK = re.compile(rf"{_HOST}/(?:[^?#\s,;|]*/)?(?:video|photo|v)/(\d{{6,20}})(?![\d])", re.IGNORECASE)
+_VIDEO_LINK = re.compile(
+    rf"{_HOST}/(?:[^?#\s,;|]*/)?(?:video|photo|v|embed|embed/v2|player/v1)/(\d{{6,20}})(?!\d)", re.IGNORECASE
+)
 _VIDEO_PATH = re.compile(r"(?<![\w./])/?@[\w.-]+/(?:video|photo)/(\d{6,20})(?!\d)")
 _NUMBERED_LINK = re.compile(rf"{_HOST}/(?:music|sticker|effect)/(?:[^/?#]*-)?(\d{{1,20}})(?=[/?#]|$)", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\s,;|/\u3001\uff0c\uff1b]+")

@@ -204,6 +204,8 @@ def test_comments_of_zeeschuimer_and_4cat_are_comments(tmp_path: Path) -> None:
     assert (found.videos, found.comments) == ((), {ID: {OTHER}})
     found = read(tmp_path, "comments.csv", f"id,thread_id,body\n{OTHER},{ID},a\n")
     assert (found.videos, found.comments) == ((), {ID: {OTHER}})
+    found = read(tmp_path, "comments.csv", f"comment_id,video_id\n{OTHER},{ID}\n")
+    assert (found.videos, found.comments) == ((), {ID: {OTHER}})
     found = read(tmp_path, "api.csv", f"id,video_id,text,parent_comment_id\n{OTHER},{ID},a,{ID}\n")
     assert (found.videos, found.comments) == ((), {ID: {OTHER}})
 
@@ -288,6 +290,10 @@ def test_json_that_cannot_be_used_is_refused(tmp_path: Path, text: str, message:
         f"{ID}\r{OTHER}\r",
         f"{SHARE.format(ID)} {SHARE.format(OTHER)}\n",
         f"@anna/video/{ID}\n@anna/photo/{OTHER}\n",
+        f"https://www.tiktok.com/embed/v2/{ID}\nhttps://www.tiktok.com/player/v1/{OTHER}\n",
+        f"{ID};1,5\n{OTHER};2,5\n",
+        f"{ID},a; b\n{OTHER},c; d\n",
+        f"music_id,video\n7301444403253757953,{ID}\n7301444403253757953,{OTHER}\n",
         f"link\nhttps://www.tiktok.com/@a/video/{ID}?q=a,b\nhttps://m.tiktok.com/v/{OTHER}.html\n",
     ],
 )
@@ -376,6 +382,7 @@ def test_classes_of_a_column_are_counted_each(tmp_path: Path) -> None:
         ("a.json", json.dumps([ID]), {"column": "id"}, "is no table"),
         ("a.json", json.dumps([ID]), {"group": "how"}, "is no table"),
         ("a.csv", f"{ID}\n", {"column": "id"}, "no header"),
+        ("a.csv", f"music_id\n{ID}\n", {}, "is unclear: music_id"),
         ("a.csv", f"id,id\n{ID},{OTHER}\n", {}, "two columns 'id'"),
         ("a.csv", f"x,X \n{ID},{OTHER}\n", {"column": " x"}, "two columns"),
         ("a.csv", f'id,note\n{ID},"a\n{OTHER},b\n', {}, "wrong quotes in line 2"),

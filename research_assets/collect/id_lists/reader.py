@@ -32,6 +32,8 @@ _COLUMN_NAMES = (
     *("id", "video_id", "videoid", "aweme_id", "item_id", "link", "url", "video_link", "videolink", "tiktok_url"),
     *("share_url", "web_video_url"),
 )
+_COMMENT_COLUMNS = ("comment_id", "cid")
+_OTHER_IDS = re.compile("music|sound|author|user|account|effect|comment|cid|playlist|hashtag|challenge|channel|search")
 _VIDEO_COLUMNS = ("video_id", "aweme_id", "thread_id")
 _MAX_SHOWN = 3
 
@@ -119,7 +121,7 @@ def _entry(found: FileEntry) -> _Entry:
 
 
 def _table_entries(path: Path, text: str, column: str | None, group: str | None) -> list[_Entry]:
-    rows = read_table(text)
+    rows = read_table(text, is_wanted=lambda cell: _is_certain_id(cell) and len(_parse_ids(cell)) == 1)
     if not rows:
         raise IdListError(f"The list {path} is empty. Use a CSV file with one id or link per line.")
     if any(map(_is_certain_id, rows[0][1])):
@@ -131,6 +133,7 @@ def _table_entries(path: Path, text: str, column: str | None, group: str | None)
     group_column = None if group is None else _index(path, header, group)
     titles = [_normalized(name) for name in header]
     video_column = next((titles.index(name) for name in _VIDEO_COLUMNS if name in titles), None)
+    comment_column = next((titles.index(name) for name in _COMMENT_COLUMNS if name in titles), None)
     has_entities = "entity" in titles
     entries = []
     for line, row in rows:
@@ -148,6 +151,8 @@ def _table_entries(path: Path, text: str, column: str | None, group: str | None)
             day = _parse_day(cell(titles.index("date"))) if "date" in titles else None
             is_comment = cell(titles.index("entity")) == "comments"
             entry = replace(entry, day=day, video=cell(video_column) if is_comment else None)
+        elif column is None and comment_column is not None and video_column is not None and cell(comment_column):
+            entry = replace(entry, text=cell(comment_column), video=cell(video_column))
         elif column is None and video_column not in (None, id_column) and _is_comment(entry.text, cell(video_column)):
             entry = replace(entry, video=cell(video_column))
         entries.append(entry)
@@ -176,7 +181,8 @@ def _parse_entries(path: Path, entries: Sequence[_Entry], now: datetime, ids_are
         if _ROUNDED.fullmatch(text):
             raise IdListError(
                 f"{_capitalized(entry.where)} of {path} contains {text}: a program has rounded the ids, so they match "
-                "no video. No request was sent. Export the list again from its source, with the ids as text."
+                "no video. No request was sent. Export the list again from its source, with the ids as text, or name "
+                "another column with --column."
             )
         ids = _parse_ids(text)
         if entry.video is not None:
@@ -234,7 +240,7 @@ def _find_column(path: Path, header: Sequence[str], column: str | None, rows: Se
         if titles.count(titles[index]) > 1:
             raise IdListError(f"The list {path} has two columns {header[index]!r}. Rename one.")
         return index
-    candidates = [index for index, hits in shares.items() if hits]
+    candidates = [index for index, hits in shares.items() if hits and not _OTHER_IDS.search(titles[index])]
     if len(candidates) == 1:
         return candidates[0]
     raise IdListError(
