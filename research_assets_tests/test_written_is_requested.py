@@ -17,16 +17,21 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import httpx
+import orjson
 import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from research_assets.collect.id_lists.batches import batch_ids
 from research_assets.collect.id_lists.reader import IdListError, read_id_list
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import Settings
 from research_assets.study.loader import StudyError, read_study_file
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.conditions import LENGTHS, REGIONS
 from research_assets.tiktok.requests import Request, user_info, video_query
+from research_assets.units.periods import current_period
+from research_assets_tests.collect.harness import CollectorHarness, TamperingTransport
 from research_assets_tests.profiles import sized
 from research_assets_tests.study.study_files import HEADER
 from research_assets_tests.tiktok.scripted_api import PAGE, ScriptedApi, body_of
@@ -184,6 +189,44 @@ def written_conditions(draw: st.DrawFn) -> tuple[str, str, str]:
 
 
 PLAIN = re.compile(r"(?!null$|~$)[^\W_][\w ./@%+-]*(?<! )", re.IGNORECASE)
+
+
+async def test_collector_sends_the_values_of_a_study_file(tmp_path: Path, settings: Settings) -> None:
+    (tmp_path / "panel.csv").write_bytes("sep=;\r\nusername;note\r\n@Farn_Fan;a\u2028intruder\r\n".encode("utf-16"))
+    spec = read_study(
+        tmp_path,
+        """name: garden
+start: 2026-02-01
+query:
+  and:
+    - {field: region_code, in: [SE, NO]}
+  or:
+    - {field: hashtag_name, in: [0711, 1_000, "\\ud83c\\udf31", "#mu\\u0308nchen\\u200b"]}
+    - field: keyword
+      eq: on  # not true
+users: panel
+comments: none
+panel: {usernames: ["https://www.tiktok.com/@Moosfreund?lang=de", 0711], file: panel.csv}""",
+    )
+    assert spec is not None
+    sent: dict[str, list[Any]] = {}
+
+    def record(request: httpx.Request, _: httpx.Response) -> None:
+        sent.setdefault(request.url.path, []).append(orjson.loads(request.content))
+
+    harness = CollectorHarness(settings, SandboxConfig(profile="clean", fixed_volume=20))
+    await harness.collect("videos", [spec.start], spec, transport=TamperingTransport(harness, record))
+    period = current_period(spec, harness.clock.now())
+    await harness.collect("users", [period], spec, transport=TamperingTransport(harness, record))
+    values = [
+        (group, *condition["field_values"])
+        for body in sent["/v2/research/video/query/"]
+        for group, conditions in body["query"].items()
+        for condition in conditions
+    ]
+    assert set(values) == {("and", "SE", "NO"), ("or", "0711", "1_000", "\U0001f331", "m\u00fcnchen"), ("or", "on")}
+    names = [body["username"] for body in sent["/v2/research/user/info/"]]
+    assert sorted(names) == ["0711", "farn_fan", "moosfreund"]
 
 
 def yaml_forms(text: str) -> list[str]:
