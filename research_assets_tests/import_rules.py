@@ -14,7 +14,7 @@ from pathlib import Path
 PACKAGE = "research_assets"
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"settings", "clock", "fields", "text"}),
+    frozenset({"settings", "clock", "fields", "text", "text_files"}),
     frozenset({"tiktok"}),
     frozenset({"storage"}),
     frozenset({"quota"}),
@@ -68,6 +68,7 @@ PACKAGE_RULES: dict[str, PackageRule] = {
     "clock": _STANDARD_LIBRARY_ONLY,
     "fields": _STANDARD_LIBRARY_ONLY,
     "text": _STANDARD_LIBRARY_ONLY,
+    "text_files": _STANDARD_LIBRARY_ONLY,
     "settings": PackageRule(frozenset(), frozenset({"dotenv"})),
     # A library of its own: usable without this project's settings.
     "tiktok": PackageRule(frozenset({"fields", "clock", "text"}), frozenset({"httpx", "orjson", "tenacity", "anyio"})),

@@ -14,16 +14,22 @@ import click
     "--group-by",
     "group",
     metavar="NAME",
-    help="Report shares by the classes in this column, such as the source in a data donation.",
+    help="Report shares by the classes in this column. A data download is reported by its lists without it.",
 )
 @click.option("--name", metavar="NAME", help="Set the name of the audit. Default: the file's name.")
+@click.option(
+    "--ids-are-exact", is_flag=True, help="Accept ids that end in zeros as rounded ids do. Default: refuse them."
+)
 @click.option("--yes", is_flag=True, help="Send the requests without a confirmation prompt.")
-def command(file: Path, column: str | None, group: str | None, name: str | None, yes: bool) -> None:
+def command(
+    file: Path, column: str | None, group: str | None, name: str | None, ids_are_exact: bool, yes: bool
+) -> None:
     """Measure the share of the videos in FILE that the API returns, by class and month of upload.
 
-    FILE is a CSV file with ids or links, with or without a header. Sends at least one request per 100 ids. Each share
-    has a 95 % confidence interval (Wilson), which applies to lists drawn in the same way. Results are stored below
-    audits/ in the data folder. Run the command again to resume an interrupted audit.
+    FILE is a CSV file with ids or links, with or without a header, TikTok's data download (zip, JSON or text), or a
+    file of Zeeschuimer or 4CAT. Sends at least one request per 100 ids. Each share has a 95 % confidence interval
+    (Wilson), which applies to lists drawn in the same way. Results are stored below audits/ in the data folder. Run the
+    command again to resume an interrupted audit.
     """
     from rich.table import Table
 
@@ -37,7 +43,7 @@ def command(file: Path, column: str | None, group: str | None, name: str | None,
 
     console = Terminal()
     now = SystemClock().now()
-    listed = read_id_list(file, now, column=column, group=group)
+    listed = read_id_list(file, now, column=column, group=group, ids_are_exact=ids_are_exact)
     print_list(console, listed)
     if not listed.videos:
         raise IdListError(

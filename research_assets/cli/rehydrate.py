@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Fetch all comments of the videos of listed comments. Sends at least one request per video.",
 )
+@click.option(
+    "--ids-are-exact", is_flag=True, help="Accept ids that end in zeros as rounded ids do. Default: refuse them."
+)
 @click.option("--yes", is_flag=True, help="Send the requests without a confirmation prompt.")
-def command(file: Path, column: str | None, name: str | None, comments: bool, yes: bool) -> None:
+def command(file: Path, column: str | None, name: str | None, comments: bool, ids_are_exact: bool, yes: bool) -> None:
     """Fetch the videos listed in FILE and report the ids that the API no longer returns.
 
-    FILE is the ids.csv of an export, or any CSV file with ids or links. Sends at least one request per 100 ids. The
-    rows are stored with the collected ones, as a study with the list's name; the next build of the marts includes
-    them. Run the command again to resume an interrupted list.
+    FILE is the ids.csv of an export, any CSV file with ids or links, TikTok's data download (zip, JSON or text), or a
+    file of Zeeschuimer or 4CAT. Sends at least one request per 100 ids. The rows are stored with the collected ones, as
+    a study with the list's name; the next build of the marts includes them. Run the command again to resume an
+    interrupted list.
     """
     from rich.table import Table
 
@@ -46,7 +50,7 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
 
     console = Terminal()
     now = SystemClock().now()
-    listed = read_id_list(file, now, column=column)
+    listed = read_id_list(file, now, column=column, ids_are_exact=ids_are_exact)
     print_list(console, listed)
     n_comments = sum(map(len, listed.comments.values()))
     if n_comments and not comments:

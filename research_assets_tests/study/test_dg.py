@@ -70,6 +70,18 @@ def test_dg_check_yaml_reports_errors_of_the_schema(project: Project) -> None:
     assert f"{file}:8 - research_assets.Study attributes.observe 'never' is not one of ['weekly', 'daily']" in output
 
 
+def test_dg_accepts_what_the_loader_takes_as_text(project: Project) -> None:
+    study = MINIMAL_STUDY.replace("hashtag_name, eq: gardening", "region_code, in: [SE, NO]").replace(
+        "  and:", '  or: [{field: hashtag_name, in: [0711, on, "\\ud83c\\udf31", 1_000]}]\n  and:'
+    )
+    write(project.defs / "one", study.replace("name: gardening", "name: written") + "panel: {usernames: [0711, on]}")
+    code, output = project.dg("check", "defs", "--check-yaml")
+    assert code == 0, output
+    (declared,) = read_study_file(project.defs / "one" / "defs.yaml")
+    assert declared.spec.query["or"][0]["field_values"] == ["0711", "on", "\U0001f331", "1_000"]
+    assert declared.spec.panel == ("0711", "on")
+
+
 def test_dg_check_defs_reports_errors_of_all_files(project: Project) -> None:
     file = write(project.defs / "one", MINIMAL_STUDY.replace("2026-02-01", "2999-02-01"))
     outside = write(project.root / "elsewhere" / "two", MINIMAL_STUDY.replace("hashtag_name", "hashtag"))

@@ -57,7 +57,7 @@ def return_rates(listed: Iterable[ListedVideo], id_states: Mapping[int, IdState]
     """Return the rates of the whole list, then of each group and each month, then of each group and month."""
     counts: dict[tuple[str, str], Counter[str]] = {}
     for one in listed:
-        for group in {"all", one.group or "all"}:
+        for group in {"all", *one.groups}:
             for month in ("all", one.month):
                 counts.setdefault((group, month), Counter())[id_states.get(one.id, "unanswered")] += 1
     order = sorted(counts, key=lambda key: (key[0] != "all", key[1] != "all", key))
@@ -80,7 +80,7 @@ def write_results(
         (
             (
                 one.id,
-                one.group,
+                csv_text("; ".join(one.groups)),
                 one.month,
                 progress.states.get(one.id, "unanswered"),
                 csv_text(progress.reasons.get(one.id, "")),
