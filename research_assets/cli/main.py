@@ -114,6 +114,13 @@ class LazyGroup(click.Group):
             raise
 
 
+class _Warnings(logging.StreamHandler[Any]):
+    """Writes warnings to the current stderr, for a command without `--verbose`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(terminal_text(f"Warning: {record.getMessage()}"), err=True)
+
+
 class _LogFormatter(logging.Formatter):
     """Formats log records for a terminal."""
 
@@ -131,7 +138,7 @@ def _configure_logging(verbosity: int) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     # Replaced rather than added, so that a second call in one process does not log each line twice.
-    logger.handlers = [handler] if verbosity else []
+    logger.handlers = [handler if verbosity else _Warnings(logging.WARNING)]
 
 
 @click.group(

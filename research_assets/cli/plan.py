@@ -39,12 +39,14 @@ def command(studies: tuple[str, ...], by_partition: bool, probe: bool, yes: bool
     """
     from contextlib import nullcontext
 
-    from research_assets.cli.environment import api_settings, data_settings
+    from research_assets.cli.environment import announce_simulation, api_settings, data_settings
     from research_assets.cli.terminal import Terminal
     from research_assets.study.loader import load_studies
 
     console = Terminal()
     with api_settings() if probe else nullcontext(data_settings()) as settings:
+        if probe:
+            announce_simulation(settings)
         known = load_studies(settings)
         chosen = [study for study in known if not studies or study.name in studies]
         if missing := set(studies) - {study.name for study in known}:
