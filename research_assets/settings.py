@@ -115,9 +115,15 @@ def _parse_optional_url(text: str) -> str:
     return _url(text) if text else ""
 
 
+_MOST_PATH_BYTES = 3_000
+"""Maximum length of a configured path. Linux allows 4,096 bytes for a whole path, macOS 1,024."""
+
+
 def _path(text: str) -> Path:
     if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", text):
         raise ValueError("must contain no control character, and must be valid UTF-8")
+    if len(text.encode()) > _MOST_PATH_BYTES or any(len(part.encode()) > 255 for part in Path(text).parts):
+        raise ValueError(f"must have at most {_MOST_PATH_BYTES:,} bytes, and at most 255 in each part")
     # Without `~` it begins with the folder that relative paths count from (see `_absolute`).
     return Path(text).expanduser().resolve()
 
@@ -554,20 +560,26 @@ def prepare_root(settings: Settings) -> None:
         )
 
 
-UNUSABLE_CHARACTERS: dict[str, str] = {}
-"""Characters that a build of the marts cannot use: in the path of the data folder, and in that of the dbt project."""
+UNUSABLE_IN_DATA_FOLDER = "#?*[\\="
+"""Characters that no path of a data folder may contain.
+
+dbt-duckdb reads the path of a database as a URL, which ends at `#` and `?`. DuckDB reads `*`, `?` and `[` as patterns,
+which match files of other folders, `key=value` as a partition, and a backslash as a slash."""
+
+UNUSABLE_IN_DBT_PROJECT = "'"
+"""Characters that the path of the dbt project may not contain: dbt-duckdb puts the path of a seed into SQL as it is."""
 
 
 def _require_usable_paths(settings: Settings) -> None:
     """Raise SettingsError for a path with which no mart could be built from the collected data."""
     for folder, characters, name, remedy in (
-        (settings.root, "", "data folder", f"Set {VARIABLES['root'].name} to another folder."),
-        (DBT_PROJECT_DIR, "", "folder of the dbt project", "Move the project to another folder."),
+        (settings.root, UNUSABLE_IN_DATA_FOLDER, "data folder", f"Set {VARIABLES['root'].name} to another folder."),
+        (DBT_PROJECT_DIR, UNUSABLE_IN_DBT_PROJECT, "folder of the dbt project", "Move the project to another folder."),
     ):
-        if found := sorted(set(characters) & set(str(folder))):
+        if found := [character for character in characters if character in str(folder)]:
             raise SettingsError(
-                f"The {name} {folder} cannot be used: dbt and DuckDB cannot read a path with {' or '.join(found)}. "
-                f"No request was sent and nothing was changed. {remedy}"
+                f"The {name} {folder} cannot be used, because no mart can be built with a path that contains "
+                f"{' or '.join(found)}. No request was sent and nothing was changed. {remedy}"
             )
 
 

@@ -62,6 +62,12 @@ KNOWN_ERRORS = (
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 """Error numbers of a disk that is full, over the user's quota, faulty or read-only. They can occur in any command."""
 
+ACCESS_ERRORS = (
+    *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.ENOLCK, errno.ENOTSUP, errno.ESTALE, errno.ETXTBSY),
+)
+"""Error numbers of a path that this user or this file system cannot use; a message only with the path."""
+
 
 def import_reference(reference: str) -> Any:
     """Return the object that `package.module:name` refers to."""
@@ -110,6 +116,13 @@ class LazyGroup(click.Group):
                     f"The disk could not be used: {error.strerror}{f': {error.filename}' if error.filename else ''}. "
                     "All stored data is kept. Make room on the disk, or repair it, and run the command again: it "
                     "continues where it stopped."
+                ) from error
+            if isinstance(error, OSError) and error.errno in ACCESS_ERRORS and error.filename is not None:
+                raise click.ClickException(
+                    terminal_text(
+                        f"{error.filename!s} cannot be used: {error.strerror}. All stored data is kept. Make it "
+                        "accessible, or name another file or folder, and run the command again."
+                    )
                 ) from error
             raise
 

@@ -159,6 +159,25 @@ def test_unknown_name_is_reported_by_every_command(tmp_path: Path) -> None:
         assert "Do you mean RESEARCH_QUOTA?" in result.stderr
 
 
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(40, "Too many symbolic links")])
+def test_data_folder_that_cannot_be_accessed_is_one_message(
+    error: OSError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exists = Path.exists
+
+    def refuse(path: Path) -> bool:
+        if path.is_relative_to(tmp_path / "data"):
+            raise OSError(error.errno, error.strerror, str(path))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", refuse)
+    result = run(tmp_path, ["status"])
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("Error: ")
+    assert f"cannot be used: {error.strerror}." in result.stderr
+    assert str(tmp_path) in result.stderr
+
+
 @pytest.mark.parametrize("host", ["localhost.", "LOCALHOST", "a.localhost", "127.1", "2130706433", "0.0.0.0", "[::]"])
 def test_every_spelling_of_loopback_is_the_sandbox(host: str) -> None:
     assert Settings.from_env({"TIKTOK_API_URL": f"http://{host}:8080"}).origin == "sandbox"
