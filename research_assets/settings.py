@@ -4,12 +4,14 @@ Importing the module reads nothing: a process calls `Settings.from_env()` once a
 environment or defines paths in the data folder. Not here: the format of `.env` (see env_file.py).
 """
 
+import codecs
 import errno
 import ipaddress
 import logging
 import os
 import re
 import socket
+import sys
 import tempfile
 import unicodedata
 from collections.abc import Callable, Collection, Mapping
@@ -124,6 +126,8 @@ def _path(text: str) -> Path:
         raise ValueError("must contain no control character, and must be valid UTF-8")
     if len(text.encode()) > _MOST_PATH_BYTES or any(len(part.encode()) > 255 for part in Path(text).parts):
         raise ValueError(f"must have at most {_MOST_PATH_BYTES:,} bytes, and at most 255 in each part")
+    if not text.isascii() and codecs.lookup(sys.getfilesystemencoding()).name != "utf-8":
+        raise ValueError("must contain ASCII only, or the locale must be one of UTF-8, such as LANG=C.UTF-8")
     # Without `~` it begins with the folder that relative paths count from (see `_absolute`).
     return Path(text).expanduser().resolve()
 

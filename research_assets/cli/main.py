@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from research_assets.cli.encoding import print_every_character
 from research_assets.settings import keep_new_files_private
 from research_assets.text import terminal_text
 
@@ -87,6 +88,11 @@ def is_known_error(error: Exception) -> bool:
 
 class LazyGroup(click.Group):
     """The group of `COMMANDS`. It imports a command when it is called."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command on a terminal of any encoding."""
+        print_every_character()
+        return super().main(*args, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order of `COMMANDS`."""
