@@ -14,7 +14,7 @@ from pathlib import Path
 PACKAGE = "research_assets"
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"settings", "clock", "fields", "text", "text_files"}),
+    frozenset({"settings", "env_file", "clock", "fields", "text", "text_files"}),
     frozenset({"tiktok"}),
     frozenset({"storage"}),
     frozenset({"quota"}),
@@ -69,7 +69,8 @@ PACKAGE_RULES: dict[str, PackageRule] = {
     "fields": _STANDARD_LIBRARY_ONLY,
     "text": _STANDARD_LIBRARY_ONLY,
     "text_files": _STANDARD_LIBRARY_ONLY,
-    "settings": PackageRule(frozenset(), frozenset({"dotenv"})),
+    "env_file": PackageRule(frozenset({"text_files"}), frozenset({"dotenv"})),
+    "settings": PackageRule(frozenset({"env_file"}), frozenset()),
     # A library of its own: usable without this project's settings.
     "tiktok": PackageRule(frozenset({"fields", "clock", "text"}), frozenset({"httpx", "orjson", "tenacity", "anyio"})),
     # The simulated API shares the field registry with the client and nothing else, so that an error is not mirrored.

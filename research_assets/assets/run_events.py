@@ -31,6 +31,7 @@ from research_assets.storage.locks import PartitionBusy
 from research_assets.storage.raw_reader import RawTables
 from research_assets.study.spec import StudySpec
 from research_assets.text import log_text, markdown_text
+from research_assets.tiktok.connection import ConnectionSettingsError
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import FatalError, RetryableError
 from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
@@ -38,6 +39,7 @@ from research_assets.units.periods import period_length
 
 _NOT_RETRYABLE = (
     SettingsError,
+    ConnectionSettingsError,
     PeriodNotCurrent,
     PartitionBusy,
     CaptureError,

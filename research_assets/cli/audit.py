@@ -33,7 +33,7 @@ def command(
     """
     from rich.table import Table
 
-    from research_assets.cli.environment import api_settings
+    from research_assets.cli.environment import announce_simulation, api_settings
     from research_assets.cli.id_lists import confirm_cost, list_name, print_list, run_id_list
     from research_assets.cli.terminal import Terminal, print_warning
     from research_assets.clock import SystemClock
@@ -44,12 +44,13 @@ def command(
     console = Terminal()
     now = SystemClock().now()
     listed = read_id_list(file, now, column=column, group=group, ids_are_exact=ids_are_exact)
-    print_list(console, listed)
     if not listed.videos:
         raise IdListError(
             f"An audit needs videos, but {file} lists comments only. No request was sent. Use a list of videos."
         )
-    with api_settings() as settings:
+    with api_settings(real_ids=True) as settings:
+        announce_simulation(settings)
+        print_list(console, listed)
         folder = settings.audits / list_name(file, name)
         task = IdListTask("audit", folder.name, listed.videos, settings.audits / "captures", ("id", "create_time"))
         confirm_cost(console, settings, task, now.date(), yes)
@@ -74,5 +75,5 @@ def command(
         reasons = "; ".join(sorted(set(result.progress.reasons.values()))[:3])
         head = f"{len(result.progress.reasons):,} ids were not checked and are part of no share:"
         print_warning(console, head, f"{reasons}.")
-    ids, summary = write_results(folder, listed.videos, result.progress, rates)
+    ids, summary = write_results(folder, listed.videos, result.progress, rates, simulated=settings.is_simulated)
     console.print(f"State of each id: {ids}\nTable of shares: {summary}\nRequests sent: {result.progress.requests:,}")

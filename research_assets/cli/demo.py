@@ -38,12 +38,12 @@ def command() -> None:
 
     if not uses_sandbox(Settings.from_env()):
         raise click.UsageError(
-            "The demo runs on its own simulated API, but credentials or the address of a sandbox are set. "
+            "The demo runs on its own simulated API, but credentials or the address of an API are set. "
             "No request was sent. Unset TIKTOK_CLIENT_KEY, TIKTOK_CLIENT_SECRET and TIKTOK_API_URL for the demo. "
             "For your own studies, use: make ui."
         )
     console = Terminal()
-    with api_settings() as settings:
+    with api_settings(demo=True) as settings:
         prepare_root(settings)
         prepare_home(settings)
         demo = [found.spec for found in find_studies(settings) if found.file.is_relative_to(DEMO_STUDIES_DIR)]

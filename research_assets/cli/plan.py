@@ -40,12 +40,14 @@ def command(studies: tuple[str, ...], by_partition: bool, probe: bool, yes: bool
     """
     from contextlib import nullcontext
 
-    from research_assets.cli.environment import api_settings, data_settings
+    from research_assets.cli.environment import announce_simulation, api_settings, data_settings
     from research_assets.cli.terminal import Terminal
     from research_assets.study.loader import find_studies
 
     console = Terminal()
     with api_settings() if probe else nullcontext(data_settings()) as settings:
+        if probe:
+            announce_simulation(settings)
         declared = find_studies(settings)
         known = [study.spec for study in declared]
         chosen = [study for study in known if not studies or study.name in studies]

@@ -4,7 +4,6 @@ dbt reads nothing of this process but the two paths and the memory limit that it
 files a build reads (see changes.py), and what a build calls and publishes (see build.py).
 """
 
-import fcntl
 import hashlib
 import logging
 import os
@@ -170,7 +169,7 @@ def file_lock(settings: Settings, name: str, *, wait: bool) -> Iterator[None]:
     """Lock out other threads and processes. Raises BlockingIOError at once if `wait` is False and the lock is taken."""
     files.private_folder(settings.dbt_target)
     with (settings.dbt_target / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        files.lock_file(lock.fileno(), wait=wait)
         yield
 
 

@@ -98,8 +98,7 @@ def require_warehouse(settings: Settings) -> None:
 
 def is_simulated(settings: Settings) -> bool:
     """Return whether the data in the data folder came from a sandbox."""
-    origin = settings.state / "origin"
-    return origin.is_file() and origin.read_text().strip() == "sandbox"
+    return settings.is_simulated
 
 
 def connect_read_only(warehouse: Path) -> duckdb.DuckDBPyConnection:

@@ -54,6 +54,8 @@ def test_audit_prints_its_cost_and_the_shares(sandbox: RunningSandbox, ids: list
     assert result.exit_code == 0, result.output
     folder = tmp_path / "data" / "audits" / "donation_1"
     states = pd.read_csv(folder / "ids.csv", dtype={"id": "int64"})
+    assert result.stdout.startswith("Simulated data, not from TikTok: ")
+    assert all(pd.read_csv(folder / name)["simulated"].all() for name in ("ids.csv", "shares.csv"))
     deliverable = set(sandbox.world.deliverable(ids, sandbox.clock.now().timestamp()))
     assert set(states["id"][states["state"] == "returned"]) == deliverable
     table = pd.read_csv(folder / "shares.csv")
@@ -86,6 +88,8 @@ def test_rehydrate_fetches_comments_and_requests_no_video_twice(ids: list[int], 
     first = run("rehydrate", file, "--name", "colleague", "--yes")
     assert first.exit_code == 0, first.output
     assert "as the study colleague" in first.stdout
+    assert first.stdout.startswith("Simulated data, not from TikTok: ")
+    assert pd.read_csv(tmp_path / "data" / "rehydrated" / "colleague" / "ids.csv")["simulated"].all()
     second = run("rehydrate", file, "--name", "colleague", "--yes")
     assert second.exit_code == 0, second.output
     assert "Already collected: " in second.stdout

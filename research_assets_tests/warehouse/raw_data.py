@@ -14,6 +14,7 @@ from research_assets import fields
 from research_assets.settings import Settings
 from research_assets.storage.checked_lines import add_checksum
 from research_assets.storage.raw_digests import publish_raw_files
+from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.warehouse import changes
 
@@ -77,7 +78,7 @@ def write(raw: Path, table: str, study: str, day: date, capture: str, rows: Sequ
             marks = ", ".join("?" for _ in values)
             connection.execute(f"insert into rows ({names}) values ({marks})", list(values.values()))
         path = folder / f"{capture}.parquet"
-        connection.execute(f"copy rows to '{path}' (format parquet)")
+        connection.execute(f"copy rows to {sql_literal(path)} (format parquet)")
         publish_raw_files([(path, path)])
 
 

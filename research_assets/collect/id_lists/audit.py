@@ -69,9 +69,17 @@ def return_rates(listed: Iterable[ListedVideo], id_states: Mapping[int, IdState]
 
 
 def write_results(
-    folder: Path, listed: Sequence[ListedVideo], progress: IdListProgress, rates: Sequence[ReturnRate]
+    folder: Path,
+    listed: Sequence[ListedVideo],
+    progress: IdListProgress,
+    rates: Sequence[ReturnRate],
+    *,
+    simulated: bool,
 ) -> tuple[Path, Path]:
-    """Write `ids.csv` (each id with its state) and `shares.csv` to a folder that only its owner can read."""
+    """Write `ids.csv` (each id with its state) and `shares.csv` to a folder that only its owner can read.
+
+    With `simulated`, each row of both says so in a column of that name.
+    """
     private_folder(folder)
     ids, summary = folder / "ids.csv", folder / "shares.csv"
     _write_csv(
@@ -87,6 +95,7 @@ def write_results(
             )
             for one in listed
         ),
+        simulated,
     )
     _write_csv(
         summary,
@@ -95,6 +104,7 @@ def write_results(
             (one.group, one.month, one.listed, one.answered, one.returned, *_rate_columns(one.rate, one.interval))
             for one in rates
         ),
+        simulated,
     )
     return ids, summary
 
@@ -105,9 +115,9 @@ def _rate_columns(rate: float | None, interval: tuple[float, float] | None) -> t
     return f"{rate:.4f}", f"{interval[0]:.4f}", f"{interval[1]:.4f}"
 
 
-def _write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def _write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]], simulated: bool) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(rows)
+    writer.writerow([*names, *["simulated"] * simulated])
+    writer.writerows([*row, *["true"] * simulated] for row in rows)
     write_private(path, text.getvalue().encode())
