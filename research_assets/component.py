@@ -4,7 +4,8 @@ Not here: reading a study file, which is the same for Dagster and for the comman
 text of a new file (see study/draft.py).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 import dagster as dg
@@ -14,10 +15,14 @@ from research_assets.assets.collected import collected_asset
 from research_assets.assets.entities import comments, engagements, follow_lists, users, videos
 from research_assets.checks import study_checks
 from research_assets.clock import SystemClock
+from research_assets.planning.inputs import read_observed_periods
+from research_assets.quota.server_time import server_clock_or_local
+from research_assets.settings import Settings
 from research_assets.study.draft import DraftError, StudyDraft, write_draft
 from research_assets.study.loader import read_study_file
 from research_assets.study.model import StudyFile
 from research_assets.study.spec import StudySpec
+from research_assets.units.periods import ObservedPeriods
 
 
 class StudyParams(BaseModel):
@@ -82,6 +87,8 @@ class Study(dg.Component):
     """
 
     spec: StudySpec
+    periods: Mapping[str, ObservedPeriods] = field(default_factory=dict)
+    """Partitions of the observed entities; see `read_observed_periods`."""
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -95,18 +102,27 @@ class Study(dg.Component):
             path for path in (context.path / "defs.yaml", context.path / "defs.yml", context.path) if path.is_file()
         )
         specs = {declared.spec.name: declared.spec for declared in read_study_file(file)}
-        return cls(specs[getattr(attributes, "name", "")])
+        spec = specs[getattr(attributes, "name", "")]
+        return cls(spec, observed_periods_of(spec, Settings.from_env()))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002  Dagster passes it
         """Return the assets and checks of the study. The code location adds the resources."""
-        return dg.Definitions(assets=study_assets(self.spec), asset_checks=study_checks(self.spec))
+        return dg.Definitions(assets=study_assets(self.spec, self.periods), asset_checks=study_checks(self.spec))
 
 
-def study_assets(study: StudySpec) -> list[dg.AssetsDefinition]:
-    """Return the collected assets of a study, which its rules and its panel determine."""
+def observed_periods_of(study: StudySpec, settings: Settings) -> dict[str, ObservedPeriods]:
+    """Return the partitions of the observed entities of a study at the server's time."""
+    return read_observed_periods(settings, study, server_clock_or_local(settings, SystemClock()).now())
+
+
+def study_assets(study: StudySpec, periods: Mapping[str, ObservedPeriods] | None = None) -> list[dg.AssetsDefinition]:
+    """Return the collected assets of a study, which its rules and its panel determine.
+
+    `periods` are the partitions of the observed entities; for others they begin with the running one.
+    """
     content = [entity for entity in (videos(study), comments(study)) if entity is not None]
     observed = [entity for entity in (users(study), *follow_lists(study), *engagements(study)) if entity is not None]
     return [
         collected_asset(study, "content", content),
-        *(collected_asset(study, entity.entity, [entity]) for entity in observed),
+        *(collected_asset(study, entity.entity, [entity], (periods or {}).get(entity.entity)) for entity in observed),
     ]

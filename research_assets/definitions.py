@@ -12,7 +12,7 @@ from research_assets.assets.export import export_asset
 from research_assets.assets.report import report_asset
 from research_assets.assets.warehouse import warehouse_definitions
 from research_assets.checks import COVERAGE_MART, FILES_CHECK, blocking_check_keys, check_keys, files_check
-from research_assets.component import Study
+from research_assets.component import Study, observed_periods_of
 from research_assets.fields import ENTITIES
 from research_assets.planning.inputs import study_entities
 from research_assets.resources import CollectorResource, build_resources, write_bookkeeping_tables
@@ -40,6 +40,7 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
     studies = find_studies(settings)
     in_defs = [study for study in studies if study.file.is_relative_to(DEFS_DIR)] if IN_CHECKOUT else []
     outside = [study.spec for study in studies if study not in in_defs]
+    periods = {study.spec.name: observed_periods_of(study.spec, settings) for study in studies}
     upstream = {
         entity: [dg.AssetKey([study.spec.name, entity]) for study in studies if entity in study_entities(study.spec)]
         for entity in ENTITIES
@@ -54,7 +55,7 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
     reports = [report_asset(study.spec, settings, warehouse) for study in studies]
     return dg.Definitions.merge(
         *([_load_defs_folder()] if IN_CHECKOUT else []),
-        *(dg.build_defs_for_component(Study(spec)) for spec in outside),
+        *(dg.build_defs_for_component(Study(spec, periods[spec.name])) for spec in outside),
         marts,
         dg.Definitions(assets=reports, asset_checks=[files_check]),
         dg.Definitions(assets=[export_asset(study.spec, settings, warehouse) for study in studies]),
@@ -69,6 +70,7 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
                 files=FILES_CHECK,
             ),
             [report.key for report in reports],
+            {(name, entity): known for name, by_entity in periods.items() for entity, known in by_entity.items()},
         ),
         # With a process per step, most of the time would go into imports.
         dg.Definitions(resources=build_resources(settings, collector), executor=dg.in_process_executor),

@@ -94,6 +94,10 @@ def _paths(text: str) -> tuple[Path, ...]:
     return tuple(Path(part).expanduser().resolve() for part in text.split(os.pathsep) if part)
 
 
+def _optional_path(text: str) -> Path | None:
+    return Path(text).expanduser().resolve() if text else None
+
+
 @dataclass(frozen=True, slots=True)
 class Variable:
     """An environment variable: its default as text, its parser `read`, and its description."""
@@ -149,6 +153,12 @@ VARIABLES: dict[str, Variable] = {
         _hours,
         "Largest difference (hours) between the clocks of the API and of this machine; 0 uses that of the machine",
     ),
+    "instance_home": Variable(
+        "DAGSTER_HOME",
+        "",
+        _optional_path,
+        "Home folder of the Dagster instance. Default: the folder dagster in the data folder",
+    ),
     "sensor_interval": Variable(
         "RESEARCH_SENSOR_INTERVAL", "30", _positive, "Interval between two ticks of the sensors (seconds)"
     ),
@@ -188,6 +198,7 @@ class Settings:
     pseudonym_key_file: str
     max_clock_offset: float
     sensor_interval: int
+    instance_home: Path | None
     reports_url: str
     alert_webhook: str = field(repr=False)
 
@@ -287,13 +298,13 @@ class Settings:
 
     @property
     def dagster_home(self) -> Path:
-        """Home folder of the Dagster instance."""
-        return self.root / "dagster"
+        """Home folder of the Dagster instance: that of `DAGSTER_HOME`, else a folder in the data root."""
+        return self.instance_home or self.root / "dagster"
 
     @property
     def ui_log(self) -> Path:
         """Log file of the Dagster processes since the last start of the UI."""
-        return self.dagster_home / "ui.log"
+        return self.root / "ui.log"
 
     @property
     def alerts(self) -> Path:
@@ -327,13 +338,22 @@ class Settings:
         return Path(named).expanduser().resolve() if named else self.state / "keys" / "pseudonyms.key"
 
 
+NO_TELEMETRY: Mapping[str, str] = {
+    "DAGSTER_DISABLE_TELEMETRY": "1",
+    "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    "DO_NOT_TRACK": "1",
+}
+"""Variables that switch off telemetry of Dagster and dbt, whatever their own settings say."""
+
+
 def child_environment(settings: Settings) -> dict[str, str]:
     """Return the environment for a child process with these settings: that of this process, overridden by them."""
     texts = {}
     for attribute, variable in VARIABLES.items():
         value = getattr(settings, attribute)
         texts[variable.name] = os.pathsep.join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return dict(os.environ) | texts | {"DAGSTER_HOME": str(settings.dagster_home)}
+    home = {VARIABLES["instance_home"].name: str(settings.dagster_home)}
+    return dict(os.environ) | texts | home | NO_TELEMETRY
 
 
 def keep_new_files_private() -> None:
@@ -352,7 +372,7 @@ def prepare_root(settings: Settings) -> None:
     """
     keep_new_files_private()
     try:
-        for folder in (settings.root, settings.captures, settings.raw, settings.state, settings.dagster_home):
+        for folder in (settings.root, settings.captures, settings.raw, settings.state):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # An existing folder may have other permissions, and the umask may allow access by others.
         settings.root.chmod(0o700)

@@ -14,12 +14,13 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from research_assets.clock import week_of
+from research_assets.clock import SystemClock, midnight
 from research_assets.collect.types import CollectionTask
 from research_assets.fields import ENTITIES, table_columns
 from research_assets.resources import CollectorResource, budget_run_id
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
+from research_assets.units.periods import ObservedPeriods, current_period, period_length
 
 FRESHNESS_WINDOW = timedelta(days=3)
 """Time without a new day after which an open-ended study is stale and needs a person. Causes are days that the API does
@@ -75,19 +76,24 @@ def asset_key(study: StudySpec, entity: str) -> dg.AssetKey:
     return dg.AssetKey([study.name, entity])
 
 
-def partitions_def(study: StudySpec, entity: str) -> dg.TimeWindowPartitionsDefinition:
-    """Return UTC days from start to end for content, and weeks or days up to the running one for observed entities.
+def partitions_def(
+    study: StudySpec, entity: str, periods: ObservedPeriods | None = None
+) -> dg.TimeWindowPartitionsDefinition:
+    """Return UTC days from start to end for content, and the `periods` up to the running one for observed entities.
 
-    Observation continues after the study's last day, because the authors of its videos still exist.
+    Without `periods` they begin with the running one, because a past period cannot be collected. Observation continues
+    after the study's last day, because the authors of its videos still exist.
     """
     if ENTITIES[entity].time_axis == "content":
-        end = study.end + timedelta(days=1) if study.end else None
-        return dg.DailyPartitionsDefinition(
-            start_date=study.start.isoformat(), end_date=end.isoformat() if end else None
-        )
+        content_end = (study.end + timedelta(days=1)).isoformat() if study.end else None
+        return dg.DailyPartitionsDefinition(start_date=study.start.isoformat(), end_date=content_end)
+    periods = periods or ObservedPeriods(current_period(study, SystemClock().now()))
+    end = (periods.last + period_length(study)).isoformat() if periods.last else None
+    missed = [midnight(period) for period in periods.never_observed] or None
+    first = periods.first.isoformat()
     if study.observe == "daily":
-        return dg.DailyPartitionsDefinition(start_date=study.start.isoformat(), end_offset=1)
-    return dg.WeeklyPartitionsDefinition(start_date=week_of(study.start).isoformat(), day_offset=1, end_offset=1)
+        return dg.DailyPartitionsDefinition(start_date=first, end_date=end, end_offset=1, exclusions=missed)
+    return dg.WeeklyPartitionsDefinition(start_date=first, end_date=end, day_offset=1, end_offset=1, exclusions=missed)
 
 
 def code_version(study: StudySpec, collected_entity: CollectedEntity) -> str:
@@ -115,8 +121,15 @@ def freshness_policy(study: StudySpec, entity: str) -> dg.FreshnessPolicy | None
     )
 
 
-def collected_asset(study: StudySpec, name: str, collected_entities: Sequence[CollectedEntity]) -> dg.AssetsDefinition:
+def collected_asset(
+    study: StudySpec,
+    name: str,
+    collected_entities: Sequence[CollectedEntity],
+    periods: ObservedPeriods | None = None,
+) -> dg.AssetsDefinition:
     """Return the step that collects entities of a study with the same partitions and pool, any number of days per run.
+
+    `periods` are the partitions of an observed entity.
 
     Entities that depend on one another share a step and are collected in sequence. In separate steps, a single day
     without videos would hold back the comments of every other day of the run.
@@ -127,7 +140,7 @@ def collected_asset(study: StudySpec, name: str, collected_entities: Sequence[Co
         name=f"{study.name}__{name}",
         specs=[_asset_spec(study, collected_entity) for collected_entity in collected_entities],
         can_subset=True,
-        partitions_def=partitions_def(study, entity),
+        partitions_def=partitions_def(study, entity, periods),
         # Neighbouring days share requests, and starting a process costs more than collecting a day. So all partitions
         # of a backfill go into one run.
         backfill_policy=dg.BackfillPolicy.single_run(),

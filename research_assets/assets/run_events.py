@@ -17,7 +17,8 @@ from research_assets.assets.partition_charts import chart, fill_gaps, read_bars,
 from research_assets.checks.rules import rules
 from research_assets.checks.runner import run_rules
 from research_assets.clock import Clock, ClocksDiffer
-from research_assets.collect.run import PeriodNotCurrent, collect
+from research_assets.collect.lists.other_periods import PeriodNotCurrent
+from research_assets.collect.run import collect
 from research_assets.collect.types import CollectionTask, PartitionResult, Paused, RunProgress
 from research_assets.fields import ENTITIES
 from research_assets.planning.forecast import add_recurring, forecast, forecast_pool

@@ -30,9 +30,8 @@ def command() -> None:
     All data is simulated and has its own folder. Sends no request to TikTok. A second run requests only data that is
     not complete yet. Afterwards `make ui` shows the same data.
     """
-    from research_assets.cli.environment import api_settings, uses_sandbox
+    from research_assets.cli.environment import api_settings, prepare_instance, uses_sandbox
     from research_assets.cli.terminal import Terminal
-    from research_assets.instance import prepare_home
     from research_assets.settings import prepare_root
     from research_assets.study.loader import find_studies
 
@@ -45,7 +44,7 @@ def command() -> None:
     console = Terminal()
     with api_settings() as settings:
         prepare_root(settings)
-        prepare_home(settings)
+        prepare_instance(settings)
         demo = [found.spec for found in find_studies(settings) if found.file.is_relative_to(DEMO_STUDIES_DIR)]
         if not demo:
             raise click.UsageError(

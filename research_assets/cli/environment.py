@@ -6,6 +6,9 @@ Not here: the data folder, which follows from the API's address (see settings.py
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import click
+
+from research_assets.instance import instance_file, missing_settings, prepare_home
 from research_assets.settings import DEMO_STUDIES_DIR, VARIABLES, Settings, SettingsError
 
 _URL, _KEY, _SECRET, _RATE, _STUDIES = (
@@ -58,3 +61,13 @@ def api_settings() -> Iterator[Settings]:
     over = {_KEY: config.client_key, _SECRET: config.client_secret, _RATE: str(SANDBOX_RATE_LIMIT)}
     with run_in_thread(config) as sandbox:
         yield Settings.from_env(over=over | _with_demo_study(settings) | {_URL: sandbox.url})
+
+
+def prepare_instance(settings: Settings) -> None:
+    """Prepare the home of the Dagster instance; print to stderr what a person's `dagster.yaml` does not set."""
+    home = prepare_home(settings)
+    missing = missing_settings(home)
+    if missing:
+        click.echo(f"{instance_file(home)} is used as it is. Recommended settings that it does not have:", err=True)
+        for setting in missing:
+            click.echo(f"  {setting}", err=True)

@@ -11,8 +11,7 @@ from pathlib import Path
 import click
 
 from research_assets.cli.child_process import run_until_stopped
-from research_assets.cli.environment import api_settings
-from research_assets.instance import prepare_home
+from research_assets.cli.environment import api_settings, prepare_instance
 from research_assets.report.serve import serve_reports
 from research_assets.settings import WORKSPACE_FILE, Settings, child_environment, home_folder, prepare_root
 from research_assets.study.loader import load_studies
@@ -39,7 +38,7 @@ def command(port: int) -> None:
     with api_settings() as settings:
         load_studies(settings)
         prepare_root(settings)
-        prepare_home(settings)
+        prepare_instance(settings)
         click.echo("Starting Dagster, which takes about 20 seconds ...", err=True)
         dagster = f"dg dev --host {HOST} --port {port} --log-level warning --workspace".split()
         with _reports(settings, port) as served:

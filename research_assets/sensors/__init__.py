@@ -13,7 +13,7 @@ import dagster as dg
 
 from research_assets.resources import CollectorResource
 from research_assets.sensors.build_marts import build_marts_on_new_data
-from research_assets.sensors.collection import quota_window
+from research_assets.sensors.collection import Periods, quota_window
 from research_assets.sensors.daily_checks import run_checks_daily, verify_files_daily
 from research_assets.sensors.orphaned_runs import fail_orphaned_runs
 from research_assets.sensors.run_failures import alert_on_run_failure
@@ -43,8 +43,12 @@ def build_automation(
     warehouse: Sequence[dg.AssetKey],
     checks: CheckKeys = CheckKeys(),
     reports: Sequence[dg.AssetKey] = (),
+    periods: Periods | None = None,
 ) -> dg.Definitions:
-    """Return the sensors and schedules of the code location. The `reports` are written after the marts."""
+    """Return the sensors and schedules of the code location.
+
+    The `reports` are written after the marts. `periods` are the partitions of the observed entities.
+    """
     settings, clock = collector.settings, collector.clock
     sensors = [
         alert_on_run_failure(settings, clock),
@@ -53,7 +57,7 @@ def build_automation(
     ]
     if studies:
         sensors += [
-            quota_window(studies, collector),
+            quota_window(studies, collector, periods),
             build_marts_on_new_data(studies, collector, warehouse, checks.blocking, reports, checks.after_build),
         ]
     schedules = [run_checks_daily(checks.daily)] if checks.daily else []

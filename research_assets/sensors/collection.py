@@ -24,6 +24,7 @@ from research_assets.sensors import run_history
 from research_assets.settings import Settings, SettingsError
 from research_assets.study.spec import StudySpec
 from research_assets.units.coverage import SETTLED, UnitStatus, read_unit_status
+from research_assets.units.periods import ObservedPeriods
 
 DESCRIPTION = """Starts collection runs while the day's quota has free requests, in order of priority.
 
@@ -49,8 +50,14 @@ class NoProgress:
     n_ticks: int
 
 
-def quota_window(studies: Sequence[StudySpec], collector: CollectorResource) -> dg.SensorDefinition:
-    """Return the sensor over all collected assets of some studies."""
+Periods = Mapping[StudyEntity, ObservedPeriods]
+"""Partitions of the observed entities, by study and entity."""
+
+
+def quota_window(
+    studies: Sequence[StudySpec], collector: CollectorResource, periods: Periods | None = None
+) -> dg.SensorDefinition:
+    """Return the sensor over all collected assets of some studies. `periods` are the partitions that Dagster knows."""
     keys = [dg.AssetKey([study.name, entity]) for study in studies for entity in study_entities(study)]
 
     @dg.sensor(
@@ -68,6 +75,7 @@ def quota_window(studies: Sequence[StudySpec], collector: CollectorResource) -> 
             return dg.SkipReason(str(error))
         now = clock.now()
         inputs, progress = _read_inputs(context.instance, studies, keys, collector, clock)
+        inputs = _without_unknown_periods(inputs, periods or {}, context)
         agenda = build_agenda(inputs, now)
         planned_runs = [item for item in agenda.items if not item.needs_no_run]
         requests = [_run_request(item, progress[item.study, item.entity], now) for item in planned_runs]
@@ -128,6 +136,27 @@ def _read_inputs(
         if timedelta(0) < wait <= backoff + MAX_CLOCK_SKEW:
             backing_off_until[key] = now + wait
     return replace(inputs, running_requests=running_requests, backing_off_until=backing_off_until), progress
+
+
+def _without_unknown_periods(
+    inputs: AgendaInputs, periods: Periods, context: dg.SensorEvaluationContext
+) -> AgendaInputs:
+    """Return the inputs without periods that are no partitions: a run of them would fail.
+
+    The partitions of a finished study end when the code location is loaded. If more data was collected since, one more
+    period can become due.
+    """
+    statuses = dict(inputs.partition_status)
+    for key, known in periods.items():
+        unknown = [period for period in statuses.get(key, {}) if not known.contains(period)]
+        if unknown:
+            context.log.warning(
+                "%s is due for %s, which is no partition yet: reload the code location under Deployment.",
+                "/".join(key),
+                ", ".join(map(str, unknown)),
+            )
+            statuses[key] = {period: status for period, status in statuses[key].items() if known.contains(period)}
+    return replace(inputs, partition_status=statuses)
 
 
 def state_digest(inputs: AgendaInputs, key: StudyEntity, settings: Settings) -> str:

@@ -37,6 +37,10 @@ RESERVED_NAMES = frozenset({"staging", "intermediate", "marts", "raw", "warehous
 """Names whose asset keys could be confused with those of the warehouse."""
 
 
+OWNER_PATTERN = r"^(team:[A-Za-z0-9_]+|[^@\s]+@[^@\s]+\.[^@\s]+)$"
+"""Owners that Dagster accepts: an e-mail address, or `team:` and a name of letters, digits and underscores."""
+
+
 def _parse_day(value: object) -> date:
     if isinstance(value, str) and len(value) == len("2026-02-01"):
         try:
@@ -126,6 +130,13 @@ class StudyFile(StrictModel):
     users: UsersConfig = UsersConfig()
     panel: PanelConfig = PanelConfig()
     observe: Literal["weekly", "daily"] = Field("weekly", description="Period of profiles and of the panel's lists")
+    observe_until: UtcDay | None = Field(
+        None,
+        description="Last UTC day on which accounts are observed; by default until the study ends",
+    )
+    owners: list[Annotated[str, Field(pattern=OWNER_PATTERN)]] = Field(
+        [], description="Who is responsible, shown in Dagster: an address, or team:name"
+    )
     quota_weight: float = Field(1.0, gt=0, le=1000, description="Weight of this study if the quota does not suffice")
     fields: Annotated[dict[str, list[str]], WithJsonSchema(fields_schema())] = Field(
         {}, description="Requested fields by entity; all fields for other entities"
@@ -188,6 +199,11 @@ def _rule_issues(study: StudyFile, today: date) -> Iterator[tuple[KeyPath, str]]
         yield ("start",), f"{study.start} is in the future; the first day must be {today} (UTC) or earlier"
     if study.end is not None and study.end < study.start:
         yield ("end",), f"{study.end} is before the start, {study.start}; the last day must be the first day or later"
+    if study.observe_until is not None and study.observe_until < study.start:
+        yield (
+            ("observe_until",),
+            f"{study.observe_until} is before the start, {study.start}; it must be the first day or later",
+        )
     early = [age for age in study.reobserve_days if age <= study.settle_days]
     if early:
         reason = "a day is collected at that age anyway"
@@ -279,6 +295,8 @@ def to_spec(study: StudyFile, folder: Path, today: date) -> tuple[StudySpec, lis
         users=UserRule(who=study.users.who, n=study.users.n or 0),
         panel=panel,
         observe=study.observe,
+        observe_until=study.observe_until,
+        owners=tuple(dict.fromkeys(study.owners)),
         quota_weight=study.quota_weight,
         fields={entity: tuple(dict.fromkeys(names)) for entity, names in study.fields.items()},
     )

@@ -4,7 +4,6 @@ import shutil
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -14,11 +13,10 @@ import yaml
 from research_assets.checks import FILES_CHECK, check_keys, study_checks
 from research_assets.definitions import build_definitions
 from research_assets.fields import ENTITIES
-from research_assets.instance import prepare_home
 from research_assets.report import REQUIRED_MARTS
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import RunningSandbox, run_in_thread
-from research_assets.settings import INSTANCE_DIR, PROJECT_DIR, VARIABLES, Settings, prepare_root
+from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, prepare_root
 from research_assets.study.loader import find_studies
 from research_assets_tests.assets.test_asset_graph import DEMO
 from research_assets_tests.study.study_files import MINIMAL_STUDY, write
@@ -172,19 +170,3 @@ def test_code_location_has_one_name() -> None:
         "module_name": project["code_location_target_module"],
         "location_name": project["code_location_name"],
     }
-
-
-def test_prepare_home_writes_private_folder_with_current_settings(tmp_path: Path, settings: Settings) -> None:
-    home = prepare_home(settings)
-    assert home == tmp_path / "data" / "dagster"
-    assert (home / "dagster.yaml").read_bytes() == (INSTANCE_DIR / "dagster.yaml").read_bytes()
-    assert home.stat().st_mode & 0o777 == 0o700
-    (home / "dagster.yaml").write_text("telemetry: {enabled: true}\n")
-    (home / "history").mkdir()
-    assert prepare_home(settings) == home
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        assert not instance.telemetry_enabled
-        assert not instance.nux_enabled
-        pools = instance.get_concurrency_config().pool_config
-        assert (pools.default_pool_limit, str(pools.pool_granularity)) == (1, "PoolGranularity.RUN")
-    assert (home / "history").is_dir()
