@@ -89,6 +89,8 @@ class Study(dg.Component):
     spec: StudySpec
     periods: Mapping[str, ObservedPeriods] = field(default_factory=dict)
     """Partitions of the observed entities; see `read_observed_periods`."""
+    warehouse_prefix: tuple[str, ...] = ()
+    """First parts of the keys of the marts."""
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -103,11 +105,18 @@ class Study(dg.Component):
         )
         specs = {declared.spec.name: declared.spec for declared in read_study_file(file)}
         spec = specs[getattr(attributes, "name", "")]
-        return cls(spec, observed_periods_of(spec, Settings.from_env()))
+        return cls.of(spec, Settings.from_env())
+
+    @classmethod
+    def of(cls, spec: StudySpec, settings: Settings) -> "Study":
+        """Return a study with the partitions that its data has."""
+        return cls(spec, observed_periods_of(spec, settings), settings.warehouse_prefix)
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002  Dagster passes it
         """Return the assets and checks of the study. The code location adds the resources."""
-        return dg.Definitions(assets=study_assets(self.spec, self.periods), asset_checks=study_checks(self.spec))
+        return dg.Definitions(
+            assets=study_assets(self.spec, self.periods), asset_checks=study_checks(self.spec, self.warehouse_prefix)
+        )
 
 
 def observed_periods_of(study: StudySpec, settings: Settings) -> dict[str, ObservedPeriods]:

@@ -94,6 +94,12 @@ def _paths(text: str) -> tuple[Path, ...]:
     return tuple(Path(part).expanduser().resolve() for part in text.split(os.pathsep) if part)
 
 
+def _key_prefix(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*", text):
+        raise ValueError("must be letters, digits and underscores, with / between the parts")
+    return text
+
+
 def _optional_path(text: str) -> Path | None:
     return Path(text).expanduser().resolve() if text else None
 
@@ -153,6 +159,12 @@ VARIABLES: dict[str, Variable] = {
         _hours,
         "Largest difference (hours) between the clocks of the API and of this machine; 0 uses that of the machine",
     ),
+    "key_prefix": Variable(
+        "RESEARCH_KEY_PREFIX",
+        "",
+        _key_prefix,
+        "Prefix of the asset keys of the marts, for an instance in which another project has assets of the same names",
+    ),
     "instance_home": Variable(
         "DAGSTER_HOME",
         "",
@@ -198,6 +210,7 @@ class Settings:
     pseudonym_key_file: str
     max_clock_offset: float
     sensor_interval: int
+    key_prefix: str
     instance_home: Path | None
     reports_url: str
     alert_webhook: str = field(repr=False)
@@ -260,6 +273,11 @@ class Settings:
     def own_studies(self) -> Path:
         """Folder of the studies of this installation: `defs/` of a checkout, else `studies/` in the current folder."""
         return DEFS_DIR if IN_CHECKOUT else home_folder() / "studies"
+
+    @property
+    def warehouse_prefix(self) -> tuple[str, ...]:
+        """First parts of the asset keys of staging, seeds and marts; empty by default."""
+        return tuple(self.key_prefix.split("/")) if self.key_prefix else ()
 
     @property
     def captures(self) -> Path:
@@ -352,8 +370,8 @@ def child_environment(settings: Settings) -> dict[str, str]:
     for attribute, variable in VARIABLES.items():
         value = getattr(settings, attribute)
         texts[variable.name] = os.pathsep.join(map(str, value)) if isinstance(value, tuple) else str(value)
-    home = {VARIABLES["instance_home"].name: str(settings.dagster_home)}
-    return dict(os.environ) | texts | home | NO_TELEMETRY
+    texts[VARIABLES["instance_home"].name] = str(settings.dagster_home)
+    return {**os.environ, **texts, **NO_TELEMETRY}
 
 
 def keep_new_files_private() -> None:
@@ -372,7 +390,7 @@ def prepare_root(settings: Settings) -> None:
     """
     keep_new_files_private()
     try:
-        for folder in (settings.root, settings.captures, settings.raw, settings.state):
+        for folder in (settings.root, settings.captures, settings.raw, settings.state, settings.dagster_home):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # An existing folder may have other permissions, and the umask may allow access by others.
         settings.root.chmod(0o700)

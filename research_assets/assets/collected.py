@@ -26,6 +26,9 @@ FRESHNESS_WINDOW = timedelta(days=3)
 """Time without a new day after which an open-ended study is stale and needs a person. Causes are days that the API does
 not return, or a quota that others use up."""
 
+POOL_PREFIX = "tiktok_"
+"""Begin of the names of Dagster's pools, which all projects of an instance share."""
+
 _AUTOMATION_TAGS = ("dagster/sensor_name", "dagster/schedule_name", "dagster/backfill")
 
 _COMPLETE_HINT = (
@@ -145,7 +148,7 @@ def collected_asset(
         # of a backfill go into one run.
         backfill_policy=dg.BackfillPolicy.single_run(),
         # The ledger enforces the quota. The pool prevents two runs from meeting the API's rate limit together.
-        pool=BY_ENTITY[entity].pool,
+        pool=f"{POOL_PREFIX}{BY_ENTITY[entity].pool}",
     )
     def collected(
         context: dg.AssetExecutionContext, config: CollectConfig, collector: dg.ResourceParam[CollectorResource]
@@ -187,9 +190,9 @@ def _asset_spec(study: StudySpec, collected_entity: CollectedEntity) -> dg.Asset
         asset_key(study, entity.name),
         deps=collected_entity.deps,
         description=_description(study, collected_entity),
-        group_name=study.name,
+        group_name=f"studies/{study.name}",
         kinds={"tiktok", "parquet"},
-        owners=[f"team:{study.name}"],
+        owners=list(study.owners) or None,
         tags={"study": study.name, "time_axis": entity.time_axis, "quota_pool": BY_ENTITY[entity.name].pool},
         code_version=code_version(study, collected_entity),
         freshness_policy=freshness_policy(study, entity.name),

@@ -8,6 +8,7 @@ from collections.abc import Collection
 import dagster as dg
 from pydantic import Field
 
+from research_assets.assets.dbt_specs import is_mart
 from research_assets.clock import Clock, SystemClock
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
@@ -49,9 +50,10 @@ def export_asset(
 
     @dg.asset(
         key=dg.AssetKey([study.name, "export"]),
-        group_name=study.name,
+        group_name=f"results/{study.name}",
+        owners=list(study.owners) or None,
         kinds={"parquet", "csv"},
-        deps=[key for key in marts if key.path[0] == "marts"],
+        deps=[key for key in marts if is_mart(key)],
         description=DESCRIPTION.format(study=study.name, exports=settings.exports),
     )
     def export(config: ExportConfig) -> dg.MaterializeResult[None]:

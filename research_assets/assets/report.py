@@ -10,6 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from research_assets.assets.dbt_specs import is_mart
 from research_assets.clock import Clock, SystemClock
 from research_assets.report import OPTIONAL_MARTS, REQUIRED_MARTS
 from research_assets.settings import Settings
@@ -45,9 +46,10 @@ def report_asset(
 
     @dg.asset(
         key=dg.AssetKey([study.name, "report"]),
-        group_name=study.name,
+        group_name=f"results/{study.name}",
+        owners=list(study.owners) or None,
         kinds={"html"},
-        deps=[key for key in marts if key.path[0] == "marts" and key.path[-1] in {*REQUIRED_MARTS, *OPTIONAL_MARTS}],
+        deps=[key for key in marts if is_mart(key) and key.path[-1] in {*REQUIRED_MARTS, *OPTIONAL_MARTS}],
         description=DESCRIPTION.format(study=study.name, path=settings.reports / f"{study.name}.html", opening=opening),
         metadata={"open": dg.MetadataValue.url(address)} if address else None,
     )

@@ -24,8 +24,8 @@ from research_assets.warehouse.dbt_runner import NodeResult, prepare_manifest
 
 __all__ = ["prepare_manifest", "warehouse_definitions"]
 
-POOL = "warehouse"
-"""Concurrency pool of builds."""
+POOL = "tiktok_warehouse"
+"""Concurrency pool of builds. All projects of an instance share the names of pools."""
 
 
 class WarehouseConfig(dg.Config):
@@ -54,12 +54,14 @@ def warehouse_definitions(
     manifest = orjson.loads(prepare_manifest(settings).read_bytes())
     build_clock = clock or SystemClock()
 
-    specs, check_specs = dbt_specs(manifest, upstream)
+    specs, check_specs = dbt_specs(manifest, upstream, settings.warehouse_prefix)
 
     @dg.multi_asset(
         name="warehouse",
         specs=specs,
         check_specs=check_specs,
+        # Optional outputs: an increment does not run the tests of models that did not change. A build still builds all
+        # models and reports all of them with their checks, whatever is selected.
         can_subset=True,
         pool=POOL,
         # A test of two models is a check of one model that refers to the other.
@@ -89,7 +91,7 @@ def warehouse_definitions(
                 context.log.info("Published %s", settings.warehouse)
         if not failed:
             yield from _materializations(context, metadata)
-        yield from _check_results(context, results)
+        yield from _check_results(context, check_specs, results, carry_over=not failed)
         if failed:
             raise _failure(settings, failed)
 
@@ -121,20 +123,66 @@ def _materializations(
             context.log_event(dg.AssetMaterialization(asset_key=key, metadata=described))
 
 
-def _check_results(context: dg.AssetExecutionContext, results: Iterable[NodeResult]) -> Iterator[dg.AssetCheckResult]:
-    """Yield the results of the selected tests that ran."""
-    checks = {(spec.metadata or {})[UNIQUE_ID]: spec.key for spec in context.assets_def.check_specs}
-    for result in results:
-        key = checks.get(result.unique_id)
-        if key is None or key not in context.selected_asset_check_keys or result.status == "skipped":
+def _check_results(
+    context: dg.AssetExecutionContext,
+    check_specs: Iterable[dg.AssetCheckSpec],
+    results: Iterable[NodeResult],
+    *,
+    carry_over: bool,
+) -> Iterator[dg.AssetCheckResult]:
+    """Yield the results of the selected tests, and report those of all others of `check_specs`.
+
+    Without a result the UI shows the checks of all models that a build materialized as outdated. `carry_over` reports
+    the last result of tests that did not run, because the rows that they read did not change.
+    """
+    ran = {result.unique_id: result for result in results if result.status != "skipped"}
+    for spec in check_specs:
+        test = ran.get((spec.metadata or {})[UNIQUE_ID])
+        found = _test_result(spec, test) if test else _last_result(context.instance, spec) if carry_over else None
+        if found is None:
             continue
-        yield dg.AssetCheckResult(
-            passed=result.status == "pass",
-            asset_key=key.asset_key,
-            check_name=key.name,
-            severity=dg.AssetCheckSeverity.WARN if result.status == "warn" else dg.AssetCheckSeverity.ERROR,
-            metadata={"failing rows": result.failures or 0, "duration (seconds)": round(result.seconds, 3)},
-        )
+        if spec.key in context.selected_asset_check_keys:
+            yield found
+        else:
+            context.instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=spec.asset_key,
+                    check_name=spec.name,
+                    passed=found.passed,
+                    metadata=found.metadata,
+                    severity=found.severity,
+                    description=found.description,
+                    blocking=spec.blocking,
+                )
+            )
+
+
+def _test_result(spec: dg.AssetCheckSpec, test: NodeResult) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=test.status == "pass",
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        severity=dg.AssetCheckSeverity.WARN if test.status == "warn" else dg.AssetCheckSeverity.ERROR,
+        metadata={"failing rows": test.failures or 0, "duration (seconds)": round(test.seconds, 3)},
+    )
+
+
+def _last_result(instance: dg.DagsterInstance, spec: dg.AssetCheckSpec) -> dg.AssetCheckResult | None:
+    """Return the last result of a check again; None if it has none."""
+    record = instance.get_latest_asset_check_evaluation_record(spec.key)
+    last = record.event.asset_check_evaluation if record and record.event else None
+    if last is None:
+        return None
+    note = "Not run again: the rows that it reads did not change."
+    before = (last.description or "").removesuffix(note).strip()
+    return dg.AssetCheckResult(
+        passed=last.passed,
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        severity=last.severity,
+        description=f"{before} {note}".strip(),
+        metadata=last.metadata,
+    )
 
 
 def _failure(settings: Settings, failed: Sequence[NodeResult]) -> dg.Failure:

@@ -74,7 +74,7 @@ def quota_window(
         except (SettingsError, SandboxUnreachable) as error:
             return dg.SkipReason(str(error))
         now = clock.now()
-        inputs, progress = _read_inputs(context.instance, studies, keys, collector, clock)
+        inputs, progress = _read_inputs(context, studies, keys, collector, clock)
         inputs = _without_unknown_periods(inputs, periods or {}, context)
         agenda = build_agenda(inputs, now)
         planned_runs = [item for item in agenda.items if not item.needs_no_run]
@@ -98,7 +98,7 @@ def quota_window(
 
 
 def _read_inputs(
-    instance: dg.DagsterInstance,
+    context: dg.SensorEvaluationContext,
     studies: Sequence[StudySpec],
     keys: Sequence[dg.AssetKey],
     collector: CollectorResource,
@@ -107,7 +107,8 @@ def _read_inputs(
     """Return the inputs of the agenda, and the ticks without progress of each entity. A failed read fails the tick."""
     # Runs are read before the files. A run that ends in between has then already changed the files.
     settings, now = collector.settings, clock.now()
-    runs = run_history.active_runs(instance, collector.clock.now())
+    instance, location = context.instance, run_history.location_of(context)
+    runs = run_history.active_runs(instance, collector.clock.now(), location)
     # The used requests are read before the pools, so that no request of a run counts as free twice.
     ids = [budget_run_id(instance, run) for run in runs]
     used_by_run = read_used_by_run(settings, clock, ids)
@@ -125,7 +126,7 @@ def _read_inputs(
     progress: dict[StudyEntity, NoProgress] = {}
     for key in inputs.partition_status:
         digest = state_digest(inputs, key, settings)
-        n_ticks, ended_at = run_history.runs_without_progress(instance, key, digest)
+        n_ticks, ended_at = run_history.runs_without_progress(instance, key, digest, location)
         progress[key] = NoProgress(digest, n_ticks)
         # Runs end by the machine's clock, which may differ from server time.
         if ended_at is None:

@@ -38,7 +38,7 @@ def test_demo_study_has_all_eight_entities() -> None:
     assert set(assets) == set(ENTITIES)
     for entity, spec in assets.items():
         assert spec.key == dg.AssetKey(["gardening", entity])
-        assert spec.group_name == "gardening"
+        assert spec.group_name == "studies/gardening"
         assert spec.skippable
         assert spec.tags["time_axis"] == ENTITIES[entity].time_axis
         assert spec.tags["quota_pool"] == ("follow" if entity in {"followers", "following"} else "research")

@@ -4,13 +4,14 @@ import shutil
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
+from graphlib import TopologicalSorter
 
 import dagster as dg
 import duckdb
 import pytest
 import yaml
 
-from research_assets.checks import FILES_CHECK, check_keys, study_checks
+from research_assets.checks import FILES_CHECK, check_keys, coverage_mart, study_checks
 from research_assets.definitions import build_definitions
 from research_assets.fields import ENTITIES
 from research_assets.report import REQUIRED_MARTS
@@ -77,7 +78,7 @@ def test_schedule_verifies_a_share_of_the_files_each_day(
     def evaluate() -> dg.AssetCheckEvaluation:
         result = job.execute_in_process(instance=dg.DagsterInstance.ephemeral())
         [evaluation] = result.get_asset_check_evaluations()
-        assert evaluation.asset_check_key == FILES_CHECK
+        assert evaluation.asset_check_key == dg.AssetCheckKey(coverage_mart(), FILES_CHECK)
         return evaluation
 
     assert evaluate().passed
@@ -105,6 +106,33 @@ def test_two_studies_and_the_warehouse_are_in_one_graph(code_location: dg.Defini
     assert parents["staging/stg_tiktok__videos"] == {"gardening/videos", "balcony/videos"}
     assert {"gardening/comments", "balcony/users"} <= parents["staging/stg_research__coverage"]
     assert {f"marts/{mart}" for mart in REQUIRED_MARTS} <= parents["balcony/report"]
+
+
+def test_no_group_is_both_up_and_downstream_of_another(code_location: dg.Definitions) -> None:
+    specs = {spec.key: spec for spec in code_location.resolve_all_asset_specs()}
+    group_of = {key: str(spec.group_name) for key, spec in specs.items()}
+    assert set(group_of.values()) == {
+        *(f"{kind}/{study}" for kind in ("studies", "results") for study in ("gardening", "balcony")),
+        *(f"warehouse/{layer}" for layer in ("staging", "intermediate", "marts")),
+    }
+    parents: dict[str, set[str]] = {group: set() for group in group_of.values()}
+    for key, spec in specs.items():
+        parents[group_of[key]] |= {group_of[dep.asset_key] for dep in spec.deps} - {group_of[key]}
+    # Raises CycleError with the groups.
+    order = list(TopologicalSorter(parents).static_order())
+    assert order.index("studies/gardening") < order.index("warehouse/marts") < order.index("results/gardening")
+
+
+def test_report_comes_after_all_data_of_its_study(code_location: dg.Definitions) -> None:
+    parents = {spec.key: {dep.asset_key for dep in spec.deps} for spec in code_location.resolve_all_asset_specs()}
+    report = dg.AssetKey(["gardening", "report"])
+    upstream: set[dg.AssetKey] = set()
+    queue = [report]
+    while queue:
+        new = parents.get(queue.pop(), set()) - upstream
+        upstream |= new
+        queue.extend(new)
+    assert {dg.AssetKey(["gardening", entity]) for entity in ENTITIES} <= upstream
 
 
 def test_build_sensor_selects_marts_and_reports_only(code_location: dg.Definitions) -> None:

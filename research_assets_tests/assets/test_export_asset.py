@@ -35,7 +35,7 @@ def test_export_depends_on_the_marts_and_has_no_automation(export_settings: Sett
     asset = export_asset(STUDY, export_settings, MARTS)
     (spec,) = asset.specs
     assert spec.key == dg.AssetKey(["garden", "export"])
-    assert spec.group_name == "garden"
+    assert spec.group_name == "results/garden"
     assert [dep.asset_key for dep in spec.deps] == [MARTS[0]]
     assert spec.automation_condition is None
 

@@ -30,7 +30,7 @@ def materialize(settings: Settings) -> dg.ExecuteInProcessResult:
 def test_report_asset_depends_on_the_marts_that_it_reads(settings: Settings) -> None:
     [spec] = report_asset(STUDY, settings, KEYS).specs
     assert spec.key == dg.AssetKey(["garden", "report"])
-    assert spec.group_name == "garden"
+    assert spec.group_name == "results/garden"
     assert spec.kinds == {"html"}
     assert {dep.asset_key for dep in spec.deps} == {dg.AssetKey(["marts", mart]) for mart in REQUIRED_MARTS}
     assert "research-assets report --open garden" in str(spec.description)
