@@ -17,7 +17,7 @@ from research_assets.checks import study_checks
 from research_assets.clock import SystemClock
 from research_assets.planning.inputs import read_observed_periods
 from research_assets.quota.server_time import server_clock_or_local
-from research_assets.settings import Settings
+from research_assets.settings import Settings, data_settings
 from research_assets.study.draft import DraftError, StudyDraft, write_draft
 from research_assets.study.loader import read_study_file
 from research_assets.study.model import StudyFile
@@ -105,7 +105,7 @@ class Study(dg.Component):
         )
         specs = {declared.spec.name: declared.spec for declared in read_study_file(file)}
         spec = specs[getattr(attributes, "name", "")]
-        return cls.of(spec, Settings.from_env())
+        return cls.of(spec, data_settings())
 
     @classmethod
     def of(cls, spec: StudySpec, settings: Settings) -> "Study":

@@ -18,7 +18,14 @@ from research_assets.planning.inputs import study_entities
 from research_assets.resources import CollectorResource, build_resources, write_bookkeeping_tables
 from research_assets.sensors import CheckKeys, build_automation
 from research_assets.sensors.run_process import noting_in_process_executor
-from research_assets.settings import DEFS_DIR, IN_CHECKOUT, PROJECT_DIR, Settings, keep_new_files_private
+from research_assets.settings import (
+    DEFS_DIR,
+    IN_CHECKOUT,
+    PROJECT_DIR,
+    Settings,
+    data_settings,
+    keep_new_files_private,
+)
 from research_assets.study.loader import find_studies
 
 
@@ -81,7 +88,7 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
 
 @dg.definitions
 def definitions() -> dg.Definitions:
-    """Return the code location with the settings of the environment."""
+    """Return the code location with the settings of the environment: that of `make ui`, whatever command loads it."""
     # Dagster loads it in each of its processes that write data, whatever started them.
     keep_new_files_private()
-    return build_definitions(Settings.from_env())
+    return build_definitions(data_settings())

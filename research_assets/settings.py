@@ -356,6 +356,46 @@ class Settings:
         return Path(named).expanduser().resolve() if named else self.state / "keys" / "pseudonyms.key"
 
 
+def uses_sandbox(settings: Settings) -> bool:
+    """Return whether the settings name no API: neither credentials nor the address of a running sandbox.
+
+    Raises SettingsError if only the key or only the secret is set, which is an error and no choice of the sandbox.
+    """
+    key, secret = VARIABLES["client_key"].name, VARIABLES["client_secret"].name
+    if bool(settings.client_key) != bool(settings.client_secret):
+        present, missing = (key, secret) if settings.client_key else (secret, key)
+        raise SettingsError(
+            f"{present} is set but {missing} is not. No request was sent. Set both for the real API, or unset both."
+        )
+    return not settings.client_key and settings.origin != "sandbox"
+
+
+def data_settings() -> Settings:
+    """Return the settings for whatever shows collected data: commands, and Dagster's processes however started.
+
+    Without an API these are the settings of the simulated data, with the demo study.
+    """
+    settings = Settings.from_env()
+    if not uses_sandbox(settings):
+        return settings
+    return Settings.from_env(over={VARIABLES["api_url"].name: "http://127.0.0.1"} | with_demo_study(settings))
+
+
+def with_demo_study(settings: Settings) -> dict[str, str]:
+    """Return the setting that adds the demo study; empty if the environment names studies."""
+    return {} if settings.studies else {VARIABLES["studies"].name: str(DEMO_STUDIES_DIR)}
+
+
+def export_credentials(settings: Settings) -> None:
+    """Put the credentials of the settings into the environment of this process, where Dagster's `EnvVar` reads them.
+
+    They may come from a `.env` file that Dagster has not read. Missing ones are empty, so that the project's own
+    message says what is missing.
+    """
+    for attribute in ("client_key", "client_secret"):
+        os.environ[VARIABLES[attribute].name] = getattr(settings, attribute)
+
+
 NO_TELEMETRY: Mapping[str, str] = {
     "DAGSTER_DISABLE_TELEMETRY": "1",
     "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",

@@ -151,14 +151,14 @@ def collected_asset(
         pool=f"{POOL_PREFIX}{BY_ENTITY[entity].pool}",
     )
     def collected(
-        context: dg.AssetExecutionContext, config: CollectConfig, collector: dg.ResourceParam[CollectorResource]
+        context: dg.AssetExecutionContext, config: CollectConfig, research_api: dg.ResourceParam[CollectorResource]
     ) -> Iterator[dg.MaterializeResult[None]]:
         # Imported here, so that loading the code location does not load the collector and the charts.
         from research_assets.assets.run_events import CollectionRun
 
         days = tuple(date.fromisoformat(key) for key in context.partition_keys)
         entities = [collected_entity.entity for collected_entity in collected_entities]
-        budget = collector.request_budget(
+        budget = research_api.request_budget(
             config.max_requests, budget_run_id(context.instance, context.run), study.name, entities
         )
         retry_now = config.retry_now or _is_manual_single_partition(context)
@@ -173,7 +173,7 @@ def collected_asset(
                     canary_check=config.canary_check and collected_entity.entity == "videos",
                     budget=budget,
                 )
-                run = CollectionRun(context, task, collector)
+                run = CollectionRun(context, task, research_api)
                 asyncio.run(run.execute())
                 yield from run.results()
 

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from research_assets.assets.dbt_specs import is_mart
 from research_assets.clock import Clock, SystemClock
+from research_assets.resources import SIMULATED, PublishedWarehouse
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 
@@ -56,10 +57,10 @@ def export_asset(
         deps=[key for key in marts if is_mart(key)],
         description=DESCRIPTION.format(study=study.name, exports=settings.exports),
     )
-    def export(config: ExportConfig) -> dg.MaterializeResult[None]:
+    def export(config: ExportConfig, warehouse: PublishedWarehouse) -> dg.MaterializeResult[None]:
         """Write the export from the published marts."""
         from research_assets.export import ExportError, ExportRequest, export
-        from research_assets.warehouse.reader import WarehouseReadError, parse_day
+        from research_assets.warehouse.reader import WarehouseReadError, is_simulated, parse_day, read_marts
 
         try:
             request = ExportRequest(
@@ -72,6 +73,8 @@ def export_asset(
                 ids_only=config.ids_only,
             )
             result = export(settings, request, [study], now())
+            with warehouse.get_connection() as connection:
+                published = read_marts(connection)
         except (ExportError, WarehouseReadError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         rows = "\n".join(f"| {name} | {number:,} |" for name, number in result.rows.items())
@@ -82,6 +85,8 @@ def export_asset(
                 "tables": dg.MetadataValue.md(f"| table | rows |\n| --- | ---: |\n{rows}"),
                 "rows": sum(result.rows.values()),
                 "size (bytes)": sum(file.bytes for file in result.files),
+                "marts": len(published),
+                **({"origin of the data": SIMULATED} if is_simulated(settings) else {}),
                 **({"skipped": "; ".join(skipped)} if skipped else {}),
             }
         )

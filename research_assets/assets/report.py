@@ -13,6 +13,7 @@ import dagster as dg
 from research_assets.assets.dbt_specs import is_mart
 from research_assets.clock import Clock, SystemClock
 from research_assets.report import OPTIONAL_MARTS, REQUIRED_MARTS
+from research_assets.resources import SIMULATED, PublishedWarehouse
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 
@@ -53,13 +54,15 @@ def report_asset(
         description=DESCRIPTION.format(study=study.name, path=settings.reports / f"{study.name}.html", opening=opening),
         metadata={"open": dg.MetadataValue.url(address)} if address else None,
     )
-    def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def report(context: dg.AssetExecutionContext, warehouse: PublishedWarehouse) -> dg.MaterializeResult[None]:
         """Write the report from the published marts."""
         from research_assets.report.write import write_report
-        from research_assets.warehouse.reader import WarehouseReadError
+        from research_assets.warehouse.reader import WarehouseReadError, is_simulated, read_marts
 
         try:
             written = write_report(settings, study, now())
+            with warehouse.get_connection() as connection:
+                published = read_marts(connection)
         except WarehouseReadError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         if written.problems:
@@ -76,6 +79,8 @@ def report_asset(
                 "videos": data.overall.videos,
                 "days": len(data.days),
                 "complete days": complete,
+                "marts": len(published),
+                **({"origin of the data": SIMULATED} if is_simulated(settings) else {}),
                 **_inline_pictures(written.pictures),
                 **({"charts not drawn": _problems_text(written.problems)} if written.problems else {}),
             }

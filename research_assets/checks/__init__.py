@@ -85,8 +85,8 @@ def files_check(prefix: Sequence[str] = ()) -> dg.AssetChecksDefinition:
             "`research-assets verify-files`."
         ),
     )
-    def check(collector: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
-        return _files_result(collector)
+    def check(research_api: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
+        return _files_result(research_api)
 
     return check
 
@@ -127,10 +127,10 @@ def _entity_checks(study: StudySpec, entity: str) -> dg.AssetChecksDefinition:
         can_subset=True,
     )
     def check(
-        context: dg.AssetCheckExecutionContext, collector: dg.ResourceParam[CollectorResource]
+        context: dg.AssetCheckExecutionContext, research_api: dg.ResourceParam[CollectorResource]
     ) -> Iterator[dg.AssetCheckResult]:
         selected = [rule_of[key.name] for key in sorted(context.selected_asset_check_keys)]
-        for rule, result in run_rules(collector.settings.raw, study.name, entity, selected):
+        for rule, result in run_rules(research_api.settings.raw, study.name, entity, selected):
             yield result._replace(asset_key=asset, check_name=rule.name)
 
     return check
@@ -167,9 +167,11 @@ def _failures_check(study: StudySpec, coverage: dg.AssetKey) -> dg.AssetChecksDe
             "and loaded into the raw tables. Lists the present problems, oldest first. Terms: docs/glossary.md"
         ),
     )
-    def check(collector: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
+    def check(research_api: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
         return study_health.failures_result(
-            collector.settings, study.name, server_clock_or_local(collector.settings, collector.clock).now()
+            research_api.settings,
+            study.name,
+            server_clock_or_local(research_api.settings, research_api.clock).now(),
         )
 
     return check

@@ -35,7 +35,7 @@ the sensor starts no build and its tick names the check.
 **Cost:** no request.
 
 **Re-run:** a build with failed models or tests is not repeated until there is new data. To build by hand, materialize
-the group `warehouse`.
+the group `warehouse/marts`.
 
 Terms: docs/glossary.md"""
 
@@ -80,7 +80,7 @@ def build_blocker(state: BuildState, now: datetime, quiet: timedelta) -> str | N
     if state.requested_until == data_until_tag(state.data_until):
         return (
             "The build of this data was not published; see its run for the reason. The sensor builds again when new "
-            "data arrives. To build now, materialize the group `warehouse`."
+            "data arrives. To build now, materialize the group `warehouse/marts`."
         )
     return None
 

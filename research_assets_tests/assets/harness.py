@@ -72,7 +72,7 @@ class AssetHarness:
             selection=keys,
             instance=self.instance,
             resources={
-                "collector": dg.ResourceDefinition.hardcoded_resource(collector),
+                "research_api": dg.ResourceDefinition.hardcoded_resource(collector),
                 "warehouse": warehouse_resource(self.settings),
             },
             partition_key=None if last else first,

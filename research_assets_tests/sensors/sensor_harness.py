@@ -65,7 +65,7 @@ class SensorHarness:
                     if all(key.asset_key != MARTS for key in check.check_keys)
                 ],
                 resources={
-                    "collector": dg.ResourceDefinition.hardcoded_resource(collector),
+                    "research_api": dg.ResourceDefinition.hardcoded_resource(collector),
                     "warehouse": warehouse_resource(settings),
                 },
                 executor=dg.in_process_executor,
