@@ -4,9 +4,12 @@ Not here: reading a study file, which is the same for Dagster and for the comman
 text of a new file (see study/draft.py).
 """
 
+import inspect
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 from pydantic import BaseModel, Field
@@ -17,9 +20,9 @@ from research_assets.checks import study_checks
 from research_assets.clock import SystemClock
 from research_assets.planning.inputs import read_observed_periods
 from research_assets.quota.server_time import server_clock_or_local
-from research_assets.settings import Settings, data_settings
+from research_assets.settings import DEMO_STUDIES_DIR, Settings, data_settings
 from research_assets.study.draft import DraftError, StudyDraft, write_draft
-from research_assets.study.loader import read_study_file
+from research_assets.study.loader import COMPONENT_TYPE, read_study_file
 from research_assets.study.model import StudyFile
 from research_assets.study.spec import StudySpec
 from research_assets.units.periods import ObservedPeriods
@@ -117,6 +120,22 @@ class Study(dg.Component):
         return dg.Definitions(
             assets=study_assets(self.spec, self.periods), asset_checks=study_checks(self.spec, self.warehouse_prefix)
         )
+
+
+def component_docs() -> dict[str, Any]:
+    """Return metadata of the code location with the docs of this component, for its page under Deployment.
+
+    Dagster would build the docs of all installed components, which takes seconds in each process. This is its format.
+    """
+    docs = {
+        "name": COMPONENT_TYPE,
+        "description": inspect.cleandoc(Study.__doc__ or ""),
+        "owners": [],
+        "tags": [],
+        "schema": json.dumps(StudyFile.model_json_schema()),
+        "example": (DEMO_STUDIES_DIR / "demo" / "defs.yaml").read_text(),
+    }
+    return {"plugin_component_types_json": [{"name": "research_assets", "componentTypes": [docs]}]}
 
 
 def observed_periods_of(study: StudySpec, settings: Settings) -> dict[str, ObservedPeriods]:

@@ -12,7 +12,7 @@ from research_assets.assets.export import export_asset
 from research_assets.assets.report import report_asset
 from research_assets.assets.warehouse import warehouse_definitions
 from research_assets.checks import FILES_CHECK, blocking_check_keys, check_keys, coverage_mart, files_check
-from research_assets.component import Study, observed_periods_of
+from research_assets.component import Study, component_docs, observed_periods_of
 from research_assets.fields import ENTITIES
 from research_assets.planning.inputs import study_entities
 from research_assets.resources import CollectorResource, build_resources, write_bookkeeping_tables
@@ -82,7 +82,11 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
             {(name, entity): known for name, by_entity in periods.items() for entity, known in by_entity.items()},
         ),
         # With a process per step, most of the time would go into imports.
-        dg.Definitions(resources=build_resources(settings, collector), executor=noting_in_process_executor),
+        dg.Definitions(
+            resources=build_resources(settings, collector),
+            executor=noting_in_process_executor,
+            metadata=component_docs(),
+        ),
     )
 
 
