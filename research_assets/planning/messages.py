@@ -17,7 +17,10 @@ def describe_run(run: PlannedRun) -> str:
     first, last = run.partitions[0], run.partitions[-1]
     partitions = f"{first}..{last}" if first != last else f"{first}"
     rest = ", the rest in the next quota window" if run.is_partial else ""
-    cost = f"about {pluralize(run.requests, 'request')} ({run.basis}{rest})" if run.requests else "no request"
+    requests = pluralize(run.requests, "request")
+    # Without data the estimate is the least that the run can cost.
+    number = f"{requests} or more" if run.basis == "no data yet" else f"about {requests}"
+    cost = f"{number} ({run.basis}{rest})" if run.requests else "no request"
     reasons = ", ".join(REASON_TEXT[reason] for reason in run.reasons)
     return f"{run.study}/{run.entity} {partitions}: {pluralize(run.units, 'unit')}, {cost}; {reasons}"
 
@@ -53,8 +56,9 @@ def _describe_pools(agenda: Agenda, pools: Mapping[str, PoolState], now: datetim
         units, requests = sum(d.units for d in matching), sum(d.requests for d in matching)
         available_at = min(deferred.until for deferred in matching if deferred.until)
         # Units without an estimate need requests too, so the sum is then a lower bound.
-        bound = "at least" if any(d.units and not d.requests for d in matching) else "about"
-        cost = f" for {bound} {pluralize(requests, 'request')}" if requests else ""
+        is_bound = any(d.units and not d.requests for d in matching)
+        number = pluralize(requests, "request")
+        cost = f" for {f'{number} or more' if is_bound else f'about {number}'}" if requests else ""
         budgeted = min(agenda.budgeted.get(name, 0), pool.remaining)
         yield (
             f"{name}: {pool.remaining:,} of {pool.cap:,} requests remaining"
