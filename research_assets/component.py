@@ -20,6 +20,7 @@ from research_assets.checks import study_checks
 from research_assets.clock import SystemClock
 from research_assets.planning.inputs import read_observed_periods
 from research_assets.quota.server_time import server_clock_or_local
+from research_assets.resources import simulated_note
 from research_assets.settings import DEMO_STUDIES_DIR, Settings, data_settings
 from research_assets.study.draft import DraftError, StudyDraft, write_draft
 from research_assets.study.loader import COMPONENT_TYPE, read_study_file
@@ -94,6 +95,8 @@ class Study(dg.Component):
     """Partitions of the observed entities; see `read_observed_periods`."""
     warehouse_prefix: tuple[str, ...] = ()
     """First parts of the keys of the marts."""
+    simulated: str = ""
+    """Paragraph that marks simulated data in the descriptions; empty for data of the real API."""
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -113,12 +116,13 @@ class Study(dg.Component):
     @classmethod
     def of(cls, spec: StudySpec, settings: Settings) -> "Study":
         """Return a study with the partitions that its data has."""
-        return cls(spec, observed_periods_of(spec, settings), settings.warehouse_prefix)
+        return cls(spec, observed_periods_of(spec, settings), settings.warehouse_prefix, simulated_note(settings))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002  Dagster passes it
         """Return the assets and checks of the study. The code location adds the resources."""
         return dg.Definitions(
-            assets=study_assets(self.spec, self.periods), asset_checks=study_checks(self.spec, self.warehouse_prefix)
+            assets=study_assets(self.spec, self.periods, self.simulated),
+            asset_checks=study_checks(self.spec, self.warehouse_prefix),
         )
 
 
@@ -143,14 +147,20 @@ def observed_periods_of(study: StudySpec, settings: Settings) -> dict[str, Obser
     return read_observed_periods(settings, study, server_clock_or_local(settings, SystemClock()).now())
 
 
-def study_assets(study: StudySpec, periods: Mapping[str, ObservedPeriods] | None = None) -> list[dg.AssetsDefinition]:
+def study_assets(
+    study: StudySpec, periods: Mapping[str, ObservedPeriods] | None = None, simulated: str = ""
+) -> list[dg.AssetsDefinition]:
     """Return the collected assets of a study, which its rules and its panel determine.
 
-    `periods` are the partitions of the observed entities; for others they begin with the running one.
+    `periods` are the partitions of the observed entities; for others they begin with the running one. `simulated` is a
+    paragraph that marks simulated data.
     """
     content = [entity for entity in (videos(study), comments(study)) if entity is not None]
     observed = [entity for entity in (users(study), *follow_lists(study), *engagements(study)) if entity is not None]
     return [
-        collected_asset(study, "content", content),
-        *(collected_asset(study, entity.entity, [entity], (periods or {}).get(entity.entity)) for entity in observed),
+        collected_asset(study, "content", content, simulated=simulated),
+        *(
+            collected_asset(study, entity.entity, [entity], (periods or {}).get(entity.entity), simulated)
+            for entity in observed
+        ),
     ]

@@ -64,7 +64,7 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
     reports = [report_asset(study.spec, settings, warehouse) for study in studies]
     return dg.Definitions.merge(
         *([_load_defs_folder()] if IN_CHECKOUT else []),
-        *(dg.build_defs_for_component(Study(spec, periods[spec.name], prefix)) for spec in outside),
+        *(dg.build_defs_for_component(Study.of(spec, settings)) for spec in outside),
         marts,
         dg.Definitions(assets=reports, asset_checks=[files_check(prefix)]),
         dg.Definitions(assets=[export_asset(study.spec, settings, warehouse) for study in studies]),
@@ -80,6 +80,10 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
             ),
             [report.key for report in reports],
             {(name, entity): known for name, by_entity in periods.items() for entity, known in by_entity.items()},
+            dg.AssetSelection.groups(
+                *sorted({str(spec.group_name) for asset in models for spec in asset.specs}),
+                *(f"results/{study.spec.name}" for study in studies),
+            ),
         ),
         # With a process per step, most of the time would go into imports.
         dg.Definitions(

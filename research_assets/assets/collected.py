@@ -129,10 +129,11 @@ def collected_asset(
     name: str,
     collected_entities: Sequence[CollectedEntity],
     periods: ObservedPeriods | None = None,
+    simulated: str = "",
 ) -> dg.AssetsDefinition:
     """Return the step that collects entities of a study with the same partitions and pool, any number of days per run.
 
-    `periods` are the partitions of an observed entity.
+    `periods` are the partitions of an observed entity. `simulated` is a paragraph that marks simulated data.
 
     Entities that depend on one another share a step and are collected in sequence. In separate steps, a single day
     without videos would hold back the comments of every other day of the run.
@@ -141,7 +142,7 @@ def collected_asset(
 
     @dg.multi_asset(
         name=f"{study.name}__{name}",
-        specs=[_asset_spec(study, collected_entity) for collected_entity in collected_entities],
+        specs=[_asset_spec(study, collected_entity, simulated) for collected_entity in collected_entities],
         can_subset=True,
         partitions_def=partitions_def(study, entity, periods),
         # Neighbouring days share requests, and starting a process costs more than collecting a day. So all partitions
@@ -180,7 +181,7 @@ def collected_asset(
     return collected
 
 
-def _asset_spec(study: StudySpec, collected_entity: CollectedEntity) -> dg.AssetSpec:
+def _asset_spec(study: StudySpec, collected_entity: CollectedEntity, simulated: str) -> dg.AssetSpec:
     entity = ENTITIES[collected_entity.entity]
     columns = [
         dg.TableColumn(column.name, type=column.type, description=column.description)
@@ -189,9 +190,9 @@ def _asset_spec(study: StudySpec, collected_entity: CollectedEntity) -> dg.Asset
     return dg.AssetSpec(
         asset_key(study, entity.name),
         deps=collected_entity.deps,
-        description=_description(study, collected_entity),
+        description=_description(study, collected_entity, simulated),
         group_name=f"studies/{study.name}",
-        kinds={"tiktok", "parquet"},
+        kinds={"simulated" if simulated else "tiktok", "parquet"},
         owners=list(study.owners) or None,
         tags={"study": study.name, "time_axis": entity.time_axis, "quota_pool": BY_ENTITY[entity.name].pool},
         code_version=code_version(study, collected_entity),
@@ -205,18 +206,19 @@ def _asset_spec(study: StudySpec, collected_entity: CollectedEntity) -> dg.Asset
     )
 
 
-def _description(study: StudySpec, collected_entity: CollectedEntity) -> str:
+def _description(study: StudySpec, collected_entity: CollectedEntity, simulated: str) -> str:
     entity = collected_entity.entity
-    return "\n\n".join(
-        (
-            # Lists of assets show the first line without rendering it, so it contains no Markdown.
-            f"{collected_entity.summary}. Grain: {ENTITIES[entity].grain}.",
-            f"**Partition:** {_partition_text(study, entity)}. {_COMPLETE_HINT}",
-            f"**Cost:** {collected_entity.cost}.",
-            f"**Re-run:** {collected_entity.rerun_note}",
-            "Terms: docs/glossary.md",
-        )
+    parts = (
+        # Lists of assets show the first line without rendering it, so it contains no Markdown.
+        f"{collected_entity.summary}.",
+        simulated.strip(),
+        f"**Grain:** {ENTITIES[entity].grain}.",
+        f"**Partition:** {_partition_text(study, entity)}. {_COMPLETE_HINT}",
+        f"**Cost:** {collected_entity.cost}.",
+        f"**Re-run:** {collected_entity.rerun_note}",
+        "Terms: docs/glossary.md",
     )
+    return "\n\n".join(part for part in parts if part)
 
 
 def _partition_text(study: StudySpec, entity: str) -> str:

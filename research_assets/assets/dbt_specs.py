@@ -115,6 +115,9 @@ def _description(node: Mapping[str, Any]) -> str:
     A build reports the columns as a table with types and origin; before the first build these are all there is.
     """
     text = node["description"].strip() or f"dbt {node['resource_type']} {node['name']}."
+    # Lists of assets show the first line only.
+    first, _, rest = text.partition(". ")
+    text = f"{first}.\n\n{rest}" if rest else text
     lines = [
         f"| `{name}` | {' '.join(column['description'].split()).replace('|', '/')} |"
         for name, column in node["columns"].items()

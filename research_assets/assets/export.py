@@ -10,13 +10,14 @@ from pydantic import Field
 
 from research_assets.assets.dbt_specs import is_mart
 from research_assets.clock import Clock, SystemClock
-from research_assets.resources import SIMULATED, PublishedWarehouse
+from research_assets.resources import SIMULATED, PublishedWarehouse, simulated_kind, simulated_note
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 
-DESCRIPTION = """Writes the marts of the study {study} as Parquet, CSV or Stata files, with a codebook and a README.
-An export is complete, pseudonymous, or only ids. In CSV and Stata files ids are text, because Excel, R and Stata would
-round them.
+DESCRIPTION = """Files of the study's marts: Parquet, CSV or Stata, with a codebook and a README.
+
+{simulated}An export is complete, pseudonymous, or only ids. In CSV and Stata files ids are text, because Excel, R and
+Stata would round them.
 
 **Folder:** a new folder below `{exports}` for each run. Without configuration it contains all marts as Parquet and CSV.
 To choose formats, marts, days or pseudonyms, open the menu next to *Materialize* and select *Open launchpad*, or run
@@ -53,9 +54,9 @@ def export_asset(
         key=dg.AssetKey([study.name, "export"]),
         group_name=f"results/{study.name}",
         owners=list(study.owners) or None,
-        kinds={"parquet", "csv"},
+        kinds={"parquet", *(simulated_kind(settings) or {"csv"})},
         deps=[key for key in marts if is_mart(key)],
-        description=DESCRIPTION.format(study=study.name, exports=settings.exports),
+        description=DESCRIPTION.format(simulated=simulated_note(settings), study=study.name, exports=settings.exports),
     )
     def export(config: ExportConfig, warehouse: PublishedWarehouse) -> dg.MaterializeResult[None]:
         """Write the export from the published marts."""

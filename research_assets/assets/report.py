@@ -13,14 +13,16 @@ import dagster as dg
 from research_assets.assets.dbt_specs import is_mart
 from research_assets.clock import Clock, SystemClock
 from research_assets.report import OPTIONAL_MARTS, REQUIRED_MARTS
-from research_assets.resources import SIMULATED, PublishedWarehouse
+from research_assets.resources import SIMULATED, PublishedWarehouse, simulated_kind, simulated_note
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 
-DESCRIPTION = """Writes the report of the study {study} as one HTML file, and the codebook of all marts next to it.
-The report contains volume by day, observations over time, coverage, quota usage, hashtags, creators, engagement,
-comment threads, the follow graph, the age of counts, and a methods section for a paper. The codebook describes every
-column of the marts, with its source and its monthly fill rate. Both files work without a network and can be printed.
+DESCRIPTION = """Report of the study as one HTML file, with the codebook of all marts next to it.
+
+{simulated}The report contains volume by day, observations over time, coverage, quota usage, hashtags, creators,
+engagement, comment threads, the follow graph, the age of counts, and a methods section for a paper. The codebook
+describes every column of the marts, with its source and its monthly fill rate. Both files work without a network and
+can be printed.
 
 **File:** `{path}`. {opening}
 
@@ -49,9 +51,14 @@ def report_asset(
         key=dg.AssetKey([study.name, "report"]),
         group_name=f"results/{study.name}",
         owners=list(study.owners) or None,
-        kinds={"html"},
+        kinds={"html", *simulated_kind(settings)},
         deps=[key for key in marts if is_mart(key) and key.path[-1] in {*REQUIRED_MARTS, *OPTIONAL_MARTS}],
-        description=DESCRIPTION.format(study=study.name, path=settings.reports / f"{study.name}.html", opening=opening),
+        description=DESCRIPTION.format(
+            simulated=simulated_note(settings),
+            study=study.name,
+            path=settings.reports / f"{study.name}.html",
+            opening=opening,
+        ),
         metadata={"open": dg.MetadataValue.url(address)} if address else None,
     )
     def report(context: dg.AssetExecutionContext, warehouse: PublishedWarehouse) -> dg.MaterializeResult[None]:

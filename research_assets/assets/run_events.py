@@ -215,7 +215,8 @@ class CollectionRun:
         total = len(self._task.partitions)
         done = sum(result.state == "complete" for result in self._partition_results)
         noun = "day" if ENTITIES[self._task.entity].time_axis == "content" else "period"
-        resumes = format_short_time(paused.retry_at, self._clock.now())
+        now = self._clock.now()
+        resumes = format_short_time(max(paused.retry_at, now), now)
         text = f"{done:,} of {pluralize(total, noun)}; resumes {resumes}"
         run = self._context.instance.get_run_by_id(self._context.run.run_id)
         earlier = run.tags.get(PAUSED_TAG) if run is not None else None

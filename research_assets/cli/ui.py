@@ -3,10 +3,11 @@
 import http.client
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
@@ -97,6 +98,15 @@ def _is_up(port: int) -> bool:
         connection.close()
 
 
+def start_page(studies: Sequence[str]) -> str:
+    """Return the path of the page to begin with: the graph of the study, or the whole graph for several or none."""
+    if len(studies) != 1:
+        return "/asset-groups"
+    # The UI shows groups closed, except for that of a selected asset.
+    selection, asset = f'group:"studies/{studies[0]}"', f"{studies[0]}/videos"
+    return f"/asset-groups~{quote(selection, safe='')}/{quote(asset, safe='')}"
+
+
 def _show(settings: Settings, port: int) -> None:
     """Print the addresses, the data folder and the log file."""
     from rich.panel import Panel
@@ -104,8 +114,10 @@ def _show(settings: Settings, port: int) -> None:
     from research_assets.cli.terminal import Terminal
 
     simulated = settings.origin == "sandbox"
+    studies = [study.name for study in load_studies(settings)]
     lines = [
         f"Dagster's UI   http://{HOST}:{port}",
+        *([] if studies else ["Studies        none yet; write one with: research-assets new-study"]),
         f"API            {settings.api_url}" + (" (simulated)" if simulated else ""),
         f"Data           {settings.root}",
         f"Reports        {settings.reports_url}",
@@ -113,3 +125,6 @@ def _show(settings: Settings, port: int) -> None:
         "Press Ctrl-C to stop.",
     ]
     Terminal(soft_wrap=False).print(Panel.fit("\n".join(lines), title="Ready"))
+    # Outside the frame, which would break a long address into lines that cannot be clicked.
+    what = f"The graph of {studies[0]}" if len(studies) == 1 else "The graph"
+    click.echo(f"{what}: http://{HOST}:{port}{start_page(studies)}")

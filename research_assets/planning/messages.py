@@ -4,7 +4,7 @@ Each text has this order: state, number, next time in UTC. Not here: the decisio
 agenda.py).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from research_assets.planning.types import REASON_TEXT, Agenda, PlannedRun
@@ -45,6 +45,70 @@ def describe_deferred(agenda: Agenda, pools: Mapping[str, PoolState], now: datet
             next_time = f" (next: {format_short_time(until, now)})" if until else ""
             sentences.append(f"{pluralize(units, one, many)}{next_time}")
     return ". ".join(sentences or ["All available data was collected"]) + "."
+
+
+DEFERRED_TEXT: Mapping[str, str] = {
+    "quota": "the quota is used up",
+    "backing_off": "waits for its next try",
+    "too_fresh": "has not settled",
+    "unconfirmed": "comment counts to be confirmed",
+    "running": "is being collected",
+    "no_progress": "no progress in recent runs",
+}
+"""Text for each reason for which units are deferred."""
+
+
+def plan_table(agenda: Agenda, now: datetime) -> str:
+    """Return what starts now and what follows later as a table in text, one line per run and per group of units.
+
+    The requests of runs that wait for data are the least that they can cost.
+    """
+    starting = [
+        (
+            f"{run.study}/{run.entity}",
+            _partitions_text(run),
+            f"{run.units:,}",
+            f"{run.requests:,}{' or more' if run.basis == 'no data yet' or run.is_partial else ''}",
+            ", ".join(REASON_TEXT[reason] for reason in run.reasons),
+        )
+        for run in agenda.items
+        if not run.needs_no_run
+    ]
+    later = [
+        (
+            f"{deferred.study}/{deferred.entity}",
+            format_short_time(deferred.until, now) if deferred.until else "not known",
+            f"{deferred.units:,}",
+            f"{deferred.requests:,}" if deferred.requests else "",
+            DEFERRED_TEXT[deferred.reason],
+        )
+        for deferred in agenda.deferred
+        if deferred.units
+    ]
+    parts = []
+    if starting:
+        parts.append(_text_table(("starts now", "partitions", "units", "requests", "reason"), starting))
+    if later:
+        parts.append(_text_table(("later", "from", "units", "requests", "reason"), later))
+    return "\n\n".join(parts)
+
+
+def _partitions_text(run: PlannedRun) -> str:
+    first, last = run.partitions[0], run.partitions[-1]
+    return f"{first}..{last}" if first != last else f"{first}"
+
+
+def _text_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Return rows as columns of equal width; numbers are aligned at the right."""
+    lines = [header, *rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if index in (2, 3) else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
 
 
 def _describe_pools(agenda: Agenda, pools: Mapping[str, PoolState], now: datetime) -> Iterator[str]:

@@ -44,10 +44,12 @@ def build_automation(
     checks: CheckKeys = CheckKeys(),
     reports: Sequence[dg.AssetKey] = (),
     periods: Periods | None = None,
+    build_target: dg.AssetSelection | None = None,
 ) -> dg.Definitions:
     """Return the sensors and schedules of the code location.
 
     The `reports` are written after the marts. `periods` are the partitions of the observed entities.
+    `build_target` is a short selection that contains the `warehouse` and the `reports`.
     """
     settings, clock = collector.settings, collector.clock
     sensors = [
@@ -58,7 +60,9 @@ def build_automation(
     if studies:
         sensors += [
             quota_window(studies, collector, periods),
-            build_marts_on_new_data(studies, collector, warehouse, checks.blocking, reports, checks.after_build),
+            build_marts_on_new_data(
+                studies, collector, warehouse, checks.blocking, reports, checks.after_build, build_target
+            ),
         ]
     schedules = [run_checks_daily(checks.daily)] if checks.daily else []
     if checks.files is not None:

@@ -26,16 +26,16 @@ DATA_UNTIL_TAG = ".dagster/research_data_until"
 _MAX_RUNS = 16
 """Runs of the sensor that are searched for its last one: another code location may have a sensor of the same name."""
 
-DESCRIPTION = """Builds and tests the marts, and writes the reports of the studies, once per batch of new data.
+DESCRIPTION = """Builds and tests the marts and writes the reports, once per batch of new data.
 
 A batch is over when no collection run is active and no data has arrived for a few sensor intervals, whether the
 collection is complete or the quota is used up. The blocking checks run first, in the same run. While one of them fails,
 the sensor starts no build and its tick names the check.
 
-**Cost:** no request.
+Cost: no request.
 
-**Re-run:** a build with failed models or tests is not repeated until there is new data. To build by hand, materialize
-the group `warehouse/marts`.
+Re-run: a build with failed models or tests is not repeated until there is new data. To build by hand, materialize
+the group warehouse/marts.
 
 Terms: docs/glossary.md"""
 
@@ -97,14 +97,18 @@ def build_marts_on_new_data(
     blocking_checks: Sequence[dg.AssetCheckKey],
     reports: Sequence[dg.AssetKey] = (),
     checks_after_build: Sequence[dg.AssetCheckKey] = (),
+    target: dg.AssetSelection | None = None,
 ) -> dg.SensorDefinition:
-    """Return the sensor over all assets of the warehouse, and over the `reports`, which the same run writes."""
+    """Return the sensor over all assets of the warehouse, and over the `reports`, which the same run writes.
+
+    `target` is a short selection that contains them, for the list of sensors; by default it names each asset.
+    """
     collected = [dg.AssetKey([study.name, entity]) for study in studies for entity in study_entities(study)]
     settings = collector.settings
 
     @dg.sensor(
         name="build_marts_on_new_data",
-        asset_selection=dg.AssetSelection.assets(*warehouse, *reports),
+        asset_selection=target or dg.AssetSelection.assets(*warehouse, *reports),
         minimum_interval_seconds=2 * settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,

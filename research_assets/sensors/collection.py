@@ -15,7 +15,7 @@ import dagster as dg
 from research_assets.clock import MAX_CLOCK_SKEW, Clock
 from research_assets.planning.agenda import build_agenda
 from research_assets.planning.inputs import open_journal_bytes, read_agenda_inputs, study_entities
-from research_assets.planning.messages import describe_deferred, describe_run
+from research_assets.planning.messages import describe_deferred, describe_run, plan_table
 from research_assets.planning.types import AgendaInputs, PlannedRun, StudyEntity
 from research_assets.quota.ledger import read_pools, read_used_by_run
 from research_assets.quota.server_time import SandboxUnreachable
@@ -28,16 +28,19 @@ from research_assets.units.periods import ObservedPeriods
 
 DESCRIPTION = """Starts collection runs while the day's quota has free requests, in order of priority.
 
-**Order:** first days that have just settled, days that have reached an age of `reobserve_days`, and units whose next
+Order: first days that have just settled, days that have reached an age of reobserve_days, and units whose next
 try is due; then paused work, comments (also those that the newer counts of re-observed videos show to be missing) and
 the accounts of the running period; then earlier days. Studies share the
-quota by their `quota_weight`. Once a week, one request per study checks whether previously collected videos are still
+quota by their quota_weight. Once a week, one request per study checks whether previously collected videos are still
 found (canary check).
 
-**Cost:** no more requests than the quota has left. If no run fits, the tick says how many requests remain, how many
+Plan: Cursor on this page lists what starts now and what follows later, with units, requests and time. Each run
+has its cost in the tag research/estimated_requests.
+
+Cost: no more requests than the quota has left. If no run fits, the tick says how many requests remain, how many
 units wait, and when quota is available.
 
-**Re-run:** the sensor resumes paused runs. Switch it off to collect by hand only.
+Re-run: the sensor resumes paused runs. Switch it off to collect by hand only.
 
 Terms: docs/glossary.md"""
 
@@ -63,7 +66,8 @@ def quota_window(
     @dg.sensor(
         name="quota_window",
         # A `target` would require the same partitions for all assets.
-        asset_selection=dg.AssetSelection.assets(*keys),
+        # Groups rather than assets, because the list of sensors shows the selection.
+        asset_selection=dg.AssetSelection.groups(*(f"studies/{study.name}" for study in studies)),
         minimum_interval_seconds=collector.settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,
@@ -91,7 +95,7 @@ def quota_window(
             ],
             skip_reason=None if requests else message,
             # For readers only: the UI shows the cursor at the sensor. Each tick reads its inputs again.
-            cursor=f"{now:%Y-%m-%d %H:%M} UTC: {message}",
+            cursor=cursor_text(f"{now:%Y-%m-%d %H:%M} UTC", plan_table(agenda, now) or message),
         )
 
     return sensor
@@ -137,6 +141,19 @@ def _read_inputs(
         if timedelta(0) < wait <= backoff + MAX_CLOCK_SKEW:
             backing_off_until[key] = now + wait
     return replace(inputs, running_requests=running_requests, backing_off_until=backing_off_until), progress
+
+
+CURSOR_COLUMNS = 90
+"""Width of a line of the cursor in characters. At window widths of 1280 to 2000 pixels, one such line fits and two do
+not."""
+
+
+def cursor_text(time: str, plan: str) -> str:
+    """Return the plan as the UI shows a table in a cursor: it joins lines, and breaks them at ordinary spaces only."""
+    lines = [line for line in plan.splitlines() if line]
+    if len(lines) < 2:
+        return f"{time}: {plan}"
+    return " ".join(line.ljust(CURSOR_COLUMNS).replace(" ", "\N{NO-BREAK SPACE}") for line in [time, *lines])
 
 
 def _without_unknown_periods(

@@ -22,7 +22,7 @@ DESCRIPTION = """Ends runs of this project whose process no longer exists, so th
 That happens for example after a power failure. Runs of other code locations, on other hosts and in other containers are
 left alone, and so are all runs under another launcher than Dagster's default one.
 
-**Re-run:** Dagster retries such a run once, and the collection resumes from its journals.
+Re-run: Dagster retries such a run once, and the collection resumes from its journals.
 
 Terms: docs/glossary.md"""
 

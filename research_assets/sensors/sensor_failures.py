@@ -29,8 +29,8 @@ DESCRIPTION = """Alerts when a sensor or schedule of this project fails.
 A sensor fails for example because it cannot read a file. Until the error is fixed it starts no runs, so no failed run
 shows the problem.
 
-Each new error is written to `alerts.jsonl` in the data folder, posted to RESEARCH_ALERT_WEBHOOK if it is set, and
-shown by `research-assets status`. An error that stays is reported once a day. If the code location itself cannot be
+Each new error is written to alerts.jsonl in the data folder, posted to RESEARCH_ALERT_WEBHOOK if it is set, and
+shown by research-assets status. An error that stays is reported once a day. If the code location itself cannot be
 loaded, no sensor runs at all: see Deployment in the UI."""
 
 

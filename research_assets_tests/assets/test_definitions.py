@@ -33,7 +33,10 @@ def sandbox() -> Iterator[RunningSandbox]:
 def module_settings(sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings of a data folder for this module, with the demo study and a second study in another folder."""
     folder = tmp_path_factory.mktemp("location")
-    write(folder / "studies" / "two", MINIMAL_STUDY.replace("gardening", "balcony") + "comments: none")
+    write(
+        folder / "studies" / "two",
+        MINIMAL_STUDY.replace("gardening", "balcony") + "comments: none\nowners: ['team:garden']",
+    )
     values = {
         "root": str(folder / "data"),
         "studies": f"{DEMO.parent.parent}:{folder / 'studies'}",
@@ -145,9 +148,11 @@ def test_build_sensor_selects_marts_and_reports_only(code_location: dg.Definitio
         for name, selection in selections.items()
         if selection is not None
     }
-    reports = {dg.AssetKey([study, "report"]) for study in ("gardening", "balcony")}
-    assert reports <= resolved["build_marts_on_new_data"]
-    assert {key.path[0] for key in resolved["build_marts_on_new_data"] - reports} == {"staging", "marts"}
+    results = {dg.AssetKey([study, name]) for study in ("gardening", "balcony") for name in ("report", "export")}
+    assert results <= resolved["build_marts_on_new_data"]
+    assert {key.path[0] for key in resolved["build_marts_on_new_data"] - results} == {"staging", "marts"}
+    # The list of sensors shows the selection.
+    assert str(selections["quota_window"]) == 'group:"studies/balcony" or group:"studies/gardening"'
     assert {key.path[0] for key in resolved["quota_window"]} == {"gardening", "balcony"}
 
 
@@ -198,3 +203,29 @@ def test_code_location_has_one_name() -> None:
         "module_name": project["code_location_target_module"],
         "location_name": project["code_location_name"],
     }
+
+
+def test_descriptions_lead_with_a_plain_sentence(code_location: dg.Definitions) -> None:
+    repository = code_location.get_repository_def()
+    described: dict[str, str | None] = {
+        spec.key.to_user_string(): spec.description for spec in code_location.resolve_all_asset_specs()
+    }
+    described |= {sensor.name: sensor.description for sensor in repository.sensor_defs}
+    described |= {schedule.name: schedule.description for schedule in repository.schedule_defs}
+    for name, description in described.items():
+        first = (description or "").splitlines()[0]
+        assert 10 < len(first) <= 90, (name, first)
+        assert first.endswith("."), (name, first)
+        assert not {"*", "`"} & set(first), (name, first)
+
+
+def test_simulated_data_says_so_at_each_asset_and_owners_are_shown(
+    code_location: dg.Definitions, module_settings: Settings
+) -> None:
+    for spec in code_location.resolve_all_asset_specs():
+        if spec.key.path[0] in {"gardening", "balcony"}:
+            assert "simulated" in spec.kinds, spec.key
+            assert "**Data:** simulated" in (spec.description or ""), spec.key
+            assert list(spec.owners or ()) == (["team:garden"] if spec.key.path[0] == "balcony" else [])
+    real = build_definitions(replace(module_settings, api_url="https://open.tiktokapis.com"))
+    assert not [spec.key for spec in real.resolve_all_asset_specs() if "simulated" in spec.kinds]
