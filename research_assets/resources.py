@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 SIMULATED = "simulated: the data comes from the sandbox and describes no real account or video"
-"""What Dagster's pages say of simulated data."""
+"""Text about simulated data on the pages of Dagster."""
 
 
 def simulated_note(settings: Settings) -> str:

@@ -110,21 +110,12 @@ def _check_spec(
 
 
 def _description(node: Mapping[str, Any]) -> str:
-    """Return the description of a model or seed, then its columns, then where its SQL is.
-
-    A build reports the columns as a table with types and origin; before the first build these are all there is.
-    """
+    """Return the description of a model or seed and where its SQL is; the page of an asset shows the columns below."""
     text = node["description"].strip() or f"dbt {node['resource_type']} {node['name']}."
     # Lists of assets show the first line only.
     first, _, rest = text.partition(". ")
-    text = f"{first}.\n\n{rest}" if rest else text
-    lines = [
-        f"| `{name}` | {' '.join(column['description'].split()).replace('|', '/')} |"
-        for name, column in node["columns"].items()
-    ]
-    columns = "\n".join(["| column | description |", "| --- | --- |", *lines]) if lines else ""
-    source = f"Defined in `{DBT_FOLDER}/{node['original_file_path']}`."
-    return "\n\n".join(part for part in (text, columns, source) if part)
+    parts = (f"{first}." if rest else first, rest, f"Defined in `{DBT_FOLDER}/{node['original_file_path']}`.")
+    return "\n\n".join(part for part in parts if part)
 
 
 def is_mart(key: dg.AssetKey) -> bool:

@@ -102,9 +102,10 @@ def start_page(studies: Sequence[str]) -> str:
     """Return the path of the page to begin with: the graph of the study, or the whole graph for several or none."""
     if len(studies) != 1:
         return "/asset-groups"
-    # The UI shows groups closed, except for that of a selected asset.
-    selection, asset = f'group:"studies/{studies[0]}"', f"{studies[0]}/videos"
-    return f"/asset-groups~{quote(selection, safe='')}/{quote(asset, safe='')}"
+    group = f"studies/{studies[0]}"
+    selection = quote(f'group:"{group}"', safe="")
+    # The UI shows nested groups closed unless its address names them.
+    return f"/asset-groups~{selection}?expanded={quote(f'global@global:studies,global@global:{group}', safe='')}"
 
 
 def _show(settings: Settings, port: int) -> None:

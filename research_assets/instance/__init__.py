@@ -31,7 +31,7 @@ _CONSEQUENCES: Mapping[str, str] = {
     "retention.sensor.purge_after_days.failure": "failed ticks are kept for ever",
     "retention.sensor.purge_after_days.success": "successful ticks are kept for ever",
 }
-"""What follows if a setting of the package's file is missing, by its path of keys."""
+"""Consequence of a missing setting of the package's file, by its path of keys."""
 
 
 @dataclass(frozen=True, slots=True)

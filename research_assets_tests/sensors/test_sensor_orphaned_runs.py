@@ -17,7 +17,7 @@ LOCATION = "research_assets"
 Inspection = Callable[[dg.DagsterInstance, str], None]
 
 INSPECTIONS: list[Inspection] = []
-"""What the next run does. Dagster loads the job again by its name, so the job can have no closure."""
+"""Action of the next run. Dagster loads the job again by its name, so the job can have no closure."""
 
 
 @dg.op

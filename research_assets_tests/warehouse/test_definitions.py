@@ -46,10 +46,10 @@ def test_every_model_has_group_description_and_code_version(built_warehouse: Bui
     for spec in specs:
         description = spec.description or ""
         assert description.startswith("Grain: ")
-        assert "select" not in description.splitlines()[0]
-        # Columns before anything technical: whoever opens a mart wants to know what is in it.
-        assert description.index("| column | description |") < description.index("Defined in `dbt_project/")
-        assert "{{" not in description, "templated SQL is no documentation"
+        # The columns come next on the page of an asset, so no templated SQL may precede them.
+        assert len(description) < 700
+        assert "{{" not in description
+        assert description.splitlines()[-1].startswith("Defined in `dbt_project/models/")
     assert all(spec.code_version and {"dbt", "duckdb"} <= spec.kinds for spec in specs)
 
 
@@ -80,7 +80,8 @@ def test_specs_equal_those_of_dagster_dbt(built_warehouse: BuiltWarehouse) -> No
         metadata = {key: value for key, value in expected.metadata.items() if key not in dropped}
         assert (spec.key, spec.code_version) == (expected.key, expected.code_version)
         node = manifest["nodes"][spec.metadata[UNIQUE_ID]]
-        assert (spec.description or "").startswith(node["description"].strip())
+        words = (spec.description or "").split()
+        assert words[: len(node["description"].split())] == node["description"].split()
         assert (spec.metadata, spec.tags, spec.kinds) == (metadata, expected.tags, expected.kinds)
         assert (spec.owners, spec.skippable) == (expected.owners, expected.skippable)
         assert {dep.asset_key for dep in spec.deps} == {dep.asset_key for dep in expected.deps} - sources
