@@ -14,6 +14,11 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 WORKERS := 3
 
+# No command of the project sends usage statistics.
+export DAGSTER_DISABLE_TELEMETRY := 1
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+export DO_NOT_TRACK := 1
+
 .PHONY: help setup demo ui test test-unit test-long torture coverage lint typecheck check-studies check docs screenshots \
 	bench wheel clean
 

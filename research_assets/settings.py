@@ -151,6 +151,16 @@ def _absolute(text: str, folder: Path) -> str:
     return text if text.startswith("~") else os.fspath(folder / text)
 
 
+def _key_prefix(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*", text):
+        raise ValueError("must be letters, digits and underscores, with / between the parts")
+    return text
+
+
+def _path_or_none(text: str) -> Path | None:
+    return _path(text) if text else None
+
+
 @dataclass(frozen=True, slots=True)
 class Variable:
     """An environment variable: its default as text, its parser `read`, and its description."""
@@ -206,6 +216,18 @@ VARIABLES: dict[str, Variable] = {
         _number,
         "Largest difference (hours) between the clocks of the API and of this machine; 0 uses that of the machine",
     ),
+    "key_prefix": Variable(
+        "RESEARCH_KEY_PREFIX",
+        "",
+        _key_prefix,
+        "Prefix of the asset keys of the marts, for an instance in which another project has assets of the same names",
+    ),
+    "instance_home": Variable(
+        "DAGSTER_HOME",
+        "",
+        _path_or_none,
+        "Home folder of the Dagster instance. Default: the folder dagster in the data folder",
+    ),
     "sensor_interval": Variable(
         "RESEARCH_SENSOR_INTERVAL", "30", _positive, "Interval between two ticks of the sensors (seconds)"
     ),
@@ -228,7 +250,7 @@ VARIABLES: dict[str, Variable] = {
 # An address of a webhook usually contains its password.
 _SECRETS = frozenset({"client_key", "client_secret", "alert_webhook"})
 
-_PATHS = frozenset({"root", "studies", "pseudonym_key_file"})
+_PATHS = frozenset({"root", "studies", "pseudonym_key_file", "instance_home"})
 
 ENV_FILE = "RESEARCH_ENV_FILE"
 """Environment variable with the path of the `.env` file; default: `.env` in the home folder of the project."""
@@ -310,6 +332,8 @@ class Settings:
     max_clock_offset: float
     sensor_interval: int
     warehouse_memory: str
+    key_prefix: str
+    instance_home: Path | None
     reports_url: str
     alert_webhook: str = field(repr=False)
     named: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
@@ -403,6 +427,11 @@ class Settings:
         return DEFS_DIR if IN_CHECKOUT else home_folder() / "studies"
 
     @property
+    def warehouse_prefix(self) -> tuple[str, ...]:
+        """First parts of the asset keys of staging, seeds and marts; empty by default."""
+        return tuple(self.key_prefix.split("/")) if self.key_prefix else ()
+
+    @property
     def captures(self) -> Path:
         """Folder of the captures: journals and sealed captures."""
         return self.root / "captures"
@@ -439,13 +468,13 @@ class Settings:
 
     @property
     def dagster_home(self) -> Path:
-        """Home folder of the Dagster instance."""
-        return self.root / "dagster"
+        """Home folder of the Dagster instance: that of `DAGSTER_HOME`, else a folder in the data root."""
+        return self.instance_home or self.root / "dagster"
 
     @property
     def ui_log(self) -> Path:
         """Log file of the Dagster processes since the last start of the UI."""
-        return self.dagster_home / "ui.log"
+        return self.root / "ui.log"
 
     @property
     def alerts(self) -> Path:
@@ -531,13 +560,79 @@ def _is_loopback(host: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
+def uses_sandbox(settings: Settings) -> bool:
+    """Return whether the settings name no API: neither credentials nor an address.
+
+    Raises SettingsError if only the key or only the secret is set, which is an error and no choice of the sandbox.
+    """
+    key, secret = VARIABLES["client_key"].name, VARIABLES["client_secret"].name
+    if bool(settings.client_key) != bool(settings.client_secret):
+        present, missing = (key, secret) if settings.client_key else (secret, key)
+        similar = "".join(f" {one}" for one in settings.unknown if one.nearest == missing)
+        raise SettingsError(
+            f"{present} is set but {missing} is not.{similar} No request was sent. Set both for the real API, or unset "
+            "both."
+        )
+    return not settings.client_key and "api_url" not in settings.named
+
+
+def data_settings() -> Settings:
+    """Return the settings for whatever shows collected data: commands, and Dagster's processes however started.
+
+    Without an API these are the settings of the simulated data, with the demo study; a data folder that is named is
+    read as it is. Raises SettingsError if a name of a variable is similar to one that would choose the API.
+    """
+    settings = Settings.from_env()
+    if uses_sandbox(settings):
+        require_no_similar_name(settings)
+        if "root" not in settings.named or stored_origin(settings) == "sandbox":
+            return Settings.from_env(over={VARIABLES["api_url"].name: "http://127.0.0.1"} | with_demo_study(settings))
+    return settings
+
+
+def require_no_similar_name(settings: Settings) -> None:
+    """Raise SettingsError if an unknown variable is probably meant to choose the API or the data folder."""
+    chosen_by = {VARIABLES[name].name for name in ("client_key", "client_secret", "api_url", "root")}
+    similar = [one for one in settings.unknown if one.nearest in chosen_by]
+    if similar:
+        raise SettingsError(
+            f"{' '.join(map(str, similar))} Neither the credentials nor the address of an API are set, and the "
+            "simulated API was not used instead. No request was sent. Correct the name, or unset the variable to use "
+            "the simulated API."
+        )
+
+
+def with_demo_study(settings: Settings) -> dict[str, str]:
+    """Return the setting that adds the demo study; empty if the environment names studies."""
+    return {} if settings.studies else {VARIABLES["studies"].name: str(DEMO_STUDIES_DIR)}
+
+
+def export_credentials(settings: Settings) -> None:
+    """Put the credentials of the settings into the environment of this process, where Dagster's `EnvVar` reads them.
+
+    They may come from a `.env` file that Dagster has not read. Missing ones are empty, so that the project's own
+    message says what is missing.
+    """
+    for attribute in ("client_key", "client_secret"):
+        os.environ[VARIABLES[attribute].name] = getattr(settings, attribute)
+
+
+NO_TELEMETRY: Mapping[str, str] = {
+    "DAGSTER_DISABLE_TELEMETRY": "1",
+    "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    "DO_NOT_TRACK": "1",
+}
+"""Variables that switch off telemetry of Dagster and dbt, whatever their own settings say."""
+
+
 def child_environment(settings: Settings) -> dict[str, str]:
     """Return the environment for a child process with these settings: that of this process, overridden by them."""
     texts = {}
     for attribute, variable in VARIABLES.items():
         value = getattr(settings, attribute)
         texts[variable.name] = os.pathsep.join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return dict(os.environ) | texts | {"DAGSTER_HOME": str(settings.dagster_home)}
+    texts[VARIABLES["instance_home"].name] = str(settings.dagster_home)
+    return {**os.environ, **texts, **NO_TELEMETRY}
 
 
 def keep_new_files_private() -> None:

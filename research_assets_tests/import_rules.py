@@ -37,7 +37,7 @@ WITHIN_LAYER: Mapping[str, frozenset[str]] = {
     "checks": frozenset({"resources"}),
     "sensors": frozenset({"resources", "alerts"}),
     "assets": frozenset({"resources", "checks"}),
-    "component": frozenset({"assets", "checks"}),
+    "component": frozenset({"resources", "assets", "checks"}),
 }
 
 _ORCHESTRATION = frozenset({"dagster", "dagster_dbt", "dagster_duckdb", "dagster_graphql", "dagster_dg_cli", "dbt"})

@@ -36,7 +36,7 @@ def test_file_is_read_in_every_encoding(env_file: Path, encoding: str) -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        (b"# x\nRESEARCH_DATA=gr\xf6\xdfe\n", "line 2 is not UTF-8"),
+        (b"# x\nRESEARCH_DATA=gr\xf6\xdfe\n", "is not UTF-8 text (line 2)"),
         (b"\xff\xfea", "UTF-16"),
         (b"# x\n\nTIKTOK_CLIENT_KEY: s3cret\n", "Line 3"),
         (b"TIKTOK_CLIENT_KEY s3cret\n", "Line 1"),

@@ -1,6 +1,7 @@
 """Settings: defaults, invalid values, child processes and the data folder."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -129,7 +130,8 @@ def test_relative_paths_of_the_environment_count_from_the_current_folder(
     assert settings.studies == (tmp_path / "c", Path.home() / "d")
     assert settings.pseudonym_key == tmp_path / "e"
     # A child process may have another current folder.
-    assert Settings.from_env(child_environment(settings)) == settings
+    child = Settings.from_env(child_environment(settings))
+    assert child == replace(settings, instance_home=settings.dagster_home)
 
 
 def test_child_process_gets_the_same_settings(tmp_path: Path) -> None:
@@ -143,7 +145,7 @@ def test_child_process_gets_the_same_settings(tmp_path: Path) -> None:
     }
     settings = Settings.from_env(environ)
     environment = child_environment(settings)
-    assert Settings.from_env(environment) == settings
+    assert Settings.from_env(environment) == replace(settings, instance_home=settings.dagster_home)
     assert environment["PATH"] == os.environ["PATH"]
     assert {variable.name for variable in VARIABLES.values()} <= set(environment)
 

@@ -13,7 +13,7 @@ import dagster as dg
 import orjson
 
 from research_assets.assets import warehouse_metadata
-from research_assets.assets.dbt_specs import GROUP, UNIQUE_ID, dbt_specs, source_tables
+from research_assets.assets.dbt_specs import GROUP, UNIQUE_ID, dbt_specs, is_mart, source_tables
 from research_assets.clock import Clock, SystemClock
 from research_assets.settings import Settings
 from research_assets.storage import raw_writer
@@ -24,8 +24,8 @@ from research_assets.warehouse.dbt_runner import NodeResult, prepare_manifest
 
 __all__ = ["prepare_manifest", "warehouse_definitions"]
 
-POOL = "warehouse"
-"""Concurrency pool of builds."""
+POOL = "tiktok_warehouse"
+"""Concurrency pool of builds. All projects of an instance share the names of pools."""
 
 
 class WarehouseConfig(dg.Config):
@@ -54,13 +54,15 @@ def warehouse_definitions(
     manifest = orjson.loads(prepare_manifest(settings).read_bytes())
     build_clock = clock or SystemClock()
 
-    specs, check_specs = dbt_specs(manifest, upstream)
-    specs.append(_codebook_spec(specs))
+    specs, check_specs = dbt_specs(manifest, upstream, settings.warehouse_prefix)
+    specs.append(_codebook_spec(specs, settings.warehouse_prefix))
 
     @dg.multi_asset(
         name="warehouse",
         specs=specs,
         check_specs=check_specs,
+        # Optional outputs: an increment does not run the tests of models that did not change. A build still builds all
+        # models and reports all of them with their checks, whatever is selected.
         can_subset=True,
         pool=POOL,
         # A test of two models is a check of one model that refers to the other.
@@ -93,22 +95,22 @@ def warehouse_definitions(
                 context.log.info("Published %s", settings.warehouse)
         if not failed:
             yield from _materializations(context, metadata)
-        yield from _check_results(context, results, samples)
+        yield from _check_results(context, check_specs, results, samples)
         if failed:
             raise _failure(settings, failed)
 
     return dg.Definitions(assets=[warehouse])
 
 
-def _codebook_spec(models: Sequence[dg.AssetSpec]) -> dg.AssetSpec:
+def _codebook_spec(models: Sequence[dg.AssetSpec], prefix: Sequence[str]) -> dg.AssetSpec:
     """Return the spec of the codebook, which is counted from all marts after dbt has built them."""
     return dg.AssetSpec(
-        ["marts", warehouse_metadata.CODEBOOK],
-        deps=[spec.key for spec in models if spec.key.path[0] == "marts"],
+        [*prefix, "marts", warehouse_metadata.CODEBOOK],
+        deps=[spec.key for spec in models if is_mart(spec.key)],
         description=codebook.DESCRIPTION,
         metadata={UNIQUE_ID: warehouse_metadata.CODEBOOK},
         skippable=True,
-        group_name=GROUP,
+        group_name=f"{GROUP}/marts",
         kinds={"duckdb"},
     )
 
@@ -139,22 +141,48 @@ def _materializations(
 
 
 def _check_results(
-    context: dg.AssetExecutionContext, results: Iterable[NodeResult], samples: Mapping[str, dg.MarkdownMetadataValue]
+    context: dg.AssetExecutionContext,
+    check_specs: Iterable[dg.AssetCheckSpec],
+    results: Iterable[NodeResult],
+    samples: Mapping[str, dg.MarkdownMetadataValue],
 ) -> Iterator[dg.AssetCheckResult]:
-    """Yield the results of the selected tests that ran."""
-    checks = {(spec.metadata or {})[UNIQUE_ID]: spec.key for spec in context.assets_def.check_specs}
-    for result in results:
-        key = checks.get(result.unique_id)
-        if key is None or key not in context.selected_asset_check_keys or result.status == "skipped":
+    """Yield the results of the selected tests, and report those of the others, which ran as well.
+
+    Without a result the UI shows the checks of all models that a build materialized as outdated.
+    """
+    ran = {result.unique_id: result for result in results if result.status != "skipped"}
+    for spec in check_specs:
+        test = ran.get((spec.metadata or {})[UNIQUE_ID])
+        if test is None:
             continue
-        yield dg.AssetCheckResult(
-            passed=result.status == "pass",
-            asset_key=key.asset_key,
-            check_name=key.name,
-            severity=dg.AssetCheckSeverity.WARN if result.status == "warn" else dg.AssetCheckSeverity.ERROR,
-            metadata={"failing rows": result.failures or 0, "duration (seconds)": round(result.seconds, 3)}
-            | ({"sample": samples[result.unique_id]} if result.unique_id in samples else {}),
-        )
+        found = _test_result(spec, test, samples.get(test.unique_id))
+        if spec.key in context.selected_asset_check_keys:
+            yield found
+        else:
+            context.instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=spec.asset_key,
+                    check_name=spec.name,
+                    passed=found.passed,
+                    metadata=found.metadata,
+                    severity=found.severity,
+                    description=found.description,
+                    blocking=spec.blocking,
+                )
+            )
+
+
+def _test_result(
+    spec: dg.AssetCheckSpec, test: NodeResult, sample: dg.MarkdownMetadataValue | None
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=test.status == "pass",
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        severity=dg.AssetCheckSeverity.WARN if test.status == "warn" else dg.AssetCheckSeverity.ERROR,
+        metadata={"failing rows": test.failures or 0, "duration (seconds)": round(test.seconds, 3)}
+        | ({"sample": sample} if sample else {}),
+    )
 
 
 def _failure(settings: Settings, failed: Sequence[NodeResult]) -> dg.Failure:

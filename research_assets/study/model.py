@@ -40,6 +40,10 @@ RESERVED_NAMES = frozenset({"staging", "intermediate", "marts", "raw", "warehous
 """Names whose asset keys could be confused with those of the warehouse."""
 
 
+OWNER_PATTERN = r"^(team:[A-Za-z0-9_]+|[^@\s]+@[^@\s]+\.[^@\s]+)$"
+"""Owners that Dagster accepts: an e-mail address, or `team:` and a name of letters, digits and underscores."""
+
+
 def _parse_day(value: object) -> date:
     # `fromisoformat` also reads weeks, such as 2026-W06-1.
     if isinstance(value, str) and re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
@@ -140,6 +144,13 @@ class StudyFile(StrictModel):
     users: UsersConfig = UsersConfig()
     panel: PanelConfig = PanelConfig()
     observe: Literal["weekly", "daily"] = Field("weekly", description="Period of profiles and of the panel's lists")
+    observe_until: UtcDay | None = Field(
+        None,
+        description="Last UTC day on which accounts are observed; by default until the study ends",
+    )
+    owners: list[Annotated[str, Field(pattern=OWNER_PATTERN)]] = Field(
+        [], description="Who is responsible, shown in Dagster: an address, or team:name"
+    )
     quota_weight: float = Field(1.0, gt=0, le=1000, description="Weight of this study if the quota does not suffice")
     fields: Annotated[dict[str, list[str]], WithJsonSchema(fields_schema())] = Field(
         {}, description="Requested fields by entity; all fields for other entities"
@@ -202,6 +213,11 @@ def _rule_issues(study: StudyFile, today: date) -> Iterator[tuple[KeyPath, str]]
         yield ("start",), f"{study.start} is in the future; the first day must be {today} (UTC) or earlier"
     if study.end is not None and study.end < study.start:
         yield ("end",), f"{study.end} is before the start, {study.start}; the last day must be the first day or later"
+    if study.observe_until is not None and study.observe_until < study.start:
+        yield (
+            ("observe_until",),
+            f"{study.observe_until} is before the start, {study.start}; it must be the first day or later",
+        )
     early = [age for age in study.reobserve_days if age <= study.settle_days]
     if early:
         reason = "a day is collected at that age anyway"
@@ -354,6 +370,8 @@ def to_spec(
         users=UserRule(who=study.users.who, n=study.users.n or 0),
         panel=panel,
         observe=study.observe,
+        observe_until=study.observe_until,
+        owners=tuple(dict.fromkeys(study.owners)),
         quota_weight=study.quota_weight,
         fields={entity: tuple(dict.fromkeys(names)) for entity, names in study.fields.items()},
     )

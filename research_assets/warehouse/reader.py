@@ -90,7 +90,8 @@ def require_warehouse(settings: Settings) -> None:
         return
     contains = "contains" if settings.root.is_dir() else "does not exist, so it contains"
     raise WarehouseReadError(
-        f"The folder {settings.root} {contains} no warehouse, so nothing was read. Materialize the group warehouse in "
+        f"The folder {settings.root} {contains} no warehouse, so nothing was read. Materialize the group "
+        "warehouse/marts in "
         "the UI (make ui), or collect simulated data first: research-assets demo. To read another folder, name it or "
         f"set {VARIABLES['root'].name}."
     )
@@ -122,7 +123,8 @@ def connect_read_only(warehouse: Path) -> duckdb.DuckDBPyConnection:
         connection.close()
         raise WarehouseReadError(
             f"The warehouse {warehouse} cannot be opened: {error}. Nothing was read. If another program has it open "
-            "for writing, close it there. If the file is damaged, materialize the group warehouse to build it again."
+            "for writing, close it there. If the file is damaged, materialize the group warehouse/marts to build it "
+            "again."
         ) from error
     return connection
 
@@ -233,7 +235,7 @@ def require_studies(requested: Collection[str], available: Sequence[str]) -> Non
     if missing := sorted(set(requested) - set(available)):
         raise WarehouseReadError(
             f"There is no data of the study {', '.join(missing)}; there are: {', '.join(available) or 'none'}. "
-            "If the study was collected just now, materialize the group warehouse first."
+            "If the study was collected just now, materialize the group warehouse/marts first."
         )
 
 

@@ -25,15 +25,23 @@ class Project:
         self._environment = os.environ | {
             "PYTHONPATH": str(root),
             "DAGSTER_HOME": str(prepare_home(settings)),
+            VARIABLES["api_url"].name: "",
             VARIABLES["root"].name: str(settings.root),
             VARIABLES["studies"].name: str(root / "elsewhere"),
         }
 
-    def dg(self, *command: str) -> tuple[int, str]:
-        """Run `dg` and return its exit code and output."""
+    def dg(self, *command: str, studies: str | None = None, **environment: str) -> tuple[int, str]:
+        """Run `dg` and return its exit code and output; `studies` replaces the additional folder of studies."""
+        if studies is not None:
+            environment[VARIABLES["studies"].name] = studies
         program = str(Path(sys.executable).with_name("dg"))
         process = subprocess.run(
-            [program, *command], cwd=self.root, env=self._environment, capture_output=True, text=True, check=False
+            [program, *command],
+            cwd=self.root,
+            env={**self._environment, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return process.returncode, process.stdout + process.stderr
 
@@ -98,3 +106,22 @@ def test_dg_scaffold_writes_a_study_file(project: Project) -> None:
     assert code == 0, output
     (declared,) = read_study_file(project.defs / "balcony" / "defs.yaml")
     assert declared.spec.query["and"][0]["field_values"] == ["garten", "balkon"]
+
+
+def test_dagsters_own_commands_show_the_project_of_make_ui(project: Project) -> None:
+    """Without credentials and studies: the demo study with its sensors, and no temporary home in the checkout."""
+    for path in project.defs.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    code, output = project.dg("list", "defs", "--json", studies="")
+    assert code == 0, output
+    for name in ("gardening/videos", "marts/videos", "gardening/report", "quota_window", "research_api"):
+        assert name in output, name
+    with_credentials = {"TIKTOK_CLIENT_KEY": "key", "TIKTOK_CLIENT_SECRET": "secret"}
+    write(project.defs / "one", MINIMAL_STUDY.replace("gardening", "balcony"))
+    code, output = project.dg("list", "defs", "--json", studies="", **with_credentials)
+    assert code == 0, output
+    assert "balcony/videos" in output
+    assert "gardening/videos" not in output, "the demo belongs to the simulated API"
+    assert "secret" not in output.replace("client_secret", "").replace("CLIENT_SECRET", "")
+    assert not list(project.root.glob(".tmp_dagster_home_*"))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -39,8 +40,16 @@ def test_every_model_has_group_description_and_code_version(built_warehouse: Bui
     definitions = warehouse_definitions(UPSTREAM, built_warehouse.settings)
     specs = [spec for spec in definitions.resolve_all_asset_specs() if spec.key.path[0] in {"staging", "marts"}]
     assert len(specs) > 30
-    assert {spec.group_name for spec in specs} == {"warehouse"}
-    assert all((spec.description or "").startswith("Grain: ") for spec in specs)
+    groups = {str(spec.group_name) for spec in specs}
+    assert groups == {"warehouse/staging", "warehouse/intermediate", "warehouse/marts"}
+    for spec in specs:
+        description = spec.description or ""
+        assert description.startswith("Grain: ")
+        # The columns come next on the page of an asset, so no templated SQL may precede them.
+        assert len(description) < 700
+        assert "{{" not in description
+        if spec.key.path[-1] != "codebook":
+            assert description.splitlines()[-1].startswith("Defined in `dbt_project/models/")
     of_dbt = [spec for spec in specs if spec.key.path[-1] != "codebook"]
     assert all(spec.code_version and {"dbt", "duckdb"} <= spec.kinds for spec in of_dbt)
 
@@ -70,11 +79,10 @@ def test_specs_equal_those_of_dagster_dbt(built_warehouse: BuiltWarehouse) -> No
         # In the UI the column descriptions of the project would hide those that each build reports.
         dropped = own_metadata | {"dagster/column_schema"}
         metadata = {key: value for key, value in expected.metadata.items() if key not in dropped}
-        assert (spec.key, spec.description, spec.code_version) == (
-            expected.key,
-            expected.description,
-            expected.code_version,
-        )
+        assert (spec.key, spec.code_version) == (expected.key, expected.code_version)
+        node = manifest["nodes"][spec.metadata[UNIQUE_ID]]
+        words = (spec.description or "").split()
+        assert words[: len(node["description"].split())] == node["description"].split()
         assert (spec.metadata, spec.tags, spec.kinds) == (metadata, expected.tags, expected.kinds)
         assert (spec.owners, spec.skippable) == (expected.owners, expected.skippable)
         assert {dep.asset_key for dep in spec.deps} == {dep.asset_key for dep in expected.deps} - sources
@@ -133,3 +141,14 @@ def test_project_that_cannot_be_parsed_raises_dbt_error(
     (tmp_path / "profiles.yml").write_text("{}\n")
     with pytest.raises(dbt_runner.DbtError, match=r"(?s)dbt could not parse .*profiles\.yml.*dbt\.log"):
         prepare_manifest(settings)
+
+
+def test_keys_of_the_warehouse_can_have_a_prefix(built_warehouse: BuiltWarehouse) -> None:
+    settings = replace(built_warehouse.settings, key_prefix="lab/tiktok")
+    definitions = warehouse_definitions(UPSTREAM, settings)
+    dg.Definitions.validate_loadable(definitions)
+    [asset] = definitions.assets or ()
+    assert isinstance(asset, dg.AssetsDefinition)
+    assert {tuple(key.path[:2]) for key in asset.keys} == {("lab", "tiktok")}
+    assert {tuple(key.asset_key.path[:2]) for key in asset.check_keys} == {("lab", "tiktok")}
+    assert deps(definitions, "lab", "tiktok", "marts", "videos") == {"lab/tiktok/staging/stg_tiktok__videos"}
