@@ -15,8 +15,8 @@
     select * from {{ relation }}{{ ' where ' ~ condition if is_incremental() }}
 {%- endmacro %}
 
-{# The incremental strategy `replace_days`: the rows of the days that changed in the model's `raw_table` (in its meta) are
-   deleted, because a changed day can lose its last row, and those of all days with new rows. Then the new rows are
+{# The incremental strategy `replace_days`: the rows of the days that changed in the model's `raw_table` (in its meta)
+   are deleted, because a changed day can lose its last row, and those of all days with new rows. Then the new rows are
    inserted. #}
 {% macro get_incremental_replace_days_sql(arg_dict) -%}
     {%- set target, new_rows = arg_dict['target_relation'], arg_dict['temp_relation'] -%}
