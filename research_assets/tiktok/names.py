@@ -8,6 +8,7 @@ of a condition (see conditions.py).
 
 import re
 import unicodedata
+from itertools import pairwise
 from urllib.parse import unquote
 
 from research_assets.text import REPLACEMENT, clean_text, join_surrogates
@@ -84,7 +85,8 @@ def parse_handle(value: str) -> str:
     _refuse_several(text, name, "@", "name")
     if not name or not any(character.isalnum() or character == "_" for character in name):
         raise ValueError(f"{_shown(text)} is not a handle: it needs at least one letter or digit")
-    if wrong := next((one for one in name if not (one.isalnum() or one in "._")), None):
+    wrong = next((one for before, one in pairwise(f"a{name}") if not _is_of_handle(before, one)), None)
+    if wrong is not None:
         raise ValueError(
             f"{_shown(text)} is not a handle: only letters, digits, `_` and `.` are allowed, without blanks, "
             f"but it contains {_shown(wrong)}"
@@ -99,6 +101,12 @@ def parse_handle(value: str) -> str:
     # The lower case of a few letters is two characters, the second of which no handle has.
     lower = "".join(one.lower() if len(one.lower()) == 1 else one for one in name)
     return unicodedata.normalize("NFC", lower)
+
+
+def _is_of_handle(before: str, character: str) -> bool:
+    # Letters of some scripts are a letter and a mark in NFC.
+    is_mark = unicodedata.category(character).startswith("M") and not before.isascii()
+    return character.isalnum() or character in "._" or is_mark
 
 
 def _handle_of_link(link: str) -> str:

@@ -63,6 +63,7 @@ def test_handle_has_one_form_for_all_spellings(written: str) -> None:
         ("anna\tbert", "control character"),
         ("anna-b", "contains `-`"),
         ("#anna", "contains `#`"),
+        ("a\u0336nna", "contains"),
         ("\u0430nna", "CYRILLIC SMALL LETTER A"),
         ("m\ufffdwe", "another encoding"),
         ("m\u00c3\u00bcnchen", "Did you mean `m\u00fcnchen`?"),
@@ -78,6 +79,10 @@ def test_handle_has_one_form_for_all_spellings(written: str) -> None:
 def test_text_that_is_no_handle_is_refused(written: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         parse_handle(written)
+
+
+def test_handle_may_have_letters_that_are_two_characters() -> None:
+    assert parse_handle("@\u0f4d") == "\u0f4c\u0fb7"
 
 
 @pytest.mark.parametrize(
