@@ -370,6 +370,7 @@ class Settings:
             unknown += _unknown_variables(in_environment, "the environment")
             _log_once(unknown)
         environ = dict(environ) | dict(over or {})
+        folders = {name: folder for name, folder in folders.items() if name not in (over or {})}
         values = {}
         for attribute, variable in VARIABLES.items():
             text = environ.get(variable.name, "").strip() or variable.default

@@ -105,6 +105,8 @@ def test_relative_paths_count_from_the_file_that_names_them(env_file: Path, monk
         monkeypatch.setenv("RESEARCH_DATA", "data")
     assert roots == {lab / "data"}
     monkeypatch.chdir(lab.parent)
+    # The argument of a program is not in the file.
+    assert Settings.from_env(over={"RESEARCH_DATA": "data"}).root == lab.parent / "data"
     monkeypatch.setenv("RESEARCH_DATA", "other")
     assert Settings.from_env().root == lab.parent / "other"
 
