@@ -229,3 +229,16 @@ def test_simulated_data_says_so_at_each_asset_and_owners_are_shown(
             assert list(spec.owners or ()) == (["team:garden"] if spec.key.path[0] == "balcony" else [])
     real = build_definitions(replace(module_settings, api_url="https://open.tiktokapis.com"))
     assert not [spec.key for spec in real.resolve_all_asset_specs() if "simulated" in spec.kinds]
+
+
+def test_graph_without_studies_says_what_to_do(module_settings: Settings) -> None:
+    location = build_definitions(replace(module_settings, studies=()))
+    specs = {spec.key.to_user_string(): spec for spec in location.resolve_all_asset_specs()}
+    assert "research-assets new-study" in (specs["no_study_yet"].description or "")
+    assert specs["no_study_yet"].group_name == "studies"
+    # Without a study no sensor could do anything but alert.
+    assert {sensor.name for sensor in location.get_repository_def().sensor_defs} == {
+        "alert_on_run_failure",
+        "alert_on_sensor_failure",
+        "fail_orphaned_runs",
+    }
