@@ -17,7 +17,7 @@ from research_assets.fields import ENTITIES
 from research_assets.report import REQUIRED_MARTS
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import RunningSandbox, run_in_thread
-from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, prepare_root
+from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, export_credentials, prepare_root
 from research_assets.study.loader import find_studies
 from research_assets_tests.assets.test_asset_graph import DEMO
 from research_assets_tests.study.study_files import MINIMAL_STUDY, write
@@ -45,6 +45,12 @@ def module_settings(sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFa
         "client_secret": sandbox.app.config.client_secret,
     }
     return Settings.from_env({VARIABLES[name].name: value for name, value in values.items()})
+
+
+@pytest.fixture(autouse=True)
+def credentials(module_settings: Settings) -> None:
+    """Put the credentials into the environment again: each test begins with an empty one."""
+    export_credentials(module_settings)
 
 
 @pytest.fixture(scope="module")
