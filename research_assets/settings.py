@@ -111,6 +111,12 @@ VARIABLES: dict[str, Variable] = {
         lambda t: Path(t or home_folder() / "data").expanduser().resolve(),
         "Folder of all data",
     ),
+    "marts_folder": Variable(
+        "RESEARCH_MARTS",
+        "",
+        lambda t: Path(t).expanduser().resolve() if t else None,
+        "Folder of marts that a build on Spark published; readers use it instead of warehouse.duckdb",
+    ),
     "studies": Variable("RESEARCH_STUDIES", "", _paths, "Additional folders with studies, separated like PATH"),
     "client_key": Variable("TIKTOK_CLIENT_KEY", "", str, "Client key of the approved project"),
     "client_secret": Variable("TIKTOK_CLIENT_SECRET", "", str, "Client secret of the approved project"),
@@ -171,6 +177,7 @@ class Settings:
     """The values of `VARIABLES`, and the paths in the data folder. Its `repr` contains no secrets."""
 
     root: Path
+    marts_folder: Path | None
     studies: tuple[Path, ...]
     client_key: str = field(repr=False)
     client_secret: str = field(repr=False)
@@ -276,6 +283,11 @@ class Settings:
         return self.root / "warehouse.duckdb"
 
     @property
+    def published_marts(self) -> Path:
+        """Warehouse that readers open: the DuckDB file, or the folder of Parquet marts if one is set."""
+        return self.marts_folder or self.warehouse
+
+    @property
     def warehouse_build(self) -> Path:
         """DuckDB file of a running build, in the same folder so that publishing is one rename."""
         return self.root / ".warehouse.build.duckdb"
@@ -332,7 +344,10 @@ def child_environment(settings: Settings) -> dict[str, str]:
     texts = {}
     for attribute, variable in VARIABLES.items():
         value = getattr(settings, attribute)
-        texts[variable.name] = os.pathsep.join(map(str, value)) if isinstance(value, tuple) else str(value)
+        if isinstance(value, tuple):
+            texts[variable.name] = os.pathsep.join(map(str, value))
+        else:
+            texts[variable.name] = "" if value is None else str(value)
     return dict(os.environ) | texts | {"DAGSTER_HOME": str(settings.dagster_home)}
 
 

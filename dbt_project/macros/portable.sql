@@ -21,7 +21,7 @@
     ((epoch({{ later }}) - epoch({{ earlier }})) / 86400.0)
 {%- endmacro %}
 {% macro spark__days_between(earlier, later) -%}
-    ((unix_micros({{ later }}) - unix_micros({{ earlier }})) / 86400000000.0)
+    ((unix_micros({{ later }}) - unix_micros({{ earlier }})) / cast(86400000000 as double))
 {%- endmacro %}
 
 {# Convert a list of texts to lower case, distinct and sorted. #}
@@ -29,7 +29,9 @@
 {% macro default__lower_list(list) -%}
     list_sort(list_distinct(list_transform({{ list }}, lambda item: lower(trim(item)))))
 {%- endmacro %}
-{% macro spark__lower_list(list) %}array_sort(array_distinct(transform({{ list }}, item -> lower(trim(item))))){% endmacro %}
+{% macro spark__lower_list(list) -%}
+    array_sort(array_distinct(filter(transform({{ list }}, item -> lower(trim(item))), item -> item is not null)))
+{%- endmacro %}
 
 {# Convert a list of structs to a list of one of their members. #}
 {% macro pluck(list, member) %}{{ return(adapter.dispatch('pluck')(list, member)) }}{% endmacro %}

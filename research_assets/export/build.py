@@ -30,7 +30,6 @@ from research_assets.export.request import (
     validate_request,
 )
 from research_assets.report.codebook import read_codebook, render_codebook
-from research_assets.report.queries import published_at
 from research_assets.settings import Settings
 from research_assets.storage import files
 from research_assets.study.spec import StudySpec
@@ -38,6 +37,7 @@ from research_assets.warehouse.reader import (
     connect_read_only,
     is_simulated,
     parse_day,
+    published_at,
     read_marts,
     read_studies,
     require_warehouse,
@@ -59,7 +59,7 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
     validate_request(request)
     require_warehouse(settings)
     # Before anything is created, because the names of studies become part of the folder's name.
-    with closing(connect_read_only(settings.warehouse)) as connection:
+    with closing(connect_read_only(settings.published_marts)) as connection:
         marts = read_marts(connection)
         select_marts(request, marts, read_studies(connection, marts))
     key = load_or_create_key(settings.pseudonym_key) if request.pseudonymous else None
@@ -69,7 +69,7 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
     build = files.temporary_path(folder)
     build.mkdir(mode=0o700)
     try:
-        with closing(connect_read_only(settings.warehouse)) as connection:
+        with closing(connect_read_only(settings.published_marts)) as connection:
             connection.execute(f"SET memory_limit = '{MEMORY}'")
             if key:
                 register(connection, key)
@@ -126,7 +126,9 @@ def _write_all(
         (build / "codebook.csv").write_text(columns_csv, encoding="utf-8")
         has_codebook = any(selection.mart.name == "codebook" for selection in selections)
         if has_codebook and (codebook := read_codebook(connection)):
-            page = render_codebook(codebook, simulated=is_simulated(settings), built=published_at(settings), now=now)
+            page = render_codebook(
+                codebook, simulated=is_simulated(settings), built=published_at(settings.published_marts), now=now
+            )
             (build / "codebook.html").write_text(page, encoding="utf-8")
     result = Export(folder, now, request, tuple(written), skipped)
     exported_specs = [spec for spec in specs if spec.name in (request.studies or studies)]

@@ -24,7 +24,7 @@ select
     observed_at,
     capture,
     day,
-    row_number() over series as observation_number,
+    cast(row_number() over series as bigint) as observation_number,
     display_name,
     bio_description,
     bio_url,

@@ -8,7 +8,7 @@ with observations as (
         created_at,
         observed_at,
         capture,
-        row_number() over series as observation_number,
+        cast(row_number() over series as bigint) as observation_number,
         {%- for count in counts %}
         {{ count }},
         {{ count }} - lag({{ count }}) over series as {{ count }}_change{{ ',' if not loop.last }}

@@ -1,0 +1,285 @@
+"""Build the marts with Spark instead of DuckDB, and publish them as Parquet files: the second engine of the warehouse.
+
+The build reads the same raw tables and runs the same dbt project with the target `spark`. A driver in a child process
+is local or belongs to a standalone cluster (`session`); a cluster with a Thrift server brings its own.
+
+Not here: the layout of the published folder (see parquet_marts.py), the SQL that Spark needs (see
+`dbt_project/macros/spark.sql`), and the build on DuckDB (see build.py).
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from research_assets import fields
+from research_assets.settings import DBT_PROJECT_DIR, Settings, child_environment
+from research_assets.storage import files
+from research_assets.warehouse import changes, dbt_runner
+from research_assets.warehouse.parquet_marts import (
+    BUILDS,
+    MARTS,
+    PUBLISHED,
+    IndexedMart,
+    publish_build,
+    write_index,
+)
+from research_assets.warehouse.reader import is_simulated
+
+WORK = ".build"
+"""Folder of a running build in the output folder; the next build removes what a failed one left there."""
+
+LOOPBACK = "127.0.0.1"
+
+DEFAULT_CONF: Mapping[str, str] = {
+    # Nothing listens on other addresses. The driver of a cluster on several machines needs its own address here.
+    "spark.driver.host": LOOPBACK,
+    "spark.driver.bindAddress": LOOPBACK,
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.driver.memory": "2g",
+}
+"""Configuration of a session, as in `spark-defaults.conf`; SparkOptions.conf overrides it."""
+
+
+class SparkBuildError(RuntimeError):
+    """A build on Spark that could not start, or whose models or tests failed; nothing was published."""
+
+
+@dataclass(frozen=True, slots=True)
+class SparkOptions:
+    """Where Spark runs.
+
+    `master` is the address of a session's cluster: `local[*]` or `spark://host:port`. `thrift` is the (host, port) of a
+    Thrift server, which replaces the session. `conf` is configuration of the session.
+    """
+
+    master: str = "local[*]"
+    thrift: tuple[str, int] | None = None
+    conf: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SparkBuild:
+    """A published build: its folder, and the seconds of each model and test by name."""
+
+    folder: Path
+    seconds: Mapping[str, float]
+
+
+def missing_requirements(environment: Mapping[str, str]) -> list[str]:
+    """Return what a session with this environment lacks, each with what to do; empty if it can start."""
+    missing = []
+    if find_spec("pyspark") is None or find_spec("dbt.adapters.spark") is None:
+        missing.append("pyspark and dbt-spark (install research-assets with the extra `spark`)")
+    if shutil.which("java") is None and not environment.get("JAVA_HOME"):
+        missing.append("Java 17 or later (Debian, Ubuntu: apt-get install openjdk-17-jre-headless)")
+    return missing
+
+
+def build_on_spark(
+    settings: Settings, output: Path, *, now: datetime, options: SparkOptions | None = None, unit_tests: bool = False
+) -> SparkBuild:
+    """Build and test all marts from the raw tables and publish them in the folder `output`.
+
+    `unit_tests` also runs the unit tests of the models. Raises SparkBuildError if another build uses the folder, if
+    Spark cannot start, or if a model or test fails; the published build stays.
+    """
+    options = options or SparkOptions()
+    environment = child_environment(settings)
+    if missing := missing_requirements(environment):
+        raise SparkBuildError(f"The build on Spark did not start. Missing: {'; '.join(missing)}. Nothing was changed.")
+    output = output.resolve()
+    files.private_folder(output)
+    with _build_lock(output):
+        work = output / WORK
+        shutil.rmtree(work, ignore_errors=True)
+        files.private_folder(work)
+        build = work / "build"
+        _link_input(settings.raw, work / "input")
+        _run_dbt(work, _calls(work, build, now, unit_tests=unit_tests), options, environment)
+        results = _read_results(work)
+        write_index(build, _index(work), simulated=is_simulated(settings))
+        for path in build.rglob("*.parquet"):
+            files.fsync_file(path)
+        published = output / BUILDS / now.strftime("%Y%m%dT%H%M%SZ")
+        published = _unused(published)
+        files.private_folder(published.parent)
+        build.rename(published)
+        previous = (output / PUBLISHED).resolve() if (output / PUBLISHED).exists() else None
+        publish_build(output, published)
+        # Readers that opened the previous build keep reading its files until the build after this one.
+        for old in (output / BUILDS).iterdir():
+            if old not in (published, previous):
+                shutil.rmtree(old)
+        shutil.rmtree(work)
+    return SparkBuild(published, results)
+
+
+@contextmanager
+def _build_lock(output: Path) -> Iterator[None]:
+    with (output / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SparkBuildError(
+                f"Another process is building the marts in {output}. Nothing was changed. Wait for that build to end."
+            ) from None
+        yield
+
+
+def _unused(path: Path) -> Path:
+    """Return the path, with a number if there is such a folder."""
+    number, unused = 1, path
+    while unused.exists():
+        number += 1
+        unused = path.with_name(f"{path.name}-{number}")
+    return unused
+
+
+def _link_input(raw: Path, target: Path) -> None:
+    """Create a folder with the raw files that exist now. Collectors add files during the build, in the same folders."""
+    for table, days in changes.list_raw_files(raw).items():
+        (target / table).mkdir(parents=True)
+        for day, stamps in days.items():
+            folder = target / table / day
+            folder.mkdir(parents=True)
+            for name in stamps:
+                source = raw / table / day / name
+                # The coverage of an open journal is removed once the journal is sealed.
+                with suppress(FileNotFoundError):
+                    try:
+                        os.link(source, folder / name)
+                    except OSError:
+                        # The output is on another file system, or the file system has no links.
+                        shutil.copyfile(source, folder / name)
+
+
+def _calls(work: Path, build: Path, now: datetime, *, unit_tests: bool) -> list[list[str]]:
+    """Return the arguments of the calls of dbt."""
+    paths = {
+        "--project-dir": DBT_PROJECT_DIR,
+        "--profiles-dir": DBT_PROJECT_DIR,
+        "--target-path": work / "target",
+        "--log-path": work,
+    }
+    variables = {
+        "now": now.isoformat(),
+        "spark_marts": str(build / MARTS),
+        "field_availability": dbt_runner.field_availability(),
+    }
+    common = [
+        "--target",
+        "spark",
+        "--vars",
+        orjson.dumps(variables).decode(),
+        "--no-use-colors",
+        *(str(word) for pair in paths.items() for word in pair),
+    ]
+    prepare = {
+        "raw": str(work / "input"),
+        "columns": {
+            table: [(column.name, column.type) for column in columns] for table, columns in fields.raw_tables().items()
+        },
+        "marts": str(build / MARTS),
+        "kept": [],
+        "changed_days": [],
+    }
+    calls = [
+        ["run-operation", "prepare_spark", "--args", orjson.dumps(prepare).decode(), *common],
+        ["build", "--exclude-resource-type", "unit_test", *common],
+    ]
+    if unit_tests:
+        calls.append(["test", "--select", "test_type:unit", *common])
+    return calls
+
+
+def _run_dbt(work: Path, calls: Sequence[Sequence[str]], options: SparkOptions, environment: Mapping[str, str]) -> None:
+    """Run the calls in a child process. Raises SparkBuildError if one of them fails."""
+    environment = dict(environment)
+    if options.thrift is None:
+        conf = {"spark.master": options.master, **DEFAULT_CONF, **options.conf}
+        folder = work / "conf"
+        folder.mkdir()
+        lines = (f"{name} {value}\n".replace("\\", "\\\\") for name, value in conf.items())
+        (folder / "spark-defaults.conf").write_text("".join(lines), encoding="utf-8")
+        environment |= {"SPARK_CONF_DIR": str(folder), "RESEARCH_SPARK_METHOD": "session"}
+        environment.setdefault("SPARK_LOCAL_IP", conf["spark.driver.bindAddress"])
+    else:
+        host, port = options.thrift
+        environment |= {
+            "RESEARCH_SPARK_METHOD": "thrift",
+            "RESEARCH_SPARK_HOST": host,
+            "RESEARCH_SPARK_PORT": str(port),
+        }
+    environment |= {"DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
+    log = work / "spark.log"
+    with log.open("wb") as output:
+        # A session keeps its metastore in the working directory.
+        process = subprocess.run(
+            [sys.executable, "-m", "research_assets.warehouse.spark_dbt"],
+            input=orjson.dumps(calls),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=work,
+            env=environment,
+            umask=0o077,
+            check=False,
+        )
+    if process.returncode:
+        failed = [f"{name}: {message}" for name, message in _failures(work)]
+        raise SparkBuildError(
+            f"The build on Spark failed: {'; '.join(failed) or 'Spark or dbt did not start'}. Nothing was published. "
+            f"See {log}."
+        )
+
+
+def _run_results(work: Path) -> Sequence[Mapping[str, Any]]:
+    try:
+        results: Sequence[Mapping[str, Any]] = orjson.loads((work / "target" / "run_results.json").read_bytes())[
+            "results"
+        ]
+    except (OSError, ValueError, KeyError):
+        return []
+    return results
+
+
+def _failures(work: Path) -> list[tuple[str, str]]:
+    return [
+        (result["unique_id"].split(".")[2], (result["message"] or result["status"]).strip())
+        for result in _run_results(work)
+        if result["status"] in ("error", "fail", "runtime error")
+    ]
+
+
+def _read_results(work: Path) -> dict[str, float]:
+    return {result["unique_id"].split(".")[2]: result["execution_time"] for result in _run_results(work)}
+
+
+def _index(work: Path) -> list[IndexedMart]:
+    """Return the marts of dbt's manifest."""
+    manifest = orjson.loads((work / "target" / "manifest.json").read_bytes())
+    nodes = [
+        node
+        for node in manifest["nodes"].values()
+        if node["resource_type"] == "model" and node["schema"] == "marts" and node["config"]["enabled"]
+    ]
+    return [
+        IndexedMart(
+            node["name"],
+            node["description"],
+            [(column["name"], column["data_type"], column["description"]) for column in node["columns"].values()],
+            node["config"].get("partition_by") or (),
+        )
+        for node in sorted(nodes, key=lambda node: str(node["name"]))
+    ]
