@@ -130,9 +130,15 @@ def _published_file(warehouse: Path) -> Path:
 
 
 def is_simulated(settings: Settings) -> bool:
-    """Return whether the data in the data folder, or in the folder of marts if one is set, came from a sandbox."""
+    """Return whether the data in the data folder, or in the folder of marts if one is set, came from a sandbox.
+
+    Raises WarehouseReadError if the folder of marts has no valid index.
+    """
     if settings.marts_folder is not None and parquet_marts.is_parquet_marts(settings.marts_folder):
-        return parquet_marts.contains_simulated_data(settings.marts_folder)
+        try:
+            return parquet_marts.contains_simulated_data(settings.marts_folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise _cannot_be_opened(settings.marts_folder, error) from error
     origin = settings.state / "origin"
     return origin.is_file() and origin.read_text().strip() == "sandbox"
 
@@ -162,11 +168,16 @@ def connect_read_only(warehouse: Path) -> duckdb.DuckDBPyConnection:
         connection.execute(f"USE warehouse.{MARTS_SCHEMA}")
     except (duckdb.Error, OSError, ValueError, KeyError) as error:
         connection.close()
-        raise WarehouseReadError(
-            f"The warehouse {warehouse} cannot be opened: {error}. Nothing was read. If another program has it open "
-            "for writing, close it there. If the file is damaged, materialize the group warehouse to build it again."
-        ) from error
+        raise _cannot_be_opened(warehouse, error) from error
     return connection
+
+
+def _cannot_be_opened(warehouse: Path, error: Exception) -> WarehouseReadError:
+    rebuild = "run research-assets spark-build" if warehouse.is_dir() else "materialize the group warehouse"
+    return WarehouseReadError(
+        f"The warehouse {warehouse} cannot be opened: {error}. Nothing was read. If another program has it open for "
+        f"writing, close it there. If the file is damaged, {rebuild} to build it again."
+    )
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, warehouse: Path) -> None:

@@ -39,6 +39,9 @@ from research_assets.warehouse.reader import is_simulated
 WORK = ".build"
 """Folder of a running build in the output folder; the next build removes what a failed one left there."""
 
+_PATTERN = frozenset("[]{}*?\\")
+"""Letters with a meaning in the paths that Spark reads; it has no way to quote them."""
+
 LOOPBACK = "127.0.0.1"
 
 DEFAULT_CONF: Mapping[str, str] = {
@@ -96,10 +99,15 @@ def build_on_spark(
     Spark cannot start, or if a model or test fails; the published build stays.
     """
     options = options or SparkOptions()
+    output = output.resolve()
+    if _PATTERN & set(str(output)):
+        raise SparkBuildError(
+            f"The build on Spark did not start, because Spark reads {output} as a pattern. Nothing was changed. Choose "
+            "an output folder whose path contains none of []{}*?\\"
+        )
     environment = child_environment(settings)
     if missing := missing_requirements(environment):
         raise SparkBuildError(f"The build on Spark did not start. Missing: {'; '.join(missing)}. Nothing was changed.")
-    output = output.resolve()
     files.private_folder(output)
     with _build_lock(output):
         work = output / WORK

@@ -26,18 +26,18 @@ def run() -> Iterable[Row]:
     """Measure the full refresh of a year and the increments of a further week, twice."""
     with data_root() as settings:
         raw_writer.ensure_tables(settings.raw)
-        _seconds(settings, full_refresh=True)  # imports dbt and parses the project
-        empty_refresh = median(_seconds(settings, full_refresh=True) for _ in range(ROUNDS))
-        empty_increment = median(_seconds(settings) for _ in range(ROUNDS))
+        build_seconds(settings, full_refresh=True)  # imports dbt and parses the project
+        empty_refresh = median(build_seconds(settings, full_refresh=True) for _ in range(ROUNDS))
+        empty_increment = median(build_seconds(settings) for _ in range(ROUNDS))
         write_year(settings.raw)
         refreshes: list[float] = []
         days: list[float] = []
         for _ in range(WEEKS):
-            refreshes.append(_seconds(settings, full_refresh=True))
+            refreshes.append(build_seconds(settings, full_refresh=True))
             mebibytes = settings.warehouse.stat().st_size / 2**20
             for _ in range(7):
                 write_day(settings.raw, DAYS + len(days))
-                days.append(_seconds(settings))
+                days.append(build_seconds(settings))
     size = f"{DAYS} days, {VIDEOS} videos per day observed 3 times, {COMMENTS} comments each; {mebibytes:,.0f} MiB"
     yield Row("empty marts, full refresh", empty_refresh, "s", None, f"median of {ROUNDS}")
     yield Row("empty marts, increment", empty_increment, "s", None, f"fixed cost of dbt; median of {ROUNDS}")
@@ -46,7 +46,7 @@ def run() -> Iterable[Row]:
     yield Row("increment of one day, relative to the full refresh", median(days) / median(refreshes), "times", 0.05)
 
 
-def _seconds(settings: Settings, *, full_refresh: bool = False) -> float:
+def build_seconds(settings: Settings, *, full_refresh: bool = False) -> float:
     """Return the seconds of a build from reading the raw tables to the published warehouse."""
     started = perf_counter()
     with build.build_lock(settings):

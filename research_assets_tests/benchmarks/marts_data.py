@@ -5,6 +5,7 @@ video, 300 profiles and 1,000 requests per day, and 40 follower lists of 500 acc
 its numbers, so the data is always the same.
 """
 
+import os
 import shutil
 from collections.abc import Mapping
 from datetime import date, timedelta
@@ -42,6 +43,16 @@ def write_day(raw: Path, number: int) -> None:
     """Write one more day: new videos and comments, and re-observations of older days."""
     day = FIRST + timedelta(days=number)
     _write(raw, day, day)
+
+
+def copy_study(raw: Path, studies: int) -> None:
+    """Make the raw tables contain this number of studies with the same rows. The files of the copies are links."""
+    for number in range(2, studies + 1):
+        for table in raw_tables():
+            source, copy = raw / table / f"study={STUDY}", raw / table / f"study={STUDY}_{number}"
+            shutil.rmtree(copy, ignore_errors=True)
+            if source.exists():
+                shutil.copytree(source, copy, copy_function=os.link)
 
 
 def _write(raw: Path, first: date, last: date) -> None:

@@ -57,7 +57,7 @@ def _differences(db: duckdb.DuckDBPyConnection, mart: Mart) -> Iterator[str]:
     first = sql_identifier(keys[0])
     missing = f"a.{first} IS NULL OR b.{first} IS NULL"
     rows = f"(SELECT * FROM {one}) AS a FULL JOIN (SELECT * FROM {other}) AS b ON {join}"
-    conditions = [missing, *differing.values()]
+    conditions = [missing, *(f"NOT ({missing}) AND ({condition})" for condition in differing.values())]
     counts = ", ".join(f"count(*) FILTER (WHERE {condition})" for condition in conditions)
     (row,) = db.execute(f"SELECT {counts} FROM {rows}").fetchall()
     found = dict(zip(["missing or additional rows", *differing], row, strict=True))

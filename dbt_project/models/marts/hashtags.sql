@@ -12,11 +12,11 @@ descriptions as (
     select
         study,
         day,
-        lower(trim(info.hashtag_name)) as hashtag,
+        {{ lower_trimmed('info.hashtag_name') }} as hashtag,
         max(info.hashtag_id) as hashtag_id,
         max(info.hashtag_description) as description
     from described
-    group by study, day, lower(trim(info.hashtag_name))
+    group by study, day, {{ lower_trimmed('info.hashtag_name') }}
 ),
 
 counted as (
