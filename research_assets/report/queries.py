@@ -103,7 +103,7 @@ ENDPOINTS_SQL = """
 select
   pool, endpoint, sum(n_requests)::bigint, sum(n_failed)::bigint, sum(n_over_quota)::bigint, sum(n_rows)::bigint,
   max(latency_ms_median)
-from marts.quota_usage where study = $study group by pool, endpoint order by pool desc, sum(n_requests) desc
+from marts.quota_usage where study = $study group by pool, endpoint order by pool desc, sum(n_requests) desc, endpoint
 """
 
 # Not from the mart `hashtags`, which counts by day: creators and medians over all days do not follow from it.
