@@ -14,6 +14,11 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 WORKERS := 3
 
+# No command of the project sends usage statistics.
+export DAGSTER_DISABLE_TELEMETRY := 1
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+export DO_NOT_TRACK := 1
+
 .PHONY: help setup demo ui test test-unit test-long torture coverage lint typecheck check-studies check docs screenshots \
 	bench bench-spark test-spark setup-spark wheel clean
 
@@ -76,7 +81,7 @@ setup-spark: setup
 test-spark: setup-spark ## Build the marts with Spark and compare them with those of DuckDB, row by row; needs Java
 	@.venv-spark/bin/python -m pytest $(ARGS) research_assets_tests/warehouse/test_spark.py
 
-bench-spark: setup-spark ## Measure the marts on a Spark cluster of processes, beside DuckDB; SCALE=10 for ten years
+bench-spark: setup-spark ## Measure the marts on a Spark cluster of processes, beside DuckDB; SCALE=10 for ten times the videos
 	@.venv-spark/bin/python -m research_assets_tests.benchmarks.spark_bench --scale $(or $(SCALE),1)
 
 wheel: setup ## Build a wheel into dist/ and try it in an empty environment outside the checkout

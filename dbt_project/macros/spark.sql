@@ -7,8 +7,9 @@
    `columns`       names and types (as DuckDB spells them) of the columns of each raw table, without `study` and `day`
    `marts`         path of the folder of the marts
    `kept`          names of the marts of which this folder contains the rows of an earlier build; none for a full refresh
-   `changed_days`  rows of `raw.changed_days`: raw table, study, day #}
-{% macro prepare_spark(raw, columns, marts, kept, changed_days) %}
+   `changed_days`  rows of `raw.changed_days`: raw table, study, day
+   `built_at`      time for which the marts are built, ISO 8601 with an offset #}
+{% macro prepare_spark(raw, columns, marts, kept, changed_days, built_at) %}
     {%- do run_query('create schema if not exists raw') -%}
     {%- for table, fields in columns.items() -%}
         {%- set definitions = [] -%}
@@ -26,6 +27,7 @@
         'create or replace view raw.changed_days as select * from values ' ~ rows | join(', ')
         ~ ' as changed (raw_table, study, day) where raw_table is not null'
     ) -%}
+    {%- do run_query('create or replace view raw.build as select cast(' ~ spark_text(built_at) ~ ' as timestamp) as built_at') -%}
     {%- do run_query('create schema if not exists marts') -%}
     {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.schema == 'marts' -%}
         {%- if node.name in kept -%}

@@ -20,7 +20,8 @@ import click
 )
 @click.option("--thrift", metavar="HOST:PORT", help="Use the Thrift server of a cluster instead of a driver.")
 @click.option("--conf", "conf", multiple=True, metavar="NAME=VALUE", help="Set a Spark property; may be repeated.")
-def command(output: Path | None, master: str, thrift: str | None, conf: tuple[str, ...]) -> None:
+@click.option("--full-refresh", is_flag=True, help="Build everything again. Default: only the days that changed.")
+def command(output: Path | None, master: str, thrift: str | None, conf: tuple[str, ...], *, full_refresh: bool) -> None:
     """Build all marts with Spark, test them, and publish them as Parquet files. Sends no request.
 
     Needs Java 17 and the extra `spark`. Notebooks, reports and exports read the result if RESEARCH_MARTS names the
@@ -39,8 +40,10 @@ def command(output: Path | None, master: str, thrift: str | None, conf: tuple[st
         address = (host, int(port))
     settings = data_settings()
     options = SparkOptions(master=master, thrift=address, conf=properties)
-    build = build_on_spark(settings, output or settings.root / "spark-output", now=SystemClock().now(), options=options)
-    click.echo(f"Published {build.folder}. {len(build.seconds)} models and tests succeeded.")
+    output = output or settings.root / "spark-output"
+    build = build_on_spark(settings, output, now=SystemClock().now(), options=options, full_refresh=full_refresh)
+    kind = "an increment" if build.is_increment else "a full refresh"
+    click.echo(f"Published {build.folder}, {kind}. {len(build.seconds)} models and tests succeeded.")
 
 
 def _pair(text: str, separator: str, option: str) -> tuple[str, str]:

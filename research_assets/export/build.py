@@ -111,29 +111,33 @@ def _write_all(
     folder: Path,
     build: Path,
 ) -> Export:
+    simulated = is_simulated(settings)
     marts = read_marts(connection)
     studies = read_studies(connection, marts)
     selections, skipped = select_marts(request, marts, studies)
     if request.ids_only:
         selections, skipped = [], {}
-        rows = write_ids(connection, marts, request, build / "ids.csv")
+        rows = write_ids(connection, marts, request, build / "ids.csv", simulated=simulated)
         written = [ExportedFile("ids.csv", "", "csv", rows, (build / "ids.csv").stat().st_size)]
     else:
         if "stata" in request.formats:
             stata.check_size(connection, selections)
-        written = [file for selection in selections for file in _write_mart(connection, selection, request, build)]
-        columns_csv = codebook_csv(selections, request, read_column_origins(connection, marts))
+        written = [
+            file
+            for selection in selections
+            for file in _write_mart(connection, selection, request, build, simulated=simulated)
+        ]
+        origins = read_column_origins(connection, marts)
+        columns_csv = codebook_csv(selections, request, origins, simulated=simulated)
         (build / "codebook.csv").write_text(columns_csv, encoding="utf-8")
         has_codebook = any(selection.mart.name == "codebook" for selection in selections)
         if has_codebook and (codebook := read_codebook(connection)):
-            page = render_codebook(
-                codebook, simulated=is_simulated(settings), built=published_at(settings.published_marts), now=now
-            )
+            page = render_codebook(codebook, simulated=simulated, built=published_at(settings.published_marts), now=now)
             (build / "codebook.html").write_text(page, encoding="utf-8")
-    result = Export(folder, now, request, tuple(written), skipped)
+    result = Export(folder, now, request, tuple(written), skipped, simulated)
     exported_specs = [spec for spec in specs if spec.name in (request.studies or studies)]
     counts = read_coverage_counts(connection, marts, request)
-    text = render_readme(result, selections, exported_specs, counts, simulated=is_simulated(settings))
+    text = render_readme(result, selections, exported_specs, counts)
     (build / "README.md").write_text(text, encoding="utf-8")
     (build / MANIFEST).write_text(
         json.dumps(_to_manifest(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -142,10 +146,15 @@ def _write_all(
 
 
 def _write_mart(
-    connection: duckdb.DuckDBPyConnection, selection: MartSelection, request: ExportRequest, build: Path
+    connection: duckdb.DuckDBPyConnection,
+    selection: MartSelection,
+    request: ExportRequest,
+    build: Path,
+    *,
+    simulated: bool,
 ) -> list[ExportedFile]:
     mart = selection.mart
-    export_columns = columns.export_columns(mart, pseudonymous=request.pseudonymous)
+    export_columns = columns.export_columns(mart, pseudonymous=request.pseudonymous, simulated=simulated)
     written = []
     for file_format in request.formats:
         path = build / file_format / f"{mart.name}.{SUFFIXES[file_format]}"
@@ -177,6 +186,7 @@ def _to_manifest(result: Export) -> dict[str, Any]:
     return {
         "made_at": result.made_at.isoformat(),
         "software": software_version(),
+        "simulated": result.simulated,
         "request": request | days,
         "files": [asdict(file) for file in result.files],
         "skipped": dict(result.skipped),
@@ -199,6 +209,7 @@ def _from_manifest(path: Path) -> Export:
             request=ExportRequest(**(request | lists | days)),
             files=tuple(ExportedFile(**file) for file in manifest["files"]),
             skipped=manifest["skipped"],
+            simulated=manifest["simulated"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ExportError(

@@ -46,24 +46,12 @@ def load_or_create_key(path: Path) -> bytes:
 
     Raise ExportError if the file contains no key, or if other users can read it.
     """
-    if not path.exists():
-        files.private_folder(path.parent)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(KEY_BYTES) + "\n")
-        files.fsync_file(temporary)
-        try:
-            # A rename would let two processes that start at the same time use different keys.
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink()
-        files.fsync_folder(path.parent)
+    if not path.exists() or not path.stat().st_size:
+        _create_key(path)
     if path.stat().st_mode & 0o077:
         raise ExportError(f"The key {path} can be read by other users. Nothing was exported. Run: chmod 600 {path}")
     try:
-        key = bytes.fromhex(path.read_text().strip())
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except ValueError:
         key = b""
     if len(key) < KEY_BYTES:
@@ -72,6 +60,23 @@ def load_or_create_key(path: Path) -> bytes:
             "key of earlier exports, or delete the file to create a new key."
         )
     return key
+
+
+def _create_key(path: Path) -> None:
+    """Write a new key. Of several processes that start at the same time, one writes, and all use its key.
+
+    An empty file is that of a process that was killed here, before it used a key.
+    """
+    files.private_folder(path.parent)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        files.lock_file(handle)
+        if not os.fstat(handle).st_size:
+            os.write(handle, f"{secrets.token_hex(KEY_BYTES)}\n".encode())
+    finally:
+        os.close(handle)
+    files.fsync_file(path)
+    files.fsync_folder(path.parent)
 
 
 def make_pseudonymizer(key: bytes) -> Pseudonym:

@@ -1,13 +1,12 @@
 """Treatment of every column of every mart in a pseudonymous export: kept, replaced or dropped.
 
-An export fails for a column without a treatment, so that a new column is never exported before it was classified.
+A column without a treatment is dropped, so that a new column is never exported before it was classified.
 Not here: how pseudonyms are computed (see pseudonyms.py), the SQL of a treatment (see columns.py).
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
 
-from research_assets.export.request import ExportError
 from research_assets.warehouse.reader import Mart
 
 
@@ -111,15 +110,17 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         "share_count_median last_seen_at api_changes api_changes_started",
     },
     "coverage": {
-        _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected inclusion_probability "
+        _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected n_rejected "
+        "inclusion_probability "
         "n_attempts requests first_at last_at last_complete_started_at completed_at last_attempt_state next_try_at",
         _T.UNIT: "unit",
         # Reasons quote error messages of the API, which contain names of accounts.
         _T.DROP: "reason capture",
     },
     "rejected_rows": {
-        _T.KEEP: "study day entity partition_day field reason n_rejected first_seen_at last_seen_at",
-        _T.DROP: "unit",
+        _T.KEEP: "study day rejection_number entity partition_day position field reason observed_at",
+        # The value is the element as delivered, with the names in it.
+        _T.DROP: "unit capture value_json",
     },
     "quota_usage": {
         _T.KEEP: "day pool study endpoint n_requests n_failed n_over_quota n_rows latency_ms_median first_sent_at "
@@ -135,13 +136,8 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
 
 
 def mart_treatments(mart: Mart) -> dict[str, Treatment]:
-    """Return the treatment of each column of a mart. Raise ExportError for a column without one."""
+    """Return the treatment of each column of a mart."""
     treatments = {
         column: treatment for treatment, columns in TREATMENTS.get(mart.name, {}).items() for column in columns.split()
     }
-    if missing := [name for name in mart.names if name not in treatments]:
-        raise ExportError(
-            f"The mart {mart.name} has columns without a treatment for pseudonymous exports: {', '.join(missing)}. "
-            f"Nothing was exported. Add them to TREATMENTS in {__file__}, or name other marts."
-        )
-    return {name: treatments[name] for name in mart.names}
+    return {name: treatments.get(name, Treatment.DROP) for name in mart.names}

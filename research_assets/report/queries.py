@@ -264,7 +264,7 @@ class _Reader:
         if missing := [mart for mart in REQUIRED_MARTS if mart not in self._marts]:
             raise WarehouseReadError(
                 f"The report on {study} cannot be written: the published warehouse has no mart {', '.join(missing)}, "
-                "because another version built it. Nothing was changed. Materialize the group warehouse."
+                "because another version built it. Nothing was changed. Materialize the group warehouse/marts."
             )
 
     def _rows(self, query: str, **more: Any) -> list[tuple[Any, ...]]:

@@ -28,12 +28,16 @@ MARTS = "marts"
 
 @dataclass(frozen=True, slots=True)
 class IndexedMart:
-    """A mart: `columns` are name, DuckDB type and description; `partitions` are the columns in the names of folders."""
+    """A mart: `columns` are name, DuckDB type and description; `partitions` are the columns in the names of folders.
+
+    `raw_table` is the raw table whose changed days the next build replaces; None if it builds all of the mart.
+    """
 
     name: str
     description: str
     columns: Sequence[tuple[str, str, str]]
     partitions: Sequence[str]
+    raw_table: str | None = None
 
 
 def is_parquet_marts(folder: Path) -> bool:
@@ -60,6 +64,7 @@ def read_index(build: Path) -> list[IndexedMart]:
             mart["description"],
             [(name, kind, text) for name, kind, text in mart["columns"]],
             mart["partitions"],
+            mart["raw_table"],
         )
         for mart in _read_index(build)["marts"]
     ]
@@ -85,7 +90,11 @@ def create_views(connection: duckdb.DuckDBPyConnection, folder: Path, database: 
     The views read the build that is published now. Raises duckdb.Error, OSError, ValueError or KeyError if a file or
     the index cannot be read.
     """
-    build = (folder / PUBLISHED).resolve(strict=True)
+    create_build_views(connection, (folder / PUBLISHED).resolve(strict=True), database, schema)
+
+
+def create_build_views(connection: duckdb.DuckDBPyConnection, build: Path, database: str, schema: str) -> None:
+    """Create the views of one build; errors are those of `create_views`."""
     prefix = f"{sql_identifier(database)}.{sql_identifier(schema)}"
     for mart in read_index(build):
         view = f"{prefix}.{sql_identifier(mart.name)}"

@@ -105,7 +105,8 @@ def require_warehouse(settings: Settings) -> None:
         return
     contains = "contains" if settings.root.is_dir() else "does not exist, so it contains"
     raise WarehouseReadError(
-        f"The folder {settings.root} {contains} no warehouse, so nothing was read. Materialize the group warehouse in "
+        f"The folder {settings.root} {contains} no warehouse, so nothing was read. Materialize the group "
+        "warehouse/marts in "
         "the UI (make ui), or collect simulated data first: research-assets demo. To read another folder, name it or "
         f"set {VARIABLES['root'].name}."
     )
@@ -139,8 +140,7 @@ def is_simulated(settings: Settings) -> bool:
             return parquet_marts.contains_simulated_data(settings.marts_folder)
         except (OSError, ValueError, KeyError) as error:
             raise _cannot_be_opened(settings.marts_folder, error) from error
-    origin = settings.state / "origin"
-    return origin.is_file() and origin.read_text().strip() == "sandbox"
+    return settings.is_simulated
 
 
 def connect_read_only(warehouse: Path) -> duckdb.DuckDBPyConnection:
@@ -173,7 +173,7 @@ def connect_read_only(warehouse: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _cannot_be_opened(warehouse: Path, error: Exception) -> WarehouseReadError:
-    rebuild = "run research-assets spark-build" if warehouse.is_dir() else "materialize the group warehouse"
+    rebuild = "run research-assets spark-build" if warehouse.is_dir() else "materialize the group warehouse/marts"
     return WarehouseReadError(
         f"The warehouse {warehouse} cannot be opened: {error}. Nothing was read. If another program has it open for "
         f"writing, close it there. If the file is damaged, {rebuild} to build it again."
@@ -286,7 +286,7 @@ def require_studies(requested: Collection[str], available: Sequence[str]) -> Non
     if missing := sorted(set(requested) - set(available)):
         raise WarehouseReadError(
             f"There is no data of the study {', '.join(missing)}; there are: {', '.join(available) or 'none'}. "
-            "If the study was collected just now, materialize the group warehouse first."
+            "If the study was collected just now, materialize the group warehouse/marts first."
         )
 
 

@@ -7,7 +7,6 @@ Not here: the layout of the published folder (see parquet_marts.py), the SQL tha
 `dbt_project/macros/spark.sql`), and the build on DuckDB (see build.py).
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -16,25 +15,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import orjson
 
 from research_assets import fields
 from research_assets.settings import DBT_PROJECT_DIR, Settings, child_environment
 from research_assets.storage import files
+from research_assets.storage.checked_lines import add_checksum, is_intact
+from research_assets.storage.raw_sql import sql_literal
 from research_assets.warehouse import changes, dbt_runner
+from research_assets.warehouse.codebook import COLUMNS, DESCRIPTION, create_codebook
 from research_assets.warehouse.parquet_marts import (
     BUILDS,
     MARTS,
     PUBLISHED,
     IndexedMart,
+    create_build_views,
     publish_build,
+    read_index,
     write_index,
 )
-from research_assets.warehouse.reader import is_simulated
+
+RECORD = "input.json"
+"""File of a published build with its input: the raw files and the digest of the dbt project."""
 
 WORK = ".build"
 """Folder of a running build in the output folder; the next build removes what a failed one left there."""
@@ -59,6 +67,10 @@ class SparkBuildError(RuntimeError):
     """A build on Spark that could not start, or whose models or tests failed; nothing was published."""
 
 
+class ModelsFailed(SparkBuildError):
+    """A build on Spark in which a model or a test failed."""
+
+
 @dataclass(frozen=True, slots=True)
 class SparkOptions:
     """Where Spark runs.
@@ -74,9 +86,10 @@ class SparkOptions:
 
 @dataclass(frozen=True, slots=True)
 class SparkBuild:
-    """A published build: its folder, and the seconds of each model and test by name."""
+    """A published build: its folder, whether it is an increment, and the seconds of each model and test by name."""
 
     folder: Path
+    is_increment: bool
     seconds: Mapping[str, float]
 
 
@@ -91,12 +104,19 @@ def missing_requirements(environment: Mapping[str, str]) -> list[str]:
 
 
 def build_on_spark(
-    settings: Settings, output: Path, *, now: datetime, options: SparkOptions | None = None, unit_tests: bool = False
+    settings: Settings,
+    output: Path,
+    *,
+    now: datetime,
+    options: SparkOptions | None = None,
+    full_refresh: bool = False,
+    unit_tests: bool = False,
 ) -> SparkBuild:
     """Build and test all marts from the raw tables and publish them in the folder `output`.
 
-    `unit_tests` also runs the unit tests of the models. Raises SparkBuildError if another build uses the folder, if
-    Spark cannot start, or if a model or test fails; the published build stays.
+    The build is an increment of the marts published there. It is a full refresh if `full_refresh` is set, or if an
+    increment is not possible or fails. `unit_tests` also runs the unit tests of the models. Raises SparkBuildError if
+    another build uses the folder, if Spark cannot start, or if a model or test fails; the published build stays.
     """
     options = options or SparkOptions()
     output = output.resolve()
@@ -110,35 +130,122 @@ def build_on_spark(
         raise SparkBuildError(f"The build on Spark did not start. Missing: {'; '.join(missing)}. Nothing was changed.")
     files.private_folder(output)
     with _build_lock(output):
-        work = output / WORK
-        shutil.rmtree(work, ignore_errors=True)
-        files.private_folder(work)
-        build = work / "build"
-        _link_input(settings.raw, work / "input")
-        _run_dbt(work, _calls(work, build, now, unit_tests=unit_tests), options, environment)
-        results = _read_results(work)
-        write_index(build, _index(work), simulated=is_simulated(settings))
-        for path in build.rglob("*.parquet"):
+        record = None if full_refresh else _read_record(output)
+        if record is not None:
+            try:
+                return _build(settings, output, record, now, options, environment, unit_tests=unit_tests)
+            except (changes.IncrementNotPossible, ModelsFailed):
+                # The published marts may lack files, or rows of theirs changed; a full refresh needs none of them.
+                pass
+        return _build(settings, output, None, now, options, environment, unit_tests=unit_tests)
+
+
+def _build(
+    settings: Settings,
+    output: Path,
+    record: Mapping[str, Any] | None,
+    now: datetime,
+    options: SparkOptions,
+    environment: Mapping[str, str],
+    *,
+    unit_tests: bool,
+) -> SparkBuild:
+    """Build and publish: an increment of the published marts with its record, a full refresh without."""
+    build_input = changes.full_input(settings, "") if record is None else changes.incremental_input(settings, record)
+    work = output / WORK
+    shutil.rmtree(work, ignore_errors=True)
+    files.private_folder(work)
+    build = work / "build"
+    _link_input(settings.raw, work / "input", build_input.file_stamps)
+    kept = [] if record is None else _keep_days(output / PUBLISHED, build, build_input.changed_days)
+    _run_dbt(
+        work, _calls(work, build, now, build_input.changed_days, kept, unit_tests=unit_tests), options, environment
+    )
+    seconds = {result["unique_id"].split(".")[2]: result["execution_time"] for result in _run_results(work)}
+    manifest = orjson.loads((work / "target" / "manifest.json").read_bytes())
+    simulated = settings.is_simulated
+    write_index(build, _index(manifest), simulated=simulated)
+    codebook = _write_codebook(build, manifest)
+    write_index(build, [*_index(manifest), codebook], simulated=simulated)
+    stored = {"project": _project_digest(), "file_stamps": build_input.file_stamps}
+    files.write_private(build / RECORD, add_checksum(orjson.dumps(stored)))
+    for path in build.rglob("*.parquet"):
+        # The others were flushed when they were published.
+        if path.stat().st_nlink == 1:
             files.fsync_file(path)
-        published = output / BUILDS / now.strftime("%Y%m%dT%H%M%SZ")
-        published = _unused(published)
-        files.private_folder(published.parent)
-        build.rename(published)
-        previous = (output / PUBLISHED).resolve() if (output / PUBLISHED).exists() else None
-        publish_build(output, published)
-        # Readers that opened the previous build keep reading its files until the build after this one.
-        for old in (output / BUILDS).iterdir():
-            if old not in (published, previous):
-                shutil.rmtree(old)
-        shutil.rmtree(work)
-    return SparkBuild(published, results)
+    published = _unused(output / BUILDS / now.strftime("%Y%m%dT%H%M%SZ"))
+    files.private_folder(published.parent)
+    build.rename(published)
+    previous = (output / PUBLISHED).resolve() if (output / PUBLISHED).exists() else None
+    publish_build(output, published)
+    # Readers that opened the previous build keep reading its files until the build after this one.
+    for old in (output / BUILDS).iterdir():
+        if old not in (published, previous):
+            shutil.rmtree(old)
+    shutil.rmtree(work)
+    return SparkBuild(published, record is not None, seconds)
+
+
+def _project_digest() -> str:
+    """Return a digest of all that the marts depend on, except data."""
+    return " ".join([dbt_runner.project_digest(), version("pyspark"), version("dbt-spark")])
+
+
+def _read_record(output: Path) -> Mapping[str, Any] | None:
+    """Return the input of the published build; None if there is none of this dbt project."""
+    try:
+        line = (output / PUBLISHED / RECORD).read_bytes()
+        record: Mapping[str, Any] = orjson.loads(line)
+        return record if is_intact(line) and record["project"] == _project_digest() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _keep_days(published: Path, build: Path, changed_days: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Link the unchanged days of the marts that are built by day, and return the names of these marts.
+
+    A day that changed is left out: if it has no rows any more, Spark would keep its old ones.
+    """
+    kept = [mart for mart in read_index(published.resolve()) if mart.raw_table is not None]
+    for mart in kept:
+        changed = {f"study={study}/day={day}" for table, study, day in changed_days if table == mart.raw_table}
+        source, target = published.resolve() / MARTS / mart.name, build / MARTS / mart.name
+        target.mkdir(parents=True)
+        for path in source.glob("study=*/day=*/*.parquet"):
+            if f"{path.parent.parent.name}/{path.parent.name}" not in changed:
+                copy = target / path.relative_to(source)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                _link(path, copy)
+    return [mart.name for mart in kept]
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        # The folders are on different file systems, or the file system has no links.
+        shutil.copyfile(source, target)
+
+
+def _write_codebook(build: Path, manifest: Mapping[str, Any]) -> IndexedMart:
+    """Count the marts of a build with DuckDB and write the mart `codebook` beside them."""
+    folder = build / MARTS / "codebook"
+    folder.mkdir()
+    with duckdb.connect() as db:
+        db.execute("CREATE SCHEMA marts")
+        create_build_views(db, build, "memory", "marts")
+        create_codebook(db, manifest)
+        db.execute(f"COPY marts.codebook TO {sql_literal(folder / 'codebook.parquet')} (FORMAT parquet)")
+    return IndexedMart("codebook", DESCRIPTION, [(name, kind, text) for name, (kind, text, _) in COLUMNS.items()], ())
 
 
 @contextmanager
 def _build_lock(output: Path) -> Iterator[None]:
     with (output / ".lock").open("w") as lock:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.lock_file(lock.fileno(), wait=False)
         except BlockingIOError:
             raise SparkBuildError(
                 f"Another process is building the marts in {output}. Nothing was changed. Wait for that build to end."
@@ -155,25 +262,28 @@ def _unused(path: Path) -> Path:
     return unused
 
 
-def _link_input(raw: Path, target: Path) -> None:
-    """Create a folder with the raw files that exist now. Collectors add files during the build, in the same folders."""
-    for table, days in changes.list_raw_files(raw).items():
+def _link_input(raw: Path, target: Path, file_stamps: Mapping[str, changes.FileStamps]) -> None:
+    """Create a folder with the raw files of the input. Collectors add files during the build, in the same folders."""
+    for table, days in file_stamps.items():
         (target / table).mkdir(parents=True)
         for day, stamps in days.items():
             folder = target / table / day
             folder.mkdir(parents=True)
             for name in stamps:
-                source = raw / table / day / name
                 # The coverage of an open journal is removed once the journal is sealed.
                 with suppress(FileNotFoundError):
-                    try:
-                        os.link(source, folder / name)
-                    except OSError:
-                        # The output is on another file system, or the file system has no links.
-                        shutil.copyfile(source, folder / name)
+                    _link(raw / table / day / name, folder / name)
 
 
-def _calls(work: Path, build: Path, now: datetime, *, unit_tests: bool) -> list[list[str]]:
+def _calls(
+    work: Path,
+    build: Path,
+    now: datetime,
+    changed_days: Sequence[tuple[str, str, str]],
+    kept: Sequence[str],
+    *,
+    unit_tests: bool,
+) -> list[list[str]]:
     """Return the arguments of the calls of dbt."""
     paths = {
         "--project-dir": DBT_PROJECT_DIR,
@@ -181,11 +291,7 @@ def _calls(work: Path, build: Path, now: datetime, *, unit_tests: bool) -> list[
         "--target-path": work / "target",
         "--log-path": work,
     }
-    variables = {
-        "now": now.isoformat(),
-        "spark_marts": str(build / MARTS),
-        "field_availability": dbt_runner.field_availability(),
-    }
+    variables = {"spark_marts": str(build / MARTS)}
     common = [
         "--target",
         "spark",
@@ -200,8 +306,9 @@ def _calls(work: Path, build: Path, now: datetime, *, unit_tests: bool) -> list[
             table: [(column.name, column.type) for column in columns] for table, columns in fields.raw_tables().items()
         },
         "marts": str(build / MARTS),
-        "kept": [],
-        "changed_days": [],
+        "kept": kept,
+        "changed_days": changed_days,
+        "built_at": now.isoformat(),
     }
     calls = [
         ["run-operation", "prepare_spark", "--args", orjson.dumps(prepare).decode(), *common],
@@ -214,7 +321,8 @@ def _calls(work: Path, build: Path, now: datetime, *, unit_tests: bool) -> list[
 
 def _run_dbt(work: Path, calls: Sequence[Sequence[str]], options: SparkOptions, environment: Mapping[str, str]) -> None:
     """Run the calls in a child process. Raises SparkBuildError if one of them fails."""
-    environment = dict(environment)
+    # A build needs no credentials.
+    environment = {name: value for name, value in environment.items() if not name.startswith(("TIKTOK_", "DBT_"))}
     if options.thrift is None:
         conf = {"spark.master": options.master, **DEFAULT_CONF, **options.conf}
         folder = work / "conf"
@@ -232,21 +340,28 @@ def _run_dbt(work: Path, calls: Sequence[Sequence[str]], options: SparkOptions, 
         }
     environment |= {"DO_NOT_TRACK": "1", "PYTHONUNBUFFERED": "1"}
     log = work / "spark.log"
-    with log.open("wb") as output:
-        # A session keeps its metastore in the working directory.
-        process = subprocess.run(
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
             [sys.executable, "-m", "research_assets.warehouse.spark_dbt"],
-            input=orjson.dumps(calls),
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
+            # A session keeps its metastore in the working directory.
             cwd=work,
             env=environment,
             umask=0o077,
-            check=False,
-        )
+        ) as process,
+    ):
+        assert process.stdin is not None
+        process.stdin.write(orjson.dumps(calls) + b"\n")
+        process.stdin.flush()
+        # The input stays open: its end tells the process that this one has died.
+        process.wait()
     if process.returncode:
         failed = [f"{name}: {message}" for name, message in _failures(work)]
-        raise SparkBuildError(
+        error = ModelsFailed if failed else SparkBuildError
+        raise error(
             f"The build on Spark failed: {'; '.join(failed) or 'Spark or dbt did not start'}. Nothing was published. "
             f"See {log}."
         )
@@ -270,13 +385,8 @@ def _failures(work: Path) -> list[tuple[str, str]]:
     ]
 
 
-def _read_results(work: Path) -> dict[str, float]:
-    return {result["unique_id"].split(".")[2]: result["execution_time"] for result in _run_results(work)}
-
-
-def _index(work: Path) -> list[IndexedMart]:
+def _index(manifest: Mapping[str, Any]) -> list[IndexedMart]:
     """Return the marts of dbt's manifest."""
-    manifest = orjson.loads((work / "target" / "manifest.json").read_bytes())
     nodes = [
         node
         for node in manifest["nodes"].values()
@@ -288,6 +398,7 @@ def _index(work: Path) -> list[IndexedMart]:
             node["description"],
             [(column["name"], column["data_type"], column["description"]) for column in node["columns"].values()],
             node["config"].get("partition_by") or (),
+            node["config"]["meta"].get("raw_table"),
         )
         for node in sorted(nodes, key=lambda node: str(node["name"]))
     ]

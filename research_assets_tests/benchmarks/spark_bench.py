@@ -20,7 +20,7 @@ from research_assets_tests.benchmarks import Row
 from research_assets_tests.benchmarks.__main__ import table
 from research_assets_tests.benchmarks.bench_marts import NOW, build_seconds
 from research_assets_tests.benchmarks.environment import data_root
-from research_assets_tests.benchmarks.marts_data import DAYS, copy_study, write_day, write_year
+from research_assets_tests.benchmarks.marts_data import COMMENTS, DAYS, VIDEOS, write_day, write_year
 from research_assets_tests.benchmarks.spark_cluster import Cluster, cluster
 from research_assets_tests.warehouse.compare import differences
 
@@ -28,18 +28,16 @@ CONF = {"spark.executor.memory": "1536m", "spark.driver.memory": "2g"}
 
 
 def run(scale: int) -> Iterator[Row]:
-    """Measure `scale` studies of a year each."""
+    """Measure a year with `scale` times the videos of a day."""
     with data_root() as settings, cluster() as spark:
         output = settings.root / "spark-output"
         raw_writer.ensure_tables(settings.raw)
-        write_year(settings.raw)
-        copy_study(settings.raw, scale)
-        size = f"{scale} x {DAYS} days"
+        write_year(settings.raw, scale)
+        size = f"{DAYS} days, {VIDEOS * scale:,} videos per day seen 3 times, {COMMENTS} comments each"
         yield Row("DuckDB, whole build", build_seconds(settings, full_refresh=True), "s", None, size)
         yield Row("Spark, whole build", _spark_seconds(settings, output, spark), "s", None, size)
         yield _compared(settings, output, "whole build")
-        write_day(settings.raw, DAYS)
-        copy_study(settings.raw, scale)
+        write_day(settings.raw, DAYS, scale)
         yield Row("DuckDB, one more day", build_seconds(settings), "s", None, size)
         yield Row("Spark, one more day", _spark_seconds(settings, output, spark), "s", None, size)
         yield _compared(settings, output, "one more day")
@@ -56,11 +54,13 @@ def _spark_seconds(settings: Settings, output: Path, spark: Cluster, killed: Eve
     ended = Event()
     if killed is not None:
         Thread(target=_kill_worker, args=(output / ".build" / "spark.log", spark, killed, ended.wait)).start()
-    started = perf_counter()
+    started, is_first = perf_counter(), not output.exists()
     try:
-        build_on_spark(settings, output, now=NOW, options=SparkOptions(spark.master, conf=CONF))
+        built = build_on_spark(settings, output, now=NOW, options=SparkOptions(spark.master, conf=CONF))
     finally:
         ended.set()
+    if built.is_increment is is_first:
+        raise RuntimeError("The build was not of the kind that is measured.")
     return perf_counter() - started
 
 
@@ -81,7 +81,7 @@ def _compared(settings: Settings, output: Path, case: str) -> Row:
 
 
 @click.command()
-@click.option("--scale", type=click.IntRange(1), default=1, show_default=True, help="Number of studies of a year each.")
+@click.option("--scale", type=click.IntRange(1), default=1, show_default=True, help="Multiple of the videos of a day.")
 def main(scale: int) -> None:
     """Measure the marts on a Spark cluster of processes on this machine, and on DuckDB."""
     console = Console(highlight=False)

@@ -1,14 +1,16 @@
-{{ config(rebuild_days_of='rejected') }}
 select
     study,
     day,
+    capture,
+    row_number() over (
+        partition by study, day, capture order by entity, unit, position, field, reason, observed_at, value_json
+    ) as rejection_number,
     entity,
-    coalesce(unit, '') as unit,
-    min(partition_day) as partition_day,
-    coalesce(field, '') as field,
+    unit,
+    partition_day,
+    position,
+    field,
     reason,
-    count(*) as n_rejected,
-    min(observed_at) as first_seen_at,
-    max(observed_at) as last_seen_at
+    value_json,
+    observed_at
 from {{ ref('stg_research__rejected') }}
-group by study, day, entity, coalesce(unit, ''), coalesce(field, ''), reason
