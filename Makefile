@@ -20,7 +20,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export DO_NOT_TRACK := 1
 
 .PHONY: help setup demo ui test test-unit test-long torture coverage lint typecheck check-studies check docs screenshots \
-	bench wheel clean
+	bench bench-spark test-spark setup-spark wheel clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -74,6 +74,17 @@ screenshots: setup ## Take the screenshots of the documentation; needs chromium 
 
 bench: setup ## Measure the budgets of the project, each figure with its bound; ARGS names cases
 	@$(BIN)/python -m research_assets_tests.benchmarks $(ARGS)
+
+# Spark is large, so it has an environment of its own. It also needs Java 17 or later.
+setup-spark: setup
+	@uv=.venv-uv/bin/uv; [ -x "$$uv" ] || uv=uv; UV_PROJECT_ENVIRONMENT="$$PWD/.venv-spark" \
+		UV_PYTHON="$$PWD/.venv/bin/python" UV_PYTHON_DOWNLOADS=never "$$uv" sync --locked --quiet --extra spark
+
+test-spark: setup-spark ## Build the marts with Spark and compare them with those of DuckDB, row by row; needs Java
+	@.venv-spark/bin/python -m pytest $(ARGS) research_assets_tests/warehouse/test_spark.py
+
+bench-spark: setup-spark ## Measure the marts on a Spark cluster of processes, beside DuckDB; SCALE=10 for ten times the videos
+	@.venv-spark/bin/python -m research_assets_tests.benchmarks.spark_bench --scale $(or $(SCALE),1)
 
 wheel: setup ## Build a wheel into dist/ and try it in an empty environment outside the checkout
 	@sh .ci/wheel

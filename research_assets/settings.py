@@ -178,6 +178,12 @@ VARIABLES: dict[str, Variable] = {
         lambda t: _path(t or str(home_folder() / "data")),
         "Folder of all data",
     ),
+    "marts_folder": Variable(
+        "RESEARCH_MARTS",
+        "",
+        lambda t: _path(t) if t else None,
+        "Folder of marts that a build on Spark published; readers use it instead of warehouse.duckdb",
+    ),
     "studies": Variable("RESEARCH_STUDIES", "", _paths, "Additional folders with studies, separated like PATH"),
     "client_key": Variable("TIKTOK_CLIENT_KEY", "", _credential, "Client key of the approved project"),
     "client_secret": Variable("TIKTOK_CLIENT_SECRET", "", _credential, "Client secret of the approved project"),
@@ -314,6 +320,7 @@ class Settings:
     """The values of `VARIABLES`, and the paths in the data folder. Its `repr` contains no secrets."""
 
     root: Path
+    marts_folder: Path | None
     studies: tuple[Path, ...]
     client_key: str = field(repr=False)
     client_secret: str = field(repr=False)
@@ -456,6 +463,11 @@ class Settings:
     def warehouse(self) -> Path:
         """DuckDB file of the published warehouse."""
         return self.root / "warehouse.duckdb"
+
+    @property
+    def published_marts(self) -> Path:
+        """Warehouse that readers open: the DuckDB file, or the folder of Parquet marts if one is set."""
+        return self.marts_folder or self.warehouse
 
     @property
     def warehouse_build(self) -> Path:
@@ -631,7 +643,10 @@ def child_environment(settings: Settings) -> dict[str, str]:
     texts = {}
     for attribute, variable in VARIABLES.items():
         value = getattr(settings, attribute)
-        texts[variable.name] = os.pathsep.join(map(str, value)) if isinstance(value, tuple) else str(value)
+        if isinstance(value, tuple):
+            texts[variable.name] = os.pathsep.join(map(str, value))
+        else:
+            texts[variable.name] = "" if value is None else str(value)
     texts[VARIABLES["instance_home"].name] = str(settings.dagster_home)
     return {**os.environ, **texts, **NO_TELEMETRY}
 

@@ -79,10 +79,12 @@ GROUPS = {
     # Both need the data of one demo run.
     "cli/test_demo.py": "demo",
     "docs/test_docs.py": "demo",
+    "warehouse/test_spark.py": "demo",
     # All of them read one built warehouse.
     "warehouse/test_build.py": "warehouse",
     "warehouse/test_codebook.py": "warehouse",
     "warehouse/test_codebook_page.py": "warehouse",
+    "warehouse/test_compare.py": "warehouse",
     "warehouse/test_definitions.py": "warehouse",
     "warehouse/test_export_from_build.py": "warehouse",
     "warehouse/test_marts.py": "warehouse",

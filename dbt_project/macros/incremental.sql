@@ -15,6 +15,10 @@
     select * from {{ relation }}{{ ' where ' ~ condition if is_incremental() }}
 {%- endmacro %}
 
+{# The incremental strategy that replaces days: on Spark its own one, whose partitions are days. Spark would keep the old
+   rows of a changed day that has no new ones, so the build does not take over the partitions of changed days. #}
+{% macro replace_days() %}{{ return('insert_overwrite' if target.type == 'spark' else 'replace_days') }}{% endmacro %}
+
 {# The incremental strategy `replace_days`: the rows of the days that changed in the model's `raw_table` (in its meta)
    are deleted, because a changed day can lose its last row, and those of all days with new rows. Then the new rows are
    inserted. #}

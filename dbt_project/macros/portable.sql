@@ -21,16 +21,32 @@
     ((epoch({{ later }}) - epoch({{ earlier }})) / 86400.0)
 {%- endmacro %}
 {% macro spark__days_between(earlier, later) -%}
-    ((unix_micros({{ later }}) - unix_micros({{ earlier }})) / 86400000000.0)
+    ((unix_micros({{ later }}) - unix_micros({{ earlier }})) / cast(86400000000 as double))
+{%- endmacro %}
+
+{# Text in lower case, without spaces at its ends. Of the letters with more than one lower-case form, the simple form is
+   used, as DuckDB does. #}
+{% macro lower_trimmed(text) %}{{ return(adapter.dispatch('lower_trimmed')(text)) }}{% endmacro %}
+{% macro default__lower_trimmed(text) %}lower(trim({{ text }})){% endmacro %}
+{% macro spark__lower_trimmed(text) %}lower(translate({{ trimmed(text) }}, 'İΣ', 'iσ')){% endmacro %}
+
+{# Text without spaces of any kind at its ends; Spark's own function removes only one kind. #}
+{% macro trimmed(text) %}{{ return(adapter.dispatch('trimmed')(text)) }}{% endmacro %}
+{% macro default__trimmed(text) %}trim({{ text }}){% endmacro %}
+{% macro spark__trimmed(text) %}regexp_replace({{ text }}, '^\\p{Zs}+|\\p{Zs}+$', ''){% endmacro %}
+
+{# A code of ASCII letters in upper case, without spaces at its ends. #}
+{% macro upper_code(text) -%}
+    translate({{ trimmed(text) }}, 'abcdefghijklmnopqrstuvwxyz', 'ABCDEFGHIJKLMNOPQRSTUVWXYZ')
 {%- endmacro %}
 
 {# Convert a list of texts to lower case, distinct and sorted. #}
 {% macro lower_list(list) %}{{ return(adapter.dispatch('lower_list')(list)) }}{% endmacro %}
 {% macro default__lower_list(list) -%}
-    list_sort(list_distinct(list_transform({{ list }}, lambda item: lower(trim(item)))))
+    list_sort(list_distinct(list_transform({{ list }}, lambda item: {{ lower_trimmed('item') }})))
 {%- endmacro %}
 {% macro spark__lower_list(list) -%}
-    array_sort(array_distinct(transform({{ list }}, item -> lower(trim(item)))))
+    array_sort(array_distinct(filter(transform({{ list }}, item -> {{ lower_trimmed('item') }}), item -> item is not null)))
 {%- endmacro %}
 
 {# Convert a list of structs to a list of one of their members. #}

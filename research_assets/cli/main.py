@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "research_assets.cli.verify_files:command",
         "Compare the stored files with their checksums, and rebuild damaged raw tables.",
     ),
+    "spark-build": ("research_assets.cli.spark_build:command", "Build the marts with Spark, as Parquet files."),
     "sandbox": ("research_assets.sandbox.server:command", "Serve a simulated Research API on this machine."),
 }
 """The module of each command, and its line in the list of commands."""
@@ -54,6 +55,7 @@ KNOWN_ERRORS = (
     "research_assets.quota.ledger:QuotaExhausted",
     "research_assets.quota.server_time:SandboxUnreachable",
     "research_assets.warehouse.reader:WarehouseReadError",
+    "research_assets.warehouse.spark:SparkBuildError",
     "research_assets.export:ExportError",
     "research_assets.collect.id_lists.reader:IdListError",
     "research_assets.sandbox.server:PortInUse",

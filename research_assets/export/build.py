@@ -37,7 +37,6 @@ from research_assets.export.request import (
     validate_request,
 )
 from research_assets.report.codebook import Codebook, read_codebook, render_codebook
-from research_assets.report.queries import published_at
 from research_assets.settings import Settings
 from research_assets.storage import files
 from research_assets.study.spec import StudySpec
@@ -45,6 +44,7 @@ from research_assets.warehouse.reader import (
     connect_read_only,
     is_simulated,
     parse_day,
+    published_at,
     read_marts,
     read_studies,
     require_warehouse,
@@ -66,7 +66,7 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
     validate_request(request)
     require_warehouse(settings)
     # Before anything is created, because the names of studies become part of the folder's name.
-    with closing(connect_read_only(settings.warehouse)) as connection:
+    with closing(connect_read_only(settings.published_marts)) as connection:
         marts = read_marts(connection)
         select_marts(request, marts, read_studies(connection, marts))
     key = load_or_create_key(settings.pseudonym_key) if request.pseudonymous else None
@@ -76,7 +76,7 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
     build = files.temporary_path(folder)
     build.mkdir(mode=0o700)
     try:
-        with closing(connect_read_only(settings.warehouse)) as connection:
+        with closing(connect_read_only(settings.published_marts)) as connection:
             connection.execute(f"SET memory_limit = '{MEMORY}'")
             if key:
                 register(connection, key)
@@ -143,7 +143,7 @@ def _write_all(
         if has_codebook and (codebook := read_codebook(connection)):
             if scrub:
                 codebook = _scrubbed_codebook(codebook, scrub)
-            page = render_codebook(codebook, simulated=simulated, built=published_at(settings), now=now)
+            page = render_codebook(codebook, simulated=simulated, built=published_at(settings.published_marts), now=now)
             (build / "codebook.html").write_text(page, encoding="utf-8")
     result = Export(folder, now, request, tuple(written), skipped, simulated)
     exported_specs = [spec for spec in specs if spec.name in (request.studies or studies)]

@@ -74,23 +74,28 @@ def write_codebook(settings: Settings) -> None:
     Raises duckdb.Error if the file cannot be read or written.
     """
     manifest = orjson.loads(prepare_manifest(settings).read_bytes())
+    with duckdb.connect(str(settings.warehouse_build)) as db:
+        create_codebook(db, manifest)
+
+
+def create_codebook(db: duckdb.DuckDBPyConnection, manifest: Mapping[str, Any]) -> None:
+    """Count the tables or views of the schema `marts` and create the table `marts.codebook`; `manifest` is dbt's."""
     marts = [
         node for node in manifest["nodes"].values() if node["resource_type"] == "model" and node["schema"] == "marts"
     ]
-    with duckdb.connect(str(settings.warehouse_build)) as db:
-        db.execute("SET TimeZone = 'UTC'")
-        db.execute("SET preserve_insertion_order = false")
-        rows = [row for mart in sorted(marts, key=lambda mart: str(mart["name"])) for row in _count_mart(db, mart)]
-        rows += [
-            ("codebook", number, name, description, kind, unit, *[None] * 7)
-            for number, (name, (kind, description, unit)) in enumerate(COLUMNS.items(), 1)
-        ]
-        definitions = ", ".join(f"{name} {kind}" for name, (kind, *_) in COLUMNS.items())
-        db.execute(f"CREATE OR REPLACE TABLE marts.codebook ({definitions})")
-        db.executemany(f"INSERT INTO marts.codebook VALUES ({', '.join('?' * len(COLUMNS))})", rows)
-        db.execute(f"COMMENT ON TABLE marts.codebook IS {_literal(DESCRIPTION)}")
-        for name, (_, description, _) in COLUMNS.items():
-            db.execute(f"COMMENT ON COLUMN marts.codebook.{name} IS {_literal(description)}")
+    db.execute("SET TimeZone = 'UTC'")
+    db.execute("SET preserve_insertion_order = false")
+    rows = [row for mart in sorted(marts, key=lambda mart: str(mart["name"])) for row in _count_mart(db, mart)]
+    rows += [
+        ("codebook", number, name, description, kind, unit, *[None] * 7)
+        for number, (name, (kind, description, unit)) in enumerate(COLUMNS.items(), 1)
+    ]
+    definitions = ", ".join(f"{name} {kind}" for name, (kind, *_) in COLUMNS.items())
+    db.execute(f"CREATE OR REPLACE TABLE marts.codebook ({definitions})")
+    db.executemany(f"INSERT INTO marts.codebook VALUES ({', '.join('?' * len(COLUMNS))})", rows)
+    db.execute(f"COMMENT ON TABLE marts.codebook IS {_literal(DESCRIPTION)}")
+    for name, (_, description, _) in COLUMNS.items():
+        db.execute(f"COMMENT ON COLUMN marts.codebook.{name} IS {_literal(description)}")
 
 
 def _count_mart(db: duckdb.DuckDBPyConnection, node: Mapping[str, Any]) -> list[tuple[Any, ...]]:

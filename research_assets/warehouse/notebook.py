@@ -23,6 +23,7 @@ from research_assets.warehouse.reader import (
     filter_condition,
     is_simulated,
     parse_day,
+    published_identity,
     read_marts,
     read_studies,
     require_studies,
@@ -84,12 +85,12 @@ class MartReader:
 
 
 class Warehouse:
-    """The marts of one data folder, as published when it was opened, with an attribute for each mart."""
+    """The marts of one folder, as published when it was opened, with an attribute for each mart."""
 
     def __init__(self, warehouse: Path, *, simulated: bool) -> None:
         self.path = warehouse
         self.simulated = simulated
-        self._opened = warehouse.stat().st_ino
+        self._opened = published_identity(warehouse)
         self._connection = connect_read_only(warehouse)
         self._marts = read_marts(self._connection)
         self._studies: list[str] | None = None
@@ -127,7 +128,7 @@ class Warehouse:
     @property
     def superseded(self) -> bool:
         """Return whether a newer build was published since this one was opened; open again to read it."""
-        return not self.path.exists() or self.path.stat().st_ino != self._opened
+        return published_identity(self.path) != self._opened
 
     def close(self) -> None:
         """Close the file; its relations become invalid."""
@@ -164,12 +165,12 @@ class Warehouse:
 
 
 def open_warehouse(folder: str | Path | None = None) -> Warehouse:
-    """Open the warehouse of a data folder for reading; the default is the data folder of the environment.
+    """Open the marts of a data folder, or of a folder that Spark published; default: those of the environment.
 
     Raises WarehouseReadError if there is no warehouse.
     """
     settings = data_folder_settings(folder)
-    return Warehouse(settings.warehouse, simulated=is_simulated(settings))
+    return Warehouse(settings.published_marts, simulated=is_simulated(settings))
 
 
 def to_dataframe(relation: duckdb.DuckDBPyRelation) -> pd.DataFrame:

@@ -36,17 +36,17 @@ def run() -> Iterable[Row]:
         with data_root() as settings:
             raw_writer.ensure_tables(settings.raw)
             if not refreshes:
-                yield Row("empty marts, full refresh", _seconds(settings, full_refresh=True), "s")
-                yield Row("empty marts, increment", _seconds(settings), "s", None, "fixed cost of dbt")
+                yield Row("empty marts, full refresh", build_seconds(settings, full_refresh=True), "s")
+                yield Row("empty marts, increment", build_seconds(settings), "s", None, "fixed cost of dbt")
             write_year(settings.raw, scale)
             size = f"{DAYS} days, {VIDEOS * scale:,} videos per day seen 3 times, {COMMENTS} comments each"
             scan = _bare_scan(settings)
-            refreshes[scale] = _seconds(settings, full_refresh=True)
+            refreshes[scale] = build_seconds(settings, full_refresh=True)
             mebibytes = settings.warehouse.stat().st_size / 2**20
             days = []
             for number in range(MORE_DAYS):
                 write_day(settings.raw, DAYS + number, scale)
-                days.append(_seconds(settings))
+                days.append(build_seconds(settings))
             grown = settings.warehouse.stat().st_size / 2**20
         is_year = scale == 1
         yield Row(f"{scale} x a year, full refresh", refreshes[scale], "s", 60 if is_year else None, size)
@@ -63,7 +63,7 @@ def run() -> Iterable[Row]:
         yield Row(f"growth exponent, {first} x to {last} x", exponent, "", 1.05)
 
 
-def _seconds(settings: Settings, *, full_refresh: bool = False) -> float:
+def build_seconds(settings: Settings, *, full_refresh: bool = False) -> float:
     """Return the seconds of a build from reading the raw tables to the published warehouse."""
     started = perf_counter()
     with build.build_lock(settings):

@@ -46,6 +46,9 @@ TESTED_ELSEWHERE = {
     "make bench": "research_assets_tests/benchmarks/test_runner.py",
     "pip install research_assets-*.whl": ".ci/wheel",
     "research-assets demo": "research_assets_tests/cli/test_demo.py",
+    "research-assets spark-build": "research_assets_tests/warehouse/test_spark.py",
+    "make test-spark": ".ci/run",
+    "make bench-spark": "research_assets_tests/benchmarks/spark_bench.py",
     "research-assets new-study": "research_assets_tests/cli/test_new_study.py",
 }
 """Commands that another test or the continuous integration runs, with the file that runs them."""

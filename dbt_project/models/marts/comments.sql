@@ -1,6 +1,7 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='replace_days',
+    incremental_strategy=replace_days(),
+    partition_by=['study', 'day'],
     meta={'raw_table': 'comments'}
 ) }}
 {%- set rows -%}

@@ -1,6 +1,7 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='replace_days',
+    incremental_strategy=replace_days(),
+    partition_by=['study', 'day'],
     meta={'raw_table': 'videos'}
 ) }}
 with uses as (
@@ -16,11 +17,11 @@ descriptions as (
     select
         study,
         day,
-        lower(trim(info.hashtag_name)) as hashtag,
+        {{ lower_trimmed('info.hashtag_name') }} as hashtag,
         max(info.hashtag_id) as hashtag_id,
         max(info.hashtag_description) as description
     from described
-    group by study, day, lower(trim(info.hashtag_name))
+    group by study, day, {{ lower_trimmed('info.hashtag_name') }}
 ),
 
 counted as (

@@ -1,5 +1,7 @@
 {{ config(
-    materialized='incremental', incremental_strategy='delete+insert', unique_key=['study', 'username']
+    materialized='table' if target.type == 'spark' else 'incremental',
+    incremental_strategy='delete+insert',
+    unique_key=['study', 'username']
 ) }}
 {%- set counts = ['follower_count', 'following_count', 'like_count', 'video_count'] -%}
 {%- set changed_users = changed_rows(ref('stg_tiktok__users'), 'users') -%}
@@ -17,7 +19,7 @@ select
     observed_at,
     capture,
     day,
-    row_number() over series as observation_number,
+    cast(row_number() over series as bigint) as observation_number,
     display_name,
     bio_description,
     bio_url,

@@ -1,5 +1,7 @@
 {{ config(
-    materialized='incremental', incremental_strategy='delete+insert', unique_key=['study', 'username']
+    materialized='table' if target.type == 'spark' else 'incremental',
+    incremental_strategy='delete+insert',
+    unique_key=['study', 'username']
 ) }}
 {%- set changed_users = changed_rows(ref('stg_tiktok__users'), 'users') -%}
 with observations as (

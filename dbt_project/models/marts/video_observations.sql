@@ -1,6 +1,7 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='replace_days',
+    incremental_strategy=replace_days(),
+    partition_by=['study', 'day'],
     meta={'raw_table': 'videos'}
 ) }}
 {%- set counts = ['view_count', 'like_count', 'comment_count', 'share_count', 'favorites_count'] -%}
@@ -16,7 +17,7 @@ with observations as (
         {{ count }},
         {{ count }} - lag({{ count }}) over series as {{ count }}_change,
         {%- endfor %}
-        row_number() over series as observation_number
+        cast(row_number() over series as bigint) as observation_number
     from ({{ changed_rows(ref('stg_tiktok__videos'), 'videos') }}) as rows_of_changed_days
     window series as (partition by study, video_id order by observed_at, capture)
 )

@@ -1,6 +1,7 @@
 {{ config(
     materialized='incremental',
-    incremental_strategy='replace_days',
+    incremental_strategy=replace_days(),
+    partition_by=['study', 'day'],
     meta={'raw_table': 'videos'}
 ) }}
 {%- set rows = changed_rows(ref('stg_tiktok__videos'), 'videos') -%}
