@@ -23,7 +23,18 @@ from research_assets_tests.conftest import FakeClock
 from research_assets_tests.warehouse.compare import differences
 from research_assets_tests.warehouse.conftest import materialize
 from research_assets_tests.warehouse.random_study import write_random_study
-from research_assets_tests.warehouse.raw_data import new_settings, write_raw_data
+from research_assets_tests.warehouse.raw_data import (
+    ANNA_VIDEO,
+    BEN_VIDEO,
+    DAY1,
+    DAY2,
+    at,
+    new_id,
+    new_settings,
+    video,
+    write,
+    write_raw_data,
+)
 
 SEED = 7
 
@@ -115,6 +126,26 @@ def test_report_and_export_read_the_marts_of_spark(engines: Engines) -> None:
         one_file, other_file = (sorted((done.folder / file).read_text().splitlines()) for done in exports)
         assert one_file == other_file
         assert len(one_file) > 1
+
+
+@needs_spark
+@pytest.mark.timeout(900)
+def test_increment_of_spark_equals_the_marts_of_duckdb(engines: Engines) -> None:
+    settings = engines.settings
+    # A new day, and a day whose videos were observed again without hashtags, so that its last rows of a mart go.
+    write(settings.raw, "videos", "garden", date(2026, 2, 3), "v9", [video(new_id(at(3, 8), 9), "dora", at(6))])
+    again = [video(ANNA_VIDEO, "anna", at(20), hashtag_names=[]), video(BEN_VIDEO, "ben", at(20), hashtag_names=[])]
+    write(settings.raw, "videos", "garden", DAY1, "v10", again)
+    assert materialize(settings).success
+    build = build_on_spark(
+        settings, engines.output, now=FakeClock().now(), options=SparkOptions("local[2]", conf=LIGHT)
+    )
+    assert build.is_increment
+    assert differences(settings.warehouse, engines.output) == []
+    with connect_read_only(engines.output) as db:
+        query = "select day from videos where study = 'garden' group by day order by day"
+        assert [day for (day,) in db.sql(query).fetchall()] == [DAY1, DAY2, date(2026, 2, 3)]
+        assert db.sql("select count(*) from hashtags where study = 'garden'").fetchall() == [(0,)]
 
 
 @needs_spark
