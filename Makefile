@@ -20,7 +20,7 @@ export DBT_SEND_ANONYMOUS_USAGE_STATS := false
 export DO_NOT_TRACK := 1
 
 .PHONY: help setup demo ui test test-unit test-long torture coverage lint typecheck check-studies check docs screenshots \
-	bench bench-spark test-spark setup-spark wheel clean
+	bench bench-spark test-spark lint-spark setup-spark wheel clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,12 @@ bench: setup ## Measure the budgets of the project, each figure with its bound; 
 setup-spark: setup
 	@uv=.venv-uv/bin/uv; [ -x "$$uv" ] || uv=uv; UV_PROJECT_ENVIRONMENT="$$PWD/.venv-spark" \
 		UV_PYTHON="$$PWD/.venv/bin/python" UV_PYTHON_DOWNLOADS=never "$$uv" sync --locked --quiet --extra spark
+
+# Rendering the models starts Spark, which writes its metastore into the current folder.
+lint-spark: setup-spark ## Check the style of the SQL that Spark runs; needs Java
+	@RESEARCH_WAREHOUSE_BUILD=:memory: RESEARCH_WAREHOUSE_SCRATCH=:memory: SPARK_LOCAL_IP=127.0.0.1 \
+		.venv-spark/bin/sqlfluff lint --config .sqlfluff-spark --disable-progress-bar dbt_project/models; \
+		status=$$?; rm -rf derby.log metastore_db; exit $$status
 
 test-spark: setup-spark ## Build the marts with Spark and compare them with those of DuckDB, row by row; needs Java
 	@.venv-spark/bin/python -m pytest $(ARGS) research_assets_tests/warehouse/test_spark.py
