@@ -16,11 +16,11 @@ from pydantic import BaseModel, Field
 
 from research_assets.assets.collected import collected_asset
 from research_assets.assets.entities import comments, engagements, follow_lists, users, videos
+from research_assets.assets.simulated import simulated_note
 from research_assets.checks import study_checks
 from research_assets.clock import SystemClock
 from research_assets.planning.inputs import read_observed_periods
 from research_assets.quota.server_time import server_clock_or_local
-from research_assets.resources import simulated_note
 from research_assets.settings import DEMO_STUDIES_DIR, Settings, data_settings
 from research_assets.study.draft import DraftError, StudyDraft, write_draft
 from research_assets.study.loader import COMPONENT_TYPE, read_study_file

@@ -29,20 +29,6 @@ if TYPE_CHECKING:
     import httpx
 
 
-SIMULATED = "simulated: the data comes from the sandbox and describes no real account or video"
-"""Text about simulated data on the pages of Dagster."""
-
-
-def simulated_note(settings: Settings) -> str:
-    """Return the paragraph that marks simulated data in a description; empty for data of the real API."""
-    return f"**Data:** {SIMULATED}.\n\n" if settings.origin == "sandbox" else ""
-
-
-def simulated_kind(settings: Settings) -> set[str]:
-    """Return the kind that marks assets of simulated data in the graph; empty for data of the real API."""
-    return {"simulated"} if settings.origin == "sandbox" else set()
-
-
 _RETRY_TAG = "dagster/retry_number"
 """Dagster's tag of a run that retries a crashed run by itself."""
 

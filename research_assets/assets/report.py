@@ -11,9 +11,10 @@ from pathlib import Path
 import dagster as dg
 
 from research_assets.assets.dbt_specs import is_mart
+from research_assets.assets.simulated import SIMULATED, simulated_kind, simulated_note
 from research_assets.clock import Clock, SystemClock
 from research_assets.report import OPTIONAL_MARTS, REQUIRED_MARTS
-from research_assets.resources import SIMULATED, PublishedWarehouse, simulated_kind, simulated_note
+from research_assets.resources import PublishedWarehouse
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 
