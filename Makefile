@@ -54,6 +54,8 @@ coverage: setup ## Measure which lines the unit tests run
 
 lint: setup ## Check style, format and the word list of the texts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m research_assets_tests.word_list
+	@RESEARCH_WAREHOUSE_BUILD=:memory: RESEARCH_WAREHOUSE_SCRATCH=:memory: \
+		$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models
 
 typecheck: setup ## Check types
 	@$(BIN)/mypy

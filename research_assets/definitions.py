@@ -40,6 +40,18 @@ def _load_defs_folder() -> dg.Definitions:
         return dg.ComponentTree.for_project(PROJECT_DIR).build_defs(DEFS_DIR)
 
 
+NO_STUDY = dg.AssetSpec(
+    "no_study_yet",
+    group_name="studies",
+    description="There is no study yet. Write one with: research-assets new-study.\n\n"
+    "1. Run `research-assets new-study` in a terminal. It prompts for the details and writes a study file.\n"
+    "2. Reload the code location under Deployment.\n"
+    "3. The study appears here as the group `studies/<study>`. To see an example without credentials, run "
+    "`research-assets demo`.",
+)
+"""Asset of the graph while there is no study, so that an empty graph says what to do."""
+
+
 def build_definitions(settings: Settings, *, collector: CollectorResource | None = None) -> dg.Definitions:
     """Return all definitions of the code location; `collector` replaces the resource of the collected assets.
 
@@ -65,6 +77,7 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
     return dg.Definitions.merge(
         *([_load_defs_folder()] if IN_CHECKOUT else []),
         *(dg.build_defs_for_component(Study.of(spec, settings)) for spec in outside),
+        *([] if studies else [dg.Definitions(assets=[NO_STUDY])]),
         marts,
         dg.Definitions(assets=reports, asset_checks=[files_check(prefix)]),
         dg.Definitions(assets=[export_asset(study.spec, settings, warehouse) for study in studies]),

@@ -98,7 +98,8 @@ _QUOTES = '"\u201c\u201d\u201e\u2018\u2019'
 
 def _credential(text: str) -> str:
     # A pasted key often contains a line break, an invisible space or the quotes of a word processor.
-    if any(c.isspace() or c in _QUOTES or unicodedata.category(c) in ("Cc", "Cf") for c in text):
+    is_quoted = len(text) > 1 and text[0] == text[-1] == "'"
+    if is_quoted or any(c.isspace() or c in _QUOTES or unicodedata.category(c) in ("Cc", "Cf") for c in text):
         raise ValueError("must contain no blank, quote, control character or invisible character; copy it again")
     return text
 
@@ -146,8 +147,23 @@ def _optional_path(text: str) -> str:
     return str(_path(text)) if text else ""
 
 
+_PATH_FORMS = {
+    r"[\"'\u201c\u201d\u2018\u2019]": "must be without quotes",
+    r"\$|%\w+%": "must be written out, because variables such as $HOME are not replaced here; ~ is the home folder",
+    r"[A-Za-z][A-Za-z0-9+.-]+://": "must be a path on this machine, not an address",
+    r"[A-Za-z]:[\\/]|\\\\": "must be a path of this system; WSL shows C:\\data as /mnt/c/data",
+}
+"""Beginnings of texts that are no path of this system; taken for relative paths, they would create a new folder."""
+
+
 def _absolute(text: str, folder: Path) -> str:
-    """Return a path, which counts from `folder` if it is relative. `~` is a home folder, as in a shell."""
+    """Return a path, which counts from `folder` if it is relative. `~` is a home folder, as in a shell.
+
+    Raises ValueError for a text that was meant to be another path.
+    """
+    for form, condition in _PATH_FORMS.items():
+        if re.match(form, text):
+            raise ValueError(condition)
     return text if text.startswith("~") else os.fspath(folder / text)
 
 
@@ -377,15 +393,18 @@ class Settings:
             unknown += _unknown_variables(in_environment, "the environment")
             _log_once(unknown)
         environ = dict(environ) | dict(over or {})
+        folders = {name: folder for name, folder in folders.items() if name not in (over or {})}
         values = {}
         for attribute, variable in VARIABLES.items():
             text = environ.get(variable.name, "").strip() or variable.default
-            if attribute in _PATHS and text:
-                folder = folders.get(variable.name, Path.cwd())
-                parts = text.split(os.pathsep) if variable.read is _paths else [text]
-                text = os.pathsep.join(_absolute(part, folder) for part in map(str.strip, parts) if part)
             try:
-                values[attribute] = variable.read(text)
+                path = text
+                if attribute in _PATHS and text:
+                    folder = folders.get(variable.name, Path.cwd())
+                    # An address contains the separator of paths, and so does C:\data.
+                    parts = text.split(os.pathsep) if variable.read is _paths and "://" not in text else [text]
+                    path = os.pathsep.join(_absolute(part, folder) for part in map(str.strip, parts) if part)
+                values[attribute] = variable.read(path)
             # RuntimeError: a path begins with `~` and the name of a user that does not exist.
             except (ValueError, RuntimeError) as error:
                 shown = "" if attribute in _SECRETS else f"={text!r}"
@@ -532,7 +551,11 @@ def _env_file(environ: Mapping[str, str]) -> Path:
     """Return the path of the `.env` file. Raises SettingsError if the environment names a file that does not exist."""
     named = environ.get(ENV_FILE, "").strip()
     if not named:
-        return home_folder() / ".env"
+        file = home_folder() / ".env"
+        # An editor on Windows adds the suffix, and does not show it.
+        if not file.exists() and (other := file.with_name(".env.txt")).exists():
+            raise SettingsError(f"The file {other} is not read. Nothing was started. Rename it to {file.name}.")
+        return file
     try:
         file = _path(_absolute(named, Path.cwd()))
     except (ValueError, RuntimeError) as error:

@@ -67,6 +67,16 @@ def test_file_that_cannot_be_read_or_does_not_exist_is_an_error(env_file: Path) 
         Settings.from_env()
 
 
+def test_file_with_a_hidden_suffix_is_named(env_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(ENV_FILE)
+    monkeypatch.setattr("research_assets.settings.home_folder", lambda: env_file.parent)
+    assert Settings.from_env().client_key == ""
+    (env_file.parent / ".env.txt").write_text(f"{KEY}=abc\n")
+    with pytest.raises(SettingsError, match=r"\.env\.txt is not read.* Rename it to \.env\."):
+        Settings.from_env()
+    assert not (tmp_path / "data").exists()
+
+
 def test_lines_of_other_programs_are_ignored(env_file: Path) -> None:
     env_file.write_text("if true; then\nDATABASE_URL: x\nNAME\nNAME=1\nNAME=2\nHTTP_PROXY=x\n")
     assert Settings.from_env().unknown == ()
@@ -105,6 +115,8 @@ def test_relative_paths_count_from_the_file_that_names_them(env_file: Path, monk
         monkeypatch.setenv("RESEARCH_DATA", "data")
     assert roots == {lab / "data"}
     monkeypatch.chdir(lab.parent)
+    # The argument of a program is not in the file.
+    assert Settings.from_env(over={"RESEARCH_DATA": "data"}).root == lab.parent / "data"
     monkeypatch.setenv("RESEARCH_DATA", "other")
     assert Settings.from_env().root == lab.parent / "other"
 

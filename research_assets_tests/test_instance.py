@@ -1,5 +1,7 @@
 """The home of the Dagster instance: `DAGSTER_HOME` is honoured, and its settings are never overwritten."""
 
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import yaml
 
 from research_assets.cli.environment import prepare_instance
 from research_assets.instance import missing_settings, prepare_home
-from research_assets.settings import INSTANCE_DIR, VARIABLES, Settings, child_environment, prepare_root
+from research_assets.settings import INSTANCE_DIR, PROJECT_DIR, VARIABLES, Settings, child_environment, prepare_root
 
 OURS = INSTANCE_DIR / "dagster.yaml"
 
@@ -85,3 +87,11 @@ def test_dagster_home_of_the_environment_is_honoured(tmp_path: Path) -> None:
 
 def test_telemetry_is_off_in_started_commands(settings: Settings) -> None:
     assert child_environment(settings)["DAGSTER_DISABLE_TELEMETRY"] == "1"
+
+
+def test_telemetry_is_off_in_the_commands_of_the_makefile() -> None:
+    """`dg check defs` and other commands without an instance read no `dagster.yaml`."""
+    database = subprocess.run(
+        ["make", "--print-data-base", "--dry-run", "help"], cwd=PROJECT_DIR, capture_output=True, text=True, check=True
+    ).stdout
+    assert re.search(r"^export DAGSTER_DISABLE_TELEMETRY := 1$|^DAGSTER_DISABLE_TELEMETRY := 1$", database, re.M)

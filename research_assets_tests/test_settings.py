@@ -111,6 +111,29 @@ def test_path_that_no_system_can_use_is_an_error_with_the_variable(name: str, pa
         Settings.from_env({name: path})
 
 
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("$HOME/data", "written out"),
+        ("${HOME}/data", "written out"),
+        ("%USERPROFILE%/data", "written out"),
+        ('"/srv/data"', "without quotes"),
+        ("'/srv/data'", "without quotes"),
+        ("file:///srv/data", "not an address"),
+        ("s3://bucket/data", "not an address"),
+        ("C:\\data", "WSL"),
+        ("c:/data", "WSL"),
+        ("\\\\server\\share", "WSL"),
+    ],
+)
+@pytest.mark.parametrize("name", ["RESEARCH_DATA", "RESEARCH_STUDIES", "RESEARCH_PSEUDONYM_KEY_FILE"])
+def test_text_that_is_no_path_of_this_system_is_no_relative_path(name: str, path: str, text: str) -> None:
+    if name == "RESEARCH_STUDIES" and path.lower().startswith("c:"):
+        pytest.skip("two folders, separated like PATH")
+    with pytest.raises(SettingsError, match=f"^{name}=.* cannot be used: must .*{text}"):
+        Settings.from_env({name: path})
+
+
 @pytest.mark.parametrize("text", ["a b", "a\nb", '"a"', "\u201ca\u201d", "a\u200b", "\ufeffa", "a\u00a0b"])
 @pytest.mark.parametrize("name", ["TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET"])
 def test_credential_with_a_character_of_no_credential_is_an_error_that_does_not_show_it(name: str, text: str) -> None:

@@ -241,7 +241,7 @@ def yaml_forms(text: str) -> list[str]:
 
 
 @given(st.data())
-@sized(250, 9_000, **OPTIONS)
+@sized(150, 9_000, **OPTIONS)
 def test_condition_in_any_spelling_is_requested_as_meant(tmp_path: Path, send: Send, data: st.DataObject) -> None:
     field, written, value = data.draw(written_conditions())
     form = data.draw(st.sampled_from(yaml_forms(written)))
@@ -314,7 +314,7 @@ def skeleton(text: str) -> str:
 @example("hashtag_name", "#tag", "block")
 @example("keyword", "love #garden", "block")
 @example("keyword", "NO", "list")
-@sized(250, 9_000, **OPTIONS)
+@sized(150, 9_000, **OPTIONS)
 def test_any_text_is_requested_as_written_or_refused(
     tmp_path: Path, send: Send, field: str, text: str, style: str
 ) -> None:
@@ -347,7 +347,7 @@ def test_any_text_is_requested_as_written_or_refused(
 @example("settle_days", "010")
 @example("quota_weight", "1_0.5")
 @example("start", "2026-W05-1")
-@sized(150, 6_000, **OPTIONS)
+@sized(100, 6_000, **OPTIONS)
 def test_number_and_day_have_the_value_that_is_written_or_are_refused(tmp_path: Path, key: str, text: str) -> None:
     line = {
         "n": f"comments: {{videos: top, n: {text}}}",
@@ -397,7 +397,7 @@ def tables(draw: st.DrawFn, column: str, values: Sequence[str]) -> bytes:
 
 
 @given(st.data())
-@sized(120, 4_000, **OPTIONS)
+@sized(80, 4_000, **OPTIONS)
 def test_profiles_of_a_panel_file_are_requested_as_meant(tmp_path: Path, send: Send, data: st.DataObject) -> None:
     accounts = data.draw(st.lists(written_handles(), min_size=1, max_size=4))
     (tmp_path / "panel.csv").write_bytes(data.draw(tables("username", [written for written, _ in accounts])))
@@ -415,7 +415,7 @@ LINES = st.one_of(
 
 
 @given(st.lists(LINES, min_size=1, max_size=3))
-@sized(100, 3_000, **OPTIONS)
+@sized(60, 3_000, **OPTIONS)
 def test_any_lines_of_a_panel_are_requested_as_written_or_refused(tmp_path: Path, lines: list[str]) -> None:
     (tmp_path / "panel.txt").write_bytes("\n".join(lines).encode())
     study = "name: garden\nstart: 2026-02-01\nquery:\n  and:\n    - {field: keyword, eq: a}\npanel: {file: panel.txt}"
@@ -474,7 +474,7 @@ def id_files(draw: st.DrawFn, ids: Sequence[int]) -> bytes:
 
 
 @given(st.data())
-@sized(200, 6_000, **OPTIONS)
+@sized(120, 6_000, **OPTIONS)
 def test_ids_of_a_list_are_requested_exactly(tmp_path: Path, send: Send, data: st.DataObject) -> None:
     ids = data.draw(st.lists(IDS, min_size=1, max_size=12))
     (tmp_path / "list").write_bytes(data.draw(id_files(ids)))
@@ -491,7 +491,7 @@ ROUNDINGS: list[Callable[[int], int]] = [
 
 
 @given(st.data())
-@sized(80, 3_000, **OPTIONS)
+@sized(50, 3_000, **OPTIONS)
 def test_no_rounded_id_is_requested(tmp_path: Path, send: Send, data: st.DataObject) -> None:
     rounding = data.draw(st.sampled_from(ROUNDINGS))
     ids = [rounding(one) for one in data.draw(st.lists(IDS, min_size=1, max_size=12))]
@@ -500,7 +500,7 @@ def test_no_rounded_id_is_requested(tmp_path: Path, send: Send, data: st.DataObj
 
 
 @given(st.data())
-@sized(120, 5_000, **OPTIONS)
+@sized(80, 5_000, **OPTIONS)
 def test_damaged_list_requests_only_ids_that_it_contains(tmp_path: Path, send: Send, data: st.DataObject) -> None:
     ids = data.draw(st.lists(IDS, min_size=1, max_size=4))
     content = bytearray(data.draw(id_files(ids)))

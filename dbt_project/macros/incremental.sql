@@ -19,8 +19,8 @@
    rows of a changed day that has no new ones, so the build does not take over the partitions of changed days. #}
 {% macro replace_days() %}{{ return('insert_overwrite' if target.type == 'spark' else 'replace_days') }}{% endmacro %}
 
-{# The incremental strategy `replace_days`: the rows of the days that changed in the model's `raw_table` (in its meta) are
-   deleted, because a changed day can lose its last row, and those of all days with new rows. Then the new rows are
+{# The incremental strategy `replace_days`: the rows of the days that changed in the model's `raw_table` (in its meta)
+   are deleted, because a changed day can lose its last row, and those of all days with new rows. Then the new rows are
    inserted. #}
 {% macro get_incremental_replace_days_sql(arg_dict) -%}
     {%- set target, new_rows = arg_dict['target_relation'], arg_dict['temp_relation'] -%}

@@ -252,9 +252,11 @@ class CollectionRun:
         """Run the check rules and report their results, because the check steps wait for an output and do not run.
 
         The marts are built from complete days while other days are incomplete. Without these results, failures in the
-        data of an incomplete run would stay hidden until the daily checks.
+        data of an incomplete run would stay hidden until the daily checks. Raises Failure without a retry if a blocking
+        rule fails and the run is not paused, as a check step would.
         """
         study, entity = self._task.study, self._task.entity
+        failed = list[str]()
         for rule, result in run_rules(self._collector.settings.raw, study.name, entity, rules(study, entity)):
             self._context.instance.report_runless_asset_event(
                 dg.AssetCheckEvaluation(
@@ -267,6 +269,10 @@ class CollectionRun:
                     blocking=rule.blocking,
                 )
             )
+            if rule.blocking and not result.passed:
+                failed.append(f"{rule.name}: {result.description or rule.description}")
+        if failed and self._paused is None:
+            raise dg.Failure(description="Blocking checks failed. " + log_text(" ".join(failed)), allow_retries=False)
 
     def _too_fresh_message(self) -> str:
         days = ", ".join(result.partition.isoformat() for result in self._partition_results)

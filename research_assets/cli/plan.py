@@ -89,10 +89,12 @@ def _inputs(settings: "Settings", studies: "Sequence[StudySpec]", clock: "Clock"
     return read_agenda_inputs(settings, studies, pools, clock.now(), used=used)
 
 
-def print_plan(console: "Console", settings: "Settings", studies: "Sequence[StudySpec]") -> None:
-    """Print the estimate of some studies, as the command does."""
+def print_plan(console: "Console", settings: "Settings", studies: "Sequence[DeclaredStudy]") -> None:
+    """Print the notes on some studies and their estimate, as the command does."""
+    _print_notes(console, studies)
     clock = _clock(settings)
-    _show(console, settings, _inputs(settings, studies, clock), clock.now(), by_partition=False)
+    inputs = _inputs(settings, [study.spec for study in studies], clock)
+    _show(console, settings, inputs, clock.now(), by_partition=False)
 
 
 def _show(

@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,14 @@ import duckdb
 from research_assets.export import columns, stata
 from research_assets.export.contents import codebook_csv, read_column_origins, read_coverage_counts, software_version
 from research_assets.export.formats import SUFFIXES, WRITERS, write_ids
-from research_assets.export.pseudonyms import load_or_create_key, register, unregister
+from research_assets.export.pseudonyms import (
+    Scrub,
+    load_or_create_key,
+    make_pseudonymizer,
+    make_scrubber,
+    register,
+    unregister,
+)
 from research_assets.export.readme import render_readme
 from research_assets.export.request import (
     Export,
@@ -29,7 +36,7 @@ from research_assets.export.request import (
     select_marts,
     validate_request,
 )
-from research_assets.report.codebook import read_codebook, render_codebook
+from research_assets.report.codebook import Codebook, read_codebook, render_codebook
 from research_assets.settings import Settings
 from research_assets.storage import files
 from research_assets.study.spec import StudySpec
@@ -74,7 +81,8 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
             if key:
                 register(connection, key)
             try:
-                export = _write_all(connection, settings, request, specs, now, folder, build)
+                scrub = make_scrubber(make_pseudonymizer(key)) if key else None
+                export = _write_all(connection, settings, request, specs, now, folder, build, scrub)
             finally:
                 if key:
                     unregister(connection)
@@ -110,6 +118,7 @@ def _write_all(
     now: datetime,
     folder: Path,
     build: Path,
+    scrub: Scrub | None,
 ) -> Export:
     simulated = is_simulated(settings)
     marts = read_marts(connection)
@@ -132,17 +141,28 @@ def _write_all(
         (build / "codebook.csv").write_text(columns_csv, encoding="utf-8")
         has_codebook = any(selection.mart.name == "codebook" for selection in selections)
         if has_codebook and (codebook := read_codebook(connection)):
+            if scrub:
+                codebook = _scrubbed_codebook(codebook, scrub)
             page = render_codebook(codebook, simulated=simulated, built=published_at(settings.published_marts), now=now)
             (build / "codebook.html").write_text(page, encoding="utf-8")
     result = Export(folder, now, request, tuple(written), skipped, simulated)
     exported_specs = [spec for spec in specs if spec.name in (request.studies or studies)]
     counts = read_coverage_counts(connection, marts, request)
-    text = render_readme(result, selections, exported_specs, counts)
+    text = render_readme(result, selections, exported_specs, counts, scrub)
     (build / "README.md").write_text(text, encoding="utf-8")
     (build / MANIFEST).write_text(
         json.dumps(_to_manifest(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
     return result
+
+
+def _scrubbed_codebook(codebook: Codebook, scrub: Scrub) -> Codebook:
+    """Return the codebook with examples in which identifiers are replaced, as in the exported mart."""
+    marts = [
+        replace(mart, columns=[replace(column, examples=scrub(column.examples or "", None)) for column in mart.columns])
+        for mart in codebook.marts
+    ]
+    return replace(codebook, marts=marts)
 
 
 def _write_mart(

@@ -11,6 +11,9 @@ Not here: which column gets which treatment (see treatment.py), the files (see f
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
+
+import duckdb
 
 from research_assets.export.treatment import PSEUDONYM_KINDS, Treatment, mart_treatments
 from research_assets.storage.raw_sql import sql_identifier, sql_literal
@@ -71,22 +74,27 @@ def _pseudonymized(column: MartColumn, treatment: Treatment, mart: Mart) -> Expo
     match treatment:
         case Treatment.USERS:
             sql = _pseudonym_list_sql("user", name)
-        case Treatment.TEXT:
-            # The API's mentions of a caption include display names with spaces, which no pattern finds.
-            names = '"mentions"' if column.name == "description" and "mentions" in mart.names else "NULL"
-            sql = _scrubbed(name, names)
-        case Treatment.TEXTS:
-            sql = f"list_transform({name}, lambda value: {_scrubbed('value', 'NULL')})"
+        case Treatment.KEEP if "VARCHAR" in column.type and mart.name not in _OWN_MARTS and column.name != "study":
+            # One of a few values of the project, unless something went wrong.
+            sql = _scrubbed(name, duckdb.sqltype(column.type), _NO_NAMES, is_label=True)
+        case Treatment.TEXT | Treatment.LABEL:
+            names = _names_sql(column, mart)
+            sql = _scrubbed(name, duckdb.sqltype(column.type), names, is_label=treatment is Treatment.LABEL)
         case Treatment.UNIT:
             # The unit of a canary check is a video. A part of a day names lengths and regions only.
             accounts = _pseudonym_list_sql("user", f"string_split({name}, '{USERNAME_SEPARATOR}')")
-            sql = f"CASE unit_kind WHEN 'day' THEN {name} WHEN 'part' THEN {name} "
+            plain = _scrubbed(name, duckdb.sqltype("VARCHAR"), _NO_NAMES, is_label=True)
+            sql = f"CASE unit_kind WHEN 'day' THEN {plain} WHEN 'part' THEN {plain} "
             sql += f"WHEN 'canary' THEN {_pseudonym_sql('video', name)} "
             sql += f"WHEN 'account' THEN array_to_string({accounts}, '{USERNAME_SEPARATOR}') "
             sql += f"ELSE pseudonym(unit_kind, {name}) END"
         case _ if treatment in PSEUDONYM_KINDS:
             sql, kind = _pseudonym_sql(PSEUDONYM_KINDS[treatment], name), "VARCHAR"
     return ExportColumn(column.name, kind, sql, column.description, str(treatment))
+
+
+_MAY_IDENTIFY = sql_literal("[^a-zA-Z_ -]|(?i)(at|dot|_)")
+"""Pattern of the labels that are searched for identifiers: all but words of ASCII letters."""
 
 
 def _pseudonym_sql(kind: str, sql: str) -> str:
@@ -97,9 +105,46 @@ def _pseudonym_list_sql(kind: str, sql: str) -> str:
     return f"list_transform({sql}, lambda value: {_pseudonym_sql(kind, 'value')})"
 
 
-def _scrubbed(sql: str, names: str) -> str:
+_NO_NAMES = "[]::VARCHAR[]"
+_OWN_MARTS = ("api_changes", "codebook")
+"""Marts whose kept texts are the project's own and contain links."""
+
+_ACCOUNT_COLUMNS = ("username", "video_username")
+
+
+def _names_sql(column: MartColumn, mart: Mart) -> str:
+    """Return the list of names that belong to a text: of the accounts of its row, and of those that it mentions."""
+    accounts = [f"{sql_identifier(name)}::VARCHAR" for name in _ACCOUNT_COLUMNS if name in mart.names]
+    names = f"[{', '.join(accounts)}]" if accounts else _NO_NAMES
+    # The API's mentions of a caption include display names with spaces, which no pattern finds.
+    if column.name == "description" and "mentions" in mart.names:
+        names = f'list_concat({names}, coalesce("mentions"::VARCHAR[], {_NO_NAMES}))'
     # DuckDB returns null if any argument of a function is null.
-    return f"scrub({sql}, coalesce({names}::VARCHAR[], []::VARCHAR[]))"
+    return f"list_filter({names}, lambda name: name IS NOT NULL)"
+
+
+def _scrubbed(sql: str, kind: Any, names: str, *, is_label: bool, depth: int = 0) -> str:
+    """Return a value in which identifiers are replaced in each text, also in lists and structures.
+
+    `kind` is the type of the value, as `duckdb.sqltype` returns it.
+    """
+    if kind.id == "varchar":
+        if not is_label:
+            return f"scrub({sql}, {names})"
+        # Most labels are one word, for which no Python function needs to be called.
+        return f"CASE WHEN regexp_matches({sql}, {_MAY_IDENTIFY}) THEN scrub({sql}, {_NO_NAMES}) ELSE {sql} END"
+    if kind.id == "list":
+        ((_, element),) = kind.children
+        value = f"value{depth}"
+        each = _scrubbed(value, element, names, is_label=is_label, depth=depth + 1)
+        return f"list_transform({sql}, lambda {value}: {each})"
+    if kind.id == "struct":
+        parts = []
+        for name, part in kind.children:
+            field = sql_identifier(name)
+            parts.append(f"{field} := {_scrubbed(f'{sql}.{field}', part, names, is_label=is_label, depth=depth)}")
+        return f"CASE WHEN {sql} IS NOT NULL THEN struct_pack({', '.join(parts)}) END"
+    return sql
 
 
 def parquet_sql(column: ExportColumn) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from research_assets.export.columns import TEXT_ID_PREFIX
 from research_assets.export.contents import CoverageCount, software_version
+from research_assets.export.pseudonyms import Scrub
 from research_assets.export.request import Export, ExportRequest, MartSelection
 from research_assets.planning.messages import pluralize
 from research_assets.study.spec import StudySpec
@@ -62,12 +63,13 @@ def render_readme(
     selections: Sequence[MartSelection],
     specs: Sequence[StudySpec],
     counts: Sequence[CoverageCount],
+    scrub: Scrub | None,
 ) -> str:
-    """Return the README as Markdown."""
+    """Return the README as Markdown. `scrub` replaces identifiers in the queries of a pseudonymous export."""
     parts = (
         _head(export),
         _tables(export, selections),
-        _queries(export.request, specs),
+        _queries(specs, scrub),
         _coverage(export.request, counts),
         _formats(export.request),
         _caveats(export),
@@ -126,12 +128,12 @@ def _tables(export: Export, selections: Sequence[MartSelection]) -> Iterator[str
         yield f"Skipped: {', '.join(f'`{name}`' for name in names)}. Reason: {reason}."
 
 
-def _queries(request: ExportRequest, specs: Sequence[StudySpec]) -> Iterator[str]:
+def _queries(specs: Sequence[StudySpec], scrub: Scrub | None) -> Iterator[str]:
     yield "## Queries"
     if not specs:
         yield "There is no study file any more for the exported data."
     for spec in specs:
-        query = _redacted(spec.query) if request.pseudonymous else spec.query
+        query = _redacted(spec.query, scrub) if scrub else spec.query
         lines = [
             f"  {group}: {json.dumps(condition, ensure_ascii=False, default=list)}"
             for group, conditions in query.items()
@@ -153,13 +155,13 @@ def _queries(request: ExportRequest, specs: Sequence[StudySpec]) -> Iterator[str
         )
 
 
-def _redacted(query: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def _redacted(query: Mapping[str, Any], scrub: Scrub) -> dict[str, list[dict[str, Any]]]:
     """Return the query without the values that identify people."""
     return {
         group: [
             dict(condition) | {"field_values": f"{len(condition['field_values'])} omitted"}
             if condition["field_name"] in PERSONAL_FIELDS
-            else dict(condition)
+            else dict(condition) | {"field_values": [scrub(str(value), None) for value in condition["field_values"]]}
             for condition in conditions
         ]
         for group, conditions in query.items()

@@ -21,8 +21,8 @@ class Treatment(StrEnum):
     MUSIC = "pseudonym of the sound"
     PLAYLIST = "pseudonym of the playlist"
     USERS = "pseudonyms of the accounts"
-    TEXT = "text; mentions replaced by pseudonyms; links, e-mail addresses and ids removed"
-    TEXTS = "texts; mentions replaced by pseudonyms; links, e-mail addresses and ids removed"
+    TEXT = "text; mentions replaced by pseudonyms; links, addresses, telephone numbers, accounts and ids removed"
+    LABEL = "kept; mentions, links, addresses, telephone numbers, accounts and ids in it replaced as in texts"
     UNIT = "pseudonym of the video, the comment or each account; days kept"
 
 
@@ -40,14 +40,13 @@ _T = Treatment
 
 TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "videos": {
-        _T.KEEP: "study day region_code created_at uploaded_at hashtags hashtag_info effect_names effect_ids "
-        "duration_seconds is_stem_verified view_count like_count comment_count share_count favorites_count "
-        "observed_age_days first_seen_at last_seen_at n_observations",
+        _T.KEEP: "study day created_at uploaded_at duration_seconds is_stem_verified view_count like_count "
+        "comment_count share_count favorites_count observed_age_days first_seen_at last_seen_at n_observations",
+        _T.LABEL: "region_code hashtags hashtag_info effect_names effect_ids",
         _T.VIDEO: "video_id",
         _T.USER: "username",
         _T.USERS: "mentions",
-        _T.TEXT: "description voice_to_text tag_json",
-        _T.TEXTS: "sticker_names",
+        _T.TEXT: "description voice_to_text tag_json sticker_names",
         # An original sound identifies the account that created it.
         _T.MUSIC: "music_id",
         _T.PLAYLIST: "playlist_id",
@@ -87,18 +86,19 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         _T.USER: "source_username target_username",
     },
     "engagements": {
-        _T.KEEP: "study kind position video_region_code video_created_at video_hashtags video_view_count "
-        "first_seen_at last_seen_at missed_at n_observations is_current",
+        _T.KEEP: "study kind position video_created_at video_view_count first_seen_at last_seen_at missed_at "
+        "n_observations is_current",
+        _T.LABEL: "video_region_code video_hashtags",
         _T.USER: "username video_username",
         _T.VIDEO: "video_id",
         _T.TEXT: "video_description",
         _T.DROP: "capture",
     },
     "hashtags": {
-        _T.KEEP: "study day hashtag hashtag_id description n_videos n_creators view_count_sum "
-        "view_count_median like_count_sum",
+        _T.KEEP: "study day hashtag_id n_videos n_creators view_count_sum view_count_median like_count_sum",
+        _T.LABEL: "hashtag description",
     },
-    "hashtag_pairs": {_T.KEEP: "study day hashtag other_hashtag n_videos n_creators jaccard"},
+    "hashtag_pairs": {_T.KEEP: "study day n_videos n_creators jaccard", _T.LABEL: "hashtag other_hashtag"},
     "creators": {
         _T.KEEP: "study n_videos n_days first_video_at last_video_at view_count_sum view_count_median "
         "like_count_sum comment_count_sum share_count_sum has_profile is_verified follower_count profile_seen_at",
@@ -118,7 +118,9 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         _T.DROP: "reason capture",
     },
     "rejected_rows": {
-        _T.KEEP: "study day rejection_number entity partition_day position field reason observed_at",
+        _T.KEEP: "study day rejection_number entity partition_day position observed_at",
+        # Names of unknown fields, and what the reasons quote, come from the API.
+        _T.LABEL: "field reason",
         # The value is the element as delivered, with the names in it.
         _T.DROP: "unit capture value_json",
     },
@@ -129,7 +131,8 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     # The mart excludes names, ids, links and texts from its examples.
     "codebook": {
         _T.KEEP: "mart column_number column_name description type unit source_field available_since n_rows n_filled "
-        "fill_rate fill_by_month examples",
+        "fill_rate fill_by_month",
+        _T.LABEL: "examples",
     },
     "api_changes": {_T.KEEP: "change_id kind date_basis first_day last_day precision title description source"},
 }

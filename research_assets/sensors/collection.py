@@ -15,7 +15,7 @@ import dagster as dg
 from research_assets.clock import MAX_CLOCK_SKEW, Clock
 from research_assets.planning.agenda import build_agenda
 from research_assets.planning.inputs import open_journal_bytes, read_agenda_inputs, study_entities
-from research_assets.planning.messages import describe_deferred, describe_run, plan_table
+from research_assets.planning.messages import describe_deferred, describe_run, plan_table, pluralize
 from research_assets.planning.types import AgendaInputs, PlannedRun, StudyEntity
 from research_assets.quota.ledger import read_pools, read_used_by_run
 from research_assets.quota.server_time import SandboxUnreachable
@@ -95,7 +95,11 @@ def quota_window(
             ],
             skip_reason=None if requests else message,
             # For readers only: the UI shows the cursor at the sensor. Each tick reads its inputs again.
-            cursor=cursor_text(f"{now:%Y-%m-%d %H:%M} UTC", plan_table(agenda, now) or message),
+            cursor=cursor_text(
+                f"{now:%Y-%m-%d %H:%M} UTC",
+                f"{pluralize(len(requests), 'run')} requested." if requests else message,
+                plan_table(agenda, now),
+            ),
         )
 
     return sensor
@@ -148,12 +152,14 @@ CURSOR_COLUMNS = 90
 not."""
 
 
-def cursor_text(time: str, plan: str) -> str:
-    """Return the plan as the UI shows a table in a cursor: it joins lines, and breaks them at ordinary spaces only."""
-    lines = [line for line in plan.splitlines() if line]
-    if len(lines) < 2:
-        return f"{time}: {plan}"
-    return " ".join(line.ljust(CURSOR_COLUMNS).replace(" ", "\N{NO-BREAK SPACE}") for line in [time, *lines])
+def cursor_text(time: str, message: str, plan: str) -> str:
+    """Return a message and the plan as the UI shows a table in a cursor.
+
+    The UI joins the lines of a cursor and breaks them at ordinary spaces only.
+    """
+    lines = ["", *(line for line in plan.splitlines() if line)] if plan else []
+    table = [line.ljust(CURSOR_COLUMNS).replace(" ", "\N{NO-BREAK SPACE}") for line in lines]
+    return " ".join([f"{time}: {message}", *table])
 
 
 def _without_unknown_periods(

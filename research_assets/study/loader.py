@@ -22,7 +22,7 @@ from research_assets.settings import DEFS_DIR, VARIABLES, Settings
 from research_assets.study.model import MODEL_BY_KEY, KeyPath, StudyFile, parse_query_groups, to_spec
 from research_assets.study.spec import StudySpec
 from research_assets.text import join_surrogates, short_label
-from research_assets.text_files import TextFileError, read_text
+from research_assets.text_files import TextFileError, decode_text
 
 COMPONENT_TYPE = "research_assets.Study"
 """The `type` of a study file."""
@@ -161,7 +161,11 @@ class _Document:
             if not isinstance(key_node, yaml.ScalarNode):
                 self.add_issue(path, "a key must be a word", line)
                 continue
-            key = key_node.value
+            try:
+                key = join_surrogates(key_node.value)
+            except ValueError as error:
+                self.add_issue(path, f"a key {error}", line)
+                continue
             if key_node.tag == f"{_TAG}merge":
                 self.add_issue((*path, key), "merge keys are not allowed; write the keys here", line)
             elif key in value:
@@ -337,6 +341,15 @@ def _add_unclear_issues(document: _Document, paths: Iterable[KeyPath]) -> None:
         document.add_issue(path, f"YAML reads {scalar} as {scalar.reading}; write '{scalar}' in quotes")
 
 
+def _read_utf_8(file: Path) -> str:
+    """Return the text of a study file. Raise TextFileError for another encoding, which Dagster would not read."""
+    data = file.read_bytes()
+    text = decode_text(data)
+    if text != data.decode("utf-8-sig", errors="replace"):
+        raise TextFileError("is in UTF-16 or UTF-32. Save it as UTF-8")
+    return text
+
+
 def _compose(source: str, file: Path) -> list[yaml.Node]:
     """Return the documents of a file as nodes. Raise StudyError with the line of what is not YAML."""
 
@@ -389,7 +402,7 @@ def read_study_file(file: Path, *, today: date | None = None, studies_only: bool
     """
     today = today or SystemClock().now().date()
     try:
-        source = read_text(file)
+        source = _read_utf_8(file)
         documents = [_Document(node, file, source) for node in _compose(source, file)]
     except (OSError, TextFileError) as error:
         line = getattr(error, "line", 0) or 1

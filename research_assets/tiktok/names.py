@@ -8,11 +8,11 @@ of a condition (see conditions.py).
 
 import re
 import unicodedata
+from itertools import pairwise
 from urllib.parse import unquote
 
 from research_assets.text import REPLACEMENT, clean_text, join_surrogates
 
-_FULL_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _AT, _HASH = "@\ufe6b\uff20", "#\ufe5f\uff03"
 _HOST = r"(?<![\w.-])(?:https?://)?(?:[\w-]+\.)*tiktok[vw]?\.(?:com|us|eu)(?::443)?"
 _IS_LINK = re.compile(r"https?://|www\.|[\w.-]+\.[a-z]{2,}/", re.IGNORECASE)
@@ -26,7 +26,9 @@ _VIDEO_PATH = re.compile(r"(?<![\w./])/?@[\w.-]+/(?:video|photo)/(\d{6,20})(?!\d
 _NUMBERED_LINK = re.compile(rf"{_HOST}/(?:music|sticker|effect)/(?:[^/?#]*-)?(\d{{1,20}})(?=[/?#]|$)", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\s,;|/\u3001\uff0c\uff1b]+")
 _NUMBER = re.compile("0|[1-9][0-9]{0,18}")
-_NOT_IN_HASHTAGS = set("!\"$%&'()*+,-./:;<=>?@[\\]^`{|}~\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb\u3001\uff0c\uff1b")
+_NOT_IN_HASHTAGS = set(
+    "!\"#$%&'()*+,-./:;<=>?@[\\]^`{|}~\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb\u2026\u3001\u3002\uff01\uff0c\uff1b\uff1f"
+)
 _OPENING = "\u201c\u201d\u201e\u00ab\u2018\u201a\u300c"
 _CLOSING = "\u201d\u201c\u00bb\u2019\u2018\u300d"
 _LOOKALIKES = ("CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC")
@@ -77,14 +79,18 @@ def parse_handle(value: str) -> str:
     Raise ValueError if the text is no handle, contains several, or mixes scripts whose letters look alike.
     """
     text = parse_text(value)
-    name = text.translate(_FULL_WIDTH).translate(dict.fromkeys(map(ord, _AT), "@"))
+    # Full-width letters and ligatures become plain ones, as in no handle.
+    name = unicodedata.normalize("NFKC", text)
     if _IS_LINK.match(name):
         name = _handle_of_link(name)
     name = name.lstrip("@").strip()
     _refuse_several(text, name, "@", "name")
     if not name or not any(character.isalnum() or character == "_" for character in name):
         raise ValueError(f"{_shown(text)} is not a handle: it needs at least one letter or digit")
-    if wrong := next((one for one in name if not (one.isalnum() or one in "._")), None):
+    if name.endswith("."):
+        raise ValueError(f"{_shown(text)} is not a handle: no handle ends with a dot")
+    wrong = next((one for before, one in pairwise(f"a{name}") if not _is_of_handle(before, one)), None)
+    if wrong is not None:
         raise ValueError(
             f"{_shown(text)} is not a handle: only letters, digits, `_` and `.` are allowed, without blanks, "
             f"but it contains {_shown(wrong)}"
@@ -98,10 +104,22 @@ def parse_handle(value: str) -> str:
                 )
     # The lower case of a few letters is two characters, the second of which no handle has.
     lower = "".join(one.lower() if len(one.lower()) == 1 else one for one in name)
-    return unicodedata.normalize("NFC", lower)
+    return unicodedata.normalize("NFKC", lower)
+
+
+def _is_of_handle(before: str, character: str) -> bool:
+    # Letters of some scripts are a letter and a mark in NFC.
+    is_mark = unicodedata.category(character).startswith("M") and not before.isascii()
+    return character.isalnum() or character in "._" or is_mark
+
+
+def _refuse_several_links(text: str) -> None:
+    if text.count("://") > 1 or any(character.isspace() for character in text):
+        raise ValueError(f"{_shown(text)} has more than one link, or other words. Write each as a value of its own")
 
 
 def _handle_of_link(link: str) -> str:
+    _refuse_several_links(link)
     if _IS_SHORT_LINK.match(link):
         raise ValueError(
             f"{_shown(link)} is a short link, which does not contain the name. Open it and copy the address of the page"
@@ -118,6 +136,7 @@ def parse_hashtag(value: str) -> str:
     text = parse_text(value)
     name = text
     if _IS_LINK.match(text):
+        _refuse_several_links(text)
         found = _TAG_LINK.match(text)
         if found is None:
             raise ValueError(
@@ -141,8 +160,9 @@ def _refuse_several(text: str, name: str, sign: str, kind: str) -> None:
     """Raise ValueError if a value has several names: divided by commas, or with a sign before the second one."""
     marked = re.split(f"[{re.escape(sign)}]", name)
     parts = [part.strip(f"{sign} ") for part in _SEPARATORS.split(name) if part.strip(f"{sign} ")]
-    if len(marked) > 1 or (len(parts) > 1 and (re.search("[,;|\u3001\uff0c\uff1b]", name) or kind == "name")):
-        names = [part.strip() for part in (parts if len(parts) > 1 else marked) if part.strip()]
+    names = [part.strip() for part in (parts if len(parts) > 1 else marked) if part.strip()]
+    is_divided = len(marked) > 1 or kind == "name" or re.search("[,;|\u3001\uff0c\uff1b]", name)
+    if len(names) > 1 and is_divided:
         listed = ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
         raise ValueError(f"{_shown(text)} has more than one {kind}. Write each as a value of its own: [{listed}]")
 
@@ -151,6 +171,7 @@ def parse_video_id(value: str) -> str:
     """Return the digits of a video id, also from a link to the video or with the prefix `id_` of exports."""
     text = parse_text(value)
     if _IS_LINK.match(text):
+        _refuse_several_links(text)
         if found := _VIDEO_LINK.match(text):
             return parse_number(found[1])
         raise ValueError(f"{_shown(text)} is not a link to a video, such as https://www.tiktok.com/@name/video/7503...")
@@ -167,6 +188,7 @@ def parse_numbered_link(value: str) -> str:
     """Return the digits of an id of music or of an effect, also from a link to its page."""
     text = parse_text(value)
     if _IS_LINK.match(text):
+        _refuse_several_links(text)
         if found := _NUMBERED_LINK.match(text):
             return parse_number(found[1])
         raise ValueError(f"{_shown(text)} is not a link to music or an effect")

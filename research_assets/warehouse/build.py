@@ -152,6 +152,8 @@ def _describe_changes(build_input: BuildInput) -> str:
 
 def _remove_build(settings: Settings) -> None:
     """Remove the files that a failed build left for inspection, and those of readers that were killed while opening."""
+    # What DuckDB wrote there because it did not fit into its memory.
+    shutil.rmtree(settings.warehouse_build.with_name(settings.warehouse_build.name + ".tmp"), ignore_errors=True)
     leftovers = settings.root.glob(READER_NAMES)
     for path in (settings.warehouse_build, changes.write_ahead_log(settings.warehouse_build), *leftovers):
         path.unlink(missing_ok=True)

@@ -162,8 +162,7 @@ def _examples(
         if _is_time(column):
             texts[name] = f"[min({name})::DATE::VARCHAR, max({name})::DATE::VARCHAR]"
         elif column["data_type"] == "boolean" or name in categories:
-            # More than the categories that exist: a column with free text by mistake must not fill the memory.
-            texts[name] = f"list_sort(list_distinct(list(DISTINCT {name}::VARCHAR)))[:{MAX_CATEGORIES}]"
+            texts[name] = f"list_sort(list(DISTINCT {name}::VARCHAR))[:{MAX_CATEGORIES}]"
         elif column["data_type"] in ("bigint", "integer", "double") and not name.endswith("_id"):
             numbers.append(name)
     examples: dict[str, str] = {}

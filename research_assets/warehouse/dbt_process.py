@@ -2,7 +2,7 @@
 
 It is the main module of that process: the arguments are those of the command `dbt`. The parent keeps the standard input
 open. When the parent is killed, the input ends, and so does this process: a build that nobody will publish would keep
-the lock of the next one. Not here: which arguments, and what becomes of the results (see dbt_runner.py).
+the lock of the next one. Not here: its arguments and its results (see dbt_runner.py).
 """
 
 import os

@@ -29,6 +29,9 @@ from research_assets.warehouse.reader import (
     require_studies,
 )
 
+Day = str | date | np.datetime64 | None
+"""A UTC day, or a time within it: with a time zone its UTC day, without one a time in UTC."""
+
 
 class MartReader:
     """One mart: a call returns a DataFrame, `relation()` a query that DuckDB runs later."""
@@ -40,8 +43,8 @@ class MartReader:
     def __call__(
         self,
         study: str | None = None,
-        first: str | date | None = None,
-        last: str | date | None = None,
+        first: Day = None,
+        last: Day = None,
         columns: list[str] | None = None,
     ) -> pd.DataFrame:
         """Return the rows of one study (default: all) from the first to the last UTC day, as a DataFrame.
@@ -53,8 +56,8 @@ class MartReader:
     def relation(
         self,
         study: str | None = None,
-        first: str | date | None = None,
-        last: str | date | None = None,
+        first: Day = None,
+        last: Day = None,
         columns: list[str] | None = None,
     ) -> duckdb.DuckDBPyRelation:
         """Return the same rows as a DuckDB relation, which reads nothing until its rows are fetched."""
@@ -117,7 +120,7 @@ class Warehouse:
         return to_dataframe(self.sql(query) if isinstance(query, str) else query)
 
     def relation(
-        self, mart: str, study: str | None = None, first: str | date | None = None, last: str | date | None = None
+        self, mart: str, study: str | None = None, first: Day = None, last: Day = None
     ) -> duckdb.DuckDBPyRelation:
         """Return a mart by its name, filtered as in a call of it, as a relation that DuckDB runs later."""
         return self._reader(mart).relation(study, first, last)

@@ -9,6 +9,7 @@ Not here: DataFrames (see notebook.py), exported files (see the package `export`
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -290,15 +292,25 @@ def require_studies(requested: Collection[str], available: Sequence[str]) -> Non
         )
 
 
-def parse_day(value: str | date | None) -> date | None:
-    """Convert a date, a datetime or text such as `2026-02-01` to a day. Raises WarehouseReadError for other text."""
-    if isinstance(value, datetime):
-        return value.date()
-    if not isinstance(value, str):
-        return value
+def parse_day(value: Any) -> date | None:
+    """Convert a date, a time or text such as `2026-02-01` to a UTC day; None stays None.
+
+    A time with a time zone belongs to its UTC day, a time without one is UTC. Times are those of Python, pandas and
+    numpy, and text in ISO 8601. Raises WarehouseReadError for another value, and for a missing time (NaT).
+    """
     try:
-        return date.fromisoformat(value)
-    except ValueError as error:
+        if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
+            return value
+        if not isinstance(value, str | datetime):
+            # numpy's dates have no method for it; their text is ISO 8601 with up to nanoseconds.
+            value = str(value) if type(value).__name__ == "datetime64" else value.isoformat()
+        if isinstance(value, str):
+            text = re.sub(r"(\.\d{6})\d+", r"\1", value.strip())
+            value = datetime.fromisoformat(text)
+        # The NaT of pandas is a datetime without a day.
+        day: date = (value.astimezone(UTC) if value.tzinfo is not None else value).date()
+        return date(day.year, day.month, day.day)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise WarehouseReadError(f"{value!r} is not a calendar day. Write it as 2026-02-01.") from error
 
 

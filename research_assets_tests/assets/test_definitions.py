@@ -17,7 +17,7 @@ from research_assets.fields import ENTITIES
 from research_assets.report import REQUIRED_MARTS
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import RunningSandbox, run_in_thread
-from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, prepare_root
+from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, export_credentials, prepare_root
 from research_assets.study.loader import find_studies
 from research_assets_tests.assets.test_asset_graph import DEMO
 from research_assets_tests.study.study_files import MINIMAL_STUDY, write
@@ -45,6 +45,12 @@ def module_settings(sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFa
         "client_secret": sandbox.app.config.client_secret,
     }
     return Settings.from_env({VARIABLES[name].name: value for name, value in values.items()})
+
+
+@pytest.fixture(autouse=True)
+def credentials(module_settings: Settings) -> None:
+    """Put the credentials into the environment again: each test begins with an empty one."""
+    export_credentials(module_settings)
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +235,16 @@ def test_simulated_data_says_so_at_each_asset_and_owners_are_shown(
             assert list(spec.owners or ()) == (["team:garden"] if spec.key.path[0] == "balcony" else [])
     real = build_definitions(replace(module_settings, api_url="https://open.tiktokapis.com"))
     assert not [spec.key for spec in real.resolve_all_asset_specs() if "simulated" in spec.kinds]
+
+
+def test_graph_without_studies_says_what_to_do(module_settings: Settings) -> None:
+    location = build_definitions(replace(module_settings, studies=()))
+    specs = {spec.key.to_user_string(): spec for spec in location.resolve_all_asset_specs()}
+    assert "research-assets new-study" in (specs["no_study_yet"].description or "")
+    assert specs["no_study_yet"].group_name == "studies"
+    # Without a study no sensor could do anything but alert.
+    assert {sensor.name for sensor in location.get_repository_def().sensor_defs} == {
+        "alert_on_run_failure",
+        "alert_on_sensor_failure",
+        "fail_orphaned_runs",
+    }

@@ -75,7 +75,8 @@ def _store_past_week(data: Path, day: date) -> None:
     week = week_of(day)
     unit = {"entity": "users", "partition": week, "unit_kind": "account", "unit": "moosfreund", "state": "complete"}
     counts = {"kept": 1, "asked": 1, "offered": 1, "requests": 1.0, "last_at": f"{week}T10:00:00Z"}
-    for table, row in (("coverage", unit | counts), ("users", {"username": "moosfreund"})):
+    profile = {"asked_username": "moosfreund", "observed_at": f"{week}T10:00:00Z", "capture": "past"}
+    for table, row in (("coverage", unit | counts), ("users", profile)):
         raw_writer.write_rows(data / "raw", table, study="gardening", day=week, name="past", rows=[row])
 
 

@@ -66,6 +66,44 @@ def test_everything_works_without_links_and_permissions(library: Path, tmp_path:
     assert done.stdout.split() == ["reserved", "1", "days", "1", "key", "True", "videos", "True", "refused", "True"]
 
 
+IMPORTS = """
+import importlib, pkgutil, sys
+sys.modules["fcntl"] = None
+import research_assets
+packages = ("tiktok", "storage", "quota", "study", "units", "planning", "collect", "report", "export", "cli")
+for name in packages:
+    package = importlib.import_module(f"research_assets.{name}")
+    for module in pkgutil.iter_modules(package.__path__, f"research_assets.{name}."):
+        # These two run Dagster's processes and the demo, on POSIX only.
+        if module.name not in ("research_assets.cli.ui", "research_assets.cli.child_process"):
+            importlib.import_module(module.name)
+"""
+
+
+@pytest.mark.integration
+def test_no_package_below_dagster_needs_fcntl_to_be_imported() -> None:
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.integration
+def test_processes_that_start_together_use_one_key(tmp_path: Path) -> None:
+    job = (
+        "import sys; from pathlib import Path; from research_assets.export.pseudonyms import load_or_create_key; "
+        "sys.stdout.write(load_or_create_key(Path(sys.argv[1])).hex())"
+    )
+    path = tmp_path / "keys" / "project.key"
+    path.parent.mkdir()
+    # The file of a process that was killed before it wrote the key.
+    path.touch(mode=0o600)
+    command = [sys.executable, "-c", job, str(path)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    keys = {process.communicate()[0] for process in processes}
+    assert keys == {path.read_text().strip()}
+    assert len(path.read_text().strip()) == 64
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
+
+
 def test_data_folder_that_others_can_read_for_good_is_refused(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

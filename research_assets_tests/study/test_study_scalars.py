@@ -191,6 +191,7 @@ def test_fraction_in_plain_decimal_form_is_read(tmp_path: Path) -> None:
         (f"{MINIMAL_STUDY}panel: {{usernames: [a, ~]}}", 8, "panel.usernames.1", "must be a valid string"),
         (f"{MINIMAL_STUDY}1: x", 8, "1", "unknown key '1'"),
         (f"{MINIMAL_STUDY}yes: x", 8, "yes", "unknown key 'yes'"),
+        (f'{MINIMAL_STUDY}"\\ud83c": x', 8, "", "a key contains \\ud83c"),
         (f"{MINIMAL_STUDY}? [a]\n: x", 8, "", "a key must be a word"),
         (f"{MINIMAL_STUDY}<<: {{observe: daily}}", 8, "<<", "merge keys are not allowed"),
         (f"{MINIMAL_STUDY}observe: daily\nobserve: weekly", 9, "observe", "duplicate key"),
@@ -221,8 +222,16 @@ def test_deeply_nested_file_is_refused(tmp_path: Path) -> None:
     assert "nested too deep" in issue_of(tmp_path, query("[" * 3000))[2]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
-def test_study_file_is_read_in_the_encodings_of_editors(tmp_path: Path, encoding: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+def test_study_file_in_an_encoding_that_dagster_does_not_read_is_refused(tmp_path: Path, encoding: str) -> None:
+    file = write(tmp_path, query("{field: hashtag_name, eq: m\u00fcnchen}"))
+    file.write_bytes(file.read_text(encoding="utf-8").encode(encoding))
+    with pytest.raises(StudyError, match=r"defs.yaml:1: cannot be read: is in UTF-16 or UTF-32. Save it as UTF-8"):
+        read_study_file(file, today=TODAY)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_study_file_is_read_with_and_without_a_byte_order_mark(tmp_path: Path, encoding: str) -> None:
     file = write(tmp_path, query("{field: hashtag_name, eq: m\u00fcnchen}"))
     file.write_bytes(file.read_text(encoding="utf-8").replace("\n", "\r\n").encode(encoding))
     (declared,) = read_study_file(file, today=TODAY)

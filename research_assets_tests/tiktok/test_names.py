@@ -63,6 +63,10 @@ def test_handle_has_one_form_for_all_spellings(written: str) -> None:
         ("anna\tbert", "control character"),
         ("anna-b", "contains `-`"),
         ("#anna", "contains `#`"),
+        ("anna.", "ends with a dot"),
+        ("https://www.tiktok.com/@anna https://www.tiktok.com/@bert", "more than one link"),
+        ("https://www.tiktok.com/@anna?a,https://www.tiktok.com/@bert", "more than one link"),
+        ("a\u0336nna", "contains"),
         ("\u0430nna", "CYRILLIC SMALL LETTER A"),
         ("m\ufffdwe", "another encoding"),
         ("m\u00c3\u00bcnchen", "Did you mean `m\u00fcnchen`?"),
@@ -78,6 +82,10 @@ def test_handle_has_one_form_for_all_spellings(written: str) -> None:
 def test_text_that_is_no_handle_is_refused(written: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         parse_handle(written)
+
+
+def test_handle_may_have_letters_that_are_two_characters() -> None:
+    assert parse_handle("@\u0f4d") == "\u0f4c\u0fb7"
 
 
 @pytest.mark.parametrize(
@@ -124,6 +132,9 @@ def test_hashtag_is_requested_as_it_looks(written: str, asked: str) -> None:
         ("#a#b", "[a, b]"),
         ("a,b", "[a, b]"),
         ("covid-19", "ends before `-`"),
+        ("c#", "ends before `#`"),
+        ("garden\u2026", "ends before"),
+        ("https://www.tiktok.com/tag/a?x https://www.tiktok.com/tag/b", "more than one link"),
         ("\u201cgarden\u201d", "ends before"),
         ("https://www.tiktok.com/@anna", "tiktok.com/tag/name"),
         ("\udf31", "half of a character"),
@@ -148,6 +159,9 @@ def test_ids_are_read_from_links() -> None:
     assert parse_video_id(f"https://www.tiktokv.com/share/video/{ID}/") == ID
     assert parse_video_id(f"https://m.tiktok.com/v/{ID}.html") == ID
     assert parse_numbered_link(f"https://www.tiktok.com/music/original-sound-{ID}") == ID
+    for several in (f"https://www.tiktok.com/@a/video/{ID} https://www.tiktok.com/@a/video/{ID}",):
+        with pytest.raises(ValueError, match="more than one link"):
+            parse_video_id(several)
     for refused in ("https://vm.tiktok.com/ZMabc/", "https://www.tiktok.com/@anna", f"https://x.example/video/{ID}"):
         with pytest.raises(ValueError, match="not a link to a video"):
             parse_video_id(refused)

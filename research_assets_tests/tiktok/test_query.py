@@ -207,7 +207,7 @@ def test_formatter_shortens_long_lists() -> None:
 WORDS = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=10)
 GIVEN: dict[str, st.SearchStrategy[Any]] = {
     "create_date": st.dates(date(2017, 1, 1), date(2030, 1, 1)),
-    "username": WORDS,
+    "username": st.from_regex("[a-z0-9_]{1,10}", fullmatch=True).filter(lambda name: name.strip("_") != ""),
     "region_code": st.sampled_from(sorted(REGIONS)),
     "hashtag_name": WORDS,
     "keyword": WORDS,

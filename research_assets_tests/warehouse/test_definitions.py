@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def test_every_model_has_group_description_and_code_version(built_warehouse: Bui
         assert len(description) < 700
         assert "{{" not in description
         if spec.key.path[-1] != "codebook":
-            assert description.splitlines()[-1].startswith("Defined in `dbt_project/models/")
+            assert description.splitlines()[-1].startswith("Defined in `dbt_project/")
     of_dbt = [spec for spec in specs if spec.key.path[-1] != "codebook"]
     assert all(spec.code_version and {"dbt", "duckdb"} <= spec.kinds for spec in of_dbt)
 
@@ -131,6 +132,31 @@ def test_outdated_manifest_is_parsed_again(built_warehouse: BuiltWarehouse) -> N
     prepare_manifest(built_warehouse.settings)
     assert mark.read_text() == digest
     assert len(manifest.read_text()) > 1000
+
+
+def test_dbt_ends_with_the_process_that_started_it(settings: Settings) -> None:
+    # Parsing takes seconds; here the parent is killed at once.
+    parents_code = (
+        "import os, sys; from research_assets.warehouse.dbt_runner import prepare_manifest;"
+        "from research_assets.settings import Settings; prepare_manifest(Settings.from_env())"
+    )
+    environment = child_environment(settings)
+    with subprocess.Popen([sys.executable, "-c", parents_code], env=environment, start_new_session=True) as parent:
+        while not (children := _children(parent.pid)):
+            assert parent.poll() is None
+        parent.kill()
+    [dbt] = children
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{dbt}").exists() and "Z" not in Path(f"/proc/{dbt}/stat").read_text().split()[2]:
+        assert time.monotonic() < deadline, "dbt still runs"
+
+
+def _children(process: int) -> list[int]:
+    """Return the processes that a process started."""
+    try:
+        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
 
 
 def test_project_that_cannot_be_parsed_raises_dbt_error(

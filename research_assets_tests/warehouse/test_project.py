@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from research_assets.report import REQUIRED_MARTS
 from research_assets.settings import DBT_PROJECT_DIR
 from research_assets.warehouse import dbt_runner
 from research_assets.warehouse.changes import scratch_path
@@ -112,10 +113,21 @@ def test_documentation_can_be_generated(built_warehouse: BuiltWarehouse) -> None
     assert not catalog["errors"]
 
 
-def test_line_length_of_the_dbt_project() -> None:
-    files = [
-        path for path in DBT_PROJECT_DIR.rglob("*") if path.suffix in {".sql", ".yml"} and "target" not in path.parts
-    ]
+def test_exposures_depend_on_the_marts_that_are_read(built_warehouse: BuiltWarehouse) -> None:
+    manifest = json.loads((built_warehouse.settings.dbt_target / "manifest.json").read_text())
+    read = {
+        exposure["name"]: {unique_id.rpartition(".")[2] for unique_id in exposure["depends_on"]["nodes"]}
+        for exposure in manifest["exposures"].values()
+    }
+    marts = {
+        node["name"] for node in manifest["nodes"].values() if node.get("schema") == "marts" and "raw_code" in node
+    }
+    assert read["report"] == {*REQUIRED_MARTS, "api_changes"}
+    assert read["export"] == {name for name in marts if f"model.research.{name}" in manifest["nodes"]}
+
+
+def test_line_length_of_the_yaml_files() -> None:
+    files = [*(DBT_PROJECT_DIR / "models").rglob("*.yml"), *(DBT_PROJECT_DIR / "seeds").rglob("*.yml")]
     assert files
     for path in files:
         long = [line for line in path.read_text().splitlines() if len(line) > 120]

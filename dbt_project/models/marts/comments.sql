@@ -6,15 +6,18 @@
 ) }}
 {%- set rows -%}
 select * from {{ ref('stg_tiktok__comments') }}
-{%- if is_incremental() %} where (study, day) in (select study, day from changed_days){% endif %}
+{%- if is_incremental() %}
+where (study, day) in (select study, day from changed_days)
+{%- endif %}
 {%- endset -%}
 with sampled as (
     select * from {{ ref('int_comments__sampled') }}
 ),
 
+{% set changed_days = source('raw', 'changed_days') -%}
+{%- if is_incremental() %}
 changed_days as (
-    select study, day from {{ source('raw', 'changed_days') }} where raw_table = 'comments'
-    {%- if is_incremental() %}
+    select study, day from {{ changed_days }} where raw_table = 'comments'
     union
     -- A video can become part of a sample without a new comment.
     select stored.study, stored.day
@@ -24,8 +27,8 @@ changed_days as (
         and stored.day = sampled.day
         and stored.video_id = sampled.video_id
     where stored.inclusion_probability is distinct from sampled.inclusion_probability
-    {%- endif %}
 ),
+{% endif %}
 
 latest as (
     {{ newest_observations(rows, ['study', 'comment_id']) }}
@@ -68,7 +71,7 @@ select
     observations.uploaded_at,
     observations.display_name,
     observations.unknown_fields_json,
-    sampled.inclusion_probability as inclusion_probability,
+    sampled.inclusion_probability,
     1 / sampled.inclusion_probability as sampling_weight,
     latest.first_seen_at,
     latest.last_seen_at,

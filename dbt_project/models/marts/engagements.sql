@@ -15,14 +15,16 @@ ranked as (
         max(observed_at) over engagement as last_seen_at,
         count(*) over engagement as n_observations,
         row_number() over (
-            partition by {{ key | join(', ') }} order by observed_at desc, capture desc, position nulls last
+            partition by {{ key | join(', ') }} order by observed_at desc, capture desc, position asc nulls last
         ) as recency
     from observations
     window engagement as (partition by {{ key | join(', ') }})
 ),
 
 newest as (
-    select * from ranked where recency = 1
+    select *
+    from ranked
+    where recency = 1
 ),
 
 complete_attempts as (

@@ -11,11 +11,11 @@ videos as (
         day,
         count(*) as n_videos,
         count(distinct username) as n_creators,
-        max(last_seen_at) as last_seen_at,
         {%- for count in counts %}
         {{ sum_integer(count) }} as {{ count }}_sum,
-        cast(median({{ count }}) as double) as {{ count }}_median{{ ',' if not loop.last }}
+        cast(median({{ count }}) as double) as {{ count }}_median,
         {%- endfor %}
+        max(last_seen_at) as last_seen_at
     from {{ ref('videos') }}
     group by study, day
 ),

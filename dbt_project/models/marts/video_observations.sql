@@ -13,11 +13,11 @@ with observations as (
         created_at,
         observed_at,
         capture,
-        cast(row_number() over series as bigint) as observation_number,
         {%- for count in counts %}
         {{ count }},
-        {{ count }} - lag({{ count }}) over series as {{ count }}_change{{ ',' if not loop.last }}
+        {{ count }} - lag({{ count }}) over series as {{ count }}_change,
         {%- endfor %}
+        cast(row_number() over series as bigint) as observation_number
     from ({{ changed_rows(ref('stg_tiktok__videos'), 'videos') }}) as rows_of_changed_days
     window series as (partition by study, video_id order by observed_at, capture)
 )
