@@ -15,7 +15,7 @@ ranked as (
         max(observed_at) over engagement as last_seen_at,
         count(*) over engagement as n_observations,
         row_number() over (
-            partition by {{ key | join(', ') }} order by observed_at desc, capture desc, position asc
+            partition by {{ key | join(', ') }} order by observed_at desc, capture desc, position asc nulls last
         ) as recency
     from observations
     window engagement as (partition by {{ key | join(', ') }})

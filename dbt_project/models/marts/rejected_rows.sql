@@ -1,9 +1,13 @@
+{#- Every column of the order can be null, and the engines differ in where nulls come by default. -#}
+{%- set order = ['entity', 'unit', 'position', 'field', 'reason', 'observed_at', 'value_json'] -%}
 select
     study,
     day,
     capture,
-    row_number() over (
-        partition by study, day, capture order by entity, unit, position, field, reason, observed_at, value_json
+    cast(
+        row_number() over (
+            partition by study, day, capture order by {{ order | join(' nulls last, ') }} nulls last
+        ) as bigint
     ) as rejection_number,
     entity,
     unit,
