@@ -89,6 +89,7 @@ def test_telemetry_is_off_in_started_commands(settings: Settings) -> None:
     assert child_environment(settings)["DAGSTER_DISABLE_TELEMETRY"] == "1"
 
 
+@pytest.mark.integration
 def test_telemetry_is_off_in_the_commands_of_the_makefile() -> None:
     """`dg check defs` and other commands without an instance read no `dagster.yaml`."""
     database = subprocess.run(

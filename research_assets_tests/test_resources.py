@@ -74,6 +74,7 @@ def test_collected_assets_declare_the_api() -> None:
     assert {key for asset in assets for key in asset.required_resource_keys} == {"research_api", "io_manager"}
 
 
+@pytest.mark.integration
 def test_code_location_uses_every_resource(configured: Settings) -> None:
     repository = build_definitions(replace(configured, studies=(DEMO_STUDIES_DIR,))).get_repository_def()
     assert repository.get_top_level_resources().keys() == {"research_api", "quota_ledger", "warehouse"}

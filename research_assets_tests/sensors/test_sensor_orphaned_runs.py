@@ -12,6 +12,8 @@ from research_assets.sensors.orphaned_runs import fail_orphaned, fail_orphaned_r
 from research_assets.sensors.run_process import RunProcess, noted_process, noting_in_process_executor
 from research_assets.settings import Settings
 
+pytestmark = pytest.mark.integration
+
 LOCATION = "research_assets"
 
 Inspection = Callable[[dg.DagsterInstance, str], None]
