@@ -291,7 +291,7 @@ def _calls(
         "--target-path": work / "target",
         "--log-path": work,
     }
-    variables = {"spark_marts": str(build / MARTS)}
+    variables = {"spark_marts": str(build / MARTS), "spark_seeds": str(work / "seeds")}
     common = [
         "--target",
         "spark",

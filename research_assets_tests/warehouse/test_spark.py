@@ -123,7 +123,7 @@ def test_report_and_export_read_the_marts_of_spark(engines: Engines) -> None:
         for settings, time in ((engines.settings, now), (spark, now + timedelta(seconds=1)))
     ]
     for file in ("videos.csv", "study_days.csv"):
-        one_file, other_file = (sorted((done.folder / file).read_text().splitlines()) for done in exports)
+        one_file, other_file = (sorted((done.folder / "csv" / file).read_text().splitlines()) for done in exports)
         assert one_file == other_file
         assert len(one_file) > 1
 
