@@ -73,25 +73,6 @@ def test_materialize_all_returns_a_past_week_and_collects_the_running_one(page: 
     page.screenshot("all")
 
 
-def test_materializing_one_mart_leaves_no_check_without_a_verdict(page: Page, ui: Ui) -> None:
-    page.open("/assets/marts/study_days")
-    page.click("Materialize")
-    # Nothing was built yet, and the UI does not know that a build makes the upstream marts as well.
-    page.click("Confirm", within="//*[@role='dialog']")
-    page.wait_for_no_text("Are you sure?")
-    page.open("/runs")
-    page.wait_for_text("Success", "marts / study_days")
-    with dg.DagsterInstance.from_config(str(ui.data / "dagster")) as instance:
-        # The sensor may have built the marts as well.
-        [run] = [run for run in instance.get_runs() if run.asset_selection == {dg.AssetKey(["marts", "study_days"])}]
-        assert run.is_success
-        records = instance.fetch_materializations(dg.AssetKey(["marts", "coverage"]), limit=10).records
-        assert run.run_id in {record.run_id for record in records}
-    page.open("/assets/marts/videos?view=checks")
-    page.read("videos_grain", "Passed")
-    page.screenshot("mart-checks")
-
-
 def test_report_opens_from_its_asset(page: Page, ui: Ui) -> None:
     page.open(f"/assets/{ui.study}/report")
     page.follow("Open it")
