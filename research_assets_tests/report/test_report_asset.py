@@ -35,7 +35,7 @@ def test_report_asset_depends_on_the_marts_that_it_reads(settings: Settings) -> 
     [spec] = report_asset(STUDY, settings, KEYS).specs
     assert spec.key == dg.AssetKey(["garden", "report"])
     assert spec.group_name == "results/garden"
-    assert spec.kinds == {"html"}
+    assert spec.kinds == {"html", "simulated"}
     assert {dep.asset_key for dep in spec.deps} == {dg.AssetKey(["marts", mart]) for mart in REQUIRED_MARTS}
     assert "research-assets report --open garden" in str(spec.description)
 
@@ -89,7 +89,9 @@ def test_command_writes_the_report_and_prints_its_path(report_settings: Settings
     result = run("garden")
     assert result.exit_code == 0, result.output
     paths = [report_settings.reports / "garden.html", report_settings.reports / "marts-codebook.html"]
-    assert result.stdout.splitlines() == [str(path) for path in paths]
+    first, *lines = result.stdout.splitlines()
+    assert first == f"Simulated data, not from TikTok: {report_settings.root}"
+    assert lines == [str(path) for path in paths]
     assert all(path.exists() for path in paths)
 
 
