@@ -14,8 +14,13 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 WORKERS := 3
 
+# No command of the project sends usage statistics.
+export DAGSTER_DISABLE_TELEMETRY := 1
+export DBT_SEND_ANONYMOUS_USAGE_STATS := false
+export DO_NOT_TRACK := 1
+
 .PHONY: help setup demo ui test test-unit test-long torture coverage lint typecheck check-studies check docs screenshots \
-	bench wheel clean
+	bench bench-spark test-spark lint-spark setup-spark wheel clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +54,8 @@ coverage: setup ## Measure which lines the unit tests run
 
 lint: setup ## Check style, format and the word list of the texts
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/python -m research_assets_tests.word_list
+	@RESEARCH_WAREHOUSE_BUILD=:memory: RESEARCH_WAREHOUSE_SCRATCH=:memory: \
+		$(BIN)/sqlfluff lint --disable-progress-bar dbt_project/models
 
 typecheck: setup ## Check types
 	@$(BIN)/mypy
@@ -67,6 +74,23 @@ screenshots: setup ## Take the screenshots of the documentation; needs chromium 
 
 bench: setup ## Measure the budgets of the project, each figure with its bound; ARGS names cases
 	@$(BIN)/python -m research_assets_tests.benchmarks $(ARGS)
+
+# Spark is large, so it has an environment of its own. It also needs Java 17 or later.
+setup-spark: setup
+	@uv=.venv-uv/bin/uv; [ -x "$$uv" ] || uv=uv; UV_PROJECT_ENVIRONMENT="$$PWD/.venv-spark" \
+		UV_PYTHON="$$PWD/.venv/bin/python" UV_PYTHON_DOWNLOADS=never "$$uv" sync --locked --quiet --extra spark
+
+# Rendering the models starts Spark, which writes its metastore into the current folder.
+lint-spark: setup-spark ## Check the style of the SQL that Spark runs; needs Java
+	@RESEARCH_WAREHOUSE_BUILD=:memory: RESEARCH_WAREHOUSE_SCRATCH=:memory: SPARK_LOCAL_IP=127.0.0.1 \
+		.venv-spark/bin/sqlfluff lint --config .sqlfluff-spark --disable-progress-bar dbt_project/models; \
+		status=$$?; rm -rf derby.log metastore_db; exit $$status
+
+test-spark: setup-spark ## Build the marts with Spark and compare them with those of DuckDB, row by row; needs Java
+	@.venv-spark/bin/python -m pytest $(ARGS) research_assets_tests/warehouse/test_spark.py
+
+bench-spark: setup-spark ## Measure the marts on a Spark cluster of processes, beside DuckDB; SCALE=10 for ten times the videos
+	@.venv-spark/bin/python -m research_assets_tests.benchmarks.spark_bench --scale $(or $(SCALE),1)
 
 wheel: setup ## Build a wheel into dist/ and try it in an empty environment outside the checkout
 	@sh .ci/wheel

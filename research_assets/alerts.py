@@ -47,11 +47,14 @@ def post_webhook(settings: Settings, text: str) -> str:
         return WEBHOOK_NOT_SET
     import httpx  # takes a tenth of a second, so only a failure imports it
 
+    from research_assets.tiktok.connection import connection_options
+
     try:
+        options = connection_options(settings.alert_webhook)
         message = {"text": webhook_text(text)}
         # A stream, whose content is not read: it could be of any length.
-        with httpx.stream("POST", settings.alert_webhook, json=message, timeout=10) as response:
+        with httpx.stream("POST", settings.alert_webhook, json=message, timeout=10, **options) as response:
             return f"HTTP {response.status_code}"
-    # InvalidURL, and the ValueError of a host name that cannot be encoded, are no HTTPError.
+    # InvalidURL, and the ValueError of a host name that cannot be encoded or of a proxy, are no HTTPError.
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
         return f"not reached ({type(error).__name__})"

@@ -4,20 +4,29 @@ Not here: reading a study file, which is the same for Dagster and for the comman
 text of a new file (see study/draft.py).
 """
 
-from dataclasses import dataclass
+import inspect
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import dagster as dg
 from pydantic import BaseModel, Field
 
 from research_assets.assets.collected import collected_asset
 from research_assets.assets.entities import comments, engagements, follow_lists, users, videos
+from research_assets.assets.simulated import simulated_note
 from research_assets.checks import study_checks
 from research_assets.clock import SystemClock
+from research_assets.planning.inputs import read_observed_periods
+from research_assets.quota.server_time import server_clock_or_local
+from research_assets.settings import DEMO_STUDIES_DIR, Settings, data_settings
 from research_assets.study.draft import DraftError, StudyDraft, write_draft
-from research_assets.study.loader import read_study_file
+from research_assets.study.loader import COMPONENT_TYPE, read_study_file
 from research_assets.study.model import StudyFile
 from research_assets.study.spec import StudySpec
+from research_assets.units.periods import ObservedPeriods
 
 
 class StudyParams(BaseModel):
@@ -82,6 +91,12 @@ class Study(dg.Component):
     """
 
     spec: StudySpec
+    periods: Mapping[str, ObservedPeriods] = field(default_factory=dict)
+    """Partitions of the observed entities; see `read_observed_periods`."""
+    warehouse_prefix: tuple[str, ...] = ()
+    """First parts of the keys of the marts."""
+    simulated: str = ""
+    """Paragraph that marks simulated data in the descriptions; empty for data of the real API."""
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -95,18 +110,57 @@ class Study(dg.Component):
             path for path in (context.path / "defs.yaml", context.path / "defs.yml", context.path) if path.is_file()
         )
         specs = {declared.spec.name: declared.spec for declared in read_study_file(file)}
-        return cls(specs[getattr(attributes, "name", "")])
+        spec = specs[getattr(attributes, "name", "")]
+        return cls.of(spec, data_settings())
+
+    @classmethod
+    def of(cls, spec: StudySpec, settings: Settings) -> "Study":
+        """Return a study with the partitions that its data has."""
+        return cls(spec, observed_periods_of(spec, settings), settings.warehouse_prefix, simulated_note(settings))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002  Dagster passes it
         """Return the assets and checks of the study. The code location adds the resources."""
-        return dg.Definitions(assets=study_assets(self.spec), asset_checks=study_checks(self.spec))
+        return dg.Definitions(
+            assets=study_assets(self.spec, self.periods, self.simulated),
+            asset_checks=study_checks(self.spec, self.warehouse_prefix),
+        )
 
 
-def study_assets(study: StudySpec) -> list[dg.AssetsDefinition]:
-    """Return the collected assets of a study, which its rules and its panel determine."""
+def component_docs() -> dict[str, Any]:
+    """Return metadata of the code location with the docs of this component, for its page under Deployment.
+
+    Dagster would build the docs of all installed components, which takes seconds in each process. This is its format.
+    """
+    docs = {
+        "name": COMPONENT_TYPE,
+        "description": inspect.cleandoc(Study.__doc__ or ""),
+        "owners": [],
+        "tags": [],
+        "schema": json.dumps(StudyFile.model_json_schema()),
+        "example": (DEMO_STUDIES_DIR / "demo" / "defs.yaml").read_text(),
+    }
+    return {"plugin_component_types_json": [{"name": "research_assets", "componentTypes": [docs]}]}
+
+
+def observed_periods_of(study: StudySpec, settings: Settings) -> dict[str, ObservedPeriods]:
+    """Return the partitions of the observed entities of a study at the server's time."""
+    return read_observed_periods(settings, study, server_clock_or_local(settings, SystemClock()).now())
+
+
+def study_assets(
+    study: StudySpec, periods: Mapping[str, ObservedPeriods] | None = None, simulated: str = ""
+) -> list[dg.AssetsDefinition]:
+    """Return the collected assets of a study, which its rules and its panel determine.
+
+    `periods` are the partitions of the observed entities; for others they begin with the running one. `simulated` is a
+    paragraph that marks simulated data.
+    """
     content = [entity for entity in (videos(study), comments(study)) if entity is not None]
     observed = [entity for entity in (users(study), *follow_lists(study), *engagements(study)) if entity is not None]
     return [
-        collected_asset(study, "content", content),
-        *(collected_asset(study, entity.entity, [entity]) for entity in observed),
+        collected_asset(study, "content", content, simulated=simulated),
+        *(
+            collected_asset(study, entity.entity, [entity], (periods or {}).get(entity.entity), simulated)
+            for entity in observed
+        ),
     ]

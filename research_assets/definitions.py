@@ -11,13 +11,21 @@ import dagster as dg
 from research_assets.assets.export import export_asset
 from research_assets.assets.report import report_asset
 from research_assets.assets.warehouse import warehouse_definitions
-from research_assets.checks import COVERAGE_MART, FILES_CHECK, blocking_check_keys, check_keys, files_check
-from research_assets.component import Study
+from research_assets.checks import FILES_CHECK, blocking_check_keys, check_keys, coverage_mart, files_check
+from research_assets.component import Study, component_docs, observed_periods_of
 from research_assets.fields import ENTITIES
 from research_assets.planning.inputs import study_entities
 from research_assets.resources import CollectorResource, build_resources, write_bookkeeping_tables
 from research_assets.sensors import CheckKeys, build_automation
-from research_assets.settings import DEFS_DIR, IN_CHECKOUT, PROJECT_DIR, Settings, keep_new_files_private
+from research_assets.sensors.run_process import noting_in_process_executor
+from research_assets.settings import (
+    DEFS_DIR,
+    IN_CHECKOUT,
+    PROJECT_DIR,
+    Settings,
+    data_settings,
+    keep_new_files_private,
+)
 from research_assets.study.loader import find_studies
 
 
@@ -32,6 +40,18 @@ def _load_defs_folder() -> dg.Definitions:
         return dg.ComponentTree.for_project(PROJECT_DIR).build_defs(DEFS_DIR)
 
 
+NO_STUDY = dg.AssetSpec(
+    "no_study_yet",
+    group_name="studies",
+    description="There is no study yet. Write one with: research-assets new-study.\n\n"
+    "1. Run `research-assets new-study` in a terminal. It prompts for the details and writes a study file.\n"
+    "2. Reload the code location under Deployment.\n"
+    "3. The study appears here as the group `studies/<study>`. To see an example without credentials, run "
+    "`research-assets demo`.",
+)
+"""Asset of the graph while there is no study, so that an empty graph says what to do."""
+
+
 def build_definitions(settings: Settings, *, collector: CollectorResource | None = None) -> dg.Definitions:
     """Return all definitions of the code location; `collector` replaces the resource of the collected assets.
 
@@ -40,23 +60,26 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
     studies = find_studies(settings)
     in_defs = [study for study in studies if study.file.is_relative_to(DEFS_DIR)] if IN_CHECKOUT else []
     outside = [study.spec for study in studies if study not in in_defs]
+    periods = {study.spec.name: observed_periods_of(study.spec, settings) for study in studies}
     upstream = {
         entity: [dg.AssetKey([study.spec.name, entity]) for study in studies if entity in study_entities(study.spec)]
         for entity in ENTITIES
     }
+    prefix = settings.warehouse_prefix
     pre_build = partial(write_bookkeeping_tables, settings, [study.spec for study in studies])
     marts = warehouse_definitions(upstream, settings, pre_build=pre_build)
     # Without the specs, because they include the collected assets.
     models = [asset for asset in marts.assets or () if isinstance(asset, dg.AssetsDefinition)]
     warehouse = [key for asset in models for key in asset.keys]
     tests = [key for asset in models for key in asset.check_keys]
-    checks = [key for study in studies for key in check_keys(study.spec)]
+    checks = [key for study in studies for key in check_keys(study.spec, prefix)]
     reports = [report_asset(study.spec, settings, warehouse) for study in studies]
     return dg.Definitions.merge(
         *([_load_defs_folder()] if IN_CHECKOUT else []),
-        *(dg.build_defs_for_component(Study(spec)) for spec in outside),
+        *(dg.build_defs_for_component(Study.of(spec, settings)) for spec in outside),
+        *([] if studies else [dg.Definitions(assets=[NO_STUDY])]),
         marts,
-        dg.Definitions(assets=reports, asset_checks=[files_check]),
+        dg.Definitions(assets=reports, asset_checks=[files_check(prefix)]),
         dg.Definitions(assets=[export_asset(study.spec, settings, warehouse) for study in studies]),
         build_automation(
             [study.spec for study in studies],
@@ -64,20 +87,29 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
             warehouse,
             CheckKeys(
                 blocking=[key for study in studies for key in blocking_check_keys(study.spec)],
-                after_build=[*tests, *(key for key in checks if key.asset_key == COVERAGE_MART)],
+                after_build=[*tests, *(key for key in checks if key.asset_key == coverage_mart(prefix))],
                 daily=checks,
-                files=FILES_CHECK,
+                files=dg.AssetCheckKey(coverage_mart(prefix), FILES_CHECK),
             ),
             [report.key for report in reports],
+            {(name, entity): known for name, by_entity in periods.items() for entity, known in by_entity.items()},
+            dg.AssetSelection.groups(
+                *sorted({str(spec.group_name) for asset in models for spec in asset.specs}),
+                *(f"results/{study.spec.name}" for study in studies),
+            ),
         ),
         # With a process per step, most of the time would go into imports.
-        dg.Definitions(resources=build_resources(settings, collector), executor=dg.in_process_executor),
+        dg.Definitions(
+            resources=build_resources(settings, collector),
+            executor=noting_in_process_executor,
+            metadata=component_docs(),
+        ),
     )
 
 
 @dg.definitions
 def definitions() -> dg.Definitions:
-    """Return the code location with the settings of the environment."""
+    """Return the code location with the settings of the environment: that of `make ui`, whatever command loads it."""
     # Dagster loads it in each of its processes that write data, whatever started them.
     keep_new_files_private()
-    return build_definitions(Settings.from_env())
+    return build_definitions(data_settings())

@@ -1,4 +1,6 @@
-"""The resources of the assets and checks: they are built from the settings and hand over ordinary library objects.
+"""The resources of the assets and checks, as Dagster's Resources page shows them, with the objects that they hand over.
+
+Their configuration comes from the settings. The credentials are environment variables, so no page shows them.
 
 Not here: the client, the ledger and the collector themselves (see tiktok/, quota/ and collect/), which do not use
 Dagster.
@@ -6,19 +8,20 @@ Dagster.
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import dagster as dg
 import duckdb
 from dagster_duckdb import DuckDBResource
+from pydantic import Field
 
 from research_assets.clock import Clock, ServerClock, SystemClock
 from research_assets.collect.types import CollectorContext, RequestBudget, RunProgress
 from research_assets.quota.ledger import Ledger, read_used_by_run
 from research_assets.quota.server_time import new_clock, server_clock, server_clock_or_local
-from research_assets.settings import VARIABLES, Settings, SettingsError, prepare_root
+from research_assets.settings import VARIABLES, Settings, SettingsError, export_credentials, prepare_root
 from research_assets.study.spec import StudySpec
 from research_assets.warehouse.reader import connect_read_only
 
@@ -39,13 +42,14 @@ class CollectorResource:
     """Opens the client and the ledger for one run.
 
     `clock` and `transport` are for tests. `on_progress` is called after each request, in addition to the callback of
-    the run.
+    the run. `ledger_path` is that of the settings by default.
     """
 
     settings: Settings
     clock: Clock = field(default_factory=SystemClock)
     transport: "httpx.AsyncBaseTransport | None" = None
     on_progress: Callable[[RunProgress], None] | None = None
+    ledger_path: Path | None = None
 
     @asynccontextmanager
     async def open(self, progress: Callable[[RunProgress], None] | None = None) -> AsyncIterator[CollectorContext]:
@@ -61,7 +65,7 @@ class CollectorResource:
         settings = self.settings
         self._check()
         clock = new_clock(settings, self.clock)
-        ledger = Ledger(settings.ledger, settings.caps, clock, quota_reserve=settings.quota_reserve)
+        ledger = Ledger(self.ledger_path or settings.ledger, settings.caps, clock, quota_reserve=settings.quota_reserve)
         client = Client(
             key=settings.client_key,
             secret=settings.client_secret,
@@ -141,8 +145,77 @@ def budget_run_id(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
     return run.run_id
 
 
+class QuotaLedger(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """The quota ledger: counts every request before it is sent, so that no process exceeds the daily quota."""
+
+    path: str = Field(description="SQLite file of the ledger")
+    research_quota: int = Field(description="Requests per UTC day in the pool `research`: videos, comments, profiles")
+    follow_quota: int = Field(description="Requests per UTC day in the pool `follow`: followers and following")
+    reserve: int = Field(0, description="Requests of the pool `research` kept for days that are due today")
+
+    def open(self, clock: Clock) -> Ledger:
+        """Return the opened ledger. The quota day is that of the `clock`. The caller closes it."""
+        caps = {"research": self.research_quota, "follow": self.follow_quota}
+        return Ledger(Path(self.path), caps, clock, quota_reserve=self.reserve)
+
+
+class ResearchApi(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """TikTok's Research API, or a simulated one: opens the client and the quota ledger for one run."""
+
+    address: str = Field(description="Address of the API; a loopback address is the simulated API")
+    client_key: str = Field(description="Client key of the approved project, from the environment")
+    client_secret: str = Field(description="Client secret of the approved project, from the environment")
+    rate_limit: float = Field(description="Maximum number of requests per second")
+    concurrency: int = Field(description="Maximum number of concurrent requests")
+    timeout: float = Field(description="Time for a complete response (seconds)")
+    data_folder: str = Field(description="Folder of captures and raw tables")
+    quota_ledger: QuotaLedger
+
+    collector: ClassVar[CollectorResource]
+    """The collector whose settings are not part of the configuration; see `of`."""
+
+    @classmethod
+    def of(cls, collector: CollectorResource, ledger: QuotaLedger) -> "ResearchApi":
+        """Return the resource of a collector.
+
+        The class of the result carries the collector: Dagster creates the resource again from its configuration, which
+        cannot hold a clock or a transport.
+        """
+        settings = collector.settings
+        names = {"__module__": cls.__module__, "__doc__": cls.__doc__, "collector": collector}
+        bound = type(cls.__name__, (cls,), names)
+        resource: ResearchApi = bound(
+            address=settings.api_url,
+            client_key=dg.EnvVar(VARIABLES["client_key"].name),
+            client_secret=dg.EnvVar(VARIABLES["client_secret"].name),
+            rate_limit=settings.rate_limit,
+            concurrency=settings.concurrency,
+            timeout=settings.timeout,
+            data_folder=str(settings.root),
+            quota_ledger=ledger,
+        )
+        return resource
+
+    def create_resource(self, context: dg.InitResourceContext) -> CollectorResource:  # noqa: ARG002  Dagster passes it
+        """Return the collector with this configuration."""
+        settings = replace(
+            self.collector.settings,
+            api_url=self.address,
+            client_key=self.client_key,
+            client_secret=self.client_secret,
+            rate_limit=self.rate_limit,
+            concurrency=self.concurrency,
+            timeout=self.timeout,
+            root=Path(self.data_folder),
+            research_cap=self.quota_ledger.research_quota,
+            follow_cap=self.quota_ledger.follow_quota,
+            quota_reserve=self.quota_ledger.reserve,
+        )
+        return replace(self.collector, settings=settings, ledger_path=Path(self.quota_ledger.path))
+
+
 class PublishedWarehouse(DuckDBResource):
-    """The published warehouse, read-only: only the dbt build writes it."""
+    """The published marts as a DuckDB file, opened read-only: only the dbt build writes it."""
 
     @contextmanager
     def get_connection(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -157,9 +230,20 @@ def warehouse_resource(settings: Settings) -> PublishedWarehouse:
 
 
 def build_resources(settings: Settings, collector: CollectorResource | None = None) -> dict[str, object]:
-    """Return the resources of the code location by key: `collector` and `warehouse`."""
+    """Return the resources of the code location by key: `research_api`, `quota_ledger` and `warehouse`.
+
+    The credentials of the settings are put into the environment of this process, where Dagster looks for them.
+    """
+    export_credentials(settings)
+    ledger = QuotaLedger(
+        path=str(settings.ledger),
+        research_quota=settings.research_cap,
+        follow_quota=settings.follow_cap,
+        reserve=settings.quota_reserve,
+    )
     return {
-        "collector": dg.ResourceDefinition.hardcoded_resource(collector or CollectorResource(settings)),
+        "research_api": ResearchApi.of(collector or CollectorResource(settings), ledger),
+        "quota_ledger": ledger,
         "warehouse": warehouse_resource(settings),
     }
 

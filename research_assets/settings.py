@@ -1,20 +1,30 @@
 """All environment variables and all paths of the project.
 
 Importing the module reads nothing: a process calls `Settings.from_env()` once at its start. No other module reads the
-environment or defines paths in the data folder.
+environment or defines paths in the data folder. Not here: the format of `.env` (see env_file.py).
 """
 
+import codecs
+import errno
+import ipaddress
+import logging
 import os
 import re
+import socket
+import sys
 import tempfile
-from collections.abc import Callable, Mapping
+import unicodedata
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
+from research_assets.env_file import EnvFileError, read_env_file
+
+_LOGGER = logging.getLogger(__name__)
 
 PACKAGE_DIR = Path(__file__).resolve().parent
 PROJECT_DIR = PACKAGE_DIR.parent
@@ -42,32 +52,56 @@ class SettingsError(ValueError):
     """An environment variable has an invalid value, or the data folder cannot be used."""
 
 
+_MOST = 1_000_000
+"""Highest number in a variable. Larger ones overflow in libraries."""
+
+
+def _whole_number(text: str, least: int) -> int:
+    if not re.fullmatch(r"[+-]?\d{1,20}", text, re.ASCII) or not least <= int(text) <= _MOST:
+        raise ValueError(f"must be a whole number from {least} to {_MOST:,}, written without separators")
+    return int(text)
+
+
 def _positive(text: str) -> int:
-    number = int(text)
-    if number <= 0:
-        raise ValueError("must be above 0")
-    return number
+    return _whole_number(text, 1)
 
 
 def _not_negative(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError("must not be negative")
+    return _whole_number(text, 0)
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = float("nan")
+    if not 0 <= number <= _MOST:
+        raise ValueError(f"must be a number from 0 to {_MOST:,}, such as 2.5")
     return number
+
+
+def _parse_memory(text: str) -> str:
+    if not re.fullmatch(r"[1-9]\d*([KMGT]i?B|%)", text):
+        raise ValueError("must be a share such as 50% or a size such as 8GB")
+    return text
 
 
 def _positive_float(text: str) -> float:
-    number = float(text)
-    if not 0 < number < float("inf"):
-        raise ValueError("must be above 0")
+    number = _number(text)
+    if number < 0.001:
+        raise ValueError("must be at least 0.001")
     return number
 
 
-def _hours(text: str) -> float:
-    number = float(text)
-    if not 0 <= number <= 1_000_000:
-        raise ValueError("must be between 0 and 1,000,000 hours")
-    return number
+_QUOTES = '"\u201c\u201d\u201e\u2018\u2019'
+
+
+def _credential(text: str) -> str:
+    # A pasted key often contains a line break, an invisible space or the quotes of a word processor.
+    is_quoted = len(text) > 1 and text[0] == text[-1] == "'"
+    if is_quoted or any(c.isspace() or c in _QUOTES or unicodedata.category(c) in ("Cc", "Cf") for c in text):
+        raise ValueError("must contain no blank, quote, control character or invisible character; copy it again")
+    return text
 
 
 def _url(text: str) -> str:
@@ -90,8 +124,57 @@ def _parse_optional_url(text: str) -> str:
     return _url(text) if text else ""
 
 
+_MOST_PATH_BYTES = 3_000
+"""Maximum length of a configured path. Linux allows 4,096 bytes for a whole path, macOS 1,024."""
+
+
+def _path(text: str) -> Path:
+    if re.search(r"[\x00-\x1f\x7f\ud800-\udfff]", text):
+        raise ValueError("must contain no control character, and must be valid UTF-8")
+    if len(text.encode()) > _MOST_PATH_BYTES or any(len(part.encode()) > 255 for part in Path(text).parts):
+        raise ValueError(f"must have at most {_MOST_PATH_BYTES:,} bytes, and at most 255 in each part")
+    if not text.isascii() and codecs.lookup(sys.getfilesystemencoding()).name != "utf-8":
+        raise ValueError("must contain ASCII only, or the locale must be one of UTF-8, such as LANG=C.UTF-8")
+    # Without `~` it begins with the folder that relative paths count from (see `_absolute`).
+    return Path(text).expanduser().resolve()
+
+
 def _paths(text: str) -> tuple[Path, ...]:
-    return tuple(Path(part).expanduser().resolve() for part in text.split(os.pathsep) if part)
+    return tuple(_path(part) for part in text.split(os.pathsep) if part)
+
+
+def _optional_path(text: str) -> str:
+    return str(_path(text)) if text else ""
+
+
+_PATH_FORMS = {
+    r"[\"'\u201c\u201d\u2018\u2019]": "must be without quotes",
+    r"\$|%\w+%": "must be written out, because variables such as $HOME are not replaced here; ~ is the home folder",
+    r"[A-Za-z][A-Za-z0-9+.-]+://": "must be a path on this machine, not an address",
+    r"[A-Za-z]:[\\/]|\\\\": "must be a path of this system; WSL shows C:\\data as /mnt/c/data",
+}
+"""Beginnings of texts that are no path of this system; taken for relative paths, they would create a new folder."""
+
+
+def _absolute(text: str, folder: Path) -> str:
+    """Return a path, which counts from `folder` if it is relative. `~` is a home folder, as in a shell.
+
+    Raises ValueError for a text that was meant to be another path.
+    """
+    for form, condition in _PATH_FORMS.items():
+        if re.match(form, text):
+            raise ValueError(condition)
+    return text if text.startswith("~") else os.fspath(folder / text)
+
+
+def _key_prefix(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*", text):
+        raise ValueError("must be letters, digits and underscores, with / between the parts")
+    return text
+
+
+def _path_or_none(text: str) -> Path | None:
+    return _path(text) if text else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +191,18 @@ VARIABLES: dict[str, Variable] = {
     "root": Variable(
         "RESEARCH_DATA",
         "",
-        lambda t: Path(t or home_folder() / "data").expanduser().resolve(),
+        lambda t: _path(t or str(home_folder() / "data")),
         "Folder of all data",
     ),
+    "marts_folder": Variable(
+        "RESEARCH_MARTS",
+        "",
+        lambda t: _path(t) if t else None,
+        "Folder of marts that a build on Spark published; readers use it instead of warehouse.duckdb",
+    ),
     "studies": Variable("RESEARCH_STUDIES", "", _paths, "Additional folders with studies, separated like PATH"),
-    "client_key": Variable("TIKTOK_CLIENT_KEY", "", str, "Client key of the approved project"),
-    "client_secret": Variable("TIKTOK_CLIENT_SECRET", "", str, "Client secret of the approved project"),
+    "client_key": Variable("TIKTOK_CLIENT_KEY", "", _credential, "Client key of the approved project"),
+    "client_secret": Variable("TIKTOK_CLIENT_SECRET", "", _credential, "Client secret of the approved project"),
     "api_url": Variable("TIKTOK_API_URL", "https://open.tiktokapis.com", _url, "Address of the API"),
     "research_cap": Variable("RESEARCH_QUOTA", "1000", _positive, "Requests per day in the pool `research`"),
     "follow_cap": Variable("RESEARCH_FOLLOW_QUOTA", "20000", _positive, "Requests per day in the pool `follow`"),
@@ -146,14 +235,32 @@ VARIABLES: dict[str, Variable] = {
         "RESEARCH_MAX_CLOCK_OFFSET",
         # A clock that shows local time as UTC is wrong by at most 14 hours.
         "15",
-        _hours,
+        _number,
         "Largest difference (hours) between the clocks of the API and of this machine; 0 uses that of the machine",
+    ),
+    "key_prefix": Variable(
+        "RESEARCH_KEY_PREFIX",
+        "",
+        _key_prefix,
+        "Prefix of the asset keys of the marts, for an instance in which another project has assets of the same names",
+    ),
+    "instance_home": Variable(
+        "DAGSTER_HOME",
+        "",
+        _path_or_none,
+        "Home folder of the Dagster instance. Default: the folder dagster in the data folder",
     ),
     "sensor_interval": Variable(
         "RESEARCH_SENSOR_INTERVAL", "30", _positive, "Interval between two ticks of the sensors (seconds)"
     ),
     "pseudonym_key_file": Variable(
-        "RESEARCH_PSEUDONYM_KEY_FILE", "", str, "File with the key for pseudonyms in exports"
+        "RESEARCH_PSEUDONYM_KEY_FILE", "", _optional_path, "File with the key for pseudonyms in exports"
+    ),
+    "warehouse_memory": Variable(
+        "RESEARCH_WAREHOUSE_MEMORY",
+        "50%",
+        _parse_memory,
+        "Memory limit of a warehouse build: a share of the machine's memory (50%) or a size (8GB)",
     ),
     "reports_url": Variable("RESEARCH_REPORTS_URL", "", _parse_optional_url, "Address at which the reports are served"),
     "alert_webhook": Variable(
@@ -165,12 +272,71 @@ VARIABLES: dict[str, Variable] = {
 # An address of a webhook usually contains its password.
 _SECRETS = frozenset({"client_key", "client_secret", "alert_webhook"})
 
+_PATHS = frozenset({"root", "studies", "pseudonym_key_file", "instance_home"})
+
+ENV_FILE = "RESEARCH_ENV_FILE"
+"""Environment variable with the path of the `.env` file; default: `.env` in the home folder of the project."""
+
+_NAMES = {variable.name: attribute for attribute, variable in VARIABLES.items()}
+_INTERNAL = re.compile(r"RESEARCH_WAREHOUSE_\w+")
+"""Variables that the project sets for dbt."""
+
+_OUR_NAME = re.compile(r"(?i)\W*(RESEARCH|TIKTOK)_")
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownVariable:
+    """A variable that no one reads: its name, where it is set, and the nearest known name, if one is near."""
+
+    name: str
+    place: str
+    nearest: str | None
+
+    def __str__(self) -> str:
+        meant = f" Do you mean {self.nearest}?" if self.nearest else " .env.example lists the known names."
+        return f"The variable {self.name} in {self.place} is unknown, so its value is not used.{meant}"
+
+
+def _is_ours(name: str) -> bool:
+    """Return whether a name is one of the project's or looks like one."""
+    return name in _NAMES or _OUR_NAME.match(name) is not None or _nearest(name) is not None
+
+
+def _nearest(name: str) -> str | None:
+    """Return the known name that is most similar, or None. Names without a prefix of the project must be very similar.
+
+    The prefixes are the same in many names, so only the rest is compared: by its letters and by its words.
+    """
+    plain = re.sub("[^A-Z0-9]+", "_", name.upper()).strip("_")
+    if not _OUR_NAME.match(name):
+        return next(iter(get_close_matches(plain, _NAMES, 1, 0.85)), None)
+    prefix, _, rest = plain.partition("_")
+
+    def similarity(known: str) -> float:
+        known_prefix, _, known_rest = known.partition("_")
+        words, known_words = set(rest.split("_")), set(known_rest.split("_"))
+        by_words = 2 * len(words & known_words) / (len(words) + len(known_words))
+        by_letters = SequenceMatcher(None, rest, known_rest).ratio()
+        return max(by_letters, by_words) + 0.1 * (prefix == known_prefix)
+
+    best = max(_NAMES, key=similarity)
+    return best if similarity(best) >= 0.55 else None
+
+
+def _unknown_variables(names: Collection[str], place: str) -> list[UnknownVariable]:
+    return [
+        UnknownVariable(name, place, _nearest(name))
+        for name in sorted(names)
+        if name not in _NAMES and name != ENV_FILE and not _INTERNAL.fullmatch(name) and _is_ours(name)
+    ]
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The values of `VARIABLES`, and the paths in the data folder. Its `repr` contains no secrets."""
 
     root: Path
+    marts_folder: Path | None
     studies: tuple[Path, ...]
     client_key: str = field(repr=False)
     client_secret: str = field(repr=False)
@@ -188,26 +354,57 @@ class Settings:
     pseudonym_key_file: str
     max_clock_offset: float
     sensor_interval: int
+    warehouse_memory: str
+    key_prefix: str
+    instance_home: Path | None
     reports_url: str
     alert_webhook: str = field(repr=False)
+    named: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """Attributes that the environment or `.env` sets; the others have their defaults."""
+    unknown: tuple[UnknownVariable, ...] = field(default=(), compare=False, repr=False)
+    """Variables with names of the project, or similar ones, that the project does not know."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None, *, over: Mapping[str, str] | None = None) -> "Settings":
         """Read the environment; without `environ`, the `.env` file overridden by the environment of the process.
 
-        `over` overrides both. Without a data folder in the environment, simulated data has a folder of its own inside
-        the default one. Raises SettingsError with the variable, its value and the allowed values.
+        An empty variable overrides nothing. Relative paths count from the folder of the `.env` file that contains
+        them, otherwise from the current folder. `over` overrides both. Without a data folder in the environment,
+        simulated data has a folder of its own inside the default one. Unknown names are in `unknown`; without
+        `environ`, each is logged once. Raises SettingsError with the variable, its value and the allowed values.
         """
+        unknown: list[UnknownVariable] = []
+        folders: dict[str, Path] = {}
         if environ is None:
-            environ = {k: v for k, v in dotenv_values(home_folder() / ".env").items() if v is not None} | dict(
-                os.environ
-            )
+            environ = dict(os.environ)
+            file = _env_file(environ)
+            try:
+                in_file = read_env_file(
+                    file, environ, is_ours=_is_ours, is_literal=lambda name: _NAMES.get(name) in _SECRETS
+                )
+            except EnvFileError as error:
+                raise SettingsError(f"{error} Nothing was started.") from error
+            unknown += _unknown_variables([name for name, text in in_file.items() if text.strip()], str(file))
+            for name, text in in_file.items():
+                # Dagster's `dg` copies the file into the environment of its processes.
+                if environ.get(name, "").strip() in ("", text.strip()):
+                    environ[name], folders[name] = text, file.parent
+            in_environment = [name for name, text in environ.items() if text.strip() and name not in in_file]
+            unknown += _unknown_variables(in_environment, "the environment")
+            _log_once(unknown)
         environ = dict(environ) | dict(over or {})
+        folders = {name: folder for name, folder in folders.items() if name not in (over or {})}
         values = {}
         for attribute, variable in VARIABLES.items():
             text = environ.get(variable.name, "").strip() or variable.default
             try:
-                values[attribute] = variable.read(text)
+                path = text
+                if attribute in _PATHS and text:
+                    folder = folders.get(variable.name, Path.cwd())
+                    # An address contains the separator of paths, and so does C:\data.
+                    parts = text.split(os.pathsep) if variable.read is _paths and "://" not in text else [text]
+                    path = os.pathsep.join(_absolute(part, folder) for part in map(str.strip, parts) if part)
+                values[attribute] = variable.read(path)
             # RuntimeError: a path begins with `~` and the name of a user that does not exist.
             except (ValueError, RuntimeError) as error:
                 shown = "" if attribute in _SECRETS else f"={text!r}"
@@ -220,7 +417,8 @@ class Settings:
                 raise SettingsError(
                     f"{name}={values[attribute]} cannot be used: the API accepts at most {most}. Lower the value."
                 )
-        settings = cls(**values)
+        named = frozenset(a for a, variable in VARIABLES.items() if environ.get(variable.name, "").strip())
+        settings = cls(**values, named=named, unknown=tuple(unknown))
         if settings.origin == "sandbox" and not environ.get(VARIABLES["root"].name, "").strip():
             return settings.for_sandbox()
         return settings
@@ -232,8 +430,12 @@ class Settings:
     @property
     def origin(self) -> str:
         """Return the origin of the data: the address of the API, or `sandbox` for any loopback address."""
-        host = urlsplit(self.api_url).hostname or ""
-        return "sandbox" if host in {"localhost", "::1"} or host.startswith("127.") else self.api_url
+        return "sandbox" if _is_loopback(urlsplit(self.api_url).hostname or "") else self.api_url
+
+    @property
+    def is_simulated(self) -> bool:
+        """Return whether the data in the data folder is simulated, or will be if the folder is empty."""
+        return (stored_origin(self) or self.origin) == "sandbox"
 
     @property
     def caps(self) -> dict[str, int]:
@@ -249,6 +451,11 @@ class Settings:
     def own_studies(self) -> Path:
         """Folder of the studies of this installation: `defs/` of a checkout, else `studies/` in the current folder."""
         return DEFS_DIR if IN_CHECKOUT else home_folder() / "studies"
+
+    @property
+    def warehouse_prefix(self) -> tuple[str, ...]:
+        """First parts of the asset keys of staging, seeds and marts; empty by default."""
+        return tuple(self.key_prefix.split("/")) if self.key_prefix else ()
 
     @property
     def captures(self) -> Path:
@@ -276,6 +483,11 @@ class Settings:
         return self.root / "warehouse.duckdb"
 
     @property
+    def published_marts(self) -> Path:
+        """Warehouse that readers open: the DuckDB file, or the folder of Parquet marts if one is set."""
+        return self.marts_folder or self.warehouse
+
+    @property
     def warehouse_build(self) -> Path:
         """DuckDB file of a running build, in the same folder so that publishing is one rename."""
         return self.root / ".warehouse.build.duckdb"
@@ -287,13 +499,13 @@ class Settings:
 
     @property
     def dagster_home(self) -> Path:
-        """Home folder of the Dagster instance."""
-        return self.root / "dagster"
+        """Home folder of the Dagster instance: that of `DAGSTER_HOME`, else a folder in the data root."""
+        return self.instance_home or self.root / "dagster"
 
     @property
     def ui_log(self) -> Path:
         """Log file of the Dagster processes since the last start of the UI."""
-        return self.dagster_home / "ui.log"
+        return self.root / "ui.log"
 
     @property
     def alerts(self) -> Path:
@@ -324,7 +536,128 @@ class Settings:
     def pseudonym_key(self) -> Path:
         """File of the key for pseudonyms, outside the folder of the exports."""
         named = self.pseudonym_key_file
-        return Path(named).expanduser().resolve() if named else self.state / "keys" / "pseudonyms.key"
+        return Path(named) if named else self.state / "keys" / "pseudonyms.key"
+
+
+def stored_origin(settings: Settings) -> str:
+    """Return the origin of the data in the data folder; empty if the folder contains none."""
+    try:
+        return (settings.state / "origin").read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _env_file(environ: Mapping[str, str]) -> Path:
+    """Return the path of the `.env` file. Raises SettingsError if the environment names a file that does not exist."""
+    named = environ.get(ENV_FILE, "").strip()
+    if not named:
+        file = home_folder() / ".env"
+        # An editor on Windows adds the suffix, and does not show it.
+        if not file.exists() and (other := file.with_name(".env.txt")).exists():
+            raise SettingsError(f"The file {other} is not read. Nothing was started. Rename it to {file.name}.")
+        return file
+    try:
+        file = _path(_absolute(named, Path.cwd()))
+    except (ValueError, RuntimeError) as error:
+        raise SettingsError(f"{ENV_FILE} cannot be used: {error}. Nothing was started.") from error
+    if not file.exists():
+        raise SettingsError(
+            f"{ENV_FILE}={named!r} names a file that does not exist. Nothing was started. Correct or unset it."
+        )
+    return file
+
+
+_logged: set[UnknownVariable] = set()
+"""Unknown variables that this process has logged."""
+
+
+def _log_once(unknown: Collection[UnknownVariable]) -> None:
+    for one in unknown:
+        if one not in _logged:
+            _logged.add(one)
+            _LOGGER.warning("%s", one)
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether a host name means this machine, in any of its spellings. Resolves no name."""
+    host = host.rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        # Also the short forms, such as 127.1.
+        address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.IPv4Address(socket.inet_aton(host))
+    except OSError:
+        try:
+            parsed = ipaddress.IPv6Address(host)
+        except ValueError:
+            return False
+        address = parsed.ipv4_mapped or parsed
+    return address.is_loopback or address.is_unspecified
+
+
+def uses_sandbox(settings: Settings) -> bool:
+    """Return whether the settings name no API: neither credentials nor an address.
+
+    Raises SettingsError if only the key or only the secret is set, which is an error and no choice of the sandbox.
+    """
+    key, secret = VARIABLES["client_key"].name, VARIABLES["client_secret"].name
+    if bool(settings.client_key) != bool(settings.client_secret):
+        present, missing = (key, secret) if settings.client_key else (secret, key)
+        similar = "".join(f" {one}" for one in settings.unknown if one.nearest == missing)
+        raise SettingsError(
+            f"{present} is set but {missing} is not.{similar} No request was sent. Set both for the real API, or unset "
+            "both."
+        )
+    return not settings.client_key and "api_url" not in settings.named
+
+
+def data_settings() -> Settings:
+    """Return the settings for whatever shows collected data: commands, and Dagster's processes however started.
+
+    Without an API these are the settings of the simulated data, with the demo study; a data folder that is named is
+    read as it is. Raises SettingsError if a name of a variable is similar to one that would choose the API.
+    """
+    settings = Settings.from_env()
+    if uses_sandbox(settings):
+        require_no_similar_name(settings)
+        if "root" not in settings.named or stored_origin(settings) == "sandbox":
+            return Settings.from_env(over={VARIABLES["api_url"].name: "http://127.0.0.1"} | with_demo_study(settings))
+    return settings
+
+
+def require_no_similar_name(settings: Settings) -> None:
+    """Raise SettingsError if an unknown variable is probably meant to choose the API or the data folder."""
+    chosen_by = {VARIABLES[name].name for name in ("client_key", "client_secret", "api_url", "root")}
+    similar = [one for one in settings.unknown if one.nearest in chosen_by]
+    if similar:
+        raise SettingsError(
+            f"{' '.join(map(str, similar))} Neither the credentials nor the address of an API are set, and the "
+            "simulated API was not used instead. No request was sent. Correct the name, or unset the variable to use "
+            "the simulated API."
+        )
+
+
+def with_demo_study(settings: Settings) -> dict[str, str]:
+    """Return the setting that adds the demo study; empty if the environment names studies."""
+    return {} if settings.studies else {VARIABLES["studies"].name: str(DEMO_STUDIES_DIR)}
+
+
+def export_credentials(settings: Settings) -> None:
+    """Put the credentials of the settings into the environment of this process, where Dagster's `EnvVar` reads them.
+
+    They may come from a `.env` file that Dagster has not read. Missing ones are empty, so that the project's own
+    message says what is missing.
+    """
+    for attribute in ("client_key", "client_secret"):
+        os.environ[VARIABLES[attribute].name] = getattr(settings, attribute)
+
+
+NO_TELEMETRY: Mapping[str, str] = {
+    "DAGSTER_DISABLE_TELEMETRY": "1",
+    "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
+    "DO_NOT_TRACK": "1",
+}
+"""Variables that switch off telemetry of Dagster and dbt, whatever their own settings say."""
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
@@ -332,8 +665,12 @@ def child_environment(settings: Settings) -> dict[str, str]:
     texts = {}
     for attribute, variable in VARIABLES.items():
         value = getattr(settings, attribute)
-        texts[variable.name] = os.pathsep.join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return dict(os.environ) | texts | {"DAGSTER_HOME": str(settings.dagster_home)}
+        if isinstance(value, tuple):
+            texts[variable.name] = os.pathsep.join(map(str, value))
+        else:
+            texts[variable.name] = "" if value is None else str(value)
+    texts[VARIABLES["instance_home"].name] = str(settings.dagster_home)
+    return {**os.environ, **texts, **NO_TELEMETRY}
 
 
 def keep_new_files_private() -> None:
@@ -347,15 +684,16 @@ def keep_new_files_private() -> None:
 def prepare_root(settings: Settings) -> None:
     """Create the data root and its folders, readable by their owner alone, like all that this process creates later.
 
-    Raises SettingsError if it cannot be written to, or if it already contains data from another API, because simulated
-    and real rows must not mix.
+    Raises SettingsError if it cannot be written to, if a path contains a character that a build of the marts cannot
+    use, or if it already contains data from another API, because simulated and real rows must not mix.
     """
     keep_new_files_private()
+    _require_usable_paths(settings)
     try:
         for folder in (settings.root, settings.captures, settings.raw, settings.state, settings.dagster_home):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # An existing folder may have other permissions, and the umask may allow access by others.
-        settings.root.chmod(0o700)
+        _make_private(settings.root)
         with tempfile.TemporaryFile(dir=settings.state):
             pass
         existing = _read_or_write_origin(settings.state / "origin", settings.origin)
@@ -372,13 +710,54 @@ def prepare_root(settings: Settings) -> None:
         )
 
 
+UNUSABLE_IN_DATA_FOLDER = "#?*[\\="
+"""Characters that no path of a data folder may contain.
+
+dbt-duckdb reads the path of a database as a URL, which ends at `#` and `?`. DuckDB reads `*`, `?` and `[` as patterns,
+which match files of other folders, `key=value` as a partition, and a backslash as a slash."""
+
+UNUSABLE_IN_DBT_PROJECT = "'"
+"""Characters that the path of the dbt project may not contain: dbt-duckdb puts the path of a seed into SQL as it is."""
+
+
+def _require_usable_paths(settings: Settings) -> None:
+    """Raise SettingsError for a path with which no mart could be built from the collected data."""
+    for folder, characters, name, remedy in (
+        (settings.root, UNUSABLE_IN_DATA_FOLDER, "data folder", f"Set {VARIABLES['root'].name} to another folder."),
+        (DBT_PROJECT_DIR, UNUSABLE_IN_DBT_PROJECT, "folder of the dbt project", "Move the project to another folder."),
+    ):
+        if found := [character for character in characters if character in str(folder)]:
+            raise SettingsError(
+                f"The {name} {folder} cannot be used, because no mart can be built with a path that contains "
+                f"{' or '.join(found)}. No request was sent and nothing was changed. {remedy}"
+            )
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder accessible to its owner alone. Raises SettingsError if its file system cannot.
+
+    exFAT, FAT and many network shares keep no permissions of their own: those of the mount apply.
+    """
+    try:
+        folder.chmod(0o700)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
+            raise
+    if folder.stat().st_mode & 0o077:
+        raise SettingsError(
+            f"The data folder {folder} can be read by other users, and its file system stores no permissions. No "
+            "request was sent. Mount it for its owner alone (exFAT and FAT: umask=077; SMB: dir_mode=0700,"
+            f"file_mode=0600), or set {VARIABLES['root'].name} to a folder on another file system."
+        )
+
+
 def _read_or_write_origin(mark: Path, origin: str) -> str:
     """Return the origin of the data; durably write it first if there is none.
 
     A file without text is that of a process that was killed here, before it wrote any data.
     """
-    if not (mark.exists() and mark.read_text().strip()):
-        with mark.open("w") as file:
+    if not (mark.exists() and mark.read_text(encoding="utf-8").strip()):
+        with mark.open("w", encoding="utf-8") as file:
             file.write(origin)
             file.flush()
             os.fsync(file.fileno())
@@ -387,4 +766,4 @@ def _read_or_write_origin(mark: Path, origin: str) -> str:
             os.fsync(folder)
         finally:
             os.close(folder)
-    return mark.read_text().strip()
+    return mark.read_text(encoding="utf-8").strip()

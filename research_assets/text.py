@@ -1,8 +1,9 @@
-"""Foreign text, made safe for the place where it is shown: one function for each place.
+"""Foreign text, made safe for the place where it is shown: one function for each place; and text that a person pasted.
 
 Foreign is every text that the API, a file or another program wrote: names, captions, error messages. It is stored as
-it came, and changed only where it is shown. Not here: cells of exported CSV files (see export/columns.py), which a
-query writes; values in SQL (see storage/raw_sql.py).
+it came, and changed only where it is shown. What a person writes into a study, a panel or a list passes `clean_text`
+before it is requested. Not here: what a handle or a hashtag is (see tiktok/names.py); cells of exported CSV files (see
+export/columns.py), which a query writes; values in SQL (see storage/raw_sql.py).
 """
 
 import logging
@@ -96,6 +97,89 @@ def distinct_labels(texts: Sequence[str]) -> list[str]:
             label = f"{text} ({number})"
         labels.append(label)
     return labels
+
+
+_BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
+"""Characters that show a blank but are no blank in Unicode: the fillers of Hangul, and the empty Braille pattern."""
+
+_VISIBLE_FORMATS = "\u0600-\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
+_IS_VISIBLE_FORMAT = re.compile(f"[{_VISIBLE_FORMATS}]")
+_JOINERS = "\u200c\u200d"
+_BLACK_FLAG = "\U0001f3f4"
+_KEYCAP = "\u20e3"
+
+
+def clean_text(text: str) -> str:
+    """Return a pasted text as it looks: Unicode NFC, plain blanks, no blanks around it, nothing invisible in it.
+
+    Soft hyphens, zero-width spaces, byte order marks and marks of the writing direction are dropped. Joiners and
+    variation selectors stay where scripts and emoji need them. Control characters and line breaks in the middle stay,
+    because no text for the API has them: the caller refuses them. A second call changes nothing.
+    """
+    while (cleaned := _clean_once(text)) != text:
+        text = cleaned
+    return cleaned
+
+
+def _clean_once(text: str) -> str:
+    kept: list[str] = []
+    text = unicodedata.normalize("NFC", text)
+    # What is dropped does not come between a joiner and the letters that it joins.
+    following, after = [""] * len(text), ""
+    for index in range(len(text) - 1, -1, -1):
+        following[index] = after
+        if not _is_invisible(text[index], unicodedata.category(text[index])):
+            after = text[index]
+    for character, after in zip(text, following, strict=True):
+        before = kept[-1] if kept else ""
+        category = unicodedata.category(character)
+        if category == "Zs" or character in _BLANKS:
+            kept.append(" ")
+        elif not _is_invisible(character, category) or _belongs(character, before, after):
+            kept.append(character)
+    return unicodedata.normalize("NFC", "".join(kept)).strip()
+
+
+def _is_invisible(character: str, category: str) -> bool:
+    if category == "Cf":
+        return not _IS_VISIBLE_FORMAT.match(character)
+    return character == "\u034f" or _is_variation_selector(character)
+
+
+def _is_variation_selector(character: str) -> bool:
+    return "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
+
+
+def _belongs(character: str, before: str, after: str) -> bool:
+    """Return whether an invisible character changes how the characters beside it look."""
+    if character in _JOINERS:
+        return _is_joined(before) and _is_joined(after)
+    if _is_variation_selector(character):
+        return before >= "\u2000" or after == _KEYCAP or (before != "" and unicodedata.category(before) == "So")
+    # The flags of England, Scotland and Wales are spelt with invisible letters.
+    is_tag = "\U000e0020" <= character <= "\U000e007f"
+    return is_tag and (before == _BLACK_FLAG or "\U000e0020" <= before <= "\U000e007e")
+
+
+def _is_joined(character: str) -> bool:
+    """Return whether a character is of a script with joined letters, or a symbol. Latin, Greek, Cyrillic are not."""
+    return (
+        character != ""
+        and ("\u0590" <= character <= "\u1dff" or character >= "\u2190")
+        and (unicodedata.category(character)[0] in "LMS")
+    )
+
+
+def join_surrogates(text: str) -> str:
+    """Return a text in which each surrogate pair is its character. Raise ValueError if a single surrogate remains.
+
+    Editors of JSON write an emoji as two escapes; YAML keeps the two halves.
+    """
+    try:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16")
+    except UnicodeDecodeError:
+        half = next(character for character in text if "\ud800" <= character <= "\udfff")
+        raise ValueError(f"contains \\u{ord(half):04x}, one half of a character. Write the character itself") from None
 
 
 _MARKDOWN = re.compile(r"[\\`*\[\]|~&<>]|(?<![^\W_])_|_(?![^\W_])")

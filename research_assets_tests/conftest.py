@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from research_assets.settings import VARIABLES, Settings
+from research_assets.settings import ENV_FILE, VARIABLES, Settings
 from research_assets_tests.cli.demo_fixtures import demo_sandbox, demo_settings, demo_summary
 from research_assets_tests.profiles import LONG_EXAMPLES
 
@@ -79,10 +79,12 @@ GROUPS = {
     # Both need the data of one demo run.
     "cli/test_demo.py": "demo",
     "docs/test_docs.py": "demo",
+    "warehouse/test_spark.py": "demo",
     # All of them read one built warehouse.
     "warehouse/test_build.py": "warehouse",
     "warehouse/test_codebook.py": "warehouse",
     "warehouse/test_codebook_page.py": "warehouse",
+    "warehouse/test_compare.py": "warehouse",
     "warehouse/test_definitions.py": "warehouse",
     "warehouse/test_export_from_build.py": "warehouse",
     "warehouse/test_marts.py": "warehouse",
@@ -128,6 +130,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the large property profile for `--long`."""
+    # A .env file beside the checkout may contain credentials of the real API. Processes of tests inherit this variable.
+    os.environ[ENV_FILE] = os.devnull
     config.addinivalue_line("markers", "long: runs with `--long` only")
     config.addinivalue_line("markers", "torture: random trials; runs with `--long`, and at length with `make torture`")
     config.addinivalue_line("markers", "integration: starts a process; not in the unit lane")
@@ -233,8 +237,7 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     """Hide the developer's credentials and data: a test sees only what it sets. The umask admits everyone."""
     umask = os.umask(0)
     for variable in VARIABLES.values():
-        # Empty rather than absent, so that a .env file beside the checkout does not show through.
-        monkeypatch.setenv(variable.name, "")
+        monkeypatch.delenv(variable.name, raising=False)
     monkeypatch.setenv(VARIABLES["root"].name, str(tmp_path / "data"))
     monkeypatch.setenv(VARIABLES["api_url"].name, UNREACHABLE_URL)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)

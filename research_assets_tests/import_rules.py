@@ -14,7 +14,7 @@ from pathlib import Path
 PACKAGE = "research_assets"
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"settings", "clock", "fields", "text"}),
+    frozenset({"settings", "env_file", "clock", "fields", "text", "text_files"}),
     frozenset({"tiktok"}),
     frozenset({"storage"}),
     frozenset({"quota"}),
@@ -37,7 +37,7 @@ WITHIN_LAYER: Mapping[str, frozenset[str]] = {
     "checks": frozenset({"resources"}),
     "sensors": frozenset({"resources", "alerts"}),
     "assets": frozenset({"resources", "checks"}),
-    "component": frozenset({"assets", "checks"}),
+    "component": frozenset({"resources", "assets", "checks"}),
 }
 
 _ORCHESTRATION = frozenset({"dagster", "dagster_dbt", "dagster_duckdb", "dagster_graphql", "dagster_dg_cli", "dbt"})
@@ -68,7 +68,9 @@ PACKAGE_RULES: dict[str, PackageRule] = {
     "clock": _STANDARD_LIBRARY_ONLY,
     "fields": _STANDARD_LIBRARY_ONLY,
     "text": _STANDARD_LIBRARY_ONLY,
-    "settings": PackageRule(frozenset(), frozenset({"dotenv"})),
+    "text_files": _STANDARD_LIBRARY_ONLY,
+    "env_file": PackageRule(frozenset({"text_files"}), frozenset({"dotenv"})),
+    "settings": PackageRule(frozenset({"env_file"}), frozenset()),
     # A library of its own: usable without this project's settings.
     "tiktok": PackageRule(frozenset({"fields", "clock", "text"}), frozenset({"httpx", "orjson", "tenacity", "anyio"})),
     # The simulated API shares the field registry with the client and nothing else, so that an error is not mirrored.
@@ -83,14 +85,9 @@ PACKAGE_RULES: dict[str, PackageRule] = {
     ),
 }
 
-PRIVATE_NAMES_ALLOWED: Mapping[str, str] = {
-    "warehouse/dbt_runner.py": "closes the connection of dbt-duckdb; not needed once dbt runs as its own process",
-}
-"""Files that may use private names of dbt, dbt-duckdb or dagster-dbt, with the reason."""
-
 READS_ENVIRONMENT: Mapping[str, str] = {
     "settings.py": "the one place",
-    "warehouse/dbt_runner.py": "dbt runs in this process and reads the folders of its sources from the environment",
+    "warehouse/dbt_runner.py": "dbt inherits the environment without credentials",
 }
 """Files that may touch the process environment, with the reason."""
 
@@ -134,9 +131,8 @@ def violations(source: str, path: Path) -> Iterator[str]:
     if path.as_posix() not in READS_ENVIRONMENT:
         for line in environment_uses(tree):
             yield f"{path}:{line}: touches the process environment; only settings.py does"
-    if path.as_posix() not in PRIVATE_NAMES_ALLOWED:
-        for line, name in private_dbt_uses(tree):
-            yield f"{path}:{line}: uses {name}, which changes without notice"
+    for line, name in private_dbt_uses(tree):
+        yield f"{path}:{line}: uses {name}, which changes without notice"
 
 
 def _violation(name: str, package: str, rule: PackageRule) -> str | None:

@@ -13,6 +13,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def read_all(settings: Settings, clock: FakeClock) -> Iterator[tuple[str, object
 def build_input_rows(settings: Settings) -> dict[str, list[Any]]:
     """Return the rows that dbt reads in a full refresh, by table."""
     settings.dbt_target.mkdir(parents=True, exist_ok=True)
-    create_raw_views(settings, full_input(settings, "test"))
+    create_raw_views(settings, full_input(settings, "test"), datetime(2026, 3, 2, tzinfo=UTC))
     with duckdb.connect(str(scratch_path(settings)), read_only=True) as db:
         db.execute("SET TimeZone = 'UTC'")
         return {table: db.execute(f"SELECT * FROM raw.{table} ORDER BY ALL").fetchall() for table in raw_tables()}

@@ -10,12 +10,10 @@ import pytest
 from research_assets.settings import PROJECT_DIR
 from research_assets_tests.import_rules import (
     LAYERS,
-    PRIVATE_NAMES_ALLOWED,
     READS_ENVIRONMENT,
     environment_uses,
     import_circles,
     imports,
-    private_dbt_uses,
     violations,
 )
 
@@ -45,11 +43,6 @@ def test_every_package_is_in_the_table_once() -> None:
 def test_each_exception_for_the_environment_is_still_needed() -> None:
     for name in READS_ENVIRONMENT:
         assert list(environment_uses(ast.parse((PACKAGE_DIR / name).read_text()))), f"{name} no longer needs it"
-
-
-def test_each_exception_for_private_names_is_still_needed() -> None:
-    for name in PRIVATE_NAMES_ALLOWED:
-        assert list(private_dbt_uses(ast.parse((PACKAGE_DIR / name).read_text()))), f"{name} no longer needs it"
 
 
 @pytest.mark.parametrize(

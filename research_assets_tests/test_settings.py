@@ -1,6 +1,7 @@
 """Settings: defaults, invalid values, child processes and the data folder."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -37,6 +38,14 @@ def test_simulated_data_has_its_own_default_folder(url: str, tmp_path: Path) -> 
         ("RESEARCH_PAGE_SIZE", "101"),
         ("RESEARCH_WINDOW_DAYS", "32"),
         ("TIKTOK_API_URL", "open.tiktokapis.com"),
+        ("RESEARCH_QUOTA", "1,000"),
+        ("RESEARCH_QUOTA", "1e3"),
+        ("RESEARCH_QUOTA", "9" * 30),
+        ("RESEARCH_CONCURRENCY", "9" * 5000),
+        ("RESEARCH_TIMEOUT", "1e300"),
+        ("RESEARCH_TIMEOUT", "1e-300"),
+        ("RESEARCH_TIMEOUT", "300s"),
+        ("RESEARCH_MAX_CLOCK_OFFSET", "nan"),
     ],
 )
 def test_settings_reject_an_invalid_value_by_name(name: str, text: str) -> None:
@@ -95,6 +104,59 @@ def test_folder_of_an_unknown_user_is_an_error_with_the_variable() -> None:
         Settings.from_env({"RESEARCH_DATA": "~nobody-has-this-name/x"})
 
 
+@pytest.mark.parametrize("name", ["RESEARCH_DATA", "RESEARCH_STUDIES", "RESEARCH_PSEUDONYM_KEY_FILE"])
+@pytest.mark.parametrize("path", ["/tmp/a\nb", "/tmp/\x1b[31m", "/tmp/a\0", "/tmp/gr\udcf6sse", "x" * 300, "/a" * 2000])
+def test_path_that_no_system_can_use_is_an_error_with_the_variable(name: str, path: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}=.* cannot be used: must "):
+        Settings.from_env({name: path})
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("$HOME/data", "written out"),
+        ("${HOME}/data", "written out"),
+        ("%USERPROFILE%/data", "written out"),
+        ('"/srv/data"', "without quotes"),
+        ("'/srv/data'", "without quotes"),
+        ("file:///srv/data", "not an address"),
+        ("s3://bucket/data", "not an address"),
+        ("C:\\data", "WSL"),
+        ("c:/data", "WSL"),
+        ("\\\\server\\share", "WSL"),
+    ],
+)
+@pytest.mark.parametrize("name", ["RESEARCH_DATA", "RESEARCH_STUDIES", "RESEARCH_PSEUDONYM_KEY_FILE"])
+def test_text_that_is_no_path_of_this_system_is_no_relative_path(name: str, path: str, text: str) -> None:
+    if name == "RESEARCH_STUDIES" and path.lower().startswith("c:"):
+        pytest.skip("two folders, separated like PATH")
+    with pytest.raises(SettingsError, match=f"^{name}=.* cannot be used: must .*{text}"):
+        Settings.from_env({name: path})
+
+
+@pytest.mark.parametrize("text", ["a b", "a\nb", '"a"', "\u201ca\u201d", "a\u200b", "\ufeffa", "a\u00a0b"])
+@pytest.mark.parametrize("name", ["TIKTOK_CLIENT_KEY", "TIKTOK_CLIENT_SECRET"])
+def test_credential_with_a_character_of_no_credential_is_an_error_that_does_not_show_it(name: str, text: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} cannot be used: must contain no blank") as caught:
+        Settings.from_env({name: f"s3cret{text}"})
+    assert "s3cret" not in str(caught.value)
+
+
+def test_relative_paths_of_the_environment_count_from_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {"RESEARCH_DATA": "a/../b", "RESEARCH_STUDIES": "c:~/d", "RESEARCH_PSEUDONYM_KEY_FILE": "e"}
+    settings = Settings.from_env(names)
+    monkeypatch.chdir("/")
+    assert settings.root == tmp_path / "b"
+    assert settings.studies == (tmp_path / "c", Path.home() / "d")
+    assert settings.pseudonym_key == tmp_path / "e"
+    # A child process may have another current folder.
+    child = Settings.from_env(child_environment(settings))
+    assert child == replace(settings, instance_home=settings.dagster_home)
+
+
 def test_child_process_gets_the_same_settings(tmp_path: Path) -> None:
     environ = {
         "RESEARCH_DATA": str(tmp_path / "a b"),
@@ -106,7 +168,7 @@ def test_child_process_gets_the_same_settings(tmp_path: Path) -> None:
     }
     settings = Settings.from_env(environ)
     environment = child_environment(settings)
-    assert Settings.from_env(environment) == settings
+    assert Settings.from_env(environment) == replace(settings, instance_home=settings.dagster_home)
     assert environment["PATH"] == os.environ["PATH"]
     assert {variable.name for variable in VARIABLES.values()} <= set(environment)
 

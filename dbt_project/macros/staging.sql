@@ -2,7 +2,7 @@
 {% macro video_columns() %}
     id as video_id,
     username,
-    upper(trim(region_code)) as region_code,
+    {{ upper_code('region_code') }} as region_code,
     {{ from_unix_seconds('create_time') }} as created_at,
     {{ uploaded_at('id') }} as uploaded_at,
     video_description as description,

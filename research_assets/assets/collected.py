@@ -14,16 +14,20 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from research_assets.clock import week_of
+from research_assets.clock import SystemClock, midnight
 from research_assets.collect.types import CollectionTask
 from research_assets.fields import ENTITIES, table_columns
 from research_assets.resources import CollectorResource, budget_run_id
 from research_assets.study.spec import StudySpec
 from research_assets.tiktok.endpoints import BY_ENTITY
+from research_assets.units.periods import ObservedPeriods, current_period, period_length
 
 FRESHNESS_WINDOW = timedelta(days=3)
 """Time without a new day after which an open-ended study is stale and needs a person. Causes are days that the API does
 not return, or a quota that others use up."""
+
+POOL_PREFIX = "tiktok_"
+"""Begin of the names of Dagster's pools, which all projects of an instance share."""
 
 _AUTOMATION_TAGS = ("dagster/sensor_name", "dagster/schedule_name", "dagster/backfill")
 
@@ -75,19 +79,24 @@ def asset_key(study: StudySpec, entity: str) -> dg.AssetKey:
     return dg.AssetKey([study.name, entity])
 
 
-def partitions_def(study: StudySpec, entity: str) -> dg.TimeWindowPartitionsDefinition:
-    """Return UTC days from start to end for content, and weeks or days up to the running one for observed entities.
+def partitions_def(
+    study: StudySpec, entity: str, periods: ObservedPeriods | None = None
+) -> dg.TimeWindowPartitionsDefinition:
+    """Return UTC days from start to end for content, and the `periods` up to the running one for observed entities.
 
-    Observation continues after the study's last day, because the authors of its videos still exist.
+    Without `periods` they begin with the running one, because a past period cannot be collected. Observation continues
+    after the study's last day, because the authors of its videos still exist.
     """
     if ENTITIES[entity].time_axis == "content":
-        end = study.end + timedelta(days=1) if study.end else None
-        return dg.DailyPartitionsDefinition(
-            start_date=study.start.isoformat(), end_date=end.isoformat() if end else None
-        )
+        content_end = (study.end + timedelta(days=1)).isoformat() if study.end else None
+        return dg.DailyPartitionsDefinition(start_date=study.start.isoformat(), end_date=content_end)
+    periods = periods or ObservedPeriods(current_period(study, SystemClock().now()))
+    end = (periods.last + period_length(study)).isoformat() if periods.last else None
+    missed = [midnight(period) for period in periods.never_observed] or None
+    first = periods.first.isoformat()
     if study.observe == "daily":
-        return dg.DailyPartitionsDefinition(start_date=study.start.isoformat(), end_offset=1)
-    return dg.WeeklyPartitionsDefinition(start_date=week_of(study.start).isoformat(), day_offset=1, end_offset=1)
+        return dg.DailyPartitionsDefinition(start_date=first, end_date=end, end_offset=1, exclusions=missed)
+    return dg.WeeklyPartitionsDefinition(start_date=first, end_date=end, day_offset=1, end_offset=1, exclusions=missed)
 
 
 def code_version(study: StudySpec, collected_entity: CollectedEntity) -> str:
@@ -115,8 +124,16 @@ def freshness_policy(study: StudySpec, entity: str) -> dg.FreshnessPolicy | None
     )
 
 
-def collected_asset(study: StudySpec, name: str, collected_entities: Sequence[CollectedEntity]) -> dg.AssetsDefinition:
+def collected_asset(
+    study: StudySpec,
+    name: str,
+    collected_entities: Sequence[CollectedEntity],
+    periods: ObservedPeriods | None = None,
+    simulated: str = "",
+) -> dg.AssetsDefinition:
     """Return the step that collects entities of a study with the same partitions and pool, any number of days per run.
+
+    `periods` are the partitions of an observed entity. `simulated` is a paragraph that marks simulated data.
 
     Entities that depend on one another share a step and are collected in sequence. In separate steps, a single day
     without videos would hold back the comments of every other day of the run.
@@ -125,24 +142,24 @@ def collected_asset(study: StudySpec, name: str, collected_entities: Sequence[Co
 
     @dg.multi_asset(
         name=f"{study.name}__{name}",
-        specs=[_asset_spec(study, collected_entity) for collected_entity in collected_entities],
+        specs=[_asset_spec(study, collected_entity, simulated) for collected_entity in collected_entities],
         can_subset=True,
-        partitions_def=partitions_def(study, entity),
+        partitions_def=partitions_def(study, entity, periods),
         # Neighbouring days share requests, and starting a process costs more than collecting a day. So all partitions
         # of a backfill go into one run.
         backfill_policy=dg.BackfillPolicy.single_run(),
         # The ledger enforces the quota. The pool prevents two runs from meeting the API's rate limit together.
-        pool=BY_ENTITY[entity].pool,
+        pool=f"{POOL_PREFIX}{BY_ENTITY[entity].pool}",
     )
     def collected(
-        context: dg.AssetExecutionContext, config: CollectConfig, collector: dg.ResourceParam[CollectorResource]
+        context: dg.AssetExecutionContext, config: CollectConfig, research_api: dg.ResourceParam[CollectorResource]
     ) -> Iterator[dg.MaterializeResult[None]]:
         # Imported here, so that loading the code location does not load the collector and the charts.
         from research_assets.assets.run_events import CollectionRun
 
         days = tuple(date.fromisoformat(key) for key in context.partition_keys)
         entities = [collected_entity.entity for collected_entity in collected_entities]
-        budget = collector.request_budget(
+        budget = research_api.request_budget(
             config.max_requests, budget_run_id(context.instance, context.run), study.name, entities
         )
         retry_now = config.retry_now or _is_manual_single_partition(context)
@@ -157,14 +174,14 @@ def collected_asset(study: StudySpec, name: str, collected_entities: Sequence[Co
                     canary_check=config.canary_check and collected_entity.entity == "videos",
                     budget=budget,
                 )
-                run = CollectionRun(context, task, collector)
+                run = CollectionRun(context, task, research_api)
                 asyncio.run(run.execute())
                 yield from run.results()
 
     return collected
 
 
-def _asset_spec(study: StudySpec, collected_entity: CollectedEntity) -> dg.AssetSpec:
+def _asset_spec(study: StudySpec, collected_entity: CollectedEntity, simulated: str) -> dg.AssetSpec:
     entity = ENTITIES[collected_entity.entity]
     columns = [
         dg.TableColumn(column.name, type=column.type, description=column.description)
@@ -173,10 +190,10 @@ def _asset_spec(study: StudySpec, collected_entity: CollectedEntity) -> dg.Asset
     return dg.AssetSpec(
         asset_key(study, entity.name),
         deps=collected_entity.deps,
-        description=_description(study, collected_entity),
-        group_name=study.name,
-        kinds={"tiktok", "parquet"},
-        owners=[f"team:{study.name}"],
+        description=_description(study, collected_entity, simulated),
+        group_name=f"studies/{study.name}",
+        kinds={"simulated" if simulated else "tiktok", "parquet"},
+        owners=list(study.owners) or None,
         tags={"study": study.name, "time_axis": entity.time_axis, "quota_pool": BY_ENTITY[entity.name].pool},
         code_version=code_version(study, collected_entity),
         freshness_policy=freshness_policy(study, entity.name),
@@ -189,18 +206,19 @@ def _asset_spec(study: StudySpec, collected_entity: CollectedEntity) -> dg.Asset
     )
 
 
-def _description(study: StudySpec, collected_entity: CollectedEntity) -> str:
+def _description(study: StudySpec, collected_entity: CollectedEntity, simulated: str) -> str:
     entity = collected_entity.entity
-    return "\n\n".join(
-        (
-            # Lists of assets show the first line without rendering it, so it contains no Markdown.
-            f"{collected_entity.summary}. Grain: {ENTITIES[entity].grain}.",
-            f"**Partition:** {_partition_text(study, entity)}. {_COMPLETE_HINT}",
-            f"**Cost:** {collected_entity.cost}.",
-            f"**Re-run:** {collected_entity.rerun_note}",
-            "Terms: docs/glossary.md",
-        )
+    parts = (
+        # Lists of assets show the first line without rendering it, so it contains no Markdown.
+        f"{collected_entity.summary}.",
+        simulated.strip(),
+        f"**Grain:** {ENTITIES[entity].grain}.",
+        f"**Partition:** {_partition_text(study, entity)}. {_COMPLETE_HINT}",
+        f"**Cost:** {collected_entity.cost}.",
+        f"**Re-run:** {collected_entity.rerun_note}",
+        "Terms: docs/glossary.md",
     )
+    return "\n\n".join(part for part in parts if part)
 
 
 def _partition_text(study: StudySpec, entity: str) -> str:

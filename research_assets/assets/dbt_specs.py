@@ -8,14 +8,16 @@ Not here: how the models are built (see warehouse.py).
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from textwrap import indent
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 GROUP = "warehouse"
-"""Asset group of all models and seeds."""
+"""Asset group that contains those of the layers: staging with the seeds, intermediate, and marts."""
+
+DBT_FOLDER = "dbt_project"
+"""Folder of the dbt project in the repository."""
 
 UNIQUE_ID = "dagster_dbt/unique_id"
 """Metadata key of dbt's id of the model or test, the same as dagster-dbt's."""
@@ -26,17 +28,18 @@ _TAG = re.compile(r"[\w.-]{1,63}")
 
 
 def dbt_specs(
-    manifest: Mapping[str, Any], upstream: Mapping[str, Sequence[dg.AssetKey]]
+    manifest: Mapping[str, Any], upstream: Mapping[str, Sequence[dg.AssetKey]], prefix: Sequence[str] = ()
 ) -> tuple[list[dg.AssetSpec], list[dg.AssetCheckSpec]]:
     """Return an asset spec for each model and seed and a check spec for each test.
 
-    `upstream` contains the assets that write each raw table, by table; they take the place of dbt's sources.
+    `upstream` contains the assets that write each raw table, by table; they take the place of dbt's sources. The keys
+    of models and seeds begin with `prefix`.
     """
     nodes = {unique_id: node for unique_id, node in manifest["nodes"].items() if _is_asset(node)}
     kinds = {"dbt", manifest["metadata"]["adapter_type"]}
-    specs = [_asset_spec(node, manifest, upstream, kinds) for node in nodes.values()]
+    specs = [_asset_spec(node, manifest, upstream, kinds, prefix) for node in nodes.values()]
     tests = [node for node in manifest["nodes"].values() if node["resource_type"] == "test"]
-    return specs, [check for test in tests if (check := _check_spec(test, nodes)) is not None]
+    return specs, [check for test in tests if (check := _check_spec(test, nodes, prefix)) is not None]
 
 
 def source_tables(manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -60,16 +63,16 @@ def _asset_spec(
     manifest: Mapping[str, Any],
     upstream: Mapping[str, Sequence[dg.AssetKey]],
     kinds: set[str],
+    prefix: Sequence[str],
 ) -> dg.AssetSpec:
     sources, parents = source_tables(manifest), list(dict.fromkeys(_parents(node, manifest)))
-    models = [_key(manifest["nodes"][parent]) for parent in parents if parent not in sources]
+    models = [_key(manifest["nodes"][parent], prefix) for parent in parents if parent not in sources]
     collected = {key for parent in parents if parent in sources for key in upstream_assets(sources[parent], upstream)}
     code = node["raw_code"]
-    text = node["description"] or f"dbt {node['resource_type']} {node['name']}"
     return dg.AssetSpec(
-        _key(node),
+        _key(node, prefix),
         deps=[*models, *sorted(collected)],
-        description=f"{text}\n\n#### Raw SQL:\n```sql\n{indent(code, '    ')}\n```",
+        description=_description(node),
         # Each build reports the columns with their origin; in the UI the project's column descriptions would hide it.
         metadata={
             UNIQUE_ID: node["unique_id"],
@@ -78,14 +81,16 @@ def _asset_spec(
             "dagster/storage_kind": manifest["metadata"]["adapter_type"],
         },
         skippable=True,
-        group_name=GROUP,
+        group_name=_group(node, [manifest["nodes"][parent] for parent in parents if parent not in sources]),
         code_version=hashlib.sha1(code.encode()).hexdigest() if code else node["checksum"]["checksum"],
         tags={tag: "" for tag in node["tags"] if _TAG.fullmatch(tag)},
         kinds=kinds,
     )
 
 
-def _check_spec(test: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]]) -> dg.AssetCheckSpec | None:
+def _check_spec(
+    test: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]], prefix: Sequence[str]
+) -> dg.AssetCheckSpec | None:
     """Return the spec of a test; None for a test of sources only.
 
     A test of two models is a check of the model in whose file it is, or of the first one.
@@ -96,17 +101,42 @@ def _check_spec(test: Mapping[str, Any], nodes: Mapping[str, Mapping[str, Any]])
         return None
     return dg.AssetCheckSpec(
         test["name"],
-        asset=_key(nodes[tested]),
+        asset=_key(nodes[tested], prefix),
         description=_test_description(test) or test["description"] or None,
-        additional_deps={_key(nodes[parent]) for parent in parents} - {_key(nodes[tested])},
+        additional_deps={_key(nodes[parent], prefix) for parent in parents} - {_key(nodes[tested], prefix)},
         metadata={UNIQUE_ID: test["unique_id"]},
         blocking=test["config"]["severity"].lower() == "error",
     )
 
 
-def _key(node: Mapping[str, Any]) -> dg.AssetKey:
+def _description(node: Mapping[str, Any]) -> str:
+    """Return the description of a model or seed and where its SQL is; the page of an asset shows the columns below."""
+    text = node["description"].strip() or f"dbt {node['resource_type']} {node['name']}."
+    # Lists of assets show the first line only.
+    first, _, rest = text.partition(". ")
+    parts = (f"{first}." if rest else first, rest, f"Defined in `{DBT_FOLDER}/{node['original_file_path']}`.")
+    return "\n\n".join(part for part in parts if part)
+
+
+def is_mart(key: dg.AssetKey) -> bool:
+    """Return whether a key of `dbt_specs` is that of a mart."""
+    return key.path[-2:-1] == ["marts"]
+
+
+def _key(node: Mapping[str, Any], prefix: Sequence[str]) -> dg.AssetKey:
     schema = node["config"].get("schema")
-    return dg.AssetKey([schema, node["name"]] if schema else [node["name"]])
+    return dg.AssetKey([*prefix, *([schema] if schema else []), node["name"]])
+
+
+def _group(node: Mapping[str, Any], models: Iterable[Mapping[str, Any]]) -> str:
+    """Return the nested group of a node with these parents: its layer, which is the first folder below `models`.
+
+    Seeds have no parents, and marts read them as they read staging. An intermediate model that reads marts belongs to
+    them, because no group is both up- and downstream of another.
+    """
+    if node["resource_type"] == "seed":
+        return f"{GROUP}/staging"
+    return f"{GROUP}/{'marts' if any(model['fqn'][1] == 'marts' for model in models) else node['fqn'][1]}"
 
 
 def _parents(node: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:

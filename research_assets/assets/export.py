@@ -8,13 +8,17 @@ from collections.abc import Collection
 import dagster as dg
 from pydantic import Field
 
+from research_assets.assets.dbt_specs import is_mart
+from research_assets.assets.simulated import SIMULATED, simulated_kind, simulated_note
 from research_assets.clock import Clock, SystemClock
+from research_assets.resources import PublishedWarehouse
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 
-DESCRIPTION = """Writes the marts of the study {study} as Parquet, CSV or Stata files, with a codebook and a README.
-An export is complete, pseudonymous, or only ids. In CSV and Stata files ids are text, because Excel, R and Stata would
-round them.
+DESCRIPTION = """Files of the study's marts: Parquet, CSV or Stata, with a codebook and a README.
+
+{simulated}An export is complete, pseudonymous, or only ids. In CSV and Stata files ids are text, because Excel, R and
+Stata would round them.
 
 **Folder:** a new folder below `{exports}` for each run. Without configuration it contains all marts as Parquet and CSV.
 To choose formats, marts, days or pseudonyms, open the menu next to *Materialize* and select *Open launchpad*, or run
@@ -49,15 +53,16 @@ def export_asset(
 
     @dg.asset(
         key=dg.AssetKey([study.name, "export"]),
-        group_name=study.name,
-        kinds={"parquet", "csv"},
-        deps=[key for key in marts if key.path[0] == "marts"],
-        description=DESCRIPTION.format(study=study.name, exports=settings.exports),
+        group_name=f"results/{study.name}",
+        owners=list(study.owners) or None,
+        kinds={"parquet", *(simulated_kind(settings) or {"csv"})},
+        deps=[key for key in marts if is_mart(key)],
+        description=DESCRIPTION.format(simulated=simulated_note(settings), study=study.name, exports=settings.exports),
     )
-    def export(config: ExportConfig) -> dg.MaterializeResult[None]:
+    def export(config: ExportConfig, warehouse: PublishedWarehouse) -> dg.MaterializeResult[None]:
         """Write the export from the published marts."""
         from research_assets.export import ExportError, ExportRequest, export
-        from research_assets.warehouse.reader import WarehouseReadError, parse_day
+        from research_assets.warehouse.reader import WarehouseReadError, is_simulated, parse_day, read_marts
 
         try:
             request = ExportRequest(
@@ -70,6 +75,8 @@ def export_asset(
                 ids_only=config.ids_only,
             )
             result = export(settings, request, [study], now())
+            with warehouse.get_connection() as connection:
+                published = read_marts(connection)
         except (ExportError, WarehouseReadError) as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         rows = "\n".join(f"| {name} | {number:,} |" for name, number in result.rows.items())
@@ -80,6 +87,8 @@ def export_asset(
                 "tables": dg.MetadataValue.md(f"| table | rows |\n| --- | ---: |\n{rows}"),
                 "rows": sum(result.rows.values()),
                 "size (bytes)": sum(file.bytes for file in result.files),
+                "marts": len(published),
+                **({"origin of the data": SIMULATED} if is_simulated(settings) else {}),
                 **({"skipped": "; ".join(skipped)} if skipped else {}),
             }
         )

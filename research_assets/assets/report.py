@@ -10,15 +10,20 @@ from pathlib import Path
 
 import dagster as dg
 
+from research_assets.assets.dbt_specs import is_mart
+from research_assets.assets.simulated import SIMULATED, simulated_kind, simulated_note
 from research_assets.clock import Clock, SystemClock
 from research_assets.report import OPTIONAL_MARTS, REQUIRED_MARTS
+from research_assets.resources import PublishedWarehouse
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 
-DESCRIPTION = """Writes the report of the study {study} as one HTML file, and the codebook of all marts next to it.
-The report contains volume by day, observations over time, coverage, quota usage, hashtags, creators, engagement,
-comment threads, the follow graph, the age of counts, and a methods section for a paper. The codebook describes every
-column of the marts, with its source and its monthly fill rate. Both files work without a network and can be printed.
+DESCRIPTION = """Report of the study as one HTML file, with the codebook of all marts next to it.
+
+{simulated}The report contains volume by day, observations over time, coverage, quota usage, hashtags, creators,
+engagement, comment threads, the follow graph, the age of counts, and a methods section for a paper. The codebook
+describes every column of the marts, with its source and its monthly fill rate. Both files work without a network and
+can be printed.
 
 **File:** `{path}`. {opening}
 
@@ -45,19 +50,27 @@ def report_asset(
 
     @dg.asset(
         key=dg.AssetKey([study.name, "report"]),
-        group_name=study.name,
-        kinds={"html"},
-        deps=[key for key in marts if key.path[0] == "marts" and key.path[-1] in {*REQUIRED_MARTS, *OPTIONAL_MARTS}],
-        description=DESCRIPTION.format(study=study.name, path=settings.reports / f"{study.name}.html", opening=opening),
+        group_name=f"results/{study.name}",
+        owners=list(study.owners) or None,
+        kinds={"html", *simulated_kind(settings)},
+        deps=[key for key in marts if is_mart(key) and key.path[-1] in {*REQUIRED_MARTS, *OPTIONAL_MARTS}],
+        description=DESCRIPTION.format(
+            simulated=simulated_note(settings),
+            study=study.name,
+            path=settings.reports / f"{study.name}.html",
+            opening=opening,
+        ),
         metadata={"open": dg.MetadataValue.url(address)} if address else None,
     )
-    def report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+    def report(context: dg.AssetExecutionContext, warehouse: PublishedWarehouse) -> dg.MaterializeResult[None]:
         """Write the report from the published marts."""
         from research_assets.report.write import write_report
-        from research_assets.warehouse.reader import WarehouseReadError
+        from research_assets.warehouse.reader import WarehouseReadError, is_simulated, read_marts
 
         try:
             written = write_report(settings, study, now())
+            with warehouse.get_connection() as connection:
+                published = read_marts(connection)
         except WarehouseReadError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
         if written.problems:
@@ -74,6 +87,8 @@ def report_asset(
                 "videos": data.overall.videos,
                 "days": len(data.days),
                 "complete days": complete,
+                "marts": len(published),
+                **({"origin of the data": SIMULATED} if is_simulated(settings) else {}),
                 **_inline_pictures(written.pictures),
                 **({"charts not drawn": _problems_text(written.problems)} if written.problems else {}),
             }

@@ -1,11 +1,12 @@
 """One run of the collector as Dagster sees it: events for each partition, the way the run ends, and its metadata.
 
-Each partition is materialized as soon as it is complete, so the UI is correct in the middle of a long backfill too. An
-incomplete partition gets an observation with its reason. A pause ends the run without a failure and without an output.
+Each partition is materialized once, as soon as it is complete, so the UI is correct in the middle of a long backfill
+too. An incomplete partition gets an observation with its reason, and so does one that a pause interrupts. A pause ends
+the run without a failure and without an output, and adds a tag that the list of runs shows.
 Not here: the declaration of the assets (see collected.py), and the collection itself (see collect/run.py).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from itertools import groupby
 from math import ceil
@@ -17,12 +18,13 @@ from research_assets.assets.partition_charts import chart, fill_gaps, read_bars,
 from research_assets.checks.rules import rules
 from research_assets.checks.runner import run_rules
 from research_assets.clock import Clock, ClocksDiffer
-from research_assets.collect.run import PeriodNotCurrent, collect
+from research_assets.collect.lists.other_periods import PeriodNotCurrent
+from research_assets.collect.run import collect
 from research_assets.collect.types import CollectionTask, PartitionResult, Paused, RunProgress
 from research_assets.fields import ENTITIES
 from research_assets.planning.forecast import add_recurring, forecast, forecast_pool
 from research_assets.planning.inputs import read_agenda_inputs
-from research_assets.planning.messages import pluralize
+from research_assets.planning.messages import format_short_time, pluralize
 from research_assets.quota.ledger import LedgerError, read_pools
 from research_assets.resources import CollectorResource
 from research_assets.settings import Settings, SettingsError
@@ -31,13 +33,16 @@ from research_assets.storage.locks import PartitionBusy
 from research_assets.storage.raw_reader import RawTables
 from research_assets.study.spec import StudySpec
 from research_assets.text import log_text, markdown_text
+from research_assets.tiktok.connection import ConnectionSettingsError
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.tiktok.errors import FatalError, RetryableError
+from research_assets.units.coverage import SETTLED, Attempt, count_states, read_unit_status, worst_state
 from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
 from research_assets.units.periods import period_length
 
 _NOT_RETRYABLE = (
     SettingsError,
+    ConnectionSettingsError,
     PeriodNotCurrent,
     PartitionBusy,
     CaptureError,
@@ -48,6 +53,9 @@ _NOT_RETRYABLE = (
 )
 """Errors that an immediate retry cannot fix: a person must act, another run collects the partition, or the API
 cannot be reached."""
+
+PAUSED_TAG = "paused"
+"""Tag of a paused run for readers of the list of runs: what is complete, and when the run resumes."""
 
 _DESCRIPTION_CHARACTERS = 1000
 """Highest number of characters of a reason in the description of an event."""
@@ -65,6 +73,7 @@ class CollectionRun:
         self._key = dg.AssetKey([task.study.name, task.entity])
         self._partition_results: list[PartitionResult] = []
         self._paused: Paused | None = None
+        self._unreported: tuple[str, dict[str, Any]] | None = None
         self._last_logged_at: float | None = None
         self._clock = collector.clock
 
@@ -85,31 +94,35 @@ class CollectionRun:
             raise dg.Failure(description=log_text(str(error)), allow_retries=False) from error
 
     def results(self) -> Iterator[dg.MaterializeResult[None]]:
-        """Yield the output if every partition of the run is complete; otherwise nothing, so that the steps below wait.
+        """Report the last partition and the end of the run; yield the output of a run of one complete partition.
 
-        Dagster records the output as one more materialization of each partition, with the same metadata.
+        An output of several partitions would materialize each of them a second time. Without an output Dagster skips
+        the check steps of the run, so the check rules run here.
         Raises Failure without a retry if all days of videos are too fresh. Comments are too fresh while counts of zero
         wait for the re-observation of their day. That is no failure of their run.
         """
         incomplete = [result for result in self._partition_results if result.state != "complete"]
-        if self._paused is not None:
-            self._report_pause(self._paused)
-            self._run_checks()
-        elif (
-            self._task.entity == "videos"
+        if (
+            self._paused is None
+            and self._task.entity == "videos"
             and incomplete
             and all(result.state == "too_fresh" for result in self._partition_results)
         ):
             raise dg.Failure(description=self._too_fresh_message(), allow_retries=False)
+        ends_complete = self._paused is None and not incomplete
+        end_metadata = self._chart_metadata() | self._remaining_metadata() if ends_complete else {}
+        if ends_complete and len(self._task.partitions) == 1:
+            if end_metadata:
+                partition = self._task.partitions[0].isoformat()
+                self._context.add_asset_metadata(end_metadata, asset_key=self._key, partition_key=partition)
+            yield dg.MaterializeResult(asset_key=self._key)
+            return
+        self._report_complete_partition(end_metadata)
+        if self._paused is not None:
+            self._report_pause(self._paused)
         elif incomplete:
             self._log_observation(f"{len(incomplete)} of {len(self._task.partitions)} partitions are not complete", {})
-            self._run_checks()
-        else:
-            metadata = self._chart_metadata() | self._remaining_metadata()
-            if metadata:
-                last = self._task.partitions[-1].isoformat()
-                self._context.add_asset_metadata(metadata, asset_key=self._key, partition_key=last)
-            yield dg.MaterializeResult(asset_key=self._key)
+        self._run_checks()
 
     def _log_progress(self, progress: RunProgress) -> None:
         now = self._collector.clock.monotonic()
@@ -128,14 +141,12 @@ class CollectionRun:
         partition = result.partition.isoformat()
         metadata = {**result_metadata(result), "captures": self._captures}
         if result.state == "complete":
-            self._context.add_asset_metadata(metadata, asset_key=self._key, partition_key=partition)
-            if len(self._task.partitions) > 1:
-                # Dagster adds the code version to an output itself, but not to a logged event.
-                code = str(self._context.assets_def.specs_by_key[self._key].code_version)
-                tags = {"dagster/code_version": code}
-                self._context.log_event(
-                    dg.AssetMaterialization(self._key, partition=partition, metadata=metadata, tags=tags)
-                )
+            if len(self._task.partitions) == 1:
+                self._context.add_asset_metadata(metadata, asset_key=self._key, partition_key=partition)
+            else:
+                # One partition late, because the last one of the run also has its charts.
+                self._report_complete_partition({})
+                self._unreported = (partition, metadata)
             return
         reason = log_text(result.reason or "")
         metadata |= {"state": result.state, "reason": reason, "next try": _format_time(result.next_try)}
@@ -152,7 +163,72 @@ class CollectionRun:
             _format_time(result.next_try),
         )
 
+    def _report_complete_partition(self, end_metadata: dict[str, Any]) -> None:
+        """Materialize the complete partition that is not reported yet, if there is one."""
+        if self._unreported is None:
+            return
+        partition, metadata = self._unreported
+        self._unreported = None
+        # Dagster adds the code version to an output itself, but not to a logged event.
+        tags = {"dagster/code_version": str(self._context.assets_def.specs_by_key[self._key].code_version)}
+        self._context.log_event(
+            dg.AssetMaterialization(self._key, partition=partition, metadata=metadata | end_metadata, tags=tags)
+        )
+
+    def _report_begun_partitions(self, paused: Paused) -> None:
+        """Log an observation of each remaining partition of which something was collected."""
+        settings, study = self._collector.settings, self._task.study
+        units: dict[date, list[Attempt]] = {}
+        for record in read_unit_status(
+            settings.raw,
+            self._task.entity,
+            study=study.name,
+            partitions=list(paused.remaining),
+            captures=settings.captures,
+        ):
+            if record.attempt.unit_kind != "canary":
+                units.setdefault(record.attempt.partition, []).append(record.attempt)
+        for partition, attempts in sorted(units.items()):
+            states = count_states(attempt.state for attempt in attempts)
+            rows = sum(attempt.kept for attempt in attempts)
+            done = sum(number for state, number in states.items() if state in SETTLED)
+            # The open days of a search window are partial even before a page of theirs has arrived.
+            if not (rows or done):
+                continue
+            self._context.log_event(
+                dg.AssetObservation(
+                    self._key,
+                    partition=partition.isoformat(),
+                    description=f"Paused: {done:,} of {pluralize(len(attempts), 'unit')} complete, "
+                    f"{pluralize(rows, 'row')} so far. Resumes from {_format_time(paused.retry_at)}.",
+                    metadata={
+                        "state": worst_state(states),
+                        "rows so far": rows,
+                        "requests": round(sum(attempt.requests for attempt in attempts), 2),
+                        "states": _format_states(states),
+                        "next try": _format_time(paused.retry_at),
+                        "captures": self._captures,
+                    },
+                )
+            )
+
+    def _tag_pause(self, paused: Paused) -> None:
+        """Add a tag to the run that the list of runs shows: `paused: 48 of 296 days; resumes 00:00 UTC`."""
+        total = len(self._task.partitions)
+        done = sum(result.state == "complete" for result in self._partition_results)
+        noun = "day" if ENTITIES[self._task.entity].time_axis == "content" else "period"
+        now = self._clock.now()
+        resumes = format_short_time(max(paused.retry_at, now), now)
+        text = f"{done:,} of {pluralize(total, noun)}; resumes {resumes}"
+        run = self._context.instance.get_run_by_id(self._context.run.run_id)
+        earlier = run.tags.get(PAUSED_TAG) if run is not None else None
+        # The videos and the comments of a study share a run.
+        value = f"{earlier}; {self._task.entity} {text}" if earlier else text
+        self._context.instance.add_run_tags(self._context.run.run_id, {PAUSED_TAG: value})
+
     def _report_pause(self, paused: Paused) -> None:
+        self._report_begun_partitions(paused)
+        self._tag_pause(paused)
         retry_at = _format_time(paused.retry_at)
         rest = (
             f"{pluralize(len(paused.remaining), 'partition')} remaining. "
@@ -176,9 +252,11 @@ class CollectionRun:
         """Run the check rules and report their results, because the check steps wait for an output and do not run.
 
         The marts are built from complete days while other days are incomplete. Without these results, failures in the
-        data of an incomplete run would stay hidden until the daily checks.
+        data of an incomplete run would stay hidden until the daily checks. Raises Failure without a retry if a blocking
+        rule fails and the run is not paused, as a check step would.
         """
         study, entity = self._task.study, self._task.entity
+        failed = list[str]()
         for rule, result in run_rules(self._collector.settings.raw, study.name, entity, rules(study, entity)):
             self._context.instance.report_runless_asset_event(
                 dg.AssetCheckEvaluation(
@@ -191,6 +269,10 @@ class CollectionRun:
                     blocking=rule.blocking,
                 )
             )
+            if rule.blocking and not result.passed:
+                failed.append(f"{rule.name}: {result.description or rule.description}")
+        if failed and self._paused is None:
+            raise dg.Failure(description="Blocking checks failed. " + log_text(" ".join(failed)), allow_retries=False)
 
     def _too_fresh_message(self) -> str:
         days = ", ".join(result.partition.isoformat() for result in self._partition_results)
@@ -241,7 +323,7 @@ def result_metadata(result: PartitionResult) -> dict[str, Any]:
         "requests": round(result.requests, 2),
         "units": sum(result.units.values()),
         "incomplete units": sum(number for state, number in result.units.items() if state != "complete"),
-        "states": ", ".join(f"{number:,} {state.replace('_', ' ')}" for state, number in result.units.items()),
+        "states": _format_states(result.units),
     }
 
 
@@ -261,12 +343,16 @@ def remaining_metadata(settings: Settings, study: StudySpec, entity: str, clock:
         "remaining requests by partition": dg.MetadataValue.json(
             {str(partition): round(estimate.requests, 1) for partition, estimate in line.by_partition.items()}
         ),
-        "estimate basis": line.remaining.basis + (" (lower bound)" if line.unknown else ""),
+        "estimate basis": line.remaining.basis + (": this many requests or more" if line.unknown else ""),
         "remaining quota days": pool_forecast.days if pool_forecast.days is not None else "no end",
         "estimated completion": f"{pool_forecast.finish_day}, if no other work uses the quota"
         if pool_forecast.finish_day
         else "never: recurring requests use the whole quota",
     }
+
+
+def _format_states(units: Mapping[str, int]) -> str:
+    return ", ".join(f"{number:,} {state.replace('_', ' ')}" for state, number in units.items())
 
 
 def _format_time(time: datetime | None) -> str:

@@ -13,19 +13,19 @@ import dagster as dg
 import orjson
 
 from research_assets.assets import warehouse_metadata
-from research_assets.assets.dbt_specs import UNIQUE_ID, dbt_specs, source_tables
+from research_assets.assets.dbt_specs import GROUP, UNIQUE_ID, dbt_specs, is_mart, source_tables
 from research_assets.clock import Clock, SystemClock
 from research_assets.settings import Settings
 from research_assets.storage import raw_writer
 from research_assets.text import log_text
-from research_assets.warehouse import build, dbt_runner
+from research_assets.warehouse import build, codebook, dbt_runner
 from research_assets.warehouse.changes import scratch_path
 from research_assets.warehouse.dbt_runner import NodeResult, prepare_manifest
 
 __all__ = ["prepare_manifest", "warehouse_definitions"]
 
-POOL = "warehouse"
-"""Concurrency pool of builds."""
+POOL = "tiktok_warehouse"
+"""Concurrency pool of builds. All projects of an instance share the names of pools."""
 
 
 class WarehouseConfig(dg.Config):
@@ -54,12 +54,15 @@ def warehouse_definitions(
     manifest = orjson.loads(prepare_manifest(settings).read_bytes())
     build_clock = clock or SystemClock()
 
-    specs, check_specs = dbt_specs(manifest, upstream)
+    specs, check_specs = dbt_specs(manifest, upstream, settings.warehouse_prefix)
+    specs.append(_codebook_spec(specs, settings.warehouse_prefix))
 
     @dg.multi_asset(
         name="warehouse",
         specs=specs,
         check_specs=check_specs,
+        # Optional outputs: an increment does not run the tests of models that did not change. A build still builds all
+        # models and reports all of them with their checks, whatever is selected.
         can_subset=True,
         pool=POOL,
         # A test of two models is a check of one model that refers to the other.
@@ -82,18 +85,35 @@ def warehouse_definitions(
                 settings, full_refresh=config.full_refresh, now=build_clock.now(), progress=context.log.log
             )
             failed = [result for result in results if result.failed]
+            samples = warehouse_metadata.failing_rows(settings, results)
             if not failed:
                 keys = _asset_keys(context.assets_def, manifest, upstream)
-                metadata = warehouse_metadata.model_metadata(settings, manifest, results, keys)
+                metadata = warehouse_metadata.model_metadata(
+                    settings, manifest, results, keys, full_refresh=build_input.full_refresh_reason is not None
+                )
                 build.publish_warehouse(settings, build_input)
                 context.log.info("Published %s", settings.warehouse)
         if not failed:
             yield from _materializations(context, metadata)
-        yield from _check_results(context, results)
+        yield from _check_results(context, check_specs, results, samples)
         if failed:
             raise _failure(settings, failed)
 
     return dg.Definitions(assets=[warehouse])
+
+
+def _codebook_spec(models: Sequence[dg.AssetSpec], prefix: Sequence[str]) -> dg.AssetSpec:
+    """Return the spec of the codebook, which is counted from all marts after dbt has built them."""
+    return dg.AssetSpec(
+        [*prefix, "marts", warehouse_metadata.CODEBOOK],
+        deps=[spec.key for spec in models if is_mart(spec.key)],
+        # Lists of assets show the first line only.
+        description=codebook.DESCRIPTION.replace(". ", ".\n\n", 1),
+        metadata={UNIQUE_ID: warehouse_metadata.CODEBOOK},
+        skippable=True,
+        group_name=f"{GROUP}/marts",
+        kinds={"duckdb"},
+    )
 
 
 def _asset_keys(
@@ -121,20 +141,49 @@ def _materializations(
             context.log_event(dg.AssetMaterialization(asset_key=key, metadata=described))
 
 
-def _check_results(context: dg.AssetExecutionContext, results: Iterable[NodeResult]) -> Iterator[dg.AssetCheckResult]:
-    """Yield the results of the selected tests that ran."""
-    checks = {(spec.metadata or {})[UNIQUE_ID]: spec.key for spec in context.assets_def.check_specs}
-    for result in results:
-        key = checks.get(result.unique_id)
-        if key is None or key not in context.selected_asset_check_keys or result.status == "skipped":
+def _check_results(
+    context: dg.AssetExecutionContext,
+    check_specs: Iterable[dg.AssetCheckSpec],
+    results: Iterable[NodeResult],
+    samples: Mapping[str, dg.MarkdownMetadataValue],
+) -> Iterator[dg.AssetCheckResult]:
+    """Yield the results of the selected tests, and report those of the others, which ran as well.
+
+    Without a result the UI shows the checks of all models that a build materialized as outdated.
+    """
+    ran = {result.unique_id: result for result in results if result.status != "skipped"}
+    for spec in check_specs:
+        test = ran.get((spec.metadata or {})[UNIQUE_ID])
+        if test is None:
             continue
-        yield dg.AssetCheckResult(
-            passed=result.status == "pass",
-            asset_key=key.asset_key,
-            check_name=key.name,
-            severity=dg.AssetCheckSeverity.WARN if result.status == "warn" else dg.AssetCheckSeverity.ERROR,
-            metadata={"failing rows": result.failures or 0, "duration (seconds)": round(result.seconds, 3)},
-        )
+        found = _test_result(spec, test, samples.get(test.unique_id))
+        if spec.key in context.selected_asset_check_keys:
+            yield found
+        else:
+            context.instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=spec.asset_key,
+                    check_name=spec.name,
+                    passed=found.passed,
+                    metadata=found.metadata,
+                    severity=found.severity,
+                    description=found.description,
+                    blocking=spec.blocking,
+                )
+            )
+
+
+def _test_result(
+    spec: dg.AssetCheckSpec, test: NodeResult, sample: dg.MarkdownMetadataValue | None
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        passed=test.status == "pass",
+        asset_key=spec.asset_key,
+        check_name=spec.name,
+        severity=dg.AssetCheckSeverity.WARN if test.status == "warn" else dg.AssetCheckSeverity.ERROR,
+        metadata={"failing rows": test.failures or 0, "duration (seconds)": round(test.seconds, 3)}
+        | ({"sample": sample} if sample else {}),
+    )
 
 
 def _failure(settings: Settings, failed: Sequence[NodeResult]) -> dg.Failure:
@@ -143,7 +192,7 @@ def _failure(settings: Settings, failed: Sequence[NodeResult]) -> dg.Failure:
     return dg.Failure(
         f"The warehouse was built but not published, because {len(failed)} of its models or tests failed:\n{reasons}\n"
         f"The published warehouse {published}. To see the failing rows, open {settings.warehouse_build}, attach "
-        f"{scratch_path(settings)} and run the SQL of the failed test from {settings.dbt_target / 'compiled'}. "
+        f"{scratch_path(settings)} and run the SQL of the failed test from {dbt_runner.compiled_path(settings)}. "
         f"dbt's log is {dbt_runner.log_path(settings)}.",
         # A retry with the same data would fail again.
         allow_retries=False,

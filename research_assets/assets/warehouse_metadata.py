@@ -13,9 +13,11 @@ import dagster as dg
 import duckdb
 import orjson
 
-from research_assets import fields
 from research_assets.settings import Settings
 from research_assets.storage import files
+from research_assets.storage.raw_sql import sql_literal
+from research_assets.text import markdown_text
+from research_assets.warehouse import codebook
 from research_assets.warehouse.changes import scratch_path
 from research_assets.warehouse.dbt_runner import NodeResult
 
@@ -24,6 +26,12 @@ Columns = Mapping[str, str]
 
 ColumnOrigins = Mapping[str, Sequence[tuple[str, str]]]
 """Column name to its source columns: dbt's id of the parent, and the column name there."""
+
+CODEBOOK = "codebook"
+"""Name of the mart that is counted after dbt has built the others; the key of its metadata."""
+
+MAX_SAMPLE_ROWS = 5
+"""Failing rows of a test that its check shows."""
 
 MAX_ORIGINS = 4
 """Maximum number of assets in a column's description: a staging model has one parent per study."""
@@ -34,13 +42,15 @@ def model_metadata(
     manifest: Mapping[str, Any],
     results: Sequence[NodeResult],
     keys: Mapping[str, Sequence[dg.AssetKey]],
+    *,
+    full_refresh: bool,
 ) -> dict[str, dict[str, Any]]:
-    """Return the metadata of every model and seed, by dbt's unique id, parents first.
+    """Return the metadata of every model and seed, by dbt's unique id, parents first, and of the codebook.
 
     `keys` contains the assets of each model or source, by unique id; columns of a source are traced to all of its
     assets. All have `dagster/column_schema`, tables have `dagster/row_count`, nodes that ran have their duration, and
-    models have `dagster/column_lineage`. The lineage is that of the newest full refresh: an increment reads fewer
-    relations, but its result has the same origin.
+    models have `dagster/column_lineage`. The lineage is that of the newest full refresh: an increment reads other
+    relations as well, but its result has the same origin.
     """
     schemas, counts = _read_schemas_and_counts(settings)
     ran = {result.unique_id: result for result in results}
@@ -50,7 +60,7 @@ def model_metadata(
         if node["resource_type"] in ("model", "seed") and node["config"]["materialized"] != "ephemeral"
     }
     origins = settings.dbt_target / "origins.json"
-    if nodes.keys() <= ran.keys():
+    if full_refresh:
         found = {
             unique_id: _origins(node, ran[unique_id].sql, manifest, schemas)
             for unique_id, node in nodes.items()
@@ -75,7 +85,29 @@ def model_metadata(
         if origin is not None:
             described["dagster/column_lineage"] = origin
         metadata[unique_id] = described
+    documented = {name: {"description": description} for name, (_, description, _) in codebook.COLUMNS.items()}
+    metadata[CODEBOOK] = {
+        "dagster/row_count": counts["marts", CODEBOOK],
+        "dagster/column_schema": _table_schema(schemas["marts", CODEBOOK], documented, None),
+    }
     return metadata
+
+
+def failing_rows(settings: Settings, results: Sequence[NodeResult]) -> dict[str, dg.MarkdownMetadataValue]:
+    """Return the first failing rows of each test that has some, as a table, by dbt's unique id."""
+    failing = [result for result in results if result.failures and result.sql]
+    if not failing:
+        return {}
+    samples = {}
+    with duckdb.connect(str(settings.warehouse_build), read_only=True) as connection:
+        connection.execute(f"attach {sql_literal(scratch_path(settings))} as scratch (read_only)")
+        for result in failing:
+            cursor = connection.execute(f"select * from ({result.sql}) limit {MAX_SAMPLE_ROWS}")
+            columns = [column[0] for column in cursor.description]
+            rows = [[markdown_text(str(value)) for value in row] for row in cursor.fetchall()]
+            lines = [columns, ["---"] * len(columns), *rows]
+            samples[result.unique_id] = dg.MetadataValue.md("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return samples
 
 
 def _read_schemas_and_counts(settings: Settings) -> tuple[dict[tuple[str, str], Columns], dict[tuple[str, str], int]]:
@@ -119,11 +151,6 @@ def _origin_text(deps: Sequence[dg.TableColumnDep]) -> str:
     return f"*From* {', '.join([*parts[:MAX_ORIGINS], *more])}." if parts else ""
 
 
-def _raw_columns(table: str) -> dict[str, str]:
-    columns = {column.name: column.type for column in fields.raw_tables()[table]}
-    return {"study": "VARCHAR", "day": "DATE"} | columns
-
-
 def _upstream_nodes(node: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
     """Yield the parents that a model's SQL reads; for ephemeral parents, which dbt inlines, yield theirs."""
     for unique_id in node["depends_on"].get("nodes", ()):
@@ -146,12 +173,10 @@ def _origins(
     mapping = MappingSchema(dialect="duckdb")
     parents: dict[str, str] = {}
     for unique_id in _upstream_nodes(node, manifest):
-        source = manifest["sources"].get(unique_id)
-        parent = source or manifest["nodes"][unique_id]
+        parent = manifest["sources"].get(unique_id) or manifest["nodes"][unique_id]
         schema, name = parent["schema"], parent["name"]
-        columns = _raw_columns(name) if source else dict(schemas[schema, name])
         sql = sql.replace(parent["relation_name"], f"{schema}.{name}")
-        mapping.add_table(exp.table_(name, db=schema), columns)
+        mapping.add_table(exp.table_(name, db=schema), dict(schemas[schema, name]))
         parents[name] = unique_id
     try:
         nodes = lineage(None, sql, mapping, dialect="duckdb", trim_selects=False)

@@ -7,7 +7,7 @@ dbt_project/).
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 from dagster_duckdb import DuckDBResource
@@ -22,25 +22,28 @@ from research_assets.study.spec import StudySpec
 from research_assets.text import markdown_text
 from research_assets.warehouse.verify_files import SHARE_DAYS, verify_files
 
-__all__ = ["COVERAGE_MART", "FILES_CHECK", "blocking_check_keys", "check_keys", "files_check", "study_checks"]
+__all__ = ["FILES_CHECK", "blocking_check_keys", "check_keys", "coverage_mart", "files_check", "study_checks"]
 
-COVERAGE_MART = dg.AssetKey(["marts", "coverage"])
-"""The mart with one row per unit."""
-
-FILES_CHECK = dg.AssetCheckKey(COVERAGE_MART, "files_are_intact")
-"""The check of all stored files, of which each run reads a share."""
+FILES_CHECK = "files_are_intact"
+"""Name of the check of all stored files, of which each run reads a share."""
 
 
-def study_checks(study: StudySpec) -> list[dg.AssetChecksDefinition]:
-    """Return the checks of one study."""
+def coverage_mart(prefix: Sequence[str] = ()) -> dg.AssetKey:
+    """Return the key of the mart with one row per unit. `prefix` is that of the warehouse's keys."""
+    return dg.AssetKey([*prefix, "marts", "coverage"])
+
+
+def study_checks(study: StudySpec, prefix: Sequence[str] = ()) -> list[dg.AssetChecksDefinition]:
+    """Return the checks of one study. `prefix` is that of the warehouse's keys."""
+    coverage = coverage_mart(prefix)
     return [
         *(_entity_checks(study, entity) for entity in study_entities(study)),
-        _completeness_check(study),
-        _failures_check(study),
+        _completeness_check(study, coverage),
+        _failures_check(study, coverage),
     ]
 
 
-def check_keys(study: StudySpec) -> list[dg.AssetCheckKey]:
+def check_keys(study: StudySpec, prefix: Sequence[str] = ()) -> list[dg.AssetCheckKey]:
     """Return the keys of all checks of a study, without the cost of building the checks a second time."""
     return [
         *(
@@ -49,7 +52,7 @@ def check_keys(study: StudySpec) -> list[dg.AssetCheckKey]:
             for rule in rules(study, entity)
         ),
         *(
-            dg.AssetCheckKey(COVERAGE_MART, name)
+            dg.AssetCheckKey(coverage_mart(prefix), name)
             for name in (_completeness_check_name(study), _failures_check_name(study))
         ),
     ]
@@ -69,16 +72,26 @@ MAX_LISTED_FINDINGS = 10
 """Number of findings in the description of `FILES_CHECK`; its metadata has all of them."""
 
 
-@dg.asset_check(
-    asset=FILES_CHECK.asset_key,
-    name=FILES_CHECK.name,
-    description=(
-        "Every stored file that belongs to the share of today has the content that was written: captures, raw tables, "
-        f"ledger and warehouse. The shares of {SHARE_DAYS} days cover all files. Builds damaged raw tables again from "
-        "their captures. To check all files at once, run `research-assets verify-files`."
-    ),
-)
-def files_check(collector: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
+def files_check(prefix: Sequence[str] = ()) -> dg.AssetChecksDefinition:
+    """Return the check of all stored files. `prefix` is that of the warehouse's keys."""
+
+    @dg.asset_check(
+        asset=coverage_mart(prefix),
+        name=FILES_CHECK,
+        description=(
+            "Every stored file of the share of today has the content that was written.\n\n"
+            f"Reads captures, raw tables, ledger and warehouse. The shares of {SHARE_DAYS} days cover all files. "
+            "Builds damaged raw tables again from their captures. To check all files at once, run "
+            "`research-assets verify-files`."
+        ),
+    )
+    def check(research_api: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
+        return _files_result(research_api)
+
+    return check
+
+
+def _files_result(collector: CollectorResource) -> dg.AssetCheckResult:
     """Verify the share of today."""
     result = verify_files(collector.settings, collector.clock.now().date())
     counts = Counter(finding.kind for finding in result.findings)
@@ -114,10 +127,10 @@ def _entity_checks(study: StudySpec, entity: str) -> dg.AssetChecksDefinition:
         can_subset=True,
     )
     def check(
-        context: dg.AssetCheckExecutionContext, collector: dg.ResourceParam[CollectorResource]
+        context: dg.AssetCheckExecutionContext, research_api: dg.ResourceParam[CollectorResource]
     ) -> Iterator[dg.AssetCheckResult]:
         selected = [rule_of[key.name] for key in sorted(context.selected_asset_check_keys)]
-        for rule, result in run_rules(collector.settings.raw, study.name, entity, selected):
+        for rule, result in run_rules(research_api.settings.raw, study.name, entity, selected):
             yield result._replace(asset_key=asset, check_name=rule.name)
 
     return check
@@ -131,9 +144,9 @@ def _failures_check_name(study: StudySpec) -> str:
     return f"{study.name}_has_no_failures"
 
 
-def _completeness_check(study: StudySpec) -> dg.AssetChecksDefinition:
+def _completeness_check(study: StudySpec, coverage: dg.AssetKey) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=COVERAGE_MART,
+        asset=coverage,
         name=_completeness_check_name(study),
         description=(
             f"Every expected unit of {study.name} is complete, refused, missing or too fresh. Terms: docs/glossary.md"
@@ -145,18 +158,20 @@ def _completeness_check(study: StudySpec) -> dg.AssetChecksDefinition:
     return check
 
 
-def _failures_check(study: StudySpec) -> dg.AssetChecksDefinition:
+def _failures_check(study: StudySpec, coverage: dg.AssetKey) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=COVERAGE_MART,
+        asset=coverage,
         name=_failures_check_name(study),
         description=(
             f"No unit of {study.name} is quarantined or suspicious, no journal is stalled, and every capture is intact "
             "and loaded into the raw tables. Lists the present problems, oldest first. Terms: docs/glossary.md"
         ),
     )
-    def check(collector: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
+    def check(research_api: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
         return study_health.failures_result(
-            collector.settings, study.name, server_clock_or_local(collector.settings, collector.clock).now()
+            research_api.settings,
+            study.name,
+            server_clock_or_local(research_api.settings, research_api.clock).now(),
         )
 
     return check

@@ -14,20 +14,26 @@ import click
     "--group-by",
     "group",
     metavar="NAME",
-    help="Report shares by the classes in this column, such as the source in a data donation.",
+    help="Report shares by the classes in this column. A data download is reported by its lists without it.",
 )
 @click.option("--name", metavar="NAME", help="Set the name of the audit. Default: the file's name.")
+@click.option(
+    "--ids-are-exact", is_flag=True, help="Accept ids that end in zeros as rounded ids do. Default: refuse them."
+)
 @click.option("--yes", is_flag=True, help="Send the requests without a confirmation prompt.")
-def command(file: Path, column: str | None, group: str | None, name: str | None, yes: bool) -> None:
+def command(
+    file: Path, column: str | None, group: str | None, name: str | None, ids_are_exact: bool, yes: bool
+) -> None:
     """Measure the share of the videos in FILE that the API returns, by class and month of upload.
 
-    FILE is a CSV file with ids or links, with or without a header. Sends at least one request per 100 ids. Each share
-    has a 95 % confidence interval (Wilson), which applies to lists drawn in the same way. Results are stored below
-    audits/ in the data folder. Run the command again to resume an interrupted audit.
+    FILE is a CSV file with ids or links, with or without a header, TikTok's data download (zip, JSON or text), or a
+    file of Zeeschuimer or 4CAT. Sends at least one request per 100 ids. Each share has a 95 % confidence interval
+    (Wilson), which applies to lists drawn in the same way. Results are stored below audits/ in the data folder. Run the
+    command again to resume an interrupted audit.
     """
     from rich.table import Table
 
-    from research_assets.cli.environment import api_settings
+    from research_assets.cli.environment import announce_simulation, api_settings
     from research_assets.cli.id_lists import confirm_cost, list_name, print_list, run_id_list
     from research_assets.cli.terminal import Terminal, print_warning
     from research_assets.clock import SystemClock
@@ -37,13 +43,14 @@ def command(file: Path, column: str | None, group: str | None, name: str | None,
 
     console = Terminal()
     now = SystemClock().now()
-    listed = read_id_list(file, now, column=column, group=group)
-    print_list(console, listed)
+    listed = read_id_list(file, now, column=column, group=group, ids_are_exact=ids_are_exact)
     if not listed.videos:
         raise IdListError(
             f"An audit needs videos, but {file} lists comments only. No request was sent. Use a list of videos."
         )
-    with api_settings() as settings:
+    with api_settings(real_ids=True) as settings:
+        announce_simulation(settings)
+        print_list(console, listed)
         folder = settings.audits / list_name(file, name)
         task = IdListTask("audit", folder.name, listed.videos, settings.audits / "captures", ("id", "create_time"))
         confirm_cost(console, settings, task, now.date(), yes)
@@ -68,5 +75,5 @@ def command(file: Path, column: str | None, group: str | None, name: str | None,
         reasons = "; ".join(sorted(set(result.progress.reasons.values()))[:3])
         head = f"{len(result.progress.reasons):,} ids were not checked and are part of no share:"
         print_warning(console, head, f"{reasons}.")
-    ids, summary = write_results(folder, listed.videos, result.progress, rates)
+    ids, summary = write_results(folder, listed.videos, result.progress, rates, simulated=settings.is_simulated)
     console.print(f"State of each id: {ids}\nTable of shares: {summary}\nRequests sent: {result.progress.requests:,}")

@@ -19,7 +19,7 @@ def command() -> None:
     Fetches one access token and sends no data request.
     """
     settings = Settings.from_env()
-    if uses_sandbox(settings):
+    if uses_sandbox(settings) or not settings.client_key:
         key, secret = (VARIABLES[name].name for name in ("client_key", "client_secret"))
         raise SettingsError(
             f"The check of {settings.api_url} needs credentials, but {key} and {secret} are not set. No request was "

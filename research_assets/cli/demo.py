@@ -4,6 +4,8 @@ The command materializes the same assets as Dagster's UI, stage by stage, in the
 rows of the marts, the requests sent and the missing units.
 """
 
+import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,22 +32,21 @@ def command() -> None:
     All data is simulated and has its own folder. Sends no request to TikTok. A second run requests only data that is
     not complete yet. Afterwards `make ui` shows the same data.
     """
-    from research_assets.cli.environment import api_settings, uses_sandbox
+    from research_assets.cli.environment import api_settings, prepare_instance, uses_sandbox
     from research_assets.cli.terminal import Terminal
-    from research_assets.instance import prepare_home
     from research_assets.settings import prepare_root
     from research_assets.study.loader import find_studies
 
     if not uses_sandbox(Settings.from_env()):
         raise click.UsageError(
-            "The demo runs on its own simulated API, but credentials or the address of a sandbox are set. "
+            "The demo runs on its own simulated API, but credentials or the address of an API are set. "
             "No request was sent. Unset TIKTOK_CLIENT_KEY, TIKTOK_CLIENT_SECRET and TIKTOK_API_URL for the demo. "
             "For your own studies, use: make ui."
         )
     console = Terminal()
-    with api_settings() as settings:
+    with api_settings(demo=True) as settings:
         prepare_root(settings)
-        prepare_home(settings)
+        prepare_instance(settings)
         demo = [found.spec for found in find_studies(settings) if found.file.is_relative_to(DEMO_STUDIES_DIR)]
         if not demo:
             raise click.UsageError(
@@ -88,6 +89,7 @@ class Demo:
 
             from research_assets.definitions import build_definitions
             from research_assets.resources import CollectorResource
+            from research_assets.sensors.run_process import RunProcess
 
             display = _ProgressDisplay(self._console)
             collector = CollectorResource(self._settings, on_progress=display.step)
@@ -95,12 +97,14 @@ class Demo:
             job = definitions.resolve_implicit_global_asset_job_def()
             instance = dg.DagsterInstance.from_config(str(self._settings.dagster_home))
         before = self._requests_used()
-        for stage in self._stages(list(definitions.resolve_all_asset_keys())):
+        for stage in self._stages(list(definitions.resolve_all_asset_specs())):
+            run_id = str(uuid.uuid4())
             with display.stage(stage.title):
                 result = job.execute_in_process(
                     instance=instance,
                     asset_selection=list(stage.keys),
-                    tags=stage.tags,
+                    tags=stage.tags | RunProcess.of(run_id, os.getpid()).tag,
+                    run_id=run_id,
                     run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                     raise_on_error=False,
                 )
@@ -112,13 +116,13 @@ class Demo:
                 )
         self._summarize(self._requests_used() - before)
 
-    def _stages(self, keys: list["dg.AssetKey"]) -> Iterator[Stage]:
+    def _stages(self, specs: list["dg.AssetSpec"]) -> Iterator[Stage]:
         from research_assets.clock import SystemClock
         from research_assets.fields import ENTITIES
         from research_assets.units.periods import current_period
 
         study, now = self._study, SystemClock().now()
-        own = {key.path[-1]: key for key in keys if key.path[0] == study.name}
+        own = {spec.key.path[-1]: spec.key for spec in specs if spec.key.path[0] == study.name}
         for name, entity in ENTITIES.items():
             if name not in own:
                 continue
@@ -127,7 +131,8 @@ class Demo:
             else:
                 period = current_period(study, now)
                 yield Stage(name.replace("_", " "), (own[name],), period, period)
-        yield Stage("marts (dbt)", tuple(key for key in keys if key.path[0] in ("staging", "marts")))
+        models = [spec.key for spec in specs if str(spec.group_name).startswith("warehouse/")]
+        yield Stage("marts (dbt)", tuple(models))
         yield Stage("report", (own["report"],))
 
     def _requests_used(self) -> int:

@@ -4,6 +4,7 @@ Not here: reading a list and sending its requests (see collect/id_lists/).
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     from research_assets.settings import Settings
 
 _MAX_SHOWN = 5
+_MAX_TEXT = 100
 
 
 def print_list(console: "Console", listed: IdList) -> None:
-    """Print the number of videos and comments in the file, and its invalid lines."""
+    """Print the number of videos and comments in the file, its invalid lines, its doubtful ids, and its classes."""
     from research_assets.cli.terminal import print_warning
 
     n_comments = sum(map(len, listed.comments.values()))
@@ -45,11 +47,17 @@ def print_list(console: "Console", listed: IdList) -> None:
         + (f"; {pluralize(listed.n_duplicates, 'duplicate line')}" if listed.n_duplicates else "")
         + "."
     )
-    if listed.invalid_lines:
-        examples = "; ".join(f"line {line}: {text!r}" for line, text in listed.invalid_lines[:_MAX_SHOWN])
-        more = f" and {len(listed.invalid_lines) - _MAX_SHOWN:,} more" if len(listed.invalid_lines) > _MAX_SHOWN else ""
-        head = f"Skipped {pluralize(len(listed.invalid_lines), 'line')} without a video id:"
+    if listed.invalid:
+        examples = "; ".join(f"{where}: {text[:_MAX_TEXT]!r}" for where, text in listed.invalid[:_MAX_SHOWN])
+        more = f" and {len(listed.invalid) - _MAX_SHOWN:,} more" if len(listed.invalid) > _MAX_SHOWN else ""
+        head = f"Skipped {pluralize(len(listed.invalid), 'line')} without a video id:"
         print_warning(console, head, f"{examples}{more}.")
+    if listed.suspicious:
+        examples = "; ".join(f"{where}: {one}" for where, one in listed.suspicious[:_MAX_SHOWN])
+        head = f"{pluralize(len(listed.suspicious), 'id')} may have been rounded, by chance or by another program:"
+        print_warning(console, head, f"{examples}.")
+    for group, number in Counter(group for one in listed.videos for group in one.groups).most_common(_MAX_SHOWN * 2):
+        console.print(f"  {group}: {pluralize(number, 'video')}")
 
 
 def confirm_cost(

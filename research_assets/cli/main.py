@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from research_assets.cli.encoding import print_every_character
 from research_assets.settings import keep_new_files_private
 from research_assets.text import terminal_text
 
@@ -34,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "research_assets.cli.verify_files:command",
         "Compare the stored files with their checksums, and rebuild damaged raw tables.",
     ),
+    "spark-build": ("research_assets.cli.spark_build:command", "Build the marts with Spark, as Parquet files."),
     "sandbox": ("research_assets.sandbox.server:command", "Serve a simulated Research API on this machine."),
 }
 """The module of each command, and its line in the list of commands."""
@@ -45,6 +47,7 @@ KNOWN_ERRORS = (
     "research_assets.study.panel:PanelError",
     "research_assets.study.draft:DraftError",
     "research_assets.tiktok.errors:ApiError",
+    "research_assets.tiktok.connection:ConnectionSettingsError",
     "research_assets.storage.captures:CaptureError",
     "research_assets.storage.raw_digests:DamagedRawFile",
     "research_assets.storage.locks:PartitionBusy",
@@ -52,6 +55,7 @@ KNOWN_ERRORS = (
     "research_assets.quota.ledger:QuotaExhausted",
     "research_assets.quota.server_time:SandboxUnreachable",
     "research_assets.warehouse.reader:WarehouseReadError",
+    "research_assets.warehouse.spark:SparkBuildError",
     "research_assets.export:ExportError",
     "research_assets.collect.id_lists.reader:IdListError",
     "research_assets.sandbox.server:PortInUse",
@@ -61,6 +65,12 @@ KNOWN_ERRORS = (
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS)
 """Error numbers of a disk that is full, over the user's quota, faulty or read-only. They can occur in any command."""
+
+ACCESS_ERRORS = (
+    *(errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+    *(errno.ENOLCK, errno.ENOTSUP, errno.ESTALE, errno.ETXTBSY),
+)
+"""Error numbers of a path that this user or this file system cannot use; a message only with the path."""
 
 
 def import_reference(reference: str) -> Any:
@@ -80,6 +90,11 @@ def is_known_error(error: Exception) -> bool:
 
 class LazyGroup(click.Group):
     """The group of `COMMANDS`. It imports a command when it is called."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command on a terminal of any encoding."""
+        print_every_character()
+        return super().main(*args, **options)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """Return the names in the order of `COMMANDS`."""
@@ -111,7 +126,21 @@ class LazyGroup(click.Group):
                     "All stored data is kept. Make room on the disk, or repair it, and run the command again: it "
                     "continues where it stopped."
                 ) from error
+            if isinstance(error, OSError) and error.errno in ACCESS_ERRORS and error.filename is not None:
+                raise click.ClickException(
+                    terminal_text(
+                        f"{error.filename!s} cannot be used: {error.strerror}. All stored data is kept. Make it "
+                        "accessible, or name another file or folder, and run the command again."
+                    )
+                ) from error
             raise
+
+
+class _Warnings(logging.StreamHandler[Any]):
+    """Writes warnings to the current stderr, for a command without `--verbose`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(terminal_text(f"Warning: {record.getMessage()}"), err=True)
 
 
 class _LogFormatter(logging.Formatter):
@@ -131,7 +160,7 @@ def _configure_logging(verbosity: int) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)
     # Replaced rather than added, so that a second call in one process does not log each line twice.
-    logger.handlers = [handler] if verbosity else []
+    logger.handlers = [handler if verbosity else _Warnings(logging.WARNING)]
 
 
 @click.group(

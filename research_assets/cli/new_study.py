@@ -204,14 +204,14 @@ def _write(console: "Console", settings: "Settings", draft: "StudyDraft", folder
     """Write the study file, after a confirmation if `prompts` is set. Print its cost and the next steps."""
     from research_assets.cli.plan import print_plan
     from research_assets.study.draft import render_yaml, write_draft
-    from research_assets.study.loader import load_studies
+    from research_assets.study.loader import find_studies
 
     if prompts:
         console.print(f"\n{folder / 'defs.yaml'}:\n\n{render_yaml(draft)}")
         click.confirm("Write this file?", default=True, abort=True)
     file = write_draft(draft, folder)
     console.print(f"Written: {file}\n")
-    print_plan(console, settings, [study for study in load_studies(settings) if study.name == draft.name])
+    print_plan(console, settings, [study for study in find_studies(settings) if study.spec.name == draft.name])
     console.print(
         "\nTo change the study, edit the file and check it with: make check-studies\n"
         "To collect it, run: make ui (the sensors start by themselves and use quota)"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from research_assets.planning.forecast import EntityForecast
     from research_assets.planning.types import AgendaInputs
     from research_assets.settings import Settings
+    from research_assets.study.loader import DeclaredStudy
     from research_assets.study.spec import StudySpec
 
 MAX_PROBE_REQUESTS = 15
@@ -39,14 +40,18 @@ def command(studies: tuple[str, ...], by_partition: bool, probe: bool, yes: bool
     """
     from contextlib import nullcontext
 
-    from research_assets.cli.environment import api_settings, data_settings
+    from research_assets.cli.environment import announce_simulation, api_settings, data_settings
     from research_assets.cli.terminal import Terminal
-    from research_assets.study.loader import load_studies
+    from research_assets.study.loader import find_studies
 
     console = Terminal()
     with api_settings() if probe else nullcontext(data_settings()) as settings:
-        known = load_studies(settings)
+        if probe:
+            announce_simulation(settings)
+        declared = find_studies(settings)
+        known = [study.spec for study in declared]
         chosen = [study for study in known if not studies or study.name in studies]
+        _print_notes(console, [study for study in declared if study.spec in chosen])
         if missing := set(studies) - {study.name for study in known}:
             names = ", ".join(study.name for study in known) or "none"
             raise click.UsageError(f"There is no study {', '.join(sorted(missing))}. Known studies: {names}.")
@@ -61,6 +66,12 @@ def command(studies: tuple[str, ...], by_partition: bool, probe: bool, yes: bool
             )
             inputs = _inputs(settings, chosen, clock)
         _show(console, settings, inputs, clock.now(), by_partition)
+
+
+def _print_notes(console: "Console", studies: "Sequence[DeclaredStudy]") -> None:
+    """Print the values of study and panel files that are requested in another spelling than they are written."""
+    for note in (note for study in studies for note in study.notes):
+        console.print(str(note))
 
 
 def _clock(settings: "Settings") -> "Clock":
@@ -78,10 +89,12 @@ def _inputs(settings: "Settings", studies: "Sequence[StudySpec]", clock: "Clock"
     return read_agenda_inputs(settings, studies, pools, clock.now(), used=used)
 
 
-def print_plan(console: "Console", settings: "Settings", studies: "Sequence[StudySpec]") -> None:
-    """Print the estimate of some studies, as the command does."""
+def print_plan(console: "Console", settings: "Settings", studies: "Sequence[DeclaredStudy]") -> None:
+    """Print the notes on some studies and their estimate, as the command does."""
+    _print_notes(console, studies)
     clock = _clock(settings)
-    _show(console, settings, _inputs(settings, studies, clock), clock.now(), by_partition=False)
+    inputs = _inputs(settings, [study.spec for study in studies], clock)
+    _show(console, settings, inputs, clock.now(), by_partition=False)
 
 
 def _show(

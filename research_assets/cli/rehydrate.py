@@ -23,17 +23,21 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Fetch all comments of the videos of listed comments. Sends at least one request per video.",
 )
+@click.option(
+    "--ids-are-exact", is_flag=True, help="Accept ids that end in zeros as rounded ids do. Default: refuse them."
+)
 @click.option("--yes", is_flag=True, help="Send the requests without a confirmation prompt.")
-def command(file: Path, column: str | None, name: str | None, comments: bool, yes: bool) -> None:
+def command(file: Path, column: str | None, name: str | None, comments: bool, ids_are_exact: bool, yes: bool) -> None:
     """Fetch the videos listed in FILE and report the ids that the API no longer returns.
 
-    FILE is the ids.csv of an export, or any CSV file with ids or links. Sends at least one request per 100 ids. The
-    rows are stored with the collected ones, as a study with the list's name; the next build of the marts includes
-    them. Run the command again to resume an interrupted list.
+    FILE is the ids.csv of an export, any CSV file with ids or links, TikTok's data download (zip, JSON or text), or a
+    file of Zeeschuimer or 4CAT. Sends at least one request per 100 ids. The rows are stored with the collected ones, as
+    a study with the list's name; the next build of the marts includes them. Run the command again to resume an
+    interrupted list.
     """
     from rich.table import Table
 
-    from research_assets.cli.environment import api_settings
+    from research_assets.cli.environment import announce_simulation, api_settings
     from research_assets.cli.id_lists import confirm_cost, list_name, print_list, run_id_list
     from research_assets.cli.terminal import Terminal, print_warning
     from research_assets.clock import SystemClock
@@ -46,20 +50,21 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
 
     console = Terminal()
     now = SystemClock().now()
-    listed = read_id_list(file, now, column=column)
-    print_list(console, listed)
+    listed = read_id_list(file, now, column=column, ids_are_exact=ids_are_exact)
     n_comments = sum(map(len, listed.comments.values()))
-    if n_comments and not comments:
-        print_warning(
-            console,
-            f"Skipped {pluralize(n_comments, 'comment')},",
-            "because the API returns comments only by video.\n"
-            f"To fetch all comments of {pluralize(len(listed.comments), 'video')}, add --comments "
-            "(at least one request per video).",
-        )
     if not listed.videos and not comments:
         raise IdListError(f"{file} lists comments only. No request was sent. Add --comments.")
-    with api_settings() as settings:
+    with api_settings(real_ids=True) as settings:
+        announce_simulation(settings)
+        print_list(console, listed)
+        if n_comments and not comments:
+            print_warning(
+                console,
+                f"Skipped {pluralize(n_comments, 'comment')},",
+                "because the API returns comments only by video.\n"
+                f"To fetch all comments of {pluralize(len(listed.comments), 'video')}, add --comments "
+                "(at least one request per video).",
+            )
         study = list_name(file, name)
         if study in {spec.name for spec in load_studies(settings)}:
             raise IdListError(
@@ -93,7 +98,7 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, ye
             numbers = (rate.listed, rate.returned, rate.answered - rate.returned, rate.listed - rate.answered)
             table.add_row(rate.month, *(f"{number:,}" for number in numbers))
     console.print(table)
-    ids, _ = write_results(folder, listed.videos, result.progress, rates)
+    ids, _ = write_results(folder, listed.videos, result.progress, rates, simulated=settings.is_simulated)
     console.print(f"State of each id: {ids}\nRequests sent: {result.progress.requests:,}")
     if not result.n_remaining:
         console.print(f"The raw tables contain the rows as the study {study}.\nMaterialize the marts to include them.")

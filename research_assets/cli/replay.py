@@ -12,7 +12,7 @@ def command(studies: tuple[str, ...]) -> None:
 
     Default: all studies. The current tables remain until the new ones are complete. A capture that cannot be read is
     named and keeps its current rows; the exit code is then 1. Stop collection while the command runs. Afterwards
-    rebuild the marts: materialize the group warehouse in the UI.
+    rebuild the marts: materialize the group warehouse/marts in the UI.
     """
     from research_assets.cli.environment import data_settings
     from research_assets.storage.replay import replay

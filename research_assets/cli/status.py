@@ -60,8 +60,9 @@ def command() -> None:
     settings = data_settings()
     clock = server_clock_or_local(settings, SystemClock())
     console = Terminal()
-    source = "simulated" if settings.origin == "sandbox" else f"from {settings.origin}"
-    console.print(f"Data in {settings.root}, {source}.\n")
+    if not settings.is_simulated:
+        console.print(f"Data in {settings.root}, from {settings.origin}.")
+    console.print()
     pools, _ = read_pools(settings, clock)
     console.print(_pool_table([*pools.values()]))
     counts = read_state_counts(settings.raw)

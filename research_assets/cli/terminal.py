@@ -6,10 +6,13 @@ terminal, and Rich would read `[/]` in them as markup.
 
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 from rich.text import Text
 
 from research_assets.text import terminal_text
+
+MIN_WIDTH = 80
+"""Columns for which the tables are made. A narrower terminal wraps their lines; Rich would cut off numbers."""
 
 
 class Terminal(Console):
@@ -17,6 +20,16 @@ class Terminal(Console):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"highlight": False, "soft_wrap": True, "markup": False, "emoji": False} | options)
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Return the size of the terminal, but at least `MIN_WIDTH` columns."""
+        width, height = super().size
+        return ConsoleDimensions(max(width, MIN_WIDTH), height)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a text for printing; Rich calls it for each text that it prints."""

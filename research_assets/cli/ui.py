@@ -3,16 +3,16 @@
 import http.client
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import click
 
 from research_assets.cli.child_process import run_until_stopped
-from research_assets.cli.environment import api_settings
-from research_assets.instance import prepare_home
+from research_assets.cli.environment import api_settings, prepare_instance
 from research_assets.report.serve import serve_reports
 from research_assets.settings import WORKSPACE_FILE, Settings, child_environment, home_folder, prepare_root
 from research_assets.study.loader import load_studies
@@ -39,7 +39,7 @@ def command(port: int) -> None:
     with api_settings() as settings:
         load_studies(settings)
         prepare_root(settings)
-        prepare_home(settings)
+        prepare_instance(settings)
         click.echo("Starting Dagster, which takes about 20 seconds ...", err=True)
         dagster = f"dg dev --host {HOST} --port {port} --log-level warning --workspace".split()
         with _reports(settings, port) as served:
@@ -98,6 +98,16 @@ def _is_up(port: int) -> bool:
         connection.close()
 
 
+def start_page(studies: Sequence[str]) -> str:
+    """Return the path of the page to begin with: the graph of the study, or the whole graph for several or none."""
+    if len(studies) != 1:
+        return "/asset-groups"
+    group = f"studies/{studies[0]}"
+    selection = quote(f'group:"{group}"', safe="")
+    # The UI shows nested groups closed unless its address names them.
+    return f"/asset-groups~{selection}?expanded={quote(f'global@global:studies,global@global:{group}', safe='')}"
+
+
 def _show(settings: Settings, port: int) -> None:
     """Print the addresses, the data folder and the log file."""
     from rich.panel import Panel
@@ -105,8 +115,10 @@ def _show(settings: Settings, port: int) -> None:
     from research_assets.cli.terminal import Terminal
 
     simulated = settings.origin == "sandbox"
+    studies = [study.name for study in load_studies(settings)]
     lines = [
         f"Dagster's UI   http://{HOST}:{port}",
+        *([] if studies else ["Studies        none yet; write one with: research-assets new-study"]),
         f"API            {settings.api_url}" + (" (simulated)" if simulated else ""),
         f"Data           {settings.root}",
         f"Reports        {settings.reports_url}",
@@ -114,3 +126,6 @@ def _show(settings: Settings, port: int) -> None:
         "Press Ctrl-C to stop.",
     ]
     Terminal(soft_wrap=False).print(Panel.fit("\n".join(lines), title="Ready"))
+    # Outside the frame, which would break a long address into lines that cannot be clicked.
+    what = f"The graph of {studies[0]}" if len(studies) == 1 else "The graph"
+    click.echo(f"{what}: http://{HOST}:{port}{start_page(studies)}")

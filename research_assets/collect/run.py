@@ -11,6 +11,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from research_assets.collect.lists.inputs import ListInputs
+from research_assets.collect.lists.other_periods import results_of_other_periods
 from research_assets.collect.lists.run import ListPartitionRun, close_past_periods
 from research_assets.collect.publish import recover_unpublished
 from research_assets.collect.search.canary import recheck_known_videos
@@ -28,11 +29,9 @@ from research_assets.collect.types import (
 from research_assets.fields import ENTITIES
 from research_assets.storage.captures import days_of, list_open_journals
 from research_assets.storage.locks import lock_partitions
-from research_assets.study.spec import StudySpec
 from research_assets.text import safe_logger
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.units.coverage import SETTLED, UnitStatus, is_waiting, read_unit_status
-from research_assets.units.periods import current_period
 from research_assets.units.usernames import days_missing_accounts
 
 _LOGGER = safe_logger(__name__)
@@ -41,35 +40,23 @@ MAX_CONCURRENT_PARTITIONS = 4
 """List partitions that are open at a time. The limit on concurrent requests applies to all of them together."""
 
 
-class PeriodNotCurrent(ValueError):
-    """An observed entity was requested for a past or future period, but the API returns current values only."""
-
-
-def require_current_period(study: StudySpec, entity: str, partition: date, now: datetime) -> None:
-    """Raise PeriodNotCurrent if an observed entity is requested for a period other than the current one."""
-    if ENTITIES[entity].time_axis != "observation":
-        return
-    current = current_period(study, now)
-    if partition != current:
-        when = "is over" if partition < current else "has not begun"
-        raise PeriodNotCurrent(
-            f"{study.name}/{entity} cannot be collected for {partition}: that period {when}, and the API returns only "
-            f"current values of {entity}. No request was sent. Materialize the current period, {current}."
-        )
-
-
 async def collect(task: CollectionTask, context: CollectorContext) -> AsyncIterator[PartitionResult | Paused]:
     """Collect partitions and yield each result once its Parquet is published; a pause comes last.
 
     A partition without open units is yielded at once with `was_complete`. A partition whose capture cannot be loaded
-    into the raw tables is not requested again: the others are collected, then the DamagedCapture is raised. Raise
-    PeriodNotCurrent, PartitionBusy (another process collects a partition), and errors that are final for all units.
+    into the raw tables is not requested again: the others are collected, then the DamagedCapture is raised. Past
+    periods of an observed entity yield what is stored of them. Raise PeriodNotCurrent, PartitionBusy (another process
+    collects a partition), and errors that are final for all units.
     """
-    study, now = task.study, context.clock.now()
-    for partition in task.partitions:
-        require_current_period(study, task.entity, partition, now)
     settings = context.settings
-    errors = recover_unpublished(settings.captures, settings.raw, task.entity, study.name)
+    errors = recover_unpublished(settings.captures, settings.raw, task.entity, task.study.name)
+    if ENTITIES[task.entity].time_axis == "observation":
+        stored = results_of_other_periods(task, context)
+        for other in stored:
+            _log(task, other)
+            yield other
+        others = {result.partition for result in stored}
+        task = replace(task, partitions=tuple(period for period in task.partitions if period not in others))
     blocked = {day: error for error in errors for day in task.partitions if _contains(error.path, day)}
     task = replace(task, partitions=tuple(day for day in task.partitions if day not in blocked))
     if task.partitions:

@@ -8,7 +8,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,14 @@ import duckdb
 from research_assets.export import columns, stata
 from research_assets.export.contents import codebook_csv, read_column_origins, read_coverage_counts, software_version
 from research_assets.export.formats import SUFFIXES, WRITERS, write_ids
-from research_assets.export.pseudonyms import load_or_create_key, register, unregister
+from research_assets.export.pseudonyms import (
+    Scrub,
+    load_or_create_key,
+    make_pseudonymizer,
+    make_scrubber,
+    register,
+    unregister,
+)
 from research_assets.export.readme import render_readme
 from research_assets.export.request import (
     Export,
@@ -29,8 +36,7 @@ from research_assets.export.request import (
     select_marts,
     validate_request,
 )
-from research_assets.report.codebook import read_codebook, render_codebook
-from research_assets.report.queries import published_at
+from research_assets.report.codebook import Codebook, read_codebook, render_codebook
 from research_assets.settings import Settings
 from research_assets.storage import files
 from research_assets.study.spec import StudySpec
@@ -38,6 +44,7 @@ from research_assets.warehouse.reader import (
     connect_read_only,
     is_simulated,
     parse_day,
+    published_at,
     read_marts,
     read_studies,
     require_warehouse,
@@ -59,7 +66,7 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
     validate_request(request)
     require_warehouse(settings)
     # Before anything is created, because the names of studies become part of the folder's name.
-    with closing(connect_read_only(settings.warehouse)) as connection:
+    with closing(connect_read_only(settings.published_marts)) as connection:
         marts = read_marts(connection)
         select_marts(request, marts, read_studies(connection, marts))
     key = load_or_create_key(settings.pseudonym_key) if request.pseudonymous else None
@@ -69,12 +76,13 @@ def export(settings: Settings, request: ExportRequest, specs: Sequence[StudySpec
     build = files.temporary_path(folder)
     build.mkdir(mode=0o700)
     try:
-        with closing(connect_read_only(settings.warehouse)) as connection:
+        with closing(connect_read_only(settings.published_marts)) as connection:
             connection.execute(f"SET memory_limit = '{MEMORY}'")
             if key:
                 register(connection, key)
             try:
-                export = _write_all(connection, settings, request, specs, now, folder, build)
+                scrub = make_scrubber(make_pseudonymizer(key)) if key else None
+                export = _write_all(connection, settings, request, specs, now, folder, build, scrub)
             finally:
                 if key:
                     unregister(connection)
@@ -110,28 +118,37 @@ def _write_all(
     now: datetime,
     folder: Path,
     build: Path,
+    scrub: Scrub | None,
 ) -> Export:
+    simulated = is_simulated(settings)
     marts = read_marts(connection)
     studies = read_studies(connection, marts)
     selections, skipped = select_marts(request, marts, studies)
     if request.ids_only:
         selections, skipped = [], {}
-        rows = write_ids(connection, marts, request, build / "ids.csv")
+        rows = write_ids(connection, marts, request, build / "ids.csv", simulated=simulated)
         written = [ExportedFile("ids.csv", "", "csv", rows, (build / "ids.csv").stat().st_size)]
     else:
         if "stata" in request.formats:
             stata.check_size(connection, selections)
-        written = [file for selection in selections for file in _write_mart(connection, selection, request, build)]
-        columns_csv = codebook_csv(selections, request, read_column_origins(connection, marts))
+        written = [
+            file
+            for selection in selections
+            for file in _write_mart(connection, selection, request, build, simulated=simulated)
+        ]
+        origins = read_column_origins(connection, marts)
+        columns_csv = codebook_csv(selections, request, origins, simulated=simulated)
         (build / "codebook.csv").write_text(columns_csv, encoding="utf-8")
         has_codebook = any(selection.mart.name == "codebook" for selection in selections)
         if has_codebook and (codebook := read_codebook(connection)):
-            page = render_codebook(codebook, simulated=is_simulated(settings), built=published_at(settings), now=now)
+            if scrub:
+                codebook = _scrubbed_codebook(codebook, scrub)
+            page = render_codebook(codebook, simulated=simulated, built=published_at(settings.published_marts), now=now)
             (build / "codebook.html").write_text(page, encoding="utf-8")
-    result = Export(folder, now, request, tuple(written), skipped)
+    result = Export(folder, now, request, tuple(written), skipped, simulated)
     exported_specs = [spec for spec in specs if spec.name in (request.studies or studies)]
     counts = read_coverage_counts(connection, marts, request)
-    text = render_readme(result, selections, exported_specs, counts, simulated=is_simulated(settings))
+    text = render_readme(result, selections, exported_specs, counts, scrub)
     (build / "README.md").write_text(text, encoding="utf-8")
     (build / MANIFEST).write_text(
         json.dumps(_to_manifest(result), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -139,11 +156,25 @@ def _write_all(
     return result
 
 
+def _scrubbed_codebook(codebook: Codebook, scrub: Scrub) -> Codebook:
+    """Return the codebook with examples in which identifiers are replaced, as in the exported mart."""
+    marts = [
+        replace(mart, columns=[replace(column, examples=scrub(column.examples or "", None)) for column in mart.columns])
+        for mart in codebook.marts
+    ]
+    return replace(codebook, marts=marts)
+
+
 def _write_mart(
-    connection: duckdb.DuckDBPyConnection, selection: MartSelection, request: ExportRequest, build: Path
+    connection: duckdb.DuckDBPyConnection,
+    selection: MartSelection,
+    request: ExportRequest,
+    build: Path,
+    *,
+    simulated: bool,
 ) -> list[ExportedFile]:
     mart = selection.mart
-    export_columns = columns.export_columns(mart, pseudonymous=request.pseudonymous)
+    export_columns = columns.export_columns(mart, pseudonymous=request.pseudonymous, simulated=simulated)
     written = []
     for file_format in request.formats:
         path = build / file_format / f"{mart.name}.{SUFFIXES[file_format]}"
@@ -175,6 +206,7 @@ def _to_manifest(result: Export) -> dict[str, Any]:
     return {
         "made_at": result.made_at.isoformat(),
         "software": software_version(),
+        "simulated": result.simulated,
         "request": request | days,
         "files": [asdict(file) for file in result.files],
         "skipped": dict(result.skipped),
@@ -197,6 +229,7 @@ def _from_manifest(path: Path) -> Export:
             request=ExportRequest(**(request | lists | days)),
             files=tuple(ExportedFile(**file) for file in manifest["files"]),
             skipped=manifest["skipped"],
+            simulated=manifest["simulated"],
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ExportError(

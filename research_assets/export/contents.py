@@ -63,7 +63,11 @@ def read_column_origins(
 
 
 def codebook_csv(
-    selections: Sequence[MartSelection], request: ExportRequest, origins: Mapping[tuple[str, str], Sequence[str]]
+    selections: Sequence[MartSelection],
+    request: ExportRequest,
+    origins: Mapping[tuple[str, str], Sequence[str]],
+    *,
+    simulated: bool,
 ) -> str:
     """Return codebook.csv: one line per exported column, in the order of the files."""
     text = io.StringIO()
@@ -73,7 +77,7 @@ def codebook_csv(
     writer.writerow([*heading, *["name_in_stata"] * stata, *["treatment"] * pseudonymous])
     for selection in selections:
         mart = selection.mart.name
-        export_columns = columns.export_columns(selection.mart, pseudonymous=pseudonymous)
+        export_columns = columns.export_columns(selection.mart, pseudonymous=pseudonymous, simulated=simulated)
         short = stata_names([column.name for column in export_columns])
         for column in export_columns:
             origin = origins.get((mart, column.name), [""] * len(ORIGIN_COLUMNS)) if origins else []

@@ -58,12 +58,18 @@ WRITERS: dict[str, Writer] = {"parquet": write_parquet, "csv": write_csv, "stata
 
 
 def write_ids(
-    connection: duckdb.DuckDBPyConnection, marts: Mapping[str, Mart], request: ExportRequest, path: Path
+    connection: duckdb.DuckDBPyConnection,
+    marts: Mapping[str, Mart],
+    request: ExportRequest,
+    path: Path,
+    *,
+    simulated: bool,
 ) -> int:
     """Write the ids of videos and comments as input of `research-assets rehydrate` and return the number of rows.
 
     Columns: `entity` (videos or comments), `id`, `video_id` (for a comment its video, for a video the id itself),
-    `date` (UTC day on which the video was published). One line per id, even if several studies collected it.
+    `date` (UTC day on which the video was published); ids of simulated data also have `simulated`. One line per id,
+    even if several studies collected it.
     """
     queries = [
         f"SELECT '{name}' AS entity, {key} AS id, video_id, day AS date FROM {sql_identifier(name)}"
@@ -75,5 +81,6 @@ def write_ids(
         for name, key in (("videos", "video_id"), ("comments", "comment_id"))
         if name in marts
     ]
-    query = f"SELECT DISTINCT * FROM ({' UNION ALL '.join(queries)}) ORDER BY entity DESC, date, video_id, id"
+    mark = f", true AS {columns.SIMULATED}" if simulated else ""
+    query = f"SELECT DISTINCT *{mark} FROM ({' UNION ALL '.join(queries)}) ORDER BY entity DESC, date, video_id, id"
     return _copy(connection, query, path, "FORMAT csv, HEADER true")

@@ -2,20 +2,21 @@
 
 A pseudonym is the HMAC-SHA256 of kind and value, cut to 80 bits. It can be neither computed nor reversed without the
 key. The key is in a separate file, is created at the first use, and is never written to an export, log or error.
-Not here: which columns get a pseudonym (see treatment.py).
+Not here: which columns get a pseudonym (see treatment.py), what is found in texts (see identifiers.py).
 """
 
 import hashlib
 import hmac
 import os
-import re
 import secrets
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
 
 import duckdb
 
+from research_assets.export.identifiers import replace_identifiers
 from research_assets.export.request import ExportError
 from research_assets.storage import files
 
@@ -27,16 +28,6 @@ _BLOCK = 64
 """Block size of SHA-256 (bytes), to which HMAC pads the key."""
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
-_LINK = r"(?P<link>(?:https?://|www\.)\S+)"
-# Matched at the beginning of a word only; otherwise the search would start at every letter of the word.
-_MAIL = r"(?P<mail>(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
-_HANDLE = r"[@\uff20](?P<handle>[\w.]*\w)"
-# The length of an id; a telephone number has at most 15 digits.
-_ID = r"(?P<id>(?<!\d)\d{16,20}(?!\d))"
-_MAY_IDENTIFY = re.compile(r"[@\uff20]|://|www\.|\d{16}", re.IGNORECASE)
-"""Quick test: a text without a match contains no identifier. Most texts have none."""
-_IDENTIFIERS = re.compile("|".join((_LINK, _MAIL, _HANDLE, _ID)), re.IGNORECASE)
-
 Scrub = Callable[[str, Sequence[str] | None], str]
 Pseudonym = Callable[[str, str], str]
 
@@ -46,24 +37,12 @@ def load_or_create_key(path: Path) -> bytes:
 
     Raise ExportError if the file contains no key, or if other users can read it.
     """
-    if not path.exists():
-        files.private_folder(path.parent)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_hex(KEY_BYTES) + "\n")
-        files.fsync_file(temporary)
-        try:
-            # A rename would let two processes that start at the same time use different keys.
-            path.hardlink_to(temporary)
-        except FileExistsError:
-            pass
-        finally:
-            temporary.unlink()
-        files.fsync_folder(path.parent)
+    if not path.exists() or not path.stat().st_size:
+        _create_key(path)
     if path.stat().st_mode & 0o077:
         raise ExportError(f"The key {path} can be read by other users. Nothing was exported. Run: chmod 600 {path}")
     try:
-        key = bytes.fromhex(path.read_text().strip())
+        key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except ValueError:
         key = b""
     if len(key) < KEY_BYTES:
@@ -72,6 +51,23 @@ def load_or_create_key(path: Path) -> bytes:
             "key of earlier exports, or delete the file to create a new key."
         )
     return key
+
+
+def _create_key(path: Path) -> None:
+    """Write a new key. Of several processes that start at the same time, one writes, and all use its key.
+
+    An empty file is that of a process that was killed here, before it used a key.
+    """
+    files.private_folder(path.parent)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        files.lock_file(handle)
+        if not os.fstat(handle).st_size:
+            os.write(handle, f"{secrets.token_hex(KEY_BYTES)}\n".encode())
+    finally:
+        os.close(handle)
+    files.fsync_file(path)
+    files.fsync_folder(path.parent)
 
 
 def make_pseudonymizer(key: bytes) -> Pseudonym:
@@ -110,25 +106,13 @@ def unregister(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def make_scrubber(pseudonym: Pseudonym) -> Scrub:
-    """Return the function that removes identifiers from a text.
+    """Return the function that replaces identifiers in a text.
 
-    Mentions become pseudonyms; links, e-mail addresses and ids become placeholders. The second argument of the function
-    is a list of mentioned names that no pattern finds, such as display names with spaces.
+    The second argument of the function is a list of names that belong to the text: the accounts of its row, and
+    mentioned names that no pattern finds, such as display names with spaces.
     """
 
-    def replacement(match: re.Match[str]) -> str:
-        if match.lastgroup in ("name", "handle"):
-            return "@" + pseudonym("user", match[match.lastgroup])
-        return {"link": "[link]", "mail": "[address]"}.get(match.lastgroup or "", "[id]")
-
     def scrub(text: str, names: Sequence[str] | None) -> str:
-        if not _MAY_IDENTIFY.search(text):
-            return text
-        longest_first = sorted(filter(None, names or ()), key=len, reverse=True)
-        if not longest_first:
-            return _IDENTIFIERS.sub(replacement, text)
-        name = rf"[@\uff20](?P<name>{'|'.join(map(re.escape, longest_first))})(?!\w)"
-        # In one pass, because a second pass would replace parts of the pseudonyms.
-        return re.sub("|".join((_LINK, _MAIL, name, _HANDLE, _ID)), replacement, text, flags=re.IGNORECASE)
+        return replace_identifiers(text, partial(pseudonym, "user"), [*filter(None, names or ())])
 
     return scrub

@@ -1,13 +1,12 @@
 """Treatment of every column of every mart in a pseudonymous export: kept, replaced or dropped.
 
-An export fails for a column without a treatment, so that a new column is never exported before it was classified.
+A column without a treatment is dropped, so that a new column is never exported before it was classified.
 Not here: how pseudonyms are computed (see pseudonyms.py), the SQL of a treatment (see columns.py).
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
 
-from research_assets.export.request import ExportError
 from research_assets.warehouse.reader import Mart
 
 
@@ -22,8 +21,8 @@ class Treatment(StrEnum):
     MUSIC = "pseudonym of the sound"
     PLAYLIST = "pseudonym of the playlist"
     USERS = "pseudonyms of the accounts"
-    TEXT = "text; mentions replaced by pseudonyms; links, e-mail addresses and ids removed"
-    TEXTS = "texts; mentions replaced by pseudonyms; links, e-mail addresses and ids removed"
+    TEXT = "text; mentions replaced by pseudonyms; links, addresses, telephone numbers, accounts and ids removed"
+    LABEL = "kept; mentions, links, addresses, telephone numbers, accounts and ids in it replaced as in texts"
     UNIT = "pseudonym of the video, the comment or each account; days kept"
 
 
@@ -41,14 +40,13 @@ _T = Treatment
 
 TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "videos": {
-        _T.KEEP: "study day region_code created_at uploaded_at hashtags hashtag_info effect_names effect_ids "
-        "duration_seconds is_stem_verified view_count like_count comment_count share_count favorites_count "
-        "observed_age_days first_seen_at last_seen_at n_observations",
+        _T.KEEP: "study day created_at uploaded_at duration_seconds is_stem_verified view_count like_count "
+        "comment_count share_count favorites_count observed_age_days first_seen_at last_seen_at n_observations",
+        _T.LABEL: "region_code hashtags hashtag_info effect_names effect_ids",
         _T.VIDEO: "video_id",
         _T.USER: "username",
         _T.USERS: "mentions",
-        _T.TEXT: "description voice_to_text tag_json",
-        _T.TEXTS: "sticker_names",
+        _T.TEXT: "description voice_to_text tag_json sticker_names",
         # An original sound identifies the account that created it.
         _T.MUSIC: "music_id",
         _T.PLAYLIST: "playlist_id",
@@ -88,18 +86,19 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         _T.USER: "source_username target_username",
     },
     "engagements": {
-        _T.KEEP: "study kind position video_region_code video_created_at video_hashtags video_view_count "
-        "first_seen_at last_seen_at missed_at n_observations is_current",
+        _T.KEEP: "study kind position video_created_at video_view_count first_seen_at last_seen_at missed_at "
+        "n_observations is_current",
+        _T.LABEL: "video_region_code video_hashtags",
         _T.USER: "username video_username",
         _T.VIDEO: "video_id",
         _T.TEXT: "video_description",
         _T.DROP: "capture",
     },
     "hashtags": {
-        _T.KEEP: "study day hashtag hashtag_id description n_videos n_creators view_count_sum "
-        "view_count_median like_count_sum",
+        _T.KEEP: "study day hashtag_id n_videos n_creators view_count_sum view_count_median like_count_sum",
+        _T.LABEL: "hashtag description",
     },
-    "hashtag_pairs": {_T.KEEP: "study day hashtag other_hashtag n_videos n_creators jaccard"},
+    "hashtag_pairs": {_T.KEEP: "study day n_videos n_creators jaccard", _T.LABEL: "hashtag other_hashtag"},
     "creators": {
         _T.KEEP: "study n_videos n_days first_video_at last_video_at view_count_sum view_count_median "
         "like_count_sum comment_count_sum share_count_sum has_profile is_verified follower_count profile_seen_at",
@@ -111,15 +110,19 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         "share_count_median last_seen_at api_changes api_changes_started",
     },
     "coverage": {
-        _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected inclusion_probability "
+        _T.KEEP: "study entity partition_day unit_kind state asked offered kept expected n_rejected "
+        "inclusion_probability "
         "n_attempts requests first_at last_at last_complete_started_at completed_at last_attempt_state next_try_at",
         _T.UNIT: "unit",
         # Reasons quote error messages of the API, which contain names of accounts.
         _T.DROP: "reason capture",
     },
     "rejected_rows": {
-        _T.KEEP: "study day entity partition_day field reason n_rejected first_seen_at last_seen_at",
-        _T.DROP: "unit",
+        _T.KEEP: "study day rejection_number entity partition_day position observed_at",
+        # Names of unknown fields, and what the reasons quote, come from the API.
+        _T.LABEL: "field reason",
+        # The value is the element as delivered, with the names in it.
+        _T.DROP: "unit capture value_json",
     },
     "quota_usage": {
         _T.KEEP: "day pool study endpoint n_requests n_failed n_over_quota n_rows latency_ms_median first_sent_at "
@@ -128,20 +131,16 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     # The mart excludes names, ids, links and texts from its examples.
     "codebook": {
         _T.KEEP: "mart column_number column_name description type unit source_field available_since n_rows n_filled "
-        "fill_rate fill_by_month examples",
+        "fill_rate fill_by_month",
+        _T.LABEL: "examples",
     },
     "api_changes": {_T.KEEP: "change_id kind date_basis first_day last_day precision title description source"},
 }
 
 
 def mart_treatments(mart: Mart) -> dict[str, Treatment]:
-    """Return the treatment of each column of a mart. Raise ExportError for a column without one."""
+    """Return the treatment of each column of a mart."""
     treatments = {
         column: treatment for treatment, columns in TREATMENTS.get(mart.name, {}).items() for column in columns.split()
     }
-    if missing := [name for name in mart.names if name not in treatments]:
-        raise ExportError(
-            f"The mart {mart.name} has columns without a treatment for pseudonymous exports: {', '.join(missing)}. "
-            f"Nothing was exported. Add them to TREATMENTS in {__file__}, or name other marts."
-        )
-    return {name: treatments[name] for name in mart.names}
+    return {name: treatments.get(name, Treatment.DROP) for name in mart.names}

@@ -1,26 +1,106 @@
-"""The home folder of the Dagster instance: a folder in the data root with a copy of the `dagster.yaml` of this package.
+"""The home folder of the Dagster instance, and the `dagster.yaml` of this package.
 
 Dagster reads the settings of an instance from `DAGSTER_HOME`, not from the project. Without a home it keeps neither
-history nor pool limits. Not here: the settings of the project (see settings.py).
+history nor pool limits. The file belongs to the person who runs the instance: it is written only where there is none.
+Not here: the settings of the project (see settings.py).
 """
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from research_assets.settings import INSTANCE_DIR, Settings
 from research_assets.storage.files import folder_lock, private_folder, write_private
 
+_CONSEQUENCES: Mapping[str, str] = {
+    "telemetry.enabled": "commands that this project does not start send usage statistics",
+    "nux.enabled": "a sign-up window can cover the UI",
+    "concurrency.runs.max_concurrent_runs": "more runs than this machine may have memory for can start together",
+    "concurrency.pools.default_limit": "two runs can use one quota pool together and meet the rate limit",
+    "concurrency.pools.granularity": "a run that waits for its pool occupies a process",
+    "run_queue.dequeue_interval_seconds": "a queued run starts up to 5 seconds later",
+    "run_monitoring.enabled": "a run whose process dies stays in progress",
+    "run_retries.enabled": "a crashed run is not retried",
+    "run_retries.max_retries": "a crashed run is retried more or less often",
+    "run_retries.retry_on_asset_or_op_failure": "a failed asset is retried at once, which costs requests",
+    "retention.schedule.purge_after_days": "ticks of schedules are kept for ever",
+    "retention.sensor.purge_after_days.skipped": "ticks of sensors are kept for 7 days",
+    "retention.sensor.purge_after_days.failure": "failed ticks are kept for ever",
+    "retention.sensor.purge_after_days.success": "successful ticks are kept for ever",
+}
+"""Consequence of a missing setting of the package's file, by its path of keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class MissingSetting:
+    """A setting of the package's `dagster.yaml` that a person's file does not have, and what follows from that."""
+
+    path: str
+    value: Any
+    consequence: str
+
+    def __str__(self) -> str:
+        value = str(self.value).lower() if isinstance(self.value, bool) else self.value
+        return f"{self.path}: {value} is not set: {self.consequence}"
+
 
 def prepare_home(settings: Settings) -> Path:
-    """Return the folder for `DAGSTER_HOME` with the current `dagster.yaml` in it.
+    """Return the folder for `DAGSTER_HOME`; write `dagster.yaml` into it if there is none.
 
-    One rename replaces a copy that differs. Call it before starting Dagster's processes, because two processes that
-    start in an empty home would create it at the same time.
+    Call it before starting Dagster's processes, because two processes that start in an empty home would create it at
+    the same time. A folder that already exists keeps its permissions.
     """
     home = settings.dagster_home
-    private_folder(home)
-    content = (INSTANCE_DIR / "dagster.yaml").read_bytes()
-    path = home / "dagster.yaml"
+    if not home.is_dir():
+        private_folder(home)
     with folder_lock(home):
-        if not path.exists() or path.read_bytes() != content:
-            write_private(path, content)
+        if instance_file(home) is None:
+            write_private(home / "dagster.yaml", (INSTANCE_DIR / "dagster.yaml").read_bytes())
     return home
+
+
+def instance_file(home: Path) -> Path | None:
+    """Return the file with the settings of the instance, under either of the names that Dagster reads; None if none."""
+    return next((path for path in (home / "dagster.yaml", home / "dagster.yml") if path.exists()), None)
+
+
+def missing_settings(home: Path) -> list[MissingSetting]:
+    """Return the settings of the package's file that the file in a home does not set, in the order of the former.
+
+    A setting with another value is a decision and no omission. A file that cannot be parsed is reported by Dagster.
+    """
+    file = instance_file(home)
+    if file is None:
+        return []
+    try:
+        present = yaml.safe_load(file.read_text()) or {}
+    except yaml.YAMLError:
+        return []
+    ours = yaml.safe_load((INSTANCE_DIR / "dagster.yaml").read_text())
+    return [
+        MissingSetting(".".join(keys), value, _CONSEQUENCES[".".join(keys)])
+        for keys, value in _leaves(ours)
+        if not _has(present, keys)
+    ]
+
+
+def _leaves(mapping: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for key, value in mapping.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, (*path, key))
+        else:
+            yield (*path, key), value
+
+
+def _has(mapping: Any, keys: tuple[str, ...]) -> bool:
+    """Return whether a path of keys is set; a value in place of a mapping sets all that is below."""
+    for key in keys:
+        if not isinstance(mapping, dict):
+            return mapping is not None
+        if key not in mapping:
+            return False
+        mapping = mapping[key]
+    return True

@@ -201,7 +201,7 @@ def _periods(
     while period <= current:
         last_observed_at = max((time for earlier, time in last_attempts.items() if earlier < period), default=None)
         period_end = min(now, midnight(period + step))
-        if period in last_attempts or should_observe(study, days, last_observed_at, period_end):
+        if period in last_attempts or should_observe(study, days, last_observed_at, period_end, period):
             periods.append(period)
         period += step
     return periods

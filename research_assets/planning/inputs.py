@@ -9,16 +9,19 @@ Not here: the decision (see agenda.py); which units a study expects of a partiti
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 
-from research_assets.clock import MAX_CLOCK_SKEW
+import duckdb
+
+from research_assets.clock import MAX_CLOCK_SKEW, midnight
 from research_assets.fields import ENTITIES
 from research_assets.planning.types import AgendaInputs, StudyEntity
 from research_assets.quota.ledger import PoolState
 from research_assets.settings import Settings
+from research_assets.storage.raw_digests import DamagedRawFile
 from research_assets.storage.raw_reader import RawTables, query_raw
 from research_assets.study.spec import StudySpec
 from research_assets.units.comment_counts import has_new_replies, is_reopened, waits_for_confirmation
@@ -39,7 +42,16 @@ from research_assets.units.estimates import (
     sum_estimates,
 )
 from research_assets.units.partition_status import PartitionStatus
-from research_assets.units.periods import CANARY_INTERVAL, MIN_CANARY_VIDEOS, canary_day, current_period, should_observe
+from research_assets.units.periods import (
+    CANARY_INTERVAL,
+    MIN_CANARY_VIDEOS,
+    ObservedPeriods,
+    canary_day,
+    current_period,
+    observed_periods,
+    period_length,
+    should_observe,
+)
 from research_assets.units.targets import Target, account_targets, reply_targets_by_day, video_targets_by_day
 from research_assets.units.usernames import batch_usernames, batchable_usernames, days_missing_accounts
 
@@ -118,6 +130,46 @@ def read_agenda_inputs(
         canary_days=canary_days,
         last_canary_check=last_canary_check,
     )
+
+
+def read_observed_periods(settings: Settings, study: StudySpec, now: datetime) -> dict[str, ObservedPeriods]:
+    """Return the partitions of each observed entity of a study, from the collected data.
+
+    The periods are read from the names of folders: loading the code location must not fail because a file is damaged,
+    and it must not take long.
+    """
+    entities = [entity for entity in study_entities(study) if ENTITIES[entity].time_axis == "observation"]
+    if not entities:
+        return {}
+    days: Mapping[date, PartitionStatus] = {}
+    if study.end is not None and study.observe_until is None:
+        with suppress(duckdb.Error, OSError, DamagedRawFile), RawTables(settings.raw) as raw:
+            days, _ = read_day_status(raw, study, now)
+    found = {}
+    for entity in entities:
+        observed = _observed_partitions(settings, study, entity)
+        earlier = [period for period in observed if period < current_period(study, now)]
+        last_observed_at = midnight(max(earlier) + period_length(study)) if earlier else None
+        # Without a day nobody knows yet when the last author will be found.
+        unknown = {study.start: PartitionStatus(open_units=1)}
+        by_videos = entity == "users" and study.users.who != "panel"
+        found[entity] = observed_periods(study, observed, (days or unknown) if by_videos else {}, last_observed_at, now)
+    return found
+
+
+def _observed_partitions(settings: Settings, study: StudySpec, entity: str) -> set[date]:
+    """Return the partitions of an entity of which captures or raw tables exist."""
+    folders = [
+        *((settings.raw / entity / f"study={study.name}").glob("day=*")),
+        *((settings.captures / entity / f"study={study.name}").glob("*")),
+    ]
+    found = set()
+    for folder in folders:
+        with suppress(ValueError, OSError):
+            day = date.fromisoformat(folder.name.removeprefix("day="))
+            if next(folder.iterdir(), None) is not None:
+                found.add(day)
+    return found
 
 
 def _materialized(materialized: MaterializedPartitions | None, study: str, entity: str) -> Collection[date] | None:

@@ -4,7 +4,7 @@ Each text has this order: state, number, next time in UTC. Not here: the decisio
 agenda.py).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 from research_assets.planning.types import REASON_TEXT, Agenda, PlannedRun
@@ -17,7 +17,10 @@ def describe_run(run: PlannedRun) -> str:
     first, last = run.partitions[0], run.partitions[-1]
     partitions = f"{first}..{last}" if first != last else f"{first}"
     rest = ", the rest in the next quota window" if run.is_partial else ""
-    cost = f"about {pluralize(run.requests, 'request')} ({run.basis}{rest})" if run.requests else "no request"
+    requests = pluralize(run.requests, "request")
+    # Without data the estimate is the least that the run can cost.
+    number = f"{requests} or more" if run.basis == "no data yet" else f"about {requests}"
+    cost = f"{number} ({run.basis}{rest})" if run.requests else "no request"
     reasons = ", ".join(REASON_TEXT[reason] for reason in run.reasons)
     return f"{run.study}/{run.entity} {partitions}: {pluralize(run.units, 'unit')}, {cost}; {reasons}"
 
@@ -44,6 +47,70 @@ def describe_deferred(agenda: Agenda, pools: Mapping[str, PoolState], now: datet
     return ". ".join(sentences or ["All available data was collected"]) + "."
 
 
+DEFERRED_TEXT: Mapping[str, str] = {
+    "quota": "the quota is used up",
+    "backing_off": "waits for its next try",
+    "too_fresh": "has not settled",
+    "unconfirmed": "comment counts to be confirmed",
+    "running": "is being collected",
+    "no_progress": "no progress in recent runs",
+}
+"""Text for each reason for which units are deferred."""
+
+
+def plan_table(agenda: Agenda, now: datetime) -> str:
+    """Return what starts now and what follows later as a table in text, one line per run and per group of units.
+
+    The requests of runs that wait for data are the least that they can cost.
+    """
+    starting = [
+        (
+            f"{run.study}/{run.entity}",
+            _partitions_text(run),
+            f"{run.units:,}",
+            f"{run.requests:,}{' or more' if run.basis == 'no data yet' or run.is_partial else ''}",
+            ", ".join(REASON_TEXT[reason] for reason in run.reasons),
+        )
+        for run in agenda.items
+        if not run.needs_no_run
+    ]
+    later = [
+        (
+            f"{deferred.study}/{deferred.entity}",
+            format_short_time(deferred.until, now) if deferred.until else "not known",
+            f"{deferred.units:,}",
+            f"{deferred.requests:,}" if deferred.requests else "",
+            DEFERRED_TEXT[deferred.reason],
+        )
+        for deferred in agenda.deferred
+        if deferred.units
+    ]
+    parts = []
+    if starting:
+        parts.append(_text_table(("starts now", "partitions", "units", "requests", "reason"), starting))
+    if later:
+        parts.append(_text_table(("later", "from", "units", "requests", "reason"), later))
+    return "\n\n".join(parts)
+
+
+def _partitions_text(run: PlannedRun) -> str:
+    first, last = run.partitions[0], run.partitions[-1]
+    return f"{first}..{last}" if first != last else f"{first}"
+
+
+def _text_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Return rows as columns of equal width; numbers are aligned at the right."""
+    lines = [header, *rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if index in (2, 3) else cell.ljust(width)
+            for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
 def _describe_pools(agenda: Agenda, pools: Mapping[str, PoolState], now: datetime) -> Iterator[str]:
     without_quota = [deferred for deferred in agenda.deferred if deferred.reason == "quota"]
     for name, pool in pools.items():
@@ -53,8 +120,9 @@ def _describe_pools(agenda: Agenda, pools: Mapping[str, PoolState], now: datetim
         units, requests = sum(d.units for d in matching), sum(d.requests for d in matching)
         available_at = min(deferred.until for deferred in matching if deferred.until)
         # Units without an estimate need requests too, so the sum is then a lower bound.
-        bound = "at least" if any(d.units and not d.requests for d in matching) else "about"
-        cost = f" for {bound} {pluralize(requests, 'request')}" if requests else ""
+        is_bound = any(d.units and not d.requests for d in matching)
+        number = pluralize(requests, "request")
+        cost = f" for {f'{number} or more' if is_bound else f'about {number}'}" if requests else ""
         budgeted = min(agenda.budgeted.get(name, 0), pool.remaining)
         yield (
             f"{name}: {pool.remaining:,} of {pool.cap:,} requests remaining"

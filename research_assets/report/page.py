@@ -80,7 +80,8 @@ def render_template(template: str, style: str = "", **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"code": _mark_code, "breakable": _mark_breaks}
-    shared: Mapping[str, Any] = {"style": Markup((TEMPLATE_FOLDER / "page.css").read_text() + style), "markup": Markup}
+    css = (TEMPLATE_FOLDER / "page.css").read_text(encoding="utf-8")
+    shared: Mapping[str, Any] = {"style": Markup(css + style), "markup": Markup}
     return environment.get_template(template).render(**shared, **values)
 
 

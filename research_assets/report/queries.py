@@ -6,7 +6,7 @@ Not here: the shapes that are read (see data.py), the connection to the warehous
 """
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
 
 import duckdb
@@ -37,6 +37,7 @@ from research_assets.storage.raw_sql import sql_identifier
 from research_assets.warehouse.reader import (
     WarehouseReadError,
     connect_read_only,
+    published_at,
     read_marts,
     require_warehouse,
 )
@@ -102,7 +103,7 @@ ENDPOINTS_SQL = """
 select
   pool, endpoint, sum(n_requests)::bigint, sum(n_failed)::bigint, sum(n_over_quota)::bigint, sum(n_rows)::bigint,
   max(latency_ms_median)
-from marts.quota_usage where study = $study group by pool, endpoint order by pool desc, sum(n_requests) desc
+from marts.quota_usage where study = $study group by pool, endpoint order by pool desc, sum(n_requests) desc, endpoint
 """
 
 # Not from the mart `hashtags`, which counts by day: creators and medians over all days do not follow from it.
@@ -250,13 +251,8 @@ def read_report_data(settings: Settings, study: str) -> ReportData:
     Raise WarehouseReadError if there is no warehouse, or if it lacks one of `REQUIRED_MARTS`.
     """
     require_warehouse(settings)
-    with connect_read_only(settings.warehouse) as connection:
-        return _Reader(connection, study).read(published_at(settings))
-
-
-def published_at(settings: Settings) -> datetime:
-    """Return when the marts were published."""
-    return datetime.fromtimestamp(settings.warehouse.stat().st_mtime, UTC)
+    with connect_read_only(settings.published_marts) as connection:
+        return _Reader(connection, study).read(published_at(settings.published_marts))
 
 
 class _Reader:
@@ -268,7 +264,7 @@ class _Reader:
         if missing := [mart for mart in REQUIRED_MARTS if mart not in self._marts]:
             raise WarehouseReadError(
                 f"The report on {study} cannot be written: the published warehouse has no mart {', '.join(missing)}, "
-                "because another version built it. Nothing was changed. Materialize the group warehouse."
+                "because another version built it. Nothing was changed. Materialize the group warehouse/marts."
             )
 
     def _rows(self, query: str, **more: Any) -> list[tuple[Any, ...]]:

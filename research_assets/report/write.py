@@ -16,7 +16,7 @@ from research_assets.report.drawing_process import draw_figures
 from research_assets.report.elements import ReportSection
 from research_assets.report.methods import methods_section
 from research_assets.report.page import render_report
-from research_assets.report.queries import published_at, read_report_data
+from research_assets.report.queries import read_report_data
 from research_assets.report.sections import (
     coverage_section,
     creators_section,
@@ -32,7 +32,7 @@ from research_assets.report.sections import (
 from research_assets.settings import Settings
 from research_assets.storage.files import private_folder, write_private
 from research_assets.study.spec import StudySpec
-from research_assets.warehouse.reader import connect_read_only, is_simulated
+from research_assets.warehouse.reader import connect_read_only, is_simulated, published_at
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -90,12 +90,12 @@ def write_codebook(settings: Settings, now: datetime) -> Path | None:
     Without the mart `codebook` return None and remove an older file.
     """
     path = settings.reports / CODEBOOK_FILE
-    with connect_read_only(settings.warehouse) as connection:
+    with connect_read_only(settings.published_marts) as connection:
         codebook = read_codebook(connection)
     if codebook is None:
         path.unlink(missing_ok=True)
         return None
-    simulated, built = _origin(settings) == SANDBOX_ORIGIN, published_at(settings)
+    simulated, built = _origin(settings) == SANDBOX_ORIGIN, published_at(settings.published_marts)
     write_private(path, render_codebook(codebook, simulated=simulated, built=built, now=now).encode())
     return path
 

@@ -2,8 +2,8 @@
 
 `collection.py` starts collection runs while quota is free, and `build_marts.py` builds the marts once per batch of new
 data. `run_failures.py` and `sensor_failures.py` write alerts, `orphaned_runs.py` fails runs whose process no longer
-exists, and `daily_checks.py` runs the checks and verifies the files. `run_history.py` reads runs for them. Not here:
-which work comes next (see planning/agenda.py), and how an alert is delivered (see alerts.py).
+exists (`run_process.py` notes it), and `daily_checks.py` runs the checks and verifies the files. `run_history.py` reads
+runs for them. Not here: which work comes next (see planning/agenda.py), and how an alert is delivered (see alerts.py).
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import dagster as dg
 
 from research_assets.resources import CollectorResource
 from research_assets.sensors.build_marts import build_marts_on_new_data
-from research_assets.sensors.collection import quota_window
+from research_assets.sensors.collection import Periods, quota_window
 from research_assets.sensors.daily_checks import run_checks_daily, verify_files_daily
 from research_assets.sensors.orphaned_runs import fail_orphaned_runs
 from research_assets.sensors.run_failures import alert_on_run_failure
@@ -43,8 +43,14 @@ def build_automation(
     warehouse: Sequence[dg.AssetKey],
     checks: CheckKeys = CheckKeys(),
     reports: Sequence[dg.AssetKey] = (),
+    periods: Periods | None = None,
+    build_target: dg.AssetSelection | None = None,
 ) -> dg.Definitions:
-    """Return the sensors and schedules of the code location. The `reports` are written after the marts."""
+    """Return the sensors and schedules of the code location.
+
+    The `reports` are written after the marts. `periods` are the partitions of the observed entities.
+    `build_target` is a short selection that contains the `warehouse` and the `reports`.
+    """
     settings, clock = collector.settings, collector.clock
     sensors = [
         alert_on_run_failure(settings, clock),
@@ -53,8 +59,10 @@ def build_automation(
     ]
     if studies:
         sensors += [
-            quota_window(studies, collector),
-            build_marts_on_new_data(studies, collector, warehouse, checks.blocking, reports, checks.after_build),
+            quota_window(studies, collector, periods),
+            build_marts_on_new_data(
+                studies, collector, warehouse, checks.blocking, reports, checks.after_build, build_target
+            ),
         ]
     schedules = [run_checks_daily(checks.daily)] if checks.daily else []
     if checks.files is not None:

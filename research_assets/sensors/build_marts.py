@@ -13,7 +13,7 @@ import dagster as dg
 from research_assets.planning.inputs import study_entities
 from research_assets.planning.messages import pluralize
 from research_assets.resources import CollectorResource
-from research_assets.sensors.run_history import active_runs, selected_keys
+from research_assets.sensors.run_history import active_runs, is_of_location, location_of, selected_keys
 from research_assets.study.spec import StudySpec
 
 QUIET_INTERVALS = 4
@@ -23,16 +23,19 @@ could have started more runs."""
 DATA_UNTIL_TAG = ".dagster/research_data_until"
 """Run tag of a build: the time of the newest data for which it was requested. The UI hides tags with this prefix."""
 
-DESCRIPTION = """Builds and tests the marts, and writes the reports of the studies, once per batch of new data.
+_MAX_RUNS = 16
+"""Runs of the sensor that are searched for its last one: another code location may have a sensor of the same name."""
+
+DESCRIPTION = """Builds and tests the marts and writes the reports, once per batch of new data.
 
 A batch is over when no collection run is active and no data has arrived for a few sensor intervals, whether the
 collection is complete or the quota is used up. The blocking checks run first, in the same run. While one of them fails,
 the sensor starts no build and its tick names the check.
 
-**Cost:** no request.
+Cost: no request.
 
-**Re-run:** a build with failed models or tests is not repeated until there is new data. To build by hand, materialize
-the group `warehouse`.
+Re-run: a build with failed models or tests is not repeated until there is new data. To build by hand, materialize
+the group warehouse/marts.
 
 Terms: docs/glossary.md"""
 
@@ -77,7 +80,7 @@ def build_blocker(state: BuildState, now: datetime, quiet: timedelta) -> str | N
     if state.requested_until == data_until_tag(state.data_until):
         return (
             "The build of this data was not published; see its run for the reason. The sensor builds again when new "
-            "data arrives. To build now, materialize the group `warehouse`."
+            "data arrives. To build now, materialize the group `warehouse/marts`."
         )
     return None
 
@@ -94,26 +97,30 @@ def build_marts_on_new_data(
     blocking_checks: Sequence[dg.AssetCheckKey],
     reports: Sequence[dg.AssetKey] = (),
     checks_after_build: Sequence[dg.AssetCheckKey] = (),
+    target: dg.AssetSelection | None = None,
 ) -> dg.SensorDefinition:
-    """Return the sensor over all assets of the warehouse, and over the `reports`, which the same run writes."""
+    """Return the sensor over all assets of the warehouse, and over the `reports`, which the same run writes.
+
+    `target` is a short selection that contains them, for the list of sensors; by default it names each asset.
+    """
     collected = [dg.AssetKey([study.name, entity]) for study in studies for entity in study_entities(study)]
     settings = collector.settings
 
     @dg.sensor(
         name="build_marts_on_new_data",
-        asset_selection=dg.AssetSelection.assets(*warehouse, *reports),
+        asset_selection=target or dg.AssetSelection.assets(*warehouse, *reports),
         minimum_interval_seconds=2 * settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        instance = context.instance
-        runs = active_runs(instance, collector.clock.now())
+        instance, location = context.instance, location_of(context)
+        runs = active_runs(instance, collector.clock.now(), location)
         newest = last_publication(settings.raw)
         state = BuildState(
             data_until=newest,
             built=_last_build_started_at(instance, warehouse) if settings.warehouse.exists() else None,
-            requested_until=_last_requested(instance),
+            requested_until=_last_requested(instance, location),
             collecting=sum(1 for run in runs if selected_keys(run, collected)),
             building=any(selected_keys(run, warehouse) for run in runs),
             failing_checks=_failing_checks(instance, blocking_checks),
@@ -150,10 +157,10 @@ def _last_build_started_at(instance: dg.DagsterInstance, warehouse: Sequence[dg.
     return datetime.fromtimestamp(max(started), UTC) if started else None
 
 
-def _last_requested(instance: dg.DagsterInstance) -> str | None:
+def _last_requested(instance: dg.DagsterInstance, location: str | None) -> str | None:
     by_sensor = dg.RunsFilter(tags={"dagster/sensor_name": "build_marts_on_new_data"})
-    records = instance.get_run_records(filters=by_sensor, limit=1)
-    return records[0].dagster_run.tags.get(DATA_UNTIL_TAG) if records else None
+    runs = instance.get_runs(filters=by_sensor, limit=_MAX_RUNS)
+    return next((run.tags.get(DATA_UNTIL_TAG) for run in runs if is_of_location(run, location)), None)
 
 
 def _failing_checks(instance: dg.DagsterInstance, checks: Sequence[dg.AssetCheckKey]) -> list[str]:

@@ -15,7 +15,7 @@ import dagster as dg
 from research_assets.clock import MAX_CLOCK_SKEW, Clock
 from research_assets.planning.agenda import build_agenda
 from research_assets.planning.inputs import open_journal_bytes, read_agenda_inputs, study_entities
-from research_assets.planning.messages import describe_deferred, describe_run
+from research_assets.planning.messages import describe_deferred, describe_run, plan_table, pluralize
 from research_assets.planning.types import AgendaInputs, PlannedRun, StudyEntity
 from research_assets.quota.ledger import read_pools, read_used_by_run
 from research_assets.quota.server_time import SandboxUnreachable
@@ -24,19 +24,23 @@ from research_assets.sensors import run_history
 from research_assets.settings import Settings, SettingsError
 from research_assets.study.spec import StudySpec
 from research_assets.units.coverage import SETTLED, UnitStatus, read_unit_status
+from research_assets.units.periods import ObservedPeriods
 
 DESCRIPTION = """Starts collection runs while the day's quota has free requests, in order of priority.
 
-**Order:** first days that have just settled, days that have reached an age of `reobserve_days`, and units whose next
+Order: first days that have just settled, days that have reached an age of reobserve_days, and units whose next
 try is due; then paused work, comments (also those that the newer counts of re-observed videos show to be missing) and
 the accounts of the running period; then earlier days. Studies share the
-quota by their `quota_weight`. Once a week, one request per study checks whether previously collected videos are still
+quota by their quota_weight. Once a week, one request per study checks whether previously collected videos are still
 found (canary check).
 
-**Cost:** no more requests than the quota has left. If no run fits, the tick says how many requests remain, how many
+Plan: Cursor on this page lists what starts now and what follows later, with units, requests and time. Each run
+has its cost in the tag research/estimated_requests.
+
+Cost: no more requests than the quota has left. If no run fits, the tick says how many requests remain, how many
 units wait, and when quota is available.
 
-**Re-run:** the sensor resumes paused runs. Switch it off to collect by hand only.
+Re-run: the sensor resumes paused runs. Switch it off to collect by hand only.
 
 Terms: docs/glossary.md"""
 
@@ -49,14 +53,21 @@ class NoProgress:
     n_ticks: int
 
 
-def quota_window(studies: Sequence[StudySpec], collector: CollectorResource) -> dg.SensorDefinition:
-    """Return the sensor over all collected assets of some studies."""
+Periods = Mapping[StudyEntity, ObservedPeriods]
+"""Partitions of the observed entities, by study and entity."""
+
+
+def quota_window(
+    studies: Sequence[StudySpec], collector: CollectorResource, periods: Periods | None = None
+) -> dg.SensorDefinition:
+    """Return the sensor over all collected assets of some studies. `periods` are the partitions that Dagster knows."""
     keys = [dg.AssetKey([study.name, entity]) for study in studies for entity in study_entities(study)]
 
     @dg.sensor(
         name="quota_window",
         # A `target` would require the same partitions for all assets.
-        asset_selection=dg.AssetSelection.assets(*keys),
+        # Groups rather than assets, because the list of sensors shows the selection.
+        asset_selection=dg.AssetSelection.groups(*(f"studies/{study.name}" for study in studies)),
         minimum_interval_seconds=collector.settings.sensor_interval,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=DESCRIPTION,
@@ -67,7 +78,8 @@ def quota_window(studies: Sequence[StudySpec], collector: CollectorResource) -> 
         except (SettingsError, SandboxUnreachable) as error:
             return dg.SkipReason(str(error))
         now = clock.now()
-        inputs, progress = _read_inputs(context.instance, studies, keys, collector, clock)
+        inputs, progress = _read_inputs(context, studies, keys, collector, clock)
+        inputs = _without_unknown_periods(inputs, periods or {}, context)
         agenda = build_agenda(inputs, now)
         planned_runs = [item for item in agenda.items if not item.needs_no_run]
         requests = [_run_request(item, progress[item.study, item.entity], now) for item in planned_runs]
@@ -83,14 +95,18 @@ def quota_window(studies: Sequence[StudySpec], collector: CollectorResource) -> 
             ],
             skip_reason=None if requests else message,
             # For readers only: the UI shows the cursor at the sensor. Each tick reads its inputs again.
-            cursor=f"{now:%Y-%m-%d %H:%M} UTC: {message}",
+            cursor=cursor_text(
+                f"{now:%Y-%m-%d %H:%M} UTC",
+                f"{pluralize(len(requests), 'run')} requested." if requests else message,
+                plan_table(agenda, now),
+            ),
         )
 
     return sensor
 
 
 def _read_inputs(
-    instance: dg.DagsterInstance,
+    context: dg.SensorEvaluationContext,
     studies: Sequence[StudySpec],
     keys: Sequence[dg.AssetKey],
     collector: CollectorResource,
@@ -99,7 +115,8 @@ def _read_inputs(
     """Return the inputs of the agenda, and the ticks without progress of each entity. A failed read fails the tick."""
     # Runs are read before the files. A run that ends in between has then already changed the files.
     settings, now = collector.settings, clock.now()
-    runs = run_history.active_runs(instance, collector.clock.now())
+    instance, location = context.instance, run_history.location_of(context)
+    runs = run_history.active_runs(instance, collector.clock.now(), location)
     # The used requests are read before the pools, so that no request of a run counts as free twice.
     ids = [budget_run_id(instance, run) for run in runs]
     used_by_run = read_used_by_run(settings, clock, ids)
@@ -117,7 +134,7 @@ def _read_inputs(
     progress: dict[StudyEntity, NoProgress] = {}
     for key in inputs.partition_status:
         digest = state_digest(inputs, key, settings)
-        n_ticks, ended_at = run_history.runs_without_progress(instance, key, digest)
+        n_ticks, ended_at = run_history.runs_without_progress(instance, key, digest, location)
         progress[key] = NoProgress(digest, n_ticks)
         # Runs end by the machine's clock, which may differ from server time.
         if ended_at is None:
@@ -128,6 +145,42 @@ def _read_inputs(
         if timedelta(0) < wait <= backoff + MAX_CLOCK_SKEW:
             backing_off_until[key] = now + wait
     return replace(inputs, running_requests=running_requests, backing_off_until=backing_off_until), progress
+
+
+CURSOR_COLUMNS = 90
+"""Width of a line of the cursor in characters. At window widths of 1280 to 2000 pixels, one such line fits and two do
+not."""
+
+
+def cursor_text(time: str, message: str, plan: str) -> str:
+    """Return a message and the plan as the UI shows a table in a cursor.
+
+    The UI joins the lines of a cursor and breaks them at ordinary spaces only.
+    """
+    lines = ["", *(line for line in plan.splitlines() if line)] if plan else []
+    table = [line.ljust(CURSOR_COLUMNS).replace(" ", "\N{NO-BREAK SPACE}") for line in lines]
+    return " ".join([f"{time}: {message}", *table])
+
+
+def _without_unknown_periods(
+    inputs: AgendaInputs, periods: Periods, context: dg.SensorEvaluationContext
+) -> AgendaInputs:
+    """Return the inputs without periods that are no partitions: a run of them would fail.
+
+    The partitions of a finished study end when the code location is loaded. If more data was collected since, one more
+    period can become due.
+    """
+    statuses = dict(inputs.partition_status)
+    for key, known in periods.items():
+        unknown = [period for period in statuses.get(key, {}) if not known.contains(period)]
+        if unknown:
+            context.log.warning(
+                "%s is due for %s, which is no partition yet: reload the code location under Deployment.",
+                "/".join(key),
+                ", ".join(map(str, unknown)),
+            )
+            statuses[key] = {period: status for period, status in statuses[key].items() if known.contains(period)}
+    return replace(inputs, partition_status=statuses)
 
 
 def state_digest(inputs: AgendaInputs, key: StudyEntity, settings: Settings) -> str:

@@ -13,7 +13,7 @@ DESCRIPTION = """Runs all checks of the collected assets and of the studies each
 The results include the present problems of each study: quarantined and suspicious units, stalled journals, damaged and
 unloaded captures. Runs that pause or leave a day incomplete skip the check steps; this schedule runs them.
 
-**Cost:** no request.
+Cost: no request.
 
 Terms: docs/glossary.md"""
 
@@ -24,10 +24,10 @@ CRON = "0 6 * * *"
 VERIFY_FILES_DESCRIPTION = """Reads a share of the stored files each day and compares them with their checksums.
 
 The shares of 30 days cover all captures and raw tables; open journals and the quota ledger are read every day. Damaged
-raw tables are built again from their captures. The check `files_are_intact` names every other damaged file, what it
+raw tables are built again from their captures. The check files_are_intact names every other damaged file, what it
 contained and how to restore it.
 
-**Cost:** no request. To read all files at once, run `research-assets verify-files`.
+Cost: no request. To read all files at once, run research-assets verify-files.
 
 Terms: docs/glossary.md"""
 

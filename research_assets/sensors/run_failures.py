@@ -16,8 +16,9 @@ from research_assets.sensors.run_history import WILL_RETRY_TAG
 from research_assets.settings import Settings
 from research_assets.text import log_text
 
-DESCRIPTION = """Writes each failed run to `alerts.jsonl` in the data folder, and posts a short message to
-RESEARCH_ALERT_WEBHOOK if it is set.
+DESCRIPTION = """Writes each failed run to alerts.jsonl in the data folder.
+
+It also posts a short message to RESEARCH_ALERT_WEBHOOK if that is set.
 
 Each run is reported once. A run that paused at the end of the quota has not failed. A run whose process died is
 written to the file, but not posted while Dagster retries it. Any other failed run needs a person."""

@@ -42,15 +42,31 @@ def selected_keys(run: dg.DagsterRun, keys: Iterable[dg.AssetKey]) -> set[dg.Ass
     return set(keys) if run.asset_selection is None else set(keys) & set(run.asset_selection)
 
 
-def active_runs(instance: dg.DagsterInstance, now: datetime) -> Sequence[dg.DagsterRun]:
-    """Return runs that are queued or running, by any cause, and crashed runs that Dagster is about to retry.
+_REPOSITORY_TAG = ".dagster/repository"
+"""Dagster's tag of a launched run: `<repository>@<code location>`. A run inside a process of its own has none."""
+
+
+def location_of(context: dg.SensorEvaluationContext) -> str | None:
+    """Return the name of the code location whose sensor is evaluated; None in a test without one."""
+    origin = context.code_location_origin
+    return origin.location_name if origin is not None else None
+
+
+def is_of_location(run: dg.DagsterRun, location: str | None) -> bool:
+    """Return whether a run belongs to a code location. An instance may have several, of several projects."""
+    repository = run.tags.get(_REPOSITORY_TAG)
+    return location is None or repository is None or repository.rpartition("@")[2] == location
+
+
+def active_runs(instance: dg.DagsterInstance, now: datetime, location: str | None = None) -> Sequence[dg.DagsterRun]:
+    """Return runs of a code location that are queued or running, by any cause, or crashed and about to be retried.
 
     `now` is the machine's time, because Dagster records the end of a run in it.
     """
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])
     # Dagster sets the tag shortly after the failure. Until then a crashed run counts as retried if retries are enabled.
     without_tag = "true" if instance.run_retries_enabled else "false"
-    return [
+    runs = [
         *instance.get_runs(filters=dg.RunsFilter(statuses=ACTIVE_STATUSES)),
         *(
             record.dagster_run
@@ -61,6 +77,8 @@ def active_runs(instance: dg.DagsterInstance, now: datetime) -> Sequence[dg.Dags
             and abs(now.timestamp() - record.end_time) < _RETRY_GRACE_SECONDS
         ),
     ]
+    # A run of another project without a selection would otherwise seem to materialize every asset of this one.
+    return [run for run in runs if is_of_location(run, location)]
 
 
 def step_name(study: str, entity: str) -> str:
@@ -98,13 +116,15 @@ def _budgets(run: dg.DagsterRun) -> dict[str, int]:
 
 
 def runs_without_progress(
-    instance: dg.DagsterInstance, key: StudyEntity, state_digest: str
+    instance: dg.DagsterInstance, key: StudyEntity, state_digest: str, location: str | None = None
 ) -> tuple[int, datetime | None]:
     """Return the number of ticks whose runs ended without changing the state, and the end of the last of these runs."""
     records = instance.get_run_records(filters=dg.RunsFilter(tags={ASSET_TAG: "/".join(key)}), limit=_MAX_RUNS)
     ticks, ended_at = set(), None
     for record in records:
         run = record.dagster_run
+        if not is_of_location(run, location):
+            continue
         if run.tags.get(STATE_TAG) != state_digest:
             break
         if run.is_finished:

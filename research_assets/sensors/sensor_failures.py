@@ -14,6 +14,7 @@ import dagster as dg
 
 from research_assets.alerts import append_alert, post_webhook
 from research_assets.clock import Clock
+from research_assets.sensors.run_history import location_of
 from research_assets.settings import Settings
 from research_assets.text import log_text
 
@@ -23,11 +24,13 @@ REPEAT_AFTER = timedelta(days=1)
 LOOKBACK = timedelta(hours=1)
 """How far back the sensor reads ticks. It covers the first tick, and the first one after a stop of the daemon."""
 
-DESCRIPTION = """Alerts when a sensor or schedule fails, for example because it cannot read a file. Until the error is
-fixed it starts no runs, so no failed run shows the problem.
+DESCRIPTION = """Alerts when a sensor or schedule of this project fails.
 
-Each new error is written to `alerts.jsonl` in the data folder, posted to RESEARCH_ALERT_WEBHOOK if it is set, and
-shown by `research-assets status`. An error that stays is reported once a day. If the code location itself cannot be
+A sensor fails for example because it cannot read a file. Until the error is fixed it starts no runs, so no failed run
+shows the problem.
+
+Each new error is written to alerts.jsonl in the data folder, posted to RESEARCH_ALERT_WEBHOOK if it is set, and
+shown by research-assets status. An error that stays is reported once a day. If the code location itself cannot be
 loaded, no sensor runs at all: see Deployment in the UI."""
 
 
@@ -76,7 +79,7 @@ def alert_on_sensor_failure(settings: Settings, clock: Clock) -> dg.SensorDefini
         now = clock.now()
         cursor = json.loads(context.cursor or "{}")
         reported = {key: datetime.fromisoformat(at) for key, at in cursor.get("reported", {}).items()}
-        failures = _failed_ticks(context.instance, now - LOOKBACK)
+        failures = _failed_ticks(context.instance, now - LOOKBACK, location_of(context))
         to_report, reported = new_failures(failures, reported)
         for failure in to_report:
             _send_alert(settings, failure)
@@ -100,10 +103,13 @@ def _send_alert(settings: Settings, failure: TickFailure) -> None:
     append_alert(settings, {"at": at, "sensor": failure.name, "message": [failure.error], "webhook": webhook})
 
 
-def _failed_ticks(instance: dg.DagsterInstance, since: datetime) -> list[TickFailure]:
-    """Return the ticks of all sensors and schedules that failed after a time."""
+def _failed_ticks(instance: dg.DagsterInstance, since: datetime, location: str | None) -> list[TickFailure]:
+    """Return the ticks of the sensors and schedules of a code location that failed after a time."""
     failures = []
     for state in instance.all_instigator_state():
+        origin = state.origin.repository_origin.code_location_origin
+        if location is not None and origin.location_name != location:
+            continue
         for tick in instance.get_ticks(state.instigator_origin_id, state.selector_id, after=since.timestamp()):
             if tick.is_failure:
                 error = tick.error

@@ -16,7 +16,6 @@ Not here: the meaning of the events (see collect/), typed rows (see raw_writer.p
 """
 
 import errno
-import fcntl
 import hashlib
 import io
 import logging
@@ -38,8 +37,10 @@ import zstandard
 from research_assets.storage.checked_lines import add_checksum, is_intact, is_torn
 from research_assets.storage.files import (
     claim_abandoned,
+    fdatasync,
     fsync_file,
     fsync_folder,
+    lock_file,
     private_folder,
     publish_file,
     temporary_path,
@@ -193,7 +194,7 @@ def _create_draft(draft: Path) -> int:
     """Create the file of a new journal and lock it; returns its handle."""
     while True:
         handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        lock_file(handle)
         if draft.exists():
             return handle
         # Another process has taken it for an abandoned one before it was locked.
@@ -478,7 +479,7 @@ class Journal:
         handle = os.open(path, os.O_RDWR | os.O_APPEND)
         try:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_file(handle, wait=False)
             except BlockingIOError as error:
                 raise JournalBusy(
                     f"The journal {path} is open in another process. Nothing was changed. "
@@ -551,7 +552,7 @@ class Journal:
             remaining = memoryview(line)
             while remaining:
                 remaining = remaining[os.write(self._handle, remaining) :]
-            os.fdatasync(self._handle)
+            fdatasync(self._handle)
         except BaseException as error:
             # After a failed flush the kernel may have dropped unwritten data, so everything after the last durable line
             # is removed.
@@ -564,7 +565,7 @@ class Journal:
     def _truncate(self) -> None:
         try:
             os.ftruncate(self._handle, self._totals.size)
-            os.fdatasync(self._handle)
+            fdatasync(self._handle)
         except OSError:
             # `resume` will remove the incomplete line; appending after it would damage the journal.
             self.close()

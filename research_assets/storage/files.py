@@ -1,20 +1,33 @@
 """Atomic and durable writes of private files and folders, one writer at a time where two may create the same file.
 
-Not here: the contents of the files (see captures.py, raw_writer.py).
+The file system may be one without hard links, permissions or flushing of folders (exFAT, network shares).
+Not here: the contents of the files (see captures.py, raw_writer.py), the locks of partitions (see locks.py).
 """
 
-import fcntl
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LOCK_FILE = ".lock"
+"""Name of the empty file in a folder that `folder_lock` locks."""
+
+_NOT_SUPPORTED = (errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+"""Error numbers of a file system that does not have an operation."""
+
 
 def fsync_folder(folder: Path) -> None:
-    """Flush a folder; without it, a rename in the folder may be lost at a power failure."""
+    """Flush a folder; without it, a rename in the folder may be lost at a power failure.
+
+    Some network file systems cannot flush a folder: the server decides when it is durable.
+    """
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
     finally:
         os.close(handle)
 
@@ -37,10 +50,14 @@ def temporary_path(path: Path) -> Path:
 
 
 def fsync_file(path: Path) -> None:
-    """Flush the content of a file and set its mode to 0600."""
+    """Flush the content of a file and set its mode to 0600, unless the file system has no permissions."""
     handle = os.open(path, os.O_RDWR)
     try:
-        os.fchmod(handle, 0o600)
+        try:
+            os.fchmod(handle, 0o600)
+        except OSError as error:
+            if error.errno not in _NOT_SUPPORTED:
+                raise
         os.fsync(handle)
     finally:
         os.close(handle)
@@ -61,35 +78,63 @@ def write_private(path: Path, content: bytes) -> None:
     publish_file(temporary, path)
 
 
+def fdatasync(handle: int) -> None:
+    """Flush the content of an open file. macOS has only `fsync`, which flushes its times as well."""
+    getattr(os, "fdatasync", os.fsync)(handle)
+
+
+def lock_file(handle: int, *, wait: bool = True) -> None:
+    """Lock a file that is open for writing against other processes and threads, until it is closed.
+
+    A process that dies releases the lock. Raises BlockingIOError at once if the lock is taken and `wait` is False.
+    """
+    import portalocker  # takes a tenth of a second, and many commands lock nothing
+
+    flags = portalocker.LockFlags.EXCLUSIVE
+    try:
+        portalocker.lock(handle, flags if wait else flags | portalocker.LockFlags.NON_BLOCKING)
+    except portalocker.AlreadyLocked as error:
+        raise BlockingIOError(errno.EAGAIN, "locked by another process") from error
+    except portalocker.LockException as error:
+        cause = error.__cause__ or error.__context__
+        raise cause if isinstance(cause, OSError) else OSError(errno.ENOLCK, f"cannot be locked: {error}") from None
+
+
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
     """Admit one thread of all processes that creates or replaces a file of a folder; the others wait.
 
-    A process that dies releases the lock.
+    The lock is on a file in the folder, because network file systems lock no folders. It stays there: deleting it would
+    disable the lock of a process that waits. A process that dies releases the lock.
     """
-    handle = os.open(folder, os.O_RDONLY)
+    handle = open_lock(folder)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        lock_file(handle)
         yield
     finally:
         os.close(handle)
 
 
+def open_lock(folder: Path) -> int:
+    """Open the lock file of a folder, for `lock_file`; creates it if necessary."""
+    return os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+
+
 @contextmanager
 def claim_abandoned(path: Path) -> Iterator[bool]:
-    """Yield whether a file or folder exists that no process has locked; it is locked for the block.
+    """Yield whether a file exists that no process has locked; it is locked for the block.
 
     Its creator holds the lock while it uses it, so what is not locked was left by a process that was killed.
     """
     try:
-        # A lock on a file needs write access on some network file systems.
-        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        # A lock needs write access on some network file systems.
+        handle = os.open(path, os.O_RDWR)
     except FileNotFoundError:
         # Its owner has removed it since the folder was listed.
         yield False
         return
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_file(handle, wait=False)
     except BlockingIOError:
         yield False
     else:

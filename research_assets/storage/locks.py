@@ -1,10 +1,12 @@
 """Locks that admit one collecting run per partition and end with the process that holds them.
 
-There is one lock file per study and entity. Each day is one byte of it, locked with `fcntl`. The files are empty and
-are never deleted: the lock of a dead process is released by the system, and deleting a file would disable its locks.
+There is one lock file per study and entity. Each day is one byte of it, locked with `fcntl`, because a file of its own
+for each day would need one open file per day of a run. The files are empty and are never deleted: the lock of a dead
+process is released by the system, and deleting a file would disable its locks.
+
+Not here: locks of whole files and folders (see files.py).
 """
 
-import fcntl
 import os
 import threading
 from collections.abc import Iterator, Sequence
@@ -68,7 +70,7 @@ def _acquire(path: Path, study: str, entity: str, days: Sequence[date]) -> None:
             if day in lock_file.days:
                 raise PartitionBusy(study, entity, day, "another run in this process")
             try:
-                fcntl.lockf(lock_file.handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, day.toordinal())
+                _lock_byte(lock_file.handle, day.toordinal())
             except (BlockingIOError, PermissionError) as error:
                 raise PartitionBusy(study, entity, day, "another process") from error
             lock_file.days.add(day)
@@ -78,13 +80,25 @@ def _acquire(path: Path, study: str, entity: str, days: Sequence[date]) -> None:
         raise
 
 
+def _lock_byte(handle: int, position: int) -> None:
+    import fcntl  # POSIX has it, Windows has not; commands that collect nothing run without it
+
+    fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, position)
+
+
+def _unlock_byte(handle: int, position: int) -> None:
+    import fcntl
+
+    fcntl.lockf(handle, fcntl.LOCK_UN, 1, position)
+
+
 def _release(path: Path, days: Sequence[date]) -> None:
     key = (os.getpid(), path)
     lock_file = _lock_files.get(key)
     if lock_file is None:  # a forked child leaves the block of its parent; the locks belong to the parent
         return
     for day in days:
-        fcntl.lockf(lock_file.handle, fcntl.LOCK_UN, 1, day.toordinal())
+        _unlock_byte(lock_file.handle, day.toordinal())
         lock_file.days.discard(day)
     if not lock_file.days:
         os.close(lock_file.handle)

@@ -3,7 +3,6 @@
 Not here: the tables that are written (see raw_writer.py).
 """
 
-import fcntl
 import os
 import shutil
 import tempfile
@@ -13,7 +12,15 @@ from pathlib import Path
 
 import duckdb
 
-from research_assets.storage.files import claim_abandoned, private_folder, temporary_path
+from research_assets.storage.files import (
+    LOCK_FILE,
+    claim_abandoned,
+    folder_lock,
+    lock_file,
+    open_lock,
+    private_folder,
+    temporary_path,
+)
 from research_assets.storage.raw_digests import publish_raw_files
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.shared_duckdb import Config, connect_shared
@@ -78,28 +85,27 @@ def open_duckdb(folder: Path, *, memory: str = MEMORY) -> Iterator[duckdb.DuckDB
 def temporary_folder(raw: Path, name: str) -> Iterator[Path]:
     """Create a private temporary folder for the block; first removes the folders of ended processes."""
     parent = private_folder(raw / ".tmp")
-    parent_handle = os.open(parent, os.O_RDONLY)
     handle = -1
     try:
         # Without the lock on the parent, another process could remove the folder before it is locked.
-        fcntl.flock(parent_handle, fcntl.LOCK_EX)
-        for old in parent.iterdir():
-            _remove_if_stale(old)
-        folder = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=parent))
-        handle = os.open(folder, os.O_RDONLY)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        fcntl.flock(parent_handle, fcntl.LOCK_UN)
+        with folder_lock(parent):
+            for old in parent.iterdir():
+                if old.is_dir():
+                    _remove_if_stale(old)
+            folder = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=parent))
+            handle = open_lock(folder)
+            lock_file(handle)
         try:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     finally:
-        os.close(parent_handle)
         if handle >= 0:
             os.close(handle)
 
 
 def _remove_if_stale(folder: Path) -> None:
-    with claim_abandoned(folder) as is_abandoned:
-        if is_abandoned:
+    with claim_abandoned(folder / LOCK_FILE) as is_abandoned:
+        # Without a lock file, its process was killed between the creation of both.
+        if is_abandoned or not (folder / LOCK_FILE).exists():
             shutil.rmtree(folder, ignore_errors=True)

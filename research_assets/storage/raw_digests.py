@@ -6,7 +6,6 @@ published, so every file that readers see has one. A file that is published agai
 version that was written. Not here: what happens to a file that does not match (see raw_repair.py).
 """
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
@@ -16,7 +15,7 @@ from pathlib import Path
 import orjson
 
 from research_assets.storage.checked_lines import add_checksum, is_intact
-from research_assets.storage.files import fsync_folder, private_folder, publish_file
+from research_assets.storage.files import fdatasync, fsync_folder, lock_file, private_folder, publish_file
 
 DIGEST_LOG = "digests.jsonl"
 """Name of the log in the folder of a study."""
@@ -59,14 +58,14 @@ def _append(log: Path, lines: bytes) -> None:
     is_new = not log.exists()
     handle = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        lock_file(handle)
         # A kill may have left the beginning of a line; without a line feed it would spoil the next one.
         size = os.fstat(handle).st_size
         if size and os.pread(handle, 1, size - 1) != b"\n":
             lines = b"\n" + lines
         while lines:
             lines = lines[os.write(handle, lines) :]
-        os.fdatasync(handle)
+        fdatasync(handle)
     finally:
         os.close(handle)
     if is_new:

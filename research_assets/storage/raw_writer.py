@@ -8,7 +8,6 @@ Layout: `raw/<table>/study=<study>/day=<day>/<capture>.parquet`. The coverage of
 its file proves that all rows were written.
 """
 
-import fcntl
 import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,6 +22,7 @@ import zstandard
 
 from research_assets.fields import COVERAGE, ENTITIES, Entity, raw_tables
 from research_assets.storage.captures import CHUNK, DamagedCapture, Manifest
+from research_assets.storage.files import lock_file
 from research_assets.storage.parquet_io import (
     LARGE_MEMORY,
     MEMORY,
@@ -77,8 +77,9 @@ def write_capture(raw: Path, sealed: Path) -> WrittenCapture:
     manifest = Manifest.load(sealed)
     manifest.verify()  # DuckDB reads a truncated file without an error
     entity = ENTITIES[manifest.entity]
-    with sealed.open("rb") as lock, temporary_folder(raw, manifest.capture) as folder:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # Open for writing, because a lock needs that on some network file systems.
+    with sealed.open("r+b") as lock, temporary_folder(raw, manifest.capture) as folder:
+        lock_file(lock.fileno())
         try:
             days, rejected = _write_pages(raw, folder, entity, manifest)
             with connect_small_writer() as db:

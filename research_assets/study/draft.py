@@ -120,6 +120,8 @@ def render_yaml(draft: StudyDraft) -> str:
         f"users: {users}  # whose profiles: authors, panel, none, {{who: top, n: 200}}",
         *_panel(draft.panel),
         f"observe: {_scalar(draft.observe)}  # period of profiles and of the panel's lists: weekly or daily",
+        "# observe_until: 2026-12-31  # last UTC day on which profiles and lists are observed",
+        "# owners: [team:garden]  # who is responsible, shown in Dagster: e-mail addresses, or team:name",
         "# quota_weight: 2  # weight of this study if the quota does not suffice for all studies",
     ]
     header = [

@@ -31,15 +31,22 @@ def _region_pattern() -> str:
         first: "".join(sorted(code[1] for code in REGIONS if code[0] == first)) for first in first_letters
     }
     parts = [f"[{first}{first.lower()}][{second}{second.lower()}]" for first, second in second_letters.items()]
-    return f"^({'|'.join(parts)})$"
+    return rf"^\W*({'|'.join(parts)})\W*$"
+
+
+def _length_pattern() -> str:
+    """Return a pattern of the video lengths in upper or lower case."""
+    words = ("".join(f"[{one}{one.lower()}]" if one.isalpha() else one for one in length) for length in LENGTHS)
+    return rf"^\W*({'|'.join(words)})\W*$"
 
 
 def query_schema() -> dict[str, Any]:
     """Return the schema of `query`: groups of conditions with their fields and operations, and any list of values."""
-    value: dict[str, Any] = {"type": ["string", "integer"]}
+    # Editors read 0711 as a number and NO as false; the loader keeps the text of the file.
+    value: dict[str, Any] = {"type": ["string", "number", "boolean"]}
     lists = {
-        "region_code": {"type": "string", "pattern": _region_pattern()},
-        "video_length": {"enum": [*LENGTHS, *(length.lower() for length in LENGTHS)]},
+        "region_code": {"type": ["string", "boolean"], "pattern": _region_pattern()},
+        "video_length": {"type": "string", "pattern": _length_pattern()},
     }
     rules = []
     for field, condition in CONDITIONS.items():

@@ -6,9 +6,11 @@ the keys of a study file and their rules (see model.py).
 
 import difflib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from research_assets.clock import SystemClock
 from research_assets.settings import DEFS_DIR, VARIABLES, Settings
 from research_assets.study.model import MODEL_BY_KEY, KeyPath, StudyFile, parse_query_groups, to_spec
 from research_assets.study.spec import StudySpec
-from research_assets.text import short_label
+from research_assets.text import join_surrogates, short_label
+from research_assets.text_files import TextFileError, decode_text
 
 COMPONENT_TYPE = "research_assets.Study"
 """The `type` of a study file."""
@@ -57,11 +60,12 @@ class StudyError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class DeclaredStudy:
-    """A study, with the file and line that declare it."""
+    """A study, with the file and line that declare it, and notes on values that are requested in another spelling."""
 
     spec: StudySpec
     file: Path
     line: int
+    notes: tuple[StudyIssue, ...] = ()
 
 
 class _YamlLoader(yaml.SafeLoader):
@@ -74,37 +78,169 @@ _YamlLoader.yaml_implicit_resolvers = {
 }
 
 
-class _Document:
-    """One YAML document: its plain value, the line of each key and list entry, and its issues."""
+MAX_NODES = 100_000
+"""Values in one document, with those of aliases counted each time."""
 
-    def __init__(self, node: yaml.Node, file: Path) -> None:
+_TAG = "tag:yaml.org,2002:"
+_SCALAR_TAGS = frozenset({"str", "int", "float", "bool", "null", "merge", "value"})
+_NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_INTEGER = re.compile("0|-?[1-9][0-9]{0,40}")
+_DECIMAL = re.compile("-?(?:0|[1-9][0-9]{0,20})[.][0-9]{1,40}")
+_TEMPLATES = ("{{", "{%", "{#")
+_COMMENT = re.compile(r"[ \t]*(#[^\s,\]}]*)")
+_HASHTAG_AFTER_VALUE = re.compile(r"[ \t]+(#[^\s#][^\n]*)")
+_HASHTAG_IN_FLOW = re.compile(r"\s*(?:,\s*)?(#[^\s#][^\n]*)")
+_UNREADABLE_BREAKS = {"\x85": "U+0085", "\u2028": "U+2028", "\u2029": "U+2029"}
+
+
+def _is_plain_decimal(text: str) -> bool:
+    """Return whether a number in decimal form is the same number as a float."""
+    return _DECIMAL.fullmatch(text) is not None and Decimal(repr(float(text))) == Decimal(text)
+
+
+def _is_text(path: KeyPath) -> bool:
+    """Return whether values below a key are texts whatever they look like: those of the query and the panel's names."""
+    return path[1:2] == ("query",) or path[1:3] == ("panel", "usernames")
+
+
+class PlainScalar(str):
+    """An unquoted scalar that YAML 1.1 reads as something that is written otherwise, such as `010` as 8.
+
+    `reading` is what YAML reads. Where a number or a word of a list is wanted, such a scalar is an error.
+    """
+
+    reading: str = ""
+
+
+class _Document:
+    """One YAML document: its plain value, the line of each key and list entry, and its issues.
+
+    A number is in plain decimal form, and any other scalar is its text, so that no value differs from what is written.
+    """
+
+    def __init__(self, node: yaml.Node, file: Path, source: str) -> None:
         self.file = file
         self.lines: dict[KeyPath, int] = {(): node.start_mark.line + 1}
         self.issues: list[StudyIssue] = []
         self._loader = _YamlLoader("")
-        self.value = self._plain(node, ())
+        self._source = source
+        self._parents: set[int] = set()
+        self._n_nodes = 0
+        self.value = self._plain(node, (), is_flow=False)
 
-    def _plain(self, node: yaml.Node, path: KeyPath) -> Any:
+    def _plain(self, node: yaml.Node, path: KeyPath, *, is_flow: bool) -> Any:
+        self._n_nodes += 1
+        if self._n_nodes > MAX_NODES or id(node) in self._parents:
+            reason = "refers to itself" if id(node) in self._parents else f"has more than {MAX_NODES:,} values"
+            raise StudyError(
+                [StudyIssue(self.file, node.start_mark.line + 1, "", f"{reason}; write it without aliases")]
+            )
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, path, is_flow)
+        if not isinstance(node, yaml.CollectionNode) or node.tag not in (f"{_TAG}map", f"{_TAG}seq"):
+            self._add_tag_issue(node, path)
+            return None
+        self._parents.add(id(node))
+        is_flow = bool(node.flow_style)
+        if is_flow:
+            self._check_comment(node.start_mark.index + 1, path, node, is_flow=True)
+        value: dict[str, Any] | list[Any]
         if isinstance(node, yaml.MappingNode):
-            value: dict[Any, Any] = {}
-            for key_node, child in node.value:
-                key = self._plain(key_node, path)
-                key = key if isinstance(key, (str, int)) else str(key)
-                if key in value:
-                    self.add_issue((*path, key), "duplicate key; remove one", key_node.start_mark.line + 1)
-                    continue
-                self.lines[(*path, key)] = key_node.start_mark.line + 1
-                value[key] = self._plain(child, (*path, key))
-            return value
-        if isinstance(node, yaml.SequenceNode):
+            value = self._mapping(node, path, is_flow)
+        else:
             for index, child in enumerate(node.value):
                 self.lines[(*path, index)] = child.start_mark.line + 1
-            return [self._plain(child, (*path, index)) for index, child in enumerate(node.value)]
-        plain = self._loader.construct_object(node)
-        if isinstance(plain, bool) and node.value.lower() not in {"true", "false"}:
-            self.add_issue(path, f"YAML reads {node.value} as {str(plain).lower()}; write '{node.value}' in quotes")
-            return node.value
-        return plain
+            value = [self._plain(child, (*path, index), is_flow=is_flow) for index, child in enumerate(node.value)]
+        self._parents.discard(id(node))
+        return value
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath, is_flow: bool) -> dict[str, Any]:
+        value: dict[str, Any] = {}
+        for key_node, child in node.value:
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.add_issue(path, "a key must be a word", line)
+                continue
+            try:
+                key = join_surrogates(key_node.value)
+            except ValueError as error:
+                self.add_issue(path, f"a key {error}", line)
+                continue
+            if key_node.tag == f"{_TAG}merge":
+                self.add_issue((*path, key), "merge keys are not allowed; write the keys here", line)
+            elif key in value:
+                self.add_issue((*path, key), "duplicate key; remove one", line)
+            else:
+                self.lines[(*path, key)] = line
+                value[key] = self._plain(child, (*path, key), is_flow=is_flow)
+        return value
+
+    def _scalar(self, node: yaml.ScalarNode, path: KeyPath, is_flow: bool) -> Any:
+        tag, text = node.tag.removeprefix(_TAG), node.value
+        if tag not in _SCALAR_TAGS:
+            self._add_tag_issue(node, path)
+            return None
+        if not text and node.style is None and (comment := _COMMENT.match(self._source, node.end_mark.index)):
+            self.add_issue(path, f"is empty, because `#` begins a comment; write '{comment[1]}' in quotes")
+            return None
+        self._check_comment(node.end_mark.index, path, node, is_flow=is_flow)
+        try:
+            text = join_surrogates(text)
+        except ValueError as error:
+            self.add_issue(path, str(error))
+            return None
+        if any(pattern in text for pattern in _TEMPLATES):
+            self.add_issue(path, f"contains {{{{ or {{%, which Dagster reads as a template: {short_label(text)}")
+            return None
+        if node.style is not None or tag == "str":
+            return text
+        if tag == "null" and text in _NULLS:
+            return None
+        if _is_text(path):
+            return text
+        match tag:
+            case "int" if _INTEGER.fullmatch(text):
+                return int(text)
+            case "float" if _is_plain_decimal(text):
+                return float(text)
+        scalar = PlainScalar(text)
+        scalar.reading = self._reading(node)
+        return scalar
+
+    def _reading(self, node: yaml.ScalarNode) -> str:
+        """Return what YAML 1.1 reads, as text."""
+        try:
+            value = self._loader.construct_object(node)
+        except (yaml.YAMLError, ValueError, OverflowError):
+            return "something else"
+        return str(value).lower() if isinstance(value, bool) else short_label(str(value))
+
+    def _check_comment(self, end: int, path: KeyPath, node: yaml.Node, *, is_flow: bool) -> None:
+        """Add an issue if a hashtag follows a value of the query or the panel, where YAML reads it as a comment."""
+        if not _is_text(path):
+            return
+        pattern = _HASHTAG_IN_FLOW if is_flow else _HASHTAG_AFTER_VALUE
+        if comment := pattern.match(self._source, end):
+            start = node.start_mark if isinstance(node, yaml.CollectionNode) else node.end_mark
+            line = start.line + 1 + comment[0].count("\n")
+            self.add_issue(
+                path,
+                f"`{short_label(comment[1])}` is not part of the value, because `#` begins a comment. Write the value "
+                "in quotes, or a blank after the # of a comment",
+                line,
+            )
+
+    def _add_tag_issue(self, node: yaml.Node, path: KeyPath) -> None:
+        tag = node.tag.replace(_TAG, "!!")
+        self.add_issue(path, f"the tag {tag} is not allowed; write the value without it, or in quotes")
+
+    def unclear_scalars(self, value: Any, path: KeyPath = ("attributes",)) -> Iterator[KeyPath]:
+        """Yield the paths of the scalars within a value that YAML reads otherwise."""
+        if isinstance(value, PlainScalar):
+            yield path
+        elif isinstance(value, dict | list):
+            for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+                yield from self.unclear_scalars(item, (*path, key))
 
     def line(self, path: KeyPath) -> int:
         """Return the line of a key, or of the nearest parent that the file contains."""
@@ -112,9 +248,15 @@ class _Document:
             path = path[:-1]
         return self.lines[path]
 
+    def issue(self, path: KeyPath, message: str, line: int | None = None) -> StudyIssue:
+        """Return an issue with the line of its key."""
+        return StudyIssue(self.file, line or self.line(path), ".".join(map(str, path)), message)
+
     def add_issue(self, path: KeyPath, message: str, line: int | None = None) -> None:
-        key = ".".join(map(str, path))
-        self.issues.append(StudyIssue(self.file, line or self.line(path), key, message))
+        """Add an issue to those of the document, unless the key has one, of which the new one is a consequence."""
+        issue = self.issue(path, message, line)
+        if not any((known.key, known.line) == (issue.key, issue.line) for known in self.issues):
+            self.issues.append(issue)
 
 
 def _unknown_key_message(key: object, allowed: tuple[str, ...]) -> str:
@@ -126,6 +268,10 @@ def _unknown_key_message(key: object, allowed: tuple[str, ...]) -> str:
 def _validation_message(error: Mapping[str, Any], path: KeyPath) -> str:
     """Return a message for a pydantic error, in the form of the other messages."""
     actual = "" if isinstance(error["input"], (dict, list)) else f", not {short_label(repr(error['input']))}"
+    if isinstance(error["input"], PlainScalar):
+        actual = f", not {short_label(error['input'])}, which YAML reads as {error['input'].reading}"
+        if error["type"] in ("int_type", "float_type"):
+            actual += ". Write plain digits, without signs, underscores and leading zeros"
     match error["type"]:
         case "extra_forbidden":
             return _unknown_key_message(path[-1], tuple(MODEL_BY_KEY[path[:-1]].model_fields))
@@ -143,7 +289,7 @@ def _validation_message(error: Mapping[str, Any], path: KeyPath) -> str:
     return str(error["msg"]).replace("Input should be", "must be") + actual
 
 
-def _read_document(document: _Document, today: date, studies_only: bool) -> StudySpec | None:
+def _read_document(document: _Document, today: date, studies_only: bool) -> DeclaredStudy | None:
     """Return the study of a document; None if it declares another component or has an error."""
     value = document.value
     component_type = value.get("type") if isinstance(value, dict) else None
@@ -163,19 +309,90 @@ def _read_document(document: _Document, today: date, studies_only: bool) -> Stud
     if not isinstance(attributes, dict):
         document.add_issue(("attributes",), f"must be a mapping with the keys {', '.join(StudyFile.model_fields)}")
         return None
+    unclear = dict.fromkeys(document.unclear_scalars(attributes))
     try:
         study = StudyFile.model_validate(attributes)
     except ValidationError as error:
         for detail in error.errors():
-            document.add_issue(("attributes", *detail["loc"]), _validation_message(detail, detail["loc"]))
+            path = ("attributes", *detail["loc"])
+            document.add_issue(path, _validation_message(detail, detail["loc"]))
+            for scalar in [scalar for scalar in unclear if path[: len(scalar)] == scalar[: len(path)]]:
+                del unclear[scalar]
+        _add_unclear_issues(document, unclear)
         if "query" in attributes:
             for path, message in parse_query_groups(attributes["query"])[1]:
                 document.add_issue(("attributes", *path), message)
         return None
-    spec, issues = to_spec(study, document.file.parent, today)
+    _add_unclear_issues(document, unclear)
+    spec, issues, notes = to_spec(study, document.file.parent, today)
     for path, message in issues:
         document.add_issue(("attributes", *path), message)
-    return None if document.issues else spec
+    if document.issues:
+        return None
+    shown = tuple(document.issue(("attributes", *path), message) for path, message in notes)
+    return DeclaredStudy(spec, document.file, document.line(("attributes", "name")), shown)
+
+
+def _add_unclear_issues(document: _Document, paths: Iterable[KeyPath]) -> None:
+    for path in paths:
+        scalar = document.value
+        for key in path:
+            scalar = scalar[key]
+        document.add_issue(path, f"YAML reads {scalar} as {scalar.reading}; write '{scalar}' in quotes")
+
+
+def _read_utf_8(file: Path) -> str:
+    """Return the text of a study file. Raise TextFileError for another encoding, which Dagster would not read."""
+    data = file.read_bytes()
+    text = decode_text(data)
+    if text != data.decode("utf-8-sig", errors="replace"):
+        raise TextFileError("is in UTF-16 or UTF-32. Save it as UTF-8")
+    return text
+
+
+def _compose(source: str, file: Path) -> list[yaml.Node]:
+    """Return the documents of a file as nodes. Raise StudyError with the line of what is not YAML."""
+
+    def failure(position: int, message: str) -> StudyError:
+        return StudyError([StudyIssue(file, source.count("\n", 0, position) + 1, "", message)])
+
+    for character, name in _UNREADABLE_BREAKS.items() if COMPONENT_TYPE in source else ():
+        if (position := source.find(character)) >= 0:
+            raise failure(position, f"contains {name}, which YAML reads as the end of a line; remove it")
+    try:
+        return [node for node in yaml.compose_all(source, _YamlLoader) if node is not None]
+    except yaml.reader.ReaderError as error:
+        raise failure(error.position, f"is not YAML: the character U+{error.character:04X} is not allowed") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        position = mark.index if mark else 0
+        hint = ""
+        is_flow = "flow" in f"{error.context}"
+        comments = list(_HASHTAG_IN_TEXT.finditer(source, 0, position)) if is_flow else []
+        if comments:
+            comment = comments[-1]
+            position, hint = comment.start(1), f". `#` begins a comment; write '{comment[1]}' in quotes"
+        elif (character := source[position : position + 1]) in _NEEDS_QUOTES:
+            hint = f". {_NEEDS_QUOTES[character]}"
+        elif "mapping values are not allowed" in str(error.problem):
+            hint = ". Write a text that contains `: ` in quotes"
+        raise failure(position, f"is not YAML: {error.problem or error}{hint}") from error
+    except (ValueError, OverflowError) as error:
+        # An escape such as "\U00110000"; the reader says no line.
+        escape = re.search(r"\\U(?!0010|000)[0-9a-fA-F]{8}", source)
+        raise failure(escape.start() if escape else 0, f"is not YAML: an escape is no character ({error})") from error
+
+
+_HASHTAG_IN_TEXT = re.compile(r"[\s,\[{:](#[^\s#,\]}]+)")
+_NEEDS_QUOTES = {
+    "@": "Write a text that begins with @ in quotes, or without @",
+    "`": "Write a text that begins with ` in quotes",
+    "%": "Write a text that begins with % in quotes",
+    "\t": "Indent with blanks, not with tabs",
+    "*": "Write a text that begins with * in quotes",
+    "&": "Write a text that begins with & in quotes",
+}
+"""Advice on characters with which no plain text of YAML can begin."""
 
 
 def read_study_file(file: Path, *, today: date | None = None, studies_only: bool = False) -> list[DeclaredStudy]:
@@ -185,22 +402,21 @@ def read_study_file(file: Path, *, today: date | None = None, studies_only: bool
     """
     today = today or SystemClock().now().date()
     try:
-        nodes = list(yaml.compose_all(file.read_text(encoding="utf-8"), _YamlLoader))
-        documents = [_Document(node, file) for node in nodes if node is not None]
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError([StudyIssue(file, 1, "", f"cannot be read: {error}")]) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", error)
-        raise StudyError([StudyIssue(file, mark.line + 1 if mark else 1, "", f"is not YAML: {problem}")]) from error
+        source = _read_utf_8(file)
+        documents = [_Document(node, file, source) for node in _compose(source, file)]
+    except (OSError, TextFileError) as error:
+        line = getattr(error, "line", 0) or 1
+        raise StudyError([StudyIssue(file, line, "", f"cannot be read: {error}")]) from error
+    except RecursionError as error:
+        raise StudyError([StudyIssue(file, 1, "", "is nested too deep to be a study")]) from error
     declared, issues = [], []
     if studies_only and not documents:
         issues.append(StudyIssue(file, 1, "", f"is empty; a study begins with `type: {COMPONENT_TYPE}`"))
     for document in documents:
-        spec = _read_document(document, today, studies_only)
+        study = _read_document(document, today, studies_only)
         issues += document.issues
-        if spec is not None:
-            declared.append(DeclaredStudy(spec, file, document.line(("attributes", "name"))))
+        if study is not None:
+            declared.append(study)
     if issues:
         raise StudyError(issues)
     return declared

@@ -6,6 +6,8 @@ message. Not here: YAML and the line of an issue (see loader.py); the parts of t
 json_schema.py).
 """
 
+import operator
+import re
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -26,8 +28,9 @@ from pydantic_core import CoreSchema
 from research_assets.fields import ENTITIES
 from research_assets.study.json_schema import fields_schema, query_schema
 from research_assets.study.panel import PanelError, parse_username, read_panel
-from research_assets.study.spec import CommentRule, StudySpec, UserRule
+from research_assets.study.spec import CommentRule, QueryGroups, StudySpec, UserRule
 from research_assets.text import FILE_NAME_RULE, MAX_NAME_BYTES, is_file_name
+from research_assets.tiktok.conditions import CONDITIONS
 from research_assets.tiktok.query import QueryError, parse_query
 
 KeyPath = tuple[str | int, ...]
@@ -37,8 +40,13 @@ RESERVED_NAMES = frozenset({"staging", "intermediate", "marts", "raw", "warehous
 """Names whose asset keys could be confused with those of the warehouse."""
 
 
+OWNER_PATTERN = r"^(team:[A-Za-z0-9_]+|[^@\s]+@[^@\s]+\.[^@\s]+)$"
+"""Owners that Dagster accepts: an e-mail address, or `team:` and a name of letters, digits and underscores."""
+
+
 def _parse_day(value: object) -> date:
-    if isinstance(value, str) and len(value) == len("2026-02-01"):
+    # `fromisoformat` also reads weeks, such as 2026-W06-1.
+    if isinstance(value, str) and re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
         try:
             return date.fromisoformat(value)
         except ValueError:
@@ -50,6 +58,16 @@ UtcDay = Annotated[
     date,
     BeforeValidator(_parse_day),
     WithJsonSchema({"type": "string", "format": "date", "pattern": r"^\d{4}-\d\d-\d\d$"}),
+]
+
+
+def _as_text(value: object) -> object:
+    """Return a number as text. The loader keeps the text of the file; Dagster's own reader of the file does not."""
+    return str(value) if isinstance(value, int | float) else value
+
+
+Handle = Annotated[
+    str, BeforeValidator(_as_text), WithJsonSchema({"type": ["string", "number", "boolean"]}, mode="validation")
 ]
 
 
@@ -100,8 +118,8 @@ class UsersConfig(ShorthandModel):
 class PanelConfig(StrictModel):
     """Accounts whose followers, following, likes, reposts and pins are collected."""
 
-    usernames: list[str] = Field([], description="Handles, with or without @")
-    file: str | None = Field(None, description="csv with a column `username`, or txt with one handle per line")
+    usernames: list[Handle] = Field([], description="Handles, with or without @, or links to profiles")
+    file: str | None = Field(None, description="csv or tsv with a column `username`, or txt with one handle per line")
 
 
 class StudyFile(StrictModel):
@@ -126,6 +144,13 @@ class StudyFile(StrictModel):
     users: UsersConfig = UsersConfig()
     panel: PanelConfig = PanelConfig()
     observe: Literal["weekly", "daily"] = Field("weekly", description="Period of profiles and of the panel's lists")
+    observe_until: UtcDay | None = Field(
+        None,
+        description="Last UTC day on which accounts are observed; by default until the study ends",
+    )
+    owners: list[Annotated[str, Field(pattern=OWNER_PATTERN)]] = Field(
+        [], description="Who is responsible, shown in Dagster: an address, or team:name"
+    )
     quota_weight: float = Field(1.0, gt=0, le=1000, description="Weight of this study if the quota does not suffice")
     fields: Annotated[dict[str, list[str]], WithJsonSchema(fields_schema())] = Field(
         {}, description="Requested fields by entity; all fields for other entities"
@@ -188,6 +213,11 @@ def _rule_issues(study: StudyFile, today: date) -> Iterator[tuple[KeyPath, str]]
         yield ("start",), f"{study.start} is in the future; the first day must be {today} (UTC) or earlier"
     if study.end is not None and study.end < study.start:
         yield ("end",), f"{study.end} is before the start, {study.start}; the last day must be the first day or later"
+    if study.observe_until is not None and study.observe_until < study.start:
+        yield (
+            ("observe_until",),
+            f"{study.observe_until} is before the start, {study.start}; it must be the first day or later",
+        )
     early = [age for age in study.reobserve_days if age <= study.settle_days]
     if early:
         reason = "a day is collected at that age anyway"
@@ -209,22 +239,62 @@ def _rule_issues(study: StudyFile, today: date) -> Iterator[tuple[KeyPath, str]]
             yield (mapping, key), f"{key} is allowed with {owner} only, not with {mode}"
 
 
-def _resolve_panel(study: StudyFile, folder: Path, issues: list[tuple[KeyPath, str]]) -> tuple[str, ...]:
-    """Return the accounts of the panel, from the list and the file; add errors in them to `issues`."""
+def _resolve_panel(
+    study: StudyFile, folder: Path, issues: list[tuple[KeyPath, str]], notes: list[tuple[KeyPath, str]]
+) -> tuple[str, ...]:
+    """Return the accounts of the panel, from list and file; add errors to `issues`, spellings to `notes`."""
     names: list[str] = []
     for index, text in enumerate(study.panel.usernames):
+        path: KeyPath = ("panel", "usernames", index)
         try:
             names.append(parse_username(text))
         except PanelError as error:
-            issues.append((("panel", "usernames", index), str(error)))
+            issues.append((path, str(error)))
+        else:
+            if _is_respelt(text, names[-1]):
+                notes.append((path, _spelling_note(text, names[-1])))
     if study.panel.file is not None:
+        path = ("panel", "file")
         try:
-            names.extend(read_panel(folder / study.panel.file))
+            entries = read_panel(folder / study.panel.file)
         except PanelError as error:
-            issues.append((("panel", "file"), str(error)))
+            issues.append((path, str(error)))
+        else:
+            names.extend(entry.name for entry in entries)
+            respelt = [entry for entry in entries if _is_respelt(entry.text, entry.name)]
+            for entry in respelt[:_MAX_NOTES]:
+                notes.append((path, f"{study.panel.file}:{entry.line}: {_spelling_note(entry.text, entry.name)}"))
+            if len(respelt) > _MAX_NOTES:
+                notes.append((path, f"{study.panel.file}: {len(respelt) - _MAX_NOTES} more accounts are read so"))
     if study.users.who == "panel" and not names:
         issues.append((("users",), "who: panel needs accounts, but there is no panel; add panel: usernames"))
     return tuple(dict.fromkeys(names))
+
+
+_MAX_NOTES = 5
+
+
+def _is_respelt(written: object, requested: str) -> bool:
+    """Return whether a request differs from what is written by more than blanks, `#`, `@`, and the form of a code."""
+    text = str(written).strip()
+    return requested not in (text, text.lstrip("#@"), text.upper(), text.replace("-", ""), text.removeprefix("id_"))
+
+
+def _spelling_note(written: object, requested: str) -> str:
+    return f"{str(written).strip()!r} is requested as {requested!r}"
+
+
+def _query_notes(value: Any) -> Iterator[tuple[KeyPath, str]]:
+    """Yield a note for each value of a valid query that is not requested as it is written."""
+    for group, conditions in value.items():
+        for index, entry in enumerate(conditions or ()):
+            field = entry["field"]
+            operation, written = next((key, item) for key, item in entry.items() if key != "field")
+            path: KeyPath = ("query", group, index, operation)
+            for number, one in enumerate(written if operation == "in" else [written]):
+                requested = CONDITIONS[field].value(one)
+                if _is_respelt(one, requested):
+                    yield (*path, number) if operation == "in" else path, _spelling_note(one, requested)
 
 
 def parse_query_groups(value: object) -> tuple[dict[str, tuple[dict[str, Any], ...]], list[tuple[KeyPath, str]]]:
@@ -256,11 +326,32 @@ def _reobserve_days(study: StudyFile) -> tuple[int, ...]:
     return (study.settle_days + study.count_lag_days,) if needs_counts else ()
 
 
-def to_spec(study: StudyFile, folder: Path, today: date) -> tuple[StudySpec, list[tuple[KeyPath, str]]]:
-    """Return the plain form of a study, and its issues; the spec is valid only if there are none."""
+def _period_issues(study: StudyFile, query: QueryGroups) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the conditions on `create_date` that exclude every day of the study."""
+    compare = {"GT": operator.gt, "GTE": operator.ge, "LT": operator.lt, "LTE": operator.le}
+    first, last = f"{study.start:%Y%m%d}", f"{study.end:%Y%m%d}" if study.end else "99991231"
+    for index, condition in enumerate(query.get("and", ())):
+        if condition["field_name"] == "create_date":
+            days, operation = condition["field_values"], condition["operation"]
+            edge = last if operation in ("GT", "GTE") else first
+            matches = (
+                compare[operation](edge, days[0]) if operation in compare else any(first <= d <= last for d in days)
+            )
+            if not matches:
+                yield ("query", "and", index), "no video can match: the days are outside of the study's start and end"
+
+
+def to_spec(
+    study: StudyFile, folder: Path, today: date
+) -> tuple[StudySpec, list[tuple[KeyPath, str]], list[tuple[KeyPath, str]]]:
+    """Return the plain form of a study, its issues, and notes on values that are requested in another spelling.
+
+    The spec is valid only if there are no issues.
+    """
     query, issues = parse_query_groups(study.query)
-    issues += [*_rule_issues(study, today), *_field_issues(study)]
-    panel = _resolve_panel(study, folder, issues)
+    notes = [] if issues else list(_query_notes(study.query))
+    issues += [*_rule_issues(study, today), *_field_issues(study), *_period_issues(study, query)]
+    panel = _resolve_panel(study, folder, issues, notes)
     spec = StudySpec(
         name=study.name,
         start=study.start,
@@ -279,7 +370,9 @@ def to_spec(study: StudyFile, folder: Path, today: date) -> tuple[StudySpec, lis
         users=UserRule(who=study.users.who, n=study.users.n or 0),
         panel=panel,
         observe=study.observe,
+        observe_until=study.observe_until,
+        owners=tuple(dict.fromkeys(study.owners)),
         quota_weight=study.quota_weight,
         fields={entity: tuple(dict.fromkeys(names)) for entity, names in study.fields.items()},
     )
-    return spec, issues
+    return spec, issues, notes

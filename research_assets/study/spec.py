@@ -45,7 +45,9 @@ class StudySpec:
 
     A day is collected once it is `settle_days` old, and again at the ages in `reobserve_days`. `count_lag_days` is the
     highest assumed age of a count when the API returns it, in days (reference §7 #14). `fields` narrows the requested
-    fields by entity; for an entity without an entry all fields are requested.
+    fields by entity; for an entity without an entry all fields are requested. Accounts are observed in each period up
+    to the one that contains `observe_until`; without it until the study ends (see units/periods.py). `owners` are
+    shown in Dagster: addresses, or `team:<name>`.
     """
 
     name: str
@@ -59,6 +61,8 @@ class StudySpec:
     users: UserRule = UserRule()
     panel: tuple[str, ...] = ()
     observe: Literal["weekly", "daily"] = "weekly"
+    observe_until: date | None = None
+    owners: tuple[str, ...] = ()
     quota_weight: float = 1.0
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

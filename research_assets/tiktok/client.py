@@ -47,7 +47,7 @@ class Client:
         connections: int = 16,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Open no connection yet. Raises ValueError if `base_url` is not a URL."""
+        """Open no connection yet. Raises ValueError if `base_url` is not a URL, and ConnectionSettingsError."""
         self._transport = HttpTransport(
             base_url=base_url,
             clock=clock,

@@ -1,13 +1,24 @@
 """Fields of a search condition with their operations and values (reference §§3.1.1 and 4).
 
-The operations and region codes of the API are defined here. Not here: groups of conditions, parsing and formatting of a
-query (see query.py).
+The operations and region codes of the API are defined here. Not here: the spellings of names and ids (see names.py);
+groups of conditions, parsing and formatting of a query (see query.py).
 """
 
 import difflib
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
+
+from research_assets.tiktok.names import (
+    parse_handle,
+    parse_hashtag,
+    parse_keyword,
+    parse_number,
+    parse_numbered_link,
+    parse_text,
+    parse_video_id,
+)
 
 OPERATIONS: dict[str, str] = {
     "eq": "EQ",
@@ -54,72 +65,63 @@ def _text(value: object) -> str:
         word = "no" if value is False else "yes"
         raise ValueError(f"is {value}: YAML reads words such as {word} as true or false; write the value in quotes")
     if isinstance(value, str | int):
-        text = str(value).strip()
-        if not text:
-            raise ValueError("is empty")
-        if any(character < " " for character in text):
-            raise ValueError("contains a line break or a control character")
-        return text
+        return str(value)
     if value is None:
-        raise ValueError("is empty")
+        raise ValueError("is empty; write a text in quotes if it begins with # or &, or is a word such as null")
     raise ValueError(f"must be one text or whole number; write {value!r} in quotes if it is a text")
 
 
-def _day(value: object) -> str:
-    if isinstance(value, date):
-        return f"{value:%Y%m%d}"
-    text = _text(value)
-    for form in ("%Y%m%d", "%Y-%m-%d"):
+def _from_text(parse: Callable[[str], str]) -> Callable[[object], str]:
+    def value(value: object) -> str:
+        if isinstance(value, float):
+            raise ValueError(f"`{value}` is not a whole number; write it in quotes if it is a text")
+        return parse(_text(value))
+
+    return value
+
+
+_DAY = re.compile("([0-9]{4})(-?)([0-9]{2})\\2([0-9]{2})")
+
+
+def _parse_day(value: str) -> str:
+    text = parse_text(value)
+    if found := _DAY.fullmatch(text):
         try:
-            return datetime.strptime(text, form).strftime("%Y%m%d")  # noqa: DTZ007 a day has no time zone
+            return f"{date(int(found[1]), int(found[3]), int(found[4])):%Y%m%d}"
         except ValueError:
-            continue
-    raise ValueError(f"`{text}` is not a day; write it as 2026-02-01")
+            pass
+    raise ValueError(f"`{text[:40]}` is not a day; write it as 2026-02-01")
 
 
-def _region(value: object) -> str:
-    code = _text(value).upper()
+def _day(value: object) -> str:
+    return f"{value:%Y%m%d}" if isinstance(value, date) else _parse_day(_text(value))
+
+
+def _parse_region(value: str) -> str:
+    code = parse_text(value).upper()
     if code in REGIONS:
         return code
+    parts = re.split(r"[\s,;|/+]+", code)
+    if len(parts) > 1 and all(part in REGIONS for part in parts):
+        raise ValueError(f"`{code}` has more than one code. Write each as a value of its own: [{', '.join(parts)}]")
     hint = (
         f" Did you mean `{_REGION_ALIASES[code]}`?"
         if code in _REGION_ALIASES
         else did_you_mean(code, (r for r in REGIONS if r[0] == code[0]), most=3, cutoff=0.5)
     )
     raise ValueError(
-        f"`{code}` is not a region code of the API, which accepts {len(REGIONS)} two-letter codes "
+        f"`{code[:40]}` is not a region code of the API, which accepts {len(REGIONS)} two-letter codes "
         f"(ISO 3166, XK, and TP; not CC CX GS HM KP SJ).{hint}"
     )
 
 
-def _length(value: object) -> str:
-    word = _text(value).upper()
+def _parse_length(value: str) -> str:
+    word = parse_text(value).upper()
     if word not in LENGTHS:
-        raise ValueError(f"`{word}` is not a video length; allowed: {', '.join(LENGTHS)}.{did_you_mean(word, LENGTHS)}")
-    return word
-
-
-def _number(value: object) -> str:
-    text = str(value).strip()
-    if not (text.isascii() and text.isdigit() and len(text) <= 19 and int(text) < 2**63):
-        raise ValueError(f"`{text[:40]}` is not a whole number from 0 to 2^63 - 1")
-    return str(int(text))
-
-
-def _handle(value: object) -> str:
-    name = _text(value).removeprefix("@")
-    if not name or any(c.isspace() for c in name):
-        raise ValueError(f"`{name}` is not a username: it needs at least one character and no blanks")
-    return name
-
-
-def _hashtag(value: object) -> str:
-    name = _text(value).lstrip("#")
-    if not name or any(c.isspace() for c in name):
         raise ValueError(
-            f"`{name}` is not a hashtag: it needs at least one character and no blanks (use `keyword` for phrases)"
+            f"`{word[:40]}` is not a video length; allowed: {', '.join(LENGTHS)}.{did_you_mean(word, LENGTHS)}"
         )
-    return name
+    return word
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,15 +134,15 @@ class Condition:
 
 CONDITIONS: dict[str, Condition] = {
     "create_date": Condition(_ORDERED, _day),
-    "username": Condition(_SAME, _handle),
-    "region_code": Condition(_SAME, _region),
-    "video_id": Condition(_SAME, _number),
-    "hashtag_name": Condition(_SAME, _hashtag),
-    "keyword": Condition(_SAME, _text),
-    "music_id": Condition(_SAME, _number),
-    "effect_id": Condition(_SAME, _number),
-    "video_length": Condition(_SAME, _length),
-    "view_count": Condition(_ORDERED, _number),
-    "comment_count": Condition(_ORDERED, _number),
+    "username": Condition(_SAME, _from_text(parse_handle)),
+    "region_code": Condition(_SAME, _from_text(_parse_region)),
+    "video_id": Condition(_SAME, _from_text(parse_video_id)),
+    "hashtag_name": Condition(_SAME, _from_text(parse_hashtag)),
+    "keyword": Condition(_SAME, _from_text(parse_keyword)),
+    "music_id": Condition(_SAME, _from_text(parse_numbered_link)),
+    "effect_id": Condition(_SAME, _from_text(parse_numbered_link)),
+    "video_length": Condition(_SAME, _from_text(_parse_length)),
+    "view_count": Condition(_ORDERED, _from_text(parse_number)),
+    "comment_count": Condition(_ORDERED, _from_text(parse_number)),
 }
 """Fields of a condition, by the name in the API."""

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from research_assets.tiktok.conditions import CONDITIONS, OPERATIONS, did_you_mean
+from research_assets.tiktok.ids import find_rounded_ids
 
 GROUPS = ("and", "or", "not")
 """Groups: all, at least one, or none of the conditions must match; AND joins the groups (reference §3.1.1)."""
@@ -37,8 +38,8 @@ class QueryError(ValueError):
 def parse_query(value: object) -> dict[str, tuple[dict[str, Any], ...]]:
     """Return the query in the form of the API: non-empty groups of `{"operation", "field_name", "field_values"}`.
 
-    Values become text without `#` or `@`; codes become upper case; duplicate values are removed. Raises QueryError for
-    the first invalid entry.
+    Values pass the functions of names.py; codes become upper case; duplicate values are removed. Raises QueryError for
+    the first invalid entry, for ids that were rounded, and for conditions that no video can match.
     """
     if not isinstance(value, Mapping):
         raise QueryError((), f"must have groups {_join_or(GROUPS)}, each with a list of conditions")
@@ -55,7 +56,69 @@ def parse_query(value: object) -> dict[str, tuple[dict[str, Any], ...]]:
             query[name] = tuple(_condition((name, index), entry) for index, entry in enumerate(group))
     if not query:
         raise QueryError((), f"contains no condition; at least one is required in {_join_or(GROUPS)}")
+    _refuse_rounded_ids(query)
+    _refuse_contradictions(query)
     return query
+
+
+_SINGLE_VALUED = frozenset(
+    {"create_date", "username", "region_code", "video_id", "music_id", "video_length", "view_count", "comment_count"}
+)
+"""Fields of which a video has one value, so that two conditions in `and` can exclude each other."""
+
+_ID_FIELDS = ("video_id", "music_id", "effect_id")
+
+
+def _refuse_rounded_ids(query: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Raise QueryError if ids in the conditions were rounded by another program."""
+    for field in _ID_FIELDS:
+        values = [
+            ((group, index), int(value))
+            for group, conditions in query.items()
+            for index, condition in enumerate(conditions)
+            if condition["field_name"] == field
+            for value in condition["field_values"]
+        ]
+        rounded = find_rounded_ids(identifier for _, identifier in values)
+        if rounded is not None and rounded.is_certain:
+            path, first = next((path, one) for path, one in values if one in rounded.ids)
+            more = f" and {len(rounded.ids) - 1} more values" if len(rounded.ids) > 1 else ""
+            raise QueryError(path, f"`{first}`{more} of `{field}` were probably rounded: {rounded}")
+
+
+def _refuse_contradictions(query: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Raise QueryError if the conditions in `and` and `not` exclude every video."""
+    excluded: dict[str, set[str]] = {}
+    for condition in query.get("not", ()):
+        if condition["operation"] in ("EQ", "IN"):
+            excluded.setdefault(condition["field_name"], set()).update(condition["field_values"])
+    allowed: dict[str, set[str]] = {}
+    bounds: dict[str, tuple[int, int]] = {}
+    for index, condition in enumerate(query.get("and", ())):
+        field, operation, values = condition["field_name"], condition["operation"], set(condition["field_values"])
+        path = ("and", index)
+        if operation in ("EQ", "IN"):
+            if values <= excluded.get(field, set()):
+                raise QueryError(path, f"no video can match: `not` excludes all values of `{field}` that this allows")
+            if field in _SINGLE_VALUED:
+                values = values & allowed.get(field, values) - excluded.get(field, set())
+                allowed[field] = values
+        else:
+            low, high = bounds.get(field, (0, 2**63))
+            value = int(condition["field_values"][0])
+            match operation:
+                case "GT" | "GTE":
+                    low = max(low, value + (operation == "GT"))
+                case _:
+                    high = min(high, value - (operation == "LT"))
+            bounds[field] = (low, high)
+        low, high = bounds.get(field, (0, 2**63))
+        if low > high or (field in allowed and not any(_is_within(value, low, high) for value in allowed[field])):
+            raise QueryError(path, f"no video can match: the conditions on `{field}` exclude each other")
+
+
+def _is_within(value: str, low: int, high: int) -> bool:
+    return not value.isdigit() or low <= int(value) <= high
 
 
 def format_query(query: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

@@ -20,6 +20,7 @@ import httpx
 
 from research_assets.clock import CONFIRMATIONS, Clock, ServerClock, parse_http_date
 from research_assets.tiktok import jsonline
+from research_assets.tiktok.connection import connection_options
 from research_assets.tiktok.endpoints import TOKEN
 from research_assets.tiktok.errors import ApiError, ServerError, Unreachable
 from research_assets.tiktok.redaction import Redactor
@@ -90,14 +91,18 @@ class HttpTransport:
         connections: int,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Open no connection yet. Raises ValueError if `base_url` is not an HTTP URL."""
+        """Open no connection yet.
+
+        Raises ValueError if `base_url` is not an HTTP URL, and ConnectionSettingsError if a proxy or a certificate file
+        of the environment cannot be used.
+        """
+        _require_url(base_url)
         self.base_url = base_url
         self._clock = clock
         self._redactor = redactor
         self._timeout = timeout
         self._reports_sending = transport is None
         self._has_warned = False
-        host = _host(base_url)
         self._http = httpx.AsyncClient(
             base_url=base_url,
             timeout=httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout)),
@@ -111,9 +116,9 @@ class HttpTransport:
             # Following a redirect would send the token to another host.
             follow_redirects=False,
             event_hooks={"response": [_set_location_aside]},
-            # The proxy of an institution cannot reach the sandbox on this machine.
-            trust_env=not (host in {"localhost", "::1"} or host.startswith("127.")),
             transport=transport,
+            # A transport of the caller reaches the API by itself.
+            **(connection_options(base_url) if transport is None else {"trust_env": False}),
         )
 
     async def post(self, request: Request, *, fields: str = "", **options: Any) -> HttpResponse:
@@ -281,14 +286,13 @@ def _endpoint_url(base_url: str, path: str, fields: str) -> httpx.URL:
     return httpx.URL(base_url.rstrip("/") + path, params={"fields": fields} if fields else None)
 
 
-def _host(base_url: str) -> str:
+def _require_url(base_url: str) -> None:
     try:
         url = httpx.URL(base_url)
     except httpx.InvalidURL as error:
         raise ValueError(f"base_url={base_url!r}: is not a URL ({error})") from error
     if url.scheme not in {"http", "https"} or not url.host:
         raise ValueError(f"base_url={base_url!r}: is not a URL; it must begin with https:// (or http://) and a host")
-    return url.host
 
 
 def _retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:

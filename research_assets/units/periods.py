@@ -1,11 +1,14 @@
 """The times at which a study is observed: backfill, periods of accounts, and canary checks. Pure functions.
 
-Accounts are observed once per period until the study ends, and in one more period after that. Not here: when a day
+Accounts are observed once per period up to `observe_until`, or else until the study ends, and in one more period after
+that. A past period can never be collected, so only periods that were observed and the running one are partitions. Not
+here: when a day
 settles or is due for re-observation (see study/spec.py); how a canary check is made (see collect/search/canary.py).
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from research_assets.clock import week_of
@@ -32,20 +35,39 @@ def period_length(study: StudySpec) -> timedelta:
     return timedelta(days=1 if study.observe == "daily" else 7)
 
 
+def period_of(study: StudySpec, day: date) -> date:
+    """Return the partition of accounts observed on a UTC day: the day, or the Monday of its week."""
+    return day if study.observe == "daily" else week_of(day)
+
+
 def current_period(study: StudySpec, now: datetime) -> date:
-    """Return the partition of accounts observed at `now`: the UTC day, or the Monday of its week."""
-    return now.date() if study.observe == "daily" else week_of(now.date())
+    """Return the partition of accounts observed at `now`."""
+    return period_of(study, now.date())
 
 
 def should_observe(
+    study: StudySpec,
+    days: Mapping[date, PartitionStatus],
+    last_observed_at: datetime | None,
+    now: datetime,
+    period: date | None = None,
+) -> bool:
+    """Return whether accounts are due in a period of a study, at `now`; by default in the period of `now`.
+
+    That is the case up to the period of `observe_until`. Without it, `last_observed_at` is the newest observation in
+    earlier periods, and `days` are the days whose videos name the accounts; none for a panel. Periods then start until
+    the last day of the study reached its last age and every one of `days` is complete, because until then accounts may
+    be missing. One more period follows after that.
+    """
+    if study.observe_until is not None:
+        return (period or current_period(study, now)) <= study.observe_until
+    return _is_unfinished(study, days, last_observed_at, now)
+
+
+def _is_unfinished(
     study: StudySpec, days: Mapping[date, PartitionStatus], last_observed_at: datetime | None, now: datetime
 ) -> bool:
-    """Return whether a new period of a study's accounts starts at `now`.
-
-    `last_observed_at` is the newest observation in earlier periods. `days` are the days whose videos name the accounts;
-    none for a panel. Periods start until the last day of the study reached its last age and every one of `days` is
-    complete, because until then accounts may be missing. One more period follows after that.
-    """
+    """Return whether a study is observed at `now` by the rule for studies without `observe_until`."""
     ends_at = study.last_observation_due_at()
     if study.end is None or ends_at is None or now < ends_at or last_observed_at is None:
         return True
@@ -59,6 +81,66 @@ def should_observe(
     return last_observed_at < ends_at
 
 
+@dataclass(frozen=True, slots=True)
+class ObservedPeriods:
+    """The partitions of an observed entity: from `first` to `last`, without `never_observed`; None: without an end."""
+
+    first: date
+    last: date | None = None
+    never_observed: tuple[date, ...] = ()
+
+    def contains(self, period: date) -> bool:
+        """Return whether a period is a partition."""
+        is_between = self.first <= period and (self.last is None or period <= self.last)
+        return is_between and period not in self.never_observed
+
+
+def observed_periods(
+    study: StudySpec,
+    observed: Collection[date],
+    days: Mapping[date, PartitionStatus],
+    last_observed_at: datetime | None,
+    now: datetime,
+) -> ObservedPeriods:
+    """Return the periods of an entity that hold data or can still hold some, as known at `now`.
+
+    `observed` are the periods with data; the other arguments are those of `should_observe`. The partitions begin with
+    the first of them or with the running one. They end with the period of `observe_until`. Without it the end is known
+    once every day up to `now` is complete, or the study is over: then no later period will be due.
+    """
+    running, step = current_period(study, now), period_length(study)
+    begun = sorted(period for period in observed if period == period_of(study, period))
+    first = min([*begun, running])
+    last = _last_period(study, days, last_observed_at, now)
+    if last is not None:
+        last = max([last, *begun]) if begun else max(last, running)
+    missed, period = [], first
+    while period < running:
+        if period not in begun and (last is None or period <= last):
+            missed.append(period)
+        period += step
+    return ObservedPeriods(first, last, tuple(missed))
+
+
+def _last_period(
+    study: StudySpec, days: Mapping[date, PartitionStatus], last_observed_at: datetime | None, now: datetime
+) -> date | None:
+    """Return a period after which no account will be due, and which may be long over; None if it is not known yet."""
+    running, step = current_period(study, now), period_length(study)
+    if study.observe_until is not None:
+        return period_of(study, study.observe_until)
+    ends_at = study.last_observation_due_at()
+    if study.end is None or ends_at is None:
+        return None
+    if not should_observe(study, days, last_observed_at, now):
+        return period_of(study, study.start)
+    settled = (study.last_settled_day(now) - study.start).days + 1
+    due = [study.start + timedelta(days=offset) for offset in range(settled)] if days else []
+    if any(day not in days or days[day].open_units for day in due):
+        return None
+    return running if now >= ends_at else period_of(study, ends_at.date()) + step
+
+
 def canary_day(
     study: StudySpec, days: Sequence[date], last_check: datetime | None, next_try: datetime | None, now: datetime
 ) -> date | None:
@@ -67,7 +149,7 @@ def canary_day(
     Each of `days` was collected at least `CANARY_INTERVAL` ago and has `MIN_CANARY_VIDEOS` videos or more. `next_try`
     is set if the last check was not answered. A hash of the study's name and the week selects one of `days`.
     """
-    if not days or not should_observe(study, {}, last_check, now):
+    if not days or not _is_unfinished(study, {}, last_check, now):
         return None
     if last_check is not None and now < (next_try or last_check + CANARY_INTERVAL):
         return None
@@ -86,6 +168,6 @@ def remaining_canary_checks(study: StudySpec, last_check: datetime | None, now: 
     first_due = study.settles_at(study.start) + CANARY_INTERVAL
     due_at = max(now, last_check + CANARY_INTERVAL if last_check else first_due)
     number = 0
-    while should_observe(study, {}, last_check, due_at):
+    while _is_unfinished(study, {}, last_check, due_at):
         number, last_check, due_at = number + 1, due_at, due_at + CANARY_INTERVAL
     return number

@@ -1,17 +1,18 @@
 """Input of a build: the raw files that exist, compared with those from which the published warehouse was built.
 
-A build reads the files that exist when it begins, and records them with the warehouse. The next build reads only the
-new data, as an increment. It is a full refresh if a file of a collected entity was removed or changed (removed data
-must not remain in unused pages of the warehouse file), if the dbt project changed, or if the record is uncertain.
-This module also writes the small DuckDB file through which dbt reads the raw tables.
+A build reads the files that exist when it begins, and records them with the warehouse. The next build tells dbt which
+days of which raw tables changed since, and the incremental models replace these days. It is a full refresh if a file
+of a collected entity was removed or changed (removed data must not remain in unused pages of the warehouse file), if
+the dbt project changed, or if the record is uncertain. This module also writes the small DuckDB file through which dbt
+reads the raw tables.
 
 Not here: calls of dbt (see dbt_runner.py) and the build itself (see build.py).
 """
 
 import os
-from collections.abc import Mapping, Sequence, Set
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from research_assets.storage.checked_lines import add_checksum, is_intact
 from research_assets.storage.raw_repair import repair_files
 from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.raw_writer import PLACEHOLDER_STUDY
-from research_assets.storage.shared_duckdb import connect_shared
 
 FileStamps = Mapping[str, Mapping[str, str]]
 """Files of one raw table: `study=…/day=…` to file name to a stamp that changes with the file."""
@@ -33,14 +33,8 @@ FileStamps = Mapping[str, Mapping[str, str]]
 BuildRecord = Mapping[str, Any]
 """Stored record of the published build: the files from which it was built, and the file that it is."""
 
-DAY_TABLES = ("videos", "comments", "rejected", "requests")
-"""Raw tables whose marts are rebuilt day by day: a day's rows follow from the files of that day alone."""
-
 REWRITTEN_TABLES = ("requests", "expected_units")
 """Raw tables whose files are rewritten regularly; files of other tables are only added, except open coverage."""
-
-MAX_GROWTH = 1.25
-"""Multiple of its compact size from which a warehouse is compacted."""
 
 OPEN_COVERAGE_SUFFIX = "-open.parquet"
 """File ending of the coverage of an open journal: rewritten while the journal grows, removed when it is sealed."""
@@ -50,21 +44,13 @@ OPEN_COVERAGE_SUFFIX = "-open.parquet"
 class BuildInput:
     """Input of one build.
 
-    `file_stamps` contains every raw file, and `files` the paths below `raw/` to read, both by table.
-    `full_refresh_reason` is None for an increment. `changed_days` are the (study, day) pairs to rebuild, by table.
-    `coverage_partitions` are the (study, entity, partition) of the rows of each file of `coverage`: they can differ
-    from the file's folder, and cannot be read any more once the file is gone. `changed_tables` are the raw tables with
-    new files or attempts. `compact_bytes` is the size of the warehouse (bytes) when replaced rows last left no gaps in
-    it; None if this build is to close all gaps.
+    `file_stamps` contains every raw file, by table. `full_refresh_reason` is None for an increment, whose
+    `changed_days` are the (table, study, day) with other files than in the published build.
     """
 
     file_stamps: Mapping[str, FileStamps]
     full_refresh_reason: str | None
-    files: Mapping[str, Sequence[str]]
-    changed_days: Mapping[str, Sequence[tuple[str, str]]]
-    coverage_partitions: Mapping[str, Sequence[tuple[str, str, str]]]
-    changed_tables: Set[str]
-    compact_bytes: int | None
+    changed_days: Sequence[tuple[str, str, str]] = ()
 
 
 class IncrementNotPossible(Exception):
@@ -74,67 +60,33 @@ class IncrementNotPossible(Exception):
 def full_input(settings: Settings, reason: str) -> BuildInput:
     """Return all raw files as the input of a full refresh; `reason` says why it is one."""
     present = list_raw_files(settings.raw)
-    paths = {table: _paths(table, stamps) for table, stamps in present.items()}
-    if _repair(settings, paths):
+    if _repair(settings, present):
         present = list_raw_files(settings.raw)
-        paths = {table: _paths(table, stamps) for table, stamps in present.items()}
-    return BuildInput(
-        present, reason, paths, {}, _read_coverage_partitions(settings.raw, paths["coverage"]), present.keys(), None
-    )
+    return BuildInput(present, reason)
 
 
 def incremental_input(settings: Settings, record: BuildRecord) -> BuildInput:
-    """Return the data that arrived since the published build, whose input is in `record`.
+    """Return the raw files and the days that changed since the published build, whose input is in `record`.
 
     Raises IncrementNotPossible if a full refresh is necessary.
     """
     present = list_raw_files(settings.raw)
     past: Mapping[str, FileStamps] = record["file_stamps"]
     _require_append_only(past, present)
-    coverage = _paths("coverage", present["coverage"])
-    changed = {table: _changed(past.get(table, {}), stamps) for table, stamps in present.items()}
-    if messages := _repair(settings, {table: _new_paths(table, past, present, changed) for table in present}):
+    # A file that had to be repaired was perhaps read before.
+    if messages := _repair(settings, present):
         raise IncrementNotPossible(messages[0])
-    new_coverage = set(_new_paths("coverage", past, present, changed))
-    new_partitions = _read_coverage_partitions(settings.raw, sorted(new_coverage))
-    unchanged_coverage = set(coverage) - new_coverage
-    # The earlier partitions of a file that was removed or rewritten have changed as well.
-    withdrawn = [
-        partitions for path, partitions in record["coverage_partitions"].items() if path not in unchanged_coverage
+    changed_days = [
+        (table, *_parse_folder(folder))
+        for table, stamps in present.items()
+        for folder in _changed(past.get(table, {}), stamps)
     ]
-    affected = [row for partitions in (*new_partitions.values(), *withdrawn) for row in partitions]
-    coverage_partitions = new_partitions | {path: record["coverage_partitions"][path] for path in unchanged_coverage}
-    days = {table: {_parse_folder(folder) for folder in changed[table]} for table in DAY_TABLES}
-    days["coverage"] = {(study, day) for study, _, day in affected}
-    days["coverage"] |= {_parse_folder(folder) for folder in changed["expected_units"]}
-    # The inclusion probability of a video is in the coverage of its comments.
-    days["comments"] |= {(study, day) for study, entity, day in affected if entity == "comments"}
-    by_folder = {table: days[table] for table in DAY_TABLES} | {"expected_units": days["coverage"]}
-    paths = {}
-    for table in present:
-        if table == "coverage":
-            needed = days["coverage"] | days["comments"]
-            paths[table] = [
-                path for path in coverage if any((study, day) in needed for study, _, day in coverage_partitions[path])
-            ]
-        elif table in by_folder:
-            folders = (f"study={study}/day={day}" for study, day in by_folder[table])
-            paths[table] = _paths(table, {folder: present[table].get(folder, {}) for folder in folders})
-        else:
-            paths[table] = _new_paths(table, past, present, changed)
-    # The files of a changed day that are not new are read again.
-    if messages := _repair(settings, paths):
-        raise IncrementNotPossible(messages[0])
-    changed_tables = {table for table, folders in changed.items() if folders} | {entity for _, entity, _ in affected}
-    sorted_days = {table: sorted(pairs) for table, pairs in days.items()}
-    has_grown = settings.warehouse.stat().st_size > MAX_GROWTH * record["compact_bytes"]
-    compact_bytes = None if has_grown else record["compact_bytes"]
-    return BuildInput(present, None, paths, sorted_days, coverage_partitions, changed_tables, compact_bytes)
+    return BuildInput(present, None, changed_days)
 
 
-def _repair(settings: Settings, paths: Mapping[str, Sequence[str]]) -> list[str]:
-    """Repair the damaged files among the raw files that a build reads; returns a sentence about each."""
-    return repair_files(settings.raw, [settings.raw / path for listed in paths.values() for path in listed])
+def _repair(settings: Settings, present: Mapping[str, FileStamps]) -> list[str]:
+    """Repair the damaged files among the raw files; returns a sentence about each."""
+    return repair_files(settings.raw, [settings.raw / path for table in present for path in _paths(table, present)])
 
 
 def list_raw_files(raw: Path) -> dict[str, dict[str, dict[str, str]]]:
@@ -160,30 +112,26 @@ def scratch_path(settings: Settings) -> Path:
     return settings.dbt_target / "scratch.duckdb"
 
 
-def create_raw_views(settings: Settings, build_input: BuildInput) -> None:
-    """Write the file through which dbt reads the raw tables: a view of each table, and the changed days.
-
-    An increment keeps the file of the previous build, with the views that dbt created in it.
-    """
+def create_raw_views(settings: Settings, build_input: BuildInput, now: datetime) -> None:
+    """Write the file through which dbt reads the raw tables: a view of each table, the changed days and the time."""
     path = scratch_path(settings)
-    if build_input.full_refresh_reason is not None:
-        # If this build fails, its views remain. Without the record they cannot be taken for those of the published one.
-        for old in (_record_path(settings), path, write_ahead_log(path)):
-            old.unlink(missing_ok=True)
+    for old in (path, write_ahead_log(path)):
+        old.unlink(missing_ok=True)
     with duckdb.connect(str(path)) as db:
-        db.execute("CREATE SCHEMA IF NOT EXISTS raw")
+        db.execute("CREATE SCHEMA raw")
         for table in fields.raw_tables():
             # A view without other files takes its columns from the empty file.
             paths = [
                 f"{table}/study={PLACEHOLDER_STUDY}/day=1970-01-01/empty.parquet",
-                *build_input.files.get(table, ()),
+                *_paths(table, build_input.file_stamps),
             ]
             rows = f"SELECT * FROM {_read_parquet(settings.raw, paths)} WHERE study <> '{PLACEHOLDER_STUDY}'"
-            db.execute(f"CREATE OR REPLACE VIEW raw.{table} AS {rows}")
-        db.execute("CREATE OR REPLACE TABLE raw.changed_days (raw_table VARCHAR, study VARCHAR, day DATE)")
-        changed = [(table, *pair) for table, pairs in build_input.changed_days.items() for pair in pairs]
-        if changed:
-            db.executemany("INSERT INTO raw.changed_days VALUES (?, ?, ?)", changed)
+            db.execute(f"CREATE VIEW raw.{table} AS {rows}")
+        db.execute("CREATE TABLE raw.build (built_at TIMESTAMPTZ)")
+        db.execute("INSERT INTO raw.build VALUES (?)", [now])
+        db.execute("CREATE TABLE raw.changed_days (raw_table VARCHAR, study VARCHAR, day DATE)")
+        if build_input.changed_days:
+            db.executemany("INSERT INTO raw.changed_days VALUES (?, ?, ?)", build_input.changed_days)
     path.chmod(0o600)
 
 
@@ -200,7 +148,7 @@ def read_record(settings: Settings, project: str) -> BuildRecord | None:
             return None
         record: BuildRecord = orjson.loads(line)
         matches = record["project"] == project and record["file"] == file_stamp(settings.warehouse.stat())
-        return record if matches and record["compact_bytes"] and scratch_path(settings).exists() else None
+        return record if matches and record["file_stamps"] else None
     except (OSError, ValueError, KeyError, TypeError):
         # The record is lost or damaged; a full refresh needs none.
         return None
@@ -211,13 +159,10 @@ def write_record(settings: Settings, build_input: BuildInput, project: str) -> N
 
     The record identifies this file, so it does not apply to another file that may replace it.
     """
-    file = settings.warehouse_build.stat()
     record = {
         "project": project,
-        "file": file_stamp(file),
+        "file": file_stamp(settings.warehouse_build.stat()),
         "file_stamps": build_input.file_stamps,
-        "coverage_partitions": build_input.coverage_partitions,
-        "compact_bytes": build_input.compact_bytes or file.st_size,
     }
     files.write_private(_record_path(settings), add_checksum(orjson.dumps(record)))
 
@@ -252,34 +197,9 @@ def _changed(past: FileStamps, present: FileStamps) -> list[str]:
     return sorted(folder for folder in past.keys() | present.keys() if past.get(folder) != present.get(folder))
 
 
-def _new_paths(
-    table: str, past: Mapping[str, FileStamps], present: Mapping[str, FileStamps], changed: Mapping[str, Sequence[str]]
-) -> list[str]:
-    """Return the files of a table that are new or rewritten since the published warehouse was built."""
-    past_files, present_files = past.get(table, {}), present.get(table, {})
-    return [
-        f"{table}/{folder}/{name}"
-        for folder in changed.get(table, ())
-        for name, stamp in sorted(present_files.get(folder, {}).items())
-        if past_files.get(folder, {}).get(name) != stamp
-    ]
-
-
-def _read_coverage_partitions(raw: Path, coverage: Sequence[str]) -> dict[str, list[tuple[str, str, str]]]:
-    """Return the study, entity and partition of the rows of each of some files of `coverage`."""
-    partitions: dict[str, list[tuple[str, str, str]]] = {path: [] for path in coverage}
-    if coverage:
-        with closing(connect_shared()) as db:
-            rows = db.execute(
-                f"SELECT DISTINCT filename, study, entity, partition::VARCHAR FROM {_read_parquet(raw, coverage)} "
-                "WHERE partition IS NOT NULL ORDER BY ALL"
-            ).fetchall()
-        for path, study, entity, day in rows:
-            partitions[Path(path).relative_to(raw).as_posix()].append((study, entity, day))
-    return partitions
-
-
-def _paths(table: str, days: FileStamps) -> list[str]:
+def _paths(table: str, file_stamps: Mapping[str, FileStamps]) -> list[str]:
+    """Return the paths of a table's files below `raw/`, in the order of their days."""
+    days = file_stamps.get(table, {})
     return [f"{table}/{folder}/{name}" for folder, stamps in sorted(days.items()) for name in sorted(stamps)]
 
 

@@ -23,10 +23,14 @@ from research_assets.warehouse.reader import (
     filter_condition,
     is_simulated,
     parse_day,
+    published_identity,
     read_marts,
     read_studies,
     require_studies,
 )
+
+Day = str | date | np.datetime64 | None
+"""A UTC day, or a time within it: with a time zone its UTC day, without one a time in UTC."""
 
 
 class MartReader:
@@ -39,8 +43,8 @@ class MartReader:
     def __call__(
         self,
         study: str | None = None,
-        first: str | date | None = None,
-        last: str | date | None = None,
+        first: Day = None,
+        last: Day = None,
         columns: list[str] | None = None,
     ) -> pd.DataFrame:
         """Return the rows of one study (default: all) from the first to the last UTC day, as a DataFrame.
@@ -52,8 +56,8 @@ class MartReader:
     def relation(
         self,
         study: str | None = None,
-        first: str | date | None = None,
-        last: str | date | None = None,
+        first: Day = None,
+        last: Day = None,
         columns: list[str] | None = None,
     ) -> duckdb.DuckDBPyRelation:
         """Return the same rows as a DuckDB relation, which reads nothing until its rows are fetched."""
@@ -81,12 +85,12 @@ class MartReader:
 
 
 class Warehouse:
-    """The marts of one data folder, as published when it was opened, with an attribute for each mart."""
+    """The marts of one folder, as published when it was opened, with an attribute for each mart."""
 
     def __init__(self, warehouse: Path, *, simulated: bool) -> None:
         self.path = warehouse
         self.simulated = simulated
-        self._opened = warehouse.stat().st_ino
+        self._opened = published_identity(warehouse)
         self._connection = connect_read_only(warehouse)
         self._marts = read_marts(self._connection)
         self._studies: list[str] | None = None
@@ -116,7 +120,7 @@ class Warehouse:
         return to_dataframe(self.sql(query) if isinstance(query, str) else query)
 
     def relation(
-        self, mart: str, study: str | None = None, first: str | date | None = None, last: str | date | None = None
+        self, mart: str, study: str | None = None, first: Day = None, last: Day = None
     ) -> duckdb.DuckDBPyRelation:
         """Return a mart by its name, filtered as in a call of it, as a relation that DuckDB runs later."""
         return self._reader(mart).relation(study, first, last)
@@ -124,7 +128,7 @@ class Warehouse:
     @property
     def superseded(self) -> bool:
         """Return whether a newer build was published since this one was opened; open again to read it."""
-        return not self.path.exists() or self.path.stat().st_ino != self._opened
+        return published_identity(self.path) != self._opened
 
     def close(self) -> None:
         """Close the file; its relations become invalid."""
@@ -161,12 +165,12 @@ class Warehouse:
 
 
 def open_warehouse(folder: str | Path | None = None) -> Warehouse:
-    """Open the warehouse of a data folder for reading; the default is the data folder of the environment.
+    """Open the marts of a data folder, or of a folder that Spark published; default: those of the environment.
 
     Raises WarehouseReadError if there is no warehouse.
     """
     settings = data_folder_settings(folder)
-    return Warehouse(settings.warehouse, simulated=is_simulated(settings))
+    return Warehouse(settings.published_marts, simulated=is_simulated(settings))
 
 
 def to_dataframe(relation: duckdb.DuckDBPyRelation) -> pd.DataFrame:

@@ -1,25 +1,29 @@
 """Read access to the published warehouse: its path, its marts, and the SQL that filters a mart by study and day.
 
-Notebooks, exports, reports and assets share it. A reader never blocks a build, because a build publishes by one rename.
-A program of a person that has the warehouse open for writing never blocks a reader.
+Notebooks, exports, reports and assets share it. A warehouse is a DuckDB file, or a folder of Parquet files that a build
+on Spark published. A reader never blocks a build, because a build publishes by one rename. A program of a person that
+has the warehouse open for writing never blocks a reader.
 
 Not here: DataFrames (see notebook.py), exported files (see the package `export`).
 """
 
 import errno
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
 from research_assets.settings import VARIABLES, Settings
 from research_assets.storage.raw_sql import sql_identifier, sql_literal
+from research_assets.warehouse import parquet_marts
 from research_assets.warehouse.changes import file_stamp, write_ahead_log
 
 MARTS_SCHEMA = "marts"
@@ -68,13 +72,19 @@ class Mart:
 
 
 def data_folder_settings(folder: str | Path | None = None) -> Settings:
-    """Return settings whose root contains a warehouse: `folder`, or by default the data folder of the environment.
+    """Return settings with a warehouse: that of `folder`, or by default that of the environment.
 
-    If the folder contains only simulated data, the settings are those of the simulated data.
-    Raises WarehouseReadError if there is no warehouse, and SettingsError if the environment is invalid.
+    `folder` is a data folder, or a folder of marts that a build on Spark published. If a data folder contains only
+    simulated data, the settings are those of the simulated data. Raises WarehouseReadError if there is no warehouse,
+    and SettingsError if the environment is invalid.
     """
-    over = {} if folder is None else {VARIABLES["root"].name: str(folder)}
+    if folder is not None and parquet_marts.is_parquet_marts(Path(folder).expanduser()):
+        return Settings.from_env(over={VARIABLES["marts_folder"].name: str(folder)})
+    over = {} if folder is None else {VARIABLES["root"].name: str(folder), VARIABLES["marts_folder"].name: ""}
     settings = Settings.from_env(over=over)
+    if settings.marts_folder is not None:
+        require_warehouse(settings)
+        return settings
     if settings.root.is_file():
         raise WarehouseReadError(f"{settings.root} is a file. Nothing was read. Name the data folder that contains it.")
     simulated = settings.for_sandbox()
@@ -85,27 +95,61 @@ def data_folder_settings(folder: str | Path | None = None) -> Settings:
 
 
 def require_warehouse(settings: Settings) -> None:
-    """Raise WarehouseReadError if the data folder contains no warehouse."""
+    """Raise WarehouseReadError if the data folder, or the folder of marts if one is set, contains no warehouse."""
+    if settings.marts_folder is not None:
+        if not parquet_marts.is_parquet_marts(settings.marts_folder):
+            raise WarehouseReadError(
+                f"The folder {settings.marts_folder} contains no published marts, so nothing was read. Build them with "
+                f"research-assets spark-build, or unset {VARIABLES['marts_folder'].name} to read those of DuckDB."
+            )
+        return
     if settings.warehouse.is_file():
         return
     contains = "contains" if settings.root.is_dir() else "does not exist, so it contains"
     raise WarehouseReadError(
-        f"The folder {settings.root} {contains} no warehouse, so nothing was read. Materialize the group warehouse in "
+        f"The folder {settings.root} {contains} no warehouse, so nothing was read. Materialize the group "
+        "warehouse/marts in "
         "the UI (make ui), or collect simulated data first: research-assets demo. To read another folder, name it or "
         f"set {VARIABLES['root'].name}."
     )
 
 
+def published_at(warehouse: Path) -> datetime:
+    """Return when a warehouse was published. Raises OSError if there is none."""
+    return datetime.fromtimestamp(_published_file(warehouse).stat().st_mtime, UTC)
+
+
+def published_identity(warehouse: Path) -> int | None:
+    """Return a number that differs between the builds of a warehouse; None if there is none."""
+    try:
+        return _published_file(warehouse).stat().st_ino
+    except OSError:
+        return None
+
+
+def _published_file(warehouse: Path) -> Path:
+    """Return the file that a build replaces when it publishes."""
+    return warehouse / parquet_marts.PUBLISHED / parquet_marts.INDEX if warehouse.is_dir() else warehouse
+
+
 def is_simulated(settings: Settings) -> bool:
-    """Return whether the data in the data folder came from a sandbox."""
-    origin = settings.state / "origin"
-    return origin.is_file() and origin.read_text().strip() == "sandbox"
+    """Return whether the data in the data folder, or in the folder of marts if one is set, came from a sandbox.
+
+    Raises WarehouseReadError if the folder of marts has no valid index.
+    """
+    if settings.marts_folder is not None and parquet_marts.is_parquet_marts(settings.marts_folder):
+        try:
+            return parquet_marts.contains_simulated_data(settings.marts_folder)
+        except (OSError, ValueError, KeyError) as error:
+            raise _cannot_be_opened(settings.marts_folder, error) from error
+    return settings.is_simulated
 
 
 def connect_read_only(warehouse: Path) -> duckdb.DuckDBPyConnection:
     """Open a read-only connection to a warehouse; times are UTC, and the marts need no schema name.
 
-    The connection keeps the file that is published now; a connection opened after the next build reads the next file.
+    `warehouse` is a DuckDB file, or the folder in which a build on Spark published Parquet files. The connection keeps
+    the build that is published now; a connection opened after the next build reads that one.
     It reads what the build wrote, not what another program has written to a log beside it. Raises WarehouseReadError if
     the file cannot be opened.
     """
@@ -116,16 +160,26 @@ def connect_read_only(warehouse: Path) -> duckdb.DuckDBPyConnection:
         # DuckDB spills to the working directory by default; here the spilled data stays in the private data folder.
         spill = warehouse.with_name(f".spill-{os.getpid()}")
         connection.execute(f"SET temp_directory = {sql_literal(spill)}")
-        _remove_foreign_log(connection, warehouse)
-        _attach(connection, warehouse)
+        if warehouse.is_dir():
+            connection.execute("ATTACH ':memory:' AS warehouse")
+            connection.execute(f"CREATE SCHEMA warehouse.{MARTS_SCHEMA}")
+            parquet_marts.create_views(connection, warehouse, "warehouse", MARTS_SCHEMA)
+        else:
+            _remove_foreign_log(connection, warehouse)
+            _attach(connection, warehouse)
         connection.execute(f"USE warehouse.{MARTS_SCHEMA}")
-    except (duckdb.Error, OSError) as error:
+    except (duckdb.Error, OSError, ValueError, KeyError) as error:
         connection.close()
-        raise WarehouseReadError(
-            f"The warehouse {warehouse} cannot be opened: {error}. Nothing was read. If another program has it open "
-            "for writing, close it there. If the file is damaged, materialize the group warehouse to build it again."
-        ) from error
+        raise _cannot_be_opened(warehouse, error) from error
     return connection
+
+
+def _cannot_be_opened(warehouse: Path, error: Exception) -> WarehouseReadError:
+    rebuild = "run research-assets spark-build" if warehouse.is_dir() else "materialize the group warehouse/marts"
+    return WarehouseReadError(
+        f"The warehouse {warehouse} cannot be opened: {error}. Nothing was read. If another program has it open for "
+        f"writing, close it there. If the file is damaged, {rebuild} to build it again."
+    )
 
 
 def _attach(connection: duckdb.DuckDBPyConnection, warehouse: Path) -> None:
@@ -234,19 +288,29 @@ def require_studies(requested: Collection[str], available: Sequence[str]) -> Non
     if missing := sorted(set(requested) - set(available)):
         raise WarehouseReadError(
             f"There is no data of the study {', '.join(missing)}; there are: {', '.join(available) or 'none'}. "
-            "If the study was collected just now, materialize the group warehouse first."
+            "If the study was collected just now, materialize the group warehouse/marts first."
         )
 
 
-def parse_day(value: str | date | None) -> date | None:
-    """Convert a date, a datetime or text such as `2026-02-01` to a day. Raises WarehouseReadError for other text."""
-    if isinstance(value, datetime):
-        return value.date()
-    if not isinstance(value, str):
-        return value
+def parse_day(value: Any) -> date | None:
+    """Convert a date, a time or text such as `2026-02-01` to a UTC day; None stays None.
+
+    A time with a time zone belongs to its UTC day, a time without one is UTC. Times are those of Python, pandas and
+    numpy, and text in ISO 8601. Raises WarehouseReadError for another value, and for a missing time (NaT).
+    """
     try:
-        return date.fromisoformat(value)
-    except ValueError as error:
+        if value is None or (isinstance(value, date) and not isinstance(value, datetime)):
+            return value
+        if not isinstance(value, str | datetime):
+            # numpy's dates have no method for it; their text is ISO 8601 with up to nanoseconds.
+            value = str(value) if type(value).__name__ == "datetime64" else value.isoformat()
+        if isinstance(value, str):
+            text = re.sub(r"(\.\d{6})\d+", r"\1", value.strip())
+            value = datetime.fromisoformat(text)
+        # The NaT of pandas is a datetime without a day.
+        day: date = (value.astimezone(UTC) if value.tzinfo is not None else value).date()
+        return date(day.year, day.month, day.day)
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise WarehouseReadError(f"{value!r} is not a calendar day. Write it as 2026-02-01.") from error
 
 

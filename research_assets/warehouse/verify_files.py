@@ -217,5 +217,5 @@ def _warehouse(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             "damaged",
             f"The warehouse {settings.warehouse} cannot be read: {str(error).splitlines()[0]} The next build writes "
-            "all of it again from the raw tables. To build now, materialize the group `warehouse`.",
+            "all of it again from the raw tables. To build now, materialize the group `warehouse/marts`.",
         )

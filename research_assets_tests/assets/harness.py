@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from research_assets.checks import study_checks
-from research_assets.component import study_assets
+from research_assets.component import observed_periods_of, study_assets
 from research_assets.resources import CollectorResource, warehouse_resource
 from research_assets.sandbox.server import RunningSandbox
 from research_assets.settings import VARIABLES, Settings
@@ -63,7 +63,7 @@ class AssetHarness:
     ) -> dg.ExecuteInProcessResult:
         """Materialize entities for one partition or a range of partitions."""
         keys = [dg.AssetKey([self.study.name, entity]) for entity in entities]
-        assets = study_assets(self.study)
+        assets = study_assets(self.study, observed_periods_of(self.study, self.settings))
         steps = [asset.op.name for asset in assets if asset.keys & set(keys)]
         collector = CollectorResource(settings or self.settings, clock=FakeClock())
         tags = {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last or first}
@@ -72,7 +72,7 @@ class AssetHarness:
             selection=keys,
             instance=self.instance,
             resources={
-                "collector": dg.ResourceDefinition.hardcoded_resource(collector),
+                "research_api": dg.ResourceDefinition.hardcoded_resource(collector),
                 "warehouse": warehouse_resource(self.settings),
             },
             partition_key=None if last else first,

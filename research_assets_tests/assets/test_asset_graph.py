@@ -3,17 +3,21 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from research_assets import sandbox
+from research_assets.assets.collected import partitions_def
 from research_assets.checks import study_checks
+from research_assets.clock import SystemClock
 from research_assets.component import study_assets
 from research_assets.fields import ENTITIES
 from research_assets.resources import build_resources
 from research_assets.settings import Settings
 from research_assets.study.loader import read_study_file
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
+from research_assets.units.periods import ObservedPeriods, current_period
 from research_assets_tests.assets.harness import STUDY
 
 DEMO = Path(sandbox.__path__[0]) / "studies" / "demo" / "defs.yaml"
@@ -34,16 +38,17 @@ def test_demo_study_has_all_eight_entities() -> None:
     assert set(assets) == set(ENTITIES)
     for entity, spec in assets.items():
         assert spec.key == dg.AssetKey(["gardening", entity])
-        assert spec.group_name == "gardening"
+        assert spec.group_name == "studies/gardening"
         assert spec.skippable
         assert spec.tags["time_axis"] == ENTITIES[entity].time_axis
         assert spec.tags["quota_pool"] == ("follow" if entity in {"followers", "following"} else "research")
         first, *more = (spec.description or "").split("\n\n")
-        summary, _, grain = first.partition(" Grain: ")
-        assert grain == f"{ENTITIES[entity].grain}."
-        assert summary.endswith(".")
-        assert not {"*", "`"} & set(summary), "lists of assets show the first line without rendering Markdown"
-        assert [part.partition(" ")[0] for part in more] == ["**Partition:**", "**Cost:**", "**Re-run:**", "Terms:"]
+        assert first.endswith(".")
+        assert len(first) <= 90
+        assert not {"*", "`"} & set(first), "lists of assets show the first line without rendering Markdown"
+        headings = ["**Grain:**", "**Partition:**", "**Cost:**", "**Re-run:**", "Terms:"]
+        assert [part.partition(" ")[0] for part in more] == headings
+        assert more[0] == f"**Grain:** {ENTITIES[entity].grain}."
         schema = spec.metadata["dagster/column_schema"]
         assert {"observed_at", "capture"} <= {column.name for column in schema.columns}
     parents = {entity: [dep.asset_key.path[-1] for dep in spec.deps] for entity, spec in assets.items()}
@@ -86,16 +91,24 @@ def test_partitions_cover_the_study_up_to_now() -> None:
     assert keys(closed["videos"].partitions_def, "2026-02-03T10:00") == ["2026-02-01", "2026-02-02"]
     assert closed["comments"].partitions_def == closed["videos"].partitions_def
     assert keys(open_ended["videos"].partitions_def, "2026-02-13T00:30")[-1] == "2026-02-12"
-    # 2026-02-01 is a Sunday: its week began on Monday, the 26th.
-    assert keys(open_ended["users"].partitions_def, "2026-02-08T23:59") == ["2026-01-26", "2026-02-02"]
-    assert keys(open_ended["followers"].partitions_def, "2026-02-09")[-1] == "2026-02-09"
-    daily = specs(replace(STUDY, users=UserRule(), observe="daily"))["users"]
-    assert keys(daily.partitions_def, "2026-02-02T00:01") == ["2026-02-01", "2026-02-02"]
 
 
-def test_observation_continues_after_the_last_day() -> None:
-    users = specs(replace(STUDY, users=UserRule()))["users"]
-    assert keys(users.partitions_def, "2026-06-03")[-1] == "2026-06-01"
+def test_partitions_of_accounts_are_the_periods_that_hold_data_or_can_hold_some() -> None:
+    study = replace(STUDY, end=None, users=UserRule())
+    now = SystemClock().now()
+    running = current_period(study, now)
+    assert keys(specs(study)["users"].partitions_def, f"{now:%Y-%m-%dT%H:%M}") == [str(running)]
+
+    def partitions(periods: ObservedPeriods, now: str, **changes: Any) -> list[str]:
+        return keys(partitions_def(replace(study, **changes), "users", periods), now)
+
+    weeks = ObservedPeriods(date(2026, 1, 26), None, (date(2026, 2, 2),))
+    assert partitions(weeks, "2026-02-15T23:59") == ["2026-01-26", "2026-02-09"]
+    ended = replace(weeks, last=date(2026, 2, 16))
+    assert partitions(ended, "2026-06-01") == ["2026-01-26", "2026-02-09", "2026-02-16"]
+    days = ObservedPeriods(date(2026, 2, 1), date(2026, 2, 4), (date(2026, 2, 3),))
+    assert partitions(days, "2026-02-02T00:01", observe="daily") == ["2026-02-01", "2026-02-02"]
+    assert partitions(days, "2026-06-01", observe="daily") == ["2026-02-01", "2026-02-02", "2026-02-04"]
 
 
 def test_code_version_changes_with_the_requested_data_only() -> None:

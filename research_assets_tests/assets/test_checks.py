@@ -178,7 +178,8 @@ def collected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AssetHarness
 
 
 def test_checks_pass_on_collected_data(collected: AssetHarness) -> None:
-    result = collected.run("videos", first="2026-02-01", last="2026-02-03")
+    assert collected.run("videos", first="2026-02-01", last="2026-02-03").success
+    result = collected.run("videos", first="2026-02-02")
     assert result.success
     evaluations = result.get_asset_check_evaluations()
     assert {one.check_name for one in evaluations} == {rule.name for rule in rules(NO_COMMENTS, "videos")}
@@ -192,3 +193,6 @@ def test_damaged_ids_fail_the_run_and_name_the_check(collected: AssetHarness) ->
     result = collected.run("videos", first="2026-02-01")
     assert not result.success
     assert "ids_are_whole" in failure_message(result)
+    of_two_days = collected.run("videos", first="2026-02-01", last="2026-02-02")
+    assert not of_two_days.success
+    assert "ids_are_whole" in failure_message(of_two_days)

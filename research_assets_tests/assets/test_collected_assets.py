@@ -102,7 +102,12 @@ def test_paused_run_succeeds_and_reports_remaining_partitions(make_harness: Buil
     assert [(tag or {})["dagster/code_version"] for tag in tags] == [spec.code_version] * 3, (
         "an edited query must make them stale"
     )
-    observation = observations_by_partition(paused)[None]
+    run = harness.instance.get_run_by_id(paused.run_id)
+    assert run is not None
+    assert run.tags["paused"] == "3 of 10 days; resumes 00:00 UTC"
+    begun = observations_by_partition(paused)
+    observation = begun.pop(None)
+    assert begun == {}, "the pause came between two days"
     assert "Paused, not failed" in (observation.description or "")
     assert observation.metadata["pool"].value == "research"
     assert observation.metadata["remaining partitions"].value == "2026-02-01..2026-02-07"
@@ -161,10 +166,8 @@ def test_range_that_ends_in_fresh_days_collects_the_other_days(make_harness: Bui
 def test_observed_assets_collect_the_running_period_only(make_harness: Build) -> None:
     harness = make_harness()
     harness.study = replace(STUDY, users=UserRule("panel"), panel=("sandbox_beet", "sandbox_missing"))
-    past = harness.run("users", first="2026-02-09")
-    assert not past.success
-    assert "the API returns only current values of users" in failure_message(past)
-    assert harness.requests_sent("user/info") == 0
+    with pytest.raises(dg.DagsterUnknownPartitionError):
+        harness.run("users", first="2026-02-09")
     day = harness.sandbox.clock.now().date()
     running_week = date.fromordinal(day.toordinal() - day.weekday()).isoformat()
     for entity in ("users", "followers", "pinned_videos"):
@@ -202,3 +205,32 @@ def test_study_without_comments_collects_videos(make_harness: Build) -> None:
     harness = make_harness()
     harness.study = NO_COMMENTS
     assert harness.run("videos", first="2026-02-01", last="2026-02-02").success
+
+
+def test_each_partition_is_materialized_once_with_the_charts_at_the_last(make_harness: Build) -> None:
+    harness = make_harness(fixed_comments=2, fixed_volume=3)
+    assert harness.run("videos", "comments", first="2026-02-01", last="2026-02-10").success
+    for entity in ("videos", "comments"):
+        key = dg.AssetKey(["gardening", entity])
+        records = harness.instance.fetch_materializations(key, limit=50).records
+        assert sorted(str(record.partition_key) for record in records) == DAYS
+        newest = records[0].asset_materialization
+        assert newest is not None
+        assert {"chart", "remaining requests", "rows kept"} <= newest.metadata.keys()
+        # The check steps of the run wait for an output that does not come, so the run reports their results.
+        checked = harness.instance.get_latest_asset_check_evaluation_record(dg.AssetCheckKey(key, "all_units_settled"))
+        assert checked is not None
+
+
+def test_pause_in_the_middle_of_a_day_is_reported_at_the_day(make_harness: Build) -> None:
+    harness = make_harness(research_cap=5, fixed_volume=250, start_time=datetime(2026, 3, 2, 9, tzinfo=UTC))
+    paused = harness.run("videos", first="2026-02-01", last="2026-02-03")
+    assert paused.success
+    begun = observations_by_partition(paused)
+    begun.pop(None)
+    [(day, observation)] = begun.items()
+    assert day == "2026-02-02"
+    assert observation.metadata["state"].value == "partial"
+    assert observation.metadata["rows so far"].value == 100
+    assert observation.metadata["next try"].value == "2026-03-03 00:00 UTC"
+    assert "so far. Resumes from 2026-03-03 00:00 UTC" in str(observation.description)

@@ -4,21 +4,20 @@ import shutil
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from graphlib import TopologicalSorter
 
 import dagster as dg
 import duckdb
 import pytest
 import yaml
 
-from research_assets.checks import FILES_CHECK, check_keys, study_checks
+from research_assets.checks import FILES_CHECK, check_keys, coverage_mart, study_checks
 from research_assets.definitions import build_definitions
 from research_assets.fields import ENTITIES
-from research_assets.instance import prepare_home
 from research_assets.report import REQUIRED_MARTS
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import RunningSandbox, run_in_thread
-from research_assets.settings import INSTANCE_DIR, PROJECT_DIR, VARIABLES, Settings, prepare_root
+from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, export_credentials, prepare_root
 from research_assets.study.loader import find_studies
 from research_assets_tests.assets.test_asset_graph import DEMO
 from research_assets_tests.study.study_files import MINIMAL_STUDY, write
@@ -34,7 +33,10 @@ def sandbox() -> Iterator[RunningSandbox]:
 def module_settings(sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Settings of a data folder for this module, with the demo study and a second study in another folder."""
     folder = tmp_path_factory.mktemp("location")
-    write(folder / "studies" / "two", MINIMAL_STUDY.replace("gardening", "balcony") + "comments: none")
+    write(
+        folder / "studies" / "two",
+        MINIMAL_STUDY.replace("gardening", "balcony") + "comments: none\nowners: ['team:garden']",
+    )
     values = {
         "root": str(folder / "data"),
         "studies": f"{DEMO.parent.parent}:{folder / 'studies'}",
@@ -43,6 +45,12 @@ def module_settings(sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFa
         "client_secret": sandbox.app.config.client_secret,
     }
     return Settings.from_env({VARIABLES[name].name: value for name, value in values.items()})
+
+
+@pytest.fixture(autouse=True)
+def credentials(module_settings: Settings) -> None:
+    """Put the credentials into the environment again: each test begins with an empty one."""
+    export_credentials(module_settings)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +87,7 @@ def test_schedule_verifies_a_share_of_the_files_each_day(
     def evaluate() -> dg.AssetCheckEvaluation:
         result = job.execute_in_process(instance=dg.DagsterInstance.ephemeral())
         [evaluation] = result.get_asset_check_evaluations()
-        assert evaluation.asset_check_key == FILES_CHECK
+        assert evaluation.asset_check_key == dg.AssetCheckKey(coverage_mart(), FILES_CHECK)
         return evaluation
 
     assert evaluate().passed
@@ -109,6 +117,33 @@ def test_two_studies_and_the_warehouse_are_in_one_graph(code_location: dg.Defini
     assert {f"marts/{mart}" for mart in REQUIRED_MARTS} <= parents["balcony/report"]
 
 
+def test_no_group_is_both_up_and_downstream_of_another(code_location: dg.Definitions) -> None:
+    specs = {spec.key: spec for spec in code_location.resolve_all_asset_specs()}
+    group_of = {key: str(spec.group_name) for key, spec in specs.items()}
+    assert set(group_of.values()) == {
+        *(f"{kind}/{study}" for kind in ("studies", "results") for study in ("gardening", "balcony")),
+        *(f"warehouse/{layer}" for layer in ("staging", "intermediate", "marts")),
+    }
+    parents: dict[str, set[str]] = {group: set() for group in group_of.values()}
+    for key, spec in specs.items():
+        parents[group_of[key]] |= {group_of[dep.asset_key] for dep in spec.deps} - {group_of[key]}
+    # Raises CycleError with the groups.
+    order = list(TopologicalSorter(parents).static_order())
+    assert order.index("studies/gardening") < order.index("warehouse/marts") < order.index("results/gardening")
+
+
+def test_report_comes_after_all_data_of_its_study(code_location: dg.Definitions) -> None:
+    parents = {spec.key: {dep.asset_key for dep in spec.deps} for spec in code_location.resolve_all_asset_specs()}
+    report = dg.AssetKey(["gardening", "report"])
+    upstream: set[dg.AssetKey] = set()
+    queue = [report]
+    while queue:
+        new = parents.get(queue.pop(), set()) - upstream
+        upstream |= new
+        queue.extend(new)
+    assert {dg.AssetKey(["gardening", entity]) for entity in ENTITIES} <= upstream
+
+
 def test_build_sensor_selects_marts_and_reports_only(code_location: dg.Definitions) -> None:
     repository = code_location.get_repository_def()
     selections = {
@@ -119,9 +154,11 @@ def test_build_sensor_selects_marts_and_reports_only(code_location: dg.Definitio
         for name, selection in selections.items()
         if selection is not None
     }
-    reports = {dg.AssetKey([study, "report"]) for study in ("gardening", "balcony")}
-    assert reports <= resolved["build_marts_on_new_data"]
-    assert {key.path[0] for key in resolved["build_marts_on_new_data"] - reports} == {"staging", "marts"}
+    results = {dg.AssetKey([study, name]) for study in ("gardening", "balcony") for name in ("report", "export")}
+    assert results <= resolved["build_marts_on_new_data"]
+    assert {key.path[0] for key in resolved["build_marts_on_new_data"] - results} == {"staging", "marts"}
+    # The list of sensors shows the selection.
+    assert str(selections["quota_window"]) == 'group:"studies/balcony" or group:"studies/gardening"'
     assert {key.path[0] for key in resolved["quota_window"]} == {"gardening", "balcony"}
 
 
@@ -174,17 +211,40 @@ def test_code_location_has_one_name() -> None:
     }
 
 
-def test_prepare_home_writes_private_folder_with_current_settings(tmp_path: Path, settings: Settings) -> None:
-    home = prepare_home(settings)
-    assert home == tmp_path / "data" / "dagster"
-    assert (home / "dagster.yaml").read_bytes() == (INSTANCE_DIR / "dagster.yaml").read_bytes()
-    assert home.stat().st_mode & 0o777 == 0o700
-    (home / "dagster.yaml").write_text("telemetry: {enabled: true}\n")
-    (home / "history").mkdir()
-    assert prepare_home(settings) == home
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        assert not instance.telemetry_enabled
-        assert not instance.nux_enabled
-        pools = instance.get_concurrency_config().pool_config
-        assert (pools.default_pool_limit, str(pools.pool_granularity)) == (1, "PoolGranularity.RUN")
-    assert (home / "history").is_dir()
+def test_descriptions_lead_with_a_plain_sentence(code_location: dg.Definitions) -> None:
+    repository = code_location.get_repository_def()
+    described: dict[str, str | None] = {
+        spec.key.to_user_string(): spec.description for spec in code_location.resolve_all_asset_specs()
+    }
+    described |= {sensor.name: sensor.description for sensor in repository.sensor_defs}
+    described |= {schedule.name: schedule.description for schedule in repository.schedule_defs}
+    for name, description in described.items():
+        first = (description or "").splitlines()[0]
+        assert 10 < len(first) <= 90, (name, first)
+        assert first.endswith("."), (name, first)
+        assert not {"*", "`"} & set(first), (name, first)
+
+
+def test_simulated_data_says_so_at_each_asset_and_owners_are_shown(
+    code_location: dg.Definitions, module_settings: Settings
+) -> None:
+    for spec in code_location.resolve_all_asset_specs():
+        if spec.key.path[0] in {"gardening", "balcony"}:
+            assert "simulated" in spec.kinds, spec.key
+            assert "**Data:** simulated" in (spec.description or ""), spec.key
+            assert list(spec.owners or ()) == (["team:garden"] if spec.key.path[0] == "balcony" else [])
+    real = build_definitions(replace(module_settings, api_url="https://open.tiktokapis.com"))
+    assert not [spec.key for spec in real.resolve_all_asset_specs() if "simulated" in spec.kinds]
+
+
+def test_graph_without_studies_says_what_to_do(module_settings: Settings) -> None:
+    location = build_definitions(replace(module_settings, studies=()))
+    specs = {spec.key.to_user_string(): spec for spec in location.resolve_all_asset_specs()}
+    assert "research-assets new-study" in (specs["no_study_yet"].description or "")
+    assert specs["no_study_yet"].group_name == "studies"
+    # Without a study no sensor could do anything but alert.
+    assert {sensor.name for sensor in location.get_repository_def().sensor_defs} == {
+        "alert_on_run_failure",
+        "alert_on_sensor_failure",
+        "fail_orphaned_runs",
+    }

@@ -8,6 +8,7 @@ import pytest
 
 from research_assets.assets.export import export_asset
 from research_assets.export import list_exports
+from research_assets.resources import warehouse_resource
 from research_assets.settings import Settings
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.export.export_warehouse import STUDY, make_warehouse
@@ -26,6 +27,7 @@ def run(settings: Settings, **config: Any) -> dg.ExecuteInProcessResult:
         return dg.materialize(
             [asset],
             instance=instance,
+            resources={"warehouse": warehouse_resource(settings)},
             run_config={"ops": {"garden__export": {"config": config}}},
             raise_on_error=False,
         )
@@ -35,7 +37,7 @@ def test_export_depends_on_the_marts_and_has_no_automation(export_settings: Sett
     asset = export_asset(STUDY, export_settings, MARTS)
     (spec,) = asset.specs
     assert spec.key == dg.AssetKey(["garden", "export"])
-    assert spec.group_name == "garden"
+    assert spec.group_name == "results/garden"
     assert [dep.asset_key for dep in spec.deps] == [MARTS[0]]
     assert spec.automation_condition is None
 

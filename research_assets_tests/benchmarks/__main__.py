@@ -1,6 +1,7 @@
 """Run the benchmarks and print one table. The exit code is 1 if a bound is missed or a benchmark fails."""
 
 import math
+import os
 import pkgutil
 import traceback
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import research_assets_tests.benchmarks as package
+from research_assets.settings import ENV_FILE
 from research_assets_tests.benchmarks import Row
 
 PREFIX = "bench_"
@@ -84,4 +86,6 @@ def main(cases: tuple[str, ...], only_list: bool) -> None:
 
 
 if __name__ == "__main__":
+    # A .env file beside the checkout may contain credentials of the real API.
+    os.environ[ENV_FILE] = os.devnull
     main()

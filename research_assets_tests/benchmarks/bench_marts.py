@@ -1,14 +1,21 @@
-"""An increment of one day in marts that contain a year, compared with their full refresh.
+"""The marts of a year, at 1, 3 and 10 times the rows: a full refresh, one more day, and DuckDB's bare scan beside them.
 
-Both include all work of dbt in one process that has imported dbt: finding changes, copying the marts, parsing,
-building, testing and publishing. The cost of dbt on an almost empty project is shown for comparison.
+A build includes all of its work: finding the changes, copying the marts, dbt's own process, the tests, the codebook and
+publishing. The bare scan reads every raw file of the build into tables of DuckDB, without any further work. SCALES in
+the environment names other multiples, such as `SCALES="1" make bench ARGS=marts`.
 """
 
+import math
+import os
+import resource
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from statistics import median
 from time import perf_counter
 
+import duckdb
+
+from research_assets.fields import raw_tables
 from research_assets.settings import Settings
 from research_assets.storage import raw_writer
 from research_assets.warehouse import build
@@ -16,37 +23,47 @@ from research_assets_tests.benchmarks import Row
 from research_assets_tests.benchmarks.environment import data_root
 from research_assets_tests.benchmarks.marts_data import COMMENTS, DAYS, VIDEOS, write_day, write_year
 
-ROUNDS = 3
-WEEKS = 2
-"""Weeks of increments, each after a full refresh, so that a slow minute of the machine affects both figures."""
+SCALES = (1, 3, 10)
+MORE_DAYS = 3
+"""Increments of one day after each full refresh; their median counts."""
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
 
 
 def run() -> Iterable[Row]:
-    """Measure the full refresh of a year and the increments of a further week, twice."""
-    with data_root() as settings:
-        raw_writer.ensure_tables(settings.raw)
-        _seconds(settings, full_refresh=True)  # imports dbt and parses the project
-        empty_refresh = median(_seconds(settings, full_refresh=True) for _ in range(ROUNDS))
-        empty_increment = median(_seconds(settings) for _ in range(ROUNDS))
-        write_year(settings.raw)
-        refreshes: list[float] = []
-        days: list[float] = []
-        for _ in range(WEEKS):
-            refreshes.append(_seconds(settings, full_refresh=True))
+    """Measure each multiple of the year in a data folder of its own, smallest first."""
+    refreshes: dict[int, float] = {}
+    for scale in [int(text) for text in os.environ.get("SCALES", "").split()] or SCALES:
+        with data_root() as settings:
+            raw_writer.ensure_tables(settings.raw)
+            if not refreshes:
+                yield Row("empty marts, full refresh", build_seconds(settings, full_refresh=True), "s")
+                yield Row("empty marts, increment", build_seconds(settings), "s", None, "fixed cost of dbt")
+            write_year(settings.raw, scale)
+            size = f"{DAYS} days, {VIDEOS * scale:,} videos per day seen 3 times, {COMMENTS} comments each"
+            scan = _bare_scan(settings)
+            refreshes[scale] = build_seconds(settings, full_refresh=True)
             mebibytes = settings.warehouse.stat().st_size / 2**20
-            for _ in range(7):
-                write_day(settings.raw, DAYS + len(days))
-                days.append(_seconds(settings))
-    size = f"{DAYS} days, {VIDEOS} videos per day observed 3 times, {COMMENTS} comments each; {mebibytes:,.0f} MiB"
-    yield Row("empty marts, full refresh", empty_refresh, "s", None, f"median of {ROUNDS}")
-    yield Row("empty marts, increment", empty_increment, "s", None, f"fixed cost of dbt; median of {ROUNDS}")
-    yield Row("marts of a year, full refresh", median(refreshes), "s", None, f"median of {len(refreshes)}; {size}")
-    yield Row("marts of a year, increment of one day", median(days), "s", None, f"median of {len(days)} days")
-    yield Row("increment of one day, relative to the full refresh", median(days) / median(refreshes), "times", 0.05)
+            days = []
+            for number in range(MORE_DAYS):
+                write_day(settings.raw, DAYS + number, scale)
+                days.append(build_seconds(settings))
+            grown = settings.warehouse.stat().st_size / 2**20
+        is_year = scale == 1
+        yield Row(f"{scale} x a year, full refresh", refreshes[scale], "s", 60 if is_year else None, size)
+        yield Row(f"{scale} x a year, one more day", median(days), "s", 20 if is_year else None, f"of {MORE_DAYS}")
+        yield Row(f"{scale} x a year, bare scan of the raw files", scan, "s")
+        yield Row(f"{scale} x a year, full refresh to bare scan", refreshes[scale] / scan, "times", 10)
+        yield Row(f"{scale} x a year, warehouse file", mebibytes, "MiB", None, f"{grown:,.0f} after {MORE_DAYS} days")
+        # The peak of all children so far, and the builds grow.
+        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        yield Row(f"{scale} x a year, peak memory of dbt", peak, "MiB", None, f"limit {settings.warehouse_memory}")
+    first, last = min(refreshes), max(refreshes)
+    if first < last:
+        exponent = math.log(refreshes[last] / refreshes[first]) / math.log(last / first)
+        yield Row(f"growth exponent, {first} x to {last} x", exponent, "", 1.05)
 
 
-def _seconds(settings: Settings, *, full_refresh: bool = False) -> float:
+def build_seconds(settings: Settings, *, full_refresh: bool = False) -> float:
     """Return the seconds of a build from reading the raw tables to the published warehouse."""
     started = perf_counter()
     with build.build_lock(settings):
@@ -62,3 +79,20 @@ def _seconds(settings: Settings, *, full_refresh: bool = False) -> float:
             )
         build.publish_warehouse(settings, build_input)
     return perf_counter() - started
+
+
+def _bare_scan(settings: Settings) -> float:
+    """Return the seconds in which DuckDB copies the raw tables into a file, with the memory limit of a build."""
+    path = settings.root / "scan.duckdb"
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": settings.warehouse_memory,
+        "preserve_insertion_order": False,
+    }
+    started = perf_counter()
+    with duckdb.connect(str(path), config=config) as db:
+        for table in raw_tables():
+            files = settings.raw / table / "*" / "*" / "*.parquet"
+            db.execute(f"CREATE TABLE {table} AS FROM read_parquet('{files}', hive_partitioning = true)")
+    seconds = perf_counter() - started
+    path.unlink()
+    return seconds

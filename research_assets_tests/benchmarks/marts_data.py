@@ -25,7 +25,8 @@ AGES = (3, 10, 30)
 
 # In the SQL: `o` is the day of observation, `d` that of publication, `v` the number of a video, profile or unit.
 _WORDS = "['garten','balkon','tomaten','hochbeet','kompost','saatgut','ernte','gießen','fyp','foryou','diy','natur']"
-_VIDEO = "((epoch(d)::BIGINT + v * 90) << 32 | v)"
+_TIME = "(epoch(d)::BIGINT + v * 90 % 86000)"
+_VIDEO = f"({_TIME} << 32 | v)"
 _CREATOR = f"'account_' || hash(v, epoch(d)::BIGINT) % {ACCOUNTS}"
 _TAGS = (
     f"list_distinct([({_WORDS})[1 + (hash(v, epoch(d), k) % 12)::INTEGER] FOR k IN range(1 + v % 6)] "
@@ -33,19 +34,20 @@ _TAGS = (
 )
 
 
-def write_year(raw: Path) -> None:
-    """Write the raw tables of the first `DAYS` days."""
-    _write(raw, FIRST, FIRST + timedelta(days=DAYS - 1))
+def write_year(raw: Path, scale: int = 1) -> None:
+    """Write the raw tables of the first `DAYS` days, with `scale` times the videos, profiles and lists of a day."""
+    _write(raw, FIRST, FIRST + timedelta(days=DAYS - 1), scale)
 
 
-def write_day(raw: Path, number: int) -> None:
+def write_day(raw: Path, number: int, scale: int = 1) -> None:
     """Write one more day: new videos and comments, and re-observations of older days."""
     day = FIRST + timedelta(days=number)
-    _write(raw, day, day)
+    _write(raw, day, day, scale)
 
 
-def _write(raw: Path, first: date, last: date) -> None:
+def _write(raw: Path, first: date, last: date, scale: int) -> None:
     """Write the rows of the days of observation from `first` to `last`."""
+    videos, profiles, followed = VIDEOS * scale, PROFILES * scale, LISTS * scale
     with duckdb.connect(config={"memory_limit": "2GB", "preserve_insertion_order": False}) as db:
         db.execute("SET TimeZone = 'UTC'")
         db.execute(
@@ -53,19 +55,19 @@ def _write(raw: Path, first: date, last: date) -> None:
             [first, last],
         )
         for age in AGES:
-            _copy(db, raw, "videos", f"v{age}", _rows(f"0, {VIDEOS}", age), "d", _videos(age))
+            _copy(db, raw, "videos", f"v{age}", _rows(f"0, {videos}", age), "d", _videos(age))
         collected = _rows("0, 1", AGES[0])
-        with_comments = f"(SELECT * FROM {_rows(f'0, {VIDEOS}', AGES[0])}, range({COMMENTS}) s(c))"
+        with_comments = f"(SELECT * FROM {_rows(f'0, {videos}', AGES[0])}, range({COMMENTS}) s(c))"
         _copy(db, raw, "comments", "c", with_comments, "d", _comments())
-        _copy(db, raw, "coverage", "k", _rows(f"-{len(AGES)}, {VIDEOS}", AGES[0]), "o", _coverage())
-        _copy(db, raw, "users", "u", _rows(f"0, {PROFILES}", 0), "o", _users())
+        _copy(db, raw, "coverage", "k", _rows(f"-{len(AGES)}, {videos}", AGES[0]), "o", _coverage())
+        _copy(db, raw, "users", "u", _rows(f"0, {profiles}", 0), "o", _users())
         _copy(db, raw, "requests", "requests", _rows(f"0, {REQUESTS}", 0), "o", _requests())
-        lists = f"(SELECT * FROM days, range({LISTS}) r(a), range({FOLLOWERS}) s(f) WHERE isodow(o) = 1)"
+        lists = f"(SELECT * FROM days, range({followed}) r(a), range({FOLLOWERS}) s(f) WHERE isodow(o) = 1)"
         _copy(db, raw, "followers", "f", lists, "o", _followers())
         # Days that are expected from now on, and the videos of days whose comments are expected from now on.
         expected = (
             f"(SELECT TIMESTAMPTZ '{last}' AS o, d, v FROM (SELECT o AS d FROM days UNION SELECT d FROM {collected}), "
-            f"range(-1, {VIDEOS}) s(v) WHERE v < 0 OR d <= TIMESTAMPTZ '{last}' - INTERVAL {AGES[0]} DAY)"
+            f"range(-1, {videos}) s(v) WHERE v < 0 OR d <= TIMESTAMPTZ '{last}' - INTERVAL {AGES[0]} DAY)"
         )
         for (day,) in db.execute(f"SELECT DISTINCT d::DATE FROM {expected}").fetchall():
             shutil.rmtree(raw / "expected_units" / f"study={STUDY}" / f"day={day}", ignore_errors=True)
@@ -102,7 +104,7 @@ def _videos(age: int) -> dict[str, str]:
     return {
         "id": _VIDEO,
         "video_description": "'Heute: ' || repeat('gießen, jäten, ernten ', (1 + v % 4)::INTEGER) || '#garten ' || v",
-        "create_time": "epoch(d)::BIGINT + v * 90 + 27",
+        "create_time": f"{_TIME} + 27",
         "region_code": "['DE', 'de', 'AT', 'CH'][1 + v % 4]",
         "share_count": f"({views}) // 200",
         "view_count": views,
@@ -121,7 +123,7 @@ def _videos(age: int) -> dict[str, str]:
 
 
 def _comments() -> dict[str, str]:
-    written = "(epoch(d)::BIGINT + v * 90 + 600 + c * 60)"
+    written = f"({_TIME} + 600 + c * 60)"
     return {
         "id": f"({written} << 32 | (v * 100 + c))",
         "video_id": _VIDEO,

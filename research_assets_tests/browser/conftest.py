@@ -5,14 +5,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from selenium.webdriver import Chrome
 
+from research_assets.clock import week_of
 from research_assets.instance import prepare_home
 from research_assets.settings import PROJECT_DIR, VARIABLES, Settings, child_environment, prepare_root
+from research_assets.storage import raw_writer
 from research_assets_tests.browser.processes import WAIT_TIMEOUT, chromium, ui_process
 
 
@@ -26,9 +28,9 @@ class Ui:
     data: Path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    """Yield one browser for all tests."""
+    """Yield one browser for the tests of a module. An open page of Dagster asks its server every second."""
     with chromium(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
 
@@ -54,6 +56,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         "    and:\n"
         "      - {field: hashtag_name, eq: gardening}\n"
         "      - {field: region_code, eq: DE}\n"
+        "  users: panel\n"
         "  panel: {usernames: [moosfreund]}\n"
     )
     environment = {**os.environ, **{variable.name: "" for variable in VARIABLES.values()}}
@@ -61,9 +64,20 @@ def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
         VARIABLES["root"].name: str(root / "data"),
         VARIABLES["studies"].name: str(root / "studies"),
     }
+    _store_past_week(root / "data", date.fromisoformat(days[0]))
     _stop_sensor("quota_window", environment)
     with ui_process(environment, root / "ui.log") as url:
         yield Ui(url, "gardening", days, root / "data")
+
+
+def _store_past_week(data: Path, day: date) -> None:
+    """Store the complete profiles of an earlier week, which the API no longer returns."""
+    week = week_of(day)
+    unit = {"entity": "users", "partition": week, "unit_kind": "account", "unit": "moosfreund", "state": "complete"}
+    counts = {"kept": 1, "asked": 1, "offered": 1, "requests": 1.0, "last_at": f"{week}T10:00:00Z"}
+    profile = {"asked_username": "moosfreund", "observed_at": f"{week}T10:00:00Z", "capture": "past"}
+    for table, row in (("coverage", unit | counts), ("users", profile)):
+        raw_writer.write_rows(data / "raw", table, study="gardening", day=week, name="past", rows=[row])
 
 
 def _stop_sensor(sensor: str, environment: dict[str, str]) -> None:

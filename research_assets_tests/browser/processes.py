@@ -82,7 +82,7 @@ def _address(process: "subprocess.Popen[str]", log: Path) -> str:
     assert process.stdout is not None
     threading.Thread(target=_copy, args=(process.stdout, log, lines), daemon=True).start()
     while (line := lines.get(timeout=WAIT_TIMEOUT)) is not None:
-        if address := re.search(r"Dagster's UI\s+(http://\S+)", line):
+        if address := re.search(r"Dagster's UI\s+(http://[^\s/]+)", line):
             return address[1]
     pytest.fail(f"The UI ended before it was ready:\n{log.read_text()}")
 

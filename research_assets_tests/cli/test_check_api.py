@@ -78,7 +78,8 @@ def test_unreachable_server_is_reported(monkeypatch: pytest.MonkeyPatch) -> None
     assert "TIKTOK_API_URL" in result.stderr
 
 
-def test_missing_credentials_are_reported_without_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = check_api(monkeypatch, TIKTOK_API_URL="")
+@pytest.mark.parametrize("address", ["", "https://open.tiktokapis.com", "http://127.0.0.1:9"])
+def test_missing_credentials_are_reported_without_a_request(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    result = check_api(monkeypatch, TIKTOK_API_URL=address)
     assert result.exit_code == 1
-    assert "No request was sent" in result.stderr
+    assert "TIKTOK_CLIENT_KEY and TIKTOK_CLIENT_SECRET are not set. No request was sent" in result.stderr

@@ -1,5 +1,6 @@
 """The commands `audit` and `rehydrate` against a sandbox over HTTP."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def test_audit_prints_its_cost_and_the_shares(sandbox: RunningSandbox, ids: list
     assert result.exit_code == 0, result.output
     folder = tmp_path / "data" / "audits" / "donation_1"
     states = pd.read_csv(folder / "ids.csv", dtype={"id": "int64"})
+    assert result.stdout.startswith("Simulated data, not from TikTok: ")
+    assert all(pd.read_csv(folder / name)["simulated"].all() for name in ("ids.csv", "shares.csv"))
     deliverable = set(sandbox.world.deliverable(ids, sandbox.clock.now().timestamp()))
     assert set(states["id"][states["state"] == "returned"]) == deliverable
     table = pd.read_csv(folder / "shares.csv")
@@ -61,11 +64,32 @@ def test_audit_prints_its_cost_and_the_shares(sandbox: RunningSandbox, ids: list
     assert (folder / "ids.csv").stat().st_mode & 0o077 == 0
 
 
+def test_audit_of_a_data_download_reports_its_lists(sandbox: RunningSandbox, ids: list[int], tmp_path: Path) -> None:
+    rows = [{"Date": "2026-03-01 10:00:00", "Link": f"https://www.tiktokv.com/share/video/{one}/"} for one in ids]
+    data = {
+        "Your Activity": {"Watch History": {"VideoList": rows[:100]}},
+        "Likes and Favorites": {"Like List": {"ItemFavoriteList": rows[90:]}},
+    }
+    file = tmp_path / "user_data_tiktok.json"
+    file.write_text(json.dumps(data))
+    result = run("audit", str(file), "--yes")
+    assert result.exit_code == 0, result.output
+    assert "  browsing history: 100 videos" in result.stdout
+    assert f"  likes: {len(ids) - 90} videos" in result.stdout
+    table = pd.read_csv(tmp_path / "data" / "audits" / "user_data_tiktok" / "shares.csv")
+    listed = table[table["month"] == "all"].set_index("class")["listed"]
+    assert dict(listed) == {"all": len(ids), "browsing history": 100, "likes": len(ids) - 90}
+    deliverable = set(sandbox.world.deliverable(ids, sandbox.clock.now().timestamp()))
+    assert table["returned"][0] == len(deliverable)
+
+
 def test_rehydrate_fetches_comments_and_requests_no_video_twice(ids: list[int], tmp_path: Path) -> None:
     file = write_list(tmp_path / "ids.csv", ids)
     first = run("rehydrate", file, "--name", "colleague", "--yes")
     assert first.exit_code == 0, first.output
     assert "as the study colleague" in first.stdout
+    assert first.stdout.startswith("Simulated data, not from TikTok: ")
+    assert pd.read_csv(tmp_path / "data" / "rehydrated" / "colleague" / "ids.csv")["simulated"].all()
     second = run("rehydrate", file, "--name", "colleague", "--yes")
     assert second.exit_code == 0, second.output
     assert "Already collected: " in second.stdout
@@ -84,8 +108,11 @@ def test_rehydrate_fetches_comments_and_requests_no_video_twice(ids: list[int], 
 def test_invalid_list_is_reported_in_one_message(ids: list[int], tmp_path: Path) -> None:
     bad = tmp_path / "bad.csv"
     bad.write_text("id\n7.5E+18\n")
+    by_value = tmp_path / "by_value.csv"
+    by_value.write_text("id\n" + "".join(f"{int(float(one))}\n" for one in ids))
     for arguments, message in (
         (("audit", str(bad)), "rounded"),
+        (("rehydrate", str(by_value)), "ids as text"),
         (("audit", write_list(tmp_path / "a.csv", ids), "--column", "zz"), "no column 'zz'"),
         (("audit", write_list(tmp_path / "a.csv", ids), "--name", "Ü"), "must begin with a letter"),
     ):

@@ -34,6 +34,16 @@ def test_options_write_a_study_and_print_its_cost(studies: Path) -> None:
     assert "research-assets plan garden --probe" in result.stdout
 
 
+def test_answer_in_another_spelling_is_noted(studies: Path) -> None:
+    result = run(
+        "garden", "--start", "2026-02-01", "--end", "2026-02-10", "--username", "https://tiktok.com/@Anna,bert"
+    )
+    assert result.exit_code == 0, result.output
+    (declared,) = read_study_file(studies / "garden" / "defs.yaml")
+    assert declared.spec.query["and"][0]["field_values"] == ["anna", "bert"]
+    assert "'https://tiktok.com/@Anna' is requested as 'anna'" in result.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

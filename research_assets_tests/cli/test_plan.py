@@ -73,6 +73,18 @@ def test_plan_shows_what_reobservations_cost_and_which_counts_stay_unconfirmed(t
     assert "cannot be confirmed" not in plan().stdout
 
 
+def test_plan_says_which_values_are_requested_in_another_spelling(sandbox: RunningSandbox, tmp_path: Path) -> None:
+    write(
+        tmp_path / "studies" / "one",
+        STUDY.replace("gardening}", '"#gar\\u200bdening"}') + "panel: {usernames: [Anna]}\n",
+    )
+    result = plan()
+    assert result.exit_code == 0, result.output
+    assert r"defs.yaml:7: attributes.query.and.0.eq: '#gar\u200bdening' is requested as 'gardening'" in result.stdout
+    assert "attributes.panel.usernames.0: 'Anna' is requested as 'anna'" in result.stdout
+    assert requests_sent(sandbox) == 0
+
+
 def test_probe_prints_its_cost_and_can_be_declined(sandbox: RunningSandbox) -> None:
     result = plan("--probe", answer="n\n")
     assert result.exit_code == 1

@@ -7,15 +7,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from research_assets.cli import main
+from research_assets_tests.conftest import UNREACHABLE_URL
 
 
 @pytest.fixture
 def studies(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Set no API and no credentials, as in a new installation. Return the file of a test study."""
+    """Set the address of an API and no credentials. Return the file of a test study."""
     folder = tmp_path / "studies" / "one"
     folder.mkdir(parents=True)
     for name, value in {
-        "TIKTOK_API_URL": "",
+        "TIKTOK_API_URL": UNREACHABLE_URL,
         "RESEARCH_DATA": str(tmp_path / "data"),
         "RESEARCH_STUDIES": str(folder.parent),
     }.items():

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ID = 7503867840092128259
 
 
-def listed(tmp_path: Path, text: str, **options: str) -> list[int]:
+def listed(tmp_path: Path, text: str, **options: Any) -> list[int]:
     (tmp_path / "list.csv").write_text(text, encoding="utf-8")
     return [one.id for one in read_id_list(tmp_path / "list.csv", NOW, **options).videos]
 
@@ -40,16 +41,16 @@ def test_ids_and_links_are_found_in_any_column(tmp_path: Path, text: str) -> Non
 def test_duplicates_and_invalid_lines_are_reported(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(f"id,how\n{ID},liked\n{ID},watched\nabc,liked\n12,x\n{2**62},x\n")
     found = read_id_list(tmp_path / "list.csv", NOW, group="how")
-    assert found.videos == (ListedVideo(ID, None, "liked"),)
+    assert found.videos == (ListedVideo(ID, None, ("liked", "watched")),)
     assert found.n_duplicates == 1
-    assert [line for line, _ in found.invalid_lines] == [4, 5, 6], (
+    assert [where for where, _ in found.invalid] == ["line 4", "line 5", "line 6"], (
         "a word, a number without an upload time, an upload time in the future"
     )
 
 
 @pytest.mark.parametrize("cell", ["7.50387E+18", "7,50387e18", "7503867840092128259.0"])
 def test_ids_that_a_spreadsheet_rounded_are_refused(tmp_path: Path, cell: str) -> None:
-    with pytest.raises(IdListError, match=r"Line 2 of .* a spreadsheet has rounded the ids"):
+    with pytest.raises(IdListError, match=r"Line 2 of .* a program has rounded the ids"):
         listed(tmp_path, f'id;x\n"{cell}";1\n')
 
 
@@ -71,7 +72,7 @@ def test_unusable_list_raises_with_the_reason(tmp_path: Path, text: str, options
 
 def test_binary_file_raises(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(IdListError, match="cannot be read"):
+    with pytest.raises(IdListError, match="is not UTF-16 text"):
         read_id_list(tmp_path / "list.csv", NOW)
 
 

@@ -216,9 +216,9 @@ def test_interval_equals_the_published_one() -> None:
 def test_return_rates_are_by_group_and_month() -> None:
     january, february = 1_767_900_000 << 32, 1_770_900_000 << 32
     listed = [
-        ListedVideo(january, None, "liked"),
-        ListedVideo(february, None, "liked"),
-        ListedVideo(february + 1, None, "watched"),
+        ListedVideo(january, None, ("liked",)),
+        ListedVideo(february, None, ("liked",)),
+        ListedVideo(february + 1, None, ("watched",)),
     ]
     found = return_rates(listed, {january: "returned", february: "absent", february + 1: "unanswered"})
     assert [(one.group, one.month, one.answered, one.returned) for one in found] == [

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from research_assets.clock import week_of
-from research_assets.collect.run import PeriodNotCurrent
+from research_assets.collect.lists.other_periods import PeriodNotCurrent
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.world.accounts import PANEL
 from research_assets.settings import Settings
@@ -163,6 +163,42 @@ async def test_past_period_raises_without_a_request(settings: Settings) -> None:
     with pytest.raises(PeriodNotCurrent, match="returns only current values of followers"):
         await harness.collect("followers", [this_week(harness) - timedelta(days=7)], garden_config())
     assert harness.requests_sent == 0
+
+
+async def test_range_with_past_periods_collects_the_current_one_and_returns_the_stored_ones(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    spec = garden_config(users=UserRule("panel"))
+    first = this_week(harness)
+    stored, _ = await harness.collect("users", [first], spec)
+    harness.clock.advance(days=14)
+    never, running = first + timedelta(days=7), this_week(harness)
+    before = harness.requests_sent
+    finished, pause = await harness.collect("users", [first, never, running], spec)
+    assert pause is None
+    assert {week: result.state for week, result in finished.items()} == {
+        first: "complete",
+        never: "not_asked",
+        running: "complete",
+    }
+    assert finished[first].kept == stored[first].kept > 0
+    assert "over and was not observed" in str(finished[never].reason)
+    assert harness.requests_sent > before
+    before = harness.requests_sent
+    only_past, _ = await harness.collect("users", [first, never], spec)
+    assert only_past[first].state == "complete"
+    assert harness.requests_sent == before
+
+
+async def test_past_period_without_all_accounts_is_not_complete(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig(research_cap=2))
+    spec = garden_config(users=UserRule("panel"))
+    first = this_week(harness)
+    _, pause = await harness.collect("users", [first], spec)
+    assert pause is not None
+    harness.clock.advance(days=7)
+    finished, _ = await harness.collect("users", [first], spec)
+    assert finished[first].state != "complete"
+    assert f"of {len(PANEL)} accounts were not collected and no longer can be" in str(finished[first].reason)
 
 
 async def test_paused_comments_resume_with_the_open_units(settings: Settings) -> None:

@@ -8,6 +8,7 @@ import orjson
 
 from research_assets.assets.warehouse import prepare_manifest
 from research_assets.settings import PROJECT_DIR, Settings
+from research_assets.warehouse import codebook
 
 PAGE = PROJECT_DIR / "docs" / "marts.md"
 
@@ -33,9 +34,16 @@ def page(parsed: Mapping[str, Any]) -> str:
     models = [
         node for node in parsed["nodes"].values() if node["resource_type"] == "model" and node["fqn"][1] == "marts"
     ]
+    models.append(_codebook())
     models.sort(key=lambda node: node["name"])
     contents = "\n".join(f"- [`{model['name']}`](#{model['name']})" for model in models)
     return "\n".join([_HEAD, contents, *(line for model in models for line in _mart(model))]) + "\n"
+
+
+def _codebook() -> dict[str, Any]:
+    """Return the codebook, which is counted from the other marts, as dbt describes a model."""
+    columns = {name: {"data_type": kind, "description": text} for name, (kind, text, _) in codebook.COLUMNS.items()}
+    return {"name": "codebook", "description": codebook.DESCRIPTION, "columns": columns, "config": {"meta": {}}}
 
 
 def _mart(model: Mapping[str, Any]) -> Iterator[str]:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from research_assets.report.codebook import CODEBOOK_FILE as CODEBOOK
-from research_assets.settings import PROJECT_DIR, VARIABLES
+from research_assets.settings import ENV_FILE, PROJECT_DIR, VARIABLES
 from research_assets_tests.browser.page import Page
 from research_assets_tests.browser.processes import chromium, ui_process
 
@@ -20,6 +20,7 @@ FOLDER = PROJECT_DIR / "docs" / "images"
 def take_screenshots(data: Path, scratch: Path) -> None:
     """Collect the demo study into the folder `data` and take the screenshots."""
     environment = {**os.environ, **{variable.name: "" for variable in VARIABLES.values()}}
+    environment[ENV_FILE] = os.devnull
     environment |= {VARIABLES["root"].name: str(data), VARIABLES["sensor_interval"].name: "3600"}
     subprocess.run([Path(sys.executable).with_name("research-assets"), "demo"], env=environment, check=True)
     FOLDER.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ from research_assets.sensors.run_history import active_runs
 from research_assets.settings import VARIABLES, Settings, prepare_root
 from research_assets_tests.browser.processes import ui_process
 
-WAIT_TIMEOUT = 300.0
+WAIT_TIMEOUT = 900.0
 """Seconds after which waiting for a state fails. The limit is generous and measures nothing."""
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from research_assets.checks import COVERAGE_MART, study_checks
+from research_assets.checks import coverage_mart, study_checks
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.study.loader import find_studies
 from research_assets.study.spec import StudySpec
@@ -76,7 +76,7 @@ class ScenarioResult:
             evaluation = record.event.asset_check_evaluation if record and record.event else None
             if evaluation is None or not evaluation.passed:
                 asset = spec.asset_key.to_user_string()
-                failing.add(spec.name if spec.asset_key == COVERAGE_MART else f"{asset}: {spec.name}")
+                failing.add(spec.name if spec.asset_key == coverage_mart() else f"{asset}: {spec.name}")
         return failing
 
 

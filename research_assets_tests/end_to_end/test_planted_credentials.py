@@ -27,6 +27,7 @@ from research_assets.sandbox.app import TOKEN_PATH, Receive, Sandbox, Scope, Sen
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.settings import child_environment
 from research_assets.study.spec import UserRule
+from research_assets.units.periods import current_period
 from research_assets_tests.assets.harness import STUDY, AssetHarness, failure_message
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.tiktok.hostile_server import forms_of
@@ -176,7 +177,7 @@ def test_no_credential_is_in_anything_written(
     with server.run_in_thread(config) as sandbox, dg.DagsterInstance.local_temp(str(home)) as instance:
         harness = AssetHarness(sandbox, root, study, instance)
         assert harness.run("videos", "comments", first="2026-02-01", last="2026-02-03").success
-        harness.run("users", first="2026-02-02")
+        harness.run("users", first=str(current_period(study, sandbox.clock.now())))
         planted.redirects = True
         failed = harness.run("videos", first="2026-02-08")
         assert "redirected to https://other.test/?token=***" in failure_message(failed)

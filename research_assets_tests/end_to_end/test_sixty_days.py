@@ -14,6 +14,7 @@ import dagster as dg
 import pytest
 from selenium.webdriver import Chrome
 
+from research_assets.cli.ui import start_page
 from research_assets.clock import SystemClock
 from research_assets.quota.ledger import Ledger
 from research_assets.units.targets import video_targets_by_day
@@ -182,7 +183,7 @@ def test_graph_shows_the_assets_of_a_study(page: Page) -> None:
     # The graph draws only visible nodes, so the window must be large enough for all of them.
     page.browser.set_window_size(2400, 3000)
     try:
-        page.open("/locations/research_assets/asset-groups/garden/lineage")
+        page.open(start_page(["garden"]))
         page.wait_for_text("videos", "comments")
         page.wait_for_no_text("Loading...")
         page.screenshot("graph")

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas as pd
 import pytest
 
-from research_assets.export import Export, ExportError, ExportRequest, export, list_exports, stata
+from research_assets.export import FORMATS, Export, ExportError, ExportRequest, export, list_exports, stata
 from research_assets.settings import Settings
 from research_assets.warehouse.reader import WarehouseReadError
 from research_assets_tests.export.export_warehouse import COMMENT, NOW, OTHER, REPLY, STUDY, VIDEO
@@ -68,6 +69,28 @@ def test_codebook_csv_includes_columns_of_the_mart_codebook(own_export_settings:
     values = {name: columns["view_count"][name] for name in ("unit", "source_field", "available_since", "treatment")}
     assert list(values.values()) == ["views", "videos.view_count", "2023", "kept"]
     assert columns["day"]["unit"] == ""
+
+
+@pytest.mark.parametrize("pseudonymous", [False, True])
+def test_every_file_of_simulated_data_says_so(own_export_settings: Settings, pseudonymous: bool) -> None:
+    (own_export_settings.state / "origin").write_text("sandbox")
+    result = export(own_export_settings, ExportRequest(formats=FORMATS, pseudonymous=pseudonymous), [STUDY], NOW)
+    assert len(list(result.folder.rglob("*.*"))) == 3 * 5 + 3
+    for path in filter(Path.is_file, result.folder.rglob("*")):
+        if path.suffix == ".parquet":
+            assert duckdb.execute(f"SELECT bool_and(simulated), count(*) FROM '{path}'").fetchall()[0] in (
+                (True, result.rows[path.stem]),
+                (None, 0),
+            )
+        elif path.suffix == ".dta":
+            assert set(pd.read_stata(path)["simulated"]) <= {1}
+        else:
+            assert "simulated" in path.read_text().lower(), path
+    assert list_exports(own_export_settings) == [result]
+    ids = export(own_export_settings, ExportRequest(ids_only=True), [], NOW)
+    lines = (ids.folder / "ids.csv").read_text().splitlines()
+    assert lines[0] == "entity,id,video_id,date,simulated"
+    assert all(line.endswith(",true") for line in lines[1:])
 
 
 def test_readme_declares_simulated_data(own_export_settings: Settings) -> None:
@@ -179,7 +202,7 @@ def test_too_many_rows_for_stata_fail_and_leave_no_files(
 
 
 def test_full_disk_fails_and_leaves_no_files(own_export_settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: Any) -> int:
+    def full(*_: Any, **__: Any) -> int:
         raise duckdb.IOException("No space left on device")
 
     monkeypatch.setattr("research_assets.export.build.write_ids", full)

@@ -7,7 +7,8 @@ import pytest
 
 from research_assets.clock import next_midnight, week_of
 from research_assets.planning.agenda import build_agenda
-from research_assets.planning.messages import describe_deferred
+from research_assets.planning.messages import describe_deferred, plan_table
+from research_assets.planning.types import Agenda, DeferredUnits, PlannedRun
 from research_assets.units.estimates import Estimate
 from research_assets.units.partition_status import PartitionStatus
 from research_assets_tests.collect.harness import study
@@ -78,7 +79,7 @@ def test_paused_units_wait_until_the_pool_is_available_and_have_an_estimate() ->
     assert describe_deferred(agenda, pools, NOW) == expected
     # The units of the other study have no estimate, so the number is a lower bound.
     more = replace(agenda, deferred=(quota, replace(quota, study="other", requests=0)))
-    assert "8 units wait for at least 4 requests" in describe_deferred(more, pools, NOW)
+    assert "8 units wait for 4 requests or more" in describe_deferred(more, pools, NOW)
 
 
 def test_agenda_plans_the_newest_days_that_fit_the_quota() -> None:
@@ -323,3 +324,17 @@ def test_period_that_ends_today_comes_first(observe: str, in_progress: bool) -> 
     one = study(observe=observe, end=date(2026, 2, 1))
     first = build_agenda(make_inputs(one, remaining=4, cap=40, partition_status=statuses), now).items[0]
     assert (first.entity, first.reasons, first.priority) == ("users", ("period_ending",), 0)
+
+
+def test_plan_table_lists_runs_and_later_units_with_their_cost() -> None:
+    later = DeferredUnits("gardening", "comments", 1200, "quota", datetime(2026, 3, 3, tzinfo=UTC), 340)
+    run = PlannedRun(
+        "gardening", "videos", (date(2026, 2, 1), date(2026, 2, 7)), False, ("backfill",), 7, 3, "no data yet"
+    )
+    assert plan_table(Agenda((run,), (later,)), datetime(2026, 3, 2, 9, tzinfo=UTC)).splitlines() == [
+        "starts now        partitions              units   requests  reason",
+        "gardening/videos  2026-02-01..2026-02-07      7  3 or more  earlier days",
+        "",
+        "later               from       units  requests  reason",
+        "gardening/comments  00:00 UTC  1,200       340  the quota is used up",
+    ]

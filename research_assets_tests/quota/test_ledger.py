@@ -15,6 +15,7 @@ import pytest
 from research_assets.clock import SystemClock
 from research_assets.fields import REQUESTS
 from research_assets.quota.ledger import Ledger, LedgerError, QuotaExhausted
+from research_assets.storage.files import LOCK_FILE
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.workers import kill_at_disk_operation, reserve_until_exhausted
 
@@ -282,7 +283,7 @@ def test_creation_killed_at_any_step_leaves_no_draft_once_the_ledger_is_used(tmp
         assert reserve(ledger) == (1 if killed else 2)
         ledger.close()
         names = {path.name for path in ledger.path.parent.iterdir()}
-        assert names <= {"quota.sqlite", "quota.sqlite-wal", "quota.sqlite-shm"}, f"step {step}"
+        assert names <= {LOCK_FILE, "quota.sqlite", "quota.sqlite-wal", "quota.sqlite-shm"}, f"step {step}"
         step += 1
     assert step > 8
 

@@ -10,6 +10,7 @@ import yaml
 from research_assets.settings import DBT_PROJECT_DIR, Settings
 from research_assets.storage.raw_sql import sql_identifier
 from research_assets.study.spec import CommentRule, StudySpec
+from research_assets.warehouse import codebook
 
 SCRIPT = "<script>alert(1)</script>"
 IMAGE = '"><img src=x onerror=alert(1)>'
@@ -41,10 +42,13 @@ def at(day: int, hour: int = 10) -> datetime:
 
 
 def contracts() -> dict[str, Mapping[str, str]]:
-    """Return the columns of each mart with their types, from the contracts that dbt enforces."""
+    """Return the columns of each mart with their types: the contracts that dbt enforces, and the codebook."""
     files = (DBT_PROJECT_DIR / "models" / "marts").glob("_*.yml")
     models = [model for file in files for model in yaml.safe_load(file.read_text()).get("models", ())]
-    return {model["name"]: {column["name"]: column["data_type"] for column in model["columns"]} for model in models}
+    marts: dict[str, Mapping[str, str]] = {
+        model["name"]: {column["name"]: column["data_type"] for column in model["columns"]} for model in models
+    }
+    return marts | {"codebook": {name: kind for name, (kind, *_) in codebook.COLUMNS.items()}}
 
 
 def publish(settings: Settings, rows: Mapping[str, Sequence[Mapping[str, Any]]], *, leave_out: str = "") -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from research_assets.assets.report import report_asset
 from research_assets.cli import main
 from research_assets.report import REQUIRED_MARTS
+from research_assets.resources import warehouse_resource
 from research_assets.settings import Settings
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.report.report_warehouse import STUDY, garden_rows, publish
@@ -23,15 +24,18 @@ KEYS = [*(dg.AssetKey(["marts", mart]) for mart in REQUIRED_MARTS), dg.AssetKey(
 def materialize(settings: Settings) -> dg.ExecuteInProcessResult:
     with dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(
-            [report_asset(STUDY, settings, KEYS, clock=FakeClock())], instance=instance, raise_on_error=False
+            [report_asset(STUDY, settings, KEYS, clock=FakeClock())],
+            instance=instance,
+            resources={"warehouse": warehouse_resource(settings)},
+            raise_on_error=False,
         )
 
 
 def test_report_asset_depends_on_the_marts_that_it_reads(settings: Settings) -> None:
     [spec] = report_asset(STUDY, settings, KEYS).specs
     assert spec.key == dg.AssetKey(["garden", "report"])
-    assert spec.group_name == "garden"
-    assert spec.kinds == {"html"}
+    assert spec.group_name == "results/garden"
+    assert spec.kinds == {"html", "simulated"}
     assert {dep.asset_key for dep in spec.deps} == {dg.AssetKey(["marts", mart]) for mart in REQUIRED_MARTS}
     assert "research-assets report --open garden" in str(spec.description)
 
@@ -85,7 +89,9 @@ def test_command_writes_the_report_and_prints_its_path(report_settings: Settings
     result = run("garden")
     assert result.exit_code == 0, result.output
     paths = [report_settings.reports / "garden.html", report_settings.reports / "marts-codebook.html"]
-    assert result.stdout.splitlines() == [str(path) for path in paths]
+    first, *lines = result.stdout.splitlines()
+    assert first == f"Simulated data, not from TikTok: {report_settings.root}"
+    assert lines == [str(path) for path in paths]
     assert all(path.exists() for path in paths)
 
 

@@ -9,7 +9,7 @@ import dagster as dg
 
 from research_assets.checks import blocking_check_keys, study_checks
 from research_assets.clock import Clock, SystemClock
-from research_assets.component import study_assets
+from research_assets.component import observed_periods_of, study_assets
 from research_assets.resources import CollectorResource, warehouse_resource
 from research_assets.sandbox.server import RunningSandbox
 from research_assets.sensors import CheckKeys, build_automation
@@ -43,7 +43,9 @@ class SensorHarness:
         settings, harness = self.settings, self
         collector = CollectorResource(settings, clock=self.clock)
 
-        collected = [asset for study in self.studies for asset in study_assets(study)]
+        collected = [
+            asset for study in self.studies for asset in study_assets(study, observed_periods_of(study, settings))
+        ]
 
         @dg.asset(key=MARTS, deps=[key for asset in collected for key in asset.keys])
         def marts() -> None:
@@ -63,7 +65,7 @@ class SensorHarness:
                     if all(key.asset_key != MARTS for key in check.check_keys)
                 ],
                 resources={
-                    "collector": dg.ResourceDefinition.hardcoded_resource(collector),
+                    "research_api": dg.ResourceDefinition.hardcoded_resource(collector),
                     "warehouse": warehouse_resource(settings),
                 },
                 executor=dg.in_process_executor,

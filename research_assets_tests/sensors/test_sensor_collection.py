@@ -62,8 +62,14 @@ def test_paused_collection_resumes_after_midnight(make_harness: Build) -> None:
     assert harness.skipped == (
         "research: 0 of 4 requests remaining; 7 units wait for about 7 requests; available at 00:00 UTC."
     )
-    # The UI shows the cursor without a click.
-    assert str(harness.cursors["quota_window"]).endswith(f" UTC: {harness.skipped}")
+    # The UI shows the cursor without a click, as one line that it breaks at ordinary spaces only.
+    head, *table = str(harness.cursors["quota_window"]).split(" \N{NO-BREAK SPACE}", 1)
+    assert head.endswith(f" UTC: {harness.skipped}")
+    lines = [line.replace("\N{NO-BREAK SPACE}", " ").split() for line in table[0].split(" ")]
+    assert lines[1:] == [
+        ["later", "from", "units", "requests", "reason"],
+        ["gardening/videos", "00:00", "UTC", "7", "7", "the", "quota", "is", "used", "up"],
+    ]
     assert not harness.tick()
     for day in (3, 4):
         harness.at(datetime(2026, 3, day, 0, 1, tzinfo=UTC))

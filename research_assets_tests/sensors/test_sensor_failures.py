@@ -24,6 +24,7 @@ from dagster._core.scheduler.instigation import (
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster_shared.error import SerializableErrorInfo
 
+from research_assets.sensors import sensor_failures
 from research_assets.sensors.sensor_failures import REPEAT_AFTER, alert_on_sensor_failure
 from research_assets.settings import Settings, prepare_root
 from research_assets_tests.conftest import FakeClock
@@ -116,3 +117,14 @@ def test_failure_before_the_lookback_causes_no_alert(settings: Settings, clock: 
     clock.advance(hours=2)
     ticks.watch()
     assert ticks.alerts == []
+
+
+def test_failure_of_another_location_causes_no_alert(
+    settings: Settings, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = TickHistory(settings, clock)
+    ticks.tick("torn")
+    monkeypatch.setattr(sensor_failures, "location_of", lambda _: "models_of_a_colleague")
+    assert ticks.watch() == "No sensor or schedule failed within the last hour."
+    monkeypatch.setattr(sensor_failures, "location_of", lambda _: "research")
+    assert ticks.watch() == "Failed within the last hour: quota_window."

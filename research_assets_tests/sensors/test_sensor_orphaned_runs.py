@@ -1,28 +1,42 @@
-"""A run whose process no longer exists is marked as failed; a run with a process is not."""
+"""A run of this location is marked as failed if its process on this host is gone; every other run is left alone."""
 
 import os
 import subprocess
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 
 import dagster as dg
 import pytest
 
-from research_assets.sensors import orphaned_runs
+from research_assets.sensors.orphaned_runs import fail_orphaned, fail_orphaned_runs, find_orphaned
+from research_assets.sensors.run_process import RunProcess, noted_process, noting_in_process_executor
 from research_assets.settings import Settings
 
+pytestmark = pytest.mark.integration
 
-def during_run(inspect: Callable[[dg.DagsterInstance, str], None]) -> None:
-    """Call `inspect` inside a run in progress, in the process that Dagster records for it."""
+LOCATION = "research_assets"
 
-    @dg.op
-    def inside(context: dg.OpExecutionContext) -> None:
-        inspect(context.instance, context.run_id)
+Inspection = Callable[[dg.DagsterInstance, str], None]
 
-    graph = dg.GraphDefinition("inspection", node_defs=[inside])
-    job = dg.JobDefinition(graph_def=graph, executor_def=dg.in_process_executor)
+INSPECTIONS: list[Inspection] = []
+"""Action of the next run. Dagster loads the job again by its name, so the job can have no closure."""
+
+
+@dg.op
+def inside(context: dg.OpExecutionContext) -> None:
+    INSPECTIONS.pop()(context.instance, context.run_id)
+
+
+@dg.job(executor_def=noting_in_process_executor)
+def inspection() -> None:
+    inside()
+
+
+def during_run(inspect: Inspection, tags: dict[str, str] | None = None) -> None:
+    """Call `inspect` inside a run in progress, executed by the executor of the code location."""
+    INSPECTIONS.append(inspect)
     with dg.instance_for_test() as instance:
-        assert job.execute_in_process(instance=instance).success
+        assert dg.execute_job(dg.reconstructable(inspection), instance, tags=tags).success
 
 
 def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
@@ -31,31 +45,40 @@ def status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
     return run.status
 
 
-def test_run_is_orphaned_if_and_only_if_its_process_is_gone() -> None:
+def process_of(instance: dg.DagsterInstance, run_id: str) -> RunProcess:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    process = noted_process(run)
+    assert process is not None
+    return process
+
+
+def note(instance: dg.DagsterInstance, process: RunProcess) -> None:
+    instance.add_run_tags(process.run, process.tag)
+
+
+def ended_process() -> int:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    return child.pid
+
+
+def test_run_notes_its_process_before_its_first_step() -> None:
     def inspect(instance: dg.DagsterInstance, run_id: str) -> None:
-        calls: list[tuple[int, datetime]] = []
-
-        def never_exists(pid: int, since: datetime) -> bool:
-            calls.append((pid, since))
-            return False
-
-        assert orphaned_runs.find_orphaned(instance) == {}
-        assert orphaned_runs.find_orphaned(instance, never_exists) == {run_id: os.getpid()}
-        [(pid, since)] = calls
-        assert pid == os.getpid()
-        assert abs(datetime.now(UTC) - since) < timedelta(minutes=5)
+        process = process_of(instance, run_id)
+        assert process == RunProcess.of(run_id, os.getpid())
+        assert process.host
+        assert not process.is_gone
+        assert find_orphaned(instance, LOCATION) == {}
 
     during_run(inspect)
 
 
-def test_orphaned_run_is_marked_as_failed_at_the_second_tick(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_orphaned_run_is_marked_as_failed_at_the_second_tick(settings: Settings) -> None:
     # At the first tick the server that started the process can still report its death, and it knows the cause.
-    monkeypatch.setattr(orphaned_runs, "_process_exists", lambda *_: False)
-
     def inspect(instance: dg.DagsterInstance, run_id: str) -> None:
-        sensor, cursor = orphaned_runs.fail_orphaned_runs(settings), None
+        note(instance, replace(process_of(instance, run_id), pid=ended_process()))
+        sensor, cursor = fail_orphaned_runs(settings), None
         messages: list[str] = []
         for expected in (dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.FAILURE):
             context = dg.build_sensor_context(instance, cursor=cursor)
@@ -68,24 +91,70 @@ def test_orphaned_run_is_marked_as_failed_at_the_second_tick(
     during_run(inspect)
 
 
+@pytest.mark.parametrize(
+    ("tags", "change", "is_orphaned"),
+    [
+        ({}, {}, True),
+        ({".dagster/repository": "__repository__@research_assets"}, {}, True),
+        ({".dagster/repository": "__repository__@models_of_a_colleague"}, {}, False),
+        ({}, {"host": "another-machine"}, False),
+        ({}, {"namespace": "pid:[1]"}, False),
+        ({}, {"boot": "before-the-power-failure", "namespace": "pid:[1]"}, True),
+        ({}, {"run": "the-run-that-this-one-retries"}, False),
+    ],
+    ids=["own", "own-launched", "other-location", "other-host", "other-container", "earlier-boot", "copied-note"],
+)
+def test_only_runs_of_this_location_on_this_host_are_orphaned(
+    tags: dict[str, str], change: dict[str, str], is_orphaned: bool
+) -> None:
+    def inspect(instance: dg.DagsterInstance, run_id: str) -> None:
+        process = replace(process_of(instance, run_id), pid=ended_process(), **change)  # type: ignore[arg-type]
+        instance.add_run_tags(run_id, process.tag)
+        assert (run_id in find_orphaned(instance, LOCATION)) == is_orphaned
+
+    during_run(inspect, tags)
+
+
+def test_run_without_a_note_is_never_orphaned() -> None:
+    with dg.instance_for_test() as instance:
+        run = instance.create_run_for_job(inspection)
+        instance.report_run_canceling(run)
+        instance.handle_run_event(
+            run.run_id, dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name=run.job_name)
+        )
+        assert status(instance, run.run_id) == dg.DagsterRunStatus.STARTED
+        assert find_orphaned(instance, LOCATION, lambda _: True) == {}
+
+
+def test_nothing_is_marked_under_another_launcher(settings: Settings) -> None:
+    def inspect(instance: dg.DagsterInstance, run_id: str) -> None:
+        note(instance, replace(process_of(instance, run_id), pid=ended_process()))
+        overrides = {"run_launcher": {"module": "dagster._core.test_utils", "class": "MockedRunLauncher"}}
+        with dg.instance_for_test(overrides=overrides) as other:
+            data = fail_orphaned_runs(settings).evaluate_tick(dg.build_sensor_context(other, cursor=f'["{run_id}"]'))
+        assert "another launcher" in str(data.skip_message)
+
+    during_run(inspect)
+
+
 def test_run_that_ended_since_the_tick_keeps_its_status() -> None:
     def inspect(instance: dg.DagsterInstance, run_id: str) -> None:
         run = instance.get_run_by_id(run_id)
         assert run is not None
         instance.report_run_canceled(run)
-        assert orphaned_runs.fail_orphaned(instance, {run_id: os.getpid()}, before=[run_id]) == []
+        assert fail_orphaned(instance, {run_id: os.getpid()}, before=[run_id]) == []
         assert status(instance, run_id) == dg.DagsterRunStatus.CANCELED
 
-    during_run(inspect)
+    INSPECTIONS.append(inspect)
+    with dg.instance_for_test() as instance:
+        dg.execute_job(dg.reconstructable(inspection), instance)
 
 
-@pytest.mark.parametrize(("age", "exists"), [(timedelta(0), True), (-timedelta(days=1), False)])
-def test_process_that_is_younger_than_the_run_is_another_one(age: timedelta, exists: bool) -> None:
-    assert orphaned_runs._process_exists(os.getpid(), datetime.now(UTC) + age) == exists
+def test_process_that_is_younger_than_the_noted_one_is_another_one() -> None:
+    process = RunProcess.of("run", os.getpid())
+    assert not process.is_gone
+    assert replace(process, started=process.started - 1).is_gone
 
 
-@pytest.mark.integration
-def test_ended_process_does_not_exist() -> None:
-    child = subprocess.Popen(["true"])
-    child.wait()
-    assert not orphaned_runs._process_exists(child.pid, datetime.now(UTC))
+def test_ended_process_is_gone() -> None:
+    assert replace(RunProcess.of("run", os.getpid()), pid=ended_process()).is_gone

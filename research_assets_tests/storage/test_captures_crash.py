@@ -1,7 +1,6 @@
 """Kills, power loss, full disks: every durable page is kept, and the next run resumes after it."""
 
 import errno
-import fcntl
 import os
 import resource
 import signal
@@ -15,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from research_assets.storage import captures
 from research_assets.storage.captures import (
     DamagedCapture,
     Journal,
@@ -23,6 +23,7 @@ from research_assets.storage.captures import (
     list_sealed,
     read_events,
 )
+from research_assets.storage.files import lock_file
 from research_assets.storage.locks import PartitionBusy, lock_partitions
 from research_assets_tests.storage.test_captures import PAGE, create_journal
 from research_assets_tests.workers import append_until_killed, hold_lock, kill_at_disk_operation
@@ -151,7 +152,7 @@ def test_creating_killed_at_any_step_leaves_nothing_or_a_journal_that_can_be_res
 
 
 def test_draft_of_a_journal_that_is_being_created_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flock, fdatasync = fcntl.flock, os.fdatasync
+    fdatasync = os.fdatasync
     listed: list[list[Path]] = []
 
     def list_and(real: Callable[..., None], times: int) -> Callable[..., None]:
@@ -164,7 +165,7 @@ def test_draft_of_a_journal_that_is_being_created_is_kept(tmp_path: Path, monkey
         return call
 
     # Another process looks for journals before the draft is locked, and then after it.
-    monkeypatch.setattr(fcntl, "flock", list_and(flock, 1))
+    monkeypatch.setattr(captures, "lock_file", list_and(lock_file, 1))
     monkeypatch.setattr(os, "fdatasync", list_and(fdatasync, 2))
     journal = create_journal(tmp_path)
     assert listed == [[], []]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from research_assets.storage.files import LOCK_FILE
 from research_assets.storage.parquet_io import temporary_folder
 
 
@@ -19,5 +20,5 @@ def test_folder_that_disappears_while_it_is_listed_raises_no_error(
 def test_temporary_folder_removes_folders_of_ended_processes_only(tmp_path: Path) -> None:
     (tmp_path / ".tmp" / "stale").mkdir(parents=True)
     with temporary_folder(tmp_path, "one") as one, temporary_folder(tmp_path, "two") as two:
-        assert sorted((tmp_path / ".tmp").iterdir()) == sorted([one, two])
-    assert list((tmp_path / ".tmp").iterdir()) == []
+        assert sorted((tmp_path / ".tmp").glob("[!.]*")) == sorted([one, two])
+    assert [path.name for path in (tmp_path / ".tmp").iterdir()] == [LOCK_FILE]

@@ -12,6 +12,7 @@ import pytest
 
 from research_assets.fields import ENTITIES, raw_tables
 from research_assets.storage.captures import DamagedCapture, Manifest, list_sealed
+from research_assets.storage.files import LOCK_FILE
 from research_assets.storage.raw_writer import ensure_tables, is_written, write_capture, write_rows
 from research_assets.storage.replay import replay
 from research_assets_tests.storage.capture_factory import (
@@ -60,7 +61,7 @@ def test_writer_splits_a_window_by_day_and_replaces_an_earlier_write(tmp_path: P
     assert write_capture(tmp_path / "raw", sealed) == first
     assert len(read_rows(tmp_path, "videos")) == 3
     others = {p.name for p in (tmp_path / "raw").rglob("*") if p.is_file() and p.suffix != ".parquet"}
-    assert others == {"digests.jsonl"}
+    assert others == {"digests.jsonl", LOCK_FILE}
 
 
 def test_row_without_create_time_is_dated_by_its_id_or_its_observation(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from datetime import date
 from pathlib import Path
 
 from research_assets.storage.captures import Manifest
+from research_assets.storage.files import LOCK_FILE
 from research_assets.storage.raw_digests import find_damaged
 from research_assets.storage.raw_writer import is_written, write_capture
 from research_assets.storage.replay import replay
@@ -37,7 +38,9 @@ def test_writing_killed_at_any_step_is_incomplete_and_can_be_repeated(tmp_path: 
         assert len(read_rows(root, "videos")) == 3
         assert len(read_rows(root, "coverage")) == 1
         files = [path for path in raw.rglob("*") if path.is_file()]
-        assert {path.name for path in files if path.suffix != ".parquet"} == {"digests.jsonl"}, f"step {step}"
+        assert {path.name for path in files if path.suffix != ".parquet"} == {"digests.jsonl", LOCK_FILE}, (
+            f"step {step}"
+        )
         assert find_damaged([path for path in files if path.suffix == ".parquet"]) == []
         step += 3
     assert step > 10
@@ -52,5 +55,5 @@ def test_replay_killed_at_any_step_is_completed_by_the_next_one(tmp_path: Path) 
         killed = is_killed_at(step, lambda: replay(root / "captures", raw))  # noqa: B023 (called at once)
         replay(root / "captures", raw)
         assert len([row for row in read_rows(root, "videos") if row["study"] == "s"]) == 3
-        assert list((raw / ".tmp").iterdir()) == []
+        assert [path.name for path in (raw / ".tmp").iterdir()] == [LOCK_FILE]
         step += 40

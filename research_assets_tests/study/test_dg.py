@@ -25,15 +25,23 @@ class Project:
         self._environment = os.environ | {
             "PYTHONPATH": str(root),
             "DAGSTER_HOME": str(prepare_home(settings)),
+            VARIABLES["api_url"].name: "",
             VARIABLES["root"].name: str(settings.root),
             VARIABLES["studies"].name: str(root / "elsewhere"),
         }
 
-    def dg(self, *command: str) -> tuple[int, str]:
-        """Run `dg` and return its exit code and output."""
+    def dg(self, *command: str, studies: str | None = None, **environment: str) -> tuple[int, str]:
+        """Run `dg` and return its exit code and output; `studies` replaces the additional folder of studies."""
+        if studies is not None:
+            environment[VARIABLES["studies"].name] = studies
         program = str(Path(sys.executable).with_name("dg"))
         process = subprocess.run(
-            [program, *command], cwd=self.root, env=self._environment, capture_output=True, text=True, check=False
+            [program, *command],
+            cwd=self.root,
+            env={**self._environment, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return process.returncode, process.stdout + process.stderr
 
@@ -70,6 +78,18 @@ def test_dg_check_yaml_reports_errors_of_the_schema(project: Project) -> None:
     assert f"{file}:8 - research_assets.Study attributes.observe 'never' is not one of ['weekly', 'daily']" in output
 
 
+def test_dg_accepts_what_the_loader_takes_as_text(project: Project) -> None:
+    study = MINIMAL_STUDY.replace("hashtag_name, eq: gardening", "region_code, in: [SE, NO]").replace(
+        "  and:", '  or: [{field: hashtag_name, in: [0711, on, "\\ud83c\\udf31", 1_000]}]\n  and:'
+    )
+    write(project.defs / "one", study.replace("name: gardening", "name: written") + "panel: {usernames: [0711, on]}")
+    code, output = project.dg("check", "defs", "--check-yaml")
+    assert code == 0, output
+    (declared,) = read_study_file(project.defs / "one" / "defs.yaml")
+    assert declared.spec.query["or"][0]["field_values"] == ["0711", "on", "\U0001f331", "1_000"]
+    assert declared.spec.panel == ("0711", "on")
+
+
 def test_dg_check_defs_reports_errors_of_all_files(project: Project) -> None:
     file = write(project.defs / "one", MINIMAL_STUDY.replace("2026-02-01", "2999-02-01"))
     outside = write(project.root / "elsewhere" / "two", MINIMAL_STUDY.replace("hashtag_name", "hashtag"))
@@ -86,3 +106,23 @@ def test_dg_scaffold_writes_a_study_file(project: Project) -> None:
     assert code == 0, output
     (declared,) = read_study_file(project.defs / "balcony" / "defs.yaml")
     assert declared.spec.query["and"][0]["field_values"] == ["garten", "balkon"]
+
+
+def test_dagsters_own_commands_show_the_project_of_make_ui(project: Project) -> None:
+    """Without credentials and studies: the demo study with its sensors, and no temporary home in the checkout."""
+    for path in project.defs.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    # A data folder that is named belongs to the real API, also without credentials.
+    code, output = project.dg("list", "defs", "--json", studies="", **{VARIABLES["root"].name: ""})
+    assert code == 0, output
+    for name in ("gardening/videos", "marts/videos", "gardening/report", "quota_window", "research_api"):
+        assert name in output, name
+    with_credentials = {"TIKTOK_CLIENT_KEY": "key", "TIKTOK_CLIENT_SECRET": "secret"}
+    write(project.defs / "one", MINIMAL_STUDY.replace("gardening", "balcony"))
+    code, output = project.dg("list", "defs", "--json", studies="", **with_credentials)
+    assert code == 0, output
+    assert "balcony/videos" in output
+    assert "gardening/videos" not in output, "the demo belongs to the simulated API"
+    assert "secret" not in output.replace("client_secret", "").replace("CLIENT_SECRET", "")
+    assert not list(project.root.glob(".tmp_dagster_home_*"))

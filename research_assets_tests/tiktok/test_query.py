@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from research_assets.tiktok.conditions import CONDITIONS, LENGTHS, OPERATIONS, REGIONS
@@ -45,7 +45,7 @@ def test_parser_converts_a_study_query() -> None:
         ("hashtag_name", "#garden", "garden"),
         ("hashtag_name", "##garden", "garden"),
         ("hashtag_name", 2024, "2024"),
-        ("hashtag_name", "a\u200cb\U0001f345", "a\u200cb\U0001f345"),
+        ("hashtag_name", "b\U0001f345", "b\U0001f345"),
         ("keyword", " #two words ", "#two words"),
         ("username", "@beet.und.balkon", "beet.und.balkon"),
         ("video_id", 7503867840092128259, "7503867840092128259"),
@@ -53,7 +53,6 @@ def test_parser_converts_a_study_query() -> None:
         ("effect_id", 0, "0"),
         ("video_length", "extra_long", "EXTRA_LONG"),
         ("view_count", 1000, "1000"),
-        ("view_count", "0100", "100"),
         ("create_date", date(2026, 2, 1), "20260201"),
         ("create_date", "2026-02-01", "20260201"),
         ("create_date", 20260201, "20260201"),
@@ -112,7 +111,11 @@ NAMED = sorted(CONDITIONS)
         ({"or": [{"field": "view_count", "gt": "many"}]}, ("or", 0, "gt"), "whole number"),
         ({"or": [{"field": "view_count", "gt": 1.5}]}, ("or", 0, "gt"), "whole number"),
         ({"or": [{"field": "view_count", "gt": -1}]}, ("or", 0, "gt"), "whole number"),
-        ({"or": [{"field": "view_count", "gt": True}]}, ("or", 0, "gt"), "whole number"),
+        ({"or": [{"field": "view_count", "gt": True}]}, ("or", 0, "gt"), "in quotes"),
+        ({"or": [{"field": "view_count", "gt": "0100"}]}, ("or", 0, "gt"), "leading zeros"),
+        ({"or": [{"field": "create_date", "gt": "2026111"}]}, ("or", 0, "gt"), "is not a day"),
+        ({"or": [{"field": "region_code", "eq": "DE, AT"}]}, ("or", 0, "eq"), "[DE, AT]"),
+        ({"or": [{"field": "region_code", "eq": "ZZ"}]}, ("or", 0, "eq"), "not a region code"),
         ({"or": [{"field": "video_id", "eq": 2**63}]}, ("or", 0, "eq"), "whole number"),
         ({"or": [{"field": "video_id", "eq": "9" * 5000}]}, ("or", 0, "eq"), "whole number"),
         ({"or": [{"field": "create_date", "lt": "2026-02-30"}]}, ("or", 0, "lt"), "is not a day"),
@@ -121,7 +124,7 @@ NAMED = sorted(CONDITIONS)
         ({"or": [{"field": "keyword", "eq": 1.0}]}, ("or", 0, "eq"), "in quotes"),
         ({"or": [{"field": "keyword", "eq": "a\nb"}]}, ("or", 0, "eq"), "line break"),
         ({"or": [{"field": "keyword", "eq": {"a": 1}}]}, ("or", 0, "eq"), "one text"),
-        ({"or": [{"field": "username", "eq": "@"}]}, ("or", 0, "eq"), "is not a username"),
+        ({"or": [{"field": "username", "eq": "@"}]}, ("or", 0, "eq"), "is not a handle"),
         ({"or": [{"field": "hashtag_name", "eq": "two words"}]}, ("or", 0, "eq"), "`keyword` for phrases"),
     ],
 )
@@ -136,6 +139,53 @@ def test_parser_reports_an_invalid_query_with_its_path(query: Any, path: tuple[s
 def test_parser_reports_a_country_code_that_yaml_reads_as_false() -> None:
     with pytest.raises(QueryError, match="in quotes"):
         parse_query(yaml.safe_load("and: [{field: region_code, in: [SE, NO]}]"))
+
+
+@pytest.mark.parametrize(
+    ("query", "path"),
+    [
+        ({"and": [{"field": "region_code", "eq": "DE"}, {"field": "region_code", "eq": "AT"}]}, ("and", 1)),
+        (
+            {"and": [{"field": "username", "in": ["Anna", "b"]}], "not": [{"field": "username", "in": ["b", "@anna"]}]},
+            ("and", 0),
+        ),
+        ({"and": [{"field": "hashtag_name", "eq": "a"}], "not": [{"field": "hashtag_name", "eq": "#a"}]}, ("and", 0)),
+        ({"and": [{"field": "view_count", "gt": 10}, {"field": "view_count", "lte": 10}]}, ("and", 1)),
+        ({"and": [{"field": "view_count", "eq": 3}, {"field": "view_count", "gt": 3}]}, ("and", 1)),
+        (
+            {"and": [{"field": "create_date", "lt": 20260201}, {"field": "create_date", "gte": "2026-02-01"}]},
+            ("and", 1),
+        ),
+    ],
+)
+def test_parser_reports_conditions_that_no_video_can_match(query: Any, path: tuple[str | int, ...]) -> None:
+    with pytest.raises(QueryError, match="no video can match") as caught:
+        parse_query(query)
+    assert caught.value.path == path
+
+
+def test_parser_keeps_conditions_that_a_video_can_match() -> None:
+    parse_query(
+        {
+            "and": [
+                {"field": "hashtag_name", "eq": "a"},
+                {"field": "hashtag_name", "eq": "b"},
+                {"field": "region_code", "in": ["DE", "AT"]},
+                {"field": "region_code", "in": ["AT", "CH"]},
+                {"field": "view_count", "gte": 10},
+                {"field": "view_count", "lte": 10},
+            ],
+            "not": [{"field": "region_code", "eq": "DE"}],
+        }
+    )
+
+
+@pytest.mark.parametrize("rounded", ["7503867840092128256", "7503867840092128000", "7503867840092120000"])
+def test_parser_reports_rounded_ids_and_says_how_to_export_them(rounded: str) -> None:
+    with pytest.raises(QueryError, match=r"probably rounded.*as text") as caught:
+        parse_query({"and": [{"field": "video_id", "in": [int(rounded), 7503867840092128259]}]})
+    assert caught.value.path == ("and", 0)
+    assert rounded in caught.value.message
 
 
 def test_query_error_shows_its_path() -> None:
@@ -157,7 +207,7 @@ def test_formatter_shortens_long_lists() -> None:
 WORDS = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=10)
 GIVEN: dict[str, st.SearchStrategy[Any]] = {
     "create_date": st.dates(date(2017, 1, 1), date(2030, 1, 1)),
-    "username": WORDS,
+    "username": st.from_regex("[a-z0-9_]{1,10}", fullmatch=True).filter(lambda name: name.strip("_") != ""),
     "region_code": st.sampled_from(sorted(REGIONS)),
     "hashtag_name": WORDS,
     "keyword": WORDS,
@@ -179,7 +229,11 @@ QUERIES = st.dictionaries(st.sampled_from(GROUPS), st.lists(entries(), min_size=
 
 @given(QUERIES)
 def test_parsing_a_parsed_query_returns_the_same_query(study: dict[str, list[dict[str, Any]]]) -> None:
-    query = parse_query(study)
+    try:
+        query = parse_query(study)
+    except QueryError as error:
+        assume("no video can match" not in error.message and "rounded" not in error.message)
+        raise
     study_spelling = {api: own for own, api in OPERATIONS.items()}
     rebuilt = {
         group: [

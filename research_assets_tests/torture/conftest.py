@@ -40,5 +40,5 @@ def zygote(library: Path) -> Iterator[Zygote]:
 @pytest.fixture(scope="session")
 def dbt_zygote(library: Path) -> Iterator[Zygote]:
     """A process that forks children which build the marts."""
-    with start_zygote(library, "research_assets_tests.torture.build_jobs", "dbt.cli.main") as running:
+    with start_zygote(library, "research_assets_tests.torture.build_jobs") as running:
         yield running

@@ -1,6 +1,7 @@
 """Fixtures: one built warehouse for all tests that only read it, so dbt is imported and the project parsed once."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from research_assets_tests.warehouse.raw_data import UPSTREAM, new_settings, wri
 
 
 def materialize(settings: Settings, **options: Any) -> dg.ExecuteInProcessResult:
-    """Build and publish in this process, on an ephemeral Dagster instance."""
+    """Build and publish in this process, on an ephemeral Dagster instance or the `instance` of the options."""
     definitions = warehouse_definitions(UPSTREAM, settings, clock=FakeClock(), pre_build=options.pop("pre_build", None))
-    with dg.DagsterInstance.ephemeral() as instance:
+    given: dg.DagsterInstance | None = options.pop("instance", None)
+    with nullcontext(given) if given else dg.DagsterInstance.ephemeral() as instance:
         return dg.materialize(list(definitions.assets or []), instance=instance, **options)  # type: ignore[arg-type]
 
 

@@ -14,6 +14,7 @@ from research_assets import fields
 from research_assets.settings import Settings
 from research_assets.storage.checked_lines import add_checksum
 from research_assets.storage.raw_digests import publish_raw_files
+from research_assets.storage.raw_sql import sql_literal
 from research_assets.storage.shared_duckdb import connect_shared
 from research_assets.warehouse import changes
 
@@ -47,6 +48,12 @@ def copy_published(source: Settings, root: Path) -> Settings:
     """Copy a data root with a published warehouse; its record of the raw files is that of the copies."""
     shutil.copytree(source.root, root)
     settings = new_settings(root)
+    record_published(settings)
+    return settings
+
+
+def record_published(settings: Settings) -> None:
+    """Record the raw files and the warehouse as they are now, as if the last build had published them."""
     path = settings.dbt_target / "build_record.json"
     record = json.loads(path.read_text())
     del record["crc32"]
@@ -55,7 +62,6 @@ def copy_published(source: Settings, root: Path) -> Settings:
         "file": changes.file_stamp(settings.warehouse.stat()),
     }
     path.write_bytes(add_checksum(json.dumps(record).encode()))
-    return settings
 
 
 def write(raw: Path, table: str, study: str, day: date, capture: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -72,7 +78,7 @@ def write(raw: Path, table: str, study: str, day: date, capture: str, rows: Sequ
             marks = ", ".join("?" for _ in values)
             connection.execute(f"insert into rows ({names}) values ({marks})", list(values.values()))
         path = folder / f"{capture}.parquet"
-        connection.execute(f"copy rows to '{path}' (format parquet)")
+        connection.execute(f"copy rows to {sql_literal(path)} (format parquet)")
         publish_raw_files([(path, path)])
 
 
@@ -187,5 +193,9 @@ def write_raw_data(raw: Path) -> None:
     ]
     write(raw, "requests", "garden", date(2026, 2, 3), "q1", sent)
     rejected = {"entity": "videos", "partition": DAY1, "unit": "2026-02-01", "observed_at": at(3)}
-    reasons = [{"reason": "no id"}, {"reason": "no id"}, {"reason": "not JSON, stored as null", "field": "view_count"}]
+    reasons = [
+        {"reason": "no id", "position": 3, "value": '{"username":"anna"}'},
+        {"reason": "no id", "position": 4, "value": '{"username":"ben"}'},
+        {"reason": "not JSON, stored as null", "position": 0, "field": "view_count", "value": '"many"'},
+    ]
     write(raw, "rejected", "garden", date(2026, 2, 3), "v1", [rejected | reason for reason in reasons])

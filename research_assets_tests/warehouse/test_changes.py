@@ -12,7 +12,7 @@ from research_assets.settings import Settings
 from research_assets.storage import raw_writer
 from research_assets.warehouse import changes
 from research_assets.warehouse.changes import BuildInput
-from research_assets_tests.warehouse.raw_data import at, make_attempt, new_settings, write, write_raw_data
+from research_assets_tests.warehouse.raw_data import new_settings, write, write_raw_data
 
 
 def incremental_input(settings: Settings) -> BuildInput:
@@ -30,56 +30,37 @@ def built_settings(tmp_path: Path) -> Settings:
     raw_writer.ensure_tables(settings.raw)
     settings.dbt_target.mkdir(parents=True)
     settings.warehouse_build.write_bytes(b"marts")
-    changes.scratch_path(settings).write_bytes(b"views")
     changes.write_record(settings, changes.full_input(settings, "first build"), "project")
     settings.warehouse_build.rename(settings.warehouse)
     return settings
 
 
-def test_increment_without_new_data_reads_no_file(built_settings: Settings) -> None:
+def test_no_day_changes_without_new_data(built_settings: Settings) -> None:
     build_input = incremental_input(built_settings)
     assert build_input.full_refresh_reason is None
-    assert not any(build_input.files.values())
-    assert not any(build_input.changed_days.values())
-    assert not build_input.changed_tables
+    assert not build_input.changed_days
 
 
-def test_increment_compacts_a_warehouse_that_grew_by_a_quarter(built_settings: Settings) -> None:
-    for content, compact_bytes in ((b"marts+", 5), (b"marts++", None), (b"marts+++", 8)):
-        build_input = incremental_input(built_settings)
-        built_settings.warehouse_build.write_bytes(content)
-        changes.write_record(built_settings, build_input, "project")
-        built_settings.warehouse_build.rename(built_settings.warehouse)
-        assert incremental_input(built_settings).compact_bytes == compact_bytes
-
-
-def test_increment_reads_coverage_and_expected_units_of_changed_partitions_only(built_settings: Settings) -> None:
-    first, second = date(2026, 2, 1), date(2026, 2, 2)
-    attempts = [make_attempt("videos", first, "day", str(first), "complete", at(20))]
-    write(built_settings.raw, "coverage", "garden", date(2026, 2, 20), "k9", attempts)
-    write(built_settings.raw, "coverage", "garden", date(2026, 2, 21), "k8", [])
-    build_input = incremental_input(built_settings)
-    assert build_input.changed_days["coverage"] == [("garden", str(first))]
-    assert {Path(path).stem for path in build_input.files["coverage"]} == {"k1", "k9"}
-    assert build_input.files["expected_units"] == []
-    assert build_input.changed_tables == {"coverage", "videos"}
-    write(built_settings.raw, "expected_units", "garden", second, "w2", [])
-    build_input = incremental_input(built_settings)
-    assert build_input.changed_days["coverage"] == [("garden", str(first)), ("garden", str(second))]
-    assert {Path(path).stem for path in build_input.files["expected_units"]} == {"w1", "w2"}
-
-
-def test_new_file_adds_its_day_of_videos_but_only_itself_of_profiles(built_settings: Settings) -> None:
+def test_new_rewritten_and_removed_files_change_their_day(built_settings: Settings) -> None:
     write(built_settings.raw, "videos", "garden", date(2026, 2, 1), "v9", [])
     write(built_settings.raw, "users", "garden", date(2026, 2, 9), "u9", [])
-    coverage = [make_attempt("comments", date(2026, 2, 2), "video", "7", "complete", at(9))]
-    write(built_settings.raw, "coverage", "garden", date(2026, 2, 9), "k9", coverage)
-    build_input = incremental_input(built_settings)
-    assert build_input.changed_days["videos"] == [("garden", "2026-02-01")]
-    assert [Path(path).stem for path in build_input.files["videos"]] == ["v1", "v3", "v9"]
-    assert [Path(path).stem for path in build_input.files["users"]] == ["u9"]
-    # The inclusion probabilities of that day's comments may have changed.
-    assert build_input.changed_days["comments"] == [("garden", "2026-02-02")]
+    write(built_settings.raw, "expected_units", "garden", date(2026, 2, 2), "w1", [])
+    shutil.rmtree(built_settings.raw / "requests" / "study=garden")
+    assert set(incremental_input(built_settings).changed_days) == {
+        ("videos", "garden", "2026-02-01"),
+        ("users", "garden", "2026-02-09"),
+        ("expected_units", "garden", "2026-02-02"),
+        ("requests", "garden", "2026-02-03"),
+    }
+
+
+def test_coverage_of_an_open_journal_may_change(built_settings: Settings) -> None:
+    write(built_settings.raw, "coverage", "garden", date(2026, 2, 20), "k9-open", [])
+    built_settings.warehouse_build.write_bytes(b"marts")
+    changes.write_record(built_settings, changes.full_input(built_settings, "second build"), "project")
+    built_settings.warehouse_build.rename(built_settings.warehouse)
+    next((built_settings.raw / "coverage").glob("study=garden/*/k9-open.parquet")).unlink()
+    assert incremental_input(built_settings).changed_days == [("coverage", "garden", "2026-02-20")]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +81,7 @@ def test_removed_or_changed_file_prevents_an_increment(
     change(built_settings)
     with pytest.raises(changes.IncrementNotPossible, match=reason):
         incremental_input(built_settings)
-    assert changes.full_input(built_settings, reason).files["videos"]
+    assert changes.full_input(built_settings, reason).file_stamps["videos"]
 
 
 @pytest.mark.parametrize(
@@ -108,7 +89,6 @@ def test_removed_or_changed_file_prevents_an_increment(
     [
         lambda s: s.warehouse.write_bytes(b"others"),
         lambda s: s.warehouse.unlink(),
-        lambda s: changes.scratch_path(s).unlink(),
         lambda s: (s.dbt_target / "build_record.json").write_text("{"),
         lambda s: (s.dbt_target / "build_record.json").write_text("[]"),
     ],

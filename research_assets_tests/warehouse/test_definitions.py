@@ -1,8 +1,9 @@
 """The asset graph of the dbt project, and how it is loaded."""
 
-import os
 import subprocess
 import sys
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -28,7 +29,7 @@ def test_staging_depends_on_the_assets_of_every_study(built_warehouse: BuiltWare
     definitions = warehouse_definitions(UPSTREAM, built_warehouse.settings)
     dg.Definitions.validate_loadable(definitions)
     assert deps(definitions, "staging", "stg_tiktok__videos") == {"bikes/videos", "garden/videos"}
-    assert deps(definitions, "marts", "videos") == {"staging/int_videos__latest", "staging/stg_tiktok__videos"}
+    assert deps(definitions, "marts", "videos") == {"staging/stg_tiktok__videos"}
     assert deps(definitions, "staging", "stg_research__coverage") == {
         key.to_user_string() for keys in UPSTREAM.values() for key in keys
     }
@@ -40,9 +41,18 @@ def test_every_model_has_group_description_and_code_version(built_warehouse: Bui
     definitions = warehouse_definitions(UPSTREAM, built_warehouse.settings)
     specs = [spec for spec in definitions.resolve_all_asset_specs() if spec.key.path[0] in {"staging", "marts"}]
     assert len(specs) > 30
-    assert {spec.group_name for spec in specs} == {"warehouse"}
-    assert all((spec.description or "").startswith("Grain: ") for spec in specs)
-    assert all(spec.code_version and {"dbt", "duckdb"} <= spec.kinds for spec in specs)
+    groups = {str(spec.group_name) for spec in specs}
+    assert groups == {"warehouse/staging", "warehouse/intermediate", "warehouse/marts"}
+    for spec in specs:
+        description = spec.description or ""
+        assert description.startswith("Grain: ")
+        # The columns come next on the page of an asset, so no templated SQL may precede them.
+        assert len(description) < 700
+        assert "{{" not in description
+        if spec.key.path[-1] != "codebook":
+            assert description.splitlines()[-1].startswith("Defined in `dbt_project/")
+    of_dbt = [spec for spec in specs if spec.key.path[-1] != "codebook"]
+    assert all(spec.code_version and {"dbt", "duckdb"} <= spec.kinds for spec in of_dbt)
 
 
 def test_every_test_has_a_short_name_and_a_description(built_warehouse: BuiltWarehouse) -> None:
@@ -70,11 +80,10 @@ def test_specs_equal_those_of_dagster_dbt(built_warehouse: BuiltWarehouse) -> No
         # In the UI the column descriptions of the project would hide those that each build reports.
         dropped = own_metadata | {"dagster/column_schema"}
         metadata = {key: value for key, value in expected.metadata.items() if key not in dropped}
-        assert (spec.key, spec.description, spec.code_version) == (
-            expected.key,
-            expected.description,
-            expected.code_version,
-        )
+        assert (spec.key, spec.code_version) == (expected.key, expected.code_version)
+        node = manifest["nodes"][spec.metadata[UNIQUE_ID]]
+        words = (spec.description or "").split()
+        assert words[: len(node["description"].split())] == node["description"].split()
         assert (spec.metadata, spec.tags, spec.kinds) == (metadata, expected.tags, expected.kinds)
         assert (spec.owners, spec.skippable) == (expected.owners, expected.skippable)
         assert {dep.asset_key for dep in spec.deps} == {dep.asset_key for dep in expected.deps} - sources
@@ -111,21 +120,43 @@ def test_code_location_loads_without_studies(built_warehouse: BuiltWarehouse) ->
 
 
 def test_second_load_parses_nothing(built_warehouse: BuiltWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dbt_runner, "parse_project", lambda _: pytest.fail("parsed"))
+    monkeypatch.setattr(dbt_runner, "call_dbt", lambda *_: pytest.fail("parsed"))
     warehouse_definitions(UPSTREAM, built_warehouse.settings)
 
 
-def test_outdated_manifest_is_parsed_again(built_warehouse: BuiltWarehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    parsed: list[Settings] = []
-    monkeypatch.setattr(dbt_runner, "parse_project", parsed.append)
-    digest_file = built_warehouse.settings.dbt_target / "manifest.sha256"
-    digest = digest_file.read_text()
+def test_outdated_manifest_is_parsed_again(built_warehouse: BuiltWarehouse) -> None:
+    manifest, mark = (built_warehouse.settings.dbt_target / name for name in ("manifest.json", "manifest.sha256"))
+    digest = mark.read_text()
+    mark.write_text("of another project")
+    manifest.write_text("{}")
+    prepare_manifest(built_warehouse.settings)
+    assert mark.read_text() == digest
+    assert len(manifest.read_text()) > 1000
+
+
+def test_dbt_ends_with_the_process_that_started_it(settings: Settings) -> None:
+    # Parsing takes seconds; here the parent is killed at once.
+    parents_code = (
+        "import os, sys; from research_assets.warehouse.dbt_runner import prepare_manifest;"
+        "from research_assets.settings import Settings; prepare_manifest(Settings.from_env())"
+    )
+    environment = child_environment(settings)
+    with subprocess.Popen([sys.executable, "-c", parents_code], env=environment, start_new_session=True) as parent:
+        while not (children := _children(parent.pid)):
+            assert parent.poll() is None
+        parent.kill()
+    [dbt] = children
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{dbt}").exists() and "Z" not in Path(f"/proc/{dbt}/stat").read_text().split()[2]:
+        assert time.monotonic() < deadline, "dbt still runs"
+
+
+def _children(process: int) -> list[int]:
+    """Return the processes that a process started."""
     try:
-        digest_file.write_text("of another project")
-        prepare_manifest(built_warehouse.settings)
-    finally:
-        digest_file.write_text(digest)
-    assert parsed == [built_warehouse.settings]
+        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
 
 
 def test_project_that_cannot_be_parsed_raises_dbt_error(
@@ -134,7 +165,16 @@ def test_project_that_cannot_be_parsed_raises_dbt_error(
     monkeypatch.setattr(dbt_runner, "DBT_PROJECT_DIR", tmp_path)
     (tmp_path / "dbt_project.yml").write_text("name: broken\nprofile: missing\n")
     (tmp_path / "profiles.yml").write_text("{}\n")
-    environment = dict(os.environ)
-    with pytest.raises(dbt_runner.DbtError, match=r"(?s)cannot be parsed.*dbt\.log"):
+    with pytest.raises(dbt_runner.DbtError, match=r"(?s)dbt could not parse .*profiles\.yml.*dbt\.log"):
         prepare_manifest(settings)
-    assert dict(os.environ) == environment
+
+
+def test_keys_of_the_warehouse_can_have_a_prefix(built_warehouse: BuiltWarehouse) -> None:
+    settings = replace(built_warehouse.settings, key_prefix="lab/tiktok")
+    definitions = warehouse_definitions(UPSTREAM, settings)
+    dg.Definitions.validate_loadable(definitions)
+    [asset] = definitions.assets or ()
+    assert isinstance(asset, dg.AssetsDefinition)
+    assert {tuple(key.path[:2]) for key in asset.keys} == {("lab", "tiktok")}
+    assert {tuple(key.asset_key.path[:2]) for key in asset.check_keys} == {("lab", "tiktok")}
+    assert deps(definitions, "lab", "tiktok", "marts", "videos") == {"lab/tiktok/staging/stg_tiktok__videos"}

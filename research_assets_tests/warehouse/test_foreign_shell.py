@@ -63,7 +63,7 @@ def publish(settings: Settings, write: Callable[[Settings, int], None], number: 
     """Write a build whose only video has this number, and publish it."""
     with build.build_lock(settings):
         write(settings, number)
-        build.publish_warehouse(settings, BuildInput({}, "test", {}, {}, {}, frozenset(), None))
+        build.publish_warehouse(settings, BuildInput({}, "test"))
 
 
 def act(shell: DuckDBShell, settings: Settings, steps: str) -> None:

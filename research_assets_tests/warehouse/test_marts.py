@@ -138,12 +138,17 @@ def test_quota_usage_counts_failed_and_over_quota_requests(rows: Rows) -> None:
     ) == [(date(2026, 2, 3), "research", "garden", "video_query", 4, 2, 1, 2, 300.0)]
 
 
-def test_rejected_rows_are_counted_by_unit_and_reason(rows: Rows) -> None:
+def test_each_rejected_element_is_a_row(rows: Rows) -> None:
     assert rows(
-        "select study, day, entity, unit, partition_day, field, reason, n_rejected from marts.rejected_rows order by 8"
+        "select study, day, capture, entity, unit, partition_day, rejection_number, field, reason, value_json "
+        "from marts.rejected_rows order by rejection_number"
     ) == [
-        ("garden", date(2026, 2, 3), "videos", "2026-02-01", DAY1, field, reason, number)
-        for field, reason, number in (("view_count", "not JSON, stored as null", 1), ("", "no id", 2))
+        ("garden", date(2026, 2, 3), "v1", "videos", "2026-02-01", DAY1, number, field, reason, value)
+        for number, field, reason, value in (
+            (1, "view_count", "not JSON, stored as null", '"many"'),
+            (2, None, "no id", '{"username":"anna"}'),
+            (3, None, "no id", '{"username":"ben"}'),
+        )
     ]
 
 

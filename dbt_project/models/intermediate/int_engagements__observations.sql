@@ -13,9 +13,7 @@ select
     hashtags as video_hashtags,
     view_count as video_view_count,
     capture,
-    observed_at as first_seen_at,
-    observed_at as last_seen_at,
-    1 as n_observations
+    observed_at
 from {{ ref('stg_tiktok__' ~ entity) }}
 {{ 'union all' if not loop.last }}
 {%- endfor %}

@@ -1,68 +1,91 @@
-{{ config(rebuild_days_of='comments', ordered_by_day=false) }}
-with observations as (
-    select * from {{ ref('stg_tiktok__comments') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy=replace_days(),
+    partition_by=['study', 'day'],
+    meta={'raw_table': 'comments'}
+) }}
+{%- set rows -%}
+select * from {{ ref('stg_tiktok__comments') }}
+{%- if is_incremental() %}
+where (study, day) in (select study, day from changed_days)
+{%- endif %}
+{%- endset -%}
+with sampled as (
+    select * from {{ ref('int_comments__sampled') }}
 ),
+
+{% set changed_days = source('raw', 'changed_days') -%}
+{%- if is_incremental() %}
+changed_days as (
+    select study, day from {{ changed_days }} where raw_table = 'comments'
+    union
+    -- A video can become part of a sample without a new comment.
+    select stored.study, stored.day
+    from {{ this }} as stored
+    left join sampled
+        on stored.study = sampled.study
+        and stored.day = sampled.day
+        and stored.video_id = sampled.video_id
+    where stored.inclusion_probability is distinct from sampled.inclusion_probability
+),
+{% endif %}
 
 latest as (
-    select * from {{ ref('int_comments__latest') }}
-),
-
-newest as (
-    select
-        observations.*,
-        latest.first_seen_at,
-        latest.last_seen_at,
-        latest.n_observations
-    from observations
-    inner join latest
-        on observations.study = latest.study
-        and observations.comment_id = latest.comment_id
-        and observations.capture = latest.capture
+    {{ newest_observations(rows, ['study', 'comment_id']) }}
 ),
 
 replies as (
-    select study, comment_id, parent_comment_id from newest where parent_comment_id is not null
-),
-
-sampled_videos as (
-    {{ rows_to_rebuild(ref('int_comments__sampled'), 'comments') }}
+    select
+        observations.study,
+        observations.comment_id,
+        max(observations.parent_comment_id) as parent_comment_id
+    from ({{ rows }}) as observations
+    where observations.parent_comment_id is not null
+    group by observations.study, observations.comment_id
 )
 
 select
-    newest.study,
-    newest.comment_id,
-    newest.video_id,
-    newest.day,
-    newest.parent_comment_id,
+    observations.study,
+    observations.comment_id,
+    observations.video_id,
+    observations.day,
+    observations.parent_comment_id,
     -- A reply to a reply belongs to the thread of the top-level comment.
     coalesce(
-        parent.parent_comment_id, newest.asked_comment_id, newest.parent_comment_id, newest.comment_id
+        parent.parent_comment_id,
+        observations.asked_comment_id,
+        observations.parent_comment_id,
+        observations.comment_id
     ) as thread_root_id,
     case
-        when newest.parent_comment_id is null then 0
+        when observations.parent_comment_id is null then 0
         when parent.comment_id is null then 1
         else 2
     end as depth,
-    newest.parent_comment_id is not null as is_reply,
-    newest.position,
-    newest.text,
-    newest.like_count,
-    newest.reply_count,
-    newest.created_at,
-    newest.uploaded_at,
-    newest.display_name,
-    newest.unknown_fields_json,
-    sampled_videos.inclusion_probability as inclusion_probability,
-    1 / sampled_videos.inclusion_probability as sampling_weight,
-    newest.first_seen_at,
-    newest.last_seen_at,
-    newest.n_observations,
-    newest.capture
-from newest
+    observations.parent_comment_id is not null as is_reply,
+    observations.position,
+    observations.text,
+    observations.like_count,
+    observations.reply_count,
+    observations.created_at,
+    observations.uploaded_at,
+    observations.display_name,
+    observations.unknown_fields_json,
+    sampled.inclusion_probability,
+    1 / sampled.inclusion_probability as sampling_weight,
+    latest.first_seen_at,
+    latest.last_seen_at,
+    latest.n_observations,
+    observations.capture
+from ({{ rows }}) as observations
+inner join latest
+    on observations.study = latest.study
+    and observations.comment_id = latest.comment_id
+    and observations.capture = latest.capture
 left join replies as parent
-    on newest.study = parent.study
-    and newest.parent_comment_id = parent.comment_id
-left join sampled_videos
-    on newest.study = sampled_videos.study
-    and newest.day = sampled_videos.day
-    and newest.video_id = sampled_videos.video_id
+    on observations.study = parent.study
+    and observations.parent_comment_id = parent.comment_id
+left join sampled
+    on observations.study = sampled.study
+    and observations.day = sampled.day
+    and observations.video_id = sampled.video_id

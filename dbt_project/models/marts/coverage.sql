@@ -1,4 +1,3 @@
-{{ config(rebuild_days_of='coverage', day='partition_day', always_rebuild_where='n_attempts = 0') }}
 {%- set unit = ['study', 'entity', 'partition_day', 'unit_kind', 'unit'] -%}
 with attempts as (
     select
@@ -18,9 +17,6 @@ with attempts as (
             order by last_at desc nulls last, case when state = 'partial' then 1 else 0 end, capture desc
         ) as recency
     from {{ ref('stg_research__coverage') }}
-    {%- if is_increment() %}
-    where {{ in_changed_days('coverage', 'partition_day') }}
-    {%- endif %}
 ),
 
 attempted as (
@@ -47,6 +43,14 @@ attempted as (
     group by {{ unit | join(', ') }}
 ),
 
+-- A rejected value is part of a row that was kept.
+rejected as (
+    select study, entity, partition_day, unit, capture, count(*) as n_rejected
+    from {{ ref('stg_research__rejected') }}
+    where field is null
+    group by study, entity, partition_day, unit, capture
+),
+
 unattempted as (
     select
         expected_units.study,
@@ -54,8 +58,10 @@ unattempted as (
         expected_units.partition_day,
         expected_units.unit_kind,
         expected_units.unit,
-        expected_units.due_at
+        expected_units.due_at,
+        expected_units.due_at > build.built_at as is_too_fresh
     from {{ ref('stg_research__expected_units') }} as expected_units
+    cross join {{ source('raw', 'build') }} as build
     left join attempted
         on expected_units.study = attempted.study
         and expected_units.entity = attempted.entity
@@ -63,42 +69,45 @@ unattempted as (
         and expected_units.unit_kind = attempted.unit_kind
         and expected_units.unit = attempted.unit
     where attempted.study is null
-    {%- if is_increment() %}
-    union all
-    -- In the other partitions only the time changed, so a unit may have become due.
-    select {{ unit | join(', ') }}, next_try_at as due_at
-    from {{ this }}
-    where n_attempts = 0 and not {{ in_changed_days('coverage', 'partition_day') }}
-    {%- endif %}
 )
 
 select
-    {{ unit | join(', ') }},
-    state,
-    asked,
-    offered,
-    kept,
-    expected,
-    inclusion_probability,
-    n_attempts,
-    requests,
-    first_at,
-    last_at,
-    last_complete_started_at,
-    completed_at,
-    last_attempt_state,
-    reason,
-    next_try_at,
-    capture
+    {%- for column in unit %}
+    attempted.{{ column }},
+    {%- endfor %}
+    attempted.state,
+    attempted.asked,
+    attempted.offered,
+    attempted.kept,
+    attempted.expected,
+    coalesce(rejected.n_rejected, 0) as n_rejected,
+    attempted.inclusion_probability,
+    attempted.n_attempts,
+    attempted.requests,
+    attempted.first_at,
+    attempted.last_at,
+    attempted.last_complete_started_at,
+    attempted.completed_at,
+    attempted.last_attempt_state,
+    attempted.reason,
+    attempted.next_try_at,
+    attempted.capture
 from attempted
+left join rejected
+    on attempted.study = rejected.study
+    and attempted.entity = rejected.entity
+    and attempted.partition_day = rejected.partition_day
+    and attempted.unit = rejected.unit
+    and attempted.capture = rejected.capture
 union all
 select
     {{ unit | join(', ') }},
-    case when due_at > {{ now() }} then 'too_fresh' else 'not_asked' end as state,
+    case when is_too_fresh then 'too_fresh' else 'not_asked' end as state,
     0 as asked,
     0 as offered,
     0 as kept,
     cast(null as bigint) as expected,
+    0 as n_rejected,
     cast(null as double) as inclusion_probability,
     0 as n_attempts,
     cast(0 as double) as requests,
@@ -108,7 +117,7 @@ select
     {{ to_timestamp_utc('null') }} as completed_at,
     cast(null as string) as last_attempt_state,
     case
-        when due_at > {{ now() }} then 'Too recent to be collected'
+        when is_too_fresh then 'Too recent to be collected'
         else 'Expected by the study, not requested yet'
     end as reason,
     due_at as next_try_at,

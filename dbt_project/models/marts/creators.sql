@@ -1,26 +1,4 @@
-{{ config(unique_key=['study', 'username'], delete_where='n_videos = 0') }}
--- depends_on: {{ ref('stg_tiktok__users') }}
-with creators as (
-    {%- if is_increment() %}
-    select study, username from {{ ref('videos') }} where username is not null and {{ in_changed_days('videos') }}
-    union
-    select study, username from {{ ref('stg_tiktok__users') }}
-    union
-    -- If a video was observed again under another name, its earlier name has one video fewer.
-    select stored.study, stored.username
-    from {{ this }} as stored
-    left join (
-        select study, username, count(*) as n_videos from {{ ref('videos') }} group by study, username
-    ) as counted
-        on stored.study = counted.study
-        and stored.username = counted.username
-    where stored.n_videos <> coalesce(counted.n_videos, 0)
-    {%- else %}
-    select distinct study, username from {{ ref('videos') }} where username is not null
-    {%- endif %}
-),
-
-videos as (
+with videos as (
     select
         study,
         username,
@@ -35,16 +13,13 @@ videos as (
         {{ sum_integer('share_count') }} as share_count_sum
     from {{ ref('videos') }}
     where username is not null
-    {%- if is_increment() %}
-    and (study, username) in (select study, username from creators)
-    {%- endif %}
     group by study, username
 )
 
 select
-    creators.study,
-    creators.username,
-    coalesce(videos.n_videos, 0) as n_videos,
+    videos.study,
+    videos.username,
+    videos.n_videos,
     videos.n_days,
     videos.first_video_at,
     videos.last_video_at,
@@ -57,10 +32,7 @@ select
     users.is_verified,
     users.follower_count,
     users.last_seen_at as profile_seen_at
-from creators
-left join videos
-    on creators.study = videos.study
-    and creators.username = videos.username
+from videos
 left join {{ ref('users') }} as users
-    on creators.study = users.study
-    and creators.username = users.username
+    on videos.study = users.study
+    and videos.username = users.username

@@ -5,30 +5,26 @@
 {%- set key = ['study', 'username', 'video_id', 'kind'] -%}
 with observations as (
     select * from {{ ref('int_engagements__observations') }}
-    {%- if is_increment() %}
-    union all
-    -- A stored row represents all its observations.
-    select {{ key | join(', ') }}, {{ attributes | join(', ') }}, first_seen_at, last_seen_at, n_observations
-    from {{ this }}
-    {%- endif %}
 ),
 
 ranked as (
     select
         {{ key | join(', ') }},
         {{ attributes | join(', ') }},
-        min(first_seen_at) over engagement as first_seen_at,
-        max(last_seen_at) over engagement as last_seen_at,
-        {{ sum_integer('n_observations', 'engagement') }} as n_observations,
+        min(observed_at) over engagement as first_seen_at,
+        max(observed_at) over engagement as last_seen_at,
+        count(*) over engagement as n_observations,
         row_number() over (
-            partition by {{ key | join(', ') }} order by last_seen_at desc, capture desc, position
+            partition by {{ key | join(', ') }} order by observed_at desc, capture desc, position asc nulls last
         ) as recency
     from observations
     window engagement as (partition by {{ key | join(', ') }})
 ),
 
 newest as (
-    select * from ranked where recency = 1
+    select *
+    from ranked
+    where recency = 1
 ),
 
 complete_attempts as (

@@ -1,37 +1,5 @@
-with observations as (
+with relations as (
     select * from {{ ref('int_follows__observations') }}
-),
-
-relations as (
-    {%- if is_increment() %}
-    -- Stored relations merged with the new observations.
-    select
-        study,
-        source_username,
-        target_username,
-        min(first_seen_at) as first_seen_at,
-        max(last_seen_at) as last_seen_at,
-        {{ sum_integer('n_observations') }} as n_observations,
-        bool_or(is_in_followers) as is_in_followers,
-        bool_or(is_in_following) as is_in_following
-    from (
-        select * from observations
-        union all
-        select
-            study,
-            source_username,
-            target_username,
-            first_seen_at,
-            last_seen_at,
-            n_observations,
-            is_in_followers,
-            is_in_following
-        from {{ this }}
-    ) as merged
-    group by study, source_username, target_username
-    {%- else %}
-    select * from observations
-    {%- endif %}
 ),
 
 complete_attempts as (

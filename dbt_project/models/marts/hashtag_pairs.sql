@@ -1,6 +1,11 @@
-{{ config(rebuild_days_of='videos') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy=replace_days(),
+    partition_by=['study', 'day'],
+    meta={'raw_table': 'videos'}
+) }}
 with uses as (
-    {{ rows_to_rebuild(ref('int_videos__hashtags'), 'videos') }}
+    {{ changed_rows(ref('int_videos__hashtags'), 'videos') }}
 ),
 
 counted as (

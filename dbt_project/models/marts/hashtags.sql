@@ -1,22 +1,27 @@
-{{ config(rebuild_days_of='videos') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy=replace_days(),
+    partition_by=['study', 'day'],
+    meta={'raw_table': 'videos'}
+) }}
 with uses as (
-    {{ rows_to_rebuild(ref('int_videos__hashtags'), 'videos') }}
+    {{ changed_rows(ref('int_videos__hashtags'), 'videos') }}
 ),
 
 described as (
     select study, day, {{ explode('hashtag_info') }} as info
-    from ({{ rows_to_rebuild(ref('videos'), 'videos') }}) as videos
+    from ({{ changed_rows(ref('videos'), 'videos') }}) as videos
 ),
 
 descriptions as (
     select
         study,
         day,
-        lower(trim(info.hashtag_name)) as hashtag,
+        {{ lower_trimmed('info.hashtag_name') }} as hashtag,
         max(info.hashtag_id) as hashtag_id,
         max(info.hashtag_description) as description
     from described
-    group by study, day, lower(trim(info.hashtag_name))
+    group by study, day, {{ lower_trimmed('info.hashtag_name') }}
 ),
 
 counted as (

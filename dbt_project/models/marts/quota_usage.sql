@@ -1,4 +1,3 @@
-{{ config(rebuild_days_of='requests') }}
 select
     day,
     pool,

@@ -1,14 +1,20 @@
-{{ config(rebuild_days_of='rejected') }}
+{#- Every column of the order can be null, and the engines differ in where nulls come by default. -#}
+{%- set order = ['entity', 'unit', 'position', 'field', 'reason', 'observed_at', 'value_json'] -%}
 select
     study,
     day,
+    capture,
+    cast(
+        row_number() over (
+            partition by study, day, capture order by {{ order | join(' nulls last, ') }} nulls last
+        ) as bigint
+    ) as rejection_number,
     entity,
-    coalesce(unit, '') as unit,
-    min(partition_day) as partition_day,
-    coalesce(field, '') as field,
+    unit,
+    partition_day,
+    position,
+    field,
     reason,
-    count(*) as n_rejected,
-    min(observed_at) as first_seen_at,
-    max(observed_at) as last_seen_at
+    value_json,
+    observed_at
 from {{ ref('stg_research__rejected') }}
-group by study, day, entity, coalesce(unit, ''), coalesce(field, ''), reason

@@ -11,28 +11,13 @@ videos as (
         day,
         count(*) as n_videos,
         count(distinct username) as n_creators,
-        max(last_seen_at) as last_seen_at,
         {%- for count in counts %}
         {{ sum_integer(count) }} as {{ count }}_sum,
-        cast(median({{ count }}) as double) as {{ count }}_median{{ ',' if not loop.last }}
+        cast(median({{ count }}) as double) as {{ count }}_median,
         {%- endfor %}
-    from ({{ rows_to_rebuild(ref('videos'), 'videos') }}) as videos
+        max(last_seen_at) as last_seen_at
+    from {{ ref('videos') }}
     group by study, day
-    {%- if is_increment() %}
-    union all
-    select
-        study,
-        day,
-        n_videos,
-        n_creators,
-        last_seen_at,
-        {%- for count in counts %}
-        {{ count }}_sum,
-        {{ count }}_median{{ ',' if not loop.last }}
-        {%- endfor %}
-    from {{ this }}
-    where n_videos > 0 and not {{ in_changed_days('videos') }}
-    {%- endif %}
 ),
 
 all_days as (
@@ -44,21 +29,7 @@ all_days as (
 comments as (
     select study, day, count(*) as n_comments
     from {{ ref('comments') }}
-    {%- if is_increment() %}
-    where (study, day) in (
-        select study, day from {{ changed_days() }} where raw_table = 'comments'
-        union
-        -- A day that had only comments becomes a new row once its videos are requested.
-        (select study, day from all_days except select study, day from {{ this }})
-    )
-    {%- endif %}
     group by study, day
-    {%- if is_increment() %}
-    union all
-    select study, day, n_comments
-    from {{ this }}
-    where n_comments > 0 and not {{ in_changed_days('comments') }}
-    {%- endif %}
 ),
 
 -- An API change affects a day by its date, or by the date of the last observation of its videos.

@@ -1,20 +1,15 @@
-{{ config(unique_key=['study', 'username']) }}
+{{ config(
+    materialized='table' if target.type == 'spark' else 'incremental',
+    incremental_strategy='delete+insert',
+    unique_key=['study', 'username']
+) }}
 {%- set counts = ['follower_count', 'following_count', 'like_count', 'video_count'] -%}
-{%- set columns = [
-    'study', 'username', 'observed_at', 'capture', 'day', 'display_name', 'bio_description', 'bio_url', 'avatar_url',
-    'is_verified', 'follower_count', 'following_count', 'like_count', 'video_count', 'unknown_fields_json'
-] -%}
-with new_observations as (
-    select {{ columns | join(', ') }} from {{ ref('stg_tiktok__users') }}
-),
-
-observations as (
-    select * from new_observations
-    {%- if is_increment() %}
-    union all
-    -- Stored observations of the accounts that were observed again.
-    select {{ columns | join(', ') }} from {{ this }}
-    where (study, username) in (select study, username from new_observations)
+{%- set changed_users = changed_rows(ref('stg_tiktok__users'), 'users') -%}
+with observations as (
+    select * from {{ ref('stg_tiktok__users') }}
+    {%- if is_incremental() %}
+    -- The whole series of the accounts that were observed again.
+    where (study, username) in (select study, username from ({{ changed_users }}) as changed_users)
     {%- endif %}
 )
 
@@ -24,7 +19,7 @@ select
     observed_at,
     capture,
     day,
-    row_number() over series as observation_number,
+    cast(row_number() over series as bigint) as observation_number,
     display_name,
     bio_description,
     bio_url,

@@ -1,12 +1,13 @@
-{{ config(unique_key=['study', 'username']) }}
-with observed_accounts as (
-    select study, username from {{ ref('stg_tiktok__users') }}
-),
-
-observations as (
+{{ config(
+    materialized='table' if target.type == 'spark' else 'incremental',
+    incremental_strategy='delete+insert',
+    unique_key=['study', 'username']
+) }}
+{%- set changed_users = changed_rows(ref('stg_tiktok__users'), 'users') -%}
+with observations as (
     select * from {{ ref('user_observations') }}
-    {%- if is_increment() %}
-    where (study, username) in (select study, username from observed_accounts)
+    {%- if is_incremental() %}
+    where (study, username) in (select study, username from ({{ changed_users }}) as changed_users)
     {%- endif %}
 ),
 

@@ -1,4 +1,9 @@
-{{ config(rebuild_days_of='videos') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy=replace_days(),
+    partition_by=['study', 'day'],
+    meta={'raw_table': 'videos'}
+) }}
 {%- set counts = ['view_count', 'like_count', 'comment_count', 'share_count', 'favorites_count'] -%}
 with observations as (
     select
@@ -8,12 +13,12 @@ with observations as (
         created_at,
         observed_at,
         capture,
-        row_number() over series as observation_number,
         {%- for count in counts %}
         {{ count }},
-        {{ count }} - lag({{ count }}) over series as {{ count }}_change{{ ',' if not loop.last }}
+        {{ count }} - lag({{ count }}) over series as {{ count }}_change,
         {%- endfor %}
-    from {{ ref('stg_tiktok__videos') }}
+        cast(row_number() over series as bigint) as observation_number
+    from ({{ changed_rows(ref('stg_tiktok__videos'), 'videos') }}) as rows_of_changed_days
     window series as (partition by study, video_id order by observed_at, capture)
 )
 

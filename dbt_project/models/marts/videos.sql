@@ -1,10 +1,12 @@
-{{ config(rebuild_days_of='videos') }}
-with observations as (
-    select * from {{ ref('stg_tiktok__videos') }}
-),
-
-latest as (
-    select * from {{ ref('int_videos__latest') }}
+{{ config(
+    materialized='incremental',
+    incremental_strategy=replace_days(),
+    partition_by=['study', 'day'],
+    meta={'raw_table': 'videos'}
+) }}
+{%- set rows = changed_rows(ref('stg_tiktok__videos'), 'videos') -%}
+with latest as (
+    {{ newest_observations(rows, ['study', 'video_id']) }}
 )
 
 select
@@ -40,7 +42,7 @@ select
     latest.last_seen_at,
     latest.n_observations,
     observations.capture
-from observations
+from ({{ rows }}) as observations
 inner join latest
     on observations.study = latest.study
     and observations.video_id = latest.video_id

@@ -12,7 +12,7 @@ renamed as (
         position,
         field,
         reason,
-        value,
+        cast(value as string) as value_json,
         observed_at,
         capture
     from source

@@ -57,7 +57,7 @@ def return_rates(listed: Iterable[ListedVideo], id_states: Mapping[int, IdState]
     """Return the rates of the whole list, then of each group and each month, then of each group and month."""
     counts: dict[tuple[str, str], Counter[str]] = {}
     for one in listed:
-        for group in {"all", one.group or "all"}:
+        for group in {"all", *one.groups}:
             for month in ("all", one.month):
                 counts.setdefault((group, month), Counter())[id_states.get(one.id, "unanswered")] += 1
     order = sorted(counts, key=lambda key: (key[0] != "all", key[1] != "all", key))
@@ -69,9 +69,17 @@ def return_rates(listed: Iterable[ListedVideo], id_states: Mapping[int, IdState]
 
 
 def write_results(
-    folder: Path, listed: Sequence[ListedVideo], progress: IdListProgress, rates: Sequence[ReturnRate]
+    folder: Path,
+    listed: Sequence[ListedVideo],
+    progress: IdListProgress,
+    rates: Sequence[ReturnRate],
+    *,
+    simulated: bool,
 ) -> tuple[Path, Path]:
-    """Write `ids.csv` (each id with its state) and `shares.csv` to a folder that only its owner can read."""
+    """Write `ids.csv` (each id with its state) and `shares.csv` to a folder that only its owner can read.
+
+    With `simulated`, each row of both says so in a column of that name.
+    """
     private_folder(folder)
     ids, summary = folder / "ids.csv", folder / "shares.csv"
     _write_csv(
@@ -80,13 +88,14 @@ def write_results(
         (
             (
                 one.id,
-                one.group,
+                csv_text("; ".join(one.groups)),
                 one.month,
                 progress.states.get(one.id, "unanswered"),
                 csv_text(progress.reasons.get(one.id, "")),
             )
             for one in listed
         ),
+        simulated,
     )
     _write_csv(
         summary,
@@ -95,6 +104,7 @@ def write_results(
             (one.group, one.month, one.listed, one.answered, one.returned, *_rate_columns(one.rate, one.interval))
             for one in rates
         ),
+        simulated,
     )
     return ids, summary
 
@@ -105,9 +115,9 @@ def _rate_columns(rate: float | None, interval: tuple[float, float] | None) -> t
     return f"{rate:.4f}", f"{interval[0]:.4f}", f"{interval[1]:.4f}"
 
 
-def _write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+def _write_csv(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]], simulated: bool) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(rows)
+    writer.writerow([*names, *["simulated"] * simulated])
+    writer.writerows([*row, *["true"] * simulated] for row in rows)
     write_private(path, text.getvalue().encode())
