@@ -16,7 +16,7 @@ from pathlib import Path
 
 import duckdb
 
-from research_assets.clock import MAX_CLOCK_SKEW, midnight
+from research_assets.clock import MAX_CLOCK_SKEW
 from research_assets.fields import ENTITIES
 from research_assets.planning.types import AgendaInputs, StudyEntity
 from research_assets.quota.ledger import PoolState
@@ -49,7 +49,7 @@ from research_assets.units.periods import (
     canary_day,
     current_period,
     observed_periods,
-    period_length,
+    period_of,
     should_observe,
 )
 from research_assets.units.targets import Target, account_targets, reply_targets_by_day, video_targets_by_day
@@ -136,29 +136,47 @@ def read_observed_periods(settings: Settings, study: StudySpec, now: datetime) -
     """Return the partitions of each observed entity of a study, from the collected data.
 
     The periods are read from the names of folders: loading the code location must not fail because a file is damaged,
-    and it must not take long.
+    and it must not take long. Without a readable file the partitions have no end.
     """
     entities = [entity for entity in study_entities(study) if ENTITIES[entity].time_axis == "observation"]
     if not entities:
         return {}
+    # Without a day nobody knows yet when the last author will be found.
     days: Mapping[date, PartitionStatus] = {}
+    unknown_days = {study.start: PartitionStatus(open_units=1)}
+    last_observed_at: dict[str, datetime | None] = {}
     if study.end is not None and study.observe_until is None:
         with suppress(duckdb.Error, OSError, DamagedRawFile), RawTables(settings.raw) as raw:
+            last_observed_at = {entity: read_last_observed(raw, study, entity) for entity in entities}
             days, _ = read_day_status(raw, study, now)
     found = {}
     for entity in entities:
-        observed = _observed_partitions(settings, study, entity)
-        earlier = [period for period in observed if period < current_period(study, now)]
-        last_observed_at = midnight(max(earlier) + period_length(study)) if earlier else None
-        # Without a day nobody knows yet when the last author will be found.
-        unknown = {study.start: PartitionStatus(open_units=1)}
         by_videos = entity == "users" and study.users.who != "panel"
-        found[entity] = observed_periods(study, observed, (days or unknown) if by_videos else {}, last_observed_at, now)
+        found[entity] = observed_periods(
+            study,
+            _observed_partitions(settings, study, entity),
+            (days or unknown_days) if by_videos else {},
+            last_observed_at.get(entity),
+            now,
+        )
     return found
+
+
+def read_last_observed(raw: RawTables, study: StudySpec, entity: str, *, before: date | None = None) -> datetime | None:
+    """Return the time of the newest attempt at an observed entity, in the partitions `before` a day if it is given."""
+    rows = query_raw(
+        raw,
+        "coverage",
+        f"study={study.name}/day=*",
+        "SELECT max(last_at) FROM {table} WHERE entity = ? AND partition < ?",
+        [entity, before or date.max],
+    )
+    return rows[0][0] if rows else None
 
 
 def _observed_partitions(settings: Settings, study: StudySpec, entity: str) -> set[date]:
     """Return the partitions of an entity of which captures or raw tables exist."""
+    # A capture is stored under its partition, a raw row under the UTC day on which it was observed.
     folders = [
         *((settings.raw / entity / f"study={study.name}").glob("day=*")),
         *((settings.captures / entity / f"study={study.name}").glob("*")),
@@ -168,7 +186,7 @@ def _observed_partitions(settings: Settings, study: StudySpec, entity: str) -> s
         with suppress(ValueError, OSError):
             day = date.fromisoformat(folder.name.removeprefix("day="))
             if next(folder.iterdir(), None) is not None:
-                found.add(day)
+                found.add(period_of(study, day))
     return found
 
 
@@ -335,14 +353,7 @@ class ListStatusReader:
         depends_on_videos = entity == "users" and study.users.who != "panel"
         if depends_on_videos and not any(day.last_complete_at for day in days.values()):
             return {}
-        earlier = query_raw(
-            self._raw,
-            "coverage",
-            f"study={study.name}/day=*",
-            "SELECT max(last_at) FROM {table} WHERE entity = ? AND partition < ?",
-            [entity, period],
-        )
-        last_observed_at = earlier[0][0] if earlier else None
+        last_observed_at = read_last_observed(self._raw, study, entity, before=period)
         if not should_observe(study, days if depends_on_videos else {}, last_observed_at, self._now):
             return {}
         units = {

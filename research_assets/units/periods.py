@@ -104,16 +104,18 @@ def observed_periods(
 ) -> ObservedPeriods:
     """Return the periods of an entity that hold data or can still hold some, as known at `now`.
 
-    `observed` are the periods with data; the other arguments are those of `should_observe`. The partitions begin with
-    the first of them or with the running one. They end with the period of `observe_until`. Without it the end is known
-    once every day up to `now` is complete, or the study is over: then no later period will be due.
+    `observed` are the periods with data, and `last_observed_at` is the newest observation in any of them. `days` are
+    those of `should_observe`. The partitions begin with the first period with data or with the running one. They end
+    with the period of `observe_until`, or else with the last one with data, once no later period will be due.
     """
     running, step = current_period(study, now), period_length(study)
     begun = sorted(period for period in observed if period == period_of(study, period))
     first = min([*begun, running])
-    last = _last_period(study, days, last_observed_at, now)
-    if last is not None:
-        last = max([last, *begun]) if begun else max(last, running)
+    last: date | None = None
+    if study.observe_until is not None:
+        last = max([period_of(study, study.observe_until), *(begun or [running])])
+    elif begun and not _is_unfinished(study, days, last_observed_at, now) and not _is_missing_days(study, days, now):
+        last = begun[-1]
     missed, period = [], first
     while period < running:
         if period not in begun and (last is None or period <= last):
@@ -122,23 +124,11 @@ def observed_periods(
     return ObservedPeriods(first, last, tuple(missed))
 
 
-def _last_period(
-    study: StudySpec, days: Mapping[date, PartitionStatus], last_observed_at: datetime | None, now: datetime
-) -> date | None:
-    """Return a period after which no account will be due, and which may be long over; None if it is not known yet."""
-    running, step = current_period(study, now), period_length(study)
-    if study.observe_until is not None:
-        return period_of(study, study.observe_until)
-    ends_at = study.last_observation_due_at()
-    if study.end is None or ends_at is None:
-        return None
-    if not should_observe(study, days, last_observed_at, now):
-        return period_of(study, study.start)
-    settled = (study.last_settled_day(now) - study.start).days + 1
-    due = [study.start + timedelta(days=offset) for offset in range(settled)] if days else []
-    if any(day not in days or days[day].open_units for day in due):
-        return None
-    return running if now >= ends_at else period_of(study, ends_at.date()) + step
+def _is_missing_days(study: StudySpec, days: Mapping[date, PartitionStatus], now: datetime) -> bool:
+    """Return whether a settled day is incomplete: its videos may name further accounts. `days` is empty for a panel."""
+    settled = (study.last_settled_day(now) - study.start).days + 1 if days else 0
+    statuses = [days.get(study.start + timedelta(days=offset)) for offset in range(settled)]
+    return any(status is None or status.open_units or status.waiting_units for status in statuses)
 
 
 def canary_day(

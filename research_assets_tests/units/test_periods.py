@@ -1,7 +1,9 @@
 """The periods of observed accounts that are partitions: those with data and the running one, up to the last one due."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
 
 from research_assets.study.spec import StudySpec
 from research_assets.units.partition_status import PartitionStatus
@@ -39,19 +41,28 @@ def test_partitions_end_with_the_period_of_observe_until() -> None:
 def test_partitions_of_a_finished_study_end_with_its_last_observation() -> None:
     done = observed_periods(STUDY, [date(2026, 2, 9)], COMPLETE, at(10), at(11, 5))
     assert done == ObservedPeriods(date(2026, 2, 9), date(2026, 2, 9))
-    # Every day is complete and has reached its last age, so an observation in the running period is the last one.
-    running = observed_periods(STUDY, [], COMPLETE, None, at(11, 5))
-    assert running == ObservedPeriods(date(2026, 5, 11), date(2026, 5, 11))
+    in_may = observed_periods(STUDY, [date(2026, 2, 9), date(2026, 5, 11)], COMPLETE, at(11, 5), at(11, 5))
+    assert in_may == ObservedPeriods(date(2026, 2, 9), date(2026, 5, 11), tuple(weeks(date(2026, 2, 16), 12)))
+    panel = observed_periods(STUDY, [date(2026, 2, 9)], {}, at(10), at(11, 5))
+    assert panel == ObservedPeriods(date(2026, 2, 9), date(2026, 2, 9))
 
 
-def test_partitions_have_no_end_while_days_are_incomplete() -> None:
-    some = {date(2026, 2, 2): COMPLETE[date(2026, 2, 2)]}
-    assert observed_periods(STUDY, [date(2026, 2, 9)], some, at(10), at(11, 5)).last is None
-    open_day = COMPLETE | {date(2026, 2, 3): PartitionStatus(open_units=1)}
-    assert observed_periods(STUDY, [date(2026, 2, 9)], open_day, at(10), at(11, 5)).last is None
+def weeks(first: date, number: int) -> list[date]:
+    return [first + timedelta(weeks=week) for week in range(number)]
 
 
-def test_partitions_of_a_running_study_end_one_period_after_its_last_day_settled() -> None:
+@pytest.mark.parametrize("status", [None, PartitionStatus(open_units=1), PartitionStatus(waiting_units=1)])
+def test_partitions_have_no_end_while_days_are_incomplete(status: PartitionStatus | None) -> None:
+    """A day that waits for its next try can still bring accounts, so a later period can be due."""
+    days = {day: one for day, one in (COMPLETE | {date(2026, 2, 3): status}).items() if one is not None}
+    assert observed_periods(STUDY, [date(2026, 2, 9)], days, at(10), at(11, 5)).last is None
+
+
+def test_partitions_have_no_end_while_a_period_is_due() -> None:
+    assert observed_periods(STUDY, [], COMPLETE, None, at(11, 5)) == ObservedPeriods(date(2026, 5, 11))
+    # The last day was completed after the last observation of the accounts.
+    assert observed_periods(STUDY, [date(2026, 2, 2)], COMPLETE, at(8), at(11, 5)).last is None
+    # The study has not ended.
     study = replace(STUDY, end=date(2026, 2, 18))
     days = {date(2026, 2, day): COMPLETE[date(2026, 2, 2)] for day in range(2, 9)}
-    assert observed_periods(study, [date(2026, 2, 9)], days, None, at(11)).last == date(2026, 2, 23)
+    assert observed_periods(study, [date(2026, 2, 9)], days, at(10), at(11)).last is None
