@@ -17,6 +17,7 @@ from typing import Literal
 import duckdb
 
 from research_assets.clock import SystemClock
+from research_assets.planning.messages import pluralize
 from research_assets.quota.ledger import Ledger, LedgerError
 from research_assets.settings import Settings
 from research_assets.storage.captures import (
@@ -168,18 +169,28 @@ def _capture(settings: Settings, sealed: Path, missing: Path | None) -> Iterator
         if missing is not None:
             yield Finding("rebuilt", f"{missing} was missing; {rebuild(settings.raw, sealed)}")
     except DamagedCapture:
-        contents = f"The capture {sealed} with {_contents(manifest)} is not what was published. Nothing was changed."
-        if is_written(settings.raw, manifest):
-            cost = (
-                "The raw tables and the marts have its rows, so nothing is collected again, and `research-assets "
-                "replay` keeps them. Restore it from a backup."
-            )
-        else:
-            cost = (
-                "The raw tables do not have its rows. Restore it from a backup; or move it and its manifest away: then "
-                f"{manifest.first} to {manifest.last} are collected again."
-            )
-        yield Finding("damaged", f"{contents} {cost}")
+        yield Finding("damaged", _damaged_capture(settings, sealed, manifest))
+
+
+def _damaged_capture(settings: Settings, sealed: Path, manifest: Manifest) -> str:
+    """Return what a damaged capture costs: it depends on whether its raw files are whole."""
+    contents = f"The capture {sealed} with {_contents(manifest)} is not what was published. Nothing was changed."
+    days = f"then {manifest.first} to {manifest.last} are collected again"
+    if not is_written(settings.raw, manifest):
+        return (
+            f"{contents} The raw tables do not have its rows. Restore it from a backup; or move it and its manifest "
+            f"away: {days}."
+        )
+    if damaged := find_damaged(settings.raw.glob(f"*/study=*/day=*/{manifest.capture}.parquet")):
+        return (
+            f"{contents} Its rows are damaged in the raw tables too ({pluralize(len(damaged), 'file')}). Restore it "
+            "from a backup, then run this command again. Without a backup move it, its manifest and all raw files of "
+            f"this name away: {days}."
+        )
+    return (
+        f"{contents} The raw tables and the marts have its rows, so nothing is collected again, and `research-assets "
+        "replay` keeps them. Restore it from a backup."
+    )
 
 
 def _contents(manifest: Manifest) -> str:

@@ -130,6 +130,17 @@ def test_damaged_capture_that_was_not_loaded_names_what_is_collected_again(store
     assert "move it and its manifest away: then 2026-02-01 to 2026-02-01 are collected again" in finding.message
 
 
+def test_damaged_capture_with_a_damaged_raw_file_claims_no_whole_rows(stored: Settings) -> None:
+    capture = sorted(stored.captures.glob("*/*/*/*.zst"))[0]
+    raw = next(stored.raw.glob(f"videos/*/*/{capture.name.removesuffix('.jsonl.zst')}.parquet"))
+    flip(capture)
+    flip(raw)
+    of_capture, of_raw = verify_files(stored).findings
+    assert (of_capture.kind, of_raw.kind) == ("damaged", "damaged")
+    assert "Its rows are damaged in the raw tables too (1 file)" in of_capture.message
+    assert str(raw) in of_raw.message
+
+
 def test_file_that_was_set_aside_is_reported_until_it_is_removed(stored: Settings) -> None:
     kept = stored.captures / "videos/study=s/2026-02-01/x.jsonl.line3.damaged"
     kept.write_bytes(b"")
