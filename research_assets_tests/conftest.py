@@ -237,7 +237,9 @@ def isolated_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
     """Hide the developer's credentials and data: a test sees only what it sets. The umask admits everyone."""
     umask = os.umask(0)
     for variable in VARIABLES.values():
-        monkeypatch.delenv(variable.name, raising=False)
+        # Set before it is deleted: otherwise a value that the test leaves behind would reach the next one.
+        monkeypatch.setenv(variable.name, "")
+        monkeypatch.delenv(variable.name)
     monkeypatch.setenv(VARIABLES["root"].name, str(tmp_path / "data"))
     monkeypatch.setenv(VARIABLES["api_url"].name, UNREACHABLE_URL)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)

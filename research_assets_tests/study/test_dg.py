@@ -22,10 +22,11 @@ class Project:
     def __init__(self, root: Path, settings: Settings) -> None:
         self.root = root
         self.defs = root / "research_assets" / "defs"
-        self._environment = os.environ | {
+        # The fixture lives longer than a test, so it does not have the empty environment of one.
+        self._environment = os.environ | {variable.name: "" for variable in VARIABLES.values()}
+        self._environment |= {
             "PYTHONPATH": str(root),
             "DAGSTER_HOME": str(prepare_home(settings)),
-            VARIABLES["api_url"].name: "",
             VARIABLES["root"].name: str(settings.root),
             VARIABLES["studies"].name: str(root / "elsewhere"),
         }

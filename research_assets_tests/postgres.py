@@ -1,0 +1,92 @@
+"""A PostgreSQL server for tests, on a free port of the loopback interface, with data in a temporary folder.
+
+Debian's package `postgresql` provides it. Its programs refuse to run as root, so root runs them as the user `postgres`
+of that package.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+_SETTINGS = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "shared_buffers=16MB")
+"""The data need not survive the machine, only the server."""
+
+
+def find_programs() -> Path | None:
+    """Return the folder of PostgreSQL's programs, of the newest version; None if they are not installed."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    on_path = shutil.which("initdb")
+    return found[-1].parent if found else Path(on_path).resolve().parent if on_path else None
+
+
+@dataclass
+class PostgresServer:
+    """A server with a superuser `lab` without a password, and its database `lab`."""
+
+    folder: Path
+    programs: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Return the address of the database `lab`."""
+        return f"postgresql://lab@127.0.0.1:{self.port}/lab"
+
+    def start(self) -> None:
+        """Start the server on its port, and wait until it answers."""
+        options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} " + " ".join(f"-c {one}" for one in _SETTINGS)
+        self.run("pg_ctl", "-D", f"{self.folder}/data", "-o", options, "-l", f"{self.folder}/log", "-w", "start")
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop the server; `immediate` is like a crash."""
+        self.run("pg_ctl", "-D", f"{self.folder}/data", "-m", mode, "-w", "stop")
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs."""
+        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.getuid() == 0 else []
+        # The output goes to a file: a server that inherits a pipe keeps it open.
+        with (self.folder / "programs.log").open("a+") as log:
+            done = subprocess.run(
+                [*as_user, str(self.programs / program), *arguments],
+                cwd=self.folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "LC_ALL": "C"},
+                check=False,
+            )
+            log.seek(0)
+            assert done.returncode == 0, f"{program} failed:\n{log.read()}"
+
+
+@contextmanager
+def running_postgres() -> Iterator[PostgresServer]:
+    """Yield a running server. Without PostgreSQL the test is skipped; with CI set it fails."""
+    programs = find_programs()
+    if programs is None:
+        reason = "PostgreSQL is not installed (Debian: apt-get install postgresql)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    # Not in a folder of pytest, which belongs to root alone.
+    with TemporaryDirectory(prefix="research-postgres-") as folder, socket.socket() as free:
+        if os.getuid() == 0:
+            shutil.chown(folder, "postgres", "postgres")
+        free.bind(("127.0.0.1", 0))
+        server = PostgresServer(Path(folder), programs, free.getsockname()[1])
+        free.close()
+        server.run("initdb", "-D", f"{folder}/data", "-U", "lab", "-A", "trust", "--no-sync", "-E", "UTF8")
+        server.start()
+        try:
+            server.run("createdb", "-h", "127.0.0.1", "-p", str(server.port), "-U", "lab", "lab")
+            yield server
+        finally:
+            server.stop("immediate")
