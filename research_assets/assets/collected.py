@@ -19,6 +19,7 @@ from research_assets.collect.types import CollectionTask
 from research_assets.fields import ENTITIES, table_columns
 from research_assets.resources import CollectorResource, budget_run_id
 from research_assets.study.spec import StudySpec
+from research_assets.text import markdown_text
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.units.periods import ObservedPeriods, current_period, period_length
 
@@ -211,6 +212,7 @@ def _description(study: StudySpec, collected_entity: CollectedEntity, simulated:
     parts = (
         # Lists of assets show the first line without rendering it, so it contains no Markdown.
         f"{collected_entity.summary}.",
+        f"**Study:** {markdown_text(study.title)}" if study.title else "",
         simulated.strip(),
         f"**Grain:** {ENTITIES[entity].grain}.",
         f"**Partition:** {_partition_text(study, entity)}. {_COMPLETE_HINT}",

@@ -110,6 +110,7 @@ def render_yaml(draft: StudyDraft) -> str:
     end = f"end: {_scalar(draft.end)}" if draft.end else "# end: 2026-12-31"
     attributes = [
         f"name: {_scalar(draft.name)}  # first part of the asset keys; another name is another study",
+        "# title: Gardening videos in Germany  # title in reports and descriptions",
         f"start: {_scalar(draft.start)}  # first day, UTC",
         f"{end}  # last day, UTC; without it the study continues",
         "settle_days: 2  # age of a day in days at which it is collected: new videos appear up to 48 hours late",

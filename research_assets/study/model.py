@@ -148,6 +148,9 @@ class StudyFile(StrictModel):
         None,
         description="Last UTC day on which accounts are observed; by default until the study ends",
     )
+    title: str | None = Field(
+        None, min_length=1, max_length=120, description="Title in reports and descriptions; by default the name"
+    )
     owners: list[Annotated[str, Field(pattern=OWNER_PATTERN)]] = Field(
         [], description="Who is responsible, shown in Dagster: an address, or team:name"
     )
@@ -354,6 +357,7 @@ def to_spec(
     panel = _resolve_panel(study, folder, issues, notes)
     spec = StudySpec(
         name=study.name,
+        title=study.title or "",
         start=study.start,
         end=study.end,
         query=query,

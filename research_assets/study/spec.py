@@ -47,7 +47,7 @@ class StudySpec:
     highest assumed age of a count when the API returns it, in days (reference §7 #14). `fields` narrows the requested
     fields by entity; for an entity without an entry all fields are requested. Accounts are observed in each period up
     to the one that contains `observe_until`; without it until the study ends (see units/periods.py). `owners` are
-    shown in Dagster: addresses, or `team:<name>`.
+    shown in Dagster: addresses, or `team:<name>`. `title` is for readers; empty without one.
     """
 
     name: str
@@ -63,6 +63,7 @@ class StudySpec:
     observe: Literal["weekly", "daily"] = "weekly"
     observe_until: date | None = None
     owners: tuple[str, ...] = ()
+    title: str = ""
     quota_weight: float = 1.0
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 

@@ -35,7 +35,8 @@ def module_settings(sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("location")
     write(
         folder / "studies" / "two",
-        MINIMAL_STUDY.replace("gardening", "balcony") + "comments: none\nowners: ['team:garden']",
+        MINIMAL_STUDY.replace("gardening", "balcony")
+        + "comments: none\nowners: ['team:garden']\ntitle: Balconies <b>in Berlin</b>",
     )
     values = {
         "root": str(folder / "data"),
@@ -235,6 +236,12 @@ def test_simulated_data_says_so_at_each_asset_and_owners_are_shown(
             assert list(spec.owners or ()) == (["team:garden"] if spec.key.path[0] == "balcony" else [])
     real = build_definitions(replace(module_settings, api_url="https://open.tiktokapis.com"))
     assert not [spec.key for spec in real.resolve_all_asset_specs() if "simulated" in spec.kinds]
+
+
+def test_title_is_in_the_descriptions_as_text(code_location: dg.Definitions) -> None:
+    specs = {spec.key.to_user_string(): spec.description or "" for spec in code_location.resolve_all_asset_specs()}
+    assert "**Study:** Balconies &lt;b&gt;in Berlin&lt;/b&gt;" in specs["balcony/videos"]
+    assert "**Study:**" not in specs["gardening/videos"]
 
 
 def test_graph_without_studies_says_what_to_do(module_settings: Settings) -> None:

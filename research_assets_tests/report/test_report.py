@@ -301,6 +301,13 @@ def test_methods_state_how_counts_of_zero_were_treated(settings: Settings) -> No
     assert "considered complete without a request. " in methods(replace(STUDY, count_lag_days=0))
 
 
+def test_heading_is_the_title_of_the_study_with_its_name(settings: Settings) -> None:
+    publish(settings, {})
+    html = write_report(settings, replace(STUDY, title="Gardens & <i>balconies</i>"), NOW).path.read_text()
+    assert "<h1>Gardens &amp; &lt;i&gt;balconies&lt;/i&gt;</h1>" in html
+    assert "Study report (garden)" in html
+
+
 def test_second_report_replaces_the_first(settings: Settings) -> None:
     publish(settings, {})
     first = write_report(settings, STUDY, NOW)
