@@ -10,7 +10,7 @@ import socket
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -21,6 +21,7 @@ from hypothesis import settings as hypothesis_settings
 
 from research_assets.settings import ENV_FILE, VARIABLES, Settings
 from research_assets_tests.cli.demo_fixtures import demo_sandbox, demo_settings, demo_summary
+from research_assets_tests.preloaded_dbt import preloaded_dbt
 from research_assets_tests.profiles import LONG_EXAMPLES
 
 # Session fixtures that several packages use.
@@ -132,6 +133,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Load the large property profile for `--long`."""
     # A .env file beside the checkout may contain credentials of the real API. Processes of tests inherit this variable.
     os.environ[ENV_FILE] = os.devnull
+    if getattr(config.option, "numprocesses", None) and config.option.lane == "all" and not config.option.long:
+        # The parallel workers inherit it. A single test and the long lane call dbt as users do.
+        running = ExitStack()
+        running.enter_context(preloaded_dbt())
+        config.add_cleanup(running.close)
     config.addinivalue_line("markers", "long: runs with `--long` only")
     config.addinivalue_line("markers", "torture: random trials; runs with `--long`, and at length with `make torture`")
     config.addinivalue_line("markers", "integration: starts a process; not in the unit lane")

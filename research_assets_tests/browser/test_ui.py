@@ -28,6 +28,22 @@ def page(browser: Chrome, ui: Ui, tmp_path: Path) -> Page:
     return Page(browser, ui.url, tmp_path)
 
 
+def test_one_mart_is_built_with_the_others_and_their_checks(page: Page) -> None:
+    # The first test: Dagster asks for a confirmation, because nothing is materialized yet.
+    page.open("/assets/marts/videos")
+    page.click("Materialize")
+    page.read("have not been materialized yet")
+    page.click("Confirm")
+    # A build tests all marts, so no other mart is without a verdict.
+    page.open("/assets/marts/comments?view=checks")
+    page.read("Passed")
+    page.screenshot("other-mart-checks")
+    assert "Not evaluated" not in page.text, page.text
+    page.open("/assets/marts/comments")
+    page.read("Latest materialization", "ago")
+    page.screenshot("other-mart")
+
+
 def test_lineage_of_groups_is_a_path_from_the_study_to_its_results(page: Page) -> None:
     page.open("/asset-groups")
     page.wait_for_text("studies", "warehouse", "results", "Global asset lineage")

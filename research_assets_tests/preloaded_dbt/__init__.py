@@ -1,0 +1,38 @@
+"""Calls of dbt in processes that are forked from one that has already imported dbt, because the import takes 2 seconds.
+
+The tests build the warehouse more than a hundred times. `server.py` imports dbt once and forks a process for each call.
+`site/sitecustomize.py` runs at the start of each Python process of the tests: one that is about to run dbt hands its
+arguments, environment, folder, limits and streams to the server, waits, and ends with dbt's exit code. All else is as
+without the server: dbt is a process of its own, sees no credentials, and ends with the process that called it. A call
+that does not reach the server imports dbt itself.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ADDRESS = "PRELOADED_DBT"
+"""Variable with the path of the server's socket. A test that deletes it calls dbt as users do."""
+
+_FOLDER = Path(__file__).parent
+
+
+@contextmanager
+def preloaded_dbt() -> Iterator[None]:
+    """Run the server, and let all processes that are started meanwhile use it."""
+    with tempfile.TemporaryDirectory(prefix="research-dbt-") as folder:
+        address = f"{folder}/socket"
+        # The server ends when its standard input does.
+        with subprocess.Popen([sys.executable, str(_FOLDER / "server.py"), address], stdin=subprocess.PIPE) as server:
+            python_path = [str(_FOLDER / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+            os.environ |= {ADDRESS: address, "PYTHONPATH": os.pathsep.join(python_path)}
+            # Of this process; the project hands it on to dbt.
+            sys.path.append(str(_FOLDER / "site"))
+            try:
+                yield
+            finally:
+                server.kill()
