@@ -137,7 +137,8 @@ def test_cell_of_the_coverage_board_shows_its_details_and_leads_to_its_partition
     assert "quarantined" in page.browser.execute_script(TOOLTIP, cell)
     assert page.browser.execute_script("return performance.getEntriesByType('resource').length") == 0
     cell.click()
-    page.wait_for_text("Partitions", day)
+    # The details of the selected partition, which this data folder has not materialized.
+    page.wait_for_text("Latest materialization", day)
     assert page.browser.current_url.startswith(f"{ui.url}/assets/{ui.study}/videos?view=partitions&partition={day}")
     page.screenshot("partition-of-the-board")
 
