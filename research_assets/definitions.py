@@ -8,6 +8,7 @@ from functools import partial
 
 import dagster as dg
 
+from research_assets.assets.coverage_board import coverage_board_asset
 from research_assets.assets.export import export_asset
 from research_assets.assets.report import report_asset
 from research_assets.assets.warehouse import warehouse_definitions
@@ -74,12 +75,13 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
     tests = [key for asset in models for key in asset.check_keys]
     checks = [key for study in studies for key in check_keys(study.spec, prefix)]
     reports = [report_asset(study.spec, settings, warehouse) for study in studies]
+    boards = [coverage_board_asset(study.spec, settings) for study in studies]
     return dg.Definitions.merge(
         *([_load_defs_folder()] if IN_CHECKOUT else []),
         *(dg.build_defs_for_component(Study.of(spec, settings)) for spec in outside),
         *([] if studies else [dg.Definitions(assets=[NO_STUDY])]),
         marts,
-        dg.Definitions(assets=reports, asset_checks=[files_check(prefix)]),
+        dg.Definitions(assets=[*reports, *boards], asset_checks=[files_check(prefix)]),
         dg.Definitions(assets=[export_asset(study.spec, settings, warehouse) for study in studies]),
         build_automation(
             [study.spec for study in studies],
@@ -91,7 +93,7 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
                 daily=checks,
                 files=dg.AssetCheckKey(coverage_mart(prefix), FILES_CHECK),
             ),
-            [report.key for report in reports],
+            [asset.key for asset in (*reports, *boards)],
             {(name, entity): known for name, by_entity in periods.items() for entity, known in by_entity.items()},
             dg.AssetSelection.groups(
                 *sorted({str(spec.group_name) for asset in models for spec in asset.specs}),

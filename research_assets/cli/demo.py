@@ -133,7 +133,7 @@ class Demo:
                 yield Stage(name.replace("_", " "), (own[name],), period, period)
         models = [spec.key for spec in specs if str(spec.group_name).startswith("warehouse/")]
         yield Stage("marts (dbt)", tuple(models))
-        yield Stage("report", (own["report"],))
+        yield Stage("report", (own["report"], own["coverage_board"]))
 
     def _requests_used(self) -> int:
         return sum(pool.used for pool in self._pools())
@@ -149,6 +149,7 @@ class Demo:
         from rich.text import Text
 
         from research_assets.report.codebook import CODEBOOK_FILE
+        from research_assets.report.coverage_board import board_path
         from research_assets.units.coverage import SETTLED
         from research_assets.warehouse.reader import connect_read_only, read_marts
 
@@ -177,6 +178,7 @@ class Demo:
             f"\nWarehouse: {self._settings.warehouse}\n"
             f"Report:    {self._settings.reports / f'{self._study.name}.html'}\n"
             f"Codebook:  {self._settings.reports / CODEBOOK_FILE}\n"
+            f"Coverage:  {board_path(self._settings, self._study.name)}\n"
         )
         console.print(Text.assemble("To see the same data in Dagster: ", ("make ui", "bold")))
 

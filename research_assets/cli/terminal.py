@@ -31,6 +31,11 @@ class Terminal(Console):
     def size(self, new_size: tuple[int, int]) -> None:
         self._width, self._height = new_size
 
+    @property
+    def columns(self) -> int:
+        """Columns of the terminal, also below `MIN_WIDTH`, for lines that are made for a narrow one; at least 20."""
+        return max(super().size.width, 20)
+
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a text for printing; Rich calls it for each text that it prints."""
         return super().render_str(terminal_text(text), **options)

@@ -26,7 +26,9 @@ DATA_UNTIL_TAG = ".dagster/research_data_until"
 _MAX_RUNS = 16
 """Runs of the sensor that are searched for its last one: another code location may have a sensor of the same name."""
 
-DESCRIPTION = """Builds and tests the marts and writes the reports, once per batch of new data.
+DESCRIPTION = """Builds the marts and writes the reports and coverage boards, once per batch of new data.
+
+The marts are tested before they are published.
 
 A batch is over when no collection run is active and no data has arrived for a few sensor intervals, whether the
 collection is complete or the quota is used up. The blocking checks run first, in the same run. While one of them fails,
