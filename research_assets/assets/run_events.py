@@ -138,6 +138,8 @@ class CollectionRun:
 
     def _record_result(self, result: PartitionResult) -> None:
         self._partition_results.append(result)
+        if self._collector.on_result is not None:
+            self._collector.on_result(result)
         partition = result.partition.isoformat()
         metadata = {**result_metadata(result), "captures": self._captures}
         if result.state == "complete":
