@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 ASSET_TAG = ".dagster/research_asset"
 """Tag of a planned run with its study and entity. The UI hides tags with this prefix."""
 
+PAUSED_TAG = "paused"
+"""Tag of a paused run for readers of the list of runs: what is complete, and when the run resumes."""
+
 _RETRY_TAG = "dagster/retry_number"
 """Dagster's tag of a run that retries a crashed run by itself."""
 

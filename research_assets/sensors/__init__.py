@@ -1,10 +1,10 @@
 """The sensors and the schedule of the code location. Each is a thin wrapper around a pure decision function.
 
 `collection.py` starts collection runs while quota is free, as `collection_plan.py` plans them, and `build_marts.py`
-builds the marts once per batch of new data. `run_failures.py` and `sensor_failures.py` write alerts, `orphaned_runs.py`
-fails runs whose process no longer exists (`run_process.py` notes it), and `daily_checks.py` runs the checks and verifies
-the files. `run_history.py` reads runs for them. Not here: which work comes next (see planning/agenda.py), and how an
-alert is delivered (see alerts.py).
+builds the marts once per batch of new data. `run_failures.py` and `sensor_failures.py` write alerts,
+`orphaned_runs.py` fails runs whose process no longer exists (`run_process.py` notes it), and `daily_checks.py` runs the
+checks and verifies the files. `run_history.py` reads runs for them. Not here: which work comes next (see
+planning/agenda.py), and how an alert is delivered (see alerts.py).
 """
 
 from collections.abc import Sequence

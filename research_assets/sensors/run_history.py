@@ -13,6 +13,9 @@ from research_assets.fields import ENTITIES
 from research_assets.planning.types import StudyEntity
 from research_assets.resources import ASSET_TAG
 
+CODE_LOCATION = "research_assets"
+"""Name of the code location in workspace.yaml, for commands. A sensor knows that of its own."""
+
 STATE_TAG, TICK_TAG = ".dagster/research_state", ".dagster/research_tick"
 """Tags of a planned run: digest of the state of its study and entity when it was planned, and the time of the plan.
 The UI hides tags with this prefix."""
