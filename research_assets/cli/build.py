@@ -70,6 +70,7 @@ def build_marts(executor: "RunExecutor", display: "CollectDisplay", *, full_refr
     from rich.table import Table
 
     from research_assets.clock import SystemClock
+    from research_assets.planning.messages import pluralize
     from research_assets.text import log_text
 
     clock = SystemClock()
@@ -108,5 +109,7 @@ def build_marts(executor: "RunExecutor", display: "CollectDisplay", *, full_refr
     if not result.success:
         display.warn(f"Failed: {log_text(result.reason)}\nTo inspect the run {result.run_id[:8]}: research-assets ui")
         return False
-    display.say(f"✓ marts: {len(rows)} built, {reports} reports written, {seconds:.1f} s")
+    display.say(
+        f"✓ marts: {pluralize(len(rows), 'table')} built, {pluralize(reports, 'report')} written, {seconds:.1f} s"
+    )
     return True

@@ -9,10 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import click
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
-from rich.table import Column
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
 from rich.text import Text
 
 from research_assets.cli.terminal import Terminal
@@ -124,33 +125,48 @@ class CollectDisplay:
             self.say(f"  {partition}: {pluralize(counts.requests, 'request')}, {pluralize(counts.rows, 'row')} so far")
 
 
+MAX_BAR_WIDTH, MIN_BAR_WIDTH = 30, 5
+"""Columns of a bar. A terminal without room for the shortest bar shows the numbers only."""
+
+
 class _Bars:
-    """Two bars and a line about the current request, within any width; they vanish at the end."""
+    """Two bars and a line about the current request, within any width. Names are shortened, never numbers."""
 
     def __init__(self, run: PlannedRun, limit: RequestLimit) -> None:
-        # Real width: a terminal that wraps the lines of bars would not remove them.
-        label = Column(no_wrap=True, overflow="ellipsis")
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False, table_column=label),
-            BarColumn(bar_width=None, table_column=Column(min_width=5, ratio=1)),
-            TextColumn("{task.completed:,.0f} of {task.fields[of]}", table_column=Column(no_wrap=True)),
-            expand=True,
-        )
-        self._partitions = self._progress.add_task(
-            f"{run.study}/{run.entity}", total=len(run.partitions), of=describe_partitions(run)
-        )
-        self._requests = self._progress.add_task(limit.label, total=limit.total, completed=limit.used, unit=" requests")
-        self._action = Text("  Starting ...", style="dim", no_wrap=True, overflow="ellipsis")
-
-    def __rich__(self) -> Group:
-        return Group(self._progress, self._action)
+        self._run, self._limit = run, limit
+        self._complete, self._requests = 0, limit.used
+        self._spinner = Spinner("dots")
+        self._action = "Starting ..."
 
     def update(self, complete: int, requests: int, action: str) -> None:
         """Show the complete partitions, the used requests of the limit, and the current action."""
-        self._progress.update(self._partitions, completed=complete)
-        self._progress.update(self._requests, completed=requests)
-        self._action.plain = f"  {terminal_text(action)}"
+        self._complete, self._requests, self._action = complete, requests, terminal_text(action)
+
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> RenderResult:
+        # A line that the terminal wraps would not be removed.
+        width = options.max_width - 1
+        rows = (
+            (f"{self._run.study}/{self._run.entity}", self._complete, len(self._run.partitions)),
+            (self._limit.label, self._requests, self._limit.total),
+        )
+        numbers = (
+            f"{self._complete:,} of {describe_partitions(self._run)}",
+            f"{self._requests:,} of {pluralize(self._limit.total, 'request')}",
+        )
+        n_numbers = max(map(len, numbers))
+        label_width = min(max(len(label) for label, *_ in rows), max(1, width - n_numbers - 1))
+        bar_width = min(MAX_BAR_WIDTH, width - label_width - n_numbers - 2)
+        table = Table.grid(padding=(0, 1, 0, 0))
+        for (label, done, total), text in zip(rows, numbers, strict=True):
+            short = Text(label, no_wrap=True)
+            short.truncate(label_width, overflow="ellipsis")
+            bar = [ProgressBar(max(1, total), done, bar_width)] if bar_width >= MIN_BAR_WIDTH else []
+            table.add_row(short, *bar, Text(text, no_wrap=True))
+        yield table
+        action = Text(self._action, style="dim", no_wrap=True)
+        action.truncate(max(1, width - 2), overflow="ellipsis")
+        self._spinner.update(text=action)
+        yield self._spinner
 
 
 def run_title(run: PlannedRun) -> str:

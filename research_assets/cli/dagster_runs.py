@@ -27,6 +27,9 @@ from research_assets.settings import Settings
 POLL_SECONDS = 0.2
 """Seconds between two looks at a run and at the stop signals."""
 
+_NO_RETRY = {"dagster/max_retries": "0"}
+"""Dagster cannot retry a run that none of its servers started, but other runs would wait for the retry."""
+
 _SILENT = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -166,7 +169,7 @@ class RunExecutor:
                     job.execute_in_process(
                         instance=self.instance,
                         asset_selection=list(keys),
-                        tags={**(tags or {}), **RunProcess.of(run_id, os.getpid()).tag},
+                        tags={**(tags or {}), **_NO_RETRY, **RunProcess.of(run_id, os.getpid()).tag},
                         run_id=run_id,
                         run_config={**_SILENT, **(run_config or {})},
                         raise_on_error=False,
