@@ -25,7 +25,7 @@ from research_assets.sensors.run_process import RunProcess
 from research_assets.settings import Settings
 
 POLL_SECONDS = 0.2
-"""Seconds between two looks at a run and at the stop signals."""
+"""Seconds between two checks of a run and of the stop signals."""
 
 _NO_RETRY = {"dagster/max_retries": "0"}
 """Dagster cannot retry a run that none of its servers started, but other runs would wait for the retry."""

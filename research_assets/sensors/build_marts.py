@@ -81,7 +81,7 @@ def build_blocker(state: BuildState, now: datetime, quiet: timedelta) -> str | N
     if state.requested_until == data_until_tag(state.data_until):
         return (
             "The build of this data was not published; see its run for the reason. The sensor builds again when new "
-            "data arrives. To build now, materialize the group `warehouse/marts`."
+            "data arrives. To build now, run `research-assets build` or materialize the group `warehouse/marts`."
         )
     return None
 
