@@ -27,6 +27,9 @@ from research_assets.settings import Settings
 POLL_SECONDS = 0.2
 """Seconds between two checks of a run and of the stop signals."""
 
+MAX_RECORD_SECONDS = 30.0
+"""Seconds for which a run waits for the record of its cancellation before its next request."""
+
 _NO_RETRY = {"dagster/max_retries": "0"}
 """Dagster cannot retry a run that none of its servers started, but other runs would wait for the retry."""
 
@@ -67,8 +70,11 @@ class StopRequest:
         self._run_must_stop.set()
 
     def check(self) -> None:
-        """Raise Dagster's error for an interrupted run if the run must stop."""
-        if self._run_must_stop.is_set():
+        """Raise Dagster's error for an interrupted run if a signal was received; called in the thread of the run.
+
+        Waits until the main thread has recorded that the run is being cancelled.
+        """
+        if self.is_set and self._run_must_stop.wait(MAX_RECORD_SECONDS):
             raise dg.DagsterExecutionInterruptedError
 
 

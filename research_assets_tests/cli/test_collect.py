@@ -92,9 +92,10 @@ class Terminal:
 
         def add_and_act(entry: LogEntry) -> None:
             add(entry)
-            remaining[0] -= not entry.endpoint.startswith("oauth")
-            if remaining[0] == 0:
-                act()
+            if not entry.endpoint.startswith("oauth"):
+                remaining[0] -= 1
+                if remaining[0] == 0:
+                    act()
 
         log.add = add_and_act  # type: ignore[method-assign]
 
@@ -321,6 +322,9 @@ def test_terminated_collect_keeps_its_page_and_the_next_one_continues(open_termi
     def terminate() -> None:
         begun.wait()
         process[0].send_signal(signal.SIGTERM)
+        while [run.status for run in terminal.runs()] != [dg.DagsterRunStatus.CANCELING]:
+            assert process[0].poll() is None
+            threading.Event().wait(0.05)
 
     terminal.at_request(3, terminate)
     process.append(terminal.start("collect", "--no-build"))
@@ -392,7 +396,7 @@ def test_bars_fit_and_cut_no_number(width: int) -> None:
     Console(file=output, width=width, force_terminal=True, color_system=None).print(bars)
     lines = output.getvalue().splitlines()
     assert [len(line) <= width for line in lines] == [True] * 3
-    assert "9 of 14 days" in lines[0]
+    assert "9 of 14 periods" in lines[0]
     assert "987 of 1,000 requests" in lines[1]
     assert lines[2].strip().endswith("98,765 rows") == (width == 80)
 
