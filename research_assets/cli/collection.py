@@ -12,7 +12,7 @@ import dagster as dg
 from research_assets.cli.build import build_marts, marts_blocker
 from research_assets.cli.collect_display import CollectDisplay, RequestLimit, describe_partitions, run_title
 from research_assets.cli.dagster_runs import RunExecutor, RunResult, StopRequest
-from research_assets.component import observed_periods_of
+from research_assets.planning.inputs import read_observed_periods
 from research_assets.planning.limits import Limits
 from research_assets.planning.messages import plan_table, pluralize
 from research_assets.planning.types import PlannedRun, StudyEntity
@@ -43,12 +43,16 @@ class Planner:
         chosen: Sequence[StudySpec],
         known: Sequence[StudySpec],
     ) -> None:
-        """`chosen` are the studies to collect; the runs of all `known` studies count."""
+        """`chosen` are the studies to collect; the runs of all `known` studies count.
+
+        Raises SandboxUnreachable or SettingsError if nothing can be collected.
+        """
+        now = collector.server_clock().now()
         self._instance, self._collector, self._chosen, self._known = instance, collector, chosen, known
         self._periods: Periods = {
             (study.name, entity): periods
             for study in chosen
-            for entity, periods in observed_periods_of(study, collector.settings).items()
+            for entity, periods in read_observed_periods(collector.settings, study, now).items()
         }
 
     def read(self, limits: Limits) -> CollectionPlan:
