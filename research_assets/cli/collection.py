@@ -1,6 +1,6 @@
-"""The loop of `research-assets collect`: plan, execute the first run, plan again, until no run can start.
+"""The loop of `research-assets collect`: plan, execute the planned runs, plan again, until no run can start.
 
-Planning again after each run takes into account what the run found and what other processes do. Not here: the command
+Planning again takes into account what the runs found and what other processes do. Not here: the command
 (see collect.py), the plan (see sensors/collection_plan.py), and the execution of a run (see dagster_runs.py).
 """
 
@@ -18,9 +18,9 @@ from research_assets.planning.messages import plan_table, pluralize
 from research_assets.planning.types import PlannedRun, StudyEntity
 from research_assets.quota.ledger import read_used_by_run
 from research_assets.resources import PAUSED_TAG, CollectorResource
-from research_assets.sensors.collection_plan import CollectionPlan, Periods, read_collection_plan
+from research_assets.sensors.collection_plan import CollectionPlan, Periods, collected_keys, read_collection_plan
 from research_assets.sensors.orphaned_runs import fail_orphaned, find_orphaned
-from research_assets.sensors.run_history import CODE_LOCATION
+from research_assets.sensors.run_history import CODE_LOCATION, active_runs, selected_keys
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 from research_assets.text import log_text
@@ -54,6 +54,12 @@ class Planner:
             for study in chosen
             for entity, periods in read_observed_periods(collector.settings, study, now).items()
         }
+
+    def is_free(self, run: PlannedRun) -> bool:
+        """Return whether no active run uses the pool of a planned run: two would only meet the API's rate limit."""
+        active = active_runs(self._instance, self._collector.clock.now(), CODE_LOCATION)
+        keys = {key for other in active for key in selected_keys(other, collected_keys(self._known))}
+        return BY_ENTITY[run.entity].pool not in {BY_ENTITY[key.path[-1]].pool for key in keys}
 
     def read(self, limits: Limits) -> CollectionPlan:
         """Return the plan. Raises SandboxUnreachable or SettingsError if nothing can be collected."""
@@ -123,21 +129,22 @@ class Collection:
             return PAUSED if self._stop.is_set and code == DONE else code
 
     def _collect(self) -> CollectionPlan:
-        """Execute runs until none can start or a signal is received; return the last plan."""
+        """Execute planned runs until none can start or a signal is received; return the last plan."""
         while True:
             with self._display.working("Planning ..."):
                 plan = self._planner.read(replace(self._limits, used=self._used))
             for event in plan.materializations(self._settings):
                 self._executor.instance.report_runless_asset_event(event)
-            run = self._next_run(plan)
-            if run is None or self._stop.is_set:
+            n_before = self._n_runs
+            for run in plan.runs:
+                left = replace(self._limits, used=self._used).remaining
+                if self._stop.is_set or (left == 0 and run.budget):
+                    break
+                if self._planner.is_free(run):
+                    # The runs of two pools share the budget of the call.
+                    self._execute(plan, run if left is None else replace(run, budget=min(run.budget, left)))
+            if self._stop.is_set or self._n_runs == n_before:
                 return plan
-            self._execute(plan, run)
-
-    def _next_run(self, plan: CollectionPlan) -> PlannedRun | None:
-        """Return the first planned run whose pool no other run uses: two would only meet the API's rate limit."""
-        busy = {BY_ENTITY[entity].pool for _, entity in plan.inputs.running_requests}
-        return next((run for run in plan.runs if BY_ENTITY[run.entity].pool not in busy), None)
 
     def _execute(self, plan: CollectionPlan, run: PlannedRun) -> None:
         with self._display.working("Loading Dagster and parsing the dbt project ..."):
@@ -207,7 +214,7 @@ class Collection:
             return FAILED
         if plan.runs:
             waiting = f"about {pluralize(sum(run.requests for run in plan.runs), 'request')}"
-            if self._next_run(plan) is None:
+            if not any(map(self._planner.is_free, plan.runs)):
                 reason = f"Another run uses the quota. When it ends, collect again: {waiting} can be sent then"
             else:
                 reason = f"The budget allows no further run. Another call can send {waiting} now"
