@@ -170,9 +170,10 @@ class Collection:
         elif not result.success:
             self._failures.append(f"{run_title(run)} (run {result.run_id[:8]}): {log_text(result.reason)}")
             self._display.say(f"✗ {run_title(run)}: failed; {numbers}")
+        elif self._tags_of(result).get(PAUSED_TAG):
+            self._paused.add((run.study, run.entity))
+            self._display.say(f"- {run_title(run)}: paused; {numbers}")
         else:
-            if self._tags_of(result).get(PAUSED_TAG):
-                self._paused.add((run.study, run.entity))
             self._display.say(f"✓ {run_title(run)}: {numbers}")
 
     def _announce_stop(self) -> None:
