@@ -66,18 +66,14 @@ def command(
     no_build: bool,
     quiet: bool,
 ) -> None:
-    r"""Collect what is due now, as the sensor quota_window does, then build the marts.
+    """Collect what is due now, as the sensor quota_window does, then build the marts.
 
     Default: all studies. Uses quota. The runs appear in Dagster's UI. Work of other runs is not repeated, so the
     command is safe beside the UI. Ctrl-C stops it after a stored page; the next call continues there. Without
     credentials it uses a simulated API.
 
-    \b
-    Exit code:
-      0  done: all that is due is collected
-      3  paused: the quota or the budget is used up, another run
-         collects, or the command was stopped; says when to continue
-      1  failed
+    Exit code 0, done: all that is due is collected. 3, paused: the quota or the budget is used up, another run
+    collects, or the command was stopped; the last line says when to continue. 1, failed: the message says why.
     """
     from research_assets.cli.collect_display import CollectDisplay
     from research_assets.cli.collection import Collection, print_plan
