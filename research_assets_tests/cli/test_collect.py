@@ -303,7 +303,7 @@ def test_work_of_an_active_run_is_left_to_it(open_terminal: Open) -> None:
         result = terminal.run("collect", "--no-build", code=3)
         assert "10 units are being collected" in result.stdout
         assert terminal.requests_sent() == 0
-        # A run whose process no longer exists would be waited for in vain: nothing else ends it without the daemon.
+        # A run whose process no longer exists would block collection for ever: without the daemon nothing else ends it.
         ended = subprocess.Popen([sys.executable, "-c", ""])
         ended.wait()
         process = replace(RunProcess.of(run.run_id, os.getpid()), pid=ended.pid)
