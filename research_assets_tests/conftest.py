@@ -42,6 +42,7 @@ INTEGRATION = (
     "assets/test_export_asset.py",
     "benchmarks/",
     "cli/test_child_process.py",
+    "cli/test_collect.py",
     "cli/test_demo.py",
     "cli/test_group.py",
     "cli/test_ui.py",

@@ -92,7 +92,10 @@ def command() -> None:
             _print_open_units(console, open_counts)
         print_studies_without_videos(console, read_days_without_videos(settings.raw))
     else:
-        console.print("\nNo data collected yet. Start with: make ui\nEstimate the cost with: research-assets plan")
+        console.print(
+            "\nNo data collected yet. Start with: make ui\nWithout the UI: research-assets collect\n"
+            "Estimate the cost with: research-assets plan"
+        )
     _print_capture_problems(console, settings)
     if failures := _failures(settings):
         console.print(_failure_table(failures))

@@ -177,6 +177,7 @@ def render_board(
         "board.html",
         style=(TEMPLATE_FOLDER / "board.css").read_text(encoding="utf-8"),
         study=study.name,
+        heading=study.title or study.name,
         simulated=simulated,
         as_of=format_time(board.as_of.astimezone(UTC)),
         note=f"{how}{link}{time}",
