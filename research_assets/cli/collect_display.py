@@ -93,7 +93,9 @@ class CollectDisplay:
             return
         self._live = _Bars(run, limit)
         try:
-            with Live(self._live, console=Console(file=self._console.file), transient=True, refresh_per_second=8):
+            # The bars are redrawn in place, so they must fit into any terminal.
+            console = Terminal(min_width=1, soft_wrap=False, file=self._console.file)
+            with Live(self._live, console=console, transient=True, refresh_per_second=8):
                 yield self._counts
         finally:
             self._live = None
