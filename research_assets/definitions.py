@@ -102,7 +102,7 @@ def build_code_location(settings: Settings, *, collector: CollectorResource | No
     blocking_checks = [key for study in studies for key in blocking_check_keys(study.spec)]
     definitions = dg.Definitions.merge(
         *([_load_defs_folder()] if IN_CHECKOUT else []),
-        *(dg.build_defs_for_component(Study.of(spec, settings)) for spec in outside),
+        *(dg.build_defs_for_component(Study.of(spec, settings, periods[spec.name])) for spec in outside),
         *([] if studies else [dg.Definitions(assets=[NO_STUDY])]),
         marts,
         dg.Definitions(assets=[*reports, *boards], asset_checks=[files_check(prefix)]),

@@ -12,6 +12,7 @@ from research_assets.assets.simulated import SIMULATED, simulated_kind, simulate
 from research_assets.clock import Clock, SystemClock
 from research_assets.planning.inputs import study_entities
 from research_assets.quota.server_time import server_clock_or_local
+from research_assets.report.paths import board_path, page_address
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 
@@ -33,8 +34,8 @@ here. Dagster's green and grey are the summary of this page.
 
 def coverage_board_asset(study: StudySpec, settings: Settings, *, clock: Clock | None = None) -> dg.AssetsDefinition:
     """Return the asset `<study>/coverage_board`, which depends on the collected assets of the study."""
-    name = f"{study.name}-coverage.html"
-    address = f"{settings.reports_url}/{name}" if settings.reports_url else None
+    path = board_path(settings, study.name)
+    address = page_address(settings, path)
     opening = (
         f"[Open it]({address}); `research-assets ui` serves the current state."
         if address
@@ -48,9 +49,7 @@ def coverage_board_asset(study: StudySpec, settings: Settings, *, clock: Clock |
         owners=list(study.owners) or None,
         kinds={"html", *simulated_kind(settings)},
         deps=[asset_key(study, entity) for entity in study_entities(study)],
-        description=DESCRIPTION.format(
-            simulated=simulated_note(settings), path=settings.reports / name, opening=opening
-        ),
+        description=DESCRIPTION.format(simulated=simulated_note(settings), path=path, opening=opening),
         metadata={"open": dg.MetadataValue.url(address)} if address else None,
     )
     def coverage_board() -> dg.MaterializeResult[None]:

@@ -3,21 +3,17 @@
 Not here: the loop over the runs (see collection.py), and the plan of the runs (see sensors/collection_plan.py).
 """
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import date
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from research_assets.settings import Settings
-    from research_assets.study.spec import StudySpec
+from research_assets.cli.exit_codes import PAUSED
 
-PAUSED = 3
-"""Exit code if work remains that cannot be done now."""
+if TYPE_CHECKING:
+    from research_assets.study.spec import StudySpec
 
 LOCK_FILE = "collect.lock"
 """File in the folder `state` that a running `collect` locks."""
@@ -81,6 +77,7 @@ def command(
     from research_assets.cli.terminal import Terminal
     from research_assets.planning.limits import Limits
     from research_assets.settings import prepare_root
+    from research_assets.storage.files import try_lock
     from research_assets.study.loader import load_studies
 
     if budget == 0 and not dry_run:
@@ -99,7 +96,7 @@ def command(
         if dry_run:
             print_plan(settings, chosen, known, limits, display)
             return
-        with _lock(settings) as is_locked:
+        with try_lock(settings.state / LOCK_FILE) as is_locked:
             if not is_locked:
                 display.warn(
                     f"Another `research-assets collect` is running on {settings.root}. No request was sent. "
@@ -122,20 +119,3 @@ def choose_studies(known: "Sequence[StudySpec]", names: "Sequence[str]") -> "lis
                 f"There is no study {name}. {meant}No request was sent. Known studies: {known_names}."
             )
     return [study for study in known if not names or study.name in names]
-
-
-@contextmanager
-def _lock(settings: "Settings") -> Iterator[bool]:
-    """Yield whether no other `collect` works on the data folder. None can start during the block."""
-    from research_assets.storage.files import lock_file
-
-    handle = os.open(settings.state / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            lock_file(handle, wait=False)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-    finally:
-        os.close(handle)

@@ -1,6 +1,6 @@
 """Output of `research-assets collect`: bars in a terminal, otherwise lines.
 
-Not here: the loop over the runs (see collect.py).
+Not here: the loop over the runs (see collection.py).
 """
 
 import threading

@@ -12,6 +12,7 @@ import dagster as dg
 from research_assets.cli.build import build_marts, marts_blocker
 from research_assets.cli.collect_display import CollectDisplay, RequestLimit, describe_partitions, run_title
 from research_assets.cli.dagster_runs import RunExecutor, RunResult, StopRequest
+from research_assets.cli.exit_codes import DONE, FAILED, PAUSED
 from research_assets.planning.inputs import read_observed_periods
 from research_assets.planning.limits import Limits
 from research_assets.planning.messages import plan_table, pluralize
@@ -25,9 +26,6 @@ from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 from research_assets.text import log_text
 from research_assets.tiktok.endpoints import BY_ENTITY
-
-DONE, FAILED, PAUSED = 0, 1, 3
-"""Exit codes: all that is due is collected; a run failed; work remains that cannot be done now."""
 
 _UNFINISHED = ("quota", "running", "no_progress")
 """Reasons for which due units are deferred. Other deferred units are not due yet."""

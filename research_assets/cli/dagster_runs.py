@@ -1,7 +1,7 @@
 """Dagster runs that a command executes in its own process, and stops at a signal. The UI shows them like all others.
 
 A run executes in a thread, because Dagster takes the stop signals of the main thread for itself and would record a
-stopped run as failed. Not here: what to run (see collect.py, build.py and demo.py), and processes of other programs
+stopped run as failed. Not here: what to run (see collection.py, build.py and demo.py), and processes of other programs
 (see child_process.py).
 """
 
@@ -17,6 +17,7 @@ from datetime import datetime
 import dagster as dg
 
 from research_assets.cli.child_process import STOP_SIGNALS
+from research_assets.cli.exit_codes import PAUSED
 from research_assets.clock import Clock, SystemClock
 from research_assets.collect.types import PartitionResult, RunProgress
 from research_assets.definitions import CodeLocation, build_code_location
@@ -203,7 +204,7 @@ class RunExecutor:
                 if run := self.instance.get_run_by_id(run_id):
                     self.instance.report_run_canceled(run)
                 # The thread may wait for a response. What it has stored is durable.
-                os._exit(3)
+                os._exit(PAUSED)
             if self._stop.is_set and not is_stopping:
                 is_stopping = True
                 # First, because Dagster records an interruption of a run that is not being cancelled as a failure.

@@ -155,9 +155,7 @@ def build_board(
     A partition has the worst state of its open units. If all are settled, it is complete, as in Dagster, unless none of
     them is. A partition without a unit is shown as well, so that no gap is invisible.
     """
-    by_entity: dict[str, dict[date, list[StateCount]]] = {}
-    for count in counts:
-        by_entity.setdefault(count.entity, {}).setdefault(count.partition, []).append(count)
+    by_entity = _by_entity(counts)
     expected = study_entities(study)
     started = set(in_progress)
     rows: dict[str, BoardRow] = {}
@@ -188,9 +186,7 @@ def build_board(
 
 def board_without_study(name: str, counts: Iterable[StateCount], now: datetime) -> CoverageBoard:
     """Return the board of collected data whose study file does not exist or is invalid, so nothing is expected."""
-    by_entity: dict[str, dict[date, list[StateCount]]] = {}
-    for count in counts:
-        by_entity.setdefault(count.entity, {}).setdefault(count.partition, []).append(count)
+    by_entity = _by_entity(counts)
     rows = []
     for entity in ENTITIES:
         found = by_entity.get(entity, {})
@@ -199,6 +195,14 @@ def board_without_study(name: str, counts: Iterable[StateCount], now: datetime) 
         if cells:
             rows.append(BoardRow(entity, WEEK if is_weekly else DAY, cells))
     return CoverageBoard(name, now, rows)
+
+
+def _by_entity(counts: Iterable[StateCount]) -> dict[str, dict[date, list[StateCount]]]:
+    """Return the counts by entity and partition."""
+    by_entity: dict[str, dict[date, list[StateCount]]] = {}
+    for count in counts:
+        by_entity.setdefault(count.entity, {}).setdefault(count.partition, []).append(count)
+    return by_entity
 
 
 def _periods_until(study: StudySpec, periods: ObservedPeriods | None, now: datetime) -> Iterator[date]:

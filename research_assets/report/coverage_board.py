@@ -27,6 +27,7 @@ from research_assets.planning.messages import pluralize
 from research_assets.quota.server_time import server_clock_or_local
 from research_assets.report.formatting import format_time
 from research_assets.report.page import TEMPLATE_FOLDER, render_template
+from research_assets.report.paths import BOARD_SUFFIX, board_path, report_path
 from research_assets.settings import Settings
 from research_assets.storage.files import private_folder, write_private
 from research_assets.study.loader import StudyError, load_studies
@@ -43,9 +44,6 @@ MAX_DAYS_ON_A_LINE = 93
 
 MAX_NUMBERED_COLUMNS = 40
 """Columns of a line up to which each day has its number."""
-
-SUFFIX = "-coverage.html"
-"""End of the name of a page. The name of a study has no hyphen, so no report has such a name."""
 
 _MEANINGS: Mapping[UnitState, str] = {
     "complete": "All data that the API returns are collected. Single units may be refused or missing.",
@@ -88,11 +86,6 @@ class WrittenBoard:
     board: CoverageBoard
 
 
-def board_path(settings: Settings, study: str) -> Path:
-    """Return the path of a study's page."""
-    return settings.reports / f"{study}{SUFFIX}"
-
-
 def write_board(settings: Settings, study: StudySpec, now: datetime) -> WrittenBoard:
     """Write the page of a study as of `now` and replace an older one. Its links need `settings.dagster_url`."""
     board = read_board(settings, study, now)
@@ -110,11 +103,11 @@ class LiveBoards:
 
     def names(self) -> list[str]:
         """Return the names of the pages."""
-        return [f"{name}{SUFFIX}" for name in self._studies()]
+        return [board_path(self._settings, name).name for name in self._studies()]
 
     def render(self, name: str) -> bytes | None:
         """Return the page of this name as of now; None if there is no study for it."""
-        study = self._studies().get(name.removesuffix(SUFFIX)) if name.endswith(SUFFIX) else None
+        study = self._studies().get(name.removesuffix(BOARD_SUFFIX)) if name.endswith(BOARD_SUFFIX) else None
         if study is None:
             return None
         now = server_clock_or_local(self._settings, SystemClock()).now()
@@ -130,7 +123,7 @@ class LiveBoards:
 
 
 def _render(board: CoverageBoard, study: StudySpec, settings: Settings, *, is_live: bool) -> str:
-    report = settings.reports / f"{study.name}.html"
+    report = report_path(settings, study.name)
     return render_board(
         board,
         study,
@@ -177,7 +170,7 @@ def render_board(
         "board.html",
         style=(TEMPLATE_FOLDER / "board.css").read_text(encoding="utf-8"),
         study=study.name,
-        heading=study.title or study.name,
+        heading=study.heading,
         simulated=simulated,
         as_of=format_time(board.as_of.astimezone(UTC)),
         note=f"{how}{link}{time}",

@@ -52,7 +52,7 @@ def render_report(
     return render_template(
         "page.html",
         study=study.name,
-        heading=study.title or study.name,
+        heading=study.heading,
         simulated=origin == "sandbox",
         period=_period(study),
         query=describe_query(study.query),

@@ -67,6 +67,11 @@ class StudySpec:
     quota_weight: float = 1.0
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def heading(self) -> str:
+        """The title, or the name of a study without one."""
+        return self.title or self.name
+
     def observation_due_at(self, day: date, age: int) -> datetime:
         """Return the time (UTC) at which a day is `age` days old, counted from the midnight that ends the day."""
         return midnight(day) + timedelta(days=1 + age)

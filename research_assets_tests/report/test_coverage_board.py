@@ -26,7 +26,8 @@ from research_assets.planning.coverage_board import (
 )
 from research_assets.planning.coverage_summary import StateCount
 from research_assets.planning.inputs import study_entities
-from research_assets.report.coverage_board import MAX_REASON_CHARACTERS, LiveBoards, board_path, render_board
+from research_assets.report.coverage_board import MAX_REASON_CHARACTERS, LiveBoards, render_board
+from research_assets.report.paths import board_path
 from research_assets.report.serve import serve_reports
 from research_assets.settings import Settings
 from research_assets.storage.raw_writer import write_rows
