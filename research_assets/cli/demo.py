@@ -92,17 +92,18 @@ class Demo:
         before = self._requests_used()
         with stop.catch_signals():
             for stage in self._stages(specs):
+                # An error leaves the block before it marks the stage as done.
                 with display.stage(stage.title):
                     result = executor.execute(stage.keys, stage.tags)
-                if stop.is_set:
-                    raise click.ClickException(
-                        "The demo was stopped. Collected data is stored. To continue: make demo."
-                    )
-                if not result.success:
-                    raise click.ClickException(
-                        f"The stage {stage.title!r} failed: {log_text(result.reason)} Collected data is stored. To "
-                        "inspect the run: make ui."
-                    )
+                    if stop.is_set:
+                        raise click.ClickException(
+                            "The demo was stopped. Collected data is stored. To continue: make demo."
+                        )
+                    if not result.success:
+                        raise click.ClickException(
+                            f"The stage {stage.title!r} failed: {log_text(result.reason)} Collected data is stored. To "
+                            "inspect the run: make ui."
+                        )
         self._summarize(self._requests_used() - before)
 
     def _stages(self, specs: list["dg.AssetSpec"]) -> Iterator[Stage]:
