@@ -1,7 +1,6 @@
 """Conclusions from finished windows: one row per situation, with the states of its days and what follows."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
@@ -21,6 +20,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 class Situation:
     """A window of `hits` by day, the hits of the days after it, and the expected conclusion.
 
+    `kept` are the videos that were delivered; without it, all hits were.
     `states` and `rechecked` are by day of the window; `reason` is part of the first reason that is not None.
     """
 
@@ -35,7 +35,7 @@ class Situation:
     reason: str | None = None
     stops: bool = False
     part: str = ""
-    changes: Mapping[str, object] = field(default_factory=dict)
+    kept: tuple[int, ...] | None = None
 
 
 SITUATIONS = {
@@ -56,6 +56,10 @@ SITUATIONS = {
     "few hits are confirmed by a canary check": Situation(
         (5,), (50, 50, 50, 50), is_recheck=True, canary="found", states=("complete",), reason="Only 5 hits"
     ),
+    "few hits, none of which is delivered": Situation(
+        (5,), (50, 50, 50, 50), kept=(0,), is_recheck=True, canary="found", states=("complete",), reason="Only 5 hits"
+    ),
+    "no hit of a sparse study is delivered": Situation((1, 2), (2, 0, 1), kept=(0, 0), states=("complete",) * 2),
     "few hits without a canary that is found": Situation(
         (5,), (50, 50, 50, 50), is_recheck=True, canary="none", states=("suspicious",), stops=True, reason="Only 5 hits"
     ),
@@ -82,8 +86,9 @@ def make_progress(situation: Situation) -> SearchProgress:
     last = START + timedelta(days=len(situation.hits) - 1)
     window = SearchWindow(START, last, is_recheck=situation.is_recheck, part=situation.part)
     progress = SearchProgress(window, pages=1, has_more=situation.outcome != "done")
-    for day, hits in zip(window.days, situation.hits, strict=True):
-        progress.offered[day] = progress.kept[day] = hits
+    kept_by_day = situation.hits if situation.kept is None else situation.kept
+    for day, hits, kept in zip(window.days, situation.hits, kept_by_day, strict=True):
+        progress.offered[day], progress.kept[day] = hits, kept
     return progress
 
 

@@ -395,8 +395,25 @@ LATE_VIDEOS = Story(
 lie above the place at which the search stopped, among those that were read."""
 
 
+UNDELIVERED_DAY = Story(
+    faults={"profile": "dense", "seed": 1, "undeliverable": 0.34, "count_lag_days": 30.0, "withdrawn_per_year": 0.9}
+    | {"p_undecodable": 0.05, "p_fresh_search_id": 0.9, "search_lifetime": 4, "p_foreign_page": 0.6}
+    | {"p_empty_search": 0.0, "date_header": "absent", "p_new_search_id": 0.9, "videos_per_second": 1},
+    page_size=100,
+    volumes=(300, 1, 300, 1),
+    plan=({"first": 1, "count": 4, "retry_now": True},),
+    age=3000,
+    api_cap=1000,
+    dead=frozenset({1}),
+    n_names=0,
+    comments=0,
+)
+"""The API counts the only video of the last day, but never delivers it: the day is not empty, and ends complete."""
+
+
 @given(story=stories)
 @example(story=LATE_VIDEOS)
+@example(story=UNDELIVERED_DAY)
 @sized(130, 8_500, **OPTIONS)
 def test_complete_days_are_complete_in_random_stories(story: Story) -> None:
     run_story(story)

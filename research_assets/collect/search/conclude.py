@@ -116,11 +116,12 @@ def doubts(progress: SearchProgress, history: SearchHistory) -> dict[date, Doubt
             return dict.fromkeys(complete, Doubt(NO_VIDEO_FOUND))
         if not history.has_complete_day:
             return dict.fromkeys(complete, Doubt(_NO_VIDEO_OF_ACCOUNTS, needs_other_day=True))
-    for first, last in date_ranges([day for day in complete if not progress.kept[day]]):
+    # Hits that are not delivered show that the API answers the query for that day, so the day is not empty.
+    empty = [day for day in complete if not progress.kept[day] and not progress.offered[day]]
+    for first, last in date_ranges(empty):
         days = SearchWindow(first, last).days
         known = history.nearby_hits(first, last)
-        n_hits = sum(progress.offered[day] for day in days)
-        needs_other_day = probability_of_at_most(n_hits, len(days), known) < ALPHA
+        needs_other_day = probability_of_at_most(0, len(days), known) < ALPHA
         if needs_other_day:
             mean = sum(known) / len(known)
             span = f" in {len(days)} days" if len(days) > 1 else ""
@@ -132,11 +133,9 @@ def doubts(progress: SearchProgress, history: SearchHistory) -> dict[date, Doubt
         for day in days:
             if earlier := history.earlier_max(day):
                 result[day] = Doubt(f"No video; an earlier attempt found {earlier}.", earlier >= MIN_RELIABLE_HITS)
-    for day in complete:
-        if not progress.kept[day]:
-            continue
+    for day in [day for day in complete if day not in empty]:
         known, hits, earlier = history.nearby_hits(day, day), progress.offered[day], history.earlier_max(day)
-        lost = earlier >= MIN_RELIABLE_HITS and hits * 2 < earlier
+        lost = (earlier >= MIN_RELIABLE_HITS and hits * 2 < earlier) or (earlier and not progress.kept[day])
         if lost or probability_of_at_most(hits, 1, known) < ALPHA:
             usual = max(sum(known) / max(1, len(known)), float(earlier))
             result[day] = Doubt(f"Only {hits} hits; {usual:.0f} are usual.", is_empty=False)
