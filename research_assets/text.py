@@ -27,9 +27,9 @@ MAX_TEXT_CHARACTERS = 500
 MAX_MESSAGE_CHARACTERS = 1000
 """Characters of a message to a webhook."""
 
-MAX_NAME_BYTES = 60
-"""Bytes of a name that becomes part of file names and asset keys. A file system allows 255 bytes for one file, and
-three studies, a date and suffixes share the name of an export's folder."""
+MAX_NAME_BYTES = 30
+"""Bytes of a name that becomes part of file names and asset keys. Dagster's lists show a name of this length whole at
+1,280 pixels; a study can have a longer `title`. Names of three studies share the name of an export's folder."""
 
 _NONCHARACTERS = "\ufdd0-\ufdef" + "".join(
     f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, sys.maxunicode, 0x10000)
@@ -268,7 +268,7 @@ def file_name(text: str) -> str:
         name = f"ids_{name}"
     if len(name) > MAX_NAME_BYTES:
         # Two long names may begin with the same letters.
-        digest = blake2b(name.encode(), digest_size=4).hexdigest()
+        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
         name = f"{name[: MAX_NAME_BYTES - len(digest) - 1]}_{digest}"
     return name
 

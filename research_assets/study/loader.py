@@ -280,7 +280,8 @@ def _validation_message(error: Mapping[str, Any], path: KeyPath) -> str:
         case "value_error":
             return str(error["ctx"]["error"])
         case "string_too_long":
-            return f"must have at most {error['ctx']['max_length']} characters, not {len(error['input'])}"
+            hint = ". A longer name for readers is `title`" if path == ("name",) else ""
+            return f"must have at most {error['ctx']['max_length']} characters, not {len(error['input'])}{hint}"
         case "string_pattern_mismatch":
             return f"must be lowercase letters, digits and _, and begin with a letter{actual}"
         case "model_type" | "model_attributes_type":

@@ -51,7 +51,7 @@ def test_answer_in_another_spelling_is_noted(studies: Path) -> None:
         (["garden"], 2, "A study needs a condition"),
         (["garden", "--region", "XX"], 1, "`XX` is not a region code"),
         (["Garden", "--hashtag", "x"], 1, "must be lowercase letters"),
-        (["a" * 300, "--hashtag", "x"], 1, "name: must have at most 60 characters, not 300"),
+        (["a" * 300, "--hashtag", "x"], 1, "name: must have at most 30 characters, not 300"),
         (["../../escape", "--hashtag", "x"], 1, "must be lowercase letters"),
         (["\x1b[31mred", "--hashtag", "x"], 1, "must be lowercase letters"),
         (["con", "--hashtag", "x"], 1, "no name that Windows reserves"),
