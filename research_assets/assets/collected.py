@@ -210,9 +210,9 @@ def _asset_spec(study: StudySpec, collected_entity: CollectedEntity, simulated: 
 def _description(study: StudySpec, collected_entity: CollectedEntity, simulated: str) -> str:
     entity = collected_entity.entity
     parts = (
-        # Lists of assets show the first line without rendering it, so it contains no Markdown.
+        # Lists of assets show the beginning without rendering it, so it contains no Markdown.
         f"{collected_entity.summary}.",
-        f"**Study:** {markdown_text(study.title)}" if study.title else "",
+        f"Study: {markdown_text(study.title)}" if study.title else "",
         simulated.strip(),
         f"**Grain:** {ENTITIES[entity].grain}.",
         f"**Partition:** {_partition_text(study, entity)}. {_COMPLETE_HINT}",

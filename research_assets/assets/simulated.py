@@ -11,7 +11,7 @@ SIMULATED = "simulated: the data comes from the sandbox and describes no real ac
 
 def simulated_note(settings: Settings) -> str:
     """Return the paragraph that marks simulated data in a description; empty for data of the real API."""
-    return f"**Data:** {SIMULATED}.\n\n" if settings.origin == "sandbox" else ""
+    return f"Data: {SIMULATED}.\n\n" if settings.origin == "sandbox" else ""
 
 
 def simulated_kind(settings: Settings) -> set[str]:
