@@ -411,8 +411,24 @@ UNDELIVERED_DAY = Story(
 """The API counts the only video of the last day, but never delivers it: the day is not empty, and ends complete."""
 
 
+EARLY_UPLOAD_ON_FOREIGN_PAGE = Story(
+    faults={"profile": "dense", "seed": 1, "p_foreign_page": 0.6, "p_504": 0.05, "every_500": 7}
+    | {"videos_per_second": 20},
+    page_size=100,
+    volumes=(300, 33),
+    plan=({"first": 0, "count": 3},),
+    age=49,
+    api_cap=1000,
+    dead=frozenset(),
+    n_names=0,
+    comments=0,
+)
+"""The last page is of another search: it skips 14 hours, and one of its videos was uploaded before the window."""
+
+
 @given(story=stories)
 @example(story=LATE_VIDEOS)
+@example(story=EARLY_UPLOAD_ON_FOREIGN_PAGE)
 @example(story=UNDELIVERED_DAY)
 @sized(130, 8_500, **OPTIONS)
 def test_complete_days_are_complete_in_random_stories(story: Story) -> None:

@@ -19,6 +19,7 @@ from research_assets.report.queries import read_report_data
 from research_assets.settings import VARIABLES, Settings
 from research_assets.warehouse.reader import WarehouseReadError, connect_read_only
 from research_assets.warehouse.spark import SparkBuildError, SparkOptions, build_on_spark, missing_requirements
+from research_assets_tests.benchmarks.spark_cluster import thrift_server
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.warehouse.compare import differences
 from research_assets_tests.warehouse.conftest import materialize
@@ -146,6 +147,16 @@ def test_increment_of_spark_equals_the_marts_of_duckdb(engines: Engines) -> None
         query = "select day from videos where study = 'garden' group by day order by day"
         assert [day for (day,) in db.sql(query).fetchall()] == [DAY1, DAY2, date(2026, 2, 3)]
         assert db.sql("select count(*) from hashtags where study = 'garden'").fetchall() == [(0,)]
+
+
+@needs_spark
+@pytest.mark.timeout(1200)
+def test_marts_of_a_thrift_server_equal_those_of_duckdb(engines: Engines, tmp_path: Path) -> None:
+    with thrift_server(LIGHT) as address:
+        output = tmp_path / "thrift-output"
+        options = SparkOptions(thrift=address)
+        assert not build_on_spark(engines.settings, output, now=FakeClock().now(), options=options).is_increment
+    assert differences(engines.settings.warehouse, output) == []
 
 
 @needs_spark

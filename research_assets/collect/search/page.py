@@ -219,12 +219,16 @@ def _is_too_sparse(ids: Sequence[int], hits: int, progress: SearchProgress, *, l
 def _skips_rows(ids: Sequence[int], progress: SearchProgress) -> bool:
     """Return whether the gap to the page before is so long that rows are missing, by the page's own density too.
 
-    It counts rows, not raw hits: of a page of 20 hits with 3 rows, the other 17 may lie in the gap.
+    It counts rows, not raw hits: of a page of 20 hits with 3 rows, the other 17 may lie in the gap. Videos that were
+    uploaded before the window are no evidence, as in `_is_too_sparse`.
     """
-    if progress.lowest_id is None or ids[0] >> 32 < midnight(progress.window.first).timestamp():
+    start = int(midnight(progress.window.first).timestamp())
+    inside = [identifier for identifier in ids if identifier >> 32 >= start]
+    if progress.lowest_id is None or not inside:
         return False
-    gap = (progress.lowest_id >> 32) - (ids[0] >> 32)
-    own_seconds_per_row = ((progress.lowest_id >> 32) - (ids[-1] >> 32)) / len(ids)
+    gap = (progress.lowest_id >> 32) - (inside[0] >> 32)
+    end = inside[-1] >> 32 if len(inside) == len(ids) else start
+    own_seconds_per_row = ((progress.lowest_id >> 32) - end) / len(inside)
     return gap > MIN_SAMPLE_HITS * progress.seconds_per_row and gap > GAP_FACTOR * own_seconds_per_row
 
 
