@@ -30,13 +30,16 @@ def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> Non
     """
     from research_assets.cli.environment import data_settings
     from research_assets.clock import SystemClock
+    from research_assets.compliance.audit_log import record_command
     from research_assets.report.write import write_report
     from research_assets.study.loader import load_studies
 
     settings = data_settings()
     codebooks = set()
     for study in _select_studies(load_studies(settings), studies):
-        written = write_report(settings, study, SystemClock().now())
+        now = SystemClock().now()
+        written = write_report(settings, study, now)
+        record_command(settings, f"report {study.name}", now)
         codebooks.add(written.codebook)
         click.echo(written.path)
         for chart, problem in written.problems.items():
