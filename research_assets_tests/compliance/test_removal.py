@@ -139,6 +139,7 @@ def test_withdrawn_account_leaves_every_file(folder: Folder) -> None:
         assert not verify_files(folder.settings).findings
 
 
+@pytest.mark.timeout(1200)
 def test_item_leaves_marts_exports_logs_and_dagster_home(folder: Folder, tmp_path: Path) -> None:
     settings, harness = folder.settings, folder.harness
     video = most_commented(folder)
@@ -179,6 +180,7 @@ def remove_in_process(folder: Folder, step: int, video: int, handle: str) -> "su
     )
 
 
+@pytest.mark.timeout(1200)
 def test_removal_killed_at_any_disk_operation_ends_whole_when_it_runs_again(
     folder: Folder, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -288,6 +290,7 @@ async def test_later_collection_does_not_bring_the_items_back(folder: Folder) ->
     assert len(stored) == n_rows - gone
 
 
+@pytest.mark.timeout(1200)
 @given(data=st.data())
 @hypothesis_settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_any_selection_leaves_nothing_and_changes_nothing_else(collected: Folder, data: st.DataObject) -> None:
