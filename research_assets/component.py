@@ -114,9 +114,11 @@ class Study(dg.Component):
         return cls.of(spec, data_settings())
 
     @classmethod
-    def of(cls, spec: StudySpec, settings: Settings) -> "Study":
-        """Return a study with the partitions that its data has."""
-        return cls(spec, observed_periods_of(spec, settings), settings.warehouse_prefix, simulated_note(settings))
+    def of(cls, spec: StudySpec, settings: Settings, periods: Mapping[str, ObservedPeriods] | None = None) -> "Study":
+        """Return a study with the partitions that its data has; `periods` if the caller has read them."""
+        if periods is None:
+            periods = observed_periods_of(spec, settings)
+        return cls(spec, periods, settings.warehouse_prefix, simulated_note(settings))
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002  Dagster passes it
         """Return the assets and checks of the study. The code location adds the resources."""

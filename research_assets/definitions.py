@@ -4,10 +4,13 @@ Not here: the definitions of one study (see component.py).
 """
 
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
 import dagster as dg
 
+from research_assets.assets.coverage_board import coverage_board_asset
 from research_assets.assets.export import export_asset
 from research_assets.assets.report import report_asset
 from research_assets.assets.warehouse import warehouse_definitions
@@ -17,6 +20,7 @@ from research_assets.fields import ENTITIES
 from research_assets.planning.inputs import study_entities
 from research_assets.resources import CollectorResource, build_resources, write_bookkeeping_tables
 from research_assets.sensors import CheckKeys, build_automation
+from research_assets.sensors.collection_plan import collected_keys
 from research_assets.sensors.run_process import noting_in_process_executor
 from research_assets.settings import (
     DEFS_DIR,
@@ -52,8 +56,28 @@ NO_STUDY = dg.AssetSpec(
 """Asset of the graph while there is no study, so that an empty graph says what to do."""
 
 
+@dataclass(frozen=True, slots=True)
+class CodeLocation:
+    """The definitions of the code location, and the assets and checks that a build of the marts concerns.
+
+    `warehouse` are the marts and the models before them. The `reports` and coverage boards are written after them. The
+    `blocking_checks` prevent a build while they fail.
+    """
+
+    definitions: dg.Definitions
+    collected: Sequence[dg.AssetKey]
+    warehouse: Sequence[dg.AssetKey]
+    reports: Sequence[dg.AssetKey]
+    blocking_checks: Sequence[dg.AssetCheckKey]
+
+
 def build_definitions(settings: Settings, *, collector: CollectorResource | None = None) -> dg.Definitions:
-    """Return all definitions of the code location; `collector` replaces the resource of the collected assets.
+    """Return all definitions of the code location, as `build_code_location` does."""
+    return build_code_location(settings, collector=collector).definitions
+
+
+def build_code_location(settings: Settings, *, collector: CollectorResource | None = None) -> CodeLocation:
+    """Return the code location; `collector` replaces the resource of the collected assets.
 
     Raises StudyError with file and line for each issue in a study file.
     """
@@ -74,24 +98,26 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
     tests = [key for asset in models for key in asset.check_keys]
     checks = [key for study in studies for key in check_keys(study.spec, prefix)]
     reports = [report_asset(study.spec, settings, warehouse) for study in studies]
-    return dg.Definitions.merge(
+    boards = [coverage_board_asset(study.spec, settings) for study in studies]
+    blocking_checks = [key for study in studies for key in blocking_check_keys(study.spec)]
+    definitions = dg.Definitions.merge(
         *([_load_defs_folder()] if IN_CHECKOUT else []),
-        *(dg.build_defs_for_component(Study.of(spec, settings)) for spec in outside),
+        *(dg.build_defs_for_component(Study.of(spec, settings, periods[spec.name])) for spec in outside),
         *([] if studies else [dg.Definitions(assets=[NO_STUDY])]),
         marts,
-        dg.Definitions(assets=reports, asset_checks=[files_check(prefix)]),
+        dg.Definitions(assets=[*reports, *boards], asset_checks=[files_check(prefix)]),
         dg.Definitions(assets=[export_asset(study.spec, settings, warehouse) for study in studies]),
         build_automation(
             [study.spec for study in studies],
             collector or CollectorResource(settings),
             warehouse,
             CheckKeys(
-                blocking=[key for study in studies for key in blocking_check_keys(study.spec)],
+                blocking=blocking_checks,
                 after_build=[*tests, *(key for key in checks if key.asset_key == coverage_mart(prefix))],
                 daily=checks,
                 files=dg.AssetCheckKey(coverage_mart(prefix), FILES_CHECK),
             ),
-            [report.key for report in reports],
+            [asset.key for asset in (*reports, *boards)],
             {(name, entity): known for name, by_entity in periods.items() for entity, known in by_entity.items()},
             dg.AssetSelection.groups(
                 *sorted({str(spec.group_name) for asset in models for spec in asset.specs}),
@@ -104,6 +130,13 @@ def build_definitions(settings: Settings, *, collector: CollectorResource | None
             executor=noting_in_process_executor,
             metadata=component_docs(),
         ),
+    )
+    return CodeLocation(
+        definitions,
+        collected_keys(study.spec for study in studies),
+        warehouse,
+        [asset.key for asset in (*reports, *boards)],
+        blocking_checks,
     )
 
 

@@ -18,7 +18,7 @@ from dagster_duckdb import DuckDBResource
 from pydantic import Field
 
 from research_assets.clock import Clock, ServerClock, SystemClock
-from research_assets.collect.types import CollectorContext, RequestBudget, RunProgress
+from research_assets.collect.types import CollectorContext, PartitionResult, RequestBudget, RunProgress
 from research_assets.quota.ledger import Ledger, read_used_by_run
 from research_assets.quota.server_time import new_clock, server_clock, server_clock_or_local
 from research_assets.settings import VARIABLES, Settings, SettingsError, export_credentials, prepare_root
@@ -28,6 +28,12 @@ from research_assets.warehouse.reader import connect_read_only
 if TYPE_CHECKING:
     import httpx
 
+
+ASSET_TAG = ".dagster/research_asset"
+"""Tag of a planned run with its study and entity. The UI hides tags with this prefix."""
+
+PAUSED_TAG = "paused"
+"""Tag of a paused run for readers of the list of runs: what is complete, and when the run resumes."""
 
 _RETRY_TAG = "dagster/retry_number"
 """Dagster's tag of a run that retries a crashed run by itself."""
@@ -42,13 +48,14 @@ class CollectorResource:
     """Opens the client and the ledger for one run.
 
     `clock` and `transport` are for tests. `on_progress` is called after each request, in addition to the callback of
-    the run. `ledger_path` is that of the settings by default.
+    the run, and `on_result` after each partition. `ledger_path` is that of the settings by default.
     """
 
     settings: Settings
     clock: Clock = field(default_factory=SystemClock)
     transport: "httpx.AsyncBaseTransport | None" = None
     on_progress: Callable[[RunProgress], None] | None = None
+    on_result: Callable[[PartitionResult], None] | None = None
     ledger_path: Path | None = None
 
     @asynccontextmanager

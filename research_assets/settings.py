@@ -263,6 +263,9 @@ VARIABLES: dict[str, Variable] = {
         "Memory limit of a warehouse build: a share of the machine's memory (50%) or a size (8GB)",
     ),
     "reports_url": Variable("RESEARCH_REPORTS_URL", "", _parse_optional_url, "Address at which the reports are served"),
+    "dagster_url": Variable(
+        "RESEARCH_DAGSTER_URL", "", _parse_optional_url, "Address of Dagster's UI, for links from the coverage board"
+    ),
     "alert_webhook": Variable(
         "RESEARCH_ALERT_WEBHOOK", "", _parse_optional_url, "Webhook that receives a message about each failed run"
     ),
@@ -358,6 +361,7 @@ class Settings:
     key_prefix: str
     instance_home: Path | None
     reports_url: str
+    dagster_url: str
     alert_webhook: str = field(repr=False)
     named: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     """Attributes that the environment or `.env` sets; the others have their defaults."""

@@ -21,7 +21,7 @@ from hypothesis import settings as hypothesis_settings
 
 from research_assets.settings import ENV_FILE, VARIABLES, Settings
 from research_assets_tests.cli.demo_fixtures import demo_sandbox, demo_settings, demo_summary
-from research_assets_tests.preloaded_dbt import preloaded_dbt
+from research_assets_tests.preloaded_dbt import preloaded_dbt, use_server
 from research_assets_tests.profiles import LONG_EXAMPLES
 
 # Session fixtures that several packages use.
@@ -42,6 +42,7 @@ INTEGRATION = (
     "assets/test_export_asset.py",
     "benchmarks/",
     "cli/test_child_process.py",
+    "cli/test_collect.py",
     "cli/test_demo.py",
     "cli/test_group.py",
     "cli/test_ui.py",
@@ -106,6 +107,12 @@ LONGEST_FIRST = (
     "warehouse/test_increment.py",
     "sensors/test_sensor_collection.py",
     "collect/test_random_faults.py",
+    "cli/test_collect.py",
+    "collect/test_stories.py",
+    "test_flipped_bits.py",
+    "warehouse/test_foreign_shell.py",
+    "warehouse/test_current_attempt.py",
+    "study/test_dg.py",
 )
 """The groups that take longest: parallel workers begin with them, so that none is left over at the end."""
 
@@ -140,6 +147,7 @@ def pytest_configure(config: pytest.Config) -> None:
         running = ExitStack()
         running.enter_context(preloaded_dbt())
         config.add_cleanup(running.close)
+    use_server()
     config.addinivalue_line("markers", "long: runs with `--long` only")
     config.addinivalue_line("markers", "torture: random trials; runs with `--long`, and at length with `make torture`")
     config.addinivalue_line("markers", "integration: starts a process; not in the unit lane")

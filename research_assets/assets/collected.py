@@ -17,7 +17,7 @@ from pydantic import Field
 from research_assets.clock import SystemClock, midnight
 from research_assets.collect.types import CollectionTask
 from research_assets.fields import ENTITIES, table_columns
-from research_assets.resources import CollectorResource, budget_run_id
+from research_assets.resources import ASSET_TAG, CollectorResource, budget_run_id
 from research_assets.study.spec import StudySpec
 from research_assets.text import markdown_text
 from research_assets.tiktok.endpoints import BY_ENTITY
@@ -30,7 +30,7 @@ not return, or a quota that others use up."""
 POOL_PREFIX = "tiktok_"
 """Begin of the names of Dagster's pools, which all projects of an instance share."""
 
-_AUTOMATION_TAGS = ("dagster/sensor_name", "dagster/schedule_name", "dagster/backfill")
+_AUTOMATION_TAGS = ("dagster/sensor_name", "dagster/schedule_name", "dagster/backfill", ASSET_TAG)
 
 _COMPLETE_HINT = (
     "A partition is materialized if and only if it is complete. "

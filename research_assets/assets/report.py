@@ -14,6 +14,7 @@ from research_assets.assets.dbt_specs import is_mart
 from research_assets.assets.simulated import SIMULATED, simulated_kind, simulated_note
 from research_assets.clock import Clock, SystemClock
 from research_assets.report import OPTIONAL_MARTS, REQUIRED_MARTS
+from research_assets.report.paths import page_address, report_path
 from research_assets.resources import PublishedWarehouse
 from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
@@ -40,7 +41,8 @@ def report_asset(
 ) -> dg.AssetsDefinition:
     """Return the asset `<study>/report`, which depends on the `marts` that a report reads."""
     now = (clock or SystemClock()).now
-    address = f"{settings.reports_url}/{study.name}.html" if settings.reports_url else None
+    path = report_path(settings, study.name)
+    address = page_address(settings, path)
     opening = (
         f"[Open it]({address})."
         if address
@@ -57,7 +59,7 @@ def report_asset(
         description=DESCRIPTION.format(
             simulated=simulated_note(settings),
             study=study.name,
-            path=settings.reports / f"{study.name}.html",
+            path=path,
             opening=opening,
         ),
         metadata={"open": dg.MetadataValue.url(address)} if address else None,

@@ -26,7 +26,7 @@ from research_assets.planning.forecast import add_recurring, forecast, forecast_
 from research_assets.planning.inputs import read_agenda_inputs
 from research_assets.planning.messages import format_short_time, pluralize
 from research_assets.quota.ledger import LedgerError, read_pools
-from research_assets.resources import CollectorResource
+from research_assets.resources import PAUSED_TAG, CollectorResource
 from research_assets.settings import Settings, SettingsError
 from research_assets.storage.captures import CaptureError
 from research_assets.storage.locks import PartitionBusy
@@ -53,9 +53,6 @@ _NOT_RETRYABLE = (
 )
 """Errors that an immediate retry cannot fix: a person must act, another run collects the partition, or the API
 cannot be reached."""
-
-PAUSED_TAG = "paused"
-"""Tag of a paused run for readers of the list of runs: what is complete, and when the run resumes."""
 
 _DESCRIPTION_CHARACTERS = 1000
 """Highest number of characters of a reason in the description of an event."""
@@ -138,6 +135,8 @@ class CollectionRun:
 
     def _record_result(self, result: PartitionResult) -> None:
         self._partition_results.append(result)
+        if self._collector.on_result is not None:
+            self._collector.on_result(result)
         partition = result.partition.isoformat()
         metadata = {**result_metadata(result), "captures": self._captures}
         if result.state == "complete":

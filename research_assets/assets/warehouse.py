@@ -107,8 +107,7 @@ def _codebook_spec(models: Sequence[dg.AssetSpec], prefix: Sequence[str]) -> dg.
     return dg.AssetSpec(
         [*prefix, "marts", warehouse_metadata.CODEBOOK],
         deps=[spec.key for spec in models if is_mart(spec.key)],
-        # Lists of assets show the first line only.
-        description=codebook.DESCRIPTION.replace(". ", ".\n\n", 1),
+        description=codebook.DESCRIPTION,
         metadata={UNIQUE_ID: warehouse_metadata.CODEBOOK},
         skippable=True,
         group_name=f"{GROUP}/marts",

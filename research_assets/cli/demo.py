@@ -4,8 +4,6 @@ The command materializes the same assets as Dagster's UI, stage by stage, in the
 rows of the marts, the requests sent and the missing units.
 """
 
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from research_assets.settings import DEMO_STUDIES_DIR, Settings
+from research_assets.text import log_text
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -85,35 +84,26 @@ class Demo:
     def run(self) -> None:
         """Run all stages and print the summary. Raises ClickException if a run fails."""
         with self._console.status("Loading Dagster and parsing the dbt project ..."):
-            import dagster as dg
+            from research_assets.cli.dagster_runs import RunExecutor, StopRequest
 
-            from research_assets.definitions import build_definitions
-            from research_assets.resources import CollectorResource
-            from research_assets.sensors.run_process import RunProcess
-
-            display = _ProgressDisplay(self._console)
-            collector = CollectorResource(self._settings, on_progress=display.step)
-            definitions = build_definitions(self._settings, collector=collector)
-            job = definitions.resolve_implicit_global_asset_job_def()
-            instance = dg.DagsterInstance.from_config(str(self._settings.dagster_home))
+            stop, display = StopRequest(), _ProgressDisplay(self._console)
+            executor = RunExecutor(self._settings, stop, on_progress=display.step)
+            specs = list(executor.location.definitions.resolve_all_asset_specs())
         before = self._requests_used()
-        for stage in self._stages(list(definitions.resolve_all_asset_specs())):
-            run_id = str(uuid.uuid4())
-            with display.stage(stage.title):
-                result = job.execute_in_process(
-                    instance=instance,
-                    asset_selection=list(stage.keys),
-                    tags=stage.tags | RunProcess.of(run_id, os.getpid()).tag,
-                    run_id=run_id,
-                    run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                    raise_on_error=False,
-                )
-            if not result.success:
-                failed = [event for event in result.all_events if event.is_failure]
-                raise click.ClickException(
-                    f"The stage {stage.title!r} failed: {failed[0].message if failed else 'see the run in the UI.'} "
-                    "Collected data is stored. To inspect the run: make ui."
-                )
+        with stop.catch_signals():
+            for stage in self._stages(specs):
+                # An error leaves the block before it marks the stage as done.
+                with display.stage(stage.title):
+                    result = executor.execute(stage.keys, stage.tags)
+                    if stop.is_set:
+                        raise click.ClickException(
+                            "The demo was stopped. Collected data is stored. To continue: make demo."
+                        )
+                    if not result.success:
+                        raise click.ClickException(
+                            f"The stage {stage.title!r} failed: {log_text(result.reason)} Collected data is stored. To "
+                            "inspect the run: make ui."
+                        )
         self._summarize(self._requests_used() - before)
 
     def _stages(self, specs: list["dg.AssetSpec"]) -> Iterator[Stage]:
@@ -133,7 +123,7 @@ class Demo:
                 yield Stage(name.replace("_", " "), (own[name],), period, period)
         models = [spec.key for spec in specs if str(spec.group_name).startswith("warehouse/")]
         yield Stage("marts (dbt)", tuple(models))
-        yield Stage("report", (own["report"],))
+        yield Stage("report", (own["report"], own["coverage_board"]))
 
     def _requests_used(self) -> int:
         return sum(pool.used for pool in self._pools())
@@ -149,6 +139,7 @@ class Demo:
         from rich.text import Text
 
         from research_assets.report.codebook import CODEBOOK_FILE
+        from research_assets.report.paths import board_path, report_path
         from research_assets.units.coverage import SETTLED
         from research_assets.warehouse.reader import connect_read_only, read_marts
 
@@ -175,8 +166,9 @@ class Demo:
             console.print(_gaps_table(gaps))
         console.print(
             f"\nWarehouse: {self._settings.warehouse}\n"
-            f"Report:    {self._settings.reports / f'{self._study.name}.html'}\n"
+            f"Report:    {report_path(self._settings, self._study.name)}\n"
             f"Codebook:  {self._settings.reports / CODEBOOK_FILE}\n"
+            f"Coverage:  {board_path(self._settings, self._study.name)}\n"
         )
         console.print(Text.assemble("To see the same data in Dagster: ", ("make ui", "bold")))
 

@@ -22,6 +22,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "new-study": ("research_assets.cli.new_study:command", "Write a study file and estimate its cost in requests."),
     "plan": ("research_assets.cli.plan:command", "Estimate the remaining requests and the completion date."),
     "status": ("research_assets.cli.status:command", "Show the remaining quota and the units of each study by state."),
+    "collect": ("research_assets.cli.collect:command", "Collect what is due now without the UI, then build the marts."),
+    "build": ("research_assets.cli.build:command", "Build the marts and write the reports; sends no request."),
     "check-api": ("research_assets.cli.check_api:command", "Check the address and the credentials of the API."),
     "export": (
         "research_assets.cli.export:command",

@@ -12,7 +12,7 @@ def command(studies: tuple[str, ...]) -> None:
 
     Default: all studies. The current tables remain until the new ones are complete. A capture that cannot be read is
     named and keeps its current rows; the exit code is then 1. Stop collection while the command runs. Afterwards
-    rebuild the marts: materialize the group warehouse/marts in the UI.
+    build the marts with `research-assets build`.
     """
     from research_assets.cli.environment import data_settings
     from research_assets.storage.replay import replay
@@ -29,5 +29,6 @@ def command(studies: tuple[str, ...]) -> None:
         click.echo(f"{study or 'All studies'}: {len(result.written)} captures in {settings.raw}")
         for entity in captures:
             click.echo(f"  {entity:<16} {captures[entity]:>7,} captures {rows[entity]:>12,} rows")
+    click.echo("The marts still contain the earlier tables. To build them: research-assets build")
     if errors:
         raise click.ClickException("\n".join(map(str, errors)))

@@ -1,4 +1,4 @@
-"""`research-assets report`: write reports and the codebook from the published marts, and open or serve them."""
+"""`research-assets report`: write reports, the codebook and the coverage boards, and open or serve them."""
 
 from typing import TYPE_CHECKING
 
@@ -26,17 +26,21 @@ def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> Non
     """Write the HTML reports of the named studies from the current marts. Sends no request.
 
     Default: all studies. A report shows collected and missing data with charts, and contains the methods paragraph for
-    a paper. The codebook of the marts is written next to the reports. Neither needs a network connection.
+    a paper. The codebook of the marts and the coverage board of each study are written next to the reports. None of
+    them needs a network connection.
     """
     from research_assets.cli.environment import data_settings
     from research_assets.clock import SystemClock
     from research_assets.compliance.audit_log import record_command
+    from research_assets.quota.server_time import server_clock_or_local
+    from research_assets.report.coverage_board import write_board
     from research_assets.report.write import write_report
     from research_assets.study.loader import load_studies
 
     settings = data_settings()
     codebooks = set()
-    for study in _select_studies(load_studies(settings), studies):
+    selected = _select_studies(load_studies(settings), studies)
+    for study in selected:
         now = SystemClock().now()
         written = write_report(settings, study, now)
         record_command(settings, f"report {study.name}", now)
@@ -48,6 +52,9 @@ def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> Non
             click.launch(written.path.as_uri())
     for path in filter(None, codebooks):
         click.echo(path)
+    now = server_clock_or_local(settings, SystemClock()).now()
+    for study in selected:
+        click.echo(write_board(settings, study, now).path)
     if serve:
         _serve(settings, port)
 
@@ -67,10 +74,11 @@ def _serve(settings: "Settings", port: int) -> None:
     """Serve the reports until Ctrl-C."""
     import signal
 
+    from research_assets.report.coverage_board import LiveBoards
     from research_assets.report.serve import serve_reports
 
     try:
-        with serve_reports(settings.reports, port) as address:
+        with serve_reports(settings.reports, port, LiveBoards(settings)) as address:
             click.echo(f"Serving the reports at {address}, for this machine only. Press Ctrl-C to stop.")
             signal.pause()
     except OSError as error:

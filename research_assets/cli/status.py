@@ -14,18 +14,35 @@ from research_assets.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from datetime import date
 
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    from research_assets.cli.terminal import Terminal
+    from research_assets.planning.coverage_board import BoardRow, CoverageBoard, StateRun
     from research_assets.planning.coverage_summary import StateCount
     from research_assets.quota.ledger import PoolState
     from research_assets.study.spec import StudySpec
     from research_assets.units.coverage import UnitState
 
-BAR_WIDTH = 60
-"""Highest number of characters of a coverage bar."""
+MAX_RUNS = 5
+"""Highest number of runs of partitions in one state that are listed for an entity.
+
+More are drawn as a bar, followed by the longest runs that are not settled."""
+MAX_BAR_WIDTH = 60
+"""Highest number of characters of a bar."""
+STATE_COLOURS: "Mapping[UnitState, str]" = {
+    "complete": "green",
+    "refused": "blue",
+    "missing": "blue",
+    "partial": "cyan",
+    "suspicious": "yellow",
+    "quarantined": "red",
+    "too_fresh": "dim",
+    "not_asked": "magenta",
+}
+"""Colours of the states in Rich. The symbols say the same without colours."""
 OPEN_STATES = ("partial", "suspicious", "quarantined", "not_asked")
 MAX_OPEN_ROWS = 12
 """Highest number of rows in the table of open units."""
@@ -46,13 +63,13 @@ def command() -> None:
     """Show the remaining quota and the units of each study by state. Sends no request.
 
     A unit is a day of a search, the comments of a video, a profile, or a list of an account. The command also shows
-    the partitions of each entity as a bar, the open units, captures that are damaged or not in the raw tables, and the
+    the partitions of each entity by state, the open units, captures that are damaged or not in the raw tables, and the
     failures of the last 7 days.
     """
     from research_assets.cli.environment import data_settings
     from research_assets.cli.terminal import Terminal
     from research_assets.clock import SystemClock
-    from research_assets.planning.coverage_summary import LEGEND, read_state_counts
+    from research_assets.planning.coverage_summary import read_state_counts
     from research_assets.quota.ledger import read_pools
     from research_assets.quota.server_time import server_clock_or_local
     from research_assets.study.left_out import describe_left_out
@@ -73,14 +90,16 @@ def command() -> None:
             console.print(text)
     if counts:
         _print_units(console, count_units(counts))
-        console.print(_coverage_table(studies, counts, clock.now(), console.width))
-        console.print(_wrap_legend(LEGEND, console.width))
+        print_coverage(console, _read_boards(settings, studies, counts, clock.now()))
         _print_unconfirmed_counts(console, counts)
         if open_counts := [count for count in counts if count.state in OPEN_STATES]:
             _print_open_units(console, open_counts)
         print_studies_without_videos(console, read_days_without_videos(settings.raw))
     else:
-        console.print("\nNo data collected yet. Start with: make ui\nEstimate the cost with: research-assets plan")
+        console.print(
+            "\nNo data collected yet. Start with: make ui\nWithout the UI: research-assets collect\n"
+            "Estimate the cost with: research-assets plan"
+        )
     _print_capture_problems(console, settings)
     if failures := _failures(settings):
         console.print(_failure_table(failures))
@@ -168,28 +187,95 @@ def _print_units(console: "Console", units: UnitCounts) -> None:
     console.print(table)
 
 
-def _coverage_table(known: "Sequence[StudySpec]", counts: "Sequence[StateCount]", now: datetime, width: int) -> "Table":
-    """Return a bar of partitions for each entity. Days that were not requested yet are included."""
-    from rich.table import Table
-
-    from research_assets.planning.coverage_summary import coverage_bar, partition_states
+def _read_boards(
+    settings: Settings, known: "Sequence[StudySpec]", counts: "Sequence[StateCount]", now: datetime
+) -> "list[CoverageBoard]":
+    """Return the boards of all studies with data. Of a study without a valid file only the attempts are known."""
+    from research_assets.planning.coverage_board import board_without_study, read_board
 
     studies = {study.name: study for study in known}
-    rows = count_units(counts)
-    names = max(len(study) for study, _ in rows) + max(len(entity) for _, entity in rows)
-    bar_width = max(10, min(BAR_WIDTH, width - names - 2 * len("2026-01-01") - 4 * 2))
-    table = Table("study", "entity", "from", title="\nCoverage", box=None, pad_edge=False)
-    table.title_justify = "left"
-    table.add_column("", no_wrap=True)
-    table.add_column("to")
-    for study, entity in rows:
-        states = partition_states(count for count in counts if (count.study, count.entity) == (study, entity))
-        if study in studies and entity in ("videos", "comments"):
-            states = _uncollected_days(studies[study], now) | states
-        partitions = sorted(states)
-        bar = coverage_bar([states[partition] for partition in partitions], bar_width)
-        table.add_row(study, entity, str(partitions[0]), bar, str(partitions[-1]))
-    return table
+    boards = []
+    for name in sorted({count.study for count in counts}):
+        of_study = [count for count in counts if count.study == name]
+        if name in studies:
+            boards.append(read_board(settings, studies[name], now, of_study))
+        else:
+            boards.append(board_without_study(name, of_study, now))
+    return boards
+
+
+def print_coverage(console: "Terminal", boards: "Sequence[CoverageBoard]") -> None:
+    """Print the partitions of each entity as runs of neighbours in one state, in lines as wide as the terminal.
+
+    Entities of a study with the same partitions and states share their lines.
+    """
+    from rich.text import Text
+
+    from research_assets.planning.coverage_board import STATE_SYMBOLS, BoardRow, state_runs
+    from research_assets.planning.messages import pluralize
+    from research_assets.units.coverage import SETTLED, format_utc, state_label
+
+    width = console.columns
+    lines = Text()
+    for board in boards:
+        rows_by_states: dict[tuple[object, ...], list[BoardRow]] = {}
+        for row in board.rows:
+            states = tuple((partition, cell.state) for partition, cell in row.cells.items())
+            rows_by_states.setdefault((row.step, states), []).append(row)
+        lines.append(_indented(f"\nCoverage of {board.study} as of {format_utc(board.as_of)}", width, "") + "\n")
+        for rows in rows_by_states.values():
+            row, runs = rows[0], state_runs(rows[0])
+            number = pluralize(len(row.cells), "day" if row.step == timedelta(days=1) else "week")
+            lines.append(_indented(f"{', '.join(one.entity for one in rows)}: {number}", width, "  ") + "\n")
+            shown = runs
+            if len(runs) > MAX_RUNS:
+                lines.append_text(_bar(row, width))
+                open_runs = [run for run in runs if run.state not in SETTLED]
+                longest = sorted(open_runs, key=lambda run: run.partitions, reverse=True)[:MAX_RUNS]
+                shown = sorted(longest, key=lambda run: run.first)
+            for run in shown:
+                text = f"{_period_text(run)}  {run.partitions:,} {state_label(run.state)}"
+                lines.append(f"  {STATE_SYMBOLS[run.state]} ", STATE_COLOURS[run.state])
+                lines.append(_indented(text, width - 4, "", "    ") + "\n", STATE_COLOURS[run.state])
+            if len(runs) > len(shown):
+                lines.append(f"    and {pluralize(len(runs) - len(shown), 'more run')}\n")
+    entries = [
+        f"{symbol} {state_label(state)}".replace(" ", "\N{NO-BREAK SPACE}") for state, symbol in STATE_SYMBOLS.items()
+    ]
+    lines.append("\n" + fill("   ".join(entries), width).replace("\N{NO-BREAK SPACE}", " "))
+    console.print(lines)
+
+
+def _indented(text: str, width: int, indent: str, following: str | None = None) -> str:
+    """Return a text in lines of a width; lines after the first begin with `following`, or deeper than `indent`."""
+    following = f"{indent}  " if following is None else following
+    return "\n".join(
+        fill(line, width, initial_indent=indent, subsequent_indent=following, break_on_hyphens=False)
+        for line in text.split("\n")
+    )
+
+
+def _period_text(run: "StateRun") -> str:
+    """Return `2026-02-01..02-27`; one day without an end, and the end with its year if that is another one."""
+    if run.first == run.last:
+        return str(run.first)
+    return f"{run.first}..{run.last:%m-%d}" if run.first.year == run.last.year else f"{run.first}..{run.last}"
+
+
+def _bar(row: "BoardRow", width: int) -> "Text":
+    """Return one line with a symbol for each partition, or for several neighbours the worst of their states."""
+    from rich.text import Text
+
+    from research_assets.planning.coverage_board import STATE_SYMBOLS, symbol_bar
+
+    partitions = list(row.cells)
+    first, last = str(partitions[0]), str(partitions[-1])
+    room = max(5, min(MAX_BAR_WIDTH, width - len(f"    {first}  {last}")))
+    states = {symbol: state for state, symbol in STATE_SYMBOLS.items()}
+    line = Text(f"    {first} ")
+    for symbol in symbol_bar([cell.state for cell in row.cells.values()], room):
+        line.append(symbol, STATE_COLOURS[states[symbol]])
+    return line.append(f" {last}\n")
 
 
 def _print_capture_problems(console: "Console", settings: Settings) -> None:
@@ -212,17 +298,6 @@ def _print_capture_problems(console: "Console", settings: Settings) -> None:
         console.print(f"and {len(problems) - MAX_CAPTURE_ROWS:,} more")
     for kind in dict.fromkeys(problem.kind for problem in problems):
         console.print(fill(f"{kind}: {ADVICE[kind]}", console.width, break_on_hyphens=False), markup=False)
-
-
-def _wrap_legend(legend: str, width: int) -> str:
-    """Break the legend of the bars into lines, but not within an entry."""
-    entries = [entry.replace(" ", "\N{NO-BREAK SPACE}") for entry in legend.split("   ")]
-    return fill("   ".join(entries), width).replace("\N{NO-BREAK SPACE}", " ")
-
-
-def _uncollected_days(study: "StudySpec", now: datetime) -> "dict[date, UnitState]":
-    """Return the state of each day of a study if nothing was collected."""
-    return {day: "too_fresh" if study.is_too_fresh(day, now) else "not_asked" for day in study.days_until(now)}
 
 
 def _print_unconfirmed_counts(console: "Console", counts: "Iterable[StateCount]") -> None:

@@ -16,20 +16,29 @@ MIN_WIDTH = 80
 
 
 class Terminal(Console):
-    """A console that prints every text, also in tables, as it is and without escape sequences."""
+    """A console that prints every text, also in tables, as it is and without escape sequences.
 
-    def __init__(self, **options: Any) -> None:
+    Its lines have at least `min_width` columns, so that no number of a table is cut off.
+    """
+
+    def __init__(self, *, min_width: int = MIN_WIDTH, **options: Any) -> None:
+        self._min_width = min_width
         super().__init__(**{"highlight": False, "soft_wrap": True, "markup": False, "emoji": False} | options)
 
     @property
     def size(self) -> ConsoleDimensions:
-        """Return the size of the terminal, but at least `MIN_WIDTH` columns."""
+        """Return the size of the terminal, but at least `min_width` columns."""
         width, height = super().size
-        return ConsoleDimensions(max(width, MIN_WIDTH), height)
+        return ConsoleDimensions(max(width, self._min_width), height)
 
     @size.setter
     def size(self, new_size: tuple[int, int]) -> None:
         self._width, self._height = new_size
+
+    @property
+    def columns(self) -> int:
+        """Columns of the terminal, also below `MIN_WIDTH`, for lines that are made for a narrow one; at least 20."""
+        return max(super().size.width, 20)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a text for printing; Rich calls it for each text that it prints."""

@@ -42,6 +42,8 @@ def command(port: int) -> None:
         prepare_instance(settings)
         click.echo("Starting Dagster, which takes about 20 seconds ...", err=True)
         dagster = f"dg dev --host {HOST} --port {port} --log-level warning --workspace".split()
+        if not settings.dagster_url:
+            settings = replace(settings, dagster_url=f"http://{HOST}:{port}")
         with _reports(settings, port) as served:
             code = run_until_stopped(
                 [str(Path(sys.executable).with_name(dagster[0])), *dagster[1:], str(WORKSPACE_FILE)],
@@ -59,15 +61,19 @@ def command(port: int) -> None:
 
 @contextmanager
 def _reports(settings: Settings, port: int) -> Iterator[Settings]:
-    """Serve the reports at the next port or a free one, unless the settings contain the address of a server."""
+    """Serve reports and coverage boards at the next port or a free one, unless the settings name another server."""
     if settings.reports_url:
         yield settings
         return
+    # Imported here, because the library of the raw tables is loaded with it.
+    from research_assets.report.coverage_board import LiveBoards
+
+    boards = LiveBoards(settings)
     with ExitStack() as stack:
         try:
-            address = stack.enter_context(serve_reports(settings.reports, port + 1 if port < 65535 else 0))
+            address = stack.enter_context(serve_reports(settings.reports, port + 1 if port < 65535 else 0, boards))
         except OSError:
-            address = stack.enter_context(serve_reports(settings.reports))
+            address = stack.enter_context(serve_reports(settings.reports, live=boards))
         yield replace(settings, reports_url=address)
 
 

@@ -82,7 +82,7 @@ def _contains(capture: Path, day: date) -> bool:
 def _log(task: CollectionTask, result: PartitionResult | Paused) -> None:
     name = f"{task.study.name}/{task.entity}"
     if isinstance(result, Paused):
-        _LOGGER.warning("Paused %s until %s: %s", name, result.retry_at, result.reason)
+        _LOGGER.info("Paused %s until %s: %s", name, result.retry_at, result.reason)
     elif result.state == "complete":
         _LOGGER.info("%s %s is complete: %s rows, %.1f requests", name, result.partition, result.kept, result.requests)
     else:

@@ -85,6 +85,8 @@ def _candidates(
     partitions = reversed(study.days_until(now)) if entity == "videos" else sorted(statuses, reverse=True)
     paused: list[date] = []
     for partition in partitions:
+        if not inputs.may_collect(entity, partition):
+            continue
         status = statuses.get(partition, PartitionStatus(open_units=1, is_materialized=False))
         if entity == "videos" and study.is_too_fresh(partition, now):
             yield DeferredUnits(study.name, entity, 1, "too_fresh", study.settles_at(partition))
@@ -153,7 +155,9 @@ def _canary_runs(inputs: AgendaInputs) -> Iterator[PlannedRun]:
     due = {
         study: day
         for study, day in inputs.canary_days.items()
-        if (study, "videos") not in inputs.running_requests and (study, "videos") not in inputs.backing_off_until
+        if inputs.may_collect("videos", day)
+        and (study, "videos") not in inputs.running_requests
+        and (study, "videos") not in inputs.backing_off_until
     }
     for study, day in list(due.items())[: _free_requests(inputs, BY_ENTITY["videos"].pool)]:
         yield PlannedRun(

@@ -1,35 +1,20 @@
-"""Number of units by study, entity, partition and state, read from raw/coverage in one query, and the coverage bar.
+"""Number of units by study, entity, partition and state, read from raw/coverage in one query.
 
-Not here: the status of partitions that planning needs (see inputs.py); coverage in the marts (see dbt_project/).
+Not here: units without an attempt (see expected_units.py); the state of a partition (see coverage_board.py); the status
+of partitions that planning needs (see inputs.py); coverage in the marts (see dbt_project/).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
 from research_assets.storage.raw_reader import RawTables, query_raw
-from research_assets.units.coverage import CURRENT_ATTEMPT_ORDER, SETTLED, STATES_WORST_FIRST, UnitState, worst_state
-
-STATE_MARKS: Mapping[UnitState, str] = {
-    "complete": "█",
-    "refused": "█",
-    "missing": "█",
-    "partial": "▒",
-    "too_fresh": "░",
-    "suspicious": "?",
-    "quarantined": "!",
-    "not_asked": "·",
-}
-"""Character of a partition in the coverage bar, by state; distinguishable without colour."""
-
-LEGEND = "█ complete or unavailable   ▒ partial   ? suspicious   ! quarantined   ░ too fresh   · not requested"
-"""Explanation of the characters."""
+from research_assets.units.coverage import CURRENT_ATTEMPT_ORDER, UnitState
 
 
 @dataclass(frozen=True, slots=True)
 class StateCount:
-    """Units of a partition in one state: their number, the rows kept, their earliest next try, one of their reasons."""
+    """Units of a partition in one state: their number, the rows kept, their earliest next try, their usual reason."""
 
     study: str
     entity: str
@@ -48,7 +33,7 @@ def read_state_counts(raw: Path | RawTables, study: str = "*", entity: str | Non
         "coverage",
         f"study={study}/day=*",
         f"""
-        SELECT study, entity, partition, state, count(*), sum(coalesce(kept, 0)), min(next_try), any_value(reason)
+        SELECT study, entity, partition, state, count(*), sum(coalesce(kept, 0)), min(next_try), mode(reason)
         FROM (
             SELECT * FROM {{table}}
             WHERE NOT (entity = 'videos' AND unit_kind <> 'day') AND entity = coalesce($1, entity)
@@ -62,20 +47,3 @@ def read_state_counts(raw: Path | RawTables, study: str = "*", entity: str | Non
         [entity],
     )
     return [StateCount(*row) for row in rows]
-
-
-def partition_states(counts: Iterable[StateCount]) -> dict[date, UnitState]:
-    """Return the state of each partition: the first of its units' states in `STATES_WORST_FIRST`."""
-    states: dict[date, list[str]] = {}
-    for count in counts:
-        states.setdefault(count.partition, []).append("complete" if count.state in SETTLED else count.state)
-    return {partition: worst_state(found) for partition, found in sorted(states.items())}
-
-
-def coverage_bar(states: Sequence[UnitState], width: int) -> str:
-    """Return one character per partition; above `width` partitions, one for several, with the worst of their states."""
-    if not states:
-        return ""
-    per_mark = -(-len(states) // width)
-    groups = [states[i : i + per_mark] for i in range(0, len(states), per_mark)]
-    return "".join(STATE_MARKS[min(group, key=STATES_WORST_FIRST.index)] for group in groups)

@@ -1,8 +1,8 @@
-"""Writing of the raw tables that the marts need before a build: the expected units of the studies, and the request log.
+"""The expected units of the studies, and the raw tables that a build of the marts needs: these units, the request log.
 
 With the expected units a mart can show which units have no attempt yet. They come from the studies, the time and the
 raw tables; the log comes from the quota ledger. No request is sent. Not here: the targets of a partition (see
-units/targets.py); the build itself (see assets/).
+units/targets.py); the build itself (see assets/); all units of a partition by state (see coverage_board.py).
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from research_assets.fields import ENTITIES
 from research_assets.quota.ledger import Ledger
 from research_assets.storage import raw_writer
 from research_assets.storage.raw_digests import find_damaged
-from research_assets.storage.raw_reader import intact_files, query_raw
+from research_assets.storage.raw_reader import RawTables, intact_files, query_raw
 from research_assets.storage.raw_repair import repair_files
 from research_assets.study.spec import StudySpec
 from research_assets.units.partition_status import PartitionStatus
@@ -46,6 +46,24 @@ class _ExpectedFile:
 
 
 @dataclass(frozen=True, slots=True)
+class UnattemptedUnits:
+    """Expected units of a partition without an attempt: their number, and when the first of them is due (UTC).
+
+    `is_too_fresh` is true for units that are not due yet.
+    """
+
+    entity: str
+    partition: date
+    is_too_fresh: bool
+    units: int
+    due_at: datetime
+
+
+_ACCOUNTS = "accounts-"
+"""Begin of the names of files with the accounts of a period."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Collected:
     """Data that a study has collected: the status of its days of videos, and the last attempt per entity and period."""
 
@@ -61,18 +79,60 @@ def write_expected_units(raw: Path, studies: Iterable[StudySpec], now: datetime)
     accounts that were known while it ran.
     """
     for study in studies:
-        # A damaged file is set aside, so it is written again.
-        paths = intact_files(raw, "expected_units", [f"study={study.name}/day=*"])
-        existing = {(path.parent.name.removeprefix("day="), path.stem): path for path in paths}
-        collected = _read_collected(raw, study)
-        expected = [
+        new, outdated = _changed_files(raw, study, now)
+        raw_writer.write_files(raw, "expected_units", study=study.name, files=_with_video_rows(raw, study, new))
+        for path in outdated:
+            path.unlink()
+
+
+def read_unattempted_units(raw: Path, study: StudySpec, now: datetime) -> list[UnattemptedUnits]:
+    """Return the number of expected units without an attempt, as the mart `coverage` would have them if built now.
+
+    Nothing is written: what changed since the last build is computed in memory.
+    """
+    new, outdated = _changed_files(raw, study, now)
+    rows = [row for _, _, rows in _with_video_rows(raw, study, new) for row in rows]
+    # A file contains either the units of a day or the accounts of a period.
+    is_read = [(file.day, file.name) for file in new] + [(_day_of_file(path), path.stem) for path in outdated]
+    columns = {name: [row[name] for row in rows] for name in ("entity", "partition", "unit_kind", "unit", "due_at")}
+    with RawTables(raw) as tables:
+        found = tables.join(
+            dict.fromkeys(("expected_units", "coverage"), f"study={study.name}/day=*"),
+            """
+            SELECT entity, "partition", due_at > $1::TIMESTAMPTZ AS is_too_fresh, count(*), min(due_at)
+            FROM (
+                SELECT entity, "partition", unit_kind, unit, due_at FROM {expected_units} AS stored
+                ANTI JOIN (SELECT unnest($2::DATE[]) AS "partition", unnest($3::BOOLEAN[]) AS of_accounts) AS changed
+                ON stored."partition" = changed."partition" AND (stored.unit_kind = 'account') = changed.of_accounts
+                UNION ALL
+                SELECT unnest($4::VARCHAR[]), unnest($5::DATE[]), unnest($6::VARCHAR[]), unnest($7::VARCHAR[]),
+                    unnest($8::TIMESTAMPTZ[])
+            )
+            ANTI JOIN {coverage} USING (entity, "partition", unit_kind, unit)
+            GROUP BY ALL ORDER BY ALL
+            """,
+            [now, [day for day, _ in is_read], [name.startswith(_ACCOUNTS) for _, name in is_read], *columns.values()],
+        )
+    return [UnattemptedUnits(*row) for row in found]
+
+
+def _changed_files(raw: Path, study: StudySpec, now: datetime) -> tuple[list[_ExpectedFile], list[Path]]:
+    """Return the expected files of a study that do not exist, and the existing files that are not expected."""
+    # A damaged file is set aside, so it is written again.
+    paths = intact_files(raw, "expected_units", [f"study={study.name}/day=*"])
+    existing = {(path.parent.name.removeprefix("day="), path.stem): path for path in paths}
+    collected = _read_collected(raw, study)
+    expected = {
+        (file.day.isoformat(), file.name): file
+        for file in (
             *_day_files(raw, study, collected, now),
             *_account_files(raw, study, collected, now, existing.keys()),
-        ]
-        new = [file for file in expected if (file.day.isoformat(), file.name) not in existing]
-        raw_writer.write_files(raw, "expected_units", study=study.name, files=_with_video_rows(raw, study, new))
-        for key in existing.keys() - {(file.day.isoformat(), file.name) for file in expected}:
-            existing[key].unlink()
+        )
+    }
+    return (
+        [file for key, file in expected.items() if key not in existing],
+        [path for key, path in existing.items() if key not in expected],
+    )
 
 
 def write_request_log(raw: Path, ledger: Ledger) -> None:
@@ -173,9 +233,9 @@ def _account_files(
         for period in _periods(study, collected.last_attempts.get(entity, {}), days, now):
             entities_by_period.setdefault(period, []).append(entity)
     digests = {entity: _digest(names[entity]) for entity in names}
-    existing_names = {date.fromisoformat(day): name for day, name in existing if name.startswith("accounts-")}
+    existing_names = {date.fromisoformat(day): name for day, name in existing if name.startswith(_ACCOUNTS)}
     for period, entities in sorted(entities_by_period.items()):
-        name = f"accounts-{_digest([(entity, digests[entity]) for entity in entities])}"
+        name = f"{_ACCOUNTS}{_digest([(entity, digests[entity]) for entity in entities])}"
         if period < current_period(study, now):
             name = existing_names.get(period, name)
         due_at = midnight(period)
@@ -198,8 +258,12 @@ def _periods(
     current, step = current_period(study, now), period_length(study)
     period = min(last_attempts, default=current)
     periods: list[date] = []
+    last_observed_at: datetime | None = None
+    later = sorted(last_attempts.items(), reverse=True)
     while period <= current:
-        last_observed_at = max((time for earlier, time in last_attempts.items() if earlier < period), default=None)
+        while later and later[-1][0] < period:
+            _, observed_at = later.pop()
+            last_observed_at = max(last_observed_at or observed_at, observed_at)
         period_end = min(now, midnight(period + step))
         if period in last_attempts or should_observe(study, days, last_observed_at, period_end, period):
             periods.append(period)

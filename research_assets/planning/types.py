@@ -79,7 +79,8 @@ class AgendaInputs:
     `used_today` are today's requests by pool and study. `running_requests` are the requests that active runs may still
     send: their budgets without what they used. `backing_off_until` is set for a study's entity whose recent runs made
     no progress. `n_username_batches` is the number of batches in which a study's query is searched. `canary_days` is
-    the day of each study that is due for a canary check, and `last_canary_check` the time of its last one.
+    the day of each study that is due for a canary check, and `last_canary_check` the time of its last one. `only_days`
+    are the first and the last day of content to which the agenda is restricted.
     """
 
     studies: Sequence[StudySpec]
@@ -95,6 +96,14 @@ class AgendaInputs:
     n_username_batches: Mapping[str, int] = field(default_factory=dict)
     canary_days: Mapping[str, date] = field(default_factory=dict)
     last_canary_check: Mapping[str, datetime] = field(default_factory=dict)
+    only_days: tuple[date, date] | None = None
+
+    def may_collect(self, entity: str, partition: date) -> bool:
+        """Return whether a partition is within `only_days`; a period of an observed entity is no day of content."""
+        if self.only_days is None:
+            return True
+        first, last = self.only_days
+        return ENTITIES[entity].time_axis == "content" and first <= partition <= last
 
     def search_cost(self, study: str, days: Sequence[date]) -> Estimate:
         """Return the cost of a search over some days of a study."""

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from research_assets.report.data import ApiChange
-from research_assets.report.formatting import change_period, state_label
+from research_assets.report.formatting import change_period
 from research_assets.text import chart_value
+from research_assets.units.coverage import state_label
 
 if TYPE_CHECKING:
     import altair as alt

@@ -28,18 +28,10 @@ UNIT_LABELS: Mapping[tuple[str, str], str] = {
 }
 """Labels of units, by entity and unit kind, in the order of a report."""
 
-_STATE_LABELS = {"too_fresh": "too fresh", "not_asked": "not requested"}
-"""Labels of states whose name is not a word of its own."""
-
 
 def unit_label(entity: str, kind: str) -> str:
     """Return the label of a kind of unit, such as `Follower lists`. A pair without a label is named by its parts."""
     return UNIT_LABELS.get((entity, kind), f"{entity.replace('_', ' ').capitalize()} by {kind}")
-
-
-def state_label(state: str) -> str:
-    """Return the label of a unit state: `not requested` for `not_asked`."""
-    return _STATE_LABELS.get(state, state)
 
 
 def format_number(value: float | None) -> str:

@@ -22,10 +22,10 @@ from research_assets.report.formatting import (
     format_number,
     format_time,
     join_words,
-    state_label,
 )
 from research_assets.study.spec import StudySpec
 from research_assets.text import html_text
+from research_assets.units.coverage import state_label
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -52,7 +52,7 @@ def render_report(
     return render_template(
         "page.html",
         study=study.name,
-        heading=study.title or study.name,
+        heading=study.heading,
         simulated=origin == "sandbox",
         period=_period(study),
         query=describe_query(study.query),

@@ -31,12 +31,11 @@ from research_assets.report.formatting import (
     format_share,
     join_words,
     round_finite,
-    state_label,
     unit_label,
     was_were,
 )
 from research_assets.text import one_line, short_label
-from research_assets.units.coverage import NO_VIDEO_FOUND, SETTLED, worst_state
+from research_assets.units.coverage import NO_VIDEO_FOUND, SETTLED, state_label, worst_state
 
 MAX_MISSING_ROWS = 100
 """Maximum number of reasons in the table of missing units; the most frequent are shown."""

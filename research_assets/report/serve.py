@@ -1,8 +1,9 @@
 """HTTP server for reports, on the loopback interface only.
 
 A browser does not follow links from a page of Dagster's UI to a file, so `research-assets ui` serves the reports. The
-server answers requests for the reports of one folder and for nothing else. Anyone who can open the UI can open them.
-Not here: the process that starts it (see cli/ui.py).
+server answers requests for the reports of one folder, for pages that are rendered on request, and for nothing else.
+Anyone who can open the UI can open them.
+Not here: the process that starts it (see cli/ui.py); the rendered pages (see coverage_board.py).
 """
 
 import os
@@ -12,10 +13,13 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from html import escape
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from research_assets.text import html_text
 
 HOST = "127.0.0.1"
 
@@ -39,13 +43,25 @@ _MAX_UNREAD_BYTES = 1_000_000
 """Bytes of a request that the server reads and discards after its answer."""
 
 
+class LivePages(Protocol):
+    """Pages that are rendered on request. Their names are names of reports; they take precedence over files."""
+
+    def names(self) -> list[str]:
+        """Return the names of all pages."""
+        ...
+
+    def render(self, name: str) -> bytes | None:
+        """Return the page of this name; None if there is none. An error becomes an answer that says so."""
+        ...
+
+
 @contextmanager
-def serve_reports(folder: Path, port: int = 0) -> Iterator[str]:
+def serve_reports(folder: Path, port: int = 0, live: LivePages | None = None) -> Iterator[str]:
     """Serve the reports of a folder within a `with` block and yield the address. Port 0 selects a free port.
 
     The folder may be created later. Raise OSError if the port is in use.
     """
-    server = _Server((HOST, port), _handler(folder))
+    server = _Server((HOST, port), _handler(folder, live))
     thread = threading.Thread(target=server.serve_forever, name="reports", daemon=True)
     thread.start()
     try:
@@ -102,7 +118,10 @@ def read_report(folder: Path, name: str) -> bytes | None:
         return None
 
 
-def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
+def _handler(folder: Path, live: LivePages | None) -> type[BaseHTTPRequestHandler]:
+    # One page at a time: a large one takes a second of processor time, and a browser may ask again and again.
+    rendering = threading.Lock()
+
     class Reports(BaseHTTPRequestHandler):
         """Handles requests for `/` and `/<study>.html`. Every connection has one request."""
 
@@ -118,10 +137,22 @@ def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
                 self._answer(HTTPStatus.FORBIDDEN, b"<p>This server accepts requests for its own address only.</p>")
                 return
             name = self.path.partition("?")[0].removeprefix("/")
-            if not name:
-                links = "".join(f'<li><a href="{one}">{one}</a></li>' for one in list_reports(folder))
-                page = f"<title>Reports</title><ul>{links}</ul>" if links else _NOT_FOUND_PAGE
-                self._answer(HTTPStatus.OK, page.encode())
+            try:
+                names = live.names() if live and not name else []
+                with rendering:
+                    page = live.render(name) if live and _REPORT_NAME.fullmatch(name) else None
+            except Exception as error:
+                # Whatever is wrong with the data, the server must answer and go on.
+                reason = escape(html_text(f"{type(error).__name__}: {error}"))
+                self._answer(HTTPStatus.SERVICE_UNAVAILABLE, (_ERROR_PAGE + reason).encode())
+                return
+            if page is not None:
+                self._answer(HTTPStatus.OK, page)
+            elif not name:
+                reports = sorted({*list_reports(folder), *names})
+                links = "".join(f'<li><a href="{one}">{one}</a></li>' for one in reports)
+                listing = f"<title>Reports</title><ul>{links}</ul>" if links else _NOT_FOUND_PAGE
+                self._answer(HTTPStatus.OK, listing.encode())
             elif (content := read_report(folder, name)) is not None:
                 self._answer(HTTPStatus.OK, content)
             else:
@@ -154,6 +185,10 @@ def _handler(folder: Path) -> type[BaseHTTPRequestHandler]:
     return Reports
 
 
+_ERROR_PAGE = (
+    "<!doctype html><title>No page</title><p>The page cannot be rendered, because the data cannot be read now. Reload "
+    "it; if the error stays, run <code>research-assets status</code>.</p><p>"
+)
 _NOT_FOUND_PAGE = (
     "<!doctype html><title>No report</title><p>This report does not exist. To write it, materialize the asset "
     "<code>report</code> of the study in Dagster's UI, or run <code>research-assets report</code>.</p>"

@@ -16,6 +16,7 @@ from research_assets.report.drawing_process import draw_figures
 from research_assets.report.elements import ReportSection
 from research_assets.report.methods import methods_section
 from research_assets.report.page import render_report
+from research_assets.report.paths import report_path
 from research_assets.report.queries import read_report_data
 from research_assets.report.sections import (
     coverage_section,
@@ -56,11 +57,6 @@ class WrittenReport:
     data: ReportData
     pictures: Mapping[str, bytes]
     problems: Mapping[str, str]
-
-
-def report_path(settings: Settings, study: str) -> Path:
-    """Return the path of a study's report."""
-    return settings.reports / f"{study}.html"
 
 
 def write_report(settings: Settings, study: StudySpec, now: datetime) -> WrittenReport:

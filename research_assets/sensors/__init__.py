@@ -1,9 +1,10 @@
 """The sensors and the schedule of the code location. Each is a thin wrapper around a pure decision function.
 
-`collection.py` starts collection runs while quota is free, and `build_marts.py` builds the marts once per batch of new
-data. `run_failures.py` and `sensor_failures.py` write alerts, `orphaned_runs.py` fails runs whose process no longer
-exists (`run_process.py` notes it), and `daily_checks.py` runs the checks and verifies the files. `run_history.py` reads
-runs for them. Not here: which work comes next (see planning/agenda.py), and how an alert is delivered (see alerts.py).
+`collection.py` starts collection runs while quota is free, as `collection_plan.py` plans them, and `build_marts.py`
+builds the marts once per batch of new data. `run_failures.py` and `sensor_failures.py` write alerts,
+`orphaned_runs.py` fails runs whose process no longer exists (`run_process.py` notes it), and `daily_checks.py` runs the
+checks and verifies the files. `run_history.py` reads runs for them. Not here: which work comes next (see
+planning/agenda.py), and how an alert is delivered (see alerts.py).
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,8 @@ import dagster as dg
 
 from research_assets.resources import CollectorResource
 from research_assets.sensors.build_marts import build_marts_on_new_data
-from research_assets.sensors.collection import Periods, quota_window
+from research_assets.sensors.collection import quota_window
+from research_assets.sensors.collection_plan import Periods
 from research_assets.sensors.daily_checks import run_checks_daily, verify_files_daily
 from research_assets.sensors.orphaned_runs import fail_orphaned_runs
 from research_assets.sensors.run_failures import alert_on_run_failure

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from research_assets.planning.inputs import study_entities
 from research_assets.planning.messages import pluralize
 from research_assets.resources import CollectorResource
+from research_assets.sensors.collection_plan import collected_keys
 from research_assets.sensors.run_history import active_runs, is_of_location, location_of, selected_keys
+from research_assets.settings import Settings
 from research_assets.study.spec import StudySpec
 
 QUIET_INTERVALS = 4
@@ -26,7 +27,9 @@ DATA_UNTIL_TAG = ".dagster/research_data_until"
 _MAX_RUNS = 16
 """Runs of the sensor that are searched for its last one: another code location may have a sensor of the same name."""
 
-DESCRIPTION = """Builds and tests the marts and writes the reports, once per batch of new data.
+DESCRIPTION = """Builds the marts and writes the reports and coverage boards, once per batch of new data.
+
+The marts are tested before they are published.
 
 A batch is over when no collection run is active and no data has arrived for a few sensor intervals, whether the
 collection is complete or the quota is used up. The blocking checks run first, in the same run. While one of them fails,
@@ -80,7 +83,7 @@ def build_blocker(state: BuildState, now: datetime, quiet: timedelta) -> str | N
     if state.requested_until == data_until_tag(state.data_until):
         return (
             "The build of this data was not published; see its run for the reason. The sensor builds again when new "
-            "data arrives. To build now, materialize the group `warehouse/marts`."
+            "data arrives. To build now, run `research-assets build` or materialize the group `warehouse/marts`."
         )
     return None
 
@@ -103,7 +106,7 @@ def build_marts_on_new_data(
 
     `target` is a short selection that contains them, for the list of sensors; by default it names each asset.
     """
-    collected = [dg.AssetKey([study.name, entity]) for study in studies for entity in study_entities(study)]
+    collected = collected_keys(studies)
     settings = collector.settings
 
     @dg.sensor(
@@ -114,20 +117,19 @@ def build_marts_on_new_data(
         description=DESCRIPTION,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        instance, location = context.instance, location_of(context)
-        runs = active_runs(instance, collector.clock.now(), location)
-        newest = last_publication(settings.raw)
-        state = BuildState(
-            data_until=newest,
-            built=_last_build_started_at(instance, warehouse) if settings.warehouse.exists() else None,
-            requested_until=_last_requested(instance, location),
-            collecting=sum(1 for run in runs if selected_keys(run, collected)),
-            building=any(selected_keys(run, warehouse) for run in runs),
-            failing_checks=_failing_checks(instance, blocking_checks),
+        state = read_build_state(
+            context.instance,
+            settings,
+            collector.clock.now(),
+            collected=collected,
+            warehouse=warehouse,
+            blocking_checks=blocking_checks,
+            location=location_of(context),
         )
         reason = build_blocker(
             state, collector.clock.now(), timedelta(seconds=QUIET_INTERVALS * settings.sensor_interval)
         )
+        newest = state.data_until
         if reason is not None or newest is None:
             return dg.SkipReason(reason)
         request = dg.RunRequest(
@@ -140,6 +142,31 @@ def build_marts_on_new_data(
         return dg.SensorResult(run_requests=[request], cursor=data_until_tag(newest))
 
     return sensor
+
+
+def read_build_state(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    now: datetime,
+    *,
+    collected: Sequence[dg.AssetKey],
+    warehouse: Sequence[dg.AssetKey],
+    blocking_checks: Sequence[dg.AssetCheckKey],
+    location: str | None = None,
+) -> BuildState:
+    """Return the facts for the decision, from the runs of a code location and the raw tables.
+
+    `collected` are the assets of all studies. `now` is the machine's time.
+    """
+    runs = active_runs(instance, now, location)
+    return BuildState(
+        data_until=last_publication(settings.raw),
+        built=_last_build_started_at(instance, warehouse) if settings.warehouse.exists() else None,
+        requested_until=_last_requested(instance, location),
+        collecting=sum(1 for run in runs if selected_keys(run, collected)),
+        building=any(selected_keys(run, warehouse) for run in runs),
+        failing_checks=_failing_checks(instance, blocking_checks),
+    )
 
 
 def last_publication(raw: Path) -> datetime | None:

@@ -11,10 +11,14 @@ import dagster as dg
 
 from research_assets.fields import ENTITIES
 from research_assets.planning.types import StudyEntity
+from research_assets.resources import ASSET_TAG
 
-ASSET_TAG, STATE_TAG, TICK_TAG = ".dagster/research_asset", ".dagster/research_state", ".dagster/research_tick"
-"""Tags of a run of the sensor quota_window: study and entity, digest of their state at the tick, and time of the
-tick. The UI hides tags with this prefix."""
+CODE_LOCATION = "research_assets"
+"""Name of the code location in workspace.yaml, for commands. A sensor knows that of its own."""
+
+STATE_TAG, TICK_TAG = ".dagster/research_state", ".dagster/research_tick"
+"""Tags of a planned run: digest of the state of its study and entity when it was planned, and the time of the plan.
+The UI hides tags with this prefix."""
 REQUESTS_TAG = "research/estimated_requests"
 """Tag with the estimated number of requests, for readers. The budget of a run is in its config."""
 

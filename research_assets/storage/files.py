@@ -133,6 +133,20 @@ def claim_abandoned(path: Path) -> Iterator[bool]:
         # Its owner has removed it since the folder was listed.
         yield False
         return
+    with _locked(handle) as is_locked:
+        yield is_locked
+
+
+@contextmanager
+def try_lock(path: Path) -> Iterator[bool]:
+    """Yield whether a lock file was free; it is locked for the block. Creates the file, which stays."""
+    with _locked(os.open(path, os.O_RDWR | os.O_CREAT, 0o600)) as is_locked:
+        yield is_locked
+
+
+@contextmanager
+def _locked(handle: int) -> Iterator[bool]:
+    """Yield whether an open file could be locked at once, and close it, which releases the lock."""
     try:
         lock_file(handle, wait=False)
     except BlockingIOError:

@@ -3,14 +3,15 @@
 Not here: writing them (see raw_writer.py), the marts (see warehouse/reader.py).
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import duckdb
 
+from research_assets.fields import raw_tables
 from research_assets.storage.raw_digests import find_damaged
-from research_assets.storage.raw_sql import sql_literal
+from research_assets.storage.raw_sql import sql_identifier, sql_literal
 from research_assets.storage.shared_duckdb import connect_shared
 
 _MAX_ATTEMPTS = 3
@@ -34,21 +35,52 @@ class RawTables:
     ) -> list[tuple[Any, ...]]:
         """Return the rows of a query; see `query_raw`."""
         globs = [folders] if isinstance(folders, str) else folders
-        for attempt in range(1, _MAX_ATTEMPTS + 1):
-            try:
-                paths = intact_files(self.folder, table, globs, skip_captures)
-                if not paths:
-                    return []
-                source = (
-                    f"read_parquet([{', '.join(map(sql_literal, paths))}], hive_partitioning = true, "
-                    f"union_by_name = {table != 'coverage'}, hive_types = {{'study': VARCHAR, 'day': DATE}})"
-                )
-                return self._connection.execute(sql.format(table=source), values).fetchall()
-            except (duckdb.IOException, FileNotFoundError):
-                # Another process published or removed a file after the files were listed.
-                if attempt == _MAX_ATTEMPTS:
-                    raise
-        raise AssertionError("the last attempt returns or raises")
+
+        def execute() -> list[tuple[Any, ...]]:
+            paths = intact_files(self.folder, table, globs, skip_captures)
+            if not paths:
+                return []
+            return self._connection.execute(sql.format(table=_source(table, paths)), values).fetchall()
+
+        return _with_retries(execute)
+
+    def join(self, folders: Mapping[str, str], sql: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """Return the rows of a query over several raw tables.
+
+        `folders` contains a glob for each table. The name of a table in braces in `sql` is replaced by the table. A
+        table without files is empty, so that a query over it still has its rows from the other tables.
+        """
+
+        def execute() -> list[tuple[Any, ...]]:
+            sources = {
+                table: _source(table, intact_files(self.folder, table, [glob])) for table, glob in folders.items()
+            }
+            return self._connection.execute(sql.format(**sources), values).fetchall()
+
+        return _with_retries(execute)
+
+
+def _source(table: str, paths: Sequence[Path]) -> str:
+    """Return the files of a raw table as an SQL table; without files an empty one with the same columns."""
+    if not paths:
+        columns = {"study": "VARCHAR", "day": "DATE"} | {one.name: one.type for one in raw_tables()[table]}
+        casts = ", ".join(f"CAST(NULL AS {kind}) AS {sql_identifier(name)}" for name, kind in columns.items())
+        return f"(SELECT {casts} WHERE false)"
+    return (
+        f"read_parquet([{', '.join(map(sql_literal, paths))}], hive_partitioning = true, "
+        f"union_by_name = {table != 'coverage'}, hive_types = {{'study': VARCHAR, 'day': DATE}})"
+    )
+
+
+def _with_retries(execute: Callable[[], list[tuple[Any, ...]]]) -> list[tuple[Any, ...]]:
+    """Return the result of `execute`, which is repeated if another process published or removed a file meanwhile."""
+    for attempt in range(1, _MAX_ATTEMPTS + 1):
+        try:
+            return execute()
+        except (duckdb.IOException, FileNotFoundError):
+            if attempt == _MAX_ATTEMPTS:
+                raise
+    raise AssertionError("the last attempt returns or raises")
 
 
 def intact_files(raw: Path, table: str, folders: Iterable[str], skip_captures: Collection[str] = ()) -> list[Path]:

@@ -70,6 +70,11 @@ class StudySpec:
     left_out: int = 0
     all_left_out: bool = False
 
+    @property
+    def heading(self) -> str:
+        """The title, or the name of a study without one."""
+        return self.title or self.name
+
     def observation_due_at(self, day: date, age: int) -> datetime:
         """Return the time (UTC) at which a day is `age` days old, counted from the midnight that ends the day."""
         return midnight(day) + timedelta(days=1 + age)

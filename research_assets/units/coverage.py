@@ -40,6 +40,9 @@ STATES_WORST_FIRST: tuple[UnitState, ...] = (
 )
 """The states by rank: a partition with units in several states has the first of them in this order."""
 
+_STATE_LABELS: Mapping[str, str] = {"too_fresh": "too fresh", "not_asked": "not requested"}
+"""Labels of states whose name is not a word of its own."""
+
 CURRENT_ATTEMPT_ORDER = (
     "(state = 'complete' AND unit_kind <> 'canary') DESC, last_at DESC NULLS LAST, state = 'partial', capture DESC"
 )
@@ -290,6 +293,11 @@ def worst_state(states: Iterable[str]) -> UnitState:
     """Return the first of some states in `STATES_WORST_FIRST`; `complete` if there are none."""
     present = set(states)
     return next((state for state in STATES_WORST_FIRST if state in present), "complete")
+
+
+def state_label(state: str) -> str:
+    """Return the label of a unit state: `not requested` for `not_asked`."""
+    return _STATE_LABELS.get(state, state)
 
 
 def count_states(states: Iterable[str]) -> dict[str, int]:

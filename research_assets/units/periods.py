@@ -109,7 +109,7 @@ def observed_periods(
     with the period of `observe_until`, or else with the last one with data, once no later period will be due.
     """
     running, step = current_period(study, now), period_length(study)
-    begun = sorted(period for period in observed if period == period_of(study, period))
+    begun = sorted(observed)
     first = min([*begun, running])
     last: date | None = None
     if study.observe_until is not None:

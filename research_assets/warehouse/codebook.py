@@ -25,10 +25,11 @@ MAX_CATEGORIES = 5
 EXAMPLE_DAYS = 7
 """Days before the newest month or day of a mart whose rows give the percentiles of its numbers."""
 
-DESCRIPTION = """Grain: one column per mart, with its description, origin, fill rate and example values. Examples are \
-shown only for numbers that are not ids (10th, 50th and 90th percentile of the newest seven days), for dates (first \
-and last), for booleans and for declared categories (up to five values), and only if the column has at least ten \
-values. Names, ids, links and user-written text are never shown."""
+DESCRIPTION = """Grain: one column per mart, with its description, origin, fill rate and example values.
+
+Examples are shown only for numbers that are not ids (10th, 50th and 90th percentile of the newest seven days), for \
+dates (first and last), for booleans and for declared categories (up to five values), and only if the column has at \
+least ten values. Names, ids, links and user-written text are never shown."""
 
 COLUMNS: Mapping[str, tuple[str, str, str | None]] = {
     "mart": ("varchar", "Name of the mart.", None),

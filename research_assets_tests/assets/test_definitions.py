@@ -108,7 +108,7 @@ def test_two_studies_and_the_warehouse_are_in_one_graph(code_location: dg.Defini
     keys = {key.to_user_string() for key in code_location.resolve_all_asset_keys()}
     assert {f"gardening/{entity}" for entity in ENTITIES} <= keys
     balcony = {key for key in keys if key.startswith("balcony/")}
-    assert balcony == {"balcony/videos", "balcony/users", "balcony/report", "balcony/export"}
+    assert balcony == {f"balcony/{name}" for name in ("videos", "users", "report", "coverage_board", "export")}
     parents = {
         spec.key.to_user_string(): {dep.asset_key.to_user_string() for dep in spec.deps}
         for spec in code_location.resolve_all_asset_specs()
@@ -116,6 +116,8 @@ def test_two_studies_and_the_warehouse_are_in_one_graph(code_location: dg.Defini
     assert parents["staging/stg_tiktok__videos"] == {"gardening/videos", "balcony/videos"}
     assert {"gardening/comments", "balcony/users"} <= parents["staging/stg_research__coverage"]
     assert {f"marts/{mart}" for mart in REQUIRED_MARTS} <= parents["balcony/report"]
+    # The board needs no marts.
+    assert parents["balcony/coverage_board"] == {"balcony/videos", "balcony/users"}
 
 
 def test_no_group_is_both_up_and_downstream_of_another(code_location: dg.Definitions) -> None:
@@ -155,7 +157,11 @@ def test_build_sensor_selects_marts_and_reports_only(code_location: dg.Definitio
         for name, selection in selections.items()
         if selection is not None
     }
-    results = {dg.AssetKey([study, name]) for study in ("gardening", "balcony") for name in ("report", "export")}
+    results = {
+        dg.AssetKey([study, name])
+        for study in ("gardening", "balcony")
+        for name in ("report", "coverage_board", "export")
+    }
     assert results <= resolved["build_marts_on_new_data"]
     assert {key.path[0] for key in resolved["build_marts_on_new_data"] - results} == {"staging", "marts"}
     # The list of sensors shows the selection.

@@ -12,7 +12,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.expected_conditions import element_to_be_clickable
 from selenium.webdriver.support.ui import WebDriverWait
 
-WAIT_TIMEOUT = 100
+WAIT_TIMEOUT = 300
 """Seconds after which waiting for a condition fails. The limit is generous and measures nothing."""
 
 

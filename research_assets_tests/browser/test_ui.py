@@ -7,6 +7,8 @@ import dagster as dg
 import pytest
 from selenium.common.exceptions import NoAlertPresentException
 from selenium.webdriver import Chrome
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 
 from research_assets.checks.rules import ALL_UNITS_SETTLED
 from research_assets.checks.runner import run_rules
@@ -114,6 +116,51 @@ def test_user_materializes_a_day_in_the_ui(page: Page, ui: Ui) -> None:
     page.open("/runs")
     page.wait_for_text("Success", f"partition: {ui.days[-1]}")
     page.screenshot("runs")
+
+
+def test_cell_of_the_coverage_board_shows_its_details_and_leads_to_its_partition(page: Page, ui: Ui) -> None:
+    day = ui.days[0]
+    row = {
+        "entity": "videos", "partition": day, "unit_kind": "day", "unit": day, "state": "quarantined",
+        "reason": "HTTP 500 internal_error.", "last_at": f"{day}T10:00:00Z", "kept": 0, "offered": 0,
+    }  # fmt: skip
+    raw_writer.write_rows(
+        ui.data / "raw", "coverage", study=ui.study, day=date.fromisoformat(day), name="board", rows=[row]
+    )
+
+    page.open(f"/assets/{ui.study}/coverage_board")
+    page.follow("Open it")
+    # Nothing was materialized for it: the server renders the current data.
+    page.wait_for_text(ui.study, "Days of publication", "Weeks of observation")
+    page.read("As of 20", "Simulated data.")
+    cell = page.browser.find_element("css selector", f'a[href$="/{ui.study}/videos?view=partitions&partition={day}"]')
+    assert cell.text == "!"
+    assert page.browser.execute_script(TOOLTIP, cell) == "none"
+    ActionChains(page.browser).move_to_element(cell).perform()
+    page.screenshot("coverage-board")
+    details = "0 of 1 unit settled, 0 rows", "Reason: HTTP 500 internal_error.", "Next try: when quota is available"
+    tooltip = page.browser.execute_script(TOOLTIP, cell)
+    assert f"videos {day}: quarantined" in tooltip
+    assert all(line in tooltip for line in details), tooltip
+    # The same with the keyboard: the cell before it is the heading of the row.
+    page.browser.execute_script("document.activeElement.blur()")
+    heading = page.browser.find_element("link text", "videos")
+    ActionChains(page.browser).move_to_element(heading).perform()
+    assert page.browser.execute_script(TOOLTIP, cell) == "none"
+    page.browser.execute_script("arguments[0].focus()", heading)
+    ActionChains(page.browser).send_keys(Keys.TAB).perform()
+    assert page.browser.switch_to.active_element == cell
+    assert "quarantined" in page.browser.execute_script(TOOLTIP, cell)
+    assert page.browser.execute_script("return performance.getEntriesByType('resource').length") == 0
+    cell.click()
+    # The details of the selected partition, which this data folder has not materialized.
+    page.wait_for_text("Latest materialization", day)
+    assert page.browser.current_url.startswith(f"{ui.url}/assets/{ui.study}/videos?view=partitions&partition={day}")
+    page.screenshot("partition-of-the-board")
+
+
+TOOLTIP = "return getComputedStyle(arguments[0], '::after').content"
+"""Script that returns the text of the tooltip of a cell as it is shown; `none` without a tooltip."""
 
 
 def test_user_backfills_a_range_in_the_ui(page: Page, ui: Ui) -> None:

@@ -40,10 +40,10 @@ def demo_settings(demo_sandbox: RunningSandbox, tmp_path_factory: pytest.TempPat
     return settings
 
 
-def run_demo(settings: Settings) -> str:
-    """Run the demo and return its output."""
+def run_demo(settings: Settings, printed: StringIO | None = None) -> str:
+    """Run the demo and return its output; `printed` receives it also if the demo fails."""
     (study,) = (found.spec for found in find_studies(settings) if found.file.is_relative_to(DEMO_STUDIES_DIR))
-    printed = StringIO()
+    printed = printed or StringIO()
     Demo(settings, study, Console(file=printed, width=200)).run()
     return printed.getvalue()
 

@@ -17,8 +17,9 @@ CHILD = """
 import os, signal, subprocess, sys
 if sys.argv[1] == "ignores": signal.signal(signal.SIGINT, signal.SIG_IGN)
 subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"], start_new_session=False)
-print("started", flush=True)
 try:
+    # The signal may come as soon as the line is printed.
+    print("started", flush=True)
     while True: signal.pause()
 except KeyboardInterrupt:
     print("goodbye", flush=True)

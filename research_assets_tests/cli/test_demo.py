@@ -1,18 +1,27 @@
 """The demo study over HTTP, from the first request to tested marts and the report, compared with the ground truth."""
 
+import os
+import signal
+from dataclasses import replace
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import duckdb
 import pytest
+from click import ClickException
 
 from research_assets.definitions import build_definitions
+from research_assets.instance import prepare_home
 from research_assets.report.queries import read_report_data
-from research_assets.sandbox.server import RunningSandbox
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.sandbox.server import RunningSandbox, run_in_thread
 from research_assets.sandbox.world.accounts import PANEL
-from research_assets.settings import Settings
+from research_assets.settings import Settings, prepare_root
 from research_assets.study.loader import find_studies
 from research_assets_tests.cli.demo_fixtures import run_demo
+from research_assets_tests.end_to_end.faults import inject_after_requests
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -137,6 +146,23 @@ def test_second_run_sends_no_request(demo_summary: str, demo_settings: Settings,
     second_summary = run_demo(demo_settings)
     assert charged(demo_sandbox) == before
     assert "No request was sent: all data is collected." in second_summary
+
+
+def test_stopped_demo_keeps_its_page_and_marks_no_stage_as_done(demo_settings: Settings, tmp_path: Path) -> None:
+    printed = StringIO()
+    with run_in_thread(SandboxConfig(profile="clean", rate=0)) as sandbox:
+        settings = replace(demo_settings, root=tmp_path / "stopped", api_url=sandbox.url)
+        prepare_root(settings)
+        prepare_home(settings)
+        inject_after_requests(sandbox, {2: lambda: os.kill(os.getpid(), signal.SIGINT)})
+        with pytest.raises(ClickException, match=r"The demo was stopped\. Collected data is stored"):
+            run_demo(settings, printed)
+    assert "videos ..." in printed.getvalue()
+    assert "✓" not in printed.getvalue()
+    assert [*settings.captures.glob("videos/*/*/*.jsonl")]
+    with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
+        [run] = instance.get_runs()
+    assert run.status is dg.DagsterRunStatus.CANCELED
 
 
 def test_data_is_readable_by_its_owner_only(demo_summary: str, demo_settings: Settings) -> None:

@@ -30,6 +30,7 @@ def unit(partition: date, state: str, kept: int, hour: int = 9, capture: str = "
         "unit_kind": "day",
         "unit": partition.isoformat(),
         "state": state,
+        "offered": kept,
         "kept": kept,
         "last_at": datetime(2026, 3, 2, hour, tzinfo=UTC),
         "capture": capture,
@@ -77,7 +78,7 @@ def test_units_are_counted_by_their_current_state(data_folder: Settings) -> None
     assert ["gardening", "videos", "2", "190"] in lines
 
 
-def test_coverage_bar_has_a_character_for_each_state(
+def test_coverage_groups_neighbouring_days_by_state(
     data_folder: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     write(tmp_path / "studies" / "one", MINIMAL_STUDY + "comments: none\nend: 2026-02-04\n")
@@ -89,12 +90,45 @@ def test_coverage_bar_has_a_character_for_each_state(
     rows = [unit(date(2026, 2, 1), "complete", 9), quarantined, unit(date(2026, 2, 3), "partial", 4)]
     write_rows(data_folder.raw, "coverage", study="gardening", day=date(2026, 3, 2), name="c1", rows=rows)
     output = status().stdout
-    lines = [line.split() for line in output.splitlines()]
-    assert ["gardening", "videos", "2026-02-01", "█!▒·", "2026-02-04"] in lines
+    assert output.partition("\nCoverage of gardening as of ")[2].splitlines()[1:6] == [
+        "  videos: 4 days",
+        "  # 2026-02-01  1 complete",
+        "  ! 2026-02-02  1 quarantined",
+        "  % 2026-02-03  1 partial",
+        "  . 2026-02-04  1 not requested",
+    ]
     assert "! quarantined" in output
+    lines = [line.split() for line in output.splitlines()]
     assert ["gardening", "videos", "2026-02-02", "quarantined", "1", "2026-03-04"] in [line[:6] for line in lines]
     assert "HTTP 500" in output
     assert any(line[:4] == ["gardening", "videos", "2026-02-03", "partial"] for line in lines)
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+def test_coverage_fits_the_terminal_and_needs_no_colour(
+    data_folder: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, columns: int
+) -> None:
+    name = "a_study_with_a_long_name"
+    text = MINIMAL_STUDY.replace("gardening", name, 1) + "end: 2026-03-01\nusers: none\n"
+    write(tmp_path / "studies" / "one", text.replace("2026-02-01", "2022-01-01"))
+    monkeypatch.setenv("RESEARCH_STUDIES", str(tmp_path / "studies"))
+    monkeypatch.setenv("COLUMNS", str(columns))
+    first = date(2022, 1, 1)
+    every_third = ("complete", "complete", "quarantined")
+    rows = [unit(first + timedelta(days=n), every_third[n % 3] if n < 30 else "complete", 1) for n in range(1000)]
+    write_rows(data_folder.raw, "coverage", study=name, day=date(2026, 3, 2), name="c1", rows=rows)
+    output = status().stdout
+    block = output.partition("\nCoverage of ")[2].partition("\nOpen units")[0].splitlines()
+    assert max(map(len, block)) <= columns, block
+    assert output.isascii()
+    assert name in output
+    # Many runs are drawn as a bar, whose symbols stand for several days.
+    [bar] = [line.split() for line in block if line.startswith("    2022-01-01 ")][:1]
+    assert set(bar[1]) == {"!", "#", "."}
+    assert "  ! 2022-01-03  1 quarantined" in block
+    # The long rest: neighbouring days are one run, also across years.
+    assert any(line.startswith("  . 2024-09-27..2026-03-01") for line in block), block
+    assert "# complete" in " ".join(block)
 
 
 def test_invalid_study_file_hides_no_other_study(
@@ -107,9 +141,9 @@ def test_invalid_study_file_hides_no_other_study(
     write_rows(data_folder.raw, "coverage", study="gardening", day=date(2026, 3, 2), name="c1", rows=rows)
     result = status()
     assert result.exit_code == 0, result.output
-    assert ["gardening", "videos", "2026-02-01", "█·", "2026-02-02"] in [
-        line.split() for line in result.stdout.splitlines()
-    ]
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["#", "2026-02-01", "1", "complete"] in lines
+    assert [".", "2026-02-02", "1", "not", "requested"] in lines
     assert "1 error in the study files" in result.stdout
     assert "sttart" in result.stdout
 
@@ -156,7 +190,9 @@ def test_status_uses_the_day_of_a_simulated_api_and_creates_no_file(
         rows = [unit(date(2026, 2, 1), "complete", 9)]
         write_rows(data_folder.raw, "coverage", study="gardening", day=date(2026, 2, 4), name="c1", rows=rows)
         # Only the first day is two days old; the others are too fresh.
-        assert "█░░░" in status().stdout
+        output = status().stdout
+        assert "Coverage of gardening as of 2026-02-04 09:" in output
+        assert "  : 2026-02-02..02-04  3 too fresh" in output.splitlines()
         assert sandbox.state["requests"] == {}
     assert f"Quota of {SystemClock().now():%Y-%m-%d} UTC" in status().stdout, "the machine's clock without a server"
 

@@ -397,12 +397,12 @@ lie above the place at which the search stopped, among those that were read."""
 
 @given(story=stories)
 @example(story=LATE_VIDEOS)
-@sized(260, 8_500, **OPTIONS)
+@sized(130, 8_500, **OPTIONS)
 def test_complete_days_are_complete_in_random_stories(story: Story) -> None:
     run_story(story)
 
 
 @given(story=comment_stories)
-@sized(40, 1_500, **OPTIONS)
+@sized(20, 1_500, **OPTIONS)
 def test_complete_comments_are_complete_in_random_stories(story: Story) -> None:
     run_story(story)

@@ -40,6 +40,9 @@ def take_screenshots(data: Path, scratch: Path) -> None:
         browser.get(f"file://{data / 'reports' / CODEBOOK}")
         page.read("The marts")
         page.screenshot("codebook")
+        browser.get(f"file://{data / 'reports' / 'gardening-coverage.html'}")
+        page.read("Days of publication")
+        page.screenshot("coverage")
 
 
 def main() -> None:

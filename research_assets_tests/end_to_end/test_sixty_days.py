@@ -191,6 +191,13 @@ def test_graph_shows_the_assets_of_a_study(page: Page) -> None:
         page.browser.set_window_size(1600, 1000)
 
 
+def test_lineage_of_two_studies_is_one_path(page: Page) -> None:
+    page.open(start_page(["garden", "kitchen"]))
+    # The groups of all studies are one node each, and no study is up- and downstream of another.
+    page.wait_for_text("studies", "warehouse", "results")
+    page.screenshot("two-studies")
+
+
 @pytest.mark.parametrize("asset", ["garden/videos", "garden/comments", "kitchen/videos"])
 def test_partition_bar_lacks_only_the_dead_day(page: Page, asset: str) -> None:
     page.open(f"/assets/{asset}?view=partitions")

@@ -3,12 +3,10 @@
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
-from research_assets.planning.coverage_summary import coverage_bar
 from research_assets.planning.forecast import add_recurring, forecast, forecast_canary_checks, forecast_pool
 from research_assets.planning.types import AgendaInputs
 from research_assets.quota.ledger import PoolState
 from research_assets.study.spec import CommentRule, StudySpec, UserRule
-from research_assets.units.coverage import UnitState
 from research_assets.units.estimates import CommentRequests, Estimate, estimate_list, estimate_search
 from research_assets.units.partition_status import PartitionStatus
 from research_assets_tests.collect.harness import START, days, study
@@ -141,10 +139,3 @@ def test_estimate_of_a_list_uses_counts_then_pages_then_defaults() -> None:
     assert estimate_list("liked_videos", None, None).basis == "no data yet"
     assert estimate_list("pinned_videos", None, None) == Estimate(1, "one request each")
     assert estimate_search([], {}).requests == 0
-
-
-def test_coverage_bar_shows_the_worst_state_of_each_group() -> None:
-    assert coverage_bar(["complete", "quarantined", "not_asked"], 60) == "█!·"
-    many: list[UnitState] = [*["complete"] * 99, "quarantined"]  # type: ignore[list-item]
-    assert coverage_bar(many, 50) == "█" * 49 + "!"
-    assert coverage_bar([], 10) == ""

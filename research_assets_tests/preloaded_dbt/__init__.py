@@ -19,6 +19,13 @@ ADDRESS = "PRELOADED_DBT"
 """Variable with the path of the server's socket. A test that deletes it calls dbt as users do."""
 
 _FOLDER = Path(__file__).parent
+SITE = str(_FOLDER / "site")
+
+
+def use_server() -> None:
+    """Let dbt of this process use the server, if there is one: the project hands its module path on to dbt."""
+    if ADDRESS in os.environ and SITE not in sys.path:
+        sys.path.append(SITE)
 
 
 @contextmanager
@@ -28,10 +35,8 @@ def preloaded_dbt() -> Iterator[None]:
         address = f"{folder}/socket"
         # The server ends when its standard input does.
         with subprocess.Popen([sys.executable, str(_FOLDER / "server.py"), address], stdin=subprocess.PIPE) as server:
-            python_path = [str(_FOLDER / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
+            python_path = [SITE, *filter(None, [os.environ.get("PYTHONPATH")])]
             os.environ |= {ADDRESS: address, "PYTHONPATH": os.pathsep.join(python_path)}
-            # Of this process; the project hands it on to dbt.
-            sys.path.append(str(_FOLDER / "site"))
             try:
                 yield
             finally:

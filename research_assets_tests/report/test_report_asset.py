@@ -88,7 +88,8 @@ def test_command_writes_the_report_and_prints_its_path(report_settings: Settings
     publish(report_settings, {"codebook": garden_rows()["codebook"]})
     result = run("garden")
     assert result.exit_code == 0, result.output
-    paths = [report_settings.reports / "garden.html", report_settings.reports / "marts-codebook.html"]
+    names = ("garden.html", "marts-codebook.html", "garden-coverage.html")
+    paths = [report_settings.reports / name for name in names]
     first, *lines = result.stdout.splitlines()
     assert first == f"Simulated data, not from TikTok: {report_settings.root}"
     assert lines == [str(path) for path in paths]

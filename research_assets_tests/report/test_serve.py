@@ -167,6 +167,31 @@ def test_server_starts_without_the_folder(tmp_path: Path) -> None:
         assert httpx.get(f"{served}/garden.html").text == "now"
 
 
+class BrokenPages:
+    """Pages whose data cannot be read, and whose error contains hostile text."""
+
+    def names(self) -> list[str]:
+        """Return the name of a page."""
+        return ["broken-coverage.html"]
+
+    def render(self, name: str) -> bytes | None:
+        """Fail for the page."""
+        if name in self.names():
+            raise OSError("<script>alert('hostile')</script>")
+        return None
+
+
+def test_page_that_cannot_be_rendered_says_why_and_the_server_goes_on(folder: Path) -> None:
+    with serve_reports(folder, live=BrokenPages()) as address:
+        answer = httpx.get(f"{address}/broken-coverage.html")
+        assert answer.status_code == 503
+        assert "OSError: &lt;script&gt;" in answer.text
+        assert "<script>" not in answer.text
+        assert httpx.get(f"{address}/garden.html").text == "<p>Gärten</p>"
+        assert 'href="broken-coverage.html"' in httpx.get(f"{address}/").text
+        assert httpx.get(f"{address}/../broken-coverage.html%00").status_code == 404
+
+
 def test_server_fails_if_the_port_is_in_use(tmp_path: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,

@@ -14,7 +14,7 @@ from research_assets.clock import SystemClock
 from research_assets.collect.types import RequestBudget
 from research_assets.quota.ledger import Ledger, read_pools
 from research_assets.quota.server_time import server_clock
-from research_assets.resources import CollectorResource, budget_run_id
+from research_assets.resources import ASSET_TAG, CollectorResource, budget_run_id
 from research_assets.sandbox.config import SandboxConfig
 from research_assets.sandbox.server import run_in_thread
 from research_assets.sensors import run_history
@@ -397,7 +397,7 @@ def test_days_without_comments_are_materialized_without_a_run(make_harness: Buil
     study = replace(STUDY, comments=CommentRule("sample", fraction=0.005))
     harness = make_harness(study, fixed_comments=2, research_cap=11)
     results = harness.advance()
-    assert [result.dagster_run.tags[run_history.ASSET_TAG] for result in results] == [
+    assert [result.dagster_run.tags[ASSET_TAG] for result in results] == [
         "gardening/videos",
         "gardening/comments",
     ]

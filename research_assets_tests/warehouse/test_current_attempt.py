@@ -6,10 +6,12 @@ from pathlib import Path
 from random import Random
 from typing import Any, get_args
 
+from research_assets.planning.coverage_board import read_board
 from research_assets.planning.expected_units import write_expected_units
 from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import Settings
 from research_assets.storage import raw_writer
-from research_assets.study.spec import CommentRule
+from research_assets.study.spec import CommentRule, StudySpec
 from research_assets.units.coverage import UnitState, UnitStatus, read_unit_status
 from research_assets_tests.collect.harness import START, CollectorHarness, study
 from research_assets_tests.conftest import FakeClock
@@ -56,7 +58,13 @@ def test_mart_and_python_agree_on_the_attempt_that_counts(tmp_path: Path) -> Non
     assert len(in_python) == N_UNITS
 
 
-def test_mart_and_python_agree_on_comment_counts_that_lag(tmp_path: Path) -> None:
+def units_on_board(settings: Settings, spec: StudySpec, now: datetime) -> list[tuple[Any, ...]]:
+    """Return the units of the coverage board by entity, partition and state."""
+    cells = ((row.entity, day, cell) for row in read_board(settings, spec, now).rows for day, cell in row.cells.items())
+    return sorted((entity, day, state, number) for entity, day, cell in cells for state, number in cell.units.items())
+
+
+def test_mart_board_and_python_agree_on_comment_counts_that_lag(tmp_path: Path) -> None:
     config = SandboxConfig(fixed_volume=8, fixed_comments=20, count_lag_days=10.0)
     clock = FakeClock(datetime(2026, 2, 4, 1, tzinfo=UTC))
     harness = CollectorHarness(new_settings(tmp_path / "data"), config, clock)
@@ -66,8 +74,12 @@ def test_mart_and_python_agree_on_comment_counts_that_lag(tmp_path: Path) -> Non
         clock.moment = datetime(2026, 2, 2 + age, 1, tzinfo=UTC)
         asyncio.run(harness.collect("videos", [START], spec, recollect=age > 2))
         asyncio.run(harness.collect("comments", [START], spec))
+        # The board is read from the raw tables before the build.
+        on_board = units_on_board(harness.settings, spec, clock.now())
         write_expected_units(harness.settings.raw, [spec], clock.now())
         assert materialize(harness.settings).success
+        by_state = "select entity, partition_day, state, count(*) from marts.coverage group by all order by all"
+        assert on_board == query(harness.settings, by_state)
         columns = "unit, state, expected, kept, reason, next_try_at"
         in_mart = query(
             harness.settings, f"select {columns} from marts.coverage where entity = 'comments' order by unit"
