@@ -132,6 +132,8 @@ def marts(settings: Settings) -> dict[str, list[Any]]:
 def contents(root: Path) -> Iterator[tuple[Path, bytes]]:
     """Yield the bytes of every file, and what they hold once decompressed or read as a table."""
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
+        if path.name.endswith(("-shm", "-wal")) and not path.exists():
+            continue  # SQLite removes these files when the database is read and closed.
         raw = path.read_bytes()
         yield path, raw
         if path.suffix == ".zst":
