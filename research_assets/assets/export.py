@@ -61,6 +61,7 @@ def export_asset(
     )
     def export(config: ExportConfig, warehouse: PublishedWarehouse) -> dg.MaterializeResult[None]:
         """Write the export from the published marts."""
+        from research_assets.compliance.audit_log import export_command, record_command
         from research_assets.export import ExportError, ExportRequest, export
         from research_assets.warehouse.reader import WarehouseReadError, is_simulated, parse_day, read_marts
 
@@ -75,6 +76,7 @@ def export_asset(
                 ids_only=config.ids_only,
             )
             result = export(settings, request, [study], now())
+            record_command(settings, export_command(result.folder.name), now())
             with warehouse.get_connection() as connection:
                 published = read_marts(connection)
         except (ExportError, WarehouseReadError) as error:

@@ -38,8 +38,9 @@ def command(
     from research_assets.cli.terminal import Terminal, print_warning
     from research_assets.clock import SystemClock
     from research_assets.collect.id_lists.audit import return_rates, write_results
-    from research_assets.collect.id_lists.reader import IdListError, read_id_list
+    from research_assets.collect.id_lists.reader import IdListError, leave_out_withdrawn, read_id_list
     from research_assets.collect.id_lists.run import IdListTask
+    from research_assets.storage.withdrawals import read_withdrawn
 
     console = Terminal()
     now = SystemClock().now()
@@ -50,7 +51,10 @@ def command(
         )
     with api_settings(real_ids=True) as settings:
         announce_simulation(settings)
+        listed, n_withdrawn = leave_out_withdrawn(listed, read_withdrawn(settings.state))
         print_list(console, listed)
+        if n_withdrawn:
+            console.print(f"Left out, because of requests for erasure: {n_withdrawn:,} ids. They are not requested.")
         folder = settings.audits / list_name(file, name)
         task = IdListTask("audit", folder.name, listed.videos, settings.audits / "captures", ("id", "create_time"))
         confirm_cost(console, settings, task, now.date(), yes)

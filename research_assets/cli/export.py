@@ -54,6 +54,7 @@ def command(
     from research_assets.cli.environment import data_settings
     from research_assets.cli.terminal import Terminal
     from research_assets.clock import SystemClock
+    from research_assets.compliance.audit_log import export_command, record_command
     from research_assets.export import DEFAULT_FORMATS, ExportRequest, export
     from research_assets.study.loader import load_studies
 
@@ -71,7 +72,9 @@ def command(
     )
     console = Terminal()
     with console.status("Exporting ..."):
-        result = export(settings, request, load_studies(settings), SystemClock().now())
+        now = SystemClock().now()
+        result = export(settings, request, load_studies(settings), now)
+    record_command(settings, export_command(result.folder.name), now)
     _show(console, result, settings)
 
 

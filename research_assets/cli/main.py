@@ -37,6 +37,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "research_assets.cli.verify_files:command",
         "Compare the stored files with their checksums, and rebuild damaged raw tables.",
     ),
+    "forget": (
+        "research_assets.cli.forget:command",
+        "Remove accounts, videos and comments from every file, with a receipt.",
+    ),
     "spark-build": ("research_assets.cli.spark_build:command", "Build the marts with Spark, as Parquet files."),
     "sandbox": ("research_assets.sandbox.server:command", "Serve a simulated Research API on this machine."),
 }
@@ -53,6 +57,9 @@ KNOWN_ERRORS = (
     "research_assets.storage.captures:CaptureError",
     "research_assets.storage.raw_digests:DamagedRawFile",
     "research_assets.storage.locks:PartitionBusy",
+    "research_assets.storage.locks:RunInProgress",
+    "research_assets.storage.withdrawals:WithdrawalError",
+    "research_assets.warehouse.build:BuildInProgress",
     "research_assets.quota.ledger:LedgerError",
     "research_assets.quota.ledger:QuotaExhausted",
     "research_assets.quota.server_time:SandboxUnreachable",

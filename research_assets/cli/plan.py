@@ -62,16 +62,24 @@ def command(studies: tuple[str, ...], by_partition: bool, probe: bool, yes: bool
         inputs = _inputs(settings, chosen, clock)
         if probe:
             _probe(
-                console, settings, [study for study in chosen if not any(inputs.hits_per_day[study.name].values())], yes
+                console,
+                settings,
+                [study for study in inputs.studies if not any(inputs.hits_per_day[study.name].values())],
+                yes,
             )
             inputs = _inputs(settings, chosen, clock)
         _show(console, settings, inputs, clock.now(), by_partition)
 
 
 def _print_notes(console: "Console", studies: "Sequence[DeclaredStudy]") -> None:
-    """Print the values of study and panel files that are requested in another spelling than they are written."""
+    """Print the values of study and panel files that are requested in another spelling, or not at all."""
+    from research_assets.study.left_out import describe_left_out
+
     for note in (note for study in studies for note in study.notes):
         console.print(str(note))
+    for study in studies:
+        if text := describe_left_out(study.spec):
+            console.print(text)
 
 
 def _clock(settings: "Settings") -> "Clock":

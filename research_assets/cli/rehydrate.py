@@ -42,10 +42,12 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, id
     from research_assets.cli.terminal import Terminal, print_warning
     from research_assets.clock import SystemClock
     from research_assets.collect.id_lists.audit import return_rates, write_results
-    from research_assets.collect.id_lists.reader import IdListError, read_id_list
+    from research_assets.collect.id_lists.reader import IdListError, leave_out_withdrawn, read_id_list
     from research_assets.collect.id_lists.rehydrate import already_rehydrated, publish_rehydrated
     from research_assets.collect.id_lists.run import IdListTask
+    from research_assets.compliance.audit_log import record_command
     from research_assets.planning.messages import pluralize
+    from research_assets.storage.withdrawals import read_withdrawn
     from research_assets.study.loader import load_studies
 
     console = Terminal()
@@ -56,7 +58,10 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, id
         raise IdListError(f"{file} lists comments only. No request was sent. Add --comments.")
     with api_settings(real_ids=True) as settings:
         announce_simulation(settings)
+        listed, n_withdrawn = leave_out_withdrawn(listed, read_withdrawn(settings.state))
         print_list(console, listed)
+        if n_withdrawn:
+            console.print(f"Left out, because of requests for erasure: {n_withdrawn:,} ids. They are not requested.")
         if n_comments and not comments:
             print_warning(
                 console,
@@ -78,6 +83,7 @@ def command(file: Path, column: str | None, name: str | None, comments: bool, id
                 f"Already collected: {pluralize(len(listed.videos) - len(remaining), 'video')}, not requested again."
             )
         task = IdListTask("rehydrate", study, remaining, settings.captures)
+        record_command(settings, f"rehydrate {study}", now)
         confirm_cost(console, settings, task, now.date(), yes, extra_requests=len(listed.comments) if comments else 0)
         result = run_id_list(
             console,

@@ -31,6 +31,7 @@ def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> Non
     """
     from research_assets.cli.environment import data_settings
     from research_assets.clock import SystemClock
+    from research_assets.compliance.audit_log import record_command
     from research_assets.quota.server_time import server_clock_or_local
     from research_assets.report.coverage_board import write_board
     from research_assets.report.write import write_report
@@ -40,7 +41,9 @@ def command(studies: tuple[str, ...], show: bool, serve: bool, port: int) -> Non
     codebooks = set()
     selected = _select_studies(load_studies(settings), studies)
     for study in selected:
-        written = write_report(settings, study, SystemClock().now())
+        now = SystemClock().now()
+        written = write_report(settings, study, now)
+        record_command(settings, f"report {study.name}", now)
         codebooks.add(written.codebook)
         click.echo(written.path)
         for chart, problem in written.problems.items():

@@ -72,6 +72,7 @@ def command() -> None:
     from research_assets.planning.coverage_summary import read_state_counts
     from research_assets.quota.ledger import read_pools
     from research_assets.quota.server_time import server_clock_or_local
+    from research_assets.study.left_out import describe_left_out
     from research_assets.units.coverage import read_days_without_videos
 
     settings = data_settings()
@@ -84,6 +85,9 @@ def command() -> None:
     console.print(_pool_table([*pools.values()]))
     counts = read_state_counts(settings.raw)
     studies, issues = _studies(settings)
+    for study in studies:
+        if text := describe_left_out(study):
+            console.print(text)
     if counts:
         _print_units(console, count_units(counts))
         print_coverage(console, _read_boards(settings, studies, counts, clock.now()))

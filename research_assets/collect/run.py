@@ -29,6 +29,8 @@ from research_assets.collect.types import (
 from research_assets.fields import ENTITIES
 from research_assets.storage.captures import days_of, list_open_journals
 from research_assets.storage.locks import lock_partitions
+from research_assets.storage.withdrawals import read_withdrawn
+from research_assets.study.left_out import describe_left_out, leave_out_accounts
 from research_assets.text import safe_logger
 from research_assets.tiktok.endpoints import BY_ENTITY
 from research_assets.units.coverage import SETTLED, UnitStatus, is_waiting, read_unit_status
@@ -49,6 +51,7 @@ async def collect(task: CollectionTask, context: CollectorContext) -> AsyncItera
     collects a partition), and errors that are final for all units.
     """
     settings = context.settings
+    task = replace(task, study=leave_out_accounts(task.study, read_withdrawn(settings.state)))
     errors = recover_unpublished(settings.captures, settings.raw, task.entity, task.study.name)
     if ENTITIES[task.entity].time_axis == "observation":
         stored = results_of_other_periods(task, context)
@@ -90,6 +93,12 @@ async def _collect_videos(
     task: CollectionTask, context: CollectorContext
 ) -> AsyncGenerator[PartitionResult | Paused, None]:
     settings, now = context.settings, context.clock.now()
+    if task.study.all_left_out:
+        for day in task.partitions:
+            yield PartitionResult(
+                partition=day, state="not_asked", units={"not_asked": 1}, reason=describe_left_out(task.study)
+            )
+        return
     records = read_unit_status(settings.raw, "videos", study=task.study.name, captures=settings.captures)
     day_status = {record.attempt.partition: record for record in records if record.attempt.unit_kind == "day"}
     if task.canary_check:

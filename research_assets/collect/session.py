@@ -16,6 +16,8 @@ from research_assets.collect.sender import RequestContext, RequestSender, summar
 from research_assets.collect.types import CollectorContext, RequestBudget, RunProgress, StopCondition
 from research_assets.quota.ledger import QuotaExhausted
 from research_assets.storage.captures import Journal
+from research_assets.storage.withdrawals import read_withdrawn
+from research_assets.storage.withheld import withhold
 from research_assets.tiktok.client import ResponsePage
 from research_assets.tiktok.errors import ApiError, RateLimited, RetryableError
 from research_assets.tiktok.requests import Request
@@ -62,6 +64,7 @@ class RunState:
         """`budget` limits the requests of the run; None for what the pool has left."""
         settings = context.settings
         self.study, self.entity, self.pool, self.context = study, entity, pool, context
+        self.withdrawn = read_withdrawn(settings.state)
         self.sender = RequestSender(
             context.client,
             context.ledger,
@@ -140,6 +143,7 @@ class Session(Generic[P]):
 
     def record(self, event: str, facts: dict[str, Any], answer: bytes | None = None) -> None:
         """Append an event to the journal durably and apply it to the progress."""
+        facts, answer = withhold_facts(self.run, self.journal.start["entity"], event, facts, answer)
         self.journal.append(event, facts, answer)
         self.progress.apply({"event": event, **facts})
         self._count(event, facts)
@@ -153,9 +157,10 @@ class Session(Generic[P]):
 
         The next request of this session is sent once the page is durable; `finish_writing` waits for the last one.
         """
+        facts, kept = withhold_facts(self.run, self.journal.start["entity"], "page", facts, answer)
 
         async def write() -> None:
-            await asyncio.to_thread(self.journal.append, "page", facts, answer)
+            await asyncio.to_thread(self.journal.append, "page", facts, kept)
             self._count("page", facts)
 
         self._page_write = asyncio.ensure_future(write())
@@ -195,6 +200,16 @@ class Session(Generic[P]):
         """Report a request once its event is durable."""
         if event in ("page", "fail", "canary"):
             self.run.count(self._label, None if event == "fail" else facts.get("rows", 0))
+
+
+def withhold_facts(
+    run: RunState, entity: str, event: str, facts: dict[str, Any], answer: bytes | None
+) -> tuple[dict[str, Any], bytes | None]:
+    """Return an event without withdrawn items, before it is stored or applied to anything."""
+    if not run.withdrawn:
+        return facts, answer
+    kept, answer = withhold(entity, {"event": event, **facts}, answer, run.withdrawn)
+    return {name: value for name, value in kept.items() if name != "event"}, answer
 
 
 async def read_pages(

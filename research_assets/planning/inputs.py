@@ -89,7 +89,9 @@ def read_agenda_inputs(
     """Return the inputs of a decision at `now`.
 
     Without `materialized` all partitions count as materialized. `raw` are the raw tables if the caller has them open.
+    A study whose accounts are all withdrawn is not in the result.
     """
+    studies = [study for study in studies if not study.all_left_out]
     statuses: dict[StudyEntity, Mapping[date, PartitionStatus]] = {}
     hits_per_day: dict[str, Mapping[date, float]] = {}
     canary_days: dict[str, date] = {}

@@ -28,7 +28,7 @@ import sqlite3
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -619,6 +619,38 @@ class Ledger:
             if not page:
                 return
             last = (page[-1]["day"], page[-1]["id"])
+
+    def rename_units(self, rename: Callable[[str, str], str], *, study: str | None = None, apply: bool = True) -> int:
+        """Replace the units of the requests of a study, or of all; `rename` returns a new name for entity and unit.
+
+        Returns the number of rows that change. Their old names are in no unused page of the file afterwards.
+        """
+        if not self.path.exists():
+            return 0
+        with self._file.transaction() as db:
+            units = db.execute(
+                "SELECT entity, unit, count(*) AS n FROM requests WHERE study = coalesce(?, study) "
+                "GROUP BY entity, unit",
+                (study,),
+            ).fetchall()
+            changed = [
+                (name, row["entity"], row["unit"], row["n"])
+                for row in units
+                if (name := rename(row["entity"], row["unit"])) != row["unit"]
+            ]
+            if apply:
+                for name, entity, unit, _ in changed:
+                    db.execute(
+                        "UPDATE requests SET unit = ? WHERE entity = ? AND unit = ? AND study = coalesce(?, study)",
+                        (name, entity, unit, study),
+                    )
+        return sum(n for *_, n in changed)
+
+    def compact(self) -> None:
+        """Write the file again without unused pages, and empty its log."""
+        with self._file.reading() as db:
+            db.execute("VACUUM")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def verify(self) -> None:
         """Raise LedgerError unless the whole file is what was written: its structure, each row, and the counters."""

@@ -238,11 +238,12 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
     """
     with path.open("rb", buffering=CHUNK) as file:
         is_sealed = path.suffix == ".zst"
-        lines = _decompressed_lines(path, file) if is_sealed else complete_lines(path, file, torn_end=True)
+        lines = sealed_lines(path, file) if is_sealed else complete_lines(path, file, torn_end=True)
         yield from (event for event, _ in lines)
 
 
-def _decompressed_lines(path: Path, file: BinaryIO) -> Iterator[tuple[dict[str, Any], bytes]]:
+def sealed_lines(path: Path, file: BinaryIO) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yield the events of a sealed capture with their lines. Raises DamagedCapture if it cannot be read."""
     try:
         yield from _read_frame(path, file)
     except zstandard.ZstdError as error:
@@ -310,7 +311,7 @@ def _rebuild_manifest(sealed: Path) -> dict[str, Any]:
     start: dict[str, Any] | None = None
     totals, unknown = CaptureTotals(), set[str]()
     with sealed.open("rb", buffering=CHUNK) as compressed:
-        for event, line in _decompressed_lines(sealed, compressed):
+        for event, line in sealed_lines(sealed, compressed):
             start = start or event
             totals.add(event, line)
             unknown.update(event.get("unknown") or ())
@@ -318,10 +319,10 @@ def _rebuild_manifest(sealed: Path) -> dict[str, Any]:
         sha256, size = hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size
     if start is None or start.get("capture") != sealed.name.removesuffix(".jsonl.zst"):
         raise DamagedCapture(sealed, 1, "it does not begin with the start event of this capture", _RESTORE_ADVICE)
-    return _write_manifest(sealed, start, totals, unknown, sha256, size)
+    return publish_manifest(sealed, start, totals, unknown, sha256, size)
 
 
-def _write_manifest(
+def publish_manifest(
     sealed: Path, start: Mapping[str, Any], totals: "CaptureTotals", unknown: set[str], sha256: str, size: int
 ) -> dict[str, Any]:
     """Publish the manifest of a sealed capture, and return its members."""
@@ -586,7 +587,7 @@ class Journal:
                 sha256, size = self._compress(temporary_path(sealed))
                 publish_file(temporary_path(sealed), sealed)
                 start = self.start | {"software": _software_version()}
-                _write_manifest(sealed, start, self._totals, self._unknown, sha256, size)
+                publish_manifest(sealed, start, self._totals, self._unknown, sha256, size)
             except OSError as error:
                 raise _write_error(self.path, error, "seal") from error
             self.path.unlink(missing_ok=True)

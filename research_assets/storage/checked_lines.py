@@ -1,11 +1,15 @@
-"""Lines of JSON that end with a checksum of their bytes: the lines of journals and of digest logs.
+"""Lines of JSON that end with a checksum of their bytes: the lines of journals, digest logs and withdrawal logs.
 
 A line is a JSON object whose last member is the CRC-32 of all bytes before it, as 8 hexadecimal digits in a fixed
 place: `{…,"crc32":"0a1b2c3d"}` and a line feed. Readers of JSON ignore the member. Not here: what the lines say (see
 captures.py, raw_digests.py).
 """
 
+import os
 import zlib
+from pathlib import Path
+
+from research_assets.storage.files import fdatasync, fsync_folder, lock_file
 
 _MEMBER = b',"crc32":"'
 _END = b'"}\n'
@@ -36,3 +40,22 @@ def is_torn(line: bytes) -> bool:
     if not line.endswith(b"\n"):
         return not is_intact(line[:-1] + b"\n")
     return not line.strip(b"\0\n") or bytes(_SECTOR) in line
+
+
+def append_durably(log: Path, lines: bytes) -> None:
+    """Append complete lines to a log durably, one writer at a time; creates the log with mode 0600."""
+    is_new = not log.exists()
+    handle = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        lock_file(handle)
+        # A kill may have left the beginning of a line; without a line feed it would spoil the next one.
+        size = os.fstat(handle).st_size
+        if size and os.pread(handle, 1, size - 1) != b"\n":
+            lines = b"\n" + lines
+        while lines:
+            lines = lines[os.write(handle, lines) :]
+        fdatasync(handle)
+    finally:
+        os.close(handle)
+    if is_new:
+        fsync_folder(log.parent)

@@ -10,7 +10,7 @@ Not here: locks of whole files and folders (see files.py).
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -75,9 +75,67 @@ def _acquire(path: Path, study: str, entity: str, days: Sequence[date]) -> None:
                 raise PartitionBusy(study, entity, day, "another process") from error
             lock_file.days.add(day)
             acquired.append(day)
+        # After its own lock, so that a removal that begins now sees it.
+        if _is_removing(path.parent):
+            raise PartitionBusy(study, entity, days[0], "a removal of withdrawn data")
     except BaseException:
         _release(path, acquired)
         raise
+
+
+REMOVAL_LOCK = ".removal"
+"""Name of the file that a removal of withdrawn data locks, so that no run begins meanwhile."""
+
+
+class RunInProgress(Exception):
+    """A run collects data, so nothing can be removed."""
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(
+            f"Data cannot be removed while {holder} is in progress. Nothing was changed. Wait for it to end, or stop "
+            "it, and run the command again."
+        )
+
+
+@contextmanager
+def lock_all_partitions(state: Path) -> Iterator[None]:
+    """Exclude every collecting run on this data folder during the block. Raises RunInProgress at once if one runs."""
+    folder = private_folder(state / "locks")
+    with ExitStack() as stack:
+        with _table_lock:
+            own = [key for key, file in _lock_files.items() if key[0] == os.getpid() and file.days]
+        if any(path.parent == folder for _, path in own):
+            raise RunInProgress("a run of this process")
+        for path in [folder / REMOVAL_LOCK, *sorted(folder.iterdir())]:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            stack.callback(os.close, handle)
+            try:
+                _lock_whole(handle)
+            except (BlockingIOError, PermissionError) as error:
+                what = "another removal" if path.name == REMOVAL_LOCK else f"a run of {path.name}"
+                raise RunInProgress(what) from error
+        yield
+
+
+def _is_removing(folder: Path) -> bool:
+    """Return whether another process removes withdrawn data."""
+    try:
+        handle = os.open(folder / REMOVAL_LOCK, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        _lock_whole(handle)
+    except (BlockingIOError, PermissionError):
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def _lock_whole(handle: int) -> None:
+    import fcntl
+
+    fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _lock_byte(handle: int, position: int) -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import orjson
 
-from research_assets.storage.checked_lines import add_checksum, is_intact
-from research_assets.storage.files import fdatasync, fsync_folder, lock_file, private_folder, publish_file
+from research_assets.storage.checked_lines import add_checksum, append_durably, is_intact
+from research_assets.storage.files import private_folder, publish_file
 
 DIGEST_LOG = "digests.jsonl"
 """Name of the log in the folder of a study."""
@@ -38,38 +38,34 @@ def publish_raw_files(files: Sequence[tuple[Path, Path]]) -> None:
     for _, path in files:
         private_folder(path.parent)
     study = files[0][1].parents[1]
-    lines = []
-    for temporary, path in files:
-        size, sha256 = _digest(temporary)
-        lines.append(add_checksum(orjson.dumps({"file": str(path.relative_to(study)), "size": size, "sha256": sha256})))
-    _append(study / DIGEST_LOG, b"".join(lines))
+    append_durably(study / DIGEST_LOG, b"".join(_digest_line(temporary, path) for temporary, path in files))
     for temporary, path in files:
         publish_file(temporary, path)
 
 
+def replace_raw_file(temporary: Path, path: Path) -> None:
+    """Publish a complete temporary file in place of a raw file, whose earlier versions do not count as intact any more.
+
+    After a kill between the record and the rename, the old file is damaged, so it is built again when it is read.
+    """
+    log = path.parents[1] / DIGEST_LOG
+    append_durably(log, _removal_line(path) + _digest_line(temporary, path))
+    publish_file(temporary, path)
+
+
+def _digest_line(temporary: Path, path: Path) -> bytes:
+    size, sha256 = _digest(temporary)
+    return add_checksum(orjson.dumps({"file": str(path.relative_to(path.parents[1])), "size": size, "sha256": sha256}))
+
+
+def _removal_line(path: Path) -> bytes:
+    return add_checksum(orjson.dumps({"file": str(path.relative_to(path.parents[1])), "removed": True}))
+
+
 def remove_raw_file(path: Path) -> None:
     """Remove a raw file for good: after that it is not missing."""
-    study = path.parents[1]
     path.unlink(missing_ok=True)
-    _append(study / DIGEST_LOG, add_checksum(orjson.dumps({"file": str(path.relative_to(study)), "removed": True})))
-
-
-def _append(log: Path, lines: bytes) -> None:
-    is_new = not log.exists()
-    handle = os.open(log, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        lock_file(handle)
-        # A kill may have left the beginning of a line; without a line feed it would spoil the next one.
-        size = os.fstat(handle).st_size
-        if size and os.pread(handle, 1, size - 1) != b"\n":
-            lines = b"\n" + lines
-        while lines:
-            lines = lines[os.write(handle, lines) :]
-        fdatasync(handle)
-    finally:
-        os.close(handle)
-    if is_new:
-        fsync_folder(log.parent)
+    append_durably(path.parents[1] / DIGEST_LOG, _removal_line(path))
 
 
 def _digest(path: Path) -> tuple[int, str]:

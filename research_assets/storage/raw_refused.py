@@ -112,7 +112,8 @@ def _read_page(
         rejections.append(of_page | {"position": None if place is None else offset + place, "value": _bounded(value)})
     has_profile = not BY_ENTITY[entity.name].flat or event.get("rows") != 0
     for place, element in enumerate(elements):
-        if place in whole or not has_profile:
+        # A null that is not rejected is a withdrawn record (see withheld.py).
+        if place in whole or not has_profile or element is None:
             continue
         position = {POSITION.name: offset + place} if POSITION in entity.context else {}
         page = {

@@ -221,7 +221,9 @@ def _records(entity: Entity, manifest: Manifest, data: str, records: str) -> str
     with_index = POSITION in entity.context or manifest.rejected
     item_index = ", generate_subscripts(records, 1) - 1 AS item_index" if with_index else ""
     columns_of_page = 'observed_at, "partition", context, rejected'
-    rows = f"(SELECT {columns_of_page}, unnest(records) AS r{item_index} FROM {pages})"
+    unnested = f"(SELECT {columns_of_page}, unnest(records) AS r{item_index} FROM {pages})"
+    # Nulls are withdrawn records (see withheld.py); a null that the API returned is in `rejected`.
+    rows = f"(SELECT * FROM {unnested} WHERE r IS NOT NULL)"
     if not manifest.rejected:
         return rows
     whole = "list_transform(list_filter(rejected, lambda e: e.field IS NULL), lambda e: e.position)"

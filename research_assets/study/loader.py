@@ -8,7 +8,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +19,8 @@ from pydantic import ValidationError
 
 from research_assets.clock import SystemClock
 from research_assets.settings import DEFS_DIR, VARIABLES, Settings
+from research_assets.storage.withdrawals import read_withdrawn
+from research_assets.study.left_out import leave_out_accounts
 from research_assets.study.model import MODEL_BY_KEY, KeyPath, StudyFile, parse_query_groups, to_spec
 from research_assets.study.spec import StudySpec
 from research_assets.text import join_surrogates, short_label
@@ -432,7 +434,8 @@ def _files(folder: Path) -> Iterator[Path]:
 def find_studies(settings: Settings, *, defs: Path | None = None, today: date | None = None) -> list[DeclaredStudy]:
     """Return every study of the installation's own folder and of the folders in `settings.studies`, sorted by name.
 
-    `defs` replaces the own folder. Raise StudyError with every error of all files, including two studies with one name.
+    `defs` replaces the own folder. Withdrawn accounts are left out (see left_out.py).
+    Raise StudyError with every error of all files, including two studies with one name.
     """
     issues: list[StudyIssue] = []
     found: dict[Path, list[DeclaredStudy]] = {}
@@ -456,6 +459,8 @@ def find_studies(settings: Settings, *, defs: Path | None = None, today: date | 
         if one.spec.name == other.spec.name:
             message = f"the name {one.spec.name!r} is already used in {one.file}:{one.line}; choose another name"
             issues.append(StudyIssue(other.file, other.line, "attributes.name", message))
+    withdrawn = read_withdrawn(settings.state)
+    studies = [replace(study, spec=leave_out_accounts(study.spec, withdrawn)) for study in studies]
     if issues:
         invalid = {(issue.file, issue.line) for issue in issues}
         raise StudyError(issues, [study.spec for study in studies if (study.file, study.line) not in invalid])

@@ -47,7 +47,8 @@ class StudySpec:
     highest assumed age of a count when the API returns it, in days (reference §7 #14). `fields` narrows the requested
     fields by entity; for an entity without an entry all fields are requested. Accounts are observed in each period up
     to the one that contains `observe_until`; without it until the study ends (see units/periods.py). `owners` are
-    shown in Dagster: addresses, or `team:<name>`. `title` is for readers; empty without one.
+    shown in Dagster: addresses, or `team:<name>`. `title` is for readers; empty without one. `left_out` is the number
+    of withdrawn accounts that panel and query no longer contain; with `all_left_out` the query named no other one.
     """
 
     name: str
@@ -66,6 +67,8 @@ class StudySpec:
     title: str = ""
     quota_weight: float = 1.0
     fields: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    left_out: int = 0
+    all_left_out: bool = False
 
     @property
     def heading(self) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from research_assets.storage.raw_reader import RawTables, query_raw
+from research_assets.storage.withdrawals import withdrawn_beside
 from research_assets.study.spec import CommentRule, StudySpec
 from research_assets.tiktok.requests import Request, comment_list, user_info, user_list
 from research_assets.units.coverage import UnitKind
@@ -148,14 +149,17 @@ def reply_target(video: int, comment: int, replies: int) -> Target:
 def account_targets(raw: Path | RawTables, study: StudySpec, entity: str) -> list[Target]:
     """Return the accounts that a study observes: for `users` by its rule, for other entities its panel.
 
-    Two handles that differ only in case are one account; it is collected once, with its first spelling.
+    Two handles that differ only in case are one account; it is collected once, with its first spelling. A withdrawn
+    account is no target.
     """
     names: Iterable[str] = study.panel
     if entity == "users":
         names = _user_names(raw, study)
+    withdrawn = withdrawn_beside(raw if isinstance(raw, Path) else raw.folder)
     unique: dict[str, str] = {}
     for name in names:
-        unique.setdefault(name.casefold(), name)
+        if not withdrawn.has_account(name):
+            unique.setdefault(name.casefold(), name)
     expected = _expected_list_lengths(raw, entity)
     return [
         Target(entity, "account", name, {"asked_username": name}, expected=expected.get(name))

@@ -39,6 +39,7 @@ from research_assets.storage.raw_digests import (
 from research_assets.storage.raw_repair import rebuild, repair_files
 from research_assets.storage.raw_sql import sql_identifier
 from research_assets.storage.raw_writer import is_written
+from research_assets.storage.withdrawals import WithdrawalError, log_path, read_withdrawn
 from research_assets.warehouse.changes import forget_record
 from research_assets.warehouse.reader import WarehouseReadError, connect_read_only
 
@@ -108,6 +109,8 @@ def _verifiers(settings: Settings) -> Iterator[tuple[Path, Callable[[], Iterator
         yield path, partial(_raw_file, settings.raw, path)
     if settings.ledger.exists():
         yield settings.ledger, partial(_ledger, settings)
+    if log_path(settings.state).exists():
+        yield log_path(settings.state), partial(_withdrawals, settings)
     if settings.warehouse.exists():
         yield settings.warehouse, partial(_warehouse, settings)
 
@@ -213,6 +216,21 @@ def _ledger(settings: Settings) -> Iterator[Finding]:
         yield Finding("damaged", str(error))
     finally:
         ledger.close()
+
+
+def _withdrawals(settings: Settings) -> Iterator[Finding]:
+    try:
+        n_damaged = read_withdrawn(settings.state).n_damaged
+    except WithdrawalError as error:
+        yield Finding("damaged", str(error))
+        return
+    if n_damaged:
+        yield Finding(
+            "damaged",
+            f"{pluralize(n_damaged, 'line')} of the log {log_path(settings.state)} cannot be read, so their items may "
+            "be collected again. Restore it from a backup, or repeat the removals whose receipts are in "
+            f"{settings.state / 'receipts'} and remove the damaged lines.",
+        )
 
 
 def _warehouse(settings: Settings) -> Iterator[Finding]:

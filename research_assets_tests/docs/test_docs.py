@@ -49,6 +49,7 @@ TESTED_ELSEWHERE = {
     "research-assets spark-build": "research_assets_tests/warehouse/test_spark.py",
     "make test-spark": ".ci/run",
     "make bench-spark": "research_assets_tests/benchmarks/spark_bench.py",
+    "research-assets forget --username anna.example --yes": "research_assets_tests/cli/test_forget.py",
     "research-assets new-study": "research_assets_tests/cli/test_new_study.py",
     # They would build the marts of the demo again.
     "research-assets collect": "research_assets_tests/cli/test_collect.py",

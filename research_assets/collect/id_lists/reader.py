@@ -16,6 +16,7 @@ from research_assets.collect.id_lists.other_tools import (
     entries_of_archive,
     entries_of_text,
 )
+from research_assets.storage.withdrawals import Withdrawn
 from research_assets.text import clean_text
 from research_assets.text_files import TextFileError, read_table, read_text
 from research_assets.tiktok.ids import find_rounded_ids, upload_time
@@ -69,6 +70,18 @@ class IdList:
     n_duplicates: int
     invalid: tuple[tuple[str, str], ...]
     suspicious: tuple[tuple[str, int], ...] = ()
+
+
+def leave_out_withdrawn(listed: IdList, withdrawn: Withdrawn) -> tuple[IdList, int]:
+    """Return a list without withdrawn videos and comments, which are never requested again, and their number."""
+    videos = tuple(one for one in listed.videos if one.id not in withdrawn.videos)
+    comments = {
+        video: kept
+        for video, ids in listed.comments.items()
+        if video not in withdrawn.videos and (kept := ids - withdrawn.comments)
+    }
+    before, after = (sum(map(len, ids.values())) for ids in (listed.comments, comments))
+    return replace(listed, videos=videos, comments=comments), len(listed.videos) - len(videos) + before - after
 
 
 @dataclass(frozen=True, slots=True)

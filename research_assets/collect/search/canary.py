@@ -20,7 +20,7 @@ from typing import Any, Literal
 from research_assets.clock import Clock
 from research_assets.collect.publish import publish_in_background
 from research_assets.collect.sender import RequestContext, RequestSender, summarize_error
-from research_assets.collect.session import RecordEvent, RunState
+from research_assets.collect.session import RecordEvent, RunState, withhold_facts
 from research_assets.collect.types import (
     CollectionTask,
     CollectorContext,
@@ -227,7 +227,8 @@ async def _run_recheck(canary: CanaryVideos, run: RunState) -> None:
         header={"canary_check": True},
     ) as journal:
         for event, facts, raw in events:
-            journal.append(event, facts, raw)
+            kept, answer = withhold_facts(run, "videos", event, facts, raw)
+            journal.append(event, kept, answer)
         requests = sum(facts.get("requests", 1) for _, facts, _ in events)
         await publish_in_background(
             settings.raw, journal, _canary_attempts(canary, found, requests, clock.now(), journal.capture)

@@ -1,0 +1,180 @@
+"""Removal of withdrawn items from files that are neither captures nor raw tables: texts, tables, SQLite, reports.
+
+A text is rewritten; a table (Parquet, Stata) or a page that contains an item is removed, because it can be written
+again from the marts. Not here: which files belong to what (see purge.py).
+"""
+
+import csv
+import io
+import json
+import re
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from research_assets.storage.files import write_private
+from research_assets.storage.raw_sql import sql_identifier, sql_literal
+from research_assets.storage.shared_duckdb import connect_shared
+from research_assets.storage.withheld import Cleaner
+
+_TEXT_KEYS = frozenset(
+    {"message", "user_message", "text", "md_str", "data", "description", "reason", "error", "stack", "value", "cause"}
+)
+"""Members of JSON in logs that hold sentences, in which any word may be a handle. Other strings may be names of a
+format, so a handle of letters alone is not looked for in them."""
+
+_PSEUDONYM = re.compile(r"(?:user|video|comment)_[0-9a-f]{20}")
+_SQLITE_HEADER = b"SQLite format 3\0"
+_BATCH = 10_000
+
+
+def is_sqlite(path: Path) -> bool:
+    """Return whether a file is a SQLite database."""
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE_HEADER)) == _SQLITE_HEADER
+
+
+def clean_text_file(path: Path, cleaner: Cleaner, *, apply: bool) -> bool | None:
+    """Rewrite a text file without withdrawn items; returns whether it contained any, None if it is no text.
+
+    Lines of a table (.csv, .tsv, .txt) that contain an item are removed. With `apply` false, nothing is written.
+    """
+    content = path.read_bytes()
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        return None
+    if path.suffix in (".csv", ".tsv", ".txt"):
+        cleaned = "".join(_clean_table(text, cleaner))
+    elif path.suffix in (".json", ".jsonl"):
+        cleaned = clean_json_text(text, cleaner)
+    else:
+        cleaned = cleaner.message(text)
+    if cleaned == text:
+        return False
+    if apply:
+        write_private(path, cleaned.encode())
+    return True
+
+
+def _clean_table(text: str, cleaner: Cleaner) -> Iterator[str]:
+    # A quoted cell may contain line breaks, so the reader says where a row ends.
+    start, numbered = 0, list(io.StringIO(text, newline=""))
+    reader = csv.reader(numbered)
+    try:
+        for _ in reader:
+            row = "".join(numbered[start : reader.line_num])
+            start = reader.line_num
+            if cleaner.message(row) == row:
+                yield row
+    except csv.Error:
+        yield from (line for line in numbered[start:] if cleaner.message(line) == line)
+
+
+def clean_json_text(text: str, cleaner: Cleaner) -> str:
+    """Return a JSON text, or lines of JSON, without withdrawn items; other lines keep their text."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return "".join(_clean_json_line(line, cleaner) for line in text.splitlines(keepends=True))
+    cleaned = _clean_json(value, "", cleaner)
+    return text if cleaned == value else json.dumps(cleaned, ensure_ascii=False)
+
+
+def _clean_json_line(line: str, cleaner: Cleaner) -> str:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        return cleaner.message(line)
+    cleaned = _clean_json(value, "", cleaner)
+    return line if cleaned == value else json.dumps(cleaned, ensure_ascii=False) + "\n" * line.endswith("\n")
+
+
+def _clean_json(value: Any, key: str, cleaner: Cleaner) -> Any:
+    if isinstance(value, str):
+        return cleaner.message(value, words=key in _TEXT_KEYS)
+    if isinstance(value, dict):
+        return {cleaner.message(name, words=False): _clean_json(one, name, cleaner) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_clean_json(one, key, cleaner) for one in value]
+    return 0 if cleaner.is_id(value) else value
+
+
+def table_contains(path: Path, cleaner: Cleaner, pseudonyms: Collection[str]) -> bool:
+    """Return whether a Parquet file contains a withdrawn item, or one of the pseudonyms."""
+    known = set(pseudonyms)
+    with closing(connect_shared()) as db:
+        result = db.execute(f"SELECT * FROM read_parquet({sql_literal(path)}, hive_partitioning = false)")
+        while rows := result.fetchmany(_BATCH):
+            for row in rows:
+                if any(_cell_contains(value, cleaner, known) for value in row):
+                    return True
+    return False
+
+
+def _cell_contains(value: Any, cleaner: Cleaner, pseudonyms: set[str]) -> bool:
+    if isinstance(value, list):
+        return any(_cell_contains(one, cleaner, pseudonyms) for one in value)
+    if isinstance(value, dict):
+        return any(_cell_contains(one, cleaner, pseudonyms) for one in value.values())
+    if isinstance(value, str):
+        return (
+            cleaner.is_item(value)
+            or cleaner.text(value) != value
+            or any(found in pseudonyms for found in (_PSEUDONYM.findall(value) if pseudonyms else ()))
+        )
+    return cleaner.is_id(value)
+
+
+def bytes_contain(path: Path, cleaner: Cleaner, pseudonyms: Collection[str]) -> bool:
+    """Return whether the text in a file of any format contains a withdrawn item, or one of the pseudonyms."""
+    text = path.read_bytes().decode("utf-8", "ignore")
+    known = set(pseudonyms)
+    return cleaner.message(text) != text or any(one in known for one in (_PSEUDONYM.findall(text) if known else ()))
+
+
+def clean_sqlite(path: Path, cleaner: Cleaner, *, apply: bool) -> int:
+    """Remove withdrawn items from every text of a SQLite file, and from its unused pages; returns the changed rows.
+
+    Raises sqlite3.Error if the file cannot be read, or is locked for a minute.
+    """
+    n_changed = 0
+    with closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as db:
+        if apply:
+            db.execute("PRAGMA secure_delete = ON")
+            db.execute("BEGIN IMMEDIATE")
+        tables = [
+            name
+            for name, sql in db.execute("SELECT name, sql FROM sqlite_schema WHERE type = 'table'").fetchall()
+            if not name.startswith("sqlite_") and "WITHOUT ROWID" not in (sql or "").upper()
+        ]
+        for table in tables:
+            columns = [row[1] for row in db.execute(f"PRAGMA table_info({sql_identifier(table)})")]
+            names = ", ".join(map(sql_identifier, columns))
+            updates = []
+            for number, *values in db.execute(f"SELECT rowid, {names} FROM {sql_identifier(table)}"):
+                changed = {
+                    column: cleaned
+                    for column, value in zip(columns, values, strict=True)
+                    if isinstance(value, str) and (cleaned := _clean_cell(value, cleaner)) != value
+                }
+                if changed:
+                    updates.append((number, changed))
+            n_changed += len(updates)
+            for number, changed in updates if apply else ():
+                sets = ", ".join(f"{sql_identifier(column)} = ?" for column in changed)
+                db.execute(f"UPDATE {sql_identifier(table)} SET {sets} WHERE rowid = ?", (*changed.values(), number))
+        if apply:
+            db.execute("COMMIT")
+            if n_changed:
+                db.execute("VACUUM")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return n_changed
+
+
+def _clean_cell(value: str, cleaner: Cleaner) -> str:
+    if value[:1] in "{[":
+        return clean_json_text(value, cleaner)
+    return cleaner.message(value, words=False)

@@ -1,0 +1,433 @@
+"""The removal of withdrawn items from every file of a data folder, step by step, from the captures to Dagster's files.
+
+The same steps count what would change (`apply` false) and change it. A removal that begins writes `state/removal.json`
+and deletes it when every file is done, so one that was killed is finished by the next command. Each step may run again:
+a file without an item is not touched. Not here: which items go (see selection.py), the command (see forget.py).
+"""
+
+import logging
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import orjson
+import yaml
+
+from research_assets.compliance.audit_log import AUDIT_LOG, recorded_exports
+from research_assets.compliance.other_files import (
+    bytes_contain,
+    clean_sqlite,
+    clean_text_file,
+    is_sqlite,
+    table_contains,
+)
+from research_assets.compliance.raw_files import clean_raw_file, other_raw_files, rebuild_raw_files
+from research_assets.compliance.selection import capture_files
+from research_assets.quota.ledger import Ledger
+from research_assets.settings import Settings
+from research_assets.storage.capture_rewriting import changes_capture, rewrite_journal, rewrite_sealed
+from research_assets.storage.captures import DAMAGED_SUFFIX, DamagedCapture, Manifest, capture_of, manifest_path
+from research_assets.storage.files import fsync_folder, write_private
+from research_assets.storage.raw_writer import ensure_tables
+from research_assets.storage.withdrawals import Withdrawn, key_path, log_path
+from research_assets.storage.withheld import Cleaner, is_withdrawn_unit, unit_text, withhold
+from research_assets.warehouse import build, changes
+from research_assets.warehouse.dbt_runner import DbtError
+
+_LOGGER = logging.getLogger(__name__)
+
+RECEIPTS = "receipts"
+"""Name of the folder in `state` with the receipts, which have no content."""
+
+
+_SQLITE_PARTS = ("-wal", "-shm", "-journal")
+"""Ends of the names of files that belong to a SQLite file."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """A removal in progress, as it is stored in `state/removal.json`, without any handle.
+
+    `comments` are the comments of withdrawn videos, `pseudonyms` those of all items, by which pseudonymous exports are
+    found. `captures` are the captures whose raw files must be built again, and `rebuild` is true if the warehouse must.
+    `counts` are the files done so far, by kind and action. `study` is set if all files of a study go instead of items
+    (see whole_folders.py). `studies` are those whose captures change, whose reports go with them.
+    """
+
+    receipt: str
+    started_at: datetime
+    items: list[dict[str, Any]]
+    comments: list[int] = field(default_factory=list)
+    pseudonyms: list[str] = field(default_factory=list)
+    captures: list[str] = field(default_factory=list)
+    rebuild: bool = False
+    study: str = ""
+    studies: list[str] = field(default_factory=list)
+    removed_exports: list[str] = field(default_factory=list)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def save(self, state: Path) -> None:
+        """Store the plan durably."""
+        stored = {name: getattr(self, name) for name in Plan.__slots__}
+        write_private(plan_path(state), orjson.dumps(stored))
+
+    @classmethod
+    def load(cls, state: Path) -> "Plan | None":
+        """Return the plan of a removal that did not end; None if there is none."""
+        try:
+            stored = orjson.loads(plan_path(state).read_bytes())
+        except FileNotFoundError:
+            return None
+        return cls(**stored | {"started_at": datetime.fromisoformat(stored["started_at"])})
+
+
+def plan_path(state: Path) -> Path:
+    """Return the path of the plan of a removal in progress."""
+    return state / "removal.json"
+
+
+class Removal:
+    """One pass over the files of a data folder.
+
+    `counts` are the files by kind and action, `problems` sentences about the files that could not be cleaned, `notes`
+    about what the command does not reach, and `exports` the names of removed exports.
+    """
+
+    def __init__(self, settings: Settings, withdrawn: Withdrawn, plan: Plan, *, apply: bool, now: datetime) -> None:
+        """`withdrawn` are the withdrawn items; the comments of the plan are added to them."""
+        comments = withdrawn.comments | set(plan.comments)
+        known = Withdrawn(withdrawn.videos, frozenset(comments), withdrawn.accounts, withdrawn.key)
+        self._settings, self._plan, self._apply, self._now = settings, plan, apply, now
+        self._cleaner = Cleaner(known)
+        self.counts: dict[str, Counter[str]] = {
+            kind: Counter(actions) for kind, actions in (plan.counts if apply else {}).items()
+        }
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.exports: list[str] = []
+
+    def run(self) -> None:
+        """Clean all files. Raises what a full disk or a lock causes; the next run resumes."""
+        for step in (
+            self._captures,
+            self._raw_tables,
+            self._ledger,
+            self._warehouse,
+            self._exports,
+            self._other_files,
+            self._dagster,
+        ):
+            step()
+            self._save()
+
+    def _save(self) -> None:
+        if self._apply:
+            self._plan.counts = {kind: dict(actions) for kind, actions in self.counts.items()}
+            self._plan.save(self._settings.state)
+
+    def _count(self, kind: str, action: str, number: int = 1) -> None:
+        self.counts.setdefault(kind, Counter())[action] += number
+
+    def _problem(self, kind: str, message: str) -> None:
+        self._count(kind, "not cleaned")
+        self.problems.append(message)
+
+    def _cleaning(self, entity: str) -> Callable[[Mapping[str, Any], bytes | None], Any]:
+        withdrawn = self._cleaner.withdrawn
+
+        def clean(event: Mapping[str, Any], answer: bytes | None) -> tuple[Mapping[str, Any], bytes | None] | None:
+            if event["event"] != "start" and is_withdrawn_unit(entity, event, withdrawn):
+                return None
+            return withhold(entity, event, answer, withdrawn)
+
+        return clean
+
+    def _captures(self) -> None:
+        for path in self._all_captures():
+            entity = path.parents[2].name if path.is_relative_to(self._settings.captures) else "videos"
+            is_sealed = path.suffix == ".zst"
+            try:
+                affected = changes_capture(path, self._cleaning(entity))
+            except DamagedCapture as error:
+                if is_sealed:
+                    self._problem("captures", str(error))
+                    continue
+                # What cannot be read of a journal is requested again in any case, if anything in it must go.
+                affected = bytes_contain(path, self._cleaner, ())
+            if not affected:
+                continue
+            self._count("captures" if is_sealed else "open journals", "rewritten")
+            self._add_study(path)
+            if not self._apply:
+                continue
+            if is_sealed:
+                # Before the capture changes: after a kill, nothing else shows that its raw files are old.
+                if capture_of(path) not in self._plan.captures:
+                    self._plan.captures.append(capture_of(path))
+                self._plan.rebuild = True
+                self._save()
+                rewrite_sealed(path, self._cleaning(entity))
+            else:
+                rewrite_journal(path, self._cleaning(entity))
+        for path in sorted(self._settings.captures.rglob(f"*{DAMAGED_SUFFIX}")):
+            if bytes_contain(path, self._cleaner, ()):
+                self._remove(path, "damaged copies")
+
+    def _add_study(self, path: Path) -> None:
+        study = path.parent.parent.name.removeprefix("study=")
+        if study not in self._plan.studies:
+            self._plan.studies.append(study)
+
+    def _all_captures(self) -> Iterator[Path]:
+        """Yield the captures of the data folder and of its id lists, and remove what killed processes left."""
+        for folder in (self._settings.captures, self._settings.audits, self._settings.rehydrated):
+            for draft in [*folder.rglob(".*.jsonl.tmp"), *folder.rglob(".*.jsonl.zst.tmp")]:
+                if self._apply:
+                    draft.unlink(missing_ok=True)
+            for sealed in sorted(folder.rglob("[!.]*.jsonl.zst")):
+                if (journal := sealed.with_suffix("")).exists():
+                    # The journal is the valid form: sealing was interrupted. Sealed again, it is without the items.
+                    if self._apply and not manifest_path(sealed).exists():
+                        sealed.unlink()
+                    elif self._apply:
+                        journal.unlink()
+                elif self._apply and not manifest_path(sealed).exists():
+                    _restore_manifest(sealed)
+        yield from capture_files(self._settings.captures)
+        for folder in (self._settings.audits, self._settings.rehydrated):
+            yield from sorted([*folder.rglob("[!.]*.jsonl.zst"), *folder.rglob("[!.]*.jsonl")])
+
+    def _raw_tables(self) -> None:
+        raw, readable = self._settings.raw, set[str]()
+        for sealed in capture_files(self._settings.captures):
+            if sealed.suffix != ".zst":
+                continue
+            capture = capture_of(sealed)
+            if capture in self._plan.captures:
+                readable.add(capture)
+                if self._apply:
+                    self._count("raw tables", "rewritten", len(rebuild_raw_files(raw, sealed)))
+            elif _is_readable(sealed):
+                readable.add(capture)
+        for path in other_raw_files(raw, readable):
+            try:
+                affected = clean_raw_file(raw, path, self._cleaner, apply=False)
+                if affected and self._apply:
+                    self._plan.rebuild = True
+                    self._save()
+                    clean_raw_file(raw, path, self._cleaner, apply=True)
+            except duckdb.Error as error:
+                self._problem("raw tables", f"The raw file {path} cannot be read: {str(error).splitlines()[0]}")
+                continue
+            if affected:
+                self._count("raw tables", "rewritten")
+        for path in sorted(raw.rglob(f"*{DAMAGED_SUFFIX}")):
+            # A columnar file that is damaged cannot be shown to be without the items.
+            self._remove(path, "damaged copies")
+
+    def _ledger(self) -> None:
+        settings = self._settings
+        ledger = Ledger(settings.ledger, settings.caps, FixedClock(self._now))
+        try:
+            changed = ledger.rename_units(
+                lambda entity, unit: unit_text(self._cleaner, entity, unit), apply=self._apply
+            )
+            if changed:
+                self._count("quota ledger", "rewritten rows", changed)
+                if self._apply:
+                    ledger.compact()
+        finally:
+            ledger.close()
+
+    def _warehouse(self) -> None:
+        settings = self._settings
+        if not settings.warehouse.exists() or not (self._plan.rebuild or self._would_rebuild()):
+            return
+        self._count("warehouse", "rebuilt")
+        if settings.marts_folder is not None and settings.marts_folder.exists():
+            self.notes.append(
+                f"The Parquet marts in {settings.marts_folder} were not built by this command. Run `research-assets "
+                "spark-build`, which replaces them."
+            )
+        if self._apply:
+            if problem := rebuild_warehouse(settings, self._now):
+                self.problems.append(problem)
+            self._plan.rebuild = False
+
+    def _would_rebuild(self) -> bool:
+        return not self._apply and bool(self.counts.keys() & {"captures", "raw tables"})
+
+    def _exports(self) -> None:
+        for folder in sorted(path for path in self._settings.exports.glob("*") if path.is_dir()):
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            if any(self._contains(path) for path in files):
+                self._count("exports", "removed")
+                self.exports.append(folder.name)
+                if self._apply:
+                    self._plan.removed_exports.append(folder.name)
+                    self._save()
+                    shutil.rmtree(folder)
+                    fsync_folder(folder.parent)
+
+        present = {path.name for path in self._settings.exports.glob("*")} | set(self.exports)
+        removed = set(self._plan.removed_exports) | _removed_before(self._settings.state / RECEIPTS)
+        taken = [
+            f"{name} ({at:%Y-%m-%d})" for name, at in recorded_exports(self._settings) if name not in present | removed
+        ]
+        if taken:
+            self.notes.append(
+                "These exports were taken out of the data folder. If they contain the items, their copies must be "
+                f"deleted: {', '.join(taken)}."
+            )
+
+    def _contains(self, path: Path) -> bool:
+        if path.suffix == ".parquet":
+            return table_contains(path, self._cleaner, self._plan.pseudonyms)
+        return bytes_contain(path, self._cleaner, self._plan.pseudonyms)
+
+    def _other_files(self) -> None:
+        """Clean all files of the data folder that no other step knows."""
+        settings = self._settings
+        for path in sorted(settings.reports.rglob("*")):
+            # The names in a chart are drawn, so no text shows them.
+            if path.is_file() and (path.stem in self._plan.studies or bytes_contain(path, self._cleaner, ())):
+                self._remove(path, "reports")
+        if (settings.dbt_target / "target").exists() and self._is_in_folder(settings.dbt_target / "target"):
+            self._count("dbt files", "removed")
+            if self._apply:
+                shutil.rmtree(settings.dbt_target / "target")
+        known = (
+            *(settings.captures, settings.raw, settings.reports, settings.exports, settings.dbt_target / "target"),
+            *(settings.dagster_home, settings.state / RECEIPTS, settings.state / "locks"),
+        )
+        kept = (log_path(settings.state), settings.state / AUDIT_LOG, plan_path(settings.state), settings.ledger)
+        for path in sorted(path for path in settings.root.rglob("*") if path.is_file()):
+            if any(path.is_relative_to(folder) for folder in known) or path in kept:
+                continue
+            if path.parent == key_path(settings.state).parent or path.name.startswith(settings.ledger.name):
+                continue
+            if path.suffix in (".duckdb", ".wal", ".zst") or manifest_path(path.with_suffix(".jsonl.zst")) == path:
+                continue
+            self._clean_file(path, "other files")
+
+    def _is_in_folder(self, folder: Path) -> bool:
+        return any(bytes_contain(path, self._cleaner, ()) for path in folder.rglob("*") if path.is_file())
+
+    def _dagster(self) -> None:
+        """Clean the files of the Dagster instance: its SQLite files, the logs of its runs, and all others."""
+        home = self._settings.dagster_home
+        if not home.is_dir():
+            return
+        for path in sorted(path for path in home.rglob("*") if path.is_file()):
+            if path.name in ("dagster.yaml", "dagster.yml", ".lock") or path.name.endswith(_SQLITE_PARTS):
+                continue
+            self._clean_file(path, "Dagster's files")
+        if _uses_postgres(home):
+            self.notes.append(
+                "Dagster stores its event log in PostgreSQL, which this command does not read. Delete the runs that "
+                "mention the items in Dagster's UI, or the rows in the database."
+            )
+
+    def _clean_file(self, path: Path, kind: str) -> None:
+        if is_sqlite(path):
+            try:
+                rows = clean_sqlite(path, self._cleaner, apply=self._apply)
+            except sqlite3.Error as error:
+                self._problem(kind, f"The SQLite file {path} could not be cleaned: {error}. Stop Dagster and repeat.")
+                return
+            if rows:
+                self._count(kind, "rewritten")
+            return
+        affected = clean_text_file(path, self._cleaner, apply=self._apply)
+        if affected:
+            self._count(kind, "rewritten")
+        elif affected is None and bytes_contain(path, self._cleaner, ()):
+            self._problem(
+                kind, f"The file {path} contains an item and is in no format that can be rewritten. Remove it."
+            )
+
+    def _remove(self, path: Path, kind: str) -> None:
+        self._count(kind, "removed")
+        if self._apply:
+            path.unlink(missing_ok=True)
+            fsync_folder(path.parent)
+
+
+def rebuild_warehouse(settings: Settings, now: datetime) -> str:
+    """Build the warehouse from scratch in a new file and publish it; returns why it was removed instead, if it was."""
+    reason = ""
+    with build.build_lock(settings):
+        ensure_tables(settings.raw)
+        try:
+            build_input, results = build.build_warehouse(settings, now=now, progress=lambda *_: None, full_refresh=True)
+            if failed := [result.name for result in results if result.failed]:
+                reason = ", ".join(failed)
+            else:
+                build.publish_warehouse(settings, build_input)
+        except (DbtError, build.PublishError) as error:
+            reason = str(error)
+        if not reason:
+            return ""
+        settings.warehouse_build.unlink(missing_ok=True)
+        for path in (settings.warehouse, changes.write_ahead_log(settings.warehouse)):
+            path.unlink(missing_ok=True)
+        changes.forget_record(settings)
+    return (
+        f"The warehouse was removed, because it could not be built again: {reason}. Materialize the group "
+        "`warehouse/marts`."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FixedClock:
+    """The time of the removal, for the ledger, which reserves nothing here."""
+
+    moment: datetime
+
+    def now(self) -> datetime:
+        """Return the time."""
+        return self.moment
+
+    def monotonic(self) -> float:
+        """Return no progress of time."""
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        """Refuse: nothing waits."""
+        raise NotImplementedError(f"{seconds} s")
+
+
+def _restore_manifest(sealed: Path) -> None:
+    try:
+        Manifest.load(sealed)
+    except DamagedCapture as error:
+        _LOGGER.warning("%s", error)
+
+
+def _removed_before(receipts: Path) -> set[str]:
+    """Return the exports that earlier removals removed."""
+    return {name for path in receipts.glob("*.json") for name in orjson.loads(path.read_bytes())["removed_exports"]}
+
+
+def _is_readable(sealed: Path) -> bool:
+    try:
+        Manifest.load(sealed).verify()
+    except DamagedCapture:
+        return False
+    return True
+
+
+def _uses_postgres(home: Path) -> bool:
+    for name in ("dagster.yaml", "dagster.yml"):
+        if (home / name).exists():
+            try:
+                return "postgres" in str(yaml.safe_load((home / name).read_text(encoding="utf-8"))).lower()
+            except (yaml.YAMLError, ValueError):
+                return False
+    return False

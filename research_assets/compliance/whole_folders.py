@@ -1,0 +1,124 @@
+"""Removal of all files of one study, or of the whole data folder, for the end of a project or of its approval.
+
+The ledger stays, so that the quota of the day is still known, without the names of its units. Not here: the removal of
+single items (see removal.py).
+"""
+
+import json
+import shutil
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+from research_assets.compliance.audit_log import AUDIT_LOG
+from research_assets.compliance.removal import RECEIPTS, FixedClock, Plan, plan_path, rebuild_warehouse
+from research_assets.export.build import MANIFEST
+from research_assets.quota.ledger import Ledger
+from research_assets.settings import Settings
+from research_assets.storage.files import fsync_folder
+from research_assets.storage.withdrawals import key_path, log_path
+from research_assets.storage.withheld import REMOVED
+
+EVERYTHING = "*"
+"""Name of the study of a plan that removes the whole data folder; no study can have it."""
+
+
+class FolderRemoval:
+    """One pass over the files of a study; counts, problems and exports as in `Removal`."""
+
+    def __init__(self, settings: Settings, plan: Plan, *, apply: bool, now: datetime) -> None:
+        """The study is that of the plan."""
+        self._settings, self._plan, self._apply, self._now = settings, plan, apply, now
+        self.counts: dict[str, Counter[str]] = {}
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.exports: list[str] = []
+
+    def run(self) -> None:
+        """Remove the files. It may run again after it was interrupted."""
+        if self._plan.study == EVERYTHING:
+            self._remove_everything()
+        else:
+            self._remove_study()
+        self._rename_units()
+
+    def _remove_study(self) -> None:
+        settings, study = self._settings, self._plan.study
+        for kind, folder in (("captures", settings.captures), ("raw tables", settings.raw)):
+            for path in sorted(folder.glob(f"*/study={study}")):
+                self._remove(kind, path)
+        for folder in (settings.audits, settings.rehydrated):
+            self._remove("id lists", folder / study)
+            for path in sorted(folder.glob(f"captures/*/study={study}")):
+                self._remove("id lists", path)
+        # The codebook has examples of all studies. The next report writes it again.
+        for path in (settings.reports / f"{study}.html", *sorted(settings.reports.glob("*codebook*"))):
+            self._remove("reports", path)
+        for folder in sorted(path.parent for path in settings.exports.glob(f"*/{MANIFEST}")):
+            if study in (names := _exported_studies(folder)) or not names:
+                self.exports.append(folder.name)
+                self._remove("exports", folder)
+        if settings.warehouse.exists():
+            self.counts["warehouse"] = Counter(rebuilt=1)
+            if self._apply and (problem := rebuild_warehouse(settings, self._now)):
+                self.problems.append(problem)
+        self.notes.append(f"Delete the file that declares the study {study}; otherwise it is collected again.")
+        if settings.dagster_home.is_dir():
+            self.notes.append(
+                "Dagster's event log may quote rows of the study in the metadata of its runs. Delete the runs of the "
+                "study in Dagster's UI."
+            )
+
+    def _remove_everything(self) -> None:
+        settings = self._settings
+        state, home = settings.state, settings.dagster_home
+        kept = (
+            *(log_path(state), key_path(state), state / RECEIPTS, state / AUDIT_LOG, plan_path(state)),
+            *(state / "origin", state / "locks", home / "dagster.yaml", home / "dagster.yml"),
+            *(settings.ledger.with_name(settings.ledger.name + end) for end in ("", "-wal", "-shm")),
+        )
+        for path in sorted(path for path in settings.root.rglob("*") if path.is_file()):
+            if not any(path == one or path.is_relative_to(one) for one in kept):
+                self._remove("files", path)
+        if not home.is_relative_to(settings.root):
+            self.notes.append(f"Dagster's home {home} is outside of the data folder and was not removed. Delete it.")
+        if self._apply:
+            folders = sorted((path for path in settings.root.rglob("*") if path.is_dir()), reverse=True)
+            for folder in folders:
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+
+    def _rename_units(self) -> None:
+        settings, study = self._settings, self._plan.study
+        ledger = Ledger(settings.ledger, settings.caps, FixedClock(self._now))
+        try:
+            changed = ledger.rename_units(
+                lambda _entity, _unit: REMOVED, study=None if study == EVERYTHING else study, apply=self._apply
+            )
+            if changed:
+                self.counts.setdefault("quota ledger", Counter())["rewritten rows"] += changed
+                if self._apply:
+                    ledger.compact()
+        finally:
+            ledger.close()
+
+    def _remove(self, kind: str, path: Path) -> None:
+        if not path.exists():
+            return
+        number = sum(one.is_file() for one in path.rglob("*")) if path.is_dir() else 1
+        self.counts.setdefault(kind, Counter())["removed"] += number
+        if not self._apply:
+            return
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+        fsync_folder(path.parent)
+
+
+def _exported_studies(folder: Path) -> list[str]:
+    """Return the studies that an export names; an empty list if it contains all, or its manifest is unreadable."""
+    try:
+        return list(json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["request"]["studies"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []

@@ -1,0 +1,435 @@
+"""The removal of withdrawn items: no file keeps them, and nothing else changes."""
+
+import asyncio
+import copy
+import errno
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+import zstandard
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from research_assets.clock import week_of
+from research_assets.collect.types import RequestBudget
+from research_assets.compliance.audit_log import export_command, record_command
+from research_assets.compliance.forget import preview_removal, remove_items
+from research_assets.compliance.removal import plan_path
+from research_assets.quota.ledger import Ledger
+from research_assets.sandbox.config import SandboxConfig
+from research_assets.settings import VARIABLES, Settings
+from research_assets.storage import files
+from research_assets.storage.captures import read_events
+from research_assets.storage.locks import PartitionBusy, RunInProgress, lock_partitions
+from research_assets.storage.raw_writer import ensure_tables
+from research_assets.storage.replay import replay
+from research_assets.storage.withheld import records_of
+from research_assets.warehouse.build import BuildInProgress, build_lock
+from research_assets.warehouse.verify_files import verify_files
+from research_assets_tests.collect.harness import CollectorHarness, TamperingTransport, days
+from research_assets_tests.compliance import interrupted_removal
+from research_assets_tests.compliance.data_folder import (
+    STUDIES,
+    Folder,
+    build_marts,
+    collect_data,
+    digests,
+    find,
+    marts,
+    records,
+    write_results,
+)
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """Two studies with captures, raw tables and a ledger."""
+    root = tmp_path_factory.mktemp("withdrawn") / "data"
+    settings = Settings.from_env(
+        {
+            VARIABLES["root"].name: str(root),
+            VARIABLES["api_url"].name: "http://127.0.0.1:9",
+            VARIABLES["client_key"].name: "sandbox-key",
+            VARIABLES["client_secret"].name: "sandbox-secret",
+        }
+    )
+    harness = asyncio.run(collect_data(settings))
+    ensure_tables(settings.raw)
+    harness.ledger.close()
+    return Folder(harness, harness.settings)
+
+
+@pytest.fixture
+def folder(collected: Folder, tmp_path: Path) -> Folder:
+    return collected.copy(tmp_path / "data")
+
+
+def most_commented(folder: Folder) -> int:
+    """Return a video with collected comments."""
+    counts = Counter(int(record["video_id"]) for record in records(folder.settings, "comments"))
+    return counts.most_common(1)[0][0]
+
+
+def author_of(folder: Folder, video: int) -> str:
+    return next(str(one["username"]) for one in records(folder.settings, "videos") if one["id"] == video)
+
+
+def texts_of(folder: Folder, video: int) -> tuple[str, ...]:
+    """Return the id of a video, and the ids and some texts of its comments."""
+    comments = [one for one in records(folder.settings, "comments") if one["video_id"] == video]
+    assert comments
+    return (str(video), *(str(one["id"]) for one in comments))
+
+
+def texts_before(before: dict[str, list[str]], handle: str) -> tuple[str, ...]:
+    """Return the ids of the videos of an account in the mart `videos`, whose rows begin with study and id."""
+    return tuple(row.split(", ")[1] for row in before["videos"] if f"'{handle}'" in row)
+
+
+def test_withdrawn_video_leaves_captures_and_raw_tables_with_its_comments(folder: Folder) -> None:
+    video = most_commented(folder)
+    texts = texts_of(folder, video)
+    before = digests(folder.settings)
+    assert len(find(folder.settings.root, texts)) > 8
+    (receipt,) = remove_items(folder.settings, folder.harness.clock.now, videos=[video])
+    assert receipt.is_complete, receipt.problems
+    assert find(folder.settings.root, texts) == []
+    after = digests(folder.settings)
+    assert not verify_files(folder.settings).findings
+    changed = {name for name, content in before.items() if after.get(name) != content}
+    assert changed
+    for name in changed:
+        assert name.endswith((".jsonl.zst", ".json", ".parquet", "digests.jsonl", "quota.sqlite")), name
+    rebuilt = digests(folder.settings)
+    replay(folder.settings.captures, folder.settings.raw)
+    replayed = digests(folder.settings)
+    for name in rebuilt:
+        if name.endswith(".parquet"):
+            assert replayed[name] == rebuilt[name], name
+    # Without an item, the same command changes nothing more.
+    assert not remove_items(folder.settings, folder.harness.clock.now)
+
+
+def test_preview_changes_nothing(folder: Folder) -> None:
+    video = most_commented(folder)
+    before = digests(folder.settings)
+    preview = preview_removal(folder.settings, folder.harness.clock.now(), videos=[video], handles=["sandbox_beet"])
+    assert preview.counts["captures"]["rewritten"] >= 4
+    assert not preview.problems
+    after = digests(folder.settings)
+    assert {name for name in after if after[name] != before.get(name)} <= {"state/dbt/build.lock"}
+
+
+def test_withdrawn_account_leaves_every_file(folder: Folder) -> None:
+    for handle in ("sandbox_beet", author_of(folder, most_commented(folder))):
+        videos = {str(one["id"]) for one in records(folder.settings, "videos") if one["username"] == handle}
+        texts = (handle, *videos)
+        assert find(folder.settings.root, texts)
+        (receipt,) = remove_items(folder.settings, folder.harness.clock.now, handles=[handle.upper()])
+        assert receipt.is_complete, receipt.problems
+        assert find(folder.settings.root, texts) == []
+        assert not verify_files(folder.settings).findings
+
+
+@pytest.mark.timeout(1200)
+def test_item_leaves_marts_exports_logs_and_dagster_home(folder: Folder, tmp_path: Path) -> None:
+    settings, harness = folder.settings, folder.harness
+    video = most_commented(folder)
+    handle = author_of(folder, video)
+    build_marts(harness, settings)
+    before_marts = marts(settings)
+    write_results(harness, settings, (handle, str(video)))
+    texts = (handle, *texts_of(folder, video))
+    before = find(settings.root, texts)
+    places = ("warehouse.duckdb", "exports/", "dagster/", "alerts.jsonl", "ui.log", "captures/", "raw/", "state/quota")
+    assert all(any(place in one for one in before) for place in places), before
+    (receipt,) = remove_items(settings, harness.clock.now, handles=[handle])
+    assert receipt.is_complete, receipt.problems
+    assert find(settings.root, texts) == []
+    assert [path.name for path in settings.exports.iterdir()] != []
+    assert len(receipt.exports) == 2
+    assert "nothing about a person" in settings.alerts.read_text()
+    assert settings.ui_log.read_text().endswith("other\n")
+    after_marts = marts(settings)
+    other = folder.copy(tmp_path / "other")
+    (other.settings.root / "warehouse.duckdb").unlink()
+    build_marts(harness, other.settings, plan=False)
+    assert after_marts == marts(other.settings)
+    ids = texts_before(before_marts, handle)
+    for name in ("videos", "comments", "users", "follows", "engagements", "video_observations", "user_observations"):
+        kept = [row for row in before_marts[name] if not any(text in row for text in (*ids, *texts))]
+        assert after_marts[name] == kept or name == "users", name
+    assert len(before_marts["videos"]) > len(after_marts["videos"])
+
+
+def remove_in_process(folder: Folder, step: int, video: int, handle: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", interrupted_removal.__name__, str(folder.settings.root), str(step), str(video), handle],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.mark.timeout(1200)
+def test_removal_killed_at_any_disk_operation_ends_whole_when_it_runs_again(
+    folder: Folder, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    video = most_commented(folder)
+    texts = ("sandbox_beet", *texts_of(folder, video))
+    whole = folder.copy(tmp_path / "whole")
+    assert "ended" in remove_in_process(whole, -1, video, "sandbox_beet").stdout
+    expected = {name: content for name, content in digests(whole.settings).items() if is_comparable(name)}
+    n_killed = 0
+    steps = (0, 9, 21, 30, 44, 61, 90, 130, 210, 333)
+    chosen = steps if request.config.option.long else (21, 90, 210)
+    for number, step in enumerate(chosen):
+        copy = folder.copy(tmp_path / f"killed{number}")
+        killed = remove_in_process(copy, step, video, "sandbox_beet")
+        n_killed += killed.returncode == -signal.SIGKILL
+        receipts = remove_items(copy.settings, folder.harness.clock.now, videos=[video], handles=["sandbox_beet"])
+        assert all(receipt.is_complete for receipt in receipts)
+        assert find(copy.settings.root, texts) == [], step
+        assert not verify_files(copy.settings).findings, step
+        result = {name: content for name, content in digests(copy.settings).items() if is_comparable(name)}
+        assert result == expected, step
+        assert not plan_path(copy.settings.state).exists()
+    assert n_killed == len(chosen)
+
+
+def is_comparable(name: str) -> bool:
+    """Return whether a file has the same bytes after two removals: manifests, captures and tables have."""
+    return name.startswith(("captures/", "raw/")) and not name.endswith("digests.jsonl") and ".tmp" not in name
+
+
+def test_damaged_capture_is_named_and_all_other_files_are_cleaned(folder: Folder) -> None:
+    video = most_commented(folder)
+    texts = texts_of(folder, video)
+    path = next(
+        path
+        for path in sorted(folder.settings.captures.glob("comments/*/*/*.zst"))
+        if str(video).encode() in zstandard.ZstdDecompressor().stream_reader(path.read_bytes()).read()
+    )
+    content = bytearray(path.read_bytes())
+    backup = bytes(content)
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+    (receipt,) = remove_items(folder.settings, folder.harness.clock.now, videos=[video])
+    assert not receipt.is_complete
+    assert any(str(path) in problem for problem in receipt.problems)
+    path.unlink()
+    assert find(folder.settings.root, texts) == []
+    # The backup that the message asks for brings the items back, and the same command removes them.
+    path.write_bytes(backup)
+    (receipt,) = remove_items(folder.settings, folder.harness.clock.now, videos=[video])
+    assert receipt.is_complete
+    assert find(folder.settings.root, texts) == []
+    assert not verify_files(folder.settings).findings
+
+
+def test_full_disk_stops_the_removal_and_the_next_one_ends_it(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = most_commented(folder)
+    texts = texts_of(folder, video)
+    real, remaining = files.fsync_file, [6]
+
+    def full(path: Path) -> None:
+        remaining[0] -= 1
+        if remaining[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        real(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "fsync_file", full)
+        with pytest.raises(OSError, match="No space left"):
+            remove_items(folder.settings, folder.harness.clock.now, videos=[video])
+    assert find(folder.settings.root, texts)
+    (receipt,) = remove_items(folder.settings, folder.harness.clock.now)
+    assert receipt.is_complete
+    assert find(folder.settings.root, texts) == []
+    assert not verify_files(folder.settings).findings
+
+
+async def test_later_collection_does_not_bring_the_items_back(folder: Folder) -> None:
+    harness = copy.copy(folder.harness)
+    harness.settings = folder.settings
+    harness.ledger = Ledger(folder.settings.ledger, folder.settings.caps, harness.server_clock)
+    video = most_commented(folder)
+    comment = next(one for one in records(folder.settings, "comments") if one["video_id"] != video)
+    handle = "sandbox_beet"
+    videos = {str(one["id"]) for one in records(folder.settings, "videos") if one["username"] == handle}
+    texts = (handle, *videos, *texts_of(folder, video), str(comment["id"]))
+    n_rows = len({one["id"] for one in records(folder.settings, "videos")})
+    (receipt,) = remove_items(
+        folder.settings, harness.clock.now, videos=[video], comments=[int(comment["id"])], handles=[handle]
+    )
+    assert receipt.is_complete
+    gone = n_rows - len({one["id"] for one in records(folder.settings, "videos")})
+    assert gone >= 1 + len(videos)
+    harness.clock.advance(days=8)
+    week = week_of(harness.clock.now().date())
+    for spec in STUDIES:
+        for entity in ("videos", "comments"):
+            finished, pause = await harness.collect(entity, days(2), spec, recollect=True)
+            assert pause is None
+            assert {one.state for one in finished.values()} == {"complete"}
+        for entity in ("users", "following", "liked_videos", "pinned_videos"):
+            await harness.collect(entity, [week], spec)
+    harness.ledger.close()
+    assert find(folder.settings.root, texts) == []
+    assert not verify_files(folder.settings).findings
+    stored = {one["id"] for one in records(folder.settings, "videos")}
+    assert len(stored) == n_rows - gone
+
+
+@pytest.mark.timeout(1200)
+@given(data=st.data())
+@hypothesis_settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+def test_any_selection_leaves_nothing_and_changes_nothing_else(collected: Folder, data: st.DataObject) -> None:
+    videos = sorted({int(one["id"]) for one in records(collected.settings, "videos")})
+    comments = sorted({int(one["id"]) for one in records(collected.settings, "comments")})
+    authors = sorted({str(one["username"]) for one in records(collected.settings, "videos")})
+    chosen = data.draw(st.lists(st.sampled_from(videos), max_size=3, unique=True))
+    said = data.draw(st.lists(st.sampled_from(comments), max_size=2, unique=True))
+    names = data.draw(st.lists(st.sampled_from(authors), max_size=2, unique=True))
+    with tempfile.TemporaryDirectory() as place:
+        folder = collected.copy(Path(place) / "data")
+        before = digests(folder.settings)
+        held = {one["id"]: one for one in records(folder.settings, "videos")}
+        receipts = remove_items(folder.settings, folder.harness.clock.now, videos=chosen, comments=said, handles=names)
+        assert all(receipt.is_complete for receipt in receipts)
+        own = {str(one["id"]) for one in held.values() if one["username"] in names}
+        assert find(folder.settings.root, (*map(str, chosen), *map(str, said), *own)) == []
+        kept = {one["id"]: one for one in records(folder.settings, "videos")}
+        gone = {*chosen, *map(int, own)}
+        assert kept.keys() == held.keys() - gone
+        plain = {key: one for key, one in kept.items() if not any(name in str(one) for name in names)}
+        assert all(held[key] == one for key, one in plain.items() if "[withdrawn]" not in str(one))
+        after = digests(folder.settings)
+        for name, content in before.items():
+            if name.endswith(".parquet") and after.get(name) != content:
+                continue
+            if name.endswith(".zst") and not find_in(content, (*map(str, gone), *map(str, said), *names)):
+                assert after[name] == content, name
+
+
+def find_in(compressed: bytes, texts: tuple[str, ...]) -> bool:
+    text = zstandard.ZstdDecompressor().stream_reader(compressed).read()
+    return any(one.encode() in text for one in texts)
+
+
+def test_removal_refuses_while_a_run_or_a_build_is_in_progress(folder: Folder) -> None:
+    before = digests(folder.settings)
+    with (
+        lock_partitions(folder.settings.state, "garden", "videos", days(1)),
+        pytest.raises(RunInProgress, match="Nothing was changed"),
+    ):
+        remove_items(folder.settings, folder.harness.clock.now, videos=[1 << 60])
+    with build_lock(folder.settings), pytest.raises(BuildInProgress, match="Nothing was changed"):
+        remove_items(folder.settings, folder.harness.clock.now, videos=[1 << 60])
+    after = digests(folder.settings)
+    assert {name for name in after if after[name] != before.get(name)} <= {"state/dbt/build.lock"}
+
+
+async def test_item_leaves_open_journals_and_the_search_is_resumed(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    small = {"page_size": 20, "concurrency": 1}
+    spec = STUDIES[0]
+    _, pause = await harness.collect("videos", days(2), spec, budget=RequestBudget(2), **small)
+    assert pause is not None
+    (journal,) = settings.captures.glob("videos/*/*/*.jsonl")
+    rows = [row for event in read_events(journal) for row in records_of("videos", event.get("answer"))]
+    newest, oldest = rows[0], rows[-1]
+    texts = (str(newest["id"]), str(oldest["id"]), str(rows[5]["username"]))
+    harness.ledger.close()
+    (receipt,) = remove_items(
+        settings, harness.clock.now, videos=[newest["id"], oldest["id"]], handles=[str(rows[5]["username"])]
+    )
+    assert receipt.is_complete
+    assert receipt.counts["open journals"] == {"rewritten": 1}
+    assert find(settings.root, texts) == []
+    sent = harness.requests_sent
+    finished, pause = await harness.collect("videos", days(2), spec, **small)
+    harness.ledger.close()
+    assert pause is None
+    assert {one.state for one in finished.values()} == {"complete"}
+    assert find(settings.root, texts) == []
+    truth = harness.app.ground_truth.videos({"and": list(spec.query["and"])}, days(2)[0], days(2)[-1])
+    expected = {video for day in truth.values() for video in day.deliverable}
+    gone = expected - set(harness.ids())
+    assert {newest["id"], oldest["id"]} <= gone
+    assert not set(harness.ids()) - expected
+    author = {row["id"] for row in rows if row["username"] == rows[5]["username"]}
+    assert author <= gone
+    assert harness.requests_sent - sent <= -(-len(expected) // 20) + 1
+    assert len(harness.ids()) == len(set(harness.ids()))
+
+
+async def test_withdrawn_account_is_never_requested_again(settings: Settings) -> None:
+    harness = CollectorHarness(settings, SandboxConfig())
+    spec = STUDIES[0]
+    remove_items(settings, harness.clock.now, handles=["sandbox_likes"])
+    week = week_of(harness.clock.now().date())
+    bodies: list[bytes] = []
+
+    def note(request: httpx.Request, _: httpx.Response) -> None:
+        bodies.append(request.content)
+
+    named = replace(
+        spec,
+        query={
+            "and": ({"operation": "IN", "field_name": "username", "field_values": ["sandbox_likes", "sandbox_beet"]},)
+        },
+    )
+    alone = replace(
+        spec, query={"and": ({"operation": "EQ", "field_name": "username", "field_values": ["sandbox_likes"]},)}
+    )
+    transport = TamperingTransport(harness, note)
+    finished, _ = await harness.collect("users", [week], spec, transport=transport)
+    assert finished[week].state == "complete"
+    finished, _ = await harness.collect("videos", days(1), named, transport=transport)
+    assert finished[days(1)[0]].state == "complete"
+    finished, _ = await harness.collect("videos", days(1), alone, transport=transport, recollect=True)
+    assert finished[days(1)[0]].state == "not_asked"
+    assert "left out" in str(finished[days(1)[0]].reason)
+    assert bodies
+    assert not [body for body in bodies if b"sandbox_likes" in body]
+    harness.ledger.close()
+    assert find(settings.root, ("sandbox_likes",)) == []
+
+
+def test_export_that_was_taken_away_is_named(folder: Folder) -> None:
+    record_command(folder.settings, export_command("garden-20260601T090000Z"), folder.harness.clock.now())
+    (receipt,) = remove_items(folder.settings, folder.harness.clock.now, videos=[most_commented(folder)])
+    assert any("garden-20260601T090000Z (2026-06-01)" in note for note in receipt.notes)
+    assert receipt.is_complete
+
+
+def test_no_run_begins_while_data_is_removed(settings: Settings) -> None:
+    program = (
+        "import sys; from pathlib import Path; from research_assets.storage.locks import lock_all_partitions\n"
+        "with lock_all_partitions(Path(sys.argv[1])):\n    print('locked', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(settings.state)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as removing:
+        assert removing.stdout is not None
+        assert removing.stdin is not None
+        assert removing.stdout.readline() == b"locked\n"
+        with (
+            pytest.raises(PartitionBusy, match="a removal of withdrawn data"),
+            lock_partitions(settings.state, "garden", "videos", days(2)),
+        ):
+            pass
+        removing.stdin.close()
+        assert removing.wait(60) == 0
+    with lock_partitions(settings.state, "garden", "videos", days(2)):
+        pass
