@@ -39,6 +39,7 @@ def command(
     from research_assets.compliance.forget import preview_folder_removal, preview_removal, remove_folder, remove_items
     from research_assets.compliance.removal import plan_path
     from research_assets.compliance.whole_folders import EVERYTHING
+    from research_assets.planning.messages import pluralize
     from research_assets.tiktok.names import parse_handle
 
     try:
@@ -66,8 +67,8 @@ def command(
             preview = preview_removal(settings, now, handles=handles, videos=video_ids, comments=comment_ids)
             found = preview.selection
             click.echo(
-                f"To remove: {len(found.handles):,} accounts, {len(found.videos):,} videos, "
-                f"{len(found.comments) + len(found.comments_of_videos):,} comments."
+                f"To remove: {pluralize(len(found.handles), 'account')}, {pluralize(len(found.videos), 'video')}, "
+                f"{pluralize(len(found.comments) + len(found.comments_of_videos), 'comment')}."
             )
         _print_files(preview)
         if not sys.stdin.isatty():

@@ -44,7 +44,7 @@ def stored(settings: Settings, study: str) -> set[str]:
 def test_forget_shows_what_would_go_and_changes_nothing(data_folder: Settings) -> None:
     result = forget("--username", "@Anna_K", "--video", str(VIDEO + 1))
     assert result.exit_code == 0, result.output
-    assert "To remove: 1 accounts, 2 videos, 0 comments." in result.stdout
+    assert "To remove: 1 account, 2 videos, 0 comments." in result.stdout
     assert "Nothing was changed. Repeat the command with --yes" in result.stdout
     assert stored(data_folder, "garden") == {"anna_k", "bob", "cleo"}
     assert not read_withdrawn(data_folder.state)
