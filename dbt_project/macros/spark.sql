@@ -10,6 +10,7 @@
    `changed_days`  rows of `raw.changed_days`: raw table, study, day
    `built_at`      time for which the marts are built, ISO 8601 with an offset #}
 {% macro prepare_spark(raw, columns, marts, kept, changed_days, built_at) %}
+    {%- do check_spark_settings() -%}
     {%- do run_query('create schema if not exists raw') -%}
     {%- for table, fields in columns.items() -%}
         {%- set definitions = [] -%}
@@ -43,6 +44,29 @@
             {%- do run_query('drop table if exists marts.' ~ node.name) -%}
         {%- endif -%}
     {%- endfor -%}
+{% endmacro %}
+
+{# Refuse a server with other settings than those of profiles.yml. A Thrift server ignores those of a connection: without
+   them it would find no row in the raw tables, and take days in its own time zone. #}
+{% macro check_spark_settings() %}
+    {%- set needed = {
+        'spark.sql.session.timeZone': 'UTC',
+        'spark.sql.parquet.outputTimestampType': 'TIMESTAMP_MICROS',
+        'spark.sql.parquet.compression.codec': 'zstd',
+        'spark.sql.hive.manageFilesourcePartitions': 'false',
+        'spark.sql.sources.partitionOverwriteMode': 'dynamic',
+    } -%}
+    {%- set missing = [] -%}
+    {%- for name, value in needed.items() -%}
+        {%- if run_query('set ' ~ name).rows[0][1] | lower != value | lower -%}
+            {%- do missing.append('--conf ' ~ name ~ '=' ~ value) -%}
+        {%- endif -%}
+    {%- endfor -%}
+    {%- if missing -%}
+        {%- do exceptions.raise_compiler_error(
+            'The Spark server has other settings than the models need. Start it with ' ~ missing | join(' ')
+        ) -%}
+    {%- endif -%}
 {% endmacro %}
 
 {# Create a table over a folder of Parquet files, instead of that of an earlier build. #}

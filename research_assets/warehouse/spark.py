@@ -40,6 +40,7 @@ from research_assets.warehouse.parquet_marts import (
     read_index,
     write_index,
 )
+from research_assets.warehouse.spark_dbt import OPERATION_ERRORS
 
 RECORD = "input.json"
 """File of a published build with its input: the raw files and the digest of the dbt project."""
@@ -378,8 +379,11 @@ def _run_results(work: Path) -> Sequence[Mapping[str, Any]]:
 
 
 def _failures(work: Path) -> list[tuple[str, str]]:
+    """Return the names of failed models, tests and operations, each with its message."""
+    operation = work / OPERATION_ERRORS
+    message = " ".join(operation.read_text(encoding="utf-8").split()) if operation.exists() else ""
     return [
-        (result["unique_id"].split(".")[2], (result["message"] or result["status"]).strip())
+        (result["unique_id"].split(".")[2], (result["message"] or message or result["status"]).strip())
         for result in _run_results(work)
         if result["status"] in ("error", "fail", "runtime error")
     ]

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 import research_assets as ra
 from research_assets.export import ExportRequest, export
 from research_assets.report.queries import read_report_data
-from research_assets.settings import VARIABLES, Settings
+from research_assets.settings import DBT_PROJECT_DIR, VARIABLES, Settings
 from research_assets.warehouse.reader import WarehouseReadError, connect_read_only
 from research_assets.warehouse.spark import SparkBuildError, SparkOptions, build_on_spark, missing_requirements
 from research_assets_tests.benchmarks.spark_cluster import thrift_server
@@ -149,14 +150,39 @@ def test_increment_of_spark_equals_the_marts_of_duckdb(engines: Engines) -> None
         assert db.sql("select count(*) from hashtags where study = 'garden'").fetchall() == [(0,)]
 
 
+def server_settings() -> dict[str, str]:
+    """Return the settings of Spark that a connection sets, and with which a Thrift server must be started."""
+    profiles = yaml.safe_load((DBT_PROJECT_DIR / "profiles.yml").read_text(encoding="utf-8"))
+    settings: dict[str, str] = profiles["research"]["outputs"]["spark"]["server_side_parameters"]
+    return dict(settings)
+
+
 @needs_spark
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_marts_of_a_thrift_server_equal_those_of_duckdb(engines: Engines, tmp_path: Path) -> None:
-    with thrift_server(LIGHT) as address:
-        output = tmp_path / "thrift-output"
+    output = tmp_path / "thrift-output"
+    with thrift_server(LIGHT | server_settings()) as address:
         options = SparkOptions(thrift=address)
         assert not build_on_spark(engines.settings, output, now=FakeClock().now(), options=options).is_increment
     assert differences(engines.settings.warehouse, output) == []
+
+
+@needs_spark
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_thrift_server_with_other_settings_is_refused(engines: Engines, tmp_path: Path) -> None:
+    needed = server_settings()
+    del needed["spark.sql.hive.manageFilesourcePartitions"]
+    with (
+        thrift_server(LIGHT | needed) as address,
+        pytest.raises(
+            SparkBuildError, match=r"Start it with --conf spark\.sql\.hive\.manageFilesourcePartitions=false"
+        ),
+    ):
+        build_on_spark(
+            engines.settings, tmp_path / "output", now=FakeClock().now(), options=SparkOptions(thrift=address)
+        )
 
 
 @needs_spark
