@@ -15,6 +15,7 @@ from dagster_duckdb import DuckDBResource
 from research_assets.checks import study_health
 from research_assets.checks.rules import rules
 from research_assets.checks.runner import run_rules
+from research_assets.compliance.retention import WARNING_TIME, deletion_notice
 from research_assets.planning.inputs import study_entities
 from research_assets.quota.server_time import server_clock_or_local
 from research_assets.resources import CollectorResource
@@ -40,6 +41,7 @@ def study_checks(study: StudySpec, prefix: Sequence[str] = ()) -> list[dg.AssetC
         *(_entity_checks(study, entity) for entity in study_entities(study)),
         _completeness_check(study, coverage),
         _failures_check(study, coverage),
+        *([_retention_check(study, coverage)] if study.delete_after is not None else []),
     ]
 
 
@@ -53,7 +55,11 @@ def check_keys(study: StudySpec, prefix: Sequence[str] = ()) -> list[dg.AssetChe
         ),
         *(
             dg.AssetCheckKey(coverage_mart(prefix), name)
-            for name in (_completeness_check_name(study), _failures_check_name(study))
+            for name in (
+                _completeness_check_name(study),
+                _failures_check_name(study),
+                *([_retention_check_name(study)] if study.delete_after is not None else []),
+            )
         ),
     ]
 
@@ -144,6 +150,10 @@ def _failures_check_name(study: StudySpec) -> str:
     return f"{study.name}_has_no_failures"
 
 
+def _retention_check_name(study: StudySpec) -> str:
+    return f"{study.name}_is_within_retention"
+
+
 def _completeness_check(study: StudySpec, coverage: dg.AssetKey) -> dg.AssetChecksDefinition:
     @dg.asset_check(
         asset=coverage,
@@ -173,5 +183,25 @@ def _failures_check(study: StudySpec, coverage: dg.AssetKey) -> dg.AssetChecksDe
             study.name,
             server_clock_or_local(research_api.settings, research_api.clock).now(),
         )
+
+    return check
+
+
+def _retention_check(study: StudySpec, coverage: dg.AssetKey) -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        asset=coverage,
+        name=_retention_check_name(study),
+        description=(
+            f"The data of {study.name} need not be deleted within {WARNING_TIME.days} days. The last day of retention "
+            f"is {study.delete_after} (UTC)."
+        ),
+    )
+    def check(research_api: dg.ResourceParam[CollectorResource]) -> dg.AssetCheckResult:
+        now = server_clock_or_local(research_api.settings, research_api.clock).now()
+        notice = deletion_notice(study, now.date())
+        if notice is None:
+            return dg.AssetCheckResult(passed=True)
+        severity = dg.AssetCheckSeverity.ERROR if notice.is_overdue else dg.AssetCheckSeverity.WARN
+        return dg.AssetCheckResult(passed=False, severity=severity, description=markdown_text(notice.text))
 
     return check

@@ -67,8 +67,9 @@ def command() -> None:
     failures of the last 7 days.
     """
     from research_assets.cli.environment import data_settings
-    from research_assets.cli.terminal import Terminal
+    from research_assets.cli.terminal import Terminal, print_warning
     from research_assets.clock import SystemClock
+    from research_assets.compliance.retention import deletion_notice
     from research_assets.planning.coverage_summary import read_state_counts
     from research_assets.quota.ledger import read_pools
     from research_assets.quota.server_time import server_clock_or_local
@@ -80,6 +81,7 @@ def command() -> None:
     console = Terminal()
     if not settings.is_simulated:
         console.print(f"Data in {settings.root}, from {settings.origin}.")
+    _print_access(console, settings)
     console.print()
     pools, _ = read_pools(settings, clock)
     console.print(_pool_table([*pools.values()]))
@@ -88,6 +90,8 @@ def command() -> None:
     for study in studies:
         if text := describe_left_out(study):
             console.print(text)
+        if notice := deletion_notice(study, clock.now().date()):
+            print_warning(console, notice.text)
     if counts:
         _print_units(console, count_units(counts))
         print_coverage(console, _read_boards(settings, studies, counts, clock.now()))
@@ -106,6 +110,22 @@ def command() -> None:
         console.print(f"All failures: {settings.alerts}\nIn Dagster's UI, see Runs and Automation.")
     if issues:
         console.print(f"\nCollection is stopped until the study files are corrected.\n{issues}")
+
+
+def _print_access(console: "Terminal", settings: Settings) -> None:
+    """Print whether other users of this machine can read the data."""
+    from research_assets.cli.terminal import print_warning
+    from research_assets.compliance.access import open_folders
+
+    folders = open_folders(settings)
+    for folder in folders:
+        print_warning(
+            console,
+            "Readable by other users:",
+            f"{folder.path}, with {folder.contents} (permissions {folder.permissions}). Run: chmod 700 {folder.path}",
+        )
+    if not folders and settings.root.exists():
+        console.print("Only the owner of the data folder can read it.")
 
 
 def _studies(settings: Settings) -> "tuple[Sequence[StudySpec], str]":

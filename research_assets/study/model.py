@@ -148,6 +148,9 @@ class StudyFile(StrictModel):
         None,
         description="Last UTC day on which accounts are observed; by default until the study ends",
     )
+    delete_after: UtcDay | None = Field(
+        None, description="Last UTC day of retention; from 14 days before, status and a check announce the deletion"
+    )
     title: str | None = Field(
         None, min_length=1, max_length=120, description="Title in reports and descriptions; by default the name"
     )
@@ -220,6 +223,11 @@ def _rule_issues(study: StudyFile, today: date) -> Iterator[tuple[KeyPath, str]]
         yield (
             ("observe_until",),
             f"{study.observe_until} is before the start, {study.start}; it must be the first day or later",
+        )
+    if study.delete_after is not None and study.delete_after < (study.end or study.start):
+        yield (
+            ("delete_after",),
+            f"{study.delete_after} is before {study.end or study.start}; it must be the last day of the study or later",
         )
     early = [age for age in study.reobserve_days if age <= study.settle_days]
     if early:
@@ -375,6 +383,7 @@ def to_spec(
         panel=panel,
         observe=study.observe,
         observe_until=study.observe_until,
+        delete_after=study.delete_after,
         owners=tuple(dict.fromkeys(study.owners)),
         quota_weight=study.quota_weight,
         fields={entity: tuple(dict.fromkeys(names)) for entity, names in study.fields.items()},

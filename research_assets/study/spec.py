@@ -43,12 +43,13 @@ class UserRule:
 class StudySpec:
     """One study.
 
-    A day is collected once it is `settle_days` old, and again at the ages in `reobserve_days`. `count_lag_days` is the
-    highest assumed age of a count when the API returns it, in days (reference §7 #14). `fields` narrows the requested
-    fields by entity; for an entity without an entry all fields are requested. Accounts are observed in each period up
-    to the one that contains `observe_until`; without it until the study ends (see units/periods.py). `owners` are
-    shown in Dagster: addresses, or `team:<name>`. `title` is for readers; empty without one. `left_out` is the number
-    of withdrawn accounts that panel and query no longer contain; with `all_left_out` the query named no other one.
+    A day is collected once it is `settle_days` old, and again at the ages in `reobserve_days`. `count_lag_days` is
+    the highest assumed age of a count when the API returns it, in days (reference §7 #14). `fields` narrows the
+    requested fields by entity; for an entity without an entry all fields are requested. Accounts are observed in
+    each period up to the one that contains `observe_until`; without it until the study ends (see units/periods.py).
+    `delete_after` is the last UTC day of retention of the data (see compliance/retention.py). `owners` are shown in
+    Dagster: addresses, or `team:<name>`. `title` is for readers; empty without one. `left_out` is the number of
+    withdrawn accounts that panel and query no longer contain; with `all_left_out` the query named no other one.
     """
 
     name: str
@@ -63,6 +64,7 @@ class StudySpec:
     panel: tuple[str, ...] = ()
     observe: Literal["weekly", "daily"] = "weekly"
     observe_until: date | None = None
+    delete_after: date | None = None
     owners: tuple[str, ...] = ()
     title: str = ""
     quota_weight: float = 1.0
