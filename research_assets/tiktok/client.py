@@ -94,23 +94,23 @@ class Client:
         """
         return await self._call(request, decode_page, **_json(request))
 
-    async def validate(self, ids: Sequence[int], category: Literal["video", "comment"]) -> int:
-        """Start a batch-compliance task for 1 to 10,000 ids (reference §3.11); returns the id of the task.
+    async def validate(self, ids: Sequence[int], category: Literal["video", "comment"]) -> str:
+        """Start a batch-compliance task for 1 to 10,000 ids (reference §3.11); returns the id of the task, its digits.
 
         Raises ValueError with the name of the argument, or ApiError.
         """
         request, form = compliance.creation_request(ids, category)
         return await self._call(request, compliance.task_id, **form)
 
-    async def validation_status(self, task_id: int) -> str:
+    async def validation_status(self, task_id: str) -> str:
         """Return the state of a task: `Completed`, `Processing` or `Failed`. Raises ValueError or ApiError."""
         request = compliance.task_request("validation_status", task_id)
-        return await self._call(request, compliance.task_status, **_json(request))
+        return await self._call(request, compliance.task_status, **_task(request))
 
-    async def validation_result(self, task_id: int) -> tuple[int, ...]:
+    async def validation_result(self, task_id: str) -> tuple[int, ...]:
         """Return the ids of a completed task that are still valid. Raises ValueError or ApiError."""
         request = compliance.task_request("validation_download", task_id)
-        return await self._call(request, compliance.valid_ids, **_json(request))
+        return await self._call(request, compliance.valid_ids, **_task(request))
 
     async def _call(self, request: Request, decode: Callable[[Request, HttpResponse], T], **options: Any) -> T:
         token = await self._tokens.get()
@@ -133,3 +133,7 @@ def _json(request: Request) -> dict[str, Any]:
         "headers": {"Content-Type": "application/json"},
         "content": orjson.dumps(request.body),
     }
+
+
+def _task(request: Request) -> dict[str, Any]:
+    return _json(request) | {"content": compliance.task_body(request)}

@@ -39,8 +39,8 @@ ASKS: dict[str, Ask] = {
     "token": lambda client: client.token(),
     "send": lambda client: client.send(SEARCH),
     "validate": lambda client: client.validate([7503867840092128259], "video"),
-    "validation_status": lambda client: client.validation_status(7),
-    "validation_result": lambda client: client.validation_result(7),
+    "validation_status": lambda client: client.validation_status("7"),
+    "validation_result": lambda client: client.validation_result("7"),
 }
 
 

@@ -13,13 +13,14 @@ from research_assets.tiktok.transport import HttpResponse
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.tiktok.scripted_api import ScriptedApi, body_of, make_error, make_response
 
-TASK = 7504596358308462638
+TASK = "12345678910987654321"
+"""The id in TikTok's documentation, which exceeds a signed 64-bit number."""
 IDS = (7503867840092128259, 7503867840092128260)
 DOWNLOAD = compliance.task_request("validation_download", TASK)
 
 
 async def test_client_uploads_ids_as_a_file_with_one_id_per_line(clock: FakeClock) -> None:
-    api = ScriptedApi(make_response({"task_id": TASK}))
+    api = ScriptedApi(make_response({"task_id": int(TASK)}))
     async with api.client(clock) as client:
         assert await client.validate(IDS, "video") == TASK
     (call,) = api.sent
@@ -33,12 +34,25 @@ async def test_client_uploads_ids_as_a_file_with_one_id_per_line(clock: FakeCloc
 
 
 async def test_client_accepts_a_task_id_as_text(clock: FakeClock) -> None:
-    async with ScriptedApi(make_response({"task_id": str(TASK)})).client(clock) as client:
+    async with ScriptedApi(make_response({"task_id": TASK})).client(clock) as client:
         assert await client.validate(IDS, "comment") == TASK
 
 
-async def test_response_without_a_task_id_is_a_server_error(clock: FakeClock) -> None:
-    async with ScriptedApi(make_response({})).client(clock) as client:
+@pytest.mark.parametrize("number", ["7", "0", "007", "12345678910987654321", "9" * 30])
+async def test_task_id_is_sent_as_it_was_returned(clock: FakeClock, number: str) -> None:
+    written = f'"{number}"' if number == "007" else number
+    created = httpx.Response(
+        200, content=f'{{"data":{{"task_id" : {written}}},"error":{{"code":"ok","message":""}}}}'.encode()
+    )
+    api = ScriptedApi(created, make_response({"task_status": "Completed"}))
+    async with api.client(clock) as client:
+        assert await client.validation_status(await client.validate(IDS, "video")) == "Completed"
+    assert api.sent[1].content == f'{{"task_id":{written}}}'.encode()
+
+
+@pytest.mark.parametrize("data", [{}, {"task_id": None}, {"task_id": 7.5}, {"task_id": -7}, {"task_id": "seven"}])
+async def test_response_without_a_task_id_is_a_server_error(clock: FakeClock, data: dict[str, Any]) -> None:
+    async with ScriptedApi(make_response(data)).client(clock) as client:
         with pytest.raises(ServerError, match="task_id"):
             await client.validate(IDS, "video")
 
@@ -66,7 +80,7 @@ async def test_client_returns_the_state_of_a_task(clock: FakeClock, reported: st
     async with api.client(clock) as client:
         assert await client.validation_status(TASK) == status
     assert api.sent[0].url.path == "/v2/research/validation_task_status/get/"
-    assert body_of(api.sent[0]) == {"task_id": TASK}
+    assert body_of(api.sent[0]) == {"task_id": int(TASK)}
 
 
 @pytest.mark.parametrize("data", [{}, {"task_status": ""}, {"task_status": 3}])
@@ -81,7 +95,7 @@ async def test_client_returns_the_ids_that_are_still_valid(clock: FakeClock) -> 
     async with api.client(clock) as client:
         assert await client.validation_result(TASK) == IDS
     assert api.sent[0].url.path == "/v2/research/validation_task/download/"
-    assert body_of(api.sent[0]) == {"task_id": TASK}
+    assert body_of(api.sent[0]) == {"task_id": int(TASK)}
 
 
 def read(body: bytes, status: int = 200) -> tuple[int, ...]:
@@ -98,6 +112,28 @@ def test_result_file_may_use_any_separator(ids: list[int], separator: str, aroun
     assert read(body) == tuple(ids)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "id\n{0}\n{1}\n",
+        "\ufeffvideo_id\r\n{0}\r\n{1}\r\n",
+        '"Comment_ID"\n"{0}"\n"{1}"\n',
+        "[{0}, {1}]",
+        '["{0}",\n "{1}"]',
+        '[{{"id": {0}}}, {{"id": "{1}"}}]',
+        '{{"video_ids": [{0}, {1}]}}',
+        '{{"data": {{"task_id": 7, "valid": ["{0}", "{1}"]}}, "error": {{"code": "ok", "message": ""}}}}',
+    ],
+)
+def test_result_file_may_be_json_or_a_csv_file_with_one_column(body: str) -> None:
+    assert read(body.format(*IDS).encode()) == IDS
+
+
+@pytest.mark.parametrize("body", ["", "\n", "id\n", "[]", '{"data": {"ids": []}, "error": {"code": "ok"}}'])
+def test_result_file_may_be_empty(body: str) -> None:
+    assert read(body.encode()) == ()
+
+
 def test_repeated_ids_count_once() -> None:
     assert read(b"7\n8\n7\n") == (7, 8)
 
@@ -112,6 +148,15 @@ def test_repeated_ids_count_once() -> None:
         b'{"data":{"task_id":7},"error":{"code":"ok"}}',
         b'{"error":{"code":"internal_error"}}',
         b'{"1":2}',
+        b'{"valid":[7],"invalid":[8]}',
+        b'{"data":{"ids":[7]},"error":{"code":"internal_error"}}',
+        b'[{"id":7,"status":"gone"}]',
+        b"[7,8",
+        b"[7,null]",
+        b"[[7]]",
+        b"id,status\n7,gone\n",
+        b"id\n7,8\n",
+        b"id\n7\nid\n",
         b"\xff\xfe7",
         "\u0663\n".encode(),
     ],
