@@ -57,7 +57,13 @@ def _lend_parsed_project() -> None:
     def read_or_lend(loader: Any) -> Any:
         database = loader.root_project.credentials.database
         has_own = (Path(loader.root_project.project_target_path) / "partial_parse.msgpack").exists()
-        if has_own or any(model.database not in (database, "scratch") for model in parsed.nodes.values()):
+        # Seeds hold the path of the project.
+        is_other_project = Path(loader.root_project.project_root) != DBT_PROJECT_DIR
+        if (
+            has_own
+            or is_other_project
+            or any(model.database not in (database, "scratch") for model in parsed.nodes.values())
+        ):
             return read(loader)
         # The profile's hash covers the paths of the data folder, on which no model depends.
         parsed.state_check.profile_hash = loader.manifest.state_check.profile_hash
