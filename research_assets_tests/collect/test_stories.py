@@ -414,12 +414,12 @@ UNDELIVERED_DAY = Story(
 @given(story=stories)
 @example(story=LATE_VIDEOS)
 @example(story=UNDELIVERED_DAY)
-@sized(130, 8_500, **OPTIONS)
+@sized(45, 8_500, **OPTIONS)
 def test_complete_days_are_complete_in_random_stories(story: Story) -> None:
     run_story(story)
 
 
 @given(story=comment_stories)
-@sized(20, 1_500, **OPTIONS)
+@sized(8, 1_500, **OPTIONS)
 def test_complete_comments_are_complete_in_random_stories(story: Story) -> None:
     run_story(story)
