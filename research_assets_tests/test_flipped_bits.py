@@ -196,7 +196,7 @@ def test_world_has_files_of_every_kind(world: World) -> None:
 def test_flipped_bit_is_never_another_result_in_silence(
     world: World, kind: str, request: pytest.FixtureRequest
 ) -> None:
-    number = 60 if request.config.option.long else 6
+    number = 60 if request.config.option.long else 3
     draw = random.Random(f"{kind} {number}")
     outcomes = Counter(world.flip(kind, draw) for _ in range(number))
     # The flips reach the checks: not all of them are in bytes without a meaning, except in SQLite's unused pages.

@@ -3,6 +3,8 @@
 from datetime import date
 from pathlib import Path
 
+import pytest
+
 from research_assets.storage.captures import Manifest
 from research_assets.storage.files import LOCK_FILE
 from research_assets.storage.raw_digests import find_damaged
@@ -22,8 +24,12 @@ def _sealed(root: Path) -> Path:
     )
 
 
-def test_writing_killed_at_any_step_is_incomplete_and_can_be_repeated(tmp_path: Path) -> None:
+def test_writing_killed_at_any_step_is_incomplete_and_can_be_repeated(
+    tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     step, killed = 0, True
+    # The long lane kills at every step.
+    stride = 1 if request.config.option.long else 7
     while killed:
         root = tmp_path / str(step)
         sealed, raw = _sealed(root), root / "raw"
@@ -42,7 +48,7 @@ def test_writing_killed_at_any_step_is_incomplete_and_can_be_repeated(tmp_path: 
             f"step {step}"
         )
         assert find_damaged([path for path in files if path.suffix == ".parquet"]) == []
-        step += 3
+        step += stride
     assert step > 10
 
 

@@ -191,7 +191,7 @@ NAMES = st.sampled_from(
 )
 
 
-@sized(30, 1000, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@sized(12, 1000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.dictionaries(NAMES, VALUES, max_size=4), min_size=1, max_size=4))
 def test_each_row_is_written_once_for_any_field_values(
     tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, Any]]
