@@ -124,7 +124,8 @@ def _is_removing(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     try:
-        _lock_whole(handle)
+        # A shared lock: runs that begin at the same time must not take each other for a removal.
+        _lock_whole(handle, shared=True)
     except (BlockingIOError, PermissionError):
         return True
     finally:
@@ -132,10 +133,10 @@ def _is_removing(folder: Path) -> bool:
     return False
 
 
-def _lock_whole(handle: int) -> None:
+def _lock_whole(handle: int, *, shared: bool = False) -> None:
     import fcntl
 
-    fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    fcntl.lockf(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
 
 
 def _lock_byte(handle: int, position: int) -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -413,23 +415,42 @@ def test_export_that_was_taken_away_is_named(folder: Folder) -> None:
     assert receipt.is_complete
 
 
+@contextmanager
+def holding(program: str, folder: Path) -> Iterator[None]:
+    """Run a program that prints a line while it holds a lock, until the end of the block."""
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == b"locked\n"
+        yield
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
 def test_no_run_begins_while_data_is_removed(settings: Settings) -> None:
-    program = (
+    removal = (
         "import sys; from pathlib import Path; from research_assets.storage.locks import lock_all_partitions\n"
         "with lock_all_partitions(Path(sys.argv[1])):\n    print('locked', flush=True); sys.stdin.read()"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", program, str(settings.state)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as removing:
-        assert removing.stdout is not None
-        assert removing.stdin is not None
-        assert removing.stdout.readline() == b"locked\n"
-        with (
-            pytest.raises(PartitionBusy, match="a removal of withdrawn data"),
-            lock_partitions(settings.state, "garden", "videos", days(2)),
-        ):
-            pass
-        removing.stdin.close()
-        assert removing.wait(60) == 0
+    with (
+        holding(removal, settings.state),
+        pytest.raises(PartitionBusy, match="a removal of withdrawn data"),
+        lock_partitions(settings.state, "garden", "videos", days(2)),
+    ):
+        pass
     with lock_partitions(settings.state, "garden", "videos", days(2)):
+        pass
+
+
+def test_run_begins_while_another_one_looks_for_a_removal(settings: Settings) -> None:
+    with lock_partitions(settings.state, "garden", "videos", days(2)):
+        pass
+    # What `lock_partitions` does for a moment.
+    looking = (
+        "import fcntl, sys; file = open(sys.argv[1] + '/locks/.removal', 'a+')\n"
+        "fcntl.lockf(file, fcntl.LOCK_SH); print('locked', flush=True); sys.stdin.read()"
+    )
+    with holding(looking, settings.state), lock_partitions(settings.state, "garden", "videos", days(2)):
         pass
