@@ -173,7 +173,8 @@ def read_withdrawn(state: Path) -> Withdrawn:
     """
     try:
         status = log_path(state).stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        # A file in place of the data folder is reported where the folder is created.
         return Withdrawn()
     stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
     before = _read_before.get(state)
