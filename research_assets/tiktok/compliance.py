@@ -1,18 +1,18 @@
 """Requests and responses of batch compliance, which reports which ids may still be stored (reference §3.11).
 
 A task takes up to 10,000 ids in three calls without records: upload a file of ids, request the state, download a file
-of ids. Not here: deleting collected data.
+of ids. Not here: the ids in a result file (see compliance/verification/results.py), deleting collected data.
 """
 
-import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
 
 from research_assets.tiktok import jsonline
 from research_assets.tiktok.endpoints import ENDPOINTS
 from research_assets.tiktok.envelope import error_from_response, require_success
 from research_assets.tiktok.errors import ServerError
-from research_assets.tiktok.ids import parse_id, require_id
+from research_assets.tiktok.ids import require_id
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
 
@@ -22,8 +22,20 @@ MAX_IDS = 10_000
 STATES = ("Completed", "Processing", "Failed")
 """Documented states of a task."""
 
-# The reference documents neither the separator nor quotes or brackets around the ids.
-_ID_SEPARATORS = re.compile(r"""[\s,;|"']+""")
+T = TypeVar("T")
+
+_MOST_TASK = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class TaskReply(Generic[T]):
+    """The result of a call, and the facts of its response for the quota ledger. It has no `rows`."""
+
+    value: T
+    status: int
+    latency: float
+    log_id: str | None = None
+    rows: tuple[()] = ()
 
 
 def creation_request(ids: Sequence[int], category: Literal["video", "comment"]) -> tuple[Request, dict[str, Any]]:
@@ -39,14 +51,26 @@ def creation_request(ids: Sequence[int], category: Literal["video", "comment"]) 
 
 def task_request(endpoint: Literal["validation_status", "validation_download"], task_id: int) -> Request:
     """Return a request for the state or the result of a task. Raises ValueError."""
-    return Request(ENDPOINTS[endpoint], {"task_id": require_id("task_id", task_id)}, ())
+    return Request(ENDPOINTS[endpoint], {"task_id": require_task_id(task_id)}, ())
+
+
+def require_task_id(value: object) -> int:
+    """Return the id of a task given as digits or as a number. Raises ValueError.
+
+    The documented example does not fit into 63 bits (reference §13 on 3.11), so this is no id of the API.
+    """
+    if type(value) is str and value.isascii() and value.isdecimal() and len(value) <= 20:
+        value = int(value)
+    if type(value) is not int or not 0 < value <= _MOST_TASK:
+        raise ValueError(f"task_id={value!r}: must be a positive number of at most 64 bits")
+    return value
 
 
 def task_id(request: Request, response: HttpResponse) -> int:
     """Return the id of the started task. Raises ApiError."""
     envelope = require_success(request, response)
     try:
-        return require_id("task_id", envelope.data.get("task_id"))
+        return require_task_id(envelope.data.get("task_id"))
     except ValueError as error:
         raise error_from_response(request, response, message=f"no usable task: {error}", kind=ServerError) from error
 
@@ -60,29 +84,19 @@ def task_status(request: Request, response: HttpResponse) -> str:
     return next((state for state in STATES if state.lower() == status.strip().lower()), status.strip())
 
 
-def valid_ids(request: Request, response: HttpResponse) -> tuple[int, ...]:
-    """Return the distinct ids of a result file, in its order. Raises ApiError.
-
-    An empty file is a valid result: no id is valid any more.
-    """
-    text = response.body.decode("utf-8-sig", errors="replace").strip()
-    if text.startswith("[") and text.endswith("]"):
-        text = text[1:-1]
-    ids = [parse_id(item) for item in _ID_SEPARATORS.split(text) if item]
-    if response.status == 200 and None not in ids:
-        return tuple(dict.fromkeys(number for number in ids if number is not None))
-    if response.status == 200 and not _is_json(response.body):
-        # The caller deletes every id that is not in the result, so ids are never extracted from any other text.
-        raise error_from_response(request, response, message="the response is not a list of ids", kind=ServerError)
-    require_success(request, response)
-    raise error_from_response(
-        request, response, message="the response reports success but contains no list of ids", kind=ServerError
-    )
+def result_file(request: Request, response: HttpResponse) -> bytes:
+    """Return the bytes of a result file, in whatever form it has. Raises ApiError if the response reports an error."""
+    if response.status != 200 or _reports_error(response.body):
+        require_success(request, response)
+        raise error_from_response(request, response, message="the response is no result file", kind=ServerError)
+    return response.body
 
 
-def _is_json(body: bytes) -> bool:
+def _reports_error(body: bytes) -> bool:
+    """Return whether a body is a JSON object with an `error` that is not `ok`."""
     try:
-        jsonline.parse_json_line(body)
+        value, _, _ = jsonline.parse_json_line(body)
     except (ValueError, RecursionError):
         return False
-    return True
+    error = value.get("error") if isinstance(value, dict) else None
+    return error is not None and not (isinstance(error, dict) and str(error.get("code", "")).lower() in ("", "ok"))

@@ -4,24 +4,19 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from research_assets.tiktok import compliance
 from research_assets.tiktok.errors import ApiError, InvalidRequest, RateLimited, ServerError, TokenRejected
-from research_assets.tiktok.transport import HttpResponse
 from research_assets_tests.conftest import FakeClock
 from research_assets_tests.tiktok.scripted_api import ScriptedApi, body_of, make_error, make_response
 
 TASK = 7504596358308462638
 IDS = (7503867840092128259, 7503867840092128260)
-DOWNLOAD = compliance.task_request("validation_download", TASK)
 
 
 async def test_client_uploads_ids_as_a_file_with_one_id_per_line(clock: FakeClock) -> None:
     api = ScriptedApi(make_response({"task_id": TASK}))
     async with api.client(clock) as client:
-        assert await client.validate(IDS, "video") == TASK
+        assert (await client.validate(IDS, "video")).value == TASK
     (call,) = api.sent
     assert call.url.path == "/v2/research/validation_task/create/"
     assert call.headers["content-type"].startswith("multipart/form-data; boundary=")
@@ -34,7 +29,7 @@ async def test_client_uploads_ids_as_a_file_with_one_id_per_line(clock: FakeCloc
 
 async def test_client_accepts_a_task_id_as_text(clock: FakeClock) -> None:
     async with ScriptedApi(make_response({"task_id": str(TASK)})).client(clock) as client:
-        assert await client.validate(IDS, "comment") == TASK
+        assert (await client.validate(IDS, "comment")).value == TASK
 
 
 async def test_response_without_a_task_id_is_a_server_error(clock: FakeClock) -> None:
@@ -64,7 +59,7 @@ async def test_client_rejects_invalid_arguments_by_name(
 async def test_client_returns_the_state_of_a_task(clock: FakeClock, reported: str, status: str) -> None:
     api = ScriptedApi(make_response({"task_status": reported}))
     async with api.client(clock) as client:
-        assert await client.validation_status(TASK) == status
+        assert (await client.validation_status(TASK)).value == status
     assert api.sent[0].url.path == "/v2/research/validation_task_status/get/"
     assert body_of(api.sent[0]) == {"task_id": TASK}
 
@@ -76,49 +71,21 @@ async def test_response_without_a_state_is_a_server_error(clock: FakeClock, data
             await client.validation_status(TASK)
 
 
-async def test_client_returns_the_ids_that_are_still_valid(clock: FakeClock) -> None:
+async def test_client_returns_the_result_file_as_it_is(clock: FakeClock) -> None:
     api = ScriptedApi(httpx.Response(200, text="7503867840092128259\n7503867840092128260\n"))
     async with api.client(clock) as client:
-        assert await client.validation_result(TASK) == IDS
+        assert (await client.validation_result(TASK)).value == b"7503867840092128259\n7503867840092128260\n"
     assert api.sent[0].url.path == "/v2/research/validation_task/download/"
     assert body_of(api.sent[0]) == {"task_id": TASK}
 
 
-def read(body: bytes, status: int = 200) -> tuple[int, ...]:
-    return compliance.valid_ids(DOWNLOAD, HttpResponse(status, body, "text/plain", None, None, None, 0.0))
-
-
-@given(
-    st.lists(st.integers(1, 2**63 - 1), max_size=30, unique=True),
-    st.sampled_from(["\n", "\r\n", ",", ", ", ";", "\t", " ", "|", ",\n", '","']),
-    st.sampled_from([("", ""), ("", "\n"), ("[", "]"), ('["', '"]'), ("\ufeff", "")]),
-)
-def test_result_file_may_use_any_separator(ids: list[int], separator: str, around: tuple[str, str]) -> None:
-    body = f"{around[0]}{separator.join(map(str, ids))}{around[1]}".encode()
-    assert read(body) == tuple(ids)
-
-
-def test_repeated_ids_count_once() -> None:
-    assert read(b"7\n8\n7\n") == (7, 8)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"<html><h1>504</h1></html>",
-        b"7503867840092128259\nid unknown\n",
-        b"7.5e18\n",
-        b"-7\n",
-        b'{"data":{"task_id":7},"error":{"code":"ok"}}',
-        b'{"error":{"code":"internal_error"}}',
-        b'{"1":2}',
-        b"\xff\xfe7",
-        "\u0663\n".encode(),
-    ],
-)
-def test_other_responses_yield_no_ids(body: bytes) -> None:
-    with pytest.raises(ServerError):
-        read(body)
+@pytest.mark.parametrize("task", [TASK, 12345678910987654321])
+async def test_client_sends_back_a_task_id_of_64_bits(clock: FakeClock, task: int) -> None:
+    api = ScriptedApi(make_response({"task_id": task}), make_response({"task_status": "Completed"}))
+    async with api.client(clock) as client:
+        created = (await client.validate(IDS, "video")).value
+        await client.validation_status(created)
+    assert body_of(api.sent[1]) == {"task_id": task}
 
 
 @pytest.mark.parametrize(
