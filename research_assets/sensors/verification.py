@@ -47,7 +47,6 @@ class VerificationConfig(dg.Config):
 
 
 @dg.op(
-    name="take_verification_step",
     description="Makes the steps of verification that are possible now.",
     required_resource_keys={"research_api"},
     out=dg.Out(dg.Nothing),

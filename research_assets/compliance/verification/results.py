@@ -16,7 +16,7 @@ _ID_KEYS = ("id", "video_id", "comment_id")
 
 
 class UnreadableResult(ValueError):
-    """A result file in which the ids cannot be told from other text."""
+    """A result file that is not certainly a list of ids."""
 
 
 def parse_result(content: bytes) -> tuple[int, ...]:

@@ -7,9 +7,11 @@ from typing import Any
 import httpx
 import pytest
 
+from research_assets.compliance.forget import remove_folder, remove_items
 from research_assets.compliance.verification import step as steps
 from research_assets.compliance.verification.step import VerificationError, give_word
 from research_assets.compliance.verification.tasks import TaskJournal
+from research_assets.compliance.verification.verified import verified_path
 from research_assets.settings import Settings
 from research_assets.storage.withdrawals import read_withdrawals
 from research_assets_tests.collect.harness import error_response
@@ -250,6 +252,38 @@ def test_spent_quota_is_a_pause_and_loses_nothing(settings: Settings) -> None:
     assert any("Pool research" in report.pause for report in reports)
     assert data.tasks[0].is_done
     assert data.requests() == 1
+
+
+def test_removal_reaches_the_files_of_verification(data: VerificationHarness) -> None:
+    gone, other = data.collector.ids()[:2]
+    data.wait(days=15)
+    data.run_until_quiet()
+    data.wait(days=15)
+    data.step()
+    folder = data.settings.state / "verification"
+    assert str(gone) in "".join(path.read_text() for path in folder.glob("*.txt"))
+    journal = (folder / "tasks.jsonl").read_bytes()
+    remove_items(data.settings, data.collector.clock.now, videos=[gone])
+    assert str(gone) not in "".join(path.read_text() for path in folder.glob("*.txt"))
+    assert stored_as_verified(data) == set(data.collector.ids())
+    assert (folder / "tasks.jsonl").read_bytes() == journal
+    # The API returns the id, which is neither sent nor foreign now.
+    data.run_until_quiet()
+    assert [(task.is_done, task.n_withdrawn) for task in data.tasks] == [(True, 0), (True, 0)]
+    assert stored_as_verified(data) == set(data.collector.ids()) >= {other}
+
+
+def test_removal_of_a_study_reaches_the_verified_ids(data: VerificationHarness) -> None:
+    data.wait(days=15)
+    data.run_until_quiet()
+    assert stored_as_verified(data)
+    remove_folder(data.settings, data.collector.clock.now, "garden")
+    assert stored_as_verified(data) == set()
+
+
+def stored_as_verified(data: VerificationHarness) -> set[int]:
+    path = verified_path(data.settings, "video")
+    return {one for (one,) in data.collector.sql(f"SELECT id FROM read_parquet('{path}')")}
 
 
 def test_only_one_step_runs_at_once(data: VerificationHarness) -> None:
