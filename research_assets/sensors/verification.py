@@ -13,7 +13,7 @@ from research_assets.alerts import append_alert, post_webhook
 from research_assets.compliance.verification.schedule import Schedule
 from research_assets.compliance.verification.step import give_word, take_step
 from research_assets.compliance.verification.tasks import TaskJournal, describe
-from research_assets.quota.server_time import server_clock_or_local
+from research_assets.quota.server_time import SandboxUnreachable
 from research_assets.resources import CollectorResource
 from research_assets.sensors.run_history import (
     ACTIVE_STATUSES,
@@ -22,6 +22,7 @@ from research_assets.sensors.run_history import (
     is_of_location,
     location_of,
 )
+from research_assets.settings import SettingsError
 
 _MAX_RUNS = 16
 
@@ -104,7 +105,10 @@ def verify_due_items(collector: CollectorResource) -> dg.SensorDefinition:
             return dg.SkipReason("No data collected yet.")
         reason = _blocker(context.instance, collector.clock.now(), location_of(context))
         if reason is None:
-            now = server_clock_or_local(settings, collector.clock).now()
+            try:
+                now = collector.server_clock().now()
+            except (SettingsError, SandboxUnreachable) as error:
+                return dg.SkipReason(str(error))
             reason = step_blocker(Schedule.load(settings), TaskJournal(settings), now)
         return dg.SkipReason(reason) if reason is not None else dg.RunRequest(tags={"dagster/priority": "1"})
 

@@ -87,20 +87,14 @@ def take_step(
         waiting_before = {task.name for task in journal.open_tasks if task.phase == "word"}
         if poll_now or (schedule.paused_until or now()) <= now():
             schedule.paused_until, schedule.pause_reason = None, ""
+        # Before any request, so that no failing request delays a removal.
+        _finish(settings, journal, schedule, report, now)
         _plan(settings, journal, schedule, report, now())
         if schedule.paused_until is None and any(_needs_request(task, now(), poll_now) for task in journal.open_tasks):
             stop = asyncio.run(_send(journal, settings, open_context, report, poll_now))
             if stop is not None:
                 schedule.paused_until, schedule.pause_reason = stop.retry_at, stop.reason
-        for task in journal.open_tasks:
-            if task.phase == "conclude":
-                _conclude(settings, journal, task, now())
-        try:
-            for task in journal.open_tasks:
-                if task.phase == "apply":
-                    _carry_out(settings, journal, task, report, now)
-        except (RunInProgress, BuildInProgress) as error:
-            schedule.paused_until, schedule.pause_reason = now() + _REMOVAL_WAIT, str(error)
+            _finish(settings, journal, schedule, report, now)
         _check(settings, journal, schedule, now())
         schedule.save(settings)
         report.pause = schedule.pause_reason
@@ -194,6 +188,21 @@ def _needs_request(task: Task, now: datetime, poll_now: bool) -> bool:
     return task.phase in ("create", "download") or (task.phase == "poll" and (poll_now or task.next_poll <= now))
 
 
+def _finish(
+    settings: Settings, journal: TaskJournal, schedule: Schedule, report: StepReport, now: Callable[[], datetime]
+) -> None:
+    """Judge the downloaded answers and carry out the accepted ones; a run or a build in progress is a pause."""
+    for task in journal.open_tasks:
+        if task.phase == "conclude":
+            _conclude(settings, journal, task, now())
+    try:
+        for task in journal.open_tasks:
+            if task.phase == "apply":
+                _carry_out(settings, journal, task, report, now)
+    except (RunInProgress, BuildInProgress) as error:
+        schedule.paused_until, schedule.pause_reason = now() + _REMOVAL_WAIT, str(error)
+
+
 async def _send(
     journal: TaskJournal, settings: Settings, open_context: OpenContext, report: StepReport, poll_now: bool
 ) -> StopCondition | None:
@@ -210,8 +219,6 @@ async def _send(
             except UnitError as error:
                 _hold_back(journal, task, "refused", context.clock.now(), code=error.code)
             except (RateLimited, RetryableError) as error:
-                if not error.sent:
-                    raise
                 return StopCondition.cool_down(POOL, f"{summarize_error(error)}.", context.clock.now())
     return None
 

@@ -13,8 +13,9 @@ from research_assets.compliance.verification.step import VerificationError, give
 from research_assets.compliance.verification.tasks import TaskJournal
 from research_assets.compliance.verification.verified import verified_path
 from research_assets.settings import Settings
+from research_assets.storage.locks import lock_partitions
 from research_assets.storage.withdrawals import read_withdrawals
-from research_assets_tests.collect.harness import error_response
+from research_assets_tests.collect.harness import days, error_response
 from research_assets_tests.compliance.data_folder import find
 from research_assets_tests.compliance.verification.harness import VerificationHarness, download
 
@@ -172,6 +173,36 @@ def test_confirmed_answer_is_carried_out(data: VerificationHarness) -> None:
     assert not gone & set(data.collector.ids())
     with pytest.raises(VerificationError, match="no open task"):
         give_word(data.settings, task.name, "confirmed", data.collector.clock.now())
+
+
+def test_removal_waits_for_a_collecting_run(data: VerificationHarness) -> None:
+    data.withdraw(data.collector.ids()[0])
+    data.wait(days=15)
+    data.step()
+    data.wait(minutes=5)
+    with lock_partitions(data.settings.state, "garden", "videos", days(1)):
+        report = data.step()
+        assert "in progress" in report.pause
+    assert not data.withdrawn
+    assert [task.phase for task in data.tasks] == ["apply"]
+    assert (data.next_step() - data.collector.clock.now()).total_seconds() == 15 * 60
+    sent = data.collector.requests_sent
+    data.run_until_quiet()
+    assert len(data.withdrawn) == 1
+    assert data.collector.requests_sent == sent
+
+
+def test_unreachable_api_is_a_pause_and_delays_no_removal(data: VerificationHarness) -> None:
+    def unreachable(request: httpx.Request, _: httpx.Response) -> httpx.Response | None:
+        raise httpx.ConnectError("no route", request=request)
+
+    data.edit = unreachable
+    data.wait(days=15)
+    assert "No response" in data.step().pause
+    assert data.tasks[0].phase == "create"
+    data.edit = None
+    data.run_until_quiet()
+    assert data.tasks[0].is_done
 
 
 def test_share_is_a_setting(data: VerificationHarness) -> None:
