@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections import Counter
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -407,7 +408,8 @@ async def test_withdrawn_account_is_never_requested_again(settings: Settings) ->
 
 
 def test_export_that_was_taken_away_is_named(folder: Folder) -> None:
-    record_command(folder.settings, export_command("garden-20260601T090000Z"), folder.harness.clock.now())
+    # Other tests move the clock that all copies of the folder share.
+    record_command(folder.settings, export_command("garden-20260601T090000Z"), datetime(2026, 6, 1, 9, tzinfo=UTC))
     (receipt,) = remove_items(folder.settings, folder.harness.clock.now, videos=[most_commented(folder)])
     assert any("garden-20260601T090000Z (2026-06-01)" in note for note in receipt.notes)
     assert receipt.is_complete
