@@ -93,6 +93,13 @@ def _positive_float(text: str) -> float:
     return number
 
 
+def _percentage(text: str) -> float:
+    number = _number(text)
+    if number > 100:
+        raise ValueError("must be a number from 0 to 100")
+    return number
+
+
 _QUOTES = '"\u201c\u201d\u201e\u2018\u2019'
 
 
@@ -262,6 +269,24 @@ VARIABLES: dict[str, Variable] = {
         _parse_memory,
         "Memory limit of a warehouse build: a share of the machine's memory (50%) or a size (8GB)",
     ),
+    "verify_days": Variable(
+        "RESEARCH_VERIFY_DAYS",
+        "15",
+        _positive,
+        "Days after which stored videos and comments are verified again; the terms name 15 or 30",
+    ),
+    "verify_lead_days": Variable(
+        "RESEARCH_VERIFY_LEAD_DAYS",
+        "1",
+        _number,
+        "Days before the due time at which verification begins, at most half of RESEARCH_VERIFY_DAYS",
+    ),
+    "verify_max_share": Variable(
+        "RESEARCH_VERIFY_MAX_SHARE",
+        "10",
+        _percentage,
+        "Share of a verified file (percent) that is withdrawn without confirmation by a person",
+    ),
     "reports_url": Variable("RESEARCH_REPORTS_URL", "", _parse_optional_url, "Address at which the reports are served"),
     "dagster_url": Variable(
         "RESEARCH_DAGSTER_URL", "", _parse_optional_url, "Address of Dagster's UI, for links from the coverage board"
@@ -362,6 +387,9 @@ class Settings:
     instance_home: Path | None
     reports_url: str
     dagster_url: str
+    verify_days: int
+    verify_lead_days: float
+    verify_max_share: float
     alert_webhook: str = field(repr=False)
     named: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
     """Attributes that the environment or `.env` sets; the others have their defaults."""

@@ -41,6 +41,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "research_assets.cli.forget:command",
         "Remove accounts, videos and comments from every file, with a receipt.",
     ),
+    "verify": (
+        "research_assets.cli.verify:command",
+        "Verify that stored videos and comments still exist, and remove the others.",
+    ),
     "spark-build": ("research_assets.cli.spark_build:command", "Build the marts with Spark, as Parquet files."),
     "sandbox": ("research_assets.sandbox.server:command", "Serve a simulated Research API on this machine."),
 }
@@ -59,6 +63,7 @@ KNOWN_ERRORS = (
     "research_assets.storage.locks:PartitionBusy",
     "research_assets.storage.locks:RunInProgress",
     "research_assets.storage.withdrawals:WithdrawalError",
+    "research_assets.compliance.verification.step:VerificationError",
     "research_assets.warehouse.build:BuildInProgress",
     "research_assets.quota.ledger:LedgerError",
     "research_assets.quota.ledger:QuotaExhausted",

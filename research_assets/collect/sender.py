@@ -7,10 +7,10 @@ Not here: which requests to send, and what a final response or error means for a
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
@@ -21,6 +21,7 @@ from research_assets.collect.types import RequestBudget
 from research_assets.quota.ledger import Ledger, QuotaExhausted
 from research_assets.text import safe_logger
 from research_assets.tiktok.client import Client, ResponsePage
+from research_assets.tiktok.compliance import TaskReply
 from research_assets.tiktok.errors import (
     ApiError,
     DailyQuotaExceeded,
@@ -33,6 +34,8 @@ from research_assets.tiktok.errors import (
 from research_assets.tiktok.requests import Request
 
 _LOGGER = safe_logger(__name__)
+
+A = TypeVar("A", ResponsePage, TaskReply[int], TaskReply[str], TaskReply[bytes])
 
 MAX_RETRY_AFTER_SECONDS = 300.0
 """Longest wait that a `Retry-After` header may impose (seconds)."""
@@ -154,6 +157,26 @@ class RequestSender:
         error of `wait_for` is raised. Raise QuotaExhausted if the run, the ledger or the API has no request left, and
         the last ApiError if the retries are used up or the error is not retryable.
         """
+        return await self.send_call(
+            request,
+            context,
+            lambda: self._client.send(request),
+            on_failure,
+            max_attempts=max_attempts,
+            wait_for=wait_for,
+        )
+
+    async def send_call(
+        self,
+        request: Request,
+        context: RequestContext,
+        call: Callable[[], Awaitable[A]],
+        on_failure: Callable[[dict[str, Any]], None] = lambda _: None,
+        *,
+        max_attempts: Callable[[RetryableError], int | None] = lambda _: None,
+        wait_for: "asyncio.Future[None] | None" = None,
+    ) -> A:
+        """Send a request as `send` does, by a `call` of the client, and return what it returns."""
         failures: dict[type[ApiError], int] = {}
         endpoint = request.endpoint.name
 
@@ -182,7 +205,7 @@ class RequestSender:
         ):
             with attempt:
                 try:
-                    return await self._send_once(request, context, wait_for)
+                    return await self._send_once(request, context, call, wait_for)
                 except ApiError as error:
                     _LOGGER.info("%s of %s failed: %s", endpoint, context.unit, summarize_error(error))
                     self._count_failure(error)
@@ -246,8 +269,12 @@ class RequestSender:
             self._rate_controller.on_rate_limited(_retry_after_seconds(error))
 
     async def _send_once(
-        self, request: Request, context: RequestContext, wait_for: "asyncio.Future[None] | None"
-    ) -> ResponsePage:
+        self,
+        request: Request,
+        context: RequestContext,
+        call: Callable[[], Awaitable[A]],
+        wait_for: "asyncio.Future[None] | None",
+    ) -> A:
         endpoint, ledger = request.endpoint, self._ledger
         async with self._rate_controller.in_flight:
             # Before the reservation: a token request costs no quota, and its response begins to set the server time.
@@ -262,7 +289,7 @@ class RequestSender:
                 self._release(reservation)
                 raise
             try:
-                page = await self._client.send(request)
+                page = await call()
             except ApiError as error:
                 retry_at = (
                     ledger.mark_exhausted(endpoint.pool, reservation) if isinstance(error, DailyQuotaExceeded) else None

