@@ -428,6 +428,31 @@ REJECTED: tuple[Field, ...] = (
 """
 
 
+VERIFIED: tuple[Field, ...] = (
+    Field("id", "BIGINT", "Id of the video or comment", "compliance"),
+    Field("verified_at", "TIMESTAMPTZ", "Time of the newest verification with the API (UTC)", "compliance", unit="UTC"),
+)
+"""Columns of raw/verified_videos and raw/verified_comments: one row per id of a study that was verified.
+
+`study` and `day` are those of the id in raw/videos or raw/comments.
+"""
+
+WITHDRAWALS: tuple[Field, ...] = (
+    Field("receipt", "VARCHAR", "Id of the receipt of the removal", "compliance"),
+    Field("kind", "VARCHAR", "Kind of the items: video, comment or account", "compliance"),
+    Field("found_by", "VARCHAR", "How the items were found: forgotten, compliance or lookup", "compliance"),
+    Field("withdrawn_at", "TIMESTAMPTZ", "Time of the withdrawal (UTC)", "compliance", unit="UTC"),
+    Field("n_items", "BIGINT", "Withdrawn items (items)", "compliance", unit="items"),
+)
+"""Columns of raw/withdrawals: the withdrawn items of one removal by kind. `day` is the UTC day of the withdrawal."""
+
+ALL_STUDIES = "__all__"
+"""Study of the rows that belong to no single study; no study can have this name."""
+
+WRITTEN_BY_BUILDS = ("expected_units", "requests", "verified_videos", "verified_comments", "withdrawals")
+"""Raw tables that each build updates: from the studies, the ledger, and the files of verification."""
+
+
 def table_columns(entity: Entity) -> tuple[Field, ...]:
     """Return the columns of the raw table of an entity in order: API fields, request context, capture columns."""
     return (*entity.fields, *entity.context, *CAPTURE_COLUMNS)
@@ -441,6 +466,9 @@ def raw_tables() -> dict[str, tuple[Field, ...]]:
         "expected_units": EXPECTED_UNITS,
         "rejected": REJECTED,
         "requests": REQUESTS,
+        "verified_videos": VERIFIED,
+        "verified_comments": VERIFIED,
+        "withdrawals": WITHDRAWALS,
     }
 
 

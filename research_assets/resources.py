@@ -256,7 +256,8 @@ def build_resources(settings: Settings, collector: CollectorResource | None = No
 
 
 def write_bookkeeping_tables(settings: Settings, studies: Sequence[StudySpec]) -> None:
-    """Update the raw tables that no collection writes: the expected units and the log of requests."""
+    """Update the raw tables that no collection writes (`fields.WRITTEN_BY_BUILDS`)."""
+    from research_assets.compliance.verification.raw_tables import write_verification_tables
     from research_assets.planning.expected_units import write_expected_units, write_request_log
 
     clock = server_clock_or_local(settings, SystemClock())
@@ -265,3 +266,4 @@ def write_bookkeeping_tables(settings: Settings, studies: Sequence[StudySpec]) -
         ledger = Ledger(settings.ledger, settings.caps, clock)
         write_request_log(settings.raw, ledger)
         ledger.close()
+    write_verification_tables(settings)

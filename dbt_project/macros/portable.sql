@@ -24,6 +24,11 @@
     ((unix_micros({{ later }}) - unix_micros({{ earlier }})) / cast(86400000000 as double))
 {%- endmacro %}
 
+{# A timestamp some days of 24 hours later. #}
+{% macro add_days(timestamp, days) %}{{ return(adapter.dispatch('add_days')(timestamp, days)) }}{% endmacro %}
+{% macro default__add_days(timestamp, days) %}({{ timestamp }} + to_hours(24 * {{ days }})){% endmacro %}
+{% macro spark__add_days(timestamp, days) %}timestampadd(hour, 24 * {{ days }}, {{ timestamp }}){% endmacro %}
+
 {# Text in lower case, without spaces at its ends. Of the letters with more than one lower-case form, the simple form is
    used, as DuckDB does. #}
 {% macro lower_trimmed(text) %}{{ return(adapter.dispatch('lower_trimmed')(text)) }}{% endmacro %}

@@ -8,8 +8,9 @@
    `marts`         path of the folder of the marts
    `kept`          names of the marts of which this folder contains the rows of an earlier build; none for a full refresh
    `changed_days`  rows of `raw.changed_days`: raw table, study, day
-   `built_at`      time for which the marts are built, ISO 8601 with an offset #}
-{% macro prepare_spark(raw, columns, marts, kept, changed_days, built_at) %}
+   `built_at`      time for which the marts are built, ISO 8601 with an offset
+   `verify_days`   days after which items must be verified again #}
+{% macro prepare_spark(raw, columns, marts, kept, changed_days, built_at, verify_days) %}
     {%- do check_spark_settings() -%}
     {%- do run_query('create schema if not exists raw') -%}
     {%- for table, fields in columns.items() -%}
@@ -28,7 +29,10 @@
         'create or replace view raw.changed_days as select * from values ' ~ rows | join(', ')
         ~ ' as changed (raw_table, study, day) where raw_table is not null'
     ) -%}
-    {%- do run_query('create or replace view raw.build as select cast(' ~ spark_text(built_at) ~ ' as timestamp) as built_at') -%}
+    {%- do run_query(
+        'create or replace view raw.build as select cast(' ~ spark_text(built_at) ~ ' as timestamp) as built_at, '
+        ~ 'cast(' ~ verify_days ~ ' as int) as verify_days'
+    ) -%}
     {%- do run_query('create schema if not exists marts') -%}
     {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.schema == 'marts' -%}
         {%- if node.name in kept -%}

@@ -48,7 +48,7 @@ def warehouse_definitions(
     """Return all dbt models as assets and all dbt tests as checks.
 
     `upstream` contains the assets of all studies that write each raw table, by table; it may be empty. Each build
-    starts with a call of `pre_build`, which writes the raw tables that no asset writes (`expected_units`, `requests`).
+    starts with a call of `pre_build`, which writes the raw tables that no asset writes (`fields.WRITTEN_BY_BUILDS`).
     Parsing the dbt project takes seconds; it happens only if no stored manifest matches the project.
     """
     manifest = orjson.loads(prepare_manifest(settings).read_bytes())

@@ -112,6 +112,8 @@ def _clean_row(table: str, row: dict[str, Any], cleaner: Cleaner) -> dict[str, A
     if table in ENTITIES:
         goes = cleaner.is_withdrawn_record(table, row) or any(cleaner.is_item(row.get(name)) for name in _CONTEXT)
         return None if goes else cleaner.value(row)
+    if table.startswith("verified_"):
+        return None if cleaner.is_id(row["id"]) else row
     entity, unit = str(row.get("entity")), row.get("unit")
     if table == "rejected":
         element = _parsed(row.get("value"))

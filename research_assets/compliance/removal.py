@@ -29,6 +29,7 @@ from research_assets.compliance.other_files import (
 )
 from research_assets.compliance.raw_files import clean_raw_file, other_raw_files, rebuild_raw_files
 from research_assets.compliance.selection import capture_files
+from research_assets.compliance.verification.raw_tables import write_verification_tables
 from research_assets.compliance.verification.tasks import journal_path
 from research_assets.compliance.verification.verified import drop_verified, verified_path
 from research_assets.quota.ledger import Ledger
@@ -376,6 +377,7 @@ def rebuild_warehouse(settings: Settings, now: datetime) -> str:
     reason = ""
     with build.build_lock(settings):
         ensure_tables(settings.raw)
+        write_verification_tables(settings)
         try:
             build_input, results = build.build_warehouse(settings, now=now, progress=lambda *_: None, full_refresh=True)
             if failed := [result.name for result in results if result.failed]:

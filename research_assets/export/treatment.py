@@ -41,7 +41,8 @@ _T = Treatment
 TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     "videos": {
         _T.KEEP: "study day created_at uploaded_at duration_seconds is_stem_verified view_count like_count "
-        "comment_count share_count favorites_count observed_age_days first_seen_at last_seen_at n_observations",
+        "comment_count share_count favorites_count observed_age_days first_seen_at last_seen_at "
+        "last_verified_at n_observations",
         _T.LABEL: "region_code hashtags hashtag_info effect_names effect_ids",
         _T.VIDEO: "video_id",
         _T.USER: "username",
@@ -62,7 +63,7 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
     },
     "comments": {
         _T.KEEP: "study day depth is_reply position like_count reply_count created_at uploaded_at "
-        "inclusion_probability sampling_weight first_seen_at last_seen_at n_observations",
+        "inclusion_probability sampling_weight first_seen_at last_seen_at last_verified_at n_observations",
         _T.COMMENT: "comment_id parent_comment_id thread_root_id",
         _T.VIDEO: "video_id",
         _T.TEXT: "text",
@@ -128,6 +129,10 @@ TREATMENTS: Mapping[str, Mapping[Treatment, str]] = {
         _T.KEEP: "day pool study endpoint n_requests n_failed n_over_quota n_rows latency_ms_median first_sent_at "
         "last_sent_at",
     },
+    "verification": {
+        _T.KEEP: "study kind day n_items n_verified n_overdue oldest_verified_at newest_verified_at first_due_at",
+    },
+    "withdrawals": {_T.KEEP: "receipt kind found_by withdrawn_at n_items"},
     # The mart excludes names, ids, links and texts from its examples.
     "codebook": {
         _T.KEEP: "mart column_number column_name description type unit source_field available_since n_rows n_filled "

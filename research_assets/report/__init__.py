@@ -18,6 +18,8 @@ REQUIRED_MARTS = (
     "study_days",
     "coverage",
     "quota_usage",
+    "verification",
+    "withdrawals",
 )
 """Marts that a report reads."""
 

@@ -228,6 +228,29 @@ class ColumnFill:
 
 
 @dataclass(frozen=True, slots=True)
+class VerifiedItems:
+    """Stored items of one kind: verified with the API since they were collected, overdue, and times (UTC)."""
+
+    kind: str
+    n_items: int
+    n_verified: int
+    n_overdue: int
+    oldest_verified_at: datetime
+    first_due_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawnItems:
+    """Withdrawn items of one kind, in all studies, by how they were found, with the first and last day (UTC)."""
+
+    kind: str
+    found_by: str
+    n_items: int
+    first_day: date
+    last_day: date
+
+
+@dataclass(frozen=True, slots=True)
 class ReportData:
     """Everything that one report reads from the warehouse. `built_at` is the time at which the marts were published.
 
@@ -259,6 +282,8 @@ class ReportData:
     api_changes: Sequence[ApiChange]
     sampled: Sequence[SampledUnits]
     column_fill: Sequence[ColumnFill]
+    verified: Sequence[VerifiedItems]
+    withdrawn: Sequence[WithdrawnItems]
 
     def api_changes_of(self, date_basis: str) -> list[ApiChange]:
         """Return the API changes of one date basis, `published` or `observed`."""

@@ -30,6 +30,8 @@ from research_assets.report.data import (
     StudyDay,
     StudyTotals,
     UnitGroup,
+    VerifiedItems,
+    WithdrawnItems,
 )
 from research_assets.report.drawing import MAX_DAYS
 from research_assets.settings import Settings
@@ -237,6 +239,19 @@ where study = $study and inclusion_probability > 0 and inclusion_probability < 1
 group by entity, inclusion_probability order by entity, inclusion_probability
 """
 
+VERIFIED_SQL = """
+select
+  kind, sum(n_items)::bigint, sum(n_verified)::bigint, sum(n_overdue)::bigint, min(oldest_verified_at),
+  min(first_due_at)
+from marts.verification where study = $study group by kind order by kind desc
+"""
+
+# Withdrawn items belong to no study any more.
+WITHDRAWN_SQL = """
+select kind, found_by, sum(n_items)::bigint, min(withdrawn_at)::date, max(withdrawn_at)::date
+from marts.withdrawals group by kind, found_by order by kind desc, found_by
+"""
+
 CODEBOOK_SQL = """
 select
   mart, column_name, type, coalesce(unit, ''), description, coalesce(source_field, ''), coalesce(available_since, ''),
@@ -320,6 +335,8 @@ class _Reader:
             api_changes=self._api_changes(days, units, observed_range),
             sampled=[SampledUnits(*row) for row in self._rows(SAMPLED_SQL)],
             column_fill=self._column_fill(),
+            verified=[VerifiedItems(*row) for row in self._rows(VERIFIED_SQL)],
+            withdrawn=[WithdrawnItems(*row) for row in self._rows(WITHDRAWN_SQL)],
         )
 
     def _distribution(

@@ -30,6 +30,7 @@ from research_assets.report.sections import (
     threads_section,
     volume_section,
 )
+from research_assets.report.verification import verification_section
 from research_assets.settings import Settings
 from research_assets.storage.files import private_folder, write_private
 from research_assets.study.spec import StudySpec
@@ -115,5 +116,6 @@ def _sections(
         threads_section(data),
         follow_graph_section(data),
         data_age_section(data),
+        verification_section(data),
         methods_section(data, study, origin, now),
     ]

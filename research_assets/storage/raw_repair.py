@@ -2,22 +2,20 @@
 
 Files without a sealed capture are set aside under a name that no reader opens, and reported until they are removed:
 the coverage of an open journal, which the next run of its partition writes again, and the tables that the next build
-writes again (`expected_units`, `requests`). Not here: which files are damaged (see raw_digests.py), and the check of
-all files of a data folder (see warehouse/verify_files.py).
+writes again (`fields.WRITTEN_BY_BUILDS`). Not here: which files are damaged (see raw_digests.py), and the check of all
+files of a data folder (see warehouse/verify_files.py).
 """
 
 import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+from research_assets.fields import WRITTEN_BY_BUILDS
 from research_assets.storage.captures import DAMAGED_SUFFIX, CaptureError
 from research_assets.storage.raw_digests import DamagedRawFile, find_damaged
 from research_assets.storage.raw_writer import PLACEHOLDER_STUDY, ensure_tables, write_capture
 
 _LOGGER = logging.getLogger(__name__)
-
-_WRITTEN_BY_BUILDS = ("expected_units", "requests")
-"""Raw tables that each build updates from the studies and the ledger."""
 
 
 def captures_beside(raw: Path) -> Path:
@@ -64,7 +62,7 @@ def _repair(raw: Path, path: Path) -> str:
             path.unlink()
         return done
     table = path.parents[2].name
-    if not (table in _WRITTEN_BY_BUILDS or (table == "coverage" and path.stem.endswith("-open"))):
+    if not (table in WRITTEN_BY_BUILDS or (table == "coverage" and path.stem.endswith("-open"))):
         raise CaptureError(
             f"Its capture is not in {captures_beside(raw)}. Restore the capture or the raw file from a backup; or move "
             "all raw files of this name away: then their days are collected again."

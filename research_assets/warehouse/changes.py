@@ -33,8 +33,8 @@ FileStamps = Mapping[str, Mapping[str, str]]
 BuildRecord = Mapping[str, Any]
 """Stored record of the published build: the files from which it was built, and the file that it is."""
 
-REWRITTEN_TABLES = ("requests", "expected_units")
-"""Raw tables whose files are rewritten regularly; files of other tables are only added, except open coverage."""
+_REBUILDS = {"verified_videos": "videos", "verified_comments": "comments"}
+"""Raw tables with whose days those of another raw table are read again."""
 
 OPEN_COVERAGE_SUFFIX = "-open.parquet"
 """File ending of the coverage of an open journal: rewritten while the journal grows, removed when it is sealed."""
@@ -77,11 +77,12 @@ def incremental_input(settings: Settings, record: BuildRecord) -> BuildInput:
     if messages := _repair(settings, present):
         raise IncrementNotPossible(messages[0])
     changed_days = [
-        (table, *_parse_folder(folder))
+        (name, *_parse_folder(folder))
         for table, stamps in present.items()
         for folder in _changed(past.get(table, {}), stamps)
+        for name in (table, *([_REBUILDS[table]] if table in _REBUILDS else []))
     ]
-    return BuildInput(present, None, changed_days)
+    return BuildInput(present, None, list(dict.fromkeys(changed_days)))
 
 
 def _repair(settings: Settings, present: Mapping[str, FileStamps]) -> list[str]:
@@ -127,8 +128,8 @@ def create_raw_views(settings: Settings, build_input: BuildInput, now: datetime)
             ]
             rows = f"SELECT * FROM {_read_parquet(settings.raw, paths)} WHERE study <> '{PLACEHOLDER_STUDY}'"
             db.execute(f"CREATE VIEW raw.{table} AS {rows}")
-        db.execute("CREATE TABLE raw.build (built_at TIMESTAMPTZ)")
-        db.execute("INSERT INTO raw.build VALUES (?)", [now])
+        db.execute("CREATE TABLE raw.build (built_at TIMESTAMPTZ, verify_days INTEGER)")
+        db.execute("INSERT INTO raw.build VALUES (?, ?)", [now, settings.verify_days])
         db.execute("CREATE TABLE raw.changed_days (raw_table VARCHAR, study VARCHAR, day DATE)")
         if build_input.changed_days:
             db.executemany("INSERT INTO raw.changed_days VALUES (?, ?, ?)", build_input.changed_days)
@@ -184,7 +185,7 @@ def _require_append_only(past: Mapping[str, FileStamps], present: Mapping[str, F
             for name, stamp in stamps.items():
                 if (
                     present_stamps.get(name) != stamp
-                    and table not in REWRITTEN_TABLES
+                    and table not in fields.WRITTEN_BY_BUILDS
                     and not name.endswith(OPEN_COVERAGE_SUFFIX)
                 ):
                     raise IncrementNotPossible(

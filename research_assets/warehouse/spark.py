@@ -160,7 +160,10 @@ def _build(
     _link_input(settings.raw, work / "input", build_input.file_stamps)
     kept = [] if record is None else _keep_days(output / PUBLISHED, build, build_input.changed_days)
     _run_dbt(
-        work, _calls(work, build, now, build_input.changed_days, kept, unit_tests=unit_tests), options, environment
+        work,
+        _calls(work, build, now, settings.verify_days, build_input.changed_days, kept, unit_tests=unit_tests),
+        options,
+        environment,
     )
     seconds = {result["unique_id"].split(".")[2]: result["execution_time"] for result in _run_results(work)}
     manifest = orjson.loads((work / "target" / "manifest.json").read_bytes())
@@ -280,6 +283,7 @@ def _calls(
     work: Path,
     build: Path,
     now: datetime,
+    verify_days: int,
     changed_days: Sequence[tuple[str, str, str]],
     kept: Sequence[str],
     *,
@@ -310,6 +314,7 @@ def _calls(
         "kept": kept,
         "changed_days": changed_days,
         "built_at": now.isoformat(),
+        "verify_days": verify_days,
     }
     calls = [
         ["run-operation", "prepare_spark", "--args", orjson.dumps(prepare).decode(), *common],

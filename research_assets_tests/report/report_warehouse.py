@@ -190,6 +190,17 @@ def garden_rows() -> dict[str, list[dict[str, Any]]]:
              "first_sent_at": at(day), "last_sent_at": at(day, 11)}
             for day, pool, endpoint, n, failed, refused in requests
         ],
+        "verification": [
+            {"study": "garden", "kind": "video", "day": day, "n_items": items, "n_verified": verified,
+             "n_overdue": overdue, "oldest_verified_at": at(9), "newest_verified_at": at(20), "first_due_at": at(24)}
+            for day, items, verified, overdue in ((days[0], 3, 2, 0), (days[1], 3, 0, 1))
+        ],
+        "withdrawals": [
+            {"receipt": receipt, "kind": kind, "found_by": found_by, "withdrawn_at": at(20), "n_items": n}
+            for receipt, kind, found_by, n in (
+                ("r1", "video", "compliance", 2), ("r2", "video", "compliance", 1), ("r3", "account", "forgotten", 1)
+            )
+        ],
         "codebook": [
             column(1, "study", 100, 100, 100),
             column(2, "view_count", 0, 40, 50, unit="views", source_field="videos.view_count",

@@ -43,6 +43,7 @@ SECTIONS = (
     "threads",
     "network",
     "ages",
+    "verification",
     "methods",
 )
 
@@ -90,6 +91,16 @@ def test_report_data_equal_the_marts(written: WrittenReport) -> None:
         (8, 2, 2, 200.0, 4.0),
         (9, 1, 0, None, None),
     ]
+
+
+def test_report_states_what_was_verified_and_withdrawn(page: ParsedReport) -> None:
+    text = page.sections["verification"]
+    assert "Of 6 videos, 2 (33.3 %) were confirmed after their last collection; 1 was overdue" in text
+    assert (
+        "Withdrawn in all studies of the project, and in no table any more: 3 videos by batch compliance and 1 account "
+        "at the request of a person." in text
+    )
+    assert page.tables["verification"]
 
 
 def test_write_report_creates_two_private_files_only(written: WrittenReport, report_settings: Settings) -> None:

@@ -30,7 +30,10 @@ def test_staging_depends_on_the_assets_of_every_study(built_warehouse: BuiltWare
     definitions = warehouse_definitions(UPSTREAM, built_warehouse.settings)
     dg.Definitions.validate_loadable(definitions)
     assert deps(definitions, "staging", "stg_tiktok__videos") == {"bikes/videos", "garden/videos"}
-    assert deps(definitions, "marts", "videos") == {"staging/stg_tiktok__videos"}
+    assert deps(definitions, "marts", "videos") == {
+        "staging/stg_tiktok__videos",
+        "staging/stg_research__verified_videos",
+    }
     assert deps(definitions, "staging", "stg_research__coverage") == {
         key.to_user_string() for keys in UPSTREAM.values() for key in keys
     }
@@ -179,4 +182,7 @@ def test_keys_of_the_warehouse_can_have_a_prefix(built_warehouse: BuiltWarehouse
     assert isinstance(asset, dg.AssetsDefinition)
     assert {tuple(key.path[:2]) for key in asset.keys} == {("lab", "tiktok")}
     assert {tuple(key.asset_key.path[:2]) for key in asset.check_keys} == {("lab", "tiktok")}
-    assert deps(definitions, "lab", "tiktok", "marts", "videos") == {"lab/tiktok/staging/stg_tiktok__videos"}
+    assert deps(definitions, "lab", "tiktok", "marts", "videos") == {
+        "lab/tiktok/staging/stg_tiktok__videos",
+        "lab/tiktok/staging/stg_research__verified_videos",
+    }

@@ -75,6 +75,7 @@ select
     1 / sampled.inclusion_probability as sampling_weight,
     latest.first_seen_at,
     latest.last_seen_at,
+    greatest(latest.last_seen_at, coalesce(verified.verified_at, latest.last_seen_at)) as last_verified_at,
     latest.n_observations,
     observations.capture
 from ({{ rows }}) as observations
@@ -89,3 +90,7 @@ left join sampled
     on observations.study = sampled.study
     and observations.day = sampled.day
     and observations.video_id = sampled.video_id
+left join {{ ref('stg_research__verified_comments') }} as verified
+    on observations.study = verified.study
+    and observations.day = verified.day
+    and observations.comment_id = verified.comment_id

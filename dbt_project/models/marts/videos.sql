@@ -40,6 +40,7 @@ select
     {{ days_between('observations.created_at', 'latest.last_seen_at') }} as observed_age_days,
     latest.first_seen_at,
     latest.last_seen_at,
+    greatest(latest.last_seen_at, coalesce(verified.verified_at, latest.last_seen_at)) as last_verified_at,
     latest.n_observations,
     observations.capture
 from ({{ rows }}) as observations
@@ -47,3 +48,7 @@ inner join latest
     on observations.study = latest.study
     and observations.video_id = latest.video_id
     and observations.capture = latest.capture
+left join {{ ref('stg_research__verified_videos') }} as verified
+    on observations.study = verified.study
+    and observations.day = verified.day
+    and observations.video_id = verified.video_id
