@@ -10,6 +10,7 @@ from functools import partial
 
 import dagster as dg
 
+from research_assets.assets.certificate import certificate_asset, certificate_schedule
 from research_assets.assets.coverage_board import coverage_board_asset
 from research_assets.assets.export import export_asset
 from research_assets.assets.report import report_asset
@@ -107,6 +108,9 @@ def build_code_location(settings: Settings, *, collector: CollectorResource | No
         marts,
         dg.Definitions(assets=[*reports, *boards], asset_checks=[files_check(prefix)]),
         dg.Definitions(assets=[export_asset(study.spec, settings, warehouse) for study in studies]),
+        dg.Definitions(assets=[certificate_asset(settings)], schedules=[certificate_schedule()])
+        if studies or settings.raw.exists()
+        else dg.Definitions(),
         build_automation(
             [study.spec for study in studies],
             collector or CollectorResource(settings),

@@ -114,6 +114,7 @@ def _show(
     from rich.table import Table
 
     from research_assets.cli.status import print_studies_without_videos
+    from research_assets.compliance.verification.cost import forecast_verification
     from research_assets.planning.forecast import add_recurring, forecast, forecast_canary_checks
     from research_assets.units.coverage import read_days_without_videos
     from research_assets.units.estimates import max_requests_per_period, mean_comment_requests_per_day
@@ -125,6 +126,8 @@ def _show(
     )
     names = [study.name for study in inputs.studies]
     lines = sorted([*lines, *forecast_canary_checks(inputs, now)], key=lambda line: names.index(line.study))
+    if (verification := forecast_verification(settings, now)) is not None:
+        lines.append(verification)
     table = Table(title="Remaining requests", title_justify="left", box=None, pad_edge=False)
     # In 80 columns only the study and the heading "recurring per day" may wrap.
     table.add_column("study", overflow="fold")
@@ -136,7 +139,7 @@ def _show(
     for line in lines:
         requests = f"{ceil(line.remaining.requests):,}" + (" or more" if line.unknown else "")
         recurring = f"{line.recurring_per_day:,.1f}" if line.recurring_per_day else ""
-        entity = ("canary check", "") if line.is_canary else (line.entity, f"{line.partitions:,}")
+        entity = (line.label, "") if line.label else (line.entity, f"{line.partitions:,}")
         table.add_row(line.study, *entity, requests, recurring, line.remaining.basis)
     console.print(table)
     if by_partition:

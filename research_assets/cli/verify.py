@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from research_assets.compliance.verification.step import StepReport
     from research_assets.settings import Settings
 
@@ -13,7 +15,8 @@ if TYPE_CHECKING:
 @click.option("--confirm", metavar="TASK", help="Withdraw the missing ids of a task that waits for confirmation.")
 @click.option("--reject", metavar="TASK", help="Discard the answer of a task; its ids are sent again.")
 @click.option("--status", "only_status", is_flag=True, help="Show due, overdue and waiting ids. Sends no request.")
-def command(confirm: str | None, reject: str | None, *, only_status: bool) -> None:
+@click.option("--certificate", is_flag=True, help="Write a certificate for an auditor. Sends no request.")
+def command(confirm: str | None, reject: str | None, *, only_status: bool, certificate: bool) -> None:
     """Verify stored videos and comments with the API, and remove those that no longer exist from every file.
 
     Runs the steps that are possible now: send due ids (up to 10,000 in a request), request the status of open tasks,
@@ -28,16 +31,36 @@ def command(confirm: str | None, reject: str | None, *, only_status: bool) -> No
 
     if confirm and reject:
         raise click.UsageError("Use either --confirm or --reject. Nothing was changed.")
+    if certificate and (confirm or reject or only_status):
+        raise click.UsageError("Use --certificate alone. Nothing was changed.")
     with api_settings(real_ids=True) as settings:
         announce_simulation(settings)
         clock = server_clock_or_local(settings, SystemClock())
         word: Literal["confirmed", "rejected"] = "confirmed" if confirm else "rejected"
         if name := confirm or reject:
             give_word(settings, name, word, clock.now())
+        if certificate:
+            _write_certificate(settings, clock.now())
+            return
         if not only_status:
             collector = CollectorResource(settings)
             _print_report(take_step(settings, collector.open, clock.now, poll_now=not name))
         _print_status(settings)
+
+
+def _write_certificate(settings: "Settings", now: "datetime") -> None:
+    from research_assets.compliance.verification.certificate import write_certificate
+
+    written, path = write_certificate(settings, now)
+    for items in written.stored:
+        click.echo(f"{items.kind + 's':<9} {items.n_stored:,} stored, {items.n_overdue:,} overdue.")
+    withdrawn = written.count_withdrawn()
+    click.echo(f"Withdrawn: {sum(withdrawn.values()):,} items in {len(written.removals):,} removals.")
+    for finding in written.findings:
+        click.echo(f"Not verified in time: {finding}" if written.is_late else finding)
+    if not written.findings:
+        click.echo("Every stored item was verified in time.")
+    click.echo(f"Certificate: {path}")
 
 
 def _print_report(report: "StepReport") -> None:

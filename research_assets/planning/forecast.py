@@ -30,7 +30,7 @@ class EntityForecast:
     counts are expected to open. `by_partition` has the estimate of each other partition. Its sum may be higher than
     their part of `remaining`, because sparse days share windows. `last_due_at` is when the last observation is due
     (UTC); None for a study without end and for accounts. `is_lower_bound` is true if some requests cannot be estimated
-    yet. `is_canary` marks the canary checks, which have no partitions.
+    yet. `label` names work that has no partitions: canary checks, verification.
     """
 
     study: str
@@ -41,7 +41,7 @@ class EntityForecast:
     by_partition: Mapping[date, Estimate]
     last_due_at: datetime | None
     is_lower_bound: bool = False
-    is_canary: bool = False
+    label: str = ""
     after_reobservation: Estimate = NO_COST
 
     @property
@@ -113,7 +113,9 @@ def forecast_canary_checks(inputs: AgendaInputs, now: datetime) -> list[EntityFo
         number = int(study.name in inputs.canary_days) if number is None else number
         if number or recurring:
             cost, last_due_at = Estimate(number, "one request each"), study.last_observation_due_at()
-            lines.append(EntityForecast(study.name, "videos", 0, cost, recurring, {}, last_due_at, is_canary=True))
+            lines.append(
+                EntityForecast(study.name, "videos", 0, cost, recurring, {}, last_due_at, label="canary check")
+            )
     return lines
 
 

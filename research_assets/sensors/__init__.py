@@ -68,7 +68,9 @@ def build_automation(
                 studies, collector, warehouse, checks.blocking, reports, checks.after_build, build_target
             ),
         ]
-    sensors.append(verify_due_items(collector))
+    # Stored data must be verified also when its study file is gone.
+    if studies or settings.raw.exists():
+        sensors.append(verify_due_items(collector))
     schedules = [run_checks_daily(checks.daily)] if checks.daily else []
     if checks.files is not None:
         schedules.append(verify_files_daily(checks.files))

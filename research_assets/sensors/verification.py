@@ -26,7 +26,7 @@ from research_assets.settings import SettingsError
 
 _MAX_RUNS = 16
 
-DESCRIPTION = """Verifies that stored videos and comments still exist, and removes the others from every file.
+DESCRIPTION = """Verifies that stored videos and comments still exist, and removes the others.
 
 A run makes the steps that are possible now: it sends ids that fall due (RESEARCH_VERIFY_DAYS) in files of up to
 10,000, requests the status of open tasks, downloads results and withdraws what is missing. No run waits for the API.

@@ -126,6 +126,7 @@ def test_no_group_is_both_up_and_downstream_of_another(code_location: dg.Definit
     assert set(group_of.values()) == {
         *(f"{kind}/{study}" for kind in ("studies", "results") for study in ("gardening", "balcony")),
         *(f"warehouse/{layer}" for layer in ("staging", "intermediate", "marts")),
+        "compliance",
     }
     parents: dict[str, set[str]] = {group: set() for group in group_of.values()}
     for key, spec in specs.items():
@@ -250,8 +251,8 @@ def test_title_is_in_the_descriptions_as_text(code_location: dg.Definitions) -> 
     assert "Study:" not in specs["gardening/videos"]
 
 
-def test_graph_without_studies_says_what_to_do(module_settings: Settings) -> None:
-    location = build_definitions(replace(module_settings, studies=()))
+def test_graph_without_studies_says_what_to_do(settings: Settings) -> None:
+    location = build_definitions(replace(settings, studies=()))
     specs = {spec.key.to_user_string(): spec for spec in location.resolve_all_asset_specs()}
     assert "research-assets new-study" in (specs["no_study_yet"].description or "")
     assert specs["no_study_yet"].group_name == "studies"
@@ -261,3 +262,10 @@ def test_graph_without_studies_says_what_to_do(module_settings: Settings) -> Non
         "alert_on_sensor_failure",
         "fail_orphaned_runs",
     }
+
+
+def test_data_is_verified_also_when_its_study_file_is_gone(settings: Settings) -> None:
+    settings.raw.mkdir(parents=True)
+    location = build_definitions(replace(settings, studies=()))
+    assert "verify_due_items" in {sensor.name for sensor in location.get_repository_def().sensor_defs}
+    assert "write_certificate" in {schedule.name for schedule in location.get_repository_def().schedule_defs}

@@ -106,6 +106,10 @@ def test_probe_is_stored_and_is_the_basis_of_the_plan(sandbox: RunningSandbox) -
     assert ["gardening", "canary", "check", "1", "one", "request", "each"] in [
         line.split() for line in result.stdout.splitlines()
     ]
+    # The videos of the probe must be verified every 15 days, with at least three requests.
+    assert ["all", "studies", "verification", "0", "0.2", "nothing", "to", "request"] in [
+        line.split() for line in result.stdout.splitlines()
+    ]
     second = plan("--probe", "--yes")
     assert "No probe is needed" in second.stdout
     assert requests_sent(sandbox) == sent
