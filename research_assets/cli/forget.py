@@ -68,7 +68,7 @@ def command(
             found = preview.selection
             click.echo(
                 f"To remove: {pluralize(len(found.handles), 'account')}, {pluralize(len(found.videos), 'video')}, "
-                f"{pluralize(len(found.comments) + len(found.comments_of_videos), 'comment')}."
+                f"{pluralize(len(found.comments) + len(found.comments_with_them), 'comment')}."
             )
         _print_files(preview)
         if not sys.stdin.isatty():

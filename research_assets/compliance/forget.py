@@ -193,7 +193,7 @@ def _carry_out(settings: Settings, plan: Plan, now: Callable[[], datetime], comm
         started_at=plan.started_at,
         ended_at=now(),
         items={kind: kinds.count(kind) for kind in ("account", "video", "comment") if kind in kinds}
-        | ({"comment of a video": len(plan.comments)} if plan.comments else {}),
+        | ({"comment with them": len(plan.comments)} if plan.comments else {}),
         counts=removal.counts,
         exports=tuple(dict.fromkeys((*plan.removed_exports, *removal.exports))),
         problems=tuple(removal.problems),
@@ -234,7 +234,7 @@ def _new_plan(
         receipt=_receipt_id(now),
         started_at=now,
         items=[{"kind": kind, "id": identifier, "found_by": found_by} for kind, identifier in items],
-        comments=sorted(selection.comments_of_videos),
+        comments=sorted(selection.comments_with_them),
         pseudonyms=_pseudonyms(settings, selection),
     )
 
@@ -249,7 +249,7 @@ def _pseudonyms(settings: Settings, selection: Selection) -> list[str]:
         [
             *(pseudonym("user", handle) for handle in selection.handles),
             *(pseudonym("video", str(video)) for video in selection.videos),
-            *(pseudonym("comment", str(one)) for one in selection.comments | selection.comments_of_videos),
+            *(pseudonym("comment", str(one)) for one in selection.comments | selection.comments_with_them),
         ]
     )
 

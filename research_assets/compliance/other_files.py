@@ -1,7 +1,7 @@
 """Removal of withdrawn items from files that are neither captures nor raw tables: texts, tables, SQLite, reports.
 
 A text is rewritten; a table (Parquet, Stata) or a page that contains an item is removed, because it can be written
-again from the marts. Not here: which files belong to what (see purge.py).
+again from the marts. Not here: which files belong to what (see removal.py).
 """
 
 import csv

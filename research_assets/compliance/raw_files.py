@@ -1,6 +1,6 @@
 """Removal of withdrawn items from the raw tables: files of rewritten captures are built again, all others cleaned.
 
-A file whose rows stay the same is not touched. Not here: the captures (see purge.py).
+A file whose rows stay the same is not touched. Not here: the captures (see removal.py).
 """
 
 import shutil

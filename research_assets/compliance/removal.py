@@ -57,10 +57,11 @@ _SQLITE_PARTS = ("-wal", "-shm", "-journal")
 class Plan:
     """A removal in progress, as it is stored in `state/removal.json`, without any handle.
 
-    `comments` are the comments of withdrawn videos, `pseudonyms` those of all items, by which pseudonymous exports are
-    found. `captures` are the captures whose raw files must be built again, and `rebuild` is true if the warehouse must.
-    `counts` are the files done so far, by kind and action. `study` is set if all files of a study go instead of items
-    (see whole_folders.py). `studies` are those whose captures change, whose reports go with them.
+    `comments` are the comments that go with withdrawn videos and comments, `pseudonyms` those of all items, by which
+    pseudonymous exports are found. `captures` are the captures whose raw files must be built again, and `rebuild` is
+    true if the warehouse must. `counts` are the files done so far, by kind and action. `study` is set if all files of a
+    study go instead of items (see whole_folders.py). `studies` are those whose captures change, whose reports go with
+    them.
     """
 
     receipt: str

@@ -1,10 +1,11 @@
 """The items that a request for erasure concerns: the named ones, and those that go with them.
 
-With an account go its videos, with a video its comments. Both are found in the captures and in the raw tables, because
-a capture may be damaged and an open journal is in no raw table. Not here: their removal (see purge.py).
+With an account go its videos, with a video its comments, with a comment its replies. They are found in the captures and
+in the raw tables, because a capture may be damaged and an open journal is in no raw table. Not here: their removal (see
+removal.py).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,14 @@ VIDEO_ENTITIES = ("videos", "liked_videos", "reposted_videos", "pinned_videos")
 class Selection:
     """Items to remove: handles in lower case, ids of videos (also those of the accounts), and ids of comments.
 
-    `comments_of_videos` are the comments of the videos. They are not withdrawn themselves, because their video is.
+    `comments_with_them` are the comments of the videos and the replies to comments. They are not withdrawn themselves,
+    because their video or comment is.
     """
 
     handles: frozenset[str] = frozenset()
     videos: frozenset[int] = frozenset()
     comments: frozenset[int] = frozenset()
-    comments_of_videos: frozenset[int] = frozenset()
+    comments_with_them: frozenset[int] = frozenset()
 
 
 def select_items(
@@ -40,8 +42,8 @@ def select_items(
     all_videos, all_comments = set(videos), frozenset(comments)
     if folded:
         all_videos |= set(_videos_of(settings, folded))
-    of_videos = set(_comments_of(settings, all_videos)) if all_videos else set[int]()
-    return Selection(folded, frozenset(all_videos), all_comments, frozenset(of_videos) - all_comments)
+    with_them = _comments_with(settings, all_videos, all_comments) if all_videos or all_comments else set[int]()
+    return Selection(folded, frozenset(all_videos), all_comments, frozenset(with_them) - all_comments)
 
 
 def capture_files(captures: Path, entities: Iterable[str] = ("*",)) -> list[Path]:
@@ -61,21 +63,37 @@ def _videos_of(settings: Settings, handles: frozenset[str]) -> Iterator[int]:
         yield from _raw_ids(settings, entity, "id", "lower(username) IN (SELECT unnest(?::VARCHAR[]))", sorted(handles))
 
 
-def _comments_of(settings: Settings, videos: set[int]) -> Iterator[int]:
-    for record in _records(settings, "comments"):
-        if parse_id(record.get("video_id")) in videos:
-            yield from _ids(record.get("id"))
-    condition = "video_id IN (SELECT unnest(?::BIGINT[])) OR asked_video_id IN (SELECT unnest(?::BIGINT[]))"
-    yield from _raw_ids(settings, "comments", "id", condition, sorted(videos), sorted(videos))
+def _comments_with(settings: Settings, videos: set[int], comments: frozenset[int]) -> set[int]:
+    """Return the comments of videos, the replies to comments, and the replies to these."""
+    gone = set(comments)
+    for event in _events(settings, "comments"):
+        context = {parse_id(value) for value in (event.get("context") or {}).values()}
+        is_in_thread = not gone.isdisjoint(context) or not videos.isdisjoint(context)
+        for record in records_of("comments", event.get("answer")):
+            if (
+                is_in_thread
+                or parse_id(record.get("video_id")) in videos
+                or parse_id(record.get("parent_comment_id")) in gone
+            ):
+                gone.update(_ids(record.get("id")))
+    columns = {"video_id": videos, "asked_video_id": videos, "parent_comment_id": gone, "asked_comment_id": gone}
+    condition = " OR ".join(f"{column} IN (SELECT unnest(?::BIGINT[]))" for column in columns)
+    while new := {*_raw_ids(settings, "comments", "id", condition, *map(sorted, columns.values()))} - gone:
+        gone |= new
+    return gone
 
 
 def _records(settings: Settings, entity: str) -> Iterator[dict[str, Any]]:
+    for event in _events(settings, entity):
+        yield from records_of(entity, event.get("answer"))
+
+
+def _events(settings: Settings, entity: str) -> Iterator[Mapping[str, Any]]:
     for path in capture_files(settings.captures, (entity,)):
         try:
-            for event in read_events(path):
-                yield from records_of(entity, event.get("answer"))
+            yield from read_events(path)
         except DamagedCapture:
-            # The raw tables may still have its rows; the purge reports the file.
+            # The raw tables may still have its rows; the removal reports the file.
             continue
 
 
